@@ -1,0 +1,80 @@
+"""The words an agent speaks while it works: growth of a step being written, and finished steps.
+
+Field names and types of finished steps are those of the wire; see the README's protocol section.
+Lengths count UTF-16 code units, as JavaScript's ``length`` does.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+NumberedType = Literal["thought", "tool_use", "tool_result", "final_answer"]
+StepType = Literal[
+    "start",
+    "iteration_start",
+    "iteration_end",
+    "thought",
+    "tool_use",
+    "tool_result",
+    "final_answer",
+    "max_iterations_reached",
+    "complete",
+    "error",
+]
+Status = Literal["completed", "cancelled", "failed", "max_iterations"]
+
+#: Longest ``content`` of a tool result that is carried inside the step, in UTF-16 code units.
+CONTENT_LIMIT = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """The latest state of a step that is still being written.
+
+    ``text`` is all of the step's text so far, never a piece of it, so that a reader who missed
+    some growths needs only the last one. A higher ``attempt`` starts the step's text anew.
+    """
+
+    step: int
+    type: NumberedType
+    text: str
+    attempt: int = 1
+    tool_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One finished entry of the reasoning log.
+
+    ``data`` is the step dictionary of the wire: ``type``, ``content``, ``iteration``,
+    ``timestamp`` (Unix seconds) and what the type adds. ``full_content`` is the whole text of a tool result
+    whose ``data["content"]`` had to be cut to `CONTENT_LIMIT`, else ``None``.
+    """
+
+    data: dict[str, Any]
+    full_content: str | None = None
+
+    @property
+    def type(self) -> StepType:
+        """The step's kind."""
+        kind: StepType = self.data["type"]
+        return kind
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a run cost; ``estimated`` where a model server reported none."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run of an agent ended. ``code`` and ``error`` (words for people) are set when it failed."""
+
+    status: Status
+    iterations: int
+    usage: Usage = field(default_factory=Usage)
+    code: str = ""
+    error: str = ""

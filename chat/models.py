@@ -1,0 +1,215 @@
+"""Tables and constraints: sessions, runs, the step log, and who is connected.
+
+Rows of `Step` are written by ``step_log`` alone and rows of `Run` by ``run_state`` alone; what the two
+promise (no hole in ``seq``, one live run per session, one run per client message) is enforced here.
+"""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+
+class RunStatus(models.TextChoices):
+    """Where a run stands. The last five are ends and never change again."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    MAX_ITERATIONS = "max_iterations"
+    INTERRUPTED = "interrupted"
+
+
+LIVE = (RunStatus.RUNNING, RunStatus.CANCELLING)
+UNFINISHED = (RunStatus.QUEUED, *LIVE)
+
+
+class Origin(models.TextChoices):
+    """The door through which a run was asked for."""
+
+    CHAT = "chat"
+    API = "api"
+    CONTINUE = "continue"
+    SCHEDULE = "schedule"
+
+
+class Session(models.Model):
+    """One conversation of one owner with agents.
+
+    ``last_seq`` is the counter that numbers the session's events; ``status`` repeats its newest run's status so that
+    lists of thousands of sessions need no join.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="sessions")
+    title = models.CharField(max_length=200, blank=True)
+    agent_name = models.CharField(max_length=64)
+    archived = models.BooleanField(default=False)
+    last_seq = models.PositiveBigIntegerField(default=0, editable=False)
+    status = models.CharField(max_length=16, choices=RunStatus, blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    active_at = models.DateTimeField(auto_now_add=True, help_text="When something last happened in it.")
+
+    class Meta:
+        ordering = ("-active_at",)
+        indexes = (
+            models.Index(fields=("owner", "archived", "-active_at"), name="session_by_activity"),
+            models.Index(fields=("owner", "status", "-active_at"), name="session_by_status"),
+        )
+
+    def __str__(self) -> str:
+        return self.title or f"Session {self.id}"
+
+
+class Run(models.Model):
+    """One request carried to its end.
+
+    ``number`` counts the runs of a session in the order they were asked for. While it is live, ``owner`` names the process that
+    carries it, ``fence`` rises with every change of owner, and ``heartbeat_at`` is that process's last sign of life.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="runs")
+    number = models.PositiveIntegerField()
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="runs", help_text="Who asked."
+    )
+    client_message_id = models.CharField(max_length=64)
+    message = models.TextField(blank=True)
+    agent_name = models.CharField(max_length=64)
+    enable_reasoning = models.BooleanField(default=True)
+    origin = models.CharField(max_length=16, choices=Origin, default=Origin.CHAT)
+    continues = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="continuations"
+    )
+    status = models.CharField(max_length=16, choices=RunStatus, default=RunStatus.QUEUED)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    owner = models.CharField(max_length=120, blank=True, help_text="The process that carries the run.")
+    fence = models.PositiveIntegerField(default=0)
+    heartbeat_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    cancelled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    iterations = models.PositiveIntegerField(default=0)
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+    usage_estimated = models.BooleanField(default=False)
+    code = models.CharField(max_length=32, blank=True, help_text="Why it failed, as the wire's error code.")
+
+    class Meta:
+        ordering = ("session", "number")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("session",), condition=Q(status__in=[str(s) for s in LIVE]), name="one_live_run_per_session"
+            ),
+            models.UniqueConstraint(fields=("session", "number"), name="run_number_in_session"),
+            models.UniqueConstraint(
+                fields=("session", "user", "client_message_id"), name="one_run_per_client_message"
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=("user", "created_at"),
+                condition=Q(status__in=[str(s) for s in UNFINISHED]),
+                name="run_unfinished",
+            ),
+            models.Index(fields=("user", "-created_at"), name="run_by_user"),
+            models.Index(fields=("-created_at",), name="run_by_date"),
+        )
+
+    def __str__(self) -> str:
+        return f"Run {self.number} of {self.session_id}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has ended and so never changes again."""
+        return self.status not in UNFINISHED
+
+
+class Step(models.Model):
+    """One stored event of a session, append-only.
+
+    ``body`` is the JSON text of the event's ``data`` exactly as it is sent; the columns beside it repeat what lists filter by.
+    ``seq`` is empty for the steps of a run that was asked without reasoning: they are kept with the run but never sent.
+    """
+
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="steps")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps")
+    seq = models.PositiveBigIntegerField(null=True)
+    position = models.PositiveIntegerField(help_text="Place among the run's events: 1, 2, 3 …")
+    event_id = models.UUIDField(default=uuid.uuid4)
+    event = models.CharField(max_length=24, help_text="The frame's type on the wire.")
+    type = models.CharField(max_length=24, blank=True, help_text="The step's type, for a reasoning step.")
+    number = models.PositiveIntegerField(null=True, help_text="The wire's step: counts thoughts, calls, results and answers.")
+    iteration = models.PositiveIntegerField(default=0)
+    tool_name = models.CharField(max_length=128, blank=True)
+    ok = models.BooleanField(null=True)
+    duration_ms = models.PositiveBigIntegerField(null=True)
+    body = models.TextField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("session", "seq", "position")
+        constraints = (
+            models.UniqueConstraint(fields=("session", "seq"), name="one_step_per_seq"),
+            models.UniqueConstraint(fields=("run", "position"), name="one_step_per_position"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.type or self.event} {self.seq or self.position}"
+
+
+class StepContent(models.Model):
+    """The whole text of a tool result that was too long to be carried inside its step."""
+
+    step = models.OneToOneField(Step, on_delete=models.CASCADE, primary_key=True, related_name="full_content")
+    content = models.TextField()
+
+    def __str__(self) -> str:
+        return f"Content of {self.step_id}"
+
+
+class Draft(models.Model):
+    """The step that a live run is writing now, saved at least every two seconds so that a crash loses no more than that."""
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, primary_key=True, related_name="draft")
+    number = models.PositiveIntegerField()
+    type = models.CharField(max_length=24)
+    attempt = models.PositiveIntegerField(default=1)
+    text = models.TextField()
+    updated_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"Draft of {self.run_id}"
+
+
+class Connection(models.Model):
+    """One open socket, removed when it closes or when its process is found dead."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    process = models.CharField(max_length=120, db_index=True)
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="connections")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="connections")
+    role = models.CharField(max_length=16)
+    opened_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.role} on {self.session_id}"
+
+
+class Announcement(models.Model):
+    """A word from the operators to everyone who is connected."""
+
+    message = models.CharField(max_length=2000)
+    level = models.CharField(max_length=16, default="info")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.message
