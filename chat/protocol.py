@@ -216,7 +216,7 @@ def as_uuid(value: str | None) -> UUID | None:
         return None
 
 
-def encode(type_: str, data: dict[str, Any], **beside: Any) -> str:
+def encode(type_: str, data: Any, **beside: Any) -> str:
     """A frame that is not stored."""
     return orjson.dumps({"type": type_, **beside, "data": data}).decode()
 

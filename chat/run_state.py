@@ -3,9 +3,8 @@
 Each move is one conditional UPDATE, so that of two that race the first to commit stands.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
@@ -120,26 +119,25 @@ def take_from(run: Run, process: str) -> bool:
     return bool(taken)
 
 
-def beat(process: str) -> list[tuple[UUID, str]]:
-    """Renew the lease on all of a process's live runs; returns them with their status."""
-    mine = Run.objects.filter(owner=process, status__in=LIVE)
-    mine.update(heartbeat_at=timezone.now())
-    return list(mine.values_list("id", "status"))
+def beat(process: str) -> None:
+    """Renew the lease on all of a process's live runs."""
+    Run.objects.filter(owner=process, status__in=LIVE).update(heartbeat_at=timezone.now())
 
 
-def cancelling(process: str) -> list[UUID]:
-    """The process's runs that somebody, somewhere, has asked to stop."""
-    return list(Run.objects.filter(owner=process, status=RunStatus.CANCELLING).values_list("id", flat=True))
+def cancelling(process: str) -> list[tuple[UUID, str]]:
+    """The process's runs that somebody, somewhere, has asked to stop, and the sentence that says who."""
+    asked = Run.objects.filter(owner=process, status=RunStatus.CANCELLING)
+    return [(run_id, stopped_by(name)) for run_id, name in asked.values_list("id", "cancelled_by__username")]
 
 
-def silent_since(moment: datetime) -> QuerySet[Run]:
+def stopped_by(username: str | None) -> str:
+    """The sentence that says who stopped a run."""
+    return f"Stopped by {username}." if username else "Stopped by an operator."
+
+
+def silent_since(moment: datetime) -> list[UUID]:
     """Live runs whose owner has given no sign of life since then."""
-    return Run.objects.filter(status__in=LIVE, heartbeat_at__lt=moment).select_related("user", "cancelled_by")
-
-
-def lease_end() -> datetime:
-    """Owners silent since before this moment have lost their runs."""
-    return timezone.now() - timedelta(seconds=settings.RUN_LEASE_S)
+    return list(Run.objects.filter(status__in=LIVE, heartbeat_at__lt=moment).values_list("id", flat=True))
 
 
 def live_in(session_id: UUID) -> Run | None:
@@ -180,8 +178,3 @@ def _repeat_status(session_id: UUID) -> None:
     Session.objects.filter(pk=session_id).update(
         status=Subquery(live_first.values("status")[:1]), active_at=timezone.now()
     )
-
-
-def statuses(of: Iterable[UUID]) -> dict[UUID, str]:
-    """The present status of runs."""
-    return dict(Run.objects.filter(pk__in=list(of)).values_list("id", "status"))

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from chat import search
 from chat.drafts import Draft
-from chat.models import LIVE, UNFINISHED, Connection, Run, RunStatus, Session, Step
+from chat.models import LIVE, UNFINISHED, Announcement, Connection, Run, RunStatus, Session, Step
 from chat.protocol import stored_frame
 from chat.step_log import Stored
 
@@ -194,3 +194,24 @@ def _turn(run: Run, *, leave_partial: bool) -> list[dict[str, Any]]:
         elif not (leave_partial and data.get("partial")):
             messages.append({"role": "assistant", "content": data["content"]})
     return messages
+
+
+def step_data(step: Step) -> dict[str, Any]:
+    """A stored event's data."""
+    data: dict[str, Any] = orjson.loads(step.body)
+    return data
+
+
+def has_run(session_id: UUID, run_id: UUID) -> bool:
+    """Whether the run is one of the session's."""
+    return Run.objects.filter(session_id=session_id, pk=run_id).exists()
+
+
+def announcements_after(last_id: int) -> list[tuple[int, str, str]]:
+    """Words from the operators that came after one: id, message, level."""
+    return list(Announcement.objects.filter(pk__gt=last_id).order_by("pk").values_list("id", "message", "level"))
+
+
+def last_announcement() -> int:
+    """The newest announcement's id; 0 where there is none."""
+    return Announcement.objects.order_by("-pk").values_list("id", flat=True).first() or 0
