@@ -41,7 +41,8 @@ BROWSER_LIBRARIES = {
     "markdown-it.js": "markdown-it/dist/browser/markdown-it.esm.min.mjs",
     "temml.js": "temml/dist/temml.mjs",
 }
-SOURCE_MAP_LINE = re.compile(r"^//[#@] sourceMappingURL=.*$", re.MULTILINE)
+#: What is left out of the copies, because collecting static files would look for the file each one names: source maps, and the types in comments.
+NOT_SERVED = re.compile(r"^//[#@] sourceMappingURL=.*$|\{import\(['\"][^'\"]*['\"]\)[^}]*\}", re.MULTILINE)
 
 #: What ``make check`` runs, each from the project's folder with the environment's Python; the tests run the same.
 CHECKS: dict[str, tuple[str, ...]] = {
@@ -235,10 +236,10 @@ def node_packages(*, with_tests: bool) -> None:
 
 
 def copy_browser_libraries() -> None:
-    """Copy the served files, without the lines that point at source maps (nobody serves those)."""
+    """Copy the files that are served, without what they say of files that aren't."""
     VENDOR.mkdir(parents=True, exist_ok=True)
     for name, source in BROWSER_LIBRARIES.items():
-        text = SOURCE_MAP_LINE.sub("", (NODE_MODULES / source).read_text("utf-8"))
+        text = NOT_SERVED.sub("", (NODE_MODULES / source).read_text("utf-8"))
         target = VENDOR / name
         if not target.exists() or target.read_text("utf-8") != text:
             target.write_text(text, "utf-8")
