@@ -1,0 +1,59 @@
+"""The `current_time` tool: date, time and weekday, here or in any time zone."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from agents.tools.stop import Stop
+from agents.tools.tool import ToolError
+
+# Not from the locale: the model's language is English wherever the server runs.
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class CurrentTimeTool:
+    """Tells the time, which no model knows by itself."""
+
+    name = "current_time"
+    description = (
+        "Returns the current date and time (ISO 8601), the weekday and the time zone. Use it whenever the answer"
+        " depends on today's date or the time of day."
+    )
+    parameters: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            "time_zone": {
+                "type": "string",
+                "description": "An IANA time zone such as Asia/Taipei or Europe/London. Left out: UTC.",
+            }
+        },
+        "required": [],
+    }
+    timeout_s = 5.0
+    output_limit = 1_000
+
+    def __init__(self, now: Callable[[], datetime] = _now) -> None:
+        self._now = now
+
+    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+        """The time in ``arguments["time_zone"]``, or in UTC."""
+        name = str(arguments.get("time_zone") or "UTC").strip()
+        try:
+            zone = ZoneInfo(name)
+        except (KeyError, ValueError, OSError) as error:
+            raise ToolError(_unknown(name)) from error
+        now = self._now().astimezone(zone).replace(microsecond=0)
+        return f"{now.isoformat()}\n{_WEEKDAYS[now.weekday()]}\nTime zone: {name} ({now.tzname()})"
+
+
+def _unknown(name: str) -> str:
+    """The sentence for a name that is no zone, with what may have been meant."""
+    wanted = name.rpartition("/")[2].replace(" ", "_").casefold()
+    close = sorted(zone for zone in available_timezones() if wanted and wanted in zone.casefold())[:3]
+    hint = f"Did you mean {' or '.join(close)}?" if close else "Use an IANA name such as Asia/Taipei or Europe/London."
+    return f"There is no time zone named “{name[:80]}”. {hint}"

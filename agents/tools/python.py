@@ -1,0 +1,228 @@
+"""The `python` tool: a real interpreter in a sandbox, in a process of its own that can always be killed."""
+
+import ast
+import atexit
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from pydantic_monty import (
+    Monty,
+    MontyCrashedError,
+    MontyError,
+    MontyRuntimeError,
+    MontySession,
+    MontySyntaxError,
+    ResourceLimits,
+)
+
+from agents.tools.stop import Stop
+from agents.tools.tool import ToolError
+
+#: What `import` finds in the sandbox. A test compares this with the installed version.
+MODULES = (
+    "asyncio base64 binascii bisect collections copy csv dataclasses datetime decimal functools hashlib itertools json"
+    " math os pathlib random re sys time tomllib typing unicodedata"
+).split()
+
+_MIB = 1 << 20
+_LONGEST_CODE = 100_000
+_WORKERS = 16
+# Shows the last expression's value as a prompt would. Its own names are bound here, so that code may rebind them.
+_SHOW = "def __show__(value, *, print=print, repr=repr):\n  if value is not None: print(repr(value))"
+_USER_CODE = "<python-input-1>"
+
+
+class _Pool:
+    """The interpreter processes of this process, started with the first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._monty: Monty | None = None
+        self._owner = 0
+        # Waiting for a worker happens here, where a stop can end it.
+        self.slots = threading.BoundedSemaphore(_WORKERS)
+
+    def get(self) -> Monty:
+        with self._lock:
+            # A forked child must not talk to its parent's interpreters.
+            if self._monty is None or self._owner != os.getpid():
+                self._monty = Monty(max_processes=_WORKERS).__enter__()
+                self._owner = os.getpid()
+            return self._monty
+
+    def close(self) -> None:
+        with self._lock:
+            if self._monty is not None and self._owner == os.getpid():
+                self._monty.__exit__(None, None, None)
+            self._monty = None
+
+
+_pool = _Pool()
+atexit.register(_pool.close)
+
+
+class PythonTool:
+    """Runs Python for the model, away from files, network and everything else of this machine."""
+
+    name = "python"
+    description = (
+        "Runs Python code in a sandbox and returns what it prints, and the value of the last line if that is an"
+        " expression. Use it for every calculation, also for dates. Each call starts afresh: no variable survives it."
+        " No files, no network, no installing, no sleeping; the clock is UTC; 5 seconds, 128 MiB and 50 kB of output"
+        f" at most. These modules can be imported, no others: {', '.join(MODULES)}."
+    )
+    parameters: dict[str, Any] = {
+        "type": "object",
+        "properties": {"code": {"type": "string", "description": "The Python code to run."}},
+        "required": ["code"],
+    }
+    #: Of these, the code itself may use `run_s`; the rest is for waiting for a free interpreter.
+    timeout_s = 30.0
+    output_limit = 50_000
+    run_s = 5.0
+
+    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+        """Run ``arguments["code"]`` and return its output."""
+        code = str(arguments["code"])
+        if len(code) > _LONGEST_CODE:
+            raise ToolError(f"The code is too long: {len(code):,} characters, at most {_LONGEST_CODE:,}.")
+        shown = _show_last_value(code)
+        output = _Output(limit=self.output_limit)
+        with self._session(stop) as (session, kill):
+            forget = stop.on_set(kill)
+            try:
+                session.feed_run(shown or f"{code}\nNone", print_callback=output.collect(kill))
+            except MontyCrashedError as error:
+                raise ToolError(self._why_crashed(error, output, stop)) from error
+            except (MontyRuntimeError, MontySyntaxError) as error:
+                raise ToolError(self._explain(error, code) + output.before_that()) from error
+            finally:
+                # Before the worker goes back to the pool: from then on it is somebody else's.
+                forget()
+        if output.text:
+            return output.text
+        if shown is None:
+            return "The code ran and printed nothing. Print what you want to see."
+        return "The code ran and printed nothing. Print what you want to see, or end with an expression."
+
+    @contextlib.contextmanager
+    def _session(self, stop: Stop) -> Iterator[tuple[MontySession, "Kill"]]:
+        while not _pool.slots.acquire(timeout=0.05):
+            if stop.is_set():
+                raise ToolError(stop.because)
+        try:
+            limits = ResourceLimits(
+                max_feed_duration_secs=self.run_s, max_memory=128 * _MIB, max_total_sleep_secs=0.0
+            )
+            with _pool.get().checkout(limits=limits) as session:
+                try:
+                    session.feed_run(_SHOW)
+                    pid = session.worker_pid
+                except MontyError as error:
+                    raise ToolError("The Python interpreter could not be started. Try again.") from error
+                yield session, Kill(pid)
+        finally:
+            _pool.slots.release()
+
+    def _why_crashed(self, error: MontyCrashedError, output: "_Output", stop: Stop) -> str:
+        if stop.is_set():
+            return stop.because
+        if output.full:
+            return f"The code was stopped: it printed more than {self.output_limit // 1000} kB." + output.before_that()
+        if error.timed_out:
+            return self._too_slow() + output.before_that()
+        return "The Python interpreter crashed while it ran this code." + output.before_that()
+
+    def _too_slow(self) -> str:
+        return f"The code was stopped: it did not finish within {self.run_s:g} seconds."
+
+    def _explain(self, error: MontyRuntimeError | MontySyntaxError, code: str) -> str:
+        """Say what went wrong as Python would, with the innermost line of the caller's code."""
+        message = error.display("type-msg")
+        if message.startswith("TimeoutError: feed time limit exceeded"):
+            return self._too_slow()
+        if message.startswith("TimeoutError: sleep limit exceeded"):
+            return "The code was stopped: sleeping is not possible in this sandbox."
+        if message.startswith("MemoryError: memory limit exceeded"):
+            return "The code was stopped: it needed more than 128 MiB of memory."
+        frames = [frame for frame in error.traceback() if frame.filename == _USER_CODE]
+        if not frames:
+            return message
+        lines = code.split("\n")
+        number = min(frames[-1].line, len(lines))
+        function = frames[-1].function_name
+        where = f" in {function}" if function and function != "<module>" else ""
+        return f"{message}\nLine {number}{where}: {lines[number - 1].strip()[:200]}"
+
+
+class Kill:
+    """Ends an interpreter process at once. Works where asking it doesn't."""
+
+    def __init__(self, pid: int | None) -> None:
+        self._pid = pid
+
+    def __call__(self) -> None:
+        if self._pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+
+
+class _Output:
+    """What the code has printed, up to a limit in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._parts: list[str] = []
+        self._room = limit
+        self.full = False
+
+    def collect(self, kill: Kill) -> Callable[[Literal["stdout", "stderr"], str], None]:
+        """What to give the interpreter as its print callback."""
+
+        def callback(_stream: Literal["stdout", "stderr"], text: str) -> None:
+            if self.full:
+                return
+            self._room -= len(text.encode())
+            self._parts.append(text)
+            if self._room < 0:
+                # Raising here would not stop the code: it would go on and print.
+                self.full = True
+                kill()
+
+        return callback
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts).rstrip("\n")
+
+    def before_that(self) -> str:
+        """The beginning of the output, to stand below what went wrong."""
+        text = self.text
+        if not text:
+            return ""
+        return f"\nBefore that it printed:\n{text[:2_000]}" + ("…" if len(text) > 2_000 else "")
+
+
+def _show_last_value(code: str) -> str | None:
+    """The code with its last expression wrapped in a call that prints its value; lines stay where they are.
+
+    None where this Python can't parse it: the sandbox knows newer syntax. Showing the value inside
+    the sandbox keeps it under the sandbox's limits, however large it is.
+    """
+    try:
+        body = ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    if not body or not isinstance(last := body[-1], ast.Expr):
+        return code
+    assert last.end_lineno is not None and last.end_col_offset is not None  # noqa: S101 - what ast.parse makes has them
+    # Offsets count UTF-8 bytes in lines that end as the parser ends them.
+    lines = [line.encode() for line in code.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    end = lines[last.end_lineno - 1]
+    lines[last.end_lineno - 1] = end[: last.end_col_offset] + b"))" + end[last.end_col_offset :]
+    start = lines[last.lineno - 1]
+    lines[last.lineno - 1] = start[: last.col_offset] + b"__show__((" + start[last.col_offset :]
+    return b"\n".join(lines).decode()

@@ -1,0 +1,65 @@
+"""The `search_history` tool: what was said before, in the asking user's own sessions."""
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Any
+
+from agents.tools.stop import Stop
+from agents.tools.tool import ToolError
+
+_MOST = 20
+
+
+class SearchHistoryTool:
+    """Finds earlier conversations. It sees only what the search that it is handed lets it see."""
+
+    name = "search_history"
+    description = (
+        "Searches the user's own earlier sessions (questions, thoughts, tool calls and answers) and returns the best"
+        " hits with session title, date, step and an excerpt. Use it when the user refers to something said before"
+        " that is not in this conversation. Search for a few telling words, not for a whole sentence."
+    )
+    parameters: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            "query": {"type": "string", "description": "A few words to look for."},
+            "limit": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": _MOST,
+                "description": "How many hits to return. Left out: 5.",
+            },
+        },
+        "required": ["query"],
+    }
+    timeout_s = 10.0
+    output_limit = 20_000
+
+    def __init__(self, search: Callable[[str, int], list[dict[str, Any]]] | None) -> None:
+        self._search = search
+
+    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+        """Search for ``arguments["query"]``."""
+        if self._search is None:
+            raise ToolError("There is no history to search here.")
+        query = str(arguments["query"]).strip()
+        if not query:
+            raise ToolError("Say what to look for: the query is empty.")
+        hits = self._search(query, max(1, min(int(arguments.get("limit") or 5), _MOST)))
+        if not hits:
+            return f"Nothing was found for “{query}” in earlier sessions."
+        found = "1 hit" if len(hits) == 1 else f"{len(hits)} hits"
+        return f"{found} for “{query}” in earlier sessions:\n\n" + "\n\n".join(
+            f"{number}. {_describe(hit)}" for number, hit in enumerate(hits, start=1)
+        )
+
+
+def _describe(hit: Mapping[str, Any]) -> str:
+    when = hit.get("date") or ""
+    heading = [f"“{hit.get('session_title') or 'Untitled'}”"]
+    if when:
+        heading.append(when.isoformat()[:10] if isinstance(when, date) else str(when)[:10])
+    if hit.get("step"):
+        heading.append(f"step {hit['step']}")
+    # One paragraph a hit, whatever line breaks the excerpt has.
+    return f"{', '.join(heading)}\n   {' '.join(str(hit.get('excerpt') or '').split())}"

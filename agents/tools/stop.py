@@ -1,0 +1,71 @@
+"""A thread-safe word to stop, handed to every tool call."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+class Stop:
+    """Tells a tool, in whatever thread it works, that nobody wants its result any more.
+
+    A tool either looks at `is_set`, waits with `wait`, or has something closed by `on_set`. The first reason stands.
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._callbacks: dict[object, Callable[[], None]] = {}
+        # Held while callbacks run: once a callback's `forget` has returned, it neither runs nor will.
+        self._lock = threading.RLock()
+        self._because = ""
+
+    @property
+    def because(self) -> str:
+        """Why, as a sentence fit for people and tool results; empty until set."""
+        return self._because
+
+    def is_set(self) -> bool:
+        """Whether the work is to end."""
+        return self._event.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until set or for ``timeout`` seconds; whether it is set."""
+        return self._event.wait(timeout)
+
+    def set(self, because: str) -> None:
+        """Say stop; the callbacks run here and now, in the caller's thread."""
+        with self._lock:
+            if self._event.is_set():
+                return
+            self._because = because
+            self._event.set()
+            callbacks = list(self._callbacks.values())
+            self._callbacks.clear()
+            for callback in callbacks:
+                self._run(callback)
+
+    def on_set(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have ``callback`` called at the stop (at once if it has been said); returns what makes it forgotten.
+
+        A callback must be short and must not wait: it may run on an event loop.
+        """
+        key = object()
+
+        def forget() -> None:
+            with self._lock:
+                self._callbacks.pop(key, None)
+
+        with self._lock:
+            if self._event.is_set():
+                self._run(callback)
+            else:
+                self._callbacks[key] = callback
+        return forget
+
+    @staticmethod
+    def _run(callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception:  # noqa: BLE001 - one failing callback must not keep the others from hearing
+            log.exception("A callback of a stop failed")

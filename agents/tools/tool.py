@@ -1,0 +1,43 @@
+"""What a tool is, what it may need from outside, and how it says that it failed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agents.tools.stop import Stop
+
+
+class ToolError(Exception):
+    """A tool could not do it. The text is a sentence that the model and people read as it stands."""
+
+
+class Tool(Protocol):
+    """Something an agent can call.
+
+    Limits of time and output are kept by whoever calls the tool; a tool that knows a harder way to keep them does so too.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """JSON schema of the arguments: an object."""
+    timeout_s: float
+    output_limit: int
+    """Longest result in characters."""
+
+    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+        """Do it, blocking, in a thread of its own; ends soon after ``stop``. Raises `ToolError`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """What tools need from outside, handed in by whoever starts the agent."""
+
+    search_history: Callable[[str, int], list[dict[str, Any]]] | None = None
+    """``(query, limit)`` → hits in the asking user's own sessions, each with ``session_title``, ``date``
+    (text or `datetime.datetime`), ``step`` and ``excerpt``. Called in the tool's thread."""
+    mcp_servers: Mapping[str, Any] = field(default_factory=dict)
+    """MCP servers by name, in the form of Qwen-Agent's ``mcpServers``; all their tools are added."""
+    extra: Sequence[Tool] = ()
+    """Tools of the caller's own. One that bears a built-in tool's name takes its place."""
