@@ -8,7 +8,6 @@ import os
 import secrets
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import django
 from django.conf import settings
@@ -21,7 +20,7 @@ from django.db import DatabaseError, IntegrityError, connection
 MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 
 
-def main(command: str) -> NoReturn:
+def main(command: str) -> None:
     """Prepare, then become the management command that serves."""
     django.setup()
     try:
@@ -34,10 +33,11 @@ def main(command: str) -> NoReturn:
     except OSError as error:
         sys.exit(f"Thinkaloud cannot start: DATA_DIR cannot be written ({error}).")
     sys.stdout.flush()
-    where = (
-        ["--host", settings.HOST, "--port", str(settings.PORT)] if command == "serve" else [f"{settings.HOST}:{settings.PORT}"]
-    )
-    os.execv(sys.executable, [sys.executable, str(MANAGE), command, *where])
+    if command == "serve":
+        # In this process: importing everything a second time would double the time to the first page.
+        call_command("serve", host=settings.HOST, port=settings.PORT)
+    else:
+        os.execv(sys.executable, [sys.executable, str(MANAGE), command, f"{settings.HOST}:{settings.PORT}"])
 
 
 def collect_static_files() -> None:
