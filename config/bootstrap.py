@@ -284,12 +284,26 @@ def locked_block(package: str) -> str:
 # The browser of the tests
 
 
-def find_chromium() -> str | None:
-    """Return a Chromium or Chrome that starts: the machine's, else the one Playwright downloaded."""
-    candidates = [found for name in INSTALLED_BROWSERS if (found := shutil.which(name))]
+def find_chromium(python: Path = PYTHON) -> str | None:
+    """Return a Chromium or Chrome that starts: the one ``CHROMIUM`` names, the machine's, or the one Playwright downloaded."""
+    named = os.environ.get("CHROMIUM")
+    if named:
+        return named
+    for name in INSTALLED_BROWSERS:
+        found = shutil.which(name)
+        if found and starts(found):
+            return found
     own = "from playwright.sync_api import sync_playwright as s\nwith s() as p: print(p.chromium.executable_path)"
-    downloaded = subprocess.run([PYTHON, "-c", own], capture_output=True, text=True, check=False).stdout.strip()
-    return next((path for path in (*candidates, downloaded) if path and Path(path).exists() and starts(path)), None)
+    asked = subprocess.run([python, "-c", own], capture_output=True, text=True, check=False)
+    downloaded = asked.stdout.strip()
+    return downloaded if downloaded and Path(downloaded).exists() and starts(downloaded) else None
+
+
+def tell_chromium() -> bool:
+    """Find a browser and tell the tests, so that they needn't look again."""
+    found = find_chromium()
+    os.environ["CHROMIUM"] = found or ""
+    return found is not None
 
 
 def starts(browser: str) -> bool:
@@ -305,7 +319,7 @@ def starts(browser: str) -> bool:
 
 def bring_chromium() -> None:
     """See to it that there is a browser: installed, else Playwright's download, else Debian's package."""
-    if find_chromium():
+    if tell_chromium():
         return
     say("Bringing a browser for the tests")
     attempts: list[list[list[str]]] = [[[str(PYTHON), "-m", "playwright", "install", "chromium"]]]
@@ -317,7 +331,7 @@ def bring_chromium() -> None:
         with contextlib.suppress(CannotGoOn):
             for command in commands:
                 quietly(command, "bringing a browser", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
-            if find_chromium():
+            if tell_chromium():
                 return
     raise CannotGoOn("The tests need a browser: install Chromium or Chrome (Debian: apt install chromium).")
 
