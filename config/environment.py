@@ -130,7 +130,9 @@ class Environment:
         if not raw or raw in words or (parsed and parsed.scheme in schemes and parsed.hostname):
             return raw
         starts = " or ".join(f"{scheme}://" for scheme in schemes)
-        self.refuse(name, "must " + "".join(f"be {word} or " for word in words) + f"start with {starts} and name a host", raw)
+        self.refuse(
+            name, "must " + "".join(f"be {word} or " for word in words) + f"start with {starts} and name a host", raw
+        )
         return ""
 
     def database(self, name: str, default: Path) -> dict[str, Any]:
