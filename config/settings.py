@@ -1,24 +1,73 @@
-"""Django settings. Everything that differs between installations is an environment variable, read once, at the top."""
+"""Django settings. What differs between installations is an environment variable, read here, once, at the top.
 
+The README's table says what each means; a test keeps the two equal.
+"""
+
+import sys
+from datetime import timedelta
 from pathlib import Path
 
-import environ
+from config import content_security, logs
+from config.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+env = Environment.load(BASE_DIR)
 
-DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var")))
-SECRET_KEY = env.str("SECRET_KEY", default="insecure-until-generated")
-DEBUG = env.bool("DEBUG", default=False)
-ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
-RUN_LEASE_S = env.float("RUN_LEASE_S", default=30)
-MAX_ITERATIONS = env.int("MAX_ITERATIONS", default=20)
-MAX_ACTIVE_RUNS_PER_USER = env.int("MAX_ACTIVE_RUNS_PER_USER", default=4)
-MAX_MESSAGE_CHARS = env.int("MAX_MESSAGE_CHARS", default=32_000)
-MAX_SOCKETS_PER_USER = env.int("MAX_SOCKETS_PER_USER", default=32)
-MAX_MESSAGES_PER_MINUTE = env.int("MAX_MESSAGES_PER_MINUTE", default=60)
-MAX_QUEUED_RUNS = env.int("MAX_QUEUED_RUNS", default=5)
-AUTO_CONTINUE = env.bool("AUTO_CONTINUE", default=False)
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.whole("PORT", 8000, least=1, most=65535)
+DEBUG = env.flag("DEBUG", default=False)
+DATA_DIR = env.folder("DATA_DIR", "var")
+PUBLIC_URL = env.public_url("PUBLIC_URL")
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
+DATABASES = {"default": env.database("DATABASE_URL", DATA_DIR / "thinkaloud.sqlite3")}
+REDIS_URL = env.url("REDIS_URL", ["redis", "rediss"])
+BROKER_URL = env.text("BROKER_URL")
+ALLOW_SIGNUP = env.flag("ALLOW_SIGNUP", default=False)
+FIRST_ACCOUNT = {
+    "username": env.text("DJANGO_SUPERUSER_USERNAME", "admin"),
+    "password": env.text("DJANGO_SUPERUSER_PASSWORD"),
+    "email": env.text("DJANGO_SUPERUSER_EMAIL"),
+}
+
+LLM_MODEL_SERVER = env.url("LLM_MODEL_SERVER", ["http", "https"], words=["dashscope"])
+LLM_MODEL = env.text("LLM_MODEL")
+LLM_API_KEY = env.text("LLM_API_KEY")
+LLM_TIMEOUT_S = env.number("LLM_TIMEOUT_S", 120, least=0.1, most=86_400)
+LLM_TOOL_FORMAT = env.choice("LLM_TOOL_FORMAT", ["auto", "native", "template"])
+LLM_MAX_INPUT_TOKENS = env.whole("LLM_MAX_INPUT_TOKENS", 58_000, least=1_000)
+MCP_SERVERS = env.json_object("MCP_SERVERS")
+
+MAX_ITERATIONS = env.whole("MAX_ITERATIONS", 20)
+RUN_LEASE_S = env.number("RUN_LEASE_S", 30, least=1, most=86_400)
+AUTO_CONTINUE = env.flag("AUTO_CONTINUE", default=False)
+MAX_ACTIVE_RUNS_PER_USER = env.whole("MAX_ACTIVE_RUNS_PER_USER", 4)
+MAX_MESSAGE_CHARS = env.whole("MAX_MESSAGE_CHARS", 32_000)
+MAX_SOCKETS_PER_USER = env.whole("MAX_SOCKETS_PER_USER", 32)
+MAX_MESSAGES_PER_MINUTE = env.whole("MAX_MESSAGES_PER_MINUTE", 60)
+MAX_QUEUED_RUNS = env.whole("MAX_QUEUED_RUNS", 5)
+
+if LLM_MODEL_SERVER == "dashscope" and not LLM_API_KEY:
+    env.problems.append("LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope.")
+if BROKER_URL:
+    env.problems.append("BROKER_URL must be empty: runs execute in the web process, workers are not part of this version.")
+SECRET_KEY = env.secret("SECRET_KEY", DATA_DIR / "secret_key")
+if REDIS_URL and "SECRET_KEY" not in env.given:
+    env.problems.append("SECRET_KEY must be set where REDIS_URL is: the processes that share it need the same one.")
+if env.problems:
+    sys.exit("\n".join(f"Thinkaloud cannot start: {problem}" for problem in env.problems))
+
+# What a public address implies: its host, its exact origin, and, with https, everything a TLS-terminating proxy needs.
+if PUBLIC_URL.host:
+    ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, PUBLIC_URL.host]))
+    CSRF_TRUSTED_ORIGINS = list(dict.fromkeys([*CSRF_TRUSTED_ORIGINS, PUBLIC_URL.origin]))
+if HOST not in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
+    ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, f"[{HOST}]" if ":" in HOST else HOST]))
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = PUBLIC_URL.secure
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if PUBLIC_URL.secure else None
+SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]
+SECURE_HSTS_SECONDS = 31_536_000 if PUBLIC_URL.secure else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = PUBLIC_URL.secure
 
 INSTALLED_APPS = [
     "daphne",
@@ -28,17 +77,22 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "channels",
+    "csp",
     "chat",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "config.static_files.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "config.content_security.ContentSecurityMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
@@ -52,23 +106,61 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
             ]
         },
     }
 ]
-DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'thinkaloud.sqlite3'}")}
-if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    DATABASES["default"]["OPTIONS"] = {
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 10,
-        "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;",
-    }
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 2000}}}
+
+CHANNEL_LAYERS = {
+    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+    if REDIS_URL
+    else {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 2000}}
+}
+
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
-STATIC_URL = "static/"
+LANGUAGES = [("en", "English"), ("zh-hant", "繁體中文")]
+
+STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = DATA_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "config.static_files.HashedStaticFiles"},
+}
+MEDIA_ROOT = DATA_DIR / "uploads"
+WHITENOISE_ALLOW_ALL_ORIGINS = False
+
+CONTENT_SECURITY_POLICY = {"DIRECTIVES": content_security.POLICY}
+
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = LOGIN_URL
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+# Who guesses is held off by name and address together, and only for a while, so that no stranger can shut a person out.
+AXES_FAILURE_LIMIT = 8
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_CLIENT_IP_CALLABLE = "config.login_limits.client_address"
+AXES_LOCKOUT_CALLABLE = "config.login_limits.locked_out"
+
+LOGGING_CONFIG = "config.logs.configure"
+LOGGING = logs.plan()

@@ -1,0 +1,295 @@
+"""One socket on one session: checks who it is, hands its commands to the use case, and is fed from the session's feed.
+
+Nothing slow is awaited in a handler but the short transaction of a command, and no run belongs to a socket.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from typing import Any, cast
+from urllib.parse import parse_qs
+
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import Error as DatabaseError
+
+import agents
+from chat import database, feeds, groups, protocol, runs, selectors, sockets, supervisor
+from chat.access import may_drive, may_stop
+from chat.feeds import Subscriber
+from chat.protocol import Ack, BadFrame, Cancel, Chat, Close, Continue, Ping, Resume, as_uuid, encode, error_data
+from chat.runs import Refused
+
+logger = logging.getLogger(__name__)
+
+
+class RefuseConsumer(AsyncWebsocketConsumer):
+    """Any other socket path: refused in the handshake."""
+
+    async def connect(self) -> None:
+        """Refuse."""
+        await self.close()
+
+
+class SessionConsumer(AsyncWebsocketConsumer):
+    """A client's socket on a session."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.login: sockets.Login | None = None
+        self._entrance: sockets.Entrance | None = None
+        self._subscriber: Subscriber | None = None
+        self._fallback_agent: str | None = None
+        self._ended = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Take events one by one. The session's feed hears the group for all sockets, so this one needs no channel of its own."""
+        self.scope = scope
+        self.base_send = send
+        try:
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
+        finally:
+            await self._leave()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Handle one event, without the stock hop through the thread that all synchronous code shares."""
+        match message["type"]:
+            case "websocket.connect":
+                await self.connect()
+            case "websocket.receive":
+                await self.receive(message.get("text"), message.get("bytes"))
+            case "websocket.disconnect":
+                raise StopConsumer
+
+    async def connect(self) -> None:
+        """Check origin, login and right; then join, replay and go live."""
+        if not sockets.is_own_origin(self.scope) or supervisor.is_draining():
+            await self.close()
+            return
+        await self.accept()
+        supervisor.begin()
+        try:
+            await self._enter()
+        except DatabaseError:
+            logger.exception("A socket could not be opened")
+            await self._end(Close.OUR_FAULT)
+
+    async def _enter(self) -> None:
+        self.login = await database.read(sockets.login_of, self.scope)
+        if self.login is None:
+            await self._end(Close.NOT_LOGGED_IN)
+            return
+        session_id = as_uuid(self.scope["url_route"]["kwargs"]["session_id"])
+        try:
+            entrance = session_id and await database.write(sockets.enter, self.login.user, session_id, runs.PROCESS)
+        except sockets.TooMany:
+            await self._end(Close.TOO_MANY)
+            return
+        if not entrance:
+            await self._end(Close.NO_SUCH_SESSION)
+            return
+        self._entrance = entrance
+        self._subscriber = await feeds.join(entrance.session.pk, self.login, self._send_text, self._end)
+        query = parse_qs(self.scope["query_string"].decode("latin1"), keep_blank_values=True)
+        problems = []
+        agent = query.get("agent_name", [None])[-1]
+        if agent in agents.AGENTS:
+            self._fallback_agent = agent
+        elif agent:
+            problems.append(("unknown_agent", f"There is no agent “{agent[:64]}”; the session's own is used."))
+        problem = await self._begin(query.get("last_seq", ["0"])[-1], query.get("last_id", [None])[-1])
+        for code, message in [*problems, *problem]:
+            self._error(code, message)
+        await groups.tell(groups.of_session(entrance.session.pk), {"type": "presence"})
+
+    async def _begin(self, last_seq: Any, last_id: Any) -> list[tuple[str, str]]:
+        """Send the session's frame, then everything after what the client says it has."""
+        subscriber, entrance = self._joined()
+        view = await database.read(selectors.session_view, entrance.session.pk)
+        if view is None:
+            subscriber.end(Close.NO_SUCH_SESSION)
+            return []
+        seq = _count(last_seq)
+        known = seq or 0
+        reset = known > view.last_seq
+        if last_id and not reset and known:
+            stored = await database.read(selectors.event_id_at, entrance.session.pk, known)
+            reset = stored is None or as_uuid(str(last_id)) != stored
+        data = {
+            "session_id": str(entrance.session.pk),
+            "title": view.title,
+            "agent": view.agent_name,
+            "last_seq": view.last_seq,
+            "role": str(entrance.role),
+            "window": protocol.WINDOW,
+            "run": view.run,
+            "queue": view.queue,
+        }
+        if reset:
+            data["reset"] = True
+        subscriber.begin(encode("session", data), 0 if reset else known)
+        if seq is None:
+            return [("bad_last_seq", "last_seq must be a whole number from 0 on; the whole log is sent.")]
+        return []
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Take a client's frame."""
+        if self._subscriber is None or self._ended:
+            return
+        self._subscriber.heard()
+        try:
+            if text_data is None:
+                raise BadFrame("bad_frame", "Frames must be text, not binary.")
+            if len(text_data) > protocol.FRAME_LIMIT:
+                self._subscriber.end(Close.TOO_LARGE)
+                return
+            await self._handle(protocol.parse(text_data))
+        except BadFrame as bad:
+            self._error(bad.code, bad.message, bad.client_message_id)
+        except DatabaseError:
+            logger.exception("A command could not be carried out")
+            self._error("storage", "The database did not answer. Nothing was changed; please try again.")
+        except Exception:
+            logger.exception("A command failed")
+            self._error("internal", "Something in this program went wrong; it has been noted.")
+
+    async def _handle(self, command: protocol.Command) -> None:
+        subscriber, _ = self._joined()
+        match command:
+            case Ack(seq=seq):
+                subscriber.acknowledge(seq)
+            case Ping():
+                now = time.time()
+                subscriber.tell(encode("pong", {"last_seq": subscriber.feed.head, "timestamp": now}))
+            case Resume():
+                subscriber.hold()
+                try:
+                    problems = await self._begin(command.last_seq, command.last_id)
+                finally:
+                    subscriber.release()
+                for code, message in problems:
+                    self._error(code, message)
+            case Chat():
+                await self._ask(command)
+            case Continue():
+                await self._continue(command)
+            case Cancel():
+                await self._cancel(command)
+
+    async def _ask(self, command: Chat) -> None:
+        subscriber, entrance = self._joined()
+        subscriber.hold()
+        try:
+            self._check(may_drive(entrance.role))
+            accepted = await runs.ask(
+                self._user(),
+                entrance.session.pk,
+                message=command.message,
+                agent_name=command.agent_name,
+                fallback_agent=self._fallback_agent,
+                enable_reasoning=command.enable_reasoning,
+                client_message_id=command.client_message_id,
+            )
+        except Refused as refused:
+            self._error(refused.code, refused.message, command.client_message_id)
+            return
+        finally:
+            subscriber.release()
+        await self._accept(accepted)
+
+    async def _continue(self, command: Continue) -> None:
+        subscriber, entrance = self._joined()
+        subscriber.hold()
+        try:
+            self._check(may_drive(entrance.role))
+            run_id = as_uuid(command.run_id)
+            if run_id is None or not await database.read(selectors.has_run, entrance.session.pk, run_id):
+                raise Refused("not_found", "There is no such run in this session.")
+            accepted = await runs.continue_run(self._user(), run_id, command.client_message_id)
+        except Refused as refused:
+            self._error(refused.code, refused.message, command.client_message_id)
+            return
+        finally:
+            subscriber.release()
+        await self._accept(accepted)
+
+    async def _accept(self, accepted: runs.Accepted) -> None:
+        subscriber, entrance = self._joined()
+        subscriber.tell(
+            encode(
+                "accepted",
+                {
+                    "client_message_id": accepted.client_message_id,
+                    "run_id": str(accepted.run_id),
+                    "queued": accepted.queued,
+                },
+            )
+        )
+        if accepted.is_new:
+            await runs.dispatch(entrance.session.pk, line_changed=accepted.queued > 0)
+
+    async def _cancel(self, command: Cancel) -> None:
+        _, entrance = self._joined()
+        try:
+            self._check(may_stop(entrance.role))
+            run_id = as_uuid(command.run_id)
+            if command.run_id is not None and run_id is None:
+                raise Refused("not_found", "There is no such run in this session.")
+            await runs.cancel(self._user(), entrance.session.pk, run_id, everything=command.all)
+        except Refused as refused:
+            self._error(refused.code, refused.message)
+
+    def _check(self, allowed: bool) -> None:
+        if not allowed:
+            raise Refused("not_allowed", "You may watch this session, but not steer it.")
+
+    def _error(self, code: str, message: str, client_message_id: str | None = None) -> None:
+        subscriber, entrance = self._joined()
+        error_id = secrets.token_hex(4)
+        logger.info("Refused a command: %s %s (session %s)", code, error_id, entrance.session.pk)
+        subscriber.tell(encode("error", error_data(code, message, error_id, client_message_id)))
+
+    def _joined(self) -> tuple[Subscriber, sockets.Entrance]:
+        return cast(Subscriber, self._subscriber), cast(sockets.Entrance, self._entrance)
+
+    def _user(self) -> Any:
+        return cast(sockets.Login, self.login).user
+
+    async def _send_text(self, frame: str) -> None:
+        await self.base_send({"type": "websocket.send", "text": frame})
+
+    async def _end(self, code: int) -> None:
+        if not self._ended:
+            self._ended = True
+            await self.base_send({"type": "websocket.close", "code": code})
+
+    async def _leave(self) -> None:
+        subscriber, self._subscriber = self._subscriber, None
+        entrance, self._entrance = self._entrance, None
+        if subscriber is not None:
+            await feeds.leave(subscriber)
+        if entrance is not None:
+            await asyncio.shield(_gone(entrance))
+
+
+async def _gone(entrance: sockets.Entrance) -> None:
+    try:
+        await database.write(sockets.leave, entrance.connection_id)
+    except DatabaseError:
+        logger.warning("A closed socket could not be noted", exc_info=True)
+    await groups.tell(groups.of_session(entrance.session.pk), {"type": "presence"})
+
+
+def _count(value: Any) -> int | None:
+    """A client's last_seq, from a query string or a frame: a whole number from 0 on."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if value >= 0 else None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:
+        return int(value)
+    return None

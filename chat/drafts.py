@@ -1,0 +1,116 @@
+"""The text of steps still being written, of the runs that this process carries.
+
+One latest-state cell per run: the agent's growth replaces what is in it. Those who show it take what they have not seen yet; every
+second the cells that changed are saved, all in one transaction, so that a crash loses no more than that.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.db import Error
+from django.utils import timezone
+
+from chat import database, models, step_log
+from chat.protocol import from_utf16, utf16_length
+
+logger = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 1.0
+
+
+@dataclass(slots=True)
+class Draft:
+    """What is written so far of one step, and how much of it in UTF-16 code units."""
+
+    run_id: UUID
+    step: int
+    type: str
+    attempt: int
+    text: str
+    tool_name: str = ""
+    length: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        self.length = utf16_length(self.text)
+
+    def is_newer_than(self, other: "Draft | None") -> bool:
+        """Whether this state supersedes another of the same run, or has nothing to compare with."""
+        if other is None or other.run_id != self.run_id:
+            return True
+        return (self.step, self.attempt, self.length) > (other.step, other.attempt, other.length)
+
+    def same_text(self, other: "Draft | None") -> bool:
+        """Whether the other one is an earlier or equal state of the same text."""
+        return (
+            other is not None
+            and (other.run_id, other.step, other.attempt) == (self.run_id, self.step, self.attempt)
+            and other.length <= self.length
+        )
+
+    def data(self, offset: int) -> dict[str, object]:
+        """The growth frame's data from an offset on."""
+        data: dict[str, object] = {
+            "step": self.step,
+            "type": self.type,
+            "attempt": self.attempt,
+            "offset": offset,
+            "text": from_utf16(self.text, offset),
+        }
+        if self.tool_name:
+            data["tool_name"] = self.tool_name
+        return data
+
+
+_cells: dict[UUID, Draft] = {}
+_unsaved: set[UUID] = set()
+
+
+def put(session_id: UUID, draft: Draft) -> None:
+    """Replace what the session's live run is writing."""
+    _cells[session_id] = draft
+    _unsaved.add(session_id)
+
+
+def of(session_id: UUID) -> Draft | None:
+    """What the session's run in this process is writing now."""
+    return _cells.get(session_id)
+
+
+def drop(session_id: UUID) -> None:
+    """The step is stored, or the run has ended: nothing is being written."""
+    _cells.pop(session_id, None)
+    _unsaved.discard(session_id)
+
+
+async def save_for_ever() -> None:
+    """Save what changed, once a second, until cancelled."""
+    while True:
+        await asyncio.sleep(SAVE_EVERY_S)
+        await save()
+
+
+async def save() -> None:
+    """Save what changed since the last time."""
+    changed = [_cells[session_id] for session_id in _unsaved if session_id in _cells]
+    _unsaved.clear()
+    if not changed:
+        return
+    now = timezone.now()
+    rows = [
+        models.Draft(
+            run_id=draft.run_id,
+            number=draft.step,
+            type=draft.type,
+            attempt=draft.attempt,
+            text=draft.text,
+            updated_at=now,
+        )
+        for draft in changed
+    ]
+    try:
+        await database.write(step_log.save_drafts, rows)
+    except Error:
+        # A run deleted meanwhile, or a database that is away: the next second brings the whole text again.
+        logger.warning("The text of %d steps in progress could not be saved", len(rows), exc_info=True)

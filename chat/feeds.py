@@ -1,0 +1,419 @@
+"""One feed per session and process: hears the session's group once, and lets each of the process's sockets take what it lacks.
+
+A feed holds the newest frames and the latest state of the step being written, both encoded once. A `Subscriber` holds a cursor and takes
+from the feed, or from the log where the feed no longer has it; so a lost, doubled or late group message, or a slow socket, costs
+time and never a step. Once a second the log itself is asked for its head, whatever the group said.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+from chat import background, database, drafts, groups, selectors
+from chat.drafts import Draft
+from chat.protocol import WINDOW, WINDOW_BYTES, Close, encode
+from chat.sockets import Login, expired
+from chat.step_log import Stored
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 1.0
+#: An unread window this old closes the socket.
+STALL_S = 30.0
+#: Without a frame from the client for this long, the socket is closed.
+SILENCE_S = 90.0
+PRESENCE_PAUSE_S = 0.2
+_KEPT_FRAMES = 500
+_READ_FRAMES = 100
+
+Send = Callable[[str], Awaitable[None]]
+End = Callable[[int], Awaitable[None]]
+
+
+class Subscriber:
+    """One socket's place in a feed: what it has been sent, what it has acknowledged, what it lacks."""
+
+    def __init__(self, feed: "Feed", login: Login, send: Send, end: End) -> None:
+        self.feed = feed
+        self.login = login
+        self.cursor = 0
+        self.last_heard = time.monotonic()
+        self._send = send
+        self._end = end
+        self._queue: deque[str] = deque()
+        self._held = 0
+        self._begun = False
+        self._closing: int | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._waked = False
+        self._shown: Draft | None = None
+        self._unacked: deque[tuple[int, int]] = deque()
+        self._unacked_bytes = 0
+        self._growth_bytes = 0
+        self._stalled_at: float | None = None
+
+    def begin(self, session_frame: str, cursor: int) -> None:
+        """Send the session's frame, replay from after the cursor, then go live; also anew, for a client that resumes."""
+        if not self._begun:
+            self._queue.clear()
+            self._begun = True
+        self._queue.append(session_frame)
+        self.cursor = cursor
+        self._unacked.clear()
+        self._unacked_bytes = self._growth_bytes = 0
+        self._stalled_at = None
+        self._shown = None
+        self.wake()
+
+    def hold(self) -> None:
+        """Keep the log back until `release`, so that an answer to a command comes before what it causes."""
+        self._held += 1
+
+    def release(self) -> None:
+        """Let the log flow again."""
+        self._held -= 1
+        self.wake()
+
+    def tell(self, frame: str) -> None:
+        """Send a frame that is not part of the log."""
+        self._queue.append(frame)
+        self.wake()
+
+    def end(self, code: int) -> None:
+        """Close the socket once what is already queued for it is sent."""
+        if self._closing is None:
+            self._closing = code
+            self.wake()
+
+    def heard(self) -> None:
+        """The client has sent something: it is alive, and has read its growth."""
+        self.last_heard = time.monotonic()
+        self._growth_bytes = 0
+
+    def acknowledge(self, seq: int) -> None:
+        """Everything up to ``seq`` is in the client's state."""
+        while self._unacked and self._unacked[0][0] <= seq:
+            self._unacked_bytes -= self._unacked.popleft()[1]
+        if self._has_credit():
+            self._stalled_at = None
+            self.wake()
+
+    def overdue(self, now: float) -> int | None:
+        """The code to close with where the client reads nothing or is silent."""
+        if self._stalled_at is not None and now - self._stalled_at > STALL_S:
+            return Close.TOO_SLOW
+        if now - self.last_heard > SILENCE_S:
+            return Close.SILENT
+        return None
+
+    def wake(self) -> None:
+        """Something may be there to send."""
+        if self._task is None:
+            self._task = background.spawn(self._flush(), "socket")
+        else:
+            self._waked = True
+
+    def leave(self) -> None:
+        """The socket is gone."""
+        if self._task is not None:
+            self._task.cancel()
+        self.feed.remove(self)
+
+    async def _flush(self) -> None:
+        try:
+            while True:
+                self._waked = False
+                await self._send_all()
+                if not self._waked:
+                    return
+        finally:
+            self._task = None
+
+    async def _send_all(self) -> None:
+        while self._begun and self._queue:
+            await self._send(self._queue.popleft())
+        if self._closing is not None:
+            await self._end(self._closing)
+            return
+        if self._held or not self._begun:
+            return
+        while self.cursor < self.feed.head:
+            batch = self.feed.kept_after(self.cursor)
+            if batch is None:
+                batch = await self.feed.read(self.cursor, _READ_FRAMES)
+            if not batch:
+                return
+            for stored in batch:
+                if self._queue or self._held or self._closing is not None:
+                    self._waked = True
+                    return
+                if not self._has_credit():
+                    if self._stalled_at is None:
+                        self._stalled_at = time.monotonic()
+                    return
+                self.cursor = stored.seq
+                size = len(stored.frame)
+                self._unacked.append((stored.seq, size))
+                self._unacked_bytes += size
+                await self._send(stored.frame)
+        await self._send_growth()
+
+    async def _send_growth(self) -> None:
+        draft = self.feed.draft
+        if draft is None or not self._has_credit() or self._growth_bytes >= WINDOW_BYTES:
+            return
+        shown = self._shown
+        if shown is not None and shown.run_id == draft.run_id and not draft.is_newer_than(shown):
+            return
+        frame = self.feed.growth_frame(shown if draft.same_text(shown) else None)
+        self._shown = draft
+        self._growth_bytes += len(frame)
+        await self._send(frame)
+
+    def _has_credit(self) -> bool:
+        return len(self._unacked) < WINDOW and self._unacked_bytes < WINDOW_BYTES
+
+
+class Feed:
+    """What this process knows of one session that somebody here is looking at."""
+
+    def __init__(self, session_id: UUID) -> None:
+        self.session_id = session_id
+        self.head = 0
+        self.draft: Draft | None = None
+        self.subscribers: dict[Subscriber, None] = {}
+        self.ready = asyncio.Event()
+        self._membership = groups.Membership(groups.of_session(session_id), self._deliver)
+        self._kept: deque[Stored] = deque(maxlen=_KEPT_FRAMES)
+        self._ended: deque[UUID] = deque(maxlen=16)
+        self._stored_steps: dict[UUID, int] = {}
+        self._growth: tuple[Draft | None, Draft | None, str] = (None, None, "")
+        self._presence_due = False
+        self._reading = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Join the group first, then read: nothing can fall between."""
+        await self._membership.join()
+        heads = await database.read(selectors.heads, [self.session_id])
+        self.head = max(self.head, heads.get(self.session_id, 0))
+        if self.draft is None:
+            draft = drafts.of(self.session_id) or await database.read(selectors.saved_draft, self.session_id)
+            self._take_draft(draft)
+        self.ready.set()
+
+    async def close(self) -> None:
+        """Nobody looks any more."""
+        await self._membership.leave()
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """A socket leaves."""
+        self.subscribers.pop(subscriber, None)
+
+    def kept_after(self, cursor: int) -> list[Stored] | None:
+        """The frames after a cursor, where the feed still holds all of them."""
+        if not self._kept or self._kept[0].seq > cursor + 1 or self._kept[-1].seq < self.head:
+            return None
+        skip = cursor + 1 - self._kept[0].seq
+        return [self._kept[i] for i in range(skip, len(self._kept))]
+
+    async def read(self, cursor: int, limit: int) -> list[Stored]:
+        """Frames after a cursor from the log itself."""
+        return await database.read(selectors.stored_after, self.session_id, cursor, limit)
+
+    def growth_frame(self, shown: Draft | None) -> str:
+        """The growth since what a socket has been shown, encoded once for all that were shown the same."""
+        since, until, frame = self._growth
+        draft = self.draft
+        assert draft is not None  # noqa: S101 - callers hold a draft
+        if frame and since is shown and until is draft:
+            return frame
+        frame = encode("reasoning_delta", draft.data(shown.length if shown else 0), run_id=str(draft.run_id))
+        self._growth = (shown, draft, frame)
+        return frame
+
+    def tell(self, frame: str) -> None:
+        """Send a frame that is not part of the log to every socket here."""
+        for subscriber in self.subscribers:
+            subscriber.tell(frame)
+
+    def wake(self) -> None:
+        """Let every socket take what it lacks."""
+        for subscriber in self.subscribers:
+            subscriber.wake()
+
+    async def catch_up(self, head: int) -> None:
+        """Take from the log what the group has not brought."""
+        async with self._reading:
+            while self.head < head:
+                batch = await self.read(self.head, _READ_FRAMES)
+                if not batch:
+                    return
+                for stored in batch:
+                    self._take(stored)
+        self.wake()
+
+    async def _deliver(self, message: groups.Message) -> None:
+        match message["type"]:
+            case "stored":
+                await self._take_all([Stored(seq, UUID(run), *rest) for seq, run, *rest in message["events"]])
+            case "growth":
+                self._take_growth(message)
+                self.wake()
+            case "queue":
+                self.tell(encode("queue", await database.read(selectors.queue, self.session_id)))
+            case "presence":
+                self._announce_presence()
+            case "error":
+                self.tell(message["frame"])
+            case "gone":
+                for subscriber in self.subscribers:
+                    subscriber.end(Close.NO_SUCH_SESSION)
+
+    async def _take_all(self, events: list[Stored]) -> None:
+        if not events or events[-1].seq <= self.head:
+            return
+        if events[0].seq > self.head + 1:
+            await self.catch_up(events[-1].seq)
+            return
+        for stored in events:
+            self._take(stored)
+        self.wake()
+
+    def _take(self, stored: Stored) -> None:
+        if stored.seq != self.head + 1:
+            return
+        self.head = stored.seq
+        self._kept.append(stored)
+        if stored.event == "reasoning_complete":
+            self._ended.append(stored.run_id)
+            self._stored_steps.pop(stored.run_id, None)
+        elif stored.number:
+            self._stored_steps[stored.run_id] = max(stored.number, self._stored_steps.get(stored.run_id, 0))
+        if self.draft is not None and self._is_over(self.draft):
+            self.draft = None
+
+    def _take_growth(self, message: groups.Message) -> None:
+        """Take the latest state from the run, where this process carries it; else apply a piece to what is known.
+
+        Where a piece is missing nothing is shown until the whole text comes, which the run sends again and again.
+        """
+        own = drafts.of(self.session_id)
+        if own is not None:
+            self._take_draft(own)
+            return
+        run_id = UUID(message["run_id"])
+        step, kind, attempt, offset, text, tool_name = message["growth"]
+        known = self.draft
+        if offset:
+            if known is None or (known.run_id, known.step, known.attempt, known.length) != (run_id, step, attempt, offset):
+                return
+            text = known.text + text
+        self._take_draft(Draft(run_id, step, kind, attempt, text, tool_name))
+
+    def _take_draft(self, draft: Draft | None) -> None:
+        if draft is not None and not self._is_over(draft) and draft.is_newer_than(self.draft):
+            self.draft = draft
+
+    def _is_over(self, draft: Draft) -> bool:
+        return draft.run_id in self._ended or 0 < draft.step <= self._stored_steps.get(draft.run_id, 0)
+
+    def _announce_presence(self) -> None:
+        if not self._presence_due:
+            self._presence_due = True
+            background.spawn(self._tell_presence(), "presence")
+
+    async def _tell_presence(self) -> None:
+        # Many may come and go at once: one word about it is enough.
+        await asyncio.sleep(PRESENCE_PAUSE_S)
+        self._presence_due = False
+        people = await database.read(selectors.presence, self.session_id)
+        self.tell(encode("presence", people))
+
+
+_feeds: dict[UUID, Feed] = {}
+
+
+async def join(session_id: UUID, login: Login, send: Send, end: End) -> Subscriber:
+    """Give a socket its place in the session's feed, which is opened for the first one."""
+    feed = _feeds.get(session_id)
+    if feed is None:
+        feed = _feeds[session_id] = Feed(session_id)
+        subscriber = Subscriber(feed, login, send, end)
+        feed.subscribers[subscriber] = None
+        await feed.open()
+    else:
+        subscriber = Subscriber(feed, login, send, end)
+        feed.subscribers[subscriber] = None
+        await feed.ready.wait()
+    return subscriber
+
+
+async def leave(subscriber: Subscriber) -> None:
+    """Take a socket out; the last one closes the feed."""
+    subscriber.leave()
+    feed = subscriber.feed
+    if not feed.subscribers and _feeds.get(feed.session_id) is feed:
+        del _feeds[feed.session_id]
+        await feed.close()
+
+
+def subscribers() -> list[Subscriber]:
+    """Every socket of this process."""
+    return [subscriber for feed in _feeds.values() for subscriber in feed.subscribers]
+
+
+def tell_everyone(frame: str) -> None:
+    """Send a frame to every socket of this process."""
+    for subscriber in subscribers():
+        subscriber.tell(frame)
+
+
+async def watch_for_ever() -> None:
+    """Compare every feed with the log once a second, and close sockets that are silent or read nothing."""
+    while True:
+        await asyncio.sleep(POLL_S)
+        try:
+            await watch()
+        except Exception:
+            logger.exception("The feeds could not be compared with the log")
+
+
+async def watch() -> None:
+    """One comparison of every feed with the log."""
+    now = time.monotonic()
+    for subscriber in subscribers():
+        code = subscriber.overdue(now)
+        if code is not None:
+            subscriber.end(code)
+    await check_logins()
+    feeds = list(_feeds.values())
+    if not feeds:
+        return
+    heads: dict[UUID, int] = await database.read(selectors.heads, [feed.session_id for feed in feeds])
+    for feed in feeds:
+        head = heads.get(feed.session_id)
+        if head is None:
+            for subscriber in feed.subscribers:
+                subscriber.end(Close.NO_SUCH_SESSION)
+        elif head > feed.head:
+            await feed.catch_up(head)
+
+
+async def check_logins() -> None:
+    """Close the sockets whose login has ended: logged out, deactivated, deleted, password changed."""
+    logins = {subscriber.login.session_key: subscriber.login for subscriber in subscribers()}
+    if not logins:
+        return
+    ended = await database.read(expired, logins.values())
+    for subscriber in subscribers():
+        if subscriber.login.session_key in ended:
+            subscriber.end(Close.NOT_LOGGED_IN)
+
+
+def stats() -> dict[str, Any]:
+    """How many sessions are looked at here, and by how many sockets."""
+    return {"feeds": len(_feeds), "sockets": len(subscribers())}

@@ -1,0 +1,158 @@
+"""``manage.py serve``: the whole product in one process."""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import signal
+import socket
+import sys
+import threading
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from daphne.server import Server as Daphne
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db.migrations.executor import MigrationExecutor
+from twisted.internet import reactor
+
+import agents
+from chat import supervisor
+from config.asgi import application
+
+_BACKLOG = 2048
+#: Shorter than the 24 h after which a channel layer forgets its members.
+_LONGEST_SOCKET_S = 12 * 3600
+
+
+class Command(BaseCommand):
+    """Own the data, end what an earlier process left, then serve pages, the API and sockets, and carry runs."""
+
+    help = "Serve pages, API and sockets, and carry runs."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the address and the server."""
+        parser.add_argument("--host", default=settings.HOST)
+        parser.add_argument("--port", type=int, default=settings.PORT, help="0 takes a free one")
+        parser.add_argument("--server", choices=("daphne", "uvicorn"), default="daphne")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Serve until SIGTERM or Ctrl-C."""
+        host, port = options["host"], options["port"]
+        with _sole_owner() as alone, _listening(host, port) as listener:
+            self._check_tables()
+            if alone:
+                ended = supervisor.recover()
+                if ended:
+                    self.stdout.write(f"{ended} run(s) that an earlier process left were ended as interrupted.")
+            connection.close()
+            threading.Thread(target=agents.warm, name="warm", daemon=True).start()
+            shown = f"[{host}]" if ":" in host else host
+            self.stdout.write(f"Thinkaloud is at http://{shown}:{listener.getsockname()[1]}/")
+            self.stdout.flush()
+            serve = _with_uvicorn if options["server"] == "uvicorn" else _with_daphne
+            serve(listener)
+
+    def _check_tables(self) -> None:
+        executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            raise CommandError("The database's tables are not up to date. Run: python manage.py migrate")
+
+
+@contextlib.contextmanager
+def _sole_owner() -> Iterator[bool]:
+    """Hold the data folder, where only one process may; yields whether this one owns everything."""
+    if connection.vendor != "sqlite" and settings.REDIS_URL:
+        yield False
+        return
+    path = settings.DATA_DIR / "serving.lock"
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CommandError(
+                f"Another Thinkaloud server uses the data folder {settings.DATA_DIR}. Stop it first, or set DATA_DIR."
+            ) from None
+        yield True
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Listen before anything else: an address that is taken is told at once, and early visitors wait in line."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as problem:
+        listener.close()
+        if problem.errno == errno.EADDRINUSE:
+            raise CommandError(f"Port {port} on {host} is in use. Set PORT to another one.") from None
+        raise CommandError(f"Cannot listen on {host}, port {port}: {problem.strerror}.") from None
+    listener.listen(_BACKLOG)
+    with listener:
+        yield listener
+
+
+def _with_daphne(listener: socket.socket) -> None:
+    def ready() -> None:
+        loop = asyncio.get_event_loop()
+        # Held for the server's life: the loop keeps only weak references to tasks.
+        stopping: list[asyncio.Task[None]] = []
+
+        def stop() -> None:
+            if not stopping:
+                stopping.append(loop.create_task(_stop()))
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        loop.call_soon(supervisor.begin)
+
+    async def _stop() -> None:
+        try:
+            await supervisor.end()
+        finally:
+            reactor.stop()
+
+    Daphne(
+        application,
+        endpoints=[f"fd:fileno={listener.fileno()}"],
+        signal_handlers=False,
+        ready_callable=ready,
+        server_name="thinkaloud",
+        websocket_timeout=_LONGEST_SOCKET_S,
+        ping_interval=20,
+        ping_timeout=30,
+        proxy_forwarded_address_header="X-Forwarded-For" if settings.PUBLIC_URL.secure else None,
+    ).run()
+
+
+def _with_uvicorn(listener: socket.socket) -> None:
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            supervisor.begin()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await supervisor.end()
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(
+        application,
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_max_size=1024 * 1024,
+        ws_ping_interval=20,
+        ws_ping_timeout=30,
+        ws_per_message_deflate=False,
+        log_config=None,
+        access_log=False,
+        proxy_headers=settings.PUBLIC_URL.secure,
+        timeout_graceful_shutdown=5,
+    )
+    Server(config).run(sockets=[listener])
+    sys.stdout.flush()

@@ -1,0 +1,180 @@
+"""The only writer of runs: which moves are legal, who carries a run, and since when.
+
+Each move is one conditional UPDATE, so that of two that race the first to commit stands.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db.models import Case, F, Max, QuerySet, Subquery, When
+from django.utils import timezone
+
+from agents.events import Usage
+from chat.models import LIVE, UNFINISHED, Origin, Run, RunStatus, Session
+
+#: From where each status may be reached.
+MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
+    RunStatus.RUNNING: (RunStatus.QUEUED,),
+    RunStatus.CANCELLING: (RunStatus.RUNNING,),
+    RunStatus.COMPLETED: LIVE,
+    RunStatus.CANCELLED: UNFINISHED,
+    RunStatus.FAILED: LIVE,
+    RunStatus.MAX_ITERATIONS: LIVE,
+    RunStatus.INTERRUPTED: LIVE,
+}
+ENDED = tuple(status for status in RunStatus if status not in UNFINISHED)
+CONTINUABLE = (RunStatus.INTERRUPTED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.MAX_ITERATIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a run ended, as it is recorded."""
+
+    status: RunStatus
+    iterations: int = 0
+    usage: Usage = Usage()
+    code: str = ""
+
+
+def enqueue(
+    session: Session,
+    user: User,
+    *,
+    message: str,
+    agent_name: str,
+    enable_reasoning: bool,
+    client_message_id: str,
+    origin: Origin,
+    continues: Run | None = None,
+) -> Run:
+    """Add a run to the end of the session's line. The caller holds the session's row."""
+    last = session.runs.aggregate(last=Max("number"))["last"] or 0
+    run = Run.objects.create(
+        session=session,
+        number=last + 1,
+        user=user,
+        client_message_id=client_message_id,
+        message=message,
+        agent_name=agent_name,
+        enable_reasoning=enable_reasoning,
+        origin=origin,
+        continues=continues,
+    )
+    _repeat_status(session.pk)
+    return run
+
+
+def claim(run: Run, process: str) -> bool:
+    """Take a queued run for a process; false where someone else was faster. The caller holds the session's row."""
+    now = timezone.now()
+    moved = _moving(run.pk, RunStatus.RUNNING).update(
+        status=RunStatus.RUNNING, owner=process, fence=F("fence") + 1, started_at=now, heartbeat_at=now
+    )
+    if moved:
+        run.refresh_from_db()
+        _repeat_status(run.session_id)
+    return bool(moved)
+
+
+def request_cancel(run: Run, user: User | None) -> bool:
+    """Ask for a running run to be stopped; false where it isn't running any more."""
+    moved = _moving(run.pk, RunStatus.CANCELLING).update(
+        status=RunStatus.CANCELLING, cancel_requested_at=timezone.now(), cancelled_by=user
+    )
+    if moved:
+        _repeat_status(run.session_id)
+    return bool(moved)
+
+
+def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None, by: User | None = None) -> bool:
+    """End a run; false where it has ended already, or where ``fence`` is given and has risen."""
+    runs = _moving(run_id, end.status)
+    if fence is not None:
+        runs = runs.filter(fence=fence)
+    values: dict[str, object] = {
+        "status": end.status,
+        "ended_at": timezone.now(),
+        "iterations": end.iterations,
+        "input_tokens": end.usage.input_tokens,
+        "output_tokens": end.usage.output_tokens,
+        "usage_estimated": end.usage.estimated,
+        "code": end.code,
+    }
+    if by is not None:
+        values["cancelled_by"] = by
+    moved = runs.update(**values)
+    if moved:
+        _repeat_status(session_id)
+    return bool(moved)
+
+
+def take_from(run: Run, process: str) -> bool:
+    """Take a live run away from a process that has fallen silent, so that nothing it still does is stored."""
+    taken = Run.objects.filter(pk=run.pk, fence=run.fence, status__in=LIVE).update(owner=process, fence=F("fence") + 1)
+    if taken:
+        run.refresh_from_db()
+    return bool(taken)
+
+
+def beat(process: str) -> None:
+    """Renew the lease on all of a process's live runs."""
+    Run.objects.filter(owner=process, status__in=LIVE).update(heartbeat_at=timezone.now())
+
+
+def cancelling(process: str) -> list[tuple[UUID, str]]:
+    """The process's runs that somebody, somewhere, has asked to stop, and the sentence that says who."""
+    asked = Run.objects.filter(owner=process, status=RunStatus.CANCELLING)
+    return [(run_id, stopped_by(name)) for run_id, name in asked.values_list("id", "cancelled_by__username")]
+
+
+def stopped_by(username: str | None) -> str:
+    """The sentence that says who stopped a run."""
+    return f"Stopped by {username}." if username else "Stopped by an operator."
+
+
+def silent_since(moment: datetime) -> list[UUID]:
+    """Live runs whose owner has given no sign of life since then."""
+    return list(Run.objects.filter(status__in=LIVE, heartbeat_at__lt=moment).values_list("id", flat=True))
+
+
+def live_in(session_id: UUID) -> Run | None:
+    """The session's live run."""
+    return Run.objects.filter(session_id=session_id, status__in=LIVE).select_related("cancelled_by").first()
+
+
+def next_in(session_id: UUID) -> Run | None:
+    """The run to start next in a session, or None where one is live, none waits or its user has enough of them running."""
+    if Run.objects.filter(session_id=session_id, status__in=LIVE).exists():
+        return None
+    run = Run.objects.filter(session_id=session_id, status=RunStatus.QUEUED).order_by("number").first()
+    return run if run is not None and has_room(run.user_id) else None
+
+
+def has_room(user_id: int | None) -> bool:
+    """Whether the user may have one more run at work."""
+    most = settings.MAX_ACTIVE_RUNS_PER_USER
+    return not most or Run.objects.filter(user_id=user_id, status__in=LIVE).count() < most
+
+
+def waiting_sessions(user_id: int | None = None) -> list[UUID]:
+    """Sessions with a run in line and none live, those that have waited longest first."""
+    waiting = Run.objects.filter(status=RunStatus.QUEUED).exclude(session__runs__status__in=LIVE)
+    if user_id is not None:
+        waiting = waiting.filter(user_id=user_id)
+    return list(dict.fromkeys(waiting.order_by("created_at").values_list("session_id", flat=True)))
+
+
+def _moving(run_id: UUID, to: RunStatus) -> QuerySet[Run]:
+    return Run.objects.filter(pk=run_id, status__in=MOVES[to])
+
+
+def _repeat_status(session_id: UUID) -> None:
+    """Show the live run's status on the session, else its newest run's."""
+    runs = Run.objects.filter(session_id=session_id)
+    live_first = runs.order_by(Case(When(status__in=LIVE, then=0), default=1), "-number")
+    Session.objects.filter(pk=session_id).update(
+        status=Subquery(live_first.values("status")[:1]), active_at=timezone.now()
+    )

@@ -1,0 +1,225 @@
+"""Reads. Nothing here writes."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+
+from chat import search
+from chat.drafts import Draft
+from chat.models import LIVE, UNFINISHED, Announcement, Connection, Run, RunStatus, Session, Step
+from chat.protocol import stored_frame
+from chat.step_log import Stored
+
+#: Steps that a page's HTML holds.
+PAGE_STEPS = 200
+
+
+def past_sessions(
+    user: User, *, text: str = "", status: str = "", agent: str = "", archived: bool = False
+) -> QuerySet[Session]:
+    """The user's own sessions, latest activity first, as the page's and the API's filters say."""
+    sessions = Session.objects.filter(owner=user, archived=archived)
+    if status:
+        sessions = sessions.filter(status__in=UNFINISHED if status == "running" else [status])
+    if agent:
+        sessions = sessions.filter(agent_name=agent)
+    if text.strip():
+        sessions = search.matching(sessions, user, text)
+    return sessions.order_by("-active_at", "-id")
+
+
+def stored_after(session_id: UUID, after: int, limit: int, up_to: int | None = None) -> list[Stored]:
+    """The session's numbered events after one, in order, ready to be sent."""
+    steps = Step.objects.filter(session_id=session_id, seq__gt=after)
+    if up_to is not None:
+        steps = steps.filter(seq__lte=up_to)
+    rows = steps.order_by("seq").values_list("seq", "event_id", "run_id", "event", "number", "body")[:limit]
+    return [
+        Stored(seq, run_id, stored_frame(event, seq, event_id, run_id, body), event, number or 0)
+        for seq, event_id, run_id, event, number, body in rows
+    ]
+
+
+def event_id_at(session_id: UUID, seq: int) -> UUID | None:
+    """The identifier stored under a number, by which a client proves that it speaks of this very log."""
+    return Step.objects.filter(session_id=session_id, seq=seq).values_list("event_id", flat=True).first()
+
+
+def heads(session_ids: Iterable[UUID]) -> dict[UUID, int]:
+    """The last number of each of these sessions that still exists."""
+    return dict(Session.objects.filter(pk__in=list(session_ids)).values_list("id", "last_seq"))
+
+
+def live_run(session_id: UUID) -> dict[str, Any] | None:
+    """The run at work, as the wire tells it."""
+    run = Run.objects.filter(session_id=session_id, status__in=LIVE).first()
+    return None if run is None else run_line(run)
+
+
+def run_line(run: Run) -> dict[str, Any]:
+    """A run as the ``session`` frame names it."""
+    return {
+        "id": str(run.pk),
+        "status": run.status,
+        "started_at": run.started_at.timestamp() if run.started_at else None,
+    }
+
+
+def queue(session_id: UUID) -> list[dict[str, Any]]:
+    """The session's line of waiting runs, as the wire tells it."""
+    waiting = Run.objects.filter(session_id=session_id, status=RunStatus.QUEUED).order_by("number")
+    return [
+        {
+            "run_id": str(run_id),
+            "client_message_id": client_message_id,
+            "user": username,
+            "message": message,
+        }
+        for run_id, client_message_id, username, message in waiting.values_list(
+            "id", "client_message_id", "user__username", "message"
+        )
+    ]
+
+
+def place_in_line(run: Run) -> int:
+    """How many runs stand before this one and at it: 0 once it runs."""
+    if run.status != RunStatus.QUEUED:
+        return 0
+    return 1 + Run.objects.filter(session_id=run.session_id, status=RunStatus.QUEUED, number__lt=run.number).count()
+
+
+def saved_draft(session_id: UUID) -> Draft | None:
+    """What was last saved of the step that the session's live run is writing."""
+    run = Run.objects.filter(session_id=session_id, status__in=LIVE).select_related("draft").first()
+    row = getattr(run, "draft", None)
+    if run is None or row is None:
+        return None
+    return Draft(run.pk, row.number, row.type, row.attempt, row.text)
+
+
+def presence(session_id: UUID) -> list[dict[str, Any]]:
+    """Who has sockets open on the session: user, role, number."""
+    people: dict[tuple[str, str], int] = {}
+    for person in Connection.objects.filter(session_id=session_id).values_list("user__username", "role"):
+        people[person] = people.get(person, 0) + 1
+    return [{"user": user, "role": role, "sockets": count} for (user, role), count in sorted(people.items())]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """One consistent look at a session for a client that joins."""
+
+    title: str
+    agent_name: str
+    last_seq: int
+    run: dict[str, Any] | None
+    queue: list[dict[str, Any]]
+
+
+def session_view(session_id: UUID) -> SessionView | None:
+    """What the ``session`` frame tells; None where it is gone."""
+    row = Session.objects.filter(pk=session_id).values_list("title", "agent_name", "last_seq").first()
+    if row is None:
+        return None
+    return SessionView(*row, live_run(session_id), queue(session_id))
+
+
+#: How far back an agent's memory reads: runs at once, and characters in all. What fits its context is decided where the model is known.
+_MEMORY_RUNS = 40
+_MEMORY_CHARACTERS = 400_000
+
+
+def memory(session_id: UUID, before: int, *, unfinished_run: UUID | None = None) -> list[dict[str, Any]]:
+    """The session's turns before a run's number, oldest first, as chat messages.
+
+    User messages, tool calls with their results, and answers; thoughts are not repeated to the model. Of ``unfinished_run`` (the one
+    that a continuation goes on from) a partial answer is left out, so that the model writes it anew.
+    """
+    runs = Run.objects.filter(session_id=session_id, number__lt=before).exclude(status=RunStatus.QUEUED)
+    newest_first = runs.order_by("-number")
+    turns: list[list[dict[str, Any]]] = []
+    size = 0
+    for start in itertools.count(0, _MEMORY_RUNS):
+        batch = list(newest_first[start : start + _MEMORY_RUNS])
+        for turn in _turns(batch, unfinished_run):
+            size += sum(len(message["content"]) for message in turn)
+            if turns and size > _MEMORY_CHARACTERS:
+                break
+            turns.append(turn)
+        if len(batch) < _MEMORY_RUNS or size > _MEMORY_CHARACTERS:
+            break
+    return [message for turn in reversed(turns) for message in turn]
+
+
+def _turns(runs: list[Run], unfinished_run: UUID | None) -> Iterator[list[dict[str, Any]]]:
+    steps = (
+        Step.objects.filter(
+            run__in=runs, event="reasoning_step", type__in=("tool_use", "tool_result", "final_answer")
+        )
+        .order_by("run_id", "position")
+        .values_list("run_id", "type", "body", "full_content__content")
+    )
+    of_run: dict[UUID, list[tuple[str, dict[str, Any], str | None]]] = {}
+    for run_id, kind, body, full_content in steps:
+        of_run.setdefault(run_id, []).append((kind, orjson.loads(body), full_content))
+    for run in runs:
+        yield _turn(run, of_run.get(run.pk, []), leave_partial=run.pk == unfinished_run)
+
+
+def _turn(
+    run: Run, steps: list[tuple[str, dict[str, Any], str | None]], *, leave_partial: bool
+) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    if run.continues_id is None:
+        messages.append({"role": "user", "content": run.message})
+    calls: list[dict[str, Any]] | None = None
+    for kind, data, full_content in steps:
+        if kind == "tool_use":
+            if calls is None:
+                calls = []
+                messages.append({"role": "assistant", "content": "", "tool_calls": calls})
+            arguments = data["arguments"]
+            text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+            function = {"name": data["tool_name"], "arguments": text}
+            calls.append({"id": data["tool_call_id"], "type": "function", "function": function})
+            continue
+        calls = None
+        if kind == "tool_result":
+            messages.append(
+                {
+                    "role": "tool",
+                    "tool_call_id": data["tool_call_id"],
+                    "name": data["tool_name"],
+                    "content": data["content"] if full_content is None else full_content,
+                }
+            )
+        elif not (leave_partial and data.get("partial")):
+            messages.append({"role": "assistant", "content": data["content"]})
+    return messages
+
+
+def step_data(step: Step) -> dict[str, Any]:
+    """A stored event's data."""
+    data: dict[str, Any] = orjson.loads(step.body)
+    return data
+
+
+def has_run(session_id: UUID, run_id: UUID) -> bool:
+    """Whether the run is one of the session's."""
+    return Run.objects.filter(session_id=session_id, pk=run_id).exists()
+
+
+def announcements_after(last_id: int) -> list[tuple[int, str, str]]:
+    """Words from the operators that came after one: id, message, level."""
+    return list(Announcement.objects.filter(pk__gt=last_id).order_by("pk").values_list("id", "message", "level"))
+
+
+def last_announcement() -> int:
+    """The newest announcement's id; 0 where there is none."""
+    return Announcement.objects.order_by("-pk").values_list("id", flat=True).first() or 0

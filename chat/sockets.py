@@ -1,0 +1,170 @@
+"""Who stands behind a WebSocket's handshake: its origin, its login, and whether that login still holds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http.cookies import CookieError
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.http.cookie import parse_cookie
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from chat.access import Role, role_in
+from chat.models import Connection, Session
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_WEB_SCHEME = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
+
+
+def header(scope: dict[str, Any], name: bytes) -> str | None:
+    """A header of the handshake; None where it is missing or sent more than once."""
+    values = [value for key, value in scope["headers"] if key == name]
+    return values[0].decode("latin1") if len(values) == 1 else None
+
+
+def is_own_origin(scope: dict[str, Any]) -> bool:
+    """Whether the page that opens the socket comes from this very site: scheme, host and port, or from a trusted one."""
+    origin = _parsed(header(scope, b"origin") or "")
+    if origin is None:
+        return False
+    trusted = (_parsed(trusted) for trusted in settings.CSRF_TRUSTED_ORIGINS)
+    if origin in trusted:
+        return True
+    host = header(scope, b"host")
+    return host is not None and _is_allowed_host(host) and origin == _parsed(f"{_scheme(scope)}://{host}")
+
+
+def _scheme(scope: dict[str, Any]) -> str:
+    if settings.SECURE_PROXY_SSL_HEADER:
+        name, secure = settings.SECURE_PROXY_SSL_HEADER
+        sent = header(scope, name.removeprefix("HTTP_").replace("_", "-").lower().encode())
+        if sent is not None:
+            return "https" if sent.split(",")[0].strip() == secure else "http"
+    return _WEB_SCHEME.get(scope.get("scheme") or "ws", "http")
+
+
+def _parsed(origin: str) -> tuple[str, str, int] | None:
+    try:
+        parts = urlsplit(origin)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+        return None
+    if parts.username is not None or parts.query or parts.fragment:
+        return None
+    return parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme]
+
+
+def _is_allowed_host(host: str) -> bool:
+    parsed = _parsed(f"http://{host}")
+    if parsed is None:
+        return False
+    name = f"[{parsed[1]}]" if ":" in parsed[1] else parsed[1]
+    return any(
+        pattern == "*" or name == pattern or (pattern.startswith(".") and (name.endswith(pattern) or name == pattern[1:]))
+        for pattern in (allowed.lower() for allowed in settings.ALLOWED_HOSTS)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login as it was when the socket opened."""
+
+    user: User
+    session_key: str
+
+
+def login_of(scope: dict[str, Any]) -> Login | None:
+    """The login behind the handshake's session cookie. Reads only: nothing of the login is renewed or thrown away."""
+    try:
+        cookies = parse_cookie(header(scope, b"cookie") or "")
+    except CookieError:
+        return None
+    session_key = cookies.get(settings.SESSION_COOKIE_NAME)
+    return _login(session_key) if session_key else None
+
+
+def _login(session_key: str) -> Login | None:
+    stored = import_module(settings.SESSION_ENGINE).SessionStore(session_key).load()
+    if stored.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
+        return None
+    user = get_user_model().objects.filter(pk=stored.get(SESSION_KEY), is_active=True).first()
+    if user is None:
+        return None
+    proof = stored.get(HASH_SESSION_KEY, "")
+    # A key that was rotated still proves the login, as over HTTP.
+    hashes = (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())
+    if not any(constant_time_compare(proof, known) for known in hashes):
+        return None
+    return Login(user, session_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """A socket let in: its session, the user's role there, and the row that says it is open."""
+
+    session: Session
+    role: Role
+    connection_id: UUID
+
+
+class TooMany(Exception):
+    """The user has as many sockets open as one may have."""
+
+
+@transaction.atomic
+def enter(user: User, session_id: UUID, process: str) -> Entrance | None:
+    """Let a user's socket into a session and note that it is open; None where nothing may be told of the session."""
+    session = Session.objects.filter(pk=session_id).first()
+    role = role_in(user, session) if session is not None else None
+    if session is None or role is None:
+        return None
+    most = settings.MAX_SOCKETS_PER_USER
+    if most and Connection.objects.filter(user=user).count() >= most:
+        raise TooMany
+    connection = Connection.objects.create(process=process, session=session, user=user, role=role)
+    return Entrance(session, role, connection.pk)
+
+
+def leave(connection_id: UUID) -> None:
+    """A socket is gone."""
+    Connection.objects.filter(pk=connection_id).delete()
+
+
+def forget_process(process: str) -> None:
+    """All sockets of a process are gone."""
+    Connection.objects.filter(process=process).delete()
+
+
+def forget_all() -> None:
+    """No socket is open: called where one process owns all, before it serves."""
+    Connection.objects.all().delete()
+
+
+def expired(logins: Iterable[Login]) -> set[str]:
+    """The session keys among these that prove no login any more: logged out, expired, deactivated, deleted, password changed."""
+    from_key = {login.session_key: login for login in logins}
+    if settings.SESSION_ENGINE != "django.contrib.sessions.backends.db":
+        return {key for key in from_key if _login(key) is None}
+    store = import_module(settings.SESSION_ENGINE).SessionStore.get_model_class()
+    alive = set(
+        store.objects.filter(session_key__in=list(from_key), expire_date__gt=timezone.now()).values_list(
+            "session_key", flat=True
+        )
+    )
+    users = {login.user.pk: login.user.password for login in from_key.values()}
+    now = dict(get_user_model().objects.filter(pk__in=list(users), is_active=True).values_list("pk", "password"))
+    gone = set()
+    for key, login in from_key.items():
+        password = now.get(login.user.pk)
+        if key not in alive or password is None or (password != login.user.password and _login(key) is None):
+            gone.add(key)
+    return gone

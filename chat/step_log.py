@@ -1,0 +1,149 @@
+"""The only writer of the step log: numbers events, stores them, and tells nobody.
+
+``seq`` comes from a counter on the session's row, raised as the first statement of the transaction that inserts the events. The row
+stays locked until the commit, so events become visible in the order of their numbers and no number is ever left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import connection, transaction
+from django.db.models import F, Max
+from django.utils import timezone
+
+from chat import search
+from chat.models import LIVE, Draft, Run, Session, Step, StepContent
+from chat.protocol import body, clean, stored_frame
+
+
+class Fenced(Exception):
+    """The run no longer belongs to the writer: it ended, or another process has taken it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event to store. ``numbered`` is false for what is kept with the run but never sent."""
+
+    event: str
+    data: dict[str, Any]
+    full_content: str | None = None
+    numbered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored event as those who forward it need it: its frame, and what it supersedes."""
+
+    seq: int
+    run_id: UUID
+    frame: str
+    event: str
+    number: int
+
+
+@transaction.atomic
+def append(run_id: UUID, session_id: UUID, fence: int, entries: Sequence[Entry]) -> list[Stored]:
+    """Store events of a live run, in order, all or none; returns those that are numbered.
+
+    Raises `Fenced` where the run isn't live any more or its fence has risen.
+    """
+    numbered = sum(entry.numbered for entry in entries)
+    last = _advance(session_id, numbered)
+    owned = Run.objects.filter(pk=run_id, fence=fence, status__in=LIVE).exists()
+    if not owned:
+        raise Fenced(f"Run {run_id} is no longer carried under fence {fence}.")
+    return _insert(run_id, session_id, last - numbered, entries)
+
+
+def append_unowned(run: Run, entries: Sequence[Entry]) -> list[Stored]:
+    """Store events of a run that no process carries: within the transaction in which `run_state` moves it."""
+    numbered = sum(entry.numbered for entry in entries)
+    last = _advance(run.session_id, numbered)
+    return _insert(run.pk, run.session_id, last - numbered, entries)
+
+
+def _advance(session_id: UUID, count: int) -> int:
+    """Raise the session's counter and lock its row until the commit; returns the new head."""
+    table = connection.ops.quote_name(Session._meta.db_table)
+    key = Session._meta.pk.get_db_prep_value(session_id, connection)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {table} SET last_seq = last_seq + %s WHERE id = %s RETURNING last_seq",  # noqa: S608 - our own name
+            [count, key],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise Fenced(f"Session {session_id} is gone.")
+    head: int = row[0]
+    return head
+
+
+def _insert(run_id: UUID, session_id: UUID, seq: int, entries: Sequence[Entry]) -> list[Stored]:
+    position = Step.objects.filter(run_id=run_id).aggregate(last=Max("position"))["last"] or 0
+    now = timezone.now()
+    steps: list[Step] = []
+    stored: list[Stored] = []
+    for entry in entries:
+        position += 1
+        step = _row(entry, run_id, session_id, position, now)
+        if entry.numbered:
+            seq += 1
+            step.seq = seq
+            frame = stored_frame(step.event, seq, step.event_id, run_id, step.body)
+            stored.append(Stored(seq, run_id, frame, step.event, step.number or 0))
+        steps.append(step)
+    Step.objects.bulk_create(steps)
+    whole = [
+        StepContent(step=step, content=clean(entry.full_content))
+        for step, entry in zip(steps, entries, strict=True)
+        if entry.full_content is not None
+    ]
+    if whole:
+        StepContent.objects.bulk_create(whole)
+    Draft.objects.filter(run_id=run_id, number__lte=max((step.number or 0 for step in steps), default=0)).delete()
+    search.index(steps, [entry.full_content for entry in entries])
+    return stored
+
+
+def _row(entry: Entry, run_id: UUID, session_id: UUID, position: int, now: datetime) -> Step:
+    data = entry.data
+    return Step(
+        session_id=session_id,
+        run_id=run_id,
+        position=position,
+        event_id=uuid4(),
+        event=entry.event,
+        type=data.get("type", "") if entry.event == "reasoning_step" else "",
+        number=data.get("step"),
+        iteration=data.get("iteration") or 0,
+        tool_name=clean(data.get("tool_name", ""))[:128],
+        ok=data.get("ok"),
+        duration_ms=data.get("duration_ms"),
+        body=body(data),
+        created_at=now,
+    )
+
+
+def save_drafts(drafts: Sequence[Draft]) -> None:
+    """Keep the text of steps in progress, all in one transaction."""
+    for draft in drafts:
+        draft.text = clean(draft.text)
+    Draft.objects.bulk_create(
+        drafts,
+        update_conflicts=True,
+        unique_fields=["run"],
+        update_fields=["number", "type", "attempt", "text", "updated_at"],
+    )
+
+
+def forget_draft(run_id: UUID) -> None:
+    """Drop what was kept of a step in progress: its run has ended."""
+    Draft.objects.filter(run_id=run_id).delete()
+
+
+def raise_activity(session_id: UUID) -> None:
+    """Lock the session's row for the rest of the transaction, and note that something happens in it."""
+    Session.objects.filter(pk=session_id).update(active_at=timezone.now(), last_seq=F("last_seq"))

@@ -1,0 +1,144 @@
+"""What a process does by the clock: lease, sweep, stops asked for elsewhere, announcements, and its own start and end."""
+
+import asyncio
+import logging
+import threading
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import close_old_connections, connections
+from django.db import Error as DatabaseError
+from django.utils import timezone
+
+from chat import background, database, drafts, feeds, groups, run_state, runs, selectors, sockets
+from chat.models import LIVE, Run
+from chat.protocol import Close, encode
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 1.0
+#: How long a stopping process waits for its runs to say in the log that they were interrupted.
+DRAIN_S = 10.0
+
+_loop: asyncio.AbstractEventLoop | None = None
+_draining = False
+
+
+def begin() -> None:
+    """Start this process's clockwork on the running loop; again and again is once."""
+    global _loop
+    loop = asyncio.get_running_loop()
+    if _loop is loop:
+        return
+    _loop = loop
+    _heart.start()
+    background.spawn(drafts.save_for_ever(), "save drafts")
+    background.spawn(feeds.watch_for_ever(), "watch feeds")
+    background.spawn(_tick_for_ever(), "tick")
+
+
+def serving_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that serves, for synchronous code that wants something done there."""
+    return _loop
+
+
+def is_draining() -> bool:
+    """Whether the process is about to stop and takes nobody in any more."""
+    return _draining
+
+
+async def end() -> None:
+    """Stop taking sockets, interrupt the runs, tell the clients, give everything back."""
+    global _draining, _loop
+    _draining = True
+    try:
+        await asyncio.wait_for(runs.stop_all("The server is restarting."), DRAIN_S)
+    except TimeoutError:
+        logger.warning("Some runs did not end in time; the next start will end them")
+    for subscriber in feeds.subscribers():
+        subscriber.end(Close.RESTARTING)
+    _heart.stop()
+    await background.drain(2.0)
+    await database.write(sockets.forget_process, runs.PROCESS)
+    database.close()
+    _draining = False
+    _loop = None
+
+
+def recover() -> int:
+    """Before a process that owns everything serves its first page: end what its predecessor left; returns how many runs."""
+    sockets.forget_all()
+    orphans = list(Run.objects.filter(status__in=LIVE).values_list("id", flat=True))
+    return sum(runs.interrupt_orphan(run_id) for run_id in orphans)
+
+
+class _Heart:
+    """Renews the lease on this process's runs from a thread and a connection of its own, so that no busy loop or tool delays it."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self.stop()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, args=(self._stop,), name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _beat(self, stop: threading.Event) -> None:
+        try:
+            while not stop.wait(settings.RUN_LEASE_S / 6):
+                close_old_connections()
+                try:
+                    run_state.beat(runs.PROCESS)
+                except DatabaseError:
+                    logger.warning("The lease could not be renewed", exc_info=True)
+        finally:
+            connections.close_all()
+
+
+_heart = _Heart()
+
+
+async def _tick_for_ever() -> None:
+    last_announcement = await database.read(selectors.last_announcement)
+    everyone = groups.Membership(groups.EVERYONE, _hear)
+    await everyone.join()
+    swept_at = asyncio.get_running_loop().time()
+    while True:
+        await asyncio.sleep(TICK_S)
+        try:
+            for run_id, because in await database.read(run_state.cancelling, runs.PROCESS):
+                runs.stop_here(run_id, because)
+            for pk, message, level in await database.read(selectors.announcements_after, last_announcement):
+                last_announcement = pk
+                feeds.tell_everyone(encode("announcement", {"message": message, "level": level}))
+            await runs.dispatch_waiting()
+            now = asyncio.get_running_loop().time()
+            if now - swept_at > settings.RUN_LEASE_S / 3:
+                swept_at = now
+                await sweep()
+        except DatabaseError:
+            logger.warning("The database did not answer; trying again", exc_info=True)
+
+
+async def sweep() -> None:
+    """End the runs whose process has been silent for longer than the lease."""
+    since = timezone.now() - timedelta(seconds=settings.RUN_LEASE_S)
+    for run_id in await database.read(run_state.silent_since, since):
+        await runs.interrupt(run_id)
+
+
+async def _hear(message: groups.Message) -> None:
+    match message["type"]:
+        case "stop":
+            runs.stop_here(UUID(message["run_id"]), message["because"])
+        case "logins":
+            await feeds.check_logins()

@@ -1,0 +1,283 @@
+"""Typed reads of the environment: each variable's type, default and range, and one line for people when a value is wrong."""
+
+import json
+import os
+import re
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from dotenv import dotenv_values
+
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"0", "false", "no", "off"})
+MOST = sys.maxsize
+
+
+@dataclass(frozen=True, slots=True)
+class PublicUrl:
+    """The address by which people reach this installation, taken apart."""
+
+    origin: str = ""
+    host: str = ""
+    secure: bool = False
+
+
+class Environment:
+    """Reads variables and remembers what was wrong with them, so that one start tells of every bad one.
+
+    A variable that is empty counts as unset. A bad value is noted in `problems` and stands at its default until the reader's
+    owner looks there.
+    """
+
+    def __init__(self, values: Mapping[str, str], *, base: Path) -> None:
+        self._values = values
+        self._base = base
+        #: The variables that were read, in order.
+        self.names: list[str] = []
+        #: Those of them that have a value.
+        self.given: set[str] = set()
+        #: One sentence for each bad value; it names the variable.
+        self.problems: list[str] = []
+
+    @classmethod
+    def load(cls, base: Path) -> "Environment":
+        """Read the process's environment over the ``.env`` file of the project's folder."""
+        return cls(with_file(os.environ, base / ".env"), base=base)
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return a variable as it stands, without surrounding blanks."""
+        return self._raw(name) or default
+
+    def words(self, name: str, default: Sequence[str] = ()) -> list[str]:
+        """Return a comma-separated list."""
+        return [word.strip() for word in self._raw(name).split(",") if word.strip()] or list(default)
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return a yes or no."""
+        raw = self._raw(name)
+        if raw and raw.lower() not in TRUE | FALSE:
+            self.refuse(name, "must be true or false", raw)
+        elif raw:
+            return raw.lower() in TRUE
+        return default
+
+    def whole(self, name: str, default: int, *, least: int = 0, most: int = MOST) -> int:
+        """Return a whole number within its range."""
+        raw = self._raw(name)
+        if not raw:
+            return default
+        if re.fullmatch(r"[+-]?[0-9]{1,18}", raw) and least <= int(raw) <= most:
+            return int(raw)
+        self.refuse(name, f"must be a whole number {_range(least, most)}", raw)
+        return default
+
+    def number(self, name: str, default: float, *, least: float, most: float) -> float:
+        """Return a number, with decimals where wanted, within its range."""
+        raw = self._raw(name)
+        if not raw:
+            return default
+        if re.fullmatch(r"[+-]?([0-9]{1,18}(\.[0-9]*)?|\.[0-9]+)", raw) and least <= float(raw) <= most:
+            return float(raw)
+        self.refuse(name, f"must be a number {_range(least, most)}", raw)
+        return default
+
+    def choice(self, name: str, options: Sequence[str]) -> str:
+        """Return one of a few words; the first is the default."""
+        raw = self._raw(name)
+        if not raw or raw in options:
+            return raw or options[0]
+        self.refuse(name, f"must be one of {', '.join(options)}", raw)
+        return options[0]
+
+    def folder(self, name: str, default: str) -> Path:
+        """Return a folder that can be written to; it is made where it is missing. Relative to the project's folder."""
+        path = self._base / Path(self._raw(name) or default).expanduser()
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            self.refuse(name, f"must name a folder that can be made ({error.strerror})", str(path))
+        else:
+            if not os.access(path, os.W_OK | os.X_OK):
+                self.refuse(name, "must name a folder that can be written to", str(path))
+        return path
+
+    def origins(self, name: str) -> list[str]:
+        """Return a comma-separated list of ``scheme://host[:port]``."""
+        given = self.words(name)
+        bad = next((word for word in given if _public_url(word.replace("://*.", "://")) is None), None)
+        if bad is not None:
+            self.refuse(name, "must be origins like https://chat.example.org", bad)
+            return []
+        return given
+
+    def public_url(self, name: str) -> PublicUrl:
+        """Return the address people use, which has a scheme and a host and no path."""
+        raw = self._raw(name)
+        parsed = _public_url(raw)
+        if raw and parsed is None:
+            self.refuse(name, "must be an address like https://chat.example.org, without a path", raw)
+        return parsed or PublicUrl()
+
+    def url(self, name: str, schemes: Sequence[str], *, words: Sequence[str] = ()) -> str:
+        """Return the address of a server, or one of a few words that stand for one."""
+        raw = self._raw(name)
+        parsed = _split(raw)
+        if not raw or raw in words or (parsed and parsed.scheme in schemes and parsed.hostname):
+            return raw
+        starts = " or ".join(f"{scheme}://" for scheme in schemes)
+        self.refuse(name, "must " + "".join(f"be {word} or " for word in words) + f"start with {starts} and name a host", raw)
+        return ""
+
+    def database(self, name: str, default: Path) -> dict[str, Any]:
+        """Return Django's description of the database that an address names."""
+        raw = self._raw(name)
+        parsed = _split(raw)
+        if not raw:
+            return _sqlite(default)
+        if parsed and parsed.scheme in {"postgres", "postgresql"} and parsed.hostname and parsed.path.strip("/"):
+            return _postgres(parsed)
+        if raw.startswith("sqlite:///") and raw.removeprefix("sqlite:///").strip("/:") not in {"", "memory"}:
+            path = self._base / unquote(raw.removeprefix("sqlite:///"))
+            if path.parent.is_dir() and not path.is_dir():
+                return _sqlite(path)
+            self.refuse(name, "must name a file in a folder that exists", raw)
+        else:
+            self.refuse(name, "must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME", raw)
+        return _sqlite(default)
+
+    def json_object(self, name: str) -> dict[str, Any]:
+        """Return a JSON object, given as such or as the path of a file that holds one."""
+        raw = self._raw(name)
+        if not raw:
+            return {}
+        try:
+            read = json.loads(raw if raw[0] in "{[" else (self._base / Path(raw).expanduser()).read_text("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            # Not the value: it may hold keys of servers.
+            self.problems.append(f"{name} must be a JSON object or the path of a file that holds one ({error}).")
+            return {}
+        if not isinstance(read, dict):
+            self.problems.append(f"{name} must be a JSON object or the path of a file that holds one.")
+            return {}
+        return read
+
+    def secret(self, name: str, file: Path) -> str:
+        """Return a secret, or the one that is made up once and kept in a file."""
+        raw = self._raw(name)
+        if raw or self.problems:
+            return raw or "unused, because the start is refused"
+        try:
+            return kept_secret(file)
+        except (OSError, ValueError) as error:
+            self.problems.append(f"{name} is not set and cannot be kept in {file} ({error}).")
+            return "unused, because the start is refused"
+
+    def refuse(self, name: str, must: str, value: str) -> None:
+        """Note that a value is wrong. A password inside an address is left out."""
+        shown = re.sub(r"(://[^/@]*:)[^/@]*@", r"\1…@", value)
+        shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
+        self.problems.append(f"{name} {must}, not '{shown}'.")
+
+    def _raw(self, name: str) -> str:
+        self.names.append(name)
+        value = self._values.get(name, "").strip()
+        if value:
+            self.given.add(name)
+        return value
+
+
+def with_file(environ: Mapping[str, str], file: Path) -> dict[str, str]:
+    """Return the environment over what a ``.env`` file says."""
+    said = dotenv_values(file, interpolate=False) if file.is_file() else {}
+    return {name: value for name, value in said.items() if value is not None} | dict(environ)
+
+
+def kept_secret(file: Path) -> str:
+    """Return the secret that a file keeps, readable by its owner alone; make it up when there is none.
+
+    Two processes that start at once get the same one: the file appears whole, by a link that only one can make.
+    """
+    if not file.exists():
+        draft = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(secrets.token_urlsafe(64))
+                stream.flush()
+                os.fsync(descriptor)
+            try:
+                os.link(draft, file)
+            except FileExistsError:
+                pass
+        finally:
+            draft.unlink()
+    secret = file.read_text("utf-8").strip()
+    if not secret:
+        raise ValueError("the file is empty; delete it to have a new one made")
+    return secret
+
+
+def _range(least: float, most: float) -> str:
+    return f"from {least:g} to {most:g}" if most < MOST else f"of {least:g} or more"
+
+
+def _split(url: str) -> SplitResult | None:
+    """Take an address apart, or return None when it can't be."""
+    try:
+        parsed = urlsplit(url)
+        parsed.port  # noqa: B018 - raises when the port is none
+    except ValueError:
+        return None
+    return parsed
+
+
+def _public_url(url: str) -> PublicUrl | None:
+    parsed = _split(url)
+    if (
+        parsed is None
+        or parsed.scheme not in {"http", "https"}
+        or not parsed.hostname
+        or not re.fullmatch(r"[a-z0-9._:-]+", parsed.hostname)
+        or parsed.path.strip("/")
+        or parsed.query
+        or parsed.fragment
+        or "@" in parsed.netloc
+    ):
+        return None
+    host = f"[{parsed.hostname}]" if ":" in parsed.hostname else parsed.hostname
+    # Browsers leave the scheme's own port out of the Origin they send.
+    usual = {"http": 80, "https": 443}[parsed.scheme]
+    port = "" if parsed.port in {None, usual} else f":{parsed.port}"
+    return PublicUrl(f"{parsed.scheme}://{host}{port}", host, parsed.scheme == "https")
+
+
+def _sqlite(path: Path) -> dict[str, Any]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "OPTIONS": {
+            # Taking the write lock at the start makes a transaction wait its turn; one that reads first would fail at once.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 10,
+            # FULL: a step that a screen has shown is still there after a power cut.
+            "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;",
+        },
+    }
+
+
+def _postgres(parsed: SplitResult) -> dict[str, Any]:
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parsed.path.strip("/")),
+        "USER": unquote(parsed.username or ""),
+        "PASSWORD": unquote(parsed.password or ""),
+        "HOST": unquote(parsed.hostname or ""),
+        "PORT": parsed.port or "",
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**dict(parse_qsl(parsed.query)), "pool": {"min_size": 1, "max_size": 16, "timeout": 10}},
+    }

@@ -1,0 +1,76 @@
+"""One line per event on standard error, from our code and from libraries alike, without what people and models wrote."""
+
+import logging.config
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+#: Fields that are never written down, whoever logs them.
+PRIVATE = frozenset(
+    "answer api_key arguments authorization body content cookie message password prompt secret secret_key text token".split()
+)
+LEFT_OUT = "[left out]"
+
+
+def leave_private_out(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Replace the values of private fields."""
+    for field in PRIVATE & event.keys():
+        event[field] = LEFT_OUT
+    return event
+
+
+SHARED = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.stdlib.ExtraAdder(),
+    leave_private_out,
+)
+
+
+def configure(settings: dict[str, Any]) -> None:
+    """Django's ``LOGGING_CONFIG``: set up the standard library's loggers and structlog alike."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *SHARED,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    logging.config.dictConfig(settings)
+
+
+def plan() -> dict[str, Any]:
+    """Return the plan for the loggers: warnings of libraries, news of ours."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": SHARED,
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    structlog.dev.ConsoleRenderer(
+                        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+                    ),
+                ],
+            }
+        },
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["console"], "level": "WARNING"},
+        "loggers": {
+            # Django gives this one a handler of its own; everything is to go one way.
+            "django": {"handlers": [], "level": "WARNING", "propagate": True},
+            "agents": {"level": "INFO"},
+            "chat": {"level": "INFO"},
+            "config": {"level": "INFO"},
+        },
+    }

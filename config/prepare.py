@@ -1,0 +1,87 @@
+"""Bring the data folder up to date, then hand over to the server: ``python -m config.prepare serve``.
+
+Migrations, static files and the first account. Each step looks first whether there is anything to do, so that starting again is fast.
+"""
+
+import hashlib
+import os
+import secrets
+import sys
+from pathlib import Path
+
+import django
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.staticfiles.finders import get_finders
+from django.core.exceptions import ValidationError
+from django.core.management import call_command
+from django.db import DatabaseError, IntegrityError, connection
+
+MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
+
+
+def main(command: str) -> None:
+    """Prepare, then become the management command that serves."""
+    django.setup()
+    try:
+        call_command("migrate", interactive=False, verbosity=0)
+        collect_static_files()
+        create_first_account()
+    except DatabaseError as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        sys.exit(f"Thinkaloud cannot start: the database of DATABASE_URL ({connection.vendor}) cannot be used: {reason}.")
+    except OSError as error:
+        sys.exit(f"Thinkaloud cannot start: DATA_DIR cannot be written ({error}).")
+    sys.stdout.flush()
+    if command == "serve":
+        # In this process: importing everything a second time would double the time to the first page.
+        call_command("serve", host=settings.HOST, port=settings.PORT)
+    else:
+        os.execv(sys.executable, [sys.executable, str(MANAGE), command, f"{settings.HOST}:{settings.PORT}"])
+
+
+def collect_static_files() -> None:
+    """Collect and hash the static files when one of them has changed since the last time."""
+    stamp = Path(settings.STATIC_ROOT) / ".collected"
+    seen = hashlib.sha256()
+    for finder in get_finders():
+        for path, storage in finder.list([]):
+            about = Path(storage.path(path)).stat()
+            seen.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
+    if stamp.exists() and stamp.read_text("utf-8") == seen.hexdigest():
+        return
+    call_command("collectstatic", interactive=False, clear=True, verbosity=0)
+    stamp.write_text(seen.hexdigest(), "utf-8")
+
+
+def create_first_account() -> None:
+    """Create the first account where there is none yet, and say its password once if it was made up."""
+    users = get_user_model().objects
+    if users.exists():
+        return
+    account = settings.FIRST_ACCOUNT
+    password = account["password"] or secrets.token_urlsafe(12)
+    user = users.model(
+        username=users.model.normalize_username(account["username"]),
+        email=users.normalize_email(account["email"]),
+        is_staff=True,
+        is_superuser=True,
+    )
+    user.set_password(password)
+    try:
+        user.full_clean()
+    except ValidationError as error:
+        field, messages = next(iter(error.message_dict.items()))
+        sys.exit(f"Thinkaloud cannot start: DJANGO_SUPERUSER_{field.upper()} cannot be used: {messages[0]}")
+    try:
+        user.save()
+    except IntegrityError:
+        # Another process on the same database was faster.
+        return
+    if not account["password"]:
+        print(f"\n  Log in as {user.get_username()} with the password {password} (shown this once).\n")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    main(sys.argv[1])
