@@ -388,6 +388,8 @@ async def _stream(claim: _Claim, carried: _Carried) -> tuple[End, list[Entry]]:
         outcome = Outcome(
             "failed", 0, Usage(), "internal", "Something in this program went wrong, and the run was stopped."
         )
+    if outcome.status == "failed" and not held:
+        held.append(_failure(outcome, claim))
     status = RunStatus(outcome.status)
     if status is RunStatus.CANCELLED and carried.interrupted:
         status = RunStatus.INTERRUPTED
@@ -402,6 +404,19 @@ async def _memory(claim: _Claim) -> list[dict[str, Any]]:
 
 def _entry(item: AgentStep, claim: _Claim) -> Entry:
     return Entry("reasoning_step", item.data, item.full_content, numbered=claim.enable_reasoning)
+
+
+def _failure(outcome: Outcome, claim: _Claim) -> Entry:
+    """The step that says what went wrong, where it was not the agent that failed."""
+    data = {
+        "type": "error",
+        "content": outcome.error,
+        "error": outcome.error,
+        "code": outcome.code,
+        "iteration": outcome.iterations,
+        "timestamp": timezone.now().timestamp(),
+    }
+    return Entry("reasoning_step", data, numbered=claim.enable_reasoning)
 
 
 class _Growing:
