@@ -1,11 +1,12 @@
 """Folded runs dressed for the templates: every word, number and drawing that a row shows."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from chat import words
+from chat import models, words
 from chat.transcript import Call, Item, Run
 
 Row = dict[str, Any]
@@ -217,6 +218,106 @@ def header(run: Run | None) -> Row:
             run.status, using=using, begun=bool(run.items), by=run.cancelled_by, limit=run.limit or run.iteration
         ),
         "clock": words.roughly(run.duration_ms),
+    }
+
+
+def inspection(run: Run, row: models.Run) -> Row:
+    """One run for the page that inspects it: where its time went, and its steps over time."""
+    began = run.started_at or row.created_at.timestamp()
+    waited_ms = max(0, round((began - row.created_at.timestamp()) * 1000))
+    total_ms = run.duration_ms or round(_last_moment(run, began) * 1000)
+    counts = run.counts()
+    rows = run_row(run)["rows"]
+    for item, bar in zip(rows, run.bars(total_ms), strict=True):
+        item["bar"] = bar
+    if run.answer is not None and run.answer.duration_ms is not None and total_ms:
+        start = (run.answer.at - began) * 100_000 / total_ms - run.answer.duration_ms * 100 / total_ms
+        answer_bar = {"x": round(max(0.0, start), 1), "width": round(max(1.6, run.answer.duration_ms * 100 / total_ms), 1)}
+    else:
+        answer_bar = {}
+    return {
+        "run": run,
+        "ended": run.ended,
+        "counts": counts,
+        "facts": [
+            fact
+            for fact in (
+                ngettext("%(n)d iteration", "%(n)d iterations", run.iteration) % {"n": run.iteration} if run.iteration else "",
+                words.steps(counts["steps"]),
+                words.tools(counts["tools"]) if counts["tools"] else "",
+            )
+            if fact
+        ],
+        "failed": _failed(counts["failed"]),
+        "usage": words.usage(row.input_tokens, row.output_tokens, estimated=row.usage_estimated)
+        if row.input_tokens + row.output_tokens
+        else "",
+        "total_ms": total_ms,
+        "why": _why(run, waited_ms, total_ms),
+        "rows": rows,
+        "answer": run.answer,
+        "answer_bar": answer_bar,
+        "ticks": _ticks(total_ms),
+        "trouble": trouble(run) if run.ended and run.status != "cancelled" else None,
+        "endline": endline(run, counts),
+    }
+
+
+def _last_moment(run: Run, began: float) -> float:
+    moments = [item.at for item in run.items] + [call.result.at for call in run.calls if call.result is not None]
+    return max([0.0, *(moment - began for moment in moments)])
+
+
+def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
+    """Where the time of the whole run went, as segments of a bar a thousand wide."""
+    calls = [item for item in run.items if item.kind == "calls"]
+    spans = {item.seq: item.span() for item in calls}
+    lengths = {key: round((span[1] - span[0]) * 1000) for key, span in spans.items() if span is not None}
+    failed = sum(lengths.get(item.seq, 0) for item in calls if item.failed)
+    tools = sum(lengths.values()) - failed
+    model = sum(item.duration_ms or 0 for item in run.items if item.kind == "thought")
+    model += (run.answer.duration_ms or 0) if run.answer is not None else 0
+    other = max(0, total_ms - model - tools - failed)
+    parts = [
+        ("wait", _("Waiting in line"), waited_ms),
+        ("model", _("Thinking and writing"), model),
+        ("tool", _("Tools"), tools),
+        ("fail", _("Failed tools"), failed),
+        ("model2", _("Waiting for the model, and the rest"), other),
+    ]
+    whole = sum(ms for _fill, _words, ms in parts)
+    segments: list[Row] = []
+    x = 0.0
+    for fill, told, ms in parts:
+        if whole and ms:
+            width = ms * 1000 / whole
+            segments.append({"fill": fill, "words": told, "ms": ms, "x": round(x, 1), "width": round(max(2.0, width - 2), 1)})
+            x += width
+    return segments
+
+
+#: Steps of a time axis, in milliseconds.
+_TICKS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000)
+
+
+def _ticks(total_ms: int) -> list[Row]:
+    step = next((tick for tick in _TICKS if total_ms <= tick * 5), _TICKS[-1])
+    if total_ms <= 0:
+        return []
+    marks = range(0, total_ms, step)
+    return [{"x": round(mark * 100 / total_ms, 1), "words": words.duration(mark) if mark else "0 s"} for mark in list(marks)[:60]]
+
+
+def event_row(frame: Mapping[str, Any]) -> Row:
+    """One stored event as it was sent."""
+    data = frame["data"]
+    told = data.get("content") or data.get("message") or data.get("tool_name") or data.get("status") or data.get("error") or ""
+    return {
+        "seq": frame["seq"],
+        "name": data.get("type") if frame["type"] == "reasoning_step" else frame["type"],
+        "told": words.gist(told if isinstance(told, str) else words.as_json(told)),
+        "at": data.get("timestamp"),
+        "json": words.as_json(dict(frame)),
     }
 
 

@@ -10,8 +10,10 @@ from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
 
 from chat import rendering, words
+from chat.selectors import Hit
 
 register = template.Library()
 
@@ -78,3 +80,36 @@ def day(when: datetime | None) -> str:
     if age < 2:
         return local.strftime("%H:%M")
     return local.strftime("%a") if age < 7 else local.strftime("%-d %b") if local.year == today.year else local.strftime("%Y-%m-%d")
+
+
+@register.filter
+def status_word(status: str) -> str:
+    """A status in a list of choices."""
+    return _("Working") if status == "running" else words.status(status)
+
+
+@register.filter
+def hit_words(hit: Hit) -> str:
+    """Where words were found: ``python result · step 35``."""
+    match hit.kind:
+        case "thought":
+            what = _("Thought")
+        case "tool_use":
+            what = _("%(tool)s arguments") % {"tool": hit.tool_name}
+        case "tool_result":
+            what = _("%(tool)s result") % {"tool": hit.tool_name}
+        case "final_answer" | "response":
+            what = _("Answer")
+        case "reasoning_start":
+            what = _("Question")
+        case _:
+            what = _("Run")
+    return _("%(what)s · step %(n)d") % {"what": what, "n": hit.seq}
+
+
+@register.filter
+def hit_icon(hit: Hit) -> str:
+    """The sprite's symbol for where words were found."""
+    if hit.kind in ("tool_use", "tool_result"):
+        return words.icon(hit.tool_name)
+    return {"thought": "thought", "final_answer": "answer", "response": "answer"}.get(hit.kind, "user")
