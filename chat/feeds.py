@@ -259,7 +259,7 @@ class Feed:
     async def _deliver(self, message: groups.Message) -> None:
         match message["type"]:
             case "stored":
-                await self._take_all([Stored(*fields) for fields in message["events"]])
+                await self._take_all([Stored(seq, UUID(run), *rest) for seq, run, *rest in message["events"]])
             case "growth":
                 self._take_growth(message)
                 self.wake()

@@ -79,7 +79,8 @@ class _Claim:
     prompt: str | None
     agent_name: str
     enable_reasoning: bool
-    memory: list[dict[str, Any]]
+    number: int
+    continues: UUID | None
     events: list[Stored]
 
 
@@ -298,7 +299,8 @@ def _claim_next(session_id: UUID) -> _Claim | None:
         None if run.continues_id else run.message,
         run.agent_name,
         run.enable_reasoning,
-        selectors.memory(session_id, run.number, unfinished_run=run.continues_id),
+        run.number,
+        run.continues_id,
         events,
     )
 
@@ -340,7 +342,7 @@ async def _stream(claim: _Claim, carried: _Carried) -> tuple[End, list[Entry]]:
         agent = agents.get_agent(claim.agent_name, model=settings.AGENT_MODEL, toolbox=_toolbox(claim.user))
         stream = carried.stream = agent.start(
             claim.prompt,
-            history=claim.memory,
+            history=await _memory(claim),
             session_id=str(claim.session_id),
             max_iterations=settings.MAX_ITERATIONS,
         )
@@ -372,6 +374,12 @@ async def _stream(claim: _Claim, carried: _Carried) -> tuple[End, list[Entry]]:
     if status is RunStatus.CANCELLED and carried.interrupted:
         status = RunStatus.INTERRUPTED
     return End(status, outcome.iterations, outcome.usage, outcome.code), [*held, *telling.closing(outcome)]
+
+
+async def _memory(claim: _Claim) -> list[dict[str, Any]]:
+    if claim.number == 1:
+        return []
+    return await database.read(selectors.memory, claim.session_id, claim.number, unfinished_run=claim.continues)
 
 
 def _entry(item: AgentStep, claim: _Claim) -> Entry:
@@ -469,7 +477,7 @@ async def _save(claim: _Claim, store: Callable[[], list[Stored]]) -> None:
 
 async def _tell_stored(session_id: UUID, events: Sequence[Stored]) -> None:
     if events:
-        told = [[e.seq, e.run_id, e.frame, e.event, e.number] for e in events]
+        told = [[e.seq, str(e.run_id), e.frame, e.event, e.number] for e in events]
         await groups.tell(groups.of_session(session_id), {"type": "stored", "events": told})
 
 

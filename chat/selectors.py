@@ -1,6 +1,7 @@
 """Reads. Nothing here writes."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -129,7 +130,8 @@ def session_view(session_id: UUID) -> SessionView | None:
     return SessionView(*row, live_run(session_id), queue(session_id))
 
 
-#: How far back an agent's memory reads, in characters; what fits its context is decided where the model is known.
+#: How far back an agent's memory reads: runs at once, and characters in all. What fits its context is decided where the model is known.
+_MEMORY_RUNS = 40
 _MEMORY_CHARACTERS = 400_000
 
 
@@ -139,47 +141,53 @@ def memory(session_id: UUID, before: int, *, unfinished_run: UUID | None = None)
     User messages, tool calls with their results, and answers; thoughts are not repeated to the model. Of ``unfinished_run`` (the one
     that a continuation goes on from) a partial answer is left out, so that the model writes it anew.
     """
-    runs = list(
-        Run.objects.filter(session_id=session_id, number__lt=before).exclude(status=RunStatus.QUEUED).order_by("-number")
-    )
+    runs = Run.objects.filter(session_id=session_id, number__lt=before).exclude(status=RunStatus.QUEUED)
+    newest_first = runs.order_by("-number")
     turns: list[list[dict[str, Any]]] = []
     size = 0
-    for run in runs:
-        turn = _turn(run, leave_partial=run.pk == unfinished_run)
-        size += sum(len(str(message)) for message in turn)
-        if turns and size > _MEMORY_CHARACTERS:
+    for start in itertools.count(0, _MEMORY_RUNS):
+        batch = list(newest_first[start : start + _MEMORY_RUNS])
+        for turn in _turns(batch, unfinished_run):
+            size += sum(len(message["content"]) for message in turn)
+            if turns and size > _MEMORY_CHARACTERS:
+                break
+            turns.append(turn)
+        if len(batch) < _MEMORY_RUNS or size > _MEMORY_CHARACTERS:
             break
-        turns.append(turn)
     return [message for turn in reversed(turns) for message in turn]
 
 
-def _turn(run: Run, *, leave_partial: bool) -> list[dict[str, Any]]:
+def _turns(runs: list[Run], unfinished_run: UUID | None) -> Iterator[list[dict[str, Any]]]:
+    steps = (
+        Step.objects.filter(
+            run__in=runs, event="reasoning_step", type__in=("tool_use", "tool_result", "final_answer")
+        )
+        .order_by("run_id", "position")
+        .values_list("run_id", "type", "body", "full_content__content")
+    )
+    of_run: dict[UUID, list[tuple[str, dict[str, Any], str | None]]] = {}
+    for run_id, kind, body, full_content in steps:
+        of_run.setdefault(run_id, []).append((kind, orjson.loads(body), full_content))
+    for run in runs:
+        yield _turn(run, of_run.get(run.pk, []), leave_partial=run.pk == unfinished_run)
+
+
+def _turn(
+    run: Run, steps: list[tuple[str, dict[str, Any], str | None]], *, leave_partial: bool
+) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     if run.continues_id is None:
         messages.append({"role": "user", "content": run.message})
-    steps = (
-        Step.objects.filter(run=run, event="reasoning_step", type__in=("tool_use", "tool_result", "final_answer"))
-        .order_by("position")
-        .values_list("type", "body", "full_content__content")
-    )
-    calls: dict[str, Any] | None = None
-    for kind, body, full_content in steps:
-        data = orjson.loads(body)
+    calls: list[dict[str, Any]] | None = None
+    for kind, data, full_content in steps:
         if kind == "tool_use":
             if calls is None:
-                calls = {"role": "assistant", "content": "", "tool_calls": []}
-                messages.append(calls)
+                calls = []
+                messages.append({"role": "assistant", "content": "", "tool_calls": calls})
             arguments = data["arguments"]
-            calls["tool_calls"].append(
-                {
-                    "id": data["tool_call_id"],
-                    "type": "function",
-                    "function": {
-                        "name": data["tool_name"],
-                        "arguments": arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode(),
-                    },
-                }
-            )
+            text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+            function = {"name": data["tool_name"], "arguments": text}
+            calls.append({"id": data["tool_call_id"], "type": "function", "function": function})
             continue
         calls = None
         if kind == "tool_result":
@@ -188,7 +196,7 @@ def _turn(run: Run, *, leave_partial: bool) -> list[dict[str, Any]]:
                     "role": "tool",
                     "tool_call_id": data["tool_call_id"],
                     "name": data["tool_name"],
-                    "content": full_content if full_content is not None else data["content"],
+                    "content": data["content"] if full_content is None else full_content,
                 }
             )
         elif not (leave_partial and data.get("partial")):

@@ -50,7 +50,9 @@ MAX_QUEUED_RUNS = env.whole("MAX_QUEUED_RUNS", 5)
 if LLM_MODEL_SERVER == "dashscope" and not LLM_API_KEY:
     env.problems.append("LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope.")
 if BROKER_URL:
-    env.problems.append("BROKER_URL must be empty: runs execute in the web process, workers are not part of this version.")
+    env.problems.append(
+        "BROKER_URL must be empty: runs execute in the web process, workers are not part of this version."
+    )
 SECRET_KEY = env.secret("SECRET_KEY", DATA_DIR / "secret_key")
 if REDIS_URL and "SECRET_KEY" not in env.given:
     env.problems.append("SECRET_KEY must be set where REDIS_URL is: the processes that share it need the same one.")

@@ -1,0 +1,56 @@
+"""Rows that tests of the log and of sockets begin with."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from chat import run_state, step_log
+from chat.models import Origin, Run, RunStatus, Session
+from chat.run_state import End
+from chat.step_log import Entry, Stored
+
+
+def user(name: str = "ada", **fields: Any) -> User:
+    """A user who can log in."""
+    return User.objects.create_user(name, password="correct horse 17", **fields)
+
+
+def session(owner: User, **fields: Any) -> Session:
+    """A session without runs."""
+    return Session.objects.create(owner=owner, agent_name=fields.pop("agent_name", "researcher"), **fields)
+
+
+def run(of: Session, *, message: str = "Why?", carried_by: str = "process-1", **fields: Any) -> Run:
+    """A run at work, unless ``carried_by`` is empty: then it waits."""
+    assert isinstance(of.owner, User)
+    made = run_state.enqueue(
+        of,
+        of.owner,
+        message=message,
+        agent_name=of.agent_name,
+        enable_reasoning=fields.pop("enable_reasoning", True),
+        client_message_id=fields.pop("client_message_id", f"m{of.runs.count() + 1}"),
+        origin=fields.pop("origin", Origin.CHAT),
+        **fields,
+    )
+    if carried_by:
+        assert run_state.claim(made, carried_by)
+    return made
+
+
+def thought(text: str, step: int = 1) -> Entry:
+    """A finished thought."""
+    return Entry(
+        "reasoning_step",
+        {"type": "thought", "step": step, "content": text, "iteration": 1, "timestamp": 1.5, "duration_ms": 7},
+    )
+
+
+def append(to: Run, *entries: Entry) -> list[Stored]:
+    """Store entries as the run's owner does."""
+    return step_log.append(to.pk, to.session_id, to.fence, entries)
+
+
+def end(of: Run, status: RunStatus = RunStatus.COMPLETED) -> None:
+    """End a run."""
+    assert run_state.finish(of.pk, of.session_id, End(status))

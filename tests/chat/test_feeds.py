@@ -1,0 +1,342 @@
+"""Every client gets each event once, in order, whatever the channel layer does with the messages that tell of them."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import InMemoryChannelLayer, channel_layers
+from django.contrib.sessions.backends.db import SessionStore
+
+from chat import background, database, drafts, feeds, groups, step_log
+from chat.drafts import Draft
+from chat.feeds import Subscriber
+from chat.models import Run, Session
+from chat.protocol import WINDOW, Close, encode
+from chat.sockets import Login
+from tests.chat import making
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
+
+
+class Losing(InMemoryChannelLayer):
+    """Drops half of the messages, doubles some, and delivers others late and out of order."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(capacity=5)
+        self._random = random.Random(seed)
+        self._late: list[tuple[str, dict[str, Any]]] = []
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send, or do something worse."""
+        fate = self._random.random()
+        if fate < 0.5:
+            return
+        if fate < 0.7:
+            self._late.append((group, message))
+            return
+        for late in self._random.sample(self._late, len(self._late)):
+            await super().group_send(*late)
+        self._late.clear()
+        for _ in range(self._random.choice((1, 1, 2, 3))):
+            await super().group_send(group, message)
+
+
+class Silent(InMemoryChannelLayer):
+    """Never delivers anything."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Forget it."""
+
+
+class Broken(InMemoryChannelLayer):
+    """Fails at everything."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Fail."""
+        raise ConnectionError("the broker is away")
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Fail."""
+        raise ConnectionError("the broker is away")
+
+
+@pytest.fixture
+def layer(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The channel layer of the test, the usual one where it names none."""
+    chosen = getattr(request, "param", None) or InMemoryChannelLayer(capacity=2000)
+    old = channel_layers.set("default", chosen)
+    yield chosen
+    channel_layers.backends.pop("default", None)
+    if old is not None:
+        channel_layers.set("default", old)
+
+
+@pytest.fixture
+async def watching(layer: Any) -> AsyncIterator[None]:
+    """The comparison with the log runs, as in a serving process."""
+    watch = background.spawn(feeds.watch_for_ever(), "watch")
+    yield
+    watch.cancel()
+    await background.drain(5)
+    feeds._feeds.clear()
+    drafts._cells.clear()
+    database.close()
+
+
+class Client:
+    """A socket's end: what it was sent, and what it keeps of that as the wire says a client does."""
+
+    def __init__(self) -> None:
+        self.frames: list[dict[str, Any]] = []
+        self.closed: int | None = None
+        self.text: dict[int, str] = {}
+        self.subscriber: Subscriber | None = None
+        self._changed = asyncio.Condition()
+
+    async def join(self, run: Run, login: Login, after: int = 0) -> "Client":
+        """Take a place in the feed."""
+        self.subscriber = await feeds.join(run.session_id, login, self._send, self._end)
+        self.subscriber.begin(encode("session", {}), after)
+        return self
+
+    async def _send(self, frame: str) -> None:
+        self._take(json.loads(frame))
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _end(self, code: int) -> None:
+        self.closed = code
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        self.frames.append(frame)
+        data = frame["data"]
+        if frame["type"] == "reasoning_delta":
+            known = self.text.get(data["step"], "")
+            assert data["offset"] in (0, len(known)), "a piece is missing"
+            self.text[data["step"]] = known[: data["offset"]] + data["text"]
+
+    @property
+    def seqs(self) -> list[int]:
+        """The numbers of the stored events received, in the order received."""
+        return [frame["seq"] for frame in self.frames if "seq" in frame]
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 10) -> None:
+        """Wait until what was received is enough."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(condition)
+
+
+def _start() -> tuple[Run, Login]:
+    user = making.user()
+    store = SessionStore()
+    store["_auth_user_id"] = str(user.pk)
+    store["_auth_user_backend"] = "django.contrib.auth.backends.ModelBackend"
+    store["_auth_user_hash"] = user.get_session_auth_hash()
+    store.create()
+    return making.run(making.session(user)), Login(user, store.session_key)
+
+
+@pytest.fixture
+async def started(watching: None) -> tuple[Run, Login]:
+    """A run at work, and a login to watch it with."""
+    return await sync_to_async(_start)()
+
+
+async def store(run: Run, count: int, *, after: int = 0) -> None:
+    """Save events and tell of each, as a run does."""
+    for number in range(after + 1, after + count + 1):
+        stored = await database.write(making.append, run, making.thought(f"thought {number}", number))
+        await tell(run.session_id, stored)
+
+
+async def tell(session_id: UUID, stored: list[step_log.Stored]) -> None:
+    """Tell the group of stored events."""
+    events = [[e.seq, str(e.run_id), e.frame, e.event, e.number] for e in stored]
+    await groups.tell(groups.of_session(session_id), {"type": "stored", "events": events})
+
+
+@pytest.mark.parametrize("layer", [*(Losing(seed) for seed in range(4)), Silent(), Broken(), None], indirect=True)
+async def test_every_client_gets_each_event_once_in_order(started: tuple[Run, Login]) -> None:
+    run, login = started
+    early = await Client().join(run, login)
+    await store(run, 40)
+    late = await Client().join(run, login, after=25)
+    await store(run, 40, after=40)
+    await early.until(lambda: early.seqs[-1:] == [80])
+    await late.until(lambda: late.seqs[-1:] == [80])
+    assert early.seqs == list(range(1, 81))
+    assert late.seqs == list(range(26, 81))
+    assert [frame["type"] for frame in early.frames[:2]] == ["session", "reasoning_step"]
+
+
+@pytest.mark.parametrize("layer", [Silent()], indirect=True)
+async def test_a_layer_that_never_delivers_costs_at_most_two_seconds(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    loop = asyncio.get_running_loop()
+    await store(run, 1)
+    began = loop.time()
+    await client.until(lambda: client.seqs == [1])
+    assert loop.time() - began < 2
+
+
+async def grow(run: Run, text: str, told: int, *, step: int = 1, attempt: int = 1) -> None:
+    """Tell the group what is new of a step in progress, as a run in another process does."""
+    growth = [step, "thought", attempt, told, text[told:], ""]
+    await groups.tell(
+        groups.of_session(run.session_id), {"type": "growth", "run_id": str(run.pk), "growth": growth}
+    )
+
+
+async def test_growth_arrives_in_pieces_and_a_late_client_begins_with_the_whole(started: tuple[Run, Login]) -> None:
+    run, login = started
+    first = await Client().join(run, login)
+    await grow(run, "Let me", 0)
+    await first.until(lambda: first.text.get(1) == "Let me")
+    await grow(run, "Let me see", 6)
+    await first.until(lambda: first.text.get(1) == "Let me see")
+    assert first.frames[-1]["data"] == {"step": 1, "type": "thought", "attempt": 1, "offset": 6, "text": " see"}
+    second = await Client().join(run, login)
+    await second.until(lambda: second.text.get(1) == "Let me see")
+    assert second.frames[-1]["data"]["offset"] == 0
+
+
+async def test_a_missing_piece_is_waited_for_until_the_whole_comes(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    await grow(run, "one", 0)
+    await client.until(lambda: client.text.get(1) == "one")
+    await grow(run, "one two three", 7)
+    await grow(run, "one two three four", 0)
+    await client.until(lambda: client.text.get(1) == "one two three four")
+    assert [frame["data"]["offset"] for frame in client.frames if frame["type"] == "reasoning_delta"] == [0, 3]
+
+
+async def test_growth_that_comes_after_its_step_is_stored_is_not_shown(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    await grow(run, "thou", 0)
+    await store(run, 1)
+    await grow(run, "thought", 4)
+    await grow(run, "thought 1", 0)
+    await store(run, 1, after=1)
+    await client.until(lambda: client.seqs == [1, 2])
+    after_stored = client.frames[[frame.get("seq") for frame in client.frames].index(1) :]
+    assert not [frame for frame in after_stored if frame["type"] == "reasoning_delta"]
+
+
+async def test_a_new_attempt_starts_the_text_anew(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    await grow(run, "a wrong begin", 0)
+    await client.until(lambda: client.text.get(1) == "a wrong begin")
+    await grow(run, "right", 0, attempt=2)
+    await client.until(lambda: client.text.get(1) == "right")
+    await grow(run, "a wrong beginning", 0, attempt=1)
+    await grow(run, "right on", 5, attempt=2)
+    await client.until(lambda: client.text.get(1) == "right on")
+
+
+async def test_the_text_kept_for_a_crash_is_shown_to_who_joins(started: tuple[Run, Login]) -> None:
+    run, login = started
+    drafts.put(run.session_id, Draft(run.pk, 1, "thought", 1, "kept"))
+    await drafts.save()
+    drafts.drop(run.session_id)
+    client = await Client().join(run, login)
+    await client.until(lambda: client.text.get(1) == "kept")
+
+
+async def test_a_client_that_acknowledges_nothing_gets_one_window_and_then_goes_on(started: tuple[Run, Login]) -> None:
+    run, login = started
+    await store(run, WINDOW + 30)
+    client = await Client().join(run, login)
+    await client.until(lambda: len(client.seqs) == WINDOW)
+    await grow(run, "not for you now", 0, step=WINDOW + 31)
+    await feeds.watch()
+    assert len(client.seqs) == WINDOW
+    assert client.subscriber is not None
+    client.subscriber.acknowledge(100)
+    await client.until(lambda: client.seqs == list(range(1, WINDOW + 31)))
+    await client.until(lambda: client.text.get(WINDOW + 31) == "not for you now")
+
+
+async def test_a_window_left_unread_closes_the_socket(
+    started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, login = started
+    await store(run, WINDOW + 1)
+    client = await Client().join(run, login)
+    await client.until(lambda: len(client.seqs) == WINDOW)
+    monkeypatch.setattr(feeds, "STALL_S", 0.0)
+    await client.until(lambda: client.closed == Close.TOO_SLOW)
+
+
+async def test_a_silent_client_is_closed(started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    monkeypatch.setattr(feeds, "SILENCE_S", 0.0)
+    await client.until(lambda: client.closed == Close.SILENT)
+
+
+async def test_what_is_held_back_comes_after_the_answer(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    assert client.subscriber is not None
+    client.subscriber.hold()
+    await store(run, 3)
+    client.subscriber.tell(encode("accepted", {}))
+    client.subscriber.release()
+    await client.until(lambda: client.seqs == [1, 2, 3])
+    assert [frame["type"] for frame in client.frames[:3]] == ["session", "accepted", "reasoning_step"]
+
+
+async def test_a_deleted_session_closes_its_sockets(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    await database.write(lambda: Session.objects.get(pk=run.session_id).delete())
+    await client.until(lambda: client.closed == Close.NO_SUCH_SESSION)
+
+
+@pytest.mark.parametrize("change", ["log out", "deactivate", "delete", "password"])
+async def test_a_login_that_ends_closes_its_sockets(started: tuple[Run, Login], change: str) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+
+    def end_login() -> None:
+        user = login.user
+        match change:
+            case "log out":
+                SessionStore(login.session_key).delete()
+            case "deactivate":
+                type(user).objects.filter(pk=user.pk).update(is_active=False)
+            case "delete":
+                user.delete()
+            case "password":
+                user = type(user).objects.get(pk=user.pk)
+                user.set_password("another one 18")
+                user.save()
+
+    await database.write(end_login)
+    await client.until(lambda: client.closed == Close.NOT_LOGGED_IN)
+
+
+async def _leave(client: Client) -> None:
+    assert client.subscriber is not None
+    await feeds.leave(client.subscriber)
+
+
+async def test_the_last_to_leave_closes_the_feed(started: tuple[Run, Login], layer: InMemoryChannelLayer) -> None:
+    run, login = started
+    first = await Client().join(run, login)
+    second = await Client().join(run, login)
+    leaving: list[Awaitable[None]] = [_leave(first), _leave(second)]
+    await asyncio.gather(*leaving)
+    assert feeds.stats() == {"feeds": 0, "sockets": 0}
+    assert groups.of_session(run.session_id) not in layer.groups

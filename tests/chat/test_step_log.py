@@ -1,0 +1,148 @@
+"""The log's promises: dense numbers in commit order, one owner, nothing half stored."""
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from chat import selectors, step_log
+from chat.models import Draft, RunStatus, Step, StepContent
+from chat.step_log import Entry, Fenced
+from tests.chat import making
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_events_are_numbered_from_one_without_holes() -> None:
+    session = making.session(making.user())
+    run = making.run(session)
+    first = making.append(run, making.thought("a"))
+    more = making.append(run, making.thought("b", 2), making.thought("c", 3))
+    assert [stored.seq for stored in [*first, *more]] == [1, 2, 3]
+    session.refresh_from_db()
+    assert session.last_seq == 3
+
+
+def test_what_is_returned_is_what_is_stored() -> None:
+    session = making.session(making.user())
+    run = making.run(session)
+    stored = making.append(run, making.thought("天氣 🙂"))
+    assert selectors.stored_after(session.pk, 0, 10) == stored
+    assert json.loads(stored[0].frame)["data"]["content"] == "天氣 🙂"
+
+
+def test_a_failure_in_the_middle_stores_nothing_and_uses_no_number() -> None:
+    session = making.session(making.user())
+    run = making.run(session)
+    broken = Entry("reasoning_step", {"type": "thought", "step": 2, "content": "x", "iteration": -1, "duration_ms": "?"})
+    with pytest.raises(ValueError, match="expected a number"):
+        making.append(run, making.thought("a"), broken)
+    assert not Step.objects.exists()
+    assert making.append(run, making.thought("b"))[0].seq == 1
+
+
+def test_steps_without_number_are_kept_in_their_place() -> None:
+    session = making.session(making.user())
+    run = making.run(session, enable_reasoning=False)
+    silent = Entry("reasoning_step", making.thought("quiet").data, numbered=False)
+    told = making.append(run, silent, Entry("response", {"content": "42"}))
+    assert [(stored.event, stored.seq) for stored in told] == [("response", 1)]
+    assert list(run.steps.order_by("position").values_list("event", "seq", "position")) == [
+        ("reasoning_step", None, 1),
+        ("response", 1, 2),
+    ]
+
+
+def test_long_results_keep_their_whole_text() -> None:
+    run = making.run(making.session(making.user()))
+    making.append(run, Entry("reasoning_step", {"type": "tool_result", "step": 1, "content": "ab"}, full_content="ab\x00c"))
+    assert StepContent.objects.get().content == "ab\ufffdc"
+
+
+@pytest.mark.parametrize("status", [RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.INTERRUPTED])
+def test_nothing_is_stored_after_the_end(status: RunStatus) -> None:
+    run = making.run(making.session(making.user()))
+    making.end(run, status)
+    with pytest.raises(Fenced):
+        making.append(run, making.thought("late"))
+    assert not Step.objects.exists()
+    run.session.refresh_from_db()
+    assert run.session.last_seq == 0
+
+
+def test_an_owner_whose_run_was_taken_stores_nothing() -> None:
+    run = making.run(making.session(making.user()))
+    old_fence = run.fence
+    assert step_log.append(run.pk, run.session_id, old_fence, [making.thought("mine")])
+    run.fence += 1
+    run.owner = "process-2"
+    run.save()
+    with pytest.raises(Fenced):
+        step_log.append(run.pk, run.session_id, old_fence, [making.thought("zombie", 2)])
+    assert step_log.append(run.pk, run.session_id, run.fence, [making.thought("new owner", 2)])[0].seq == 2
+
+
+def test_a_session_that_is_gone_is_told_apart() -> None:
+    run = making.run(making.session(making.user()))
+    run.session.delete()
+    with pytest.raises(Fenced):
+        making.append(run, making.thought("late"))
+
+
+def test_a_stored_step_ends_its_draft_and_no_later_one() -> None:
+    run = making.run(making.session(making.user()))
+    step_log.save_drafts([Draft(run=run, number=2, type="thought", text="hal", updated_at=timezone.now())])
+    making.append(run, making.thought("a", 1))
+    assert Draft.objects.get().text == "hal"
+    step_log.save_drafts([Draft(run=run, number=2, type="thought", text="half", updated_at=timezone.now())])
+    assert Draft.objects.get().text == "half"
+    making.append(run, making.thought("half a thought", 2))
+    assert not Draft.objects.exists()
+
+
+def test_writers_that_race_leave_no_hole_and_a_reader_in_between_misses_nothing() -> None:
+    session = making.session(making.user())
+    run = making.run(session)
+    writers, each = 6, 25
+    done = threading.Event()
+    seen: list[int] = []
+
+    def write(writer: int) -> None:
+        for turn in range(each):
+            making.append(run, making.thought(f"{writer}.{turn}"))
+        connection.close()
+
+    def follow() -> None:
+        while True:
+            finished = done.is_set()
+            batch = selectors.stored_after(session.pk, seen[-1] if seen else 0, 1_000)
+            seen.extend(stored.seq for stored in batch)
+            if finished and not batch:
+                break
+        connection.close()
+
+    with ThreadPoolExecutor(writers + 1) as threads:
+        reader = threads.submit(follow)
+        for writer in [threads.submit(write, number) for number in range(writers)]:
+            writer.result()
+        done.set()
+        reader.result()
+    assert seen == list(range(1, writers * each + 1))
+
+
+def test_an_uncommitted_event_is_not_seen() -> None:
+    session = making.session(making.user())
+    run = making.run(session)
+    with ThreadPoolExecutor(1) as other, transaction.atomic():
+        making.append(run, making.thought("a"))
+
+        def look() -> int:
+            found = len(selectors.stored_after(session.pk, 0, 10))
+            connection.close()
+            return found
+
+        assert other.submit(look).result() == 0
+    assert len(selectors.stored_after(session.pk, 0, 10)) == 1

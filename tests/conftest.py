@@ -1,0 +1,94 @@
+"""What tests of all rooms share.
+
+- A test that stays on one thread and touches the database is marked ``django_db``; it is rolled back.
+- A test whose rows are seen by other threads or by the loop (a run is carried, a socket is open) is marked
+  ``django_db(transaction=True)``; the database is a file, and its tables are emptied afterwards.
+- ``async def`` tests and fixtures share one event loop for the whole session.
+"""
+
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import redis
+from django.contrib.auth.hashers import Argon2PasswordHasher
+from django.db import connections
+
+from config import bootstrap
+from tests import services
+
+hypothesis.settings.register_profile("quick", max_examples=100, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=3_000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+# Argon2 still, at its cheapest: tests make many users, and none of them is worth guessing.
+Argon2PasswordHasher.time_cost = 1
+Argon2PasswordHasher.memory_cost = 8
+Argon2PasswordHasher.parallelism = 1
+
+#: A browser that makes no requests of its own and may run as root.
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """Test on a database file (in this process's own folder), because one in memory cannot be shared by threads."""
+    database = connections["default"].settings_dict
+    database["TEST"]["NAME"] = str(Path(os.environ["DATA_DIR"]) / "tests.sqlite3")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium or Chrome that starts."""
+    found = bootstrap.find_chromium(Path(sys.executable))
+    if found is None:
+        pytest.fail("No browser: install Chromium or Chrome, or start the tests with make test, which brings one.")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any], chromium: str) -> dict[str, Any]:
+    """Let Playwright start that browser."""
+    return {**browser_type_launch_args, "executable_path": chromium, "args": BROWSER_FLAGS}
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """The address of a Redis server that the whole session shares."""
+    with services.redis() as address:
+        yield address
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The address of a Redis that is empty."""
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The address of a PostgreSQL server that the whole session shares."""
+    with services.postgres() as address:
+        yield address
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The address of an empty PostgreSQL database of the test's own."""
+    with services.database(postgres_server, f"test_{uuid.uuid4().hex}") as address:
+        yield address

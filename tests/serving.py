@@ -1,0 +1,243 @@
+"""The product as a process of its own, as ``make run`` starts it, and clients that speak the wire to it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import websockets
+
+ROOT = Path(__file__).resolve().parent.parent
+USERNAME, PASSWORD = "ada", "correct horse 17"
+START_S = 60.0
+WAIT_S = 20.0
+
+
+class Server:
+    """One ``manage.py serve`` on a data folder, on a port of the system's choice."""
+
+    def __init__(self, data_dir: Path, *, server: str = "daphne", **environment: str) -> None:
+        self.data_dir = data_dir
+        self.output: list[str] = []
+        self.url = ""
+        self.process: subprocess.Popen[str] | None = None
+        self._server = server
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "DJANGO_"))},
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "DATA_DIR": str(data_dir),
+            "DATABASE_URL": "",
+            "PYTHONUNBUFFERED": "1",
+            **environment,
+        }
+
+    def manage(self, *arguments: str, **environment: str) -> str:
+        """Run a management command on the same data; returns what it printed."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env={**self._environment, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def prepare(self, *users: str) -> None:
+        """Make the tables and the users, all with the same password; the first one is staff."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self.manage("migrate", "--verbosity", "0")
+        names = users or (USERNAME,)
+        self.manage(
+            "shell",
+            "--no-imports",
+            "--command",
+            "from django.contrib.auth.models import User\n"
+            f"for i, name in enumerate({names!r}):\n"
+            f"    User.objects.create_user(name, password={PASSWORD!r}, is_staff=i == 0, is_superuser=i == 0)\n",
+        )
+
+    def start(self, port: int = 0) -> Self:
+        """Start the process and wait until it says where it is."""
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", "serve", "--port", str(port), "--server", self._server],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.output = []
+        said = threading.Event()
+        threading.Thread(target=self._read, args=(self.process, said), daemon=True).start()
+        if not said.wait(START_S) or not self.url:
+            raise AssertionError("The server did not start:\n" + "".join(self.output))
+        return self
+
+    def _read(self, process: "subprocess.Popen[str]", said: threading.Event) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.output.append(line)
+            found = re.search(r"http://\S+?(?=/\s*$)", line)
+            if found and not said.is_set():
+                self.url = found.group()
+                said.set()
+        said.set()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rsplit(":", 1)[1])
+
+    @property
+    def pid(self) -> int:
+        """The process's own id."""
+        assert self.process is not None
+        return self.process.pid
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Ask it to end; returns its exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise
+        return self.process.returncode
+
+
+@contextlib.contextmanager
+def serving(data_dir: Path, *users: str, server: str = "daphne", **environment: str) -> Iterator[Server]:
+    """A prepared server for the length of a block."""
+    process = Server(data_dir, server=server, **environment)
+    process.prepare(*users)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+class Browser:
+    """A logged-in client over HTTP; opens sockets and calls the API."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = aiohttp.ClientSession(base_url=url, cookie_jar=aiohttp.CookieJar(unsafe=True))
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def logged_in(cls, url: str, username: str = USERNAME) -> AsyncIterator["Browser"]:
+        """Log in through the login page, as people do."""
+        browser = cls(url)
+        try:
+            await browser.log_in(username)
+            yield browser
+        finally:
+            await browser.http.close()
+
+    async def log_in(self, username: str) -> None:
+        """Fill in the login form."""
+        async with self.http.get("/accounts/login/") as page:
+            assert page.status == 200, await page.text()
+        form = {"username": username, "password": PASSWORD, "csrfmiddlewaretoken": self.cookie("csrftoken")}
+        headers = {"Referer": f"{self.url}/accounts/login/"}
+        async with self.http.post("/accounts/login/", data=form, headers=headers, allow_redirects=False) as answer:
+            assert answer.status == 302, await answer.text()
+
+    def cookie(self, name: str) -> str:
+        """A cookie's value."""
+        return next((cookie.value for cookie in self.http.cookie_jar if cookie.key == name), "")
+
+    async def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Call the API; returns the status and the JSON it answered with."""
+        headers = {"X-CSRFToken": self.cookie("csrftoken"), "Referer": f"{self.url}/"}
+        async with self.http.request(method, f"/api/{path}", json=body, headers=headers) as answer:
+            text = await answer.text()
+            return answer.status, json.loads(text) if text else None
+
+    async def new_session(self, **body: Any) -> str:
+        """Open a session; returns its id."""
+        status, session = await self.call("POST", "sessions/", body)
+        assert status == 201, session
+        return str(session["id"])
+
+    @contextlib.asynccontextmanager
+    async def socket(self, session_id: str, query: str = "", **options: Any) -> AsyncIterator["Socket"]:
+        """Open a socket on a session."""
+        cookies = "; ".join(f"{cookie.key}={cookie.value}" for cookie in self.http.cookie_jar)
+        address = f"{self.url.replace('http', 'ws', 1)}/ws/chat/{session_id}/{query}"
+        headers = {"Cookie": cookies}
+        options = {"origin": self.url, "max_size": None, "compression": None, **options}
+        async with websockets.connect(address, additional_headers=headers, **options) as connection:
+            yield Socket(connection)
+
+
+class Socket:
+    """A client's side of one socket: remembers every frame."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.frames: list[dict[str, Any]] = []
+        self.times: list[float] = []
+
+    async def send(self, kind: str, **payload: Any) -> None:
+        """Send a command."""
+        await self.connection.send(json.dumps({"type": kind, "payload": payload}))
+
+    async def receive(self, timeout_s: float = WAIT_S) -> dict[str, Any]:
+        """The next frame."""
+        text = await asyncio.wait_for(self.connection.recv(), timeout_s)
+        frame: dict[str, Any] = json.loads(text)
+        self.frames.append(frame)
+        self.times.append(time.time())
+        return frame
+
+    async def until(self, wanted: Callable[[dict[str, Any]], bool], timeout_s: float = WAIT_S) -> dict[str, Any]:
+        """Receive frames up to and including one that is wanted."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                frame = await self.receive(timeout_s)
+                if wanted(frame):
+                    return frame
+
+    async def until_type(self, kind: str, timeout_s: float = WAIT_S) -> dict[str, Any]:
+        """Receive frames up to and including one of this type."""
+        return await self.until(lambda frame: frame["type"] == kind, timeout_s)
+
+    async def closed(self, timeout_s: float = WAIT_S) -> int:
+        """Receive until the server closes; returns its code."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    await self.receive(timeout_s)
+        except websockets.ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd is not None else 1006
+
+    def stored(self) -> list[dict[str, Any]]:
+        """The numbered frames received so far."""
+        return [frame for frame in self.frames if "seq" in frame]
+
+    def steps(self, kind: str) -> list[dict[str, Any]]:
+        """The data of the reasoning steps of a type received so far."""
+        return [f["data"] for f in self.frames if f["type"] == "reasoning_step" and f["data"]["type"] == kind]
