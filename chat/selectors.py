@@ -43,6 +43,7 @@ def stored_after(session_id: UUID, after: int, limit: int, up_to: int | None = N
     return [
         Stored(seq, run_id, stored_frame(event, seq, event_id, run_id, body), event, number or 0)
         for seq, event_id, run_id, event, number, body in rows
+        if seq is not None
     ]
 
 
@@ -159,9 +160,7 @@ def memory(session_id: UUID, before: int, *, unfinished_run: UUID | None = None)
 
 def _turns(runs: list[Run], unfinished_run: UUID | None) -> Iterator[list[dict[str, Any]]]:
     steps = (
-        Step.objects.filter(
-            run__in=runs, event="reasoning_step", type__in=("tool_use", "tool_result", "final_answer")
-        )
+        Step.objects.filter(run__in=runs, event="reasoning_step", type__in=("tool_use", "tool_result", "final_answer"))
         .order_by("run_id", "position")
         .values_list("run_id", "type", "body", "full_content__content")
     )
@@ -208,11 +207,6 @@ def step_data(step: Step) -> dict[str, Any]:
     """A stored event's data."""
     data: dict[str, Any] = orjson.loads(step.body)
     return data
-
-
-def has_run(session_id: UUID, run_id: UUID) -> bool:
-    """Whether the run is one of the session's."""
-    return Run.objects.filter(session_id=session_id, pk=run_id).exists()
 
 
 def announcements_after(last_id: int) -> list[tuple[int, str, str]]:

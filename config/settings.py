@@ -7,6 +7,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+from agents.specs import ModelSettings
 from config import content_security, logs
 from config.environment import Environment
 
@@ -37,6 +38,10 @@ LLM_TIMEOUT_S = env.number("LLM_TIMEOUT_S", 120, least=0.1, most=86_400)
 LLM_TOOL_FORMAT = env.choice("LLM_TOOL_FORMAT", ["auto", "native", "template"])
 LLM_MAX_INPUT_TOKENS = env.whole("LLM_MAX_INPUT_TOKENS", 58_000, least=1_000)
 MCP_SERVERS = env.json_object("MCP_SERVERS")
+
+AGENT_MODEL = ModelSettings(
+    LLM_MODEL_SERVER, LLM_MODEL, LLM_API_KEY, LLM_TIMEOUT_S, LLM_TOOL_FORMAT, LLM_MAX_INPUT_TOKENS
+)
 
 MAX_ITERATIONS = env.whole("MAX_ITERATIONS", 20)
 RUN_LEASE_S = env.number("RUN_LEASE_S", 30, least=1, most=86_400)

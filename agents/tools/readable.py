@@ -1,0 +1,192 @@
+"""HTML as text that reads well: title, headings, paragraphs, lists, tables, and links with their addresses.
+
+Reads the page as a stream of tags, in slices, and builds no tree: tree builders take hours on a few
+megabytes of nested or attribute-laden markup, and can't be interrupted. This one stops when told, and
+as soon as it has enough.
+"""
+
+import codecs
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from urllib.parse import urljoin
+
+_SLICE = 16_384
+_SKIPPED = frozenset(
+    "script style noscript template svg canvas iframe object head nav aside footer form button dialog select".split()
+)
+_PARAGRAPHS = frozenset("p pre blockquote table section article h1 h2 h3 h4 h5 h6".split())
+_LINES = frozenset(
+    "address body br center dd details div dl dt fieldset figcaption figure header hr li main menu ol search summary"
+    " tbody tfoot thead tr ul".split()
+)
+_META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w-]+)""", re.IGNORECASE)
+
+
+def decode(body: bytes, charset: str | None) -> str:
+    """The text of ``body``; what can't be decoded becomes U+FFFD."""
+    try:
+        return body.decode(codecs.lookup(charset or "utf-8").name, errors="replace").removeprefix("\ufeff")
+    except (LookupError, UnicodeError):
+        # No such encoding, or none for text, such as Python's "hex".
+        return body.decode("utf-8", errors="replace")
+
+
+def from_html(
+    body: bytes, charset: str | None, url: str, limit: int, check: Callable[[], None] = lambda: None
+) -> tuple[str, str]:
+    """Title and text of the page at ``url``; the text ends soon after ``limit`` characters.
+
+    ``check`` is called every few milliseconds; what it raises ends the work.
+    """
+    declared = _META_CHARSET.search(body[:4_096])
+    html = decode(body, charset or (declared.group(1).decode("ascii") if declared else None))
+    reader = _Reader(url, limit)
+    for start in range(0, len(html), _SLICE):
+        check()
+        reader.feed(html[start : start + _SLICE])
+        if reader.done or reader.stuck:
+            break
+    else:
+        # Text without a tag after it is held back until a tag comes.
+        reader.feed("<br>")
+    return reader.title.strip(), reader.text.strip()
+
+
+class _Reader(HTMLParser):
+    def __init__(self, url: str, limit: int) -> None:
+        super().__init__(convert_charrefs=True)
+        self.done = False
+        self._title: list[str] = []
+        self._in_title = False
+        self._out: list[str] = []
+        self._length = 0
+        self._limit = limit
+        self._base = url
+        self._skip = ""
+        self._skip_depth = 0
+        self._pre = 0
+        self._links: list[str] = []
+        self._in_main = False
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a single tag or comment goes on for a megabyte: no page does that, and each look at it costs."""
+        return len(self.rawdata) > 1_000_000 and self.cdata_elem is None
+
+    @property
+    def title(self) -> str:
+        return " ".join("".join(self._title).split())
+
+    @property
+    def text(self) -> str:
+        return "".join(self._out)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "title" and self._skip in ("", "head") and not self._title:
+            self._in_title = True
+        if tag == "base" and (href := dict(attrs).get("href")):
+            self._base = self._absolute(href) or self._base
+        if self._skip:
+            self._skip_depth += tag == self._skip
+            if tag != "body":
+                return
+            # A head that was never closed ends here.
+            self._skip = ""
+        if tag in _SKIPPED:
+            self._skip, self._skip_depth = tag, 1
+            return
+        if tag == "main" and not self._in_main:
+            # What came before is the site, not the page.
+            self._out.clear()
+            self._length = 0
+            self._in_main = True
+        self._break_for(tag)
+        if tag in ("h1", "h2", "h3", "h4", "h5", "h6"):
+            self._put("#" * int(tag[1]) + " ")
+        elif tag == "li":
+            self._put("- ")
+        elif tag in ("td", "th") and self._out and not self._out[-1].endswith("\n"):
+            self._put(" | ")
+        elif tag == "pre":
+            self._pre += 1
+        elif tag == "a":
+            self._links.append(self._absolute(dict(attrs).get("href") or ""))
+        elif tag == "img" and (alt := " ".join((dict(attrs).get("alt") or "").split())):
+            self._put(f"[image: {alt}]")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        # In HTML the slash means nothing, but within SVG, which is skipped.
+        if not self._skip:
+            self.handle_starttag(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "title":
+            self._in_title = False
+        if self._skip:
+            self._skip_depth -= tag == self._skip
+            if self._skip_depth == 0:
+                self._skip = ""
+            return
+        if tag == "a" and self._links:
+            target = self._links.pop()
+            if target and self._out and self._out[-1] != "\n\n":
+                self._put(f" ({target})")
+        elif tag == "pre":
+            self._pre = max(0, self._pre - 1)
+        elif tag == "main":
+            self.done = True
+        self._break_for(tag)
+
+    def parse_html_declaration(self, i: int) -> int:
+        """Take ``<![…>`` for the comment that browsers see in it, where the parser would fail on some of it."""
+        return self.parse_bogus_comment(i) if self.rawdata.startswith("<![", i) else super().parse_html_declaration(i)
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title:
+            self._title.append(data)
+        elif self._skip:
+            return
+        elif self._pre:
+            self._put(data)
+        elif words := data.split():
+            before = " " if data[0].isspace() and self._wants_space() else ""
+            after = " " if data[-1].isspace() else ""
+            self._put(before + " ".join(words) + after)
+        elif self._wants_space():
+            self._put(" ")
+
+    def _wants_space(self) -> bool:
+        return bool(self._out) and not self._out[-1].endswith((" ", "\n"))
+
+    def _put(self, text: str) -> None:
+        if self.done:
+            return
+        self._out.append(text)
+        self._length += len(text)
+        if self._length > self._limit:
+            self.done = True
+
+    def _break_for(self, tag: str) -> None:
+        """End the line, for a paragraph with an empty line after it; breaks in a row don't add up."""
+        wanted = 2 if tag in _PARAGRAPHS else 1 if tag in _LINES else 0
+        if not wanted or not self._out or self.done:
+            return
+        self._out[-1] = self._out[-1].rstrip(" ")
+        if not self._out[-1]:
+            self._out.pop()
+            return self._break_for(tag)
+        ending = "".join(self._out[-2:])[-2:]
+        there = len(ending) - len(ending.rstrip("\n"))
+        if there < wanted:
+            self._out.append("\n" * (wanted - there))
+
+    def _absolute(self, href: str) -> str:
+        href = href.strip()
+        if not href or href.startswith("#"):
+            return ""
+        try:
+            target = urljoin(self._base, href)
+        except ValueError:
+            return ""
+        return target[:300] if target.startswith(("http://", "https://", "mailto:")) else ""
