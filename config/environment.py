@@ -1,5 +1,6 @@
 """Typed reads of the environment: each variable's type, default and range, and one line for people when a value is wrong."""
 
+import contextlib
 import json
 import os
 import re
@@ -212,10 +213,9 @@ def kept_secret(file: Path) -> str:
                 stream.write(secrets.token_urlsafe(64))
                 stream.flush()
                 os.fsync(descriptor)
-            try:
+            # Where the other process was faster, its secret is the one.
+            with contextlib.suppress(FileExistsError):
                 os.link(draft, file)
-            except FileExistsError:
-                pass
         finally:
             draft.unlink()
     secret = file.read_text("utf-8").strip()
