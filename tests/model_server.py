@@ -117,12 +117,17 @@ class Script:
         deltas += [{"content": piece} for piece in self._pieces(content)]
         if self.dialect == "native":
             for index, call in enumerate(self.calls):
-                opening: dict[str, Any] = {"index": index, "type": "function", "function": {"name": call.name, "arguments": ""}}
+                opening: dict[str, Any] = {
+                    "index": index,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": ""},
+                }
                 if call.id is not None:
                     opening["id"] = call.id or f"call_{index + 1}"
                 deltas.append({"tool_calls": [opening]})
                 deltas += [
-                    {"tool_calls": [{"index": index, "function": {"arguments": piece}}]} for piece in self._pieces(call.text)
+                    {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+                    for piece in self._pieces(call.text)
                 ]
         deltas += [{"content": piece} for piece in self._pieces(self.after_calls)]
         return deltas
@@ -157,7 +162,11 @@ class Request:
     """The client's address and port: the same for requests on one connection."""
 
 
-_ERRORS = {400: "This model's maximum context length is 4096 tokens.", 401: "Incorrect API key provided.", 429: "Rate limit reached."}
+_ERRORS = {
+    400: "This model's maximum context length is 4096 tokens.",
+    401: "Incorrect API key provided.",
+    429: "Rate limit reached.",
+}
 _WORDS = re.compile(r"\[([^\]\n]*(?:\{[^\n]*\})?[^\]\n]*)\]")
 
 
@@ -232,7 +241,9 @@ class ModelServer:
         """Block until ``condition`` holds; it is looked at whenever the record changes."""
         with self._changed:
             if not self._changed.wait_for(condition, timeout):
-                raise TimeoutError(f"The model server waited {timeout} s in vain; it saw {len(self.requests)} requests.")
+                raise TimeoutError(
+                    f"The model server waited {timeout} s in vain; it saw {len(self.requests)} requests."
+                )
 
     async def until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:  # noqa: ASYNC109 - same as wait_for
         """`wait_for`, from a coroutine."""
@@ -259,7 +270,9 @@ class ModelServer:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     async def _listen(self) -> None:
@@ -313,12 +326,22 @@ class ModelServer:
             _transport(http).close()
             return web.Response()
         if script.status != 200 or script.body is not None:
-            error = {"error": {"message": _ERRORS.get(script.status, "The server had an error."), "type": "error", "code": script.status}}
+            error = {
+                "error": {
+                    "message": _ERRORS.get(script.status, "The server had an error."),
+                    "type": "error",
+                    "code": script.status,
+                }
+            }
             text = script.body if script.body is not None else json.dumps(error)
-            return web.Response(status=script.status, text=text, headers=script.headers, content_type="application/json")
+            return web.Response(
+                status=script.status, text=text, headers=script.headers, content_type="application/json"
+            )
         if script.fault == "bad_sse":
             return web.Response(text="<!doctype html><title>Welcome to nginx!</title>", content_type="text/html")
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache", **script.headers})
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache", **script.headers}
+        )
         await response.prepare(http)
         stream = _Stream(response, script, body=request.body)
         try:
@@ -335,15 +358,18 @@ class ModelServer:
                 break
             if script.every_s:
                 await asyncio.sleep(script.every_s)
-            if script.stamp and "content" in delta:
-                delta = {"content": f"{time.time():.6f} "}
-            await stream.chunk(delta)
+            stamped = script.stamp and "content" in delta
+            await stream.chunk({"content": f"{time.time():.6f} "} if stamped else delta)
             now = time.time()
             self._note(request=request, sent=request.sent + 1, first_token_at=request.first_token_at or now)
         if script.fault:
             await self._break(script.fault, stream, http)
             return
-        finish = ("tool_calls" if script.calls and script.dialect == "native" else "stop") if script.finish == "" else script.finish
+        finish = (
+            ("tool_calls" if script.calls and script.dialect == "native" else "stop")
+            if script.finish == ""
+            else script.finish
+        )
         usage = script.usage
         if usage is True:
             prompt = sum(len(_text(message)) for message in request.body["messages"]) // 4 + 1
@@ -397,7 +423,9 @@ class _Stream:
             "model": body.get("model", ""),
         }
 
-    async def chunk(self, delta: dict[str, Any], *, finish: str | None = None, usage: dict[str, int] | None = None) -> None:
+    async def chunk(
+        self, delta: dict[str, Any], *, finish: str | None = None, usage: dict[str, int] | None = None
+    ) -> None:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         await self.event({**self.head, "choices": [choice]} | ({"usage": usage} if usage else {}))
 
@@ -419,7 +447,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     with ModelServer(host=options.host, port=options.port) as server:
-        print(server.url, flush=True)
+        print(server.url, flush=True)  # noqa: T201 - how a starter learns the port
         threading.Event().wait()
 
 
