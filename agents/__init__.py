@@ -1,1 +1,29 @@
 """Tool-using agents on Qwen-Agent whose reasoning is a stream. Knows nothing of Django or sockets."""
+
+from agents.agent import Agent, get_agent, warm
+from agents.errors import AgentError, UnknownAgent
+from agents.events import Growth, Outcome, Step, Usage
+from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
+from agents.stream import AgentRun
+from agents.tools import Stop, Tool, Toolbox, ToolError
+
+__all__ = [
+    "AGENTS",
+    "DEFAULT_AGENT",
+    "Agent",
+    "AgentError",
+    "AgentRun",
+    "AgentSpec",
+    "Growth",
+    "ModelSettings",
+    "Outcome",
+    "Step",
+    "Stop",
+    "Tool",
+    "ToolError",
+    "Toolbox",
+    "UnknownAgent",
+    "Usage",
+    "get_agent",
+    "warm",
+]

@@ -1,0 +1,109 @@
+"""An agent: who it is, which model it asks and which tools it has. `Agent.start` sets it to work."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.errors import AgentError
+from agents.events import Step
+from agents.specs import AgentSpec, ModelSettings, find_agent
+from agents.stream import AgentRun, Task, load
+from agents.tools import Toolbox
+
+DEFAULT_MAX_ITERATIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """An agent, ready to work; it holds nothing of a conversation, so one serves any number of runs."""
+
+    spec: AgentSpec
+    model: ModelSettings
+    toolbox: Toolbox
+
+    def start(
+        self,
+        prompt: str | None,
+        *,
+        history: Sequence[Mapping[str, Any]] = (),
+        session_id: object = None,
+        max_iterations: int = DEFAULT_MAX_ITERATIONS,
+    ) -> AgentRun:
+        """Set the agent to work on ``prompt`` after ``history``, inside a running event loop.
+
+        Without a prompt it goes on from the history, which then ends with the user's message or tool results.
+        ``history`` holds messages in OpenAI's shape; ``session_id`` only labels the thread.
+        """
+        conversation = [*history, {"role": "user", "content": prompt}] if prompt is not None else list(history)
+        asked = [message["content"] for message in conversation if message["role"] == "user"]
+        if not asked:
+            raise ValueError("There is nothing to answer: neither a prompt nor a user's message in the history.")
+        if max_iterations < 1:
+            raise ValueError("An agent needs at least one model call.")
+        message = asked[-1] if isinstance(asked[-1], str) else ""
+        label = str(session_id or self.spec.name)
+        return AgentRun(Task(self.spec, self.model, self.toolbox, conversation, message, max_iterations, label))
+
+    async def run_with_reasoning_stream(
+        self,
+        prompt: str | None,
+        session_id: object = None,
+        max_iterations: int = DEFAULT_MAX_ITERATIONS,
+        **kwargs: Any,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The run's finished steps as dictionaries, as they come; ``history=[…]`` goes before the prompt.
+
+        On failure the last one is an ``error`` step, and then `AgentError` is raised. Leaving the iteration stops the run.
+        """
+        run = self.start(prompt, session_id=session_id, max_iterations=max_iterations, **kwargs)
+        async with contextlib.aclosing(run):
+            async for event in run:
+                if isinstance(event, Step):
+                    yield event.data
+        _raise_failure(run)
+
+    async def run_with_reasoning(
+        self,
+        prompt: str | None,
+        session_id: object = None,
+        max_iterations: int = DEFAULT_MAX_ITERATIONS,
+        **kwargs: Any,
+    ) -> list[dict[str, Any]]:
+        """The same steps as a list, when the run has ended."""
+        return [step async for step in self.run_with_reasoning_stream(prompt, session_id, max_iterations, **kwargs)]
+
+    async def run_async(
+        self,
+        prompt: str | None,
+        session_id: object = None,
+        max_iterations: int = DEFAULT_MAX_ITERATIONS,
+        **kwargs: Any,
+    ) -> list[dict[str, Any]]:
+        """The messages that the run added to the conversation, in OpenAI's shape; the last one is the answer."""
+        run = self.start(prompt, session_id=session_id, max_iterations=max_iterations, **kwargs)
+        async with contextlib.aclosing(run):
+            async for _ in run:
+                pass
+        _raise_failure(run)
+        return run.messages
+
+
+def get_agent(
+    name: str | None = None,
+    *,
+    model: ModelSettings = ModelSettings(),  # noqa: B008 - frozen
+    toolbox: Toolbox = Toolbox(),  # noqa: B008 - frozen
+) -> Agent:
+    """The agent of that name, the default one without; raises `UnknownAgent`."""
+    return Agent(find_agent(name), model, toolbox)
+
+
+def warm() -> None:
+    """Import Qwen-Agent, so that the first run doesn't wait for it. Takes seconds: call it in a thread at start."""
+    load()
+
+
+def _raise_failure(run: AgentRun) -> None:
+    if run.outcome is not None and run.outcome.status == "failed":
+        raise AgentError(run.outcome.code, run.outcome.error)

@@ -1,0 +1,28 @@
+"""What ends an agent's run before its answer, each with a code of the wire and words for people."""
+
+
+class AgentError(Exception):
+    """The run failed. ``str()`` is a sentence for people: no key, no address with a secret, no traceback."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ModelError(AgentError):
+    """The model or its server failed: ``code`` is one of the wire's ``model_…``."""
+
+    def __init__(self, message: str, code: str = "model_error") -> None:
+        super().__init__(code, message)
+
+
+class UnknownAgent(ValueError):
+    """No agent has that name."""
+
+
+class Stopped(Exception):
+    """Unwinds an agent's thread after a stop. Never leaves this package."""
+
+
+class LimitReached(Exception):
+    """Unwinds an agent's thread when the allowed model calls are used up. Never leaves this package."""

@@ -1,0 +1,70 @@
+"""The base of our chat models: Qwen-Agent's loop asks for a reply and waits; the reply is written on an event loop.
+
+Qwen-Agent gets one finished message per model call. What grows meanwhile leaves by a side door, the
+`Reply`, which whoever shows it looks at: no copy of the whole conversation per token.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from qwen_agent.llm.base import BaseChatModel
+from qwen_agent.llm.schema import ASSISTANT, FunctionCall, Message
+
+from agents.models.reply import Reply, Writer, Written
+
+class Desk(Protocol):
+    """Where replies are written: the run that a model works for."""
+
+    def write(self, writer: Writer) -> Written:
+        """Have ``writer`` write a reply on the run's event loop and wait for its end.
+
+        Raises `AgentError` when it fails, `Stopped` when the run was stopped, `LimitReached` when the run is out of
+        model calls.
+        """
+        ...
+
+
+class LoopModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has no types
+    """A chat model that writes its replies on the run's event loop. ``cfg["desk"]`` is the run's `Desk`."""
+
+    def __init__(self, cfg: dict[str, Any]) -> None:
+        super().__init__(cfg)
+        self._desk: Desk = cfg["desk"]
+
+    @abstractmethod
+    def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Any:
+        """Make the request, in the thread of Qwen-Agent's loop."""
+
+    @abstractmethod
+    async def write(self, request: Any, reply: Reply) -> None:
+        """Write the reply to it and finish it, on the event loop. A stop comes as asyncio's cancellation."""
+
+    def chat(
+        self, messages: list[Message], functions: list[dict[str, Any]] | None = None, *_: Any, **__: Any
+    ) -> Iterator[list[Message]]:
+        """One model call. Qwen-Agent's own version copies and tokenises the whole conversation each time."""
+        request = self.prepare(messages, functions or [])
+        written = self._desk.write(lambda reply: self.write(request, reply))
+        said = Message(
+            ASSISTANT,
+            written.content,
+            reasoning_content=written.reasoning or None,
+            extra={"reasoning_field": written.reasoning_field},
+        )
+        calls = [
+            Message(ASSISTANT, "", function_call=FunctionCall(call.name, call.arguments), extra={"function_id": call.id})
+            for call in written.calls
+        ]
+        yield [said, *calls]
+
+    def _chat_stream(self, messages: list[Message], *_: Any, **__: Any) -> Iterator[list[Message]]:
+        return self.chat(messages)
+
+    def _chat_with_functions(
+        self, messages: list[Message], functions: list[dict[str, Any]], *_: Any, **__: Any
+    ) -> Iterator[list[Message]]:
+        return self.chat(messages, functions)
+
+    def _chat_no_stream(self, messages: list[Message], *_: Any, **__: Any) -> list[Message]:
+        return next(self.chat(messages))

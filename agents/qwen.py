@@ -1,0 +1,137 @@
+"""Qwen-Agent's own loop, driven: the only module that knows its agent classes.
+
+Importing this imports Qwen-Agent, which takes seconds; see `agents.stream.load`.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from qwen_agent.agents import fncall_agent
+from qwen_agent.llm import get_chat_model
+from qwen_agent.llm.schema import ASSISTANT, FUNCTION, SYSTEM, USER, FunctionCall, Message
+from qwen_agent.tools.base import BaseTool
+
+from agents import tools
+from agents.history import sound
+from agents.models import base, openai_compatible
+from agents.specs import AgentSpec, ModelSettings
+from agents.tools import Tool, Toolbox, ToolError
+from agents.tools.runner import Job, ToolOutcome, run_tool
+from agents.errors import AgentError
+from agents.tools.stop import Stop
+
+# Qwen-Agent ends silently at a limit of its own, read once and for all runs. Ours is kept by the desk, run by run.
+fncall_agent.MAX_LLM_CALL_PER_RUN = sys.maxsize
+
+
+class Desk(base.Desk, Protocol):
+    """The run that the loop works for: has replies written and tools run."""
+
+    def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
+        """Run the tool calls of a turn at the same time, wait for all, and return what came of each by id."""
+        ...
+
+
+class _SharedMessages(list[Message]):
+    """Messages that are passed on as they are: nothing changes them, so a copy would be a waste per model call."""
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> "_SharedMessages":
+        return _SharedMessages(self)
+
+
+class _QwenTool(BaseTool):  # type: ignore[misc] # Qwen-Agent has no types
+    """One of our tools as Qwen-Agent knows tools."""
+
+    def __init__(self, tool: Tool) -> None:
+        # Not the parent's: it checks the schema against JSON Schema's own, a millisecond per tool and run.
+        self.cfg: dict[str, Any] = {}
+        self.name, self.description, self.parameters = tool.name, tool.description, tool.parameters
+        self.tool = tool
+
+    def call(self, params: str, **_: Any) -> str:
+        return run_tool(self.tool, params, Stop()).content
+
+
+class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has no types
+    """Qwen-Agent's function-calling agent; the calls of a turn run together before it asks for their results one by one."""
+
+    def __init__(self, llm: Any, toolset: Mapping[str, Tool], desk: Desk) -> None:
+        self.mem = None  # else the parent makes a store of files, with a folder and a model of its own
+        super().__init__(llm=llm, system_message="")
+        self.function_map = {name: _QwenTool(tool) for name, tool in toolset.items()}
+        self._desk = desk
+        self._results: deque[str] = deque()
+
+    def _run(self, messages: list[Message], lang: str = "en", **kwargs: Any) -> Iterator[list[Message]]:
+        yield from super()._run(_SharedMessages(messages), lang, **kwargs)
+
+    def _call_llm(self, *args: Any, **kwargs: Any) -> Iterator[list[Message]]:
+        for output in super()._call_llm(*args, **kwargs):
+            yield output
+            self._run_calls(output)
+
+    def _run_calls(self, output: list[Message]) -> None:
+        jobs = []
+        for message in output:
+            if call := message.function_call:
+                adapter = self.function_map.get(call.name)
+                jobs.append(Job(message.extra["function_id"], call.name, call.arguments, adapter and adapter.tool))
+        if jobs:
+            outcomes = self._desk.run_tools(jobs)
+            self._results.extend(outcomes[job.id].content for job in jobs)
+
+    def _call_tool(self, *_: Any, **__: Any) -> str:
+        return self._results.popleft()
+
+
+def converse(
+    spec: AgentSpec,
+    settings: ModelSettings,
+    toolbox: Toolbox,
+    history: Sequence[Mapping[str, Any]],
+    desk: Desk,
+) -> None:
+    """Let the agent work on the conversation to its end, blocking. Raises what the desk raises."""
+    try:
+        toolset = tools.build(spec.tools, toolbox)
+    except ToolError as error:
+        raise AgentError("tool_failed", str(error)) from error
+    agent = _Agent(_model(settings, desk), toolset, desk)
+    messages = _SharedMessages([Message(SYSTEM, spec.instructions), *_to_qwen(sound(history))])
+    for _ in agent.run(messages, lang="en"):  # steps leave by the desk; Qwen-Agent's own list holds nothing more
+        pass
+
+
+def _model(settings: ModelSettings, desk: Desk) -> Any:
+    if not settings.server:
+        return get_chat_model({"model_type": "demo", "model": "demo", "desk": desk})
+    return get_chat_model(
+        {
+            "model_type": openai_compatible.MODEL_TYPE,
+            "model": settings.model,
+            "model_server": settings.server,
+            "api_key": settings.api_key,
+            "timeout_s": settings.timeout_s,
+            "template": settings.tool_format == "template",
+            "max_input_tokens": settings.max_input_tokens,
+            "desk": desk,
+        }
+    )
+
+
+def _to_qwen(history: Sequence[Mapping[str, Any]]) -> Iterator[Message]:
+    """OpenAI's messages as Qwen-Agent's, in which each tool call is one of its own."""
+    for message in history:
+        if message["role"] == "tool":
+            yield Message(FUNCTION, message["content"], name=message["name"], extra={"function_id": message["tool_call_id"]})
+        elif message["role"] != ASSISTANT:
+            yield Message(message["role"] if message["role"] == SYSTEM else USER, message["content"])
+        else:
+            calls = message.get("tool_calls") or ()
+            if message["content"] or not calls:
+                yield Message(ASSISTANT, message["content"])
+            for call in calls:
+                function = FunctionCall(call["function"]["name"], call["function"]["arguments"])
+                yield Message(ASSISTANT, "", function_call=function, extra={"function_id": call["id"]})

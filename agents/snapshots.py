@@ -1,0 +1,210 @@
+"""Pure: successive states of a run's replies and tool calls → the steps and growths of its log.
+
+A reply is looked at again and again while it is written; what comes out as finished steps depends on what was
+written alone, never on when it was looked at.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.events import CONTENT_LIMIT, Growth, NumberedType, Step, StepType
+from agents.models.reply import Call, Part
+from agents.text import json_object, utf16_cut, utf16_length
+
+#: The name of a tool call in which none could be read.
+NAMELESS = "unreadable_call"
+
+
+@dataclass(slots=True)
+class _Open:
+    """A tool call without its result."""
+
+    name: str
+    since: float
+
+
+class StepSplitter:
+    """The log of one run as it comes into being: numbers its steps and finds where they begin and end.
+
+    Within a reply: a thought is finished when something else begins; text is one step, a thought if a tool call
+    follows, else the final answer; tool calls are finished with the reply, all before the first result.
+    """
+
+    def __init__(
+        self,
+        taken_ids: Sequence[str] = (),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.iteration = 0
+        self.open_calls: dict[str, _Open] = {}
+        self._clock, self._now = clock, now
+        self._number = 0
+        self._ids = set(taken_ids)
+        self._in_iteration = False
+        self._begin_reply()
+
+    # -- the run ----------------------------------------------------------------------------------
+
+    def start(self, message: str) -> Step:
+        """The run begins."""
+        return self._step("start", message=message)
+
+    def begin(self) -> list[Step]:
+        """A model call begins; the one before has ended with its tools."""
+        steps = self.end_iteration()
+        self.iteration += 1
+        self._in_iteration = True
+        self._begin_reply()
+        return [*steps, self._step("iteration_start")]
+
+    def end_iteration(self) -> list[Step]:
+        """The last model call and its tools have ended."""
+        if not self._in_iteration:
+            return []
+        self._in_iteration = False
+        return [self._step("iteration_end")]
+
+    def limit(self, max_iterations: int) -> Step:
+        """The last allowed model call still asked for tools."""
+        words = f"Stopped after {max_iterations} model calls, which is the limit."
+        return self._step("max_iterations_reached", words, max_iterations=max_iterations)
+
+    def complete(self) -> Step:
+        """The run has come to its end."""
+        return self._step("complete", total_iterations=self.iteration)
+
+    def error(self, code: str, words: str) -> Step:
+        """The run has failed."""
+        return self._step("error", error=words, code=code)
+
+    # -- a reply ----------------------------------------------------------------------------------
+
+    def grow(self, parts: Sequence[Part]) -> list[Step | Growth]:
+        """The reply as far as it is written: steps that have ended since the last look, and the one that grows."""
+        if not parts:
+            return []
+        steps: list[Step | Growth] = list(self._leave(parts, len(parts) - 1))
+        last = parts[-1]
+        if last.kind == "call":
+            steps += self._leave_text()  # what precedes a call is known to be a thought
+        growth = self._growth(last)
+        return [*steps, growth] if growth else steps
+
+    def finish(self, parts: Sequence[Part], *, partial: bool = False) -> tuple[list[Step], list[Call]]:
+        """The reply has ended: its last steps, and its tool calls with ids unique in the run.
+
+        ``partial``: it ended before its end, so its last text is a piece.
+        """
+        unfinished = parts[-1] if partial and parts else None
+        steps = list(self._leave(parts, len(parts), unfinished))
+        if self._calls:
+            steps += self._leave_text(partial=unfinished is not None and unfinished.kind == "content")
+        else:
+            steps += self._leave_text("final_answer", partial=partial)
+        calls = [Call(self._unique(part.id), part.name or NAMELESS, part.text) for part in self._calls]
+        for call in calls:
+            self.open_calls[call.id] = _Open(call.name, self._clock())
+            fields = {"tool_name": call.name, "tool_call_id": call.id, "arguments": json_object(call.arguments, call.arguments)}
+            steps.append(self._numbered("tool_use", **fields))
+        self._begin_reply()
+        return steps, calls
+
+    # -- tools ------------------------------------------------------------------------------------
+
+    def result(self, call_id: str, *, ok: bool, content: str, duration_ms: int) -> Step:
+        """A tool call has its result."""
+        name = self.open_calls.pop(call_id).name
+        length = utf16_length(content)
+        truncated = length > CONTENT_LIMIT
+        fields = {"tool_name": name, "tool_call_id": call_id, "ok": ok, "duration_ms": duration_ms}
+        shown = utf16_cut(content, CONTENT_LIMIT) if truncated else content
+        step = self._numbered("tool_result", shown, **fields, truncated=truncated, content_length=length)
+        return Step(step.data, content) if truncated else step
+
+    def open_for_ms(self, call_id: str) -> int:
+        """How long a tool call has been without its result."""
+        return _ms(self._clock() - self.open_calls[call_id].since)
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _begin_reply(self) -> None:
+        self._left = 0
+        self._text: list[Part] = []
+        self._calls: list[Part] = []
+        self._grown: dict[int, Growth] = {}
+
+    def _leave(self, parts: Sequence[Part], end: int, unfinished: Part | None = None) -> Iterator[Step]:
+        """Pass the parts before ``end``, which will not grow any more."""
+        for part in parts[self._left : end]:
+            if part.kind == "reasoning":
+                yield from self._said("thought", [part], partial=part is unfinished)
+            elif part.kind == "content":
+                self._text.append(part)
+            else:
+                yield from self._leave_text()
+                self._calls.append(part)
+        self._left = end
+
+    def _leave_text(self, type: NumberedType = "thought", *, partial: bool = False) -> list[Step]:  # noqa: A002
+        text, self._text = self._text, []
+        return list(self._said(type, text, partial=partial)) if text else []
+
+    def _said(self, type: NumberedType, parts: Sequence[Part], *, partial: bool) -> Iterator[Step]:  # noqa: A002
+        text = _trimmed(type, parts)
+        if type == "thought":
+            text = text.rstrip()
+        if text.strip():
+            more = {"partial": True} if partial else {}
+            yield self._numbered(type, text, duration_ms=_ms(self._clock() - parts[0].began), **more)
+
+    def _growth(self, last: Part) -> Growth | None:
+        """The state of the step that the last part writes, if it says anything new."""
+        step, tool_name = self._number + 1, ""
+        if last.kind == "call":
+            type: NumberedType = "tool_use"  # noqa: A001 - the wire's word
+            text, tool_name, step = last.text, last.name, step + len(self._calls)
+        elif last.kind == "reasoning":
+            type, text = "thought", _trimmed("thought", [last])
+        else:
+            type = "thought" if self._calls else "final_answer"
+            text = _trimmed(type, [*self._text, last])
+        if not (text.strip() or tool_name):
+            return None
+        before = self._grown.get(step)
+        attempt = 1
+        if before is not None:
+            if before.type == type and before.text == text and before.tool_name == tool_name:
+                return None
+            attempt = before.attempt + (before.type != type or not text.startswith(before.text))
+        growth = self._grown[step] = Growth(step, type, text, attempt, tool_name)
+        return growth
+
+    def _unique(self, wanted: str) -> str:
+        """The model's id if nothing in the run has it, else a number of ours."""
+        number = len(self._ids)
+        while not wanted or wanted in self._ids:
+            number += 1
+            wanted = f"call_{number}"
+        self._ids.add(wanted)
+        return wanted
+
+    def _numbered(self, type: NumberedType, content: str = "", **fields: Any) -> Step:  # noqa: A002
+        self._number += 1
+        return self._step(type, content, step=self._number, **fields)
+
+    def _step(self, type: StepType, content: str = "", **fields: Any) -> Step:  # noqa: A002
+        return Step({"type": type, "content": content, "iteration": self.iteration, "timestamp": self._now(), **fields})
+
+
+def _trimmed(type: NumberedType, parts: Sequence[Part]) -> str:  # noqa: A002
+    """The text without the blank lines that models put before it; an answer keeps its first line's indent."""
+    text = "".join(part.text for part in parts)
+    return text.lstrip() if type == "thought" else text.lstrip("\r\n")
+
+
+def _ms(seconds: float) -> int:
+    return max(0, round(seconds * 1000))

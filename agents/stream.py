@@ -1,0 +1,364 @@
+"""One run of an agent as an async stream: Qwen-Agent's blocking loop in a thread, its events on the event loop.
+
+The model's reply is read on the loop, so growth goes from the socket to the reader without a thread in
+between; the thread waits meanwhile. What ends a run is decided here too: a stop, a failure, the limit.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import tempfile
+import threading
+import uuid
+import warnings
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from agents.errors import AgentError, LimitReached, ModelError, Stopped
+from agents.events import Growth, Outcome, Status, Step, Usage
+from agents.models.reply import Call, Reply, Writer, Written
+from agents.snapshots import StepSplitter
+from agents.specs import AgentSpec, ModelSettings
+from agents.tools.runner import ABANDON_S, Job, ToolOutcome, run_tools
+from agents.tools.stop import Stop
+from agents.tools.tool import Toolbox
+
+log = logging.getLogger(__name__)
+
+#: Growth is shown at once when it is the first, then so often.
+PACE_S = 0.04
+#: … and no seldomer than this, however late the event loop is.
+SLOWEST_PACE_S = 0.25
+# A loop this many times less late than the pace has room for it.
+_PACE_PER_LAG = 8
+_CUT_SHORT = frozenset({"length", "content_filter"})
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What an agent is to do: who, with which model and tools, on which conversation."""
+
+    spec: AgentSpec
+    model: ModelSettings
+    toolbox: Toolbox
+    conversation: Sequence[Mapping[str, Any]]
+    message: str
+    max_iterations: int
+    label: str
+
+
+class AgentRun:
+    """An agent at work. Iterate it for its steps and their growth; make it inside a running event loop.
+
+    One reader. Growth that isn't read in time gives way to newer growth of the same step; steps never do. It works
+    on whether it is read or not, until it ends or is stopped with `cancel` or `aclose`.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.outcome: Outcome | None = None
+        """How it ended; set with the last event."""
+        self.messages: list[dict[str, Any]] = []
+        """What the run has added to the conversation, in OpenAI's shape."""
+        self._task = task
+        self._loop = asyncio.get_running_loop()
+        self._events: deque[Step | Growth] = deque()
+        self._reader: asyncio.Future[None] | None = None
+        self._splitter = StepSplitter(_ids(task.conversation))
+        self._usage = Usage()
+        self._stop = Stop()
+        self._writing: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._pacer = _Pacer(self._loop, self._show)
+        self._reply = Reply()
+        self._shown_parts = 0
+        self._push([self._splitter.start(task.message)])
+        # Daemon: a tool that never ends must not keep the process alive.
+        threading.Thread(target=self._work, name=f"agent-{task.label}", daemon=True).start()
+
+    # -- for the reader ---------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[Step | Growth]:
+        return self
+
+    async def __anext__(self) -> Step | Growth:
+        while not self._events:
+            if self.outcome is not None:
+                raise StopAsyncIteration
+            self._reader = self._loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        return self._events.popleft()
+
+    def cancel(self, because: str) -> None:
+        """Stop, now: the model's connection is closed and tools are told. Call on the event loop, as often as you like.
+
+        The iteration goes on with the closing steps. ``because`` is a sentence for people and for the model.
+        """
+        if self.outcome is not None or self._stop.is_set():
+            return
+        self._stop.set(because)
+        self._deadline = self._loop.call_later(ABANDON_S + 1, self._give_up)
+        if self._writing is not None:
+            self._writing.cancel()
+        else:
+            self._end_if_stopped()
+
+    async def aclose(self) -> None:
+        """Stop, if it hasn't ended, and wait until it has."""
+        self.cancel("The run was closed.")
+        async for _ in self:
+            pass
+
+    # -- in the agent's thread --------------------------------------------------------------------
+
+    def _work(self) -> None:
+        task = self._task
+        error: Exception | None = None
+        try:
+            load()(task.spec, task.model, task.toolbox, task.conversation, self)
+        except Exception as caught:  # noqa: BLE001 - whatever breaks, the run has to end and say so
+            error = caught
+        with contextlib.suppress(Stopped):
+            self._post(self._thread_ended, error)
+
+    def write(self, writer: Writer) -> Written:
+        """Have a reply written on the event loop, and wait for it. See `agents.models.base.Desk`."""
+        future: Future[Written] = Future()
+        self._post(self._begin_reply, writer, future)
+        return future.result()
+
+    def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
+        """Run a turn's tool calls and wait for them all. See `agents.qwen.Desk`."""
+        outcomes: dict[str, ToolOutcome] = {}
+
+        def done(call_id: str, outcome: ToolOutcome) -> None:
+            outcomes[call_id] = outcome
+            self._post(self._tool_ended, call_id, outcome)
+
+        run_tools(jobs, self._stop, done)
+        return outcomes
+
+    def _post(self, callback: Callable[..., None], *args: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:  # the loop is closed: nobody is left to tell
+            raise Stopped from None
+
+    # -- on the event loop: the model -------------------------------------------------------------
+
+    def _begin_reply(self, writer: Writer, future: Future[Written]) -> None:
+        if self._stop.is_set() or self.outcome is not None:
+            future.set_exception(Stopped())
+            return
+        if self._splitter.iteration == self._task.max_iterations:
+            future.set_exception(LimitReached())
+            return
+        self._push(self._splitter.begin())
+        self._reply = reply = Reply(self._grew)
+        self._shown_parts = 0
+        self._writing = self._loop.create_task(self._write(writer, reply))
+        # Not in the coroutine itself: one that is cancelled before it began never runs.
+        self._writing.add_done_callback(lambda writing: self._reply_ended(writing, reply, future))
+
+    async def _write(self, writer: Writer, reply: Reply) -> None:
+        await writer(reply)
+        if not reply.has_calls and not reply.content.strip():
+            raise _no_answer(reply)
+
+    def _grew(self) -> None:
+        """The reply has something new; what begins something new is shown at once, so the first token is."""
+        if len(self._reply.parts) > self._shown_parts:
+            self._pacer.now()
+        else:
+            self._pacer.soon()
+
+    def _show(self) -> None:
+        self._shown_parts = len(self._reply.parts)
+        self._push(self._splitter.grow(self._reply.parts))
+
+    def _reply_ended(self, writing: asyncio.Task[None], reply: Reply, future: Future[Written]) -> None:
+        self._pacer.end()
+        self._writing = None
+        error = Stopped() if writing.cancelled() else writing.exception()
+        if isinstance(error, Stopped) and not self._stop.is_set():  # cancelled from outside: the loop is shutting down
+            self._stop.set("The server was shut down.")
+        self._count(reply)
+        whole = error is None and reply.finish_reason not in _CUT_SHORT
+        steps, calls = self._splitter.finish(reply.parts, partial=not whole)
+        self._push(steps)
+        self._remember(reply, calls)
+        if error is None:
+            future.set_result(Written(reply.content, reply.reasoning, reply.reasoning_field, calls))
+            return
+        because = self._stop.because if isinstance(error, Stopped) else f"{error} " if isinstance(error, AgentError) else ""
+        self._close_open(f"{because} The call was not complete, so it was not run.".strip())
+        future.set_exception(error)
+        self._end_if_stopped()
+
+    def _count(self, reply: Reply) -> None:
+        used, total = reply.counted(), self._usage
+        self._usage = Usage(
+            total.input_tokens + used.input_tokens,
+            total.output_tokens + used.output_tokens,
+            total.estimated or used.estimated,
+        )
+
+    def _remember(self, reply: Reply, calls: Sequence[Call]) -> None:
+        message: dict[str, Any] = {"role": "assistant", "content": reply.content}
+        if calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in calls
+            ]
+        if calls or reply.content:
+            self.messages.append(message)
+
+    # -- on the event loop: tools -----------------------------------------------------------------
+
+    def _tool_ended(self, call_id: str, outcome: ToolOutcome) -> None:
+        if call_id not in self._splitter.open_calls:  # the run was given up before
+            return
+        name = self._splitter.open_calls[call_id].name
+        step = self._splitter.result(call_id, ok=outcome.ok, content=outcome.content, duration_ms=outcome.duration_ms)
+        self._push([step])
+        self.messages.append({"role": "tool", "tool_call_id": call_id, "name": name, "content": outcome.content})
+        self._end_if_stopped()
+
+    def _close_open(self, because: str) -> None:
+        for call_id in list(self._splitter.open_calls):
+            self._tool_ended(call_id, ToolOutcome(ok=False, content=because, duration_ms=self._splitter.open_for_ms(call_id)))
+
+    # -- on the event loop: the end ---------------------------------------------------------------
+
+    def _end_if_stopped(self) -> None:
+        """After a stop the run has ended when nothing is open any more; the thread need not be waited for."""
+        if self._stop.is_set() and self._writing is None and not self._splitter.open_calls:
+            self._end("cancelled")
+
+    def _give_up(self) -> None:
+        """Long after a stop: end, whatever hangs."""
+        self._close_open(f"{self._stop.because} The tool did not stop, so it was abandoned.")
+        self._end_if_stopped()
+
+    def _thread_ended(self, error: Exception | None) -> None:
+        if self.outcome is not None:
+            return
+        if isinstance(error, Stopped) or self._stop.is_set():
+            self._close_open(self._stop.because)
+            self._end("cancelled")
+        elif error is None or isinstance(error, LimitReached):
+            self._push(self._splitter.end_iteration())
+            if error is not None:
+                self._push([self._splitter.limit(self._task.max_iterations)])
+            self._push([self._splitter.complete()])
+            self._end("completed" if error is None else "max_iterations")
+        else:
+            failure = error if isinstance(error, AgentError) else _internal(error)
+            self._close_open("The run failed before this call had a result.")
+            self._push([self._splitter.error(failure.code, str(failure))])
+            self._end("failed", failure.code, str(failure))
+
+    def _end(self, status: Status, code: str = "", error: str = "") -> None:
+        if self.outcome is not None:
+            return
+        self.outcome = Outcome(status, self._splitter.iteration, self._usage, code, error)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._wake()
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def _push(self, events: Sequence[Step | Growth]) -> None:
+        for event in events:
+            last = self._events[-1] if self._events else None
+            if isinstance(last, Growth) and last.step == (event.step if isinstance(event, Growth) else event.data.get("step")):
+                self._events.pop()  # superseded before anyone has seen it
+            self._events.append(event)
+        if events:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+
+def load() -> Callable[..., None]:
+    """The driver of Qwen-Agent's loop. The first call imports Qwen-Agent, which takes seconds."""
+    # It makes a folder of this name in the working directory otherwise.
+    os.environ.setdefault("QWEN_AGENT_DEFAULT_WORKSPACE", os.path.join(tempfile.gettempdir(), "qwen-agent"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its many dependencies; none is ours to heed
+        from agents.qwen import converse  # noqa: PLC0415 - seconds that `import agents` must not take
+    noisy = logging.getLogger("qwen_agent_logger")  # writes every call to stderr by a handler of its own
+    noisy.handlers.clear()
+    noisy.setLevel(logging.WARNING)
+    return converse
+
+
+class _Pacer:
+    """Says when to show what has come: at a pace that slackens when the loop is late."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, show: Callable[[], None]) -> None:
+        self._loop, self._show = loop, show
+        self._pace = PACE_S
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = 0.0
+
+    def now(self) -> None:
+        """Something has come that can't wait."""
+        self.end()
+        self._next = self._loop.time() + self._pace
+        self._show()
+
+    def soon(self) -> None:
+        """Something has come."""
+        if self._timer is None:
+            now = self._loop.time()
+            if now >= self._next:
+                self._next = now + self._pace
+                self._show()
+            else:
+                self._timer = self._loop.call_at(self._next, self._fire)
+
+    def end(self) -> None:
+        """The reply has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        now = self._loop.time()
+        lag = now - self._next
+        self._timer = None
+        # Half the way to what the lag asks for: one late turn of the loop is no load.
+        wanted = min(SLOWEST_PACE_S, max(PACE_S, lag * _PACE_PER_LAG))
+        self._pace += (wanted - self._pace) / 2
+        self._next = now + self._pace
+        self._show()
+
+
+def _no_answer(reply: Reply) -> ModelError:
+    """Why a reply without text and calls is none."""
+    if reply.finish_reason == "content_filter":
+        return ModelError("The model's provider withheld the answer (content filter).")
+    if reply.finish_reason == "length":
+        return ModelError("The model reached its length limit before it gave an answer.")
+    if reply.reasoning:
+        return ModelError("The model ended after its thoughts without giving an answer.")
+    return ModelError("The model returned an empty answer.")
+
+
+def _internal(error: BaseException) -> AgentError:
+    number = uuid.uuid4().hex[:8]
+    log.error("Agent run failed (%s)", number, exc_info=error)
+    return AgentError("internal", f"Something went wrong on our side (error {number}).")
+
+
+def _ids(conversation: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [str(call["id"]) for message in conversation for call in message.get("tool_calls") or ()]

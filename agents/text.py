@@ -1,0 +1,74 @@
+"""Text from models and tools: made storable, measured in the wire's unit, estimated in tokens."""
+
+import json
+import re
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """The text with halves of surrogate pairs joined, and NUL and lone surrogates as U+FFFD."""
+    if _UNSTORABLE.search(text) is None:
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\x00", "\ufffd")
+
+
+def ends_in_half_a_pair(text: str) -> bool:
+    """Whether the last character is the first half of a surrogate pair, whose other half may follow."""
+    return "\ud800" <= text[-1:] <= "\udbff"
+
+
+def utf16_length(text: str) -> int:
+    """Length in UTF-16 code units."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
+
+
+def utf16_cut(text: str, limit: int) -> str:
+    """The longest beginning of at most ``limit`` UTF-16 code units; never splits a pair."""
+    if text.isascii() or len(text) * 2 <= limit:
+        return text[:limit]
+    return text.encode("utf-16-le")[: 2 * limit].decode("utf-16-le", "ignore")
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens the text costs, roughly: four ASCII characters, or one CJK character, make one."""
+    if text.isascii():
+        return len(text) // 4 + 1
+    # UTF-8 spends two bytes more on a CJK character than on an ASCII one.
+    beyond_ascii = (len(text.encode("utf-8", "replace")) - len(text)) / 2
+    return int((len(text) - beyond_ascii) / 4 + beyond_ascii) + 1
+
+
+def json_object(raw: str, otherwise: T) -> dict[str, Any] | T:
+    """The JSON object in a tool call's arguments, its texts clean; ``otherwise`` where they hold none.
+
+    Models write line breaks into strings as they are; nothing at all means no arguments. Numbers that JSON or a
+    database has no room for make it unreadable.
+    """
+    try:
+        value = json.loads(raw.strip() or "{}", strict=False, parse_constant=_refuse, parse_int=_integer)
+        return _clean_json(value) if isinstance(value, dict) else otherwise
+    except (ValueError, RecursionError):
+        return otherwise
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(word)
+
+
+def _integer(digits: str) -> int:
+    value = int(digits)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(digits)
+    return value
+
+
+def _clean_json(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(key): _clean_json(item) for key, item in value.items()}
+    return [_clean_json(item) for item in value] if isinstance(value, list) else value

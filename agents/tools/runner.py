@@ -1,0 +1,207 @@
+"""Runs tool calls: arguments read and checked, time and output limited, stopped or abandoned, never a traceback."""
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.text import clean, json_object
+from agents.tools.stop import Stop
+from agents.tools.tool import Tool, ToolError
+
+log = logging.getLogger(__name__)
+
+#: How long a tool may take to heed a stop before it is abandoned.
+ABANDON_S = 10.0
+#: Calls of one turn that run at the same time; further ones wait for a place.
+AT_ONCE = 16
+
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "object": (dict,),
+    "array": (list,),
+    "null": (type(None),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutcome:
+    """What came of a tool call. ``content`` is for the model and for people."""
+
+    ok: bool
+    content: str
+    duration_ms: int
+
+
+@dataclass(slots=True)
+class Job:
+    """A tool call to be run. ``tool`` is ``None`` where the model named one that doesn't exist."""
+
+    id: str
+    name: str
+    arguments: str
+    tool: Tool | None
+    stop: Stop = field(default_factory=Stop)
+    began: float = 0.0
+
+
+def run_tool(tool: Tool, raw_arguments: str, stop: Stop) -> ToolOutcome:
+    """Run one tool call to its end, whatever end that is."""
+    outcomes: list[ToolOutcome] = []
+    run_tools([Job("", tool.name, raw_arguments, tool)], stop, lambda _id, outcome: outcomes.append(outcome))
+    return outcomes[0]
+
+
+def run_tools(jobs: Sequence[Job], stop: Stop, done: Callable[[str, ToolOutcome], None]) -> None:
+    """Run tool calls at the same time, each in a thread of its own; ``done`` is called as each ends.
+
+    Blocks until all have ended. After ``stop`` none begins, and those that work are told; one that
+    doesn't heed it within `ABANDON_S` is left to itself.
+    """
+    _Turn(jobs, stop, done).run()
+
+
+class _Turn:
+    """The tool calls of one turn of the model. All but the tools runs in the caller's thread."""
+
+    def __init__(self, jobs: Sequence[Job], stop: Stop, done: Callable[[str, ToolOutcome], None]) -> None:
+        self._waiting = deque(jobs)
+        self._stop = stop
+        self._done = done
+        self._working: dict[str, Job] = {}
+        self._news: queue.SimpleQueue[tuple[Job, bool, str] | None] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        forget = self._stop.on_set(lambda: self._news.put(None))
+        try:
+            while True:
+                while self._waiting and len(self._working) < AT_ONCE and not self._stop.is_set():
+                    self._begin(self._waiting.popleft())
+                if self._stop.is_set():
+                    self._wind_down()
+                    return
+                if not self._working:
+                    return
+                self._listen()
+        finally:
+            forget()
+
+    def _begin(self, job: Job) -> None:
+        job.began = time.monotonic()
+        if job.tool is None:
+            self._end(job, ok=False, content=f"There is no tool named “{job.name[:80]}”.")
+            return
+        arguments = json_object(job.arguments, None)
+        problem = _problem(arguments, job.tool.parameters)
+        if arguments is None or problem:
+            self._end(job, ok=False, content=problem)
+            return
+        self._working[job.id] = job
+        threading.Thread(target=self._work, args=(job, job.tool, arguments), name=f"tool-{job.name}", daemon=True).start()
+
+    def _work(self, job: Job, tool: Tool, arguments: dict[str, Any]) -> None:
+        """In the tool's thread."""
+        try:
+            content, ok = str(tool.call(arguments, job.stop)), True
+        except ToolError as error:
+            content, ok = str(error), False
+        except BaseException as error:  # noqa: BLE001 - a tool may fail in any way (Rust panics are no Exception); the run goes on
+            log.exception("The tool %s failed", job.name)
+            content, ok = f"The tool failed unexpectedly ({type(error).__name__}).", False
+        self._news.put((job, ok, content))
+
+    def _listen(self) -> None:
+        """Wait for the next end, stop or timeout, and act on it."""
+        now = time.monotonic()
+        deadlines = {job.id: job.began + _tool(job).timeout_s for job in self._working.values()}
+        nearest = min(deadlines, key=deadlines.__getitem__)
+        try:
+            news = self._news.get(timeout=max(0.0, deadlines[nearest] - now))
+        except queue.Empty:
+            job = self._working[nearest]
+            words = f"The tool took longer than {_tool(job).timeout_s:g} seconds, so it was stopped."
+            job.stop.set(words)
+            self._end(job, ok=False, content=words)
+        else:
+            self._heed(news)
+
+    def _heed(self, news: tuple[Job, bool, str] | None) -> None:
+        if news is not None:
+            job, ok, content = news
+            if job.id in self._working:  # else it came after its timeout
+                self._end(job, ok=ok, content=content)
+
+    def _wind_down(self) -> None:
+        """Close every call after a stop: with its result if it has one, else with the reason."""
+        while not self._news.empty():
+            self._heed(self._news.get())
+        because = self._stop.because
+        for job in self._waiting:
+            self._end(job, ok=False, content=f"{because} The tool had not begun.")
+        for job in self._working.values():
+            job.stop.set(because)
+        deadline = time.monotonic() + ABANDON_S
+        while self._working:
+            try:
+                news = self._news.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                for job in list(self._working.values()):
+                    words = f"{because} The tool did not stop within {ABANDON_S:g} seconds, so it was abandoned."
+                    self._end(job, ok=False, content=words)
+            else:
+                if news is not None and news[0].id in self._working:
+                    self._end(news[0], ok=False, content=because)
+
+    def _end(self, job: Job, *, ok: bool, content: str) -> None:
+        self._working.pop(job.id, None)
+        duration_ms = round((time.monotonic() - job.began) * 1000) if job.began else 0
+        limit = job.tool.output_limit if job.tool else len(content)
+        self._done(job.id, ToolOutcome(ok, _limited(clean(content), limit), duration_ms))
+
+
+def _tool(job: Job) -> Tool:
+    assert job.tool is not None
+    return job.tool
+
+
+def _limited(content: str, limit: int) -> str:
+    if len(content) <= limit:
+        return content
+    return f"{content[:limit]}\n[… {len(content) - limit:,} more characters were left out]"
+
+
+def _problem(arguments: dict[str, Any] | None, schema: dict[str, Any]) -> str:
+    """What is wrong with the arguments, as a sentence the model can act on; empty if nothing is.
+
+    Looks at names and types of the outermost fields, where models err; a tool checks the rest by itself.
+    """
+    if arguments is None:
+        return "The arguments of the call could not be read: they have to be one JSON object. Nothing was run."
+    missing = [name for name in schema.get("required") or () if name not in arguments]
+    if missing:
+        return f"The call lacks the argument {' and '.join(f'“{name}”' for name in missing)}. Nothing was run."
+    properties = schema.get("properties") or {}
+    for name, value in arguments.items():
+        allowed = (properties.get(name) or {}).get("type")
+        names = [allowed] if isinstance(allowed, str) else allowed or []
+        if names and not any(_is(value, type_name) for type_name in names):
+            return f"The argument “{name[:80]}” has to be of type {' or '.join(names)}. Nothing was run."
+        choices = (properties.get(name) or {}).get("enum")
+        if choices and value not in choices:
+            return f"The argument “{name[:80]}” has to be one of {', '.join(map(str, choices))}. Nothing was run."
+    return ""
+
+
+def _is(value: Any, type_name: str) -> bool:
+    if isinstance(value, bool) and type_name != "boolean":  # in Python a bool is an int
+        return False
+    if type_name == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, _JSON_TYPES.get(type_name, (object,)))
