@@ -2,12 +2,21 @@
 
 from collections.abc import Callable, Sequence
 
+from agents.tools.current_time import CurrentTimeTool
+from agents.tools.fetch_page import FetchPageTool
+from agents.tools.python import PythonTool
+from agents.tools.search_history import SearchHistoryTool
 from agents.tools.stop import Stop
 from agents.tools.tool import Tool, Toolbox, ToolError
 
 __all__ = ["Stop", "Tool", "ToolError", "Toolbox", "build"]
 
-_BUILT_IN: dict[str, Callable[[Toolbox], Tool]] = {}
+_BUILT_IN: dict[str, Callable[[Toolbox], Tool]] = {
+    PythonTool.name: lambda _: PythonTool(),
+    CurrentTimeTool.name: lambda _: CurrentTimeTool(),
+    SearchHistoryTool.name: lambda toolbox: SearchHistoryTool(toolbox.search_history),
+    FetchPageTool.name: lambda _: FetchPageTool(),
+}
 
 
 def build(names: Sequence[str], toolbox: Toolbox) -> dict[str, Tool]:
@@ -19,4 +28,10 @@ def build(names: Sequence[str], toolbox: Toolbox) -> dict[str, Tool]:
     unknown = [name for name in names if name not in _BUILT_IN and name not in extra]
     if unknown:
         raise ValueError(f"Unknown tool: {', '.join(unknown)}. There are: {', '.join(_BUILT_IN)}.")
-    return {name: _BUILT_IN[name](toolbox) for name in names if name not in extra} | extra
+    built = {name: _BUILT_IN[name](toolbox) for name in names if name not in extra} | extra
+    if toolbox.mcp_servers:
+        # Imported here because it takes over a second, which nobody without MCP servers should wait for.
+        from agents.tools import mcp  # noqa: PLC0415
+
+        built |= {tool.name: tool for tool in mcp.tools(toolbox.mcp_servers)}
+    return built

@@ -45,7 +45,7 @@ def from_html(
     for start in range(0, len(html), _SLICE):
         check()
         reader.feed(html[start : start + _SLICE])
-        if reader.done:
+        if reader.done or reader.stuck:
             break
     else:
         # Text without a tag after it is held back until a tag comes.
@@ -68,6 +68,11 @@ class _Reader(HTMLParser):
         self._pre = 0
         self._links: list[str] = []
         self._in_main = False
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a single tag or comment goes on for a megabyte: no page does that, and each look at it costs."""
+        return len(self.rawdata) > 1_000_000 and self.cdata_elem is None
 
     @property
     def title(self) -> str:

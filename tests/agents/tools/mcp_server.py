@@ -1,0 +1,73 @@
+"""A real MCP server on stdio for the tests of `agents.tools.mcp`. Writes what happens to the file named by its argument."""
+
+import os
+import sys
+from pathlib import Path
+
+import anyio
+from mcp.server.fastmcp import FastMCP, Image
+from mcp.types import EmbeddedResource, ResourceLink, TextResourceContents
+from pydantic import AnyUrl
+
+journal = Path(sys.argv[1])
+server = FastMCP("test")
+
+
+def note(line: str) -> None:
+    with journal.open("a") as file:
+        file.write(line + "\n")
+
+
+@server.tool()
+def add(a: int, b: int) -> int:
+    """Adds two numbers."""
+    return a + b
+
+
+@server.tool()
+async def wait(seconds: float) -> str:
+    """Waits."""
+    note("wait begins")
+    try:
+        await anyio.sleep(seconds)
+    except BaseException:
+        note("wait cancelled")
+        raise
+    return "waited"
+
+
+@server.tool()
+def fail() -> str:
+    """Fails."""
+    raise ValueError("the disk is full")
+
+
+@server.tool()
+def die() -> str:
+    """Ends the server."""
+    os._exit(3)
+
+
+@server.tool()
+def environment() -> list[str]:
+    """The names of the server's environment variables."""
+    return sorted(os.environ)
+
+
+@server.tool(structured_output=False)
+def mixed() -> list[object]:
+    """Text, a picture, a link and a file."""
+    return [
+        "some text",
+        Image(data=b"\x89PNG" * 300, format="png"),
+        ResourceLink(type="resource_link", name="report", uri=AnyUrl("file:///report.txt")),
+        EmbeddedResource(
+            type="resource", resource=TextResourceContents(uri=AnyUrl("file:///notes.txt"), text="remember the milk")
+        ),
+    ]
+
+
+note(f"pid {os.getpid()}")
+print("ready to serve", file=sys.stderr)
+server.run()
+note("ended")
