@@ -9,6 +9,7 @@ import secrets
 import time
 from typing import Any, cast
 from urllib.parse import parse_qs
+from uuid import uuid4
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -16,7 +17,6 @@ from django.db import Error as DatabaseError
 
 import agents
 from chat import database, feeds, groups, protocol, runs, selectors, sockets, supervisor
-from chat.access import may_drive, may_stop
 from chat.feeds import Subscriber
 from chat.protocol import Ack, BadFrame, Cancel, Chat, Close, Continue, Ping, Resume, as_uuid, encode, error_data
 from chat.runs import Refused
@@ -74,7 +74,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         supervisor.begin()
         try:
             await self._enter()
-        except DatabaseError:
+        except Exception:
             logger.exception("A socket could not be opened")
             await self._end(Close.OUR_FAULT)
 
@@ -84,12 +84,14 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await self._end(Close.NOT_LOGGED_IN)
             return
         session_id = as_uuid(self.scope["url_route"]["kwargs"]["session_id"])
-        try:
-            entrance = session_id and await database.write(sockets.enter, self.login.user, session_id, runs.PROCESS)
-        except sockets.TooMany:
-            await self._end(Close.TOO_MANY)
-            return
-        if not entrance:
+        entrance: sockets.Entrance | None = None
+        if session_id is not None:
+            try:
+                entrance = await database.write(sockets.enter, self.login.user, session_id, runs.PROCESS)
+            except sockets.TooMany:
+                await self._end(Close.TOO_MANY)
+                return
+        if entrance is None:
             await self._end(Close.NO_SUCH_SESSION)
             return
         self._entrance = entrance
@@ -141,12 +143,10 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if self._subscriber is None or self._ended:
             return
         self._subscriber.heard()
+        if len(text_data or bytes_data or "") > protocol.FRAME_LIMIT:
+            self._subscriber.end(Close.TOO_LARGE)
+            return
         try:
-            if text_data is None:
-                raise BadFrame("bad_frame", "Frames must be text, not binary.")
-            if len(text_data) > protocol.FRAME_LIMIT:
-                self._subscriber.end(Close.TOO_LARGE)
-                return
             await self._handle(protocol.parse(text_data))
         except BadFrame as bad:
             self._error(bad.code, bad.message, bad.client_message_id)
@@ -184,7 +184,6 @@ class SessionConsumer(AsyncWebsocketConsumer):
         subscriber, entrance = self._joined()
         subscriber.hold()
         try:
-            self._check(may_drive(entrance.role))
             accepted = await runs.ask(
                 self._user(),
                 entrance.session.pk,
@@ -205,11 +204,9 @@ class SessionConsumer(AsyncWebsocketConsumer):
         subscriber, entrance = self._joined()
         subscriber.hold()
         try:
-            self._check(may_drive(entrance.role))
-            run_id = as_uuid(command.run_id)
-            if run_id is None or not await database.read(selectors.has_run, entrance.session.pk, run_id):
-                raise Refused("not_found", "There is no such run in this session.")
-            accepted = await runs.continue_run(self._user(), run_id, command.client_message_id)
+            accepted = await runs.continue_run(
+                self._user(), entrance.session.pk, as_uuid(command.run_id), command.client_message_id
+            )
         except Refused as refused:
             self._error(refused.code, refused.message, command.client_message_id)
             return
@@ -235,17 +232,11 @@ class SessionConsumer(AsyncWebsocketConsumer):
     async def _cancel(self, command: Cancel) -> None:
         _, entrance = self._joined()
         try:
-            self._check(may_stop(entrance.role))
-            run_id = as_uuid(command.run_id)
-            if command.run_id is not None and run_id is None:
-                raise Refused("not_found", "There is no such run in this session.")
+            # What cannot be a run's identifier names none.
+            run_id = None if command.run_id is None else as_uuid(command.run_id) or uuid4()
             await runs.cancel(self._user(), entrance.session.pk, run_id, everything=command.all)
         except Refused as refused:
             self._error(refused.code, refused.message)
-
-    def _check(self, allowed: bool) -> None:
-        if not allowed:
-            raise Refused("not_allowed", "You may watch this session, but not steer it.")
 
     def _error(self, code: str, message: str, client_message_id: str | None = None) -> None:
         subscriber, entrance = self._joined()

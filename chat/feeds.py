@@ -128,39 +128,42 @@ class Subscriber:
             while True:
                 self._waked = False
                 await self._send_all()
-                if not self._waked:
+                if not self._is_waked():
                     return
         finally:
             self._task = None
+
+    def _is_waked(self) -> bool:
+        return self._waked
 
     async def _send_all(self) -> None:
         while self._begun and self._queue:
             await self._send(self._queue.popleft())
         if self._closing is not None:
             await self._end(self._closing)
-            return
-        if self._held or not self._begun:
-            return
+        elif self._begun and not self._held and await self._send_log():
+            await self._send_growth()
+
+    async def _send_log(self) -> bool:
+        """Send what the log has after the cursor; whether all of it went out."""
         while self.cursor < self.feed.head:
             batch = self.feed.kept_after(self.cursor)
             if batch is None:
                 batch = await self.feed.read(self.cursor, _READ_FRAMES)
             if not batch:
-                return
+                return False
             for stored in batch:
                 if self._queue or self._held or self._closing is not None:
                     self._waked = True
-                    return
+                    return False
                 if not self._has_credit():
-                    if self._stalled_at is None:
-                        self._stalled_at = time.monotonic()
-                    return
+                    self._stalled_at = self._stalled_at or time.monotonic()
+                    return False
                 self.cursor = stored.seq
-                size = len(stored.frame)
-                self._unacked.append((stored.seq, size))
-                self._unacked_bytes += size
+                self._unacked.append((stored.seq, len(stored.frame)))
+                self._unacked_bytes += len(stored.frame)
                 await self._send(stored.frame)
-        await self._send_growth()
+        return True
 
     async def _send_growth(self) -> None:
         draft = self.feed.draft
@@ -309,7 +312,12 @@ class Feed:
         step, kind, attempt, offset, text, tool_name = message["growth"]
         known = self.draft
         if offset:
-            if known is None or (known.run_id, known.step, known.attempt, known.length) != (run_id, step, attempt, offset):
+            if known is None or (known.run_id, known.step, known.attempt, known.length) != (
+                run_id,
+                step,
+                attempt,
+                offset,
+            ):
                 return
             text = known.text + text
         self._take_draft(Draft(run_id, step, kind, attempt, text, tool_name))

@@ -37,7 +37,7 @@ async def tell(group: str, message: Message) -> None:
         return
     try:
         await layer.group_send(group, message)
-    except Exception:  # noqa: BLE001 - whatever a layer raises, those told late read the log
+    except Exception:
         logger.warning("The channel layer did not take a message for %s", group, exc_info=True)
 
 
@@ -66,7 +66,7 @@ class Membership:
         self._channel = await layer.new_channel()
         try:
             await layer.group_add(self._group, self._channel)
-        except Exception:  # noqa: BLE001 - without the layer the log is still read every second
+        except Exception:
             logger.warning("Could not join %s", self._group, exc_info=True)
         self._tasks = [
             background.spawn(self._listen(), f"listen {self._group}"),
@@ -83,7 +83,7 @@ class Membership:
             return
         try:
             await layer.group_discard(self._group, self._channel)
-        except Exception:  # noqa: BLE001 - membership lapses by itself
+        except Exception:
             logger.warning("Could not leave %s", self._group, exc_info=True)
 
     async def _listen(self) -> None:
@@ -91,7 +91,7 @@ class Membership:
         while layer is not None:
             try:
                 message = await layer.receive(self._channel)
-            except Exception:  # noqa: BLE001 - a restarted broker must not end the listening
+            except Exception:
                 logger.warning("Lost the channel layer for %s", self._group, exc_info=True)
                 await asyncio.sleep(_RETRY_S)
                 await self._join_again()
@@ -112,5 +112,5 @@ class Membership:
             return
         try:
             await layer.group_add(self._group, self._channel)
-        except Exception:  # noqa: BLE001 - tried again at the next renewal
+        except Exception:
             logger.warning("Could not renew membership of %s", self._group, exc_info=True)

@@ -94,9 +94,7 @@ class Run(models.Model):
     fence = models.PositiveIntegerField(default=0)
     heartbeat_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
-    cancelled_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
-    )
+    cancelled_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     iterations = models.PositiveIntegerField(default=0)
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
@@ -110,9 +108,7 @@ class Run(models.Model):
                 fields=("session",), condition=Q(status__in=[str(s) for s in LIVE]), name="one_live_run_per_session"
             ),
             models.UniqueConstraint(fields=("session", "number"), name="run_number_in_session"),
-            models.UniqueConstraint(
-                fields=("session", "user", "client_message_id"), name="one_run_per_client_message"
-            ),
+            models.UniqueConstraint(fields=("session", "user", "client_message_id"), name="one_run_per_client_message"),
         )
         indexes = (
             models.Index(
@@ -147,7 +143,9 @@ class Step(models.Model):
     event_id = models.UUIDField(default=uuid.uuid4)
     event = models.CharField(max_length=24, help_text="The frame's type on the wire.")
     type = models.CharField(max_length=24, blank=True, help_text="The step's type, for a reasoning step.")
-    number = models.PositiveIntegerField(null=True, help_text="The wire's step: counts thoughts, calls, results and answers.")
+    number = models.PositiveIntegerField(
+        null=True, help_text="The wire's step: counts thoughts, calls, results and answers."
+    )
     iteration = models.PositiveIntegerField(default=0)
     tool_name = models.CharField(max_length=128, blank=True)
     ok = models.BooleanField(null=True)

@@ -1,8 +1,8 @@
 """The wire's words: commands parsed from clients, frames built for them. Mirrored by ``static/chat/protocol.js``."""
 
 import json
+import math
 from collections.abc import Iterator
-from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -148,8 +148,10 @@ _PAYLOADS: dict[str, type[Command]] = {
 }
 
 
-def parse(text: str) -> Command:
-    """Turn a client's text frame into a command, or raise `BadFrame`."""
+def parse(text: str | None) -> Command:
+    """Turn a client's text frame into a command, or raise `BadFrame`; None stands for a binary frame."""
+    if text is None:
+        raise BadFrame("bad_frame", "Frames must be text, not binary.")
     frame = _load(text)
     if not isinstance(frame, dict):
         raise BadFrame("bad_frame", "A frame must be a JSON object with a type.")
@@ -268,7 +270,7 @@ def _cleaned(value: Any, depth: int = 0) -> Any:
             return {clean(str(key)): _cleaned(item, depth + 1) for key, item in value.items()}
         case list() | tuple() if depth < _DEEPEST:
             return [_cleaned(item, depth + 1) for item in value]
-        case float() if value != value or value in (float("inf"), float("-inf")):
+        case float() if not math.isfinite(value):
             return None
         case None | bool() | int() | float():
             return value

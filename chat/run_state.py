@@ -3,7 +3,7 @@
 Each move is one conditional UPDATE, so that of two that race the first to commit stands.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -35,7 +35,7 @@ class End:
 
     status: RunStatus
     iterations: int = 0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     code: str = ""
 
 
@@ -156,7 +156,7 @@ def next_in(session_id: UUID) -> Run | None:
 def has_room(user_id: int | None) -> bool:
     """Whether the user may have one more run at work."""
     most = settings.MAX_ACTIVE_RUNS_PER_USER
-    return not most or Run.objects.filter(user_id=user_id, status__in=LIVE).count() < most
+    return not most or Run.objects.filter(user=user_id, status__in=LIVE).count() < most
 
 
 def waiting_sessions(user_id: int | None = None) -> list[UUID]:

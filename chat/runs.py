@@ -27,6 +27,7 @@ import agents
 from agents.events import Growth, Outcome, Usage
 from agents.events import Step as AgentStep
 from chat import background, database, drafts, groups, run_state, search, selectors, step_log
+from chat.access import Role, may_drive, may_manage, may_stop, role_in
 from chat.drafts import Draft
 from chat.models import LIVE, Origin, Run, RunStatus, Session, Step
 from chat.protocol import clean, utf16_length
@@ -137,25 +138,28 @@ async def ask(
         _ask,
         user,
         session_id,
-        message,
-        agent_name,
-        fallback_agent,
-        enable_reasoning,
-        client_message_id or uuid4().hex,
-        origin,
+        message=message,
+        agent_name=agent_name,
+        fallback_agent=fallback_agent,
+        enable_reasoning=enable_reasoning,
+        client_message_id=client_message_id or uuid4().hex,
+        origin=origin,
     )
 
 
 def check_agent(name: str) -> None:
     """Refuse a name that no agent has."""
     if name not in agents.AGENTS:
-        raise Refused("unknown_agent", f"There is no agent “{clean(name[:64])}”. There are: {', '.join(agents.AGENTS)}.")
+        raise Refused(
+            "unknown_agent", f"There is no agent “{clean(name[:64])}”. There are: {', '.join(agents.AGENTS)}."
+        )
 
 
 @transaction.atomic
 def _ask(
     user: User,
     session_id: UUID,
+    *,
     message: str,
     agent_name: str | None,
     fallback_agent: str | None,
@@ -163,7 +167,7 @@ def _ask(
     client_message_id: str,
     origin: Origin,
 ) -> Accepted:
-    session = _locked(session_id)
+    session = _locked(session_id, user, may_drive)
     known = Run.objects.filter(session=session, user=user, client_message_id=client_message_id).first()
     if known is not None:
         same = (known.message, known.enable_reasoning, known.continues_id) == (message, enable_reasoning, None)
@@ -185,17 +189,19 @@ def _ask(
     return _accepted(run)
 
 
-async def continue_run(user: User, run_id: UUID, client_message_id: str | None = None) -> Accepted:
+async def continue_run(
+    user: User, session_id: UUID, run_id: UUID | None, client_message_id: str | None = None
+) -> Accepted:
     """Go on from an ended run, as a new run; the caller answers, then calls `dispatch`. Raises `Refused`."""
-    return await database.write(_continue, user, run_id, client_message_id or uuid4().hex)
+    return await database.write(_continue, user, session_id, run_id, client_message_id or uuid4().hex)
 
 
 @transaction.atomic
-def _continue(user: User, run_id: UUID, client_message_id: str) -> Accepted:
-    old = Run.objects.filter(pk=run_id).first()
+def _continue(user: User, session_id: UUID, run_id: UUID | None, client_message_id: str) -> Accepted:
+    session = _locked(session_id, user, may_drive)
+    old = session.runs.filter(pk=run_id).first()
     if old is None:
-        raise Refused("not_found", "There is no such run.")
-    session = _locked(old.session_id)
+        raise Refused("not_found", "There is no such run in this session.")
     known = Run.objects.filter(session=session, user=user, client_message_id=client_message_id).first()
     if known is not None:
         if known.continues_id != old.pk:
@@ -222,11 +228,15 @@ def _continue(user: User, run_id: UUID, client_message_id: str) -> Accepted:
     )
 
 
-def _locked(session_id: UUID) -> Session:
-    """The session, with its row held for the rest of the transaction: one command on a session at a time."""
+def _locked(session_id: UUID, user: User, may: Callable[[Role], bool]) -> Session:
+    """The session, with its row held for the rest of the transaction: one command at a time, by who may give it now."""
     session = Session.objects.select_for_update().filter(pk=session_id).first()
-    if session is None:
+    asking = User.objects.filter(pk=user.pk).first()
+    role = role_in(asking, session) if session is not None and asking is not None else None
+    if session is None or role is None:
         raise Refused("not_found", "There is no such session.")
+    if not may(role):
+        raise Refused("not_allowed", "You may watch this session, but not steer it.")
     return session
 
 
@@ -237,7 +247,9 @@ def _check_limits(user: User, session: Session) -> None:
         raise Refused("rate_limited", f"At most {most} messages a minute. Please wait a moment.")
     line = settings.MAX_QUEUED_RUNS
     if line and session.runs.filter(status=RunStatus.QUEUED).count() >= line:
-        raise Refused("queue_full", f"{line} messages are waiting in this session already. Please wait for one to start.")
+        raise Refused(
+            "queue_full", f"{line} messages are waiting in this session already. Please wait for one to start."
+        )
 
 
 def _accepted(run: Run) -> Accepted:
@@ -358,7 +370,9 @@ async def _stream(claim: _Claim, carried: _Carried) -> tuple[End, list[Entry]]:
                 if item.type in ("complete", "error"):
                     held.append(entry)
                 else:
-                    await _save(claim, lambda entry=entry: step_log.append(claim.run_id, claim.session_id, claim.fence, [entry]))
+                    await _save(
+                        claim, lambda entry=entry: step_log.append(claim.run_id, claim.session_id, claim.fence, [entry])
+                    )
         finally:
             await stream.aclose()
         outcome = stream.outcome or Outcome("failed", 0, Usage(), "internal", "The agent ended without a result.")
@@ -366,10 +380,16 @@ async def _stream(claim: _Claim, carried: _Carried) -> tuple[End, list[Entry]]:
         raise
     except DatabaseError:
         logger.exception("Run %s could not be stored", claim.run_id)
-        outcome = Outcome("failed", 0, Usage(), "storage", "What the agent did could not be stored, so the run was stopped.")
+        outcome = Outcome(
+            "failed", 0, Usage(), "storage", "What the agent did could not be stored, so the run was stopped."
+        )
     except Exception:
         logger.exception("Run %s failed", claim.run_id)
-        outcome = Outcome("failed", 0, Usage(), "internal", "Something in this program went wrong, and the run was stopped.")
+        outcome = Outcome(
+            "failed", 0, Usage(), "internal", "Something in this program went wrong, and the run was stopped."
+        )
+    if outcome.status == "failed" and not held:
+        held.append(_failure(outcome, claim))
     status = RunStatus(outcome.status)
     if status is RunStatus.CANCELLED and carried.interrupted:
         status = RunStatus.INTERRUPTED
@@ -384,6 +404,19 @@ async def _memory(claim: _Claim) -> list[dict[str, Any]]:
 
 def _entry(item: AgentStep, claim: _Claim) -> Entry:
     return Entry("reasoning_step", item.data, item.full_content, numbered=claim.enable_reasoning)
+
+
+def _failure(outcome: Outcome, claim: _Claim) -> Entry:
+    """The step that says what went wrong, where it was not the agent that failed."""
+    data = {
+        "type": "error",
+        "content": outcome.error,
+        "error": outcome.error,
+        "code": outcome.code,
+        "iteration": outcome.iterations,
+        "timestamp": timezone.now().timestamp(),
+    }
+    return Entry("reasoning_step", data, numbered=claim.enable_reasoning)
 
 
 class _Growing:
@@ -452,9 +485,7 @@ class _Growing:
                 data["partial"] = True
             entries.append(Entry("response", data))
         if outcome.status == "failed":
-            entries.append(
-                Entry("error", {"message": outcome.error, "code": outcome.code, "id": secrets.token_hex(4)})
-            )
+            entries.append(Entry("error", {"message": outcome.error, "code": outcome.code, "id": secrets.token_hex(4)}))
         return entries
 
 
@@ -532,7 +563,7 @@ class Stops:
 
 async def cancel(user: User, session_id: UUID, run_id: UUID | None = None, *, everything: bool = False) -> Stops:
     """Stop a run of the session: the given one, else the running one; ``everything`` adds the line. Raises `Refused`."""
-    stops, events = await database.write(_cancel, user, session_id, run_id, everything)
+    stops, events = await database.write(_cancel, user, session_id, run_id, everything=everything)
     because = run_state.stopped_by(user.get_username())
     for running in stops.running:
         await _stop(running, because)
@@ -545,9 +576,9 @@ async def cancel(user: User, session_id: UUID, run_id: UUID | None = None, *, ev
 
 @transaction.atomic
 def _cancel(
-    user: User, session_id: UUID, run_id: UUID | None, everything: bool
+    user: User, session_id: UUID, run_id: UUID | None, *, everything: bool
 ) -> tuple[Stops, list[Stored]]:
-    _locked(session_id)
+    _locked(session_id, user, may_stop)
     unfinished = Run.objects.filter(session_id=session_id, ended_at=None)
     if run_id is not None and not everything:
         if not Run.objects.filter(session_id=session_id, pk=run_id).exists():
@@ -698,7 +729,7 @@ def _unfinished(run: Run, steps: Sequence[Step]) -> list[Entry]:
 
 def _continue_automatically(run: Run) -> None:
     """Put an interrupted run's continuation in line, where nothing outside can be done twice by it."""
-    session = _locked(run.session_id)
+    session = run.session
     if run.user is None or session.runs.filter(number__gt=run.number).exists():
         return
     if run.steps.filter(type="tool_use").exclude(tool_name__in=_HARMLESS_TOOLS).exists():
@@ -729,12 +760,14 @@ async def create_session(user: User, *, agent_name: str | None = None, title: st
     return await database.write(Session.objects.create, owner=user, agent_name=name, title=title)
 
 
-async def change_session(session: Session, **changes: Any) -> Session:
-    """Rename, archive, or change the agent of a session."""
+async def change_session(user: User, session: Session, **changes: Any) -> Session:
+    """Rename, archive, or change the agent of a session. Raises `Refused`."""
     if "agent_name" in changes:
         check_agent(changes["agent_name"])
 
+    @transaction.atomic
     def change() -> None:
+        _locked(session.pk, user, may_manage)
         Session.objects.filter(pk=session.pk).update(**changes)
         session.refresh_from_db()
 
@@ -742,12 +775,12 @@ async def change_session(session: Session, **changes: Any) -> Session:
     return session
 
 
-async def delete_session(session: Session) -> None:
-    """Stop its run, close its sockets, and remove everything of it in one transaction."""
+async def delete_session(user: User, session: Session) -> None:
+    """Stop its run, close its sockets, and remove everything of it in one transaction. Raises `Refused`."""
 
     @transaction.atomic
     def remove() -> list[UUID]:
-        _locked(session.pk)
+        _locked(session.pk, user, may_manage)
         live = list(Run.objects.filter(session=session, status__in=LIVE).values_list("id", flat=True))
         search.forget(session.pk)
         Session.objects.filter(pk=session.pk).delete()

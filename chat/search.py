@@ -1,17 +1,388 @@
-"""Full-text search over what was asked, thought, called, returned and answered."""
+"""Full-text search over what was asked, thought, called, returned and answered; its hits are steps.
 
-from collections.abc import Sequence
+Words are cut here, not by the database, so that SQLite and PostgreSQL find the same: case and accents don't count, a run of Chinese,
+Japanese or Korean becomes its pairs of characters. All words of a query must occur in a step; the last one may be the
+beginning of a word. Each entry also names its owner and session as words of its own, so that the index itself leaves out what
+is someone else's. An entry leaves with its step, by a trigger.
+"""
 
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+import orjson
 from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.db import connection, connections
+from django.db.models import BooleanField, Q, QuerySet
+from django.db.models.expressions import RawSQL
 
-from chat.models import Session, Step
+from chat.models import Session, Step, StepContent
+
+#: So much of one step's text is found; more would hold up the transaction that stores it.
+_INDEXED_CHARACTERS = 100_000
+_LONGEST_WORD = 64
+_MOST_WORDS = 16
+_QUERY_CHARACTERS = 1_000
+#: A last word of at least this many letters stands for all that begin with it.
+_SHORTEST_BEGINNING = 4
+#: A word with more hits than this is common: then sessions are asked one by one, newest first, whether it occurs.
+_COMMON = 1_000
+#: On PostgreSQL the newest steps of an owner that are looked through before the index is asked for all.
+_RECENT = 5_000
+
+# Marks before the owner's and the session's word: characters for private use, which no word of a text can hold.
+_OWNER = "\ue000"
+_SESSION = "\ue001"
+
+#: Scripts written without spaces between words: Han, kana, bopomofo, hangul, and their iteration marks.
+_UNSPACED = "\u3005-\u3007\u3040-\u30ff\u3100-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003ffff"
+_LETTER = f"[^\\W_{_UNSPACED}]"
+_WORDS = re.compile(f"[{_UNSPACED}]+|{_LETTER}+")
+_UNSPACED_WORD = re.compile(f"[{_UNSPACED}]")
+_ASCII_WORDS = re.compile("[a-z0-9]+")
+_SPACE = re.compile(r"\s+")
+
+
+class _Folding(dict[int, str]):
+    """What each character becomes before words are compared, worked out when it is first met."""
+
+    def __init__(self, *, keep_length: bool = False) -> None:
+        super().__init__()
+        self._keep_length = keep_length
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        folded = "" if 0x300 <= code <= 0x36F else unicodedata.normalize("NFKC", char).casefold()
+        base = unicodedata.normalize("NFD", folded)[:1]
+        if base and base < "\u0400":
+            # Latin and Greek lose their accents; elsewhere what would be taken off may be half of a letter.
+            folded = "".join(c for c in unicodedata.normalize("NFD", folded) if not unicodedata.combining(c))
+        if self._keep_length and len(folded) != 1:
+            folded = char
+        self[code] = folded
+        return folded
+
+
+_folding = _Folding()
+_folding_in_place = _Folding(keep_length=True)
+
+
+def _words(text: str) -> list[str]:
+    if text.isascii():
+        return _ASCII_WORDS.findall(text.lower())
+    return _WORDS.findall(text.translate(_folding))
+
+
+def _is_unspaced(word: str) -> bool:
+    return _UNSPACED_WORD.match(word) is not None
+
+
+def _pairs(run: str) -> list[str]:
+    """The run's pairs of characters, and its last one alone: so each character of it begins one of these."""
+    return [run[at : at + 2] for at in range(len(run))]
+
+
+def _terms(text: str) -> Iterable[str]:
+    found: dict[str, None] = {}
+    for word in dict.fromkeys(_words(text[:_INDEXED_CHARACTERS])):
+        if _is_unspaced(word):
+            found.update(dict.fromkeys(_pairs(word)))
+        else:
+            found[word[:_LONGEST_WORD]] = None
+    return found
+
+
+class _Query:
+    """What someone looks for: words as the index has them, and how to find them again in a text."""
+
+    def __init__(self, text: str) -> None:
+        text = text[:_QUERY_CHARACTERS].rstrip()
+        words = _words(text)[:_MOST_WORDS]
+        #: Whole words, and beginnings of words.
+        self.whole: list[str] = []
+        self.beginnings: list[str] = []
+        self._patterns: list[str] = []
+        for at, word in enumerate(words):
+            if _is_unspaced(word):
+                self._add_run(word)
+                continue
+            open_end = at == len(words) - 1 and len(word) >= _SHORTEST_BEGINNING and text[-1].isalnum()
+            (self.beginnings if open_end else self.whole).append(word[:_LONGEST_WORD])
+            end = f"{_LETTER}*" if open_end or len(word) > _LONGEST_WORD else f"(?!{_LETTER})"
+            self._patterns.append(f"(?<!{_LETTER}){re.escape(word[:_LONGEST_WORD])}{end}")
+
+    def _add_run(self, run: str) -> None:
+        if len(run) == 1:
+            self.beginnings.append(run)
+        else:
+            self.whole += _pairs(run)[:-1]
+        self._patterns.append("|".join(re.escape(part) for part in dict.fromkeys([run, *_pairs(run)[:-1]]) if part))
+
+    def __bool__(self) -> bool:
+        return bool(self.whole or self.beginnings)
+
+    @cached_property
+    def _each(self) -> list[re.Pattern[str]]:
+        return [re.compile(pattern) for pattern in self._patterns]
+
+    @cached_property
+    def _any(self) -> re.Pattern[str]:
+        return re.compile("|".join(self._patterns))
+
+    def occurs_in(self, text: str) -> bool:
+        """Whether all its words occur in a text."""
+        folded = text.translate(_folding_in_place)
+        return all(pattern.search(folded) for pattern in self._each)
+
+    def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where its words stand in a text."""
+        return (match.span() for match in self._any.finditer(text.translate(_folding_in_place)))
+
+
+# What of a step is found
+
+
+def _text(event: str, kind: str, body: str, numbered: bool, full_content: str | None = None) -> str:
+    """The words of a step that people would look for; empty where it has none."""
+    if event == "reasoning_start":
+        data = orjson.loads(body)
+        return "" if data.get("continues") else str(data["message"])
+    if event == "response":
+        return str(orjson.loads(body)["content"])
+    if event != "reasoning_step":
+        return ""
+    if kind == "tool_use":
+        data = orjson.loads(body)
+        return f"{data['tool_name']} {_flat(data.get('arguments'))}"
+    # The answer of a run asked without reasoning is found as its `response`.
+    if kind in ("thought", "tool_result") or (kind == "final_answer" and numbered):
+        return full_content if full_content is not None else str(orjson.loads(body)["content"])
+    return ""
+
+
+def _flat(value: Any) -> str:
+    """Arguments as words: JSON text would hold line breaks as letters."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_flat(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(_flat(item) for item in value)
+    return "" if value is None else str(value)
+
+
+# The index
+
+
+class _SQLite:
+    """FTS5. It hands out entries newest first, so common words cost no more than rare ones."""
+
+    def add(self, session_id: UUID, entries: Sequence[tuple[int, Iterable[str]]]) -> None:
+        values = ", ".join(["(%s, %s)"] * len(entries))
+        rows = [value for step_id, terms in entries for value in (step_id, " ".join(terms))]
+        _execute(
+            f"""INSERT INTO chat_search_new (step_id, terms)
+            SELECT entry.column1, ' {_OWNER}' || owner_id || ' {_SESSION}' || id || ' ' || entry.column2 || ' '
+            FROM (VALUES {values}) AS entry, chat_session WHERE id = %s""",
+            [*rows, session_id.hex],
+        )
+
+    def newest(self, query: _Query, owner_id: int, limit: int, apart_from: UUID | None) -> list[int]:
+        owner = f"{_OWNER}{owner_id}"
+        match, not_yet, words = self._conditions(query)
+        not_here = f"{_SESSION}{apart_from.hex}" if apart_from else f"{_SESSION}-"
+        found = _execute(
+            f"""SELECT * FROM (
+                SELECT rowid AS found FROM chat_search WHERE chat_search MATCH %s ORDER BY rowid DESC LIMIT %s
+            ) UNION ALL SELECT step_id FROM chat_search_new
+            WHERE instr(terms, %s) AND NOT instr(terms, %s) AND {not_yet} ORDER BY found DESC LIMIT %s""",
+            [f'("{owner}" AND {match}) NOT "{not_here}"', limit, f" {owner} ", not_here, *words, limit],
+        )
+        return [step_id for (step_id,) in found]
+
+    def occurs_in_session(self, query: _Query) -> tuple[str, list[str]]:
+        match, not_yet, words = self._conditions(query)
+        return (
+            f"""(EXISTS (SELECT 1 FROM chat_search WHERE chat_search MATCH '"{_SESSION}' || chat_session.id || '" AND ' || %s)
+            OR EXISTS (SELECT 1 FROM chat_search_new WHERE instr(terms, ' {_SESSION}' || chat_session.id || ' ') AND {not_yet}))""",
+            [match, *words],
+        )
+
+    def _conditions(self, query: _Query) -> tuple[str, str, list[str]]:
+        """The query for entries in FTS5, and the condition on those that have not moved there yet."""
+        match = " AND ".join([f'"{word}"' for word in query.whole] + [f'"{word}"*' for word in query.beginnings])
+        words = [f" {word} " for word in query.whole] + [f" {word}" for word in query.beginnings]
+        return match, " AND ".join(["instr(terms, %s)"] * len(words)), words
+
+
+class _PostgreSQL:
+    """`tsvector` with GIN. That finds rare words at once, and all the entries of a common one: so the newest are looked through first."""
+
+    def add(self, session_id: UUID, entries: Sequence[tuple[int, Iterable[str]]]) -> None:
+        values = ", ".join(["(%s::bigint, %s::text[])"] * len(entries))
+        rows = [value for step_id, terms in entries for value in (step_id, list(terms))]
+        _execute(
+            f"""INSERT INTO chat_search (step_id, owner_id, terms)
+            SELECT entry.step_id, owner_id,
+                array_to_tsvector(entry.terms || ('{_OWNER}' || owner_id) || ('{_SESSION}' || replace(id::text, '-', '')))
+            FROM (VALUES {values}) AS entry (step_id, terms), chat_session WHERE id = %s""",
+            [*rows, session_id],
+        )
+
+    def newest(self, query: _Query, owner_id: int, limit: int, apart_from: UUID | None) -> list[int]:
+        words = self._words(query)
+        if apart_from is not None:
+            words += f" & !'{_SESSION}{apart_from.hex}'"
+        found = _execute(
+            """SELECT step_id FROM (
+                SELECT step_id, terms FROM chat_search WHERE owner_id = %s ORDER BY step_id DESC LIMIT %s
+            ) AS recent WHERE terms @@ %s::tsquery ORDER BY step_id DESC LIMIT %s""",
+            [owner_id, _RECENT, words, limit],
+        )
+        if len(found) < limit:
+            # Adding 0 keeps the planner from walking the primary key instead, in the hope of an early hit.
+            found = _execute(
+                "SELECT step_id FROM chat_search WHERE terms @@ %s::tsquery ORDER BY step_id + 0 DESC LIMIT %s",
+                [f"'{_OWNER}{owner_id}' & {words}", limit],
+            )
+        return [step_id for (step_id,) in found]
+
+    def occurs_in_session(self, query: _Query) -> tuple[str, list[str]]:
+        # Without OFFSET the planner would gather the sessions of all hits first.
+        return (
+            f"""EXISTS (SELECT 1 FROM chat_search WHERE terms @@
+            (('''{_SESSION}' || replace(chat_session.id::text, '-', '') || '''')::tsquery && %s::tsquery) OFFSET 0)""",
+            [self._words(query)],
+        )
+
+    def _words(self, query: _Query) -> str:
+        return " & ".join([f"'{word}'" for word in query.whole] + [f"'{word}':*" for word in query.beginnings])
+
+
+def _execute(sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return cursor.fetchall() if cursor.description else []
+
+
+def _index() -> _SQLite | _PostgreSQL:
+    return _SQLite() if connection.vendor == "sqlite" else _PostgreSQL()
 
 
 def index(steps: Sequence[Step], full_contents: Sequence[str | None]) -> None:
-    """Make stored steps findable; called in the transaction that stores them."""
+    """Make stored steps of one session findable; called in the transaction that stores them."""
+    entries = [
+        (step.pk, terms)
+        for step, full in zip(steps, full_contents, strict=True)
+        if (terms := _terms(_text(step.event, step.type, step.body, step.seq is not None, full)))
+    ]
+    if entries:
+        _index().add(steps[0].session_id, entries)
+
+
+# Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A step in which all the words occur. ``seq`` is empty for what is kept with its run but never sent."""
+
+    session_id: UUID
+    session_title: str
+    run_id: UUID
+    seq: int | None
+    step: int | None
+    type: str
+    tool_name: str
+    at: datetime
+    #: Pieces of the text around the first word, each with whether it is one of the words looked for.
+    excerpt: list[tuple[str, bool]]
+
+
+def find(user: User, text: str, limit: int = 30, *, width: int = 160, apart_from: UUID | None = None) -> list[Hit]:
+    """The newest steps of the user's own sessions in which all words of the text occur."""
+    query = _Query(text)
+    if not query or limit < 1:
+        return []
+    ids = _index().newest(query, user.pk, limit, apart_from)
+    steps = Step.objects.filter(pk__in=ids, session__owner=user).select_related("session").order_by("-pk")
+    return [
+        Hit(
+            step.session_id,
+            step.session.title,
+            step.run_id,
+            step.seq,
+            step.number,
+            step.type or ("message" if step.event == "reasoning_start" else step.event),
+            step.tool_name,
+            step.created_at,
+            _excerpt(query, step, width),
+        )
+        for step in steps
+    ]
+
+
+def _excerpt(query: _Query, step: Step, width: int) -> list[tuple[str, bool]]:
+    text = _text(step.event, step.type, step.body, numbered=True)
+    spans = list(query.spans(text))
+    if not spans and step.type == "tool_result":
+        whole = StepContent.objects.filter(pk=step.pk).values_list("content", flat=True).first()
+        if whole is not None:
+            text = whole[:_INDEXED_CHARACTERS]
+            spans = list(query.spans(text))
+    start = max(0, spans[0][0] - width // 3) if spans else 0
+    if start and (space := text.find(" ", start, spans[0][0])) >= 0:
+        start = space + 1
+    end = min(len(text), start + width)
+    pieces = [("…", False)] if start else []
+    at = start
+    for begin, stop in spans:
+        if begin >= end:
+            break
+        pieces += [(text[at:begin], False), (text[begin:stop], True)]
+        at = stop
+    pieces.append((text[at:end], False))
+    if end < len(text):
+        pieces.append(("…", False))
+    return [(_SPACE.sub(" ", piece), marked) for piece, marked in pieces if piece]
 
 
 def matching(sessions: QuerySet[Session], user: User, text: str) -> QuerySet[Session]:
-    """Those of the sessions in which the user's own words occur."""
-    return sessions.filter(title__icontains=text)
+    """Those of the user's own sessions in whose title or steps all words of the text occur."""
+    query = _Query(text)
+    if not query:
+        return sessions.none()
+    titled = [pk for pk, title in sessions.values_list("pk", "title") if query.occurs_in(title)][:_COMMON]
+    hits = _index().newest(query, user.pk, _COMMON, None)
+    if len(hits) < _COMMON:
+        within = set(Step.objects.filter(pk__in=hits).order_by().values_list("session_id", flat=True))
+        return sessions.filter(pk__in=within.union(titled))
+    sql, params = _index().occurs_in_session(query)
+    return sessions.filter(Q(pk__in=titled) | Q(RawSQL(sql, params, output_field=BooleanField())))  # noqa: S611 - our own SQL
+
+
+def bound_to(user: User, *, apart_from: UUID | None = None) -> Callable[[str, int], list[dict[str, Any]]]:
+    """The search that an agent's tool may use, in the tool's own thread: it sees this user's other sessions alone."""
+
+    def search(text: str, limit: int) -> list[dict[str, Any]]:
+        try:
+            hits = find(user, text, limit, width=600, apart_from=apart_from)
+        finally:
+            # A tool's thread ends with its call, and nobody else would give its connection back.
+            connections.close_all()
+        return [
+            {
+                "session_id": str(hit.session_id),
+                "session_title": hit.session_title,
+                "step": hit.step,
+                "type": hit.type,
+                "date": hit.at,
+                "excerpt": "".join(piece for piece, _ in hit.excerpt),
+            }
+            for hit in hits
+        ]
+
+    return search

@@ -1,6 +1,6 @@
 """Who stands behind a WebSocket's handshake: its origin, its login, and whether that login still holds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError
 from importlib import import_module
@@ -19,17 +19,20 @@ from django.utils.crypto import constant_time_compare
 from chat.access import Role, role_in
 from chat.models import Connection, Session
 
+#: The handshake as ASGI tells it.
+Scope = Mapping[str, Any]
+
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _WEB_SCHEME = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 
 
-def header(scope: dict[str, Any], name: bytes) -> str | None:
+def header(scope: Scope, name: bytes) -> str | None:
     """A header of the handshake; None where it is missing or sent more than once."""
     values = [value for key, value in scope["headers"] if key == name]
     return values[0].decode("latin1") if len(values) == 1 else None
 
 
-def is_own_origin(scope: dict[str, Any]) -> bool:
+def is_own_origin(scope: Scope) -> bool:
     """Whether the page that opens the socket comes from this very site: scheme, host and port, or from a trusted one."""
     origin = _parsed(header(scope, b"origin") or "")
     if origin is None:
@@ -41,7 +44,7 @@ def is_own_origin(scope: dict[str, Any]) -> bool:
     return host is not None and _is_allowed_host(host) and origin == _parsed(f"{_scheme(scope)}://{host}")
 
 
-def _scheme(scope: dict[str, Any]) -> str:
+def _scheme(scope: Scope) -> str:
     if settings.SECURE_PROXY_SSL_HEADER:
         name, secure = settings.SECURE_PROXY_SSL_HEADER
         sent = header(scope, name.removeprefix("HTTP_").replace("_", "-").lower().encode())
@@ -69,7 +72,7 @@ def _is_allowed_host(host: str) -> bool:
         return False
     name = f"[{parsed[1]}]" if ":" in parsed[1] else parsed[1]
     return any(
-        pattern == "*" or name == pattern or (pattern.startswith(".") and (name.endswith(pattern) or name == pattern[1:]))
+        pattern in {"*", name} or (pattern.startswith(".") and f".{name}".endswith(pattern))
         for pattern in (allowed.lower() for allowed in settings.ALLOWED_HOSTS)
     )
 
@@ -82,7 +85,7 @@ class Login:
     session_key: str
 
 
-def login_of(scope: dict[str, Any]) -> Login | None:
+def login_of(scope: Scope) -> Login | None:
     """The login behind the handshake's session cookie. Reads only: nothing of the login is renewed or thrown away."""
     try:
         cookies = parse_cookie(header(scope, b"cookie") or "")

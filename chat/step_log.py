@@ -67,8 +67,9 @@ def append_unowned(run: Run, entries: Sequence[Entry]) -> list[Stored]:
 
 def _advance(session_id: UUID, count: int) -> int:
     """Raise the session's counter and lock its row until the commit; returns the new head."""
-    table = connection.ops.quote_name(Session._meta.db_table)
-    key = Session._meta.pk.get_db_prep_value(session_id, connection)
+    meta = Session._meta  # noqa: SLF001 - Django documents it for use
+    table = connection.ops.quote_name(meta.db_table)
+    key = meta.pk.get_db_prep_value(session_id, connection)
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE {table} SET last_seq = last_seq + %s WHERE id = %s RETURNING last_seq",  # noqa: S608 - our own name

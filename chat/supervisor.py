@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import threading
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import close_old_connections, connections
 from django.db import Error as DatabaseError
+from django.db import close_old_connections, connections
 from django.utils import timezone
 
 from chat import background, database, drafts, feeds, groups, run_state, runs, selectors, sockets
@@ -21,17 +22,24 @@ TICK_S = 1.0
 #: How long a stopping process waits for its runs to say in the log that they were interrupted.
 DRAIN_S = 10.0
 
-_loop: asyncio.AbstractEventLoop | None = None
-_draining = False
+
+@dataclass(slots=True)
+class _Process:
+    """What this process is doing: the loop it serves on, and whether it is about to stop."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    draining: bool = False
+
+
+_process = _Process()
 
 
 def begin() -> None:
     """Start this process's clockwork on the running loop; again and again is once."""
-    global _loop
     loop = asyncio.get_running_loop()
-    if _loop is loop:
+    if _process.loop is loop:
         return
-    _loop = loop
+    _process.loop = loop
     _heart.start()
     background.spawn(drafts.save_for_ever(), "save drafts")
     background.spawn(feeds.watch_for_ever(), "watch feeds")
@@ -40,18 +48,17 @@ def begin() -> None:
 
 def serving_loop() -> asyncio.AbstractEventLoop | None:
     """The loop that serves, for synchronous code that wants something done there."""
-    return _loop
+    return _process.loop
 
 
 def is_draining() -> bool:
     """Whether the process is about to stop and takes nobody in any more."""
-    return _draining
+    return _process.draining
 
 
 async def end() -> None:
     """Stop taking sockets, interrupt the runs, tell the clients, give everything back."""
-    global _draining, _loop
-    _draining = True
+    _process.draining = True
     try:
         await asyncio.wait_for(runs.stop_all("The server is restarting."), DRAIN_S)
     except TimeoutError:
@@ -62,8 +69,8 @@ async def end() -> None:
     await background.drain(2.0)
     await database.write(sockets.forget_process, runs.PROCESS)
     database.close()
-    _draining = False
-    _loop = None
+    _process.loop = None
+    _process.draining = False
 
 
 def recover() -> int:

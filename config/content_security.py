@@ -1,5 +1,7 @@
 """What a page may load and run."""
 
+from typing import Any
+
 from csp.constants import NONCE, NONE, SELF
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.http import HttpRequest
@@ -7,7 +9,7 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 
 #: Nothing but our own files, and the one inline script that carries the page's nonce (the import map).
-POLICY = {
+POLICY: dict[str, list[Any]] = {
     "default-src": [NONE],
     "script-src": [SELF, NONCE],
     "style-src": [SELF],

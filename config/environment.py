@@ -1,5 +1,6 @@
 """Typed reads of the environment: each variable's type, default and range, and one line for people when a value is wrong."""
 
+import contextlib
 import json
 import os
 import re
@@ -130,7 +131,9 @@ class Environment:
         if not raw or raw in words or (parsed and parsed.scheme in schemes and parsed.hostname):
             return raw
         starts = " or ".join(f"{scheme}://" for scheme in schemes)
-        self.refuse(name, "must " + "".join(f"be {word} or " for word in words) + f"start with {starts} and name a host", raw)
+        self.refuse(
+            name, "must " + "".join(f"be {word} or " for word in words) + f"start with {starts} and name a host", raw
+        )
         return ""
 
     def database(self, name: str, default: Path) -> dict[str, Any]:
@@ -210,10 +213,9 @@ def kept_secret(file: Path) -> str:
                 stream.write(secrets.token_urlsafe(64))
                 stream.flush()
                 os.fsync(descriptor)
-            try:
+            # Where the other process was faster, its secret is the one.
+            with contextlib.suppress(FileExistsError):
                 os.link(draft, file)
-            except FileExistsError:
-                pass
         finally:
             draft.unlink()
     secret = file.read_text("utf-8").strip()

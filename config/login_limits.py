@@ -15,9 +15,7 @@ def client_address(request: HttpRequest) -> str:
     return forwarded.rpartition(",")[2].strip() or request.META.get("REMOTE_ADDR") or ""
 
 
-def locked_out(
-    request: HttpRequest, response: HttpResponse | None = None, credentials: object = None
-) -> HttpResponse:
+def locked_out(request: HttpRequest, *_: object) -> HttpResponse:
     """Say that there were too many failed logins, and how long to wait."""
     wait = settings.AXES_COOLOFF_TIME
     page = render(request, "locked_out.html", {"minutes": round(wait.total_seconds() / 60)}, status=429)

@@ -9,12 +9,27 @@ from structlog.typing import EventDict, WrappedLogger
 
 #: Fields that are never written down, whoever logs them.
 PRIVATE = frozenset(
-    "answer api_key arguments authorization body content cookie message password prompt secret secret_key text token".split()
+    {
+        "answer",
+        "api_key",
+        "arguments",
+        "authorization",
+        "body",
+        "content",
+        "cookie",
+        "message",
+        "password",
+        "prompt",
+        "secret",
+        "secret_key",
+        "text",
+        "token",
+    }
 )
 LEFT_OUT = "[left out]"
 
 
-def leave_private_out(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+def leave_private_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Replace the values of private fields."""
     for field in PRIVATE & event.keys():
         event[field] = LEFT_OUT

@@ -29,7 +29,9 @@ def main(command: str) -> None:
         create_first_account()
     except DatabaseError as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        sys.exit(f"Thinkaloud cannot start: the database of DATABASE_URL ({connection.vendor}) cannot be used: {reason}.")
+        sys.exit(
+            f"Thinkaloud cannot start: the database of DATABASE_URL ({connection.vendor}) cannot be used: {reason}."
+        )
     except OSError as error:
         sys.exit(f"Thinkaloud cannot start: DATA_DIR cannot be written ({error}).")
     sys.stdout.flush()

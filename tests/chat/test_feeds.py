@@ -190,9 +190,7 @@ async def test_a_layer_that_never_delivers_costs_at_most_two_seconds(started: tu
 async def grow(run: Run, text: str, told: int, *, step: int = 1, attempt: int = 1) -> None:
     """Tell the group what is new of a step in progress, as a run in another process does."""
     growth = [step, "thought", attempt, told, text[told:], ""]
-    await groups.tell(
-        groups.of_session(run.session_id), {"type": "growth", "run_id": str(run.pk), "growth": growth}
-    )
+    await groups.tell(groups.of_session(run.session_id), {"type": "growth", "run_id": str(run.pk), "growth": growth})
 
 
 async def test_growth_arrives_in_pieces_and_a_late_client_begins_with_the_whole(started: tuple[Run, Login]) -> None:

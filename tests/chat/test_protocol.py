@@ -111,7 +111,9 @@ def test_whatever_payload_comes_is_a_command_or_a_bad_frame(kind: str, payload: 
 any_text = st.text(st.characters(exclude_categories=()), max_size=60)
 
 
-@given(st.dictionaries(any_text, st.recursive(any_text | st.floats() | st.integers(), st.lists, max_leaves=8), max_size=5))
+@given(
+    st.dictionaries(any_text, st.recursive(any_text | st.floats() | st.integers(), st.lists, max_leaves=8), max_size=5)
+)
 def test_what_is_stored_is_json_that_both_databases_and_browsers_take(data: dict[str, Any]) -> None:
     body = protocol.body(data)
     body.encode()

@@ -37,7 +37,9 @@ def test_what_is_returned_is_what_is_stored() -> None:
 def test_a_failure_in_the_middle_stores_nothing_and_uses_no_number() -> None:
     session = making.session(making.user())
     run = making.run(session)
-    broken = Entry("reasoning_step", {"type": "thought", "step": 2, "content": "x", "iteration": -1, "duration_ms": "?"})
+    broken = Entry(
+        "reasoning_step", {"type": "thought", "step": 2, "content": "x", "iteration": -1, "duration_ms": "?"}
+    )
     with pytest.raises(ValueError, match="expected a number"):
         making.append(run, making.thought("a"), broken)
     assert not Step.objects.exists()
@@ -58,7 +60,9 @@ def test_steps_without_number_are_kept_in_their_place() -> None:
 
 def test_long_results_keep_their_whole_text() -> None:
     run = making.run(making.session(making.user()))
-    making.append(run, Entry("reasoning_step", {"type": "tool_result", "step": 1, "content": "ab"}, full_content="ab\x00c"))
+    making.append(
+        run, Entry("reasoning_step", {"type": "tool_result", "step": 1, "content": "ab"}, full_content="ab\x00c")
+    )
     assert StepContent.objects.get().content == "ab\ufffdc"
 
 
