@@ -26,7 +26,7 @@ from chat.models import Session, Step, StepContent
 #: So much of one step's text is found; more would hold up the transaction that stores it.
 _INDEXED_CHARACTERS = 100_000
 _LONGEST_WORD = 64
-_MOST_WORDS = 16
+_MOST_WORDS = 24
 _QUERY_CHARACTERS = 1_000
 #: A last word of at least this many letters stands for all that begin with it.
 _SHORTEST_BEGINNING = 4
@@ -102,7 +102,7 @@ class _Query:
 
     def __init__(self, text: str) -> None:
         text = text[:_QUERY_CHARACTERS].rstrip()
-        words = _words(text)[:_MOST_WORDS]
+        words = list(dict.fromkeys(_words(text)))[:_MOST_WORDS]
         #: Whole words, and beginnings of words.
         self.whole: list[str] = []
         self.beginnings: list[str] = []
@@ -114,14 +114,16 @@ class _Query:
             open_end = at == len(words) - 1 and len(word) >= _SHORTEST_BEGINNING and text[-1].isalnum()
             (self.beginnings if open_end else self.whole).append(word[:_LONGEST_WORD])
             end = f"{_LETTER}*" if open_end or len(word) > _LONGEST_WORD else f"(?!{_LETTER})"
-            self._patterns.append(f"(?<!{_LETTER}){re.escape(word[:_LONGEST_WORD])}{end}")
+            self._patterns.append(f"(?<!{_LETTER}){word[:_LONGEST_WORD]}{end}")
+        self.whole = self.whole[:_MOST_WORDS]
 
     def _add_run(self, run: str) -> None:
-        if len(run) == 1:
-            self.beginnings.append(run)
+        pairs = list(dict.fromkeys(_pairs(run)[:-1]))
+        if pairs:
+            self.whole += pairs
         else:
-            self.whole += _pairs(run)[:-1]
-        self._patterns.append("|".join(re.escape(part) for part in dict.fromkeys([run, *_pairs(run)[:-1]]) if part))
+            self.beginnings.append(run)
+        self._patterns.append("|".join([run, *pairs]))
 
     def __bool__(self) -> bool:
         return bool(self.whole or self.beginnings)
@@ -186,7 +188,7 @@ class _SQLite:
         _execute(
             f"""INSERT INTO chat_search_new (step_id, terms)
             SELECT entry.column1, ' {_OWNER}' || owner_id || ' {_SESSION}' || id || ' ' || entry.column2 || ' '
-            FROM (VALUES {values}) AS entry, chat_session WHERE id = %s""",
+            FROM (VALUES {values}) AS entry, chat_session WHERE id = %s""",  # noqa: S608 - placeholders and our own marks
             [*rows, session_id.hex],
         )
 
@@ -198,7 +200,7 @@ class _SQLite:
             f"""SELECT * FROM (
                 SELECT rowid AS found FROM chat_search WHERE chat_search MATCH %s ORDER BY rowid DESC LIMIT %s
             ) UNION ALL SELECT step_id FROM chat_search_new
-            WHERE instr(terms, %s) AND NOT instr(terms, %s) AND {not_yet} ORDER BY found DESC LIMIT %s""",
+            WHERE instr(terms, %s) AND NOT instr(terms, %s) AND {not_yet} ORDER BY found DESC LIMIT %s""",  # noqa: S608 - placeholders and our own marks
             [f'("{owner}" AND {match}) NOT "{not_here}"', limit, f" {owner} ", not_here, *words, limit],
         )
         return [step_id for (step_id,) in found]
@@ -207,7 +209,7 @@ class _SQLite:
         match, not_yet, words = self._conditions(query)
         return (
             f"""(EXISTS (SELECT 1 FROM chat_search WHERE chat_search MATCH '"{_SESSION}' || chat_session.id || '" AND ' || %s)
-            OR EXISTS (SELECT 1 FROM chat_search_new WHERE instr(terms, ' {_SESSION}' || chat_session.id || ' ') AND {not_yet}))""",
+            OR EXISTS (SELECT 1 FROM chat_search_new WHERE instr(terms, ' {_SESSION}' || chat_session.id || ' ') AND {not_yet}))""",  # noqa: S608 - placeholders and our own marks
             [match, *words],
         )
 
@@ -228,7 +230,7 @@ class _PostgreSQL:
             f"""INSERT INTO chat_search (step_id, owner_id, terms)
             SELECT entry.step_id, owner_id,
                 array_to_tsvector(entry.terms || ('{_OWNER}' || owner_id) || ('{_SESSION}' || replace(id::text, '-', '')))
-            FROM (VALUES {values}) AS entry (step_id, terms), chat_session WHERE id = %s""",
+            FROM (VALUES {values}) AS entry (step_id, terms), chat_session WHERE id = %s""",  # noqa: S608 - placeholders and our own marks
             [*rows, session_id],
         )
 
@@ -254,7 +256,7 @@ class _PostgreSQL:
         # Without OFFSET the planner would gather the sessions of all hits first.
         return (
             f"""EXISTS (SELECT 1 FROM chat_search WHERE terms @@
-            (('''{_SESSION}' || replace(chat_session.id::text, '-', '') || '''')::tsquery && %s::tsquery) OFFSET 0)""",
+            (('''{_SESSION}' || replace(chat_session.id::text, '-', '') || '''')::tsquery && %s::tsquery) OFFSET 0)""",  # noqa: S608 - placeholders and our own marks
             [self._words(query)],
         )
 
