@@ -88,19 +88,19 @@ def left_open(run: Run, steps: Sequence[Step]) -> list[Entry]:
     if draft is not None and draft.text and draft.type != "tool_use":
         kind = "final_answer" if draft.type == "response" else draft.type
         data.append({"type": kind, "content": draft.text, "duration_ms": 0, "partial": True})
-    for call in _open_calls(steps):
-        data.append(
-            {
-                "type": "tool_result",
-                "tool_name": call["tool_name"],
-                "tool_call_id": call["tool_call_id"],
-                "ok": False,
-                "content": _NO_RESULT,
-                "truncated": False,
-                "content_length": utf16_length(_NO_RESULT),
-                "duration_ms": max(0, round((now - call["timestamp"]) * 1000)),
-            }
-        )
+    data += [
+        {
+            "type": "tool_result",
+            "tool_name": call["tool_name"],
+            "tool_call_id": call["tool_call_id"],
+            "ok": False,
+            "content": _NO_RESULT,
+            "truncated": False,
+            "content_length": utf16_length(_NO_RESULT),
+            "duration_ms": max(0, round((now - call["timestamp"]) * 1000)),
+        }
+        for call in _open_calls(steps)
+    ]
     common = {"iteration": iteration, "timestamp": now}
     entries = [
         Entry("reasoning_step", {**one, "step": next(numbers), **common}, numbered=run.enable_reasoning) for one in data
