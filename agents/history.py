@@ -1,6 +1,7 @@
 """A conversation made fit for a model: no call without its result, and no longer than the model can read."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from agents.text import clean, estimate_tokens
@@ -58,7 +59,7 @@ def fit(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMessage], in
     head = 1 if messages and messages[0]["role"] == "system" else 0
     starts = [i for i in range(head, len(messages)) if i == head or messages[i]["role"] == "user"]
     keep_from = head
-    for start, following in zip(starts, starts[1:], strict=False):
+    for start, following in pairwise(starts):
         if total <= budget:
             break
         total -= sum(costs[start:following])
@@ -78,7 +79,9 @@ def cost(message: ChatMessage) -> int:
     """Tokens a message takes, estimated."""
     calls = message.get("tool_calls") or ()
     words = estimate_tokens(message["content"] or "")
-    return 4 + words + sum(8 + estimate_tokens(call["function"]["name"] + call["function"]["arguments"]) for call in calls)
+    return (
+        4 + words + sum(8 + estimate_tokens(call["function"]["name"] + call["function"]["arguments"]) for call in calls)
+    )
 
 
 def _text(content: Any) -> str:

@@ -14,12 +14,12 @@ from qwen_agent.llm.schema import ASSISTANT, FUNCTION, SYSTEM, USER, FunctionCal
 from qwen_agent.tools.base import BaseTool
 
 from agents import tools
+from agents.errors import AgentError
 from agents.history import sound
 from agents.models import base, openai_compatible
 from agents.specs import AgentSpec, ModelSettings
 from agents.tools import Tool, Toolbox, ToolError
 from agents.tools.runner import Job, ToolOutcome, run_tool
-from agents.errors import AgentError
 from agents.tools.stop import Stop
 
 # Qwen-Agent ends silently at a limit of its own, read once and for all runs. Ours is kept by the desk, run by run.
@@ -125,7 +125,9 @@ def _to_qwen(history: Sequence[Mapping[str, Any]]) -> Iterator[Message]:
     """OpenAI's messages as Qwen-Agent's, in which each tool call is one of its own."""
     for message in history:
         if message["role"] == "tool":
-            yield Message(FUNCTION, message["content"], name=message["name"], extra={"function_id": message["tool_call_id"]})
+            yield Message(
+                FUNCTION, message["content"], name=message["name"], extra={"function_id": message["tool_call_id"]}
+            )
         elif message["role"] != ASSISTANT:
             yield Message(message["role"] if message["role"] == SYSTEM else USER, message["content"])
         else:

@@ -108,7 +108,11 @@ class StepSplitter:
         calls = [Call(self._unique(part.id), part.name or NAMELESS, part.text) for part in self._calls]
         for call in calls:
             self.open_calls[call.id] = _Open(call.name, self._clock())
-            fields = {"tool_name": call.name, "tool_call_id": call.id, "arguments": json_object(call.arguments, call.arguments)}
+            fields: dict[str, Any] = {
+                "tool_name": call.name,
+                "tool_call_id": call.id,
+                "arguments": json_object(call.arguments, call.arguments),
+            }
             steps.append(self._numbered("tool_use", **fields))
         self._begin_reply()
         return steps, calls
@@ -164,23 +168,23 @@ class StepSplitter:
     def _growth(self, last: Part) -> Growth | None:
         """The state of the step that the last part writes, if it says anything new."""
         step, tool_name = self._number + 1, ""
+        kind: NumberedType
         if last.kind == "call":
-            type: NumberedType = "tool_use"  # noqa: A001 - the wire's word
-            text, tool_name, step = last.text, last.name, step + len(self._calls)
+            kind, text, tool_name, step = "tool_use", last.text, last.name, step + len(self._calls)
         elif last.kind == "reasoning":
-            type, text = "thought", _trimmed("thought", [last])
+            kind, text = "thought", _trimmed("thought", [last])
         else:
-            type = "thought" if self._calls else "final_answer"
-            text = _trimmed(type, [*self._text, last])
+            kind = "thought" if self._calls else "final_answer"
+            text = _trimmed(kind, [*self._text, last])
         if not (text.strip() or tool_name):
             return None
         before = self._grown.get(step)
         attempt = 1
         if before is not None:
-            if before.type == type and before.text == text and before.tool_name == tool_name:
+            if before.type == kind and before.text == text and before.tool_name == tool_name:
                 return None
-            attempt = before.attempt + (before.type != type or not text.startswith(before.text))
-        growth = self._grown[step] = Growth(step, type, text, attempt, tool_name)
+            attempt = before.attempt + (before.type != kind or not text.startswith(before.text))
+        growth = self._grown[step] = Growth(step, kind, text, attempt, tool_name)
         return growth
 
     def _unique(self, wanted: str) -> str:

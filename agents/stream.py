@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from agents.errors import AgentError, LimitReached, ModelError, Stopped
@@ -95,6 +96,12 @@ class AgentRun:
                 self._reader = None
         return self._events.popleft()
 
+    def ready(self) -> list[Step | Growth]:
+        """What has come and waits to be read, without waiting for more."""
+        events = list(self._events)
+        self._events.clear()
+        return events
+
     def cancel(self, because: str) -> None:
         """Stop, now: the model's connection is closed and tools are told. Call on the event loop, as often as you like.
 
@@ -160,7 +167,7 @@ class AgentRun:
             future.set_exception(LimitReached())
             return
         self._push(self._splitter.begin())
-        self._reply = reply = Reply(self._grew)
+        self._reply = reply = Reply(self._grew, pause=self._pacer.pause)
         self._shown_parts = 0
         self._writing = self._loop.create_task(self._write(writer, reply))
         # Not in the coroutine itself: one that is cancelled before it began never runs.
@@ -196,7 +203,9 @@ class AgentRun:
         if error is None:
             future.set_result(Written(reply.content, reply.reasoning, reply.reasoning_field, calls))
             return
-        because = self._stop.because if isinstance(error, Stopped) else f"{error} " if isinstance(error, AgentError) else ""
+        because = (
+            self._stop.because if isinstance(error, Stopped) else f"{error} " if isinstance(error, AgentError) else ""
+        )
         self._close_open(f"{because} The call was not complete, so it was not run.".strip())
         future.set_exception(error)
         self._end_if_stopped()
@@ -232,7 +241,9 @@ class AgentRun:
 
     def _close_open(self, because: str) -> None:
         for call_id in list(self._splitter.open_calls):
-            self._tool_ended(call_id, ToolOutcome(ok=False, content=because, duration_ms=self._splitter.open_for_ms(call_id)))
+            self._tool_ended(
+                call_id, ToolOutcome(ok=False, content=because, duration_ms=self._splitter.open_for_ms(call_id))
+            )
 
     # -- on the event loop: the end ---------------------------------------------------------------
 
@@ -277,7 +288,9 @@ class AgentRun:
     def _push(self, events: Sequence[Step | Growth]) -> None:
         for event in events:
             last = self._events[-1] if self._events else None
-            if isinstance(last, Growth) and last.step == (event.step if isinstance(event, Growth) else event.data.get("step")):
+            if isinstance(last, Growth) and last.step == (
+                event.step if isinstance(event, Growth) else event.data.get("step")
+            ):
                 self._events.pop()  # superseded before anyone has seen it
             self._events.append(event)
         if events:
@@ -291,7 +304,7 @@ class AgentRun:
 def load() -> Callable[..., None]:
     """The driver of Qwen-Agent's loop. The first call imports Qwen-Agent, which takes seconds."""
     # It makes a folder of this name in the working directory otherwise.
-    os.environ.setdefault("QWEN_AGENT_DEFAULT_WORKSPACE", os.path.join(tempfile.gettempdir(), "qwen-agent"))
+    os.environ.setdefault("QWEN_AGENT_DEFAULT_WORKSPACE", str(Path(tempfile.gettempdir()) / "qwen-agent"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its many dependencies; none is ours to heed
         from agents.qwen import converse  # noqa: PLC0415 - seconds that `import agents` must not take
@@ -315,6 +328,10 @@ class _Pacer:
         self.end()
         self._next = self._loop.time() + self._pace
         self._show()
+
+    def pause(self) -> float:
+        """How long reading on would be of no use: till the next show, when the loop is late; else not at all."""
+        return max(0.0, self._next - self._loop.time()) if self._pace > 1.5 * PACE_S else 0.0
 
     def soon(self) -> None:
         """Something has come."""

@@ -1,8 +1,9 @@
 """Reads. Nothing here writes."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +46,120 @@ def stored_after(session_id: UUID, after: int, limit: int, up_to: int | None = N
         for seq, event_id, run_id, event, number, body in rows
         if seq is not None
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A page's share of a session's events: whole model calls, in order."""
+
+    frames: list[dict[str, Any]]
+    runs: dict[UUID, Run]
+    #: How many numbered events lie before it.
+    earlier: int
+    #: Whether it reaches the session's last event.
+    reaches_head: bool
+
+    @property
+    def first(self) -> int:
+        """The number of its first event; 0 where it has none."""
+        return self.frames[0]["seq"] if self.frames else 0
+
+
+def window(session: Session, *, before: int | None = None, limit: int = PAGE_STEPS) -> Window:
+    """The latest events of a session, or the latest before a number, and the runs they belong to.
+
+    It begins where a model call or a run begins, so that no tool's result is parted from its call.
+    """
+    numbered = Step.objects.filter(session=session, seq__isnull=False)
+    steps = numbered if before is None else numbered.filter(seq__lt=before)
+    columns = ("seq", "event_id", "run_id", "event", "type", "body")
+    rows = list(steps.order_by("-seq").values_list(*columns)[: limit + PAGE_STEPS])
+    last = limit
+    while last < len(rows) and not _begins(rows[last - 1][3], rows[last - 1][4]):
+        last += 1
+    rows = rows[: last if last < len(rows) or len(rows) < limit + PAGE_STEPS else limit]
+    rows.reverse()
+    frames = [
+        {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run_id), "data": orjson.loads(body)}
+        for seq, event_id, run_id, event, _, body in rows
+    ]
+    runs = {run.pk: run for run in Run.objects.filter(pk__in={row[2] for row in rows}).select_related("user")}
+    first = rows[0][0] if rows else 1
+    return Window(frames, runs, first - 1, reaches_head=before is None)
+
+
+def _begins(event: str, kind: str) -> bool:
+    return event == "reasoning_start" or kind == "iteration_start"
+
+
+def run_frames(run: Run) -> list[dict[str, Any]]:
+    """All events of a run in order, those that are kept without a number too."""
+    rows = Step.objects.filter(run=run).order_by("position")
+    return [
+        {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run.pk), "data": orjson.loads(body)}
+        for event, seq, event_id, body in rows.values_list("event", "seq", "event_id", "body")
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A step in which the words that were searched for occur, with the text around them."""
+
+    seq: int
+    kind: str
+    tool_name: str
+    at: datetime
+    before: str
+    found: str
+    after: str
+
+
+#: Steps shown for one session that was found, and characters around the words.
+HITS = 3
+_AROUND = 70
+
+
+def hits(session_ids: Sequence[UUID], text: str) -> dict[UUID, list[Hit]]:
+    """The first steps of each session in which the words occur."""
+    needle = text.strip().casefold()
+    found: dict[UUID, list[Hit]] = {}
+    if not needle:
+        return found
+    escaped = orjson.dumps(text.strip()).decode()[1:-1]
+    for session_id in session_ids:
+        steps = Step.objects.filter(session_id=session_id, seq__isnull=False, body__icontains=escaped)
+        rows = (
+            steps.exclude(type="start")
+            .order_by("seq")
+            .values_list("seq", "event", "type", "tool_name", "body", "created_at")
+        )
+        for seq, event, kind, tool_name, body, at in rows[: HITS * 2]:
+            said = _said(orjson.loads(body))
+            place = said.casefold().find(needle)
+            if place < 0 or len(found.get(session_id, [])) == HITS:
+                continue
+            end = place + len(needle)
+            found.setdefault(session_id, []).append(
+                Hit(
+                    seq,
+                    kind or event,
+                    tool_name,
+                    at,
+                    said[max(0, place - _AROUND) : place],
+                    said[place:end],
+                    said[end : end + _AROUND],
+                )
+            )
+    return found
+
+
+def _said(data: dict[str, Any]) -> str:
+    """The words of an event, on one line."""
+    arguments = data.get("arguments")
+    parts = [data.get("content") or "", data.get("message") or "", data.get("error") or ""]
+    if arguments:
+        parts.append(arguments if isinstance(arguments, str) else " ".join(str(value) for value in arguments.values()))
+    return " ".join(" ".join(parts).split())
 
 
 def event_id_at(session_id: UUID, seq: int) -> UUID | None:

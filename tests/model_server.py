@@ -358,9 +358,8 @@ class ModelServer:
                 break
             if script.every_s:
                 await asyncio.sleep(script.every_s)
-            if script.stamp and "content" in delta:
-                delta = {"content": f"{time.time():.6f} "}
-            await stream.chunk(delta)
+            stamped = script.stamp and "content" in delta
+            await stream.chunk({"content": f"{time.time():.6f} "} if stamped else delta)
             now = time.time()
             self._note(request=request, sent=request.sent + 1, first_token_at=request.first_token_at or now)
         if script.fault:
@@ -448,7 +447,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     with ModelServer(host=options.host, port=options.port) as server:
-        print(server.url, flush=True)
+        print(server.url, flush=True)  # noqa: T201 - how a starter learns the port
         threading.Event().wait()
 
 

@@ -13,6 +13,7 @@ from qwen_agent.llm.schema import ASSISTANT, FunctionCall, Message
 
 from agents.models.reply import Reply, Writer, Written
 
+
 class Desk(Protocol):
     """Where replies are written: the run that a model works for."""
 
@@ -53,7 +54,9 @@ class LoopModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has no types
             extra={"reasoning_field": written.reasoning_field},
         )
         calls = [
-            Message(ASSISTANT, "", function_call=FunctionCall(call.name, call.arguments), extra={"function_id": call.id})
+            Message(
+                ASSISTANT, "", function_call=FunctionCall(call.name, call.arguments), extra={"function_id": call.id}
+            )
             for call in written.calls
         ]
         yield [said, *calls]

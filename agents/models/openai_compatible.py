@@ -30,7 +30,7 @@ class Request:
     offers_tools: bool
 
 
-@register_llm(MODEL_TYPE)  # type: ignore[untyped-decorator] # Qwen-Agent has no types
+@register_llm(MODEL_TYPE)
 class OpenAICompatible(LoopModel):
     """Streams from ``cfg["model_server"]``. Tools go by the API's ``tools``, or in the prompt where ``cfg["template"]``."""
 
@@ -79,7 +79,9 @@ def to_wire(messages: Sequence[Message]) -> list[ChatMessage]:
     for message in messages:
         extra = message.extra or {}
         if message.role == FUNCTION:
-            wire.append({"role": "tool", "tool_call_id": extra["function_id"], "name": message.name, "content": message.content})
+            wire.append(
+                {"role": "tool", "tool_call_id": extra["function_id"], "name": message.name, "content": message.content}
+            )
         elif message.role != ASSISTANT:
             wire.append({"role": message.role, "content": message.content})
         else:
@@ -92,13 +94,19 @@ def to_wire(messages: Sequence[Message]) -> list[ChatMessage]:
                 said[extra["reasoning_field"]] = message.reasoning_content
             if call := message.function_call:
                 function = {"name": call.name, "arguments": _arguments(call.arguments)}
-                said.setdefault("tool_calls", []).append({"id": extra["function_id"], "type": "function", "function": function})
+                said.setdefault("tool_calls", []).append(
+                    {"id": extra["function_id"], "type": "function", "function": function}
+                )
     return wire
 
 
 def _arguments(raw: str) -> str:
     """Arguments that servers can parse: several answer 400 to a history that holds others."""
-    return raw if json_object(raw, None) is not None and raw.strip() else json.dumps({"unreadable": raw} if raw.strip() else {})
+    return (
+        raw
+        if json_object(raw, None) is not None and raw.strip()
+        else json.dumps({"unreadable": raw} if raw.strip() else {})
+    )
 
 
 def in_template(messages: Sequence[ChatMessage], prompt: str) -> list[ChatMessage]:

@@ -5,8 +5,10 @@ stream closes the connection, so that the server stops generating.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -67,61 +69,92 @@ async def stream_completion(url: str, api_key: str, body: bytes, reply: Reply, *
 
     ``timeout_s`` is the longest silence: of the server before the answer, or between two pieces of it.
     """
+    try:
+        async with asyncio.timeout(timeout_s) as timeout:
+            await _exchange(url, api_key, body, reply, _Silence(timeout, timeout_s))
+    except (aiohttp.ClientError, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        # With the last word said, a missing end of the stream is no loss. (A timeout is an OSError.)
+        if reply.finish_reason is None or not isinstance(error, (*_CUTS, TimeoutError)):
+            log.warning("Model server %s: %s", _place(url), _hide(repr(error), api_key))
+            raise _in_words(error, url, timeout_s) from error
+    if reply.finish_reason is None:
+        raise _cut_off()
+
+
+class _Silence:
+    """Puts off the timeout as long as something is heard."""
+
+    def __init__(self, timeout: asyncio.Timeout, longest_s: float) -> None:
+        self.longest_s = longest_s
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._valid_until = 0.0
+
+    def heard(self) -> None:
+        """Something came. The timer is set anew now and then only: done for each token, it would cost more than the token."""
+        now = self._loop.time()
+        if now > self._valid_until:
+            slack = self.longest_s / 20
+            self._valid_until = now + slack
+            self._timeout.reschedule(now + self.longest_s + slack)
+
+    def at_most(self, seconds: float) -> None:
+        """Nothing of worth is to come any more: wait no longer than this from now."""
+        self._valid_until = math.inf
+        when = self._loop.time() + min(seconds, self.longest_s)
+        self._timeout.reschedule(min(when, self._timeout.when() or when))
+
+
+async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: _Silence) -> None:
     headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
     if api_key:
         headers["Authorization"] = f"Bearer {api_key}"
     client = await _client()
-    place = _place(url)
-    try:
-        async with asyncio.timeout(timeout_s) as silence:
-            response = await client.post(
-                url,
-                data=body,
-                headers=headers,
-                allow_redirects=False,  # a redirect would carry the key elsewhere
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_S, timeout_s)),
-            )
-            try:
-                if response.status != 200:
-                    raise await _refusal(response, api_key)
-                await _read(response, reply, silence, timeout_s, api_key)
-            except BaseException:
-                response.close()
-                raise
-    except aiohttp.ConnectionTimeoutError as error:
-        raise ModelError(f"No model server answers at {place}.", "model_unreachable") from error
-    except TimeoutError as error:
-        if reply.finish_reason is not None:  # all was said; only the end of the stream is missing
-            return
-        raise ModelError(f"The model was silent for {timeout_s:g} seconds, so the run ended.", "model_timeout") from error
-    except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError, aiohttp.InvalidURL) as error:
-        log.warning("Model server %s unreachable: %s", place, _hide(str(error), api_key))
-        raise ModelError(f"No model server answers at {place}.", "model_unreachable") from error
-    except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
-        log.warning("Model server %s cut the connection: %s", place, _hide(repr(error), api_key))
-        if reply.finish_reason is not None:
-            return
-        raise _cut_off() from error
-    except (aiohttp.ClientError, ValueError, TypeError, AttributeError, LookupError) as error:
-        log.warning("Model server %s: %s", place, _hide(repr(error), api_key))
-        raise ModelError("The model server's answer could not be understood.") from error
-    if reply.finish_reason is None:
-        raise _cut_off()
+    response = await client.post(
+        url,
+        data=body,
+        headers=headers,
+        allow_redirects=False,  # a redirect would carry the key elsewhere
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_S, silence.longest_s)),
+    )
+    # Closed before its end, the response takes its connection along.
+    with contextlib.closing(response):
+        if response.status != 200:
+            raise await _refusal(response, api_key)
+        if response.content_type == "application/json":  # a server that doesn't stream
+            _add(orjson.loads(await _bounded(response, EVENT_LIMIT)), reply, api_key)
+            reply.notify()
+        else:
+            await _read(response, reply, silence, api_key)
+
+
+# Comments, which keep the connection open, and fields that say nothing here.
+_OTHER_LINES = (b":", b"event:", b"id:", b"retry:")
+_CUTS = (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
+_UNREACHABLE = (
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.InvalidURL,
+)
+
+
+def _in_words(error: Exception, url: str, timeout_s: float) -> ModelError:
+    """What went wrong, for people. The order matters: some of these errors are special cases of others."""
+    if isinstance(error, _UNREACHABLE):
+        return ModelError(f"No model server answers at {_place(url)}.", "model_unreachable")
+    if isinstance(error, TimeoutError):
+        return ModelError(f"The model was silent for {timeout_s:g} seconds, so the run ended.", "model_timeout")
+    if isinstance(error, _CUTS):
+        return _cut_off()
+    return ModelError("The model server's answer could not be understood.")
 
 
 def _cut_off() -> ModelError:
     return ModelError("The model's answer was cut off before its end.", "model_cut_off")
 
 
-async def _read(
-    response: aiohttp.ClientResponse, reply: Reply, silence: asyncio.Timeout, timeout_s: float, api_key: str
-) -> None:
-    loop = asyncio.get_running_loop()
-    if response.content_type == "application/json":  # a server that doesn't stream
-        body = await _bounded(response, EVENT_LIMIT)
-        _add(orjson.loads(body), reply, api_key)
-        reply.notify()
-        return
+async def _read(response: aiohttp.ClientResponse, reply: Reply, silence: _Silence, api_key: str) -> None:
     pending = bytearray()
     async for data in response.content.iter_any():
         pending += data
@@ -131,25 +164,37 @@ async def _read(
             continue
         *lines, rest = pending.split(b"\n")
         pending = rest
-        heard = done = False
-        for line in lines:
-            if not line.startswith(b"data:"):  # blank lines, comments that keep the connection open, event names
-                continue
-            payload = line[5:].strip()
-            if payload == b"[DONE]":
-                done = True
-                continue
-            heard = True
-            _add(_parsed(payload), reply, api_key)
-        if heard:
+        # Not any(): each line has to be looked at.
+        if sum([_add_line(line, reply, api_key) for line in lines]):
+            silence.heard()
             reply.notify()
-        if heard or done:
-            # After the model's last word only the body's end is due, without which the connection is of no further use.
-            patience = _TAIL_S if done else timeout_s if reply.finish_reason is None else min(_USAGE_S, timeout_s)
-            silence.reschedule(loop.time() + patience)
+        if reply.finish_reason is not None:
+            # Only the usage and the body's end are due; without the latter the connection is of no further use.
+            silence.at_most(_TAIL_S if reply.done else _USAGE_S)
+        elif (pause := reply.pause()) and response.connection and (transport := response.connection.transport):
+            # The machine is busy: what comes meanwhile waits in the socket, and is read at one go.
+            transport.pause_reading()
+            await asyncio.sleep(pause)
+            transport.resume_reading()
 
 
-def _parsed(payload: bytes) -> Any:
+def _add_line(line: bytearray, reply: Reply, api_key: str) -> bool:
+    """Add what a line of the stream says; whether it was anything from the model."""
+    if not line.startswith(b"data:"):
+        if line.strip() and not line.startswith(_OTHER_LINES):
+            raise ValueError("not an event stream")
+        return False
+    payload = line[5:].strip()
+    if payload == b"[DONE]":
+        reply.done = True
+        if reply.finish_reason is None:
+            raise _cut_off()
+        return False
+    _add(_parsed(payload), reply, api_key)
+    return True
+
+
+def _parsed(payload: bytearray) -> Any:
     try:
         return orjson.loads(payload)
     except orjson.JSONDecodeError:
@@ -158,9 +203,7 @@ def _parsed(payload: bytes) -> Any:
 
 
 def _add(chunk: Any, reply: Reply, api_key: str) -> None:
-    """Add one chunk of the stream to the reply. Raises `ModelError`, or `ValueError` for what is no chunk."""
-    if not isinstance(chunk, dict):
-        raise ValueError("not an object")
+    """Add one chunk of the stream to the reply. Raises `ModelError`, or what Python raises for what is no chunk."""
     if error := chunk.get("error"):
         raise ModelError(_with_reason("The model server reported an error", error, api_key))
     if usage := chunk.get("usage"):
@@ -169,7 +212,12 @@ def _add(chunk: Any, reply: Reply, api_key: str) -> None:
     if not choices:
         return
     choice = choices[0]
-    delta = choice.get("delta") or choice.get("message") or {}
+    _add_delta(choice.get("delta") or choice.get("message") or {}, reply)
+    if reason := choice.get("finish_reason"):
+        reply.finish(str(reason))
+
+
+def _add_delta(delta: dict[str, Any], reply: Reply) -> None:
     for name in ("reasoning_content", "reasoning"):
         if isinstance(text := delta.get(name), str) and text:
             reply.reasoning_field = name
@@ -183,8 +231,6 @@ def _add(chunk: Any, reply: Reply, api_key: str) -> None:
         if not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
         reply.add_call_delta(call.get("index"), call.get("id") or "", function.get("name") or "", arguments)
-    if reason := choice.get("finish_reason"):
-        reply.finish(str(reason))
 
 
 async def _refusal(response: aiohttp.ClientResponse, api_key: str) -> ModelError:

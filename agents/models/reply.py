@@ -90,14 +90,19 @@ class Reply:
         self,
         notify: Callable[[], None] = lambda: None,
         *,
+        pause: Callable[[], float] = lambda: 0.0,
         calls_in_text: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.notify = notify
         """Says that there is something new."""
+        self.pause = pause
+        """How many seconds not to read, because nobody could show more sooner; mostly 0."""
         self.calls_in_text = calls_in_text
         self.parts: list[Part] = []
         self.finish_reason: str | None = None
+        self.done = False
+        """Whether the server has said that nothing more comes."""
         self.usage: Usage | None = None
         """As the server reports it, or ``None``."""
         self.input_estimate = 0
@@ -145,11 +150,8 @@ class Reply:
         """
         part = self._call_in(slot)
         if part is not None and name and part.name:
-            if id and part.id:
-                another = id != part.id
-            else:
-                another = name != part.name or _complete(part.text)
-            if another:
+            both_have_ids = id and part.id
+            if id != part.id if both_have_ids else name != part.name or _complete(part.text):
                 part = None
         if part is None:
             self.add_call(name, arguments, id, slot)

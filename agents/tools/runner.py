@@ -50,6 +50,7 @@ class Job:
     tool: Tool | None
     stop: Stop = field(default_factory=Stop)
     began: float = 0.0
+    deadline: float = 0.0
 
 
 def run_tool(tool: Tool, raw_arguments: str, stop: Stop) -> ToolOutcome:
@@ -103,8 +104,11 @@ class _Turn:
         if arguments is None or problem:
             self._end(job, ok=False, content=problem)
             return
+        job.deadline = job.began + job.tool.timeout_s
         self._working[job.id] = job
-        threading.Thread(target=self._work, args=(job, job.tool, arguments), name=f"tool-{job.name}", daemon=True).start()
+        threading.Thread(
+            target=self._work, args=(job, job.tool, arguments), name=f"tool-{job.name}", daemon=True
+        ).start()
 
     def _work(self, job: Job, tool: Tool, arguments: dict[str, Any]) -> None:
         """In the tool's thread."""
@@ -112,21 +116,18 @@ class _Turn:
             content, ok = str(tool.call(arguments, job.stop)), True
         except ToolError as error:
             content, ok = str(error), False
-        except BaseException as error:  # noqa: BLE001 - a tool may fail in any way (Rust panics are no Exception); the run goes on
+        except BaseException as error:  # the run goes on however a tool fails; a panic in Rust is no Exception
             log.exception("The tool %s failed", job.name)
             content, ok = f"The tool failed unexpectedly ({type(error).__name__}).", False
         self._news.put((job, ok, content))
 
     def _listen(self) -> None:
         """Wait for the next end, stop or timeout, and act on it."""
-        now = time.monotonic()
-        deadlines = {job.id: job.began + _tool(job).timeout_s for job in self._working.values()}
-        nearest = min(deadlines, key=deadlines.__getitem__)
+        job = min(self._working.values(), key=lambda job: job.deadline)
         try:
-            news = self._news.get(timeout=max(0.0, deadlines[nearest] - now))
+            news = self._news.get(timeout=max(0.0, job.deadline - time.monotonic()))
         except queue.Empty:
-            job = self._working[nearest]
-            words = f"The tool took longer than {_tool(job).timeout_s:g} seconds, so it was stopped."
+            words = f"The tool took longer than {job.deadline - job.began:g} seconds, so it was stopped."
             job.stop.set(words)
             self._end(job, ok=False, content=words)
         else:
@@ -164,11 +165,6 @@ class _Turn:
         duration_ms = round((time.monotonic() - job.began) * 1000) if job.began else 0
         limit = job.tool.output_limit if job.tool else len(content)
         self._done(job.id, ToolOutcome(ok, _limited(clean(content), limit), duration_ms))
-
-
-def _tool(job: Job) -> Tool:
-    assert job.tool is not None
-    return job.tool
 
 
 def _limited(content: str, limit: int) -> str:

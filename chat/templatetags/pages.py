@@ -1,0 +1,121 @@
+"""What the templates say in words, icons and small drawings."""
+
+import json
+from datetime import UTC, datetime
+
+from django import template
+from django.contrib.staticfiles import finders
+from django.contrib.staticfiles.storage import staticfiles_storage
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+
+from chat import rendering, words
+from chat.selectors import Hit
+
+register = template.Library()
+
+register.filter("duration", words.duration)
+register.filter("roughly", words.roughly)
+register.filter("clock", words.clock)
+register.filter("count", words.count)
+register.filter("size", words.size)
+register.filter("gist", words.gist)
+register.filter("returned", words.returned)
+register.filter("initials", words.initials)
+register.filter("tint", words.tint)
+register.filter("dot", words.dot)
+register.filter("cause", words.cause)
+register.filter("markdown", rendering.markdown)
+
+#: The browser libraries, by the name that modules import and the file that holds them.
+VENDOR = {
+    "markdown-it": "vendor/markdown-it.js",
+    "dompurify": "vendor/dompurify.js",
+    "highlight.js": "vendor/highlight.js",
+    "temml": "vendor/temml.js",
+}
+
+
+@register.simple_tag
+def icon(name: str, css: str = "", slot: str = "") -> SafeString:
+    """An icon of the sprite."""
+    return format_html(
+        '<svg class="i{}" aria-hidden="true"{}><use href="{}#i-{}"/></svg>',
+        f" {css}" if css else "",
+        format_html(' data-slot="{}"', slot) if slot else "",
+        static("chat/icons.svg"),
+        name or "tool",
+    )
+
+
+@register.simple_tag
+def import_map() -> SafeString:
+    """The import map's JSON: those browser libraries that are installed. Without them the pages show plain text."""
+    present = {name: path for name, path in VENDOR.items() if _exists(path)}
+    text = json.dumps({"imports": {name: static(path) for name, path in present.items()}})
+    return mark_safe(text.replace("<", "\\u003c"))  # noqa: S308 - JSON of our own names
+
+
+def _exists(path: str) -> bool:
+    hashed: dict[str, str] | None = getattr(staticfiles_storage, "hashed_files", None)
+    return path in hashed if hashed else finders.find(path) is not None
+
+
+@register.filter
+def moment(timestamp: float | None) -> datetime | None:
+    """A wire time as a datetime in the reader's zone."""
+    return None if timestamp is None else timezone.localtime(datetime.fromtimestamp(timestamp, UTC))
+
+
+@register.filter
+def day(when: datetime | None) -> str:
+    """A time in a list: the hour today and yesterday, the weekday within six days, else the date."""
+    if when is None:
+        return ""
+    local, today = timezone.localtime(when), timezone.localtime()
+    age = (today.date() - local.date()).days
+    if age < 2:
+        return local.strftime("%H:%M")
+    return (
+        local.strftime("%a")
+        if age < 7
+        else local.strftime("%-d %b")
+        if local.year == today.year
+        else local.strftime("%Y-%m-%d")
+    )
+
+
+@register.filter
+def status_word(status: str) -> str:
+    """A status in a list of choices."""
+    return _("Working") if status == "running" else words.status(status)
+
+
+@register.filter
+def hit_words(hit: Hit) -> str:
+    """Where words were found: ``python result · step 35``."""
+    match hit.kind:
+        case "thought":
+            what = _("Thought")
+        case "tool_use":
+            what = _("%(tool)s arguments") % {"tool": hit.tool_name}
+        case "tool_result":
+            what = _("%(tool)s result") % {"tool": hit.tool_name}
+        case "final_answer" | "response":
+            what = _("Answer")
+        case "reasoning_start":
+            what = _("Question")
+        case _:
+            what = _("Run")
+    return _("%(what)s · step %(n)d") % {"what": what, "n": hit.seq}
+
+
+@register.filter
+def hit_icon(hit: Hit) -> str:
+    """The sprite's symbol for where words were found."""
+    if hit.kind in ("tool_use", "tool_result"):
+        return words.icon(hit.tool_name)
+    return {"thought": "thought", "final_answer": "answer", "response": "answer"}.get(hit.kind, "user")

@@ -1,0 +1,298 @@
+"""The pages. Each reads, asks who may, and renders; nothing here writes."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, cast
+from urllib.parse import urlencode
+from uuid import UUID
+from zoneinfo import ZoneInfo, available_timezones
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+import agents
+from chat import access, models, presenting, selectors, transcript, words
+from chat.models import UNFINISHED, RunStatus, Session
+
+#: Sessions in the list beside the conversation; all of them are on the page of past sessions.
+SIDE_SESSIONS = 60
+#: Sessions on one page of past sessions.
+PAGE_SESSIONS = 40
+#: Events of a run on one page of it.
+RUN_EVENTS = 1_000
+
+
+@require_safe
+@login_required
+def home(request: HttpRequest) -> HttpResponse:
+    """Start something new, or go on with what was begun."""
+    recent = selectors.past_sessions(_user(request))[:6]
+    return _page(
+        request,
+        "chat/home.html",
+        page="home",
+        recent=[_side_row(session) for session in recent],
+        agents=_agents(),
+        agent_name=agents.DEFAULT_AGENT,
+        state={
+            "user": _user(request).pk,
+            "max_chars": settings.MAX_MESSAGE_CHARS,
+        },
+    )
+
+
+@require_safe
+@login_required
+def sessions(request: HttpRequest) -> HttpResponse:
+    """Past sessions, filtered as the address says; with words to search for, the steps in which they occur."""
+    if request.GET.get("part") == "side":
+        return _page(request, "chat/_sessions.html", current_id=_uuid(request.GET.get("current", "")))
+    filters = {name: request.GET.get(name, "") for name in ("q", "status", "agent", "archived")}
+    found = selectors.past_sessions(
+        _user(request),
+        text=filters["q"],
+        status=filters["status"],
+        agent=filters["agent"],
+        archived=filters["archived"] == "true",
+    )
+    page = Paginator(found, PAGE_SESSIONS).get_page(request.GET.get("page"))
+    hits = selectors.hits([session.pk for session in page], filters["q"]) if filters["q"].strip() else {}
+    return _page(
+        request,
+        "chat/sessions.html",
+        page="sessions",
+        filters=filters,
+        filtered=any(filters.values()),
+        agents=_agents(),
+        statuses=_STATUSES,
+        found=[_side_row(session) | {"hits": hits.get(session.pk, [])} for session in page],
+        pages=page,
+        query=urlencode({name: value for name, value in filters.items() if value}),
+    )
+
+
+_STATUSES = ("running", *(str(status) for status in RunStatus if status not in UNFINISHED))
+
+
+@require_safe
+@login_required
+def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
+    """One conversation: its latest steps, or those before a number."""
+    found, role = _visible(request, session_id)
+    before = _before(request, found)
+    window = selectors.window(found, before=before)
+    runs = transcript.fold(window.frames, known={str(key): _known(run) for key, run in window.runs.items()})
+    latest = runs[-1] if runs else None
+    live = before is None
+    return _page(
+        request,
+        "chat/session.html",
+        page="session",
+        session=found,
+        current_id=found.pk,
+        role=str(role),
+        may_drive=access.may_drive(role),
+        may_manage=access.may_manage(role),
+        agents=_agents(),
+        agent_name=found.agent_name,
+        agent_title=_agent_title(found.agent_name),
+        runs=[presenting.run_row(run) for run in runs],
+        latest_run=latest.id if latest else None,
+        head=presenting.header(latest),
+        window={"first": window.first, "last": found.last_seq, "more": window.earlier, "live": live},
+        blank=presenting.BLANK,
+        state={
+            "session": {"id": str(found.pk), "title": found.title, "agent": found.agent_name, "role": str(role)},
+            "user": _user(request).pk,
+            "name": _user(request).get_username(),
+            "cursor": {"seq": window.frames[-1]["seq"], "id": window.frames[-1]["id"]}
+            if window.frames
+            else {"seq": 0, "id": None},
+            "first": window.first,
+            "live": live,
+            "may": {"drive": access.may_drive(role), "stop": access.may_stop(role)},
+            "runs": [_outlined(run) for run in runs[-1:]],
+            "run": selectors.live_run(found.pk),
+            "queue": selectors.queue(found.pk),
+            "now": timezone.now().timestamp(),
+            "max_iterations": settings.MAX_ITERATIONS,
+            "max_chars": settings.MAX_MESSAGE_CHARS,
+            "agents": {agent["name"]: agent["title"] for agent in _agents()},
+        },
+    )
+
+
+@require_safe
+@login_required
+def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
+    """One run inspected: its steps over time, and its events as they were stored."""
+    found = models.Run.objects.select_related("session__owner", "user").filter(pk=run_id).first()
+    if found is None:
+        raise Http404
+    _session, role = _visible(request, found.session_id)
+    frames = selectors.run_frames(found)
+    folded = (transcript.fold(frames, known={str(found.pk): _known(found)}) or [_known(found)])[0]
+    if found.status not in UNFINISHED or found.status == RunStatus.QUEUED:
+        folded.status = found.status
+    events = Paginator(frames, RUN_EVENTS).get_page(request.GET.get("events"))
+    return _page(
+        request,
+        "chat/run.html",
+        page="run",
+        session=found.session,
+        current_id=found.session_id,
+        run=found,
+        number_of_runs=found.session.runs.count(),
+        role=str(role),
+        agent_title=_agent_title(found.agent_name),
+        inspected=presenting.inspection(folded, found),
+        head=presenting.header(folded),
+        events=events,
+        rows=[presenting.event_row(frame) for frame in events],
+    )
+
+
+def _user(request: HttpRequest) -> User:
+    return cast(User, request.user)
+
+
+def _visible(request: HttpRequest, session_id: UUID) -> tuple[Session, access.Role]:
+    """The session and the reader's role in it; what isn't theirs doesn't exist."""
+    found = access.visible_sessions(request.user).select_related("owner").filter(pk=session_id).first()
+    role = None if found is None else access.role_in(request.user, found)
+    if found is None or role is None:
+        raise Http404
+    return found, role
+
+
+def _before(request: HttpRequest, found: Session) -> int | None:
+    """Where a page of earlier steps ends: ``before`` a number, or so that it holds the step ``at`` one."""
+    before, at = _number(request.GET.get("before")), _number(request.GET.get("at"))
+    if at is not None and at <= found.last_seq - selectors.PAGE_STEPS:
+        return at + selectors.PAGE_STEPS // 2
+    return before if before is not None and before <= found.last_seq else None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() and len(text) < 16 else None
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _known(run: models.Run) -> transcript.Run:
+    """What the run's row says of it, for pages that begin after its first event."""
+    return transcript.Run(
+        str(run.pk),
+        status="running" if run.status in UNFINISHED else run.status,
+        started_at=run.started_at.timestamp() if run.started_at else None,
+        agent=run.agent_name,
+        message=run.message,
+        user=run.user.get_username() if run.user else "",
+        enable_reasoning=run.enable_reasoning,
+        continues=str(run.continues_id) if run.continues_id else None,
+        iteration=run.iterations,
+    )
+
+
+def _outlined(run: transcript.Run) -> dict[str, Any]:
+    """A folded run for the page's script, without the texts that the page already shows."""
+    state = asdict(run)
+    for item in state["items"]:
+        item["text"] = ""
+        for call in item["calls"]:
+            if call["result"] is not None:
+                call["result"]["content"] = ""
+                call["arguments"] = None
+    if state["answer"] is not None and run.ended:
+        state["answer"]["text"] = ""
+    return state
+
+
+def _agents() -> list[dict[str, str]]:
+    return [
+        {"name": name, "title": spec.title, "description": spec.description} for name, spec in agents.AGENTS.items()
+    ]
+
+
+def _agent_title(name: str) -> str:
+    spec = agents.AGENTS.get(name)
+    return spec.title if spec else name
+
+
+@dataclass(slots=True)
+class SideGroup:
+    """Sessions under one heading of the list."""
+
+    title: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _side(sessions: Iterable[Session]) -> list[SideGroup]:
+    """The list beside the conversation: what runs, then by day."""
+    groups: dict[str, SideGroup] = {}
+    today = timezone.localdate()
+    for session in sessions:
+        title = _("Running") if session.status in UNFINISHED else _day(session.active_at, today)
+        groups.setdefault(title, SideGroup(title)).rows.append(_side_row(session))
+    running = groups.pop(_("Running"), None)
+    return [*([running] if running else []), *groups.values()]
+
+
+def _day(moment: datetime, today: Any) -> str:
+    day = timezone.localtime(moment).date()
+    if day >= today:
+        return _("Today")
+    if day == today - timedelta(days=1):
+        return _("Yesterday")
+    return _("Earlier this week") if day > today - timedelta(days=7) else _("Earlier")
+
+
+_TONES = {"running": "t-live", "cancelling": "t-live", "queued": "t-live", "failed": "t-fail", "interrupted": "t-wait"}
+
+
+def _side_row(session: Session) -> dict[str, Any]:
+    agent = _agent_title(session.agent_name)
+    ended_well = session.status in ("", RunStatus.COMPLETED)
+    word = "" if ended_well else _("Working") if session.status == RunStatus.RUNNING else words.status(session.status)
+    return {
+        "id": session.pk,
+        "title": session.title,
+        "agent": agent,
+        "status": session.status,
+        "word": words.status(session.status, begun=True) if session.status else _("Nothing asked yet"),
+        "archived": session.archived,
+        "active_at": session.active_at,
+        "is_live": session.status in UNFINISHED,
+        "tone": _TONES.get(session.status, ""),
+        "note": " · ".join(part for part in (word, agent) if part),
+        "events": session.last_seq,
+    }
+
+
+def _page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
+    """Render with the list of sessions, in the reader's time zone."""
+    zone = request.COOKIES.get("tz", "")
+    with timezone.override(ZoneInfo(zone) if zone in _zones() else None):
+        beside = selectors.past_sessions(_user(request))[:SIDE_SESSIONS]
+        shared: Mapping[str, Any] = {"side": _side(beside), "filters": {}, "current_id": None}
+        return render(request, template, {**shared, **context})
+
+
+def _zones() -> frozenset[str]:
+    return _ZONES
+
+
+_ZONES = frozenset(available_timezones())

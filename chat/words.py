@@ -1,0 +1,281 @@
+"""How the pages say durations, sizes, tools and ends. Mirrored by ``static/chat/words.js`` for what arrives live; tested equal."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+#: Characters of a text that a folded row holds; the row's own width cuts the rest.
+_GIST = 160
+
+
+def duration(ms: int | None) -> str:
+    """A measured time, as a row shows it: ``0.4 s``, ``30.2 s``, ``2 m 03 s``. Unknown is empty."""
+    if ms is None:
+        return ""
+    if ms < 59_950:
+        tenths = (ms + 50) // 100
+        return f"{tenths // 10}.{tenths % 10} s"
+    return _minutes(ms)
+
+
+def roughly(ms: int | None) -> str:
+    """A measured time within a sentence: ``0.4 s``, ``31 s``, ``1 m 12 s``."""
+    if ms is None:
+        return ""
+    if ms < 950:
+        return duration(ms)
+    if ms < 59_500:
+        return f"{(ms + 500) // 1000} s"
+    return _minutes(ms)
+
+
+def _minutes(ms: int) -> str:
+    seconds = (ms + 500) // 1000
+    if seconds < 3600:
+        return f"{seconds // 60} m {seconds % 60:02} s"
+    return f"{seconds // 3600} h {seconds // 60 % 60:02} m"
+
+
+def clock(ms: int) -> str:
+    """A running clock: ``1:11``, ``1:02:03``."""
+    seconds = max(0, ms) // 1000
+    if seconds < 3600:
+        return f"{seconds // 60}:{seconds % 60:02}"
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def count(number: int) -> str:
+    """A number of tokens: ``208``, ``8.1k``, ``1.2M``."""
+    if number < 1000:
+        return str(number)
+    if number < 999_950:
+        tenths = (number + 50) // 100
+        return f"{tenths // 10}.{tenths % 10}k"
+    tenths = (number + 50_000) // 100_000
+    return f"{tenths // 10}.{tenths % 10}M"
+
+
+def size(length: int) -> str:
+    """The length of a text: ``412 characters``, ``48 kB``, ``1.2 MB``."""
+    if length < 1000:
+        return ngettext("%(n)d character", "%(n)d characters", length) % {"n": length}
+    if length < 999_500:
+        return f"{(length + 500) // 1000} kB"
+    tenths = (length + 50_000) // 100_000
+    return f"{tenths // 10}.{tenths % 10} MB"
+
+
+def gist(text: str) -> str:
+    """The beginning of a text on one line."""
+    return " ".join(text[:400].split())[:_GIST]
+
+
+class Telling(NamedTuple):
+    """The argument that tells most about a call; ``code`` asks for the monospaced face."""
+
+    text: str
+    code: bool = False
+
+
+def telling(arguments: Any) -> Telling:
+    """Pick the telling argument of a call: its query, its page, its code's own comment, else its first two plain values."""
+    if not isinstance(arguments, dict):
+        return Telling(gist(arguments if isinstance(arguments, str) else _plain(arguments)), code=True)
+    match arguments:
+        case {"query": str(query)}:
+            return Telling(f"“{gist(query)}”")
+        case {"url": str(url)}:
+            return Telling(re.sub(r"^https?://", "", gist(url)))
+        case {"code": str(code)}:
+            return _telling_code(code)
+    plain = [_plain(value) for value in arguments.values() if isinstance(value, str | int | float)]
+    return Telling(gist(", ".join(plain[:2])))
+
+
+def _telling_code(code: str) -> Telling:
+    lines = [line.strip() for line in code.splitlines() if line.strip()]
+    first = lines[0] if lines else ""
+    if first.startswith("#") and first.strip("# "):
+        return Telling(gist(first.strip("# ")))
+    return Telling(gist(first), code=True)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON: plain values on one line, others indented."""
+    return json.dumps(value, ensure_ascii=False, indent=2 if isinstance(value, dict | list) else None)
+
+
+def returned(content: str) -> str:
+    """What came back from a call, in few words."""
+    text = content.strip()
+    if text[:1] in "[{" and len(text) <= 2_000:
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return gist(text)
+        if isinstance(value, list):
+            return ngettext("%(n)d item", "%(n)d items", len(value)) % {"n": len(value)}
+        return ngettext("%(n)d field", "%(n)d fields", len(value)) % {"n": len(value)}
+    return gist(text)
+
+
+#: Icon of a tool in the sprite; any other tool gets a wrench.
+_ICONS = {"python": "python", "fetch_page": "globe", "search_history": "history", "current_time": "clock"}
+
+
+def icon(tool_name: str) -> str:
+    """The sprite's symbol for a tool."""
+    return _ICONS.get(tool_name, "tool")
+
+
+def _done(tool_name: str, times: int) -> str:
+    n = {"n": times}
+    match tool_name:
+        case "python":
+            return _("ran Python") if times == 1 else _("ran Python %(n)d times") % n
+        case "fetch_page":
+            return ngettext("read %(n)d page", "read %(n)d pages", times) % n
+        case "search_history":
+            return _("searched past sessions")
+        case "current_time":
+            return _("looked at the clock")
+    return (
+        _("used %(tool)s") % {"tool": tool_name}
+        if times == 1
+        else _("used %(tool)s %(n)d times") % {"tool": tool_name, **n}
+    )
+
+
+def did(tool_names: Iterable[str], thoughts: int = 0) -> str:
+    """One line for what a run did: ``Searched past sessions, read 2 pages``."""
+    times: dict[str, int] = {}
+    for name in tool_names:
+        times[name] = times.get(name, 0) + 1
+    told = ", ".join(_done(name, number) for name, number in times.items())
+    if not told:
+        return _("Thought it through") if thoughts else ""
+    return told[:1].upper() + told[1:]
+
+
+def steps(number: int) -> str:
+    """How many steps."""
+    return ngettext("%(n)d step", "%(n)d steps", number) % {"n": number}
+
+
+def tools(number: int) -> str:
+    """How many tool calls."""
+    return ngettext("%(n)d tool", "%(n)d tools", number) % {"n": number}
+
+
+def usage(input_tokens: int, output_tokens: int, *, estimated: bool = False) -> str:
+    """Tokens of a run; an estimate says so."""
+    words = _("%(input)s in / %(output)s out") % {"input": count(input_tokens), "output": count(output_tokens)}
+    return _("about %(usage)s") % {"usage": words} if estimated else words
+
+
+def status(
+    status: str,
+    *,
+    using: Sequence[str] = (),
+    growing: str = "",
+    begun: bool = True,
+    by: str | None = None,
+    limit: int = 0,
+) -> str:
+    """The one status word of a run: the same in header, sidebar and tab title.
+
+    ``using`` names the tools at work, ``growing`` is the type of the step being written, ``begun`` is false before a run's first
+    step, ``by`` is who stopped it.
+    """
+    match status:
+        case "queued":
+            return _("Queued")
+        case "running":
+            return _at_work(using, growing, begun)
+        case "cancelling":
+            return _("Stopping")
+        case "completed":
+            return _("Finished")
+        case "cancelled":
+            return _("Stopped by %(name)s") % {"name": by} if by else _("Stopped")
+        case "failed":
+            return _("Failed")
+        case "interrupted":
+            return _("Interrupted by restart")
+        case "max_iterations":
+            return _("Limit of %(n)d reached") % {"n": limit} if limit else _("Limit reached")
+    return ""
+
+
+def _at_work(using: Sequence[str], growing: str, begun: bool) -> str:
+    if growing == "thought":
+        return _("Thinking")
+    if growing in ("final_answer", "response"):
+        return _("Answering")
+    if len(using) == 1:
+        return _("Using %(tool)s") % {"tool": using[0]}
+    if using:
+        return _("Using %(n)d tools") % {"n": len(using)}
+    return _("Thinking") if begun else _("Starting")
+
+
+#: The dot before the status word.
+_DOTS = {
+    "queued": "queue",
+    "running": "live",
+    "cancelling": "halt",
+    "completed": "done",
+    "cancelled": "halt",
+    "failed": "fail",
+    "interrupted": "wait",
+    "max_iterations": "halt",
+}
+
+
+def dot(status: str) -> str:
+    """The shape and colour of a status: what is over is grey."""
+    return _DOTS.get(status, "done")
+
+
+def cause(code: str) -> str:
+    """The headline of a failure, by the wire's error code."""
+    match code:
+        case "model_unreachable":
+            return _("The model could not be reached.")
+        case "model_auth":
+            return _("The model refused the key.")
+        case "model_rate_limited":
+            return _("The model has had too many requests.")
+        case "model_timeout":
+            return _("The model stopped answering.")
+        case "model_cut_off":
+            return _("The model was cut off.")
+        case "model_error":
+            return _("The model reported an error.")
+        case "tool_failed":
+            return _("A tool failed.")
+        case "storage":
+            return _("A step could not be stored.")
+    return _("The run failed.")
+
+
+def initials(name: str) -> str:
+    """Two letters for a person."""
+    words = [word for word in re.split(r"[\s._\-@]+", name) if word]
+    if not words:
+        return "?"
+    letters = words[0][:2] if len(words) == 1 else words[0][0] + words[-1][0]
+    return letters.upper()
+
+
+def tint(name: str) -> str:
+    """One of four quiet tints for a person, always the same one."""
+    return ("", "b", "c", "d")[sum(map(ord, name)) % 4]
