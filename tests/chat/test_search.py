@@ -199,18 +199,19 @@ def test_sessions_are_found_by_title_and_by_step() -> None:
     assert not selectors.past_sessions(ada, text="?!").exists()
 
 
-def test_a_common_word_still_leads_to_every_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_COMMON", 3)
+def test_common_words_are_found_newest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_RECENT", 2)
+    monkeypatch.setattr(search, "_RECENT_FOR_COMMON", 9)
     ada, bob = making.user(), making.user("bob")
-    mine = [conversation(ada, making.thought("common 天氣"), making.thought("common", 2)) for _ in range(4)]
-    other = conversation(ada, making.thought("rare"))
+    rare = conversation(ada, making.thought("rare"))
+    common = [conversation(ada, making.thought("common 天氣"), making.thought("common", 2)) for _ in range(4)]
     conversation(bob, making.thought("common"))
-    assert set(selectors.past_sessions(ada, text="common")) == set(mine)
-    assert set(selectors.past_sessions(ada, text="天氣")) == set(mine)
-    assert set(selectors.past_sessions(ada, text="rare")) == {other}
-    assert len(search.find(ada, "common", 100)) == 8
-    assert [hit.session_id for hit in search.find(ada, "common", 3)] == [mine[3].pk, mine[3].pk, mine[2].pk]
+    assert set(selectors.past_sessions(ada, text="common")) == set(common)
+    assert set(selectors.past_sessions(ada, text="天氣")) == set(common)
+    assert set(selectors.past_sessions(ada, text="rare")) == {rare}
+    for limit in (1, 3, 8, 100):
+        newest = [session.pk for session in reversed(common) for _ in range(2)]
+        assert [hit.session_id for hit in search.find(ada, "common", limit)] == newest[:limit]
 
 
 def test_entries_are_found_before_and_after_they_move_into_the_index(database: str) -> None:
