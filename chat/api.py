@@ -30,7 +30,7 @@ from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 
-from chat import database, drafts, protocol, runs, search, selectors
+from chat import carrying, database, drafts, protocol, runs, search, selectors
 from chat.access import Role, may_drive, may_manage, may_stop, role_in
 from chat.models import Origin, Run, RunStatus, Session, Step
 from chat.protocol import BadFrame, ClientMessageId, as_uuid, error_data, is_clean
@@ -365,7 +365,7 @@ def _check(role: Role, allowed: Callable[[Role], bool] | None) -> None:
 
 async def _accepted(session_id: UUID, accepted: runs.Accepted) -> Status[dict[str, Any]]:
     if accepted.is_new:
-        await runs.dispatch(session_id, line_changed=accepted.queued > 0)
+        await carrying.dispatch(session_id, line_changed=accepted.queued > 0)
     return Status(
         202,
         {
@@ -448,13 +448,13 @@ async def change_session(request: HttpRequest, session_id: Path[str]) -> dict[st
     changes = _payload(request, SessionChanges).model_dump(exclude_unset=True)
     if "title" in changes:
         changes["title"] = changes["title"].strip()
-    return _session_out(await runs.change_session(session, **changes) if changes else session)
+    return _session_out(await runs.change_session(_user(request), session, **changes) if changes else session)
 
 
 @api.delete("sessions/{session_id}/", response={204: None})
 async def delete_session(request: HttpRequest, session_id: Path[str]) -> Status[None]:
     """Stop it and remove everything of it."""
-    await runs.delete_session(await _session(request, session_id, may_manage))
+    await runs.delete_session(_user(request), await _session(request, session_id, may_manage))
     return Status(204, None)
 
 
@@ -565,7 +565,7 @@ async def continue_run(request: HttpRequest, run_id: Path[str]) -> Status[dict[s
     run = await _run(request, run_id, may_drive)
     onward = _payload(request, Onward)
     return await _accepted(
-        run.session_id, await runs.continue_run(_user(request), run.pk, onward.client_message_id)
+        run.session_id, await runs.continue_run(_user(request), run.session_id, run.pk, onward.client_message_id)
     )
 
 
