@@ -191,7 +191,7 @@ def by_words(body: dict[str, Any]) -> Script:
     return Script(
         content=content,
         reasoning="".join(f"idea{i:<3} " for i in range(int(options.get("reasoning", 0)))),
-        calls=() if results else calls,
+        calls=() if results else tuple(calls),
         dialect="template" if "template" in flags else "native",
         thinking="tags" if "tags" in flags else "reasoning_content",
         every_s=float(options.get("every", 0)) / 1000,

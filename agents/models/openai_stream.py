@@ -176,6 +176,8 @@ async def _read(response: aiohttp.ClientResponse, reply: Reply, silence: _Silenc
             transport.pause_reading()
             await asyncio.sleep(pause)
             transport.resume_reading()
+    if not pending.startswith(b"data"):  # else an event that was cut off
+        _add_line(pending, reply, api_key)
 
 
 def _add_line(line: bytearray, reply: Reply, api_key: str) -> bool:

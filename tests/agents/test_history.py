@@ -1,3 +1,5 @@
+"""Histories made fit for a model."""
+
 from typing import Any
 
 from hypothesis import given
@@ -52,7 +54,11 @@ def test_contents_are_text() -> None:
 
 
 TURN = st.lists(st.integers(0, 400), max_size=3).map(
-    lambda sizes: [user("q" * 80), *(m for i, n in enumerate(sizes) for m in (said("", str(i)), result(str(i), "r" * n))), said("a" * 40)]
+    lambda sizes: [
+        user("q" * 80),
+        *(m for i, n in enumerate(sizes) for m in (said("", str(i)), result(str(i), "r" * n))),
+        said("a" * 40),
+    ]
 )
 
 

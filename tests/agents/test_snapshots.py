@@ -1,3 +1,5 @@
+"""Where steps begin and end."""
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,12 +77,16 @@ def watch(messages: Sequence[Said], looks: Sequence[bool], piece: int) -> Watche
 
 
 @given(st.lists(SAID, min_size=1, max_size=3), st.lists(st.booleans(), max_size=5), st.integers(1, 9))
-def test_the_steps_do_not_depend_on_when_the_reply_is_looked_at(messages: list[Said], looks: list[bool], piece: int) -> None:
+def test_the_steps_do_not_depend_on_when_the_reply_is_looked_at(
+    messages: list[Said], looks: list[bool], piece: int
+) -> None:
     assert watch(messages, looks, piece).steps == watch(messages, [], 1_000).steps
 
 
 @given(st.lists(SAID, min_size=1, max_size=3), st.lists(st.booleans(), min_size=1, max_size=5), st.integers(1, 9))
-def test_growth_extends_what_was_shown_and_ends_in_its_step(messages: list[Said], looks: list[bool], piece: int) -> None:
+def test_growth_extends_what_was_shown_and_ends_in_its_step(
+    messages: list[Said], looks: list[bool], piece: int
+) -> None:
     grown: dict[int, Growth] = {}
     finished: set[int] = set()
     for event in watch(messages, looks, piece).events:
@@ -127,7 +133,10 @@ def test_text_before_a_call_is_a_thought_and_else_the_answer() -> None:
         ("tool_use", ""),
         ("tool_result", "r"),
     ]
-    assert steps_of([("reasoning", "hm"), ("content", "It is so.")]) == [("thought", "hm"), ("final_answer", "It is so.")]
+    assert steps_of([("reasoning", "hm"), ("content", "It is so.")]) == [
+        ("thought", "hm"),
+        ("final_answer", "It is so."),
+    ]
 
 
 def test_an_answer_that_is_interrupted_by_thoughts_is_stored_once_and_last() -> None:
@@ -171,7 +180,11 @@ def test_a_reply_that_breaks_off_leaves_partial_steps() -> None:
     def broken(*said: tuple[str, str]) -> list[dict[str, Any]]:
         reply = Reply()
         for what, text in said:
-            {"reasoning": reply.add_reasoning, "content": reply.add_content, "call": lambda text: reply.add_call("f", text)}[what](text)
+            {
+                "reasoning": reply.add_reasoning,
+                "content": reply.add_content,
+                "call": lambda text: reply.add_call("f", text),
+            }[what](text)
         steps, _ = StepSplitter(clock=counter(), now=counter()).finish(reply.parts, partial=True)
         return [{key: step.data[key] for key in ("type", "content", "partial") if key in step.data} for step in steps]
 
@@ -190,7 +203,13 @@ def test_a_reply_that_breaks_off_leaves_partial_steps() -> None:
 def test_calls_have_ids_unique_in_the_run_and_arguments_as_object_or_text() -> None:
     splitter = StepSplitter(["old"], clock=counter(), now=counter())
     reply = Reply()
-    for id_, name, arguments in [("x", "f", '{"a": 1}'), ("x", "f", "{oops"), ("", "g", ""), ("old", "", "[1]"), ("y", "f", '{"n": NaN}')]:
+    for id_, name, arguments in [
+        ("x", "f", '{"a": 1}'),
+        ("x", "f", "{oops"),
+        ("", "g", ""),
+        ("old", "", "[1]"),
+        ("y", "f", '{"n": NaN}'),
+    ]:
         reply.add_call(name, arguments, id_)
     steps, calls = splitter.finish(reply.parts)
     fields = [(step.data["tool_call_id"], step.data["tool_name"], step.data["arguments"]) for step in steps]

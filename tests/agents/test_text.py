@@ -1,3 +1,5 @@
+"""Text made storable, measured and cut."""
+
 import json
 
 import pytest

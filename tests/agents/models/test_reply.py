@@ -1,4 +1,7 @@
+"""What a model writes, sorted into thoughts, text and tool calls, however it is cut into pieces."""
+
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -27,30 +30,42 @@ def parts(reply: Reply) -> list[tuple[str, str]]:
 def in_pieces(text: str, cuts: list[int]) -> list[str]:
     """The text, cut at these places."""
     places = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
-    return [text[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [text[a:b] for a, b in pairwise(places)]
 
 
 TEXTS = {
     "plain": ("Hello.", [("content", "Hello.")]),
     "think": ("<think>\nwhy\n</think>\n\nBecause.", [("reasoning", "why\n"), ("content", "Because.")]),
-    "think twice": ("<think>a</think>b<think>c</think>d", [("reasoning", "a"), ("content", "b"), ("reasoning", "c"), ("content", "d")]),
+    "think twice": (
+        "<think>a</think>b<think>c</think>d",
+        [("reasoning", "a"), ("content", "b"), ("reasoning", "c"), ("content", "d")],
+    ),
     "opened by the template": ("why\n</think>\nBecause.", [("reasoning", "why\n"), ("content", "Because.")]),
     "nothing thought": ("<think>\n\n</think>\n\nHi", [("content", "Hi")]),
     "never closed": ("<think>why", [("reasoning", "why")]),
     "a call": ('<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>', [("call", 'f{"a": 1}')]),
     "a call without arguments": ('<tool_call>{"name": "f"}</tool_call>', [("call", "f{}")]),
     "arguments as text": ('<tool_call>{"name": "f", "arguments": "{\\"a\\": 1}"}</tool_call>', [("call", 'f{"a": 1}')]),
-    "a raw line break": ('<tool_call>{"name": "f", "arguments": {"a": "x\ny"}}</tool_call>', [("call", 'f{"a": "x\\ny"}')]),
+    "a raw line break": (
+        '<tool_call>{"name": "f", "arguments": {"a": "x\ny"}}</tool_call>',
+        [("call", 'f{"a": "x\\ny"}')],
+    ),
     "a closing tag left out": ('<tool_call>{"name": "f", "arguments": {}}', [("call", "f{}")]),
     "a closing tag cut": ('<tool_call>{"name": "f", "arguments": {}}</tool_', [("call", "f{}")]),
     "two calls": (
         'Well.\n<tool_call>{"name": "f", "arguments": {}}</tool_call>\n<tool_call>{"name": "g", "arguments": {}}</tool_call>',
         [("content", "Well.\n"), ("call", "f{}"), ("call", "g{}")],
     ),
-    "a call in a thought is none": ("<think>a <tool_call>{}</tool_call> b</think>c", [("reasoning", "a <tool_call>{}</tool_call> b"), ("content", "c")]),
+    "a call in a thought is none": (
+        "<think>a <tool_call>{}</tool_call> b</think>c",
+        [("reasoning", "a <tool_call>{}</tool_call> b"), ("content", "c")],
+    ),
     "no JSON": ('<tool_call>{"name": "f", "arguments": {oops}</tool_call>', [("call", "f{oops}")]),
     "no call at all": ("<tool_call>hm</tool_call>", [("call", "hm")]),
-    "quoted": ("The tag `<think>` and\n```\n<tool_call>\n```\nare code.", [("content", "The tag `<think>` and\n```\n<tool_call>\n```\nare code.")]),
+    "quoted": (
+        "The tag `<think>` and\n```\n<tool_call>\n```\nare code.",
+        [("content", "The tag `<think>` and\n```\n<tool_call>\n```\nare code.")],
+    ),
     "quoted closing tag": ("Write `</think>` last.", [("content", "Write `</think>` last.")]),
     "less than": ("1 < 2 <t <tool <think", [("content", "1 < 2 <t <tool <think")]),
     "emoji": ("<think>🤔</think>👍🏽 天氣", [("reasoning", "🤔"), ("content", "👍🏽 天氣")]),
@@ -71,7 +86,11 @@ def test_where_the_stream_is_cut_makes_no_difference(name: str, cuts: list[int])
 
 
 @given(
-    st.lists(st.sampled_from(["<think>", "</think>", "<tool_call>", "</tool_call>", "`", "```", "\n", "a ", "<", '{"name": "f"}', "é🙂"])),
+    st.lists(
+        st.sampled_from(
+            ["<think>", "</think>", "<tool_call>", "</tool_call>", "`", "```", "\n", "a ", "<", '{"name": "f"}', "é🙂"]
+        )
+    ),
     st.lists(st.integers(0, 200)),
 )
 def test_any_text_is_read_the_same_however_it_is_cut(words: list[str], cuts: list[int]) -> None:
@@ -124,7 +143,10 @@ def test_white_space_alone_opens_nothing() -> None:
     [
         ([(0, "a", "f", ""), (0, "", "", '{"x"'), (0, "", "", ": 1}")], [("a", "f", '{"x": 1}')]),
         ([(0, "a", "f", "{}"), (1, "b", "g", "{}")], [("a", "f", "{}"), ("b", "g", "{}")]),
-        ([(0, "a", "f", "{"), (1, "b", "g", "{"), (0, "", "", "}"), (1, "", "", "}")], [("a", "f", "{}"), ("b", "g", "{}")]),
+        (
+            [(0, "a", "f", "{"), (1, "b", "g", "{"), (0, "", "", "}"), (1, "", "", "}")],
+            [("a", "f", "{}"), ("b", "g", "{}")],
+        ),
         # The same index for all calls, told apart by their ids; or, without ids, because the one before was complete.
         ([(0, "a", "f", "{}"), (0, "b", "f", "{}")], [("a", "f", "{}"), ("b", "f", "{}")]),
         ([(0, "", "f", "{}"), (0, "", "f", "{}")], [("", "f", "{}"), ("", "f", "{}")]),

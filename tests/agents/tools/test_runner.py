@@ -1,3 +1,5 @@
+"""How tool calls are run, and every way they end."""
+
 import threading
 import time
 from typing import Any
@@ -51,7 +53,9 @@ def test_a_failure_is_a_sentence_without_a_traceback() -> None:
 def test_an_unknown_tool_is_a_failed_call() -> None:
     outcomes: list[ToolOutcome] = []
     run_tools([Job("1", "nope", "{}", None)], Stop(), lambda _id, outcome: outcomes.append(outcome))
-    assert outcomes == [ToolOutcome(ok=False, content="There is no tool named “nope”.", duration_ms=outcomes[0].duration_ms)]
+    assert outcomes == [
+        ToolOutcome(ok=False, content="There is no tool named “nope”.", duration_ms=outcomes[0].duration_ms)
+    ]
 
 
 def test_output_is_cut_at_the_tools_limit_and_made_storable() -> None:
