@@ -26,6 +26,9 @@ MODEL_TYPE = "demo"
 #: Seconds between tokens: as fast as a good model on a good day.
 INTERVAL_S = 1 / 35
 
+#: Parts of one message that are answered.
+_MOST = 8
+
 _SIGNED = "*— the built-in demo model. Connect a real one with `LLM_MODEL_SERVER` and `LLM_MODEL`.*"
 _SIGNED_ZH = "*— 內建的示範模型。設定 `LLM_MODEL_SERVER` 與 `LLM_MODEL` 即可連接真正的模型。*"
 # Words in pieces of up to six letters with the space before them, and single Chinese characters: about what tokens are.
@@ -94,7 +97,8 @@ class _Turn:
 
     def __init__(self, question: str, asks: Sequence[Ask], tools: set[str], since: Sequence[ChatMessage]) -> None:
         self._chinese = speaks_chinese(question)
-        self._asks = asks
+        self._asks = asks[:_MOST]
+        self._left_out = len(asks) > _MOST
         self._tools = tools
         self._results = dict(_results(since))
         self._clock = current_time(chinese=self._chinese)
@@ -146,13 +150,15 @@ class _Turn:
         waits = self._today is None
         if self._chinese:
             how = f"我不憑空猜測，交給 {named}。"
-            order = "要先知道今天的日期，才能往下算。" if waits else "彼此不相依，所以一次呼叫。" if len(calls) > 1 else ""
-            return f"問題問的是：{topics}。{how}{order}"
+            order = (
+                "要先知道今天的日期，才能往下算。" if waits else "彼此不相依，所以一次呼叫。" if len(calls) > 1 else ""
+            )
+            return f"要查明的是：{topics}。{how}{order}"
         how = f"I should not guess, so I leave it to {named}."
         order = " Part of it starts from today's date, so that comes first." if waits else ""
         if len(calls) > 1 and not waits:
             order = f" These {len(calls)} calls don't depend on each other, so I make them at the same time."
-        return f"The question asks for {topics}. {how}{order}"
+        return f"What I have to find out: {topics}. {how}{order}"
 
     def _think_back(self, answers: Sequence[tuple[str, bool]]) -> str:
         failed = sum(not known for _, known in answers)
@@ -177,21 +183,28 @@ class _Turn:
             return self._sorry(ask, ask.tool, result), False
 
     def _sorry(self, ask: Ask, tool: str, result: str | None) -> str:
-        label = ask.label if ask.tool == "python" else ask.topic
+        topic = as_text(ask.topic)
         if result is None:
             if self._chinese:
-                return f"{label}：需要工具 `{tool}`，但這個代理沒有它，所以我不知道"
-            return f"{label}: I would need the tool `{tool}`, which this agent does not have, so I don't know"
-        said = as_text(" ".join(result.split())[:300])
+                return f"我不知道{topic}：需要工具 `{tool}`，但這個代理沒有它"
+            return f"I don't know {topic}: I would need the tool `{tool}`, which this agent does not have"
+        said = as_text(" ".join(result.split())[:300].rstrip(".。"))
         if self._chinese:
-            return f"{label}：我不知道，因為工具 `{tool}` 沒有給出可用的結果，它回覆「{said}」"
-        return f"{label}: I don't know, because the tool `{tool}` gave no usable result. It answered “{said}”"
+            return f"我無法得知{topic}：工具 `{tool}` 沒有給出可用的結果，它回覆「{said}」"
+        return f"I could not find out {topic}: the tool `{tool}` gave no usable result. It answered “{said}”"
 
     def _written(self, answers: Sequence[str]) -> str:
         stop = "。" if self._chinese else "."
-        sentences = [text if text.endswith((".", "。", "…")) or "\n" in text else text + stop for text in dict.fromkeys(answers)]
+        sentences = [text if "\n" in text else text[:1].upper() + text[1:] + stop for text in dict.fromkeys(answers)]
         if len(sentences) > 1:
             sentences = ["- " + sentence.replace("\n", "\n  ") for sentence in sentences]
+        if self._left_out:
+            more = (
+                f"這則訊息的問題太多，我只回答前 {_MOST} 個。"
+                if self._chinese
+                else f"I answer the first {_MOST} parts of a message only."
+            )
+            sentences.append(f"\n{more}")
         return "\n".join(sentences) + "\n\n" + (_SIGNED_ZH if self._chinese else _SIGNED)
 
 

@@ -17,8 +17,6 @@ from agents.models.demo_sums import Sum, find_sums
 
 #: What is read of a message; a demo's question is shorter.
 _READ = 4_000
-#: Parts of one message that are answered.
-MOST = 8
 
 _HAN = re.compile("[\u3400-\u9fff]")
 # Full-width forms as their plain twins, place by place, so that places stay what they are.
@@ -35,14 +33,21 @@ _RECALL = re.compile(
     r"|(?:搜尋|搜索|查詢|查)(?:一下)?(?:歷史|历史|之前的對話|過去的對話)[:\s]*(?P<history>[^?\n]*)",
     re.IGNORECASE,
 )
-_PLACE = re.compile(r"\bin\s+(?P<place>[a-z][a-z_/ .'-]{1,40}?)(?=\s+(?:right|now|at|today)\b|[?.,!;]|\s*$)", re.IGNORECASE)
+_PLACE = re.compile(
+    r"\bin\s+(?P<place>[a-z][a-z_/ .'-]{1,40}?)(?=\s+(?:right|now|at|today)\b|[?.,!;]|\s*$)", re.IGNORECASE
+)
 _HAN_PLACES = {
     "台北": "Asia/Taipei", "臺北": "Asia/Taipei", "台灣": "Asia/Taipei", "臺灣": "Asia/Taipei", "東京": "Asia/Tokyo",
     "日本": "Asia/Tokyo", "首爾": "Asia/Seoul", "香港": "Asia/Hong_Kong", "北京": "Asia/Shanghai", "上海": "Asia/Shanghai",
     "新加坡": "Asia/Singapore", "曼谷": "Asia/Bangkok", "雪梨": "Australia/Sydney", "倫敦": "Europe/London",
     "巴黎": "Europe/Paris", "柏林": "Europe/Berlin", "紐約": "America/New_York", "洛杉磯": "America/Los_Angeles",
 }  # fmt: skip
-_MORE_PLACES = {"taiwan": "Asia/Taipei", "japan": "Asia/Tokyo", "beijing": "Asia/Shanghai", "san francisco": "America/Los_Angeles"}
+_MORE_PLACES = {
+    "taiwan": "Asia/Taipei",
+    "japan": "Asia/Tokyo",
+    "beijing": "Asia/Shanghai",
+    "san francisco": "America/Los_Angeles",
+}
 
 _WEEKDAYS = {
     "Monday": "星期一",
@@ -72,7 +77,6 @@ class Ask:
     """The call's arguments, given today's date as Python (only looked at where `needs_today`)."""
     read: Callable[[str], str]
     """The answer, from the tool's result. Raises `Unreadable`."""
-    label: str
     needs_today: bool = False
 
 
@@ -86,9 +90,7 @@ def understand(message: str) -> list[Ask]:
     original = message[:_READ]
     chinese = speaks_chinese(message)
     text = original.translate(_PLAIN)
-    asks: list[Ask] = []
-    for match in _URL.finditer(text):
-        asks.append(_page(match, chinese=chinese))
+    asks = [_page(match, chinese=chinese) for match in _URL.finditer(text)]
     text = _URL.sub(lambda match: TAKEN * len(match[0]), text)
     if (recall := _RECALL.search(text)) and (what := _recalled(recall)):
         asks.append(_recall(recall.start(), what, chinese=chinese))
@@ -98,7 +100,7 @@ def understand(message: str) -> list[Ask]:
     if now is not None:
         asks.append(_now(now, _zone(text), chinese=chinese))
     asks.extend(_sum(found, original[found.start : found.end], chinese=chinese) for found in find_sums(text))
-    return sorted(asks, key=lambda ask: ask.start)[:MOST]
+    return sorted(asks, key=lambda ask: ask.start)
 
 
 def today_from(result: str) -> str:
@@ -119,15 +121,14 @@ def current_time(*, chinese: bool) -> Ask:
 
 
 def _sum(found: Sum, label: str, *, chinese: bool) -> Ask:
-    label = as_text(" ".join(label.split()))
+    label = " ".join(label.split())
 
     def read(result: str) -> str:
         sign, value = _number(result)
-        return f"{label} {sign} **{value}{' %' if found.is_share else ''}**"
+        return f"{as_text(label)} {sign} **{value}{' %' if found.is_share else ''}**"
 
-    return Ask(
-        found.start, "python", label if chinese else f"the value of {label}", lambda _: {"code": found.code}, read, label
-    )
+    topic = label if found.is_share else _closed_up(f"{label} 的值") if chinese else f"the value of {label}"
+    return Ask(found.start, "python", topic, lambda _: {"code": found.code}, read)
 
 
 def _number(result: str) -> tuple[Literal["=", "≈"], str]:
@@ -156,37 +157,38 @@ def _date(question: DateQuestion, *, chinese: bool) -> Ask:
         imports = "date, timedelta" if "timedelta" in code else "date"
         return {"code": f"from datetime import {imports}\ntoday = {today}\n{code}"}
 
-    read, topic = _DATE_READERS[question.kind]
-    label = as_text(question.label)
+    read, topic = _DATES[question.kind]
+    first, second = (_name(day, chinese=chinese) for day in (question.days[0], question.days[-1]))
+    topic = _ZH_DATE_TOPICS[question.kind] if chinese else topic
+    topic = topic.format(label=question.label, first=first, second=second)
     return Ask(
         question.start,
         "python",
-        label if chinese else f"{topic} {label}",
+        _closed_up(topic),
         arguments,
-        lambda result: read(question, result, chinese),
-        label,
+        lambda result: _closed_up(read(question, result, chinese)),
         question.needs_today,
     )
 
 
-def _read_weekday(question: DateQuestion, result: str, chinese: bool) -> str:  # noqa: FBT001
+def _read_weekday(question: DateQuestion, result: str, chinese: bool) -> str:
     weekday = _matched(rf"'({_WEEKDAY})'", result)[0]
     label = _named(question.days[0], chinese=chinese)
     return f"{label} 是 **{_WEEKDAYS[weekday]}**" if chinese else f"{label} is a **{weekday}**"
 
 
-def _read_date(question: DateQuestion, result: str, chinese: bool) -> str:  # noqa: FBT001
+def _read_date(question: DateQuestion, result: str, chinese: bool) -> str:
     day, weekday = _matched(rf"(\d{{4}}-\d\d-\d\d) ({_WEEKDAY})", result)
     label = as_text(question.label)
     return f"{label} 是 **{day}**，{_WEEKDAYS[weekday]}" if chinese else f"{label} is **{day}**, a {weekday}"
 
 
-def _read_days(question: DateQuestion, result: str, chinese: bool) -> str:  # noqa: FBT001
+def _read_days(question: DateQuestion, result: str, chinese: bool) -> str:
     days = int(_matched(r"(-?\d{1,9})", result)[0])
     return _from_to(question, f"**{days:,} 天**" if chinese else f"**{_counted(days, 'day')}**", chinese=chinese)
 
 
-def _read_weeks(question: DateQuestion, result: str, chinese: bool) -> str:  # noqa: FBT001
+def _read_weeks(question: DateQuestion, result: str, chinese: bool) -> str:
     weeks, days = map(int, _matched(r"\((-?\d{1,9}), (\d)\)", result))
     if chinese:
         length = f"**{weeks:,} 週**" + (f"又 {days} 天" if days else "")
@@ -200,10 +202,14 @@ def _from_to(question: DateQuestion, length: str, *, chinese: bool) -> str:
     return f"從 {first} 到 {second}：{length}" if chinese else f"From {first} to {second} it is {length}"
 
 
-def _named(day: Day, *, chinese: bool) -> str:
+def _name(day: Day, *, chinese: bool) -> str:
     if day.away == 0:
         return "今天" if chinese else "today"
-    label = as_text(day.label)
+    return day.label
+
+
+def _named(day: Day, *, chinese: bool) -> str:
+    label = as_text(_name(day, chinese=chinese))
     if day.note:
         return f"{label}（讀作 {day.note}）" if chinese else f"{label} (read as {day.note})"
     return label
@@ -213,12 +219,23 @@ def _counted(count: int, unit: str) -> str:
     return f"{count:,} {unit}" if count == 1 else f"{count:,} {unit}s"
 
 
-_DATE_READERS: dict[str, tuple[Callable[[DateQuestion, str, bool], str], str]] = {
-    "weekday": (_read_weekday, "the weekday of"),
-    "date": (_read_date, "the date"),
-    "days": (_read_days, "the number of days for"),
-    "weeks": (_read_weeks, "the number of weeks for"),
+_DATES: dict[str, tuple[Callable[[DateQuestion, str, bool], str], str]] = {
+    "weekday": (_read_weekday, "the weekday of {label}"),
+    "date": (_read_date, "the date {label}"),
+    "days": (_read_days, "the number of days from {first} to {second}"),
+    "weeks": (_read_weeks, "the number of weeks from {first} to {second}"),
 }
+_ZH_DATE_TOPICS = {
+    "weekday": "{label} 是星期幾",
+    "date": "{label} 的日期",
+    "days": "從 {first} 到 {second} 的天數",
+    "weeks": "從 {first} 到 {second} 的週數",
+}
+
+
+def _closed_up(text: str) -> str:
+    """Chinese without spaces between its characters."""
+    return re.sub("(?<=[\u3400-\u9fff]) (?=[\u3400-\u9fff])", "", text)
 
 
 # -- other tools ----------------------------------------------------------------------------------
@@ -234,7 +251,7 @@ def _now(start: int, zone: str, *, chinese: bool) -> Ask:
         return f"It is **{clock} on {weekday}, {day}** ({name})"
 
     topic = "現在的時間" if chinese else "the current time"
-    return Ask(start, "current_time", topic, lambda _: {"time_zone": zone} if zone else {}, read, topic)
+    return Ask(start, "current_time", topic, lambda _: {"time_zone": zone} if zone else {}, read)
 
 
 def _zone(text: str) -> str:
@@ -252,25 +269,42 @@ def _zone(text: str) -> str:
 @cache
 def _zones() -> dict[str, str]:
     names = sorted(available_timezones())
-    return {zone.rpartition("/")[2].replace("_", " ").casefold(): zone for zone in names if "/" in zone} | _MORE_PLACES | {"utc": "UTC"}
+    return (
+        {zone.rpartition("/")[2].replace("_", " ").casefold(): zone for zone in names if "/" in zone}
+        | _MORE_PLACES
+        | {"utc": "UTC"}
+    )
 
 
 def _recalled(match: re.Match[str]) -> str:
     what = next((value for value in match.groups() if value and value.strip()), "")
-    what = re.sub(r"\b(?:before|earlier|last time|yesterday|in the past|already)\b|[?？。.!！嗎吗呢的]+\s*$", "", what, flags=re.IGNORECASE)
+    what = re.sub(
+        r"\b(?:before|earlier|last time|yesterday|in the past|already)\b|[?？。.!！嗎吗呢的]+\s*$",
+        "",
+        what,
+        flags=re.IGNORECASE,
+    )
     return what.strip(" \t\"'“”「」『』,，.:。")
 
 
 def _recall(start: int, what: str, *, chinese: bool) -> Ask:
     def read(result: str) -> str:
         if result.startswith("Nothing was found"):
-            return f"先前的對話裡找不到「{as_text(what)}」" if chinese else f"I found nothing about “{as_text(what)}” in your earlier sessions"
+            return (
+                f"先前的對話裡找不到「{as_text(what)}」"
+                if chinese
+                else f"I found nothing about “{as_text(what)}” in your earlier sessions"
+            )
         found = _matched(r"(\d+) hits? for .*?:\n\n(.*)", result)
-        head = f"關於「{as_text(what)}」，先前的對話裡有：" if chinese else f"About “{as_text(what)}”, your earlier sessions have:"
+        head = (
+            f"關於「{as_text(what)}」，先前的對話裡有："
+            if chinese
+            else f"About “{as_text(what)}”, your earlier sessions have:"
+        )
         return f"{head}\n\n{_quoted(found[1], 2_000)}"
 
-    topic = f"先前關於「{what}」的對話" if chinese else f"what was said about “{what}”"
-    return Ask(start, "search_history", topic, lambda _: {"query": what}, read, as_text(what))
+    topic = f"先前說過關於「{what}」的什麼" if chinese else f"what was said about “{what}”"
+    return Ask(start, "search_history", topic, lambda _: {"query": what}, read)
 
 
 def _page(match: re.Match[str], *, chinese: bool) -> Ask:
@@ -283,8 +317,8 @@ def _page(match: re.Match[str], *, chinese: bool) -> Ask:
         head = f"「{name}」的開頭：" if chinese else f"**{name}** begins:"
         return f"{head}\n\n{_quoted(text, 600)}"
 
-    topic = "一個網頁" if chinese else "a web page"
-    return Ask(match.start(), "fetch_page", topic, lambda _: {"url": url}, read, url)
+    topic = f"網頁 {url} 的內容" if chinese else f"what {url} says"
+    return Ask(match.start(), "fetch_page", topic, lambda _: {"url": url}, read)
 
 
 # -- reading and writing --------------------------------------------------------------------------

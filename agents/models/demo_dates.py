@@ -42,10 +42,9 @@ _MARK = f"[{_TODAY_MARK}-{chr(ord(_TODAY_MARK) + _MARKS - 1)}]"
 #: Stands where something was understood, so that what is around it is not taken for one.
 TAKEN = "\ue000"
 _HOW_MANY = rf"(?P<n>\d[\d,]*|\b(?:an?|{'|'.join(WORDS)})\b|[{HAN}]{{1,12}})"
-_UNIT = (
-    r"(?P<unit>days?\b|weeks?\b|fortnights?\b|months?\b|years?\b|[個个]?(?:星期|禮拜|礼拜)|週|周|[個个]月|天|日|年)"
-)
+_UNIT = r"(?P<unit>days?\b|weeks?\b|fortnights?\b|months?\b|years?\b|[個个]?(?:星期|禮拜|礼拜)|週|周|[個个]月|天|日|年)"
 _SPAN = rf"{_HOW_MANY}\s*{_UNIT}"
+
 
 @dataclass(frozen=True, slots=True)
 class Day:
@@ -67,7 +66,9 @@ class Day:
     def python(self, *, coming: bool = False) -> str:
         """The date as Python; ``coming``: the next such day rather than this year's."""
         if self.away is not None:
-            return "today" if self.away == 0 else f"today {'+' if self.away > 0 else '-'} timedelta(days={abs(self.away)})"
+            return (
+                "today" if self.away == 0 else f"today {'+' if self.away > 0 else '-'} timedelta(days={abs(self.away)})"
+            )
         if self.year is not None:
             return f"date({self.year}, {self.month}, {self.day})"
         if not coming:
@@ -183,7 +184,9 @@ class _Finder:
         days = f"({_wrapped(end)} - {_wrapped(start)}).days"
         code = f"divmod({days}, 7)" if kind == "weeks" else days
         needs_today = first.needs_today or second.needs_today
-        return DateQuestion(kind, match.start(), match.end(), self._label(match), _imports(code), needs_today, (first, second))
+        return DateQuestion(
+            kind, match.start(), match.end(), self._label(match), _imports(code), needs_today, (first, second)
+        )
 
     def _weekday(self, match: re.Match[str]) -> DateQuestion | None:
         day = self._day(match["one"])
@@ -243,7 +246,7 @@ def _imports(code: str) -> str:
 
 
 def _shift_days(start: str, days: int) -> str:
-    return f'from datetime import date, timedelta\nday = {start} {"-" if days < 0 else "+"} timedelta(days={abs(days)})\n{_SHOW_DAY}'
+    return f"from datetime import date, timedelta\nday = {start} {'-' if days < 0 else '+'} timedelta(days={abs(days)})\n{_SHOW_DAY}"
 
 
 def _shift_months(start: str, months: int) -> str:
@@ -285,7 +288,10 @@ _SHIFTS = [
         (rf"(?P<day>{_MARK})\s*的?(?:往前|減去?|减去?)\s*{_SPAN}", _of("day", -1)),
         (rf"(?P<day>{_MARK})\s*的?\s*{_SPAN}\s*(?:之前|以前|前)", _of("day", -1)),
         (rf"(?P<day>{_MARK})\s*(?:之前|以前|前)的?\s*{_SPAN}", _of("day", -1)),
-        (rf"(?P<day>{_MARK})\s*的?(?:之後|以後|之后|以后|後|后|起|開始|加上?|往後|往后|再過|再过|過|过)\s*的?第?\s*{_SPAN}(?:之後|以後|後|后)?", _of("day", +1)),
+        (
+            rf"(?P<day>{_MARK})\s*的?(?:之後|以後|之后|以后|後|后|起|開始|加上?|往後|往后|再過|再过|過|过)\s*的?第?\s*{_SPAN}(?:之後|以後|後|后)?",
+            _of("day", +1),
+        ),
         (rf"(?P<day>{_MARK})\s*的?\s*{_SPAN}\s*(?:之後|以後|之后|以后|後|后)", _of("day", +1)),
         (rf"{_SPAN}\s*(?:from now|hence|later)\b", _of("", +1)),
         (rf"(?<!days )(?<!weeks )(?<!months )\bin\s+{_SPAN}(?!\s*{_MARK})", _of("", +1)),
@@ -297,16 +303,19 @@ _SHIFTS = [
 _TODAY = Day(label="today", away=0)
 _ONE = re.compile(rf"(?P<one>{_MARK})")
 _TWO = re.compile(
-    rf"(?P<one>{_MARK})\s*(?:and|to|until|till|through|[-–~]|到|至|和|與|与|跟|及|、|距離|距离)\s*(?P<two>{_MARK})", re.IGNORECASE
+    rf"(?P<one>{_MARK})\s*(?:and|to|until|till|through|[-–~]|到|至|和|與|与|跟|及|、|距離|距离)\s*(?P<two>{_MARK})",
+    re.IGNORECASE,
 )
 _EDGE = re.compile(r"[,，;；?？。!！\n]|\band\b", re.IGNORECASE)
 _LENGTH = re.compile(
-    r"how (?:many|long|far)|\b(?:days|weeks)\b|\bbetween\b|difference|幾天|几天|多少天|多少日|多久|幾日|幾週|几周|幾個?星期|多少週|相隔|相差|距離|距离|天數",
+    r"how (?:many|long|far)|\b(?:days|weeks)\b|\bbetween\b|difference|[幾几多][少]?[天日週周]|多久|幾個?星期|相隔|相差|距離|距离|天數",
     re.IGNORECASE,
 )
 _WEEKS = re.compile(r"\bweeks\b|幾週|几周|多少週|多少周|[幾几]個?(?:星期|禮拜)", re.IGNORECASE)
 _SINCE = re.compile(r"\bsince\b|\bago\b|passed|至今|以來|以来|過了|过了|到現在", re.IGNORECASE)
-_WEEKDAY = re.compile(r"week\s?day|(?:which|what) day|day of the week|day is|day was|星期|禮拜|礼拜|週|周[幾几]", re.IGNORECASE)
+_WEEKDAY = re.compile(
+    r"week\s?day|(?:which|what) day|day of the week|day is|day was|星期|禮拜|礼拜|週|周[幾几]", re.IGNORECASE
+)
 _NOW = rf"(?:it\b|{_TODAY_MARK})"
 _ASKS_TODAY = re.compile(
     rf"what time|time is it|current (?:time|date)|what(?:'s| is) (?:the )?(?:date|time)\s*(?:in [A-Z]|{_TODAY_MARK}|[?.!]|$)"

@@ -6,11 +6,29 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import NamedTuple
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
-    " eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 WORDS = {word: value for value, word in enumerate(_ONES)} | {word: 10 * n for n, word in enumerate(_TENS, start=2)}
 _SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "k": 1_000, "萬": 10**4, "万": 10**4}
 _SCALES |= {"億": 10**8, "亿": 10**8}
@@ -41,7 +59,10 @@ _TOKENS: Sequence[tuple[str, re.Pattern[str]]] = [
     (kind, re.compile(pattern, re.IGNORECASE))
     for kind, pattern in (
         ("skip", r"\s+|[$€£¥]|NT\$|\bthe\b"),
-        ("whatpct", r"(?:is )?what (?:percent(?:age)?|per cent|%)(?: of)?\b|as an? percent(?:age)? of\b|的?百分之[幾几多]少?"),
+        (
+            "whatpct",
+            r"(?:is )?what (?:percent(?:age)?|per cent|%)(?: of)?\b|as an? percent(?:age)? of\b|的?百分之[幾几多]少?",
+        ),
         ("is", r"is\b|是"),
         ("sum", r"(?:sum|total) of\b"),
         ("average", r"(?:average|mean) of\b"),
@@ -118,7 +139,14 @@ def find_sums(text: str) -> list[Sum]:
         parser = _Parser(tokens, at)
         node = parser.question()
         if node is not None and node.work:
-            found.append(Sum(_with_currency(text, tokens[at].start), tokens[parser.at - 1].end, _with_imports(node.code), parser.is_share))
+            found.append(
+                Sum(
+                    _with_currency(text, tokens[at].start),
+                    tokens[parser.at - 1].end,
+                    _with_imports(node.code),
+                    parser.is_share,
+                )
+            )
             at = parser.at
         else:
             at += 1
@@ -162,7 +190,9 @@ def _sign_token(text: str, at: int) -> Token:
     for kind, pattern in _TOKENS:
         found = pattern.match(text, at)
         # Words begin where words begin.
-        if found and not (text[at].isalpha() and text[at].isascii() and at and text[at - 1].isalpha() and text[at - 1].isascii()):
+        if found and not (
+            text[at].isalpha() and text[at].isascii() and at and text[at - 1].isalpha() and text[at - 1].isascii()
+        ):
             return Token(kind, found[0], at, found.end())
     return Token("other", text[at], at, at + 1)
 
@@ -333,7 +363,7 @@ class _Parser:
         return None
 
     def _ending(self, node: _Node) -> _Node | None:
-        """What may stand behind a number: ``%``, ``squared``, ``of 80`` …"""
+        """What may stand behind a number: ``%``, ``squared``, ``of 80``."""
         kind = self._peek()
         self.at += 1
         if kind in _ENDINGS:
