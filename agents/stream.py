@@ -96,6 +96,12 @@ class AgentRun:
                 self._reader = None
         return self._events.popleft()
 
+    def ready(self) -> list[Step | Growth]:
+        """What has come and waits to be read, without waiting for more."""
+        events = list(self._events)
+        self._events.clear()
+        return events
+
     def cancel(self, because: str) -> None:
         """Stop, now: the model's connection is closed and tools are told. Call on the event loop, as often as you like.
 

@@ -16,7 +16,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 
 import agents
-from chat import database, feeds, groups, protocol, runs, selectors, sockets, supervisor
+from chat import carrying, database, feeds, groups, protocol, runs, selectors, sockets, supervisor
 from chat.feeds import Subscriber
 from chat.protocol import Ack, BadFrame, Cancel, Chat, Close, Continue, Ping, Resume, as_uuid, encode, error_data
 from chat.runs import Refused
@@ -87,7 +87,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         entrance: sockets.Entrance | None = None
         if session_id is not None:
             try:
-                entrance = await database.write(sockets.enter, self.login.user, session_id, runs.PROCESS)
+                entrance = await database.write(sockets.enter, self.login.user, session_id, carrying.PROCESS)
             except sockets.TooMany:
                 await self._end(Close.TOO_MANY)
                 return
@@ -227,7 +227,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             )
         )
         if accepted.is_new:
-            await runs.dispatch(entrance.session.pk, line_changed=accepted.queued > 0)
+            await carrying.dispatch(entrance.session.pk, line_changed=accepted.queued > 0)
 
     async def _cancel(self, command: Cancel) -> None:
         _, entrance = self._joined()
@@ -251,12 +251,12 @@ class SessionConsumer(AsyncWebsocketConsumer):
         return cast(sockets.Login, self.login).user
 
     async def _send_text(self, frame: str) -> None:
-        await self.base_send({"type": "websocket.send", "text": frame})
+        await self.base_send(cast(Any, {"type": "websocket.send", "text": frame}))
 
     async def _end(self, code: int) -> None:
         if not self._ended:
             self._ended = True
-            await self.base_send({"type": "websocket.close", "code": code})
+            await self.base_send(cast(Any, {"type": "websocket.close", "code": code}))
 
     async def _leave(self) -> None:
         subscriber, self._subscriber = self._subscriber, None

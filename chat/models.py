@@ -57,7 +57,7 @@ class Session(models.Model):
     class Meta:
         ordering = ("-active_at",)
         indexes = (
-            models.Index(fields=("owner", "archived", "-active_at"), name="session_by_activity"),
+            models.Index(fields=("owner", "-active_at", "-id"), name="session_by_activity"),
             models.Index(fields=("owner", "status", "-active_at"), name="session_by_status"),
         )
 

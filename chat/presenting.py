@@ -20,7 +20,10 @@ def run_row(run: Run) -> Row:
     counts = run.counts()
     bars = run.bars()
     last = len(run.items) - 1
-    rows = [item_row(run, item, bar, is_last=index == last) for index, (item, bar) in enumerate(zip(run.items, bars, strict=True))]
+    rows = [
+        item_row(run, item, bar, is_last=index == last)
+        for index, (item, bar) in enumerate(zip(run.items, bars, strict=True))
+    ]
     return {
         "id": run.id,
         "status": run.status,
@@ -195,7 +198,9 @@ def endline(run: Run, counts: dict[str, int] | None = None) -> str:
         words.tools(counts["tools"]) if counts["tools"] else "",
         _failed(counts["failed"]),
         words.roughly(run.duration_ms),
-        words.usage(used["input_tokens"], used["output_tokens"], estimated=bool(used.get("estimated"))) if spent else "",
+        words.usage(used["input_tokens"], used["output_tokens"], estimated=bool(used.get("estimated")))
+        if spent
+        else "",
     )
 
 
@@ -232,7 +237,10 @@ def inspection(run: Run, row: models.Run) -> Row:
         item["bar"] = bar
     if run.answer is not None and run.answer.duration_ms is not None and total_ms:
         start = (run.answer.at - began) * 100_000 / total_ms - run.answer.duration_ms * 100 / total_ms
-        answer_bar = {"x": round(max(0.0, start), 1), "width": round(max(1.6, run.answer.duration_ms * 100 / total_ms), 1)}
+        answer_bar = {
+            "x": round(max(0.0, start), 1),
+            "width": round(max(1.6, run.answer.duration_ms * 100 / total_ms), 1),
+        }
     else:
         answer_bar = {}
     return {
@@ -242,7 +250,9 @@ def inspection(run: Run, row: models.Run) -> Row:
         "facts": [
             fact
             for fact in (
-                ngettext("%(n)d iteration", "%(n)d iterations", run.iteration) % {"n": run.iteration} if run.iteration else "",
+                ngettext("%(n)d iteration", "%(n)d iterations", run.iteration) % {"n": run.iteration}
+                if run.iteration
+                else "",
                 words.steps(counts["steps"]),
                 words.tools(counts["tools"]) if counts["tools"] else "",
             )
@@ -291,13 +301,31 @@ def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
     for fill, told, ms in parts:
         if whole and ms:
             width = ms * 1000 / whole
-            segments.append({"fill": fill, "words": told, "ms": ms, "x": round(x, 1), "width": round(max(2.0, width - 2), 1)})
+            segments.append(
+                {"fill": fill, "words": told, "ms": ms, "x": round(x, 1), "width": round(max(2.0, width - 2), 1)}
+            )
             x += width
     return segments
 
 
 #: Steps of a time axis, in milliseconds.
-_TICKS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000)
+_TICKS = (
+    100,
+    200,
+    500,
+    1_000,
+    2_000,
+    5_000,
+    10_000,
+    15_000,
+    30_000,
+    60_000,
+    120_000,
+    300_000,
+    600_000,
+    1_800_000,
+    3_600_000,
+)
 
 
 def _ticks(total_ms: int) -> list[Row]:
@@ -305,13 +333,23 @@ def _ticks(total_ms: int) -> list[Row]:
     if total_ms <= 0:
         return []
     marks = range(0, total_ms, step)
-    return [{"x": round(mark * 100 / total_ms, 1), "words": words.duration(mark) if mark else "0 s"} for mark in list(marks)[:60]]
+    return [
+        {"x": round(mark * 100 / total_ms, 1), "words": words.duration(mark) if mark else "0 s"}
+        for mark in list(marks)[:60]
+    ]
 
 
 def event_row(frame: Mapping[str, Any]) -> Row:
     """One stored event as it was sent."""
     data = frame["data"]
-    told = data.get("content") or data.get("message") or data.get("tool_name") or data.get("status") or data.get("error") or ""
+    told = (
+        data.get("content")
+        or data.get("message")
+        or data.get("tool_name")
+        or data.get("status")
+        or data.get("error")
+        or ""
+    )
     return {
         "seq": frame["seq"],
         "name": data.get("type") if frame["type"] == "reasoning_step" else frame["type"],

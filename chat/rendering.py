@@ -41,7 +41,35 @@ _CLASSES: tuple[tuple[_TokenType, str], ...] = (
 _HIGHLIGHT_LIMIT = 20_000
 
 _TAGS = frozenset(
-    "a blockquote br code del div em h3 h4 h5 h6 header hr li ol p pre s span strong table tbody td th thead tr ul".split()
+    [
+        "a",
+        "blockquote",
+        "br",
+        "code",
+        "del",
+        "div",
+        "em",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "header",
+        "hr",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "s",
+        "span",
+        "strong",
+        "table",
+        "tbody",
+        "td",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+    ]
 )
 _ATTRIBUTES = {"a": {"href", "title", "target"}, "ol": {"start"}}
 _ALLOWED_CLASSES = {
@@ -86,9 +114,7 @@ def highlight(code: str, language: str) -> str:
     return "".join(parts)
 
 
-def _fence(
-    self: RendererHTML, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType
-) -> str:
+def _fence(self: RendererHTML, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
     token = tokens[idx]
     info = token.info.split()
     language = info[0].lower() if info else ""

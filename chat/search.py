@@ -18,22 +18,23 @@ from uuid import UUID
 import orjson
 from django.contrib.auth.models import User
 from django.db import connection, connections
-from django.db.models import BooleanField, Q, QuerySet
-from django.db.models.expressions import RawSQL
+from django.db.models import QuerySet
 
 from chat.models import Session, Step, StepContent
 
 #: So much of one step's text is found; more would hold up the transaction that stores it.
 _INDEXED_CHARACTERS = 100_000
 _LONGEST_WORD = 64
-_MOST_WORDS = 16
+_MOST_WORDS = 24
 _QUERY_CHARACTERS = 1_000
 #: A last word of at least this many letters stands for all that begin with it.
 _SHORTEST_BEGINNING = 4
-#: A word with more hits than this is common: then sessions are asked one by one, newest first, whether it occurs.
-_COMMON = 1_000
-#: On PostgreSQL the newest steps of an owner that are looked through before the index is asked for all.
+#: A list of sessions comes from so many hits, the newest; a word with more tells little.
+_MOST_HITS = 10_000
+#: On PostgreSQL the newest steps of an owner that are looked through before the index is asked for all, and how many where the
+#: words turn out to be common.
 _RECENT = 5_000
+_RECENT_FOR_COMMON = 50_000
 
 # Marks before the owner's and the session's word: characters for private use, which no word of a text can hold.
 _OWNER = "\ue000"
@@ -102,7 +103,7 @@ class _Query:
 
     def __init__(self, text: str) -> None:
         text = text[:_QUERY_CHARACTERS].rstrip()
-        words = _words(text)[:_MOST_WORDS]
+        words = list(dict.fromkeys(_words(text)))[:_MOST_WORDS]
         #: Whole words, and beginnings of words.
         self.whole: list[str] = []
         self.beginnings: list[str] = []
@@ -114,14 +115,16 @@ class _Query:
             open_end = at == len(words) - 1 and len(word) >= _SHORTEST_BEGINNING and text[-1].isalnum()
             (self.beginnings if open_end else self.whole).append(word[:_LONGEST_WORD])
             end = f"{_LETTER}*" if open_end or len(word) > _LONGEST_WORD else f"(?!{_LETTER})"
-            self._patterns.append(f"(?<!{_LETTER}){re.escape(word[:_LONGEST_WORD])}{end}")
+            self._patterns.append(f"(?<!{_LETTER}){word[:_LONGEST_WORD]}{end}")
+        self.whole = self.whole[:_MOST_WORDS]
 
     def _add_run(self, run: str) -> None:
-        if len(run) == 1:
-            self.beginnings.append(run)
+        pairs = list(dict.fromkeys(_pairs(run)[:-1]))
+        if pairs:
+            self.whole += pairs
         else:
-            self.whole += _pairs(run)[:-1]
-        self._patterns.append("|".join(re.escape(part) for part in dict.fromkeys([run, *_pairs(run)[:-1]]) if part))
+            self.beginnings.append(run)
+        self._patterns.append("|".join([run, *pairs]))
 
     def __bool__(self) -> bool:
         return bool(self.whole or self.beginnings)
@@ -186,36 +189,27 @@ class _SQLite:
         _execute(
             f"""INSERT INTO chat_search_new (step_id, terms)
             SELECT entry.column1, ' {_OWNER}' || owner_id || ' {_SESSION}' || id || ' ' || entry.column2 || ' '
-            FROM (VALUES {values}) AS entry, chat_session WHERE id = %s""",
+            FROM (VALUES {values}) AS entry, chat_session WHERE id = %s""",  # noqa: S608 - placeholders
             [*rows, session_id.hex],
         )
 
     def newest(self, query: _Query, owner_id: int, limit: int, apart_from: UUID | None) -> list[int]:
         owner = f"{_OWNER}{owner_id}"
-        match, not_yet, words = self._conditions(query)
-        not_here = f"{_SESSION}{apart_from.hex}" if apart_from else f"{_SESSION}-"
-        found = _execute(
+        not_here = f"{_SESSION}{apart_from.hex if apart_from else '-'}"
+        match = " AND ".join(
+            [f'"{word}"' for word in (owner, *query.whole)] + [f'"{word}"*' for word in query.beginnings]
+        )
+        # What has not moved into FTS5 yet is a few hundred entries at most.
+        words = [f" {word} " for word in (owner, *query.whole)] + [f" {word}" for word in query.beginnings]
+        occur = " AND ".join(["instr(terms, %s)"] * len(words))
+        rows = _execute(
             f"""SELECT * FROM (
                 SELECT rowid AS found FROM chat_search WHERE chat_search MATCH %s ORDER BY rowid DESC LIMIT %s
-            ) UNION ALL SELECT step_id FROM chat_search_new
-            WHERE instr(terms, %s) AND NOT instr(terms, %s) AND {not_yet} ORDER BY found DESC LIMIT %s""",
-            [f'("{owner}" AND {match}) NOT "{not_here}"', limit, f" {owner} ", not_here, *words, limit],
+            ) UNION ALL SELECT step_id FROM chat_search_new WHERE NOT instr(terms, %s) AND {occur}
+            ORDER BY found DESC LIMIT %s""",  # noqa: S608 - placeholders
+            [f'({match}) NOT "{not_here}"', limit, not_here, *words, limit],
         )
-        return [step_id for (step_id,) in found]
-
-    def occurs_in_session(self, query: _Query) -> tuple[str, list[str]]:
-        match, not_yet, words = self._conditions(query)
-        return (
-            f"""(EXISTS (SELECT 1 FROM chat_search WHERE chat_search MATCH '"{_SESSION}' || chat_session.id || '" AND ' || %s)
-            OR EXISTS (SELECT 1 FROM chat_search_new WHERE instr(terms, ' {_SESSION}' || chat_session.id || ' ') AND {not_yet}))""",
-            [match, *words],
-        )
-
-    def _conditions(self, query: _Query) -> tuple[str, str, list[str]]:
-        """The query for entries in FTS5, and the condition on those that have not moved there yet."""
-        match = " AND ".join([f'"{word}"' for word in query.whole] + [f'"{word}"*' for word in query.beginnings])
-        words = [f" {word} " for word in query.whole] + [f" {word}" for word in query.beginnings]
-        return match, " AND ".join(["instr(terms, %s)"] * len(words)), words
+        return [step_id for (step_id,) in rows]
 
 
 class _PostgreSQL:
@@ -228,7 +222,7 @@ class _PostgreSQL:
             f"""INSERT INTO chat_search (step_id, owner_id, terms)
             SELECT entry.step_id, owner_id,
                 array_to_tsvector(entry.terms || ('{_OWNER}' || owner_id) || ('{_SESSION}' || replace(id::text, '-', '')))
-            FROM (VALUES {values}) AS entry (step_id, terms), chat_session WHERE id = %s""",
+            FROM (VALUES {values}) AS entry (step_id, terms), chat_session WHERE id = %s""",  # noqa: S608 - placeholders
             [*rows, session_id],
         )
 
@@ -236,27 +230,26 @@ class _PostgreSQL:
         words = self._words(query)
         if apart_from is not None:
             words += f" & !'{_SESSION}{apart_from.hex}'"
-        found = _execute(
+        found = self._recent(words, owner_id, limit, _RECENT)
+        if len(found) >= limit:
+            return found
+        if len(found) > _RECENT // 20:
+            return self._recent(words, owner_id, limit, _RECENT_FOR_COMMON)
+        # Adding 0 keeps the planner from walking the primary key instead, in the hope of an early hit.
+        rows = _execute(
+            "SELECT step_id FROM chat_search WHERE terms @@ %s::tsquery ORDER BY step_id + 0 DESC LIMIT %s",
+            [f"'{_OWNER}{owner_id}' & {words}", limit],
+        )
+        return [step_id for (step_id,) in rows]
+
+    def _recent(self, words: str, owner_id: int, limit: int, among: int) -> list[int]:
+        rows = _execute(
             """SELECT step_id FROM (
                 SELECT step_id, terms FROM chat_search WHERE owner_id = %s ORDER BY step_id DESC LIMIT %s
             ) AS recent WHERE terms @@ %s::tsquery ORDER BY step_id DESC LIMIT %s""",
-            [owner_id, _RECENT, words, limit],
+            [owner_id, among, words, limit],
         )
-        if len(found) < limit:
-            # Adding 0 keeps the planner from walking the primary key instead, in the hope of an early hit.
-            found = _execute(
-                "SELECT step_id FROM chat_search WHERE terms @@ %s::tsquery ORDER BY step_id + 0 DESC LIMIT %s",
-                [f"'{_OWNER}{owner_id}' & {words}", limit],
-            )
-        return [step_id for (step_id,) in found]
-
-    def occurs_in_session(self, query: _Query) -> tuple[str, list[str]]:
-        # Without OFFSET the planner would gather the sessions of all hits first.
-        return (
-            f"""EXISTS (SELECT 1 FROM chat_search WHERE terms @@
-            (('''{_SESSION}' || replace(chat_session.id::text, '-', '') || '''')::tsquery && %s::tsquery) OFFSET 0)""",
-            [self._words(query)],
-        )
+        return [step_id for (step_id,) in rows]
 
     def _words(self, query: _Query) -> str:
         return " & ".join([f"'{word}'" for word in query.whole] + [f"'{word}':*" for word in query.beginnings])
@@ -351,17 +344,14 @@ def _excerpt(query: _Query, step: Step, width: int) -> list[tuple[str, bool]]:
 
 
 def matching(sessions: QuerySet[Session], user: User, text: str) -> QuerySet[Session]:
-    """Those of the user's own sessions in whose title or steps all words of the text occur."""
+    """Those of the user's own sessions in whose title or in one of whose steps all words of the text occur."""
     query = _Query(text)
     if not query:
         return sessions.none()
-    titled = [pk for pk, title in sessions.values_list("pk", "title") if query.occurs_in(title)][:_COMMON]
-    hits = _index().newest(query, user.pk, _COMMON, None)
-    if len(hits) < _COMMON:
-        within = set(Step.objects.filter(pk__in=hits).order_by().values_list("session_id", flat=True))
-        return sessions.filter(pk__in=within.union(titled))
-    sql, params = _index().occurs_in_session(query)
-    return sessions.filter(Q(pk__in=titled) | Q(RawSQL(sql, params, output_field=BooleanField())))  # noqa: S611 - our own SQL
+    titled = [pk for pk, title in sessions.values_list("pk", "title") if query.occurs_in(title)]
+    hits = Step.objects.filter(pk__in=_index().newest(query, user.pk, _MOST_HITS, None))
+    within = hits.order_by().values_list("session_id", flat=True).distinct()
+    return sessions.filter(pk__in={*titled[:_MOST_HITS], *within})
 
 
 def bound_to(user: User, *, apart_from: UUID | None = None) -> Callable[[str, int], list[dict[str, Any]]]:

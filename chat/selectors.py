@@ -128,7 +128,11 @@ def hits(session_ids: Sequence[UUID], text: str) -> dict[UUID, list[Hit]]:
     escaped = orjson.dumps(text.strip()).decode()[1:-1]
     for session_id in session_ids:
         steps = Step.objects.filter(session_id=session_id, seq__isnull=False, body__icontains=escaped)
-        rows = steps.exclude(type="start").order_by("seq").values_list("seq", "event", "type", "tool_name", "body", "created_at")
+        rows = (
+            steps.exclude(type="start")
+            .order_by("seq")
+            .values_list("seq", "event", "type", "tool_name", "body", "created_at")
+        )
         for seq, event, kind, tool_name, body, at in rows[: HITS * 2]:
             said = _said(orjson.loads(body))
             place = said.casefold().find(needle)

@@ -67,7 +67,7 @@ def append_unowned(run: Run, entries: Sequence[Entry]) -> list[Stored]:
 
 def _advance(session_id: UUID, count: int) -> int:
     """Raise the session's counter and lock its row until the commit; returns the new head."""
-    meta = Session._meta  # noqa: SLF001 - Django documents it for use
+    meta = Session._meta
     table = connection.ops.quote_name(meta.db_table)
     key = meta.pk.get_db_prep_value(session_id, connection)
     with connection.cursor() as cursor:

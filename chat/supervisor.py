@@ -12,7 +12,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
 from django.utils import timezone
 
-from chat import background, database, drafts, feeds, groups, run_state, runs, selectors, sockets
+from chat import background, carrying, database, drafts, feeds, groups, interrupting, run_state, selectors, sockets
 from chat.models import LIVE, Run
 from chat.protocol import Close, encode
 
@@ -40,6 +40,7 @@ def begin() -> None:
     if _process.loop is loop:
         return
     _process.loop = loop
+    carrying.begin()
     _heart.start()
     background.spawn(drafts.save_for_ever(), "save drafts")
     background.spawn(feeds.watch_for_ever(), "watch feeds")
@@ -60,14 +61,14 @@ async def end() -> None:
     """Stop taking sockets, interrupt the runs, tell the clients, give everything back."""
     _process.draining = True
     try:
-        await asyncio.wait_for(runs.stop_all("The server is restarting."), DRAIN_S)
+        await asyncio.wait_for(carrying.stop_all("The server is restarting."), DRAIN_S)
     except TimeoutError:
         logger.warning("Some runs did not end in time; the next start will end them")
     for subscriber in feeds.subscribers():
         subscriber.end(Close.RESTARTING)
     _heart.stop()
     await background.drain(2.0)
-    await database.write(sockets.forget_process, runs.PROCESS)
+    await database.write(sockets.forget_process, carrying.PROCESS)
     database.close()
     _process.loop = None
     _process.draining = False
@@ -77,7 +78,7 @@ def recover() -> int:
     """Before a process that owns everything serves its first page: end what its predecessor left; returns how many runs."""
     sockets.forget_all()
     orphans = list(Run.objects.filter(status__in=LIVE).values_list("id", flat=True))
-    return sum(runs.interrupt_orphan(run_id) for run_id in orphans)
+    return sum(interrupting.interrupt_orphan(run_id) for run_id in orphans)
 
 
 class _Heart:
@@ -104,7 +105,7 @@ class _Heart:
             while not stop.wait(settings.RUN_LEASE_S / 6):
                 close_old_connections()
                 try:
-                    run_state.beat(runs.PROCESS)
+                    run_state.beat(carrying.PROCESS)
                 except DatabaseError:
                     logger.warning("The lease could not be renewed", exc_info=True)
         finally:
@@ -122,12 +123,12 @@ async def _tick_for_ever() -> None:
     while True:
         await asyncio.sleep(TICK_S)
         try:
-            for run_id, because in await database.read(run_state.cancelling, runs.PROCESS):
-                runs.stop_here(run_id, because)
+            for run_id, because in await database.read(run_state.cancelling, carrying.PROCESS):
+                carrying.stop_here(run_id, because)
             for pk, message, level in await database.read(selectors.announcements_after, last_announcement):
                 last_announcement = pk
                 feeds.tell_everyone(encode("announcement", {"message": message, "level": level}))
-            await runs.dispatch_waiting()
+            await carrying.dispatch_waiting()
             now = asyncio.get_running_loop().time()
             if now - swept_at > settings.RUN_LEASE_S / 3:
                 swept_at = now
@@ -140,12 +141,12 @@ async def sweep() -> None:
     """End the runs whose process has been silent for longer than the lease."""
     since = timezone.now() - timedelta(seconds=settings.RUN_LEASE_S)
     for run_id in await database.read(run_state.silent_since, since):
-        await runs.interrupt(run_id)
+        await interrupting.interrupt(run_id)
 
 
 async def _hear(message: groups.Message) -> None:
     match message["type"]:
         case "stop":
-            runs.stop_here(UUID(message["run_id"]), message["because"])
+            carrying.stop_here(UUID(message["run_id"]), message["because"])
         case "logins":
             await feeds.check_logins()

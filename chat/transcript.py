@@ -154,7 +154,9 @@ class Run:
             start = min(100.0, max(0.0, (span[0] - self.started_at) * 100_000 / total))
             width = max(SHORTEST_BAR, (span[1] - span[0]) * 100_000 / total)
             fill = "model" if item.kind == "thought" else "fail" if item.failed else "tool"
-            bars.append({"x": _tenth(min(start, 100 - SHORTEST_BAR)), "width": _tenth(min(width, 100 - start)), "fill": fill})
+            bars.append(
+                {"x": _tenth(min(start, 100 - SHORTEST_BAR)), "width": _tenth(min(width, 100 - start)), "fill": fill}
+            )
         return bars
 
 

@@ -147,7 +147,11 @@ def _done(tool_name: str, times: int) -> str:
             return _("searched past sessions")
         case "current_time":
             return _("looked at the clock")
-    return _("used %(tool)s") % {"tool": tool_name} if times == 1 else _("used %(tool)s %(n)d times") % {"tool": tool_name, **n}
+    return (
+        _("used %(tool)s") % {"tool": tool_name}
+        if times == 1
+        else _("used %(tool)s %(n)d times") % {"tool": tool_name, **n}
+    )
 
 
 def did(tool_names: Iterable[str], thoughts: int = 0) -> str:
@@ -178,7 +182,13 @@ def usage(input_tokens: int, output_tokens: int, *, estimated: bool = False) -> 
 
 
 def status(
-    status: str, *, using: Sequence[str] = (), growing: str = "", begun: bool = True, by: str | None = None, limit: int = 0
+    status: str,
+    *,
+    using: Sequence[str] = (),
+    growing: str = "",
+    begun: bool = True,
+    by: str | None = None,
+    limit: int = 0,
 ) -> str:
     """The one status word of a run: the same in header, sidebar and tab title.
 

@@ -1,6 +1,7 @@
 """The ASGI application: HTTP for Django, WebSockets for the session consumer."""
 
 import os
+from typing import Any, cast
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
@@ -12,14 +13,9 @@ http = get_asgi_application()
 # Models can be imported only once Django is set up.
 from chat.consumers import RefuseConsumer, SessionConsumer  # noqa: E402
 
-application = ProtocolTypeRouter(
-    {
-        "http": http,
-        "websocket": URLRouter(
-            [
-                re_path(r"^ws/chat/(?P<session_id>[^/]+)/?$", SessionConsumer.as_asgi()),
-                re_path(r"", RefuseConsumer.as_asgi()),
-            ]
-        ),
-    }
-)
+# Channels routes with Django's own patterns, whose types know of HTTP views only.
+_SOCKETS: list[Any] = [
+    re_path(r"^ws/chat/(?P<session_id>[^/]+)/?$", cast(Any, SessionConsumer.as_asgi())),
+    re_path(r"", cast(Any, RefuseConsumer.as_asgi())),
+]
+application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(_SOCKETS)})

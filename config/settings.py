@@ -6,6 +6,7 @@ The README's table says what each means; a test keeps the two equal.
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal, cast
 
 from agents.specs import ModelSettings
 from config import content_security, logs
@@ -40,7 +41,12 @@ LLM_MAX_INPUT_TOKENS = env.whole("LLM_MAX_INPUT_TOKENS", 58_000, least=1_000)
 MCP_SERVERS = env.json_object("MCP_SERVERS")
 
 AGENT_MODEL = ModelSettings(
-    LLM_MODEL_SERVER, LLM_MODEL, LLM_API_KEY, LLM_TIMEOUT_S, LLM_TOOL_FORMAT, LLM_MAX_INPUT_TOKENS
+    LLM_MODEL_SERVER,
+    LLM_MODEL,
+    LLM_API_KEY,
+    LLM_TIMEOUT_S,
+    cast(Literal["auto", "native", "template"], LLM_TOOL_FORMAT),
+    LLM_MAX_INPUT_TOKENS,
 )
 
 MAX_ITERATIONS = env.whole("MAX_ITERATIONS", 20)

@@ -17,4 +17,6 @@ VARIABLES = re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS.read_text("utf-8"))
 os.environ.update(dict.fromkeys(VARIABLES, ""))
 os.environ["SECRET_KEY"] = "the secret of tests, known to everyone, and long enough to please"
 os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="thinkaloud-tests-")
+# What is collected for serving: nothing. Pages then name static files plainly.
+(Path(os.environ["DATA_DIR"]) / "static").mkdir()
 atexit.register(shutil.rmtree, os.environ["DATA_DIR"], ignore_errors=True)

@@ -139,7 +139,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='session',
-            index=models.Index(fields=['owner', 'archived', '-active_at'], name='session_by_activity'),
+            index=models.Index(fields=['owner', '-active_at', '-id'], name='session_by_activity'),
         ),
         migrations.AddIndex(
             model_name='session',

@@ -79,7 +79,13 @@ def day(when: datetime | None) -> str:
     age = (today.date() - local.date()).days
     if age < 2:
         return local.strftime("%H:%M")
-    return local.strftime("%a") if age < 7 else local.strftime("%-d %b") if local.year == today.year else local.strftime("%Y-%m-%d")
+    return (
+        local.strftime("%a")
+        if age < 7
+        else local.strftime("%-d %b")
+        if local.year == today.year
+        else local.strftime("%Y-%m-%d")
+    )
 
 
 @register.filter

@@ -21,9 +21,7 @@ async def ask(socket: Socket, message: str = ASK, **more: Any) -> dict[str, Any]
     """Ask, and receive up to the run's end."""
     await socket.send("chat", message=message, **more)
     accepted = await socket.until_type("accepted")
-    return await socket.until(
-        lambda f: f["type"] == "reasoning_complete" and f["run_id"] == accepted["data"]["run_id"]
-    )
+    return await socket.until(lambda f: f["type"] == "reasoning_complete" and f["run_id"] == accepted["data"]["run_id"])
 
 
 async def test_a_run_is_told_from_its_start_to_its_end(bo: Browser) -> None:

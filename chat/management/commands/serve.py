@@ -10,7 +10,7 @@ import sys
 import threading
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from daphne.server import Server as Daphne
@@ -106,17 +106,18 @@ def _with_daphne(listener: socket.socket) -> None:
 
         def stop() -> None:
             if not stopping:
-                stopping.append(loop.create_task(_stop()))
+                stopping.append(loop.create_task(end()))
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
         loop.call_soon(supervisor.begin)
 
-    async def _stop() -> None:
+    async def end() -> None:
         try:
             await supervisor.end()
         finally:
-            reactor.stop()
+            # Twisted's own stop is found on the reactor it chose, which its types do not know.
+            cast(Any, reactor).stop()
 
     Daphne(
         application,

@@ -1,0 +1,355 @@
+"""Carries runs in this process, from their claim to their end: what the agent yields is saved first and told then.
+
+A run belongs to the process, never to a socket. Growth of a step in progress goes to `drafts` and is told at once.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import Error as DatabaseError
+from django.db import transaction
+
+import agents
+from agents import Growth, Outcome, Step
+from chat import background, database, drafts, groups, run_events, run_state, search, selectors, step_log
+from chat.drafts import Draft
+from chat.models import Run, RunStatus, Session
+from chat.protocol import clean
+from chat.run_state import End
+from chat.step_log import Entry, Fenced, Stored
+
+logger = logging.getLogger(__name__)
+
+#: This process, as the owner of runs and connections.
+PROCESS = f"{socket.gethostname()[:80]}:{os.getpid()}:{secrets.token_hex(3)}"
+#: Whole texts of growth are sent again this often, for whoever missed a piece.
+WHOLE_EVERY_S = 1.5
+#: Pauses before a write that failed is tried again; after the last the run has failed.
+_RETRY_AFTER_S = (0.1, 0.5, 2.0)
+_MOST_EARLY_STOPS = 1_000
+_NO_LIMIT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A run that this process carries, with what the agent needs to begin."""
+
+    run_id: UUID
+    session_id: UUID
+    fence: int
+    user: User | None
+    prompt: str | None
+    agent_name: str
+    enable_reasoning: bool
+    number: int
+    continues: UUID | None
+    events: list[Stored]
+
+
+class _Carried:
+    """A run at work in this process."""
+
+    def __init__(self) -> None:
+        self.stream: agents.AgentRun | None = None
+        self.stopped_because = ""
+        self.interrupted = False
+        self.ended = asyncio.Event()
+
+    def stop(self, because: str) -> None:
+        if self.stopped_because:
+            return
+        self.stopped_because = because
+        if self.stream is not None:
+            self.stream.cancel(because)
+
+
+_carried: dict[UUID, _Carried] = {}
+#: Stops that arrived before their run was taken up here.
+_early_stops: OrderedDict[UUID, str] = OrderedDict()
+#: Set while this process takes up runs; cleared before it stops.
+_open = threading.Event()
+_open.set()
+
+
+# From the line to the end
+
+
+async def dispatch(session_id: UUID, *, line_changed: bool = True) -> None:
+    """Start the session's next run, if one waits and may start; tell the line where it changed."""
+    claim = await database.write(_claim_next, session_id) if _open.is_set() else None
+    if claim is not None:
+        _take_up(claim)
+    if line_changed:
+        await groups.tell(groups.of_session(session_id), {"type": "queue"})
+
+
+async def dispatch_waiting(user_id: int | None = None) -> None:
+    """Start whatever waits anywhere and may start."""
+    for session_id in await database.read(run_state.waiting_sessions, user_id):
+        await dispatch(session_id)
+
+
+def _take_up(claim: _Claim) -> None:
+    carried = _carried[claim.run_id] = _Carried()
+    because = _early_stops.pop(claim.run_id, None)
+    if because is not None:
+        carried.stop(because)
+    background.spawn(_carry(claim, carried), f"run {claim.run_id}")
+
+
+@transaction.atomic
+def _claim_next(session_id: UUID) -> _Claim | None:
+    if not Session.objects.select_for_update().filter(pk=session_id).exists():
+        return None
+    run = run_state.next_in(session_id)
+    if run is None or not run_state.claim(run, PROCESS):
+        return None
+    events = step_log.append(run.pk, session_id, run.fence, [run_events.started(run)])
+    return _Claim(
+        run.pk,
+        session_id,
+        run.fence,
+        run.user,
+        None if run.continues_id else run.message,
+        run.agent_name,
+        run.enable_reasoning,
+        run.number,
+        run.continues_id,
+        events,
+    )
+
+
+async def _carry(claim: _Claim, carried: _Carried) -> None:
+    """Carry a claimed run to its end, whatever happens."""
+    try:
+        await tell_stored(claim.session_id, claim.events)
+        try:
+            end, held = await _work(claim, carried)
+            await _save(claim, lambda: _end(claim, held, end))
+        except Fenced:
+            logger.warning("Run %s was taken from this process", claim.run_id)
+    finally:
+        drafts.drop(claim.session_id)
+        _carried.pop(claim.run_id, None)
+        carried.ended.set()
+    await dispatch_waiting(claim.user.pk if claim.user is not None else None)
+
+
+async def _work(claim: _Claim, carried: _Carried) -> tuple[End, list[Entry]]:
+    """Let the agent work, and record it; returns the end and the entries that are stored together with it."""
+    record = _Record(claim)
+    try:
+        agent = agents.get_agent(claim.agent_name, model=settings.AGENT_MODEL, toolbox=_toolbox(claim))
+        stream = carried.stream = agent.start(
+            claim.prompt,
+            history=await _memory(claim),
+            session_id=str(claim.session_id),
+            max_iterations=settings.MAX_ITERATIONS or _NO_LIMIT,
+        )
+        if carried.stopped_because:
+            stream.cancel(carried.stopped_because)
+        try:
+            async for first in stream:
+                await record.take([first, *stream.ready()])
+        finally:
+            await stream.aclose()
+        outcome = stream.outcome or Outcome("failed", 0, code="internal", error="The agent ended without a result.")
+    except Fenced:
+        raise
+    except DatabaseError:
+        logger.exception("Run %s could not be stored", claim.run_id)
+        words = "What the agent did could not be stored, so the run was stopped."
+        outcome = Outcome("failed", 0, code="storage", error=words)
+    except Exception:
+        logger.exception("Run %s failed", claim.run_id)
+        words = "Something in this program went wrong, and the run was stopped."
+        outcome = Outcome("failed", 0, code="internal", error=words)
+    status = RunStatus(outcome.status)
+    if status is RunStatus.CANCELLED and carried.interrupted:
+        status = RunStatus.INTERRUPTED
+    return End(status, outcome.iterations, outcome.usage, outcome.code), record.closing(outcome)
+
+
+async def _memory(claim: _Claim) -> list[dict[str, Any]]:
+    if claim.number == 1:
+        return []
+    return await database.read(selectors.memory, claim.session_id, claim.number, unfinished_run=claim.continues)
+
+
+def _toolbox(claim: _Claim) -> agents.Toolbox:
+    # The session's own past is in the agent's memory already.
+    past = None if claim.user is None else search.bound_to(claim.user, apart_from=claim.session_id)
+    return agents.Toolbox(search_history=past, mcp_servers=settings.MCP_SERVERS)
+
+
+# Saving and telling
+
+
+class _Record:
+    """What one run's agent yields, on its way to the log and to those who watch."""
+
+    def __init__(self, claim: _Claim) -> None:
+        self._claim = claim
+        self._group = groups.of_session(claim.session_id)
+        self._told: Draft | None = None
+        self._whole_at = 0.0
+        self._attempt = 0
+        self._step = 0
+        self._answer = ""
+        self._partial = False
+        self._last: list[Entry] = []
+
+    async def take(self, items: Sequence[Step | Growth]) -> None:
+        """Save the steps in one transaction, and tell them; then tell the growth of what is being written now."""
+        entries: list[Entry] = []
+        for item in items:
+            if isinstance(item, Growth):
+                continue
+            self._finished(item)
+            entry = Entry("reasoning_step", item.data, item.full_content, numbered=self._claim.enable_reasoning)
+            # How it ended is stored together with the end itself.
+            (self._last if item.type in ("complete", "error") else entries).append(entry)
+        if entries:
+            claim = self._claim
+            await _save(claim, lambda: step_log.append(claim.run_id, claim.session_id, claim.fence, entries))
+        if isinstance(items[-1], Growth):
+            await self._grow(items[-1])
+
+    async def _grow(self, growth: Growth) -> None:
+        draft = self._draft(growth)
+        if draft is None:
+            return
+        drafts.put(self._claim.session_id, draft)
+        now = asyncio.get_running_loop().time()
+        told = self._told
+        offset = told.length if told is not None and draft.same_text(told) else 0
+        if offset and now - self._whole_at > WHOLE_EVERY_S:
+            offset = 0
+        if not offset:
+            self._whole_at = now
+        self._told = draft
+        piece = draft.data(offset)
+        await groups.tell(
+            self._group,
+            {
+                "type": "growth",
+                "run_id": str(draft.run_id),
+                "growth": [draft.step, draft.type, draft.attempt, offset, piece["text"], draft.tool_name],
+            },
+        )
+
+    def _draft(self, growth: Growth) -> Draft | None:
+        text = clean(growth.text)
+        if self._claim.enable_reasoning:
+            return Draft(self._claim.run_id, growth.step, growth.type, growth.attempt, text, growth.tool_name)
+        if growth.type != "final_answer":
+            return None
+        # One text for the whole answer: what turns out to be a thought is started anew by the next attempt.
+        if growth.step != self._step:
+            self._step = growth.step
+            self._attempt += 1
+        return Draft(self._claim.run_id, 0, "response", self._attempt, text)
+
+    def _finished(self, step: Step) -> None:
+        drafts.drop(self._claim.session_id)
+        self._told = None
+        if step.type == "final_answer":
+            self._answer = str(step.data["content"])
+            self._partial = bool(step.data.get("partial"))
+
+    def closing(self, outcome: Outcome) -> list[Entry]:
+        """What is stored together with the run's end."""
+        entries = list(self._last)
+        if not self._claim.enable_reasoning and (self._answer or outcome.status == "completed"):
+            entries.append(run_events.answered(self._answer, partial=self._partial))
+        if outcome.status == "failed":
+            if not self._last:
+                entries.append(run_events.failed_step(outcome, numbered=self._claim.enable_reasoning))
+            entries.append(run_events.failed(outcome))
+        return entries
+
+
+async def _save(claim: _Claim, store: Callable[[], list[Stored]]) -> None:
+    """Store, then tell. A database that is away for a moment is waited for."""
+    for pause in (*_RETRY_AFTER_S, None):
+        try:
+            events = await database.write(store)
+        except Fenced:
+            raise
+        except DatabaseError:
+            if pause is None:
+                raise
+            logger.warning("Run %s could not be stored; trying again in %s s", claim.run_id, pause, exc_info=True)
+            await asyncio.sleep(pause)
+        else:
+            await tell_stored(claim.session_id, events)
+            return
+
+
+async def tell_stored(session_id: UUID, events: Sequence[Stored]) -> None:
+    """Tell a session's group of events that are stored."""
+    if events:
+        told = [[e.seq, str(e.run_id), e.frame, e.event, e.number] for e in events]
+        await groups.tell(groups.of_session(session_id), {"type": "stored", "events": told})
+
+
+@transaction.atomic
+def _end(claim: _Claim, entries: Sequence[Entry], end: End) -> list[Stored]:
+    run = Run.objects.select_related("cancelled_by").filter(pk=claim.run_id).first()
+    if run is None:
+        raise Fenced(f"Run {claim.run_id} is gone.")
+    last = run_events.completed(run, end)
+    events = step_log.append(claim.run_id, claim.session_id, claim.fence, [*entries, last])
+    step_log.forget_draft(claim.run_id)
+    if not run_state.finish(claim.run_id, claim.session_id, end, fence=claim.fence):
+        raise Fenced(f"Run {claim.run_id} ended elsewhere.")
+    return events
+
+
+# Stopping
+
+
+async def stop(run_id: UUID, because: str) -> None:
+    """Stop a run here, or tell the process that carries it."""
+    carried = _carried.get(run_id)
+    if carried is not None:
+        carried.stop(because)
+        return
+    _early_stops[run_id] = because
+    while len(_early_stops) > _MOST_EARLY_STOPS:
+        _early_stops.popitem(last=False)
+    await groups.tell(groups.EVERYONE, {"type": "stop", "run_id": str(run_id), "because": because})
+
+
+def stop_here(run_id: UUID, because: str) -> None:
+    """Stop a run if this process carries it."""
+    carried = _carried.get(run_id)
+    if carried is not None:
+        carried.stop(because)
+
+
+def begin() -> None:
+    """Take up runs, also after `stop_all`."""
+    _open.set()
+
+
+async def stop_all(because: str) -> None:
+    """Take up no more runs, interrupt those at work, and wait until each has said so in the log."""
+    _open.clear()
+    waiting = list(_carried.values())
+    for carried in waiting:
+        carried.interrupted = True
+        carried.stop(because)
+    for carried in waiting:
+        await carried.ended.wait()

@@ -1,0 +1,199 @@
+"""Every variable is read with its type and range; what is wrong is one line that names it."""
+
+import os
+import runpy
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from config.environment import Environment, PublicUrl, kept_secret, with_file
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def start(**environ: str) -> str:
+    """Read the settings anew with some variables set; returns what a start that is refused says."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        try:
+            runpy.run_path(str(PROJECT / "config" / "settings.py"))
+        except SystemExit as refused:
+            return str(refused.code)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("PORT", "abc", "PORT must be a whole number from 1 to 65535, not 'abc'."),
+        ("PORT", "0", "PORT must be a whole number from 1 to 65535, not '0'."),
+        ("DEBUG", "maybe", "DEBUG must be true or false, not 'maybe'."),
+        ("ALLOW_SIGNUP", "2", "ALLOW_SIGNUP must be true or false, not '2'."),
+        ("PUBLIC_URL", "chat.example.org", "PUBLIC_URL must be an address like https://chat.example.org, without a path, not"),
+        ("CSRF_TRUSTED_ORIGINS", "chat.example.org", "CSRF_TRUSTED_ORIGINS must be origins like"),
+        ("DATABASE_URL", "mysql://db/x", "DATABASE_URL must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME, not"),
+        ("REDIS_URL", "localhost:6379", "REDIS_URL must start with redis:// or rediss:// and name a host, not 'localhost:6379'."),
+        ("DATA_DIR", "/dev/null/x", "DATA_DIR must name a folder that can be made (Not a directory), not '/dev/null/x'."),
+        ("LLM_MODEL_SERVER", "localhost:11434", "LLM_MODEL_SERVER must be dashscope or start with http:// or https:// and"),
+        ("LLM_MODEL_SERVER", "dashscope", "LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope."),
+        ("LLM_TIMEOUT_S", "soon", "LLM_TIMEOUT_S must be a number from 0.1 to 86400, not 'soon'."),
+        ("LLM_TOOL_FORMAT", "xml", "LLM_TOOL_FORMAT must be one of auto, native, template, not 'xml'."),
+        ("LLM_MAX_INPUT_TOKENS", "10", "LLM_MAX_INPUT_TOKENS must be a whole number of 1000 or more, not '10'."),
+        ("MCP_SERVERS", "no-such-file.json", "MCP_SERVERS must be a JSON object or the path of a file that holds one ("),
+        ("MAX_ITERATIONS", "-1", "MAX_ITERATIONS must be a whole number of 0 or more, not '-1'."),
+        ("MAX_MESSAGE_CHARS", "1e3", "MAX_MESSAGE_CHARS must be a whole number of 0 or more, not '1e3'."),
+        ("RUN_LEASE_S", "0", "RUN_LEASE_S must be a number from 1 to 86400, not '0'."),
+        ("AUTO_CONTINUE", "sure", "AUTO_CONTINUE must be true or false, not 'sure'."),
+        ("BROKER_URL", "redis://localhost", "BROKER_URL must be empty"),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_it(name: str, value: str, complaint: str) -> None:
+    said = start(**{name: value})
+    assert said.startswith(f"Thinkaloud cannot start: {complaint}")
+    assert "\n" not in said
+
+
+def test_whoever_starts_sees_that_line_alone() -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=PROJECT,
+        env={**os.environ, "PORT": "abc"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Thinkaloud cannot start: PORT must be a whole number from 1 to 65535, not 'abc'.\n"
+
+
+def test_every_bad_value_is_told_at_once() -> None:
+    assert [line.split()[3] for line in start(PORT="abc", DEBUG="maybe").splitlines()] == ["PORT", "DEBUG"]
+
+
+def test_processes_that_share_redis_must_share_the_secret() -> None:
+    assert start(REDIS_URL="redis://localhost", SECRET_KEY="").startswith(
+        "Thinkaloud cannot start: SECRET_KEY must be set where REDIS_URL is"
+    )
+    assert start(REDIS_URL="redis://localhost", SECRET_KEY="given") == ""
+
+
+def test_a_password_is_never_repeated() -> None:
+    said = start(DATABASE_URL="postgres://me:hunter2@db:99999/x")
+    assert "DATABASE_URL" in said
+    assert "hunter2" not in said
+
+
+def read(**values: str) -> Environment:
+    return Environment(values, base=PROJECT)
+
+
+def test_empty_and_blank_count_as_unset() -> None:
+    env = read(PORT="", HOST="  ")
+    assert env.whole("PORT", 8000) == 8000
+    assert env.text("HOST", "127.0.0.1") == "127.0.0.1"
+    assert env.problems == []
+    assert env.given == set()
+
+
+@pytest.mark.parametrize(("raw", "value"), [("true", True), ("1", True), ("ON", True), ("no", False), ("0", False)])
+def test_flags(raw: str, value: bool) -> None:
+    assert read(DEBUG=raw).flag("DEBUG", default=not value) is value
+
+
+def test_words_are_separated_by_commas() -> None:
+    assert read(ALLOWED_HOSTS="a.example.org, b.example.org,").words("ALLOWED_HOSTS") == ["a.example.org", "b.example.org"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "url"),
+    [
+        ("https://chat.example.org", PublicUrl("https://chat.example.org", "chat.example.org", secure=True)),
+        ("https://chat.example.org:443/", PublicUrl("https://chat.example.org", "chat.example.org", secure=True)),
+        ("https://Chat.Example.org:8443", PublicUrl("https://chat.example.org:8443", "chat.example.org", secure=True)),
+        ("http://[::1]:8000", PublicUrl("http://[::1]:8000", "[::1]", secure=False)),
+        ("", PublicUrl()),
+    ],
+)
+def test_a_public_url_gives_the_origin_that_browsers_send(raw: str, url: PublicUrl) -> None:
+    assert read(PUBLIC_URL=raw).public_url("PUBLIC_URL") == url
+
+
+@pytest.mark.parametrize("raw", ["https://", "https://x/path", "https://me@x", "https://x:abc", "https://x?y", "https://a b", "ftp://x"])
+def test_what_is_no_public_url(raw: str) -> None:
+    env = read(PUBLIC_URL=raw)
+    assert env.public_url("PUBLIC_URL") == PublicUrl()
+    assert len(env.problems) == 1
+
+
+def test_sqlite_is_kept_safe_and_waits_its_turn(tmp_path: Path) -> None:
+    found = read(DATABASE_URL=f"sqlite:///{tmp_path}/a%20b.db").database("DATABASE_URL", tmp_path / "default.db")
+    assert found["NAME"] == tmp_path / "a b.db"
+    assert found["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+    assert "journal_mode=WAL" in found["OPTIONS"]["init_command"]
+    assert "synchronous=FULL" in found["OPTIONS"]["init_command"]
+
+
+def test_a_relative_database_is_in_the_projects_folder() -> None:
+    assert read(DATABASE_URL="sqlite:///x.db").database("DATABASE_URL", Path("d"))["NAME"] == PROJECT / "x.db"
+
+
+@pytest.mark.parametrize("raw", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:////no/such/folder/x.db", "x.db", "postgres://db"])
+def test_what_is_no_database(raw: str, tmp_path: Path) -> None:
+    env = read(DATABASE_URL=raw)
+    env.database("DATABASE_URL", tmp_path / "x.db")
+    assert len(env.problems) == 1
+
+
+def test_postgres_is_taken_apart_and_pooled(tmp_path: Path) -> None:
+    found = read(DATABASE_URL="postgres://me:a%40b@db.example.org:5433/chat?sslmode=require").database("DATABASE_URL", tmp_path)
+    assert [found[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")] == ["chat", "me", "a@b", "db.example.org", 5433]
+    assert found["OPTIONS"]["sslmode"] == "require"
+    assert found["OPTIONS"]["pool"]["max_size"] == 16
+
+
+def test_json_is_given_as_such_or_as_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "servers.json"
+    file.write_text('{"time": {"command": "time-server"}}')
+    assert read(MCP_SERVERS=str(file)).json_object("MCP_SERVERS") == {"time": {"command": "time-server"}}
+    assert read(MCP_SERVERS='{"a": {}}').json_object("MCP_SERVERS") == {"a": {}}
+    env = read(MCP_SERVERS="[1]")
+    assert env.json_object("MCP_SERVERS") == {}
+    assert len(env.problems) == 1
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text('# words\nexport PORT=9000\nHOST="0.0.0.0"  # all\nLLM_API_KEY=\'a#b$C\'\nLLM_MODEL=from-file\nEMPTY\n')
+    found = with_file({"PORT": "9001", "LLM_MODEL": ""}, file)
+    assert found == {"PORT": "9001", "HOST": "0.0.0.0", "LLM_API_KEY": "a#b$C", "LLM_MODEL": ""}
+    assert with_file({}, tmp_path / "missing") == {}
+
+
+def test_a_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "secret_key"
+    secret = read().secret("SECRET_KEY", file)
+    assert len(secret) >= 50
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert read().secret("SECRET_KEY", file) == secret
+    assert read(SECRET_KEY="given").secret("SECRET_KEY", file) == "given"
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
+
+
+def test_all_that_start_at_once_get_the_same_secret(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        secrets = set(pool.map(kept_secret, [tmp_path / "secret_key"] * 64))
+    assert len(secrets) == 1
+
+
+def test_an_empty_secret_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret_key").touch()
+    env = read()
+    env.secret("SECRET_KEY", tmp_path / "secret_key")
+    assert env.problems == [
+        f"SECRET_KEY is not set and cannot be kept in {tmp_path}/secret_key (the file is empty; delete it to have a new one made)."
+    ]

@@ -1,0 +1,104 @@
+"""What a public address with https implies, seen from outside, in a process that started with it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+HTTPS = {"PUBLIC_URL": "https://chat.example.org"}
+
+ASK = """
+import json, os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+import django
+django.setup()
+from django.conf import settings
+from django.core.management import call_command
+from django.test import Client
+call_command("migrate", verbosity=0)
+answers = {}
+for name, path, headers in json.loads(sys.argv[1]):
+    answer = Client(SERVER_NAME="chat.example.org", headers=headers).get(path)
+    answers[name] = {
+        "status": answer.status_code,
+        "headers": dict(answer.items()),
+        "cookies": {key: bool(cookie["secure"]) for key, cookie in answer.cookies.items()},
+    }
+answers["origins"] = settings.CSRF_TRUSTED_ORIGINS
+answers["hosts"] = settings.ALLOWED_HOSTS
+print(json.dumps(answers))
+"""
+
+
+def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command], cwd=PROJECT, env={**os.environ, **environ}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, Any]:
+    """What an installation at https://chat.example.org answers."""
+    asked = [
+        ("plain", "/admin/login/", {}),
+        ("secure", "/admin/login/", {"X-Forwarded-Proto": "https"}),
+        ("health", "/healthz", {}),
+        ("ready", "/readyz", {}),
+    ]
+    done = run("-c", ASK, json.dumps(asked), **HTTPS)
+    assert done.returncode == 0, done.stderr
+    answered: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answered
+
+
+def test_plain_http_is_redirected(answers: dict[str, Any]) -> None:
+    assert answers["plain"]["status"] == 301
+    assert answers["plain"]["headers"]["Location"] == "https://chat.example.org/admin/login/"
+
+
+def test_probes_are_not_redirected(answers: dict[str, Any]) -> None:
+    assert answers["health"]["status"] != 301
+    assert answers["ready"]["status"] != 301
+
+
+def test_what_the_proxy_says_is_believed(answers: dict[str, Any]) -> None:
+    assert answers["secure"]["status"] == 200
+    assert answers["secure"]["headers"]["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains; preload"
+    assert answers["secure"]["cookies"] == {"csrftoken": True}
+
+
+def test_host_and_origin_follow(answers: dict[str, Any]) -> None:
+    assert answers["origins"] == ["https://chat.example.org"]
+    assert "chat.example.org" in answers["hosts"]
+
+
+def test_the_deployment_check_is_clean() -> None:
+    done = run("manage.py", "check", "--deploy", "--fail-level", "WARNING", **HTTPS)
+    assert done.stdout == "System check identified no issues (0 silenced).\n", done.stderr
+
+
+def test_without_a_public_address_loopback_speaks_plain_http(settings: Any) -> None:
+    assert settings.SECURE_SSL_REDIRECT is False
+    assert settings.SESSION_COOKIE_SECURE is False
+    assert settings.SECURE_PROXY_SSL_HEADER is None
+    assert settings.CSRF_TRUSTED_ORIGINS == []
+    assert {"localhost", "127.0.0.1", "[::1]"} <= set(settings.ALLOWED_HOSTS)
+
+
+def test_redis_takes_over_the_channel_layer() -> None:
+    show = "from django.conf import settings; print(settings.CHANNEL_LAYERS['default']['BACKEND'])"
+    assert run("manage.py", "shell", "-v0", "-c", show).stdout == "channels.layers.InMemoryChannelLayer\n"
+    assert run("manage.py", "shell", "-v0", "-c", show, REDIS_URL="redis://localhost").stdout == (
+        "channels_redis.pubsub.RedisPubSubChannelLayer\n"
+    )
+
+
+def test_the_product_migrates_and_serves_on_postgres(postgres_url: str) -> None:
+    show = "from chat.models import Session; print(Session.objects.count())"
+    assert run("manage.py", "migrate", "-v0", DATABASE_URL=postgres_url).returncode == 0
+    assert run("manage.py", "shell", "-v0", "-c", show, DATABASE_URL=postgres_url).stdout == "0\n"
