@@ -114,7 +114,7 @@ def _model(settings: ModelSettings, desk: Desk) -> Any:
             "model_server": settings.server,
             "api_key": settings.api_key,
             "timeout_s": settings.timeout_s,
-            "template": settings.tool_format == "template",
+            "tool_format": settings.tool_format,
             "max_input_tokens": settings.max_input_tokens,
             "desk": desk,
         }

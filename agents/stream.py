@@ -6,6 +6,7 @@ between; the thread waits meanwhile. What ends a run is decided here too: a stop
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import tempfile
@@ -301,8 +302,17 @@ class AgentRun:
             self._reader.set_result(None)
 
 
+_loading = threading.Lock()
+
+
 def load() -> Callable[..., None]:
     """The driver of Qwen-Agent's loop. The first call imports Qwen-Agent, which takes seconds."""
+    with _loading:  # silencing warnings is for one thread at a time
+        return _import_driver()
+
+
+@functools.cache
+def _import_driver() -> Callable[..., None]:
     # It makes a folder of this name in the working directory otherwise.
     os.environ.setdefault("QWEN_AGENT_DEFAULT_WORKSPACE", str(Path(tempfile.gettempdir()) / "qwen-agent"))
     with warnings.catch_warnings():

@@ -446,3 +446,34 @@ async def test_many_runs_at_once_keep_apart(server: ModelServer, make_agent: Mak
         assert steps[-3]["content"] == f"The tools said: <{number}><{number}><{number}>"
 
     await asyncio.gather(*(ask(number) for number in range(20)))
+
+
+# -- tools that a server refuses ------------------------------------------------------------------
+
+NO_TOOLS = Script(
+    status=400, body='{"error": {"message": "\\"auto\\" tool choice requires --enable-auto-tool-choice"}}'
+)
+
+
+async def test_a_server_that_refuses_tools_gets_them_in_the_prompt_from_then_on(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    server.enqueue(NO_TOOLS, Script(calls=[Call("echo", {"text": "hi"})], dialect="template"), Script("Yes."))
+    steps = await steps_of(make_agent().start("What is hi?"))
+    assert kinds(steps) == ["tool_use", "tool_result", "final_answer"]
+    await steps_of(make_agent().start("And now?"))
+    assert ["tools" in request.body for request in server.requests] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("tool_format", ["native", "template"])
+async def test_a_format_that_was_asked_for_is_kept(
+    server: ModelServer, make_agent: MakeAgent, tool_format: Any
+) -> None:
+    server.enqueue(NO_TOOLS)
+    run = make_agent(tool_format=tool_format).start("?")
+    await steps_of(run)
+    assert run.outcome is not None
+    assert run.outcome.error.endswith(
+        'refused the request (400): "auto" tool choice requires --enable-auto-tool-choice'
+    )
+    assert len(server.requests) == 1
