@@ -311,9 +311,12 @@ class ModelServer:
             self._changed.notify_all()
         try:
             response = await self._answer(script or self.respond(body), http, request)
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
             self._note(request=request, closed_at=time.time())
             raise
+        except ConnectionError:  # the same, seen in writing
+            self._note(request=request, closed_at=time.time())
+            return web.Response()
         self._note(request=request, finished_at=time.time())
         return response
 

@@ -73,7 +73,7 @@ async def stream_completion(url: str, api_key: str, body: bytes, reply: Reply, *
     try:
         async with asyncio.timeout(timeout_s) as timeout:
             await _exchange(url, api_key, body, reply, _Silence(timeout, timeout_s))
-    except (aiohttp.ClientError, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+    except (aiohttp.ClientError, OSError, ValueError) as error:
         # With the last word said, a missing end of the stream is no loss. (A timeout is an OSError.)
         if reply.finish_reason is None or not isinstance(error, (*_CUTS, TimeoutError)):
             log.warning("Model server %s: %s", place_of(url), _hide(repr(error), api_key))
@@ -206,7 +206,14 @@ def _parsed(payload: bytearray) -> Any:
 
 
 def _add(chunk: Any, reply: Reply, api_key: str) -> None:
-    """Add one chunk of the stream to the reply. Raises `ModelError`, or what Python raises for what is no chunk."""
+    """Add one chunk of the stream to the reply. Raises `ModelError`, or `ValueError` for what is no chunk."""
+    try:
+        _add_chunk(chunk, reply, api_key)
+    except (TypeError, AttributeError, LookupError) as error:
+        raise ValueError(f"no chunk of a completion: {error!r}") from error
+
+
+def _add_chunk(chunk: dict[str, Any], reply: Reply, api_key: str) -> None:
     if error := chunk.get("error"):
         raise ModelError(_with_reason("The model server reported an error", error, api_key))
     if usage := chunk.get("usage"):

@@ -1,5 +1,6 @@
 """The agents by name, and the simple calls."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents import AGENTS, DEFAULT_AGENT, AgentError, ModelSettings, Toolbox, ToolError, UnknownAgent, get_agent, tools
+from agents.snapshots import StepSplitter
 from tests.agents.conftest import MakeAgent, steps_of
 from tests.model_server import Call, ModelServer, Script
 
@@ -109,6 +111,22 @@ async def test_our_own_failure_is_told_by_number_alone(
     number = steps[-1]["error"].removeprefix("Something went wrong on our side (error ").removesuffix(").")
     assert number in caplog.text
     assert "secret" not in str(steps)
+
+
+async def test_no_fault_of_ours_leaves_a_run_at_work_for_ever(
+    make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise LookupError("a fault of ours")
+
+    for method in ("begin", "grow", "finish", "result", "complete"):
+        with monkeypatch.context() as patch:
+            patch.setattr(StepSplitter, method, broken)
+            run = make_agent().start('[call=echo:{"text": "a"}]')
+            steps = await asyncio.wait_for(steps_of(run), 10)
+            assert run.outcome is not None
+            assert (run.outcome.status, run.outcome.code) == ("failed", "internal"), method
+            assert steps[-1]["type"] == "error"
 
 
 async def test_there_has_to_be_something_to_answer_and_a_call_to_answer_it(make_agent: MakeAgent) -> None:

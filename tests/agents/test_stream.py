@@ -359,17 +359,15 @@ async def test_a_stop_closes_the_connection_while_nothing_comes(
 ) -> None:
     server.enqueue(Script("One two three", fault=fault))
     run = make_agent().start("?")
-    await server.until(lambda: bool(server.requests) and (fault == "hang" or server.requests[0].sent == 2))
+    await server.until(lambda: bool(server.requests))
+    if fault == "stall":
+        assert [event async for event in run if isinstance(event, Growth) and run.cancel("Stopped by Mei.") is None]
     at = time.time()
     run.cancel("Stopped by Mei.")
-    steps = await steps_of(run)
+    await run.aclose()
     await server.until(lambda: server.requests[0].closed_at is not None)
     assert (server.requests[0].closed_at or 0) - at < 1
-    assert [step["type"] for step in steps] == [
-        "start",
-        "iteration_start",
-        *(["final_answer"] if fault == "stall" else []),
-    ]
+    assert run.messages == ([{"role": "assistant", "content": "One two "}] if fault == "stall" else [])
     assert run.outcome is not None
     assert run.outcome.usage.estimated
 
