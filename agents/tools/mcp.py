@@ -74,13 +74,13 @@ class MCPTool:
 class UnavailableTool:
     """Stands for a server that could not be started, so that the model, and whoever reads the run, learns of it."""
 
-    parameters: dict[str, Any] = {"type": "object", "properties": {}}
     timeout_s = 5.0
     output_limit = 1_000
 
     def __init__(self, server: str, why: str) -> None:
         self.name = re.sub(r"[^A-Za-z0-9_-]", "_", server)[:64]
         self._why = why
+        self.parameters: dict[str, Any] = {"type": "object", "properties": {}}
         self.description = f"Not usable now. {why}"
 
     def call(self, arguments: dict[str, Any], stop: Stop) -> str:
@@ -267,7 +267,7 @@ class _Server:
         reading, writing = os.pipe()
 
         def read() -> None:
-            with open(reading, encoding="utf-8", errors="replace") as lines:
+            with os.fdopen(reading, encoding="utf-8", errors="replace") as lines:
                 for line in lines:
                     if line.strip():
                         self._last_words = line.strip()[:300]
@@ -277,7 +277,7 @@ class _Server:
         thread = threading.Thread(target=read, name=f"mcp-{self.name}-stderr", daemon=True)
         thread.start()
         try:
-            with open(writing, "w", encoding="utf-8") as errors:
+            with os.fdopen(writing, "w", encoding="utf-8") as errors:
                 yield errors
         finally:
             thread.join(0.5)

@@ -23,10 +23,32 @@ from agents.tools.stop import Stop
 from agents.tools.tool import ToolError
 
 #: What `import` finds in the sandbox. A test compares this with the installed version.
-MODULES = (
-    "asyncio base64 binascii bisect collections copy csv dataclasses datetime decimal functools hashlib itertools json"
-    " math os pathlib random re sys time tomllib typing unicodedata"
-).split()
+MODULES = [
+    "asyncio",
+    "base64",
+    "binascii",
+    "bisect",
+    "collections",
+    "copy",
+    "csv",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "functools",
+    "hashlib",
+    "itertools",
+    "json",
+    "math",
+    "os",
+    "pathlib",
+    "random",
+    "re",
+    "sys",
+    "time",
+    "tomllib",
+    "typing",
+    "unicodedata",
+]
 
 _MIB = 1 << 20
 _LONGEST_CODE = 100_000
@@ -64,6 +86,12 @@ class _Pool:
 _pool = _Pool()
 atexit.register(_pool.close)
 
+_PARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "properties": {"code": {"type": "string", "description": "The Python code to run."}},
+    "required": ["code"],
+}
+
 
 class PythonTool:
     """Runs Python for the model, away from files, network and everything else of this machine."""
@@ -75,11 +103,7 @@ class PythonTool:
         " No files, no network, no installing, no sleeping; the clock is UTC; 5 seconds, 128 MiB and 50 kB of output"
         f" at most. These modules can be imported, no others: {', '.join(MODULES)}."
     )
-    parameters: dict[str, Any] = {
-        "type": "object",
-        "properties": {"code": {"type": "string", "description": "The Python code to run."}},
-        "required": ["code"],
-    }
+    parameters = _PARAMETERS
     #: Of these, the code itself may use `run_s`; the rest is for waiting for a free interpreter.
     timeout_s = 30.0
     output_limit = 50_000
@@ -115,9 +139,7 @@ class PythonTool:
             if stop.is_set():
                 raise ToolError(stop.because)
         try:
-            limits = ResourceLimits(
-                max_feed_duration_secs=self.run_s, max_memory=128 * _MIB, max_total_sleep_secs=0.0
-            )
+            limits = ResourceLimits(max_feed_duration_secs=self.run_s, max_memory=128 * _MIB, max_total_sleep_secs=0.0)
             with _pool.get().checkout(limits=limits) as session:
                 try:
                     session.feed_run(_SHOW)
@@ -166,6 +188,7 @@ class Kill:
         self._pid = pid
 
     def __call__(self) -> None:
+        """Do it; once the process has ended this does nothing."""
         if self._pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
@@ -218,11 +241,11 @@ def _show_last_value(code: str) -> str | None:
         return None
     if not body or not isinstance(last := body[-1], ast.Expr):
         return code
-    assert last.end_lineno is not None and last.end_col_offset is not None  # noqa: S101 - what ast.parse makes has them
+    end_line, end_column = last.end_lineno or last.lineno, last.end_col_offset or 0
     # Offsets count UTF-8 bytes in lines that end as the parser ends them.
     lines = [line.encode() for line in code.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
-    end = lines[last.end_lineno - 1]
-    lines[last.end_lineno - 1] = end[: last.end_col_offset] + b"))" + end[last.end_col_offset :]
+    end = lines[end_line - 1]
+    lines[end_line - 1] = end[:end_column] + b"))" + end[end_column:]
     start = lines[last.lineno - 1]
     lines[last.lineno - 1] = start[: last.col_offset] + b"__show__((" + start[last.col_offset :]
     return b"\n".join(lines).decode()

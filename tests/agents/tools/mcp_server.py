@@ -68,6 +68,6 @@ def mixed() -> list[object]:
 
 
 note(f"pid {os.getpid()}")
-print("ready to serve", file=sys.stderr)
+sys.stderr.write("ready to serve\n")
 server.run()
 note("ended")
