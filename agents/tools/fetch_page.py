@@ -124,10 +124,11 @@ class FetchPageTool:
     def _follow(self, url: str, line: "_Line") -> "_Page":
         for _ in range(_REDIRECTS + 1):
             target = self._vet(url, line)
-            response = self._get(target, line)
-            if response.status not in (301, 302, 303, 307, 308):
-                return self._page(url, response, line)
-            location = response.getheader("Location")
+            # Closed here, because the socket stays open as long as its response does.
+            with self._get(target, line) as response:
+                if response.status not in (301, 302, 303, 307, 308):
+                    return self._page(url, response, line)
+                location = response.getheader("Location")
             if not location:
                 raise ToolError(f"The page answered with a redirect (status {response.status}) that leads nowhere.")
             url = urljoin(url, location)

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from pydantic_monty import (
     Monty,
     MontyCrashedError,
-    MontyError,
     MontyRuntimeError,
     MontySession,
     MontySyntaxError,
@@ -127,6 +126,8 @@ class PythonTool:
             finally:
                 # Before the worker goes back to the pool: from then on it is somebody else's.
                 forget()
+        if output.full:  # it ended before the kill reached it
+            raise ToolError(self._too_much(output))
         if output.text:
             return output.text
         if shown is None:
@@ -139,25 +140,32 @@ class PythonTool:
             if stop.is_set():
                 raise ToolError(stop.because)
         try:
-            limits = ResourceLimits(max_feed_duration_secs=self.run_s, max_memory=128 * _MIB, max_total_sleep_secs=0.0)
-            with _pool.get().checkout(limits=limits) as session:
-                try:
-                    session.feed_run(_SHOW)
-                    pid = session.worker_pid
-                except MontyError as error:
-                    raise ToolError("The Python interpreter could not be started. Try again.") from error
-                yield session, Kill(pid)
+            with self._checkout() as session:
+                yield session, Kill(session.worker_pid)
         finally:
             _pool.slots.release()
+
+    def _checkout(self) -> contextlib.AbstractContextManager[MontySession]:
+        limits = ResourceLimits(max_feed_duration_secs=self.run_s, max_memory=128 * _MIB, max_total_sleep_secs=0.0)
+        # A worker that died while it was idle is found out, and replaced, only when it is used; all may have.
+        for _ in range(_WORKERS + 1):
+            with contextlib.ExitStack() as attempt, contextlib.suppress(MontyCrashedError):
+                session = attempt.enter_context(_pool.get().checkout(limits=limits))
+                session.feed_run(_SHOW)
+                return _closing(session, attempt.pop_all())
+        raise ToolError("The Python interpreter could not be started.")
 
     def _why_crashed(self, error: MontyCrashedError, output: "_Output", stop: Stop) -> str:
         if stop.is_set():
             return stop.because
         if output.full:
-            return f"The code was stopped: it printed more than {self.output_limit // 1000} kB." + output.before_that()
+            return self._too_much(output)
         if error.timed_out:
             return self._too_slow() + output.before_that()
         return "The Python interpreter crashed while it ran this code." + output.before_that()
+
+    def _too_much(self, output: "_Output") -> str:
+        return f"The code was stopped: it printed more than {self.output_limit // 1000} kB." + output.before_that()
 
     def _too_slow(self) -> str:
         return f"The code was stopped: it did not finish within {self.run_s:g} seconds."
@@ -179,6 +187,12 @@ class PythonTool:
         function = frames[-1].function_name
         where = f" in {function}" if function and function != "<module>" else ""
         return f"{message}\nLine {number}{where}: {lines[number - 1].strip()[:200]}"
+
+
+@contextlib.contextmanager
+def _closing(session: MontySession, stack: contextlib.ExitStack) -> Iterator[MontySession]:
+    with stack:
+        yield session
 
 
 class Kill:

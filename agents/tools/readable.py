@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from urllib.parse import urljoin
 
 _SLICE = 16_384
+_LONGEST_TAG = 131_072
 _SKIPPED = frozenset(
     [
         "script",
@@ -70,7 +71,7 @@ def decode(body: bytes, charset: str | None) -> str:
     """The text of ``body``; what can't be decoded becomes U+FFFD."""
     try:
         return body.decode(codecs.lookup(charset or "utf-8").name, errors="replace").removeprefix("\ufeff")
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):
         # No such encoding, or none for text, such as Python's "hex".
         return body.decode("utf-8", errors="replace")
 
@@ -85,12 +86,15 @@ def from_html(
     declared = _META_CHARSET.search(body[:4_096])
     html = decode(body, charset or (declared.group(1).decode("ascii") if declared else None))
     reader = _Reader(url, limit)
-    for start in range(0, len(html), _SLICE):
+    at = 0
+    while at < len(html) and not reader.done:
         check()
-        reader.feed(html[start : start + _SLICE])
-        if reader.done or reader.stuck:
-            break
-    else:
+        reader.feed(html[at : at + _SLICE])
+        at += _SLICE
+        if end := reader.stuck_until():
+            found = html.find(end, at)
+            at = len(html) if found < 0 else found + len(end)
+    if not reader.done:
         # Text without a tag after it is held back until a tag comes.
         reader.feed("<br>")
     return reader.title.strip(), reader.text.strip()
@@ -112,10 +116,16 @@ class _Reader(HTMLParser):
         self._links: list[str] = []
         self._in_main = False
 
-    @property
-    def stuck(self) -> bool:
-        """Whether a single tag or comment goes on for a megabyte: no page does that, and each look at it costs."""
-        return len(self.rawdata) > 1_000_000 and self.cdata_elem is None
+    def stuck_until(self) -> str:
+        """What ends the tag or comment that has gone on for too long, which is then forgotten; empty if none has.
+
+        Embedded pictures are such tags. Reading on would cost more with each slice.
+        """
+        if len(self.rawdata) < _LONGEST_TAG or self.cdata_elem is not None:
+            return ""
+        end = "-->" if self.rawdata.startswith("<!--") else ">"
+        self.rawdata = ""
+        return end
 
     @property
     def title(self) -> str:
@@ -224,7 +234,7 @@ class _Reader(HTMLParser):
         ending = "".join(self._out[-2:])[-2:]
         there = len(ending) - len(ending.rstrip("\n"))
         if there < wanted:
-            self._out.append("\n" * (wanted - there))
+            self._put("\n" * (wanted - there))
 
     def _absolute(self, href: str) -> str:
         href = href.strip()
