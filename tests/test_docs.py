@@ -105,7 +105,7 @@ def test_every_file_it_names_exists() -> None:
         word
         for word in CODE
         if re.fullmatch(r"[\w.][\w./-]*", word)
-        and ("/" in word or word.endswith((".py", ".md", ".toml", ".lock", ".json")) or word in {"LICENSE"})
+        and ("/" in word or word.endswith((".py", ".md", ".toml", ".lock", ".json")) or word == "LICENSE")
     }
     paths |= set(re.findall(r"(?:chat|agents|config|tests)/[\w/]*(?:\.py)?", "\n".join(BLOCKS)))
     paths |= set(re.findall(r"\]\(((?!https?:)[^)#]+)\)", README))
