@@ -1,6 +1,10 @@
 """The site's addresses."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+urlpatterns = [
+    path("", include("chat.urls")),
+    path("api/", include("chat.api")),
+    path("admin/", admin.site.urls),
+]
