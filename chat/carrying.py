@@ -150,7 +150,7 @@ async def _work(claim: _Claim, carried: _Carried) -> tuple[End, list[Entry]]:
     """Let the agent work, and record it; returns the end and the entries that are stored together with it."""
     record = _Record(claim)
     try:
-        agent = agents.get_agent(claim.agent_name, model=settings.AGENT_MODEL, toolbox=_toolbox(claim.user))
+        agent = agents.get_agent(claim.agent_name, model=settings.AGENT_MODEL, toolbox=_toolbox(claim))
         stream = carried.stream = agent.start(
             claim.prompt,
             history=await _memory(claim),
@@ -187,10 +187,10 @@ async def _memory(claim: _Claim) -> list[dict[str, Any]]:
     return await database.read(selectors.memory, claim.session_id, claim.number, unfinished_run=claim.continues)
 
 
-def _toolbox(user: User | None) -> agents.Toolbox:
-    return agents.Toolbox(
-        search_history=None if user is None else search.bound_to(user), mcp_servers=settings.MCP_SERVERS
-    )
+def _toolbox(claim: _Claim) -> agents.Toolbox:
+    # The session's own past is in the agent's memory already.
+    past = None if claim.user is None else search.bound_to(claim.user, apart_from=claim.session_id)
+    return agents.Toolbox(search_history=past, mcp_servers=settings.MCP_SERVERS)
 
 
 # Saving and telling

@@ -1,5 +1,6 @@
 """The events that frame a run's steps: its start, its end, its failure, and what closes what a dead process left open."""
 
+import itertools
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from chat.models import Run, RunStatus, Step
 from chat.protocol import utf16_length
 from chat.run_state import End
 from chat.step_log import Entry
+
+_NO_RESULT = "The server stopped before this tool had finished; nothing of its result was kept."
 
 
 def started(run: Run) -> Entry:
@@ -75,45 +78,41 @@ def answered(content: str, *, partial: bool) -> Entry:
 
 
 def left_open(run: Run, steps: Sequence[Step]) -> list[Entry]:
-    """What a run left behind: text in progress becomes its step, open tool calls are closed."""
-    now = timezone.now().timestamp()
+    """What closes a run whose process is gone: text in progress becomes its step, open tool calls get their result."""
     iteration = max((step.iteration for step in steps), default=0)
-    number = max((step.number or 0 for step in steps), default=0)
-    entries: list[Entry] = []
+    numbers = itertools.count(1 + max((step.number or 0 for step in steps), default=0))
+    now = timezone.now().timestamp()
+    data: list[dict[str, Any]] = []
     draft = getattr(run, "draft", None)
-    if draft is not None and draft.text:
-        if draft.type == "response":
-            entries.append(answered(draft.text, partial=True))
-        elif draft.type in ("thought", "final_answer") and draft.number > number:
-            number = draft.number
-            data = {
-                "type": draft.type,
-                "step": number,
-                "content": draft.text,
-                "iteration": iteration,
-                "timestamp": now,
-                "duration_ms": 0,
-                "partial": True,
-            }
-            entries.append(Entry("reasoning_step", data, numbered=run.enable_reasoning))
-    closed = {selectors.step_data(step)["tool_call_id"] for step in steps if step.type == "tool_result"}
-    for call in (selectors.step_data(step) for step in steps if step.type == "tool_use"):
-        if call["tool_call_id"] in closed:
-            continue
-        number += 1
-        content = "The server stopped before this tool had finished; nothing of its result was kept."
-        data = {
+    # Half-written arguments are no call; there is nothing to keep of them.
+    if draft is not None and draft.text and draft.type != "tool_use":
+        kind = "final_answer" if draft.type == "response" else draft.type
+        data.append({"type": kind, "content": draft.text, "duration_ms": 0, "partial": True})
+    data += [
+        {
             "type": "tool_result",
-            "step": number,
             "tool_name": call["tool_name"],
             "tool_call_id": call["tool_call_id"],
             "ok": False,
-            "content": content,
+            "content": _NO_RESULT,
             "truncated": False,
-            "content_length": utf16_length(content),
+            "content_length": utf16_length(_NO_RESULT),
             "duration_ms": max(0, round((now - call["timestamp"]) * 1000)),
-            "iteration": call["iteration"],
-            "timestamp": now,
         }
-        entries.append(Entry("reasoning_step", data, numbered=run.enable_reasoning))
+        for call in _open_calls(steps)
+    ]
+    common = {"iteration": iteration, "timestamp": now}
+    entries = [
+        Entry("reasoning_step", {**one, "step": next(numbers), **common}, numbered=run.enable_reasoning) for one in data
+    ]
+    if not run.enable_reasoning:
+        stored = [selectors.step_data(step) for step in steps if step.type == "final_answer"]
+        answers = [one["content"] for one in [*stored, *data] if one["type"] == "final_answer"]
+        entries += [answered(answers[-1], partial=True)] if answers else []
     return entries
+
+
+def _open_calls(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    closed = {selectors.step_data(step)["tool_call_id"] for step in steps if step.type == "tool_result"}
+    calls = [selectors.step_data(step) for step in steps if step.type == "tool_use"]
+    return [call for call in calls if call["tool_call_id"] not in closed]

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 USERNAME, PASSWORD = "ada", "correct horse 17"
 START_S = 60.0
 WAIT_S = 20.0
+ACK_EVERY = 50
 
 
 class Server:
@@ -200,6 +201,7 @@ class Socket:
         self.connection = connection
         self.frames: list[dict[str, Any]] = []
         self.times: list[float] = []
+        self.acknowledges = True
 
     async def send(self, kind: str, **payload: Any) -> None:
         """Send a command."""
@@ -211,6 +213,9 @@ class Socket:
         frame: dict[str, Any] = json.loads(text)
         self.frames.append(frame)
         self.times.append(time.time())
+        seq = frame.get("seq", 0)
+        if self.acknowledges and seq and seq % ACK_EVERY == 0:
+            await self.send("ack", seq=seq)
         return frame
 
     async def until(self, wanted: Callable[[dict[str, Any]], bool], timeout_s: float = WAIT_S) -> dict[str, Any]:

@@ -1,0 +1,184 @@
+"""The process itself: killed, stopped, started twice, started elsewhere; nothing that was shown is lost, nothing stays stuck."""
+
+import asyncio
+import contextlib
+import socket as sockets
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import websockets
+
+from tests.model_server import ModelServer
+from tests.serving import ROOT, USERNAME, Browser, Server, Socket
+
+LONG = "Tell [reasoning=8 tokens=400 every=20 call=current_time:{}]"
+
+
+@pytest.fixture
+def stopped_server(tmp_path: Path, model: ModelServer) -> Any:
+    """A prepared server that is not running yet, and is ended after the test."""
+    server = Server(tmp_path / "data", LLM_MODEL_SERVER=model.url, LLM_MODEL="stub", LLM_API_KEY="key")
+    server.prepare()
+    yield server
+    if server.process is not None:
+        server.stop()
+
+
+def stored_in_file(server: Server, session: str) -> list[tuple[int, str]]:
+    """What the database file holds, read with nothing of ours."""
+    with contextlib.closing(sqlite3.connect(server.data_dir / "thinkaloud.sqlite3")) as database:
+        rows = database.execute(
+            "SELECT seq, event_id FROM chat_step WHERE session_id = ? AND seq IS NOT NULL ORDER BY seq",
+            [session.replace("-", "")],
+        )
+        return [(seq, event_id) for seq, event_id in rows]
+
+
+def seen(socket: Socket) -> list[tuple[int, str]]:
+    """The numbered events a client has received."""
+    return [(frame["seq"], frame["id"].replace("-", "")) for frame in socket.stored()]
+
+
+@pytest.mark.parametrize("at_seq", [1, 2, 4, 6, 9])
+async def test_killed_at_a_frame_it_is_stored_and_the_run_is_interrupted_at_the_next_start(
+    stopped_server: Server, model: ModelServer, at_seq: int
+) -> None:
+    server = stopped_server.start()
+    async with Browser.logged_in(server.url, USERNAME) as browser:
+        session = await browser.new_session()
+        async with browser.socket(session) as socket:
+            await socket.send("chat", message=LONG)
+            await socket.until(lambda f: f.get("seq") == at_seq)
+            server.kill()
+            await socket.closed()
+        assert seen(socket) == stored_in_file(server, session)[: len(seen(socket))]
+        port = server.port
+        server.start(port)
+        asked = len(model.requests)
+        last = socket.stored()[-1]
+        async with browser.socket(session, f"?last_seq={last['seq']}&last_id={last['id']}") as again:
+            hello = await again.receive()
+            # Before the first page is served: there is no run at work to be seen.
+            assert hello["data"]["run"] is None
+            end = await again.until_type("reasoning_complete")
+            assert end["data"]["status"] == "interrupted"
+            numbers = [frame["seq"] for frame in socket.stored() + again.stored()]
+            assert numbers == list(range(1, len(numbers) + 1))
+            calls = [f["data"]["tool_call_id"] for f in socket.stored() + again.stored() if f["data"].get("type") == "tool_use"]
+            results = [
+                f["data"]["tool_call_id"] for f in socket.stored() + again.stored() if f["data"].get("type") == "tool_result"
+            ]
+            assert calls == results
+            await again.send("continue", run_id=end["run_id"])
+            await again.until(lambda f: f["data"].get("type") == "iteration_start")
+            await asyncio.to_thread(model.wait_for, lambda: len(model.requests) > asked)
+            roles = [m["role"] for m in model.requests[asked].body["messages"]]
+            assert roles[:2] == ["system", "user"]
+            assert roles[2:] == ["assistant", "tool"] * bool(calls)
+            await again.send("cancel")
+            await again.until_type("reasoning_complete")
+        assert server.stop() == 0
+
+
+async def test_at_most_two_seconds_of_an_unfinished_text_are_lost_in_a_crash(stopped_server: Server) -> None:
+    server = stopped_server.start()
+    async with Browser.logged_in(server.url, USERNAME) as browser:
+        session = await browser.new_session()
+        async with browser.socket(session) as socket:
+            await socket.send("chat", message="Tell [tokens=400 every=20]")
+            await socket.until_type("reasoning_delta")
+            began = socket.times[-1]
+            text, shown_by = "", []
+            while socket.times[-1] < began + 4:
+                data = (await socket.until_type("reasoning_delta"))["data"]
+                text = text[: data["offset"]] + data["text"]
+                shown_by.append((socket.times[-1], text))
+            server.kill()
+        server.start(server.port)
+        async with browser.socket(session) as again:
+            await again.until_type("reasoning_complete")
+            kept = again.steps("final_answer")[0]
+        assert kept["partial"] is True
+        two_seconds_ago = max(shown for at, shown in shown_by if at <= shown_by[-1][0] - 2)
+        assert kept["content"].startswith(two_seconds_ago)
+
+
+async def test_stopped_it_interrupts_its_runs_and_tells_its_clients(stopped_server: Server) -> None:
+    server = stopped_server.start()
+    async with Browser.logged_in(server.url, USERNAME) as browser:
+        session = await browser.new_session()
+        async with browser.socket(session) as socket:
+            await socket.send("chat", message=LONG)
+            await socket.until_type("reasoning_delta")
+            stopping = asyncio.create_task(asyncio.to_thread(server.stop))
+            assert await socket.closed() == 4012
+            assert await stopping == 0
+        end = next(f for f in socket.frames if f["type"] == "reasoning_complete")
+        assert end["data"]["status"] == "interrupted"
+        assert seen(socket) == stored_in_file(server, session)
+    assert not [line for line in server.output if "Traceback" in line]
+
+
+def refused(server: Server, *arguments: str) -> str:
+    """Start a second process on the same data; returns the one line it ends with."""
+    environment = server._environment
+    done = subprocess.run(
+        [sys.executable, "manage.py", "serve", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip()
+
+
+def test_a_second_server_on_the_same_data_refuses_to_start(stopped_server: Server) -> None:
+    stopped_server.start()
+    assert "Another Thinkaloud server uses the data folder" in refused(stopped_server, "--port", "0")
+    assert stopped_server.stop() == 0
+    stopped_server.start()
+
+
+def test_a_port_that_is_taken_is_told_in_a_line(stopped_server: Server) -> None:
+    with sockets.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        said = refused(stopped_server, "--port", port)
+    assert said == f"CommandError: Port {port} on 127.0.0.1 is in use. Set PORT to another one."
+
+
+def test_tables_that_are_missing_are_told_in_a_line(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    assert "not up to date" in refused(server, "--port", "0")
+
+
+async def test_uvicorn_serves_the_same(tmp_path: Path, model: ModelServer) -> None:
+    server = Server(tmp_path, server="uvicorn", LLM_MODEL_SERVER=model.url, LLM_MODEL="stub", LLM_API_KEY="key")
+    server.prepare()
+    server.start()
+    try:
+        async with Browser.logged_in(server.url, USERNAME) as browser, browser.socket(await browser.new_session()) as socket:
+            await socket.send("chat", message="Tell [tokens=5]")
+            assert (await socket.until_type("reasoning_complete"))["data"]["status"] == "completed"
+            await socket.send("chat", message=LONG)
+            await socket.until_type("reasoning_delta")
+            stopping = asyncio.create_task(asyncio.to_thread(server.stop))
+            assert await socket.closed() == 4012
+            assert await stopping == 0
+        with pytest.raises(websockets.InvalidStatus):
+            async with websockets.connect(f"{server.url.replace('http', 'ws', 1)}/ws/other/"):
+                pass
+    except OSError:
+        assert server.process is not None
+        assert server.process.poll() == 0
+    finally:
+        server.stop()
