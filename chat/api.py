@@ -417,10 +417,7 @@ def _after(cursor: str) -> Q:
     match = _CURSOR.fullmatch(cursor)
     if match is None:
         raise BadFrame("bad_frame", "cursor: not one that this server gave out.")
-    try:
-        active_at = _EPOCH + timedelta(microseconds=int(match[1]))
-    except OverflowError:
-        raise BadFrame("bad_frame", "cursor: not one that this server gave out.") from None
+    active_at = _EPOCH + timedelta(microseconds=int(match[1]))
     return Q(active_at__lt=active_at) | Q(active_at=active_at, pk__lt=UUID(match[2]))
 
 

@@ -88,12 +88,13 @@ class Server:
 
     def _read(self, process: "subprocess.Popen[str]", said: threading.Event) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self.output.append(line)
-            found = re.search(r"http://\S+?(?=/\s*$)", line)
-            if found and not said.is_set():
-                self.url = found.group()
-                said.set()
+        with process.stdout:
+            for line in process.stdout:
+                self.output.append(line)
+                found = re.search(r"http://\S+?(?=/\s*$)", line)
+                if found and not said.is_set():
+                    self.url = found.group()
+                    said.set()
         said.set()
 
     @property
