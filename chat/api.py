@@ -6,11 +6,10 @@ Every error has the wire's shape, ``{"error": {"code", "message", "id"}}``.
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
-from datetime import timezone as time_zones
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import wraps
-from typing import Annotated, Any, NoReturn, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 from uuid import UUID
 
 import orjson
@@ -24,14 +23,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import URLPattern, path, re_path
-from ninja import NinjaAPI, Path, Query, Schema, Status
+from ninja import NinjaAPI, Schema, Status
 from ninja.errors import AuthenticationError, ValidationError
 from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 
 from chat import carrying, database, drafts, protocol, runs, search, selectors
-from chat.access import Role, may_drive, may_manage, may_stop, role_in
+from chat.access import role_in
 from chat.models import Origin, Run, RunStatus, Session, Step
 from chat.protocol import BadFrame, ClientMessageId, as_uuid, error_data, is_clean
 from chat.runs import Refused
@@ -55,18 +54,17 @@ _MOST_EVENTS = 1_000
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 T = TypeVar("T", bound=BaseModel)
-View = Callable[..., Awaitable[HttpResponseBase]]
 
 
 # Errors
 
 
-def error(code: str, message: str, status: int | None = None, client_message_id: str | None = None) -> HttpResponse:
+def error(code: str, message: str, status: int | None = None) -> HttpResponse:
     """An error as the wire words it, with an identifier by which it is found in the log."""
     error_id = secrets.token_hex(4)
     status = status or _STATUS.get(code, 400)
     logger.info("Refused a request: %s %s (%d)", code, error_id, status)
-    body = orjson.dumps({"error": error_data(code, message, error_id, client_message_id)})
+    body = orjson.dumps({"error": error_data(code, message, error_id)})
     return HttpResponse(body, status=status, content_type="application/json")
 
 
@@ -74,11 +72,7 @@ def _anonymous() -> HttpResponse:
     return error("not_allowed", "Please log in.", 401)
 
 
-def _not_found(request: HttpRequest, failure: Exception) -> HttpResponse:
-    return error("not_found", "There is no such thing here.")
-
-
-def _invalid(request: HttpRequest, failure: ValidationError) -> HttpResponse:
+def _invalid(_: HttpRequest, failure: ValidationError) -> HttpResponse:
     first = failure.errors[0]
     name = str(first["loc"][-1])
     return error("bad_last_seq" if name == "after" else "bad_frame", f"{name}: {first['msg']}.")
@@ -135,13 +129,13 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
     Exception: _failed,
     DatabaseError: _unstored,
     ValidationError: _invalid,
-    AuthenticationError: lambda request, failure: _anonymous(),
-    _Forged: lambda request, failure: error(
+    AuthenticationError: lambda *_: _anonymous(),
+    _Forged: lambda *_: error(
         "not_allowed", "The header X-CSRFToken is missing or not the cookie's; reload the page and try again."
     ),
-    RequestDataTooBig: lambda request, failure: error("too_large", "The request is too large."),
-    BadFrame: lambda request, failure: error(failure.code, failure.message, None, failure.client_message_id),
-    Refused: lambda request, failure: error(failure.code, failure.message),
+    RequestDataTooBig: lambda *_: error("too_large", "The request is too large."),
+    BadFrame: lambda _, failure: error(failure.code, failure.message),
+    Refused: lambda _, failure: error(failure.code, failure.message),
 }
 for kind, handler in _handlers.items():
     api.add_exception_handler(kind, handler)
@@ -335,32 +329,23 @@ def _user(request: HttpRequest) -> User:
     return cast(User, request.auth)  # type: ignore[attr-defined] # set by ninja
 
 
-async def _session(request: HttpRequest, session_id: str, allowed: Callable[[Role], bool] | None = None) -> Session:
-    """The session of a path, where the user may see it and, if so asked, do what is asked for."""
+async def _session(request: HttpRequest, session_id: str) -> Session:
+    """The session of a path, where the user may see it. Whether more is allowed, `runs` says."""
     key = as_uuid(session_id)
     session = await database.read(Session.objects.filter(pk=key).first) if key else None
-    role = session and role_in(_user(request), session)
-    if session is None or role is None:
+    if session is None or role_in(_user(request), session) is None:
         raise Refused("not_found", "There is no such session.")
-    _check(role, allowed)
     return session
 
 
-async def _run(request: HttpRequest, run_id: str, allowed: Callable[[Role], bool] | None = None) -> Run:
+async def _run(request: HttpRequest, run_id: str) -> Run:
     """The run of a path, likewise."""
     key = as_uuid(run_id)
-    found = Run.objects.select_related("session", "cancelled_by").filter(pk=key)
-    run = await database.read(found.first) if key else None
-    role = run and role_in(_user(request), run.session)
-    if run is None or role is None:
+    runs_of_all = Run.objects.select_related("session", "cancelled_by")
+    run = await database.read(runs_of_all.filter(pk=key).first) if key else None
+    if run is None or role_in(_user(request), run.session) is None:
         raise Refused("not_found", "There is no such run.")
-    _check(role, allowed)
     return run
-
-
-def _check(role: Role, allowed: Callable[[Role], bool] | None) -> None:
-    if allowed is not None and not allowed(role):
-        raise Refused("not_allowed", "You may see this session, but not change it.")
 
 
 async def _accepted(session_id: UUID, accepted: runs.Accepted) -> Status[dict[str, Any]]:
@@ -388,15 +373,19 @@ async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
 
 
 @api.get("sessions/", response=SessionPage)
-async def list_sessions(  # noqa: PLR0917 - the filters
+async def list_sessions(
     request: HttpRequest,
-    q: str = Query("", description="Words that must occur in the title or in one step."),
-    status: str = Query("", description="A run's status; `running` means all that is not finished."),
+    q: str = "",
+    status: str = "",
     agent: str = "",
     archived: bool = False,
-    cursor: str = Query("", description="`next` of the page before."),
+    cursor: str = "",
 ) -> dict[str, Any]:
-    """List one's own sessions, latest activity first."""
+    """List one's own sessions, latest activity first.
+
+    The words of `q` must all occur in the title or in one step. `status` is a run's; `running` means all that is not finished.
+    `cursor` is `next` of the page before.
+    """
     if status and status not in RunStatus.values:
         raise BadFrame("bad_frame", f"status: one of {', '.join(RunStatus.values)}.")
     if not is_clean(agent):
@@ -413,7 +402,7 @@ async def list_sessions(  # noqa: PLR0917 - the filters
     }
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=time_zones.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR = re.compile(r"(\d{1,17})-([0-9a-f]{32})")
 
 
@@ -428,23 +417,20 @@ def _after(cursor: str) -> Q:
     match = _CURSOR.fullmatch(cursor)
     if match is None:
         raise BadFrame("bad_frame", "cursor: not one that this server gave out.")
-    try:
-        active_at = _EPOCH + timedelta(microseconds=int(match[1]))
-    except OverflowError:
-        raise BadFrame("bad_frame", "cursor: not one that this server gave out.") from None
+    active_at = _EPOCH + timedelta(microseconds=int(match[1]))
     return Q(active_at__lt=active_at) | Q(active_at=active_at, pk__lt=UUID(match[2]))
 
 
 @api.get("sessions/{session_id}/", response=SessionOut)
-async def get_session(request: HttpRequest, session_id: Path[str]) -> dict[str, Any]:
+async def get_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
     """Show a session."""
     return _session_out(await _session(request, session_id))
 
 
 @api.patch("sessions/{session_id}/", response=SessionOut, openapi_extra=_takes(SessionChanges))
-async def change_session(request: HttpRequest, session_id: Path[str]) -> dict[str, Any]:
+async def change_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
     """Rename it, archive it, or give it another agent."""
-    session = await _session(request, session_id, may_manage)
+    session = await _session(request, session_id)
     changes = _payload(request, SessionChanges).model_dump(exclude_unset=True)
     if "title" in changes:
         changes["title"] = changes["title"].strip()
@@ -452,9 +438,9 @@ async def change_session(request: HttpRequest, session_id: Path[str]) -> dict[st
 
 
 @api.delete("sessions/{session_id}/", response={204: None})
-async def delete_session(request: HttpRequest, session_id: Path[str]) -> Status[None]:
+async def delete_session(request: HttpRequest, session_id: str) -> Status[None]:
     """Stop it and remove everything of it."""
-    await runs.delete_session(_user(request), await _session(request, session_id, may_manage))
+    await runs.delete_session(_user(request), await _session(request, session_id))
     return Status(204, None)
 
 
@@ -467,11 +453,11 @@ async def delete_session(request: HttpRequest, session_id: Path[str]) -> Status[
 )
 async def list_events(
     request: HttpRequest,
-    session_id: Path[str],
-    after: int = Query(0, ge=0, lt=2**63, description="The last number one has."),
-    limit: int = Query(200, ge=1, le=_MOST_EVENTS),
+    session_id: str,
+    after: Annotated[int, Field(ge=0, lt=2**63)] = 0,
+    limit: Annotated[int, Field(ge=1, le=_MOST_EVENTS)] = 200,
 ) -> HttpResponse:
-    """Read a session's events, as they were sent.
+    """Read a session's events with numbers above `after`, as they were sent.
 
     `last_seq` is the head, `run` the run at work and `queue` the line behind it. `growth` is the frame of the step being
     written now, from its beginning, or null.
@@ -500,7 +486,7 @@ async def list_events(
     "sessions/{session_id}/events/{seq}/content/",
     openapi_extra={"responses": {200: {"description": "The text", "content": {"text/plain": {}}}}},
 )
-async def get_content(request: HttpRequest, session_id: Path[str], seq: Path[str]) -> HttpResponse:
+async def get_content(request: HttpRequest, session_id: str, seq: str) -> HttpResponse:
     """Read the whole text of a step, however long."""
     session = await _session(request, session_id)
     steps = Step.objects.select_related("full_content").filter(session=session, seq=int(seq) if _is_number(seq) else -1)
@@ -524,56 +510,54 @@ def _is_number(text: str) -> bool:
 
 
 @api.post("sessions/{session_id}/messages/", response={202: AcceptedOut}, openapi_extra=_takes(protocol.Chat))
-async def send_message(request: HttpRequest, session_id: Path[str]) -> Status[dict[str, Any]]:
+async def send_message(request: HttpRequest, session_id: str) -> Status[dict[str, Any]]:
     """Ask: start a run, or put it in line. The same `client_message_id` again gets the same answer and nothing else."""
-    session = await _session(request, session_id, may_drive)
+    session = await _session(request, session_id)
     chat = _payload(request, protocol.Chat)
-    try:
-        accepted = await runs.ask(
-            _user(request),
-            session.pk,
-            message=chat.message,
-            agent_name=chat.agent_name,
-            enable_reasoning=chat.enable_reasoning,
-            client_message_id=chat.client_message_id,
-            origin=Origin.API,
-        )
-    except Refused as refused:
-        raise BadFrame(refused.code, refused.message, chat.client_message_id) from refused
+    accepted = await runs.ask(
+        _user(request),
+        session.pk,
+        message=chat.message,
+        agent_name=chat.agent_name,
+        enable_reasoning=chat.enable_reasoning,
+        client_message_id=chat.client_message_id,
+        origin=Origin.API,
+    )
     return await _accepted(session.pk, accepted)
 
 
 @api.get("runs/{run_id}/", response=RunOut)
-async def get_run(request: HttpRequest, run_id: Path[str]) -> dict[str, Any]:
+async def get_run(request: HttpRequest, run_id: str) -> dict[str, Any]:
     """Show a run."""
     run = await _run(request, run_id)
     return await database.read(_run_out, run)
 
 
 @api.post("runs/{run_id}/cancel/", response={202: StoppedOut}, openapi_extra=_takes(Stop))
-async def cancel_run(request: HttpRequest, run_id: Path[str]) -> Status[dict[str, Any]]:
+async def cancel_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
     """Stop a run."""
-    run = await _run(request, run_id, may_stop)
+    run = await _run(request, run_id)
     stop = _payload(request, Stop)
     await runs.cancel(_user(request), run.session_id, run.pk, everything=stop.all)
     return Status(202, {"run_id": run.pk})
 
 
 @api.post("runs/{run_id}/continue/", response={202: AcceptedOut}, openapi_extra=_takes(Onward))
-async def continue_run(request: HttpRequest, run_id: Path[str]) -> Status[dict[str, Any]]:
+async def continue_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
     """Go on from the session's latest run, as a new run, whose identifier is in the answer."""
-    run = await _run(request, run_id, may_drive)
+    run = await _run(request, run_id)
     onward = _payload(request, Onward)
-    return await _accepted(
-        run.session_id, await runs.continue_run(_user(request), run.session_id, run.pk, onward.client_message_id)
-    )
+    accepted = await runs.continue_run(_user(request), run.session_id, run.pk, onward.client_message_id)
+    return await _accepted(run.session_id, accepted)
 
 
 # Search
 
 
 @api.get("search/", response=Hits)
-async def find_steps(request: HttpRequest, q: str = "", limit: int = Query(_PAGE, ge=1, le=100)) -> dict[str, Any]:
+async def find_steps(
+    request: HttpRequest, q: str = "", limit: Annotated[int, Field(ge=1, le=100)] = _PAGE
+) -> dict[str, Any]:
     """Search messages, thoughts, tool arguments, results and answers of one's own sessions."""
     hits = await database.read(search.find, _user(request), q, limit)
     return {
@@ -597,12 +581,12 @@ async def find_steps(request: HttpRequest, q: str = "", limit: int = Query(_PAGE
 # Addresses
 
 
-def _in_own_words(view: View) -> View:
+def _in_own_words(view: Callable[..., Any]) -> Callable[..., Any]:
     """Tell of a method that an address has not in the wire's words, and to those alone who are logged in."""
 
     @wraps(view)
     async def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = await view(request, *args, **kwargs)
+        response: HttpResponseBase = await view(request, *args, **kwargs)
         if not isinstance(response, HttpResponseNotAllowed):
             return response
         if (await request.auser()).is_anonymous:
@@ -629,9 +613,11 @@ async def openapi(request: HttpRequest) -> HttpResponse:
     """The API's description for programs."""
     if (await request.auser()).is_anonymous:
         return _anonymous()
-    return HttpResponse(
-        orjson.dumps(_schema(), option=orjson.OPT_NON_STR_KEYS), content_type="application/json"
-    )
+    return HttpResponse(orjson.dumps(_schema(), option=orjson.OPT_NON_STR_KEYS), content_type="application/json")
+
+
+def _schema() -> dict[str, Any]:
+    return dict(api.get_openapi_schema(path_prefix="/api/"))
 
 
 @login_required
@@ -642,15 +628,62 @@ def docs(request: HttpRequest) -> HttpResponse:
         {
             "method": method.upper(),
             "path": address,
-            "summary": call["summary"],
-            "description": call.get("description", ""),
-            "parameters": [
-                {**parameter, "type": _type_of(parameter["schema"])} for parameter in call.get("parameters", [])
+            "summary": call["description"],
+            "parameters": call.get("parameters", []),
+            "body": _fields(_json_of(call.get("requestBody", {}))),
+            "answers": [
+                {"status": status, "told": answer.get("description", ""), "kind": _kind(_json_of(answer))}
+                for status, answer in call["responses"].items()
             ],
-            "body": call.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema"),
-            "answers": call["responses"],
         }
         for address, methods in schema["paths"].items()
         for method, call in methods.items()
     ]
-    return render(request, "api/docs.html", {"info": schema["info"], "calls": calls})
+    objects = {name: _fields(described) for name, described in schema["components"]["schemas"].items()}
+    return render(request, "api/docs.html", {"info": schema["info"], "calls": calls, "objects": objects})
+
+
+def _json_of(content: dict[str, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = content.get("content", {}).get("application/json", {}).get("schema", {})
+    return described
+
+
+def _fields(described: dict[str, Any]) -> list[dict[str, Any]]:
+    """An object's fields, as a table shows them."""
+    return [
+        {
+            "name": name,
+            "kind": _kind(field),
+            "required": name in described.get("required", ()),
+            "told": field.get("description", ""),
+        }
+        for name, field in described.get("properties", {}).items()
+    ]
+
+
+def _kind(described: dict[str, Any]) -> str:
+    """A value's type in few words."""
+    if "$ref" in described:
+        return str(described["$ref"]).rpartition("/")[2]
+    if "anyOf" in described:
+        return " or ".join(_kind(one) for one in described["anyOf"])
+    if "prefixItems" in described:
+        return f"[{', '.join(_kind(one) for one in described['prefixItems'])}]"
+    if described.get("type") == "array":
+        return f"list of {_kind(described.get('items', {}))}"
+    return str(described.get("format") or described.get("type", ""))
+
+
+def _addresses() -> Iterator[URLPattern]:
+    for pattern in api.urls[0]:
+        # Ninja's own root, which has nothing to show, is left out.
+        if isinstance(pattern, URLPattern) and pattern.name != "api-root":
+            yield path(str(pattern.pattern), _in_own_words(pattern.callback), name=pattern.name)
+
+
+urlpatterns = [
+    re_path(r"^docs/?$", docs, name="api-docs"),
+    path("openapi.json", openapi, name="api-schema"),
+    *_addresses(),
+    re_path(r"", unknown, name="api-unknown"),
+]

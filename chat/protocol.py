@@ -135,7 +135,7 @@ class Ping(_Payload):
     """A sign of life."""
 
 
-C = TypeVar("C", bound=_Payload)
+C = TypeVar("C", bound=BaseModel)
 
 Command = Chat | Cancel | Continue | Resume | Ack | Ping
 _PAYLOADS: dict[str, type[Command]] = {
@@ -152,7 +152,7 @@ def parse(text: str | None) -> Command:
     """Turn a client's text frame into a command, or raise `BadFrame`; None stands for a binary frame."""
     if text is None:
         raise BadFrame("bad_frame", "Frames must be text, not binary.")
-    frame = _load(text)
+    frame = load(text)
     if not isinstance(frame, dict):
         raise BadFrame("bad_frame", "A frame must be a JSON object with a type.")
     kind = frame.get("type")
@@ -279,7 +279,8 @@ def _cleaned(value: Any, depth: int = 0) -> Any:
     return clean(str(value))
 
 
-def _load(text: str) -> Any:
+def load(text: str) -> Any:
+    """Read JSON from a frame or an HTTP body, lone surrogates too, so that they are told from broken JSON; or raise `BadFrame`."""
     try:
         return orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeEncodeError):
@@ -288,7 +289,7 @@ def _load(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        raise BadFrame("bad_json", "The frame is not valid JSON.") from None
+        raise BadFrame("bad_json", "This is not valid JSON.") from None
 
 
 def _refuse(constant: str) -> None:

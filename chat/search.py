@@ -30,11 +30,11 @@ _QUERY_CHARACTERS = 1_000
 #: A last word of at least this many letters stands for all that begin with it.
 _SHORTEST_BEGINNING = 4
 #: A list of sessions comes from so many hits, the newest; a word with more tells little.
-_MOST_HITS = 10_000
+_MOST_HITS = 5_000
 #: On PostgreSQL the newest steps of an owner that are looked through before the index is asked for all, and how many where the
 #: words turn out to be common.
 _RECENT = 5_000
-_RECENT_FOR_COMMON = 50_000
+_RECENT_FOR_COMMON = 25_000
 
 # Marks before the owner's and the session's word: characters for private use, which no word of a text can hold.
 _OWNER = "\ue000"

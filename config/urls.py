@@ -1,13 +1,15 @@
 """The site's addresses."""
 
 from django.contrib import admin
-from django.contrib.auth import views as auth
 from django.urls import include, path
+
+from chat import health
 
 urlpatterns = [
     path("", include("chat.urls")),
     path("api/", include("chat.api")),
-    path("accounts/login/", auth.LoginView.as_view(), name="login"),
-    path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
+    path("accounts/", include("chat.accounts")),
     path("admin/", admin.site.urls),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
 ]

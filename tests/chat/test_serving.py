@@ -69,7 +69,8 @@ async def test_killed_at_a_frame_it_is_stored_and_the_run_is_interrupted_at_the_
             numbers = [frame["seq"] for frame in socket.stored() + again.stored()]
             assert numbers == list(range(1, len(numbers) + 1))
             calls, results = (
-                [step["tool_call_id"] for step in socket.steps(kind) + again.steps(kind)] for kind in ("tool_use", "tool_result")
+                [step["tool_call_id"] for step in socket.steps(kind) + again.steps(kind)]
+                for kind in ("tool_use", "tool_result")
             )
             assert calls == results
             await again.send("continue", run_id=end["run_id"])

@@ -18,7 +18,9 @@ SCRIPT = bootstrap.BASE_DIR / "config" / "bootstrap.py"
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty place for an environment, and a PATH with nothing on it but this Python."""
     if not importlib.util.find_spec("ensurepip") and not importlib.util.find_spec("pip"):
-        pytest.skip("This environment's Python can neither make a pip nor has one, so it can fill no other environment.")
+        pytest.skip(
+            "This environment's Python can neither make a pip nor has one, so it can fill no other environment."
+        )
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "python3").symlink_to(sys.executable)

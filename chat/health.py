@@ -1,0 +1,87 @@
+"""Whether this process serves, and whether what it needs is there: for load balancers and people on call."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from chat import database, groups, supervisor
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_S = 5.0
+
+
+@require_safe
+@never_cache
+async def healthz(_request: HttpRequest) -> HttpResponse:
+    """Say that requests are served."""
+    return HttpResponse("ok\n", content_type="text/plain; charset=utf-8")
+
+
+@require_safe
+@never_cache
+async def readyz(_request: HttpRequest) -> HttpResponse:
+    """Say whether people can be sent here, and, by name alone, what is missing."""
+    checks: dict[str, Callable[[], Awaitable[None]]] = {
+        "database": lambda: database.read(_query),
+        "migrations": lambda: database.read(_migrations),
+        "channel_layer": _round_trip,
+        "serving": _serving,
+    }
+    results = await asyncio.gather(*(_holds(name, check) for name, check in checks.items()))
+    told = {name: "ok" if holds else "failed" for name, holds in zip(checks, results, strict=True)}
+    ready = all(results)
+    return JsonResponse({"ready": ready, **told}, status=200 if ready else 503)
+
+
+async def _holds(name: str, check: Callable[[], Awaitable[None]]) -> bool:
+    try:
+        await asyncio.wait_for(check(), _PATIENCE_S)
+    except Exception:
+        logger.warning("Not ready: %s", name, exc_info=True)
+        return False
+    return True
+
+
+class _NotReady(Exception):
+    """What is missing."""
+
+
+def _query() -> None:
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def _migrations() -> None:
+    executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        raise _NotReady("The database's tables are not up to date")
+
+
+async def _round_trip() -> None:
+    """Hear, through the channel layer, what was told a moment ago."""
+    heard = asyncio.Event()
+
+    async def hear(_message: groups.Message) -> None:
+        heard.set()
+
+    group = f"ready.{uuid4().hex}"
+    membership = groups.Membership(group, hear)
+    await membership.join()
+    try:
+        await groups.tell(group, {"type": "ready"})
+        await heard.wait()
+    finally:
+        await membership.leave()
+
+
+async def _serving() -> None:
+    if supervisor.is_draining():
+        raise _NotReady("The process is about to stop")
