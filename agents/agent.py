@@ -9,6 +9,7 @@ from agents.errors import AgentError
 from agents.events import Step
 from agents.specs import AgentSpec, ModelSettings, find_agent
 from agents.stream import AgentRun, Task, load
+from agents.text import clean
 from agents.tools import Toolbox
 
 DEFAULT_MAX_ITERATIONS = 20
@@ -41,7 +42,7 @@ class Agent:
             raise ValueError("There is nothing to answer: neither a prompt nor a user's message in the history.")
         if max_iterations < 1:
             raise ValueError("An agent needs at least one model call.")
-        message = asked[-1] if isinstance(asked[-1], str) else ""
+        message = clean(asked[-1]) if isinstance(asked[-1], str) else ""
         label = str(session_id or self.spec.name)
         return AgentRun(Task(self.spec, self.model, self.toolbox, conversation, message, max_iterations, label))
 

@@ -16,7 +16,7 @@ from qwen_agent.tools.base import BaseTool
 from agents import tools
 from agents.errors import AgentError
 from agents.history import sound
-from agents.models import base, openai_compatible
+from agents.models import base, demo, openai_compatible
 from agents.specs import AgentSpec, ModelSettings
 from agents.tools import Tool, Toolbox, ToolError
 from agents.tools.runner import Job, ToolOutcome, run_tool
@@ -106,7 +106,7 @@ def converse(
 
 def _model(settings: ModelSettings, desk: Desk) -> Any:
     if not settings.server:
-        return get_chat_model({"model_type": "demo", "model": "demo", "desk": desk})
+        return get_chat_model({"model_type": demo.MODEL_TYPE, "model": demo.MODEL_TYPE, "desk": desk})
     return get_chat_model(
         {
             "model_type": openai_compatible.MODEL_TYPE,
@@ -114,7 +114,7 @@ def _model(settings: ModelSettings, desk: Desk) -> Any:
             "model_server": settings.server,
             "api_key": settings.api_key,
             "timeout_s": settings.timeout_s,
-            "template": settings.tool_format == "template",
+            "tool_format": settings.tool_format,
             "max_input_tokens": settings.max_input_tokens,
             "desk": desk,
         }

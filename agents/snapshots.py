@@ -16,6 +16,9 @@ from agents.text import json_object, utf16_cut, utf16_length
 #: The name of a tool call in which none could be read.
 NAMELESS = "unreadable_call"
 
+#: Names and ids of calls are the model's; what is longer than any sensible one is cut, or replaced.
+_LONGEST_NAME = 200
+
 
 @dataclass(slots=True)
 class _Open:
@@ -105,7 +108,7 @@ class StepSplitter:
             steps += self._leave_text(partial=unfinished is not None and unfinished.kind == "content")
         else:
             steps += self._leave_text("final_answer", partial=partial)
-        calls = [Call(self._unique(part.id), part.name or NAMELESS, part.text) for part in self._calls]
+        calls = [Call(self._unique(part.id), part.name[:_LONGEST_NAME] or NAMELESS, part.text) for part in self._calls]
         for call in calls:
             self.open_calls[call.id] = _Open(call.name, self._clock())
             fields: dict[str, Any] = {
@@ -190,7 +193,7 @@ class StepSplitter:
     def _unique(self, wanted: str) -> str:
         """The model's id if nothing in the run has it, else a number of ours."""
         number = len(self._ids)
-        while not wanted or wanted in self._ids:
+        while not wanted or wanted in self._ids or len(wanted) > _LONGEST_NAME:
             number += 1
             wanted = f"call_{number}"
         self._ids.add(wanted)

@@ -30,8 +30,8 @@ class ModelSettings:
     timeout_s: float = 120.0
     """Longest silence of the model before the run fails."""
     tool_format: Literal["auto", "native", "template"] = "auto"
-    """``native``: the API's ``tools``; ``template``: Qwen's text template in the prompt; ``auto``: native.
-    A call written in the text template is understood whichever is asked for."""
+    """``native``: the API's ``tools``; ``template``: Qwen's text template in the prompt; ``auto``: native, and the
+    template with a server that refuses ``tools``. A call written in the template is understood in any case."""
     max_input_tokens: int = 58_000
     """What a request may hold; the oldest turns are left out beyond it."""
 

@@ -6,6 +6,7 @@ between; the thread waits meanwhile. What ends a run is decided here too: a stop
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import tempfile
@@ -76,6 +77,7 @@ class AgentRun:
         self._pacer = _Pacer(self._loop, self._show)
         self._reply = Reply()
         self._shown_parts = 0
+        self._awaited = Future[Written]()
         self._push([self._splitter.start(task.message)])
         # Daemon: a tool that never ends must not keep the process alive.
         threading.Thread(target=self._work, name=f"agent-{task.label}", daemon=True).start()
@@ -136,7 +138,7 @@ class AgentRun:
 
     def write(self, writer: Writer) -> Written:
         """Have a reply written on the event loop, and wait for it. See `agents.models.base.Desk`."""
-        future: Future[Written] = Future()
+        self._awaited = future = Future[Written]()
         self._post(self._begin_reply, writer, future)
         return future.result()
 
@@ -153,7 +155,7 @@ class AgentRun:
 
     def _post(self, callback: Callable[..., None], *args: Any) -> None:
         try:
-            self._loop.call_soon_threadsafe(callback, *args)
+            self._loop.call_soon_threadsafe(self._guarded, callback, *args)
         except RuntimeError:  # the loop is closed: nobody is left to tell
             raise Stopped from None
 
@@ -171,7 +173,7 @@ class AgentRun:
         self._shown_parts = 0
         self._writing = self._loop.create_task(self._write(writer, reply))
         # Not in the coroutine itself: one that is cancelled before it began never runs.
-        self._writing.add_done_callback(lambda writing: self._reply_ended(writing, reply, future))
+        self._writing.add_done_callback(lambda writing: self._guarded(self._reply_ended, writing, reply, future))
 
     async def _write(self, writer: Writer, reply: Reply) -> None:
         await writer(reply)
@@ -275,6 +277,18 @@ class AgentRun:
             self._push([self._splitter.error(failure.code, str(failure))])
             self._end("failed", failure.code, str(failure))
 
+    def _guarded(self, callback: Callable[..., None], *args: Any) -> None:
+        """A fault of ours ends the run as well: it must not leave it at work for ever, its thread waiting."""
+        try:
+            callback(*args)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            failure = _internal(error)
+            if self.outcome is None:
+                self._push([self._splitter.error(failure.code, str(failure))])
+                self._end("failed", failure.code, str(failure))
+            if not self._awaited.done():
+                self._awaited.set_exception(failure)
+
     def _end(self, status: Status, code: str = "", error: str = "") -> None:
         if self.outcome is not None:
             return
@@ -301,8 +315,17 @@ class AgentRun:
             self._reader.set_result(None)
 
 
+_loading = threading.Lock()
+
+
 def load() -> Callable[..., None]:
     """The driver of Qwen-Agent's loop. The first call imports Qwen-Agent, which takes seconds."""
+    with _loading:  # silencing warnings is for one thread at a time
+        return _import_driver()
+
+
+@functools.cache
+def _import_driver() -> Callable[..., None]:
     # It makes a folder of this name in the working directory otherwise.
     os.environ.setdefault("QWEN_AGENT_DEFAULT_WORKSPACE", str(Path(tempfile.gettempdir()) / "qwen-agent"))
     with warnings.catch_warnings():

@@ -117,6 +117,11 @@ class Subscriber:
         else:
             self._waked = True
 
+    @property
+    def flushing(self) -> asyncio.Task[None] | None:
+        """The task that is sending, if there is something to send."""
+        return self._task
+
     def leave(self) -> None:
         """The socket is gone."""
         if self._task is not None:
@@ -420,6 +425,16 @@ async def check_logins() -> None:
     for subscriber in subscribers():
         if subscriber.login.session_key in ended:
             subscriber.end(Close.NOT_LOGGED_IN)
+
+
+async def close_all(code: int, timeout_s: float) -> None:
+    """Close every socket of this process, and wait until each has been told what was left to tell."""
+    closing = subscribers()
+    for subscriber in closing:
+        subscriber.end(code)
+    flushing = [task for subscriber in closing if (task := subscriber.flushing) is not None]
+    if flushing:
+        await asyncio.wait(flushing, timeout=timeout_s)
 
 
 def stats() -> dict[str, Any]:

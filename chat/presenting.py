@@ -39,7 +39,7 @@ def run_row(run: Run) -> Row:
         "what": words.did((call.name for call in run.calls), counts["thoughts"]),
         "fact": _joined(words.steps(counts["steps"]), words.roughly(run.duration_ms)),
         "failed_words": _failed(counts["failed"]),
-        "strip": bars if run.ended else [],
+        "strip": [*bars, run.answer_bar()] if run.ended else [],
         "answer": run.answer,
         "answer_row": answer_row(run),
         "trouble": trouble(run) if run.ended else None,
@@ -235,14 +235,6 @@ def inspection(run: Run, row: models.Run) -> Row:
     rows = run_row(run)["rows"]
     for item, bar in zip(rows, run.bars(total_ms), strict=True):
         item["bar"] = bar
-    if run.answer is not None and run.answer.duration_ms is not None and total_ms:
-        start = (run.answer.at - began) * 100_000 / total_ms - run.answer.duration_ms * 100 / total_ms
-        answer_bar = {
-            "x": round(max(0.0, start), 1),
-            "width": round(max(1.6, run.answer.duration_ms * 100 / total_ms), 1),
-        }
-    else:
-        answer_bar = {}
     return {
         "run": run,
         "ended": run.ended,
@@ -266,7 +258,7 @@ def inspection(run: Run, row: models.Run) -> Row:
         "why": _why(run, waited_ms, total_ms),
         "rows": rows,
         "answer": run.answer,
-        "answer_bar": answer_bar,
+        "answer_bar": run.answer_bar(total_ms),
         "ticks": _ticks(total_ms),
         "trouble": trouble(run) if run.ended and run.status != "cancelled" else None,
         "endline": endline(run, counts),
@@ -364,7 +356,7 @@ BLANK: dict[str, Row] = {
     "run": {"rows": [], "open": True},
     "thought": {"kind": "thought"},
     "growing": {"kind": "growing"},
-    "call": {"kind": "call", "call": {}},
+    "call": {"kind": "call", "call": {"cause": ""}},
     "calls": {"kind": "calls", "calls": []},
     "answer": {"kind": "answer", "text": ""},
 }

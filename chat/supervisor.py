@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 TICK_S = 1.0
 #: How long a stopping process waits for its runs to say in the log that they were interrupted.
 DRAIN_S = 10.0
+_CLOSE_S = 2.0
 
 
 @dataclass(slots=True)
@@ -64,8 +65,7 @@ async def end() -> None:
         await asyncio.wait_for(carrying.stop_all("The server is restarting."), DRAIN_S)
     except TimeoutError:
         logger.warning("Some runs did not end in time; the next start will end them")
-    for subscriber in feeds.subscribers():
-        subscriber.end(Close.RESTARTING)
+    await feeds.close_all(Close.RESTARTING, _CLOSE_S)
     _heart.stop()
     await background.drain(2.0)
     await database.write(sockets.forget_process, carrying.PROCESS)

@@ -141,23 +141,27 @@ class Run:
         }
 
     def bars(self, total_ms: float | None = None) -> list[dict[str, Any]]:
-        """Where each item lies in the run's time, as per cent: ``x``, ``width`` and what fills it."""
+        """Where each item lies in the run's time, as per cent: ``x``, ``width`` and what fills it; empty where unknown."""
         total = self.duration_ms if total_ms is None else total_ms
-        if not total or self.started_at is None:
-            return [{} for _ in self.items]
-        bars: list[dict[str, Any]] = []
-        for item in self.items:
-            span = item.span()
-            if span is None:
-                bars.append({})
-                continue
-            start = min(100.0, max(0.0, (span[0] - self.started_at) * 100_000 / total))
-            width = max(SHORTEST_BAR, (span[1] - span[0]) * 100_000 / total)
-            fill = "model" if item.kind == "thought" else "fail" if item.failed else "tool"
-            bars.append(
-                {"x": _tenth(min(start, 100 - SHORTEST_BAR)), "width": _tenth(min(width, 100 - start)), "fill": fill}
-            )
-        return bars
+        return [
+            self._bar(item.span(), total, "model" if item.kind == "thought" else "fail" if item.failed else "tool")
+            for item in self.items
+        ]
+
+    def answer_bar(self, total_ms: float | None = None) -> dict[str, Any]:
+        """Where the answer lies in the run's time."""
+        total = self.duration_ms if total_ms is None else total_ms
+        answer = self.answer
+        if answer is None or answer.duration_ms is None:
+            return {}
+        return self._bar((answer.at - answer.duration_ms / 1000, answer.at), total, "model")
+
+    def _bar(self, span: tuple[float, float] | None, total: float | None, fill: str) -> dict[str, Any]:
+        if span is None or not total or self.started_at is None:
+            return {}
+        start = min(100 - SHORTEST_BAR, max(0.0, (span[0] - self.started_at) * 100_000 / total))
+        width = max(SHORTEST_BAR, (span[1] - span[0]) * 100_000 / total)
+        return {"x": _tenth(start), "width": _tenth(min(width, 100 - start)), "fill": fill}
 
 
 def _tenth(number: float) -> float:

@@ -208,15 +208,17 @@ def _known(run: models.Run) -> transcript.Run:
 
 
 def _outlined(run: transcript.Run) -> dict[str, Any]:
-    """A folded run for the page's script, without the texts that the page already shows."""
+    """A folded run for the page's script, without the texts that the page shows already and that no later event touches."""
     state = asdict(run)
     for item in state["items"]:
         item["text"] = ""
+        if any(call["result"] is None for call in item["calls"]):
+            continue
         for call in item["calls"]:
-            if call["result"] is not None:
+            call["arguments"] = None
+            if call["result"]["ok"]:
                 call["result"]["content"] = ""
-                call["arguments"] = None
-    if state["answer"] is not None and run.ended:
+    if state["answer"] is not None:
         state["answer"]["text"] = ""
     return state
 

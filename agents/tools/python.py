@@ -12,7 +12,6 @@ from typing import Any, Literal
 from pydantic_monty import (
     Monty,
     MontyCrashedError,
-    MontyError,
     MontyRuntimeError,
     MontySession,
     MontySyntaxError,
@@ -23,10 +22,32 @@ from agents.tools.stop import Stop
 from agents.tools.tool import ToolError
 
 #: What `import` finds in the sandbox. A test compares this with the installed version.
-MODULES = (
-    "asyncio base64 binascii bisect collections copy csv dataclasses datetime decimal functools hashlib itertools json"
-    " math os pathlib random re sys time tomllib typing unicodedata"
-).split()
+MODULES = [
+    "asyncio",
+    "base64",
+    "binascii",
+    "bisect",
+    "collections",
+    "copy",
+    "csv",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "functools",
+    "hashlib",
+    "itertools",
+    "json",
+    "math",
+    "os",
+    "pathlib",
+    "random",
+    "re",
+    "sys",
+    "time",
+    "tomllib",
+    "typing",
+    "unicodedata",
+]
 
 _MIB = 1 << 20
 _LONGEST_CODE = 100_000
@@ -64,6 +85,12 @@ class _Pool:
 _pool = _Pool()
 atexit.register(_pool.close)
 
+_PARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "properties": {"code": {"type": "string", "description": "The Python code to run."}},
+    "required": ["code"],
+}
+
 
 class PythonTool:
     """Runs Python for the model, away from files, network and everything else of this machine."""
@@ -75,11 +102,7 @@ class PythonTool:
         " No files, no network, no installing, no sleeping; the clock is UTC; 5 seconds, 128 MiB and 50 kB of output"
         f" at most. These modules can be imported, no others: {', '.join(MODULES)}."
     )
-    parameters: dict[str, Any] = {
-        "type": "object",
-        "properties": {"code": {"type": "string", "description": "The Python code to run."}},
-        "required": ["code"],
-    }
+    parameters = _PARAMETERS
     #: Of these, the code itself may use `run_s`; the rest is for waiting for a free interpreter.
     timeout_s = 30.0
     output_limit = 50_000
@@ -103,6 +126,8 @@ class PythonTool:
             finally:
                 # Before the worker goes back to the pool: from then on it is somebody else's.
                 forget()
+        if output.full:  # it ended before the kill reached it
+            raise ToolError(self._too_much(output))
         if output.text:
             return output.text
         if shown is None:
@@ -115,27 +140,32 @@ class PythonTool:
             if stop.is_set():
                 raise ToolError(stop.because)
         try:
-            limits = ResourceLimits(
-                max_feed_duration_secs=self.run_s, max_memory=128 * _MIB, max_total_sleep_secs=0.0
-            )
-            with _pool.get().checkout(limits=limits) as session:
-                try:
-                    session.feed_run(_SHOW)
-                    pid = session.worker_pid
-                except MontyError as error:
-                    raise ToolError("The Python interpreter could not be started. Try again.") from error
-                yield session, Kill(pid)
+            with self._checkout() as session:
+                yield session, Kill(session.worker_pid)
         finally:
             _pool.slots.release()
+
+    def _checkout(self) -> contextlib.AbstractContextManager[MontySession]:
+        limits = ResourceLimits(max_feed_duration_secs=self.run_s, max_memory=128 * _MIB, max_total_sleep_secs=0.0)
+        # A worker that died while it was idle is found out, and replaced, only when it is used; all may have.
+        for _ in range(_WORKERS + 1):
+            with contextlib.ExitStack() as attempt, contextlib.suppress(MontyCrashedError):
+                session = attempt.enter_context(_pool.get().checkout(limits=limits))
+                session.feed_run(_SHOW)
+                return _closing(session, attempt.pop_all())
+        raise ToolError("The Python interpreter could not be started.")
 
     def _why_crashed(self, error: MontyCrashedError, output: "_Output", stop: Stop) -> str:
         if stop.is_set():
             return stop.because
         if output.full:
-            return f"The code was stopped: it printed more than {self.output_limit // 1000} kB." + output.before_that()
+            return self._too_much(output)
         if error.timed_out:
             return self._too_slow() + output.before_that()
         return "The Python interpreter crashed while it ran this code." + output.before_that()
+
+    def _too_much(self, output: "_Output") -> str:
+        return f"The code was stopped: it printed more than {self.output_limit // 1000} kB." + output.before_that()
 
     def _too_slow(self) -> str:
         return f"The code was stopped: it did not finish within {self.run_s:g} seconds."
@@ -159,6 +189,12 @@ class PythonTool:
         return f"{message}\nLine {number}{where}: {lines[number - 1].strip()[:200]}"
 
 
+@contextlib.contextmanager
+def _closing(session: MontySession, stack: contextlib.ExitStack) -> Iterator[MontySession]:
+    with stack:
+        yield session
+
+
 class Kill:
     """Ends an interpreter process at once. Works where asking it doesn't."""
 
@@ -166,6 +202,7 @@ class Kill:
         self._pid = pid
 
     def __call__(self) -> None:
+        """Do it; once the process has ended this does nothing."""
         if self._pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
@@ -218,11 +255,11 @@ def _show_last_value(code: str) -> str | None:
         return None
     if not body or not isinstance(last := body[-1], ast.Expr):
         return code
-    assert last.end_lineno is not None and last.end_col_offset is not None  # noqa: S101 - what ast.parse makes has them
+    end_line, end_column = last.end_lineno or last.lineno, last.end_col_offset or 0
     # Offsets count UTF-8 bytes in lines that end as the parser ends them.
     lines = [line.encode() for line in code.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
-    end = lines[last.end_lineno - 1]
-    lines[last.end_lineno - 1] = end[: last.end_col_offset] + b"))" + end[last.end_col_offset :]
+    end = lines[end_line - 1]
+    lines[end_line - 1] = end[:end_column] + b"))" + end[end_column:]
     start = lines[last.lineno - 1]
     lines[last.lineno - 1] = start[: last.col_offset] + b"__show__((" + start[last.col_offset :]
     return b"\n".join(lines).decode()

@@ -12,14 +12,58 @@ from html.parser import HTMLParser
 from urllib.parse import urljoin
 
 _SLICE = 16_384
+_LONGEST_TAG = 131_072
 _SKIPPED = frozenset(
-    "script style noscript template svg canvas iframe object head nav aside footer form button dialog select".split()
+    [
+        "script",
+        "style",
+        "noscript",
+        "template",
+        "svg",
+        "canvas",
+        "iframe",
+        "object",
+        "head",
+        "nav",
+        "aside",
+        "footer",
+        "form",
+        "button",
+        "dialog",
+        "select",
+    ]
 )
-_PARAGRAPHS = frozenset("p pre blockquote table section article h1 h2 h3 h4 h5 h6".split())
+_PARAGRAPHS = frozenset(["p", "pre", "blockquote", "table", "section", "article", "h1", "h2", "h3", "h4", "h5", "h6"])
 _LINES = frozenset(
-    "address body br center dd details div dl dt fieldset figcaption figure header hr li main menu ol search summary"
-    " tbody tfoot thead tr ul".split()
+    [
+        "address",
+        "body",
+        "br",
+        "center",
+        "dd",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "header",
+        "hr",
+        "li",
+        "main",
+        "menu",
+        "ol",
+        "search",
+        "summary",
+        "tbody",
+        "tfoot",
+        "thead",
+        "tr",
+        "ul",
+    ]
 )
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w-]+)""", re.IGNORECASE)
 
 
@@ -27,7 +71,7 @@ def decode(body: bytes, charset: str | None) -> str:
     """The text of ``body``; what can't be decoded becomes U+FFFD."""
     try:
         return body.decode(codecs.lookup(charset or "utf-8").name, errors="replace").removeprefix("\ufeff")
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):
         # No such encoding, or none for text, such as Python's "hex".
         return body.decode("utf-8", errors="replace")
 
@@ -42,12 +86,15 @@ def from_html(
     declared = _META_CHARSET.search(body[:4_096])
     html = decode(body, charset or (declared.group(1).decode("ascii") if declared else None))
     reader = _Reader(url, limit)
-    for start in range(0, len(html), _SLICE):
+    at = 0
+    while at < len(html) and not reader.done:
         check()
-        reader.feed(html[start : start + _SLICE])
-        if reader.done or reader.stuck:
-            break
-    else:
+        reader.feed(html[at : at + _SLICE])
+        at += _SLICE
+        if end := reader.stuck_until():
+            found = html.find(end, at)
+            at = len(html) if found < 0 else found + len(end)
+    if not reader.done:
         # Text without a tag after it is held back until a tag comes.
         reader.feed("<br>")
     return reader.title.strip(), reader.text.strip()
@@ -69,10 +116,16 @@ class _Reader(HTMLParser):
         self._links: list[str] = []
         self._in_main = False
 
-    @property
-    def stuck(self) -> bool:
-        """Whether a single tag or comment goes on for a megabyte: no page does that, and each look at it costs."""
-        return len(self.rawdata) > 1_000_000 and self.cdata_elem is None
+    def stuck_until(self) -> str:
+        """What ends the tag or comment that has gone on for too long, which is then forgotten; empty if none has.
+
+        Embedded pictures are such tags. Reading on would cost more with each slice.
+        """
+        if len(self.rawdata) < _LONGEST_TAG or self.cdata_elem is not None:
+            return ""
+        end = "-->" if self.rawdata.startswith("<!--") else ">"
+        self.rawdata = ""
+        return end
 
     @property
     def title(self) -> str:
@@ -89,20 +142,21 @@ class _Reader(HTMLParser):
             self._base = self._absolute(href) or self._base
         if self._skip:
             self._skip_depth += tag == self._skip
-            if tag != "body":
-                return
-            # A head that was never closed ends here.
-            self._skip = ""
-        if tag in _SKIPPED:
+            if tag == "body":  # a head that was never closed ends here
+                self._skip = ""
+        elif tag in _SKIPPED:
             self._skip, self._skip_depth = tag, 1
-            return
+        else:
+            self._open(tag, dict(attrs))
+
+    def _open(self, tag: str, attrs: dict[str, str | None]) -> None:
         if tag == "main" and not self._in_main:
             # What came before is the site, not the page.
             self._out.clear()
             self._length = 0
             self._in_main = True
         self._break_for(tag)
-        if tag in ("h1", "h2", "h3", "h4", "h5", "h6"):
+        if tag in _HEADINGS:
             self._put("#" * int(tag[1]) + " ")
         elif tag == "li":
             self._put("- ")
@@ -111,8 +165,8 @@ class _Reader(HTMLParser):
         elif tag == "pre":
             self._pre += 1
         elif tag == "a":
-            self._links.append(self._absolute(dict(attrs).get("href") or ""))
-        elif tag == "img" and (alt := " ".join((dict(attrs).get("alt") or "").split())):
+            self._links.append(self._absolute(attrs.get("href") or ""))
+        elif tag == "img" and (alt := " ".join((attrs.get("alt") or "").split())):
             self._put(f"[image: {alt}]")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -170,16 +224,17 @@ class _Reader(HTMLParser):
     def _break_for(self, tag: str) -> None:
         """End the line, for a paragraph with an empty line after it; breaks in a row don't add up."""
         wanted = 2 if tag in _PARAGRAPHS else 1 if tag in _LINES else 0
-        if not wanted or not self._out or self.done:
+        if not wanted or self.done:
             return
-        self._out[-1] = self._out[-1].rstrip(" ")
-        if not self._out[-1]:
+        while self._out and not (stripped := self._out[-1].rstrip(" ")):
             self._out.pop()
-            return self._break_for(tag)
+        if not self._out:
+            return
+        self._out[-1] = stripped
         ending = "".join(self._out[-2:])[-2:]
         there = len(ending) - len(ending.rstrip("\n"))
         if there < wanted:
-            self._out.append("\n" * (wanted - there))
+            self._put("\n" * (wanted - there))
 
     def _absolute(self, href: str) -> str:
         href = href.strip()

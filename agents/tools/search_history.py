@@ -9,6 +9,20 @@ from agents.tools.tool import ToolError
 
 _MOST = 20
 
+_PARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "query": {"type": "string", "description": "A few words to look for."},
+        "limit": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": _MOST,
+            "description": "How many hits to return. Left out: 5.",
+        },
+    },
+    "required": ["query"],
+}
+
 
 class SearchHistoryTool:
     """Finds earlier conversations. It sees only what the search that it is handed lets it see."""
@@ -19,19 +33,7 @@ class SearchHistoryTool:
         " hits with session title, date, step and an excerpt. Use it when the user refers to something said before"
         " that is not in this conversation. Search for a few telling words, not for a whole sentence."
     )
-    parameters: dict[str, Any] = {
-        "type": "object",
-        "properties": {
-            "query": {"type": "string", "description": "A few words to look for."},
-            "limit": {
-                "type": "integer",
-                "minimum": 1,
-                "maximum": _MOST,
-                "description": "How many hits to return. Left out: 5.",
-            },
-        },
-        "required": ["query"],
-    }
+    parameters = _PARAMETERS
     timeout_s = 10.0
     output_limit = 20_000
 

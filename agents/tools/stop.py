@@ -67,5 +67,5 @@ class Stop:
     def _run(callback: Callable[[], None]) -> None:
         try:
             callback()
-        except Exception:  # noqa: BLE001 - one failing callback must not keep the others from hearing
+        except Exception:
             log.exception("A callback of a stop failed")

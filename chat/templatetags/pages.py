@@ -17,13 +17,8 @@ from chat.selectors import Hit
 
 register = template.Library()
 
-register.filter("duration", words.duration)
-register.filter("roughly", words.roughly)
-register.filter("clock", words.clock)
-register.filter("count", words.count)
 register.filter("size", words.size)
 register.filter("gist", words.gist)
-register.filter("returned", words.returned)
 register.filter("initials", words.initials)
 register.filter("tint", words.tint)
 register.filter("dot", words.dot)
@@ -37,6 +32,18 @@ VENDOR = {
     "highlight.js": "vendor/highlight.js",
     "temml": "vendor/temml.js",
 }
+
+
+@register.filter
+def duration(ms: int | str | None) -> str:
+    """A measured time; nothing for what has none yet."""
+    return words.duration(ms) if isinstance(ms, int) else ""
+
+
+@register.filter
+def roughly(ms: int | str | None) -> str:
+    """A measured time within a sentence; nothing for what has none yet."""
+    return words.roughly(ms) if isinstance(ms, int) else ""
 
 
 @register.simple_tag
@@ -67,7 +74,7 @@ def _exists(path: str) -> bool:
 @register.filter
 def moment(timestamp: float | None) -> datetime | None:
     """A wire time as a datetime in the reader's zone."""
-    return None if timestamp is None else timezone.localtime(datetime.fromtimestamp(timestamp, UTC))
+    return timezone.localtime(datetime.fromtimestamp(timestamp, UTC)) if timestamp else None
 
 
 @register.filter

@@ -34,17 +34,41 @@ def start(**environ: str) -> str:
         ("PORT", "0", "PORT must be a whole number from 1 to 65535, not '0'."),
         ("DEBUG", "maybe", "DEBUG must be true or false, not 'maybe'."),
         ("ALLOW_SIGNUP", "2", "ALLOW_SIGNUP must be true or false, not '2'."),
-        ("PUBLIC_URL", "chat.example.org", "PUBLIC_URL must be an address like https://chat.example.org, without a path, not"),
+        (
+            "PUBLIC_URL",
+            "chat.example.org",
+            "PUBLIC_URL must be an address like https://chat.example.org, without a path, not",
+        ),
         ("CSRF_TRUSTED_ORIGINS", "chat.example.org", "CSRF_TRUSTED_ORIGINS must be origins like"),
-        ("DATABASE_URL", "mysql://db/x", "DATABASE_URL must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME, not"),
-        ("REDIS_URL", "localhost:6379", "REDIS_URL must start with redis:// or rediss:// and name a host, not 'localhost:6379'."),
-        ("DATA_DIR", "/dev/null/x", "DATA_DIR must name a folder that can be made (Not a directory), not '/dev/null/x'."),
-        ("LLM_MODEL_SERVER", "localhost:11434", "LLM_MODEL_SERVER must be dashscope or start with http:// or https:// and"),
+        (
+            "DATABASE_URL",
+            "mysql://db/x",
+            "DATABASE_URL must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME, not",
+        ),
+        (
+            "REDIS_URL",
+            "localhost:6379",
+            "REDIS_URL must start with redis:// or rediss:// and name a host, not 'localhost:6379'.",
+        ),
+        (
+            "DATA_DIR",
+            "/dev/null/x",
+            "DATA_DIR must name a folder that can be made (Not a directory), not '/dev/null/x'.",
+        ),
+        (
+            "LLM_MODEL_SERVER",
+            "localhost:11434",
+            "LLM_MODEL_SERVER must be dashscope or start with http:// or https:// and",
+        ),
         ("LLM_MODEL_SERVER", "dashscope", "LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope."),
         ("LLM_TIMEOUT_S", "soon", "LLM_TIMEOUT_S must be a number from 0.1 to 86400, not 'soon'."),
         ("LLM_TOOL_FORMAT", "xml", "LLM_TOOL_FORMAT must be one of auto, native, template, not 'xml'."),
         ("LLM_MAX_INPUT_TOKENS", "10", "LLM_MAX_INPUT_TOKENS must be a whole number of 1000 or more, not '10'."),
-        ("MCP_SERVERS", "no-such-file.json", "MCP_SERVERS must be a JSON object or the path of a file that holds one ("),
+        (
+            "MCP_SERVERS",
+            "no-such-file.json",
+            "MCP_SERVERS must be a JSON object or the path of a file that holds one (",
+        ),
         ("MAX_ITERATIONS", "-1", "MAX_ITERATIONS must be a whole number of 0 or more, not '-1'."),
         ("MAX_MESSAGE_CHARS", "1e3", "MAX_MESSAGE_CHARS must be a whole number of 0 or more, not '1e3'."),
         ("RUN_LEASE_S", "0", "RUN_LEASE_S must be a number from 1 to 86400, not '0'."),
@@ -106,7 +130,10 @@ def test_flags(raw: str, value: bool) -> None:
 
 
 def test_words_are_separated_by_commas() -> None:
-    assert read(ALLOWED_HOSTS="a.example.org, b.example.org,").words("ALLOWED_HOSTS") == ["a.example.org", "b.example.org"]
+    assert read(ALLOWED_HOSTS="a.example.org, b.example.org,").words("ALLOWED_HOSTS") == [
+        "a.example.org",
+        "b.example.org",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +150,9 @@ def test_a_public_url_gives_the_origin_that_browsers_send(raw: str, url: PublicU
     assert read(PUBLIC_URL=raw).public_url("PUBLIC_URL") == url
 
 
-@pytest.mark.parametrize("raw", ["https://", "https://x/path", "https://me@x", "https://x:abc", "https://x?y", "https://a b", "ftp://x"])
+@pytest.mark.parametrize(
+    "raw", ["https://", "https://x/path", "https://me@x", "https://x:abc", "https://x?y", "https://a b", "ftp://x"]
+)
 def test_what_is_no_public_url(raw: str) -> None:
     env = read(PUBLIC_URL=raw)
     assert env.public_url("PUBLIC_URL") == PublicUrl()
@@ -142,7 +171,9 @@ def test_a_relative_database_is_in_the_projects_folder() -> None:
     assert read(DATABASE_URL="sqlite:///x.db").database("DATABASE_URL", Path("d"))["NAME"] == PROJECT / "x.db"
 
 
-@pytest.mark.parametrize("raw", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:////no/such/folder/x.db", "x.db", "postgres://db"])
+@pytest.mark.parametrize(
+    "raw", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:////no/such/folder/x.db", "x.db", "postgres://db"]
+)
 def test_what_is_no_database(raw: str, tmp_path: Path) -> None:
     env = read(DATABASE_URL=raw)
     env.database("DATABASE_URL", tmp_path / "x.db")
@@ -150,8 +181,16 @@ def test_what_is_no_database(raw: str, tmp_path: Path) -> None:
 
 
 def test_postgres_is_taken_apart_and_pooled(tmp_path: Path) -> None:
-    found = read(DATABASE_URL="postgres://me:a%40b@db.example.org:5433/chat?sslmode=require").database("DATABASE_URL", tmp_path)
-    assert [found[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")] == ["chat", "me", "a@b", "db.example.org", 5433]
+    found = read(DATABASE_URL="postgres://me:a%40b@db.example.org:5433/chat?sslmode=require").database(
+        "DATABASE_URL", tmp_path
+    )
+    assert [found[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")] == [
+        "chat",
+        "me",
+        "a@b",
+        "db.example.org",
+        5433,
+    ]
     assert found["OPTIONS"]["sslmode"] == "require"
     assert found["OPTIONS"]["pool"]["max_size"] == 16
 
@@ -168,7 +207,9 @@ def test_json_is_given_as_such_or_as_a_file(tmp_path: Path) -> None:
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / ".env"
-    file.write_text('# words\nexport PORT=9000\nHOST="0.0.0.0"  # all\nLLM_API_KEY=\'a#b$C\'\nLLM_MODEL=from-file\nEMPTY\n')
+    file.write_text(
+        "# words\nexport PORT=9000\nHOST=\"0.0.0.0\"  # all\nLLM_API_KEY='a#b$C'\nLLM_MODEL=from-file\nEMPTY\n"
+    )
     found = with_file({"PORT": "9001", "LLM_MODEL": ""}, file)
     assert found == {"PORT": "9001", "HOST": "0.0.0.0", "LLM_API_KEY": "a#b$C", "LLM_MODEL": ""}
     assert with_file({}, tmp_path / "missing") == {}

@@ -37,7 +37,12 @@ print(json.dumps(answers))
 
 def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *command], cwd=PROJECT, env={**os.environ, **environ}, capture_output=True, text=True, check=False
+        [sys.executable, *command],
+        cwd=PROJECT,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import uvicorn
 from daphne.server import Server as Daphne
+from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, connection, connections
@@ -98,6 +99,14 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
+class _Handshake(WebSocketProtocol):  # type: ignore[misc] # untyped
+    """Refuses an Origin that cannot be parsed with 403, as every other Origin that is not ours."""
+
+    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:  # noqa: N802, N803
+        """Answer a handshake that the protocol refuses before the application sees it."""
+        super().failHandshake(reason, 403 if "origin" in reason.lower() else code, responseHeaders)
+
+
 def _with_daphne(listener: socket.socket) -> None:
     def ready() -> None:
         loop = asyncio.get_event_loop()
@@ -119,6 +128,7 @@ def _with_daphne(listener: socket.socket) -> None:
             # Twisted's own stop is found on the reactor it chose, which its types do not know.
             cast(Any, reactor).stop()
 
+    WebSocketFactory.protocol = _Handshake
     Daphne(
         application,
         endpoints=[f"fd:fileno={listener.fileno()}"],

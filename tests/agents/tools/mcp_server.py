@@ -1,4 +1,7 @@
-"""A real MCP server on stdio for the tests of `agents.tools.mcp`. Writes what happens to the file named by its argument."""
+"""A real MCP server for the tests of `agents.tools.mcp`: on stdio, or on HTTP with a transport and a port as arguments.
+
+What happens goes to the file named by the first argument.
+"""
 
 import os
 import sys
@@ -68,6 +71,10 @@ def mixed() -> list[object]:
 
 
 note(f"pid {os.getpid()}")
-print("ready to serve", file=sys.stderr)
-server.run()
+sys.stderr.write("ready to serve\n")
+if len(sys.argv) > 2:
+    server.settings.port = int(sys.argv[3])
+    server.run("sse" if sys.argv[2] == "sse" else "streamable-http")
+else:
+    server.run()
 note("ended")

@@ -1,0 +1,214 @@
+/**
+ * The same over HTTP: single calls, and a stand-in for the live connection where that is blocked or not wanted.
+ */
+
+/** A refusal of the API, with its words for people. */
+export class ApiError extends Error {
+  constructor(status, code, message) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+export function createApi({ fetch = globalThis.fetch.bind(globalThis), token }) {
+  async function call(method, path, body) {
+    const response = await fetch(`/api/${path}`, {
+      method,
+      credentials: "same-origin",
+      headers: {
+        Accept: "application/json",
+        ...(method === "GET" ? {} : { "X-CSRFToken": token() }),
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    let data = null;
+    try {
+      data = text ? JSON.parse(text) : null;
+    } catch {
+      data = null;
+    }
+    if (!response.ok) {
+      throw new ApiError(response.status, data?.error?.code ?? "internal", data?.error?.message ?? "");
+    }
+    return data;
+  }
+
+  return {
+    createSession: (agent_name) => call("POST", "sessions/", { agent_name }),
+    change: (session, changes) => call("PATCH", `sessions/${session}/`, changes),
+    remove: (session) => call("DELETE", `sessions/${session}/`),
+    events: (session, after, limit = 200) => call("GET", `sessions/${session}/events/?after=${after}&limit=${limit}`),
+    send: (session, payload) => call("POST", `sessions/${session}/messages/`, payload),
+    cancel: (run) => call("POST", `runs/${run}/cancel/`, {}),
+    goOn: (run, payload = {}) => call("POST", `runs/${run}/continue/`, payload),
+    async content(session, seq) {
+      const response = await fetch(`/api/sessions/${session}/events/${seq}/content/`, { credentials: "same-origin" });
+      if (!response.ok) throw new ApiError(response.status, "not_found", "");
+      return response.text();
+    },
+  };
+}
+
+export const POLL = Object.freeze({ busy: 1_000, idle: 3_000, hidden: 10_000, longest: 15_000 });
+
+/**
+ * Asks instead of being told, behind the same face as the socket: it hands over the very same frames.
+ * Growth has no place in the log, so a step appears when it is finished.
+ */
+export function createPolling({
+  api,
+  session,
+  page,
+  cursor,
+  onFrame,
+  onState,
+  clock = { later: (run, ms) => setTimeout(run, ms), cancel: (timer) => clearTimeout(timer) },
+  isHidden = () => false,
+  isOnline = () => true,
+}) {
+  let timer = null;
+  let word = "idle";
+  let failures = 0;
+  let running = false;
+  let busy = false;
+  let asking = false;
+  let told = "";
+
+  function become(next, more = {}) {
+    const key = JSON.stringify([next, more]);
+    word = next;
+    if (key === told) return;
+    told = key;
+    onState({ word: next, ...more });
+  }
+
+  async function ask() {
+    clock.cancel(timer);
+    timer = null;
+    if (!running || asking) return;
+    if (!isOnline()) {
+      become("offline");
+      return;
+    }
+    asking = true;
+    let more = false;
+    try {
+      const before = cursor().seq;
+      const answer = await api.events(session, before);
+      if (!running) return;
+      failures = 0;
+      const reset = answer.last_seq < before;
+      onFrame({
+        type: "session",
+        data: {
+          ...page(),
+          session_id: session,
+          last_seq: answer.last_seq,
+          run: answer.run,
+          queue: answer.queue,
+          ...(reset ? { reset: true } : {}),
+        },
+      });
+      for (const frame of answer.events) onFrame(frame);
+      busy = answer.run !== null || answer.queue.length > 0;
+      more = reset || cursor().seq < answer.last_seq;
+      become("polling", { seconds: Math.round(pause() / 1000) });
+    } catch (error) {
+      failed(error);
+    } finally {
+      asking = false;
+    }
+    if (running) timer = clock.later(ask, more ? 0 : pause());
+  }
+
+  function failed(error) {
+    failures += 1;
+    if (error instanceof ApiError && error.status === 401) {
+      running = false;
+      become("logged_out");
+    } else if (error instanceof ApiError && (error.status === 404 || error.status === 403)) {
+      running = false;
+      become("gone");
+    } else {
+      become("waiting", { until: null });
+    }
+  }
+
+  function pause() {
+    if (failures) return Math.min(POLL.longest, POLL.busy * 2 ** failures);
+    if (isHidden()) return POLL.hidden;
+    return busy ? POLL.busy : POLL.idle;
+  }
+
+  const commands = {
+    async chat(payload) {
+      const answer = await api.send(session, payload);
+      return { type: "accepted", data: { client_message_id: payload.client_message_id, ...answer } };
+    },
+    async cancel(payload) {
+      if (payload.run_id) await api.cancel(payload.run_id);
+      return null;
+    },
+    async continue({ run_id, client_message_id }) {
+      const answer = await api.goOn(run_id, { client_message_id });
+      return { type: "accepted", data: { client_message_id, queued: 0, ...answer } };
+    },
+  };
+
+  async function carry(type, payload) {
+    try {
+      const frame = await commands[type](payload);
+      if (frame) onFrame(frame);
+    } catch (error) {
+      if (error instanceof ApiError && error.status !== 401) {
+        const { client_message_id } = payload;
+        const data = { code: error.code, message: error.message, client_message_id };
+        onFrame({ type: "error", data });
+      } else {
+        failed(error);
+        onFrame({ type: "unsent", data: { client_message_id: payload.client_message_id } });
+      }
+    }
+    busy = true;
+    await ask();
+  }
+
+  return {
+    open() {
+      running = true;
+      become("connecting");
+      ask();
+    },
+    send(type, payload) {
+      if (!(type in commands) || !running) return false;
+      carry(type, payload);
+      return true;
+    },
+    resume() {
+      ask();
+      return true;
+    },
+    nudge() {
+      failures = 0;
+      ask();
+    },
+    offline() {
+      clock.cancel(timer);
+      become("offline");
+    },
+    close() {
+      running = false;
+      clock.cancel(timer);
+      become("closed");
+    },
+    get state() {
+      return { word };
+    },
+    get isOpen() {
+      return word === "polling";
+    },
+  };
+}

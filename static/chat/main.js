@@ -1,0 +1,485 @@
+/**
+ * The conversation's page put together: transport → transcript → view, and what a reader's hand asks for.
+ */
+
+import { ApiError, createPolling } from "./api.js";
+import { createComposer } from "./composer.js";
+import { createDraft, createOutbox, localStore } from "./outbox.js";
+import { api, onKey, onRefresh, refresh, tellCurrent } from "./shell.js";
+import { createSocket } from "./socket.js";
+import { initial, reduce, stopping } from "./transcript.js";
+import { createView } from "./view.js";
+import { SENTENCES, dot, joined } from "./words.js";
+
+const TICK_EVERY = 500;
+/** A message that is accepted this soon never shows as being sent. */
+const SOON = 400;
+const PROBE_AGAIN = 5_000;
+
+const page = JSON.parse(document.getElementById("page-state").textContent);
+const storage = localStore();
+const session = page.session.id;
+
+let state = initial(page);
+let transport = null;
+let isSocket = true;
+let link = { word: "idle" };
+let scheduled = false;
+let waitingChanged = true;
+/** Runs that this page has asked to stop, and who asked. */
+const stops = new Map();
+/** What a page that asked to continue does when it is refused. */
+const continuing = new Map();
+
+// ---- the server's time: the highest difference seen is the one with the least delay in it ----
+
+let offset = page.now * 1000 - Date.now();
+const now = () => (Date.now() + offset) / 1000;
+
+function heardTime(timestamp) {
+  offset = Math.max(offset, timestamp * 1000 - Date.now());
+}
+
+// ---- parts ----
+
+const outbox = createOutbox({ storage, user: page.user, session });
+
+const view = createView({
+  page,
+  storage,
+  fetchContent: async (href) => {
+    const [, id, seq] = new URL(href).pathname.match(/sessions\/([^/]+)\/events\/(\d+)\//u);
+    return api.content(id, seq);
+  },
+  act: {
+    stop,
+    goOn,
+    removeQueued,
+    removeUnsent,
+    stopAsked: (run) => stops.get(run) ?? null,
+    starter: (text) => composer?.write(text),
+  },
+});
+
+const form = document.getElementById("composer");
+const composer =
+  form === null
+    ? null
+    : createComposer({
+        form,
+        draft: createDraft({ storage, user: page.user, session }),
+        most: page.max_chars,
+        onSend: send,
+        onTakeBack: takeBack,
+      });
+
+// ---- painting: once per frame, however much has come ----
+
+function repaint() {
+  if (scheduled) return;
+  scheduled = true;
+  // A page out of sight gets no frames; its title still tells.
+  if (document.visibilityState === "visible") requestAnimationFrame(paint);
+  else setTimeout(paint, 250);
+}
+
+function paint() {
+  scheduled = false;
+  view.paint(state, { now: now(), waiting: waitingChanged || link.word !== "live" ? unsent() : undefined });
+  waitingChanged = false;
+  const run = state.runs[state.live?.id] ?? state.runs[state.order.at(-1)];
+  composer?.busy(Boolean(run && !run.ended) || state.queue.length > 0);
+  if (run) {
+    const word = document.getElementById("run-state").textContent;
+    const time = run.ended ? "" : document.getElementById("clock").textContent;
+    tellCurrent({ dot: dot(run.status), note: run.ended ? "" : joined(word, time) });
+  }
+}
+
+function unsent() {
+  return outbox.items().map((item) => ({
+    ...item,
+    label: item.error ? SENTENCES.refused : transport?.isOpen ? SENTENCES.sending : SENTENCES.notSent,
+  })).filter((item) => item.error || !transport?.isOpen || Date.now() - (item.sentAt ?? item.at) > SOON);
+}
+
+function waitingDiffers() {
+  waitingChanged = true;
+  repaint();
+}
+
+// ---- frames ----
+
+function receive(frame) {
+  switch (frame.type) {
+    case "accepted":
+      outbox.remove(frame.data.client_message_id);
+      continuing.delete(frame.data.client_message_id);
+      waitingDiffers();
+      refresh();
+      return;
+    case "unsent":
+      outbox.forgetSent();
+      waitingDiffers();
+      return;
+    case "announcement":
+      view.notice(`announcement-${frame.data.message}`, {
+        title: SENTENCES.operators,
+        text: frame.data.message,
+        tone: { warning: "wait", error: "fail" }[frame.data.level] ?? "",
+      });
+      return;
+    case "pong":
+      heardTime(frame.data.timestamp);
+      break;
+    case "error":
+      if (!Number.isInteger(frame.seq)) {
+        refused(frame.data);
+        return;
+      }
+      break;
+    default:
+      if (link.word === "live" && frame.data?.timestamp) heardTime(frame.data.timestamp);
+  }
+  const before = state;
+  state = reduce(state, frame);
+  if (frame.type === "session") joined_(frame.data);
+  if (frame.type === "reasoning_start" || frame.type === "reasoning_complete") changedRun(frame);
+  if (state.gap && !before.gap) transport.resume();
+  if (state !== before) repaint();
+}
+
+function joined_(data) {
+  if (data.title) view.setTitle(data.title);
+  page.may.drive = ["owner", "driver"].includes(data.role);
+  flush();
+}
+
+function changedRun(frame) {
+  if (frame.type === "reasoning_complete") {
+    stops.delete(frame.run_id);
+    document.getElementById("run-state").dataset.ready = "true";
+  }
+  waitingChanged = true;
+  refresh();
+}
+
+/** An error that is about something this page has sent, or about the connection. */
+function refused({ code, message, client_message_id: id }) {
+  if (id && outbox.has(id)) {
+    outbox.refuse(id, { code, message });
+    waitingDiffers();
+    return;
+  }
+  if (id && continuing.has(id)) {
+    continuing.get(id)();
+    continuing.delete(id);
+  }
+  if (code === "nothing_to_cancel") {
+    stops.clear();
+    return;
+  }
+  view.notice("refused", { title: message, tone: "wait", icon: "warn" });
+}
+
+// ---- sending ----
+
+function send(message) {
+  outbox.add({ ...message, at: Date.now() });
+  if (!outbox.isSaved) view.notice("not-saved", { title: SENTENCES.notSaved, tone: "wait", icon: "warn" });
+  composer.clear();
+  flush();
+  waitingDiffers();
+  setTimeout(waitingDiffers, SOON + 20);
+  view.reading.toEnd();
+}
+
+function flush() {
+  if (!transport?.isOpen && !(isSocket && state.joined && link.word !== "waiting")) return;
+  for (const { client_message_id, message, agent_name, enable_reasoning } of outbox.unsent()) {
+    if (!transport.send("chat", { message, agent_name, enable_reasoning, client_message_id })) return;
+    outbox.markSent(client_message_id);
+  }
+}
+
+/** ↑ in an empty box: what was refused or is not sent yet, else the last one in line. */
+function takeBack() {
+  const last = outbox.items().at(-1);
+  if (last) {
+    outbox.remove(last.client_message_id);
+    waitingDiffers();
+    return last.message;
+  }
+  const mine = state.queue.filter((item) => item.user === page.name).at(-1);
+  if (!mine) return null;
+  command("cancel", { run_id: mine.run_id }, () => api.cancel(mine.run_id));
+  return mine.message;
+}
+
+/** Over the open line, else by a call of the API. */
+async function command(type, payload, call) {
+  if (transport?.isOpen && transport.send(type, payload)) return true;
+  try {
+    await call();
+    return true;
+  } catch (error) {
+    view.notice("refused", {
+      title: (error instanceof ApiError && error.message) || SENTENCES.offlineStop,
+      tone: "wait",
+      icon: "warn",
+    });
+    return false;
+  }
+}
+
+async function stop(run) {
+  stops.set(run, page.name);
+  state = stopping(state, run);
+  repaint();
+  if (await command("cancel", { run_id: run }, () => api.cancel(run))) return;
+  stops.delete(run);
+  state = { ...state, runs: { ...state.runs, [run]: { ...state.runs[run], status: "running" } } };
+  repaint();
+}
+
+async function goOn(run, failed) {
+  const client_message_id = crypto.randomUUID();
+  continuing.set(client_message_id, failed);
+  const payload = { run_id: run, client_message_id };
+  if (!(await command("continue", payload, () => api.goOn(run, { client_message_id })))) failed();
+  view.reading.toEnd();
+}
+
+function removeQueued(run, text) {
+  command("cancel", { run_id: run }, () => api.cancel(run));
+  if (text !== null) composer?.giveBack(text);
+}
+
+function removeUnsent(id, text) {
+  outbox.remove(id);
+  waitingDiffers();
+  if (text !== null) composer?.giveBack(text);
+}
+
+// ---- the connection ----
+
+const cursor = () => ({ seq: state.seq, id: state.id });
+
+function socketUrl({ seq, id }) {
+  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+  const query = new URLSearchParams({ last_seq: String(seq), ...(id ? { last_id: id } : {}) });
+  return `${scheme}//${location.host}/ws/chat/${session}/?${query}`;
+}
+
+function linked(next) {
+  link = next;
+  if (next.word === "waiting" || next.word === "connecting") outbox.forgetSent();
+  if (next.word === "live" || next.word === "polling") {
+    for (const kind of ["logged-out", "gone", "too-many"]) view.closeNotice(kind);
+    if (next.word === "live") view.closeNotice("blocked");
+    flush();
+  }
+  if (next.word === "waiting" && next.code === 4429) {
+    const [title, text] = SENTENCES.tooMany;
+    view.notice("too-many", { title, text, tone: "wait", icon: "warn" });
+  }
+  if (next.word === "logged_out") {
+    const [title, text] = SENTENCES.loggedOut;
+    const href = `/accounts/login/?next=${encodeURIComponent(location.pathname)}`;
+    view.notice("logged-out", { title, text, tone: "fail", icon: "lock", link: { text: SENTENCES.logIn, href }, closable: false });
+  }
+  if (next.word === "gone") {
+    const [title, text] = SENTENCES.gone;
+    view.notice("gone", { title, text, tone: "fail", icon: "fail", link: { text: SENTENCES.toStart, href: "/" }, closable: false });
+  }
+  if (next.word === "blocked") blocked();
+  waitingDiffers();
+  paintLink();
+}
+
+function paintLink() {
+  const seconds = link.until ? Math.max(0, Math.ceil((link.until - Date.now()) / 1000)) : (link.seconds ?? 0);
+  view.paintLink({ ...link, seconds, seq: state.seq, unsent: outbox.items().filter((item) => !item.error).length });
+}
+
+/** Live connections never opened. Where the API answers, the network is to blame; where it doesn't, the server is away. */
+async function blocked() {
+  try {
+    await api.events(session, state.seq, 1);
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) {
+      linked({ word: "logged_out" });
+      return;
+    }
+    linked({ word: "waiting", until: Date.now() + PROBE_AGAIN });
+    setTimeout(() => isSocket && transport.again(), PROBE_AGAIN);
+    return;
+  }
+  overApi(SENTENCES.blocked);
+}
+
+function overApi(words) {
+  transport?.close();
+  isSocket = false;
+  transport = createPolling({
+    api,
+    session,
+    cursor,
+    page: () => ({ title: view.title, agent: page.session.agent, role: page.session.role }),
+    onFrame: receive,
+    onState: linked,
+    isHidden: () => document.visibilityState === "hidden",
+    isOnline: () => navigator.onLine,
+  });
+  transport.open();
+  if (words) {
+    view.notice("blocked", {
+      title: words[0],
+      text: words[1],
+      icon: "offline",
+      button: { text: SENTENCES.tryLive, run: goLive },
+      closable: true,
+    });
+  }
+  document.getElementById("over-api").checked = true;
+}
+
+function goLive() {
+  transport?.close();
+  view.closeNotice("blocked");
+  isSocket = true;
+  document.getElementById("over-api").checked = false;
+  transport = createSocket({
+    url: socketUrl,
+    cursor,
+    onFrame: receive,
+    onState: linked,
+    isOnline: () => navigator.onLine,
+  });
+  transport.open();
+}
+
+const choice = `thinkaloud.transport.${page.user}`;
+
+document.getElementById("over-api").addEventListener("change", (event) => {
+  const wanted = event.target.checked;
+  try {
+    if (wanted) storage?.setItem(choice, "api");
+    else storage?.removeItem(choice);
+  } catch {
+    // Chosen for this page only.
+  }
+  if (wanted) overApi(null);
+  else goLive();
+});
+
+addEventListener("online", () => transport?.nudge());
+addEventListener("offline", () => transport?.offline());
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible") {
+    transport?.nudge();
+    repaint();
+  }
+});
+// A page put aside by the browser must not hold a dead line when it comes back.
+addEventListener("pageshow", (event) => event.persisted && transport?.nudge());
+addEventListener("storage", (event) => event.key?.startsWith("thinkaloud.outbox.") && waitingDiffers());
+
+setInterval(() => {
+  view.tick(now());
+  if (link.word === "waiting" || outbox.items().length) paintLink();
+  const run = state.runs[state.live?.id];
+  if (run && !run.ended) tellCurrent({ dot: dot(run.status), note: joined(document.getElementById("run-state").textContent, document.getElementById("clock").textContent) });
+}, TICK_EVERY);
+
+onRefresh((titles) => titles[session] && view.setTitle(titles[session]));
+
+// ---- keys ----
+
+let at = null;
+
+function steps() {
+  return [...document.querySelectorAll("#log .step[id], #log .answer[id]")].filter((step) => step.offsetParent !== null || step.matches(".answer"));
+}
+
+function go(step) {
+  if (!step) return;
+  at?.classList.remove("at");
+  at = step;
+  at.classList.add("at");
+  view.reading.leave();
+  at.scrollIntoView({ block: "nearest" });
+  at.querySelector("summary, .step-n")?.focus({ preventScroll: true });
+}
+
+function move(by, wanted = () => true) {
+  const all = steps();
+  const from = at ? all.indexOf(at) : by > 0 ? -1 : all.length;
+  for (let index = from + by; index >= 0 && index < all.length; index += by) {
+    if (wanted(all[index])) {
+      go(all[index]);
+      return;
+    }
+  }
+}
+
+onKey("j", () => move(1));
+onKey("k", () => move(-1));
+onKey("e", () => {
+  for (const outline of document.querySelectorAll("#log .outline:has([data-state=fail])")) outline.open = true;
+  move(1, (step) => step.dataset.state === "fail");
+});
+onKey("o", () => {
+  const details = at?.querySelector("details");
+  if (details) details.open = !details.open;
+});
+onKey("c", () => at && navigator.clipboard?.writeText(new URL(`#${at.id}`, location.href).href));
+onKey("End", () => view.reading.toEnd());
+onKey("Escape", () => composer?.focus());
+onKey(".", () => {
+  const run = state.runs[state.live?.id];
+  if (!run || run.ended || !page.may.stop) return;
+  const others = state.people.filter(({ user }) => user !== page.name).length;
+  if (others === 0 || confirm(SENTENCES.confirmStop(others))) stop(run.id);
+});
+document.querySelector('[data-action="fold-all"]')?.addEventListener("click", (event) => {
+  event.target.closest("[popover]").hidePopover();
+  for (const outline of document.querySelectorAll("#log .outline[open]")) outline.open = false;
+});
+
+/** A link to a step opens what it lies in; one that is not on this page is on an earlier one. */
+function toHash() {
+  const id = location.hash.slice(1);
+  if (!/^(s\d+|run-[0-9a-f-]+)$/u.test(id)) return;
+  const element = document.getElementById(id);
+  if (element) {
+    for (let outer = element; outer; outer = outer.parentElement.closest("details")) {
+      if (outer.matches("details")) outer.open = true;
+      if (!outer.parentElement) break;
+    }
+    view.reading.leave();
+    element.scrollIntoView({ block: id.startsWith("run-") ? "start" : "center" });
+    if (id.startsWith("s")) go(element);
+  } else if (id.startsWith("s") && Number(id.slice(1)) < page.first && !new URLSearchParams(location.search).has("at")) {
+    location.replace(`?at=${id.slice(1)}#${id}`);
+  }
+}
+addEventListener("hashchange", toHash);
+
+// ---- begin ----
+
+state.live && heardTime(page.now);
+repaint();
+if (page.live) {
+  let wantsApi = false;
+  try {
+    wantsApi = storage?.getItem(choice) === "api";
+  } catch {
+    wantsApi = false;
+  }
+  if (wantsApi) overApi(null);
+  else goLive();
+  if (!/^#(s\d+|run-)/u.test(location.hash)) view.reading.toEnd();
+}
+toHash();
+if (!matchMedia("(pointer: coarse)").matches && !location.hash) composer?.focus();

@@ -1,0 +1,116 @@
+/**
+ * Where the reader is: at the tail and following it, or somewhere above. No scroll that the reader did not ask for.
+ */
+
+import { say, show, slot } from "./nodes.js";
+import { SENTENCES } from "./words.js";
+
+/** Pixels from the end within which one is at the end. */
+const NEAR = 48;
+
+export function createReading({ scroll, log, jump }) {
+  let following = true;
+  let missed = 0;
+  let ours = 0;
+
+  const fromEnd = () => scroll.scrollHeight - scroll.clientHeight - scroll.scrollTop;
+
+  function toEnd() {
+    ours = performance.now();
+    scroll.scrollTop = scroll.scrollHeight;
+  }
+
+  function follow() {
+    following = true;
+    missed = 0;
+    paint();
+  }
+
+  function leave() {
+    if (!following || fromEnd() < 2) return;
+    following = false;
+    paint();
+  }
+
+  function paint() {
+    if (jump === null) return;
+    show(jump, !following && (missed > 0 || fromEnd() > scroll.clientHeight));
+    say(slot(jump, "new"), missed ? SENTENCES.newSteps(missed) : "");
+  }
+
+  scroll.addEventListener(
+    "scroll",
+    () => {
+      if (fromEnd() < NEAR) {
+        if (!following) follow();
+      } else if (performance.now() - ours > 80) {
+        following = false;
+        paint();
+      }
+    },
+    { passive: true },
+  );
+  scroll.addEventListener("wheel", (event) => event.deltaY < 0 && stopOurs(), { passive: true });
+  scroll.addEventListener("touchmove", stopOurs, { passive: true });
+  log.addEventListener("focusin", leave);
+  document.addEventListener("selectionchange", () => {
+    const selection = document.getSelection();
+    if (selection && !selection.isCollapsed && log.contains(selection.anchorNode)) {
+      following = false;
+      paint();
+    }
+  });
+  jump?.addEventListener("click", () => {
+    follow();
+    toEnd();
+  });
+  new ResizeObserver(() => following && toEnd()).observe(log);
+  new ResizeObserver(() => following && toEnd()).observe(scroll);
+
+  function stopOurs() {
+    ours = 0;
+  }
+
+  return {
+    /** After something was painted: stay at the end, or count what came. */
+    painted(added) {
+      if (following) {
+        toEnd();
+      } else if (added) {
+        missed += added;
+        paint();
+      }
+    },
+    /** Change what lies above without moving what is being read. */
+    steady(change) {
+      if (following) {
+        change();
+        toEnd();
+        return;
+      }
+      const top = scroll.getBoundingClientRect().top;
+      const anchor = [...log.querySelectorAll(".run, .step, .answer")].find(
+        (element) => element.getBoundingClientRect().bottom > top + 1,
+      );
+      const before = anchor?.getBoundingClientRect().top;
+      scroll.classList.add("held");
+      change();
+      if (anchor?.isConnected) {
+        ours = performance.now();
+        scroll.scrollTop += anchor.getBoundingClientRect().top - before;
+      }
+      requestAnimationFrame(() => requestAnimationFrame(() => scroll.classList.remove("held")));
+    },
+    toEnd() {
+      follow();
+      toEnd();
+    },
+    leave() {
+      following = false;
+      paint();
+    },
+    get following() {
+      return following;
+    },
+  };
+}

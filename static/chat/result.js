@@ -1,0 +1,226 @@
+/**
+ * What a tool was asked and gave back, inside its card: JSON as a table or a tree, text as text, and the whole of a long one.
+ */
+
+import { clone, make, say, show, slot } from "./nodes.js";
+import { SENTENCES, asJson, duration, joined, showing, size } from "./words.js";
+import { highlight } from "./markdown.js";
+
+const TABLE_COLUMNS = 12;
+const TABLE_ROWS = 50;
+const TREE_CHILDREN = 100;
+/** Characters in one piece of a long text: small enough that a piece out of sight costs nothing. */
+const PIECE = 16_000;
+
+/** Fill the part that shows a call's arguments. */
+export function fillArguments(card, args) {
+  const part = card.querySelector('[data-part="arguments"]');
+  const { code, language, pairs } = inside(args);
+  const list = slot(part, "pairs");
+  list.replaceChildren(...pairs.flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
+  show(list, pairs.length > 0);
+  const block = slot(part, "code");
+  block.textContent = code;
+  block.dataset.language = language;
+  delete block.dataset.done;
+  show(block, code !== "");
+}
+
+/** What an opened call shows of its arguments: code in a block, plain values as pairs, anything deeper as JSON. */
+export function inside(args) {
+  if (args === null || typeof args !== "object" || Array.isArray(args)) {
+    return { code: typeof args === "string" ? args : asJson(args), language: "", pairs: [] };
+  }
+  const hasCode = typeof args.code === "string";
+  const rest = Object.entries(args).filter(([name]) => name !== "code" || !hasCode);
+  if (rest.some(([, value]) => value !== null && typeof value === "object")) {
+    return { code: asJson(args), language: "json", pairs: [] };
+  }
+  return {
+    code: hasCode ? args.code : "",
+    language: hasCode ? "python" : "",
+    pairs: rest.map(([name, value]) => [name, typeof value === "string" ? value : asJson(value)]),
+  };
+}
+
+/** Fill the part that shows a call's result. */
+export function fillResult(card, result, contentUrl) {
+  const part = card.querySelector('[data-part="result"]');
+  show(part, result !== null);
+  if (result === null) return;
+  say(slot(part, "facts"), joined(size(result.content_length), duration(result.duration_ms)));
+  slot(part, "content").textContent = result.content;
+  delete part.dataset.dressed;
+  show(slot(part, "more"), result.truncated);
+  if (result.truncated) {
+    say(slot(part, "cut"), showing(result.content.length, result.content_length));
+    slot(part, "whole").href = contentUrl(result.seq);
+  }
+}
+
+/** An opened card: colour its code, and offer its result in the shapes it has. */
+export function dress(card) {
+  const code = card.querySelector('[data-part="arguments"] [data-slot="code"]');
+  if (code && !code.hidden) highlight([code]);
+  const part = card.querySelector('[data-part="result"]');
+  if (!part || part.hidden || part.dataset.dressed) return;
+  part.dataset.dressed = "true";
+  part.querySelector(".seg")?.remove();
+  for (const old of part.querySelectorAll(".shape")) old.remove();
+  const raw = slot(part, "content");
+  show(raw, true);
+  const value = parsed(raw.textContent);
+  if (value === null || typeof value !== "object") return;
+  const seg = clone("seg");
+  const isTable = tabular(value);
+  seg.querySelector('[data-as="table"]').hidden = !isTable;
+  part.querySelector(".part-h .end").prepend(seg);
+  const shapes = { raw };
+  const choose = (as) => {
+    if (!shapes[as]) {
+      shapes[as] = as === "table" ? table(value) : tree(value);
+      shapes[as].classList.add("shape");
+      raw.after(shapes[as]);
+    }
+    for (const [name, shape] of Object.entries(shapes)) show(shape, name === as);
+    for (const button of seg.children) button.setAttribute("aria-pressed", String(button.dataset.as === as));
+  };
+  seg.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-as]");
+    if (button) choose(button.dataset.as);
+  });
+  choose(isTable ? "table" : "tree");
+}
+
+function parsed(text) {
+  const start = text.trimStart()[0];
+  if (start !== "[" && start !== "{") return null;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function tabular(value) {
+  if (!Array.isArray(value) || value.length === 0) return false;
+  if (!value.every((row) => row !== null && typeof row === "object" && !Array.isArray(row))) return false;
+  if (value.some((row) => Object.values(row).some((cell) => cell !== null && typeof cell === "object"))) return false;
+  return columns(value).length <= TABLE_COLUMNS;
+}
+
+function columns(rows) {
+  return [...new Set(rows.flatMap((row) => Object.keys(row)))];
+}
+
+function table(rows) {
+  const names = columns(rows);
+  const numeric = names.map((name) => rows.every((row) => row[name] === undefined || typeof row[name] === "number"));
+  const element = make("table", "", "grid");
+  const head = element.createTHead().insertRow();
+  names.forEach((name, index) => head.append(make("th", name, numeric[index] ? "r" : "")));
+  const body = element.createTBody();
+  const fill = (some) => {
+    for (const row of some) {
+      const line = body.insertRow();
+      names.forEach((name, index) => line.append(make("td", cell(row[name]), numeric[index] ? "r" : "")));
+    }
+  };
+  fill(rows.slice(0, TABLE_ROWS));
+  const box = make("div", "", "x");
+  box.append(element);
+  if (rows.length > TABLE_ROWS) {
+    const more = make("button", `Show all ${rows.length} rows`, "btn btn-text");
+    more.type = "button";
+    more.addEventListener("click", () => {
+      more.remove();
+      fill(rows.slice(TABLE_ROWS));
+    });
+    box.append(more);
+  }
+  return box;
+}
+
+function cell(value) {
+  if (value === undefined || value === null) return "";
+  return typeof value === "number" ? String(value).replace("-", "−") : String(value);
+}
+
+function tree(value) {
+  const box = make("div", "", "tree");
+  box.append(branch(value));
+  return box;
+}
+
+function branch(value) {
+  const list = make("ul");
+  const entries = Object.entries(value);
+  const add = (some) => {
+    for (const [name, child] of some) list.append(leaf(name, child));
+  };
+  add(entries.slice(0, TREE_CHILDREN));
+  if (entries.length > TREE_CHILDREN) {
+    const item = make("li");
+    const more = make("button", `${entries.length - TREE_CHILDREN} more`, "btn btn-text");
+    more.type = "button";
+    more.addEventListener("click", () => {
+      item.remove();
+      add(entries.slice(TREE_CHILDREN));
+    });
+    item.append(more);
+    list.append(item);
+  }
+  return list;
+}
+
+function leaf(name, value) {
+  const item = make("li");
+  const key = make("span", `${name}: `, "k");
+  if (value === null || typeof value !== "object") {
+    item.append(key, make("span", JSON.stringify(value), typeof value === "string" ? "s" : "n"));
+    return item;
+  }
+  const length = Object.keys(value).length;
+  const details = make("details");
+  const summary = make("summary");
+  summary.append(key, make("span", Array.isArray(value) ? `[${length}]` : `{${length}}`, "c"));
+  details.append(summary);
+  details.addEventListener("toggle", () => details.append(branch(value)), { once: true });
+  item.append(details);
+  return item;
+}
+
+/** Show the whole of a long result in a box of its own, in pieces of which only those in sight are laid out. */
+export async function showWhole(link, fetchContent) {
+  const part = link.closest("[data-part]");
+  const note = slot(part, "cut");
+  const before = note.textContent;
+  note.textContent = SENTENCES.loadingWhole;
+  let text;
+  try {
+    text = await fetchContent();
+  } catch {
+    note.textContent = `${before} · ${SENTENCES.wholeFailed}`;
+    return;
+  }
+  const raw = slot(part, "content");
+  for (const shape of part.querySelectorAll(".shape, .seg")) shape.remove();
+  show(raw, true);
+  raw.classList.add("whole");
+  raw.replaceChildren();
+  show(slot(part, "more"), false);
+  for (let offset = 0; offset < text.length; ) {
+    const end = pieceEnd(text, offset);
+    raw.append(make("span", text.slice(offset, end)));
+    offset = end;
+    if (offset % (PIECE * 8) < PIECE) await new Promise((resume) => setTimeout(resume));
+  }
+}
+
+function pieceEnd(text, offset) {
+  const end = offset + PIECE;
+  if (end >= text.length) return text.length;
+  const line = text.indexOf("\n", end);
+  if (line >= 0 && line - end < 4_000) return line + 1;
+  return /[\uD800-\uDBFF]/u.test(text[end - 1]) ? end + 1 : end;
+}

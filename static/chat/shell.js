@@ -1,0 +1,325 @@
+/**
+ * What is around every page of a logged-in reader: the list of sessions, menus, dialogs, the look, and the keys.
+ */
+
+import { copy, mark, say, show, slot } from "./nodes.js";
+import { createApi } from "./api.js";
+import { localStore } from "./outbox.js";
+import { remember } from "./plain.js";
+import { SENTENCES } from "./words.js";
+
+const REFRESH_EVERY = 10_000;
+const PHONE = matchMedia("(max-width: 860px)");
+
+const byId = (id) => document.getElementById(id);
+const side = byId("sessions");
+const list = byId("side-list");
+const storage = localStore();
+
+/** The API, with this page's token. */
+export const api = createApi({ token: () => document.querySelector("#logout input[name=csrfmiddlewaretoken]").value });
+
+// ---- the list of sessions ----
+
+const watchers = new Set();
+let refreshing = null;
+let shown = null;
+
+/** Be told of the rows' titles whenever the list was refreshed. */
+export function onRefresh(watcher) {
+  watchers.add(watcher);
+}
+
+/** Bring the list up to date: the server renders it, as it did at first. */
+export function refresh() {
+  refreshing ??= new Promise((resolve) => setTimeout(resolve, 300)).then(fetchList).finally(() => {
+    refreshing = null;
+  });
+  return refreshing;
+}
+
+async function fetchList() {
+  const current = list.querySelector("[aria-current]")?.closest("[data-session]").dataset.session ?? pageSession();
+  const fresh = await fetchPart(`/sessions/?part=side&current=${current}`);
+  if (fresh === null) return;
+  const text = fresh.innerHTML;
+  if (text === shown) return;
+  shown = text;
+  const focused = list.contains(document.activeElement) ? document.activeElement.closest("[data-session]") : null;
+  const top = list.scrollTop;
+  list.replaceChildren(...[...fresh.childNodes].map((node) => document.adoptNode(node)));
+  list.scrollTop = top;
+  if (focused) list.querySelector(`[data-session="${focused.dataset.session}"] a`)?.focus();
+  paintCurrent();
+  for (const watcher of watchers) watcher(titles());
+}
+
+function pageSession() {
+  return location.pathname.match(/^\/sessions\/([0-9a-f-]{36})\//u)?.[1] ?? "";
+}
+
+function titles() {
+  return Object.fromEntries([...list.querySelectorAll("[data-session]")].map((row) => [row.dataset.session, row.dataset.title]));
+}
+
+function fetchPart(href) {
+  return new Promise((resolve) => {
+    const request = new XMLHttpRequest();
+    request.open("GET", href);
+    request.responseType = "document";
+    request.onload = () => resolve(request.status === 200 && request.responseURL.includes("part=side") ? request.response.body : null);
+    request.onerror = () => resolve(null);
+    request.send();
+  });
+}
+
+let currentLine = null;
+
+/** The open session's own row says what its header says. */
+export function tellCurrent(line) {
+  currentLine = line;
+  paintCurrent();
+}
+
+function paintCurrent() {
+  const row = list.querySelector(".sess[aria-current]");
+  if (!row || !currentLine) return;
+  row.querySelector(".dot").className = `dot ${currentLine.dot}`;
+  const meta = row.querySelector(".meta");
+  if (currentLine.note) {
+    meta.className = `meta num ${currentLine.dot === "live" ? "t-live" : ""}`;
+    say(meta, currentLine.note);
+  }
+}
+
+setInterval(() => document.visibilityState === "visible" && navigator.onLine && refresh(), REFRESH_EVERY);
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refresh());
+
+// ---- the drawer, and the list closed on wide screens ----
+
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest('[data-action="sessions"]');
+  if (!opener || PHONE.matches) return;
+  event.preventDefault();
+  const closed = document.body.classList.toggle("side-closed");
+  remember("side", closed ? "closed" : "");
+});
+addEventListener("hashchange", () => {
+  if (location.hash === "#sessions" && PHONE.matches) side.querySelector("a")?.focus();
+});
+document.querySelector(".scrim")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  closeDrawer();
+});
+
+function closeDrawer() {
+  if (location.hash !== "#sessions") return false;
+  // The hash must really go for :target to let the drawer close; "#" alone would scroll nothing here, the page itself never scrolls.
+  location.hash = "";
+  return true;
+}
+
+// ---- menus ----
+
+let invoker = null;
+document.addEventListener(
+  "click",
+  (event) => {
+    invoker = event.target.closest('[popovertarget], [data-action="session-menu"]') ?? invoker;
+  },
+  true,
+);
+
+for (const menu of document.querySelectorAll(".menu[popover]")) {
+  menu.addEventListener("toggle", (event) => {
+    if (event.newState === "open" && invoker) place(menu, invoker.getBoundingClientRect());
+    invoker?.setAttribute("aria-expanded", String(event.newState === "open"));
+  });
+}
+
+function place(menu, anchor) {
+  const { offsetWidth: width, offsetHeight: height } = menu;
+  const below = anchor.bottom + 4 + height <= innerHeight;
+  menu.style.top = `${Math.max(8, below ? anchor.bottom + 4 : anchor.top - height - 4)}px`;
+  const left = anchor.left + width <= innerWidth - 8 ? anchor.left : anchor.right - width;
+  menu.style.left = `${Math.max(8, left)}px`;
+}
+
+// ---- what is done to a session ----
+
+let target = null;
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-action]");
+  if (!button) return;
+  switch (button.dataset.action) {
+    case "session-menu": {
+      const row = button.closest("[data-session]");
+      target = { id: row.dataset.session, title: row.dataset.title, archived: row.dataset.archived === "true" };
+      const words = slot(byId("session-menu"), "archive");
+      words.dataset.archive ??= words.textContent;
+      say(words, target.archived ? words.dataset.other : words.dataset.archive);
+      byId("session-menu").showPopover();
+      break;
+    }
+    case "rename":
+      aim(button);
+      rename();
+      break;
+    case "archive":
+      aim(button);
+      archive();
+      break;
+    case "delete":
+      aim(button);
+      remove();
+      break;
+    case "copy-session-link":
+      copy(new URL(`/sessions/${target.id}/`, location.href).href, null, SENTENCES.copied);
+      button.closest("[popover]").hidePopover();
+      break;
+    case "keys":
+      button.closest("[popover]")?.hidePopover();
+      byId("keys-dialog").showModal();
+      break;
+    default:
+  }
+});
+
+/** A button of the page's own menu speaks of the page's session. */
+function aim(button) {
+  button.closest("[popover]")?.hidePopover();
+  const own = button.dataset.session;
+  if (!own) return;
+  const row = list.querySelector(`[data-session="${own}"]`);
+  target = {
+    id: own,
+    title: byId("title")?.textContent ?? row?.dataset.title ?? "",
+    archived: row === null ? document.querySelector("#agent-line")?.textContent.includes("archived") : row.dataset.archived === "true",
+  };
+}
+
+function ask(dialog, act) {
+  const form = dialog.querySelector("form");
+  const message = dialog.querySelector(".msg");
+  show(message, false);
+  const submitted = async (event) => {
+    if (event.submitter?.value !== "ok") return;
+    event.preventDefault();
+    try {
+      await act();
+      dialog.close();
+    } catch (error) {
+      say(message, error.message || SENTENCES.failedRequest);
+      show(message, true);
+    }
+  };
+  form.addEventListener("submit", submitted);
+  dialog.addEventListener("close", () => form.removeEventListener("submit", submitted), { once: true });
+  dialog.showModal();
+}
+
+function rename() {
+  const dialog = byId("rename-dialog");
+  const input = dialog.querySelector("input");
+  const { id, title } = target;
+  input.value = title;
+  ask(dialog, async () => {
+    const name = input.value.trim();
+    await api.change(id, { title: name });
+    for (const watcher of watchers) watcher({ [id]: name });
+    changed(id);
+  });
+  input.select();
+}
+
+async function archive() {
+  const { id, archived } = target;
+  try {
+    await api.change(id, { archived: !archived });
+  } catch {
+    return;
+  }
+  if (id === pageSession() || location.pathname === "/sessions/") location.reload();
+  else changed(id);
+}
+
+function remove() {
+  const dialog = byId("delete-dialog");
+  const { id, title } = target;
+  say(slot(dialog, "title"), title || SENTENCES.newSession);
+  ask(dialog, async () => {
+    await api.remove(id);
+    if (id === pageSession()) location.assign("/");
+    else changed(id);
+  });
+}
+
+/** The list beside and the list on the page both show it. */
+function changed() {
+  if (location.pathname === "/sessions/") location.reload();
+  else refresh();
+}
+
+// ---- the look ----
+
+const root = document.documentElement;
+for (const button of document.querySelectorAll("[data-theme-choice]")) {
+  button.setAttribute("aria-pressed", String(button.dataset.themeChoice === (root.dataset.theme ?? "")));
+  button.addEventListener("click", () => {
+    const { themeChoice } = button.dataset;
+    mark(root, "theme", themeChoice);
+    remember("theme", themeChoice);
+    for (const other of document.querySelectorAll("[data-theme-choice]")) {
+      other.setAttribute("aria-pressed", String(other === button));
+    }
+  });
+}
+
+// ---- keys ----
+
+const keys = new Map();
+const single = byId("single-keys");
+single.checked = storage?.getItem("thinkaloud.keys") !== "off";
+single.addEventListener("change", () => {
+  try {
+    storage?.setItem("thinkaloud.keys", single.checked ? "on" : "off");
+  } catch {
+    // Kept for this page only.
+  }
+});
+
+/** Let a single key do something, while no field has the focus. */
+export function onKey(key, run) {
+  keys.set(key, run);
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && closeDrawer()) return;
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (document.querySelector("dialog[open]")) return;
+  const isField = event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
+  if (event.key === "Escape" && !isField) {
+    keys.get("Escape")?.(event);
+    return;
+  }
+  if (isField || (event.key.length === 1 && !single.checked)) return;
+  const run = keys.get(event.key);
+  if (run) {
+    event.preventDefault();
+    run(event);
+  }
+});
+
+onKey("/", () => {
+  if (PHONE.matches) location.hash = "sessions";
+  byId("search").focus();
+});
+onKey("n", () => location.assign("/"));
+onKey("?", () => byId("keys-dialog").showModal());
+
+// ---- filters apply themselves ----
+
+for (const form of document.querySelectorAll("form[data-autosubmit]")) {
+  form.addEventListener("change", (event) => event.target.matches("select, [type=checkbox]") && form.requestSubmit());
+}

@@ -1,0 +1,103 @@
+"""What tests of the agents share: a scripted model server, and tools simple enough to know the outcome of."""
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import pytest
+
+from agents import Agent, AgentRun, Growth, ModelSettings, Step, Stop, Tool, Toolbox, ToolError, get_agent
+from tests.model_server import ModelServer
+
+
+class Echo:
+    """Says what it is told, three times."""
+
+    name = "echo"
+    description = "Says the text three times."
+    parameters: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "properties": {"text": {"type": "string"}, "times": {"type": "integer"}, "tone": {"enum": ["soft", "loud"]}},
+        "required": ["text"],
+    }
+    timeout_s = 5.0
+    output_limit = 10_000
+
+    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+        return str(arguments["text"]) * int(arguments.get("times", 3))
+
+
+class Failing(Echo):
+    """Fails as its arguments say."""
+
+    name = "failing"
+
+    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+        if arguments["text"] == "politely":
+            raise ToolError("The library is closed.")
+        raise RuntimeError("/secret/path/to/source.py")
+
+
+class Waiting(Echo):
+    """Waits until it is stopped, or, for ``deaf``, until the test lets it go."""
+
+    name = "waiting"
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.let_go = threading.Event()
+        self.stopped_because = ""
+
+    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+        self.began.set()
+        if arguments["text"] == "deaf":
+            self.let_go.wait(30)
+            return "late"
+        stop.wait(30)
+        self.stopped_because = stop.because
+        raise ToolError("I was interrupted.")
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    with ModelServer() as running:
+        yield running
+
+
+@pytest.fixture
+def waiting() -> Iterator[Waiting]:
+    tool = Waiting()
+    yield tool
+    tool.let_go.set()
+
+
+MakeAgent = Callable[..., Agent]
+
+
+@pytest.fixture
+def make_agent(server: ModelServer, waiting: Waiting) -> MakeAgent:
+    """Makes an agent with the simple tools alone that asks the scripted server."""
+
+    def make(*, tools: Sequence[Tool] | None = None, **settings: Any) -> Agent:
+        extra = [Echo(), Failing(), waiting] if tools is None else tools
+        model = ModelSettings(**({"server": server.url, "model": "scripted"} | settings))
+        agent = get_agent("writer", model=model, toolbox=Toolbox(extra=extra))
+        return dataclasses.replace(agent, spec=dataclasses.replace(agent.spec, tools=()))
+
+    return make
+
+
+async def steps_of(run: AgentRun) -> list[dict[str, Any]]:
+    """The finished steps of a run, to its end."""
+    return [event.data async for event in run if isinstance(event, Step)]
+
+
+async def growths_of(run: AgentRun) -> list[Growth]:
+    """The growths of a run, to its end."""
+    return [event async for event in run if isinstance(event, Growth)]
+
+
+def kinds(steps: Sequence[dict[str, Any]]) -> list[str]:
+    """The types of the steps that count."""
+    return [step["type"] for step in steps if "step" in step]

@@ -1,0 +1,262 @@
+"""What can go wrong between us and a model server, each with its code and its words."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from agents.models import openai_stream
+from agents.models.openai_compatible import DASHSCOPE, completions_url
+from tests.agents.conftest import MakeAgent, kinds, steps_of
+from tests.model_server import Call, ModelServer, Script
+
+KEY = "sk-very-secret"
+
+FAULTS: list[tuple[str, Script, str, str]] = [
+    ("401", Script(status=401), "model_auth", "did not accept the API key (401)"),
+    ("403", Script(status=403), "model_auth", "did not accept the API key (403)"),
+    ("429", Script(status=429), "model_rate_limited", "too many requests (429). Try again in a while."),
+    ("429 and when", Script(status=429, headers={"Retry-After": "7"}), "model_rate_limited", "Try again in 7 seconds."),
+    ("400", Script(status=400), "model_error", "refused the request (400): This model's maximum context length"),
+    ("404", Script(status=404), "model_error", "does not know this model or address (404)"),
+    ("500", Script(status=500), "model_error", "The model server failed (500): The server had an error."),
+    (
+        "500 with a page",
+        Script(status=500, body="<html>Traceback (most recent call last)</html>"),
+        "model_error",
+        "failed (500).",
+    ),
+    (
+        "500 that tells",
+        Script(status=500, body=f'{{"detail": "bad key {KEY}"}}'),
+        "model_error",
+        "failed (500): bad key …",
+    ),
+    (
+        "a traceback",
+        Script(status=500, body='{"error": "Traceback (most recent call last): File /x"}'),
+        "model_error",
+        "failed (500).",
+    ),
+    (
+        "a redirect",
+        Script(status=307, headers={"Location": "http://127.0.0.1:9/"}),
+        "model_error",
+        "refused the request (307)",
+    ),
+    ("cut", Script("One two three", fault="cut"), "model_cut_off", "cut off"),
+    ("reset", Script("One two three", fault="reset"), "model_cut_off", "cut off"),
+    ("clean cut", Script("One two three", fault="clean_cut"), "model_cut_off", "cut off"),
+    ("[DONE] only", Script("One two three", fault="done_only"), "model_cut_off", "cut off"),
+    ("no finish reason", Script("One two three", finish=None), "model_cut_off", "cut off"),
+    ("dropped", Script(fault="drop"), "model_cut_off", "cut off"),
+    ("bad JSON", Script("One two three", fault="bad_json"), "model_error", "could not be understood"),
+    ("a web page", Script(fault="bad_sse"), "model_error", "could not be understood"),
+    ("JSON of another kind", Script(body='{"choices": [{"delta": 5}]}'), "model_error", "could not be understood"),
+    (
+        "an error event",
+        Script("One two three", fault="error_event"),
+        "model_error",
+        "reported an error: CUDA out of memory",
+    ),
+    ("nothing", Script(""), "model_error", "returned an empty answer"),
+    ("white space", Script(" \n"), "model_error", "returned an empty answer"),
+    ("thoughts only", Script(reasoning="Hm."), "model_error", "ended after its thoughts"),
+    (
+        "thoughts too long",
+        Script(reasoning="Hm.", finish="length"),
+        "model_error",
+        "length limit before it gave an answer",
+    ),
+    ("filtered", Script(finish="content_filter"), "model_error", "withheld the answer"),
+]
+
+
+@pytest.mark.parametrize(("name", "script", "code", "words"), FAULTS, ids=[fault[0] for fault in FAULTS])
+async def test_what_goes_wrong_has_a_code_and_words_for_people(
+    server: ModelServer,
+    make_agent: MakeAgent,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    script: Script,
+    code: str,
+    words: str,
+) -> None:
+    server.enqueue(script)
+    run = make_agent(api_key=KEY).start("?")
+    steps = await steps_of(run)
+    assert run.outcome is not None
+    assert (run.outcome.status, run.outcome.code) == ("failed", code)
+    assert words in run.outcome.error
+    assert (steps[-1]["type"], steps[-1]["error"], steps[-1]["code"]) == ("error", run.outcome.error, code)
+    if script.content.strip():
+        assert kinds(steps) == ["final_answer"]
+        assert steps[-2]["content"] in ("One two ", "One two three")
+        assert steps[-2]["partial"] is True
+    shown = f"{steps} {run.outcome}"
+    assert KEY not in shown + caplog.text
+    assert "Traceback" not in shown
+    assert len(server.requests) == 1  # nothing is tried twice behind the user's back
+
+
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [
+        ("http://127.0.0.1:9/v1", "model_unreachable"),
+        ("http://nowhere.invalid/v1", "model_unreachable"),
+        ("nonsense", "model_unreachable"),
+    ],
+)
+async def test_a_server_that_is_not_there(make_agent: MakeAgent, address: str, code: str) -> None:
+    run = make_agent(server=address, api_key=KEY).start("?")
+    await steps_of(run)
+    assert run.outcome is not None
+    assert run.outcome.code == code
+    assert run.outcome.error.startswith("No model server answers at ")
+
+
+async def test_an_address_is_shown_without_its_secrets(make_agent: MakeAgent) -> None:
+    run = make_agent(server="http://mei:sesame@127.0.0.1:9/v1?token=sesame").start("?")
+    await steps_of(run)
+    assert run.outcome is not None
+    assert run.outcome.error == "No model server answers at http://127.0.0.1:9."
+
+
+@pytest.mark.parametrize("fault", ["hang", "stall"])
+async def test_silence_ends_the_run(server: ModelServer, make_agent: MakeAgent, fault: Any) -> None:
+    server.enqueue(Script("One two three", fault=fault))
+    at = time.monotonic()
+    run = make_agent(timeout_s=0.3).start("?")
+    await steps_of(run)
+    assert run.outcome is not None
+    assert run.outcome.code == "model_timeout"
+    assert run.outcome.error == "The model was silent for 0.3 seconds, so the run ended."
+    assert 0.3 <= time.monotonic() - at < 2
+    await server.until(lambda: server.requests[0].closed_at is not None)
+
+
+async def test_a_slow_answer_is_no_silence(server: ModelServer, make_agent: MakeAgent) -> None:
+    server.enqueue(Script("x" * 12, piece=1, every_s=0.1))
+    run = make_agent(timeout_s=0.4).start("?")
+    await steps_of(run)
+    assert run.outcome is not None
+    assert run.outcome.status == "completed"
+
+
+async def test_an_answer_without_end_is_stopped(server: ModelServer, make_agent: MakeAgent) -> None:
+    server.enqueue(Script("One two three", fault="huge"))
+    run = make_agent().start("?")
+    await steps_of(run)
+    assert run.outcome is not None
+    assert (run.outcome.code, run.outcome.error) == (
+        "model_error",
+        "The model's reply was longer than 2,000,000 characters, so it was stopped.",
+    )
+    await server.until(lambda: server.requests[0].closed_at is not None)
+
+
+async def test_an_event_without_end_is_stopped(make_agent: MakeAgent) -> None:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: ")
+        try:
+            while True:
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+        except ConnectionError:
+            writer.close()
+
+    async with await asyncio.start_server(flood, "127.0.0.1", 0) as flooding:
+        port = flooding.sockets[0].getsockname()[1]
+        run = make_agent(server=f"http://127.0.0.1:{port}/v1").start("?")
+        await steps_of(run)
+    assert run.outcome is not None
+    assert run.outcome.error == "The model server sent an event too large to read."
+
+
+async def test_an_answer_at_its_length_limit_is_an_answer_marked_as_partial(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    server.enqueue(Script("One two", finish="length"))
+    run = make_agent().start("?")
+    steps = await steps_of(run)
+    assert run.outcome is not None
+    assert run.outcome.status == "completed"
+    answer = next(step for step in steps if step["type"] == "final_answer")
+    assert (answer["content"], answer["partial"]) == ("One two", True)
+
+
+async def test_a_failure_after_tools_keeps_what_was_done(server: ModelServer, make_agent: MakeAgent) -> None:
+    server.enqueue(Script(calls=[Call("echo", {"text": "a"})]), Script(status=500))
+    run = make_agent().start("?")
+    steps = await steps_of(run)
+    assert [step["type"] for step in steps[-4:]] == ["tool_result", "iteration_end", "iteration_start", "error"]
+    assert [message["role"] for message in run.messages] == ["assistant", "tool"]
+
+
+async def test_a_server_that_does_not_stream_is_understood(server: ModelServer, make_agent: MakeAgent) -> None:
+    server.enqueue(
+        Script(
+            body='{"choices": [{"message": {"content": "All at once."}, "finish_reason": "stop"}], '
+            '"usage": {"prompt_tokens": 3, "completion_tokens": 4}}'
+        )
+    )
+    steps = await steps_of(make_agent().start("?"))
+    assert steps[-3]["content"] == "All at once."
+
+
+async def test_a_connection_left_open_after_the_last_word_delays_nobody(make_agent: MakeAgent) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n: hello\r\n\r\nevent: message\r\n"
+            b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\r\n\r\ndata: [DONE]\r\n\r\n'
+        )
+        await reader.read()  # until the client closes
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as serving:
+        port = serving.sockets[0].getsockname()[1]
+        at = time.monotonic()
+        run = make_agent(server=f"http://127.0.0.1:{port}/v1").start("?")
+        steps = await steps_of(run)
+        assert time.monotonic() - at < 1
+    assert steps[-3]["content"] == "Hi"
+
+
+async def test_a_late_loop_reads_in_larger_pieces_and_loses_nothing(server: ModelServer, make_agent: MakeAgent) -> None:
+    text = "".join(f"{n:03} " for n in range(200))
+    server.enqueue(Script(text, every_s=0.002))
+    run = make_agent().start("?")
+    answer = ""
+    async for event in run:
+        time.sleep(0.06)  # noqa: ASYNC251 - what makes the loop late
+        data = getattr(event, "data", {})
+        answer = data["content"] if data.get("type") == "final_answer" else answer
+    assert answer == text
+
+
+def test_a_client_is_closed_with_its_loop(
+    server: ModelServer, make_agent: MakeAgent, recwarn: pytest.WarningsRecorder
+) -> None:
+    async def ask() -> Any:
+        await steps_of(make_agent().start("?"))
+        (client, _) = openai_stream._clients[asyncio.get_running_loop()]
+        return client
+
+    client = asyncio.run(ask())
+    assert client.closed
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("server_", "url"),
+    [
+        ("http://h:1/v1", "http://h:1/v1/chat/completions"),
+        ("http://h:1/v1/", "http://h:1/v1/chat/completions"),
+        ("http://h:1/v1/chat/completions", "http://h:1/v1/chat/completions"),
+        (" DashScope ", f"{DASHSCOPE}/chat/completions"),
+    ],
+)
+def test_where_completions_are(server_: str, url: str) -> None:
+    assert completions_url(server_) == url

@@ -1,0 +1,89 @@
+"""Histories made fit for a model."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.history import NO_RESULT, cost, fit, sound
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": text}
+
+
+def said(text: str, *calls: str) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if calls:
+        message["tool_calls"] = [
+            {"id": call, "type": "function", "function": {"name": f"tool_{call}", "arguments": "{}"}} for call in calls
+        ]
+    return message
+
+
+def result(call: str, text: str = "r") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call, "name": f"tool_{call}", "content": text}
+
+
+def test_a_sound_history_stays_as_it_is() -> None:
+    history = [user("a"), said("", "1", "2"), result("2"), result("1"), said("b"), user("c")]
+    assert sound(history) == history
+
+
+def test_a_call_without_a_result_gets_one_that_says_so() -> None:
+    assert sound([user("a"), said("x", "1", "2"), result("2"), user("b")]) == [
+        user("a"),
+        said("x", "1", "2"),
+        result("2"),
+        result("1", NO_RESULT),
+        user("b"),
+    ]
+    assert sound([user("a"), said("", "1")])[-1] == result("1", NO_RESULT)
+
+
+def test_a_result_without_a_call_is_dropped() -> None:
+    assert sound([result("1"), user("a"), said("b"), result("2")]) == [user("a"), said("b")]
+
+
+def test_contents_are_text() -> None:
+    given_: list[dict[str, Any]] = [
+        {"role": "user", "content": [{"type": "text", "text": "a\x00"}, {"type": "image_url"}]},
+        {"role": "assistant", "content": None},
+    ]
+    assert [message["content"] for message in sound(given_)] == ["a\ufffd", ""]
+
+
+TURN = st.lists(st.integers(0, 400), max_size=3).map(
+    lambda sizes: [
+        user("q" * 80),
+        *(m for i, n in enumerate(sizes) for m in (said("", str(i)), result(str(i), "r" * n))),
+        said("a" * 40),
+    ]
+)
+
+
+@given(st.lists(TURN, min_size=1, max_size=6), st.integers(0, 1_500))
+def test_what_fits_is_the_newest_turns_whole(turns: list[list[dict[str, Any]]], budget: int) -> None:
+    system = {"role": "system", "content": "You are you."}
+    messages = [system, *(message for turn in turns for message in turn)]
+    kept, total = fit(messages, budget)
+    assert kept[0] == system
+    assert total == sum(map(cost, kept))
+    assert [m["role"] for m in kept[-len(turns[-1]) :]] == [m["role"] for m in turns[-1]]
+    number_kept = sum(m["role"] == "user" for m in kept)
+    assert len(kept) == 1 + sum(map(len, turns[len(turns) - number_kept :]))
+    assert sound(kept) == kept
+    if sum(map(cost, messages)) <= budget:
+        assert kept == messages
+    elif number_kept < len(turns):  # one more turn would have been too much
+        more = [system, *(message for turn in turns[len(turns) - number_kept - 1 :] for message in turn)]
+        assert sum(map(cost, more)) > budget
+
+
+def test_a_newest_turn_too_long_by_itself_has_its_older_results_shortened() -> None:
+    turn = [user("q"), said("", "1"), result("1", "r" * 40_000), said("", "2"), result("2", "天" * 400)]
+    kept, total = fit(turn, 2_000)
+    assert total <= 2_000
+    assert kept[2]["content"].startswith("r" * 600)
+    assert "shortened" in kept[2]["content"]
+    assert kept[4] == turn[4]

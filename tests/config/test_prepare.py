@@ -1,0 +1,105 @@
+"""Before serving: tables, static files and the first account; each only where it is due."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test.utils import override_settings
+
+from config import prepare
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.django_db
+class TestFirstAccount:
+    """The account that a new installation gets."""
+
+    def test_it_is_admin_with_a_password_shown_once(self, capsys: pytest.CaptureFixture[str]) -> None:
+        prepare.create_first_account()
+        said = re.search(r"Log in as admin with the password (\S+) ", capsys.readouterr().out)
+        assert said is not None
+        admin = User.objects.get(username="admin")
+        assert admin.is_superuser
+        assert admin.is_staff
+        assert admin.check_password(said[1])
+        prepare.create_first_account()
+        assert capsys.readouterr().out == ""
+        assert User.objects.count() == 1
+
+    def test_it_is_the_given_one_and_its_password_is_not_shown(
+        self, settings: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        settings.FIRST_ACCOUNT = {"username": "mei", "password": "chosen", "email": "mei@example.org"}
+        prepare.create_first_account()
+        mei = User.objects.get()
+        assert (mei.username, mei.email, mei.check_password("chosen")) == ("mei", "mei@example.org", True)
+        assert capsys.readouterr().out == ""
+
+    def test_there_is_none_where_somebody_is_already(self, capsys: pytest.CaptureFixture[str]) -> None:
+        User.objects.create_user("someone")
+        prepare.create_first_account()
+        assert [user.username for user in User.objects.all()] == ["someone"]
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize(("field", "value"), [("username", "two words"), ("email", "nobody")])
+    def test_what_cannot_be_used_is_one_line(self, settings: Any, field: str, value: str) -> None:
+        settings.FIRST_ACCOUNT = {"username": "admin", "password": "", "email": "", field: value}
+        with pytest.raises(
+            SystemExit, match=f"^Thinkaloud cannot start: DJANGO_SUPERUSER_{field.upper()} cannot be used: "
+        ):
+            prepare.create_first_account()
+
+
+def test_static_files_are_collected_when_one_has_changed(tmp_path: Path) -> None:
+    source, root = tmp_path / "source", tmp_path / "static"
+    source.mkdir()
+    (source / "a.css").write_text("a {}")
+    with override_settings(STATICFILES_DIRS=[source], STATIC_ROOT=root, INSTALLED_APPS=["django.contrib.staticfiles"]):
+        prepare.collect_static_files()
+        assert list(paths(root)) == ["a.css"]
+        (root / "staticfiles.json").write_text("untouched")
+        prepare.collect_static_files()
+        assert (root / "staticfiles.json").read_text() == "untouched"
+        (source / "b.css").write_text("b {}")
+        prepare.collect_static_files()
+        assert sorted(paths(root)) == ["a.css", "b.css"]
+        (source / "a.css").unlink()
+        prepare.collect_static_files()
+        assert list(paths(root)) == ["b.css"]
+
+
+def paths(root: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((root / "staticfiles.json").read_text())["paths"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("environ", "complaint"),
+    [
+        (
+            {"DATABASE_URL": "postgres://me:hunter2@127.0.0.1:1/x"},
+            "the database of DATABASE_URL (postgresql) cannot be used: ",
+        ),
+        ({"PORT": "99999"}, "PORT must be a whole number from 1 to 65535, not '99999'."),
+    ],
+)
+def test_a_start_that_cannot_be_is_one_line(environ: dict[str, str], complaint: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "config.prepare", "serve"],
+        cwd=PROJECT,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Thinkaloud cannot start: {complaint}")
+    assert done.stderr.count("\n") == 1
+    assert "hunter2" not in done.stderr

@@ -1,0 +1,139 @@
+"""The rules of the house that no linter knows. Layers are import-linter's, in ``pyproject.toml``."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+#: Who alone writes a table. Deleting a session takes everything of it along; that is the database's doing.
+WRITERS = {
+    "Run": "run_state",
+    "Step": "step_log",
+    "StepContent": "step_log",
+    "Draft": "step_log",
+    "Connection": "sockets",
+}
+#: How a row, or a session's or user's rows, of that table are called where they are used.
+CALLED = {
+    "Run": {"Run", "run", "runs"},
+    "Step": {"Step", "step", "steps"},
+    "StepContent": {"StepContent", "full_content"},
+    "Draft": {"Draft", "draft"},
+    "Connection": {"Connection", "connection", "connections"},
+}
+WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
+WRITES |= {f"a{name}" for name in WRITES}
+
+#: A project's folder names no other place of the machine it was written on, and no address of a package registry:
+#: put together here, so that this file names none either.
+ELSEWHERE = [f"/{name}/" for name in ("work", "root", "home")]
+REGISTRIES = [
+    ".".join(parts)
+    for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com"), ("deb", "debian"))
+]
+
+
+def sources(*folders: str) -> Iterator[tuple[Path, ast.Module]]:
+    for folder in folders:
+        for path in sorted((PROJECT / folder).rglob("*.py")):
+            if "migrations" not in path.parts:
+                yield path, ast.parse(path.read_text("utf-8"))
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    return [PROJECT / name for name in listed.split("\0") if name and (PROJECT / name).is_file()]
+
+
+def names_in(node: ast.AST) -> list[str]:
+    """The names of a chain like ``session.runs.filter(…).update``, from its start."""
+    if isinstance(node, ast.Call):
+        return names_in(node.func)
+    if isinstance(node, ast.Attribute):
+        return [*names_in(node.value), node.attr]
+    return [node.id] if isinstance(node, ast.Name) else []
+
+
+def written_tables(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in WRITES:
+            receiver = names_in(node.func.value)
+            # Of a chain, what it starts from and what is asked of that: Run.objects, session.runs, run.
+            for table, called in CALLED.items():
+                if called & set(receiver[:2]):
+                    yield table, node.lineno
+
+
+@pytest.mark.parametrize("table", WRITERS)
+def test_a_table_has_one_writer(table: str) -> None:
+    writers = {
+        f"{path.relative_to(PROJECT)}:{line}"
+        for path, tree in sources("chat", "config")
+        if path.stem != WRITERS[table]
+        for written, line in written_tables(tree)
+        if written == table
+    }
+    assert writers == set()
+
+
+@pytest.mark.parametrize("table", WRITERS)
+def test_that_writer_is_seen_writing(table: str) -> None:
+    tree = ast.parse((PROJECT / "chat" / f"{WRITERS[table]}.py").read_text("utf-8"))
+    assert table in {written for written, _ in written_tables(tree)}
+
+
+def test_only_the_groups_know_the_channel_layer() -> None:
+    knowing = {
+        path.relative_to(PROJECT).as_posix()
+        for path, tree in sources("chat", "agents")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("channels.layers")
+    }
+    assert knowing == {"chat/groups.py"}
+
+
+def test_only_the_agents_adapters_know_qwen_agent() -> None:
+    knowing = {
+        path.relative_to(PROJECT / "agents").parts[0]
+        for path, tree in sources("agents")
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("qwen_agent"))
+        or (isinstance(node, ast.Import) and any(alias.name.startswith("qwen_agent") for alias in node.names))
+    }
+    assert knowing <= {"qwen.py", "models"}
+
+
+def test_no_file_is_a_drawer_for_odds_and_ends() -> None:
+    drawers = {"utils", "helpers", "services", "managers", "signals", "core", "common"}
+    assert [path for path, _ in sources("agents", "chat", "config") if path.stem in drawers] == []
+
+
+def test_the_project_names_no_place_but_its_own() -> None:
+    pattern = re.compile("|".join(re.escape(word) for word in [*ELSEWHERE, *REGISTRIES]), re.IGNORECASE)
+    found = []
+    for path in tracked():
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(PROJECT)}: {match.group()}" for match in pattern.finditer(text)]
+    assert found == []
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "package-lock.json"])
+def test_a_lock_holds_hashes_and_no_address(lock: str) -> None:
+    text = (PROJECT / lock).read_text("utf-8")
+    assert "://" not in text
+    assert "sha" in text
+
+
+def test_the_larger_lock_holds_every_pin_of_the_smaller() -> None:
+    def pins(lock: str) -> set[str]:
+        return set(re.findall(r"^[a-z0-9][^ ]*==[^ ]+", (PROJECT / lock).read_text("utf-8"), re.MULTILINE))
+
+    assert pins("requirements.lock") < pins("requirements-dev.lock")

@@ -1,0 +1,133 @@
+"""The README is true both ways: what it names exists, and what exists is named."""
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import get_commands
+from django.urls import Resolver404, resolve
+
+from config import bootstrap
+from config.environment import PublicUrl
+
+PROJECT = Path(__file__).resolve().parent.parent
+README = (PROJECT / "README.md").read_text("utf-8")
+CODE = re.findall(r"`([^`\n]+)`", README)
+BLOCKS = re.findall(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def settings_as_they_come() -> dict[str, Any]:
+    """The settings of an installation that sets nothing (the suite has emptied every variable)."""
+    return runpy.run_path(str(PROJECT / "config" / "settings.py"))
+
+
+def table(first_heading: str) -> list[list[str]]:
+    """The rows of the first table whose first column has that heading."""
+    rows = README.split(f"\n| {first_heading} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+
+
+def as_written(value: object) -> str:
+    """A default as the README puts it."""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    if isinstance(value, list):
+        value = ",".join(value)
+    return f"`{value}`" if value not in ("", {}, PublicUrl()) else "empty"
+
+
+def test_the_table_holds_every_variable_and_no_other(settings_as_they_come: dict[str, Any]) -> None:
+    documented = [re.sub("`", "", row[0]) for row in table("variable")]
+    assert sorted(documented) == sorted(settings_as_they_come["env"].names)
+
+
+def test_the_defaults_are_those_of_the_settings(settings_as_they_come: dict[str, Any]) -> None:
+    account = settings_as_they_come["FIRST_ACCOUNT"]
+    known = {
+        **settings_as_they_come,
+        **{f"DJANGO_SUPERUSER_{field.upper()}": value for field, value in account.items()},
+    }
+    written_in_words = {"DATA_DIR", "DATABASE_URL", "SECRET_KEY"}
+    documented = {re.sub("`", "", row[0]): row[1] for row in table("variable")}
+    assert {name: default for name, default in documented.items() if name not in written_in_words} == {
+        name: as_written(known[name]) for name in documented if name not in written_in_words
+    }
+
+
+@pytest.fixture(scope="module")
+def targets() -> list[str]:
+    """The targets of the Makefile."""
+    phony = re.search(r"^\.PHONY: (.+)$", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert phony is not None
+    return phony[1].split()
+
+
+def test_every_target_of_make_is_described_and_exists(targets: list[str]) -> None:
+    assert sorted(row[0] for row in table("command")) == sorted(f"`make {target}`" for target in targets)
+    assert set(re.findall(r"\bmake ([a-z]+)\b", "\n".join([*CODE, *BLOCKS]))) == set(targets)
+
+
+def test_the_targets_are_the_verbs(targets: list[str]) -> None:
+    with pytest.raises(bootstrap.CannotGoOn, match=re.escape(", ".join(targets))):
+        bootstrap.main([])
+
+
+def test_every_address_it_names_leads_somewhere() -> None:
+    addresses = {word for word in CODE if re.fullmatch(r"/[a-z/]+", word)}
+    assert {"/admin/", "/healthz"} <= addresses
+    # Of a group of addresses, its beginning is named: /api/.
+    assert [address for address in addresses if not leads_somewhere(address)] == []
+
+
+def leads_somewhere(address: str) -> bool:
+    try:
+        resolve(address)
+    except Resolver404 as nothing:
+        return any(len(tried) > 1 for tried in nothing.args[0].get("tried", []))
+    return True
+
+
+def test_every_command_of_ours_is_described_and_every_named_one_exists() -> None:
+    ours = {path.stem for path in (PROJECT / "chat/management/commands").glob("*.py") if path.stem != "__init__"}
+    named = set(re.findall(r"manage\.py ([a-z_]+)", "\n".join([*CODE, *BLOCKS])))
+    assert ours <= named
+    assert named <= set(get_commands())
+
+
+def test_every_file_it_names_exists() -> None:
+    made = {"static/vendor/", "var/", ".venv", ".env"}
+    paths = {
+        word
+        for word in CODE
+        if re.fullmatch(r"[\w.][\w./-]*", word)
+        and ("/" in word or word.endswith((".py", ".md", ".toml", ".lock", ".json")) or word == "LICENSE")
+    }
+    paths |= set(re.findall(r"(?:chat|agents|config|tests)/[\w/]*(?:\.py)?", "\n".join(BLOCKS)))
+    paths |= set(re.findall(r"\]\(((?!https?:)[^)#]+)\)", README))
+    assert len(paths) > 10
+    assert sorted(path for path in paths - made if not (PROJECT / path).exists()) == []
+
+
+def test_every_room_of_the_house_is_named() -> None:
+    rooms = {path.name for path in PROJECT.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
+    assert rooms == {"agents", "chat", "config", "tests"}
+    assert {f"{room}/" for room in rooms} <= set(CODE)
+
+
+def test_the_frames_are_those_of_the_protocol() -> None:
+    """Each word of the wire's table is spoken somewhere in the application."""
+    spoken = "".join(path.read_text("utf-8") for path in (PROJECT / "chat").glob("*.py"))
+    words = {word for row in table("from") for word in re.findall(r"`(\w+)`", row[1])}
+    assert len(words) > 15
+    assert {word for word in words if f'"{word}"' not in spoken} == set()
+
+
+def test_the_changelog_knows_the_version() -> None:
+    version = re.search(r'^version = "(.+)"$', (PROJECT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    assert version is not None
+    assert f"\n## {version[1]}" in (PROJECT / "CHANGELOG.md").read_text("utf-8")
