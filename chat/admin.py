@@ -490,7 +490,7 @@ class RunAdmin(_Acting):
 def _row(step: Step) -> dict[str, Any]:
     """A step as the run's page shows it: its text, a call's arguments, or a result, cut where it is long."""
     data = selectors.step_data(step)
-    text = _text(step, data)
+    text = _whole_text(step, data)
     return {
         "step": step,
         "data": data,
@@ -503,10 +503,13 @@ def _row(step: Step) -> dict[str, Any]:
     }
 
 
-def _text(step: Step, data: Mapping[str, Any]) -> str:
+def _whole_text(step: Step, data: Mapping[str, Any]) -> str:
     whole = getattr(step, "full_content", None)
-    if whole is not None:
-        return str(whole.content)
+    return str(whole.content) if whole is not None else _text(step, data)
+
+
+def _text(step: Step, data: Mapping[str, Any]) -> str:
+    """What a step says, as far as the step itself carries it."""
     if step.type == "tool_use":
         arguments = data.get("arguments")
         return arguments if isinstance(arguments, str) else words.as_json(arguments)
@@ -583,7 +586,7 @@ class StepAdmin(_ReadOnly):
     @admin.display(description="text")
     def text(self, step: Step) -> SafeString:
         """All that it says."""
-        return format_html('<pre class="step-text">{}</pre>', _text(step, selectors.step_data(step)))
+        return format_html('<pre class="step-text">{}</pre>', _whole_text(step, selectors.step_data(step)))
 
     @admin.display(description="data")
     def data(self, step: Step) -> SafeString:
