@@ -46,8 +46,8 @@ class Measured:
 
 def first_token(stage: Stage, sizes: Sizes) -> Measured:
     """The time added to the model's own first token, for one user."""
-    message = f"Tell me about tides [tag={TAG} tokens=10 every=20 stamp]"
-    with_tool = f"What time is it? [tag={TAG} every=20 call=current_time:{{}}]"
+    message = f"Tell me about tides [tag={TAG} tokens=5 every=20 stamp]"
+    with_tool = f"What time is it? [tag={TAG} every=5 call=current_time:{{}}]"
     count = sizes.turns // _TURNS
     with stage.product() as product:
         sessions = stage.rows("sessions", 2 * count + 2)
@@ -57,16 +57,18 @@ def first_token(stage: Stage, sizes: Sizes) -> Measured:
     with stage.relay() as relay:
         stage.run(relay, "turns", ["warm"], message=message, times=_TURNS)
         bare = stage.run(relay, "turns", [str(i) for i in range(count)], message=message, times=_TURNS)
-    ours = [_added(turn, plain.notes) for turn in plain.turns]
+    problems = _problems(plain) + _problems(after)
+    ours = [_added(turn, plain.notes) for turn in plain.turns if not turn.problems]
     theirs = [_added(turn, bare.notes) for turn in bare.turns]
-    tool = [_added_after_tool(turn, after.notes) for turn in after.turns]
+    tool = [_added_after_tool(turn, after.notes) for turn in after.turns if not turn.problems]
     rows = [
         Row("first token, median", "ms", percentile(ours, 0.5), percentile(theirs, 0.5), 10.0),
         Row("first token, p95", "ms", percentile(ours, 0.95), percentile(theirs, 0.95), 25.0),
         Row("… and after a tool round, median", "ms", percentile(tool, 0.5)),
         Row("… and after a tool round, p95", "ms", percentile(tool, 0.95)),
+        Row("first token: errors", "", float(len(problems)), None, 0.0),
     ]
-    return Measured(rows, _worst(plain.window, after.window), bare.window, _problems(plain) + _problems(after))
+    return Measured(rows, _worst(plain.window, after.window), bare.window, problems)
 
 
 def _added(turn: Turn, notes: Mapping[str, Sequence[Note]]) -> float:
