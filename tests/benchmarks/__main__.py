@@ -31,11 +31,13 @@ def main() -> int:
     # On the disk that holds the product's data: what a commit costs depends on it.
     data = ROOT / "var"
     data.mkdir(exist_ok=True)
+    if options.profile:
+        options.profile.mkdir(parents=True, exist_ok=True)
     done: dict[str, Measured] = {}
     began = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="bench-", dir=data) as folder,
-        Stage(Path(folder), server=options.server, clients=options.clients) as stage,
+        Stage(Path(folder), server=options.server, clients=options.clients, profiles=options.profile) as stage,
     ):
         for name in options.only or FIGURES:
             for attempt in range(1, ATTEMPTS + 1):
@@ -58,6 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=usual.rate, help="load: tokens a second in each")
     parser.add_argument("--tokens", type=int, default=usual.tokens, help="load: tokens of each answer")
     parser.add_argument("--clients", type=int, default=1, help="load: client processes")
+    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="sample the product by py-spy into this folder; slows it")
     return parser.parse_args()
 
 

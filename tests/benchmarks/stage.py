@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -50,7 +52,8 @@ class Outcome:
 class Stage:
     """Keeps the processes for the length of a ``with`` block."""
 
-    def __init__(self, folder: Path, *, server: str = "daphne", clients: int = 1) -> None:
+    def __init__(self, folder: Path, *, server: str = "daphne", clients: int = 1, profiles: Path | None = None) -> None:
+        self._profiles = profiles
         self._folder = folder
         self._server_kind = server
         self._clients = clients
@@ -109,11 +112,12 @@ class Stage:
                 _line(client, "ready")
             self._journal()
             cpu = psutil.Process(side.pid).cpu_times()
-            for client in clients:
-                assert client.stdin is not None
-                client.stdin.write("go\n")
-                client.stdin.flush()
-            seen = [_seen(_line(client)) for client in clients]
+            with self._profiled(side, kind):
+                for client in clients:
+                    assert client.stdin is not None
+                    client.stdin.write("go\n")
+                    client.stdin.flush()
+                seen = [_seen(_line(client)) for client in clients]
         finally:
             for client in clients:
                 client.kill()
@@ -133,6 +137,22 @@ class Stage:
             max(each.cpu_s for each in seen) - cpu.user - cpu.system,
             [problem for each in seen for problem in each.problems],
         )
+
+    @contextlib.contextmanager
+    def _profiled(self, side: Side, kind: str) -> Iterator[None]:
+        """Where wanted, sample what the product does meanwhile; a file of collapsed stacks for each job."""
+        if self._profiles is None or not side.cookie:
+            yield
+            return
+        file = self._profiles / f"{time.strftime('%H%M%S')}-{kind}.txt"
+        command = ["py-spy", "record", "--pid", str(side.pid), "--rate", "200", "--threads", "--format", "raw"]
+        command += ["--duration", str(_LONGEST_JOB_S), "--output", str(file)]
+        program = Path(sys.executable).with_name("py-spy")
+        with subprocess.Popen(command, executable=program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sampler:
+            try:
+                yield
+            finally:
+                sampler.send_signal(signal.SIGINT)
 
     def _journal(self) -> Any:
         """The stub's notes since the last time."""
