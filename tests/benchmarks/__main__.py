@@ -27,7 +27,7 @@ _HEAD = ("figure", "product", "relay", "ratio", "bound", "")
 def main() -> int:
     """Measure, print, and say by the exit status whether every bound was kept."""
     options = _options()
-    sizes = Sizes(sessions=options.sessions, rate=options.rate, tokens=options.tokens)
+    sizes = Sizes(sessions=options.sessions, rate=options.rate, tokens=options.tokens, ramp_s=options.ramp)
     # On the disk that holds the product's data: what a commit costs depends on it.
     data = ROOT / "var"
     data.mkdir(exist_ok=True)
@@ -47,7 +47,9 @@ def main() -> int:
                 if not done[name].is_void or spent > NO_REPEAT_AFTER_S:
                     break
     print(orjson.dumps(_as_json(done, options)).decode() if options.json else _table(done))
-    return int(any(verdict(row, measured.product) in {"void", "missed"} for measured in done.values() for row in measured.rows))
+    return int(
+        any(verdict(row, measured.product) in {"void", "missed"} for measured in done.values() for row in measured.rows)
+    )
 
 
 def _options() -> argparse.Namespace:
@@ -59,8 +61,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sessions", type=int, default=usual.sessions, help="load: sessions that stream at once")
     parser.add_argument("--rate", type=float, default=usual.rate, help="load: tokens a second in each")
     parser.add_argument("--tokens", type=int, default=usual.tokens, help="load: tokens of each answer")
+    parser.add_argument("--ramp", type=float, default=usual.ramp_s, help="load: seconds over which the sessions begin")
     parser.add_argument("--clients", type=int, default=1, help="load: client processes")
-    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="sample the product by py-spy into this folder; slows it")
+    parser.add_argument(
+        "--profile", type=Path, metavar="FOLDER", help="sample the product by py-spy into this folder; slows it"
+    )
     return parser.parse_args()
 
 
@@ -68,13 +73,16 @@ def _told(name: str, measured: Measured, attempt: int, seconds: float) -> str:
     """A line about the figure's windows, and its problems."""
     sides = {"product": measured.product, "relay": measured.relay}
     windows = "; ".join(f"{side}: {_lateness(window)}" for side, window in sides.items() if window is not None)
-    lines = [f"{name}, attempt {attempt}, after {seconds:.0f} s: lateness p50/p99 ms, {windows}{' — void' * measured.is_void}"]
+    lines = [
+        f"{name}, attempt {attempt}, after {seconds:.0f} s: lateness p50/p99 ms, {windows}{' — void' * measured.is_void}"
+    ]
     return "\n".join([*lines, *(f"  {problem}" for problem in measured.problems[:20])])
 
 
 def _lateness(window: Window) -> str:
     return ", ".join(
-        f"{who} {late.p50 * 1000:.1f}/{late.p99 * 1000:.1f}" for who, late in (("client", window.client), ("stub", window.stub))
+        f"{who} {late.p50 * 1000:.1f}/{late.p99 * 1000:.1f}"
+        for who, late in (("client", window.client), ("stub", window.stub))
     )
 
 
@@ -90,8 +98,12 @@ def _table(done: dict[str, Measured]) -> str:
             product = _number(row.product, row.unit)
             lines.append((row.name, product, relay, ratio, bound, verdict(row, measured.product)))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    shown = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
-    return "\n".join([f"{_machine()}\n", shown[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *shown[1:]])
+    shown = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    ]
+    return "\n".join(
+        [f"{_machine()}\n", shown[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *shown[1:]]
+    )
 
 
 def _number(value: float | None, unit: str) -> str:

@@ -257,7 +257,9 @@ async def page(client: Client, seen: Seen) -> None:
     await _start(client)
     for _ in range(client.job.times):
         began = time.perf_counter()
-        async with client.http.get(f"{client.job.url}/sessions/{client.job.sessions[0]}/", allow_redirects=False) as answer:
+        async with client.http.get(
+            f"{client.job.url}/sessions/{client.job.sessions[0]}/", allow_redirects=False
+        ) as answer:
             await answer.read()
         seen.seconds.append(time.perf_counter() - began)
         if answer.status != 200:

@@ -1,11 +1,13 @@
 """The figures: what is done to get each, and the bounds it has to keep."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.benchmarks.client import TAG
 from tests.benchmarks.measuring import Row, Turn, Window, percentile
-from tests.benchmarks.stage import Note, Outcome, Side, Stage
+from tests.benchmarks.stage import Outcome, Side, Stage
+from tests.benchmarks.stub import Note
 
 #: Turns in one session: its history grows meanwhile, as in use.
 _TURNS = 5
@@ -23,6 +25,8 @@ class Sizes:
     """Tokens a second in each session."""
     tokens: int = 200
     """Tokens of each answer."""
+    ramp_s: float = 5.0
+    """Sessions begin evenly over so long; from then until the first answer ends, all stream at once."""
     open_sockets: int = 200
     connects: int = 200
     idle_sockets: int = 400
@@ -74,12 +78,16 @@ def first_token(stage: Stage, sizes: Sizes) -> Measured:
 def _added(turn: Turn, notes: Mapping[str, Sequence[Note]]) -> float:
     """Milliseconds from sending the message to the first text, without those the model took."""
     (note,) = notes[turn.tag]
+    if turn.first is None:  # it came with the finished answer only
+        return math.inf
     return (turn.first - turn.sent - (note.first - note.at)) * _MS
 
 
 def _added_after_tool(turn: Turn, notes: Mapping[str, Sequence[Note]]) -> float:
     """Milliseconds from sending the message to the first text after the tool's result, without those the model took."""
     asking, answering = notes[turn.tag]
+    if turn.after_tool is None:
+        return math.inf
     return (turn.after_tool - turn.sent - (asking.done - asking.at) - (answering.first - answering.at)) * _MS
 
 
@@ -104,9 +112,9 @@ def load(stage: Stage, sizes: Sizes) -> Measured:
     with stage.product() as product:
         sessions = stage.rows("sessions", sizes.sessions + 2)
         _warm_up(stage, product, sessions[:2], f"Tell me [tag={TAG}]")
-        ours = stage.run(product, "load", sessions[2:], message=message, spread_s=2.0)
+        ours = stage.run(product, "load", sessions[2:], message=message, spread_s=sizes.ramp_s)
     with stage.relay() as relay:
-        theirs = stage.run(relay, "load", sessions[2:], message=message, spread_s=2.0)
+        theirs = stage.run(relay, "load", sessions[2:], message=message, spread_s=sizes.ramp_s)
     lost, wrong = _lost(ours, sizes), _problems(ours)
     name = f"{sizes.sessions} sessions × {sizes.rate:g}/s"
     delays, bare = ([delay for turn in side.turns for delay in turn.delays] for side in (ours, theirs))

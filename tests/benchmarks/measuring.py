@@ -4,13 +4,14 @@ import asyncio
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import orjson
 
 #: A client or a stub whose timers are later than this at the 99th percentile measures itself, not the product.
 LATE_S = 0.020
 TICK_S = 0.005
+_STOOD_STILL_S = 3_600.0
 #: Characters of a stamped token: the time of its sending with six decimals, and a space.
 STAMP = 18
 
@@ -34,13 +35,13 @@ class Lateness:
     def of(cls, samples: Sequence[float]) -> Self:
         """The lateness that ticks say. A process that never ticked was late all the time."""
         if not samples:
-            return cls(math.inf, math.inf)
+            return cls(_STOOD_STILL_S, _STOOD_STILL_S)
         return cls(percentile(samples, 0.5), percentile(samples, 0.99))
 
     @property
     def is_late(self) -> bool:
         """Whether what was measured meanwhile is void."""
-        return not self.p99 <= LATE_S
+        return self.p99 > LATE_S
 
 
 class Ticker:
@@ -85,9 +86,9 @@ class Turn:
 
     tag: str
     sent: float
-    first: float = math.nan
+    first: float | None = None
     """When the first text of the model was there."""
-    after_tool: float = math.nan
+    after_tool: float | None = None
     """When the first text after a tool's result was there."""
     delays: list[float] = field(default_factory=list)
     """For each stamped token of the answer: from its sending to its being here."""
@@ -97,43 +98,59 @@ class Turn:
 
 def read_turn(tag: str, sent: float, frames: Sequence[tuple[float, str]], seq: int = 0) -> Turn:
     """What the frames that were received after a message say; ``seq`` is the last stored one before it."""
-    turn = Turn(tag, sent)
-    growing: dict[int, Text] = {}
-    has_result = False
-    shown = 0
+    reading = _Reading(Turn(tag, sent), seq)
     for at, raw in frames:
-        frame = orjson.loads(raw)
-        data = frame["data"]
+        reading.take(at, orjson.loads(raw))
+    return reading.turn
+
+
+class _Reading:
+    """A turn while its frames are read."""
+
+    def __init__(self, turn: Turn, seq: int) -> None:
+        self.turn = turn
+        self._seq = seq
+        self._growing: dict[int, Text] = {}
+        self._has_result = False
+        self._shown = 0
+
+    def take(self, at: float, frame: dict[str, Any]) -> None:
+        """Read the next frame."""
+        data, problems = frame["data"], self.turn.problems
         if "seq" in frame:
-            if frame["seq"] != seq + 1:
-                turn.problems.append(f"seq {frame['seq']} after {seq}")
-            seq = frame["seq"]
-        answer, text = "", ""
+            if frame["seq"] != self._seq + 1:
+                problems.append(f"seq {frame['seq']} after {self._seq}")
+            self._seq = frame["seq"]
         match frame["type"]:
             case "reasoning_delta":
-                growth = growing.setdefault(data["step"], Text())
-                growth.apply(data["attempt"], data["offset"], data["text"])
-                text = data["text"] if data["type"] in {"thought", "final_answer", "response"} else ""
-                answer = growth.text if data["type"] == "final_answer" else ""
+                self._grow(at, data)
             case "reasoning_step" if data["type"] == "tool_result":
-                has_result = True
+                self._has_result = True
             case "reasoning_step" if data["type"] == "final_answer":
-                answer = turn.answer = data["content"]
-                if not answer.startswith(growing.get(data["step"], Text()).text):
-                    turn.problems.append("the answer is not what had grown")
+                self._answer(at, data["content"])
+                self.turn.answer = data["content"]
+                if not data["content"].startswith(self._growing.get(data["step"], Text()).text):
+                    problems.append("the answer is not what had grown")
             case "reasoning_complete" if data["status"] != "completed":
-                turn.problems.append(f"the run ended as {data['status']}")
+                problems.append(f"the run ended as {data['status']}")
             case "error":
-                turn.problems.append(data["message"])
-            case _:
-                pass
-        if text and math.isnan(turn.first):
-            turn.first = at
-        if text and has_result and math.isnan(turn.after_tool):
-            turn.after_tool = at
-        turn.delays += _delays(at, answer, shown)
-        shown = max(shown, len(answer) // STAMP)
-    return turn
+                problems.append(data["message"])
+
+    def _grow(self, at: float, data: dict[str, Any]) -> None:
+        text = self._growing.setdefault(data["step"], Text())
+        text.apply(data["attempt"], data["offset"], data["text"])
+        if not data["text"] or data["type"] not in {"thought", "final_answer", "response"}:
+            return
+        if self.turn.first is None:
+            self.turn.first = at
+        if self._has_result and self.turn.after_tool is None:
+            self.turn.after_tool = at
+        if data["type"] == "final_answer":
+            self._answer(at, text.text)
+
+    def _answer(self, at: float, text: str) -> None:
+        self.turn.delays += _delays(at, text, self._shown)
+        self._shown = max(self._shown, len(text) // STAMP)
 
 
 def _delays(at: float, answer: str, shown: int) -> list[float]:

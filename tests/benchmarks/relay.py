@@ -33,7 +33,9 @@ async def relay(socket: web.WebSocketResponse, client: aiohttp.ClientSession, mo
 
 async def serve(model: str) -> None:
     """Serve until ended."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout()) as client:
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout()
+    ) as client:
 
         async def handle(request: web.Request) -> web.WebSocketResponse:
             socket = web.WebSocketResponse(compress=False)

@@ -58,7 +58,9 @@ def _run(message: str) -> list[Entry]:
         arguments = {"code": f"level = {i} * 0.35\nprint(level)"}
         entries += [
             _step("iteration_start", i),
-            _step("thought", i, "The tide follows the moon; the range here is known. " * 4, step=3 * i - 2, duration_ms=9),
+            _step(
+                "thought", i, "The tide follows the moon; the range here is known. " * 4, step=3 * i - 2, duration_ms=9
+            ),
             _step("tool_use", i, step=3 * i - 1, arguments=arguments, **call),
             _step(
                 "tool_result",
@@ -74,7 +76,9 @@ def _run(message: str) -> list[Entry]:
             _step("iteration_end", i),
         ]
     entries += [
-        _step("final_answer", 9, "The **tide** is about `3.15` m high.\n\n- twice a day\n" * 6, step=28, duration_ms=40),
+        _step(
+            "final_answer", 9, "The **tide** is about `3.15` m high.\n\n- twice a day\n" * 6, step=28, duration_ms=40
+        ),
         _step("complete", 9, total_iterations=9),
         Entry(
             "reasoning_complete",
@@ -91,5 +95,6 @@ def _run(message: str) -> list[Entry]:
 
 def _step(kind: str, iteration: int, content: str = "", **more: Any) -> Entry:
     return Entry(
-        "reasoning_step", {"type": kind, "content": content, "iteration": iteration, "timestamp": 1.0 + iteration, **more}
+        "reasoning_step",
+        {"type": kind, "content": content, "iteration": iteration, "timestamp": 1.0 + iteration, **more},
     )

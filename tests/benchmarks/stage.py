@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 import psutil
@@ -61,7 +61,7 @@ class Stage:
         self._stub_url = ""
         self._server: Server | None = None
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> Self:
         self._stub_url, _ = self._running.enter_context(_process("tests.benchmarks.stub"))
         self._server = Server(
             self._folder,
@@ -100,7 +100,9 @@ class Stage:
         """Put something into the product's database; see `tests.benchmarks.rows`."""
         assert self._server is not None
         call = f"{what}({', '.join(map(str, arguments))})"
-        return json.loads(self._server.manage("shell", "--no-imports", "--command", f"from tests.benchmarks.rows import *; {call}"))
+        return json.loads(
+            self._server.manage("shell", "--no-imports", "--command", f"from tests.benchmarks.rows import *; {call}")
+        )
 
     def run(self, side: Side, kind: str, sessions: Sequence[str], **job: Any) -> Outcome:
         """Have clients do a job, each in its share of the sessions where it is a load."""
@@ -148,7 +150,9 @@ class Stage:
         command = ["py-spy", "record", "--pid", str(side.pid), "--rate", "200", "--threads", "--format", "raw"]
         command += ["--duration", str(_LONGEST_JOB_S), "--output", str(file)]
         program = Path(sys.executable).with_name("py-spy")
-        with subprocess.Popen(command, executable=program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sampler:
+        with subprocess.Popen(
+            command, executable=program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as sampler:
             try:
                 yield
             finally:
@@ -198,6 +202,6 @@ def _line(client: "subprocess.Popen[str]", expected: str = "") -> str:
 
 def _seen(line: str) -> Seen:
     raw = orjson.loads(line)
-    lateness = Lateness(**{name: value if value is not None else float("inf") for name, value in raw.pop("lateness").items()})
-    turns = [Turn(**{**turn, **{k: v if v is not None else float("nan") for k, v in turn.items() if k in {"first", "after_tool"}}}) for turn in raw.pop("turns")]
-    return Seen(turns, **raw, lateness=lateness)
+    raw["turns"] = [Turn(**turn) for turn in raw["turns"]]
+    raw["lateness"] = Lateness(**raw["lateness"])
+    return Seen(**raw)
