@@ -466,16 +466,15 @@ async def test_who_is_not_logged_in(bo: Browser) -> None:
 
 async def test_staff_see_and_stop_but_do_not_ask(bo: Browser, product: Server) -> None:
     session = await bo.new_session()
-    async with Browser.logged_in(product.url, "ada") as ada, bo.socket(session) as owner:
-        async with ada.socket(session) as staff:
-            assert (await staff.receive())["data"]["role"] == "staff"
-            await staff.send("chat", message="Hello")
-            assert (await staff.until_type("error"))["data"]["code"] == "not_allowed"
-            await owner.send("chat", message=SLOW)
-            await staff.until_type("reasoning_delta")
-            await staff.send("cancel")
-            end = await owner.until_type("reasoning_complete")
-            assert end["data"]["cancelled_by"] == "ada"
+    async with Browser.logged_in(product.url, "ada") as ada, bo.socket(session) as owner, ada.socket(session) as staff:
+        assert (await staff.receive())["data"]["role"] == "staff"
+        await staff.send("chat", message="Hello")
+        assert (await staff.until_type("error"))["data"]["code"] == "not_allowed"
+        await owner.send("chat", message=SLOW)
+        await staff.until_type("reasoning_delta")
+        await staff.send("cancel")
+        end = await owner.until_type("reasoning_complete")
+        assert end["data"]["cancelled_by"] == "ada"
 
 
 async def test_presence_counts_sockets(bo: Browser) -> None:
@@ -508,12 +507,11 @@ async def test_deactivating_a_user_closes_the_sockets(product: Server) -> None:
         "--command",
         f"from django.contrib.auth.models import User\nUser.objects.create_user('di', password={PASSWORD!r})",
     )
-    async with Browser.logged_in(product.url, "di") as di:
-        async with di.socket(await di.new_session()) as socket:
-            await socket.receive()
-            command = "from django.contrib.auth.models import User\nUser.objects.filter(username='di').update(is_active=False)"
-            await asyncio.to_thread(product.manage, "shell", "--no-imports", "--command", command)
-            assert await socket.closed() == 4401
+    async with Browser.logged_in(product.url, "di") as di, di.socket(await di.new_session()) as socket:
+        await socket.receive()
+        command = "from django.contrib.auth.models import User\nUser.objects.filter(username='di').update(is_active=False)"
+        await asyncio.to_thread(product.manage, "shell", "--no-imports", "--command", command)
+        assert await socket.closed() == 4401
 
 
 async def test_deleting_a_session_closes_its_sockets_and_stops_its_run(bo: Browser, model: ModelServer) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import os
 import signal
 import socket
 import sys
@@ -131,7 +132,8 @@ def _with_daphne(listener: socket.socket) -> None:
     WebSocketFactory.protocol = _Handshake
     Daphne(
         application,
-        endpoints=[f"fd:fileno={listener.fileno()}"],
+        # It closes what it is given.
+        endpoints=[f"fd:fileno={os.dup(listener.fileno())}"],
         signal_handlers=False,
         ready_callable=ready,
         server_name="thinkaloud",
@@ -144,6 +146,13 @@ def _with_daphne(listener: socket.socket) -> None:
 
 def _with_uvicorn(listener: socket.socket) -> None:
     class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # Its own raises the signal again when all is done, and the process would end by it.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, self.handle_exit, number, None)
+            yield
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             supervisor.begin()
