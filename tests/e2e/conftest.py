@@ -25,6 +25,7 @@ STAFF, READER, OTHER = "ada", "mei", "omar"
 PATIENCE_MS = 20_000
 
 Enter = Callable[..., Awaitable[Conversation]]
+NewBrowser = Callable[..., Awaitable[BrowserContext]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -130,7 +131,7 @@ async def watch(server: Server) -> AsyncIterator[Watch]:
 @pytest.fixture
 async def new_browser(
     browser: Chromium, server: Server, watch: Watch, browser_context_args: dict[str, Any]
-) -> AsyncIterator[Callable[..., Awaitable[BrowserContext]]]:
+) -> AsyncIterator[NewBrowser]:
     """Opens a browser of nobody's, as it comes."""
     contexts: list[BrowserContext] = []
 
@@ -149,7 +150,7 @@ async def new_browser(
 
 @pytest.fixture
 async def enter(
-    new_browser: Callable[..., Awaitable[BrowserContext]], accounts: dict[str, Browser], server: Server
+    new_browser: NewBrowser, accounts: dict[str, Browser], server: Server
 ) -> Enter:
     """Opens a browser in which someone is logged in, and a page in it."""
 
