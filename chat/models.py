@@ -202,11 +202,19 @@ class Connection(models.Model):
         return f"{self.role} on {self.session_id}"
 
 
+class Level(models.TextChoices):
+    """How urgent an announcement is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 class Announcement(models.Model):
     """A word from the operators to everyone who is connected."""
 
     message = models.CharField(max_length=2000)
-    level = models.CharField(max_length=16, default="info")
+    level = models.CharField(max_length=16, choices=Level, default=Level.INFO)
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

@@ -19,11 +19,7 @@ def run_row(run: Run) -> Row:
     """A run as ``_run.html`` takes it."""
     counts = run.counts()
     bars = run.bars()
-    last = len(run.items) - 1
-    rows = [
-        item_row(run, item, bar, is_last=index == last)
-        for index, (item, bar) in enumerate(zip(run.items, bars, strict=True))
-    ]
+    rows = [item_row(run, item, bar) for item, bar in zip(run.items, bars, strict=True)]
     return {
         "id": run.id,
         "status": run.status,
@@ -34,10 +30,11 @@ def run_row(run: Run) -> Row:
         "user": run.user,
         "continues": run.continues,
         "cut": not run.whole,
+        "removed": run.removed,
         "rows": rows,
         "open": not run.ended or run.status == "failed",
-        "what": words.did((call.name for call in run.calls), counts["thoughts"]),
-        "fact": _joined(words.steps(counts["steps"]), words.roughly(run.duration_ms)),
+        "what": words.did((call.name for call in run.calls), counts["thoughts"]) or words.at_work(),
+        "fact": _joined(words.steps(counts["steps"]) if counts["steps"] else "", words.roughly(run.duration_ms)),
         "failed_words": _failed(counts["failed"]),
         "strip": [*bars, run.answer_bar()] if run.ended else [],
         "answer": run.answer,
@@ -57,7 +54,7 @@ _END_ICONS = {
 }
 
 
-def item_row(run: Run, item: Item, bar: Row, *, is_last: bool) -> Row:
+def item_row(run: Run, item: Item, bar: Row) -> Row:
     """One item of the outline as ``_step.html`` takes it."""
     row: Row = {"seq": item.seq, "bar": bar, "iteration": item.iteration}
     if item.kind == "thought":
@@ -70,8 +67,7 @@ def item_row(run: Run, item: Item, bar: Row, *, is_last: bool) -> Row:
             "duration_ms": item.duration_ms,
             "partial": item.partial,
         }
-    went_on = not is_last or (run.answer is not None and not run.answer.partial)
-    calls = [call_row(run, call, went_on=went_on) for call in item.calls]
+    calls = [call_row(run, item, call) for call in item.calls]
     if len(calls) == 1:
         return row | {"kind": "call", "call": calls[0], "duration_ms": calls[0]["duration_ms"]}
     span = item.span()
@@ -86,9 +82,9 @@ def item_row(run: Run, item: Item, bar: Row, *, is_last: bool) -> Row:
     }
 
 
-def call_row(run: Run, call: Call, *, went_on: bool) -> Row:
+def call_row(run: Run, item: Item, call: Call) -> Row:
     """One tool call with its result."""
-    state, word = _state(run, call, went_on=went_on)
+    state, word = _state(run, item, call)
     result = call.result
     content = "" if result is None else result.content
     return {
@@ -106,21 +102,21 @@ def call_row(run: Run, call: Call, *, went_on: bool) -> Row:
         "word": word,
         "cause": content.strip()[:_CAUSE] if state in ("fail", "off") else "",
         "from_tool": state == "fail",
-        "went_on": went_on and state == "fail",
+        "went_on": state == "fail" and run.went_on(item),
         "seqs": "" if result is None or result.seq is None or call.seq is None else f"{call.seq} → {result.seq}",
-        "open": isinstance(call.arguments, dict) and isinstance(call.arguments.get("code"), str) and bool(call.seq),
+        "open": not run.ended and isinstance(call.arguments, dict) and isinstance(call.arguments.get("code"), str),
     }
 
 
-def _state(run: Run, call: Call, *, went_on: bool) -> tuple[str, str]:
+def _state(run: Run, item: Item, call: Call) -> tuple[str, str]:
     """A call's state and its word; a call that worked has neither."""
     if call.result is None:
         return ("off", _("No result")) if run.ended else ("live", _("Running"))
     if call.result.ok:
         return "", ""
-    if run.status in ("cancelled", "interrupted") and not went_on:
-        return "off", _("Cancelled") if run.status == "cancelled" else _("Interrupted")
-    return "fail", _("Failed")
+    if run.broken(item, call):
+        return "fail", _("Failed")
+    return "off", _("Cancelled") if run.status == "cancelled" else _("Interrupted")
 
 
 def _inside(arguments: Any) -> Row:
@@ -150,6 +146,8 @@ def answer_row(run: Run) -> Row | None:
 def trouble(run: Run) -> Row | None:
     """What an end that was not a plain one says, and whose fault it was."""
     kept = words.steps(run.counts()["steps"])
+    if run.removed:
+        return None
     match run.status:
         case "failed":
             error = run.error or {}
@@ -189,6 +187,8 @@ def endline(run: Run, counts: dict[str, int] | None = None) -> str:
     """``Finished · 9 steps · 4 tools · 1 m 12 s · 8.1k in / 1.3k out``."""
     if not run.ended:
         return ""
+    if run.removed:
+        return words.removed(run.cancelled_by)
     counts = counts or run.counts()
     used = run.usage or {}
     spent = used.get("input_tokens", 0) + used.get("output_tokens", 0)
@@ -275,7 +275,7 @@ def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
     calls = [item for item in run.items if item.kind == "calls"]
     spans = {item.seq: item.span() for item in calls}
     lengths = {key: round((span[1] - span[0]) * 1000) for key, span in spans.items() if span is not None}
-    failed = sum(lengths.get(item.seq, 0) for item in calls if item.failed)
+    failed = sum(lengths.get(item.seq, 0) for item in calls if any(run.broken(item, call) for call in item.calls))
     tools = sum(lengths.values()) - failed
     model = sum(item.duration_ms or 0 for item in run.items if item.kind == "thought")
     model += (run.answer.duration_ms or 0) if run.answer is not None else 0

@@ -293,12 +293,15 @@ async def change_session(user: User, session: Session, **changes: Any) -> Sessio
     return session
 
 
-async def delete_session(user: User, session: Session) -> None:
-    """Stop its run, close its sockets, and remove everything of it in one transaction. Raises `Refused`."""
+async def delete_session(user: User, session: Session, *, as_operator: bool = False) -> None:
+    """Stop its run, close its sockets, and remove everything of it in one transaction. Raises `Refused`.
+
+    ``as_operator`` is for the admin, which has its own permission for it: staff may, too.
+    """
 
     @transaction.atomic
     def remove() -> list[UUID]:
-        _locked(session.pk, user, may_manage)
+        _locked(session.pk, user, may_stop if as_operator else may_manage)
         live = list(Run.objects.filter(session=session, status__in=LIVE).values_list("id", flat=True))
         Session.objects.filter(pk=session.pk).delete()
         return live

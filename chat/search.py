@@ -193,14 +193,12 @@ class _SQLite:
             [*rows, session_id.hex],
         )
 
-    def newest(self, query: _Query, owner_id: int, limit: int, apart_from: UUID | None) -> list[int]:
-        owner = f"{_OWNER}{owner_id}"
+    def newest(self, query: _Query, owner_id: int | None, limit: int, apart_from: UUID | None = None) -> list[int]:
+        whole = query.whole if owner_id is None else [f"{_OWNER}{owner_id}", *query.whole]
         not_here = f"{_SESSION}{apart_from.hex if apart_from else '-'}"
-        match = " AND ".join(
-            [f'"{word}"' for word in (owner, *query.whole)] + [f'"{word}"*' for word in query.beginnings]
-        )
+        match = " AND ".join([f'"{word}"' for word in whole] + [f'"{word}"*' for word in query.beginnings])
         # What has not moved into FTS5 yet is a few hundred entries at most.
-        words = [f" {word} " for word in (owner, *query.whole)] + [f" {word}" for word in query.beginnings]
+        words = [f" {word} " for word in whole] + [f" {word}" for word in query.beginnings]
         occur = " AND ".join(["instr(terms, %s)"] * len(words))
         rows = _execute(
             f"""SELECT * FROM (
@@ -226,7 +224,7 @@ class _PostgreSQL:
             [*rows, session_id],
         )
 
-    def newest(self, query: _Query, owner_id: int, limit: int, apart_from: UUID | None) -> list[int]:
+    def newest(self, query: _Query, owner_id: int | None, limit: int, apart_from: UUID | None = None) -> list[int]:
         words = self._words(query)
         if apart_from is not None:
             words += f" & !'{_SESSION}{apart_from.hex}'"
@@ -238,16 +236,17 @@ class _PostgreSQL:
         # Adding 0 keeps the planner from walking the primary key instead, in the hope of an early hit.
         rows = _execute(
             "SELECT step_id FROM chat_search WHERE terms @@ %s::tsquery ORDER BY step_id + 0 DESC LIMIT %s",
-            [f"'{_OWNER}{owner_id}' & {words}", limit],
+            [words if owner_id is None else f"'{_OWNER}{owner_id}' & {words}", limit],
         )
         return [step_id for (step_id,) in rows]
 
-    def _recent(self, words: str, owner_id: int, limit: int, among: int) -> list[int]:
+    def _recent(self, words: str, owner_id: int | None, limit: int, among: int) -> list[int]:
+        theirs, owner = ("", []) if owner_id is None else ("WHERE owner_id = %s", [owner_id])
         rows = _execute(
-            """SELECT step_id FROM (
-                SELECT step_id, terms FROM chat_search WHERE owner_id = %s ORDER BY step_id DESC LIMIT %s
-            ) AS recent WHERE terms @@ %s::tsquery ORDER BY step_id DESC LIMIT %s""",
-            [owner_id, among, words, limit],
+            f"""SELECT step_id FROM (
+                SELECT step_id, terms FROM chat_search {theirs} ORDER BY step_id DESC LIMIT %s
+            ) AS recent WHERE terms @@ %s::tsquery ORDER BY step_id DESC LIMIT %s""",  # noqa: S608 - our own condition
+            [*owner, among, words, limit],
         )
         return [step_id for (step_id,) in rows]
 
@@ -349,9 +348,15 @@ def matching(sessions: QuerySet[Session], user: User, text: str) -> QuerySet[Ses
     if not query:
         return sessions.none()
     titled = [pk for pk, title in sessions.values_list("pk", "title") if query.occurs_in(title)]
-    hits = Step.objects.filter(pk__in=_index().newest(query, user.pk, _MOST_HITS, None))
+    hits = Step.objects.filter(pk__in=_index().newest(query, user.pk, _MOST_HITS))
     within = hits.order_by().values_list("session_id", flat=True).distinct()
     return sessions.filter(pk__in={*titled[:_MOST_HITS], *within})
+
+
+def steps_of_all(text: str, limit: int) -> list[int]:
+    """The newest steps of everyone in which all words of the text occur: for those who may inspect everything."""
+    query = _Query(text)
+    return _index().newest(query, None, limit) if query else []
 
 
 def bound_to(user: User, *, apart_from: UUID | None = None) -> Callable[[str, int], list[dict[str, Any]]]:

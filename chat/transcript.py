@@ -14,6 +14,8 @@ Frame = Mapping[str, Any]
 LIVE_STATUSES = ("queued", "running", "cancelling")
 #: Ends from which a run can be continued.
 CONTINUABLE = ("interrupted", "failed", "cancelled", "max_iterations")
+#: A run that lasted no longer and did nothing never began.
+_INSTANT_MS = 50
 #: The shortest bar of a strip, in per cent of the run.
 SHORTEST_BAR = 1.6
 
@@ -78,11 +80,6 @@ class Item:
         ]
         return (min(starts), max(ends)) if starts else None
 
-    @property
-    def failed(self) -> bool:
-        """Whether one of its calls has failed."""
-        return any(call.result is not None and not call.result.ok for call in self.calls)
-
 
 @dataclass(slots=True)
 class Answer:
@@ -125,28 +122,41 @@ class Run:
         return self.status not in LIVE_STATUSES
 
     @property
+    def removed(self) -> bool:
+        """Whether it was taken out of the line before it began."""
+        untouched = not self.items and self.answer is None and self.iteration == 0
+        return self.status == "cancelled" and untouched and (self.duration_ms or 0) < _INSTANT_MS
+
+    @property
     def calls(self) -> Iterator[Call]:
         """Its tool calls, in order."""
         return (call for item in self.items for call in item.calls)
 
+    def went_on(self, item: Item) -> bool:
+        """Whether the agent did anything after this item."""
+        return item is not self.items[-1] or (self.answer is not None and not self.answer.partial)
+
+    def broken(self, item: Item, call: Call) -> bool:
+        """Whether a call has failed; one that was ended together with its run has not."""
+        if call.result is None or call.result.ok:
+            return False
+        return self.status not in ("cancelled", "interrupted") or self.went_on(item)
+
     def counts(self) -> dict[str, int]:
         """How many steps, tool calls and failed calls it has."""
-        calls = list(self.calls)
         thoughts = sum(item.kind == "thought" for item in self.items)
+        calls = sum(len(item.calls) for item in self.items)
         return {
-            "steps": thoughts + len(calls) + (self.answer is not None),
+            "steps": thoughts + calls + (self.answer is not None),
             "thoughts": thoughts,
-            "tools": len(calls),
-            "failed": sum(call.result is not None and not call.result.ok for call in calls),
+            "tools": calls,
+            "failed": sum(self.broken(item, call) for item in self.items for call in item.calls),
         }
 
     def bars(self, total_ms: float | None = None) -> list[dict[str, Any]]:
         """Where each item lies in the run's time, as per cent: ``x``, ``width`` and what fills it; empty where unknown."""
         total = self.duration_ms if total_ms is None else total_ms
-        return [
-            self._bar(item.span(), total, "model" if item.kind == "thought" else "fail" if item.failed else "tool")
-            for item in self.items
-        ]
+        return [self._bar(item.span(), total, self._fill(item)) for item in self.items]
 
     def answer_bar(self, total_ms: float | None = None) -> dict[str, Any]:
         """Where the answer lies in the run's time."""
@@ -155,6 +165,11 @@ class Run:
         if answer is None or answer.duration_ms is None:
             return {}
         return self._bar((answer.at - answer.duration_ms / 1000, answer.at), total, "model")
+
+    def _fill(self, item: Item) -> str:
+        if item.kind == "thought":
+            return "model"
+        return "fail" if any(self.broken(item, call) for call in item.calls) else "tool"
 
     def _bar(self, span: tuple[float, float] | None, total: float | None, fill: str) -> dict[str, Any]:
         if span is None or not total or self.started_at is None:

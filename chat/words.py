@@ -165,6 +165,11 @@ def did(tool_names: Iterable[str], thoughts: int = 0) -> str:
     return told[:1].upper() + told[1:]
 
 
+def at_work() -> str:
+    """The line of a run that has not done anything yet."""
+    return _("At work")
+
+
 def steps(number: int) -> str:
     """How many steps."""
     return ngettext("%(n)d step", "%(n)d steps", number) % {"n": number}
@@ -225,6 +230,11 @@ def _at_work(using: Sequence[str], growing: str, begun: bool) -> str:
     if using:
         return _("Using %(n)d tools") % {"n": len(using)}
     return _("Thinking") if begun else _("Starting")
+
+
+def removed(by: str | None) -> str:
+    """The end of a run that never began."""
+    return _("Taken out of the line by %(name)s") % {"name": by} if by else _("Taken out of the line")
 
 
 #: The dot before the status word.

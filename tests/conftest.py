@@ -7,6 +7,7 @@
 """
 
 import os
+import re
 import sys
 import uuid
 from collections.abc import Iterator
@@ -41,6 +42,14 @@ BROWSER_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a test the same in every process of a parallel run, also one whose parameter is made up anew in each."""
+    return UUID.sub("uuid", val) if isinstance(val, str) and UUID.search(val) else None
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,13 @@ from agents.models.demo_sums import Sum, find_sums
 #: What is read of a message; a demo's question is shorter.
 _READ = 4_000
 
+# ASCII, so that an English word ends where a Chinese one begins.
+_WORDS = re.IGNORECASE | re.ASCII
 _HAN = re.compile("[\u3400-\u9fff]")
 # Full-width forms as their plain twins, place by place, so that places stay what they are.
 _PLAIN = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)} | dict.fromkeys(range(0xE000, 0xE200), " ")
 _PLAIN |= dict.fromkeys((0x3000, 0xA0, 0x2009, 0x202F, 0x0A), " ") | {0x2212: "-"}
-_URL = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"'「」『』，。；！？）)]+", re.IGNORECASE)
+_URL = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"'「」『』，。；！？）)]+", _WORDS)
 _RECALL = re.compile(
     r"(?:what (?:did|have|had) (?:we|i|you) (?:say|said|discuss(?:ed)?|talk(?:ed)?|decide[d]?|ask(?:ed)?|write|written)"
     r"|(?:did|have) (?:we|i) (?:ever |already )?(?:discuss(?:ed)?|talk(?:ed)?|ask(?:ed)?|mention(?:ed)?)"
@@ -31,11 +33,9 @@ _RECALL = re.compile(
     r"|(?:關於|关于)\s*(?P<about>[^，,?\n]+?)\s*[，,]?\s*(?:我們|我们|我|之前|以前)+(?:說|说|談|谈|聊|討論|讨论|提|問|问)[^?\n]*"
     r"|(?:我們|我们|我)?(?:之前|以前|曾經|曾经|上次)?(?:說|说|談|谈|聊|討論|讨论|提到|提|問|问)(?:過|过|到|了)(?:什麼|什么|哪些)?(?:關於|关于|有關)?(?P<said>[^?\n]*)"
     r"|(?:搜尋|搜索|查詢|查)(?:一下)?(?:歷史|历史|之前的對話|過去的對話)[:\s]*(?P<history>[^?\n]*)",
-    re.IGNORECASE,
+    _WORDS,
 )
-_PLACE = re.compile(
-    r"\bin\s+(?P<place>[a-z][a-z_/ .'-]{1,40}?)(?=\s+(?:right|now|at|today)\b|[?.,!;]|\s*$)", re.IGNORECASE
-)
+_PLACE = re.compile(r"\bin\s+(?P<place>[a-z][a-z_/ .'-]{1,40}?)(?=\s+(?:right|now|at|today)\b|[?.,!;]|\s*$)", _WORDS)
 _HAN_PLACES = {
     "台北": "Asia/Taipei", "臺北": "Asia/Taipei", "台灣": "Asia/Taipei", "臺灣": "Asia/Taipei", "東京": "Asia/Tokyo",
     "日本": "Asia/Tokyo", "首爾": "Asia/Seoul", "香港": "Asia/Hong_Kong", "北京": "Asia/Shanghai", "上海": "Asia/Shanghai",
@@ -282,7 +282,7 @@ def _recalled(match: re.Match[str]) -> str:
         r"\b(?:before|earlier|last time|yesterday|in the past|already)\b|[?？。.!！嗎吗呢的]+\s*$",
         "",
         what,
-        flags=re.IGNORECASE,
+        flags=_WORDS,
     )
     return what.strip(" \t\"'“”「」『』,，.:。")
 

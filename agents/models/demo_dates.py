@@ -7,6 +7,8 @@ from typing import Literal
 
 from agents.models.demo_sums import HAN, WORDS, number
 
+# ASCII, so that an English word ends where a Chinese one begins.
+_WORDS = re.IGNORECASE | re.ASCII
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = (
     "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?"
@@ -15,7 +17,7 @@ _MONTH = (
 _DAY = r"(?P<d>\d{1,2})(?:st|nd|rd|th)?"
 _HAN_NUMBER = rf"\d+|[{HAN}]{{1,12}}"
 _DATES = [
-    re.compile(pattern, re.IGNORECASE)
+    re.compile(pattern, _WORDS)
     for pattern in (
         r"(?<![\d-])(?P<y>\d{4})\s?[-/.]\s?(?P<m>\d{1,2})\s?[-/.]\s?(?P<d>\d{1,2})(?![\d-])",
         rf"(?:(?P<era>民國)\s*)?(?P<y>\d{{2,4}}|[{HAN}]{{4}})\s*年\s*(?P<m>{_HAN_NUMBER})\s*月\s*(?P<d>{_HAN_NUMBER})\s*[日號号]?",
@@ -277,7 +279,7 @@ def _of(name: str, sign: int) -> Callable[[re.Match[str]], tuple[str | None, int
 
 # Each with where its date stands ("" for today) and which way it goes.
 _SHIFTS = [
-    (re.compile(pattern, re.IGNORECASE), read)
+    (re.compile(pattern, _WORDS), read)
     for pattern, read in (
         (rf"{_SPAN}\s*(?:after|from|past|since|following)\s+(?P<day>{_MARK})", _of("day", +1)),
         (rf"{_SPAN}\s*(?:before|prior to|ahead of|until)\s+(?P<day>{_MARK})", _of("day", -1)),
@@ -304,22 +306,22 @@ _TODAY = Day(label="today", away=0)
 _ONE = re.compile(rf"(?P<one>{_MARK})")
 _TWO = re.compile(
     rf"(?P<one>{_MARK})\s*(?:and|to|until|till|through|[-–~]|到|至|和|與|与|跟|及|、|距離|距离)\s*(?P<two>{_MARK})",
-    re.IGNORECASE,
+    _WORDS,
 )
-_EDGE = re.compile(r"[,，;；?？。!！\n]|\band\b", re.IGNORECASE)
+_EDGE = re.compile(r"[,，;；?？。!！\n]|\band\b", _WORDS)
 _LENGTH = re.compile(
     r"how (?:many|long|far)|\b(?:days|weeks)\b|\bbetween\b|difference|[幾几多][少]?[天日週周]|多久|幾個?星期|相隔|相差|距離|距离|天數",
-    re.IGNORECASE,
+    _WORDS,
 )
-_WEEKS = re.compile(r"\bweeks\b|幾週|几周|多少週|多少周|[幾几]個?(?:星期|禮拜)", re.IGNORECASE)
-_SINCE = re.compile(r"\bsince\b|\bago\b|passed|至今|以來|以来|過了|过了|到現在", re.IGNORECASE)
+_WEEKS = re.compile(r"\bweeks\b|幾週|几周|多少週|多少周|[幾几]個?(?:星期|禮拜)", _WORDS)
+_SINCE = re.compile(r"\bsince\b|\bago\b|passed|至今|以來|以来|過了|过了|到現在", _WORDS)
 _WEEKDAY = re.compile(
-    r"week\s?day|(?:which|what) day|day of the week|day is|day was|星期|禮拜|礼拜|週|周[幾几]", re.IGNORECASE
+    r"week\s?day|(?:which|what) day|day of the week|day is|day was|星期|禮拜|礼拜|週|周[幾几]", _WORDS
 )
 _NOW = rf"(?:it\b|{_TODAY_MARK})"
 _ASKS_TODAY = re.compile(
     rf"what time|time is it|current (?:time|date)|what(?:'s| is) (?:the )?(?:date|time)\s*(?:in [A-Z]|{_TODAY_MARK}|[?.!]|$)"
     rf"|(?:what|which) (?:date|(?:week)?day)(?: of the week)? is {_NOW}|{_TODAY_MARK}\s*'?s\s+date|what(?:'s| is) {_TODAY_MARK}"
     rf"|幾點|几点|{_TODAY_MARK}\s*的?(?:時間|时间|日期|是?(?:[幾几][號号月]|星期|禮拜|礼拜|週|周|什麼日子))",
-    re.IGNORECASE,
+    _WORDS,
 )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import NamedTuple
 
+# ASCII, so that an English word ends where a Chinese one begins.
+_WORDS = re.IGNORECASE | re.ASCII
 _ONES = [
     "zero",
     "one",
@@ -50,13 +52,13 @@ NUMBER = re.compile(
     | (?P<words>\b(?:{_WORD})\b(?:(?:\s+(?:and\s+)?|-)(?:{_WORD}|{_SCALE_WORD})\b)*)
     | (?P<han>(?!百分之)[{HAN}]+)
     """,
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE | _WORDS,
 )
-_SCALE = re.compile(r"\s*(?:(hundred|thousand|million|billion)\b|(k)\b|([萬万億亿]))", re.IGNORECASE)
+_SCALE = re.compile(r"\s*(?:(hundred|thousand|million|billion)\b|(k)\b|([萬万億亿]))", _WORDS)
 
 # Longer ones first: what begins alike is told apart by the first that fits.
 _TOKENS: Sequence[tuple[str, re.Pattern[str]]] = [
-    (kind, re.compile(pattern, re.IGNORECASE))
+    (kind, re.compile(pattern, _WORDS))
     for kind, pattern in (
         ("skip", r"\s+|[$€£¥]|NT\$|\bthe\b"),
         (

@@ -93,6 +93,8 @@ class UnavailableTool:
 
 def tools(servers: Mapping[str, Any]) -> list[Tool]:
     """All tools of these servers. Connects to those not yet connected to, all at once; blocks meanwhile."""
+    if set(servers) == {"mcpServers"}:  # as the files of other programs have it
+        servers = servers["mcpServers"]
     starts = {name: _loop.submit(_servers.get(name, config).list()) for name, config in servers.items()}
     found: list[Tool] = []
     for name, start in starts.items():

@@ -17,13 +17,30 @@ class Tool(Protocol):
     Limits of time and output are kept by whoever calls the tool; a tool that knows a harder way to keep them does so too.
     """
 
-    name: str
-    description: str
-    parameters: dict[str, Any]
-    """JSON schema of the arguments: an object."""
-    timeout_s: float
-    output_limit: int
-    """Longest result in characters."""
+    @property
+    def name(self) -> str:
+        """What the model calls it by."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What it does and when to use it, for the model."""
+        ...
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """JSON schema of the arguments: an object."""
+        ...
+
+    @property
+    def timeout_s(self) -> float:
+        """Longest time that a call may take."""
+        ...
+
+    @property
+    def output_limit(self) -> int:
+        """Longest result in characters."""
+        ...
 
     def call(self, arguments: dict[str, Any], stop: Stop) -> str:
         """Do it, blocking, in a thread of its own; ends soon after ``stop``. Raises `ToolError`."""

@@ -96,15 +96,21 @@ function paint() {
   }
 }
 
+/** What to show of the outbox: not what is on its way and will be accepted in the next instant. */
 function unsent() {
-  return outbox.items().map((item) => ({
-    ...item,
-    label: item.error ? SENTENCES.refused : transport?.isOpen ? SENTENCES.sending : SENTENCES.notSent,
-  })).filter((item) => item.error || !transport?.isOpen || Date.now() - (item.sentAt ?? item.at) > SOON);
+  const isOpen = Boolean(transport?.isOpen);
+  return outbox
+    .items()
+    .filter((item) => item.error || !isOpen || Date.now() - item.at > SOON)
+    .map((item) => ({
+      ...item,
+      label: item.error ? SENTENCES.refused : isOpen ? SENTENCES.sending : SENTENCES.notSent,
+    }));
 }
 
 function waitingDiffers() {
   waitingChanged = true;
+  paintLink();
   repaint();
 }
 
@@ -294,12 +300,11 @@ function linked(next) {
   }
   if (next.word === "blocked") blocked();
   waitingDiffers();
-  paintLink();
 }
 
 function paintLink() {
   const seconds = link.until ? Math.max(0, Math.ceil((link.until - Date.now()) / 1000)) : (link.seconds ?? 0);
-  view.paintLink({ ...link, seconds, seq: state.seq, unsent: outbox.items().filter((item) => !item.error).length });
+  view.paintLink({ ...link, seconds, seq: state.seq, unsent: unsent().filter((item) => !item.error).length });
 }
 
 /** Live connections never opened. Where the API answers, the network is to blame; where it doesn't, the server is away. */

@@ -38,6 +38,7 @@ function build(MarkdownIt, purify) {
       ALLOWED_ATTR: ATTRIBUTES,
       ALLOW_DATA_ATTR: false,
       ALLOWED_URI_REGEXP: /^(?:https?|mailto):/iu,
+      ADD_URI_SAFE_ATTR: ["data-language", "rel", "start", "target"],
       RETURN_TRUSTED_TYPE: true,
     });
   return {

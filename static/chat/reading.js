@@ -7,11 +7,14 @@ import { SENTENCES } from "./words.js";
 
 /** Pixels from the end within which one is at the end. */
 const NEAR = 48;
+/** Frames for which a place is held after a change above it. */
+const FRAMES = 12;
 
 export function createReading({ scroll, log, jump }) {
   let following = true;
   let missed = 0;
   let ours = 0;
+  let holding = null;
 
   const fromEnd = () => scroll.scrollHeight - scroll.clientHeight - scroll.scrollTop;
 
@@ -69,6 +72,25 @@ export function createReading({ scroll, log, jump }) {
 
   function stopOurs() {
     ours = 0;
+    if (holding) release();
+  }
+
+  /** Keep an element where it was, also over the frames in which what came above it gets its real height. */
+  function hold(anchor, top, frames) {
+    holding = anchor;
+    if (!anchor?.isConnected) return;
+    const moved = anchor.getBoundingClientRect().top - top;
+    if (moved) {
+      ours = performance.now();
+      scroll.scrollTop += moved;
+    }
+    if (frames > 0) requestAnimationFrame(() => holding === anchor && hold(anchor, top, frames - 1));
+    else release();
+  }
+
+  function release() {
+    holding = null;
+    scroll.classList.remove("held");
   }
 
   return {
@@ -89,17 +111,14 @@ export function createReading({ scroll, log, jump }) {
         return;
       }
       const top = scroll.getBoundingClientRect().top;
-      const anchor = [...log.querySelectorAll(".run, .step, .answer")].find(
-        (element) => element.getBoundingClientRect().bottom > top + 1,
-      );
+      const anchor = [...log.querySelectorAll(".q, .step, .answer, .run")].find((element) => {
+        const box = element.getBoundingClientRect();
+        return box.height > 0 && box.bottom > top + 1;
+      });
       const before = anchor?.getBoundingClientRect().top;
       scroll.classList.add("held");
       change();
-      if (anchor?.isConnected) {
-        ours = performance.now();
-        scroll.scrollTop += anchor.getBoundingClientRect().top - before;
-      }
-      requestAnimationFrame(() => requestAnimationFrame(() => scroll.classList.remove("held")));
+      hold(anchor, before, FRAMES);
     },
     toEnd() {
       follow();

@@ -5,10 +5,11 @@
 import { clone, mark, rect, say, setBar, setIcon, show, slot } from "./nodes.js";
 import { createWriter, highlight, load, typeset } from "./markdown.js";
 import { dress, fillArguments, fillResult } from "./result.js";
-import { answerBar, bar, counts, itemBar, span, using } from "./transcript.js";
+import { answerBar, bar, broken, counts, itemBar, span, using, wentOn } from "./transcript.js";
 import {
   SENTENCES,
   atOnce,
+  atWorkLine,
   callState,
   did,
   dot,
@@ -19,6 +20,7 @@ import {
   gist,
   icon,
   initials,
+  isRemoved,
   joined,
   returned,
   roughly,
@@ -81,7 +83,7 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
       run.items.forEach((item, index) => {
         const row = elements[index];
         if (!row) return;
-        rows[index] = { item, element: row, wentOn: null, ended: run.ended };
+        rows[index] = { item, element: row, goneOn: null, ended: run.ended };
         row.querySelectorAll("[data-call]").forEach((card, place) => {
           cards.set(card, { call: item.calls[place] ?? null, args: true, result: true });
         });
@@ -104,7 +106,7 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
     const before = painted;
     run = next;
     if (!before || before.started_at !== next.started_at || before.message !== next.message) paintHead();
-    const added = paintItems();
+    const added = paintItems(now);
     paintGrowth(now);
     paintAnswer();
     paintSummary(now);
@@ -136,36 +138,40 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
     }
   }
 
-  function paintItems() {
+  function paintItems(now) {
     let added = 0;
-    const answered = run.answer !== null && !run.answer.partial;
+    let changed = false;
     run.items.forEach((item, index) => {
-      const wentOn = index < run.items.length - 1 || answered;
+      const goneOn = wentOn(run, item);
       const row = rows[index];
       if (!row) {
-        const element = build(item, wentOn);
+        const element = build(item);
         element.classList.add("arrive");
         parts.steps.insertBefore(element, growing?.element.parentNode === parts.steps ? growing.element : null);
-        rows[index] = { item, element, wentOn, ended: run.ended };
+        rows[index] = { item, element, goneOn, ended: run.ended };
         added += 1;
-      } else if (row.item !== item || (broken(item) && (row.wentOn !== wentOn || row.ended !== run.ended))) {
-        if (item.kind === "calls") repaint(row, item, wentOn);
-        rows[index] = { item, element: row.element, wentOn, ended: run.ended };
+        changed = true;
+      } else if (row.item !== item || (unsettled(item) && (row.goneOn !== goneOn || row.ended !== run.ended))) {
+        if (item.kind === "calls") repaint(row, item);
+        rows[index] = { item, element: row.element, goneOn, ended: run.ended };
+        changed = true;
       }
     });
+    if (changed) drawBars(now);
     show(parts.outline, rows.length > 0 || growing?.element.parentNode === parts.steps);
     return added;
   }
 
-  function broken(item) {
+  /** Whether what happens later still changes how an item reads. */
+  function unsettled(item) {
     return item.calls.some((call) => call.result === null || !call.result.ok);
   }
 
-  function build(item, wentOn) {
+  function build(item) {
     const element = clone(item.kind === "thought" ? "thought" : item.calls.length > 1 ? "calls" : "call");
     number(element, item.seq);
     if (item.kind === "thought") fillThought(element, item);
-    else fillCalls(element, item, wentOn);
+    else fillCalls(element, item);
     return element;
   }
 
@@ -186,35 +192,35 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
     if (item.partial) text.append(" ", clone("stopped"));
   }
 
-  function repaint(row, item, wentOn) {
+  function repaint(row, item) {
     const isPair = row.element.dataset.item === "calls";
     if (isPair === item.calls.length > 1) {
-      fillCalls(row.element, item, wentOn);
+      fillCalls(row.element, item);
       return;
     }
-    const element = build(item, wentOn);
+    const element = build(item);
     row.element.replaceWith(element);
     row.element = element;
   }
 
-  function fillCalls(element, item, wentOn) {
+  function fillCalls(element, item) {
     if (element.dataset.item === "call") {
       const [call] = item.calls;
       const card = element.querySelector(".tool");
-      const [state] = fillCall(card, call, wentOn);
+      const [state] = fillCall(card, item, call);
       mark(element, "state", state);
       setIcon(slot(element, "icon"), icon(call.name));
       const cause = state === "fail" || state === "off" ? (call.result?.content ?? "").trim().slice(0, CAUSE) : "";
       show(slot(element, "err"), cause !== "");
       say(slot(element, "cause"), cause);
       show(slot(element, "from"), state === "fail");
-      show(slot(element, "after"), state === "fail" && wentOn);
+      show(slot(element, "after"), state === "fail" && wentOn(run, item));
       return;
     }
     const pair = slot(element, "pair");
     const states = item.calls.map((call, index) => {
       const mini = pair.children[index] ?? pair.appendChild(clone("mini"));
-      const [state] = fillCall(mini, call, wentOn);
+      const [state] = fillCall(mini, item, call);
       mark(mini, "state", state);
       setIcon(slot(mini, "icon"), icon(call.name));
       say(slot(mini, "seqs"), call.seq && call.result?.seq ? `${call.seq} → ${call.result.seq}` : "");
@@ -231,8 +237,8 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
   }
 
   /** The line and the inside of one call; returns its state and word. */
-  function fillCall(card, call, wentOn) {
-    const [state, word] = callState(run, call, wentOn);
+  function fillCall(card, item, call) {
+    const [state, word] = callState(run, call, broken(run, item, call));
     const inside = cards.get(card) ?? { call: null, args: false, result: false };
     const isNew = inside.call === null && !inside.args;
     card.dataset.call = call.call_id;
@@ -256,7 +262,7 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
     if (call.arguments === null) filled.args = true;
     cards.set(card, filled);
     if (isNew && card.classList.contains("tool")) {
-      card.open = choices.step(call.seq) ?? typeof call.arguments?.code === "string";
+      card.open = choices.step(call.seq) ?? (!run.ended && typeof call.arguments?.code === "string");
     }
     if (card.open) fillInside(card);
     return [state, word];
@@ -427,8 +433,8 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
 
   function paintSummary(now) {
     const number_ = counts(run);
-    say(parts.what, did(names(run), number_.thoughts));
-    say(parts.fact, joined(steps(number_.steps), run.ended ? roughly(run.duration_ms) : ""));
+    say(parts.what, did(names(run), number_.thoughts) || atWorkLine);
+    say(parts.fact, joined(number_.steps ? steps(number_.steps) : "", run.ended ? roughly(run.duration_ms) : ""));
     const word = failed(number_.failed);
     say(parts.failed, word);
     show(parts.failed, word !== "");
@@ -454,6 +460,7 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
   function paintEnd(wasOpen) {
     drawBars(null);
     const number_ = counts(run);
+    article.classList.toggle("removed", isRemoved(run));
     show(parts.ending, true);
     say(parts.endline, endline(run, number_));
     setIcon(parts["end-i"], endIcon(run.status));
@@ -476,6 +483,12 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
     if (wasOpen && choices.outline(run.id) === null && run.status !== "failed" && parts.outline.open) {
       foldedByUs = true;
       parts.outline.open = false;
+    }
+    if (wasOpen) {
+      // Code was opened to be watched; now it is history, unless the reader has chosen.
+      for (const [card, { call }] of cards) {
+        if (call && choices.step(call.seq) === undefined) card.open = false;
+      }
     }
   }
 

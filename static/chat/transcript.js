@@ -319,6 +319,17 @@ function written(data, text) {
   return { step: data.step, type: data.type, attempt: data.attempt, text, tool_name: data.tool_name ?? "" };
 }
 
+/** Whether the agent did anything after an item. */
+export function wentOn(run, item) {
+  return item !== run.items.at(-1) || (run.answer !== null && !run.answer.partial);
+}
+
+/** Whether a call has failed; one that was ended together with its run has not. */
+export function broken(run, item, call) {
+  if (call.result === null || call.result.ok) return false;
+  return !["cancelled", "interrupted"].includes(run.status) || wentOn(run, item);
+}
+
 /** How many steps, tool calls and failed calls a run has. */
 export function counts(run) {
   let [thoughts, made, failed] = [0, 0, 0];
@@ -326,7 +337,7 @@ export function counts(run) {
     if (item.kind === "thought") thoughts += 1;
     for (const call of item.calls) {
       made += 1;
-      if (call.result !== null && !call.result.ok) failed += 1;
+      if (broken(run, item, call)) failed += 1;
     }
   }
   return { steps: thoughts + made + (run.answer ? 1 : 0), thoughts, tools: made, failed };
@@ -364,8 +375,8 @@ function tenth(number) {
 
 /** An item's bar. */
 export function itemBar(run, item, totalMs) {
-  const broken = item.calls.some((call) => call.result !== null && !call.result.ok);
-  return bar(run, span(item), totalMs, item.kind === "thought" ? "model" : broken ? "fail" : "tool");
+  const hasFailed = item.calls.some((call) => broken(run, item, call));
+  return bar(run, span(item), totalMs, item.kind === "thought" ? "model" : hasFailed ? "fail" : "tool");
 }
 
 /** The answer's bar. */

@@ -158,6 +158,7 @@ export function did(toolNames, thoughts = 0) {
   return told[0].toUpperCase() + told.slice(1);
 }
 
+export const atWorkLine = "At work";
 export const steps = (number) => plural(number, "step", "steps");
 export const tools = (number) => plural(number, "tool", "tools");
 export const failed = (number) => (number ? `${number} failed` : "");
@@ -243,6 +244,12 @@ export function cause(code) {
   }
 }
 
+/** Whether a run was taken out of the line before it began. */
+export function isRemoved(run) {
+  const untouched = run.items.length === 0 && run.answer === null && run.iteration === 0;
+  return run.status === "cancelled" && untouched && (run.duration_ms ?? 0) < 50;
+}
+
 const END_ICONS = Object.freeze({
   completed: "check",
   cancelled: "cancelled",
@@ -256,6 +263,7 @@ export const endIcon = (name) => END_ICONS[name] ?? "check";
 /** What an end that was not a plain one says. */
 export function trouble(run, counts) {
   const kept = steps(counts.steps);
+  if (isRemoved(run)) return null;
   switch (run.status) {
     case "failed": {
       const report = run.error?.id ? `Report ${run.error.id.slice(0, 8)}.` : "";
@@ -291,6 +299,7 @@ export function trouble(run, counts) {
 
 /** "Finished · 9 steps · 4 tools · 1 m 12 s · 8.1k in / 1.3k out" */
 export function endline(run, counts) {
+  if (isRemoved(run)) return run.cancelled_by ? `Taken out of the line by ${run.cancelled_by}` : "Taken out of the line";
   const used = run.usage ?? {};
   const spent = (used.input_tokens ?? 0) + (used.output_tokens ?? 0);
   return joined(
@@ -304,13 +313,11 @@ export function endline(run, counts) {
 }
 
 /** A call's state and its word; a call that worked has neither. */
-export function callState(run, call, wentOn) {
+export function callState(run, call, isBroken) {
   if (call.result === null) return run.ended ? ["off", "No result"] : ["live", "Running"];
   if (call.result.ok) return ["", ""];
-  if (["cancelled", "interrupted"].includes(run.status) && !wentOn) {
-    return ["off", run.status === "cancelled" ? "Cancelled" : "Interrupted"];
-  }
-  return ["fail", "Failed"];
+  if (isBroken) return ["fail", "Failed"];
+  return ["off", run.status === "cancelled" ? "Cancelled" : "Interrupted"];
 }
 
 /** Two letters for a person. */

@@ -509,7 +509,9 @@ async def test_deactivating_a_user_closes_the_sockets(product: Server) -> None:
     )
     async with Browser.logged_in(product.url, "di") as di, di.socket(await di.new_session()) as socket:
         await socket.receive()
-        command = "from django.contrib.auth.models import User\nUser.objects.filter(username='di').update(is_active=False)"
+        command = (
+            "from django.contrib.auth.models import User\nUser.objects.filter(username='di').update(is_active=False)"
+        )
         await asyncio.to_thread(product.manage, "shell", "--no-imports", "--command", command)
         assert await socket.closed() == 4401
 

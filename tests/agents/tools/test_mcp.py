@@ -79,6 +79,11 @@ def test_built_in_tools_and_servers_stand_side_by_side(server: Server) -> None:
     assert set(build(["python"], Toolbox(mcp_servers=server.config))) > {"python", "test-add"}
 
 
+def test_configuration_as_other_programs_files_have_it(server: Server) -> None:
+    server.config = {"mcpServers": server.config}
+    assert "test-add" in server.tools()
+
+
 def test_the_session_stays_open_between_runs(server: Server) -> None:
     for _ in range(3):
         assert call(server.tools()["test-add"], a=1, b=1) == "2"

@@ -1,0 +1,664 @@
+"""The operators' view: every session, run and step, read-only, and the few things that may be done to them.
+
+Nothing here counts or scans the step log: lists know their length up to a limit, and what is looked for is found by the search index.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, ClassVar, cast
+from urllib.parse import urlencode
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import CharField, F, Max, Model, QuerySet
+from django.forms import Textarea
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+import agents
+from chat import carrying, interrupting, runs, search, selectors, words
+from chat.models import LIVE, UNFINISHED, Announcement, Connection, Origin, Run, RunStatus, Session, Step
+from chat.protocol import as_uuid
+from chat.runs import Refused
+
+#: A list's length is known up to here.
+_COUNTED = 10_000
+#: Steps are filtered among so many of the newest.
+_NEWEST_STEPS = 100_000
+_FOUND_STEPS = 1_000
+#: Steps on one page of a run, and characters of each.
+_RUN_STEPS = 200
+_SHOWN = 2_000
+#: Objects that one action takes.
+_MOST = 200
+
+
+class _BoundedPaginator(Paginator):  # type: ignore[type-arg] # Django's classes take no parameters at run time
+    """Counts a list only up to a limit, which a database does fast however long the table is."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many there are, or the limit."""
+        return cast(QuerySet[Any], self.object_list).order_by()[:_COUNTED].count()
+
+
+class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Shown to those who have the permission to view it; never edited."""
+
+    paginator = _BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody: what may be deleted is, by an action, through the use case."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """Something that may be done to objects: it is asked for, done one by one, and told."""
+
+    label: str
+    permission: str
+    question: str
+    do: Callable[[User, Any], str]
+
+
+class _Acting(_ReadOnly):
+    """Read-only but for a few acts, each of which asks first and then says what has become of each object."""
+
+    acts: ClassVar[Mapping[str, _Act]] = {}
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page that asks."""
+        page = self.admin_site.admin_view(self.act)
+        return [path("act/<str:name>/", page, name=f"chat_{self.opts.model_name}_act"), *super().get_urls()]
+
+    def _may(self, request: HttpRequest) -> dict[str, _Act]:
+        if not self.has_view_permission(request):
+            return {}
+        return {name: act for name, act in self.acts.items() if request.user.has_perm(act.permission)}
+
+    def _address(self, name: str, keys: list[str]) -> str:
+        page = reverse(f"admin:chat_{self.opts.model_name}_act", args=[name])
+        return f"{page}?{urlencode({'id': keys}, doseq=True)}"
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """The acts that the user may, as a list's actions."""
+
+        def leading_to(name: str) -> Callable[..., HttpResponse]:
+            def ask(_: Any, __: HttpRequest, chosen: QuerySet[Any]) -> HttpResponse:
+                keys = [str(key) for key in chosen.values_list("pk", flat=True)[:_MOST]]
+                return HttpResponseRedirect(self._address(name, keys))
+
+            return ask
+
+        acts = {name: (leading_to(name), name, act.label) for name, act in self._may(request).items()}
+        return {**super().get_actions(request), **acts}
+
+    def act(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Ask whether it is meant; when it is, do it and say what has happened."""
+        if name not in self.acts:
+            raise Http404
+        act = self._may(request).get(name)
+        if act is None:
+            raise PermissionDenied
+        given = request.POST if request.method == "POST" else request.GET
+        keys = [key for key in map(as_uuid, given.getlist("id")[:_MOST]) if key]
+        chosen = list(self.get_queryset(request).filter(pk__in=keys))
+        if request.method == "POST":
+            for thing in chosen:
+                self._do(request, act, thing)
+            return HttpResponseRedirect(reverse(f"admin:chat_{self.opts.model_name}_changelist"))
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "title": act.label}
+        return TemplateResponse(request, "admin/chat/act.html", {**context, "act": act, "chosen": chosen})
+
+    def _do(self, request: HttpRequest, act: _Act, thing: Any) -> None:
+        told = str(thing)
+        self.log_change(request, thing, f"{act.label}.")
+        try:
+            happened = act.do(cast(User, request.user), thing)
+        except Refused as refused:
+            self.message_user(request, f"{told}: {refused.message}", messages.ERROR)
+        else:
+            self.message_user(request, f"{told}: {happened}", messages.SUCCESS)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Offer the acts on the object's own page too."""
+        offered = [(act.label, self._address(name, [object_id])) for name, act in self._may(request).items()]
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "acts": offered})
+
+
+# Filters
+
+
+class _Choice(admin.SimpleListFilter):
+    """A filter whose choices are known without asking the database."""
+
+    choices_of: tuple[tuple[str, str], ...] = ()
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
+        """The choices."""
+        return self.choices_of
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those that fit the choice."""
+        value = self.value()
+        return queryset if value is None else self.fitting(queryset, str(value))
+
+    def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """Those that fit one of the choices."""
+        return queryset.filter(**{str(self.parameter_name): value})
+
+
+class StatusFilter(_Choice):
+    """By status; all that is not finished is one choice."""
+
+    title = "status"
+    parameter_name = "status"
+    choices_of = (("unfinished", "Unfinished"), *((str(status), str(status.label)) for status in RunStatus))
+
+    def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """Those of that status."""
+        return queryset.filter(status__in=UNFINISHED if value == "unfinished" else [value])
+
+
+class AgentFilter(_Choice):
+    """By agent."""
+
+    title = "agent"
+    parameter_name = "agent_name"
+    choices_of = tuple((name, spec.title) for name, spec in agents.AGENTS.items())
+
+
+class OriginFilter(_Choice):
+    """By the door through which a run was asked for."""
+
+    title = "origin"
+    parameter_name = "origin"
+    choices_of = tuple((str(origin), str(origin.label)) for origin in Origin)
+
+
+class UserFilter(admin.SimpleListFilter):
+    """By user: those who were here last, and whoever is chosen. Anyone else is found by name."""
+
+    title = "user"
+    parameter_name = "of"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The latest users."""
+        latest = User.objects.order_by(F("last_login").desc(nulls_last=True))[:20]
+        names = {user.get_username() for user in latest} | {str(self.used_parameters.get("of") or "")}
+        return [(name, name) for name in sorted(names) if name]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """What belongs to the user: a session to its owner, a run to who asked for it."""
+        field = "owner__username" if queryset.model is Session else "user__username"
+        return queryset if self.value() is None else queryset.filter(**{field: self.value()})
+
+
+class SlowFilter(_Choice):
+    """By how long a run took."""
+
+    title = "duration"
+    parameter_name = "slow"
+    choices_of = (("10", "Over 10 s"), ("60", "Over 1 minute"), ("300", "Over 5 minutes"))
+
+    def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """Those that took longer, or have been at work for longer."""
+        if value not in dict(self.choices_of):
+            return queryset
+        longest = timedelta(seconds=int(value))
+        ended = queryset.filter(ended_at__gt=F("started_at") + longest)
+        return ended | queryset.filter(ended_at=None, started_at__lt=timezone.now() - longest)
+
+
+class TroubleFilter(_Choice):
+    """By what went wrong."""
+
+    title = "trouble"
+    parameter_name = "trouble"
+    choices_of = (("failed", "Failed or interrupted"), ("silent", "At work, but silent"))
+
+    def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """Those in that trouble."""
+        if value == "silent":
+            return queryset.filter(status__in=LIVE, heartbeat_at__lt=timezone.now() - timedelta(seconds=10))
+        return queryset.filter(status__in=(RunStatus.FAILED, RunStatus.INTERRUPTED))
+
+
+class StepTypeFilter(_Choice):
+    """By type, among the newest."""
+
+    title = f"type (newest {_NEWEST_STEPS:,})"
+    parameter_name = "kind"
+    choices_of = (
+        *((kind, kind) for kind in ("thought", "tool_use", "tool_result", "final_answer", "error")),
+        ("failed", "failed tool_result"),
+    )
+
+    def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """Those of that type."""
+        newest = Step.objects.aggregate(last=Max("pk"))["last"] or 0
+        recent = queryset.filter(pk__gt=newest - _NEWEST_STEPS)
+        return recent.filter(ok=False) if value == "failed" else recent.filter(type=value)
+
+
+# Links and words
+
+
+def _link(to: Model, text: object = "") -> SafeString:
+    page = reverse(f"admin:chat_{to._meta.model_name}_change", args=[to.pk])
+    return format_html('<a href="{}">{}</a>', page, text or str(to))
+
+
+def _person(user: User | None) -> str:
+    return user.get_username() if user is not None else "—"
+
+
+def _stop(user: User, run: Run) -> str:
+    stops = async_to_sync(runs.cancel)(user, run.session_id, run.pk)
+    return "is being stopped." if stops.running else "was taken out of the line."
+
+
+def _interrupt(_: User, run: Run) -> str:
+    if not async_to_sync(interrupting.interrupt)(run.pk):
+        raise Refused("nothing_to_cancel", "It is not at work.")
+    return "was interrupted; it can be continued."
+
+
+def _delete(user: User, session: Session) -> str:
+    async_to_sync(runs.delete_session)(user, session, as_operator=True)
+    return "was deleted, with all its runs."
+
+
+# Pages
+
+
+@admin.register(Session)
+class SessionAdmin(_Acting):
+    """Sessions."""
+
+    list_display = (
+        "title_or_id",
+        "owned_by",
+        "agent_name",
+        "status",
+        "last_seq",
+        "archived",
+        "created_at",
+        "active_at",
+    )
+    list_filter = (StatusFilter, AgentFilter, UserFilter, "archived", ("active_at", admin.DateFieldListFilter))
+    list_select_related = ("owner",)
+    search_fields = ("title", "owner__username", "=id")
+    search_help_text = "Title, user name or identifier. What was said is searched among the steps."
+    ordering = ("-active_at",)
+    fields = (
+        "id",
+        "title",
+        "owned_by",
+        "agent_name",
+        "status",
+        "archived",
+        "last_seq",
+        "created_at",
+        "active_at",
+        "leads_to",
+    )
+    readonly_fields = fields
+    acts: ClassVar[Mapping[str, _Act]] = {
+        "delete": _Act(
+            "Delete",
+            "chat.delete_session",
+            "These sessions are deleted, with all their runs and steps. A run at work is stopped.",
+            _delete,
+        )
+    }
+
+    @admin.display(description="session", ordering="title")
+    def title_or_id(self, session: Session) -> str:
+        """Its title, or what there is instead."""
+        return str(session)
+
+    @admin.display(description="owner", ordering="owner__username")
+    def owned_by(self, session: Session) -> str:
+        """Whose it is."""
+        return _person(session.owner)
+
+    @admin.display(description="see")
+    def leads_to(self, session: Session) -> SafeString:
+        """Its runs, and the conversation as people see it."""
+        every_run = f"{reverse('admin:chat_run_changelist')}?session__id__exact={session.pk}"
+        conversation = reverse("session", args=[session.pk])
+        return format_html('<a href="{}">Runs</a> · <a href="{}">Conversation</a>', every_run, conversation)
+
+
+@admin.register(Run)
+class RunAdmin(_Acting):
+    """Runs, and each one's steps in order."""
+
+    list_display = (
+        "name",
+        "of_session",
+        "asked_by",
+        "agent_name",
+        "origin",
+        "status",
+        "took",
+        "iterations",
+        "code",
+        "carried_by",
+        "last_sign_of_life",
+        "created_at",
+    )
+    list_filter = (
+        StatusFilter,
+        TroubleFilter,
+        SlowFilter,
+        AgentFilter,
+        OriginFilter,
+        UserFilter,
+        ("created_at", admin.DateFieldListFilter),
+    )
+    list_select_related = ("session", "user")
+    search_fields = ("message", "session__title", "user__username", "=id", "=session__id")
+    search_help_text = "Message, session, user name or identifier. What was said is searched among the steps."
+    ordering = ("-created_at",)
+    change_form_template = "admin/chat/run.html"
+    fields = (
+        "id",
+        "of_session",
+        "number",
+        "asked_by",
+        "message",
+        "agent_name",
+        "enable_reasoning",
+        "origin",
+        "continues",
+        "status",
+        "code",
+        "created_at",
+        "started_at",
+        "ended_at",
+        "took",
+        "iterations",
+        "tokens",
+        "stopped_by",
+        "carried_by",
+        "last_sign_of_life",
+    )
+    readonly_fields = fields
+    acts: ClassVar[Mapping[str, _Act]] = {
+        "stop": _Act("Stop", "chat.change_run", "These runs are stopped, as their users could.", _stop),
+        "interrupt": _Act(
+            "Interrupt",
+            "chat.change_run",
+            "These runs are taken from their process and end as interrupted. That is for a process that hangs; "
+            "one that answers stops them by itself.",
+            _interrupt,
+        ),
+    }
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        """All runs, with what every row shows."""
+        return super().get_queryset(request).select_related("session", "user", "cancelled_by")
+
+    @admin.display(description="run", ordering="created_at")
+    def name(self, run: Run) -> str:
+        """The beginning of its message."""
+        return words.gist(run.message)[:60] or str(run)
+
+    @admin.display(description="session")
+    def of_session(self, run: Run) -> SafeString:
+        """Where it belongs."""
+        return _link(run.session)
+
+    @admin.display(description="user", ordering="user__username")
+    def asked_by(self, run: Run) -> str:
+        """Who asked."""
+        return _person(run.user)
+
+    @admin.display(description="took")
+    def took(self, run: Run) -> str:
+        """How long it took, or has been at work."""
+        if run.started_at is None:
+            return "—"
+        lasted = (run.ended_at or timezone.now()) - run.started_at
+        return words.duration(round(lasted.total_seconds() * 1000))
+
+    @admin.display(description="tokens")
+    def tokens(self, run: Run) -> str:
+        """What went in and came out."""
+        return words.usage(run.input_tokens, run.output_tokens, estimated=run.usage_estimated)
+
+    @admin.display(description="stopped by")
+    def stopped_by(self, run: Run) -> str:
+        """Who stopped it."""
+        return _person(run.cancelled_by)
+
+    @admin.display(description="process")
+    def carried_by(self, run: Run) -> str:
+        """The process that carries it, while it is at work."""
+        return run.owner if run.status in LIVE else "—"
+
+    @admin.display(description="last sign of life")
+    def last_sign_of_life(self, run: Run) -> str:
+        """How long ago its process last said that it is alive, by this server's clock."""
+        if run.status not in LIVE or run.heartbeat_at is None:
+            return "—"
+        return f"{max(0, round((timezone.now() - run.heartbeat_at).total_seconds()))} s ago"
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the run's steps in order below what is known of it."""
+        after = request.GET.get("after", "")
+        begin = int(after) if after.isascii() and after.isdigit() and len(after) < 10 else 0
+        found = Step.objects.filter(run__pk=as_uuid(object_id) or UUID(int=0), position__gt=begin).order_by("position")
+        steps = list(found.select_related("full_content")[: _RUN_STEPS + 1])
+        shown = steps[:_RUN_STEPS]
+        more = {
+            "steps": [_row(step) for step in shown],
+            "began_at": begin,
+            "next": shown[-1].position if len(steps) > _RUN_STEPS else None,
+        }
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
+
+
+def _row(step: Step) -> dict[str, Any]:
+    """A step as the run's page shows it: its text, a call's arguments, or a result, cut where it is long."""
+    data = selectors.step_data(step)
+    text = _text(step, data)
+    return {
+        "step": step,
+        "data": data,
+        "kind": step.type or step.event,
+        "text": text[:_SHOWN],
+        "is_cut": len(text) > _SHOWN,
+        "length": words.size(len(text)),
+        "took": words.duration(step.duration_ms),
+        "page": reverse("admin:chat_step_change", args=[step.pk]),
+    }
+
+
+def _text(step: Step, data: Mapping[str, Any]) -> str:
+    whole = getattr(step, "full_content", None)
+    if whole is not None:
+        return str(whole.content)
+    if step.type == "tool_use":
+        arguments = data.get("arguments")
+        return arguments if isinstance(arguments, str) else words.as_json(arguments)
+    if step.event == "reasoning_complete":
+        return words.as_json(data)
+    return str(data.get("content") or data.get("message") or data.get("error") or "")
+
+
+@admin.register(Step)
+class StepAdmin(_ReadOnly):
+    """Steps: found by their words, or by way of their run."""
+
+    list_display = ("pk", "of_run", "seq", "kind", "tool_name", "ok", "took", "beginning", "created_at")
+    list_filter = (StepTypeFilter,)
+    list_select_related = ("run",)
+    search_fields = ("body",)
+    search_help_text = "Words of messages, thoughts, tool arguments, results and answers. All of them must occur."
+    ordering = ("-pk",)
+    fields = (
+        "of_session",
+        "of_run",
+        "seq",
+        "position",
+        "event",
+        "type",
+        "number",
+        "iteration",
+        "tool_name",
+        "ok",
+        "took",
+        "created_at",
+        "text",
+        "data",
+    )
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Step]:
+        """All steps; a long result's whole text only on its own page."""
+        return super().get_queryset(request).select_related("run", "session")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Ask the search index, not the table."""
+        if not search_term.strip():
+            return queryset, False
+        return queryset.filter(pk__in=search.steps_of_all(search_term, _FOUND_STEPS)), False
+
+    @admin.display(description="session")
+    def of_session(self, step: Step) -> SafeString:
+        """Where it belongs."""
+        return _link(step.session)
+
+    @admin.display(description="run")
+    def of_run(self, step: Step) -> SafeString:
+        """Where it belongs."""
+        return _link(step.run, words.gist(step.run.message)[:40])
+
+    @admin.display(description="type")
+    def kind(self, step: Step) -> str:
+        """What it is."""
+        return step.type or step.event
+
+    @admin.display(description="took")
+    def took(self, step: Step) -> str:
+        """How long it took."""
+        return words.duration(step.duration_ms)
+
+    @admin.display(description="text")
+    def beginning(self, step: Step) -> str:
+        """The beginning of what it says."""
+        return words.gist(_text(step, selectors.step_data(step)))[:80]
+
+    @admin.display(description="text")
+    def text(self, step: Step) -> SafeString:
+        """All that it says."""
+        return format_html('<pre class="step-text">{}</pre>', _text(step, selectors.step_data(step)))
+
+    @admin.display(description="data")
+    def data(self, step: Step) -> SafeString:
+        """The event as it was sent."""
+        return format_html('<pre class="step-text">{}</pre>', words.as_json(selectors.step_data(step)))
+
+    class Media:
+        css: ClassVar = {"all": ("chat/css/admin.css",)}
+
+
+@admin.register(Connection)
+class ConnectionAdmin(_ReadOnly):
+    """Sockets that are open now."""
+
+    list_display = ("user", "role", "of_session", "process", "opened_at")
+    list_filter = ("role",)
+    list_select_related = ("user", "session")
+    search_fields = ("user__username", "session__title", "process")
+    ordering = ("-opened_at",)
+    fields = ("id", "user", "role", "of_session", "process", "opened_at")
+    readonly_fields = fields
+
+    @admin.display(description="session")
+    def of_session(self, connection: Connection) -> SafeString:
+        """What it is open on."""
+        return _link(connection.session)
+
+
+@admin.register(Announcement)
+class AnnouncementAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Words to everyone: one that is added reaches every open page within two seconds."""
+
+    list_display = ("message", "level", "created_at")
+    list_filter = ("level",)
+    ordering = ("-created_at",)
+    fields = ("message", "level")
+    formfield_overrides: ClassVar = {CharField: {"widget": Textarea(attrs={"rows": 4, "cols": 80})}}
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody: what was said was said."""
+        return False
+
+
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class PeopleAdmin(UserAdmin):  # type: ignore[type-arg]
+    """Accounts. With one that is deleted its sessions go too, and what is at work in them stops."""
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Say what goes, without reading every step of it."""
+        users = list(objs)
+        lost = [f"{user}, with {user.sessions.count():,} sessions" for user in users]
+        missing = set() if self.has_delete_permission(request) else {"user"}
+        return lost, {"users": len(users)}, missing, []
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        """Delete an account."""
+        live = list(Run.objects.filter(session__owner=obj, status__in=LIVE).values_list("pk", flat=True))
+        # Session by session: a cascade from the account would hold all of its steps in memory.
+        for session in obj.sessions.all():
+            session.delete()
+        obj.delete()
+        for run_id in live:
+            async_to_sync(carrying.stop)(run_id, "The account was deleted.")
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Delete accounts."""
+        for user in queryset:
+            self.delete_model(request, user)
+
+
+admin.site.site_header = "Thinkaloud"
+admin.site.site_title = "Thinkaloud"
+admin.site.index_title = "Administration"

@@ -1,0 +1,31 @@
+"""``manage.py announce TEXT``: a word to everyone who is connected."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+from chat.models import Announcement, Level
+from chat.protocol import clean
+
+
+class Command(BaseCommand):
+    """Tell everyone."""
+
+    help = "Tell everyone who is connected: on each open page it appears within two seconds."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the words and how urgent they are."""
+        parser.add_argument("text", help="what to say")
+        parser.add_argument("--level", choices=Level.values, default=Level.INFO)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Write it down; every serving process looks for new ones each second."""
+        announcement = Announcement(message=clean(options["text"]).strip(), level=options["level"])
+        try:
+            announcement.full_clean()
+        except ValidationError as error:
+            raise CommandError(f"That cannot be announced: {' '.join(error.messages)}") from None
+        announcement.save()
+        self.stdout.write("Announced.")

@@ -1,0 +1,114 @@
+"""``manage.py check_llm``: does the configured model answer, stream, report usage and call tools, and how fast."""
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+import agents
+from agents import Growth, ModelSettings, Outcome
+
+_QUESTION = "What is 1234 * 5678? Work it out with the python tool, then answer in one sentence."
+_ANSWER = 1234 * 5678
+_MOST_CALLS = 4
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one run showed of the model."""
+
+    outcome: Outcome
+    began: float
+    first_at: float | None = None
+    ended: float = 0.0
+    pieces: int = 0
+    tools_s: float = 0.0
+    tools: dict[str, bool] = field(default_factory=dict)
+    answer: str = ""
+
+
+class Command(BaseCommand):
+    """Ask the model something that needs a tool, and tell what happened."""
+
+    help = "Say whether the configured model answers, streams, reports usage and calls tools, and how fast."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Ask, and tell; the exit code is 1 where the model cannot carry an agent."""
+        model: ModelSettings = settings.AGENT_MODEL
+        if model.server:
+            self.stdout.write(f"Asking {model.model or 'the model'} at {model.server} …")
+        else:
+            self.stdout.write("Asking the built-in demo model: LLM_MODEL_SERVER is not set. It is no language model.")
+        self.stdout.flush()
+        agents.warm()
+        seen = asyncio.run(_ask(model))
+        if seen.outcome.status == "failed":
+            raise CommandError(f"It does not answer ({seen.outcome.code}). {seen.outcome.error}")
+        fit = [self._tell_answer(seen), self._tell_tools(seen)]
+        self._tell_streaming(seen)
+        self._tell_usage(seen)
+        if not all(fit):
+            raise CommandError("This model cannot carry an agent as it is.")
+
+    def _say(self, what: str, holds: bool, words: str) -> bool:
+        self.stdout.write(f"  {what}: {'yes' if holds else 'no'}, {words}")
+        return holds
+
+    def _tell_answer(self, seen: _Seen) -> bool:
+        if not seen.answer:
+            return self._say("answers", False, "it ended without an answer")
+        right = str(_ANSWER) in "".join(char for char in seen.answer if char.isdigit())
+        return self._say(
+            "answers", True, f"in {seen.ended - seen.began:.1f} s{'' if right else ', with a wrong number'}"
+        )
+
+    def _tell_tools(self, seen: _Seen) -> bool:
+        if not seen.tools:
+            hint = "told to use python it did not; where the server has no tool parser, set LLM_TOOL_FORMAT=template"
+            return self._say("calls tools", False, hint)
+        failed = [name for name, ok in seen.tools.items() if not ok]
+        how = f", but its calls failed: {', '.join(failed)}" if failed else ""
+        return self._say("calls tools", True, f"{', '.join(seen.tools)}{how}")
+
+    def _tell_streaming(self, seen: _Seen) -> None:
+        first = (seen.first_at or seen.ended) - seen.began
+        if seen.pieces > 1:
+            self._say("streams", True, f"the first words after {first:.2f} s, then {seen.pieces} pieces")
+        else:
+            self._say("streams", False, f"everything came at once, after {first:.2f} s")
+
+    def _tell_usage(self, seen: _Seen) -> None:
+        usage = seen.outcome.usage
+        counted = f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
+        self._say("reports usage", not usage.estimated, f"{'estimated ' if usage.estimated else ''}{counted}")
+        wrote_s = seen.ended - (seen.first_at or seen.began) - seen.tools_s
+        if wrote_s > 0:
+            self.stdout.write(f"  speed: about {usage.output_tokens / wrote_s:.0f} tokens a second")
+
+
+async def _ask(model: ModelSettings) -> _Seen:
+    """One run of the agent that has the python tool, with a clock beside it."""
+    seen = _Seen(Outcome("failed", 0, error="The agent ended without a result."), time.perf_counter())
+    run = agents.get_agent("researcher", model=model).start(_QUESTION, max_iterations=_MOST_CALLS)
+    async with contextlib.aclosing(run):
+        async for item in run:
+            if isinstance(item, Growth):
+                seen.pieces += 1
+            if seen.first_at is None and (
+                isinstance(item, Growth) or item.type in ("thought", "tool_use", "final_answer")
+            ):
+                seen.first_at = time.perf_counter()
+            if isinstance(item, Growth):
+                continue
+            if item.type == "tool_result":
+                seen.tools[item.data["tool_name"]] = item.data["ok"]
+                seen.tools_s += item.data["duration_ms"] / 1000
+            elif item.type == "final_answer":
+                seen.answer = item.data["content"]
+    seen.ended = time.perf_counter()
+    seen.outcome = run.outcome or seen.outcome
+    return seen
