@@ -43,9 +43,7 @@ async def test_one_never_sees_the_others_session(enter: Enter, api: Browser, wat
     await expect(theirs.page.get_by_role("main")).not_to_contain_text("secret")
 
 
-async def test_who_is_not_logged_in_comes_back_to_where_they_wanted(
-    new_browser: NewBrowser, api: Browser
-) -> None:
+async def test_who_is_not_logged_in_comes_back_to_where_they_wanted(new_browser: NewBrowser, api: Browser) -> None:
     session = await api.new_session()
     page = await (await new_browser()).new_page()
     await page.goto(f"/sessions/{session}/")
@@ -165,7 +163,9 @@ async def test_search_leads_to_the_step(talk: Conversation, model: ModelServer) 
         await search.fill(words)
         await search.press("Enter")
         await page.wait_for_url(re.compile(r"/sessions/\?q="))
-        hit = page.get_by_role("main").get_by_role("listitem").get_by_role("link").filter(has=page.locator("mark")).first
+        hit = (
+            page.get_by_role("main").get_by_role("listitem").get_by_role("link").filter(has=page.locator("mark")).first
+        )
         await expect(hit.locator("mark").first).to_have_text(re.compile(words.split()[0]))
         await hit.click()
         await page.wait_for_url(re.compile(r"/sessions/[0-9a-f-]{36}/\?at=\d+#s\d+$"))
@@ -207,7 +207,9 @@ async def test_the_account_page(enter: Enter) -> None:
     await expect(page.get_by_role("heading", level=1)).to_have_text("Change password")
 
 
-async def test_a_conversation_can_be_read_without_javascript(talk: Conversation, enter: Enter, model: ModelServer) -> None:
+async def test_a_conversation_can_be_read_without_javascript(
+    talk: Conversation, enter: Enter, model: ModelServer
+) -> None:
     model.enqueue(Script(reasoning="Aha.", calls=[Call("python", {"code": "print(6 * 7)"})]), Script("It is **42**."))
     await talk.ask("Plain reading")
     await talk.ended()
