@@ -122,14 +122,14 @@ async def test_rename_archive_and_delete(talk: Conversation, api: Browser, watch
 
     await row.hover()
     await row.get_by_role("button", name=re.compile("^More for")).click()
-    await page.get_by_role("button", name="Rename").click()
+    await page.get_by_role("button", name="Rename", exact=True).click()
     await page.get_by_role("dialog").get_by_label("Title").fill("Kept & <b>bold</b>")
-    await page.get_by_role("dialog").get_by_role("button", name="Rename").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Rename", exact=True).click()
     await expect(row).to_contain_text("Kept & <b>bold</b>")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Kept & <b>bold</b>")
 
     await page.get_by_role("button", name="More", exact=True).click()
-    await page.get_by_role("button", name="Archive").click()
+    await page.get_by_role("button", name="Archive", exact=True).click()
     await expect(page.locator("#agent-line")).to_contain_text("archived")
     await expect(talk.sessions).not_to_contain_text("Kept &")
     await page.goto("/sessions/")
