@@ -21,13 +21,19 @@ class Role(StrEnum):
 
 def role_in(user: AnyUser, session: Session) -> Role | None:
     """The user's role in the session; None means that its very existence is not told."""
-    if not user.is_active or user.is_anonymous:
+    if user.pk is None or user.is_anonymous:
         return None
-    if session.owner_id == user.pk:
+    is_staff = isinstance(user, User) and user.is_staff
+    return role_of(user.pk, session.owner_id, is_active=user.is_active, is_staff=is_staff)
+
+
+def role_of(user_id: int, owner_id: int, *, is_active: bool, is_staff: bool) -> Role | None:
+    """`role_in`, for who has not the rows at hand."""
+    if not is_active:
+        return None
+    if user_id == owner_id:
         return Role.OWNER
-    if isinstance(user, User) and user.is_staff:
-        return Role.STAFF
-    return None
+    return Role.STAFF if is_staff else None
 
 
 def visible_sessions(user: AnyUser) -> QuerySet[Session]:

@@ -29,7 +29,7 @@ from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 
-from chat import carrying, database, drafts, protocol, runs, search, selectors
+from chat import database, drafts, protocol, runs, search, selectors
 from chat.access import role_in
 from chat.models import Origin, Run, RunStatus, Session, Step
 from chat.protocol import BadFrame, ClientMessageId, as_uuid, error_data, is_clean
@@ -348,9 +348,8 @@ async def _run(request: HttpRequest, run_id: str) -> Run:
     return run
 
 
-async def _accepted(session_id: UUID, accepted: runs.Accepted) -> Status[dict[str, Any]]:
-    if accepted.is_new:
-        await carrying.dispatch(session_id, line_changed=accepted.queued > 0)
+async def _accepted(accepted: runs.Accepted) -> Status[dict[str, Any]]:
+    await runs.set_going(accepted)
     return Status(
         202,
         {
@@ -523,7 +522,7 @@ async def send_message(request: HttpRequest, session_id: str) -> Status[dict[str
         client_message_id=chat.client_message_id,
         origin=Origin.API,
     )
-    return await _accepted(session.pk, accepted)
+    return await _accepted(accepted)
 
 
 @api.get("runs/{run_id}/", response=RunOut)
@@ -548,7 +547,7 @@ async def continue_run(request: HttpRequest, run_id: str) -> Status[dict[str, An
     run = await _run(request, run_id)
     onward = _payload(request, Onward)
     accepted = await runs.continue_run(_user(request), run.session_id, run.pk, onward.client_message_id)
-    return await _accepted(run.session_id, accepted)
+    return await _accepted(accepted)
 
 
 # Search

@@ -42,7 +42,7 @@ _NO_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
+class Claim:
     """A run that this process carries, with what the agent needs to begin."""
 
     run_id: UUID
@@ -89,7 +89,7 @@ async def dispatch(session_id: UUID, *, line_changed: bool = True) -> None:
     """Start the session's next run, if one waits and may start; tell the line where it changed."""
     claim = await database.write(_claim_next, session_id) if _open.is_set() else None
     if claim is not None:
-        _take_up(claim)
+        take_up(claim)
     if line_changed:
         await groups.tell(groups.of_session(session_id), {"type": "queue"})
 
@@ -100,7 +100,13 @@ async def dispatch_waiting(user_id: int | None = None) -> None:
         await dispatch(session_id)
 
 
-def _take_up(claim: _Claim) -> None:
+def takes_runs() -> bool:
+    """Whether this process takes up runs now."""
+    return _open.is_set()
+
+
+def take_up(claim: Claim) -> None:
+    """Carry a claimed run, from here on by itself."""
     carried = _carried[claim.run_id] = _Carried()
     because = _early_stops.pop(claim.run_id, None)
     if because is not None:
@@ -109,16 +115,20 @@ def _take_up(claim: _Claim) -> None:
 
 
 @transaction.atomic
-def _claim_next(session_id: UUID) -> _Claim | None:
+def _claim_next(session_id: UUID) -> Claim | None:
     if not Session.objects.select_for_update().filter(pk=session_id).exists():
         return None
     run = run_state.next_in(session_id)
     if run is None or not run_state.claim(run, PROCESS):
         return None
-    events = step_log.append(run.pk, session_id, run.fence, [run_events.started(run)])
-    return _Claim(
+    return claimed(run)
+
+
+def claimed(run: Run) -> Claim:
+    """Store the first event of a run that this process has just been given, in the same transaction."""
+    return Claim(
         run.pk,
-        session_id,
+        run.session_id,
         run.fence,
         run.user,
         None if run.continues_id else run.message,
@@ -126,11 +136,11 @@ def _claim_next(session_id: UUID) -> _Claim | None:
         run.enable_reasoning,
         run.number,
         run.continues_id,
-        events,
+        step_log.append_unowned(run, [run_events.started(run)]),
     )
 
 
-async def _carry(claim: _Claim, carried: _Carried) -> None:
+async def _carry(claim: Claim, carried: _Carried) -> None:
     """Carry a claimed run to its end, whatever happens."""
     try:
         await tell_stored(claim.session_id, claim.events)
@@ -146,7 +156,7 @@ async def _carry(claim: _Claim, carried: _Carried) -> None:
     await dispatch_waiting(claim.user.pk if claim.user is not None else None)
 
 
-async def _work(claim: _Claim, carried: _Carried) -> tuple[End, list[Entry]]:
+async def _work(claim: Claim, carried: _Carried) -> tuple[End, list[Entry]]:
     """Let the agent work, and record it; returns the end and the entries that are stored together with it."""
     record = _Record(claim)
     try:
@@ -181,13 +191,13 @@ async def _work(claim: _Claim, carried: _Carried) -> tuple[End, list[Entry]]:
     return End(status, outcome.iterations, outcome.usage, outcome.code), record.closing(outcome)
 
 
-async def _memory(claim: _Claim) -> list[dict[str, Any]]:
+async def _memory(claim: Claim) -> list[dict[str, Any]]:
     if claim.number == 1:
         return []
     return await database.read(selectors.memory, claim.session_id, claim.number, unfinished_run=claim.continues)
 
 
-def _toolbox(claim: _Claim) -> agents.Toolbox:
+def _toolbox(claim: Claim) -> agents.Toolbox:
     # The session's own past is in the agent's memory already.
     past = None if claim.user is None else search.bound_to(claim.user, apart_from=claim.session_id)
     return agents.Toolbox(search_history=past, mcp_servers=settings.MCP_SERVERS)
@@ -199,7 +209,7 @@ def _toolbox(claim: _Claim) -> agents.Toolbox:
 class _Record:
     """What one run's agent yields, on its way to the log and to those who watch."""
 
-    def __init__(self, claim: _Claim) -> None:
+    def __init__(self, claim: Claim) -> None:
         self._claim = claim
         self._group = groups.of_session(claim.session_id)
         self._told: Draft | None = None
@@ -280,7 +290,7 @@ class _Record:
         return entries
 
 
-async def _save(claim: _Claim, store: Callable[[], list[Stored]]) -> None:
+async def _save(claim: Claim, store: Callable[[], list[Stored]]) -> None:
     """Store, then tell. A database that is away for a moment is waited for."""
     for pause in (*_RETRY_AFTER_S, None):
         try:
@@ -305,7 +315,7 @@ async def tell_stored(session_id: UUID, events: Sequence[Stored]) -> None:
 
 
 @transaction.atomic
-def _end(claim: _Claim, entries: Sequence[Entry], end: End) -> list[Stored]:
+def _end(claim: Claim, entries: Sequence[Entry], end: End) -> list[Stored]:
     run = Run.objects.select_related("cancelled_by").filter(pk=claim.run_id).first()
     if run is None:
         raise Fenced(f"Run {claim.run_id} is gone.")

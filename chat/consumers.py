@@ -215,7 +215,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         await self._accept(accepted)
 
     async def _accept(self, accepted: runs.Accepted) -> None:
-        subscriber, entrance = self._joined()
+        subscriber, _ = self._joined()
         subscriber.tell(
             encode(
                 "accepted",
@@ -226,8 +226,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 },
             )
         )
-        if accepted.is_new:
-            await carrying.dispatch(entrance.session.pk, line_changed=accepted.queued > 0)
+        await runs.set_going(accepted)
 
     async def _cancel(self, command: Cancel) -> None:
         _, entrance = self._joined()

@@ -65,9 +65,10 @@ def _continue_automatically(run: Run) -> None:
     while earlier.client_message_id.startswith(_AUTOMATIC) and earlier.continues is not None:
         times, earlier = times + 1, earlier.continues
     if times < _AUTOMATIC_LIMIT:
-        run_state.enqueue(
-            session,
-            run.user,
+        again = Run(
+            session=session,
+            number=run.number + 1,
+            user=run.user,
             message=run.message,
             agent_name=run.agent_name,
             enable_reasoning=run.enable_reasoning,
@@ -75,3 +76,4 @@ def _continue_automatically(run: Run) -> None:
             origin=Origin.CONTINUE,
             continues=run,
         )
+        run_state.enqueue(again, title=session.title, is_first=True)

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import Case, F, Max, QuerySet, Subquery, When
+from django.db.models import Case, F, QuerySet, Subquery, When
 from django.utils import timezone
 
 from agents.events import Usage
-from chat.models import LIVE, UNFINISHED, Origin, Run, RunStatus, Session
+from chat.models import LIVE, UNFINISHED, Run, RunStatus, Session
 
 #: From where each status may be reached.
 MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
@@ -39,32 +39,19 @@ class End:
     code: str = ""
 
 
-def enqueue(
-    session: Session,
-    user: User,
-    *,
-    message: str,
-    agent_name: str,
-    enable_reasoning: bool,
-    client_message_id: str,
-    origin: Origin,
-    continues: Run | None = None,
-) -> Run:
-    """Add a run to the end of the session's line. The caller holds the session's row."""
-    last = session.runs.aggregate(last=Max("number"))["last"] or 0
-    run = Run.objects.create(
-        session=session,
-        number=last + 1,
-        user=user,
-        client_message_id=client_message_id,
-        message=message,
-        agent_name=agent_name,
-        enable_reasoning=enable_reasoning,
-        origin=origin,
-        continues=continues,
-    )
-    _repeat_status(session.pk)
-    return run
+def enqueue(run: Run, *, title: str, is_first: bool) -> None:
+    """Add a new run to the end of its session's line, which the caller holds. ``is_first``: no run is at work before it."""
+    run.save(force_insert=True)
+    shown = {"status": RunStatus.QUEUED} if is_first else {}
+    Session.objects.filter(pk=run.session_id).update(title=title, active_at=timezone.now(), **shown)
+
+
+def begin(run: Run, process: str, *, title: str) -> None:
+    """Add a new run that a process carries from the beginning; the caller holds the session and has seen that it may."""
+    now = timezone.now()
+    run.status, run.owner, run.fence, run.started_at, run.heartbeat_at = RunStatus.RUNNING, process, 1, now, now
+    run.save(force_insert=True)
+    Session.objects.filter(pk=run.session_id).update(title=title, active_at=now, status=RunStatus.RUNNING)
 
 
 def claim(run: Run, process: str) -> bool:

@@ -6,25 +6,24 @@ Each checks its caller's right in that transaction.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.utils import timezone
 
 import agents
 from chat import background, carrying, database, groups, run_events, run_state, selectors, step_log
-from chat.access import Role, may_drive, may_manage, may_stop, role_in
+from chat import standing as standings
+from chat.access import Role, may_drive, may_manage, may_stop, role_in, role_of
 from chat.models import LIVE, Origin, Run, RunStatus, Session
 from chat.protocol import clean, utf16_length
 from chat.run_state import End
+from chat.standing import Standing
 from chat.step_log import Stored
 
 _TITLE_LENGTH = 80
-_RATE_WINDOW_S = 60
 
 
 class Refused(Exception):
@@ -38,12 +37,17 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A run that exists now. ``queued`` is its place in line; 0 means that it runs."""
+    """A run that exists now. ``queued`` is its place in line; 0 means that it runs.
 
+    ``claim`` is there where it is this process that carries it from now on: see `set_going`.
+    """
+
+    session_id: UUID
     run_id: UUID
     client_message_id: str
     queued: int
     is_new: bool
+    claim: carrying.Claim | None = None
 
 
 # Asking
@@ -60,7 +64,7 @@ async def ask(
     client_message_id: str | None = None,
     origin: Origin = Origin.CHAT,
 ) -> Accepted:
-    """Put a message in the session's line; the caller answers, then calls `carrying.dispatch`. Raises `Refused`.
+    """Put a message in the session's line; the caller answers, then calls `set_going`. Raises `Refused`.
 
     ``fallback_agent`` is used where the message names none; then the session's own.
     """
@@ -106,65 +110,106 @@ def _ask(
     client_message_id: str,
     origin: Origin,
 ) -> Accepted:
-    session = _locked(session_id, user, may_drive)
-    known = Run.objects.filter(session=session, user=user, client_message_id=client_message_id).first()
-    if known is not None:
+    standing = _admit(session_id, user, client_message_id)
+    if standing.is_known:
+        known = Run.objects.get(session=session_id, user=user, client_message_id=client_message_id)
         same = (known.message, known.enable_reasoning, known.continues_id) == (message, enable_reasoning, None)
-        if not same or agent_name not in (None, known.agent_name):
-            raise Refused("conflict", "This message's identifier was used for another message before.")
-        return Accepted(known.pk, client_message_id, selectors.place_in_line(known), is_new=False)
-    _check_limits(user, session)
-    run = run_state.enqueue(
-        session,
-        user,
-        message=message,
-        agent_name=agent_name or fallback_agent or session.agent_name,
-        enable_reasoning=enable_reasoning,
+        return _again(known, is_same=same and agent_name in (None, known.agent_name))
+    run = Run(
+        session_id=session_id,
+        user=user,
         client_message_id=client_message_id,
+        message=message,
+        agent_name=agent_name or fallback_agent or standing.agent_name,
+        enable_reasoning=enable_reasoning,
         origin=origin,
     )
-    if not session.title:
-        Session.objects.filter(pk=session.pk).update(title=title_from(message))
-    return _accepted(run)
+    return _let_in(run, standing)
 
 
 async def continue_run(
     user: User, session_id: UUID, run_id: UUID | None, client_message_id: str | None = None
 ) -> Accepted:
-    """Go on from an ended run, as a new run; the caller answers, then calls `carrying.dispatch`. Raises `Refused`."""
+    """Go on from an ended run, as a new run; the caller answers, then calls `set_going`. Raises `Refused`."""
     return await database.write(_continue, user, session_id, run_id, client_message_id or uuid4().hex)
 
 
 @transaction.atomic
 def _continue(user: User, session_id: UUID, run_id: UUID | None, client_message_id: str) -> Accepted:
-    session = _locked(session_id, user, may_drive)
-    old = session.runs.filter(pk=run_id).first() if run_id is not None else None
+    standing = _admit(session_id, user, client_message_id)
+    runs = Run.objects.filter(session=session_id)
+    old = runs.filter(pk=run_id).first() if run_id is not None else None
     if old is None:
         raise Refused("not_found", "There is no such run in this session.")
-    known = Run.objects.filter(session=session, user=user, client_message_id=client_message_id).first()
-    if known is not None:
-        if known.continues_id != old.pk:
-            raise Refused("conflict", "This message's identifier was used for another message before.")
-        return Accepted(known.pk, client_message_id, selectors.place_in_line(known), is_new=False)
-    latest = session.runs.order_by("-number").first()
-    if latest is None or latest.pk != old.pk or latest.status not in run_state.CONTINUABLE:
+    if standing.is_known:
+        known = runs.get(user=user, client_message_id=client_message_id)
+        return _again(known, is_same=known.continues_id == old.pk)
+    if old.number != standing.last_number or old.status not in run_state.CONTINUABLE:
         raise Refused(
             "not_continuable",
             "Only the session's latest run can be continued, and only when it was stopped, failed, was interrupted or hit its limit.",
         )
-    _check_limits(user, session)
-    return _accepted(
-        run_state.enqueue(
-            session,
-            user,
-            message=old.message,
-            agent_name=old.agent_name,
-            enable_reasoning=old.enable_reasoning,
-            client_message_id=client_message_id,
-            origin=Origin.CONTINUE,
-            continues=latest,
-        )
+    run = Run(
+        session_id=session_id,
+        user=user,
+        client_message_id=client_message_id,
+        message=old.message,
+        agent_name=old.agent_name,
+        enable_reasoning=old.enable_reasoning,
+        origin=Origin.CONTINUE,
+        continues=old,
     )
+    return _let_in(run, standing)
+
+
+def _admit(session_id: UUID, user: User, client_message_id: str) -> Standing:
+    """Hold the session for the rest of the transaction, and look whether this message may be let in."""
+    standing = standings.of(session_id, user.pk, client_message_id)
+    if standing is None:
+        raise Refused("not_found", "There is no such session.")
+    role = role_of(user.pk, standing.owner_id, is_active=standing.user_is_active, is_staff=standing.user_is_staff)
+    if role is None:
+        raise Refused("not_found", "There is no such session.")
+    if not may_drive(role):
+        raise Refused("not_allowed", "You may watch this session, but not steer it.")
+    return standing
+
+
+def _again(known: Run, *, is_same: bool) -> Accepted:
+    """The answer that a message got the first time."""
+    if not is_same:
+        raise Refused("conflict", "This message's identifier was used for another message before.")
+    place = selectors.place_in_line(known)
+    return Accepted(known.session_id, known.pk, known.client_message_id, place, is_new=False)
+
+
+def _let_in(run: Run, standing: Standing) -> Accepted:
+    """Put a new run in line, or at work at once where nothing stands in its way."""
+    most, line = settings.MAX_MESSAGES_PER_MINUTE, settings.MAX_QUEUED_RUNS
+    if most and standing.recent >= most:
+        raise Refused("rate_limited", f"At most {most} messages a minute. Please wait a moment.")
+    if line and standing.waiting >= line:
+        raise Refused(
+            "queue_full", f"{line} messages are waiting in this session already. Please wait for one to start."
+        )
+    run.number = standing.last_number + 1
+    has_room = not settings.MAX_ACTIVE_RUNS_PER_USER or standing.at_work < settings.MAX_ACTIVE_RUNS_PER_USER
+    at_once = not standing.is_live and not standing.waiting and has_room and carrying.takes_runs()
+    title = standing.title or title_from(run.message)
+    if not at_once:
+        run_state.enqueue(run, title=title, is_first=not standing.is_live)
+        return Accepted(run.session_id, run.pk, run.client_message_id, standing.waiting + 1, is_new=True)
+    run_state.begin(run, carrying.PROCESS, title=title)
+    claim = carrying.claimed(run)
+    return Accepted(run.session_id, run.pk, run.client_message_id, 0, is_new=True, claim=claim)
+
+
+async def set_going(accepted: Accepted) -> None:
+    """Start what was accepted, once it has been answered; or tell the line that it waits."""
+    if accepted.claim is not None:
+        carrying.take_up(accepted.claim)
+    elif accepted.is_new:
+        await carrying.dispatch(accepted.session_id)
 
 
 def _locked(session_id: UUID, user: User, may: Callable[[Role], bool]) -> Session:
@@ -177,24 +222,6 @@ def _locked(session_id: UUID, user: User, may: Callable[[Role], bool]) -> Sessio
     if not may(role):
         raise Refused("not_allowed", "You may watch this session, but not steer it.")
     return session
-
-
-def _check_limits(user: User, session: Session) -> None:
-    most = settings.MAX_MESSAGES_PER_MINUTE
-    since = timezone.now() - timedelta(seconds=_RATE_WINDOW_S)
-    if most and Run.objects.filter(user=user, created_at__gt=since).exclude(origin=Origin.SCHEDULE).count() >= most:
-        raise Refused("rate_limited", f"At most {most} messages a minute. Please wait a moment.")
-    line = settings.MAX_QUEUED_RUNS
-    if line and session.runs.filter(status=RunStatus.QUEUED).count() >= line:
-        raise Refused(
-            "queue_full", f"{line} messages are waiting in this session already. Please wait for one to start."
-        )
-
-
-def _accepted(run: Run) -> Accepted:
-    ahead = selectors.place_in_line(run)
-    starts_now = ahead == 1 and run_state.live_in(run.session_id) is None and run_state.has_room(run.user_id)
-    return Accepted(run.pk, run.client_message_id, 0 if starts_now else ahead, is_new=True)
 
 
 def title_from(message: str) -> str:

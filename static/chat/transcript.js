@@ -106,22 +106,23 @@ function stored(state, frame) {
   if (frame.seq > state.seq + 1) return state.gap ? state : { ...state, gap: true };
   const known = state.runs[frame.run_id];
   const run = applied(known ?? newRun(frame.run_id), frame);
+  const runs = { ...state.runs, [run.id]: run };
   return {
     ...state,
     gap: false,
     seq: frame.seq,
     id: frame.id,
     head: Math.max(state.head, frame.seq),
-    runs: { ...state.runs, [run.id]: run },
+    runs,
     order: known ? state.order : [...state.order, run.id],
-    live: liveAfter(state.live, run),
+    live: liveAfter(state.live, run, runs),
   };
 }
 
-function liveAfter(live, run) {
-  if (run.ended) return live?.id === run.id ? null : live;
-  if (live?.id === run.id) return live;
-  return { id: run.id, status: run.status, started_at: run.started_at };
+function liveAfter(live, run, runs) {
+  // One that is taken out of the line starts and ends in the middle of the one at work.
+  if (live && !runs[live.id]?.ended) return live;
+  return run.ended ? null : { id: run.id, status: run.status, started_at: run.started_at };
 }
 
 function applied(run, { type, seq, data }) {

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth.models import User
 
 from chat import run_state, step_log
-from chat.models import Origin, Run, RunStatus, Session
+from chat.models import Run, RunStatus, Session
 from chat.run_state import End
 from chat.step_log import Entry, Stored
 
@@ -23,16 +23,16 @@ def session(owner: User, **fields: Any) -> Session:
 def run(of: Session, *, message: str = "Why?", carried_by: str = "process-1", **fields: Any) -> Run:
     """A run at work, unless ``carried_by`` is empty: then it waits."""
     assert isinstance(of.owner, User)
-    made = run_state.enqueue(
-        of,
-        of.owner,
+    made = Run(
+        session=of,
+        number=of.runs.count() + 1,
+        user=of.owner,
         message=message,
         agent_name=of.agent_name,
-        enable_reasoning=fields.pop("enable_reasoning", True),
         client_message_id=fields.pop("client_message_id", f"m{of.runs.count() + 1}"),
-        origin=fields.pop("origin", Origin.CHAT),
         **fields,
     )
+    run_state.enqueue(made, title=of.title, is_first=run_state.live_in(of.pk) is None)
     if carried_by:
         assert run_state.claim(made, carried_by)
     return made

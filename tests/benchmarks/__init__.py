@@ -1,0 +1,1 @@
+"""What the running product is measured by: ``python -m tests.benchmarks``."""

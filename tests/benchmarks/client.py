@@ -1,0 +1,304 @@
+"""A client process of the benchmark: reads one job as JSON, says "ready", waits for a line, works, and prints what it saw.
+
+Frames are kept as they come, with the time; they are read when all is over, so that reading delays none of them.
+"""
+
+import asyncio
+import gc
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+import psutil
+
+from tests.benchmarks.measuring import Lateness, Ticker, Turn, read_turn
+
+#: Stands in a job's message for what tells its run from others.
+TAG = "TAG"
+_DELTA = '{"type":"reasoning_delta"'
+_ACK_EVERY = 100
+_PATIENCE_S = 60.0
+_OPENING_AT_ONCE = 20
+_SETTLED_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a client is to do, to which server."""
+
+    kind: str
+    url: str
+    cookie: str
+    pid: int
+    sessions: list[str]
+    message: str = ""
+    times: int = 0
+    spread_s: float = 0.0
+    """Sessions begin evenly over so long."""
+    held: int = 0
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a client saw."""
+
+    turns: list[Turn] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    bytes_each: float = 0.0
+    cpu_s: float = 0.0
+    """The server's processor time when the work was done, since it started."""
+    problems: list[str] = field(default_factory=list)
+    lateness: Lateness | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One run's frames as they came."""
+
+    tag: str
+    sent: float
+    seq: int
+    frames: list[tuple[float, str]]
+
+    def read(self) -> Turn:
+        """What they say."""
+        return read_turn(self.tag, self.sent, self.frames, self.seq)
+
+
+class Client:
+    """Opens sockets and pages of one server with one login."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.server = psutil.Process(job.pid)
+        self.ticker = Ticker()
+        self._held: list[asyncio.Task[None]] = []
+        headers = {"Origin": job.url, "Cookie": f"sessionid={job.cookie}"}
+        self.http = aiohttp.ClientSession(
+            headers=headers, connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=_PATIENCE_S)
+        )
+
+    async def open(self, session: str) -> "Socket":
+        """Open a socket; returns once the session's frame is here."""
+        began = time.perf_counter()
+        connection = await self.http.ws_connect(f"{self.job.url}/ws/chat/{session}/", max_msg_size=0)
+        socket = Socket(connection, session)
+        await socket.until("session")
+        socket.opened_in = time.perf_counter() - began
+        return socket
+
+    async def hold(self, sessions: Sequence[str]) -> None:
+        """Open sockets that stay open, doing nothing."""
+        gate = asyncio.Semaphore(_OPENING_AT_ONCE)
+
+        async def hold(session: str) -> None:
+            async with gate:
+                socket = await self.open(session)
+            # Only one who reads answers the server's pings.
+            self._held.append(asyncio.create_task(socket.drain()))
+
+        await asyncio.gather(*map(hold, sessions))
+
+    def cpu_s(self) -> float:
+        """The server's processor time so far."""
+        times = self.server.cpu_times()
+        return float(times.user + times.system)
+
+    async def settled_bytes(self) -> int:
+        """The server's memory, once it has stopped changing."""
+        before = 0
+        for _ in range(20):
+            now = int(self.server.memory_info().rss)
+            if abs(now - before) < _SETTLED_BYTES:
+                return now
+            before = now
+            await asyncio.sleep(1)
+        return before
+
+    async def close(self) -> None:
+        """Close every socket."""
+        for task in self._held:
+            task.cancel()
+        await asyncio.gather(*self._held, return_exceptions=True)
+        await self.http.close()
+
+
+class Socket:
+    """One socket: keeps what it receives, and acknowledges."""
+
+    def __init__(self, connection: aiohttp.ClientWebSocketResponse, session: str) -> None:
+        self.session = session
+        self.opened_in = 0.0
+        self.seq = 0
+        self._connection = connection
+        self._unacked = 0
+
+    async def send(self, kind: str, **payload: Any) -> None:
+        """Send a command."""
+        await self._connection.send_str(orjson.dumps({"type": kind, "payload": payload}).decode())
+
+    async def until(self, kind: str, *, seq: int = 0) -> list[tuple[float, str]]:
+        """Receive up to a frame of a type (and number); returns each frame as it came, with its time."""
+        frames = []
+        while True:
+            message = await self._connection.receive()
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                raise ConnectionError(f"The socket ended with {self._connection.close_code}.")
+            raw: str = message.data
+            frames.append((time.time(), raw))
+            if raw.startswith(_DELTA):
+                continue
+            frame = orjson.loads(raw)
+            if "seq" in frame:
+                self.seq = frame["seq"]
+                self._unacked += 1
+                if self._unacked == _ACK_EVERY:
+                    self._unacked = 0
+                    await self.send("ack", seq=self.seq)
+            if frame["type"] == kind or (seq and self.seq == seq):
+                return frames
+
+    async def ask(self, message: str, tag: str) -> "Heard":
+        """Ask, and receive to the run's end."""
+        seq, sent = self.seq, time.time()
+        await self.send("chat", message=message.replace(TAG, tag))
+        async with asyncio.timeout(_PATIENCE_S):
+            return Heard(tag, sent, seq, await self.until("reasoning_complete"))
+
+    async def drain(self) -> None:
+        """Read on, so that pings are answered, until cancelled."""
+        async for _ in self._connection:
+            pass
+
+    async def close(self) -> None:
+        """Close it."""
+        await self._connection.close()
+
+
+async def turns(client: Client, seen: Seen) -> None:
+    """Ask one thing after the other, ``times`` in each session, with a pause in which the server comes to rest."""
+    sockets = [await client.open(session) for session in client.job.sessions]
+    await _start(client)
+    for number, socket in enumerate(sockets):
+        for time_ in range(client.job.times):
+            heard = await socket.ask(client.job.message, f"{number}-{time_}")
+            seen.turns.append(heard.read())
+            # Out of step with whatever the server does by the clock.
+            await asyncio.sleep(0.04 + 0.07 * ((number * 5 + time_ * 3) % 7) / 7)
+
+
+async def load(client: Client, seen: Seen) -> None:
+    """Ask in all sessions, so that all stream at once."""
+    job = client.job
+    gate = asyncio.Semaphore(_OPENING_AT_ONCE)
+
+    async def open_(session: str) -> Socket:
+        async with gate:
+            return await client.open(session)
+
+    sockets = await asyncio.gather(*map(open_, job.sessions))
+    await _start(client)
+
+    async def one(number: int, socket: Socket) -> Heard:
+        await asyncio.sleep(job.spread_s * number / len(sockets))
+        return await socket.ask(job.message, socket.session)
+
+    heard = await asyncio.gather(*(one(*each) for each in enumerate(sockets)), return_exceptions=True)
+    _finish(client, seen)
+    for each in heard:
+        if isinstance(each, BaseException):
+            seen.problems.append(repr(each))
+        else:
+            seen.turns.append(each.read())
+
+
+async def connect(client: Client, seen: Seen) -> None:
+    """Open sockets one by one while others are open."""
+    job = client.job
+    await client.hold(job.sessions[: job.held])
+    await _start(client)
+    for session in job.sessions[job.held :]:
+        socket = await client.open(session)
+        seen.seconds.append(socket.opened_in)
+        await socket.close()
+
+
+async def idle(client: Client, seen: Seen) -> None:
+    """How much memory the server takes for each further socket that does nothing."""
+    job = client.job
+    first, more = job.sessions[: job.held], job.sessions[job.held :]
+    await client.hold(first)
+    before = await client.settled_bytes()
+    await _start(client)
+    await client.hold(more)
+    seen.bytes_each = (await client.settled_bytes() - before) / len(more)
+
+
+async def replay(client: Client, seen: Seen) -> None:
+    """From opening a socket to having every stored frame of the session."""
+    await _start(client)
+    for _ in range(client.job.times):
+        began = time.perf_counter()
+        socket = await client.open(client.job.sessions[0])
+        frames = await socket.until("", seq=client.job.held)
+        seen.seconds.append(time.perf_counter() - began)
+        numbers = [orjson.loads(raw)["seq"] for _, raw in frames]
+        if numbers != list(range(1, client.job.held + 1)):
+            seen.problems.append(f"{len(numbers)} frames, not 1 to {client.job.held}")
+        await socket.close()
+
+
+async def page(client: Client, seen: Seen) -> None:
+    """From asking for the session's page to its last byte."""
+    await _start(client)
+    for _ in range(client.job.times):
+        began = time.perf_counter()
+        async with client.http.get(
+            f"{client.job.url}/sessions/{client.job.sessions[0]}/", allow_redirects=False
+        ) as answer:
+            await answer.read()
+        seen.seconds.append(time.perf_counter() - began)
+        if answer.status != 200:
+            seen.problems.append(f"the page answered {answer.status}")
+
+
+_KINDS: dict[str, Callable[[Client, Seen], Awaitable[None]]] = {
+    work.__name__: work for work in (turns, load, connect, idle, replay, page)
+}
+
+
+async def _start(client: Client) -> None:
+    """Say that all is prepared, and wait for the word; what is measured begins now."""
+    gc.collect()
+    gc.freeze()
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    client.ticker.take()
+
+
+def _finish(client: Client, seen: Seen) -> None:
+    """What is measured is over; the rest is reading."""
+    if seen.lateness is None:
+        seen.lateness = client.ticker.take()
+        seen.cpu_s = client.cpu_s()
+
+
+async def main() -> None:
+    """Do the job that comes on standard input."""
+    gc.disable()
+    job = Job(**orjson.loads(sys.stdin.readline()))
+    client, seen = Client(job), Seen()
+    try:
+        await _KINDS[job.kind](client, seen)
+        _finish(client, seen)
+    finally:
+        await client.close()
+    print(orjson.dumps(seen).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

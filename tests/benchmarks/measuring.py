@@ -1,0 +1,205 @@
+"""The pure part of measuring: percentiles, lateness, and reading what a client received."""
+
+import asyncio
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import orjson
+
+#: A client or a stub whose timers are later than this at the 99th percentile measures itself, not the product.
+LATE_S = 0.020
+TICK_S = 0.005
+_STOOD_STILL_S = 3_600.0
+#: Characters of a stamped token: the time of its sending with six decimals, and a space.
+STAMP = 18
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """The smallest value that at least ``share`` of the values don't exceed (nearest rank)."""
+    ordered = sorted(values)
+    if not ordered:
+        return math.nan
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """How late the timers of a process fired, in seconds."""
+
+    p50: float
+    p99: float
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Self:
+        """The lateness that ticks say. A process that never ticked was late all the time."""
+        if not samples:
+            return cls(_STOOD_STILL_S, _STOOD_STILL_S)
+        return cls(percentile(samples, 0.5), percentile(samples, 0.99))
+
+    @property
+    def is_late(self) -> bool:
+        """Whether what was measured meanwhile is void."""
+        return self.p99 > LATE_S
+
+
+class Ticker:
+    """Notes how late the running loop is, every few milliseconds."""
+
+    def __init__(self) -> None:
+        self._samples: list[float] = []
+        self._loop = asyncio.get_running_loop()
+        self._due = self._loop.time()
+        self._tick()
+
+    def _tick(self) -> None:
+        # From due time to due time, so that one long standstill counts as often as it kept a tick waiting.
+        self._samples.append(self._loop.time() - self._due)
+        self._due += TICK_S
+        self._loop.call_at(self._due, self._tick)
+
+    def take(self) -> Lateness:
+        """The lateness since the last time this was asked."""
+        samples, self._samples = self._samples, []
+        return Lateness.of(samples)
+
+
+@dataclass(slots=True)
+class Text:
+    """The text of one step as its ``reasoning_delta`` frames build it. ASCII: an offset is an index."""
+
+    text: str = ""
+    attempt: int = 0
+
+    def apply(self, attempt: int, offset: int, text: str) -> None:
+        """Put a piece in its place: an older attempt is ignored, and so is a piece beyond what is there."""
+        if attempt < self.attempt or (offset and (attempt > self.attempt or offset > len(self.text))):
+            return
+        self.attempt = attempt
+        self.text = self.text[:offset] + text
+
+
+@dataclass(slots=True)
+class Turn:
+    """One run as its client saw it. Times are of the machine's clock."""
+
+    tag: str
+    sent: float
+    first: float | None = None
+    """When the first text of the model was there."""
+    after_tool: float | None = None
+    """When the first text after a tool's result was there."""
+    delays: list[float] = field(default_factory=list)
+    """For each stamped token of the answer: from its sending to its being here."""
+    answer: str = ""
+    problems: list[str] = field(default_factory=list)
+
+
+def read_turn(tag: str, sent: float, frames: Sequence[tuple[float, str]], seq: int = 0) -> Turn:
+    """What the frames that were received after a message say; ``seq`` is the last stored one before it."""
+    reading = _Reading(Turn(tag, sent), seq)
+    for at, raw in frames:
+        reading.take(at, orjson.loads(raw))
+    return reading.turn
+
+
+class _Reading:
+    """A turn while its frames are read."""
+
+    def __init__(self, turn: Turn, seq: int) -> None:
+        self.turn = turn
+        self._seq = seq
+        self._growing: dict[int, Text] = {}
+        self._has_result = False
+        self._shown = 0
+
+    def take(self, at: float, frame: dict[str, Any]) -> None:
+        """Read the next frame."""
+        data, problems = frame["data"], self.turn.problems
+        if "seq" in frame:
+            if frame["seq"] != self._seq + 1:
+                problems.append(f"seq {frame['seq']} after {self._seq}")
+            self._seq = frame["seq"]
+        match frame["type"]:
+            case "reasoning_delta":
+                self._grow(at, data)
+            case "reasoning_step" if data["type"] == "tool_result":
+                self._has_result = True
+            case "reasoning_step" if data["type"] == "final_answer":
+                self._answer(at, data["content"])
+                self.turn.answer = data["content"]
+                if not data["content"].startswith(self._growing.get(data["step"], Text()).text):
+                    problems.append("the answer is not what had grown")
+            case "reasoning_complete" if data["status"] != "completed":
+                problems.append(f"the run ended as {data['status']}")
+            case "error":
+                problems.append(data["message"])
+
+    def _grow(self, at: float, data: dict[str, Any]) -> None:
+        text = self._growing.setdefault(data["step"], Text())
+        text.apply(data["attempt"], data["offset"], data["text"])
+        if not data["text"] or data["type"] not in {"thought", "final_answer", "response"}:
+            return
+        if self.turn.first is None:
+            self.turn.first = at
+        if self._has_result and self.turn.after_tool is None:
+            self.turn.after_tool = at
+        if data["type"] == "final_answer":
+            self._answer(at, text.text)
+
+    def _answer(self, at: float, text: str) -> None:
+        self.turn.delays += _delays(at, text, self._shown)
+        self._shown = max(self._shown, len(text) // STAMP)
+
+
+def _delays(at: float, answer: str, shown: int) -> list[float]:
+    """The delays of the stamped tokens that an answer has beyond those that were shown before."""
+    stamps = (answer[i * STAMP : (i + 1) * STAMP] for i in range(shown, len(answer) // STAMP))
+    try:
+        return [at - float(stamp) for stamp in stamps]
+    except ValueError:  # an answer without stamps
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. A bound is the most that is allowed."""
+
+    name: str
+    unit: str
+    product: float
+    relay: float | None = None
+    bound: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times the relay's figure the product's is."""
+        return self.product / self.relay if self.relay else None
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether the product is beyond the bound, or the figure is missing."""
+        return self.bound is not None and not self.product <= self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How late client and stub were while one side was measured."""
+
+    client: Lateness
+    stub: Lateness
+
+    @property
+    def is_void(self) -> bool:
+        """Whether either was too late for the figure to mean anything."""
+        return self.client.is_late or self.stub.is_late
+
+
+def verdict(row: Row, window: Window) -> str:
+    """The last column of the table."""
+    if window.is_void:
+        return "void"
+    if row.bound is None:
+        return ""
+    return "missed" if row.is_missed else "ok"

@@ -1,0 +1,60 @@
+"""The yardstick: a bare relay from the model's stream to a WebSocket, a frame per token. No database, no agent, no rights.
+
+``python -m tests.benchmarks.relay <model's address>`` prints its own.
+"""
+
+import asyncio
+import sys
+
+import aiohttp
+import orjson
+from aiohttp import web
+
+
+async def relay(socket: web.WebSocketResponse, client: aiohttp.ClientSession, model: str, message: str) -> None:
+    """Ask the model, and send on what it says."""
+    body = {"model": "stub", "stream": True, "messages": [{"role": "user", "content": message}]}
+    length = 0
+    pending = b""
+    async with client.post(f"{model}/chat/completions", json=body) as response:
+        async for data in response.content.iter_any():
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                if not line.startswith(b"data: {"):
+                    continue
+                choices = orjson.loads(line[6:])["choices"]
+                text = choices[0]["delta"].get("content") if choices else ""
+                if text:
+                    growth = {"step": 1, "type": "final_answer", "attempt": 1, "offset": length, "text": text}
+                    length += len(text)
+                    await socket.send_str(orjson.dumps({"type": "reasoning_delta", "data": growth}).decode())
+    await socket.send_str('{"type":"reasoning_complete","data":{"status":"completed"}}')
+
+
+async def serve(model: str) -> None:
+    """Serve until ended."""
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout()
+    ) as client:
+
+        async def handle(request: web.Request) -> web.WebSocketResponse:
+            socket = web.WebSocketResponse(compress=False)
+            await socket.prepare(request)
+            await socket.send_str('{"type":"session","data":{"last_seq":0}}')
+            async for received in socket:
+                frame = orjson.loads(received.data)
+                if frame["type"] == "chat":
+                    await relay(socket, client, model, frame["payload"]["message"])
+            return socket
+
+        app = web.Application()
+        app.router.add_get("/ws/chat/{session}/", handle)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
+        print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1]))

@@ -1,0 +1,207 @@
+"""The processes of a benchmark: the stub, the relay, the product on a data folder of its own, and clients."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+import psutil
+
+from tests.benchmarks.client import Job, Seen
+from tests.benchmarks.measuring import Lateness, Turn, Window
+from tests.benchmarks.stub import Note
+from tests.serving import ROOT, Server
+
+_LIMITS_OFF = dict.fromkeys(
+    ("MAX_SOCKETS_PER_USER", "MAX_ACTIVE_RUNS_PER_USER", "MAX_MESSAGES_PER_MINUTE", "MAX_QUEUED_RUNS"), "0"
+)
+_LONGEST_JOB_S = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What clients connect to: the product or the relay."""
+
+    url: str
+    pid: int
+    cookie: str = ""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What clients saw of one side, what the stub noted meanwhile, and how late both were."""
+
+    window: Window
+    notes: dict[str, list[Note]]
+    turns: list[Turn] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    bytes_each: float = 0.0
+    cpu_s: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+
+class Stage:
+    """Keeps the processes for the length of a ``with`` block."""
+
+    def __init__(self, folder: Path, *, server: str = "daphne", clients: int = 1, profiles: Path | None = None) -> None:
+        self._profiles = profiles
+        self._folder = folder
+        self._server_kind = server
+        self._clients = clients
+        self._running = contextlib.ExitStack()
+        self._stub_url = ""
+        self._server: Server | None = None
+
+    def __enter__(self) -> Self:
+        self._stub_url, _ = self._running.enter_context(_process("tests.benchmarks.stub"))
+        self._server = Server(
+            self._folder,
+            server=self._server_kind,
+            LLM_MODEL_SERVER=self._stub_url,
+            LLM_MODEL="stub",
+            LLM_API_KEY="none",
+            **_LIMITS_OFF,
+        )
+        self._server.prepare()
+        self._server.manage("collectstatic", "--no-input", "--verbosity", "0")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+    @contextlib.contextmanager
+    def product(self) -> Iterator[Side]:
+        """The product, newly started, so that no figure depends on those before it."""
+        assert self._server is not None
+        cookie = self.rows("login")
+        self._server.url = ""
+        self._server.start()
+        try:
+            yield Side(self._server.url, self._server.pid, cookie)
+        finally:
+            self._server.stop()
+
+    @contextlib.contextmanager
+    def relay(self) -> Iterator[Side]:
+        """The relay, newly started."""
+        with _process("tests.benchmarks.relay", self._stub_url) as (url, pid):
+            yield Side(url, pid)
+
+    def rows(self, what: str, *arguments: int) -> Any:
+        """Put something into the product's database; see `tests.benchmarks.rows`."""
+        assert self._server is not None
+        call = f"{what}({', '.join(map(str, arguments))})"
+        return json.loads(
+            self._server.manage("shell", "--no-imports", "--command", f"from tests.benchmarks.rows import *; {call}")
+        )
+
+    def run(self, side: Side, kind: str, sessions: Sequence[str], **job: Any) -> Outcome:
+        """Have clients do a job, each in its share of the sessions where it is a load."""
+        shares = self._clients if kind == "load" else 1
+        jobs = [Job(kind, side.url, side.cookie, side.pid, list(sessions[i::shares]), **job) for i in range(shares)]
+        clients = [_client(each) for each in jobs]
+        try:
+            for client in clients:
+                _line(client, "ready")
+            self._journal()
+            cpu = psutil.Process(side.pid).cpu_times()
+            with self._profiled(side, kind):
+                for client in clients:
+                    assert client.stdin is not None
+                    client.stdin.write("go\n")
+                    client.stdin.flush()
+                seen = [_seen(_line(client)) for client in clients]
+        finally:
+            for client in clients:
+                client.kill()
+                client.wait()
+        journal = self._journal()
+        notes: dict[str, list[Note]] = {}
+        for note in journal["notes"]:
+            notes.setdefault(note["tag"], []).append(Note(**note))
+        late = [each.lateness for each in seen if each.lateness is not None]
+        client_lateness = Lateness(max(each.p50 for each in late), max(each.p99 for each in late))
+        return Outcome(
+            Window(client_lateness, Lateness(**journal["lateness"])),
+            notes,
+            [turn for each in seen for turn in each.turns],
+            [seconds for each in seen for seconds in each.seconds],
+            seen[0].bytes_each,
+            max(each.cpu_s for each in seen) - cpu.user - cpu.system,
+            [problem for each in seen for problem in each.problems],
+        )
+
+    @contextlib.contextmanager
+    def _profiled(self, side: Side, kind: str) -> Iterator[None]:
+        """Where wanted, sample what the product does meanwhile; a file of collapsed stacks for each job."""
+        if self._profiles is None or not side.cookie:
+            yield
+            return
+        file = self._profiles / f"{time.strftime('%H%M%S')}-{kind}.txt"
+        command = ["py-spy", "record", "--pid", str(side.pid), "--rate", "200", "--threads", "--format", "raw"]
+        command += ["--duration", str(_LONGEST_JOB_S), "--output", str(file)]
+        program = Path(sys.executable).with_name("py-spy")
+        with subprocess.Popen(
+            command, executable=program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as sampler:
+            try:
+                yield
+            finally:
+                sampler.send_signal(signal.SIGINT)
+
+    def _journal(self) -> Any:
+        """The stub's notes since the last time."""
+        address = f"{self._stub_url.removesuffix('/v1')}/journal"
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            return orjson.loads(answer.read())
+
+
+@contextlib.contextmanager
+def _process(module: str, *arguments: str) -> Iterator[tuple[str, int]]:
+    """A process of ours that prints its address when it can be used."""
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip(), process.pid
+        finally:
+            process.terminate()
+
+
+def _client(job: Job) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "tests.benchmarks.client"]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    process.stdin.write(orjson.dumps(asdict(job)).decode() + "\n")
+    process.stdin.flush()
+    return process
+
+
+def _line(client: "subprocess.Popen[str]", expected: str = "") -> str:
+    """The client's next line; one that takes too long is ended."""
+    assert client.stdout is not None
+    watchdog = threading.Timer(_LONGEST_JOB_S, client.kill)
+    watchdog.start()
+    try:
+        line = client.stdout.readline().strip()
+    finally:
+        watchdog.cancel()
+    if not line or (expected and line != expected):
+        raise RuntimeError("A client ended before its job was done; what it said is above.")
+    return line
+
+
+def _seen(line: str) -> Seen:
+    raw = orjson.loads(line)
+    raw["turns"] = [Turn(**turn) for turn in raw["turns"]]
+    raw["lateness"] = Lateness(**raw["lateness"])
+    return Seen(**raw)

@@ -1,0 +1,162 @@
+"""The benchmark's own arithmetic: a figure is worth no more than this."""
+
+import asyncio
+import json
+import math
+import time
+from typing import Any
+
+import pytest
+
+from tests.benchmarks.figures import FIGURES
+from tests.benchmarks.measuring import (
+    LATE_S,
+    TICK_S,
+    Lateness,
+    Row,
+    Text,
+    Ticker,
+    Window,
+    percentile,
+    read_turn,
+    verdict,
+)
+
+PROMPT, LATE = Lateness(0.001, 0.004), Lateness(0.001, LATE_S * 1.01)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.0, 1), (0.01, 1), (0.5, 50), (0.501, 51), (0.95, 95), (0.99, 99), (0.991, 100), (1.0, 100)],
+)
+def test_percentile_is_the_nearest_rank(share: float, expected: int) -> None:
+    assert percentile(reversed(range(1, 101)), share) == expected
+
+
+def test_percentile_of_nothing_keeps_no_bound() -> None:
+    assert math.isnan(percentile([], 0.5))
+    assert Row("", "ms", percentile([], 0.5), bound=10.0).is_missed
+
+
+@pytest.mark.parametrize(("value", "missed"), [(9.9, False), (10.0, False), (10.1, True), (math.inf, True)])
+def test_a_bound_is_the_most_that_is_allowed(value: float, missed: bool) -> None:
+    assert Row("", "ms", value, bound=10.0).is_missed is missed
+
+
+@pytest.mark.parametrize(
+    ("client", "stub", "void"),
+    [(PROMPT, PROMPT, False), (LATE, PROMPT, True), (PROMPT, LATE, True), (LATE, LATE, True)],
+)
+def test_a_late_client_or_stub_makes_a_figure_void(client: Lateness, stub: Lateness, void: bool) -> None:
+    window = Window(client, stub)
+    assert window.is_void is void
+    kept, missed, unbound = Row("", "ms", 1.0, bound=2.0), Row("", "ms", 3.0, bound=2.0), Row("", "ms", 3.0)
+    expected = ["void"] * 3 if void else ["ok", "missed", ""]
+    assert [verdict(row, window) for row in (kept, missed, unbound)] == expected
+
+
+def test_lateness_of_a_process_that_never_ticked_is_void() -> None:
+    assert Lateness.of([]).is_late
+
+
+def test_the_threshold_itself_is_not_late() -> None:
+    assert not Lateness.of([LATE_S] * 100).is_late
+    assert not Lateness.of([0.0] * 99 + [1.0]).is_late
+    assert Lateness.of([0.0] * 98 + [1.0] * 2).is_late
+
+
+async def test_a_standstill_counts_as_often_as_it_kept_a_tick_waiting() -> None:
+    ticker = Ticker()
+    ticker.take()
+    until = time.monotonic() + 20 * TICK_S
+    while time.monotonic() < until:  # stands in for a loop that is busy with something else
+        pass
+    await asyncio.sleep(0)
+    lateness = ticker.take()
+    assert lateness.p50 >= 8 * TICK_S
+    assert lateness.is_late
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        ([(1, 0, "ab"), (1, 2, "cd")], "abcd"),
+        ([(1, 0, "ab"), (1, 3, "d")], "ab"),  # a gap is waited out
+        ([(1, 0, "ab"), (1, 3, "d"), (1, 0, "abcd")], "abcd"),
+        ([(1, 0, "ab"), (2, 0, "x")], "x"),
+        ([(2, 0, "x"), (1, 0, "ab")], "x"),
+        ([(1, 0, "ab"), (2, 2, "cd")], "ab"),  # a piece of a text whose beginning is not here
+        ([(1, 0, "abcd"), (1, 2, "cd")], "abcd"),
+    ],
+)
+def test_text_is_put_together_as_the_wire_says(pieces: list[tuple[int, int, str]], text: str) -> None:
+    reduced = Text()
+    for piece in pieces:
+        reduced.apply(*piece)
+    assert reduced.text == text
+
+
+def frame(at: float, kind: str, seq: int | None = None, **data: Any) -> tuple[float, str]:
+    return at, json.dumps({"type": kind, "data": data} | ({} if seq is None else {"seq": seq}))
+
+
+def delta(at: float, text: str, offset: int = 0, kind: str = "final_answer", step: int = 1) -> tuple[float, str]:
+    return frame(at, "reasoning_delta", step=step, type=kind, attempt=1, offset=offset, text=text)
+
+
+def stamps(*times: float) -> str:
+    return "".join(f"{1_700_000_000 + at:.6f} " for at in times)
+
+
+BEGAN = 1_700_000_000.0
+
+
+def test_a_turn_knows_when_its_first_text_came_and_how_late_each_token_was() -> None:
+    frames = [
+        frame(BEGAN, "accepted"),
+        frame(BEGAN, "reasoning_start", 8),
+        delta(BEGAN + 2, stamps(1)[:9]),  # half a token
+        delta(BEGAN + 3, stamps(1, 2)[9:], 9),
+        delta(BEGAN + 4, stamps(1, 2)),  # the whole text once more
+        frame(BEGAN + 9, "reasoning_step", 9, type="final_answer", step=1, content=stamps(1, 2, 5)),
+        frame(BEGAN + 9, "reasoning_complete", 10, status="completed"),
+    ]
+    turn = read_turn("a", BEGAN, frames, seq=7)
+    assert turn.problems == []
+    assert turn.first == BEGAN + 2
+    assert turn.delays == pytest.approx([2, 1, 4])
+    assert turn.answer == stamps(1, 2, 5)
+
+
+def test_arguments_of_a_tool_and_empty_growth_are_no_first_text() -> None:
+    result = {"type": "tool_result", "step": 2}
+    frames = [
+        delta(BEGAN + 1, "", kind="thought"),
+        delta(BEGAN + 2, '{"code": 1', kind="tool_use"),
+        delta(BEGAN + 3, "Hm", kind="thought"),
+        frame(BEGAN + 4, "reasoning_step", 1, **result),
+        delta(BEGAN + 5, "So", step=3),
+        frame(BEGAN + 6, "reasoning_step", 2, type="final_answer", step=3, content="So it is."),
+    ]
+    turn = read_turn("a", BEGAN, frames)
+    assert (turn.first, turn.after_tool) == (BEGAN + 3, BEGAN + 5)
+    assert turn.delays == []
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [frame(BEGAN, "reasoning_start", 2)],
+        [frame(BEGAN, "reasoning_start", 1), frame(BEGAN, "reasoning_step", 1, type="start")],
+        [frame(BEGAN, "error", message="The model was silent.", code="model_timeout")],
+        [frame(BEGAN, "reasoning_complete", 1, status="failed")],
+        [delta(BEGAN, "It was"), frame(BEGAN, "reasoning_step", 1, type="final_answer", step=1, content="It is.")],
+    ],
+    ids=["hole", "twice", "error", "failed", "other text than had grown"],
+)
+def test_what_must_not_happen_is_a_problem(frames: list[tuple[float, str]]) -> None:
+    assert len(read_turn("a", BEGAN, frames).problems) == 1
+
+
+def test_each_figure_has_its_words() -> None:
+    assert all(measure.__doc__ for measure in FIGURES.values())

@@ -1,0 +1,72 @@
+"""The page of a conversation as its reader uses it: by roles and labels, where it has them."""
+
+import re
+from collections.abc import Sequence
+
+from playwright.async_api import Locator, Page, expect
+
+
+class Conversation:
+    """One open page."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.message = page.get_by_role("textbox", name="Message")
+        self.stop = page.get_by_role("button", name="Stop", exact=True)
+        self.log = page.locator("#log")
+        self.runs = self.log.locator("article.run")
+        self.questions = self.log.get_by_role("heading", level=2)
+        self.state = page.get_by_role("region", name="This run").get_by_role("status")
+        self.chip = page.locator("#chip")
+        self.answer = self.log.locator("[data-item=answer]").last.locator(".prose")
+        self.endline = self.log.locator("[data-slot=endline]").last
+        self.trouble = self.log.locator("[data-slot=trouble]").last
+        self.waiting = page.locator("#waiting > *")
+        self.sessions = page.get_by_role("navigation", name="Sessions")
+
+    @property
+    def session_id(self) -> str:
+        """The session the page is about."""
+        found = re.search(r"/sessions/([0-9a-f-]{36})/", self.page.url)
+        assert found is not None, self.page.url
+        return found[1]
+
+    async def ask(self, text: str) -> None:
+        """Type a message and press Enter."""
+        await self.message.fill(text)
+        await self.message.press("Enter")
+
+    async def link_is(self, *words: str) -> None:
+        """Wait until the connection's chip stands at one of these words."""
+        await expect(self.chip).to_have_attribute("data-state", re.compile(f"^({'|'.join(words)})$"))
+
+    async def is_live(self) -> None:
+        """Wait until the page is connected and has caught up."""
+        await self.link_is("live")
+
+    async def is_at_work(self) -> None:
+        """Wait until a run is going."""
+        await expect(self.stop).to_be_visible()
+
+    async def ended(self, word: str = "Finished") -> None:
+        """Wait until the last run's closing line begins with this word."""
+        await expect(self.endline).to_have_text(re.compile(f"^{re.escape(word)} ·"))
+
+    def step(self, kind: str) -> Locator:
+        """The rows of a kind: thought, call, calls, answer, growing."""
+        return self.log.locator(f"[data-item={kind}]")
+
+    async def open_outline(self) -> None:
+        """Unfold the last run's outline."""
+        outline = self.log.locator("details.outline").last
+        if await outline.get_attribute("open") is None:
+            await outline.locator("> summary").click()
+
+    async def numbers(self) -> Sequence[str]:
+        """The numbers of the rows, as they stand."""
+        return await self.log.locator(".step[id], .answer[id]").evaluate_all("rows => rows.map(row => row.id)")
+
+    async def fits(self) -> None:
+        """The page is no wider than its window."""
+        wide = await self.page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, f"{wide} px too wide"

@@ -1,0 +1,267 @@
+"""Ask, watch, stop, come back: the promise, in a browser."""
+
+import re
+from typing import Any
+
+from playwright.async_api import expect
+
+from tests.e2e.conftest import Enter
+from tests.e2e.conversation import Conversation
+from tests.model_server import Call, ModelServer, Script
+from tests.serving import Browser
+
+# Installed before asking: notes when the answer's text has become longer, by the page's own clock.
+NOTE_GROWTH = """() => {
+  window.growths = [];
+  let length = 0;
+  new MutationObserver(() => {
+    const prose = [...document.querySelectorAll("#log [data-item=answer] .prose")].at(-1);
+    const now = prose ? prose.textContent.length : 0;
+    if (now > length) growths.push([performance.now(), now]);
+    length = now;
+  }).observe(document.getElementById("log"), { childList: true, subtree: true, characterData: true });
+}"""
+
+
+async def stored(api: Browser, session: str) -> list[dict[str, Any]]:
+    """Every event of a session, as the API tells it."""
+    status, answer = await api.call("GET", f"sessions/{session}/events/?limit=1000")
+    assert status == 200
+    events: list[dict[str, Any]] = answer["events"]
+    return events
+
+
+async def test_a_first_message_makes_a_session_and_its_answer_grows_on_the_page(enter: Enter) -> None:
+    home = await enter("/")
+    await home.ask("Say a few words [tokens=20 reasoning=4 every=30]")
+    await home.page.wait_for_url(re.compile(r"/sessions/[0-9a-f-]{36}/$"))
+    await expect(home.questions).to_have_text(["Say a few words [tokens=20 reasoning=4 every=30]"])
+    await home.ended()
+    await expect(home.answer).to_contain_text("word0 word1")
+    await expect(home.answer).to_contain_text("word19")
+    await expect(home.stop).to_be_hidden()
+    await expect(home.message).to_have_value("")
+    await expect(home.page).to_have_title(re.compile("^Say a few words"))
+    row = home.sessions.get_by_role("link", name=re.compile("^Say a few words"))
+    await expect(row).to_have_attribute("aria-current", "page")
+
+
+async def test_text_grows_at_least_eight_times_in_its_first_second(talk: Conversation) -> None:
+    await talk.page.evaluate(NOTE_GROWTH)
+    await talk.ask("Tell me about tides [tokens=25 every=100]")
+    await talk.ended()
+    growths: list[list[float]] = await talk.page.evaluate("() => growths")
+    first = growths[0][0]
+    in_first_second = [length for at, length in growths if at < first + 1000]
+    assert len(in_first_second) >= 8, growths
+    assert in_first_second == sorted(in_first_second)
+
+
+async def test_a_thought_grows_too_and_becomes_a_numbered_step(talk: Conversation) -> None:
+    await talk.ask("Think hard [reasoning=40 every=50 tokens=3]")
+    growing = talk.step("growing")
+    await expect(growing).to_contain_text("idea3")
+    await expect(talk.state).to_have_text("Thinking")
+    await talk.ended()
+    await expect(growing).to_have_count(0)
+    await talk.open_outline()
+    await talk.step("thought").locator("summary").click()
+    await expect(talk.step("thought")).to_contain_text("idea39")
+
+
+async def test_a_second_tab_shows_the_same_at_the_same_time(talk: Conversation, enter: Enter) -> None:
+    other = await enter(f"/sessions/{talk.session_id}/")
+    await other.is_live()
+    await talk.ask("Both of you [tokens=40 every=50]")
+    await expect(other.questions).to_have_text(["Both of you [tokens=40 every=50]"])
+    await expect(other.answer).to_contain_text("word5")
+    await expect(other.stop).to_be_visible()
+    await other.ended()
+    await talk.ended()
+    assert await other.answer.inner_html() == await talk.answer.inner_html()
+    assert await other.numbers() == await talk.numbers()
+
+
+async def test_one_click_stops_and_the_models_connection_is_closed(talk: Conversation, model: ModelServer) -> None:
+    await talk.ask("Never end [tokens=2000 every=50]")
+    await expect(talk.answer).to_contain_text("word3")
+    await talk.stop.click()
+    await expect(talk.trouble).to_contain_text("Stopped by mei.")
+    await talk.ended("Stopped by mei")
+    await model.until(lambda: model.requests[0].closed_at is not None)
+    assert model.requests[0].finished_at is None
+    await expect(talk.log.get_by_text("stopped here")).to_be_visible()
+    await expect(talk.stop).to_be_hidden()
+    await talk.ask("And go on [tokens=3]")
+    await talk.ended()
+    await expect(talk.runs).to_have_count(2)
+
+
+async def test_another_tab_can_stop_it(talk: Conversation, enter: Enter) -> None:
+    other = await enter(f"/sessions/{talk.session_id}/")
+    await other.is_live()
+    await talk.ask("Never end [tokens=2000 every=50]")
+    await other.stop.click()
+    await talk.ended("Stopped by mei")
+    await other.ended("Stopped by mei")
+
+
+async def test_a_reload_in_mid_run_loses_nothing_and_doubles_nothing(talk: Conversation, api: Browser) -> None:
+    await talk.ask('Take your time [tokens=120 every=50 reasoning=10 call=python:{"code": "6*7"}]')
+    await expect(talk.step("call")).to_have_count(1)
+    await expect(talk.answer).to_contain_text("42")
+    await talk.ended()
+    await talk.ask("And now at length [tokens=120 every=50]")
+    await expect(talk.answer).to_contain_text("word10")
+    before = await talk.numbers()
+    await talk.page.reload()
+    await expect(talk.answer).to_contain_text("word0 word1")
+    length = len(await talk.answer.inner_text())
+    assert (await talk.numbers())[: len(before)] == before
+    await expect(talk.answer).not_to_have_text(re.compile(f"^.{{0,{length}}}$"))
+    await talk.ended()
+    text = await talk.answer.inner_text()
+    assert text.split() == [f"word{number}" for number in range(120)]
+    await expect(talk.questions).to_have_count(2)
+    numbers = await talk.numbers()
+    assert len(numbers) == len(set(numbers))
+    answers = [e["data"]["content"] for e in await stored(api, talk.session_id) if e["data"].get("type") == "final_answer"]
+    assert answers[-1] == text
+
+
+async def test_messages_wait_in_line_and_one_can_be_taken_out(talk: Conversation, api: Browser) -> None:
+    await talk.ask("First [tokens=2000 every=20]")
+    await talk.is_at_work()
+    await talk.ask("Second [tokens=3]")
+    await talk.ask("Third [tokens=3]")
+    await expect(talk.waiting).to_have_count(2)
+    await expect(talk.waiting.nth(0)).to_contain_text("Second")
+    await talk.waiting.nth(0).get_by_role("button", name="Remove").click()
+    await expect(talk.waiting).to_have_count(1)
+    await expect(talk.waiting).to_contain_text("Third")
+    await talk.stop.click()
+    await expect(talk.questions.last).to_have_text("Third [tokens=3]")
+    await talk.ended()
+    await expect(talk.waiting).to_have_count(0)
+    ends = [e["data"]["status"] for e in await stored(api, talk.session_id) if e["type"] == "reasoning_complete"]
+    assert sorted(ends) == ["cancelled", "cancelled", "completed"]
+
+
+async def test_a_waiting_message_can_be_taken_back_and_edited(talk: Conversation) -> None:
+    await talk.ask("First [tokens=2000 every=20]")
+    await talk.is_at_work()
+    await talk.ask("Second, with a misteak")
+    await expect(talk.waiting).to_have_count(1)
+    await talk.message.press("ArrowUp")
+    await expect(talk.message).to_have_value("Second, with a misteak")
+    await expect(talk.waiting).to_have_count(0)
+    await talk.stop.click()
+    await talk.ended("Stopped by mei")
+
+
+async def test_a_failed_model_is_told_in_words_and_can_be_tried_again(talk: Conversation, model: ModelServer) -> None:
+    model.enqueue(Script(status=401), Script("Now it works."))
+    await talk.ask("Are you there?")
+    await expect(talk.trouble).to_contain_text("The model refused the key.")
+    await talk.ended("Failed")
+    await expect(talk.log).not_to_contain_text("Traceback")
+    await talk.trouble.get_by_role("button", name="Continue").click()
+    await talk.ended()
+    await expect(talk.answer).to_have_text("Now it works.")
+    await expect(talk.runs.last.get_by_role("link", name="goes on from the run before")).to_be_visible()
+
+
+async def test_a_model_that_breaks_off_leaves_what_it_wrote(talk: Conversation) -> None:
+    await talk.ask("Break [tokens=30 after=12 every=20 fault=cut]")
+    await talk.ended("Failed")
+    await expect(talk.trouble).to_contain_text("The model was cut off.")
+    await expect(talk.answer).to_contain_text("word0 word1")
+
+
+async def test_a_card_pairs_a_call_with_its_result(talk: Conversation, model: ModelServer) -> None:
+    model.enqueue(
+        Script(reasoning="Let me see.", calls=[Call("python", {"code": "print(6 * 7)"})]), Script("It is **42**.")
+    )
+    await talk.ask("What is six times seven?")
+    await talk.ended()
+    await talk.open_outline()
+    card = talk.step("call")
+    await expect(card).to_have_count(1)
+    await expect(card.locator("[data-part=arguments]")).to_contain_text("print(6 * 7)")
+    await expect(card.locator("[data-part=result] [data-slot=content]")).to_have_text(re.compile(r"^42\s*$"))
+    await expect(talk.answer.locator("strong")).to_have_text("42")
+    live = await card.inner_text()
+    await talk.page.reload()
+    await talk.is_live()
+    await talk.open_outline()
+    await expect(card.locator("[data-part=result] [data-slot=content]")).to_have_text(re.compile(r"^42\s*$"))
+    assert await card.inner_text() == live
+
+
+async def test_calls_at_once_each_get_their_own_result(talk: Conversation, model: ModelServer) -> None:
+    calls = [Call("python", {"code": f"print({number} * 111)"}) for number in (1, 2)]
+    model.enqueue(Script(calls=[*calls, Call("nonsense", {})]), Script("Done."))
+    await talk.ask("Do three things")
+    await talk.ended()
+    await talk.open_outline()
+    group = talk.step("calls")
+    await expect(group).to_contain_text("3 calls at once")
+    cards = group.locator("[data-call]")
+    await expect(cards).to_have_count(3)
+    for place, result in ((0, "111"), (1, "222")):
+        await cards.nth(place).locator("summary").click()
+        await expect(cards.nth(place).locator("[data-part=result] [data-slot=content]")).to_have_text(
+            re.compile(rf"^{result}\s*$")
+        )
+    await expect(cards.nth(2)).to_have_attribute("data-state", "fail")
+    await expect(cards.nth(2)).to_contain_text("nonsense")
+
+
+async def test_an_answer_without_reasoning(talk: Conversation) -> None:
+    await talk.page.get_by_role("switch", name="Show reasoning").uncheck()
+    await talk.ask('Quietly [tokens=30 every=30 reasoning=5 call=python:{"code": "6*7"}]')
+    await talk.ended()
+    await expect(talk.answer).to_contain_text("The tools said: 42")
+    await expect(talk.step("thought")).to_have_count(0)
+    await expect(talk.step("call")).to_have_count(0)
+
+
+async def test_a_draft_is_kept_over_a_reload(talk: Conversation) -> None:
+    await talk.message.fill("Not finished ye")
+    await talk.page.reload()
+    await talk.is_live()
+    await expect(talk.message).to_have_value("Not finished ye")
+
+
+async def test_shift_enter_breaks_the_line_and_an_empty_message_is_not_sent(talk: Conversation) -> None:
+    await talk.message.press("Enter")
+    await talk.message.fill("One")
+    await talk.message.press("Shift+Enter")
+    await talk.message.press_sequentially("two [tokens=2]")
+    await talk.message.press("Enter")
+    await expect(talk.questions).to_have_text(["One\ntwo [tokens=2]"], use_inner_text=True)
+    await talk.ended()
+    await expect(talk.runs).to_have_count(1)
+
+
+async def test_the_reader_is_followed_only_at_the_end(talk: Conversation) -> None:
+    await talk.ask("Long [tokens=1500]")
+    await talk.ended()
+    scroll = talk.page.locator("#scroll")
+    await scroll.hover()
+    await talk.page.mouse.wheel(0, -2000)
+    jump = talk.page.get_by_role("button", name=re.compile("Jump to live"))
+    await expect(jump).to_be_visible()
+    top = await scroll.evaluate("box => box.scrollTop")
+    other = await talk.page.context.new_page()
+    second = Conversation(other)
+    await other.goto(talk.page.url)
+    await second.is_live()
+    await second.ask('More [tokens=200 reasoning=3 call=python:{"code": "1"}]')
+    await second.ended()
+    await other.close()
+    await expect(jump).to_contain_text("new")
+    assert await scroll.evaluate("box => box.scrollTop") == top
+    await jump.click()
+    await expect(jump).to_be_hidden()
+    assert await scroll.evaluate("box => box.scrollHeight - box.clientHeight - box.scrollTop") < 48

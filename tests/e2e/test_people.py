@@ -1,0 +1,230 @@
+"""Logging in, two people, one's own past sessions, and hands that use no mouse."""
+
+import re
+
+from playwright.async_api import Page, expect
+
+from tests.e2e.conftest import OTHER, READER, STAFF, Enter, NewBrowser
+from tests.e2e.conversation import Conversation
+from tests.e2e.watch import ANSWERED, Watch
+from tests.model_server import Call, ModelServer, Script
+from tests.serving import PASSWORD, Browser, Server
+
+
+async def focused(page: Page, role: str, name: str | re.Pattern[str]) -> None:
+    """Tab until this has the focus."""
+    wanted = page.get_by_role(role, name=name)  # type: ignore[arg-type] # a literal there
+    for _ in range(40):
+        await page.keyboard.press("Tab")
+        if await wanted.evaluate_all("found => found.includes(document.activeElement)"):
+            return
+    raise AssertionError(f"No {role} {name} within 40 tabs")
+
+
+async def test_one_never_sees_the_others_session(enter: Enter, api: Browser, watch: Watch) -> None:
+    watch.allow(ANSWERED.format(status="404"))
+    mine = await enter(f"/sessions/{await api.new_session()}/")
+    await mine.is_live()
+    await mine.ask("The secret is a heron [tokens=3]")
+    await mine.ended()
+    run = await mine.runs.get_attribute("data-run")
+
+    theirs = await enter("/", user=OTHER)
+    await expect(theirs.sessions).not_to_contain_text("heron")
+    for path in (f"/sessions/{mine.session_id}/", f"/runs/{run}/", f"/api/sessions/{mine.session_id}/events/"):
+        answer = await theirs.page.goto(path)
+        assert answer is not None
+        assert answer.status == 404
+        nowhere = await theirs.page.goto(re.sub(r"[0-9a-f-]{36}", "00000000-0000-4000-8000-000000000000", path))
+        assert nowhere is not None
+        assert nowhere.status == 404
+    await theirs.page.goto("/sessions/?q=heron")
+    await expect(theirs.page.get_by_role("heading", name="Nothing found for “heron”")).to_be_visible()
+    await expect(theirs.page.get_by_role("main")).not_to_contain_text("secret")
+
+
+async def test_who_is_not_logged_in_comes_back_to_where_they_wanted(
+    new_browser: NewBrowser, api: Browser
+) -> None:
+    session = await api.new_session()
+    page = await (await new_browser()).new_page()
+    await page.goto(f"/sessions/{session}/")
+    await expect(page).to_have_url(re.compile(r"/accounts/login/\?next="))
+    await page.get_by_label("Username").fill(READER)
+    await page.get_by_label("Password").fill("not this one")
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page).to_have_url(re.compile(f"/sessions/{session}/$"))
+
+
+async def test_everything_by_keyboard(new_browser: NewBrowser, model: ModelServer) -> None:
+    page = await (await new_browser()).new_page()
+    await page.goto("/accounts/login/")
+    await focused(page, "textbox", "Username")
+    await page.keyboard.type(READER)
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(PASSWORD)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("/")
+
+    talk = Conversation(page)
+    await expect(talk.message).to_be_focused()
+    await page.keyboard.type("Never end [tokens=3000 every=50]")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(re.compile("/sessions/"))
+    await talk.is_at_work()
+    await expect(talk.message).to_be_focused()
+    await focused(page, "link", "Skip to the message box")
+    await focused(page, "button", "Stop")
+    await page.keyboard.press("Enter")
+    await talk.ended("Stopped by mei")
+
+    await focused(page, "button", "More")
+    await page.keyboard.press("Enter")
+    await focused(page, "button", "Rename")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("dialog").get_by_label("Title")).to_be_focused()
+    await page.keyboard.press("ControlOrMeta+a")
+    await page.keyboard.type("Renamed by hand")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Renamed by hand")
+
+
+async def test_single_keys(talk: Conversation, model: ModelServer) -> None:
+    model.enqueue(
+        Script(reasoning="Hm.", calls=[Call("python", {"code": "print(1)"})]), Script("Never.", fault="stall")
+    )
+    await talk.ask("Keys, please")
+    await expect(talk.step("call")).to_have_attribute("data-state", "")
+    await talk.page.keyboard.press("Tab")
+    await talk.message.blur()
+    await talk.page.keyboard.press(".")
+    await talk.ended("Stopped by mei")
+    await talk.open_outline()
+    await talk.page.keyboard.press("j")
+    await talk.page.keyboard.press("o")
+    await expect(talk.step("thought").locator("details")).to_have_attribute("open", "")
+    await talk.page.keyboard.press("?")
+    await expect(talk.page.get_by_role("dialog").get_by_role("heading", name="Keyboard")).to_be_visible()
+    await talk.page.keyboard.press("Escape")
+    await talk.page.keyboard.press("/")
+    await expect(talk.page.get_by_role("searchbox", name="Search every step")).to_be_focused()
+
+
+async def test_rename_archive_and_delete(talk: Conversation, api: Browser, watch: Watch) -> None:
+    watch.allow(ANSWERED.format(status="404"))
+    page = talk.page
+    await talk.ask("Something to keep [tokens=3]")
+    await talk.ended()
+    row = talk.sessions.get_by_role("listitem").filter(has=page.locator("[aria-current=page]"))
+    await expect(row).to_contain_text("Something to keep")
+
+    await row.hover()
+    await row.get_by_role("button", name=re.compile("^More for")).click()
+    await page.get_by_role("button", name="Rename").click()
+    await page.get_by_role("dialog").get_by_label("Title").fill("Kept & <b>bold</b>")
+    await page.get_by_role("dialog").get_by_role("button", name="Rename").click()
+    await expect(row).to_contain_text("Kept & <b>bold</b>")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Kept & <b>bold</b>")
+
+    await page.get_by_role("button", name="More", exact=True).click()
+    await page.get_by_role("button", name="Archive").click()
+    await expect(page.locator("#agent-line")).to_contain_text("archived")
+    await expect(talk.sessions).not_to_contain_text("Kept &")
+    await page.goto("/sessions/")
+    await expect(page.get_by_role("main")).not_to_contain_text("Kept &")
+    await page.get_by_role("switch", name="Archived").check()
+    found = page.get_by_role("main").get_by_role("link", name=re.compile("Kept &"))
+    await found.click()
+    await expect(talk.answer).to_contain_text("word0")
+
+    await page.get_by_role("button", name="More", exact=True).click()
+    await page.get_by_role("button", name=re.compile("^Delete")).click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("Kept & <b>bold</b>")
+    address = page.url
+    await dialog.get_by_role("button", name="Delete").click()
+    await page.wait_for_url(re.compile(r"/$"))
+    gone = await page.goto(address)
+    assert gone is not None
+    assert gone.status == 404
+
+
+async def test_search_leads_to_the_step(talk: Conversation, model: ModelServer) -> None:
+    model.enqueue(
+        Script(reasoning="The user asks about herons.", calls=[Call("python", {"code": "print('kingfisher 17')"})]),
+        Script("明天的天氣很好，適合看鳥。"),
+    )
+    await talk.ask("Birds?")
+    await talk.ended()
+    page = talk.page
+    for words, kind in (("kingfisher 17", "call"), ("天氣", "answer"), ("herons", "thought")):
+        search = page.get_by_role("searchbox", name="Search every step")
+        await search.fill(words)
+        await search.press("Enter")
+        await page.wait_for_url(re.compile(r"/sessions/\?q="))
+        hit = page.get_by_role("main").get_by_role("listitem").get_by_role("link").filter(has=page.locator("mark")).first
+        await expect(hit.locator("mark").first).to_have_text(re.compile(words.split()[0]))
+        await hit.click()
+        await page.wait_for_url(re.compile(r"/sessions/[0-9a-f-]{36}/\?at=\d+#s\d+$"))
+        target = page.locator(f"#{page.url.split('#')[1]}")
+        await expect(target).to_be_in_viewport()
+        await expect(target).to_have_attribute("data-item", kind)
+
+
+async def test_a_run_can_be_inspected(talk: Conversation, model: ModelServer) -> None:
+    model.enqueue(Script(reasoning="Hm.", calls=[Call("python", {"code": "print(6 * 7)"})]), Script("It is **42**."))
+    await talk.ask("What is six times seven?")
+    await talk.ended()
+    page = talk.page
+    await page.get_by_role("navigation", name="View").get_by_role("link", name="Timeline").click()
+    await page.wait_for_url(re.compile("/runs/"))
+    steps = page.get_by_role("region", name="Steps over time")
+    await expect(steps).to_contain_text("Iteration 1")
+    await expect(steps).to_contain_text("Iteration 2")
+    await steps.get_by_text("python").click()
+    await expect(steps.locator("[data-part=result]")).to_contain_text("42")
+    await expect(steps.locator(".prose strong")).to_have_text("42")
+    events = page.locator("#events li")
+    await expect(events.first).to_contain_text("reasoning_start")
+    await expect(events.last).to_contain_text("reasoning_complete")
+    await events.last.locator("summary").click()
+    await expect(events.last.locator("pre")).to_contain_text('"completed"')
+    await page.get_by_role("navigation", name="View").get_by_role("link", name="Conversation").click()
+    await expect(talk.answer).to_have_text("It is 42.")
+
+
+async def test_the_account_page(enter: Enter) -> None:
+    page = (await enter("/accounts/", user=OTHER)).page
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Account")
+    await page.get_by_label("First name").fill("Omar")
+    await page.get_by_label("Last name").fill("Khayyam")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator(".person")).to_contain_text("Omar Khayyam")
+    await page.get_by_role("link", name="Change password").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Change password")
+
+
+async def test_a_conversation_can_be_read_without_javascript(talk: Conversation, enter: Enter, model: ModelServer) -> None:
+    model.enqueue(Script(reasoning="Aha.", calls=[Call("python", {"code": "print(6 * 7)"})]), Script("It is **42**."))
+    await talk.ask("Plain reading")
+    await talk.ended()
+    plain = await enter(f"/sessions/{talk.session_id}/", java_script_enabled=False)
+    await expect(plain.questions).to_have_text(["Plain reading"])
+    await expect(plain.answer).to_have_text("It is 42.")
+    await expect(plain.answer.locator("strong")).to_have_text("42")
+    await expect(plain.step("call").locator("[data-part=result]")).to_contain_text("42")
+    await expect(plain.page.get_by_text("Asking needs it.")).to_be_visible()
+    await plain.ended()
+    home = await enter("/", java_script_enabled=False)
+    await expect(home.sessions.get_by_role("link", name=re.compile("^Plain reading"))).to_be_visible()
+
+
+async def test_staff_find_a_run_in_the_administration(talk: Conversation, enter: Enter, server: Server) -> None:
+    await talk.ask("For the administration [tokens=3]")
+    await talk.ended()
+    page = (await enter("/admin/chat/run/", user=STAFF)).page
+    await page.locator("#result_list").get_by_role("link").first.click()
+    await expect(page.locator("#content")).to_contain_text("For the administration")

@@ -1,0 +1,55 @@
+"""What must never happen on a page, whatever a test is about."""
+
+import re
+from urllib.parse import urlsplit
+
+from playwright.async_api import BrowserContext, ConsoleMessage, Dialog, Request, WebError
+
+#: What a browser says of an answer that is not 200, which is no fault of a page.
+ANSWERED = r"Failed to load resource: the server responded with a status of {status}"
+NO_SOCKET = r"WebSocket connection to '\S+' failed"
+NO_NETWORK = r"Failed to load resource: net::ERR_(INTERNET_DISCONNECTED|CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE)"
+
+
+class Watch:
+    """Collects errors and warnings of consoles (breaches of the content policy are among them), exceptions, and requests elsewhere."""
+
+    def __init__(self, origin: str) -> None:
+        self.origins = {origin}
+        self.requests: list[str] = []
+        self._problems: list[str] = []
+        self._allowed: list[re.Pattern[str]] = []
+
+    def allow(self, *patterns: str) -> None:
+        """Let messages pass that a test provokes."""
+        self._allowed += [re.compile(pattern) for pattern in patterns]
+
+    def look_at(self, context: BrowserContext) -> None:
+        """Watch every page of a browser."""
+        context.on("console", self._said)
+        context.on("weberror", self._failed)
+        context.on("request", self._requested)
+        context.on("dialog", self._asked)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self._problems.append(f"console {message.type}: {message.text} ({message.location.get('url')})")
+
+    def _failed(self, error: WebError) -> None:
+        self._problems.append(f"exception: {error.error}")
+
+    async def _asked(self, dialog: Dialog) -> None:
+        self._problems.append(f"dialog: {dialog.message}")
+        await dialog.dismiss()
+
+    def _requested(self, request: Request) -> None:
+        self.requests.append(request.url)
+        address = urlsplit(request.url)
+        if address.scheme in {"data", "blob"} or f"{address.scheme}://{address.netloc}" in self.origins:
+            return
+        self._problems.append(f"request to {request.url}")
+
+    def assert_nothing_happened(self) -> None:
+        """Fail with all that was seen and not allowed."""
+        left = [problem for problem in self._problems if not any(pattern.search(problem) for pattern in self._allowed)]
+        assert not left, "\n".join(left)
