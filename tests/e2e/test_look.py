@@ -16,7 +16,13 @@ from tests.serving import Browser, Server
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 Scheme = Literal["light", "dark"]
 LONG_LINE = (
-    "A line with a " + "very-" * 60 + "long word, https://example.com/" + "path/" * 60 + "\n\n```python\nx = '" + "y" * 400 + "'\n```\n\n"
+    "A line with a "
+    + "very-" * 60
+    + "long word, https://example.com/"
+    + "path/" * 60
+    + "\n\n```python\nx = '"
+    + "y" * 400
+    + "'\n```\n\n"
     "|" + "column |" * 14 + "\n|" + "--|" * 14 + "\n|" + "value |" * 14 + "\n\n$$" + "a_{1} + " * 60 + "b$$\n"
 )
 
@@ -92,7 +98,10 @@ async def test_accessibility(
     model.enqueue(
         Script(reasoning="Hm.", calls=[Call("python", {"code": "print(6 * 7)"}), Call("python", {"code": "1/0"})]),
         Script(reasoning="Once more.", calls=[Call("current_time")]),
-        Script("# Heading\n\nText, `code`, [a link](https://example.com/).\n\n```python\nprint(1)  # one\n```\n", every_s=0.01),
+        Script(
+            "# Heading\n\nText, `code`, [a link](https://example.com/).\n\n```python\nprint(1)  # one\n```\n",
+            every_s=0.01,
+        ),
     )
     await talk.page.goto(f"/sessions/{await api.new_session()}/")
     await talk.is_live()

@@ -27,7 +27,9 @@ async def nothing_ran(page: Page) -> None:
     """No script of theirs, and nothing in the document that would be one."""
     assert await page.evaluate("() => window.ran") is None
     main = page.get_by_role("main")
-    await expect(main.locator("img, script:not([type='application/json']), iframe, style, base, object, embed")).to_have_count(0)
+    await expect(
+        main.locator("img, script:not([type='application/json']), iframe, style, base, object, embed")
+    ).to_have_count(0)
     await expect(main.locator("[onerror], [onload], [onclick], [style]")).to_have_count(0)
     links = await main.locator("a[href]").evaluate_all("links => links.map(link => link.protocol)")
     assert set(links) <= {"http:", "https:"}, links
@@ -37,7 +39,10 @@ async def test_nothing_a_model_or_a_tool_writes_runs_or_fetches(talk: Conversati
     page = talk.page
     code = f"print({EVIL!r})"
     model.enqueue(
-        Script(reasoning=EVIL, calls=[Call("python", {"code": code}), Call("<b onclick='window.ran=1'>x</b>", {EVIL: EVIL})]),
+        Script(
+            reasoning=EVIL,
+            calls=[Call("python", {"code": code}), Call("<b onclick='window.ran=1'>x</b>", {EVIL: EVIL})],
+        ),
         Script(MARKDOWN, every_s=0.002),
     )
     await talk.ask(EVIL)
@@ -89,7 +94,11 @@ async def test_json_of_a_tool_is_shown_as_a_table_of_text(talk: Conversation, mo
 
 
 async def test_formulas_and_code_of_an_answer_are_dressed(talk: Conversation, model: ModelServer) -> None:
-    model.enqueue(Script("Euler: $e^{i\\pi} + 1 = 0$.\n\n```python\nprint('hi')  # a comment\n```\n\n| a | b |\n|--|--|\n| 1 | 2 |\n"))
+    model.enqueue(
+        Script(
+            "Euler: $e^{i\\pi} + 1 = 0$.\n\n```python\nprint('hi')  # a comment\n```\n\n| a | b |\n|--|--|\n| 1 | 2 |\n"
+        )
+    )
     await talk.ask("Dress up")
     await talk.ended()
     for _ in range(2):
