@@ -16,7 +16,6 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.db import Error as DatabaseError
 from django.db import transaction
 
@@ -43,17 +42,9 @@ _NO_LIMIT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run that this process carries, with what the agent needs to begin."""
+    """A run that this process carries, and its first events, which are stored but not told yet."""
 
-    run_id: UUID
-    session_id: UUID
-    fence: int
-    user: User | None
-    prompt: str | None
-    agent_name: str
-    enable_reasoning: bool
-    number: int
-    continues: UUID | None
+    run: Run
     events: list[Stored]
 
 
@@ -107,11 +98,11 @@ def takes_runs() -> bool:
 
 def take_up(claim: Claim) -> None:
     """Carry a claimed run, from here on by itself."""
-    carried = _carried[claim.run_id] = _Carried()
-    because = _early_stops.pop(claim.run_id, None)
+    carried = _carried[claim.run.pk] = _Carried()
+    because = _early_stops.pop(claim.run.pk, None)
     if because is not None:
         carried.stop(because)
-    background.spawn(_carry(claim, carried), f"run {claim.run_id}")
+    background.spawn(_carry(claim, carried), f"run {claim.run.pk}")
 
 
 @transaction.atomic
@@ -126,45 +117,35 @@ def _claim_next(session_id: UUID) -> Claim | None:
 
 def claimed(run: Run) -> Claim:
     """Store the first event of a run that this process has just been given, in the same transaction."""
-    return Claim(
-        run.pk,
-        run.session_id,
-        run.fence,
-        run.user,
-        None if run.continues_id else run.message,
-        run.agent_name,
-        run.enable_reasoning,
-        run.number,
-        run.continues_id,
-        step_log.append_unowned(run, [run_events.started(run)]),
-    )
+    return Claim(run, step_log.append_unowned(run, [run_events.started(run)]))
 
 
 async def _carry(claim: Claim, carried: _Carried) -> None:
     """Carry a claimed run to its end, whatever happens."""
+    run = claim.run
     try:
-        await tell_stored(claim.session_id, claim.events)
+        await tell_stored(run.session_id, claim.events)
         try:
-            end, held = await _work(claim, carried)
-            await _save(claim, lambda: _end(claim, held, end))
+            end, held = await _work(run, carried)
+            await _save(run, lambda: _end(run, held, end))
         except Fenced:
-            logger.warning("Run %s was taken from this process", claim.run_id)
+            logger.warning("Run %s was taken from this process", run.pk)
     finally:
-        drafts.drop(claim.session_id)
-        _carried.pop(claim.run_id, None)
+        drafts.drop(run.session_id)
+        _carried.pop(run.pk, None)
         carried.ended.set()
-    await dispatch_waiting(claim.user.pk if claim.user is not None else None)
+    await dispatch_waiting(run.user_id)
 
 
-async def _work(claim: Claim, carried: _Carried) -> tuple[End, list[Entry]]:
+async def _work(run: Run, carried: _Carried) -> tuple[End, list[Entry]]:
     """Let the agent work, and record it; returns the end and the entries that are stored together with it."""
-    record = _Record(claim)
+    record = _Record(run)
     try:
-        agent = agents.get_agent(claim.agent_name, model=settings.AGENT_MODEL, toolbox=_toolbox(claim))
+        agent = agents.get_agent(run.agent_name, model=settings.AGENT_MODEL, toolbox=_toolbox(run))
         stream = carried.stream = agent.start(
-            claim.prompt,
-            history=await _memory(claim),
-            session_id=str(claim.session_id),
+            None if run.continues_id else run.message,
+            history=await _memory(run),
+            session_id=str(run.session_id),
             max_iterations=settings.MAX_ITERATIONS or _NO_LIMIT,
         )
         if carried.stopped_because:
@@ -178,11 +159,11 @@ async def _work(claim: Claim, carried: _Carried) -> tuple[End, list[Entry]]:
     except Fenced:
         raise
     except DatabaseError:
-        logger.exception("Run %s could not be stored", claim.run_id)
+        logger.exception("Run %s could not be stored", run.pk)
         words = "What the agent did could not be stored, so the run was stopped."
         outcome = Outcome("failed", 0, code="storage", error=words)
     except Exception:
-        logger.exception("Run %s failed", claim.run_id)
+        logger.exception("Run %s failed", run.pk)
         words = "Something in this program went wrong, and the run was stopped."
         outcome = Outcome("failed", 0, code="internal", error=words)
     status = RunStatus(outcome.status)
@@ -191,15 +172,15 @@ async def _work(claim: Claim, carried: _Carried) -> tuple[End, list[Entry]]:
     return End(status, outcome.iterations, outcome.usage, outcome.code), record.closing(outcome)
 
 
-async def _memory(claim: Claim) -> list[dict[str, Any]]:
-    if claim.number == 1:
+async def _memory(run: Run) -> list[dict[str, Any]]:
+    if run.number == 1:
         return []
-    return await database.read(selectors.memory, claim.session_id, claim.number, unfinished_run=claim.continues)
+    return await database.read(selectors.memory, run.session_id, run.number, unfinished_run=run.continues_id)
 
 
-def _toolbox(claim: Claim) -> agents.Toolbox:
+def _toolbox(run: Run) -> agents.Toolbox:
     # The session's own past is in the agent's memory already.
-    past = None if claim.user is None else search.bound_to(claim.user, apart_from=claim.session_id)
+    past = None if run.user is None else search.bound_to(run.user, apart_from=run.session_id)
     return agents.Toolbox(search_history=past, mcp_servers=settings.MCP_SERVERS)
 
 
@@ -209,9 +190,9 @@ def _toolbox(claim: Claim) -> agents.Toolbox:
 class _Record:
     """What one run's agent yields, on its way to the log and to those who watch."""
 
-    def __init__(self, claim: Claim) -> None:
-        self._claim = claim
-        self._group = groups.of_session(claim.session_id)
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._group = groups.of_session(run.session_id)
         self._told: Draft | None = None
         self._whole_at = 0.0
         self._attempt = 0
@@ -227,12 +208,11 @@ class _Record:
             if isinstance(item, Growth):
                 continue
             self._finished(item)
-            entry = Entry("reasoning_step", item.data, item.full_content, numbered=self._claim.enable_reasoning)
+            entry = Entry("reasoning_step", item.data, item.full_content, numbered=self._run.enable_reasoning)
             # How it ended is stored together with the end itself.
             (self._last if item.type in ("complete", "error") else entries).append(entry)
         if entries:
-            claim = self._claim
-            await _save(claim, lambda: step_log.append(claim.run_id, claim.session_id, claim.fence, entries))
+            await _save(self._run, lambda: step_log.append(self._run, entries))
         if isinstance(items[-1], Growth):
             await self._grow(items[-1])
 
@@ -240,7 +220,7 @@ class _Record:
         draft = self._draft(growth)
         if draft is None:
             return
-        drafts.put(self._claim.session_id, draft)
+        drafts.put(self._run.session_id, draft)
         now = asyncio.get_running_loop().time()
         told = self._told
         offset = told.length if told is not None and draft.same_text(told) else 0
@@ -261,18 +241,18 @@ class _Record:
 
     def _draft(self, growth: Growth) -> Draft | None:
         text = clean(growth.text)
-        if self._claim.enable_reasoning:
-            return Draft(self._claim.run_id, growth.step, growth.type, growth.attempt, text, growth.tool_name)
+        if self._run.enable_reasoning:
+            return Draft(self._run.pk, growth.step, growth.type, growth.attempt, text, growth.tool_name)
         if growth.type != "final_answer":
             return None
         # One text for the whole answer: what turns out to be a thought is started anew by the next attempt.
         if growth.step != self._step:
             self._step = growth.step
             self._attempt += 1
-        return Draft(self._claim.run_id, 0, "response", self._attempt, text)
+        return Draft(self._run.pk, 0, "response", self._attempt, text)
 
     def _finished(self, step: Step) -> None:
-        drafts.drop(self._claim.session_id)
+        drafts.drop(self._run.session_id)
         self._told = None
         if step.type == "final_answer":
             self._answer = str(step.data["content"])
@@ -281,16 +261,16 @@ class _Record:
     def closing(self, outcome: Outcome) -> list[Entry]:
         """What is stored together with the run's end."""
         entries = list(self._last)
-        if not self._claim.enable_reasoning and (self._answer or outcome.status == "completed"):
+        if not self._run.enable_reasoning and (self._answer or outcome.status == "completed"):
             entries.append(run_events.answered(self._answer, partial=self._partial))
         if outcome.status == "failed":
             if not self._last:
-                entries.append(run_events.failed_step(outcome, numbered=self._claim.enable_reasoning))
+                entries.append(run_events.failed_step(outcome, numbered=self._run.enable_reasoning))
             entries.append(run_events.failed(outcome))
         return entries
 
 
-async def _save(claim: Claim, store: Callable[[], list[Stored]]) -> None:
+async def _save(run: Run, store: Callable[[], list[Stored]]) -> None:
     """Store, then tell. A database that is away for a moment is waited for."""
     for pause in (*_RETRY_AFTER_S, None):
         try:
@@ -300,10 +280,10 @@ async def _save(claim: Claim, store: Callable[[], list[Stored]]) -> None:
         except DatabaseError:
             if pause is None:
                 raise
-            logger.warning("Run %s could not be stored; trying again in %s s", claim.run_id, pause, exc_info=True)
+            logger.warning("Run %s could not be stored; trying again in %s s", run.pk, pause, exc_info=True)
             await asyncio.sleep(pause)
         else:
-            await tell_stored(claim.session_id, events)
+            await tell_stored(run.session_id, events)
             return
 
 
@@ -315,15 +295,13 @@ async def tell_stored(session_id: UUID, events: Sequence[Stored]) -> None:
 
 
 @transaction.atomic
-def _end(claim: Claim, entries: Sequence[Entry], end: End) -> list[Stored]:
-    run = Run.objects.select_related("cancelled_by").filter(pk=claim.run_id).first()
-    if run is None:
-        raise Fenced(f"Run {claim.run_id} is gone.")
-    last = run_events.completed(run, end)
-    events = step_log.append(claim.run_id, claim.session_id, claim.fence, [*entries, last])
-    step_log.forget_draft(claim.run_id)
-    if not run_state.finish(claim.run_id, claim.session_id, end, fence=claim.fence):
-        raise Fenced(f"Run {claim.run_id} ended elsewhere.")
+def _end(run: Run, entries: Sequence[Entry], end: End) -> list[Stored]:
+    if end.status is RunStatus.CANCELLED:
+        run.cancelled_by_id = Run.objects.filter(pk=run.pk).values_list("cancelled_by", flat=True).first()
+    events = step_log.append(run, [*entries, run_events.completed(run, end)])
+    step_log.forget_draft(run.pk)
+    if not run_state.finish(run.pk, run.session_id, end, fence=run.fence):
+        raise Fenced(f"Run {run.pk} ended elsewhere.")
     return events
 
 

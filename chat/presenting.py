@@ -29,7 +29,7 @@ def run_row(run: Run) -> Row:
         "message": run.message,
         "user": run.user,
         "continues": run.continues,
-        "cut": not run.whole,
+        "cut": bool(run.outside.get("steps")),
         "removed": run.removed,
         "rows": rows,
         "open": not run.ended or run.status == "failed",
@@ -94,7 +94,7 @@ def call_row(run: Run, item: Item, call: Call) -> Row:
         "icon": call.icon,
         "telling": words.telling(call.arguments),
         "arguments": call.arguments,
-        **_inside(call.arguments),
+        **inside(call.arguments),
         "result": result,
         "duration_ms": None if result is None else result.duration_ms,
         "out": words.returned(content) if result is not None and result.ok else "",
@@ -119,7 +119,7 @@ def _state(run: Run, item: Item, call: Call) -> tuple[str, str]:
     return "off", _("Cancelled") if run.status == "cancelled" else _("Interrupted")
 
 
-def _inside(arguments: Any) -> Row:
+def inside(arguments: Any) -> Row:
     """What an opened call shows of its arguments: code in a block, plain values as pairs, anything deeper as JSON."""
     if not isinstance(arguments, dict):
         text = arguments if isinstance(arguments, str) else words.as_json(arguments)

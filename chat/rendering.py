@@ -18,7 +18,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from pygments.lexers import get_lexer_by_name
-from pygments.token import Comment, Keyword, Name, Number, Operator, String, _TokenType
+from pygments.token import Comment, Keyword, Name, Number, Operator, String, _TokenType, is_token_subtype
 from pygments.util import ClassNotFound
 
 #: Pygments' kinds of token as highlight.js names them; the first that fits wins.
@@ -95,6 +95,8 @@ def _clean(html: str) -> str:
         attributes=_ATTRIBUTES,
         allowed_classes=_ALLOWED_CLASSES,
         url_schemes={"http", "https", "mailto"},
+        # A model knows no address of ours; what looks like one leads elsewhere ("//evil") or somewhere unasked.
+        url_relative="deny",
         link_rel="noopener noreferrer nofollow",
     )
 
@@ -109,7 +111,7 @@ def highlight(code: str, language: str) -> str:
         return escape(code)
     parts: list[str] = []
     for kind, value in lexer.get_tokens(code):
-        css_class = next((name for known, name in _CLASSES if kind in known), "")
+        css_class = next((name for known, name in _CLASSES if is_token_subtype(kind, known)), "")
         parts.append(f'<span class="{css_class}">{escape(value)}</span>' if css_class else escape(value))
     return "".join(parts)
 
@@ -166,7 +168,7 @@ _BLOCK_MARKS = (("$$", "$$"), ("\\[", "\\]"))
 
 
 def _math_inline(state: StateInline, silent: bool) -> bool:
-    """``$x$``, ``\\(x\\)``; a dollar before a space or after one, or before a digit, is money."""
+    r"""``$x$``, ``\(x\)``; a dollar before a space or after one, or before a digit, is money."""
     for opening, closing in _INLINE_MARKS:
         if not state.src.startswith(opening, state.pos):
             continue

@@ -1,15 +1,14 @@
 """Reads. Nothing here writes."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
 from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from chat import search
 from chat.drafts import Draft
@@ -83,9 +82,23 @@ def window(session: Session, *, before: int | None = None, limit: int = PAGE_STE
         {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run_id), "data": orjson.loads(body)}
         for seq, event_id, run_id, event, _, body in rows
     ]
-    runs = {run.pk: run for run in Run.objects.filter(pk__in={row[2] for row in rows}).select_related("user")}
+    runs = {
+        run.pk: run
+        for run in Run.objects.filter(pk__in={row[2] for row in rows}).select_related("user", "cancelled_by")
+    }
     first = rows[0][0] if rows else 1
     return Window(frames, runs, first - 1, reaches_head=before is None)
+
+
+def steps_outside(run_id: UUID, first: int, last: int) -> dict[str, int]:
+    """How many steps a run has before and after two numbers, which lie within it."""
+    steps = Step.objects.filter(run_id=run_id, event="reasoning_step").exclude(seq__range=(first, last))
+    return steps.aggregate(
+        steps=Count("pk", filter=Q(type__in=("thought", "tool_use", "final_answer"))),
+        thoughts=Count("pk", filter=Q(type="thought")),
+        tools=Count("pk", filter=Q(type="tool_use")),
+        failed=Count("pk", filter=Q(type="tool_result", ok=False)),
+    )
 
 
 def _begins(event: str, kind: str) -> bool:
@@ -99,67 +112,6 @@ def run_frames(run: Run) -> list[dict[str, Any]]:
         {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run.pk), "data": orjson.loads(body)}
         for event, seq, event_id, body in rows.values_list("event", "seq", "event_id", "body")
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A step in which the words that were searched for occur, with the text around them."""
-
-    seq: int
-    kind: str
-    tool_name: str
-    at: datetime
-    before: str
-    found: str
-    after: str
-
-
-#: Steps shown for one session that was found, and characters around the words.
-HITS = 3
-_AROUND = 70
-
-
-def hits(session_ids: Sequence[UUID], text: str) -> dict[UUID, list[Hit]]:
-    """The first steps of each session in which the words occur."""
-    needle = text.strip().casefold()
-    found: dict[UUID, list[Hit]] = {}
-    if not needle:
-        return found
-    escaped = orjson.dumps(text.strip()).decode()[1:-1]
-    for session_id in session_ids:
-        steps = Step.objects.filter(session_id=session_id, seq__isnull=False, body__icontains=escaped)
-        rows = (
-            steps.exclude(type="start")
-            .order_by("seq")
-            .values_list("seq", "event", "type", "tool_name", "body", "created_at")
-        )
-        for seq, event, kind, tool_name, body, at in rows[: HITS * 2]:
-            said = _said(orjson.loads(body))
-            place = said.casefold().find(needle)
-            if place < 0 or len(found.get(session_id, [])) == HITS:
-                continue
-            end = place + len(needle)
-            found.setdefault(session_id, []).append(
-                Hit(
-                    seq,
-                    kind or event,
-                    tool_name,
-                    at,
-                    said[max(0, place - _AROUND) : place],
-                    said[place:end],
-                    said[end : end + _AROUND],
-                )
-            )
-    return found
-
-
-def _said(data: dict[str, Any]) -> str:
-    """The words of an event, on one line."""
-    arguments = data.get("arguments")
-    parts = [data.get("content") or "", data.get("message") or "", data.get("error") or ""]
-    if arguments:
-        parts.append(arguments if isinstance(arguments, str) else " ".join(str(value) for value in arguments.values()))
-    return " ".join(" ".join(parts).split())
 
 
 def event_id_at(session_id: UUID, seq: int) -> UUID | None:

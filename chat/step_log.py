@@ -51,15 +51,15 @@ class Stored:
 
 
 @transaction.atomic
-def append(run_id: UUID, session_id: UUID, fence: int, entries: Sequence[Entry]) -> list[Stored]:
+def append(run: Run, entries: Sequence[Entry]) -> list[Stored]:
     """Store events of a live run, in order, all or none; returns those that are numbered.
 
-    Raises `Fenced` where the run isn't live any more or its fence has risen.
+    ``run`` is as its owner knows it. Raises `Fenced` where it isn't live any more or its fence has risen since.
     """
     numbered = sum(entry.numbered for entry in entries)
-    last = _advance(session_id, numbered)
-    position = _owned_position(run_id, fence)
-    return _insert(run_id, session_id, last - numbered, position, entries)
+    last = _advance(run.session_id, numbered)
+    position = _owned_position(run.pk, run.fence)
+    return _insert(run.pk, run.session_id, last - numbered, position, entries)
 
 
 def append_unowned(run: Run, entries: Sequence[Entry]) -> list[Stored]:

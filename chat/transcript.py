@@ -12,8 +12,6 @@ from chat import words
 Frame = Mapping[str, Any]
 
 LIVE_STATUSES = ("queued", "running", "cancelling")
-#: Ends from which a run can be continued.
-CONTINUABLE = ("interrupted", "failed", "cancelled", "max_iterations")
 #: A run that lasted no longer and did nothing never began.
 _INSTANT_MS = 50
 #: The shortest bar of a strip, in per cent of the run.
@@ -113,8 +111,8 @@ class Run:
     duration_ms: int | None = None
     usage: dict[str, Any] | None = None
     cancelled_by: str | None = None
-    #: False where the window of events begins in the middle of the run.
-    whole: bool = True
+    #: What the run has outside of the events at hand: numbers of steps, thoughts, tools and failed calls.
+    outside: dict[str, int] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -146,12 +144,13 @@ class Run:
         """How many steps, tool calls and failed calls it has."""
         thoughts = sum(item.kind == "thought" for item in self.items)
         calls = sum(len(item.calls) for item in self.items)
-        return {
+        here = {
             "steps": thoughts + calls + (self.answer is not None),
             "thoughts": thoughts,
             "tools": calls,
             "failed": sum(self.broken(item, call) for item in self.items for call in item.calls),
         }
+        return {name: number + self.outside.get(name, 0) for name, number in here.items()}
 
     def bars(self, total_ms: float | None = None) -> list[dict[str, Any]]:
         """Where each item lies in the run's time, as per cent: ``x``, ``width`` and what fills it; empty where unknown."""
@@ -191,7 +190,6 @@ def fold(frames: Iterable[Frame], known: Mapping[str, Run] | None = None) -> lis
         run = runs.get(run_id)
         if run is None:
             run = (known or {}).get(run_id) or Run(run_id)
-            run.whole = frame["type"] == "reasoning_start"
             runs[run_id] = run
         apply(run, frame)
     return list(runs.values())

@@ -19,13 +19,16 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 import agents
-from chat import access, models, presenting, selectors, transcript, words
+from chat import access, models, presenting, search, selectors, transcript, words
 from chat.models import UNFINISHED, RunStatus, Session
 
 #: Sessions in the list beside the conversation; all of them are on the page of past sessions.
 SIDE_SESSIONS = 60
 #: Sessions on one page of past sessions.
 PAGE_SESSIONS = 40
+#: Steps looked at for what was searched for, the newest; and those shown under one session.
+SEARCH_HITS = 300
+HITS = 3
 #: Events of a run on one page of it.
 RUN_EVENTS = 1_000
 
@@ -64,7 +67,10 @@ def sessions(request: HttpRequest) -> HttpResponse:
         archived=filters["archived"] == "true",
     )
     page = Paginator(found, PAGE_SESSIONS).get_page(request.GET.get("page"))
-    hits = selectors.hits([session.pk for session in page], filters["q"]) if filters["q"].strip() else {}
+    hits: dict[UUID, list[search.Hit]] = {}
+    for hit in search.find(_user(request), filters["q"], SEARCH_HITS):
+        if len(hits.setdefault(hit.session_id, [])) < HITS:
+            hits[hit.session_id].append(hit)
     return _page(
         request,
         "chat/sessions.html",
@@ -89,7 +95,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     found, role = _visible(request, session_id)
     before = _before(request, found)
     window = selectors.window(found, before=before)
-    runs = transcript.fold(window.frames, known={str(key): _known(run) for key, run in window.runs.items()})
+    runs = _folded(window)
     latest = runs[-1] if runs else None
     live = before is None
     return _page(
@@ -190,6 +196,36 @@ def _uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
+
+
+def _folded(window: selectors.Window) -> list[transcript.Run]:
+    """The window's runs; of those that it cuts, what the rest of the log says of them."""
+    runs = transcript.fold(window.frames, known={str(key): _known(run) for key, run in window.runs.items()})
+    if not runs:
+        return runs
+    first, last = window.frames[0], window.frames[-1]
+    if first["type"] != "reasoning_start":
+        runs[0].outside = selectors.steps_outside(UUID(runs[0].id), first["seq"], last["seq"])
+    if not runs[-1].ended:
+        row = window.runs[UUID(runs[-1].id)]
+        if row.is_finished:
+            runs[-1].outside = selectors.steps_outside(row.pk, first["seq"], last["seq"])
+            _end(runs[-1], row)
+    return runs
+
+
+def _end(run: transcript.Run, row: models.Run) -> None:
+    """End a folded run whose last event lies elsewhere, as its row says."""
+    run.status = row.status
+    run.iteration = row.iterations
+    run.cancelled_by = row.cancelled_by.get_username() if row.cancelled_by else None
+    run.usage = {
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+        "estimated": row.usage_estimated,
+    }
+    if row.started_at and row.ended_at:
+        run.duration_ms = round((row.ended_at - row.started_at).total_seconds() * 1000)
 
 
 def _known(run: models.Run) -> transcript.Run:

@@ -105,7 +105,7 @@ def _telling_code(code: str) -> Telling:
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def as_json(value: Any) -> str:

@@ -13,6 +13,7 @@ that is free to be replaced. It is `by_words` to begin with: the last user messa
 
     Tell me about tides [tokens=50 every=100 reasoning=10 stamp]
     Add it up [call=python:{"code": "6*7"} call=current_time:{}]     calls first, then an answer that cites the results
+    Go on and on [always call=current_time:{}]                       calls whatever the results
     Break [tokens=20 after=5 fault=reset]      [status=429]      [fault=hang]
 
 As a process of its own: ``python -m tests.model_server --port 0`` prints its address as the first line;
@@ -181,6 +182,8 @@ def by_words(body: dict[str, Any]) -> Script:
     calls = [Call(name, arguments) for name, arguments in re.findall(r"call=([\w-]+):(\{.*?\})(?=\s|$)", words)]
     options = dict(re.findall(r"(\w+)=([\w.]+)", re.sub(r"call=\S+?:\{.*?\}(?=\s|$)", "", words)))
     flags = set(re.sub(r"\w+=\S+", "", words).split())
+    if "always" in flags:
+        results = []
     count = int(options.get("tokens", 12))
     content = " ".join(f"word{i}" for i in range(count))
     if results:

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
 from chat import rendering, words
-from chat.selectors import Hit
+from chat.search import Hit
 
 register = template.Library()
 
@@ -78,6 +78,16 @@ def moment(timestamp: float | None) -> datetime | None:
 
 
 @register.filter
+def moment_words(when: datetime | None) -> str:
+    """A time in a conversation: the hour, and the date where it was not today."""
+    if when is None:
+        return ""
+    local = timezone.localtime(when)
+    today = local.date() == timezone.localdate()
+    return local.strftime("%H:%M") if today else local.strftime("%-d %b %Y, %H:%M")
+
+
+@register.filter
 def day(when: datetime | None) -> str:
     """A time in a list: the hour today and yesterday, the weekday within six days, else the date."""
     if when is None:
@@ -104,7 +114,7 @@ def status_word(status: str) -> str:
 @register.filter
 def hit_words(hit: Hit) -> str:
     """Where words were found: ``python result · step 35``."""
-    match hit.kind:
+    match hit.type:
         case "thought":
             what = _("Thought")
         case "tool_use":
@@ -113,16 +123,16 @@ def hit_words(hit: Hit) -> str:
             what = _("%(tool)s result") % {"tool": hit.tool_name}
         case "final_answer" | "response":
             what = _("Answer")
-        case "reasoning_start":
+        case "message":
             what = _("Question")
         case _:
             what = _("Run")
-    return _("%(what)s · step %(n)d") % {"what": what, "n": hit.seq}
+    return what if hit.seq is None else _("%(what)s · step %(n)d") % {"what": what, "n": hit.seq}
 
 
 @register.filter
 def hit_icon(hit: Hit) -> str:
     """The sprite's symbol for where words were found."""
-    if hit.kind in ("tool_use", "tool_result"):
+    if hit.type in ("tool_use", "tool_result"):
         return words.icon(hit.tool_name)
-    return {"thought": "thought", "final_answer": "answer", "response": "answer"}.get(hit.kind, "user")
+    return {"thought": "thought", "final_answer": "answer", "response": "answer"}.get(hit.type, "user")

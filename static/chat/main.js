@@ -414,7 +414,7 @@ function go(step) {
   at.classList.add("at");
   view.reading.leave();
   at.scrollIntoView({ block: "nearest" });
-  at.querySelector("summary, .step-n")?.focus({ preventScroll: true });
+  (at.querySelector("summary") ?? at.querySelector(".step-n"))?.focus({ preventScroll: true });
 }
 
 function move(by, wanted = () => true) {

@@ -79,6 +79,3 @@ export const CLOSE = Object.freeze({
 
 /** Stored frames a client may leave unacknowledged. */
 export const WINDOW = 200;
-
-/** Ends from which a run can be continued. */
-export const CONTINUABLE = Object.freeze(["interrupted", "failed", "cancelled", "max_iterations"]);

@@ -178,6 +178,9 @@ document.addEventListener("click", (event) => {
       copy(new URL(`/sessions/${target.id}/`, location.href).href, null, SENTENCES.copied);
       button.closest("[popover]").hidePopover();
       break;
+    case "close-dialog":
+      button.closest("dialog").close();
+      break;
     case "keys":
       button.closest("[popover]")?.hidePopover();
       byId("keys-dialog").showModal();

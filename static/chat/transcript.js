@@ -51,7 +51,7 @@ function newRun(id) {
     duration_ms: null,
     usage: null,
     cancelled_by: null,
-    whole: true,
+    outside: {},
     growth: null,
     finished: 0,
   };
@@ -340,7 +340,8 @@ export function counts(run) {
       if (broken(run, item, call)) failed += 1;
     }
   }
-  return { steps: thoughts + made + (run.answer ? 1 : 0), thoughts, tools: made, failed };
+  const here = { steps: thoughts + made + (run.answer ? 1 : 0), thoughts, tools: made, failed };
+  return Object.fromEntries(Object.entries(here).map(([name, number]) => [name, number + (run.outside[name] ?? 0)]));
 }
 
 /** Names of the tools that are at work. */

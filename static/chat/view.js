@@ -303,7 +303,7 @@ export function createView({ page, act, storage, fetchContent }) {
     const spent = run.usage && run.usage.input_tokens + run.usage.output_tokens > 0;
     say(header.tokens, spent ? usage(run.usage) : "");
     show(header.tokens, Boolean(spent));
-    show(header.stop, !run.ended && page.may.stop);
+    show(header.stop, !run.ended && page.may.stop && page.live);
     const stopping = run.status === "cancelling";
     header.stop.disabled = stopping;
     const wordOfStop = slot(header.stop, "word");

@@ -48,7 +48,7 @@ def thought(text: str, step: int = 1) -> Entry:
 
 def append(to: Run, *entries: Entry) -> list[Stored]:
     """Store entries as the run's owner does."""
-    return step_log.append(to.pk, to.session_id, to.fence, entries)
+    return step_log.append(to, entries)
 
 
 def end(of: Run, status: RunStatus = RunStatus.COMPLETED) -> None:

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from chat import selectors, step_log
-from chat.models import Draft, RunStatus, Step, StepContent
+from chat import run_state, selectors, step_log
+from chat.models import Draft, Run, RunStatus, Step, StepContent
 from chat.step_log import Entry, Fenced
 from tests.chat import making
 
@@ -79,14 +79,12 @@ def test_nothing_is_stored_after_the_end(status: RunStatus) -> None:
 
 def test_an_owner_whose_run_was_taken_stores_nothing() -> None:
     run = making.run(making.session(making.user()))
-    old_fence = run.fence
-    assert step_log.append(run.pk, run.session_id, old_fence, [making.thought("mine")])
-    run.fence += 1
-    run.owner = "process-2"
-    run.save()
+    assert making.append(run, making.thought("mine"))
+    taken = Run.objects.get(pk=run.pk)
+    assert run_state.take_from(taken, "process-2")
     with pytest.raises(Fenced):
-        step_log.append(run.pk, run.session_id, old_fence, [making.thought("zombie", 2)])
-    assert step_log.append(run.pk, run.session_id, run.fence, [making.thought("new owner", 2)])[0].seq == 2
+        making.append(run, making.thought("zombie", 2))
+    assert making.append(taken, making.thought("new owner", 2))[0].seq == 2
 
 
 def test_a_session_that_is_gone_is_told_apart() -> None:

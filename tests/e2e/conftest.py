@@ -149,9 +149,7 @@ async def new_browser(
 
 
 @pytest.fixture
-async def enter(
-    new_browser: NewBrowser, accounts: dict[str, Browser], server: Server
-) -> Enter:
+async def enter(new_browser: NewBrowser, accounts: dict[str, Browser], server: Server) -> Enter:
     """Opens a browser in which someone is logged in, and a page in it."""
 
     async def open_page(path: str = "/", *, user: str = READER, **options: Any) -> Conversation:

@@ -62,6 +62,13 @@ class Conversation:
         if await outline.get_attribute("open") is None:
             await outline.locator("> summary").click()
 
+    async def open_steps(self) -> None:
+        """Unfold the last run's outline and every step in it."""
+        await self.open_outline()
+        for closed in await self.runs.last.locator(".steps details:not([open]) > summary").all():
+            await closed.click()
+        await expect(self.runs.last.locator(".steps details:not([open])")).to_have_count(0)
+
     async def numbers(self) -> Sequence[str]:
         """The numbers of the rows, as they stand."""
         return await self.log.locator(".step[id], .answer[id]").evaluate_all("rows => rows.map(row => row.id)")

@@ -125,7 +125,9 @@ async def test_a_reload_in_mid_run_loses_nothing_and_doubles_nothing(talk: Conve
     await expect(talk.questions).to_have_count(2)
     numbers = await talk.numbers()
     assert len(numbers) == len(set(numbers))
-    answers = [e["data"]["content"] for e in await stored(api, talk.session_id) if e["data"].get("type") == "final_answer"]
+    answers = [
+        e["data"]["content"] for e in await stored(api, talk.session_id) if e["data"].get("type") == "final_answer"
+    ]
     assert answers[-1] == text
 
 

@@ -173,10 +173,10 @@ async def test_a_server_killed_in_mid_run_comes_back_and_the_run_can_be_continue
 ) -> None:
     watch.allow(NO_SOCKET, NO_NETWORK)
     await talk.ask('Think twice [tokens=400 every=50 reasoning=5 call=python:{"code": "6*7"}]')
-    await expect(talk.step("call")).to_have_attribute("data-state", "")
     await talk.ended()
     await talk.ask("And go on [tokens=400 every=50 reasoning=5]")
-    await expect(talk.answer).to_contain_text("word5")
+    # Of what is being written, the last two seconds may be lost; this is more.
+    await expect(talk.answer).to_contain_text("word60")
     numbers = await talk.numbers()
     server.kill()
     await talk.link_is("waiting", "connecting")

@@ -43,9 +43,7 @@ async def test_one_never_sees_the_others_session(enter: Enter, api: Browser, wat
     await expect(theirs.page.get_by_role("main")).not_to_contain_text("secret")
 
 
-async def test_who_is_not_logged_in_comes_back_to_where_they_wanted(
-    new_browser: NewBrowser, api: Browser
-) -> None:
+async def test_who_is_not_logged_in_comes_back_to_where_they_wanted(new_browser: NewBrowser, api: Browser) -> None:
     session = await api.new_session()
     page = await (await new_browser()).new_page()
     await page.goto(f"/sessions/{session}/")
@@ -97,8 +95,7 @@ async def test_single_keys(talk: Conversation, model: ModelServer) -> None:
         Script(reasoning="Hm.", calls=[Call("python", {"code": "print(1)"})]), Script("Never.", fault="stall")
     )
     await talk.ask("Keys, please")
-    await expect(talk.step("call")).to_have_attribute("data-state", "")
-    await talk.page.keyboard.press("Tab")
+    await expect(talk.step("call").locator("[data-result]")).to_have_count(1)
     await talk.message.blur()
     await talk.page.keyboard.press(".")
     await talk.ended("Stopped by mei")
@@ -123,14 +120,14 @@ async def test_rename_archive_and_delete(talk: Conversation, api: Browser, watch
 
     await row.hover()
     await row.get_by_role("button", name=re.compile("^More for")).click()
-    await page.get_by_role("button", name="Rename").click()
+    await page.get_by_role("button", name="Rename", exact=True).click()
     await page.get_by_role("dialog").get_by_label("Title").fill("Kept & <b>bold</b>")
-    await page.get_by_role("dialog").get_by_role("button", name="Rename").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Rename", exact=True).click()
     await expect(row).to_contain_text("Kept & <b>bold</b>")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Kept & <b>bold</b>")
 
     await page.get_by_role("button", name="More", exact=True).click()
-    await page.get_by_role("button", name="Archive").click()
+    await page.get_by_role("button", name="Archive", exact=True).click()
     await expect(page.locator("#agent-line")).to_contain_text("archived")
     await expect(talk.sessions).not_to_contain_text("Kept &")
     await page.goto("/sessions/")
@@ -146,7 +143,7 @@ async def test_rename_archive_and_delete(talk: Conversation, api: Browser, watch
     await expect(dialog).to_contain_text("Kept & <b>bold</b>")
     address = page.url
     await dialog.get_by_role("button", name="Delete").click()
-    await page.wait_for_url(re.compile(r"/$"))
+    await page.wait_for_url("/")
     gone = await page.goto(address)
     assert gone is not None
     assert gone.status == 404
@@ -165,7 +162,9 @@ async def test_search_leads_to_the_step(talk: Conversation, model: ModelServer) 
         await search.fill(words)
         await search.press("Enter")
         await page.wait_for_url(re.compile(r"/sessions/\?q="))
-        hit = page.get_by_role("main").get_by_role("listitem").get_by_role("link").filter(has=page.locator("mark")).first
+        hit = (
+            page.get_by_role("main").get_by_role("listitem").get_by_role("link").filter(has=page.locator("mark")).first
+        )
         await expect(hit.locator("mark").first).to_have_text(re.compile(words.split()[0]))
         await hit.click()
         await page.wait_for_url(re.compile(r"/sessions/[0-9a-f-]{36}/\?at=\d+#s\d+$"))
@@ -207,7 +206,9 @@ async def test_the_account_page(enter: Enter) -> None:
     await expect(page.get_by_role("heading", level=1)).to_have_text("Change password")
 
 
-async def test_a_conversation_can_be_read_without_javascript(talk: Conversation, enter: Enter, model: ModelServer) -> None:
+async def test_a_conversation_can_be_read_without_javascript(
+    talk: Conversation, enter: Enter, model: ModelServer
+) -> None:
     model.enqueue(Script(reasoning="Aha.", calls=[Call("python", {"code": "print(6 * 7)"})]), Script("It is **42**."))
     await talk.ask("Plain reading")
     await talk.ended()
@@ -216,7 +217,7 @@ async def test_a_conversation_can_be_read_without_javascript(talk: Conversation,
     await expect(plain.answer).to_have_text("It is 42.")
     await expect(plain.answer.locator("strong")).to_have_text("42")
     await expect(plain.step("call").locator("[data-part=result]")).to_contain_text("42")
-    await expect(plain.page.get_by_text("Asking needs it.")).to_be_visible()
+    await expect(plain.page.locator("form noscript p")).to_be_visible()
     await plain.ended()
     home = await enter("/", java_script_enabled=False)
     await expect(home.sessions.get_by_role("link", name=re.compile("^Plain reading"))).to_be_visible()

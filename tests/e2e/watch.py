@@ -8,7 +8,9 @@ from playwright.async_api import BrowserContext, ConsoleMessage, Dialog, Request
 #: What a browser says of an answer that is not 200, which is no fault of a page.
 ANSWERED = r"Failed to load resource: the server responded with a status of {status}"
 NO_SOCKET = r"WebSocket connection to '\S+' failed"
-NO_NETWORK = r"Failed to load resource: net::ERR_(INTERNET_DISCONNECTED|CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE)"
+NO_NETWORK = (
+    r"Failed to load resource: net::ERR_(INTERNET_DISCONNECTED|CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE)"
+)
 
 
 class Watch:

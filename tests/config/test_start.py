@@ -1,0 +1,90 @@
+"""What ``make run`` hands over to: prepared, served, stopped, and started again with its data."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import services
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class Started:
+    """One start on a data folder, from its first line to the address it tells."""
+
+    def __init__(self, data: Path, port: int, **environ: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "config.prepare", "serve"],
+            cwd=PROJECT,
+            env={**os.environ, "DATA_DIR": str(data), "PORT": str(port), **environ},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.said = ""
+        for line in self.process.stdout:
+            self.said += line
+            if "http://" in line:
+                break
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it; returns its exit status."""
+        self.process.send_signal(number)
+        self.process.communicate(timeout=60)
+        return self.process.returncode
+
+
+def log_in(port: int, username: str, password: str) -> httpx.Response:
+    """Log in as a browser does and return the first page."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", follow_redirects=True) as browser:
+        page = browser.get("/accounts/login/")
+        assert page.status_code == 200
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+        assert token is not None
+        fields = {"csrfmiddlewaretoken": token[1], "username": username, "password": password}
+        return browser.post("/accounts/login/", data=fields, headers={"Referer": str(page.url)})
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_start_tells_an_account_and_the_next_keeps_it(tmp_path: Path, number: signal.Signals) -> None:
+    port = services.free_port()
+    first = Started(tmp_path, port)
+    told = re.search(r"Log in as (\w+) with the password (\S+) ", first.said)
+    assert told is not None
+    assert f"http://127.0.0.1:{port}/" in first.said
+    inside = log_in(port, told[1], told[2])
+    assert (inside.status_code, inside.url.path) == (200, "/")
+    # Its style sheets carry their content's hash in their names, and are there.
+    sheets = re.findall(r'href="(/static/[^"]+\.css)"', inside.text)
+    assert sheets
+    for sheet in sheets:
+        assert re.search(r"\.[0-9a-f]{12}\.css$", sheet)
+        assert httpx.get(f"http://127.0.0.1:{port}{sheet}").headers["Cache-Control"].endswith("immutable")
+    assert first.stop(number) == 0
+
+    again = Started(tmp_path, port)
+    assert "password" not in again.said
+    assert log_in(port, told[1], told[2]).url.path == "/"
+    assert again.stop(number) == 0
+
+
+def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
+    port = services.free_port()
+    first = Started(tmp_path / "first", port)
+    second = subprocess.run(
+        [sys.executable, "-m", "config.prepare", "serve"],
+        cwd=PROJECT,
+        env={**os.environ, "DATA_DIR": str(tmp_path / "second"), "PORT": str(port)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert first.stop() == 0
+    assert second.returncode == 1
+    assert second.stderr == f"Thinkaloud cannot start: Port {port} on 127.0.0.1 is in use. Set PORT to another one.\n"

@@ -1,0 +1,109 @@
+"""What models, tools and people write is text: it runs nothing and fetches nothing."""
+
+import json
+import re
+
+from playwright.async_api import Page, expect
+
+from tests.e2e.conversation import Conversation
+from tests.model_server import Call, ModelServer, Script
+
+ELSEWHERE = "http://elsewhere.invalid"
+EVIL = (
+    f'<img src="{ELSEWHERE}/a.png" onerror="window.ran=1"> <script>window.ran=1</script> '
+    f'<svg onload="window.ran=1"></svg> <iframe src="{ELSEWHERE}/frame"></iframe> '
+    f'<a href="javascript:window.ran=1">click</a> <style>@import "{ELSEWHERE}/s.css";</style> '
+    f'<form action="{ELSEWHERE}"><button>Send</button></form> <base href="{ELSEWHERE}/">'
+)
+MARKDOWN = (
+    f"{EVIL}\n\n![tracking]({ELSEWHERE}/pixel.png)\n\n[run me](javascript:window.ran=1) "
+    f"[data](data:text/html,<script>window.ran=1</script>) [fine](https://example.com/)\n\n"
+    f"![ref][p]\n\n[p]: {ELSEWHERE}/ref.png\n\n```html\n{EVIL}\n```\n\n"
+    r"$\href{javascript:window.ran=1}{x}$ $\url{javascript:window.ran=1}$ $$\class{evil}{y}$$" + "\n\nThe end."
+)
+
+
+async def nothing_ran(page: Page) -> None:
+    """No script of theirs, and nothing in the document that would be one."""
+    assert await page.evaluate("() => window.ran") is None
+    main = page.get_by_role("main")
+    await expect(
+        main.locator("img, script:not([type='application/json']), iframe, style, base, object, embed")
+    ).to_have_count(0)
+    await expect(main.locator("[onerror], [onload], [onclick], [style]")).to_have_count(0)
+    links = await main.locator("a[href]").evaluate_all("links => links.map(link => link.protocol)")
+    assert set(links) <= {"http:", "https:"}, links
+
+
+async def test_nothing_a_model_or_a_tool_writes_runs_or_fetches(talk: Conversation, model: ModelServer) -> None:
+    page = talk.page
+    code = f"print({EVIL!r})"
+    model.enqueue(
+        Script(
+            reasoning=EVIL,
+            calls=[Call("python", {"code": code}), Call("<b onclick='window.ran=1'>x</b>", {EVIL: EVIL})],
+        ),
+        Script(MARKDOWN, every_s=0.002),
+    )
+    await talk.ask(EVIL)
+    await talk.ended()
+    await talk.open_steps()
+    await expect(talk.questions).to_have_text([EVIL])
+    await expect(talk.answer).to_contain_text("The end.")
+    await expect(talk.log.locator("[data-part=result]").first).to_contain_text("<iframe src=")
+    await nothing_ran(page)
+    live = await talk.answer.inner_text()
+
+    await page.reload()
+    await talk.is_live()
+    await nothing_ran(page)
+    assert (await talk.answer.inner_text()).split() == live.split()
+    await page.get_by_role("navigation", name="View").get_by_role("link", name="Timeline").click()
+    await page.wait_for_url(re.compile("/runs/"))
+    await nothing_ran(page)
+    await page.goto("/sessions/?q=elsewhere")
+    await expect(page.get_by_role("main").locator("mark").first).to_be_visible()
+    await nothing_ran(page)
+    await page.goto("/")
+    await nothing_ran(page)
+
+
+async def test_a_link_of_an_answer_opens_nothing_by_itself_and_knows_no_opener(
+    talk: Conversation, model: ModelServer
+) -> None:
+    model.enqueue(Script("See [this](https://example.com/page) and https://example.org/."))
+    await talk.ask("Links")
+    await talk.ended()
+    links = talk.answer.get_by_role("link")
+    await expect(links).to_have_count(2)
+    for link in await links.all():
+        await expect(link).to_have_attribute("rel", re.compile("noopener"))
+
+
+async def test_json_of_a_tool_is_shown_as_a_table_of_text(talk: Conversation, model: ModelServer) -> None:
+    rows = json.dumps([{"name": "<img src=x onerror=window.ran=1>", "n": -3}, {"name": "b", "n": 4}])
+    model.enqueue(Script(calls=[Call("python", {"code": f"print({rows!r})"})]), Script("Done."))
+    await talk.ask("Rows")
+    await talk.ended()
+    await talk.open_steps()
+    result = talk.log.locator("[data-part=result]")
+    await expect(result.get_by_role("cell")).to_have_text(["<img src=x onerror=window.ran=1>", "−3", "b", "4"])
+    await result.get_by_role("button", name="Raw").click()
+    await expect(result.locator("[data-slot=content]")).to_have_text(re.compile(r'^\[\{"name": "<img'))
+    await nothing_ran(talk.page)
+
+
+async def test_formulas_and_code_of_an_answer_are_dressed(talk: Conversation, model: ModelServer) -> None:
+    model.enqueue(
+        Script(
+            "Euler: $e^{i\\pi} + 1 = 0$.\n\n```python\nprint('hi')  # a comment\n```\n\n| a | b |\n|--|--|\n| 1 | 2 |\n"
+        )
+    )
+    await talk.ask("Dress up")
+    await talk.ended()
+    for _ in range(2):
+        await expect(talk.answer.locator("math")).to_have_count(1)
+        await expect(talk.answer.locator("pre .hljs-comment")).to_have_text("# a comment")
+        await expect(talk.answer.get_by_role("cell")).to_have_text(["1", "2"])
+        await talk.page.reload()
+        await talk.is_live()

@@ -1,0 +1,195 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { ApiError, POLL, createApi, createPolling } from "../../static/chat/api.js";
+import { log } from "./frames.js";
+
+/** A server that answers from a list of stored frames. */
+function server() {
+  const l = log();
+  const calls = [];
+  const stored = [];
+  let run = null;
+  let broken = null;
+  const api = {
+    async events(session, after, limit = 200) {
+      calls.push(["events", after]);
+      if (broken) throw broken;
+      const events = stored.filter((frame) => frame.seq > after).slice(0, limit);
+      return { events, last_seq: stored.length, run, queue: [] };
+    },
+    async send(session, payload) {
+      calls.push(["send", payload]);
+      if (broken) throw broken;
+      if (payload.message === "too long") throw new ApiError(413, "too_large", "Too long.");
+      stored.push(l.start({ message: payload.message }));
+      run = { id: l.run, status: "running", started_at: 1000 };
+      return { run_id: l.run, queued: 0 };
+    },
+    async cancel(id) {
+      calls.push(["cancel", id]);
+      stored.push(l.complete({ status: "cancelled" }));
+      run = null;
+    },
+    async goOn(id, payload) {
+      calls.push(["goOn", id, payload]);
+      return { run_id: "next" };
+    },
+  };
+  return { api, l, calls, stored, break: (error) => (broken = error) };
+}
+
+function setup(given = server()) {
+  const frames = [];
+  const states = [];
+  const timers = [];
+  let seq = 0;
+  const polling = createPolling({
+    api: given.api,
+    session: "s",
+    page: () => ({ title: "T", agent: "researcher", role: "owner" }),
+    cursor: () => ({ seq, id: null }),
+    onFrame(frame) {
+      frames.push(frame);
+      if (frame.type === "session" && frame.data.reset) seq = 0;
+      else if (Number.isInteger(frame.seq)) seq = frame.seq;
+    },
+    onState: (state) => states.push(state),
+    clock: { later: (run, ms) => timers.push({ run, ms }), cancel: () => {} },
+  });
+  const settle = () => new Promise((resolve) => setImmediate(resolve));
+  return { ...given, polling, frames, states, timers, settle, next: async () => (timers.at(-1).run(), settle()) };
+}
+
+test("it hands over the very frames of the log, each once", async () => {
+  const { polling, l, stored, frames, settle, next, states } = setup();
+  stored.push(l.start(), l.step("start"));
+  polling.open();
+  await settle();
+  stored.push(l.complete());
+  await next();
+  assert.deepEqual(
+    frames.filter((frame) => frame.seq).map((frame) => frame.seq),
+    [1, 2, 3],
+  );
+  assert.equal(states.at(-1).word, "polling");
+  assert.equal(polling.isOpen, true);
+});
+
+test("it asks often while something runs, seldom while nothing does", async () => {
+  const { polling, timers, settle } = setup();
+  polling.open();
+  await settle();
+  assert.equal(timers.at(-1).ms, POLL.idle);
+  polling.send("chat", { message: "hello", client_message_id: "c" });
+  await settle();
+  assert.equal(timers.at(-1).ms, POLL.busy);
+});
+
+test("a message is accepted with its own id, and its run appears", async () => {
+  const { polling, frames, settle } = setup();
+  polling.open();
+  await settle();
+  assert.equal(polling.send("chat", { message: "hello", client_message_id: "c" }), true);
+  await settle();
+  const accepted = frames.find((frame) => frame.type === "accepted");
+  assert.equal(accepted.data.client_message_id, "c");
+  assert.equal(accepted.data.queued, 0);
+  assert.ok(frames.some((frame) => frame.type === "reasoning_start"));
+});
+
+test("a refusal comes as the error frame of that message", async () => {
+  const { polling, frames, settle } = setup();
+  polling.open();
+  await settle();
+  polling.send("chat", { message: "too long", client_message_id: "c" });
+  await settle();
+  const error = frames.find((frame) => frame.type === "error");
+  assert.deepEqual(error.data, { code: "too_large", message: "Too long.", client_message_id: "c" });
+});
+
+test("a server out of reach is waited for, longer each time, and the message is told as not sent", async () => {
+  const given = server();
+  const { polling, states, timers, frames, settle, next } = setup(given);
+  polling.open();
+  await settle();
+  given.break(new TypeError("network"));
+  polling.send("chat", { message: "hello", client_message_id: "c" });
+  await settle();
+  assert.ok(frames.some((frame) => frame.type === "unsent"));
+  assert.equal(states.at(-1).word, "waiting");
+  await next();
+  const first = timers.at(-1).ms;
+  await next();
+  assert.ok(timers.at(-1).ms > first);
+  given.break(null);
+  await next();
+  assert.equal(states.at(-1).word, "polling");
+});
+
+for (const [status, word] of [
+  [401, "logged_out"],
+  [404, "gone"],
+]) {
+  test(`${status} ends in ${word}`, async () => {
+    const given = server();
+    const { polling, states, timers, settle } = setup(given);
+    given.break(new ApiError(status, "x", ""));
+    polling.open();
+    await settle();
+    assert.equal(states.at(-1).word, word);
+    assert.equal(timers.length, 0);
+  });
+}
+
+test("a log that is shorter than what one has is read from its beginning", async () => {
+  const { polling, l, stored, frames, settle, next } = setup();
+  stored.push(l.start(), l.step("start"), l.complete());
+  polling.open();
+  await settle();
+  stored.length = 1;
+  await next();
+  await next();
+  assert.ok(frames.some((frame) => frame.type === "session" && frame.data.reset));
+  assert.equal(frames.at(-1).seq, 1);
+});
+
+test("stop and continue go by the API's own calls", async () => {
+  const { polling, calls, settle } = setup();
+  polling.open();
+  await settle();
+  polling.send("cancel", { run_id: "r" });
+  await settle();
+  polling.send("continue", { run_id: "r", client_message_id: "c" });
+  await settle();
+  assert.deepEqual(
+    calls.filter(([name]) => name !== "events"),
+    [
+      ["cancel", "r"],
+      ["goOn", "r", { client_message_id: "c" }],
+    ],
+  );
+});
+
+test("writes carry the token; refusals carry their words", async () => {
+  const asked = [];
+  const fetch = async (path, options) => {
+    asked.push([path, options]);
+    return {
+      ok: false,
+      status: 429,
+      text: async () => '{"error":{"code":"rate_limited","message":"Too fast.","id":"x"}}',
+    };
+  };
+  const api = createApi({ fetch, token: () => "t" });
+  await assert.rejects(api.createSession("writer"), { status: 429, code: "rate_limited", message: "Too fast." });
+  assert.equal(asked[0][0], "/api/sessions/");
+  assert.equal(asked[0][1].headers["X-CSRFToken"], "t");
+  await assert.rejects(api.events("s", 0), ApiError);
+  assert.equal(asked[1][1].headers["X-CSRFToken"], undefined);
+});
+
+test("an answer that is no JSON is an error without words, not a crash", async () => {
+  const fetch = async () => ({ ok: false, status: 502, text: async () => "<html>" });
+  await assert.rejects(createApi({ fetch, token: () => "" }).remove("s"), { status: 502, code: "internal" });
+});

@@ -1,0 +1,34 @@
+/** Answers what the scripts make of what they are given, for the tests that hold them against their mirrors in Python. */
+
+import { createInterface } from "node:readline";
+
+import * as protocol from "../../static/chat/protocol.js";
+import { inside } from "../../static/chat/result.js";
+import { answerBar, counts, grow, initial, itemBar, reduce } from "../../static/chat/transcript.js";
+import * as words from "../../static/chat/words.js";
+
+const questions = {
+  protocol: () => protocol,
+  words: (calls) => calls.map(([name, ...args]) => words[name](...args)),
+  inside: (all) => all.map(inside),
+  growth: (deltas) => deltas.reduce(grow, null)?.text ?? null,
+  transcript(frames) {
+    const state = frames.reduce(reduce, initial());
+    return state.order.map((id) => {
+      const run = state.runs[id];
+      const { growth: _growth, finished: _finished, ended: _ended, ...told } = run;
+      return {
+        run: told,
+        counts: counts(run),
+        bars: [...run.items.map((item) => itemBar(run, item, run.duration_ms)), answerBar(run, run.duration_ms)],
+        endline: run.ended ? words.endline(run, counts(run)) : "",
+        trouble: run.ended ? words.trouble(run, counts(run)) : null,
+      };
+    });
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { question, given } = JSON.parse(line);
+  process.stdout.write(`${JSON.stringify(questions[question](given))}\n`);
+}

@@ -1,0 +1,320 @@
+"""What stands twice, in Python for pages and in JavaScript for what arrives live, says the same."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat import presenting, protocol, transcript, words
+from chat.drafts import Draft
+from config import bootstrap
+
+HERE = Path(__file__).resolve().parent
+CASES = json.loads((HERE / "delta_cases.json").read_text("utf-8"))
+
+Ask = Callable[[str, Any], Any]
+
+
+@pytest.fixture(scope="session")
+def ask() -> Iterator[Ask]:
+    """Ask the scripts, in a Node that stays open for the next question."""
+    node = bootstrap.find_node(Path(sys.executable))
+    with subprocess.Popen(
+        [node, str(HERE / "mirror.js")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as scripts:
+        asking, answering = scripts.stdin, scripts.stdout
+        assert asking is not None
+        assert answering is not None
+
+        def ask(question: str, given: Any = None) -> Any:
+            asking.write(json.dumps({"question": question, "given": given}) + "\n")
+            asking.flush()
+            return json.loads(answering.readline())
+
+        yield ask
+        asking.close()
+
+
+def test_the_wires_words_are_the_same(ask: Ask) -> None:
+    theirs = ask("protocol", None)
+    assert theirs == {
+        "COMMANDS": list(protocol.COMMANDS),
+        "STORED": list(protocol.STORED),
+        "UNSTORED": list(protocol.UNSTORED),
+        "STEP_TYPES": list(protocol.STEP_TYPES),
+        "ENDS": list(protocol.ENDS),
+        "ERROR_CODES": list(protocol.ERROR_CODES),
+        "CLOSE": {name: code for name, code in vars(protocol.Close).items() if name.isupper()},
+        "WINDOW": protocol.WINDOW,
+    }
+
+
+TEXTS = [
+    "",
+    "short",
+    "  spread \n over\tlines  ",
+    "x" * 500,
+    "天氣很好。" * 60,
+    "👍🏽 with astral signs 😀" * 20,
+    "word " * 200,
+]
+ARGUMENTS: list[Any] = [
+    {},
+    None,
+    "not json {",
+    ["a", 1],
+    {"query": "kWh per van per night"},
+    {"url": "https://northgrid.example/tariffs/2027"},
+    {"url": "ftp://elsewhere"},
+    {"code": "# monthly cost\nx = 1"},
+    {"code": "\n\n  print(1)\n"},
+    {"code": "#\nprint(1)"},
+    {"code": ""},
+    {"a": "b", "c": 3, "d": True, "e": [1]},
+    {"deep": {"a": [1, {"b": None}]}, "n": 1.5},
+    {"n": None, "s": "text"},
+    {"code": "x = 1", "limits": {"time": 5}},
+    {"code": 5, "zone": "Asia/Taipei"},
+]
+RESULTS = ["", "plain words", "[1, 2, 3]", "[1]", '{"a": 1}', "{}", "[broken", "[" + "1," * 2000 + "1]", "  \n text"]
+
+
+def test_words_are_the_same(ask: Ask) -> None:
+    times = [None, 0, 1, 49, 50, 412, 949, 950, 999, 1000, 9949, 30_204, 59_499, 59_500, 59_949, 59_950, 60_000]
+    times += [72_000, 123_000, 3_599_499, 3_599_500, 3_600_000, 7_384_000]
+    numbers = [0, 1, 2, 999, 1000, 1049, 1050, 8100, 999_499, 999_500, 999_949, 999_950, 1_000_000, 12_345_678]
+    tools = [
+        [],
+        ["python"],
+        ["python"] * 3,
+        ["fetch_page", "fetch_page", "search_history", "current_time", "crm.export"],
+    ]
+    names = ["", "mei", "Mei-Hua Lin", "jonas.weber@example.com", "林美華", "a", "__"]
+    expected: list[tuple[list[Any], Any]] = []
+    for ms in times:
+        expected += [(["duration", ms], words.duration(ms)), (["roughly", ms], words.roughly(ms))]
+    expected += [(["clock", ms], words.clock(ms)) for ms in times if ms is not None]
+    expected += [(["count", number], words.count(number)) for number in numbers]
+    expected += [(["size", number], words.size(number)) for number in numbers]
+    expected += [(["steps", number], words.steps(number)) for number in numbers]
+    expected += [(["gist", text], words.gist(text)) for text in TEXTS]
+    expected += [(["returned", text], words.returned(text)) for text in [*RESULTS, *TEXTS]]
+    expected += [(["telling", one], words.telling(one)._asdict()) for one in ARGUMENTS]
+    expected += [(["did", some, 1], words.did(some, 1)) for some in tools]
+    expected += [(["did", some], words.did(some)) for some in tools]
+    expected += [(["icon", name], words.icon(name)) for name in ("python", "fetch_page", "other")]
+    expected += [(["initials", name], words.initials(name)) for name in names]
+    expected += [(["tint", name], words.tint(name)) for name in names]
+    expected += [(["cause", code], words.cause(code)) for code in [*protocol.ERROR_CODES, "unknown"]]
+    for name in ("", "queued", "running", "cancelling", *protocol.ENDS):
+        expected += [(["dot", name], words.dot(name)), (["status", name], words.status(name))]
+        for more in (
+            {"using": ["python"]},
+            {"using": ["a", "b"]},
+            {"growing": "thought"},
+            {"growing": "final_answer"},
+            {"growing": "response"},
+            {"growing": "tool_use", "using": ["python"]},
+            {"begun": False},
+            {"by": "Jonas"},
+            {"limit": 20},
+        ):
+            expected.append((["status", name, more], words.status(name, **more)))  # type: ignore[arg-type] # one of each
+    answers = ask("words", [call for call, _ in expected])
+    told = [(call, answer) for (call, _), answer in zip(expected, answers, strict=True)]
+    assert told == [(call, mine) for call, mine in expected]
+
+
+def test_the_inside_of_a_call_is_the_same(ask: Ask) -> None:
+    mine = [presenting.inside(one) for one in ARGUMENTS]
+    assert ask("inside", ARGUMENTS) == json.loads(json.dumps(mine))
+
+
+def frame(seq: int, kind: str, run: str = "r1", **data: Any) -> dict[str, Any]:
+    return {"type": kind, "seq": seq, "id": f"e{seq}", "run_id": run, "data": data}
+
+
+def start(**more: Any) -> tuple[str, dict[str, Any]]:
+    told = {"agent": "researcher", "message": "How much?", "user": "mei", "enable_reasoning": True, "timestamp": 1000.0}
+    return "reasoning_start", told | more
+
+
+def step(kind: str, **more: Any) -> tuple[str, dict[str, Any]]:
+    return "reasoning_step", {"type": kind, "content": "", "iteration": 1, "timestamp": 1001.5} | more
+
+
+def complete(status: str = "completed", **more: Any) -> tuple[str, dict[str, Any]]:
+    usage = {"input_tokens": 8100, "output_tokens": 1300, "estimated": False}
+    return "reasoning_complete", {"status": status, "total_iterations": 2, "duration_ms": 4321, "usage": usage} | more
+
+
+def thought(number: int, **more: Any) -> tuple[str, dict[str, Any]]:
+    return step("thought", step=number, content="I need it.", duration_ms=900, **more)
+
+
+def call(number: int, name: str = "python", iteration: int = 1, **more: Any) -> tuple[str, dict[str, Any]]:
+    arguments = {"arguments": {"code": "1"}} | more
+    return step("tool_use", step=number, tool_name=name, tool_call_id=f"c{number}", iteration=iteration, **arguments)
+
+
+def result(of: int, ok: bool = True, name: str = "python", **more: Any) -> tuple[str, dict[str, Any]]:
+    content = {"content": "1", "duration_ms": 300, "timestamp": 1002.0} | more
+    return step("tool_result", step=of + 10, tool_name=name, tool_call_id=f"c{of}", ok=ok, **content)
+
+
+def answer(number: int, **more: Any) -> tuple[str, dict[str, Any]]:
+    return step("final_answer", step=number, content="One.", duration_ms=800, timestamp=1004.0, **more)
+
+
+STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "finished": [
+        start(),
+        step("start"),
+        step("iteration_start"),
+        thought(1),
+        call(2),
+        result(2),
+        answer(4),
+        complete(),
+    ],
+    "at work": [start(), step("iteration_start"), thought(1), call(2)],
+    "parallel calls": [
+        start(),
+        call(1),
+        call(2, "fetch_page"),
+        result(2, name="fetch_page"),
+        result(1, False),
+        complete(),
+    ],
+    "calls in a row": [
+        start(),
+        call(1),
+        result(1),
+        call(2, iteration=2),
+        result(2, iteration=2),
+        answer(3),
+        complete(),
+    ],
+    "failed": [
+        start(),
+        thought(1),
+        step("error", error="No word for 120 s.", code="model_timeout"),
+        ("error", {"message": "No word for 120 s.", "code": "model_timeout", "id": "7f3a9c1e22"}),
+        complete("failed", code="model_timeout"),
+    ],
+    "failed without an event": [start(), step("error", error="Refused.", code="model_auth"), complete("failed")],
+    "stopped": [
+        start(),
+        call(1),
+        result(1, False),
+        thought(2, partial=True),
+        call(3, iteration=2),
+        result(3, False, content="Stopped by jonas."),
+        complete("cancelled", cancelled_by="jonas"),
+    ],
+    "stopped in the answer": [start(), call(1), result(1, False), answer(2, partial=True), complete("cancelled")],
+    "taken out of the line": [start(), complete("cancelled", cancelled_by="mei", duration_ms=0, total_iterations=0)],
+    "interrupted": [start(continues="r0"), thought(1, partial=True), complete("interrupted", usage=None)],
+    "limit": [
+        start(),
+        call(1),
+        result(1),
+        step("max_iterations_reached", max_iterations=20),
+        complete("max_iterations"),
+    ],
+    "without reasoning": [
+        start(enable_reasoning=False),
+        ("response", {"content": "42", "timestamp": 1003.0}),
+        complete(usage={"input_tokens": 3, "output_tokens": 1, "estimated": True}),
+    ],
+    "long result": [start(), call(1), result(1, content="x" * 2000, truncated=True, content_length=48_213), complete()],
+    "result without its call": [result(7), answer(8), complete()],
+    "unparsed arguments": [start(), call(1, arguments="{broken"), result(1, False), answer(2), complete()],
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_runs_are_folded_the_same(ask: Ask, name: str) -> None:
+    frames = [frame(seq, kind, **data) for seq, (kind, data) in enumerate(STORIES[name], 1)]
+    mine = [
+        {
+            "run": asdict(run),
+            "counts": run.counts(),
+            "bars": [bar or None for bar in [*run.bars(), run.answer_bar()]],
+            "endline": presenting.endline(run),
+            "trouble": presenting.trouble(run) if run.ended else None,
+        }
+        for run in transcript.fold(frames)
+    ]
+    assert ask("transcript", frames) == json.loads(json.dumps(mine))
+
+
+def grow(
+    text: str | None, at: tuple[int, int] | None, delta: dict[str, Any]
+) -> tuple[str | None, tuple[int, int] | None]:
+    """The rule of the wire in Python, on UTF-16: put the text at its offset; 0 starts anew; older and unfitting is ignored."""
+    place = (delta["step"], delta["attempt"])
+    if at is not None and place < at:
+        return text, at
+    if delta["offset"] == 0:
+        return delta["text"], place
+    if at != place or text is None:
+        return text, at
+    have, put = (part.encode("utf-16-le") for part in (text, delta["text"]))
+    begin = 2 * delta["offset"]
+    if begin > len(have):
+        return text, at
+    return (have[:begin] + put + have[begin + len(put) :]).decode("utf-16-le"), at
+
+
+def grown(deltas: list[dict[str, Any]]) -> str | None:
+    text, at = None, None
+    for delta in deltas:
+        text, at = grow(text, at, delta)
+    return text
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_growth_follows_the_shared_cases(case: dict[str, Any]) -> None:
+    assert grown(case["deltas"]) == case["text"]
+
+
+letters = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+@st.composite
+def told(draw: st.DrawFn) -> tuple[list[dict[str, Any]], str]:
+    """What a server tells of texts that grow, with some of it lost, doubled and late, and the whole of the last text at its end."""
+    run = uuid4()
+    deltas: list[dict[str, Any]] = []
+    whole = ""
+    for number in range(1, draw(st.integers(1, 3)) + 1):
+        for attempt in range(1, draw(st.integers(1, 2)) + 1):
+            draft = Draft(run, number, "thought", attempt, "")
+            for piece in draw(st.lists(letters, min_size=1, max_size=5)):
+                longer = Draft(run, number, "thought", attempt, draft.text + piece)
+                deltas.append(dict(longer.data(draft.length)))
+                draft = longer
+            whole = draft.text
+            last = dict(draft.data(0))
+    received = [delta for delta in deltas for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2])))]
+    for _ in range(draw(st.integers(0, 3))):
+        if len(received) > 1:
+            place = draw(st.integers(0, len(received) - 2))
+            received[place], received[place + 1] = received[place + 1], received[place]
+    return [*received, last], whole
+
+
+@given(story=told())
+def test_growth_ends_right_whatever_was_lost(ask: Ask, story: tuple[list[dict[str, Any]], str]) -> None:
+    deltas, whole = story
+    assert grown(deltas) == whole
+    assert ask("growth", deltas) == whole

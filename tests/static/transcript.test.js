@@ -1,0 +1,248 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import { answerBar, counts, grow, initial, itemBar, reduce, stopping, using } from "../../static/chat/transcript.js";
+import { log, sessionFrame } from "./frames.js";
+
+const play = (frames, from = initial()) => frames.reduce(reduce, from);
+
+const cases = JSON.parse(readFileSync(new URL("delta_cases.json", import.meta.url), "utf8"));
+
+for (const { name, deltas, text } of cases) {
+  test(`growth: ${name}`, () => {
+    assert.equal(deltas.reduce(grow, null)?.text ?? null, text);
+  });
+}
+
+test("a run is told from its start to its end", () => {
+  const l = log();
+  const state = play([
+    l.start(),
+    l.step("start"),
+    l.step("iteration_start"),
+    l.step("thought", { step: 1, content: "I need it.", duration_ms: 900 }),
+    l.step("tool_use", { step: 2, tool_name: "python", tool_call_id: "a", arguments: { code: "1" } }),
+    l.step("tool_result", { step: 3, tool_name: "python", tool_call_id: "a", ok: true, content: "1", duration_ms: 20 }),
+    l.step("iteration_end"),
+    l.step("iteration_start", { iteration: 2 }),
+    l.step("final_answer", { step: 4, content: "One.", iteration: 2, duration_ms: 300 }),
+    l.step("complete"),
+    l.complete({ total_iterations: 2 }),
+  ]);
+  const run = state.runs[l.run];
+  assert.equal(state.seq, 11);
+  assert.equal(state.id, "event-11");
+  assert.equal(run.status, "completed");
+  assert.equal(run.iteration, 2);
+  assert.deepEqual(
+    run.items.map((item) => item.kind),
+    ["thought", "calls"],
+  );
+  assert.equal(run.items[1].calls[0].result.content, "1");
+  assert.equal(run.answer.text, "One.");
+  assert.deepEqual(counts(run), { steps: 3, thoughts: 1, tools: 1, failed: 0 });
+  assert.equal(state.live, null);
+});
+
+test("what one has already is dropped, and the state stays the same object", () => {
+  const l = log();
+  const frames = [l.start(), l.step("thought", { step: 1, content: "a" })];
+  const state = play(frames);
+  assert.equal(reduce(state, frames[0]), state);
+  assert.equal(reduce(state, frames[1]), state);
+});
+
+test("a hole is seen, nothing is applied beyond it, and the replay closes it", () => {
+  const l = log();
+  const [start, thought, answer] = [
+    l.start(),
+    l.step("thought", { step: 1, content: "a" }),
+    l.step("final_answer", { step: 2, content: "b" }),
+  ];
+  const holed = play([start, answer]);
+  assert.equal(holed.gap, true);
+  assert.equal(holed.seq, 1);
+  const healed = play([sessionFrame({ last_seq: 3 }), thought, answer], holed);
+  assert.equal(healed.gap, false);
+  assert.equal(healed.seq, 3);
+  assert.equal(healed.runs[l.run].answer.text, "b");
+});
+
+test("old state and replayed events make the same state as a fresh load, wherever it was cut", () => {
+  const l = log();
+  const frames = [
+    l.start(),
+    l.step("iteration_start"),
+    l.step("thought", { step: 1, content: "a", duration_ms: 5 }),
+    l.step("tool_use", { step: 2, tool_name: "x", tool_call_id: "1", arguments: {} }),
+    l.step("tool_use", { step: 3, tool_name: "y", tool_call_id: "2", arguments: {} }),
+    l.step("tool_result", { step: 4, tool_name: "y", tool_call_id: "2", ok: false, content: "no", duration_ms: 9 }),
+    l.step("tool_result", { step: 5, tool_name: "x", tool_call_id: "1", ok: true, content: "yes", duration_ms: 9 }),
+    l.step("final_answer", { step: 6, content: "b" }),
+    l.complete(),
+  ];
+  const whole = play(frames);
+  for (let cut = 0; cut <= frames.length; cut += 1) {
+    const before = play([...frames.slice(0, cut), l.delta({ step: 9, text: "lost" })]);
+    const after = play([sessionFrame({ last_seq: 9 }), ...frames], before);
+    assert.deepEqual(after.runs, whole.runs, `cut after ${cut}`);
+  }
+});
+
+test("reset drops everything and takes the whole log", () => {
+  const l = log();
+  const state = play([l.start(), l.step("thought", { step: 1, content: "a" })]);
+  const fresh = reduce(state, sessionFrame({ last_seq: 5, reset: true, title: "Restored" }));
+  assert.equal(fresh.seq, 0);
+  assert.deepEqual(fresh.order, []);
+  assert.equal(fresh.resets, 1);
+  assert.equal(fresh.session.title, "Restored");
+  const other = log("22222222-2222-4222-8222-222222222222");
+  assert.deepEqual(play([other.start()], fresh).order, [other.run]);
+});
+
+test("a finished step replaces what grew under its number, whatever type that had", () => {
+  const l = log();
+  let state = play([l.start(), l.delta({ step: 1, type: "thought", text: "Maybe it is the ans" })]);
+  assert.equal(state.runs[l.run].growth.text, "Maybe it is the ans");
+  state = play([l.step("final_answer", { step: 1, content: "Maybe it is the answer." })], state);
+  assert.equal(state.runs[l.run].growth, null);
+  assert.equal(state.runs[l.run].answer.text, "Maybe it is the answer.");
+  const late = reduce(state, l.delta({ step: 1, text: "Maybe it is the ans" }));
+  assert.equal(late, state);
+});
+
+test("growth of a run that is over or unknown is ignored", () => {
+  const l = log();
+  const state = play([l.start(), l.complete()]);
+  assert.equal(reduce(state, l.delta({ step: 1, text: "late" })), state);
+  assert.equal(reduce(state, l.delta({ step: 1, text: "early" }, "another")), state);
+});
+
+test("calls of one model call stand together, those of the next apart", () => {
+  const l = log();
+  const call = (id, iteration) =>
+    l.step("tool_use", { step: 1, tool_name: id, tool_call_id: id, arguments: {}, iteration });
+  const state = play([l.start(), call("a", 1), call("b", 1), call("c", 2)]);
+  const { items } = state.runs[l.run];
+  assert.deepEqual(
+    items.map((item) => item.calls.map((made) => made.call_id)),
+    [["a", "b"], ["c"]],
+  );
+  assert.deepEqual(using(state.runs[l.run]), ["a", "b", "c"]);
+});
+
+test("one call id used twice belongs to the open call", () => {
+  const l = log();
+  const use = (iteration) => l.step("tool_use", { step: 1, tool_name: "x", tool_call_id: "1", arguments: {}, iteration });
+  const result = (content) => l.step("tool_result", { step: 2, tool_name: "x", tool_call_id: "1", ok: true, content });
+  const state = play([l.start(), use(1), result("first"), use(2), result("second")]);
+  const { items } = state.runs[l.run];
+  assert.deepEqual(
+    items.map((item) => item.calls[0].result.content),
+    ["first", "second"],
+  );
+});
+
+test("a result whose call lies before the page stands for itself", () => {
+  const l = log();
+  const result = l.step("tool_result", { step: 3, tool_name: "x", tool_call_id: "1", ok: true, content: "yes" });
+  const { items } = play([result]).runs[l.run];
+  assert.equal(items[0].calls[0].name, "x");
+  assert.equal(items[0].calls[0].result.content, "yes");
+});
+
+test("a call that was ended together with its run has not failed; one the agent went on from has", () => {
+  const l = log();
+  const make = (id, step) => [
+    l.step("tool_use", { step, tool_name: "x", tool_call_id: id, arguments: {}, iteration: step }),
+    l.step("tool_result", { step: step + 1, tool_name: "x", tool_call_id: id, ok: false, content: "no", iteration: step }),
+  ];
+  const frames = [l.start(), ...make("a", 1), ...make("b", 3), l.complete({ status: "cancelled", cancelled_by: "jonas" })];
+  const run = play(frames).runs[l.run];
+  assert.equal(counts(run).failed, 1);
+  assert.equal(run.cancelled_by, "jonas");
+});
+
+test("an answer without reasoning grows and is replaced by the stored one", () => {
+  const l = log();
+  let state = play([
+    l.start({ enable_reasoning: false }),
+    l.delta({ step: 0, type: "response", text: "Forty" }),
+    l.delta({ step: 0, type: "response", offset: 5, text: "-two" }),
+  ]);
+  assert.equal(state.runs[l.run].growth.text, "Forty-two");
+  state = play([l.stored("response", { content: "Forty-two." }), l.complete()], state);
+  assert.equal(state.runs[l.run].growth, null);
+  assert.equal(state.runs[l.run].answer.text, "Forty-two.");
+});
+
+test("stopping is shown at once and gives way to the end that commits", () => {
+  const l = log();
+  const running = play([l.start()]);
+  const stops = stopping(running, l.run);
+  assert.equal(stops.runs[l.run].status, "cancelling");
+  assert.equal(play([l.complete()], stops).runs[l.run].status, "completed");
+  const told = reduce(running, sessionFrame({ last_seq: 1, run: { id: l.run, status: "cancelling", started_at: 1000 } }));
+  assert.equal(told.runs[l.run].status, "cancelling");
+});
+
+test("queue, people and title follow their frames", () => {
+  const queue = [{ run_id: "r", client_message_id: "c", user: "mei", message: "next" }];
+  const people = [{ user: "mei", role: "owner", sockets: 2 }];
+  const state = play([sessionFrame({ title: "Vans" }), { type: "queue", data: queue }, { type: "presence", data: people }]);
+  assert.equal(state.session.title, "Vans");
+  assert.equal(state.queue, queue);
+  assert.equal(state.people, people);
+});
+
+test("a failure keeps its words and the report's number", () => {
+  const l = log();
+  const run = play([
+    l.start(),
+    l.step("error", { error: "No word for 120 s.", code: "model_timeout" }),
+    l.stored("error", { message: "No word for 120 s.", code: "model_timeout", id: "7f3a" }),
+    l.complete({ status: "failed", code: "model_timeout" }),
+  ]).runs[l.run];
+  assert.deepEqual(run.error, { message: "No word for 120 s.", code: "model_timeout", id: "7f3a" });
+});
+
+test("the page's own state is taken over, and goes on", () => {
+  const l = log();
+  const frames = [l.start(), l.step("tool_use", { step: 1, tool_name: "x", tool_call_id: "1", arguments: {} })];
+  const first = play(frames);
+  const { growth: _growth, finished: _finished, ended: _ended, ...sent } = first.runs[l.run];
+  const page = { session: { id: "s" }, cursor: { seq: 2, id: "event-2" }, runs: [sent], run: first.live };
+  const result = l.step("tool_result", { step: 2, tool_name: "x", tool_call_id: "1", ok: true, content: "yes" });
+  const state = play([result], initial(JSON.parse(JSON.stringify(page))));
+  assert.equal(state.gap, false);
+  assert.equal(state.runs[l.run].items[0].calls[0].result.content, "yes");
+});
+
+test("bars lie within the run, and none is too short to be seen", () => {
+  const l = log();
+  const run = play([
+    l.start(),
+    l.step("thought", { step: 1, content: "a", duration_ms: 1000, timestamp: 1001 }),
+    l.step("tool_use", { step: 2, tool_name: "x", tool_call_id: "1", arguments: {}, timestamp: 1002 }),
+    l.step("tool_result", { step: 3, tool_name: "x", tool_call_id: "1", ok: true, content: "", duration_ms: 1, timestamp: 1002 }),
+    l.step("final_answer", { step: 4, content: "b", duration_ms: 2000, timestamp: 1004 }),
+    l.complete(),
+  ]).runs[l.run];
+  assert.deepEqual(itemBar(run, run.items[0], 4000), { x: 0, width: 25, fill: "model" });
+  assert.deepEqual(itemBar(run, run.items[1], 4000), { x: 50, width: 1.6, fill: "tool" });
+  assert.deepEqual(answerBar(run, 4000), { x: 50, width: 50, fill: "model" });
+});
+
+test("two thousand steps in one run are taken in well under a second", () => {
+  const l = log();
+  const frames = [l.start()];
+  for (let number = 1; number <= 2000; number += 1) {
+    frames.push(l.step("thought", { step: number, content: "thought", duration_ms: 1, iteration: number }));
+  }
+  const began = performance.now();
+  const state = play(frames);
+  assert.equal(state.runs[l.run].items.length, 2000);
+  assert.ok(performance.now() - began < 1000);
+});
