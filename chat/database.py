@@ -52,6 +52,9 @@ class _Pool:
 
 
 def _fresh(call: Callable[[], T]) -> T:
+    """Call with a connection that works. Opening SQLite anew costs more than most calls, so a thread keeps its own."""
+    if connection.vendor == "sqlite" and not connection.errors_occurred:
+        return call()
     close_old_connections()
     return call()
 

@@ -206,11 +206,10 @@ class Feed:
     async def open(self) -> None:
         """Join the group first, then read: nothing can fall between."""
         await self._membership.join()
-        heads = await database.read(selectors.heads, [self.session_id])
-        self.head = max(self.head, heads.get(self.session_id, 0))
+        head, saved = await database.read(selectors.head_and_draft, self.session_id)
+        self.head = max(self.head, head)
         if self.draft is None:
-            draft = drafts.of(self.session_id) or await database.read(selectors.saved_draft, self.session_id)
-            self._take_draft(draft)
+            self._take_draft(drafts.of(self.session_id) or saved)
         self.ready.set()
 
     async def close(self) -> None:

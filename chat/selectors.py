@@ -162,6 +162,12 @@ def place_in_line(run: Run) -> int:
     return 1 + Run.objects.filter(session_id=run.session_id, status=RunStatus.QUEUED, number__lt=run.number).count()
 
 
+def head_and_draft(session_id: UUID) -> tuple[int, Draft | None]:
+    """The session's last number, and what was last saved of the step that its live run is writing."""
+    head = Session.objects.filter(pk=session_id).values_list("last_seq", flat=True).first()
+    return head or 0, saved_draft(session_id)
+
+
 def saved_draft(session_id: UUID) -> Draft | None:
     """What was last saved of the step that the session's live run is writing."""
     run = Run.objects.filter(session_id=session_id, status__in=LIVE).select_related("draft").first()

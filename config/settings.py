@@ -128,7 +128,7 @@ TEMPLATES = [
 CHANNEL_LAYERS = {
     "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
     if REDIS_URL
-    else {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 2000}}
+    else {"BACKEND": "chat.layers.ProcessChannelLayer", "CONFIG": {"capacity": 2000}}
 }
 
 USE_TZ = True

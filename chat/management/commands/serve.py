@@ -27,6 +27,8 @@ from chat import supervisor
 from config.asgi import application
 
 _BACKLOG = 2048
+#: The loop waits no longer than this for a thread of the database to let go of the interpreter (Python's own: 5 ms).
+_SWITCH_S = 0.0005
 #: Shorter than the 24 h after which a channel layer forgets its members.
 _LONGEST_SOCKET_S = 12 * 3600
 
@@ -57,6 +59,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Thinkaloud is at http://{shown}:{listener.getsockname()[1]}/")
             self.stdout.flush()
             serve = _with_uvicorn if options["server"] == "uvicorn" else _with_daphne
+            sys.setswitchinterval(_SWITCH_S)
             serve(listener)
 
     def _check_tables(self) -> None:
