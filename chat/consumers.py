@@ -7,6 +7,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Awaitable
 from typing import Any, cast
 from urllib.parse import parse_qs
 from uuid import uuid4
@@ -158,7 +159,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             self._error("internal", "Something in this program went wrong; it has been noted.")
 
     async def _handle(self, command: protocol.Command) -> None:
-        subscriber, _ = self._joined()
+        subscriber, entrance = self._joined()
         match command:
             case Ack(seq=seq):
                 subscriber.acknowledge(seq)
@@ -174,58 +175,39 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 for code, message in problems:
                     self._error(code, message)
             case Chat():
-                await self._ask(command)
+                asked = runs.ask(
+                    self._user(),
+                    entrance.session.pk,
+                    message=command.message,
+                    agent_name=command.agent_name,
+                    fallback_agent=self._fallback_agent,
+                    enable_reasoning=command.enable_reasoning,
+                    client_message_id=command.client_message_id,
+                )
+                await self._put_in_line(asked, command.client_message_id)
             case Continue():
-                await self._continue(command)
+                old, own_id = as_uuid(command.run_id), command.client_message_id
+                await self._put_in_line(runs.continue_run(self._user(), entrance.session.pk, old, own_id), own_id)
             case Cancel():
                 await self._cancel(command)
 
-    async def _ask(self, command: Chat) -> None:
-        subscriber, entrance = self._joined()
-        subscriber.hold()
-        try:
-            accepted = await runs.ask(
-                self._user(),
-                entrance.session.pk,
-                message=command.message,
-                agent_name=command.agent_name,
-                fallback_agent=self._fallback_agent,
-                enable_reasoning=command.enable_reasoning,
-                client_message_id=command.client_message_id,
-            )
-        except Refused as refused:
-            self._error(refused.code, refused.message, command.client_message_id)
-            return
-        finally:
-            subscriber.release()
-        await self._accept(accepted)
-
-    async def _continue(self, command: Continue) -> None:
-        subscriber, entrance = self._joined()
-        subscriber.hold()
-        try:
-            accepted = await runs.continue_run(
-                self._user(), entrance.session.pk, as_uuid(command.run_id), command.client_message_id
-            )
-        except Refused as refused:
-            self._error(refused.code, refused.message, command.client_message_id)
-            return
-        finally:
-            subscriber.release()
-        await self._accept(accepted)
-
-    async def _accept(self, accepted: runs.Accepted) -> None:
+    async def _put_in_line(self, asked: Awaitable[runs.Accepted], client_message_id: str | None) -> None:
+        """Answer with `accepted` before anything of the run is sent, then set it going."""
         subscriber, _ = self._joined()
-        subscriber.tell(
-            encode(
-                "accepted",
-                {
-                    "client_message_id": accepted.client_message_id,
-                    "run_id": str(accepted.run_id),
-                    "queued": accepted.queued,
-                },
-            )
-        )
+        subscriber.hold()
+        try:
+            accepted = await asked
+        except Refused as refused:
+            self._error(refused.code, refused.message, client_message_id)
+            return
+        finally:
+            subscriber.release()
+        answer = {
+            "client_message_id": accepted.client_message_id,
+            "run_id": str(accepted.run_id),
+            "queued": accepted.queued,
+        }
+        subscriber.tell(encode("accepted", answer))
         await runs.set_going(accepted)
 
     async def _cancel(self, command: Cancel) -> None:

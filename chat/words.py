@@ -13,9 +13,11 @@ _GIST = 160
 
 
 def duration(ms: int | None) -> str:
-    """A measured time, as a row shows it: ``0.4 s``, ``30.2 s``, ``2 m 03 s``. Unknown is empty."""
+    """A measured time, as a row shows it: ``7 ms``, ``0.4 s``, ``30.2 s``, ``2 m 03 s``. Unknown is empty."""
     if ms is None:
         return ""
+    if ms < 100:
+        return f"{ms} ms" if ms >= 1 else _("under 1 ms")
     if ms < 59_950:
         tenths = (ms + 50) // 100
         return f"{tenths // 10}.{tenths % 10} s"
@@ -98,7 +100,7 @@ def telling(arguments: Any) -> Telling:
 
 def _telling_code(code: str) -> Telling:
     lines = [line.strip() for line in code.splitlines() if line.strip()]
-    first = lines[0] if lines else ""
+    first = next((line for line in lines if not line.startswith(("import ", "from "))), lines[0] if lines else "")
     if first.startswith("#") and first.strip("# "):
         return Telling(gist(first.strip("# ")))
     return Telling(gist(first), code=True)

@@ -164,7 +164,6 @@ function joined_(data) {
 function changedRun(frame) {
   if (frame.type === "reasoning_complete") {
     stops.delete(frame.run_id);
-    document.getElementById("run-state").dataset.ready = "true";
   }
   waitingChanged = true;
   refresh();

@@ -69,17 +69,6 @@ export function createOutbox({ storage, user, session, makeId = () => globalThis
     refuse(id, error) {
       write(read().map((item) => (item.client_message_id === id ? { ...item, error } : item)));
     },
-    /** Try a refused message again. */
-    release(id) {
-      sent.delete(id);
-      write(
-        read().map((item) => {
-          if (item.client_message_id !== id) return item;
-          const { error: _error, ...rest } = item;
-          return rest;
-        }),
-      );
-    },
     has(id) {
       return read().some((item) => item.client_message_id === id);
     },

@@ -5,9 +5,10 @@
 
 const GIST = 160;
 
-/** A measured time, as a row shows it: "0.4 s", "30.2 s", "2 m 03 s". Unknown is empty. */
+/** A measured time, as a row shows it: "7 ms", "0.4 s", "30.2 s", "2 m 03 s". Unknown is empty. */
 export function duration(ms) {
   if (ms === null || ms === undefined) return "";
+  if (ms < 100) return ms >= 1 ? `${ms} ms` : "under 1 ms";
   if (ms < 59950) {
     const tenths = Math.floor((ms + 50) / 100);
     return `${Math.floor(tenths / 10)}.${tenths % 10} s`;
@@ -89,7 +90,8 @@ export function telling(args) {
 }
 
 function tellingCode(code) {
-  const first = code.split(/\r\n|\r|\n/u).map((line) => line.trim()).find(Boolean) ?? "";
+  const lines = code.split(/\r\n|\r|\n/u).map((line) => line.trim()).filter(Boolean);
+  const first = lines.find((line) => !/^(?:import|from) /u.test(line)) ?? lines[0] ?? "";
   const comment = first.startsWith("#") ? first.replace(/^[# ]+|[# ]+$/gu, "") : "";
   return comment ? { text: gist(comment), code: false } : { text: gist(first), code: true };
 }
@@ -388,19 +390,16 @@ export const SENTENCES = Object.freeze({
   toStart: "Start page",
   tooMany: ["Too many connections.", "Close some of your other tabs; this one tries again."],
   operators: "From the operators:",
-  close: "Close",
   sending: "Sending",
   notSent: "Not sent yet",
   refused: "Not sent",
   next: "Next",
-  retry: "Send again",
   tooLong: (length, most) => `${length.toLocaleString("en")} characters; at most ${most.toLocaleString("en")} are allowed.`,
   offlineStart: "The server cannot be reached. Your text is kept here.",
   failedRequest: "That did not work. Try again.",
   offlineStop: "Stop could not be sent: the server cannot be reached.",
   copied: "Copied",
   newSteps: (number) => `${number} new`,
-  answerReady: "Answer ready",
   stopRequested: (name) => `Requested by ${name}`,
   modelClosed: "Model connection closed",
   toolEnded: (name) => `${name} ended`,
@@ -410,7 +409,6 @@ export const SENTENCES = Object.freeze({
   notSaved: "This browser keeps nothing for this site: a message that is not sent yet is lost on reload.",
   confirmStop: (others) => `${plural(others, "other person watches", "other people watch")} this run. Stop it?`,
   newSession: "New session",
-  wroteArguments: "Writing arguments",
   thinking: "Thinking",
   toolCall: "Tool call",
 });

@@ -115,21 +115,21 @@ def load(stage: Stage, sizes: Sizes) -> Measured:
         ours = stage.run(product, "load", sessions[2:], message=message, spread_s=sizes.ramp_s)
     with stage.relay() as relay:
         theirs = stage.run(relay, "load", sessions[2:], message=message, spread_s=sizes.ramp_s)
-    lost, wrong = _lost(ours, sizes), _problems(ours)
+    missing, wrong = lost(ours, sizes), _problems(ours)
     name = f"{sizes.sessions} sessions × {sizes.rate:g}/s"
     delays, bare = ([delay for turn in side.turns for delay in turn.delays] for side in (ours, theirs))
     thousands = sizes.sessions * sizes.tokens / 1_000
     rows = [
         Row(f"{name}: delay of a token, median", "ms", *_both(delays, bare, 0.5)),
         Row(f"{name}: delay of a token, p99", "ms", *_both(delays, bare, 0.99), 250.0),
-        Row(f"{name}: tokens lost", "", lost, None, 0.0),
+        Row(f"{name}: tokens lost", "", missing, None, 0.0),
         Row(f"{name}: errors", "", float(len(wrong)), None, 0.0),
         Row(f"{name}: server CPU per 1,000 tokens", "s", ours.cpu_s / thousands, theirs.cpu_s / thousands),
     ]
     return Measured(rows, ours.window, theirs.window, wrong)
 
 
-def _lost(side: Outcome, sizes: Sizes) -> float:
+def lost(side: Outcome, sizes: Sizes) -> float:
     """Tokens that the stub sent, or should have sent, and that are not in the answers as they stand in the end."""
     kept = 0
     for turn in side.turns:

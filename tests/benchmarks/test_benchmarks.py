@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.figures import FIGURES
+from tests.benchmarks.figures import FIGURES, Sizes, lost
 from tests.benchmarks.measuring import (
     LATE_S,
     TICK_S,
@@ -16,11 +16,14 @@ from tests.benchmarks.measuring import (
     Row,
     Text,
     Ticker,
+    Turn,
     Window,
     percentile,
     read_turn,
     verdict,
 )
+from tests.benchmarks.stage import Outcome
+from tests.benchmarks.stub import Note
 
 PROMPT, LATE = Lateness(0.001, 0.004), Lateness(0.001, LATE_S * 1.01)
 
@@ -156,6 +159,18 @@ def test_arguments_of_a_tool_and_empty_growth_are_no_first_text() -> None:
 )
 def test_what_must_not_happen_is_a_problem(frames: list[tuple[float, str]]) -> None:
     assert len(read_turn("a", BEGAN, frames).problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "delays", "missing"),
+    [(stamps(1, 2, 3), 3, 0), (stamps(1, 3), 2, 1), (stamps(1, 2, 9), 3, 1), ("", 0, 3), (stamps(1, 2, 3), 2, 1)],
+    ids=["all there", "one left out", "one that was never sent", "nothing", "one that never came"],
+)
+def test_tokens_are_lost_that_were_sent_and_are_not_there(answer: str, delays: int, missing: int) -> None:
+    turn = Turn("a", BEGAN, answer=answer, delays=[0.0] * delays)
+    side = Outcome(Window(PROMPT, PROMPT), {"a": [Note("a", BEGAN, text=stamps(1, 2, 3))]}, [turn])
+    assert lost(side, Sizes(sessions=1, tokens=3)) == missing
+    assert bool(turn.problems) is (answer != stamps(1, 2, 3))
 
 
 def test_each_figure_has_its_words() -> None:

@@ -65,9 +65,9 @@ class Conversation:
     async def open_steps(self) -> None:
         """Unfold the last run's outline and every step in it."""
         await self.open_outline()
-        for closed in await self.runs.last.locator(".steps details:not([open]) > summary").all():
-            await closed.click()
-        await expect(self.runs.last.locator(".steps details:not([open])")).to_have_count(0)
+        closed = self.runs.last.locator(".steps :is([data-call], [data-item=thought] details):not([open]) > summary")
+        while await closed.count():
+            await closed.first.click()
 
     async def numbers(self) -> Sequence[str]:
         """The numbers of the rows, as they stand."""

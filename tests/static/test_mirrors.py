@@ -77,6 +77,8 @@ ARGUMENTS: list[Any] = [
     {"code": "# monthly cost\nx = 1"},
     {"code": "\n\n  print(1)\n"},
     {"code": "#\nprint(1)"},
+    {"code": "import json\nfrom datetime import date\ndate(2031, 3, 1)"},
+    {"code": "import json"},
     {"code": ""},
     {"a": "b", "c": 3, "d": True, "e": [1]},
     {"deep": {"a": [1, {"b": None}]}, "n": 1.5},
