@@ -12,6 +12,7 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
+from django.contrib.admin.utils import flatten
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -58,6 +59,7 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
 
     paginator = _BoundedPaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -81,6 +83,7 @@ class _Act:
     permission: str
     question: str
     do: Callable[[User, Any], str]
+    fits: Callable[[Any], bool] = lambda _: True
 
 
 class _Acting(_ReadOnly):
@@ -145,8 +148,13 @@ class _Acting(_ReadOnly):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Offer the acts on the object's own page too."""
-        offered = [(act.label, self._address(name, [object_id])) for name, act in self._may(request).items()]
+        """Offer the acts that fit on the object's own page too."""
+        thing = self.get_object(request, object_id)
+        offered = [
+            (act.label, self._address(name, [object_id]))
+            for name, act in self._may(request).items()
+            if thing is not None and act.fits(thing)
+        ]
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "acts": offered})
 
 
@@ -366,9 +374,8 @@ class RunAdmin(_Acting):
         "agent_name",
         "origin",
         "status",
-        "took",
-        "iterations",
         "code",
+        "took",
         "carried_by",
         "last_sign_of_life",
         "created_at",
@@ -388,36 +395,29 @@ class RunAdmin(_Acting):
     ordering = ("-created_at",)
     change_form_template = "admin/chat/run.html"
     fields = (
-        "id",
-        "of_session",
-        "number",
-        "asked_by",
+        ("of_session", "number", "id"),
         "message",
-        "agent_name",
-        "enable_reasoning",
-        "origin",
-        "continues",
-        "status",
-        "code",
-        "created_at",
-        "started_at",
-        "ended_at",
-        "took",
-        "iterations",
-        "tokens",
-        "stopped_by",
-        "carried_by",
-        "last_sign_of_life",
+        ("asked_by", "agent_name", "origin", "enable_reasoning", "continues"),
+        ("status", "code", "stopped_by", "carried_by", "last_sign_of_life"),
+        ("created_at", "started_at", "ended_at", "took"),
+        ("iterations", "tokens"),
     )
-    readonly_fields = fields
+    readonly_fields = tuple(flatten(fields))
     acts: ClassVar[Mapping[str, _Act]] = {
-        "stop": _Act("Stop", "chat.change_run", "These runs are stopped, as their users could.", _stop),
+        "stop": _Act(
+            "Stop",
+            "chat.change_run",
+            "These runs are stopped, as their users could.",
+            _stop,
+            lambda run: not run.is_finished,
+        ),
         "interrupt": _Act(
             "Interrupt",
             "chat.change_run",
             "These runs are taken from their process and end as interrupted. That is for a process that hangs; "
             "one that answers stops them by itself.",
             _interrupt,
+            lambda run: run.status in LIVE,
         ),
     }
 
@@ -433,7 +433,7 @@ class RunAdmin(_Acting):
     @admin.display(description="session")
     def of_session(self, run: Run) -> SafeString:
         """Where it belongs."""
-        return _link(run.session)
+        return _link(run.session, words.gist(str(run.session))[:40])
 
     @admin.display(description="user", ordering="user__username")
     def asked_by(self, run: Run) -> str:

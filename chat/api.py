@@ -627,7 +627,7 @@ def docs(request: HttpRequest) -> HttpResponse:
         {
             "method": method.upper(),
             "path": address,
-            "summary": call["description"],
+            "summary": call["description"].replace("`", ""),
             "parameters": call.get("parameters", []),
             "body": _fields(_json_of(call.get("requestBody", {}))),
             "answers": [

@@ -270,6 +270,8 @@ def test_staff_without_permission_see_nothing(client: Client, ada: User) -> None
     assert Session.objects.exists()
     permit(staff, "view_run", "change_run")
     assert reverse("admin:chat_run_act", args=["stop"]) in page(client, "chat_run_change", run.pk)
+    making.end(run)
+    assert reverse("admin:chat_run_act", args=["stop"]) not in page(client, "chat_run_change", run.pk)
     client.force_login(ada)
     assert client.get(reverse("admin:chat_run_changelist")).status_code == 302
 
@@ -309,12 +311,13 @@ def test_runs_are_stopped_after_asking(client: Client, root: User, ada: User) ->
 
 def test_runs_are_interrupted_after_asking(client: Client, root: User, ada: User) -> None:
     run = talk(ada)
+    as_carried = Run.objects.get(pk=run.pk)
     assert "was interrupted" in do(client, "run", "interrupt", run)
     run.refresh_from_db()
     assert run.status == RunStatus.INTERRUPTED
     assert run.steps.latest("position").event == "reasoning_complete"
     with pytest.raises(step_log.Fenced):
-        step_log.append(run.pk, run.session_id, 1, [making.thought("still there")])
+        making.append(as_carried, making.thought("still there"))
     assert "not at work" in do(client, "run", "interrupt", run)
 
 
