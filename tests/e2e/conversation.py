@@ -56,9 +56,9 @@ class Conversation:
         """The rows of a kind: thought, call, calls, answer, growing."""
         return self.log.locator(f"[data-item={kind}]")
 
-    async def open_outline(self) -> None:
-        """Unfold the last run's outline."""
-        outline = self.log.locator("details.outline").last
+    async def open_outline(self, run: Locator | None = None) -> None:
+        """Unfold a run's outline: the last one's, unless another is meant."""
+        outline = (run or self.runs.last).locator("details.outline")
         if await outline.get_attribute("open") is None:
             await outline.locator("> summary").click()
 
