@@ -48,6 +48,7 @@ Shoot = Callable[[str, Page], Awaitable[None]]
 async def main(folder: Path) -> None:
     """Take them all."""
     folder.mkdir(parents=True, exist_ok=True)
+    expect.set_options(timeout=30_000)
     chromium = bootstrap.find_chromium(Path(sys.executable))
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -123,7 +124,7 @@ async def histories(browser: Chromium, server: Server, model: ModelServer, folde
             await shoot("long-open", talk.page)
             run = await talk.runs.get_attribute("data-run")
 
-            await talk.ask("And now think about it for a long while [tokens=900 reasoning=60 every=60]")
+            await talk.ask("And now think about it for a long while [tokens=900 reasoning=40 every=40]")
             await expect(talk.step("growing")).to_contain_text("idea8")
             await talk.ask("Then tell Omar")
             await expect(talk.waiting).to_have_count(1)
