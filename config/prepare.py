@@ -19,6 +19,8 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection
 
+from chat import ownership
+
 MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 
 
@@ -26,6 +28,8 @@ def main(command: str) -> None:
     """Prepare, then become the management command that serves."""
     django.setup()
     try:
+        # Before anything is changed: a server that is running on these data must not find other tables under it.
+        ownership.take()
         with one_plain_connection():
             call_command("migrate", interactive=False, verbosity=0)
             create_first_account()
@@ -35,6 +39,8 @@ def main(command: str) -> None:
         sys.exit(
             f"Thinkaloud cannot start: the database of DATABASE_URL ({connection.vendor}) cannot be used: {reason}."
         )
+    except ownership.Owned as owned:
+        sys.exit(f"Thinkaloud cannot start: {owned}")
     except OSError as error:
         sys.exit(f"Thinkaloud cannot start: DATA_DIR cannot be written ({error}).")
     sys.stdout.flush()

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import fcntl
 import os
 import signal
 import socket
@@ -23,7 +22,7 @@ from django.db.migrations.executor import MigrationExecutor
 from twisted.internet import reactor
 
 import agents
-from chat import supervisor
+from chat import ownership, supervisor
 from config.asgi import application
 
 _BACKLOG = 2048
@@ -47,7 +46,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until SIGTERM or Ctrl-C."""
         host, port = options["host"], options["port"]
-        with _sole_owner() as alone, _listening(host, port) as listener:
+        try:
+            alone = ownership.take()
+        except ownership.Owned as owned:
+            raise CommandError(str(owned)) from None
+        with _listening(host, port) as listener:
             self._check_tables()
             if alone:
                 ended = supervisor.recover()
@@ -66,23 +69,6 @@ class Command(BaseCommand):
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             raise CommandError("The database's tables are not up to date. Run: python manage.py migrate")
-
-
-@contextlib.contextmanager
-def _sole_owner() -> Iterator[bool]:
-    """Hold the data folder, where only one process may; yields whether this one owns everything."""
-    if connection.vendor != "sqlite" and settings.REDIS_URL:
-        yield False
-        return
-    path = settings.DATA_DIR / "serving.lock"
-    with path.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CommandError(
-                f"Another Thinkaloud server uses the data folder {settings.DATA_DIR}. Stop it first, or set DATA_DIR."
-            ) from None
-        yield True
 
 
 @contextlib.contextmanager
