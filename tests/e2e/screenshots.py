@@ -1,13 +1,13 @@
 """Pictures of every page in every state worth looking at: ``python -m tests.e2e.screenshots FOLDER``.
 
 On a desk and on a phone, light and dark; the conversation with the demo model as it comes, failures with a scripted one.
+Without a folder: the README's picture, made anew.
 """
 
 import asyncio
 import re
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,10 @@ def settle(account, amount):  # called twice under load
 The error grows as $e = n \\cdot \\bar{a}$. 明天的天氣很好，適合看鳥。
 """
 
-Shoot = Callable[[str, Page], Awaitable[None]]
+README = Path(__file__).parent / "screenshots" / "session.png"
 
-
-async def main(folder: Path) -> None:
-    """Take them all."""
-    folder.mkdir(parents=True, exist_ok=True)
+async def main(*arguments: str) -> None:
+    """Take them all, or the one."""
     expect.set_options(timeout=30_000)
     chromium = bootstrap.find_chromium(Path(sys.executable))
     async with async_playwright() as playwright:
@@ -56,20 +54,44 @@ async def main(folder: Path) -> None:
             server = Server(Path(data))
             server.prepare("mei", "omar")
             server.manage("collectstatic", "--no-input", "--verbosity", "0")
-            with ModelServer() as model:
-                scripted = Server(Path(data), LLM_MODEL_SERVER=model.url, LLM_MODEL="qwen3-32b").start()
-                try:
-                    await histories(browser, scripted, model, folder)
-                finally:
-                    scripted.stop()
-            server.start()
-            try:
-                for size in SIZES:
-                    for scheme in SCHEMES:
-                        await pages(browser, server, folder, size, scheme)
-            finally:
-                server.stop()
+            await (everything(browser, server, Path(arguments[0])) if arguments else readme(browser, server))
         await browser.close()
+
+
+async def everything(browser: Chromium, server: Server, folder: Path) -> None:
+    """Every page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ModelServer() as model:
+        scripted = Server(server.data_dir, LLM_MODEL_SERVER=model.url, LLM_MODEL="qwen3-32b").start()
+        try:
+            await histories(browser, scripted, model, folder)
+        finally:
+            scripted.stop()
+    server.start()
+    try:
+        for size in SIZES:
+            for scheme in SCHEMES:
+                await pages(browser, server, folder, size, scheme)
+    finally:
+        server.stop()
+
+
+async def readme(browser: Chromium, server: Server) -> None:
+    """A session in the middle of its answer."""
+    server.start()
+    try:
+        context = await someone(browser, server, "desk", "light")
+        for question in ("How many days are left until 31 December?", "What is the square root of 1,764?"):
+            talk = await begin(context, question)
+            await talk.ended()
+            await talk.page.close()
+        talk = await begin(context, QUESTION)
+        await expect(talk.answer).to_contain_text("397.8")
+        README.parent.mkdir(exist_ok=True)
+        await talk.page.screenshot(path=README)
+        await context.close()
+    finally:
+        server.stop()
 
 
 async def someone(browser: Chromium, server: Server, size: str, scheme: Any) -> BrowserContext:
@@ -210,4 +232,4 @@ async def take(page: Page, folder: Path, size: str, scheme: str, name: str) -> N
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(*sys.argv[1:]))
