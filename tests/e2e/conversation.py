@@ -19,7 +19,8 @@ class Conversation:
         self.state = page.get_by_role("region", name="This run").get_by_role("status")
         self.chip = page.locator("#chip")
         self.answer = self.log.locator("[data-item=answer]").last.locator(".prose")
-        self.endline = self.log.locator("[data-slot=endline]").last
+        self.endlines = self.log.locator("[data-slot=endline]")
+        self.endline = self.endlines.last
         self.trouble = self.log.locator("[data-slot=trouble]").last
         self.waiting = page.locator("#waiting > *")
         self.sessions = page.get_by_role("navigation", name="Sessions")
