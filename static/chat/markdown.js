@@ -257,6 +257,8 @@ export async function typeset(elements) {
       temml.render(tex, holder, { displayMode: element.nodeName === "DIV", throwOnError: true, trust: false });
       element.replaceChildren(...holder.childNodes);
       element.title = tex;
+      // A long formula scrolls in its own box, by keys too.
+      if (element.nodeName === "DIV") element.tabIndex = 0;
     } catch {
       // Unreadable TeX is shown as it is.
     }

@@ -61,7 +61,10 @@ export function fillResult(card, result, contentUrl) {
 /** An opened card: colour its code, and offer its result in the shapes it has. */
 export function dress(card) {
   const code = card.querySelector('[data-part="arguments"] [data-slot="code"]');
-  if (code && !code.hidden) highlight([code]);
+  if (code && !code.hidden) {
+    highlight([code]);
+    offerAll(code);
+  }
   const part = card.querySelector('[data-part="result"]');
   if (!part || part.hidden || part.dataset.dressed) return;
   part.dataset.dressed = "true";
@@ -69,6 +72,7 @@ export function dress(card) {
   for (const old of part.querySelectorAll(".shape")) old.remove();
   const raw = slot(part, "content");
   show(raw, true);
+  offerAll(raw);
   const value = parsed(raw.textContent);
   if (value === null || typeof value !== "object") return;
   const seg = clone("seg");
@@ -83,6 +87,7 @@ export function dress(card) {
       raw.after(shapes[as]);
     }
     for (const [name, shape] of Object.entries(shapes)) show(shape, name === as);
+    show(part.querySelector(".all-lines"), as === "raw");
     for (const button of seg.children) button.setAttribute("aria-pressed", String(button.dataset.as === as));
   };
   seg.addEventListener("click", (event) => {
@@ -90,6 +95,19 @@ export function dress(card) {
     if (button) choose(button.dataset.as);
   });
   choose(isTable ? "table" : "tree");
+}
+
+/** A block that is cut to its first lines can be shown whole. */
+function offerAll(block) {
+  if (block.nextElementSibling?.matches(".all-lines") || block.scrollHeight <= block.clientHeight + 4) return;
+  const lines = block.textContent.trimEnd().split("\n").length;
+  const button = make("button", SENTENCES.allLines(lines), "btn btn-text all-lines");
+  button.type = "button";
+  button.addEventListener("click", () => {
+    block.classList.add("all");
+    button.remove();
+  });
+  block.after(button);
 }
 
 function parsed(text) {
@@ -204,7 +222,7 @@ export async function showWhole(link, fetchContent) {
     return;
   }
   const raw = slot(part, "content");
-  for (const shape of part.querySelectorAll(".shape, .seg")) shape.remove();
+  for (const shape of part.querySelectorAll(".shape, .seg, .all-lines")) shape.remove();
   show(raw, true);
   raw.classList.add("whole");
   raw.replaceChildren();

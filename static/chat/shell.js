@@ -194,12 +194,7 @@ function aim(button) {
   button.closest("[popover]")?.hidePopover();
   const own = button.dataset.session;
   if (!own) return;
-  const row = list.querySelector(`[data-session="${own}"]`);
-  target = {
-    id: own,
-    title: byId("title")?.textContent ?? row?.dataset.title ?? "",
-    archived: row === null ? document.querySelector("#agent-line")?.textContent.includes("archived") : row.dataset.archived === "true",
-  };
+  target = { id: own, title: byId("title").textContent, archived: button.dataset.archived === "true" };
 }
 
 function ask(dialog, act) {

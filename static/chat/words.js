@@ -406,6 +406,7 @@ export const SENTENCES = Object.freeze({
   ending: (name) => `Ending ${name}`,
   wholeFailed: "The whole text could not be fetched.",
   loadingWhole: "Fetching …",
+  allLines: (lines) => (lines > 1 ? `Show all ${lines} lines` : "Show the whole line"),
   notSaved: "This browser keeps nothing for this site: a message that is not sent yet is lost on reload.",
   confirmStop: (others) => `${plural(others, "other person watches", "other people watch")} this run. Stop it?`,
   newSession: "New session",
