@@ -1,7 +1,6 @@
 """The page of a conversation as its reader uses it: by roles and labels, where it has them."""
 
 import re
-from collections.abc import Sequence
 
 from playwright.async_api import Locator, Page, expect
 
@@ -19,7 +18,8 @@ class Conversation:
         self.state = page.get_by_role("region", name="This run").get_by_role("status")
         self.chip = page.locator("#chip")
         self.answer = self.log.locator("[data-item=answer]").last.locator(".prose")
-        self.endline = self.log.locator("[data-slot=endline]").last
+        self.endlines = self.log.locator("[data-slot=endline]")
+        self.endline = self.endlines.last
         self.trouble = self.log.locator("[data-slot=trouble]").last
         self.waiting = page.locator("#waiting > *")
         self.sessions = page.get_by_role("navigation", name="Sessions")
@@ -69,9 +69,12 @@ class Conversation:
         while await closed.count():
             await closed.first.click()
 
-    async def numbers(self) -> Sequence[str]:
+    async def numbers(self) -> list[str]:
         """The numbers of the rows, as they stand."""
-        return await self.log.locator(".step[id], .answer[id]").evaluate_all("rows => rows.map(row => row.id)")
+        rows: list[str] = await self.log.locator(".step[id], .answer[id]").evaluate_all(
+            "rows => rows.map(row => row.id)"
+        )
+        return rows
 
     async def fits(self) -> None:
         """The page is no wider than its window."""

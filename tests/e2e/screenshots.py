@@ -22,7 +22,12 @@ from tests.serving import PASSWORD, Server
 QUESTION = "What is 17 % of 2,340, and which weekday is 2031-03-01?"
 SIZES: dict[str, dict[str, Any]] = {
     "desk": {"viewport": {"width": 1440, "height": 900}},
-    "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2},
+    "phone": {
+        "viewport": {"width": 360, "height": 740},
+        "has_touch": True,
+        "is_mobile": True,
+        "device_scale_factor": 2,
+    },
 }
 SCHEMES = ("light", "dark")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -44,6 +49,7 @@ The error grows as $e = n \\cdot \\bar{a}$. 明天的天氣很好，適合看鳥
 
 README = Path(__file__).parent / "screenshots" / "session.png"
 
+
 async def main(*arguments: str) -> None:
     """Take them all, or the one."""
     expect.set_options(timeout=30_000)
@@ -60,7 +66,6 @@ async def main(*arguments: str) -> None:
 
 async def everything(browser: Chromium, server: Server, folder: Path) -> None:
     """Every page."""
-    folder.mkdir(parents=True, exist_ok=True)
     with ModelServer() as model:
         scripted = Server(server.data_dir, LLM_MODEL_SERVER=model.url, LLM_MODEL="qwen3-32b").start()
         try:
@@ -87,7 +92,6 @@ async def readme(browser: Chromium, server: Server) -> None:
             await talk.page.close()
         talk = await begin(context, QUESTION)
         await expect(talk.answer).to_contain_text("397.8")
-        README.parent.mkdir(exist_ok=True)
         await talk.page.screenshot(path=README)
         await context.close()
     finally:
@@ -96,7 +100,9 @@ async def readme(browser: Chromium, server: Server) -> None:
 
 async def someone(browser: Chromium, server: Server, size: str, scheme: Any) -> BrowserContext:
     """A browser in which the reader is logged in."""
-    context = await browser.new_context(base_url=server.url, color_scheme=scheme, reduced_motion="reduce", **SIZES[size])
+    context = await browser.new_context(
+        base_url=server.url, color_scheme=scheme, reduced_motion="reduce", **SIZES[size]
+    )
     page = await context.new_page()
     await page.goto("/accounts/login/")
     await page.get_by_label("Username").fill("mei")
@@ -130,10 +136,17 @@ async def histories(browser: Chromium, server: Server, model: ModelServer, folde
             await talk.ended("Failed")
             await shoot("failed-model", talk.page)
 
-            calls = [Call("python", {"code": "print(2340 * 17 / 100)"}), Call("current_time", {"time_zone": "Asia/Taipei"})]
-            table = "import json\nprint(json.dumps([{'run': n, 'expected': 340 - n * 60, 'found': 340} for n in range(4)]))"
+            calls = [
+                Call("python", {"code": "print(2340 * 17 / 100)"}),
+                Call("current_time", {"time_zone": "Asia/Taipei"}),
+            ]
+            table = (
+                "import json\nprint(json.dumps([{'run': n, 'expected': 340 - n * 60, 'found': 340} for n in range(4)]))"
+            )
             model.enqueue(
-                Script(reasoning="The second run is wrong by exactly one charge. I will look at both. " * 4, calls=calls),
+                Script(
+                    reasoning="The second run is wrong by exactly one charge. I will look at both. " * 4, calls=calls
+                ),
                 Script(reasoning="Compare the runs.", calls=[Call("python", {"code": table})]),
                 Script(calls=[Call("python", {"code": "import wheel\nwheel.settle(1)"})]),
                 Script(ANSWER),

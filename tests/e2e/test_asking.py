@@ -158,7 +158,22 @@ async def test_a_waiting_message_can_be_taken_back_and_edited(talk: Conversation
     await expect(talk.message).to_have_value("Second, with a misteak")
     await expect(talk.waiting).to_have_count(0)
     await talk.stop.click()
-    await talk.ended("Stopped by mei")
+    await expect(talk.endlines).to_have_text([re.compile("^Stopped by mei ·"), "Taken out of the line by mei"])
+
+
+async def test_a_message_that_never_ran_stands_before_no_run(talk: Conversation) -> None:
+    """The page's head goes on speaking of the run that was at work, which can still be continued."""
+    await talk.ask("First [tokens=2000 every=20]")
+    await expect(talk.answer).to_contain_text("word3")
+    await talk.ask("Never mind")
+    await talk.waiting.get_by_role("button", name="Remove").click()
+    await expect(talk.waiting).to_have_count(0)
+    await talk.stop.click()
+    await expect(talk.endlines.first).to_have_text(re.compile("^Stopped by mei ·"))
+    for _ in range(2):
+        await expect(talk.page.get_by_role("region", name="This run")).to_contain_text("Iteration 1 of 20")
+        await expect(talk.runs.first.get_by_role("button", name="Continue")).to_be_visible()
+        await talk.page.reload()
 
 
 async def test_a_failed_model_is_told_in_words_and_can_be_tried_again(talk: Conversation, model: ModelServer) -> None:

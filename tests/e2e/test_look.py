@@ -75,7 +75,7 @@ async def test_on_a_phone(enter: Enter, api: Browser, model: ModelServer) -> Non
     await expect(links).not_to_be_in_viewport()
 
     run = await talk.runs.get_attribute("data-run")
-    for path in ("/sessions/", f"/runs/{run}/", "/accounts/"):
+    for path in ("/sessions/", f"/runs/{run}/", "/accounts/", "/api/docs"):
         await talk.page.goto(path)
         await talk.fits()
 
