@@ -199,19 +199,22 @@ class _Record:
         self._step = 0
         self._answer = ""
         self._partial = False
+        self._waiting: list[Entry] = []
         self._last: list[Entry] = []
 
     async def take(self, items: Sequence[Step | Growth]) -> None:
         """Save the steps in one transaction, and tell them; then tell the growth of what is being written now."""
-        entries: list[Entry] = []
         for item in items:
             if isinstance(item, Growth):
                 continue
             self._finished(item)
             entry = Entry("reasoning_step", item.data, item.full_content, numbered=self._run.enable_reasoning)
             # How it ended is stored together with the end itself.
-            (self._last if item.type in ("complete", "error") else entries).append(entry)
-        if entries:
+            (self._last if item.type in ("complete", "error") else self._waiting).append(entry)
+        entries = self._waiting
+        # That it has started says little by itself, and the first model call is announced at once: one commit for both.
+        if entries and [entry.data["type"] for entry in entries] != ["start"]:
+            self._waiting = []
             await _save(self._run, lambda: step_log.append(self._run, entries))
         if isinstance(items[-1], Growth):
             await self._grow(items[-1])
@@ -260,7 +263,7 @@ class _Record:
 
     def closing(self, outcome: Outcome) -> list[Entry]:
         """What is stored together with the run's end."""
-        entries = list(self._last)
+        entries = [*self._waiting, *self._last]
         if not self._run.enable_reasoning and (self._answer or outcome.status == "completed"):
             entries.append(run_events.answered(self._answer, partial=self._partial))
         if outcome.status == "failed":

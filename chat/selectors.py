@@ -1,14 +1,14 @@
 """Reads. Nothing here writes."""
 
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import orjson
 from django.contrib.auth.models import User
-from django.db.models import Count, Q, QuerySet
+from django.db import connection
+from django.db.models import Count, Q, QuerySet, UUIDField
 
 from chat import search
 from chat.drafts import Draft
@@ -207,6 +207,15 @@ def session_view(session_id: UUID) -> SessionView | None:
 #: How far back an agent's memory reads: runs at once, and characters in all. What fits its context is decided where the model is known.
 _MEMORY_RUNS = 40
 _MEMORY_CHARACTERS = 400_000
+# Written out, because the model is asked only after it: as querysets they took a quarter of the wait for the first token.
+_MEMORY_RUN_ROWS = """SELECT number, message, continues_id, id FROM chat_run
+    WHERE session_id = %s AND number < %s AND status <> %s ORDER BY number DESC LIMIT %s"""
+_MEMORY_STEP_ROWS = """SELECT run.number, step.type, step.body, full_content.content
+    FROM chat_run run JOIN chat_step step ON step.run_id = run.id
+    LEFT JOIN chat_stepcontent full_content ON full_content.step_id = step.id
+    WHERE run.session_id = %s AND run.number BETWEEN %s AND %s
+    AND step.event = 'reasoning_step' AND step.type IN ('tool_use', 'tool_result', 'final_answer')
+    ORDER BY run.number, step.position"""
 
 
 def memory(session_id: UUID, before: int, *, unfinished_run: UUID | None = None) -> list[dict[str, Any]]:
@@ -215,41 +224,46 @@ def memory(session_id: UUID, before: int, *, unfinished_run: UUID | None = None)
     User messages, tool calls with their results, and answers; thoughts are not repeated to the model. Of ``unfinished_run`` (the one
     that a continuation goes on from) a partial answer is left out, so that the model writes it anew.
     """
-    runs = Run.objects.filter(session_id=session_id, number__lt=before).exclude(status=RunStatus.QUEUED)
-    newest_first = runs.order_by("-number")
     turns: list[list[dict[str, Any]]] = []
     size = 0
-    for start in itertools.count(0, _MEMORY_RUNS):
-        batch = list(newest_first[start : start + _MEMORY_RUNS])
-        for turn in _turns(batch, unfinished_run):
+    while before > 1 and size <= _MEMORY_CHARACTERS:
+        batch = _turns(session_id, before, unfinished_run)
+        for number, turn in batch:
+            before = number
             size += sum(len(message["content"]) for message in turn)
             if turns and size > _MEMORY_CHARACTERS:
                 break
             turns.append(turn)
-        if len(batch) < _MEMORY_RUNS or size > _MEMORY_CHARACTERS:
+        if len(batch) < _MEMORY_RUNS:
             break
     return [message for turn in reversed(turns) for message in turn]
 
 
-def _turns(runs: list[Run], unfinished_run: UUID | None) -> Iterator[list[dict[str, Any]]]:
-    steps = (
-        Step.objects.filter(run__in=runs, event="reasoning_step", type__in=("tool_use", "tool_result", "final_answer"))
-        .order_by("run_id", "position")
-        .values_list("run_id", "type", "body", "full_content__content")
-    )
-    of_run: dict[UUID, list[tuple[str, dict[str, Any], str | None]]] = {}
-    for run_id, kind, body, full_content in steps:
-        of_run.setdefault(run_id, []).append((kind, orjson.loads(body), full_content))
-    for run in runs:
-        yield _turn(run, of_run.get(run.pk, []), leave_partial=run.pk == unfinished_run)
+def _turns(session_id: UUID, before: int, unfinished_run: UUID | None) -> list[tuple[int, list[dict[str, Any]]]]:
+    """The turns of some runs before one, newest first, each with its run's number."""
+    key = UUIDField().get_db_prep_value(session_id, connection)
+    unfinished = UUIDField().get_db_prep_value(unfinished_run, connection)
+    with connection.cursor() as cursor:
+        cursor.execute(_MEMORY_RUN_ROWS, [key, before, RunStatus.QUEUED, _MEMORY_RUNS])
+        runs = cursor.fetchall()
+        if not runs:
+            return []
+        cursor.execute(_MEMORY_STEP_ROWS, [key, runs[-1][0], runs[0][0]])
+        steps: dict[int, list[tuple[str, dict[str, Any], str | None]]] = {}
+        for number, kind, body, full_content in cursor.fetchall():
+            steps.setdefault(number, []).append((kind, orjson.loads(body), full_content))
+    return [
+        (number, _turn(None if continues else message, steps.get(number, []), leave_partial=run_id == unfinished))
+        for number, message, continues, run_id in runs
+    ]
 
 
 def _turn(
-    run: Run, steps: list[tuple[str, dict[str, Any], str | None]], *, leave_partial: bool
+    message: str | None, steps: list[tuple[str, dict[str, Any], str | None]], *, leave_partial: bool
 ) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
-    if run.continues_id is None:
-        messages.append({"role": "user", "content": run.message})
+    if message is not None:
+        messages.append({"role": "user", "content": message})
     calls: list[dict[str, Any]] | None = None
     for kind, data, full_content in steps:
         if kind == "tool_use":
