@@ -10,7 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import Case, F, QuerySet, Subquery, When
+from django.db.models import Case, F, QuerySet, Subquery, UUIDField, When
 from django.utils import timezone
 
 from agents.events import Usage
@@ -47,12 +47,18 @@ def enqueue(run: Run, *, title: str, is_first: bool) -> None:
     Session.objects.filter(pk=run.session_id).update(title=title, active_at=timezone.now(), **shown)
 
 
+#: Written out, because the model is asked only after it.
+_BEGIN = "UPDATE chat_session SET title = %s, active_at = %s, status = %s WHERE id = %s"
+
+
 def begin(run: Run, process: str, *, title: str) -> None:
     """Add a new run that a process carries from the beginning; the caller holds the session and has seen that it may."""
     now = timezone.now()
     run.status, run.owner, run.fence, run.started_at, run.heartbeat_at = RunStatus.RUNNING, process, 1, now, now
     run.save(force_insert=True)
-    Session.objects.filter(pk=run.session_id).update(title=title, active_at=now, status=RunStatus.RUNNING)
+    with connection.cursor() as cursor:
+        values = [title, connection.ops.adapt_datetimefield_value(now), RunStatus.RUNNING]
+        cursor.execute(_BEGIN, [*values, UUIDField().get_db_prep_value(run.session_id, connection)])
 
 
 def claim(run: Run, process: str) -> bool:
