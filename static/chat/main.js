@@ -462,6 +462,8 @@ function toHash() {
       if (outer.matches("details")) outer.open = true;
       if (!outer.parentElement) break;
     }
+    const own = id.startsWith("s") && !element.matches("details") && element.querySelector("details");
+    if (own) own.open = true;
     view.reading.leave();
     element.scrollIntoView({ block: id.startsWith("run-") ? "start" : "center" });
     if (id.startsWith("s")) go(element.closest(".step, .answer"));
