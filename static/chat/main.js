@@ -455,15 +455,18 @@ document.querySelector('[data-action="fold-all"]')?.addEventListener("click", (e
 function toHash() {
   const id = location.hash.slice(1);
   if (!/^(s\d+|run-[0-9a-f-]+)$/u.test(id)) return;
-  const element = document.getElementById(id);
+  // A result has no row of its own: it lies in its call's card.
+  const element = document.getElementById(id) ?? document.querySelector(`#log [data-result="${id.slice(1)}"]`);
   if (element) {
     for (let outer = element; outer; outer = outer.parentElement.closest("details")) {
       if (outer.matches("details")) outer.open = true;
       if (!outer.parentElement) break;
     }
+    const own = id.startsWith("s") && !element.matches("details") && element.querySelector("details");
+    if (own) own.open = true;
     view.reading.leave();
     element.scrollIntoView({ block: id.startsWith("run-") ? "start" : "center" });
-    if (id.startsWith("s")) go(element);
+    if (id.startsWith("s")) go(element.closest(".step, .answer"));
   } else if (id.startsWith("s") && Number(id.slice(1)) < page.first && !new URLSearchParams(location.search).has("at")) {
     location.replace(`?at=${id.slice(1)}#${id}`);
   }

@@ -151,12 +151,15 @@ async def test_rename_archive_and_delete(talk: Conversation, api: Browser, watch
 
 async def test_search_leads_to_the_step(talk: Conversation, model: ModelServer) -> None:
     model.enqueue(
-        Script(reasoning="The user asks about herons.", calls=[Call("python", {"code": "print('kingfisher 17')"})]),
+        Script(
+            reasoning="The user asks about herons.", calls=[Call("python", {"code": "print('king' + 'fisher 17')"})]
+        ),
         Script("明天的天氣很好，適合看鳥。"),
     )
     await talk.ask("Birds?")
     await talk.ended()
     page = talk.page
+    # The first one is only in a result, which lies in its call's card.
     for words, kind in (("kingfisher 17", "call"), ("天氣", "answer"), ("herons", "thought")):
         search = page.get_by_role("searchbox", name="Search every step")
         await search.fill(words)
@@ -168,9 +171,11 @@ async def test_search_leads_to_the_step(talk: Conversation, model: ModelServer) 
         await expect(hit.locator("mark").first).to_have_text(re.compile(words.split()[0]))
         await hit.click()
         await page.wait_for_url(re.compile(r"/sessions/[0-9a-f-]{36}/\?at=\d+#s\d+$"))
-        target = page.locator(f"#{page.url.split('#')[1]}")
+        number = page.url.split("#s")[1]
+        target = page.locator(f"#s{number}, [data-result='{number}']")
         await expect(target).to_be_in_viewport()
-        await expect(target).to_have_attribute("data-item", kind)
+        await expect(talk.log.locator(".at")).to_have_attribute("data-item", kind)
+        await expect(talk.log.locator(".at").get_by_text(words.split()[0]).last).to_be_visible()
 
 
 async def test_a_run_can_be_inspected(talk: Conversation, model: ModelServer) -> None:
