@@ -144,7 +144,9 @@ def _continue(user: User, session_id: UUID, run_id: UUID | None, client_message_
     if standing.is_known:
         known = runs.get(user=user, client_message_id=client_message_id)
         return _again(known, is_same=known.continues_id == old.pk)
-    if old.number != standing.last_number or old.status not in run_state.CONTINUABLE:
+    # What was taken out of the line before it began has changed nothing.
+    later = runs.filter(number__gt=old.number).exclude(status=RunStatus.CANCELLED, started_at=None)
+    if later.exists() or old.status not in run_state.CONTINUABLE:
         raise Refused(
             "not_continuable",
             "Only the session's latest run can be continued, and only when it was stopped, failed, was interrupted or hit its limit.",

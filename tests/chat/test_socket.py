@@ -328,6 +328,22 @@ async def test_continue_goes_on_from_what_is_stored(bo: Browser, model: ModelSer
         assert (await socket.until_type("error"))["data"]["code"] == "not_continuable"
 
 
+async def test_a_message_taken_out_of_the_line_hinders_no_continuation(bo: Browser) -> None:
+    async with bo.socket(await bo.new_session()) as socket:
+        await socket.send("chat", message=SLOW)
+        first = (await socket.until_type("accepted"))["data"]["run_id"]
+        await socket.send("chat", message="Later")
+        await socket.until_type("accepted")
+        await socket.send("cancel", all=True)
+        for _ in range(2):
+            await socket.until_type("reasoning_complete")
+        await socket.send("continue", run_id=first)
+        start = await socket.until(lambda f: f["type"] == "reasoning_start" and "continues" in f["data"])
+        assert start["data"]["continues"] == first
+        await socket.send("cancel")
+        await socket.until_type("reasoning_complete")
+
+
 async def test_a_finished_run_is_not_continued(bo: Browser) -> None:
     async with bo.socket(await bo.new_session()) as socket:
         done = await ask(socket, "Say [tokens=1]")
