@@ -27,7 +27,7 @@ from config.asgi import application
 
 _BACKLOG = 2048
 #: The loop waits no longer than this for a thread of the database to let go of the interpreter (Python's own: 5 ms).
-_SWITCH_S = 0.0005
+_SWITCH_S = 0.0002
 #: Shorter than the 24 h after which a channel layer forgets its members.
 _LONGEST_SOCKET_S = 12 * 3600
 
