@@ -96,7 +96,9 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     before = _before(request, found)
     window = selectors.window(found, before=before)
     runs = _folded(window)
-    latest = runs[-1] if runs else None
+    # A message that was taken out of the line is no run to speak of, as long as there is another.
+    at = next((at for at in reversed(range(len(runs))) if not runs[at].removed), len(runs) - 1)
+    latest = runs[at] if runs else None
     live = before is None
     return _page(
         request,
@@ -125,7 +127,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "first": window.first,
             "live": live,
             "may": {"drive": access.may_drive(role), "stop": access.may_stop(role)},
-            "runs": [_outlined(run) for run in runs[-1:]],
+            "runs": [_outlined(run) for run in runs[max(at, 0) :]],
             "run": selectors.live_run(found.pk),
             "queue": selectors.queue(found.pk),
             "now": timezone.now().timestamp(),
@@ -315,7 +317,7 @@ def _side_row(session: Session) -> dict[str, Any]:
         "active_at": session.active_at,
         "is_live": session.status in UNFINISHED,
         "tone": _TONES.get(session.status, ""),
-        "note": " · ".join(part for part in (word, agent) if part),
+        "ending": word,
         "events": session.last_seq,
     }
 

@@ -7,9 +7,9 @@ import { createComposer } from "./composer.js";
 import { createDraft, createOutbox, localStore } from "./outbox.js";
 import { api, onKey, onRefresh, refresh, tellCurrent } from "./shell.js";
 import { createSocket } from "./socket.js";
-import { initial, reduce, stopping } from "./transcript.js";
+import { current, initial, reduce, stopping } from "./transcript.js";
 import { createView } from "./view.js";
-import { SENTENCES, dot, joined } from "./words.js";
+import { SENTENCES, dot, joined, status } from "./words.js";
 
 const TICK_EVERY = 500;
 /** A message that is accepted this soon never shows as being sent. */
@@ -87,13 +87,23 @@ function paint() {
   scheduled = false;
   view.paint(state, { now: now(), waiting: waitingChanged || link.word !== "live" ? unsent() : undefined });
   waitingChanged = false;
-  const run = state.runs[state.live?.id] ?? state.runs[state.order.at(-1)];
+  const run = current(state);
   composer?.busy(Boolean(run && !run.ended) || state.queue.length > 0);
-  if (run) {
-    const word = document.getElementById("run-state").textContent;
-    const time = run.ended ? "" : document.getElementById("clock").textContent;
-    tellCurrent({ dot: dot(run.status), note: run.ended ? "" : joined(word, time) });
-  }
+  if (run) tellRun(run);
+}
+
+/** The session's line in the list says of the run what the page's head says. */
+function tellRun(run) {
+  const isLive = !run.ended;
+  tellCurrent({
+    dot: dot(run.status),
+    word: isLive
+      ? joined(document.getElementById("run-state").textContent, document.getElementById("clock").textContent)
+      : run.status === "completed" ? "" : status(run.status),
+    tone: `t-${dot(run.status)}`,
+    agent: isLive ? "" : (page.agents[page.session.agent] ?? page.session.agent),
+    isLive,
+  });
 }
 
 /** What to show of the outbox: not what is on its way and will be accepted in the next instant. */
@@ -393,7 +403,7 @@ setInterval(() => {
   view.tick(now());
   if (link.word === "waiting" || outbox.items().length) paintLink();
   const run = state.runs[state.live?.id];
-  if (run && !run.ended) tellCurrent({ dot: dot(run.status), note: joined(document.getElementById("run-state").textContent, document.getElementById("clock").textContent) });
+  if (run && !run.ended) tellRun(run);
 }, TICK_EVERY);
 
 onRefresh((titles) => titles[session] && view.setTitle(titles[session]));

@@ -9,18 +9,42 @@ import { SENTENCES } from "./words.js";
 const NEAR = 48;
 /** Frames for which a place is held after a change above it. */
 const FRAMES = 12;
+/** Frames at the end, one after another, after which a jump there has landed; and the most that it may take. */
+const STEADY = 4;
+const LANDING = 90;
 
 export function createReading({ scroll, log, jump }) {
   let following = true;
   let missed = 0;
   let ours = 0;
   let holding = null;
+  let landing = null;
 
   const fromEnd = () => scroll.scrollHeight - scroll.clientHeight - scroll.scrollTop;
 
   function toEnd() {
     ours = performance.now();
     scroll.scrollTop = scroll.scrollHeight;
+  }
+
+  /** To the end and to stay there: rows that come into sight only now get their real height, and the end moves away. */
+  function land() {
+    follow();
+    toEnd();
+    cancelAnimationFrame(landing);
+    let steady = 0;
+    let left = LANDING;
+    const frame = () => {
+      steady = fromEnd() < 2 ? steady + 1 : 0;
+      left -= 1;
+      if (!following || steady >= STEADY || left === 0) {
+        landing = null;
+        return;
+      }
+      if (steady === 0) toEnd();
+      landing = requestAnimationFrame(frame);
+    };
+    landing = requestAnimationFrame(frame);
   }
 
   function follow() {
@@ -46,7 +70,7 @@ export function createReading({ scroll, log, jump }) {
     () => {
       if (fromEnd() < NEAR) {
         if (!following) follow();
-      } else if (performance.now() - ours > 80) {
+      } else if (landing === null && performance.now() - ours > 80) {
         following = false;
         paint();
       }
@@ -54,7 +78,7 @@ export function createReading({ scroll, log, jump }) {
     { passive: true },
   );
   scroll.addEventListener("wheel", (event) => event.deltaY < 0 && stopOurs(), { passive: true });
-  scroll.addEventListener("touchmove", stopOurs, { passive: true });
+  for (const hand of ["touchmove", "pointerdown", "keydown"]) scroll.addEventListener(hand, stopOurs, { passive: true });
   log.addEventListener("focusin", leave);
   document.addEventListener("selectionchange", () => {
     const selection = document.getSelection();
@@ -63,15 +87,14 @@ export function createReading({ scroll, log, jump }) {
       paint();
     }
   });
-  jump?.addEventListener("click", () => {
-    follow();
-    toEnd();
-  });
+  jump?.addEventListener("click", land);
   new ResizeObserver(() => following && toEnd()).observe(log);
   new ResizeObserver(() => following && toEnd()).observe(scroll);
 
   function stopOurs() {
     ours = 0;
+    cancelAnimationFrame(landing);
+    landing = null;
     if (holding) release();
   }
 
@@ -120,10 +143,7 @@ export function createReading({ scroll, log, jump }) {
       change();
       hold(anchor, before, FRAMES);
     },
-    toEnd() {
-      follow();
-      toEnd();
-    },
+    toEnd: land,
     leave() {
       following = false;
       paint();

@@ -222,6 +222,8 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
       const mini = pair.children[index] ?? pair.appendChild(clone("mini"));
       const [state] = fillCall(mini, item, call);
       mark(mini, "state", state);
+      // The first call's number is the row's own.
+      if (call.seq !== null && call.seq !== item.seq) mini.id = `s${call.seq}`;
       setIcon(slot(mini, "icon"), icon(call.name));
       say(slot(mini, "seqs"), call.seq && call.result?.seq ? `${call.seq} → ${call.result.seq}` : "");
       if (call.result && !call.result.ok && call.result.content) say(slot(mini, "out"), call.result.content.trim().slice(0, CAUSE));

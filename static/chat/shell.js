@@ -2,11 +2,11 @@
  * What is around every page of a logged-in reader: the list of sessions, menus, dialogs, the look, and the keys.
  */
 
-import { copy, mark, say, show, slot } from "./nodes.js";
+import { copy, make, mark, say, show, slot } from "./nodes.js";
 import { createApi } from "./api.js";
 import { localStore } from "./outbox.js";
 import { remember } from "./plain.js";
-import { SENTENCES } from "./words.js";
+import { SENTENCES, joined } from "./words.js";
 
 const REFRESH_EVERY = 10_000;
 const PHONE = matchMedia("(max-width: 860px)");
@@ -85,11 +85,12 @@ function paintCurrent() {
   const row = list.querySelector(".sess[aria-current]");
   if (!row || !currentLine) return;
   row.querySelector(".dot").className = `dot ${currentLine.dot}`;
+  const { word, agent, tone, isLive } = currentLine;
   const meta = row.querySelector(".meta");
-  if (currentLine.note) {
-    meta.className = `meta num ${currentLine.dot === "live" ? "t-live" : ""}`;
-    say(meta, currentLine.note);
+  if (meta.textContent !== joined(word, agent)) {
+    meta.replaceChildren(...(word ? [make("span", word, tone)] : []), ...(word && agent ? [" · "] : []), agent);
   }
+  show(row.querySelector(".badge"), isLive);
 }
 
 setInterval(() => document.visibilityState === "visible" && navigator.onLine && refresh(), REFRESH_EVERY);

@@ -6,6 +6,7 @@
  */
 
 import { ENDS } from "./protocol.js";
+import { isRemoved } from "./words.js";
 
 const LIVE = ["queued", "running", "cancelling"];
 
@@ -55,6 +56,12 @@ function newRun(id) {
     growth: null,
     finished: 0,
   };
+}
+
+/** The run that the page speaks of: the one at work, else the latest one that was not taken out of the line. */
+export function current(state) {
+  const last = state.order.findLast((id) => !isRemoved(state.runs[id])) ?? state.order.at(-1);
+  return state.runs[state.live?.id] ?? state.runs[last] ?? null;
 }
 
 /** The state after one frame. A frame that changes nothing returns the state itself. */

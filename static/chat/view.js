@@ -6,6 +6,7 @@ import { clone, copy, make, mark, say, setIcon, show, slot } from "./nodes.js";
 import { createReading } from "./reading.js";
 import { dress, showWhole } from "./result.js";
 import { createRun, decorate } from "./rows.js";
+import { current } from "./transcript.js";
 import {
   SENTENCES,
   clock,
@@ -108,12 +109,12 @@ export function createView({ page, act, storage, fetchContent }) {
     else dress(card);
   }
 
-  // ---- the actions of a row take the strip's place ----
+  // ---- the actions of a row take the strip's place; they stand beside what opens the row, not inside it ----
   const acts = clone("acts");
   const offer = (event) => {
     const row = event.target.closest?.(".step .row");
-    const meta = row?.closest(".step[id]") && row.querySelector(".strip")?.parentNode;
-    if (meta && acts.parentNode !== meta) meta.prepend(acts);
+    const step = row?.querySelector(".strip") && row.closest(".step[id]");
+    if (step && acts.parentNode !== step) step.append(acts);
   };
   if (matchMedia("(hover: hover)").matches) log.addEventListener("pointerover", offer, { passive: true });
   log.addEventListener("focusin", offer);
@@ -243,10 +244,6 @@ export function createView({ page, act, storage, fetchContent }) {
     if (state.people !== painted?.people) paintPeople(state.people);
     painted = state;
     reading.painted(added);
-  }
-
-  function current(state) {
-    return state.runs[state.live?.id] ?? state.runs[state.order.at(-1)] ?? null;
   }
 
   function paintRun(run, now) {
