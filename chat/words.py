@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from django.utils.translation import gettext as _
@@ -100,10 +100,20 @@ def telling(arguments: Any) -> Telling:
 
 def _telling_code(code: str) -> Telling:
     lines = [line.strip() for line in code.splitlines() if line.strip()]
-    first = next((line for line in lines if not line.startswith(("import ", "from "))), lines[0] if lines else "")
+    first = next(_after_imports(lines), lines[0] if lines else "")
     if first.startswith("#") and first.strip("# "):
         return Telling(gist(first.strip("# ")))
     return Telling(gist(first), code=True)
+
+
+def _after_imports(lines: Sequence[str]) -> Iterator[str]:
+    """The lines that import nothing; an import in brackets goes on over several."""
+    is_open = False
+    for line in lines:
+        if is_open or line.startswith(("import ", "from ")):
+            is_open = (is_open or "(" in line) and ")" not in line
+        else:
+            yield line
 
 
 def _plain(value: Any) -> str:

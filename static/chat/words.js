@@ -91,7 +91,14 @@ export function telling(args) {
 
 function tellingCode(code) {
   const lines = code.split(/\r\n|\r|\n/u).map((line) => line.trim()).filter(Boolean);
-  const first = lines.find((line) => !/^(?:import|from) /u.test(line)) ?? lines[0] ?? "";
+  let isOpen = false;
+  const first =
+    lines.find((line) => {
+      if (!isOpen && !/^(?:import|from) /u.test(line)) return true;
+      // An import in brackets goes on over several lines.
+      isOpen = (isOpen || line.includes("(")) && !line.includes(")");
+      return false;
+    }) ?? lines[0] ?? "";
   const comment = first.startsWith("#") ? first.replace(/^[# ]+|[# ]+$/gu, "") : "";
   return comment ? { text: gist(comment), code: false } : { text: gist(first), code: true };
 }

@@ -77,6 +77,7 @@ ARGUMENTS: list[Any] = [
     {"code": "# monthly cost\nx = 1"},
     {"code": "\n\n  print(1)\n"},
     {"code": "#\nprint(1)"},
+    {"code": "from datetime import (\n    date,\n    time,\n)\ndate(2031, 3, 1)"},
     {"code": "import json\nfrom datetime import date\ndate(2031, 3, 1)"},
     {"code": "import json"},
     {"code": ""},
