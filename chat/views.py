@@ -30,7 +30,9 @@ PAGE_SESSIONS = 40
 SEARCH_HITS = 300
 HITS = 3
 #: Events of a run on one page of it.
-RUN_EVENTS = 1_000
+RUN_EVENTS = 200
+#: Steps of an inspected run on one page.
+RUN_STEPS = 200
 
 
 @require_safe
@@ -150,6 +152,7 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
     folded = (transcript.fold(frames, known={str(found.pk): _known(found)}) or [_known(found)])[0]
     if found.status not in UNFINISHED or found.status == RunStatus.QUEUED:
         folded.status = found.status
+    inspected = presenting.inspection(folded, found)
     events = Paginator(frames, RUN_EVENTS).get_page(request.GET.get("events"))
     return _page(
         request,
@@ -161,7 +164,8 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         number_of_runs=found.session.runs.count(),
         role=str(role),
         agent_title=_agent_title(found.agent_name),
-        inspected=presenting.inspection(folded, found),
+        inspected=inspected,
+        steps=Paginator(inspected["rows"], RUN_STEPS).get_page(request.GET.get("steps")),
         head=presenting.header(folded),
         events=events,
         rows=[presenting.event_row(frame) for frame in events],

@@ -71,5 +71,10 @@ async def test_the_page_of_a_long_run_opens(enter: Enter, written: str) -> None:
     run = await talk.runs.first.get_attribute("data-run")
     await talk.page.goto(f"/runs/{run}/#events")
     await expect(talk.page.locator("#events li").first).to_contain_text("reasoning_start")
-    await talk.page.get_by_role("link", name="Later").click()
+    await talk.page.get_by_role("link", name="Later", exact=True).click()
     await expect(talk.page.locator("#events li").first).to_contain_text("reasoning_step")
+    first = talk.page.locator("#steps .wf-item").first
+    earlier = await first.inner_text()
+    await talk.page.get_by_role("link", name="Later steps").click()
+    await expect(talk.page.get_by_role("link", name="Earlier steps")).to_be_visible()
+    assert await first.inner_text() != earlier
