@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agents import threads
 from agents.errors import AgentError, LimitReached, ModelError, Stopped
 from agents.events import Growth, Outcome, Status, Step, Usage
 from agents.models.reply import Call, Reply, Writer, Written
@@ -79,8 +80,7 @@ class AgentRun:
         self._shown_parts = 0
         self._awaited = Future[Written]()
         self._push([self._splitter.start(task.message)])
-        # Daemon: a tool that never ends must not keep the process alive.
-        threading.Thread(target=self._work, name=f"agent-{task.label}", daemon=True).start()
+        threads.run(self._work)
 
     # -- for the reader ---------------------------------------------------------------------------
 
@@ -128,6 +128,7 @@ class AgentRun:
 
     def _work(self) -> None:
         task = self._task
+        threading.current_thread().name = f"agent-{task.label}"
         error: Exception | None = None
         try:
             load()(task.spec, task.model, task.toolbox, task.conversation, self)

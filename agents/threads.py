@@ -1,0 +1,33 @@
+"""Daemon threads that are used again: starting one anew keeps the event loop waiting for it."""
+
+import queue
+import threading
+from collections.abc import Callable
+
+_idle: list["_Worker"] = []
+_lock = threading.Lock()
+_MOST_IDLE = 64
+
+
+class _Worker:
+    """A thread, and the work that is handed to it."""
+
+    def __init__(self) -> None:
+        self.work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        # Daemon: a tool that never ends must not keep the process alive.
+        threading.Thread(target=self._run, name="agent", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self.work.get()()
+            with _lock:
+                if len(_idle) >= _MOST_IDLE:
+                    return
+                _idle.append(self)
+
+
+def run(work: Callable[[], None]) -> None:
+    """Run in a thread of its own, at once; ``work`` handles its own errors."""
+    with _lock:
+        worker = _idle.pop() if _idle else None
+    (worker or _Worker()).work.put(work)
