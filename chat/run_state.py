@@ -134,11 +134,6 @@ def silent_since(moment: datetime) -> list[UUID]:
     return list(Run.objects.filter(status__in=LIVE, heartbeat_at__lt=moment).values_list("id", flat=True))
 
 
-def live_in(session_id: UUID) -> Run | None:
-    """The session's live run."""
-    return Run.objects.filter(session_id=session_id, status__in=LIVE).select_related("cancelled_by").first()
-
-
 def next_in(session_id: UUID) -> Run | None:
     """The run to start next in a session, or None where one is live, none waits or its user has enough of them running."""
     if Run.objects.filter(session_id=session_id, status__in=LIVE).exists():

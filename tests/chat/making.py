@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth.models import User
 
 from chat import run_state, step_log
-from chat.models import Run, RunStatus, Session
+from chat.models import LIVE, Run, RunStatus, Session
 from chat.run_state import End
 from chat.step_log import Entry, Stored
 
@@ -32,7 +32,7 @@ def run(of: Session, *, message: str = "Why?", carried_by: str = "process-1", **
         client_message_id=fields.pop("client_message_id", f"m{of.runs.count() + 1}"),
         **fields,
     )
-    run_state.enqueue(made, title=of.title, is_first=run_state.live_in(of.pk) is None)
+    run_state.enqueue(made, title=of.title, is_first=not of.runs.filter(status__in=LIVE).exists())
     if carried_by:
         assert run_state.claim(made, carried_by)
     return made
