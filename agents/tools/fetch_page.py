@@ -214,7 +214,8 @@ class FetchPageTool:
                 # Half the time at most, so that a second address gets its turn.
                 raw.settimeout(self._total_s / 2)
                 raw.connect((address, target.port))
-                raw.settimeout(self._total_s)
+                # From here on the deadline alone is the clock: two of them would race for the sentence.
+                raw.settimeout(None)
             except OSError as error:
                 failure = error
                 raw.close()
