@@ -48,6 +48,8 @@ class Seen:
 
     turns: list[Turn] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    series: dict[str, list[float]] = field(default_factory=dict)
+    """What a browser measured, in milliseconds."""
     bytes_each: float = 0.0
     cpu_s: float = 0.0
     """The server's processor time when the work was done, since it started."""

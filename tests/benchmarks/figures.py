@@ -3,16 +3,19 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from tests.benchmarks.client import TAG
-from tests.benchmarks.measuring import Row, Turn, Window, percentile
+from tests.benchmarks.measuring import Lateness, Row, Turn, Window, percentile
 from tests.benchmarks.stage import Outcome, Side, Stage
 from tests.benchmarks.stub import Note
 
 #: Turns in one session: its history grows meanwhile, as in use.
 _TURNS = 5
 _LONG_SESSION = 2_000
+_LARGE_RESULT = 1_000_000
 _MS = 1_000.0
+_FRAME_S = 1 / 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +172,44 @@ def open_2000(stage: Stage, sizes: Sizes) -> Measured:
     return Measured(rows, _worst(frames.window, page.window), problems=frames.problems + page.problems)
 
 
+def page(stage: Stage, sizes: Sizes) -> Measured:
+    """The page of a long session in a browser: opened, scrolled, and used while an answer grows."""
+    with stage.product() as product:
+        session, heavy = stage.rows("long_session", _LONG_SESSION), stage.rows("large_result", _LARGE_RESULT)
+        grows = f"Tell me about tides [tag={TAG} tokens=1500 every=20]"
+        outcomes = (
+            stage.look(product, "opened", session, times=sizes.opens),
+            stage.look(product, "scrolled", session),
+            stage.look(product, "streaming", session, message=grows),
+            stage.look(product, "large", heavy, held=_LARGE_RESULT),
+        )
+    series = {name: values for outcome in outcomes for name, values in outcome.series.items()}
+    problems = [problem for outcome in outcomes for problem in outcome.problems]
+    plain = series["scrolling plain text"]
+    rows = [Row("2,000 steps: first paint, median", "ms", percentile(series["first paint"], 0.5), None, 500.0)]
+    for name in ("scrolling", "scrolling while it streams", "typing while it streams"):
+        frames = series[name]
+        rows += [
+            Row(f"{name}: between frames, mean", "ms", fmean(frames), fmean(plain), 18.0),
+            Row(f"{name}: between frames, p99", "ms", percentile(frames, 0.99), percentile(plain, 0.99), 34.0),
+        ]
+    rows += [
+        Row("typing while it streams: from key to letter, p95", "ms", percentile(series["keys"], 0.95), None, 50.0),
+        Row("a result of 1 MB opens: longest between frames", "ms", max(series["a megabyte"]), None, 250.0),
+        Row("page: errors", "", float(len(problems)), None, 0.0),
+    ]
+    # The browser measures itself: it was late where even plain text did not get its frames.
+    late = Lateness.of([max(0.0, between / _MS - _FRAME_S) for between in plain])
+    return Measured(rows, Window(late, Lateness(0.0, 0.0)), problems=problems)
+
+
 FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "first-token": first_token,
     "connect": connect,
     "load": load,
     "idle": idle,
     "open-2000": open_2000,
+    "page": page,
 }
 
 

@@ -10,6 +10,7 @@ from django.db import transaction
 from chat.models import Session
 from chat.step_log import Entry
 from tests.chat import making
+from tests.e2e import long_session as long_session_of
 
 USER = "ada"
 _EVENTS_PER_RUN = 50
@@ -43,6 +44,11 @@ def long_session(events: int) -> None:
         making.append(run, *_run(message))
         making.end(run)
     print(json.dumps(str(session.pk)))
+
+
+def large_result(length: int) -> None:
+    """A session with a tool's result of so many characters."""
+    print(json.dumps(long_session_of.write(USER, message="A large result", thoughts=5, result_length=length)))
 
 
 def _run(message: str) -> list[Entry]:

@@ -44,6 +44,7 @@ class Outcome:
     notes: dict[str, list[Note]]
     turns: list[Turn] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    series: dict[str, list[float]] = field(default_factory=dict)
     bytes_each: float = 0.0
     cpu_s: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -104,17 +105,26 @@ class Stage:
             self._server.manage("shell", "--no-imports", "--command", f"from tests.benchmarks.rows import *; {call}")
         )
 
+    def look(self, side: Side, kind: str, session: str, **job: Any) -> Outcome:
+        """Have a browser do a job."""
+        return self._run(
+            side, [Job(kind, side.url, side.cookie, side.pid, [session], **job)], "tests.benchmarks.browser"
+        )
+
     def run(self, side: Side, kind: str, sessions: Sequence[str], **job: Any) -> Outcome:
         """Have clients do a job, each in its share of the sessions where it is a load."""
         shares = self._clients if kind == "load" else 1
         jobs = [Job(kind, side.url, side.cookie, side.pid, list(sessions[i::shares]), **job) for i in range(shares)]
-        clients = [_client(each) for each in jobs]
+        return self._run(side, jobs, "tests.benchmarks.client")
+
+    def _run(self, side: Side, jobs: Sequence[Job], module: str) -> Outcome:
+        clients = [_client(each, module) for each in jobs]
         try:
             for client in clients:
                 _line(client, "ready")
             self._journal()
             cpu = psutil.Process(side.pid).cpu_times()
-            with self._profiled(side, kind):
+            with self._profiled(side, jobs[0].kind):
                 for client in clients:
                     assert client.stdin is not None
                     client.stdin.write("go\n")
@@ -135,6 +145,7 @@ class Stage:
             notes,
             [turn for each in seen for turn in each.turns],
             [seconds for each in seen for seconds in each.seconds],
+            seen[0].series,
             seen[0].bytes_each,
             max(each.cpu_s for each in seen) - cpu.user - cpu.system,
             [problem for each in seen for problem in each.problems],
@@ -177,8 +188,8 @@ def _process(module: str, *arguments: str) -> Iterator[tuple[str, int]]:
             process.terminate()
 
 
-def _client(job: Job) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tests.benchmarks.client"]
+def _client(job: Job, module: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", module]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     process.stdin.write(orjson.dumps(asdict(job)).decode() + "\n")
