@@ -66,8 +66,10 @@ _TOKENS: Sequence[tuple[str, re.Pattern[str]]] = [
             r"(?:is )?what (?:percent(?:age)?|per cent|%)(?: of)?\b|as an? percent(?:age)? of\b|的?百分之[幾几多]少?",
         ),
         ("is", r"is\b|是"),
-        ("sum", r"(?:sum|total) of\b"),
+        ("sum", r"(?:sum|total) of\b(?:\s+all)?(?:\s+(?:whole\s+)?(?:numbers|integers))?(?:\s+from)?"),
         ("average", r"(?:average|mean) of\b"),
+        ("add", r"add\b"),
+        ("subtract", r"subtract\b"),
         ("half", r"half(?: of)?\b"),
         ("third", r"an? third of\b"),
         ("quarter", r"an? quarter of\b"),
@@ -85,6 +87,8 @@ _TOKENS: Sequence[tuple[str, re.Pattern[str]]] = [
         ("fraction", r"分之"),
         ("^", r"\*\*|\^|(?:raised )?to the power(?: of)?\b"),
         ("次方", r"次方"),
+        ("to", r"(?:up )?to\b|through\b|[到至]"),
+        ("from", r"from\b"),
         ("+", r"\+|plus\b|(?:increased|raised) by\b|加上?"),
         ("-", r"[-−–—]|minus\b|less\b|(?:decreased|reduced) by\b|減去?|减去?"),
         ("*", r"[*×·⋅✕]|times\b|multiplied by\b|x(?=\s*[\d(.])|乘以?|乘上"),
@@ -92,7 +96,7 @@ _TOKENS: Sequence[tuple[str, re.Pattern[str]]] = [
         ("mod", r"mod(?:ulo)?\b"),
         ("%", r"%|percent\b|per cent\b"),
         ("off", r"off\b"),
-        ("of", r"of\b|的"),
+        ("of", r"(?:(?:tip|tax|vat|interest|discount) )?(?:of|on)\b|的"),
         ("(", r"[(\[]"),
         (")", r"[)\]]"),
         (",", r",|and\b|和|與|、"),
@@ -408,6 +412,8 @@ class _Parser:
                 return inner if self._take(")") else None  # parentheses come back where they are needed
             if token.kind in ("sum", "average"):
                 return self._list(token.kind)
+            if token.kind in ("add", "subtract"):
+                return self._instructed(token.kind)
             if token.kind == "prefix%":
                 self.at -= 1
                 return self._factor_or_percent()
@@ -420,6 +426,13 @@ class _Parser:
 
     def _list(self, kind: str) -> _Node | None:
         items = [self._product()]
+        if (
+            kind == "sum"
+            and items[0] is not None
+            and self._peek() == "to"
+            and (last := self._attempt(self._right_product))
+        ):
+            return _Node(f"sum(range({items[0].code}, {_wrap(last, _ADD)} + 1))", _ATOM, 1)
         while items[-1] is not None and self._peek() == ",":
             end = self.at
             while self._take(","):  # "3, 4, and 5"
@@ -434,6 +447,18 @@ class _Parser:
         listed = ", ".join(item.code for item in items if item)
         code = f"sum([{listed}])" if kind == "sum" else f"sum([{listed}]) / {len(items)}"
         return _Node(code, _ATOM if kind == "sum" else _MULTIPLY, 1)
+
+    def _instructed(self, kind: str) -> _Node | None:
+        """What “add 5 to 7” and “subtract 5 from 7” ask for."""
+        what = self._product()
+        if what is None or not self._take("to" if kind == "add" else "from"):
+            return None
+        whole = self._product()
+        return whole and _Node(
+            f"{_wrap(whole, _ADD)} {'+' if kind == 'add' else '-'} {_wrap(what, _MULTIPLY)}",
+            _ADD,
+            what.work + whole.work + 1,
+        )
 
 
 def _wrap(node: _Node, binds: int) -> str:
