@@ -10,7 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import Case, F, QuerySet, Subquery, UUIDField, When
+from django.db.models import F, QuerySet, UUIDField
 from django.utils import timezone
 
 from agents.events import Usage
@@ -57,8 +57,7 @@ def begin(run: Run, process: str, *, title: str) -> None:
     run.status, run.owner, run.fence, run.started_at, run.heartbeat_at = RunStatus.RUNNING, process, 1, now, now
     run.save(force_insert=True)
     with connection.cursor() as cursor:
-        values = [title, connection.ops.adapt_datetimefield_value(now), RunStatus.RUNNING]
-        cursor.execute(_BEGIN, [*values, UUIDField().get_db_prep_value(run.session_id, connection)])
+        cursor.execute(_BEGIN, [title, _now(), RunStatus.RUNNING, _key(run.session_id)])
 
 
 def claim(run: Run, process: str) -> bool:
@@ -83,23 +82,22 @@ def request_cancel(run: Run, user: User | None) -> bool:
     return bool(moved)
 
 
+#: Written out, because it stands at the end of every run; as querysets the two statements took longer than the commit.
+_FINISH = """UPDATE chat_run SET status = %s, ended_at = %s, iterations = %s, input_tokens = %s, output_tokens = %s,
+    usage_estimated = %s, code = %s, cancelled_by_id = COALESCE(%s, cancelled_by_id)
+    WHERE id = %s AND status IN ({moves}) AND fence = COALESCE(%s, fence)"""
+
+
 def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None, by: User | None = None) -> bool:
     """End a run; false where it has ended already, or where ``fence`` is given and has risen."""
-    runs = _moving(run_id, end.status)
-    if fence is not None:
-        runs = runs.filter(fence=fence)
-    values: dict[str, object] = {
-        "status": end.status,
-        "ended_at": timezone.now(),
-        "iterations": end.iterations,
-        "input_tokens": end.usage.input_tokens,
-        "output_tokens": end.usage.output_tokens,
-        "usage_estimated": end.usage.estimated,
-        "code": end.code,
-    }
-    if by is not None:
-        values["cancelled_by"] = by
-    moved = runs.update(**values)
+    usage, moves = end.usage, MOVES[end.status]
+    values = [end.status, _now(), end.iterations, usage.input_tokens, usage.output_tokens, usage.estimated, end.code]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _FINISH.format(moves=", ".join(["%s"] * len(moves))),
+            [*values, by.pk if by is not None else None, _key(run_id), *moves, fence],
+        )
+        moved = cursor.rowcount
     if moved:
         _repeat_status(session_id)
     return bool(moved)
@@ -165,10 +163,23 @@ def _moving(run_id: UUID, to: RunStatus) -> QuerySet[Run]:
     return Run.objects.filter(pk=run_id, status__in=MOVES[to])
 
 
+_REPEAT = """UPDATE chat_session SET active_at = %s, status = (
+        SELECT status FROM chat_run WHERE session_id = %s
+        ORDER BY CASE WHEN status IN (%s, %s) THEN 0 ELSE 1 END, number DESC LIMIT 1
+    ) WHERE id = %s"""
+
+
 def _repeat_status(session_id: UUID) -> None:
     """Show the live run's status on the session, else its newest run's."""
-    runs = Run.objects.filter(session_id=session_id)
-    live_first = runs.order_by(Case(When(status__in=LIVE, then=0), default=1), "-number")
-    Session.objects.filter(pk=session_id).update(
-        status=Subquery(live_first.values("status")[:1]), active_at=timezone.now()
-    )
+    key = _key(session_id)
+    with connection.cursor() as cursor:
+        cursor.execute(_REPEAT, [_now(), key, *LIVE, key])
+
+
+def _key(value: UUID) -> str | UUID:
+    key: str | UUID = UUIDField().get_db_prep_value(value, connection)
+    return key
+
+
+def _now() -> str | None:
+    return connection.ops.adapt_datetimefield_value(timezone.now())

@@ -22,6 +22,15 @@ from chat.protocol import body, clean, stored_frame
 _ADVANCE = "UPDATE chat_session SET last_seq = last_seq + %s WHERE id = %s RETURNING last_seq"
 _OWNED = """SELECT (SELECT COALESCE(MAX(position), 0) FROM chat_step WHERE run_id = chat_run.id)
     FROM chat_run WHERE id = %s AND fence = %s AND status IN (%s, %s)"""
+_COLUMNS = "session_id, run_id, seq, position, event_id, event, type, number, iteration, tool_name, ok, duration_ms, body, created_at"
+_INSERT = f"INSERT INTO chat_step ({_COLUMNS}) VALUES"
+_PLACES = f"({', '.join(['%s'] * len(_COLUMNS.split(', ')))})"
+#: Within what databases take as values of one statement.
+_ROWS_AT_ONCE = 500
+_SAVE_DRAFT = """INSERT INTO chat_draft (run_id, number, type, attempt, text, updated_at) VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT (run_id) DO UPDATE SET number = excluded.number, type = excluded.type, attempt = excluded.attempt,
+    text = excluded.text, updated_at = excluded.updated_at"""
+_FORGET_DRAFT = "DELETE FROM chat_draft WHERE run_id = %s"
 _END_DRAFT = "DELETE FROM chat_draft WHERE run_id = %s AND number <= %s"
 
 
@@ -104,7 +113,7 @@ def _insert(run_id: UUID, session_id: UUID, seq: int, position: int, entries: Se
             frame = stored_frame(step.event, seq, step.event_id, run_id, step.body)
             stored.append(Stored(seq, run_id, frame, step.event, step.number or 0))
         steps.append(step)
-    Step.objects.bulk_create(steps)
+    _store(steps)
     whole = [
         StepContent(step=step, content=clean(entry.full_content))
         for step, entry in zip(steps, entries, strict=True)
@@ -118,6 +127,39 @@ def _insert(run_id: UUID, session_id: UUID, seq: int, position: int, entries: Se
             cursor.execute(_END_DRAFT, [_key(run_id), last_number])
     search.index(steps, [entry.full_content for entry in entries])
     return stored
+
+
+def _store(steps: Sequence[Step]) -> None:
+    """Insert the rows, and give each its primary key."""
+    date = connection.ops.adapt_datetimefield_value
+    with connection.cursor() as cursor:
+        for start in range(0, len(steps), _ROWS_AT_ONCE):
+            some = steps[start : start + _ROWS_AT_ONCE]
+            cursor.execute(
+                f"{_INSERT} {', '.join([_PLACES] * len(some))} RETURNING id",
+                [
+                    value
+                    for step in some
+                    for value in (
+                        _key(step.session_id),
+                        _key(step.run_id),
+                        step.seq,
+                        step.position,
+                        _key(step.event_id),
+                        step.event,
+                        step.type,
+                        step.number,
+                        step.iteration,
+                        step.tool_name,
+                        step.ok,
+                        step.duration_ms,
+                        step.body,
+                        date(step.created_at),
+                    )
+                ],
+            )
+            for step, (key,) in zip(some, cursor.fetchall(), strict=True):
+                step.pk = key
 
 
 def _key(value: UUID) -> str | UUID:
@@ -144,18 +186,21 @@ def _row(entry: Entry, run_id: UUID, session_id: UUID, position: int, now: datet
     )
 
 
+@transaction.atomic
 def save_drafts(drafts: Sequence[Draft]) -> None:
     """Keep the text of steps in progress, all in one transaction."""
-    for draft in drafts:
-        draft.text = clean(draft.text)
-    Draft.objects.bulk_create(
-        drafts,
-        update_conflicts=True,
-        unique_fields=["run"],
-        update_fields=["number", "type", "attempt", "text", "updated_at"],
-    )
+    date = connection.ops.adapt_datetimefield_value
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            _SAVE_DRAFT,
+            [
+                (_key(draft.run_id), draft.number, draft.type, draft.attempt, clean(draft.text), date(draft.updated_at))
+                for draft in drafts
+            ],
+        )
 
 
 def forget_draft(run_id: UUID) -> None:
     """Drop what was kept of a step in progress: its run has ended."""
-    Draft.objects.filter(run_id=run_id).delete()
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET_DRAFT, [_key(run_id)])

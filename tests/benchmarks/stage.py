@@ -158,7 +158,7 @@ class Stage:
             yield
             return
         file = self._profiles / f"{time.strftime('%H%M%S')}-{kind}.txt"
-        command = ["py-spy", "record", "--pid", str(side.pid), "--rate", "200", "--gil", "--nonblocking", "--format", "raw"]
+        command = ["py-spy", "record", "--pid", str(side.pid), "--rate", "200", "--gil", "--format", "raw"]
         command += ["--duration", str(_LONGEST_JOB_S), "--output", str(file)]
         program = Path(sys.executable).with_name("py-spy")
         with subprocess.Popen(
