@@ -116,6 +116,15 @@ def test_a_conversation_reads_without_scripts(page: Client, ada: User) -> None:
     assert b"<strong>397.8</strong>" in answer.content
 
 
+def test_a_closing_line_breaks_in_no_figure(page: Client, ada: User) -> None:
+    told(ada, call(1), result(1), complete(usage={"input_tokens": 316, "output_tokens": 129, "estimated": True}))
+    html = page.get(f"/sessions/{Session.objects.get().pk}/").content.decode()
+    figures = re.search(r'data-slot="endline">Finished([^<]*)<', html)
+    assert figures
+    groups = ["·", "1_step", "·", "1_tool", "·", "1_m_12_s", "·", "about_316_in", "/", "129_out"]
+    assert figures[1].split(" ")[1:] == [group.replace("_", "\N{NO-BREAK SPACE}") for group in groups]
+
+
 def test_the_script_goes_on_from_what_the_page_shows(page: Client, ada: User) -> None:
     run = told(ada, step("iteration_start"), call(1, "fetch_page", arguments={"url": "https://a.example"}), status=None)
     state = state_of(page.get(f"/sessions/{run.session_id}/"))
@@ -150,7 +159,7 @@ def test_texts_that_the_page_shows_already_are_not_sent_twice(page: Client, ada:
         (
             RunStatus.CANCELLED,
             [call(1), result(1, False, content="Stopped by jonas."), complete("cancelled", cancelled_by="jonas")],
-            ["Cancelled", "Stopped by jonas. What was written until then is kept: 1 step. Continue"],
+            ["Cancelled", "What was written until then is kept. Continue", "Stopped by jonas · 1 step ·"],
         ),
         (RunStatus.INTERRUPTED, [complete("interrupted")], ["Interrupted by a restart.", "Continue"]),
         (
