@@ -267,7 +267,7 @@ def _last_moment(run: Run, began: float) -> float:
 
 
 def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
-    """Where the time of the whole run went, as segments of a bar a thousand wide."""
+    """Where the time of the whole run went, but for trifles, as segments of a bar a thousand wide."""
     calls = [item for item in run.items if item.kind == "calls"]
     spans = {item.seq: item.span() for item in calls}
     lengths = {key: round((span[1] - span[0]) * 1000) for key, span in spans.items() if span is not None}
@@ -287,7 +287,7 @@ def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
     segments: list[Row] = []
     x = 0.0
     for fill, told, ms in parts:
-        if whole and ms:
+        if ms and ms * _SHARES >= whole:
             width = ms * 1000 / whole
             segments.append(
                 {"fill": fill, "words": told, "ms": ms, "x": round(x, 1), "width": round(max(2.0, width - 2), 1)}
@@ -295,6 +295,9 @@ def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
             x += width
     return segments
 
+
+#: What took a smaller share of the whole is not told: one in so many.
+_SHARES = 200
 
 #: Steps of a time axis, in milliseconds.
 _TICKS = (

@@ -277,11 +277,21 @@ def test_a_run_is_inspected_with_its_events_as_they_are_stored(page: Client, ada
     run = whole_run(ada)
     answer = page.get(f"/runs/{run.pk}/")
     text = text_of(answer)
-    for part in ("Run 1 of 1", "Iteration 1", "8.1 s", "0.4 s", "Thinking and writing"):
+    for part in ("Run 1 of 1", "Iteration 1", "8.1 s", "0.4 s", "Thinking and writing", "Answer It is 397.8."):
         assert part in text, part
     for row in Step.objects.filter(run=run):
         assert str(row.event_id) in text
     assert "reasoning_complete" in text
+
+
+@pytest.mark.parametrize(("took_ms", "is_told"), [(400, True), (300, False)])
+def test_what_took_next_to_no_time_is_not_told(page: Client, ada: User, took_ms: int, is_told: bool) -> None:
+    thought = step("thought", step=1, content="I compute it.", duration_ms=8100)
+    run = told(ada, thought, call(2), result(2, timestamp=1001 + took_ms / 1000, duration_ms=took_ms), complete())
+    html = page.get(f"/runs/{run.pk}/").content.decode()
+    [legend] = re.findall(r'(?s)<ul class="legend">(.*?)</ul>', html)
+    parts = ["Thinking and writing", *(["Tools"] if is_told else []), "Waiting for the model, and the rest"]
+    assert re.findall(r"</svg>([^<]+) <b>", legend) == parts
 
 
 def test_a_waiting_run_is_inspected_too(page: Client, ada: User) -> None:
