@@ -34,6 +34,13 @@ class LoginView(auth.LoginView):
         """Say whether accounts can be made."""
         return super().get_context_data(allow_signup=settings.ALLOW_SIGNUP, **context)
 
+    def form_invalid(self, form: Any) -> HttpResponse:
+        """Ask for the password, which has to be typed again; what was wrong is read out with it."""
+        if "username" not in form.errors:
+            del form.fields["username"].widget.attrs["autofocus"]
+            form.fields["password"].widget.attrs |= {"autofocus": True, "aria-describedby": "form-error"}
+        return super().form_invalid(form)
+
 
 class LogoutView(auth.LogoutView):
     """Log out; open sockets of this login close."""

@@ -77,13 +77,15 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @dataclass(frozen=True, slots=True)
 class _Act:
-    """Something that may be done to objects: it is asked for, done one by one, and told."""
+    """Something that may be done to objects: it is asked for, done one by one to those that it fits, and told."""
 
     label: str
     permission: str
     question: str
     do: Callable[[User, Any], str]
     fits: Callable[[Any], bool] = lambda _: True
+    #: Why it does not fit the others.
+    otherwise: str = ""
 
 
 class _Acting(_ReadOnly):
@@ -127,13 +129,26 @@ class _Acting(_ReadOnly):
             raise PermissionDenied
         given = request.POST if request.method == "POST" else request.GET
         keys = [key for key in map(as_uuid, given.getlist("id")[:_MOST]) if key]
-        chosen = list(self.get_queryset(request).filter(pk__in=keys))
-        if request.method == "POST":
+        found = list(self.get_queryset(request).filter(pk__in=keys))
+        chosen = [thing for thing in found if act.fits(thing)]
+        left_out = self._left_out(act, len(found) - len(chosen), len(found))
+        if request.method == "POST" or not chosen:
             for thing in chosen:
                 self._do(request, act, thing)
+            if left_out or not found:
+                self.message_user(request, left_out or "There is nothing of that kind any more.", messages.WARNING)
             return HttpResponseRedirect(reverse(f"admin:chat_{self.opts.model_name}_changelist"))
         context = {**self.admin_site.each_context(request), "opts": self.opts, "title": act.label}
-        return TemplateResponse(request, "admin/chat/act.html", {**context, "act": act, "chosen": chosen})
+        return TemplateResponse(
+            request, "admin/chat/act.html", {**context, "act": act, "chosen": chosen, "left_out": left_out}
+        )
+
+    def _left_out(self, act: _Act, number: int, of: int) -> str:
+        """Say to how many the act does nothing, and why."""
+        if not number:
+            return ""
+        these = f"This {self.opts.verbose_name}" if of == 1 else f"{number} of {of} {self.opts.verbose_name_plural}"
+        return f"{these} {act.otherwise}."
 
     def _do(self, request: HttpRequest, act: _Act, thing: Any) -> None:
         told = str(thing)
@@ -281,6 +296,10 @@ def _link(to: Model, text: object = "") -> SafeString:
     return format_html('<a href="{}">{}</a>', page, text or str(to))
 
 
+def _two_lines(first: str, second: str) -> SafeString:
+    return format_html("{}<br><small>{}</small>", first, second)
+
+
 def _person(user: User | None) -> str:
     return user.get_username() if user is not None else "—"
 
@@ -369,15 +388,10 @@ class RunAdmin(_Acting):
 
     list_display = (
         "name",
-        "of_session",
-        "asked_by",
-        "agent_name",
-        "origin",
-        "status",
-        "code",
+        "state",
         "took",
-        "carried_by",
-        "last_sign_of_life",
+        "at_work_in",
+        "asked_of",
         "created_at",
     )
     list_filter = (
@@ -410,6 +424,7 @@ class RunAdmin(_Acting):
             "These runs are stopped, as their users could.",
             _stop,
             lambda run: not run.is_finished,
+            "had ended already",
         ),
         "interrupt": _Act(
             "Interrupt",
@@ -418,6 +433,7 @@ class RunAdmin(_Acting):
             "one that answers stops them by itself.",
             _interrupt,
             lambda run: run.status in LIVE,
+            "had ended already, or not begun",
         ),
     }
 
@@ -428,12 +444,29 @@ class RunAdmin(_Acting):
     @admin.display(description="run", ordering="created_at")
     def name(self, run: Run) -> str:
         """The beginning of its message."""
-        return words.gist(run.message)[:60] or str(run)
+        return run.beginning or str(run)
 
     @admin.display(description="session")
     def of_session(self, run: Run) -> SafeString:
         """Where it belongs."""
         return _link(run.session, words.gist(str(run.session))[:40])
+
+    @admin.display(description="status", ordering="status")
+    def state(self, run: Run) -> SafeString:
+        """Where it stands, and why it failed."""
+        return _two_lines(run.get_status_display(), run.code)
+
+    @admin.display(description="process")
+    def at_work_in(self, run: Run) -> str:
+        """What carries it, and how long ago that was last known to be alive."""
+        if run.status not in LIVE:
+            return "—"
+        return _two_lines(run.owner, self.last_sign_of_life(run))
+
+    @admin.display(description="user", ordering="user__username")
+    def asked_of(self, run: Run) -> SafeString:
+        """Who asked, and which agent."""
+        return _two_lines(_person(run.user), run.agent_name)
 
     @admin.display(description="user", ordering="user__username")
     def asked_by(self, run: Run) -> str:
@@ -592,9 +625,6 @@ class StepAdmin(_ReadOnly):
     def data(self, step: Step) -> SafeString:
         """The event as it was sent."""
         return format_html('<pre class="step-text">{}</pre>', words.as_json(selectors.step_data(step)))
-
-    class Media:
-        css: ClassVar = {"all": ("chat/css/admin.css",)}
 
 
 @admin.register(Connection)

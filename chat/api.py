@@ -117,8 +117,8 @@ api = NinjaAPI(
     title="Thinkaloud",
     version="1",
     description=(
-        "Log in at /accounts/login/; the session cookie is the key. A request that changes something carries the value of "
-        "the cookie csrftoken in the header X-CSRFToken. Times are Unix seconds."
+        "Log in at `/accounts/login/`; the session cookie is the key. A request that changes something carries the value of "
+        "the cookie `csrftoken` in the header `X-CSRFToken`. Times are Unix seconds."
     ),
     urls_namespace="api",
     docs_url=None,
@@ -627,7 +627,7 @@ def docs(request: HttpRequest) -> HttpResponse:
         {
             "method": method.upper(),
             "path": address,
-            "summary": call["description"].replace("`", ""),
+            "summary": call["description"],
             "parameters": call.get("parameters", []),
             "body": _fields(_json_of(call.get("requestBody", {}))),
             "answers": [

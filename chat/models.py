@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.text import Truncator
 
 
 class RunStatus(models.TextChoices):
@@ -122,7 +123,12 @@ class Run(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"Run {self.number} of {self.session_id}"
+        return f"{self.beginning} · run {self.number}" if self.beginning else f"Run {self.number}"
+
+    @property
+    def beginning(self) -> str:
+        """How its message begins, on one line; empty for a run that goes on from another."""
+        return Truncator(" ".join(self.message[:400].split())).chars(60)
 
     @property
     def is_finished(self) -> bool:

@@ -35,7 +35,7 @@ def run_row(run: Run) -> Row:
         "open": not run.ended or run.status == "failed",
         "what": words.did((call.name for call in run.calls), counts["thoughts"]) or words.at_work(),
         "fact": _joined(words.steps(counts["steps"]) if counts["steps"] else "", words.roughly(run.duration_ms)),
-        "failed_words": _failed(counts["failed"]),
+        "failed_words": words.failed(counts["failed"]),
         "strip": [*bars, run.answer_bar()] if run.ended else [],
         "answer": run.answer,
         "answer_row": answer_row(run),
@@ -77,7 +77,7 @@ def item_row(run: Run, item: Item, bar: Row) -> Row:
         "calls": calls,
         "title": _("%(n)d calls at once") % {"n": len(calls)},
         "state": state,
-        "word": _failed(sum(call["state"] == "fail" for call in calls)),
+        "word": words.failed(sum(call["state"] == "fail" for call in calls)),
         "duration_ms": None if span is None else round((span[1] - span[0]) * 1000),
     }
 
@@ -169,8 +169,8 @@ def trouble(run: Run) -> Row | None:
             return {
                 "tone": "",
                 "icon": "cancelled",
-                "title": words.status("cancelled", by=run.cancelled_by) + ".",
-                "text": _("What was written until then is kept: %(steps)s.") % {"steps": kept},
+                "title": _("What was written until then is kept."),
+                "text": "",
             }
         case "max_iterations":
             limit = run.limit or run.iteration
@@ -196,16 +196,12 @@ def endline(run: Run, counts: dict[str, int] | None = None) -> str:
         words.status(run.status, by=run.cancelled_by, limit=run.limit),
         words.steps(counts["steps"]) if run.enable_reasoning else "",
         words.tools(counts["tools"]) if counts["tools"] else "",
-        _failed(counts["failed"]),
+        words.failed(counts["failed"]),
         words.roughly(run.duration_ms),
         words.usage(used["input_tokens"], used["output_tokens"], estimated=bool(used.get("estimated")))
         if spent
         else "",
     )
-
-
-def _failed(number: int) -> str:
-    return ngettext("%(n)d failed", "%(n)d failed", number) % {"n": number} if number else ""
 
 
 def _joined(*parts: str) -> str:
@@ -250,7 +246,7 @@ def inspection(run: Run, row: models.Run) -> Row:
             )
             if fact
         ],
-        "failed": _failed(counts["failed"]),
+        "failed": words.failed(counts["failed"]),
         "usage": words.usage(row.input_tokens, row.output_tokens, estimated=row.usage_estimated)
         if row.input_tokens + row.output_tokens
         else "",
@@ -271,7 +267,7 @@ def _last_moment(run: Run, began: float) -> float:
 
 
 def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
-    """Where the time of the whole run went, as segments of a bar a thousand wide."""
+    """Where the time of the whole run went, but for trifles, as segments of a bar a thousand wide."""
     calls = [item for item in run.items if item.kind == "calls"]
     spans = {item.seq: item.span() for item in calls}
     lengths = {key: round((span[1] - span[0]) * 1000) for key, span in spans.items() if span is not None}
@@ -291,7 +287,7 @@ def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
     segments: list[Row] = []
     x = 0.0
     for fill, told, ms in parts:
-        if whole and ms:
+        if ms and ms * _SHARES >= whole:
             width = ms * 1000 / whole
             segments.append(
                 {"fill": fill, "words": told, "ms": ms, "x": round(x, 1), "width": round(max(2.0, width - 2), 1)}
@@ -299,6 +295,9 @@ def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
             x += width
     return segments
 
+
+#: What took a smaller share of the whole is not told: one in so many.
+_SHARES = 200
 
 #: Steps of a time axis, in milliseconds.
 _TICKS = (
@@ -326,7 +325,7 @@ def _ticks(total_ms: int) -> list[Row]:
         return []
     marks = range(0, total_ms, step)
     return [
-        {"x": round(mark * 100 / total_ms, 1), "words": words.duration(mark) if mark else "0 s"}
+        {"x": round(mark * 100 / total_ms, 1), "words": words.duration(mark) if mark else words.bound("0 s")}
         for mark in list(marks)[:60]
     ]
 

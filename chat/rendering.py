@@ -4,7 +4,7 @@ What a model wrote is untrusted: no HTML of its own, no images (a remote one tel
 the renderer makes of it goes through an allowlist once more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -39,6 +39,9 @@ _CLASSES: tuple[tuple[_TokenType, str], ...] = (
 )
 #: Longer code is shown without colours.
 _HIGHLIGHT_LIMIT = 20_000
+
+#: Characters of a text that are read for its words.
+_PLAIN_LIMIT = 1_000
 
 _TAGS = frozenset(
     [
@@ -86,6 +89,21 @@ _ALLOWED_CLASSES = {
 def markdown(text: str) -> SafeString:
     """Render a model's Markdown."""
     return mark_safe(_clean(_markdown.render(text)))  # noqa: S308 - what the allowlist has let through
+
+
+def plain(text: str) -> str:
+    """The beginning of a model's Markdown as words alone, without its marks."""
+    return " ".join(_said(_markdown.parse(text[:_PLAIN_LIMIT])))
+
+
+def _said(tokens: Sequence[Token]) -> Iterator[str]:
+    for token in tokens:
+        if token.type in ("inline", "image"):
+            yield "".join(_said(token.children or ()))
+        elif token.type in ("softbreak", "hardbreak"):
+            yield " "
+        elif token.content:
+            yield token.content
 
 
 def _clean(html: str) -> str:

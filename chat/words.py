@@ -12,15 +12,20 @@ from django.utils.translation import ngettext
 _GIST = 160
 
 
+def bound(figure: str) -> str:
+    """A number and its unit on one line: ``5 s`` breaks nowhere."""
+    return figure.replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def duration(ms: int | None) -> str:
     """A measured time, as a row shows it: ``7 ms``, ``0.4 s``, ``30.2 s``, ``2 m 03 s``. Unknown is empty."""
     if ms is None:
         return ""
     if ms < 100:
-        return f"{ms} ms" if ms >= 1 else _("under 1 ms")
+        return bound(f"{ms} ms" if ms >= 1 else _("under 1 ms"))
     if ms < 59_950:
         tenths = (ms + 50) // 100
-        return f"{tenths // 10}.{tenths % 10} s"
+        return bound(f"{tenths // 10}.{tenths % 10} s")
     return _minutes(ms)
 
 
@@ -31,15 +36,15 @@ def roughly(ms: int | None) -> str:
     if ms < 950:
         return duration(ms)
     if ms < 59_500:
-        return f"{(ms + 500) // 1000} s"
+        return bound(f"{(ms + 500) // 1000} s")
     return _minutes(ms)
 
 
 def _minutes(ms: int) -> str:
     seconds = (ms + 500) // 1000
     if seconds < 3600:
-        return f"{seconds // 60} m {seconds % 60:02} s"
-    return f"{seconds // 3600} h {seconds // 60 % 60:02} m"
+        return bound(f"{seconds // 60} m {seconds % 60:02} s")
+    return bound(f"{seconds // 3600} h {seconds // 60 % 60:02} m")
 
 
 def clock(ms: int) -> str:
@@ -64,11 +69,11 @@ def count(number: int) -> str:
 def size(length: int) -> str:
     """The length of a text: ``412 characters``, ``48 kB``, ``1.2 MB``."""
     if length < 1000:
-        return ngettext("%(n)d character", "%(n)d characters", length) % {"n": length}
+        return bound(ngettext("%(n)d character", "%(n)d characters", length) % {"n": length})
     if length < 999_500:
-        return f"{(length + 500) // 1000} kB"
+        return bound(f"{(length + 500) // 1000} kB")
     tenths = (length + 50_000) // 100_000
-    return f"{tenths // 10}.{tenths % 10} MB"
+    return bound(f"{tenths // 10}.{tenths % 10} MB")
 
 
 def gist(text: str) -> str:
@@ -184,18 +189,25 @@ def at_work() -> str:
 
 def steps(number: int) -> str:
     """How many steps."""
-    return ngettext("%(n)d step", "%(n)d steps", number) % {"n": number}
+    return bound(ngettext("%(n)d step", "%(n)d steps", number) % {"n": number})
 
 
 def tools(number: int) -> str:
     """How many tool calls."""
-    return ngettext("%(n)d tool", "%(n)d tools", number) % {"n": number}
+    return bound(ngettext("%(n)d tool", "%(n)d tools", number) % {"n": number})
+
+
+def failed(number: int) -> str:
+    """How many tool calls failed; nothing for none."""
+    return bound(ngettext("%(n)d failed", "%(n)d failed", number) % {"n": number}) if number else ""
 
 
 def usage(input_tokens: int, output_tokens: int, *, estimated: bool = False) -> str:
-    """Tokens of a run; an estimate says so."""
+    """Tokens of a run, in two groups that stay whole; an estimate says so."""
     words = _("%(input)s in / %(output)s out") % {"input": count(input_tokens), "output": count(output_tokens)}
-    return _("about %(usage)s") % {"usage": words} if estimated else words
+    if estimated:
+        words = _("about %(usage)s") % {"usage": words}
+    return " / ".join(map(bound, words.split(" / ")))
 
 
 def status(

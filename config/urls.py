@@ -1,15 +1,21 @@
 """The site's addresses."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from chat import health
+
+# For those that ask without having read a page. The plain name, for this answer outlives the file's hashed ones.
+icon = RedirectView.as_view(url=f"{settings.STATIC_URL}chat/favicon/done.svg", permanent=True)
 
 urlpatterns = [
     path("", include("chat.urls")),
     path("api/", include("chat.api")),
     path("accounts/", include("chat.accounts")),
     path("admin/", admin.site.urls),
+    path("favicon.ico", icon, name="icon"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
 ]

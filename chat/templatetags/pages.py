@@ -24,6 +24,7 @@ register.filter("tint", words.tint)
 register.filter("dot", words.dot)
 register.filter("cause", words.cause)
 register.filter("markdown", rendering.markdown)
+register.filter("plain", rendering.plain)
 
 #: The browser libraries, by the name that modules import and the file that holds them.
 VENDOR = {

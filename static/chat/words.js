@@ -5,13 +5,18 @@
 
 const GIST = 160;
 
+/** A number and its unit on one line: "5 s" breaks nowhere. */
+function bound(figure) {
+  return figure.replaceAll(" ", "\u00a0");
+}
+
 /** A measured time, as a row shows it: "7 ms", "0.4 s", "30.2 s", "2 m 03 s". Unknown is empty. */
 export function duration(ms) {
   if (ms === null || ms === undefined) return "";
-  if (ms < 100) return ms >= 1 ? `${ms} ms` : "under 1 ms";
+  if (ms < 100) return bound(ms >= 1 ? `${ms} ms` : "under 1 ms");
   if (ms < 59950) {
     const tenths = Math.floor((ms + 50) / 100);
-    return `${Math.floor(tenths / 10)}.${tenths % 10} s`;
+    return bound(`${Math.floor(tenths / 10)}.${tenths % 10} s`);
   }
   return minutes(ms);
 }
@@ -20,21 +25,21 @@ export function duration(ms) {
 export function roughly(ms) {
   if (ms === null || ms === undefined) return "";
   if (ms < 950) return duration(ms);
-  if (ms < 59500) return `${Math.floor((ms + 500) / 1000)} s`;
+  if (ms < 59500) return bound(`${Math.floor((ms + 500) / 1000)} s`);
   return minutes(ms);
 }
 
 function minutes(ms) {
   const seconds = Math.floor((ms + 500) / 1000);
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${two(seconds % 60)} s`;
-  return `${Math.floor(seconds / 3600)} h ${two(Math.floor(seconds / 60) % 60)} m`;
+  if (seconds < 3600) return bound(`${Math.floor(seconds / 60)} m ${two(seconds % 60)} s`);
+  return bound(`${Math.floor(seconds / 3600)} h ${two(Math.floor(seconds / 60) % 60)} m`);
 }
 
 /** A time that is still running, in whole seconds: "8 s", "1 m 02 s". */
 export function ticking(ms) {
   const seconds = Math.max(0, Math.floor(ms / 1000));
-  if (seconds < 60) return `${seconds} s`;
-  return `${Math.floor(seconds / 60)} m ${two(seconds % 60)} s`;
+  if (seconds < 60) return bound(`${seconds} s`);
+  return bound(`${Math.floor(seconds / 60)} m ${two(seconds % 60)} s`);
 }
 
 /** A running clock: "1:11", "1:02:03". */
@@ -61,10 +66,10 @@ export function count(number) {
 
 /** The length of a text: "412 characters", "48 kB", "1.2 MB". */
 export function size(length) {
-  if (length < 1000) return plural(length, "character", "characters");
-  if (length < 999500) return `${Math.floor((length + 500) / 1000)} kB`;
+  if (length < 1000) return bound(plural(length, "character", "characters"));
+  if (length < 999500) return bound(`${Math.floor((length + 500) / 1000)} kB`);
   const tenths = Math.floor((length + 50000) / 100000);
-  return `${Math.floor(tenths / 10)}.${tenths % 10} MB`;
+  return bound(`${Math.floor(tenths / 10)}.${tenths % 10} MB`);
 }
 
 function plural(number, one, many) {
@@ -168,19 +173,19 @@ export function did(toolNames, thoughts = 0) {
 }
 
 export const atWorkLine = "At work";
-export const steps = (number) => plural(number, "step", "steps");
-export const tools = (number) => plural(number, "tool", "tools");
-export const failed = (number) => (number ? `${number} failed` : "");
+export const steps = (number) => bound(plural(number, "step", "steps"));
+export const tools = (number) => bound(plural(number, "tool", "tools"));
+export const failed = (number) => (number ? bound(`${number} failed`) : "");
 export const joined = (...parts) => parts.filter(Boolean).join(" · ");
 export const thoughtFor = (ms) => (ms === null || ms === undefined ? "Thought" : `Thought for ${roughly(ms)}`);
 export const atOnce = (number) => `${number} calls at once`;
 export const showing = (shown, whole) => `showing ${size(shown)} of ${size(whole)}`;
 export const iterationOf = (number, limit) => (limit ? `Iteration ${number} of ${limit}` : `Iteration ${number}`);
 
-/** Tokens of a run; an estimate says so. */
+/** Tokens of a run, in two groups that stay whole; an estimate says so. */
 export function usage(used) {
-  const told = `${count(used.input_tokens)} in / ${count(used.output_tokens)} out`;
-  return used.estimated ? `about ${told}` : told;
+  const told = `${count(used.input_tokens)} in`;
+  return `${bound(used.estimated ? `about ${told}` : told)} / ${bound(`${count(used.output_tokens)} out`)}`;
 }
 
 /** The one status word of a run. */
@@ -289,8 +294,8 @@ export function trouble(run, counts) {
       return {
         tone: "",
         icon: "cancelled",
-        title: `${status("cancelled", { by: run.cancelled_by })}.`,
-        text: `What was written until then is kept: ${kept}.`,
+        title: "What was written until then is kept.",
+        text: "",
       };
     case "max_iterations": {
       const limit = run.limit || run.iteration;

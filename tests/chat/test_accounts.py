@@ -1,5 +1,8 @@
 """Logging in and out, one's own account, and making one."""
 
+import re
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client, override_settings
@@ -58,6 +61,20 @@ def test_a_wrong_password_and_an_unknown_name_are_told_alike(client: Client, ada
     assert [answer.status_code for answer in answers] == [200, 200]
     assert answers[0].context["form"].errors == answers[1].context["form"].errors
     assert b'role="alert"' in answers[0].content
+
+
+def test_after_a_wrong_password_it_is_the_password_that_is_asked_for(client: Client, ada: User) -> None:
+    def asked_for(answer: Any) -> list[str]:
+        return re.findall(r'<input[^>]* name="(\w+)"[^>]* autofocus', answer.content.decode())
+
+    assert asked_for(client.get(LOGIN)) == ["username"]
+    wrong = client.post(LOGIN, {"username": "ada", "password": "wrong"})
+    assert asked_for(wrong) == ["password"]
+    assert b'aria-describedby="form-error"' in wrong.content
+    assert b'id="form-error" role="alert"' in wrong.content
+    nameless = client.post(LOGIN, {"username": "", "password": "wrong"})
+    assert asked_for(nameless) == ["username"]
+    assert b'id="id_username_error" role="alert"' in nameless.content
 
 
 def test_who_keeps_guessing_is_held_off_in_clear_words(client: Client, ada: User) -> None:

@@ -1,7 +1,7 @@
 """The operators' view: read-only, complete, fast, and its acts say what they did."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -124,13 +124,22 @@ def test_pages_run_no_script_of_their_own(client: Client, root: User, ada: User)
         assert not re.search(r"<[^>]+\sstyle=", content)
 
 
+def test_every_page_names_the_icon(client: Client, root: User) -> None:
+    for name in ("index", "chat_run_changelist", "auth_user_add", "password_change"):
+        [icon] = re.findall(r'<link rel="icon"[^>]* href="([^"]+)"', page(client, name))
+        assert icon.startswith("/static/chat/favicon/done")
+    client.logout()
+    assert 'rel="icon"' in page(client, "login")
+    assert client.get("/favicon.ico")["Location"] == "/static/chat/favicon/done.svg"
+
+
 def test_a_run_s_steps_are_read_in_order_with_what_they_say_and_took(client: Client, root: User, ada: User) -> None:
     run = talk(ada)
     content = page(client, "chat_run_change", run.pk)
     said = ["Which animals", "Perhaps &lt;b&gt;okapis", "1 + 1", "zzzz", "Quaggas."]
     places = [content.index(words, content.index('id="steps"')) for words in said]
     assert places == sorted(places)
-    assert "1.2 s" in content
+    assert "1.2\N{NO-BREAK SPACE}s" in content
     assert "the end of it" not in content
     result = run.steps.get(type="tool_result")
     address = reverse("admin:chat_step_change", args=[result.pk])
@@ -291,8 +300,6 @@ def do(client: Client, model: str, name: str, *things: Any) -> str:
 def test_runs_are_stopped_after_asking(client: Client, root: User, ada: User) -> None:
     session = making.session(ada)
     at_work, waiting = making.run(session, message="one"), making.run(session, message="two", carried_by="")
-    ended = making.run(making.session(ada), message="three")
-    making.end(ended)
     asked = client.get(reverse("admin:chat_run_act", args=["stop"]), {"id": [at_work.pk, "x"]})
     assert asked.status_code == 200
     at_work.refresh_from_db()
@@ -300,7 +307,6 @@ def test_runs_are_stopped_after_asking(client: Client, root: User, ada: User) ->
     for run, words, status in (
         (waiting, "taken out of the line", RunStatus.CANCELLED),
         (at_work, "is being stopped", RunStatus.CANCELLING),
-        (ended, "Nothing is running here", RunStatus.COMPLETED),
     ):
         assert words in do(client, "run", "stop", run)
         run.refresh_from_db()
@@ -318,7 +324,45 @@ def test_runs_are_interrupted_after_asking(client: Client, root: User, ada: User
     assert run.steps.latest("position").event == "reasoning_complete"
     with pytest.raises(step_log.Fenced):
         making.append(as_carried, making.thought("still there"))
-    assert "not at work" in do(client, "run", "interrupt", run)
+    assert told_at_once(client, "interrupt", run) == "This run had ended already, or not begun."
+
+
+def told_at_once(client: Client, name: str, *chosen: Run) -> str:
+    """Choose runs to which the act does nothing, and return what is told then, without a question."""
+    fields = {"action": name, "_selected_action": [str(run.pk) for run in chosen]}
+    told = client.post(reverse("admin:chat_run_changelist"), fields, follow=True)
+    assert told.request["PATH_INFO"] == reverse("admin:chat_run_changelist")
+    return "\n".join(str(message) for message in told.context["messages"])
+
+
+def test_an_act_is_done_only_where_it_does_something(client: Client, root: User, ada: User) -> None:
+    at_work = making.run(making.session(ada), message="one")
+    ended = [making.run(making.session(ada), message=words) for words in ("two", "three")]
+    for run in ended:
+        making.end(run)
+    assert told_at_once(client, "stop", *ended) == "2 of 2 runs had ended already."
+    stop = reverse("admin:chat_run_act", args=["stop"])
+    keys = {"id": [str(run.pk) for run in (at_work, *ended)]}
+    asked = client.get(stop, keys).content.decode()
+    assert "2 of 3 runs had ended already." in asked
+    assert re.findall(r'name="id" value="([^"]+)"', asked) == [str(at_work.pk)]
+    told = client.post(stop, keys, follow=True)
+    assert [str(message) for message in told.context["messages"]] == [
+        "one · run 1: is being stopped.",
+        "2 of 3 runs had ended already.",
+    ]
+    gone = client.get(stop, {"id": "00000000-0000-4000-8000-000000000000"}, follow=True)
+    assert [str(message) for message in gone.context["messages"]] == ["There is nothing of that kind any more."]
+
+
+def test_a_run_is_called_by_what_was_asked(client: Client, root: User, ada: User) -> None:
+    long = making.run(making.session(ada), message="Which  animals\nare shy? " * 20)
+    assert str(long) == "Which animals are shy? Which animals are shy? Which animals… · run 1"
+    assert str(making.run(long.session, message="", carried_by="")) == "Run 2"
+    Run.objects.filter(pk=long.pk).update(created_at=datetime(2031, 3, 1, 12, 34, 56, tzinfo=UTC))
+    for content in (page(client, "chat_run_changelist"), page(client, "chat_run_change", long.pk)):
+        assert "Which animals are shy? Which animals are shy? Which animals…" in content
+        assert "1 Mar 2031, 12:34:56" in content
 
 
 def test_sessions_are_deleted_whole_after_asking(client: Client, root: User, ada: User) -> None:

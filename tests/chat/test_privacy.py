@@ -86,6 +86,8 @@ ROWS: dict[str, list[Row]] = {
     "admin/r/<path:content_type_id>/<path:object_id>/": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
     "admin/^(?P<app_label>auth|axes|chat)/$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
     "admin/(?P<url>.*)$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
+    # The icon, a static file.
+    "favicon.ico": [Row("GET", 301, 301, 301, 301)],
     # For those who watch over the process.
     "healthz": [Row("GET", 200, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
     "readyz": [Row("GET", 200, 200, 200, 200), Row("POST", 405, 405, 405, 405)],

@@ -142,3 +142,19 @@ def test_a_picture_becomes_a_link_to_it() -> None:
     html = rendering.markdown("![a map](https://maps.example/1.png)")
     assert '<a href="https://maps.example/1.png"' in html
     assert ">a map</a>" in html
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- 17 % of 2,340 = **397.8**.\n- It is a *Saturday*.", "17 % of 2,340 = 397.8. It is a Saturday."),
+        ("# Ends\n\nUse `settle()`, see [the page](https://a.example).", "Ends Use settle(), see the page."),
+        ("one\ntwo  \nthree ![a wheel](https://a.example/x.png)", "one two three a wheel"),
+        ("```python\nprint(1)\n```\nand $e = n$", "print(1)\n and e = n"),
+        ("| Run | Found |\n|--|--|\n| 1 | 340 |", "Run Found 1 340"),
+        ("a * b < c", "a * b < c"),
+        ("", ""),
+    ],
+)
+def test_plain_words_have_no_marks(text: str, words: str) -> None:
+    assert rendering.plain(text) == words

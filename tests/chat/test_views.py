@@ -116,6 +116,15 @@ def test_a_conversation_reads_without_scripts(page: Client, ada: User) -> None:
     assert b"<strong>397.8</strong>" in answer.content
 
 
+def test_a_closing_line_breaks_in_no_figure(page: Client, ada: User) -> None:
+    told(ada, call(1), result(1), complete(usage={"input_tokens": 316, "output_tokens": 129, "estimated": True}))
+    html = page.get(f"/sessions/{Session.objects.get().pk}/").content.decode()
+    figures = re.search(r'data-slot="endline">Finished([^<]*)<', html)
+    assert figures
+    groups = ["·", "1_step", "·", "1_tool", "·", "1_m_12_s", "·", "about_316_in", "/", "129_out"]
+    assert figures[1].split(" ")[1:] == [group.replace("_", "\N{NO-BREAK SPACE}") for group in groups]
+
+
 def test_the_script_goes_on_from_what_the_page_shows(page: Client, ada: User) -> None:
     run = told(ada, step("iteration_start"), call(1, "fetch_page", arguments={"url": "https://a.example"}), status=None)
     state = state_of(page.get(f"/sessions/{run.session_id}/"))
@@ -150,7 +159,7 @@ def test_texts_that_the_page_shows_already_are_not_sent_twice(page: Client, ada:
         (
             RunStatus.CANCELLED,
             [call(1), result(1, False, content="Stopped by jonas."), complete("cancelled", cancelled_by="jonas")],
-            ["Cancelled", "Stopped by jonas. What was written until then is kept: 1 step. Continue"],
+            ["Cancelled", "What was written until then is kept. Continue", "Stopped by jonas · 1 step ·"],
         ),
         (RunStatus.INTERRUPTED, [complete("interrupted")], ["Interrupted by a restart.", "Continue"]),
         (
@@ -268,11 +277,21 @@ def test_a_run_is_inspected_with_its_events_as_they_are_stored(page: Client, ada
     run = whole_run(ada)
     answer = page.get(f"/runs/{run.pk}/")
     text = text_of(answer)
-    for part in ("Run 1 of 1", "Iteration 1", "8.1 s", "0.4 s", "Thinking and writing"):
+    for part in ("Run 1 of 1", "Iteration 1", "8.1 s", "0.4 s", "Thinking and writing", "Answer It is 397.8."):
         assert part in text, part
     for row in Step.objects.filter(run=run):
         assert str(row.event_id) in text
     assert "reasoning_complete" in text
+
+
+@pytest.mark.parametrize(("took_ms", "is_told"), [(400, True), (300, False)])
+def test_what_took_next_to_no_time_is_not_told(page: Client, ada: User, took_ms: int, is_told: bool) -> None:
+    thought = step("thought", step=1, content="I compute it.", duration_ms=8100)
+    run = told(ada, thought, call(2), result(2, timestamp=1001 + took_ms / 1000, duration_ms=took_ms), complete())
+    html = page.get(f"/runs/{run.pk}/").content.decode()
+    [legend] = re.findall(r'(?s)<ul class="legend">(.*?)</ul>', html)
+    parts = ["Thinking and writing", *(["Tools"] if is_told else []), "Waiting for the model, and the rest"]
+    assert re.findall(r"</svg>([^<]+) <b>", legend) == parts
 
 
 def test_a_waiting_run_is_inspected_too(page: Client, ada: User) -> None:

@@ -169,7 +169,7 @@ async def histories(browser: Chromium, server: Server, model: ModelServer, folde
             await talk.waiting.get_by_role("button", name="Remove").click()
             await expect(talk.waiting).to_have_count(0)
             await talk.stop.click()
-            await expect(talk.log.locator("[data-slot=trouble-title]", has_text="Stopped by mei")).to_be_visible()
+            await expect(talk.endlines.filter(has_text="Stopped by mei")).to_be_visible()
             await shoot("stopped", talk.page)
             await talk.page.context.set_offline(True)
             await talk.ask("Typed on the train")

@@ -86,8 +86,9 @@ async def test_one_click_stops_and_the_models_connection_is_closed(talk: Convers
     await talk.ask("Never end [tokens=2000 every=50]")
     await expect(talk.answer).to_contain_text("word3")
     await talk.stop.click()
-    await expect(talk.trouble).to_contain_text("Stopped by mei.")
+    await expect(talk.trouble).to_contain_text("What was written until then is kept.")
     await talk.ended("Stopped by mei")
+    await expect(talk.log.get_by_text("Stopped by mei")).to_have_count(1)
     await model.until(lambda: model.requests[0].closed_at is not None)
     assert model.requests[0].finished_at is None
     await expect(talk.log.get_by_text("stopped here")).to_be_visible()

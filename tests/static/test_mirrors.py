@@ -107,7 +107,8 @@ def test_words_are_the_same(ask: Ask) -> None:
     expected += [(["clock", ms], words.clock(ms)) for ms in times if ms is not None]
     expected += [(["count", number], words.count(number)) for number in numbers]
     expected += [(["size", number], words.size(number)) for number in numbers]
-    expected += [(["steps", number], words.steps(number)) for number in numbers]
+    for name in ("steps", "tools", "failed"):
+        expected += [([name, number], getattr(words, name)(number)) for number in numbers]
     expected += [(["gist", text], words.gist(text)) for text in TEXTS]
     expected += [(["returned", text], words.returned(text)) for text in [*RESULTS, *TEXTS]]
     expected += [(["telling", one], words.telling(one)._asdict()) for one in ARGUMENTS]
