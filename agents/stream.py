@@ -66,6 +66,8 @@ class AgentRun:
         """How it ended; set with the last event."""
         self.messages: list[dict[str, Any]] = []
         """What the run has added to the conversation, in OpenAI's shape."""
+        self.on_growth: Callable[[Growth], None] | None = None
+        """Where set, growth goes here at once instead of into the iteration, unless steps before it wait to be read."""
         self._task = task
         self._loop = asyncio.get_running_loop()
         self._events: deque[Step | Growth] = deque()
@@ -302,13 +304,16 @@ class AgentRun:
 
     def _push(self, events: Sequence[Step | Growth]) -> None:
         for event in events:
+            if isinstance(event, Growth) and self.on_growth is not None and not self._events:
+                self.on_growth(event)
+                continue
             last = self._events[-1] if self._events else None
             if isinstance(last, Growth) and last.step == (
                 event.step if isinstance(event, Growth) else event.data.get("step")
             ):
                 self._events.pop()  # superseded before anyone has seen it
             self._events.append(event)
-        if events:
+        if self._events:
             self._wake()
 
     def _wake(self) -> None:

@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -24,7 +24,6 @@ from agents import Growth, Outcome, Step
 from chat import background, database, drafts, groups, run_events, run_state, search, selectors, step_log
 from chat.drafts import Draft
 from chat.models import Run, RunStatus, Session
-from chat.protocol import clean
 from chat.run_state import End
 from chat.step_log import Entry, Fenced, Stored
 
@@ -150,6 +149,7 @@ async def _work(run: Run, carried: _Carried) -> tuple[End, list[Entry]]:
         )
         if carried.stopped_because:
             stream.cancel(carried.stopped_because)
+        stream.on_growth = record.grew
         try:
             async for first in stream:
                 await record.take([first, *stream.ready()])
@@ -192,9 +192,9 @@ class _Record:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._group = groups.of_session(run.session_id)
-        self._told: Draft | None = None
-        self._whole_at = 0.0
+        self._saving = False
+        self._late: Growth | None = None
+        self._abroad = _Abroad(run.session_id) if groups.reach_others() else None
         self._attempt = 0
         self._step = 0
         self._answer = ""
@@ -203,7 +203,7 @@ class _Record:
         self._last: list[Entry] = []
 
     async def take(self, items: Sequence[Step | Growth]) -> None:
-        """Save the steps in one transaction, and tell them; then tell the growth of what is being written now."""
+        """Save the steps in one transaction, and tell them; then show the growth of what is being written now."""
         for item in items:
             if isinstance(item, Growth):
                 continue
@@ -215,48 +215,42 @@ class _Record:
         # That it has started says little by itself, and the first model call is announced at once: one commit for both.
         if entries and [entry.data["type"] for entry in entries] != ["start"]:
             self._waiting = []
-            await _save(self._run, lambda: step_log.append(self._run, entries))
-        if isinstance(items[-1], Growth):
-            await self._grow(items[-1])
+            self._saving = True
+            try:
+                await _save(self._run, lambda: step_log.append(self._run, entries))
+            finally:
+                self._saving = False
+        last, late, self._late = items[-1], self._late, None
+        if late is not None or isinstance(last, Growth):
+            self._grow(late or cast(Growth, last))
 
-    async def _grow(self, growth: Growth) -> None:
+    def grew(self, growth: Growth) -> None:
+        """Show the growth of a step, once those before it are stored."""
+        if self._saving:
+            self._late = growth
+        else:
+            self._grow(growth)
+
+    def _grow(self, growth: Growth) -> None:
         draft = self._draft(growth)
-        if draft is None:
-            return
-        drafts.put(self._run.session_id, draft)
-        now = asyncio.get_running_loop().time()
-        told = self._told
-        offset = told.length if told is not None and draft.same_text(told) else 0
-        if offset and now - self._whole_at > WHOLE_EVERY_S:
-            offset = 0
-        if not offset:
-            self._whole_at = now
-        self._told = draft
-        piece = draft.data(offset)
-        await groups.tell(
-            self._group,
-            {
-                "type": "growth",
-                "run_id": str(draft.run_id),
-                "growth": [draft.step, draft.type, draft.attempt, offset, piece["text"], draft.tool_name],
-            },
-        )
+        if draft is not None:
+            drafts.put(self._run.session_id, draft)
+            if self._abroad is not None:
+                self._abroad.tell(draft)
 
     def _draft(self, growth: Growth) -> Draft | None:
-        text = clean(growth.text)
         if self._run.enable_reasoning:
-            return Draft(self._run.pk, growth.step, growth.type, growth.attempt, text, growth.tool_name)
+            return Draft(self._run.pk, growth.step, growth.type, growth.attempt, growth.text, growth.tool_name)
         if growth.type != "final_answer":
             return None
         # One text for the whole answer: what turns out to be a thought is started anew by the next attempt.
         if growth.step != self._step:
             self._step = growth.step
             self._attempt += 1
-        return Draft(self._run.pk, 0, "response", self._attempt, text)
+        return Draft(self._run.pk, 0, "response", self._attempt, growth.text)
 
     def _finished(self, step: Step) -> None:
         drafts.drop(self._run.session_id)
-        self._told = None
         if step.type == "final_answer":
             self._answer = str(step.data["content"])
             self._partial = bool(step.data.get("partial"))
@@ -271,6 +265,45 @@ class _Record:
                 entries.append(run_events.failed_step(outcome, numbered=self._run.enable_reasoning))
             entries.append(run_events.failed(outcome))
         return entries
+
+
+class _Abroad:
+    """Tells other processes what grows here, in pieces; while one is on its way, what comes gives way to what is newer."""
+
+    def __init__(self, session_id: UUID) -> None:
+        self._group = groups.of_session(session_id)
+        self._told: Draft | None = None
+        self._whole_at = 0.0
+        self._next: Draft | None = None
+        self._telling = False
+
+    def tell(self, draft: Draft) -> None:
+        """Tell of a new state, at once or after the piece that is on its way."""
+        self._next = draft
+        if not self._telling:
+            self._telling = True
+            background.spawn(self._tell_all(), "growth")
+
+    async def _tell_all(self) -> None:
+        try:
+            while (draft := self._next) is not None:
+                self._next = None
+                await groups.tell(self._group, self._piece(draft))
+        finally:
+            self._telling = False
+
+    def _piece(self, draft: Draft) -> groups.Message:
+        now = asyncio.get_running_loop().time()
+        told = self._told
+        offset = told.length if told is not None and draft.same_text(told) else 0
+        if offset and now - self._whole_at > WHOLE_EVERY_S:
+            offset = 0
+        if not offset:
+            self._whole_at = now
+        self._told = draft
+        text = draft.data(offset)["text"]
+        growth = [draft.step, draft.type, draft.attempt, offset, text, draft.tool_name]
+        return {"type": "growth", "run_id": str(draft.run_id), "growth": growth}
 
 
 async def _save(run: Run, store: Callable[[], list[Stored]]) -> None:

@@ -6,6 +6,7 @@ second the cells that changed are saved, all in one transaction, so that a crash
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -63,14 +64,30 @@ class Draft:
         return data
 
 
+Watcher = Callable[[Draft], None]
+
 _cells: dict[UUID, Draft] = {}
 _unsaved: set[UUID] = set()
+_watchers: dict[UUID, Watcher] = {}
 
 
 def put(session_id: UUID, draft: Draft) -> None:
-    """Replace what the session's live run is writing."""
+    """Replace what the session's live run is writing, and show it to who watches here."""
     _cells[session_id] = draft
     _unsaved.add(session_id)
+    if (watcher := _watchers.get(session_id)) is not None:
+        watcher(draft)
+
+
+def watch(session_id: UUID, watcher: Watcher) -> None:
+    """Call for each new state of what the session's run in this process writes; one watcher per session."""
+    _watchers[session_id] = watcher
+
+
+def unwatch(session_id: UUID, watcher: Watcher) -> None:
+    """Call no more."""
+    if _watchers.get(session_id) == watcher:
+        del _watchers[session_id]
 
 
 def of(session_id: UUID) -> Draft | None:

@@ -206,6 +206,7 @@ class Feed:
     async def open(self) -> None:
         """Join the group first, then read: nothing can fall between."""
         await self._membership.join()
+        drafts.watch(self.session_id, self._take_draft)
         head, saved = await database.read(selectors.head_and_draft, self.session_id)
         self.head = max(self.head, head)
         if self.draft is None:
@@ -214,6 +215,7 @@ class Feed:
 
     async def close(self) -> None:
         """Nobody looks any more."""
+        drafts.unwatch(self.session_id, self._take_draft)
         await self._membership.leave()
 
     def remove(self, subscriber: Subscriber) -> None:
@@ -263,15 +265,14 @@ class Feed:
                     self._take(stored)
         self.wake()
 
-    async def _deliver(self, message: groups.Message) -> None:
+    def _deliver(self, message: groups.Message) -> None:
         match message["type"]:
             case "stored":
-                await self._take_all([Stored(seq, UUID(run), *rest) for seq, run, *rest in message["events"]])
+                self._take_all([Stored(seq, UUID(run), *rest) for seq, run, *rest in message["events"]])
             case "growth":
                 self._take_growth(message)
-                self.wake()
             case "queue":
-                self.tell(encode("queue", await database.read(selectors.queue, self.session_id)))
+                background.spawn(self._tell_queue(), "queue")
             case "presence":
                 self._announce_presence()
             case "error":
@@ -280,11 +281,14 @@ class Feed:
                 for subscriber in self.subscribers:
                     subscriber.end(Close.NO_SUCH_SESSION)
 
-    async def _take_all(self, events: list[Stored]) -> None:
+    async def _tell_queue(self) -> None:
+        self.tell(encode("queue", await database.read(selectors.queue, self.session_id)))
+
+    def _take_all(self, events: list[Stored]) -> None:
         if not events or events[-1].seq <= self.head:
             return
         if events[0].seq > self.head + 1:
-            await self.catch_up(events[-1].seq)
+            background.spawn(self.catch_up(events[-1].seq), "catch up")
             return
         for stored in events:
             self._take(stored)
@@ -304,13 +308,11 @@ class Feed:
             self.draft = None
 
     def _take_growth(self, message: groups.Message) -> None:
-        """Take the latest state from the run, where this process carries it; else apply a piece to what is known.
+        """Apply a piece of a run in another process to what is known; what is carried here comes from `drafts` itself.
 
         Where a piece is missing nothing is shown until the whole text comes, which the run sends again and again.
         """
-        own = drafts.of(self.session_id)
-        if own is not None:
-            self._take_draft(own)
+        if drafts.of(self.session_id) is not None:
             return
         run_id = UUID(message["run_id"])
         step, kind, attempt, offset, text, tool_name = message["growth"]
@@ -329,6 +331,7 @@ class Feed:
     def _take_draft(self, draft: Draft | None) -> None:
         if draft is not None and not self._is_over(draft) and draft.is_newer_than(self.draft):
             self.draft = draft
+            self.wake()
 
     def _is_over(self, draft: Draft) -> bool:
         return draft.run_id in self._ended or 0 < draft.step <= self._stored_steps.get(draft.run_id, 0)

@@ -69,7 +69,7 @@ async def _round_trip() -> None:
     """Hear, through the channel layer, what was told a moment ago."""
     heard = asyncio.Event()
 
-    async def hear(_message: groups.Message) -> None:
+    def hear(_message: groups.Message) -> None:
         heard.set()
 
     group = f"ready.{uuid4().hex}"

@@ -144,9 +144,9 @@ async def sweep() -> None:
         await interrupting.interrupt(run_id)
 
 
-async def _hear(message: groups.Message) -> None:
+def _hear(message: groups.Message) -> None:
     match message["type"]:
         case "stop":
             carrying.stop_here(UUID(message["run_id"]), message["because"])
         case "logins":
-            await feeds.check_logins()
+            background.spawn(feeds.check_logins(), "check logins")
