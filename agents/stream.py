@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 #: Growth is shown at once when it is the first, then so often.
 PACE_S = 0.04
 #: … and no seldomer than this, however late the event loop is.
-SLOWEST_PACE_S = 0.25
+SLOWEST_PACE_S = 0.2
 # A loop this many times less late than the pace has room for it.
 _PACE_PER_LAG = 8
 _CUT_SHORT = frozenset({"length", "content_filter"})

@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -165,8 +165,7 @@ async def _read(response: aiohttp.ClientResponse, reply: Reply, silence: _Silenc
             continue
         *lines, rest = pending.split(b"\n")
         pending = rest
-        # Not any(): each line has to be looked at.
-        if sum([_add_line(line, reply, api_key) for line in lines]):
+        if _add_lines(lines, reply, api_key):
             silence.heard()
             reply.notify()
         if reply.finish_reason is not None:
@@ -178,23 +177,65 @@ async def _read(response: aiohttp.ClientResponse, reply: Reply, silence: _Silenc
             await asyncio.sleep(pause)
             transport.resume_reading()
     if not pending.startswith(b"data"):  # else an event that was cut off
-        _add_line(pending, reply, api_key)
+        _add_lines([pending], reply, api_key)
 
 
-def _add_line(line: bytearray, reply: Reply, api_key: str) -> bool:
-    """Add what a line of the stream says; whether it was anything from the model."""
+def _add_lines(lines: Sequence[bytearray], reply: Reply, api_key: str) -> bool:
+    """Add what lines of the stream say; whether any was from the model.
+
+    Chunks that hold text alone, which is nearly all of them, are added at one go: what a token costs is mostly this.
+    """
+    heard = False
+    text: list[str] = []
+    try:
+        for line in lines:
+            payload = _payload(line, reply)
+            if payload is None:
+                continue
+            heard = True
+            chunk = _parsed(payload)
+            if piece := _text_alone(chunk):
+                text.append(piece)
+                continue
+            if text:
+                reply.add_content("".join(text))
+                text.clear()
+            _add(chunk, reply, api_key)
+    finally:  # what stood before a line that can't be read has been said all the same
+        if text:
+            reply.add_content("".join(text))
+    return heard
+
+
+def _payload(line: bytearray, reply: Reply) -> bytearray | None:
+    """The JSON that a line of the stream carries, if it is one that does."""
     if not line.startswith(b"data:"):
         if line.strip() and not line.startswith(_OTHER_LINES):
             raise ValueError("not an event stream")
-        return False
-    payload = line[5:].strip()
-    if payload == b"[DONE]":
+        return None
+    payload = line[5:]
+    if payload.strip() == b"[DONE]":
         reply.done = True
         if reply.finish_reason is None:
             raise _cut_off()
-        return False
-    _add(_parsed(payload), reply, api_key)
-    return True
+        return None
+    return payload
+
+
+_TEXT_DELTA = frozenset({"content", "role"})
+
+
+def _text_alone(chunk: Any) -> str | None:
+    """The text of a chunk that says nothing else; nothing of any other, nor of what is no chunk."""
+    try:
+        (choice,) = chunk["choices"]
+        delta = choice["delta"]
+        if choice.get("finish_reason") or chunk.get("usage") or "error" in chunk or not _TEXT_DELTA.issuperset(delta):
+            return None
+        text = delta.get("content")
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return None
+    return text if isinstance(text, str) else None
 
 
 def _parsed(payload: bytearray) -> Any:

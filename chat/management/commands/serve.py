@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import os
 import signal
 import socket
@@ -57,7 +58,7 @@ class Command(BaseCommand):
                 if ended:
                     self.stdout.write(f"{ended} run(s) that an earlier process left were ended as interrupted.")
             connection.close()
-            threading.Thread(target=agents.warm, name="warm", daemon=True).start()
+            threading.Thread(target=_warm, name="warm", daemon=True).start()
             shown = f"[{host}]" if ":" in host else host
             self.stdout.write(f"Thinkaloud is at http://{shown}:{listener.getsockname()[1]}/")
             self.stdout.flush()
@@ -69,6 +70,12 @@ class Command(BaseCommand):
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             raise CommandError("The database's tables are not up to date. Run: python manage.py migrate")
+
+
+def _warm() -> None:
+    """Import what the first run would wait for; what is there then stays, so the garbage collector need not look at it again."""
+    agents.warm()
+    gc.freeze()
 
 
 @contextlib.contextmanager
