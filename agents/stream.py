@@ -24,6 +24,7 @@ from agents import threads
 from agents.errors import AgentError, LimitReached, ModelError, Stopped
 from agents.events import Growth, Outcome, Status, Step, Usage
 from agents.models.reply import Call, Reply, Writer, Written
+from agents.pace import Pacer
 from agents.snapshots import StepSplitter
 from agents.specs import AgentSpec, ModelSettings
 from agents.tools.runner import ABANDON_S, Job, ToolOutcome, run_tools
@@ -32,12 +33,6 @@ from agents.tools.tool import Toolbox
 
 log = logging.getLogger(__name__)
 
-#: Growth is shown at once when it is the first, then so often.
-PACE_S = 0.04
-#: … and no seldomer than this, however late the event loop is.
-SLOWEST_PACE_S = 0.2
-# A loop this many times less late than the pace has room for it.
-_PACE_PER_LAG = 8
 _CUT_SHORT = frozenset({"length", "content_filter"})
 
 
@@ -77,7 +72,7 @@ class AgentRun:
         self._stop = Stop()
         self._writing: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._pacer = _Pacer(self._loop, self._show)
+        self._pacer = Pacer(self._show)
         self._reply = Reply()
         self._shown_parts = 0
         self._awaited = Future[Written]()
@@ -174,6 +169,7 @@ class AgentRun:
         self._push(self._splitter.begin())
         self._reply = reply = Reply(self._grew, pause=self._pacer.pause)
         self._shown_parts = 0
+        self._pacer.begin()
         self._writing = self._loop.create_task(self._write(writer, reply))
         # Not in the coroutine itself: one that is cancelled before it began never runs.
         self._writing.add_done_callback(lambda writing: self._guarded(self._reply_ended, writing, reply, future))
@@ -341,52 +337,6 @@ def _import_driver() -> Callable[..., None]:
     noisy.handlers.clear()
     noisy.setLevel(logging.WARNING)
     return converse
-
-
-class _Pacer:
-    """Says when to show what has come: at a pace that slackens when the loop is late."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, show: Callable[[], None]) -> None:
-        self._loop, self._show = loop, show
-        self._pace = PACE_S
-        self._timer: asyncio.TimerHandle | None = None
-        self._next = 0.0
-
-    def now(self) -> None:
-        """Something has come that can't wait."""
-        self.end()
-        self._next = self._loop.time() + self._pace
-        self._show()
-
-    def pause(self) -> float:
-        """How long reading on would be of no use: till the next show, when the loop is late; else not at all."""
-        return max(0.0, self._next - self._loop.time()) if self._pace > 1.5 * PACE_S else 0.0
-
-    def soon(self) -> None:
-        """Something has come."""
-        if self._timer is None:
-            now = self._loop.time()
-            if now >= self._next:
-                self._next = now + self._pace
-                self._show()
-            else:
-                self._timer = self._loop.call_at(self._next, self._fire)
-
-    def end(self) -> None:
-        """The reply has ended."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _fire(self) -> None:
-        now = self._loop.time()
-        lag = now - self._next
-        self._timer = None
-        # Half the way to what the lag asks for: one late turn of the loop is no load.
-        wanted = min(SLOWEST_PACE_S, max(PACE_S, lag * _PACE_PER_LAG))
-        self._pace += (wanted - self._pace) / 2
-        self._next = now + self._pace
-        self._show()
 
 
 def _no_answer(reply: Reply) -> ModelError:

@@ -38,6 +38,10 @@ REGISTRIES = [
 ]
 
 
+#: Tables of ours that a statement written out changes.
+WRITING_SQL = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM)\s+(chat_[a-z]+)\b")
+
+
 def sources(*folders: str) -> Iterator[tuple[Path, ast.Module]]:
     for folder in folders:
         for path in sorted((PROJECT / folder).rglob("*.py")):
@@ -61,6 +65,9 @@ def names_in(node: ast.AST) -> list[str]:
 
 def written_tables(tree: ast.Module) -> Iterator[tuple[str, int]]:
     for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            for name in WRITING_SQL.findall(node.value):
+                yield from ((table, node.lineno) for table in WRITERS if f"chat_{table.lower()}" == name)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in WRITES:
             receiver = names_in(node.func.value)
             # Of a chain, what it starts from and what is asked of that: Run.objects, session.runs, run.

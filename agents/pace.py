@@ -1,0 +1,110 @@
+"""How often growth is shown: at once when it is the first, then at a pace that all runs of the event loop share.
+
+The pace follows the loop: while it is late, frames become fewer rather than later, down to five a second.
+"""
+
+import asyncio
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+#: Seconds between two looks at what grows, where the loop has room for more.
+PACE_S = 0.04
+#: … and at most, however late the loop is.
+SLOWEST_PACE_S = 0.2
+
+_TICK_S = 0.02
+# A tick later than this is one too many. Slowing down takes a tenth of a second for each doubling, recovering a second or so:
+# the pace settles where about one tick in ten is late.
+_LATE_S = 0.008
+_SLOW_DOWN, _RECOVER = 1.15, 0.985
+# From this on, what comes in between is left in its socket: reading it earlier would cost and show nothing sooner.
+_PAUSE_FROM_S = 1.5 * PACE_S
+
+
+class _Tempo:
+    """The pace of one event loop, looked at by a ticking timer while anything is written on it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.pace_s = PACE_S
+        self._loop = loop
+        self._writing = 0
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """A reply is being written."""
+        self._writing += 1
+        if self._timer is None:
+            self._wait()
+
+    def end(self) -> None:
+        """A reply is written."""
+        self._writing -= 1
+        if not self._writing and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self.pace_s = PACE_S
+
+    def _wait(self) -> None:
+        self._due = self._loop.time() + _TICK_S
+        self._timer = self._loop.call_at(self._due, self._tick)
+
+    def _tick(self) -> None:
+        late = self._loop.time() - self._due > _LATE_S
+        self.pace_s = min(SLOWEST_PACE_S, max(PACE_S, self.pace_s * (_SLOW_DOWN if late else _RECOVER)))
+        self._wait()
+
+
+_tempos: WeakKeyDictionary[asyncio.AbstractEventLoop, _Tempo] = WeakKeyDictionary()
+
+
+class Pacer:
+    """Says when to ``show`` what one reply has so far. Use it on the running event loop, from `begin` to `end`."""
+
+    def __init__(self, show: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tempo = _tempos.setdefault(self._loop, _Tempo(self._loop))
+        self._show = show
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = 0.0
+
+    def begin(self) -> None:
+        """A reply begins."""
+        self._tempo.begin()
+
+    def end(self) -> None:
+        """The reply has ended; what has come since the last look is for the reply's own end to show."""
+        self._tempo.end()
+        self._forget()
+
+    def now(self) -> None:
+        """Something has come that can't wait."""
+        self._forget()
+        self._look()
+
+    def soon(self) -> None:
+        """Something has come."""
+        if self._timer is None:
+            if self._loop.time() >= self._next:
+                self._look()
+            else:
+                self._timer = self._loop.call_at(self._next, self._fire)
+
+    def pause(self) -> float:
+        """How many seconds reading on would be of no use: till the next look, where the loop is busy; else 0."""
+        if self._tempo.pace_s < _PAUSE_FROM_S:
+            return 0.0
+        return max(0.0, self._next - self._loop.time())
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._look()
+
+    def _look(self) -> None:
+        self._next = self._loop.time() + self._tempo.pace_s
+        self._show()
+
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
