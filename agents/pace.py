@@ -14,11 +14,14 @@ SLOWEST_PACE_S = 0.2
 
 _TICK_S = 0.02
 # A tick later than this is one too many. Slowing down takes a tenth of a second for each doubling, recovering a second or so:
-# the pace settles where about one tick in ten is late.
-_LATE_S = 0.008
-_SLOW_DOWN, _RECOVER = 1.15, 0.985
+# the pace settles where about one tick in fifteen is late.
+_LATE_S = 0.004
+_SLOW_DOWN, _RECOVER = 1.15, 0.99
+# With many replies at once their looks alone are the load: so much of the pace for each, before any tick is late.
+_EACH_S = 0.0004
 # From this on, what comes in between is left in its socket: reading it earlier would cost and show nothing sooner.
 _PAUSE_FROM_S = 1.5 * PACE_S
+_MOMENT_S = 0.01
 
 
 class _Tempo:
@@ -51,7 +54,8 @@ class _Tempo:
 
     def _tick(self) -> None:
         late = self._loop.time() - self._due > _LATE_S
-        self.pace_s = min(SLOWEST_PACE_S, max(PACE_S, self.pace_s * (_SLOW_DOWN if late else _RECOVER)))
+        pace = self.pace_s * (_SLOW_DOWN if late else _RECOVER)
+        self.pace_s = min(SLOWEST_PACE_S, max(PACE_S, self._writing * _EACH_S, pace))
         self._wait()
 
 
@@ -67,6 +71,7 @@ class Pacer:
         self._show = show
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0.0
+        self._holding = False
 
     def begin(self) -> None:
         """A reply begins."""
@@ -84,17 +89,27 @@ class Pacer:
 
     def soon(self) -> None:
         """Something has come."""
-        if self._timer is None:
-            if self._loop.time() >= self._next:
-                self._look()
-            else:
-                self._timer = self._loop.call_at(self._next, self._fire)
+        if self._loop.time() >= self._next:
+            self.now()
+        elif self._timer is None:
+            self._timer = self._loop.call_at(self._next, self._fire)
 
     def pause(self) -> float:
-        """How many seconds reading on would be of no use: till the next look, where the loop is busy; else 0."""
-        if self._tempo.pace_s < _PAUSE_FROM_S:
+        """How many seconds reading on is of no use: till the next look, where the loop is busy; else 0. Then `resume`."""
+        pause = self._next - self._loop.time()
+        if pause <= 0 or self._tempo.pace_s < _PAUSE_FROM_S:
             return 0.0
-        return max(0.0, self._next - self._loop.time())
+        if self._timer is not None:
+            # Else it would look just before what waits in the socket is read, which would miss a whole round.
+            self._forget()
+            self._holding = True
+        return pause
+
+    def resume(self) -> None:
+        """The pause is over: what is read now is shown together with what was held back, which waits only a moment more."""
+        if self._holding:
+            self._holding = False
+            self._timer = self._loop.call_later(_MOMENT_S, self._fire)
 
     def _fire(self) -> None:
         self._timer = None

@@ -167,7 +167,7 @@ class AgentRun:
             future.set_exception(LimitReached())
             return
         self._push(self._splitter.begin())
-        self._reply = reply = Reply(self._grew, pause=self._pacer.pause)
+        self._reply = reply = Reply(self._grew, pause=self._pacer.pause, resume=self._pacer.resume)
         self._shown_parts = 0
         self._pacer.begin()
         self._writing = self._loop.create_task(self._write(writer, reply))

@@ -176,6 +176,7 @@ async def _read(response: aiohttp.ClientResponse, reply: Reply, silence: _Silenc
             transport.pause_reading()
             await asyncio.sleep(pause)
             transport.resume_reading()
+            reply.resume()
     if not pending.startswith(b"data"):  # else an event that was cut off
         _add_lines([pending], reply, api_key)
 

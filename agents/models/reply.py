@@ -91,6 +91,7 @@ class Reply:
         notify: Callable[[], None] = lambda: None,
         *,
         pause: Callable[[], float] = lambda: 0.0,
+        resume: Callable[[], None] = lambda: None,
         calls_in_text: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -98,6 +99,8 @@ class Reply:
         """Says that there is something new."""
         self.pause = pause
         """How many seconds not to read, because nobody could show more sooner; mostly 0."""
+        self.resume = resume
+        """Says that such a pause is over."""
         self.calls_in_text = calls_in_text
         self.parts: list[Part] = []
         self.finish_reason: str | None = None
