@@ -1,0 +1,165 @@
+"""When growth is looked at: at once, then at a pace that follows the loop; on a loop whose time is ours to pass."""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from agents.pace import PACE_S, SLOWEST_PACE_S, Pacer
+
+
+class Clock(selectors.SelectSelector):
+    """Passes the time that the loop would sleep."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Sleep by moving the clock on."""
+        self.now += timeout or 0.0
+        return super().select(0)
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop in which nothing takes time but waiting, and being held up."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        super().__init__(self.clock)
+
+    def time(self) -> float:
+        """The clock's time."""
+        return self.clock.now
+
+    def hold_up(self, seconds: float) -> None:
+        """Stand in for work that keeps the loop from its timers."""
+        self.clock.now += seconds
+
+
+Body = Callable[[Loop], Coroutine[Any, Any, None]]
+
+
+def on_a_loop(body: Body) -> None:
+    """Run a test's body on a loop of its own."""
+    loop = Loop()
+    try:
+        loop.run_until_complete(body(loop))
+    finally:
+        loop.close()
+
+
+def looks(loop: Loop) -> tuple[Pacer, list[float]]:
+    """A pacer, and when it looked."""
+    times: list[float] = []
+    pacer = Pacer(lambda: times.append(round(loop.time(), 3)))
+    pacer.begin()
+    return pacer, times
+
+
+def test_the_first_is_shown_at_once_and_what_follows_at_the_pace() -> None:
+    async def body(loop: Loop) -> None:
+        pacer, times = looks(loop)
+        for _ in range(10):
+            pacer.soon()
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1)
+        pacer.end()
+        assert times == pytest.approx([0.0, PACE_S, 2 * PACE_S, 3 * PACE_S])
+
+    on_a_loop(body)
+
+
+def test_what_cannot_wait_is_shown_now_and_nothing_is_shown_after_the_end() -> None:
+    async def body(loop: Loop) -> None:
+        pacer, times = looks(loop)
+        pacer.soon()
+        await asyncio.sleep(0.01)
+        pacer.now()
+        pacer.soon()
+        pacer.end()
+        await asyncio.sleep(1)
+        assert times == pytest.approx([0.0, 0.01])
+
+    on_a_loop(body)
+
+
+async def _hold_up(loop: Loop, seconds: float, times: int) -> None:
+    for _ in range(times):
+        await asyncio.sleep(0.02)
+        loop.hold_up(seconds)
+        await asyncio.sleep(0)
+
+
+def test_a_late_loop_slows_the_pace_down_to_its_limit_and_recovers() -> None:
+    async def body(loop: Loop) -> None:
+        pacer, times = looks(loop)
+        await _hold_up(loop, 0.015, 100)
+        pacer.soon()
+        assert pacer.pause() == pytest.approx(SLOWEST_PACE_S, rel=0.05)
+        await asyncio.sleep(10)
+        pacer.soon()
+        assert pacer.pause() == 0
+        pacer.end()
+        assert len(times) == 2
+
+    on_a_loop(body)
+
+
+def test_one_long_standstill_is_no_load() -> None:
+    async def body(loop: Loop) -> None:
+        pacer, _ = looks(loop)
+        await _hold_up(loop, 0.5, 1)
+        await asyncio.sleep(0.1)
+        pacer.soon()
+        assert pacer.pause() == 0
+        pacer.end()
+
+    on_a_loop(body)
+
+
+def test_many_at_once_are_shown_less_often_before_the_loop_is_late() -> None:
+    async def body(loop: Loop) -> None:
+        pacers = [looks(loop)[0] for _ in range(300)]
+        await asyncio.sleep(0.1)
+        pacers[0].soon()
+        assert 2 * PACE_S < pacers[0].pause() < SLOWEST_PACE_S
+        for pacer in pacers:
+            pacer.end()
+
+    on_a_loop(body)
+
+
+def test_what_is_read_after_a_pause_is_shown_with_what_was_held_back() -> None:
+    async def body(loop: Loop) -> None:
+        pacer, times = looks(loop)
+        await _hold_up(loop, 0.015, 100)
+        began = loop.time()
+        pacer.soon()
+        await asyncio.sleep(0.05)
+        pacer.soon()  # read too early, so it waits
+        await asyncio.sleep(pacer.pause())
+        pacer.resume()
+        await asyncio.sleep(0.001)
+        pacer.soon()  # read after the pause
+        await asyncio.sleep(0.1)
+        pacer.end()
+        assert [time - began for time in times] == pytest.approx([0, SLOWEST_PACE_S + 0.001], abs=0.01)
+
+    on_a_loop(body)
+
+
+def test_what_was_held_back_is_shown_though_nothing_more_comes() -> None:
+    async def body(loop: Loop) -> None:
+        pacer, times = looks(loop)
+        await _hold_up(loop, 0.015, 100)
+        pacer.soon()
+        await asyncio.sleep(0.05)
+        pacer.soon()
+        await asyncio.sleep(pacer.pause())
+        pacer.resume()
+        await asyncio.sleep(0.1)
+        pacer.end()
+        assert len(times) == 2
+
+    on_a_loop(body)
