@@ -96,7 +96,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await self._end(Close.NO_SUCH_SESSION)
             return
         self._entrance = entrance
-        self._subscriber = await feeds.join(entrance.session.pk, self.login, self._send_text, self._end)
+        self._subscriber = await feeds.join(entrance.session_id, self.login, self._send_text, self._end)
         query = parse_qs(self.scope["query_string"].decode("latin1"), keep_blank_values=True)
         problems = []
         agent = query.get("agent_name", [None])[-1]
@@ -107,12 +107,12 @@ class SessionConsumer(AsyncWebsocketConsumer):
         problem = await self._begin(query.get("last_seq", ["0"])[-1], query.get("last_id", [None])[-1])
         for code, message in [*problems, *problem]:
             self._error(code, message)
-        await groups.tell(groups.of_session(entrance.session.pk), {"type": "presence"})
+        await groups.tell(groups.of_session(entrance.session_id), {"type": "presence"})
 
     async def _begin(self, last_seq: Any, last_id: Any) -> list[tuple[str, str]]:
         """Send the session's frame, then everything after what the client says it has."""
         subscriber, entrance = self._joined()
-        view = await database.read(selectors.session_view, entrance.session.pk)
+        view = await database.read(selectors.session_view, entrance.session_id)
         if view is None:
             subscriber.end(Close.NO_SUCH_SESSION)
             return []
@@ -120,10 +120,10 @@ class SessionConsumer(AsyncWebsocketConsumer):
         known = seq or 0
         reset = known > view.last_seq
         if last_id and not reset and known:
-            stored = await database.read(selectors.event_id_at, entrance.session.pk, known)
+            stored = await database.read(selectors.event_id_at, entrance.session_id, known)
             reset = stored is None or as_uuid(str(last_id)) != stored
         data = {
-            "session_id": str(entrance.session.pk),
+            "session_id": str(entrance.session_id),
             "title": view.title,
             "agent": view.agent_name,
             "last_seq": view.last_seq,
@@ -177,7 +177,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             case Chat():
                 asked = runs.ask(
                     self._user(),
-                    entrance.session.pk,
+                    entrance.session_id,
                     message=command.message,
                     agent_name=command.agent_name,
                     fallback_agent=self._fallback_agent,
@@ -187,7 +187,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 await self._put_in_line(asked, command.client_message_id)
             case Continue():
                 old, own_id = as_uuid(command.run_id), command.client_message_id
-                await self._put_in_line(runs.continue_run(self._user(), entrance.session.pk, old, own_id), own_id)
+                await self._put_in_line(runs.continue_run(self._user(), entrance.session_id, old, own_id), own_id)
             case Cancel():
                 await self._cancel(command)
 
@@ -215,14 +215,14 @@ class SessionConsumer(AsyncWebsocketConsumer):
         try:
             # What cannot be a run's identifier names none.
             run_id = None if command.run_id is None else as_uuid(command.run_id) or uuid4()
-            await runs.cancel(self._user(), entrance.session.pk, run_id, everything=command.all)
+            await runs.cancel(self._user(), entrance.session_id, run_id, everything=command.all)
         except Refused as refused:
             self._error(refused.code, refused.message)
 
     def _error(self, code: str, message: str, client_message_id: str | None = None) -> None:
         subscriber, entrance = self._joined()
         error_id = secrets.token_hex(4)
-        logger.info("Refused a command: %s %s (session %s)", code, error_id, entrance.session.pk)
+        logger.info("Refused a command: %s %s (session %s)", code, error_id, entrance.session_id)
         subscriber.tell(encode("error", error_data(code, message, error_id, client_message_id)))
 
     def _joined(self) -> tuple[Subscriber, sockets.Entrance]:
@@ -253,7 +253,7 @@ async def _gone(entrance: sockets.Entrance) -> None:
         await database.write(sockets.leave, entrance.connection_id)
     except DatabaseError:
         logger.warning("A closed socket could not be noted", exc_info=True)
-    await groups.tell(groups.of_session(entrance.session.pk), {"type": "presence"})
+    await groups.tell(groups.of_session(entrance.session_id), {"type": "presence"})
 
 
 def _count(value: Any) -> int | None:

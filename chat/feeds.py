@@ -8,7 +8,7 @@ time and never a step. Once a second the log itself is asked for its head, whate
 import asyncio
 import logging
 import time
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
@@ -27,7 +27,7 @@ STALL_S = 30.0
 #: Without a frame from the client for this long, the socket is closed.
 SILENCE_S = 90.0
 PRESENCE_PAUSE_S = 0.2
-_KEPT_FRAMES = 500
+_KEPT_FRAMES = 250
 _READ_FRAMES = 100
 
 Send = Callable[[str], Awaitable[None]]
@@ -37,6 +37,27 @@ End = Callable[[int], Awaitable[None]]
 class Subscriber:
     """One socket's place in a feed: what it has been sent, what it has acknowledged, what it lacks."""
 
+    # Thousands of them do nothing most of the time: neither they nor their feeds hold more than they need.
+    __slots__ = (
+        "_begun",
+        "_closing",
+        "_end",
+        "_growth_bytes",
+        "_held",
+        "_queue",
+        "_send",
+        "_shown",
+        "_stalled_at",
+        "_task",
+        "_unacked",
+        "_unacked_bytes",
+        "_waked",
+        "cursor",
+        "feed",
+        "last_heard",
+        "login",
+    )
+
     def __init__(self, feed: "Feed", login: Login, send: Send, end: End) -> None:
         self.feed = feed
         self.login = login
@@ -44,14 +65,14 @@ class Subscriber:
         self.last_heard = time.monotonic()
         self._send = send
         self._end = end
-        self._queue: deque[str] = deque()
+        self._queue: list[str] = []
         self._held = 0
         self._begun = False
         self._closing: int | None = None
         self._task: asyncio.Task[None] | None = None
         self._waked = False
         self._shown: Draft | None = None
-        self._unacked: deque[tuple[int, int]] = deque()
+        self._unacked: list[tuple[int, int]] = []
         self._unacked_bytes = 0
         self._growth_bytes = 0
         self._stalled_at: float | None = None
@@ -96,8 +117,9 @@ class Subscriber:
 
     def acknowledge(self, seq: int) -> None:
         """Everything up to ``seq`` is in the client's state."""
-        while self._unacked and self._unacked[0][0] <= seq:
-            self._unacked_bytes -= self._unacked.popleft()[1]
+        read = bisect_right(self._unacked, seq, key=lambda sent: sent[0])
+        self._unacked_bytes -= sum(size for _, size in self._unacked[:read])
+        del self._unacked[:read]
         if self._has_credit():
             self._stalled_at = None
             self.wake()
@@ -143,7 +165,7 @@ class Subscriber:
 
     async def _send_all(self) -> None:
         while self._begun and self._queue:
-            await self._send(self._queue.popleft())
+            await self._send(self._queue.pop(0))
         if self._closing is not None:
             await self._end(self._closing)
         elif self._begun and not self._held and await self._send_log():
@@ -189,15 +211,30 @@ class Subscriber:
 class Feed:
     """What this process knows of one session that somebody here is looking at."""
 
+    __slots__ = (
+        "_ended",
+        "_growth",
+        "_kept",
+        "_membership",
+        "_presence_due",
+        "_reading",
+        "_stored_steps",
+        "draft",
+        "head",
+        "ready",
+        "session_id",
+        "subscribers",
+    )
+
     def __init__(self, session_id: UUID) -> None:
         self.session_id = session_id
         self.head = 0
         self.draft: Draft | None = None
         self.subscribers: dict[Subscriber, None] = {}
-        self.ready = asyncio.Event()
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._membership = groups.Membership(groups.of_session(session_id), self._deliver)
-        self._kept: deque[Stored] = deque(maxlen=_KEPT_FRAMES)
-        self._ended: deque[UUID] = deque(maxlen=16)
+        self._kept: list[Stored] = []
+        self._ended: list[UUID] = []
         self._stored_steps: dict[UUID, int] = {}
         self._growth: tuple[Draft | None, Draft | None, str] = (None, None, "")
         self._presence_due = False
@@ -211,7 +248,7 @@ class Feed:
         self.head = max(self.head, head)
         if self.draft is None:
             self._take_draft(drafts.of(self.session_id) or saved)
-        self.ready.set()
+        self.ready.set_result(None)
 
     async def close(self) -> None:
         """Nobody looks any more."""
@@ -227,7 +264,7 @@ class Feed:
         if not self._kept or self._kept[0].seq > cursor + 1 or self._kept[-1].seq < self.head:
             return None
         skip = cursor + 1 - self._kept[0].seq
-        return [self._kept[i] for i in range(skip, len(self._kept))]
+        return self._kept[skip:]
 
     async def read(self, cursor: int, limit: int) -> list[Stored]:
         """Frames after a cursor from the log itself."""
@@ -299,8 +336,10 @@ class Feed:
             return
         self.head = stored.seq
         self._kept.append(stored)
+        if len(self._kept) > 2 * _KEPT_FRAMES:
+            del self._kept[:_KEPT_FRAMES]
         if stored.event == "reasoning_complete":
-            self._ended.append(stored.run_id)
+            self._ended = [*self._ended[-15:], stored.run_id]
             self._stored_steps.pop(stored.run_id, None)
         elif stored.number:
             self._stored_steps[stored.run_id] = max(stored.number, self._stored_steps.get(stored.run_id, 0))
@@ -359,11 +398,19 @@ async def join(session_id: UUID, login: Login, send: Send, end: End) -> Subscrib
         feed = _feeds[session_id] = Feed(session_id)
         subscriber = Subscriber(feed, login, send, end)
         feed.subscribers[subscriber] = None
-        await feed.open()
+        try:
+            await feed.open()
+        except BaseException:
+            # Who comes later opens a feed anew; who waits for this one is told.
+            _feeds.pop(session_id)
+            await feed.close()
+            feed.ready.set_exception(ConnectionError("The session's feed could not be opened."))
+            feed.ready.exception()
+            raise
     else:
         subscriber = Subscriber(feed, login, send, end)
         feed.subscribers[subscriber] = None
-        await feed.ready.wait()
+        await asyncio.shield(feed.ready)
     return subscriber
 
 

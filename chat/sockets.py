@@ -114,7 +114,7 @@ def _login(session_key: str) -> Login | None:
 class Entrance:
     """A socket let in: its session, the user's role there, and the row that says it is open."""
 
-    session: Session
+    session_id: UUID
     role: Role
     connection_id: UUID
 
@@ -134,7 +134,7 @@ def enter(user: User, session_id: UUID, process: str) -> Entrance | None:
     if most and Connection.objects.filter(user=user).count() >= most:
         raise TooMany
     connection = Connection.objects.create(process=process, session=session, user=user, role=role)
-    return Entrance(session, role, connection.pk)
+    return Entrance(session.pk, role, connection.pk)
 
 
 def leave(connection_id: UUID) -> None:

@@ -11,8 +11,9 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import InMemoryChannelLayer, channel_layers
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import OperationalError
 
-from chat import background, database, drafts, feeds, groups, step_log
+from chat import background, database, drafts, feeds, groups, selectors, step_log
 from chat.drafts import Draft
 from chat.feeds import Subscriber
 from chat.models import Run, Session
@@ -293,6 +294,23 @@ async def test_what_is_held_back_comes_after_the_answer(started: tuple[Run, Logi
     client.subscriber.release()
     await client.until(lambda: client.seqs == [1, 2, 3])
     assert [frame["type"] for frame in client.frames[:3]] == ["session", "accepted", "reasoning_step"]
+
+
+async def test_a_feed_that_cannot_be_opened_keeps_nobody_waiting(
+    started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, login = started
+
+    def fail(_session_id: UUID) -> None:
+        raise OperationalError("the disk is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(selectors, "head_and_draft", fail)
+        both = await asyncio.gather(*(Client().join(run, login) for _ in range(2)), return_exceptions=True)
+    assert [type(one) for one in both] == [OperationalError, ConnectionError]
+    client = await Client().join(run, login)
+    await store(run, 1)
+    await client.until(lambda: client.seqs == [1])
 
 
 async def test_a_deleted_session_closes_its_sockets(started: tuple[Run, Login]) -> None:
