@@ -58,6 +58,8 @@ def tell_from_thread(loop: asyncio.AbstractEventLoop | None, group: str, message
 class Membership:
     """A place in one group: hands each message to ``deliver``, which must not wait for anything, until it is left."""
 
+    __slots__ = ("deliver", "group")
+
     def __init__(self, group: str, deliver: Callable[[Message], None]) -> None:
         self.group = group
         self.deliver = deliver
