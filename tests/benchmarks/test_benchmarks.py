@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.figures import FIGURES, Sizes, lost
+from tests.benchmarks.figure import lost
+from tests.benchmarks.figures import FIGURES
 from tests.benchmarks.measuring import (
     LATE_S,
     TICK_S,
@@ -169,7 +170,7 @@ def test_what_must_not_happen_is_a_problem(frames: list[tuple[float, str]]) -> N
 def test_tokens_are_lost_that_were_sent_and_are_not_there(answer: str, delays: int, missing: int) -> None:
     turn = Turn("a", BEGAN, answer=answer, delays=[0.0] * delays)
     side = Outcome(Window(PROMPT, PROMPT), {"a": [Note("a", BEGAN, text=stamps(1, 2, 3))]}, [turn])
-    assert lost(side, Sizes(sessions=1, tokens=3)) == missing
+    assert lost(side, 3) == missing
     assert bool(turn.problems) is (answer != stamps(1, 2, 3))
 
 
