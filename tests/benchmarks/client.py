@@ -94,17 +94,20 @@ class Client:
         began = time.perf_counter()
         connection = await self.http.ws_connect(f"{self.job.url}/ws/chat/{session}/{query}", max_msg_size=0)
         socket = Socket(connection, session)
-        await socket.until("session")
+        ((_, session_frame),) = await socket.until("session")
+        socket.head = orjson.loads(session_frame)["data"]["last_seq"]
         socket.opened_in = time.perf_counter() - began
         return socket
 
     async def open_all(self) -> list["Socket"]:
-        """Open a socket for each of the job's sessions, a few at a time."""
+        """Open a socket for each of the job's sessions, a few at a time, and take what is stored there."""
         gate = asyncio.Semaphore(_OPENING_AT_ONCE)
 
         async def open_(session: str) -> Socket:
             async with gate:
-                return await self.open(session)
+                socket = await self.open(session)
+                await socket.catch_up()
+                return socket
 
         return await asyncio.gather(*map(open_, self.job.sessions))
 
@@ -150,6 +153,8 @@ class Socket:
     def __init__(self, connection: aiohttp.ClientWebSocketResponse, session: str) -> None:
         self.session = session
         self.opened_in = 0.0
+        self.head = 0
+        """The last stored event when it was opened."""
         self.seq = 0
         self._connection = connection
         self._unacked = 0
@@ -179,6 +184,11 @@ class Socket:
             if frame["type"] == kind or (seq and self.seq == seq):
                 return frames
 
+    async def catch_up(self) -> None:
+        """Receive what was stored before."""
+        if self.head > self.seq:
+            await self.until("", seq=self.head)
+
     async def ask(self, message: str, tag: str) -> "Heard":
         """Ask, and receive to the run's end."""
         seq, sent = self.seq, time.time()
@@ -202,7 +212,7 @@ class Socket:
 
 async def turns(client: Client, seen: Seen) -> None:
     """Ask one thing after the other, ``times`` in each session, with a pause in which the server comes to rest."""
-    sockets = [await client.open(session) for session in client.job.sessions]
+    sockets = await client.open_all()
     await _start(client)
     for number, socket in enumerate(sockets):
         for time_ in range(client.job.times):

@@ -148,8 +148,8 @@ def watchers(stage: Stage, sizes: Sizes) -> Measured:
     with stage.relay() as relay:
         theirs = stage.run(relay, "watch", [session] * count, message=message)
     name = f"{count} watchers of {_WATCHED_RATE:g}/s"
-    costs = [side.cpu_s / side.frames * MS for side in (ours, theirs)]
-    cpu = Row(f"{name}: server CPU per 1,000 frames", "s", *costs)
+    thousands = count * sizes.tokens / 1_000
+    cpu = Row(f"{name}: server CPU per 1,000 tokens told", "s", ours.cpu_s / thousands, theirs.cpu_s / thousands)
     return _streamed(name, ours, theirs, count * sizes.tokens, 100.0, cpu)
 
 

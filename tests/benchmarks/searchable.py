@@ -33,7 +33,7 @@ _SOURCE = {
 }
 _STEPS = """INSERT INTO chat_step ({columns})
     SELECT i + 1, {session}, {run}, i % {per_session} + 1, i % {per_run} + 1, {event}, 'reasoning_step', 'thought', i % {per_run} + 1,
-        1, '', NULL, 7, '{{"type":"thought","step":' || i % {per_run} + 1 || ',"content":"' || a.text || '. ' || b.text || ' ' || {ends}
+        1, '', NULL, 7, '{{"type":"thought","step":' || (i % {per_run} + 1) || ',"content":"' || a.text || '. ' || b.text || ' ' || {ends}
         || '.","iteration":1,"timestamp":1.5,"duration_ms":7}}', '{now}'
     FROM {source}"""
 _ENTRIES = {

@@ -14,6 +14,7 @@ import orjson
 from aiohttp import web
 from qwen_agent.agents import Assistant
 from qwen_agent.llm.schema import FUNCTION
+from qwen_agent.log import logger
 from qwen_agent.tools.base import BaseTool, register_tool
 
 _OVER: dict[str, Any] = {"type": "reasoning_complete", "data": {"status": "completed"}}
@@ -24,7 +25,7 @@ class CurrentTime(BaseTool):  # type: ignore[misc] # Qwen-Agent has no types
     """The tool that is called."""
 
     description = "Tells the time."
-    parameters = {"type": "object", "properties": {}}
+    parameters = {"type": "object", "properties": {}, "required": []}
 
     def call(self, params: str | dict[str, Any], **_: Any) -> str:
         """Tell the time."""
@@ -42,6 +43,7 @@ def frame(messages: list[dict[str, Any]]) -> dict[str, Any]:
 
 async def serve(model: str) -> None:
     """Serve until ended."""
+    logger.setLevel("WARNING")  # a line per call of the model else
     agent = Assistant(llm={"model": "stub", "model_server": model, "api_key": "none"}, function_list=["current_time"])
     loop = asyncio.get_running_loop()
 
