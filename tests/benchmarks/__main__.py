@@ -6,7 +6,9 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -20,8 +22,8 @@ from tests.serving import ROOT
 
 #: How often a figure is measured before its being void stands.
 ATTEMPTS = 3
-#: … as long as the whole stays below ten minutes, or as many times that as each figure is measured.
-NO_REPEAT_AFTER_S = 400.0
+#: … and how long all the repeating may take, for each of `--runs`: the whole stays below ten minutes.
+REPEATS_S = 80.0
 _DIGITS = {"": 0, "/s": 0, "×": 2, "s": 3}
 _HEAD = ("figure", "product", "yardstick", "ratio", "bound", "")
 
@@ -37,7 +39,7 @@ def main() -> int:
     if options.profile:
         options.profile.mkdir(parents=True, exist_ok=True)
     done: dict[str, Measured] = {}
-    began = time.monotonic()
+    began, left = time.monotonic(), REPEATS_S * options.runs
     with (
         tempfile.TemporaryDirectory(prefix="bench-", dir=data) as folder,
         Stage(Path(folder), server=options.server, clients=options.clients, profiles=options.profile) as stage,
@@ -46,7 +48,8 @@ def main() -> int:
             times = []
             for number in range(1, options.runs + 1):
                 title = f"{name}, run {number} of {options.runs}" if options.runs > 1 else name
-                times.append(_measured(stage, sizes, name, title, began, NO_REPEAT_AFTER_S * options.runs))
+                measured, left = _measured(partial(FIGURES[name], stage, sizes), partial(_tell, title, began), left)
+                times.append(measured)
             done[name] = median_of(times)
     print(orjson.dumps(_as_json(done, options)).decode() if options.json else _table(done))
     return int(
@@ -54,16 +57,21 @@ def main() -> int:
     )
 
 
-def _measured(stage: Stage, sizes: Sizes, name: str, title: str, began: float, no_repeat_after_s: float) -> Measured:
-    """A figure, measured until it isn't void, as long as there is time."""
-    for attempt in range(1, ATTEMPTS + 1):
-        before = time.monotonic()
-        measured = FIGURES[name](stage, sizes)
-        now = time.monotonic()
-        print(_told(title, measured, attempt, now - before, now - began), file=sys.stderr, flush=True)
-        if not measured.is_void or now - began > no_repeat_after_s:
-            break
-    return measured
+def _measured(
+    measure: Callable[[], Measured], tell: Callable[[Measured, int, float], None], left: float
+) -> tuple[Measured, float]:
+    """A figure, measured again while it is void and there is time left for that; and the time that is left then."""
+    attempt = 0
+    while True:
+        attempt += 1
+        began = time.monotonic()
+        measured = measure()
+        took = time.monotonic() - began
+        tell(measured, attempt, took)
+        if attempt > 1:
+            left -= took
+        if not measured.is_void or attempt == ATTEMPTS or took > left:
+            return measured, left
 
 
 def _options() -> argparse.Namespace:
@@ -107,13 +115,14 @@ def _size(text: str) -> tuple[str, float]:
     return name, type(usual[name])(number)
 
 
-def _told(title: str, measured: Measured, attempt: int, took: float, spent: float) -> str:
+def _tell(title: str, began: float, measured: Measured, attempt: int, took: float) -> None:
     """A line about the figure's windows, and its problems."""
     sides = {"product": measured.product, "yardstick": measured.yardstick}
     windows = "; ".join(f"{side}: {_lateness(window)}" for side, window in sides.items() if window is not None)
-    took_s = f"took {took:.0f} s, {spent:.0f} s in all"
-    line = f"{title}, attempt {attempt}: {took_s}; lateness p50/p99 ms, {windows}{' — void' * measured.is_void}"
-    return "\n".join([line, *(f"  {problem}" for problem in measured.problems[:20])])
+    times = f"took {took:.0f} s, {time.monotonic() - began:.0f} s in all"
+    line = f"{title}, attempt {attempt}: {times}; lateness p50/p99 ms, {windows}{' — void' * measured.is_void}"
+    problems = [f"  {problem}" for problem in measured.problems[:20]]
+    print("\n".join([line, *problems]), file=sys.stderr, flush=True)
 
 
 def _lateness(window: Window) -> str:

@@ -32,7 +32,7 @@ class Sizes:
     replayed: int = 10_000
     """Stored events of the session that is replayed."""
     past_sessions: int = 10_000
-    searched: int = 250_000
+    searched: int = 1_000_000
     """Steps that are searched, in each database."""
     stock_turns: int = 20
     most_sessions: int = 100

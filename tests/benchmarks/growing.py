@@ -1,6 +1,7 @@
 """How cost grows with size: each cost at two sizes, and how it has grown."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +28,14 @@ class _Growing:
 
     stage: Stage
     product: Side
+    sessions: Iterator[str]
+    """New ones."""
     rows: list[Row] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+
+    def take(self, count: int) -> list[str]:
+        """So many new sessions."""
+        return list(itertools.islice(self.sessions, count))
 
     def run(self, kind: str, sessions: Sequence[str], message: str, **job: Any) -> Outcome:
         """Have it do something, and keep what came of it."""
@@ -47,40 +54,44 @@ class _Growing:
 
 def growth(stage: Stage, sizes: Sizes) -> Measured:
     """Sessions, watchers, steps there, turns before, length: nothing becomes dearer faster than it becomes larger."""
-    stored = {count: stage.rows("growing", count) for count in (sizes.most_steps // 10, sizes.most_steps)}
-    talked = {count: stage.rows("talked", count, _ASKED) for count in (sizes.most_turns // 8, sizes.most_turns)}
+    sessions, watchers = (
+        (sizes.most_sessions // 4, sizes.most_sessions),
+        (sizes.most_watchers // 10, sizes.most_watchers),
+    )
+    steps, turns = (sizes.most_steps // 10, sizes.most_steps), (sizes.most_turns // 8, sizes.most_turns)
+    stored = dict(zip(steps, stage.rows("growing", *steps), strict=True))
+    talked = dict(zip(turns, stage.rows("talked", _ASKED, *turns), strict=True))
+    fresh = iter(stage.rows("sessions", 2 + sum(sessions) + len(watchers) + 2 * _STREAMS))
     with stage.product() as product:
-        growing = _Growing(stage, product)
-        warm_up(stage, product, stage.rows("sessions", 2), f"Tell me [tag={TAG}]")
-        _sessions(growing, sizes)
-        _watchers(growing, sizes)
+        growing = _Growing(stage, product, fresh)
+        warm_up(stage, product, growing.take(2), f"Tell me [tag={TAG}]")
+        _sessions(growing, sessions)
+        _watchers(growing, watchers, sizes.tokens)
         appended = {count: percentile(seconds, 0.5) * MS for count, (_, seconds) in stored.items()}
         growing.compare("# steps there: one more stored, median", "ms", appended)
         _first_tokens(growing, "# steps there", {count: [session] for count, (session, _) in stored.items()})
         _first_tokens(growing, "# turns before", talked)
-        _length(growing, sizes)
+        _length(growing, sizes.most_tokens)
     problems = problems_of(*growing.outcomes)
     windows = [outcome.window for outcome in growing.outcomes]
     return Measured([*growing.rows, errors("growth", problems)], worst(*windows), problems=problems)
 
 
-def _sessions(growing: _Growing, sizes: Sizes) -> None:
+def _sessions(growing: _Growing, counts: Sequence[int]) -> None:
     costs = {}
-    for count in (sizes.most_sessions // 4, sizes.most_sessions):
+    for count in counts:
         how = f"tokens={_TOKENS} every={1000 / _RATE:g} stamp"
-        sessions = growing.stage.rows("sessions", count)
-        outcome = growing.run("load", sessions, "Tell me about tides", how=how, spread_s=_RAMP_S)
+        outcome = growing.run("load", growing.take(count), "Tell me about tides", how=how, spread_s=_RAMP_S)
         costs[count] = _per_thousand_tokens(outcome, count * _TOKENS)
     growing.compare(f"# sessions × {_RATE}/s: server CPU per 1,000 tokens", "s", costs)
 
 
-def _watchers(growing: _Growing, sizes: Sizes) -> None:
+def _watchers(growing: _Growing, counts: Sequence[int], tokens: int) -> None:
     costs = {}
-    for count in (sizes.most_watchers // 10, sizes.most_watchers):
-        how = f"tokens={sizes.tokens} every={1000 / _WATCHED_RATE:g} stamp"
-        sessions = growing.stage.rows("sessions", 1) * count
-        outcome = growing.run("watch", sessions, "Tell me about tides", how=how)
-        lost(outcome, count * sizes.tokens)
+    for count in counts:
+        how = f"tokens={tokens} every={1000 / _WATCHED_RATE:g} stamp"
+        outcome = growing.run("watch", growing.take(1) * count, "Tell me about tides", how=how)
+        lost(outcome, count * tokens)
         costs[count] = outcome.cpu_s / outcome.frames * MS
     growing.compare(f"# watchers of {_WATCHED_RATE}/s: server CPU per 1,000 frames", "s", costs)
 
@@ -95,14 +106,13 @@ def _first_tokens(growing: _Growing, what: str, sessions: Mapping[int, Sequence[
     growing.compare(f"{what}: first token, median", "ms", costs, is_whole=True)
 
 
-def _length(growing: _Growing, sizes: Sizes) -> None:
+def _length(growing: _Growing, most_tokens: int) -> None:
     """As many tokens in short answers as in long ones."""
     costs = {}
-    for tokens in (sizes.most_tokens // 10, sizes.most_tokens):
-        times = sizes.most_tokens // tokens
-        sessions = growing.stage.rows("sessions", _STREAMS)
+    for times in (10, 1):
+        tokens = most_tokens // times
         how = f"tokens={tokens} every={_EVERY_MS} stamp"
-        outcome = growing.run("load", sessions, "Tell me about tides", how=how, times=times)
+        outcome = growing.run("load", growing.take(_STREAMS), "Tell me about tides", how=how, times=times)
         costs[tokens] = _per_thousand_tokens(outcome, _STREAMS * times * tokens)
     growing.compare("answers of # tokens: server CPU per 1,000 tokens", "s", costs)
 

@@ -92,19 +92,24 @@ def searched(count: int) -> None:
 
 
 @transaction.atomic
-def talked(turns: int, count: int) -> None:
-    """Sessions of so many questions and answers each."""
-    sessions = [making.session(User.objects.get(username=USER), title="Many turns") for _ in range(count)]
-    for session in sessions:
-        for number in range(turns):
-            run = making.run(session, message=f"Question {number}: how high is the tide? " * 4)
-            making.append(run, _step("final_answer", 1, "The **tide** is about `3.15` m high. " * 16, step=1))
-            making.end(run)
-    print(json.dumps([str(session.pk) for session in sessions]))
+def talked(count: int, *turns: int) -> None:
+    """Sessions of so many questions and answers each, for each number of turns so many."""
+    made = [[making.session(User.objects.get(username=USER), title="Turns") for _ in range(count)] for _ in turns]
+    for sessions, number in zip(made, turns, strict=True):
+        for session in sessions:
+            for turn in range(number):
+                run = making.run(session, message=f"Question {turn}: how high is the tide? " * 4)
+                making.append(run, _step("final_answer", 1, "The **tide** is about `3.15` m high. " * 16, step=1))
+                making.end(run)
+    print(json.dumps([[str(session.pk) for session in sessions] for sessions in made]))
 
 
-def growing(events: int) -> None:
-    """A session of so many stored events, and the seconds that each of some more takes to be stored."""
+def growing(*events: int) -> None:
+    """Sessions of so many stored events, and the seconds that each of some more takes to be stored."""
+    print(json.dumps([_growing(count) for count in events]))
+
+
+def _growing(events: int) -> tuple[str, list[float]]:
     session = _long_session(events)
     run = making.run(session, message="And now?")
     seconds = []
@@ -114,7 +119,7 @@ def growing(events: int) -> None:
         making.append(run, thought)
         seconds.append(time.perf_counter() - began)
     making.end(run)
-    print(json.dumps([str(session.pk), seconds[_APPENDED // 5 :]]))
+    return str(session.pk), seconds[_APPENDED // 5 :]
 
 
 def _run(message: str) -> list[Entry]:

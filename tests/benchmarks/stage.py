@@ -65,6 +65,7 @@ class Stage:
         self._running = contextlib.ExitStack()
         self._stub_url = ""
         self._server: Server | None = None
+        self._cookies: dict[Path, str] = {}
 
     def __enter__(self) -> Self:
         self._stub_url, _ = self._running.enter_context(_process("tests.benchmarks.stub"))
@@ -93,11 +94,13 @@ class Stage:
     def product(self) -> Iterator[Side]:
         """The product, newly started, so that no figure depends on those before it."""
         assert self._server is not None
-        cookie = self.rows("login")
+        folder = self._server.data_dir
+        if folder not in self._cookies:
+            self._cookies[folder] = self.rows("login")
         self._server.url = ""
         self._server.start()
         try:
-            yield Side(self._server.url, self._server.pid, cookie)
+            yield Side(self._server.url, self._server.pid, self._cookies[folder])
         finally:
             self._server.stop()
 
