@@ -156,6 +156,7 @@ class Socket:
         self.head = 0
         """The last stored event when it was opened."""
         self.seq = 0
+        self.last = ""
         self._connection = connection
         self._unacked = 0
 
@@ -164,7 +165,7 @@ class Socket:
         await self._connection.send_str(orjson.dumps({"type": kind, "payload": payload}).decode())
 
     async def until(self, kind: str, *, seq: int = 0) -> list[tuple[float, str]]:
-        """Receive up to a frame of a type (and number); returns each frame as it came, with its time."""
+        """Receive up to a frame of a type or number, or to a refusal; returns each frame as it came, with its time."""
         frames = []
         while True:
             message = await self._connection.receive()
@@ -172,6 +173,7 @@ class Socket:
                 raise ConnectionError(f"The socket ended with {self._connection.close_code}.")
             raw: str = message.data
             frames.append((time.time(), raw))
+            self.last = raw
             if raw.startswith(_DELTA):
                 continue
             frame = orjson.loads(raw)
@@ -181,7 +183,7 @@ class Socket:
                 if self._unacked == _ACK_EVERY:
                     self._unacked = 0
                     await self.send("ack", seq=self.seq)
-            if frame["type"] == kind or (seq and self.seq == seq):
+            if frame["type"] == kind or (seq and self.seq == seq) or _is_refusal(frame):
                 return frames
 
     async def catch_up(self) -> None:
@@ -197,8 +199,11 @@ class Socket:
 
     async def hear(self, tag: str, sent: float, seq: int) -> "Heard":
         """Receive to the run's end, whoever asked."""
-        async with asyncio.timeout(_PATIENCE_S):
-            return Heard(tag, sent, seq, await self.until("reasoning_complete"))
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                return Heard(tag, sent, seq, await self.until("reasoning_complete"))
+        except TimeoutError:
+            raise TimeoutError(f"{tag}: no end came; the last frame was {self.last[:200]}") from None
 
     async def drain(self) -> None:
         """Read on, so that pings are answered, until cancelled."""
@@ -208,6 +213,11 @@ class Socket:
     async def close(self) -> None:
         """Close it."""
         await self._connection.close()
+
+
+def _is_refusal(frame: dict[str, Any]) -> bool:
+    """Whether it is an error that belongs to no run: what was asked for will not come."""
+    return frame["type"] == "error" and "seq" not in frame
 
 
 async def turns(client: Client, seen: Seen) -> None:

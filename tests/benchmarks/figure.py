@@ -72,7 +72,9 @@ def median_of(times: Sequence[Measured]) -> Measured:
 def warm_up(stage: Stage, side: Side, sessions: Sequence[str], *messages: str) -> None:
     """Let the server load what it loads at first use; it is not what is measured."""
     for message in messages:
-        stage.run(side, "turns", sessions, message=message, times=3)
+        problems = problems_of(stage.run(side, "turns", sessions, message=message, times=3))
+        if problems:
+            raise RuntimeError(f"The server is not fit to be measured: {problems}")
 
 
 def added(turn: Turn, notes: Mapping[str, Sequence[Note]]) -> float:

@@ -66,7 +66,7 @@ def large_result(length: int) -> None:
 
 
 def past_sessions(count: int) -> None:
-    """Sessions as a list of past ones shows them: titles, all kinds of ends, none active at the time of another."""
+    """Sessions as a list of past ones shows them: titles, all kinds of ends, none active at the time of another. Prints the newest."""
     agents, ends = ("researcher", "developer", "writer"), ("completed",) * 7 + ("failed", "cancelled", "interrupted")
     made = Session.objects.bulk_create(
         Session(
@@ -74,7 +74,6 @@ def past_sessions(count: int) -> None:
             title=f"How high is the tide in harbour {number}?",
             agent_name=agents[number % len(agents)],
             status=ends[number % len(ends)],
-            last_seq=50,
         )
         for number in range(count)
     )
@@ -83,12 +82,12 @@ def past_sessions(count: int) -> None:
     for number, session in enumerate(made):
         session.active_at = now - timedelta(minutes=7 * number)
     Session.objects.bulk_update(made, ["active_at"], batch_size=400)
-    print(json.dumps(len(made)))
+    print(json.dumps(str(made[0].pk)))
 
 
 def searched(count: int) -> None:
     """An account's thoughts, in sessions of 1,000 and runs of 100, written by the database itself: only so are many there soon."""
-    print(json.dumps(searchable.load(User.objects.get(username=USER).pk, count)))
+    print(json.dumps(str(searchable.load(User.objects.get(username=USER).pk, count))))
 
 
 @transaction.atomic
