@@ -23,7 +23,7 @@ from tests.serving import ROOT
 #: How often a figure is measured before its being void stands.
 ATTEMPTS = 3
 #: … and how long all the repeating may take, for each of `--runs`: the whole stays below ten minutes.
-REPEATS_S = 80.0
+REPEATS_S = 70.0
 _DIGITS = {"": 0, "/s": 0, "×": 2, "s": 3}
 _HEAD = ("figure", "product", "yardstick", "ratio", "bound", "")
 

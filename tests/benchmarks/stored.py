@@ -14,7 +14,7 @@ _BEHIND = 5
 _RETURNS = 50
 _SESSIONS_OF_A_PAGE = 40
 #: As often is searched until nobody was late: to load everything anew for that would take minutes.
-_ATTEMPTS = 3
+_ATTEMPTS = 2
 _ANYTHING = f"Tell me [tag={TAG}]"
 _SEARCHES = {
     "a rare word": RARE,
