@@ -6,56 +6,87 @@ import platform
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import orjson
 
 import tests.isolation  # noqa: F401 - the processes below inherit an environment without this machine's own settings
-from tests.benchmarks.figures import FIGURES, Measured, Sizes
+from tests.benchmarks.figure import Measured, Sizes, median_of
+from tests.benchmarks.figures import FIGURES
 from tests.benchmarks.measuring import Row, Window, verdict
 from tests.benchmarks.stage import Stage
 from tests.serving import ROOT
 
 #: How often a figure is measured before its being void stands.
 ATTEMPTS = 3
-#: … as long as the whole run stays below ten minutes.
-NO_REPEAT_AFTER_S = 400.0
-_HEAD = ("figure", "product", "relay", "ratio", "bound", "")
+#: … and how long all the repeating may take, for each of `--runs`: the whole stays below ten minutes.
+REPEATS_S = 70.0
+_DIGITS = {"": 0, "/s": 0, "×": 2, "s": 3}
+_HEAD = ("figure", "product", "yardstick", "ratio", "bound", "")
 
 
 def main() -> int:
     """Measure, print, and say by the exit status whether every bound was kept."""
     options = _options()
-    sizes = Sizes(sessions=options.sessions, rate=options.rate, tokens=options.tokens, ramp_s=options.ramp)
+    usual = Sizes(sessions=options.sessions, rate=options.rate, tokens=options.tokens, ramp_s=options.ramp)
+    sizes = replace(usual, **dict(options.size))
     # On the disk that holds the product's data: what a commit costs depends on it.
     data = ROOT / "var"
     data.mkdir(exist_ok=True)
     if options.profile:
         options.profile.mkdir(parents=True, exist_ok=True)
     done: dict[str, Measured] = {}
-    began = time.monotonic()
+    began, left = time.monotonic(), REPEATS_S * options.runs
     with (
         tempfile.TemporaryDirectory(prefix="bench-", dir=data) as folder,
         Stage(Path(folder), server=options.server, clients=options.clients, profiles=options.profile) as stage,
     ):
         for name in options.only or FIGURES:
-            for attempt in range(1, ATTEMPTS + 1):
-                done[name] = FIGURES[name](stage, sizes)
-                spent = time.monotonic() - began
-                print(_told(name, done[name], attempt, spent), file=sys.stderr)
-                if not done[name].is_void or spent > NO_REPEAT_AFTER_S:
-                    break
+            times = []
+            for number in range(1, options.runs + 1):
+                title = f"{name}, run {number} of {options.runs}" if options.runs > 1 else name
+                measured, left = _measured(partial(FIGURES[name], stage, sizes), partial(_tell, title, began), left)
+                times.append(measured)
+            done[name] = median_of(times)
     print(orjson.dumps(_as_json(done, options)).decode() if options.json else _table(done))
     return int(
         any(verdict(row, measured.product) in {"void", "missed"} for measured in done.values() for row in measured.rows)
     )
 
 
+def _measured(
+    measure: Callable[[], Measured], tell: Callable[[Measured, int, float], None], left: float
+) -> tuple[Measured, float]:
+    """A figure, measured again while it is void and there is time left for that; and the time that is left then."""
+    attempt = 0
+    while True:
+        attempt += 1
+        began = time.monotonic()
+        measured = measure()
+        took = time.monotonic() - began
+        tell(measured, attempt, took)
+        if attempt > 1:
+            left -= took
+        if not measured.is_void or attempt == ATTEMPTS or took > left:
+            return measured, left
+
+
 def _options() -> argparse.Namespace:
     usual = Sizes()
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure the running product.")
     parser.add_argument("--only", action="append", choices=list(FIGURES), help="measure this figure; may be repeated")
+    parser.add_argument("--runs", type=_count, default=1, help="measure each figure so often, and print the medians")
+    parser.add_argument(
+        "--size",
+        action="append",
+        type=_size,
+        default=[],
+        metavar="NAME=NUMBER",
+        help=f"another size than usual, of: {', '.join(asdict(usual))}; may be repeated",
+    )
     parser.add_argument("--server", choices=("daphne", "uvicorn"), default="daphne")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--sessions", type=int, default=usual.sessions, help="load: sessions that stream at once")
@@ -69,14 +100,29 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _told(name: str, measured: Measured, attempt: int, seconds: float) -> str:
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def _size(text: str) -> tuple[str, float]:
+    """A size and its number, of the kind that it has."""
+    name, _, number = text.partition("=")
+    usual = asdict(Sizes())
+    if name not in usual:
+        raise argparse.ArgumentTypeError(f"there is no size {name!r}")
+    return name, type(usual[name])(number)
+
+
+def _tell(title: str, began: float, measured: Measured, attempt: int, took: float) -> None:
     """A line about the figure's windows, and its problems."""
-    sides = {"product": measured.product, "relay": measured.relay}
+    sides = {"product": measured.product, "yardstick": measured.yardstick}
     windows = "; ".join(f"{side}: {_lateness(window)}" for side, window in sides.items() if window is not None)
-    lines = [
-        f"{name}, attempt {attempt}, after {seconds:.0f} s: lateness p50/p99 ms, {windows}{' — void' * measured.is_void}"
-    ]
-    return "\n".join([*lines, *(f"  {problem}" for problem in measured.problems[:20])])
+    times = f"took {took:.0f} s, {time.monotonic() - began:.0f} s in all"
+    line = f"{title}, attempt {attempt}: {times}; lateness p50/p99 ms, {windows}{' — void' * measured.is_void}"
+    problems = [f"  {problem}" for problem in measured.problems[:20]]
+    print("\n".join([line, *problems]), file=sys.stderr, flush=True)
 
 
 def _lateness(window: Window) -> str:
@@ -90,13 +136,13 @@ def _table(done: dict[str, Measured]) -> str:
     """The table as Markdown, which is how it is recorded."""
     lines = [_HEAD]
     for measured in done.values():
-        relay_is_void = measured.relay is not None and measured.relay.is_void
+        no_yardstick = measured.yardstick is not None and measured.yardstick.is_void
         for row in measured.rows:
-            relay = "void" if relay_is_void and row.relay is not None else _number(row.relay, row.unit)
-            ratio = "–" if relay_is_void or row.ratio is None else f"{row.ratio:.1f}"
+            yardstick = "void" if no_yardstick and row.yardstick is not None else _number(row.yardstick, row.unit)
+            ratio = "–" if no_yardstick or row.ratio is None else f"{row.ratio:.1f}"
             bound = "–" if row.bound is None else f"≤ {row.bound:g}"
             product = _number(row.product, row.unit)
-            lines.append((row.name, product, relay, ratio, bound, verdict(row, measured.product)))
+            lines.append((row.name, product, yardstick, ratio, bound, verdict(row, measured.product)))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     shown = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
@@ -109,7 +155,7 @@ def _table(done: dict[str, Measured]) -> str:
 def _number(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
-    return f"{value:.{3 if unit == 's' else 1 if unit else 0}f} {unit}".strip()
+    return f"{value:.{_DIGITS.get(unit, 1)}f} {unit}".strip()
 
 
 def _machine() -> str:
@@ -126,10 +172,11 @@ def _as_json(done: dict[str, Measured], options: argparse.Namespace) -> dict[str
     return {
         "machine": _machine(),
         "server": options.server,
+        "runs": options.runs,
         "figures": {
             name: {
                 "rows": [told(row, measured) for row in measured.rows],
-                "lateness": {"product": measured.product, "relay": measured.relay},
+                "lateness": {"product": measured.product, "yardstick": measured.yardstick},
                 "problems": measured.problems,
             }
             for name, measured in done.items()

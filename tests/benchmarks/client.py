@@ -7,7 +7,7 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,10 @@ class Job:
     spread_s: float = 0.0
     """Sessions begin evenly over so long."""
     held: int = 0
+    after: int = 0
+    """The last stored event that the client has already."""
+    pages: Mapping[str, str] = field(default_factory=dict)
+    """Paths, each with a text that its answer must hold."""
 
 
 @dataclass(slots=True)
@@ -49,7 +53,8 @@ class Seen:
     turns: list[Turn] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     series: dict[str, list[float]] = field(default_factory=dict)
-    """What a browser measured, in milliseconds."""
+    """Milliseconds, by what was measured."""
+    frames: int = 0
     bytes_each: float = 0.0
     cpu_s: float = 0.0
     """The server's processor time when the work was done, since it started."""
@@ -84,14 +89,27 @@ class Client:
             headers=headers, connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=_PATIENCE_S)
         )
 
-    async def open(self, session: str) -> "Socket":
+    async def open(self, session: str, query: str = "") -> "Socket":
         """Open a socket; returns once the session's frame is here."""
         began = time.perf_counter()
-        connection = await self.http.ws_connect(f"{self.job.url}/ws/chat/{session}/", max_msg_size=0)
+        connection = await self.http.ws_connect(f"{self.job.url}/ws/chat/{session}/{query}", max_msg_size=0)
         socket = Socket(connection, session)
-        await socket.until("session")
+        ((_, session_frame),) = await socket.until("session")
+        socket.head = orjson.loads(session_frame)["data"]["last_seq"]
         socket.opened_in = time.perf_counter() - began
         return socket
+
+    async def open_all(self) -> list["Socket"]:
+        """Open a socket for each of the job's sessions, a few at a time, and take what is stored there."""
+        gate = asyncio.Semaphore(_OPENING_AT_ONCE)
+
+        async def open_(session: str) -> Socket:
+            async with gate:
+                socket = await self.open(session)
+                await socket.catch_up()
+                return socket
+
+        return await asyncio.gather(*map(open_, self.job.sessions))
 
     async def hold(self, sessions: Sequence[str]) -> None:
         """Open sockets that stay open, doing nothing."""
@@ -135,7 +153,10 @@ class Socket:
     def __init__(self, connection: aiohttp.ClientWebSocketResponse, session: str) -> None:
         self.session = session
         self.opened_in = 0.0
+        self.head = 0
+        """The last stored event when it was opened."""
         self.seq = 0
+        self.last = ""
         self._connection = connection
         self._unacked = 0
 
@@ -144,7 +165,7 @@ class Socket:
         await self._connection.send_str(orjson.dumps({"type": kind, "payload": payload}).decode())
 
     async def until(self, kind: str, *, seq: int = 0) -> list[tuple[float, str]]:
-        """Receive up to a frame of a type (and number); returns each frame as it came, with its time."""
+        """Receive up to a frame of a type or number, or to a refusal; returns each frame as it came, with its time."""
         frames = []
         while True:
             message = await self._connection.receive()
@@ -152,6 +173,7 @@ class Socket:
                 raise ConnectionError(f"The socket ended with {self._connection.close_code}.")
             raw: str = message.data
             frames.append((time.time(), raw))
+            self.last = raw
             if raw.startswith(_DELTA):
                 continue
             frame = orjson.loads(raw)
@@ -161,15 +183,27 @@ class Socket:
                 if self._unacked == _ACK_EVERY:
                     self._unacked = 0
                     await self.send("ack", seq=self.seq)
-            if frame["type"] == kind or (seq and self.seq == seq):
+            if frame["type"] == kind or (seq and self.seq == seq) or _is_refusal(frame):
                 return frames
+
+    async def catch_up(self) -> None:
+        """Receive what was stored before."""
+        if self.head > self.seq:
+            await self.until("", seq=self.head)
 
     async def ask(self, message: str, tag: str) -> "Heard":
         """Ask, and receive to the run's end."""
         seq, sent = self.seq, time.time()
         await self.send("chat", message=message.replace(TAG, tag))
-        async with asyncio.timeout(_PATIENCE_S):
-            return Heard(tag, sent, seq, await self.until("reasoning_complete"))
+        return await self.hear(tag, sent, seq)
+
+    async def hear(self, tag: str, sent: float, seq: int) -> "Heard":
+        """Receive to the run's end, whoever asked."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                return Heard(tag, sent, seq, await self.until("reasoning_complete"))
+        except TimeoutError:
+            raise TimeoutError(f"{tag}: no end came; the last frame was {self.last[:200]}") from None
 
     async def drain(self) -> None:
         """Read on, so that pings are answered, until cancelled."""
@@ -181,9 +215,14 @@ class Socket:
         await self._connection.close()
 
 
+def _is_refusal(frame: dict[str, Any]) -> bool:
+    """Whether it is an error that belongs to no run: what was asked for will not come."""
+    return frame["type"] == "error" and "seq" not in frame
+
+
 async def turns(client: Client, seen: Seen) -> None:
     """Ask one thing after the other, ``times`` in each session, with a pause in which the server comes to rest."""
-    sockets = [await client.open(session) for session in client.job.sessions]
+    sockets = await client.open_all()
     await _start(client)
     for number, socket in enumerate(sockets):
         for time_ in range(client.job.times):
@@ -194,28 +233,44 @@ async def turns(client: Client, seen: Seen) -> None:
 
 
 async def load(client: Client, seen: Seen) -> None:
-    """Ask in all sessions, so that all stream at once."""
+    """Ask in all sessions, so that all stream at once; where there is more than one time, one after the other in each."""
     job = client.job
-    gate = asyncio.Semaphore(_OPENING_AT_ONCE)
-
-    async def open_(session: str) -> Socket:
-        async with gate:
-            return await client.open(session)
-
-    sockets = await asyncio.gather(*map(open_, job.sessions))
+    sockets = await client.open_all()
     await _start(client)
 
-    async def one(number: int, socket: Socket) -> Heard:
+    async def one(number: int, socket: Socket) -> list[Heard]:
         await asyncio.sleep(job.spread_s * number / len(sockets))
-        return await socket.ask(job.message, socket.session)
+        return [await socket.ask(job.message, f"{socket.session}-{time_}") for time_ in range(job.times or 1)]
 
     heard = await asyncio.gather(*(one(*each) for each in enumerate(sockets)), return_exceptions=True)
     _finish(client, seen)
+    _read(heard, seen)
+
+
+async def watch(client: Client, seen: Seen) -> None:
+    """Watch one answer on many sockets of its session. The first of them asks, where there is something to ask."""
+    job = client.job
+    sockets = await client.open_all()
+    await _start(client)
+
+    async def one(number: int, socket: Socket) -> list[Heard]:
+        if number == 0 and job.message:
+            return [await socket.ask(job.message, socket.session)]
+        return [await socket.hear(socket.session, time.time(), socket.seq)]
+
+    heard = await asyncio.gather(*(one(*each) for each in enumerate(sockets)), return_exceptions=True)
+    _finish(client, seen)
+    _read(heard, seen)
+
+
+def _read(heard: Sequence[list[Heard] | BaseException], seen: Seen) -> None:
+    """What all of them say, now that nothing is measured any more."""
     for each in heard:
         if isinstance(each, BaseException):
             seen.problems.append(repr(each))
-        else:
-            seen.turns.append(each.read())
+            continue
+        seen.frames += sum(len(one.frames) for one in each)
+        seen.turns += [one.read() for one in each]
 
 
 async def connect(client: Client, seen: Seen) -> None:
@@ -241,35 +296,45 @@ async def idle(client: Client, seen: Seen) -> None:
 
 
 async def replay(client: Client, seen: Seen) -> None:
-    """From opening a socket to having every stored frame of the session."""
+    """From opening a socket to having every stored frame of the session, or those after the last one that the client has."""
+    job, query = client.job, ""
+    if job.after:
+        query = f"?last_seq={job.after}&last_id={await _id_of(client, job.after)}"
     await _start(client)
-    for _ in range(client.job.times):
+    for _ in range(job.times):
         began = time.perf_counter()
-        socket = await client.open(client.job.sessions[0])
-        frames = await socket.until("", seq=client.job.held)
+        socket = await client.open(job.sessions[0], query)
+        frames = await socket.until("", seq=job.held)
         seen.seconds.append(time.perf_counter() - began)
         numbers = [orjson.loads(raw)["seq"] for _, raw in frames]
-        if numbers != list(range(1, client.job.held + 1)):
-            seen.problems.append(f"{len(numbers)} frames, not 1 to {client.job.held}")
+        if numbers != list(range(job.after + 1, job.held + 1)):
+            seen.problems.append(f"{len(numbers)} frames, not {job.after + 1} to {job.held}")
         await socket.close()
 
 
-async def page(client: Client, seen: Seen) -> None:
-    """From asking for the session's page to its last byte."""
+async def _id_of(client: Client, seq: int) -> str:
+    """A stored event's identifier, by which a client proves that it knows this very log."""
+    path = f"/api/sessions/{client.job.sessions[0]}/events/?after={seq - 1}&limit=1"
+    async with client.http.get(f"{client.job.url}{path}") as answer:
+        return str((await answer.json())["events"][0]["id"])
+
+
+async def get(client: Client, seen: Seen) -> None:
+    """From asking for each of some pages to its last byte, one at a time."""
     await _start(client)
-    for _ in range(client.job.times):
-        began = time.perf_counter()
-        async with client.http.get(
-            f"{client.job.url}/sessions/{client.job.sessions[0]}/", allow_redirects=False
-        ) as answer:
-            await answer.read()
-        seen.seconds.append(time.perf_counter() - began)
-        if answer.status != 200:
-            seen.problems.append(f"the page answered {answer.status}")
+    for path, expected in client.job.pages.items():
+        times = seen.series[path] = []
+        for _ in range(client.job.times):
+            began = time.perf_counter()
+            async with client.http.get(f"{client.job.url}{path}", allow_redirects=False) as answer:
+                body = await answer.read()
+            times.append((time.perf_counter() - began) * 1_000)
+            if answer.status != 200 or expected.encode() not in body:
+                seen.problems.append(f"{path} answered {answer.status}, {len(body)} bytes, not what was expected")
 
 
 _KINDS: dict[str, Callable[[Client, Seen], Awaitable[None]]] = {
-    work.__name__: work for work in (turns, load, connect, idle, replay, page)
+    work.__name__: work for work in (turns, load, watch, connect, idle, replay, get)
 }
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import orjson
@@ -164,18 +164,23 @@ def _delays(at: float, answer: str, shown: int) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. A bound is the most that is allowed."""
+    """One line of the table. A bound is the most that is allowed; without a unit it is a count."""
 
     name: str
     unit: str
     product: float
-    relay: float | None = None
+    yardstick: float | None = None
     bound: float | None = None
 
     @property
     def ratio(self) -> float | None:
-        """How many times the relay's figure the product's is."""
-        return self.product / self.relay if self.relay else None
+        """How many times the yardstick's figure the product's is."""
+        return self.product / self.yardstick if self.yardstick else None
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it counts what must not happen, such as errors."""
+        return not self.unit
 
     @property
     def is_missed(self) -> bool:
@@ -203,3 +208,23 @@ def verdict(row: Row, window: Window) -> str:
     if row.bound is None:
         return ""
     return "missed" if row.is_missed else "ok"
+
+
+def middle(rows: Sequence[Row]) -> Row:
+    """One row measured several times: the median of each side; of a count the worst, because no error is outvoted."""
+    share = 1.0 if rows[0].is_count else 0.5
+    yardsticks = [row.yardstick for row in rows if row.yardstick is not None]
+    return replace(
+        rows[0],
+        product=_middle([row.product for row in rows], share),
+        yardstick=_middle(yardsticks, share) if yardsticks else None,
+    )
+
+
+def _middle(values: Sequence[float], share: float) -> float:
+    return math.nan if any(map(math.isnan, values)) else percentile(values, share)
+
+
+def grown(small: float, large: float, times: float = 1.0) -> float:
+    """How a cost grows: 1.0 where what is ``times`` as large costs ``times`` as much, more where it costs more than that."""
+    return large / small / times if small else math.nan

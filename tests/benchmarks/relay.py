@@ -1,18 +1,22 @@
-"""The yardstick: a bare relay from the model's stream to a WebSocket, a frame per token. No database, no agent, no rights.
+"""The yardstick: a bare relay from the model's stream to the WebSockets of a session, a frame per token. No database, no agent, no rights.
 
 ``python -m tests.benchmarks.relay <model's address>`` prints its own.
 """
 
 import asyncio
 import sys
+from collections import defaultdict
+from collections.abc import Collection
 
 import aiohttp
 import orjson
 from aiohttp import web
 
 
-async def relay(socket: web.WebSocketResponse, client: aiohttp.ClientSession, model: str, message: str) -> None:
-    """Ask the model, and send on what it says."""
+async def relay(
+    sockets: Collection[web.WebSocketResponse], client: aiohttp.ClientSession, model: str, message: str
+) -> None:
+    """Ask the model, and send on what it says, encoded once for all."""
     body = {"model": "stub", "stream": True, "messages": [{"role": "user", "content": message}]}
     length = 0
     pending = b""
@@ -27,8 +31,14 @@ async def relay(socket: web.WebSocketResponse, client: aiohttp.ClientSession, mo
                 if text:
                     growth = {"step": 1, "type": "final_answer", "attempt": 1, "offset": length, "text": text}
                     length += len(text)
-                    await socket.send_str(orjson.dumps({"type": "reasoning_delta", "data": growth}).decode())
-    await socket.send_str('{"type":"reasoning_complete","data":{"status":"completed"}}')
+                    await tell(sockets, orjson.dumps({"type": "reasoning_delta", "data": growth}).decode())
+    await tell(sockets, '{"type":"reasoning_complete","data":{"status":"completed"}}')
+
+
+async def tell(sockets: Collection[web.WebSocketResponse], frame: str) -> None:
+    """Send a frame to all that are open now."""
+    for socket in list(sockets):
+        await socket.send_str(frame)
 
 
 async def serve(model: str) -> None:
@@ -36,15 +46,21 @@ async def serve(model: str) -> None:
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout()
     ) as client:
+        rooms: defaultdict[str, set[web.WebSocketResponse]] = defaultdict(set)
 
         async def handle(request: web.Request) -> web.WebSocketResponse:
             socket = web.WebSocketResponse(compress=False)
             await socket.prepare(request)
+            room = rooms[request.match_info["session"]]
+            room.add(socket)
             await socket.send_str('{"type":"session","data":{"last_seq":0}}')
-            async for received in socket:
-                frame = orjson.loads(received.data)
-                if frame["type"] == "chat":
-                    await relay(socket, client, model, frame["payload"]["message"])
+            try:
+                async for received in socket:
+                    frame = orjson.loads(received.data)
+                    if frame["type"] == "chat":
+                        await relay(room, client, model, frame["payload"]["message"])
+            finally:
+                room.discard(socket)
             return socket
 
         app = web.Application()

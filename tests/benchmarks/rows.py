@@ -1,19 +1,29 @@
 """What the database holds before it is measured. Run inside the product by ``manage.py shell``; each prints JSON."""
 
 import json
+import time
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
+from django.utils import timezone
 
 from chat.models import Session
 from chat.step_log import Entry
+from tests.benchmarks import searchable
 from tests.chat import making
 from tests.e2e import long_session as long_session_of
 
 USER = "ada"
 _EVENTS_PER_RUN = 50
+_APPENDED = 125
+
+
+def account() -> None:
+    """Whose all of this is, where the database has nobody yet."""
+    print(json.dumps(User.objects.create_user(USER, is_staff=True, is_superuser=True).pk))
 
 
 def login() -> None:
@@ -34,21 +44,81 @@ def sessions(count: int) -> None:
     print(json.dumps([str(session.pk) for session in made]))
 
 
-@transaction.atomic
 def long_session(events: int) -> None:
     """A session with so many stored events, in runs of nine model calls with a tool each."""
+    print(json.dumps(str(_long_session(events).pk)))
+
+
+@transaction.atomic
+def _long_session(events: int) -> Session:
     session = making.session(User.objects.get(username=USER), title="A long conversation")
     for number in range(events // _EVENTS_PER_RUN):
         message = f"Question {number}: how high is the tide?"
         run = making.run(session, message=message)
         making.append(run, *_run(message))
         making.end(run)
-    print(json.dumps(str(session.pk)))
+    return session
 
 
 def large_result(length: int) -> None:
     """A session with a tool's result of so many characters."""
     print(json.dumps(long_session_of.write(USER, message="A large result", thoughts=5, result_length=length)))
+
+
+def past_sessions(count: int) -> None:
+    """Sessions as a list of past ones shows them: titles, all kinds of ends, none active at the time of another. Prints the newest."""
+    agents, ends = ("researcher", "developer", "writer"), ("completed",) * 7 + ("failed", "cancelled", "interrupted")
+    made = Session.objects.bulk_create(
+        Session(
+            owner=User.objects.get(username=USER),
+            title=f"How high is the tide in harbour {number}?",
+            agent_name=agents[number % len(agents)],
+            status=ends[number % len(ends)],
+        )
+        for number in range(count)
+    )
+    # When something last happened is set by itself in a new row.
+    now = timezone.now()
+    for number, session in enumerate(made):
+        session.active_at = now - timedelta(minutes=7 * number)
+    Session.objects.bulk_update(made, ["active_at"], batch_size=400)
+    print(json.dumps(str(made[0].pk)))
+
+
+def searched(count: int) -> None:
+    """An account's thoughts, in sessions of 1,000 and runs of 100, written by the database itself: only so are many there soon."""
+    print(json.dumps(str(searchable.load(User.objects.get(username=USER).pk, count))))
+
+
+@transaction.atomic
+def talked(count: int, *turns: int) -> None:
+    """Sessions of so many questions and answers each, for each number of turns so many."""
+    made = [[making.session(User.objects.get(username=USER), title="Turns") for _ in range(count)] for _ in turns]
+    for sessions, number in zip(made, turns, strict=True):
+        for session in sessions:
+            for turn in range(number):
+                run = making.run(session, message=f"Question {turn}: how high is the tide? " * 4)
+                making.append(run, _step("final_answer", 1, "The **tide** is about `3.15` m high. " * 16, step=1))
+                making.end(run)
+    print(json.dumps([[str(session.pk) for session in sessions] for sessions in made]))
+
+
+def growing(*events: int) -> None:
+    """Sessions of so many stored events, and the seconds that each of some more takes to be stored."""
+    print(json.dumps([_growing(count) for count in events]))
+
+
+def _growing(events: int) -> tuple[str, list[float]]:
+    session = _long_session(events)
+    run = making.run(session, message="And now?")
+    seconds = []
+    for number in range(_APPENDED):
+        thought = making.thought("The tide follows the moon; the range here is known.", number + 1)
+        began = time.perf_counter()
+        making.append(run, thought)
+        seconds.append(time.perf_counter() - began)
+    making.end(run)
+    return str(session.pk), seconds[_APPENDED // 5 :]
 
 
 def _run(message: str) -> list[Entry]:

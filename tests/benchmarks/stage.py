@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -16,6 +18,7 @@ from typing import Any, Self
 import orjson
 import psutil
 
+from tests import services
 from tests.benchmarks.client import Job, Seen
 from tests.benchmarks.measuring import Lateness, Turn, Window
 from tests.benchmarks.stub import Note
@@ -45,6 +48,7 @@ class Outcome:
     turns: list[Turn] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     series: dict[str, list[float]] = field(default_factory=dict)
+    frames: int = 0
     bytes_each: float = 0.0
     cpu_s: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -61,20 +65,27 @@ class Stage:
         self._running = contextlib.ExitStack()
         self._stub_url = ""
         self._server: Server | None = None
+        self._cookies: dict[Path, str] = {}
 
     def __enter__(self) -> Self:
         self._stub_url, _ = self._running.enter_context(_process("tests.benchmarks.stub"))
-        self._server = Server(
-            self._folder,
+        self._server = self._prepared(self._folder)
+        self._server.manage("collectstatic", "--no-input", "--verbosity", "0")
+        return self
+
+    def _prepared(self, folder: Path, **environment: str) -> Server:
+        """The product on a data folder of its own, with tables and an account."""
+        server = Server(
+            folder,
             server=self._server_kind,
             LLM_MODEL_SERVER=self._stub_url,
             LLM_MODEL="stub",
             LLM_API_KEY="none",
             **_LIMITS_OFF,
+            **environment,
         )
-        self._server.prepare()
-        self._server.manage("collectstatic", "--no-input", "--verbosity", "0")
-        return self
+        server.prepare()
+        return server
 
     def __exit__(self, *_: object) -> None:
         self._running.close()
@@ -83,13 +94,41 @@ class Stage:
     def product(self) -> Iterator[Side]:
         """The product, newly started, so that no figure depends on those before it."""
         assert self._server is not None
-        cookie = self.rows("login")
+        folder = self._server.data_dir
+        if folder not in self._cookies:
+            self._cookies[folder] = self.rows("login")
         self._server.url = ""
         self._server.start()
         try:
-            yield Side(self._server.url, self._server.pid, cookie)
+            yield Side(self._server.url, self._server.pid, self._cookies[folder])
         finally:
             self._server.stop()
+
+    @contextlib.contextmanager
+    def apart(self, name: str, *, served: bool = False) -> Iterator[None]:
+        """Let the product have data of its own meanwhile, where ``served`` on PostgreSQL: what it fills burdens no other figure."""
+        usual = self._server
+        with contextlib.ExitStack() as until_done:
+            folder = Path(until_done.enter_context(tempfile.TemporaryDirectory(prefix=f"{name}-", dir=self._folder)))
+            (folder / "static").symlink_to(self._folder / "static")
+            if served:
+                self._server = self._prepared(folder, DATABASE_URL=until_done.enter_context(services.postgres()))
+                # Tables and account were made for the first data folder only, and its file copied since.
+                self._server.manage("migrate", "--verbosity", "0")
+                self.rows("account")
+            else:
+                self._server = self._prepared(folder)
+            try:
+                yield
+            finally:
+                self._server = usual
+
+    @contextlib.contextmanager
+    def stock(self) -> Iterator[Side]:
+        """Qwen-Agent's loop as it comes, newly started."""
+        folder = {"QWEN_AGENT_DEFAULT_WORKSPACE": str(self._folder / "qwen-agent")}
+        with _process("tests.benchmarks.stock", self._stub_url, **folder) as (url, pid):
+            yield Side(url, pid)
 
     @contextlib.contextmanager
     def relay(self) -> Iterator[Side]:
@@ -111,10 +150,21 @@ class Stage:
             side, [Job(kind, side.url, side.cookie, side.pid, [session], **job)], "tests.benchmarks.browser"
         )
 
-    def run(self, side: Side, kind: str, sessions: Sequence[str], **job: Any) -> Outcome:
-        """Have clients do a job, each in its share of the sessions where it is a load."""
-        shares = self._clients if kind == "load" else 1
-        jobs = [Job(kind, side.url, side.cookie, side.pid, list(sessions[i::shares]), **job) for i in range(shares)]
+    def run(self, side: Side, kind: str, sessions: Sequence[str] = (), *, message: str = "", **job: Any) -> Outcome:
+        """Have clients do a job, each in its share of the sessions where it is a load. What is watched, one of them asks."""
+        shares = self._clients if kind in {"load", "watch"} else 1
+        jobs = [
+            Job(
+                kind,
+                side.url,
+                side.cookie,
+                side.pid,
+                list(sessions[i::shares]),
+                message="" if kind == "watch" and i else message,
+                **job,
+            )
+            for i in range(shares)
+        ]
         return self._run(side, jobs, "tests.benchmarks.client")
 
     def _run(self, side: Side, jobs: Sequence[Job], module: str) -> Outcome:
@@ -146,6 +196,7 @@ class Stage:
             [turn for each in seen for turn in each.turns],
             [seconds for each in seen for seconds in each.seconds],
             seen[0].series,
+            sum(each.frames for each in seen),
             seen[0].bytes_each,
             max(each.cpu_s for each in seen) - cpu.user - cpu.system,
             [problem for each in seen for problem in each.problems],
@@ -177,10 +228,11 @@ class Stage:
 
 
 @contextlib.contextmanager
-def _process(module: str, *arguments: str) -> Iterator[tuple[str, int]]:
+def _process(module: str, *arguments: str, **environment: str) -> Iterator[tuple[str, int]]:
     """A process of ours that prints its address when it can be used."""
     command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, **environment}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield process.stdout.readline().strip(), process.pid

@@ -8,6 +8,7 @@ import gc
 import re
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,11 @@ import orjson
 from aiohttp import web
 
 from tests.benchmarks.measuring import Ticker
-from tests.model_server import ModelServer, Request, Script, _Stream
+from tests.model_server import ModelServer, Request, Script, _Stream, by_words
 
 _TAG = re.compile(r"\btag=([\w-]+)")
 _HERE = "<here>"
+_TEMPLATE_RESULT = "<tool_response>"
 
 
 @dataclass(slots=True)
@@ -37,6 +39,7 @@ class Stub(ModelServer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.respond = lambda body: by_words({**body, "messages": _plainly(body["messages"])})
         self._notes: list[Note] = []
         self._ticker: Ticker | None = None
 
@@ -52,7 +55,7 @@ class Stub(ModelServer):
         return web.Response(body=orjson.dumps(told), content_type="application/json")
 
     async def _stream(self, script: Script, stream: _Stream, http: web.Request, request: Request) -> None:
-        said = [m["content"] for m in request.body["messages"] if m["role"] == "user"]
+        said = [m["content"] for m in _plainly(request.body["messages"]) if m["role"] == "user"]
         found = _TAG.search(said[-1])
         note = Note(found[1] if found else "", request.at)
         self._notes.append(note)
@@ -84,6 +87,14 @@ class Stub(ModelServer):
         await stream.chunk({}, finish="stop")
         await stream.event({**stream.head, "choices": [], "usage": usage})
         await stream.write(b"data: [DONE]\n\n")
+
+
+def _plainly(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages in which a tool's result is a tool's, which Qwen-Agent's own template writes as the user's."""
+    return [
+        {**message, "role": "tool"} if str(message.get("content")).startswith(_TEMPLATE_RESULT) else message
+        for message in messages
+    ]
 
 
 def _chunk(stream: _Stream, delta: dict[str, Any]) -> dict[str, Any]:

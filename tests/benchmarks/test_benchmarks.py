@@ -1,5 +1,6 @@
 """The benchmark's own arithmetic: a figure is worth no more than this."""
 
+import argparse
 import asyncio
 import json
 import math
@@ -8,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.figures import FIGURES, Sizes, lost
+from tests.benchmarks import texts
+from tests.benchmarks.__main__ import ATTEMPTS, _measured, _size
+from tests.benchmarks.figure import Measured, lost, median_of
+from tests.benchmarks.figures import FIGURES
 from tests.benchmarks.measuring import (
     LATE_S,
     TICK_S,
@@ -18,12 +22,14 @@ from tests.benchmarks.measuring import (
     Ticker,
     Turn,
     Window,
+    grown,
+    middle,
     percentile,
     read_turn,
     verdict,
 )
 from tests.benchmarks.stage import Outcome
-from tests.benchmarks.stub import Note
+from tests.benchmarks.stub import Note, _plainly
 
 PROMPT, LATE = Lateness(0.001, 0.004), Lateness(0.001, LATE_S * 1.01)
 
@@ -169,8 +175,103 @@ def test_what_must_not_happen_is_a_problem(frames: list[tuple[float, str]]) -> N
 def test_tokens_are_lost_that_were_sent_and_are_not_there(answer: str, delays: int, missing: int) -> None:
     turn = Turn("a", BEGAN, answer=answer, delays=[0.0] * delays)
     side = Outcome(Window(PROMPT, PROMPT), {"a": [Note("a", BEGAN, text=stamps(1, 2, 3))]}, [turn])
-    assert lost(side, Sizes(sessions=1, tokens=3)) == missing
+    assert lost(side, 3) == missing
     assert bool(turn.problems) is (answer != stamps(1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("unit", "values", "expected"),
+    [("ms", [3, 1, 2], 2), ("ms", [5, 5, math.inf], 5), ("", [0, 0, 1], 1), ("×", [1.0], 1.0)],
+    ids=["median", "one that never came", "no error is outvoted", "measured once"],
+)
+def test_a_row_measured_several_times_is_its_median_and_a_count_its_worst(
+    unit: str, values: list[float], expected: float
+) -> None:
+    row = middle([Row("", unit, value, 10 * value, bound=7.0) for value in values])
+    assert row == Row("", unit, expected, 10 * expected, bound=7.0)
+
+
+def test_a_row_that_is_missing_once_is_missing() -> None:
+    assert middle([Row("", "ms", value, bound=7.0) for value in (1.0, math.nan, 2.0)]).is_missed
+
+
+def test_several_runs_are_void_where_one_is_and_keep_all_problems() -> None:
+    runs = [
+        Measured([Row("a", "ms", 1.0)], Window(PROMPT, PROMPT), Window(PROMPT, PROMPT), ["one"]),
+        Measured([Row("a", "ms", 2.0)], Window(PROMPT, PROMPT), Window(PROMPT, LATE), ["two"]),
+        Measured([Row("a", "ms", 4.0)], Window(PROMPT, PROMPT), Window(PROMPT, PROMPT)),
+    ]
+    together = median_of(runs)
+    assert together.rows == [Row("a", "ms", 2.0)]
+    assert together.problems == ["one", "two"]
+    assert together.is_void
+    assert not together.product.is_void
+    assert not median_of(runs[::2]).is_void
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "times", "expected"),
+    [(2.0, 2.0, 1.0, 1.0), (2.0, 3.0, 1.0, 1.5), (2.0, 20.0, 10.0, 1.0), (2.0, 200.0, 10.0, 10.0)],
+    ids=["a unit costs the same", "a unit costs more", "a whole costs as much more", "a whole costs its square"],
+)
+def test_growth_is_one_where_it_is_linear(small: float, large: float, times: float, expected: float) -> None:
+    assert grown(small, large, times) == expected
+
+
+def test_growth_from_nothing_keeps_no_bound() -> None:
+    assert Row("", "×", grown(0.0, 1.0), bound=1.3).is_missed
+
+
+@pytest.mark.parametrize(
+    ("voids", "left", "attempts"),
+    [([False], 99.0, 1), ([True, False], 99.0, 2), ([True] * 9, 99.0, ATTEMPTS), ([True] * 9, -1.0, 1)],
+    ids=["good at once", "good the second time", "void to the end", "no time left"],
+)
+def test_a_void_figure_is_measured_again_while_there_is_time(voids: list[bool], left: float, attempts: int) -> None:
+    told: list[tuple[Measured, int]] = []
+    coming = iter(voids)
+
+    def measure() -> Measured:
+        return Measured([], Window(LATE if next(coming) else PROMPT, PROMPT))
+
+    measured, still_left = _measured(measure, lambda each, attempt, _took: told.append((each, attempt)), left)
+    assert [attempt for _, attempt in told] == list(range(1, attempts + 1))
+    assert measured is told[-1][0]
+    assert (still_left < left) is (attempts > 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("watchers=20", ("watchers", 20)), ("rate=12.5", ("rate", 12.5)), ("rate=3", ("rate", 3.0))]
+)
+def test_a_size_is_named_with_its_number(text: str, size: tuple[str, float]) -> None:
+    name, number = _size(text)
+    assert (name, number) == size
+    assert type(number) is type(size[1])
+
+
+@pytest.mark.parametrize("text", ["watchers", "watchers=", "watchers=1.5", "viewers=1"])
+def test_a_size_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises((ValueError, argparse.ArgumentTypeError)):
+        _size(text)
+
+
+def test_searched_words_occur_as_often_as_is_said() -> None:
+    pieces = texts.pieces()
+    assert pieces == texts.pieces()
+    assert len(pieces) == texts.PIECES
+    words = [piece.split() for piece in pieces]
+    assert sum(texts.COMMON in each for each in words) == texts.PIECES // 4
+    assert sum("harbour" in each for each in words) == texts.PIECES // 40
+    assert sum(texts.CHINESE in piece for piece in pieces) == pytest.approx(texts.PIECES // 16, abs=3)
+    assert not any(word in piece for word in (texts.RARE, *texts.SELDOM_TOGETHER) for piece in pieces)
+
+
+def test_a_tools_result_in_the_stock_loops_template_is_a_tools_result() -> None:
+    asked, result = (
+        {"role": "user", "content": "Why?"},
+        {"role": "user", "content": "<tool_response>\n7\n</tool_response>"},
+    )
+    assert _plainly([asked, result]) == [asked, {**result, "role": "tool"}]
 
 
 def test_each_figure_has_its_words() -> None:

@@ -1,0 +1,121 @@
+"""The figures of what is stored already: replayed, listed, searched."""
+
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
+
+from tests.benchmarks.client import TAG
+from tests.benchmarks.figure import MS, Measured, Sizes, errors, warm_up, worst
+from tests.benchmarks.measuring import Row, Window, percentile
+from tests.benchmarks.stage import Stage
+from tests.benchmarks.texts import CHINESE, COMMON, PAIR, RARE, SELDOM_TOGETHER
+
+_LONG_SESSION = 2_000
+_BEHIND = 5
+_RETURNS = 50
+_SESSIONS_OF_A_PAGE = 40
+#: As often is searched until nobody was late: to load everything anew for that would take minutes.
+_ATTEMPTS = 2
+_ANYTHING = f"Tell me [tag={TAG}]"
+_SEARCHES = {
+    "a rare word": RARE,
+    "a common word": COMMON,
+    "two words": PAIR,
+    "two common words that seldom meet": " ".join(SELDOM_TOGETHER),
+    "two Chinese characters": CHINESE,
+}
+
+
+def open_2000(stage: Stage, sizes: Sizes) -> Measured:
+    """A session of 2,000 stored steps: every frame over the socket, and the page."""
+    with stage.product() as product:
+        session = stage.rows("long_session", _LONG_SESSION)
+        frames = stage.run(product, "replay", [session], times=sizes.opens, held=_LONG_SESSION)
+        page = stage.run(product, "get", times=sizes.opens, pages={f"/sessions/{session}/": "</html>"})
+    problems = frames.problems + page.problems
+    ((first, *others),) = page.series.values()
+    rows = [
+        Row("2,000 steps replayed over the socket, median", "ms", percentile(frames.seconds, 0.5) * MS, None, 1_000.0),
+        Row("2,000 steps: the page's HTML, the first time", "ms", first, None, 1_000.0),
+        Row("2,000 steps: the page's HTML, median", "ms", percentile(others, 0.5), None, 1_000.0),
+        errors("2,000 steps", problems),
+    ]
+    return Measured(rows, worst(frames.window, page.window), problems=problems)
+
+
+def replay(stage: Stage, sizes: Sizes) -> Measured:
+    """A very long session: all of it over one socket, and the few events that someone who comes back has missed."""
+    count = sizes.replayed
+    with stage.product() as product:
+        session = [stage.rows("long_session", count)]
+        whole = stage.run(product, "replay", session, times=sizes.opens, held=count)
+        rest = stage.run(product, "replay", session, times=_RETURNS, held=count, after=count - _BEHIND)
+    problems = whole.problems + rest.problems
+    seconds = percentile(whole.seconds, 0.5)
+    name = f"{count:,} steps"
+    rows = [
+        Row(f"{name} replayed over the socket, median", "ms", seconds * MS, None, count / 10),
+        Row(f"{name}: replayed a second", "/s", count / seconds),
+        Row(f"{name}: back when {_BEHIND} behind, median", "ms", percentile(rest.seconds, 0.5) * MS, None, 50.0),
+        Row(f"{name}: back when {_BEHIND} behind, p95", "ms", percentile(rest.seconds, 0.95) * MS, None, 50.0),
+        errors(f"{name} replayed", problems),
+    ]
+    return Measured(rows, worst(whole.window, rest.window), problems=problems)
+
+
+def history(stage: Stage, sizes: Sizes) -> Measured:
+    """The lists of someone who has very many sessions."""
+    with stage.apart("history"):
+        session = stage.rows("past_sessions", sizes.past_sessions)
+        last = -(-sizes.past_sessions // _SESSIONS_OF_A_PAGE)
+        pages = {
+            "the page's HTML": ("/sessions/", "sess-li"),
+            "the last page's HTML": (f"/sessions/?page={last}", "sess-li"),
+            "the API's list": ("/api/sessions/", '"last_seq"'),
+            "the API's list of one status": ("/api/sessions/?status=failed", '"last_seq"'),
+        }
+        with stage.product() as product:
+            warm_up(stage, product, [session], _ANYTHING)
+            got = stage.run(product, "get", times=sizes.opens, pages=dict(pages.values()))
+    name = f"{sizes.past_sessions:,} sessions"
+    rows = [
+        Row(f"{name}: {what}, median", "ms", percentile(got.series[path], 0.5), None, 150.0)
+        for what, (path, _) in pages.items()
+    ]
+    return Measured([*rows, errors(name, got.problems)], got.window, problems=got.problems)
+
+
+def search(stage: Stage, sizes: Sizes) -> Measured:
+    """Words looked for in very many steps of one account, in both databases."""
+    rows: list[Row] = []
+    problems: list[str] = []
+    windows: list[Window] = []
+    for name, elsewhere in (("SQLite", stage.apart("search")), ("PostgreSQL", stage.apart("postgresql", served=True))):
+        with elsewhere:
+            session = stage.rows("searched", sizes.searched)
+            with stage.product() as product:
+                warm_up(stage, product, [session], _ANYTHING)
+                addresses = dict(_addresses())
+                # What tells a hit, in JSON and in HTML.
+                pages = {each: '"session_id"' if "/api/" in each else "<mark>" for each in addresses.values()}
+                got = stage.run(product, "get", times=1, pages=pages)
+                for _ in range(_ATTEMPTS):
+                    got = stage.run(product, "get", times=sizes.opens, pages=pages)
+                    if not got.window.is_void:
+                        break
+        rows += _found(f"{sizes.searched:,} steps on {name}", addresses, got.series)
+        problems += [f"{name}: {problem}" for problem in got.problems]
+        windows.append(got.window)
+    return Measured([*rows, errors("search", problems)], worst(*windows), problems=problems)
+
+
+def _addresses() -> Iterator[tuple[str, str]]:
+    """What is looked for, and the address at which it is found."""
+    for what, words in _SEARCHES.items():
+        yield what, f"/api/search/?q={quote(words)}"
+    yield "the page of a common word", f"/sessions/?q={quote(COMMON)}"
+
+
+def _found(name: str, addresses: Mapping[str, str], series: Mapping[str, list[float]]) -> Iterator[Row]:
+    for what, address in addresses.items():
+        yield Row(f"{name}: {what}, median", "ms", percentile(series[address], 0.5), None, 300.0)
+        yield Row(f"{name}: {what}, worst", "ms", max(series[address]), None, 300.0)
