@@ -6,19 +6,21 @@ beginning of a word. Each entry also names its owner and session as words of its
 is someone else's. An entry leaves with its step, by a trigger.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import orjson
 from django.contrib.auth.models import User
 from django.db import connection, connections
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.db.models.expressions import RawSQL
 
 from chat.models import Session, Step, StepContent
 
@@ -179,6 +181,8 @@ def _flat(value: Any) -> str:
 
 # The index
 
+_Key = Literal["bigint", "uuid"]
+
 
 class _SQLite:
     """FTS5. It hands out entries newest first, so common words cost no more than rare ones."""
@@ -208,6 +212,11 @@ class _SQLite:
             [f'({match}) NOT "{not_here}"', limit, not_here, *words, limit],
         )
         return [step_id for (step_id,) in rows]
+
+    def listed(self, keys: Sequence[int] | Sequence[UUID], kind: _Key) -> tuple[str, str]:
+        """A subquery that yields these keys, and its one parameter."""
+        stored = [key.hex if isinstance(key, UUID) else key for key in keys]
+        return "SELECT value FROM json_each(%s)", orjson.dumps(stored).decode()
 
 
 class _PostgreSQL:
@@ -239,6 +248,10 @@ class _PostgreSQL:
             [words if owner_id is None else f"'{_OWNER}{owner_id}' & {words}", limit],
         )
         return [step_id for (step_id,) in rows]
+
+    def listed(self, keys: Sequence[int] | Sequence[UUID], kind: _Key) -> tuple[str, list[str]]:
+        """A subquery that yields these keys, and its one parameter."""
+        return f"SELECT unnest(%s::{kind}[])", [str(key) for key in keys]
 
     def _recent(self, words: str, owner_id: int | None, limit: int, among: int) -> list[int]:
         theirs, owner = ("", []) if owner_id is None else ("WHERE owner_id = %s", [owner_id])
@@ -294,17 +307,36 @@ class Hit:
     excerpt: list[tuple[str, bool]]
 
 
+class _Found(NamedTuple):
+    """What is read of a step that was found."""
+
+    pk: int
+    session_id: UUID
+    session_title: str
+    run_id: UUID
+    seq: int | None
+    number: int | None
+    event: str
+    type: str
+    tool_name: str
+    created_at: datetime
+    body: str
+
+
+_READ = ("pk", "session_id", "session__title", *_Found._fields[3:])
+
+
 def find(user: User, text: str, limit: int = 30, *, width: int = 160, apart_from: UUID | None = None) -> list[Hit]:
     """The newest steps of the user's own sessions in which all words of the text occur."""
     query = _Query(text)
     if not query or limit < 1:
         return []
     ids = _index().newest(query, user.pk, limit, apart_from)
-    steps = Step.objects.filter(pk__in=ids, session__owner=user).select_related("session").order_by("-pk")
+    steps = Step.objects.filter(pk__in=ids, session__owner=user).order_by("-pk").values_list(*_READ)
     return [
         Hit(
             step.session_id,
-            step.session.title,
+            step.session_title,
             step.run_id,
             step.seq,
             step.number,
@@ -313,11 +345,11 @@ def find(user: User, text: str, limit: int = 30, *, width: int = 160, apart_from
             step.created_at,
             _excerpt(query, step, width),
         )
-        for step in steps
+        for step in itertools.starmap(_Found, steps)
     ]
 
 
-def _excerpt(query: _Query, step: Step, width: int) -> list[tuple[str, bool]]:
+def _excerpt(query: _Query, step: _Found, width: int) -> list[tuple[str, bool]]:
     text = _text(step.event, step.type, step.body, numbered=True)
     spans = list(query.spans(text))
     if not spans and step.type == "tool_result":
@@ -347,10 +379,13 @@ def matching(sessions: QuerySet[Session], user: User, text: str) -> QuerySet[Ses
     query = _Query(text)
     if not query:
         return sessions.none()
+    # Handed over as one value each: thousands in a condition of their own cost more than the search.
+    index = _index()
+    hits, ids = index.listed(index.newest(query, user.pk, _MOST_HITS), "bigint")
+    within = RawSQL(f"SELECT session_id FROM chat_step WHERE id IN ({hits})", [ids])  # noqa: S608, S611 - our own names
     titled = [pk for pk, title in sessions.values_list("pk", "title") if query.occurs_in(title)]
-    hits = Step.objects.filter(pk__in=_index().newest(query, user.pk, _MOST_HITS))
-    within = hits.order_by().values_list("session_id", flat=True).distinct()
-    return sessions.filter(pk__in={*titled[:_MOST_HITS], *within})
+    named, keys = index.listed(titled[:_MOST_HITS], "uuid")
+    return sessions.filter(Q(pk__in=within) | Q(pk__in=RawSQL(named, [keys])))  # noqa: S611
 
 
 def steps_of_all(text: str, limit: int) -> list[int]:

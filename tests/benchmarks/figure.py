@@ -23,6 +23,7 @@ class Sizes:
     """Tokens of each answer."""
     ramp_s: float = 5.0
     """Sessions begin evenly over so long; from then until the first answer ends, all stream at once."""
+    heavy_sessions: int = 300
     open_sockets: int = 200
     connects: int = 200
     idle_sockets: int = 400

@@ -1,7 +1,9 @@
 """The figures of answers as they stream, and the list of all: what is done to get each, and the bounds it has to keep."""
 
+import math
 from collections.abc import Callable, Sequence
 from statistics import fmean
+from typing import Any
 
 from tests.benchmarks.client import TAG
 from tests.benchmarks.figure import (
@@ -30,6 +32,9 @@ _WITH_TOOL = f"What time is it? [tag={TAG} every=5 call=current_time:{{}}]"
 _LONG_SESSION = 2_000
 _LARGE_RESULT = 1_000_000
 _WATCHED_RATE = 50.0
+_HEAVY_RATE, _HEAVY_TOKENS = 50.0, 400
+#: Server CPU beside the relay's, which sends a frame for every token; in absolute terms machines differ too much.
+_HEAVY_RATIO = 1.45
 _FRAME_S = 1 / 60
 
 
@@ -118,23 +123,30 @@ def connect(stage: Stage, sizes: Sizes) -> Measured:
 
 def load(stage: Stage, sizes: Sizes) -> Measured:
     """Many sessions streaming at once: nothing lost, nothing late, and what it costs."""
-    message = f"Tell me about tides [tag={TAG} tokens={sizes.tokens} every={1000 / sizes.rate:g} stamp]"
+    return _load(stage, sizes.sessions, sizes.rate, sizes.tokens, sizes.ramp_s)
+
+
+def heavy_load(stage: Stage, sizes: Sizes) -> Measured:
+    """As many sessions, and as fast, as one process is to carry."""
+    measured = _load(stage, sizes.heavy_sessions, _HEAVY_RATE, _HEAVY_TOKENS, sizes.ramp_s, clients=2)
+    cpu = measured.rows[-1]
+    measured.rows.append(Row(f"{cpu.name}, times the relay's", "×", cpu.ratio or math.nan, None, _HEAVY_RATIO))
+    return measured
+
+
+def _load(stage: Stage, count: int, rate: float, tokens: int, ramp_s: float, *, clients: int = 1) -> Measured:
+    message = f"Tell me about tides [tag={TAG} tokens={tokens} every={1000 / rate:g} stamp]"
+    work: dict[str, Any] = {"message": message, "spread_s": ramp_s, "clients": clients}
     with stage.product() as product:
-        sessions = stage.rows("sessions", sizes.sessions + 2)
+        sessions = stage.rows("sessions", count + 2)
         warm_up(stage, product, sessions[:2], f"Tell me [tag={TAG}]")
-        ours = stage.run(product, "load", sessions[2:], message=message, spread_s=sizes.ramp_s)
+        ours = stage.run(product, "load", sessions[2:], **work)
     with stage.relay() as relay:
-        theirs = stage.run(relay, "load", sessions[2:], message=message, spread_s=sizes.ramp_s)
-    name = f"{sizes.sessions} sessions × {sizes.rate:g}/s"
-    thousands = sizes.sessions * sizes.tokens / 1_000
-    return _streamed(
-        name,
-        ours,
-        theirs,
-        sizes.sessions * sizes.tokens,
-        250.0,
-        Row(f"{name}: server CPU per 1,000 tokens", "s", ours.cpu_s / thousands, theirs.cpu_s / thousands),
-    )
+        theirs = stage.run(relay, "load", sessions[2:], **work)
+    name = f"{count} sessions × {rate:g}/s"
+    thousands = count * tokens / 1_000
+    cpu = Row(f"{name}: server CPU per 1,000 tokens", "s", ours.cpu_s / thousands, theirs.cpu_s / thousands)
+    return _streamed(name, ours, theirs, count * tokens, 250.0, cpu)
 
 
 def watchers(stage: Stage, sizes: Sizes) -> Measured:
@@ -216,6 +228,7 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "stock": stock,
     "connect": connect,
     "load": load,
+    "heavy-load": heavy_load,
     "watchers": watchers,
     "idle": idle,
     "open-2000": open_2000,
