@@ -13,12 +13,12 @@ PACE_S = 0.04
 SLOWEST_PACE_S = 0.2
 
 _TICK_S = 0.02
-# A tick later than this is one too many. Slowing down takes a tenth of a second for each doubling, recovering a second or so:
-# the pace settles where about one tick in fifteen is late.
+# How late ticks are on average, from which on it is too much. A single standstill is no load, so none counts for more than a tick.
 _LATE_S = 0.004
-_SLOW_DOWN, _RECOVER = 1.15, 0.99
+_WEIGHT = 0.1
+_SLOW_DOWN, _RECOVER = 1.08, 0.99
 # With many replies at once their looks alone are the load: so much of the pace for each, before any tick is late.
-_EACH_S = 0.0004
+_EACH_S = 0.0005
 # From this on, what comes in between is left in its socket: reading it earlier would cost and show nothing sooner.
 _PAUSE_FROM_S = 1.5 * PACE_S
 _MOMENT_S = 0.01
@@ -32,6 +32,7 @@ class _Tempo:
         self._loop = loop
         self._writing = 0
         self._due = 0.0
+        self._late = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
@@ -46,15 +47,16 @@ class _Tempo:
         if not self._writing and self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self.pace_s = PACE_S
+            self.pace_s, self._late = PACE_S, 0.0
 
     def _wait(self) -> None:
         self._due = self._loop.time() + _TICK_S
         self._timer = self._loop.call_at(self._due, self._tick)
 
     def _tick(self) -> None:
-        late = self._loop.time() - self._due > _LATE_S
-        pace = self.pace_s * (_SLOW_DOWN if late else _RECOVER)
+        late = min(_TICK_S, self._loop.time() - self._due)
+        self._late += (late - self._late) * _WEIGHT
+        pace = self.pace_s * (_SLOW_DOWN if self._late > _LATE_S else _RECOVER)
         self.pace_s = min(SLOWEST_PACE_S, max(PACE_S, self._writing * _EACH_S, pace))
         self._wait()
 

@@ -42,6 +42,7 @@ class Subscriber:
         "_begun",
         "_closing",
         "_end",
+        "_flushing",
         "_growth_bytes",
         "_held",
         "_queue",
@@ -71,6 +72,7 @@ class Subscriber:
         self._closing: int | None = None
         self._task: asyncio.Task[None] | None = None
         self._waked = False
+        self._flushing = False
         self._shown: Draft | None = None
         self._unacked: list[tuple[int, int]] = []
         self._unacked_bytes = 0
@@ -134,10 +136,10 @@ class Subscriber:
 
     def wake(self) -> None:
         """Something may be there to send."""
-        if self._task is None:
-            self._task = background.spawn(self._flush(), "socket")
-        else:
-            self._waked = True
+        self._waked = True
+        if not self._flushing:
+            self._flushing = True
+            self._task = background.spawn_eagerly(self._flush(), "socket")
 
     @property
     def flushing(self) -> asyncio.Task[None] | None:
@@ -152,16 +154,12 @@ class Subscriber:
 
     async def _flush(self) -> None:
         try:
-            while True:
+            while self._waked:
                 self._waked = False
                 await self._send_all()
-                if not self._is_waked():
-                    return
         finally:
+            self._flushing = False
             self._task = None
-
-    def _is_waked(self) -> bool:
-        return self._waked
 
     async def _send_all(self) -> None:
         while self._begun and self._queue:
@@ -283,12 +281,12 @@ class Feed:
 
     def tell(self, frame: str) -> None:
         """Send a frame that is not part of the log to every socket here."""
-        for subscriber in self.subscribers:
+        for subscriber in list(self.subscribers):
             subscriber.tell(frame)
 
     def wake(self) -> None:
         """Let every socket take what it lacks."""
-        for subscriber in self.subscribers:
+        for subscriber in list(self.subscribers):
             subscriber.wake()
 
     async def catch_up(self, head: int) -> None:
@@ -315,7 +313,7 @@ class Feed:
             case "error":
                 self.tell(message["frame"])
             case "gone":
-                for subscriber in self.subscribers:
+                for subscriber in list(self.subscribers):
                     subscriber.end(Close.NO_SUCH_SESSION)
 
     async def _tell_queue(self) -> None:
@@ -459,7 +457,7 @@ async def watch() -> None:
     for feed in feeds:
         head = heads.get(feed.session_id)
         if head is None:
-            for subscriber in feed.subscribers:
+            for subscriber in list(feed.subscribers):
                 subscriber.end(Close.NO_SUCH_SESSION)
         elif head > feed.head:
             await feed.catch_up(head)

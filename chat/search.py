@@ -331,7 +331,10 @@ def find(user: User, text: str, limit: int = 30, *, width: int = 160, apart_from
     query = _Query(text)
     if not query or limit < 1:
         return []
-    ids = _index().newest(query, user.pk, limit, apart_from)
+    return _hits(query, _index().newest(query, user.pk, limit, apart_from), user, width)
+
+
+def _hits(query: _Query, ids: Sequence[int], user: User, width: int) -> list[Hit]:
     steps = Step.objects.filter(pk__in=ids, session__owner=user).order_by("-pk").values_list(*_READ)
     return [
         Hit(
@@ -374,18 +377,44 @@ def _excerpt(query: _Query, step: _Found, width: int) -> list[tuple[str, bool]]:
     return [(_SPACE.sub(" ", piece), marked) for piece, marked in pieces if piece]
 
 
-def matching(sessions: QuerySet[Session], user: User, text: str) -> QuerySet[Session]:
-    """Those of the user's own sessions in whose title or in one of whose steps all words of the text occur."""
-    query = _Query(text)
-    if not query:
-        return sessions.none()
-    # Handed over as one value each: thousands in a condition of their own cost more than the search.
-    index = _index()
-    hits, ids = index.listed(index.newest(query, user.pk, _MOST_HITS), "bigint")
-    within = RawSQL(f"SELECT session_id FROM chat_step WHERE id IN ({hits})", [ids])  # noqa: S608, S611 - our own names
-    titled = [pk for pk, title in sessions.values_list("pk", "title") if query.occurs_in(title)]
-    named, keys = index.listed(titled[:_MOST_HITS], "uuid")
-    return sessions.filter(Q(pk__in=within) | Q(pk__in=RawSQL(named, [keys])))  # noqa: S611
+class Search:
+    """One user's search among their own sessions; the index is asked once, whatever is wanted of it. False without words."""
+
+    def __init__(self, user: User, text: str) -> None:
+        self._user = user
+        self._query = _Query(text)
+
+    def __bool__(self) -> bool:
+        return bool(self._query)
+
+    @cached_property
+    def _ids(self) -> list[int]:
+        return _index().newest(self._query, self._user.pk, _MOST_HITS) if self else []
+
+    def _steps(self, columns: str) -> tuple[str, list[Any]]:
+        # Handed over as one value: thousands in a condition of their own cost more than the search.
+        ids, value = _index().listed(self._ids, "bigint")
+        return f"SELECT {columns} FROM chat_step WHERE id IN ({ids})", [value]  # noqa: S608 - our own names
+
+    def sessions(self, among: QuerySet[Session]) -> QuerySet[Session]:
+        """Those in whose title or in one of whose steps all the words occur."""
+        if not self:
+            return among.none()
+        titled = [pk for pk, title in among.values_list("pk", "title") if self._query.occurs_in(title)]
+        named, keys = _index().listed(titled[:_MOST_HITS], "uuid")
+        return among.filter(Q(pk__in=RawSQL(*self._steps("session_id"))) | Q(pk__in=RawSQL(named, [keys])))  # noqa: S611
+
+    def hits(self, sessions: Iterable[UUID], each: int, *, width: int = 160) -> dict[UUID, list[Hit]]:
+        """The newest hits in these sessions, so many in each."""
+        chosen: dict[UUID, list[int]] = {session_id: [] for session_id in sessions}
+        for step_id, key in _execute(*self._steps("id, session_id")) if self else ():
+            if (of_session := chosen.get(key if isinstance(key, UUID) else UUID(key))) is not None:
+                of_session.append(step_id)
+        newest = [step_id for ids in chosen.values() for step_id in sorted(ids, reverse=True)[:each]]
+        found: dict[UUID, list[Hit]] = {}
+        for hit in _hits(self._query, newest, self._user, width):
+            found.setdefault(hit.session_id, []).append(hit)
+        return found
 
 
 def steps_of_all(text: str, limit: int) -> list[int]:

@@ -30,7 +30,7 @@ def past_sessions(
     if agent:
         sessions = sessions.filter(agent_name=agent)
     if text.strip():
-        sessions = search.matching(sessions, user, text)
+        sessions = search.Search(user, text).sessions(sessions)
     return sessions.order_by("-active_at", "-id")
 
 

@@ -26,8 +26,7 @@ from chat.models import UNFINISHED, RunStatus, Session
 SIDE_SESSIONS = 60
 #: Sessions on one page of past sessions.
 PAGE_SESSIONS = 40
-#: Steps looked at for what was searched for, the newest; and those shown under one session.
-SEARCH_HITS = 300
+#: Steps shown under a session that was found by them, the newest.
 HITS = 3
 #: Events of a run on one page of it.
 RUN_EVENTS = 200
@@ -63,16 +62,15 @@ def sessions(request: HttpRequest) -> HttpResponse:
     filters = {name: request.GET.get(name, "") for name in ("q", "status", "agent", "archived")}
     found = selectors.past_sessions(
         _user(request),
-        text=filters["q"],
         status=filters["status"],
         agent=filters["agent"],
         archived=filters["archived"] == "true",
     )
+    looking = search.Search(_user(request), filters["q"])
+    if filters["q"].strip():
+        found = looking.sessions(found)
     page = Paginator(found, PAGE_SESSIONS).get_page(request.GET.get("page"))
-    hits: dict[UUID, list[search.Hit]] = {}
-    for hit in search.find(_user(request), filters["q"], SEARCH_HITS):
-        if len(hits.setdefault(hit.session_id, [])) < HITS:
-            hits[hit.session_id].append(hit)
+    hits = looking.hits([session.pk for session in page], HITS)
     return _page(
         request,
         "chat/sessions.html",

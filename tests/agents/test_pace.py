@@ -94,7 +94,7 @@ async def _hold_up(loop: Loop, seconds: float, times: int) -> None:
 def test_a_late_loop_slows_the_pace_down_to_its_limit_and_recovers() -> None:
     async def body(loop: Loop) -> None:
         pacer, times = looks(loop)
-        await _hold_up(loop, 0.015, 100)
+        await _hold_up(loop, 0.03, 100)
         pacer.soon()
         assert pacer.pause() == pytest.approx(SLOWEST_PACE_S, rel=0.05)
         await asyncio.sleep(10)
@@ -133,7 +133,7 @@ def test_many_at_once_are_shown_less_often_before_the_loop_is_late() -> None:
 def test_what_is_read_after_a_pause_is_shown_with_what_was_held_back() -> None:
     async def body(loop: Loop) -> None:
         pacer, times = looks(loop)
-        await _hold_up(loop, 0.015, 100)
+        await _hold_up(loop, 0.03, 100)
         began = loop.time()
         pacer.soon()
         await asyncio.sleep(0.05)
@@ -152,7 +152,7 @@ def test_what_is_read_after_a_pause_is_shown_with_what_was_held_back() -> None:
 def test_what_was_held_back_is_shown_though_nothing_more_comes() -> None:
     async def body(loop: Loop) -> None:
         pacer, times = looks(loop)
-        await _hold_up(loop, 0.015, 100)
+        await _hold_up(loop, 0.03, 100)
         pacer.soon()
         await asyncio.sleep(0.05)
         pacer.soon()

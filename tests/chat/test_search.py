@@ -175,7 +175,7 @@ def test_only_ones_own_sessions_are_searched_even_by_staff() -> None:
     ada, root = making.user(), making.user("root", is_staff=True, is_superuser=True)
     mine = conversation(ada, making.thought("the secret okapi"), title="okapi")
     assert found(root, "okapi") == []
-    assert list(search.matching(Session.objects.all(), root, "okapi")) == [mine], "by its title alone"
+    assert list(search.Search(root, "okapi").sessions(Session.objects.all())) == [mine], "by its title alone"
     assert list(selectors.past_sessions(root, text="okapi")) == []
     assert list(selectors.past_sessions(ada, text="secret")) == [mine]
 

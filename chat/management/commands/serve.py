@@ -96,8 +96,20 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-class _Handshake(WebSocketProtocol):  # type: ignore[misc] # untyped
-    """Refuses an Origin that cannot be parsed with 403, as every other Origin that is not ours."""
+class _Protocol(WebSocketProtocol):  # type: ignore[misc] # untyped
+    """Frames what many sockets are sent once, and refuses an Origin that cannot be parsed with 403, as others that are not ours."""
+
+    _text = ""
+    _framed: Any = None
+
+    def serverSend(self, content: Any, binary: bool = False) -> None:  # noqa: N802
+        """Send a frame; those of one event come one after the other, and all are the same object."""
+        if binary or self.state != self.STATE_OPEN:
+            super().serverSend(content, binary)
+            return
+        if content is not _Protocol._text:
+            _Protocol._text, _Protocol._framed = content, self.factory.prepareMessage(content.encode())
+        self.sendPreparedMessage(_Protocol._framed)
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:  # noqa: N802, N803
         """Answer a handshake that the protocol refuses before the application sees it."""
@@ -125,7 +137,7 @@ def _with_daphne(listener: socket.socket) -> None:
             # Twisted's own stop is found on the reactor it chose, which its types do not know.
             cast(Any, reactor).stop()
 
-    WebSocketFactory.protocol = _Handshake
+    WebSocketFactory.protocol = _Protocol
     Daphne(
         application,
         # It closes what it is given.
