@@ -8,8 +8,10 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 from typing import ParamSpec, TypeVar
+from uuid import UUID
 
 from django.db import close_old_connections, connection, connections
 
@@ -61,6 +63,16 @@ def _fresh(call: Callable[[], T]) -> T:
 
 _readers = _Pool("db-read", READERS)
 _writers = _Pool("db-write", WRITERS)
+
+
+def key(value: UUID) -> str | UUID:
+    """A UUID as statements that are written out take it."""
+    return value if connection.features.has_native_uuid_field else value.hex
+
+
+def moment(value: datetime) -> str | None:
+    """A date and time as statements that are written out take it."""
+    return connection.ops.adapt_datetimefield_value(value)
 
 
 async def read(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -10,10 +10,11 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import F, QuerySet, UUIDField
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from agents.events import Usage
+from chat.database import key, moment
 from chat.models import LIVE, UNFINISHED, Run, RunStatus, Session
 
 #: From where each status may be reached.
@@ -57,7 +58,7 @@ def begin(run: Run, process: str, *, title: str) -> None:
     run.status, run.owner, run.fence, run.started_at, run.heartbeat_at = RunStatus.RUNNING, process, 1, now, now
     run.save(force_insert=True)
     with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, [title, _now(), RunStatus.RUNNING, _key(run.session_id)])
+        cursor.execute(_BEGIN, [title, moment(timezone.now()), RunStatus.RUNNING, key(run.session_id)])
 
 
 def claim(run: Run, process: str) -> bool:
@@ -91,11 +92,19 @@ _FINISH = """UPDATE chat_run SET status = %s, ended_at = %s, iterations = %s, in
 def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None, by: User | None = None) -> bool:
     """End a run; false where it has ended already, or where ``fence`` is given and has risen."""
     usage, moves = end.usage, MOVES[end.status]
-    values = [end.status, _now(), end.iterations, usage.input_tokens, usage.output_tokens, usage.estimated, end.code]
+    values = [
+        end.status,
+        moment(timezone.now()),
+        end.iterations,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.estimated,
+        end.code,
+    ]
     with connection.cursor() as cursor:
         cursor.execute(
             _FINISH.format(moves=", ".join(["%s"] * len(moves))),
-            [*values, by.pk if by is not None else None, _key(run_id), *moves, fence],
+            [*values, by.pk if by is not None else None, key(run_id), *moves, fence],
         )
         moved = cursor.rowcount
     if moved:
@@ -156,7 +165,7 @@ def waiting_sessions(user_id: int | None = None) -> list[UUID]:
     """Sessions with a run in line and none live, those that have waited longest first; one user's, or everybody's."""
     with connection.cursor() as cursor:
         cursor.execute(_WAITING, [RunStatus.QUEUED, user_id, user_id is None, *LIVE])
-        return [key if isinstance(key, UUID) else UUID(key) for (key,) in cursor.fetchall()]
+        return [found if isinstance(found, UUID) else UUID(found) for (found,) in cursor.fetchall()]
 
 
 def _moving(run_id: UUID, to: RunStatus) -> QuerySet[Run]:
@@ -171,15 +180,6 @@ _REPEAT = """UPDATE chat_session SET active_at = %s, status = (
 
 def _repeat_status(session_id: UUID) -> None:
     """Show the live run's status on the session, else its newest run's."""
-    key = _key(session_id)
+    session = key(session_id)
     with connection.cursor() as cursor:
-        cursor.execute(_REPEAT, [_now(), key, *LIVE, key])
-
-
-def _key(value: UUID) -> str | UUID:
-    key: str | UUID = UUIDField().get_db_prep_value(value, connection)
-    return key
-
-
-def _now() -> str | None:
-    return connection.ops.adapt_datetimefield_value(timezone.now())
+        cursor.execute(_REPEAT, [moment(timezone.now()), session, *LIVE, session])

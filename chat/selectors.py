@@ -8,9 +8,10 @@ from uuid import UUID
 import orjson
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import Count, Q, QuerySet, UUIDField
+from django.db.models import Count, Q, QuerySet
 
 from chat import search
+from chat.database import key
 from chat.drafts import Draft
 from chat.models import LIVE, UNFINISHED, Announcement, Connection, Run, RunStatus, Session, Step
 from chat.protocol import stored_frame
@@ -241,14 +242,13 @@ def memory(session_id: UUID, before: int, *, unfinished_run: UUID | None = None)
 
 def _turns(session_id: UUID, before: int, unfinished_run: UUID | None) -> list[tuple[int, list[dict[str, Any]]]]:
     """The turns of some runs before one, newest first, each with its run's number."""
-    key = UUIDField().get_db_prep_value(session_id, connection)
-    unfinished = UUIDField().get_db_prep_value(unfinished_run, connection)
+    session, unfinished = key(session_id), unfinished_run and key(unfinished_run)
     with connection.cursor() as cursor:
-        cursor.execute(_MEMORY_RUN_ROWS, [key, before, RunStatus.QUEUED, _MEMORY_RUNS])
+        cursor.execute(_MEMORY_RUN_ROWS, [session, before, RunStatus.QUEUED, _MEMORY_RUNS])
         runs = cursor.fetchall()
         if not runs:
             return []
-        cursor.execute(_MEMORY_STEP_ROWS, [key, runs[-1][0], runs[0][0]])
+        cursor.execute(_MEMORY_STEP_ROWS, [session, runs[-1][0], runs[0][0]])
         steps: dict[int, list[tuple[str, dict[str, Any], str | None]]] = {}
         for number, kind, body, full_content in cursor.fetchall():
             steps.setdefault(number, []).append((kind, orjson.loads(body), full_content))

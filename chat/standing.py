@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import connection
-from django.db.models import UUIDField
 from django.utils import timezone
 
+from chat.database import key, moment
 from chat.models import LIVE, Origin, Run, RunStatus, Session
 
 _MINUTE = timedelta(seconds=60)
@@ -43,12 +43,11 @@ class Standing:
 def of(session_id: UUID, user_id: int, client_message_id: str) -> Standing | None:
     """Lock the session's row for the rest of the transaction, and look; None where session or user is gone."""
     session, run, user = (model._meta.db_table for model in (Session, Run, get_user_model()))
-    key = UUIDField().get_db_prep_value(session_id, connection)
-    since = connection.ops.adapt_datetimefield_value(timezone.now() - _MINUTE)
+    this, since = key(session_id), moment(timezone.now() - _MINUTE)
     with connection.cursor() as cursor:
         if connection.features.has_select_for_update:
             # By itself, because what another transaction has just committed is seen only by a statement that begins later.
-            cursor.execute(f"SELECT 1 FROM {session} WHERE id = %s FOR UPDATE", [key])  # noqa: S608 - our own names
+            cursor.execute(f"SELECT 1 FROM {session} WHERE id = %s FOR UPDATE", [this])  # noqa: S608 - our own names
         cursor.execute(
             f"""
             SELECT s.owner_id, s.title, s.agent_name, u.is_active, u.is_staff,
@@ -60,7 +59,7 @@ def of(session_id: UUID, user_id: int, client_message_id: str) -> Standing | Non
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s)
             FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s
             """,  # noqa: S608 - our own names
-            [RunStatus.QUEUED, since, Origin.SCHEDULE, client_message_id, key, user_id],
+            [RunStatus.QUEUED, since, Origin.SCHEDULE, client_message_id, this, user_id],
         )
         row = cursor.fetchone()
     if row is None:

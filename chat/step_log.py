@@ -11,10 +11,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import connection, transaction
-from django.db.models import UUIDField
 from django.utils import timezone
 
 from chat import search
+from chat.database import key, moment
 from chat.models import LIVE, Draft, Run, Step, StepContent
 from chat.protocol import body, clean, stored_frame
 
@@ -81,7 +81,7 @@ def append_unowned(run: Run, entries: Sequence[Entry]) -> list[Stored]:
 def _advance(session_id: UUID, count: int) -> int:
     """Raise the session's counter and lock its row until the commit; returns the new head."""
     with connection.cursor() as cursor:
-        cursor.execute(_ADVANCE, [count, _key(session_id)])
+        cursor.execute(_ADVANCE, [count, key(session_id)])
         row = cursor.fetchone()
     if row is None:
         raise Fenced(f"Session {session_id} is gone.")
@@ -92,7 +92,7 @@ def _advance(session_id: UUID, count: int) -> int:
 def _owned_position(run_id: UUID, fence: int) -> int:
     """The place of the run's last event, if the run is live and under this fence; else raises `Fenced`."""
     with connection.cursor() as cursor:
-        cursor.execute(_OWNED, [_key(run_id), fence, *LIVE])
+        cursor.execute(_OWNED, [key(run_id), fence, *LIVE])
         row = cursor.fetchone()
     if row is None:
         raise Fenced(f"Run {run_id} is no longer carried under fence {fence}.")
@@ -124,14 +124,13 @@ def _insert(run_id: UUID, session_id: UUID, seq: int, position: int, entries: Se
     last_number = max((step.number or 0 for step in steps), default=0)
     if last_number:
         with connection.cursor() as cursor:
-            cursor.execute(_END_DRAFT, [_key(run_id), last_number])
+            cursor.execute(_END_DRAFT, [key(run_id), last_number])
     search.index(steps, [entry.full_content for entry in entries])
     return stored
 
 
 def _store(steps: Sequence[Step]) -> None:
     """Insert the rows, and give each its primary key."""
-    date = connection.ops.adapt_datetimefield_value
     with connection.cursor() as cursor:
         for start in range(0, len(steps), _ROWS_AT_ONCE):
             some = steps[start : start + _ROWS_AT_ONCE]
@@ -141,11 +140,11 @@ def _store(steps: Sequence[Step]) -> None:
                     value
                     for step in some
                     for value in (
-                        _key(step.session_id),
-                        _key(step.run_id),
+                        key(step.session_id),
+                        key(step.run_id),
                         step.seq,
                         step.position,
-                        _key(step.event_id),
+                        key(step.event_id),
                         step.event,
                         step.type,
                         step.number,
@@ -154,17 +153,12 @@ def _store(steps: Sequence[Step]) -> None:
                         step.ok,
                         step.duration_ms,
                         step.body,
-                        date(step.created_at),
+                        moment(step.created_at),
                     )
                 ],
             )
-            for step, (key,) in zip(some, cursor.fetchall(), strict=True):
-                step.pk = key
-
-
-def _key(value: UUID) -> str | UUID:
-    key: str | UUID = UUIDField().get_db_prep_value(value, connection)
-    return key
+            for step, (step_id,) in zip(some, cursor.fetchall(), strict=True):
+                step.pk = step_id
 
 
 def _row(entry: Entry, run_id: UUID, session_id: UUID, position: int, now: datetime) -> Step:
@@ -189,12 +183,18 @@ def _row(entry: Entry, run_id: UUID, session_id: UUID, position: int, now: datet
 @transaction.atomic
 def save_drafts(drafts: Sequence[Draft]) -> None:
     """Keep the text of steps in progress, all in one transaction."""
-    date = connection.ops.adapt_datetimefield_value
     with connection.cursor() as cursor:
         cursor.executemany(
             _SAVE_DRAFT,
             [
-                (_key(draft.run_id), draft.number, draft.type, draft.attempt, clean(draft.text), date(draft.updated_at))
+                (
+                    key(draft.run_id),
+                    draft.number,
+                    draft.type,
+                    draft.attempt,
+                    clean(draft.text),
+                    moment(draft.updated_at),
+                )
                 for draft in drafts
             ],
         )
@@ -203,4 +203,4 @@ def save_drafts(drafts: Sequence[Draft]) -> None:
 def forget_draft(run_id: UUID) -> None:
     """Drop what was kept of a step in progress: its run has ended."""
     with connection.cursor() as cursor:
-        cursor.execute(_FORGET_DRAFT, [_key(run_id)])
+        cursor.execute(_FORGET_DRAFT, [key(run_id)])
