@@ -202,7 +202,7 @@ async def test_a_card_pairs_a_call_with_its_result(talk: Conversation, model: Mo
     )
     await talk.ask("What is six times seven?")
     await talk.ended()
-    await talk.open_outline()
+    await talk.open_steps()
     card = talk.step("call")
     await expect(card).to_have_count(1)
     await expect(card.locator("[data-part=arguments]")).to_contain_text("print(6 * 7)")
@@ -211,7 +211,7 @@ async def test_a_card_pairs_a_call_with_its_result(talk: Conversation, model: Mo
     live = await card.inner_text()
     await talk.page.reload()
     await talk.is_live()
-    await talk.open_outline()
+    await talk.open_steps()
     await expect(card.locator("[data-part=result] [data-slot=content]")).to_have_text(re.compile(r"^42\s*$"))
     assert await card.inner_text() == live
 
