@@ -29,8 +29,8 @@ async def proxied(server: Server, watch: Watch) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def behind_proxy(enter: Enter, api: Browser, proxied: str) -> Conversation:
-    """The reader on a new session's page in that network, after the page has found out."""
+async def behind_proxy(proxied: str, enter: Enter, api: Browser) -> Conversation:
+    """The reader on a new session's page in that network, after the page has found out; it closes before the network does."""
     talk = await enter(f"/sessions/{await api.new_session()}/", base_url=proxied)
     await talk.link_is("polling")
     return talk
