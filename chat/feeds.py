@@ -392,23 +392,22 @@ _feeds: dict[UUID, Feed] = {}
 async def join(session_id: UUID, login: Login, send: Send, end: End) -> Subscriber:
     """Give a socket its place in the session's feed, which is opened for the first one."""
     feed = _feeds.get(session_id)
+    is_first = feed is None
     if feed is None:
         feed = _feeds[session_id] = Feed(session_id)
-        subscriber = Subscriber(feed, login, send, end)
-        feed.subscribers[subscriber] = None
-        try:
-            await feed.open()
-        except BaseException:
+    subscriber = Subscriber(feed, login, send, end)
+    feed.subscribers[subscriber] = None
+    try:
+        await (feed.open() if is_first else asyncio.shield(feed.ready))
+    except BaseException:
+        feed.remove(subscriber)
+        if is_first:
             # Who comes later opens a feed anew; who waits for this one is told.
             _feeds.pop(session_id)
             await feed.close()
             feed.ready.set_exception(ConnectionError("The session's feed could not be opened."))
             feed.ready.exception()
-            raise
-    else:
-        subscriber = Subscriber(feed, login, send, end)
-        feed.subscribers[subscriber] = None
-        await asyncio.shield(feed.ready)
+        raise
     return subscriber
 
 

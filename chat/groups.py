@@ -113,7 +113,7 @@ class _Ear:
                 await asyncio.sleep(_RETRY_S)
                 await self._join_all()
                 continue
-            for member in list(self._members.get(message["group"], ())):
+            for member in list(self._members.get(message.get("group", ""), ())):
                 try:
                     member.deliver(message)
                 except Exception:

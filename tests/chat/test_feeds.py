@@ -13,7 +13,7 @@ from channels.layers import InMemoryChannelLayer, channel_layers
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import OperationalError
 
-from chat import background, database, drafts, feeds, groups, selectors, step_log
+from chat import background, carrying, database, drafts, feeds, groups, selectors, step_log
 from chat.drafts import Draft
 from chat.feeds import Subscriber
 from chat.models import Run, Session
@@ -205,6 +205,17 @@ async def test_growth_arrives_in_pieces_and_a_late_client_begins_with_the_whole(
     second = await Client().join(run, login)
     await second.until(lambda: second.text.get(1) == "Let me see")
     assert second.frames[-1]["data"]["offset"] == 0
+
+
+async def test_what_a_run_tells_other_processes_is_put_together_there(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    abroad = carrying._Abroad(run.session_id)
+    for text in ("Let", "Let me", "Let me see 天氣", "Let me see 天氣 now"):
+        abroad.tell(Draft(run.pk, 1, "thought", 1, text))
+        await client.until(lambda text=text: client.text.get(1) == text)  # type: ignore[misc]
+    pieces = [(f["data"]["offset"], f["data"]["text"]) for f in client.frames if f["type"] == "reasoning_delta"]
+    assert pieces == [(0, "Let"), (3, " me"), (6, " see 天氣"), (13, " now")]
 
 
 async def test_a_missing_piece_is_waited_for_until_the_whole_comes(started: tuple[Run, Login]) -> None:
