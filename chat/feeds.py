@@ -317,7 +317,8 @@ class Feed:
                     subscriber.end(Close.NO_SUCH_SESSION)
 
     async def _tell_queue(self) -> None:
-        self.tell(encode("queue", await database.read(selectors.queue, self.session_id)))
+        async with self._reading:  # one after the other, so that the last one told is the newest
+            self.tell(encode("queue", await database.read(selectors.queue, self.session_id)))
 
     def _take_all(self, events: list[Stored]) -> None:
         if not events or events[-1].seq <= self.head:
