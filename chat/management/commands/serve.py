@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import uvicorn
-from daphne.server import Server as Daphne
 from daphne.ws_protocol import WebSocketFactory
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -24,7 +23,7 @@ from twisted.internet import reactor
 
 import agents
 from chat import ownership, supervisor
-from chat.daphne_protocol import Protocol
+from chat.transports import DaphneServer, DaphneSocket, UvicornSocket
 from config.asgi import application
 
 _BACKLOG = 2048
@@ -118,8 +117,8 @@ def _with_daphne(listener: socket.socket) -> None:
             # Twisted's own stop is found on the reactor it chose, which its types do not know.
             cast(Any, reactor).stop()
 
-    WebSocketFactory.protocol = Protocol
-    Daphne(
+    WebSocketFactory.protocol = DaphneSocket
+    DaphneServer(
         application,
         # It closes what it is given.
         endpoints=[f"fd:fileno={os.dup(listener.fileno())}"],
@@ -153,7 +152,7 @@ def _with_uvicorn(listener: socket.socket) -> None:
     config = uvicorn.Config(
         application,
         lifespan="off",
-        ws="websockets-sansio",
+        ws=UvicornSocket,
         ws_max_size=1024 * 1024,
         ws_ping_interval=20,
         ws_ping_timeout=30,
