@@ -105,6 +105,15 @@ def test_a_stored_step_ends_its_draft_and_no_later_one() -> None:
     assert not Draft.objects.exists()
 
 
+def test_of_a_run_that_has_ended_no_draft_is_kept() -> None:
+    run = making.run(making.session(making.user()))
+    making.end(run)
+    step_log.save_drafts(
+        [Draft(run=run, number=1, type="thought", text="by a process that was frozen", updated_at=timezone.now())]
+    )
+    assert not Draft.objects.exists()
+
+
 def test_writers_that_race_leave_no_hole_and_a_reader_in_between_misses_nothing() -> None:
     session = making.session(making.user())
     run = making.run(session)
