@@ -339,15 +339,31 @@ class Feed:
             subscriber.wake()
 
     async def catch_up(self, head: int) -> None:
-        """Take from the log what the group has not brought."""
+        """Take from the log what the group has not brought; and leave a log that is no longer the one this feed has read."""
         async with self._reading:
             while self.head < head:
-                batch = await self.read(self.head, _READ_FRAMES)
-                if not batch:
+                # From the last known one on, which must still be there: a database set back to an earlier state has another history.
+                known = self._kept[-1:]
+                batch = await self.read(self.head - len(known), _READ_FRAMES)
+                if batch[: len(known)] != known:
+                    self.start_over()
+                    return
+                if len(batch) == len(known):
                     return
                 for stored in batch:
                     self._take(stored)
         self.wake()
+
+    def start_over(self) -> None:
+        """Send every socket to a new feed: there it says what it has, and is told to drop what is not in the log."""
+        logger.warning(
+            "The log of session %s is not the one that was read before; its clients start over", self.session_id
+        )
+        if _feeds.get(self.session_id) is self:
+            del _feeds[self.session_id]
+            background.spawn(self.close(), "close feed")
+        for subscriber in list(self.subscribers):
+            subscriber.end(Close.RESTARTING)
 
     def look_at(self, shape: selectors.Shape) -> None:
         """Tell of the line and of the people, where they have changed and the group has not said so."""
@@ -381,7 +397,7 @@ class Feed:
                 self.tell(encode("queue", line))
 
     def _take_all(self, events: list[Stored]) -> None:
-        if not events or events[-1].seq <= self.head:
+        if not events or self._have(events[-1]):
             return
         if events[0].seq > self.head + 1:
             background.spawn(self.catch_up(events[-1].seq), "catch up")
@@ -389,6 +405,15 @@ class Feed:
         for stored in events:
             self._take(stored)
         self.wake()
+
+    def _have(self, stored: Stored) -> bool:
+        """Whether an event is one of those this feed has read; one of another history makes it start over."""
+        if stored.seq > self.head:
+            return False
+        kept = self.kept_after(stored.seq - 1)
+        if kept and kept[0] != stored:
+            self.start_over()
+        return True
 
     def _take(self, stored: Stored) -> None:
         if stored.seq != self.head + 1:
@@ -515,15 +540,18 @@ async def watch() -> None:
     feeds = list(_feeds.values())
     if not feeds:
         return
+    known = [feed.head for feed in feeds]
     shapes = await database.read(selectors.shapes, [feed.session_id for feed in feeds])
-    for feed in feeds:
+    for feed, head in zip(feeds, known, strict=True):
         shape = shapes.get(feed.session_id)
         if shape is None:
             for subscriber in list(feed.subscribers):
                 subscriber.end(Close.NO_SUCH_SESSION)
             continue
         feed.look_at(shape)
-        if shape.head > feed.head:
+        if shape.head < head:
+            feed.start_over()
+        elif shape.head > feed.head:
             await feed.catch_up(shape.head)
 
 

@@ -68,7 +68,10 @@ async def end() -> None:
     await feeds.close_all(Close.RESTARTING, _CLOSE_S)
     _heart.stop()
     await background.drain(2.0)
-    await database.write(sockets.forget_process, carrying.PROCESS)
+    try:
+        await asyncio.wait_for(database.write(sockets.forget_process, carrying.PROCESS), _CLOSE_S)
+    except (DatabaseError, TimeoutError):
+        logger.warning("The closed sockets could not be noted; other processes will find out", exc_info=True)
     database.close()
     _process.loop = None
     _process.draining = False

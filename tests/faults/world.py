@@ -15,7 +15,6 @@ from uuid import UUID, uuid4
 import psutil
 import psycopg
 
-from tests import services
 from tests.faults.oracle import Oracle
 from tests.model_server import ModelServer
 from tests.serving import Browser, Server
@@ -258,9 +257,10 @@ def _started(processes: Sequence[Server]) -> Iterator[None]:
                 process.stop()
 
 
-@contextlib.contextmanager
-def ready_database(server_url: str, folder: Path) -> Iterator[str]:
-    """The name of a PostgreSQL database with tables and users, to be copied."""
-    with services.database(server_url, "ready") as address:
-        Server(folder, DATABASE_URL=address).prepare(*USERS)
-        yield "ready"
+def make_ready(server_url: str, folder: Path) -> str:
+    """Make the database ``ready``, with tables and users, on a PostgreSQL server; returns its address."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE ready")
+    address = f"{server_url.rpartition('/')[0]}/ready"
+    Server(folder, DATABASE_URL=address).prepare(*USERS)
+    return address
