@@ -236,7 +236,11 @@ class _Record:
             self._waiting = []
             self._saving = True
             try:
-                events = await _stored(self._run, lambda: step_log.append(self._run, entries))
+                events = await _stored(
+                    self._run,
+                    lambda: step_log.append(self._run, entries),
+                    lambda: step_log.append_again(self._run, entries),
+                )
             finally:
                 self._saving = False
             await tell_stored(self._run.session_id, events)
@@ -326,12 +330,13 @@ class _Abroad:
         return {"type": "growth", "run_id": str(draft.run_id), "growth": growth}
 
 
-async def _stored(run: Run, store: Callable[[], T]) -> T:
-    """Store. A database that is away for a moment is waited for."""
+async def _stored(run: Run, store: Callable[[], T], again: Callable[[], T]) -> T:
+    """Store. A database that is away for a moment is waited for, and asked ``again``."""
     for pause in _RETRY_AFTER_S:
         try:
             return await database.write(store)
         except DatabaseError:
+            store = again
             logger.warning("Run %s could not be stored; trying again in %s s", run.pk, pause, exc_info=True)
             await asyncio.sleep(pause)
     return await database.write(store)
@@ -339,9 +344,14 @@ async def _stored(run: Run, store: Callable[[], T]) -> T:
 
 async def _end_stored(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], list[UUID]]:
     """Store the end, however long the database is away: nobody else would, as long as this process is alive."""
+
+    def store() -> tuple[list[Stored], list[UUID]]:
+        return _end(run, entries, end)
+
     while True:
         try:
-            return await _stored(run, lambda: _end(run, entries, end))
+            # An end that was stored though nobody heard of it is found as a run that is not live any more.
+            return await _stored(run, store, store)
         except _AWAY:
             logger.warning("The end of run %s could not be stored; trying again and again", run.pk, exc_info=True)
             await asyncio.sleep(_END_RETRY_AFTER_S)

@@ -189,28 +189,28 @@ def resident(server: Server) -> int:
 
 @contextlib.asynccontextmanager
 async def meanwhile(
-    fault: Callable[[], Awaitable[Any]], *, every_s: float, seed: int = 0
+    fault: Callable[[], Awaitable[Any]], *, every_s: float, times: int = 1_000_000, seed: int = 0
 ) -> AsyncIterator[list[float]]:
-    """Do something again and again, after pauses of about so long, for the length of a block; yields when it was done.
+    """Do something so many times, after pauses of about so long, for the length of a block; yields when it was done.
 
     One that is under way at the end is finished, so that what it broke stands again.
     """
-    times: list[float] = []
+    done_at: list[float] = []
     stop = asyncio.Event()
     draw = random.Random(seed)
 
     async def again_and_again() -> None:
-        while True:
+        while len(done_at) < times:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), draw.uniform(0.5, 1.5) * every_s)
             if stop.is_set():
                 return
             await fault()
-            times.append(time.monotonic())
+            done_at.append(time.monotonic())
 
     task = asyncio.create_task(again_and_again())
     try:
-        yield times
+        yield done_at
     finally:
         stop.set()
         await task
