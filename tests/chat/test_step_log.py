@@ -109,7 +109,7 @@ def test_what_was_stored_though_nobody_heard_of_it_is_not_stored_again() -> None
     run = making.run(making.session(making.user()))
     entries = [
         making.thought("a"),
-        Entry("reasoning_step", {"type": "thought"}, numbered=False),
+        Entry("reasoning_step", {"type": "start"}, numbered=False),
         making.thought("b", 2),
     ]
     stored = step_log.append(run, entries)
