@@ -25,7 +25,7 @@ def killing(world: World) -> contextlib.AbstractAsyncContextManager[list[float]]
         await world.kill(server)
         await world.start(server)
 
-    return meanwhile(kill_one, every_s=3.0)
+    return meanwhile(kill_one, every_s=2.0)
 
 
 @pytest.mark.parametrize("topology", ["sqlite", "postgres"])
@@ -33,7 +33,7 @@ async def test_a_process_is_killed_in_the_middle_of_its_runs(
     open_world: OpenWorld, model: ModelServer, topology: str
 ) -> None:
     """Kill -9 of the web process, which carries the runs, mid-run; where there are two, of one after the other."""
-    model.respond = rounds(40, every_s=0.01)
+    model.respond = rounds(15, every_s=0.01)
     world = open_world(topology)
     session = await world.new_session()
     async with (
