@@ -1,14 +1,31 @@
 """Processes die, freeze and come back: no client notices more than a pause."""
 
+import asyncio
 import contextlib
+import itertools
+import signal
 
 import pytest
 
 from tests.faults.conftest import OpenWorld
-from tests.faults.invariants import check
+from tests.faults.invariants import check, idle_database
+from tests.faults.oracle import Oracle
 from tests.faults.work import keep_busy, rounds
-from tests.faults.world import meanwhile
+from tests.faults.world import FAULTY_LAYER, World, meanwhile, until
 from tests.model_server import ModelServer
+from tests.serving import Server
+
+
+def killing(world: World) -> contextlib.AbstractAsyncContextManager[list[float]]:
+    """Kill one process after the other, every few seconds, and start it again."""
+    turns = itertools.cycle(world.servers)
+
+    async def kill_one() -> None:
+        server = next(turns)
+        await world.kill(server)
+        await world.start(server)
+
+    return meanwhile(kill_one, every_s=2.0)
 
 
 @pytest.mark.parametrize("topology", ["sqlite", "postgres"])
@@ -16,25 +33,85 @@ async def test_a_process_is_killed_in_the_middle_of_its_runs(
     open_world: OpenWorld, model: ModelServer, topology: str
 ) -> None:
     """Kill -9 of the web process, which carries the runs, mid-run; where there are two, of one after the other."""
-    model.respond = rounds(15)
+    model.respond = rounds(15, every_s=0.01)
     world = open_world(topology)
+    session = await world.new_session()
+    async with (
+        world.client(session, name="patient") as patient,
+        world.client(session, name="restless", restless_s=1.5) as restless,
+    ):
+        async with killing(world) as killed:
+            while len(killed) < 2:
+                await keep_busy(patient, patient.state.seq + 50)
+        events = await check(world, session, [patient, restless])
+    # Killed while at work, at least once.
+    assert [event for event in events if event.data.get("status") == "interrupted"]
+    assert not list(idle_database(world.database, session))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("topology", ["sqlite", "postgres"])
+async def test_everything_breaks_at_once_for_a_thousand_events(
+    open_world: OpenWorld, model: ModelServer, topology: str
+) -> None:
+    """Five clients that come and go, a thousand events, processes killed every few seconds, half the group messages dropped."""
+    model.respond = rounds(30)
+    world = open_world(topology, **FAULTY_LAYER, GROUP_MESSAGES="lost=0.5 doubled=0.1 late=0.1")
     session = await world.new_session()
     async with contextlib.AsyncExitStack() as until_done:
         clients = [
             await until_done.enter_async_context(
-                world.client(session, name=f"client {number}", restless_s=2.0 * number or None)
+                world.client(session, name=f"client {number}", seed=number, restless_s=number * 1.5 or None)
             )
-            for number in range(3)
+            for number in range(5)
         ]
-        turn = iter(range(1000))
-
-        async def kill_one() -> None:
-            server = world.servers[next(turn) % len(world.servers)]
-            await world.kill(server)
-            await world.start(server)
-
-        async with meanwhile(kill_one, every_s=3.0) as killed:
-            await keep_busy(clients[0], 150)
-            await clients[0].until(lambda: len(killed) >= 2, 30)
+        async with killing(world) as killed:
+            await keep_busy(clients[0], 1_000, timeout_s=120)
         events = await check(world, session, clients)
-    assert len(events) >= 150
+    assert len(events) >= 1_000
+    assert len(killed) >= 3
+
+
+async def test_the_owner_of_a_run_freezes_and_wakes(open_world: OpenWorld, model: ModelServer) -> None:
+    """A zombie: the process is stopped for longer than its lease while it works, and wakes when its run has been ended by another."""
+    model.respond = rounds(200, every_s=0.01)
+    world = open_world("postgres", RUN_LEASE_S="2")
+    session = await world.new_session()
+    frozen, other = world.servers
+    async with _at(world, session, frozen) as before, _at(world, session, other) as watching:
+        run_id = await before.ask("Go on")
+        await watching.until(lambda: watching.state.seq > 50)
+        frozen.process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
+        try:
+            # The lease, a sweep, and what a lock that was held when it froze is given.
+            assert await watching.ended(run_id, 30) == "interrupted"
+            ended_at = watching.state.seq
+        finally:
+            frozen.process.send_signal(signal.SIGCONT)  # type: ignore[union-attr]
+        await until(lambda: any("was taken from this process" in line for line in frozen.output), wanted="it to notice")
+        assert await asyncio.to_thread(world.database.head, session) == ended_at
+        model.respond = rounds(3)
+        assert await watching.ended(await before.ask("And now?")) == "completed"
+        await check(world, session, [before, watching], logs_may="could not be")
+    assert not list(idle_database(world.database, session))
+
+
+async def test_the_sockets_of_a_dead_process_are_forgotten(open_world: OpenWorld) -> None:
+    """Kill -9 of a web process that is not started again: within the lease nobody is said to be there who is not."""
+    world = open_world("postgres", RUN_LEASE_S="2", MAX_SOCKETS_PER_USER="2")
+    session = await world.new_session()
+    dying, other = world.servers
+    async with _at(world, session, other) as here:
+        async with _at(world, session, dying):
+            await here.until(lambda: [person["sockets"] for person in here.state.people] == [2])
+            await world.kill(dying)
+        await here.until(lambda: [person["sockets"] for person in here.state.people] == [1], 20)
+        # The dead ones take nobody's place.
+        async with _at(world, session, other) as another:
+            await another.until(lambda: another.is_connected)
+            await here.until(lambda: [person["sockets"] for person in here.state.people] == [2])
+    assert 4429 not in another.closes
+
+
+def _at(world: World, session: str, server: Server) -> Oracle:
+    return world.client(session, name=f"at {server.port}", at=lambda: [server.url])

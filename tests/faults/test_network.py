@@ -1,0 +1,96 @@
+"""The network between client and product is cut, reset, frozen: a client that comes back has everything, once and in order."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.faults.conftest import OpenWorld
+from tests.faults.invariants import check
+from tests.faults.oracle import Oracle
+from tests.faults.proxy import Proxy
+from tests.faults.work import rounds
+from tests.faults.world import World
+from tests.model_server import ModelServer
+
+
+def through(network: Proxy, world: World, session: str, **options: float) -> Oracle:
+    """A client whose connections go through the network."""
+    return world.client(session, name="through", at=lambda: [f"http://127.0.0.1:{network.port}"], **options)
+
+
+async def test_the_connection_is_cut_at_every_byte(open_world: OpenWorld, model: ModelServer) -> None:
+    """A network cut at 200 places of the stream of frames, evenly spread, while a run is told: in the middle of words and of frames."""
+    model.respond = rounds(120, every_s=0.002)
+    world = open_world("sqlite")
+    session = await world.new_session()
+    async with (
+        Proxy.before("127.0.0.1", world.servers[0].port) as network,
+        world.client(session, name="whole") as whole,
+        through(network, world, session) as cut,
+    ):
+        run_id = await whole.ask("Go on")
+        for place in range(200):
+            # From within the handshake's answer to some frames on; odd steps, so that no frame's length divides them.
+            network.cut_after = 100 + 37 * place
+            taken = network.taken
+            async with asyncio.timeout(20):
+                # Also one that is still being opened, and would never be cut where the run has nothing more to say.
+                while network.taken == taken:
+                    cut.cut()
+                    await asyncio.sleep(0.01)
+        network.cut_after = None
+        cut.cut()
+        await whole.ended(run_id)
+        await check(world, session, [whole, cut])
+    assert network.taken >= 200
+    assert cut.connections > 50
+
+
+@pytest.mark.parametrize("ends", ["reset", "half_close"])
+async def test_connections_end_otherwise(open_world: OpenWorld, model: ModelServer, ends: str) -> None:
+    """Connections that are reset, or closed towards the client alone, again and again."""
+    model.respond = rounds(60, every_s=0.002)
+    world = open_world("sqlite")
+    session = await world.new_session()
+    async with (
+        Proxy.before("127.0.0.1", world.servers[0].port) as network,
+        through(network, world, session) as client,
+    ):
+        network.latency_s = 0.005
+        asked = asyncio.create_task(client.ask("Go on"))
+        for _ in range(15):
+            connections = client.connections
+            await client.until(lambda connections=connections: client.connections > connections and client.is_connected)  # type: ignore[misc]
+            await asyncio.sleep(0.1)
+            for line in list(network.lines):
+                getattr(line, ends)()
+        assert await client.ended(await asked) == "completed"
+        await check(world, session, [client])
+    assert client.connections >= 15
+
+
+@pytest.mark.long
+async def test_a_connection_dies_without_a_word(open_world: OpenWorld, model: ModelServer) -> None:
+    """A blackhole and a forgetful router: the client notices within 35 s, the product forgets the socket within 95 s."""
+    model.respond = rounds(200, every_s=0.03)
+    world = open_world("sqlite")
+    session = await world.new_session()
+    async with (
+        Proxy.before("127.0.0.1", world.servers[0].port) as network,
+        world.client(session, name="whole") as whole,
+        through(network, world, session) as client,
+    ):
+        run_id = await whole.ask("Go on")
+        await client.until(lambda: client.state.seq > 50)
+        # The router forgets the open connection; new ones it lets through.
+        for line in network.lines:
+            line.freeze()
+        began = time.monotonic()
+        await client.until(lambda: client.connections == 2 and client.is_connected, 40)
+        assert time.monotonic() - began <= 35
+        await client.until_seq(whole.state.seq)
+        await whole.until(lambda: [person["sockets"] for person in whole.state.people] == [2], 100)
+        assert time.monotonic() - began <= 95
+        await whole.ended(run_id, 120)
+        await check(world, session, [whole, client])
