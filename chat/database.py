@@ -92,6 +92,11 @@ def key(value: UUID) -> str | UUID:
     return value if connection.features.has_native_uuid_field else value.hex
 
 
+def as_uuid(value: str | UUID) -> UUID:
+    """The UUID that a statement that is written out gave back."""
+    return value if isinstance(value, UUID) else UUID(value)
+
+
 def moment(value: datetime) -> str | None:
     """A date and time as statements that are written out take it."""
     return connection.ops.adapt_datetimefield_value(value)

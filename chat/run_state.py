@@ -15,7 +15,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from agents.events import Usage
-from chat.database import key, moment
+from chat.database import as_uuid, key, moment
 from chat.models import LIVE, UNFINISHED, Run, RunStatus, Session
 
 #: From where each status may be reached.
@@ -197,7 +197,7 @@ def waiting_sessions(user_id: int | None = None) -> list[UUID]:
     """Sessions with a run in line and none live, those that have waited longest first; one user's, or everybody's."""
     with connection.cursor() as cursor:
         cursor.execute(_WAITING, [RunStatus.QUEUED, user_id, user_id is None, *LIVE])
-        return [found if isinstance(found, UUID) else UUID(found) for (found,) in cursor.fetchall()]
+        return [as_uuid(found) for (found,) in cursor.fetchall()]
 
 
 def _moving(run_id: UUID, to: RunStatus) -> QuerySet[Run]:

@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import Count, Max, Min, Q, QuerySet
 
 from chat import search
-from chat.database import key
+from chat.database import as_uuid, key
 from chat.drafts import Draft
 from chat.models import LIVE, UNFINISHED, Announcement, Connection, Run, RunStatus, Session, Step
 from chat.protocol import stored_frame
@@ -187,19 +187,21 @@ def place_in_line(run: Run) -> int:
     return 1 + Run.objects.filter(session_id=run.session_id, status=RunStatus.QUEUED, number__lt=run.number).count()
 
 
+# Written out, like what `session_view` asks first: both are part of every socket's opening, and took half of it as querysets.
+_HEAD_AND_DRAFT = """SELECT session.last_seq, draft.run_id, draft.number, draft.type, draft.attempt, draft.text
+    FROM chat_session session LEFT JOIN chat_run run ON run.session_id = session.id AND run.status IN (%s, %s)
+    LEFT JOIN chat_draft draft ON draft.run_id = run.id WHERE session.id = %s"""
+
+
 def head_and_draft(session_id: UUID) -> tuple[int, Draft | None]:
     """The session's last number, and what was last saved of the step that its live run is writing."""
-    head = Session.objects.filter(pk=session_id).values_list("last_seq", flat=True).first()
-    return head or 0, saved_draft(session_id)
-
-
-def saved_draft(session_id: UUID) -> Draft | None:
-    """What was last saved of the step that the session's live run is writing."""
-    run = Run.objects.filter(session_id=session_id, status__in=LIVE).select_related("draft").first()
-    row = getattr(run, "draft", None)
-    if run is None or row is None:
-        return None
-    return Draft(run.pk, row.number, row.type, row.attempt, row.text)
+    with connection.cursor() as cursor:
+        cursor.execute(_HEAD_AND_DRAFT, [*LIVE, key(session_id)])
+        row = cursor.fetchone()
+    if row is None:
+        return 0, None
+    head, run_id, *draft = row
+    return head, Draft(as_uuid(run_id), *draft) if run_id else None
 
 
 def presence(session_id: UUID) -> list[dict[str, Any]]:
@@ -221,12 +223,22 @@ class SessionView:
     queue: list[dict[str, Any]]
 
 
+_VIEW = """SELECT title, agent_name, last_seq,
+    EXISTS (SELECT 1 FROM chat_run WHERE session_id = chat_session.id AND status IN (%s, %s, %s))
+    FROM chat_session WHERE id = %s"""
+
+
 def session_view(session_id: UUID) -> SessionView | None:
     """What the ``session`` frame tells; None where it is gone."""
-    row = Session.objects.filter(pk=session_id).values_list("title", "agent_name", "last_seq").first()
+    with connection.cursor() as cursor:
+        cursor.execute(_VIEW, [*UNFINISHED, key(session_id)])
+        row = cursor.fetchone()
     if row is None:
         return None
-    return SessionView(*row, live_run(session_id), queue(session_id))
+    title, agent_name, last_seq, is_busy = row
+    if not is_busy:
+        return SessionView(title, agent_name, last_seq, None, [])
+    return SessionView(title, agent_name, last_seq, live_run(session_id), queue(session_id))
 
 
 #: How far back an agent's memory reads: runs at once, and characters in all. What fits its context is decided where the model is known.
