@@ -3,6 +3,7 @@
 Each move is one conditional UPDATE, so that of two that race the first to commit stands.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -129,6 +130,13 @@ def cancelling(process: str) -> list[tuple[UUID, str]]:
     """The process's runs that somebody, somewhere, has asked to stop, and the sentence that says who."""
     asked = Run.objects.filter(owner=process, status=RunStatus.CANCELLING)
     return [(run_id, stopped_by(name)) for run_id, name in asked.values_list("id", "cancelled_by__username")]
+
+
+def carried_no_more(process: str, run_ids: Collection[UUID]) -> set[UUID]:
+    """Those of these runs that are not, or no longer, the process's: deleted with their session, or taken by another."""
+    return set(run_ids) - set(
+        Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).values_list("id", flat=True)
+    )
 
 
 def stopped_by(username: str | None) -> str:

@@ -27,7 +27,9 @@ _INSERT = f"INSERT INTO chat_step ({_COLUMNS}) VALUES"
 _PLACES = f"({', '.join(['%s'] * len(_COLUMNS.split(', ')))})"
 #: Within what databases take as values of one statement.
 _ROWS_AT_ONCE = 500
-_SAVE_DRAFT = """INSERT INTO chat_draft (run_id, number, type, attempt, text, updated_at) VALUES (%s, %s, %s, %s, %s, %s)
+# Where the run still exists: what one that was deleted is writing must not keep the others' text from being saved.
+_SAVE_DRAFT = """INSERT INTO chat_draft (run_id, number, type, attempt, text, updated_at)
+    SELECT id, %s, %s, %s, %s, %s FROM chat_run WHERE id = %s
     ON CONFLICT (run_id) DO UPDATE SET number = excluded.number, type = excluded.type, attempt = excluded.attempt,
     text = excluded.text, updated_at = excluded.updated_at"""
 _FORGET_DRAFT = "DELETE FROM chat_draft WHERE run_id = %s"
@@ -188,12 +190,12 @@ def save_drafts(drafts: Sequence[Draft]) -> None:
             _SAVE_DRAFT,
             [
                 (
-                    key(draft.run_id),
                     draft.number,
                     draft.type,
                     draft.attempt,
                     clean(draft.text),
                     moment(draft.updated_at),
+                    key(draft.run_id),
                 )
                 for draft in drafts
             ],
