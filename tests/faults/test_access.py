@@ -123,7 +123,7 @@ async def test_one_of_two_logins_ends(product: Server, di: Browser, how: str) ->
     """Logout or a new password in one browser while another of the same user streams."""
     session = await di.new_session()
     async with Browser.logged_in(product.url, di.username) as other:
-        async with di.socket(session) as here, other.socket(session) as there:
+        async with di.socket(session, close_timeout=0.1) as here, other.socket(session) as there:
             await here.send("chat", message=SLOW)
             await there.until_type("reasoning_delta")
             if how == "logs out":
