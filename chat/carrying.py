@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -28,6 +28,8 @@ from chat.run_state import End
 from chat.step_log import Entry, Fenced, Stored
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: This process, as the owner of runs and connections.
 PROCESS = f"{socket.gethostname()[:80]}:{os.getpid()}:{secrets.token_hex(3)}"
@@ -84,9 +86,9 @@ async def dispatch(session_id: UUID, *, line_changed: bool = True) -> None:
         await groups.tell(groups.of_session(session_id), {"type": "queue"})
 
 
-async def dispatch_waiting(user_id: int | None = None) -> None:
+async def dispatch_waiting() -> None:
     """Start whatever waits anywhere and may start."""
-    for session_id in await database.read(run_state.waiting_sessions, user_id):
+    for session_id in await database.read(run_state.waiting_sessions):
         await dispatch(session_id)
 
 
@@ -115,25 +117,27 @@ def _claim_next(session_id: UUID) -> Claim | None:
 
 
 def claimed(run: Run) -> Claim:
-    """Store the first event of a run that this process has just been given, in the same transaction."""
-    return Claim(run, step_log.append_unowned(run, [run_events.started(run)]))
+    """Store the first events of a run that this process has just been given, in the same transaction."""
+    return Claim(run, step_log.append_unowned(run, run_events.opening(run)))
 
 
 async def _carry(claim: Claim, carried: _Carried) -> None:
     """Carry a claimed run to its end, whatever happens."""
     run = claim.run
+    waiting: list[UUID] = []
     try:
         await tell_stored(run.session_id, claim.events)
-        try:
-            end, held = await _work(run, carried)
-            await _save(run, lambda: _end(run, held, end))
-        except Fenced:
-            logger.warning("Run %s was taken from this process", run.pk)
+        end, held = await _work(run, carried)
+        events, waiting = await _stored(run, lambda: _end(run, held, end))
+        await tell_stored(run.session_id, events)
+    except Fenced:
+        logger.warning("Run %s was taken from this process", run.pk)
     finally:
         drafts.drop(run.session_id)
         _carried.pop(run.pk, None)
         carried.ended.set()
-    await dispatch_waiting(run.user_id)
+    for session_id in waiting:
+        await dispatch(session_id)
 
 
 async def _work(run: Run, carried: _Carried) -> tuple[End, list[Entry]]:
@@ -146,6 +150,7 @@ async def _work(run: Run, carried: _Carried) -> tuple[End, list[Entry]]:
             history=await _memory(run),
             session_id=str(run.session_id),
             max_iterations=settings.MAX_ITERATIONS or _NO_LIMIT,
+            opened=True,
         )
         if carried.stopped_because:
             stream.cancel(carried.stopped_because)
@@ -212,14 +217,15 @@ class _Record:
             # How it ended is stored together with the end itself.
             (self._last if item.type in ("complete", "error") else self._waiting).append(entry)
         entries = self._waiting
-        # That it has started says little by itself, and the first model call is announced at once: one commit for both.
-        if entries and [entry.data["type"] for entry in entries] != ["start"]:
+        # After an answer the run ends at once: one commit for both.
+        if entries and entries[-1].data["type"] != "final_answer":
             self._waiting = []
             self._saving = True
             try:
-                await _save(self._run, lambda: step_log.append(self._run, entries))
+                events = await _stored(self._run, lambda: step_log.append(self._run, entries))
             finally:
                 self._saving = False
+            await tell_stored(self._run.session_id, events)
         last, late, self._late = items[-1], self._late, None
         if late is not None or isinstance(last, Growth):
             self._grow(late or cast(Growth, last))
@@ -306,21 +312,15 @@ class _Abroad:
         return {"type": "growth", "run_id": str(draft.run_id), "growth": growth}
 
 
-async def _save(run: Run, store: Callable[[], list[Stored]]) -> None:
-    """Store, then tell. A database that is away for a moment is waited for."""
-    for pause in (*_RETRY_AFTER_S, None):
+async def _stored(run: Run, store: Callable[[], T]) -> T:
+    """Store. A database that is away for a moment is waited for."""
+    for pause in _RETRY_AFTER_S:
         try:
-            events = await database.write(store)
-        except Fenced:
-            raise
+            return await database.write(store)
         except DatabaseError:
-            if pause is None:
-                raise
             logger.warning("Run %s could not be stored; trying again in %s s", run.pk, pause, exc_info=True)
             await asyncio.sleep(pause)
-        else:
-            await tell_stored(run.session_id, events)
-            return
+    return await database.write(store)
 
 
 async def tell_stored(session_id: UUID, events: Sequence[Stored]) -> None:
@@ -331,14 +331,15 @@ async def tell_stored(session_id: UUID, events: Sequence[Stored]) -> None:
 
 
 @transaction.atomic
-def _end(run: Run, entries: Sequence[Entry], end: End) -> list[Stored]:
+def _end(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], list[UUID]]:
+    """End a run in the log and in its row; returns the events, and the sessions in which its user's next one may start now."""
     if end.status is RunStatus.CANCELLED:
         run.cancelled_by_id = Run.objects.filter(pk=run.pk).values_list("cancelled_by", flat=True).first()
     events = step_log.append(run, [*entries, run_events.completed(run, end)])
     step_log.forget_draft(run.pk)
     if not run_state.finish(run.pk, run.session_id, end, fence=run.fence):
         raise Fenced(f"Run {run.pk} ended elsewhere.")
-    return events
+    return events, run_state.waiting_sessions(run.user_id)
 
 
 # Stopping

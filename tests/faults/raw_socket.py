@@ -78,7 +78,7 @@ class RawSocket:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, browser: Browser, session: str, query: str = "", *, receive_buffer: int = 0
+        cls, browser: Browser, session: str, query: str = "", *, receive_buffer: int = 0, extensions: str = ""
     ) -> AsyncIterator["RawSocket"]:
         """Connect as this browser's user; a small receive buffer lets the server feel soon that nobody reads."""
         address = urlsplit(browser.url)
@@ -93,6 +93,7 @@ class RawSocket:
                 f"Host: {address.netloc}",
                 f"Origin: {browser.url}",
                 f"Cookie: sessionid={browser.cookie('sessionid')}",
+                *([f"Sec-WebSocket-Extensions: {extensions}"] if extensions else []),
             )
             await raw.write(_request(f"/ws/chat/{session}/{query}", *headers))
             answer = await raw._until(b"\r\n\r\n")

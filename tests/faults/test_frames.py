@@ -1,11 +1,13 @@
 """What no client of ours would send: broken framing, floods, nonsense in every field. Nothing else in the server notices."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import math
 import os
 import time
+import zlib
 from typing import Any
 
 import pytest
@@ -83,6 +85,30 @@ async def test_framing_that_is_broken_ends_that_connection_alone(bo: Browser, ki
         assert await raw.ending() in (1002, 1005, 1007, 1009, 1000, TOO_LARGE, NO_CLOSE_FRAME)
         await other.send("ping")
         await other.until_type("pong")
+
+
+@pytest.mark.parametrize("pieces", [1, 50])
+async def test_a_small_message_that_unfolds_to_a_gigabyte(on_each_server: Server, bo: Browser, pieces: int) -> None:
+    """Huge message: 1 GB of zeros, compressed to a megabyte, by a client that has agreed on compression, where the server does."""
+    packer = zlib.compressobj(wbits=-15)
+    packed = b"".join(packer.compress(b"\x00" * MB) for _ in range(1024)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    size = len(packed) // pieces + 1
+    parts = [packed[start : start + size] for start in range(0, len(packed), size)]
+    bomb = b"".join(
+        frame(part, CONTINUATION if number else TEXT, fin=part is parts[-1], reserved=0 if number else 4)
+        for number, part in enumerate(parts)
+    )
+    session = await bo.new_session()
+    before = await settled_memory(on_each_server)
+    async with RawSocket.open(
+        bo, session, extensions="permessage-deflate; client_no_context_takeover; server_no_context_takeover"
+    ) as raw:
+        await raw.write(frame(PING_COMMAND))
+        with contextlib.suppress(ConnectionError):
+            await raw.write(bomb)
+        assert await raw.ending() in (1002, 1009, TOO_LARGE, NO_CLOSE_FRAME)
+    assert await settled_memory(on_each_server) - before <= 20 * MB
+    await works(bo)
 
 
 async def test_framing_that_is_odd_but_allowed(bo: Browser) -> None:
