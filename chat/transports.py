@@ -12,6 +12,7 @@ from typing import Any, ClassVar, cast
 
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame as ReceivedFrame
 
@@ -292,6 +293,8 @@ class UvicornSocket(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         """Send; a close frame waits for no room, and for its answer only a while."""
+        if self.close_sent:  # by the protocol itself; the application has not heard of it yet
+            raise ClientDisconnected
         if message["type"] == "websocket.close":
             self.writable.set()
             self.loop.call_later(_CLOSE_WITHIN_S, self.transport.abort)

@@ -137,11 +137,12 @@ class RawSocket:
             return head[0] & 0x0F, await self._exactly(length)
 
     async def message(self, within_s: float = WAIT_S) -> dict[str, Any]:
-        """The next message's JSON; the protocol's pings are answered."""
+        """The next message's JSON; the protocol's pings before it are answered."""
         while True:
             opcode, payload = await self.frame(within_s)
             if opcode == PING:
                 await self.write(frame(payload, PONG))
+            if opcode in (PING, PONG):
                 continue
             assert opcode == TEXT, (opcode, payload)
             message: dict[str, Any] = json.loads(payload)
