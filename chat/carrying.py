@@ -39,6 +39,9 @@ WHOLE_EVERY_S = 1.5
 _RETRY_AFTER_S = (0.1, 0.5, 2.0)
 _MOST_EARLY_STOPS = 1_000
 _NO_LIMIT = 1_000_000
+#: Up to so many events a session's turns are read in the transaction that claims its next run, which saves the way to another thread.
+#: More would keep other writers waiting.
+_SHORT_LOG = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Claim:
 
     run: Run
     events: list[Stored]
+    #: The session's turns before it, where they were read along.
+    memory: list[dict[str, Any]] | None = None
 
 
 class _Carried:
@@ -118,7 +123,8 @@ def _claim_next(session_id: UUID) -> Claim | None:
 
 def claimed(run: Run) -> Claim:
     """Store the first events of a run that this process has just been given, in the same transaction."""
-    return Claim(run, step_log.append_unowned(run, run_events.opening(run)))
+    events = step_log.append_unowned(run, run_events.opening(run))
+    return Claim(run, events, _memory(run) if events[-1].seq <= _SHORT_LOG else None)
 
 
 async def _carry(claim: Claim, carried: _Carried) -> None:
@@ -127,7 +133,7 @@ async def _carry(claim: Claim, carried: _Carried) -> None:
     waiting: list[UUID] = []
     try:
         await tell_stored(run.session_id, claim.events)
-        end, held = await _work(run, carried)
+        end, held = await _work(claim, carried)
         events, waiting = await _stored(run, lambda: _end(run, held, end))
         await tell_stored(run.session_id, events)
     except Fenced:
@@ -140,14 +146,15 @@ async def _carry(claim: Claim, carried: _Carried) -> None:
         await dispatch(session_id)
 
 
-async def _work(run: Run, carried: _Carried) -> tuple[End, list[Entry]]:
+async def _work(claim: Claim, carried: _Carried) -> tuple[End, list[Entry]]:
     """Let the agent work, and record it; returns the end and the entries that are stored together with it."""
+    run = claim.run
     record = _Record(run)
     try:
         agent = agents.get_agent(run.agent_name, model=settings.AGENT_MODEL, toolbox=_toolbox(run))
         stream = carried.stream = agent.start(
             None if run.continues_id else run.message,
-            history=await _memory(run),
+            history=await database.read(_memory, run) if claim.memory is None else claim.memory,
             session_id=str(run.session_id),
             max_iterations=settings.MAX_ITERATIONS or _NO_LIMIT,
             opened=True,
@@ -177,10 +184,10 @@ async def _work(run: Run, carried: _Carried) -> tuple[End, list[Entry]]:
     return End(status, outcome.iterations, outcome.usage, outcome.code), record.closing(outcome)
 
 
-async def _memory(run: Run) -> list[dict[str, Any]]:
+def _memory(run: Run) -> list[dict[str, Any]]:
     if run.number == 1:
         return []
-    return await database.read(selectors.memory, run.session_id, run.number, unfinished_run=run.continues_id)
+    return selectors.memory(run.session_id, run.number, unfinished_run=run.continues_id)
 
 
 def _toolbox(run: Run) -> agents.Toolbox:
