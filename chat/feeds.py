@@ -16,7 +16,7 @@ from uuid import UUID
 from chat import background, database, drafts, groups, selectors
 from chat.drafts import Draft
 from chat.protocol import WINDOW, WINDOW_BYTES, Close, encode
-from chat.sockets import Login, expired
+from chat.sockets import Login, expired, withdrawn
 from chat.step_log import Stored
 
 logger = logging.getLogger(__name__)
@@ -556,14 +556,17 @@ async def watch() -> None:
 
 
 async def check_logins() -> None:
-    """Close the sockets whose login has ended: logged out, deactivated, deleted, password changed."""
-    logins = {subscriber.login.session_key: subscriber.login for subscriber in subscribers()}
-    if not logins:
+    """Close the sockets whose login has ended (logged out, deactivated, deleted, password changed) or whose right was withdrawn."""
+    seated = subscribers()
+    if not seated:
         return
-    ended = await database.read(expired, logins.values())
-    for subscriber in subscribers():
+    seats = [(each.feed.session_id, each.login) for each in seated]
+    ended, lost = await database.read(lambda: (expired(login for _, login in seats), withdrawn(seats)))
+    for subscriber in seated:
         if subscriber.login.session_key in ended:
             subscriber.end(Close.NOT_LOGGED_IN)
+        elif (subscriber.feed.session_id, subscriber.login.user.pk) in lost:
+            subscriber.end(Close.WITHDRAWN)
 
 
 async def close_all(code: int, timeout_s: float) -> None:

@@ -3,7 +3,7 @@
 Each move is one conditional UPDATE, so that of two that race the first to commit stands.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -152,7 +152,7 @@ def take_from(run: Run, process: str) -> bool:
     return bool(taken)
 
 
-def beat(process: str, run_ids: Sequence[UUID]) -> None:
+def beat(process: str, run_ids: Collection[UUID]) -> None:
     """Renew the lease on the runs that a process carries, where they are still its own."""
     Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).update(heartbeat_at=timezone.now())
 
@@ -161,6 +161,13 @@ def cancelling(process: str) -> list[tuple[UUID, str]]:
     """The process's runs that somebody, somewhere, has asked to stop, and the sentence that says who."""
     asked = Run.objects.filter(owner=process, status=RunStatus.CANCELLING)
     return [(run_id, stopped_by(name)) for run_id, name in asked.values_list("id", "cancelled_by__username")]
+
+
+def carried_no_more(process: str, run_ids: Collection[UUID]) -> set[UUID]:
+    """Those of these runs that are not, or no longer, the process's: deleted with their session, or taken by another."""
+    return set(run_ids) - set(
+        Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).values_list("id", flat=True)
+    )
 
 
 def stopped_by(username: str | None) -> str:

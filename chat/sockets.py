@@ -200,3 +200,16 @@ def expired(logins: Iterable[Login]) -> set[str]:
         if key not in alive or password is None or (password != login.user.password and _login(key) is None):
             gone.add(key)
     return gone
+
+
+def withdrawn(seats: Iterable[tuple[UUID, Login]]) -> set[tuple[UUID, int]]:
+    """The seats, as session and user, whose user has lost the right to be there. An owner's right can't be lost but with the session."""
+    staff = {(session_id, login.user.pk) for session_id, login in seats if login.user.is_staff}
+    if not staff:
+        return set()
+    still = set(
+        get_user_model().objects.filter(pk__in={user for _, user in staff}, is_staff=True).values_list("pk", flat=True)
+    )
+    demoted = {(session_id, user) for session_id, user in staff if user not in still}
+    owners = Session.objects.filter(pk__in={session_id for session_id, _ in demoted}).values_list("id", "owner_id")
+    return demoted - set(owners)

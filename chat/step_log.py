@@ -23,9 +23,10 @@ _OWNED = """SELECT (SELECT COALESCE(MAX(position), 0) FROM chat_step WHERE run_i
     FROM chat_run WHERE id = %s AND fence = %s AND status IN (%s, %s)"""
 #: Within what databases take as values of one statement.
 _ROWS_AT_ONCE = 500
-# Of a run that has ended nothing is kept, also where its owner was frozen meanwhile and does not know.
+# Only of a run that is live: what one that was deleted is writing must not keep the others' text from being saved, and of one that
+# has ended nothing is kept, also where its owner was frozen meanwhile and does not know.
 _SAVE_DRAFT = """INSERT INTO chat_draft (run_id, number, type, attempt, text, updated_at)
-    SELECT %s, %s, %s, %s, %s, %s WHERE EXISTS (SELECT 1 FROM chat_run WHERE id = %s AND status IN (%s, %s))
+    SELECT id, %s, %s, %s, %s, %s FROM chat_run WHERE id = %s AND status IN (%s, %s)
     ON CONFLICT (run_id) DO UPDATE SET number = excluded.number, type = excluded.type, attempt = excluded.attempt,
     text = excluded.text, updated_at = excluded.updated_at"""
 _FORGET_DRAFT = "DELETE FROM chat_draft WHERE run_id = %s"
@@ -210,7 +211,6 @@ def save_drafts(drafts: Sequence[Draft]) -> None:
             _SAVE_DRAFT,
             [
                 (
-                    key(draft.run_id),
                     draft.number,
                     draft.type,
                     draft.attempt,

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, cast
 
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame as ReceivedFrame
 
@@ -31,6 +32,7 @@ _LARGE = 64 * 1024
 _BURST_S = 0.001
 #: How long a client has to answer a close frame.
 _CLOSE_WITHIN_S = 5.0
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class Intake:
@@ -234,7 +236,7 @@ class UvicornSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Put the intake between the network and uvicorn."""
         network = cast(asyncio.Transport, transport)
-        self._intake = Intake(super().data_received, network.pause_reading, network.resume_reading)
+        self._intake = Intake(self._read, network.pause_reading, network.resume_reading)
         super().connection_made(cast(asyncio.Transport, _Transport(network, self._intake)))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -245,6 +247,13 @@ class UvicornSocket(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
         self._intake.take(data)
+
+    def _read(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # Uvicorn leaves a request that is none without an answer, and its connection open.
+            self.transport.write(_BAD_REQUEST)
+            self.transport.close()
 
     def handle_cont(self, event: ReceivedFrame) -> None:
         """Take a further piece of a message; empty ones, which no limit of size counts, are not kept."""
@@ -284,6 +293,8 @@ class UvicornSocket(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         """Send; a close frame waits for no room, and for its answer only a while."""
+        if self.close_sent:  # by the protocol itself; the application has not heard of it yet
+            raise ClientDisconnected
         if message["type"] == "websocket.close":
             self.writable.set()
             self.loop.call_later(_CLOSE_WITHIN_S, self.transport.abort)

@@ -65,6 +65,7 @@ if BROKER_URL:
         "BROKER_URL must be empty: runs execute in the web process, workers are not part of this version."
     )
 SECRET_KEY = env.secret("SECRET_KEY", DATA_DIR / "secret_key")
+SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
 if REDIS_URL and "SECRET_KEY" not in env.given:
     env.problems.append("SECRET_KEY must be set where REDIS_URL is: the processes that share it need the same one.")
 if env.problems:

@@ -159,6 +159,8 @@ class Browser:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        #: Who is logged in.
+        self.username = ""
         self.http = aiohttp.ClientSession(base_url=url, cookie_jar=aiohttp.CookieJar(unsafe=True))
 
     @classmethod
@@ -174,6 +176,7 @@ class Browser:
 
     async def log_in(self, username: str) -> None:
         """Fill in the login form."""
+        self.username = username
         async with self.http.get("/accounts/login/") as page:
             assert page.status == 200, await page.text()
         form = {"username": username, "password": PASSWORD, "csrfmiddlewaretoken": self.cookie("csrftoken")}

@@ -1,4 +1,4 @@
-"""The product on PostgreSQL within a test, on the test's own thread."""
+"""The product on PostgreSQL within a test."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,17 +12,20 @@ from config.environment import Environment
 
 
 @contextlib.contextmanager
-def postgresql(address: str) -> Iterator[None]:
-    """Let this thread's connection be one to an empty PostgreSQL database, with all tables made."""
-    usual = connections[DEFAULT_DB_ALIAS]
+def postgresql(address: str, *, has_tables: bool = False) -> Iterator[None]:
+    """Let this thread's connection, and those that threads open meanwhile, be ones to a PostgreSQL database; its tables are made."""
+    usual, usually = connections[DEFAULT_DB_ALIAS], connections.settings[DEFAULT_DB_ALIAS]
     named = Environment({"DATABASE_URL": address}, base=Path()).database("DATABASE_URL", Path())
-    # One connection, not a pool of them, which would outlive the test.
-    described = {**connections.settings[DEFAULT_DB_ALIAS], **named, "OPTIONS": {}}
+    # One connection a thread, not a pool of them, which would outlive the test.
+    described = {**usually, **named, "OPTIONS": {}}
     wrapper = load_backend(described["ENGINE"]).DatabaseWrapper(described, DEFAULT_DB_ALIAS)
     connections[DEFAULT_DB_ALIAS] = wrapper
+    connections.settings[DEFAULT_DB_ALIAS] = described
     try:
-        call_command("migrate", verbosity=0)
+        if not has_tables:
+            call_command("migrate", verbosity=0)
         yield
     finally:
         wrapper.close()
         connections[DEFAULT_DB_ALIAS] = usual
+        connections.settings[DEFAULT_DB_ALIAS] = usually

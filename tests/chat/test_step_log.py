@@ -2,18 +2,43 @@
 
 import json
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from chat import run_state, selectors, step_log
-from chat.models import Draft, Run, RunStatus, Step, StepContent
+from chat.models import Draft, Run, RunStatus, Session, Step, StepContent
 from chat.step_log import Entry, Fenced
+from tests import services
 from tests.chat import making
+from tests.chat.databases import postgresql
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(scope="module")
+def tables(postgres_server: str, django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """The address of a PostgreSQL database with all tables."""
+    with services.database(postgres_server, "step_log") as address:
+        with django_db_blocker.unblock(), postgresql(address):
+            pass
+        yield address
+
+
+@pytest.fixture(autouse=True, params=["sqlite", "postgres"])
+def on_each_database(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[None]:
+    """Every test of the log is one of both databases."""
+    if request.param == "sqlite":
+        yield
+        return
+    with postgresql(request.getfixturevalue("tables"), has_tables=True):
+        yield
+        call_command("flush", verbosity=0, interactive=False)
 
 
 def test_events_are_numbered_from_one_without_holes() -> None:
@@ -128,6 +153,14 @@ def test_of_a_run_that_has_ended_no_draft_is_kept() -> None:
         [Draft(run=run, number=1, type="thought", text="by a process that was frozen", updated_at=timezone.now())]
     )
     assert not Draft.objects.exists()
+
+
+def test_the_draft_of_a_run_that_is_gone_keeps_no_other_from_being_saved() -> None:
+    gone, here = (making.run(making.session(making.user(name))) for name in ("ada", "bo"))
+    drafts = [Draft(run=run, number=1, type="thought", text="hal", updated_at=timezone.now()) for run in (gone, here)]
+    Session.objects.filter(pk=gone.session_id).delete()
+    step_log.save_drafts(drafts)
+    assert [draft.run_id for draft in Draft.objects.all()] == [here.pk]
 
 
 def test_writers_that_race_leave_no_hole_and_a_reader_in_between_misses_nothing() -> None:

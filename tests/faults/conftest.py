@@ -2,7 +2,7 @@
 
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from tests import services
 from tests.faults import world as worlds
 from tests.faults.world import World
 from tests.model_server import ModelServer
+from tests.serving import Browser, Server, serving
 
 OpenWorld = Callable[..., World]
 
@@ -49,3 +50,23 @@ def open_world(tmp_path: Path, model: ModelServer, request: pytest.FixtureReques
             return until_done.enter_context(worlds.pair(tmp_path / "data", model, **options))
 
         yield start
+
+
+@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+def on_each_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The product on each of the servers it runs on, with the users ada (staff), bo and cy; it must write of no surprise."""
+    with ModelServer() as model:
+        llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key"}
+        limits = {"MAX_MESSAGES_PER_MINUTE": "0", "MAX_SOCKETS_PER_USER": "0"}
+        with serving(
+            tmp_path_factory.mktemp(request.param), "ada", "bo", "cy", server=request.param, **limits, **llm
+        ) as server:
+            yield server
+            assert "Traceback" not in "".join(server.output), "".join(server.output)
+
+
+@pytest.fixture(scope="module")
+async def bo(on_each_server: Server) -> AsyncIterator[Browser]:
+    """A user who is logged in there."""
+    async with Browser.logged_in(on_each_server.url, "bo") as browser:
+        yield browser

@@ -1,0 +1,165 @@
+"""Clients that read slowly, never, or without saying so: they cost bounded memory, nobody's time, and lose nothing."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.faults.costs import MB, settled_memory, slowest_pong
+from tests.faults.raw_socket import NO_CLOSE_FRAME, PING, RawSocket, frame
+from tests.faults.rows import make_long_session
+from tests.faults.world import until
+from tests.serving import Browser, Server
+
+TOO_SLOW = 4408
+#: The server's own patience, and its second's grain.
+PATIENCE_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def long_session(on_each_server: Server) -> str:
+    """A session of 2,000 steps and 6 MB: more than twenty may cost, if each were sent all of it."""
+    return make_long_session(on_each_server, "bo", 2_000)
+
+
+async def read_all(bo: Browser, session: str, after: int = 0) -> float:
+    """Read a session to its head as a good client does; returns the seconds it took."""
+    began = time.monotonic()
+    async with bo.socket(session, f"?last_seq={after}") as socket:
+        head = (await socket.receive())["data"]["last_seq"]
+        await socket.until(lambda f: f.get("seq") == head)
+        assert [f["seq"] for f in socket.stored()] == list(range(after + 1, head + 1))
+    return time.monotonic() - began
+
+
+async def twenty_stalled_readers(on_each_server: Server, bo: Browser, session: str) -> None:
+    """Let twenty clients open a session and read nothing, and look what that costs, and whom."""
+    await read_all(bo, session)
+    before = await settled_memory(on_each_server)
+    async with contextlib.AsyncExitStack() as stalled:
+        for _ in range(20):
+            await stalled.enter_async_context(RawSocket.open(bo, session, receive_buffer=4096))
+        cost = await settled_memory(on_each_server) - before
+        assert cost <= 60 * MB, f"{cost / MB:.0f} MB"
+        # Others read as fast as ever.
+        assert await read_all(bo, session) < 5
+        assert await slowest_pong(bo, await bo.new_session(), 1.0) < 0.5
+
+
+async def test_twenty_readers_that_stop_reading(on_each_server: Server, bo: Browser, long_session: str) -> None:
+    """Slow consumer: twenty sockets with tiny receive buffers open a long session and never read a byte."""
+    await twenty_stalled_readers(on_each_server, bo, long_session)
+
+
+@pytest.mark.long
+async def test_twenty_readers_that_stop_reading_30_mb(on_each_server: Server, bo: Browser) -> None:
+    """Slow consumer: the same with a session of 10,000 steps and 30 MB."""
+    await twenty_stalled_readers(on_each_server, bo, make_long_session(on_each_server, "bo", 10_000))
+
+
+FLOODS: dict[str, bytes] = {
+    "pings of the application": frame(json.dumps({"type": "ping"})),
+    "frames that are no commands": frame("{"),
+    "resumes from the beginning": frame(json.dumps({"type": "resume", "payload": {"last_seq": 0}})),
+    "pings of the protocol": frame(b"x" * 125, PING),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+async def test_a_client_that_asks_and_asks_and_never_reads_an_answer(
+    on_each_server: Server, bo: Browser, long_session: str, kind: str
+) -> None:
+    """Never-reading client: it floods the server with what is answered, and leaves the answers unread."""
+    before = await settled_memory(on_each_server)
+    other = await bo.new_session()
+    async with RawSocket.open(bo, long_session, receive_buffer=4096) as raw:
+        flooding = asyncio.create_task(raw.flood(FLOODS[kind] * 500, total=400 * MB, within_s=1.0))
+        slowest = await slowest_pong(bo, other, 1.0)
+        await flooding
+        cost = await settled_memory(on_each_server) - before
+    assert cost <= 30 * MB, f"{cost / MB:.0f} MB"
+    assert slowest < 1.0, f"someone else waited {slowest:.2f} s"
+
+
+@pytest.mark.long
+async def test_who_never_reads_is_closed_and_misses_nothing(
+    on_each_server: Server, bo: Browser, long_session: str
+) -> None:
+    """Never-reading client: after half a minute its connection ends, and nothing of it is left in the server."""
+    async with RawSocket.open(bo, long_session, receive_buffer=4096) as raw:
+
+        def is_open() -> bool:
+            connections = psutil.Process(on_each_server.pid).net_connections("tcp")
+            return any(each.raddr and each.raddr.port == raw.port for each in connections)
+
+        assert is_open()
+        began = time.monotonic()
+        await until(lambda: not is_open(), PATIENCE_S + 15, "the connection to end")
+        assert time.monotonic() - began > PATIENCE_S - 5
+        assert await raw.ending() in (TOO_SLOW, NO_CLOSE_FRAME)
+    await read_all(bo, long_session)
+
+
+@pytest.mark.long
+async def test_who_never_acknowledges_is_told_to_resume(bo: Browser, long_session: str) -> None:
+    """Acknowledgements are lost: the window fills, the socket is closed with 4408, and the client resumes where it was."""
+    async with bo.socket(long_session) as socket:
+        socket.acknowledges = False
+        began = time.monotonic()
+        assert await socket.closed(PATIENCE_S + 10) == TOO_SLOW
+        assert time.monotonic() - began > PATIENCE_S - 5
+        last = socket.stored()[-1]["seq"]
+        assert last == len(socket.stored()) == 200
+    await read_all(bo, long_session, after=last)
+
+
+@pytest.mark.parametrize(
+    "acknowledged",
+    [lambda seq: 10**15, lambda seq: seq + 50, lambda seq: max(0, 120 - seq), lambda seq: seq if seq % 3 else 0],
+    ids=["far beyond the head", "ahead", "backwards", "now and then nothing"],
+)
+async def test_acknowledgements_that_make_no_sense(
+    bo: Browser, long_session: str, acknowledged: Callable[[int], int]
+) -> None:
+    """Acknowledgements beyond the head, ahead of what was sent, backwards: no step is skipped or sent twice."""
+    # What it has not read yet when it leaves need not be waited for.
+    async with bo.socket(long_session, close_timeout=0.1) as socket:
+        socket.acknowledges = False
+        await socket.receive()
+        while len(socket.stored()) < 1_000:
+            read = (await socket.receive())["seq"]
+            if read % 40 == 0:
+                await socket.send("ack", seq=acknowledged(read))
+                await socket.send("ack", seq=read)
+        assert [f["seq"] for f in socket.stored()] == list(range(1, 1_001))
+
+
+async def test_who_reads_one_frame_a_moment_gets_every_one_and_keeps_nobody_waiting(bo: Browser) -> None:
+    """Slow consumer: one client reads a frame every 50 ms of a run that another follows live."""
+    session = await bo.new_session()
+    async with RawSocket.open(bo, session, receive_buffer=4096) as slow, bo.socket(session) as fast:
+        await fast.send("chat", message="Tell [reasoning=40 tokens=300 every=2 call=current_time:{}]")
+        began = time.monotonic()
+        await fast.until_type("reasoning_complete")
+        assert time.monotonic() - began < 10
+        frames: list[dict[str, Any]] = []
+        while not frames or frames[-1]["type"] != "reasoning_complete":
+            frames.append(await slow.message())
+            await asyncio.sleep(0.05)
+        assert [f for f in frames if "seq" in f] == fast.stored()
+
+
+async def test_a_client_that_is_reset_while_it_is_being_sent_to(
+    on_each_server: Server, bo: Browser, long_session: str
+) -> None:
+    """Connections are reset in the middle of a replay: the server notices and goes on."""
+    for _ in range(10):
+        async with RawSocket.open(bo, long_session, receive_buffer=4096) as raw:
+            await raw.frame()
+            raw.reset()
+    await read_all(bo, long_session)
