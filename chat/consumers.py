@@ -124,6 +124,9 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if view is None:
             subscriber.end(Close.NO_SUCH_SESSION)
             return []
+        if view.last_seq > subscriber.feed.head:
+            # The group has not brought what this frame promises: without it, growth would be told before the replay has ended.
+            await subscriber.feed.catch_up(view.last_seq)
         seq = _count(last_seq)
         known = seq or 0
         reset = known > view.last_seq

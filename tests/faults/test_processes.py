@@ -16,7 +16,9 @@ from tests.model_server import ModelServer
 from tests.serving import Server
 
 
-def killing(world: World) -> contextlib.AbstractAsyncContextManager[list[float]]:
+def killing(
+    world: World, *, every_s: float = 4.0, times: int = 1_000
+) -> contextlib.AbstractAsyncContextManager[list[float]]:
     """Kill one process after the other, every few seconds, and start it again."""
     turns = itertools.cycle(world.servers)
 
@@ -25,10 +27,10 @@ def killing(world: World) -> contextlib.AbstractAsyncContextManager[list[float]]
         await world.kill(server)
         await world.start(server)
 
-    return meanwhile(kill_one, every_s=2.0)
+    return meanwhile(kill_one, every_s=every_s, times=times)
 
 
-@pytest.mark.parametrize("topology", ["sqlite", "postgres"])
+@pytest.mark.parametrize("topology", ["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
 async def test_a_process_is_killed_in_the_middle_of_its_runs(
     open_world: OpenWorld, model: ModelServer, topology: str
 ) -> None:
@@ -40,7 +42,7 @@ async def test_a_process_is_killed_in_the_middle_of_its_runs(
         world.client(session, name="patient") as patient,
         world.client(session, name="restless", restless_s=1.5) as restless,
     ):
-        async with killing(world) as killed:
+        async with killing(world, every_s=2.0, times=2) as killed:
             while len(killed) < 2:
                 await keep_busy(patient, patient.state.seq + 50)
         events = await check(world, session, [patient, restless])
