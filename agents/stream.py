@@ -70,6 +70,7 @@ class AgentRun:
         self._splitter = StepSplitter(_ids(task.conversation))
         self._usage = Usage()
         self._stop = Stop()
+        self._pausing = ""
         self._writing: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._pacer = Pacer(self._show)
@@ -114,6 +115,10 @@ class AgentRun:
             self._writing.cancel()
         else:
             self._end_if_stopped()
+
+    def pause(self, because: str) -> None:
+        """Stop before the next model call: what is being written or run now comes to its own end first, and may be the last."""
+        self._pausing = because
 
     async def aclose(self) -> None:
         """Stop, if it hasn't ended, and wait until it has."""
@@ -165,6 +170,10 @@ class AgentRun:
             return
         if self._splitter.iteration == self._task.max_iterations:
             future.set_exception(LimitReached())
+            return
+        if self._pausing:
+            future.set_exception(Stopped())
+            self.cancel(self._pausing)
             return
         self._push(self._splitter.begin())
         self._reply = reply = Reply(self._grew, pause=self._pacer.pause, resume=self._pacer.resume)

@@ -68,10 +68,13 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         """Check origin, login and right; then join, replay and go live."""
-        if not sockets.is_own_origin(self.scope) or supervisor.is_draining():
+        if not sockets.is_own_origin(self.scope):
             await self.close()
             return
         await self.accept()
+        if supervisor.is_draining():
+            await self._end(Close.RESTARTING)
+            return
         supervisor.begin()
         try:
             await self._enter()
