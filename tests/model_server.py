@@ -45,6 +45,8 @@ Fault = Literal[
     "bad_sse",  # a 200 whose body is a web page
     "error_event",  # an event {"error": …}
     "huge",  # never stops sending text
+    "pings",  # stops sending, but for comments that keep the connection open
+    "long_event",  # one event that never ends
     "drop",  # closes the connection before answering
 ]
 
@@ -403,9 +405,20 @@ class ModelServer:
             await stream.write(b'data: {"choices": [{"delta": {"content": \n\n')
         elif fault == "error_event":
             await stream.event({"error": {"message": "CUDA out of memory", "type": "InternalServerError", "code": 500}})
-        elif fault == "huge":
-            while True:
+        else:
+            await self._go_on_and_on(fault, stream)
+
+    async def _go_on_and_on(self, fault: Fault, stream: "_Stream") -> None:
+        if fault == "long_event":
+            await stream.write(b"data: ")
+        while True:
+            if fault == "huge":
                 await stream.chunk({"content": "x" * 65_536})
+            elif fault == "long_event":
+                await stream.write(b"x" * 65_536)
+            else:
+                await stream.write(b": keep-alive\n\n")
+                await asyncio.sleep(0.05)
 
 
 class _Over(Exception):
