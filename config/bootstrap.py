@@ -68,6 +68,7 @@ def main(arguments: Sequence[str]) -> None:
         "run": run,
         "dev": dev,
         "test": test,
+        "test-faults": test_faults,
         "check": check,
         "bench": bench,
         "lock": lock,
@@ -99,13 +100,24 @@ def dev() -> None:
 
 
 def test(*arguments: str) -> None:
-    """Run the whole suite, `make check` among it; arguments go to pytest."""
+    """Run the whole suite but its longest part, `make check` among it; arguments go to pytest."""
+    for_tests()
+    become(PYTHON, "-m", "pytest", *(arguments or ("-n", "2")))
+
+
+def test_faults(*arguments: str) -> None:
+    """Run all tests that break real parts, those among them too that take their time; arguments go to pytest."""
+    for_tests()
+    become(PYTHON, "-m", "pytest", "-m", "", *(arguments or ("tests/faults", "--durations", "0")))
+
+
+def for_tests() -> None:
+    """Bring everything that testing needs up to date."""
     with one_at_a_time():
         environment(DEV_LOCK)
         node_packages(with_tests=True)
         copy_browser_libraries()
         bring_chromium()
-    become(PYTHON, "-m", "pytest", *(arguments or ("-n", "2")))
 
 
 def check() -> None:

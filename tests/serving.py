@@ -34,6 +34,7 @@ class Server:
 
     def __init__(self, data_dir: Path, *, server: str = "daphne", **environment: str) -> None:
         self.data_dir = data_dir
+        #: All it has printed, over all its starts.
         self.output: list[str] = []
         self.url = ""
         self.process: subprocess.Popen[str] | None = None
@@ -65,7 +66,7 @@ class Server:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         names = users or (USERNAME,)
         database = self.data_dir / "thinkaloud.sqlite3"
-        known = _prepared.get(names)
+        known = None if self._environment["DATABASE_URL"] else _prepared.get(names)
         if known is not None:
             database.write_bytes(known)
             return
@@ -93,7 +94,6 @@ class Server:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self.output = []
         said = threading.Event()
         threading.Thread(target=self._read, args=(self.process, said), daemon=True).start()
         if not said.wait(START_S) or not self.url:

@@ -21,11 +21,6 @@ _EVENTS_PER_RUN = 50
 _APPENDED = 125
 
 
-def account() -> None:
-    """Whose all of this is, where the database has nobody yet."""
-    print(json.dumps(User.objects.create_user(USER, is_staff=True, is_superuser=True).pk))
-
-
 def login() -> None:
     """A login's session cookie, made without the page: password hashing is not what is measured."""
     user = User.objects.get(username=USER)

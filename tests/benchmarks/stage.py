@@ -113,9 +113,6 @@ class Stage:
             (folder / "static").symlink_to(self._folder / "static")
             if served:
                 self._server = self._prepared(folder, DATABASE_URL=until_done.enter_context(services.postgres()))
-                # Tables and account were made for the first data folder only, and its file copied since.
-                self._server.manage("migrate", "--verbosity", "0")
-                self.rows("account")
             else:
                 self._server = self._prepared(folder)
             try:

@@ -1,14 +1,52 @@
-"""What fault tests share."""
+"""Worlds to break: each test has its own."""
 
-from collections.abc import Iterator
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests import services
+from tests.faults import world as worlds
+from tests.faults.world import World
 from tests.model_server import ModelServer
 
+OpenWorld = Callable[..., World]
 
-@pytest.fixture(scope="module")
+
+@pytest.fixture
 def model() -> Iterator[ModelServer]:
     """The model's side, which does what the words of a message say; see ``tests/model_server.py``."""
     with ModelServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def ready(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a database with tables and users on the PostgreSQL server that the whole session shares."""
+    with worlds.ready_database(postgres_server, tmp_path_factory.mktemp("ready")) as name:
+        yield name
+
+
+@pytest.fixture
+def open_world(tmp_path: Path, model: ModelServer, request: pytest.FixtureRequest) -> Iterator[OpenWorld]:
+    """Starts the product: ``open_world("sqlite")`` is one process on SQLite, ``open_world("postgres")`` two on PostgreSQL and Redis.
+
+    Further arguments are variables of its environment, or ``server="uvicorn"``; addresses given win over those of the shared servers.
+    """
+    with contextlib.ExitStack() as until_done:
+
+        def start(topology: str, **options: str) -> World:
+            if topology == "sqlite":
+                return until_done.enter_context(worlds.alone(tmp_path / "data", model, **options))
+            if "database_url" not in options:
+                postgres, template = request.getfixturevalue("postgres_server"), request.getfixturevalue("ready")
+                options["database_url"] = until_done.enter_context(
+                    services.database(postgres, f"test_{uuid.uuid4().hex}", template=template)
+                )
+            if "redis_url" not in options:
+                options["redis_url"] = request.getfixturevalue("redis_url")
+            return until_done.enter_context(worlds.pair(tmp_path / "data", model, **options))
+
+        yield start

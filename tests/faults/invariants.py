@@ -1,0 +1,170 @@
+"""What must hold whatever breaks. Each rule returns, in words, where it does not; `check` looks at all of them.
+
+Every client has each event once, in order, as the database has it; all show the same, and the same as one that comes fresh; nothing
+that was ever shown is missing; a message became one run; a run has one beginning, one end and nothing after it, and no two of a session
+were at work at once; nobody was told of what is not theirs; and no log shows a traceback.
+"""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from tests.faults.oracle import Oracle
+from tests.faults.world import Database, StoredEvent, StoredRun, World
+
+UNFINISHED = ("queued", "running", "cancelling")
+#: What a log may never show.
+ALARMS = re.compile(
+    r"Traceback \(most recent|exception was never retrieved|database is locked|Unhandled|Unexpected exception"
+)
+
+
+async def check(
+    world: World,
+    session_id: str,
+    clients: Sequence[Oracle],
+    *,
+    timeout_s: float = 60.0,
+    logs_may: str = "",
+    restored: bool = False,
+) -> list[StoredEvent]:
+    """Wait until all is quiet and everybody has everything, then assert every rule; returns the session's events.
+
+    ``logs_may``: an expression for lines of the log that are no violation here. ``restored``: the database was set back, so what was
+    shown before may be gone.
+    """
+    head = await world.quiet(session_id, timeout_s)
+    # The end of the last run and the end of the line are told one after the other.
+    for client in clients:
+        await client.until(lambda client=client: client.state.seq >= head and not client.state.queue, timeout_s)  # type: ignore[misc]
+    async with world.client(session_id, name="fresh") as fresh:
+        await fresh.until(lambda: fresh.is_connected and fresh.state.seq >= head, timeout_s)
+    events = await asyncio.to_thread(world.database.events, session_id)
+    runs = await asyncio.to_thread(world.database.runs, session_id)
+    told = await world.everything(session_id)
+    everybody = [*clients, fresh]
+    broken = [
+        *(violation for client in everybody for violation in client.violations),
+        *in_order(events, world.database.head(session_id)),
+        *(words for client in everybody for words in has_all(client, events)),
+        *same_as(fresh, clients),
+        *(
+            []
+            if [e["seq"] for e in told] == [e.seq for e in events]
+            else ["the API tells other events than the database has"]
+        ),
+        *([] if restored else (words for client in clients for words in nothing_lost(client, events))),
+        *one_run_a_message(clients, runs),
+        *lifecycles(events, runs),
+        *([] if restored else nobody_elses(everybody, runs)),
+        *quiet_logs(world.output, logs_may),
+    ]
+    assert not broken, "\n".join(broken[:20])
+    return events
+
+
+def in_order(events: Sequence[StoredEvent], head: int) -> Iterator[str]:
+    """The log is 1, 2, 3 … up to the session's counter."""
+    if [event.seq for event in events] != list(range(1, head + 1)):
+        yield f"the log's numbers are not 1 to {head}: {_holes([event.seq for event in events])}"
+
+
+def has_all(client: Oracle, events: Sequence[StoredEvent]) -> Iterator[str]:
+    """A client has each event once, in order, as the database has it."""
+    mine = [(f["seq"], f["id"], f["run_id"], f["type"], f["data"]) for f in client.state.stored()]
+    theirs = [(e.seq, e.id, e.run_id, e.event, e.data) for e in events]
+    if mine != theirs:
+        first = next(
+            (i for i, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
+        )
+        yield f"{client.name} has {len(mine)} events, the database {len(theirs)}; they differ from event {first + 1} on"
+
+
+def same_as(fresh: Oracle, clients: Iterable[Oracle]) -> Iterator[str]:
+    """All clients show the same, and the same as one that has just loaded everything."""
+    wanted = fresh.state.shown()
+    for client in clients:
+        shown = client.state.shown()
+        for part, value in wanted.items():
+            if shown[part] != value:
+                yield f"{client.name} shows another {part} than a fresh load does: {shown[part]!r:.300} instead of {value!r:.300}"
+
+
+def nothing_lost(client: Oracle, events: Sequence[StoredEvent]) -> Iterator[str]:
+    """Whatever was once shown is in the database, as it was shown."""
+    stored = {(event.seq, event.id): event.data for event in events}
+    for key, frame in client.seen.items():
+        if key not in stored:
+            yield f"{client.name} was shown event {key[0]}, which is not in the database"
+        elif stored[key] != frame["data"]:
+            yield f"{client.name} was shown event {key[0]} with other data than the database has"
+
+
+def one_run_a_message(clients: Iterable[Oracle], runs: Sequence[StoredRun]) -> Iterator[str]:
+    """One message is one run, the one that its sender was told."""
+    for key, count in Counter((run.user_id, run.client_message_id) for run in runs).items():
+        if count > 1:
+            yield f"message {key[1]} became {count} runs"
+    by_id = {run.id: run.client_message_id for run in runs}
+    for client in clients:
+        for own_id, run_id in client.accepted.items():
+            if by_id.get(run_id) != own_id:
+                yield f"{client.name} was told that message {own_id} is run {run_id}, which the database does not know"
+
+
+def lifecycles(events: Sequence[StoredEvent], runs: Sequence[StoredRun]) -> Iterator[str]:
+    """Each run has one beginning, has ended as its last event says, and was alone at work."""
+    at_work: str | None = None
+    ended: dict[str, str] = {}
+    begun: set[str] = set()
+    for event in events:
+        is_first = event.event == "reasoning_start"
+        if event.run_id in ended:
+            yield f"event {event.seq} comes after its run's end"
+        if is_first == (event.run_id in begun):
+            yield f"event {event.seq} {'begins its run again' if is_first else 'comes before its run has begun'}"
+        begun.add(event.run_id)
+        # One that is taken out of the line starts and ends in the middle of the one at work.
+        at_work = at_work or event.run_id
+        if event.event == "reasoning_complete":
+            ended[event.run_id] = event.data["status"]
+            at_work = None if at_work == event.run_id else at_work
+        elif not is_first and event.run_id != at_work:
+            yield f"event {event.seq} comes while another run is at work"
+    for run in runs:
+        if run.status in UNFINISHED:
+            yield f"run {run.number} is {run.status} for ever"
+        elif ended.get(run.id) != run.status:
+            yield f"run {run.number} is {run.status}, its last event says {ended.get(run.id)}"
+
+
+def nobody_elses(clients: Iterable[Oracle], runs: Sequence[StoredRun]) -> Iterator[str]:
+    """A client was told of its session's runs alone."""
+    own = {run.id for run in runs}
+    for client in clients:
+        for run_id in {frame["run_id"] for frame in client.seen.values()} - own:
+            yield f"{client.name} was told of run {run_id}, which is not of its session"
+
+
+def quiet_logs(lines: Iterable[str], may: str = "") -> Iterator[str]:
+    """No log shows a traceback, a task nobody waited for, or a lock that was given up on."""
+    printed = list(lines)
+    for number, line in enumerate(printed):
+        if ALARMS.search(line) and not (may and re.search(may, line)):
+            yield "a process printed: " + "".join(printed[max(0, number - 1) : number + 40])[:3000]
+            return
+
+
+def idle_database(database: Database, session_id: str) -> Iterator[str]:
+    """Nothing is kept of texts in progress once nothing is in progress."""
+    drafts = database.rows(
+        "SELECT run_id FROM chat_draft WHERE run_id IN (SELECT id FROM chat_run WHERE session_id = ?)", session_id
+    )
+    if drafts:
+        yield f"{len(drafts)} texts in progress are left of runs that have ended"
+
+
+def _holes(numbers: Sequence[int]) -> str:
+    missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
+    return f"missing {missing[:5]}, {len(numbers) - len(set(numbers))} twice"

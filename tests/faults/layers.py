@@ -1,0 +1,65 @@
+"""The channel layers of the product, with messages that get lost, doubled, late and out of order.
+
+``tests.faults.settings`` puts them in place; ``GROUP_MESSAGES`` in the environment says what happens to how many, as shares of one:
+``lost=0.5 doubled=0.2 late=0.1``. What is late is sent after later messages, in any order.
+"""
+
+import os
+import random
+from typing import Any
+
+from channels_redis.pubsub import RedisPubSubChannelLayer
+
+from chat.layers import ProcessChannelLayer
+
+Message = dict[str, Any]
+
+
+class Fate:
+    """Decides what becomes of each message."""
+
+    def __init__(self, words: str) -> None:
+        shares = {name: float(share) for name, _, share in (word.partition("=") for word in words.split())}
+        self._lost, self._doubled, self._late = (shares.pop(name, 0.0) for name in ("lost", "doubled", "late"))
+        assert not shares, f"unknown: {shares}"
+        self._random = random.Random(os.getpid())
+        self._kept: list[tuple[str, Message]] = []
+
+    def of(self, group: str, message: Message) -> list[tuple[str, Message]]:
+        """What is sent now in this message's place."""
+        drawn = self._random.random()
+        if drawn < self._lost:
+            return []
+        if drawn < self._lost + self._late:
+            self._kept.append((group, message))
+            return []
+        late, self._kept = self._kept, []
+        self._random.shuffle(late)
+        times = 2 if self._random.random() < self._doubled else 1
+        return [(group, message)] * times + late
+
+
+class FaultyProcessLayer(ProcessChannelLayer):
+    """The layer of a process that serves alone."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._fate = Fate(os.environ.get("GROUP_MESSAGES", ""))
+
+    async def group_send(self, group: str, message: Message) -> None:
+        """Send what fate leaves of it."""
+        for one in self._fate.of(group, message):
+            await super().group_send(*one)
+
+
+class FaultyRedisLayer(RedisPubSubChannelLayer):
+    """The layer of processes that share a Redis."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._fate = Fate(os.environ.get("GROUP_MESSAGES", ""))
+
+    async def group_send(self, group: str, message: Message) -> None:
+        """Send what fate leaves of it."""
+        for one in self._fate.of(group, message):
+            await self._get_layer().group_send(*one)

@@ -1,0 +1,541 @@
+"""A client that knows what must hold: it keeps its own state by the wire's rules, comes back after every cut, and notes each broken rule.
+
+It shares no code with the product, so that a mistake there is not repeated here.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+from uuid import uuid4
+
+import websockets
+
+Frame = dict[str, Any]
+
+#: Told, and never to be tried again.
+FINAL_CODES = (4401, 4403, 4404)
+#: A command that these answer may be sent again; anything else is the answer.
+PASSING_CODES = ("storage",)
+STORED = ("reasoning_start", "reasoning_step", "response", "reasoning_complete", "error")
+_OPEN_S = 5.0
+
+
+class Refused(Exception):
+    """A command was answered by an error."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+# What a client shows
+
+
+@dataclass(slots=True)
+class Growth:
+    """A text in progress. Kept in UTF-16, whose units offsets count."""
+
+    step: int
+    type: str
+    attempt: int
+    units: bytes = b""
+
+    @property
+    def text(self) -> str:
+        """The text."""
+        return self.units.decode("utf-16-le", "surrogatepass")
+
+    def put(self, offset: int, text: str) -> bool:
+        """Put a text at its place; False where what comes before is missing."""
+        new = text.encode("utf-16-le", "surrogatepass")
+        start = 2 * offset
+        if start > len(self.units):
+            return False
+        if offset == 0:
+            self.units = new
+        elif start + len(new) > len(self.units):
+            self.units = self.units[:start] + new
+        return True
+
+
+@dataclass(slots=True)
+class Run:
+    """One run as a client shows it."""
+
+    status: str = "running"
+    message: str = ""
+    entries: list[Frame] = field(default_factory=list)
+    answer: str | None = None
+    last_step: int = 0
+    growth: Growth | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether its last event has come."""
+        return self.status != "running"
+
+    def shown(self) -> Any:
+        """All of it that should be the same on every screen."""
+        entries = [(frame["seq"], frame["id"], frame["type"], frame["data"]) for frame in self.entries]
+        growth = self.growth.text if self.growth else None
+        return [self.status, self.message, entries, self.answer, growth]
+
+
+class State:
+    """The reducer: frames in, what a client shows out. What breaks a rule is handed to ``complain``."""
+
+    def __init__(self, complain: Callable[[str], None]) -> None:
+        self._complain = complain
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything, as a client does that is told to start over."""
+        self.seq = 0
+        self.id: str | None = None
+        self.runs: dict[str, Run] = {}
+        self.live: str | None = None
+        self.queue: list[Frame] = []
+        self.people: list[Frame] = []
+
+    def shown(self) -> Any:
+        """All of it that should be the same on every screen."""
+        runs = {run_id: run.shown() for run_id, run in self.runs.items()}
+        return {"seq": self.seq, "id": self.id, "runs": runs, "live": self.live, "queue": self.queue}
+
+    def stored(self) -> list[Frame]:
+        """The numbered frames, in order."""
+        return sorted((frame for run in self.runs.values() for frame in run.entries), key=lambda frame: frame["seq"])
+
+    def take(self, frame: Frame) -> None:
+        """Take a frame that is no answer to a command."""
+        data = frame["data"]
+        match frame["type"]:
+            case "session":
+                if data.get("reset"):
+                    self.clear()
+                self.live = data["run"]["id"] if data["run"] else None
+                self.queue = data["queue"]
+            case "queue":
+                self.queue = data
+            case "presence":
+                self.people = data
+            case "reasoning_delta":
+                self._grow(frame["run_id"], data)
+            case _ if "seq" in frame:
+                self._store(frame)
+
+    def _grow(self, run_id: str, data: Frame) -> None:
+        run = self.runs.get(run_id)
+        if run is None or run.ended or 0 < data["step"] <= run.last_step:
+            return
+        known = run.growth
+        if known is None or (data["step"], data["attempt"]) > (known.step, known.attempt):
+            # Where its beginning is missing, nothing is shown until the whole comes.
+            known = Growth(data["step"], data["type"], data["attempt"])
+            if not known.put(data["offset"], data["text"]):
+                return
+            run.growth = known
+        elif (data["step"], data["attempt"]) == (known.step, known.attempt):
+            known.put(data["offset"], data["text"])
+
+    def _store(self, frame: Frame) -> None:
+        if frame["seq"] <= self.seq:
+            return
+        if frame["seq"] != self.seq + 1:
+            self._complain(f"event {frame['seq']} came after {self.seq}")
+        self.seq, self.id = frame["seq"], frame["id"]
+        run = self.runs.setdefault(frame["run_id"], Run())
+        if run.ended:
+            self._complain(f"event {frame['seq']} came after its run's end")
+        if (frame["type"] == "reasoning_start") != (not run.entries):
+            self._complain(f"a run began with, or went on to, {frame['type']} {frame['seq']}")
+        run.entries.append(frame)
+        data = frame["data"]
+        match frame["type"]:
+            case "reasoning_start":
+                run.message = data["message"]
+                # One that is taken out of the line starts and ends in the middle of the one at work.
+                self.live = self.live or frame["run_id"]
+            case "reasoning_step":
+                self._step(run, data)
+            case "response":
+                self._compare(run.growth, data)
+                run.answer, run.growth = data["content"], None
+            case "reasoning_complete":
+                run.status, run.growth = data["status"], None
+                if self.live == frame["run_id"]:
+                    self.live = None
+
+    def _step(self, run: Run, data: Frame) -> None:
+        number = data.get("step")
+        if number is None:
+            return
+        if number != run.last_step + 1:
+            self._complain(f"step {number} came after step {run.last_step}")
+        run.last_step = number
+        if run.growth is not None and run.growth.step <= number:
+            if run.growth.step == number:
+                self._compare(run.growth, data)
+            run.growth = None
+        if data["type"] == "final_answer":
+            run.answer = data["content"]
+
+    def _compare(self, growth: Growth | None, data: Frame) -> None:
+        """What was shown while it grew must be the beginning of what is stored; of one cut off by a crash, the other way round too."""
+        if growth is None or growth.type == "tool_use" or data.get("type") not in (None, "thought", "final_answer"):
+            return
+        shown, kept = growth.text.strip(), data["content"].strip()
+        if not (kept.startswith(shown) or (data.get("partial") and shown.startswith(kept))):
+            self._complain(f"shown as it grew: {shown[:80]!r}, stored: {kept[:80]!r}")
+
+
+# The client
+
+
+@dataclass(slots=True)
+class _Command:
+    kind: str
+    payload: Frame
+    answered: asyncio.Future[str]
+    posted: int = 0
+
+
+class Oracle:
+    """One client of one session, through thick and thin, until it is told to stop.
+
+    ``addresses`` says where the product may be reached right now, one of which is taken at random for each connection.
+    """
+
+    def __init__(
+        self,
+        addresses: Callable[[], Sequence[str]],
+        cookie: str,
+        session_id: str,
+        *,
+        name: str = "client",
+        seed: int = 0,
+        restless_s: float | None = None,
+        acknowledges: bool = True,
+        ping_s: float = 20.0,
+        silence_s: float = 30.0,
+    ) -> None:
+        self.name = name
+        self.session_id = session_id
+        #: Cuts its own connection after about so long, again and again.
+        self.restless_s = restless_s
+        self.acknowledges = acknowledges
+        self.ping_s = ping_s
+        self.silence_s = silence_s
+        self.state = State(self.complain)
+        #: Rules that were broken, in words.
+        self.violations: list[str] = []
+        #: Every numbered event that was ever shown: its number, id and frame.
+        self.seen: dict[tuple[int, str], Frame] = {}
+        self.acknowledged = 0
+        self.resets = 0
+        self.connections = 0
+        #: Codes by which connections ended; 1006 where there was none.
+        self.closes: list[int] = []
+        self.errors: list[Frame] = []
+        #: From the making of each event that was told live to its receipt.
+        self.delays: list[float] = []
+        #: The same for tokens that are stamped with the time of their sending.
+        self.token_delays: list[float] = []
+        #: From losing a connection to the first frame of the next.
+        self.away: list[float] = []
+        #: The runs that its messages became, by their ids.
+        self.accepted: dict[str, str] = {}
+        self._addresses = addresses
+        self._cookie = cookie
+        self._random = random.Random(f"{seed} {name}")
+        self._outbox: dict[str, _Command] = {}
+        self._socket: Any = None
+        self._joined = False
+        self._resumed = False
+        self._head = 0
+        self._runs_told: set[str] = set()
+        self._unacknowledged = 0
+        self._heard_at = 0.0
+        self._lost_at: float | None = None
+        self._waiting: list[tuple[Callable[[], Any], asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._stamped: dict[str, int] = {}
+        self._posting: set[asyncio.Task[None]] = set()
+
+    def complain(self, words: str) -> None:
+        """Note a broken rule."""
+        self.violations.append(f"{self.name}, connection {self.connections}: {words}")
+
+    # Its life
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._live(), name=self.name)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _live(self) -> None:
+        while not self.is_refused:
+            try:
+                await self._connect()
+            except websockets.ConnectionClosed as closed:
+                self.closes.append(closed.rcvd.code if closed.rcvd is not None else 1006)
+            except (OSError, websockets.WebSocketException, TimeoutError, EOFError):
+                self.closes.append(1006)
+            self._socket = None
+            if self._joined:
+                self._lost_at = time.monotonic()
+            self._look()
+            await asyncio.sleep(self._random.uniform(0.02, 0.2))
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it was sent away for good."""
+        return self.closes[-1:] != [] and self.closes[-1] in FINAL_CODES
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it has a connection on which the session has been told."""
+        return self._socket is not None and self._joined
+
+    async def _connect(self) -> None:
+        address = self._random.choice(self._addresses())
+        cursor = f"?last_seq={self.state.seq}&last_id={self.state.id}" if self.state.id else ""
+        self._joined = self._resumed = False
+        self._runs_told.clear()
+        self._unacknowledged = 0
+        async with websockets.connect(
+            f"{address.replace('http', 'ws', 1)}/ws/chat/{self.session_id}/{cursor}",
+            additional_headers={"Cookie": self._cookie},
+            origin=address,  # type: ignore[arg-type]
+            max_size=None,
+            compression=None,
+            open_timeout=_OPEN_S,
+            close_timeout=0.5,
+            ping_interval=None,
+        ) as socket:
+            self.connections += 1
+            self._socket = socket
+            self._heard_at = time.monotonic()
+            for own_id in list(self._outbox):
+                await self._post(own_id)
+            keeping = asyncio.create_task(self._keep(socket))
+            try:
+                async for text in socket:
+                    await self._take(json.loads(text))
+                # It ends without an exception where it was closed by a code that means well.
+                self.closes.append(socket.close_code or 1006)
+            finally:
+                keeping.cancel()
+
+    async def _keep(self, socket: Any) -> None:
+        """Ping; leave a connection on which nothing comes, and any after a while where one is restless."""
+        ends_at = time.monotonic() + self._random.expovariate(1 / self.restless_s) if self.restless_s else float("inf")
+        pinged_at = time.monotonic()
+        while True:
+            await asyncio.sleep(0.05)
+            now = time.monotonic()
+            if now > ends_at or now - self._heard_at > self.silence_s:
+                break
+            if now - pinged_at > self.ping_s:
+                pinged_at = now
+                with contextlib.suppress(websockets.ConnectionClosed):
+                    await socket.send(json.dumps({"type": "ping"}))
+        socket.transport.abort()
+
+    def cut(self) -> None:
+        """Lose the connection now, if there is one."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+    # Receiving
+
+    async def _take(self, frame: Frame) -> None:
+        self._heard_at = time.monotonic()
+        if not self._joined:
+            self._join(frame)
+        elif frame["type"] == "session":
+            self._start_over(frame["data"])
+        match frame["type"]:
+            case "accepted":
+                self._answered(frame["data"])
+            case "error" if "seq" not in frame:
+                self._refused(frame["data"])
+            case "reasoning_delta":
+                self._told(frame["run_id"])
+                if self.state.seq < self._head:
+                    self.complain("growth came before the replay had ended")
+                self.state.take(frame)
+                self._measure(frame["run_id"])
+            case "pong":
+                self._head_told(frame["data"]["last_seq"])
+            case _:
+                if "seq" in frame:
+                    self._store(frame)
+                self.state.take(frame)
+        if "seq" in frame and self.acknowledges:
+            await self._acknowledge()
+        self._look()
+
+    def _join(self, frame: Frame) -> None:
+        if frame["type"] != "session":
+            self.complain(f"{frame['type']} came before session")
+            return
+        self._joined = True
+        if self._lost_at is not None:
+            self.away.append(time.monotonic() - self._lost_at)
+        self._start_over(frame["data"])
+
+    def _start_over(self, data: Frame) -> None:
+        if data["session_id"] != self.session_id:
+            self.complain(f"was told of session {data['session_id']}")
+        if data.get("reset"):
+            self.resets += 1
+        elif data["last_seq"] < self.state.seq:
+            self.complain(f"the head is {data['last_seq']}, after {self.state.seq} and without a reset")
+        self._head = data["last_seq"]
+
+    def _head_told(self, head: int) -> None:
+        if head < self.state.seq:
+            self.complain(f"the head was told as {head} after {self.state.seq}")
+
+    def _store(self, frame: Frame) -> None:
+        seq = frame["seq"]
+        if frame["type"] not in STORED:
+            self.complain(f"a {frame['type']} has a number")
+        if seq <= self.state.seq and not self._resumed:
+            self.complain(f"event {seq} came twice")
+        self._told(frame["run_id"])
+        self.seen[seq, frame["id"]] = frame
+        self._unacknowledged += 1
+        made_at = frame["data"].get("timestamp")
+        if made_at is not None and seq > self._head:
+            self.delays.append(time.time() - made_at)
+
+    def _told(self, run_id: str) -> None:
+        self._runs_told.add(run_id)
+
+    def _measure(self, run_id: str) -> None:
+        """Tokens that are times: how old is each that is new here."""
+        growth = self.state.runs[run_id].growth if run_id in self.state.runs else None
+        if growth is None or growth.type != "final_answer":
+            return
+        key = f"{run_id} {growth.step} {growth.attempt}"
+        tokens = growth.text.split(" ")[:-1]
+        now = time.time()
+        for token in tokens[self._stamped.get(key, 0) :]:
+            with contextlib.suppress(ValueError):
+                self.token_delays.append(now - float(token))
+        self._stamped[key] = len(tokens)
+
+    async def _acknowledge(self) -> None:
+        if self._unacknowledged >= 50:
+            self._unacknowledged = 0
+            with contextlib.suppress(websockets.ConnectionClosed):
+                await self._socket.send(json.dumps({"type": "ack", "payload": {"seq": self.state.seq}}))
+                self.acknowledged = self.state.seq
+
+    # Commands
+
+    async def send(self, kind: str, **payload: Any) -> bool:
+        """Send a command once, if there is a connection."""
+        socket = self._socket
+        if socket is None:
+            return False
+        if kind == "resume":
+            self._resumed = True
+        try:
+            await socket.send(json.dumps({"type": kind, "payload": payload}))
+        except websockets.ConnectionClosed:
+            return False
+        return True
+
+    async def ask(self, message: str, **more: Any) -> str:
+        """Ask, as often as it takes to be answered; returns the run's id. Raises `Refused`."""
+        return await self._command("chat", {"message": message, **more})
+
+    async def go_on(self, run_id: str) -> str:
+        """Continue a run, as often as it takes to be answered; returns the new run's id. Raises `Refused`."""
+        return await self._command("continue", {"run_id": run_id})
+
+    async def _command(self, kind: str, payload: Frame) -> str:
+        own_id = payload.setdefault("client_message_id", uuid4().hex)
+        command = self._outbox[own_id] = _Command(kind, payload, asyncio.get_running_loop().create_future())
+        await self._post(own_id)
+        return await command.answered
+
+    async def _post(self, own_id: str) -> None:
+        command = self._outbox.get(own_id)
+        if command is not None:
+            command.posted += 1
+            await self.send(command.kind, **command.payload)
+
+    async def _post_later(self, own_id: str) -> None:
+        await asyncio.sleep(0.5)
+        await self._post(own_id)
+
+    def _answered(self, data: Frame) -> None:
+        own_id, run_id = data["client_message_id"], data["run_id"]
+        if self.accepted.setdefault(own_id, run_id) != run_id:
+            self.complain(f"one message became the runs {self.accepted[own_id]} and {run_id}")
+        command = self._outbox.pop(own_id, None)
+        if command is None:
+            return
+        if command.posted == 1 and run_id in self._runs_told:
+            self.complain("a run was told before its message was accepted")
+        if not command.answered.done():
+            command.answered.set_result(run_id)
+
+    def _refused(self, data: Frame) -> None:
+        self.errors.append(data)
+        own_id = data.get("client_message_id", "")
+        command = self._outbox.get(own_id)
+        if command is None:
+            return
+        if data["code"] in PASSING_CODES:
+            again = asyncio.create_task(self._post_later(own_id))
+            self._posting.add(again)
+            again.add_done_callback(self._posting.discard)
+            return
+        del self._outbox[own_id]
+        if not command.answered.done():
+            command.answered.set_exception(Refused(data["code"]))
+
+    # Waiting
+
+    def _look(self) -> None:
+        for condition, waiter in list(self._waiting):
+            if not waiter.done() and condition():
+                waiter.set_result(None)
+
+    async def until(self, condition: Callable[[], Any], timeout_s: float = 20.0) -> None:
+        """Wait until something holds of what has come so far; it is looked at after each frame, and when a connection is lost."""
+        if condition():
+            return
+        entry = (condition, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        try:
+            await asyncio.wait_for(entry[1], timeout_s)
+        except TimeoutError:
+            told = {"seq": self.state.seq, "connected": self.is_connected, "closes": self.closes[-8:]}
+            raise AssertionError(f"{self.name} waited {timeout_s:g} s in vain: {told}, {self.errors[-3:]}") from None
+        finally:
+            self._waiting.remove(entry)
+
+    async def until_seq(self, seq: int, timeout_s: float = 20.0) -> None:
+        """Wait until all events up to a number have come."""
+        await self.until(lambda: self.state.seq >= seq, timeout_s)
+
+    async def ended(self, run_id: str, timeout_s: float = 60.0) -> str:
+        """Wait for a run's last event; returns how it ended."""
+        await self.until(lambda: run_id in self.state.runs and self.state.runs[run_id].ended, timeout_s)
+        return self.state.runs[run_id].status

@@ -1,0 +1,162 @@
+"""A network between two parts that breaks on command: slow, frozen, cut at a byte, reset, half closed, away."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+_AT_ONCE = 64 * 1024
+#: Closing a socket with this set sends a reset instead of a proper end.
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+
+
+class Line:
+    """One connection through the proxy: from a client to the part behind."""
+
+    def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter, cut_after: int | None) -> None:
+        self.near = near
+        self.far = far
+        #: Bytes that may still go to the client before the line is cut.
+        self.left = cut_after
+        self.flows = asyncio.Event()
+        self.flows.set()
+
+    def freeze(self) -> None:
+        """Let nothing through any more, in either direction, and tell nobody."""
+        self.flows.clear()
+
+    def thaw(self) -> None:
+        """Let flow what was held up."""
+        self.flows.set()
+
+    def close(self) -> None:
+        """End both halves properly."""
+        for writer in (self.near, self.far):
+            writer.close()
+
+    def reset(self) -> None:
+        """End both halves by a reset."""
+        for writer in (self.near, self.far):
+            _reset(writer)
+
+    def half_close(self) -> None:
+        """Tell the client that nothing more will come, while the part behind knows of nothing."""
+        if self.near.can_write_eof():
+            self.near.write_eof()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    # A socket that is closed already has nothing to reset.
+    with contextlib.suppress(OSError):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+    writer.transport.abort()
+
+
+class Proxy:
+    """Listens on a loopback port and passes what comes to a host and port.
+
+    Its settings hold for the connections that are opened from then on; `lines` are those that are open, each to be broken alone.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.lines: list[Line] = []
+        #: Connections taken so far.
+        self.taken = 0
+        #: Held up for so long, each way and each piece.
+        self.latency_s = 0.0
+        #: Bytes towards the client after which a new connection is cut; None: never.
+        self.cut_after: int | None = None
+        #: New connections are taken, and nothing flows on them.
+        self.frozen = False
+        #: New connections are reset at once.
+        self.refuses = False
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def before(cls, host: str, port: int) -> AsyncIterator[Self]:
+        """A proxy in front of a host and port, for the length of a block."""
+        proxy = cls(host, port)
+        proxy._server = await asyncio.start_server(proxy._take, "127.0.0.1", 0)
+        try:
+            yield proxy
+        finally:
+            proxy._server.close()
+            proxy.reset()
+            for task in proxy._tasks:
+                task.cancel()
+            await asyncio.gather(*proxy._tasks, return_exceptions=True)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def instead_of(self, url: str) -> str:
+        """The same address, by way of the proxy."""
+        parts = urlsplit(url)
+        login, at, _ = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc=f"{login}{at}127.0.0.1:{self.port}"))
+
+    def freeze(self) -> None:
+        """Freeze what is open and what will be opened."""
+        self.frozen = True
+        for line in self.lines:
+            line.freeze()
+
+    def thaw(self) -> None:
+        """Let everything flow again."""
+        self.frozen = False
+        for line in self.lines:
+            line.thaw()
+
+    def reset(self) -> None:
+        """Reset what is open."""
+        for line in list(self.lines):
+            line.reset()
+
+    async def _take(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self.taken += 1
+        if self.refuses:
+            _reset(near)
+            return
+        try:
+            far_reader, far = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            _reset(near)
+            return
+        line = Line(near, far, self.cut_after)
+        if self.frozen:
+            line.freeze()
+        self.lines.append(line)
+        try:
+            await asyncio.gather(self._pass(near_reader, far, line), self._pass(far_reader, near, line))
+        finally:
+            self.lines.remove(line)
+            line.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: Line) -> None:
+        """Pass one direction to its end. What breaks one breaks both, as on a network."""
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_AT_ONCE):
+                if self.latency_s:
+                    await asyncio.sleep(self.latency_s)
+                await line.flows.wait()
+                if writer is line.near and line.left is not None:
+                    data = data[: line.left]
+                    line.left -= len(data)
+                writer.write(data)
+                await writer.drain()
+                if line.left == 0:
+                    break
+        line.close()

@@ -1,0 +1,176 @@
+"""The judge is judged: every rule of the invariants is broken once, and must be heard to complain."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import invariants
+from tests.faults.oracle import Frame, Oracle, State
+from tests.faults.world import StoredEvent, StoredRun
+
+SESSION, RUN, OTHER = "a session", "a run", "another run"
+CASES = json.loads((Path(__file__).parents[1] / "static" / "delta_cases.json").read_text("utf-8"))
+
+
+def frame(seq: int, kind: str, run_id: str = RUN, **data: Any) -> Frame:
+    return {"type": kind, "seq": seq, "id": f"event {seq}", "run_id": run_id, "data": data}
+
+
+def log() -> list[Frame]:
+    thought = {"type": "thought", "step": 1, "content": "Let me see."}
+    answer = {"type": "final_answer", "step": 2, "content": "So it is."}
+    return [
+        frame(1, "reasoning_start", message="Why?"),
+        frame(2, "reasoning_step", **thought),
+        frame(3, "reasoning_step", **answer),
+        frame(4, "reasoning_complete", status="completed"),
+    ]
+
+
+def growth(text: str, *, step: int = 1, offset: int = 0, attempt: int = 1) -> Frame:
+    data = {"step": step, "type": "thought", "attempt": attempt, "offset": offset, "text": text}
+    return {"type": "reasoning_delta", "run_id": RUN, "data": data}
+
+
+def joined(last_seq: int = 0, **more: Any) -> Frame:
+    data = {"session_id": SESSION, "last_seq": last_seq, "run": None, "queue": [], **more}
+    return {"type": "session", "data": data}
+
+
+async def played(*frames: Frame, connections: int = 1) -> Oracle:
+    """A client that has received some frames, as if on one connection, or on each of some."""
+    client = Oracle(list, "", SESSION, acknowledges=False)
+    for _ in range(connections):
+        client._joined = False
+        for one in frames:
+            await client._take(one)
+    return client
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_it_puts_growth_together_as_pages_do(case: Any) -> None:
+    broken: list[str] = []
+    state = State(broken.append)
+    state.take(frame(1, "reasoning_start", message="Why?"))
+    for data in case["deltas"]:
+        state.take({"type": "reasoning_delta", "run_id": RUN, "data": data})
+    grown = state.runs[RUN].growth
+    assert (grown.text if grown else None) == case["text"]
+    assert not broken
+
+
+async def test_a_life_without_faults_breaks_no_rule() -> None:
+    start, thought, answer, end = log()
+    client = await played(joined(), start, growth("Let "), growth("me", offset=4), thought, answer, end)
+    assert not client.violations
+    assert client.state.shown() == (await played(joined(4), *log())).state.shown()
+
+
+@pytest.mark.parametrize(
+    ("frames", "complaint"),
+    [
+        ([log()[0]], "before session"),
+        ([joined(), log()[0], log()[0]], "came twice"),
+        ([joined(), log()[0], log()[2]], "came after 1"),
+        (
+            [joined(), log()[0], frame(2, "reasoning_step", type="thought", step=2, content="")],
+            "step 2 came after step 0",
+        ),
+        ([joined(), *log(), frame(5, "reasoning_step", type="start")], "after its run's end"),
+        ([joined(), frame(1, "reasoning_step", type="start")], "a run began with"),
+        ([joined(), log()[0], growth("Something else"), log()[1]], "shown as it grew"),
+        ([joined(4), log()[0], growth("Let")], "before the replay had ended"),
+        ([joined(session_id="another")], "was told of session another"),
+        ([joined(4), *log(), joined(2)], "without a reset"),
+        ([joined(), *log(), {"type": "pong", "data": {"last_seq": 3}}], "the head was told as 3"),
+        ([joined(), frame(1, "presence")], "has a number"),
+    ],
+)
+async def test_a_client_complains_of_what_it_must_not_be_told(frames: list[Frame], complaint: str) -> None:
+    client = await played(*frames)
+    assert complaint in "".join(client.violations)
+
+
+async def test_a_message_that_becomes_two_runs_is_noticed() -> None:
+    accepted = [
+        {"type": "accepted", "data": {"client_message_id": "m", "run_id": run, "queued": 0}} for run in (RUN, OTHER)
+    ]
+    client = await played(joined(), *accepted)
+    assert "one message became the runs" in client.violations[0]
+
+
+def stored() -> list[StoredEvent]:
+    return [StoredEvent(f["seq"], f["id"], f["run_id"], f["type"], f["data"]) for f in log()]
+
+
+def a_run(**more: Any) -> StoredRun:
+    return replace(StoredRun(RUN, 1, "completed", "m", 1, 1, "process", ""), **more)
+
+
+def check_log(change: Callable[[list[StoredEvent]], Any], *runs: StoredRun) -> str:
+    events = stored()
+    change(events)
+    return "\n".join([*invariants.in_order(events, 4), *invariants.lifecycles(events, runs or [a_run()])])
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda events: events.pop(1), "missing [2]"),
+        (lambda events: events.insert(1, events[1]), "1 twice"),
+        (lambda events: events.pop(), "missing"),
+        (lambda events: events.append(replace(events[1], seq=5)), "after its run's end"),
+        (lambda events: events.insert(1, events[0]), "begins its run again"),
+        (lambda events: events.pop(0), "before its run has begun"),
+        (
+            lambda events: (
+                events.insert(1, replace(events[0], run_id=OTHER)) or events.insert(2, replace(events[2], run_id=OTHER))
+            ),
+            "another run is at work",
+        ),
+    ],
+)
+def test_a_broken_log_is_noticed(change: Callable[[list[StoredEvent]], Any], complaint: str) -> None:
+    assert check_log(lambda _: None) == ""
+    assert complaint in check_log(change)
+
+
+@pytest.mark.parametrize(
+    ("run", "complaint"),
+    [(a_run(status="running"), "for ever"), (a_run(status="failed"), "its last event says completed")],
+)
+def test_a_run_that_ended_otherwise_or_never_is_noticed(run: StoredRun, complaint: str) -> None:
+    assert complaint in check_log(lambda _: None, run)
+
+
+async def test_a_client_that_has_something_else_is_noticed() -> None:
+    client = await played(joined(), *log())
+    fresh = await played(joined(4), *log())
+    assert not [*invariants.has_all(client, stored()), *invariants.same_as(fresh, [client])]
+    assert [*invariants.has_all(client, stored()[:-1])]
+    assert [*invariants.has_all(client, [*stored()[:-1], replace(stored()[-1], id="another")])]
+    assert [*invariants.nothing_lost(client, stored()[:-1])]
+    assert [*invariants.nothing_lost(client, [replace(event, data={}) for event in stored()])]
+    assert [*invariants.nobody_elses([client], [a_run(id=OTHER)])]
+    fresh.state.queue = [{"run_id": OTHER}]
+    assert [*invariants.same_as(fresh, [client])]
+
+
+async def test_a_message_with_two_runs_or_none_is_noticed() -> None:
+    client = await played(joined())
+    client.accepted["m"] = RUN
+    assert not [*invariants.one_run_a_message([client], [a_run()])]
+    assert [*invariants.one_run_a_message([client], [a_run(), a_run(id=OTHER)])]
+    assert [*invariants.one_run_a_message([client], [a_run(id=OTHER)])]
+
+
+@pytest.mark.parametrize(
+    "line", ["Traceback (most recent call last):", "Task exception was never retrieved", "x: database is locked"]
+)
+def test_an_alarm_in_a_log_is_noticed_and_may_be_allowed(line: str) -> None:
+    assert [*invariants.quiet_logs(["all is well\n", f"{line}\n"])]
+    assert not [*invariants.quiet_logs(["all is well\n", f"{line}\n"], may=line[:9])]

@@ -1,0 +1,266 @@
+"""The product as people run it, of parts that can be broken: one process on SQLite, or two on PostgreSQL and Redis."""
+
+import asyncio
+import contextlib
+import json
+import random
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psutil
+import psycopg
+
+from tests import services
+from tests.faults.oracle import Oracle
+from tests.model_server import ModelServer
+from tests.serving import Browser, Server
+
+USERS = ("ada", "bo", "cy")
+#: What tests would otherwise run into, and a lease short enough to wait for.
+USUAL = {
+    "MAX_MESSAGES_PER_MINUTE": "0",
+    "MAX_ACTIVE_RUNS_PER_USER": "0",
+    "MAX_SOCKETS_PER_USER": "0",
+    "MAX_ITERATIONS": "0",
+    "RUN_LEASE_S": "3",
+    "LLM_TIMEOUT_S": "10",
+}
+FAULTY_LAYER = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings"}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A numbered event as it lies in the database."""
+
+    seq: int
+    id: str
+    run_id: str
+    event: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run as it lies in the database."""
+
+    id: str
+    number: int
+    status: str
+    client_message_id: str
+    user_id: int
+    fence: int
+    owner: str
+    code: str
+
+
+class Database:
+    """The product's database, read and written with nothing of the product."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What a statement returns; values stand for ``?``."""
+        if self._address.startswith("postgres"):
+            with psycopg.connect(self._address) as server:
+                found = server.execute(statement.replace("?", "%s").encode(), values)
+                return found.fetchall() if found.description else []
+        with contextlib.closing(sqlite3.connect(self._address, timeout=20)) as file, file:
+            return file.execute(
+                statement, [str(v).replace("-", "") if isinstance(v, UUID) else v for v in values]
+            ).fetchall()
+
+    def head(self, session_id: str) -> int:
+        """The session's last number."""
+        return int(self.rows("SELECT last_seq FROM chat_session WHERE id = ?", UUID(session_id))[0][0])
+
+    def events(self, session_id: str) -> list[StoredEvent]:
+        """The session's numbered events, in order."""
+        return [
+            StoredEvent(seq, str(UUID(str(event_id))), str(UUID(str(run_id))), event, json.loads(body))
+            for seq, event_id, run_id, event, body in self.rows(
+                "SELECT seq, event_id, run_id, event, body FROM chat_step WHERE session_id = ? AND seq IS NOT NULL ORDER BY seq",
+                UUID(session_id),
+            )
+        ]
+
+    def runs(self, session_id: str) -> list[StoredRun]:
+        """The session's runs, in the order they were asked for."""
+        return [
+            StoredRun(str(UUID(str(run_id))), *rest)
+            for run_id, *rest in self.rows(
+                "SELECT id, number, status, client_message_id, user_id, fence, owner, code FROM chat_run "
+                "WHERE session_id = ? ORDER BY number",
+                UUID(session_id),
+            )
+        ]
+
+
+class World:
+    """The product's processes, their data, and the clients that talk to them."""
+
+    def __init__(self, servers: Sequence[Server], model: ModelServer, database: Database) -> None:
+        self.servers = servers
+        self.model = model
+        self.database = database
+        self._cookies: dict[str, str] = {}
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where the processes listen, also while they are being started again."""
+        return [server.url for server in self.servers]
+
+    @property
+    def output(self) -> list[str]:
+        """All that the processes have printed."""
+        return [line for server in self.servers for line in server.output]
+
+    @contextlib.asynccontextmanager
+    async def browser(self, username: str = "bo", process: int = 0) -> AsyncIterator[Browser]:
+        """Somebody logged in, at one of the processes."""
+        async with Browser.logged_in(self.servers[process].url, username) as browser:
+            self._cookies[username] = "; ".join(f"{cookie.key}={cookie.value}" for cookie in browser.http.cookie_jar)
+            yield browser
+
+    async def new_session(self, username: str = "bo", **body: Any) -> str:
+        """Open a session; returns its id."""
+        async with self.browser(username) as browser:
+            return await browser.new_session(**body)
+
+    def client(
+        self, session_id: str, username: str = "bo", *, at: Callable[[], Sequence[str]] | None = None, **options: Any
+    ) -> Oracle:
+        """A client of a session, for somebody who has been logged in before (as by `new_session`)."""
+        options.setdefault("name", f"{username} {uuid4().hex[:4]}")
+        return Oracle(at or (lambda: self.addresses), self._cookies[username], session_id, **options)
+
+    async def kill(self, server: Server) -> None:
+        """End a process as a power cut would."""
+        await asyncio.to_thread(server.kill)
+
+    async def start(self, server: Server) -> None:
+        """Start a process that has ended, where it was."""
+        await asyncio.to_thread(server.start, server.port)
+
+    async def quiet(self, session_id: str, timeout_s: float = 60.0) -> int:
+        """Wait until no run of the session is at work or in line; returns its last number."""
+
+        def at_work() -> bool:
+            return any(run.status in ("queued", "running", "cancelling") for run in self.database.runs(session_id))
+
+        await until(lambda: not at_work(), timeout_s, "the session's runs to end")
+        return await asyncio.to_thread(self.database.head, session_id)
+
+    async def everything(self, session_id: str) -> list[dict[str, Any]]:
+        """All events of a session as the API tells them."""
+        events: list[dict[str, Any]] = []
+        async with self.browser() as browser:
+            while True:
+                path = f"sessions/{session_id}/events/?limit=1000&after={len(events)}"
+                status, answer = await browser.call("GET", path)
+                assert status == 200, answer
+                events += answer["events"]
+                if len(events) >= answer["last_seq"] or not answer["events"]:
+                    return events
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 20.0, wanted: str = "what was wanted") -> None:
+    """Wait until something outside this process holds. Where it cannot be asked just now, it doesn't hold yet."""
+    ends_at = time.monotonic() + timeout_s
+    while True:
+        with contextlib.suppress(psycopg.Error, sqlite3.OperationalError):
+            if await asyncio.to_thread(condition):
+                return
+        assert time.monotonic() < ends_at, f"waited {timeout_s:g} s in vain for {wanted}"
+        await asyncio.sleep(0.05)
+
+
+def resident(server: Server) -> int:
+    """The bytes of memory that a process holds."""
+    return int(psutil.Process(server.pid).memory_info().rss)
+
+
+# Faults that go on while something else is done
+
+
+@contextlib.asynccontextmanager
+async def meanwhile(
+    fault: Callable[[], Awaitable[Any]], *, every_s: float, seed: int = 0
+) -> AsyncIterator[list[float]]:
+    """Do something again and again, after pauses of about so long, for the length of a block; yields when it was done.
+
+    One that is under way at the end is finished, so that what it broke stands again.
+    """
+    times: list[float] = []
+    stop = asyncio.Event()
+    draw = random.Random(seed)
+
+    async def again_and_again() -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), draw.uniform(0.5, 1.5) * every_s)
+            if stop.is_set():
+                return
+            await fault()
+            times.append(time.monotonic())
+
+    task = asyncio.create_task(again_and_again())
+    try:
+        yield times
+    finally:
+        stop.set()
+        await task
+
+
+# Topologies
+
+
+@contextlib.contextmanager
+def alone(folder: Path, model: ModelServer, *, server: str = "daphne", **environment: str) -> Iterator[World]:
+    """One process on SQLite."""
+    process = Server(folder, server=server, **USUAL, **_model(model), **environment)
+    process.prepare(*USERS)
+    with _started([process]):
+        yield World([process], model, Database(str(folder / "thinkaloud.sqlite3")))
+
+
+@contextlib.contextmanager
+def pair(
+    folder: Path, model: ModelServer, *, database_url: str, redis_url: str, server: str = "daphne", **environment: str
+) -> Iterator[World]:
+    """Two processes on a PostgreSQL database that has tables and users, and a Redis."""
+    shared = {**USUAL, **_model(model), "DATABASE_URL": database_url, "REDIS_URL": redis_url, **environment}
+    processes = [Server(folder / str(number), server=server, **shared) for number in (1, 2)]
+    for process in processes:
+        process.data_dir.mkdir(parents=True)
+    with _started(processes):
+        yield World(processes, model, Database(database_url))
+
+
+def _model(model: ModelServer) -> dict[str, str]:
+    return {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key"}
+
+
+@contextlib.contextmanager
+def _started(processes: Sequence[Server]) -> Iterator[None]:
+    try:
+        for process in processes:
+            process.start()
+        yield
+    finally:
+        for process in processes:
+            if process.process is not None:
+                process.stop()
+
+
+@contextlib.contextmanager
+def ready_database(server_url: str, folder: Path) -> Iterator[str]:
+    """The name of a PostgreSQL database with tables and users, to be copied."""
+    with services.database(server_url, "ready") as address:
+        Server(folder, DATABASE_URL=address).prepare(*USERS)
+        yield "ready"
