@@ -165,6 +165,7 @@ class Request:
     """The client's address and port: the same for requests on one connection."""
 
 
+_ENDLESS = ("huge", "pings", "long_event")
 _ERRORS = {
     400: "This model's maximum context length is 4096 tokens.",
     401: "Incorrect API key provided.",
@@ -405,7 +406,7 @@ class ModelServer:
             await stream.write(b'data: {"choices": [{"delta": {"content": \n\n')
         elif fault == "error_event":
             await stream.event({"error": {"message": "CUDA out of memory", "type": "InternalServerError", "code": 500}})
-        else:
+        elif fault in _ENDLESS:
             await self._go_on_and_on(fault, stream)
 
     async def _go_on_and_on(self, fault: Fault, stream: "_Stream") -> None:
