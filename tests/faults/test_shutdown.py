@@ -15,6 +15,7 @@ from asgiref.sync import sync_to_async
 from chat import carrying, supervisor
 from chat.models import RunStatus
 from tests.chat import making
+from tests.faults import invariants, work
 from tests.model_server import ModelServer
 from tests.serving import USERNAME, Browser, Server, Socket
 
@@ -215,3 +216,31 @@ async def test_where_it_is_wanted_the_next_start_goes_on_by_itself(
         assert start["data"]["continues"] == socket.stored()[-1]["run_id"]
         assert (await again.until_type("reasoning_complete"))["data"]["status"] == "completed"
         assert not again.steps("tool_use")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+async def test_restarted_one_after_the_other_under_load(open_world: Any, model: ModelServer, server: str) -> None:
+    """SIGTERM to each process in turn, again and again, while four people work: they are back at once and miss nothing, runs go on by themselves."""
+    opened = open_world("postgres", server=server, AUTO_CONTINUE="true", SHUTDOWN_S="2")
+    model.respond = work.rounds(12, every_s=0.01)
+    sessions = [await opened.new_session() for _ in range(4)]
+    times: list[float] = []
+    async with contextlib.AsyncExitStack() as clients:
+        watching = [await clients.enter_async_context(opened.client(s, seed=i)) for i, s in enumerate(sessions * 2)]
+        busy = [asyncio.create_task(work.keep_busy(client, 250)) for client in watching[:4]]
+        for turn in range(6):
+            process = opened.servers[turn % 2]
+            began = time.monotonic()
+            assert await asyncio.to_thread(process.stop) == 0
+            times.append(time.monotonic() - began)
+            await asyncio.to_thread(process.start, process.port)
+        await asyncio.gather(*busy)
+        for session, pair in zip(sessions, zip(watching[:4], watching[4:], strict=True), strict=True):
+            await invariants.check(opened, session, pair)
+    closes = [code for client in watching for code in client.closes]
+    assert 4012 in closes
+    away = sorted(back for client in watching for back in client.away)
+    print(f"{len(away)} times away, longest {away[-1]:.2f} s; stopped in {', '.join(f'{t:.1f}' for t in times)} s")
+    assert away[-1] < 2
+    assert max(times) < 2 + 3
