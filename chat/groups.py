@@ -1,17 +1,21 @@
 """The only door to the channel layer's groups.
 
-A group message is a hint: it may be lost, doubled or late, and nothing here raises when the layer fails. The step log is the truth.
+A group message is a hint: it may be lost, doubled or late, and nothing here raises or waits for long when the layer fails. The step log
+is the truth.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer, get_channel_layer
+from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from chat import background
 
@@ -23,7 +27,14 @@ Message = dict[str, Any]
 EVERYONE = "everyone"
 #: Membership lapses by itself in every layer; it is renewed well before.
 RENEW_S = 600.0
+#: How often a process makes sure that it hears what is sent to it, and how long it listens for that.
+PROBE_S = 10.0
+_HEARD_WITHIN_S = 2.0
+#: How long a caller waits for a layer that does not answer, and how long nobody tries again after that.
+_PATIENCE_S = 0.5
+_AWAY_S = 1.0
 _RETRY_S = 0.5
+_TEND_S = 1.0
 
 
 def of_session(session_id: UUID) -> str:
@@ -31,15 +42,49 @@ def of_session(session_id: UUID) -> str:
     return f"session.{session_id.hex}"
 
 
+class _Door:
+    """What a layer is asked for goes through here: for a moment at most, and not at all just after it has failed."""
+
+    def __init__(self) -> None:
+        self._shut_until = 0.0
+        self._kept_out = 0
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether the layer has failed a moment ago, so that nobody waits for it again already."""
+        return time.monotonic() < self._shut_until
+
+    async def take(self, asked: Callable[[], Awaitable[Any]], doing: str) -> Any:
+        """Ask the layer for something; False where that failed, which is logged, or was not tried."""
+        if self.is_shut:
+            self._kept_out += 1
+            return False
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                answer = await asked()
+        except Exception:
+            self._shut_until = time.monotonic() + _AWAY_S
+            logger.warning("The channel layer failed at %s", doing, exc_info=True)
+            return False
+        if self._shut_until:
+            logger.warning("The channel layer answers again; it was not asked %d times meanwhile", self._kept_out)
+            self._shut_until, self._kept_out = 0.0, 0
+        return True if answer is None else answer
+
+
+_doors: WeakKeyDictionary[Any, _Door] = WeakKeyDictionary()
+
+
+def _door(layer: Any) -> _Door:
+    return _doors.setdefault(layer, _Door())
+
+
 async def tell(group: str, message: Message) -> None:
     """Tell a group; a layer that is down costs the message, never the caller."""
     layer = get_channel_layer()
     if layer is None:
         return
-    try:
-        await layer.group_send(group, {**message, "group": group})
-    except Exception:
-        logger.warning("The channel layer did not take a message for %s", group, exc_info=True)
+    await _door(layer).take(lambda: layer.group_send(group, {**message, "group": group}), f"telling {group}")
 
 
 def reach_others() -> bool:
@@ -78,64 +123,121 @@ class _Ear:
 
     def __init__(self) -> None:
         self._members: dict[str, dict[Membership, None]] = {}
+        #: Groups with members of which the layer does not know yet.
+        self._unknown: set[str] = set()
         self._channel = ""
-        self._tasks: list[asyncio.Task[None]] = []
+        self._listening: asyncio.Task[None] | None = None
+        self._tending: asyncio.Task[None] | None = None
         # One after the other: a group that is left and joined again at once must end up joined.
         self._changing = asyncio.Lock()
+        #: Where this process alone is a member, to hear whether it hears.
+        self._own = f"ear.{uuid4().hex}"
+        self._heard = asyncio.Event()
 
     async def add(self, member: Membership) -> None:
         async with self._changing:
-            await self._open()
+            if self._tending is None or self._tending.done():
+                await self._open()
+                self._tending = background.spawn(self._tend(), "tend")
             self._members.setdefault(member.group, {})[member] = None
-            await self._call("group_add", member.group)
+            await self._join(member.group)
 
     async def remove(self, member: Membership) -> None:
         async with self._changing:
             others = self._members.get(member.group, {})
             others.pop(member, None)
-            if not others and self._members.pop(member.group, None) is not None:
-                await self._call("group_discard", member.group)
+            layer = get_channel_layer()
+            if others or self._members.pop(member.group, None) is None or layer is None or not self._channel:
+                return
+            self._unknown.discard(member.group)
+            channel = self._channel
+            await _door(layer).take(lambda: layer.group_discard(member.group, channel), f"leaving {member.group}")
 
     async def _open(self) -> None:
+        """Get a channel and listen to it; where there is none to be had, `_tend` tries again."""
         layer = get_channel_layer()
-        if layer is None or any(not task.done() for task in self._tasks):
+        if layer is None:
             return
-        self._channel = await layer.new_channel()
-        self._tasks = [background.spawn(self._listen(), "listen"), background.spawn(self._renew(), "renew")]
+        if self._listening is not None:
+            self._listening.cancel()
+        self._channel = await _door(layer).take(layer.new_channel, "opening a channel") or ""
+        if self._channel:
+            self._listening = background.spawn(self._listen(layer, self._channel), "listen")
+            await self._join_all()
 
-    async def _listen(self) -> None:
-        layer = get_channel_layer()
-        while layer is not None:
+    async def _listen(self, layer: Any, channel: str) -> None:
+        while True:
             try:
-                message = await layer.receive(self._channel)
+                message = await layer.receive(channel)
             except Exception:
                 logger.warning("Lost the channel layer", exc_info=True)
                 await asyncio.sleep(_RETRY_S)
-                await self._join_all()
+                self._unknown.update(self._members)
                 continue
-            for member in list(self._members.get(message.get("group", ""), ())):
+            group = message.get("group", "")
+            if group == self._own:
+                self._heard.set()
+            for member in list(self._members.get(group, ())):
                 try:
                     member.deliver(message)
                 except Exception:
                     logger.exception("A message for %s could not be handled", member.group)
 
-    async def _renew(self) -> None:
+    async def _tend(self) -> None:
+        """Join what could not be joined; renew the memberships; and listen anew where this process has become deaf."""
+        joined_at = probed_at = time.monotonic()
         while True:
-            await asyncio.sleep(RENEW_S)
-            await self._join_all()
+            await asyncio.sleep(_TEND_S)
+            now = time.monotonic()
+            if now - joined_at > RENEW_S:
+                joined_at = now
+                self._unknown.update(self._members)
+            if now - probed_at > PROBE_S and reach_others():
+                hears = await self._hears() if self._channel else None
+                # Where it could not be asked it is asked again soon: its connection may be one of those forgotten.
+                probed_at = now if hears is not None else probed_at
+                if hears is False:
+                    logger.warning("The channel layer takes messages but brings none; listening anew")
+                    await self._go_deaf()
+            async with self._changing:
+                if not self._channel:
+                    await self._open()
+                for group in list(self._unknown):
+                    await self._join(group)
+
+    async def _hears(self) -> bool | None:
+        """Whether what is sent to this process arrives; None where nothing can be sent.
+
+        It does not where a network in between has forgotten the connection without a word to either side.
+        """
+        layer: Any = get_channel_layer()
+        self._heard.clear()
+        sent = {"type": "probe", "group": self._own}
+        if not await _door(layer).take(lambda: layer.group_send(self._own, sent), "probing"):
+            return None
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._heard.wait(), _HEARD_WITHIN_S)
+        return self._heard.is_set()
+
+    async def _go_deaf(self) -> None:
+        """Give up the channel, and in a layer that keeps one connection for all of a process, that connection."""
+        layer = get_channel_layer()
+        self._channel = ""
+        if isinstance(layer, RedisPubSubChannelLayer):
+            await _door(layer).take(layer.flush, "closing its connections")
 
     async def _join_all(self) -> None:
-        for group in list(self._members):
-            await self._call("group_add", group)
+        for group in [self._own, *self._members]:
+            await self._join(group)
 
-    async def _call(self, method: str, group: str) -> None:
+    async def _join(self, group: str) -> None:
         layer = get_channel_layer()
-        if layer is None or not self._channel:
+        if layer is None or (group != self._own and group not in self._members):
             return
-        try:
-            await getattr(layer, method)(group, self._channel)
-        except Exception:
-            logger.warning("The channel layer failed at %s for %s", method, group, exc_info=True)
+        self._unknown.add(group)
+        channel = self._channel
+        if channel and await _door(layer).take(lambda: layer.group_add(group, channel), f"joining {group}"):
+            self._unknown.discard(group)
 
 
 _ears: WeakKeyDictionary[asyncio.AbstractEventLoop, _Ear] = WeakKeyDictionary()

@@ -5,6 +5,8 @@ import sys
 from typing import Any
 
 import structlog
+from django.db import InterfaceError, OperationalError
+from redis.exceptions import RedisError
 from structlog.typing import EventDict, WrappedLogger
 
 #: Fields that are never written down, whoever logs them.
@@ -36,6 +38,20 @@ def leave_private_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+#: What a part that is away raises: a fact about that part. Where in our code it was noticed is no news.
+AWAY = (ConnectionError, TimeoutError, RedisError, OperationalError, InterfaceError)
+
+
+def say_in_a_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Replace the traceback of a database, a Redis or a network that is away by its own words."""
+    info = event.get("exc_info")
+    error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
+    if isinstance(error, AWAY):
+        del event["exc_info"]
+        event["error"] = " ".join(f"{type(error).__name__}: {error}".split())
+    return event
+
+
 SHARED = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -43,6 +59,7 @@ SHARED = (
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.stdlib.ExtraAdder(),
     leave_private_out,
+    say_in_a_line,
 )
 
 

@@ -6,6 +6,8 @@ import logging.config
 
 import pytest
 import structlog
+from django.db import OperationalError
+from redis.exceptions import RedisError
 
 from config import logs
 
@@ -40,3 +42,25 @@ def test_private_fields_are_left_out_whoever_logs(written: io.StringIO) -> None:
 def test_libraries_speak_up_only_to_warn() -> None:
     assert not logging.getLogger("httpx").isEnabledFor(logging.INFO)
     assert logging.getLogger("chat").isEnabledFor(logging.INFO)
+
+
+@pytest.mark.parametrize(
+    "away", [ConnectionRefusedError("nobody\nthere"), TimeoutError(), OperationalError("locked"), RedisError("oom")]
+)
+def test_a_part_that_is_away_is_said_in_a_line(written: io.StringIO, away: Exception) -> None:
+    try:
+        raise away
+    except type(away):
+        logging.getLogger("chat.of_the_test").exception("It did not answer")
+    assert len(written.getvalue().splitlines()) == 1
+    assert type(away).__name__ in written.getvalue()
+
+
+def test_a_mistake_of_ours_is_said_with_its_place(written: io.StringIO) -> None:
+    logging.getLogger("chat.of_the_test").error("It went wrong", exc_info=KeyError("x"))
+    assert "KeyError" in written.getvalue()
+    try:
+        raise KeyError("x")
+    except KeyError:
+        logging.getLogger("chat.of_the_test").exception("It went wrong")
+    assert "Traceback (most recent call last)" in written.getvalue()

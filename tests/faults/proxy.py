@@ -121,12 +121,14 @@ class Proxy:
         for line in list(self.lines):
             line.reset()
 
-    async def _take(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _take(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
+        self.taken += 1
+        # A task of our own: asyncio complains of those it makes itself when they are cancelled.
+        task = asyncio.create_task(self._serve(near_reader, near))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        self.taken += 1
+
+    async def _serve(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         if self.refuses:
             _reset(near)
             return

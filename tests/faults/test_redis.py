@@ -1,0 +1,133 @@
+"""Redis goes away, stops answering or refuses: no socket closes, no run fails, and every event comes within two seconds."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+from redis.asyncio import Redis as Client
+
+from tests import services
+from tests.faults.conftest import OpenWorld
+from tests.faults.invariants import check
+from tests.faults.oracle import Oracle
+from tests.faults.proxy import Proxy
+from tests.faults.work import rounds
+from tests.faults.world import World
+from tests.model_server import ModelServer
+from tests.services import Redis
+
+Break = Callable[[Redis], Awaitable[None]]
+#: What a lost group message may cost; the rest is the machine's.
+LATEST_S = 2.0
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    """A Redis of the test's own, to be broken."""
+    with services.own_redis() as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def connected(redis: Redis) -> AsyncIterator[Client]:
+    """Somebody who gives Redis orders."""
+    async with Client.from_url(redis.url) as client:
+        yield client
+
+
+async def restarted(redis: Redis) -> None:
+    redis.end(signal.SIGKILL)
+    await asyncio.sleep(1)
+    await asyncio.to_thread(redis.start)
+
+
+async def paused(redis: Redis) -> None:
+    async with connected(redis) as client:
+        await client.client_pause(2_000)
+    await asyncio.sleep(2)
+
+
+async def frozen(redis: Redis) -> None:
+    redis.signal(signal.SIGSTOP)
+    await asyncio.sleep(3)
+    redis.signal(signal.SIGCONT)
+
+
+async def subscriptions_killed(redis: Redis) -> None:
+    async with connected(redis) as client:
+        await client.client_kill_filter(_type="pubsub")
+
+
+async def out_of_memory(redis: Redis) -> None:
+    async with connected(redis) as client:
+        await client.config_set("maxmemory", 1)
+        await asyncio.sleep(1)
+        await client.config_set("maxmemory", 0)
+
+
+BREAKS: list[Break] = [restarted, paused, frozen, subscriptions_killed, out_of_memory]
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.long)])
+async def test_redis_breaks_in_every_way_while_a_run_is_watched(
+    open_world: OpenWorld, model: ModelServer, redis: Redis, times: int
+) -> None:
+    """Redis restarted, paused, frozen, its subscriptions killed, out of memory; one after the other."""
+    model.respond = rounds(60, every_s=0.005)
+    world = open_world("postgres", redis_url=redis.url)
+    session = await world.new_session()
+    async with _at(world, session, 0) as here, _at(world, session, 1) as there:
+        done = asyncio.Event()
+        busy = asyncio.create_task(_busy_until(here, done))
+        for broken in BREAKS * times:
+            before = there.state.seq
+            await there.until(lambda before=before: there.state.seq > before + 20)  # type: ignore[misc]
+            await broken(redis)
+            # In the middle of it, somebody comes and goes.
+            async with _at(world, session, 1) as late:
+                await late.until(lambda late=late: late.state.seq >= there.state.seq - 5, 5)  # type: ignore[misc]
+        done.set()
+        await busy
+        await check(world, session, [here, there])
+    for client in (here, there):
+        assert client.connections == 1
+        assert max(client.delays) < LATEST_S
+    assert {run.status for run in world.database.runs(session)} == {"completed"}
+
+
+@pytest.mark.long
+async def test_a_network_forgets_its_connections_to_redis(
+    open_world: OpenWorld, model: ModelServer, redis: Redis
+) -> None:
+    """Connections to Redis that die without a word to either side: events come by the poll, and soon as fast as before."""
+    model.respond = rounds(60, every_s=0.005)
+    async with Proxy.before("127.0.0.1", int(redis.url.rsplit(":", 1)[1].split("/")[0])) as network:
+        world = await asyncio.to_thread(open_world, "postgres", redis_url=network.instead_of(redis.url))
+        session = await world.new_session()
+        async with _at(world, session, 0) as here, _at(world, session, 1) as there:
+            done = asyncio.Event()
+            busy = asyncio.create_task(_busy_until(here, done))
+            await there.until(lambda: there.state.seq > 50)
+            for line in network.lines:
+                line.freeze()
+            forgotten = len(there.delays)
+            # Each process makes sure every ten seconds that it hears, and takes two to be sure that it does not.
+            await there.until(lambda: max(there.delays[forgotten:], default=0) > 0.5)
+            await there.until(lambda: max(there.delays[-100:]) < 0.5, 25)
+            done.set()
+            await busy
+            await check(world, session, [here, there])
+    for client in (here, there):
+        assert client.connections == 1
+        assert max(client.delays) < LATEST_S
+
+
+async def _busy_until(client: Oracle, done: asyncio.Event) -> None:
+    while not done.is_set():
+        assert await client.ended(await client.ask("Go on and on"), 120) == "completed"
+
+
+def _at(world: World, session: str, process: int) -> Oracle:
+    return world.client(session, name=f"at process {process + 1}", at=lambda: [world.servers[process].url])
