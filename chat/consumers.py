@@ -4,6 +4,7 @@ Nothing slow is awaited in a handler but the short transaction of a command, and
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -24,6 +25,11 @@ from chat.runs import Refused
 
 logger = logging.getLogger(__name__)
 
+#: Commands that are taken up from one socket at once, and a second after that; more wait in the network. A large one counts as several.
+_AT_ONCE = 200
+_PER_S = 200
+_SIZE_OF_ONE = 4096
+
 
 class RefuseConsumer(AsyncWebsocketConsumer):
     """Any other socket path: refused in the handshake."""
@@ -43,6 +49,8 @@ class SessionConsumer(AsyncWebsocketConsumer):
         self._subscriber: Subscriber | None = None
         self._fallback_agent: str | None = None
         self._ended = False
+        self._turns: float = _AT_ONCE
+        self._turn_at = time.monotonic()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Take events one by one. The session's feed hears the group for all sockets, so this one needs no channel of its own."""
@@ -100,6 +108,10 @@ class SessionConsumer(AsyncWebsocketConsumer):
             return
         self._entrance = entrance
         self._subscriber = await feeds.join(entrance.session_id, self.login, self._send_text, self._end)
+        if supervisor.is_draining():
+            # It came in just before nobody was let in any more.
+            await self._end(Close.RESTARTING)
+            return
         query = parse_qs(self.scope["query_string"].decode("latin1"), keep_blank_values=True)
         problems = []
         agent = query.get("agent_name", [None])[-1]
@@ -147,6 +159,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if self._subscriber is None or self._ended:
             return
         self._subscriber.heard()
+        await self._turn(len(text_data or bytes_data or ""))
         if len(text_data or bytes_data or "") > protocol.FRAME_LIMIT:
             self._subscriber.end(Close.TOO_LARGE)
             return
@@ -160,6 +173,15 @@ class SessionConsumer(AsyncWebsocketConsumer):
         except Exception:
             logger.exception("A command failed")
             self._error("internal", "Something in this program went wrong; it has been noted.")
+
+    async def _turn(self, size: int) -> None:
+        """Wait until the next command may be taken up: when the client has read its answers, and others have had their time."""
+        await self._joined()[0].room()
+        now = time.monotonic()
+        self._turns = min(_AT_ONCE, self._turns + (now - self._turn_at) * _PER_S) - 1 - size / _SIZE_OF_ONE
+        self._turn_at = now
+        if self._turns < 0:
+            await asyncio.sleep(-self._turns / _PER_S)
 
     async def _handle(self, command: protocol.Command) -> None:
         subscriber, entrance = self._joined()
@@ -235,12 +257,18 @@ class SessionConsumer(AsyncWebsocketConsumer):
         return cast(sockets.Login, self.login).user
 
     async def _send_text(self, frame: str) -> None:
-        await self.base_send(cast(Any, {"type": "websocket.send", "text": frame}))
+        if not self._ended:
+            await self._pass_on({"type": "websocket.send", "text": frame})
 
     async def _end(self, code: int) -> None:
         if not self._ended:
             self._ended = True
-            await self.base_send(cast(Any, {"type": "websocket.close", "code": code}))
+            await self._pass_on({"type": "websocket.close", "code": code})
+
+    async def _pass_on(self, message: dict[str, Any]) -> None:
+        # Some servers raise where a client has gone, others say nothing; that it has, they tell by an event.
+        with contextlib.suppress(OSError):
+            await self.base_send(cast(Any, message))
 
     async def _leave(self) -> None:
         subscriber, self._subscriber = self._subscriber, None

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from uuid import UUID
 
@@ -22,8 +22,10 @@ from chat.step_log import Stored
 logger = logging.getLogger(__name__)
 
 POLL_S = 1.0
-#: An unread window this old closes the socket.
+#: An unread window, or a frame that the network doesn't take, this old closes the socket.
 STALL_S = 30.0
+#: Answers that may wait to be sent before the client's next command is taken up.
+_MOST_ANSWERS = 32
 #: Without a frame from the client for this long, the socket is closed.
 SILENCE_S = 90.0
 PRESENCE_PAUSE_S = 0.2
@@ -31,7 +33,7 @@ _KEPT_FRAMES = 250
 _READ_FRAMES = 100
 
 Send = Callable[[str], Awaitable[None]]
-End = Callable[[int], Awaitable[None]]
+End = Callable[[int], Coroutine[Any, Any, None]]
 
 
 class Subscriber:
@@ -46,7 +48,9 @@ class Subscriber:
         "_growth_bytes",
         "_held",
         "_queue",
+        "_room",
         "_send",
+        "_sending_since",
         "_shown",
         "_stalled_at",
         "_task",
@@ -78,6 +82,8 @@ class Subscriber:
         self._unacked_bytes = 0
         self._growth_bytes = 0
         self._stalled_at: float | None = None
+        self._sending_since: float | None = None
+        self._room: asyncio.Future[None] | None = None
 
     def begin(self, session_frame: str, cursor: int) -> None:
         """Send the session's frame, replay from after the cursor, then go live; also anew, for a client that resumes."""
@@ -102,15 +108,32 @@ class Subscriber:
         self.wake()
 
     def tell(self, frame: str) -> None:
-        """Send a frame that is not part of the log."""
+        """Send a frame that is not part of the log. Where the network takes nothing, no more is kept than the log's window has room for."""
         self._queue.append(frame)
-        self.wake()
+        if self._sending_since is not None and sum(map(len, self._queue)) > WINDOW_BYTES:
+            self.end(Close.TOO_SLOW)
+        else:
+            self.wake()
+
+    async def room(self) -> None:
+        """Wait until the client has read its answers, or most of them: until then it gets no more."""
+        while len(self._queue) > _MOST_ANSWERS and self._closing is None:
+            if self._room is None:
+                self._room = asyncio.get_running_loop().create_future()
+            await self._room
 
     def end(self, code: int) -> None:
-        """Close the socket once what is already queued for it is sent."""
-        if self._closing is None:
-            self._closing = code
+        """Close the socket once what is already queued for it is sent; at once where the network takes nothing."""
+        if self._closing is not None:
+            return
+        self._closing = code
+        if self._sending_since is None or self._task is None:
             self.wake()
+            return
+        self._task.cancel()
+        self._queue.clear()
+        self._make_room()
+        background.spawn(self._end(code), "close")
 
     def heard(self) -> None:
         """The client has sent something: it is alive, and has read its growth."""
@@ -128,7 +151,7 @@ class Subscriber:
 
     def overdue(self, now: float) -> int | None:
         """The code to close with where the client reads nothing or is silent."""
-        if self._stalled_at is not None and now - self._stalled_at > STALL_S:
+        if any(since is not None and now - since > STALL_S for since in (self._stalled_at, self._sending_since)):
             return Close.TOO_SLOW
         if now - self.last_heard > SILENCE_S:
             return Close.SILENT
@@ -163,11 +186,23 @@ class Subscriber:
 
     async def _send_all(self) -> None:
         while self._begun and self._queue:
-            await self._send(self._queue.pop(0))
+            await self._put(self._queue.pop(0))
+        self._make_room()
         if self._closing is not None:
             await self._end(self._closing)
         elif self._begun and not self._held and await self._send_log():
             await self._send_growth()
+
+    async def _put(self, frame: str) -> None:
+        """Send, and wait until the network has taken it."""
+        self._sending_since = time.monotonic()
+        await self._send(frame)
+        self._sending_since = None
+
+    def _make_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
 
     async def _send_log(self) -> bool:
         """Send what the log has after the cursor; whether all of it went out."""
@@ -187,7 +222,7 @@ class Subscriber:
                 self.cursor = stored.seq
                 self._unacked.append((stored.seq, len(stored.frame)))
                 self._unacked_bytes += len(stored.frame)
-                await self._send(stored.frame)
+                await self._put(stored.frame)
         return True
 
     async def _send_growth(self) -> None:
@@ -200,7 +235,7 @@ class Subscriber:
         frame = self.feed.growth_frame(shown if draft.same_text(shown) else None)
         self._shown = draft
         self._growth_bytes += len(frame)
-        await self._send(frame)
+        await self._put(frame)
 
     def _has_credit(self) -> bool:
         return len(self._unacked) < WINDOW and self._unacked_bytes < WINDOW_BYTES

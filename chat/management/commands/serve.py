@@ -16,8 +16,7 @@ from types import FrameType
 from typing import Any, cast
 
 import uvicorn
-from daphne.server import Server as Daphne
-from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
+from daphne.ws_protocol import WebSocketFactory
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, connection, connections
@@ -26,6 +25,7 @@ from twisted.internet import reactor
 
 import agents
 from chat import ownership, supervisor
+from chat.transports import DaphneServer, DaphneSocket, UvicornSocket
 from config.asgi import application
 
 logger = logging.getLogger(__name__)
@@ -108,37 +108,6 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-class _Protocol(WebSocketProtocol):  # type: ignore[misc] # untyped
-    """Frames what many sockets are sent once, and refuses an Origin that cannot be parsed with 403, as others that are not ours."""
-
-    _text = ""
-    _framed: Any = None
-
-    def serverSend(self, content: Any, binary: bool = False) -> None:  # noqa: N802
-        """Send a frame; those of one event come one after the other, and all are the same object."""
-        if binary or self.state != self.STATE_OPEN:
-            super().serverSend(content, binary)
-            return
-        if content is not _Protocol._text:
-            _Protocol._text, _Protocol._framed = content, self.factory.prepareMessage(content.encode())
-        self.sendPreparedMessage(_Protocol._framed)
-
-    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:  # noqa: N802, N803
-        """Answer a handshake that the protocol refuses before the application sees it."""
-        super().failHandshake(reason, 403 if "origin" in reason.lower() else code, responseHeaders)
-
-
-class _Daphne(Daphne):  # type: ignore[misc] # untyped
-    """Remembers where it listens, so that it can stop listening before it stops."""
-
-    port: Any = None
-
-    def listen_success(self, port: Any) -> None:
-        """Note the port that listens now."""
-        super().listen_success(port)
-        self.port = port
-
-
 def _with_daphne(listener: socket.socket) -> None:
     def ready() -> None:
         loop = asyncio.get_event_loop()
@@ -157,7 +126,7 @@ def _with_daphne(listener: socket.socket) -> None:
 
     async def end() -> None:
         try:
-            await server.port.stopListening().asFuture(asyncio.get_running_loop())
+            await server.stop_listening()
             listener.close()
             await supervisor.end()
         except Exception:
@@ -166,8 +135,8 @@ def _with_daphne(listener: socket.socket) -> None:
             # Twisted's own stop is found on the reactor it chose, which its types do not know.
             cast(Any, reactor).stop()
 
-    WebSocketFactory.protocol = _Protocol
-    server = _Daphne(
+    WebSocketFactory.protocol = DaphneSocket
+    server = DaphneServer(
         application,
         # It closes what it is given.
         endpoints=[f"fd:fileno={os.dup(listener.fileno())}"],
@@ -211,7 +180,7 @@ def _with_uvicorn(listener: socket.socket) -> None:
     config = uvicorn.Config(
         application,
         lifespan="off",
-        ws="websockets-sansio",
+        ws=UvicornSocket,
         ws_max_size=1024 * 1024,
         ws_ping_interval=20,
         ws_ping_timeout=30,

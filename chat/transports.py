@@ -1,0 +1,305 @@
+"""The network's pace, kept in both directions on both servers: nobody who reads slowly, or writes fast, costs memory or others' time.
+
+Daphne by itself buffers whatever it is given to send and whatever a client sends; uvicorn waits for a reader, but for ever, and answers
+every protocol ping. Here a sender waits until the network has taken what it was given; a client is read in small pieces, only while
+its earlier commands have been taken up, and no more often than leaves most of the loop's time to others.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, ClassVar, cast
+
+from daphne.server import Server
+from daphne.ws_protocol import WebSocketProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+_PIECE = 4096
+#: Time of the loop that one reading may take, and how many times as long is rested after one that took more.
+_BRIEF_S = 0.002
+_REST = 4
+#: Commands that may wait to be taken up before no more are read.
+_MOST_WAITING = 8
+_LARGE = 64 * 1024
+#: How long a client has to answer a close frame.
+_CLOSE_WITHIN_S = 5.0
+
+
+class Intake:
+    """What one connection has brought, handed to its protocol piece by piece while nothing speaks against it."""
+
+    __slots__ = ("_against", "_gone", "_pause", "_paused", "_read", "_reading", "_resume", "_waiting")
+
+    #: When the loop has rested from all that took long, whichever connection it came from.
+    _rested_at: ClassVar[float] = 0.0
+
+    def __init__(self, read: Callable[[bytes], None], pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._read = read
+        self._pause = pause
+        self._resume = resume
+        self._waiting = bytearray()
+        self._against: set[str] = set()
+        self._paused = False
+        self._reading = False
+        self._gone = False
+
+    def take(self, data: bytes) -> None:
+        """Read what has come, now or later."""
+        self._waiting += data
+        self._go_on()
+
+    def hold(self, reason: str) -> None:
+        """Read no more until this reason is gone."""
+        self._against.add(reason)
+        if not self._reading:
+            self._go_on()
+
+    def release(self, reason: str) -> None:
+        """The reason is gone."""
+        self._against.discard(reason)
+        if not self._reading:
+            self._go_on()
+
+    def end(self) -> None:
+        """The connection is gone, and with it what it had brought."""
+        self._gone = True
+        self._waiting.clear()
+
+    def _go_on(self) -> None:
+        self._reading = True
+        # This thread's own time: what the machine gives to others meanwhile is nobody's fault.
+        began = time.thread_time()
+        try:
+            while self._waiting and not self._against:
+                piece = bytes(self._waiting[:_PIECE])
+                del self._waiting[:_PIECE]
+                self._read(piece)
+                took = time.thread_time() - began
+                if took > _BRIEF_S:
+                    self._rest(took)
+        finally:
+            self._reading = False
+        wants_pause = bool(self._against)
+        if wants_pause != self._paused and not self._gone:
+            self._paused = wants_pause
+            (self._pause if wants_pause else self._resume)()
+
+    def _rest(self, took: float) -> None:
+        loop = asyncio.get_running_loop()
+        Intake._rested_at = max(Intake._rested_at, loop.time()) + _REST * took
+        self._against.add("rest")
+        loop.call_at(Intake._rested_at, self.release, "rest")
+
+
+class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
+    """Daphne's side of one socket."""
+
+    _text = ""
+    _framed: Any = None
+
+    def connectionMade(self) -> None:  # noqa: N802
+        """Take the connection over from the HTTP channel, which was told until now when the network takes no more."""
+        super().connectionMade()
+        self._intake = Intake(super().dataReceived, self.transport.pauseProducing, self.transport.resumeProducing)
+        self._room: asyncio.Future[None] | None = None
+        self.transport.unregisterProducer()
+        self.transport.registerProducer(self, streaming=True)
+
+    def connectionLost(self, reason: Any = None) -> None:  # noqa: N802
+        """Nobody waits for a client that has gone."""
+        self._intake.end()
+        self.resumeProducing()
+        super().connectionLost(reason)
+
+    # What the client sends
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Take what the client sent."""
+        self._intake.take(data)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
+        """Put a command in line for the application."""
+        super().onMessage(payload, isBinary)
+        if len(payload) > _LARGE or self.application_queue.qsize() > _MOST_WAITING:
+            self._intake.hold("commands")
+
+    async def command(self, receive: Receive) -> Message:
+        """The next command, for the application."""
+        message = await receive()
+        if self.application_queue.empty():
+            self._intake.release("commands")
+        return message
+
+    def onPing(self, payload: bytes) -> None:  # noqa: N802
+        """Answer, unless the client doesn't read its answers."""
+        if self._room is None:
+            super().onPing(payload)
+
+    def _closeConnection(self, abort: bool = False) -> None:  # noqa: N802
+        """Close once everything is sent, or after a while: a client may never read it."""
+        super()._closeConnection(abort)
+        if not abort:
+            asyncio.get_running_loop().call_later(_CLOSE_WITHIN_S, self.transport.abortConnection)
+
+    # What it is sent
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        """The network takes no more."""
+        if self._room is None:
+            self._room = asyncio.get_running_loop().create_future()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        """The network has taken everything."""
+        room, self._room = self._room, None
+        if room is not None:
+            room.set_result(None)
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """The connection is gone already."""
+
+    async def taken(self) -> None:
+        """Wait until the network has taken what this client was sent."""
+        while self._room is not None:
+            await asyncio.shield(self._room)
+
+    def serverSend(self, content: Any, binary: bool = False) -> None:  # noqa: N802
+        """Send a frame; those of one event come one after the other, and all are the same object, framed once."""
+        if self.state == self.STATE_CLOSED:
+            return  # its application has not heard of it yet
+        if binary or self.state != self.STATE_OPEN:
+            super().serverSend(content, binary)
+            return
+        if content is not DaphneSocket._text:
+            DaphneSocket._text, DaphneSocket._framed = content, self.factory.prepareMessage(content.encode())
+        self.sendPreparedMessage(DaphneSocket._framed)
+
+    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:  # noqa: N802, N803
+        """Refuse an Origin that cannot be parsed with 403, as others that are not ours."""
+        super().failHandshake(reason, 403 if "origin" in reason.lower() else code, responseHeaders)
+
+
+class DaphneServer(Server):  # type: ignore[misc] # untyped
+    """Daphne, whose applications wait for the network, and which can stop listening before it stops."""
+
+    def __init__(self, application: Any, **options: Any) -> None:
+        super().__init__(self._run, **options)
+        self._application = application
+        self._port: Any = None
+
+    def listen_success(self, port: Any) -> None:
+        """Note where it listens."""
+        super().listen_success(port)
+        self._port = port
+
+    async def stop_listening(self) -> None:
+        """Take no further connection; those that are open go on."""
+        await self._port.stopListening().asFuture(asyncio.get_running_loop())
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        """Let the application's side know its socket."""
+        if isinstance(protocol, DaphneSocket):
+            scope["socket"] = protocol
+        return super().create_application(protocol, scope)
+
+    async def _run(self, scope: dict[str, Any], receive: Receive, send: Any) -> None:
+        socket = scope.pop("socket", None)
+        await self._application(scope, receive if socket is None else lambda: socket.command(receive), send)
+
+    async def handle_reply(self, protocol: Any, message: Message) -> None:
+        """Pass on what the application sends; it may go on once the network has taken it."""
+        await super().handle_reply(protocol, message)
+        if message["type"] == "websocket.send":
+            await protocol.taken()
+
+
+class UvicornSocket(WebSocketsSansIOProtocol):
+    """Uvicorn's side of one socket."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Put the intake between the network and uvicorn."""
+        network = cast(asyncio.Transport, transport)
+        self._intake = Intake(super().data_received, network.pause_reading, network.resume_reading)
+        super().connection_made(cast(asyncio.Transport, _Transport(network, self._intake)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what it had brought."""
+        self._intake.end()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        self._intake.take(data)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a further piece of a message; empty ones, which no limit of size counts, are not kept."""
+        if event.data or event.fin:
+            super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        """Put a command in line; text that is no UTF-8 is the client's fault, and no traceback of ours."""
+        if self.curr_msg_data_type == "text" and not _is_utf8(self.frames):
+            self.frames = []
+            self.conn.send_close(1007)
+            self.handle_parser_exception()
+        else:
+            super().send_receive_event_to_app()
+
+    def handle_parser_exception(self) -> None:
+        """The client broke the protocol: it is told so, if it reads that soon."""
+        super().handle_parser_exception()
+        self.loop.call_later(_CLOSE_WITHIN_S, self.transport.abort)
+
+    def handle_ping(self) -> None:
+        """Answer, unless the client doesn't read its answers."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
+    def handle_close(self, event: Frame) -> None:
+        """The client has said that it is leaving: what it was sent waits for it only a while."""
+        super().handle_close(event)
+        self.loop.call_later(_CLOSE_WITHIN_S, self.transport.abort)
+
+    def keepalive_timeout(self) -> None:
+        """The client is gone: what it was sent waits for nobody."""
+        super().keepalive_timeout()
+        self.transport.abort()
+
+    async def send(self, message: Any) -> None:
+        """Send; a close frame waits for no room, and for its answer only a while."""
+        if message["type"] == "websocket.close":
+            self.writable.set()
+            self.loop.call_later(_CLOSE_WITHIN_S, self.transport.abort)
+        await super().send(message)
+
+
+def _is_utf8(pieces: Sequence[bytes]) -> bool:
+    try:
+        b"".join(pieces).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class _Transport:
+    """A transport whose reading uvicorn may hold up, as others may."""
+
+    def __init__(self, transport: asyncio.Transport, intake: Intake) -> None:
+        self._transport = transport
+        self._intake = intake
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def pause_reading(self) -> None:
+        """Uvicorn has a command that the application hasn't taken up."""
+        self._intake.hold("commands")
+
+    def resume_reading(self) -> None:
+        """It has none."""
+        self._intake.release("commands")
