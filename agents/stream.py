@@ -107,6 +107,8 @@ class AgentRun:
 
         The iteration goes on with the closing steps. ``because`` is a sentence for people and for the model.
         """
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("A run is stopped on the loop that it works on.")
         if self.outcome is not None or self._stop.is_set():
             return
         self._stop.set(because)
