@@ -45,6 +45,8 @@ class Server:
             "DATA_DIR": str(data_dir),
             "DATABASE_URL": "",
             "PYTHONUNBUFFERED": "1",
+            # Few tests are about what a run at work does when its server is stopped.
+            "SHUTDOWN_S": "0.5",
             **environment,
         }
 

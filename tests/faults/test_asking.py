@@ -14,15 +14,19 @@ from tests.model_server import ModelServer
 
 
 async def ask_all(opened: World, clients: list[Oracle]) -> dict[str, list[str]]:
-    """Each client asks two things of its own and one that all ask, which is the same message; returns the runs by message."""
+    """Each client asks two things of its own and, twice, one that all ask, which is the same message; returns the runs by message."""
     answers: dict[str, list[str]] = {}
 
-    async def ask(client: Oracle, own_id: str) -> None:
-        run_id = await client.ask(f"Say {own_id} [tokens=2 every=10]", client_message_id=own_id)
-        answers.setdefault(own_id, []).append(run_id)
+    async def ask(client: Oracle, *own_ids: str) -> None:
+        for own_id in own_ids:
+            run_id = await client.ask(f"Say {own_id} [tokens=2 every=10]", client_message_id=own_id)
+            answers.setdefault(own_id, []).append(run_id)
 
-    asked = [ask(client, own_id) for i, client in enumerate(clients) for own_id in (f"{i} a", "same", f"{i} b", "same")]
-    await asyncio.gather(*asked)
+    for_each = (
+        (client, own_ids) for i, client in enumerate(clients) for own_ids in ([f"{i} a"], ["same"] * 2, [f"{i} b"])
+    )
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(ask(client, *own_ids) for client, own_ids in for_each))
     return answers
 
 

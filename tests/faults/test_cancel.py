@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.urls import reverse
 
 from tests import services
 from tests.faults import invariants, world
@@ -181,6 +182,25 @@ async def test_nobody_else_stops_it(two: World, model: ModelServer) -> None:
         await bo.send("cancel")
         await stopped(bo, run_id)
         await invariants.check(two, session, [bo])
+
+
+async def test_a_stop_from_a_page_that_is_served_by_a_thread(two: World, model: ModelServer) -> None:
+    """Staff stop a run in the admin, whose code runs in a thread beside the loop, at the process that carries it and at the other one."""
+    model.reset()
+    act = reverse("admin:chat_run_act", args=["stop"])
+    for process in (0, 1):
+        session = await two.new_session()
+        async with two.browser("ada", process=process) as ada, at(two, session, 0) as owner:
+            run_id = await owner.ask(SLOW)
+            await owner.until(lambda: growth_of(owner, run_id))  # noqa: B023 - waited for at once
+            form = {"id": run_id, "csrfmiddlewaretoken": ada.cookie("csrftoken")}
+            told_at = time.time()
+            async with ada.http.post(act, data=form, headers={"Referer": ada.url}) as answer:
+                assert answer.status == 200
+            assert (await stopped(owner, run_id))["cancelled_by"] == "ada"
+            assert time.time() - told_at < 2 * AT_ONCE_S
+            await model.until(lambda: model.requests[-1].closed_at is not None, AT_ONCE_S)
+            await invariants.check(two, session, [owner])
 
 
 @pytest.mark.long

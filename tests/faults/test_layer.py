@@ -78,7 +78,7 @@ async def test_a_growing_text_is_put_together_and_heals(started: tuple[Run, Logi
     abroad = carrying._Abroad(run.session_id)
     text, whole = "", 0
     for number in range(200):
-        text += f"{number} 🙂 "
+        text += f"{number} 天 "
         abroad.tell(Draft(run.pk, 1, "thought", 1, text))
         await asyncio.sleep(0.03)  # the pace of a model
         shown = client.text.get(1, "")

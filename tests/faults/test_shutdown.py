@@ -34,7 +34,7 @@ def stopping(request: pytest.FixtureRequest, tmp_path: Path, model: ModelServer)
 
     def make(**environment: str) -> Server:
         llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key"}
-        server = Server(tmp_path / "data", server=request.param, **llm, **environment)
+        server = Server(tmp_path / "data", server=request.param, **{"SHUTDOWN_S": "5", **llm, **environment})
         server.prepare()
         made.append(server)
         return server
