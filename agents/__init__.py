@@ -4,7 +4,7 @@ from agents.agent import Agent, get_agent, warm
 from agents.errors import AgentError, UnknownAgent
 from agents.events import Growth, Outcome, Step, Usage
 from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
-from agents.stream import AgentRun
+from agents.stream import AgentRun, opening
 from agents.tools import Stop, Tool, Toolbox, ToolError
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "UnknownAgent",
     "Usage",
     "get_agent",
+    "opening",
     "warm",
 ]

@@ -30,11 +30,13 @@ class Agent:
         history: Sequence[Mapping[str, Any]] = (),
         session_id: object = None,
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
+        opened: bool = False,
     ) -> AgentRun:
         """Set the agent to work on ``prompt`` after ``history``, inside a running event loop.
 
         Without a prompt it goes on from the history, which then ends with the user's message or tool results.
-        ``history`` holds messages in OpenAI's shape; ``session_id`` only labels the thread.
+        ``history`` holds messages in OpenAI's shape; ``session_id`` only labels the thread. ``opened`` leaves out the steps of
+        `opening`, for who has recorded them beforehand.
         """
         conversation = [*history, {"role": "user", "content": prompt}] if prompt is not None else list(history)
         asked = [message["content"] for message in conversation if message["role"] == "user"]
@@ -44,7 +46,7 @@ class Agent:
             raise ValueError("An agent needs at least one model call.")
         message = clean(asked[-1]) if isinstance(asked[-1], str) else ""
         label = str(session_id or self.spec.name)
-        return AgentRun(Task(self.spec, self.model, self.toolbox, conversation, message, max_iterations, label))
+        return AgentRun(Task(self.spec, self.model, self.toolbox, conversation, message, max_iterations, label, opened))
 
     async def run_with_reasoning_stream(
         self,

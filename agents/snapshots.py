@@ -52,12 +52,12 @@ class StepSplitter:
 
     # -- the run ----------------------------------------------------------------------------------
 
-    def start(self, message: str) -> Step:
-        """The run begins."""
-        return self._step("start", message=message)
+    def open(self, message: str) -> list[Step]:
+        """The run begins, and with it its first model call."""
+        return [self._step("start", message=message), *self.begin()]
 
     def begin(self) -> list[Step]:
-        """A model call begins; the one before has ended with its tools."""
+        """One more model call begins; the one before has ended with its tools."""
         steps = self.end_iteration()
         self.iteration += 1
         self._in_iteration = True

@@ -47,6 +47,13 @@ class Task:
     message: str
     max_iterations: int
     label: str
+    opened: bool = False
+    """Whether the reader has the steps of `opening` already."""
+
+
+def opening(message: str) -> list[Step]:
+    """The steps that every run begins with, known as soon as its message is: see `Agent.start`."""
+    return StepSplitter().open(message)
 
 
 class AgentRun:
@@ -77,7 +84,10 @@ class AgentRun:
         self._reply = Reply()
         self._shown_parts = 0
         self._awaited = Future[Written]()
-        self._push([self._splitter.start(task.message)])
+        self._has_asked = False
+        steps = self._splitter.open(task.message)
+        if not task.opened:
+            self._push(steps)
         threads.run(self._work)
 
     # -- for the reader ---------------------------------------------------------------------------
@@ -170,14 +180,16 @@ class AgentRun:
         if self._stop.is_set() or self.outcome is not None:
             future.set_exception(Stopped())
             return
-        if self._splitter.iteration == self._task.max_iterations:
+        if self._has_asked and self._splitter.iteration == self._task.max_iterations:
             future.set_exception(LimitReached())
             return
         if self._pausing:
             future.set_exception(Stopped())
             self.cancel(self._pausing)
             return
-        self._push(self._splitter.begin())
+        if self._has_asked:
+            self._push(self._splitter.begin())
+        self._has_asked = True
         self._reply = reply = Reply(self._grew, pause=self._pacer.pause, resume=self._pacer.resume)
         self._shown_parts = 0
         self._pacer.begin()

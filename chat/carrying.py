@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -29,6 +29,8 @@ from chat.step_log import Entry, Fenced, Stored
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: This process, as the owner of runs and connections.
 PROCESS = f"{socket.gethostname()[:80]}:{os.getpid()}:{secrets.token_hex(3)}"
 #: Whole texts of growth are sent again this often, for whoever missed a piece.
@@ -39,6 +41,9 @@ _MOST_EARLY_STOPS = 1_000
 _NO_LIMIT = 1_000_000
 #: Why runs are interrupted here, for people and for the model.
 RESTARTING = "The server is restarting."
+#: Up to so many events a session's turns are read in the transaction that claims its next run, which saves the way to another thread.
+#: More would keep other writers waiting.
+_SHORT_LOG = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class Claim:
 
     run: Run
     events: list[Stored]
+    #: The session's turns before it, where they were read along.
+    memory: list[dict[str, Any]] | None = None
 
 
 class _Carried:
@@ -98,9 +105,9 @@ async def dispatch(session_id: UUID, *, line_changed: bool = True) -> None:
         await groups.tell(groups.of_session(session_id), {"type": "queue"})
 
 
-async def dispatch_waiting(user_id: int | None = None) -> None:
+async def dispatch_waiting() -> None:
     """Start whatever waits anywhere and may start."""
-    for session_id in await database.read(run_state.waiting_sessions, user_id):
+    for session_id in await database.read(run_state.waiting_sessions):
         await dispatch(session_id)
 
 
@@ -132,37 +139,42 @@ def _claim_next(session_id: UUID) -> Claim | None:
 
 
 def claimed(run: Run) -> Claim:
-    """Store the first event of a run that this process has just been given, in the same transaction."""
-    return Claim(run, step_log.append_unowned(run, [run_events.started(run)]))
+    """Store the first events of a run that this process has just been given, in the same transaction."""
+    events = step_log.append_unowned(run, run_events.opening(run))
+    return Claim(run, events, _memory(run) if events[-1].seq <= _SHORT_LOG else None)
 
 
 async def _carry(claim: Claim, carried: _Carried) -> None:
     """Carry a claimed run to its end, whatever happens."""
     run = claim.run
+    waiting: list[UUID] = []
     try:
         await tell_stored(run.session_id, claim.events)
-        try:
-            end, held = await _work(run, carried)
-            await _save(run, lambda: _end(run, held, end))
-        except Fenced:
-            logger.warning("Run %s was taken from this process", run.pk)
+        end, held = await _work(claim, carried)
+        events, waiting = await _stored(run, lambda: _end(run, held, end))
+        await tell_stored(run.session_id, events)
+    except Fenced:
+        logger.warning("Run %s was taken from this process", run.pk)
     finally:
         drafts.drop(run.session_id)
         _carried.pop(run.pk, None)
         carried.ended.set()
-    await dispatch_waiting(run.user_id)
+    for session_id in waiting:
+        await dispatch(session_id)
 
 
-async def _work(run: Run, carried: _Carried) -> tuple[End, list[Entry]]:
+async def _work(claim: Claim, carried: _Carried) -> tuple[End, list[Entry]]:
     """Let the agent work, and record it; returns the end and the entries that are stored together with it."""
+    run = claim.run
     record = _Record(run)
     try:
         agent = agents.get_agent(run.agent_name, model=settings.AGENT_MODEL, toolbox=_toolbox(run))
         stream = agent.start(
             None if run.continues_id else run.message,
-            history=await _memory(run),
+            history=await database.read(_memory, run) if claim.memory is None else claim.memory,
             session_id=str(run.session_id),
             max_iterations=settings.MAX_ITERATIONS or _NO_LIMIT,
+            opened=True,
         )
         stream.on_growth = record.grew
         carried.begun(stream)
@@ -188,10 +200,10 @@ async def _work(run: Run, carried: _Carried) -> tuple[End, list[Entry]]:
     return End(status, outcome.iterations, outcome.usage, outcome.code), record.closing(outcome)
 
 
-async def _memory(run: Run) -> list[dict[str, Any]]:
+def _memory(run: Run) -> list[dict[str, Any]]:
     if run.number == 1:
         return []
-    return await database.read(selectors.memory, run.session_id, run.number, unfinished_run=run.continues_id)
+    return selectors.memory(run.session_id, run.number, unfinished_run=run.continues_id)
 
 
 def _toolbox(run: Run) -> agents.Toolbox:
@@ -228,14 +240,15 @@ class _Record:
             # How it ended is stored together with the end itself.
             (self._last if item.type in ("complete", "error") else self._waiting).append(entry)
         entries = self._waiting
-        # That it has started says little by itself, and the first model call is announced at once: one commit for both.
-        if entries and [entry.data["type"] for entry in entries] != ["start"]:
+        # After an answer the run ends at once: one commit for both.
+        if entries and entries[-1].data["type"] != "final_answer":
             self._waiting = []
             self._saving = True
             try:
-                await _save(self._run, lambda: step_log.append(self._run, entries))
+                events = await _stored(self._run, lambda: step_log.append(self._run, entries))
             finally:
                 self._saving = False
+            await tell_stored(self._run.session_id, events)
         last, late, self._late = items[-1], self._late, None
         if late is not None or isinstance(last, Growth):
             self._grow(late or cast(Growth, last))
@@ -322,21 +335,15 @@ class _Abroad:
         return {"type": "growth", "run_id": str(draft.run_id), "growth": growth}
 
 
-async def _save(run: Run, store: Callable[[], list[Stored]]) -> None:
-    """Store, then tell. A database that is away for a moment is waited for."""
-    for pause in (*_RETRY_AFTER_S, None):
+async def _stored(run: Run, store: Callable[[], T]) -> T:
+    """Store. A database that is away for a moment is waited for."""
+    for pause in _RETRY_AFTER_S:
         try:
-            events = await database.write(store)
-        except Fenced:
-            raise
+            return await database.write(store)
         except DatabaseError:
-            if pause is None:
-                raise
             logger.warning("Run %s could not be stored; trying again in %s s", run.pk, pause, exc_info=True)
             await asyncio.sleep(pause)
-        else:
-            await tell_stored(run.session_id, events)
-            return
+    return await database.write(store)
 
 
 async def tell_stored(session_id: UUID, events: Sequence[Stored]) -> None:
@@ -347,7 +354,8 @@ async def tell_stored(session_id: UUID, events: Sequence[Stored]) -> None:
 
 
 @transaction.atomic
-def _end(run: Run, entries: Sequence[Entry], end: End) -> list[Stored]:
+def _end(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], list[UUID]]:
+    """End a run in the log and in its row; returns the events, and the sessions in which its user's next one may start now."""
     if end.status in (RunStatus.CANCELLED, RunStatus.INTERRUPTED):
         now = Run.objects.filter(pk=run.pk).values_list("status", "cancelled_by").first()
         if now is not None and now[0] == RunStatus.CANCELLING:
@@ -359,7 +367,7 @@ def _end(run: Run, entries: Sequence[Entry], end: End) -> list[Stored]:
     if not run_state.finish(run.pk, run.session_id, end, fence=run.fence):
         raise Fenced(f"Run {run.pk} ended elsewhere.")
     continuing.after(run, end)
-    return events
+    return events, run_state.waiting_sessions(run.user_id)
 
 
 # Stopping

@@ -5,12 +5,13 @@ shared thread. SQLite has one writer at a time anyway: one writing thread there 
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
-from typing import ParamSpec, TypeVar
+from queue import SimpleQueue
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from django.db import close_old_connections, connection, connections
@@ -28,29 +29,50 @@ class _Pool:
     def __init__(self, name: str, size: int) -> None:
         self._name = name
         self._size = size
-        self._threads: ThreadPoolExecutor | None = None
+        self._calls: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
 
     async def run(self, call: Callable[[], T]) -> T:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._size, thread_name_prefix=self._name)
-        # Shielded: a commit that has begun ends, whatever becomes of the coroutine that asked for it.
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, _fresh, call))
+        """Call on one of the threads. What has been handed over is done, whatever becomes of the coroutine that asked for it."""
+        if not self._threads:
+            self._threads = [
+                threading.Thread(target=self._work, name=self._name, daemon=True) for _ in range(self._size)
+            ]
+            for thread in self._threads:
+                thread.start()
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._calls.put((call, answer))
+        return await answer
+
+    def _work(self) -> None:
+        while (asked := self._calls.get()) is not None:
+            call, answer = asked
+            result, error = None, None
+            try:
+                result = _fresh(call)
+            except BaseException as raised:  # noqa: BLE001 - for whoever asked
+                error = raised
+            # A loop that is closed has nobody waiting any more.
+            with contextlib.suppress(RuntimeError):
+                answer.get_loop().call_soon_threadsafe(_settle, answer, result, error)
+        connections.close_all()
 
     def close(self) -> None:
-        """Close every thread's connection and end the threads."""
-        threads, self._threads = self._threads, None
-        if threads is None:
-            return
-        # One task per thread, none ends before all have begun: so each thread gets exactly one.
-        together = threading.Barrier(self._size)
+        """Close every thread's connection and end the threads, once all that was handed over is done."""
+        threads, self._threads = self._threads, []
+        for _ in threads:
+            self._calls.put(None)
+        for thread in threads:
+            thread.join()
 
-        def leave() -> None:
-            together.wait()
-            connections.close_all()
 
-        for _ in range(self._size):
-            threads.submit(leave)
-        threads.shutdown(wait=True)
+def _settle(answer: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+    if answer.done():  # cancelled
+        return
+    if error is None:
+        answer.set_result(result)
+    else:
+        answer.set_exception(error)
 
 
 def _fresh(call: Callable[[], T]) -> T:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
+import agents
 from agents import Outcome
 from chat import selectors
 from chat.models import Run, RunStatus, Step
@@ -15,6 +16,12 @@ from chat.run_state import End
 from chat.step_log import Entry
 
 _NO_RESULT = "The server stopped before this tool had finished; nothing of its result was kept."
+
+
+def opening(run: Run) -> list[Entry]:
+    """The first events of a run that is about to be carried, its agent's first steps with them."""
+    steps = [Entry("reasoning_step", step.data, numbered=run.enable_reasoning) for step in agents.opening(run.message)]
+    return [started(run), *steps]
 
 
 def started(run: Run) -> Entry:

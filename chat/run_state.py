@@ -43,7 +43,7 @@ class End:
 
 def enqueue(run: Run, *, title: str, is_first: bool) -> None:
     """Add a new run to the end of its session's line, which the caller holds. ``is_first``: no run is at work before it."""
-    run.save(force_insert=True)
+    _add(run)
     shown = {"status": RunStatus.QUEUED} if is_first else {}
     Session.objects.filter(pk=run.session_id).update(title=title, active_at=timezone.now(), **shown)
 
@@ -56,9 +56,40 @@ def begin(run: Run, process: str, *, title: str) -> None:
     """Add a new run that a process carries from the beginning; the caller holds the session and has seen that it may."""
     now = timezone.now()
     run.status, run.owner, run.fence, run.started_at, run.heartbeat_at = RunStatus.RUNNING, process, 1, now, now
-    run.save(force_insert=True)
+    _add(run)
     with connection.cursor() as cursor:
         cursor.execute(_BEGIN, [title, moment(timezone.now()), RunStatus.RUNNING, key(run.session_id)])
+
+
+#: Likewise.
+_ADD = """INSERT INTO chat_run (id, session_id, number, user_id, client_message_id, message, agent_name, enable_reasoning,
+    origin, continues_id, status, created_at, started_at, owner, fence, heartbeat_at, iterations, input_tokens,
+    output_tokens, usage_estimated, code)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0, 0, 0, %s, '')"""
+
+
+def _add(run: Run) -> None:
+    values = [
+        key(run.pk),
+        key(run.session_id),
+        run.number,
+        run.user_id,
+        run.client_message_id,
+        run.message,
+        run.agent_name,
+        run.enable_reasoning,
+        run.origin,
+        run.continues_id and key(run.continues_id),
+        run.status,
+        moment(run.created_at),
+        run.started_at and moment(run.started_at),
+        run.owner,
+        run.fence,
+        run.heartbeat_at and moment(run.heartbeat_at),
+        False,
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD, values)
 
 
 def claim(run: Run, process: str) -> bool:

@@ -277,15 +277,26 @@ def _index() -> _SQLite | _PostgreSQL:
     return _SQLite() if connection.vendor == "sqlite" else _PostgreSQL()
 
 
-def index(steps: Sequence[Step], full_contents: Sequence[str | None]) -> None:
-    """Make stored steps of one session findable; called in the transaction that stores them."""
+class Indexed(NamedTuple):
+    """What of a stored step is made findable. ``is_sent``: it has a number, so clients have been told of it."""
+
+    step_id: int
+    event: str
+    type: str
+    body: str
+    is_sent: bool
+    full_content: str | None = None
+
+
+def index(session_id: UUID, steps: Iterable[Indexed]) -> None:
+    """Make stored steps of a session findable; called in the transaction that stores them."""
     entries = [
-        (step.pk, terms)
-        for step, full in zip(steps, full_contents, strict=True)
-        if (terms := _terms(_text(step.event, step.type, step.body, step.seq is not None, full)))
+        (step.step_id, terms)
+        for step in steps
+        if (terms := _terms(_text(step.event, step.type, step.body, step.is_sent, step.full_content)))
     ]
     if entries:
-        _index().add(steps[0].session_id, entries)
+        _index().add(session_id, entries)
 
 
 # Finding

@@ -6,8 +6,7 @@ stays locked until the commit, so events become visible in the order of their nu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from django.db import connection, transaction
@@ -15,16 +14,13 @@ from django.utils import timezone
 
 from chat import search
 from chat.database import key, moment
-from chat.models import LIVE, Draft, Run, Step, StepContent
+from chat.models import LIVE, Draft, Run, StepContent
 from chat.protocol import body, clean, stored_frame
 
 # Written out, because they run for every event: as querysets they cost twenty times as much.
 _ADVANCE = "UPDATE chat_session SET last_seq = last_seq + %s WHERE id = %s RETURNING last_seq"
 _OWNED = """SELECT (SELECT COALESCE(MAX(position), 0) FROM chat_step WHERE run_id = chat_run.id)
     FROM chat_run WHERE id = %s AND fence = %s AND status IN (%s, %s)"""
-_COLUMNS = "session_id, run_id, seq, position, event_id, event, type, number, iteration, tool_name, ok, duration_ms, body, created_at"
-_INSERT = f"INSERT INTO chat_step ({_COLUMNS}) VALUES"
-_PLACES = f"({', '.join(['%s'] * len(_COLUMNS.split(', ')))})"
 #: Within what databases take as values of one statement.
 _ROWS_AT_ONCE = 500
 _SAVE_DRAFT = """INSERT INTO chat_draft (run_id, number, type, attempt, text, updated_at) VALUES (%s, %s, %s, %s, %s, %s)
@@ -32,6 +28,29 @@ _SAVE_DRAFT = """INSERT INTO chat_draft (run_id, number, type, attempt, text, up
     text = excluded.text, updated_at = excluded.updated_at"""
 _FORGET_DRAFT = "DELETE FROM chat_draft WHERE run_id = %s"
 _END_DRAFT = "DELETE FROM chat_draft WHERE run_id = %s AND number <= %s"
+
+
+class _Row(NamedTuple):
+    """A row of the log, by its columns, as the database takes them."""
+
+    session_id: str | UUID
+    run_id: str | UUID
+    seq: int | None
+    position: int
+    event_id: str | UUID
+    event: str
+    type: str
+    number: int | None
+    iteration: int
+    tool_name: str
+    ok: bool | None
+    duration_ms: int | None
+    body: str
+    created_at: str | None
+
+
+_INSERT = f"INSERT INTO chat_step ({', '.join(_Row._fields)}) VALUES"
+_PLACES = f"({', '.join(['%s'] * len(_Row._fields))})"
 
 
 class Fenced(Exception):
@@ -59,7 +78,7 @@ class Stored:
     number: int
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def append(run: Run, entries: Sequence[Entry]) -> list[Stored]:
     """Store events of a live run, in order, all or none; returns those that are numbered.
 
@@ -101,83 +120,67 @@ def _owned_position(run_id: UUID, fence: int) -> int:
 
 
 def _insert(run_id: UUID, session_id: UUID, seq: int, position: int, entries: Sequence[Entry]) -> list[Stored]:
-    now = timezone.now()
-    steps: list[Step] = []
+    session, run, now = key(session_id), key(run_id), moment(timezone.now())
+    rows: list[_Row] = []
     stored: list[Stored] = []
     for entry in entries:
         position += 1
-        step = _row(entry, run_id, session_id, position, now)
+        event_id, data, text = uuid4(), entry.data, body(entry.data)
+        number = data.get("step")
         if entry.numbered:
             seq += 1
-            step.seq = seq
-            frame = stored_frame(step.event, seq, step.event_id, run_id, step.body)
-            stored.append(Stored(seq, run_id, frame, step.event, step.number or 0))
-        steps.append(step)
-    _store(steps)
-    whole = [
-        StepContent(step=step, content=clean(entry.full_content))
-        for step, entry in zip(steps, entries, strict=True)
-        if entry.full_content is not None
+            frame = stored_frame(entry.event, seq, event_id, run_id, text)
+            stored.append(Stored(seq, run_id, frame, entry.event, number or 0))
+        rows.append(
+            _Row(
+                session,
+                run,
+                seq if entry.numbered else None,
+                position,
+                key(event_id),
+                entry.event,
+                data.get("type", "") if entry.event == "reasoning_step" else "",
+                number,
+                data.get("iteration") or 0,
+                clean(data.get("tool_name", ""))[:128],
+                data.get("ok"),
+                data.get("duration_ms"),
+                text,
+                now,
+            )
+        )
+    step_ids = _store(rows)
+    wholes = [entry.full_content if entry.full_content is None else clean(entry.full_content) for entry in entries]
+    kept = [
+        StepContent(step_id=at, content=whole) for at, whole in zip(step_ids, wholes, strict=True) if whole is not None
     ]
-    if whole:
-        StepContent.objects.bulk_create(whole)
-    last_number = max((step.number or 0 for step in steps), default=0)
+    if kept:
+        StepContent.objects.bulk_create(kept)
+    last_number = max((row.number or 0 for row in rows), default=0)
     if last_number:
         with connection.cursor() as cursor:
-            cursor.execute(_END_DRAFT, [key(run_id), last_number])
-    search.index(steps, [entry.full_content for entry in entries])
+            cursor.execute(_END_DRAFT, [run, last_number])
+    search.index(
+        session_id,
+        [
+            search.Indexed(at, row.event, row.type, row.body, row.seq is not None, whole)
+            for at, row, whole in zip(step_ids, rows, wholes, strict=True)
+        ],
+    )
     return stored
 
 
-def _store(steps: Sequence[Step]) -> None:
-    """Insert the rows, and give each its primary key."""
+def _store(rows: Sequence[_Row]) -> list[int]:
+    """Insert the rows; returns their primary keys."""
+    step_ids: list[int] = []
     with connection.cursor() as cursor:
-        for start in range(0, len(steps), _ROWS_AT_ONCE):
-            some = steps[start : start + _ROWS_AT_ONCE]
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = rows[start : start + _ROWS_AT_ONCE]
             cursor.execute(
-                f"{_INSERT} {', '.join([_PLACES] * len(some))} RETURNING id",
-                [
-                    value
-                    for step in some
-                    for value in (
-                        key(step.session_id),
-                        key(step.run_id),
-                        step.seq,
-                        step.position,
-                        key(step.event_id),
-                        step.event,
-                        step.type,
-                        step.number,
-                        step.iteration,
-                        step.tool_name,
-                        step.ok,
-                        step.duration_ms,
-                        step.body,
-                        moment(step.created_at),
-                    )
-                ],
+                f"{_INSERT} {', '.join([_PLACES] * len(some))} RETURNING id", [value for row in some for value in row]
             )
-            for step, (step_id,) in zip(some, cursor.fetchall(), strict=True):
-                step.pk = step_id
-
-
-def _row(entry: Entry, run_id: UUID, session_id: UUID, position: int, now: datetime) -> Step:
-    data = entry.data
-    return Step(
-        session_id=session_id,
-        run_id=run_id,
-        position=position,
-        event_id=uuid4(),
-        event=entry.event,
-        type=data.get("type", "") if entry.event == "reasoning_step" else "",
-        number=data.get("step"),
-        iteration=data.get("iteration") or 0,
-        tool_name=clean(data.get("tool_name", ""))[:128],
-        ok=data.get("ok"),
-        duration_ms=data.get("duration_ms"),
-        body=body(data),
-        created_at=now,
-    )
+            step_ids += [step_id for (step_id,) in cursor.fetchall()]
+    return step_ids
 
 
 @transaction.atomic

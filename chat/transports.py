@@ -13,7 +13,9 @@ from typing import Any, ClassVar, cast
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from websockets.frames import Frame as ReceivedFrame
+
+from chat.framing import Frame, accepted
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -25,6 +27,8 @@ _REST = 4
 #: Commands that may wait to be taken up before no more are read.
 _MOST_WAITING = 8
 _LARGE = 64 * 1024
+#: Frames that follow one another as fast as this are one burst, which goes out together.
+_BURST_S = 0.001
 #: How long a client has to answer a close frame.
 _CLOSE_WITHIN_S = 5.0
 
@@ -98,14 +102,16 @@ class Intake:
 class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
     """Daphne's side of one socket."""
 
-    _text = ""
-    _framed: Any = None
+    #: The last event's.
+    _frame: ClassVar[Frame] = Frame()
 
     def connectionMade(self) -> None:  # noqa: N802
         """Take the connection over from the HTTP channel, which was told until now when the network takes no more."""
         super().connectionMade()
         self._intake = Intake(super().dataReceived, self.transport.pauseProducing, self.transport.resumeProducing)
         self._room: asyncio.Future[None] | None = None
+        self._sent_at = 0.0
+        self.perMessageCompressionAccept = accepted
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, streaming=True)
 
@@ -123,6 +129,9 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
         """Put a command in line for the application."""
+        if self._perMessageCompress is not None:
+            # Each message begins a new one anyway; kept till then, it would be most of an idle socket's memory.
+            self._perMessageCompress._decompressor = None  # noqa: SLF001
         super().onMessage(payload, isBinary)
         if len(payload) > _LARGE or self.application_queue.qsize() > _MOST_WAITING:
             self._intake.hold("commands")
@@ -173,9 +182,22 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
         if binary or self.state != self.STATE_OPEN:
             super().serverSend(content, binary)
             return
-        if content is not DaphneSocket._text:
-            DaphneSocket._text, DaphneSocket._framed = content, self.factory.prepareMessage(content.encode())
-        self.sendPreparedMessage(DaphneSocket._framed)
+        frame = DaphneSocket._frame
+        if content is not frame.text:
+            frame = DaphneSocket._frame = Frame.of(content)
+        self._put(frame.under(self._perMessageCompress))
+
+    def _put(self, framed: bytes) -> None:
+        """Write at once where nothing waits to be written: to be told when the socket can take it costs more than the writing."""
+        now, transport = time.monotonic(), self.transport
+        sent = 0
+        if now - self._sent_at > _BURST_S and not transport.dataBuffer and not transport._tempDataLen:  # noqa: SLF001
+            written = transport.writeSomeData(framed)
+            # Anything but a number says that the connection is lost, which the reactor finds out by itself.
+            sent = written if isinstance(written, int) else 0
+        self._sent_at = now
+        if sent < len(framed):
+            self.sendData(framed[sent:])
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:  # noqa: N802, N803
         """Refuse an Origin that cannot be parsed with 403, as others that are not ours."""
@@ -234,7 +256,7 @@ class UvicornSocket(WebSocketsSansIOProtocol):
         """Take what the client sent."""
         self._intake.take(data)
 
-    def handle_cont(self, event: Frame) -> None:
+    def handle_cont(self, event: ReceivedFrame) -> None:
         """Take a further piece of a message; empty ones, which no limit of size counts, are not kept."""
         if event.data or event.fin:
             super().handle_cont(event)
@@ -260,7 +282,7 @@ class UvicornSocket(WebSocketsSansIOProtocol):
         else:
             self.conn.data_to_send()
 
-    def handle_close(self, event: Frame) -> None:
+    def handle_close(self, event: ReceivedFrame) -> None:
         """The client has said that it is leaving: what it was sent waits for it only a while."""
         super().handle_close(event)
         self.loop.call_later(_CLOSE_WITHIN_S, self.transport.abort)

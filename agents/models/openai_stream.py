@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -158,13 +158,13 @@ def _cut_off() -> ModelError:
 async def _read(response: aiohttp.ClientResponse, reply: Reply, silence: _Silence, api_key: str) -> None:
     pending = bytearray()
     async for data in response.content.iter_any():
-        pending += data
         if b"\n" not in data:
+            pending += data
             if len(pending) > EVENT_LIMIT:
                 raise ModelError("The model server sent an event too large to read.")
             continue
-        *lines, rest = pending.split(b"\n")
-        pending = rest
+        *lines, rest = (bytes(pending) + data).split(b"\n")
+        pending = bytearray(rest)
         if _add_lines(lines, reply, api_key):
             silence.heard()
             reply.notify()
@@ -178,23 +178,20 @@ async def _read(response: aiohttp.ClientResponse, reply: Reply, silence: _Silenc
             transport.resume_reading()
             reply.resume()
     if not pending.startswith(b"data"):  # else an event that was cut off
-        _add_lines([pending], reply, api_key)
+        _add_lines([bytes(pending)], reply, api_key)
 
 
-def _add_lines(lines: Sequence[bytearray], reply: Reply, api_key: str) -> bool:
+def _add_lines(lines: Sequence[bytes], reply: Reply, api_key: str) -> bool:
     """Add what lines of the stream say; whether any was from the model.
 
-    Chunks that hold text alone, which is nearly all of them, are added at one go: what a token costs is mostly this.
+    Lines that come together are parsed together, and chunks that hold text alone, which is nearly all of them, are added
+    together: what a token costs is mostly this.
     """
     heard = False
     text: list[str] = []
     try:
-        for line in lines:
-            payload = _payload(line, reply)
-            if payload is None:
-                continue
+        for chunk in _parsed_together(lines) or _parsed_one_by_one(lines, reply):
             heard = True
-            chunk = _parsed(payload)
             if piece := _text_alone(chunk):
                 text.append(piece)
                 continue
@@ -208,7 +205,29 @@ def _add_lines(lines: Sequence[bytearray], reply: Reply, api_key: str) -> bool:
     return heard
 
 
-def _payload(line: bytearray, reply: Reply) -> bytearray | None:
+_OBJECTS = (b"data: {", b"data:{")
+
+
+def _parsed_together(lines: Sequence[bytes]) -> list[Any] | None:
+    """What the lines carry; nothing where any is out of the ordinary."""
+    payloads = [line[5:] for line in lines if line.startswith(_OBJECTS)]
+    if len(payloads) + lines.count(b"") + lines.count(b"\r") != len(lines):
+        return None
+    try:
+        chunks: list[Any] = orjson.loads(b"[%b]" % b",".join(payloads))
+    except orjson.JSONDecodeError:
+        return None
+    return chunks if len(chunks) == len(payloads) else None
+
+
+def _parsed_one_by_one(lines: Sequence[bytes], reply: Reply) -> Iterator[Any]:
+    for line in lines:
+        payload = _payload(line, reply)
+        if payload is not None:
+            yield _parsed(payload)
+
+
+def _payload(line: bytes, reply: Reply) -> bytes | None:
     """The JSON that a line of the stream carries, if it is one that does."""
     if not line.startswith(b"data:"):
         if line.strip() and not line.startswith(_OTHER_LINES):
@@ -239,7 +258,7 @@ def _text_alone(chunk: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _parsed(payload: bytearray) -> Any:
+def _parsed(payload: bytes) -> Any:
     try:
         return orjson.loads(payload)
     except orjson.JSONDecodeError:

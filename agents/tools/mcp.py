@@ -393,6 +393,9 @@ def _plain(error: BaseException | None) -> str:
         error = error.exceptions[0]
     if isinstance(error, FileNotFoundError):
         return f"there is no program “{error.filename}”"
+    # By what it is met depends on how far the greeting had come.
+    if isinstance(error, anyio.BrokenResourceError | anyio.ClosedResourceError | BrokenPipeError):
+        return "it ended at once"
     if isinstance(error, McpError) and error.error.code == types.CONNECTION_CLOSED:
         return "it ended at once"
     if isinstance(error, httpx.ConnectError):

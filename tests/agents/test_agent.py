@@ -120,9 +120,9 @@ async def test_no_fault_of_ours_leaves_a_run_at_work_for_ever(
         raise LookupError("a fault of ours")
 
     for method in ("begin", "grow", "finish", "result", "complete"):
+        run = make_agent().start('[call=echo:{"text": "a"}]')
         with monkeypatch.context() as patch:
             patch.setattr(StepSplitter, method, broken)
-            run = make_agent().start('[call=echo:{"text": "a"}]')
             steps = await asyncio.wait_for(steps_of(run), 10)
             assert run.outcome is not None
             assert (run.outcome.status, run.outcome.code) == ("failed", "internal"), method

@@ -43,7 +43,7 @@ class Watched:
 def watch(messages: Sequence[Said], looks: Sequence[bool], piece: int) -> Watched:
     """Write the messages piece by piece, looking where ``looks`` says so (repeated as needed); answer every call."""
     splitter = StepSplitter(clock=counter(), now=counter())
-    events: list[Step | Growth] = [splitter.start("?")]
+    events: list[Step | Growth] = [*splitter.open("?")]
     ticks = 0
 
     def look(reply: Reply) -> None:
@@ -52,8 +52,9 @@ def watch(messages: Sequence[Said], looks: Sequence[bool], piece: int) -> Watche
         if looks and looks[ticks % len(looks)]:
             events.extend(splitter.grow(reply.parts))
 
-    for said in messages:
-        events += splitter.begin()
+    for number, said in enumerate(messages):
+        if number:
+            events += splitter.begin()
         reply = Reply(calls_in_text=False, clock=counter())
         for what, text in said:
             pieces = [text[i : i + piece] for i in range(0, len(text), piece)]

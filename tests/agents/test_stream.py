@@ -415,7 +415,7 @@ async def test_a_stop_in_a_half_written_call_leaves_no_call_open(server: ModelSe
 async def test_a_stop_before_anything_ends_at_once(server: ModelServer, make_agent: MakeAgent) -> None:
     run = make_agent().start("?")
     run.cancel("Stopped by Mei.")
-    assert [step["type"] for step in await steps_of(run)] == ["start"]
+    assert [step["type"] for step in await steps_of(run)] == ["start", "iteration_start"]
     assert run.outcome is not None
     assert run.outcome.status == "cancelled"
 

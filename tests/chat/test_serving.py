@@ -179,3 +179,29 @@ async def test_uvicorn_serves_the_same(tmp_path: Path, model: ModelServer) -> No
                 assert await stopping == 0
     finally:
         server.stop()
+
+
+async def test_large_frames_are_compressed_for_who_can_take_it_and_small_ones_never(stopped_server: Server) -> None:
+    server = stopped_server.start()
+    on_the_wire: list[tuple[bool, int, int]] = []
+    async with Browser.logged_in(server.url, USERNAME) as browser:
+        session = await browser.new_session()
+        async with browser.socket(session, compression="deflate") as socket:
+            (deflate,) = socket.connection.protocol.extensions
+            decode = deflate.decode
+
+            def watched(frame: Any, **options: Any) -> Any:
+                decoded = decode(frame, **options)
+                on_the_wire.append((frame.rsv1, len(frame.data), len(decoded.data)))
+                return decoded
+
+            deflate.decode = watched
+            await socket.send("chat", message="Tell [tokens=3000 every=0]")  # which the client compresses
+            await socket.until_type("reasoning_complete")
+        async with browser.socket(session) as plain:
+            await plain.until_type("reasoning_complete")
+    assert socket.stored() == plain.stored()
+    assert {is_compressed for is_compressed, _, _ in on_the_wire} == {True, False}
+    for is_compressed, sent, whole in on_the_wire:
+        assert is_compressed == (whole >= 4096 - 4), "a frame's header is four bytes"
+        assert sent < whole / 2 if is_compressed else sent == whole

@@ -154,7 +154,7 @@ class LogMachine(RuleBasedStateMachine):
         before = Run.objects.get(pk=held.pk)
         is_owner = before.fence == held.fence and before.status in LIVE
         try:
-            stored = carrying._end(held, [], End(status))
+            stored, _ = carrying._end(held, [], End(status))
         except Fenced:
             assert not is_owner
         else:
