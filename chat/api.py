@@ -86,7 +86,7 @@ def _failed(request: HttpRequest, failure: Exception) -> HttpResponse:
 
 def _unstored(request: HttpRequest, failure: Exception) -> HttpResponse:
     logger.error("The database did not answer (%s)", request.path, exc_info=failure)
-    return error("storage", "The database did not answer. Nothing was changed; please try again.")
+    return error("storage", "The database did not answer. Please try again; a message is not taken twice.")
 
 
 # Who asks

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 import agents
 from agents import Growth, Outcome, Step
@@ -35,8 +35,12 @@ T = TypeVar("T")
 PROCESS = f"{socket.gethostname()[:80]}:{os.getpid()}:{secrets.token_hex(3)}"
 #: Whole texts of growth are sent again this often, for whoever missed a piece.
 WHOLE_EVERY_S = 1.5
-#: Pauses before a write that failed is tried again; after the last the run has failed.
-_RETRY_AFTER_S = (0.1, 0.5, 2.0)
+#: Pauses before a write that failed is tried again; after the last the run has failed. A database is started again in this time.
+_RETRY_AFTER_S = (0.1, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
+#: A run that has ended is stored as ended whenever the database is back: until then it is this process that tries.
+_END_RETRY_AFTER_S = 5.0
+#: What a database raises that is away, and may be back soon.
+_AWAY = (OperationalError, InterfaceError)
 _MOST_EARLY_STOPS = 1_000
 _NO_LIMIT = 1_000_000
 #: Why runs are interrupted here, for people and for the model.
@@ -98,7 +102,12 @@ _open.set()
 
 async def dispatch(session_id: UUID, *, line_changed: bool = True) -> None:
     """Start the session's next run, if one waits and may start; tell the line where it changed."""
-    claim = await database.write(_claim_next, session_id) if _open.is_set() else None
+    try:
+        claim = await database.write(_claim_next, session_id) if _open.is_set() else None
+    except DatabaseError:
+        # Whatever waits is looked for every second.
+        logger.warning("The line of session %s could not be moved on", session_id, exc_info=True)
+        return
     if claim is not None:
         take_up(claim)
     if line_changed:
@@ -109,6 +118,11 @@ async def dispatch_waiting() -> None:
     """Start whatever waits anywhere and may start."""
     for session_id in await database.read(run_state.waiting_sessions):
         await dispatch(session_id)
+
+
+def at_work() -> list[UUID]:
+    """The runs that this process carries. A live run of its that is not among them was begun by a commit nobody heard of."""
+    return list(_carried)
 
 
 def takes_runs() -> bool:
@@ -151,7 +165,7 @@ async def _carry(claim: Claim, carried: _Carried) -> None:
     try:
         await tell_stored(run.session_id, claim.events)
         end, held = await _work(claim, carried)
-        events, waiting = await _stored(run, lambda: _end(run, held, end))
+        events, waiting = await _end_stored(run, held, end)
         await tell_stored(run.session_id, events)
     except Fenced:
         logger.warning("Run %s was taken from this process", run.pk)
@@ -245,7 +259,11 @@ class _Record:
             self._waiting = []
             self._saving = True
             try:
-                events = await _stored(self._run, lambda: step_log.append(self._run, entries))
+                events = await _stored(
+                    self._run,
+                    lambda: step_log.append(self._run, entries),
+                    lambda: step_log.append_again(self._run, entries),
+                )
             finally:
                 self._saving = False
             await tell_stored(self._run.session_id, events)
@@ -335,15 +353,31 @@ class _Abroad:
         return {"type": "growth", "run_id": str(draft.run_id), "growth": growth}
 
 
-async def _stored(run: Run, store: Callable[[], T]) -> T:
-    """Store. A database that is away for a moment is waited for."""
+async def _stored(run: Run, store: Callable[[], T], again: Callable[[], T]) -> T:
+    """Store. A database that is away for a moment is waited for, and asked ``again``."""
     for pause in _RETRY_AFTER_S:
         try:
             return await database.write(store)
         except DatabaseError:
+            store = again
             logger.warning("Run %s could not be stored; trying again in %s s", run.pk, pause, exc_info=True)
             await asyncio.sleep(pause)
     return await database.write(store)
+
+
+async def _end_stored(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], list[UUID]]:
+    """Store the end, however long the database is away: nobody else would, as long as this process is alive."""
+
+    def store() -> tuple[list[Stored], list[UUID]]:
+        return _end(run, entries, end)
+
+    while True:
+        try:
+            # An end that was stored though nobody heard of it is found as a run that is not live any more.
+            return await _stored(run, store, store)
+        except _AWAY:
+            logger.warning("The end of run %s could not be stored; trying again and again", run.pk, exc_info=True)
+            await asyncio.sleep(_END_RETRY_AFTER_S)
 
 
 async def tell_stored(session_id: UUID, events: Sequence[Stored]) -> None:

@@ -169,7 +169,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             self._error(bad.code, bad.message, bad.client_message_id)
         except DatabaseError:
             logger.exception("A command could not be carried out")
-            self._error("storage", "The database did not answer. Nothing was changed; please try again.")
+            self._error("storage", "The database did not answer. Please try again; a message is not taken twice.")
         except Exception:
             logger.exception("A command failed")
             self._error("internal", "Something in this program went wrong; it has been noted.")

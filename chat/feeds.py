@@ -87,10 +87,12 @@ class Subscriber:
 
     def begin(self, session_frame: str, cursor: int) -> None:
         """Send the session's frame, replay from after the cursor, then go live; also anew, for a client that resumes."""
-        if not self._begun:
-            self._queue.clear()
+        if self._begun:
+            self._queue.append(session_frame)
+        else:
+            # What was told since the socket took its place may be newer than what this frame was made of: it comes after.
+            self._queue.insert(0, session_frame)
             self._begun = True
-        self._queue.append(session_frame)
         self.cursor = cursor
         self._unacked.clear()
         self._unacked_bytes = self._growth_bytes = 0
@@ -248,9 +250,12 @@ class Feed:
         "_ended",
         "_growth",
         "_kept",
+        "_line",
         "_membership",
+        "_people",
         "_presence_due",
         "_reading",
+        "_shape",
         "_stored_steps",
         "draft",
         "head",
@@ -271,6 +276,10 @@ class Feed:
         self._stored_steps: dict[UUID, int] = {}
         self._growth: tuple[Draft | None, Draft | None, str] = (None, None, "")
         self._presence_due = False
+        #: The line and the people as they were told last; None: they are to be told whatever they are.
+        self._line: list[dict[str, Any]] | None = None
+        self._people: list[dict[str, Any]] | None = None
+        self._shape: selectors.Shape | None = None
         self._reading = asyncio.Lock()
 
     async def open(self) -> None:
@@ -287,6 +296,11 @@ class Feed:
         """Nobody looks any more."""
         drafts.unwatch(self.session_id, self._take_draft)
         await self._membership.leave()
+
+    def add(self, subscriber: Subscriber) -> None:
+        """A socket comes; it has not been told who is here."""
+        self.subscribers[subscriber] = None
+        self._people = None
 
     def remove(self, subscriber: Subscriber) -> None:
         """A socket leaves."""
@@ -325,15 +339,39 @@ class Feed:
             subscriber.wake()
 
     async def catch_up(self, head: int) -> None:
-        """Take from the log what the group has not brought."""
+        """Take from the log what the group has not brought; and leave a log that is no longer the one this feed has read."""
         async with self._reading:
             while self.head < head:
-                batch = await self.read(self.head, _READ_FRAMES)
-                if not batch:
+                # From the last known one on, which must still be there: a database set back to an earlier state has another history.
+                known = self._kept[-1:]
+                batch = await self.read(self.head - len(known), _READ_FRAMES)
+                if batch[: len(known)] != known:
+                    self.start_over()
+                    return
+                if len(batch) == len(known):
                     return
                 for stored in batch:
                     self._take(stored)
         self.wake()
+
+    def start_over(self) -> None:
+        """Send every socket to a new feed: there it says what it has, and is told to drop what is not in the log."""
+        logger.warning(
+            "The log of session %s is not the one that was read before; its clients start over", self.session_id
+        )
+        if _feeds.get(self.session_id) is self:
+            del _feeds[self.session_id]
+            background.spawn(self.close(), "close feed")
+        for subscriber in list(self.subscribers):
+            subscriber.end(Close.RESTARTING)
+
+    def look_at(self, shape: selectors.Shape) -> None:
+        """Tell of the line and of the people, where they have changed and the group has not said so."""
+        known, self._shape = self._shape, shape
+        if shape.line != (known.line if known else selectors.NOTHING):
+            background.spawn(self._tell_queue(), "queue")
+        if known is not None and shape.people != known.people:
+            self._announce_presence()
 
     def _deliver(self, message: groups.Message) -> None:
         match message["type"]:
@@ -353,10 +391,13 @@ class Feed:
 
     async def _tell_queue(self) -> None:
         async with self._reading:  # one after the other, so that the last one told is the newest
-            self.tell(encode("queue", await database.read(selectors.queue, self.session_id)))
+            line = await database.read(selectors.queue, self.session_id)
+            if line != self._line:
+                self._line = line
+                self.tell(encode("queue", line))
 
     def _take_all(self, events: list[Stored]) -> None:
-        if not events or events[-1].seq <= self.head:
+        if not events or self._have(events[-1]):
             return
         if events[0].seq > self.head + 1:
             background.spawn(self.catch_up(events[-1].seq), "catch up")
@@ -364,6 +405,15 @@ class Feed:
         for stored in events:
             self._take(stored)
         self.wake()
+
+    def _have(self, stored: Stored) -> bool:
+        """Whether an event is one of those this feed has read; one of another history makes it start over."""
+        if stored.seq > self.head:
+            return False
+        kept = self.kept_after(stored.seq - 1)
+        if kept and kept[0] != stored:
+            self.start_over()
+        return True
 
     def _take(self, stored: Stored) -> None:
         if stored.seq != self.head + 1:
@@ -419,7 +469,9 @@ class Feed:
         await asyncio.sleep(PRESENCE_PAUSE_S)
         self._presence_due = False
         people = await database.read(selectors.presence, self.session_id)
-        self.tell(encode("presence", people))
+        if people != self._people:
+            self._people = people
+            self.tell(encode("presence", people))
 
 
 _feeds: dict[UUID, Feed] = {}
@@ -432,7 +484,7 @@ async def join(session_id: UUID, login: Login, send: Send, end: End) -> Subscrib
     if feed is None:
         feed = _feeds[session_id] = Feed(session_id)
     subscriber = Subscriber(feed, login, send, end)
-    feed.subscribers[subscriber] = None
+    feed.add(subscriber)
     try:
         await (feed.open() if is_first else asyncio.shield(feed.ready))
     except BaseException:
@@ -488,14 +540,19 @@ async def watch() -> None:
     feeds = list(_feeds.values())
     if not feeds:
         return
-    heads: dict[UUID, int] = await database.read(selectors.heads, [feed.session_id for feed in feeds])
-    for feed in feeds:
-        head = heads.get(feed.session_id)
-        if head is None:
+    known = [feed.head for feed in feeds]
+    shapes = await database.read(selectors.shapes, [feed.session_id for feed in feeds])
+    for feed, head in zip(feeds, known, strict=True):
+        shape = shapes.get(feed.session_id)
+        if shape is None:
             for subscriber in list(feed.subscribers):
                 subscriber.end(Close.NO_SUCH_SESSION)
-        elif head > feed.head:
-            await feed.catch_up(head)
+            continue
+        feed.look_at(shape)
+        if shape.head < head:
+            feed.start_over()
+        elif shape.head > feed.head:
+            await feed.catch_up(shape.head)
 
 
 async def check_logins() -> None:

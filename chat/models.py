@@ -195,6 +195,16 @@ class Draft(models.Model):
         return f"Draft of {self.run_id}"
 
 
+class Process(models.Model):
+    """A process that serves, and its last sign of life."""
+
+    name = models.CharField(primary_key=True, max_length=120)
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Connection(models.Model):
     """One open socket, removed when it closes or when its process is found dead."""
 

@@ -3,6 +3,7 @@
 Each move is one conditional UPDATE, so that of two that race the first to commit stands.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -151,9 +152,9 @@ def take_from(run: Run, process: str) -> bool:
     return bool(taken)
 
 
-def beat(process: str) -> None:
-    """Renew the lease on all of a process's live runs."""
-    Run.objects.filter(owner=process, status__in=LIVE).update(heartbeat_at=timezone.now())
+def beat(process: str, run_ids: Sequence[UUID]) -> None:
+    """Renew the lease on the runs that a process carries, where they are still its own."""
+    Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).update(heartbeat_at=timezone.now())
 
 
 def carried_by(process: str) -> list[UUID]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Max, Min, Q, QuerySet
 
 from chat import search
 from chat.database import key
@@ -120,9 +120,33 @@ def event_id_at(session_id: UUID, seq: int) -> UUID | None:
     return Step.objects.filter(session_id=session_id, seq=seq).values_list("event_id", flat=True).first()
 
 
-def heads(session_ids: Iterable[UUID]) -> dict[UUID, int]:
-    """The last number of each of these sessions that still exists."""
-    return dict(Session.objects.filter(pk__in=list(session_ids)).values_list("id", "last_seq"))
+#: How many there are, and which is the first and the last: as they only ever come at the end, no two states have all three in common.
+Extent = tuple[int, Any, Any]
+NOTHING: Extent = (0, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """As much of a session as says whether anything of it has changed."""
+
+    head: int
+    line: Extent
+    people: Extent
+
+
+def shapes(session_ids: Iterable[UUID]) -> dict[UUID, Shape]:
+    """What each of these sessions that still exists looks like."""
+    wanted = list(session_ids)
+    waiting = Run.objects.filter(session_id__in=wanted, status=RunStatus.QUEUED).order_by()
+    lines = _extents(waiting.values_list("session_id").annotate(Count("pk"), Min("number"), Max("number")))
+    here = Connection.objects.filter(session_id__in=wanted).order_by()
+    people = _extents(here.values_list("session_id").annotate(Count("pk"), Min("opened_at"), Max("opened_at")))
+    heads = Session.objects.filter(pk__in=wanted).values_list("id", "last_seq")
+    return {pk: Shape(head, lines.get(pk, NOTHING), people.get(pk, NOTHING)) for pk, head in heads}
+
+
+def _extents(rows: Iterable[tuple[Any, ...]]) -> dict[UUID, Extent]:
+    return {pk: (count, first, last) for pk, count, first, last in rows}
 
 
 def live_run(session_id: UUID) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from http.cookies import CookieError
 from importlib import import_module
 from typing import Any
@@ -12,12 +13,13 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 from django.http.cookie import parse_cookie
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from chat.access import Role, role_in
-from chat.models import Connection, Session
+from chat.models import Connection, Process, Session
 
 #: The handshake as ASGI tells it.
 Scope = Mapping[str, Any]
@@ -119,6 +121,10 @@ class Entrance:
     connection_id: UUID
 
 
+#: The rows of the sockets that are open in this process.
+_open: set[UUID] = set()
+
+
 class TooMany(Exception):
     """The user has as many sockets open as one may have."""
 
@@ -134,22 +140,45 @@ def enter(user: User, session_id: UUID, process: str) -> Entrance | None:
     if most and Connection.objects.filter(user=user).count() >= most:
         raise TooMany
     connection = Connection.objects.create(process=process, session=session, user=user, role=role)
+    _open.add(connection.pk)
     return Entrance(session.pk, role, connection.pk)
 
 
 def leave(connection_id: UUID) -> None:
     """A socket is gone."""
+    _open.discard(connection_id)
     Connection.objects.filter(pk=connection_id).delete()
+
+
+def beat(process: str) -> None:
+    """A process that serves is alive, and so are its sockets."""
+    Process.objects.update_or_create(name=process, defaults={"seen_at": timezone.now()})
 
 
 def forget_process(process: str) -> None:
     """All sockets of a process are gone."""
     Connection.objects.filter(process=process).delete()
+    Process.objects.filter(name=process).delete()
+
+
+@transaction.atomic
+def forget_silent(process: str, since: datetime) -> set[UUID]:
+    """Forget the sockets of processes without a sign of life since then, and those this process has no more; returns their sessions.
+
+    A socket whose row could not be removed when it closed is one of the latter.
+    """
+    Process.objects.filter(seen_at__lt=since).delete()
+    lost = Q(process=process) & ~Q(pk__in=list(_open)) | ~Q(process__in=Process.objects.values("name"))
+    gone = Connection.objects.filter(lost, opened_at__lt=since)
+    sessions = set(gone.values_list("session_id", flat=True))
+    gone.delete()
+    return sessions
 
 
 def forget_all() -> None:
     """No socket is open: called where one process owns all, before it serves."""
     Connection.objects.all().delete()
+    Process.objects.all().delete()
 
 
 def expired(logins: Iterable[Login]) -> set[str]:

@@ -5,7 +5,7 @@ stays locked until the commit, so events become visible in the order of their nu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from chat import search
 from chat.database import key, moment
-from chat.models import LIVE, Draft, Run, StepContent
+from chat.models import LIVE, Draft, Run, Step, StepContent
 from chat.protocol import body, clean, stored_frame
 
 # Written out, because they run for every event: as querysets they cost twenty times as much.
@@ -23,7 +23,9 @@ _OWNED = """SELECT (SELECT COALESCE(MAX(position), 0) FROM chat_step WHERE run_i
     FROM chat_run WHERE id = %s AND fence = %s AND status IN (%s, %s)"""
 #: Within what databases take as values of one statement.
 _ROWS_AT_ONCE = 500
-_SAVE_DRAFT = """INSERT INTO chat_draft (run_id, number, type, attempt, text, updated_at) VALUES (%s, %s, %s, %s, %s, %s)
+# Of a run that has ended nothing is kept, also where its owner was frozen meanwhile and does not know.
+_SAVE_DRAFT = """INSERT INTO chat_draft (run_id, number, type, attempt, text, updated_at)
+    SELECT %s, %s, %s, %s, %s, %s WHERE EXISTS (SELECT 1 FROM chat_run WHERE id = %s AND status IN (%s, %s))
     ON CONFLICT (run_id) DO UPDATE SET number = excluded.number, type = excluded.type, attempt = excluded.attempt,
     text = excluded.text, updated_at = excluded.updated_at"""
 _FORGET_DRAFT = "DELETE FROM chat_draft WHERE run_id = %s"
@@ -65,6 +67,7 @@ class Entry:
     data: dict[str, Any]
     full_content: str | None = None
     numbered: bool = True
+    id: UUID = field(default_factory=uuid4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,22 @@ def append(run: Run, entries: Sequence[Entry]) -> list[Stored]:
     last = _advance(run.session_id, numbered)
     position = _owned_position(run.pk, run.fence)
     return _insert(run.pk, run.session_id, last - numbered, position, entries)
+
+
+@transaction.atomic(savepoint=False)
+def append_again(run: Run, entries: Sequence[Entry]) -> list[Stored]:
+    """`append`, after a try that failed: that one may have been committed, and only the word of it was lost."""
+    # With the session's row, so that a try that is still under way is over before one looks.
+    _advance(run.session_id, 0)
+    rows = Step.objects.filter(run_id=run.pk, event_id__in=[entry.id for entry in entries]).order_by("position")
+    found = rows.values_list("seq", "event_id", "event", "number", "body")
+    if not found:
+        return append(run, entries)
+    return [
+        Stored(seq, run.pk, stored_frame(event, seq, event_id, run.pk, text), event, number or 0)
+        for seq, event_id, event, number, text in found
+        if seq is not None
+    ]
 
 
 def append_unowned(run: Run, entries: Sequence[Entry]) -> list[Stored]:
@@ -125,7 +144,7 @@ def _insert(run_id: UUID, session_id: UUID, seq: int, position: int, entries: Se
     stored: list[Stored] = []
     for entry in entries:
         position += 1
-        event_id, data, text = uuid4(), entry.data, body(entry.data)
+        event_id, data, text = entry.id, entry.data, body(entry.data)
         number = data.get("step")
         if entry.numbered:
             seq += 1
@@ -197,6 +216,8 @@ def save_drafts(drafts: Sequence[Draft]) -> None:
                     draft.attempt,
                     clean(draft.text),
                     moment(draft.updated_at),
+                    key(draft.run_id),
+                    *LIVE,
                 )
                 for draft in drafts
             ],

@@ -66,17 +66,18 @@ async def end() -> None:
         carrying.interrupt_all()
         await carrying.all_ended(_STOP_S)
     try:
-        for run_id in await database.read(run_state.carried_by, carrying.PROCESS):
-            await interrupting.interrupt(run_id)
-    except DatabaseError:
+        async with asyncio.timeout(_CLOSE_S):
+            for run_id in await database.read(run_state.carried_by, carrying.PROCESS):
+                await interrupting.interrupt(run_id)
+    except (DatabaseError, TimeoutError):
         logger.warning("Some runs could not be ended; who sweeps next will do it", exc_info=True)
     await feeds.close_all(Close.RESTARTING, _CLOSE_S)
     _heart.stop()
     await background.drain(2.0)
     try:
-        await database.write(sockets.forget_process, carrying.PROCESS)
-    except DatabaseError:
-        logger.warning("The sockets of this process could not be forgotten", exc_info=True)
+        await asyncio.wait_for(database.write(sockets.forget_process, carrying.PROCESS), _CLOSE_S)
+    except (DatabaseError, TimeoutError):
+        logger.warning("The closed sockets could not be noted; other processes will find out", exc_info=True)
     database.close()
     _process.loop = None
     _process.draining = False
@@ -115,12 +116,15 @@ class _Heart:
 
     def _beat(self, stop: threading.Event) -> None:
         try:
-            while not stop.wait(settings.RUN_LEASE_S / 6):
+            while True:
                 close_old_connections()
                 try:
-                    run_state.beat(carrying.PROCESS)
+                    sockets.beat(carrying.PROCESS)
+                    run_state.beat(carrying.PROCESS, carrying.at_work())
                 except DatabaseError:
                     logger.warning("The lease could not be renewed", exc_info=True)
+                if stop.wait(settings.RUN_LEASE_S / 6):
+                    return
         finally:
             connections.close_all()
 
@@ -129,13 +133,13 @@ _heart = _Heart()
 
 
 async def _tick_for_ever() -> None:
-    last_announcement = await database.read(selectors.last_announcement)
-    everyone = groups.Membership(groups.EVERYONE, _hear)
-    await everyone.join()
+    await groups.Membership(groups.EVERYONE, _hear).join()
+    last_announcement: int | None = None
     swept_at = asyncio.get_running_loop().time()
     while True:
-        await asyncio.sleep(TICK_S)
         try:
+            if last_announcement is None:
+                last_announcement = await database.read(selectors.last_announcement)
             for run_id, because in await database.read(run_state.cancelling, carrying.PROCESS):
                 carrying.stop_here(run_id, because)
             for pk, message, level in await database.read(selectors.announcements_after, last_announcement):
@@ -146,15 +150,22 @@ async def _tick_for_ever() -> None:
             if now - swept_at > settings.RUN_LEASE_S / 3:
                 swept_at = now
                 await sweep()
-        except DatabaseError:
-            logger.warning("The database did not answer; trying again", exc_info=True)
+        except Exception:
+            logger.exception("What is done every second could not be done")
+        await asyncio.sleep(TICK_S)
 
 
 async def sweep() -> None:
-    """End the runs whose process has been silent for longer than the lease."""
+    """End the runs whose process has been silent for longer than the lease, and forget its sockets."""
     since = timezone.now() - timedelta(seconds=settings.RUN_LEASE_S)
     for run_id in await database.read(run_state.silent_since, since):
-        await interrupting.interrupt(run_id)
+        try:
+            await interrupting.interrupt(run_id)
+        except DatabaseError:
+            # The next one is not to wait for it.
+            logger.warning("Run %s could not be ended", run_id, exc_info=True)
+    for session_id in await database.write(sockets.forget_silent, carrying.PROCESS, since):
+        await groups.tell(groups.of_session(session_id), {"type": "presence"})
 
 
 def _hear(message: groups.Message) -> None:

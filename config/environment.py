@@ -14,6 +14,17 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from dotenv import dotenv_values
 
+_POSTGRES_POOL = {"min_size": 1, "max_size": 16, "timeout": 10}
+#: A process that is frozen in the middle of a transaction holds its locks for no longer than this, nobody waits longer for one,
+#: and a server that has vanished without a word is noticed.
+_POSTGRES_PATIENCE = {
+    "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=10s",
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
 MOST = sys.maxsize
@@ -281,5 +292,5 @@ def _postgres(parsed: SplitResult) -> dict[str, Any]:
         "HOST": unquote(parsed.hostname or ""),
         "PORT": parsed.port or "",
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {**dict(parse_qsl(parsed.query)), "pool": {"min_size": 1, "max_size": 16, "timeout": 10}},
+        "OPTIONS": {**_POSTGRES_PATIENCE, **dict(parse_qsl(parsed.query)), "pool": _POSTGRES_POOL},
     }

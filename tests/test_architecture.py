@@ -16,6 +16,7 @@ WRITERS = {
     "Step": "step_log",
     "StepContent": "step_log",
     "Draft": "step_log",
+    "Process": "sockets",
     "Connection": "sockets",
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
@@ -24,6 +25,7 @@ CALLED = {
     "Step": {"Step", "step", "steps"},
     "StepContent": {"StepContent", "full_content"},
     "Draft": {"Draft", "draft"},
+    "Process": {"Process"},
     "Connection": {"Connection", "connection", "connections"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}

@@ -170,9 +170,11 @@ def test_a_lease_is_kept_by_beating() -> None:
     Run.objects.filter(pk=run.pk).update(heartbeat_at=long_ago)
     soon = timezone.now() - timedelta(seconds=5)
     assert run_state.silent_since(soon) == [run.pk]
-    run_state.beat("process-2")
+    run_state.beat("process-2", [run.pk])
     assert run_state.silent_since(soon) == [run.pk]
-    run_state.beat("process-1")
+    run_state.beat("process-1", [])
+    assert run_state.silent_since(timezone.now() - timedelta(seconds=5)) == [run.pk]
+    run_state.beat("process-1", [run.pk])
     assert run_state.silent_since(soon) == []
 
 

@@ -105,6 +105,31 @@ def test_a_stored_step_ends_its_draft_and_no_later_one() -> None:
     assert not Draft.objects.exists()
 
 
+def test_what_was_stored_though_nobody_heard_of_it_is_not_stored_again() -> None:
+    run = making.run(making.session(making.user()))
+    entries = [
+        making.thought("a"),
+        Entry("reasoning_step", {"type": "thought"}, numbered=False),
+        making.thought("b", 2),
+    ]
+    stored = step_log.append(run, entries)
+    assert step_log.append_again(run, entries) == stored
+    assert Step.objects.count() == 3
+    new = [making.thought("c", 3)]
+    assert [one.seq for one in step_log.append_again(run, new)] == [3]
+    run.session.refresh_from_db()
+    assert run.session.last_seq == 3
+
+
+def test_of_a_run_that_has_ended_no_draft_is_kept() -> None:
+    run = making.run(making.session(making.user()))
+    making.end(run)
+    step_log.save_drafts(
+        [Draft(run=run, number=1, type="thought", text="by a process that was frozen", updated_at=timezone.now())]
+    )
+    assert not Draft.objects.exists()
+
+
 def test_writers_that_race_leave_no_hole_and_a_reader_in_between_misses_nothing() -> None:
     session = making.session(making.user())
     run = making.run(session)

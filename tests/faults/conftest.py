@@ -23,10 +23,9 @@ def model() -> Iterator[ModelServer]:
 
 
 @pytest.fixture(scope="session")
-def ready(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ready(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of a database with tables and users on the PostgreSQL server that the whole session shares."""
-    with worlds.ready_database(postgres_server, tmp_path_factory.mktemp("ready")) as name:
-        yield name
+    return worlds.make_ready(postgres_server, tmp_path_factory.mktemp("ready")).rpartition("/")[2]
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ async def check(
             else ["the API tells other events than the database has"]
         ),
         *([] if restored else (words for client in clients for words in nothing_lost(client, events))),
-        *one_run_a_message(clients, runs),
+        *one_run_a_message([] if restored else clients, runs),
         *lifecycles(events, runs),
         *([] if restored else nobody_elses(everybody, runs)),
         *quiet_logs(world.output, logs_may),

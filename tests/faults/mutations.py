@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -90,18 +90,20 @@ def without_the_finish_reason() -> None:
 def telling_before_saving() -> None:
     """Events are told while the transaction that stores them is still open."""
 
-    async def save(run: Any, store: Callable[[], Sequence[Any]]) -> None:
+    async def stored(run: Any, store: Callable[[], Any], _: Callable[[], Any]) -> Any:
         loop = asyncio.get_running_loop()
 
         @transaction.atomic
-        def store_late() -> None:
-            events = store()
+        def store_late() -> Any:
+            result = store()
+            events = result[0] if isinstance(result, tuple) else result
             asyncio.run_coroutine_threadsafe(carrying.tell_stored(run.session_id, events), loop).result()
             time.sleep(0.3)
+            return result
 
-        await database.write(store_late)
+        return await database.write(store_late)
 
-    carrying._save = save
+    carrying._stored = stored
 
 
 MUTATIONS = {

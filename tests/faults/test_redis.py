@@ -72,7 +72,7 @@ BREAKS: list[Break] = [restarted, paused, frozen, subscriptions_killed, out_of_m
 
 @pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.long)])
 async def test_redis_breaks_in_every_way_while_a_run_is_watched(
-    open_world: OpenWorld, model: ModelServer, redis: Redis, times: int
+    redis: Redis, open_world: OpenWorld, model: ModelServer, times: int
 ) -> None:
     """Redis restarted, paused, frozen, its subscriptions killed, out of memory; one after the other."""
     model.respond = rounds(60, every_s=0.005)
@@ -99,7 +99,7 @@ async def test_redis_breaks_in_every_way_while_a_run_is_watched(
 
 @pytest.mark.long
 async def test_a_network_forgets_its_connections_to_redis(
-    open_world: OpenWorld, model: ModelServer, redis: Redis
+    redis: Redis, open_world: OpenWorld, model: ModelServer
 ) -> None:
     """Connections to Redis that die without a word to either side: events come by the poll, and soon as fast as before."""
     model.respond = rounds(60, every_s=0.005)

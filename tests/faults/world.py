@@ -15,7 +15,6 @@ from uuid import UUID, uuid4
 import psutil
 import psycopg
 
-from tests import services
 from tests.faults.oracle import Oracle
 from tests.model_server import ModelServer
 from tests.serving import Browser, Server
@@ -190,28 +189,28 @@ def resident(server: Server) -> int:
 
 @contextlib.asynccontextmanager
 async def meanwhile(
-    fault: Callable[[], Awaitable[Any]], *, every_s: float, seed: int = 0
+    fault: Callable[[], Awaitable[Any]], *, every_s: float, times: int = 1_000_000, seed: int = 0
 ) -> AsyncIterator[list[float]]:
-    """Do something again and again, after pauses of about so long, for the length of a block; yields when it was done.
+    """Do something so many times, after pauses of about so long, for the length of a block; yields when it was done.
 
     One that is under way at the end is finished, so that what it broke stands again.
     """
-    times: list[float] = []
+    done_at: list[float] = []
     stop = asyncio.Event()
     draw = random.Random(seed)
 
     async def again_and_again() -> None:
-        while True:
+        while len(done_at) < times:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), draw.uniform(0.5, 1.5) * every_s)
             if stop.is_set():
                 return
             await fault()
-            times.append(time.monotonic())
+            done_at.append(time.monotonic())
 
     task = asyncio.create_task(again_and_again())
     try:
-        yield times
+        yield done_at
     finally:
         stop.set()
         await task
@@ -258,9 +257,10 @@ def _started(processes: Sequence[Server]) -> Iterator[None]:
                 process.stop()
 
 
-@contextlib.contextmanager
-def ready_database(server_url: str, folder: Path) -> Iterator[str]:
-    """The name of a PostgreSQL database with tables and users, to be copied."""
-    with services.database(server_url, "ready") as address:
-        Server(folder, DATABASE_URL=address).prepare(*USERS)
-        yield "ready"
+def make_ready(server_url: str, folder: Path) -> str:
+    """Make the database ``ready``, with tables and users, on a PostgreSQL server; returns its address."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE ready")
+    address = f"{server_url.rpartition('/')[0]}/ready"
+    Server(folder, DATABASE_URL=address).prepare(*USERS)
+    return address

@@ -19,7 +19,7 @@ import uvicorn
 from daphne.ws_protocol import WebSocketFactory
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from twisted.internet import reactor
 
@@ -75,7 +75,10 @@ class Command(BaseCommand):
             serve(listener)
 
     def _check_tables(self) -> None:
-        executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
+        try:
+            executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
+        except OperationalError as away:
+            raise CommandError(f"The database does not answer: {' '.join(str(away).split())}") from None
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             raise CommandError("The database's tables are not up to date. Run: python manage.py migrate")
 

@@ -1,0 +1,92 @@
+"""SQLite is locked by somebody else, or the disk takes no more: nothing that was shown is missing, and no run stays stuck."""
+
+import asyncio
+import contextlib
+import resource
+import sqlite3
+
+import pytest
+
+from tests.faults.conftest import OpenWorld
+from tests.faults.invariants import check
+from tests.faults.work import rounds
+from tests.faults.world import World
+from tests.model_server import ModelServer
+
+#: What a log says of such a database.
+SAID = "could not be|could not be renewed|disk I/O error|locked|full"
+
+
+@pytest.mark.parametrize(
+    "seconds", [3, pytest.param(8, marks=pytest.mark.long), pytest.param(14, marks=pytest.mark.long)]
+)
+async def test_the_database_is_locked_by_somebody_else(open_world: OpenWorld, model: ModelServer, seconds: int) -> None:
+    """A helper process holds SQLite's write lock: the run waits for it, people go on reading, and nothing fails."""
+    model.respond = rounds(20, every_s=0.005)
+    world = open_world("sqlite")
+    session = await world.new_session()
+    async with world.client(session, name="here") as here:
+        run_id = await here.ask("Go on")
+        await here.until(lambda: here.state.seq > 20)
+        with contextlib.closing(sqlite3.connect(world.servers[0].data_dir / "thinkaloud.sqlite3")) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            shown = here.state.seq
+            await asyncio.sleep(seconds)
+            # What was made up meanwhile is not shown before it is stored: one batch may have been on its way.
+            assert here.state.seq - shown <= 10
+            status = (await world.everything(session))[-1]["seq"]
+            assert status >= shown
+            other.execute("ROLLBACK")
+        assert await here.ended(run_id) == "completed"
+        await check(world, session, [here], logs_may=SAID)
+        assert here.connections == 1
+
+
+async def fill(world: World) -> None:
+    """Let the process write nothing to any file, as on a disk that is full."""
+    _, hard = resource.prlimit(world.servers[0].pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(world.servers[0].pid, resource.RLIMIT_FSIZE, (1, hard))
+
+
+async def empty(world: World) -> None:
+    """Let the process write again."""
+    _, hard = resource.prlimit(world.servers[0].pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(world.servers[0].pid, resource.RLIMIT_FSIZE, (hard, hard))
+
+
+async def test_the_disk_is_full_for_a_moment(open_world: OpenWorld, model: ModelServer) -> None:
+    """The disk takes no more, and soon takes more again: the run goes on."""
+    model.respond = rounds(20, every_s=0.005)
+    world = open_world("sqlite")
+    session = await world.new_session()
+    async with world.client(session, name="here") as here:
+        run_id = await here.ask("Go on")
+        await here.until(lambda: here.state.seq > 20)
+        await fill(world)
+        await asyncio.sleep(2)
+        await empty(world)
+        assert await here.ended(run_id) == "completed"
+        await check(world, session, [here], logs_may=SAID)
+
+
+@pytest.mark.long
+async def test_the_disk_stays_full(open_world: OpenWorld, model: ModelServer) -> None:
+    """The disk takes no more for longer than a run waits: who asks is told, the run ends as failed, and the next one works."""
+    model.respond = rounds(100, every_s=0.005)
+    world = open_world("sqlite", RUN_LEASE_S="120")
+    session = await world.new_session()
+    async with world.client(session, name="here") as here:
+        run_id = await here.ask("Go on")
+        await here.until(lambda: here.state.seq > 20)
+        await fill(world)
+        await asyncio.sleep(18)
+        asking = asyncio.create_task(here.ask("Are you there?"))
+        await here.until(lambda: any(error["code"] == "storage" for error in here.errors))
+        await empty(world)
+        assert await here.ended(run_id) == "failed"
+        model.respond = rounds(2)
+        assert await here.ended(await asking) == "completed"
+        await check(world, session, [here], logs_may=SAID)
+    failed = next(run for run in world.database.runs(session) if run.id == run_id)
+    assert failed.code == "storage"
+    assert here.state.runs[run_id].entries[-2]["data"]["code"] == "storage"
