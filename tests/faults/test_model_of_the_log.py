@@ -20,7 +20,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from chat import carrying, interrupting, runs, selectors, step_log
+from chat import carrying, interrupting, run_state, runs, selectors, step_log
 from chat.models import LIVE, UNFINISHED, Draft, Run, RunStatus, Session, Step
 from chat.run_state import End
 from chat.step_log import Entry, Fenced, Stored
@@ -109,6 +109,13 @@ class LogMachine(RuleBasedStateMachine):
         if claim is not None:
             self.held.append(claim.run)
             self._note(claim.events, tell=tell)
+
+    @rule()
+    def another_process_takes_over(self) -> None:
+        live = Run.objects.filter(session=self.session, status__in=LIVE).first()
+        if live is not None:
+            assert run_state.take_from(live, "another process")
+            self.held.append(live)
 
     @precondition(lambda self: self.held)
     @rule(which=st.integers(min_value=0), tell=st.booleans())

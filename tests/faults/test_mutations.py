@@ -14,7 +14,7 @@ NOTICED_BY = {
     "reading_before_joining": "tests/faults/test_layer.py::test_what_is_stored_while_a_client_joins_is_not_missed",
     "without_the_fence": "tests/faults/test_model_of_the_log.py::"
     "test_any_order_of_events_keeps_the_log_the_runs_and_the_clients_sound[30]",
-    "without_unique_message_ids": "tests/faults/test_asking.py::test_everybody_asks_at_once",
+    "without_unique_message_ids": "tests/faults/test_asking.py::test_everybody_asks_at_once[sqlite]",
     "without_the_credit_window": "tests/faults/test_layer.py::test_who_acknowledges_nothing_is_sent_one_window",
     "without_the_finish_reason": "tests/faults/test_model.py::test_a_failure_of_the_model_server[an end without a finish reason]",
     "telling_before_saving": "tests/faults/test_storing.py::test_whatever_is_shown_is_stored_already",
