@@ -77,6 +77,7 @@ class AgentRun:
         self._splitter = StepSplitter(_ids(task.conversation))
         self._usage = Usage()
         self._stop = Stop()
+        self._pausing = ""
         self._writing: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._pacer = Pacer(self._show)
@@ -116,6 +117,8 @@ class AgentRun:
 
         The iteration goes on with the closing steps. ``because`` is a sentence for people and for the model.
         """
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("A run is stopped on the loop that it works on.")
         if self.outcome is not None or self._stop.is_set():
             return
         self._stop.set(because)
@@ -124,6 +127,10 @@ class AgentRun:
             self._writing.cancel()
         else:
             self._end_if_stopped()
+
+    def pause(self, because: str) -> None:
+        """Stop before the next model call: what is being written or run now comes to its own end first, and may be the last."""
+        self._pausing = because
 
     async def aclose(self) -> None:
         """Stop, if it hasn't ended, and wait until it has."""
@@ -173,10 +180,14 @@ class AgentRun:
         if self._stop.is_set() or self.outcome is not None:
             future.set_exception(Stopped())
             return
+        if self._has_asked and self._splitter.iteration == self._task.max_iterations:
+            future.set_exception(LimitReached())
+            return
+        if self._pausing:
+            future.set_exception(Stopped())
+            self.cancel(self._pausing)
+            return
         if self._has_asked:
-            if self._splitter.iteration == self._task.max_iterations:
-                future.set_exception(LimitReached())
-                return
             self._push(self._splitter.begin())
         self._has_asked = True
         self._reply = reply = Reply(self._grew, pause=self._pacer.pause, resume=self._pacer.resume)

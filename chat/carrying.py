@@ -11,7 +11,7 @@ import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from django.db import InterfaceError, OperationalError, transaction
 
 import agents
 from agents import Growth, Outcome, Step
-from chat import background, database, drafts, groups, run_events, run_state, search, selectors, step_log
+from chat import background, continuing, database, drafts, groups, run_events, run_state, search, selectors, step_log
 from chat.drafts import Draft
 from chat.models import Run, RunStatus, Session
 from chat.run_state import End
@@ -43,6 +43,8 @@ _END_RETRY_AFTER_S = 5.0
 _AWAY = (OperationalError, InterfaceError)
 _MOST_EARLY_STOPS = 1_000
 _NO_LIMIT = 1_000_000
+#: Why runs are interrupted here, for people and for the model.
+RESTARTING = "The server is restarting."
 #: Up to so many events a session's turns are read in the transaction that claims its next run, which saves the way to another thread.
 #: More would keep other writers waiting.
 _SHORT_LOG = 300
@@ -64,8 +66,15 @@ class _Carried:
     def __init__(self) -> None:
         self.stream: agents.AgentRun | None = None
         self.stopped_because = ""
-        self.interrupted = False
+        self.pausing = False
         self.ended = asyncio.Event()
+
+    def begun(self, stream: agents.AgentRun) -> None:
+        self.stream = stream
+        if self.pausing:
+            stream.pause(RESTARTING)
+        if self.stopped_because:
+            stream.cancel(self.stopped_because)
 
     def stop(self, because: str) -> None:
         if self.stopped_because:
@@ -73,6 +82,11 @@ class _Carried:
         self.stopped_because = because
         if self.stream is not None:
             self.stream.cancel(because)
+
+    def pause(self) -> None:
+        self.pausing = True
+        if self.stream is not None:
+            self.stream.pause(RESTARTING)
 
 
 _carried: dict[UUID, _Carried] = {}
@@ -122,6 +136,9 @@ def take_up(claim: Claim) -> None:
     because = _early_stops.pop(claim.run.pk, None)
     if because is not None:
         carried.stop(because)
+    if not _open.is_set():
+        # It was let in just before.
+        carried.pause()
     background.spawn(_carry(claim, carried), f"run {claim.run.pk}")
 
 
@@ -166,16 +183,15 @@ async def _work(claim: Claim, carried: _Carried) -> tuple[End, list[Entry]]:
     record = _Record(run)
     try:
         agent = agents.get_agent(run.agent_name, model=settings.AGENT_MODEL, toolbox=_toolbox(run))
-        stream = carried.stream = agent.start(
+        stream = agent.start(
             None if run.continues_id else run.message,
             history=await database.read(_memory, run) if claim.memory is None else claim.memory,
             session_id=str(run.session_id),
             max_iterations=settings.MAX_ITERATIONS or _NO_LIMIT,
             opened=True,
         )
-        if carried.stopped_because:
-            stream.cancel(carried.stopped_because)
         stream.on_growth = record.grew
+        carried.begun(stream)
         try:
             async for first in stream:
                 await record.take([first, *stream.ready()])
@@ -193,7 +209,7 @@ async def _work(claim: Claim, carried: _Carried) -> tuple[End, list[Entry]]:
         words = "Something in this program went wrong, and the run was stopped."
         outcome = Outcome("failed", 0, code="internal", error=words)
     status = RunStatus(outcome.status)
-    if status is RunStatus.CANCELLED and carried.interrupted:
+    if status is RunStatus.CANCELLED and carried.pausing:
         status = RunStatus.INTERRUPTED
     return End(status, outcome.iterations, outcome.usage, outcome.code), record.closing(outcome)
 
@@ -374,12 +390,17 @@ async def tell_stored(session_id: UUID, events: Sequence[Stored]) -> None:
 @transaction.atomic
 def _end(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], list[UUID]]:
     """End a run in the log and in its row; returns the events, and the sessions in which its user's next one may start now."""
-    if end.status is RunStatus.CANCELLED:
-        run.cancelled_by_id = Run.objects.filter(pk=run.pk).values_list("cancelled_by", flat=True).first()
+    if end.status in (RunStatus.CANCELLED, RunStatus.INTERRUPTED):
+        now = Run.objects.filter(pk=run.pk).values_list("status", "cancelled_by").first()
+        if now is not None and now[0] == RunStatus.CANCELLING:
+            # Somebody had asked for it to be stopped: then that is what has happened, whatever else came meanwhile.
+            run.cancelled_by_id = now[1]
+            end = replace(end, status=RunStatus.CANCELLED)
     events = step_log.append(run, [*entries, run_events.completed(run, end)])
     step_log.forget_draft(run.pk)
     if not run_state.finish(run.pk, run.session_id, end, fence=run.fence):
         raise Fenced(f"Run {run.pk} ended elsewhere.")
+    continuing.after(run, end)
     return events, run_state.waiting_sessions(run.user_id)
 
 
@@ -410,17 +431,33 @@ def stop_here(run_id: UUID, because: str) -> None:
         carried.stop(because)
 
 
+# Opening and closing
+
+
 def begin() -> None:
-    """Take up runs, also after `stop_all`."""
+    """Take up runs, also after `close`."""
     _open.set()
 
 
-async def stop_all(because: str) -> None:
-    """Take up no more runs, interrupt those at work, and wait until each has said so in the log."""
+def close() -> None:
+    """Take up no more runs; those at work finish the model call and the tools they are at, and are interrupted then."""
     _open.clear()
-    waiting = list(_carried.values())
-    for carried in waiting:
-        carried.interrupted = True
-        carried.stop(because)
-    for carried in waiting:
-        await carried.ended.wait()
+    for carried in _carried.values():
+        carried.pause()
+
+
+def interrupt_all() -> None:
+    """After `close`: wait no longer for those at work."""
+    for carried in list(_carried.values()):
+        carried.stop(RESTARTING)
+
+
+async def all_ended(timeout_s: float) -> bool:
+    """Wait until every run at work here has said in the log how it ended; whether all have."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while _carried:
+                await next(iter(_carried.values())).ended.wait()
+    except TimeoutError:
+        return False
+    return True

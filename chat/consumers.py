@@ -76,10 +76,13 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         """Check origin, login and right; then join, replay and go live."""
-        if not sockets.is_own_origin(self.scope) or supervisor.is_draining():
+        if not sockets.is_own_origin(self.scope):
             await self.close()
             return
         await self.accept()
+        if supervisor.is_draining():
+            await self._end(Close.RESTARTING)
+            return
         supervisor.begin()
         try:
             await self._enter()
@@ -105,6 +108,10 @@ class SessionConsumer(AsyncWebsocketConsumer):
             return
         self._entrance = entrance
         self._subscriber = await feeds.join(entrance.session_id, self.login, self._send_text, self._end)
+        if supervisor.is_draining():
+            # It came in just before nobody was let in any more.
+            await self._end(Close.RESTARTING)
+            return
         query = parse_qs(self.scope["query_string"].decode("latin1"), keep_blank_values=True)
         problems = []
         agent = query.get("agent_name", [None])[-1]

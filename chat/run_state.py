@@ -157,6 +157,11 @@ def beat(process: str, run_ids: Collection[UUID]) -> None:
     Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).update(heartbeat_at=timezone.now())
 
 
+def carried_by(process: str) -> list[UUID]:
+    """A process's live runs."""
+    return list(Run.objects.filter(owner=process, status__in=LIVE).values_list("id", flat=True))
+
+
 def cancelling(process: str) -> list[tuple[UUID, str]]:
     """The process's runs that somebody, somewhere, has asked to stop, and the sentence that says who."""
     asked = Run.objects.filter(owner=process, status=RunStatus.CANCELLING)

@@ -19,8 +19,8 @@ from chat.protocol import Close, encode
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
-#: How long a stopping process waits for its runs to say in the log that they were interrupted.
-DRAIN_S = 10.0
+#: How long a stopping process waits for runs that were stopped to say so in the log; then it says so itself.
+_STOP_S = 2.0
 _CLOSE_S = 2.0
 
 
@@ -59,12 +59,18 @@ def is_draining() -> bool:
 
 
 async def end() -> None:
-    """Stop taking sockets, interrupt the runs, tell the clients, give everything back."""
+    """Take nobody and nothing in any more, let the runs come to the end of a step, tell the clients, give everything back."""
     _process.draining = True
+    carrying.close()
+    if not await carrying.all_ended(settings.SHUTDOWN_S):
+        carrying.interrupt_all()
+        await carrying.all_ended(_STOP_S)
     try:
-        await asyncio.wait_for(carrying.stop_all("The server is restarting."), DRAIN_S)
-    except TimeoutError:
-        logger.warning("Some runs did not end in time; the next start will end them")
+        async with asyncio.timeout(_CLOSE_S):
+            for run_id in await database.read(run_state.carried_by, carrying.PROCESS):
+                await interrupting.interrupt(run_id)
+    except (DatabaseError, TimeoutError):
+        logger.warning("Some runs could not be ended; who sweeps next will do it", exc_info=True)
     await feeds.close_all(Close.RESTARTING, _CLOSE_S)
     _heart.stop()
     await background.drain(2.0)
@@ -75,6 +81,11 @@ async def end() -> None:
     database.close()
     _process.loop = None
     _process.draining = False
+
+
+def hurry() -> None:
+    """While `end` is at work: do not wait for the end of a step."""
+    carrying.interrupt_all()
 
 
 def recover() -> int:

@@ -207,11 +207,21 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
 
 
 class DaphneServer(Server):  # type: ignore[misc] # untyped
-    """Daphne, whose applications wait for the network."""
+    """Daphne, whose applications wait for the network, and which can stop listening before it stops."""
 
     def __init__(self, application: Any, **options: Any) -> None:
         super().__init__(self._run, **options)
         self._application = application
+        self._port: Any = None
+
+    def listen_success(self, port: Any) -> None:
+        """Note where it listens."""
+        super().listen_success(port)
+        self._port = port
+
+    async def stop_listening(self) -> None:
+        """Take no further connection; those that are open go on."""
+        await self._port.stopListening().asFuture(asyncio.get_running_loop())
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         """Let the application's side know its socket."""

@@ -51,6 +51,7 @@ AGENT_MODEL = ModelSettings(
 
 MAX_ITERATIONS = env.whole("MAX_ITERATIONS", 20)
 RUN_LEASE_S = env.number("RUN_LEASE_S", 30, least=1, most=86_400)
+SHUTDOWN_S = env.number("SHUTDOWN_S", 5, least=0, most=3_600)
 AUTO_CONTINUE = env.flag("AUTO_CONTINUE", default=False)
 MAX_ACTIVE_RUNS_PER_USER = env.whole("MAX_ACTIVE_RUNS_PER_USER", 4)
 MAX_MESSAGE_CHARS = env.whole("MAX_MESSAGE_CHARS", 32_000)

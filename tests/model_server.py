@@ -45,6 +45,8 @@ Fault = Literal[
     "bad_sse",  # a 200 whose body is a web page
     "error_event",  # an event {"error": …}
     "huge",  # never stops sending text
+    "pings",  # stops sending, but for comments that keep the connection open
+    "long_event",  # one event that never ends
     "drop",  # closes the connection before answering
 ]
 
@@ -163,6 +165,7 @@ class Request:
     """The client's address and port: the same for requests on one connection."""
 
 
+_ENDLESS = ("huge", "pings", "long_event")
 _ERRORS = {
     400: "This model's maximum context length is 4096 tokens.",
     401: "Incorrect API key provided.",
@@ -403,9 +406,20 @@ class ModelServer:
             await stream.write(b'data: {"choices": [{"delta": {"content": \n\n')
         elif fault == "error_event":
             await stream.event({"error": {"message": "CUDA out of memory", "type": "InternalServerError", "code": 500}})
-        elif fault == "huge":
-            while True:
+        elif fault in _ENDLESS:
+            await self._go_on_and_on(fault, stream)
+
+    async def _go_on_and_on(self, fault: Fault, stream: "_Stream") -> None:
+        if fault == "long_event":
+            await stream.write(b"data: ")
+        while True:
+            if fault == "huge":
                 await stream.chunk({"content": "x" * 65_536})
+            elif fault == "long_event":
+                await stream.write(b"x" * 65_536)
+            else:
+                await stream.write(b": keep-alive\n\n")
+                await asyncio.sleep(0.05)
 
 
 class _Over(Exception):

@@ -39,12 +39,14 @@ class Server:
         self.url = ""
         self.process: subprocess.Popen[str] | None = None
         self._server = server
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "DJANGO_"))},
-            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "DJANGO_SETTINGS_MODULE": os.environ.get("DJANGO_SETTINGS_MODULE", "config.settings"),
             "DATA_DIR": str(data_dir),
             "DATABASE_URL": "",
             "PYTHONUNBUFFERED": "1",
+            # Few tests are about what a run at work does when its server is stopped.
+            "SHUTDOWN_S": "0.5",
             **environment,
         }
 
@@ -53,7 +55,7 @@ class Server:
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
-            env={**self._environment, **environment},
+            env={**self.environment, **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -66,7 +68,7 @@ class Server:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         names = users or (USERNAME,)
         database = self.data_dir / "thinkaloud.sqlite3"
-        known = None if self._environment["DATABASE_URL"] else _prepared.get(names)
+        known = None if self.environment["DATABASE_URL"] else _prepared.get(names)
         if known is not None:
             database.write_bytes(known)
             return
@@ -89,7 +91,7 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "serve", "--port", str(port), "--server", self._server],
             cwd=ROOT,
-            env=self._environment,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -22,11 +22,11 @@ import anyio
 import httpx
 from mcp import ClientSession, McpError, StdioServerParameters, types
 from mcp.client.sse import sse_client
-from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from pydantic import BaseModel, ValidationError
 
+from agents.tools import mcp_program
 from agents.tools.stop import Stop
 from agents.tools.tool import Tool, ToolError
 
@@ -271,7 +271,7 @@ class _Server:
             # The environment comes on top of PATH, HOME and the like: what else is in ours is none of its business.
             parameters = StdioServerParameters(command=config.command, args=config.args, env=config.env, cwd=config.cwd)
             with self._listen() as errors:
-                async with stdio_client(parameters, errlog=errors) as (read, write):
+                async with mcp_program.started(parameters, errors) as (read, write):
                     yield read, write
         elif config.url and config.type in ("streamable-http", "streamable_http", "http"):
             timeout = httpx.Timeout(_START_S, read=config.sse_read_timeout)

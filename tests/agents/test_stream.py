@@ -429,6 +429,49 @@ async def test_a_stop_after_the_end_changes_nothing(server: ModelServer, make_ag
     assert run.outcome.status == "completed"
 
 
+async def test_a_stop_from_a_thread_or_another_loop_is_refused(server: ModelServer, make_agent: MakeAgent) -> None:
+    server.enqueue(Script("x", fault="hang"))
+    run = make_agent().start("?")
+
+    async def stop() -> None:
+        run.cancel("Stopped by Mei.")
+
+    for wrong in (lambda: run.cancel("Stopped by Mei."), lambda: asyncio.run(stop())):
+        with pytest.raises(RuntimeError):
+            await asyncio.to_thread(wrong)
+    assert run.outcome is None
+    await run.aclose()
+
+
+async def test_a_paused_run_ends_before_the_next_model_call(server: ModelServer, make_agent: MakeAgent) -> None:
+    server.enqueue(Script(calls=[Call("echo", {"text": "hi"})], every_s=0.01), Script("Never."))
+    run = make_agent().start("?")
+    await server.until(lambda: bool(server.requests))
+    run.pause("The server is restarting.")
+    steps = await steps_of(run)
+    assert [step["ok"] for step in steps if step["type"] == "tool_result"] == [True]
+    assert run.outcome is not None
+    assert run.outcome.status == "cancelled"
+    assert len(server.requests) == 1
+
+
+async def test_a_paused_run_that_needs_no_other_model_call_completes(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    server.enqueue(Script("Done.", every_s=0.01))
+    run = make_agent().start("?")
+    await server.until(lambda: bool(server.requests))
+    run.pause("The server is restarting.")
+    assert (await steps_of(run))[-1]["type"] == "complete"
+
+
+async def test_a_run_paused_before_its_first_model_call_makes_none(server: ModelServer, make_agent: MakeAgent) -> None:
+    run = make_agent().start("?")
+    run.pause("The server is restarting.")
+    assert [step["type"] for step in await steps_of(run)] == ["start"]
+    assert not server.requests
+
+
 async def test_a_closed_run_has_ended(server: ModelServer, make_agent: MakeAgent) -> None:
     server.enqueue(Script("x", fault="hang"))
     run = make_agent().start("?")

@@ -1,166 +1,24 @@
 """Every client gets each event once, in order, whatever the channel layer does with the messages that tell of them."""
 
 import asyncio
-import json
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import Awaitable
 from uuid import UUID
 
 import pytest
-from asgiref.sync import sync_to_async
-from channels.layers import InMemoryChannelLayer, channel_layers
+from channels.layers import InMemoryChannelLayer
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import OperationalError
 
-from chat import background, carrying, database, drafts, feeds, groups, selectors, step_log
+from chat import carrying, database, drafts, feeds, groups, selectors
 from chat.drafts import Draft
-from chat.feeds import Subscriber
 from chat.models import Run, Session
 from chat.protocol import WINDOW, Close, encode
 from chat.sockets import Login
-from tests.chat import making
+from tests.chat.following import Broken, Client, Losing, Silent, grow, layer, started, store, watching
+
+__all__ = ["layer", "started", "watching"]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
-
-
-class Losing(InMemoryChannelLayer):
-    """Drops half of the messages, doubles some, and delivers others late and out of order."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(capacity=5)
-        self._random = random.Random(seed)
-        self._late: list[tuple[str, dict[str, Any]]] = []
-
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Send, or do something worse."""
-        fate = self._random.random()
-        if fate < 0.5:
-            return
-        if fate < 0.7:
-            self._late.append((group, message))
-            return
-        for late in self._random.sample(self._late, len(self._late)):
-            await super().group_send(*late)
-        self._late.clear()
-        for _ in range(self._random.choice((1, 1, 2, 3))):
-            await super().group_send(group, message)
-
-
-class Silent(InMemoryChannelLayer):
-    """Never delivers anything."""
-
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Forget it."""
-
-
-class Broken(InMemoryChannelLayer):
-    """Fails at everything."""
-
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Fail."""
-        raise ConnectionError("the broker is away")
-
-    async def group_add(self, group: str, channel: str) -> None:
-        """Fail."""
-        raise ConnectionError("the broker is away")
-
-
-@pytest.fixture
-def layer(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The channel layer of the test, the usual one where it names none."""
-    chosen = getattr(request, "param", None) or InMemoryChannelLayer(capacity=2000)
-    old = channel_layers.set("default", chosen)
-    yield chosen
-    channel_layers.backends.pop("default", None)
-    if old is not None:
-        channel_layers.set("default", old)
-
-
-@pytest.fixture
-async def watching(layer: Any) -> AsyncIterator[None]:
-    """The comparison with the log runs, as in a serving process."""
-    watch = background.spawn(feeds.watch_for_ever(), "watch")
-    yield
-    watch.cancel()
-    await background.drain(5)
-    feeds._feeds.clear()
-    drafts._cells.clear()
-    database.close()
-
-
-class Client:
-    """A socket's end: what it was sent, and what it keeps of that as the wire says a client does."""
-
-    def __init__(self) -> None:
-        self.frames: list[dict[str, Any]] = []
-        self.closed: int | None = None
-        self.text: dict[int, str] = {}
-        self.subscriber: Subscriber | None = None
-        self._changed = asyncio.Condition()
-
-    async def join(self, run: Run, login: Login, after: int = 0) -> "Client":
-        """Take a place in the feed."""
-        self.subscriber = await feeds.join(run.session_id, login, self._send, self._end)
-        self.subscriber.begin(encode("session", {}), after)
-        return self
-
-    async def _send(self, frame: str) -> None:
-        self._take(json.loads(frame))
-        async with self._changed:
-            self._changed.notify_all()
-
-    async def _end(self, code: int) -> None:
-        self.closed = code
-        async with self._changed:
-            self._changed.notify_all()
-
-    def _take(self, frame: dict[str, Any]) -> None:
-        self.frames.append(frame)
-        data = frame["data"]
-        if frame["type"] == "reasoning_delta":
-            known = self.text.get(data["step"], "")
-            assert data["offset"] in (0, len(known)), "a piece is missing"
-            self.text[data["step"]] = known[: data["offset"]] + data["text"]
-
-    @property
-    def seqs(self) -> list[int]:
-        """The numbers of the stored events received, in the order received."""
-        return [frame["seq"] for frame in self.frames if "seq" in frame]
-
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 10) -> None:
-        """Wait until what was received is enough."""
-        async with asyncio.timeout(timeout_s), self._changed:
-            await self._changed.wait_for(condition)
-
-
-def _start() -> tuple[Run, Login]:
-    user = making.user()
-    store = SessionStore()
-    store["_auth_user_id"] = str(user.pk)
-    store["_auth_user_backend"] = "django.contrib.auth.backends.ModelBackend"
-    store["_auth_user_hash"] = user.get_session_auth_hash()
-    store.create()
-    return making.run(making.session(user)), Login(user, store.session_key)
-
-
-@pytest.fixture
-async def started(watching: None) -> tuple[Run, Login]:
-    """A run at work, and a login to watch it with."""
-    return await sync_to_async(_start)()
-
-
-async def store(run: Run, count: int, *, after: int = 0) -> None:
-    """Save events and tell of each, as a run does."""
-    for number in range(after + 1, after + count + 1):
-        stored = await database.write(making.append, run, making.thought(f"thought {number}", number))
-        await tell(run.session_id, stored)
-
-
-async def tell(session_id: UUID, stored: list[step_log.Stored]) -> None:
-    """Tell the group of stored events."""
-    events = [[e.seq, str(e.run_id), e.frame, e.event, e.number] for e in stored]
-    await groups.tell(groups.of_session(session_id), {"type": "stored", "events": events})
 
 
 @pytest.mark.parametrize("layer", [*(Losing(seed) for seed in range(4)), Silent(), Broken(), None], indirect=True)
@@ -186,12 +44,6 @@ async def test_a_layer_that_never_delivers_costs_at_most_two_seconds(started: tu
     began = loop.time()
     await client.until(lambda: client.seqs == [1])
     assert loop.time() - began < 2
-
-
-async def grow(run: Run, text: str, told: int, *, step: int = 1, attempt: int = 1) -> None:
-    """Tell the group what is new of a step in progress, as a run in another process does."""
-    growth = [step, "thought", attempt, told, text[told:], ""]
-    await groups.tell(groups.of_session(run.session_id), {"type": "growth", "run_id": str(run.pk), "growth": growth})
 
 
 async def test_growth_arrives_in_pieces_and_a_late_client_begins_with_the_whole(started: tuple[Run, Login]) -> None:

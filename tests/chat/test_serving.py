@@ -123,7 +123,7 @@ async def test_stopped_it_interrupts_its_runs_and_tells_its_clients(stopped_serv
 
 def refused(server: Server, *arguments: str) -> str:
     """Start a second process on the same data; returns the one line it ends with."""
-    environment = server._environment
+    environment = server.environment
     done = subprocess.run(
         [sys.executable, "manage.py", "serve", *arguments],
         cwd=ROOT,

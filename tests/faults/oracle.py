@@ -259,7 +259,7 @@ class Oracle:
         self._resumed = False
         self._head = 0
         self._runs_told: set[str] = set()
-        self._unacknowledged = 0
+        self._unacknowledged = self._unacknowledged_size = 0
         self._heard_at = 0.0
         self._lost_at: float | None = None
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future[None]]] = []
@@ -312,7 +312,7 @@ class Oracle:
         cursor = f"?last_seq={self.state.seq}&last_id={self.state.id}" if self.state.id else ""
         self._joined = self._resumed = False
         self._runs_told.clear()
-        self._unacknowledged = 0
+        self._unacknowledged = self._unacknowledged_size = 0
         async with websockets.connect(
             f"{address.replace('http', 'ws', 1)}/ws/chat/{self.session_id}/{cursor}",
             additional_headers={"Cookie": self._cookie},
@@ -331,6 +331,7 @@ class Oracle:
             keeping = asyncio.create_task(self._keep(socket))
             try:
                 async for text in socket:
+                    self._unacknowledged_size += len(text)
                     await self._take(json.loads(text))
                 # It ends without an exception where it was closed by a code that means well.
                 self.closes.append(socket.close_code or 1006)
@@ -438,8 +439,8 @@ class Oracle:
         self._stamped[key] = len(tokens)
 
     async def _acknowledge(self) -> None:
-        if self._unacknowledged >= 50:
-            self._unacknowledged = 0
+        if self._unacknowledged >= 50 or self._unacknowledged_size >= 1 << 18:
+            self._unacknowledged = self._unacknowledged_size = 0
             with contextlib.suppress(websockets.ConnectionClosed):
                 await self._socket.send(json.dumps({"type": "ack", "payload": {"seq": self.state.seq}}))
                 self.acknowledged = self.state.seq

@@ -222,7 +222,7 @@ async def meanwhile(
 @contextlib.contextmanager
 def alone(folder: Path, model: ModelServer, *, server: str = "daphne", **environment: str) -> Iterator[World]:
     """One process on SQLite."""
-    process = Server(folder, server=server, **USUAL, **_model(model), **environment)
+    process = Server(folder, server=server, **{**USUAL, **_model(model), **environment})
     process.prepare(*USERS)
     with _started([process]):
         yield World([process], model, Database(str(folder / "thinkaloud.sqlite3")))

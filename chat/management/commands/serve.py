@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import logging
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import sys
 import threading
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any, cast
 
 import uvicorn
@@ -26,7 +28,10 @@ from chat import ownership, supervisor
 from chat.transports import DaphneServer, DaphneSocket, UvicornSocket
 from config.asgi import application
 
+logger = logging.getLogger(__name__)
+
 _BACKLOG = 2048
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 #: The loop waits no longer than this for a thread of the database to let go of the interpreter (Python's own: 5 ms).
 _SWITCH_S = 0.0002
 #: Shorter than the 24 h after which a channel layer forgets its members.
@@ -46,6 +51,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until SIGTERM or Ctrl-C."""
+        for number in _STOPS:
+            # Until the loop takes them: nothing has begun that would have to be ended.
+            signal.signal(number, _leave)
         host, port = options["host"], options["port"]
         try:
             alone = ownership.take()
@@ -73,6 +81,10 @@ class Command(BaseCommand):
             raise CommandError(f"The database does not answer: {' '.join(str(away).split())}") from None
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             raise CommandError("The database's tables are not up to date. Run: python manage.py migrate")
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    os._exit(0)  # an exception would end in whatever callback it interrupts
 
 
 def _warm() -> None:
@@ -106,22 +118,28 @@ def _with_daphne(listener: socket.socket) -> None:
         stopping: list[asyncio.Task[None]] = []
 
         def stop() -> None:
-            if not stopping:
+            if stopping:
+                supervisor.hurry()
+            else:
                 stopping.append(loop.create_task(end()))
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPS:
             loop.add_signal_handler(number, stop)
         loop.call_soon(supervisor.begin)
 
     async def end() -> None:
         try:
+            await server.stop_listening()
+            listener.close()
             await supervisor.end()
+        except Exception:
+            logger.exception("The server could not be stopped in good order")
         finally:
             # Twisted's own stop is found on the reactor it chose, which its types do not know.
             cast(Any, reactor).stop()
 
     WebSocketFactory.protocol = DaphneSocket
-    DaphneServer(
+    server = DaphneServer(
         application,
         # It closes what it is given.
         endpoints=[f"fd:fileno={os.dup(listener.fileno())}"],
@@ -132,7 +150,8 @@ def _with_daphne(listener: socket.socket) -> None:
         ping_interval=20,
         ping_timeout=30,
         proxy_forwarded_address_header="X-Forwarded-For" if settings.PUBLIC_URL.secure else None,
-    ).run()
+    )
+    server.run()
 
 
 def _with_uvicorn(listener: socket.socket) -> None:
@@ -140,7 +159,7 @@ def _with_uvicorn(listener: socket.socket) -> None:
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             # Its own raises the signal again when all is done, and the process would end by it.
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in _STOPS:
                 asyncio.get_running_loop().add_signal_handler(number, self.handle_exit, number, None)
             yield
 
@@ -148,7 +167,16 @@ def _with_uvicorn(listener: socket.socket) -> None:
             await super().startup(sockets)
             supervisor.begin()
 
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.should_exit:
+                supervisor.hurry()
+            super().handle_exit(sig, frame)
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for server in self.servers:
+                server.close()
+            for listening in sockets or ():
+                listening.close()
             await supervisor.end()
             await super().shutdown(sockets)
 

@@ -1,0 +1,114 @@
+"""MCP over a program's stdin and stdout, as the protocol's own client does it, with a limit to what the program may say at once."""
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Any, TextIO
+
+import anyio
+from anyio.abc import ByteReceiveStream, Process
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp import StdioServerParameters
+from mcp.client.stdio import get_default_environment
+from mcp.shared.message import SessionMessage
+from mcp.types import JSONRPCMessage
+from pydantic import ValidationError
+
+log = logging.getLogger(__name__)
+
+#: Bytes that one message may have; a program that says more at once is ended.
+MESSAGE_LIMIT = 16 << 20
+_PATIENCE_S = 2.0
+
+
+class TooMuch(Exception):
+    """The program said more at once than any answer has."""
+
+
+@contextlib.asynccontextmanager
+async def started(
+    parameters: StdioServerParameters, errors: TextIO
+) -> AsyncIterator[tuple[MemoryObjectReceiveStream[Any], MemoryObjectSendStream[SessionMessage]]]:
+    """Run the program for the length of a block; yields what a session reads from and writes to."""
+    heard, reading = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    writing, said = anyio.create_memory_object_stream[SessionMessage](0)
+    async with (
+        heard,
+        reading,
+        writing,
+        said,
+        await anyio.open_process(
+            [parameters.command, *parameters.args],
+            env={**get_default_environment(), **(parameters.env or {})},
+            stderr=errors,
+            cwd=parameters.cwd,
+            start_new_session=True,
+        ) as process,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(_listen, process, heard)
+        group.start_soon(_speak, process, said)
+        try:
+            yield reading, writing
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _end(process)
+            group.cancel_scope.cancel()
+
+
+async def _listen(process: Process, heard: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
+    """Pass the program's messages on, to the end of its output."""
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+        async with heard:
+            async for line in _lines(process.stdout):
+                try:
+                    message: SessionMessage | Exception = SessionMessage(JSONRPCMessage.model_validate_json(line))
+                except ValidationError as error:
+                    log.warning("An MCP server wrote a line of %d bytes that is no message", len(line))
+                    message = error
+                await heard.send(message)
+
+
+async def _lines(output: ByteReceiveStream) -> AsyncIterator[bytes]:
+    pieces: list[bytes] = []
+    size = 0
+    async for data in output:
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            yield b"".join([*pieces, line])
+            pieces, size = [], 0
+        pieces.append(rest)
+        size += len(rest)
+        if size > MESSAGE_LIMIT:
+            raise TooMuch(f"it said more than {MESSAGE_LIMIT >> 20} MB at once")
+
+
+async def _speak(process: Process, said: MemoryObjectReceiveStream[SessionMessage]) -> None:
+    """Pass the session's messages to the program."""
+    assert process.stdin is not None  # noqa: S101 - it is a pipe
+    with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+        async with said:
+            async for message in said:
+                text = message.message.model_dump_json(by_alias=True, exclude_none=True)
+                await process.stdin.send(text.encode() + b"\n")
+
+
+async def _end(process: Process) -> None:
+    """End the program and what it has started: its input ends, then it is asked to, then it has to."""
+    assert process.stdin is not None  # noqa: S101 - it is a pipe
+    with contextlib.suppress(Exception):
+        await process.stdin.aclose()
+    with anyio.move_on_after(_PATIENCE_S):
+        await process.wait()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return
+        with anyio.move_on_after(_PATIENCE_S / 2):
+            await process.wait()
+            if number == signal.SIGTERM:
+                await anyio.sleep(0.1)  # for its children

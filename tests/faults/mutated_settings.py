@@ -1,0 +1,23 @@
+"""The product's settings with a guard switched off, which the variable ``MUTATION`` names; see ``tests.faults.mutations``."""
+
+import os
+
+from django.apps import AppConfig
+
+from config.settings import *  # noqa: F403
+from config.settings import INSTALLED_APPS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.mutated_settings.Mutated"]
+
+
+class Mutated(AppConfig):
+    """Switches the guard off once all of the product is there."""
+
+    name = "tests.faults"
+    label = "mutations"
+
+    def ready(self) -> None:
+        """Do it."""
+        from tests.faults.mutations import MUTATIONS  # noqa: PLC0415 - imports what exists only now
+
+        MUTATIONS[os.environ["MUTATION"]]()

@@ -1,0 +1,120 @@
+"""The product with one of its guards switched off, to see that a fault test notices.
+
+``tests.faults.mutated_settings`` puts it in place.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import connection, transaction
+
+from agents.models import openai_stream
+from agents.models.reply import Reply
+from chat import carrying, database, runs, step_log
+from chat.feeds import Feed, Subscriber
+from chat.groups import Membership
+
+
+def without_the_counter_row() -> None:
+    """Numbers come from a sequence of the database, which locks nothing."""
+
+    def advance(session_id: UUID, count: int) -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE SEQUENCE IF NOT EXISTS mutation")
+            cursor.execute("SELECT nextval('mutation')")
+            (last,) = cursor.fetchone()
+        return int(last)
+
+    step_log._advance = advance
+
+
+def reading_before_joining() -> None:
+    """A feed reads the log, and joins its group afterwards."""
+    opening, join = Feed.open, Membership.join
+
+    async def open_late(self: Feed) -> None:
+        async def nothing(_: Membership) -> None:
+            """Join later."""
+
+        Membership.join = nothing  # type: ignore[method-assign]
+        try:
+            await opening(self)
+        finally:
+            Membership.join = join  # type: ignore[method-assign]
+        await join(self._membership)
+
+    Feed.open = open_late  # type: ignore[method-assign]
+
+
+def without_the_fence() -> None:
+    """Who writes to a run is not asked whether it is still theirs."""
+    step_log._OWNED = step_log._OWNED.replace("fence = %s AND", "(1 = 1 OR fence = %s) AND")
+
+
+def without_unique_message_ids() -> None:
+    """A message that comes again is a new one."""
+    admit = runs._admit
+
+    def admit_anew(session_id: UUID, user: Any, _: str) -> Any:
+        return admit(session_id, user, uuid4().hex)
+
+    asking = runs._ask
+
+    def ask(*args: Any, **options: Any) -> Any:
+        return asking(*args, **{**options, "client_message_id": uuid4().hex})
+
+    runs._admit = admit_anew
+    runs._ask = ask
+
+
+def without_the_credit_window() -> None:
+    """A client is sent everything, whether it has read anything or not."""
+    Subscriber._has_credit = lambda _: True  # type: ignore[method-assign]
+
+
+def without_the_finish_reason() -> None:
+    """A model's answer that ends without saying why counts as whole."""
+    reading = openai_stream._read
+
+    async def read(response: Any, reply: Reply, *rest: Any) -> None:
+        await reading(response, reply, *rest)
+        if reply.finish_reason is None:
+            reply.finish("stop")
+
+    openai_stream._read = read
+
+
+def telling_before_saving() -> None:
+    """Events are told while the transaction that stores them is still open."""
+
+    async def stored(run: Any, store: Callable[[], Any], _: Callable[[], Any]) -> Any:
+        loop = asyncio.get_running_loop()
+
+        @transaction.atomic
+        def store_late() -> Any:
+            result = store()
+            events = result[0] if isinstance(result, tuple) else result
+            asyncio.run_coroutine_threadsafe(carrying.tell_stored(run.session_id, events), loop).result()
+            time.sleep(0.3)
+            return result
+
+        return await database.write(store_late)
+
+    carrying._stored = stored
+
+
+MUTATIONS = {
+    change.__name__: change
+    for change in (
+        without_the_counter_row,
+        reading_before_joining,
+        without_the_fence,
+        without_unique_message_ids,
+        without_the_credit_window,
+        without_the_finish_reason,
+        telling_before_saving,
+    )
+}

@@ -1,0 +1,65 @@
+"""Many ask at once: on one session, from several clients and processes, the same message and others."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+
+from tests.faults import invariants
+from tests.faults.conftest import OpenWorld
+from tests.faults.oracle import Oracle, Refused
+from tests.faults.world import World
+from tests.model_server import ModelServer
+
+
+async def ask_all(opened: World, clients: list[Oracle]) -> dict[str, list[str]]:
+    """Each client asks two things of its own and, twice, one that all ask, which is the same message; returns the runs by message."""
+    answers: dict[str, list[str]] = {}
+
+    async def ask(client: Oracle, *own_ids: str) -> None:
+        for own_id in own_ids:
+            run_id = await client.ask(f"Say {own_id} [tokens=2 every=10]", client_message_id=own_id)
+            answers.setdefault(own_id, []).append(run_id)
+
+    for_each = (
+        (client, own_ids) for i, client in enumerate(clients) for own_ids in ([f"{i} a"], ["same"] * 2, [f"{i} b"])
+    )
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(ask(client, *own_ids) for client, own_ids in for_each))
+    return answers
+
+
+@pytest.mark.parametrize("topology", ["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
+async def test_everybody_asks_at_once(open_world: OpenWorld, model: ModelServer, topology: str) -> None:
+    """Six clients send a dozen messages at one moment, and all the same one twice: a run each, one at a time, in line's order."""
+    opened = open_world(topology, MAX_QUEUED_RUNS="0")
+    session = await opened.new_session()
+    async with contextlib.AsyncExitStack() as until_done:
+        clients = [await until_done.enter_async_context(opened.client(session, seed=i)) for i in range(6)]
+        for client in clients:
+            await client.until(lambda client=client: client.is_connected)  # type: ignore[misc]
+        answers = await ask_all(opened, clients)
+        assert len(answers) == 13
+        assert {message: len(set(run_ids)) for message, run_ids in answers.items()} == dict.fromkeys(answers, 1)
+        await invariants.check(opened, session, clients)
+    runs = opened.database.runs(session)
+    assert [run.status for run in runs] == ["completed"] * 13
+    began = [event.run_id for event in opened.database.events(session) if event.event == "reasoning_start"]
+    assert began == [run.id for run in sorted(runs, key=lambda run: run.number)]
+    assert len(model.requests) == 13
+
+
+async def test_a_line_that_is_full_says_so_and_goes_on(open_world: OpenWorld, model: ModelServer) -> None:
+    """Ten messages at once where two may wait: three are taken and answered, the others are told that the line is full."""
+    opened = open_world("sqlite", MAX_QUEUED_RUNS="2")
+    session = await opened.new_session()
+    async with opened.client(session) as client:
+        await client.until(lambda: client.is_connected)
+        answers: list[Any] = await asyncio.gather(
+            *(client.ask(f"Say {n} [tokens=5 every=100]") for n in range(10)), return_exceptions=True
+        )
+        refused = [answer.code for answer in answers if isinstance(answer, Refused)]
+        assert refused == ["queue_full"] * 7
+        await invariants.check(opened, session, [client])
+    assert [run.status for run in opened.database.runs(session)] == ["completed"] * 3

@@ -1,0 +1,253 @@
+"""Stopping a run: in every phase, from any client and process, twice, too late, and with its owner dead or frozen."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.urls import reverse
+
+from tests import services
+from tests.faults import invariants, world
+from tests.faults.oracle import Oracle
+from tests.faults.world import World
+from tests.model_server import ModelServer
+
+#: From the command to the run's last event, and to the end of the model's connection.
+AT_ONCE_S = 1.0
+LEASE_S = 3.0
+
+SLOW = "Count [tokens=2000 every=20]"
+PHASES = {
+    "in line": SLOW,
+    "before the model has answered": "Wait [fault=hang]",
+    "after the first token": "Wait [tokens=5 after=1 fault=stall]",
+    "in the middle of a thought": "Think [reasoning=2000 every=20]",
+    "in the middle of an answer": SLOW,
+    "inside a tool": 'Loop [call=python:{"code": "while True: pass"}]',
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[ModelServer]:
+    """The model's side, shared by the tests of this module."""
+    with ModelServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def two(
+    model: ModelServer, postgres_server: str, ready: str, redis_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """Two processes on PostgreSQL and Redis, shared by the tests of this module."""
+    with services.database(postgres_server, f"test_{uuid.uuid4().hex}", template=ready) as database:
+        folder = tmp_path_factory.mktemp("data")
+        with world.pair(folder, model, database_url=database, redis_url=redis_server) as opened:
+            yield opened
+
+
+def at(opened: World, session_id: str, process: int, **options: Any) -> Oracle:
+    """A client that stays at one of the processes."""
+    return opened.client(session_id, at=lambda: [opened.addresses[process]], **options)
+
+
+async def stopped(client: Oracle, run_id: str, timeout_s: float = 20.0) -> dict[str, Any]:
+    """Wait for a run's end, which says that somebody stopped it; returns the data of its last event."""
+    assert await client.ended(run_id, timeout_s) == "cancelled"
+    data: dict[str, Any] = client.state.runs[run_id].entries[-1]["data"]
+    return data
+
+
+def growth_of(client: Oracle, run_id: str) -> bool:
+    """Whether a client sees a text of a run growing."""
+    return run_id in client.state.runs and client.state.runs[run_id].growth is not None
+
+
+def has_step(client: Oracle, run_id: str, kind: str) -> bool:
+    """Whether a client has a step of a type."""
+    return run_id in client.state.runs and any(e["data"].get("type") == kind for e in client.state.runs[run_id].entries)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["at its owner", "at the other process"])
+async def test_a_stop_in_every_phase(two: World, model: ModelServer, phase: str, elsewhere: bool) -> None:
+    """A stop in each phase of a run, given at the process that carries it or at the other one: at once, and honestly recorded."""
+    model.reset()
+    session = await two.new_session()
+    async with at(two, session, 0) as owner, at(two, session, int(elsewhere)) as other:
+        run_id = await owner.ask(PHASES[phase])
+        match phase:
+            case "in line":
+                run_id = await owner.ask("Later")
+            case "before the model has answered":
+                await model.until(lambda: bool(model.requests))
+            case "inside a tool":
+                await owner.until(lambda: has_step(owner, run_id, "tool_use"))
+            case _:
+                await owner.until(lambda: growth_of(owner, run_id))
+        await other.until(lambda: other.is_connected)
+        told_at = time.time()
+        await other.send("cancel", run_id=run_id)
+        end = await stopped(owner, run_id)
+        took = time.time() - told_at
+        assert took < AT_ONCE_S, f"stopped after {took:.2f} s"
+        assert end["cancelled_by"] == "bo"
+        if phase == "in line":
+            await other.send("cancel")
+        elif phase != "inside a tool":
+            await model.until(lambda: model.requests[0].closed_at is not None, AT_ONCE_S)
+            assert (model.requests[0].closed_at or 0) - told_at < AT_ONCE_S
+        entries = [e["data"] for e in owner.state.runs[run_id].entries]
+        texts = [data for data in entries if data.get("type") in ("thought", "final_answer")]
+        assert all(data["partial"] is True for data in texts)
+        results = [data for data in entries if data.get("type") == "tool_result"]
+        assert [result["ok"] for result in results] == ([False] if phase == "inside a tool" else [])
+        again = await other.ask("And now? [tokens=2]")
+        assert await other.ended(again) == "completed"
+        await invariants.check(two, session, [owner, other])
+
+
+@pytest.mark.long
+async def test_a_stop_while_the_model_is_being_connected_to(tmp_path: Path) -> None:
+    """The model's machine does not even answer the handshake of the connection."""
+    with contextlib.ExitStack() as sockets:
+        deaf = sockets.enter_context(socket.socket())
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(8):  # its line is full: further handshakes are left without an answer
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        address = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"
+        with ModelServer() as model, world.alone(tmp_path, model, LLM_MODEL_SERVER=address) as opened:
+            session = await opened.new_session()
+            async with opened.client(session) as client:
+                run_id = await client.ask("Hello?")
+                await client.until(lambda: has_step(client, run_id, "iteration_start"))
+                told_at = time.monotonic()
+                await client.send("cancel")
+                await stopped(client, run_id)
+                assert time.monotonic() - told_at < AT_ONCE_S
+                await invariants.check(opened, session, [client])
+
+
+@pytest.mark.long
+async def test_stops_that_meet_the_end_of_the_run(two: World, model: ModelServer) -> None:
+    """Twenty runs are stopped, each twice and from two processes, around the moment in which they end by themselves: each ends once."""
+    model.reset()
+    draw = random.Random(7)
+
+    async def one() -> str:
+        session = await two.new_session()
+        async with at(two, session, 0) as owner, at(two, session, 1) as other:
+            await other.until(lambda: other.is_connected)
+            run_id = await owner.ask("Say [tokens=10 every=10]")
+            await asyncio.sleep(draw.uniform(0.05, 0.3))  # the moment is the fault
+            await asyncio.gather(owner.send("cancel", run_id=run_id), other.send("cancel", run_id=run_id))
+            status = await owner.ended(run_id)
+            await owner.send("cancel", run_id=run_id)
+            await owner.until(lambda: any(e["code"] == "nothing_to_cancel" for e in owner.errors))
+            await invariants.check(two, session, [owner, other])
+            return status
+
+    ends: set[str] = set()
+    for _ in range(4):
+        ends.update(await asyncio.gather(*(one() for _ in range(5))))
+    assert ends <= {"completed", "cancelled"}
+    assert "cancelled" in ends
+
+
+async def test_nobody_else_stops_it(two: World, model: ModelServer) -> None:
+    """Another user names the run, on a session of their own and over HTTP: they learn nothing and stop nothing."""
+    model.reset()
+    session, foreign = await two.new_session("bo"), await two.new_session("cy")
+    async with at(two, session, 0) as bo, two.client(foreign, "cy") as cy:
+        run_id = await bo.ask(SLOW)
+        await bo.until(lambda: growth_of(bo, run_id))
+        await cy.until(lambda: cy.is_connected)
+        await cy.send("cancel", run_id=run_id)
+        await cy.until(lambda: bool(cy.errors))
+        assert [error["code"] for error in cy.errors] == ["not_found"]
+        async with two.browser("cy", process=1) as browser:
+            assert (await browser.call("POST", f"runs/{run_id}/cancel/", {}))[0] == 404
+        assert not bo.state.runs[run_id].ended
+        assert {run.status for run in two.database.runs(session)} == {"running"}
+        await bo.send("cancel")
+        await stopped(bo, run_id)
+        await invariants.check(two, session, [bo])
+
+
+async def test_a_stop_from_a_page_that_is_served_by_a_thread(two: World, model: ModelServer) -> None:
+    """Staff stop a run in the admin, whose code runs in a thread beside the loop, at the process that carries it and at the other one."""
+    model.reset()
+    act = reverse("admin:chat_run_act", args=["stop"])
+    for process in (0, 1):
+        session = await two.new_session()
+        async with two.browser("ada", process=process) as ada, at(two, session, 0) as owner:
+            run_id = await owner.ask(SLOW)
+            await owner.until(lambda: growth_of(owner, run_id))  # noqa: B023 - waited for at once
+            form = {"id": run_id, "csrfmiddlewaretoken": ada.cookie("csrftoken")}
+            told_at = time.time()
+            async with ada.http.post(act, data=form, headers={"Referer": ada.url}) as answer:
+                assert answer.status == 200
+            assert (await stopped(owner, run_id))["cancelled_by"] == "ada"
+            assert time.time() - told_at < 2 * AT_ONCE_S
+            await model.until(lambda: model.requests[-1].closed_at is not None, AT_ONCE_S)
+            await invariants.check(two, session, [owner])
+
+
+@pytest.mark.long
+async def test_a_stop_that_no_group_message_tells(open_world: Any, model: ModelServer) -> None:
+    """Every group message is lost: the owner finds the stop in the database."""
+    opened = open_world("postgres", **world.FAULTY_LAYER, GROUP_MESSAGES="lost=1.0")
+    session = await opened.new_session()
+    async with at(opened, session, 0) as owner, at(opened, session, 1) as other:
+        run_id = await owner.ask(SLOW)
+        await model.until(lambda: bool(model.requests))
+        await other.until(lambda: other.is_connected)
+        told_at = time.monotonic()
+        await other.send("cancel", run_id=run_id)
+        await stopped(owner, run_id)
+        assert time.monotonic() - told_at < 3
+        await invariants.check(opened, session, [owner, other])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["dead", "frozen"])
+async def test_a_stop_whose_owner_cannot_hear(open_world: Any, model: ModelServer, how: str) -> None:
+    """The owner is killed, or frozen and woken later: the run ends as stopped by who stopped it, and the owner adds nothing."""
+    opened = open_world("postgres", RUN_LEASE_S=f"{LEASE_S:g}")
+    session = await opened.new_session()
+    owner_process = opened.servers[0]
+    async with at(opened, session, 1) as other:
+        async with at(opened, session, 0) as owner:
+            run_id = await owner.ask(SLOW)
+            await other.until(lambda: growth_of(other, run_id))
+        if how == "dead":
+            await opened.kill(owner_process)
+        else:
+            owner_process.process.send_signal(signal.SIGSTOP)
+        told_at = time.monotonic()
+        await other.send("cancel", run_id=run_id)
+        try:
+            end = await stopped(other, run_id)
+        finally:
+            if how == "dead":
+                await opened.start(owner_process)
+            else:
+                owner_process.process.send_signal(signal.SIGCONT)
+        assert end["cancelled_by"] == "bo"
+        assert time.monotonic() - told_at < LEASE_S + LEASE_S / 3 + 2.5
+        again = await other.ask("And now? [tokens=2]")
+        assert await other.ended(again) == "completed"
+        if how == "frozen":
+            # It has noticed when it has let the model go.
+            await model.until(lambda: model.requests[0].closed_at is not None, 10)
+        await invariants.check(opened, session, [other])

@@ -1,0 +1,175 @@
+"""What holds on every channel layer: in memory, both of Redis, one that loses and mixes up, one that never delivers, one that fails."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from channels.layers import channel_layers
+from channels_redis.core import RedisChannelLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer
+
+from chat import carrying, feeds, groups
+from chat.drafts import Draft
+from chat.layers import ProcessChannelLayer
+from chat.models import Run, RunStatus
+from chat.protocol import WINDOW
+from chat.sockets import Login
+from tests.chat import making
+from tests.chat.following import Broken, Client, Losing, Silent, started, store, watching
+from tests.faults.world import until
+
+__all__ = ["started", "watching"]
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
+
+LAYERS: dict[str, Callable[[str], Any]] = {
+    "in memory": lambda _: ProcessChannelLayer(capacity=2_000),
+    "in memory, nearly full": lambda _: ProcessChannelLayer(capacity=1),
+    "Redis": lambda address: RedisChannelLayer(hosts=[address]),
+    "Redis, nearly full": lambda address: RedisChannelLayer(hosts=[address], capacity=1),
+    "Redis, published": lambda address: RedisPubSubChannelLayer(hosts=[address]),
+    "loses and mixes up": lambda _: Losing(5),
+    "never delivers": lambda _: Silent(),
+    "fails": lambda _: Broken(),
+}
+DELIVERS = ("in memory", "Redis", "Redis, published")
+
+
+@pytest.fixture(params=LAYERS)
+async def layer(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[Any]:
+    """The layer that the product talks through in the test."""
+    chosen = LAYERS[request.param](redis_url)
+    old = channel_layers.set("default", chosen)
+    yield chosen
+    if hasattr(chosen, "close_pools"):
+        await chosen.close_pools()
+    elif isinstance(chosen, RedisPubSubChannelLayer):
+        await chosen.flush()
+    channel_layers.backends.pop("default", None)
+    if old is not None:
+        channel_layers.set("default", old)
+
+
+def only(*names: str) -> pytest.MarkDecorator:
+    """Run a test on some of the layers."""
+    return pytest.mark.parametrize("layer", names, indirect=True)
+
+
+async def test_each_event_comes_once_in_order_and_soon(started: tuple[Run, Login]) -> None:
+    """Whatever the layer does with group messages: each event once, in order, within two seconds; early and late clients alike."""
+    run, login = started
+    early = await Client().join(run, login)
+    await store(run, 20)
+    late = await Client().join(run, login, after=12)
+    await store(run, 20, after=20)
+    for client in (early, late):
+        await client.until(lambda client=client: client.seqs[-1:] == [40], 2)  # type: ignore[misc]
+    assert early.seqs == list(range(1, 41))
+    assert late.seqs == list(range(13, 41))
+
+
+@only("in memory", "Redis", "Redis, published", "loses and mixes up")
+async def test_a_growing_text_is_put_together_and_heals(started: tuple[Run, Login]) -> None:
+    """Pieces of a growing text get lost, doubled and mixed up: none is put where it does not belong, and the whole comes again."""
+    run, login = started
+    client = await Client().join(run, login)
+    abroad = carrying._Abroad(run.session_id)
+    text, whole = "", 0
+    for number in range(200):
+        text += f"{number} 天 "
+        abroad.tell(Draft(run.pk, 1, "thought", 1, text))
+        await asyncio.sleep(0.03)  # the pace of a model
+        shown = client.text.get(1, "")
+        assert text.startswith(shown)
+        whole += shown == text
+        if number >= 30 and whole:
+            break
+    assert whole, "what was missing never came"
+
+
+@only(*DELIVERS)
+async def test_members_hear_until_they_leave_and_nobody_else(layer: Any, watching: None) -> None:
+    """Two groups, members that come and go: each hears its own group from its joining to its leaving."""
+    heard: dict[str, list[int]] = {"a": [], "b": [], "late": []}
+    members = {name: groups.Membership(name[0], lambda m, name=name: heard[name].append(m["n"])) for name in heard}  # type: ignore[misc]
+    members["late"].group = "a"
+    await members["a"].join()
+    await members["b"].join()
+    await groups.tell("a", {"type": "x", "n": 1})
+    await until(lambda: heard["a"] == [1])
+    await members["late"].join()
+    await groups.tell("a", {"type": "x", "n": 2})
+    await until(lambda: heard["a"] == [1, 2] and heard["late"] == [2])
+    await members["a"].leave()
+    await groups.tell("a", {"type": "x", "n": 3})
+    await groups.tell("b", {"type": "x", "n": 4})
+    await until(lambda: heard["late"] == [2, 3] and heard["b"] == [4])
+    assert heard["a"] == [1, 2]
+
+
+@only(*DELIVERS)
+async def test_what_a_thread_tells_is_heard_at_once(layer: Any, watching: None) -> None:
+    """Code outside the loop tells a group while the loop has nothing else to do: heard at once, not when a timer happens to go off."""
+    heard: list[float] = []
+    loop = asyncio.get_running_loop()
+    member = groups.Membership("quiet", lambda _: heard.append(loop.time()))
+    await member.join()
+    began = loop.time()
+    threading.Thread(target=groups.tell_from_thread, args=(loop, "quiet", {"type": "x"})).start()
+    await until(lambda: bool(heard))
+    assert heard[0] - began < 0.3
+
+
+@only(*DELIVERS)
+async def test_a_stop_is_carried_to_who_carries_the_run(layer: Any, started: tuple[Run, Login]) -> None:
+    """A stop of a run that this process does not carry: every process is told, with the words."""
+    told: list[tuple[str, str]] = []
+    member = groups.Membership(groups.EVERYONE, lambda m: told.append((m["run_id"], m["because"])))
+    await member.join()
+    run, _ = started
+    await carrying.stop(run.pk, "Stopped by Mei.")
+    await until(lambda: told == [(str(run.pk), "Stopped by Mei.")])
+
+
+@only("in memory")
+async def test_what_is_stored_while_a_client_joins_is_not_missed(layer: Any, started: tuple[Run, Login]) -> None:
+    """An event is stored and told just before the feed has joined its group: it is in what is read then, without waiting for a poll."""
+    run, login = started
+    joining = layer.group_add
+
+    async def join_late(group: str, channel: str) -> None:
+        layer.group_add = joining
+        await store(run, 1)
+        await joining(group, channel)
+
+    layer.group_add = join_late
+    client = await Client().join(run, login)
+    await client.until(lambda: client.seqs == [1], feeds.POLL_S / 3)
+
+
+@only("in memory")
+async def test_who_acknowledges_nothing_is_sent_one_window(started: tuple[Run, Login]) -> None:
+    """A client reads and acknowledges nothing of a long log: it is sent one window of it, whatever else happens."""
+    run, login = started
+    await store(run, WINDOW + 50)
+    client = await Client().join(run, login)
+    await client.until(lambda: len(client.seqs) >= WINDOW)
+    await feeds.watch()
+    await feeds.watch()
+    assert len(client.seqs) == WINDOW
+
+
+@only("in memory")
+async def test_an_end_that_nobody_tells_is_seen(started: tuple[Run, Login]) -> None:
+    """The process ends a run and dies before it tells: who watches sees it all the same."""
+    run, login = started
+    client = await Client().join(run, login)
+    await asyncio.to_thread(_end, run)
+    await client.until(lambda: [frame["type"] for frame in client.frames][-1] == "reasoning_complete", 2)
+
+
+def _end(run: Run) -> None:
+    carrying._end(run, [making.thought("last")], carrying.End(RunStatus.COMPLETED))
+    carrying.database.close()

@@ -1,0 +1,245 @@
+"""A server told to stop (SIGTERM) while runs are at work: each comes to the end of its step, and nobody misses anything."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from asgiref.sync import sync_to_async
+
+from chat import carrying, supervisor
+from chat.models import RunStatus
+from tests.chat import making
+from tests.faults import invariants, work
+from tests.model_server import ModelServer
+from tests.serving import USERNAME, Browser, Server, Socket
+
+#: A second of text and no tool.
+SHORT = "Tell [tokens=50 every=20]"
+#: Text for far longer than anybody waits.
+ENDLESS = "Tell [tokens=3000 every=20]"
+#: A call that takes a second, and text after it.
+CALLING = 'Work [call=python:{"code": "n = 0\\nwhile n < 3000000: n += 1\\nn"}]'
+
+
+@pytest.fixture(params=["daphne", pytest.param("uvicorn", marks=pytest.mark.long)])
+def stopping(request: pytest.FixtureRequest, tmp_path: Path, model: ModelServer) -> Any:
+    """Makes a prepared server with the settings wanted."""
+    made: list[Server] = []
+
+    def make(**environment: str) -> Server:
+        llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key"}
+        server = Server(tmp_path / "data", server=request.param, **{"SHUTDOWN_S": "5", **llm, **environment})
+        server.prepare()
+        made.append(server)
+        return server
+
+    yield make
+    for server in made:
+        if server.process is not None:
+            server.stop()
+
+
+async def stop(server: Server, socket: Socket) -> float:
+    """Tell it to stop, and follow to the end as a client; returns how long it took."""
+    began = time.monotonic()
+    ending = asyncio.create_task(asyncio.to_thread(server.stop))
+    assert await socket.closed() == 4012
+    assert await ending == 0
+    assert not [line for line in server.output if "Traceback" in line]
+    return time.monotonic() - began
+
+
+def end_of(socket: Socket) -> dict[str, Any]:
+    """The data of the last run's end."""
+    return next(f["data"] for f in reversed(socket.frames) if f["type"] == "reasoning_complete")
+
+
+@pytest.fixture
+async def log_in() -> AsyncIterator[Any]:
+    """Logs in to a server; logged out after the test."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def enter(server: Server) -> Browser:
+            return await stack.enter_async_context(Browser.logged_in(server.url, USERNAME))
+
+        yield enter
+
+
+async def test_an_answer_that_is_nearly_done_is_finished_first(stopping: Any, log_in: Any) -> None:
+    """SIGTERM in the middle of an answer that ends within the limit: the run completes, and the client has all of it."""
+    server = stopping().start()
+    ada = await log_in(server)
+    async with ada.socket(await ada.new_session()) as socket:
+        await socket.send("chat", message=SHORT)
+        await socket.until_type("reasoning_delta")
+        await stop(server, socket)
+    assert end_of(socket)["status"] == "completed"
+    assert socket.steps("final_answer")[0].get("partial") is None
+    assert [f["seq"] for f in socket.stored()] == list(range(1, len(socket.stored()) + 1))
+
+
+async def test_a_call_at_work_gets_its_result_and_the_model_is_not_asked_again(
+    stopping: Any, log_in: Any, model: ModelServer
+) -> None:
+    """SIGTERM inside a tool: the tool ends, the run is interrupted before the next model call and can be continued."""
+    server = stopping().start()
+    ada = await log_in(server)
+    session = await ada.new_session()
+    async with ada.socket(session) as socket:
+        asked = len(model.requests)
+        await socket.send("chat", message=CALLING)
+        await socket.until_step("tool_use")
+        await stop(server, socket)
+    assert end_of(socket)["status"] == "interrupted"
+    (result,) = socket.steps("tool_result")
+    assert (result["ok"], result["content"]) == (True, "3000000")
+    assert len(model.requests) == asked + 1
+    last = socket.stored()[-1]
+    server.start(server.port)
+    async with ada.socket(session, f"?last_seq={last['seq']}&last_id={last['id']}") as again:
+        hello = await again.receive()
+        assert (hello["data"]["last_seq"], hello["data"]["run"]) == (last["seq"], None)
+        await again.send("continue", run_id=last["run_id"])
+        assert (await again.until_type("reasoning_complete"))["data"]["status"] == "completed"
+        assert again.steps("final_answer")[0]["content"] == "The tools said: 3000000"
+        assert not again.steps("tool_use")
+
+
+async def test_what_takes_too_long_is_interrupted_with_what_it_has(
+    stopping: Any, log_in: Any, model: ModelServer
+) -> None:
+    """SIGTERM in the middle of an answer that goes on and on: after the limit it is stored as it stands, the model let go."""
+    server = stopping(SHUTDOWN_S="1").start()
+    ada = await log_in(server)
+    async with ada.socket(await ada.new_session()) as socket:
+        asked = len(model.requests)
+        await socket.send("chat", message=ENDLESS)
+        await socket.until_type("reasoning_delta")
+        took = await stop(server, socket)
+    assert end_of(socket)["status"] == "interrupted"
+    assert socket.steps("final_answer")[0]["partial"] is True
+    assert took < 4
+    await model.until(lambda: model.requests[asked].closed_at is not None)
+
+
+async def test_told_twice_it_waits_no_longer(stopping: Any, log_in: Any) -> None:
+    """A second SIGTERM, or Ctrl-C twice: runs are interrupted at once."""
+    server = stopping(SHUTDOWN_S="60").start()
+    ada = await log_in(server)
+    async with ada.socket(await ada.new_session()) as socket:
+        await socket.send("chat", message=ENDLESS)
+        await socket.until_type("reasoning_delta")
+        server.process.send_signal(signal.SIGTERM)
+        await nobody_listens(server)
+        assert await stop(server, socket) < 3
+    assert end_of(socket)["status"] == "interrupted"
+
+
+def test_told_before_it_has_begun_to_serve_it_ends_in_good_order(stopping: Any) -> None:
+    """SIGTERM the moment after the server has said where it is."""
+    server = stopping().start()
+    assert server.stop() == 0
+    assert not [line for line in server.output if "Traceback" in line]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_run_let_in_at_the_last_moment_is_not_left_at_work() -> None:
+    """SIGTERM between the commit that starts a run and its first step: the run is marked by the process itself."""
+    run = await sync_to_async(lambda: making.run(making.session(making.user()), carried_by=carrying.PROCESS))()
+    supervisor.begin()
+    await supervisor.end()
+    await run.arefresh_from_db()
+    assert run.status == RunStatus.INTERRUPTED
+
+
+async def nobody_listens(server: Server) -> None:
+    """Wait until new connections are refused."""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            except ConnectionRefusedError:
+                return
+            writer.close()
+            await asyncio.sleep(0.02)
+
+
+async def test_while_it_stops_it_lets_nobody_in_and_keeps_what_is_asked(stopping: Any, log_in: Any) -> None:
+    """A new connection and a message between SIGTERM and the end: refused, and kept in line for the next start."""
+    server = stopping(SHUTDOWN_S="60").start()
+    ada = await log_in(server)
+    session = await ada.new_session()
+    async with ada.socket(session) as socket, ada.socket(await ada.new_session()) as other:
+        await socket.send("chat", message=ENDLESS)
+        await socket.until_type("reasoning_delta")
+        server.process.send_signal(signal.SIGTERM)
+        await nobody_listens(server)
+        with pytest.raises(aiohttp.ClientConnectorError):
+            async with aiohttp.ClientSession() as stranger, stranger.get(server.url + "/healthz"):
+                pass
+        await other.send("chat", message="Say [tokens=3]", client_message_id="late")
+        accepted = await other.until_type("accepted")
+        assert accepted["data"]["queued"] == 1
+        await socket.send("cancel")
+        cancelled = await socket.until_type("reasoning_complete")
+        assert (cancelled["data"]["status"], cancelled["data"]["cancelled_by"]) == ("cancelled", USERNAME)
+        await stop(server, other)
+    assert not [f for f in other.frames if f["type"] == "reasoning_start"]
+    server.start(server.port)
+    async with ada.socket(other.frames[0]["data"]["session_id"]) as again:
+        end = await again.until_type("reasoning_complete")
+        assert (end["data"]["status"], end["run_id"]) == ("completed", accepted["data"]["run_id"])
+
+
+async def test_where_it_is_wanted_the_next_start_goes_on_by_itself(
+    stopping: Any, log_in: Any, model: ModelServer
+) -> None:
+    """SIGTERM inside a harmless tool with AUTO_CONTINUE: the next start goes on from the result, and calls nothing twice."""
+    server = stopping(AUTO_CONTINUE="true").start()
+    ada = await log_in(server)
+    session = await ada.new_session()
+    async with ada.socket(session) as socket:
+        await socket.send("chat", message=CALLING)
+        await socket.until_step("tool_use")
+        await stop(server, socket)
+    interrupted = end_of(socket)
+    assert interrupted["status"] == "interrupted"
+    server.start(server.port)
+    async with ada.socket(session, f"?last_seq={socket.stored()[-1]['seq']}") as again:
+        start = await again.until_type("reasoning_start")
+        assert start["data"]["continues"] == socket.stored()[-1]["run_id"]
+        assert (await again.until_type("reasoning_complete"))["data"]["status"] == "completed"
+        assert not again.steps("tool_use")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+async def test_restarted_one_after_the_other_under_load(open_world: Any, model: ModelServer, server: str) -> None:
+    """SIGTERM to each process in turn, again and again, while four people work: they are back at once, and runs go on by themselves."""
+    opened = open_world("postgres", server=server, AUTO_CONTINUE="true", SHUTDOWN_S="2")
+    model.respond = work.rounds(12, every_s=0.01)
+    sessions = [await opened.new_session() for _ in range(4)]
+    times: list[float] = []
+    async with contextlib.AsyncExitStack() as clients:
+        watching = [await clients.enter_async_context(opened.client(s, seed=i)) for i, s in enumerate(sessions * 2)]
+        busy = [asyncio.create_task(work.keep_busy(client, 250)) for client in watching[:4]]
+        for turn in range(6):
+            process = opened.servers[turn % 2]
+            began = time.monotonic()
+            assert await asyncio.to_thread(process.stop) == 0
+            times.append(time.monotonic() - began)
+            await asyncio.to_thread(process.start, process.port)
+        await asyncio.gather(*busy)
+        for session, pair in zip(sessions, zip(watching[:4], watching[4:], strict=True), strict=True):
+            await invariants.check(opened, session, pair)
+    closes = [code for client in watching for code in client.closes]
+    assert 4012 in closes
+    away = sorted(back for client in watching for back in client.away)
+    assert away[-1] < 2
+    assert max(times) < 2 + 3

@@ -1,0 +1,40 @@
+"""What people have seen is in the database."""
+
+import asyncio
+
+from tests.faults import invariants, work
+from tests.faults.conftest import OpenWorld
+from tests.faults.oracle import Frame, Oracle
+from tests.model_server import ModelServer
+
+
+class Sceptic(Oracle):
+    """Looks every event up in the database the moment it comes."""
+
+    def __init__(self, *args: object, look_up: object, **options: object) -> None:
+        super().__init__(*args, **options)  # type: ignore[arg-type]
+        self._look_up = look_up
+        self.missing: list[int] = []
+
+    async def _take(self, frame: Frame) -> None:
+        if "seq" in frame and not await asyncio.to_thread(self._look_up, frame):  # type: ignore[arg-type]
+            self.missing.append(frame["seq"])
+        await super()._take(frame)
+
+
+async def test_whatever_is_shown_is_stored_already(open_world: OpenWorld, model: ModelServer) -> None:
+    """The power fails the moment after an event was shown: it is in the database file by then, each one."""
+    opened = open_world("sqlite")
+    model.respond = work.rounds(5)
+    session = await opened.new_session()
+
+    def look_up(frame: Frame) -> bool:
+        return any(event.id == frame["id"] for event in opened.database.events(session))
+
+    usual = opened.client(session)
+    async with Sceptic(usual._addresses, usual._cookie, session, look_up=look_up) as client:
+        run_id = await client.ask("Go on")
+        assert await client.ended(run_id) == "completed"
+        assert client.missing == []
+        events = await invariants.check(opened, session, [client])
+    assert len(events) > 30

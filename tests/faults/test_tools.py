@@ -1,0 +1,98 @@
+"""Tools that hang, heed nothing, leave children behind or flood: the run goes on or can be stopped, and nobody else suffers."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.faults import invariants, world
+from tests.faults.oracle import Oracle
+from tests.faults.world import World
+from tests.model_server import Call, ModelServer, Script
+
+PROGRAM = str(Path(__file__).with_name("hostile_tools.py"))
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, model: ModelServer) -> Iterator[World]:
+    """One process on SQLite with tools that misbehave."""
+    servers = {"bad": {"command": sys.executable, "args": [PROGRAM, str(tmp_path / "pids")], "timeout": 3_600}}
+    with world.alone(tmp_path / "data", model, MCP_SERVERS=json.dumps(servers)) as opened:
+        yield opened
+
+
+def processes(tmp_path: Path) -> list[psutil.Process]:
+    """The tools' processes, and their children, that are alive."""
+    pids = [int(line) for line in (tmp_path / "pids").read_text().splitlines()]
+    return [
+        psutil.Process(pid)
+        for pid in pids
+        if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+def results(client: Oracle, run_id: str) -> list[dict[str, Any]]:
+    """The results of a run's tool calls."""
+    found = [entry["data"] for entry in client.state.runs[run_id].entries]
+    return [data for data in found if data.get("type") == "tool_result"]
+
+
+def begun(client: Oracle, run_id: str) -> bool:
+    """Whether a run's tool call has begun."""
+    run = client.state.runs.get(run_id)
+    return run is not None and any(entry["data"].get("type") == "tool_use" for entry in run.entries)
+
+
+@pytest.mark.parametrize("kind", [*(pytest.param(kind, marks=pytest.mark.long) for kind in ("hang", "deaf")), "fork"])
+async def test_a_tool_that_never_ends(hostile: World, model: ModelServer, tmp_path: Path, kind: str) -> None:
+    """A tool hangs, ignores all signals, or forks children that do: a stop ends the run at once, the server's end all of them."""
+    model.enqueue(Script(calls=[Call(f"bad-{kind}")]))
+    session = await hostile.new_session()
+    async with hostile.client(session) as client, hostile.client(await hostile.new_session()) as other:
+        run_id = await client.ask("Use it")
+        await client.until(lambda: begun(client, run_id))
+        assert await other.ended(await other.ask("Say [tokens=3]")) == "completed"
+        told_at = time.monotonic()
+        await client.send("cancel")
+        assert await client.ended(run_id) == "cancelled"
+        assert time.monotonic() - told_at < 1
+        assert [(result["ok"], result["content"]) for result in results(client, run_id)] == [(False, "Stopped by bo.")]
+        model.enqueue(Script("Yes."))
+        assert await client.ended(await client.ask("Are you there?")) == "completed"
+        await invariants.check(hostile, session, [client])
+    assert processes(tmp_path)
+    began = time.monotonic()
+    assert hostile.servers[0].stop() == 0
+    assert time.monotonic() - began < 12
+    await world.until(lambda: not processes(tmp_path), 5, "the tools' processes to be gone")
+
+
+@pytest.mark.parametrize("kind", ["flood", pytest.param("babble", marks=pytest.mark.long)])
+async def test_a_tool_that_floods(hostile: World, model: ModelServer, kind: str) -> None:
+    """A tool answers with 100 MB, or writes 100 MB that are no answer: what is kept is cut, and others are answered meanwhile."""
+    session = await hostile.new_session()
+    async with hostile.client(session) as client, hostile.client(await hostile.new_session()) as other:
+        await other.until(lambda: other.is_connected)
+        assert await other.ended(await other.ask("Say [tokens=3]")) == "completed"
+        before = world.resident(hostile.servers[0])
+        model.enqueue(Script(calls=[Call(f"bad-{kind}", {"megabytes": 100})]))
+        run_id = await client.ask("Use it")
+        await client.until(lambda: begun(client, run_id))
+        slowest = 0.0
+        while not client.state.runs[run_id].ended:
+            began = time.monotonic()
+            assert await other.ended(await other.ask("Say [tokens=3]")) == "completed"
+            slowest = max(slowest, time.monotonic() - began)
+        assert await client.ended(run_id) == "completed"
+        (result,) = results(client, run_id)
+        assert result["ok"] is (kind == "babble")
+        assert result["content_length"] < 200_000
+        grown = (world.resident(hostile.servers[0]) - before) / 1e6
+        await invariants.check(hostile, session, [client])
+    assert slowest < 2
+    assert grown < 100
