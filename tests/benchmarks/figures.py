@@ -22,6 +22,7 @@ from tests.benchmarks.figure import (
 )
 from tests.benchmarks.growing import growth
 from tests.benchmarks.measuring import Lateness, Row, Window, percentile
+from tests.benchmarks.shares import cpu_shares
 from tests.benchmarks.stage import Outcome, Side, Stage
 from tests.benchmarks.stored import history, open_2000, replay, search
 
@@ -229,6 +230,7 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "connect": connect,
     "load": load,
     "heavy-load": heavy_load,
+    "shares": cpu_shares,
     "watchers": watchers,
     "idle": idle,
     "open-2000": open_2000,

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -200,6 +200,17 @@ class Stage:
             max(each.cpu_s for each in seen) - cpu.user - cpu.system,
             [problem for each in seen for problem in each.problems],
         )
+
+    @contextlib.contextmanager
+    def sampling(self) -> Iterator[Callable[[], list[str]]]:
+        """Sample what the product does in the jobs of this block; gives back the collapsed stacks after it."""
+        usual = self._profiles
+        with tempfile.TemporaryDirectory(prefix="stacks-", dir=self._folder) as folder:
+            self._profiles = Path(folder)
+            try:
+                yield lambda: [line for file in Path(folder).iterdir() for line in file.read_text().splitlines()]
+            finally:
+                self._profiles = usual
 
     @contextlib.contextmanager
     def _profiled(self, side: Side, kind: str) -> Iterator[None]:

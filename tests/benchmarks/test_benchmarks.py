@@ -28,6 +28,7 @@ from tests.benchmarks.measuring import (
     read_turn,
     verdict,
 )
+from tests.benchmarks.shares import counted
 from tests.benchmarks.stage import Outcome
 from tests.benchmarks.stub import Note, _plainly
 
@@ -276,3 +277,17 @@ def test_a_tools_result_in_the_stock_loops_template_is_a_tools_result() -> None:
 
 def test_each_figure_has_its_words() -> None:
     assert all(measure.__doc__ for measure in FIGURES.values())
+
+
+def test_time_is_counted_for_the_innermost_part_that_knows_of_it() -> None:
+    loop = "serve.py;run (twisted/internet/asyncioreactor.py:1);_run_once (asyncio/base_events.py:1)"
+    stacks = [
+        f"{loop};_read (agents/models/openai_stream.py:1);_grow (chat/carrying.py:1);encode (chat/protocol.py:1) 3",
+        f"{loop};_read (agents/models/openai_stream.py:1);sleep (asyncio/tasks.py:1) 4",
+        f"{loop};_put (chat/drafts.py:1) 1",
+        f"{loop};_tick (asyncio/events.py:1) 1",
+        "_bootstrap (threading.py:1);_Pool._work (chat/database.py:1);append (chat/step_log.py:1) 1",
+    ]
+    shares = counted(stacks)
+    assert sum(shares.values()) == 100
+    assert [round(share) for share in shares.values()] == [40, 0, 30, 10, 10, 10]
