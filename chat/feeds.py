@@ -370,7 +370,7 @@ class Feed:
         known, self._shape = self._shape, shape
         if shape.line != (known.line if known else selectors.NOTHING):
             background.spawn(self._tell_queue(), "queue")
-        if known is not None and shape.people != known.people:
+        if self._people is None or (known is not None and shape.people != known.people):
             self._announce_presence()
 
     def _deliver(self, message: groups.Message) -> None:
