@@ -102,7 +102,7 @@ def dev() -> None:
 def test(*arguments: str) -> None:
     """Run the whole suite but its longest part, `make check` among it; arguments go to pytest."""
     for_tests()
-    become(PYTHON, "-m", "pytest", *(arguments or ("-n", "2")))
+    become(PYTHON, "-m", "pytest", *(arguments or ("-n", "2", "--dist", "loadgroup")))
 
 
 def test_faults(*arguments: str) -> None:

@@ -52,7 +52,7 @@ def open_world(tmp_path: Path, model: ModelServer, request: pytest.FixtureReques
         yield start
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+@pytest.fixture(scope="module", params=["daphne", pytest.param("uvicorn", marks=pytest.mark.long)])
 def on_each_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The product on each of the servers it runs on, with the users ada (staff), bo and cy; it must write of no surprise."""
     with ModelServer() as model:

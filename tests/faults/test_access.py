@@ -18,6 +18,9 @@ from tests.faults.world import USUAL, Database
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import PASSWORD, Browser, Server, Socket, serving
 
+#: They share a product: at two workers it would be started twice.
+pytestmark = pytest.mark.xdist_group("access")
+
 SLOW = "Tell [tokens=4000 every=25]"
 NOT_LOGGED_IN, WITHDRAWN, GONE = 4401, 4403, 4404
 #: How long after the login or the right has ended the last frame may come.
@@ -171,6 +174,7 @@ def running(server: Server) -> Iterator[Server]:
         server.stop()
 
 
+@pytest.mark.long
 async def test_the_secret_key_is_rotated(tmp_path: Path, llm: dict[str, str]) -> None:
     """SECRET_KEY rotation with fallbacks: the login holds over HTTP and sockets, and the run's log goes on; without, it ends."""
     old, new = "an old key " * 6, "a new key " * 6

@@ -15,11 +15,14 @@ from tests.faults.world import World
 from tests.model_server import ModelServer
 from tests.serving import Browser, Socket
 
+#: They share a product: at two workers it would be started twice.
+pytestmark = pytest.mark.xdist_group("commands")
+
 SLOW = "Tell [tokens=2000 every=20]"
 SHORT = "Say [tokens=2 call=current_time:{}]"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """One process on SQLite, or two on PostgreSQL and Redis, for all tests: none of them breaks a process."""
     folder = tmp_path_factory.mktemp(request.param) / "data"

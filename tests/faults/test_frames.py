@@ -30,6 +30,9 @@ from tests.faults.raw_socket import (
 from tests.faults.world import resident
 from tests.serving import Browser, Server
 
+#: They share a product: at two workers it would be started twice.
+pytestmark = pytest.mark.xdist_group("frames")
+
 PING_COMMAND = json.dumps({"type": "ping"})
 TOO_LARGE = 4413
 

@@ -19,7 +19,7 @@ LATEST_S = 1.0 + 0.2
     ("topology", "fate", "capacity"),
     [
         ("sqlite", "lost=0.5 doubled=0.2 late=0.2", "2"),
-        ("postgres", "lost=0.5 doubled=0.2 late=0.2", "100"),
+        pytest.param("postgres", "lost=0.5 doubled=0.2 late=0.2", "100", marks=pytest.mark.long),
         pytest.param("sqlite", "lost=1", "100", marks=pytest.mark.long),
         pytest.param("postgres", "lost=1", "100", marks=pytest.mark.long),
     ],

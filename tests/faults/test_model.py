@@ -13,6 +13,9 @@ from tests.faults.oracle import Oracle
 from tests.faults.world import World
 from tests.model_server import Call, ModelServer, Script
 
+#: They share a product: at two workers it would be started twice.
+pytestmark = pytest.mark.xdist_group("model")
+
 SILENCE_S = 2.0
 KEY = "sk-very-secret"
 TEXT = "One two three four five six seven eight nine ten, 天氣 🙂."

@@ -16,6 +16,9 @@ from tests.faults.rows import make_long_session
 from tests.faults.world import until
 from tests.serving import Browser, Server
 
+#: They share a product: at two workers it would be started twice.
+pytestmark = pytest.mark.xdist_group("slow_clients")
+
 TOO_SLOW = 4408
 #: The server's own patience, and its second's grain.
 PATIENCE_S = 30.0

@@ -16,6 +16,9 @@ from tests.faults.world import World
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser
 
+#: They share a product: at two workers it would be started twice.
+pytestmark = pytest.mark.xdist_group("texts")
+
 NUL, HIGH, LOW, REPLACED = "\x00", "\ud83d", "\ude00", "\ufffd"
 
 
