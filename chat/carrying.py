@@ -419,11 +419,6 @@ async def stop(run_id: UUID, because: str) -> None:
     await groups.tell(groups.EVERYONE, {"type": "stop", "run_id": str(run_id), "because": because})
 
 
-def carried() -> list[UUID]:
-    """The runs at work in this process."""
-    return list(_carried)
-
-
 def stop_here(run_id: UUID, because: str) -> None:
     """Stop a run if this process carries it."""
     carried = _carried.get(run_id)

@@ -142,7 +142,7 @@ async def _tick_for_ever() -> None:
                 last_announcement = await database.read(selectors.last_announcement)
             for run_id, because in await database.read(run_state.cancelling, carrying.PROCESS):
                 carrying.stop_here(run_id, because)
-            if here := carrying.carried():
+            if here := carrying.at_work():
                 for run_id in await database.read(run_state.carried_no_more, carrying.PROCESS, here):
                     carrying.stop_here(run_id, "The run is no longer this process's.")
             for pk, message, level in await database.read(selectors.announcements_after, last_announcement):
