@@ -468,7 +468,7 @@ async def test_a_paused_run_that_needs_no_other_model_call_completes(
 async def test_a_run_paused_before_its_first_model_call_makes_none(server: ModelServer, make_agent: MakeAgent) -> None:
     run = make_agent().start("?")
     run.pause("The server is restarting.")
-    assert [step["type"] for step in await steps_of(run)] == ["start"]
+    assert [step["type"] for step in await steps_of(run)] == ["start", "iteration_start"]
     assert not server.requests
 
 
