@@ -56,7 +56,7 @@ def cpu_shares(stage: Stage, sizes: Sizes) -> Measured:
         warm_up(stage, product, sessions[:2], f"Tell me [tag={TAG}]")
         with stage.sampling() as stacks:
             ours = stage.run(product, "load", sessions[2:], message=message, spread_s=sizes.ramp_s, clients=2)
-        shares = counted(stacks())
+            shares = counted(stacks())
     name = f"{sizes.heavy_sessions} sessions × {_RATE:g}/s: share of the time"
     return Measured(
         [Row(f"{name}, {part}", "%", share) for part, share in shares.items()], ours.window, None, problems_of(ours)

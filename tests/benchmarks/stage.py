@@ -203,7 +203,7 @@ class Stage:
 
     @contextlib.contextmanager
     def sampling(self) -> Iterator[Callable[[], list[str]]]:
-        """Sample what the product does in the jobs of this block; gives back the collapsed stacks after it."""
+        """Sample what the product does in the jobs of this block; call what it gives for their collapsed stacks."""
         usual = self._profiles
         with tempfile.TemporaryDirectory(prefix="stacks-", dir=self._folder) as folder:
             self._profiles = Path(folder)
