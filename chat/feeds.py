@@ -31,6 +31,8 @@ SILENCE_S = 90.0
 PRESENCE_PAUSE_S = 0.2
 _KEPT_FRAMES = 250
 _READ_FRAMES = 100
+#: Feeds that are compared with the database at a time: what that takes is not to grow with their number.
+_LOOKED_AT_ONCE = 50
 
 Send = Callable[[str], Awaitable[None]]
 End = Callable[[int], Coroutine[Any, Any, None]]
@@ -537,9 +539,12 @@ async def watch() -> None:
         if code is not None:
             subscriber.end(code)
     await check_logins()
-    feeds = list(_feeds.values())
-    if not feeds:
-        return
+    waiting = list(_feeds.values())
+    for start in range(0, len(waiting), _LOOKED_AT_ONCE):
+        await _look_at(waiting[start : start + _LOOKED_AT_ONCE])
+
+
+async def _look_at(feeds: list[Feed]) -> None:
     known = [feed.head for feed in feeds]
     shapes = await database.read(selectors.shapes, [feed.session_id for feed in feeds])
     for feed, head in zip(feeds, known, strict=True):
