@@ -254,8 +254,8 @@ class _Record:
             # How it ended is stored together with the end itself.
             (self._last if item.type in ("complete", "error") else self._waiting).append(entry)
         entries = self._waiting
-        # After an answer the run ends at once: one commit for both.
-        if entries and entries[-1].data["type"] != "final_answer":
+        # After an answer the run ends at once: one commit for all that is left.
+        if entries and not self._last and entries[-1].data["type"] != "final_answer":
             self._waiting = []
             self._saving = True
             try:

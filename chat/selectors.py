@@ -1,6 +1,6 @@
 """Reads. Nothing here writes."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import Count, Max, Min, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from chat import search
 from chat.database import as_uuid, key
@@ -121,8 +121,8 @@ def event_id_at(session_id: UUID, seq: int) -> UUID | None:
 
 
 #: How many there are, and which is the first and the last: as they only ever come at the end, no two states have all three in common.
-Extent = tuple[int, Any, Any]
-NOTHING: Extent = (0, None, None)
+Extent = list[Any]
+NOTHING: Extent = [0, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +134,29 @@ class Shape:
     people: Extent
 
 
-def shapes(session_ids: Iterable[UUID]) -> dict[UUID, Shape]:
+# Written out, because every feed is looked at every second.
+_LINES = """SELECT session_id, COUNT(*), MIN(number), MAX(number) FROM chat_run
+    WHERE status = %s AND session_id IN ({places}) GROUP BY session_id"""
+_PEOPLE = """SELECT session_id, COUNT(*), MIN(opened_at), MAX(opened_at) FROM chat_connection
+    WHERE session_id IN ({places}) GROUP BY session_id"""
+_HEADS = "SELECT id, last_seq FROM chat_session WHERE id IN ({places})"
+
+
+def shapes(session_ids: Sequence[UUID]) -> dict[UUID, Shape]:
     """What each of these sessions that still exists looks like."""
-    wanted = list(session_ids)
-    waiting = Run.objects.filter(session_id__in=wanted, status=RunStatus.QUEUED).order_by()
-    lines = _extents(waiting.values_list("session_id").annotate(Count("pk"), Min("number"), Max("number")))
-    here = Connection.objects.filter(session_id__in=wanted).order_by()
-    people = _extents(here.values_list("session_id").annotate(Count("pk"), Min("opened_at"), Max("opened_at")))
-    heads = Session.objects.filter(pk__in=wanted).values_list("id", "last_seq")
-    return {pk: Shape(head, lines.get(pk, NOTHING), people.get(pk, NOTHING)) for pk, head in heads}
-
-
-def _extents(rows: Iterable[tuple[Any, ...]]) -> dict[UUID, Extent]:
-    return {pk: (count, first, last) for pk, count, first, last in rows}
+    wanted = {key(session_id): session_id for session_id in session_ids}
+    if not wanted:
+        return {}
+    places = ", ".join(["%s"] * len(wanted))
+    with connection.cursor() as cursor:
+        cursor.execute(_LINES.format(places=places), [RunStatus.QUEUED, *wanted])
+        lines = {at: extent for at, *extent in cursor.fetchall()}
+        cursor.execute(_PEOPLE.format(places=places), [*wanted])
+        people = {at: extent for at, *extent in cursor.fetchall()}
+        cursor.execute(_HEADS.format(places=places), [*wanted])
+        return {
+            wanted[at]: Shape(head, lines.get(at, NOTHING), people.get(at, NOTHING)) for at, head in cursor.fetchall()
+        }
 
 
 def live_run(session_id: UUID) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.utils import timezone
@@ -23,8 +24,8 @@ class Standing:
     """A session and someone who asks something of it, at the moment of asking.
 
     ``last_number`` is the newest run's; ``waiting`` counts the session's line, ``is_live`` says whether a run is at work in it. ``at_work``
-    counts the user's runs at work anywhere, ``recent`` the user's messages of the last minute; ``is_known`` says whether this message
-    has come before.
+    counts the user's runs at work anywhere, ``recent`` the user's messages of the last minute, each only up to its limit; ``is_known``
+    says whether this message has come before.
     """
 
     owner_id: int
@@ -54,12 +55,23 @@ def of(session_id: UUID, user_id: int, client_message_id: str) -> Standing | Non
                 (SELECT COALESCE(MAX(number), 0) FROM {run} WHERE session_id = s.id),
                 (SELECT COUNT(*) FROM {run} WHERE session_id = s.id AND status = %s),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND status IN ({_LIVE})),
-                (SELECT COUNT(*) FROM {run} WHERE user_id = u.id AND status IN ({_LIVE})),
-                (SELECT COUNT(*) FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s),
+                (SELECT COUNT(*) FROM (
+                    SELECT 1 FROM {run} WHERE user_id = u.id AND status IN ({_LIVE}) LIMIT %s) AS at_work),
+                (SELECT COUNT(*) FROM (
+                    SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s LIMIT %s) AS recent),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s)
             FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s
             """,  # noqa: S608 - our own names
-            [RunStatus.QUEUED, since, Origin.SCHEDULE, client_message_id, this, user_id],
+            [
+                RunStatus.QUEUED,
+                settings.MAX_ACTIVE_RUNS_PER_USER,
+                since,
+                Origin.SCHEDULE,
+                settings.MAX_MESSAGES_PER_MINUTE,
+                client_message_id,
+                this,
+                user_id,
+            ],
         )
         row = cursor.fetchone()
     if row is None:

@@ -9,15 +9,16 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import orjson
 
 from agents.errors import ModelError, ToolsRefused
 from agents.events import Usage
+from agents.models import connections
+from agents.models.connections import Connection, Unreachable
 from agents.models.reply import Reply
 from agents.text import clean
 
@@ -28,41 +29,8 @@ EVENT_LIMIT = 4 << 20
 _ERROR_BODY_LIMIT = 8 << 10
 _REFUSING_TOOLS = (400, 404, 422, 500, 501)
 _CONNECT_S = 15.0
-# Servers close idle connections, the strictest after 5 s; a request sent just then would fail.
-_KEEPALIVE_S = 4.0
 _TAIL_S = 0.02
 _USAGE_S = 5.0
-
-_clients: dict[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, AsyncIterator[aiohttp.ClientSession]]] = {}
-
-
-async def _client() -> aiohttp.ClientSession:
-    """The one client of the running event loop, with its pool of connections."""
-    loop = asyncio.get_running_loop()
-    if loop not in _clients:
-        lifetime = _lifetime(loop)
-        # Begun, not awaited between: two runs starting at once share one.
-        _clients[loop] = (_new_client(), lifetime)
-        await anext(lifetime)
-    return _clients[loop][0]
-
-
-def _new_client() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=60),
-        timeout=aiohttp.ClientTimeout(total=None),
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
-
-
-async def _lifetime(loop: asyncio.AbstractEventLoop) -> AsyncIterator[aiohttp.ClientSession]:
-    """Closes the loop's client with the loop: loops end the async generators begun on them."""
-    client = _clients[loop][0]
-    try:
-        yield client
-    finally:
-        del _clients[loop]
-        await client.close()
 
 
 async def stream_completion(url: str, api_key: str, body: bytes, reply: Reply, *, timeout_s: float) -> None:
@@ -73,9 +41,9 @@ async def stream_completion(url: str, api_key: str, body: bytes, reply: Reply, *
     try:
         async with asyncio.timeout(timeout_s) as timeout:
             await _exchange(url, api_key, body, reply, _Silence(timeout, timeout_s))
-    except (aiohttp.ClientError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         # With the last word said, a missing end of the stream is no loss. (A timeout is an OSError.)
-        if reply.finish_reason is None or not isinstance(error, (*_CUTS, TimeoutError)):
+        if reply.finish_reason is None or not isinstance(error, OSError):
             log.warning("Model server %s: %s", place_of(url), _hide(repr(error), api_key))
             raise _in_words(error, url, timeout_s) from error
     if reply.finish_reason is None:
@@ -110,43 +78,31 @@ async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: 
     headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
     if api_key:
         headers["Authorization"] = f"Bearer {api_key}"
-    client = await _client()
-    response = await client.post(
-        url,
-        data=body,
-        headers=headers,
-        allow_redirects=False,  # a redirect would carry the key elsewhere
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_S, silence.longest_s)),
-    )
-    # Closed before its end, the response takes its connection along.
-    with contextlib.closing(response):
-        if response.status != 200:
-            raise await _refusal(response, api_key)
-        if response.content_type == "application/json":  # a server that doesn't stream
-            _add(orjson.loads(await _bounded(response, EVENT_LIMIT)), reply, api_key)
+    connect_s = min(_CONNECT_S, silence.longest_s)
+    connection = await connections.post(url, headers, body, connect_s=connect_s)
+    # Closed before the answer's end, it is of no further use.
+    with contextlib.closing(connection):
+        if connection.status != 200:
+            raise await _refusal(connection, api_key)
+        if connection.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+            # A server that doesn't stream.
+            _add(orjson.loads(await _bounded(connection, EVENT_LIMIT)), reply, api_key)
             reply.notify()
         else:
-            await _read(response, reply, silence, api_key)
+            await _read(connection, reply, silence, api_key)
 
 
 # Comments, which keep the connection open, and fields that say nothing here.
 _OTHER_LINES = (b":", b"event:", b"id:", b"retry:")
-_CUTS = (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
-_UNREACHABLE = (
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.InvalidURL,
-)
 
 
 def _in_words(error: Exception, url: str, timeout_s: float) -> ModelError:
     """What went wrong, for people. The order matters: some of these errors are special cases of others."""
-    if isinstance(error, _UNREACHABLE):
+    if isinstance(error, Unreachable):
         return ModelError(f"No model server answers at {place_of(url)}.", "model_unreachable")
     if isinstance(error, TimeoutError):
         return ModelError(f"The model was silent for {timeout_s:g} seconds, so the run ended.", "model_timeout")
-    if isinstance(error, _CUTS):
+    if isinstance(error, OSError):
         return _cut_off()
     return ModelError("The model server's answer could not be understood.")
 
@@ -155,30 +111,93 @@ def _cut_off() -> ModelError:
     return ModelError("The model's answer was cut off before its end.", "model_cut_off")
 
 
-async def _read(response: aiohttp.ClientResponse, reply: Reply, silence: _Silence, api_key: str) -> None:
+async def _read(connection: Connection, reply: Reply, silence: _Silence, api_key: str) -> None:
     pending = bytearray()
-    async for data in response.content.iter_any():
-        if b"\n" not in data:
+    repeated = _Repeated()
+    while data := await connection.read():
+        end = data.rfind(b"\n") + 1
+        if not end:
             pending += data
             if len(pending) > EVENT_LIMIT:
                 raise ModelError("The model server sent an event too large to read.")
             continue
-        *lines, rest = (bytes(pending) + data).split(b"\n")
-        pending = bytearray(rest)
-        if _add_lines(lines, reply, api_key):
+        events, pending = bytes(pending) + data[:end], bytearray(data[end:])
+        if repeated.add(events, reply) or _add_lines(events.split(b"\n"), reply, api_key):
             silence.heard()
             reply.notify()
         if reply.finish_reason is not None:
             # Only the usage and the body's end are due; without the latter the connection is of no further use.
             silence.at_most(_TAIL_S if reply.done else _USAGE_S)
-        elif (pause := reply.pause()) and response.connection and (transport := response.connection.transport):
+        elif pause := reply.pause():
             # The machine is busy: what comes meanwhile waits in the socket, and is read at one go.
-            transport.pause_reading()
+            connection.pause()
             await asyncio.sleep(pause)
-            transport.resume_reading()
             reply.resume()
     if not pending.startswith(b"data"):  # else an event that was cut off
         _add_lines([bytes(pending)], reply, api_key)
+
+
+_PROBE = "\ue000probe\ue001"
+#: Times that something new is learned without any use, until a server's events are taken to differ always.
+_TRIES = 10
+
+
+class _Repeated:
+    """What stands around the text of a stream's events. Most servers repeat it to the byte, and then only the text need be read."""
+
+    def __init__(self) -> None:
+        self._field = ""
+        self._before = self._between = self._after = b""
+        self._tries = _TRIES
+
+    def add(self, events: bytes, reply: Reply) -> bool:
+        """Add the text of events that repeat the last one learned, and say whether these do; from others learn."""
+        if (text := self._text(events)) is None:
+            self._learn(events)
+            return False
+        _say(self._field, text, reply)
+        return True
+
+    def _text(self, events: bytes) -> str | None:
+        before, after = self._before, self._after
+        if not before or not events.startswith(before) or not events.endswith(after):
+            return None
+        # With no quote in any of the texts, each ends where the next event seems to begin, and is the whole of its string.
+        if len(events) < len(before) + len(after) or b'\\"' in events:
+            return None
+        text = b"".join(events[len(before) : -len(after)].split(self._between))
+        if b'"' in text:
+            return None
+        try:
+            found: str = orjson.loads(b'"%b"' % text)
+        except orjson.JSONDecodeError:
+            return None
+        self._tries = _TRIES
+        return found
+
+    def _learn(self, events: bytes) -> None:
+        self._before = b""
+        if not self._tries:
+            return
+        self._tries -= 1
+        lines = events.rstrip(b"\r\n")
+        last, end = lines[lines.rfind(b"\n") + 1 :], events[len(lines) :]
+        said = _text_of(last[5:])
+        if said is None or not last.startswith(_OBJECTS) or end not in (b"\n\n", b"\r\n\r\n"):
+            return
+        self._field, text = said
+        before, found, after = last.partition(orjson.dumps(text))
+        # That string may stand elsewhere, too.
+        if found and _text_of(before[5:] + orjson.dumps(_PROBE) + after) == (self._field, _PROBE):
+            self._before, self._after = before + b'"', b'"' + after + end
+            self._between = self._after + self._before
+
+
+def _text_of(payload: bytes) -> tuple[str, str] | None:
+    try:
+        return _text_alone(orjson.loads(payload))
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _add_lines(lines: Sequence[bytes], reply: Reply, api_key: str) -> bool:
@@ -188,21 +207,32 @@ def _add_lines(lines: Sequence[bytes], reply: Reply, api_key: str) -> bool:
     together: what a token costs is mostly this.
     """
     heard = False
-    text: list[str] = []
+    field = ""
+    texts: list[str] = []
     try:
         for chunk in _parsed_together(lines) or _parsed_one_by_one(lines, reply):
             heard = True
-            if piece := _text_alone(chunk):
-                text.append(piece)
-                continue
-            if text:
-                reply.add_content("".join(text))
-                text.clear()
-            _add(chunk, reply, api_key)
+            said = _text_alone(chunk)
+            if texts and (said is None or said[0] != field):
+                _say(field, "".join(texts), reply)
+                texts.clear()
+            if said is None:
+                _add(chunk, reply, api_key)
+            else:
+                field = said[0]
+                texts.append(said[1])
     finally:  # what stood before a line that can't be read has been said all the same
-        if text:
-            reply.add_content("".join(text))
+        if texts:
+            _say(field, "".join(texts), reply)
     return heard
+
+
+def _say(field: str, text: str, reply: Reply) -> None:
+    if field == "content":
+        reply.add_content(text)
+    else:
+        reply.reasoning_field = field
+        reply.add_reasoning(text)
 
 
 _OBJECTS = (b"data: {", b"data:{")
@@ -242,20 +272,20 @@ def _payload(line: bytes, reply: Reply) -> bytes | None:
     return payload
 
 
-_TEXT_DELTA = frozenset({"content", "role"})
+_REASONING = ("reasoning_content", "reasoning")
+_TEXTS = frozenset({"content", *_REASONING})
 
 
-def _text_alone(chunk: Any) -> str | None:
-    """The text of a chunk that says nothing else; nothing of any other, nor of what is no chunk."""
+def _text_alone(chunk: Any) -> tuple[str, str] | None:
+    """The text of a chunk that says nothing else, and its field; nothing of any other, nor of what is no chunk."""
     try:
         (choice,) = chunk["choices"]
-        delta = choice["delta"]
-        if choice.get("finish_reason") or chunk.get("usage") or "error" in chunk or not _TEXT_DELTA.issuperset(delta):
+        if choice.get("finish_reason") or chunk.get("usage") or "error" in chunk:
             return None
-        text = delta.get("content")
+        ((field, text),) = [said for said in choice["delta"].items() if said[1] and said[0] != "role"]
     except (AttributeError, LookupError, TypeError, ValueError):
         return None
-    return text if isinstance(text, str) else None
+    return (field, text) if field in _TEXTS and isinstance(text, str) else None
 
 
 def _parsed(payload: bytes) -> Any:
@@ -289,10 +319,9 @@ def _add_chunk(chunk: dict[str, Any], reply: Reply, api_key: str) -> None:
 
 
 def _add_delta(delta: dict[str, Any], reply: Reply) -> None:
-    for name in ("reasoning_content", "reasoning"):
+    for name in _REASONING:
         if isinstance(text := delta.get(name), str) and text:
-            reply.reasoning_field = name
-            reply.add_reasoning(text)
+            _say(name, text, reply)
             break
     if text := delta.get("content"):
         reply.add_content(text)
@@ -304,15 +333,15 @@ def _add_delta(delta: dict[str, Any], reply: Reply) -> None:
         reply.add_call_delta(call.get("index"), call.get("id") or "", function.get("name") or "", arguments)
 
 
-async def _refusal(response: aiohttp.ClientResponse, api_key: str) -> ModelError:
+async def _refusal(connection: Connection, api_key: str) -> ModelError:
     """What a status other than 200 means, in words."""
-    status = response.status
-    body = clean((await _bounded(response, _ERROR_BODY_LIMIT, cut=True)).decode("utf-8", "replace"))
+    status = connection.status
+    body = clean((await _bounded(connection, _ERROR_BODY_LIMIT, cut=True)).decode("utf-8", "replace"))
     log.warning("Model server answered %s: %s", status, _hide(body[:1000], api_key))
     if status in (401, 403):
         return ModelError(f"The model server did not accept the API key ({status}).", "model_auth")
     if status == 429:
-        wait = response.headers.get("Retry-After", "")
+        wait = connection.headers.get("retry-after", "")
         hint = f" Try again in {wait} seconds." if wait.isdigit() else " Try again in a while."
         return ModelError(f"The model server has had too many requests (429).{hint}", "model_rate_limited")
     try:
@@ -354,10 +383,10 @@ def place_of(url: str) -> str:
         return "the configured address"
 
 
-async def _bounded(response: aiohttp.ClientResponse, limit: int, *, cut: bool = False) -> bytes:
+async def _bounded(connection: Connection, limit: int, *, cut: bool = False) -> bytes:
     """The body up to ``limit`` bytes; more is an error, or left unread with ``cut``."""
     body = bytearray()
-    async for data in response.content.iter_any():
+    while data := await connection.read():
         body += data
         if len(body) > limit:
             if cut:

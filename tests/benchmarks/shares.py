@@ -11,7 +11,7 @@ from tests.benchmarks.stage import Stage
 
 #: Parts and the files that are theirs; the innermost frame that is anybody's decides.
 _PARTS = (
-    ("the model's answer read and parsed", r"agents/models/|aiohttp/|aiohappyeyeballs/"),
+    ("the model's answer read and parsed", r"agents/models/|httptools/"),
     ("the agent's steps and Qwen-Agent's loop", r"agents/|qwen_agent/"),
     (
         "frames encoded and sent",

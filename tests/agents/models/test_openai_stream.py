@@ -1,13 +1,19 @@
 """What can go wrong between us and a model server, each with its code and its words."""
 
 import asyncio
+import json
 import time
+from itertools import pairwise
 from typing import Any
 
+import orjson
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from agents.models import openai_stream
 from agents.models.openai_compatible import DASHSCOPE, completions_url
+from agents.models.reply import Reply
 from tests.agents.conftest import MakeAgent, kinds, steps_of
 from tests.model_server import Call, ModelServer, Script
 
@@ -236,17 +242,74 @@ async def test_a_late_loop_reads_in_larger_pieces_and_loses_nothing(server: Mode
     assert answer == text
 
 
-def test_a_client_is_closed_with_its_loop(
-    server: ModelServer, make_agent: MakeAgent, recwarn: pytest.WarningsRecorder
-) -> None:
-    async def ask() -> Any:
-        await steps_of(make_agent().start("?"))
-        (client, _) = openai_stream._clients[asyncio.get_running_loop()]
-        return client
+_HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": 'm \\ "q"'}
+_texts = st.text(st.sampled_from('ab "\\<{}\n\x00é中😀\ud83d\ude00') | st.characters(), max_size=8)
+_fields = st.sampled_from(["content", "reasoning_content", "reasoning"])
 
-    client = asyncio.run(ask())
-    assert client.closed
-    assert not recwarn.list
+
+@given(
+    says=st.lists(st.tuples(_fields, _texts), max_size=12),
+    cuts=st.lists(st.integers(0, 4000), max_size=6),
+    ascii_only=st.booleans(),
+    separators=st.sampled_from([(",", ":"), (", ", ": ")]),
+    end=st.sampled_from(["\n\n", "\r\n\r\n", "\n"]),
+    nulls=st.booleans(),
+    every=st.sampled_from([0, 1, 3]),
+)
+@example(
+    [("content", text) for text in ("chatcmpl-1", "a", "b", '"}', "c\\", '"},"finish_reason":null}]}', "d")],
+    [9, 600],
+    True,
+    (",", ":"),
+    "\n\n",
+    False,
+    0,
+)
+def test_what_is_repeated_is_skipped_and_nothing_else(
+    says: list[tuple[str, str]],
+    cuts: list[int],
+    ascii_only: bool,
+    separators: tuple[str, str],
+    end: str,
+    nulls: bool,
+    every: int,
+) -> None:
+    events = []
+    for number, (field, text) in enumerate(says):
+        delta = dict.fromkeys(["content", "reasoning_content"]) if nulls else {}
+        choice = {"index": 0, "delta": {**delta, field: text}, "finish_reason": None}
+        chunk = {**_HEAD, "created": number // every if every else 1, "choices": [choice]}
+        data = json.dumps(chunk, ensure_ascii=ascii_only, separators=separators)
+        events.append(f"data: {data}{end}".encode("utf-8", "surrogatepass" if ascii_only else "replace"))
+    stream = b"".join(events)
+    edges = sorted({0, len(stream), *(min(cut, len(stream)) for cut in cuts)})
+    plain, quick = Reply(), Reply()
+    repeated = openai_stream._Repeated()
+    for line in stream.split(b"\n"):
+        openai_stream._add_lines([line], plain, "")
+    pending = b""
+    for since, until in pairwise(edges):
+        pending += stream[since:until]
+        whole = pending[: pending.rfind(b"\n") + 1]
+        pending = pending[len(whole) :]
+        if whole and not repeated.add(whole, quick):
+            openai_stream._add_lines(whole.split(b"\n"), quick, "")
+    plain.finish("stop")
+    quick.finish("stop")
+    assert (quick.content, quick.reasoning) == (plain.content, plain.reasoning)
+
+
+def test_events_that_differ_by_their_text_alone_are_not_parsed() -> None:
+    def event(field: str, text: str) -> bytes:
+        return b'data: {"id":"x","choices":[{"delta":{"%b":%b},"index":0}]}\n\n' % (field.encode(), orjson.dumps(text))
+
+    reply, repeated = Reply(), openai_stream._Repeated()
+    assert not repeated.add(event("content", "One"), reply)  # learned, not added
+    assert repeated.add(event("content", " two,\n") + event("content", " three"), reply)
+    assert not repeated.add(event("content", ' "four"'), reply)
+    assert not repeated.add(event("reasoning", "Hm"), reply)
+    assert repeated.add(event("reasoning", " hm."), reply)
+    assert (reply.content, reply.reasoning, reply.reasoning_field) == (" two,\n three", " hm.", "reasoning")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,291 @@
+"""Connections to model servers: a POST over HTTP/1.1, and its answer as it comes off the network.
+
+Servers send every token as a chunk of its own, and general clients handle chunks one by one, which under load cost more than all that
+is done with the tokens. Here httptools takes a read apart at one go, and what it held is one piece for whoever reads.
+"""
+
+import asyncio
+import functools
+import socket
+import ssl
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, cast
+
+import httptools
+from yarl import URL
+
+# Servers close idle connections, the strictest after 5 s; a request sent just then would fail.
+_KEEPALIVE_S = 4.0
+# Before another of a name's addresses is tried beside the first (RFC 8305).
+_NEXT_ADDRESS_S = 0.25
+#: Bytes that may wait to be read before no more are taken from the network.
+_MOST_WAITING = 1 << 18
+#: Bytes that may come without any of a body: headers, trailers, what is said of chunks.
+_MOST_ASIDE = 1 << 16
+_PORTS = {"http": 80, "https": 443}
+
+_Place = tuple[str, str, int]
+
+
+class Unreachable(OSError):
+    """No connection could be made, or the address is none."""
+
+
+class CutOff(ConnectionError):
+    """The connection ended before the answer did."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection, while it is somebody's the answer to what they asked: `close` it, whatever happens."""
+
+    def __init__(self, idle: "_Idle", place: _Place) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        """With lower-case names; of those sent twice the last."""
+        self._idle = idle
+        self._place = place
+        self._pieces: list[bytes] = []
+        #: What the parser calls for each piece of a body: nothing of Python's.
+        self.on_body = self._pieces.append
+        self._parser: httptools.HttpResponseParser | None = None
+        self._waiting = self._aside = 0
+        self._ends_with_connection = self._is_whole = self._may_go_on = False
+        self._error: Exception | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+
+    # -- for who asks -----------------------------------------------------------------------------
+
+    async def ask(self, request: bytes) -> None:
+        """Send a request and wait for the head of its answer. Raises `CutOff`, or `ValueError` for what is no HTTP."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self.status = self._waiting = self._aside = 0
+        self.headers.clear()
+        self._is_whole = False
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
+        self._transport.write(request)
+        while not self.status:
+            await self._more()
+
+    async def read(self) -> bytes:
+        """What has come of the body since the last time, waiting for it if need be; nothing at its end. Raises as `ask`."""
+        self._transport.resume_reading()
+        while not self._pieces:
+            if self._is_whole:
+                return b""
+            await self._more()
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting = 0
+        return data
+
+    def pause(self) -> None:
+        """Leave what comes in the network until the next `read`."""
+        self._transport.pause_reading()
+
+    def close(self) -> None:
+        """Keep the connection for the next request where its answer was read to the end; else end it at once."""
+        if self._is_whole and self._may_go_on and self._error is None:
+            self._parser = None
+            self._pieces.clear()
+            self._idle.add(self._place, self)
+            self._expiry = asyncio.get_running_loop().call_later(_KEEPALIVE_S, self.abort)
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """End the connection."""
+        self._idle.discard(self._place, self)
+        self._transport.abort()
+
+    async def _more(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._reader = asyncio.get_running_loop().create_future()
+        await self._reader
+
+    # -- for the network --------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It stands."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came apart."""
+        if self._parser is None:  # an answer to nothing
+            self.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(ValueError(f"no HTTP: {error}"))
+            return
+        self._waiting += len(data)
+        self._aside = 0 if self._pieces else self._aside + len(data)
+        if self._aside > _MOST_ASIDE:
+            self._fail(ValueError("an answer without a body, and without end"))
+        elif self._waiting > _MOST_WAITING:
+            self._transport.pause_reading()
+        self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """It ended, which is the end of some answers."""
+        self._idle.discard(self._place, self)
+        if self.status and self._ends_with_connection and error is None:
+            self._is_whole = True
+        self._error = self._error or CutOff(str(error or "closed by the server"))
+        self._wake()
+
+    def _fail(self, error: Exception) -> None:
+        self._error = error
+        self.abort()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    # -- for the parser ---------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """An answer begins, and it had better be the first."""
+        if self._is_whole:
+            raise ValueError("one request, two answers")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note a header; what follows a body is of no use."""
+        if not self.status:
+            self.headers[name.decode("latin1").lower()] = value.decode("latin1")
+
+    def on_headers_complete(self) -> None:
+        """The head is there, unless it only says that the answer is still to come."""
+        status = cast(Any, self._parser).get_status_code()
+        if status < 200:
+            self.headers.clear()
+            return
+        self.status = status
+        self._ends_with_connection = not self.headers.keys() & {"content-length", "transfer-encoding"}
+
+    def on_message_complete(self) -> None:
+        """The answer is whole."""
+        if self.status:
+            self._is_whole = True
+            self._may_go_on = cast(Any, self._parser).should_keep_alive()
+
+
+class _Idle:
+    """The connections of one event loop that wait for their next request."""
+
+    def __init__(self) -> None:
+        self._by_place: dict[_Place, list[Connection]] = {}
+
+    def add(self, place: _Place, connection: Connection) -> None:
+        self._by_place.setdefault(place, []).append(connection)
+
+    def take(self, place: _Place) -> Connection | None:
+        """The one used last, which is the least likely to be closed soon."""
+        found = self._by_place.get(place)
+        if not found:
+            return None
+        connection = found[-1]
+        self.discard(place, connection)
+        return connection
+
+    def discard(self, place: _Place, connection: Connection) -> None:
+        found = self._by_place.get(place, [])
+        if connection in found:
+            found.remove(connection)
+            if not found:
+                del self._by_place[place]
+
+    def close(self) -> None:
+        for connection in [each for found in self._by_place.values() for each in found]:
+            connection.abort()
+
+
+_idle: dict[asyncio.AbstractEventLoop, tuple[_Idle, AsyncIterator[None]]] = {}
+
+
+async def _idle_here() -> _Idle:
+    """The idle connections of the running event loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _idle:
+        lifetime = _lifetime(loop)
+        _idle[loop] = (_Idle(), lifetime)
+        await anext(lifetime)
+    return _idle[loop][0]
+
+
+async def _lifetime(loop: asyncio.AbstractEventLoop) -> AsyncIterator[None]:
+    """Closes what is idle with the loop: loops end the async generators begun on them."""
+    try:
+        yield
+    finally:
+        _idle.pop(loop)[0].close()
+
+
+async def post(url: str, headers: Mapping[str, str], body: bytes, *, connect_s: float) -> Connection:
+    """Post a body; returns when the head of the answer is there. Raises `Unreachable` where nothing answers within ``connect_s``.
+
+    Redirects are not followed: one would carry the key elsewhere.
+    """
+    address = _address(url)
+    request = _head(address, headers, len(body)) + body
+    idle = await _idle_here()
+    place = (address.scheme, address.raw_host or "", address.port or 0)
+    connection = idle.take(place) or await _connect(idle, place, connect_s)
+    try:
+        await connection.ask(request)
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
+
+
+def _address(url: str) -> URL:
+    try:
+        address = URL(url)
+    except ValueError as error:
+        raise Unreachable(f"no address: {error}") from error
+    if address.scheme not in _PORTS or not address.raw_host:
+        raise Unreachable("no address of a web server")
+    return address
+
+
+def _head(address: URL, headers: Mapping[str, str], length: int) -> bytes:
+    host = f"[{address.raw_host}]" if ":" in (address.raw_host or "") else address.raw_host
+    port = "" if address.port == _PORTS[address.scheme] else f":{address.port}"
+    lines = {"Host": f"{host}{port}", "User-Agent": "Thinkaloud", **headers, "Content-Length": str(length)}
+    if address.user is not None and "Authorization" not in headers:
+        proof = b64encode(f"{address.user}:{address.password or ''}".encode()).decode()
+        lines["Authorization"] = f"Basic {proof}"
+    if any(sign in value for value in lines.values() for sign in "\r\n\0"):
+        raise ValueError("a header with a line break in it")
+    told = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"POST {address.raw_path_qs} HTTP/1.1\r\n{told}\r\n".encode()
+
+
+async def _connect(idle: _Idle, place: _Place, connect_s: float) -> Connection:
+    scheme, host, port = place
+    try:
+        async with asyncio.timeout(connect_s):
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: Connection(idle, place),
+                host,
+                port,
+                ssl=_tls() if scheme == "https" else None,
+                happy_eyeballs_delay=_NEXT_ADDRESS_S,
+            )
+    except (OSError, UnicodeError) as error:
+        raise Unreachable(str(error)) from error
+    return connection
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Reading the certificates of all authorities takes some ten milliseconds."""
+    return ssl.create_default_context()

@@ -1,0 +1,336 @@
+"""Connections to model servers: what comes over them is what was sent, however it was cut, and none is kept that should not be."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from agents.models import connections
+from agents.models.connections import CutOff, Unreachable, post
+from tests.model_server import ModelServer
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+SOME = b'{"model": "m", "stream": true, "messages": [{"role": "user", "content": "?"}]}'
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Server:
+    """Answers each request with what it is given, and notes what it was asked, and over how many connections."""
+
+    def __init__(self, *answers: bytes, cut: int = 0, then: Answer | None = None) -> None:
+        self.asked: list[bytes] = []
+        self.connections = 0
+        self.left = asyncio.Event()
+        self.url = ""
+        self._answers = list(answers)
+        self._cut = cut
+        self._then = then
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while self._answers:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next(int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length: "))
+                self.asked.append(head + await reader.readexactly(length))
+                answer = self._answers.pop(0)
+                for at in range(0, len(answer), self._cut or len(answer)):
+                    writer.write(answer[at : at + (self._cut or len(answer))])
+                    await writer.drain()
+                    await asyncio.sleep(0)  # the pieces are to leave as they are
+            if self._then is not None:
+                await self._then(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+            self.left.set()
+
+
+@contextlib.asynccontextmanager
+async def serving(server: Server, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+    async with await asyncio.start_server(server.serve, host, 0, ssl=tls) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        server.url = f"http{'s' if tls else ''}://{shown}:{port}/v1/chat/completions"
+        yield server
+
+
+async def until_closed(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """Say nothing more, and wait for the client to go."""
+    await _reader.read()
+
+
+async def ask(url: str, **headers: str) -> tuple[int, bytes]:
+    """Ask, read to the end, and give the connection back."""
+    connection = await post(url, headers, b"{}", connect_s=2)
+    with contextlib.closing(connection):
+        body = b""
+        while data := await connection.read():
+            body += data
+        return connection.status, body
+
+
+ANSWERS: dict[str, tuple[bytes, int, bytes]] = {
+    "chunks": (CHUNKED + b"3\r\nOne\r\n5;note=x\r\n two \r\nA\r\nand three.\r\n0\r\nLast: yes\r\n\r\n", 200, b"One two and three."),
+    "a length": (b"HTTP/1.1 404 Not Found\r\ncontent-length: 3\r\n\r\nNo.", 404, b"No."),
+    "nothing": (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+    "soon, and then": (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK", 200, b"OK"),
+    "bare line feeds": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nOK", 200, b"OK"),
+    "to the end of the connection": (b"HTTP/1.0 200 OK\r\n\r\nAll of it", 200, b"All of it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 7])
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_an_answer_is_the_same_however_it_is_cut(name: str, cut: int) -> None:
+    told, status, body = ANSWERS[name]
+    async with serving(Server(told, cut=cut)) as server:
+        assert await ask(server.url) == (status, body)
+
+
+async def test_what_comes_together_is_one_piece() -> None:
+    async with serving(Server(CHUNKED + b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n")) as server:
+        connection = await post(server.url, {}, b"{}", connect_s=2)
+        with contextlib.closing(connection):
+            assert [await connection.read(), await connection.read()] == [b"abc", b""]
+
+
+async def test_a_connection_is_used_again_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_KEEPALIVE_S", 0.2)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
+    async with serving(Server(answer, answer, answer)) as server:
+        assert await ask(server.url) == await ask(server.url) == (200, b"OK")
+        assert server.connections == 1
+        await asyncio.wait_for(server.left.wait(), 5)
+        assert await ask(server.url) == (200, b"OK")
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nOK",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nOK",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK, and more than that",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOKHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nFake",
+    ],
+)
+async def test_what_ends_with_its_answer_is_not_used_again(answer: bytes) -> None:
+    async with serving(Server(answer, answer, then=until_closed)) as server:
+        assert await ask(server.url) == await ask(server.url) == (200, b"OK")
+        assert server.connections == 2
+
+
+async def test_an_answer_to_nothing_is_never_taken_for_one() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
+    unasked = asyncio.Event()
+
+    async def say_more(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await unasked.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nFake")
+        await reader.read()
+
+    server = Server(answer, then=say_more)
+    async with serving(server):
+        assert await ask(server.url) == (200, b"OK")
+        unasked.set()
+        await asyncio.wait_for(server.left.wait(), 5)
+        server._answers.append(answer)
+        assert await ask(server.url) == (200, b"OK")
+        assert server.connections == 2
+
+
+async def test_an_answer_left_before_its_end_takes_its_connection_along() -> None:
+    async with serving(Server(CHUNKED + b"3\r\nOne\r\n", then=until_closed)) as server:
+        connection = await post(server.url, {}, b"{}", connect_s=2)
+        assert await connection.read() == b"One"
+        connection.close()
+        await asyncio.wait_for(server.left.wait(), 5)
+
+
+@pytest.mark.parametrize(
+    ("told", "error", "words"),
+    [
+        (b"", CutOff, "closed by the server"),
+        (b"HTTP/1.1 200 OK\r\nContent-Len", CutOff, "closed by the server"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nNo", CutOff, "closed by the server"),
+        (CHUNKED + b"3\r\nOne\r\n", CutOff, "closed by the server"),
+        (CHUNKED + b"three\r\nOne\r\n", ValueError, "no HTTP"),
+        (b"220 mail.example ESMTP\r\n", ValueError, "no HTTP"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", ValueError, "no HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000, ValueError, "without end"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000, ValueError, "without end"),
+        (CHUNKED + b"0\r\n" + b"X: y\r\n" * 50_000, ValueError, "without end"),
+    ],
+)
+async def test_what_is_no_answer_says_so(told: bytes, error: type[Exception], words: str) -> None:
+    async def close(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        """Say nothing more, and go."""
+
+    async with serving(Server(told, then=close)) as server:
+        with pytest.raises(error, match=words):
+            await ask(server.url)
+
+
+async def test_what_nobody_reads_stays_in_the_network() -> None:
+    sent = 0
+
+    async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        while sent < 64 << 20:
+            writer.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+            await writer.drain()
+            sent += 0x10000
+        writer.write(b"0\r\n\r\n")
+
+    async with serving(Server(CHUNKED, then=flood)) as server:
+        connection = await post(server.url, {}, b"{}", connect_s=2)
+        with contextlib.closing(connection):
+            before = -1
+            async with asyncio.timeout(10):
+                while sent != before:  # the network is full, too
+                    before = sent
+                    await asyncio.sleep(0.1)
+            assert sent < 32 << 20
+            assert connection._waiting < 1 << 20
+            read = 0
+            while data := await connection.read():
+                read += len(data)
+            assert read == sent == 64 << 20
+
+
+async def test_a_pause_ends_with_the_next_read() -> None:
+    go_on = asyncio.Event()
+
+    async def say_more(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        writer.write(b"3\r\ntwo\r\n0\r\n\r\n")
+        await _reader.read()
+
+    async with serving(Server(CHUNKED + b"3\r\none\r\n", then=say_more)) as server:
+        connection = await post(server.url, {}, b"{}", connect_s=2)
+        with contextlib.closing(connection):
+            assert await connection.read() == b"one"
+            connection.pause()
+            go_on.set()
+            assert await connection.read() == b"two"
+            assert await connection.read() == b""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "ftp://127.0.0.1/v1",
+        "http://",
+        "http://127.0.0.1:99999/v1",
+        "http://127.0.0.1:9/v1",
+        "http://nowhere.invalid/v1",
+        f"http://{'long' * 20}.invalid/v1",
+        "https://127.0.0.1:9/v1",
+    ],
+)
+async def test_where_nothing_answers(url: str) -> None:
+    with pytest.raises(Unreachable):
+        await post(url, {}, b"{}", connect_s=2)
+
+
+async def test_who_does_not_take_the_call_is_not_waited_for() -> None:
+    with contextlib.ExitStack() as sockets:
+        full = sockets.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # who waits in line until there is no room
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        with pytest.raises(Unreachable):
+            await post(f"http://127.0.0.1:{full.getsockname()[1]}/", {}, b"{}", connect_s=0.3)
+
+
+async def test_a_request_names_its_host_and_proves_its_user() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    async with serving(Server(answer, answer), "::1") as server:
+        address = server.url.removeprefix("http://")
+        await ask(f"http://mei:s%20same@{address}?v=1#x")
+        await ask(f"http://mei:sesame@{address}", Authorization="Bearer key")
+    first, second = (asked.decode() for asked in server.asked)
+    assert first.startswith("POST /v1/chat/completions?v=1 HTTP/1.1\r\n")
+    assert f"\r\nHost: {address.partition('/')[0]}\r\n" in first
+    assert "\r\nAuthorization: Basic bWVpOnMgc2FtZQ==\r\n" in first
+    assert "\r\nAuthorization: Bearer key\r\n" in second
+    assert "Basic" not in second
+    assert first.endswith("\r\n\r\n{}")
+
+
+@pytest.mark.parametrize("key", ["Bearer a\r\nX-Evil: b", "Bearer a\nb", "Bearer \0"])
+async def test_no_header_holds_another(key: str) -> None:
+    async with serving(Server(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as server:
+        with pytest.raises(ValueError, match="line break"):
+            await ask(server.url, Authorization=key)
+        assert not server.asked
+
+
+def test_what_is_idle_is_closed_with_its_loop(server: ModelServer, recwarn: pytest.WarningsRecorder) -> None:
+    async def once() -> tuple[asyncio.AbstractEventLoop, connections.Connection]:
+        connection = await post(f"{server.url}/chat/completions", {}, SOME, connect_s=2)
+        while await connection.read():
+            pass
+        connection.close()
+        assert not connection._transport.is_closing()
+        return asyncio.get_running_loop(), connection
+
+    loop, connection = asyncio.run(once())
+    assert connection._transport.is_closing()
+    assert loop not in connections._idle
+    assert not recwarn.list
+
+
+def certificate(folder: Path) -> Path:
+    """A certificate of one's own for 127.0.0.1, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "model server")])
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(signed.public_bytes(serialization.Encoding.PEM) + private)
+    return path
+
+
+async def test_over_tls_only_with_those_whose_certificate_is_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = certificate(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(path)
+    told, status, body = ANSWERS["chunks"]
+    async with serving(Server(told, told, cut=5), tls=tls) as server:
+        with pytest.raises(Unreachable, match="certificate"):
+            await ask(server.url)
+        monkeypatch.setattr(connections, "_tls", lambda: ssl.create_default_context(cafile=str(path)))
+        assert await ask(server.url) == await ask(server.url) == (status, body)
+        assert server.connections == 1
