@@ -163,7 +163,7 @@ def trouble(run: Run) -> Row | None:
                 "tone": "wait",
                 "icon": "warn",
                 "title": _("Interrupted by a restart."),
-                "text": _("Nothing of the %(steps)s is lost.") % {"steps": kept},
+                "text": _("What was done until then is kept: %(steps)s.") % {"steps": kept},
             }
         case "cancelled":
             return {

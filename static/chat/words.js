@@ -289,7 +289,7 @@ export function trouble(run, counts) {
       };
     }
     case "interrupted":
-      return { tone: "wait", icon: "warn", title: "Interrupted by a restart.", text: `Nothing of the ${kept} is lost.` };
+      return { tone: "wait", icon: "warn", title: "Interrupted by a restart.", text: `What was done until then is kept: ${kept}.` };
     case "cancelled":
       return {
         tone: "",
