@@ -31,7 +31,7 @@ from tests.faults.world import resident
 from tests.serving import Browser, Server
 
 #: They share a product: at two workers it would be started twice.
-pytestmark = pytest.mark.xdist_group("frames")
+pytestmark = pytest.mark.xdist_group("served")
 
 PING_COMMAND = json.dumps({"type": "ping"})
 TOO_LARGE = 4413

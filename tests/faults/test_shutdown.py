@@ -128,6 +128,7 @@ async def test_what_takes_too_long_is_interrupted_with_what_it_has(
     await model.until(lambda: model.requests[asked].closed_at is not None)
 
 
+@pytest.mark.long
 async def test_told_twice_it_waits_no_longer(stopping: Any, log_in: Any) -> None:
     """A second SIGTERM, or Ctrl-C twice: runs are interrupted at once."""
     server = stopping(SHUTDOWN_S="60").start()
@@ -197,6 +198,7 @@ async def test_while_it_stops_it_lets_nobody_in_and_keeps_what_is_asked(stopping
         assert (end["data"]["status"], end["run_id"]) == ("completed", accepted["data"]["run_id"])
 
 
+@pytest.mark.long
 async def test_where_it_is_wanted_the_next_start_goes_on_by_itself(
     stopping: Any, log_in: Any, model: ModelServer
 ) -> None:

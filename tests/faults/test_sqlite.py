@@ -17,13 +17,14 @@ from tests.model_server import ModelServer
 SAID = "could not be|could not be renewed|disk I/O error|locked|full"
 
 
+@pytest.mark.xdist_group("alone")
 @pytest.mark.parametrize(
     "seconds", [3, pytest.param(8, marks=pytest.mark.long), pytest.param(14, marks=pytest.mark.long)]
 )
-async def test_the_database_is_locked_by_somebody_else(open_world: OpenWorld, model: ModelServer, seconds: int) -> None:
+async def test_the_database_is_locked_by_somebody_else(shared: World, seconds: int) -> None:
     """A helper process holds SQLite's write lock: the run waits for it, people go on reading, and nothing fails."""
-    model.respond = rounds(20, every_s=0.005)
-    world = open_world("sqlite")
+    world = shared
+    world.model.respond = rounds(20, every_s=0.005)
     session = await world.new_session()
     async with world.browser() as reader, world.client(session, name="here") as here:
         run_id = await here.ask("Go on")
@@ -54,10 +55,11 @@ async def empty(world: World) -> None:
     resource.prlimit(world.servers[0].pid, resource.RLIMIT_FSIZE, (hard, hard))
 
 
-async def test_the_disk_is_full_for_a_moment(open_world: OpenWorld, model: ModelServer) -> None:
-    """The disk takes no more, and soon takes more again: the run goes on."""
-    model.respond = rounds(20, every_s=0.005)
-    world = open_world("sqlite")
+@pytest.mark.xdist_group("alone")
+async def test_the_disk_is_full_for_a_moment(shared: World) -> None:
+    """The process may write to no file (a limit of its own), and soon may again: the run goes on."""
+    world = shared
+    world.model.respond = rounds(20, every_s=0.005)
     session = await world.new_session()
     async with world.client(session, name="here") as here:
         run_id = await here.ask("Go on")
