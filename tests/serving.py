@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 USERNAME, PASSWORD = "ada", "correct horse 17"
 START_S = 60.0
 WAIT_S = 20.0
+#: The last that a process says before it does nothing more by itself.
+LOADED = "The agents are loaded"
 ACK_EVERY = 50
 
 
@@ -55,6 +57,9 @@ class Server:
         self.output: list[str] = []
         self.url = ""
         self.process: subprocess.Popen[str] | None = None
+        #: Set once all that runs need has been loaded, which goes on beside the first requests.
+        self.loaded = threading.Event()
+        self._at_rest = 0
         self._server = server
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "DJANGO_"))},
@@ -99,6 +104,7 @@ class Server:
 
     def start(self, port: int = 0) -> Self:
         """Start the process and wait until it says where it is."""
+        self.loaded = threading.Event()
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "serve", "--port", str(port), "--server", self._server],
             cwd=ROOT,
@@ -108,12 +114,12 @@ class Server:
             text=True,
         )
         said = threading.Event()
-        threading.Thread(target=self._read, args=(self.process, said), daemon=True).start()
+        threading.Thread(target=self._read, args=(self.process, said, self.loaded), daemon=True).start()
         if not said.wait(START_S) or not self.url:
             raise AssertionError("The server did not start:\n" + "".join(self.output))
         return self
 
-    def _read(self, process: "subprocess.Popen[str]", said: threading.Event) -> None:
+    def _read(self, process: "subprocess.Popen[str]", said: threading.Event, loaded: threading.Event) -> None:
         assert process.stdout is not None
         with process.stdout as output:
             for line in output:
@@ -122,6 +128,9 @@ class Server:
                 if found and not said.is_set():
                     self.url = found.group()
                     said.set()
+                if LOADED in line:
+                    self.rest()
+                    loaded.set()
         said.set()
 
     @property
@@ -134,6 +143,28 @@ class Server:
         """The process's own id."""
         assert self.process is not None
         return self.process.pid
+
+    def rest(self) -> None:
+        """Count from here what the process takes of memory."""
+        # It may be killed at this very moment.
+        with contextlib.suppress(OSError):
+            self.forget_most()
+            self._at_rest = self._memory("VmRSS")
+
+    def forget_most(self) -> None:
+        """Do not count what the process took for a moment, and has given back."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    @property
+    def most_taken(self) -> int:
+        """The bytes of memory that the process has held at most, beyond what it held at `rest`."""
+        return self._memory("VmHWM") - self._at_rest
+
+    def _memory(self, name: str) -> int:
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+        raise ProcessLookupError(self.pid)
 
     def kill(self) -> None:
         """End it as a power cut would."""

@@ -9,6 +9,7 @@ import pytest
 
 from tests import services
 from tests.faults import world as worlds
+from tests.faults.bystander import Bystander
 from tests.faults.world import World
 from tests.model_server import ModelServer
 from tests.serving import Browser, Server, serving
@@ -115,6 +116,20 @@ def on_each_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
         ) as server:
             yield server
             assert "Traceback" not in "".join(server.output), "".join(server.output)
+
+
+@pytest.fixture(scope="session")
+async def bystander(bo: Browser) -> AsyncIterator[Bystander]:
+    """`others`, when the first test wants them."""
+    async with Bystander.beside(bo) as other:
+        yield other
+
+
+@pytest.fixture
+def others(bystander: Bystander) -> Bystander:
+    """Somebody else there, whose pings are timed from the beginning of the test."""
+    bystander.begin_anew()
+    return bystander
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,9 @@ async def test_everybody_asks_at_once(on_each_topology: World) -> None:
             await client.until(lambda client=client: client.is_connected)  # type: ignore[misc]
         answers = await ask_all(opened, clients)
         assert len(answers) == 13
-        assert {message: len(set(run_ids)) for message, run_ids in answers.items()} == dict.fromkeys(answers, 1)
+        assert {message: len(set(run_ids)) for message, run_ids in answers.items()} == dict.fromkeys(answers, 1), (
+            "a message became several runs"
+        )
         await invariants.check(opened, session, clients)
     runs = opened.database.runs(session)
     assert [run.status for run in runs] == ["completed"] * 13

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
+import socket as sockets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from chat import carrying, supervisor
 from chat.models import RunStatus
 from tests.chat import making
 from tests.faults import invariants, work
+from tests.faults.world import until
 from tests.model_server import ModelServer
 from tests.serving import USERNAME, Browser, Server, Socket
 
@@ -161,14 +164,12 @@ async def test_a_run_let_in_at_the_last_moment_is_not_left_at_work() -> None:
 
 async def nobody_listens(server: Server) -> None:
     """Wait until new connections are refused."""
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            except ConnectionRefusedError:
-                return
-            writer.close()
-            await asyncio.sleep(0.02)
+
+    def refuses() -> bool:
+        with sockets.socket() as visitor:
+            return visitor.connect_ex(("127.0.0.1", server.port)) == errno.ECONNREFUSED
+
+    await until(refuses, 5, "new connections to be refused")
 
 
 async def test_while_it_stops_it_lets_nobody_in_and_keeps_what_is_asked(stopping: Any, log_in: Any) -> None:

@@ -34,6 +34,6 @@ async def test_whatever_is_shown_is_stored_already(on_each_topology: World) -> N
     async with Sceptic(usual._addresses, usual._cookie, session, look_up=look_up) as client:
         run_id = await client.ask("Go on")
         assert await client.ended(run_id) == "completed"
-        assert client.missing == []
+        assert client.missing == [], "shown before it was stored"
         events = await invariants.check(opened, session, [client])
     assert len(events) > 30

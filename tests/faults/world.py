@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import psutil
 import psycopg
 
 from tests.faults.oracle import Oracle
@@ -123,6 +122,8 @@ class World:
     def begin_anew(self) -> None:
         """Another test begins: what was printed before it is none of its business, nor is the model to know of it."""
         self._heard = {server: len(server.output) for server in self.servers}
+        for server in self.servers:
+            server.rest()
         self.model.reset()
 
     @contextlib.asynccontextmanager
@@ -130,6 +131,9 @@ class World:
         """Somebody logged in, at one of the processes. One login is enough for all of them: a password takes long to check."""
         cookies = self._cookies.get(username, {})
         async with Browser.logged_in(self.servers[process].url, username, cookies) as browser:
+            if not cookies:
+                # To check a password takes 100 MB on purpose, for a moment.
+                self.servers[process].forget_most()
             self._cookies[username] = browser.cookies
             yield browser
 
@@ -185,11 +189,6 @@ async def until(condition: Callable[[], bool], timeout_s: float = 20.0, wanted: 
                 return
         assert time.monotonic() < ends_at, f"waited {timeout_s:g} s in vain for {wanted}"
         await asyncio.sleep(0.05)
-
-
-def resident(server: Server) -> int:
-    """The bytes of memory that a process holds."""
-    return int(psutil.Process(server.pid).memory_info().rss)
 
 
 # Faults that go on while something else is done
