@@ -139,7 +139,9 @@ async def test_no_space_is_left_on_the_disk(small_disk: Path, model: ModelServer
             status, answer = await reader.call("GET", f"sessions/{session}/events/")
             assert (status, answer["last_seq"]) == (200, here.state.seq)
             asking = asyncio.create_task(here.ask("Are you there?"))
+            # The answer names the message, so that whoever sent it can send it again.
             await here.until(lambda: any(error["code"] == "storage" for error in here.errors))
+            assert here.errors[-1]["client_message_id"]
             await asyncio.sleep(18 if stays else 1)
             ballast.unlink()
             assert await here.ended(run_id) == ("failed" if stays else "completed")
