@@ -166,16 +166,20 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if len(text_data or bytes_data or "") > protocol.FRAME_LIMIT:
             self._subscriber.end(Close.TOO_LARGE)
             return
+        own_id: str | None = None
         try:
-            await self._handle(protocol.parse(text_data))
+            command = protocol.parse(text_data)
+            own_id = getattr(command, "client_message_id", None)
+            await self._handle(command)
         except BadFrame as bad:
             self._error(bad.code, bad.message, bad.client_message_id)
         except DatabaseError:
             logger.exception("A command could not be carried out")
-            self._error("storage", "The database did not answer. Please try again; a message is not taken twice.")
+            words = "The database did not answer. Please try again; a message is not taken twice."
+            self._error("storage", words, own_id)
         except Exception:
             logger.exception("A command failed")
-            self._error("internal", "Something in this program went wrong; it has been noted.")
+            self._error("internal", "Something in this program went wrong; it has been noted.", own_id)
 
     async def _turn(self, size: int) -> None:
         """Wait until the next command may be taken up: when the client has read its answers, and others have had their time."""

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 import structlog
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, ProgrammingError
 from redis.exceptions import RedisError
 from structlog.typing import EventDict, WrappedLogger
 
@@ -38,15 +38,22 @@ def leave_private_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+#: PostgreSQL's code for a table that is not there.
+UNDEFINED_TABLE = "42P01"
 #: What a part that is away raises: a fact about that part. Where in our code it was noticed is no news.
 AWAY = (ConnectionError, TimeoutError, RedisError, OperationalError, InterfaceError)
 
 
+def lacks_tables(error: object) -> bool:
+    """Whether PostgreSQL says that a table is not there: it is empty, or about to be restored. SQLite's own word is one of `AWAY`."""
+    return isinstance(error, ProgrammingError) and getattr(error.__cause__, "sqlstate", "") == UNDEFINED_TABLE
+
+
 def say_in_a_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Replace the traceback of a database, a Redis or a network that is away by its own words."""
+    """Replace the traceback of a database, a Redis or a network that is away, or of a database that is empty, by its own words."""
     info = event.get("exc_info")
     error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
-    if isinstance(error, AWAY):
+    if isinstance(error, AWAY) or lacks_tables(error):
         del event["exc_info"]
         event["error"] = " ".join(f"{type(error).__name__}: {error}".split())
     return event

@@ -20,3 +20,7 @@ os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="thinkaloud-tests-")
 # What is collected for serving: nothing. Pages then name static files plainly.
 (Path(os.environ["DATA_DIR"]) / "static").mkdir()
 atexit.register(shutil.rmtree, os.environ["DATA_DIR"], ignore_errors=True)
+# What takes seconds to make is made once for all processes of a parallel run: they inherit this from the one that starts them.
+if "TESTS_SHARED" not in os.environ:
+    os.environ["TESTS_SHARED"] = tempfile.mkdtemp(prefix="thinkaloud-tests-shared-")
+    atexit.register(shutil.rmtree, os.environ["TESTS_SHARED"], ignore_errors=True)

@@ -2,31 +2,50 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
 import websockets
+from yarl import URL
 
 ROOT = Path(__file__).resolve().parent.parent
 USERNAME, PASSWORD = "ada", "correct horse 17"
 START_S = 60.0
 WAIT_S = 20.0
+#: The last that a process says before it does nothing more by itself.
+LOADED = "The agents are loaded"
 ACK_EVERY = 50
 
 
-#: Database files as `Server.prepare` leaves them, by the users in them: making one takes seconds.
-_prepared: dict[tuple[str, ...], bytes] = {}
+#: Makes the tables, and users with one password, of which a single hash is enough: it takes longer than all the rest of them.
+_MAKE = """
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+from django.core.management import call_command
+
+call_command("migrate", verbosity=0)
+password = make_password({password!r})
+User.objects.bulk_create(
+    User(username=name, password=password, is_staff=i == 0, is_superuser=i == 0) for i, name in enumerate({names!r})
+)
+"""
+#: One more user with the first one's password.
+_ADD_USER = """INSERT INTO auth_user
+    (username, password, is_superuser, is_staff, is_active, date_joined, first_name, last_name, email)
+    SELECT ?, password, false, false, true, date_joined, '', '', '' FROM auth_user ORDER BY id LIMIT 1"""
 
 
 class Server:
@@ -38,6 +57,9 @@ class Server:
         self.output: list[str] = []
         self.url = ""
         self.process: subprocess.Popen[str] | None = None
+        #: Set once all that runs need has been loaded, which goes on beside the first requests.
+        self.loaded = threading.Event()
+        self._at_rest = 0
         self._server = server
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "DJANGO_"))},
@@ -67,27 +89,22 @@ class Server:
         """Make the tables and the users, all with the same password; the first one is staff."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         names = users or (USERNAME,)
-        database = self.data_dir / "thinkaloud.sqlite3"
-        known = None if self.environment["DATABASE_URL"] else _prepared.get(names)
-        if known is not None:
-            database.write_bytes(known)
+        shared = os.environ.get("TESTS_SHARED")
+        if self.environment["DATABASE_URL"] or not shared:
+            self._make(names)
             return
-        self.manage("migrate", "--verbosity", "0")
-        self.manage(
-            "shell",
-            "--no-imports",
-            "--command",
-            "from django.contrib.auth.models import User\n"
-            f"for i, name in enumerate({names!r}):\n"
-            f"    User.objects.create_user(name, password={PASSWORD!r}, is_staff=i == 0, is_superuser=i == 0)\n",
-        )
-        if database.exists():
-            with contextlib.closing(sqlite3.connect(database)) as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            _prepared[names] = database.read_bytes()
+        database = self.data_dir / "thinkaloud.sqlite3"
+        shutil.copyfile(_prepared(Path(shared)), database)
+        with contextlib.closing(sqlite3.connect(database)) as file, file:
+            file.execute("UPDATE auth_user SET username = ?", names[:1])
+            file.executemany(_ADD_USER, [(name,) for name in names[1:]])
+
+    def _make(self, names: Sequence[str]) -> None:
+        self.manage("shell", "--no-imports", "--command", _MAKE.format(password=PASSWORD, names=names))
 
     def start(self, port: int = 0) -> Self:
         """Start the process and wait until it says where it is."""
+        self.loaded = threading.Event()
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "serve", "--port", str(port), "--server", self._server],
             cwd=ROOT,
@@ -97,12 +114,12 @@ class Server:
             text=True,
         )
         said = threading.Event()
-        threading.Thread(target=self._read, args=(self.process, said), daemon=True).start()
+        threading.Thread(target=self._read, args=(self.process, said, self.loaded), daemon=True).start()
         if not said.wait(START_S) or not self.url:
             raise AssertionError("The server did not start:\n" + "".join(self.output))
         return self
 
-    def _read(self, process: "subprocess.Popen[str]", said: threading.Event) -> None:
+    def _read(self, process: "subprocess.Popen[str]", said: threading.Event, loaded: threading.Event) -> None:
         assert process.stdout is not None
         with process.stdout as output:
             for line in output:
@@ -111,6 +128,9 @@ class Server:
                 if found and not said.is_set():
                     self.url = found.group()
                     said.set()
+                if LOADED in line:
+                    self.rest()
+                    loaded.set()
         said.set()
 
     @property
@@ -123,6 +143,28 @@ class Server:
         """The process's own id."""
         assert self.process is not None
         return self.process.pid
+
+    def rest(self) -> None:
+        """Count from here what the process takes of memory."""
+        # It may be killed at this very moment.
+        with contextlib.suppress(OSError):
+            self.forget_most()
+            self._at_rest = self._memory("VmRSS")
+
+    def forget_most(self) -> None:
+        """Do not count what the process took for a moment, and has given back."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    @property
+    def most_taken(self) -> int:
+        """The bytes of memory that the process has held at most, beyond what it held at `rest`."""
+        return self._memory("VmHWM") - self._at_rest
+
+    def _memory(self, name: str) -> int:
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+        raise ProcessLookupError(self.pid)
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -142,6 +184,19 @@ class Server:
                 self.process.wait()
                 raise
         return self.process.returncode
+
+
+def _prepared(shared: Path) -> Path:
+    """A database file with all tables and one user, made once, by whichever process of the tests needs it first."""
+    made = shared / "prepared" / "thinkaloud.sqlite3"
+    with (shared / "prepared.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            made.parent.mkdir(exist_ok=True)
+            Server(made.parent)._make((USERNAME,))
+            with contextlib.closing(sqlite3.connect(made)) as file:
+                file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return made
 
 
 @contextlib.contextmanager
@@ -167,11 +222,17 @@ class Browser:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def logged_in(cls, url: str, username: str = USERNAME) -> AsyncIterator["Browser"]:
-        """Log in through the login page, as people do."""
+    async def logged_in(
+        cls, url: str, username: str = USERNAME, cookies: Mapping[str, str] | None = None
+    ) -> AsyncIterator["Browser"]:
+        """Log in through the login page, as people do; or come back with the cookies of an earlier login."""
         browser = cls(url)
         try:
-            await browser.log_in(username)
+            if cookies:
+                browser.username = username
+                browser.http.cookie_jar.update_cookies(cookies, URL(url))
+            else:
+                await browser.log_in(username)
             yield browser
         finally:
             await browser.http.close()
@@ -186,9 +247,14 @@ class Browser:
         async with self.http.post("/accounts/login/", data=form, headers=headers, allow_redirects=False) as answer:
             assert answer.status == 302, await answer.text()
 
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies' values by their names."""
+        return {cookie.key: cookie.value for cookie in self.http.cookie_jar}
+
     def cookie(self, name: str) -> str:
         """A cookie's value."""
-        return next((cookie.value for cookie in self.http.cookie_jar if cookie.key == name), "")
+        return self.cookies.get(name, "")
 
     async def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Call the API; returns the status and the JSON it answered with."""
@@ -206,7 +272,7 @@ class Browser:
     @contextlib.asynccontextmanager
     async def socket(self, session_id: str, query: str = "", **options: Any) -> AsyncIterator["Socket"]:
         """Open a socket on a session."""
-        cookies = "; ".join(f"{cookie.key}={cookie.value}" for cookie in self.http.cookie_jar)
+        cookies = "; ".join(f"{key}={value}" for key, value in self.cookies.items())
         address = f"{self.url.replace('http', 'ws', 1)}/ws/chat/{session_id}/{query}"
         headers = {"Cookie": cookies}
         options = {"origin": self.url, "max_size": None, "compression": None, **options}

@@ -2,6 +2,8 @@
 
 import json
 import math
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -32,6 +34,19 @@ from chat.protocol import Ack, BadFrame, Cancel, Chat, Continue, Ping, Resume, p
 )
 def test_commands(frame: Any, command: Any) -> None:
     assert parse(json.dumps(frame)) == command
+
+
+def test_what_no_command_has_is_read_and_left_at_that() -> None:
+    """A megabyte of small values keeps the loop no longer than their JSON does."""
+    text = '{"type":"chat","payload":{"message":"x","more":[' + "0," * 500_000 + "0]}}"
+
+    def cpu_s(work: Callable[[str], Any]) -> float:
+        began = time.thread_time()
+        work(text)
+        return time.thread_time() - began
+
+    assert parse(text) == Chat(message="x")
+    assert min(cpu_s(parse) for _ in range(5)) < 1.5 * min(cpu_s(protocol.load) for _ in range(5)) + 0.001
 
 
 @pytest.mark.parametrize(
@@ -114,6 +129,19 @@ def test_whatever_payload_comes_is_a_command_or_a_bad_frame(kind: str, payload: 
 any_text = st.text(st.characters(exclude_categories=()), max_size=60)
 
 
+def strings(value: Any) -> Iterator[str]:
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            waiting.extend(item.keys())
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
 @given(
     st.dictionaries(any_text, st.recursive(any_text | st.floats() | st.integers(), st.lists, max_leaves=8), max_size=5)
 )
@@ -125,7 +153,7 @@ def test_what_is_stored_is_json_that_both_databases_and_browsers_take(data: dict
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    for text in protocol._strings(json.loads(body, parse_constant=refuse)):
+    for text in strings(json.loads(body, parse_constant=refuse)):
         assert protocol.is_clean(text)
 
 

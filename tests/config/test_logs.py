@@ -6,7 +6,8 @@ import logging.config
 
 import pytest
 import structlog
-from django.db import OperationalError
+from django.db import OperationalError, ProgrammingError
+from psycopg.errors import UndefinedColumn, UndefinedTable
 from redis.exceptions import RedisError
 
 from config import logs
@@ -54,6 +55,23 @@ def test_a_part_that_is_away_is_said_in_a_line(written: io.StringIO, away: Excep
         logging.getLogger("chat.of_the_test").exception("It did not answer")
     assert len(written.getvalue().splitlines()) == 1
     assert type(away).__name__ in written.getvalue()
+
+
+def test_a_database_without_tables_is_said_in_a_line(written: io.StringIO) -> None:
+    try:
+        raise ProgrammingError("relation does not exist") from UndefinedTable("relation does not exist")
+    except ProgrammingError:
+        logging.getLogger("chat.of_the_test").exception("It did not answer")
+    assert len(written.getvalue().splitlines()) == 1
+    assert "relation does not exist" in written.getvalue()
+
+
+def test_a_mistake_in_a_statement_is_said_with_its_place(written: io.StringIO) -> None:
+    try:
+        raise ProgrammingError("column does not exist") from UndefinedColumn("column does not exist")
+    except ProgrammingError:
+        logging.getLogger("chat.of_the_test").exception("It did not answer")
+    assert "Traceback" in written.getvalue()
 
 
 def test_a_mistake_of_ours_is_said_with_its_place(written: io.StringIO) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests import services
 from tests.faults import world as worlds
+from tests.faults.bystander import Bystander
 from tests.faults.world import World
 from tests.model_server import ModelServer
 from tests.serving import Browser, Server, serving
@@ -52,9 +53,61 @@ def open_world(tmp_path: Path, model: ModelServer, request: pytest.FixtureReques
         yield start
 
 
-@pytest.fixture(scope="module", params=["daphne", pytest.param("uvicorn", marks=pytest.mark.long)])
+@pytest.fixture(scope="session")
+def shared_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """`shared`, when the first test wants it."""
+    with ModelServer() as model, worlds.alone(tmp_path_factory.mktemp("alone"), model, MAX_QUEUED_RUNS="0") as opened:
+        yield opened
+
+
+@pytest.fixture
+def shared(shared_alone: World) -> World:
+    """One process on SQLite for tests that leave it as it was, in the group ``alone``: a start takes longer than most of them."""
+    shared_alone.begin_anew()
+    return shared_alone
+
+
+@pytest.fixture(scope="session")
+def shared_pair(
+    postgres_server: str, redis_server: str, ready: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """`two`, when the first test wants it."""
+    with contextlib.ExitStack() as until_done:
+        model = until_done.enter_context(ModelServer())
+        database = until_done.enter_context(services.database(postgres_server, "pair", template=ready))
+        folder = tmp_path_factory.mktemp("pair")
+        yield until_done.enter_context(
+            worlds.pair(folder, model, database_url=database, redis_url=redis_server, MAX_QUEUED_RUNS="0")
+        )
+
+
+@pytest.fixture
+def two(shared_pair: World) -> World:
+    """Two processes on PostgreSQL and Redis for tests that leave them as they were, in the group ``pair``."""
+    shared_pair.begin_anew()
+    return shared_pair
+
+
+#: Each of the two, for tests of both; one is enough for the short selection.
+ON_EACH_TOPOLOGY = [
+    pytest.param("shared", marks=pytest.mark.xdist_group("alone"), id="sqlite"),
+    pytest.param("two", marks=(pytest.mark.xdist_group("pair"), pytest.mark.long), id="postgres"),
+]
+
+
+@pytest.fixture(params=ON_EACH_TOPOLOGY)
+def on_each_topology(request: pytest.FixtureRequest) -> World:
+    """`shared`, and `two`."""
+    opened: World = request.getfixturevalue(request.param)
+    return opened
+
+
+@pytest.fixture(scope="session", params=["daphne", pytest.param("uvicorn", marks=pytest.mark.long)])
 def on_each_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The product on each of the servers it runs on, with the users ada (staff), bo and cy; it must write of no surprise."""
+    """The product on each of the servers it runs on, with the users ada (staff), bo and cy, for tests in the group ``served``.
+
+    It must write of no surprise.
+    """
     with ModelServer() as model:
         llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key"}
         limits = {"MAX_MESSAGES_PER_MINUTE": "0", "MAX_SOCKETS_PER_USER": "0"}
@@ -65,7 +118,21 @@ def on_each_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
             assert "Traceback" not in "".join(server.output), "".join(server.output)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+async def bystander(bo: Browser) -> AsyncIterator[Bystander]:
+    """`others`, when the first test wants them."""
+    async with Bystander.beside(bo) as other:
+        yield other
+
+
+@pytest.fixture
+def others(bystander: Bystander) -> Bystander:
+    """Somebody else there, whose pings are timed from the beginning of the test."""
+    bystander.begin_anew()
+    return bystander
+
+
+@pytest.fixture(scope="session")
 async def bo(on_each_server: Server) -> AsyncIterator[Browser]:
     """A user who is logged in there."""
     async with Browser.logged_in(on_each_server.url, "bo") as browser:

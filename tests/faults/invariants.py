@@ -2,18 +2,27 @@
 
 Every client has each event once, in order, as the database has it; all show the same, and the same as one that comes fresh; nothing
 that was ever shown is missing; a message became one run; a run has one beginning, one end and nothing after it, and no two of a session
-were at work at once; nobody was told of what is not theirs; and no log shows a traceback.
+were at work at once; nobody was told of what is not theirs; and no log shows a traceback. No process has taken more memory than its
+sockets' windows and a little, and nobody else was kept waiting.
 """
 
 import asyncio
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from tests.faults.bystander import Bystander
 from tests.faults.oracle import Oracle
 from tests.faults.world import Database, StoredEvent, StoredRun, World
+from tests.serving import Server
 
 UNFINISHED = ("queued", "running", "cancelling")
+MB = 1024 * 1024
+#: What a client may be sent without acknowledging it; and what a process may take beside that.
+WINDOW_BYTES, SPARE_BYTES = MB, 50 * MB
+#: How often the product compares itself with its database: what a group message that was lost may cost anybody.
+POLL_S = 1.0
 #: What a log may never show.
 ALARMS = re.compile(r"Traceback \(most recent|exception was never retrieved|database is locked|Unhandled")
 
@@ -26,11 +35,12 @@ async def check(
     timeout_s: float = 60.0,
     logs_may: str = "",
     restored: bool = False,
+    others: Bystander | None = None,
 ) -> list[StoredEvent]:
     """Wait until all is quiet and everybody has everything, then assert every rule; returns the session's events.
 
     ``logs_may``: an expression for lines of the log that are no violation here. ``restored``: the database was set back, so what was
-    shown before may be gone.
+    shown before may be gone. ``others``: somebody on another session, whom what is broken here must not concern.
     """
     head = await world.quiet(session_id, timeout_s)
     # The end of the last run and the end of the line are told one after the other.
@@ -57,9 +67,45 @@ async def check(
         *lifecycles(events, runs),
         *([] if restored else nobody_elses(everybody, runs)),
         *quiet_logs(world.output, logs_may),
+        *await costs(world.servers, len(everybody), others),
     ]
     assert not broken, "\n".join(broken[:20])
     return events
+
+
+async def check_costs(server: Server, sockets: int, others: Bystander | None = None) -> None:
+    """Assert of a process what must hold of it whatever its clients do: its memory, and others' time."""
+    broken = await costs([server], sockets, others)
+    assert not broken, "\n".join(broken)
+
+
+async def costs(servers: Sequence[Server], sockets: int, others: Bystander | None) -> list[str]:
+    """What so many sockets may not cost."""
+    broken: list[str] = []
+    for server in servers:
+        if server.process is not None and server.process.poll() is None:
+            assert await asyncio.to_thread(server.loaded.wait, 60), "a process has not loaded its agents"
+            broken += bounded_memory(server.most_taken, sockets)
+    if others is not None:
+        broken += nobody_waits(others.calm, await others.meanwhile())
+    return broken
+
+
+def bounded_memory(taken: int, sockets: int) -> Iterator[str]:
+    """A process takes at most a window for each socket, and a little."""
+    if taken > sockets * WINDOW_BYTES + SPARE_BYTES:
+        yield f"{taken / MB:.0f} MB were taken for {sockets} sockets"
+
+
+def nobody_waits(calm: Sequence[float], meanwhile: Sequence[float]) -> Iterator[str]:
+    """On other sessions answers come as soon as before, or nearly so."""
+    usual, slow = _p99(calm), _p99(meanwhile)
+    if slow > 2 * usual + POLL_S:
+        yield f"somebody else waited {slow:.2f} s, and {usual:.3f} s before"
+
+
+def _p99(values: Sequence[float]) -> float:
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
 
 
 def in_order(events: Sequence[StoredEvent], head: int) -> Iterator[str]:

@@ -6,6 +6,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,16 +20,25 @@ from chat.groups import Membership
 
 
 def without_the_counter_row() -> None:
-    """Numbers come from a sequence of the database, which locks nothing."""
+    """Numbers come from a sequence of the database, which locks nothing; so do places, which would collide without the lock."""
+    owned_position = step_log._owned_position
 
-    def advance(session_id: UUID, count: int) -> int:
+    def number(sequence: str) -> int:
         with connection.cursor() as cursor:
-            cursor.execute("CREATE SEQUENCE IF NOT EXISTS mutation")
-            cursor.execute("SELECT nextval('mutation')")
-            (last,) = cursor.fetchone()
-        return int(last)
+            cursor.execute(f"SELECT nextval('{sequence}')")
+            last: int = cursor.fetchone()[0]
+        return last
+
+    # The sequences are the product's own, which has no use for them meanwhile.
+    def advance(session_id: UUID, count: int) -> int:
+        return max((number("auth_group_id_seq") for _ in range(count)), default=0)
+
+    def place(run_id: UUID, fence: int) -> int:
+        owned_position(run_id, fence)
+        return number("auth_permission_id_seq")
 
     step_log._advance = advance
+    step_log._owned_position = place
 
 
 def reading_before_joining() -> None:
@@ -55,18 +65,13 @@ def without_the_fence() -> None:
 
 
 def without_unique_message_ids() -> None:
-    """A message that comes again is a new one."""
-    admit = runs._admit
-
-    def admit_anew(session_id: UUID, user: Any, _: str) -> Any:
-        return admit(session_id, user, uuid4().hex)
-
+    """A message that comes again is a new one, though it is answered as the one it is."""
     asking = runs._ask
 
     def ask(*args: Any, **options: Any) -> Any:
-        return asking(*args, **{**options, "client_message_id": uuid4().hex})
+        accepted = asking(*args, **{**options, "client_message_id": uuid4().hex})
+        return replace(accepted, client_message_id=options["client_message_id"])
 
-    runs._admit = admit_anew
     runs._ask = ask
 
 
@@ -98,6 +103,7 @@ def telling_before_saving() -> None:
             result = store()
             events = result[0] if isinstance(result, tuple) else result
             asyncio.run_coroutine_threadsafe(carrying.tell_stored(run.session_id, events), loop).result()
+            # A commit that takes its time, as on a slow disk: nothing is waited for, this is the fault.
             time.sleep(0.3)
             return result
 

@@ -10,7 +10,6 @@ from tests.faults import invariants
 from tests.faults.conftest import OpenWorld
 from tests.faults.oracle import Oracle, Refused
 from tests.faults.world import World
-from tests.model_server import ModelServer
 
 
 async def ask_all(opened: World, clients: list[Oracle]) -> dict[str, list[str]]:
@@ -30,10 +29,9 @@ async def ask_all(opened: World, clients: list[Oracle]) -> dict[str, list[str]]:
     return answers
 
 
-@pytest.mark.parametrize("topology", ["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
-async def test_everybody_asks_at_once(open_world: OpenWorld, model: ModelServer, topology: str) -> None:
+async def test_everybody_asks_at_once(on_each_topology: World) -> None:
     """Six clients send a dozen messages at one moment, and all the same one twice: a run each, one at a time, in line's order."""
-    opened = open_world(topology, MAX_QUEUED_RUNS="0")
+    opened = on_each_topology
     session = await opened.new_session()
     async with contextlib.AsyncExitStack() as until_done:
         clients = [await until_done.enter_async_context(opened.client(session, seed=i)) for i in range(6)]
@@ -41,16 +39,19 @@ async def test_everybody_asks_at_once(open_world: OpenWorld, model: ModelServer,
             await client.until(lambda client=client: client.is_connected)  # type: ignore[misc]
         answers = await ask_all(opened, clients)
         assert len(answers) == 13
-        assert {message: len(set(run_ids)) for message, run_ids in answers.items()} == dict.fromkeys(answers, 1)
+        assert {message: len(set(run_ids)) for message, run_ids in answers.items()} == dict.fromkeys(answers, 1), (
+            "a message became several runs"
+        )
         await invariants.check(opened, session, clients)
     runs = opened.database.runs(session)
     assert [run.status for run in runs] == ["completed"] * 13
     began = [event.run_id for event in opened.database.events(session) if event.event == "reasoning_start"]
     assert began == [run.id for run in sorted(runs, key=lambda run: run.number)]
-    assert len(model.requests) == 13
+    assert len(opened.model.requests) == 13
 
 
-async def test_a_line_that_is_full_says_so_and_goes_on(open_world: OpenWorld, model: ModelServer) -> None:
+@pytest.mark.long
+async def test_a_line_that_is_full_says_so_and_goes_on(open_world: OpenWorld) -> None:
     """Ten messages at once where two may wait: three are taken and answered, the others are told that the line is full."""
     opened = open_world("sqlite", MAX_QUEUED_RUNS="2")
     session = await opened.new_session()

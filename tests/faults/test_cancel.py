@@ -6,15 +6,12 @@ import random
 import signal
 import socket
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.urls import reverse
 
-from tests import services
 from tests.faults import invariants, world
 from tests.faults.oracle import Oracle
 from tests.faults.world import World
@@ -33,24 +30,6 @@ PHASES = {
     "in the middle of an answer": SLOW,
     "inside a tool": 'Loop [call=python:{"code": "while True: pass"}]',
 }
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[ModelServer]:
-    """The model's side, shared by the tests of this module."""
-    with ModelServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def two(
-    model: ModelServer, postgres_server: str, ready: str, redis_server: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    """Two processes on PostgreSQL and Redis, shared by the tests of this module."""
-    with services.database(postgres_server, f"test_{uuid.uuid4().hex}", template=ready) as database:
-        folder = tmp_path_factory.mktemp("data")
-        with world.pair(folder, model, database_url=database, redis_url=redis_server) as opened:
-            yield opened
 
 
 def at(opened: World, session_id: str, process: int, **options: Any) -> Oracle:
@@ -77,9 +56,9 @@ def has_step(client: Oracle, run_id: str, kind: str) -> bool:
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["at its owner", "at the other process"])
-async def test_a_stop_in_every_phase(two: World, model: ModelServer, phase: str, elsewhere: bool) -> None:
+@pytest.mark.xdist_group("pair")
+async def test_a_stop_in_every_phase(two: World, phase: str, elsewhere: bool) -> None:
     """A stop in each phase of a run, given at the process that carries it or at the other one: at once, and honestly recorded."""
-    model.reset()
     session = await two.new_session()
     async with at(two, session, 0) as owner, at(two, session, int(elsewhere)) as other:
         run_id = await owner.ask(PHASES[phase])
@@ -87,7 +66,7 @@ async def test_a_stop_in_every_phase(two: World, model: ModelServer, phase: str,
             case "in line":
                 run_id = await owner.ask("Later")
             case "before the model has answered":
-                await model.until(lambda: bool(model.requests))
+                await two.model.until(lambda: bool(two.model.requests))
             case "inside a tool":
                 await owner.until(lambda: has_step(owner, run_id, "tool_use"))
             case _:
@@ -102,8 +81,8 @@ async def test_a_stop_in_every_phase(two: World, model: ModelServer, phase: str,
         if phase == "in line":
             await other.send("cancel")
         elif phase != "inside a tool":
-            await model.until(lambda: model.requests[0].closed_at is not None, AT_ONCE_S)
-            assert (model.requests[0].closed_at or 0) - told_at < AT_ONCE_S
+            await two.model.until(lambda: two.model.requests[0].closed_at is not None, AT_ONCE_S)
+            assert (two.model.requests[0].closed_at or 0) - told_at < AT_ONCE_S
         entries = [e["data"] for e in owner.state.runs[run_id].entries]
         texts = [data for data in entries if data.get("type") in ("thought", "final_answer")]
         assert all(data["partial"] is True for data in texts)
@@ -139,9 +118,9 @@ async def test_a_stop_while_the_model_is_being_connected_to(tmp_path: Path) -> N
 
 
 @pytest.mark.long
-async def test_stops_that_meet_the_end_of_the_run(two: World, model: ModelServer) -> None:
+@pytest.mark.xdist_group("pair")
+async def test_stops_that_meet_the_end_of_the_run(two: World) -> None:
     """Twenty runs are stopped, each twice and from two processes, around the moment in which they end by themselves: each ends once."""
-    model.reset()
     draw = random.Random(7)
 
     async def one() -> str:
@@ -164,9 +143,9 @@ async def test_stops_that_meet_the_end_of_the_run(two: World, model: ModelServer
     assert "cancelled" in ends
 
 
-async def test_nobody_else_stops_it(two: World, model: ModelServer) -> None:
+@pytest.mark.xdist_group("pair")
+async def test_nobody_else_stops_it(two: World) -> None:
     """Another user names the run, on a session of their own and over HTTP: they learn nothing and stop nothing."""
-    model.reset()
     session, foreign = await two.new_session("bo"), await two.new_session("cy")
     async with at(two, session, 0) as bo, two.client(foreign, "cy") as cy:
         run_id = await bo.ask(SLOW)
@@ -184,9 +163,9 @@ async def test_nobody_else_stops_it(two: World, model: ModelServer) -> None:
         await invariants.check(two, session, [bo])
 
 
-async def test_a_stop_from_a_page_that_is_served_by_a_thread(two: World, model: ModelServer) -> None:
+@pytest.mark.xdist_group("pair")
+async def test_a_stop_from_a_page_that_is_served_by_a_thread(two: World) -> None:
     """Staff stop a run in the admin, whose code runs in a thread beside the loop, at the process that carries it and at the other one."""
-    model.reset()
     act = reverse("admin:chat_run_act", args=["stop"])
     for process in (0, 1):
         session = await two.new_session()
@@ -199,7 +178,7 @@ async def test_a_stop_from_a_page_that_is_served_by_a_thread(two: World, model: 
                 assert answer.status == 200
             assert (await stopped(owner, run_id))["cancelled_by"] == "ada"
             assert time.time() - told_at < 2 * AT_ONCE_S
-            await model.until(lambda: model.requests[-1].closed_at is not None, AT_ONCE_S)
+            await two.model.until(lambda: two.model.requests[-1].closed_at is not None, AT_ONCE_S)
             await invariants.check(two, session, [owner])
 
 

@@ -2,42 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests import services
-from tests.faults import world as worlds
 from tests.faults.invariants import check
 from tests.faults.world import World
-from tests.model_server import ModelServer
 from tests.serving import Browser, Socket
-
-#: They share a product: at two workers it would be started twice.
-pytestmark = pytest.mark.xdist_group("commands")
 
 SLOW = "Tell [tokens=2000 every=20]"
 SHORT = "Say [tokens=2 call=current_time:{}]"
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+@pytest.fixture
+def world(on_each_topology: World) -> World:
     """One process on SQLite, or two on PostgreSQL and Redis, for all tests: none of them breaks a process."""
-    folder = tmp_path_factory.mktemp(request.param) / "data"
-    with ModelServer() as model, contextlib.ExitStack() as until_done:
-        if request.param == "sqlite":
-            yield until_done.enter_context(worlds.alone(folder, model))
-            return
-        database = services.database(
-            request.getfixturevalue("postgres_server"), "commands", template=request.getfixturevalue("ready")
-        )
-        addresses = {
-            "database_url": until_done.enter_context(database),
-            "redis_url": request.getfixturevalue("redis_server"),
-        }
-        yield until_done.enter_context(worlds.pair(folder, model, **addresses))
+    return on_each_topology
 
 
 @contextlib.asynccontextmanager

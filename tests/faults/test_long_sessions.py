@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.benchmarks.measuring import percentile
-from tests.faults.costs import MB, settled_memory, slowest_pong
+from tests.faults.bystander import Bystander
+from tests.faults.invariants import check_costs
 from tests.faults.rows import make_long_session
 from tests.faults.world import USUAL
 from tests.model_server import ModelServer
@@ -80,14 +81,10 @@ async def test_who_is_five_behind_is_back_at_once(bo: Browser, session: str) -> 
 async def test_fifty_watch_it_from_its_beginning(product: Server, bo: Browser, session: str) -> None:
     """Fifty viewers open the same long session at once: each gets all of it, memory stays bounded, others are served."""
     await read(bo, session)
-    quiet = await bo.new_session()
-    before = await settled_memory(product)
-    viewers = [asyncio.create_task(read_with_patience(bo, session)) for _ in range(50)]
-    slowest = await slowest_pong(bo, quiet, 5.0)
-    most = await settled_memory(product)
-    await asyncio.gather(*viewers)
-    assert most - before <= 100 * MB, f"{(most - before) / MB:.0f} MB"
-    assert slowest < 3.0, f"someone else waited {slowest:.2f} s"
+    async with Bystander.beside(bo) as others:
+        product.rest()
+        await asyncio.gather(*(read_with_patience(bo, session) for _ in range(50)))
+        await check_costs(product, 50, others)
 
 
 async def read_with_patience(bo: Browser, session: str) -> None:

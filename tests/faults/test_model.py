@@ -96,7 +96,7 @@ async def test_a_failure_of_the_model_server(shared: World, model: ModelServer, 
     model.enqueue(LOOK, script)
     began = time.monotonic()
     run_id = await client.ask("What time is it?")
-    assert await client.ended(run_id) == "failed"
+    assert await client.ended(run_id) == "failed", "what broke off counts as whole"
     assert time.monotonic() - began < SILENCE_S + 4
     told = entries(client, run_id)
     assert [(e["type"], e["data"].get("code")) for e in told[-3:]] == [

@@ -6,6 +6,7 @@ nothing had happened; clients come, go and come back; runs are stopped, end, are
 
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +25,9 @@ from chat import carrying, interrupting, run_state, runs, selectors, step_log
 from chat.models import LIVE, UNFINISHED, Draft, Run, RunStatus, Session, Step
 from chat.run_state import End
 from chat.step_log import Entry, Fenced, Stored
+from tests import services
 from tests.chat import making
+from tests.chat.databases import postgresql
 from tests.faults.oracle import State
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
@@ -270,12 +273,31 @@ class LogMachine(RuleBasedStateMachine):
                 assert (shown["runs"], shown["live"]) == (wanted["runs"], wanted["live"])
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
+def on_each_database(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[None]:
+    """The same on both databases."""
+    if request.param == "sqlite":
+        yield
+        return
+    server, template = request.getfixturevalue("postgres_server"), request.getfixturevalue("ready")
+    with (
+        services.database(server, "model_of_the_log", template=template) as address,
+        postgresql(address, has_tables=True),
+    ):
+        yield
+
+
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("on_each_database")
 @pytest.mark.parametrize("examples", [30, pytest.param(300, marks=pytest.mark.long)])
 def test_any_order_of_events_keeps_the_log_the_runs_and_the_clients_sound(examples: int) -> None:
     """Crashes before and after commits, lost and doubled messages, zombies, sweeps, stops and a database set back, in any order."""
     plan = hypothesis_settings(
-        max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples,
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
     )
     limits: dict[str, Any] = dict.fromkeys(
         (n for n in dir(settings) if n.startswith("MAX_") and n != "MAX_ITERATIONS"), 0

@@ -19,11 +19,12 @@ def through(network: Proxy, world: World, session: str, **options: float) -> Ora
     return world.client(session, name="through", at=lambda: [f"http://127.0.0.1:{network.port}"], **options)
 
 
+@pytest.mark.xdist_group("alone")
 @pytest.mark.parametrize("places", [50, pytest.param(200, marks=pytest.mark.long)])
-async def test_the_connection_is_cut_at_every_byte(open_world: OpenWorld, model: ModelServer, places: int) -> None:
+async def test_the_connection_is_cut_at_every_byte(shared: World, places: int) -> None:
     """A network cut at many places of the stream of frames, evenly spread, while a run is told: in the middle of words and of frames."""
-    model.respond = rounds(120, every_s=0.002)
-    world = open_world("sqlite")
+    shared.model.respond = rounds(120, every_s=0.002)
+    world = shared
     session = await world.new_session()
     async with (
         Proxy.before("127.0.0.1", world.servers[0].port) as network,
@@ -48,11 +49,12 @@ async def test_the_connection_is_cut_at_every_byte(open_world: OpenWorld, model:
     assert cut.connections > places // 4
 
 
+@pytest.mark.xdist_group("alone")
 @pytest.mark.parametrize("ends", ["reset", "half_close"])
-async def test_connections_end_otherwise(open_world: OpenWorld, model: ModelServer, ends: str) -> None:
+async def test_connections_end_otherwise(shared: World, ends: str) -> None:
     """Connections that are reset, or closed towards the client alone, again and again."""
-    model.respond = rounds(60, every_s=0.002)
-    world = open_world("sqlite")
+    shared.model.respond = rounds(1_000, every_s=0.002)
+    world = shared
     session = await world.new_session()
     async with (
         Proxy.before("127.0.0.1", world.servers[0].port) as network,
@@ -61,12 +63,17 @@ async def test_connections_end_otherwise(open_world: OpenWorld, model: ModelServ
         network.latency_s = 0.005
         asked = asyncio.create_task(client.ask("Go on"))
         for _ in range(15):
-            connections = client.connections
-            await client.until(lambda connections=connections: client.connections > connections and client.is_connected)  # type: ignore[misc]
-            await asyncio.sleep(0.1)
+            connections, seq = client.connections, client.state.seq
+            # Each brings something before it ends.
+            await client.until(  # type: ignore[misc]
+                lambda connections=connections, seq=seq: client.connections > connections and client.state.seq > seq
+            )
             for line in list(network.lines):
                 getattr(line, ends)()
-        assert await client.ended(await asked) == "completed"
+        run_id = await asked
+        await client.until(lambda: client.is_connected)
+        await client.send("cancel", run_id=run_id)
+        assert await client.ended(run_id) == "cancelled"
         await check(world, session, [client])
     assert client.connections >= 15
 

@@ -1,6 +1,8 @@
 """The judge is judged: every rule of the invariants is broken once, and must be heard to complain."""
 
+import asyncio
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +11,10 @@ from typing import Any
 import pytest
 
 from tests.faults import invariants
+from tests.faults.bystander import Bystander
+from tests.faults.invariants import MB
 from tests.faults.oracle import Frame, Oracle, State
-from tests.faults.world import StoredEvent, StoredRun
+from tests.faults.world import StoredEvent, StoredRun, World
 
 SESSION, RUN, OTHER = "a session", "a run", "another run"
 CASES = json.loads((Path(__file__).parents[1] / "static" / "delta_cases.json").read_text("utf-8"))
@@ -166,6 +170,44 @@ async def test_a_message_with_two_runs_or_none_is_noticed() -> None:
     assert not [*invariants.one_run_a_message([client], [a_run()])]
     assert [*invariants.one_run_a_message([client], [a_run(), a_run(id=OTHER)])]
     assert [*invariants.one_run_a_message([client], [a_run(id=OTHER)])]
+
+
+def test_memory_beyond_all_windows_is_noticed() -> None:
+    bound = 3 * invariants.WINDOW_BYTES + invariants.SPARE_BYTES
+    assert not [*invariants.bounded_memory(bound, 3)]
+    assert [*invariants.bounded_memory(bound + 1, 3)]
+
+
+async def test_memory_that_a_process_takes_is_counted(shared: World) -> None:
+    """The limit is looked at where it counts: at the most a real process has held, whatever it holds now."""
+    (server,) = shared.servers
+    assert await asyncio.to_thread(server.loaded.wait, 60)
+    server.rest()
+    assert server.most_taken < MB
+    server._at_rest -= invariants.SPARE_BYTES + 2 * invariants.WINDOW_BYTES
+    with pytest.raises(AssertionError, match="52 MB were taken for 1 sockets"):
+        await invariants.check_costs(server, 1)
+    server.rest()
+
+
+def test_a_wait_of_others_is_noticed() -> None:
+    calm = [0.001] * 98 + [0.1, 3.0]
+    assert not [*invariants.nobody_waits(calm, [0.01] * 99 + [9.0])]
+    assert not [*invariants.nobody_waits(calm, [2 * 0.1 + invariants.POLL_S])]
+    assert [*invariants.nobody_waits(calm, [0.01] * 98 + [1.21, 1.21])]
+
+
+async def test_a_bystander_who_is_kept_waiting_is_noticed(shared: World) -> None:
+    """A process that stands still: whoever pings it says so, also of the pings that are only answered afterwards."""
+    async with shared.browser() as browser, Bystander.beside(browser) as others:
+        await invariants.check_costs(shared.servers[0], 1, others)
+        process = shared.servers[0].process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(1.5)
+        process.send_signal(signal.SIGCONT)
+        with pytest.raises(AssertionError, match="somebody else waited 1"):
+            await invariants.check_costs(shared.servers[0], 1, others)
 
 
 @pytest.mark.parametrize(

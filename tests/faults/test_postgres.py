@@ -1,34 +1,42 @@
-"""PostgreSQL goes away, drops its connections, comes back as it was or as it was earlier: runs wait, and no two histories are mixed."""
+"""PostgreSQL goes away, comes back as it was, as it was earlier, or empty: runs wait, and no two histories are mixed."""
 
 import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Iterator
 
+import aiohttp
 import psycopg
 import pytest
 
 from tests import services
 from tests.faults.conftest import OpenWorld
-from tests.faults.invariants import check
+from tests.faults.invariants import check, quiet_logs
 from tests.faults.oracle import Oracle
 from tests.faults.work import keep_busy, rounds
 from tests.faults.world import World, make_ready, meanwhile
 from tests.model_server import ModelServer
 from tests.services import Postgres
 
+NOT_LOGGED_IN, GONE, OUR_FAULT = 4401, 4404, 4500
 
-@pytest.fixture
+#: They share a PostgreSQL: at two workers it would be made twice.
+pytestmark = pytest.mark.xdist_group("postgres")
+
+
+@pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A PostgreSQL of the test's own, with tables and users in the database ``ready``."""
+    """A PostgreSQL of the module's own, to be broken, with tables and users in the database ``ready``."""
     with services.own_postgres() as server:
         make_ready(server.url, tmp_path_factory.mktemp("ready"))
         yield server
 
 
-def ready(server: Postgres) -> str:
-    """The address of the product's database on it."""
-    return f"{server.url.rpartition('/')[0]}/ready"
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The address of the product's database on it, a new one for each test."""
+    with services.database(postgres.url, "product", template="ready") as address:
+        yield address
 
 
 def orders(server: Postgres, *statements: str) -> None:
@@ -38,7 +46,23 @@ def orders(server: Postgres, *statements: str) -> None:
             connection.execute(statement.encode())
 
 
-HANG_UP = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'ready'"
+HANG_UP = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'product'"
+#: PostgreSQL copies and renames only what nobody is connected to.
+SHUT = ("ALTER DATABASE product ALLOW_CONNECTIONS false", HANG_UP)
+OPEN = "ALTER DATABASE product ALLOW_CONNECTIONS true"
+
+
+def copy(server: Postgres, name: str, *changes: str) -> None:
+    """Copy the product's database, and change the copy."""
+    orders(server, *SHUT, f"CREATE DATABASE {name} TEMPLATE product", OPEN)
+    with psycopg.connect(f"{server.url.rpartition('/')[0]}/{name}") as connection:
+        for statement in changes:
+            connection.execute(statement.encode())
+
+
+def fail_over(server: Postgres, name: str) -> None:
+    """Let another database serve in the product's place, which is dropped."""
+    orders(server, *SHUT, "DROP DATABASE product WITH (FORCE)", f"ALTER DATABASE {name} RENAME TO product")
 
 
 async def restarted(server: Postgres) -> None:
@@ -64,11 +88,12 @@ async def two_clients(world: World, session: str, **options: float) -> AsyncIter
 
 @pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.long)])
 async def test_postgres_breaks_while_a_run_is_at_work(
-    postgres: Postgres, open_world: OpenWorld, model: ModelServer, times: int
+    postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer, times: int
 ) -> None:
     """All connections of PostgreSQL ended, and its immediate restart: no run fails, no socket closes."""
     model.respond = rounds(30, every_s=0.005)
-    world = open_world("postgres", database_url=ready(postgres))
+    # The usual lease: on a machine with much to do PostgreSQL takes longer to start than the short one of these tests.
+    world = open_world("postgres", database_url=database, RUN_LEASE_S="30")
     session = await world.new_session()
     breaks = iter([hung_up, restarted] * times)
     async with two_clients(world, session) as (here, there):
@@ -81,10 +106,12 @@ async def test_postgres_breaks_while_a_run_is_at_work(
 
 
 @pytest.mark.long
-async def test_postgres_stays_away_for_long(postgres: Postgres, open_world: OpenWorld, model: ModelServer) -> None:
+async def test_postgres_stays_away_for_long(
+    postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer
+) -> None:
     """PostgreSQL is away for longer than a run waits: the run ends as failed when it is back, and the next one works."""
     model.respond = rounds(200, every_s=0.005)
-    world = open_world("postgres", database_url=ready(postgres), RUN_LEASE_S="120")
+    world = open_world("postgres", database_url=database, RUN_LEASE_S="120")
     session = await world.new_session()
     async with two_clients(world, session) as (here, there):
         run_id = await here.ask("Go on")
@@ -104,28 +131,62 @@ async def test_postgres_stays_away_for_long(postgres: Postgres, open_world: Open
 
 
 async def test_postgres_comes_back_as_it_was_earlier(
-    postgres: Postgres, open_world: OpenWorld, model: ModelServer
+    postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer
 ) -> None:
     """A failover to an older copy, while the processes serve: every client drops what is no more, and mixes nothing."""
     model.respond = rounds(5)
-    world = open_world("postgres", database_url=ready(postgres))
+    world = open_world("postgres", database_url=database)
     session = await world.new_session()
     async with two_clients(world, session) as (here, there):
         await here.ended(await here.ask("Before"))
         await there.until_seq(await world.quiet(session))
         kept = there.state.seq
-        # Copied while nobody looks: PostgreSQL copies only what nobody is connected to.
-        orders(
-            postgres, "ALTER DATABASE ready ALLOW_CONNECTIONS false", HANG_UP, "CREATE DATABASE older TEMPLATE ready"
-        )
-        orders(postgres, "ALTER DATABASE ready ALLOW_CONNECTIONS true")
+        copy(postgres, "older")
         await here.ended(await here.ask("After"))
         await there.until_seq(await world.quiet(session))
         assert there.state.seq > kept
-        orders(postgres, "ALTER DATABASE ready ALLOW_CONNECTIONS false", HANG_UP)
-        orders(postgres, "ALTER DATABASE ready RENAME TO newer", "ALTER DATABASE older RENAME TO ready")
+        fail_over(postgres, "older")
         for client in (here, there):
             await client.until(lambda client=client: client.resets == 1 and client.state.seq == kept)  # type: ignore[misc]
         await there.ended(await there.ask("Another after"))
         await check(world, session, [here, there], restored=True)
     assert (here.resets, there.resets) == (1, 1)
+
+
+async def test_postgres_comes_back_empty(
+    postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer
+) -> None:
+    """Failovers to copies without tables, without sessions, without people: clients are told by an error or a code, nothing else breaks."""
+    model.respond = rounds(300, every_s=0.02)
+    world = open_world("postgres", database_url=database)
+    session = await world.new_session()
+    orders(postgres, "CREATE DATABASE no_tables")
+    copy(postgres, "no_sessions", "TRUNCATE chat_session CASCADE")
+    copy(postgres, "no_people", "TRUNCATE chat_session, auth_user, django_session CASCADE")
+    async with two_clients(world, session) as (here, there):
+        await here.ask("Go on")
+        await there.until(lambda: there.state.seq > 20)
+        await asyncio.to_thread(fail_over, postgres, "no_tables")
+        # As while a database is away: who is there stays and is told what could not be done, and nobody comes in.
+        asking = asyncio.create_task(here.ask("Are you there?"))
+        await here.until(lambda: "storage" in [error["code"] for error in here.errors])
+        there.cut()
+        await there.until(lambda: OUR_FAULT in there.closes)
+        await asyncio.to_thread(fail_over, postgres, "no_sessions")
+        for client in (here, there):
+            await client.until(lambda client=client: client.closes[-1:] == [GONE])  # type: ignore[misc]
+        asking.cancel()
+        # What was at work for the session is let go.
+        await model.until(lambda: all(request.closed_at or request.finished_at for request in model.requests))
+    assert here.violations == there.violations == []
+    async with two_clients(world, await world.new_session()) as (here, there):
+        for client in (here, there):
+            await client.until(lambda client=client: client.is_connected)  # type: ignore[misc]
+        await asyncio.to_thread(fail_over, postgres, "no_people")
+        for client in (here, there):
+            await client.until(lambda client=client: client.closes[-1:] == [NOT_LOGGED_IN])  # type: ignore[misc]
+    async with aiohttp.ClientSession() as anyone:
+        for address in world.addresses:
+            async with anyone.get(f"{address}/readyz") as answer:
+                assert answer.status == 200, await answer.text()
+    assert not list(quiet_logs(world.output, "could not be"))

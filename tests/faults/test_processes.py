@@ -98,6 +98,7 @@ async def test_the_owner_of_a_run_freezes_and_wakes(open_world: OpenWorld, model
     assert not list(idle_database(world.database, session))
 
 
+@pytest.mark.long
 async def test_the_sockets_of_a_dead_process_are_forgotten(open_world: OpenWorld) -> None:
     """Kill -9 of a web process that is not started again: within the lease nobody is said to be there who is not."""
     world = open_world("postgres", RUN_LEASE_S="2", MAX_SOCKETS_PER_USER="2")

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from tests import services
+from tests.faults.bystander import Bystander
 from tests.faults.conftest import OpenWorld
 from tests.faults.invariants import check
 from tests.faults.oracle import Oracle
@@ -78,7 +79,12 @@ async def test_redis_breaks_in_every_way_while_a_run_is_watched(
     model.respond = rounds(60, every_s=0.005)
     world = open_world("postgres", redis_url=redis.url)
     session = await world.new_session()
-    async with _at(world, session, 0) as here, _at(world, session, 1) as there:
+    async with (
+        world.browser() as browser,
+        Bystander.beside(browser) as others,
+        _at(world, session, 0) as here,
+        _at(world, session, 1) as there,
+    ):
         done = asyncio.Event()
         busy = asyncio.create_task(_busy_until(here, done))
         for broken in BREAKS * times:
@@ -90,7 +96,7 @@ async def test_redis_breaks_in_every_way_while_a_run_is_watched(
                 await late.until(lambda late=late: late.state.seq >= there.state.seq - 5, 5)  # type: ignore[misc]
         done.set()
         await busy
-        await check(world, session, [here, there])
+        await check(world, session, [here, there], others=others)
     for client in (here, there):
         assert client.connections == 1
         assert max(client.delays) < LATEST_S

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
+import socket as sockets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from chat import carrying, supervisor
 from chat.models import RunStatus
 from tests.chat import making
 from tests.faults import invariants, work
+from tests.faults.world import until
 from tests.model_server import ModelServer
 from tests.serving import USERNAME, Browser, Server, Socket
 
@@ -128,6 +131,7 @@ async def test_what_takes_too_long_is_interrupted_with_what_it_has(
     await model.until(lambda: model.requests[asked].closed_at is not None)
 
 
+@pytest.mark.long
 async def test_told_twice_it_waits_no_longer(stopping: Any, log_in: Any) -> None:
     """A second SIGTERM, or Ctrl-C twice: runs are interrupted at once."""
     server = stopping(SHUTDOWN_S="60").start()
@@ -160,14 +164,12 @@ async def test_a_run_let_in_at_the_last_moment_is_not_left_at_work() -> None:
 
 async def nobody_listens(server: Server) -> None:
     """Wait until new connections are refused."""
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            except ConnectionRefusedError:
-                return
-            writer.close()
-            await asyncio.sleep(0.02)
+
+    def refuses() -> bool:
+        with sockets.socket() as visitor:
+            return visitor.connect_ex(("127.0.0.1", server.port)) == errno.ECONNREFUSED
+
+    await until(refuses, 5, "new connections to be refused")
 
 
 async def test_while_it_stops_it_lets_nobody_in_and_keeps_what_is_asked(stopping: Any, log_in: Any) -> None:
@@ -197,6 +199,7 @@ async def test_while_it_stops_it_lets_nobody_in_and_keeps_what_is_asked(stopping
         assert (end["data"]["status"], end["run_id"]) == ("completed", accepted["data"]["run_id"])
 
 
+@pytest.mark.long
 async def test_where_it_is_wanted_the_next_start_goes_on_by_itself(
     stopping: Any, log_in: Any, model: ModelServer
 ) -> None:

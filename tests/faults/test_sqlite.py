@@ -2,28 +2,34 @@
 
 import asyncio
 import contextlib
+import errno
 import resource
 import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.faults import world as worlds
 from tests.faults.conftest import OpenWorld
 from tests.faults.invariants import check
 from tests.faults.work import rounds
-from tests.faults.world import World
+from tests.faults.world import World, until
 from tests.model_server import ModelServer
 
 #: What a log says of such a database.
 SAID = "could not be|could not be renewed|disk I/O error|locked|full"
 
 
+@pytest.mark.xdist_group("alone")
 @pytest.mark.parametrize(
     "seconds", [3, pytest.param(8, marks=pytest.mark.long), pytest.param(14, marks=pytest.mark.long)]
 )
-async def test_the_database_is_locked_by_somebody_else(open_world: OpenWorld, model: ModelServer, seconds: int) -> None:
+async def test_the_database_is_locked_by_somebody_else(shared: World, seconds: int) -> None:
     """A helper process holds SQLite's write lock: the run waits for it, people go on reading, and nothing fails."""
-    model.respond = rounds(20, every_s=0.005)
-    world = open_world("sqlite")
+    world = shared
+    world.model.respond = rounds(20, every_s=0.005)
     session = await world.new_session()
     async with world.browser() as reader, world.client(session, name="here") as here:
         run_id = await here.ask("Go on")
@@ -54,10 +60,11 @@ async def empty(world: World) -> None:
     resource.prlimit(world.servers[0].pid, resource.RLIMIT_FSIZE, (hard, hard))
 
 
-async def test_the_disk_is_full_for_a_moment(open_world: OpenWorld, model: ModelServer) -> None:
-    """The disk takes no more, and soon takes more again: the run goes on."""
-    model.respond = rounds(20, every_s=0.005)
-    world = open_world("sqlite")
+@pytest.mark.xdist_group("alone")
+async def test_the_disk_is_full_for_a_moment(shared: World) -> None:
+    """The process may write to no file (a limit of its own), and soon may again: the run goes on."""
+    world = shared
+    world.model.respond = rounds(20, every_s=0.005)
     session = await world.new_session()
     async with world.client(session, name="here") as here:
         run_id = await here.ask("Go on")
@@ -90,3 +97,54 @@ async def test_the_disk_stays_full(open_world: OpenWorld, model: ModelServer) ->
     failed = next(run for run in world.database.runs(session) if run.id == run_id)
     assert failed.code == "storage"
     assert here.state.runs[run_id].entries[-2]["data"]["code"] == "storage"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, in memory, with room for 32 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"Only who may mount a disk can fill one: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def use_up(disk: Path) -> Path:
+    """Write to a disk until it takes no more; returns the file that takes all the room."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError as full:
+            assert full.errno == errno.ENOSPC  # noqa: PT017 - the only way out
+    return ballast
+
+
+@pytest.mark.parametrize("stays", [False, pytest.param(True, marks=pytest.mark.long)])
+async def test_no_space_is_left_on_the_disk(small_disk: Path, model: ModelServer, stays: bool) -> None:
+    """The disk itself is full (ENOSPC), for a moment or for longer than a run waits: the run goes on, or ends as failed; the next works."""
+    model.respond = rounds(100, every_s=0.005)
+    with worlds.alone(small_disk / "data", model, RUN_LEASE_S="120") as world:
+        session = await world.new_session()
+        async with world.browser() as reader, world.client(session, name="here") as here:
+            run_id = await here.ask("Go on")
+            await here.until(lambda: here.state.seq > 20)
+            ballast = use_up(small_disk)
+            await until(lambda: any("disk is full" in line for line in world.output), wanted="it to notice")
+            status, answer = await reader.call("GET", f"sessions/{session}/events/")
+            assert (status, answer["last_seq"]) == (200, here.state.seq)
+            asking = asyncio.create_task(here.ask("Are you there?"))
+            # The answer names the message, so that whoever sent it can send it again.
+            await here.until(lambda: any(error["code"] == "storage" for error in here.errors))
+            assert here.errors[-1]["client_message_id"]
+            await asyncio.sleep(18 if stays else 1)
+            ballast.unlink()
+            assert await here.ended(run_id) == ("failed" if stays else "completed")
+            assert await here.ended(await asking) == "completed"
+            await check(world, session, [here], logs_may=SAID)
+    assert here.connections == 1

@@ -3,9 +3,8 @@
 import asyncio
 
 from tests.faults import invariants, work
-from tests.faults.conftest import OpenWorld
 from tests.faults.oracle import Frame, Oracle
-from tests.model_server import ModelServer
+from tests.faults.world import World
 
 
 class Sceptic(Oracle):
@@ -22,10 +21,10 @@ class Sceptic(Oracle):
         await super()._take(frame)
 
 
-async def test_whatever_is_shown_is_stored_already(open_world: OpenWorld, model: ModelServer) -> None:
-    """The power fails the moment after an event was shown: it is in the database file by then, each one."""
-    opened = open_world("sqlite")
-    model.respond = work.rounds(5)
+async def test_whatever_is_shown_is_stored_already(on_each_topology: World) -> None:
+    """The power fails the moment after an event was shown: it is in the database by then, each one."""
+    opened = on_each_topology
+    opened.model.respond = work.rounds(5)
     session = await opened.new_session()
 
     def look_up(frame: Frame) -> bool:
@@ -35,6 +34,6 @@ async def test_whatever_is_shown_is_stored_already(open_world: OpenWorld, model:
     async with Sceptic(usual._addresses, usual._cookie, session, look_up=look_up) as client:
         run_id = await client.ask("Go on")
         assert await client.ended(run_id) == "completed"
-        assert client.missing == []
+        assert client.missing == [], "shown before it was stored"
         events = await invariants.check(opened, session, [client])
     assert len(events) > 30

@@ -9,52 +9,37 @@ from uuid import uuid4
 import pytest
 from yarl import URL
 
-from tests import services
 from tests.faults import world as worlds
 from tests.faults.invariants import quiet_logs
 from tests.faults.world import World
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser
 
-#: They share a product: at two workers it would be started twice.
-pytestmark = pytest.mark.xdist_group("texts")
+#: They share a product with others: at two workers it would be started twice.
+pytestmark = pytest.mark.xdist_group("pair")
 
 NUL, HIGH, LOW, REPLACED = "\x00", "\ud83d", "\ude00", "\ufffd"
 
 
 @pytest.fixture(scope="module")
-def own_model() -> Iterator[ModelServer]:
-    """The module's model server."""
-    with ModelServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def both(
-    own_model: ModelServer,
-    postgres_server: str,
-    redis_server: str,
-    ready: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[list[World]]:
-    """The product on SQLite, and on PostgreSQL."""
-    folder = tmp_path_factory.mktemp("texts")
-    with contextlib.ExitStack() as until_done:
-        address = until_done.enter_context(services.database(postgres_server, "texts", template=ready))
-        yield [
-            until_done.enter_context(worlds.alone(folder / "sqlite", own_model)),
-            until_done.enter_context(
-                worlds.pair(folder / "postgres", own_model, database_url=address, redis_url=redis_server)
-            ),
-        ]
+def beside(shared_pair: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The product on SQLite, with the same model as the one on PostgreSQL."""
+    with worlds.alone(tmp_path_factory.mktemp("texts"), shared_pair.model) as opened:
+        yield opened
 
 
 @pytest.fixture
-async def bos(both: list[World]) -> AsyncIterator[list[Browser]]:
+def model(two: World) -> ModelServer:
+    """Their model."""
+    return two.model
+
+
+@pytest.fixture
+async def bos(beside: World, two: World) -> AsyncIterator[list[Browser]]:
     """The same user, logged in to each; at the end neither has written of a surprise."""
     async with contextlib.AsyncExitStack() as until_done:
-        yield [await until_done.enter_async_context(world.browser("bo")) for world in both]
-    for world in both:
+        yield [await until_done.enter_async_context(world.browser("bo")) for world in (beside, two)]
+    for world in (beside, two):
         assert not list(quiet_logs(world.output))
 
 
@@ -89,11 +74,11 @@ ODD = f"a{NUL}b{HIGH}c{LOW}d\x01\x7f\u2028\ufeff\uffff{HIGH}{LOW}e"
 CLEAN = f"a{REPLACED}b{REPLACED}c{REPLACED}d\x01\x7f\u2028\ufeff\uffff\U0001f600e"
 
 
-async def test_a_model_writes_what_cannot_be_stored(own_model: ModelServer, bos: list[Browser]) -> None:
+async def test_a_model_writes_what_cannot_be_stored(model: ModelServer, bos: list[Browser]) -> None:
     """NUL and lone surrogates in thoughts, arguments, names, results and answers; a pair that comes in two pieces stays a pair."""
     logs = []
     for bo in bos:
-        own_model.enqueue(
+        model.enqueue(
             Script(
                 reasoning=f"Hm. {ODD}",
                 calls=[
@@ -136,12 +121,12 @@ async def test_a_model_writes_what_cannot_be_stored(own_model: ModelServer, bos:
     ],
 )
 async def test_a_model_writes_arguments_that_are_hardly_json(
-    own_model: ModelServer, bos: list[Browser], arguments: str
+    model: ModelServer, bos: list[Browser], arguments: str
 ) -> None:
     """NaN, infinities, huge numbers, depth, doubled keys: stored, sent and loaded the same, as JSON that browsers read."""
     logs = []
     for bo in bos:
-        own_model.enqueue(Script(calls=[Call("python", arguments)]), Script("Done."))
+        model.enqueue(Script(calls=[Call("python", arguments)]), Script("Done."))
         logs.append(await told(bo, "Arguments"))
     assert logs[0] == logs[1]
     # Browsers know no NaN, and neither may our JSON.

@@ -11,10 +11,13 @@ import psutil
 import pytest
 
 from tests.faults import invariants, world
+from tests.faults.bystander import Bystander
 from tests.faults.oracle import Oracle
 from tests.faults.world import World
 from tests.model_server import Call, ModelServer, Script
 
+#: What a tool is given to heed a stop.
+FORCED_S = 10.0
 PROGRAM = str(Path(__file__).with_name("hostile_tools.py"))
 
 
@@ -72,27 +75,55 @@ async def test_a_tool_that_never_ends(hostile: World, model: ModelServer, tmp_pa
     await world.until(lambda: not processes(tmp_path), 5, "the tools' processes to be gone")
 
 
+@pytest.mark.long
+async def test_a_tool_that_cannot_be_stopped(tmp_path: Path, model: ModelServer) -> None:
+    """A tool in the product's own process heeds no stop: after ten seconds the run ends without it, says so, and all else goes on."""
+    settings = {"DJANGO_SETTINGS_MODULE": "tests.faults.deaf_settings"}
+    with world.alone(tmp_path / "data", model, **settings) as opened:
+        session = await opened.new_session()
+        async with opened.client(session) as client, opened.client(await opened.new_session()) as other:
+            for _ in range(2):  # the second time with a thread that is lost already
+                model.enqueue(Script(calls=[Call("deaf"), Call("current_time")]))
+                run_id = await client.ask("Use it")
+                # The one has ended, the other will not.
+                await client.until(lambda: begun(client, run_id) and len(results(client, run_id)) == 1)  # noqa: B023 - waited for at once
+                told_at = time.monotonic()
+                await client.send("cancel")
+                assert await other.ended(await other.ask("Say [tokens=3]")) == "completed"
+                assert not client.state.runs[run_id].ended
+                assert await client.ended(run_id) == "cancelled"
+                assert FORCED_S <= time.monotonic() - told_at < FORCED_S + 1
+                assert [
+                    (result["ok"], result["content"]) for result in results(client, run_id) if not result["ok"]
+                ] == [(False, "Stopped by bo. The tool did not stop within 10 seconds, so it was abandoned.")]
+                assert client.state.runs[run_id].entries[-1]["data"]["cancelled_by"] == "bo"
+            model.enqueue(Script("Yes."))
+            assert await client.ended(await client.ask("Are you there?")) == "completed"
+            await invariants.check(opened, session, [client])
+        began = time.monotonic()
+        assert opened.servers[0].stop() == 0
+        assert time.monotonic() - began < 5
+
+
 @pytest.mark.parametrize("kind", ["flood", pytest.param("babble", marks=pytest.mark.long)])
 async def test_a_tool_that_floods(hostile: World, model: ModelServer, kind: str) -> None:
     """A tool answers with 100 MB, or writes 100 MB that are no answer: what is kept is cut, and others are answered meanwhile."""
     session = await hostile.new_session()
-    async with hostile.client(session) as client, hostile.client(await hostile.new_session()) as other:
+    async with (
+        hostile.browser() as browser,
+        Bystander.beside(browser) as others,
+        hostile.client(session) as client,
+        hostile.client(await hostile.new_session()) as other,
+    ):
         await other.until(lambda: other.is_connected)
         assert await other.ended(await other.ask("Say [tokens=3]")) == "completed"
-        before = world.resident(hostile.servers[0])
         model.enqueue(Script(calls=[Call(f"bad-{kind}", {"megabytes": 100})]))
         run_id = await client.ask("Use it")
         await client.until(lambda: begun(client, run_id))
-        slowest = 0.0
         while not client.state.runs[run_id].ended:
-            began = time.monotonic()
             assert await other.ended(await other.ask("Say [tokens=3]")) == "completed"
-            slowest = max(slowest, time.monotonic() - began)
         assert await client.ended(run_id) == "completed"
         (result,) = results(client, run_id)
         assert result["ok"] is (kind == "babble")
         assert result["content_length"] < 200_000
-        grown = (world.resident(hostile.servers[0]) - before) / 1e6
-        await invariants.check(hostile, session, [client])
-    assert slowest < 2
-    assert grown < 100
+        await invariants.check(hostile, session, [client], others=others)

@@ -70,7 +70,7 @@ async def test_eight_processes_append_at_the_same_time(data: tuple[Server, Datab
         asyncio.wait_for(asyncio.to_thread(follow, database, session_ids[0], expected), 60),
     )
     assert failed == []
-    assert seen == list(range(1, expected + 1))
+    assert seen == list(range(1, expected + 1)), "who read by a cursor has missed something"
     for session_id in session_ids:
         stored = database.rows("SELECT seq FROM chat_step WHERE session_id = ? ORDER BY seq", session_id)
         assert [seq for (seq,) in stored] == list(range(1, expected + 1))

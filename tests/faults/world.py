@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import psutil
 import psycopg
 
 from tests.faults.oracle import Oracle
@@ -107,7 +106,8 @@ class World:
         self.servers = servers
         self.model = model
         self.database = database
-        self._cookies: dict[str, str] = {}
+        self._cookies: dict[str, dict[str, str]] = {}
+        self._heard: dict[Server, int] = {}
 
     @property
     def addresses(self) -> list[str]:
@@ -116,14 +116,25 @@ class World:
 
     @property
     def output(self) -> list[str]:
-        """All that the processes have printed."""
-        return [line for server in self.servers for line in server.output]
+        """All that the processes have printed, or have since `begin_anew`."""
+        return [line for server in self.servers for line in server.output[self._heard.get(server, 0) :]]
+
+    def begin_anew(self) -> None:
+        """Another test begins: what was printed before it is none of its business, nor is the model to know of it."""
+        self._heard = {server: len(server.output) for server in self.servers}
+        for server in self.servers:
+            server.rest()
+        self.model.reset()
 
     @contextlib.asynccontextmanager
     async def browser(self, username: str = "bo", process: int = 0) -> AsyncIterator[Browser]:
-        """Somebody logged in, at one of the processes."""
-        async with Browser.logged_in(self.servers[process].url, username) as browser:
-            self._cookies[username] = "; ".join(f"{cookie.key}={cookie.value}" for cookie in browser.http.cookie_jar)
+        """Somebody logged in, at one of the processes. One login is enough for all of them: a password takes long to check."""
+        cookies = self._cookies.get(username, {})
+        async with Browser.logged_in(self.servers[process].url, username, cookies) as browser:
+            if not cookies:
+                # To check a password takes 100 MB on purpose, for a moment.
+                self.servers[process].forget_most()
+            self._cookies[username] = browser.cookies
             yield browser
 
     async def new_session(self, username: str = "bo", **body: Any) -> str:
@@ -136,7 +147,8 @@ class World:
     ) -> Oracle:
         """A client of a session, for somebody who has been logged in before (as by `new_session`)."""
         options.setdefault("name", f"{username} {uuid4().hex[:4]}")
-        return Oracle(at or (lambda: self.addresses), self._cookies[username], session_id, **options)
+        cookie = "; ".join(f"{key}={value}" for key, value in self._cookies[username].items())
+        return Oracle(at or (lambda: self.addresses), cookie, session_id, **options)
 
     async def kill(self, server: Server) -> None:
         """End a process as a power cut would."""
@@ -177,11 +189,6 @@ async def until(condition: Callable[[], bool], timeout_s: float = 20.0, wanted: 
                 return
         assert time.monotonic() < ends_at, f"waited {timeout_s:g} s in vain for {wanted}"
         await asyncio.sleep(0.05)
-
-
-def resident(server: Server) -> int:
-    """The bytes of memory that a process holds."""
-    return int(psutil.Process(server.pid).memory_info().rss)
 
 
 # Faults that go on while something else is done

@@ -91,6 +91,7 @@ def _warm() -> None:
     """Import what the first run would wait for; what is there then stays, so the garbage collector need not look at it again."""
     agents.warm()
     gc.freeze()
+    logger.info("The agents are loaded")
 
 
 @contextlib.contextmanager

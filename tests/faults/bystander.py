@@ -1,0 +1,113 @@
+"""Somebody else on the same server, whose pings are timed: nobody's fault may keep them waiting.
+
+``python -m tests.faults.bystander URL COOKIE SESSION`` is their program, a process of its own: the one that breaks things is busy. It pings
+on time whether or not it is answered, and prints for each ping when it was sent and how long its answer took.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Self
+
+import websockets
+
+from tests.serving import ROOT, Browser
+
+EVERY_S = 0.02
+#: How long the beginning is watched, while nothing is broken yet.
+CALM_S = 0.5
+_ANSWER_S = 20.0
+
+
+class Bystander:
+    """One such person, as the tests see them. Times are `time.monotonic`'s, which all processes of a machine share."""
+
+    def __init__(self) -> None:
+        #: Of each answered ping: when it was sent, and how long the answer took.
+        self.waits: list[tuple[float, float]] = []
+        #: How long answers took before anything was broken.
+        self.calm: list[float] = []
+        self._watched_from = 0.0
+        self._changed = asyncio.Event()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def beside(cls, browser: Browser) -> AsyncIterator[Self]:
+        """Somebody with a login and a session of their own, for the length of a block; they have had a calm moment before it begins."""
+        other = cls()
+        cookie = "; ".join(f"{key}={value}" for key, value in browser.cookies.items())
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.faults.bystander", browser.url, cookie, await browser.new_session()),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        hearing = asyncio.create_task(other._hear(program.stdout))
+        try:
+            await other._answered(time.monotonic() + CALM_S)
+            other.calm = [took for _, took in other.waits]
+            other.begin_anew()
+            yield other
+        finally:
+            program.kill()
+            await program.wait()
+            hearing.cancel()
+
+    def begin_anew(self) -> None:
+        """Watch from now on."""
+        self._watched_from = time.monotonic()
+        self.waits.clear()
+
+    async def meanwhile(self) -> list[float]:
+        """How long each answer took since the watch began; those that are still waited for are waited for."""
+        await self._answered(time.monotonic())
+        return [took for sent_at, took in self.waits if sent_at >= self._watched_from]
+
+    async def _answered(self, until: float) -> None:
+        """Wait until a ping that was sent after some moment has been answered."""
+        async with asyncio.timeout(_ANSWER_S + CALM_S):
+            while not self.waits or self.waits[-1][0] < until:
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def _hear(self, output: asyncio.StreamReader | None) -> None:
+        assert output is not None
+        async for line in output:
+            sent_at, took = json.loads(line)
+            self.waits.append((sent_at, took))
+            self._changed.set()
+
+
+async def _ping_for_ever(url: str, cookie: str, session: str) -> None:
+    address = f"{url.replace('http', 'ws', 1)}/ws/chat/{session}/"
+    async with websockets.connect(
+        address,
+        additional_headers={"Cookie": cookie},
+        origin=url,  # type: ignore[arg-type]
+        compression=None,
+        ping_interval=None,
+    ) as socket:
+        await socket.recv()
+        unanswered: deque[float] = deque()
+
+        async def ping() -> None:
+            due = time.monotonic()
+            while True:
+                unanswered.append(time.monotonic())
+                await socket.send('{"type": "ping"}')
+                due += EVERY_S
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+        pinging = asyncio.create_task(ping())
+        async for text in socket:
+            if json.loads(text)["type"] == "pong":
+                sent_at = unanswered.popleft()
+                print(json.dumps([sent_at, time.monotonic() - sent_at]), flush=True)  # noqa: T201 - how the tests learn it
+        pinging.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(_ping_for_ever(*sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""The product's settings with one more tool for its agents, in their own process: it heeds no stop, and never ends."""
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+from django.apps import AppConfig
+
+from agents import Stop
+from config.settings import *  # noqa: F403
+from config.settings import INSTALLED_APPS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.deaf_settings.WithDeafTool"]
+
+
+class Deaf:
+    """A call that nothing ends, as one into a library that waits for what never comes."""
+
+    name = "deaf"
+    description = "Never ends."
+    parameters: dict[str, Any] = {"type": "object", "properties": {}}
+    timeout_s = 3_600.0
+    output_limit = 100
+
+    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+        """Wait for ever."""
+        threading.Event().wait()
+        return ""
+
+
+class WithDeafTool(AppConfig):
+    """Gives the tool to every run once all of the product is there."""
+
+    name = "tests.faults"
+    label = "deaf"
+
+    def ready(self) -> None:
+        """Do it."""
+        from chat import carrying  # noqa: PLC0415 - its models exist only now
+
+        usual = carrying._toolbox
+        carrying._toolbox = lambda run: replace(usual(run), extra=[Deaf()])
