@@ -126,6 +126,7 @@ async def test_a_failure_of_the_model_server(shared: World, model: ModelServer, 
     await invariants.check(shared, client.session_id, [client])
 
 
+@pytest.mark.long
 async def test_a_model_server_that_goes_and_comes_back(tmp_path: Path) -> None:
     """The model server ends between two messages and is started again after the second: nothing else has to be."""
     first = ModelServer().start()

@@ -62,16 +62,18 @@ async def test_connections_end_otherwise(shared: World, ends: str) -> None:
     ):
         network.latency_s = 0.005
         asked = asyncio.create_task(client.ask("Go on"))
+        connections = 0
         for _ in range(15):
-            connections, seq = client.connections, client.state.seq
+            seq = client.state.seq
             # Each brings something before it ends.
             await client.until(  # type: ignore[misc]
                 lambda connections=connections, seq=seq: client.connections > connections and client.state.seq > seq
             )
             for line in list(network.lines):
                 getattr(line, ends)()
+            connections = client.connections
         run_id = await asked
-        await client.until(lambda: client.is_connected)
+        await client.until(lambda: client.connections > connections and client.is_connected)
         await client.send("cancel", run_id=run_id)
         assert await client.ended(run_id) == "cancelled"
         await check(world, session, [client])

@@ -125,7 +125,8 @@ def use_up(disk: Path) -> Path:
     return ballast
 
 
-@pytest.mark.parametrize("stays", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("stays", [False, True])
 async def test_no_space_is_left_on_the_disk(small_disk: Path, model: ModelServer, stays: bool) -> None:
     """The disk itself is full (ENOSPC), for a moment or for longer than a run waits: the run goes on, or ends as failed; the next works."""
     model.respond = rounds(100, every_s=0.005)
