@@ -103,8 +103,7 @@ async def test_postgres_breaks_while_a_run_is_at_work(
 ) -> None:
     """All connections of PostgreSQL ended, and its immediate restart: no run fails, no socket closes."""
     model.respond = rounds(30, every_s=0.005)
-    # The usual lease: on a machine with much to do PostgreSQL takes longer to start than the short one of these tests.
-    world = open_world("postgres", database_url=database, RUN_LEASE_S="30")
+    world = open_world("postgres", database_url=database)
     session = await world.new_session()
     breaks = iter([hung_up, restarted] * times)
     async with two_clients(world, session) as (here, there):
