@@ -169,7 +169,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         own_id: str | None = None
         try:
             command = protocol.parse(text_data)
-            own_id = getattr(command, "client_message_id", None)
+            own_id = command.client_message_id if isinstance(command, Chat | Continue) else None
             await self._handle(command)
         except BadFrame as bad:
             self._error(bad.code, bad.message, bad.client_message_id)
@@ -229,17 +229,18 @@ class SessionConsumer(AsyncWebsocketConsumer):
         subscriber.hold()
         try:
             accepted = await asked
+            answer = {
+                "client_message_id": accepted.client_message_id,
+                "run_id": str(accepted.run_id),
+                "queued": accepted.queued,
+            }
+            # Before the log is let go: the run's first events are in it already, and others may have read them.
+            subscriber.tell(encode("accepted", answer))
         except Refused as refused:
             self._error(refused.code, refused.message, client_message_id)
             return
         finally:
             subscriber.release()
-        answer = {
-            "client_message_id": accepted.client_message_id,
-            "run_id": str(accepted.run_id),
-            "queued": accepted.queued,
-        }
-        subscriber.tell(encode("accepted", answer))
         await runs.set_going(accepted)
 
     async def _cancel(self, command: Cancel) -> None:

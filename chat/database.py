@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-from django.db import close_old_connections, connection, connections
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connection, connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,6 +100,17 @@ def as_uuid(value: str | UUID) -> UUID:
 def moment(value: datetime) -> str | None:
     """A date and time as statements that are written out take it."""
     return connection.ops.adapt_datetimefield_value(value)
+
+
+def keep_apart() -> None:
+    """Give this thread a connection apart from the pool that others share, from now on.
+
+    It waits behind nobody, and after an outage it is there as soon as the database is: a pool tries less and less often.
+    """
+    own = connections.create_connection(DEFAULT_DB_ALIAS)
+    options = {name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"}
+    own.settings_dict = {**own.settings_dict, "OPTIONS": options, "CONN_MAX_AGE": None}
+    connections[DEFAULT_DB_ALIAS] = own
 
 
 async def read(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -101,6 +102,8 @@ class _Heart:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        #: By the clock that leases are told by, so that one that is set, or a machine that slept, is a gap too.
+        self._beaten_at = self._steady_since = 0.0
 
     def start(self) -> None:
         self.stop()
@@ -114,7 +117,16 @@ class _Heart:
             self._thread.join()
             self._thread = None
 
+    def is_steady(self) -> bool:
+        """Whether this process could renew its own lease all the time, for the length of one.
+
+        Where it could not, others could not either: they are given that time before their silence means anything.
+        """
+        now = time.time()
+        return not self._is_gap(now) and now - self._steady_since > settings.RUN_LEASE_S
+
     def _beat(self, stop: threading.Event) -> None:
+        database.keep_apart()
         try:
             while True:
                 close_old_connections()
@@ -123,10 +135,21 @@ class _Heart:
                     run_state.beat(carrying.PROCESS, carrying.at_work())
                 except DatabaseError:
                     logger.warning("The lease could not be renewed", exc_info=True)
+                else:
+                    self._has_beaten(time.time())
                 if stop.wait(settings.RUN_LEASE_S / 6):
                     return
         finally:
             connections.close_all()
+
+    def _has_beaten(self, now: float) -> None:
+        if self._beaten_at and self._is_gap(now):
+            self._steady_since = now
+        self._beaten_at = now
+
+    def _is_gap(self, now: float) -> bool:
+        """Whether the last beat is so long ago that another's, a little later, may have been missed."""
+        return abs(now - self._beaten_at) > settings.RUN_LEASE_S * 2 / 3
 
 
 _heart = _Heart()
@@ -150,7 +173,7 @@ async def _tick_for_ever() -> None:
                 feeds.tell_everyone(encode("announcement", {"message": message, "level": level}))
             await carrying.dispatch_waiting()
             now = asyncio.get_running_loop().time()
-            if now - swept_at > settings.RUN_LEASE_S / 3:
+            if now - swept_at > settings.RUN_LEASE_S / 3 and _heart.is_steady():
                 swept_at = now
                 await sweep()
         except Exception:
@@ -161,7 +184,10 @@ async def _tick_for_ever() -> None:
 async def sweep() -> None:
     """End the runs whose process has been silent for longer than the lease, and forget its sockets."""
     since = timezone.now() - timedelta(seconds=settings.RUN_LEASE_S)
+    here = carrying.at_work()
     for run_id in await database.read(run_state.silent_since, since):
+        if run_id in here:
+            continue
         try:
             await interrupting.interrupt(run_id)
         except DatabaseError:

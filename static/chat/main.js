@@ -15,6 +15,8 @@ const TICK_EVERY = 500;
 /** A message that is accepted this soon never shows as being sent. */
 const SOON = 400;
 const PROBE_AGAIN = 5_000;
+/** The pause before a message goes out again that the server could not take. */
+const SEND_AGAIN = 2_000;
 
 const page = JSON.parse(document.getElementById("page-state").textContent);
 const storage = localStore();
@@ -182,7 +184,13 @@ function changedRun(frame) {
 /** An error that is about something this page has sent, or about the connection. */
 function refused({ code, message, client_message_id: id }) {
   if (id && outbox.has(id)) {
-    outbox.refuse(id, { code, message });
+    if (code === "storage") {
+      // Whether it was taken is not known. Under the same name it is not taken twice.
+      setTimeout(() => {
+        outbox.forgetSending(id);
+        flush();
+      }, SEND_AGAIN);
+    } else outbox.refuse(id, { code, message });
     waitingDiffers();
     return;
   }

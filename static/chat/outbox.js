@@ -58,6 +58,10 @@ export function createOutbox({ storage, user, session, makeId = () => globalThis
     forgetSent() {
       sent.clear();
     },
+    /** The server could not take it just now: it goes out again, on the same line too. */
+    forgetSending(id) {
+      sent.delete(id);
+    },
     /** Accepted, or taken back. */
     remove(id) {
       const items = read();

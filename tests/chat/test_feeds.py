@@ -1,19 +1,22 @@
 """Every client gets each event once, in order, whatever the channel layer does with the messages that tell of them."""
 
 import asyncio
+import json
 from collections.abc import Awaitable
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from channels.layers import InMemoryChannelLayer
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import OperationalError
 
-from chat import carrying, database, drafts, feeds, groups, selectors
+from chat import carrying, database, drafts, feeds, groups, runs, selectors
+from chat.access import Role
+from chat.consumers import SessionConsumer
 from chat.drafts import Draft
 from chat.models import Run, Session
 from chat.protocol import WINDOW, Close, encode
-from chat.sockets import Login
+from chat.sockets import Entrance, Login
 from tests.chat.following import Broken, Client, Losing, Silent, grow, layer, started, store, watching
 
 __all__ = ["layer", "started", "watching"]
@@ -157,6 +160,53 @@ async def test_what_is_held_back_comes_after_the_answer(started: tuple[Run, Logi
     client.subscriber.release()
     await client.until(lambda: client.seqs == [1, 2, 3])
     assert [frame["type"] for frame in client.frames[:3]] == ["session", "accepted", "reasoning_step"]
+
+
+async def seated(client: Client, run: Run, login: Login) -> SessionConsumer:
+    """A socket whose place in the feed is this client's."""
+    await client.join(run, login)
+    consumer = SessionConsumer()
+    consumer.login = login
+    consumer._subscriber = client.subscriber
+    consumer._entrance = Entrance(run.session_id, Role.OWNER, uuid4())
+    return consumer
+
+
+async def test_a_message_is_accepted_before_anybody_sees_its_run(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = Client()
+    consumer = await seated(client, run, login)
+
+    async def ask() -> runs.Accepted:
+        """Let the feed read the run's first events from the log, as it does every second, before the socket is answered."""
+        await store(run, 2)
+        await client.subscriber.feed.catch_up(2)  # type: ignore[union-attr]
+        return runs.Accepted(run.session_id, run.pk, "mine", 0, is_new=False)
+
+    await consumer._put_in_line(ask(), "mine")
+    await client.until(lambda: client.seqs == [1, 2])
+    assert [frame["type"] for frame in client.frames[:3]] == ["session", "accepted", "reasoning_step"]
+
+
+@pytest.mark.parametrize("error", [OperationalError("disk full"), ValueError("a mistake of ours")])
+async def test_a_message_that_could_not_be_taken_is_named(
+    started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    run, login = started
+    client = Client()
+    consumer = await seated(client, run, login)
+
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(runs, "ask", fail)
+    monkeypatch.setattr(runs, "continue_run", fail)
+    for command, payload in (("chat", {"message": "?"}), ("continue", {"run_id": str(run.pk)})):
+        await consumer.receive(json.dumps({"type": command, "payload": {**payload, "client_message_id": command}}))
+    await client.until(lambda: len(client.frames) == 3)
+    code = "storage" if isinstance(error, OperationalError) else "internal"
+    told = [(frame["data"]["code"], frame["data"]["client_message_id"]) for frame in client.frames[1:]]
+    assert told == [(code, "chat"), (code, "continue")]
 
 
 async def test_a_feed_that_cannot_be_opened_keeps_nobody_waiting(

@@ -4,6 +4,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,23 @@ from tests.model_server import ModelServer
 from tests.serving import Browser, Server, serving
 
 OpenWorld = Callable[..., World]
+#: What the fixture ``record_property`` is: notes a figure, which is told at the end.
+Record = Callable[[str, Any], None]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell the figures that tests have noted."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    figures = [
+        f"{report.nodeid.rpartition('/')[2]}: {name}: {value}"
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+    ]
+    if figures:
+        terminalreporter.section("figures")
+        for figure in figures:
+            terminalreporter.write_line(figure)
 
 
 @pytest.fixture

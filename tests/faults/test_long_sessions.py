@@ -9,7 +9,8 @@ import pytest
 
 from tests.benchmarks.measuring import percentile
 from tests.faults.bystander import Bystander
-from tests.faults.invariants import check_costs
+from tests.faults.conftest import Record
+from tests.faults.invariants import MB, check_costs
 from tests.faults.rows import make_long_session
 from tests.faults.world import USUAL
 from tests.model_server import ModelServer
@@ -66,25 +67,32 @@ async def read(bo: Browser, session: str, after: int = 0) -> float:
 
 
 @pytest.mark.long
-async def test_ten_thousand_steps_replay_in_two_seconds(bo: Browser, session: str) -> None:
+async def test_ten_thousand_steps_replay_in_two_seconds(bo: Browser, session: str, record_property: Record) -> None:
     """A late joiner: all of a session of 10,000 steps and 30 MB, three times; the median counts."""
-    assert percentile([await read(bo, session) for _ in range(3)], 0.5) <= 2.0
+    took = percentile([await read(bo, session) for _ in range(3)], 0.5)
+    record_property("s", round(took, 2))
+    assert took <= 2.0
 
 
 @pytest.mark.long
-async def test_who_is_five_behind_is_back_at_once(bo: Browser, session: str) -> None:
+async def test_who_is_five_behind_is_back_at_once(bo: Browser, session: str, record_property: Record) -> None:
     """Resume deep in a long session: five events behind its head, twenty times; the median counts."""
-    assert percentile([await read(bo, session, STEPS - 5) for _ in range(20)], 0.5) <= 0.05
+    took = percentile([await read(bo, session, STEPS - 5) for _ in range(20)], 0.5)
+    record_property("ms", round(1000 * took))
+    assert took <= 0.05
 
 
 @pytest.mark.long
-async def test_fifty_watch_it_from_its_beginning(product: Server, bo: Browser, session: str) -> None:
+async def test_fifty_watch_it_from_its_beginning(
+    product: Server, bo: Browser, session: str, record_property: Record
+) -> None:
     """Fifty viewers open the same long session at once: each gets all of it, memory stays bounded, others are served."""
     await read(bo, session)
     async with Bystander.beside(bo) as others:
         product.rest()
         await asyncio.gather(*(read_with_patience(bo, session) for _ in range(50)))
         await check_costs(product, 50, others)
+    record_property("MB", round(product.most_taken / MB))
 
 
 async def read_with_patience(bo: Browser, session: str) -> None:

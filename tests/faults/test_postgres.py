@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 
 from tests import services
-from tests.faults.conftest import OpenWorld
+from tests.faults.conftest import OpenWorld, Record
 from tests.faults.invariants import check, quiet_logs
 from tests.faults.oracle import Oracle
 from tests.faults.work import keep_busy, rounds
@@ -102,8 +103,7 @@ async def test_postgres_breaks_while_a_run_is_at_work(
 ) -> None:
     """All connections of PostgreSQL ended, and its immediate restart: no run fails, no socket closes."""
     model.respond = rounds(30, every_s=0.005)
-    # The usual lease: on a machine with much to do PostgreSQL takes longer to start than the short one of these tests.
-    world = open_world("postgres", database_url=database, RUN_LEASE_S="30")
+    world = open_world("postgres", database_url=database)
     session = await world.new_session()
     breaks = iter([hung_up, restarted] * times)
     async with two_clients(world, session) as (here, there):
@@ -116,28 +116,53 @@ async def test_postgres_breaks_while_a_run_is_at_work(
 
 
 @pytest.mark.long
-async def test_postgres_stays_away_for_long(
+async def test_postgres_is_away_for_longer_than_the_lease(
     postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer
 ) -> None:
-    """PostgreSQL is away for longer than a run waits: the run ends as failed when it is back, and the next one works."""
+    """PostgreSQL is away for 40 s, and nobody can renew a lease: nobody takes that for the death of another, and the run goes on."""
     model.respond = rounds(200, every_s=0.005)
-    world = open_world("postgres", database_url=database, RUN_LEASE_S="120")
+    world = open_world("postgres", database_url=database)
     session = await world.new_session()
     async with two_clients(world, session) as (here, there):
         run_id = await here.ask("Go on")
         await there.until(lambda: there.state.seq > 30)
         await asyncio.to_thread(postgres.end, signal.SIGQUIT)
-        await asyncio.sleep(40)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(here.ask("Are you there?"), 5)
-        assert {error["code"] for error in here.errors} <= {"storage"}
+        await asyncio.sleep(20)
+        asking = asyncio.create_task(there.ask("Are you there?"))
+        await asyncio.sleep(20)
         await asyncio.to_thread(postgres.start)
-        assert await here.ended(run_id, 90) == "failed"
+        assert await here.ended(run_id, 60) == "completed"
+        assert await there.ended(await asyncio.wait_for(asking, 60), 60) == "completed"
+        await check(world, session, [here, there])
+    assert (here.connections, there.connections) == (1, 1)
+    assert {error["code"] for error in there.errors} <= {"storage"}
+
+
+@pytest.mark.long
+async def test_postgres_stays_away(
+    postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer, record_property: Record
+) -> None:
+    """PostgreSQL is away until the run has given up: it has failed when PostgreSQL is back, and the next one works."""
+    model.respond = rounds(200, every_s=0.005)
+    world = open_world("postgres", database_url=database)
+    session = await world.new_session()
+
+    def has_given_up() -> bool:
+        return any(f"Run {run_id} could not be stored" in line and "trying again" not in line for line in world.output)
+
+    async with two_clients(world, session) as (here, there):
+        run_id = await here.ask("Go on")
+        await there.until(lambda: there.state.seq > 30)
+        began = time.monotonic()
+        await asyncio.to_thread(postgres.end, signal.SIGQUIT)
+        await until(has_given_up, 150, "the run to give up")
+        record_property("given up after, s", round(time.monotonic() - began))
+        await asyncio.to_thread(postgres.start)
+        assert await here.ended(run_id, 60) == "failed"
         model.respond = rounds(2)
         assert await here.ended(await there.ask("And now?"), 60) == "completed"
-        await check(world, session, [here, there], timeout_s=120)
-    codes = [run.code for run in world.database.runs(session) if run.id == run_id]
-    assert codes == ["storage"]
+        await check(world, session, [here, there])
+    assert [run.code for run in world.database.runs(session)] == ["storage", ""]
 
 
 async def test_postgres_comes_back_as_it_was_earlier(

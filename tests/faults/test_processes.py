@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import itertools
 import signal
+from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.conftest import OpenWorld
+from tests.faults.conftest import OpenWorld, Record
 from tests.faults.invariants import check, idle_database
 from tests.faults.oracle import Oracle
 from tests.faults.work import keep_busy, rounds
@@ -17,17 +19,17 @@ from tests.serving import Server
 
 
 def killing(
-    world: World, *, every_s: float = 4.0, times: int = 1_000
+    world: World, servers: Sequence[Server], *, every_s: float = 4.0, times: int = 1_000, seed: int = 0
 ) -> contextlib.AbstractAsyncContextManager[list[float]]:
     """Kill one process after the other, every few seconds, and start it again."""
-    turns = itertools.cycle(world.servers)
+    turns = itertools.cycle(servers)
 
     async def kill_one() -> None:
         server = next(turns)
         await world.kill(server)
         await world.start(server)
 
-    return meanwhile(kill_one, every_s=every_s, times=times)
+    return meanwhile(kill_one, every_s=every_s, times=times, seed=seed)
 
 
 @pytest.mark.parametrize("topology", ["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
@@ -42,7 +44,7 @@ async def test_a_process_is_killed_in_the_middle_of_its_runs(
         world.client(session, name="patient") as patient,
         world.client(session, name="restless", restless_s=1.5) as restless,
     ):
-        async with killing(world, every_s=2.0, times=2) as killed:
+        async with killing(world, world.servers, every_s=2.0, times=2) as killed:
             while len(killed) < 2:
                 await keep_busy(patient, patient.state.seq + 50)
         events = await check(world, session, [patient, restless])
@@ -54,9 +56,9 @@ async def test_a_process_is_killed_in_the_middle_of_its_runs(
 @pytest.mark.long
 @pytest.mark.parametrize("topology", ["sqlite", "postgres"])
 async def test_everything_breaks_at_once_for_a_thousand_events(
-    open_world: OpenWorld, model: ModelServer, topology: str
+    open_world: OpenWorld, model: ModelServer, record_property: Record, topology: str
 ) -> None:
-    """Five clients that come and go, a thousand events, processes killed every few seconds, half the group messages dropped."""
+    """Five clients that come and go, a thousand events, each process killed every few seconds, half the group messages dropped."""
     model.respond = rounds(30)
     world = open_world(topology, **FAULTY_LAYER, GROUP_MESSAGES="lost=0.5 doubled=0.1 late=0.1")
     session = await world.new_session()
@@ -67,11 +69,22 @@ async def test_everything_breaks_at_once_for_a_thousand_events(
             )
             for number in range(5)
         ]
-        async with killing(world) as killed:
-            await keep_busy(clients[0], 1_000, timeout_s=120)
+        async with contextlib.AsyncExitStack() as until_enough:
+            # Each by itself, so that now and then none is left.
+            killed = [
+                await until_enough.enter_async_context(killing(world, [server], seed=seed))
+                for seed, server in enumerate(world.servers)
+            ]
+            while clients[0].state.seq < 1_000 or min(map(len, killed)) < 4:
+                await keep_busy(clients[0], clients[0].state.seq + 50, timeout_s=120)
         events = await check(world, session, clients)
-    assert len(events) >= 1_000
-    assert len(killed) >= 3
+    statuses = Counter(run.status for run in world.database.runs(session))
+    record_property(
+        "took part",
+        f"{len(events)} events, {dict(statuses)} runs, processes killed {[len(times) for times in killed]} times, "
+        f"{[client.connections for client in clients]} connections",
+    )
+    assert statuses["interrupted"] >= 3
 
 
 async def test_the_owner_of_a_run_freezes_and_wakes(open_world: OpenWorld, model: ModelServer) -> None:

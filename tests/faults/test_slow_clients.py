@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.faults.bystander import Bystander
+from tests.faults.conftest import Record
 from tests.faults.invariants import MB, check_costs
 from tests.faults.raw_socket import NO_CLOSE_FRAME, PING, RawSocket, frame
 from tests.faults.rows import make_long_session
@@ -43,7 +44,9 @@ async def read_all(bo: Browser, session: str, after: int = 0) -> float:
     return time.monotonic() - began
 
 
-async def twenty_stalled_readers(on_each_server: Server, bo: Browser, others: Bystander, session: str) -> None:
+async def twenty_stalled_readers(
+    on_each_server: Server, bo: Browser, others: Bystander, session: str, record_property: Record
+) -> None:
     """Let twenty clients open a session and read nothing, and look what that costs, and whom."""
     await read_all(bo, session)
     on_each_server.rest()
@@ -54,20 +57,24 @@ async def twenty_stalled_readers(on_each_server: Server, bo: Browser, others: By
         # Others read as fast as ever.
         assert await read_all(bo, session) < 5
         await check_costs(on_each_server, 20, others)
+        record_property("MB", round(on_each_server.most_taken / MB))
         assert on_each_server.most_taken <= 60 * MB
 
 
 async def test_twenty_readers_that_stop_reading(
-    on_each_server: Server, bo: Browser, others: Bystander, long_session: str
+    on_each_server: Server, bo: Browser, others: Bystander, long_session: str, record_property: Record
 ) -> None:
     """Slow consumer: twenty sockets with tiny receive buffers open a long session and never read a byte."""
-    await twenty_stalled_readers(on_each_server, bo, others, long_session)
+    await twenty_stalled_readers(on_each_server, bo, others, long_session, record_property)
 
 
 @pytest.mark.long
-async def test_twenty_readers_that_stop_reading_30_mb(on_each_server: Server, bo: Browser, others: Bystander) -> None:
+async def test_twenty_readers_that_stop_reading_30_mb(
+    on_each_server: Server, bo: Browser, others: Bystander, record_property: Record
+) -> None:
     """Slow consumer: the same with a session of 10,000 steps and 30 MB."""
-    await twenty_stalled_readers(on_each_server, bo, others, make_long_session(on_each_server, "bo", 10_000))
+    session = make_long_session(on_each_server, "bo", 10_000)
+    await twenty_stalled_readers(on_each_server, bo, others, session, record_property)
 
 
 FLOODS: dict[str, bytes] = {

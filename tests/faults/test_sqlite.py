@@ -92,7 +92,7 @@ async def test_the_disk_stays_full(open_world: OpenWorld, model: ModelServer) ->
         await empty(world)
         assert await here.ended(run_id) == "failed"
         model.respond = rounds(2)
-        assert await here.ended(await asking) == "completed"
+        assert await here.ended(await asyncio.wait_for(asking, 20)) == "completed"
         await check(world, session, [here], logs_may=SAID)
     failed = next(run for run in world.database.runs(session) if run.id == run_id)
     assert failed.code == "storage"

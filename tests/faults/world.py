@@ -28,7 +28,9 @@ USUAL = {
     "RUN_LEASE_S": "3",
     "LLM_TIMEOUT_S": "10",
 }
-FAULTY_LAYER = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings"}
+#: A process that can be looked into, see ``tests.faults.inside``; with ``GROUP_MESSAGES`` its channel layer is faulty too.
+LOOKED_INTO = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings"}
+FAULTY_LAYER = LOOKED_INTO
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,17 @@ test("each message goes out once per line, and again with the same id over the n
   );
 });
 
+test("what could not be taken goes out again with the same id, alone", () => {
+  const outbox = open(memory());
+  const ids = ["one", "two"].map((message) => outbox.add({ message }).client_message_id);
+  for (const id of ids) outbox.markSent(id);
+  outbox.forgetSending(ids[0]);
+  assert.deepEqual(
+    outbox.unsent().map((item) => item.client_message_id),
+    [ids[0]],
+  );
+});
+
 test("accepted is gone for good", () => {
   const storage = memory();
   const outbox = open(storage);

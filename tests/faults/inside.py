@@ -1,0 +1,34 @@
+"""What a process holds, for tests that look whether it grows: the product's addresses, and one more that tells.
+
+``tests.faults.settings`` puts it in place. It is no part of the product, so it may look where nobody else does.
+"""
+
+import asyncio
+from collections import Counter
+
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
+from django.views.decorators.http import require_safe
+
+from chat import background, carrying, drafts, feeds, sockets, supervisor
+from config.urls import urlpatterns as addresses
+
+
+@require_safe
+async def inside(_request: HttpRequest) -> JsonResponse:
+    """The tasks of the serving loop, by what they run, and what the product keeps about sessions, sockets and runs."""
+    tasks = Counter(
+        getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks(supervisor.serving_loop())
+    )
+    kept = {
+        "background": len(background._tasks),
+        "carried": len(carrying._carried),
+        "early stops": len(carrying._early_stops),
+        "drafts": len(drafts._cells) + len(drafts._watchers),
+        "sockets": len(sockets._open),
+        **feeds.stats(),
+    }
+    return JsonResponse({"tasks": tasks, "kept": kept})
+
+
+urlpatterns = [*addresses, path("inside", inside)]
