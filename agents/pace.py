@@ -18,7 +18,7 @@ _LATE_S = 0.004
 _WEIGHT = 0.1
 _SLOW_DOWN, _RECOVER = 1.08, 0.99
 # With many replies at once their looks alone are the load: so much of the pace for each, before any tick is late.
-_EACH_S = 0.0005
+_EACH_S = 0.0006
 # From this on, what comes in between is left in its socket: reading it earlier would cost and show nothing sooner.
 _PAUSE_FROM_S = 1.5 * PACE_S
 _MOMENT_S = 0.01
