@@ -1,0 +1,94 @@
+"""The loop of the schedules: any number of processes may run it, for every due time is claimed in the database."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from django.db import Error as DatabaseError
+from django.utils import timezone
+
+from chat import database, groups, runs, schedules, timetable
+from chat.schedules import Seen
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+Key = TypeVar("Key")
+
+TICK_S = 1.0
+#: Schedules that are seen to before one looks again who is due.
+_BATCH = 200
+#: What fails for no reason that is known is left alone for so long.
+_AGAIN_S = 60.0
+
+
+class Ticker:
+    """Sees to what is due by a clock, which may be anybody's."""
+
+    def __init__(self, clock: Clock = timezone.now) -> None:
+        self._clock = clock
+        self._left_alone: dict[object, float] = {}
+        self._is_away = False
+
+    async def run(self, pause_s: float = TICK_S) -> None:
+        """Tick for ever. A database that is away is waited for."""
+        while True:
+            try:
+                is_more = await self.tick()
+                if self._is_away:
+                    logger.warning("The database answers again; schedules go on")
+                self._is_away = False
+            except DatabaseError as error:
+                is_more = False
+                if not self._is_away:
+                    logger.warning("Schedules wait for the database: %s", " ".join(str(error).split()))
+                self._is_away = True
+            except Exception:
+                is_more = False
+                logger.exception("The schedules could not be seen to")
+            await asyncio.sleep(0 if is_more else pause_s)
+
+    async def tick(self) -> bool:
+        """See to everything once; whether more may be due already."""
+        for ended in await database.read(schedules.ended):
+            await self._see_to(ended, schedules.settle)
+        for waiting in await database.read(schedules.waiting):
+            await self._see_to(waiting, schedules.start_waiting)
+        due = await database.read(schedules.due, self._clock(), _BATCH)
+        seen = [await self._see_to(schedule_id, schedules.claim) for schedule_id in due]
+        return len(due) == _BATCH and any(seen)
+
+    async def _see_to(self, key: Key, act: Callable[[Key, datetime], Seen]) -> bool:
+        """Do one thing in a transaction of its own, and tell what came of it; whether anything did."""
+        if self._left_alone.get(key, 0) > time.monotonic():
+            return False
+        try:
+            seen = await database.write(partial(act, key, self._clock()))
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("%s of %s failed; it is left alone for a while", act.__name__, key)
+            self._left_alone[key] = time.monotonic() + _AGAIN_S
+            return False
+        if seen.accepted is not None:
+            await runs.set_going(seen.accepted)
+        if seen.settled is not None:
+            await tell(seen.settled)
+        return seen != schedules.Seen()
+
+
+async def tell(occurrence_id: int) -> None:
+    """Tell the owner's open pages how an occurrence has ended."""
+    told = await database.read(timetable.notification, occurrence_id)
+    if told is not None:
+        user_id, data = told
+        await groups.tell(groups.EVERYONE, {"type": "notification", "user_id": user_id, "data": data})
+
+
+async def tick_for_ever() -> None:
+    """Tick by this machine's clock."""
+    await Ticker().run()
