@@ -74,6 +74,14 @@ def _line(schedule: Schedule, last: list[Occurrence]) -> Line:
     return Line(schedule, zone, schedule_words.when(again, zone), times, last)
 
 
+def in_words(schedule: Schedule) -> str:
+    """When it runs, in words; what is wrong with that, where this machine cannot tell."""
+    try:
+        return schedule_words.when(recurrence_of(schedule), recurrence.zone(schedule.time_zone))
+    except Invalid as invalid:
+        return invalid.message
+
+
 def _last(schedule_ids: list[UUID]) -> dict[UUID, list[Occurrence]]:
     place = Window(RowNumber(), partition_by="schedule", order_by=F("due_at").desc())
     found = Occurrence.objects.filter(schedule__in=schedule_ids).annotate(place=place).filter(place__lte=LAST)
