@@ -9,7 +9,7 @@ At most one run of a schedule is unfinished. Rows are locked in the order sessio
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -40,6 +40,9 @@ LONGEST_NAME = 200
 OPEN = (Outcome.WAITING, Outcome.STARTED)
 #: Ends that count as a failure; one that a person stopped counts as nothing.
 FAILED = (Outcome.FAILED, Outcome.INTERRUPTED, Outcome.MAX_ITERATIONS)
+
+#: What changes of a schedule while it runs.
+_STATE = ("enabled", "paused_because", "paused_words", "failures", "next_at")
 
 #: The three ways of saying when; exactly one is used.
 WHEN = ("at", "every_minutes", "cron")
@@ -257,10 +260,10 @@ def _stop(schedule: Schedule, because: Paused, words: str = "") -> None:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What seeing to something has brought about: a run that is in line now, or an occurrence whose end is to be told."""
+    """What seeing to something has brought about: a run that is in line now, and occurrences whose end is to be told."""
 
     accepted: Accepted | None = None
-    settled: int | None = None
+    settled: tuple[int, ...] = ()
 
 
 def due(now: datetime, limit: int) -> list[UUID]:
@@ -280,8 +283,13 @@ def claim(schedule_id: UUID, now: datetime) -> Seen:
         again = recurrence_of(schedule)
     except Invalid as invalid:
         _pause(schedule, Paused.REFUSED, invalid.message)
-        schedule.save()
+        schedule.save(update_fields=_STATE)
         return Seen()
+    settled = _settle_own(schedule, now)
+    if schedule.paused_because:
+        # That was one failure too many.
+        schedule.save(update_fields=_STATE)
+        return Seen(settled=settled)
     due_at = again.latest(schedule.next_at, now) or schedule.next_at
     earlier = recurrence.count(again, schedule.next_at, due_at)
     is_missed = now - due_at > ON_TIME and schedule.missed == Missed.SKIP
@@ -296,8 +304,8 @@ def claim(schedule_id: UUID, now: datetime) -> Seen:
     # Where the clock was set back, that time may have been seen to before.
     if not is_missed and not Occurrence.objects.filter(schedule=schedule, due_at=due_at).exists():
         seen = _see_to(schedule, Occurrence(schedule=schedule, due_at=due_at), now)
-    schedule.save()
-    return seen
+    schedule.save(update_fields=_STATE)
+    return replace(seen, settled=(*settled, *seen.settled))
 
 
 def _record_missed(schedule: Schedule, due_at: datetime | None, times: int) -> None:
@@ -332,7 +340,7 @@ def _start(schedule: Schedule, occurrence: Occurrence, now: datetime) -> Seen:
             _pause(schedule, Paused.REFUSED, refused.message)
             occurrence.settled_at = now
         occurrence.save()
-        return Seen(settled=occurrence.pk if occurrence.settled_at else None)
+        return Seen(settled=(occurrence.pk,) if occurrence.settled_at else ())
     occurrence.save()
     return Seen(accepted=accepted)
 
@@ -358,6 +366,7 @@ def run_now(schedule_id: UUID, now: datetime, user: User | None = None) -> Accep
     schedule = _held(schedule_id) if user is None else _own(user, schedule_id)
     if schedule is None:
         raise Refused("not_found", "There is no such schedule.")
+    _settle_own(schedule, now)
     if Occurrence.objects.filter(schedule=schedule, outcome__in=OPEN).exists():
         raise Refused("conflict", "Its last run has not ended yet.")
     due_at = now
@@ -366,6 +375,7 @@ def run_now(schedule_id: UUID, now: datetime, user: User | None = None) -> Accep
     occurrence = Occurrence(schedule=schedule, due_at=due_at, by_hand=True)
     accepted = _ask(schedule, occurrence)
     occurrence.save()
+    schedule.save(update_fields=_STATE)
     return accepted
 
 
@@ -386,46 +396,54 @@ def start_waiting(schedule_id: UUID, now: datetime) -> Seen:
     if occurrence is None:
         return Seen()
     seen = _start(schedule, occurrence, now)
-    schedule.save()
+    schedule.save(update_fields=_STATE)
     return seen
 
 
 # How it ended
 
 
-def ended() -> list[int]:
-    """Occurrences whose run has ended, or is gone, which nobody has noted yet."""
+def ended() -> list[UUID]:
+    """Schedules whose run has ended, or is gone, which nobody has noted yet."""
     started = Occurrence.objects.filter(Q(run=None) | ~Q(run__ended_at=None), outcome=Outcome.STARTED)
-    return list(started.order_by("pk").values_list("pk", flat=True))
+    return list(started.order_by("pk").values_list("schedule", flat=True))
 
 
 @transaction.atomic
-def settle(occurrence_id: int, now: datetime) -> Seen:
-    """Note how an occurrence has ended, and pause the schedule where it has failed too often in a row."""
-    schedule_id = Occurrence.objects.filter(pk=occurrence_id).values_list("schedule", flat=True).first()
-    schedule = _alone(schedule_id, skip_locked=True) if schedule_id is not None else None
-    occurrence = Occurrence.objects.select_related("run").filter(pk=occurrence_id, outcome=Outcome.STARTED).first()
-    if schedule is None or occurrence is None:
+def settle(schedule_id: UUID, now: datetime) -> Seen:
+    """Note how a schedule's run has ended, and pause it where it has failed too often in a row."""
+    schedule = _alone(schedule_id, skip_locked=True)
+    if schedule is None:
         return Seen()
+    settled = _settle_own(schedule, now)
+    if settled:
+        schedule.save(update_fields=_STATE)
+        _forget_old(schedule)
+    return Seen(settled=settled)
+
+
+def _settle_own(schedule: Schedule, now: datetime) -> tuple[int, ...]:
+    """Note how the run of a schedule that is held has ended, where it has; the caller saves the schedule."""
+    occurrence = Occurrence.objects.select_related("run").filter(schedule=schedule, outcome=Outcome.STARTED).first()
+    if occurrence is None:
+        return ()
     run = occurrence.run
     if run is not None and (run.ended_at is None or _goes_on(occurrence, run)):
-        return Seen()
+        return ()
     if run is None:
         # Its session was deleted, and the run with it.
         occurrence.outcome, occurrence.reason = Outcome.CANCELLED, "deleted"
     else:
         occurrence.outcome = Outcome(run.status)
     occurrence.settled_at = now
-    occurrence.save()
+    occurrence.save(update_fields=("outcome", "reason", "settled_at"))
     if occurrence.outcome in FAILED:
         schedule.failures += 1
         if schedule.enabled and 0 < schedule.pause_after <= schedule.failures:
             _pause(schedule, Paused.FAILURES)
     elif occurrence.outcome == Outcome.COMPLETED:
         schedule.failures = 0
-    schedule.save()
-    _forget_old(schedule)
-    return Seen(settled=occurrence.pk)
+    return (occurrence.pk,)
 
 
 def _goes_on(occurrence: Occurrence, run: Run) -> bool:
@@ -434,7 +452,7 @@ def _goes_on(occurrence: Occurrence, run: Run) -> bool:
     if onward is None:
         return False
     occurrence.run = onward
-    occurrence.save()
+    occurrence.save(update_fields=("run",))
     return True
 
 

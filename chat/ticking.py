@@ -3,10 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
-from typing import TypeVar
+from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.utils import timezone
@@ -17,11 +16,13 @@ from chat.schedules import Seen
 logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
-Key = TypeVar("Key")
+Act = Callable[[UUID, datetime], Seen]
 
 TICK_S = 1.0
 #: Schedules that are seen to before one looks again who is due.
 _BATCH = 200
+#: Schedules that are seen to at a time, so that one that waits for the database's threads does not keep the others waiting.
+_AT_ONCE = 8
 #: What fails for no reason that is known is left alone for so long.
 _AGAIN_S = 60.0
 
@@ -31,7 +32,7 @@ class Ticker:
 
     def __init__(self, clock: Clock = timezone.now) -> None:
         self._clock = clock
-        self._left_alone: dict[object, float] = {}
+        self._left_alone: dict[UUID, float] = {}
         self._is_away = False
 
     async def run(self, pause_s: float = TICK_S) -> None:
@@ -54,31 +55,41 @@ class Ticker:
 
     async def tick(self) -> bool:
         """See to everything once; whether more may be due already."""
-        for ended in await database.read(schedules.ended):
-            await self._see_to(ended, schedules.settle)
-        for waiting in await database.read(schedules.waiting):
-            await self._see_to(waiting, schedules.start_waiting)
         due = await database.read(schedules.due, self._clock(), _BATCH)
-        seen = [await self._see_to(schedule_id, schedules.claim) for schedule_id in due]
-        return len(due) == _BATCH and any(seen)
+        seen = await self._see_to_all(due, schedules.claim)
+        await self._see_to_all(await database.read(schedules.ended), schedules.settle)
+        await self._see_to_all(await database.read(schedules.waiting), schedules.start_waiting)
+        return seen and len(due) == _BATCH
 
-    async def _see_to(self, key: Key, act: Callable[[Key, datetime], Seen]) -> bool:
-        """Do one thing in a transaction of its own, and tell what came of it; whether anything did."""
-        if self._left_alone.get(key, 0) > time.monotonic():
+    async def _see_to_all(self, schedule_ids: Sequence[UUID], act: Act) -> bool:
+        """Do one thing to each, some at a time; whether anything came of it."""
+        some_did = False
+        for start in range(0, len(schedule_ids), _AT_ONCE):
+            some = schedule_ids[start : start + _AT_ONCE]
+            done = await asyncio.gather(*(self._see_to(one, act) for one in some), return_exceptions=True)
+            failures = [one for one in done if isinstance(one, BaseException)]
+            if failures:
+                raise failures[0]
+            some_did = some_did or any(done)
+        return some_did
+
+    async def _see_to(self, schedule_id: UUID, act: Act) -> bool:
+        """Do it in a transaction of its own, and tell what came of it; whether anything did."""
+        if self._left_alone.get(schedule_id, 0) > time.monotonic():
             return False
         try:
-            seen = await database.write(partial(act, key, self._clock()))
+            seen = await database.write(act, schedule_id, self._clock())
         except DatabaseError:
             raise
         except Exception:
-            logger.exception("%s of %s failed; it is left alone for a while", act.__name__, key)
-            self._left_alone[key] = time.monotonic() + _AGAIN_S
+            logger.exception("%s of schedule %s failed; it is left alone for a while", act.__name__, schedule_id)
+            self._left_alone[schedule_id] = time.monotonic() + _AGAIN_S
             return False
         if seen.accepted is not None:
             await runs.set_going(seen.accepted)
-        if seen.settled is not None:
-            await tell(seen.settled)
-        return seen != schedules.Seen()
+        for settled in seen.settled:
+            await tell(settled)
+        return seen != Seen()
 
 
 async def tell(occurrence_id: int) -> None:

@@ -35,12 +35,12 @@ def made(owner: User, now: datetime = NOW, **fields: Any) -> Schedule:
 
 def tick(now: datetime) -> None:
     """What a ticker does, without its loop."""
+    for due in schedules.due(now, 1000):
+        schedules.claim(due, now)
     for ended in schedules.ended():
         schedules.settle(ended, now)
     for waiting in schedules.waiting():
         schedules.start_waiting(waiting, now)
-    for due in schedules.due(now, 1000):
-        schedules.claim(due, now)
 
 
 def finish(schedule: Schedule, status: RunStatus = RunStatus.COMPLETED, now: datetime = NOW) -> None:

@@ -78,12 +78,12 @@ def _tick_until(number: signal.Signals, statements: int, file: Path) -> None:
 
     connection_created.connect(opened, weak=False)
     now = clock(file)()
-    for occurrence in schedules.ended():
-        schedules.settle(occurrence, now)
-    for schedule in schedules.waiting():
-        schedules.start_waiting(schedule, now)
     for schedule in schedules.due(now, 100):
         schedules.claim(schedule, now)
+    for schedule in schedules.ended():
+        schedules.settle(schedule, now)
+    for schedule in schedules.waiting():
+        schedules.start_waiting(schedule, now)
     connection.close()
 
 
