@@ -30,8 +30,8 @@ from chat.runs import Accepted, Refused
 
 logger = logging.getLogger(__name__)
 
-#: A due time that is seen to later than this was missed.
-ON_TIME = timedelta(seconds=60)
+#: A due time that is seen to later than this was missed. Longer than thousands that are due at once may take.
+ON_TIME = timedelta(minutes=5)
 #: Occurrences of a schedule that are kept.
 KEPT = 200
 MOST_FAILURES = 100
@@ -99,7 +99,7 @@ def change(user: User, schedule_id: UUID, fields: Mapping[str, Any], now: dateti
     enabled = fields.get("enabled", schedule.enabled or (moved and was_done))
     if enabled and (moved or not schedule.enabled):
         _resume(schedule, now)
-    elif not enabled and (schedule.enabled or schedule.paused_because != Paused.USER):
+    elif schedule.enabled and not enabled:
         _pause(schedule, Paused.USER)
     schedule.save()
     return schedule

@@ -55,14 +55,8 @@ export function receive(data) {
   told.add(data.id);
   for (const watcher of watchers) watcher(data);
   const isHere = data.session_id !== null && location.pathname === `/sessions/${data.session_id}/`;
-  if (isHere && !data.paused) {
-    if (document.visibilityState === "visible") {
-      tabs.postMessage(data.id);
-      return;
-    }
-  } else {
-    show(data);
-  }
+  // Who looks at the run has seen its end.
+  if (!isHere || data.paused) show(data);
   if (document.visibilityState === "visible") tabs.postMessage(data.id);
   else setTimeout(() => tell(data), OTHERS_FIRST);
 }

@@ -12,7 +12,10 @@ const storage = localStore();
 
 // ---- the list, as the server renders it ----
 
-let shown = null;
+/** The token of the forms is another one in each answer, and as good as the last. */
+const textOf = (element) => element.innerHTML.replace(/name="csrfmiddlewaretoken" value="[^"]*"/gu, "").trim();
+
+let shown = textOf(list);
 
 function refresh() {
   const request = new XMLHttpRequest();
@@ -28,12 +31,9 @@ function refresh() {
 }
 
 function replace(fresh) {
-  // The token of the forms is another one in each answer, and as good as the last.
-  const text = fresh.innerHTML.replace(/name="csrfmiddlewaretoken" value="[^"]*"/gu, "");
+  const text = textOf(fresh);
   if (text === shown) return;
-  const isFirst = shown === null;
   shown = text;
-  if (isFirst && list.querySelector(".schedule, .empty") === null) return;
   const open = new Set([...list.querySelectorAll("li:has(> details[open])")].map((item) => item.id));
   const focused = document.activeElement?.closest?.("#schedules") ? document.activeElement : null;
   const place = focused && [focused.closest("li[id]")?.id, focused.getAttribute("aria-label"), focused.tagName];

@@ -141,7 +141,7 @@ def test_missed_times_are_made_up_for_once_or_not_at_all(ada: User, rule: str, f
 
 def test_a_tick_that_comes_a_little_late_has_missed_nothing(ada: User) -> None:
     schedule = made(ada, missed="skip")
-    tick(NOW + 30 * MINUTE + timedelta(seconds=29))
+    tick(NOW + 34 * MINUTE)
     assert outcomes(schedule) == [("09:30", "started")]
 
 
@@ -222,6 +222,8 @@ def test_it_pauses_after_failures_in_a_row_and_tells(ada: User) -> None:
     told = timetable.notifications(ada, NOW)[-1]
     assert (told["title"], told["paused"], told["status"]) == ("Prices", True, "failed")
     assert "Paused after 2 failures in a row." in told["text"]
+    renamed = schedules.change(ada, schedule.pk, {"name": "Flour"}, NOW + timedelta(hours=5))
+    assert (renamed.enabled, renamed.paused_because) == (False, Paused.FAILURES)
     resumed = schedules.change(ada, schedule.pk, {"enabled": True}, NOW + timedelta(hours=5))
     assert (resumed.enabled, resumed.failures, resumed.paused_because) == (True, 0, "")
 

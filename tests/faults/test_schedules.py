@@ -4,6 +4,8 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,9 +19,9 @@ import pytest
 from tests import services
 from tests.faults import ticking
 from tests.faults.conftest import OpenWorld
-from tests.faults.world import Database, until
+from tests.faults.world import Database, make_ready, until
 from tests.model_server import ModelServer
-from tests.serving import Server
+from tests.serving import ROOT, Server
 
 NOW = datetime(2027, 1, 4, 9, 0, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -93,9 +95,9 @@ class Tables:
             if schedule is None or uuid.UUID(str(schedule_id)) == uuid.UUID(schedule)
         ]
 
-    def runs(self) -> int:
-        """How many runs there are."""
-        return int(self._database.rows("SELECT COUNT(*) FROM chat_run")[0][0])
+    def runs(self, status: str = "%") -> int:
+        """How many runs there are, or how many of a status."""
+        return int(self._database.rows("SELECT COUNT(*) FROM chat_run WHERE status LIKE ?", status)[0][0])
 
     def open(self) -> int:
         """How many occurrences have not ended."""
@@ -295,14 +297,14 @@ async def test_what_was_due_while_nothing_ran(open_world: OpenWorld) -> None:
     tables = Tables(world.database)
     since = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=3)
     once, *_ = tables.add(since + 30 * MINUTE, every_minutes=30, since=since, missed="once")
-    skipping, *_ = tables.add(since + 7 * MINUTE, every_minutes=7, since=since, missed="skip")
+    skipping, *_ = tables.add(since + 50 * MINUTE, every_minutes=50, since=since, missed="skip")
     single, *_ = tables.add(since, at=since, missed="once")
     await world.start(server)
     await until(lambda: len(tables.occurrences()) == 4 and not tables.open(), 60, "what was missed to be seen to")
     made_up = tables.occurrences(once)
     assert [(outcome, times) for _, outcome, times, _ in made_up] == [("missed", 5), ("completed", 1)]
     assert [outcome for _, outcome, *_ in tables.occurrences(single)] == ["completed"]
-    assert [(outcome, times) for _, outcome, times, _ in tables.occurrences(skipping)] == [("missed", 25)]
+    assert [(outcome, times) for _, outcome, times, _ in tables.occurrences(skipping)] == [("missed", 3)]
     assert all(next_at > datetime.now(UTC) for next_at in tables.next_at())
 
 
@@ -324,6 +326,40 @@ async def test_a_run_whose_process_is_killed_is_interrupted_and_its_due_time_not
     assert [outcome for _, outcome, *_ in tables.occurrences()] == ["interrupted"]
     assert tables.runs() == 1
     await world.start(carrying)
+
+
+def test_a_ticker_of_its_own_waits_for_its_database(tmp_path: Path) -> None:
+    """Started while PostgreSQL is away it says so in words, sees to what is due once it is back, and ends when it is told to."""
+    with services.own_postgres() as postgres:
+        server = Server(tmp_path / "ready", DATABASE_URL=make_ready(postgres.url, tmp_path / "ready"))
+        postgres.end(signal.SIGQUIT)
+        ticker = subprocess.Popen(
+            [sys.executable, "manage.py", "tick"],
+            cwd=ROOT,
+            env=server.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert ticker.stdout is not None
+        try:
+            assert ticker.stdout.readline() == "Thinkaloud sees to the schedules.\n"
+            assert any("Schedules wait for the database" in line for line in ticker.stdout)
+            postgres.start()
+            tables = tables_of(server.environment)
+            schedule, *_ = tables.add(datetime.now(UTC), at=datetime.now(UTC))
+            assert any("schedules go on" in line for line in ticker.stdout)
+            ends_at = time.monotonic() + 20
+            while not tables.occurrences(schedule):
+                assert time.monotonic() < ends_at
+            assert [outcome for _, outcome, *_ in tables.occurrences(schedule)] == ["started"]
+            # It is in line: this process carries nothing.
+            assert tables.runs("queued") == 1
+        finally:
+            ticker.terminate()
+            rest = ticker.communicate(timeout=20)[0]
+        assert ticker.returncode == 0, rest
+        assert "Traceback" not in rest
 
 
 # Clocks that are put forward and back
