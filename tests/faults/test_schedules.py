@@ -242,7 +242,7 @@ async def an_hour(
 
 @pytest.mark.parametrize(
     ("environment", "minutes", "tickers"),
-    [("postgres", 6, 3), pytest.param("postgres", 60, 3, marks=pytest.mark.long), ("sqlite", 3, 1)],
+    [("postgres", 6, 3), pytest.param("postgres", 60, 3, marks=pytest.mark.long), ("sqlite", 20, 1)],
     indirect=["environment"],
 )
 async def test_tickers_killed_at_random_see_to_every_minute_once(
