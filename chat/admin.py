@@ -1,11 +1,11 @@
-"""The operators' view: every session, run and step, read-only, and the few things that may be done to them.
+"""The operators' view: every session, run, step and schedule, read-only, and the few things that may be done to them.
 
 Nothing here counts or scans the step log: lists know their length up to a limit, and what is looked for is found by the search index.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, cast
 from urllib.parse import urlencode
 from uuid import UUID
@@ -17,19 +17,32 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import CharField, F, Max, Model, QuerySet
+from django.db.models import CharField, F, Max, Model, OuterRef, QuerySet
 from django.forms import Textarea
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 import agents
-from chat import carrying, interrupting, runs, search, selectors, words
-from chat.models import LIVE, UNFINISHED, Announcement, Connection, Origin, Run, RunStatus, Session, Step
+from chat import carrying, interrupting, runs, schedules, search, selectors, timetable, words
+from chat.models import (
+    LIVE,
+    UNFINISHED,
+    Announcement,
+    Connection,
+    Occurrence,
+    Origin,
+    Paused,
+    Run,
+    RunStatus,
+    Schedule,
+    Session,
+    Step,
+)
 from chat.protocol import as_uuid
 from chat.runs import Refused
 
@@ -237,7 +250,7 @@ class UserFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """What belongs to the user: a session to its owner, a run to who asked for it."""
-        field = "owner__username" if queryset.model is Session else "user__username"
+        field = "user__username" if queryset.model is Run else "owner__username"
         return queryset if self.value() is None else queryset.filter(**{field: self.value()})
 
 
@@ -318,6 +331,22 @@ def _interrupt(_: User, run: Run) -> str:
 def _delete(user: User, session: Session) -> str:
     async_to_sync(runs.delete_session)(user, session, as_operator=True)
     return "was deleted, with all its runs."
+
+
+def _pause(_: User, schedule: Schedule) -> str:
+    if not schedules.pause(schedule.pk):
+        raise Refused("nothing_to_cancel", "It is paused already.")
+    return "is paused; its owner sees that an operator did it."
+
+
+def _resume(_: User, schedule: Schedule) -> str:
+    schedules.resume(schedule.pk, timezone.now())
+    return "runs again."
+
+
+def _run_now(_: User, schedule: Schedule) -> str:
+    async_to_sync(runs.set_going)(schedules.run_now(schedule.pk, timezone.now()))
+    return "is run now, besides its times."
 
 
 # Pages
@@ -625,6 +654,157 @@ class StepAdmin(_ReadOnly):
     def data(self, step: Step) -> SafeString:
         """The event as it was sent."""
         return format_html('<pre class="step-text">{}</pre>', words.as_json(selectors.step_data(step)))
+
+
+class HealthFilter(_Choice):
+    """By how a schedule fares."""
+
+    title = "health"
+    parameter_name = "health"
+    choices_of = (
+        ("failing", "Failing now"),
+        ("paused", "Paused by failures, or refused"),
+        ("late", "Late"),
+        ("running", "Runs by its times"),
+        ("off", "Paused or done"),
+    )
+
+    def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """Those that fare so."""
+        match value:
+            case "failing":
+                return queryset.filter(failures__gt=0)
+            case "paused":
+                return queryset.filter(paused_because__in=(Paused.FAILURES, Paused.REFUSED))
+            case "late":
+                return queryset.filter(enabled=True, next_at__lt=timezone.now() - schedules.ON_TIME)
+        return queryset.filter(enabled=value == "running")
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(_Acting):
+    """Schedules: when each runs next, how it fared last, and how often it has failed in a row."""
+
+    list_display = ("name", "owned_by", "runs_when", "health", "next_time", "last_time", "failure_streak")
+    list_filter = (HealthFilter, AgentFilter, UserFilter)
+    list_select_related = ("owner", "session")
+    search_fields = ("name", "message", "owner__username", "=id")
+    search_help_text = "Name, message, user name or identifier."
+    ordering = (F("next_at").asc(nulls_last=True), "-created_at")
+    fields = (
+        ("name", "owned_by", "id"),
+        "message",
+        ("agent_name", "into"),
+        ("runs_when", "time_zone"),
+        "next_times",
+        "stated_rules",
+        ("health", "failure_streak"),
+        "history",
+        "created_at",
+    )
+    readonly_fields = tuple(flatten(fields))
+    acts: ClassVar[Mapping[str, _Act]] = {
+        "pause": _Act(
+            "Pause",
+            "chat.change_schedule",
+            "These schedules run no more until they are resumed. What waits is given up; a run at work goes on.",
+            _pause,
+            lambda schedule: schedule.enabled,
+            "ran no more already",
+        ),
+        "resume": _Act(
+            "Resume",
+            "chat.change_schedule",
+            "These schedules run again from now on; what was due meanwhile is not made up for.",
+            _resume,
+            lambda schedule: not schedule.enabled,
+            "ran already",
+        ),
+        "run": _Act(
+            "Run now",
+            "chat.change_schedule",
+            "These schedules are run once more, besides their times, in their owners' names.",
+            _run_now,
+        ),
+    }
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
+        """All schedules, with what every row shows."""
+        newest = Occurrence.objects.filter(schedule=OuterRef("pk")).order_by("-due_at")
+        last = {"last_due": newest.values("due_at")[:1], "last_outcome": newest.values("outcome")[:1]}
+        every: QuerySet[Schedule] = super().get_queryset(request)
+        return every.select_related("owner", "session").annotate(**last)
+
+    @admin.display(description="owner", ordering="owner__username")
+    def owned_by(self, schedule: Schedule) -> str:
+        """Whose it is."""
+        return _person(schedule.owner)
+
+    @admin.display(description="when")
+    def runs_when(self, schedule: Schedule) -> str:
+        """When it runs, in words."""
+        return timetable.in_words(schedule)
+
+    @admin.display(description="health", ordering="paused_because")
+    def health(self, schedule: Schedule) -> str:
+        """Whether it runs, and why it does not."""
+        return timetable.paused(schedule) or "Runs"
+
+    @admin.display(description="next", ordering="next_at")
+    def next_time(self, schedule: Schedule) -> str:
+        """When it is due next."""
+        return _moment(schedule.next_at)
+
+    @admin.display(description="last")
+    def last_time(self, schedule: Any) -> SafeString:
+        """When it was due last, and what became of that."""
+        return _two_lines(_moment(schedule.last_due), schedule.last_outcome or "")
+
+    @admin.display(description="failures in a row", ordering="failures")
+    def failure_streak(self, schedule: Schedule) -> str:
+        """How often it has failed in a row, and after how often it pauses."""
+        if not schedule.pause_after:
+            return str(schedule.failures)
+        return f"{schedule.failures} of {schedule.pause_after}"
+
+    @admin.display(description="runs in")
+    def into(self, schedule: Schedule) -> SafeString | str:
+        """Its session, where it has one."""
+        if not schedule.keeps_session:
+            return "a new session each time"
+        return _link(schedule.session) if schedule.session is not None else "a session that was deleted"
+
+    @admin.display(description="next times")
+    def next_times(self, schedule: Schedule) -> SafeString | str:
+        """The next five, by its own clock."""
+        line = timetable.line(schedule)
+        return _lines([f"{moment.astimezone(line.zone):%a %Y-%m-%d %H:%M %z}" for moment in line.next])
+
+    @admin.display(description="rules")
+    def stated_rules(self, schedule: Schedule) -> SafeString | str:
+        """Its rules, as its owner reads them."""
+        return _lines(timetable.rules(schedule))
+
+    @admin.display(description="last twenty")
+    def history(self, schedule: Schedule) -> SafeString | str:
+        """What became of its last due times, newest first, with the runs."""
+        return _lines([_told(occurrence) for occurrence in reversed(timetable.line(schedule).last)])
+
+
+def _moment(moment: datetime | None) -> str:
+    return "—" if moment is None else f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
+
+
+def _lines(lines: list[Any]) -> SafeString | str:
+    return format_html_join(SafeString("<br>"), "{}", ((line,) for line in lines)) if lines else "—"
+
+
+def _told(occurrence: Occurrence) -> SafeString:
+    words_of_it = timetable.outcome_word(occurrence)
+    told = _link(occurrence.run, words_of_it) if occurrence.run is not None else words_of_it
+    by_hand = "by hand" if occurrence.by_hand else ""
+    facts = " · ".join(part for part in (words.duration(timetable.took_ms(occurrence)), by_hand) if part)
+    return format_html("{} · {} {}", _moment(occurrence.due_at), told, facts)
 
 
 @admin.register(Connection)

@@ -1,4 +1,4 @@
-"""The JSON API, under ``/api/``: what the socket does, for whom a socket cannot open, and lists of sessions.
+"""The JSON API, under ``/api/``: what the socket does, for whom a socket cannot open, lists of sessions, and schedules.
 
 Every error has the wire's shape, ``{"error": {"code", "message", "id"}}``.
 """
@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import wraps
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
@@ -29,10 +29,11 @@ from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 
-from chat import database, drafts, protocol, runs, search, selectors
+from chat import database, drafts, protocol, runs, schedule_api, search, selectors
 from chat.access import role_in
 from chat.models import Origin, Run, RunStatus, Session, Step
 from chat.protocol import BadFrame, ClientMessageId, as_uuid, error_data, is_clean
+from chat.requests import payload, takes, user_of
 from chat.runs import Refused
 
 logger = logging.getLogger(__name__)
@@ -52,8 +53,6 @@ _STATUS = {
 _PAGE = 30
 _MOST_EVENTS = 1_000
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-
-T = TypeVar("T", bound=BaseModel)
 
 
 # Errors
@@ -139,6 +138,7 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
 }
 for kind, handler in _handlers.items():
     api.add_exception_handler(kind, handler)
+api.add_router("", schedule_api.router)
 
 
 # What goes in and out
@@ -257,29 +257,6 @@ class Hits(Schema):
     items: list[HitOut]
 
 
-def _takes(kind: type[BaseModel]) -> dict[str, Any]:
-    """How the API's description tells of a body, which `_payload` reads."""
-    schema = kind.model_json_schema()
-    required = bool(schema.get("required"))
-    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
-
-
-def _payload(request: HttpRequest, kind: type[T]) -> T:
-    """The request's body, checked as a frame's payload is; none is as good as an empty object."""
-    body = request.body
-    if not body.strip():
-        return protocol.validated(kind, {})
-    if request.content_type != "application/json":
-        raise BadFrame("bad_json", "The body must be JSON, with Content-Type: application/json.")
-    try:
-        payload = protocol.load(body.decode())
-    except UnicodeDecodeError:
-        raise BadFrame("bad_json", "The body is not UTF-8.") from None
-    if not isinstance(payload, dict):
-        raise BadFrame("bad_frame", "The body must be a JSON object.")
-    return protocol.validated(kind, payload)
-
-
 def _session_out(session: Session) -> dict[str, Any]:
     return {
         "id": session.pk,
@@ -325,15 +302,11 @@ def _run_out(run: Run) -> dict[str, Any]:
 # Where a path leads
 
 
-def _user(request: HttpRequest) -> User:
-    return cast(User, request.auth)  # type: ignore[attr-defined] # set by ninja
-
-
 async def _session(request: HttpRequest, session_id: str) -> Session:
     """The session of a path, where the user may see it. Whether more is allowed, `runs` says."""
     key = as_uuid(session_id)
     session = await database.read(Session.objects.filter(pk=key).first) if key else None
-    if session is None or role_in(_user(request), session) is None:
+    if session is None or role_in(user_of(request), session) is None:
         raise Refused("not_found", "There is no such session.")
     return session
 
@@ -343,7 +316,7 @@ async def _run(request: HttpRequest, run_id: str) -> Run:
     key = as_uuid(run_id)
     runs_of_all = Run.objects.select_related("session", "cancelled_by")
     run = await database.read(runs_of_all.filter(pk=key).first) if key else None
-    if run is None or role_in(_user(request), run.session) is None:
+    if run is None or role_in(user_of(request), run.session) is None:
         raise Refused("not_found", "There is no such run.")
     return run
 
@@ -363,11 +336,11 @@ async def _accepted(accepted: runs.Accepted) -> Status[dict[str, Any]]:
 # Sessions
 
 
-@api.post("sessions/", response={201: SessionOut}, openapi_extra=_takes(NewSession))
+@api.post("sessions/", response={201: SessionOut}, openapi_extra=takes(NewSession))
 async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
     """Open a session."""
-    new = _payload(request, NewSession)
-    session = await runs.create_session(_user(request), agent_name=new.agent_name, title=new.title.strip())
+    new = payload(request, NewSession)
+    session = await runs.create_session(user_of(request), agent_name=new.agent_name, title=new.title.strip())
     return Status(201, _session_out(session))
 
 
@@ -391,7 +364,7 @@ async def list_sessions(
         raise BadFrame("bad_text", "agent: there is a character in it that no name has.")
 
     def page() -> list[Session]:
-        sessions = selectors.past_sessions(_user(request), text=q, status=status, agent=agent, archived=archived)
+        sessions = selectors.past_sessions(user_of(request), text=q, status=status, agent=agent, archived=archived)
         return list(sessions.filter(_after(cursor))[: _PAGE + 1])
 
     found = await database.read(page)
@@ -426,20 +399,20 @@ async def get_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
     return _session_out(await _session(request, session_id))
 
 
-@api.patch("sessions/{session_id}/", response=SessionOut, openapi_extra=_takes(SessionChanges))
+@api.patch("sessions/{session_id}/", response=SessionOut, openapi_extra=takes(SessionChanges))
 async def change_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
     """Rename it, archive it, or give it another agent."""
     session = await _session(request, session_id)
-    changes = _payload(request, SessionChanges).model_dump(exclude_unset=True)
+    changes = payload(request, SessionChanges).model_dump(exclude_unset=True)
     if "title" in changes:
         changes["title"] = changes["title"].strip()
-    return _session_out(await runs.change_session(_user(request), session, **changes) if changes else session)
+    return _session_out(await runs.change_session(user_of(request), session, **changes) if changes else session)
 
 
 @api.delete("sessions/{session_id}/", response={204: None})
 async def delete_session(request: HttpRequest, session_id: str) -> Status[None]:
     """Stop it and remove everything of it."""
-    await runs.delete_session(_user(request), await _session(request, session_id))
+    await runs.delete_session(user_of(request), await _session(request, session_id))
     return Status(204, None)
 
 
@@ -508,13 +481,13 @@ def _is_number(text: str) -> bool:
 # Runs
 
 
-@api.post("sessions/{session_id}/messages/", response={202: AcceptedOut}, openapi_extra=_takes(protocol.Chat))
+@api.post("sessions/{session_id}/messages/", response={202: AcceptedOut}, openapi_extra=takes(protocol.Chat))
 async def send_message(request: HttpRequest, session_id: str) -> Status[dict[str, Any]]:
     """Ask: start a run, or put it in line. The same `client_message_id` again gets the same answer and nothing else."""
     session = await _session(request, session_id)
-    chat = _payload(request, protocol.Chat)
+    chat = payload(request, protocol.Chat)
     accepted = await runs.ask(
-        _user(request),
+        user_of(request),
         session.pk,
         message=chat.message,
         agent_name=chat.agent_name,
@@ -532,21 +505,21 @@ async def get_run(request: HttpRequest, run_id: str) -> dict[str, Any]:
     return await database.read(_run_out, run)
 
 
-@api.post("runs/{run_id}/cancel/", response={202: StoppedOut}, openapi_extra=_takes(Stop))
+@api.post("runs/{run_id}/cancel/", response={202: StoppedOut}, openapi_extra=takes(Stop))
 async def cancel_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
     """Stop a run."""
     run = await _run(request, run_id)
-    stop = _payload(request, Stop)
-    await runs.cancel(_user(request), run.session_id, run.pk, everything=stop.all)
+    stop = payload(request, Stop)
+    await runs.cancel(user_of(request), run.session_id, run.pk, everything=stop.all)
     return Status(202, {"run_id": run.pk})
 
 
-@api.post("runs/{run_id}/continue/", response={202: AcceptedOut}, openapi_extra=_takes(Onward))
+@api.post("runs/{run_id}/continue/", response={202: AcceptedOut}, openapi_extra=takes(Onward))
 async def continue_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
     """Go on from the session's latest run, as a new run, whose identifier is in the answer."""
     run = await _run(request, run_id)
-    onward = _payload(request, Onward)
-    accepted = await runs.continue_run(_user(request), run.session_id, run.pk, onward.client_message_id)
+    onward = payload(request, Onward)
+    accepted = await runs.continue_run(user_of(request), run.session_id, run.pk, onward.client_message_id)
     return await _accepted(accepted)
 
 
@@ -558,7 +531,7 @@ async def find_steps(
     request: HttpRequest, q: str = "", limit: Annotated[int, Field(ge=1, le=100)] = _PAGE
 ) -> dict[str, Any]:
     """Search messages, thoughts, tool arguments, results and answers of one's own sessions."""
-    hits = await database.read(search.find, _user(request), q, limit)
+    hits = await database.read(search.find, user_of(request), q, limit)
     return {
         "items": [
             {

@@ -12,6 +12,11 @@ _AUTOMATIC = "auto:"
 _AUTOMATIC_LIMIT = 3
 
 
+def of(run: Run) -> Run | None:
+    """The run by which the server itself goes on from this one."""
+    return run.continuations.filter(client_message_id__startswith=_AUTOMATIC).first()
+
+
 def after(run: Run, end: End) -> None:
     """Put the continuation of a run that was interrupted in line, within the transaction that ends it and holds its session."""
     if not settings.AUTO_CONTINUE or end.status is not RunStatus.INTERRUPTED:

@@ -521,6 +521,13 @@ def tell_everyone(frame: str) -> None:
         subscriber.tell(frame)
 
 
+def tell_user(user_id: int, frame: str) -> None:
+    """Send a frame to every socket that a user has in this process."""
+    for subscriber in subscribers():
+        if subscriber.login.user.pk == user_id:
+            subscriber.tell(frame)
+
+
 async def watch_for_ever() -> None:
     """Compare every feed with the log once a second, and close sockets that are silent or read nothing."""
     while True:

@@ -18,7 +18,7 @@ CONTENT_LIMIT = 2_000
 
 COMMANDS = ("chat", "cancel", "continue", "resume", "ack", "ping")
 STORED = ("reasoning_start", "reasoning_step", "response", "reasoning_complete", "error")
-UNSTORED = ("session", "accepted", "queue", "reasoning_delta", "pong", "presence", "announcement")
+UNSTORED = ("session", "accepted", "queue", "reasoning_delta", "pong", "presence", "announcement", "notification")
 STEP_TYPES = (
     "start",
     "iteration_start",

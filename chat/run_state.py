@@ -199,16 +199,24 @@ def has_room(user_id: int | None) -> bool:
     return not most or Run.objects.filter(user=user_id, status__in=LIVE).count() < most
 
 
-#: Written out, because it is asked at the end of every run.
-_WAITING = """SELECT session_id FROM chat_run AS waiting WHERE status = %s AND (user_id = %s OR %s) AND NOT EXISTS (
-        SELECT 1 FROM chat_run AS live WHERE live.session_id = waiting.session_id AND live.status IN (%s, %s)
-    ) GROUP BY session_id ORDER BY MIN(created_at)"""
+#: Written out, because it is asked at the end of every run. Of a user's sessions no more than may start now: one whose schedules have
+#: put a thousand messages in line is not asked about each of them again and again.
+_WAITING = """SELECT session_id FROM (
+        SELECT session_id, user_id, created_at, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY created_at) AS place
+        FROM chat_run AS waiting WHERE status = %s AND (user_id = %s OR %s) AND NOT EXISTS (
+            SELECT 1 FROM chat_run AS before_it WHERE before_it.session_id = waiting.session_id AND (
+                before_it.status IN (%s, %s) OR (before_it.status = %s AND before_it.number < waiting.number)))
+    ) AS first WHERE %s = 0 OR place <= %s - (
+        SELECT COUNT(*) FROM chat_run AS live WHERE live.user_id = first.user_id AND live.status IN (%s, %s))
+    ORDER BY created_at"""
 
 
 def waiting_sessions(user_id: int | None = None) -> list[UUID]:
-    """Sessions with a run in line and none live, those that have waited longest first; one user's, or everybody's."""
+    """Sessions whose next run waits and may start now, those that have waited longest first; one user's, or everybody's."""
+    most = settings.MAX_ACTIVE_RUNS_PER_USER
+    whose = [RunStatus.QUEUED, user_id, user_id is None, *LIVE, RunStatus.QUEUED]
     with connection.cursor() as cursor:
-        cursor.execute(_WAITING, [RunStatus.QUEUED, user_id, user_id is None, *LIVE])
+        cursor.execute(_WAITING, [*whose, most, most, *LIVE])
         return [as_uuid(found) for (found,) in cursor.fetchall()]
 
 

@@ -68,13 +68,7 @@ async def ask(
 
     ``fallback_agent`` is used where the message names none; then the session's own.
     """
-    if utf16_length(message) > settings.MAX_MESSAGE_CHARS > 0:
-        raise Refused(
-            "too_large",
-            f"The message has {utf16_length(message):,} characters; at most {settings.MAX_MESSAGE_CHARS:,} are allowed.",
-        )
-    if not message.strip():
-        raise Refused("empty_message", "The message is empty.")
+    check_message(message)
     if agent_name is not None:
         check_agent(agent_name)
     return await database.write(
@@ -88,6 +82,41 @@ async def ask(
         client_message_id=client_message_id or uuid4().hex,
         origin=origin,
     )
+
+
+@transaction.atomic
+def ask_by_clock(
+    owner: User, session_id: UUID | None, *, message: str, agent_name: str, title: str, client_message_id: str
+) -> Accepted:
+    """`ask` on behalf of a schedule, within the transaction that claims its due time. Raises `Refused`.
+
+    Without a session it opens one of that title. The message is always put in line, so that whoever lives when the transaction is
+    committed starts it; the caller then calls `set_going`.
+    """
+    check_agent(agent_name)
+    if session_id is None:
+        session_id = Session.objects.create(owner=owner, agent_name=agent_name, title=title).pk
+    return _ask(
+        owner,
+        session_id,
+        message=message,
+        agent_name=agent_name,
+        fallback_agent=None,
+        enable_reasoning=True,
+        client_message_id=client_message_id,
+        origin=Origin.SCHEDULE,
+    )
+
+
+def check_message(message: str) -> None:
+    """Refuse a message that is too long, or empty."""
+    if utf16_length(message) > settings.MAX_MESSAGE_CHARS > 0:
+        raise Refused(
+            "too_large",
+            f"The message has {utf16_length(message):,} characters; at most {settings.MAX_MESSAGE_CHARS:,} are allowed.",
+        )
+    if not message.strip():
+        raise Refused("empty_message", "The message is empty.")
 
 
 def check_agent(name: str) -> None:
@@ -188,7 +217,8 @@ def _again(known: Run, *, is_same: bool) -> Accepted:
 def _let_in(run: Run, standing: Standing) -> Accepted:
     """Put a new run in line, or at work at once where nothing stands in its way."""
     most, line = settings.MAX_MESSAGES_PER_MINUTE, settings.MAX_QUEUED_RUNS
-    if most and standing.recent >= most:
+    by_clock = run.origin == Origin.SCHEDULE
+    if most and standing.recent >= most and not by_clock:
         raise Refused("rate_limited", f"At most {most} messages a minute. Please wait a moment.")
     if line and standing.waiting >= line:
         raise Refused(
@@ -196,7 +226,8 @@ def _let_in(run: Run, standing: Standing) -> Accepted:
         )
     run.number = standing.last_number + 1
     has_room = not settings.MAX_ACTIVE_RUNS_PER_USER or standing.at_work < settings.MAX_ACTIVE_RUNS_PER_USER
-    at_once = not standing.is_live and not standing.waiting and has_room and carrying.takes_runs()
+    is_free = not standing.is_live and not standing.waiting and has_room
+    at_once = is_free and carrying.takes_runs() and not by_clock
     title = standing.title or title_from(run.message)
     if not at_once:
         run_state.enqueue(run, title=title, is_first=not standing.is_live)

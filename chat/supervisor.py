@@ -1,4 +1,4 @@
-"""What a process does by the clock: lease, sweep, stops asked for elsewhere, announcements, and its own start and end."""
+"""What a process does by the clock: lease, sweep, stops asked for elsewhere, announcements, schedules, and its own start and end."""
 
 import asyncio
 import logging
@@ -13,7 +13,19 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
 from django.utils import timezone
 
-from chat import background, carrying, database, drafts, feeds, groups, interrupting, run_state, selectors, sockets
+from chat import (
+    background,
+    carrying,
+    database,
+    drafts,
+    feeds,
+    groups,
+    interrupting,
+    run_state,
+    selectors,
+    sockets,
+    ticking,
+)
 from chat.models import LIVE, Run
 from chat.protocol import Close, encode
 
@@ -47,6 +59,7 @@ def begin() -> None:
     background.spawn(drafts.save_for_ever(), "save drafts")
     background.spawn(feeds.watch_for_ever(), "watch feeds")
     background.spawn(_tick_for_ever(), "tick")
+    background.spawn(ticking.tick_for_ever(), "schedules")
 
 
 def serving_loop() -> asyncio.AbstractEventLoop | None:
@@ -203,3 +216,5 @@ def _hear(message: groups.Message) -> None:
             carrying.stop_here(UUID(message["run_id"]), message["because"])
         case "logins":
             background.spawn(feeds.check_logins(), "check logins")
+        case "notification":
+            feeds.tell_user(message["user_id"], encode("notification", message["data"]))

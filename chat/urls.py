@@ -1,6 +1,6 @@
 """The pages' addresses."""
 
-from django.urls import path
+from django.urls import include, path
 
 from chat import views
 
@@ -9,4 +9,5 @@ urlpatterns = [
     path("sessions/", views.sessions, name="sessions"),
     path("sessions/<uuid:session_id>/", views.session, name="session"),
     path("runs/<uuid:run_id>/", views.run, name="run"),
+    path("schedules/", include("chat.schedule_pages")),
 ]

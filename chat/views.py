@@ -39,7 +39,7 @@ RUN_STEPS = 200
 def home(request: HttpRequest) -> HttpResponse:
     """Start something new, or go on with what was begun."""
     recent = selectors.past_sessions(_user(request))[:6]
-    return _page(
+    return page_of_app(
         request,
         "chat/home.html",
         page="home",
@@ -58,7 +58,7 @@ def home(request: HttpRequest) -> HttpResponse:
 def sessions(request: HttpRequest) -> HttpResponse:
     """Past sessions, filtered as the address says; with words to search for, the steps in which they occur."""
     if request.GET.get("part") == "side":
-        return _page(request, "chat/_sessions.html", current_id=_uuid(request.GET.get("current", "")))
+        return page_of_app(request, "chat/_sessions.html", current_id=_uuid(request.GET.get("current", "")))
     filters = {name: request.GET.get(name, "") for name in ("q", "status", "agent", "archived")}
     found = selectors.past_sessions(
         _user(request),
@@ -71,7 +71,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
         found = looking.sessions(found)
     page = Paginator(found, PAGE_SESSIONS).get_page(request.GET.get("page"))
     hits = looking.hits([session.pk for session in page], HITS)
-    return _page(
+    return page_of_app(
         request,
         "chat/sessions.html",
         page="sessions",
@@ -100,7 +100,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     at = next((at for at in reversed(range(len(runs))) if not runs[at].removed), len(runs) - 1)
     latest = runs[at] if runs else None
     live = before is None
-    return _page(
+    return page_of_app(
         request,
         "chat/session.html",
         page="session",
@@ -152,7 +152,7 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         folded.status = found.status
     inspected = presenting.inspection(folded, found)
     events = Paginator(frames, RUN_EVENTS).get_page(request.GET.get("events"))
-    return _page(
+    return page_of_app(
         request,
         "chat/run.html",
         page="run",
@@ -324,17 +324,19 @@ def _side_row(session: Session) -> dict[str, Any]:
     }
 
 
-def _page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
+def page_of_app(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
     """Render with the list of sessions, in the reader's time zone."""
-    zone = request.COOKIES.get("tz", "")
-    with timezone.override(ZoneInfo(zone) if zone in _zones() else None):
+    zone = reader_zone(request)
+    with timezone.override(ZoneInfo(zone) if zone else None):
         beside = selectors.past_sessions(_user(request))[:SIDE_SESSIONS]
         shared: Mapping[str, Any] = {"side": _side(beside), "filters": {}, "current_id": None}
         return render(request, template, {**shared, **context})
 
 
-def _zones() -> frozenset[str]:
-    return _ZONES
+def reader_zone(request: HttpRequest) -> str:
+    """The name of the time zone that the reader's browser has told; empty where it has told none that there is."""
+    zone = request.COOKIES.get("tz", "")
+    return zone if zone in _ZONES else ""
 
 
 _ZONES = frozenset(available_timezones())

@@ -58,6 +58,7 @@ MAX_MESSAGE_CHARS = env.whole("MAX_MESSAGE_CHARS", 32_000)
 MAX_SOCKETS_PER_USER = env.whole("MAX_SOCKETS_PER_USER", 32)
 MAX_MESSAGES_PER_MINUTE = env.whole("MAX_MESSAGES_PER_MINUTE", 60)
 MAX_QUEUED_RUNS = env.whole("MAX_QUEUED_RUNS", 5)
+MAX_SCHEDULES_PER_USER = env.whole("MAX_SCHEDULES_PER_USER", 100)
 
 if LLM_MODEL_SERVER == "dashscope" and not LLM_API_KEY:
     env.problems.append("LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope.")

@@ -18,6 +18,8 @@ WRITERS = {
     "Draft": "step_log",
     "Process": "sockets",
     "Connection": "sockets",
+    "Schedule": "schedules",
+    "Occurrence": "schedules",
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -27,6 +29,8 @@ CALLED = {
     "Draft": {"Draft", "draft"},
     "Process": {"Process"},
     "Connection": {"Connection", "connection", "connections"},
+    "Schedule": {"Schedule", "schedule", "schedules"},
+    "Occurrence": {"Occurrence", "occurrence", "occurrences"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -43,6 +43,7 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token }) 
     events: (session, after, limit = 200) => call("GET", `sessions/${session}/events/?after=${after}&limit=${limit}`),
     send: (session, payload) => call("POST", `sessions/${session}/messages/`, payload),
     cancel: (run) => call("POST", `runs/${run}/cancel/`, {}),
+    notifications: (after) => call("GET", after === null ? "notifications/" : `notifications/?after=${after}`),
     goOn: (run, payload = {}) => call("POST", `runs/${run}/continue/`, payload),
     async content(session, seq) {
       const response = await fetch(`/api/sessions/${session}/events/${seq}/content/`, { credentials: "same-origin" });

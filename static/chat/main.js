@@ -4,6 +4,7 @@
 
 import { ApiError, createPolling } from "./api.js";
 import { createComposer } from "./composer.js";
+import { receive as notified } from "./notify.js";
 import { createDraft, createOutbox, localStore } from "./outbox.js";
 import { api, onKey, onRefresh, refresh, tellCurrent } from "./shell.js";
 import { createSocket } from "./socket.js";
@@ -146,6 +147,9 @@ function receive(frame) {
         text: frame.data.message,
         tone: { warning: "wait", error: "fail" }[frame.data.level] ?? "",
       });
+      return;
+    case "notification":
+      notified(frame.data);
       return;
     case "pong":
       heardTime(frame.data.timestamp);

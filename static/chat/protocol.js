@@ -20,6 +20,7 @@ export const UNSTORED = Object.freeze([
   "pong",
   "presence",
   "announcement",
+  "notification",
 ]);
 
 export const STEP_TYPES = Object.freeze([

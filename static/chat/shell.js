@@ -5,6 +5,7 @@
 import { copy, make, mark, say, show, slot } from "./nodes.js";
 import { createApi } from "./api.js";
 import { localStore } from "./outbox.js";
+import { begin } from "./notify.js";
 import { remember } from "./plain.js";
 import { SENTENCES, joined } from "./words.js";
 
@@ -18,6 +19,8 @@ const storage = localStore();
 
 /** The API, with this page's token. */
 export const api = createApi({ token: () => document.querySelector("#logout input[name=csrfmiddlewaretoken]").value });
+
+begin({ api, storage });
 
 // ---- the list of sessions ----
 

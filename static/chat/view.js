@@ -3,6 +3,7 @@
  */
 
 import { clone, copy, make, mark, say, setIcon, show, slot } from "./nodes.js";
+import { closeNotice, notice } from "./notices.js";
 import { createReading } from "./reading.js";
 import { dress, showWhole } from "./result.js";
 import { createRun, decorate } from "./rows.js";
@@ -481,41 +482,6 @@ export function createView({ page, act, storage, fetchContent }) {
     }
     header.chip.title = said.more;
     say(header.words, said.more);
-  }
-
-  // ---- notices ----
-  const notices = byId("notices");
-
-  /** One line across the page. A notice of the same kind takes its place. */
-  function notice(kind, { title: head = "", text = "", tone = "", icon = "bell", button = null, link: where = null, closable = true }) {
-    closeNotice(kind);
-    const banner = clone("banner");
-    banner.dataset.kind = kind;
-    if (tone) banner.classList.add(tone);
-    setIcon(slot(banner, "icon"), icon);
-    say(slot(banner, "title"), head);
-    say(slot(banner, "text"), text);
-    if (button) {
-      const element = slot(banner, "button");
-      element.hidden = false;
-      say(element, button.text);
-      element.addEventListener("click", button.run);
-    }
-    if (where) {
-      const element = slot(banner, "link");
-      element.hidden = false;
-      say(element, where.text);
-      element.href = where.href;
-    }
-    const close = banner.querySelector('[data-action="close-banner"]');
-    close.hidden = !closable;
-    close.addEventListener("click", () => banner.remove());
-    banner.setAttribute("role", "status");
-    notices.append(banner);
-  }
-
-  function closeNotice(kind) {
-    notices.querySelector(`[data-kind="${kind}"]`)?.remove();
   }
 
   log.addEventListener("grown", () => reading.painted(0));

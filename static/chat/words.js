@@ -422,6 +422,8 @@ export const SENTENCES = Object.freeze({
   notSaved: "This browser keeps nothing for this site: a message that is not sent yet is lost on reload.",
   confirmStop: (others) => `${plural(others, "other person watches", "other people watch")} this run. Stop it?`,
   newSession: "New session",
+  openRun: "Open",
+  openSchedules: "Schedules",
   thinking: "Thinking",
   toolCall: "Tool call",
 });

@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from chat import admin, step_log
-from chat.models import Announcement, Connection, Origin, Run, RunStatus, Session, Step
+from chat import admin, schedules, step_log
+from chat.models import Announcement, Connection, Origin, Paused, Run, RunStatus, Schedule, Session, Step
 from chat.step_log import Entry
 from tests.chat import making
 from tests.serving import Browser, Server
@@ -420,3 +420,85 @@ async def test_an_operator_stops_a_run_at_work_and_deletes_its_session(product: 
         assert (await socket.until_type("announcement", 2.0))["data"]["message"] == "Back at noon."
         assert "was deleted" in await post("/admin/chat/session/act/delete/", id=session_id)
         assert await socket.closed() == 4404
+
+
+# Schedules
+
+
+def scheduled(owner: User, now: datetime | None = None, **fields: Any) -> Schedule:
+    when = {"cron": "0 9 * * 1-5", "time_zone": "Asia/Taipei"}
+    return schedules.make(
+        owner, {"name": "Prices", "message": "What does flour cost?", **when, **fields}, now or timezone.now()
+    )
+
+
+def test_schedules_show_their_health(client: Client, root: User, ada: User) -> None:
+    bob = making.user("bob")
+    made = {
+        "well": scheduled(ada, name="well"),
+        "failing": scheduled(ada, name="failing"),
+        "tired": scheduled(bob, name="tired", agent_name="writer"),
+        "late": scheduled(bob, name="late"),
+        "off": scheduled(bob, name="off", enabled=False),
+    }
+    Schedule.objects.filter(name="failing").update(failures=3)
+    Schedule.objects.filter(name="tired").update(failures=5, enabled=False, paused_because=Paused.FAILURES)
+    Schedule.objects.filter(name="late").update(next_at=timezone.now() - timedelta(minutes=5))
+
+    def shown(**query: Any) -> set[str]:
+        return {schedule.name for schedule in rows(client, "schedule", **query)}
+
+    assert shown() == set(made)
+    assert shown(health="failing") == {"failing", "tired"}
+    assert shown(health="paused") == {"tired"}
+    assert shown(health="late") == {"late"}
+    assert shown(health="off") == {"tired", "off"}
+    assert shown(agent_name="writer") == {"tired"}
+    assert shown(of="bob") == {"tired", "late", "off"}
+    assert shown(q="bob") == {"tired", "late", "off"}
+    content = page(client, "chat_schedule_changelist")
+    for words in ("every weekday at 09:00, Taipei", "Paused after 5 failures in a row.", "3 of 5"):
+        assert words in content
+    content = page(client, "chat_schedule_change", made["well"].pk)
+    assert content.count("09:00 +0800") == 5
+    assert "It pauses after 5 failures in a row." in content
+    assert 'name="_save"' not in content
+    assert client.get(reverse("admin:chat_schedule_add")).status_code == 403
+
+
+def test_schedules_are_paused_resumed_and_run_by_operators(client: Client, root: User, ada: User) -> None:
+    schedule = scheduled(ada, enabled=True)
+
+    def act(name: str) -> str:
+        address = reverse("admin:chat_schedule_act", args=[name])
+        answer = client.post(address, {"id": [str(schedule.pk)]}, follow=True)
+        schedule.refresh_from_db()
+        return answer.content.decode()
+
+    assert (
+        "Prices" in client.get(reverse("admin:chat_schedule_act", args=["pause"]), {"id": schedule.pk}).content.decode()
+    )
+    assert "is paused; its owner sees that an operator did it." in act("pause")
+    assert (schedule.enabled, schedule.paused_because, schedule.next_at) == (False, Paused.OPERATOR, None)
+    assert "ran no more already" in act("pause")
+    assert "runs again" in act("resume")
+    assert schedule.enabled
+    assert schedule.next_at is not None
+    assert "is run now" in act("run")
+    run = Run.objects.get()
+    assert (run.user, run.origin) == (ada, Origin.SCHEDULE)
+    assert "has not ended yet" in act("run")
+    assert reverse("admin:chat_run_change", args=[run.pk]) in page(client, "chat_schedule_change", schedule.pk)
+
+
+def test_who_may_only_look_may_do_nothing_to_schedules(client: Client, ada: User) -> None:
+    looker = making.user("looker", is_staff=True)
+    looker.user_permissions.add(Permission.objects.get(codename="view_schedule"))
+    client.force_login(looker)
+    schedule = scheduled(ada)
+    assert len(rows(client, "schedule")) == 1
+    for name in ("pause", "run"):
+        address = reverse("admin:chat_schedule_act", args=[name])
+        assert client.post(address, {"id": [str(schedule.pk)]}).status_code == 403
+    schedule.refresh_from_db()
+    assert schedule.enabled

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.test import override_settings
 from django.utils import timezone
 
 from agents.events import Usage
@@ -143,12 +144,13 @@ def test_a_user_has_so_many_at_work_and_the_rest_wait(settings: object) -> None:
     waiting = making.session(user)
     run = making.run(waiting, carried_by="")
     assert run_state.next_in(waiting.pk) is None
-    assert run_state.waiting_sessions(user.pk) == [waiting.pk]
+    assert run_state.waiting_sessions(user.pk) == []
     other = making.session(making.user("bo"))
     others_run = making.run(other, carried_by="")
     assert run_state.next_in(other.pk) == others_run
     making.end(at_work[0])
     assert run_state.next_in(waiting.pk) == run
+    assert run_state.waiting_sessions(user.pk) == [waiting.pk]
     settings.MAX_ACTIVE_RUNS_PER_USER = 0  # type: ignore[attr-defined]
     assert run_state.has_room(user.pk)
 
@@ -190,3 +192,19 @@ def test_stops_asked_for_elsewhere_reach_the_owner_with_their_words() -> None:
 def test_live_and_unfinished_are_what_the_constraint_says() -> None:
     assert set(LIVE) < set(UNFINISHED)
     assert set(UNFINISHED) | set(run_state.ENDED) == set(RunStatus)
+
+
+def test_of_a_users_sessions_only_as_many_are_named_as_may_start() -> None:
+    ada, bo = making.user(), making.user("bo")
+    making.run(making.session(ada))
+    waiting = [making.session(ada) for _ in range(5)]
+    for session in waiting:
+        making.run(session, carried_by="")
+        making.run(session, carried_by="")
+    his = making.session(bo)
+    making.run(his, carried_by="")
+    with override_settings(MAX_ACTIVE_RUNS_PER_USER=3):
+        assert run_state.waiting_sessions() == [waiting[0].pk, waiting[1].pk, his.pk]
+        assert run_state.waiting_sessions(ada.pk) == [waiting[0].pk, waiting[1].pk]
+    with override_settings(MAX_ACTIVE_RUNS_PER_USER=0):
+        assert run_state.waiting_sessions() == [*(session.pk for session in waiting), his.pk]

@@ -1,0 +1,33 @@
+"""``manage.py tick``: sees to the schedules, and to nothing else, in a process of its own."""
+
+import asyncio
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from chat import background, carrying, database, ticking
+
+
+class Command(BaseCommand):
+    """Claim what is due and put it in line; processes that carry runs start it from there."""
+
+    help = "See to the schedules in a process of its own. Any number may do so; each process that serves does it too."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Tick until SIGTERM or Ctrl-C."""
+        # The runs are for others to carry.
+        carrying.close()
+        asyncio.run(self._tick())
+
+    async def _tick(self) -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        background.spawn(ticking.tick_for_ever(), "schedules")
+        self.stdout.write("Thinkaloud sees to the schedules.")
+        self.stdout.flush()
+        await stop.wait()
+        await background.drain(2.0)
+        database.close()

@@ -1,0 +1,199 @@
+"""When something is due: once, every so many minutes, or by a cron expression in a time zone. Pure: no clock, no database.
+
+Clocks that are put forward and back: minutes count as they pass, whatever the clock on the wall says. A cron time that the wall clock
+leaves out is due at the first moment after the gap, and one that it shows twice is due the first time only; an expression that says
+"every" hour or minute (a field that begins with ``*``) follows the wall clock through both.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, available_timezones
+
+from cronsim import CronSim, CronSimError
+
+#: Longer than any expression of five fields that people write.
+LONGEST_CRON = 120
+#: A year of minutes, and a day.
+MOST_MINUTES = 366 * 24 * 60
+#: How far ahead a single time may lie.
+FARTHEST = timedelta(days=36_525)
+#: Missed times are counted up to here.
+COUNTED = 100
+
+_MINUTE = timedelta(minutes=1)
+_FIELDS = "minute, hour, day of the month, month and day of the week"
+
+
+class Invalid(ValueError):
+    """No recurrence can be made of this: ``field`` says of what, the text says why, for people."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Due at one moment."""
+
+    at: datetime
+
+    def after(self, moment: datetime) -> datetime | None:
+        """The first due time after a moment; None where there is none."""
+        return self.at if self.at > moment else None
+
+    def latest(self, since: datetime, until: datetime) -> datetime | None:
+        """The last due time from one moment to another, both included."""
+        return self.at if since <= self.at <= until else None
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """Due every so many minutes after a beginning."""
+
+    minutes: int
+    since: datetime
+
+    def after(self, moment: datetime) -> datetime | None:
+        """The first due time after a moment."""
+        try:
+            return self.since + self._pause * (max(0, (moment - self.since) // self._pause) + 1)
+        except OverflowError:
+            return None
+
+    def latest(self, since: datetime, until: datetime) -> datetime | None:
+        """The last due time from one moment to another, both included."""
+        last = self.since + self._pause * ((until - self.since) // self._pause)
+        return last if last >= since and last > self.since else None
+
+    @property
+    def _pause(self) -> timedelta:
+        return timedelta(minutes=self.minutes)
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """Due where the clock of a zone shows what five fields say."""
+
+    expression: str
+    zone: ZoneInfo
+
+    def after(self, moment: datetime) -> datetime | None:
+        """The first due time after a moment; None where none comes within fifty years."""
+        try:
+            # It starts from the wall clock, where the second pass through an hour looks like the first.
+            return next((due for due in self._from(moment) if due > moment), None)
+        except OverflowError:
+            return None
+
+    def latest(self, since: datetime, until: datetime) -> datetime | None:
+        """The last due time from one moment to another, both included."""
+        # Backwards in ever longer stretches: as far as need be, and never through years of minutes.
+        stretch = timedelta(hours=1)
+        end = until
+        while end >= since:
+            begin = max(since, end - stretch)
+            found = None
+            due = self.after(begin - timedelta(microseconds=1))
+            while due is not None and due <= end:
+                found, due = due, self.after(due)
+            if found is not None:
+                return found
+            if due is None or begin == since:
+                return None
+            end, stretch = begin - timedelta(microseconds=1), stretch * 8
+        return None
+
+    def _from(self, moment: datetime) -> Iterator[datetime]:
+        for due in CronSim(self.expression, moment.astimezone(self.zone)):
+            yield due.astimezone(UTC)
+
+
+Recurrence = Once | Every | Cron
+
+
+def following(recurrence: Recurrence, moment: datetime, number: int) -> list[datetime]:
+    """The next due times after a moment, at most so many."""
+    found: list[datetime] = []
+    due = recurrence.after(moment)
+    while due is not None and len(found) < number:
+        found.append(due)
+        due = recurrence.after(due)
+    return found
+
+
+def count(recurrence: Recurrence, since: datetime, until: datetime) -> int:
+    """How many due times lie from one moment up to, but not at, another; counted up to `COUNTED`."""
+    number = 0
+    due = recurrence.after(since - timedelta(microseconds=1))
+    while due is not None and due < until and number < COUNTED:
+        number += 1
+        due = recurrence.after(due)
+    return number
+
+
+# From what people write
+
+
+def zone(name: str) -> ZoneInfo:
+    """The time zone of a name. Raises `Invalid`."""
+    # Also because a name becomes a path where it is looked up.
+    if name not in _ZONES:
+        raise Invalid("time_zone", f"There is no time zone “{name[:64]}”. It is a name like Asia/Taipei or UTC.")
+    return ZoneInfo(name)
+
+
+_ZONES = frozenset(available_timezones())
+
+
+def once(at: datetime, now: datetime, of_zone: ZoneInfo) -> Once:
+    """A single time; one that names no zone is the clock's of ``of_zone``. Raises `Invalid`."""
+    try:
+        moment = (at if at.tzinfo is not None else existing(at, of_zone)).astimezone(UTC)
+        is_near = moment - now <= FARTHEST
+    except OverflowError:
+        raise Invalid("at", "That date lies outside of what a calendar holds.") from None
+    if moment <= now:
+        raise Invalid("at", "That time is past. Choose one that is still to come.")
+    if not is_near:
+        raise Invalid("at", "That time lies more than a hundred years ahead.")
+    return Once(moment)
+
+
+def existing(wall: datetime, of_zone: ZoneInfo) -> datetime:
+    """The moment at which a zone's clock shows this: the first of two, and where it never does, the first after the gap."""
+    moment = wall.replace(tzinfo=of_zone, fold=0)
+    while moment.astimezone(UTC).astimezone(of_zone).replace(tzinfo=None) != wall:
+        wall = (wall + _MINUTE).replace(second=0, microsecond=0)
+        moment = wall.replace(tzinfo=of_zone, fold=0)
+    return moment
+
+
+def every(minutes: int, since: datetime) -> Every:
+    """Every so many minutes from a moment on. Raises `Invalid`."""
+    if not 1 <= minutes <= MOST_MINUTES:
+        raise Invalid("every_minutes", f"It must be a whole number of minutes, from 1 to {MOST_MINUTES:,}.")
+    return Every(minutes, since)
+
+
+def cron(expression: str, now: datetime, of_zone: ZoneInfo) -> Cron:
+    """A cron expression of five fields. Raises `Invalid`."""
+    fields = expression.split()
+    if len(expression) > LONGEST_CRON:
+        raise Invalid("cron", f"The expression has {len(expression):,} characters; at most {LONGEST_CRON} are allowed.")
+    if len(fields) == 6:
+        raise Invalid("cron", f"Six fields would count seconds; nothing runs more often than every minute: {_FIELDS}.")
+    if len(fields) != 5:
+        raise Invalid("cron", f"A cron expression has five fields: {_FIELDS}. This one has {len(fields)}.")
+    made = Cron(" ".join(fields), of_zone)
+    try:
+        CronSim(made.expression, now.astimezone(of_zone))
+    except (CronSimError, ValueError, AssertionError) as problem:
+        # Of its own words, which are “Bad hour”.
+        part = str(problem).removeprefix("Bad ").replace("-", " ") or "field"
+        raise Invalid("cron", f"The {part} of “{made.expression}” is none that cron knows, or never comes.") from None
+    if made.after(now) is None:
+        raise Invalid("cron", f"“{made.expression}” never comes.")
+    return made

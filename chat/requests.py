@@ -1,0 +1,40 @@
+"""What the API's calls take from a request: its body, checked as a frame's payload is, and who sends it."""
+
+from typing import Any, TypeVar, cast
+
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+from pydantic import BaseModel
+
+from chat import protocol
+from chat.protocol import BadFrame
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def user_of(request: HttpRequest) -> User:
+    """Who has logged in."""
+    return cast(User, request.auth)  # type: ignore[attr-defined] # set by ninja
+
+
+def takes(kind: type[BaseModel]) -> dict[str, Any]:
+    """How the API's description tells of a body, which `payload` reads."""
+    schema = kind.model_json_schema()
+    required = bool(schema.get("required"))
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+
+
+def payload(request: HttpRequest, kind: type[T]) -> T:
+    """The request's body, checked as a frame's payload is; none is as good as an empty object."""
+    body = request.body
+    if not body.strip():
+        return protocol.validated(kind, {})
+    if request.content_type != "application/json":
+        raise BadFrame("bad_json", "The body must be JSON, with Content-Type: application/json.")
+    try:
+        payload = protocol.load(body.decode())
+    except UnicodeDecodeError:
+        raise BadFrame("bad_json", "The body is not UTF-8.") from None
+    if not isinstance(payload, dict):
+        raise BadFrame("bad_frame", "The body must be a JSON object.")
+    return protocol.validated(kind, payload)

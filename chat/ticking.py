@@ -1,0 +1,105 @@
+"""The loop of the schedules: any number of processes may run it, for every due time is claimed in the database."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from django.db import Error as DatabaseError
+from django.utils import timezone
+
+from chat import database, groups, runs, schedules, timetable
+from chat.schedules import Seen
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+Act = Callable[[UUID, datetime], Seen]
+
+TICK_S = 1.0
+#: Schedules that are seen to before one looks again who is due.
+_BATCH = 200
+#: Schedules that are seen to at a time, so that one that waits for the database's threads does not keep the others waiting.
+_AT_ONCE = 8
+#: What fails for no reason that is known is left alone for so long.
+_AGAIN_S = 60.0
+
+
+class Ticker:
+    """Sees to what is due by a clock, which may be anybody's."""
+
+    def __init__(self, clock: Clock = timezone.now) -> None:
+        self._clock = clock
+        self._left_alone: dict[UUID, float] = {}
+        self._is_away = False
+
+    async def run(self, pause_s: float = TICK_S) -> None:
+        """Tick for ever. A database that is away is waited for."""
+        while True:
+            try:
+                is_more = await self.tick()
+                if self._is_away:
+                    logger.warning("The database answers again; schedules go on")
+                self._is_away = False
+            except DatabaseError as error:
+                is_more = False
+                if not self._is_away:
+                    logger.warning("Schedules wait for the database: %s", " ".join(str(error).split()))
+                self._is_away = True
+            except Exception:
+                is_more = False
+                logger.exception("The schedules could not be seen to")
+            await asyncio.sleep(0 if is_more else pause_s)
+
+    async def tick(self) -> bool:
+        """See to everything once; whether more may be due already."""
+        due = await database.read(schedules.due, self._clock(), _BATCH)
+        seen = await self._see_to_all(due, schedules.claim)
+        await self._see_to_all(await database.read(schedules.ended), schedules.settle)
+        await self._see_to_all(await database.read(schedules.waiting), schedules.start_waiting)
+        return seen and len(due) == _BATCH
+
+    async def _see_to_all(self, schedule_ids: Sequence[UUID], act: Act) -> bool:
+        """Do one thing to each, some at a time; whether anything came of it."""
+        some_did = False
+        for start in range(0, len(schedule_ids), _AT_ONCE):
+            some = schedule_ids[start : start + _AT_ONCE]
+            done = await asyncio.gather(*(self._see_to(one, act) for one in some), return_exceptions=True)
+            failures = [one for one in done if isinstance(one, BaseException)]
+            if failures:
+                raise failures[0]
+            some_did = some_did or any(done)
+        return some_did
+
+    async def _see_to(self, schedule_id: UUID, act: Act) -> bool:
+        """Do it in a transaction of its own, and tell what came of it; whether anything did."""
+        if self._left_alone.get(schedule_id, 0) > time.monotonic():
+            return False
+        try:
+            seen = await database.write(act, schedule_id, self._clock())
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("%s of schedule %s failed; it is left alone for a while", act.__name__, schedule_id)
+            self._left_alone[schedule_id] = time.monotonic() + _AGAIN_S
+            return False
+        if seen.accepted is not None:
+            await runs.set_going(seen.accepted)
+        for settled in seen.settled:
+            await tell(settled)
+        return seen != Seen()
+
+
+async def tell(occurrence_id: int) -> None:
+    """Tell the owner's open pages how an occurrence has ended."""
+    told = await database.read(timetable.notification, occurrence_id)
+    if told is not None:
+        user_id, data = told
+        await groups.tell(groups.EVERYONE, {"type": "notification", "user_id": user_id, "data": data})
+
+
+async def tick_for_ever() -> None:
+    """Tick by this machine's clock."""
+    await Ticker().run()

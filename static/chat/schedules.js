@@ -1,0 +1,67 @@
+/**
+ * The page of the schedules: kept up to date, and the switch that lets the browser tell.
+ */
+
+import { localStore } from "./outbox.js";
+import { isWanted, onNotification, permission, want } from "./notify.js";
+
+const REFRESH_EVERY = 5_000;
+
+const list = document.getElementById("schedules");
+const storage = localStore();
+
+// ---- the list, as the server renders it ----
+
+/** The token of the forms is another one in each answer, and as good as the last. */
+const textOf = (element) => element.innerHTML.replace(/name="csrfmiddlewaretoken" value="[^"]*"/gu, "").trim();
+
+let shown = textOf(list);
+
+function refresh() {
+  const request = new XMLHttpRequest();
+  const query = new URLSearchParams(location.search);
+  query.set("part", "list");
+  request.open("GET", `/schedules/?${query}`);
+  request.responseType = "document";
+  request.onload = () => {
+    // A page of another address is one to log in.
+    if (request.status === 200 && request.responseURL.includes("part=list")) replace(request.response.body);
+  };
+  request.send();
+}
+
+function replace(fresh) {
+  const text = textOf(fresh);
+  if (text === shown) return;
+  shown = text;
+  const open = new Set([...list.querySelectorAll("li:has(> details[open])")].map((item) => item.id));
+  const focused = document.activeElement?.closest?.("#schedules") ? document.activeElement : null;
+  const place = focused && [focused.closest("li[id]")?.id, focused.getAttribute("aria-label"), focused.tagName];
+  list.replaceChildren(...[...fresh.childNodes].map((node) => document.adoptNode(node)));
+  for (const item of list.querySelectorAll("li[id]")) {
+    const details = item.querySelector("details");
+    if (details) details.open = open.has(item.id);
+  }
+  if (!place?.[0]) return;
+  const row = document.getElementById(place[0]);
+  const again = place[1] ? row?.querySelector(`[aria-label="${CSS.escape(place[1])}"]`) : row?.querySelector(place[2]);
+  again?.focus();
+}
+
+setInterval(() => document.visibilityState === "visible" && navigator.onLine && refresh(), REFRESH_EVERY);
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refresh());
+onNotification(refresh);
+
+// ---- the browser's own notifications ----
+
+const notify = document.getElementById("notify");
+const box = notify.querySelector("input");
+if (permission() !== "unsupported") {
+  notify.hidden = false;
+  box.checked = isWanted(storage);
+  box.disabled = permission() === "denied";
+}
+box.addEventListener("change", async () => {
+  box.checked = await want(storage, box.checked);
+  box.disabled = permission() === "denied";
+});

@@ -1,0 +1,212 @@
+"""The page of the schedules, and that their ends are told wherever their owner is."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.e2e.conftest import OTHER, Enter
+from tests.e2e.test_look import PHONE, audit, axe
+from tests.e2e.watch import ANSWERED, Watch
+from tests.model_server import ModelServer
+from tests.serving import Browser
+
+__all__ = ["axe"]
+
+TAIPEI = {"timezone_id": "Asia/Taipei"}
+
+
+async def make(api: Browser, **fields: Any) -> dict[str, Any]:
+    usual = {"name": "Morning summary", "message": "Sum up [tokens=3]", "cron": "0 9 * * 1-5"}
+    status, schedule = await api.call("POST", "schedules/", {**usual, "time_zone": "Asia/Taipei", **fields})
+    assert status == 201, schedule
+    return dict(schedule)
+
+
+@pytest.fixture(autouse=True)
+async def _none_before(api: Browser) -> None:
+    for schedule in (await api.call("GET", "schedules/"))[1]["items"]:
+        assert (await api.call("DELETE", f"schedules/{schedule['id']}/"))[0] == 204
+
+
+def row(page: Page, name: str) -> Any:
+    return page.locator(".schedule").filter(has=page.get_by_role("heading", name=name))
+
+
+async def test_from_the_navigation_to_a_schedule_that_runs(enter: Enter, watch: Watch) -> None:
+    """Made by hand with a mistake on the way, run now, paused, resumed, changed and deleted."""
+    watch.allow(ANSWERED.format(status="400"))
+    page = (await enter("/", **TAIPEI)).page
+    await page.get_by_role("link", name="Schedules").click()
+    await expect(page.get_by_role("heading", name="No schedules yet")).to_be_visible()
+    await page.get_by_role("link", name="New schedule").click()
+    await expect(page.get_by_label("Time zone")).to_have_value("Asia/Taipei")
+    await page.get_by_label("Message").fill("Sum up [tokens=3]")
+    await page.get_by_label("Name").fill("Morning summary")
+    await page.get_by_label("Cron expression").fill("61 9 * * 1-5")
+    await page.get_by_role("button", name="Schedule it").click()
+    await expect(page.get_by_role("alert")).to_contain_text("The minute of")
+    await expect(page.get_by_label("Message")).to_have_value("Sum up [tokens=3]")
+    await page.get_by_label("Cron expression").fill("0 9 * * 1-5")
+    await page.get_by_role("button", name="Schedule it").click()
+    await expect(page).to_have_url(re.compile("/schedules/$"))
+    await expect(page.get_by_role("status")).to_contain_text("“Morning summary” is scheduled.")
+    mine = row(page, "Morning summary")
+    await expect(mine).to_contain_text("every weekday at 09:00, Taipei")
+    times = mine.locator("ol.num li")
+    await expect(times).to_have_count(5)
+    for text in await times.all_inner_texts():
+        assert re.fullmatch(r"(Mon|Tue|Wed|Thu|Fri) \d+ \w+ \d{4}, 09:00", text), text
+    for rule in ("made up for once", "the next one waits", "pauses after 5 failures"):
+        await expect(mine.locator(".rules")).to_contain_text(rule)
+
+    await mine.get_by_role("button", name="Run Morning summary now").click()
+    await expect(page).to_have_url(re.compile(r"/sessions/[0-9a-f-]{36}/"))
+    await expect(page.locator("#run-state")).to_have_text("Finished")
+    await expect(page.locator("#title")).to_have_text("Morning summary")
+    await page.get_by_role("link", name="Schedules").click()
+    await expect(mine.locator(".history li")).to_have_count(1)
+    await expect(mine.get_by_role("img")).to_have_attribute("aria-label", "Last 1: 1 finished")
+    await mine.get_by_role("link", name="Finished").click()
+    await expect(page).to_have_url(re.compile("/runs/"))
+    await page.get_by_role("link", name="Schedules").click()
+
+    await mine.get_by_role("button", name="Pause Morning summary").click()
+    await expect(mine.locator(".next")).to_have_text("Paused.")
+    await mine.get_by_role("button", name="Resume Morning summary").click()
+    await expect(mine.locator(".next")).to_contain_text("09:00")
+
+    await mine.get_by_role("link", name="Edit Morning summary").click()
+    await page.get_by_label("Again and again").check()
+    await expect(page.get_by_label("Cron expression")).to_be_hidden()
+    await page.get_by_label("Minutes between").fill("45")
+    await page.get_by_label("While the last run is at work").select_option("skip")
+    await page.get_by_role("button", name="Save").click()
+    await expect(mine).to_contain_text("every 45 minutes")
+    await expect(mine.locator(".rules")).to_contain_text("the next one is skipped")
+
+    await mine.get_by_role("link", name="Delete Morning summary").click()
+    await page.get_by_role("link", name="Keep it").click()
+    await mine.get_by_role("link", name="Delete Morning summary").click()
+    await page.get_by_role("button", name="Delete").click()
+    await expect(page.get_by_role("heading", name="No schedules yet")).to_be_visible()
+
+
+async def test_saving_what_was_not_changed_moves_no_time(enter: Enter, api: Browser) -> None:
+    for when in ({"every_minutes": 50}, {"at": "2031-07-01T09:30"}, {}):
+        made = await make(api, **({"cron": None, **when} if when else {}))
+        page = (await enter(f"/schedules/{made['id']}/")).page
+        await page.get_by_label("Name").fill("Another name")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page).to_have_url(re.compile("/schedules/$"))
+        _, after = await api.call("GET", f"schedules/{made['id']}/")
+        assert (after["name"], after["next"], after["words"]) == ("Another name", made["next"], made["words"])
+        await page.close()
+
+
+async def test_it_works_without_scripts(enter: Enter, api: Browser) -> None:
+    page = (await enter("/schedules/new/", java_script_enabled=False)).page
+    await page.get_by_label("Message").fill("Sum up [tokens=3]")
+    await page.get_by_label("Once").check()
+    await page.get_by_label("Date and time").fill("2031-07-01T09:30")
+    await page.get_by_label("Time zone").fill("Europe/Berlin")
+    await page.get_by_role("button", name="Schedule it").click()
+    await expect(row(page, "Sum up")).to_contain_text("once, on 2031-07-01 at 09:30, Berlin")
+    (made,) = (await api.call("GET", "schedules/"))[1]["items"]
+    assert made["at"] == 1_940_657_400
+
+
+async def test_one_never_sees_the_others(enter: Enter, api: Browser, watch: Watch) -> None:
+    watch.allow(ANSWERED.format(status="404"))
+    made = await make(api, name="A secret heron")
+    page = (await enter("/schedules/", user=OTHER)).page
+    await expect(page.get_by_role("main")).not_to_contain_text("heron")
+    for path in ("", "delete/"):
+        answer = await page.goto(f"/schedules/{made['id']}/{path}")
+        assert answer is not None
+        assert answer.status == 404
+
+
+async def test_an_end_is_told_on_the_other_pages(enter: Enter, api: Browser) -> None:
+    """On the page of another session at once, on a page without a connection a little later, on its own session's not at all."""
+    session = await api.new_session()
+    made = await make(api, name="Price watch", session_id=session)
+    own = await enter(f"/sessions/{session}/")
+    await own.is_live()
+    other = await enter(f"/sessions/{await api.new_session()}/")
+    await other.is_live()
+    plain = (await enter("/sessions/")).page
+    assert (await api.call("POST", f"schedules/{made['id']}/run/"))[0] == 202
+    await own.ended()
+    for page in (other.page, plain):
+        told = page.locator(".banner", has_text="Price watch")
+        await expect(told).to_contain_text("Finished · ")
+        link = told.get_by_role("link", name="Open")
+        await expect(link).to_have_attribute("href", re.compile(f"^/sessions/{session}/#run-"))
+        await expect(told).to_have_count(1)
+    await expect(own.page.locator(".banner", has_text="Price watch")).to_have_count(0)
+
+
+#: What the browser is asked to show, kept in the page too: in front of nobody it shows nothing.
+KEEP_SHOWN = """const Real = Notification;
+globalThis.Notification = class extends Real {
+  constructor(title, options) {
+    super(title, options);
+    document.documentElement.dataset.shown = `${document.documentElement.dataset.shown ?? ""}${title}: ${options.body};`;
+  }
+};"""
+UNSEEN = "Object.defineProperty(document, 'visibilityState', { get: () => 'hidden', configurable: true })"
+
+
+async def test_the_browser_tells_who_looks_elsewhere_and_has_allowed_it(enter: Enter, api: Browser) -> None:
+    made = await make(api, name="Price watch")
+    first = (await enter("/schedules/")).page
+    await first.context.grant_permissions(["notifications"])
+    await first.reload()
+    switch = first.get_by_role("switch", name="Tell me in the browser")
+    await expect(switch).not_to_be_checked()
+    await switch.check()
+    await first.reload()
+    await expect(switch).to_be_checked()
+    unseen = await first.context.new_page()
+    await first.close()
+    await unseen.add_init_script(KEEP_SHOWN)
+    await unseen.goto(f"/sessions/{await api.new_session()}/")
+    await expect(unseen.locator("#chip")).to_have_attribute("data-state", "live")
+    await unseen.evaluate(UNSEEN)
+    assert (await api.call("POST", f"schedules/{made['id']}/run/"))[0] == 202
+    await expect(unseen.locator(".banner", has_text="Price watch")).to_contain_text("Finished · ")
+    once = re.compile("^Price watch: Finished · [^;]+;$")
+    await expect(unseen.locator("html")).to_have_attribute("data-shown", once)
+
+
+async def test_on_a_phone(enter: Enter, api: Browser, model: ModelServer) -> None:
+    await make(api, name="A name without any space " + "x" * 120, message="m" * 600)
+    await make(api, cron="5,10 4-6/2 1,15 2,3 5L")
+    phone = await enter("/schedules/", **PHONE)
+    await phone.fits()
+    for summary in await phone.page.locator("details.schedule-more summary").all():
+        await summary.tap()
+    await phone.fits()
+    for path in ("new/", ""):
+        await phone.page.goto(f"/schedules/{path}")
+        await phone.fits()
+    await phone.page.get_by_role("link", name="Edit", exact=False).first.tap()
+    await expect(phone.page.get_by_role("heading", name="Edit schedule")).to_be_visible()
+    await phone.fits()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_nothing_that_a_machine_finds_bars_anyone(enter: Enter, api: Browser, axe: str, scheme: str) -> None:
+    made = await make(api, session_id=await api.new_session(title="Flour"))
+    assert (await api.call("POST", f"schedules/{made['id']}/run/"))[0] == 202
+    await make(api, enabled=False)
+    page = (await enter("", color_scheme=scheme)).page
+    await page.add_init_script(axe)
+    for path in ("", "new/", f"{made['id']}/", f"{made['id']}/delete/"):
+        await page.goto(f"/schedules/{path}")
+        closed = page.locator("details.schedule-more:not([open]) > summary")
+        while await closed.count():
+            await closed.first.click()
+        await audit(page)
