@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import sys
 import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -22,6 +24,8 @@ TICK_S = 1.0
 #: How long a stopping process waits for runs that were stopped to say so in the log; then it says so itself.
 _STOP_S = 2.0
 _CLOSE_S = 2.0
+#: The loop waits no longer than this for a thread of the database to let go of the interpreter (Python's own: 5 ms).
+_SWITCH_S = 0.0002
 
 
 @dataclass(slots=True)
@@ -35,17 +39,18 @@ class _Process:
 _process = _Process()
 
 
-def begin() -> None:
-    """Start this process's clockwork on the running loop; again and again is once."""
+def begin(look: Callable[[], Awaitable[None]] = carrying.dispatch_waiting) -> None:
+    """Start this process's clockwork on the running loop; again and again is once. ``look`` takes up, every second, what waits."""
     loop = asyncio.get_running_loop()
     if _process.loop is loop:
         return
     _process.loop = loop
+    sys.setswitchinterval(_SWITCH_S)
     carrying.begin()
     _heart.start()
     background.spawn(drafts.save_for_ever(), "save drafts")
     background.spawn(feeds.watch_for_ever(), "watch feeds")
-    background.spawn(_tick_for_ever(), "tick")
+    background.spawn(_tick_for_ever(look), "tick")
 
 
 def serving_loop() -> asyncio.AbstractEventLoop | None:
@@ -132,7 +137,7 @@ class _Heart:
 _heart = _Heart()
 
 
-async def _tick_for_ever() -> None:
+async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
     await groups.Membership(groups.EVERYONE, _hear).join()
     last_announcement: int | None = None
     swept_at = asyncio.get_running_loop().time()
@@ -148,7 +153,7 @@ async def _tick_for_ever() -> None:
             for pk, message, level in await database.read(selectors.announcements_after, last_announcement):
                 last_announcement = pk
                 feeds.tell_everyone(encode("announcement", {"message": message, "level": level}))
-            await carrying.dispatch_waiting()
+            await look()
             now = asyncio.get_running_loop().time()
             if now - swept_at > settings.RUN_LEASE_S / 3:
                 swept_at = now
