@@ -194,21 +194,33 @@ def next_in(session_id: UUID) -> Run | None:
 
 
 def has_room(user_id: int | None) -> bool:
-    """Whether the user may have one more run at work."""
+    """Whether the user may have one more run at work. Holds the user's row, so that no two processes give away the same place."""
     most = settings.MAX_ACTIVE_RUNS_PER_USER
-    return not most or Run.objects.filter(user=user_id, status__in=LIVE).count() < most
+    if not most:
+        return True
+    User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
+    return Run.objects.filter(user=user_id, status__in=LIVE).count() < most
 
 
 #: Written out, because it is asked at the end of every run.
 _WAITING = """SELECT session_id FROM chat_run AS waiting WHERE status = %s AND (user_id = %s OR %s) AND NOT EXISTS (
         SELECT 1 FROM chat_run AS live WHERE live.session_id = waiting.session_id AND live.status IN (%s, %s)
-    ) GROUP BY session_id ORDER BY MIN(created_at)"""
+    ) AND (%s = 0 OR (
+        SELECT COUNT(*) FROM chat_run AS theirs WHERE theirs.user_id = waiting.user_id AND theirs.status IN (%s, %s)
+    ) < %s) GROUP BY session_id ORDER BY MIN(created_at) LIMIT %s"""
+#: Of everybody's sessions, so many are worth looking at at a time.
+_MOST_WAITING = 200
 
 
 def waiting_sessions(user_id: int | None = None) -> list[UUID]:
-    """Sessions with a run in line and none live, those that have waited longest first; one user's, or everybody's."""
+    """Sessions with a run in line, none live, and room for their user; those that have waited longest first.
+
+    One user's, as many as may start at most, or everybody's, as many as are worth a look.
+    """
+    most = settings.MAX_ACTIVE_RUNS_PER_USER
+    limit = most if user_id is not None and most else _MOST_WAITING
     with connection.cursor() as cursor:
-        cursor.execute(_WAITING, [RunStatus.QUEUED, user_id, user_id is None, *LIVE])
+        cursor.execute(_WAITING, [RunStatus.QUEUED, user_id, user_id is None, *LIVE, most, *LIVE, most, limit])
         return [as_uuid(found) for (found,) in cursor.fetchall()]
 
 
