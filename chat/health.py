@@ -10,18 +10,28 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chat import database, groups, supervisor
+from chat import database, doorbell, groups, supervisor
 
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
 
 
+#: What this process has noticed by itself, in words for people on call. None of it is a reason to end the process, or to send people
+#: elsewhere: it goes on, and makes up for it when the part is back.
+_AWAY: dict[str, Callable[[], bool]] = {
+    "The database does not answer: nothing is taken in, and what is at work waits for it.": supervisor.misses_database,
+    "The channel layer (REDIS_URL) does not answer: clients see steps up to a second later.": groups.is_failing,
+    "The broker (BROKER_URL) does not answer: runs start up to a second later.": doorbell.is_broken,
+}
+
+
 @require_safe
 @never_cache
 async def healthz(_request: HttpRequest) -> HttpResponse:
-    """Say that requests are served."""
-    return HttpResponse("ok\n", content_type="text/plain; charset=utf-8")
+    """Say that requests are served, and what is away meanwhile."""
+    lines = ["ok", *(words for words, is_away in _AWAY.items() if is_away())]
+    return HttpResponse("\n".join([*lines, ""]), content_type="text/plain; charset=utf-8")
 
 
 @require_safe

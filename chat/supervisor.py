@@ -63,6 +63,11 @@ def is_draining() -> bool:
     return _process.draining
 
 
+def misses_database() -> bool:
+    """Whether the database did not answer when this process last gave a sign of life."""
+    return _heart.missed
+
+
 async def end() -> None:
     """Take nobody and nothing in any more, let the runs come to the end of a step, tell the clients, give everything back."""
     _process.draining = True
@@ -106,6 +111,8 @@ class _Heart:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        #: Whether the lease could not be renewed the last time.
+        self.missed = False
 
     def start(self) -> None:
         self.stop()
@@ -126,7 +133,9 @@ class _Heart:
                 try:
                     sockets.beat(carrying.PROCESS)
                     run_state.beat(carrying.PROCESS, carrying.at_work())
+                    self.missed = False
                 except DatabaseError:
+                    self.missed = True
                     logger.warning("The lease could not be renewed", exc_info=True)
                 if stop.wait(settings.RUN_LEASE_S / 6):
                     return
