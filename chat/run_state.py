@@ -198,7 +198,8 @@ def has_room(user_id: int | None) -> bool:
     most = settings.MAX_ACTIVE_RUNS_PER_USER
     if not most:
         return True
-    User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
+    if user_id is not None:
+        User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
     return Run.objects.filter(user=user_id, status__in=LIVE).count() < most
 
 

@@ -23,7 +23,7 @@ from yarl import URL
 
 ROOT = Path(__file__).resolve().parent.parent
 USERNAME, PASSWORD = "ada", "correct horse 17"
-START_S = 60.0
+START_S = 120.0
 WAIT_S = 20.0
 #: The last that a process says before it does nothing more by itself: one that carries runs, one that leaves them to workers.
 LOADED = ("The agents are loaded", "The broker's client is loaded")
