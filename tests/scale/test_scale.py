@@ -23,8 +23,11 @@ from tests.serving import Browser
 pytestmark = [pytest.mark.long, pytest.mark.scale]
 
 SESSIONS = 200
-#: Each thinks, looks at the clock and answers; each word of the answer is the time of its sending.
-MESSAGE = "Tell [reasoning=10 tokens=40 every=50 stamp call=current_time:{}]"
+#: One thinks and answers, each word being the time of its sending; the other looks at the clock in between.
+MESSAGES = (
+    "Tell [reasoning=10 tokens=60 every=50 stamp]",
+    "Tell [reasoning=10 tokens=40 every=50 call=current_time:{}]",
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +86,7 @@ async def test_a_load_of_two_hundred_sessions(
 
         async def one(number: int, client: Oracle) -> str:
             await asyncio.sleep(5 * number / SESSIONS)
-            return await client.ended(await client.ask(MESSAGE), 120)
+            return await client.ended(await client.ask(MESSAGES[number % 2]), 120)
 
         ends = await asyncio.gather(*(one(number, client) for number, (_, client) in enumerate(opened)))
         took = time.monotonic() - began
@@ -130,7 +133,7 @@ async def test_processes_come_and_go_under_load(scaled: tuple[World, str], model
 async def _until_completed(client: Oracle) -> None:
     """Ask, and follow, by hand where it is not continued by itself, until something was completed; three times."""
     for _ in range(3):
-        run_id = await client.ask(MESSAGE)
+        run_id = await client.ask(MESSAGES[1])
         while await client.ended(run_id, 180) != "completed":
             try:
                 run_id = await client.go_on(run_id)
