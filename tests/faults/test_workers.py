@@ -221,8 +221,8 @@ async def test_a_worker_that_dies_is_followed_by_another(world: World, model: Mo
         await world.kill(dying)
         try:
             assert await client.ended(run_id, 30) == "interrupted"
-            # The lease, a sweep and a tick.
-            assert time.monotonic() - began < 3 + 1 + 1 + 2
+            # The lease, a sweep, a tick, and what a machine with much to do takes.
+            assert time.monotonic() - began < 3 + 1 + 1 + 5
             assert await client.ended(behind) == "completed"
             await check(world, session, [client])
         finally:
@@ -250,7 +250,8 @@ async def test_a_worker_told_to_stop(world: World, model: ModelServer) -> None:
             await check(world, session, [client])
         finally:
             await world.start(stopping)
-    assert took < 0.5 + 5
+    # SHUTDOWN_S, what is waited for those that were stopped, and what Celery takes.
+    assert took < 0.5 + 2 + 5
     assert len(owners(world, session)) == 2
 
 
