@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from celery import bootsteps, shared_task, signals
-from celery.exceptions import Reject
 from django.conf import settings
 from django.db import connection
 
@@ -25,7 +24,8 @@ _worker: Worker | None = None
 def carry(session_id: str) -> None:
     """Carry a session's next run, if one waits and may start; until it has ended this worker has one slot less."""
     if _worker is None or not _worker.carry(UUID(session_id)):
-        raise Reject("This worker is about to stop.", requeue=True)
+        # This one is about to stop: let another hear of it.
+        doorbell.ring(UUID(session_id))
 
 
 class Runs(bootsteps.StartStopStep):

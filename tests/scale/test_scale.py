@@ -126,7 +126,7 @@ async def test_processes_come_and_go_under_load(scaled: tuple[World, str], model
             await asyncio.to_thread(process.start, process.port)
         await asyncio.gather(*busy)
         for session, client in opened:
-            await check(world, session, [client], timeout_s=120, logs_may="Celery|celery")
+            await check(world, session, [client], timeout_s=120)
     assert sum(len(client.closes) for _, client in opened) > 0
 
 
