@@ -4,6 +4,7 @@ A run belongs to the process, never to a socket. Growth of a step in progress go
 """
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -21,7 +22,19 @@ from django.db import InterfaceError, OperationalError, transaction
 
 import agents
 from agents import Growth, Outcome, Step
-from chat import background, continuing, database, drafts, groups, run_events, run_state, search, selectors, step_log
+from chat import (
+    background,
+    continuing,
+    database,
+    doorbell,
+    drafts,
+    groups,
+    run_events,
+    run_state,
+    search,
+    selectors,
+    step_log,
+)
 from chat.drafts import Draft
 from chat.models import Run, RunStatus, Session
 from chat.run_state import End
@@ -100,24 +113,47 @@ _open.set()
 # From the line to the end
 
 
-async def dispatch(session_id: UUID, *, line_changed: bool = True) -> None:
-    """Start the session's next run, if one waits and may start; tell the line where it changed."""
+async def dispatch(session_id: UUID) -> None:
+    """After a session's line has changed: have its next run started, here or by a worker, if one waits and may start; tell the line."""
+    if settings.BROKER_URL:
+        doorbell.ring(session_id)
+    elif await take_next(session_id) is not None:
+        return
+    await _tell_line(session_id)
+
+
+async def dispatch_waiting() -> None:
+    """Start whatever waits anywhere and may start. Where workers carry the runs, they look themselves."""
+    if settings.BROKER_URL:
+        return
+    for session_id in await database.read(run_state.waiting_sessions):
+        await dispatch(session_id)
+
+
+async def take_next(session_id: UUID) -> asyncio.Event | None:
+    """Carry the session's next run here, if one waits and may start, and tell the line; returns what is set when the run has ended."""
     try:
         claim = await database.write(_claim_next, session_id) if _open.is_set() else None
     except DatabaseError:
         # Whatever waits is looked for every second.
         logger.warning("The line of session %s could not be moved on", session_id, exc_info=True)
-        return
-    if claim is not None:
-        take_up(claim)
-    if line_changed:
-        await groups.tell(groups.of_session(session_id), {"type": "queue"})
+        return None
+    if claim is None:
+        return None
+    ended = take_up(claim)
+    await _tell_line(session_id)
+    return ended
 
 
-async def dispatch_waiting() -> None:
-    """Start whatever waits anywhere and may start."""
-    for session_id in await database.read(run_state.waiting_sessions):
-        await dispatch(session_id)
+async def _tell_line(session_id: UUID) -> None:
+    await groups.tell(groups.of_session(session_id), {"type": "queue"})
+
+
+def warm() -> None:
+    """Import what the first run would wait for; what is there then stays, so the garbage collector need not look at it again."""
+    agents.warm()
+    gc.freeze()
+    logger.info("The agents are loaded")
 
 
 def at_work() -> list[UUID]:
@@ -126,12 +162,17 @@ def at_work() -> list[UUID]:
 
 
 def takes_runs() -> bool:
-    """Whether this process takes up runs now."""
+    """Whether this process takes up runs by itself now, without being told to."""
+    return _open.is_set() and not settings.BROKER_URL
+
+
+def is_open() -> bool:
+    """Whether this process has not begun to stop."""
     return _open.is_set()
 
 
-def take_up(claim: Claim) -> None:
-    """Carry a claimed run, from here on by itself."""
+def take_up(claim: Claim) -> asyncio.Event:
+    """Carry a claimed run, from here on by itself; returns what is set when it has ended."""
     carried = _carried[claim.run.pk] = _Carried()
     because = _early_stops.pop(claim.run.pk, None)
     if because is not None:
@@ -140,6 +181,7 @@ def take_up(claim: Claim) -> None:
         # It was let in just before.
         carried.pause()
     background.spawn(_carry(claim, carried), f"run {claim.run.pk}")
+    return carried.ended
 
 
 @transaction.atomic

@@ -152,6 +152,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         }
         if reset:
             data["reset"] = True
+        subscriber.feed.has_told_line(view.queue)
         subscriber.begin(encode("session", data), 0 if reset else known)
         if seq is None:
             return [("bad_last_seq", "last_seq must be a whole number from 0 on; the whole log is sent.")]

@@ -14,7 +14,8 @@ from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, close_old_connections, connection, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, close_old_connections, connection, connections
+from django.db.migrations.executor import MigrationExecutor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -121,6 +122,25 @@ async def read(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
 async def write(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a writing function on a writing thread; it is not abandoned halfway when the caller is cancelled."""
     return await _writers.run(partial(function, *args, **kwargs))
+
+
+class Away(Exception):
+    """The database does not answer; the text is for people."""
+
+
+class Outdated(Exception):
+    """The database has not got this version's tables; the text is for people."""
+
+
+def check_tables() -> None:
+    """Raise `Away` or `Outdated` where this process cannot work on the database."""
+    try:
+        executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
+    except OperationalError as away:
+        raise Away(f"The database does not answer: {' '.join(str(away).split())}") from None
+    # Tables of a later version are well: a version only adds what the one before it can do without.
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        raise Outdated("The database's tables are not up to date. Run: python manage.py migrate")
 
 
 def close() -> None:

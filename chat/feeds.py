@@ -367,10 +367,16 @@ class Feed:
         for subscriber in list(self.subscribers):
             subscriber.end(Close.RESTARTING)
 
+    def has_told_line(self, line: list[dict[str, Any]]) -> None:
+        """A socket has been told of the line with its session's frame; an empty one needs no looking after."""
+        if line:
+            self._line = line
+
     def look_at(self, shape: selectors.Shape) -> None:
         """Tell of the line and of the people, where they have changed and the group has not said so."""
         known, self._shape = self._shape, shape
-        if shape.line != (known.line if known else selectors.NOTHING):
+        # What was told last may have come and gone since the last look, and the group's word of its going been lost.
+        if shape.line != (known.line if known else selectors.NOTHING) or shape.line[0] != len(self._line or ()):
             background.spawn(self._tell_queue(), "queue")
         if self._people is None or (known is not None and shape.people != known.people):
             self._announce_presence()

@@ -54,6 +54,11 @@ class _Door:
         """Whether the layer has failed a moment ago, so that nobody waits for it again already."""
         return time.monotonic() < self._shut_until
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the layer has not answered when it was last asked."""
+        return self._shut_until > 0
+
     async def take(self, asked: Callable[[], Awaitable[Any]], doing: str) -> Any:
         """Ask the layer for something; False where that failed, which is logged, or was not tried."""
         if self.is_shut:
@@ -85,6 +90,12 @@ async def tell(group: str, message: Message) -> None:
     if layer is None:
         return
     await _door(layer).take(lambda: layer.group_send(group, {**message, "group": group}), f"telling {group}")
+
+
+def is_failing() -> bool:
+    """Whether the layer has not answered when it was last asked."""
+    layer = get_channel_layer()
+    return layer is not None and _door(layer).is_failing
 
 
 def reach_others() -> bool:

@@ -194,9 +194,13 @@ def next_in(session_id: UUID) -> Run | None:
 
 
 def has_room(user_id: int | None) -> bool:
-    """Whether the user may have one more run at work."""
+    """Whether the user may have one more run at work. Holds the user's row, so that no two processes give away the same place."""
     most = settings.MAX_ACTIVE_RUNS_PER_USER
-    return not most or Run.objects.filter(user=user_id, status__in=LIVE).count() < most
+    if not most:
+        return True
+    if user_id is not None:
+        User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
+    return Run.objects.filter(user=user_id, status__in=LIVE).count() < most
 
 
 #: Written out, because it is asked at the end of every run. Of a user's sessions no more than may start now: one whose schedules have
@@ -208,7 +212,9 @@ _WAITING = """SELECT session_id FROM (
                 before_it.status IN (%s, %s) OR (before_it.status = %s AND before_it.number < waiting.number)))
     ) AS first WHERE %s = 0 OR place <= %s - (
         SELECT COUNT(*) FROM chat_run AS live WHERE live.user_id = first.user_id AND live.status IN (%s, %s))
-    ORDER BY created_at"""
+    ORDER BY created_at LIMIT %s"""
+#: So many are worth looking at at a time.
+_MOST_WAITING = 200
 
 
 def waiting_sessions(user_id: int | None = None) -> list[UUID]:
@@ -216,7 +222,7 @@ def waiting_sessions(user_id: int | None = None) -> list[UUID]:
     most = settings.MAX_ACTIVE_RUNS_PER_USER
     whose = [RunStatus.QUEUED, user_id, user_id is None, *LIVE, RunStatus.QUEUED]
     with connection.cursor() as cursor:
-        cursor.execute(_WAITING, [*whose, most, most, *LIVE])
+        cursor.execute(_WAITING, [*whose, most, most, *LIVE, _MOST_WAITING])
         return [as_uuid(found) for (found,) in cursor.fetchall()]
 
 

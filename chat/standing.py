@@ -48,7 +48,11 @@ def of(session_id: UUID, user_id: int, client_message_id: str) -> Standing | Non
     with connection.cursor() as cursor:
         if connection.features.has_select_for_update:
             # By itself, because what another transaction has just committed is seen only by a statement that begins later.
-            cursor.execute(f"SELECT 1 FROM {session} WHERE id = %s FOR UPDATE", [this])  # noqa: S608 - our own names
+            # The user's row too: what two of the user's messages are let in to is counted one after the other.
+            cursor.execute(
+                f"SELECT 1 FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s FOR UPDATE OF s FOR NO KEY UPDATE OF u",  # noqa: S608
+                [this, user_id],
+            )
         cursor.execute(
             f"""
             SELECT s.owner_id, s.title, s.agent_name, u.is_active, u.is_staff,

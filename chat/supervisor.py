@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import sys
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -35,6 +37,8 @@ TICK_S = 1.0
 #: How long a stopping process waits for runs that were stopped to say so in the log; then it says so itself.
 _STOP_S = 2.0
 _CLOSE_S = 2.0
+#: The loop waits no longer than this for a thread of the database to let go of the interpreter (Python's own: 5 ms).
+_SWITCH_S = 0.0002
 
 
 @dataclass(slots=True)
@@ -48,17 +52,18 @@ class _Process:
 _process = _Process()
 
 
-def begin() -> None:
-    """Start this process's clockwork on the running loop; again and again is once."""
+def begin(look: Callable[[], Awaitable[None]] = carrying.dispatch_waiting) -> None:
+    """Start this process's clockwork on the running loop; again and again is once. ``look`` takes up, every second, what waits."""
     loop = asyncio.get_running_loop()
     if _process.loop is loop:
         return
     _process.loop = loop
+    sys.setswitchinterval(_SWITCH_S)
     carrying.begin()
     _heart.start()
     background.spawn(drafts.save_for_ever(), "save drafts")
     background.spawn(feeds.watch_for_ever(), "watch feeds")
-    background.spawn(_tick_for_ever(), "tick")
+    background.spawn(_tick_for_ever(look), "tick")
     background.spawn(ticking.tick_for_ever(), "schedules")
 
 
@@ -70,6 +75,11 @@ def serving_loop() -> asyncio.AbstractEventLoop | None:
 def is_draining() -> bool:
     """Whether the process is about to stop and takes nobody in any more."""
     return _process.draining
+
+
+def misses_database() -> bool:
+    """Whether the database did not answer when this process last gave a sign of life."""
+    return _heart.missed
 
 
 async def end() -> None:
@@ -117,6 +127,8 @@ class _Heart:
         self._thread: threading.Thread | None = None
         #: By the clock that leases are told by, so that one that is set, or a machine that slept, is a gap too.
         self._beaten_at = self._steady_since = 0.0
+        #: Whether the lease could not be renewed the last time.
+        self.missed = False
 
     def start(self) -> None:
         self.stop()
@@ -146,7 +158,9 @@ class _Heart:
                 try:
                     sockets.beat(carrying.PROCESS)
                     run_state.beat(carrying.PROCESS, carrying.at_work())
+                    self.missed = False
                 except DatabaseError:
+                    self.missed = True
                     logger.warning("The lease could not be renewed", exc_info=True)
                 else:
                     self._has_beaten(time.time())
@@ -168,7 +182,7 @@ class _Heart:
 _heart = _Heart()
 
 
-async def _tick_for_ever() -> None:
+async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
     await groups.Membership(groups.EVERYONE, _hear).join()
     last_announcement: int | None = None
     swept_at = asyncio.get_running_loop().time()
@@ -184,7 +198,7 @@ async def _tick_for_ever() -> None:
             for pk, message, level in await database.read(selectors.announcements_after, last_announcement):
                 last_announcement = pk
                 feeds.tell_everyone(encode("announcement", {"message": message, "level": level}))
-            await carrying.dispatch_waiting()
+            await look()
             now = asyncio.get_running_loop().time()
             if now - swept_at > settings.RUN_LEASE_S / 3 and _heart.is_steady():
                 swept_at = now

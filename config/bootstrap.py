@@ -69,6 +69,7 @@ def main(arguments: Sequence[str]) -> None:
         "dev": dev,
         "test": test,
         "test-faults": test_faults,
+        "test-scale": test_scale,
         "check": check,
         "bench": bench,
         "lock": lock,
@@ -109,6 +110,12 @@ def test_faults(*arguments: str) -> None:
     """Run all tests that break real parts, those among them too that take their time; arguments go to pytest."""
     for_tests()
     become(PYTHON, "-m", "pytest", "-m", "", *(arguments or ("tests/faults", "--durations", "0")))
+
+
+def test_scale(*arguments: str) -> None:
+    """Run the tests of several web processes and workers behind a proxy, and print their figures; arguments go to pytest."""
+    for_tests()
+    become(PYTHON, "-m", "pytest", "-m", "scale", *(arguments or ("tests/scale", "tests/faults", "--durations", "0")))
 
 
 def for_tests() -> None:

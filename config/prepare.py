@@ -1,6 +1,7 @@
-"""Bring the data folder up to date, then hand over to the server: ``python -m config.prepare serve``.
+"""Bring database and data folder up to date, then hand over to the server: ``python -m config.prepare serve``.
 
 Migrations, static files and the first account. Each step looks first whether there is anything to do, so that starting again is fast.
+Without ``serve`` that is all, as where the processes are started one by one.
 """
 
 import contextlib
@@ -24,8 +25,8 @@ from chat import ownership
 MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 
 
-def main(command: str) -> None:
-    """Prepare, then become the management command that serves."""
+def main(command: str | None) -> None:
+    """Prepare, then become the management command that serves, if one is named."""
     django.setup()
     try:
         # Before anything is changed: a server that is running on these data must not find other tables under it.
@@ -44,6 +45,8 @@ def main(command: str) -> None:
     except OSError as error:
         sys.exit(f"Thinkaloud cannot start: DATA_DIR cannot be written ({error}).")
     sys.stdout.flush()
+    if command is None:
+        return
     if command != "serve":
         os.execv(sys.executable, [sys.executable, str(MANAGE), command, f"{settings.HOST}:{settings.PORT}"])
     try:
@@ -109,4 +112,4 @@ def create_first_account() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    main(sys.argv[1])
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

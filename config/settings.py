@@ -24,7 +24,7 @@ ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 DATABASES = {"default": env.database("DATABASE_URL", DATA_DIR / "thinkaloud.sqlite3")}
 REDIS_URL = env.url("REDIS_URL", ["redis", "rediss"])
-BROKER_URL = env.text("BROKER_URL")
+BROKER_URL = env.url("BROKER_URL", ["redis", "rediss"])
 ALLOW_SIGNUP = env.flag("ALLOW_SIGNUP", default=False)
 FIRST_ACCOUNT = {
     "username": env.text("DJANGO_SUPERUSER_USERNAME", "admin"),
@@ -54,6 +54,7 @@ RUN_LEASE_S = env.number("RUN_LEASE_S", 30, least=1, most=86_400)
 SHUTDOWN_S = env.number("SHUTDOWN_S", 5, least=0, most=3_600)
 AUTO_CONTINUE = env.flag("AUTO_CONTINUE", default=False)
 MAX_ACTIVE_RUNS_PER_USER = env.whole("MAX_ACTIVE_RUNS_PER_USER", 4)
+MAX_RUNS_PER_WORKER = env.whole("MAX_RUNS_PER_WORKER", 100, least=1, most=1_000)
 MAX_MESSAGE_CHARS = env.whole("MAX_MESSAGE_CHARS", 32_000)
 MAX_SOCKETS_PER_USER = env.whole("MAX_SOCKETS_PER_USER", 32)
 MAX_MESSAGES_PER_MINUTE = env.whole("MAX_MESSAGES_PER_MINUTE", 60)
@@ -62,9 +63,9 @@ MAX_SCHEDULES_PER_USER = env.whole("MAX_SCHEDULES_PER_USER", 100)
 
 if LLM_MODEL_SERVER == "dashscope" and not LLM_API_KEY:
     env.problems.append("LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope.")
-if BROKER_URL:
+if BROKER_URL and not (REDIS_URL and DATABASES["default"]["ENGINE"].endswith("postgresql")):
     env.problems.append(
-        "BROKER_URL must be empty: runs execute in the web process, workers are not part of this version."
+        "BROKER_URL needs REDIS_URL and a postgres:// DATABASE_URL: workers are processes of their own, which share both."
     )
 SECRET_KEY = env.secret("SECRET_KEY", DATA_DIR / "secret_key")
 SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
@@ -133,6 +134,23 @@ CHANNEL_LAYERS = {
     if REDIS_URL
     else {"BACKEND": "chat.layers.ProcessChannelLayer", "CONFIG": {"capacity": 2000}}
 }
+
+# Celery's workers carry the runs where there is a broker: `celery -A config worker`. The database says what is in line; a message only
+# says so sooner. Hence nothing here is about keeping messages; README.md says what each setting is for.
+WORKER_APPLICATION = "config.celery.app"
+CELERY_BROKER_URL = BROKER_URL
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "socket_connect_timeout": 2, "socket_timeout": 5}
+CELERY_WORKER_POOL = "threads"
+CELERY_WORKER_CONCURRENCY = MAX_RUNS_PER_WORKER
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_ACKS_LATE = True
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "thinkaloud"
+CELERY_WORKER_REDIRECT_STDOUTS = False
+CELERY_TIMEZONE = "UTC"
 
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -23,10 +23,10 @@ from yarl import URL
 
 ROOT = Path(__file__).resolve().parent.parent
 USERNAME, PASSWORD = "ada", "correct horse 17"
-START_S = 60.0
+START_S = 120.0
 WAIT_S = 20.0
-#: The last that a process says before it does nothing more by itself.
-LOADED = "The agents are loaded"
+#: The last that a process says before it does nothing more by itself: one that carries runs, one that leaves them to workers.
+LOADED = ("The agents are loaded", "The broker's client is loaded")
 ACK_EVERY = 50
 
 
@@ -106,7 +106,7 @@ class Server:
         """Start the process and wait until it says where it is."""
         self.loaded = threading.Event()
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "serve", "--port", str(port), "--server", self._server],
+            self._command(port),
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -119,16 +119,22 @@ class Server:
             raise AssertionError("The server did not start:\n" + "".join(self.output))
         return self
 
+    def _command(self, port: int) -> list[str]:
+        return [sys.executable, "manage.py", "serve", "--port", str(port), "--server", self._server]
+
+    #: What it says when it is ready, and where it is.
+    _READY = re.compile(r"http://\S+?(?=/\s*$)")
+
     def _read(self, process: "subprocess.Popen[str]", said: threading.Event, loaded: threading.Event) -> None:
         assert process.stdout is not None
         with process.stdout as output:
             for line in output:
                 self.output.append(line)
-                found = re.search(r"http://\S+?(?=/\s*$)", line)
+                found = self._READY.search(line)
                 if found and not said.is_set():
                     self.url = found.group()
                     said.set()
-                if LOADED in line:
+                if any(words in line for words in LOADED):
                     self.rest()
                     loaded.set()
         said.set()
@@ -197,6 +203,20 @@ def _prepared(shared: Path) -> Path:
             with contextlib.closing(sqlite3.connect(made)) as file:
                 file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return made
+
+
+class Worker(Server):
+    """One of Celery's workers on the product's application; it listens to the broker, and nowhere."""
+
+    _READY = re.compile(r"This worker carries up to \d+ runs")
+
+    def _command(self, port: int) -> list[str]:
+        return [sys.executable, "-m", "celery", "-A", "config", "worker", "--without-mingle", "--without-gossip"]
+
+    @property
+    def port(self) -> int:
+        """It has none."""
+        return 0
 
 
 @contextlib.contextmanager

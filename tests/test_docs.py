@@ -15,6 +15,7 @@ from config.environment import PublicUrl
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text("utf-8")
 CODE = re.findall(r"`([^`\n]+)`", README)
+SCALING = (PROJECT / "SCALING.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
@@ -111,6 +112,32 @@ def test_every_file_it_names_exists() -> None:
     paths |= set(re.findall(r"\]\(((?!https?:)[^)#]+)\)", README))
     assert len(paths) > 10
     assert sorted(path for path in paths - made if not (PROJECT / path).exists()) == []
+
+
+def test_the_page_about_scale_names_what_exists(settings_as_they_come: dict[str, Any]) -> None:
+    named = re.findall(r"`([^`\n]+)`", SCALING)
+    variables = {word.partition("=")[0] for word in named if re.match(r"[A-Z]+_[A-Z_]+(=|$)", word)}
+    assert {"RUN_LEASE_S", "SHUTDOWN_S", "BROKER_URL"} <= variables
+    assert variables <= set(settings_as_they_come["env"].names)
+    files = {word for word in named if re.fullmatch(r"[\w/]+\.(py|md|yaml)", word)}
+    assert len(files) > 2
+    assert [file for file in files if not (PROJECT / file).exists()] == []
+    services = set(re.findall(r"\b((?:web|worker)-\d|ticker|prepare)\b", SCALING))
+    assert (
+        services
+        == set(re.findall(r"^  ([\w-]+):", (PROJECT / "compose.yaml").read_text("utf-8"), re.MULTILINE)) & services
+    )
+    assert len(services) == 6
+
+
+def test_the_celery_settings_that_matter_are_set_as_told(settings_as_they_come: dict[str, Any]) -> None:
+    rows = SCALING.split("\n| setting |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row.split(" | ")[0])}
+    kept = {name.removeprefix("CELERY_").lower() for name in settings_as_they_come if name.startswith("CELERY_")} | set(
+        settings_as_they_come["CELERY_BROKER_TRANSPORT_OPTIONS"]
+    )
+    assert len(told) > 5
+    assert told <= kept
 
 
 def test_every_room_of_the_house_is_named() -> None:

@@ -269,3 +269,13 @@ async def test_the_last_to_leave_closes_the_feed(started: tuple[Run, Login], lay
     await asyncio.gather(*leaving)
     assert feeds.stats() == {"feeds": 0, "sockets": 0}
     assert groups.of_session(run.session_id) not in layer.groups
+
+
+@pytest.mark.parametrize("layer", [Silent()], indirect=True)
+async def test_a_line_that_was_told_and_is_gone_before_anyone_looked(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    assert client.subscriber is not None
+    # The session's frame has told of somebody in line; the group's word that the line is empty again was lost.
+    client.subscriber.feed.has_told_line([{"run_id": "one that has begun meanwhile"}])
+    await client.until(lambda: any(frame["type"] == "queue" and frame["data"] == [] for frame in client.frames))

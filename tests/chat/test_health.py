@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import AsyncClient, override_settings
 
-from chat import database, groups, supervisor
+from chat import database, doorbell, groups, supervisor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,6 +28,16 @@ async def test_everyone_may_ask_and_nothing_redirects() -> None:
         assert (await AsyncClient().post("/healthz")).status_code == 405
         assert (await ready())[0] == 200
     assert "sessionid" not in answer.cookies
+
+
+async def test_what_is_away_is_told_in_words_and_is_no_reason_to_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doorbell._bell, "away_since", 1.0)
+    monkeypatch.setattr(supervisor._heart, "missed", True)
+    answer = await AsyncClient().get("/healthz")
+    assert answer.status_code == 200
+    ok, *away, end = answer.content.decode().split("\n")
+    assert (ok, end) == ("ok", "")
+    assert [line.partition(" does not answer: ")[0] for line in away] == ["The database", "The broker (BROKER_URL)"]
 
 
 async def test_all_that_is_needed_is_there() -> None:

@@ -1,6 +1,7 @@
 """Runs move as their table of moves says, and in no other way; one is live per session."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -149,6 +150,7 @@ def test_a_user_has_so_many_at_work_and_the_rest_wait(settings: object) -> None:
     others_run = making.run(other, carried_by="")
     assert run_state.next_in(other.pk) == others_run
     making.end(at_work[0])
+    assert run_state.waiting_sessions(user.pk) == [waiting.pk]
     assert run_state.next_in(waiting.pk) == run
     assert run_state.waiting_sessions(user.pk) == [waiting.pk]
     settings.MAX_ACTIVE_RUNS_PER_USER = 0  # type: ignore[attr-defined]
@@ -164,6 +166,19 @@ def test_sessions_that_wait_are_told_longest_first() -> None:
     making.run(late, carried_by="")
     making.run(early, carried_by="")
     assert run_state.waiting_sessions() == [early.pk, late.pk]
+
+
+def test_who_has_no_room_is_not_looked_at(settings: Any) -> None:
+    settings.MAX_ACTIVE_RUNS_PER_USER = 2
+    busy, idle = making.user("busy"), making.user("idle")
+    waiting = [making.run(making.session(user), carried_by="").session_id for user in (busy, busy, busy, idle)]
+    assert run_state.waiting_sessions() == waiting
+    # Of one user's, no more than could start at best.
+    assert run_state.waiting_sessions(busy.pk) == waiting[:2]
+    for _ in range(2):
+        making.run(making.session(busy))
+    assert run_state.waiting_sessions() == waiting[3:]
+    assert run_state.waiting_sessions(busy.pk) == []
 
 
 def test_a_lease_is_kept_by_beating() -> None:

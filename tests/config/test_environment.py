@@ -73,7 +73,8 @@ def start(**environ: str) -> str:
         ("MAX_MESSAGE_CHARS", "1e3", "MAX_MESSAGE_CHARS must be a whole number of 0 or more, not '1e3'."),
         ("RUN_LEASE_S", "0", "RUN_LEASE_S must be a number from 1 to 86400, not '0'."),
         ("AUTO_CONTINUE", "sure", "AUTO_CONTINUE must be true or false, not 'sure'."),
-        ("BROKER_URL", "redis://localhost", "BROKER_URL must be empty"),
+        ("BROKER_URL", "amqp://localhost", "BROKER_URL must start with redis:// or rediss://"),
+        ("BROKER_URL", "redis://localhost", "BROKER_URL needs REDIS_URL and a postgres:// DATABASE_URL"),
     ],
 )
 def test_a_bad_value_is_one_line_that_names_it(name: str, value: str, complaint: str) -> None:

@@ -50,7 +50,10 @@ def ready(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> str
 
 @pytest.fixture
 def open_world(tmp_path: Path, model: ModelServer, request: pytest.FixtureRequest) -> Iterator[OpenWorld]:
-    """Starts the product: ``open_world("sqlite")`` is one process on SQLite, ``open_world("postgres")`` two on PostgreSQL and Redis.
+    """Starts the product, in one of three topologies.
+
+    ``open_world("sqlite")`` is one process on SQLite, ``open_world("postgres")`` two on PostgreSQL and Redis, and ``open_world("workers")``
+    two that serve and two workers, which carry the runs.
 
     Further arguments are variables of its environment, or ``server="uvicorn"``; addresses given win over those of the shared servers.
     """
@@ -66,6 +69,10 @@ def open_world(tmp_path: Path, model: ModelServer, request: pytest.FixtureReques
                 )
             if "redis_url" not in options:
                 options["redis_url"] = request.getfixturevalue("redis_url")
+            if topology == "workers":
+                # Beside the channel layer, in the same Redis.
+                options.setdefault("broker_url", f"{options['redis_url'].rpartition('/')[0]}/1")
+                return until_done.enter_context(worlds.workers(tmp_path / "data", model, **options))
             return until_done.enter_context(worlds.pair(tmp_path / "data", model, **options))
 
         yield start
@@ -104,6 +111,22 @@ def two(shared_pair: World) -> World:
     """Two processes on PostgreSQL and Redis for tests that leave them as they were, in the group ``pair``."""
     shared_pair.begin_anew()
     return shared_pair
+
+
+@pytest.fixture(scope="session")
+def shared_workers(
+    postgres_server: str, redis_server: str, ready: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """Two processes that serve and two workers, for tests that leave them as they were."""
+    with contextlib.ExitStack() as until_done:
+        model = until_done.enter_context(ModelServer())
+        addresses = {
+            "database_url": until_done.enter_context(services.database(postgres_server, "workers", template=ready)),
+            "redis_url": redis_server,
+            "broker_url": f"{redis_server.rpartition('/')[0]}/1",
+        }
+        folder = tmp_path_factory.mktemp("workers")
+        yield until_done.enter_context(worlds.workers(folder, model, **addresses, MAX_QUEUED_RUNS="0"))
 
 
 #: Each of the two, for tests of both; one is enough for the short selection.

@@ -33,6 +33,19 @@ PHASES = {
 }
 
 
+@pytest.fixture(
+    params=[
+        pytest.param("shared_pair", marks=pytest.mark.xdist_group("pair"), id="pair"),
+        pytest.param("shared_workers", marks=world.SCALE.marks, id="workers"),
+    ]
+)
+def two(request: pytest.FixtureRequest) -> World:
+    """Two processes that serve and carry the runs; and two that serve, with two workers."""
+    opened: World = request.getfixturevalue(request.param)
+    opened.begin_anew()
+    return opened
+
+
 def at(opened: World, session_id: str, process: int, **options: Any) -> Oracle:
     """A client that stays at one of the processes."""
     return opened.client(session_id, at=lambda: [opened.addresses[process]], **options)

@@ -16,7 +16,7 @@ from tests.faults.conftest import OpenWorld, Record
 from tests.faults.invariants import check, quiet_logs
 from tests.faults.oracle import Oracle
 from tests.faults.work import keep_busy, rounds
-from tests.faults.world import World, make_ready, meanwhile, until
+from tests.faults.world import SCALE, World, make_ready, meanwhile, until
 from tests.model_server import ModelServer
 from tests.services import Postgres
 
@@ -97,13 +97,20 @@ async def two_clients(world: World, session: str, **options: float) -> AsyncIter
         yield here, there
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("topology", "times"),
+    [
+        ("postgres", 1),
+        pytest.param("postgres", 4, marks=pytest.mark.long),
+        pytest.param("workers", 1, marks=SCALE.marks),
+    ],
+)
 async def test_postgres_breaks_while_a_run_is_at_work(
-    postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer, times: int
+    postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer, topology: str, times: int
 ) -> None:
     """All connections of PostgreSQL ended, and its immediate restart: no run fails, no socket closes."""
     model.respond = rounds(30, every_s=0.005)
-    world = open_world("postgres", database_url=database)
+    world = open_world(topology, database_url=database)
     session = await world.new_session()
     breaks = iter([hung_up, restarted] * times)
     async with two_clients(world, session) as (here, there):

@@ -13,30 +13,37 @@ from tests.faults.conftest import OpenWorld, Record
 from tests.faults.invariants import check, idle_database
 from tests.faults.oracle import Oracle
 from tests.faults.work import keep_busy, rounds
-from tests.faults.world import FAULTY_LAYER, World, meanwhile, until
+from tests.faults.world import FAULTY_LAYER, SCALE, World, meanwhile, until
 from tests.model_server import ModelServer
 from tests.serving import Server
 
 
 def killing(
-    world: World, servers: Sequence[Server], *, every_s: float = 4.0, times: int = 1_000, seed: int = 0
+    world: World, victims: Sequence[Server | str], *, every_s: float = 4.0, times: int = 1_000, seed: int = 0
 ) -> contextlib.AbstractAsyncContextManager[list[float]]:
-    """Kill one process after the other, every few seconds, and start it again."""
-    turns = itertools.cycle(servers)
+    """Kill one process after the other, every few seconds, and start it again; a session stands for the process at work for it."""
+    turns = itertools.cycle(victims)
 
     async def kill_one() -> None:
-        server = next(turns)
-        await world.kill(server)
-        await world.start(server)
+        victim = next(turns)
+        while isinstance(victim, str):
+            victim = await asyncio.to_thread(world.carrier, victim) or victim
+        await world.kill(victim)
+        await world.start(victim)
 
     return meanwhile(kill_one, every_s=every_s, times=times, seed=seed)
 
 
-@pytest.mark.parametrize("topology", ["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
+def prey(world: World, session: str) -> Sequence[Server | str]:
+    """Who is to be killed: all that serve, and where workers carry the runs, the one at work for the session."""
+    return [session, *world.servers] if world.workers else world.servers
+
+
+@pytest.mark.parametrize("topology", ["sqlite", pytest.param("postgres", marks=pytest.mark.long), SCALE])
 async def test_a_process_is_killed_in_the_middle_of_its_runs(
     open_world: OpenWorld, model: ModelServer, topology: str
 ) -> None:
-    """Kill -9 of the web process, which carries the runs, mid-run; where there are two, of one after the other."""
+    """Kill -9 of the process that carries the runs, mid-run; where there are more, of one after the other."""
     model.respond = rounds(15, every_s=0.01)
     world = open_world(topology)
     session = await world.new_session()
@@ -44,7 +51,7 @@ async def test_a_process_is_killed_in_the_middle_of_its_runs(
         world.client(session, name="patient") as patient,
         world.client(session, name="restless", restless_s=1.5) as restless,
     ):
-        async with killing(world, world.servers, every_s=2.0, times=2) as killed:
+        async with killing(world, prey(world, session), every_s=2.0, times=2) as killed:
             while len(killed) < 2:
                 await keep_busy(patient, patient.state.seq + 50)
         events = await check(world, session, [patient, restless])
@@ -54,7 +61,7 @@ async def test_a_process_is_killed_in_the_middle_of_its_runs(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("topology", ["sqlite", "postgres"])
+@pytest.mark.parametrize("topology", ["sqlite", "postgres", SCALE])
 async def test_everything_breaks_at_once_for_a_thousand_events(
     open_world: OpenWorld, model: ModelServer, record_property: Record, topology: str
 ) -> None:
@@ -72,8 +79,8 @@ async def test_everything_breaks_at_once_for_a_thousand_events(
         async with contextlib.AsyncExitStack() as until_enough:
             # Each by itself, so that now and then none is left.
             killed = [
-                await until_enough.enter_async_context(killing(world, [server], seed=seed))
-                for seed, server in enumerate(world.servers)
+                await until_enough.enter_async_context(killing(world, [victim], seed=seed))
+                for seed, victim in enumerate(prey(world, session))
             ]
             while clients[0].state.seq < 1_000 or min(map(len, killed)) < 4:
                 await keep_busy(clients[0], clients[0].state.seq + 50, timeout_s=120)
@@ -87,15 +94,18 @@ async def test_everything_breaks_at_once_for_a_thousand_events(
     assert statuses["interrupted"] >= 3
 
 
-async def test_the_owner_of_a_run_freezes_and_wakes(open_world: OpenWorld, model: ModelServer) -> None:
+@pytest.mark.parametrize("topology", ["postgres", SCALE])
+async def test_the_owner_of_a_run_freezes_and_wakes(open_world: OpenWorld, model: ModelServer, topology: str) -> None:
     """A zombie: the process is stopped for longer than its lease while it works, and wakes when its run has been ended by another."""
     model.respond = rounds(200, every_s=0.01)
-    world = open_world("postgres", RUN_LEASE_S="2")
+    world = open_world(topology, RUN_LEASE_S="2")
     session = await world.new_session()
-    frozen, other = world.servers
-    async with _at(world, session, frozen) as before, _at(world, session, other) as watching:
+    first, other = world.servers
+    async with _at(world, session, first) as before, _at(world, session, other) as watching:
         run_id = await before.ask("Go on")
         await watching.until(lambda: watching.state.seq > 50)
+        frozen = await asyncio.to_thread(world.carrier, session)
+        assert frozen is not None
         frozen.process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
         try:
             # The lease, a sweep, and what a lock that was held when it froze is given.

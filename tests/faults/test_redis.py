@@ -15,7 +15,7 @@ from tests.faults.invariants import check
 from tests.faults.oracle import Oracle
 from tests.faults.proxy import Proxy
 from tests.faults.work import rounds
-from tests.faults.world import World
+from tests.faults.world import SCALE, World
 from tests.model_server import ModelServer
 from tests.services import Redis
 
@@ -71,13 +71,20 @@ async def out_of_memory(redis: Redis) -> None:
 BREAKS: list[Break] = [restarted, paused, frozen, subscriptions_killed, out_of_memory]
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("topology", "times"),
+    [
+        ("postgres", 1),
+        pytest.param("postgres", 3, marks=pytest.mark.long),
+        pytest.param("workers", 1, marks=SCALE.marks),
+    ],
+)
 async def test_redis_breaks_in_every_way_while_a_run_is_watched(
-    redis: Redis, open_world: OpenWorld, model: ModelServer, times: int
+    redis: Redis, open_world: OpenWorld, model: ModelServer, topology: str, times: int
 ) -> None:
-    """Redis restarted, paused, frozen, its subscriptions killed, out of memory; one after the other."""
+    """Redis restarted, paused, frozen, its subscriptions killed, out of memory; one after the other. It is the workers' broker too."""
     model.respond = rounds(60, every_s=0.005)
-    world = open_world("postgres", redis_url=redis.url)
+    world = open_world(topology, redis_url=redis.url)
     session = await world.new_session()
     async with (
         world.browser() as browser,

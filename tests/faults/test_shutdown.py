@@ -18,7 +18,7 @@ from chat import carrying, supervisor
 from chat.models import RunStatus
 from tests.chat import making
 from tests.faults import invariants, work
-from tests.faults.world import until
+from tests.faults.world import SCALE, until
 from tests.model_server import ModelServer
 from tests.serving import USERNAME, Browser, Server, Socket
 
@@ -222,10 +222,15 @@ async def test_where_it_is_wanted_the_next_start_goes_on_by_itself(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
-async def test_restarted_one_after_the_other_under_load(open_world: Any, model: ModelServer, server: str) -> None:
+@pytest.mark.parametrize(
+    ("topology", "server"),
+    [("postgres", "daphne"), ("postgres", "uvicorn"), pytest.param("workers", "uvicorn", marks=SCALE.marks)],
+)
+async def test_restarted_one_after_the_other_under_load(
+    open_world: Any, model: ModelServer, topology: str, server: str
+) -> None:
     """SIGTERM to each process in turn, again and again, while four people work: they are back at once, and runs go on by themselves."""
-    opened = open_world("postgres", server=server, AUTO_CONTINUE="true", SHUTDOWN_S="2")
+    opened = open_world(topology, server=server, AUTO_CONTINUE="true", SHUTDOWN_S="2")
     model.respond = work.rounds(12, every_s=0.01)
     sessions = [await opened.new_session() for _ in range(4)]
     times: list[float] = []
@@ -233,7 +238,7 @@ async def test_restarted_one_after_the_other_under_load(open_world: Any, model: 
         watching = [await clients.enter_async_context(opened.client(s, seed=i)) for i, s in enumerate(sessions * 2)]
         busy = [asyncio.create_task(work.keep_busy(client, 250)) for client in watching[:4]]
         for turn in range(6):
-            process = opened.servers[turn % 2]
+            process = opened.processes[turn % len(opened.processes)]
             began = time.monotonic()
             assert await asyncio.to_thread(process.stop) == 0
             times.append(time.monotonic() - began)

@@ -13,10 +13,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
+import pytest
 
 from tests.faults.oracle import Oracle
 from tests.model_server import ModelServer
-from tests.serving import Browser, Server
+from tests.serving import Browser, Server, Worker
 
 USERS = ("ada", "bo", "cy")
 #: What tests would otherwise run into, and a lease short enough to wait for.
@@ -31,6 +32,8 @@ USUAL = {
 #: A process that can be looked into, see ``tests.faults.inside``; with ``GROUP_MESSAGES`` its channel layer is faulty too.
 LOOKED_INTO = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings"}
 FAULTY_LAYER = LOOKED_INTO
+#: The topology of `make test-scale`: what is shown on it takes longer to start than most tests take.
+SCALE = pytest.param("workers", marks=[pytest.mark.long, pytest.mark.scale])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +107,11 @@ class Database:
 class World:
     """The product's processes, their data, and the clients that talk to them."""
 
-    def __init__(self, servers: Sequence[Server], model: ModelServer, database: Database) -> None:
+    def __init__(
+        self, servers: Sequence[Server], model: ModelServer, database: Database, workers: Sequence[Worker] = ()
+    ) -> None:
         self.servers = servers
+        self.workers = workers
         self.model = model
         self.database = database
         self._cookies: dict[str, dict[str, str]] = {}
@@ -117,14 +123,29 @@ class World:
         return [server.url for server in self.servers]
 
     @property
+    def processes(self) -> list[Server]:
+        """All of them."""
+        return [*self.servers, *self.workers]
+
+    @property
+    def carriers(self) -> Sequence[Server]:
+        """Those that carry the runs."""
+        return self.workers or self.servers
+
+    def carrier(self, session_id: str) -> Server | None:
+        """The process that carries the session's run, if one is at work."""
+        owners = [run.owner for run in self.database.runs(session_id) if run.status in ("running", "cancelling")]
+        return next((process for process in self.carriers if owners and f":{process.pid}:" in owners[0]), None)
+
+    @property
     def output(self) -> list[str]:
         """All that the processes have printed, or have since `begin_anew`."""
-        return [line for server in self.servers for line in server.output[self._heard.get(server, 0) :]]
+        return [line for server in self.processes for line in server.output[self._heard.get(server, 0) :]]
 
     def begin_anew(self) -> None:
         """Another test begins: what was printed before it is none of its business, nor is the model to know of it."""
-        self._heard = {server: len(server.output) for server in self.servers}
-        for server in self.servers:
+        self._heard = {server: len(server.output) for server in self.processes}
+        for server in self.processes:
             server.rest()
         self.model.reset()
 
@@ -248,6 +269,28 @@ def pair(
         process.data_dir.mkdir(parents=True)
     with _started(processes):
         yield World(processes, model, Database(database_url))
+
+
+@contextlib.contextmanager
+def workers(
+    folder: Path,
+    model: ModelServer,
+    *,
+    database_url: str,
+    redis_url: str,
+    broker_url: str,
+    server: str = "daphne",
+    **environment: str,
+) -> Iterator[World]:
+    """Two processes that serve and two that carry the runs, on a PostgreSQL database that has tables and users, a Redis and a broker."""
+    addresses = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "BROKER_URL": broker_url}
+    shared = {**USUAL, **_model(model), **addresses, **environment}
+    servers = [Server(folder / f"web-{number}", server=server, **shared) for number in (1, 2)]
+    carriers = [Worker(folder / f"worker-{number}", **shared) for number in (1, 2)]
+    for process in (*servers, *carriers):
+        process.data_dir.mkdir(parents=True)
+    with _started([*servers, *carriers]):
+        yield World(servers, model, Database(database_url), carriers)
 
 
 def _model(model: ModelServer) -> dict[str, str]:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import gc
 import logging
 import os
 import signal
@@ -19,12 +18,10 @@ import uvicorn
 from daphne.ws_protocol import WebSocketFactory
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections
-from django.db.migrations.executor import MigrationExecutor
+from django.db import connection
 from twisted.internet import reactor
 
-import agents
-from chat import ownership, supervisor
+from chat import carrying, database, doorbell, ownership, supervisor
 from chat.transports import DaphneServer, DaphneSocket, UvicornSocket
 from config.asgi import application
 
@@ -32,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _STOPS = (signal.SIGTERM, signal.SIGINT)
-#: The loop waits no longer than this for a thread of the database to let go of the interpreter (Python's own: 5 ms).
-_SWITCH_S = 0.0002
 #: Shorter than the 24 h after which a channel layer forgets its members.
 _LONGEST_SOCKET_S = 12 * 3600
 
@@ -60,38 +55,34 @@ class Command(BaseCommand):
         except ownership.Owned as owned:
             raise CommandError(str(owned)) from None
         with _listening(host, port) as listener:
-            self._check_tables()
+            self._check_tables(alone=alone)
             if alone:
                 ended = supervisor.recover()
                 if ended:
                     self.stdout.write(f"{ended} run(s) that an earlier process left were ended as interrupted.")
             connection.close()
-            threading.Thread(target=_warm, name="warm", daemon=True).start()
+            warm = doorbell.warm if settings.BROKER_URL else carrying.warm
+            threading.Thread(target=warm, name="warm", daemon=True).start()
             shown = f"[{host}]" if ":" in host else host
             self.stdout.write(f"Thinkaloud is at http://{shown}:{listener.getsockname()[1]}/")
             self.stdout.flush()
             serve = _with_uvicorn if options["server"] == "uvicorn" else _with_daphne
-            sys.setswitchinterval(_SWITCH_S)
             serve(listener)
 
-    def _check_tables(self) -> None:
+    def _check_tables(self, *, alone: bool) -> None:
         try:
-            executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
-        except OperationalError as away:
-            raise CommandError(f"The database does not answer: {' '.join(str(away).split())}") from None
-        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            raise CommandError("The database's tables are not up to date. Run: python manage.py migrate")
+            database.check_tables()
+        except database.Outdated as outdated:
+            raise CommandError(str(outdated)) from None
+        except database.Away as away:
+            if alone:
+                raise CommandError(str(away)) from None
+            # One of many is started again and again until the database answers, or waits for it: it may as well wait here.
+            logger.warning("%s; serving, and trying until it does", away)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
     os._exit(0)  # an exception would end in whatever callback it interrupts
-
-
-def _warm() -> None:
-    """Import what the first run would wait for; what is there then stays, so the garbage collector need not look at it again."""
-    agents.warm()
-    gc.freeze()
-    logger.info("The agents are loaded")
 
 
 @contextlib.contextmanager

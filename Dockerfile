@@ -1,0 +1,37 @@
+# One image for every role: serve, worker, ticker, and what prepares the database. See compose.yaml.
+ARG PYTHON=3.11
+
+FROM node:22-bookworm-slim AS libraries
+WORKDIR /app
+COPY .npmrc package.json package-lock.json ./
+RUN npm ci --ignore-scripts --omit=dev
+
+FROM python:${PYTHON}-slim-bookworm AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /app
+RUN python -m venv .venv
+COPY requirements.lock ./
+RUN .venv/bin/pip install --require-hashes --requirement requirements.lock
+COPY manage.py pyproject.toml ./
+COPY agents agents
+COPY chat chat
+COPY config config
+COPY templates templates
+COPY static static
+COPY --from=libraries /app/node_modules node_modules
+# The key is needed to read the settings, and for nothing else here.
+RUN .venv/bin/python -c "from config import bootstrap; bootstrap.copy_browser_libraries()" \
+    && rm -r node_modules \
+    && SECRET_KEY=building DATA_DIR=/app/var .venv/bin/python manage.py collectstatic --no-input --verbosity 0 \
+    && .venv/bin/python -m compileall -q agents chat config
+
+FROM python:${PYTHON}-slim-bookworm
+RUN useradd --system --uid 10001 --user-group --home-dir /app --no-create-home thinkaloud
+WORKDIR /app
+COPY --from=build /app /app
+# What a process writes: nothing that lasts, where the database is a server and SECRET_KEY is given.
+RUN chown -R thinkaloud:thinkaloud /app/var
+USER 10001
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 DATA_DIR=/app/var HOST=0.0.0.0 PORT=8000
+EXPOSE 8000
+CMD ["python", "manage.py", "serve"]

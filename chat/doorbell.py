@@ -1,0 +1,104 @@
+"""Tells the workers, by the broker, that a session has something in line.
+
+A ring is a hint: it may be lost, doubled or late, and nobody waits for it. What is in line is in the database, where every worker that
+has room looks once a second.
+"""
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+logger = logging.getLogger(__name__)
+
+#: The task that a ring is a message to; it is `chat.tasks.carry`.
+TASK = "chat.carry"
+#: After a failure nobody tries for so long: until then, what waits is found in the database.
+_AWAY_S = 1.0
+#: One more try at once, because a connection that has been idle may be found broken only when it is used.
+_RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+
+
+class _Bell:
+    """Rings from a thread of its own, because the broker's client waits while it talks."""
+
+    def __init__(self) -> None:
+        self._due: dict[UUID, None] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        #: Since when the broker has not answered.
+        self.away_since: float | None = None
+
+    def ring(self, session_id: UUID) -> None:
+        with self._changed:
+            self._due[session_id] = None
+            self._start()
+            self._changed.notify()
+
+    def warm(self) -> None:
+        with self._changed:
+            self._start()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._ring_for_ever, name="doorbell", daemon=True)
+            self._thread.start()
+
+    def _ring_for_ever(self) -> None:
+        # Here, because it takes most of a second, which those who have no broker need not wait.
+        app: Celery = import_string(settings.WORKER_APPLICATION)
+        app.finalize()
+        logger.info("The broker's client is loaded")
+        while True:
+            with self._changed:
+                while not self._due:
+                    self._changed.wait()
+                due, self._due = self._due, {}
+            if self.away_since is not None:
+                time.sleep(_AWAY_S)
+            for session_id in due:
+                if not self._rang(app, session_id):
+                    # This one again and again, so that it is known when the broker is back; the others are found anyway.
+                    self.ring(session_id)
+                    break
+
+    def _rang(self, app: "Celery", session_id: UUID) -> bool:
+        try:
+            app.send_task(TASK, [str(session_id)], ignore_result=True, retry=True, retry_policy=_RETRY)
+        except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, what is in line stays there
+            if self.away_since is None:
+                self.away_since = time.monotonic()
+                words = " ".join(f"{type(error).__name__}: {error}".split())
+                logger.warning(
+                    "The broker does not answer; workers find what is in line by looking, within a second: %s", words
+                )
+            return False
+        if self.away_since is not None:
+            logger.warning("The broker answers again, after %.0f s", time.monotonic() - self.away_since)
+            self.away_since = None
+        return True
+
+
+_bell = _Bell()
+
+
+def ring(session_id: UUID) -> None:
+    """Tell the workers of a session; returns at once, whatever becomes of it."""
+    _bell.ring(session_id)
+
+
+def warm() -> None:
+    """Load what the first ring would wait for."""
+    _bell.warm()
+
+
+def is_broken() -> bool:
+    """Whether the broker did not answer when it was last asked."""
+    return _bell.away_since is not None

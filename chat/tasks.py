@@ -1,0 +1,83 @@
+"""Celery's side of the workers: the task that rings, and the part of a worker's process that carries the runs."""
+
+import logging
+import sys
+from typing import Any
+from uuid import UUID
+
+from celery import bootsteps, shared_task, signals
+from django.conf import settings
+from django.db import connection
+
+from chat import carrying, database, doorbell
+from chat.working import Worker
+
+logger = logging.getLogger(__name__)
+
+#: Pools whose calls share one process: the runs of a worker have one loop.
+_POOLS = {"celery.concurrency.thread", "celery.concurrency.solo"}
+
+_worker: Worker | None = None
+
+
+@shared_task(name=doorbell.TASK)
+def carry(session_id: str) -> None:
+    """Carry a session's next run, if one waits and may start; until it has ended this worker has one slot less."""
+    if _worker is None or not _worker.carry(UUID(session_id)):
+        # This one is about to stop: let another hear of it.
+        doorbell.ring(UUID(session_id))
+
+
+class Runs(bootsteps.StartStopStep):
+    """Celery's worker has its runs from before it talks to the broker until after it has stopped listening to it."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        if not settings.BROKER_URL:
+            sys.exit(
+                "A worker needs BROKER_URL. Without it, runs are carried by the process that serves: manage.py serve."
+            )
+        if parent.pool_cls.__module__ not in _POOLS:
+            sys.exit(
+                "A worker of Thinkaloud works with Celery's threads (--pool threads, the default) or with --pool solo."
+            )
+        super().__init__(parent, **options)
+
+    def start(self, parent: Any) -> None:
+        """Begin to look for what is in line, also where the broker does not answer."""
+        global _worker
+        try:
+            database.check_tables()
+        except database.Outdated as outdated:
+            sys.exit(str(outdated))
+        except database.Away as away:
+            logger.warning("%s; trying until it does", away)
+        finally:
+            connection.close()
+        slots = parent.max_concurrency or parent.pool.limit
+        _worker = Worker(slots)
+        signals.worker_shutting_down.connect(_told_to_stop, weak=False)
+        _worker.start()
+        logger.info("This worker carries up to %d runs at a time, as %s", slots, carrying.PROCESS)
+
+    def stop(self, parent: Any) -> None:
+        """Let the runs reach the end of a step, and give back what is left of them."""
+        if _worker is not None:
+            _worker.stop()
+            _worker.join()
+
+    terminate = stop
+
+
+def _told_to_stop(**_: Any) -> None:
+    """A signal has come: the first lets the runs reach the end of a step, the next does not wait for that."""
+    if _worker is not None:
+        if _worker.is_stopping:
+            _worker.hurry()
+        _worker.stop()
+
+
+@signals.setup_logging.connect
+def _leave_logging_alone(**_: Any) -> None:
+    """Let Django's settings hold for Celery's loggers too."""

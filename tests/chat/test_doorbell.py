@@ -1,0 +1,83 @@
+"""The doorbell rings by the broker, and keeps nobody waiting where there is none."""
+
+import json
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+from celery import Celery
+
+from chat import doorbell
+from chat.doorbell import TASK, _Bell
+from config.celery import app
+from tests import services
+from tests.services import Redis
+
+QUEUE = "thinkaloud"
+
+
+@pytest.fixture
+def broker() -> Iterator[Redis]:
+    """A broker of the test's own."""
+    with services.own_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def bell(broker: Redis, monkeypatch: pytest.MonkeyPatch) -> _Bell:
+    """A doorbell on it."""
+    own = Celery("test", broker=broker.url, set_as_current=False)
+    own.conf.task_default_queue = app.conf.task_default_queue
+    own.conf.broker_transport_options = app.conf.broker_transport_options
+    monkeypatch.setattr(doorbell, "import_string", lambda _: own)
+    return _Bell()
+
+
+def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    ends_at = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < ends_at
+        time.sleep(0.01)
+
+
+def rung(broker: Redis) -> list[str]:
+    """The sessions that workers would hear of, in order."""
+    with redis.Redis.from_url(broker.url) as client:
+        messages = [json.loads(raw) for raw in client.lrange(QUEUE, 0, -1)]
+    assert {message["headers"]["task"] for message in messages} <= {TASK}
+    return [json.loads(message["headers"]["argsrepr"].replace("'", '"'))[0] for message in reversed(messages)]
+
+
+def test_it_tells_of_sessions_in_order(bell: _Bell, broker: Redis) -> None:
+    sessions = [uuid.uuid4() for _ in range(5)]
+    for session in sessions:
+        bell.ring(session)
+    until(lambda: len(rung(broker)) == 5)
+    assert rung(broker) == [str(session) for session in sessions]
+    assert bell.away_since is None
+
+
+def test_a_broker_that_is_away_keeps_nobody_waiting_and_is_told_of_once(
+    bell: _Bell, broker: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    bell.ring(uuid.uuid4())
+    until(lambda: rung(broker))
+    broker.end(signal.SIGKILL)
+    began = time.monotonic()
+    late = [uuid.uuid4() for _ in range(100)]
+    for session in late:
+        bell.ring(session)
+    assert time.monotonic() - began < 1
+    until(lambda: bell.away_since is not None)
+    broker.start()
+    until(lambda: bell.away_since is None)
+    until(lambda: rung(broker))
+    last = uuid.uuid4()
+    bell.ring(last)
+    until(lambda: rung(broker)[-1] == str(last))
+    words = [record.getMessage() for record in caplog.records]
+    assert sum("does not answer" in each for each in words) == 1
+    assert sum("answers again" in each for each in words) == 1

@@ -1,0 +1,42 @@
+"""What a worker refuses before it begins, in words."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.serving import ROOT
+
+#: Of processes that are not there: nothing is asked of them.
+ADDRESSES = {
+    "DATABASE_URL": "postgres://someone@127.0.0.1:1/nothing",
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+    "BROKER_URL": "redis://127.0.0.1:1/1",
+}
+
+
+def worker(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "config", "worker", *options],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "words"),
+    [
+        ([], {}, "A worker needs BROKER_URL."),
+        (["--pool", "processes"], ADDRESSES, "A worker of Thinkaloud works with Celery's threads"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_words(options: list[str], environment: dict[str, str], words: str) -> None:
+    done = worker(*options, **environment)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

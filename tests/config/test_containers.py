@@ -1,0 +1,113 @@
+"""What starts the product in containers: read by the linters and parsers of those who run it, and held against the project itself."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from compose_spec import PyCompose
+from django.core.management import get_commands
+
+from config import bootstrap
+from tests.isolation import VARIABLES
+
+PROJECT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(sys.executable).parent
+DOCKERFILE = (PROJECT / "Dockerfile").read_text("utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "compose.yaml").read_text("utf-8"))
+#: The same with what stands for values given: their defaults, or any text.
+GIVEN: dict[str, Any] = yaml.safe_load(
+    re.sub(
+        r"\$\{\w+(?::-([^}]*)|:\?[^}]*)\}",
+        lambda found: found[1] or "given",
+        (PROJECT / "compose.yaml").read_text("utf-8"),
+    )
+)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+
+
+def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=PROJECT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_dockerfile_pleases_its_linter() -> None:
+    done = run(PROGRAMS / "hadolint", "--no-color", "Dockerfile")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_proxy_takes_its_file_and_has_nothing_to_format() -> None:
+    done = run(PROGRAMS / "caddy", "adapt", "--config", "Caddyfile", "--validate")
+    assert done.returncode == 0, done.stderr
+    assert run(PROGRAMS / "caddy", "fmt", "Caddyfile").stdout == (PROJECT / "Caddyfile").read_text("utf-8")
+    (route,) = json.loads(done.stdout)["apps"]["http"]["servers"]["srv0"]["routes"]
+    upstreams = [upstream["dial"] for upstream in route["handle"][0]["upstreams"]]
+    assert upstreams == [f"{name}:8000" for name in SERVICES if name.startswith("web-")]
+
+
+def test_the_composition_is_what_the_specification_says() -> None:
+    assert set(PyCompose.from_json(json.dumps(GIVEN)).service_names()) == set(SERVICES)
+    # What the specification does not know is refused.
+    with pytest.raises(ValueError, match="replicas"):
+        PyCompose.from_json(json.dumps({"services": {"web": {"image": "x", "replicas": 2}}}))
+
+
+def test_what_is_copied_into_the_image_is_there() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    names = {name for line in copied for name in line.split()}
+    assert {"agents", "chat", "config", "templates", "static", "manage.py", "requirements.lock"} <= names
+    assert [name for name in names if not (PROJECT / name).exists()] == []
+    ignored = (PROJECT / ".dockerignore").read_text("utf-8")
+    assert names == set(re.findall(r"^!(\S+)$", ignored, re.MULTILINE))
+
+
+def test_the_image_runs_as_nobody_special() -> None:
+    last = DOCKERFILE.rpartition("\nFROM ")[2]
+    assert re.findall(r"^USER (\d+)$", last, re.MULTILINE) == ["10001"]
+    assert not {"apt-get", "--privileged"} & set(DOCKERFILE.split())
+    oldest = ".".join(map(str, bootstrap.OLDEST_PYTHON))
+    assert f"ARG PYTHON={oldest}\n" in DOCKERFILE
+
+
+def test_every_role_is_there_and_every_command_exists() -> None:
+    assert {"web-1", "web-2", "worker-1", "worker-2", "ticker", "prepare"} == set(OURS)
+    assert {"proxy", "postgres", "redis"} == set(SERVICES) - set(OURS)
+    for service in OURS.values():
+        match service["command"]:
+            case ["python", "manage.py", command, *_]:
+                assert command in {*get_commands(), "tick"}
+            case ["python", "-m", "config.prepare"]:
+                pass
+            case ["celery", "-A", "config", "worker", *options]:
+                assert run(sys.executable, "-m", "celery", "worker", *options, "--help").returncode == 0
+            case other:
+                pytest.fail(f"{other} is none of ours")
+
+
+def test_no_secret_stands_there_and_every_setting_exists() -> None:
+    for service in OURS.values():
+        assert set(service["environment"]) <= set(VARIABLES)
+    secret = re.compile(r"SECRET|PASSWORD|KEY")
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            if secret.search(name):
+                assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), name
+        assert not re.search(r"://[^$@/]*:[^$@/]+@", str(service.get("environment", {})))
+
+
+def test_whatever_lasts_is_looked_after() -> None:
+    for name, service in SERVICES.items():
+        if service.get("restart") != "no" and name != "ticker":
+            assert "test" in service["healthcheck"], name
+    assert any("database:" in volume for volume in SERVICES["postgres"]["volumes"])
+    named = {volume.partition(":")[0] for s in SERVICES.values() for volume in s.get("volumes", ())}
+    assert {volume for volume in named if not volume.startswith(".")} == set(COMPOSE["volumes"])
+    # Longer than the product takes to stop, whatever SHUTDOWN_S comes to by default.
+    assert all(service["stop_grace_period"] == "30s" for service in OURS.values())

@@ -1,0 +1,5 @@
+"""The database that these tests copy is the one of the tests that break things."""
+
+from tests.faults.conftest import ready
+
+__all__ = ["ready"]
