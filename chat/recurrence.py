@@ -108,7 +108,10 @@ class Cron:
 
     def _from(self, moment: datetime) -> Iterator[datetime]:
         for due in CronSim(self.expression, moment.astimezone(self.zone)):
-            yield due.astimezone(UTC)
+            at = due.astimezone(UTC)
+            # With a star in it, it is counted through minutes that no clock shows.
+            if at.astimezone(self.zone).replace(tzinfo=None) == due.replace(tzinfo=None):
+                yield at
 
 
 Recurrence = Once | Every | Cron

@@ -247,6 +247,10 @@ async def test_the_description_needs_nothing_but_our_own_files(bo: Browser) -> N
         "/api/runs/{run_id}/cancel/",
         "/api/runs/{run_id}/continue/",
         "/api/search/",
+        "/api/schedules/",
+        "/api/schedules/{schedule_id}/",
+        "/api/schedules/{schedule_id}/run/",
+        "/api/notifications/",
     }
 
 

@@ -12,9 +12,10 @@ import websockets
 from django.contrib.auth.models import User
 from django.test import AsyncClient
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
-from chat import database, protocol
-from chat.models import Run, Session
+from chat import database, protocol, schedules
+from chat.models import Run, Schedule, Session
 from tests.chat import making
 from tests.serving import Browser, Server, Socket
 
@@ -42,6 +43,7 @@ def page(another: int, owner: int, staff: int, *, query: str = "") -> list[Row]:
     return [Row("GET", LOGIN, another, owner, staff, query=query), Row("POST", 405, 405, 405, 405)]
 
 
+SCHEDULE = '{"message": "hello", "every_minutes": 60}'
 ROWS: dict[str, list[Row]] = {
     # Pages. Lists show what is one's own, to staff too.
     "": page(200, 200, 200),
@@ -69,6 +71,21 @@ ROWS: dict[str, list[Row]] = {
     "api/runs/<run_id>/": [Row("GET", 401, 404, 200, 200)],
     "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202)],
     "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403)],
+    # Schedules are their owner's alone; staff see to them in the admin.
+    "schedules/": page(200, 200, 200),
+    "schedules/new/": [Row("GET", LOGIN, 200, 200, 200)],
+    "schedules/<uuid:schedule_id>/": [Row("GET", LOGIN, 404, 200, 404)],
+    "schedules/<uuid:schedule_id>/run/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
+    "schedules/<uuid:schedule_id>/switch/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
+    "schedules/<uuid:schedule_id>/delete/": [Row("GET", LOGIN, 404, 200, 404), Row("POST", LOGIN, 404, 302, 404)],
+    "api/schedules/": [Row("GET", 401, 200, 200, 200), Row("POST", 401, 201, 201, 201, SCHEDULE)],
+    "api/schedules/<schedule_id>/": [
+        Row("GET", 401, 404, 200, 404),
+        Row("PATCH", 401, 404, 200, 404, '{"name": "mine"}'),
+        Row("DELETE", 401, 404, 204, 404),
+    ],
+    "api/schedules/<schedule_id>/run/": [Row("POST", 401, 404, 202, 404)],
+    "api/notifications/": [Row("GET", 401, 200, 200, 200)],
     # Accounts: everyone's own, and nobody else's.
     "accounts/": [Row("GET", LOGIN, 200, 200, 200)],
     "accounts/login/": [Row("GET", 200, 200, 200, 200)],
@@ -145,8 +162,11 @@ async def clients(transactional_db: None) -> AsyncIterator[dict[str, AsyncClient
 
 
 def owned() -> tuple[Session, Run]:
-    """A session of the owner's with a run at work, which said a secret."""
-    session = making.session(User.objects.get(username="owner"), title=SECRET)
+    """A session of the owner's with a run at work, which said a secret, and a schedule for it."""
+    owner = User.objects.get(username="owner")
+    session = making.session(owner, title=SECRET)
+    fields = {"message": SECRET, "every_minutes": 60, "session_id": str(session.pk)}
+    schedules.make(owner, fields, timezone.now())
     run = making.run(session, message=SECRET)
     making.append(run, making.thought(SECRET))
     return session, run
@@ -158,8 +178,10 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
     run_id = str(run.pk if run else uuid4())
     about = OWN_ID.match(address)
     object_id = {"session": session_id, "run": run_id}[about[1]] if about else "1"
-    act = "delete" if about and about[1] == "session" else "stop"
-    named = {"session_id": session_id, "run_id": run_id, "seq": "1", "name": act}
+    act = "delete" if about and about[1] == "session" else "pause" if "/schedule/" in address else "stop"
+    schedule = Schedule.objects.filter(session=session).first() if session else None
+    schedule_id = str(schedule.pk if schedule else uuid4())
+    named = {"session_id": session_id, "run_id": run_id, "schedule_id": schedule_id, "seq": "1", "name": act}
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda part: named.get(part[1], object_id), address)
     path = path.replace("(?P<url>.*)$", "x/")
     path = re.sub(r"\(\?P<app_label>[^)]*\)", "chat", path)
@@ -177,7 +199,7 @@ async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient]
     for row in rows_of(address):
         for person in PEOPLE:
             session, run = await database.write(owned)
-            path = filled_in(address, session, run) + row.query
+            path = await database.read(filled_in, address, session, run) + row.query
             answer = await clients[person].generic(row.method, path, row.body, content_type="application/json")
             expected = getattr(row, person)
             assert what_came(answer) == expected, f"{person}: {row.method} {path}"
