@@ -82,7 +82,7 @@ def test_every_role_is_there_and_every_command_exists() -> None:
     for service in OURS.values():
         match service["command"]:
             case ["python", "manage.py", command, *_]:
-                assert command in {*get_commands(), "tick"}
+                assert command in get_commands()
             case ["python", "-m", "config.prepare"]:
                 pass
             case ["celery", "-A", "config", "worker", *options]:
