@@ -35,6 +35,7 @@ from chat.models import Origin, Run, RunStatus, Session, Step
 from chat.protocol import BadFrame, ClientMessageId, as_uuid, error_data, is_clean
 from chat.requests import payload, takes, user_of
 from chat.runs import Refused
+from chat.schedules import BadField
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +136,7 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
     RequestDataTooBig: lambda *_: error("too_large", "The request is too large."),
     BadFrame: lambda _, failure: error(failure.code, failure.message),
     Refused: lambda _, failure: error(failure.code, failure.message),
+    BadField: lambda _, failure: error(failure.code, f"{failure.field}: {failure.message}"),
 }
 for kind, handler in _handlers.items():
     api.add_exception_handler(kind, handler)

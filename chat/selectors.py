@@ -121,8 +121,8 @@ def event_id_at(session_id: UUID, seq: int) -> UUID | None:
 
 
 #: How many there are, and which is the first and the last: as they only ever come at the end, no two states have all three in common.
-Extent = list[Any]
-NOTHING: Extent = [0, None, None]
+Extent = tuple[Any, ...]
+NOTHING: Extent = (0, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +150,9 @@ def shapes(session_ids: Sequence[UUID]) -> dict[UUID, Shape]:
     places = ", ".join(["%s"] * len(wanted))
     with connection.cursor() as cursor:
         cursor.execute(_LINES.format(places=places), [RunStatus.QUEUED, *wanted])
-        lines = {at: extent for at, *extent in cursor.fetchall()}
+        lines = {row[0]: row[1:] for row in cursor.fetchall()}
         cursor.execute(_PEOPLE.format(places=places), [*wanted])
-        people = {at: extent for at, *extent in cursor.fetchall()}
+        people = {row[0]: row[1:] for row in cursor.fetchall()}
         cursor.execute(_HEADS.format(places=places), [*wanted])
         return {
             wanted[at]: Shape(head, lines.get(at, NOTHING), people.get(at, NOTHING)) for at, head in cursor.fetchall()

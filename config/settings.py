@@ -136,7 +136,7 @@ CHANNEL_LAYERS = {
 }
 
 # Celery's workers carry the runs where there is a broker: `celery -A config worker`. The database says what is in line; a message only
-# says so sooner. Hence nothing here is about keeping messages; README.md says what each setting is for.
+# says so sooner. Hence nothing here is about keeping messages; SCALING.md says what each setting is for.
 WORKER_APPLICATION = "config.celery.app"
 CELERY_BROKER_URL = BROKER_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

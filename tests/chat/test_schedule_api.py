@@ -189,8 +189,8 @@ async def test_a_time_may_be_said_in_three_ways(bo: Browser) -> None:
         ({"message": "a\x00b"}, 400, "bad_text", "character"),
         ({"name": "x" * 201}, 400, "bad_frame", "201"),
         ({"enabled": "yes"}, 400, "bad_frame", "enabled"),
-        ({"missed": "twice"}, 400, "bad_frame", "skip, once"),
-        ({"pause_after": 101}, 400, "bad_frame", "from 0"),
+        ({"missed": "twice"}, 400, "bad_frame", "missed: One of skip, once"),
+        ({"pause_after": 101}, 400, "bad_frame", "pause_after: It must be a whole number from 0"),
     ],
 )
 async def test_bad_input(bo: Browser, fields: dict[str, Any], status: int, code: str, why: str) -> None:

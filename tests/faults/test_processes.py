@@ -26,8 +26,10 @@ def killing(
 
     async def kill_one() -> None:
         victim = next(turns)
-        while isinstance(victim, str):
-            victim = await asyncio.to_thread(world.carrier, victim) or victim
+        if isinstance(victim, str):
+            session = victim
+            await until(lambda: world.carrier(session) is not None, wanted="a run to be at work")
+            victim = await asyncio.to_thread(world.carrier, session) or world.workers[0]
         await world.kill(victim)
         await world.start(victim)
 
