@@ -4,6 +4,7 @@ The pace follows the loop: while it is late, frames become fewer rather than lat
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ _EACH_S = 0.0006
 # From this on, what comes in between is left in its socket: reading it earlier would cost and show nothing sooner.
 _PAUSE_FROM_S = 1.5 * PACE_S
 _MOMENT_S = 0.01
+_TOGETHER_S = 0.01
 
 
 class _Tempo:
@@ -48,6 +50,11 @@ class _Tempo:
             self._timer.cancel()
             self._timer = None
             self.pace_s, self._late = PACE_S, 0.0
+
+    def next_look(self) -> float:
+        """When to look again. Where the loop is busy, looks come together: to wake up costs it more than to look."""
+        due = self._loop.time() + self.pace_s
+        return due if self.pace_s < _PAUSE_FROM_S else math.ceil(due / _TOGETHER_S) * _TOGETHER_S
 
     def _wait(self) -> None:
         self._due = self._loop.time() + _TICK_S
@@ -118,7 +125,7 @@ class Pacer:
         self._look()
 
     def _look(self) -> None:
-        self._next = self._loop.time() + self._tempo.pace_s
+        self._next = self._tempo.next_look()
         self._show()
 
     def _forget(self) -> None:

@@ -92,6 +92,8 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def _enter(self) -> None:
         self.login = await database.read(sockets.login_of, self.scope)
+        # Cookies and all: nothing looks at them again, however long the socket stays open.
+        cast(list[Any], self.scope["headers"]).clear()
         if self.login is None:
             await self._end(Close.NOT_LOGGED_IN)
             return

@@ -13,7 +13,7 @@ from django.db.models import Count, Q, QuerySet
 from chat import search
 from chat.database import as_uuid, key
 from chat.drafts import Draft
-from chat.models import LIVE, UNFINISHED, Announcement, Connection, Run, RunStatus, Session, Step
+from chat.models import LIVE, UNFINISHED, Announcement, Run, RunStatus, Session, Step
 from chat.protocol import stored_frame
 from chat.step_log import Stored
 
@@ -214,12 +214,16 @@ def head_and_draft(session_id: UUID) -> tuple[int, Draft | None]:
     return head, Draft(as_uuid(run_id), *draft) if run_id else None
 
 
+_PRESENT = """SELECT person.username, connection.role, COUNT(*)
+    FROM chat_connection connection JOIN auth_user person ON person.id = connection.user_id
+    WHERE connection.session_id = %s GROUP BY person.username, connection.role"""
+
+
 def presence(session_id: UUID) -> list[dict[str, Any]]:
     """Who has sockets open on the session: user, role, number."""
-    people: dict[tuple[str, str], int] = {}
-    for person in Connection.objects.filter(session_id=session_id).values_list("user__username", "role"):
-        people[person] = people.get(person, 0) + 1
-    return [{"user": user, "role": role, "sockets": count} for (user, role), count in sorted(people.items())]
+    with connection.cursor() as cursor:
+        cursor.execute(_PRESENT, [key(session_id)])
+        return [{"user": user, "role": role, "sockets": count} for user, role, count in sorted(cursor.fetchall())]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ its earlier commands have been taken up, and no more often than leaves most of t
 """
 
 import asyncio
+import functools
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, ClassVar, cast
 
 from daphne.server import Server
@@ -19,7 +20,6 @@ from websockets.frames import Frame as ReceivedFrame
 from chat.framing import Frame, accepted
 
 Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 
 _PIECE = 4096
 #: Time of the loop that one reading may take, and how many times as long is rested after one that took more.
@@ -32,6 +32,8 @@ _LARGE = 64 * 1024
 _BURST_S = 0.001
 #: How long a client has to answer a close frame.
 _CLOSE_WITHIN_S = 5.0
+#: What daphne knows of a connection that it knows no more.
+_GONE: Mapping[str, bool] = {"disconnected": True}
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -101,6 +103,33 @@ class Intake:
         loop.call_at(Intake._rested_at, self.release, "rest")
 
 
+class Inbox:
+    """What a connection has brought, in line for its application: all of `asyncio.Queue` that daphne uses, in a fifth of the memory."""
+
+    __slots__ = ("_messages", "_reader")
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+        self._reader: asyncio.Future[None] | None = None
+
+    def put_nowait(self, message: Message) -> None:
+        """Put a message in line."""
+        self._messages.append(message)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def qsize(self) -> int:
+        """How many are in line."""
+        return len(self._messages)
+
+    async def get(self) -> Message:
+        """Take the next one, waiting for it if need be. One reader."""
+        while not self._messages:
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        return self._messages.pop(0)
+
+
 class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
     """Daphne's side of one socket."""
 
@@ -123,6 +152,12 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
         self.resumeProducing()
         super().connectionLost(reason)
 
+    def onOpen(self) -> None:  # noqa: N802
+        """The handshake is over, and what it said is with the application."""
+        super().onOpen()
+        self.http_headers.clear()
+        self.http_request_data = b""
+
     # What the client sends
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
@@ -138,10 +173,10 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
         if len(payload) > _LARGE or self.application_queue.qsize() > _MOST_WAITING:
             self._intake.hold("commands")
 
-    async def command(self, receive: Receive) -> Message:
+    async def command(self) -> Message:
         """The next command, for the application."""
-        message = await receive()
-        if self.application_queue.empty():
+        message: Message = await self.application_queue.get()
+        if not self.application_queue.qsize():
             self._intake.release("commands")
         return message
 
@@ -171,6 +206,11 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
 
     def stopProducing(self) -> None:  # noqa: N802
         """The connection is gone already."""
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the network has still to take some of what this client was sent."""
+        return self._room is not None
 
     async def taken(self) -> None:
         """Wait until the network has taken what this client was sent."""
@@ -210,8 +250,7 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
     """Daphne, whose applications wait for the network, and which can stop listening before it stops."""
 
     def __init__(self, application: Any, **options: Any) -> None:
-        super().__init__(self._run, **options)
-        self._application = application
+        super().__init__(application, **options)
         self._port: Any = None
 
     def listen_success(self, port: Any) -> None:
@@ -223,20 +262,26 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
         """Take no further connection; those that are open go on."""
         await self._port.stopListening().asFuture(asyncio.get_running_loop())
 
-    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
-        """Let the application's side know its socket."""
-        if isinstance(protocol, DaphneSocket):
-            scope["socket"] = protocol
-        return super().create_application(protocol, scope)
-
-    async def _run(self, scope: dict[str, Any], receive: Receive, send: Any) -> None:
-        socket = scope.pop("socket", None)
-        await self._application(scope, receive if socket is None else lambda: socket.command(receive), send)
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Inbox | None:
+        """As daphne has it, with an inbox that holds less, which the application reads through its socket."""
+        known = self.connections.get(protocol)
+        if known is None:
+            return None
+        inbox = Inbox()
+        receive = protocol.command if isinstance(protocol, DaphneSocket) else inbox.get
+        scope.setdefault("asgi", {"version": "3.0"})
+        running = self.application(scope, receive, functools.partial(self.handle_reply, protocol))
+        known["application_instance"] = asyncio.ensure_future(running)
+        return inbox
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
         """Pass on what the application sends; it may go on once the network has taken it."""
-        await super().handle_reply(protocol, message)
-        if message["type"] == "websocket.send":
+        if message["type"] != "websocket.send":
+            await super().handle_reply(protocol, message)
+            return
+        if not self.connections.get(protocol, _GONE).get("disconnected"):
+            protocol.handle_reply(message)
+        if protocol.is_held_up:
             await protocol.taken()
 
 

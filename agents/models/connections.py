@@ -5,7 +5,9 @@ is done with the tokens. Here httptools takes a read apart at one go, and what i
 """
 
 import asyncio
+import contextlib
 import functools
+import os
 import socket
 import ssl
 from base64 import b64encode
@@ -21,6 +23,8 @@ _KEEPALIVE_S = 4.0
 _NEXT_ADDRESS_S = 0.25
 #: Bytes that may wait to be read before no more are taken from the network.
 _MOST_WAITING = 1 << 18
+#: Bytes that one reading takes from the network.
+_PIECE = 1 << 16
 #: Bytes that may come without any of a body: headers, trailers, what is said of chunks.
 _MOST_ASIDE = 1 << 16
 _PORTS = {"http": 80, "https": 443}
@@ -52,6 +56,8 @@ class Connection(asyncio.Protocol):
         self._waiting = self._aside = 0
         self._ends_with_connection = self._is_whole = self._may_go_on = False
         self._error: Exception | None = None
+        self._is_paused = False
+        self._file: int | None = None
         self._reader: asyncio.Future[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
 
@@ -72,7 +78,11 @@ class Connection(asyncio.Protocol):
 
     async def read(self) -> bytes:
         """What has come of the body since the last time, waiting for it if need be; nothing at its end. Raises as `ask`."""
-        self._transport.resume_reading()
+        if self._is_paused:
+            self._catch_up()
+        if not self._pieces:
+            self._is_paused = False
+            self._transport.resume_reading()
         while not self._pieces:
             if self._is_whole:
                 return b""
@@ -84,7 +94,15 @@ class Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Leave what comes in the network until the next `read`."""
+        self._is_paused = True
         self._transport.pause_reading()
+
+    def _catch_up(self) -> None:
+        """Take what waits in the network, without being told of it: the event loop's word costs more than the reading."""
+        if self._file is not None and not self._transport.is_closing():
+            with contextlib.suppress(OSError):  # nothing there; what else it may be, the transport finds out
+                if data := os.read(self._file, _PIECE):
+                    self.data_received(data)
 
     def close(self) -> None:
         """Keep the connection for the next request where its answer was read to the end; else end it at once."""
@@ -112,7 +130,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It stands."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        network = self._transport.get_extra_info("socket")
+        network.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # Under TLS, what comes from the network is the transport's alone.
+        self._file = network.fileno() if self._transport.get_extra_info("ssl_object") is None else None
 
     def data_received(self, data: bytes) -> None:
         """Take what came apart."""

@@ -130,6 +130,22 @@ def test_many_at_once_are_shown_less_often_before_the_loop_is_late() -> None:
     on_a_loop(body)
 
 
+def test_of_many_at_once_some_are_looked_at_together() -> None:
+    async def body(loop: Loop) -> None:
+        pacers = [looks(loop)[0] for _ in range(300)]
+        await asyncio.sleep(0.1)
+        pauses_end = set()
+        for pacer in pacers[:20]:
+            pacer.soon()
+            pauses_end.add(round(loop.time() + pacer.pause(), 6))
+            loop.hold_up(0.001)
+        assert 2 <= len(pauses_end) <= 4
+        for pacer in pacers:
+            pacer.end()
+
+    on_a_loop(body)
+
+
 def test_what_is_read_after_a_pause_is_shown_with_what_was_held_back() -> None:
     async def body(loop: Loop) -> None:
         pacer, times = looks(loop)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import ipaddress
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -207,20 +208,48 @@ async def test_what_nobody_reads_stays_in_the_network() -> None:
             assert read == sent == 64 << 20
 
 
-async def test_a_pause_ends_with_the_next_read() -> None:
+@contextlib.asynccontextmanager
+async def paused(told: bytes, **options: ssl.SSLContext) -> AsyncIterator[connections.Connection]:
+    """A connection that has read one piece and paused; what is told then waits in the network."""
     go_on = asyncio.Event()
 
     async def say_more(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await go_on.wait()
-        writer.write(b"3\r\ntwo\r\n0\r\n\r\n")
-        await _reader.read()
+        writer.write(told)
 
-    async with serving(Server(CHUNKED + b"3\r\none\r\n", then=say_more)) as server:
+    async with serving(Server(CHUNKED + b"3\r\none\r\n", then=say_more), **options) as server:
         connection = await post(server.url, {}, b"{}", connect_s=2)
         with contextlib.closing(connection):
             assert await connection.read() == b"one"
             connection.pause()
             go_on.set()
+            network = connection._transport.get_extra_info("socket").fileno()
+            arrived, _, _ = await asyncio.to_thread(select.select, [network], [], [], 10)
+            assert arrived
+            yield connection
+
+
+async def test_what_waited_during_a_pause_is_read_without_the_loops_word() -> None:
+    async with paused(b"3\r\ntwo\r\n4\r\n and\r\n") as connection:
+        reading = connection.read()
+        with pytest.raises(StopIteration) as read:  # it never waits
+            reading.send(None)
+        assert read.value.value == b"two and"
+        # Nothing waits now: the loop is asked again, and tells of the end.
+        with pytest.raises(CutOff):
+            await connection.read()
+
+
+@pytest.mark.parametrize(("told", "error"), [(b"", CutOff), (b"no chunk\r\n", ValueError)])
+async def test_what_went_wrong_during_a_pause_is_said_after_it(told: bytes, error: type[Exception]) -> None:
+    async with paused(told) as connection:
+        with pytest.raises(error):
+            await connection.read()
+
+
+async def test_a_pause_ends_with_the_next_read(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    for options in ({}, {"tls": tls[0]}):
+        async with paused(b"3\r\ntwo\r\n0\r\n\r\n", **options) as connection:
             assert await connection.read() == b"two"
             assert await connection.read() == b""
 
@@ -318,16 +347,25 @@ def certificate(folder: Path) -> Path:
     return path
 
 
-async def test_over_tls_only_with_those_whose_certificate_is_good(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """What a server needs for TLS, and a client that trusts it; such a client is what we are, for the test."""
     path = certificate(tmp_path)
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(path)
+    ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ours.load_cert_chain(path)
+    theirs = ssl.create_default_context(cafile=str(path))
+    monkeypatch.setattr(connections, "_tls", lambda: theirs)
+    return ours, theirs
+
+
+async def test_over_tls_only_with_those_whose_certificate_is_good(
+    tls: tuple[ssl.SSLContext, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
     told, status, body = ANSWERS["chunks"]
-    async with serving(Server(told, told, cut=5), tls=tls) as server:
+    async with serving(Server(told, told, cut=5), tls=tls[0]) as server:
+        monkeypatch.setattr(connections, "_tls", ssl.create_default_context)
         with pytest.raises(Unreachable, match="certificate"):
             await ask(server.url)
-        monkeypatch.setattr(connections, "_tls", lambda: ssl.create_default_context(cafile=str(path)))
+        monkeypatch.setattr(connections, "_tls", lambda: tls[1])
         assert await ask(server.url) == await ask(server.url) == (status, body)
         assert server.connections == 1

@@ -1,0 +1,33 @@
+"""What a connection holds while nothing happens on it: as little as can be, in order, and nothing of its handshake."""
+
+import asyncio
+
+import pytest
+
+from chat.transports import Inbox
+
+
+async def test_an_inbox_gives_what_it_got_in_order_and_waits_for_more() -> None:
+    inbox = Inbox()
+    inbox.put_nowait({"type": "one"})
+    inbox.put_nowait({"type": "two"})
+    assert inbox.qsize() == 2
+    assert [(await inbox.get())["type"] for _ in range(2)] == ["one", "two"]
+    waiting = asyncio.ensure_future(inbox.get())
+    await asyncio.sleep(0)  # it waits now
+    assert not waiting.done()
+    inbox.put_nowait({"type": "three"})
+    inbox.put_nowait({"type": "four"})
+    assert (await waiting)["type"] == "three"
+    assert inbox.qsize() == 1
+
+
+async def test_who_stopped_waiting_takes_nothing_along() -> None:
+    inbox = Inbox()
+    waiting = asyncio.ensure_future(inbox.get())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    inbox.put_nowait({"type": "one"})
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (await inbox.get())["type"] == "one"
