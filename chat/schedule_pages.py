@@ -13,7 +13,7 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -36,19 +36,9 @@ _FIELD_OF_CODE = {"empty_message": "message", "too_large": "message", "unknown_a
 _AT = "%Y-%m-%dT%H:%M"
 
 
-class ScheduleForm(forms.Form):
-    """What a person says about a schedule. What of it can be is for the use case to know."""
+class WhenForm(forms.Form):
+    """When a schedule is due, as a person says it."""
 
-    name = forms.CharField(
-        label=gettext_lazy("Name"),
-        required=False,
-        help_text=gettext_lazy("Empty: the beginning of the message."),
-    )
-    message = forms.CharField(
-        label=gettext_lazy("Message"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 4})
-    )
-    agent_name = forms.ChoiceField(label=gettext_lazy("Agent"))
-    session_id = forms.ChoiceField(label=gettext_lazy("Where"), required=False)
     when = forms.ChoiceField(
         label=gettext_lazy("When"),
         choices=(
@@ -83,6 +73,34 @@ class ScheduleForm(forms.Form):
     time_zone = forms.CharField(
         label=gettext_lazy("Time zone"), required=False, widget=forms.TextInput(attrs={"list": "zones"})
     )
+
+    def clean_at(self) -> datetime | None:
+        """The time as it was typed: it is the schedule's zone's."""
+        at: datetime | None = self.cleaned_data["at"]
+        return at.replace(tzinfo=None) if at is not None else None
+
+    def said_when(self) -> dict[str, Any]:
+        """What the use case is told: of the three ways to say when, the chosen one."""
+        data = self.cleaned_data
+        when = data["when"]
+        value = data.get(when)
+        zone = data["time_zone"].strip() or "UTC"
+        return {"time_zone": zone, when: "" if value is None and when == "cron" else value}
+
+
+class ScheduleForm(WhenForm):
+    """What a person says about a schedule. What of it can be is for the use case to know."""
+
+    name = forms.CharField(
+        label=gettext_lazy("Name"),
+        required=False,
+        help_text=gettext_lazy("Empty: the beginning of the message."),
+    )
+    message = forms.CharField(
+        label=gettext_lazy("Message"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 4})
+    )
+    agent_name = forms.ChoiceField(label=gettext_lazy("Agent"))
+    session_id = forms.ChoiceField(label=gettext_lazy("Where"), required=False)
     missed = forms.ChoiceField(
         label=gettext_lazy("Times missed while nothing ran here"),
         choices=((Missed.ONCE, gettext_lazy("Make up for once")), (Missed.SKIP, gettext_lazy("Skip"))),
@@ -115,23 +133,11 @@ class ScheduleForm(forms.Form):
             *((str(session.pk), session.title or _("New session")) for session in recent),
         ]
 
-    def clean_at(self) -> datetime | None:
-        """The time as it was typed: it is the schedule's zone's."""
-        at: datetime | None = self.cleaned_data["at"]
-        return at.replace(tzinfo=None) if at is not None else None
-
     def said(self) -> dict[str, Any]:
-        """What the use case is told: of the three ways to say when, the chosen one."""
+        """What the use case is told."""
         data = self.cleaned_data
         told = {name: data[name] for name in ("name", "message", "agent_name", "missed", "overlap", "pause_after")}
-        when = data["when"]
-        value = data.get(when)
-        return {
-            **told,
-            "session_id": data["session_id"] or None,
-            "time_zone": data["time_zone"].strip() or "UTC",
-            when: "" if value is None and when == "cron" else value,
-        }
+        return {**told, "session_id": data["session_id"] or None, **self.said_when()}
 
     def refuse(self, refused: Refused) -> None:
         """Show why the use case has refused, at the field that it is about."""
@@ -248,6 +254,21 @@ def _form_page(request: HttpRequest, form: ScheduleForm, schedule: Schedule | No
     return answer
 
 
+@require_safe
+@login_required
+def preview(request: HttpRequest) -> HttpResponse:
+    """When what is being typed would be due, in words and with its next times; or what is wrong with it."""
+    form, line, problem = WhenForm(request.GET), None, ""
+    if form.is_valid():
+        try:
+            line = timetable.line(schedules.preview(_user(request), form.said_when(), timezone.now()))
+        except Refused as refused:
+            problem = refused.message
+    else:
+        problem = next(str(error) for errors in form.errors.values() for error in errors)
+    return render(request, "chat/_preview.html", {"line": line, "problem": problem})
+
+
 @require_POST
 @login_required
 def run(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
@@ -296,6 +317,7 @@ def delete(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
 urlpatterns = [
     path("", index, name="schedules"),
     path("new/", new, name="schedule-new"),
+    path("preview/", preview, name="schedule-preview"),
     path("<uuid:schedule_id>/", edit, name="schedule"),
     path("<uuid:schedule_id>/run/", run, name="schedule-run"),
     path("<uuid:schedule_id>/switch/", switch, name="schedule-switch"),

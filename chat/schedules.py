@@ -88,6 +88,14 @@ def make(user: User, fields: Mapping[str, Any], now: datetime) -> Schedule:
     return schedule
 
 
+def preview(user: User, fields: Mapping[str, Any], now: datetime) -> Schedule:
+    """A schedule that is due as these fields say, to be looked at and never kept. Raises `Refused`."""
+    schedule = Schedule(owner=user, since=now, time_zone="UTC")
+    _apply(schedule, user, fields, now)
+    _resume(schedule, now)
+    return schedule
+
+
 @transaction.atomic
 def change(user: User, schedule_id: UUID, fields: Mapping[str, Any], now: datetime) -> Schedule:
     """Change what is named: name, message, agent_name, session_id, at or every_minutes or cron, time_zone, missed, overlap,

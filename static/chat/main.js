@@ -16,6 +16,8 @@ const TICK_EVERY = 500;
 /** A message that is accepted this soon never shows as being sent. */
 const SOON = 400;
 const PROBE_AGAIN = 5_000;
+/** A line that nothing stands before and that does not move for so long is told to be waiting for room. */
+const NO_ROOM = 10_000;
 /** The pause before a message goes out again that the server could not take. */
 const SEND_AGAIN = 2_000;
 
@@ -29,6 +31,8 @@ let isSocket = true;
 let link = { word: "idle" };
 let scheduled = false;
 let waitingChanged = true;
+/** Since when the line has stood still with no run at work before it. */
+let standsSince = null;
 /** Runs that this page has asked to stop, and who asked. */
 const stops = new Map();
 /** What a page that asked to continue does when it is refused. */
@@ -88,7 +92,8 @@ function repaint() {
 
 function paint() {
   scheduled = false;
-  view.paint(state, { now: now(), waiting: waitingChanged || link.word !== "live" ? unsent() : undefined });
+  const waiting = waitingChanged || link.word !== "live" ? unsent() : undefined;
+  view.paint(state, { now: now(), waiting, hasRoom: !standsStill() });
   waitingChanged = false;
   const run = current(state);
   composer?.busy(Boolean(run && !run.ended) || state.queue.length > 0);
@@ -119,6 +124,14 @@ function unsent() {
       ...item,
       label: item.error ? SENTENCES.refused : isOpen ? SENTENCES.sending : SENTENCES.notSent,
     }));
+}
+
+/** Whether messages are in line, nothing is at work, and still none is taken up: people have too much at work, or workers are away. */
+function standsStill() {
+  const run = current(state);
+  if (!state.queue.length || (run && !run.ended)) standsSince = null;
+  else standsSince ??= Date.now();
+  return standsSince !== null && Date.now() - standsSince > NO_ROOM;
 }
 
 function waitingDiffers() {
@@ -416,6 +429,7 @@ setInterval(() => {
   if (link.word === "waiting" || outbox.items().length) paintLink();
   const run = state.runs[state.live?.id];
   if (run && !run.ended) tellRun(run);
+  if (standsStill()) waitingDiffers();
 }, TICK_EVERY);
 
 onRefresh((titles) => titles[session] && view.setTitle(titles[session]));

@@ -4,6 +4,7 @@
 
 import { localStore } from "./outbox.js";
 import { isWanted, onNotification, permission, want } from "./notify.js";
+import { fetchPart } from "./parts.js";
 
 const REFRESH_EVERY = 5_000;
 
@@ -18,16 +19,9 @@ const textOf = (element) => element.innerHTML.replace(/name="csrfmiddlewaretoken
 let shown = textOf(list);
 
 function refresh() {
-  const request = new XMLHttpRequest();
   const query = new URLSearchParams(location.search);
   query.set("part", "list");
-  request.open("GET", `/schedules/?${query}`);
-  request.responseType = "document";
-  request.onload = () => {
-    // A page of another address is one to log in.
-    if (request.status === 200 && request.responseURL.includes("part=list")) replace(request.response.body);
-  };
-  request.send();
+  fetchPart(`/schedules/?${query}`, replace);
 }
 
 function replace(fresh) {

@@ -230,7 +230,7 @@ export function createView({ page, act, storage, fetchContent }) {
   }
 
   // ---- painting ----
-  function paint(state, { now, waiting }) {
+  function paint(state, { now, waiting, hasRoom }) {
     if (painted && state.resets !== painted.resets) clearLog();
     let added = 0;
     for (const id of state.order) {
@@ -241,7 +241,7 @@ export function createView({ page, act, storage, fetchContent }) {
     latest = current(state);
     if (state.order.length) byId("nothing")?.remove();
     paintHeader(state, now);
-    if (state.queue !== painted?.queue || waiting !== undefined) paintWaiting(state, waiting ?? []);
+    if (state.queue !== painted?.queue || waiting !== undefined) paintWaiting(state, waiting ?? [], hasRoom);
     if (state.people !== painted?.people) paintPeople(state.people);
     painted = state;
     reading.painted(added);
@@ -412,12 +412,18 @@ export function createView({ page, act, storage, fetchContent }) {
   }
 
   /** What waits: messages of this browser that are not accepted yet, and the session's line. */
-  function paintWaiting(state, unsent) {
+  function paintWaiting(state, unsent, hasRoom) {
     const place = byId("waiting");
     if (!place) return;
     const inLine = new Set(state.queue.map((item) => item.client_message_id));
     const rows = [
-      ...state.queue.map((item) => ({ key: item.run_id, text: item.message, label: SENTENCES.next, user: item.user, run: item.run_id })),
+      ...state.queue.map((item, place) => ({
+        key: item.run_id,
+        text: item.message,
+        label: place || hasRoom ? SENTENCES.next : SENTENCES.waitsForRoom,
+        user: item.user,
+        run: item.run_id,
+      })),
       ...unsent
         .filter((item) => !inLine.has(item.client_message_id))
         .map((item) => ({ key: item.client_message_id, text: item.message, label: item.label, error: item.error, message: item.client_message_id })),

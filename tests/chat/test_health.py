@@ -1,6 +1,7 @@
 """Who may be sent to this process."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers
@@ -8,7 +9,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import AsyncClient, override_settings
 
-from chat import database, doorbell, groups, supervisor
+from chat import carrying, database, doorbell, groups, supervisor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,6 +39,24 @@ async def test_what_is_away_is_told_in_words_and_is_no_reason_to_go_elsewhere(mo
     ok, *away, end = answer.content.decode().split("\n")
     assert (ok, end) == ("ok", "")
     assert [line.partition(" does not answer: ")[0] for line in away] == ["The database", "The broker (BROKER_URL)"]
+
+
+async def test_a_line_that_nobody_takes_up_is_noticed_and_so_is_that_it_moves_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line, clock = carrying._Line(), [100.0]
+    monkeypatch.setattr(carrying, "_line", line)
+    monkeypatch.setattr(carrying.time, "monotonic", lambda: clock[0])
+    stuck, moving = uuid4(), uuid4()
+    line.look([stuck, moving])
+    clock[0] += 6
+    line.look([stuck, uuid4()])
+    assert (await AsyncClient().get("/healthz")).content == b"ok\n"
+    clock[0] += 5
+    line.look([stuck, moving])
+    assert b"nobody takes them up" in (await AsyncClient().get("/healthz")).content
+    line.look([moving])
+    assert (await AsyncClient().get("/healthz")).content == b"ok\n"
 
 
 async def test_all_that_is_needed_is_there() -> None:

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from chat.models import Run, RunStatus, Session, Step
+from chat.models import Run, RunStatus, Schedule, Session, Step
 from chat.step_log import Entry
 from tests.chat import making
 
@@ -448,3 +448,30 @@ def test_the_queue_and_the_agents_are_told_to_the_script(page: Client, ada: User
 def test_an_empty_session_begins_with_a_first_sentence(page: Client, ada: User) -> None:
     session = making.session(ada)
     assert "What should we work out?" in text_of(page.get(f"/sessions/{session.pk}/"))
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"when": "cron", "cron": "0 9 * * 1-5", "time_zone": "Asia/Taipei"}, "every weekday at 09:00, Taipei"),
+        ({"when": "every_minutes", "every_minutes": "120"}, "every 2 hours"),
+        ({"when": "at", "at": "2999-01-01T09:30"}, "a hundred years ahead"),
+        ({"when": "at", "at": "never"}, "Enter a valid date/time."),
+        ({"when": "every_minutes", "every_minutes": "-1"}, "whole number"),
+        ({"when": "cron", "cron": "* " * 5_000}, "characters"),
+        ({"when": "cron", "cron": "0 9 * * *", "time_zone": "Nowhere/At<all>"}, "Nowhere/At&lt;all&gt;"),
+        ({"when": "cron", "cron": "\x00"}, "Null characters are not allowed."),
+        ({"when": "soon"}, "soon is not one of the available choices."),
+        ({}, "This field is required."),
+    ],
+)
+def test_when_a_schedule_would_run_or_what_is_wrong_with_that(page: Client, said: dict[str, str], words: str) -> None:
+    answer = page.get("/schedules/preview/", said)
+    assert answer.status_code == 200
+    assert words in answer.content.decode()
+    assert not Schedule.objects.exists()
+
+
+def test_when_a_schedule_would_run_is_told_to_people_alone() -> None:
+    assert Client().get("/schedules/preview/", {"when": "cron"}).status_code == 302
+    assert Client().post("/schedules/preview/").status_code == 405

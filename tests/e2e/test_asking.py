@@ -150,6 +150,24 @@ async def test_messages_wait_in_line_and_one_can_be_taken_out(talk: Conversation
     assert sorted(ends) == ["cancelled", "cancelled", "completed"]
 
 
+async def test_a_message_that_nobody_takes_up_says_that_it_waits_for_room(talk: Conversation, api: Browser) -> None:
+    busy = [await api.new_session() for _ in range(4)]
+    for session in busy:
+        status, _ = await api.call("POST", f"sessions/{session}/messages/", {"message": "Long [tokens=3000 every=30]"})
+        assert status == 202
+    await talk.page.clock.install()
+    await talk.ask("One too many [tokens=2]")
+    await expect(talk.waiting).to_contain_text("Next")
+    await talk.page.clock.fast_forward(11_000)
+    await expect(talk.waiting).to_contain_text("Waits until there is room; starts by itself")
+    for session in busy:
+        _, told = await api.call("GET", f"sessions/{session}/events/")
+        await api.call("POST", f"runs/{told['run']['id']}/cancel/")
+    await talk.page.clock.resume()
+    await talk.ended()
+    await expect(talk.waiting).to_have_count(0)
+
+
 async def test_a_waiting_message_can_be_taken_back_and_edited(talk: Conversation) -> None:
     await talk.ask("First [tokens=2000 every=20]")
     await talk.is_at_work()

@@ -93,6 +93,29 @@ async def test_from_the_navigation_to_a_schedule_that_runs(enter: Enter, watch: 
     await expect(page.get_by_role("heading", name="No schedules yet")).to_be_visible()
 
 
+async def test_one_sees_while_typing_when_it_would_run(enter: Enter, api: Browser) -> None:
+    page = (await enter("/", **TAIPEI)).page
+    await page.goto("/schedules/new/")
+    preview = page.get_by_role("status", name="Next five times")
+    await expect(preview).to_be_hidden()
+    await page.get_by_label("Cron expression").fill("0 9 * * 1-5")
+    await expect(preview).to_contain_text("every weekday at 09:00, Taipei")
+    await expect(preview.locator("li")).to_have_count(5)
+    await page.get_by_label("Cron expression").fill("61 9 * * 1-5")
+    await expect(preview).to_contain_text("The minute of")
+    await page.get_by_label("Again and again").check()
+    await expect(preview).to_be_hidden()
+    await page.get_by_label("Minutes between").fill("90")
+    await expect(preview).to_contain_text("every 90 minutes")
+    await page.get_by_label("Once").check()
+    await page.get_by_label("Date and time").fill("2020-01-01T09:30")
+    await expect(preview).to_contain_text("past")
+    # What is there already is shown at once.
+    made = await make(api)
+    await page.goto(f"/schedules/{made['id']}/")
+    await expect(preview).to_contain_text("every weekday at 09:00, Taipei")
+
+
 async def test_saving_what_was_not_changed_moves_no_time(enter: Enter, api: Browser) -> None:
     for when in ({"every_minutes": 50}, {"at": "2031-07-01T09:30"}, {}):
         made = await make(api, **({"cron": None, **when} if when else {}))

@@ -255,6 +255,25 @@ async def test_a_worker_told_to_stop(world: World, model: ModelServer) -> None:
     assert len(owners(world, session)) == 2
 
 
+async def test_all_workers_are_gone(world: World, model: ModelServer) -> None:
+    """What is asked waits, those who are on call are told, and the first worker that is back carries it."""
+    model.reset()
+    model.respond = work.rounds(2)
+    session = await world.new_session()
+    for worker in world.workers:
+        await world.kill(worker)
+    async with world.client(session) as client:
+        try:
+            run_id = await client.ask("Go")
+            await until(lambda: "nobody takes them up" in _health(world), 30, "the line to be noticed")
+        finally:
+            for worker in world.workers:
+                await world.start(worker)
+        assert await client.ended(run_id) == "completed"
+        await check(world, session, [client])
+    await until(lambda: _health(world) == "ok\n", wanted="the line to be noticed again")
+
+
 async def test_steps_reach_a_client_at_once(
     world: World, model: ModelServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
