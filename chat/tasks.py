@@ -2,10 +2,12 @@
 
 import logging
 import sys
+import time
 from typing import Any
 from uuid import UUID
 
 from celery import bootsteps, shared_task, signals
+from celery.worker import consumer, state
 from django.conf import settings
 from django.db import connection
 
@@ -17,6 +19,9 @@ logger = logging.getLogger(__name__)
 #: Pools whose calls share one process: the runs of a worker have one loop.
 _POOLS = {"celery.concurrency.thread", "celery.concurrency.solo"}
 
+#: Meanwhile what is in line is found by looking, as ever.
+_AGAIN_AFTER_S = 1.0
+
 _worker: Worker | None = None
 
 
@@ -26,6 +31,32 @@ def carry(session_id: str) -> None:
     if _worker is None or not _worker.carry(UUID(session_id)):
         # This one is about to stop: let another hear of it.
         doorbell.ring(UUID(session_id))
+
+
+class Consumer(consumer.Consumer):
+    """Celery's, which outlives whatever its broker does: begun anew it goes on, and meanwhile the runs do.
+
+    Celery 5.7 by itself ends where Redis has no memory left, and where a message is given back, or said to be done, over a connection that
+    was lost meanwhile. Neither is needed: what the message tells of is in the table.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.connection_errors: tuple[type[Exception], ...] = (Exception,)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Leave behind what was held over the connection that is lost."""
+        for channel in getattr(getattr(self.connection, "transport", None), "channels", None) or ():
+            channel.do_restore = False
+        for request in tuple(state.reserved_requests):
+            request.acknowledged = True
+        super().on_connection_error_after_connected(exc)
+
+    def on_close(self) -> None:
+        """Rest before it begins anew: a broker that refuses everything is not to be asked without end."""
+        super().on_close()
+        if self.blueprint.state == bootsteps.RUN:
+            time.sleep(_AGAIN_AFTER_S)
 
 
 class Runs(bootsteps.StartStopStep):

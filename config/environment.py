@@ -14,7 +14,9 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from dotenv import dotenv_values
 
-_POSTGRES_POOL = {"min_size": 1, "max_size": 16, "timeout": 10}
+#: Left to itself, a pool that cannot connect tries more and more seldom, for five minutes: it would miss a database that is back. Begun
+#: anew every ten seconds, it tries at least every four.
+_POSTGRES_POOL = {"min_size": 1, "max_size": 16, "timeout": 10, "reconnect_timeout": 10}
 #: A process that is frozen in the middle of a transaction holds its locks for no longer than this, nobody waits longer for one,
 #: and a server that has vanished without a word is noticed.
 _POSTGRES_PATIENCE = {

@@ -194,6 +194,8 @@ def test_postgres_is_taken_apart_and_pooled(tmp_path: Path) -> None:
     ]
     assert found["OPTIONS"]["sslmode"] == "require"
     assert found["OPTIONS"]["pool"]["max_size"] == 16
+    # Else a pool that could not connect for a while misses a database that is back.
+    assert found["OPTIONS"]["pool"]["reconnect_timeout"] <= found["OPTIONS"]["pool"]["timeout"]
 
 
 def test_json_is_given_as_such_or_as_a_file(tmp_path: Path) -> None:

@@ -45,7 +45,10 @@ def model() -> Iterator[ModelServer]:
 @pytest.fixture(scope="session")
 def ready(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of a database with tables and users on the PostgreSQL server that the whole session shares."""
-    return worlds.make_ready(postgres_server, tmp_path_factory.mktemp("ready")).rpartition("/")[2]
+    # By a name of its own: more than one folder of tests has this fixture.
+    name = f"ready_{uuid.uuid4().hex}"
+    worlds.make_ready(postgres_server, tmp_path_factory.mktemp("ready"), name)
+    return name
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 from tests import services
 from tests.faults import ticking
 from tests.faults.conftest import OpenWorld
-from tests.faults.world import Database, make_ready, until
+from tests.faults.world import SCALE, Database, make_ready, until
 from tests.model_server import ModelServer
 from tests.serving import ROOT, Server
 
@@ -271,12 +271,12 @@ async def test_tickers_killed_at_random_see_to_every_minute_once(
 # The product as people run it
 
 
-@pytest.mark.parametrize("topology", ["sqlite", "postgres"])
+@pytest.mark.parametrize("topology", ["sqlite", "postgres", SCALE])
 @pytest.mark.parametrize("number", [60, pytest.param(1000, marks=pytest.mark.long)])
 async def test_all_that_is_due_in_one_minute_starts_within_it(
     open_world: OpenWorld, model: ModelServer, topology: str, number: int
 ) -> None:
-    """One process on SQLite, two on PostgreSQL: each schedule has one run, and each run has begun within a minute."""
+    """One process on SQLite, two on PostgreSQL, and workers: each schedule has one run, and each run has begun within a minute."""
     world = open_world(topology)
     tables = Tables(world.database)
     due_at = datetime.now(UTC) + timedelta(seconds=2)

@@ -309,10 +309,10 @@ def _started(processes: Sequence[Server]) -> Iterator[None]:
                 process.stop()
 
 
-def make_ready(server_url: str, folder: Path) -> str:
-    """Make the database ``ready``, with tables and users, on a PostgreSQL server; returns its address."""
+def make_ready(server_url: str, folder: Path, name: str = "ready") -> str:
+    """Make a database with tables and users on a PostgreSQL server, for others to be copied from; returns its address."""
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE ready")
-    address = f"{server_url.rpartition('/')[0]}/ready"
+        connection.execute(f"CREATE DATABASE {name}")
+    address = f"{server_url.rpartition('/')[0]}/{name}"
     Server(folder, DATABASE_URL=address).prepare(*USERS)
     return address

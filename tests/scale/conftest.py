@@ -1,4 +1,4 @@
-"""The database that these tests copy is the one of the tests that break things."""
+"""The database that these tests copy is made as that of the tests that break things."""
 
 from tests.faults.conftest import ready
 
