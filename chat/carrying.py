@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: New objects after which the collector looks for garbage, and how often it looks at older ones: nearly all that is dropped here is freed
-#: without it, and its looks at what is alive were a twentieth of the work under load.
+#: without it, and under load its looks at what is alive are work for nothing.
 _COLLECT_AFTER = (5_000, 10, 10)
 #: This process, as the owner of runs and connections.
 PROCESS = f"{socket.gethostname()[:80]}:{os.getpid()}:{secrets.token_hex(3)}"

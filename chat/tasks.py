@@ -55,7 +55,7 @@ class Consumer(consumer.Consumer):
     def on_close(self) -> None:
         """Rest before it begins anew: a broker that refuses everything is not to be asked without end."""
         super().on_close()
-        if self.blueprint.state == bootsteps.RUN:
+        if _worker is None or not _worker.is_stopping:
             time.sleep(_AGAIN_AFTER_S)
 
 

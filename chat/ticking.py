@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -19,8 +20,9 @@ Clock = Callable[[], datetime]
 Act = Callable[[UUID, datetime], Seen]
 
 TICK_S = 1.0
-#: Schedules that are seen to before one looks again who is due.
+#: Schedules that are due, from which a share is drawn that is seen to before one looks again.
 _BATCH = 200
+_SHARE = 50
 #: Schedules that are seen to at a time, so that one that waits for the database's threads does not keep the others waiting.
 _AT_ONCE = 8
 #: What fails for no reason that is known is left alone for so long.
@@ -55,11 +57,18 @@ class Ticker:
 
     async def tick(self) -> bool:
         """See to everything once; whether more may be due already."""
-        due = await database.read(schedules.due, self._clock(), _BATCH)
-        seen = await self._see_to_all(due, schedules.claim)
-        await self._see_to_all(await database.read(schedules.ended), schedules.settle)
-        await self._see_to_all(await database.read(schedules.waiting), schedules.start_waiting)
-        return seen and len(due) == _BATCH
+        is_more = False
+        for look, act in (
+            (lambda: schedules.due(self._clock(), _BATCH), schedules.claim),
+            (schedules.ended, schedules.settle),
+            (schedules.waiting, schedules.start_waiting),
+        ):
+            found = await database.read(look)
+            # Any of them, because other processes see to the same ones at the same moment.
+            share = random.sample(found, min(len(found), _SHARE))
+            seen = await self._see_to_all(share, act)
+            is_more = is_more or (seen and len(found) > len(share))
+        return is_more
 
     async def _see_to_all(self, schedule_ids: Sequence[UUID], act: Act) -> bool:
         """Do one thing to each, some at a time; whether anything came of it."""
