@@ -406,7 +406,7 @@ export const SENTENCES = Object.freeze({
   notSent: "Not sent yet",
   refused: "Not sent",
   next: "Next",
-  waitsForRoom: "Waits until there is room; starts by itself",
+  waitsForRoom: "Waits for room",
   tooLong: (length, most) => `${length.toLocaleString("en")} characters; at most ${most.toLocaleString("en")} are allowed.`,
   offlineStart: "The server cannot be reached. Your text is kept here.",
   failedRequest: "That did not work. Try again.",

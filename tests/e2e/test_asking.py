@@ -159,7 +159,7 @@ async def test_a_message_that_nobody_takes_up_says_that_it_waits_for_room(talk: 
     await talk.ask("One too many [tokens=2]")
     await expect(talk.waiting).to_contain_text("Next")
     await talk.page.clock.fast_forward(11_000)
-    await expect(talk.waiting).to_contain_text("Waits until there is room; starts by itself")
+    await expect(talk.waiting).to_contain_text("Waits for room")
     for session in busy:
         _, told = await api.call("GET", f"sessions/{session}/events/")
         await api.call("POST", f"runs/{told['run']['id']}/cancel/")
