@@ -74,6 +74,7 @@ ROWS: dict[str, list[Row]] = {
     # Schedules are their owner's alone; staff see to them in the admin.
     "schedules/": page(200, 200, 200),
     "schedules/new/": [Row("GET", LOGIN, 200, 200, 200)],
+    "schedules/preview/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
     "schedules/<uuid:schedule_id>/": [Row("GET", LOGIN, 404, 200, 404)],
     "schedules/<uuid:schedule_id>/run/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
     "schedules/<uuid:schedule_id>/switch/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],

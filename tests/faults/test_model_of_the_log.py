@@ -192,8 +192,13 @@ class LogMachine(RuleBasedStateMachine):
     def set_the_database_back(self, to: int) -> None:
         if Run.objects.filter(session=self.session, status__in=UNFINISHED).exists() or not self.committed:
             return
-        # To the end of some run, as a copy taken at a quiet moment has it.
-        ends = [s.seq for s in Step.objects.filter(session=self.session, event="reasoning_complete").order_by("seq")]
+        # To the end of some run, as a copy taken at a quiet moment has it: one that is taken out of the line ends in the middle of another.
+        spans: dict[UUID, list[int]] = {}
+        for run_id, seq in Step.objects.filter(session=self.session).order_by("seq").values_list("run_id", "seq"):
+            spans.setdefault(run_id, []).append(seq)
+        ends = sorted(
+            seqs[-1] for seqs in spans.values() if not any(one[0] <= seqs[-1] < one[-1] for one in spans.values())
+        )
         head = [0, *ends][to % (len(ends) + 1)]
         lost = Step.objects.filter(session=self.session, seq__gt=head)
         Run.objects.filter(pk__in=lost.values("run")).delete()
