@@ -23,6 +23,7 @@ _EACH_S = 0.0006
 # From this on, what comes in between is left in its socket: reading it earlier would cost and show nothing sooner.
 _PAUSE_FROM_S = 1.5 * PACE_S
 _MOMENT_S = 0.01
+# Looks that fall into the same stretch of this length are one wake-up of the loop.
 _TOGETHER_S = 0.01
 
 

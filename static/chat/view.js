@@ -417,10 +417,10 @@ export function createView({ page, act, storage, fetchContent }) {
     if (!place) return;
     const inLine = new Set(state.queue.map((item) => item.client_message_id));
     const rows = [
-      ...state.queue.map((item, place) => ({
+      ...state.queue.map((item, index) => ({
         key: item.run_id,
         text: item.message,
-        label: place || hasRoom ? SENTENCES.next : SENTENCES.waitsForRoom,
+        label: index || hasRoom ? SENTENCES.next : SENTENCES.waitsForRoom,
         user: item.user,
         run: item.run_id,
       })),

@@ -1,4 +1,4 @@
-"""What a connection holds while nothing happens on it: as little as can be, in order, and nothing of its handshake."""
+"""What a connection has brought waits in line for its application, in order, and none of it is lost."""
 
 import asyncio
 
