@@ -24,6 +24,7 @@ import argparse
 import asyncio
 import json
 import re
+import socket
 import threading
 import time
 from collections import deque
@@ -266,12 +267,23 @@ class ModelServer:
 
         async def close() -> None:
             if self._runner is not None:
+                self._loop.remove_reader(self._listening)
+                await asyncio.sleep(0)  # asyncio loses a connection that is being accepted when its server closes
                 await self._runner.cleanup()
+            # The runner leaves behind connections that came just now, and those with words that nobody reads.
+            while (left := self._open()) or len(asyncio.all_tasks()) > 1:
+                for transport in left:
+                    transport.abort()
+                await asyncio.sleep(0)
 
         asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+
+    def _open(self) -> list[asyncio.Transport]:
+        transports = self._loop._transports.values()  # type: ignore[attr-defined]
+        return [transport for transport in transports if transport._sock is not None]
 
     def __enter__(self) -> Self:
         return self.start()
@@ -289,9 +301,9 @@ class ModelServer:
         # Handlers are cancelled when the client goes: that is how a closed connection is seen.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self.host, self.port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        self._listening = socket.create_server((self.host, self.port), backlog=128)
+        await web.SockSite(self._runner, self._listening).start()
+        self.port = self._listening.getsockname()[1]
 
     async def _models(self, _request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "scripted", "object": "model"}]})

@@ -1,6 +1,9 @@
 """The scripted model server itself."""
 
+import contextlib
+import gc
 import json
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -45,6 +48,22 @@ def test_what_is_enqueued_comes_first() -> None:
         assert chunks[-1]["choices"] == []
         assert chunks[-1]["usage"] == {"prompt_tokens": 1, "completion_tokens": 2}
         assert text(ask(server.url, "[tokens=1]")) == "word0"
+
+
+def test_it_leaves_no_connection_behind() -> None:
+    request = (
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    )
+    with contextlib.ExitStack() as clients:
+        for _ in range(10):
+            with ModelServer() as server:
+                address = (server.host, server.port)
+                server.enqueue(Script("much " * 2_000_000, piece=1 << 20))
+                deaf = clients.enter_context(socket.create_connection(address))
+                deaf.sendall(request.encode())
+                deaf.recv(1)  # and no more
+                clients.enter_context(socket.create_connection(address))  # perhaps not even accepted
+        gc.collect()  # which warns of what is left open, and a warning is a failure
 
 
 @pytest.mark.parametrize(
