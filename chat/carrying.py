@@ -467,7 +467,7 @@ async def tell_stored(session_id: UUID, events: Sequence[Stored]) -> None:
 
 @transaction.atomic
 def _end(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], list[UUID]]:
-    """End a run in the log and in its row; returns the events, and the sessions in which its user's next one may start now."""
+    """End a run in the log and in its row; returns the events, and the sessions in which another one may start because of it."""
     if end.status in (RunStatus.CANCELLED, RunStatus.INTERRUPTED):
         now = Run.objects.filter(pk=run.pk).values_list("status", "cancelled_by").first()
         if now is not None and now[0] == RunStatus.CANCELLING:
@@ -479,7 +479,7 @@ def _end(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], li
     if not run_state.finish(run.pk, run.session_id, end, fence=run.fence):
         raise Fenced(f"Run {run.pk} ended elsewhere.")
     continuing.after(run, end)
-    return events, run_state.waiting_sessions(run.user_id)
+    return events, run_state.made_way(run)
 
 
 # Stopping

@@ -226,6 +226,22 @@ def waiting_sessions(user_id: int | None = None) -> list[UUID]:
         return [as_uuid(found) for (found,) in cursor.fetchall()]
 
 
+#: Likewise.
+_IN_LINE = "SELECT COUNT(*) FROM chat_run WHERE session_id = %s AND status = %s"
+
+
+def made_way(run: Run) -> list[UUID]:
+    """Sessions whose next run may start because this one has ended: its own, and others of a user whose runs are limited.
+
+    Not whatever else may start: others would then hear of it once more at the end of each run, however many they are.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_LINE, [key(run.session_id), RunStatus.QUEUED])
+        own = [run.session_id] if cursor.fetchone()[0] else []
+    others = waiting_sessions(run.user_id) if settings.MAX_ACTIVE_RUNS_PER_USER and run.user_id is not None else []
+    return list(dict.fromkeys([*own, *others]))
+
+
 def _moving(run_id: UUID, to: RunStatus) -> QuerySet[Run]:
     return Run.objects.filter(pk=run_id, status__in=MOVES[to])
 

@@ -26,7 +26,7 @@ def run(of: Session, *, message: str = "Why?", carried_by: str = "process-1", **
     made = Run(
         session=of,
         number=of.runs.count() + 1,
-        user=of.owner,
+        user=fields.pop("user", of.owner),
         message=message,
         agent_name=of.agent_name,
         client_message_id=fields.pop("client_message_id", f"m{of.runs.count() + 1}"),

@@ -181,6 +181,26 @@ def test_who_has_no_room_is_not_looked_at(settings: Any) -> None:
     assert run_state.waiting_sessions(busy.pk) == []
 
 
+def test_an_end_makes_way_for_its_own_session_and_for_those_that_its_users_limit_has_kept_waiting(
+    settings: Any,
+) -> None:
+    ada, bo = making.user(), making.user("bo")
+    shared, other, his = making.session(ada), making.session(ada), making.session(bo)
+    ended = making.run(shared)
+    for session in (other, his):
+        making.run(session, carried_by="")
+    making.end(ended)
+    settings.MAX_ACTIVE_RUNS_PER_USER = 0
+    assert run_state.made_way(ended) == []
+    settings.MAX_ACTIVE_RUNS_PER_USER = 1
+    assert run_state.made_way(ended) == [other.pk]
+    # Whoever's message is next in the session itself.
+    making.run(shared, user=bo, carried_by="")
+    assert run_state.made_way(ended) == [shared.pk, other.pk]
+    settings.MAX_ACTIVE_RUNS_PER_USER = 0
+    assert run_state.made_way(ended) == [shared.pk]
+
+
 def test_a_lease_is_kept_by_beating() -> None:
     run = making.run(making.session(making.user()), carried_by="process-1")
     long_ago = timezone.now() - timedelta(hours=1)

@@ -42,9 +42,9 @@ def eventually(condition: Callable[[], bool], within_s: float = 10) -> bool:
 
 
 def workers(of: int | None = None) -> list[psutil.Process]:
-    """The interpreter processes of a process."""
+    """The interpreter processes of a process, and not those of servers that tests have started from it."""
     found = []
-    for child in psutil.Process(of).children(recursive=True):
+    for child in psutil.Process(of).children():
         try:
             if "monty" in child.cmdline()[0]:
                 found.append(child)
