@@ -10,7 +10,6 @@ import os
 import secrets
 import socket
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -59,8 +58,6 @@ _END_RETRY_AFTER_S = 5.0
 #: What a database raises that is away, and may be back soon.
 _AWAY = (OperationalError, InterfaceError)
 _MOST_EARLY_STOPS = 1_000
-#: Workers look into the table every second.
-_TAKEN_UP_WITHIN_S = 10.0
 _NO_LIMIT = 1_000_000
 #: Why runs are interrupted here, for people and for the model.
 RESTARTING = "The server is restarting."
@@ -126,43 +123,6 @@ async def dispatch(session_id: UUID) -> None:
     elif await take_next(session_id) is not None:
         return
     await _tell_line(session_id)
-
-
-async def dispatch_waiting() -> None:
-    """Start whatever waits anywhere and may start. Where workers carry the runs, they look themselves; here it is noticed if none does."""
-    waiting = await database.read(run_state.waiting_sessions)
-    if settings.BROKER_URL:
-        _line.look(waiting)
-        return
-    for session_id in waiting:
-        await dispatch(session_id)
-
-
-class _Line:
-    """Notices what waits and may start, and still is not taken up."""
-
-    def __init__(self) -> None:
-        self._waiting_since: dict[UUID, float] = {}
-
-    def look(self, waiting: Sequence[UUID]) -> None:
-        """Keep since when each of these sessions has waited."""
-        now, was_stuck = time.monotonic(), self.is_stuck()
-        self._waiting_since = {session_id: self._waiting_since.get(session_id, now) for session_id in waiting}
-        if self.is_stuck() != was_stuck:
-            words = "The line moves again" if was_stuck else "Messages wait in line and no worker takes them up"
-            logger.warning("%s (%d sessions wait)", words, len(waiting))
-
-    def is_stuck(self) -> bool:
-        """Whether one has waited for so long that a worker with room would have taken it up."""
-        return any(time.monotonic() - since > _TAKEN_UP_WITHIN_S for since in self._waiting_since.values())
-
-
-_line = _Line()
-
-
-def is_line_stuck() -> bool:
-    """Whether messages that may start are not taken up by the workers that are to carry them."""
-    return _line.is_stuck()
 
 
 async def take_next(session_id: UUID) -> asyncio.Event | None:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chat import carrying, database, doorbell, groups, supervisor
+from chat import database, doorbell, groups, line, supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _AWAY: dict[str, Callable[[], bool]] = {
     "The database does not answer: nothing is taken in, and what is at work waits for it.": supervisor.misses_database,
     "The channel layer (REDIS_URL) does not answer: clients see steps up to a second later.": groups.is_failing,
     "The broker (BROKER_URL) does not answer: runs start up to a second later.": doorbell.is_broken,
-    "Messages wait in line and nobody takes them up: no worker lives, or none has room.": carrying.is_line_stuck,
+    "Messages wait in line and nobody takes them up: no worker lives, or none has room.": line.is_stuck,
 }
 
 

@@ -23,6 +23,7 @@ from chat import (
     feeds,
     groups,
     interrupting,
+    line,
     run_state,
     selectors,
     sockets,
@@ -52,7 +53,7 @@ class _Process:
 _process = _Process()
 
 
-def begin(look: Callable[[], Awaitable[None]] = carrying.dispatch_waiting) -> None:
+def begin(look: Callable[[], Awaitable[None]] = line.look) -> None:
     """Start this process's clockwork on the running loop; again and again is once. ``look`` takes up, every second, what waits."""
     loop = asyncio.get_running_loop()
     if _process.loop is loop:

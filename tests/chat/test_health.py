@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import AsyncClient, override_settings
 
-from chat import carrying, database, doorbell, groups, supervisor
+from chat import database, doorbell, groups, line, supervisor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,24 +38,24 @@ async def test_what_is_away_is_told_in_words_and_is_no_reason_to_go_elsewhere(mo
     assert answer.status_code == 200
     ok, *away, end = answer.content.decode().split("\n")
     assert (ok, end) == ("ok", "")
-    assert [line.partition(" does not answer: ")[0] for line in away] == ["The database", "The broker (BROKER_URL)"]
+    assert [words.partition(" does not answer: ")[0] for words in away] == ["The database", "The broker (BROKER_URL)"]
 
 
 async def test_a_line_that_nobody_takes_up_is_noticed_and_so_is_that_it_moves_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    line, clock = carrying._Line(), [100.0]
-    monkeypatch.setattr(carrying, "_line", line)
-    monkeypatch.setattr(carrying.time, "monotonic", lambda: clock[0])
+    watch, clock = line._Watch(), [100.0]
+    monkeypatch.setattr(line, "_watch", watch)
+    monkeypatch.setattr(line.time, "monotonic", lambda: clock[0])
     stuck, moving = uuid4(), uuid4()
-    line.look([stuck, moving])
+    watch.look([stuck, moving])
     clock[0] += 6
-    line.look([stuck, uuid4()])
+    watch.look([stuck, uuid4()])
     assert (await AsyncClient().get("/healthz")).content == b"ok\n"
     clock[0] += 5
-    line.look([stuck, moving])
+    watch.look([stuck, moving])
     assert b"nobody takes them up" in (await AsyncClient().get("/healthz")).content
-    line.look([moving])
+    watch.look([moving])
     assert (await AsyncClient().get("/healthz")).content == b"ok\n"
 
 
