@@ -2,16 +2,16 @@
  * Parts of pages that the server renders, as it is asked for them again.
  */
 
-/** Fetch a part and hand over its body; nothing where it can't be had. Returns what `abort()` calls off. */
+/** Fetch a part and hand over its body, or null where it can't be had. Returns what `abort()` calls off. */
 export function fetchPart(address, take) {
   const request = new XMLHttpRequest();
   request.open("GET", address);
   // The browser's own way to make a document of it: text would have to be trusted to become markup.
   request.responseType = "document";
-  request.onload = () => {
+  request.onloadend = () => {
     // A page of another address is one to log in.
     const isTheSame = request.responseURL === new URL(address, location.href).href;
-    if (request.status === 200 && isTheSame) take(request.response.body);
+    take(request.status === 200 && isTheSame ? request.response.body : null);
   };
   request.send();
   return request;

@@ -23,7 +23,7 @@ function look() {
 }
 
 function show(fresh) {
-  place.replaceChildren(...[...fresh.childNodes].map((node) => document.adoptNode(node)));
+  if (fresh) place.replaceChildren(...[...fresh.childNodes].map((node) => document.adoptNode(node)));
 }
 
 times.addEventListener("input", () => {

@@ -25,6 +25,7 @@ function refresh() {
 }
 
 function replace(fresh) {
+  if (fresh === null) return;
   const text = textOf(fresh);
   if (text === shown) return;
   shown = text;

@@ -6,6 +6,7 @@ import { copy, make, mark, say, show, slot } from "./nodes.js";
 import { createApi } from "./api.js";
 import { localStore } from "./outbox.js";
 import { begin } from "./notify.js";
+import { fetchPart } from "./parts.js";
 import { remember } from "./plain.js";
 import { SENTENCES, joined } from "./words.js";
 
@@ -43,7 +44,7 @@ export function refresh() {
 
 async function fetchList() {
   const current = list.querySelector("[aria-current]")?.closest("[data-session]").dataset.session ?? pageSession();
-  const fresh = await fetchPart(`/sessions/?part=side&current=${current}`);
+  const fresh = await new Promise((resolve) => fetchPart(`/sessions/?part=side&current=${current}`, resolve));
   if (fresh === null) return;
   const text = fresh.innerHTML;
   if (text === shown) return;
@@ -63,17 +64,6 @@ function pageSession() {
 
 function titles() {
   return Object.fromEntries([...list.querySelectorAll("[data-session]")].map((row) => [row.dataset.session, row.dataset.title]));
-}
-
-function fetchPart(href) {
-  return new Promise((resolve) => {
-    const request = new XMLHttpRequest();
-    request.open("GET", href);
-    request.responseType = "document";
-    request.onload = () => resolve(request.status === 200 && request.responseURL.includes("part=side") ? request.response.body : null);
-    request.onerror = () => resolve(null);
-    request.send();
-  });
 }
 
 let currentLine = null;
