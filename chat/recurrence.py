@@ -21,7 +21,9 @@ FARTHEST = timedelta(days=36_525)
 #: Missed times are counted up to here.
 COUNTED = 100
 
+_DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
+_SECOND = timedelta(seconds=1)
 _FIELDS = "minute, hour, day of the month, month and day of the week"
 
 
@@ -83,7 +85,6 @@ class Cron:
     def after(self, moment: datetime) -> datetime | None:
         """The first due time after a moment; None where none comes within fifty years."""
         try:
-            # It starts from the wall clock, where the second pass through an hour looks like the first.
             return next((due for due in self._from(moment) if due > moment), None)
         except OverflowError:
             return None
@@ -107,11 +108,50 @@ class Cron:
         return None
 
     def _from(self, moment: datetime) -> Iterator[datetime]:
-        for due in CronSim(self.expression, moment.astimezone(self.zone)):
-            at = due.astimezone(UTC)
-            # With a star in it, it is counted through minutes that no clock shows.
-            if at.astimezone(self.zone).replace(tzinfo=None) == due.replace(tzinfo=None):
-                yield at
+        """Due times from about a moment on."""
+        minute, hour, *_ = self.expression.split()
+        if minute.startswith("*") or hour.startswith("*"):
+            yield from self._as_the_clock_goes(moment.replace(microsecond=0))
+        else:
+            for due in CronSim(self.expression, moment.astimezone(self.zone)):
+                yield due.astimezone(UTC)
+
+    def _as_the_clock_goes(self, at: datetime) -> Iterator[datetime]:
+        """What the wall clock shows after a moment, up to where it is changed, and on from there.
+
+        The library has a way through changed clocks too, by whole hours from there on: which skips minutes where half of one is changed.
+        """
+        offset = self._offset(at)
+        wall = at + offset
+        while True:
+            for shown in CronSim(self.expression, wall.replace(tzinfo=None)):
+                due = shown.replace(tzinfo=UTC) - offset
+                if (change := self._change(at, due)) is not None:
+                    break
+                yield due
+                at = due
+            else:
+                return
+            at, offset = change, self._offset(change)
+            # What it shows first, included.
+            wall = at + offset - _SECOND
+
+    def _change(self, since: datetime, until: datetime) -> datetime | None:
+        """The first whole second, after a moment and up to another, at which the clock is changed."""
+        offset, begin = self._offset(since), since
+        while begin < until:
+            end = min(begin + _DAY, until)
+            if self._offset(end) != offset:
+                while end - begin > _SECOND:
+                    middle = begin + (end - begin) // _SECOND // 2 * _SECOND
+                    begin, end = (middle, end) if self._offset(middle) == offset else (begin, middle)
+                return end
+            begin = end
+        return None
+
+    def _offset(self, moment: datetime) -> timedelta:
+        """How far the zone's clock is ahead of UTC."""
+        return moment.astimezone(self.zone).utcoffset() or timedelta(0)
 
 
 Recurrence = Once | Every | Cron

@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
+import aiohappyeyeballs
 import httptools
 from yarl import URL
 
@@ -292,18 +293,29 @@ def _head(address: URL, headers: Mapping[str, str], length: int) -> bytes:
 
 async def _connect(idle: _Idle, place: _Place, connect_s: float) -> Connection:
     scheme, host, port = place
+    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(connect_s):
-            _, connection = await asyncio.get_running_loop().create_connection(
+            addresses = await _addresses(host, port)
+            # asyncio's own way to try several leaves a connection open where it is cancelled while it makes one.
+            network = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
+            _, connection = await loop.create_connection(
                 lambda: Connection(idle, place),
-                host,
-                port,
+                sock=network,
                 ssl=_tls() if scheme == "https" else None,
-                happy_eyeballs_delay=_NEXT_ADDRESS_S,
+                server_hostname=host if scheme == "https" else None,
             )
     except (OSError, UnicodeError) as error:
         raise Unreachable(str(error)) from error
     return connection
+
+
+async def _addresses(host: str, port: int) -> list[Any]:
+    """What a host's name stands for; what is an address already needs no thread to look it up."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 @functools.cache

@@ -170,6 +170,7 @@ def crons(draw: st.DrawFn) -> tuple[Cron, datetime]:
 
 @given(crons())
 @example((Cron("* 0 * * 0", ZoneInfo("Asia/Beirut")), datetime(2026, 3, 28, 21, 59, tzinfo=UTC)))
+@example((Cron("* 0 * * *", ZoneInfo("Australia/Lord_Howe")), datetime(2026, 4, 4, 15, tzinfo=UTC)))
 def test_cron_is_due_when_the_wall_clock_says_so(given_: tuple[Cron, datetime]) -> None:
     cron, since = given_
     until = since + timedelta(days=2)

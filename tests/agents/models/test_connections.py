@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import gc
 import ipaddress
 import select
 import socket
@@ -273,6 +274,45 @@ async def test_a_pause_ends_with_the_next_read(tls: tuple[ssl.SSLContext, ssl.SS
 async def test_where_nothing_answers(url: str) -> None:
     with pytest.raises(Unreachable):
         await post(url, {}, b"{}", connect_s=2)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_who_gives_up_while_connecting_leaves_no_connection_behind(host: str) -> None:
+    """Stopped after one step of the event loop, after two …: the server sees each connection end, without a garbage collection."""
+    here: set[asyncio.StreamWriter] = set()
+    nobody = asyncio.Event()
+    connections_made = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections_made
+        connections_made += 1
+        here.add(writer)
+        nobody.clear()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        here.discard(writer)
+        if not here:
+            nobody.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://{host}:{server.sockets[0].getsockname()[1]}/v1"
+        gc.disable()
+        try:
+            for steps in range(40):
+                asking = asyncio.create_task(post(url, {}, b"{}", connect_s=5))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                asking.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await asking
+            connection = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
+            connection[1].close()
+            async with asyncio.timeout(5):
+                await nobody.wait()
+        finally:
+            gc.enable()
+        assert connections_made > 2
 
 
 async def test_who_does_not_take_the_call_is_not_waited_for() -> None:
