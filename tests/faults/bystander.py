@@ -7,11 +7,13 @@ on time whether or not it is answered, and prints for each ping when it was sent
 import asyncio
 import contextlib
 import json
+import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Self
+from typing import IO, Self
 
 import websockets
 
@@ -40,12 +42,11 @@ class Bystander:
         """Somebody with a login and a session of their own, for the length of a block; they have had a calm moment before it begins."""
         other = cls()
         cookie = "; ".join(f"{key}={value}" for key, value in browser.cookies.items())
-        program = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.faults.bystander", browser.url, cookie, await browser.new_session()),
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        hearing = asyncio.create_task(other._hear(program.stdout))
+        command = [sys.executable, "-m", "tests.faults.bystander", browser.url, cookie, await browser.new_session()]
+        program = await asyncio.to_thread(subprocess.Popen, command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        # By a thread, because the loop stands still between tests: once its pipe is full, nobody would read from its socket any more.
+        hearing = threading.Thread(target=other._hear, args=[program.stdout, asyncio.get_running_loop()])
+        hearing.start()
         try:
             await other._answered(time.monotonic() + CALM_S)
             other.calm = [took for _, took in other.waits]
@@ -53,8 +54,8 @@ class Bystander:
             yield other
         finally:
             program.kill()
-            await program.wait()
-            hearing.cancel()
+            program.wait()
+            await asyncio.to_thread(hearing.join)
 
     def begin_anew(self) -> None:
         """Watch from now on."""
@@ -73,12 +74,14 @@ class Bystander:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def _hear(self, output: asyncio.StreamReader | None) -> None:
-        assert output is not None
-        async for line in output:
-            sent_at, took = json.loads(line)
-            self.waits.append((sent_at, took))
-            self._changed.set()
+    def _hear(self, output: IO[str], loop: asyncio.AbstractEventLoop) -> None:
+        with output:
+            for line in output:
+                loop.call_soon_threadsafe(self._heard, *json.loads(line))
+
+    def _heard(self, sent_at: float, took: float) -> None:
+        self.waits.append((sent_at, took))
+        self._changed.set()
 
 
 async def _ping_for_ever(url: str, cookie: str, session: str) -> None:
