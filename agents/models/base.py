@@ -4,14 +4,19 @@ Qwen-Agent gets one finished message per model call. What grows meanwhile leaves
 `Reply`, which whoever shows it looks at: no copy of the whole conversation per token.
 """
 
+import socket
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 from qwen_agent.llm.base import BaseChatModel
 from qwen_agent.llm.schema import ASSISTANT, FunctionCall, Message
+from qwen_agent.tools import image_search
 
 from agents.models.reply import Reply, Writer, Written
+
+# A tool of Qwen-Agent's that nobody here uses takes all addresses but IPv4's from the whole process, once it is imported.
+socket.getaddrinfo = image_search._orig_getaddrinfo  # noqa: SLF001
 
 
 class Desk(Protocol):

@@ -23,6 +23,11 @@ def test_agents_are_found_by_name() -> None:
         get_agent("poet")
 
 
+def test_what_qwen_agent_changes_for_the_whole_process_is_taken_back() -> None:
+    script = "import socket\nbefore = socket.getaddrinfo\nfrom agents import stream\nstream.load()\nassert socket.getaddrinfo is before"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
 @pytest.mark.parametrize("name", AGENTS)
 def test_every_agent_has_words_and_tools_that_exist(name: str) -> None:
     spec = AGENTS[name]
