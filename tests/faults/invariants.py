@@ -36,11 +36,13 @@ async def check(
     logs_may: str = "",
     restored: bool = False,
     others: Bystander | None = None,
+    sockets: int = 0,
 ) -> list[StoredEvent]:
     """Wait until all is quiet and everybody has everything, then assert every rule; returns the session's events.
 
     ``logs_may``: an expression for lines of the log that are no violation here. ``restored``: the database was set back, so what was
     shown before may be gone. ``others``: somebody on another session, whom what is broken here must not concern.
+    ``sockets``: how many there are besides.
     """
     head = await world.quiet(session_id, timeout_s)
     # The end of the last run and the end of the line are told one after the other.
@@ -67,7 +69,7 @@ async def check(
         *lifecycles(events, runs),
         *([] if restored else nobody_elses(everybody, runs)),
         *quiet_logs(world.output, logs_may),
-        *await costs(world.servers, len(everybody), others),
+        *await costs(world.servers, len(everybody) + sockets, others),
     ]
     assert not broken, "\n".join(broken[:20])
     return events

@@ -27,6 +27,7 @@ MINUTES = float(os.environ.get("SOAK_MINUTES", "2"))
 SAMPLES = 120
 #: How long a conversation lasts, more or less.
 TALK_S = 30.0
+TALKS = 20
 IS_LONG = MINUTES >= 20
 #: Until what is measured counts: caches fill, threads and connections are opened when they are needed first.
 WARM_S = 600.0 if IS_LONG else 60.0
@@ -157,7 +158,7 @@ async def talk(world: World, browser: Browser, draw: random.Random, ends_at: flo
             runs += await ask_and_stop(
                 clients[0], draw, min(ends_at, time.monotonic() + draw.uniform(0.5, 1.5) * TALK_S)
             )
-            await invariants.check(world, session, clients)
+            await invariants.check(world, session, clients, sockets=3 * TALKS)
         connections += sum(client.connections for client in clients)
         talks += 1
     return talks, runs, connections
@@ -195,6 +196,13 @@ async def come_and_go(world: World, browser: Browser, draw: random.Random, ends_
     return gone
 
 
+async def meanwhile(people: list[asyncio.Task[Any]], seconds: float) -> None:
+    """Let time pass, unless something happens to somebody: then nothing that is measured counts."""
+    done, _ = await asyncio.wait(people, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+    for task in done:
+        task.result()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
 async def test_everything_at_once_for_long(
@@ -214,13 +222,14 @@ async def test_everything_at_once_for_long(
                 await first.ended(await first.ask(asked))
         before = await at_rest(looker, process)
         ends_at = time.monotonic() + WARM_S + 60 * MINUTES
-        talking = [asyncio.create_task(talk(world, browser, random.Random(i), ends_at)) for i in range(20)]
-        looking = asyncio.create_task(leaf_through(browser, random.Random(20), ends_at))
-        leaving = asyncio.create_task(come_and_go(world, browser, random.Random(21), ends_at))
-        await asyncio.sleep(WARM_S)
+        talking = [asyncio.create_task(talk(world, browser, random.Random(i), ends_at)) for i in range(TALKS)]
+        looking = asyncio.create_task(leaf_through(browser, random.Random(TALKS), ends_at))
+        leaving = asyncio.create_task(come_and_go(world, browser, random.Random(TALKS + 1), ends_at))
+        everybody = [*talking, looking, leaving]
+        await meanwhile(everybody, WARM_S)
         while time.monotonic() < ends_at:
             samples.append(await look(looker, process))
-            await asyncio.sleep(60 * MINUTES / SAMPLES)
+            await meanwhile(everybody, 60 * MINUTES / SAMPLES)
         talks, runs, connections = map(sum, zip(*await asyncio.gather(*talking), strict=True))
         looked, gone = await looking, await leaving
         after = await when_all_have_gone(looker, process, before)
