@@ -55,6 +55,7 @@ _WORKERS = 16
 # Shows the last expression's value as a prompt would. Its own names are bound here, so that code may rebind them.
 _SHOW = "def __show__(value, *, print=print, repr=repr):\n  if value is not None: print(repr(value))"
 _USER_CODE = "<python-input-1>"
+_parsing = threading.Lock()
 
 
 class _Pool:
@@ -250,7 +251,9 @@ def _show_last_value(code: str) -> str | None:
     the sandbox keeps it under the sandbox's limits, however large it is.
     """
     try:
-        body = ast.parse(code).body
+        # One thread at a time: CPython 3.11 counts how deep it is for all of them together, and gives up where that does not come out.
+        with _parsing:
+            body = ast.parse(code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     if not body or not isinstance(last := body[-1], ast.Expr):

@@ -1,5 +1,6 @@
 """The `python` tool in its real sandbox: results, limits, cancel, crashes."""
 
+import gc
 import subprocess
 import sys
 import threading
@@ -7,13 +8,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from pydantic_monty import Monty, MontyError
 
 from agents.tools import Stop, ToolError
-from agents.tools.python import MODULES, PythonTool
+from agents.tools.python import MODULES, PythonTool, _show_last_value
 
 
 def run(code: str, stop: Stop | None = None, tool: PythonTool | None = None) -> str:
@@ -273,6 +275,24 @@ def test_twenty_at_once() -> None:
     with ThreadPoolExecutor(20) as pool:
         results = list(pool.map(lambda n: run(f"sum(range({n})) + sum(i % 7 for i in range(20_000)) * 0"), range(20)))
     assert results == [str(sum(range(n))) for n in range(20)]
+
+
+def test_twenty_programs_are_parsed_at_once() -> None:
+    """With the interpreter's lock handed over in the middle of it, as a garbage collection does that runs Python."""
+
+    def hand_over(*_: Any) -> None:
+        time.sleep(0)
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(hand_over)
+    gc.set_threshold(50)
+    try:
+        with ThreadPoolExecutor(20) as pool:
+            shown = list(pool.map(_show_last_value, ["sum(i % 7 for i in range(20)) * 0"] * 200))
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(hand_over)
+    assert set(shown) == {"__show__((sum(i % 7 for i in range(20)) * 0))"}
 
 
 def test_a_call_that_waits_for_a_free_worker_can_be_cancelled() -> None:
