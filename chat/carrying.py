@@ -4,7 +4,6 @@ A run belongs to the process, never to a socket. Growth of a step in progress go
 """
 
 import asyncio
-import gc
 import logging
 import os
 import secrets
@@ -29,6 +28,7 @@ from chat import (
     doorbell,
     drafts,
     groups,
+    memory,
     run_events,
     run_state,
     search,
@@ -44,9 +44,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: New objects after which the collector looks for garbage, and how often it looks at older ones: nearly all that is dropped here is freed
-#: without it, and under load its looks at what is alive are work for nothing.
-_COLLECT_AFTER = (5_000, 10, 10)
 #: This process, as the owner of runs and connections.
 PROCESS = f"{socket.gethostname()[:80]}:{os.getpid()}:{secrets.token_hex(3)}"
 #: Whole texts of growth are sent again this often, for whoever missed a piece.
@@ -147,8 +144,7 @@ async def _tell_line(session_id: UUID) -> None:
 def warm() -> None:
     """Import what the first run would wait for; what is there then stays, so the garbage collector need not look at it again."""
     agents.warm()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
+    memory.keep_what_is_loaded()
     logger.info("The agents are loaded")
 
 

@@ -11,7 +11,7 @@ from celery.worker import consumer, state
 from django.conf import settings
 from django.db import connection
 
-from chat import carrying, database, doorbell
+from chat import carrying, database, doorbell, memory
 from chat.working import Worker
 
 logger = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ class Runs(bootsteps.StartStopStep):
             sys.exit(
                 "A worker of Thinkaloud works with Celery's threads (--pool threads, the default) or with --pool solo."
             )
+        memory.share_one_heap()
         super().__init__(parent, **options)
 
     def start(self, parent: Any) -> None:

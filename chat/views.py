@@ -1,5 +1,6 @@
 """The pages. Each reads, asks who may, and renders; nothing here writes."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -12,8 +13,10 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
+from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
@@ -322,6 +325,21 @@ def _side_row(session: Session) -> dict[str, Any]:
         "ending": word,
         "events": session.last_seq,
     }
+
+
+#: When to try again where the database was away.
+_RETRY_AFTER_S = 5
+
+
+def our_fault(request: HttpRequest) -> HttpResponse:
+    """What is shown in place of an answer that failed with us, in words of its own where it was the database that did; reads nothing."""
+    away = isinstance(sys.exc_info()[1], DatabaseError)
+    answer = HttpResponse(
+        render_to_string("503.html" if away else "500.html", {"request": request}), status=503 if away else 500
+    )
+    if away:
+        answer["Retry-After"] = str(_RETRY_AFTER_S)
+    return answer
 
 
 def page_of_app(request: HttpRequest, template: str, **context: Any) -> HttpResponse:

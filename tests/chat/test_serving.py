@@ -138,6 +138,18 @@ def refused(server: Server, *arguments: str) -> str:
     return done.stderr.strip()
 
 
+async def test_its_threads_share_one_heap(stopped_server: Server) -> None:
+    """What one thread frees is there for all: else the process grows for hours by what lies free in heaps of others."""
+    server = stopped_server.start()
+    async with (
+        Browser.logged_in(server.url, USERNAME) as browser,
+        browser.socket(await browser.new_session()) as socket,
+    ):
+        await socket.send("chat", message="Add [call=current_time:{} tokens=10]")
+        await socket.until_type("reasoning_complete")
+    assert server.heaps_of_threads == 0
+
+
 def test_a_second_server_on_the_same_data_refuses_to_start(stopped_server: Server) -> None:
     stopped_server.start()
     assert "Another Thinkaloud server uses the data folder" in refused(stopped_server, "--port", "0")

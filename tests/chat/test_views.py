@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 
 from chat.models import Run, RunStatus, Schedule, Session, Step
@@ -475,3 +476,26 @@ def test_when_a_schedule_would_run_or_what_is_wrong_with_that(page: Client, said
 def test_when_a_schedule_would_run_is_told_to_people_alone() -> None:
     assert Client().get("/schedules/preview/", {"when": "cron"}).status_code == 302
     assert Client().post("/schedules/preview/").status_code == 405
+
+
+# What fails with us
+
+
+def test_a_database_that_does_not_answer_has_words_of_its_own(page: Client) -> None:
+    page.raise_request_exception = False
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE django_session")
+    for path in ("/", "/sessions/?q=a"):
+        answer = page.get(path)
+        assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+        assert "The database does not answer" in answer.text
+        assert f'href="{path}"' in answer.text
+
+
+def test_what_else_fails_shows_no_traceback(page: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    page.raise_request_exception = False
+    monkeypatch.setattr("chat.selectors.past_sessions", lambda *_, **__: 1 / 0)
+    answer = page.get("/")
+    assert answer.status_code == 500
+    assert "This page could not be made" in answer.text
+    assert "ZeroDivision" not in answer.text

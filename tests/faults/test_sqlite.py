@@ -48,6 +48,21 @@ async def test_the_database_is_locked_by_somebody_else(shared: World, seconds: i
         assert here.connections == 1
 
 
+@pytest.mark.xdist_group("alone")
+@pytest.mark.long
+async def test_logging_in_while_the_database_is_locked(shared: World) -> None:
+    """It waits for a while; then the page says what is the matter and what to do, and doing it works."""
+    async with shared.browser("ada") as browser:
+        with contextlib.closing(sqlite3.connect(shared.servers[0].data_dir / "thinkaloud.sqlite3")) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            status, text = await browser.try_to_log_in("ada")
+            assert status == 503
+            assert "The database does not answer" in text
+            assert 'href="/accounts/login/"' in text
+            other.execute("ROLLBACK")
+        await browser.log_in("ada")
+
+
 async def fill(world: World) -> None:
     """Let the process write nothing to any file, as on a disk that is full."""
     _, hard = resource.prlimit(world.servers[0].pid, resource.RLIMIT_FSIZE)

@@ -104,6 +104,7 @@ async def test_the_processes_that_serve_carry_nothing(world: World, model: Model
         await check(world, session, [here, there])
     pids = {f":{worker.pid}:" for worker in world.workers}
     assert all(any(pid in owner for pid in pids) for owner in owners(world, session))
+    assert [process.heaps_of_threads for process in world.processes] == [0, 0, 0, 0]
 
 
 async def test_messages_that_come_many_times_start_a_run_once(world: World, model: ModelServer, broker: Redis) -> None:

@@ -21,7 +21,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from twisted.internet import reactor
 
-from chat import carrying, database, doorbell, ownership, supervisor
+from chat import carrying, database, doorbell, memory, ownership, supervisor
 from chat.transports import DaphneServer, DaphneSocket, UvicornSocket
 from config.asgi import application
 
@@ -49,6 +49,7 @@ class Command(BaseCommand):
         for number in _STOPS:
             # Until the loop takes them: nothing has begun that would have to be ended.
             signal.signal(number, _leave)
+        memory.share_one_heap()
         host, port = options["host"], options["port"]
         try:
             alone = ownership.take()
