@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, InternalError, OperationalError, transaction
 
 import agents
 from agents import Growth, Outcome, Step
@@ -52,8 +52,8 @@ WHOLE_EVERY_S = 1.5
 _RETRY_AFTER_S = (0.1, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
 #: A run that has ended is stored as ended whenever the database is back: until then it is this process that tries.
 _END_RETRY_AFTER_S = 5.0
-#: What a database raises that is away, and may be back soon.
-_AWAY = (OperationalError, InterfaceError)
+#: What a database raises that is away or takes no changes for now (to PostgreSQL that is an internal error), and may be back soon.
+_AWAY = (OperationalError, InterfaceError, InternalError)
 _MOST_EARLY_STOPS = 1_000
 _NO_LIMIT = 1_000_000
 #: Why runs are interrupted here, for people and for the model.

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 import structlog
-from django.db import InterfaceError, OperationalError, ProgrammingError
+from django.db import InterfaceError, InternalError, OperationalError, ProgrammingError
 from redis.exceptions import RedisError
 from structlog.typing import EventDict, WrappedLogger
 
@@ -40,8 +40,8 @@ def leave_private_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 #: PostgreSQL's code for a table that is not there.
 UNDEFINED_TABLE = "42P01"
-#: What a part that is away raises: a fact about that part. Where in our code it was noticed is no news.
-AWAY = (ConnectionError, TimeoutError, RedisError, OperationalError, InterfaceError)
+#: What a part raises that is away, or takes no changes: a fact about that part. Where in our code it was noticed is no news.
+AWAY = (ConnectionError, TimeoutError, RedisError, OperationalError, InterfaceError, InternalError)
 
 
 def lacks_tables(error: object) -> bool:

@@ -145,6 +145,42 @@ async def test_postgres_is_away_for_longer_than_the_lease(
     assert {error["code"] for error in there.errors} <= {"storage"}
 
 
+@contextlib.contextmanager
+def read_only(server: Postgres) -> Iterator[None]:
+    """Let the server take no changes, as one does whose disk is nearly full, or that is still another's standby."""
+    reload = "SELECT pg_reload_conf()"
+    orders(server, "ALTER SYSTEM SET default_transaction_read_only TO on", reload)
+    try:
+        yield
+    finally:
+        orders(server, "ALTER SYSTEM RESET default_transaction_read_only", reload)
+
+
+@pytest.mark.parametrize("stays", [False, pytest.param(True, marks=pytest.mark.long)])
+async def test_postgres_takes_no_changes(
+    postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer, stays: bool
+) -> None:
+    """For a moment, or for longer than a run waits: people go on reading, and the run goes on, or ends as failed; the next one works."""
+    model.respond = rounds(60, every_s=0.005)
+    world = open_world("postgres", database_url=database)
+    session = await world.new_session()
+    async with world.browser() as reader, two_clients(world, session) as (here, there):
+        run_id = await here.ask("Go on")
+        await there.until(lambda: there.state.seq > 30)
+        with read_only(postgres):
+            asking = asyncio.create_task(there.ask("Are you there?"))
+            await there.until(lambda: "storage" in [error["code"] for error in there.errors])
+            status, answer = await reader.call("GET", f"sessions/{session}/events/")
+            assert (status, answer["last_seq"]) == (200, here.state.seq)
+            if stays:
+                said = f"The end of run {run_id} could not be stored"
+                await until(lambda: any(said in line for line in world.output), 60, "the run to give up")
+        assert await here.ended(run_id, 60) == ("failed" if stays else "completed")
+        assert await there.ended(await asking, 60) == "completed"
+        await check(world, session, [here, there])
+    assert (here.connections, there.connections) == (1, 1)
+
+
 @pytest.mark.long
 async def test_postgres_stays_away(
     postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer, record_property: Record
