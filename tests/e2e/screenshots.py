@@ -5,9 +5,12 @@ Without a folder: the README's picture, made anew.
 """
 
 import asyncio
+import contextlib
 import re
+import sqlite3
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +238,21 @@ async def pages(browser: Chromium, server: Server, folder: Path, size: str, sche
     }.items():
         await page.goto(path)
         await shoot(name, page)
+    with without_logins(server):
+        await page.goto("/")
+        await shoot("no-database", page)
     await context.close()
+
+
+@contextlib.contextmanager
+def without_logins(server: Server) -> Iterator[None]:
+    """The database lacks what every page needs."""
+    with contextlib.closing(sqlite3.connect(server.data_dir / "thinkaloud.sqlite3")) as file:
+        file.execute("ALTER TABLE django_session RENAME TO elsewhere")
+        try:
+            yield
+        finally:
+            file.execute("ALTER TABLE elsewhere RENAME TO django_session")
 
 
 async def take(page: Page, folder: Path, size: str, scheme: str, name: str) -> None:
