@@ -88,6 +88,7 @@ async def test_everything_breaks_at_once_for_a_thousand_events(
             while (
                 clients[0].state.seq < 1_000 or min(map(len, killed)) < 4 or statuses(world, session)["interrupted"] < 3
             ):
+                assert clients[0].state.seq < 10_000, (list(map(len, killed)), statuses(world, session))
                 await keep_busy(clients[0], clients[0].state.seq + 50, timeout_s=120)
         events = await check(world, session, clients)
     record_property(
