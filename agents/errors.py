@@ -1,5 +1,7 @@
 """What ends an agent's run before its answer, each with a code of the wire and words for people."""
 
+import traceback
+
 
 class AgentError(Exception):
     """The run failed. ``str()`` is a sentence for people: no key, no address with a secret, no traceback."""
@@ -30,3 +32,14 @@ class Stopped(Exception):
 
 class LimitReached(Exception):
     """Unwinds an agent's thread when the allowed model calls are used up. Never leaves this package."""
+
+
+def let_go(error: BaseException) -> None:
+    """Have an error, which is handled, hold no longer what the calls held that it came through.
+
+    A run and its model's connection would be held by it, and it by them, until the garbage collector comes, which may be minutes.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        traceback.clear_frames(behind.__traceback__)
+        behind = behind.__cause__ or behind.__context__

@@ -73,24 +73,26 @@ _tempos: WeakKeyDictionary[asyncio.AbstractEventLoop, _Tempo] = WeakKeyDictionar
 
 
 class Pacer:
-    """Says when to ``show`` what one reply has so far. Use it on the running event loop, from `begin` to `end`."""
+    """Says when to show what one reply has so far. Use it on the running event loop, from `begin` to `end`, as often as you like."""
 
-    def __init__(self, show: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._tempo = _tempos.setdefault(self._loop, _Tempo(self._loop))
-        self._show = show
+        self._show: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0.0
         self._holding = False
 
-    def begin(self) -> None:
-        """A reply begins."""
+    def begin(self, show: Callable[[], None]) -> None:
+        """A reply begins, which ``show`` shows."""
+        self._show = show
         self._tempo.begin()
 
     def end(self) -> None:
         """The reply has ended; what has come since the last look is for the reply's own end to show."""
         self._tempo.end()
         self._forget()
+        self._show = None
 
     def now(self) -> None:
         """Something has come that can't wait."""
@@ -127,7 +129,8 @@ class Pacer:
 
     def _look(self) -> None:
         self._next = self._tempo.next_look()
-        self._show()
+        if self._show is not None:
+            self._show()
 
     def _forget(self) -> None:
         if self._timer is not None:

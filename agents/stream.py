@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from agents import threads
-from agents.errors import AgentError, LimitReached, ModelError, Stopped
+from agents.errors import AgentError, LimitReached, ModelError, Stopped, let_go
 from agents.events import Growth, Outcome, Status, Step, Usage
 from agents.models.reply import Call, Reply, Writer, Written
 from agents.pace import Pacer
@@ -80,7 +80,7 @@ class AgentRun:
         self._pausing = ""
         self._writing: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._pacer = Pacer(self._show)
+        self._pacer = Pacer()
         self._reply = Reply()
         self._shown_parts = 0
         self._awaited = Future[Written]()
@@ -150,6 +150,7 @@ class AgentRun:
             error = caught
         with contextlib.suppress(Stopped):
             self._post(self._thread_ended, error)
+        del error  # which holds this frame
 
     def write(self, writer: Writer) -> Written:
         """Have a reply written on the event loop, and wait for it. See `agents.models.base.Desk`."""
@@ -192,7 +193,7 @@ class AgentRun:
         self._has_asked = True
         self._reply = reply = Reply(self._grew, pause=self._pacer.pause, resume=self._pacer.resume)
         self._shown_parts = 0
-        self._pacer.begin()
+        self._pacer.begin(self._show)
         self._writing = self._loop.create_task(self._write(writer, reply))
         # Not in the coroutine itself: one that is cancelled before it began never runs.
         self._writing.add_done_callback(lambda writing: self._guarded(self._reply_ended, writing, reply, future))
@@ -215,8 +216,9 @@ class AgentRun:
 
     def _reply_ended(self, writing: asyncio.Task[None], reply: Reply, future: Future[Written]) -> None:
         self._pacer.end()
+        self._reply = Reply()
         self._writing = None
-        error = Stopped() if writing.cancelled() else writing.exception()
+        error = _error_of(writing)
         if isinstance(error, Stopped) and not self._stop.is_set():  # cancelled from outside: the loop is shutting down
             self._stop.set("The server was shut down.")
         self._count(reply)
@@ -282,8 +284,13 @@ class AgentRun:
         self._end_if_stopped()
 
     def _thread_ended(self, error: Exception | None) -> None:
-        if self.outcome is not None:
-            return
+        if self.outcome is None:
+            self._conclude(error)
+        if error is not None:
+            let_go(error)
+            self._awaited = Future()
+
+    def _conclude(self, error: Exception | None) -> None:
         if isinstance(error, Stopped) or self._stop.is_set():
             self._close_open(self._stop.because)
             self._end("cancelled")
@@ -360,6 +367,15 @@ def _import_driver() -> Callable[..., None]:
     noisy.handlers.clear()
     noisy.setLevel(logging.WARNING)
     return converse
+
+
+def _error_of(writing: asyncio.Task[None]) -> BaseException | None:
+    """What a reply ended with."""
+    try:
+        return writing.exception()
+    except asyncio.CancelledError as cancelled:
+        let_go(cancelled)
+        return Stopped()
 
 
 def _no_answer(reply: Reply) -> ModelError:

@@ -43,7 +43,10 @@ class _Pool:
                 thread.start()
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._calls.put((call, answer))
-        return await answer
+        try:
+            return await answer
+        finally:
+            del answer  # an error holds this frame, and the future the error
 
     def _work(self) -> None:
         while (asked := self._calls.get()) is not None:

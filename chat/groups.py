@@ -125,8 +125,13 @@ class Membership:
         await _ear().add(self)
 
     async def leave(self) -> None:
-        """Stop listening."""
+        """Stop listening, for good."""
         await _ear().remove(self)
+        self.deliver = _unheard  # else it holds the listener, which holds it
+
+
+def _unheard(_message: Message) -> None:
+    """Stand in for a listener that has gone."""
 
 
 class _Ear:

@@ -73,9 +73,10 @@ class Intake:
             self._go_on()
 
     def end(self) -> None:
-        """The connection is gone, and with it what it had brought."""
+        """The connection is gone, and with it what it had brought and who was to have it."""
         self._gone = True
         self._waiting.clear()
+        self._read = self._pause = self._resume = _nobody
 
     def _go_on(self) -> None:
         self._reading = True
@@ -101,6 +102,10 @@ class Intake:
         Intake._rested_at = max(Intake._rested_at, loop.time()) + _REST * took
         self._against.add("rest")
         loop.call_at(Intake._rested_at, self.release, "rest")
+
+
+def _nobody(*_: object) -> None:
+    """Stand in for a protocol that is gone."""
 
 
 class Inbox:
@@ -139,6 +144,8 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
     def connectionMade(self) -> None:  # noqa: N802
         """Take the connection over from the HTTP channel, which was told until now when the network takes no more."""
         super().connectionMade()
+        for told in (self.is_open, self.is_closed):
+            told.addCallback(_nobody)  # else they hold the protocol, and it them
         self._intake = Intake(super().dataReceived, self.transport.pauseProducing, self.transport.resumeProducing)
         self._room: asyncio.Future[None] | None = None
         self._sent_at = 0.0

@@ -160,6 +160,7 @@ class Connection(asyncio.Protocol):
         if self.status and self._ends_with_connection and error is None:
             self._is_whole = True
         self._error = self._error or CutOff(str(error or "closed by the server"))
+        self._parser = None
         self._wake()
 
     def _fail(self, error: Exception) -> None:

@@ -52,8 +52,8 @@ def on_a_loop(body: Body) -> None:
 def looks(loop: Loop) -> tuple[Pacer, list[float]]:
     """A pacer, and when it looked."""
     times: list[float] = []
-    pacer = Pacer(lambda: times.append(round(loop.time(), 3)))
-    pacer.begin()
+    pacer = Pacer()
+    pacer.begin(lambda: times.append(round(loop.time(), 3)))
     return pacer, times
 
 

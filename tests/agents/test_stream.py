@@ -1,7 +1,9 @@
 """Whole runs of an agent against a scripted model server."""
 
 import asyncio
+import gc
 import time
+import weakref
 from itertools import pairwise
 from typing import Any
 
@@ -478,6 +480,38 @@ async def test_a_closed_run_has_ended(server: ModelServer, make_agent: MakeAgent
     await server.until(lambda: bool(server.requests))
     await run.aclose()
     await server.until(lambda: server.requests[0].closed_at is not None)
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [Script("Let me see.", calls=[Call("echo", {"text": "hi"})]), Script("It is hihihi.", reasoning="So.")],
+        [Script("A word", status=500)],
+        [Script("A few words", fault="reset")],
+        [Script("A few words", fault="stall")],
+    ],
+    ids=["completed", "refused", "cut off", "stopped"],
+)
+async def test_a_run_that_has_ended_waits_for_no_collector(
+    server: ModelServer, make_agent: MakeAgent, replies: list[Script]
+) -> None:
+    """Else ended runs, with all that they have said, are what most of a busy process's memory holds."""
+    await steps_of(make_agent().start("Warm up"))
+    gc.collect()
+    gc.disable()
+    try:
+        server.enqueue(*replies)
+        run = make_agent().start("?")
+        async for event in run:
+            if isinstance(event, Growth) and replies[0].fault == "stall":
+                run.cancel("Stopped.")
+        freed = asyncio.Event()
+        weakref.finalize(run, asyncio.get_running_loop().call_soon_threadsafe, freed.set)
+        del run, event
+        # Its thread and its model's connection may have a last word to say.
+        await asyncio.wait_for(freed.wait(), 5)
+    finally:
+        gc.enable()
 
 
 async def test_many_runs_at_once_keep_apart(server: ModelServer, make_agent: MakeAgent) -> None:

@@ -4,13 +4,16 @@
 """
 
 import asyncio
+import gc
 from collections import Counter
 
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.http import require_safe
 
+from agents import AgentRun
 from chat import background, carrying, drafts, feeds, sockets, supervisor
+from chat.transports import DaphneSocket, UvicornSocket
 from config.urls import urlpatterns as addresses
 
 
@@ -26,6 +29,8 @@ async def inside(_request: HttpRequest) -> JsonResponse:
         "early stops": len(carrying._early_stops),
         "drafts": len(drafts._cells) + len(drafts._watchers),
         "sockets": len(sockets._open),
+        # What nobody needs any more is freed by itself: the collector, which would find it too, comes every few minutes.
+        "objects": sum(type(each) in (AgentRun, DaphneSocket, UvicornSocket) for each in gc.get_objects()),
         **feeds.stats(),
     }
     return JsonResponse({"tasks": tasks, "kept": kept})
