@@ -16,10 +16,12 @@ from chat import background, carrying, drafts, feeds, sockets, supervisor
 from chat.transports import DaphneSocket, UvicornSocket
 from config.urls import urlpatterns as addresses
 
+_FREED_AT_ONCE = (AgentRun, DaphneSocket, UvicornSocket)
+
 
 @require_safe
 async def inside(_request: HttpRequest) -> JsonResponse:
-    """The tasks of the serving loop, by what they run, and what the product keeps about sessions, sockets and runs."""
+    """The tasks of the serving loop, by what they run, what the product keeps about sessions, sockets and runs, and how many of these there are."""
     tasks = Counter(
         getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks(supervisor.serving_loop())
     )
@@ -29,11 +31,11 @@ async def inside(_request: HttpRequest) -> JsonResponse:
         "early stops": len(carrying._early_stops),
         "drafts": len(drafts._cells) + len(drafts._watchers),
         "sockets": len(sockets._open),
-        # What nobody needs any more is freed by itself: the collector, which would find it too, comes every few minutes.
-        "objects": sum(type(each) in (AgentRun, DaphneSocket, UvicornSocket) for each in gc.get_objects()),
         **feeds.stats(),
     }
-    return JsonResponse({"tasks": tasks, "kept": kept})
+    # What nobody needs any more is to be freed at once: the collector, which would find it too, comes every few minutes.
+    objects = Counter(type(each).__name__ for each in gc.get_objects() if type(each) in _FREED_AT_ONCE)
+    return JsonResponse({"tasks": tasks, "kept": kept, "objects": objects})
 
 
 urlpatterns = [*addresses, path("inside", inside)]

@@ -1,7 +1,10 @@
 """The network between client and product is cut, reset, frozen: a client that comes back has everything, once and in order."""
 
 import asyncio
+import contextlib
+import re
 import time
+from http.client import HTTPConnection
 
 import pytest
 
@@ -12,6 +15,7 @@ from tests.faults.proxy import Proxy
 from tests.faults.work import rounds
 from tests.faults.world import World
 from tests.model_server import ModelServer
+from tests.serving import ROOT, Server
 
 
 def through(network: Proxy, world: World, session: str, **options: float) -> Oracle:
@@ -47,6 +51,25 @@ async def test_the_connection_is_cut_at_every_byte(shared: World, places: int) -
         await check(world, session, [whole, cut])
     assert network.taken >= places
     assert cut.connections > places // 4
+
+
+def rests(server: Server, seconds: float) -> bool:
+    """Whether a connection that rests for so long after a request takes another one."""
+    with contextlib.closing(HTTPConnection("127.0.0.1", server.port)) as connection:
+        for pause in (seconds, 0.0):
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+            time.sleep(pause)
+        return True
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("served")
+async def test_a_connection_rests_for_longer_than_the_proxy_keeps_it(on_each_server: Server) -> None:
+    """The proxy passes a message on once: on a connection that is closed at that moment it would be lost, and somebody told 502."""
+    kept = re.search(r"^\s*keepalive (\d+)s$", (ROOT / "Caddyfile").read_text(), re.MULTILINE)
+    assert kept is not None
+    assert await asyncio.to_thread(rests, on_each_server, int(kept[1]) + 2)
 
 
 @pytest.mark.xdist_group("alone")

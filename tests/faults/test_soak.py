@@ -34,10 +34,10 @@ WARM_S = 600.0 if IS_LONG else 60.0
 #: Each number counts by the least of it in each twelfth of the time: what is held for a moment, as the 100 MB that checking a password
 #: takes, is not what grows. By how much of it the last third may have more than the first, and what the slope may come to.
 WINDOWS = 12
-FLAT = {"handles": 8, "threads": 3, "tasks": 12, "kept": 12, "MB": 10}
+FLAT = {"handles": 8, "threads": 3, "tasks": 12, "kept": 12, "objects": 20, "MB": 10}
 #: What may be there, once all have gone, that was not there before they came. Handles on the database's file are apart: where a
 #: connection ends while another holds a lock, SQLite keeps its handle for the next one.
-LEFT = {"other handles": 4, "tasks": 2, "kept": 0}
+LEFT = {"other handles": 4, "tasks": 2, "kept": 0, "objects": 0}
 SETTLED_WITHIN_S, REST_S = 60.0, 5.0
 MESSAGES = (
     "Say [tokens=30 every=10]",
@@ -72,6 +72,7 @@ async def look(browser: Browser, process: psutil.Process) -> Held:
             "threads": process.num_threads(),
             "tasks": sum(told["tasks"].values()),
             "kept": sum(told["kept"].values()),
+            "objects": sum(told["objects"].values()),
             "MB": process.memory_info().rss / 1e6,
         },
         told,

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _STOPS = (signal.SIGTERM, signal.SIGINT)
+#: How long a connection may rest before its next request, as on daphne. A proxy must give it up sooner: see the Caddyfile.
+_REST_S = 60
 #: Shorter than the 24 h after which a channel layer forgets its members.
 _LONGEST_SOCKET_S = 12 * 3600
 
@@ -184,6 +186,7 @@ def _with_uvicorn(listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         proxy_headers=settings.PUBLIC_URL.secure,
+        timeout_keep_alive=_REST_S,
         timeout_graceful_shutdown=5,
     )
     Server(config).run(sockets=[listener])
