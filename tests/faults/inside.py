@@ -21,7 +21,7 @@ _FREED_AT_ONCE = (AgentRun, DaphneSocket, UvicornSocket)
 
 @require_safe
 async def inside(_request: HttpRequest) -> JsonResponse:
-    """The tasks of the serving loop, by what they run, what the product keeps about sessions, sockets and runs, and how many of these there are."""
+    """The tasks of the serving loop, by what they run, what is kept about sessions, sockets and runs, and how many of these there are."""
     tasks = Counter(
         getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks(supervisor.serving_loop())
     )
