@@ -40,6 +40,8 @@ def let_go(error: BaseException) -> None:
     A run and its model's connection would be held by it, and it by them, until the garbage collector comes, which may be minutes.
     """
     behind: BaseException | None = error
-    while behind is not None:
+    seen: set[int] = set()  # one may be the cause of its own context
+    while behind is not None and id(behind) not in seen:
+        seen.add(id(behind))
         traceback.clear_frames(behind.__traceback__)
         behind = behind.__cause__ or behind.__context__
