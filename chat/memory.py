@@ -14,8 +14,8 @@ def share_one_heap() -> None:
     """Have all threads take memory from one heap; call before there are any.
 
     By default glibc gives up to eight threads a core a heap each, and what is free in one is of no use to a thread that has another: where
-    texts are made on one thread and stored and sent on others, the process grows for hours though it holds no more than in its first
-    minute. Nothing is lost by it, for the interpreter lets one thread work at a time. Other C libraries have one heap, and no such call.
+    texts are made on one thread and stored and sent on others, the process grows for long though it holds no more than in its first
+    minute. Little is lost by it, for the interpreter lets one thread work at a time. Other C libraries have one heap, and no such call.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

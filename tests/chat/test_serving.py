@@ -139,7 +139,7 @@ def refused(server: Server, *arguments: str) -> str:
 
 
 async def test_its_threads_share_one_heap(stopped_server: Server) -> None:
-    """What one thread frees is there for all: else the process grows for hours by what lies free in heaps of others."""
+    """What one thread frees is there for all: else the process grows for long by what lies free in heaps of others."""
     server = stopped_server.start()
     async with (
         Browser.logged_in(server.url, USERNAME) as browser,
