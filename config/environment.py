@@ -6,21 +6,23 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from dotenv import dotenv_values
+from config.addresses import BadAddress
+from config.env_file import UnreadableFile, joined_lines, misspelt_names, read_file
+from config.redis_address import RedisAddress, parse_redis
 
 #: Left to itself, a pool that cannot connect tries more and more seldom, for five minutes: it would miss a database that is back. Begun
 #: anew every ten seconds, it tries at least every four.
 _POSTGRES_POOL = {"min_size": 1, "max_size": 16, "timeout": 10, "reconnect_timeout": 10}
 #: A process that is frozen in the middle of a transaction holds its locks for no longer than this, nobody waits longer for one,
 #: and a server that has vanished without a word is noticed.
+POSTGRES_SESSION = {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "10s"}
 _POSTGRES_PATIENCE = {
-    "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=10s",
     "connect_timeout": "5",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -48,9 +50,11 @@ class Environment:
     owner looks there.
     """
 
-    def __init__(self, values: Mapping[str, str], *, base: Path) -> None:
+    def __init__(self, values: Mapping[str, str], *, base: Path, written: Mapping[str, str] | None = None) -> None:
         self._values = values
         self._base = base
+        #: What of it a file says.
+        self._written = written or {}
         #: The variables that were read, in order.
         self.names: list[str] = []
         #: Those of them that have a value.
@@ -61,7 +65,22 @@ class Environment:
     @classmethod
     def load(cls, base: Path) -> "Environment":
         """Read the process's environment over the ``.env`` file of the project's folder."""
-        return cls(with_file(os.environ, base / ".env"), base=base)
+        try:
+            written = read_file(base / ".env")
+        except UnreadableFile as unreadable:
+            env = cls(os.environ, base=base)
+            env.problems.append(str(unreadable))
+            return env
+        return cls(written | dict(os.environ), base=base, written=written)
+
+    def check_names(self, also_known: Collection[str]) -> None:
+        """After everything was read: note names that look like a setting and are none, and settings that share a line.
+
+        ``also_known`` are names that others read.
+        """
+        known = {*self.names, *also_known}
+        self.problems += misspelt_names(self._written, set(self._values) - set(self._written), known)
+        self.problems += joined_lines(self._written, known)
 
     def text(self, name: str, default: str = "") -> str:
         """Return a variable as it stands, without surrounding blanks."""
@@ -152,11 +171,14 @@ class Environment:
     def database(self, name: str, default: Path) -> dict[str, Any]:
         """Return Django's description of the database that an address names."""
         raw = self._raw(name)
-        parsed = _split(raw)
         if not raw:
             return _sqlite(default)
-        if parsed and parsed.scheme in {"postgres", "postgresql"} and parsed.hostname and parsed.path.strip("/"):
-            return _postgres(parsed)
+        if raw.startswith(("postgres://", "postgresql://")):
+            try:
+                return _postgres(raw)
+            except BadAddress as bad:
+                self.refuse(name, str(bad), raw)
+                return _sqlite(default)
         if raw.startswith("sqlite:///") and raw.removeprefix("sqlite:///").strip("/:") not in {"", "memory"}:
             path = self._base / unquote(raw.removeprefix("sqlite:///"))
             if path.parent.is_dir() and not path.is_dir():
@@ -165,6 +187,15 @@ class Environment:
         else:
             self.refuse(name, "must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME", raw)
         return _sqlite(default)
+
+    def redis(self, name: str) -> RedisAddress | None:
+        """Return the address of a Redis, or None where none is named."""
+        raw = self._raw(name)
+        try:
+            return parse_redis(raw) if raw else None
+        except BadAddress as bad:
+            self.refuse(name, str(bad), raw)
+            return None
 
     def json_object(self, name: str) -> dict[str, Any]:
         """Return a JSON object, given as such or as the path of a file that holds one."""
@@ -196,6 +227,7 @@ class Environment:
     def refuse(self, name: str, must: str, value: str) -> None:
         """Note that a value is wrong. A password inside an address is left out."""
         shown = re.sub(r"(://[^/@]*:)[^/@]*@", r"\1…@", value)
+        shown = re.sub(r"(password=)[^&]*", r"\1…", shown)
         shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
         self.problems.append(f"{name} {must}, not '{shown}'.")
 
@@ -205,12 +237,6 @@ class Environment:
         if value:
             self.given.add(name)
         return value
-
-
-def with_file(environ: Mapping[str, str], file: Path) -> dict[str, str]:
-    """Return the environment over what a ``.env`` file says."""
-    said = dotenv_values(file, interpolate=False) if file.is_file() else {}
-    return {name: value for name, value in said.items() if value is not None} | dict(environ)
 
 
 def kept_secret(file: Path) -> str:
@@ -285,14 +311,13 @@ def _sqlite(path: Path) -> dict[str, Any]:
     }
 
 
-def _postgres(parsed: SplitResult) -> dict[str, Any]:
-    return {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": unquote(parsed.path.strip("/")),
-        "USER": unquote(parsed.username or ""),
-        "PASSWORD": unquote(parsed.password or ""),
-        "HOST": unquote(parsed.hostname or ""),
-        "PORT": parsed.port or "",
-        "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {**_POSTGRES_PATIENCE, **dict(parse_qsl(parsed.query)), "pool": _POSTGRES_POOL},
-    }
+def _postgres(raw: str) -> dict[str, Any]:
+    # psycopg takes a tenth of a second to import, which those who use SQLite need not wait.
+    from config.postgres_address import parse_postgres  # noqa: PLC0415
+
+    found = parse_postgres(raw)
+    session = " ".join(f"-c {name}={value}" for name, value in POSTGRES_SESSION.items())
+    # A pooler that hands a session on takes no options at its start; `config.prepare` makes them the role's own there.
+    own = {} if found["DISABLE_SERVER_SIDE_CURSORS"] else {"options": session}
+    options = {**_POSTGRES_PATIENCE, **own, **found["OPTIONS"], "pool": _POSTGRES_POOL}
+    return {"ENGINE": "django.db.backends.postgresql", "CONN_HEALTH_CHECKS": True, **found, "OPTIONS": options}

@@ -23,8 +23,8 @@ PUBLIC_URL = env.public_url("PUBLIC_URL")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 DATABASES = {"default": env.database("DATABASE_URL", DATA_DIR / "thinkaloud.sqlite3")}
-REDIS_URL = env.url("REDIS_URL", ["redis", "rediss"])
-BROKER_URL = env.url("BROKER_URL", ["redis", "rediss"])
+REDIS_URL = env.redis("REDIS_URL")
+BROKER_URL = env.redis("BROKER_URL")
 ALLOW_SIGNUP = env.flag("ALLOW_SIGNUP", default=False)
 FIRST_ACCOUNT = {
     "username": env.text("DJANGO_SUPERUSER_USERNAME", "admin"),
@@ -71,6 +71,10 @@ SECRET_KEY = env.secret("SECRET_KEY", DATA_DIR / "secret_key")
 SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
 if REDIS_URL and "SECRET_KEY" not in env.given:
     env.problems.append("SECRET_KEY must be set where REDIS_URL is: the processes that share it need the same one.")
+# Those of the compose file, of Django itself, and of the outgoing connections.
+env.check_names(
+    ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "SITE_ADDRESS", "HTTP_PORT", "HTTPS_PORT", "DJANGO_SETTINGS_MODULE"]
+)
 if env.problems:
     sys.exit("\n".join(f"Thinkaloud cannot start: {problem}" for problem in env.problems))
 
@@ -130,7 +134,7 @@ TEMPLATES = [
 ]
 
 CHANNEL_LAYERS = {
-    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL.layer]}}
     if REDIS_URL
     else {"BACKEND": "chat.layers.ProcessChannelLayer", "CONFIG": {"capacity": 2000}}
 }
@@ -138,10 +142,16 @@ CHANNEL_LAYERS = {
 # Celery's workers carry the runs where there is a broker: `celery -A config worker`. The database says what is in line; a message only
 # says so sooner. Hence nothing here is about keeping messages; SCALING.md says what each setting is for.
 WORKER_APPLICATION = "config.celery.app"
-CELERY_BROKER_URL = BROKER_URL
+CELERY_BROKER_URL = BROKER_URL.broker if BROKER_URL else ""
+CELERY_BROKER_USE_SSL = BROKER_URL.broker_tls if BROKER_URL else None
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "socket_connect_timeout": 2, "socket_timeout": 5}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 3600,
+    "socket_connect_timeout": 2,
+    "socket_timeout": 5,
+    **(BROKER_URL.broker_options if BROKER_URL else {}),
+}
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONSUMER = "chat.tasks:Consumer"
 CELERY_WORKER_CONCURRENCY = MAX_RUNS_PER_WORKER

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from config.environment import Environment, PublicUrl, kept_secret, with_file
+from config.environment import Environment, PublicUrl, kept_secret
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -48,7 +48,7 @@ def start(**environ: str) -> str:
         (
             "REDIS_URL",
             "localhost:6379",
-            "REDIS_URL must start with redis:// or rediss:// and name a host, not 'localhost:6379'.",
+            "REDIS_URL must start with redis://, rediss://, unix:// or sentinel:// and name a host, not 'localhost:6379'.",
         ),
         (
             "DATA_DIR",
@@ -73,7 +73,7 @@ def start(**environ: str) -> str:
         ("MAX_MESSAGE_CHARS", "1e3", "MAX_MESSAGE_CHARS must be a whole number of 0 or more, not '1e3'."),
         ("RUN_LEASE_S", "0", "RUN_LEASE_S must be a number from 1 to 86400, not '0'."),
         ("AUTO_CONTINUE", "sure", "AUTO_CONTINUE must be true or false, not 'sure'."),
-        ("BROKER_URL", "amqp://localhost", "BROKER_URL must start with redis:// or rediss://"),
+        ("BROKER_URL", "amqp://localhost", "BROKER_URL must start with redis://, rediss://"),
         ("BROKER_URL", "redis://localhost", "BROKER_URL needs REDIS_URL and a postgres:// DATABASE_URL"),
     ],
 )
@@ -190,7 +190,7 @@ def test_postgres_is_taken_apart_and_pooled(tmp_path: Path) -> None:
         "me",
         "a@b",
         "db.example.org",
-        5433,
+        "5433",
     ]
     assert found["OPTIONS"]["sslmode"] == "require"
     assert found["OPTIONS"]["pool"]["max_size"] == 16
@@ -208,14 +208,12 @@ def test_json_is_given_as_such_or_as_a_file(tmp_path: Path) -> None:
     assert len(env.problems) == 1
 
 
-def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
-    file = tmp_path / ".env"
-    file.write_text(
-        "# words\nexport PORT=9000\nHOST=\"0.0.0.0\"  # all\nLLM_API_KEY='a#b$C'\nLLM_MODEL=from-file\nEMPTY\n"
-    )
-    found = with_file({"PORT": "9001", "LLM_MODEL": ""}, file)
-    assert found == {"PORT": "9001", "HOST": "0.0.0.0", "LLM_API_KEY": "a#b$C", "LLM_MODEL": ""}
-    assert with_file({}, tmp_path / "missing") == {}
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("LLM_MODEL=from-file\nLLM_API_KEY=from-file\n")
+    monkeypatch.setenv("LLM_MODEL", "from-environment")
+    monkeypatch.delenv("LLM_API_KEY")
+    env = Environment.load(tmp_path)
+    assert [env.text("LLM_MODEL"), env.text("LLM_API_KEY")] == ["from-environment", "from-file"]
 
 
 def test_a_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""The ``.env`` file: read as people really write it, and whatever is wrong with it told in a line, with the name that was meant."""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from io import StringIO
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+#: Names of ours begin so: one like them that is in the process's environment and is none of ours was meant for us, most likely.
+_OUR_PREFIXES = (
+    "LLM_",
+    "MAX_",
+    "MCP_",
+    "DJANGO_SUPERUSER_",
+    "CSRF_TRUSTED_",
+    "ALLOWED_",
+    "AUTO_",
+    "RUN_LEASE",
+    "SHUTDOWN_",
+)
+#: How much alike two names must be for one to be taken for the other (as difflib counts it; 1 is equal).
+_ALIKE, _VERY_ALIKE = 0.75, 0.85
+
+
+class UnreadableFile(ValueError):
+    """The file is there and cannot be read; the text is for people."""
+
+
+def read_file(file: Path) -> dict[str, str]:
+    """Return what a ``.env`` file sets; nothing where there is none. Raises `UnreadableFile`."""
+    try:
+        written = file.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UnreadableFile(f"{file.name} cannot be read ({error.strerror}).") from None
+    if written.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in written:
+        raise UnreadableFile(f"{file.name} must be UTF-8 text, and looks like UTF-16. Save it as UTF-8.")
+    try:
+        text = written.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = written.count(b"\n", 0, error.start) + 1
+        raise UnreadableFile(f"{file.name} must be UTF-8 text; line {line} is not. Save it as UTF-8.") from None
+    values = dotenv_values(stream=StringIO(text), interpolate=False)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def misspelt_names(written: Iterable[str], environ: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    """Tell of names that are none of ours and look like one, in the file and, more warily, in the environment."""
+    for names, cutoff, prefixes in ((written, _ALIKE, ("",)), (environ, _VERY_ALIKE, _OUR_PREFIXES)):
+        for name in names:
+            if name in known or not name.startswith(prefixes):
+                continue
+            meant = get_close_matches(name.upper(), known, n=1, cutoff=cutoff)
+            if meant:
+                yield f"{name} is no setting. Is {meant[0]} meant?"
+
+
+def joined_lines(written: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
+    """Tell of values that hold a further setting, as where two were written on one line."""
+    for name, value in written.items():
+        for further in re.findall(r"\s([A-Z][A-Z0-9_]+)=", value):
+            if name in known and further in known:
+                yield f"{name} has {further}= in its value. Write each setting on a line of its own."
