@@ -33,6 +33,8 @@ _HEARD_WITHIN_S = 2.0
 #: How long a caller waits for a layer that does not answer, and how long nobody tries again after that.
 _PATIENCE_S = 0.5
 _AWAY_S = 1.0
+#: A failure that goes on is logged again after so long.
+_TELL_AGAIN_S = 60.0
 _RETRY_S = 0.5
 _TEND_S = 1.0
 
@@ -48,6 +50,9 @@ class _Door:
     def __init__(self) -> None:
         self._shut_until = 0.0
         self._kept_out = 0
+        #: What was told of the failure last, and when.
+        self._told = ""
+        self._told_at = 0.0
 
     @property
     def is_shut(self) -> bool:
@@ -67,14 +72,21 @@ class _Door:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 answer = await asked()
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - whatever a layer raises costs the message, never the caller
             self._shut_until = time.monotonic() + _AWAY_S
-            logger.warning("The channel layer failed at %s", doing, exc_info=True)
+            self.tell_failure(error, doing)
             return False
         if self._shut_until:
             logger.warning("The channel layer answers again; it was not asked %d times meanwhile", self._kept_out)
-            self._shut_until, self._kept_out = 0.0, 0
+            self._shut_until, self._kept_out, self._told = 0.0, 0, ""
         return True if answer is None else answer
+
+    def tell_failure(self, error: Exception, doing: str) -> None:
+        """Log a failure; the same one again only after a while: it is tried once a second."""
+        reason = f"{type(error).__name__}: {error}"
+        if reason != self._told or time.monotonic() - self._told_at > _TELL_AGAIN_S:
+            self._told, self._told_at = reason, time.monotonic()
+            logger.warning("The channel layer failed at %s", doing, exc_info=error)
 
 
 _doors: WeakKeyDictionary[Any, _Door] = WeakKeyDictionary()
@@ -185,8 +197,8 @@ class _Ear:
         while True:
             try:
                 message = await layer.receive(channel)
-            except Exception:
-                logger.warning("Lost the channel layer", exc_info=True)
+            except Exception as error:  # noqa: BLE001 - whatever a layer raises, it is listened to again
+                _door(layer).tell_failure(error, "receiving")
                 await asyncio.sleep(_RETRY_S)
                 self._unknown.update(self._members)
                 continue

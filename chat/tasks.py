@@ -11,7 +11,7 @@ from celery.worker import consumer, state
 from django.conf import settings
 from django.db import connection
 
-from chat import carrying, database, doorbell, memory
+from chat import carrying, database, doorbell, memory, redis_check
 from chat.working import Worker
 
 logger = logging.getLogger(__name__)
@@ -80,9 +80,10 @@ class Runs(bootsteps.StartStopStep):
         """Begin to look for what is in line, also where the broker does not answer."""
         global _worker
         try:
+            redis_check.check_redis()
             database.check_tables()
-        except database.Outdated as outdated:
-            sys.exit(str(outdated))
+        except (database.Outdated, redis_check.RedisRefused) as refused:
+            sys.exit(str(refused))
         except database.Away as away:
             logger.warning("%s; trying until it does", away)
         finally:

@@ -115,6 +115,7 @@ def test_faults(*arguments: str) -> None:
 def test_scale(*arguments: str) -> None:
     """Run the tests of several web processes and workers behind a proxy, and print their figures; arguments go to pytest."""
     for_tests()
+    bring_programs()
     become(PYTHON, "-m", "pytest", "-m", "scale", *(arguments or ("tests/scale", "tests/faults", "--durations", "0")))
 
 
@@ -373,6 +374,24 @@ def bring_chromium() -> None:
             if tell_chromium():
                 return
     raise CannotGoOn("The tests need a browser: install Chromium or Chrome (Debian: apt install chromium).")
+
+
+# What stands around the product where it is large, and comes with the system's packages alone
+
+PROGRAMS = {"pgbouncer": "pgbouncer", "nginx": "nginx"}
+
+
+def bring_programs() -> None:
+    """See to it that the programs of `PROGRAMS` are there; by Debian's packages where they are not."""
+    path = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin"
+    missing = [package for program, package in PROGRAMS.items() if shutil.which(program, path=path) is None]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise CannotGoOn(f"These tests need {' and '.join(missing)}; install them.")
+    say(f"Installing {' and '.join(missing)}")
+    for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *missing]):
+        quietly(command, f"installing {' and '.join(missing)}", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
 
 
 # Small things

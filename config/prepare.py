@@ -21,6 +21,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection
 
 from chat import ownership
+from config.environment import POSTGRES_SESSION
 
 MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 
@@ -33,10 +34,13 @@ def main(command: str | None) -> None:
         ownership.take()
         with one_plain_connection():
             call_command("migrate", interactive=False, verbosity=0)
+            set_session_defaults()
             create_first_account()
         collect_static_files()
     except DatabaseError as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "unsupported startup parameter" in str(error):
+            reason += ". Where it is a PgBouncer that pools by transaction, add pgbouncer=true to DATABASE_URL"
         sys.exit(
             f"Thinkaloud cannot start: the database of DATABASE_URL ({connection.vendor}) cannot be used: {reason}."
         )
@@ -66,6 +70,16 @@ def one_plain_connection() -> Iterator[None]:
     finally:
         connection.close()
         options.update(pool)
+
+
+def set_session_defaults() -> None:
+    """Behind a PgBouncer, make the limits of a session's patience the role's own: there they cannot be asked for at its start."""
+    if not connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+        return
+    with connection.cursor() as cursor:
+        database = connection.ops.quote_name(connection.settings_dict["NAME"])
+        for name, value in POSTGRES_SESSION.items():
+            cursor.execute(f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = %s", [value])
 
 
 def collect_static_files() -> None:

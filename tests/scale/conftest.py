@@ -1,5 +1,5 @@
-"""The database that these tests copy is made as that of the tests that break things."""
+"""The databases and worlds that these tests copy are made as those of the tests that break things."""
 
-from tests.faults.conftest import ready
+from tests.faults.conftest import model, open_world, ready
 
-__all__ = ["ready"]
+__all__ = ["model", "open_world", "ready"]

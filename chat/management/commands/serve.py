@@ -21,14 +21,14 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from twisted.internet import reactor
 
-from chat import carrying, database, doorbell, memory, ownership, supervisor
+from chat import carrying, database, doorbell, memory, ownership, redis_check, supervisor
 from chat.transports import DaphneServer, DaphneSocket, UvicornSocket
 from config.asgi import application
 
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
-_STOPS = (signal.SIGTERM, signal.SIGINT)
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: How long a connection may rest before its next request, as on daphne. A proxy must give it up sooner: see the Caddyfile.
 _REST_S = 60
 #: Shorter than the 24 h after which a channel layer forgets its members.
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         parser.add_argument("--server", choices=("daphne", "uvicorn"), default="daphne")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Serve until SIGTERM or Ctrl-C."""
+        """Serve until SIGTERM, SIGHUP (a terminal that was closed) or Ctrl-C."""
         for number in _STOPS:
             # Until the loop takes them: nothing has begun that would have to be ended.
             signal.signal(number, _leave)
@@ -59,6 +59,10 @@ class Command(BaseCommand):
             raise CommandError(str(owned)) from None
         with _listening(host, port) as listener:
             self._check_tables(alone=alone)
+            try:
+                redis_check.check_redis()
+            except redis_check.RedisRefused as refused:
+                raise CommandError(str(refused)) from None
             if alone:
                 ended = supervisor.recover()
                 if ended:

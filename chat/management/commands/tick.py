@@ -15,7 +15,7 @@ class Command(BaseCommand):
     help = "See to the schedules in a process of its own. Any number may do so; each process that serves does it too."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Tick until SIGTERM or Ctrl-C."""
+        """Tick until SIGTERM, SIGHUP or Ctrl-C."""
         # The runs are for others to carry.
         carrying.close()
         asyncio.run(self._tick())
@@ -23,7 +23,7 @@ class Command(BaseCommand):
     async def _tick(self) -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, stop.set)
         background.spawn(ticking.tick_for_ever(), "schedules")
         self.stdout.write("Thinkaloud sees to the schedules.")
