@@ -12,10 +12,11 @@ http = get_asgi_application()
 
 # Models can be imported only once Django is set up.
 from chat.consumers import RefuseConsumer, SessionConsumer  # noqa: E402
+from chat.lifecycle import LifespanApplication  # noqa: E402
 
 # Channels routes with Django's own patterns, whose types know of HTTP views only.
 _SOCKETS: list[Any] = [
     re_path(r"^ws/chat/(?P<session_id>[^/]+)/?$", cast(Any, SessionConsumer.as_asgi())),
     re_path(r"", cast(Any, RefuseConsumer.as_asgi())),
 ]
-application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(_SOCKETS)})
+application = LifespanApplication(cast(Any, ProtocolTypeRouter({"http": http, "websocket": URLRouter(_SOCKETS)})))

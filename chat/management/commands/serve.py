@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from types import FrameType
@@ -18,10 +17,9 @@ import uvicorn
 from daphne.ws_protocol import WebSocketFactory
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
 from twisted.internet import reactor
 
-from chat import carrying, database, doorbell, memory, ownership, redis_check, supervisor
+from chat import lifecycle, supervisor
 from chat.transports import DaphneServer, DaphneSocket, UvicornSocket
 from config.asgi import application
 
@@ -51,41 +49,19 @@ class Command(BaseCommand):
         for number in _STOPS:
             # Until the loop takes them: nothing has begun that would have to be ended.
             signal.signal(number, _leave)
-        memory.share_one_heap()
         host, port = options["host"], options["port"]
-        try:
-            alone = ownership.take()
-        except ownership.Owned as owned:
-            raise CommandError(str(owned)) from None
         with _listening(host, port) as listener:
-            self._check_tables(alone=alone)
             try:
-                redis_check.check_redis()
-            except redis_check.RedisRefused as refused:
+                ended = lifecycle.prepare_process()
+            except lifecycle.StartRefused as refused:
                 raise CommandError(str(refused)) from None
-            if alone:
-                ended = supervisor.recover()
-                if ended:
-                    self.stdout.write(f"{ended} run(s) that an earlier process left were ended as interrupted.")
-            connection.close()
-            warm = doorbell.warm if settings.BROKER_URL else carrying.warm
-            threading.Thread(target=warm, name="warm", daemon=True).start()
+            if ended:
+                self.stdout.write(f"{ended} run(s) that an earlier process left were ended as interrupted.")
             shown = f"[{host}]" if ":" in host else host
             self.stdout.write(f"Thinkaloud is at http://{shown}:{listener.getsockname()[1]}/")
             self.stdout.flush()
             serve = _with_uvicorn if options["server"] == "uvicorn" else _with_daphne
             serve(listener)
-
-    def _check_tables(self, *, alone: bool) -> None:
-        try:
-            database.check_tables()
-        except database.Outdated as outdated:
-            raise CommandError(str(outdated)) from None
-        except database.Away as away:
-            if alone:
-                raise CommandError(str(away)) from None
-            # One of many is started again and again until the database answers, or waits for it: it may as well wait here.
-            logger.warning("%s; serving, and trying until it does", away)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -1,0 +1,130 @@
+"""The application under servers that others start: it begins, recovers, ends in good order, or says that it refuses."""
+
+import asyncio
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import services
+from tests.faults.world import until
+from tests.model_server import ModelServer
+from tests.serving import ROOT, Browser, Server
+
+#: The arguments with which each server's own program is started; {port} is where it listens.
+SERVERS = {
+    "uvicorn": ["uvicorn", "config.asgi:application", "--host", "127.0.0.1", "--port", "{port}"],
+    "daphne": ["daphne", "--bind", "127.0.0.1", "--port", "{port}", "config.asgi:application"],
+}
+
+
+class Started:
+    """Such a program at work on a data folder."""
+
+    def __init__(self, name: str, data: Path, *, file: Path, **environment: str) -> None:
+        self.port = services.free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._file = file
+        module, *arguments = [argument.format(port=self.port) for argument in SERVERS[name]]
+        with file.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                cwd=ROOT,
+                env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "DATA_DIR": str(data), **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> str:
+        """All it has said."""
+        return self._file.read_text()
+
+    def answers(self) -> bool:
+        """Whether it answers at all."""
+        try:
+            return httpx.get(f"{self.url}/healthz", timeout=5).status_code > 0
+        except httpx.TransportError:
+            return False
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """End it; returns its exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+@pytest.fixture
+def model() -> Iterator[ModelServer]:
+    """The model's side."""
+    with ModelServer() as server:
+        yield server
+
+
+@contextmanager
+def started(name: str, data: Path, file: Path, **environment: str) -> Iterator[Started]:
+    server = Started(name, data, file=file, **environment)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.end(signal.SIGKILL)
+
+
+def run_of(data: Path) -> tuple[str, str]:
+    """The status of the only run, and the session's last event."""
+    with closing(sqlite3.connect(data / "thinkaloud.sqlite3", timeout=20)) as file:
+        (status,) = file.execute("SELECT status FROM chat_run").fetchone() or ("",)
+        (last,) = file.execute("SELECT event FROM chat_step ORDER BY seq DESC LIMIT 1").fetchone() or ("",)
+    return status, last
+
+
+@pytest.mark.parametrize("name", [pytest.param("uvicorn", marks=pytest.mark.long), "daphne"])
+async def test_it_serves_ends_its_runs_and_recovers(name: str, model: ModelServer, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    Server(data).prepare("ada")
+    llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key", "SHUTDOWN_S": "0.5"}
+    for number, sound in ((signal.SIGTERM, True), (signal.SIGKILL, False)):
+        with started(name, data, tmp_path / "output", **llm) as server:
+            await until(server.answers, 60, "an answer")
+            async with Browser.logged_in(server.url, "ada") as browser:
+                session = await browser.new_session()
+                message = {"message": "Tell [tokens=4000 every=20]", "client_message_id": uuid.uuid4().hex}
+                status, _ = await browser.call("POST", f"sessions/{session}/messages/", message)
+                assert status == 202
+                await until(lambda: run_of(data)[0] == "running", 20, "the run")
+            server.end(number)
+            # Told to stop, it says how its run ended before it is gone; killed, the next one does.
+            assert run_of(data) == (("interrupted", "reasoning_complete") if sound else ("running", run_of(data)[1]))
+        with started(name, data, tmp_path / "output", **llm) as server:
+            await until(server.answers, 60, "an answer")
+            assert run_of(data) == ("interrupted", "reasoning_complete")
+            assert server.end() in (0, -signal.SIGTERM)
+            assert "Traceback" not in server.output
+        with closing(sqlite3.connect(data / "thinkaloud.sqlite3")) as file, file:
+            file.execute("DELETE FROM chat_step")
+            file.execute("DELETE FROM chat_run")
+
+
+@pytest.mark.parametrize("name", SERVERS)
+async def test_a_second_one_on_the_same_data_refuses(name: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    Server(data).prepare("ada")
+    with started("uvicorn", data, tmp_path / "first") as first:
+        await until(first.answers, 60, "an answer")
+        with started(name, data, tmp_path / "second") as second:
+            await until(lambda: second.process.poll() is not None or second.answers(), 60, "an answer, or an end")
+            if second.process.poll() is None:
+                answer = await asyncio.to_thread(httpx.get, f"{second.url}/")
+                assert answer.status_code == 503
+                assert answer.text.startswith("This process does not serve. Another Thinkaloud server uses the data")
+        assert re.search("does not serve: Another Thinkaloud server uses the data folder", second.output)
+        assert first.answers()
