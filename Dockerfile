@@ -11,7 +11,11 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
 RUN python -m venv .venv
 COPY requirements.lock ./
-RUN .venv/bin/pip install --require-hashes --requirement requirements.lock
+# What is left out is not needed to run: pip itself, and the packages' own tests, types and headers.
+RUN .venv/bin/pip install --no-compile --require-hashes --requirement requirements.lock \
+    && .venv/bin/pip uninstall --yes --quiet pip setuptools \
+    && find .venv -type d \( -name tests -o -name test -o -name include -o -name __pycache__ \) -prune -exec rm -r {} + \
+    && find .venv -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.h' -o -name '*.a' \) -delete
 COPY manage.py pyproject.toml ./
 COPY agents agents
 COPY chat chat
@@ -22,16 +26,19 @@ COPY --from=libraries /app/node_modules node_modules
 # The key is needed to read the settings, and for nothing else here.
 RUN .venv/bin/python -c "from config import bootstrap; bootstrap.copy_browser_libraries()" \
     && rm -r node_modules \
-    && SECRET_KEY=building DATA_DIR=/app/var .venv/bin/python manage.py collectstatic --no-input --verbosity 0 \
-    && .venv/bin/python -m compileall -q agents chat config
+    && SECRET_KEY=building DATA_DIR=/tmp/var STATIC_ROOT=/app/static-collected \
+        .venv/bin/python manage.py collectstatic --no-input --verbosity 0 \
+    && .venv/bin/python -m compileall -q .venv agents chat config \
+    && mkdir --mode 0700 var
 
 FROM python:${PYTHON}-slim-bookworm
 RUN useradd --system --uid 10001 --user-group --home-dir /app --no-create-home thinkaloud
 WORKDIR /app
 COPY --from=build /app /app
 # What a process writes: nothing that lasts, where the database is a server and SECRET_KEY is given.
-RUN chown -R thinkaloud:thinkaloud /app/var
+RUN chown 10001:10001 /app/var
 USER 10001
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 DATA_DIR=/app/var HOST=0.0.0.0 PORT=8000
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOST=0.0.0.0 PORT=8000 \
+    DATA_DIR=/app/var STATIC_ROOT=/app/static-collected
 EXPOSE 8000
 CMD ["python", "manage.py", "serve"]

@@ -92,6 +92,9 @@ def collect_static_files() -> None:
             seen.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
     if stamp.exists() and stamp.read_text("utf-8") == seen.hexdigest():
         return
+    if stamp.parent.is_dir() and not os.access(stamp.parent, os.W_OK):
+        # An image that nobody can write to was made with its own.
+        return
     call_command("collectstatic", interactive=False, clear=True, verbosity=0)
     stamp.write_text(seen.hexdigest(), "utf-8")
 

@@ -111,3 +111,35 @@ def test_whatever_lasts_is_looked_after() -> None:
     assert {volume for volume in named if not volume.startswith(".")} == set(COMPOSE["volumes"])
     # Longer than the product takes to stop, whatever SHUTDOWN_S comes to by default.
     assert all(service["stop_grace_period"] == "30s" for service in OURS.values())
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_nobody_has_more_than_he_needs(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    # What is reached by all of them would be reached by whoever gets into one.
+    assert service["networks"]
+    assert ("ports" in service) is (name == "proxy")
+    assert not service.get("privileged")
+    assert not {"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE"} & set(service.get("cap_add", ()))
+    for volume in service.get("volumes", ()):
+        assert not volume.startswith(("/", "~"))
+
+
+def test_what_keeps_the_data_is_reached_by_ours_alone() -> None:
+    assert COMPOSE["networks"]["data"] == {"internal": True}
+    assert {name for name, service in SERVICES.items() if "data" in service["networks"]} == {*OURS, "postgres", "redis"}
+    assert [SERVICES[name]["networks"] for name in ("postgres", "redis", "proxy")] == [["data"], ["data"], ["edge"]]
+    assert "--requirepass" in SERVICES["redis"]["command"]
+    for service in OURS.values():
+        for setting in ("REDIS_URL", "BROKER_URL"):
+            assert re.match(r"redis://:\$\{REDIS_PASSWORD:\?[^}]+\}@redis:", service["environment"][setting])
+
+
+def test_no_health_check_counts_on_what_only_some_engines_set() -> None:
+    for name, service in SERVICES.items():
+        assert "HOSTNAME" not in str(service.get("healthcheck")), name
