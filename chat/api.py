@@ -269,7 +269,7 @@ def _session_out(session: Session) -> dict[str, Any]:
         "created_at": session.created_at.timestamp(),
         "active_at": session.active_at.timestamp(),
         "last_seq": session.last_seq,
-        "websocket_path": f"/ws/chat/{session.pk}/",
+        "websocket_path": f"{settings.PUBLIC_URL.path}/ws/chat/{session.pk}/",
     }
 
 

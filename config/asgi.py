@@ -4,8 +4,11 @@ import os
 from typing import Any, cast
 
 from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.urls import re_path
+
+from config.path_prefix import PathPrefix
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 http = get_asgi_application()
@@ -19,4 +22,7 @@ _SOCKETS: list[Any] = [
     re_path(r"^ws/chat/(?P<session_id>[^/]+)/?$", cast(Any, SessionConsumer.as_asgi())),
     re_path(r"", cast(Any, RefuseConsumer.as_asgi())),
 ]
-application = LifespanApplication(cast(Any, ProtocolTypeRouter({"http": http, "websocket": URLRouter(_SOCKETS)})))
+application: Any = ProtocolTypeRouter({"http": http, "websocket": URLRouter(_SOCKETS)})
+if settings.PUBLIC_URL.path:
+    application = PathPrefix(application, settings.PUBLIC_URL.path)
+application = LifespanApplication(application)

@@ -41,6 +41,8 @@ class PublicUrl:
     origin: str = ""
     host: str = ""
     secure: bool = False
+    #: Below which path of that host, as ``/app``; empty: it has the host to itself.
+    path: str = ""
 
 
 class Environment:
@@ -142,18 +144,18 @@ class Environment:
     def origins(self, name: str) -> list[str]:
         """Return a comma-separated list of ``scheme://host[:port]``."""
         given = self.words(name)
-        bad = next((word for word in given if _public_url(word.replace("://*.", "://")) is None), None)
+        bad = next((word for word in given if not _is_origin(word.replace("://*.", "://"))), None)
         if bad is not None:
             self.refuse(name, "must be origins like https://chat.example.org", bad)
             return []
         return given
 
     def public_url(self, name: str) -> PublicUrl:
-        """Return the address people use, which has a scheme and a host and no path."""
+        """Return the address people use: a scheme and a host, and a path where the host serves other things too."""
         raw = self._raw(name)
         parsed = _public_url(raw)
         if raw and parsed is None:
-            self.refuse(name, "must be an address like https://chat.example.org, without a path", raw)
+            self.refuse(name, "must be an address like https://chat.example.org or https://example.org/chat", raw)
         return parsed or PublicUrl()
 
     def url(self, name: str, schemes: Sequence[str], *, words: Sequence[str] = ()) -> str:
@@ -277,6 +279,11 @@ def _split(url: str) -> SplitResult | None:
     return parsed
 
 
+def _is_origin(url: str) -> bool:
+    parsed = _public_url(url)
+    return parsed is not None and not parsed.path
+
+
 def _public_url(url: str) -> PublicUrl | None:
     parsed = _split(url)
     if (
@@ -284,7 +291,8 @@ def _public_url(url: str) -> PublicUrl | None:
         or parsed.scheme not in {"http", "https"}
         or not parsed.hostname
         or not re.fullmatch(r"[a-z0-9._:-]+", parsed.hostname)
-        or parsed.path.strip("/")
+        or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parsed.path)
+        or {".", ".."} & set(parsed.path.split("/"))
         or parsed.query
         or parsed.fragment
         or "@" in parsed.netloc
@@ -294,7 +302,7 @@ def _public_url(url: str) -> PublicUrl | None:
     # Browsers leave the scheme's own port out of the Origin they send.
     usual = {"http": 80, "https": 443}[parsed.scheme]
     port = "" if parsed.port in {None, usual} else f":{parsed.port}"
-    return PublicUrl(f"{parsed.scheme}://{host}{port}", host, parsed.scheme == "https")
+    return PublicUrl(f"{parsed.scheme}://{host}{port}", host, parsed.scheme == "https", parsed.path.rstrip("/"))
 
 
 def _sqlite(path: Path) -> dict[str, Any]:

@@ -86,7 +86,9 @@ if HOST not in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
     ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, f"[{HOST}]" if ":" in HOST else HOST]))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = PUBLIC_URL.secure
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if PUBLIC_URL.secure else None
-SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]
+FORCE_SCRIPT_NAME = PUBLIC_URL.path or None
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{PUBLIC_URL.path}/"
+SECURE_REDIRECT_EXEMPT = ["(^|/)healthz$", "(^|/)readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if PUBLIC_URL.secure else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = PUBLIC_URL.secure
 
@@ -169,7 +171,7 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("zh-hant", "繁體中文")]
 FORMAT_MODULE_PATH = ["config.formats"]
 
-STATIC_URL = "/static/"
+STATIC_URL = f"{PUBLIC_URL.path}/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = Path(env.text("STATIC_ROOT") or DATA_DIR / "static")
 STORAGES = {
@@ -181,8 +183,8 @@ WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 CONTENT_SECURITY_POLICY = {"DIRECTIVES": content_security.POLICY}
 
-LOGIN_URL = "/accounts/login/"
-LOGIN_REDIRECT_URL = "/"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = LOGIN_URL
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 PASSWORD_HASHERS = [

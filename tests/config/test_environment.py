@@ -37,7 +37,7 @@ def start(**environ: str) -> str:
         (
             "PUBLIC_URL",
             "chat.example.org",
-            "PUBLIC_URL must be an address like https://chat.example.org, without a path, not",
+            "PUBLIC_URL must be an address like https://chat.example.org or https://example.org/chat, not",
         ),
         ("CSRF_TRUSTED_ORIGINS", "chat.example.org", "CSRF_TRUSTED_ORIGINS must be origins like"),
         (
@@ -144,6 +144,7 @@ def test_words_are_separated_by_commas() -> None:
         ("https://chat.example.org:443/", PublicUrl("https://chat.example.org", "chat.example.org", secure=True)),
         ("https://Chat.Example.org:8443", PublicUrl("https://chat.example.org:8443", "chat.example.org", secure=True)),
         ("http://[::1]:8000", PublicUrl("http://[::1]:8000", "[::1]", secure=False)),
+        ("https://example.org/chat/", PublicUrl("https://example.org", "example.org", secure=True, path="/chat")),
         ("", PublicUrl()),
     ],
 )
@@ -152,7 +153,17 @@ def test_a_public_url_gives_the_origin_that_browsers_send(raw: str, url: PublicU
 
 
 @pytest.mark.parametrize(
-    "raw", ["https://", "https://x/path", "https://me@x", "https://x:abc", "https://x?y", "https://a b", "ftp://x"]
+    "raw",
+    [
+        "https://",
+        "https://x/a b",
+        "https://x/../y",
+        "https://me@x",
+        "https://x:abc",
+        "https://x?y",
+        "https://a b",
+        "ftp://x",
+    ],
 )
 def test_what_is_no_public_url(raw: str) -> None:
     env = read(PUBLIC_URL=raw)
