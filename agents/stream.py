@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from agents import threads
-from agents.errors import AgentError, LimitReached, ModelError, Stopped, let_go
+from agents.errors import AgentError, LimitReached, Stopped, let_go
 from agents.events import Growth, Outcome, Status, Step, Usage
+from agents.models.ends import check_end
 from agents.models.reply import Call, Reply, Writer, Written
 from agents.pace import Pacer
 from agents.snapshots import StepSplitter
@@ -32,8 +33,6 @@ from agents.tools.stop import Stop
 from agents.tools.tool import Toolbox
 
 log = logging.getLogger(__name__)
-
-_CUT_SHORT = frozenset({"length", "content_filter"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +199,7 @@ class AgentRun:
 
     async def _write(self, writer: Writer, reply: Reply) -> None:
         await writer(reply)
-        if not reply.has_calls and not reply.content.strip():
-            raise _no_answer(reply)
+        check_end(reply)
 
     def _grew(self) -> None:
         """The reply has something new; what begins something new is shown at once, so the first token is."""
@@ -222,8 +220,7 @@ class AgentRun:
         if isinstance(error, Stopped) and not self._stop.is_set():  # cancelled from outside: the loop is shutting down
             self._stop.set("The server was shut down.")
         self._count(reply)
-        whole = error is None and reply.finish_reason not in _CUT_SHORT
-        steps, calls = self._splitter.finish(reply.parts, partial=not whole)
+        steps, calls = self._splitter.finish(reply.parts, partial=error is not None)
         self._push(steps)
         self._remember(reply, calls)
         if error is None:
@@ -376,17 +373,6 @@ def _error_of(writing: asyncio.Task[None]) -> BaseException | None:
     except asyncio.CancelledError as cancelled:
         let_go(cancelled)
         return Stopped()
-
-
-def _no_answer(reply: Reply) -> ModelError:
-    """Why a reply without text and calls is none."""
-    if reply.finish_reason == "content_filter":
-        return ModelError("The model's provider withheld the answer (content filter).")
-    if reply.finish_reason == "length":
-        return ModelError("The model reached its length limit before it gave an answer.")
-    if reply.reasoning:
-        return ModelError("The model ended after its thoughts without giving an answer.")
-    return ModelError("The model returned an empty answer.")
 
 
 def _internal(error: BaseException) -> AgentError:

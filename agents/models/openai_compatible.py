@@ -79,6 +79,7 @@ class OpenAICompatible(LoopModel):
         """Stream the completion into the reply."""
         reply.input_estimate = request.input_estimate
         reply.calls_in_text = bool(request.tools)
+        reply.tools = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in request.tools}
         place = (self._url, self.model)
         in_prompt = self._tool_format == "template" or (self._tool_format == "auto" and place in _without_tools)
         try:

@@ -1,14 +1,15 @@
 """A model's reply while it is being written: what comes in pieces, sorted into thoughts, text and tool calls."""
 
-import json
-import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from agents.arguments import Balance, repaired
 from agents.errors import ModelError
 from agents.events import Usage
+from agents.models.scanner import TextScanner
+from agents.models.text_calls import Form, Schemas, arguments_in, bare_call, name_in
 from agents.text import clean, ends_in_half_a_pair, estimate_tokens
 
 Kind = Literal["reasoning", "content", "call"]
@@ -16,17 +17,8 @@ Kind = Literal["reasoning", "content", "call"]
 #: Characters one reply may have. No model writes that much; a broken or hostile server does.
 REPLY_LIMIT = 2_000_000
 
-_THINK, _THINK_END, _CALL, _CALL_END = "<think>", "</think>", "<tool_call>", "</tool_call>"
-# What means something in each state of the text.
-_TAGS = {
-    "text": re.compile("</?think>|</?tool_call>"),
-    "thought": re.compile(_THINK_END),
-    "call": re.compile("</?tool_call>"),
-}
-_LONGEST_TAG = len(_CALL_END)
-_TAG_BEGINNINGS = {tag[:n] for tag in (_THINK, _THINK_END, _CALL, _CALL_END) for n in range(1, len(tag))}
-_NAME = re.compile(r'"name"\s*:\s*"((?:[^"\\]|\\.)*)"')
-_ARGUMENTS = re.compile(r'"arguments"\s*:\s*')
+#: Tool calls of one reply that are run; of further ones the first is kept, for the model to be told.
+MOST_CALLS = 64
 
 
 @dataclass(slots=True)
@@ -40,21 +32,44 @@ class Part:
     """Of a call: the tool."""
     id: str = ""
     """Of a call: as the model gave it; may be empty or repeated."""
-    slot: int | None = None
-    """Of a native call: its index in the stream."""
     raw: bool = False
-    """A call in the text template that isn't closed: the pieces are the template's text."""
+    """A call in the text that isn't closed: the pieces are the text's."""
+    fences: int = 0
+    """Of text: lines of three backticks and more that it holds, and how many backticks it ends in beside them."""
+    ticks: int = 0
+    is_left_out: bool = False
+    """A call beyond those that are kept."""
+    balance: Balance | None = None
+    """Of a call whose name came more than once: whether its arguments are whole."""
+    may_repeat: bool = False
+    """Of such a call: whether what comes next may be another one of its name."""
 
     @property
     def text(self) -> str:
         """All of it so far; of a call, its arguments."""
         if len(self.pieces) != 1:
             self.pieces[:] = ["".join(self.pieces)]
-        text = self.pieces[0]
-        if self.raw:
-            found = _ARGUMENTS.search(text)
-            return text[found.end() :] if found else ""
-        return text
+        return arguments_in(self.pieces[0]) if self.raw else self.pieces[0]
+
+    def add(self, text: str) -> None:
+        """Add to it."""
+        self.pieces.append(text)
+        if self.balance is not None:
+            self.balance.feed(text)
+
+    def count_fences(self, text: str) -> None:
+        """Keep count of fences in text that is added."""
+        run = "`" * self.ticks + text
+        self.fences += run.count("```")
+        self.ticks = (len(run) - len(run.rstrip("`"))) % 3
+
+    @property
+    def is_whole(self) -> bool:
+        """Of a call: whether its arguments are whole."""
+        if self.balance is None:
+            self.balance = Balance()
+            self.balance.feed(self.text)
+        return self.balance.is_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +91,12 @@ class Written:
     calls: Sequence[Call]
 
 
-class Reply:
+class Reply(TextScanner):
     """Collects one reply of a model, on the event loop that reads it.
 
     A model class adds what comes and calls `notify` when it has added something; who shows the reply
-    looks at `parts`. ``<think>…</think>`` in the content is reasoning; so is what precedes a
-    ``</think>`` that nothing opened, as where the prompt template did. ``<tool_call>{…}</tool_call>`` is a tool call,
-    if ``calls_in_text``.
-    Tags quoted as code stay text. Half a tag is nothing until its other half comes.
+    looks at `parts`. Thoughts and calls that are written in the content are found there as `TextScanner` says: calls only if
+    ``calls_in_text``. Tags quoted as code, or spoken of in prose, stay text. Half a tag is nothing until its other half comes.
     """
 
     def __init__(
@@ -95,15 +108,21 @@ class Reply:
         calls_in_text: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(calls_in_text=calls_in_text)
         self.notify = notify
         """Says that there is something new."""
         self.pause = pause
         """How many seconds not to read, because nobody could show more sooner; mostly 0."""
         self.resume = resume
         """Says that such a pause is over."""
-        self.calls_in_text = calls_in_text
+        self.asks_for_text_calls = False
+        """Whether the model was asked to write its calls in its text: one within a thought counts, then, where nothing follows it."""
         self.parts: list[Part] = []
         self.finish_reason: str | None = None
+        self.end_is_sure = False
+        """Whether nothing of worth is to come any more."""
+        self.has_resumed = False
+        """Whether text came after a finish reason, so that it is not known to be the last."""
         self.done = False
         """Whether the server has said that nothing more comes."""
         self.usage: Usage | None = None
@@ -112,9 +131,13 @@ class Reply:
         """Tokens of the request, as far as known without a report."""
         self.reasoning_field = ""
         """The field that reasoning came in, if a field of its own."""
+        self.call_in_thought = False
+        """Whether a call within the thoughts is all that there is."""
+        self.surplus = 0
+        """Calls beyond `MOST_CALLS`."""
         self._clock = clock
-        self._state: Literal["text", "thought", "call"] = "text"
-        self._held = ""
+        self._slots: dict[int, Part] = {}
+        self._current: Part | None = None
         self._half = ""
         self._space = ""
         self._after_tag = False
@@ -125,48 +148,80 @@ class Reply:
     def add_reasoning(self, text: str) -> None:
         """Add text of the model's reasoning."""
         if text := self._take(text):
-            self._append("reasoning", text)
+            self.has_reasoned = True
+            self.append("reasoning", text)
 
     def add_content(self, text: str) -> None:
         """Add text of the answer, tags and all."""
         if not (text := self._take(text)):
             return
-        if self._held or "<" in text or self._state != "text":
-            self._scan(self._held + text)
+        if self.is_plain(text):
+            self.append("content", text)
         else:
-            self._append("content", text)
+            self.scan(text)
 
-    def add_call(self, name: str, arguments: str = "", id: str = "", slot: int | None = None) -> None:  # noqa: A002
+    def add_call(self, name: str, arguments: str = "", id: str = "") -> Part:  # noqa: A002
         """Begin a tool call; `grow_call` adds to its arguments."""
-        self._settle()
-        self.parts.append(Part("call", self._clock(), [], clean(name), clean(id), slot))
+        self.settle_text()
+        part = self._current = Part("call", self._clock(), [], clean(name), clean(id))
+        self._keep_call(part)
         self.grow_call(arguments)
+        return part
 
     def grow_call(self, arguments: str) -> None:
         """Add to the arguments of the last tool call."""
-        self._grow(next(part for part in reversed(self.parts) if part.kind == "call"), arguments)
+        if self._current is not None:
+            self._grow(self._current, arguments)
 
     def add_call_delta(self, slot: int | None, id: str, name: str, arguments: str) -> None:  # noqa: A002
         """Add a piece of a native tool call as servers stream it: a new call, or more of one.
 
-        Servers differ: some give no index, some the same index to all calls, some no ids, some repeat the name.
+        Servers differ: some give no index, some the same index to all calls, some another one to each piece; some no ids,
+        some repeat the name, some send it in pieces.
         """
-        part = self._call_in(slot)
-        if part is not None and name and part.name:
-            both_have_ids = id and part.id
-            if id != part.id if both_have_ids else name != part.name or _complete(part.text):
+        self._resume(name + arguments)
+        self._size += len(name)
+        current = self._current
+        part = current if slot is None else self._slots.get(slot)
+        if not (name or id):  # more of the call that is being written, whatever its index
+            part = part or current
+            if part is not None and _begins_again(part, arguments):
+                name, part = part.name, None
+        else:
+            if part is None and id and current is not None and current.id == id:
+                part = current
+            if part is not None and not self._continues(part, id, name, arguments):
                 part = None
         if part is None:
-            self.add_call(name, arguments, id, slot)
-            return
-        part.name = part.name or clean(name)
-        part.id = part.id or clean(id)
-        self._grow(part, arguments)
+            part = self.add_call(name, arguments, id)
+        elif not _is_repetition(part, id, name, arguments):
+            part.id = part.id or clean(id)
+            self._grow(part, arguments)
+        self._current = part
+        if slot is not None:
+            self._slots[slot] = part
+
+    def end(self, reason: str, *, is_sure: bool = True) -> None:
+        """The server says why the model has ended; not for sure, where it says so beside text. Text that comes yet makes it void."""
+        self.finish_reason = reason
+        self.end_is_sure = is_sure and not self.has_resumed
 
     def finish(self, reason: str) -> None:
         """The model has said that it is done, and why."""
-        self._settle()
+        self.settle()
         self.finish_reason = reason
+
+    def settle(self) -> None:
+        """Nothing more comes: what was held back for its other half is what it is, and calls are read."""
+        half, self._half = self._half, ""
+        if half:
+            self.scan(clean(half))
+        self.settle_text()
+        for part in self.parts:
+            if part.kind == "call":
+                part.pieces[:] = [repaired(part.text)]
+        if not self.has_calls:
+            self._read_as_call()
 
     # -- what is made of it -----------------------------------------------------------------------
 
@@ -192,25 +247,14 @@ class Reply:
         written = sum(estimate_tokens(part.text) for part in self.parts)
         return Usage(self.input_estimate, written, estimated=True)
 
-    # -- inside -----------------------------------------------------------------------------------
+    # -- for the scanner --------------------------------------------------------------------------
 
-    def _take(self, text: str) -> str:
-        """Count and clean what came; half a surrogate pair waits for the other half."""
-        self._size += len(text)
-        if self._size > REPLY_LIMIT:
-            raise ModelError(f"The model's reply was longer than {REPLY_LIMIT:,} characters, so it was stopped.")
-        if self._half:
-            text, self._half = self._half + text, ""
-        if ends_in_half_a_pair(text):
-            text, self._half = text[:-1], text[-1]
-        return clean(text)
-
-    def _append(self, kind: Kind, text: str) -> None:
+    def append(self, kind: Literal["reasoning", "content"], text: str) -> None:
+        """Add text of a kind. White space alone opens nothing: models put blank lines between thought, call and answer."""
         if self._after_tag:
             text = text.lstrip()
         last = self.parts[-1] if self.parts else None
         if last is None or last.kind != kind:
-            # White space alone opens nothing: models put blank lines between thought, call and answer.
             text = self._space + text
             self._space = ""
             if not text or text.isspace():
@@ -221,110 +265,176 @@ class Reply:
         if text:
             self._after_tag = False
             last.pieces.append(text)
+            if "`" in text or last.ticks:
+                last.count_fences(text)
 
-    def _grow(self, part: Part, arguments: str) -> None:
-        if arguments := self._take(arguments):
-            part.pieces.append(arguments)
+    def last_character(self) -> str:
+        """What the next character of the text follows; nothing where it begins one."""
+        if self._space or not self.parts or self.parts[-1].kind == "call" or self._after_tag:
+            return self._space[-1:]
+        return self.parts[-1].pieces[-1][-1:]
 
-    def _call_in(self, slot: int | None) -> Part | None:
-        """The call that a piece for this slot belongs to, if it has begun."""
-        calls = (part for part in reversed(self.parts) if part.kind == "call")
-        return next((part for part in calls if slot is None or part.slot == slot), None)
-
-    def _scan(self, text: str) -> None:
-        """Go through content that may hold tags, whole or in part."""
-        self._held = ""
-        while True:
-            found = self._next_tag(text)
-            if found is None:
-                break
-            self._add_scanned(text[: found.start()])
-            self._cross(found[0])
-            text = text[found.end() :]
-        for length in range(min(len(text), _LONGEST_TAG - 1), 0, -1):
-            if text[-length:] in _TAG_BEGINNINGS:
-                text, self._held = text[:-length], text[-length:]
-                break
-        self._add_scanned(text)
-
-    def _next_tag(self, text: str) -> re.Match[str] | None:
-        """The next tag that means something where it stands."""
-        for found in _TAGS[self._state].finditer(text):
-            if "tool_call" in found[0] and not self.calls_in_text:
-                continue
-            if self._state == "text" and self._quoted(found[0], text[: found.start()]):
-                continue
-            return found
-        return None
-
-    def _quoted(self, tag: str, before: str) -> bool:
-        """Whether the tag stands in code, where the model talks about it rather than uses it."""
+    def is_quoted(self) -> bool:
+        """Whether what follows stands in code, where the model talks about it rather than uses it."""
         last = self.parts[-1] if self.parts else None
-        if last is not None and last.kind == "content":
-            before = last.text + before
-        if before.endswith("`"):
-            return True
-        # An unopened </think> ends a thought, whose fences need not be balanced.
-        return tag != _THINK_END and before.count("```") % 2 == 1
+        return last is not None and last.kind == "content" and (last.fences % 2 == 1 or self.last_character() == "`")
 
-    def _cross(self, tag: str) -> None:
-        """Pass a tag."""
-        if self._state == "call":
-            self._close_call()
-        if tag == _THINK:
-            self._state = "thought"
-        elif tag == _CALL:
-            self._state = "call"
-            self.parts.append(Part("call", self._clock(), [""], raw=True))
-        else:
-            if tag == _THINK_END and self._state == "text" and [part.kind for part in self.parts] == ["content"]:
-                self.parts[0].kind = "reasoning"
-            self._state = "text"
+    def is_text_alone(self) -> bool:
+        """Whether there is text so far, and nothing else."""
+        return [part.kind for part in self.parts] == ["content"]
+
+    def follows_call(self) -> bool:
+        """Whether there was nothing since a call."""
+        return bool(self.parts) and self.parts[-1].kind == "call"
+
+    def turn_into_thought(self) -> None:
+        """The text so far was a thought."""
+        self.parts[0].kind = "reasoning"
+
+    def pass_tag(self) -> None:
+        """White space that follows separates no words."""
         self._after_tag = True
         self._space = ""
 
-    def _add_scanned(self, text: str) -> None:
-        if self._state != "call":
-            self._append("content" if self._state == "text" else "reasoning", text)
-        elif text:
-            part = self.parts[-1]
+    def begin_block(self) -> None:
+        """A call begins that is written in the text."""
+        self._current = Part("call", self._clock(), [""], raw=True)
+        self._keep_call(self._current)
+
+    def add_to_block(self, text: str) -> None:
+        """It goes on."""
+        part = self._current
+        if part is not None:
             part.pieces.append(text)
-            if not part.name and (found := _NAME.search("".join(part.pieces))):
-                part.name = found[1]
+            if not part.name and len(part.pieces) < _NAME_WITHIN:
+                part.name = name_in("".join(part.pieces))
 
-    def _close_call(self) -> None:
-        """Read the call that the text template held."""
-        part = next(part for part in reversed(self.parts) if part.raw)
-        body = "".join(part.pieces)
-        try:
-            # Models write line breaks into strings as they are.
-            call: Any = json.loads(body, strict=False)
-            name, arguments = str(call["name"]), call.get("arguments", {})
-        except (ValueError, KeyError, TypeError, AttributeError):
+    def end_block(self, form: Form, *, until: str = "") -> str | None:
+        """It ends: at the first ``until``, if given and it can't be read to its end. Returns what is behind it."""
+        part = self._current
+        if part is None:
+            return None
+        body, rest = "".join(part.pieces), ""
+        calls = _read(form, body, self.tools)
+        if calls is None and until in body and until:
+            body, _, rest = body.partition(until)
+            calls = _read(form, body, self.tools)
+        part.pieces[:] = [body]
+        if calls is None:
             part.pieces[:] = [part.text.strip() or body.strip()]
-        else:
-            part.name = name
-            part.pieces[:] = [arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)]
         part.raw = False
+        for place, (name, arguments) in enumerate(calls or ()):
+            if place:
+                part = Part("call", part.began)
+                self._keep_call(part)
+            part.name, part.pieces = name, [arguments]
+        return rest or None
 
-    def _settle(self) -> None:
-        """What was held back for its other half is what it is."""
-        held, self._held = self._held, ""
-        half, self._half = self._half, ""
-        if self._state == "call":  # what was held is the beginning of the closing tag
-            self._close_call()
-        else:
-            self._add_scanned(held + clean(half))
-        self._state = "text"
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _take(self, text: str) -> str:
+        """Count and clean what came; half a surrogate pair waits for the other half."""
+        if self.finish_reason is not None:
+            self._resume(text)
+        self._size += len(text)
+        if self._size > REPLY_LIMIT:
+            raise ModelError(f"The model's reply was longer than {REPLY_LIMIT:,} characters, so it was stopped.")
+        if self._half:
+            text, self._half = self._half + text, ""
+        if ends_in_half_a_pair(text):
+            text, self._half = text[:-1], text[-1]
+        return clean(text)
+
+    def _resume(self, text: str) -> None:
+        """What goes on after its end has not ended."""
+        if self.finish_reason is not None and text and not text.isspace():
+            self.finish_reason = None
+            self.has_resumed, self.end_is_sure = True, False
+
+    def _grow(self, part: Part, arguments: str) -> None:
+        if (arguments := self._take(arguments)) and not part.is_left_out:
+            part.add(arguments)
+
+    def _keep_call(self, part: Part) -> None:
+        """Show a call, unless there are too many."""
+        count = sum(part.kind == "call" for part in self.parts)
+        self.surplus += count >= MOST_CALLS
+        part.is_left_out = count > MOST_CALLS
+        if not part.is_left_out:
+            self.parts.append(part)
+
+    def _continues(self, part: Part, id: str, name: str, arguments: str) -> bool:  # noqa: A002
+        """Whether a piece with a name or an id belongs to this call, as far as that can be told; else it begins another one."""
+        if id and part.id and id != part.id:
+            # Some servers make up an id for each piece.
+            begins = bool(name) and (not arguments or arguments.lstrip().startswith("{") or not part.pieces)
+            return not begins and not part.is_whole
+        if not name or not part.name:
+            part.name = part.name or clean(name)
+            return True
+        if not part.text.strip():
+            return self._joins(part, name)
+        if name != part.name:
+            return False
+        if not part.is_whole or not arguments.strip():
+            part.may_repeat = part.is_whole
+            return True
+        return _is_repetition(part, id, name, arguments)
+
+    def _joins(self, part: Part, name: str) -> bool:
+        """Whether a name that follows a name is a piece of it, or all of it once more."""
+        if part.name in self.tools or name == part.name:
+            return name == part.name
+        part.name = clean(name) if name.startswith(part.name) else part.name + clean(name)
+        return True
+
+    def _read_as_call(self) -> None:
+        """Read a call that is all there is of a reply: as JSON without any tags, or within a thought."""
+        if self.is_text_alone() and self.calls_in_text:
+            if call := bare_call(self.parts[0].text.strip(), self.tools):
+                self.parts[:] = [Part("call", self.parts[0].began, [repaired(call[1])], call[0])]
+            return
+        last = self.parts[-1] if self.parts else None
+        if last is None or last.kind != "reasoning" or not self.calls_in_text or self.content.strip():
+            return
+        probe = Reply(clock=lambda: last.began)
+        probe.tools, probe.has_reasoned = self.tools, True
+        probe.scan(last.text)
+        probe.settle_text()
+        calls = [part for part in probe.parts if part.kind == "call"]
+        if not calls or probe.parts[-1] is not calls[-1] or not all(part.name in self.tools for part in calls):
+            return
+        self.call_in_thought = True
+        if self.asks_for_text_calls:
+            for part in probe.parts:
+                part.kind = "call" if part.kind == "call" else "reasoning"
+                part.pieces[:] = [repaired(part.text) if part.kind == "call" else part.text]
+            self.parts[-1:] = probe.parts
+
+
+#: Pieces of a call in the text within which its name comes.
+_NAME_WITHIN = 100
+
+
+def _read(form: Form, body: str, tools: Schemas) -> Sequence[tuple[str, str]] | None:
+    try:
+        return form.read(body, tools)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _begins_again(part: Part, arguments: str) -> bool:
+    """Whether a piece is the beginning of another call of this one's name, which was said again when this one was whole."""
+    is_more = part.may_repeat and bool(arguments.strip()) and part.is_whole
+    return is_more and not _is_repetition(part, part.id, part.name, arguments)
+
+
+def _is_repetition(part: Part, id: str, name: str, arguments: str) -> bool:  # noqa: A002
+    """Whether a piece is all of a whole call's arguments once more, which some servers end with."""
+    if not part.pieces or not arguments.strip() or (name and not id):
+        return False
+    return part.is_whole and repaired(arguments) == repaired(part.text) != "{}"
 
 
 Writer = Callable[[Reply], Coroutine[Any, Any, None]]
 """Writes a reply, from its first token to `Reply.finish`."""
-
-
-def _complete(arguments: str) -> bool:
-    try:
-        json.loads(arguments)
-    except ValueError:
-        return False
-    return True

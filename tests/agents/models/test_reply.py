@@ -61,7 +61,8 @@ TEXTS = {
         [("reasoning", "a <tool_call>{}</tool_call> b"), ("content", "c")],
     ),
     "no JSON": ('<tool_call>{"name": "f", "arguments": {oops}</tool_call>', [("call", "f{oops}")]),
-    "no call at all": ("<tool_call>hm</tool_call>", [("call", "hm")]),
+    "a call by its name alone": ("<tool_call>hm</tool_call>", [("call", "hm{}")]),
+    "no call at all": ("<tool_call>{hm}</tool_call>", [("call", "{hm}")]),
     "quoted": (
         "The tag `<think>` and\n```\n<tool_call>\n```\nare code.",
         [("content", "The tag `<think>` and\n```\n<tool_call>\n```\nare code.")],

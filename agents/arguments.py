@@ -1,0 +1,119 @@
+"""The arguments of a tool call as models write them: repaired where there is only one way to read them, else the fault in words."""
+
+import json
+import re
+from typing import Any
+
+from agents.text import json_object
+
+_DECODER = json.JSONDecoder(strict=False)
+_FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
+_NOTHING = frozenset({"", "null", "none", "undefined", '""'})
+#: Texts within texts that are opened.
+_DEEPEST = 4
+_NEAR = 24
+
+
+def repaired(raw: str) -> str:
+    """The arguments as the JSON object that they can only be meant as; as they came where they are one, or might be several things."""
+    if json_object(raw, None) is not None and raw.strip():
+        return raw
+    text = raw.strip()
+    for _ in range(_DEEPEST):
+        if text.lower() in _NOTHING:
+            return "{}"
+        if fenced := _FENCED.fullmatch(text):
+            text = fenced[1]
+        values = values_in(text)
+        if values is None:
+            return raw
+        if len(values) == 1 and isinstance(values[0], str):  # a text that holds the JSON
+            text = values[0].strip()
+            continue
+        found = _only_object(values)
+        return raw if found is None else json.dumps(found, ensure_ascii=False)
+    return raw
+
+
+def values_in(text: str) -> list[Any] | None:
+    """The JSON values that stand one after the other in a text, with what closes too much behind the last; nothing of any other text."""
+    values: list[Any] = []
+    at = 0
+    try:
+        while text[at : at + 1]:
+            value, at = _DECODER.raw_decode(text, at)
+            values.append(value)
+            while text[at : at + 1].isspace():
+                at += 1
+            if text[at : at + 1] in "}]" and not text[at:].strip("}] \t\r\n"):
+                break
+    except (ValueError, RecursionError):
+        return None
+    return values
+
+
+def _only_object(values: list[Any]) -> dict[str, Any] | None:
+    """The one object that is there, be it several times, or behind an empty one that a server begins with."""
+    objects = [value for value in values if isinstance(value, dict)]
+    if len(objects) != len(values):
+        return None
+    full = [value for value in objects if value] or objects[:1]
+    return full[0] if full and all(value == full[0] for value in full) else None
+
+
+class Balance:
+    """Whether JSON that comes in pieces is whole by now, in time that grows as it does: brackets and quotes are all that is looked at."""
+
+    def __init__(self) -> None:
+        self.in_string = False
+        self._depth = 0
+        self._has_begun = self._is_escaped = False
+
+    def feed(self, text: str) -> None:
+        """More of it has come."""
+        if self._is_escaped and text:
+            text, self._is_escaped = text[1:], False
+        for found in _SIGNS.finditer(text):
+            sign = found[0]
+            if sign == '"':
+                self.in_string = not self.in_string
+            elif sign[0] == "\\":
+                self._is_escaped = len(sign) == 1
+            elif not self.in_string:
+                self._has_begun = True
+                self._depth += 1 if sign in "{[" else -1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was opened is closed, and anything was."""
+        return self._has_begun and self._depth <= 0 and not self.in_string
+
+
+_SIGNS = re.compile(r'\\.|\\\Z|["{}\[\]]', re.DOTALL)
+
+
+def fault(raw: str) -> str:
+    """What is wrong with arguments that are no JSON object, as a sentence that a model can act on."""
+    what = _fault(raw)
+    return f"The arguments of the call could not be read: {what}. They have to be one JSON object. Nothing was run."
+
+
+def _fault(raw: str) -> str:
+    values = values_in(raw.strip())
+    if values and len(values) > 1:
+        return f"they are {len(values)} JSON values one after the other, where each call takes one object"
+    try:
+        value = json.loads(raw, strict=False)
+    except json.JSONDecodeError as error:
+        near = " ".join(raw[max(0, error.pos - _NEAR) : error.pos + _NEAR].split())
+        return f"{error.msg} at character {error.pos + 1}, near “{near}”"
+    except ValueError:
+        return "they hold a number that is too large"
+    except RecursionError:
+        return "they are nested too deeply"
+    if isinstance(value, dict):
+        return "they hold a number that is none or too large"
+    return f"they are a JSON {_KINDS.get(type(value), 'value')}"
+
+
+_KINDS: dict[type, str] = {list: "list", str: "text", int: "number", float: "number", bool: "yes or no"}

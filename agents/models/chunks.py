@@ -1,0 +1,203 @@
+"""What one piece of a completion says, in the many shapes in which servers say it, added to a reply."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from agents.events import Usage
+from agents.models.ends import is_end, meaning
+from agents.models.reply import Reply
+
+#: Fields of reasoning as text, in the order in which they are looked for.
+_REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+_TEXTS = frozenset({"content", *_REASONING})
+# Parts of a list that hold what was thought, by their type or by the field that holds it.
+_THOUGHT_TYPES = ("thinking", "reasoning", "thought")
+_HELD_IN = ("text", "thinking", "reasoning", "summary", "content", "refusal")
+_DEEPEST = 8
+_MOST_TOKENS = 2**53
+
+
+class ServerError(Exception):
+    """The server says within the answer that it failed. ``told`` is what it says, as JSON."""
+
+    def __init__(self, told: Any) -> None:
+        super().__init__(repr(told)[:500])
+        self.told = told
+
+
+def text_alone(chunk: Any) -> tuple[str, str] | None:
+    """The text of a chunk that says nothing else, and its field; nothing of any other, nor of what is no chunk."""
+    try:
+        (choice,) = chunk["choices"]
+        if choice.get("finish_reason") or chunk.get("usage") or "error" in chunk or "error" in choice:
+            return None
+        ((field, text),) = [said for said in choice["delta"].items() if said[1] and said[0] != "role"]
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return None
+    return (field, text) if field in _TEXTS and isinstance(text, str) else None
+
+
+def say(field: str, text: str, reply: Reply) -> None:
+    """Add the text of a field."""
+    if field == "content":
+        reply.add_content(text)
+    else:
+        reply.reasoning_field = field
+        reply.add_reasoning(text)
+
+
+def add_chunk(chunk: Any, reply: Reply) -> Any:
+    """Add a chunk, or a whole completion. Returns what it says besides, if it is neither and may be the words of an error.
+
+    Raises `ServerError`, or `ValueError` for what is no chunk.
+    """
+    try:
+        return _add(chunk, reply)
+    except (TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise ValueError(f"no chunk of a completion: {error!r}") from error
+
+
+def _add(chunk: dict[str, Any], reply: Reply) -> Any:
+    groq = chunk.get("x_groq") or {}
+    if error := chunk.get("error") or chunk.get("errors") or groq.get("error"):
+        _add_choices(chunk, reply)
+        raise ServerError(error)
+    if usage := chunk.get("usage") or groq.get("usage"):
+        reply.usage = _usage(usage) or reply.usage
+    if chunk.get("choices"):
+        _add_choices(chunk, reply)
+        return None
+    if _is_error(chunk):
+        raise ServerError(chunk)
+    if usage and reply.finish_reason is not None:
+        reply.end(reply.finish_reason)
+    if "choices" in chunk:
+        return None
+    return chunk if any(isinstance(chunk.get(key), str) for key in _WORDS) else None
+
+
+_WORDS = ("message", "detail", "msg", "error_msg")
+
+
+def _is_error(told: dict[str, Any]) -> bool:
+    """Whether an object without choices says that something failed, as servers and gateways say it in their own shapes."""
+    if "error" in (told.get("object"), told.get("type"), told.get("status")) or told.get("success") is False:
+        return True
+    state = told.get("base_resp")
+    codes = [told.get(key) for key in ("code", "error_code", "status_code")]
+    codes.append(state.get("status_code") if isinstance(state, dict) else None)
+    if isinstance(status := told.get("status"), int) and status >= 400:
+        return True
+    has_words = any(told.get(key) for key in _WORDS) or bool(state)
+    return has_words and any(code and code not in (200, "200", 20000, "ok", "OK", "success") for code in codes)
+
+
+def _usage(told: Any) -> Usage | None:
+    """Counts of tokens, if they are any."""
+    if not isinstance(told, dict):
+        return None
+    counts = []
+    for names in (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")):
+        found = next((told[name] for name in names if told.get(name)), 0)
+        if not isinstance(found, int | float) or not 0 <= found < _MOST_TOKENS:
+            return None
+        counts.append(int(found))
+    return Usage(counts[0], counts[1])
+
+
+def _add_choices(chunk: dict[str, Any], reply: Reply) -> None:
+    choices = chunk.get("choices")
+    if not choices:
+        return
+    choice = choices[0]
+    delta = choice.get("delta")
+    if delta:
+        _add_delta(delta, reply)
+    elif message := choice.get("message"):
+        # Some servers end a stream with all of it once more.
+        if not reply.parts:
+            _add_delta(message, reply)
+    elif isinstance(text := choice.get("text"), str):
+        reply.add_content(text)
+    if error := choice.get("error"):
+        raise ServerError(error)
+    reason = choice.get("finish_reason")
+    if isinstance(reason, dict):
+        reason = reason.get("type")
+    if reason and is_end(str(reason)) and not _is_cut_already(reply):
+        is_alone = not any(value for name, value in (delta or {}).items() if name != "role")
+        reply.end(str(reason), is_sure=is_alone)
+
+
+def _is_cut_already(reply: Reply) -> bool:
+    """Whether the reply has ended before, badly: another end behind that mends nothing."""
+    return reply.finish_reason is not None and meaning(reply.finish_reason) != "whole"
+
+
+def _add_delta(delta: dict[str, Any], reply: Reply) -> None:
+    _add_reasoning(delta, reply)
+    content = delta.get("content")
+    if isinstance(content, str):
+        if content:
+            reply.add_content(content)
+    elif content:
+        for is_thought, text in _texts(content):
+            (reply.add_reasoning if is_thought else reply.add_content)(text)
+    if isinstance(refusal := delta.get("refusal"), str) and refusal:
+        reply.add_content(refusal)
+    calls = delta.get("tool_calls") or ()
+    for call in [calls] if isinstance(calls, dict) else calls:
+        if call:
+            _add_call(call, reply)
+    if function := delta.get("function_call"):  # what calls were before there could be several
+        _add_call({"index": _OLD_SLOT, "function": function}, reply)
+
+
+_OLD_SLOT = -1
+
+
+def _add_reasoning(delta: dict[str, Any], reply: Reply) -> None:
+    for name in _REASONING:
+        told = delta.get(name)
+        if isinstance(told, str):
+            if told:
+                say(name, told, reply)
+                return
+        elif told:
+            for _, text in _texts(told):
+                reply.add_reasoning(text)
+            return
+    # The same once more, where there was such a field before.
+    if not reply.reasoning_field:
+        for _, text in _texts(delta.get("reasoning_details") or []):
+            reply.add_reasoning(text)
+
+
+def _texts(told: Any, *, is_thought: bool = False, depth: int = 0) -> Iterator[tuple[bool, str]]:
+    """The texts in a list of parts, each with whether it was thought. What is enciphered, or no text, is none."""
+    if isinstance(told, str):
+        if told:
+            yield is_thought, told
+    elif isinstance(told, list) and depth < _DEEPEST:
+        for part in told:
+            yield from _texts(part, is_thought=is_thought, depth=depth + 1)
+    elif isinstance(told, dict) and depth < _DEEPEST:
+        kind = str(told.get("type") or "")
+        thinks = is_thought or kind.startswith(_THOUGHT_TYPES) or told.get("thought") is True
+        for field in _HELD_IN:
+            if told.get(field):
+                yield from _texts(told[field], is_thought=thinks or field in _THOUGHT_TYPES, depth=depth + 1)
+                return
+
+
+def _add_call(call: dict[str, Any], reply: Reply) -> None:
+    function = call.get("function") or call  # some leave that level out
+    arguments = function.get("arguments")
+    if arguments is None or arguments == "":
+        arguments = ""
+    elif not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    slot = call.get("index")
+    slot = slot if isinstance(slot, int) else None
+    reply.add_call_delta(slot, str(call.get("id") or ""), str(function.get("name") or ""), arguments)

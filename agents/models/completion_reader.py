@@ -1,0 +1,316 @@
+"""Reads the body of a streamed completion into a reply, however its bytes are cut: as an event stream, or as JSON where it is that.
+
+What a token costs is mostly what is done here.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from agents.errors import ModelError
+from agents.models.chunks import ServerError, add_chunk, say, text_alone
+from agents.models.reply import Reply
+
+log = logging.getLogger(__name__)
+
+#: Bytes one event of a stream, or a whole unstreamed answer, may have.
+EVENT_LIMIT = 4 << 20
+
+_MARK = b"\xef\xbb\xbf"
+_OBJECTS = (b"data: {", b"data:{")
+_DONE = object()
+
+
+class WebPage(ValueError):
+    """What came is a page for people."""
+
+
+class CompletionReader:
+    """Fed with a body as it comes, adds to a reply what it says.
+
+    Its methods raise `ModelError`, `ServerError`, or `ValueError` for what is no completion.
+    """
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._pending = bytearray()
+        self._is_json: bool | None = None
+        self._ends_in_return = False
+        self._event = b""
+        self._data: bytes | None = None
+        self._told: Any = None
+        self._note = ""
+        self._has_heard = self._is_odd = False
+        self._repeated = Repeated()
+
+    def feed(self, data: bytes) -> bool:
+        """Take more of the body. Returns whether any of it was from the model; what only keeps the connection open is not."""
+        if self._is_json is None and not (data := self._sniff(data)):
+            return False
+        if self._is_json:
+            self._pend(data, "The model server's answer was too large to read.")
+            return True
+        if b"\r" in data or self._ends_in_return:
+            data = self._without_returns(data)
+        end = data.rfind(b"\n") + 1
+        if not end:
+            self._pend(data, "The model server sent an event too large to read.")
+            return False
+        events, self._pending = bytes(self._pending) + data[:end], bytearray(data[end:])
+        if self._reply.done:
+            return False
+        if not self._event and self._data is None and self._repeated.add(events, self._reply):
+            self._has_heard = True
+            return True
+        heard = self._add_lines(events[:-1].split(b"\n"))
+        self._has_heard |= heard
+        return heard
+
+    def close(self) -> None:
+        """The body has ended."""
+        if self._is_json:
+            self._add_whole(bytes(self._pending))
+            return
+        if not self._reply.done:
+            self._add_lines([bytes(self._pending)], is_all=True)
+        if self._reply.finish_reason is not None:
+            return
+        if self._told is not None:
+            raise ServerError(self._told)
+        if self._note and not self._reply.parts:
+            raise ServerError(self._note)
+        if not self._has_heard and self._is_odd:
+            raise ValueError("not an event stream")
+
+    # -- what kind of body ------------------------------------------------------------------------
+
+    def _sniff(self, data: bytes) -> bytes:
+        """What has come so far, once it is known what it is: servers label it in many ways, or not at all."""
+        self._pending += data
+        begun = bytes(self._pending)
+        text = begun.removeprefix(_MARK).lstrip()
+        if not text or _MARK.startswith(begun):
+            return b""
+        if text.startswith(b"<"):
+            raise WebPage("a web page")
+        self._is_json = text.startswith((b"{", b"["))
+        self._pending.clear()
+        return begun.removeprefix(_MARK)
+
+    def _pend(self, data: bytes, words: str) -> None:
+        self._pending += data
+        if len(self._pending) > EVENT_LIMIT:
+            raise ModelError(words)
+
+    def _without_returns(self, data: bytes) -> bytes:
+        """Lines that end as others do: a carriage return alone ends one, too."""
+        if self._ends_in_return:
+            data = b"\r" + data
+        self._ends_in_return = data.endswith(b"\r")
+        if self._ends_in_return:
+            data = data[:-1]
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _add_whole(self, body: bytes) -> None:
+        """Add what a server that doesn't stream has answered, or one that sends a line of JSON for each chunk."""
+        try:
+            told = [_parsed(body)]
+        except ValueError:
+            told = [_parsed(line) for line in body.splitlines() if line.strip()]
+        is_one = len(told) == 1
+        for each in told:
+            for chunk in each if isinstance(each, list) else [each]:
+                if (other := add_chunk(chunk, self._reply)) is not None:
+                    raise ServerError(other)
+        if is_one and self._reply.finish_reason is None:
+            self._end_unsaid()
+
+    def _end(self) -> None:
+        """The server has said that nothing more comes."""
+        self._reply.done = True
+        if self._reply.finish_reason is None and self._told is None and (self._reply.parts or not self._note):
+            self._end_unsaid()
+
+    def _end_unsaid(self) -> None:
+        """All that there is has come, without a word on why it ended."""
+        log.info("A model server gave no finish reason; what it sent up to the end counts as whole.")
+        self._reply.end("stop")
+
+    # -- the event stream -------------------------------------------------------------------------
+
+    def _add_lines(self, lines: Sequence[bytes], *, is_all: bool = False) -> bool:
+        """Add what lines of the stream say; whether any was from the model.
+
+        Lines that come together are parsed together, and chunks that hold text alone, which is nearly all of them, are added
+        together.
+        """
+        heard = False
+        field = ""
+        texts: list[str] = []
+        try:
+            for chunk in self._parsed_together(lines) or self._parsed_one_by_one(lines, is_all=is_all):
+                heard = True
+                said = text_alone(chunk)
+                if texts and (said is None or said[0] != field):
+                    say(field, "".join(texts), self._reply)
+                    texts.clear()
+                if said is not None:
+                    field = said[0]
+                    texts.append(said[1])
+                elif chunk is _DONE:
+                    self._end()
+                elif (other := add_chunk(chunk, self._reply)) is not None:
+                    self._told = other
+        finally:  # what stood before a line that can't be read has been said all the same
+            if texts:
+                say(field, "".join(texts), self._reply)
+        return heard
+
+    def _parsed_together(self, lines: Sequence[bytes]) -> list[Any] | None:
+        """What the lines carry; nothing where any is out of the ordinary."""
+        payloads = [line[5:] for line in lines if line.startswith(_OBJECTS)]
+        if len(payloads) + lines.count(b"") != len(lines) or self._event or self._data is not None:
+            return None
+        try:
+            chunks: list[Any] = orjson.loads(b"[%b]" % b",".join(payloads))
+        except orjson.JSONDecodeError:
+            return None
+        return chunks if len(chunks) == len(payloads) else None
+
+    def _parsed_one_by_one(self, lines: Sequence[bytes], *, is_all: bool) -> Iterator[Any]:
+        """The same line by line, as the standard has it; but what is JSON by itself need not wait for its event's end."""
+        for line in [*lines, b""] if is_all else lines:
+            name, _, value = line.partition(b":")
+            if not line:
+                if self._data is not None:
+                    yield from self._dispatched(self._data, is_cut=is_all and line is not lines[0])
+                self._event, self._data = b"", None
+            elif name == b"event":
+                self._event = value.strip()
+            elif name == b"error":  # llama.cpp's own
+                yield {"error": _parsed_or_text(value)}
+            elif name == b"data":
+                if not self._reply.done:
+                    yield from self._data_line(value)
+            elif name not in (b"", b"id", b"retry") and line.strip():
+                self._is_odd = True
+
+    def _data_line(self, value: bytes) -> Iterator[Any]:
+        if self._data is not None:
+            self._data += b"\n" + value
+            if len(self._data) > EVENT_LIMIT:
+                raise ModelError("The model server sent an event too large to read.")
+        elif value.strip() == b"[DONE]":
+            yield _DONE
+        elif value.strip():
+            try:
+                chunk = _parsed(value)
+            except ValueError:
+                self._data = value
+            else:
+                yield from self._chunks(chunk)
+
+    def _dispatched(self, data: bytes, *, is_cut: bool) -> Iterator[Any]:
+        """An event whose data was no JSON line by line."""
+        try:
+            yield from self._chunks(_parsed(data))
+        except ValueError:
+            if data.lstrip().startswith((b"{", b"[")) and self._event != b"error":
+                if is_cut:  # nothing that was said whole
+                    return
+                raise
+            self._note = data.decode("utf-8", "replace").strip()
+            if self._event == b"error":
+                raise ServerError(self._note) from None
+
+    def _chunks(self, chunk: Any) -> Iterator[Any]:
+        if self._event == b"error" and isinstance(chunk, dict | str):
+            raise ServerError(chunk)
+        if isinstance(chunk, list):
+            yield from chunk
+        elif not isinstance(chunk, str):
+            yield chunk
+
+
+def _parsed(payload: bytes) -> Any:
+    try:
+        return orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        # orjson refuses halves of surrogate pairs, which come where a server cuts its escapes anywhere.
+        try:
+            return json.loads(payload.removeprefix(_MARK).decode("utf-8", "replace"))
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+
+
+def _parsed_or_text(value: bytes) -> Any:
+    try:
+        return _parsed(value)
+    except ValueError:
+        return value.decode("utf-8", "replace").strip()
+
+
+_PROBE = "\ue000probe\ue001"
+#: Times that something new is learned without any use, until a server's events are taken to differ always.
+_TRIES = 10
+
+
+class Repeated:
+    """What stands around the text of a stream's events. Most servers repeat it to the byte, and then only the text need be read."""
+
+    def __init__(self) -> None:
+        self._field = ""
+        self._before = self._between = self._after = b""
+        self._tries = _TRIES
+
+    def add(self, events: bytes, reply: Reply) -> bool:
+        """Add the text of events that repeat the last one learned, and say whether these do; from others learn."""
+        if (text := self._text(events)) is None:
+            self._learn(events)
+            return False
+        say(self._field, text, reply)
+        return True
+
+    def _text(self, events: bytes) -> str | None:
+        before, after = self._before, self._after
+        if not before or not events.startswith(before) or not events.endswith(after):
+            return None
+        # With no quote in any of the texts, each ends where the next event seems to begin, and is the whole of its string.
+        if len(events) < len(before) + len(after) or b'\\"' in events:
+            return None
+        text = b"".join(events[len(before) : -len(after)].split(self._between))
+        if b'"' in text:
+            return None
+        try:
+            found: str = orjson.loads(b'"%b"' % text)
+        except orjson.JSONDecodeError:
+            return None
+        self._tries = _TRIES
+        return found
+
+    def _learn(self, events: bytes) -> None:
+        self._before = b""
+        if not self._tries:
+            return
+        self._tries -= 1
+        lines = events.rstrip(b"\n")
+        last, end = lines[lines.rfind(b"\n") + 1 :], events[len(lines) :]
+        said = _text_of(last[5:])
+        if said is None or not last.startswith(_OBJECTS) or end != b"\n\n":
+            return
+        self._field, text = said
+        before, found, after = last.partition(orjson.dumps(text))
+        # That string may stand elsewhere, too.
+        if found and _text_of(before[5:] + orjson.dumps(_PROBE) + after) == (self._field, _PROBE):
+            self._before, self._after = before + b'"', b'"' + after + end
+            self._between = self._after + self._before
+
+
+def _text_of(payload: bytes) -> tuple[str, str] | None:
+    try:
+        return text_alone(orjson.loads(payload))
+    except orjson.JSONDecodeError:
+        return None

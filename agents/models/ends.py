@@ -1,0 +1,74 @@
+"""How a reply ended: servers have many words for it, and only some of them mean that the answer is whole."""
+
+import re
+from typing import Literal
+
+from agents.errors import ModelError
+from agents.models.reply import Reply
+
+End = Literal["whole", "cut", "withheld", "other"]
+
+# In small letters, without signs, without "finish_reason" before them. Whose they are: OpenAI, Anthropic, Gemini, Cohere, Mistral,
+# Together, text-generation-inference, llama.cpp, LM Studio, watsonx, xAI, Qianfan, Zhipu.
+_WORDS: dict[End, str] = {
+    "whole": "stop stopped stopsequence stopstring stopstringfound stoptoken stoptokenfound word eos eostoken eosfound eot eotid imend s "
+    "endturn endofturn endoftext endofsentence endofsequence complete completed finish finished done normal success "
+    "toolcall toolcalls tooluse functioncall functioncalls",
+    "cut": "length lengthlimit limit tokenlimit tokenlimitreached maxtoken maxtokens maxtokensreached maxtokenlimit maxlen maxlength "
+    "maxcontext maxcontextlength maxoutputtokens maxnewtokens maxcompletiontokens maxpredictedtokensreached modellength "
+    "modelcontextwindowexceeded contextlength contextlengthexceeded contextlengthreached contextwindowexceeded errorlimit",
+    "withheld": "contentfilter contentfiltered contentpolicyviolation filter filtered sensitive safety imagesafety refusal recitation "
+    "blocklist blocked prohibitedcontent spii moderation guardrail guardrailintervened errortoxic datainspectionfailed",
+}
+_MEANINGS: dict[str, End] = {word: end for end, words in _WORDS.items() for word in words.split()}
+_NONE = frozenset({"", "null", "none", "nil", "undefined", "unspecified", "notfinished", "inprogress"})
+_SIGNS = re.compile(r"[\W_]+")
+_BEFORE = ("finishreason", "stopreason", "reason")
+
+
+def _bare(reason: str) -> str:
+    word = _SIGNS.sub("", reason.lower())
+    for before in _BEFORE:
+        word = word.removeprefix(before)
+    return word
+
+
+def is_end(reason: str) -> bool:
+    """Whether a server's finish reason says that the reply has ended at all."""
+    return _bare(reason) not in _NONE
+
+
+def meaning(reason: str) -> End:
+    """What a server's finish reason means."""
+    return _MEANINGS.get(_bare(reason), "other")
+
+
+def check_end(reply: Reply) -> None:
+    """Raise `ModelError` where a finished reply is not a whole one, or holds neither an answer nor a call."""
+    reason = reply.finish_reason or ""
+    end = meaning(reason)
+    has_answer = bool(reply.content.strip())
+    if end == "cut":
+        words = "so its answer breaks off here" if has_answer else "before it gave an answer"
+        comma = "," if has_answer else ""
+        raise ModelError(f"The model reached its length limit{comma} {words}.", "model_cut_off")
+    if end == "withheld":
+        what = "the rest of the answer" if has_answer else "the answer"
+        raise ModelError(f"The model's provider withheld {what} (content filter).")
+    if end == "other":
+        shown = " ".join(reason.split())[:80]
+        raise ModelError(f"The model server ended the answer before its end, and gave “{shown}” as the reason.")
+    if not reply.has_calls and not has_answer:
+        raise _no_answer(reply)
+
+
+def _no_answer(reply: Reply) -> ModelError:
+    """Why a reply without text and calls is none."""
+    if reply.call_in_thought:
+        return ModelError(
+            "The model called a tool within its thoughts, where the server passes it on as text, so nothing was run. "
+            "The server's tool parser may not fit the model; LLM_TOOL_FORMAT=template does without one."
+        )
+    if reply.reasoning:
+        return ModelError("The model ended after its thoughts without giving an answer.")
+    return ModelError("The model returned an empty answer.")

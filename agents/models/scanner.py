@@ -1,0 +1,292 @@
+"""Finds thoughts and tool calls in the text of a reply, however it is cut into pieces: tags that mean something where they stand."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Literal
+
+from agents.models.text_calls import FORMS, Boundary, Form, Schemas
+
+_THINK, _THINK_END, _CALL_END = "<think>", "</think>", "</tool_call>"
+#: What a reply that begins with a thought begins with, and what ends the thought.
+_THOUGHTS = {
+    _THINK: _THINK_END,
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<seed:think>": "</seed:think>",
+    "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+}
+_FIRST = (*_THOUGHTS, _THINK_END)
+_LONGEST_FIRST = max(map(len, _FIRST))
+#: Characters behind a call's opener within which it is known whether it is one.
+_WINDOW = 600
+
+
+def _beginnings(tags: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(tag[:n] for tag in tags for n in range(1, len(tag)))
+
+
+def _any_of(tags: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, tags)))
+
+
+_PROSE_TAGS = (_THINK, _THINK_END)
+_ALL_TAGS = (*_PROSE_TAGS, _CALL_END, *FORMS)
+# By whether calls are looked for.
+_TAGS = {False: _any_of(_PROSE_TAGS), True: _any_of(_ALL_TAGS)}
+_BEGINNINGS = {False: _beginnings(_PROSE_TAGS), True: _beginnings(_ALL_TAGS)}
+_SPACE = re.compile(r"\s*")
+# Behind these a tag is spoken of, in the middle of a line.
+_SPOKEN_AFTER = frozenset(" \t\u00a0\"'`([{<:=*_/\\|,“‘（「『《«")
+_QUOTING = frozenset("\"'`([{“‘（「『《«*")
+_SPOKEN_BEFORE = frozenset(" \t\u00a0\"'`)]}>.,;:!?*”’）」』》»，。、；：！？")
+
+
+class TextScanner(ABC):
+    """Goes through the content of one reply as it comes. Where `is_plain`, the text may be appended without it.
+
+    The reply itself is one: were it held by one, no ended reply would be freed before the garbage collector comes.
+    """
+
+    def __init__(self, *, calls_in_text: bool) -> None:
+        self.calls_in_text = calls_in_text
+        self.tools: Schemas = {}
+        """The parameters of the tools that the model may call, by name; empty where that isn't known."""
+        self.has_reasoned = False
+        """Whether reasoning has come in a field of its own, so that the text holds none."""
+        self._state: Literal["start", "text", "thought", "call"] = "start"
+        self._held = ""
+        self._closer = ""
+        self._form = FORMS["<tool_call>"]
+        self._boundary = Boundary(self._form)
+        self._has_refused = False
+        self._takes_any_closer = False
+        self._began_as_thought = False
+        self._is_spoken_of = False
+
+    # -- what comes of it -------------------------------------------------------------------------
+
+    @abstractmethod
+    def append(self, kind: Literal["reasoning", "content"], text: str) -> None:
+        """Text of a thought, or of the answer."""
+
+    @abstractmethod
+    def last_character(self) -> str:
+        """What the next character of the text follows; nothing where it begins one."""
+
+    @abstractmethod
+    def is_quoted(self) -> bool:
+        """Whether what follows stands in code."""
+
+    @abstractmethod
+    def is_text_alone(self) -> bool:
+        """Whether there is text so far, and nothing else."""
+
+    @abstractmethod
+    def follows_call(self) -> bool:
+        """Whether there was nothing since a call."""
+
+    @abstractmethod
+    def turn_into_thought(self) -> None:
+        """The text so far was a thought."""
+
+    @abstractmethod
+    def pass_tag(self) -> None:
+        """White space that follows separates no words."""
+
+    @abstractmethod
+    def begin_block(self) -> None:
+        """A call begins that is written in the text."""
+
+    @abstractmethod
+    def add_to_block(self, text: str) -> None:
+        """That call goes on."""
+
+    @abstractmethod
+    def end_block(self, form: Form, *, until: str = "") -> str | None:
+        """It ends: at the first ``until``, if given, else at its end. Returns what is behind; ``None`` where it can't be read."""
+
+    # -- for who reads the answer -----------------------------------------------------------------
+
+    def is_plain(self, text: str) -> bool:
+        """Whether this text, if it is the next, holds nothing to look at."""
+        return not self._held and self._state == "text" and "<" not in text and "[" not in text
+
+    def scan(self, text: str, *, is_all: bool = False) -> None:
+        """Take the next text. Half a tag is nothing until its other half comes, or ``is_all`` that does."""
+        text, self._held = self._held + text, ""
+        at = 0
+        while at < len(text):
+            at = _SCANNERS[self._state](self, text, at, is_all)
+
+    def settle_text(self) -> None:
+        """Nothing more comes: what was held back is what it is."""
+        if self._state != "call":
+            self.scan("", is_all=True)
+        if self._state == "call":
+            self._held = ""  # the beginning of its closer
+            self._end_call(is_all=True)
+        self._state = "text"
+
+    def _hold(self, text: str, since: int) -> int:
+        self._held = text[since:]
+        return len(text)
+
+    # -- the beginning, and thoughts --------------------------------------------------------------
+
+    def _scan_start(self, text: str, at: int, is_all: bool) -> int:
+        space = _SPACE.match(text, at)
+        begins = space.end() if space else at
+        if begins > at:
+            self.append("content", text[at:begins])
+        head = text[begins : begins + _LONGEST_FIRST]
+        if not head:
+            return begins
+        for opener, closer in _THOUGHTS.items():
+            if head.startswith(opener) and not self.has_reasoned:
+                return self._enter_thought(closer, begins + len(opener))
+        if head.startswith(
+            _THINK_END
+        ):  # the rest of a thought that the server has passed on elsewhere, or an empty one
+            self.pass_tag()
+            self._state, self._began_as_thought = "text", True
+            return begins + len(_THINK_END)
+        if not is_all and any(tag.startswith(head) for tag in _FIRST):
+            return self._hold(text, begins)
+        self._state = "text"
+        return begins
+
+    def _enter_thought(self, closer: str, at: int) -> int:
+        self.pass_tag()
+        self._state, self._closer, self._began_as_thought = "thought", closer, True
+        return at
+
+    def _scan_thought(self, text: str, at: int, is_all: bool) -> int:
+        start = text.find(self._closer, at)
+        if start < 0:
+            end = len(text) if is_all else _partial(text, at, self._closer)
+            self.append("reasoning", text[at:end])
+            return self._hold(text, end)
+        self.append("reasoning", text[at:start])
+        end = start + len(self._closer)
+        if self.last_character() == "`":  # it may be spoken of, in code
+            if end == len(text) and not is_all:
+                return self._hold(text, start)
+            if text[end : end + 1] == "`":
+                self.append("reasoning", self._closer)
+                return end
+        self.pass_tag()
+        self._state = "text"
+        return end
+
+    # -- text -------------------------------------------------------------------------------------
+
+    def _scan_text(self, text: str, at: int, is_all: bool) -> int:
+        found = _TAGS[self.calls_in_text].search(text, at)
+        if found is None:
+            end = len(text) if is_all else self._end_of_text(text, at)
+            self.append("content", text[at:end])
+            return self._hold(text, end)
+        start, end, tag = found.start(), found.end(), found[0]
+        self.append("content", text[at:start])
+        if tag in FORMS:
+            counts = not self.is_quoted() and FORMS[tag].begins(text[end : end + _WINDOW], self.tools, is_all=is_all)
+        elif tag == _THINK:
+            counts = self._is_thought_again()
+        elif tag == _THINK_END:
+            counts = self._is_unopened_end(text[end : end + 1], is_all=is_all)
+        else:  # servers leave it behind where they have read the rest
+            counts = self.follows_call()
+        if counts is None:
+            return self._hold(text, start)
+        if counts:
+            return self._pass(tag, end)
+        self.append("content", tag)
+        return end
+
+    def _end_of_text(self, text: str, at: int) -> int:
+        """Where what may be the beginning of a tag begins."""
+        last = max(text.rfind("<", at), text.rfind("[", at))
+        return last if last >= 0 and text[last:] in _BEGINNINGS[self.calls_in_text] else len(text)
+
+    def _is_thought_again(self) -> bool:
+        before = self.last_character()
+        counts = self._began_as_thought and not self.has_reasoned and before not in _SPOKEN_AFTER
+        counts = counts and not self.is_quoted()
+        self._is_spoken_of |= not counts
+        return counts
+
+    def _is_unopened_end(self, after: str, *, is_all: bool) -> bool | None:
+        """Whether the text so far was a thought, begun by the prompt's template."""
+        before = self.last_character()
+        may_be = not (self._is_spoken_of or self._began_as_thought or self.has_reasoned or before in _QUOTING)
+        if not may_be or not self.is_text_alone():
+            return False
+        if before not in (" ", "\t"):
+            return True
+        if not after and not is_all:
+            return None
+        counts = bool(after) and after not in _SPOKEN_BEFORE
+        self._is_spoken_of |= not counts
+        return counts
+
+    def _pass(self, tag: str, end: int) -> int:
+        if tag == _THINK:
+            return self._enter_thought(_THINK_END, end)
+        if tag == _THINK_END:
+            self.turn_into_thought()
+            self._began_as_thought = True
+        if tag in FORMS:
+            self._state, self._form, self._has_refused = "call", FORMS[tag], False
+            self._boundary = Boundary(self._form)
+            self.begin_block()
+        self.pass_tag()
+        return end
+
+    # -- calls ------------------------------------------------------------------------------------
+
+    def _scan_call(self, text: str, at: int, is_all: bool) -> int:
+        closer = self._form.closer
+        start = text.find(closer, at) if closer else -1
+        if start < 0:
+            end = _partial(text, at, closer) if closer else len(text)
+            self._add_to_call(text[at:end])
+            return self._hold(text, end)
+        self._add_to_call(text[at:start])
+        if self._takes_any_closer or self._boundary.may_end():
+            self._end_call(is_all=False)
+        else:
+            self._has_refused = True
+            self._add_to_call(closer)
+        return start + len(closer)
+
+    def _add_to_call(self, text: str) -> None:
+        if text:
+            self._boundary.feed(text)
+            self.add_to_block(text)
+
+    def _end_call(self, *, is_all: bool) -> None:
+        self._state = "text"
+        rest = self.end_block(self._form, until=self._form.closer if is_all and self._has_refused else "")
+        self.pass_tag()
+        if rest:  # it was no text within a text that held the closer
+            self._takes_any_closer = True
+            self.scan(rest, is_all=True)
+            self.settle_text()
+
+
+_SCANNERS: dict[str, Callable[[TextScanner, str, int, bool], int]] = {
+    "start": TextScanner._scan_start,  # noqa: SLF001 - its own
+    "text": TextScanner._scan_text,  # noqa: SLF001
+    "thought": TextScanner._scan_thought,  # noqa: SLF001
+    "call": TextScanner._scan_call,  # noqa: SLF001
+}
+
+
+def _partial(text: str, at: int, tag: str) -> int:
+    """Where the beginning of a tag begins at a text's end; the end where there is none."""
+    for start in range(max(at, len(text) - len(tag) + 1), len(text)):
+        if tag.startswith(text[start:]):
+            return start
+    return len(text)

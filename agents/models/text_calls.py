@@ -1,0 +1,352 @@
+"""Tool calls that models write into their text, in the forms that they were trained on, where the server has not read them.
+
+A form begins with its opener, if what follows is the beginning of a call: prose speaks of such tags, too.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.arguments import Balance, values_in
+
+Schemas = Mapping[str, Mapping[str, Any]]
+"""The parameters of the tools that there are, as JSON Schema, by the tool's name."""
+Said = tuple[str, str]
+"""A call: the tool's name, and its arguments as text."""
+
+#: Characters that the name of a tool, or the white space before a call, may have.
+_LONGEST = 128
+#: Parameters that one call may have.
+_MOST_PARAMETERS = 256
+_NAME = re.compile(r"[\w.\-/]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One way of writing calls."""
+
+    opener: str
+    closer: str
+    """Empty where a call goes on to the end of the reply."""
+    starts: tuple[str, ...]
+    """What follows the opener, white space aside …"""
+    after_name: tuple[str, ...]
+    """… or follows the name of a tool there."""
+    read: Callable[[str, Schemas], Sequence[Said]]
+    """Its calls; raises `ValueError` or `TypeError` where it holds none that can be read."""
+
+    def begins(self, after: str, schemas: Schemas, *, is_all: bool) -> bool | None:
+        """Whether a call begins, by what follows the opener; ``None`` where that can't be told yet, unless it ``is_all`` there is."""
+        rest = after.lstrip()
+        if len(after) - len(rest) > _LONGEST:
+            return False
+        found = _starts(rest, self.starts)
+        if not found and self.after_name:
+            named = self._begins_with_name(rest, schemas)
+            found = named if found is False or named else None
+        return False if found is None and is_all else found
+
+    def _begins_with_name(self, rest: str, schemas: Schemas) -> bool | None:
+        name = _NAME.match(rest)
+        if name is None or name.end() > _LONGEST:
+            return None if not rest else False
+        if name.end() == len(rest):
+            return None
+        if schemas and name[0] not in schemas:
+            return False
+        after = rest[name.end() :].lstrip()
+        return _starts(after, self.after_name) if len(rest) - len(after) < 2 * _LONGEST else False
+
+
+def _starts(text: str, starts: Sequence[str]) -> bool | None:
+    if text.startswith(tuple(starts)):
+        return True
+    return None if any(start.startswith(text) for start in starts) else False
+
+
+# -- JSON -----------------------------------------------------------------------------------------
+
+
+def _json_calls(text: str) -> list[Said]:
+    values = values_in(text) or values_in(text + "}") or []  # the last brace is what small models leave out
+    calls = [each for value in values for each in (value if isinstance(value, list) else [value])]
+    if not calls:
+        raise ValueError("no JSON")
+    return [_object_call(call) for call in calls]
+
+
+def _object_call(call: Any) -> Said:
+    if not isinstance(call, dict):
+        raise TypeError("no JSON object")
+    function = call.get("function")
+    if isinstance(function, dict):
+        call = function
+    name = call.get("name") or call.get("tool_name") or function
+    if not isinstance(name, str) or not name:
+        raise ValueError("no name")
+    found = [call[key] for key in ("arguments", "parameters", "args", "input") if key in call]
+    return name, _as_text(found[0] if found else {})
+
+
+def _as_text(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+def bare_call(text: str, schemas: Schemas) -> Said | None:
+    """The call that a reply is, where it is the JSON of one for a tool that there is and nothing else: Llama 3.2 writes such."""
+    if not (text.startswith("{") and text.endswith("}")):
+        return None
+    values = values_in(text)
+    if not values or len(values) > 1 or not values[0].keys() <= {"name", "arguments", "parameters", "type", "id"}:
+        return None
+    call = values[0]
+    is_call = call.get("name") in schemas and isinstance(call.get("arguments", call.get("parameters")), dict)
+    return _object_call(call) if is_call else None
+
+
+# -- elements -------------------------------------------------------------------------------------
+
+
+def _elements(text: str, opener: re.Pattern[str], closer: str, follower: str) -> Iterator[tuple[re.Match[str], str]]:
+    """Elements and what they hold. One ends with the closer that is followed by what may follow, or where the next one begins."""
+    follows = re.compile(rf"\s*(?:{follower}|\Z)")
+    last = text.rfind(closer)
+    at = 0
+    for _ in range(_MOST_PARAMETERS):
+        if (found := opener.search(text, at)) is None:
+            return
+        end = text.find(closer, found.end()) if found.end() <= last else -1
+        while end >= 0 and not follows.match(text, end + len(closer)):
+            end = text.find(closer, end + 1)
+        if end < 0:
+            following = opener.search(text, found.end())
+            end = at = following.start() if following else len(text)
+        else:
+            at = end + len(closer)
+        yield found, text[found.end() : end]
+    if opener.search(text, at):
+        raise ValueError("too many parameters")
+
+
+_TYPES: dict[type, tuple[str, ...]] = {
+    bool: ("boolean",),
+    int: ("integer", "number"),
+    float: ("number",),
+    list: ("array",),
+    dict: ("object",),
+    type(None): ("null",),
+}
+
+
+def _typed(text: str, schema: Mapping[str, Any]) -> Any:
+    """A parameter's text as a value of the type that the tool wants; a text where it wants one, or says nothing."""
+    text = text.removeprefix("\n").removesuffix("\n")
+    kind = schema.get("type")
+    kinds = [kind] if isinstance(kind, str) else kind or []
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = {"True": True, "False": False, "None": None}.get(text.strip(), text)
+    return value if any(name in kinds for name in _TYPES.get(type(value), ())) else text
+
+
+def _properties(name: str, schemas: Schemas) -> Mapping[str, Mapping[str, Any]]:
+    properties: Mapping[str, Mapping[str, Any]] = schemas.get(name, {}).get("properties") or {}
+    return properties
+
+
+_FUNCTION = re.compile(r"<function=([^>\n]+)>")
+_PARAMETER = re.compile(r"<parameter=([^>\n]+)>")
+
+
+def _function_calls(text: str, schemas: Schemas) -> list[Said]:
+    """Qwen3-Coder's form, with Llama's, in which a function holds JSON."""
+    calls = []
+    for found, held in _elements(text, _FUNCTION, "</function>", "</?tool_call>|<function="):
+        name = found[1].strip().strip("\"'")
+        if held.lstrip().startswith("{"):
+            calls.append((name, held.strip()))
+            continue
+        properties = _properties(name, schemas)
+        arguments = {}
+        for parameter, value in _elements(held, _PARAMETER, "</parameter>", "<parameter=|</function>"):
+            key = parameter[1].strip().strip("\"'")
+            arguments[key] = _typed(value, properties.get(key, {}))
+        calls.append((name, _as_text(arguments)))
+    if not calls:
+        raise ValueError("no function")
+    return calls
+
+
+_KEY = re.compile("<arg_key>")
+
+
+def _keyed_call(text: str, schemas: Schemas) -> Said:
+    """GLM's form."""
+    name = text.partition("<arg_key>")[0].strip()
+    if not _NAME.fullmatch(name):
+        raise ValueError("no name")
+    properties = _properties(name, schemas)
+    arguments = {}
+    for _, held in _elements(text, _KEY, "</arg_value>", "<arg_key>"):
+        key, _, value = held.partition("</arg_key>")
+        value = value.lstrip().removeprefix("<arg_value>")
+        arguments[key.strip()] = _typed(value, properties.get(key.strip(), {}))
+    return name, _as_text(arguments)
+
+
+def _tool_calls(text: str, schemas: Schemas) -> Sequence[Said]:
+    text = text.strip()
+    if "<function=" in text[:_LONGEST] and not text.startswith(("{", "[")):
+        return _function_calls(text, schemas)
+    return _json_calls(text) if text.startswith(("{", "[")) else [_keyed_call(text, schemas)]
+
+
+def _one_function(text: str, schemas: Schemas) -> Sequence[Said]:
+    return _function_calls("<function=" + text, schemas)
+
+
+def _invoked(sign: str) -> Callable[[str, Schemas], Sequence[Said]]:
+    """MiniMax's form, and DeepSeek's from V3.2 on, whose tags bear a sign."""
+    invoke = re.compile(rf'<{sign}invoke\s+name="([^"]+)"\s*>')
+    parameter = re.compile(rf'<{sign}parameter\s+name="([^"]+)"(?:\s+string="(\w+)")?\s*>')
+
+    def read(text: str, schemas: Schemas) -> Sequence[Said]:
+        if text.strip().startswith("{"):
+            return _json_calls(text.strip())
+        calls = []
+        for found, held in _elements(text, invoke, f"</{sign}invoke>", f"<{sign}invoke"):
+            properties = _properties(found[1], schemas)
+            arguments = {}
+            for each, value in _elements(held, parameter, f"</{sign}parameter>", f"<{sign}parameter"):
+                arguments[each[1]] = value if each[2] == "true" else _typed(value, properties.get(each[1], {}))
+            calls.append((found[1], _as_text(arguments)))
+        if not calls:
+            raise ValueError("no invoke")
+        return calls
+
+    return read
+
+
+# -- marks ----------------------------------------------------------------------------------------
+
+_BEGIN, _SEPARATOR, _END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
+_FENCED = re.compile(r"\s*```(?:json)?\s*(.*?)\s*(?:```\s*)?\Z", re.DOTALL)
+
+
+def _deepseek_calls(text: str, _: Schemas) -> Sequence[Said]:
+    """DeepSeek's form up to V3, with the arguments in a fence, and of V3.1, without."""
+    calls = []
+    for _found, held in _elements(text, re.compile(re.escape(_BEGIN)), _END, re.escape(_BEGIN)):
+        name, _separator, arguments = held.partition(_SEPARATOR)
+        if name.strip() == "function" and not arguments.lstrip().startswith("{"):
+            name, _separator, arguments = arguments.partition("\n")
+        fenced = _FENCED.match(arguments)
+        calls.append((name.strip(), fenced[1] if fenced else arguments.strip()))
+    if not calls or not all(name for name, _ in calls):
+        raise ValueError("no call")
+    return calls
+
+
+_KIMI = re.compile(re.escape("<|tool_call_begin|>"))
+_KIMI_NAME = re.compile(r"(?:functions\.)?(.+?)(?::\d+)?")
+
+
+def _kimi_calls(text: str, _: Schemas) -> Sequence[Said]:
+    calls = []
+    for _found, held in _elements(text, _KIMI, "<|tool_call_end|>", re.escape("<|tool_call_begin|>")):
+        name, _separator, arguments = held.partition("<|tool_call_argument_begin|>")
+        if (known := _KIMI_NAME.fullmatch(name.strip())) is None:
+            raise ValueError("no name")
+        calls.append((known[1], arguments.strip()))
+    return calls
+
+
+_MARKS_OF_END = re.compile(r"</s>|<\|e(?:om|ot)_id\|>|<\|/tool_call\|>|<\|end\|>|<\|im_end\|>")
+_MISTRAL = re.compile(r"\s*([\w.\-/]+?)\s*(?:\[CALL_ID\]\s*\w+\s*)?(?:\[ARGS\]\s*)?(\{.*)", re.DOTALL)
+
+
+def _mistral_calls(text: str, _: Schemas) -> Sequence[Said]:
+    calls: list[Said] = []
+    for each in _MARKS_OF_END.sub("", text).split("[TOOL_CALLS]"):
+        if each.lstrip().startswith(("[", "{")):
+            calls += _json_calls(each.strip())
+        elif named := _MISTRAL.match(each):
+            calls.append((named[1], named[2].strip()))
+        else:
+            raise ValueError("no call")
+    return calls
+
+
+def _listed_calls(text: str, _: Schemas) -> Sequence[Said]:
+    """JSON to the end: Llama's and Granite's form."""
+    text = _MARKS_OF_END.sub("", text).strip()
+    try:
+        return _json_calls(text)
+    except ValueError:
+        return [call for each in text.split("; ") for call in _json_calls(each.strip())]
+
+
+#: All of them; what none of them is remains text.
+FORMS = {
+    form.opener: form
+    for form in (
+        Form("<tool_call>", "</tool_call>", ("{", "[{", "<function="), ("<arg_key>", "</tool_call>"), _tool_calls),
+        Form("<function=", "</function>", (), (">",), _one_function),
+        Form("<minimax:tool_call>", "</minimax:tool_call>", ("<invoke", "{"), (), _invoked("")),
+        Form("<function_calls>", "</function_calls>", ("<invoke",), (), _invoked("")),
+        Form("<｜DSML｜function_calls>", "</｜DSML｜function_calls>", ("<｜DSML｜invoke",), (), _invoked("｜DSML｜")),
+        Form("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", (_BEGIN,), (), _deepseek_calls),
+        Form("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", ("<|tool_call_begin|>",), (), _kimi_calls),
+        Form("[TOOL_CALLS]", "", ("[", "{"), ("[ARGS]", "[CALL_ID]", "{"), _mistral_calls),
+        Form("<|python_tag|>", "", ("{",), (), _listed_calls),
+        Form("<|tool_call|>", "", ("[", "{"), (), _listed_calls),
+    )
+}
+
+_NAMES = re.compile(
+    r'"(?:name|tool_name)"\s*:\s*"((?:[^"\\]|\\.)*)"|<function=([^>\n]+)>|\bname="([^"]+)"|^\s*([\w.\-/]+)\s*(?:\[ARGS\]|\{|<arg_key>|>)'
+)
+_ARGUMENTS = re.compile(r'"(?:arguments|parameters)"\s*:\s*')
+
+
+def name_in(begun: str) -> str:
+    """The name of the tool that a call which is being written is for, if it is there yet."""
+    found = _NAMES.search(begun)
+    return next(filter(None, found.groups()), "").strip() if found else ""
+
+
+def arguments_in(begun: str) -> str:
+    """The arguments of a call that is being written, as far as they are there."""
+    if found := _ARGUMENTS.search(begun):
+        return begun[found.end() :]
+    return "" if begun.lstrip().startswith(("{", "[")) else begun
+
+
+class Boundary:
+    """Whether a closer stands where a call in the text may end, rather than within one of the texts that it holds. Fed as it comes."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+        self._begun = self._tail = ""
+        self._balance = Balance()
+
+    def feed(self, text: str) -> None:
+        """More of the call has come."""
+        if len(self._begun) < _LONGEST:
+            self._begun = (self._begun + text).lstrip()[: 2 * _LONGEST]
+        self._tail = (self._tail + text)[-_LONGEST:]
+        self._balance.feed(text)
+
+    def may_end(self) -> bool:
+        """Whether a closer here ends the call."""
+        if self._begun.startswith(("{", "[")):
+            return not self._balance.in_string
+        tail = self._tail.rstrip()
+        if self._form.opener == "<function=":
+            return tail.endswith(("</parameter>", "}", ">"))
+        if self._form.opener == "<tool_call>" and "<function=" in self._begun:
+            return tail.endswith("</function>")
+        return self._form.opener != "<tool_call>" or "<arg_key>" not in self._begun or tail.endswith("</arg_value>")
