@@ -220,7 +220,7 @@ async def test_a_feed_that_cannot_be_opened_keeps_nobody_waiting(
     with monkeypatch.context() as away:
         away.setattr(selectors, "head_and_draft", fail)
         both = await asyncio.gather(*(Client().join(run, login) for _ in range(2)), return_exceptions=True)
-    assert [type(one) for one in both] == [OperationalError, ConnectionError]
+    assert [type(one) for one in both] == [OperationalError, OperationalError]
     client = await Client().join(run, login)
     await store(run, 1)
     await client.until(lambda: client.seqs == [1])
