@@ -282,6 +282,7 @@ class Feed:
         "_is_catching_up",
         "_line",
         "_line_due",
+        "_line_unsure",
         "_membership",
         "_opening",
         "_people",
@@ -310,11 +311,13 @@ class Feed:
         self._ended: list[UUID] = []
         self._stored_steps: dict[UUID, int] = {}
         self._growth: tuple[Draft | None, Draft | None, str] = (None, None, "")
-        #: The line and the people as they were told last; None: they are to be told whatever they are.
+        #: The line and the people as they were told last; None: not yet, or not to everybody.
         self._line: list[dict[str, Any]] | None = None
         self._people: list[dict[str, Any]] | None = None
         #: Whether there is something about them that has not been read yet.
         self._line_due = self._people_due = False
+        #: Whether one socket may have been told of the line something older than the others.
+        self._line_unsure = False
         self._telling_people = False
         self._shape: selectors.Shape | None = None
         self._reading = asyncio.Lock()
@@ -367,7 +370,7 @@ class Feed:
     def add(self, subscriber: Subscriber) -> None:
         """A socket comes; it has not been told who is here."""
         self.subscribers[subscriber] = None
-        self._people = None
+        self._people, self._people_due = None, True
 
     def remove(self, subscriber: Subscriber) -> None:
         """A socket leaves."""
@@ -458,9 +461,12 @@ class Feed:
             subscriber.end(Close.RESTARTING)
 
     def has_told_line(self, line: list[dict[str, Any]]) -> None:
-        """A socket has been told of the line with its session's frame; an empty one needs no looking after."""
-        if line:
+        """A socket has been told of the line with its session's frame, which may be older than what the others were told last."""
+        if self._line is None:
             self._line = line
+        elif line != self._line:
+            self._line_due = self._line_unsure = True
+            self._announce_line()
 
     def look_at(self, shape: selectors.Shape) -> None:
         """Take up what the group has not said, or what could not be done when it said so: events, the line, the people, the draft."""
@@ -468,7 +474,8 @@ class Feed:
         # What was told last may have come and gone since the last look, and the group's word of its going been lost.
         if shape.line != (known.line if known else selectors.NOTHING) or shape.line[0] != len(self._line or ()):
             self._line_due = True
-        if self._people is None or (known is not None and shape.people != known.people):
+        # Nor does anybody know what has come and gone between what was read of the people and the first look.
+        if self._people is None or known is None or shape.people != known.people:
             self._people_due = True
         if self._line_due:
             self._announce_line()
@@ -510,8 +517,8 @@ class Feed:
                 self._line_due = True
                 self.report("the line could not be read", error)
                 return
-            if line != self._line:
-                self._line = line
+            if line != self._line or self._line_unsure:
+                self._line, self._line_unsure = line, False
                 self.tell(encode("queue", line))
 
     def _take_all(self, events: list[Stored]) -> None:
