@@ -1,8 +1,9 @@
 """One feed per session and process: hears the session's group once, and lets each of the process's sockets take what it lacks.
 
 A feed holds the newest frames and the latest state of the step being written, both encoded once. A `Subscriber` holds a cursor and takes
-from the feed, or from the log where the feed no longer has it; so a lost, doubled or late group message, or a slow socket, costs
-time and never a step. Once a second the log itself is asked for its head, whatever the group said.
+from the feed, or from the log where the feed does not have it; so a lost, doubled or late group message, or a slow socket, costs
+time and never a step. Once a second the log itself is asked for its head, whatever the group said, and whoever still lacks something is
+seen to again, whatever has failed.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from uuid import UUID
 
 from chat import background, database, drafts, groups, selectors
 from chat.drafts import Draft
+from chat.event_window import NOT_KNOWN, EventWindow
 from chat.protocol import WINDOW, WINDOW_BYTES, Close, encode
 from chat.sockets import Login, expired, withdrawn
 from chat.step_log import Stored
@@ -33,6 +35,9 @@ _KEPT_FRAMES = 250
 _READ_FRAMES = 100
 #: Feeds that are compared with the database at a time: what that takes is not to grow with their number.
 _LOOKED_AT_ONCE = 50
+
+_UNREADABLE = "the log could not be read"
+_UNSENT = "a client could not be sent what it lacks"
 
 Send = Callable[[str], Awaitable[None]]
 End = Callable[[int], Coroutine[Any, Any, None]]
@@ -179,11 +184,25 @@ class Subscriber:
             self._task.cancel()
         self.feed.remove(self)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is there for it that nobody is sending."""
+        if self._flushing:
+            return False
+        if self._closing is not None or not self._begun:
+            return self._closing is not None
+        draft = self.feed.draft
+        lacks = self.cursor < self.feed.head or (draft is not None and draft is not self._shown)
+        return bool(self._queue) or (lacks and not self._held and self._has_credit())
+
     async def _flush(self) -> None:
         try:
             while self._waked:
                 self._waked = False
-                await self._send_all()
+                try:
+                    await self._send_all()
+                except Exception as error:  # noqa: BLE001 - told by the feed; whoever is behind is seen to again within a second
+                    self.feed.report(_UNSENT, error)
         finally:
             self._flushing = False
             self._task = None
@@ -200,7 +219,14 @@ class Subscriber:
     async def _put(self, frame: str) -> None:
         """Send, and wait until the network has taken it."""
         self._sending_since = time.monotonic()
-        await self._send(frame)
+        try:
+            await self._send(frame)
+        except Exception:
+            # Whether it has arrived nobody knows: the client comes back, and says what it has.
+            self._sending_since = None
+            self._queue.clear()
+            self.end(Close.OUR_FAULT)
+            raise
         self._sending_since = None
 
     def _make_room(self) -> None:
@@ -211,11 +237,12 @@ class Subscriber:
     async def _send_log(self) -> bool:
         """Send what the log has after the cursor; whether all of it went out."""
         while self.cursor < self.feed.head:
-            batch = self.feed.kept_after(self.cursor)
-            if batch is None:
+            batch = self.feed.window.after(self.cursor)
+            if batch is NOT_KNOWN:
                 batch = await self.feed.read(self.cursor, _READ_FRAMES)
-            if not batch:
-                return False
+                if not batch:
+                    self.feed.report(f"the log has nothing after number {self.cursor}")
+                    return False
             for stored in batch:
                 if self._queue or self._held or self._closing is not None:
                     self._waked = True
@@ -251,73 +278,118 @@ class Feed:
     __slots__ = (
         "_ended",
         "_growth",
-        "_kept",
+        "_heard_head",
+        "_is_catching_up",
         "_line",
+        "_line_due",
+        "_line_unsure",
         "_membership",
+        "_opening",
         "_people",
-        "_presence_due",
+        "_people_due",
         "_reading",
+        "_reported",
         "_shape",
         "_stored_steps",
+        "_telling_people",
         "draft",
-        "head",
         "ready",
         "session_id",
         "subscribers",
+        "window",
     )
 
     def __init__(self, session_id: UUID) -> None:
         self.session_id = session_id
-        self.head = 0
+        #: What the log's newest events are, from where it was when this feed was opened.
+        self.window = EventWindow(0, _KEPT_FRAMES)
         self.draft: Draft | None = None
         self.subscribers: dict[Subscriber, None] = {}
+        #: Done once the feed is open; an error where it could not be opened.
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._membership = groups.Membership(groups.of_session(session_id), self._deliver)
-        self._kept: list[Stored] = []
         self._ended: list[UUID] = []
         self._stored_steps: dict[UUID, int] = {}
         self._growth: tuple[Draft | None, Draft | None, str] = (None, None, "")
-        self._presence_due = False
-        #: The line and the people as they were told last; None: they are to be told whatever they are.
+        #: The line and the people as they were told last; None: not yet, or not to everybody.
         self._line: list[dict[str, Any]] | None = None
         self._people: list[dict[str, Any]] | None = None
+        #: Whether there is something about them that has not been read yet.
+        self._line_due = self._people_due = False
+        #: Whether one socket may have been told of the line something older than the others.
+        self._line_unsure = False
+        self._telling_people = False
         self._shape: selectors.Shape | None = None
         self._reading = asyncio.Lock()
+        #: The highest number that anybody has told of.
+        self._heard_head = 0
+        self._is_catching_up = False
+        #: What went wrong here and was told in the log: once, until it has gone well again.
+        self._reported: set[str] = set()
+        # The feed's own task: whoever came first may go before it is open, and others wait for it too.
+        self._opening = background.spawn(self._open(), "open feed")
 
-    async def open(self) -> None:
+    @property
+    def head(self) -> int:
+        """The number of the newest event that this feed knows."""
+        return self.window.last
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it knows where the log is."""
+        return self.ready.done() and not self.ready.cancelled() and self.ready.exception() is None
+
+    async def _open(self) -> None:
         """Join the group first, then read: nothing can fall between."""
-        await self._membership.join()
-        drafts.watch(self.session_id, self._take_draft)
-        head, saved = await database.read(selectors.head_and_draft, self.session_id)
-        self.head = max(self.head, head)
+        try:
+            await self._membership.join()
+            drafts.watch(self.session_id, self._take_draft)
+            head, saved = await database.read(selectors.head_and_draft, self.session_id)
+        except BaseException as error:
+            # Whoever comes later opens a feed anew; whoever waits for this one is told.
+            _drop(self)
+            self.ready.set_exception(
+                error if isinstance(error, Exception) else ConnectionError("The session's feed was closed.")
+            )
+            self.ready.exception()
+            if not isinstance(error, Exception):
+                raise
+            return
+        self.window = EventWindow(head, _KEPT_FRAMES)
         if self.draft is None:
             self._take_draft(drafts.of(self.session_id) or saved)
         self.ready.set_result(None)
+        self._catch_up_soon(self._heard_head)
 
     async def close(self) -> None:
         """Nobody looks any more."""
+        self._opening.cancel()
         drafts.unwatch(self.session_id, self._take_draft)
         await self._membership.leave()
 
     def add(self, subscriber: Subscriber) -> None:
         """A socket comes; it has not been told who is here."""
         self.subscribers[subscriber] = None
-        self._people = None
+        self._people, self._people_due = None, True
 
     def remove(self, subscriber: Subscriber) -> None:
         """A socket leaves."""
         self.subscribers.pop(subscriber, None)
 
-    def kept_after(self, cursor: int) -> list[Stored] | None:
-        """The frames after a cursor, where the feed still holds all of them."""
-        if not self._kept or self._kept[0].seq > cursor + 1 or self._kept[-1].seq < self.head:
-            return None
-        skip = cursor + 1 - self._kept[0].seq
-        return self._kept[skip:]
-
     async def read(self, cursor: int, limit: int) -> list[Stored]:
-        """Frames after a cursor from the log itself."""
-        return await database.read(selectors.stored_after, self.session_id, cursor, limit)
+        """Frames after a cursor from the log itself; a number that the log leaves out is told of, and passed over."""
+        batch = await database.read(selectors.stored_after, self.session_id, cursor, limit)
+        self._reported -= {_UNREADABLE, _UNSENT}
+        for before, stored in zip([cursor, *(each.seq for each in batch)], batch, strict=False):
+            if stored.seq != before + 1:
+                self.report(f"the log has no number {before + 1}; it goes on with {stored.seq}")
+        return batch
+
+    def report(self, trouble: str, error: Exception | None = None) -> None:
+        """Tell of trouble with this session in the log, each kind once."""
+        if trouble not in self._reported:
+            self._reported.add(trouble)
+            logger.warning("Session %s: %s", self.session_id, trouble, exc_info=error)
 
     def growth_frame(self, shown: Draft | None) -> str:
         """The growth since what a socket has been shown, encoded once for all that were shown the same."""
@@ -345,41 +417,74 @@ class Feed:
         async with self._reading:
             while self.head < head:
                 # From the last known one on, which must still be there: a database set back to an earlier state has another history.
-                known = self._kept[-1:]
-                batch = await self.read(self.head - len(known), _READ_FRAMES)
-                if batch[: len(known)] != known:
-                    self.start_over()
-                    return
-                if len(batch) == len(known):
-                    return
+                last = self.head
+                known = self.window.at(last)
+                batch = await self.read(last if known is NOT_KNOWN else last - 1, _READ_FRAMES)
+                if known is not NOT_KNOWN:
+                    if batch[:1] != [known]:
+                        self.start_over()
+                        return
+                    del batch[0]
+                if not batch:
+                    self.report(f"the log has nothing after number {last}")
+                    break
                 for stored in batch:
                     self._take(stored)
         self.wake()
+
+    def _catch_up_soon(self, head: int) -> None:
+        """Catch up by itself, unless that is under way; what fails is tried again at the next look."""
+        self._heard_head = max(self._heard_head, head)
+        if self.is_open and not self._is_catching_up and self._heard_head > self.head:
+            self._is_catching_up = True
+            background.spawn(self._catch_up_quietly(), "catch up")
+
+    async def _catch_up_quietly(self) -> None:
+        try:
+            while (before := self.head) < self._heard_head:
+                await self.catch_up(self._heard_head)
+                if self.head == before:
+                    # There is no more, whoever said so.
+                    self._heard_head = before
+        except Exception as error:  # noqa: BLE001 - told once; the next look begins anew
+            self.report(_UNREADABLE, error)
+        finally:
+            self._is_catching_up = False
 
     def start_over(self) -> None:
         """Send every socket to a new feed: there it says what it has, and is told to drop what is not in the log."""
         logger.warning(
             "The log of session %s is not the one that was read before; its clients start over", self.session_id
         )
-        if _feeds.get(self.session_id) is self:
-            del _feeds[self.session_id]
-            background.spawn(self.close(), "close feed")
+        _drop(self)
         for subscriber in list(self.subscribers):
             subscriber.end(Close.RESTARTING)
 
     def has_told_line(self, line: list[dict[str, Any]]) -> None:
-        """A socket has been told of the line with its session's frame; an empty one needs no looking after."""
-        if line:
+        """A socket has been told of the line with its session's frame, which may be older than what the others were told last."""
+        if self._line is None:
             self._line = line
+        elif line != self._line:
+            self._line_due = self._line_unsure = True
+            self._announce_line()
 
     def look_at(self, shape: selectors.Shape) -> None:
-        """Tell of the line and of the people, where they have changed and the group has not said so."""
+        """Take up what the group has not said, or what could not be done when it said so: events, the line, the people, the draft."""
         known, self._shape = self._shape, shape
         # What was told last may have come and gone since the last look, and the group's word of its going been lost.
         if shape.line != (known.line if known else selectors.NOTHING) or shape.line[0] != len(self._line or ()):
-            background.spawn(self._tell_queue(), "queue")
-        if self._people is None or (known is not None and shape.people != known.people):
+            self._line_due = True
+        # Nor does anybody know what has come and gone between what was read of the people and the first look.
+        if self._people is None or known is None or shape.people != known.people:
+            self._people_due = True
+        if self._line_due:
+            self._announce_line()
+        if self._people_due:
             self._announce_presence()
+        # Another feed of this session may have been closed after this one was opened, and have taken the watching with it.
+        drafts.watch(self.session_id, self._take_draft)
+        self._take_draft(drafts.of(self.session_id))
+        self._catch_up_soon(shape.head)
 
     def _deliver(self, message: groups.Message) -> None:
         match message["type"]:
@@ -388,7 +493,8 @@ class Feed:
             case "growth":
                 self._take_growth(message)
             case "queue":
-                background.spawn(self._tell_queue(), "queue")
+                self._line_due = True
+                self._announce_line()
             case "presence":
                 self._announce_presence()
             case "error":
@@ -397,39 +503,50 @@ class Feed:
                 for subscriber in list(self.subscribers):
                     subscriber.end(Close.NO_SUCH_SESSION)
 
+    def _announce_line(self) -> None:
+        background.spawn(self._tell_queue(), "queue")
+
     async def _tell_queue(self) -> None:
         async with self._reading:  # one after the other, so that the last one told is the newest
-            line = await database.read(selectors.queue, self.session_id)
-            if line != self._line:
-                self._line = line
+            if not self._line_due:
+                return
+            self._line_due = False
+            try:
+                line = await database.read(selectors.queue, self.session_id)
+            except Exception as error:  # noqa: BLE001 - told once; the next look tries again
+                self._line_due = True
+                self.report("the line could not be read", error)
+                return
+            if line != self._line or self._line_unsure:
+                self._line, self._line_unsure = line, False
                 self.tell(encode("queue", line))
 
     def _take_all(self, events: list[Stored]) -> None:
-        if not events or self._have(events[-1]):
+        if not events:
             return
-        if events[0].seq > self.head + 1:
-            background.spawn(self.catch_up(events[-1].seq), "catch up")
-            return
-        for stored in events:
-            self._take(stored)
-        self.wake()
+        if not self.is_open or events[0].seq > self.head + 1:
+            self._catch_up_soon(events[-1].seq)
+        elif not self._have(events[-1]):
+            for stored in events:
+                self._take(stored)
+            self.wake()
 
     def _have(self, stored: Stored) -> bool:
         """Whether an event is one of those this feed has read; one of another history makes it start over."""
         if stored.seq > self.head:
             return False
-        kept = self.kept_after(stored.seq - 1)
-        if kept and kept[0] != stored:
+        if self.window.at(stored.seq) not in (stored, NOT_KNOWN):
             self.start_over()
         return True
 
     def _take(self, stored: Stored) -> None:
-        if stored.seq != self.head + 1:
+        """Take an event that the log has; one that is known already is left."""
+        if stored.seq <= self.head:
             return
-        self.head = stored.seq
-        self._kept.append(stored)
-        if len(self._kept) > 2 * _KEPT_FRAMES:
-            del self._kept[:_KEPT_FRAMES]
+        if stored.seq > self.head + 1:
+            # The log leaves numbers out: who has not been sent what comes before reads it there.
+            self.window = EventWindow(stored.seq - 1, _KEPT_FRAMES)
+        self.window.append(stored)
         if stored.event == "reasoning_complete":
             self._ended = [*self._ended[-15:], stored.run_id]
             self._stored_steps.pop(stored.run_id, None)
@@ -468,47 +585,55 @@ class Feed:
         return draft.run_id in self._ended or 0 < draft.step <= self._stored_steps.get(draft.run_id, 0)
 
     def _announce_presence(self) -> None:
-        if not self._presence_due:
-            self._presence_due = True
+        self._people_due = True
+        if not self._telling_people:
+            self._telling_people = True
             background.spawn(self._tell_presence(), "presence")
 
     async def _tell_presence(self) -> None:
-        # Many may come and go at once: one word about it is enough.
-        await asyncio.sleep(PRESENCE_PAUSE_S)
-        self._presence_due = False
-        people = await database.read(selectors.presence, self.session_id)
+        try:
+            # Many may come and go at once: one word about it is enough.
+            await asyncio.sleep(PRESENCE_PAUSE_S)
+            self._people_due = False
+            people = await database.read(selectors.presence, self.session_id)
+        except Exception as error:  # noqa: BLE001 - told once; the next look tries again
+            self._people_due = True
+            self.report("who is here could not be read", error)
+            return
+        finally:
+            self._telling_people = False
         if people != self._people:
             self._people = people
             self.tell(encode("presence", people))
 
 
 _feeds: dict[UUID, Feed] = {}
+#: Every socket of this process, also of a feed that nobody can join any more.
+_seated: dict[Subscriber, None] = {}
 
 
 async def join(session_id: UUID, login: Login, send: Send, end: End) -> Subscriber:
     """Give a socket its place in the session's feed, which is opened for the first one."""
     feed = _feeds.get(session_id)
-    is_first = feed is None
     if feed is None:
         feed = _feeds[session_id] = Feed(session_id)
     subscriber = Subscriber(feed, login, send, end)
     feed.add(subscriber)
+    _seated[subscriber] = None
     try:
-        await (feed.open() if is_first else asyncio.shield(feed.ready))
+        await asyncio.shield(feed.ready)
     except BaseException:
+        _seated.pop(subscriber, None)
         feed.remove(subscriber)
-        if is_first:
-            # Who comes later opens a feed anew; who waits for this one is told.
-            _feeds.pop(session_id)
-            await feed.close()
-            feed.ready.set_exception(ConnectionError("The session's feed could not be opened."))
-            feed.ready.exception()
+        if not feed.subscribers:
+            _drop(feed)
         raise
     return subscriber
 
 
 async def leave(subscriber: Subscriber) -> None:
     """Take a socket out; the last one closes the feed."""
+    _seated.pop(subscriber, None)
     subscriber.leave()
     feed = subscriber.feed
     if not feed.subscribers and _feeds.get(feed.session_id) is feed:
@@ -516,9 +641,16 @@ async def leave(subscriber: Subscriber) -> None:
         await feed.close()
 
 
+def _drop(feed: Feed) -> None:
+    """Let whoever comes next open the session's feed anew."""
+    if _feeds.get(feed.session_id) is feed:
+        del _feeds[feed.session_id]
+        background.spawn(feed.close(), "close feed")
+
+
 def subscribers() -> list[Subscriber]:
     """Every socket of this process."""
-    return [subscriber for feed in _feeds.values() for subscriber in feed.subscribers]
+    return list(_seated)
 
 
 def tell_everyone(frame: str) -> None:
@@ -535,26 +667,44 @@ def tell_user(user_id: int, frame: str) -> None:
 
 
 async def watch_for_ever() -> None:
-    """Compare every feed with the log once a second, and close sockets that are silent or read nothing."""
+    """Once a second see to every socket, and compare every feed with the log; a comparison that takes long keeps no socket waiting."""
+    comparing: asyncio.Task[None] | None = None
     while True:
         await asyncio.sleep(POLL_S)
-        try:
-            await watch()
-        except Exception:
-            logger.exception("The feeds could not be compared with the log")
+        _see_to_sockets()
+        if comparing is None or comparing.done():
+            comparing = background.spawn(_compare(), "compare feeds")
 
 
 async def watch() -> None:
-    """One comparison of every feed with the log."""
+    """See to every socket, and compare every feed with the log, once."""
+    _see_to_sockets()
+    await _compare()
+
+
+def _see_to_sockets() -> None:
+    """Close the sockets that are silent or read nothing; whoever is behind is sent what is there."""
     now = time.monotonic()
     for subscriber in subscribers():
         code = subscriber.overdue(now)
         if code is not None:
             subscriber.end(code)
-    await check_logins()
-    waiting = list(_feeds.values())
+        elif subscriber.is_behind:
+            subscriber.wake()
+
+
+async def _compare() -> None:
+    """Compare logins and feeds with what is stored. One that cannot be compared keeps none of the others from it."""
+    try:
+        await check_logins()
+    except Exception:
+        logger.exception("The logins could not be compared with those stored")
+    waiting = [feed for feed in _feeds.values() if feed.is_open]
     for start in range(0, len(waiting), _LOOKED_AT_ONCE):
-        await _look_at(waiting[start : start + _LOOKED_AT_ONCE])
+        try:
+            await _look_at(waiting[start : start + _LOOKED_AT_ONCE])
+        except Exception:
+            logger.exception("The feeds could not be compared with the log")
 
 
 async def _look_at(feeds: list[Feed]) -> None:
@@ -562,15 +712,15 @@ async def _look_at(feeds: list[Feed]) -> None:
     shapes = await database.read(selectors.shapes, [feed.session_id for feed in feeds])
     for feed, head in zip(feeds, known, strict=True):
         shape = shapes.get(feed.session_id)
+        if _feeds.get(feed.session_id) is not feed:
+            continue
         if shape is None:
             for subscriber in list(feed.subscribers):
                 subscriber.end(Close.NO_SUCH_SESSION)
-            continue
-        feed.look_at(shape)
-        if shape.head < head:
+        elif shape.head < head:
             feed.start_over()
-        elif shape.head > feed.head:
-            await feed.catch_up(shape.head)
+        else:
+            feed.look_at(shape)
 
 
 async def check_logins() -> None:

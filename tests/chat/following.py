@@ -81,6 +81,7 @@ async def watching(layer: Any) -> AsyncIterator[None]:
     watch.cancel()
     await background.drain(5)
     feeds._feeds.clear()
+    feeds._seated.clear()
     drafts._cells.clear()
     database.close()
 

@@ -1,6 +1,7 @@
 """Every client gets each event once, in order, whatever the channel layer does with the messages that tell of them."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable
 from uuid import UUID, uuid4
@@ -10,11 +11,11 @@ from channels.layers import InMemoryChannelLayer
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import OperationalError
 
-from chat import carrying, database, drafts, feeds, groups, runs, selectors
+from chat import carrying, database, drafts, feeds, groups, runs, selectors, step_log
 from chat.access import Role
 from chat.consumers import SessionConsumer
 from chat.drafts import Draft
-from chat.models import Run, Session
+from chat.models import Run, Session, Step
 from chat.protocol import WINDOW, Close, encode
 from chat.sockets import Entrance, Login
 from tests.chat.following import Broken, Client, Losing, Silent, grow, layer, started, store, watching
@@ -220,7 +221,7 @@ async def test_a_feed_that_cannot_be_opened_keeps_nobody_waiting(
     with monkeypatch.context() as away:
         away.setattr(selectors, "head_and_draft", fail)
         both = await asyncio.gather(*(Client().join(run, login) for _ in range(2)), return_exceptions=True)
-    assert [type(one) for one in both] == [OperationalError, ConnectionError]
+    assert [type(one) for one in both] == [OperationalError, OperationalError]
     client = await Client().join(run, login)
     await store(run, 1)
     await client.until(lambda: client.seqs == [1])
@@ -279,3 +280,69 @@ async def test_a_line_that_was_told_and_is_gone_before_anyone_looked(started: tu
     # The session's frame has told of somebody in line; the group's word that the line is empty again was lost.
     client.subscriber.feed.has_told_line([{"run_id": "one that has begun meanwhile"}])
     await client.until(lambda: any(frame["type"] == "queue" and frame["data"] == [] for frame in client.frames))
+
+
+async def _remove(session_id: UUID, seq: int) -> None:
+    await database.write(lambda: Step.objects.filter(session=session_id, seq=seq).delete())
+
+
+@pytest.mark.parametrize(
+    ("missing", "kept"),
+    [([1], []), ([4], []), ([10], []), ([4, 5, 6], []), ([4, 8], []), ([4], ["in memory"]), ([10], ["in memory"])],
+)
+async def test_a_hole_in_the_log_is_passed_over_told_once_and_keeps_nobody_busy(
+    started: tuple[Run, Login],
+    missing: list[int],
+    kept: list[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Numbers that a damaged database has lost; what comes after them still comes, and later events come as ever."""
+    run, login = started
+    early = await Client().join(run, login) if kept else None
+    await store(run, 10)
+    for seq in missing:
+        await _remove(run.session_id, seq)
+    reads: list[int] = []
+    reading = selectors.stored_after
+
+    def count(session_id: UUID, after: int, limit: int) -> list[step_log.Stored]:
+        reads.append(after)
+        return reading(session_id, after, limit)
+
+    monkeypatch.setattr(selectors, "stored_after", count)
+    client = await Client().join(run, login)
+    left = [seq for seq in range(1, 11) if seq not in missing]
+    if not kept:  # else those in memory are sent
+        await client.until(lambda: client.seqs == left)
+    for _ in range(3):
+        await feeds.watch()
+    await store(run, 2, after=10)
+    for each in (client, early) if early else (client,):
+        await each.until(lambda each=each: each.seqs[-2:] == [11, 12])  # type: ignore[misc]
+    assert len(reads) < 12
+    told = [record.getMessage() for record in caplog.records if record.name == feeds.logger.name]
+    assert len(told) == len(set(told))
+    assert kept or len(told) in range(1, 4)
+
+
+async def test_a_read_that_fails_once_during_the_replay_is_tried_again(
+    started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, login = started
+    await store(run, 30)
+    reading = selectors.stored_after
+    failed: list[int] = []
+
+    def fail_once(session_id: UUID, after: int, limit: int) -> list[step_log.Stored]:
+        if not failed:
+            failed.append(after)
+            raise OperationalError("the connection is gone")
+        return reading(session_id, after, limit)
+
+    monkeypatch.setattr(selectors, "stored_after", fail_once)
+    client = await Client().join(run, login)
+    with contextlib.suppress(TimeoutError):
+        await client.until(lambda: client.seqs == list(range(1, 31)), 2)
+    assert client.seqs == list(range(1, 31)), "a read that failed was not tried again"
+    assert failed

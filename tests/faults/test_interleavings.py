@@ -1,0 +1,296 @@
+"""Whatever is late or fails on the way from the log to a client, at any point: each client gets each event once, in order, and soon."""
+
+import asyncio
+import logging
+import os
+import random
+from ast import literal_eval
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from channels.layers import channel_layers
+
+from chat import background, consumers, database, drafts, feeds, groups, selectors, supervisor
+from chat.access import Role
+from chat.drafts import Draft
+from chat.selectors import SessionView, Shape
+from chat.sockets import Entrance, Login
+from chat.step_log import Stored
+from tests.chat import making
+from tests.faults.interleaving import (
+    DELAYS,
+    DOUBLED,
+    FAILS,
+    LOST,
+    OVERTAKEN,
+    STUCK,
+    Database,
+    Hot,
+    Layer,
+    Points,
+    VirtualLoop,
+    Watcher,
+    event,
+    tell,
+)
+
+#: How a course goes: when, who, what. ``joins 3`` is with what it has up to 3; without a number, with what it really has.
+SCENARIOS = {
+    "one after the other": "0 a joins 0; 0.7 b joins 7; 1.5 c joins 0",
+    "at once": "0 a joins 0; 0 b joins 12; 0 c joins 5",
+    "come and go": "0 a joins 0; 0.6 a goes; 0.6 b joins 0; 1.3 b goes; 1.3 a joins; 2.4 b joins",
+    "resume": "0 a joins 0; 0 b joins 3; 0.9 a resumes 2; 1.8 b resumes 0; 1.9 b resumes 4; 2 a resumes 1",
+    "alone": "0 a joins 0; 1.1 a goes; 1.2 a joins",
+}
+#: How many events the log begins with, and how many are added, every so many seconds. Windows are as small beside them as in life.
+BEGINS_WITH, ADDED, EVERY_S = 12, 14, 0.4
+KEPT, READ_AT_ONCE = 6, 5
+#: After the last fault: a look each second, and what comes of it; whose socket was closed comes back first.
+WITHIN_S, COMING_BACK_S = 2.0, 4.0
+OF_ALL = (*DELAYS, FAILS, STUCK, LOST, DOUBLED, OVERTAKEN)
+#: A plan to follow once more, as it was printed: ``PLAN='{12: "fails"}'``.
+PLAN = literal_eval(os.environ.get("PLAN", "None"))
+
+
+class MemoryLog:
+    """A session's log in memory, which answers as `selectors` and `sockets` do."""
+
+    def __init__(self) -> None:
+        self.session_id, self.run_id = uuid4(), uuid4()
+        self.events: list[Stored] = []
+        self.line: list[dict[str, Any]] = []
+        self.people: dict[UUID, int] = {}
+        self._opened = 0
+        self.user = SimpleNamespace(pk=1, is_staff=False)
+
+    def append(self) -> Stored:
+        self.events.append(event(len(self.events) + 1, self.run_id))
+        return self.events[-1]
+
+    @property
+    def head(self) -> int:
+        return self.events[-1].seq if self.events else 0
+
+    def answer(self, function: Any, *args: Any, **_: Any) -> Any:
+        """What a function that was handed to the database's door would return."""
+        if function.__name__ == "<lambda>":  # whose login has ended, whose right was withdrawn
+            return set(), set()
+        return getattr(self, function.__name__)(*args)
+
+    def login_of(self, _scope: Any) -> Login:
+        return Login(self.user, "key")  # type: ignore[arg-type]
+
+    def enter(self, _user: Any, session_id: UUID, _process: str) -> Entrance:
+        entrance = Entrance(session_id, Role.OWNER, uuid4())
+        self._opened += 1
+        self.people[entrance.connection_id] = self._opened
+        return entrance
+
+    def leave(self, connection_id: UUID) -> None:
+        self.people.pop(connection_id, None)
+
+    def stored_after(self, _session_id: UUID, after: int, limit: int) -> list[Stored]:
+        return [stored for stored in self.events if stored.seq > after][:limit]
+
+    def head_and_draft(self, _session_id: UUID) -> tuple[int, Draft | None]:
+        return self.head, None
+
+    def shapes(self, session_ids: Sequence[UUID]) -> dict[UUID, Shape]:
+        opened = self.people.values()
+        people = (len(opened), min(opened), max(opened)) if opened else selectors.NOTHING
+        line = (len(self.line), 1, self.line[-1]["number"]) if self.line else selectors.NOTHING
+        return {session_id: Shape(self.head, line, people) for session_id in session_ids}
+
+    def queue(self, _session_id: UUID) -> list[dict[str, Any]]:
+        return list(self.line)
+
+    def presence(self, _session_id: UUID) -> list[dict[str, Any]]:
+        return [{"user": "ada", "role": "owner", "sockets": len(self.people)}] if self.people else []
+
+    def session_view(self, _session_id: UUID) -> SessionView:
+        return SessionView("", "researcher", self.head, None, list(self.line))
+
+    def event_id_at(self, _session_id: UUID, _seq: int) -> None:
+        return None
+
+
+class Course:
+    """One scenario with faults at some of its points."""
+
+    def __init__(self, scenario: str, faults: Mapping[int, str]) -> None:
+        self.loop = VirtualLoop()
+        self.points = Points(self.loop, faults)
+        self.log = MemoryLog()
+        for _ in range(BEGINS_WITH):
+            self.log.append()
+        self.watchers = {name: Watcher(self.points, self.log.session_id, name) for name in "abc"}
+        self.acts = [act.split() for act in scenario.split("; ")]
+        self.written_at = 0.0
+
+    def run(self, patch: pytest.MonkeyPatch) -> Points:
+        """Go through it; raises AssertionError where somebody is not sent what they should be."""
+        door, clock = (
+            Database(self.points, self.log.answer),
+            SimpleNamespace(monotonic=self.loop.time, time=self.loop.time),
+        )
+        patch.setattr(database, "read", door.call)
+        patch.setattr(database, "write", door.call)
+        for module in (feeds, groups, consumers):
+            patch.setattr(module, "time", clock)
+        channel_layers.set("default", Layer(self.points))
+        try:
+            self.loop.run_until_complete(self._go())
+        finally:
+            self.loop.run_until_complete(self._stop())
+            self.loop.close()
+            channel_layers.backends.pop("default", None)
+            for known in (feeds._feeds, feeds._seated, drafts._cells, drafts._watchers, drafts._unsaved):
+                known.clear()
+        return self.points
+
+    async def _go(self) -> None:
+        background.spawn(feeds.watch_for_ever(), "watch")
+        await asyncio.gather(self._act(), self._write())
+        while True:
+            told_at = max(self.written_at, self.points.last_fault_at)
+            late_at = max(told_at + WITHIN_S, *(each.closed_at + COMING_BACK_S for each in self.watchers.values()))
+            if self.loop.time() >= late_at:
+                break
+            await asyncio.sleep(late_at - self.loop.time())
+        for watcher in self.watchers.values():
+            assert not watcher.complaints, watcher.complaints
+            if watcher.is_here:
+                assert watcher.seq == self.log.head, f"{watcher.name} was sent nothing after {watcher.seq}"
+                assert watcher.line == self.log.line, f"{watcher.name} does not know the line"
+                assert watcher.people == len(self.log.people), f"{watcher.name} does not know who is here"
+                assert watcher.text == "the end", f"{watcher.name} was not shown what is being written"
+
+    async def _act(self) -> None:
+        for at, who, what, *number in self.acts:
+            await asyncio.sleep(max(0.0, float(at) - self.loop.time()))
+            getattr(self.watchers[who], what)(*map(int, number))
+
+    async def _write(self) -> None:
+        """Let a run in another process store and tell; at the end the line and the text in progress change as well."""
+        for number in range(ADDED):
+            await asyncio.sleep(EVERY_S)
+            if number == ADDED // 2:
+                self.log.line = [{"number": 1}, {"number": 2}]
+                await groups.tell(groups.of_session(self.log.session_id), {"type": "queue"})
+            await tell(self.log.session_id, self.log.append())
+        self.log.line = [{"number": 1}, {"number": 3}]
+        await groups.tell(groups.of_session(self.log.session_id), {"type": "queue"})
+        drafts.put(self.log.session_id, Draft(self.log.run_id, self.log.head + 1, "thought", 1, "the end"))
+        self.written_at = self.loop.time()
+
+    async def _stop(self) -> None:
+        for watcher in self.watchers.values():
+            await watcher.stop()
+        await background.drain(60.0)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Windows that a short log exceeds, and nothing of a serving process but the feeds."""
+    monkeypatch.setattr(feeds, "_KEPT_FRAMES", KEPT)
+    monkeypatch.setattr(feeds, "_READ_FRAMES", READ_AT_ONCE)
+    monkeypatch.setattr(supervisor, "begin", lambda: None)
+    # What goes wrong on purpose is told thousands of times.
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def follow(name: str, faults: Mapping[int, str]) -> Points:
+    """Go through a scenario with these faults; what goes wrong says how to see it again."""
+    course = Course(SCENARIOS[name], faults)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            return course.run(patch)
+    except AssertionError as wrong:
+        reached = course.points.reached
+        happened = [
+            f"{number} ({reached[number][0]}): {fault}" for number, fault in faults.items() if number < len(reached)
+        ]
+        words = "something goes round and round" if isinstance(wrong, Hot) else "a client lacks something"
+        raise AssertionError(f"{words}\n{name}: {wrong}\nPLAN='{dict(faults)}'\n" + "\n".join(happened)) from wrong
+
+
+def single_faults(points: Points, network_every: int = 11) -> list[tuple[int, str]]:
+    """Every fault at every point, but of the sends, which are alike, only some."""
+    numbered = list(enumerate(points.reached))
+    sends = [number for number, (name, _) in numbered if name.startswith("send")]
+    left_out = set(sends) - set(sends[::network_every])
+    return [(number, kind) for number, (_, kinds) in numbered if number not in left_out for kind in kinds]
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_one_fault_at_any_point_costs_nobody_an_event(name: str) -> None:
+    """Joining, opening, replaying, catching up, sending and leaving: each wait is delayed and made to fail, one at a time."""
+    if PLAN is not None:
+        follow(name, PLAN)
+        return
+    for number, kind in single_faults(follow(name, {})):
+        follow(name, {number: kind})
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("courses", [60, pytest.param(4_000, marks=pytest.mark.long)])
+def test_two_faults_at_any_points_cost_nobody_an_event(name: str, courses: int) -> None:
+    """Pairs of faults, drawn from all there are: the second one of those that come up once the first has happened."""
+    draw = random.Random(f"{name} {courses}")
+    points = follow(name, {})
+    for _ in range(courses):
+        first = draw.choice(single_faults(points, 1))
+        second = draw.choice(single_faults(follow(name, dict([first])), 1))
+        follow(name, dict([first, second]))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("courses", [40, pytest.param(2_000, marks=pytest.mark.long)])
+def test_many_faults_cost_nobody_an_event(name: str, courses: int) -> None:
+    """A quarter of all points in the first part of a course is late or fails."""
+    draw = random.Random(f"{name} {courses} many")
+    for _ in range(courses):
+        faults = {
+            number: draw.choice((*OF_ALL, "1.2 s late"))
+            for number in range(draw.randrange(20, 160))
+            if draw.random() < 0.25
+        }
+        follow(name, faults)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_all_pairs_of_the_first_faults(name: str) -> None:
+    """Depth two, all of it, for the points until the first clients have been let in."""
+    faults = [(number, kind) for number, kind in single_faults(follow(name, {}), 3) if number < 40]
+    for first, second in combinations(faults, 2):
+        if first[0] != second[0]:
+            follow(name, dict([first, second]))
+
+
+@pytest.mark.django_db
+def test_the_log_in_memory_answers_as_the_real_one() -> None:
+    """What courses are given in place of the database's answers is what the database would answer."""
+    log = MemoryLog()
+    session = making.session(making.user())
+    run = making.run(session)
+    for _ in range(7):
+        log.events += making.append(run, making.thought("?", log.head + 1))
+    for after in range(9):
+        for limit in (1, 3, 100):
+            assert log.stored_after(session.pk, after, limit) == selectors.stored_after(session.pk, after, limit)
+    assert log.head_and_draft(session.pk) == selectors.head_and_draft(session.pk)
+    assert log.session_view(session.pk).last_seq == selectors.session_view(session.pk).last_seq  # type: ignore[union-attr]
+    assert log.presence(session.pk) == selectors.presence(session.pk)
+    assert log.queue(session.pk) == selectors.queue(session.pk)
+    assert log.shapes([session.pk]) == selectors.shapes([session.pk])
