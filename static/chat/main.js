@@ -3,9 +3,11 @@
  */
 
 import { ApiError, createPolling } from "./api.js";
+import { copy } from "./clipboard.js";
 import { createComposer } from "./composer.js";
 import { receive as notified } from "./notify.js";
 import { createDraft, createOutbox, localStore } from "./outbox.js";
+import { newId } from "./platform.js";
 import { api, onKey, onRefresh, refresh, tellCurrent } from "./shell.js";
 import { createSocket } from "./socket.js";
 import { current, initial, reduce, stopping } from "./transcript.js";
@@ -283,7 +285,7 @@ async function stop(run) {
 }
 
 async function goOn(run, failed) {
-  const client_message_id = crypto.randomUUID();
+  const client_message_id = newId();
   continuing.set(client_message_id, failed);
   const payload = { run_id: run, client_message_id };
   if (!(await command("continue", payload, () => api.goOn(run, { client_message_id })))) failed();
@@ -473,7 +475,7 @@ onKey("o", () => {
   const details = at?.querySelector("details");
   if (details) details.open = !details.open;
 });
-onKey("c", () => at && navigator.clipboard?.writeText(new URL(`#${at.id}`, location.href).href));
+onKey("c", () => at && copy({ text: new URL(`#${at.id}`, location.href).href }, null));
 onKey("End", () => view.reading.toEnd());
 onKey("Escape", () => composer?.focus());
 onKey(".", () => {

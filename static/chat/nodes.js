@@ -67,26 +67,3 @@ export function make(tag, text = "", className = "") {
   if (className) element.className = className;
   return element;
 }
-
-/** Copy to the clipboard; says so in the button for a moment. */
-export async function copy(text, button, done) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    const area = make("textarea");
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
-  if (!button) return;
-  const icon = button.querySelector("svg");
-  const before = button.getAttribute("aria-label");
-  setIcon(icon, "check");
-  button.setAttribute("aria-label", done);
-  setTimeout(() => {
-    setIcon(icon, button.dataset.icon ?? (button.dataset.action?.includes("link") ? "link" : "copy"));
-    button.setAttribute("aria-label", before);
-  }, 1200);
-}

@@ -6,8 +6,17 @@ import { clone, say, setIcon, slot } from "./nodes.js";
 
 const notices = document.getElementById("notices");
 
-/** One line across the page. A notice of the same kind takes its place. */
-export function notice(kind, { title: head = "", text = "", tone = "", icon = "bell", button = null, link: where = null, closable = true }) {
+/** How long a line stays that tells what has just happened, and is true for that moment alone. */
+const PASSING = 5_000;
+
+/**
+ * One line across the page. A notice of the same kind takes its place. Whoever shows one of something that lasts closes it when that
+ * has passed; a `passing` one goes by itself.
+ */
+export function notice(
+  kind,
+  { title: head = "", text = "", tone = "", icon = "bell", button = null, link: where = null, closable = true, passing = false },
+) {
   closeNotice(kind);
   const banner = clone("banner");
   banner.dataset.kind = kind;
@@ -32,9 +41,10 @@ export function notice(kind, { title: head = "", text = "", tone = "", icon = "b
   close.addEventListener("click", () => banner.remove());
   banner.setAttribute("role", "status");
   notices.append(banner);
+  if (passing) setTimeout(() => banner.remove(), PASSING);
 }
 
 /** Take a notice away, if it is there. */
 export function closeNotice(kind) {
-  notices.querySelector(`[data-kind="${kind}"]`)?.remove();
+  for (const banner of [...notices.children]) if (banner.dataset.kind === kind) banner.remove();
 }

@@ -6,6 +6,7 @@
  */
 
 import { closeNotice, notice } from "./notices.js";
+import { notificationPermission, requestNotifications, showNotification } from "./platform.js";
 import { SENTENCES } from "./words.js";
 
 const ASK_EVERY = 10_000;
@@ -25,20 +26,25 @@ const tabs = new BroadcastChannel("thinkaloud.notifications");
 const seenElsewhere = new Set();
 tabs.addEventListener("message", (event) => seenElsewhere.add(event.data));
 
-/** Whether the browser could tell, and may. */
-export const permission = () => ("Notification" in globalThis ? Notification.permission : "unsupported");
 const choice = "thinkaloud.notify";
 
 /** Whether the reader wants the browser to tell, and the browser may. */
 export function isWanted(storage) {
-  return permission() === "granted" && storage?.getItem(choice) === "on";
+  try {
+    return notificationPermission() === "granted" && storage?.getItem(choice) === "on";
+  } catch {
+    return false;
+  }
 }
 
 /** Turn that on or off; asks the browser for leave, so only after a click. Returns whether it is on now. */
 export async function want(storage, wanted) {
-  if (wanted && permission() === "default") await Notification.requestPermission();
-  const isOn = wanted && permission() === "granted";
-  storage?.setItem(choice, isOn ? "on" : "off");
+  const isOn = wanted && (await requestNotifications()) === "granted";
+  try {
+    storage?.setItem(choice, isOn ? "on" : "off");
+  } catch {
+    // Kept for no longer than this.
+  }
   return isOn;
 }
 
@@ -74,8 +80,8 @@ function show(data) {
 function tell(data) {
   if (!isWanted(keep) || seenElsewhere.has(data.id) || document.visibilityState === "visible") return;
   // One with the same tag takes the other's place: tabs that all tell show one.
-  const shown = new Notification(data.title, { body: data.text, tag: `thinkaloud-${data.id}` });
-  shown.addEventListener("click", () => {
+  const shown = showNotification(data.title, { body: data.text, tag: `thinkaloud-${data.id}` });
+  shown?.addEventListener("click", () => {
     window.focus();
     location.assign(data.session_id ? `/sessions/${data.session_id}/` : "/schedules/");
   });
@@ -87,10 +93,10 @@ export function begin({ api, storage }) {
   let after = null;
   let askedAt = 0;
   let isAsking = false;
-  let isOver = false;
+  let isLoggedOut = false;
 
   async function ask() {
-    if (isAsking || isOver || !navigator.onLine) return;
+    if (isAsking || isLoggedOut || !navigator.onLine) return;
     isAsking = true;
     askedAt = Date.now();
     try {
@@ -98,7 +104,7 @@ export function begin({ api, storage }) {
       after = answer.now;
       for (const data of answer.items) receive(data);
     } catch (error) {
-      isOver = error.status === 401;
+      isLoggedOut = error.status === 401;
     }
     isAsking = false;
   }
@@ -108,5 +114,11 @@ export function begin({ api, storage }) {
     const isSeen = document.visibilityState === "visible";
     if (isSeen || (isWanted(storage) && Date.now() - askedAt >= ASK_HIDDEN_EVERY)) ask();
   }, ASK_EVERY);
-  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && ask());
+  const seen = () => {
+    // Whoever looks at the page again may have logged in again.
+    isLoggedOut = false;
+    if (document.visibilityState === "visible") ask();
+  };
+  document.addEventListener("visibilitychange", seen);
+  addEventListener("focus", seen);
 }

@@ -3,13 +3,15 @@
  * knows each message by its client_message_id, so that sending it again never asks twice.
  */
 
+import { newId } from "./platform.js";
+
 const KEY = "thinkaloud.outbox";
 
 /**
  * @param {object} from
  * @param {Storage|null} from.storage null or full storage keeps messages for this page only
  */
-export function createOutbox({ storage, user, session, makeId = () => globalThis.crypto.randomUUID() }) {
+export function createOutbox({ storage, user, session, makeId = newId }) {
   const key = `${KEY}.${user}.${session}`;
   const sent = new Set();
   let kept = null;

@@ -3,7 +3,8 @@
  */
 
 import { clone, mark, rect, say, setBar, setIcon, show, slot } from "./nodes.js";
-import { createWriter, highlight, load, typeset } from "./markdown.js";
+import { createTail, createWriter, growPlain } from "./growing.js";
+import { highlight, load, typeset } from "./markdown.js";
 import { dress, fillArguments, fillResult } from "./result.js";
 import { answerBar, bar, broken, counts, itemBar, span, using, wentOn } from "./transcript.js";
 import {
@@ -36,6 +37,8 @@ import {
 const CAUSE = 400;
 /** Milliseconds between two paintings of a growing answer. */
 const PAINT_EVERY = 100;
+/** Painting takes at most the one part in so many of the time, however long the text is. */
+const COST_SHARE = 5;
 /** Characters of a growing text that can be seen in its small window. */
 const WINDOW = 900;
 
@@ -47,10 +50,11 @@ load().then((loaded) => {
 /**
  * @param {object} from
  * @param {(seq: number) => string} from.contentUrl where the whole of a long result lies
+ * @param {(change: () => void) => void} from.around what changes the page's height on its own account is done within it
  * @param {object} from.choices which outlines and steps the reader has opened or closed
  * @param {Element|null} from.element the article that the server has rendered, if it has
  */
-export function createRun({ run, element, contentUrl, choices, mayDrive, locale }) {
+export function createRun({ run, element, contentUrl, choices, around, mayDrive, locale }) {
   const adopted = element !== null;
   const article = element ?? clone("run");
   const parts = Object.fromEntries(
@@ -298,11 +302,11 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
         step: growth.step,
         name: slot(element, "name"),
         arg: slot(element, "arg"),
-        text: slot(element, "text"),
         state: slot(element, "state"),
         dur: slot(element, "dur"),
         bar: slot(element, "bar"),
         window: slot(element, "window"),
+        write: createTail(slot(element, "text"), WINDOW),
       };
       element.classList.add("arrive");
       parts.steps.append(element);
@@ -316,7 +320,7 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
     show(growing.state, isTool);
     show(growing.window, !isTool);
     if (isTool) say(growing.arg, growth.text.slice(-120));
-    else say(growing.text, growth.text.length > WINDOW ? growth.text.slice(-WINDOW) : growth.text);
+    else growing.write(growth.text);
     tickGrowth(now);
   }
 
@@ -367,7 +371,7 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
     element.querySelector(".mark-live").classList.remove("over");
     element.classList.add("arrive");
     parts.answer.replaceChildren(element);
-    answer = { element, prose: slot(element, "prose"), seq: null, text: "", writer: null, timer: null, at: 0 };
+    answer = { element, prose: slot(element, "prose"), seq: null, text: "", writer: null, timer: null, at: 0, cost: 0 };
     answer.prose.classList.add("growing");
   }
 
@@ -379,17 +383,15 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
 
   function writeSoon() {
     if (answer.timer !== null) return;
-    const wait = Math.max(0, answer.at + PAINT_EVERY - performance.now());
+    const pause = Math.max(PAINT_EVERY, answer.cost * COST_SHARE);
+    const wait = Math.max(0, answer.at + pause - performance.now());
     if (wait === 0) {
       write();
       return;
     }
     answer.timer = setTimeout(() => {
       answer.timer = null;
-      if (answer.seq === null) {
-        write();
-        article.dispatchEvent(new CustomEvent("grown", { bubbles: true }));
-      }
+      if (answer.seq === null) around(write);
     }, wait);
   }
 
@@ -397,7 +399,7 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
     answer.at = performance.now();
     if (renderer === null) {
       answer.prose.classList.add("plain");
-      say(answer.prose, answer.text);
+      growPlain(answer.prose, answer.text);
       return;
     }
     if (answer.writer === null) {
@@ -406,6 +408,8 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
       answer.writer = createWriter(answer.prose, renderer);
     }
     decorate(answer.writer.write(answer.text), answer);
+    offerCopies(answer.prose);
+    answer.cost = performance.now() - answer.at;
   }
 
   async function finishAnswer() {
@@ -417,7 +421,7 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
     mine.element.querySelector(".mark-live").classList.add("over");
     mine.prose.classList.remove("growing");
     if (partial) mine.prose.after(clone("stopped"));
-    if (renderer === null) say(mine.prose, text);
+    if (renderer === null) growPlain(mine.prose, text);
     const ready = renderer ?? (await load());
     if (ready === null) {
       mine.prose.classList.add("plain");
@@ -429,8 +433,7 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
       mine.writer = createWriter(mine.prose, ready);
     }
     mine.decorated = 0;
-    decorate(mine.writer.finish(text), mine);
-    article.dispatchEvent(new CustomEvent("grown", { bubbles: true }));
+    around(() => decorate(mine.writer.finish(text), mine));
   }
 
   function paintSummary(now) {
@@ -546,15 +549,27 @@ function names(run) {
   return run.items.flatMap((item) => item.calls.map((call) => call.name));
 }
 
+/** Each block of code has its own copy, also while it grows. */
+function offerCopies(prose) {
+  for (const header of prose.querySelectorAll(".codeblock > header:not(:has(button))")) header.append(clone("copy"));
+}
+
 /** Finished blocks of an answer get their colours, formulas and copy buttons, each once. */
 export function decorate(nodes, memory = {}) {
   const fresh = nodes.slice(memory.decorated ?? 0).filter((node) => node.nodeType === 1);
   memory.decorated = nodes.length;
   if (!fresh.length) return;
   const all = (selector) => fresh.flatMap((node) => [...(node.matches(selector) ? [node] : []), ...node.querySelectorAll(selector)]);
-  for (const header of all(".codeblock > header")) {
-    if (!header.querySelector("button")) header.append(clone("copy"));
-  }
-  highlight(all("code[data-language]"));
-  typeset(all(".math"));
+  for (const header of all(".codeblock > header:not(:has(button))")) header.append(clone("copy"));
+  whenUnselected(all("code[data-language]"), highlight);
+  whenUnselected(all(".math"), typeset);
+}
+
+/** What is being selected is dressed once it is not any more: dressing makes new nodes, and the selection would go. */
+function whenUnselected(elements, dressUp) {
+  const selection = document.getSelection();
+  const isIn = (element) => !selection.isCollapsed && selection.containsNode(element, true);
+  const [waiting, free] = [elements.filter(isIn), elements.filter((element) => !isIn(element))];
+  dressUp(free);
+  if (waiting.length) document.addEventListener("selectionchange", () => whenUnselected(waiting, dressUp), { once: true });
 }

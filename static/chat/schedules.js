@@ -3,8 +3,10 @@
  */
 
 import { localStore } from "./outbox.js";
-import { isWanted, onNotification, permission, want } from "./notify.js";
+import { isWanted, onNotification, want } from "./notify.js";
 import { fetchPart } from "./parts.js";
+import { notificationPermission } from "./platform.js";
+import { SENTENCES } from "./words.js";
 
 const REFRESH_EVERY = 5_000;
 
@@ -51,12 +53,20 @@ onNotification(refresh);
 
 const notify = document.getElementById("notify");
 const box = notify.querySelector("input");
-if (permission() !== "unsupported") {
-  notify.hidden = false;
-  box.checked = isWanted(storage);
-  box.disabled = permission() === "denied";
-}
+notify.hidden = false;
+paintChoice();
 box.addEventListener("change", async () => {
-  box.checked = await want(storage, box.checked);
-  box.disabled = permission() === "denied";
+  await want(storage, box.checked);
+  paintChoice();
 });
+
+/** Whether it is on; where it can't be, why. */
+function paintChoice() {
+  const why = SENTENCES.noNotifications[notificationPermission()] ?? "";
+  box.checked = isWanted(storage);
+  box.disabled = why !== "";
+  notify.title = why;
+  const words = document.getElementById("notify-why");
+  words.textContent = why;
+  words.hidden = why === "";
+}

@@ -2,8 +2,9 @@
  * What is around every page of a logged-in reader: the list of sessions, menus, dialogs, the look, and the keys.
  */
 
-import { copy, make, mark, say, show, slot } from "./nodes.js";
 import { createApi } from "./api.js";
+import { copy } from "./clipboard.js";
+import { make, mark, say, show, slot } from "./nodes.js";
 import { localStore } from "./outbox.js";
 import { begin } from "./notify.js";
 import { fetchPart } from "./parts.js";
@@ -169,8 +170,8 @@ document.addEventListener("click", (event) => {
       remove();
       break;
     case "copy-session-link":
-      copy(new URL(`/sessions/${target.id}/`, location.href).href, null, SENTENCES.copied);
       button.closest("[popover]").hidePopover();
+      copy({ text: new URL(`/sessions/${target.id}/`, location.href).href }, null);
       break;
     case "close-dialog":
       button.closest("dialog").close();

@@ -2,7 +2,8 @@
  * The conversation's page, painted from its state: the only door to the document for what arrives.
  */
 
-import { clone, copy, make, mark, say, setIcon, show, slot } from "./nodes.js";
+import { copy } from "./clipboard.js";
+import { clone, make, mark, say, setIcon, show, slot } from "./nodes.js";
 import { closeNotice, notice } from "./notices.js";
 import { createReading } from "./reading.js";
 import { dress, showWhole } from "./result.js";
@@ -129,30 +130,29 @@ export function createView({ page, act, storage, fetchContent }) {
   function clicked(button, event) {
     const step = button.closest(".step, .answer");
     const run = button.closest(".run");
-    const done = SENTENCES.copied;
     switch (button.dataset.action) {
       case "copy-code":
-        copy(button.closest(".codeblock").querySelector("code").textContent, button, done);
+        copy({ text: button.closest(".codeblock").querySelector("code").textContent }, button);
         break;
       case "copy-part":
         event.preventDefault();
-        copy(partText(button.closest("[data-part]")), button, done);
+        copy({ text: partText(button.closest("[data-part]")) }, button);
         break;
       case "copy-step":
         event.preventDefault();
         event.stopPropagation();
-        copy(stepText(step), button, done);
+        copy({ text: stepText(step) }, button);
         break;
       case "link-step":
         event.preventDefault();
         event.stopPropagation();
-        copy(new URL(`#${step.id}`, location.href).href, button, done);
+        copy({ text: new URL(`#${step.id}`, location.href).href }, button);
         break;
       case "copy-answer":
-        copy(run.querySelector(".prose")?.innerText ?? "", button, done);
+        copy({ text: run.querySelector(".prose")?.innerText ?? "" }, button);
         break;
       case "copy-run-link":
-        copy(new URL(`#${run.id}`, location.href).href, button, done);
+        copy({ text: new URL(`#${run.id}`, location.href).href }, button);
         break;
       case "continue":
         button.disabled = true;
@@ -230,7 +230,12 @@ export function createView({ page, act, storage, fetchContent }) {
   }
 
   // ---- painting ----
-  function paint(state, { now, waiting, hasRoom }) {
+  function paint(state, given) {
+    reading.came(reading.around(() => paintAll(state, given)));
+  }
+
+  /** Paint what has changed; returns how many rows have come. */
+  function paintAll(state, { now, waiting, hasRoom }) {
     if (painted && state.resets !== painted.resets) clearLog();
     let added = 0;
     for (const id of state.order) {
@@ -244,7 +249,7 @@ export function createView({ page, act, storage, fetchContent }) {
     if (state.queue !== painted?.queue || waiting !== undefined) paintWaiting(state, waiting ?? [], hasRoom);
     if (state.people !== painted?.people) paintPeople(state.people);
     painted = state;
-    reading.painted(added);
+    return added;
   }
 
   function paintRun(run, now) {
@@ -255,6 +260,7 @@ export function createView({ page, act, storage, fetchContent }) {
         run,
         element,
         choices,
+        around: reading.around,
         mayDrive: page.may.drive,
         contentUrl: (seq) => `/api/sessions/${page.session.id}/events/${seq}/content/`,
         locale: document.documentElement.lang,
@@ -489,8 +495,6 @@ export function createView({ page, act, storage, fetchContent }) {
     header.chip.title = said.more;
     say(header.words, said.more);
   }
-
-  log.addEventListener("grown", () => reading.painted(0));
 
   return {
     paint,

@@ -412,6 +412,13 @@ export const SENTENCES = Object.freeze({
   failedRequest: "That did not work. Try again.",
   offlineStop: "Stop could not be sent: the server cannot be reached.",
   copied: "Copied",
+  notCopied: "That could not be copied. Select the text and copy it yourself.",
+  nothingToCopy: "There is nothing to copy.",
+  noNotifications: Object.freeze({
+    insecure: "Browsers only do that for pages that are opened over https, or on the server's own machine.",
+    unsupported: "This browser cannot do that.",
+    denied: "This browser was told not to, for this site. Its settings can allow it again.",
+  }),
   newSteps: (number) => `${number} new`,
   stopRequested: (name) => `Requested by ${name}`,
   modelClosed: "Model connection closed",

@@ -1,0 +1,43 @@
+/**
+ * Copying, and saying what came of it: in the button for a moment, and in words where nothing was copied.
+ */
+
+import { setIcon } from "./nodes.js";
+import { closeNotice, notice } from "./notices.js";
+import { writeClipboard } from "./platform.js";
+import { SENTENCES } from "./words.js";
+
+const SHOWN_FOR = 1_200;
+/** What each button says when it has nothing to tell. */
+const plain = new WeakMap();
+
+/**
+ * @param {{text: string|Promise<string>, html?: string}} content
+ * @param {Element|null} button what was pressed, where it stays in sight; else a line across the page tells
+ */
+export async function copy({ text, html = "" }, button) {
+  const isEmpty = text === "";
+  const isDone = !isEmpty && (await writeClipboard(text, html));
+  const said = isDone ? SENTENCES.copied : isEmpty ? SENTENCES.nothingToCopy : SENTENCES.notCopied;
+  if (isDone) closeNotice("copy");
+  if (!isDone || button === null) notice("copy", { title: said, tone: isDone ? "" : "wait", icon: isDone ? "check" : "warn", passing: true });
+  if (button !== null) tell(button, isDone ? "check" : "warn", said);
+  return isDone;
+}
+
+function tell(button, symbol, said) {
+  const icon = button.querySelector("svg");
+  const before = plain.get(button) ?? {
+    label: button.getAttribute("aria-label"),
+    symbol: icon.querySelector("use").getAttribute("href").split("#i-")[1],
+  };
+  clearTimeout(before.timer);
+  setIcon(icon, symbol);
+  button.setAttribute("aria-label", said);
+  before.timer = setTimeout(() => {
+    setIcon(icon, before.symbol);
+    button.setAttribute("aria-label", before.label);
+    plain.delete(button);
+  }, SHOWN_FOR);
+  plain.set(button, before);
+}
