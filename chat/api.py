@@ -323,8 +323,7 @@ async def _run(request: HttpRequest, run_id: str) -> Run:
     return run
 
 
-async def _accepted(accepted: runs.Accepted) -> Status[dict[str, Any]]:
-    await runs.set_going(accepted)
+def _accepted(accepted: runs.Accepted) -> Status[dict[str, Any]]:
     return Status(
         202,
         {
@@ -497,7 +496,7 @@ async def send_message(request: HttpRequest, session_id: str) -> Status[dict[str
         client_message_id=chat.client_message_id,
         origin=Origin.API,
     )
-    return await _accepted(accepted)
+    return _accepted(accepted)
 
 
 @api.get("runs/{run_id}/", response=RunOut)
@@ -522,7 +521,7 @@ async def continue_run(request: HttpRequest, run_id: str) -> Status[dict[str, An
     run = await _run(request, run_id)
     onward = payload(request, Onward)
     accepted = await runs.continue_run(user_of(request), run.session_id, run.pk, onward.client_message_id)
-    return await _accepted(accepted)
+    return _accepted(accepted)
 
 
 # Search

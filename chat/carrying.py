@@ -10,14 +10,14 @@ import secrets
 import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, InternalError, OperationalError, transaction
+from django.db import connection, transaction
 
 import agents
 from agents import Growth, Outcome, Step
@@ -29,6 +29,7 @@ from chat import (
     drafts,
     groups,
     memory,
+    quarantine,
     run_events,
     run_state,
     search,
@@ -36,24 +37,23 @@ from chat import (
     step_log,
 )
 from chat.drafts import Draft
-from chat.models import Run, RunStatus, Session
+from chat.models import LIVE, Run, RunStatus, Session
 from chat.run_state import End
 from chat.step_log import Entry, Fenced, Stored
 
 logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: This process, as the owner of runs and connections.
 PROCESS = f"{socket.gethostname()[:80]}:{os.getpid()}:{secrets.token_hex(3)}"
 #: Whole texts of growth are sent again this often, for whoever missed a piece.
 WHOLE_EVERY_S = 1.5
-#: Pauses before a write that failed is tried again; after the last the run has failed. A database is started again in this time.
+#: Pauses before what the database did not do is tried again; after the last the run has failed. A database is started again in this time.
 _RETRY_AFTER_S = (0.1, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
 #: A run that has ended is stored as ended whenever the database is back: until then it is this process that tries.
 _END_RETRY_AFTER_S = 5.0
-#: What a database raises that is away or takes no changes for now (to PostgreSQL that is an internal error), and may be back soon.
-_AWAY = (OperationalError, InterfaceError, InternalError)
 _MOST_EARLY_STOPS = 1_000
 _NO_LIMIT = 1_000_000
 #: Why runs are interrupted here, for people and for the model.
@@ -71,16 +71,18 @@ class Claim:
     events: list[Stored]
     #: The session's turns before it, where they were read along.
     memory: list[dict[str, Any]] | None = None
+    #: Set when it has ended.
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class _Carried:
     """A run at work in this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, ended: asyncio.Event) -> None:
         self.stream: agents.AgentRun | None = None
         self.stopped_because = ""
         self.pausing = False
-        self.ended = asyncio.Event()
+        self.ended = ended
 
     def begun(self, stream: agents.AgentRun) -> None:
         self.stream = stream
@@ -103,6 +105,8 @@ class _Carried:
 
 
 _carried: dict[UUID, _Carried] = {}
+#: Writes under way that may give this process a run; each is set when it is over and the run is among those above.
+_starting: set[asyncio.Event] = set()
 #: Stops that arrived before their run was taken up here.
 _early_stops: OrderedDict[UUID, str] = OrderedDict()
 #: Set while this process takes up runs; cleared before it stops.
@@ -122,19 +126,71 @@ async def dispatch(session_id: UUID) -> None:
     await _tell_line(session_id)
 
 
+async def write_and_start(
+    start: Callable[[T], object], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Write what may give this process a run, and call ``start`` with what came of it, on the loop, as soon as it is committed.
+
+    The two are one act: whatever becomes of the caller, no run is left that is claimed and not started.
+    """
+    under_way = asyncio.Event()
+    _starting.add(under_way)
+
+    def settled(result: T | None, error: BaseException | None) -> None:
+        _starting.discard(under_way)
+        try:
+            if error is None:
+                start(cast(T, result))
+        finally:
+            under_way.set()
+
+    return await database.write_settled(settled, function, *args, **kwargs)
+
+
 async def take_next(session_id: UUID) -> asyncio.Event | None:
-    """Carry the session's next run here, if one waits and may start, and tell the line; returns what is set when the run has ended."""
+    """Carry the session's next run here, if one waits and may start, and tell the line; returns what is set when the run has ended.
+
+    One that cannot be read is set aside as failed, and the one after it is looked at. Never raises: a database that is away is asked
+    again by the look of every second.
+    """
+    while _open.is_set():
+        try:
+            claim = await write_and_start(_take_up_if_any, _claim_next, session_id)
+        except Exception as error:
+            if isinstance(error, DatabaseError) and database.is_away(error):
+                logger.warning("The line of session %s could not be moved on", session_id, exc_info=True)
+                return None
+            logger.exception("The next run of session %s could not be started", session_id)
+            if not await _set_aside_next(session_id):
+                return None
+            continue
+        if claim is None:
+            return None
+        await _tell_line(session_id)
+        return claim.ended
+    return None
+
+
+async def _set_aside_next(session_id: UUID) -> bool:
+    """Fail the session's next run, which cannot be started; whether that could be done."""
     try:
-        claim = await database.write(_claim_next, session_id) if _open.is_set() else None
-    except DatabaseError:
-        # Whatever waits is looked for every second.
-        logger.warning("The line of session %s could not be moved on", session_id, exc_info=True)
-        return None
-    if claim is None:
-        return None
-    ended = take_up(claim)
+        failed = await database.write(quarantine.fail_next, session_id)
+    except Exception:
+        logger.exception("The next run of session %s could not be set aside", session_id)
+        return False
+    if failed is None:
+        return False
+    await tell_stored(session_id, failed)
     await _tell_line(session_id)
-    return ended
+    return True
+
+
+async def adopt(run_id: UUID) -> bool:
+    """Start a run that the table gives to this process though none here has it: its claim was committed and nobody heard of it.
+
+    False where it has ended, is carried after all, or had begun already: what has become of it then is not known.
+    """
+    return await write_and_start(_take_up_if_any, _claim_again, run_id) is not None
 
 
 async def _tell_line(session_id: UUID) -> None:
@@ -158,14 +214,19 @@ def takes_runs() -> bool:
     return _open.is_set() and not settings.BROKER_URL
 
 
+def is_starting() -> bool:
+    """Whether runs may have been given to this process that are not yet among those `at_work`."""
+    return bool(_starting)
+
+
 def is_open() -> bool:
     """Whether this process has not begun to stop."""
     return _open.is_set()
 
 
-def take_up(claim: Claim) -> asyncio.Event:
-    """Carry a claimed run, from here on by itself; returns what is set when it has ended."""
-    carried = _carried[claim.run.pk] = _Carried()
+def take_up(claim: Claim) -> None:
+    """Carry a claimed run, from here on by itself."""
+    carried = _carried[claim.run.pk] = _Carried(claim.ended)
     because = _early_stops.pop(claim.run.pk, None)
     if because is not None:
         carried.stop(because)
@@ -173,7 +234,11 @@ def take_up(claim: Claim) -> asyncio.Event:
         # It was let in just before.
         carried.pause()
     background.spawn(_carry(claim, carried), f"run {claim.run.pk}")
-    return carried.ended
+
+
+def _take_up_if_any(claim: Claim | None) -> None:
+    if claim is not None:
+        take_up(claim)
 
 
 @transaction.atomic
@@ -189,7 +254,16 @@ def _claim_next(session_id: UUID) -> Claim | None:
 def claimed(run: Run) -> Claim:
     """Store the first events of a run that this process has just been given, in the same transaction."""
     events = step_log.append_unowned(run, run_events.opening(run))
-    return Claim(run, events, _memory(run) if events[-1].seq <= _SHORT_LOG else None)
+    return Claim(run, events, _memory_along(run) if events[-1].seq <= _SHORT_LOG else None)
+
+
+@transaction.atomic
+def _claim_again(run_id: UUID) -> Claim | None:
+    """The claim of a run that this process has in the table, from what was stored with it."""
+    run = Run.objects.select_related("user").filter(pk=run_id, owner=PROCESS, status__in=LIVE).first()
+    if run is None or run_id in _carried or run.steps.count() != len(run_events.opening(run)):
+        return None
+    return Claim(run, selectors.stored_of(run))
 
 
 async def _carry(claim: Claim, carried: _Carried) -> None:
@@ -219,7 +293,7 @@ async def _work(claim: Claim, carried: _Carried) -> tuple[End, list[Entry]]:
         agent = agents.get_agent(run.agent_name, model=settings.AGENT_MODEL, toolbox=_toolbox(run))
         stream = agent.start(
             None if run.continues_id else run.message,
-            history=await database.read(_memory, run) if claim.memory is None else claim.memory,
+            history=await _history(claim),
             session_id=str(run.session_id),
             max_iterations=settings.MAX_ITERATIONS or _NO_LIMIT,
             opened=True,
@@ -234,6 +308,9 @@ async def _work(claim: Claim, carried: _Carried) -> tuple[End, list[Entry]]:
         outcome = stream.outcome or Outcome("failed", 0, code="internal", error="The agent ended without a result.")
     except Fenced:
         raise
+    except _NoHistory as unread:
+        logger.exception("Run %s could not begin", run.pk)
+        outcome = Outcome("failed", 0, code=unread.code, error=unread.message)
     except DatabaseError:
         logger.exception("Run %s could not be stored", run.pk)
         words = "What the agent did could not be stored, so the run was stopped."
@@ -252,6 +329,41 @@ def _memory(run: Run) -> list[dict[str, Any]]:
     if run.number == 1:
         return []
     return selectors.memory(run.session_id, run.number, unfinished_run=run.continues_id)
+
+
+def _memory_along(run: Run) -> list[dict[str, Any]] | None:
+    """The session's turns, read in the transaction that claims the run. What cannot be read then is read by `_history`."""
+    try:
+        return _memory(run)
+    except Exception as error:
+        # After an error of its own PostgreSQL does nothing more in a transaction.
+        if isinstance(error, DatabaseError) and connection.vendor != "sqlite":
+            raise
+        logger.warning("What was said before run %s could not be read along", run.pk, exc_info=True)
+        return None
+
+
+class _NoHistory(Exception):
+    """What was said before a run can't be read; ``code`` is the wire's, ``message`` is for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+async def _history(claim: Claim) -> list[dict[str, Any]]:
+    """The session's turns before a run; a database that is away is waited for. Raises `_NoHistory`."""
+    if claim.memory is not None:
+        return claim.memory
+    try:
+        return await _waited(claim.run, "read", lambda: database.read(_memory, claim.run))
+    except Exception as error:
+        if isinstance(error, DatabaseError) and not database.is_unreadable(error):
+            words = "The database did not answer when what was said before was to be read, so the run was stopped."
+            raise _NoHistory("storage", words) from error
+        words = "Something that was said before in this session is stored so that it cannot be read any more."
+        raise _NoHistory("internal", words) from error
 
 
 def _toolbox(run: Run) -> agents.Toolbox:
@@ -387,16 +499,26 @@ class _Abroad:
         return {"type": "growth", "run_id": str(draft.run_id), "growth": growth}
 
 
-async def _stored(run: Run, store: Callable[[], T], again: Callable[[], T]) -> T:
-    """Store. A database that is away for a moment is waited for, and asked ``again``."""
+async def _waited(
+    run: Run, done: str, first: Callable[[], Awaitable[T]], again: Callable[[], Awaitable[T]] | None = None
+) -> T:
+    """Ask the database, for a run; one that is away for a moment is waited for, and asked ``again``."""
+    ask = first
     for pause in _RETRY_AFTER_S:
         try:
-            return await database.write(store)
-        except DatabaseError:
-            store = again
-            logger.warning("Run %s could not be stored; trying again in %s s", run.pk, pause, exc_info=True)
+            return await ask()
+        except DatabaseError as error:
+            if database.is_unreadable(error):
+                raise
+            ask = again or first
+            logger.warning("Run %s could not be %s; trying again in %s s", run.pk, done, pause, exc_info=True)
             await asyncio.sleep(pause)
-    return await database.write(store)
+    return await ask()
+
+
+async def _stored(run: Run, store: Callable[[], T], again: Callable[[], T]) -> T:
+    """Store. A database that is away for a moment is waited for, and asked ``again``."""
+    return await _waited(run, "stored", lambda: database.write(store), lambda: database.write(again))
 
 
 async def _end_stored(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], list[UUID]]:
@@ -409,7 +531,9 @@ async def _end_stored(run: Run, entries: Sequence[Entry], end: End) -> tuple[lis
         try:
             # An end that was stored though nobody heard of it is found as a run that is not live any more.
             return await _stored(run, store, store)
-        except _AWAY:
+        except DatabaseError as error:
+            if not database.is_away(error):
+                raise
             logger.warning("The end of run %s could not be stored; trying again and again", run.pk, exc_info=True)
             await asyncio.sleep(_END_RETRY_AFTER_S)
 
@@ -485,8 +609,8 @@ async def all_ended(timeout_s: float) -> bool:
     """Wait until every run at work here has said in the log how it ended; whether all have."""
     try:
         async with asyncio.timeout(timeout_s):
-            while _carried:
-                await next(iter(_carried.values())).ended.wait()
+            while waited_for := [*_starting, *(carried.ended for carried in _carried.values())]:
+                await waited_for[0].wait()
     except TimeoutError:
         return False
     return True

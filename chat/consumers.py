@@ -227,7 +227,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 await self._cancel(command)
 
     async def _put_in_line(self, asked: Awaitable[runs.Accepted], client_message_id: str | None) -> None:
-        """Answer with `accepted` before anything of the run is sent, then set it going."""
+        """Answer with `accepted` before anything of the run is sent."""
         subscriber, _ = self._joined()
         subscriber.hold()
         try:
@@ -244,7 +244,6 @@ class SessionConsumer(AsyncWebsocketConsumer):
             return
         finally:
             subscriber.release()
-        await runs.set_going(accepted)
 
     async def _cancel(self, command: Cancel) -> None:
         _, entrance = self._joined()

@@ -14,11 +14,23 @@ from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, OperationalError, close_old_connections, connection, connections
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DataError,
+    Error,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    close_old_connections,
+    connection,
+    connections,
+)
 from django.db.migrations.executor import MigrationExecutor
 
 P = ParamSpec("P")
 T = TypeVar("T")
+#: Called on the loop with what a call returned, or with the error that it raised.
+Settled = Callable[[T | None, BaseException | None], None]
 
 READERS = 4
 WRITERS = 1 if connection.vendor == "sqlite" else 6
@@ -30,11 +42,16 @@ class _Pool:
     def __init__(self, name: str, size: int) -> None:
         self._name = name
         self._size = size
-        self._calls: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any], Settled[Any] | None] | None] = (
+            SimpleQueue()
+        )
         self._threads: list[threading.Thread] = []
 
-    async def run(self, call: Callable[[], T]) -> T:
-        """Call on one of the threads. What has been handed over is done, whatever becomes of the coroutine that asked for it."""
+    async def run(self, call: Callable[[], T], settled: Settled[T] | None = None) -> T:
+        """Call on one of the threads. What has been handed over is done, whatever becomes of the coroutine that asked for it.
+
+        So is ``settled``, which the loop calls right after that coroutine has been told.
+        """
         if not self._threads:
             self._threads = [
                 threading.Thread(target=self._work, name=self._name, daemon=True) for _ in range(self._size)
@@ -42,7 +59,7 @@ class _Pool:
             for thread in self._threads:
                 thread.start()
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._calls.put((call, answer))
+        self._calls.put((call, answer, settled))
         try:
             return await answer
         finally:
@@ -50,7 +67,7 @@ class _Pool:
 
     def _work(self) -> None:
         while (asked := self._calls.get()) is not None:
-            call, answer = asked
+            call, answer, settled = asked
             result, error = None, None
             try:
                 result = _fresh(call)
@@ -58,7 +75,7 @@ class _Pool:
                 error = raised
             # A loop that is closed has nobody waiting any more.
             with contextlib.suppress(RuntimeError):
-                answer.get_loop().call_soon_threadsafe(_settle, answer, result, error)
+                answer.get_loop().call_soon_threadsafe(_settle, answer, settled, result, error)
         connections.close_all()
 
     def close(self) -> None:
@@ -70,13 +87,17 @@ class _Pool:
             thread.join()
 
 
-def _settle(answer: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+def _settle(
+    answer: "asyncio.Future[Any]", settled: Settled[Any] | None, result: Any, error: BaseException | None
+) -> None:
     if answer.done():  # cancelled
-        return
-    if error is None:
+        pass
+    elif error is None:
         answer.set_result(result)
     else:
         answer.set_exception(error)
+    if settled is not None:
+        settled(result, error)
 
 
 def _fresh(call: Callable[[], T]) -> T:
@@ -125,6 +146,39 @@ async def read(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
 async def write(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a writing function on a writing thread; it is not abandoned halfway when the caller is cancelled."""
     return await _writers.run(partial(function, *args, **kwargs))
+
+
+async def write_settled(settled: Settled[T], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`write`, and call ``settled`` with what has come of it, also where the caller was cancelled meanwhile."""
+    return await _writers.run(partial(function, *args, **kwargs), settled)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether a database error says that the database is away or takes no changes for now, and may be back soon.
+
+    Other errors are about the tables or rows that were asked for.
+    """
+    return isinstance(error, _AWAY) and not is_unreadable(error)
+
+
+def answers() -> bool:
+    """Whether the database answers at all."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except Error:
+        return False
+    return True
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """Whether a database error says that what is stored can't be read, however often it is asked for."""
+    # SQLite has only one kind of error for what is locked and for what is no text.
+    return isinstance(error, DataError) or "decode to UTF-8" in str(error)
+
+
+#: To PostgreSQL it is an internal error that it takes no changes for now.
+_AWAY = (OperationalError, InterfaceError, InternalError)
 
 
 class Away(Exception):

@@ -1,19 +1,23 @@
 """Ends the runs of processes that are gone, or that are about to go and have not ended them themselves."""
 
+import logging
 from uuid import UUID
 
+from django.db import Error as DatabaseError
 from django.db import transaction
 
 from agents import Usage
-from chat import carrying, continuing, database, run_events, run_state, step_log
+from chat import carrying, continuing, database, quarantine, run_events, run_state, step_log
 from chat.models import LIVE, Run, RunStatus, Session
 from chat.run_state import End
 from chat.step_log import Stored
 
+logger = logging.getLogger(__name__)
+
 
 async def interrupt(run_id: UUID) -> bool:
     """End a live run whose process has gone or is going; False where it has ended or moved on meanwhile."""
-    result = await database.write(_interrupt, run_id)
+    result = await database.write(_end, run_id)
     if result is None:
         return False
     session_id, events = result
@@ -24,7 +28,18 @@ async def interrupt(run_id: UUID) -> bool:
 
 def interrupt_orphan(run_id: UUID) -> bool:
     """`interrupt` for a process that has no loop yet and nobody to tell."""
-    return _interrupt(run_id) is not None
+    return _end(run_id) is not None
+
+
+def _end(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
+    """Interrupt the run, or where it can't be read set it aside."""
+    try:
+        return _interrupt(run_id)
+    except Exception as error:
+        if isinstance(error, DatabaseError) and not database.is_unreadable(error):
+            raise
+        logger.exception("Run %s cannot be interrupted; it is set aside", run_id)
+        return quarantine.fail_run(run_id)
 
 
 @transaction.atomic

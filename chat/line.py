@@ -8,6 +8,7 @@ from uuid import UUID
 from django.conf import settings
 
 from chat import carrying, database, run_state
+from chat.each_row import EachRow
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class _Watch:
 
 
 _watch = _Watch()
+_each = EachRow("Moving on the line of session")
 
 
 async def look() -> None:
@@ -43,8 +45,7 @@ async def look() -> None:
     if settings.BROKER_URL:
         _watch.look(waiting)
         return
-    for session_id in waiting:
-        await carrying.dispatch(session_id)
+    await _each.do(waiting, carrying.dispatch)
 
 
 def is_stuck() -> bool:

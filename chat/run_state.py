@@ -24,7 +24,8 @@ MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
     RunStatus.CANCELLING: (RunStatus.RUNNING,),
     RunStatus.COMPLETED: LIVE,
     RunStatus.CANCELLED: UNFINISHED,
-    RunStatus.FAILED: LIVE,
+    # From the line where it can't be read, and so not be started.
+    RunStatus.FAILED: UNFINISHED,
     RunStatus.MAX_ITERATIONS: LIVE,
     RunStatus.INTERRUPTED: LIVE,
 }
@@ -157,22 +158,19 @@ def beat(process: str, run_ids: Collection[UUID]) -> None:
     Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).update(heartbeat_at=timezone.now())
 
 
-def carried_by(process: str) -> list[UUID]:
-    """A process's live runs."""
-    return list(Run.objects.filter(owner=process, status__in=LIVE).values_list("id", flat=True))
+_CARRIED = """SELECT run.id, run.status, person.username FROM chat_run run
+    LEFT JOIN auth_user person ON person.id = run.cancelled_by_id
+    WHERE run.owner = %s AND run.status IN ('running', 'cancelling')"""
 
 
-def cancelling(process: str) -> list[tuple[UUID, str]]:
-    """The process's runs that somebody, somewhere, has asked to stop, and the sentence that says who."""
-    asked = Run.objects.filter(owner=process, status=RunStatus.CANCELLING)
-    return [(run_id, stopped_by(name)) for run_id, name in asked.values_list("id", "cancelled_by__username")]
-
-
-def carried_no_more(process: str, run_ids: Collection[UUID]) -> set[UUID]:
-    """Those of these runs that are not, or no longer, the process's: deleted with their session, or taken by another."""
-    return set(run_ids) - set(
-        Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).values_list("id", flat=True)
-    )
+def carried_by(process: str) -> dict[UUID, str | None]:
+    """A process's live runs, each with the sentence that says who has asked to stop it; None where nobody has."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CARRIED, [process])
+        return {
+            as_uuid(run_id): stopped_by(name) if status == RunStatus.CANCELLING else None
+            for run_id, status, name in cursor.fetchall()
+        }
 
 
 def stopped_by(username: str | None) -> str:

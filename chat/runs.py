@@ -4,9 +4,10 @@ The coroutines belong on the serving loop; the functions beside them, each one t
 Each checks its caller's right in that transaction.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -22,6 +23,8 @@ from chat.protocol import clean, utf16_length
 from chat.run_state import End
 from chat.standing import Standing
 from chat.step_log import Stored
+
+P = ParamSpec("P")
 
 _TITLE_LENGTH = 80
 
@@ -39,7 +42,7 @@ class Refused(Exception):
 class Accepted:
     """A run that exists now. ``queued`` is its place in line; 0 means that it runs.
 
-    ``claim`` is there where it is this process that carries it from now on: see `set_going`.
+    ``claim`` is there where it is this process that carries it from now on.
     """
 
     session_id: UUID
@@ -64,14 +67,14 @@ async def ask(
     client_message_id: str | None = None,
     origin: Origin = Origin.CHAT,
 ) -> Accepted:
-    """Put a message in the session's line; the caller answers, then calls `set_going`. Raises `Refused`.
+    """Put a message in the session's line, and start it or tell the line, see `accept`. Raises `Refused`.
 
     ``fallback_agent`` is used where the message names none; then the session's own.
     """
     check_message(message)
     if agent_name is not None:
         check_agent(agent_name)
-    return await database.write(
+    return await accept(
         _ask,
         user,
         session_id,
@@ -159,8 +162,8 @@ def _ask(
 async def continue_run(
     user: User, session_id: UUID, run_id: UUID | None, client_message_id: str | None = None
 ) -> Accepted:
-    """Go on from an ended run, as a new run; the caller answers, then calls `set_going`. Raises `Refused`."""
-    return await database.write(_continue, user, session_id, run_id, client_message_id or uuid4().hex)
+    """Go on from an ended run, as a new run, and start it, see `accept`. Raises `Refused`."""
+    return await accept(_continue, user, session_id, run_id, client_message_id or uuid4().hex)
 
 
 @transaction.atomic
@@ -237,12 +240,26 @@ def _let_in(run: Run, standing: Standing) -> Accepted:
     return Accepted(run.session_id, run.pk, run.client_message_id, 0, is_new=True, claim=claim)
 
 
+async def accept(function: Callable[P, Accepted], *args: P.args, **kwargs: P.kwargs) -> Accepted:
+    """Accept by a transaction, and start what was accepted, or tell the line that it waits: one act, also where the caller goes away.
+
+    Who awaits this is told before anything of the run happens, and can answer before anything of it is sent.
+    """
+    return await carrying.write_and_start(_start, function, *args, **kwargs)
+
+
 async def set_going(accepted: Accepted) -> None:
-    """Start what was accepted, once it has been answered; or tell the line that it waits."""
+    """Start what a transaction of the caller's has accepted, or tell the line that it waits."""
+    if (moving := _start(accepted)) is not None:
+        await asyncio.shield(moving)
+
+
+def _start(accepted: Accepted) -> asyncio.Task[None] | None:
     if accepted.claim is not None:
         carrying.take_up(accepted.claim)
     elif accepted.is_new:
-        await carrying.dispatch(accepted.session_id)
+        return background.spawn(carrying.dispatch(accepted.session_id), f"dispatch {accepted.session_id}")
+    return None
 
 
 def _locked(session_id: UUID, user: User, may: Callable[[Role], bool]) -> Session:

@@ -250,8 +250,7 @@ async def delete_schedule(request: HttpRequest, schedule_id: str) -> Status[None
 @router.post("schedules/{schedule_id}/run/", response={202: StartedOut})
 async def run_schedule(request: HttpRequest, schedule_id: str) -> Status[dict[str, Any]]:
     """Run it now, besides its times."""
-    accepted = await database.write(schedules.run_now, _key(schedule_id), timezone.now(), user_of(request))
-    await runs.set_going(accepted)
+    accepted = await runs.accept(schedules.run_now, _key(schedule_id), timezone.now(), user_of(request))
     told = {"run_id": accepted.run_id, "session_id": accepted.session_id, "queued": accepted.queued}
     return Status(202, told)
 

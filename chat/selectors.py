@@ -40,10 +40,20 @@ def stored_after(session_id: UUID, after: int, limit: int, up_to: int | None = N
     steps = Step.objects.filter(session_id=session_id, seq__gt=after)
     if up_to is not None:
         steps = steps.filter(seq__lte=up_to)
-    rows = steps.order_by("seq").values_list("seq", "event_id", "run_id", "event", "number", "body")[:limit]
+    return _as_sent(steps.order_by("seq")[:limit])
+
+
+def stored_of(run: Run) -> list[Stored]:
+    """A run's numbered events, likewise."""
+    return _as_sent(Step.objects.filter(run=run, seq__isnull=False).order_by("position"))
+
+
+def _as_sent(steps: QuerySet[Step]) -> list[Stored]:
     return [
         Stored(seq, run_id, stored_frame(event, seq, event_id, run_id, body), event, number or 0)
-        for seq, event_id, run_id, event, number, body in rows
+        for seq, event_id, run_id, event, number, body in steps.values_list(
+            "seq", "event_id", "run_id", "event", "number", "body"
+        )
         if seq is not None
     ]
 

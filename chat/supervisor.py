@@ -29,6 +29,7 @@ from chat import (
     sockets,
     ticking,
 )
+from chat.each_row import EachRow
 from chat.models import LIVE, Run
 from chat.protocol import Close, encode
 
@@ -92,8 +93,8 @@ async def end() -> None:
         await carrying.all_ended(_STOP_S)
     try:
         async with asyncio.timeout(_CLOSE_S):
-            for run_id in await database.read(run_state.carried_by, carrying.PROCESS):
-                await interrupting.interrupt(run_id)
+            left = await database.read(run_state.carried_by, carrying.PROCESS)
+            await EachRow("Ending run").do(left, interrupting.interrupt)
     except (DatabaseError, TimeoutError):
         logger.warning("Some runs could not be ended; who sweeps next will do it", exc_info=True)
     await feeds.close_all(Close.RESTARTING, _CLOSE_S)
@@ -116,8 +117,13 @@ def hurry() -> None:
 def recover() -> int:
     """Before a process that owns everything serves its first page: end what its predecessor left; returns how many runs."""
     sockets.forget_all()
-    orphans = list(Run.objects.filter(status__in=LIVE).values_list("id", flat=True))
-    return sum(interrupting.interrupt_orphan(run_id) for run_id in orphans)
+    ended = 0
+    for run_id in list(Run.objects.filter(status__in=LIVE).values_list("id", flat=True)):
+        try:
+            ended += interrupting.interrupt_orphan(run_id)
+        except Exception:
+            logger.exception("Run %s, which an earlier process left, could not be ended", run_id)
+    return ended
 
 
 class _Heart:
@@ -185,42 +191,78 @@ _heart = _Heart()
 
 async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
     await groups.Membership(groups.EVERYONE, _hear).join()
-    last_announcement: int | None = None
-    swept_at = asyncio.get_running_loop().time()
+    announcements, sweeps = _Announcements(), _Sweeps()
     while True:
-        try:
-            if last_announcement is None:
-                last_announcement = await database.read(selectors.last_announcement)
-            for run_id, because in await database.read(run_state.cancelling, carrying.PROCESS):
-                carrying.stop_here(run_id, because)
-            if here := carrying.at_work():
-                for run_id in await database.read(run_state.carried_no_more, carrying.PROCESS, here):
-                    carrying.stop_here(run_id, "The run is no longer this process's.")
-            for pk, message, level in await database.read(selectors.announcements_after, last_announcement):
-                last_announcement = pk
-                feeds.tell_everyone(encode("announcement", {"message": message, "level": level}))
-            await look()
-            now = asyncio.get_running_loop().time()
-            if now - swept_at > settings.RUN_LEASE_S / 3 and _heart.is_steady():
-                swept_at = now
-                await sweep()
-        except Exception:
-            logger.exception("What is done every second could not be done")
+        # Each by itself, so that what one of them cannot do is not left undone by the others.
+        for chore in (_compare, announcements.tell_new, look, sweeps.sweep_in_time):
+            try:
+                await chore()
+            except Exception:
+                logger.exception("A part of what is done every second could not be done")
         await asyncio.sleep(TICK_S)
+
+
+async def _compare() -> None:
+    """Compare the runs at work here with those that the table gives to this process."""
+    if carrying.is_starting():
+        # Its run may be in the table and not here yet; there is another time.
+        return
+    here = carrying.at_work()
+    there = await database.read(run_state.carried_by, carrying.PROCESS)
+    for run_id, because in there.items():
+        if because is not None:
+            carrying.stop_here(run_id, because)
+    for run_id in set(here) - there.keys():
+        carrying.stop_here(run_id, "The run is no longer this process's.")
+    if not carrying.is_starting() and carrying.is_open():
+        await _lost_runs.do(there.keys() - carrying.at_work(), _find_again)
+
+
+async def _find_again(run_id: UUID) -> None:
+    """See to a run of this process's that nobody carries: start it, or where it has begun before, end it."""
+    if not await carrying.adopt(run_id) and run_id not in carrying.at_work():
+        await interrupting.interrupt(run_id)
+
+
+_lost_runs = EachRow("Finding run")
+_silent_runs = EachRow("Ending silent run")
+
+
+class _Announcements:
+    """Tells those who are here of the operators' words."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    async def tell_new(self) -> None:
+        """Tell what has come since the last time."""
+        if self._last is None:
+            self._last = await database.read(selectors.last_announcement)
+        for pk, message, level in await database.read(selectors.announcements_after, self._last):
+            self._last = pk
+            feeds.tell_everyone(encode("announcement", {"message": message, "level": level}))
+
+
+class _Sweeps:
+    """Sweeps a few times in the length of a lease."""
+
+    def __init__(self) -> None:
+        self._swept_at = asyncio.get_running_loop().time()
+
+    async def sweep_in_time(self) -> None:
+        """Sweep, where it is time and this process's own silence says nothing about others'."""
+        now = asyncio.get_running_loop().time()
+        if now - self._swept_at > settings.RUN_LEASE_S / 3 and _heart.is_steady():
+            self._swept_at = now
+            await sweep()
 
 
 async def sweep() -> None:
     """End the runs whose process has been silent for longer than the lease, and forget its sockets."""
     since = timezone.now() - timedelta(seconds=settings.RUN_LEASE_S)
+    silent = await database.read(run_state.silent_since, since)
     here = carrying.at_work()
-    for run_id in await database.read(run_state.silent_since, since):
-        if run_id in here:
-            continue
-        try:
-            await interrupting.interrupt(run_id)
-        except DatabaseError:
-            # The next one is not to wait for it.
-            logger.warning("Run %s could not be ended", run_id, exc_info=True)
+    await _silent_runs.do([run_id for run_id in silent if run_id not in here], interrupting.interrupt)
     for session_id in await database.write(sockets.forget_silent, carrying.PROCESS, since):
         await groups.tell(groups.of_session(session_id), {"type": "presence"})
 

@@ -3,15 +3,16 @@
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from chat import database, groups, runs, schedules, timetable
+from chat.each_row import EachRow
 from chat.schedules import Seen
 
 logger = logging.getLogger(__name__)
@@ -25,8 +26,6 @@ _BATCH = 200
 _SHARE = 50
 #: Schedules that are seen to at a time, so that one that waits for the database's threads does not keep the others waiting.
 _AT_ONCE = 8
-#: What fails for no reason that is known is left alone for so long.
-_AGAIN_S = 60.0
 
 
 class Ticker:
@@ -34,7 +33,10 @@ class Ticker:
 
     def __init__(self, clock: Clock = timezone.now) -> None:
         self._clock = clock
-        self._left_alone: dict[UUID, float] = {}
+        self._each = {
+            act.__name__: EachRow(f"{act.__name__} of schedule", at_once=_AT_ONCE)
+            for act in (schedules.claim, schedules.settle, schedules.start_waiting)
+        }
         self._is_away = False
 
     async def run(self, pause_s: float = TICK_S) -> None:
@@ -72,28 +74,11 @@ class Ticker:
 
     async def _see_to_all(self, schedule_ids: Sequence[UUID], act: Act) -> bool:
         """Do one thing to each, some at a time; whether anything came of it."""
-        some_did = False
-        for start in range(0, len(schedule_ids), _AT_ONCE):
-            some = schedule_ids[start : start + _AT_ONCE]
-            done = await asyncio.gather(*(self._see_to(one, act) for one in some), return_exceptions=True)
-            failures = [one for one in done if isinstance(one, BaseException)]
-            if failures:
-                raise failures[0]
-            some_did = some_did or any(done)
-        return some_did
+        return any(await self._each[act.__name__].do(schedule_ids, partial(self._see_to, act)))
 
-    async def _see_to(self, schedule_id: UUID, act: Act) -> bool:
+    async def _see_to(self, act: Act, schedule_id: UUID) -> bool:
         """Do it in a transaction of its own, and tell what came of it; whether anything did."""
-        if self._left_alone.get(schedule_id, 0) > time.monotonic():
-            return False
-        try:
-            seen = await database.write(act, schedule_id, self._clock())
-        except DatabaseError:
-            raise
-        except Exception:
-            logger.exception("%s of schedule %s failed; it is left alone for a while", act.__name__, schedule_id)
-            self._left_alone[schedule_id] = time.monotonic() + _AGAIN_S
-            return False
+        seen = await database.write(act, schedule_id, self._clock())
         if seen.accepted is not None:
             await runs.set_going(seen.accepted)
         for settled in seen.settled:

@@ -86,14 +86,17 @@ class Worker:
             if self._slots.locked():
                 return
             await self._slots.acquire()
-            ended = await carrying.take_next(session_id)
-            if ended is None:
-                self._slots.release()
-            else:
-                background.spawn(self._hold(ended), "slot")
+            begun = asyncio.Event()
+            # The slot belongs to a task of its own from the beginning, so that whatever fails it is given back.
+            background.spawn(self._hold(session_id, begun), "slot")
+            await begun.wait()
 
-    async def _hold(self, ended: asyncio.Event) -> None:
+    async def _hold(self, session_id: UUID, begun: asyncio.Event) -> None:
         try:
-            await ended.wait()
+            ended = await carrying.take_next(session_id)
+            begun.set()
+            if ended is not None:
+                await ended.wait()
         finally:
+            begun.set()
             self._slots.release()

@@ -218,10 +218,10 @@ def test_a_lease_is_kept_by_beating() -> None:
 def test_stops_asked_for_elsewhere_reach_the_owner_with_their_words() -> None:
     user = making.user("mei")
     run = making.run(making.session(user), carried_by="process-1")
-    assert run_state.cancelling("process-1") == []
+    assert run_state.carried_by("process-1") == {run.pk: None}
     run_state.request_cancel(run, user)
-    assert run_state.cancelling("process-1") == [(run.pk, "Stopped by mei.")]
-    assert run_state.cancelling("process-2") == []
+    assert run_state.carried_by("process-1") == {run.pk: "Stopped by mei."}
+    assert run_state.carried_by("process-2") == {}
 
 
 def test_live_and_unfinished_are_what_the_constraint_says() -> None:

@@ -112,6 +112,19 @@ def telling_before_saving() -> None:
     carrying._stored = stored
 
 
+def starting_parted_from_accepting() -> None:
+    """A run is started by who asked for it, once they hear that it was accepted: not where they have gone away."""
+
+    async def write_and_start(
+        start: Callable[[Any], Any], function: Callable[..., Any], *args: Any, **options: Any
+    ) -> Any:
+        result = await database.write(function, *args, **options)
+        start(result)
+        return result
+
+    carrying.write_and_start = write_and_start
+
+
 MUTATIONS = {
     change.__name__: change
     for change in (
@@ -122,5 +135,6 @@ MUTATIONS = {
         without_the_credit_window,
         without_the_finish_reason,
         telling_before_saving,
+        starting_parted_from_accepting,
     )
 }

@@ -52,6 +52,11 @@ NOTICED = [
         "test_model.py::test_a_failure_of_the_model_server[an end without a finish reason]",
         "what broke off counts as whole",
     ),
+    (
+        "starting_parted_from_accepting",
+        "test_starting.py::test_who_asks_goes_away_at_each_wait[a message over HTTP-while it waits]",
+        "a run was accepted and never started",
+    ),
     *(("telling_before_saving", STORING[0].format(on), STORING[1]) for on in ("sqlite", "postgres")),
 ]
 

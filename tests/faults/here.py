@@ -1,0 +1,90 @@
+"""Runs carried within the test's own process, on its own database: what is done to them can then be done at any point."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import InMemoryChannelLayer, channel_layers
+from django.contrib.auth.models import User
+from django.db import Error
+from django.http import HttpRequest
+from django.test import RequestFactory
+
+from agents.models import demo
+from chat import background, carrying, database, drafts, feeds
+from chat.models import UNFINISHED, Run, RunStatus, Session, Step
+from tests.chat import making
+
+ENDS_WITHIN_S = 20.0
+
+
+@dataclass
+class Here:
+    """Somebody and their session."""
+
+    user: User
+    session: Session
+
+    def request(self, **body: Any) -> HttpRequest:
+        """A request of theirs, as the API's functions take it."""
+        request = RequestFactory().post("/", orjson.dumps(body), content_type="application/json")
+        request.user = request.auth = self.user  # type: ignore[attr-defined]
+        return request
+
+    async def earlier_run(self, events: int = 1, status: RunStatus = RunStatus.FAILED) -> Run:
+        """A run that has ended, with so many thoughts."""
+
+        def make() -> Run:
+            run = making.run(self.session)
+            making.append(run, *(making.thought(f"thought {n}", n) for n in range(1, events + 1)))
+            making.end(run, status)
+            return run
+
+        return await sync_to_async(make)()
+
+    async def statuses(self) -> list[str]:
+        """How the session's runs stand, in their order."""
+        runs = Run.objects.filter(session__owner=self.user).order_by("created_at")
+        return await sync_to_async(lambda: list(runs.values_list("status", flat=True)))()
+
+    async def all_ended(self, within_s: float = ENDS_WITHIN_S) -> bool:
+        """Wait until what was handed to the threads is done and none of their runs is unfinished; whether that came to be."""
+        await sync_to_async(lambda: None)()
+        with contextlib.suppress(Error):
+            await database.write(lambda: None)
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    if not set(await self.statuses()) & set(UNFINISHED) and not carrying.at_work():
+                        return True
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            return False
+
+    async def events(self, run: Run) -> list[str]:
+        """The names of a run's events in their order."""
+        steps = Step.objects.filter(run=run).order_by("position")
+        return await sync_to_async(lambda: [step.type or step.event for step in steps])()
+
+
+@pytest.fixture
+async def here(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
+    """Somebody and their session, and the demo model, which does not take its time; the clock does nothing meanwhile."""
+    monkeypatch.setattr(demo, "INTERVAL_S", 0.0)
+    old = channel_layers.set("default", InMemoryChannelLayer(capacity=2000))
+    user = await sync_to_async(making.user)()
+    yield Here(user, await sync_to_async(making.session)(user))
+    await carrying.all_ended(ENDS_WITHIN_S)
+    await background.drain(5)
+    feeds._feeds.clear()
+    drafts._cells.clear()
+    carrying._carried.clear()
+    database.close()
+    channel_layers.backends.pop("default", None)
+    if old is not None:
+        channel_layers.set("default", old)

@@ -1,0 +1,197 @@
+"""What is accepted is started, whenever the client that asked for it goes away: at each wait of each way of asking."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.test import override_settings
+from django.utils import timezone
+
+from chat import api, carrying, schedule_api, schedule_pages, schedules
+from chat.access import Role
+from chat.consumers import SessionConsumer
+from chat.models import Run
+from chat.protocol import Chat, Continue
+from chat.sockets import Entrance, Login
+from tests.faults.conftest import OpenWorld
+from tests.faults.here import Here, here  # noqa: F401 - a fixture
+from tests.serving import Browser
+
+Work = Coroutine[Any, Any, Any]
+
+
+class _Leaving:
+    """Work that is given up at one of its waits: before what it waits for has come, or when it has, and before it hears of it."""
+
+    def __init__(self, work: Work, at: int, *, has_come: bool) -> None:
+        self._work = work
+        self._at = at
+        self._has_come = has_come
+        self.was_left = False
+
+    async def run(self) -> Any:
+        return await self
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        answer: Any = None
+        step: Callable[[Any], Any] = self._work.send
+        waits = 0
+        try:
+            while True:
+                waiting = step(answer)
+                waits += 1
+                if waits == self._at:
+                    self._leave(waiting)
+                try:
+                    answer, step = (yield waiting), self._work.send
+                except BaseException as error:  # noqa: BLE001 - passed on
+                    answer, step = error, self._work.throw
+        except StopIteration as end:
+            return end.value
+
+    def _leave(self, waiting: Any) -> None:
+        self.was_left = True
+        task = asyncio.current_task()
+        assert task is not None
+        if self._has_come and waiting is not None:
+            waiting.add_done_callback(lambda _: task.cancel())
+        else:
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+
+class _Seat:
+    """A socket's place in a feed that shows nothing."""
+
+    feed = SimpleNamespace(head=0)
+
+    def hold(self) -> None: ...
+
+    def release(self) -> None: ...
+
+    def tell(self, frame: str) -> None: ...
+
+
+def _socket(here: Here) -> SessionConsumer:  # noqa: F811
+    consumer = SessionConsumer()
+    consumer.login = Login(here.user, "key")
+    consumer._subscriber = _Seat()  # type: ignore[assignment]
+    consumer._entrance = Entrance(here.session.pk, Role.OWNER, uuid4())
+    return consumer
+
+
+async def _schedule(here: Here, **fields: Any) -> str:  # noqa: F811
+    schedule = await sync_to_async(schedules.make)(
+        here.user, {"message": "What is 2 + 2?", "every_minutes": 60, **fields}, timezone.now()
+    )
+    return str(schedule.pk)
+
+
+async def _message_over_http(here: Here) -> Work:  # noqa: F811
+    return api.send_message(here.request(message="What is 2 + 2?"), str(here.session.pk))
+
+
+async def _continue_over_http(here: Here) -> Work:  # noqa: F811
+    return api.continue_run(here.request(), str((await here.earlier_run()).pk))
+
+
+async def _schedule_over_http(here: Here) -> Work:  # noqa: F811
+    return schedule_api.run_schedule(here.request(), await _schedule(here))
+
+
+async def _schedule_by_form(here: Here) -> Work:  # noqa: F811
+    return sync_to_async(schedule_pages.run)(here.request(), await _schedule(here))
+
+
+async def _message_by_socket(here: Here) -> Work:  # noqa: F811
+    return _socket(here)._handle(Chat(message="What is 2 + 2?"))
+
+
+async def _message_in_line(here: Here) -> Work:  # noqa: F811
+    await _socket(here)._handle(Chat(message="What is 3 + 3?"))
+    return _socket(here)._handle(Chat(message="What is 2 + 2?"))
+
+
+async def _continue_by_socket(here: Here) -> Work:  # noqa: F811
+    return _socket(here)._handle(Continue(run_id=str((await here.earlier_run()).pk)))
+
+
+async def _look(here: Here) -> Work:  # noqa: F811
+    """What takes up, every second, what waits; a process that is told to stop gives it up."""
+    await sync_to_async(schedules.run_now)(await _schedule(here), timezone.now(), here.user)  # type: ignore[arg-type]
+    session = await sync_to_async(lambda: Run.objects.get(status="queued").session_id)()
+    return carrying.dispatch(session)
+
+
+#: Each way in which a run is brought about. A further one is one line.
+WAYS = {
+    "a message over HTTP": _message_over_http,
+    "a continuation over HTTP": _continue_over_http,
+    "a schedule that is run now, over HTTP": _schedule_over_http,
+    "a schedule that is run now, by the page's form": _schedule_by_form,
+    "a message by socket": _message_by_socket,
+    "a message that waits in line": _message_in_line,
+    "a continuation by socket": _continue_by_socket,
+    "what waits, taken up": _look,
+}
+
+
+@pytest.mark.parametrize("has_come", [False, True], ids=["while it waits", "when the answer has come"])
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_asks_goes_away_at_each_wait(here: Here, way: str, has_come: bool) -> None:  # noqa: F811
+    """Wherever the request is cancelled, there is no run, or one that comes to its end; nothing but the request itself starts it."""
+    at = 0
+    with override_settings(MAX_SCHEDULES_PER_USER=0, MAX_MESSAGES_PER_MINUTE=0):
+        while True:
+            at += 1
+            leaving = _Leaving(await WAYS[way](here), at, has_come=has_come)
+            await asyncio.gather(asyncio.create_task(leaving.run()), return_exceptions=True)
+            assert await here.all_ended(), "a run was accepted and never started"
+            if not leaving.was_left:
+                break
+    assert at > 1
+    assert "completed" in await here.statuses()
+
+
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+async def test_a_client_hangs_up_while_its_message_is_stored(open_world: OpenWorld, server: str) -> None:
+    """Real requests, whose connections are closed sooner and later: each session has no run, or one that comes to its end soon."""
+    world = open_world("sqlite", server=server, RUN_LEASE_S="60")
+    async with world.browser() as browser:
+        sessions = [await browser.new_session() for _ in range(32)]
+        for begin in range(0, len(sessions), 4):
+            await asyncio.gather(
+                *(_send_and_hang_up(browser, sessions[n], after_s=n * 0.01) for n in range(begin, begin + 4))
+            )
+        # The last of them is patient: what the others have handed over is stored before its message is.
+        status, _ = await browser.call("POST", f"sessions/{sessions[-1]}/messages/", {"message": "Say this [tokens=2]"})
+        assert status == 202
+        for session in sessions:
+            await world.quiet(session, 15)
+    ends = [run.status for session in sessions for run in world.database.runs(session)]
+    assert set(ends) == {"completed"}
+    assert len(ends) > 1
+
+
+async def _send_and_hang_up(browser: Browser, session: str, *, after_s: float) -> None:
+    body = b'{"message": "Say this [tokens=2 every=5]"}'
+    cookies = "; ".join(f"{key}={value}" for key, value in browser.cookies.items())
+    lines = [
+        f"POST /api/sessions/{session}/messages/ HTTP/1.1",
+        f"Host: {browser.url.removeprefix('http://')}",
+        f"Cookie: {cookies}",
+        f"X-CSRFToken: {browser.cookie('csrftoken')}",
+        f"Referer: {browser.url}/",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    host, _, port = browser.url.removeprefix("http://").rpartition(":")
+    _reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+    await writer.drain()
+    # How long it is there is what differs from one to the next, not something that is waited for.
+    await asyncio.sleep(after_s)
+    writer.transport.abort()
