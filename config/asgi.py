@@ -12,10 +12,14 @@ http = get_asgi_application()
 
 # Models can be imported only once Django is set up.
 from chat.consumers import RefuseConsumer, SessionConsumer  # noqa: E402
+from config.login_gate import LoginGate  # noqa: E402
+from config.proxies import TrustedProxies  # noqa: E402
 
 # Channels routes with Django's own patterns, whose types know of HTTP views only.
 _SOCKETS: list[Any] = [
     re_path(r"^ws/chat/(?P<session_id>[^/]+)/?$", cast(Any, SessionConsumer.as_asgi())),
     re_path(r"", cast(Any, RefuseConsumer.as_asgi())),
 ]
-application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(_SOCKETS)})
+application = TrustedProxies(
+    cast(Any, ProtocolTypeRouter({"http": cast(Any, LoginGate(cast(Any, http))), "websocket": URLRouter(_SOCKETS)}))
+)
