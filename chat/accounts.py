@@ -2,6 +2,8 @@
 
 from typing import Any, cast
 
+from axes.handlers.proxy import AxesProxyHandler
+from axes.helpers import get_lockout_response
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login
@@ -114,6 +116,15 @@ class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
         if request.user.is_authenticated:
             return redirect(self.get_success_url())
         return super().dispatch(request, *args, **kwargs)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Take the form, unless too many came from this address: each counts like a failed login."""
+        nobody = {"username": ""}
+        if AxesProxyHandler.is_allowed(request, nobody):
+            AxesProxyHandler.user_login_failed(SignupView, nobody, request)
+            if not getattr(request, "axes_locked_out", False):
+                return super().post(request, *args, **kwargs)
+        return cast(HttpResponse, get_lockout_response(request))
 
     def form_valid(self, form: Any) -> HttpResponse:
         """Make the account and log in."""

@@ -16,13 +16,15 @@ http = get_asgi_application()
 # Models can be imported only once Django is set up.
 from chat.consumers import RefuseConsumer, SessionConsumer  # noqa: E402
 from chat.lifecycle import LifespanApplication  # noqa: E402
+from config.login_gate import LoginGate  # noqa: E402
+from config.proxies import TrustedProxies  # noqa: E402
 
 # Channels routes with Django's own patterns, whose types know of HTTP views only.
 _SOCKETS: list[Any] = [
     re_path(r"^ws/chat/(?P<session_id>[^/]+)/?$", cast(Any, SessionConsumer.as_asgi())),
     re_path(r"", cast(Any, RefuseConsumer.as_asgi())),
 ]
-application: Any = ProtocolTypeRouter({"http": http, "websocket": URLRouter(_SOCKETS)})
+application: Any = ProtocolTypeRouter({"http": cast(Any, LoginGate(cast(Any, http))), "websocket": URLRouter(_SOCKETS)})
 if settings.PUBLIC_URL.path:
     application = PathPrefix(application, settings.PUBLIC_URL.path)
-application = LifespanApplication(application)
+application = LifespanApplication(TrustedProxies(application))

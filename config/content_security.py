@@ -24,6 +24,14 @@ POLICY: dict[str, list[Any]] = {
 }
 
 
+def plain_policy() -> str:
+    """The policy as a header, for a page that is answered before there is a nonce."""
+    return "; ".join(
+        f"{name} {' '.join(str(source) for source in sources if source is not NONCE)}"
+        for name, sources in POLICY.items()
+    )
+
+
 class ContentSecurityMiddleware(CSPMiddleware):
     """Sends the policy with every page; Django's admin, whose scripts know no Trusted Types, does without those."""
 

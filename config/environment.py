@@ -8,6 +8,7 @@ import secrets
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -91,6 +92,17 @@ class Environment:
     def words(self, name: str, default: Sequence[str] = ()) -> list[str]:
         """Return a comma-separated list."""
         return [word.strip() for word in self._raw(name).split(",") if word.strip()] or list(default)
+
+    def networks(self, name: str, default: Sequence[str]) -> list[str]:
+        """Return a comma-separated list of addresses and networks."""
+        words = self.words(name, default)
+        for word in words:
+            try:
+                ip_network(word, strict=False)
+            except ValueError:
+                self.refuse(name, "must be addresses or networks such as 10.0.0.0/8", word)
+                return list(default)
+        return words
 
     def flag(self, name: str, *, default: bool) -> bool:
         """Return a yes or no."""

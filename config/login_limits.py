@@ -1,18 +1,52 @@
-"""What happens to someone who keeps guessing passwords."""
+"""What happens to someone who keeps guessing passwords, or keeps making accounts."""
 
+from typing import Any
+
+from axes.handlers.database import AxesDatabaseHandler
+from axes.helpers import get_client_username
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from config import proxies
+
+#: Failed logins until nobody gets in for a while: of a name from an address, of an address, of a name. The second is what a whole office
+#: behind one address may need; the third what one name may, so that guesses from many addresses end too. Each is counted for
+#: ``AXES_COOLOFF_TIME``.
+LIMITS = {("username", "ip_address"): 8, ("ip_address",): 50, ("username",): 100}
+
+
+class LimitsHandler(AxesDatabaseHandler):  # type: ignore[misc] # untyped
+    """Axes, with a limit for each of the things by which failures are counted."""
+
+    def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
+        """How near to a limit the nearest count is, on the scale that ends at ``AXES_FAILURE_LIMIT``."""
+        nearest = 0.0
+        named = bool(get_client_username(request, credentials))
+        for attempts, parameters in zip(self.get_user_attempts(request, credentials), _parameters(), strict=True):
+            if not named and "username" in parameters:
+                continue  # somebody who makes an account has no name yet
+            limit = LIMITS[parameters]
+            failures = sum(attempts.order_by().values_list("failures_since_start", flat=True)[:limit])
+            nearest = max(nearest, failures / limit)
+        return int(nearest * settings.AXES_FAILURE_LIMIT)
+
+    def reset_user_attempts(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
+        """Forget a name's failures from an address once it got in from there; not those of the address, or one own account would do."""
+        both = self.filter_user_attempts(request, credentials)[0]
+        count: int = both.delete()[0]
+        return count
+
+
+def _parameters() -> list[tuple[str, ...]]:
+    named = settings.AXES_LOCKOUT_PARAMETERS
+    return [(names,) if isinstance(names, str) else tuple(names) for names in named]
+
 
 def client_address(request: HttpRequest) -> str:
-    """Return whom to count a failed login against.
-
-    Behind a proxy every request comes from the proxy. It is the last address of ``X-Forwarded-For`` then, the one that
-    the proxy itself wrote; those before it are the client's own words.
-    """
-    forwarded = request.headers.get("X-Forwarded-For", "") if settings.SECURE_PROXY_SSL_HEADER else ""
-    return forwarded.rpartition(",")[2].strip() or request.META.get("REMOTE_ADDR") or ""
+    """Return whom to count a failed login against: an address, or a household's network where it is IPv6."""
+    forwarded = request.headers.get("X-Forwarded-For", "")
+    return proxies.client_network(proxies.client_address(request.META.get("REMOTE_ADDR") or "", forwarded))
 
 
 def locked_out(request: HttpRequest, *_: object) -> HttpResponse:

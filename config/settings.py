@@ -22,6 +22,7 @@ DATA_DIR = env.folder("DATA_DIR", "var")
 PUBLIC_URL = env.public_url("PUBLIC_URL")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", ["127.0.0.0/8", "::1/128"])
 DATABASES = {"default": env.database("DATABASE_URL", DATA_DIR / "thinkaloud.sqlite3")}
 REDIS_URL = env.redis("REDIS_URL")
 BROKER_URL = env.redis("BROKER_URL")
@@ -188,7 +189,7 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = LOGIN_URL
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "config.passwords.Argon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -200,13 +201,15 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-# Who guesses is held off by name and address together, and only for a while, so that no stranger can shut a person out.
+# Who guesses is held off by name and address together, by address and by name, and only for a while: see config/login_limits.py.
+AXES_HANDLER = "config.login_limits.LimitsHandler"
 AXES_FAILURE_LIMIT = 8
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address", "username"]
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "password1", "password2"]
 AXES_CLIENT_IP_CALLABLE = "config.login_limits.client_address"
 AXES_LOCKOUT_CALLABLE = "config.login_limits.locked_out"
 

@@ -17,10 +17,10 @@ from typing import Any
 import hypothesis
 import pytest
 import redis
-from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.db import connections
 
 from config import bootstrap
+from config.passwords import Argon2PasswordHasher
 from tests import services
 
 hypothesis.settings.register_profile("quick", max_examples=100, deadline=None)

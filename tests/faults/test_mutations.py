@@ -58,6 +58,14 @@ NOTICED = [
         "a run was accepted and never started",
     ),
     *(("telling_before_saving", STORING[0].format(on), STORING[1]) for on in ("sqlite", "postgres")),
+    *(
+        (
+            "without_limits_of_logins",
+            f"test_logins.py::test_guesses_are_limited[{common}-/accounts/login/]",
+            "guessing goes on and on",
+        )
+        for common in ("by address", "by name")
+    ),
 ]
 
 

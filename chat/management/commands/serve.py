@@ -124,7 +124,6 @@ def _with_daphne(listener: socket.socket) -> None:
         websocket_timeout=_LONGEST_SOCKET_S,
         ping_interval=20,
         ping_timeout=30,
-        proxy_forwarded_address_header="X-Forwarded-For" if settings.PUBLIC_URL.secure else None,
     )
     server.run()
 
@@ -165,7 +164,7 @@ def _with_uvicorn(listener: socket.socket) -> None:
         ws_per_message_deflate=False,
         log_config=None,
         access_log=False,
-        proxy_headers=settings.PUBLIC_URL.secure,
+        proxy_headers=False,
         timeout_keep_alive=_REST_S,
         timeout_graceful_shutdown=5,
     )

@@ -1,0 +1,130 @@
+"""A gate before everything that hashes a password: few at a time, in a fair and bounded line, so that a flood of logins costs nobody else.
+
+It stands before Django, which gives each request a thread of its own.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.template.loader import render_to_string
+
+from config import content_security, proxies
+from config.proxies import Application, Scope
+
+#: Where a password is typed, or an account is made.
+PATHS = ("/accounts/", "/admin/login/", "/admin/auth/user/", "/admin/password_change/")
+#: How long somebody waits in line before being asked to come back.
+PATIENCE_S = 10.0
+_RETRY_AFTER_S = 10
+
+
+class Full(Exception):
+    """The line is too long, or too slow."""
+
+
+@dataclass(slots=True)
+class Line:
+    """A few at a time; who waits is let in by turns, one of each client, so that a client with many requests holds up itself."""
+
+    at_once: int
+    most: int
+    most_of_one: int
+    _at_work: int = 0
+    _waiting: "OrderedDict[str, deque[asyncio.Future[None]]]" = field(default_factory=OrderedDict)
+    _length: int = 0
+
+    async def enter(self, client: str) -> None:
+        """Wait for one's turn. Raises `Full`; whoever gets in leaves by `leave`."""
+        if self._at_work < self.at_once and not self._length:
+            self._at_work += 1
+            return
+        own = self._waiting.get(client, ())
+        if self._length >= self.most or len(own) >= self.most_of_one:
+            raise Full
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(client, deque()).append(turn)
+        self._length += 1
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await turn
+        except BaseException as ended:
+            if turn.done() and not turn.cancelled():
+                self.leave()
+            else:
+                self._forget(client, turn)
+            if isinstance(ended, TimeoutError):
+                raise Full from None
+            raise
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        self._at_work -= 1
+        while self._length and self._at_work < self.at_once:
+            client, turns = next(iter(self._waiting.items()))
+            turn = turns[0]
+            self._waiting.move_to_end(client)
+            self._forget(client, turn)
+            if not turn.done():
+                self._at_work += 1
+                turn.set_result(None)
+
+    def _forget(self, client: str, turn: "asyncio.Future[None]") -> None:
+        turns = self._waiting.get(client)
+        if turns is None or turn not in turns:
+            return
+        turns.remove(turn)
+        self._length -= 1
+        if not turns:
+            del self._waiting[client]
+
+
+class LoginGate:
+    """Lets few requests at a time to where passwords are hashed, and says to others, in words, that they have to wait."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        # What is sent is hashed; the pages with the forms are not held up by it.
+        self._lines = {True: Line(4, 512, 128), False: Line(16, 1024, 512)}
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Pass one request on when it is its turn."""
+        path = scope.get("path", "").removeprefix(scope.get("root_path") or "")
+        if scope["type"] != "http" or not path.startswith(PATHS):
+            await self._application(scope, receive, send)
+            return
+        line = self._lines[scope["method"] not in {"GET", "HEAD", "OPTIONS"}]
+        client = proxies.client_network((scope.get("client") or ("", 0))[0])
+        try:
+            await line.enter(client)
+        except Full:
+            await _refuse(scope, send)
+            return
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            line.leave()
+
+
+async def _refuse(scope: Scope, send: Any) -> None:
+    page = _page()
+    headers = [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-length", str(len(page)).encode()),
+        (b"retry-after", str(_RETRY_AFTER_S).encode()),
+        (b"cache-control", b"no-store"),
+        (b"content-security-policy", content_security.plain_policy().encode()),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else page})
+
+
+_pages: list[bytes] = []
+
+
+def _page() -> bytes:
+    """The page that asks to wait, rendered once: it is shown when there is no time for that."""
+    if not _pages:
+        _pages.append(render_to_string("busy.html").encode())
+    return _pages[0]

@@ -1,0 +1,95 @@
+"""Who a request comes from: the client that a trusted proxy names, else whoever is connected. Only here is ``X-Forwarded-For`` read."""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from django.conf import settings
+
+Scope = MutableMapping[str, Any]
+Application = Callable[[Scope, Any, Any], Awaitable[None]]
+Address = IPv4Address | IPv6Address
+
+#: What proxies say of who asked them. From anybody else these are a stranger's own words, and are left out.
+FORWARDED = frozenset(
+    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"forwarded"}
+)
+#: Where `TrustedProxies` notes in a scope that somebody who is not trusted has sent such headers.
+IGNORED = "thinkaloud.ignored_proxy"
+#: Part of a client's address by which it is told from others: one household or machine has at least this much of IPv6 for itself.
+_IPV6_NETWORK = 64
+
+
+def parse_address(text: str) -> Address | None:
+    """An address as proxies write it, with a port or without; None where it is none."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        found = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return mapped or found
+
+
+@cache
+def _networks(names: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(name, strict=False) for name in names)
+
+
+def is_trusted(address: Address | None) -> bool:
+    """Whether this is one of the installation's own proxies. A peer without an address is on a socket of this machine."""
+    return address is None or any(address in network for network in _networks(tuple(settings.TRUSTED_PROXIES)))
+
+
+def client_address(peer: str, forwarded_for: str) -> str:
+    """The address of who asked.
+
+    ``X-Forwarded-For`` is read from the right, as long as the hop that wrote an entry is trusted; what is further to the left, or is no
+    address, is somebody's own words.
+    """
+    client = parse_address(peer)
+    if client is None:
+        return peer
+    for entry in reversed(forwarded_for.split(",")):
+        named = parse_address(entry)
+        if named is None or not is_trusted(client):
+            break
+        client = named
+    return str(client)
+
+
+def client_network(address: str) -> str:
+    """What is counted as one client: an IPv4 address, or the network of an IPv6 one, written as its first address."""
+    client = parse_address(address)
+    if not isinstance(client, IPv6Address):
+        return str(client) if client else address
+    return str(IPv6Network((client, _IPV6_NETWORK), strict=False).network_address)
+
+
+def header_values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
+    """All values of a header, as one list."""
+    return ",".join(value.decode("latin1") for key, value in headers if key == name)
+
+
+class TrustedProxies:
+    """Puts the client's own address in place of a trusted proxy's, and leaves out what anybody else claims to forward."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Pass one request or socket on."""
+        if scope["type"] in {"http", "websocket"} and any(name in FORWARDED for name, _ in scope["headers"]):
+            peer = (scope.get("client") or ("", 0))[0]
+            if is_trusted(parse_address(peer)):
+                forwarded_for = header_values(scope["headers"], b"x-forwarded-for")
+                scope["client"] = [client_address(peer or "127.0.0.1", forwarded_for), 0]
+            else:
+                kept = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]
+                scope = {**scope, "headers": kept, IGNORED: peer}
+        await self._application(scope, receive, send)

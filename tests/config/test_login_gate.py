@@ -1,0 +1,163 @@
+"""The line before everything that hashes a password: few at a time, fair, bounded."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from django.contrib.auth import hashers
+from django.contrib.auth.models import User
+from django.test import Client
+
+from config import login_gate, passwords
+from config.login_gate import Full, Line, LoginGate
+
+
+async def settled() -> None:
+    """Everybody has done what can be done."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def entering(line: Line, client: str, entered: list[str]) -> asyncio.Task[None]:
+    """Somebody who waits in line, and is noted when let in."""
+
+    async def enter() -> None:
+        await line.enter(client)
+        entered.append(client)
+
+    task = asyncio.create_task(enter())
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_clients_take_turns() -> None:
+    line, entered = Line(at_once=1, most=20, most_of_one=10), list[str]()
+    await line.enter("first")
+    tasks = [await entering(line, client, entered) for client in ["flood"] * 5 + ["ada", "bo"]]
+    for _ in tasks:
+        line.leave()
+        await settled()
+    assert entered == ["flood", "ada", "bo", "flood", "flood", "flood", "flood"]
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize(("others", "full"), [(["a"] * 3, "a"), (["a", "a", "b", "c"], "d")])
+async def test_a_line_is_bounded_for_each_and_for_all(others: list[str], full: str) -> None:
+    line, entered = Line(at_once=1, most=4, most_of_one=3), list[str]()
+    await line.enter("first")
+    tasks = [await entering(line, client, entered) for client in others]
+    with pytest.raises(Full):
+        await line.enter(full)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    line.leave()
+    await line.enter("everybody else has left")
+    assert entered == []
+
+
+async def test_who_waits_too_long_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_gate, "PATIENCE_S", 0.01)
+    line = Line(at_once=1, most=4, most_of_one=3)
+    await line.enter("first")
+    with pytest.raises(Full):
+        await line.enter("second")
+    line.leave()
+    await line.enter("third")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "is_held"),
+    [
+        ("POST", "/accounts/login/", True),
+        ("POST", "/accounts/signup/", True),
+        ("POST", "/accounts/password_change/", True),
+        ("POST", "/admin/login/", True),
+        ("POST", "/admin/auth/user/add/", True),
+        ("GET", "/accounts/login/", False),
+        ("POST", "/api/sessions/", False),
+        ("GET", "/healthz", False),
+        ("GET", "/", False),
+    ],
+)
+async def test_what_hashes_waits_and_nothing_else(method: str, path: str, is_held: bool) -> None:
+    at_work, most, go_on = 0, 0, asyncio.Event()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await go_on.wait()
+        at_work -= 1
+
+    async def ask() -> None:
+        await gate({"type": "http", "method": method, "path": path, "client": ["192.0.2.1", 1]}, None, None)
+
+    gate = LoginGate(application)
+    tasks = [asyncio.create_task(ask()) for _ in range(10)]
+    await settled()
+    go_on.set()
+    await asyncio.gather(*tasks)
+    assert most == (4 if is_held else 10)
+
+
+async def test_who_is_sent_away_is_told_so() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.Event().wait()
+
+    gate = LoginGate(application)
+    scope = {"type": "http", "method": "POST", "path": "/accounts/login/", "client": ["192.0.2.1", 1]}
+    waiting = [asyncio.create_task(gate(scope, None, send)) for _ in range(200)]
+    await settled()
+    headers = dict(sent[0]["headers"])
+    assert (sent[0]["status"], headers[b"retry-after"]) == (503, b"10")
+    assert b"Nothing is wrong with your account" in sent[1]["body"]
+    assert headers[b"content-security-policy"].startswith(b"default-src 'none'; ")
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+class Owasp(passwords.Argon2PasswordHasher):
+    """As it is installed; the tests' own is made cheap."""
+
+    time_cost, memory_cost, parallelism = 2, 19_456, 1
+
+
+def test_hashes_are_as_owasp_advises_and_old_ones_are_made_anew(db: None, settings: Any) -> None:
+    old = hashers.make_password("the right one", hasher=hashers.Argon2PasswordHasher())
+    assert "$argon2id$v=19$m=102400,t=2,p=8$" in old
+    user = User.objects.create(username="ada", password=old)
+    settings.PASSWORD_HASHERS = [f"{__name__}.Owasp"]
+    assert Client().post("/accounts/login/", {"username": "ada", "password": "wrong"}).status_code == 200
+    assert Client().post("/accounts/login/", {"username": "ada", "password": "the right one"}).status_code == 302
+    user.refresh_from_db()
+    assert "$argon2id$v=19$m=19456,t=2,p=1$" in user.password
+    assert user.check_password("the right one")
+
+
+def test_a_name_that_nobody_has_costs_as_many_hashes(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    for name in ("encode", "verify"):
+        stock = getattr(passwords.Argon2PasswordHasher, name)
+
+        def counted(self: Any, *args: Any, _stock: Any = stock, _name: str = name) -> Any:
+            made.append(_name)
+            return _stock(self, *args)
+
+        monkeypatch.setattr(passwords.Argon2PasswordHasher, name, counted)
+    User.objects.create_user("ada", password="the right one")
+    User.objects.create_user("gone", password="the right one", is_active=False)
+    User.objects.create_user("without", password=None)
+    made.clear()
+    counts = {}
+    for name in ("ada", "gone", "without", "nobody"):
+        Client().post("/accounts/login/", {"username": name, "password": "wrong"})
+        counts[name] = len(made)
+        made.clear()
+    assert set(counts.values()) == {1}, counts

@@ -1,0 +1,136 @@
+"""Many logins at once: they wait for one another, and cost nobody else time or memory."""
+
+import asyncio
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+
+from config import login_limits
+from tests.faults.conftest import Record
+from tests.faults.world import USUAL, Database
+from tests.serving import Server, serving
+
+pytestmark = pytest.mark.xdist_group("logins")
+
+BURST = 500
+LOGIN, ADMIN_LOGIN, SIGN_UP = "/accounts/login/", "/admin/login/", "/accounts/signup/"
+MOST_MEMORY = 300 * 1024 * 1024
+SOON_S = 0.2
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The product as a process, with the user ada."""
+    with serving(tmp_path_factory.mktemp("logins"), "ada", ALLOW_SIGNUP="true", **USUAL) as server:
+        yield server
+        assert "Traceback" not in "".join(server.output), "".join(server.output)
+
+
+class Flood:
+    """Strangers who send a form, each with a cookie and a token of their own making."""
+
+    def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
+        self._url = url
+        self._http = http
+        self.statuses: Counter[int] = Counter()
+
+    async def send(self, where: str, name: str, address: str) -> int:
+        """Send a form as somebody at this address; the proxy that says so is trusted, being on this machine."""
+        token = "a" * 32
+        password = "correct horse 17"
+        form = {"username": name, "password": password, "password1": password, "password2": "another one 18"}
+        headers = {"Cookie": f"csrftoken={token}", "X-Forwarded-For": address}
+        form["csrfmiddlewaretoken"] = token
+        async with self._http.post(f"{self._url}{where}", data=form, headers=headers, allow_redirects=False) as answer:
+            await answer.read()
+            self.statuses[answer.status] += 1
+            return answer.status
+
+
+#: Asks how the server is, again and again until there is no more to read; tells how long each answer took. A process of its own, whose time
+#: is not that of the flood.
+_PROBE = """
+import http.client, select, sys, time
+while not select.select([sys.stdin], [], [], 0.02)[0]:
+    began = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200
+    print(time.monotonic() - began, flush=True)
+"""
+
+
+@contextlib.asynccontextmanager
+async def probed(port: int) -> AsyncIterator[list[float]]:
+    """How long the server's answers to somebody else took during a block, in seconds, sorted at its end."""
+    waited: list[float] = []
+    probe = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _PROBE, str(port), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert probe.stdout is not None
+    await probe.stdout.readline()
+    yield waited
+    said, _ = await probe.communicate(b"")
+    assert probe.returncode == 0
+    waited += sorted(float(line) for line in said.split())
+
+
+def addresses(number: int) -> str:
+    """Another address for each number."""
+    return f"203.{number // 65536 % 256}.{number // 256 % 256}.{number % 256}"
+
+
+@pytest.mark.parametrize("where", [LOGIN, ADMIN_LOGIN, SIGN_UP])
+async def test_a_burst_of_logins_costs_nobody_else(product: Server, where: str, record_property: Record) -> None:
+    """500 at once with made-up names, each from an address of its own: health is answered at once, and memory stays."""
+    product.loaded.wait()
+    product.rest()
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as http:
+        flood = Flood(product.url, http)
+        offset = {LOGIN: 0, ADMIN_LOGIN: 1000, SIGN_UP: 2000}[where]
+        async with probed(product.port) as waited:
+            await asyncio.gather(
+                *(flood.send(where, f"nobody{number}", addresses(offset + number)) for number in range(BURST))
+            )
+    record_property("healthz, slowest of all", f"{waited[-1] * 1000:.0f} ms of {len(waited)}")
+    record_property("memory", f"{product.most_taken / 1024 / 1024:.0f} MiB")
+    record_property("answers", dict(flood.statuses))
+    assert set(flood.statuses) <= {200, 429, 503}
+    assert flood.statuses[200] > 0
+    assert product.most_taken < MOST_MEMORY, "a burst of logins took too much memory"
+    assert waited[len(waited) * 95 // 100] < SOON_S, "a burst of logins held up everybody"
+
+
+async def test_hashes_are_few_and_small(product: Server) -> None:
+    """As it is installed: OWASP's parameters, with which a hash takes 19 MiB."""
+    ((password,),) = Database(str(product.data_dir / "thinkaloud.sqlite3")).rows("SELECT password FROM auth_user")
+    assert password.startswith("argon2$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+#: Failed logins that have one thing in common: who they are by, and from where.
+GUESSES = {
+    "by address": (login_limits.LIMITS["ip_address",], lambda number: (f"nobody{number}", "198.51.100.1")),
+    "by address, of IPv6": (
+        login_limits.LIMITS["ip_address",],
+        lambda number: (f"nobody{number}", f"2001:db8::{number + 1:x}"),
+    ),
+    "by name": (login_limits.LIMITS["username",], lambda number: ("victim", addresses(3000 + number))),
+}
+
+
+@pytest.mark.parametrize("where", [LOGIN, ADMIN_LOGIN])
+@pytest.mark.parametrize("common", GUESSES)
+async def test_guesses_are_limited(product: Server, common: str, where: str) -> None:
+    """Each guess differs from the others but for its name, or for where it comes from."""
+    limit, guess = GUESSES[common]
+    async with aiohttp.ClientSession() as http:
+        flood = Flood(product.url, http)
+        # What one page has counted holds on the other.
+        for number in range(limit):
+            await flood.send(where, *guess(number))
+        assert await flood.send(where, *guess(limit)) == 429, "guessing goes on and on"
