@@ -5,18 +5,21 @@ from agents.errors import AgentError, UnknownAgent
 from agents.events import Growth, Outcome, Step, Usage
 from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
 from agents.stream import AgentRun, opening
-from agents.tools import Stop, Tool, Toolbox, ToolError
+from agents.tools import PAGE_READER, HostPolicy, SessionPrivacy, Stop, Tool, Toolbox, ToolError
 
 __all__ = [
     "AGENTS",
     "DEFAULT_AGENT",
+    "PAGE_READER",
     "Agent",
     "AgentError",
     "AgentRun",
     "AgentSpec",
     "Growth",
+    "HostPolicy",
     "ModelSettings",
     "Outcome",
+    "SessionPrivacy",
     "Step",
     "Stop",
     "Tool",

@@ -31,9 +31,9 @@ from chat import (
     memory,
     run_events,
     run_state,
-    search,
     selectors,
     step_log,
+    toolbox,
 )
 from chat.drafts import Draft
 from chat.models import Run, RunStatus, Session
@@ -216,7 +216,7 @@ async def _work(claim: Claim, carried: _Carried) -> tuple[End, list[Entry]]:
     run = claim.run
     record = _Record(run)
     try:
-        agent = agents.get_agent(run.agent_name, model=settings.AGENT_MODEL, toolbox=_toolbox(run))
+        agent = agents.get_agent(run.agent_name, model=settings.AGENT_MODEL, toolbox=toolbox.toolbox_for(run))
         stream = agent.start(
             None if run.continues_id else run.message,
             history=await database.read(_memory, run) if claim.memory is None else claim.memory,
@@ -252,12 +252,6 @@ def _memory(run: Run) -> list[dict[str, Any]]:
     if run.number == 1:
         return []
     return selectors.memory(run.session_id, run.number, unfinished_run=run.continues_id)
-
-
-def _toolbox(run: Run) -> agents.Toolbox:
-    # The session's own past is in the agent's memory already.
-    past = None if run.user is None else search.bound_to(run.user, apart_from=run.session_id)
-    return agents.Toolbox(search_history=past, mcp_servers=settings.MCP_SERVERS)
 
 
 # Saving and telling

@@ -14,6 +14,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from dotenv import dotenv_values
 
+from agents.addresses import BadAddress, split_address
+
 #: Left to itself, a pool that cannot connect tries more and more seldom, for five minutes: it would miss a database that is back. Begun
 #: anew every ten seconds, it tries at least every four.
 _POSTGRES_POOL = {"min_size": 1, "max_size": 16, "timeout": 10, "reconnect_timeout": 10}
@@ -128,6 +130,21 @@ class Environment:
             self.refuse(name, "must be origins like https://chat.example.org", bad)
             return []
         return given
+
+    def hosts(self, name: str) -> list[str]:
+        """Return a comma-separated list of hosts, ``*.`` before one meaning those below it, as they are looked up."""
+        found = []
+        for word in self.words(name):
+            stars, host = ("*.", word[2:]) if word.startswith("*.") else ("", word)
+            try:
+                parts, host, _ = split_address(f"http://[{host}]/" if ":" in host.strip("[]") else f"http://{host}/")
+            except BadAddress:
+                parts = None
+            if parts is None or parts.path != "/" or parts.query or parts.fragment:
+                self.refuse(name, "must be hosts like example.org or *.example.org", word)
+                return []
+            found.append(stars + host.lower())
+        return found
 
     def public_url(self, name: str) -> PublicUrl:
         """Return the address people use, which has a scheme and a host and no path."""
