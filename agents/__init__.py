@@ -1,5 +1,6 @@
 """Tool-using agents on Qwen-Agent whose reasoning is a stream. Knows nothing of Django or sockets."""
 
+from agents.addresses import mask_text
 from agents.agent import Agent, get_agent, warm
 from agents.errors import AgentError, UnknownAgent
 from agents.events import Growth, Outcome, Step, Usage
@@ -28,6 +29,7 @@ __all__ = [
     "UnknownAgent",
     "Usage",
     "get_agent",
+    "mask_text",
     "opening",
     "warm",
 ]

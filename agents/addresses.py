@@ -4,12 +4,10 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from itertools import islice
-from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LONGEST = 4_000
-#: Stands for what is left out of an address that is shown.
-HIDDEN = "…"
 
 _UNUSABLE = re.compile(r"[\x00-\x20\x7f\\]")
 _PATH_SAFE = "/%:@!$&'()*+,;=~-._"
@@ -134,11 +132,7 @@ def mask_address(url: str) -> str:
         return "an address that can't be read"
     if not parts.scheme or not host:
         return "an address that can't be read"
-    shown = urlunsplit(
-        (parts.scheme, (f"[{host}]" if ":" in host else host) + (f":{port}" if port else ""), "", "", "")
-    )
-    more = parts.query or parts.fragment or parts.username is not None or parts.path.strip("/")
-    return f"{shown}/{HIDDEN}" if more else shown
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{port}" if port else "")
 
 
 def mask_text(text: str) -> str:

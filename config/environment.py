@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from dotenv import dotenv_values
 
-from agents.addresses import BadAddress, split_address
+from agents.addresses import BadAddress, authority, mask_text, split_address
 
 #: Left to itself, a pool that cannot connect tries more and more seldom, for five minutes: it would miss a database that is back. Begun
 #: anew every ten seconds, it tries at least every four.
@@ -137,10 +137,11 @@ class Environment:
         for word in self.words(name):
             stars, host = ("*.", word[2:]) if word.startswith("*.") else ("", word)
             try:
-                parts, host, _ = split_address(f"http://[{host}]/" if ":" in host.strip("[]") else f"http://{host}/")
+                host = host.strip("[]")
+                parts, host, _ = split_address(f"http://{authority('http', host, 80)}/")
             except BadAddress:
                 parts = None
-            if parts is None or parts.path != "/" or parts.query or parts.fragment:
+            if parts is None or parts.path != "/" or parts.query or parts.fragment or parts.port:
                 self.refuse(name, "must be hosts like example.org or *.example.org", word)
                 return []
             found.append(stars + host.lower())
@@ -161,9 +162,8 @@ class Environment:
         if not raw or raw in words or (parsed and parsed.scheme in schemes and parsed.hostname):
             return raw
         starts = " or ".join(f"{scheme}://" for scheme in schemes)
-        self.refuse(
-            name, "must " + "".join(f"be {word} or " for word in words) + f"start with {starts} and name a host", raw
-        )
+        must = "must " + "".join(f"be {word} or " for word in words) + f"start with {starts} and name a host"
+        self.refuse(name, must, _masked(raw))
         return ""
 
     def database(self, name: str, default: Path) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class Environment:
                 return _sqlite(path)
             self.refuse(name, "must name a file in a folder that exists", raw)
         else:
-            self.refuse(name, "must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME", raw)
+            self.refuse(name, "must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME", _masked(raw))
         return _sqlite(default)
 
     def json_object(self, name: str) -> dict[str, Any]:
@@ -252,6 +252,13 @@ def kept_secret(file: Path) -> str:
     if not secret:
         raise ValueError("the file is empty; delete it to have a new one made")
     return secret
+
+
+def _masked(value: str) -> str:
+    """A bad address of a server without what may be secret; a file's path is none."""
+    if value.startswith("sqlite:"):
+        return value
+    return mask_text(value) if "://" in value else re.sub(r"^.*@|[?#].*", "…", value)
 
 
 def _range(least: float, most: float) -> str:

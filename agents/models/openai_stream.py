@@ -11,10 +11,10 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
+from agents.addresses import mask_address, mask_text
 from agents.errors import ModelError, ToolsRefused
 from agents.events import Usage
 from agents.models import connections
@@ -44,7 +44,7 @@ async def stream_completion(url: str, api_key: str, body: bytes, reply: Reply, *
     except (OSError, ValueError) as error:
         # With the last word said, a missing end of the stream is no loss. (A timeout is an OSError.)
         if reply.finish_reason is None or not isinstance(error, OSError):
-            log.warning("Model server %s: %s", place_of(url), _hide(repr(error), api_key))
+            log.warning("Model server %s: %s", mask_address(url), _hide(repr(error), api_key))
             raise _in_words(error, url, timeout_s) from error
     if reply.finish_reason is None:
         raise _cut_off()
@@ -99,7 +99,7 @@ _OTHER_LINES = (b":", b"event:", b"id:", b"retry:")
 def _in_words(error: Exception, url: str, timeout_s: float) -> ModelError:
     """What went wrong, for people. The order matters: some of these errors are special cases of others."""
     if isinstance(error, Unreachable):
-        return ModelError(f"No model server answers at {place_of(url)}.", "model_unreachable")
+        return ModelError(f"No model server answers at {mask_address(url)}.", "model_unreachable")
     if isinstance(error, TimeoutError):
         return ModelError(f"The model was silent for {timeout_s:g} seconds, so the run ended.", "model_timeout")
     if isinstance(error, OSError):
@@ -371,16 +371,7 @@ def _with_reason(words: str, error: Any, api_key: str) -> str:
 
 
 def _hide(text: str, secret: str) -> str:
-    return text.replace(secret, "…") if secret else text
-
-
-def place_of(url: str) -> str:
-    """The address as people may see it: no user, password or query."""
-    try:
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-    except ValueError:
-        return "the configured address"
+    return mask_text(text.replace(secret, "…") if secret else text)
 
 
 async def _bounded(connection: Connection, limit: int, *, cut: bool = False) -> bytes:
