@@ -1,22 +1,26 @@
 """Tool-using agents on Qwen-Agent whose reasoning is a stream. Knows nothing of Django or sockets."""
 
+from agents.addresses import mask_text
 from agents.agent import Agent, get_agent, warm
 from agents.errors import AgentError, UnknownAgent
 from agents.events import Growth, Outcome, Step, Usage
 from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
 from agents.stream import AgentRun, opening
-from agents.tools import Stop, Tool, Toolbox, ToolError
+from agents.tools import PAGE_READER, HostPolicy, SessionPrivacy, Stop, Tool, Toolbox, ToolError
 
 __all__ = [
     "AGENTS",
     "DEFAULT_AGENT",
+    "PAGE_READER",
     "Agent",
     "AgentError",
     "AgentRun",
     "AgentSpec",
     "Growth",
+    "HostPolicy",
     "ModelSettings",
     "Outcome",
+    "SessionPrivacy",
     "Step",
     "Stop",
     "Tool",
@@ -25,6 +29,7 @@ __all__ = [
     "UnknownAgent",
     "Usage",
     "get_agent",
+    "mask_text",
     "opening",
     "warm",
 ]

@@ -18,7 +18,7 @@ from agents.errors import AgentError
 from agents.history import sound
 from agents.models import base, demo, openai_compatible
 from agents.specs import AgentSpec, ModelSettings
-from agents.tools import Tool, Toolbox, ToolError
+from agents.tools import Egress, Tool, Toolbox, ToolError
 from agents.tools.runner import Job, ToolOutcome, run_tool
 from agents.tools.stop import Stop
 
@@ -95,7 +95,8 @@ def converse(
 ) -> None:
     """Let the agent work on the conversation to its end, blocking. Raises what the desk raises."""
     try:
-        toolset = tools.build(spec.tools, toolbox)
+        egress = Egress(history, toolbox.privacy, toolbox.hosts)
+        toolset = {name: egress.guard(tool) for name, tool in tools.build(spec.tools, toolbox, egress).items()}
     except ToolError as error:
         raise AgentError("tool_failed", str(error)) from error
     agent = _Agent(_model(settings, desk), toolset, desk)

@@ -32,9 +32,9 @@ from chat import (
     quarantine,
     run_events,
     run_state,
-    search,
     selectors,
     step_log,
+    toolbox,
 )
 from chat.drafts import Draft
 from chat.models import LIVE, Run, RunStatus, Session
@@ -290,7 +290,7 @@ async def _work(claim: Claim, carried: _Carried) -> tuple[End, list[Entry]]:
     run = claim.run
     record = _Record(run)
     try:
-        agent = agents.get_agent(run.agent_name, model=settings.AGENT_MODEL, toolbox=_toolbox(run))
+        agent = agents.get_agent(run.agent_name, model=settings.AGENT_MODEL, toolbox=toolbox.toolbox_for(run))
         stream = agent.start(
             None if run.continues_id else run.message,
             history=await _history(claim),
@@ -364,12 +364,6 @@ async def _history(claim: Claim) -> list[dict[str, Any]]:
             raise _NoHistory("storage", words) from error
         words = "Something that was said before in this session is stored so that it cannot be read any more."
         raise _NoHistory("internal", words) from error
-
-
-def _toolbox(run: Run) -> agents.Toolbox:
-    # The session's own past is in the agent's memory already.
-    past = None if run.user is None else search.bound_to(run.user, apart_from=run.session_id)
-    return agents.Toolbox(search_history=past, mcp_servers=settings.MCP_SERVERS)
 
 
 # Saving and telling

@@ -56,6 +56,12 @@ class Session(models.Model):
     status = models.CharField(max_length=16, choices=RunStatus, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     active_at = models.DateTimeField(auto_now_add=True, help_text="When something last happened in it.")
+    has_read_private = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Whether earlier conversations were read in it: tools that reach outside are held to known addresses from then on.",
+    )
 
     class Meta:
         ordering = ("-active_at",)
@@ -218,6 +224,29 @@ class Connection(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} on {self.session_id}"
+
+
+class ToolServer(models.Model):
+    """An MCP server as one process that carries runs sees it: each has a connection of its own."""
+
+    process = models.CharField(max_length=120)
+    name = models.CharField(max_length=200)
+    transport = models.CharField(max_length=300, blank=True, help_text="How it is reached, and the host it is at.")
+    state = models.CharField(max_length=16)
+    tools = models.PositiveIntegerField(default=0)
+    attempts = models.PositiveIntegerField(default=0, help_text="Tries in a row that failed.")
+    last_error = models.CharField(max_length=500, blank=True)
+    since = models.DateTimeField()
+
+    class Meta:
+        ordering = ("name", "process")
+        constraints = (models.UniqueConstraint(fields=("process", "name"), name="one_tool_server_per_process"),)
+        permissions = (("restart_toolserver", "Can have tool servers connected anew"),)
+        verbose_name = "tool server (MCP)"
+        verbose_name_plural = "tool servers (MCP)"
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.process}"
 
 
 class Missed(models.TextChoices):

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from config.addresses import BadAddress
+from agents.addresses import BadAddress, authority, mask_text, split_address
+from config.addresses import AddressRefused
 from config.env_file import UnreadableFile, joined_lines, misspelt_names, read_file
 from config.redis_address import RedisAddress, parse_redis
 
@@ -162,6 +163,22 @@ class Environment:
             return []
         return given
 
+    def hosts(self, name: str) -> list[str]:
+        """Return a comma-separated list of hosts, ``*.`` before one meaning those below it, as they are looked up."""
+        found = []
+        for word in self.words(name):
+            stars, host = ("*.", word[2:]) if word.startswith("*.") else ("", word)
+            try:
+                host = host.strip("[]")
+                parts, host, _ = split_address(f"http://{authority('http', host, 80)}/")
+            except BadAddress:
+                parts = None
+            if parts is None or parts.path != "/" or parts.query or parts.fragment or parts.port:
+                self.refuse(name, "must be hosts like example.org or *.example.org", word)
+                return []
+            found.append(stars + host.lower())
+        return found
+
     def public_url(self, name: str) -> PublicUrl:
         """Return the address people use: a scheme and a host, and a path where the host serves other things too."""
         raw = self._raw(name)
@@ -177,9 +194,8 @@ class Environment:
         if not raw or raw in words or (parsed and parsed.scheme in schemes and parsed.hostname):
             return raw
         starts = " or ".join(f"{scheme}://" for scheme in schemes)
-        self.refuse(
-            name, "must " + "".join(f"be {word} or " for word in words) + f"start with {starts} and name a host", raw
-        )
+        must = "must " + "".join(f"be {word} or " for word in words) + f"start with {starts} and name a host"
+        self.refuse(name, must, _masked(raw))
         return ""
 
     def database(self, name: str, default: Path) -> dict[str, Any]:
@@ -190,7 +206,7 @@ class Environment:
         if raw.startswith(("postgres://", "postgresql://")):
             try:
                 return _postgres(raw)
-            except BadAddress as bad:
+            except AddressRefused as bad:
                 self.refuse(name, str(bad), raw)
                 return _sqlite(default)
         if raw.startswith("sqlite:///") and raw.removeprefix("sqlite:///").strip("/:") not in {"", "memory"}:
@@ -199,7 +215,7 @@ class Environment:
                 return _sqlite(path)
             self.refuse(name, "must name a file in a folder that exists", raw)
         else:
-            self.refuse(name, "must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME", raw)
+            self.refuse(name, "must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME", _masked(raw))
         return _sqlite(default)
 
     def redis(self, name: str) -> RedisAddress | None:
@@ -207,7 +223,7 @@ class Environment:
         raw = self._raw(name)
         try:
             return parse_redis(raw) if raw else None
-        except BadAddress as bad:
+        except AddressRefused as bad:
             self.refuse(name, str(bad), raw)
             return None
 
@@ -275,6 +291,13 @@ def kept_secret(file: Path) -> str:
     if not secret:
         raise ValueError("the file is empty; delete it to have a new one made")
     return secret
+
+
+def _masked(value: str) -> str:
+    """A bad address of a server without what may be secret; a file's path is none."""
+    if value.startswith("sqlite:"):
+        return value
+    return mask_text(value) if "://" in value else re.sub(r"^.*@|[?#].*", "…", value)
 
 
 def _range(least: float, most: float) -> str:

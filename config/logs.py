@@ -9,6 +9,8 @@ from django.db import InterfaceError, InternalError, OperationalError, Programmi
 from redis.exceptions import RedisError
 from structlog.typing import EventDict, WrappedLogger
 
+from agents.addresses import mask_text
+
 #: Fields that are never written down, whoever logs them.
 PRIVATE = frozenset(
     {
@@ -59,6 +61,11 @@ def say_in_a_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def mask_addresses(_: WrappedLogger, __: str, line: str) -> str:
+    """Leave of every address in a line, and in its traceback, the host alone: the rest may be a key, whoever logged it."""
+    return mask_text(line)
+
+
 SHARED = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -100,6 +107,7 @@ def plan() -> dict[str, Any]:
                     structlog.dev.ConsoleRenderer(
                         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
                     ),
+                    mask_addresses,
                 ],
             }
         },

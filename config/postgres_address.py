@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from config.addresses import BadAddress
+from config.addresses import AddressRefused
 
 
 def parse_postgres(raw: str) -> dict[str, Any]:
@@ -22,16 +22,16 @@ def parse_postgres(raw: str) -> dict[str, Any]:
     parameters = dict(parse_qsl(query, keep_blank_values=True))
     pooled = parameters.pop("pgbouncer", "false").lower()
     if pooled not in {"true", "false"}:
-        raise BadAddress("must say pgbouncer=true or pgbouncer=false")
+        raise AddressRefused("must say pgbouncer=true or pgbouncer=false")
     try:
         found = conninfo_to_dict(f"{address}?{urlencode(parameters, quote_via=quote)}" if parameters else address)
     except ProgrammingError as error:
-        raise BadAddress(f"must be postgres://USER:PASSWORD@HOST:PORT/NAME ({_reason(error, raw)})") from None
+        raise AddressRefused(f"must be postgres://USER:PASSWORD@HOST:PORT/NAME ({_reason(error, raw)})") from None
     if not found.get("dbname") or not found.get("host"):
-        raise BadAddress("must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME")
+        raise AddressRefused("must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME")
     ports = str(found.pop("port", ""))
     if any(not port.isdigit() or not 0 < int(port) < 65536 for port in ports.split(",") if port):
-        raise BadAddress("must name ports from 1 to 65535")
+        raise AddressRefused("must name ports from 1 to 65535")
     return {
         "NAME": found.pop("dbname"),
         "USER": found.pop("user", ""),

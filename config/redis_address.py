@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 
-from config.addresses import BadAddress
+from config.addresses import AddressRefused
 
 REDIS_FORMS = ("redis", "rediss", "unix", "sentinel", "rediss+sentinel")
 _SENTINEL_PORT = 26379
@@ -40,7 +40,7 @@ def parse_redis(raw: str) -> RedisAddress:
     forms = "redis://, rediss://, unix:// or sentinel://"
     parsed = _split(re.sub(r"^redis\+sentinel://", "sentinel://", raw).replace(",", "%2C"))
     if parsed is None or parsed.scheme not in REDIS_FORMS:
-        raise BadAddress(f"must start with {forms} and name a host")
+        raise AddressRefused(f"must start with {forms} and name a host")
     if parsed.scheme.endswith("sentinel"):
         return _sentinels(parsed)
     known = dict(parse_qsl(parsed.query))
@@ -49,11 +49,11 @@ def parse_redis(raw: str) -> RedisAddress:
     _check_number(number)
     if parsed.scheme == "unix":
         if not parsed.path.strip("/"):
-            raise BadAddress("must name a socket, as in unix:///run/redis/redis.sock?db=0")
+            raise AddressRefused("must name a socket, as in unix:///run/redis/redis.sock?db=0")
         login = _login(parsed.username or known.get("username"), parsed.password or known.get("password"))
         return RedisAddress(raw, f"redis+socket://{login}{parsed.path}?virtual_host={number or 0}")
     if not parsed.hostname or "%2c" in parsed.hostname.lower():
-        raise BadAddress(f"must start with {forms} and name a host")
+        raise AddressRefused(f"must start with {forms} and name a host")
     if parsed.scheme == "redis":
         return RedisAddress(raw, raw)
     return RedisAddress(raw, raw.partition("?")[0], broker_tls=_tls(known))
@@ -68,7 +68,7 @@ def _sentinels(parsed: SplitResult) -> RedisAddress:
     _check_number(number)
     nodes = [_host_and_port(host) for host in unquote(hosts).split(",")]
     if not name or not all(host for host, _ in nodes):
-        raise BadAddress("must be like sentinel://HOST:26379,HOST:26379/NAME/0, NAME being the master's")
+        raise AddressRefused("must be like sentinel://HOST:26379,HOST:26379/NAME/0, NAME being the master's")
     user, _, password = login.partition(":")
     master = {"username": unquote(user), "password": unquote(password)}
     master = {key: value for key, value in master.items() if value}
@@ -113,13 +113,13 @@ def _login(user: str | None, password: str | None) -> str:
 
 def _check_number(number: str) -> None:
     if number and not re.fullmatch(r"\d{1,5}", number):
-        raise BadAddress("must end with the database's number, as in /0")
+        raise AddressRefused("must end with the database's number, as in /0")
 
 
 def _refuse_unknown(given: Mapping[str, str], known: set[str]) -> None:
     unknown = sorted(set(given) - known)
     if unknown:
-        raise BadAddress(f"has a parameter that is not known: {unknown[0]} (known are {', '.join(sorted(known))})")
+        raise AddressRefused(f"has a parameter that is not known: {unknown[0]} (known are {', '.join(sorted(known))})")
 
 
 def _tls(parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _tls(parameters: Mapping[str, str]) -> dict[str, Any]:
     checks = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
     wanted = parameters.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if wanted not in checks:
-        raise BadAddress(f"must say ssl_cert_reqs={', '.join(checks)}")
+        raise AddressRefused(f"must say ssl_cert_reqs={', '.join(checks)}")
     return {
         "ssl_cert_reqs": checks[wanted],
         "ssl_check_hostname": wanted != "none" and parameters.get("ssl_check_hostname", "true").lower() != "false",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from agents.specs import ModelSettings
+from agents.tools.policy import HostPolicy
 from config import content_security, logs
 from config.environment import Environment
 
@@ -40,6 +41,8 @@ LLM_TIMEOUT_S = env.number("LLM_TIMEOUT_S", 120, least=0.1, most=86_400)
 LLM_TOOL_FORMAT = env.choice("LLM_TOOL_FORMAT", ["auto", "native", "template"])
 LLM_MAX_INPUT_TOKENS = env.whole("LLM_MAX_INPUT_TOKENS", 58_000, least=1_000)
 MCP_SERVERS = env.json_object("MCP_SERVERS")
+FETCH_ALLOWED_HOSTS = env.hosts("FETCH_ALLOWED_HOSTS")
+FETCH_DENIED_HOSTS = env.hosts("FETCH_DENIED_HOSTS")
 
 AGENT_MODEL = ModelSettings(
     LLM_MODEL_SERVER,
@@ -49,6 +52,7 @@ AGENT_MODEL = ModelSettings(
     cast(Literal["auto", "native", "template"], LLM_TOOL_FORMAT),
     LLM_MAX_INPUT_TOKENS,
 )
+FETCH_HOSTS = HostPolicy(tuple(FETCH_ALLOWED_HOSTS), tuple(FETCH_DENIED_HOSTS))
 
 MAX_ITERATIONS = env.whole("MAX_ITERATIONS", 20)
 RUN_LEASE_S = env.number("RUN_LEASE_S", 30, least=1, most=86_400)

@@ -11,10 +11,11 @@ from qwen_agent.llm.base import register_llm
 from qwen_agent.llm.fncall_prompts.nous_fncall_prompt import FN_CALL_TEMPLATE
 from qwen_agent.llm.schema import ASSISTANT, FUNCTION, Message
 
+from agents.addresses import mask_address
 from agents.errors import ToolsRefused
 from agents.history import ChatMessage, fit
 from agents.models.base import LoopModel
-from agents.models.openai_stream import place_of, stream_completion
+from agents.models.openai_stream import stream_completion
 from agents.models.reply import Reply
 from agents.text import estimate_tokens, json_object
 
@@ -87,7 +88,7 @@ class OpenAICompatible(LoopModel):
         except ToolsRefused:
             if in_prompt or not request.tools or self._tool_format != "auto":
                 raise
-            log.info("%s takes no tools for %s; they go in the prompt from now on", place_of(self._url), self.model)
+            log.info("%s takes no tools for %s; they go in the prompt from now on", mask_address(self._url), self.model)
             _without_tools.add(place)
             await self._stream(request.body(in_prompt=True), reply)
 

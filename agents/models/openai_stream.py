@@ -8,11 +8,11 @@ import asyncio
 import contextlib
 import logging
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from yarl import URL
 
+from agents.addresses import mask_address, mask_text
 from agents.errors import ModelError, ToolsRefused
 from agents.models import connections
 from agents.models.chunks import ServerError
@@ -40,13 +40,13 @@ async def stream_completion(url: str, api_key: str, body: bytes, reply: Reply, *
         async with asyncio.timeout(timeout_s) as timeout:
             await _exchange(url, api_key, body, reply, _Silence(timeout, timeout_s))
     except ServerError as error:
-        log.warning("Model server %s: %s", place_of(url), _hide(repr(error), api_key))
+        log.warning("Model server %s: %s", mask_address(url), _hide(repr(error), api_key))
         raise ModelError(_with_reason("The model server reported an error", error.told, api_key)) from error
     except (OSError, ValueError) as error:
         # With the last word said, a missing end of the stream is no loss. (A timeout is an OSError.)
         is_loss = reply.finish_reason is None or (reply.has_resumed and not reply.done)
         if is_loss or not isinstance(error, OSError):
-            log.warning("Model server %s: %s", place_of(url), _hide(repr(error), api_key))
+            log.warning("Model server %s: %s", mask_address(url), _hide(repr(error), api_key))
             raise _in_words(error, url, timeout_s) from error
     finally:
         reply.settle()
@@ -97,10 +97,10 @@ async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: 
 def _in_words(error: Exception, url: str, timeout_s: float) -> ModelError:
     """What went wrong, for people. The order matters: some of these errors are special cases of others."""
     if isinstance(error, Unreachable):
-        return ModelError(f"No model server answers at {place_of(url)}.", "model_unreachable")
+        return ModelError(f"No model server answers at {mask_address(url)}.", "model_unreachable")
     if isinstance(error, WebPage):
         return ModelError(
-            f"What answers at {place_of(url)} is a web page, not a model server. "
+            f"What answers at {mask_address(url)} is a web page, not a model server. "
             "LLM_MODEL_SERVER has to be the base URL of its API, which usually ends in /v1."
         )
     if isinstance(error, TimeoutError):
@@ -187,16 +187,7 @@ def _with_reason(words: str, error: Any, api_key: str) -> str:
 
 
 def _hide(text: str, secret: str) -> str:
-    return text.replace(secret, "…") if secret else text
-
-
-def place_of(url: str) -> str:
-    """The address as people may see it: no user, password or query."""
-    try:
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-    except ValueError:
-        return "the configured address"
+    return mask_text(text.replace(secret, "…") if secret else text)
 
 
 async def _bounded(connection: Connection, limit: int) -> bytes:

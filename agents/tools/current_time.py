@@ -39,6 +39,7 @@ class CurrentTimeTool:
     parameters = _PARAMETERS
     timeout_s = 5.0
     output_limit = 1_000
+    reaches_outside = False
 
     def __init__(self, now: Callable[[], datetime] = _now) -> None:
         self._now = now

@@ -15,37 +15,25 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin
 
+from agents.addresses import DEFAULT_PORTS, BadAddress, authority, request_target, split_address
 from agents.tools import readable
+from agents.tools.special_addresses import IPAddress, is_public
 from agents.tools.stop import Stop
 from agents.tools.tool import ToolError
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], list[str]]
 """``(host, port)`` → all addresses that the name has."""
 
 _REDIRECTS = 3
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _TEXT_TYPES = re.compile(r"text/|application/(.*\+)?(json|xml|yaml|x-yaml|javascript|x-ndjson|toml|sql)$")
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
-# Networks that carry an IPv4 address inside and whose gateway would take us there: NAT64, 6to4, Teredo, IPv4-compatible.
-_TUNNELS = [ipaddress.ip_network(net) for net in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")]
-
-
-def public_addresses_only(address: IPAddress) -> bool:
-    """The policy outside tests: an address anyone on the internet would reach, and no other."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return public_addresses_only(address.ipv4_mapped)
-        if any(address in network for network in _TUNNELS) or address.is_site_local:
-            return False
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
 def web_ports_only(port: int) -> bool:
     """The policy outside tests: the two ports that web pages are on."""
-    return port in _DEFAULT_PORTS.values()
+    return port in DEFAULT_PORTS.values()
 
 
 def _resolve(host: str, port: int) -> list[str]:
@@ -76,12 +64,13 @@ class FetchPageTool:
     def __init__(
         self,
         *,
-        allow_address: Callable[[IPAddress], bool] = public_addresses_only,
+        allow_address: Callable[[IPAddress], bool] = is_public,
         allow_port: Callable[[int], bool] = web_ports_only,
         resolve: Resolve = _resolve,
         total_s: float = 10.0,
         size_limit: int = 5_000_000,
         tls: ssl.SSLContext | None = None,
+        check_host: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._allow_address = allow_address
         self._allow_port = allow_port
@@ -89,6 +78,7 @@ class FetchPageTool:
         self._total_s = total_s
         self._size_limit = size_limit
         self._tls = tls
+        self._check_host = check_host
 
     def call(self, arguments: dict[str, Any], stop: Stop) -> str:
         """Read ``arguments["url"]``."""
@@ -136,21 +126,13 @@ class FetchPageTool:
 
     def _vet(self, url: str, line: "_Line") -> "_Target":
         """Refuse what isn't a public web address; settle which machine will be asked."""
-        if len(url) > 4_000 or re.search(r"[\x00-\x20\x7f\\]", url):
-            raise ToolError("This is not a valid web address.")
         try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ToolError("This is not a valid web address.") from error
-        if parts.scheme not in _DEFAULT_PORTS:
-            raise ToolError("Only http:// and https:// addresses can be read.")
-        if parts.username is not None or parts.password is not None:
-            raise ToolError("Addresses with a user name or password in them are not read.")
-        port = port if port is not None else _DEFAULT_PORTS[parts.scheme]
+            parts, host, port = split_address(url)
+        except BadAddress as error:
+            raise ToolError(str(error)) from error
         if not self._allow_port(port):
             raise ToolError(f"Port {port} is not read: web pages are on ports 80 and 443.")
-        host = _host(parts)
+        self._check_host(host)
         addresses = [self._parse(text) for text in self._look_up(host, port, line)]
         # All of them: one private answer among public ones is what an attack looks like.
         if not addresses or not all(self._allow_address(address) for address in addresses):
@@ -189,12 +171,8 @@ class FetchPageTool:
     def _get(self, target: "_Target", line: "_Line") -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection(target.host, target.port)
         connection.sock = self._connect(target, line)
-        path = quote(target.parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
-        query = f"?{quote(target.parts.query, safe='/?%:@!$&()*+,;=~-._')}" if target.parts.query else ""
-        connection.putrequest("GET", path + query, skip_host=True, skip_accept_encoding=True)
-        host = f"[{target.host}]" if ":" in target.host else target.host
-        default = target.port == _DEFAULT_PORTS[target.parts.scheme]
-        connection.putheader("Host", host if default else f"{host}:{target.port}")
+        connection.putrequest("GET", request_target(target.parts), skip_host=True, skip_accept_encoding=True)
+        connection.putheader("Host", authority(target.parts.scheme, target.host, target.port))
         connection.putheader("User-Agent", "Mozilla/5.0 (compatible; Thinkaloud)")
         connection.putheader("Accept", "text/html, text/plain;q=0.9, application/json;q=0.9, */*;q=0.5")
         connection.putheader("Accept-Encoding", "gzip")
@@ -331,26 +309,6 @@ def _shut(connection: socket.socket) -> None:
     # The plain socket's shutdown, because a TLS socket's own one forgets its state, which the reader still uses.
     with contextlib.suppress(OSError):
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
-
-
-def _host(parts: SplitResult) -> str:
-    """The host in the form that is looked up, asked for and vetted: one spelling only."""
-    host = (parts.hostname or "").rstrip(".")
-    if not host or "%" in host:
-        raise ToolError("This is not a valid web address.")
-    if ":" in host:
-        return host
-    try:
-        host = host.encode("idna").decode("ascii")
-    except UnicodeError as error:
-        raise ToolError("This is not a valid web address.") from error
-    # What ends in a number is an address to a browser: 2130706433, 0x7f.1 and 0177.0.0.1 are spellings of 127.0.0.1.
-    if re.fullmatch(r"\d+|0x[0-9a-f]*", host.rpartition(".")[2].lower()):
-        try:
-            ipaddress.IPv4Address(host)
-        except ValueError as error:
-            raise ToolError("Write an IP address as four decimal numbers.") from error
-    return host
 
 
 def _why(error: Exception) -> str:

@@ -107,6 +107,7 @@ class PythonTool:
     #: Of these, the code itself may use `run_s`; the rest is for waiting for a free interpreter.
     timeout_s = 30.0
     output_limit = 50_000
+    reaches_outside = False
     run_s = 5.0
 
     def call(self, arguments: dict[str, Any], stop: Stop) -> str:

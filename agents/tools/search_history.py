@@ -36,9 +36,13 @@ class SearchHistoryTool:
     parameters = _PARAMETERS
     timeout_s = 10.0
     output_limit = 20_000
+    reaches_outside = False
 
-    def __init__(self, search: Callable[[str, int], list[dict[str, Any]]] | None) -> None:
+    def __init__(
+        self, search: Callable[[str, int], list[dict[str, Any]]] | None, on_found: Callable[[], None] = lambda: None
+    ) -> None:
         self._search = search
+        self._on_found = on_found
 
     def call(self, arguments: dict[str, Any], stop: Stop) -> str:
         """Search for ``arguments["query"]``."""
@@ -50,6 +54,8 @@ class SearchHistoryTool:
         hits = self._search(query, max(1, min(int(arguments.get("limit") or 5), _MOST)))
         if not hits:
             return f"Nothing was found for “{query}” in earlier sessions."
+        # First, so that nothing private is known to the model before the session is marked by it.
+        self._on_found()
         found = "1 hit" if len(hits) == 1 else f"{len(hits)} hits"
         return f"{found} for “{query}” in earlier sessions:\n\n" + "\n\n".join(
             f"{number}. {_describe(hit)}" for number, hit in enumerate(hits, start=1)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from agents.tools.policy import HostPolicy, SessionPrivacy
 from agents.tools.stop import Stop
 
 
@@ -14,7 +15,8 @@ class ToolError(Exception):
 class Tool(Protocol):
     """Something an agent can call.
 
-    Limits of time and output are kept by whoever calls the tool; a tool that knows a harder way to keep them does so too.
+    Limits of time and output are kept by whoever calls the tool; a tool that knows a harder way to keep them does so too. One that
+    sends nothing outside, whatever it is given, says so by ``reaches_outside = False``.
     """
 
     @property
@@ -58,3 +60,7 @@ class Toolbox:
     """MCP servers by name, in the form of Qwen-Agent's ``mcpServers``; all their tools are added."""
     extra: Sequence[Tool] = ()
     """Tools of the caller's own. One that bears a built-in tool's name takes its place."""
+    privacy: SessionPrivacy | None = None
+    """What is kept of the session, where it outlives the run."""
+    hosts: HostPolicy = field(default_factory=HostPolicy)
+    """The hosts that tools may ask."""

@@ -75,7 +75,7 @@ def test_a_model_that_can_do_everything_is_fit(model_server: ModelServer) -> Non
     )
     code, told, _ = check_llm(LLM_MODEL_SERVER=model_server.url, LLM_MODEL="stub", LLM_API_KEY="a secret key")
     assert code == 0, told
-    assert f"Asking stub at {model_server.url}" in told
+    assert f"Asking stub at {model_server.url.removesuffix('/v1')} …" in told, "a path may be a key"
     assert "wrong number" not in told
     assert "calls tools: yes, python" in told
     assert "streams: yes" in told

