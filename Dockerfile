@@ -16,6 +16,7 @@ COPY manage.py pyproject.toml ./
 COPY agents agents
 COPY chat chat
 COPY config config
+COPY untrusted untrusted
 COPY templates templates
 COPY static static
 COPY --from=libraries /app/node_modules node_modules
@@ -23,7 +24,7 @@ COPY --from=libraries /app/node_modules node_modules
 RUN .venv/bin/python -c "from config import bootstrap; bootstrap.copy_browser_libraries()" \
     && rm -r node_modules \
     && SECRET_KEY=building DATA_DIR=/app/var .venv/bin/python manage.py collectstatic --no-input --verbosity 0 \
-    && .venv/bin/python -m compileall -q agents chat config
+    && .venv/bin/python -m compileall -q agents chat config untrusted
 
 FROM python:${PYTHON}-slim-bookworm
 RUN useradd --system --uid 10001 --user-group --home-dir /app --no-create-home thinkaloud

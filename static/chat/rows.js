@@ -3,7 +3,8 @@
  */
 
 import { clone, mark, rect, say, setBar, setIcon, show, slot } from "./nodes.js";
-import { createWriter, highlight, load, typeset } from "./markdown.js";
+import { highlight } from "./colouring.js";
+import { createWriter, load, typeset } from "./markdown.js";
 import { dress, fillArguments, fillResult } from "./result.js";
 import { answerBar, bar, broken, counts, itemBar, span, using, wentOn } from "./transcript.js";
 import {
@@ -367,7 +368,7 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
     element.querySelector(".mark-live").classList.remove("over");
     element.classList.add("arrive");
     parts.answer.replaceChildren(element);
-    answer = { element, prose: slot(element, "prose"), seq: null, text: "", writer: null, timer: null, at: 0 };
+    answer = { element, prose: slot(element, "prose"), seq: null, text: "", writer: null, timer: null, at: 0, took: 0 };
     answer.prose.classList.add("growing");
   }
 
@@ -379,7 +380,8 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
 
   function writeSoon() {
     if (answer.timer !== null) return;
-    const wait = Math.max(0, answer.at + PAINT_EVERY - performance.now());
+    // A tenth of the tab's time at most, however much there is to read.
+    const wait = Math.max(0, answer.at + Math.max(PAINT_EVERY, 9 * answer.took) - performance.now());
     if (wait === 0) {
       write();
       return;
@@ -406,6 +408,7 @@ export function createRun({ run, element, contentUrl, choices, mayDrive, locale 
       answer.writer = createWriter(answer.prose, renderer);
     }
     decorate(answer.writer.write(answer.text), answer);
+    answer.took = performance.now() - answer.at;
   }
 
   async function finishAnswer() {

@@ -21,7 +21,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from twisted.internet import reactor
 
-from chat import carrying, database, doorbell, memory, ownership, supervisor
+from chat import carrying, database, doorbell, memory, ownership, rendering, supervisor
 from chat.transports import DaphneServer, DaphneSocket, UvicornSocket
 from config.asgi import application
 
@@ -64,8 +64,7 @@ class Command(BaseCommand):
                 if ended:
                     self.stdout.write(f"{ended} run(s) that an earlier process left were ended as interrupted.")
             connection.close()
-            warm = doorbell.warm if settings.BROKER_URL else carrying.warm
-            threading.Thread(target=warm, name="warm", daemon=True).start()
+            threading.Thread(target=_warm, name="warm", daemon=True).start()
             shown = f"[{host}]" if ":" in host else host
             self.stdout.write(f"Thinkaloud is at http://{shown}:{listener.getsockname()[1]}/")
             self.stdout.flush()
@@ -82,6 +81,12 @@ class Command(BaseCommand):
                 raise CommandError(str(away)) from None
             # One of many is started again and again until the database answers, or waits for it: it may as well wait here.
             logger.warning("%s; serving, and trying until it does", away)
+
+
+def _warm() -> None:
+    """Load what the first page and the first run would wait for."""
+    rendering.start_workers()
+    (doorbell.warm if settings.BROKER_URL else carrying.warm)()
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
