@@ -20,6 +20,7 @@ COPY manage.py pyproject.toml ./
 COPY agents agents
 COPY chat chat
 COPY config config
+COPY untrusted untrusted
 COPY templates templates
 COPY static static
 COPY --from=libraries /app/node_modules node_modules
@@ -28,7 +29,7 @@ RUN .venv/bin/python -c "from config import bootstrap; bootstrap.copy_browser_li
     && rm -r node_modules \
     && SECRET_KEY=building DATA_DIR=/tmp/var STATIC_ROOT=/app/static-collected \
         .venv/bin/python manage.py collectstatic --no-input --verbosity 0 \
-    && .venv/bin/python -m compileall -q .venv agents chat config \
+    && .venv/bin/python -m compileall -q .venv agents chat config untrusted \
     && mkdir --mode 0700 var
 
 FROM python:${PYTHON}-slim-bookworm

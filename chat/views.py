@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 import agents
-from chat import access, models, presenting, search, selectors, transcript, words
+from chat import access, models, presenting, rendering, search, selectors, transcript, words
 from chat.models import UNFINISHED, RunStatus, Session
 
 #: Sessions in the list beside the conversation; all of them are on the page of past sessions.
@@ -103,6 +103,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     at = next((at for at in reversed(range(len(runs))) if not runs[at].removed), len(runs) - 1)
     latest = runs[at] if runs else None
     live = before is None
+    rendering.prepare_markdown(run.answer.text for run in runs if run.answer is not None)
     return page_of_app(
         request,
         "chat/session.html",

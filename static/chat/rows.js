@@ -3,8 +3,9 @@
  */
 
 import { clone, mark, rect, say, setBar, setIcon, show, slot } from "./nodes.js";
+import { highlight } from "./colouring.js";
 import { createTail, createWriter, growPlain } from "./growing.js";
-import { highlight, load, typeset } from "./markdown.js";
+import { load, typeset } from "./markdown.js";
 import { dress, fillArguments, fillResult } from "./result.js";
 import { answerBar, bar, broken, counts, itemBar, span, using, wentOn } from "./transcript.js";
 import {
