@@ -27,6 +27,7 @@ from chat import (
     run_state,
     selectors,
     sockets,
+    step_log,
     ticking,
 )
 from chat.models import LIVE, Run
@@ -116,6 +117,7 @@ def hurry() -> None:
 def recover() -> int:
     """Before a process that owns everything serves its first page: end what its predecessor left; returns how many runs."""
     sockets.forget_all()
+    step_log.forget_ended_drafts()
     orphans = list(Run.objects.filter(status__in=LIVE).values_list("id", flat=True))
     return sum(interrupting.interrupt_orphan(run_id) for run_id in orphans)
 
@@ -221,6 +223,7 @@ async def sweep() -> None:
         except DatabaseError:
             # The next one is not to wait for it.
             logger.warning("Run %s could not be ended", run_id, exc_info=True)
+    await database.write(step_log.forget_ended_drafts)
     for session_id in await database.write(sockets.forget_silent, carrying.PROCESS, since):
         await groups.tell(groups.of_session(session_id), {"type": "presence"})
 
