@@ -87,12 +87,14 @@ def answered(content: str, *, partial: bool) -> Entry:
 def left_open(run: Run, steps: Sequence[Step]) -> list[Entry]:
     """What closes a run whose process is gone: text in progress becomes its step, open tool calls get their result."""
     iteration = max((step.iteration for step in steps), default=0)
-    numbers = itertools.count(1 + max((step.number or 0 for step in steps), default=0))
+    last = max((step.number or 0 for step in steps), default=0)
+    numbers = itertools.count(1 + last)
     now = timezone.now().timestamp()
     data: list[dict[str, Any]] = []
     draft = getattr(run, "draft", None)
-    # Half-written arguments are no call; there is nothing to keep of them.
-    if draft is not None and draft.text and draft.type != "tool_use":
+    # Half-written arguments are no call; there is nothing to keep of them. And a text may have been saved just after its step was stored.
+    is_stored = draft is not None and 0 < draft.number <= last
+    if draft is not None and draft.text and draft.type != "tool_use" and not is_stored:
         kind = "final_answer" if draft.type == "response" else draft.type
         data.append({"type": kind, "content": draft.text, "duration_ms": 0, "partial": True})
     data += [

@@ -15,6 +15,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from agents.events import Usage
+from chat import step_log
 from chat.database import as_uuid, key, moment
 from chat.models import LIVE, UNFINISHED, Run, RunStatus, Session
 
@@ -141,6 +142,8 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
         )
         moved = cursor.rowcount
     if moved:
+        # Now that the run's row is held, nobody saves one any more.
+        step_log.forget_draft(run_id)
         _repeat_status(session_id)
     return bool(moved)
 

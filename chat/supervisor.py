@@ -27,6 +27,7 @@ from chat import (
     run_state,
     selectors,
     sockets,
+    step_log,
     ticking,
 )
 from chat.each_row import EachRow
@@ -117,6 +118,7 @@ def hurry() -> None:
 def recover() -> int:
     """Before a process that owns everything serves its first page: end what its predecessor left; returns how many runs."""
     sockets.forget_all()
+    step_log.forget_ended_drafts()
     ended = 0
     for run_id in list(Run.objects.filter(status__in=LIVE).values_list("id", flat=True)):
         try:
@@ -263,6 +265,7 @@ async def sweep() -> None:
     silent = await database.read(run_state.silent_since, since)
     here = carrying.at_work()
     await _silent_runs.do([run_id for run_id in silent if run_id not in here], interrupting.interrupt)
+    await database.write(step_log.forget_ended_drafts)
     for session_id in await database.write(sockets.forget_silent, carrying.PROCESS, since):
         await groups.tell(groups.of_session(session_id), {"type": "presence"})
 
