@@ -30,7 +30,6 @@ from chat import (
     ticking,
 )
 from chat.each_row import EachRow
-from chat.models import LIVE, Run
 from chat.protocol import Close, encode
 
 logger = logging.getLogger(__name__)
@@ -118,7 +117,7 @@ def recover() -> int:
     """Before a process that owns everything serves its first page: end what its predecessor left; returns how many runs."""
     sockets.forget_all()
     ended = 0
-    for run_id in list(Run.objects.filter(status__in=LIVE).values_list("id", flat=True)):
+    for run_id in run_state.live_runs():
         try:
             ended += interrupting.interrupt_orphan(run_id)
         except Exception:
