@@ -31,7 +31,6 @@ from chat import (
     ticking,
 )
 from chat.each_row import EachRow
-from chat.models import LIVE, Run
 from chat.protocol import Close, encode
 
 logger = logging.getLogger(__name__)
@@ -120,7 +119,7 @@ def recover() -> int:
     sockets.forget_all()
     step_log.forget_ended_drafts()
     ended = 0
-    for run_id in list(Run.objects.filter(status__in=LIVE).values_list("id", flat=True)):
+    for run_id in run_state.live_runs():
         try:
             ended += interrupting.interrupt_orphan(run_id)
         except Exception:

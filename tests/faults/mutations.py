@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from agents.models import openai_stream
 from agents.models.reply import Reply
 from chat import carrying, database, runs, step_log
+from chat.each_row import EachRow
 from chat.feeds import Feed, Subscriber
 from chat.groups import Membership
 from config import login_limits
@@ -132,6 +133,30 @@ def without_limits_of_logins() -> None:
         login_limits.LIMITS[counted] = 1_000_000
 
 
+def reading_once() -> None:
+    """What a run reads on its way is not asked for again."""
+    waited = carrying._waited
+
+    async def once(run: Any, done: str, first: Callable[[], Any], again: Any = None) -> Any:
+        return await (first() if done == "read" else waited(run, done, first, again))
+
+    carrying._waited = once
+
+
+def a_bad_row_ends_the_look() -> None:
+    """What fails for one row fails for those after it."""
+
+    async def next_of(session_id: UUID) -> Any:
+        claim = await carrying.write_and_start(carrying._take_up_if_any, carrying._claim_next, session_id)
+        return None if claim is None else claim.ended
+
+    async def do(_: Any, rows: Any, act: Callable[[Any], Any]) -> list[Any]:
+        return [await act(row) for row in rows]
+
+    carrying.take_next = next_of
+    EachRow.do = do  # type: ignore[method-assign]
+
+
 MUTATIONS = {
     change.__name__: change
     for change in (
@@ -144,5 +169,7 @@ MUTATIONS = {
         telling_before_saving,
         starting_parted_from_accepting,
         without_limits_of_logins,
+        reading_once,
+        a_bad_row_ends_the_look,
     )
 }

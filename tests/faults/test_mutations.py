@@ -57,6 +57,16 @@ NOTICED = [
         "test_starting.py::test_who_asks_goes_away_at_each_wait[a message over HTTP-while it waits]",
         "a run was accepted and never started",
     ),
+    (
+        "reading_once",
+        "test_waiting_out.py::test_the_database_is_away_at_each_point_of_a_run[a long log, undone]",
+        "a run failed because the database was away for a moment",
+    ),
+    (
+        "a_bad_row_ends_the_look",
+        "test_bad_rows.py::test_what_waits_and_cannot_be_read[a time that is none-who serves]",
+        "a bad row stood in others' way",
+    ),
     *(("telling_before_saving", STORING[0].format(on), STORING[1]) for on in ("sqlite", "postgres")),
     *(
         (
