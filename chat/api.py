@@ -29,9 +29,8 @@ from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 
-from chat import database, drafts, protocol, runs, schedule_api, search, selectors
-from chat.access import role_in
-from chat.models import Origin, Run, RunStatus, Session, Step
+from chat import audit, database, drafts, protocol, runs, schedule_api, search, selectors
+from chat.models import Door, Origin, Run, RunStatus, Session, Step
 from chat.protocol import BadFrame, ClientMessageId, as_uuid, error_data, is_clean
 from chat.requests import payload, takes, user_of
 from chat.runs import Refused
@@ -307,10 +306,10 @@ def _run_out(run: Run) -> dict[str, Any]:
 async def _session(request: HttpRequest, session_id: str) -> Session:
     """The session of a path, where the user may see it. Whether more is allowed, `runs` says."""
     key = as_uuid(session_id)
-    session = await database.read(Session.objects.filter(pk=key).first) if key else None
-    if session is None or role_in(user_of(request), session) is None:
+    found = await audit.open_session_async(user_of(request), key, Door.API) if key else None
+    if found is None:
         raise Refused("not_found", "There is no such session.")
-    return session
+    return found[0]
 
 
 async def _run(request: HttpRequest, run_id: str) -> Run:
@@ -318,7 +317,7 @@ async def _run(request: HttpRequest, run_id: str) -> Run:
     key = as_uuid(run_id)
     runs_of_all = Run.objects.select_related("session", "cancelled_by")
     run = await database.read(runs_of_all.filter(pk=key).first) if key else None
-    if run is None or role_in(user_of(request), run.session) is None:
+    if run is None or await audit.open_session_async(user_of(request), run.session_id, Door.API) is None:
         raise Refused("not_found", "There is no such run.")
     return run
 

@@ -112,6 +112,7 @@ class Run(models.Model):
 
     class Meta:
         ordering = ("session", "number")
+        permissions = (("stop_run", "Can stop runs of others"),)
         constraints = (
             models.UniqueConstraint(
                 fields=("session",), condition=Q(status__in=[str(s) for s in LIVE]), name="one_live_run_per_session"
@@ -385,3 +386,54 @@ class Announcement(models.Model):
 
     def __str__(self) -> str:
         return self.message
+
+
+class Door(models.TextChoices):
+    """Where somebody looked at what belongs to others."""
+
+    PAGE = "page"
+    API = "api"
+    SOCKET = "socket"
+    ADMIN = "admin"
+
+
+class Act(models.TextChoices):
+    """What somebody did to what belongs to others."""
+
+    VIEW = "view"
+    SEARCH = "search"
+
+
+#: In place of one session's identifier: many at once, as in a list or by a search.
+MANY_SESSIONS = uuid.UUID(int=0)
+
+
+class AuditEntry(models.Model):
+    """That one of the staff looked at what belongs to others: who, what, through which door, when. Identifiers alone, and never changed.
+
+    ``actor_id`` stays when the account is gone. ``window`` numbers stretches of ten minutes: one entry for each person, session and door.
+    """
+
+    actor_id = models.BigIntegerField()
+    action = models.CharField(max_length=16, choices=Act)
+    session_id = models.UUIDField(default=MANY_SESSIONS)
+    door = models.CharField(max_length=16, choices=Door)
+    at = models.DateTimeField(default=timezone.now)
+    window = models.PositiveBigIntegerField()
+
+    class Meta:
+        ordering = ("-at", "-id")
+        verbose_name_plural = "audit entries"
+        default_permissions = ("view",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("actor_id", "session_id", "door", "action", "window"), name="one_audit_entry_per_window"
+            ),
+        )
+        indexes = (
+            models.Index(fields=("-at",), name="audit_by_date"),
+            models.Index(fields=("session_id", "-at"), name="audit_by_session"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.actor_id} at {self.at:%Y-%m-%d %H:%M}"

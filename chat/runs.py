@@ -17,7 +17,7 @@ from django.db import transaction
 import agents
 from chat import background, carrying, database, groups, run_events, run_state, selectors, step_log
 from chat import standing as standings
-from chat.access import Role, may_drive, may_manage, may_stop, role_in, role_of
+from chat.access import VIEW_SESSIONS, has_right_now, may_delete, may_drive, may_manage, may_stop, role_in, role_of
 from chat.models import LIVE, Origin, Run, RunStatus, Session
 from chat.protocol import clean, utf16_length
 from chat.run_state import End
@@ -201,7 +201,12 @@ def _admit(session_id: UUID, user: User, client_message_id: str) -> Standing:
     standing = standings.of(session_id, user.pk, client_message_id)
     if standing is None:
         raise Refused("not_found", "There is no such session.")
-    role = role_of(user.pk, standing.owner_id, is_active=standing.user_is_active, is_staff=standing.user_is_staff)
+    role = role_of(
+        user.pk,
+        standing.owner_id,
+        is_active=standing.user_is_active,
+        sees_others=lambda: standing.user_is_staff and has_right_now(user.pk, VIEW_SESSIONS),
+    )
     if role is None:
         raise Refused("not_found", "There is no such session.")
     if not may_drive(role):
@@ -262,16 +267,21 @@ def _start(accepted: Accepted) -> asyncio.Task[None] | None:
     return None
 
 
-def _locked(session_id: UUID, user: User, may: Callable[[Role], bool]) -> Session:
+def _locked(session_id: UUID, user: User, may: Callable[[User, Session], bool]) -> Session:
     """The session, with its row held for the rest of the transaction: one command at a time, by who may give it now."""
     session = Session.objects.select_for_update().filter(pk=session_id).first()
     asking = User.objects.filter(pk=user.pk).first()
-    role = role_in(asking, session) if session is not None and asking is not None else None
-    if session is None or role is None:
-        raise Refused("not_found", "There is no such session.")
-    if not may(role):
-        raise Refused("not_allowed", "You may watch this session, but not steer it.")
-    return session
+    if session is not None and asking is not None:
+        if may(asking, session):
+            return session
+        if role_in(asking, session) is not None:
+            raise Refused("not_allowed", "You may watch this session, but not steer it.")
+    raise Refused("not_found", "There is no such session.")
+
+
+def _manages(user: User, session: Session) -> bool:
+    role = role_in(user, session)
+    return role is not None and may_manage(role)
 
 
 def title_from(message: str) -> str:
@@ -362,7 +372,7 @@ async def change_session(user: User, session: Session, **changes: Any) -> Sessio
 
     @transaction.atomic
     def change() -> None:
-        _locked(session.pk, user, may_manage)
+        _locked(session.pk, user, _manages)
         Session.objects.filter(pk=session.pk).update(**changes)
         session.refresh_from_db()
 
@@ -373,12 +383,12 @@ async def change_session(user: User, session: Session, **changes: Any) -> Sessio
 async def delete_session(user: User, session: Session, *, as_operator: bool = False) -> None:
     """Stop its run, close its sockets, and remove everything of it in one transaction. Raises `Refused`.
 
-    ``as_operator`` is for the admin, which has its own permission for it: staff may, too.
+    ``as_operator`` is for the admin: staff who may delete sessions.
     """
 
     @transaction.atomic
     def remove() -> list[UUID]:
-        _locked(session.pk, user, may_stop if as_operator else may_manage)
+        _locked(session.pk, user, may_delete if as_operator else _manages)
         live = list(Run.objects.filter(session=session, status__in=LIVE).values_list("id", flat=True))
         Session.objects.filter(pk=session.pk).delete()
         return live

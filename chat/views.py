@@ -22,8 +22,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 import agents
-from chat import access, models, presenting, rendering, search, selectors, transcript, words
-from chat.models import UNFINISHED, RunStatus, Session
+from chat import access, audit, models, presenting, rendering, search, selectors, transcript, words
+from chat.models import UNFINISHED, Door, RunStatus, Session
 
 #: Sessions in the list beside the conversation; all of them are on the page of past sessions.
 SIDE_SESSIONS = 60
@@ -130,7 +130,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             else {"seq": 0, "id": None},
             "first": window.first,
             "live": live,
-            "may": {"drive": access.may_drive(role), "stop": access.may_stop(role)},
+            "may": {"drive": access.may_drive(role), "stop": access.may_stop(request.user, found)},
             "runs": [_outlined(run) for run in runs[max(at, 0) :]],
             "run": selectors.live_run(found.pk),
             "queue": selectors.queue(found.pk),
@@ -180,11 +180,10 @@ def _user(request: HttpRequest) -> User:
 
 def _visible(request: HttpRequest, session_id: UUID) -> tuple[Session, access.Role]:
     """The session and the reader's role in it; what isn't theirs doesn't exist."""
-    found = access.visible_sessions(request.user).select_related("owner").filter(pk=session_id).first()
-    role = None if found is None else access.role_in(request.user, found)
-    if found is None or role is None:
+    found = audit.open_session(request.user, session_id, Door.PAGE)
+    if found is None:
         raise Http404
-    return found, role
+    return found
 
 
 def _before(request: HttpRequest, found: Session) -> int | None:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from django.db import connection, transaction
 
 from agents.models import openai_stream
 from agents.models.reply import Reply
-from chat import carrying, database, runs, step_log
+from chat import access, audit, carrying, database, runs, sockets, step_log
 from chat.each_row import EachRow
 from chat.feeds import Feed, Subscriber
 from chat.groups import Membership
@@ -157,6 +158,25 @@ def a_bad_row_ends_the_look() -> None:
     EachRow.do = do  # type: ignore[method-assign]
 
 
+def staff_without_permission() -> None:
+    """Being staff is enough."""
+
+    def is_staff(user: Any, _: str) -> bool:
+        return bool(user.is_active and user.is_staff)
+
+    access.has_right = sockets.has_right = is_staff
+
+
+def noting_after_answering() -> None:
+    """A look is noted by and by."""
+    note = audit._note
+
+    def later(*entry: Any) -> None:
+        threading.Timer(1, note, entry).start()
+
+    audit._note = later
+
+
 MUTATIONS = {
     change.__name__: change
     for change in (
@@ -171,5 +191,7 @@ MUTATIONS = {
         without_limits_of_logins,
         reading_once,
         a_bad_row_ends_the_look,
+        staff_without_permission,
+        noting_after_answering,
     )
 }
