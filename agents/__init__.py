@@ -9,6 +9,7 @@ from agents.stream import AgentRun, opening
 from agents.tools import (
     PAGE_READER,
     HostPolicy,
+    ServerState,
     SessionPrivacy,
     Stop,
     Tool,
@@ -30,6 +31,7 @@ __all__ = [
     "HostPolicy",
     "ModelSettings",
     "Outcome",
+    "ServerState",
     "SessionPrivacy",
     "Step",
     "Stop",

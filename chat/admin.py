@@ -28,7 +28,17 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 import agents
-from chat import carrying, interrupting, runs, schedules, search, selectors, timetable, words
+from chat import (
+    carrying,
+    interrupting,
+    runs,
+    schedules,
+    search,
+    selectors,
+    timetable,
+    tool_server_admin,  # noqa: F401 - it registers its page
+    words,
+)
 from chat.models import (
     LIVE,
     UNFINISHED,

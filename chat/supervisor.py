@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
 from django.utils import timezone
 
+import agents
 from chat import (
     background,
     carrying,
@@ -28,6 +29,7 @@ from chat import (
     selectors,
     sockets,
     ticking,
+    tool_servers,
 )
 from chat.models import LIVE, Run
 from chat.protocol import Close, encode
@@ -99,6 +101,7 @@ async def end() -> None:
     await feeds.close_all(Close.RESTARTING, _CLOSE_S)
     _heart.stop()
     await background.drain(2.0)
+    await tool_servers.forget(carrying.PROCESS)
     try:
         await asyncio.wait_for(database.write(sockets.forget_process, carrying.PROCESS), _CLOSE_S)
     except (DatabaseError, TimeoutError):
@@ -186,6 +189,7 @@ _heart = _Heart()
 async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
     await groups.Membership(groups.EVERYONE, _hear).join()
     last_announcement: int | None = None
+    tool_servers_here = tool_servers.Publisher(carrying.PROCESS)
     swept_at = asyncio.get_running_loop().time()
     while True:
         try:
@@ -200,6 +204,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
                 last_announcement = pk
                 feeds.tell_everyone(encode("announcement", {"message": message, "level": level}))
             await look()
+            await tool_servers_here.publish()
             now = asyncio.get_running_loop().time()
             if now - swept_at > settings.RUN_LEASE_S / 3 and _heart.is_steady():
                 swept_at = now
@@ -231,5 +236,7 @@ def _hear(message: groups.Message) -> None:
             carrying.stop_here(UUID(message["run_id"]), message["because"])
         case "logins":
             background.spawn(feeds.check_logins(), "check logins")
+        case tool_servers.RESTART:
+            agents.restart_server(message["name"])
         case "notification":
             feeds.tell_user(message["user_id"], encode("notification", message["data"]))

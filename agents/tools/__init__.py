@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agents.tools.current_time import CurrentTimeTool
 from agents.tools.egress import PAGE_READER, Egress
@@ -10,16 +10,15 @@ from agents.tools.fetch_page import FetchPageTool
 from agents.tools.policy import HostPolicy, SessionPrivacy
 from agents.tools.python import PythonTool
 from agents.tools.search_history import SearchHistoryTool
+from agents.tools.server_state import ServerState
 from agents.tools.stop import Stop
 from agents.tools.tool import Tool, Toolbox, ToolError
-
-if TYPE_CHECKING:
-    from agents.tools.mcp_server import ServerState
 
 __all__ = [
     "PAGE_READER",
     "Egress",
     "HostPolicy",
+    "ServerState",
     "SessionPrivacy",
     "Stop",
     "Tool",
@@ -79,7 +78,7 @@ def connect_servers(configured: Mapping[str, Any]) -> None:
         mcp.connect(configured, RESERVED)
 
 
-def server_states() -> list["ServerState"]:
+def server_states() -> list[ServerState]:
     """How this process stands with its MCP servers; none where it has none."""
     mcp = sys.modules.get("agents.tools.mcp")
     return mcp.states() if mcp else []

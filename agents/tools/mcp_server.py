@@ -13,8 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
@@ -27,6 +26,7 @@ from agents.proxies import proxy_for
 from agents.tools import mcp_program
 from agents.tools.mcp_config import CALL_S, BadConfig, ServerConfig, read_config
 from agents.tools.mcp_content import failure_text, progress_text
+from agents.tools.server_state import ServerState, State
 from agents.tools.tool import ToolError
 
 log = logging.getLogger(__name__)
@@ -41,23 +41,7 @@ _HELD_S = 30.0
 #: How an address answers that knows nothing of streamable HTTP, so that the older transport is tried.
 _NOT_STREAMABLE = frozenset({400, 404, 405, 406, 410, 415, 501})
 
-State = Literal["connecting", "connected", "waiting", "unusable", "closed"]
 OnProgress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ServerState:
-    """How this process stands with a server, for operators."""
-
-    name: str
-    transport: str
-    state: State
-    tools: int
-    attempts: int
-    """Tries in a row that failed."""
-    last_error: str
-    since: float
-    """Unix time of the last change."""
 
 
 class Server:
