@@ -28,7 +28,19 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 import agents
-from chat import access, audit, carrying, interrupting, runs, schedules, search, selectors, timetable, words
+from chat import (
+    access,
+    audit,
+    carrying,
+    interrupting,
+    runs,
+    schedules,
+    search,
+    selectors,
+    timetable,
+    tool_server_admin,  # noqa: F401 - it registers its page
+    words,
+)
 from chat.models import (
     LIVE,
     MANY_SESSIONS,

@@ -199,7 +199,7 @@ async def _tell_line(session_id: UUID) -> None:
 
 def warm() -> None:
     """Import what the first run would wait for; what is there then stays, so the garbage collector need not look at it again."""
-    agents.warm()
+    agents.warm(settings.MCP_SERVERS)
     memory.keep_what_is_loaded()
     logger.info("The agents are loaded")
 

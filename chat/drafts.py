@@ -114,7 +114,12 @@ async def save_for_ever() -> None:
 
 async def save() -> None:
     """Save what changed since the last time, and what could not be saved then."""
-    changed = {session_id: _cells[session_id] for session_id in _unsaved if session_id in _cells}
+    changed = {
+        session_id: _cells[session_id]
+        for session_id in _unsaved
+        # How far a tool has come is nothing to go on from.
+        if session_id in _cells and _cells[session_id].type != "tool_result"
+    }
     _unsaved.clear()
     if not changed:
         return

@@ -20,6 +20,7 @@ WRITERS = {
     "Connection": "sockets",
     "Schedule": "schedules",
     "Occurrence": "schedules",
+    "ToolServer": "tool_servers",
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -31,6 +32,7 @@ CALLED = {
     "Connection": {"Connection", "connection", "connections"},
     "Schedule": {"Schedule", "schedule", "schedules"},
     "Occurrence": {"Occurrence", "occurrence", "occurrences"},
+    "ToolServer": {"ToolServer"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -313,7 +313,7 @@ export function createRun({ run, element, contentUrl, choices, around, mayDrive,
       parts.steps.append(element);
       show(parts.outline, true);
     }
-    const isTool = growth.type === "tool_use";
+    const isTool = growth.type === "tool_use" || growth.type === "tool_result";
     mark(growing.element, "kind", isTool ? "tool" : "");
     setIcon(slot(growing.element, "icon"), isTool ? icon(growth.tool_name) : "thought");
     say(growing.name, isTool ? growth.tool_name || SENTENCES.toolCall : SENTENCES.thinking);
