@@ -52,6 +52,7 @@ _STATUS = {
 }
 _PAGE = 30
 _MOST_EVENTS = 1_000
+_KEY = re.compile(r"[!-~]{1,64}")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -150,6 +151,7 @@ class NewSession(BaseModel):
 
     agent_name: StrictStr | None = None
     title: Annotated[StrictStr, Field(max_length=200)] = ""
+    enable_reasoning: StrictBool = True
 
 
 class SessionChanges(BaseModel):
@@ -157,6 +159,7 @@ class SessionChanges(BaseModel):
 
     title: Annotated[StrictStr, Field(max_length=200)] = ""
     agent_name: Annotated[StrictStr, Field(validation_alias=AliasChoices("agent_name", "agent"))] = ""
+    enable_reasoning: StrictBool = True
     archived: StrictBool = False
 
 
@@ -178,6 +181,7 @@ class SessionOut(Schema):
     id: UUID
     title: str
     agent_name: str
+    enable_reasoning: bool = Field(description="Whether its page asks for the steps, too.")
     status: str = Field(description="Of the run at work, else of the newest; empty before the first.")
     archived: bool
     created_at: float
@@ -263,6 +267,7 @@ def _session_out(session: Session) -> dict[str, Any]:
         "id": session.pk,
         "title": session.title,
         "agent_name": session.agent_name,
+        "enable_reasoning": session.enable_reasoning,
         "status": session.status,
         "archived": session.archived,
         "created_at": session.created_at.timestamp(),
@@ -338,9 +343,18 @@ def _accepted(accepted: runs.Accepted) -> Status[dict[str, Any]]:
 
 @api.post("sessions/", response={201: SessionOut}, openapi_extra=takes(NewSession))
 async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
-    """Open a session."""
+    """Open a session.
+
+    With the header `Idempotency-Key`, 1 to 64 visible ASCII characters, it can be asked for again: for 24 hours the same key gets the
+    same session.
+    """
     new = payload(request, NewSession)
-    session = await runs.create_session(user_of(request), agent_name=new.agent_name, title=new.title.strip())
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise BadFrame("bad_frame", "Idempotency-Key: 1 to 64 visible ASCII characters.")
+    session = await runs.create_session(
+        user_of(request), agent_name=new.agent_name, title=new.title, enable_reasoning=new.enable_reasoning, key=key
+    )
     return Status(201, _session_out(session))
 
 
@@ -401,11 +415,9 @@ async def get_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
 
 @api.patch("sessions/{session_id}/", response=SessionOut, openapi_extra=takes(SessionChanges))
 async def change_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
-    """Rename it, archive it, or give it another agent."""
+    """Rename it, archive it, or change the agent and the reasoning that its page asks with."""
     session = await _session(request, session_id)
     changes = payload(request, SessionChanges).model_dump(exclude_unset=True)
-    if "title" in changes:
-        changes["title"] = changes["title"].strip()
     return _session_out(await runs.change_session(user_of(request), session, **changes) if changes else session)
 
 

@@ -51,7 +51,14 @@ class Session(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="sessions")
     title = models.CharField(max_length=200, blank=True)
     agent_name = models.CharField(max_length=64)
+    enable_reasoning = models.BooleanField(
+        default=True, db_default=True, help_text="Whether its page asks for the steps, too."
+    )
     archived = models.BooleanField(default=False)
+    creation_key = models.CharField(
+        max_length=64, null=True, blank=True, editable=False, help_text="By which its client may ask for it again."
+    )
+    creation_digest = models.CharField(max_length=64, null=True, blank=True, editable=False)
     last_seq = models.PositiveBigIntegerField(default=0, editable=False)
     status = models.CharField(max_length=16, choices=RunStatus, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -65,6 +72,7 @@ class Session(models.Model):
 
     class Meta:
         ordering = ("-active_at",)
+        constraints = (models.UniqueConstraint(fields=("owner", "creation_key"), name="one_session_per_creation_key"),)
         indexes = (
             models.Index(fields=("owner", "-active_at", "-id"), name="session_by_activity"),
             models.Index(fields=("owner", "status", "-active_at"), name="session_by_status"),

@@ -49,6 +49,7 @@ def home(request: HttpRequest) -> HttpResponse:
         recent=[_side_row(session) for session in recent],
         agents=_agents(),
         agent_name=agents.DEFAULT_AGENT,
+        enable_reasoning=True,
         state={
             "user": _user(request).pk,
             "max_chars": settings.MAX_MESSAGE_CHARS,
@@ -115,7 +116,8 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         may_manage=access.may_manage(role),
         agents=_agents(),
         agent_name=found.agent_name,
-        agent_title=_agent_title(found.agent_name),
+        enable_reasoning=found.enable_reasoning,
+        agent_title=presenting.agent_title(found.agent_name),
         runs=[presenting.run_row(run) for run in runs],
         latest_run=latest.id if latest else None,
         head=presenting.header(latest),
@@ -165,7 +167,7 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         run=found,
         number_of_runs=found.session.runs.count(),
         role=str(role),
-        agent_title=_agent_title(found.agent_name),
+        agent_title=presenting.asked_by(folded),
         inspected=inspected,
         steps=Paginator(inspected["rows"], RUN_STEPS).get_page(request.GET.get("steps")),
         head=presenting.header(folded),
@@ -272,11 +274,6 @@ def _agents() -> list[dict[str, str]]:
     ]
 
 
-def _agent_title(name: str) -> str:
-    spec = agents.AGENTS.get(name)
-    return spec.title if spec else name
-
-
 @dataclass(slots=True)
 class SideGroup:
     """Sessions under one heading of the list."""
@@ -309,7 +306,7 @@ _TONES = {"running": "t-live", "cancelling": "t-live", "queued": "t-live", "fail
 
 
 def _side_row(session: Session) -> dict[str, Any]:
-    agent = _agent_title(session.agent_name)
+    agent = presenting.agent_title(session.agent_name)
     ended_well = session.status in ("", RunStatus.COMPLETED)
     word = "" if ended_well else _("Working") if session.status == RunStatus.RUNNING else words.status(session.status)
     return {

@@ -22,6 +22,7 @@ import {
   gist,
   icon,
   initials,
+  isLong,
   isRemoved,
   joined,
   returned,
@@ -55,12 +56,12 @@ load().then((loaded) => {
  * @param {object} from.choices which outlines and steps the reader has opened or closed
  * @param {Element|null} from.element the article that the server has rendered, if it has
  */
-export function createRun({ run, element, contentUrl, choices, around, mayDrive, locale }) {
+export function createRun({ run, element, contentUrl, choices, around, agentTitle, mayDrive, locale }) {
   const adopted = element !== null;
   const article = element ?? clone("run");
   const parts = Object.fromEntries(
     [
-      "ava", "user", "when", "continues", "q", "outline", "what", "fact", "failed", "now", "strip", "steps", "answer",
+      "ava", "user", "when", "continues", "by", "copy-q", "q", "more-q", "outline", "what", "fact", "failed", "now", "strip", "steps", "answer",
       "ending", "trouble", "trouble-icon", "trouble-title", "trouble-text", "continue", "end-i", "endline", "inspect",
     ].map((name) => [name, slot(article, name)]),
   );
@@ -133,10 +134,14 @@ export function createRun({ run, element, contentUrl, choices, around, mayDrive,
       say(parts.when, when.toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }));
     }
     say(parts.q, run.message);
-    parts.q.classList.toggle("long", run.message.length > 400);
-    show(parts.q, run.continues === null);
+    const isShown = run.continues === null;
+    parts.q.classList.toggle("long", isLong(run.message));
+    show(parts.q, isShown);
+    show(parts["copy-q"], isShown);
+    show(parts["more-q"], isShown && isLong(run.message));
     show(parts.continues, run.continues !== null);
     if (run.continues) parts.continues.href = `#run-${run.continues}`;
+    say(parts.by, joined(agentTitle(run.agent), run.model));
     parts.inspect.href = `/runs/${run.id}/`;
     if (!adopted) {
       parts.outline.open = choices.outline(run.id) ?? true;
