@@ -6,7 +6,18 @@ from agents.errors import AgentError, UnknownAgent
 from agents.events import Growth, Outcome, Step, Usage
 from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
 from agents.stream import AgentRun, opening
-from agents.tools import PAGE_READER, HostPolicy, SessionPrivacy, Stop, Tool, Toolbox, ToolError
+from agents.tools import (
+    PAGE_READER,
+    HostPolicy,
+    ServerState,
+    SessionPrivacy,
+    Stop,
+    Tool,
+    Toolbox,
+    ToolError,
+    restart_server,
+    server_states,
+)
 
 __all__ = [
     "AGENTS",
@@ -20,6 +31,7 @@ __all__ = [
     "HostPolicy",
     "ModelSettings",
     "Outcome",
+    "ServerState",
     "SessionPrivacy",
     "Step",
     "Stop",
@@ -31,5 +43,7 @@ __all__ = [
     "get_agent",
     "mask_text",
     "opening",
+    "restart_server",
+    "server_states",
     "warm",
 ]

@@ -10,7 +10,7 @@ from agents.events import Step
 from agents.specs import AgentSpec, ModelSettings, find_agent
 from agents.stream import AgentRun, Task, load
 from agents.text import clean
-from agents.tools import Toolbox
+from agents.tools import Toolbox, connect_servers
 
 DEFAULT_MAX_ITERATIONS = 20
 
@@ -102,8 +102,9 @@ def get_agent(
     return Agent(find_agent(name), model, toolbox)
 
 
-def warm() -> None:
-    """Import Qwen-Agent, so that the first run doesn't wait for it. Takes seconds: call it in a thread at start."""
+def warm(mcp_servers: Mapping[str, Any] = {}) -> None:
+    """Import Qwen-Agent and begin to connect to MCP servers, so that the first run doesn't wait. Takes seconds: call it in a thread."""
+    connect_servers(mcp_servers)
     load()
 
 

@@ -33,6 +33,10 @@ class Desk(base.Desk, Protocol):
         """Run the tool calls of a turn at the same time, wait for all, and return what came of each by id."""
         ...
 
+    def note(self, words: str) -> None:
+        """Have the run's log say something that no model has said."""
+        ...
+
 
 class _SharedMessages(list[Message]):
     """Messages that are passed on as they are: nothing changes them, so a copy would be a waste per model call."""
@@ -96,11 +100,18 @@ def converse(
     """Let the agent work on the conversation to its end, blocking. Raises what the desk raises."""
     try:
         egress = Egress(history, toolbox.privacy, toolbox.hosts)
-        toolset = {name: egress.guard(tool) for name, tool in tools.build(spec.tools, toolbox, egress).items()}
+        missing: list[str] = []
+        built = tools.build(spec.tools, toolbox, egress, missing.append)
+        toolset = {name: egress.guard(tool) for name, tool in built.items()}
     except ToolError as error:
         raise AgentError("tool_failed", str(error)) from error
     agent = _Agent(_model(settings, desk), toolset, desk)
-    messages = _SharedMessages([Message(SYSTEM, spec.instructions), *_to_qwen(sound(history))])
+    instructions = spec.instructions
+    if missing:
+        words = f"Some tools are not available in this run. {' '.join(missing)}"
+        desk.note(words)
+        instructions += f"\n\n{words}"
+    messages = _SharedMessages([Message(SYSTEM, instructions), *_to_qwen(sound(history))])
     for _ in agent.run(messages, lang="en"):  # steps leave by the desk; Qwen-Agent's own list holds nothing more
         pass
 

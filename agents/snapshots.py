@@ -48,6 +48,7 @@ class StepSplitter:
         self._number = 0
         self._ids = set(taken_ids)
         self._in_iteration = False
+        self._progressed = 0
         self._begin_reply()
 
     # -- the run ----------------------------------------------------------------------------------
@@ -120,7 +121,16 @@ class StepSplitter:
         self._begin_reply()
         return steps, calls
 
+    def note(self, words: str) -> Step:
+        """Something that the run's reader has to know and that no model has said; a thought of ours."""
+        return self._numbered("thought", words, duration_ms=0)
+
     # -- tools ------------------------------------------------------------------------------------
+
+    def progress(self, call_id: str, words: str) -> Growth:
+        """How far a tool call has come. It grows under the number of the next step, which will be a call's result."""
+        self._progressed += 1
+        return Growth(self._number + 1, "tool_result", words, self._progressed, self.open_calls[call_id].name)
 
     def result(self, call_id: str, *, ok: bool, content: str, duration_ms: int) -> Step:
         """A tool call has its result."""

@@ -165,8 +165,15 @@ class AgentRun:
             outcomes[call_id] = outcome
             self._post(self._tool_ended, call_id, outcome)
 
-        run_tools(jobs, self._stop, done)
+        def progress(call_id: str, words: str) -> None:
+            self._post(self._tool_progressed, call_id, words)
+
+        run_tools(jobs, self._stop, done, progress)
         return outcomes
+
+    def note(self, words: str) -> None:
+        """Have the log say something that no model has said. See `agents.qwen.Desk`."""
+        self._post(self._note, words)
 
     def _post(self, callback: Callable[..., None], *args: Any) -> None:
         try:
@@ -261,6 +268,14 @@ class AgentRun:
         self._push([step])
         self.messages.append({"role": "tool", "tool_call_id": call_id, "name": name, "content": outcome.content})
         self._end_if_stopped()
+
+    def _tool_progressed(self, call_id: str, words: str) -> None:
+        if call_id in self._splitter.open_calls and self.outcome is None:
+            self._push([self._splitter.progress(call_id, words)])
+
+    def _note(self, words: str) -> None:
+        if self.outcome is None:
+            self._push([self._splitter.note(words)])
 
     def _close_open(self, because: str) -> None:
         for call_id in list(self._splitter.open_calls):

@@ -17,7 +17,7 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import CharField, F, Max, Model, OuterRef, QuerySet
+from django.db.models import CharField, F, Max, Model, OuterRef, Q, QuerySet, Subquery
 from django.forms import Textarea
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -28,12 +28,27 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 import agents
-from chat import carrying, interrupting, runs, schedules, search, selectors, timetable, words
+from chat import (
+    access,
+    audit,
+    carrying,
+    interrupting,
+    runs,
+    schedules,
+    search,
+    selectors,
+    timetable,
+    tool_server_admin,  # noqa: F401 - it registers its page
+    words,
+)
 from chat.models import (
     LIVE,
+    MANY_SESSIONS,
     UNFINISHED,
     Announcement,
+    AuditEntry,
     Connection,
+    Door,
     Occurrence,
     Origin,
     Paused,
@@ -70,10 +85,32 @@ class _BoundedPaginator(Paginator):  # type: ignore[type-arg] # Django's classes
 class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
     """Shown to those who have the permission to view it; never edited."""
 
+    #: Whether its rows belong to people, so that each look at them is noted.
+    is_private = True
     paginator = _BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Who was given just that: being allowed to do something to them is another permission."""
+        return bool(request.user.has_perm(f"{self.opts.app_label}.view_{self.opts.model_name}"))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """A list, once it is noted that somebody looks at it, or searches."""
+        if self.is_private and self.has_view_permission(request):
+            if request.GET.get("q", "").strip():
+                audit.note_search(_pk(request), Door.ADMIN)
+            else:
+                audit.note_view(_pk(request), MANY_SESSIONS, Door.ADMIN)
+        return super().changelist_view(request, extra_context)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """One of them, once it is noted that somebody looks at what is another's."""
+        thing = super().get_object(request, object_id, from_field)
+        if self.is_private and thing is not None and self.has_view_permission(request, thing):
+            _note_look(request, thing)
+        return thing
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody."""
@@ -86,6 +123,18 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Nobody: what may be deleted is, by an action, through the use case."""
         return False
+
+
+def _pk(request: HttpRequest) -> int:
+    return cast(int, request.user.pk)
+
+
+def _note_look(request: HttpRequest, thing: Any) -> None:
+    """Note a look at a session or at something of one; a schedule has its own owner, and not always a session."""
+    owned = thing if isinstance(thing, Session | Schedule) else thing.session
+    session_id = thing.pk if isinstance(thing, Session) else thing.session_id
+    if owned.owner_id != _pk(request):
+        audit.note_view(_pk(request), session_id or MANY_SESSIONS, Door.ADMIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +192,8 @@ class _Acting(_ReadOnly):
         given = request.POST if request.method == "POST" else request.GET
         keys = [key for key in map(as_uuid, given.getlist("id")[:_MOST]) if key]
         found = list(self.get_queryset(request).filter(pk__in=keys))
+        for thing in found:
+            _note_look(request, thing)
         chosen = [thing for thing in found if act.fits(thing)]
         left_out = self._left_out(act, len(found) - len(chosen), len(found))
         if request.method == "POST" or not chosen:
@@ -387,7 +438,7 @@ class SessionAdmin(_Acting):
     acts: ClassVar[Mapping[str, _Act]] = {
         "delete": _Act(
             "Delete",
-            "chat.delete_session",
+            access.DELETE_SESSIONS,
             "These sessions are deleted, with all their runs and steps. A run at work is stopped.",
             _delete,
         )
@@ -449,7 +500,7 @@ class RunAdmin(_Acting):
     acts: ClassVar[Mapping[str, _Act]] = {
         "stop": _Act(
             "Stop",
-            "chat.change_run",
+            access.STOP_RUNS,
             "These runs are stopped, as their users could.",
             _stop,
             lambda run: not run.is_finished,
@@ -823,6 +874,49 @@ class ConnectionAdmin(_ReadOnly):
     def of_session(self, connection: Connection) -> SafeString:
         """What it is open on."""
         return _link(connection.session)
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(_ReadOnly):
+    """Who of the staff looked at what belongs to others."""
+
+    is_private = False
+    list_display = ("at", "actor", "action", "door", "of_session")
+    list_filter = ("action", "door", ("at", admin.DateFieldListFilter))
+    search_fields = ("session_id",)
+    search_help_text = "User name, number of an account, or a session's identifier, whole."
+    fields = ("at", "actor", "actor_id", "action", "door", "of_session")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AuditEntry]:
+        """All entries, with the name of whoever is still there."""
+        name = User.objects.filter(pk=OuterRef("actor_id")).values("username")[:1]
+        every: QuerySet[AuditEntry] = super().get_queryset(request)
+        return every.annotate(name=Subquery(name))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """By whole names and identifiers, which the indexes know."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        session_id = as_uuid(term)
+        if session_id is not None:
+            return queryset.filter(session_id=session_id), False
+        known = Q(actor_id__in=User.objects.filter(username=term).values("pk"))
+        is_number = term.isascii() and term.isdigit() and len(term) < 18
+        return queryset.filter(known | Q(actor_id=int(term)) if is_number else known), False
+
+    @admin.display(description="who", ordering="actor_id")
+    def actor(self, entry: Any) -> str:
+        """The name of the account, or its number where it is gone."""
+        return entry.name or f"account {entry.actor_id}, deleted"
+
+    @admin.display(description="session", ordering="session_id")
+    def of_session(self, entry: AuditEntry) -> str:
+        """Which session it was, as far as it was one."""
+        return "many" if entry.session_id == MANY_SESSIONS else str(entry.session_id)
 
 
 @admin.register(Announcement)

@@ -29,9 +29,8 @@ from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 
-from chat import database, drafts, protocol, runs, schedule_api, search, selectors
-from chat.access import role_in
-from chat.models import Origin, Run, RunStatus, Session, Step
+from chat import audit, database, drafts, protocol, runs, schedule_api, search, selectors
+from chat.models import Door, Origin, Run, RunStatus, Session, Step
 from chat.protocol import BadFrame, ClientMessageId, as_uuid, error_data, is_clean
 from chat.requests import payload, takes, user_of
 from chat.runs import Refused
@@ -53,6 +52,7 @@ _STATUS = {
 }
 _PAGE = 30
 _MOST_EVENTS = 1_000
+_KEY = re.compile(r"[!-~]{1,64}")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -151,6 +151,7 @@ class NewSession(BaseModel):
 
     agent_name: StrictStr | None = None
     title: Annotated[StrictStr, Field(max_length=200)] = ""
+    enable_reasoning: StrictBool = True
 
 
 class SessionChanges(BaseModel):
@@ -158,6 +159,7 @@ class SessionChanges(BaseModel):
 
     title: Annotated[StrictStr, Field(max_length=200)] = ""
     agent_name: Annotated[StrictStr, Field(validation_alias=AliasChoices("agent_name", "agent"))] = ""
+    enable_reasoning: StrictBool = True
     archived: StrictBool = False
 
 
@@ -179,6 +181,7 @@ class SessionOut(Schema):
     id: UUID
     title: str
     agent_name: str
+    enable_reasoning: bool = Field(description="Whether its page asks for the steps, too.")
     status: str = Field(description="Of the run at work, else of the newest; empty before the first.")
     archived: bool
     created_at: float
@@ -264,6 +267,7 @@ def _session_out(session: Session) -> dict[str, Any]:
         "id": session.pk,
         "title": session.title,
         "agent_name": session.agent_name,
+        "enable_reasoning": session.enable_reasoning,
         "status": session.status,
         "archived": session.archived,
         "created_at": session.created_at.timestamp(),
@@ -307,10 +311,10 @@ def _run_out(run: Run) -> dict[str, Any]:
 async def _session(request: HttpRequest, session_id: str) -> Session:
     """The session of a path, where the user may see it. Whether more is allowed, `runs` says."""
     key = as_uuid(session_id)
-    session = await database.read(Session.objects.filter(pk=key).first) if key else None
-    if session is None or role_in(user_of(request), session) is None:
+    found = await audit.open_session_async(user_of(request), key, Door.API) if key else None
+    if found is None:
         raise Refused("not_found", "There is no such session.")
-    return session
+    return found[0]
 
 
 async def _run(request: HttpRequest, run_id: str) -> Run:
@@ -318,7 +322,7 @@ async def _run(request: HttpRequest, run_id: str) -> Run:
     key = as_uuid(run_id)
     runs_of_all = Run.objects.select_related("session", "cancelled_by")
     run = await database.read(runs_of_all.filter(pk=key).first) if key else None
-    if run is None or role_in(user_of(request), run.session) is None:
+    if run is None or await audit.open_session_async(user_of(request), run.session_id, Door.API) is None:
         raise Refused("not_found", "There is no such run.")
     return run
 
@@ -339,9 +343,18 @@ def _accepted(accepted: runs.Accepted) -> Status[dict[str, Any]]:
 
 @api.post("sessions/", response={201: SessionOut}, openapi_extra=takes(NewSession))
 async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
-    """Open a session."""
+    """Open a session.
+
+    With the header `Idempotency-Key`, 1 to 64 visible ASCII characters, it can be asked for again: for 24 hours the same key gets the
+    same session.
+    """
     new = payload(request, NewSession)
-    session = await runs.create_session(user_of(request), agent_name=new.agent_name, title=new.title.strip())
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise BadFrame("bad_frame", "Idempotency-Key: 1 to 64 visible ASCII characters.")
+    session = await runs.create_session(
+        user_of(request), agent_name=new.agent_name, title=new.title, enable_reasoning=new.enable_reasoning, key=key
+    )
     return Status(201, _session_out(session))
 
 
@@ -402,11 +415,9 @@ async def get_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
 
 @api.patch("sessions/{session_id}/", response=SessionOut, openapi_extra=takes(SessionChanges))
 async def change_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
-    """Rename it, archive it, or give it another agent."""
+    """Rename it, archive it, or change the agent and the reasoning that its page asks with."""
     session = await _session(request, session_id)
     changes = payload(request, SessionChanges).model_dump(exclude_unset=True)
-    if "title" in changes:
-        changes["title"] = changes["title"].strip()
     return _session_out(await runs.change_session(user_of(request), session, **changes) if changes else session)
 
 

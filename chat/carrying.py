@@ -199,7 +199,7 @@ async def _tell_line(session_id: UUID) -> None:
 
 def warm() -> None:
     """Import what the first run would wait for; what is there then stays, so the garbage collector need not look at it again."""
-    agents.warm()
+    agents.warm(settings.MCP_SERVERS)
     memory.keep_what_is_loaded()
     logger.info("The agents are loaded")
 
@@ -549,7 +549,6 @@ def _end(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], li
             run.cancelled_by_id = now[1]
             end = replace(end, status=RunStatus.CANCELLED)
     events = step_log.append(run, [*entries, run_events.completed(run, end)])
-    step_log.forget_draft(run.pk)
     if not run_state.finish(run.pk, run.session_id, end, fence=run.fence):
         raise Fenced(f"Run {run.pk} ended elsewhere.")
     continuing.after(run, end)

@@ -6,8 +6,9 @@ shared thread. SQLite has one writer at a time anyway: one writing thread there 
 
 import asyncio
 import contextlib
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from queue import SimpleQueue
@@ -26,6 +27,8 @@ from django.db import (
     connections,
 )
 from django.db.migrations.executor import MigrationExecutor
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -120,6 +123,23 @@ def key(value: UUID) -> str | UUID:
 def as_uuid(value: str | UUID) -> UUID:
     """The UUID that a statement that is written out gave back."""
     return value if isinstance(value, UUID) else UUID(value)
+
+
+#: What was no identifier, and has been told of.
+_unreadable: set[str] = set()
+
+
+def as_uuids(values: Iterable[str | UUID]) -> list[UUID]:
+    """The UUIDs that a statement gave back, without what is none: that is told of in the log, once."""
+    found = []
+    for value in values:
+        try:
+            found.append(as_uuid(value))
+        except ValueError:
+            if value not in _unreadable:
+                _unreadable.add(str(value))
+                logger.warning("A row of the database is left out, because %r is no identifier", value)
+    return found
 
 
 def moment(value: datetime) -> str | None:

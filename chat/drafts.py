@@ -6,11 +6,11 @@ second the cells that changed are saved, all in one transaction, so that a crash
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db import Error
+from django.db import Error, InterfaceError, InternalError, OperationalError
 from django.utils import timezone
 
 from chat import database, models, step_log
@@ -69,6 +69,7 @@ Watcher = Callable[[Draft], None]
 _cells: dict[UUID, Draft] = {}
 _unsaved: set[UUID] = set()
 _watchers: dict[UUID, Watcher] = {}
+_is_failing = False
 
 
 def put(session_id: UUID, draft: Draft) -> None:
@@ -105,12 +106,20 @@ async def save_for_ever() -> None:
     """Save what changed, once a second, until cancelled."""
     while True:
         await asyncio.sleep(SAVE_EVERY_S)
-        await save()
+        try:
+            await save()
+        except Exception:
+            logger.exception("The text of steps in progress could not be saved")
 
 
 async def save() -> None:
-    """Save what changed since the last time."""
-    changed = [_cells[session_id] for session_id in _unsaved if session_id in _cells]
+    """Save what changed since the last time, and what could not be saved then."""
+    changed = {
+        session_id: _cells[session_id]
+        for session_id in _unsaved
+        # How far a tool has come is nothing to go on from.
+        if session_id in _cells and _cells[session_id].type != "tool_result"
+    }
     _unsaved.clear()
     if not changed:
         return
@@ -124,10 +133,27 @@ async def save() -> None:
             text=draft.text,
             updated_at=now,
         )
-        for draft in changed
+        for draft in changed.values()
     ]
+    saved: set[UUID] = set()
     try:
-        await database.write(step_log.save_drafts, rows)
-    except Error:
-        # A run deleted meanwhile, or a database that is away: the next second brings the whole text again.
-        logger.warning("The text of %d steps in progress could not be saved", len(rows), exc_info=True)
+        saved = await _saved(rows)
+    finally:
+        _unsaved.update(at for at, draft in changed.items() if draft.run_id not in saved and at in _cells)
+
+
+async def _saved(rows: Sequence[models.Draft]) -> set[UUID]:
+    """Save rows; returns the runs whose text is saved. One that cannot be saved keeps none of the others from it."""
+    global _is_failing
+    try:
+        saved = await database.write(step_log.save_drafts, rows)
+    except Error as error:
+        # Where the database is away, to ask for each alone would not help.
+        if len(rows) > 1 and not isinstance(error, OperationalError | InterfaceError | InternalError):
+            return {run_id for row in rows for run_id in await _saved([row])}
+        if not _is_failing:
+            logger.warning("The text of %d steps in progress could not be saved yet", len(rows), exc_info=True)
+        _is_failing = True
+        return set()
+    _is_failing = False
+    return saved

@@ -56,7 +56,6 @@ def _interrupt(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
     end = End(status, max((step.iteration for step in steps), default=0), Usage(estimated=True))
     entries = [*run_events.left_open(run, steps), run_events.completed(run, end)]
     events = step_log.append(run, entries)
-    step_log.forget_draft(run.pk)
     run_state.finish(run.pk, run.session_id, end, fence=run.fence)
     continuing.after(run, end)
     return run.session_id, events

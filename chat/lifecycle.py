@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from chat import carrying, database, doorbell, memory, ownership, redis_check, supervisor
+from chat import carrying, database, doorbell, memory, ownership, redis_check, rendering, supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +49,15 @@ def prepare_process() -> int:
         raise StartRefused(str(refused)) from None
     ended = supervisor.recover() if alone else 0
     connection.close()
-    preload = doorbell.warm if settings.BROKER_URL else carrying.warm
-    threading.Thread(target=preload, name="warm", daemon=True).start()
+    threading.Thread(target=_preload, name="warm", daemon=True).start()
     _Start.done = True
     return ended
+
+
+def _preload() -> None:
+    """Load what the first page and the first run would wait for."""
+    rendering.start_workers()
+    (doorbell.warm if settings.BROKER_URL else carrying.warm)()
 
 
 def _check_tables(*, alone: bool) -> None:

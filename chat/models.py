@@ -51,7 +51,14 @@ class Session(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="sessions")
     title = models.CharField(max_length=200, blank=True)
     agent_name = models.CharField(max_length=64)
+    enable_reasoning = models.BooleanField(
+        default=True, db_default=True, help_text="Whether its page asks for the steps, too."
+    )
     archived = models.BooleanField(default=False)
+    creation_key = models.CharField(
+        max_length=64, null=True, blank=True, editable=False, help_text="By which its client may ask for it again."
+    )
+    creation_digest = models.CharField(max_length=64, null=True, blank=True, editable=False)
     last_seq = models.PositiveBigIntegerField(default=0, editable=False)
     status = models.CharField(max_length=16, choices=RunStatus, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -65,6 +72,7 @@ class Session(models.Model):
 
     class Meta:
         ordering = ("-active_at",)
+        constraints = (models.UniqueConstraint(fields=("owner", "creation_key"), name="one_session_per_creation_key"),)
         indexes = (
             models.Index(fields=("owner", "-active_at", "-id"), name="session_by_activity"),
             models.Index(fields=("owner", "status", "-active_at"), name="session_by_status"),
@@ -112,6 +120,7 @@ class Run(models.Model):
 
     class Meta:
         ordering = ("session", "number")
+        permissions = (("stop_run", "Can stop runs of others"),)
         constraints = (
             models.UniqueConstraint(
                 fields=("session",), condition=Q(status__in=[str(s) for s in LIVE]), name="one_live_run_per_session"
@@ -385,3 +394,54 @@ class Announcement(models.Model):
 
     def __str__(self) -> str:
         return self.message
+
+
+class Door(models.TextChoices):
+    """Where somebody looked at what belongs to others."""
+
+    PAGE = "page"
+    API = "api"
+    SOCKET = "socket"
+    ADMIN = "admin"
+
+
+class Act(models.TextChoices):
+    """What somebody did to what belongs to others."""
+
+    VIEW = "view"
+    SEARCH = "search"
+
+
+#: In place of one session's identifier: many at once, as in a list or by a search.
+MANY_SESSIONS = uuid.UUID(int=0)
+
+
+class AuditEntry(models.Model):
+    """That one of the staff looked at what belongs to others: who, what, through which door, when. Identifiers alone, and never changed.
+
+    ``actor_id`` stays when the account is gone. ``window`` numbers stretches of ten minutes: one entry for each person, session and door.
+    """
+
+    actor_id = models.BigIntegerField()
+    action = models.CharField(max_length=16, choices=Act)
+    session_id = models.UUIDField(default=MANY_SESSIONS)
+    door = models.CharField(max_length=16, choices=Door)
+    at = models.DateTimeField(default=timezone.now)
+    window = models.PositiveBigIntegerField()
+
+    class Meta:
+        ordering = ("-at", "-id")
+        verbose_name_plural = "audit entries"
+        default_permissions = ("view",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("actor_id", "session_id", "door", "action", "window"), name="one_audit_entry_per_window"
+            ),
+        )
+        indexes = (
+            models.Index(fields=("-at",), name="audit_by_date"),
+            models.Index(fields=("session_id", "-at"), name="audit_by_session"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.actor_id} at {self.at:%Y-%m-%d %H:%M}"

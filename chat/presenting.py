@@ -6,6 +6,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+import agents
 from chat import models, words
 from chat.transcript import Call, Item, Run
 
@@ -27,8 +28,10 @@ def run_row(run: Run) -> Row:
         "started_at": run.started_at,
         "agent": run.agent,
         "message": run.message,
+        "is_long": words.is_long(run.message),
         "user": run.user,
         "continues": run.continues,
+        "by": asked_by(run),
         "cut": bool(run.outside.get("steps")),
         "removed": run.removed,
         "rows": rows,
@@ -43,6 +46,17 @@ def run_row(run: Run) -> Row:
         "end_icon": _END_ICONS.get(run.status, "check"),
         "endline": endline(run, counts),
     }
+
+
+def asked_by(run: Run) -> str:
+    """Who answers: the agent, and the model that it asks where that is known."""
+    return _joined(agent_title(run.agent) if run.agent else "", run.model)
+
+
+def agent_title(name: str) -> str:
+    """How an agent is called on the pages."""
+    spec = agents.AGENTS.get(name)
+    return spec.title if spec else name
 
 
 _END_ICONS = {

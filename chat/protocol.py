@@ -2,6 +2,7 @@
 
 import json
 import math
+import unicodedata
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -195,6 +196,17 @@ def is_clean(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+#: Spaces, controls, what only formats or joins, and marks that need something to stand on.
+_UNSEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Mn", "Me"})
+#: Letters and symbols that are drawn as nothing: fillers of Hangul, the empty Braille cell.
+_EMPTY = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen."""
+    return all(unicodedata.category(letter) in _UNSEEN or letter in _EMPTY for letter in text)
 
 
 def utf16_length(text: str) -> int:

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 
 import agents
@@ -21,7 +22,9 @@ _NO_RESULT = "The server stopped before this tool had finished; nothing of its r
 def opening(run: Run) -> list[Entry]:
     """The first events of a run that is about to be carried, its agent's first steps with them."""
     steps = [Entry("reasoning_step", step.data, numbered=run.enable_reasoning) for step in agents.opening(run.message)]
-    return [started(run), *steps]
+    begun = started(run)
+    begun.data["model"] = settings.AGENT_MODEL.model if settings.AGENT_MODEL.server else "demo"
+    return [begun, *steps]
 
 
 def started(run: Run) -> Entry:
@@ -87,12 +90,14 @@ def answered(content: str, *, partial: bool) -> Entry:
 def left_open(run: Run, steps: Sequence[Step]) -> list[Entry]:
     """What closes a run whose process is gone: text in progress becomes its step, open tool calls get their result."""
     iteration = max((step.iteration for step in steps), default=0)
-    numbers = itertools.count(1 + max((step.number or 0 for step in steps), default=0))
+    last = max((step.number or 0 for step in steps), default=0)
+    numbers = itertools.count(1 + last)
     now = timezone.now().timestamp()
     data: list[dict[str, Any]] = []
     draft = getattr(run, "draft", None)
-    # Half-written arguments are no call; there is nothing to keep of them.
-    if draft is not None and draft.text and draft.type != "tool_use":
+    # Half-written arguments are no call; there is nothing to keep of them. And a text may have been saved just after its step was stored.
+    is_stored = draft is not None and 0 < draft.number <= last
+    if draft is not None and draft.text and draft.type != "tool_use" and not is_stored:
         kind = "final_answer" if draft.type == "response" else draft.type
         data.append({"type": kind, "content": draft.text, "duration_ms": 0, "partial": True})
     data += [

@@ -15,7 +15,8 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from agents.events import Usage
-from chat.database import as_uuid, key, moment
+from chat import step_log
+from chat.database import as_uuid, as_uuids, key, moment
 from chat.models import LIVE, UNFINISHED, Run, RunStatus, Session
 
 #: From where each status may be reached.
@@ -141,6 +142,8 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
         )
         moved = cursor.rowcount
     if moved:
+        # Now that the run's row is held, nobody saves one any more.
+        step_log.forget_draft(run_id)
         _repeat_status(session_id)
     return bool(moved)
 
@@ -178,9 +181,21 @@ def stopped_by(username: str | None) -> str:
     return f"Stopped by {username}." if username else "Stopped by an operator."
 
 
-def silent_since(moment: datetime) -> list[UUID]:
+_LIVE_RUNS = "SELECT id FROM chat_run WHERE status IN ('running', 'cancelling')"
+
+
+def silent_since(since: datetime) -> list[UUID]:
     """Live runs whose owner has given no sign of life since then."""
-    return list(Run.objects.filter(status__in=LIVE, heartbeat_at__lt=moment).values_list("id", flat=True))
+    with connection.cursor() as cursor:
+        cursor.execute(f"{_LIVE_RUNS} AND heartbeat_at < %s", [moment(since)])
+        return as_uuids(run_id for (run_id,) in cursor.fetchall())
+
+
+def live_runs() -> list[UUID]:
+    """All runs at work, wherever."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LIVE_RUNS)
+        return as_uuids(run_id for (run_id,) in cursor.fetchall())
 
 
 def next_in(session_id: UUID) -> Run | None:
@@ -221,7 +236,7 @@ def waiting_sessions(user_id: int | None = None) -> list[UUID]:
     whose = [RunStatus.QUEUED, user_id, user_id is None, *LIVE, RunStatus.QUEUED]
     with connection.cursor() as cursor:
         cursor.execute(_WAITING, [*whose, most, most, *LIVE, _MOST_WAITING])
-        return [as_uuid(found) for (found,) in cursor.fetchall()]
+        return as_uuids(found for (found,) in cursor.fetchall())
 
 
 #: Likewise.

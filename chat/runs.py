@@ -7,19 +7,22 @@ Each checks its caller's right in that transaction.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
 from typing import Any, ParamSpec
 from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 import agents
 from chat import background, carrying, database, groups, run_events, run_state, selectors, step_log
 from chat import standing as standings
-from chat.access import Role, may_drive, may_manage, may_stop, role_in, role_of
+from chat.access import VIEW_SESSIONS, has_right_now, may_delete, may_drive, may_manage, may_stop, role_in, role_of
 from chat.models import LIVE, Origin, Run, RunStatus, Session
-from chat.protocol import clean, utf16_length
+from chat.protocol import clean, is_blank, utf16_length
 from chat.run_state import End
 from chat.standing import Standing
 from chat.step_log import Stored
@@ -118,7 +121,7 @@ def check_message(message: str) -> None:
             "too_large",
             f"The message has {utf16_length(message):,} characters; at most {settings.MAX_MESSAGE_CHARS:,} are allowed.",
         )
-    if not message.strip():
+    if is_blank(message):
         raise Refused("empty_message", "The message is empty.")
 
 
@@ -201,7 +204,12 @@ def _admit(session_id: UUID, user: User, client_message_id: str) -> Standing:
     standing = standings.of(session_id, user.pk, client_message_id)
     if standing is None:
         raise Refused("not_found", "There is no such session.")
-    role = role_of(user.pk, standing.owner_id, is_active=standing.user_is_active, is_staff=standing.user_is_staff)
+    role = role_of(
+        user.pk,
+        standing.owner_id,
+        is_active=standing.user_is_active,
+        sees_others=lambda: standing.user_is_staff and has_right_now(user.pk, VIEW_SESSIONS),
+    )
     if role is None:
         raise Refused("not_found", "There is no such session.")
     if not may_drive(role):
@@ -262,16 +270,21 @@ def _start(accepted: Accepted) -> asyncio.Task[None] | None:
     return None
 
 
-def _locked(session_id: UUID, user: User, may: Callable[[Role], bool]) -> Session:
+def _locked(session_id: UUID, user: User, may: Callable[[User, Session], bool]) -> Session:
     """The session, with its row held for the rest of the transaction: one command at a time, by who may give it now."""
     session = Session.objects.select_for_update().filter(pk=session_id).first()
     asking = User.objects.filter(pk=user.pk).first()
-    role = role_in(asking, session) if session is not None and asking is not None else None
-    if session is None or role is None:
-        raise Refused("not_found", "There is no such session.")
-    if not may(role):
-        raise Refused("not_allowed", "You may watch this session, but not steer it.")
-    return session
+    if session is not None and asking is not None:
+        if may(asking, session):
+            return session
+        if role_in(asking, session) is not None:
+            raise Refused("not_allowed", "You may watch this session, but not steer it.")
+    raise Refused("not_found", "There is no such session.")
+
+
+def _manages(user: User, session: Session) -> bool:
+    role = role_in(user, session)
+    return role is not None and may_manage(role)
 
 
 def title_from(message: str) -> str:
@@ -348,21 +361,64 @@ def _cancel_queued(run: Run, user: User) -> list[Stored]:
 # Sessions
 
 
-async def create_session(user: User, *, agent_name: str | None = None, title: str = "") -> Session:
-    """Open a session without a message yet. Raises `Refused`."""
+#: For so long a key stands for the session that was made with it.
+_KEY_HOLDS = timedelta(hours=24)
+
+
+async def create_session(
+    user: User, *, agent_name: str | None = None, title: str = "", enable_reasoning: bool = True, key: str | None = None
+) -> Session:
+    """Open a session without a message yet. Raises `Refused`.
+
+    Whoever asks again with the same ``key`` within a day gets the same session; with other wishes it is a conflict.
+    """
     name = agent_name or agents.DEFAULT_AGENT
     check_agent(name)
-    return await database.write(Session.objects.create, owner=user, agent_name=name, title=title)
+    title = "" if is_blank(title) else title.strip()
+    new = Session(owner=user, agent_name=name, title=title, enable_reasoning=enable_reasoning)
+    if key is None:
+        await database.write(new.save, force_insert=True)
+        return new
+    new.creation_key = key
+    new.creation_digest = sha256(repr((name, title, enable_reasoning)).encode()).hexdigest()
+    return await database.write(_create_once, new)
+
+
+@transaction.atomic
+def _create_once(new: Session) -> Session:
+    """The session of this key: the one that is there, or this one."""
+    made = Session.objects.filter(owner=new.owner, creation_key=new.creation_key)
+    # A key of long ago stands for nothing any more.
+    made.filter(created_at__lt=timezone.now() - _KEY_HOLDS).update(creation_key=None)
+    known = made.first()
+    if known is None:
+        try:
+            with transaction.atomic():
+                new.save(force_insert=True)
+        except IntegrityError:
+            # Asked twice at once, and the other was first.
+            known = made.first()
+            if known is None:
+                raise
+    if known is None:
+        return new
+    if known.creation_digest != new.creation_digest:
+        raise Refused("conflict", "This Idempotency-Key was used for another session before.")
+    return known
 
 
 async def change_session(user: User, session: Session, **changes: Any) -> Session:
-    """Rename, archive, or change the agent of a session. Raises `Refused`."""
+    """Rename or archive a session, or change what it asks with. Raises `Refused`."""
+    if "title" in changes:
+        if is_blank(changes["title"]):
+            raise Refused("bad_frame", "A title needs at least one letter, digit or sign that can be seen.")
+        changes["title"] = changes["title"].strip()
     if "agent_name" in changes:
         check_agent(changes["agent_name"])
 
     @transaction.atomic
     def change() -> None:
-        _locked(session.pk, user, may_manage)
+        _locked(session.pk, user, _manages)
         Session.objects.filter(pk=session.pk).update(**changes)
         session.refresh_from_db()
 
@@ -373,12 +429,12 @@ async def change_session(user: User, session: Session, **changes: Any) -> Sessio
 async def delete_session(user: User, session: Session, *, as_operator: bool = False) -> None:
     """Stop its run, close its sockets, and remove everything of it in one transaction. Raises `Refused`.
 
-    ``as_operator`` is for the admin, which has its own permission for it: staff may, too.
+    ``as_operator`` is for the admin: staff who may delete sessions.
     """
 
     @transaction.atomic
     def remove() -> list[UUID]:
-        _locked(session.pk, user, may_stop if as_operator else may_manage)
+        _locked(session.pk, user, may_delete if as_operator else _manages)
         live = list(Run.objects.filter(session=session, status__in=LIVE).values_list("id", flat=True))
         Session.objects.filter(pk=session.pk).delete()
         return live

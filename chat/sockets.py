@@ -18,9 +18,10 @@ from django.http.cookie import parse_cookie
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from chat.access import Role, role_of
+from chat import audit
+from chat.access import VIEW_SESSIONS, Role, has_right, holders_among, role_of
 from chat.database import key, moment
-from chat.models import Connection, Process, Session
+from chat.models import Connection, Door, Process, Session
 
 #: The handshake as ASGI tells it.
 Scope = Mapping[str, Any]
@@ -147,7 +148,9 @@ def enter(user: User, session_id: UUID, process: str) -> Entrance | None:
     with connection.cursor() as cursor:
         cursor.execute(_OWNER, [key(session_id)])
         owner = cursor.fetchone()
-        role = role_of(user.pk, owner[0], is_active=user.is_active, is_staff=user.is_staff) if owner else None
+        role = owner and role_of(
+            user.pk, owner[0], is_active=user.is_active, sees_others=lambda: has_right(user, VIEW_SESSIONS)
+        )
         if role is None:
             return None
         most = settings.MAX_SOCKETS_PER_USER
@@ -158,6 +161,8 @@ def enter(user: User, session_id: UUID, process: str) -> Entrance | None:
         entrance = Entrance(session_id, role, uuid4())
         row = [key(entrance.connection_id), process, key(session_id), user.pk, role, moment(timezone.now())]
         cursor.execute(_ENTER, row)
+        if role is Role.STAFF:
+            audit.note_view(user.pk, session_id, Door.SOCKET)
     _open.add(entrance.connection_id)
     return entrance
 
@@ -229,9 +234,7 @@ def withdrawn(seats: Iterable[tuple[UUID, Login]]) -> set[tuple[UUID, int]]:
     staff = {(session_id, login.user.pk) for session_id, login in seats if login.user.is_staff}
     if not staff:
         return set()
-    still = set(
-        get_user_model().objects.filter(pk__in={user for _, user in staff}, is_staff=True).values_list("pk", flat=True)
-    )
+    still = holders_among({user for _, user in staff}, VIEW_SESSIONS)
     demoted = {(session_id, user) for session_id, user in staff if user not in still}
     owners = Session.objects.filter(pk__in={session_id for session_id, _ in demoted}).values_list("id", "owner_id")
     return demoted - set(owners)

@@ -21,15 +21,21 @@ from chat.protocol import body, clean, stored_frame
 _ADVANCE = "UPDATE chat_session SET last_seq = last_seq + %s WHERE id = %s RETURNING last_seq"
 _OWNED = """SELECT (SELECT COALESCE(MAX(position), 0) FROM chat_step WHERE run_id = chat_run.id)
     FROM chat_run WHERE id = %s AND fence = %s AND status IN (%s, %s)"""
+# Where transactions run side by side a run's row is locked before its draft's, by whoever writes, so that none waits for another in a
+# ring; and who saves drafts waits for no run, but comes again.
+_HOLD_RUN = " FOR NO KEY UPDATE"
+_SHARE_RUN = " FOR SHARE SKIP LOCKED"
 #: Within what databases take as values of one statement.
 _ROWS_AT_ONCE = 500
 # Only of a run that is live: what one that was deleted is writing must not keep the others' text from being saved, and of one that
-# has ended nothing is kept, also where its owner was frozen meanwhile and does not know.
+# has ended nothing is kept, also where its owner was frozen meanwhile and does not know: it cannot end between the look and the commit.
 _SAVE_DRAFT = """INSERT INTO chat_draft (run_id, number, type, attempt, text, updated_at)
-    SELECT id, %s, %s, %s, %s, %s FROM chat_run WHERE id = %s AND status IN (%s, %s)
+    SELECT id, %s, %s, %s, %s, %s FROM chat_run WHERE id = %s AND status IN (%s, %s){sharing}
     ON CONFLICT (run_id) DO UPDATE SET number = excluded.number, type = excluded.type, attempt = excluded.attempt,
     text = excluded.text, updated_at = excluded.updated_at"""
 _FORGET_DRAFT = "DELETE FROM chat_draft WHERE run_id = %s"
+_FORGET_ENDED = """DELETE FROM chat_draft WHERE NOT EXISTS (
+    SELECT 1 FROM chat_run WHERE chat_run.id = chat_draft.run_id AND chat_run.status IN (%s, %s))"""
 _END_DRAFT = "DELETE FROM chat_draft WHERE run_id = %s AND number <= %s"
 
 
@@ -131,7 +137,9 @@ def _advance(session_id: UUID, count: int) -> int:
 def _owned_position(run_id: UUID, fence: int) -> int:
     """The place of the run's last event, if the run is live and under this fence; else raises `Fenced`."""
     with connection.cursor() as cursor:
-        cursor.execute(_OWNED, [key(run_id), fence, *LIVE])
+        cursor.execute(
+            _OWNED + (_HOLD_RUN if connection.features.has_select_for_update else ""), [key(run_id), fence, *LIVE]
+        )
         row = cursor.fetchone()
     if row is None:
         raise Fenced(f"Run {run_id} is no longer carried under fence {fence}.")
@@ -204,27 +212,30 @@ def _store(rows: Sequence[_Row]) -> list[int]:
 
 
 @transaction.atomic
-def save_drafts(drafts: Sequence[Draft]) -> None:
-    """Keep the text of steps in progress, all in one transaction."""
+def save_drafts(drafts: Sequence[Draft]) -> set[UUID]:
+    """Keep the text of steps in progress, all in one transaction; returns the runs whose text is kept.
+
+    The others have ended or are gone, or somebody is writing to them just now.
+    """
+    saved = set()
+    statement = _SAVE_DRAFT.format(sharing=_SHARE_RUN if connection.features.has_select_for_update else "")
     with connection.cursor() as cursor:
-        cursor.executemany(
-            _SAVE_DRAFT,
-            [
-                (
-                    draft.number,
-                    draft.type,
-                    draft.attempt,
-                    clean(draft.text),
-                    moment(draft.updated_at),
-                    key(draft.run_id),
-                    *LIVE,
-                )
-                for draft in drafts
-            ],
-        )
+        for draft in drafts:
+            text, now = clean(draft.text), moment(draft.updated_at)
+            values = [draft.number, draft.type, draft.attempt, text, now, key(draft.run_id), *LIVE]
+            cursor.execute(statement, values)
+            if cursor.rowcount:
+                saved.add(draft.run_id)
+    return saved
 
 
 def forget_draft(run_id: UUID) -> None:
     """Drop what was kept of a step in progress: its run has ended."""
     with connection.cursor() as cursor:
         cursor.execute(_FORGET_DRAFT, [key(run_id)])
+
+
+def forget_ended_drafts() -> None:
+    """Drop what a version before this one, or a restored copy, has left of runs that have ended."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET_ENDED, [*LIVE])

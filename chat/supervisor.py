@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
 from django.utils import timezone
 
+import agents
 from chat import (
     background,
     carrying,
@@ -27,10 +28,11 @@ from chat import (
     run_state,
     selectors,
     sockets,
+    step_log,
     ticking,
+    tool_servers,
 )
 from chat.each_row import EachRow
-from chat.models import LIVE, Run
 from chat.protocol import Close, encode
 
 logger = logging.getLogger(__name__)
@@ -100,6 +102,7 @@ async def end() -> None:
     await feeds.close_all(Close.RESTARTING, _CLOSE_S)
     _heart.stop()
     await background.drain(2.0)
+    await tool_servers.forget(carrying.PROCESS)
     try:
         await asyncio.wait_for(database.write(sockets.forget_process, carrying.PROCESS), _CLOSE_S)
     except (DatabaseError, TimeoutError):
@@ -117,8 +120,9 @@ def hurry() -> None:
 def recover() -> int:
     """Before a process that owns everything serves its first page: end what its predecessor left; returns how many runs."""
     sockets.forget_all()
+    step_log.forget_ended_drafts()
     ended = 0
-    for run_id in list(Run.objects.filter(status__in=LIVE).values_list("id", flat=True)):
+    for run_id in run_state.live_runs():
         try:
             ended += interrupting.interrupt_orphan(run_id)
         except Exception:
@@ -192,9 +196,11 @@ _heart = _Heart()
 async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
     await groups.Membership(groups.EVERYONE, _hear).join()
     announcements, sweeps = _Announcements(), _Sweeps()
+    tool_servers_here = tool_servers.Publisher(carrying.PROCESS)
+    chores = (_compare, announcements.tell_new, look, tool_servers_here.publish, sweeps.sweep_in_time)
     while True:
         # Each by itself, so that what one of them cannot do is not left undone by the others.
-        for chore in (_compare, announcements.tell_new, look, sweeps.sweep_in_time):
+        for chore in chores:
             try:
                 await chore()
             except Exception:
@@ -263,6 +269,7 @@ async def sweep() -> None:
     silent = await database.read(run_state.silent_since, since)
     here = carrying.at_work()
     await _silent_runs.do([run_id for run_id in silent if run_id not in here], interrupting.interrupt)
+    await database.write(step_log.forget_ended_drafts)
     for session_id in await database.write(sockets.forget_silent, carrying.PROCESS, since):
         await groups.tell(groups.of_session(session_id), {"type": "presence"})
 
@@ -273,5 +280,7 @@ def _hear(message: groups.Message) -> None:
             carrying.stop_here(UUID(message["run_id"]), message["because"])
         case "logins":
             background.spawn(feeds.check_logins(), "check logins")
+        case tool_servers.RESTART:
+            agents.restart_server(message["name"])
         case "notification":
             feeds.tell_user(message["user_id"], encode("notification", message["data"]))

@@ -99,6 +99,7 @@ class Run:
     status: str = "running"
     started_at: float | None = None
     agent: str = ""
+    model: str = ""
     message: str = ""
     user: str = ""
     enable_reasoning: bool = True
@@ -204,6 +205,7 @@ def apply(run: Run, frame: Frame) -> None:
             run.status = "running"
             run.started_at = data["timestamp"]
             run.agent = data["agent"]
+            run.model = data.get("model", "")
             run.message = data["message"]
             run.user = data["user"] or ""
             run.enable_reasoning = data.get("enable_reasoning", True)

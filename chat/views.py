@@ -22,8 +22,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 import agents
-from chat import access, models, presenting, search, selectors, transcript, words
-from chat.models import UNFINISHED, RunStatus, Session
+from chat import access, audit, models, presenting, rendering, search, selectors, transcript, words
+from chat.models import UNFINISHED, Door, RunStatus, Session
 
 #: Sessions in the list beside the conversation; all of them are on the page of past sessions.
 SIDE_SESSIONS = 60
@@ -49,6 +49,7 @@ def home(request: HttpRequest) -> HttpResponse:
         recent=[_side_row(session) for session in recent],
         agents=_agents(),
         agent_name=agents.DEFAULT_AGENT,
+        enable_reasoning=True,
         state={
             "user": _user(request).pk,
             "max_chars": settings.MAX_MESSAGE_CHARS,
@@ -103,6 +104,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     at = next((at for at in reversed(range(len(runs))) if not runs[at].removed), len(runs) - 1)
     latest = runs[at] if runs else None
     live = before is None
+    rendering.prepare_markdown(run.answer.text for run in runs if run.answer is not None)
     return page_of_app(
         request,
         "chat/session.html",
@@ -114,7 +116,8 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         may_manage=access.may_manage(role),
         agents=_agents(),
         agent_name=found.agent_name,
-        agent_title=_agent_title(found.agent_name),
+        enable_reasoning=found.enable_reasoning,
+        agent_title=presenting.agent_title(found.agent_name),
         runs=[presenting.run_row(run) for run in runs],
         latest_run=latest.id if latest else None,
         head=presenting.header(latest),
@@ -129,7 +132,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             else {"seq": 0, "id": None},
             "first": window.first,
             "live": live,
-            "may": {"drive": access.may_drive(role), "stop": access.may_stop(role)},
+            "may": {"drive": access.may_drive(role), "stop": access.may_stop(request.user, found)},
             "runs": [_outlined(run) for run in runs[max(at, 0) :]],
             "run": selectors.live_run(found.pk),
             "queue": selectors.queue(found.pk),
@@ -164,7 +167,7 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         run=found,
         number_of_runs=found.session.runs.count(),
         role=str(role),
-        agent_title=_agent_title(found.agent_name),
+        agent_title=presenting.asked_by(folded),
         inspected=inspected,
         steps=Paginator(inspected["rows"], RUN_STEPS).get_page(request.GET.get("steps")),
         head=presenting.header(folded),
@@ -179,11 +182,10 @@ def _user(request: HttpRequest) -> User:
 
 def _visible(request: HttpRequest, session_id: UUID) -> tuple[Session, access.Role]:
     """The session and the reader's role in it; what isn't theirs doesn't exist."""
-    found = access.visible_sessions(request.user).select_related("owner").filter(pk=session_id).first()
-    role = None if found is None else access.role_in(request.user, found)
-    if found is None or role is None:
+    found = audit.open_session(request.user, session_id, Door.PAGE)
+    if found is None:
         raise Http404
-    return found, role
+    return found
 
 
 def _before(request: HttpRequest, found: Session) -> int | None:
@@ -272,11 +274,6 @@ def _agents() -> list[dict[str, str]]:
     ]
 
 
-def _agent_title(name: str) -> str:
-    spec = agents.AGENTS.get(name)
-    return spec.title if spec else name
-
-
 @dataclass(slots=True)
 class SideGroup:
     """Sessions under one heading of the list."""
@@ -309,7 +306,7 @@ _TONES = {"running": "t-live", "cancelling": "t-live", "queued": "t-live", "fail
 
 
 def _side_row(session: Session) -> dict[str, Any]:
-    agent = _agent_title(session.agent_name)
+    agent = presenting.agent_title(session.agent_name)
     ended_well = session.status in ("", RunStatus.COMPLETED)
     word = "" if ended_well else _("Working") if session.status == RunStatus.RUNNING else words.status(session.status)
     return {

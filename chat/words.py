@@ -8,8 +8,13 @@ from typing import Any, NamedTuple
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from chat.protocol import utf16_length
+
 #: Characters of a text that a folded row holds; the row's own width cuts the rest.
 _GIST = 160
+#: Characters of a question that stand on one line, about, and the lines from which on it is folded.
+_LINE = 80
+_LINES = 12
 
 
 def bound(figure: str) -> str:
@@ -79,6 +84,11 @@ def size(length: int) -> str:
 def gist(text: str) -> str:
     """The beginning of a text on one line."""
     return " ".join(text[:400].split())[:_GIST]
+
+
+def is_long(message: str) -> bool:
+    """Whether a question is folded to its first lines: told by its text alone, so that server and page agree."""
+    return sum(max(1, -(-utf16_length(line) // _LINE)) for line in message.split("\n")) > _LINES
 
 
 class Telling(NamedTuple):

@@ -41,6 +41,7 @@ BROWSER_LIBRARIES = {
     "dompurify.js": "dompurify/dist/purify.es.mjs",
     "highlight.js": "@highlightjs/cdn-assets/es/highlight.min.js",
     "markdown-it.js": "markdown-it/dist/browser/markdown-it.esm.min.mjs",
+    "markdown-it-footnote.js": "markdown-it-footnote/index.mjs",
     "temml.js": "temml/dist/temml.mjs",
 }
 #: What is left out of the copies: names of source maps and of types in comments. Collecting static files would look for them.

@@ -41,6 +41,8 @@ BROWSER_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A name that is not this machine's own: pages under it are in no secure context.
+    "--host-resolver-rules=MAP name.lan 127.0.0.1",
 ]
 
 

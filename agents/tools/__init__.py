@@ -1,6 +1,8 @@
 """The tools agents call, one module each. What a tool needs from outside is handed in with a `Toolbox`."""
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from agents.tools.current_time import CurrentTimeTool
 from agents.tools.egress import PAGE_READER, Egress
@@ -8,10 +10,25 @@ from agents.tools.fetch_page import FetchPageTool
 from agents.tools.policy import HostPolicy, SessionPrivacy
 from agents.tools.python import PythonTool
 from agents.tools.search_history import SearchHistoryTool
+from agents.tools.server_state import ServerState
 from agents.tools.stop import Stop
 from agents.tools.tool import Tool, Toolbox, ToolError
 
-__all__ = ["PAGE_READER", "Egress", "HostPolicy", "SessionPrivacy", "Stop", "Tool", "ToolError", "Toolbox", "build"]
+__all__ = [
+    "PAGE_READER",
+    "Egress",
+    "HostPolicy",
+    "ServerState",
+    "SessionPrivacy",
+    "Stop",
+    "Tool",
+    "ToolError",
+    "Toolbox",
+    "build",
+    "connect_servers",
+    "restart_server",
+    "server_states",
+]
 
 _BUILT_IN: dict[str, Callable[[Toolbox, Egress], Tool]] = {
     PythonTool.name: lambda _, __: PythonTool(),
@@ -21,10 +38,19 @@ _BUILT_IN: dict[str, Callable[[Toolbox, Egress], Tool]] = {
 }
 
 
-def build(names: Sequence[str], toolbox: Toolbox, egress: Egress | None = None) -> dict[str, Tool]:
+#: Names that no tool of an MCP server may have, also where the agent has not the tool.
+RESERVED = frozenset(_BUILT_IN)
+
+
+def build(
+    names: Sequence[str],
+    toolbox: Toolbox,
+    egress: Egress | None = None,
+    on_missing: Callable[[str], None] = lambda _: None,
+) -> dict[str, Tool]:
     """Make the named tools, and those of the toolbox, by name.
 
-    Blocks while MCP servers start, so with ``mcp_servers`` call it in a thread.
+    Of MCP servers those are there that are connected now; ``on_missing`` is called with a sentence about each of the others.
     """
     egress = egress or Egress((), toolbox.privacy, toolbox.hosts)
     extra = {tool.name: tool for tool in toolbox.extra}
@@ -36,5 +62,29 @@ def build(names: Sequence[str], toolbox: Toolbox, egress: Egress | None = None) 
         # Imported here because it takes over a second, which nobody without MCP servers should wait for.
         from agents.tools import mcp  # noqa: PLC0415
 
-        built |= {tool.name: tool for tool in mcp.tools(toolbox.mcp_servers)}
+        found, missing = mcp.tools(toolbox.mcp_servers, RESERVED)
+        # No server takes the place of a tool of ours.
+        built = {**built, **{tool.name: tool for tool in found if tool.name not in built}}
+        for words in missing:
+            on_missing(words)
     return built
+
+
+def connect_servers(configured: Mapping[str, Any]) -> None:
+    """Begin to connect to MCP servers, in the background, so that runs find them connected. Imports for a second."""
+    if configured:
+        from agents.tools import mcp  # noqa: PLC0415 - as in `build`
+
+        mcp.connect(configured, RESERVED)
+
+
+def server_states() -> list[ServerState]:
+    """How this process stands with its MCP servers; none where it has none."""
+    mcp = sys.modules.get("agents.tools.mcp")
+    return mcp.states() if mcp else []
+
+
+def restart_server(name: str) -> bool:
+    """Have an MCP server connected anew; whether this process has to do with it."""
+    mcp = sys.modules.get("agents.tools.mcp")
+    return bool(mcp and mcp.restart(name))

@@ -18,16 +18,19 @@ from typing import Any
 from urllib.parse import SplitResult, urljoin
 
 from agents.addresses import DEFAULT_PORTS, BadAddress, authority, request_target, split_address
-from agents.tools import readable
 from agents.tools.special_addresses import IPAddress, is_public
 from agents.tools.stop import Stop
 from agents.tools.tool import ToolError
+from untrusted.pool import Pool, Unfinished
 
 Resolve = Callable[[str, int], list[str]]
 """``(host, port)`` → all addresses that the name has."""
 
 _REDIRECTS = 3
 _TEXT_TYPES = re.compile(r"text/|application/(.*\+)?(json|xml|yaml|x-yaml|javascript|x-ndjson|toml|sql)$")
+#: Where pages are read once they have arrived, and what one may take of a CPU, in seconds.
+_readers = Pool(2, "untrusted.page_text")
+_READ_CPU_S = 5.0
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
 
 
@@ -233,15 +236,26 @@ class FetchPageTool:
         kind = page.kind or ("text/html" if page.body.lstrip()[:1] == b"<" else "text/plain")
         if b"\0" in page.body[:4_096] and not (page.charset or "").startswith("utf-16"):
             raise ToolError("This address holds binary data, not text, so it can't be read.")
-        if kind in _HTML_TYPES:
-            title, text = readable.from_html(page.body, page.charset, page.url, self.output_limit, line.check)
-        else:
-            title, text = "", readable.decode(page.body, page.charset)[: self.output_limit + 1]
+        title, text = self._read(page, kind, line)
         if page.status >= 400:
             raise ToolError(f"The page answered with status {page.status}." + (f" {title}" if title else ""))
         head = [f"Title: {title}"] if title else []
         head.append(f"Address: {page.url}")
         return "\n".join(head) + "\n\n" + (text.strip() or "The page has no text.")
+
+    def _read(self, page: "_Page", kind: str, line: "_Line") -> tuple[str, str]:
+        """Title and text, found in a process of its own that ends with the line: nothing here would interrupt a decoder."""
+        try:
+            if kind in _HTML_TYPES:
+                title, text = self._in_worker("from_html", line, page.body, page.charset, page.url, self.output_limit)
+                return title, text
+            return "", self._in_worker("beginning", line, page.body, page.charset, self.output_limit + 1)
+        except Unfinished as unread:
+            line.check()
+            raise ToolError("The page arrived, but takes too long to read.") from unread
+
+    def _in_worker(self, work: str, line: "_Line", *arguments: Any) -> Any:
+        return _readers.run(f"page_text.{work}", *arguments, cpu_s=_READ_CPU_S, timeout_s=self._total_s, stop=line)
 
 
 @dataclass(frozen=True)
@@ -286,7 +300,21 @@ class _Line:
                 self._because = because
             if self._socket is not None:
                 _shut(self._socket)
-        self.on_cut()
+            # Held meanwhile: what has been forgotten is not called any more.
+            self.on_cut()
+
+    def on_set(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have something else ended with it, at once if it is cut already; returns how to forget that."""
+
+        def forget() -> None:
+            with self._lock:
+                self.on_cut = _nothing
+
+        with self._lock:
+            self.on_cut = callback
+            if self._because is not None:
+                callback()
+        return forget
 
     def close(self) -> None:
         with self._lock:

@@ -10,13 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.text import clean, json_object
-from agents.tools.stop import Stop
+from agents.tools.stop import Stop, unheard
 from agents.tools.tool import Tool, ToolError
 
 log = logging.getLogger(__name__)
 
 #: How long a tool may take to heed a stop before it is abandoned.
 ABANDON_S = 10.0
+#: A call that says again and again that it has come further may take so long all the same, and no longer.
+LONGEST_S = 3_600.0
+#: How often progress is shown, and how many characters of it.
+PROGRESS_EVERY_S = 0.25
+PROGRESS_LIMIT = 500
 #: Calls of one turn that run at the same time; further ones wait for a place.
 AT_ONCE = 16
 
@@ -51,6 +56,7 @@ class Job:
     stop: Stop = field(default_factory=Stop)
     began: float = 0.0
     deadline: float = 0.0
+    shown_at: float = 0.0
 
 
 def run_tool(tool: Tool, raw_arguments: str, stop: Stop) -> ToolOutcome:
@@ -60,24 +66,36 @@ def run_tool(tool: Tool, raw_arguments: str, stop: Stop) -> ToolOutcome:
     return outcomes[0]
 
 
-def run_tools(jobs: Sequence[Job], stop: Stop, done: Callable[[str, ToolOutcome], None]) -> None:
-    """Run tool calls at the same time, each in a thread of its own; ``done`` is called as each ends.
+def run_tools(
+    jobs: Sequence[Job],
+    stop: Stop,
+    done: Callable[[str, ToolOutcome], None],
+    progress: Callable[[str, str], None] = lambda _id, _words: None,
+) -> None:
+    """Run tool calls at the same time, each in a thread of its own; ``done`` is called as each ends, ``progress`` as it says how far it is.
 
     Blocks until all have ended. After ``stop`` none begins, and those that work are told; one that
     doesn't heed it within `ABANDON_S` is left to itself.
     """
-    _Turn(jobs, stop, done).run()
+    _Turn(jobs, stop, done, progress).run()
 
 
 class _Turn:
     """The tool calls of one turn of the model. All but the tools runs in the caller's thread."""
 
-    def __init__(self, jobs: Sequence[Job], stop: Stop, done: Callable[[str, ToolOutcome], None]) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        stop: Stop,
+        done: Callable[[str, ToolOutcome], None],
+        progress: Callable[[str, str], None],
+    ) -> None:
         self._waiting = deque(jobs)
         self._stop = stop
         self._done = done
+        self._progress = progress
         self._working: dict[str, Job] = {}
-        self._news: queue.SimpleQueue[tuple[Job, bool, str] | None] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[tuple[Job, bool | None, str] | None] = queue.SimpleQueue()
 
     def run(self) -> None:
         forget = self._stop.on_set(lambda: self._news.put(None))
@@ -105,6 +123,7 @@ class _Turn:
             self._end(job, ok=False, content=problem)
             return
         job.deadline = job.began + job.tool.timeout_s
+        job.stop.on_progress = lambda words: self._news.put((job, None, words))
         self._working[job.id] = job
         threading.Thread(
             target=self._work, args=(job, job.tool, arguments), name=f"tool-{job.name}", daemon=True
@@ -133,11 +152,23 @@ class _Turn:
         else:
             self._heed(news)
 
-    def _heed(self, news: tuple[Job, bool, str] | None) -> None:
-        if news is not None:
-            job, ok, content = news
-            if job.id in self._working:  # else it came after its timeout
-                self._end(job, ok=ok, content=content)
+    def _heed(self, news: tuple[Job, bool | None, str] | None) -> None:
+        if news is None or news[0].id not in self._working:  # it came after its timeout
+            return
+        job, ok, content = news
+        if ok is None:
+            self._show_progress(job, content)
+        else:
+            self._end(job, ok=ok, content=content)
+
+    def _show_progress(self, job: Job, words: str) -> None:
+        """A tool that says how far it is has more time; it is shown so often that eyes can follow."""
+        now = time.monotonic()
+        timeout_s = job.tool.timeout_s if job.tool else 0.0
+        job.deadline = max(job.deadline, min(now + timeout_s, job.began + max(timeout_s, LONGEST_S)))
+        if now - job.shown_at >= PROGRESS_EVERY_S:
+            job.shown_at = now
+            self._progress(job.id, clean(words)[:PROGRESS_LIMIT])
 
     def _wind_down(self) -> None:
         """Close every call after a stop: with its result if it has one, else with the reason."""
@@ -157,11 +188,13 @@ class _Turn:
                     words = f"{because} The tool did not stop within {ABANDON_S:g} seconds, so it was abandoned."
                     self._end(job, ok=False, content=words)
             else:
-                if news is not None and news[0].id in self._working:
+                if news is not None and news[1] is not None and news[0].id in self._working:
                     self._end(news[0], ok=False, content=because)
 
     def _end(self, job: Job, *, ok: bool, content: str) -> None:
         self._working.pop(job.id, None)
+        # Nobody is told any more, and the job holds itself no longer by what would tell.
+        job.stop.on_progress = unheard
         duration_ms = round((time.monotonic() - job.began) * 1000) if job.began else 0
         limit = job.tool.output_limit if job.tool else len(content)
         self._done(job.id, ToolOutcome(ok, _limited(clean(content), limit), duration_ms))

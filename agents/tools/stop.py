@@ -7,6 +7,10 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 
+def unheard(_words: str) -> None:
+    """Nobody has asked."""
+
+
 class Stop:
     """Tells a tool, in whatever thread it works, that nobody wants its result any more.
 
@@ -19,6 +23,12 @@ class Stop:
         # Held while callbacks run: once a callback's `forget` has returned, it neither runs nor will.
         self._lock = threading.RLock()
         self._because = ""
+        self.on_progress: Callable[[str], None] = unheard
+        """Called, in the tool's thread or another, with what the tool says of how far it has come."""
+
+    def progress(self, words: str) -> None:
+        """Say how far the work has come; who has asked for it gives it more time."""
+        self.on_progress(words)
 
     @property
     def because(self) -> str:

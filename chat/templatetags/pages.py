@@ -29,6 +29,7 @@ register.filter("plain", rendering.plain)
 #: The browser libraries, by the name that modules import and the file that holds them.
 VENDOR = {
     "markdown-it": "vendor/markdown-it.js",
+    "markdown-it-footnote": "vendor/markdown-it-footnote.js",
     "dompurify": "vendor/dompurify.js",
     "highlight.js": "vendor/highlight.js",
     "temml": "vendor/temml.js",

@@ -2,6 +2,8 @@
  * The same over HTTP: single calls, and a stand-in for the live connection where that is blocked or not wanted.
  */
 
+import { SENTENCES } from "./words.js";
+
 /** A refusal of the API, with its words for people. */
 export class ApiError extends Error {
   constructor(status, code, message) {
@@ -11,8 +13,16 @@ export class ApiError extends Error {
   }
 }
 
-export function createApi({ fetch = globalThis.fetch.bind(globalThis), token }) {
-  async function call(method, path, body) {
+/** The token that proves that a request comes from a page of ours: read when it is needed, because logging in makes a new one. */
+export function csrfToken() {
+  return document.cookie.match(/(?:^|;\s*)csrftoken=([^;]*)/u)?.[1] ?? "";
+}
+
+/** Milliseconds after which an answer is taken for lost. What is asked twice is not done twice. */
+const PATIENCE = 30_000;
+
+export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = csrfToken }) {
+  async function call(method, path, body, headers = {}) {
     const response = await fetch(`/api/${path}`, {
       method,
       credentials: "same-origin",
@@ -20,7 +30,9 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token }) 
         Accept: "application/json",
         ...(method === "GET" ? {} : { "X-CSRFToken": token() }),
         ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+        ...headers,
       },
+      signal: AbortSignal.timeout(PATIENCE),
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await response.text();
@@ -37,7 +49,8 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token }) 
   }
 
   return {
-    createSession: (agent_name) => call("POST", "sessions/", { agent_name }),
+    /** `key` makes it safe to ask again where the answer was lost: the same key gets the same session. */
+    createSession: (choice, key) => call("POST", "sessions/", choice, { "Idempotency-Key": key }),
     change: (session, changes) => call("PATCH", `sessions/${session}/`, changes),
     remove: (session) => call("DELETE", `sessions/${session}/`),
     events: (session, after, limit = 200) => call("GET", `sessions/${session}/events/?after=${after}&limit=${limit}`),
@@ -164,17 +177,26 @@ export function createPolling({
       const frame = await commands[type](payload);
       if (frame) onFrame(frame);
     } catch (error) {
-      if (error instanceof ApiError && error.status !== 401) {
-        const { client_message_id } = payload;
-        const data = { code: error.code, message: error.message, client_message_id };
+      const { client_message_id } = payload;
+      if (isRefusal(error)) {
+        const data = { code: error.code, message: error.message || SENTENCES.failedRequest, client_message_id };
         onFrame({ type: "error", data });
       } else {
         failed(error);
-        onFrame({ type: "unsent", data: { client_message_id: payload.client_message_id } });
+        onFrame({ type: "unsent", data: { client_message_id } });
+        clock.cancel(timer);
+        if (running) timer = clock.later(ask, pause());
+        return;
       }
     }
     busy = true;
     await ask();
+  }
+
+  /** Whether the server itself has said no. A proxy's word for it, or none, leaves open whether it was taken. */
+  function isRefusal(error) {
+    if (!(error instanceof ApiError) || [401, 408, 502, 504].includes(error.status)) return false;
+    return error.message !== "" || error.status < 500;
   }
 
   return {
@@ -194,6 +216,8 @@ export function createPolling({
     },
     nudge() {
       failures = 0;
+      // Whoever was logged out may have logged in again, here or in another tab.
+      if (word === "logged_out") running = true;
       ask();
     },
     offline() {

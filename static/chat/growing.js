@@ -3,6 +3,8 @@
  * it live on, and the cost of an update follows what is new in it.
  */
 
+import { visible } from "./nodes.js";
+
 /** Have a text node say something else: what both say stays, and what is new is put behind it. */
 export function growText(node, text) {
   const { data } = node;
@@ -61,6 +63,8 @@ export function createWriter(element, renderer) {
     if (!text.startsWith(shown.slice(0, done))) reset();
     shown = text;
     const rest = text.slice(done);
+    // Their numbers begin anew with each text that is read.
+    delete env.footnotes;
     const tokens = renderer.parse(rest, env);
     const blocks = split(tokens);
     patch(element, tail, blocks, []);
@@ -81,9 +85,9 @@ export function createWriter(element, renderer) {
     env = {};
   }
 
-  /** The whole text at its end. Where it defines links, an earlier block may read differently now: all is rendered once more. */
+  /** The whole text at its end. Where it defines links or notes, an earlier block may read differently now: all is rendered once more. */
   function finish(text) {
-    if (Object.keys(env.references ?? {}).length) reset();
+    if (Object.keys(env.references ?? {}).length || text.includes("[^")) reset();
     write(text);
     return [...settled, ...tail.flatMap((part) => part.nodes)];
   }
@@ -125,7 +129,7 @@ export function createWriter(element, renderer) {
     if (open.type === "fence" || open.type === "code_block") {
       const code = node.querySelector("code");
       if (!code || code.dataset.done) return false;
-      growPlain(code, open.content);
+      growPlain(code, visible(open.content));
       return true;
     }
     if (part.parts === null) return false;

@@ -3,14 +3,16 @@
  */
 
 import { ApiError, createPolling } from "./api.js";
-import { copy } from "./clipboard.js";
 import { createComposer } from "./composer.js";
 import { receive as notified } from "./notify.js";
-import { createDraft, createOutbox, localStore } from "./outbox.js";
+import { createDraft } from "./drafts.js";
+import { createOutbox, localStore, tabStore } from "./outbox.js";
 import { newId } from "./platform.js";
 import { api, onKey, onRefresh, refresh, tellCurrent } from "./shell.js";
+import { CLOSE } from "./protocol.js";
 import { createSocket } from "./socket.js";
-import { current, initial, reduce, stopping } from "./transcript.js";
+import { createSteps } from "./steps.js";
+import { abandoned, current, initial, reduce, stopping } from "./transcript.js";
 import { createView } from "./view.js";
 import { SENTENCES, dot, joined, status } from "./words.js";
 
@@ -20,8 +22,10 @@ const SOON = 400;
 const PROBE_AGAIN = 5_000;
 /** A line that nothing stands before and that does not move for so long is told to be waiting for room. */
 const NO_ROOM = 10_000;
-/** The pause before a message goes out again that the server could not take. */
+/** The pause before a message goes out again that the server could not take, or that another page has left unsent. */
 const SEND_AGAIN = 2_000;
+/** A message that has no answer for so long makes the page look whether the line lives. */
+const ANSWER_WITHIN = 5_000;
 
 const page = JSON.parse(document.getElementById("page-state").textContent);
 const storage = localStore();
@@ -37,6 +41,8 @@ let waitingChanged = true;
 let standsSince = null;
 /** Runs that this page has asked to stop, and who asked. */
 const stops = new Map();
+/** Messages that are being taken out of the line to be written anew, by their runs. */
+const takingBack = new Map();
 /** What a page that asked to continue does when it is refused. */
 const continuing = new Map();
 
@@ -56,17 +62,14 @@ const outbox = createOutbox({ storage, user: page.user, session });
 const view = createView({
   page,
   storage,
-  fetchContent: async (href) => {
-    const [, id, seq] = new URL(href).pathname.match(/sessions\/([^/]+)\/events\/(\d+)\//u);
-    return api.content(id, seq);
-  },
+  fetchContent: (seq) => api.content(session, seq),
   act: {
     stop,
     goOn,
     removeQueued,
     removeUnsent,
     stopAsked: (run) => stops.get(run) ?? null,
-    starter: (text) => composer?.write(text),
+    starter: (text) => composer?.offer(text),
   },
 });
 
@@ -76,10 +79,11 @@ const composer =
     ? null
     : createComposer({
         form,
-        draft: createDraft({ storage, user: page.user, session }),
+        openDraft: (hooks) => createDraft({ storage, tab: tabStore(), user: page.user, session, ...hooks }),
         most: page.max_chars,
         onSend: send,
         onTakeBack: takeBack,
+        onChoose: keepChoice,
       });
 
 // ---- painting: once per frame, however much has come ----
@@ -125,6 +129,8 @@ function unsent() {
     .map((item) => ({
       ...item,
       label: item.error ? SENTENCES.refused : isOpen ? SENTENCES.sending : SENTENCES.notSent,
+      // One that may have been taken already can only be taken out of the line, once it is known to stand there.
+      isOnItsWay: Boolean(item.tried && !item.error),
     }));
 }
 
@@ -149,6 +155,8 @@ function receive(frame) {
     case "accepted":
       outbox.remove(frame.data.client_message_id);
       continuing.delete(frame.data.client_message_id);
+      view.closeNotice("refused");
+      tellSaved();
       waitingDiffers();
       refresh();
       return;
@@ -195,6 +203,11 @@ function joined_(data) {
 function changedRun(frame) {
   if (frame.type === "reasoning_complete") {
     stops.delete(frame.run_id);
+    view.closeNotice("refused");
+    // Only what the log says is out of the line is given back: else it would be asked twice.
+    const text = takingBack.get(frame.run_id);
+    takingBack.delete(frame.run_id);
+    if (text !== undefined && frame.data.status === "cancelled") composer?.giveBack(text);
   }
   waitingChanged = true;
   refresh();
@@ -227,35 +240,43 @@ function refused({ code, message, client_message_id: id }) {
 // ---- sending ----
 
 function send(message) {
-  outbox.add({ ...message, at: Date.now() });
-  if (!outbox.isSaved) view.notice("not-saved", { title: SENTENCES.notSaved, tone: "wait", icon: "warn" });
+  if (link.word === "gone") {
+    composer.refuse(SENTENCES.gone[0]);
+    return;
+  }
+  const { client_message_id: id } = outbox.add({ ...message, at: Date.now() });
+  tellSaved();
   composer.clear();
   flush();
   waitingDiffers();
   setTimeout(waitingDiffers, SOON + 20);
+  setTimeout(() => outbox.has(id) && transport?.nudge(), ANSWER_WITHIN);
   view.reading.toEnd();
+}
+
+function tellSaved() {
+  if (outbox.isSaved) view.closeNotice("not-saved");
+  else view.notice("not-saved", { title: SENTENCES.notSaved, tone: "wait", icon: "warn" });
 }
 
 function flush() {
   if (!transport?.isOpen && !(isSocket && state.joined && link.word !== "waiting")) return;
   for (const { client_message_id, message, agent_name, enable_reasoning } of outbox.unsent()) {
-    if (!transport.send("chat", { message, agent_name, enable_reasoning, client_message_id })) return;
     outbox.markSent(client_message_id);
+    if (transport.send("chat", { message, agent_name, enable_reasoning, client_message_id })) continue;
+    outbox.forgetSending(client_message_id);
+    return;
   }
 }
 
-/** ↑ in an empty box: what was refused or is not sent yet, else the last one in line. */
+/** ↑ in an empty box: what was refused or is not sent yet, else the last one in line. Returns whether there is one. */
 function takeBack() {
   const last = outbox.items().at(-1);
-  if (last) {
-    outbox.remove(last.client_message_id);
-    waitingDiffers();
-    return last.message;
-  }
   const mine = state.queue.filter((item) => item.user === page.name).at(-1);
-  if (!mine) return null;
-  command("cancel", { run_id: mine.run_id }, () => api.cancel(mine.run_id));
-  return mine.message;
+  if (last?.tried && !last.error) return false;
+  if (last) removeUnsent(last.client_message_id, last.message);
+  else if (mine) removeQueued(mine.run_id, mine.message);
+  return Boolean(last ?? mine);
 }
 
 /** Over the open line, else by a call of the API. */
@@ -292,15 +313,30 @@ async function goOn(run, failed) {
   view.reading.toEnd();
 }
 
-function removeQueued(run, text) {
-  command("cancel", { run_id: run }, () => api.cancel(run));
-  if (text !== null) composer?.giveBack(text);
+async function removeQueued(run, text) {
+  if (text !== null) takingBack.set(run, text);
+  if (!(await command("cancel", { run_id: run }, () => api.cancel(run)))) takingBack.delete(run);
 }
 
 function removeUnsent(id, text) {
+  const item = outbox.items().find((one) => one.client_message_id === id);
+  // Another page may have sent it, or had it back, just now.
+  if (!item || (item.tried && !item.error)) return;
   outbox.remove(id);
   waitingDiffers();
   if (text !== null) composer?.giveBack(text);
+}
+
+/** The agent and the switch are the session's: whoever comes back finds them as they were. */
+async function keepChoice(choice) {
+  if (page.session.role !== "owner") return;
+  try {
+    await api.change(session, choice);
+    page.session.agent = choice.agent_name;
+    view.closeNotice("not-kept");
+  } catch {
+    view.notice("not-kept", { title: SENTENCES.choiceNotKept, tone: "wait", icon: "warn", passing: true });
+  }
 }
 
 // ---- the connection ----
@@ -317,11 +353,12 @@ function linked(next) {
   link = next;
   if (next.word === "waiting" || next.word === "connecting") outbox.forgetSent();
   if (next.word === "live" || next.word === "polling") {
-    for (const kind of ["logged-out", "gone", "too-many"]) view.closeNotice(kind);
+    for (const kind of ["logged-out", "gone", "too-many", "refused"]) view.closeNotice(kind);
     if (next.word === "live") view.closeNotice("blocked");
     flush();
   }
-  if (next.word === "waiting" && next.code === 4429) {
+  if (next.word === "waiting" && next.code === CLOSE.TOO_LARGE) refuseLongest();
+  if (next.word === "waiting" && next.code === CLOSE.TOO_MANY) {
     const [title, text] = SENTENCES.tooMany;
     view.notice("too-many", { title, text, tone: "wait", icon: "warn" });
   }
@@ -333,9 +370,20 @@ function linked(next) {
   if (next.word === "gone") {
     const [title, text] = SENTENCES.gone;
     view.notice("gone", { title, text, tone: "fail", icon: "fail", link: { text: SENTENCES.toStart, href: "/" }, closable: false });
+    view.closeNotice("logged-out");
+    state = abandoned(state);
+    refresh();
+    repaint();
   }
   if (next.word === "blocked") blocked();
   waitingDiffers();
+}
+
+/** The line was closed over a frame that is longer than any may be: that message would close the next one, too. */
+function refuseLongest() {
+  const tried = outbox.items().filter((item) => item.tried && !item.error);
+  const longest = tried.sort((a, b) => b.message.length - a.message.length)[0];
+  if (longest) outbox.refuse(longest.client_message_id, { code: "too_large", message: SENTENCES.farTooLong });
 }
 
 function paintLink() {
@@ -416,15 +464,26 @@ document.getElementById("over-api").addEventListener("change", (event) => {
 
 addEventListener("online", () => transport?.nudge());
 addEventListener("offline", () => transport?.offline());
-document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible") {
-    transport?.nudge();
-    repaint();
-  }
-});
+for (const sight of ["visibilitychange", "focus"]) {
+  addEventListener(
+    sight,
+    () => {
+      if (document.visibilityState !== "visible") return;
+      transport?.nudge();
+      repaint();
+    },
+    true,
+  );
+}
+addEventListener("beforeunload", (event) => !outbox.isSaved && event.preventDefault());
 // A page put aside by the browser must not hold a dead line when it comes back.
 addEventListener("pageshow", (event) => event.persisted && transport?.nudge());
-addEventListener("storage", (event) => event.key?.startsWith("thinkaloud.outbox.") && waitingDiffers());
+addEventListener("storage", (event) => {
+  if (!event.key?.startsWith("thinkaloud.outbox.")) return;
+  waitingDiffers();
+  // Its own page sends it, unless that is closed first.
+  if (event.newValue) setTimeout(flush, SEND_AGAIN);
+});
 
 setInterval(() => {
   view.tick(now());
@@ -438,78 +497,24 @@ onRefresh((titles) => titles[session] && view.setTitle(titles[session]));
 
 // ---- keys ----
 
-let at = null;
-
-function steps() {
-  return [...document.querySelectorAll("#log .step[id], #log .answer[id]")].filter((step) => step.offsetParent !== null || step.matches(".answer"));
-}
-
-function go(step) {
-  if (!step) return;
-  at?.classList.remove("at");
-  at = step;
-  at.classList.add("at");
-  view.reading.leave();
-  at.scrollIntoView({ block: "nearest" });
-  (at.querySelector("summary") ?? at.querySelector(".step-n"))?.focus({ preventScroll: true });
-}
-
-function move(by, wanted = () => true) {
-  const all = steps();
-  const from = at ? all.indexOf(at) : by > 0 ? -1 : all.length;
-  for (let index = from + by; index >= 0 && index < all.length; index += by) {
-    if (wanted(all[index])) {
-      go(all[index]);
-      return;
-    }
-  }
-}
-
-onKey("j", () => move(1));
-onKey("k", () => move(-1));
-onKey("e", () => {
-  for (const outline of document.querySelectorAll("#log .outline:has([data-state=fail])")) outline.open = true;
-  move(1, (step) => step.dataset.state === "fail");
-});
-onKey("o", () => {
-  const details = at?.querySelector("details");
-  if (details) details.open = !details.open;
-});
-onKey("c", () => at && copy({ text: new URL(`#${at.id}`, location.href).href }, null));
 onKey("End", () => view.reading.toEnd());
 onKey("Escape", () => composer?.focus());
-onKey(".", () => {
+/** No single key stops a run: what is meant as a word must not end it. */
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "." || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return;
   const run = state.runs[state.live?.id];
   if (!run || run.ended || !page.may.stop) return;
+  event.preventDefault();
   const others = state.people.filter(({ user }) => user !== page.name).length;
   if (others === 0 || confirm(SENTENCES.confirmStop(others))) stop(run.id);
 });
 document.querySelector('[data-action="fold-all"]')?.addEventListener("click", (event) => {
   event.target.closest("[popover]").hidePopover();
+  // One that has focus within it hands it to its line.
   for (const outline of document.querySelectorAll("#log .outline[open]")) outline.open = false;
 });
 
-/** A link to a step opens what it lies in; one that is not on this page is on an earlier one. */
-function toHash() {
-  const id = location.hash.slice(1);
-  if (!/^(s\d+|run-[0-9a-f-]+)$/u.test(id)) return;
-  // A result has no row of its own: it lies in its call's card.
-  const element = document.getElementById(id) ?? document.querySelector(`#log [data-result="${id.slice(1)}"]`);
-  if (element) {
-    for (let outer = element; outer; outer = outer.parentElement.closest("details")) {
-      if (outer.matches("details")) outer.open = true;
-      if (!outer.parentElement) break;
-    }
-    const own = id.startsWith("s") && !element.matches("details") && element.querySelector("details");
-    if (own) own.open = true;
-    view.reading.leave();
-    element.scrollIntoView({ block: id.startsWith("run-") ? "start" : "center" });
-    if (id.startsWith("s")) go(element.closest(".step, .answer"));
-  } else if (id.startsWith("s") && Number(id.slice(1)) < page.first && !new URLSearchParams(location.search).has("at")) {
-    location.replace(`?at=${id.slice(1)}#${id}`);
-  }
-}
-addEventListener("hashchange", toHash);
+const { toHash } = createSteps({ onGo: () => view.reading.leave(), first: page.first, last: () => state.head });
 
 // ---- begin ----
 

@@ -12,9 +12,18 @@ export function slot(root, name) {
   return root.querySelector(`[data-slot="${name}"]`);
 }
 
+/** Characters that turn others round unseen, so that "gpj.exe" reads "exe.jpg". Marks that only say which way a letter reads stay. */
+const TURNING = /[\u202a-\u202e\u2066-\u2069]/gu;
+
+/** A text in which nothing turns others round unseen: such characters are shown by their numbers. The server does so for its pages. */
+export function visible(text) {
+  return text.replace(TURNING, (char) => `[U+${char.charCodeAt(0).toString(16).toUpperCase()}]`);
+}
+
 /** Put text into a part; writes only what changes, so that selections and screen readers are left alone. */
 export function say(element, text) {
-  if (element !== null && element.textContent !== text) element.textContent = text;
+  const shown = visible(text);
+  if (element !== null && element.textContent !== shown) element.textContent = shown;
 }
 
 /** Show or hide. */
@@ -63,7 +72,7 @@ function attribute(element, name, value) {
 /** An element with text and a class. */
 export function make(tag, text = "", className = "") {
   const element = document.createElement(tag);
-  if (text) element.textContent = text;
+  if (text) element.textContent = visible(text);
   if (className) element.className = className;
   return element;
 }

@@ -1,6 +1,8 @@
 /**
  * What was asked and not yet accepted. Kept in this browser, per user and session, so that it survives reloads; the server
  * knows each message by its client_message_id, so that sending it again never asks twice.
+ *
+ * Each message lies under a key of its own: pages of one session write at the same time, and none overwrites what another has put in.
  */
 
 import { newId } from "./platform.js";
@@ -12,42 +14,73 @@ const KEY = "thinkaloud.outbox";
  * @param {Storage|null} from.storage null or full storage keeps messages for this page only
  */
 export function createOutbox({ storage, user, session, makeId = newId }) {
-  const key = `${KEY}.${user}.${session}`;
+  const list = `${KEY}.${user}.${session}`;
+  const prefix = `${list}.`;
+  /** On their way over the line that is open now. */
   const sent = new Set();
-  let kept = null;
-  let saved = true;
+  /** What the storage did not take. */
+  const unsaved = new Map();
 
-  function read() {
-    if (kept !== null) return kept;
+  adoptList();
+
+  /** Earlier versions kept all messages in one list. */
+  function adoptList() {
     try {
-      const items = JSON.parse(storage?.getItem(key) ?? "[]");
-      return Array.isArray(items) ? items.filter((item) => typeof item?.client_message_id === "string") : [];
+      const text = storage?.getItem(list);
+      if (!text) return;
+      storage.removeItem(list);
+      for (const item of JSON.parse(text)) if (isMessage(item)) write({ ...item, place: place() });
     } catch {
-      return [];
+      // Nothing that could be read.
     }
   }
 
-  function write(items) {
+  function read() {
+    const items = new Map(unsaved);
+    try {
+      for (let index = 0; index < (storage?.length ?? 0); index += 1) {
+        const key = storage.key(index);
+        if (!key?.startsWith(prefix)) continue;
+        const item = parsed(storage.getItem(key));
+        if (isMessage(item) && prefix + item.client_message_id === key) items.set(item.client_message_id, item);
+      }
+    } catch {
+      // The storage was taken away: what this page holds itself is left.
+    }
+    return [...items.values()].sort((a, b) => a.place - b.place || (a.client_message_id < b.client_message_id ? -1 : 1));
+  }
+
+  function place() {
+    return (read().at(-1)?.place ?? 0) + 1;
+  }
+
+  function write(item) {
+    const id = item.client_message_id;
     try {
       if (storage === null) throw new Error("no storage");
-      if (items.length) storage.setItem(key, JSON.stringify(items));
-      else storage.removeItem(key);
-      kept = null;
-      saved = true;
+      storage.setItem(prefix + id, JSON.stringify(item));
+      unsaved.delete(id);
     } catch {
-      kept = items;
-      saved = false;
+      unsaved.set(id, item);
     }
+  }
+
+  function change(id, changes) {
+    const item = read().find((one) => one.client_message_id === id);
+    if (item) write({ ...item, ...changes });
   }
 
   return {
     /** Put a message in, to be sent as soon as there is a way. */
-    add({ message, agent_name, enable_reasoning = true, at = 0 }) {
-      const item = { client_message_id: makeId(), message, agent_name, enable_reasoning, at };
-      write([...read(), item]);
+    add({ message, agent_name, enable_reasoning = true, at = 0, client_message_id = makeId() }) {
+      const item = { client_message_id, message, agent_name, enable_reasoning, at, place: place() };
+      write(item);
       return item;
     },
-    /** All that is not accepted, oldest first; what was refused carries its `error`. */
+    /**
+     * All that is not accepted, oldest first. What was refused carries its `error`; what has ever been `tried` and has no answer may
+     * have been taken already, so that nobody may have it back to write it anew.
+     */
     items: read,
     /** What is to be sent over a line that has just opened: each message once per line. */
     unsent() {
@@ -55,62 +88,64 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
     },
     markSent(id) {
       sent.add(id);
+      change(id, { tried: true });
     },
     /** The line broke: whatever has no answer yet goes out again. */
     forgetSent() {
       sent.clear();
     },
-    /** The server could not take it just now: it goes out again, on the same line too. */
+    /** It did not go out, or the server could not take it just now: it goes out again, on the same line too. */
     forgetSending(id) {
       sent.delete(id);
     },
     /** Accepted, or taken back. */
     remove(id) {
-      const items = read();
-      if (items.some((item) => item.client_message_id === id)) {
-        write(items.filter((item) => item.client_message_id !== id));
+      unsaved.delete(id);
+      try {
+        storage?.removeItem(prefix + id);
+      } catch {
+        // It was not kept there either.
       }
     },
     /** Refused by the server, in words. */
     refuse(id, error) {
-      write(read().map((item) => (item.client_message_id === id ? { ...item, error } : item)));
+      change(id, { error });
     },
     has(id) {
       return read().some((item) => item.client_message_id === id);
     },
     /** Whether what is in it would survive a reload. */
     get isSaved() {
-      return saved;
+      return unsaved.size === 0;
     },
   };
 }
 
-/** The text that is being written, per user and session. */
-export function createDraft({ storage, user, session }) {
-  const key = `thinkaloud.draft.${user}.${session}`;
-  return {
-    read() {
-      try {
-        return storage?.getItem(key) ?? "";
-      } catch {
-        return "";
-      }
-    },
-    write(text) {
-      try {
-        if (text) storage?.setItem(key, text);
-        else storage?.removeItem(key);
-      } catch {
-        // A full or forbidden storage costs the draft on reload, nothing else.
-      }
-    },
-  };
+function isMessage(item) {
+  return typeof item?.client_message_id === "string" && typeof item.message === "string";
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }
 
 /** This browser's storage, or null where it gives none. */
 export function localStore() {
   try {
     return globalThis.localStorage ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** This tab's own storage, or null where there is none. */
+export function tabStore() {
+  try {
+    return globalThis.sessionStorage ?? null;
   } catch {
     return null;
   }

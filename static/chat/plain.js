@@ -15,3 +15,14 @@ if (zone && /^[\w+\-/]+$/u.test(zone)) {
   const secure = location.protocol === "https:" ? "; Secure" : "";
   document.cookie = `tz=${zone}; Path=/; Max-Age=${YEAR}; SameSite=Lax${secure}`;
 }
+
+// The token in a form is as old as the page; logging in, in whatever tab, has made a new one.
+document.addEventListener(
+  "submit",
+  ({ target }) => {
+    const field = target.querySelector("input[name=csrfmiddlewaretoken]");
+    const now = document.cookie.match(/(?:^|;\s*)csrftoken=([^;]*)/u)?.[1];
+    if (field && now) field.value = now;
+  },
+  true,
+);

@@ -4,7 +4,7 @@
 
 import { clone, make, say, show, slot } from "./nodes.js";
 import { SENTENCES, asJson, duration, joined, showing, size } from "./words.js";
-import { highlight } from "./markdown.js";
+import { highlight } from "./colouring.js";
 
 const TABLE_COLUMNS = 12;
 const TABLE_ROWS = 50;

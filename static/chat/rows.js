@@ -3,8 +3,9 @@
  */
 
 import { clone, mark, rect, say, setBar, setIcon, show, slot } from "./nodes.js";
+import { highlight } from "./colouring.js";
 import { createTail, createWriter, growPlain } from "./growing.js";
-import { highlight, load, typeset } from "./markdown.js";
+import { load, typeset } from "./markdown.js";
 import { dress, fillArguments, fillResult } from "./result.js";
 import { answerBar, bar, broken, counts, itemBar, span, using, wentOn } from "./transcript.js";
 import {
@@ -21,6 +22,7 @@ import {
   gist,
   icon,
   initials,
+  isLong,
   isRemoved,
   joined,
   returned,
@@ -54,12 +56,12 @@ load().then((loaded) => {
  * @param {object} from.choices which outlines and steps the reader has opened or closed
  * @param {Element|null} from.element the article that the server has rendered, if it has
  */
-export function createRun({ run, element, contentUrl, choices, around, mayDrive, locale }) {
+export function createRun({ run, element, contentUrl, choices, around, agentTitle, mayDrive, locale }) {
   const adopted = element !== null;
   const article = element ?? clone("run");
   const parts = Object.fromEntries(
     [
-      "ava", "user", "when", "continues", "q", "outline", "what", "fact", "failed", "now", "strip", "steps", "answer",
+      "ava", "user", "when", "continues", "by", "copy-q", "q", "more-q", "outline", "what", "fact", "failed", "now", "strip", "steps", "answer",
       "ending", "trouble", "trouble-icon", "trouble-title", "trouble-text", "continue", "end-i", "endline", "inspect",
     ].map((name) => [name, slot(article, name)]),
   );
@@ -132,10 +134,14 @@ export function createRun({ run, element, contentUrl, choices, around, mayDrive,
       say(parts.when, when.toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }));
     }
     say(parts.q, run.message);
-    parts.q.classList.toggle("long", run.message.length > 400);
-    show(parts.q, run.continues === null);
+    const isShown = run.continues === null;
+    parts.q.classList.toggle("long", isLong(run.message));
+    show(parts.q, isShown);
+    show(parts["copy-q"], isShown);
+    show(parts["more-q"], isShown && isLong(run.message));
     show(parts.continues, run.continues !== null);
     if (run.continues) parts.continues.href = `#run-${run.continues}`;
+    say(parts.by, joined(agentTitle(run.agent), run.model));
     parts.inspect.href = `/runs/${run.id}/`;
     if (!adopted) {
       parts.outline.open = choices.outline(run.id) ?? true;
@@ -312,7 +318,7 @@ export function createRun({ run, element, contentUrl, choices, around, mayDrive,
       parts.steps.append(element);
       show(parts.outline, true);
     }
-    const isTool = growth.type === "tool_use";
+    const isTool = growth.type === "tool_use" || growth.type === "tool_result";
     mark(growing.element, "kind", isTool ? "tool" : "");
     setIcon(slot(growing.element, "icon"), isTool ? icon(growth.tool_name) : "thought");
     say(growing.name, isTool ? growth.tool_name || SENTENCES.toolCall : SENTENCES.thinking);

@@ -4,12 +4,14 @@
 
 import { createApi } from "./api.js";
 import { copy } from "./clipboard.js";
+import "./focus.js";
 import { make, mark, say, show, slot } from "./nodes.js";
+import { notice } from "./notices.js";
 import { localStore } from "./outbox.js";
 import { begin } from "./notify.js";
 import { fetchPart } from "./parts.js";
 import { remember } from "./plain.js";
-import { SENTENCES, joined } from "./words.js";
+import { SENTENCES, isBlank, joined } from "./words.js";
 
 const REFRESH_EVERY = 10_000;
 const PHONE = matchMedia("(max-width: 860px)");
@@ -19,8 +21,8 @@ const side = byId("sessions");
 const list = byId("side-list");
 const storage = localStore();
 
-/** The API, with this page's token. */
-export const api = createApi({ token: () => document.querySelector("#logout input[name=csrfmiddlewaretoken]").value });
+/** The API. */
+export const api = createApi({});
 
 begin({ api, storage });
 
@@ -219,6 +221,7 @@ function rename() {
   input.value = title;
   ask(dialog, async () => {
     const name = input.value.trim();
+    if (isBlank(name)) throw new Error(SENTENCES.blankTitle);
     await api.change(id, { title: name });
     for (const watcher of watchers) watcher({ [id]: name });
     changed(id);
@@ -230,7 +233,8 @@ async function archive() {
   const { id, archived } = target;
   try {
     await api.change(id, { archived: !archived });
-  } catch {
+  } catch (error) {
+    notice("act", { title: error.message || SENTENCES.notArchived, tone: "wait", icon: "warn", passing: true });
     return;
   }
   if (id === pageSession() || location.pathname === "/sessions/") location.reload();
@@ -282,21 +286,25 @@ single.addEventListener("change", () => {
   }
 });
 
-/** Let a single key do something, while no field has the focus. */
+/** Let a single key do something, where nothing can be meant as text. None may leave the page, stop or delete anything. */
 export function onKey(key, run) {
   keys.set(key, run);
 }
 
+/** What takes letters itself: to write them, or to find a choice that begins with them. */
+const TAKES_KEYS =
+  "input:not([type=checkbox], [type=radio], [type=button], [type=submit], [type=reset], [type=file], [type=range], [type=color]), textarea, select," +
+  "[contenteditable]:not([contenteditable=false]), [role=textbox], [role=searchbox], [role=combobox], [role=listbox], [role=menu], [role=menuitem]";
+
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && closeDrawer()) return;
-  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (document.querySelector("dialog[open]")) return;
-  const isField = event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
-  if (event.key === "Escape" && !isField) {
-    keys.get("Escape")?.(event);
-    return;
-  }
-  if (isField || (event.key.length === 1 && !single.checked)) return;
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+  // While an input method composes, all keys are its own (229 is how some browsers say so).
+  if (event.isComposing || event.keyCode === 229 || event.getModifierState("AltGraph")) return;
+  if (document.querySelector("dialog[open], [popover]:popover-open")) return;
+  if (event.target.closest?.(TAKES_KEYS)) return;
+  const isLetter = event.key.length === 1;
+  if (isLetter && (!single.checked || event.repeat)) return;
   const run = keys.get(event.key);
   if (run) {
     event.preventDefault();
@@ -308,7 +316,6 @@ onKey("/", () => {
   if (PHONE.matches) location.hash = "sessions";
   byId("search").focus();
 });
-onKey("n", () => location.assign("/"));
 onKey("?", () => byId("keys-dialog").showModal());
 
 // ---- filters apply themselves ----

@@ -237,7 +237,8 @@ export function createSocket({
     },
     /** The network is back, or the page is looked at again: try at once, or make sure the line lives. */
     nudge() {
-      if (["waiting", "offline"].includes(state.word)) {
+      // Whoever was logged out may have logged in again, here or in another tab.
+      if (["waiting", "offline", "logged_out"].includes(state.word)) {
         failures = Math.min(failures, 1);
         open();
       } else if (socket !== null && socket.readyState === 1 && clock.now() - heardAt > 5_000) {

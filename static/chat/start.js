@@ -4,7 +4,9 @@
 
 import { ApiError } from "./api.js";
 import { createComposer } from "./composer.js";
-import { createDraft, createOutbox, localStore } from "./outbox.js";
+import { createDraft } from "./drafts.js";
+import { createOutbox, localStore, tabStore } from "./outbox.js";
+import { newId } from "./platform.js";
 import { api, onKey } from "./shell.js";
 import { SENTENCES } from "./words.js";
 
@@ -13,7 +15,7 @@ const storage = localStore();
 
 const composer = createComposer({
   form: document.getElementById("composer"),
-  draft: createDraft({ storage, user: page.user, session: "new" }),
+  openDraft: (hooks) => createDraft({ storage, tab: tabStore(), user: page.user, session: "new", ...hooks }),
   most: page.max_chars,
   onSend: begin,
 });
@@ -21,20 +23,54 @@ composer.focus();
 onKey("Escape", () => composer.focus());
 
 let beginning = false;
+/** What the session is asked for by, until there is one: an answer that was lost must not leave a second session. */
+const asked = `thinkaloud.beginning.${page.user}`;
+let keep = null;
+
+function keyFor({ agent_name, enable_reasoning }) {
+  const wish = JSON.stringify([agent_name, enable_reasoning]);
+  try {
+    keep ??= JSON.parse(tabStore()?.getItem(asked) ?? "null");
+  } catch {
+    keep = null;
+  }
+  if (keep?.wish !== wish) keep = { wish, key: newId(), message: null, id: null };
+  return remember(keep);
+}
+
+/** The same text is the same message, however often it is sent. */
+function idFor({ message }) {
+  if (keep.message !== message) keep = { ...keep, message, id: newId() };
+  return remember(keep).id;
+}
+
+function remember(next) {
+  try {
+    if (next === null) tabStore()?.removeItem(asked);
+    else tabStore()?.setItem(asked, JSON.stringify(next));
+  } catch {
+    // Known for as long as this page is open, then.
+  }
+  keep = next;
+  return next;
+}
 
 async function begin(message) {
   if (beginning) return;
   beginning = true;
   composer.disable(true);
   try {
-    const { id } = await api.createSession(message.agent_name);
+    const { agent_name, enable_reasoning } = message;
+    const { id } = await api.createSession({ agent_name, enable_reasoning }, keyFor(message).key);
     const outbox = createOutbox({ storage, user: page.user, session: id });
-    outbox.add({ ...message, at: Date.now() });
+    const item = outbox.add({ ...message, client_message_id: idFor(message), at: Date.now() });
     if (!outbox.isSaved) {
       // No storage to carry it over: it goes out from here.
-      await api.send(id, message);
+      await api.send(id, { ...message, client_message_id: item.client_message_id });
     }
-    composer.clear();
+    // What was typed meanwhile is not what was sent.
+    if (composer.text === message.message) composer.clear();
+    remember(null);
     location.assign(`/sessions/${id}/`);
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) location.assign(`/accounts/login/?next=${location.pathname}`);
@@ -43,6 +79,8 @@ async function begin(message) {
     composer.disable(false);
   }
 }
+
+addEventListener("online", () => composer.refuse(""));
 
 // A page that comes back from the browser's own memory may send again.
 addEventListener("pageshow", (event) => {
@@ -55,5 +93,5 @@ document.addEventListener("click", (event) => {
   const starter = event.target.closest('[data-action="starter"]');
   if (!starter) return;
   event.preventDefault();
-  composer.write(starter.querySelector("span").textContent);
+  composer.offer(starter.querySelector("span").textContent);
 });

@@ -25,6 +25,7 @@ export function initial(page = {}) {
     queue: page.queue ?? [],
     people: [],
     gap: false,
+    isGone: false,
     resets: 0,
   };
 }
@@ -40,6 +41,7 @@ function newRun(id) {
     ended: false,
     started_at: null,
     agent: "",
+    model: "",
     message: "",
     user: "",
     enable_reasoning: true,
@@ -108,6 +110,14 @@ export function stopping(state, runId) {
   return { ...state, runs: cancelling(state.runs, { id: runId, status: "cancelling" }) };
 }
 
+/** The session is gone, and all of it with it: nothing here goes on. */
+export function abandoned(state) {
+  const runs = Object.fromEntries(
+    Object.values(state.runs).map((run) => [run.id, run.ended ? run : { ...run, status: "gone", ended: true, growth: null }]),
+  );
+  return { ...state, runs, live: null, queue: [], people: [], isGone: true };
+}
+
 function stored(state, frame) {
   if (frame.seq <= state.seq) return state;
   if (frame.seq > state.seq + 1) return state.gap ? state : { ...state, gap: true };
@@ -139,6 +149,7 @@ function applied(run, { type, seq, data }) {
         ...run,
         started_at: data.timestamp,
         agent: data.agent,
+        model: data.model ?? "",
         message: data.message,
         user: data.user ?? "",
         enable_reasoning: data.enable_reasoning ?? true,

@@ -149,7 +149,13 @@ export function createView({ page, act, storage, fetchContent }) {
         copy({ text: new URL(`#${step.id}`, location.href).href }, button);
         break;
       case "copy-answer":
-        copy({ text: run.querySelector(".prose")?.innerText ?? "" }, button);
+        copy(answerOf(run), button);
+        break;
+      case "copy-question":
+        copy({ text: slot(run, "q").textContent }, button);
+        break;
+      case "fold-question":
+        reading.steady(() => unfold(button, slot(run, "q")));
         break;
       case "copy-run-link":
         copy({ text: new URL(`#${run.id}`, location.href).href }, button);
@@ -160,7 +166,7 @@ export function createView({ page, act, storage, fetchContent }) {
         break;
       case "whole":
         event.preventDefault();
-        showWhole(button, () => fetchContent(button.href));
+        showWhole(button, () => fetchContent(new URL(button.href).pathname.match(/events\/(\d+)\//u)[1]));
         break;
       case "starter":
         event.preventDefault();
@@ -168,6 +174,26 @@ export function createView({ page, act, storage, fetchContent }) {
         break;
       default:
     }
+  }
+
+  /** An answer as its model wrote it, and as it is shown: for where only text is taken, and for where more is. */
+  function answerOf(run) {
+    const prose = run.querySelector(".answer .prose");
+    if (prose === null) return { text: "" };
+    const shown = prose.cloneNode(true);
+    for (const ours of shown.querySelectorAll("button, .codeblock > header")) ours.remove();
+    const state = painted?.runs[run.dataset.run];
+    const seq = prose.closest("[id^=s]")?.id.slice(1);
+    // What the server has rendered is not in the state.
+    const text = state?.answer?.text || (seq ? fetchContent(seq) : (state?.growth?.text ?? ""));
+    return { text, html: shown.innerHTML };
+  }
+
+  function unfold(button, question) {
+    const isOpen = question.classList.toggle("all");
+    button.dataset.more ??= button.textContent;
+    button.setAttribute("aria-expanded", String(isOpen));
+    say(button, isOpen ? button.dataset.less : button.dataset.more);
   }
 
   function partText(part) {
@@ -261,6 +287,7 @@ export function createView({ page, act, storage, fetchContent }) {
         element,
         choices,
         around: reading.around,
+        agentTitle: (name) => page.agents[name] ?? name,
         mayDrive: page.may.drive,
         contentUrl: (seq) => `/api/sessions/${page.session.id}/events/${seq}/content/`,
         locale: document.documentElement.lang,
@@ -287,7 +314,8 @@ export function createView({ page, act, storage, fetchContent }) {
   function paintHeader(state, now) {
     if (state.session && state.session.title && state.session.title !== title) setTitle(state.session.title);
     const run = latest;
-    show(header.facts, run !== null);
+    if (state.isGone) page.may.drive = page.may.stop = false;
+    show(header.facts, run !== null && !state.isGone);
     if (run === null) {
       header.dot.className = "dot done";
       paintTitle("");
@@ -432,7 +460,7 @@ export function createView({ page, act, storage, fetchContent }) {
       })),
       ...unsent
         .filter((item) => !inLine.has(item.client_message_id))
-        .map((item) => ({ key: item.client_message_id, text: item.message, label: item.label, error: item.error, message: item.client_message_id })),
+        .map((item) => ({ key: item.client_message_id, text: item.message, label: item.label, error: item.error, message: item.client_message_id, isFixed: item.isOnItsWay })),
     ];
     const kept = new Map([...place.children].map((element) => [element.dataset.key, element]));
     place.replaceChildren(
@@ -447,7 +475,7 @@ export function createView({ page, act, storage, fetchContent }) {
         say(slot(element, "label"), shared);
         say(slot(element, "text"), row.error ? `${row.error.message} — ${row.text}` : row.text);
         slot(element, "text").title = row.text;
-        for (const button of element.querySelectorAll("button")) button.hidden = Boolean(row.run) && !page.may.drive;
+        for (const button of element.querySelectorAll("button")) button.hidden = row.isFixed || (Boolean(row.run) && !page.may.drive);
         return element;
       }),
     );

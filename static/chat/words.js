@@ -4,6 +4,9 @@
  */
 
 const GIST = 160;
+/** Characters of a question that stand on one line, about, and the lines from which on it is folded. */
+const LINE = 80;
+const LINES = 12;
 
 /** A number and its unit on one line: "5 s" breaks nowhere. */
 function bound(figure) {
@@ -80,6 +83,18 @@ function plural(number, one, many) {
 export function gist(text) {
   const line = text.slice(0, 400).split(/\s+/u).filter(Boolean).join(" ");
   return line.length <= GIST ? line : Array.from(line).slice(0, GIST).join("");
+}
+
+const SEEN = /[^\p{Z}\p{Cc}\p{Cf}\p{Cs}\p{Mn}\p{Me}\u115f\u1160\u2800\u3164\uffa0]/u;
+
+/** Whether nothing of a text can be seen. */
+export function isBlank(text) {
+  return !SEEN.test(text);
+}
+
+/** Whether a question is folded to its first lines: told by its text alone, so that server and page agree. */
+export function isLong(message) {
+  return message.split("\n").reduce((lines, line) => lines + Math.max(1, Math.ceil(line.length / LINE)), 0) > LINES;
 }
 
 /** The argument that tells most about a call, and whether it is code. */
@@ -207,6 +222,8 @@ export function status(name, { using = [], growing = "", begun = true, by = null
       return "Interrupted by restart";
     case "max_iterations":
       return limit ? `Limit of ${limit} reached` : "Limit reached";
+    case "gone":
+      return "Not available";
     default:
       return "";
   }
@@ -270,6 +287,7 @@ const END_ICONS = Object.freeze({
   failed: "fail",
   interrupted: "warn",
   max_iterations: "warn",
+  gone: "cancelled",
 });
 
 export const endIcon = (name) => END_ICONS[name] ?? "check";
@@ -400,6 +418,13 @@ export const SENTENCES = Object.freeze({
   logIn: "Log in",
   gone: ["This session is not available any more.", "It was deleted, or it is no longer shared with you."],
   toStart: "Start page",
+  farTooLong: "This message is too long to be sent at all.",
+  choiceNotKept: "The choice holds for this page; it could not be kept with the session.",
+  noStep: (number, isElsewhere) =>
+    isElsewhere ? `Step ${number} has no row of its own.` : `There is no step ${number} in this session.`,
+  noRun: "That run is not on this page.",
+  blankTitle: "A title needs at least one letter, digit or sign that can be seen.",
+  notArchived: "That could not be changed. Try again.",
   tooMany: ["Too many connections.", "Close some of your other tabs; this one tries again."],
   operators: "From the operators:",
   sending: "Sending",

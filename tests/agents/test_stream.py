@@ -1,6 +1,7 @@
 """Whole runs of an agent against a scripted model server."""
 
 import asyncio
+import dataclasses
 import gc
 import time
 import weakref
@@ -9,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agents import AgentRun, Growth, Step, Usage
+from agents import AgentRun, Growth, Step, Stop, Toolbox, Usage
 from agents.tools import runner
-from tests.agents.conftest import MakeAgent, Waiting, growths_of, kinds, steps_of
+from tests.agents.conftest import Echo, MakeAgent, Waiting, growths_of, kinds, steps_of
 from tests.model_server import Call, ModelServer, Script
 
 
@@ -266,6 +267,50 @@ async def test_twenty_five_iterations_work_when_allowed(server: ModelServer, mak
     assert steps[-1] == {**steps[-1], "type": "complete", "total_iterations": 25}
     assert "max_iterations_reached" not in [step["type"] for step in steps]
     assert len({step["tool_call_id"] for step in steps if step["type"] == "tool_use"}) == 24
+
+
+class Advancing(Echo):
+    """Says how far it is before it answers."""
+
+    name = "advancing"
+
+    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+        stop.progress("1 of 2: half-way")
+        return "there"
+
+
+async def test_how_far_a_tool_is_grows_under_the_number_of_its_result(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    server.enqueue(Script(calls=[Call("advancing", {"text": "go"})]), Script("Done."))
+    run = make_agent(tools=[Advancing()]).start("Go")
+    grown: list[Growth] = []
+    run.on_growth = grown.append
+    steps = await steps_of(run)
+    (progress,) = [growth for growth in grown if growth.type == "tool_result"]
+    (result,) = [step for step in steps if step["type"] == "tool_result"]
+    assert (progress.text, progress.tool_name, progress.step) == ("1 of 2: half-way", "advancing", result["step"])
+    assert result["content"] == "there"
+
+
+async def test_what_is_missing_is_a_step_of_the_run_and_known_to_the_model(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    """A configured server that isn't there keeps nobody waiting, and the log says so."""
+    server.enqueue(Script("I can't."))
+    agent = make_agent(tools=[])
+    broken = {"command": "/no/such/program", "timeout": "soon"}
+    agent = dataclasses.replace(agent, toolbox=Toolbox(mcp_servers={"broken": broken}))
+    steps = await steps_of(agent.start("Use it"))
+    words = (
+        "Some tools are not available in this run."
+        " The MCP server “broken” could not be started: its configuration can't be used (timeout)."
+    )
+    assert [(step["type"], step["content"]) for step in steps if "step" in step] == [
+        ("thought", words),
+        ("final_answer", "I can't."),
+    ]
+    assert server.requests[0].body["messages"][0]["content"].endswith(words)
 
 
 async def test_at_the_limit_the_last_tools_still_run(server: ModelServer, make_agent: MakeAgent) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 
 from chat import run_state, step_log
 from chat.models import LIVE, Run, RunStatus, Session
@@ -13,6 +13,21 @@ from chat.step_log import Entry, Stored
 def user(name: str = "ada", **fields: Any) -> User:
     """A user who can log in."""
     return User.objects.create_user(name, password="correct horse 17", **fields)
+
+
+def staff(*permissions: str, name: str = "staff") -> User:
+    """One of the staff, who was permitted this and no more."""
+    made = user(name, is_staff=True)
+    permit(made, *permissions)
+    return made
+
+
+def permit(to: User, *permissions: str) -> None:
+    """Permit somebody just this, as the admin does: `chat.view_session`."""
+    to.user_permissions.set(
+        Permission.objects.get(content_type__app_label=app, codename=name)
+        for app, name in (each.split(".") for each in permissions)
+    )
 
 
 def session(owner: User, **fields: Any) -> Session:

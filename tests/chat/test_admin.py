@@ -277,7 +277,7 @@ def test_staff_without_permission_see_nothing(client: Client, ada: User) -> None
     assert client.post(reverse("admin:chat_run_act", args=["stop"]), {"id": run.pk}).status_code == 403
     assert client.post(reverse("admin:chat_session_act", args=["delete"]), {"id": run.session_id}).status_code == 403
     assert Session.objects.exists()
-    permit(staff, "view_run", "change_run")
+    permit(staff, "view_run", "stop_run")
     assert reverse("admin:chat_run_act", args=["stop"]) in page(client, "chat_run_change", run.pk)
     making.end(run)
     assert reverse("admin:chat_run_act", args=["stop"]) not in page(client, "chat_run_change", run.pk)

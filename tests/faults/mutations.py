@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,8 @@ from django.db import connection, transaction
 
 from agents.models import openai_stream
 from agents.models.reply import Reply
-from chat import carrying, database, runs, step_log
+from chat import access, audit, carrying, database, runs, sockets, step_log
+from chat.each_row import EachRow
 from chat.feeds import Feed, Subscriber
 from chat.groups import Membership
 from config import login_limits
@@ -132,6 +134,49 @@ def without_limits_of_logins() -> None:
         login_limits.LIMITS[counted] = 1_000_000
 
 
+def reading_once() -> None:
+    """What a run reads on its way is not asked for again."""
+    waited = carrying._waited
+
+    async def once(run: Any, done: str, first: Callable[[], Any], again: Any = None) -> Any:
+        return await (first() if done == "read" else waited(run, done, first, again))
+
+    carrying._waited = once
+
+
+def a_bad_row_ends_the_look() -> None:
+    """What fails for one row fails for those after it."""
+
+    async def next_of(session_id: UUID) -> Any:
+        claim = await carrying.write_and_start(carrying._take_up_if_any, carrying._claim_next, session_id)
+        return None if claim is None else claim.ended
+
+    async def do(_: Any, rows: Any, act: Callable[[Any], Any]) -> list[Any]:
+        return [await act(row) for row in rows]
+
+    carrying.take_next = next_of
+    EachRow.do = do  # type: ignore[method-assign]
+
+
+def staff_without_permission() -> None:
+    """Being staff is enough."""
+
+    def is_staff(user: Any, _: str) -> bool:
+        return bool(user.is_active and user.is_staff)
+
+    access.has_right = sockets.has_right = is_staff
+
+
+def noting_after_answering() -> None:
+    """A look is noted by and by."""
+    note = audit._note
+
+    def later(*entry: Any) -> None:
+        threading.Timer(1, note, entry).start()
+
+    audit._note = later
+
+
 MUTATIONS = {
     change.__name__: change
     for change in (
@@ -144,5 +189,9 @@ MUTATIONS = {
         telling_before_saving,
         starting_parted_from_accepting,
         without_limits_of_logins,
+        reading_once,
+        a_bad_row_ends_the_look,
+        staff_without_permission,
+        noting_after_answering,
     )
 }

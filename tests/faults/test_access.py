@@ -25,7 +25,7 @@ NOT_LOGGED_IN, WITHDRAWN, GONE = 4401, 4403, 4404
 #: How long after the login or the right has ended the last frame may come.
 WITHIN_S = 5.0
 
-USERS = ("ada", "bo", "cy", *(f"di{number}" for number in range(9)))
+USERS = ("ada", "bo", "cy", *(f"di{number}" for number in range(12)))
 #: Users that no test has used yet.
 NEWCOMERS = iter(USERS[3:])
 
@@ -141,19 +141,36 @@ async def test_one_of_two_logins_ends(product: Server, di: Browser, how: str) ->
             await again.until_type("reasoning_complete")
 
 
+#: How staff come by the right to see others' sessions, and lose it.
+PERMITTED = """INSERT INTO auth_user_user_permissions (user_id, permission_id)
+    SELECT auth_user.id, auth_permission.id FROM auth_user, auth_permission, django_content_type
+    WHERE username = '{name}' AND codename = 'view_session'
+    AND content_type_id = django_content_type.id AND app_label = 'chat'"""
+REVOKED = "DELETE FROM auth_user_user_permissions WHERE user_id = (SELECT id FROM auth_user WHERE username = '{name}')"
+STAFF, NO_STAFF = (f"UPDATE auth_user SET is_staff = {yes} WHERE username = '{{name}}'" for yes in ("true", "false"))
+ALL, NOT_ALL = (f"UPDATE auth_user SET is_superuser = {yes} WHERE username = '{{name}}'" for yes in ("true", "false"))
+LOSSES = {
+    "staff no more": ((STAFF, PERMITTED), NO_STAFF),
+    "permitted no more": ((STAFF, PERMITTED), REVOKED),
+    "superuser no more": ((STAFF, ALL), NOT_ALL),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 async def test_staff_lose_the_right_to_watch_while_a_run_streams(
-    product: Server, database: Database, di: Browser
+    product: Server, database: Database, di: Browser, loss: str
 ) -> None:
-    """Permission revoked while streaming: who is staff no more is closed with 4403, but not on sessions of their own."""
+    """Permission revoked while streaming: the socket is closed with 4403, but not on sessions of their own."""
     session = await di.new_session()
-    staff = f"UPDATE auth_user SET is_staff = {{}} WHERE username = '{di.username}'".format
+    gain, lose = LOSSES[loss]
     async with Browser.logged_in(product.url, "bo") as bo:
         foreign = await bo.new_session()
-        database.rows(staff("true"))
+        for given in gain:
+            database.rows(given.format(name=di.username))
         async with bo.socket(foreign) as owner, di.socket(foreign) as watching, di.socket(session) as own:
             await owner.send("chat", message=SLOW)
             await watching.until_type("reasoning_delta")
-            database.rows(staff("false"))
+            database.rows(lose.format(name=di.username))
             await closes(watching, WITHDRAWN)
             await own.send("ping")
             await own.until_type("pong")

@@ -57,6 +57,16 @@ NOTICED = [
         "test_starting.py::test_who_asks_goes_away_at_each_wait[a message over HTTP-while it waits]",
         "a run was accepted and never started",
     ),
+    (
+        "reading_once",
+        "test_waiting_out.py::test_the_database_is_away_at_each_point_of_a_run[a long log, undone]",
+        "a run failed because the database was away for a moment",
+    ),
+    (
+        "a_bad_row_ends_the_look",
+        "test_bad_rows.py::test_what_waits_and_cannot_be_read[a time that is none-who serves]",
+        "a bad row stood in others' way",
+    ),
     *(("telling_before_saving", STORING[0].format(on), STORING[1]) for on in ("sqlite", "postgres")),
     *(
         (
@@ -65,6 +75,22 @@ NOTICED = [
             "guessing goes on and on",
         )
         for common in ("by address", "by name")
+    ),
+    *(
+        (
+            "staff_without_permission",
+            f"test_audit.py::test_staff_see_only_what_they_were_permitted_to[{door}]",
+            "staff see what nobody permitted",
+        )
+        for door in ("page", "api", "socket")
+    ),
+    *(
+        (
+            "noting_after_answering",
+            f"test_audit.py::test_whatever_staff_see_is_noted_already[{door}]",
+            "shown before it was noted",
+        )
+        for door in ("page", "api", "socket")
     ),
 ]
 

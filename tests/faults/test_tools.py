@@ -26,7 +26,16 @@ def hostile(tmp_path: Path, model: ModelServer) -> Iterator[World]:
     """One process on SQLite with tools that misbehave."""
     servers = {"bad": {"command": sys.executable, "args": [PROGRAM, str(tmp_path / "pids")], "timeout": 3_600}}
     with world.alone(tmp_path / "data", model, MCP_SERVERS=json.dumps(servers)) as opened:
+        wait_connected(opened)
         yield opened
+
+
+def wait_connected(opened: World) -> None:
+    """Runs take the tools that are there: wait until they are."""
+    ends_at = time.monotonic() + 30
+    while not any("The MCP server bad is connected" in line for line in opened.output):
+        assert time.monotonic() < ends_at, "the tools' server was never connected"
+        time.sleep(0.05)
 
 
 def processes(tmp_path: Path) -> list[psutil.Process]:

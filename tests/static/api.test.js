@@ -193,3 +193,45 @@ test("an answer that is no JSON is an error without words, not a crash", async (
   const fetch = async () => ({ ok: false, status: 502, text: async () => "<html>" });
   await assert.rejects(createApi({ fetch, token: () => "" }).remove("s"), { status: 502, code: "internal" });
 });
+
+/** What became of a message whose answer was this: is it to be sent again, or told as refused? A further case is one line. */
+const OUTCOMES = [
+  ["the network broke", new TypeError("fetch"), "unsent"],
+  ["no answer for long", new DOMException("timed out", "TimeoutError"), "unsent"],
+  ["a proxy without a server", new ApiError(502, "internal", ""), "unsent"],
+  ["a proxy's own error", new ApiError(500, "internal", ""), "unsent"],
+  ["a proxy that waited in vain", new ApiError(504, "internal", ""), "unsent"],
+  ["logged out", new ApiError(401, "not_allowed", "Please log in."), "unsent"],
+  ["too long for a proxy", new ApiError(413, "internal", ""), "error"],
+  ["too many in line", new ApiError(429, "queue_full", "Five wait."), "error"],
+  ["no right to", new ApiError(403, "not_allowed", "You may watch."), "error"],
+  ["our fault, in words", new ApiError(500, "internal", "Noted."), "error"],
+  ["the database, in words", new ApiError(503, "storage", "Try again."), "error"],
+];
+for (const [name, error, type] of OUTCOMES) {
+  test(`a message that was answered so is not lost: ${name}`, async () => {
+    const { polling, frames, timers, settle, ...given } = setup();
+    polling.open();
+    await settle();
+    given.break(error);
+    polling.send("chat", { message: "hello", client_message_id: "m1" });
+    await settle();
+    const told = frames.at(-1);
+    assert.equal(told.type, type);
+    assert.equal(told.data.client_message_id, "m1");
+    if (type === "error") assert.notEqual(told.data.message, "");
+    else if (error.status !== 401) assert.ok(timers.at(-1).ms >= POLL.busy, "it is not sent again at once");
+  });
+}
+
+test("whoever was logged out and is seen again is asked again", async () => {
+  const { polling, states, settle, ...given } = setup();
+  given.break(new ApiError(401, "not_allowed", "Please log in."));
+  polling.open();
+  await settle();
+  assert.equal(states.at(-1).word, "logged_out");
+  given.break(null);
+  polling.nudge();
+  await settle();
+  assert.equal(states.at(-1).word, "polling");
+});

@@ -2,12 +2,30 @@
 
 import { createInterface } from "node:readline";
 
+import footnote from "markdown-it-footnote";
+import MarkdownIt from "markdown-it";
+
+import { makeParsers, parserFor } from "../../static/chat/markdown.js";
 import * as protocol from "../../static/chat/protocol.js";
 import { inside } from "../../static/chat/result.js";
 import { answerBar, counts, grow, initial, itemBar, reduce } from "../../static/chat/transcript.js";
 import * as words from "../../static/chat/words.js";
 
+const parsers = makeParsers(MarkdownIt, footnote);
+const rendered = (text) => parserFor(parsers, text).render(text);
+
 const questions = {
+  markdown: (texts) => texts.map(rendered),
+  /** CPU milliseconds that a text takes, at best. */
+  took(text) {
+    const runs = Array.from({ length: 3 }, () => {
+      const before = process.cpuUsage();
+      rendered(text);
+      const { user, system } = process.cpuUsage(before);
+      return (user + system) / 1000;
+    });
+    return Math.min(...runs);
+  },
   protocol: () => protocol,
   words: (calls) => calls.map(([name, ...args]) => words[name](...args)),
   inside: (all) => all.map(inside),

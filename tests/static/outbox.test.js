@@ -1,21 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { createDraft, createOutbox } from "../../static/chat/outbox.js";
-
-/** A browser's storage. */
-function memory({ full = false } = {}) {
-  const kept = new Map();
-  return {
-    kept,
-    getItem: (key) => kept.get(key) ?? null,
-    setItem(key, value) {
-      if (full) throw new Error("full");
-      kept.set(key, value);
-    },
-    removeItem: (key) => kept.delete(key),
-  };
-}
+import { createOutbox } from "../../static/chat/outbox.js";
+import { memory } from "./browser.js";
 
 let next = 0;
 const makeId = () => `id-${(next += 1)}`;
@@ -104,22 +91,64 @@ for (const [name, storage] of [
   });
 }
 
-test("what someone else has put there is no message", () => {
+for (const key of ["thinkaloud.outbox.1.s", "thinkaloud.outbox.1.s.x"]) {
+  for (const text of ['{"not":"a list"}', '[{"no":"id"}, null, 3]', "{broken", "null", '"text"', '{"client_message_id":"y","message":"z"}']) {
+    test(`what someone else has put under ${key} is no message: ${text}`, () => {
+      const storage = memory();
+      storage.setItem(key, text);
+      assert.deepEqual(open(storage).items(), []);
+    });
+  }
+}
+
+test("the list of an earlier version is taken over", () => {
   const storage = memory();
-  storage.setItem("thinkaloud.outbox.1.s", '{"not":"a list"}');
-  assert.deepEqual(open(storage).items(), []);
-  storage.setItem("thinkaloud.outbox.1.s", '[{"no":"id"}, null, 3]');
-  assert.deepEqual(open(storage).items(), []);
-  storage.setItem("thinkaloud.outbox.1.s", "{broken");
-  assert.deepEqual(open(storage).items(), []);
+  const items = ["one", "two"].map((message, at) => ({ client_message_id: message, message, agent_name: "writer", enable_reasoning: true, at }));
+  storage.setItem("thinkaloud.outbox.1.s", JSON.stringify(items));
+  assert.deepEqual(texts(open(storage).items()), ["one", "two"]);
+  open(storage).remove("one");
+  assert.deepEqual(texts(open(storage).items()), ["two"]);
 });
 
-test("drafts are kept per session and forgotten when empty", () => {
+/** What two pages of one session do at the same time; a further case is one line. */
+const AT_ONCE = [
+  ["both ask", (one, other) => (one.add({ message: "b" }), other.add({ message: "c" })), ["a", "b", "c"]],
+  ["one asks, the other is accepted", (one, other) => (one.add({ message: "b" }), other.remove("a")), ["b"]],
+  ["one is refused what the other is accepted", (one, other) => (other.remove("a"), one.refuse("a", { code: "x" })), []],
+  ["one sends what the other takes back", (one, other) => (other.remove("a"), one.markSent("a")), []],
+  ["both are accepted", (one, other) => (one.remove("a"), other.remove("a")), []],
+];
+for (const [name, act, left] of AT_ONCE) {
+  test(`two pages at once: ${name}`, () => {
+    const storage = memory();
+    const [one, other] = [open(storage), open(storage)];
+    one.add({ message: "a", client_message_id: "a" });
+    // Each has looked before the other writes.
+    one.items();
+    other.items();
+    act(one, other);
+    assert.deepEqual(texts(open(storage).items()), left);
+  });
+}
+
+test("what was ever tried and has no answer says so, also after a reload", () => {
   const storage = memory();
-  createDraft({ storage, user: 1, session: "s" }).write("half a thought");
-  assert.equal(createDraft({ storage, user: 1, session: "s" }).read(), "half a thought");
-  assert.equal(createDraft({ storage, user: 1, session: "t" }).read(), "");
-  createDraft({ storage, user: 1, session: "s" }).write("");
-  assert.equal(storage.kept.size, 0);
-  createDraft({ storage: null, user: 1, session: "s" }).write("kept nowhere");
+  const outbox = open(storage);
+  const { client_message_id: id } = outbox.add({ message: "one" });
+  assert.equal(outbox.items()[0].tried, undefined);
+  outbox.markSent(id);
+  outbox.forgetSent();
+  assert.equal(open(storage).items()[0].tried, true);
+});
+
+test("a storage that fills up keeps the rest for the page, and says so", () => {
+  const storage = memory();
+  const outbox = open(storage);
+  outbox.add({ message: "kept" });
+  storage.full = true;
+  const { client_message_id: id } = outbox.add({ message: "lost on reload" });
+  assert.equal(outbox.isSaved, false);
+  assert.deepEqual(texts(outbox.items()), ["kept", "lost on reload"]);
+  outbox.remove(id);
+  assert.equal(outbox.isSaved, true);
 });

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import anyio
-from mcp.server.fastmcp import FastMCP, Image
+from mcp.server.fastmcp import Context, FastMCP, Image
 from mcp.types import EmbeddedResource, ResourceLink, TextResourceContents
 from pydantic import AnyUrl
 
@@ -37,6 +37,23 @@ async def wait(seconds: float) -> str:
         note("wait cancelled")
         raise
     return "waited"
+
+
+@server.tool()
+async def advance(steps: int, every_s: float, context: Context) -> str:  # type: ignore[type-arg]
+    """Says how far it is, step by step."""
+    for number in range(1, steps + 1):
+        await anyio.sleep(every_s)
+        await context.report_progress(number, steps, f"step {number}")
+    return "arrived"
+
+
+@server.tool()
+async def learn(context: Context) -> str:  # type: ignore[type-arg]
+    """Has one tool more from now on, and says so."""
+    server.add_tool(lambda: "known", "learnt", description="Knows.")
+    await context.session.send_tool_list_changed()
+    return "learnt"
 
 
 @server.tool()

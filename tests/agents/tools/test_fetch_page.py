@@ -12,15 +12,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agents.tools import Stop, ToolError
+from agents.tools import Stop, ToolError, fetch_page
 from agents.tools.fetch_page import FetchPageTool, web_ports_only
 from agents.tools.special_addresses import is_public
+from untrusted.pool import Pool
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -195,6 +197,42 @@ def test_binary_data_that_claims_to_be_text_is_refused(site: Site) -> None:
 def test_packed_pages_are_unpacked(site: Site) -> None:
     site.page("/z", gzip.compress(b"<p>Hello</p>"), Content_Encoding="gzip")
     assert fetch(f"{site.url}/z").endswith("\n\nHello")
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "utf-7", "unicode_escape", "base64", "mbcs"])
+def test_an_encoding_that_the_web_has_not_is_read_as_utf_8(site: Site, charset: str) -> None:
+    site.page("/a", "天-" * 300_000, f"text/plain; charset={charset}")
+    assert "天-天-" in fetch(f"{site.url}/a")
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    """Pages take for ever to read, once they have arrived."""
+    pool = Pool(1, "tests.untrusted.slow.page_text")
+    pool.warm()
+    monkeypatch.setattr(fetch_page, "_readers", pool)
+    yield pool
+    pool.close()
+
+
+@pytest.mark.parametrize("kind", ["text/html", "text/plain"])
+def test_a_page_that_takes_for_ever_to_read_is_given_up_and_its_reader_ended(
+    site: Site, endless: Pool, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    site.page("/a", "words", kind)
+    reader = psutil.Process(next(iter(endless._workers))._process.pid)
+    assert failure(f"{site.url}/a", local(total_s=1.0)) == "The page did not arrive within 1 seconds."
+    assert not reader.is_running()
+    monkeypatch.setattr(fetch_page, "_READ_CPU_S", 0.3)
+    assert failure(f"{site.url}/a", local(total_s=60.0)) == "The page arrived, but takes too long to read."
+
+
+def test_a_stop_ends_the_reading_too(site: Site, endless: Pool) -> None:
+    site.page("/a", "words")
+    stop = Stop()
+    threading.Timer(0.3, stop.set, ["Stopped by mei."]).start()
+    assert failure(f"{site.url}/a", local(total_s=60.0), stop) == "Stopped by mei."
+    assert [worker for worker in endless._workers if not worker.is_alive] == []
 
 
 @pytest.mark.parametrize(("encoding", "words"), [("br", "packed as br"), ("gzip", "could not be understood")])

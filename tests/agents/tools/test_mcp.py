@@ -1,5 +1,6 @@
 """MCP servers' tools, against a real server in its own process."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -8,13 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from agents.tools import Stop, Tool, Toolbox, ToolError, build, mcp
+from agents.tools import Stop, Tool, Toolbox, ToolError, build, mcp, mcp_server
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
 
@@ -27,7 +29,17 @@ class Server:
         self.config: dict[str, Any] = {name: {"command": sys.executable, "args": [SERVER, str(self.journal)]}}
 
     def tools(self) -> dict[str, Tool]:
-        return build([], Toolbox(mcp_servers=self.config))
+        """The tools, when every server has been tried once."""
+        missing: list[str] = []
+
+        def tried() -> bool:
+            missing.clear()
+            self.found = build([], Toolbox(mcp_servers=self.config), on_missing=missing.append)
+            return not any("still being connected" in words for words in missing)
+
+        assert eventually(tried, 40)
+        self.missing = missing
+        return self.found
 
     def notes(self) -> list[str]:
         return self.journal.read_text().splitlines() if self.journal.exists() else []
@@ -67,7 +79,9 @@ def gone(pid: int) -> bool:
 
 def test_a_servers_tools_are_ours(server: Server) -> None:
     tools = server.tools()
-    assert sorted(tools) == ["test-add", "test-die", "test-environment", "test-fail", "test-mixed", "test-wait"]
+    assert sorted(tools) == [
+        f"test-{name}" for name in ("add", "advance", "die", "environment", "fail", "learn", "mixed", "wait")
+    ]
     add = tools["test-add"]
     assert add.description == "Adds two numbers."
     assert add.parameters["properties"].keys() == {"a", "b"}
@@ -76,6 +90,7 @@ def test_a_servers_tools_are_ours(server: Server) -> None:
 
 
 def test_built_in_tools_and_servers_stand_side_by_side(server: Server) -> None:
+    server.tools()
     assert set(build(["python"], Toolbox(mcp_servers=server.config))) > {"python", "test-add"}
 
 
@@ -96,7 +111,8 @@ def test_a_tool_that_fails_says_why(server: Server) -> None:
 
 def test_what_is_not_text_is_described(server: Server) -> None:
     assert call(server.tools()["test-mixed"]) == (
-        "some text\n\n[image, image/png, 1.2 kB: not shown]\n\n[link: report, file:///report.txt]\n\nfile:///notes.txt:\nremember the milk"
+        "some text\n\n[image, image/png, 1.2 kB: it was returned, but only text can be passed on to you]\n\n"
+        "[link: report, file:///report.txt]\n\nfile:///notes.txt:\nremember the milk"
     )
 
 
@@ -167,67 +183,195 @@ def test_a_server_that_died_is_started_again(server: Server) -> None:
         ("nonsense", "its configuration can't be used"),
         ({"command": sys.executable, "env": {"KEY": ["secret words"]}}, "its configuration can't be used (env.KEY)"),
         ({"command": sys.executable, "timeout": "soon"}, "its configuration can't be used (timeout)"),
+        ({"url": "ftp://h.test/secret-words"}, "its configuration names a url that is none of http:// or https://"),
+        (
+            {"url": "https://h.test/", "type": "pigeon"},
+            "its configuration names a type of transport that isn't known; there are stdio, streamable-http and sse",
+        ),
+        (
+            {"command": "x", "env": {"KEY": "${NOT_SET_ANYWHERE}"}},
+            "its configuration needs the environment variable NOT_SET_ANYWHERE, which is not set",
+        ),
+        (
+            {"command": "x", "env": {"KEY": "${input:key}"}},
+            "its configuration asks for an ${input:…}, which nobody is there to give; write ${env:NAME}",
+        ),
     ],
 )
 def test_a_server_that_does_not_start_is_a_clear_sentence(server: Server, config: Any, why: str) -> None:
     server.config["broken"] = config
     tools = server.tools()
     assert call(tools["test-add"], a=1, b=1) == "2", "the others work"
-    words = f"The MCP server “broken” could not be started: {why}."
-    assert failure(tools["broken"]) == words
-    assert words in tools["broken"].description
-    assert "secret words" not in tools["broken"].description
+    assert server.missing == [f"The MCP server “broken” could not be started: {why}."]
+    assert not [name for name in tools if name.startswith("broken")]
 
 
-@pytest.mark.parametrize("kind", ["sse", "streamable-http"])
-def test_a_server_at_an_address_where_nobody_is(server: Server, kind: str) -> None:
+def nobody_there() -> str:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        server.config = {"far": {"url": f"http://127.0.0.1:{unused.getsockname()[1]}/mcp", "type": kind}}
-        assert (
-            failure(server.tools()["far"])
-            == "The MCP server “far” could not be started: nothing answers at its address."
-        )
+        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("kind", ["sse", "streamable-http", ""])
+def test_a_server_at_an_address_where_nobody_is(server: Server, kind: str) -> None:
+    server.config = {"far": {"url": f"{nobody_there()}/mcp?token=SECRET", "type": kind}}
+    assert server.tools() == {}
+    assert server.missing == ["The MCP server “far” could not be started: nothing answers at its address."]
 
 
 def test_a_server_that_says_nothing_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcp, "_START_S", 0.5)
+    monkeypatch.setattr(mcp_server, "START_S", 0.5)
     server.config = {"mute": {"command": sys.executable, "args": ["-c", "import sys; sys.stdin.read()"]}}
-    assert (
-        failure(server.tools()["mute"])
-        == "The MCP server “mute” could not be started: it did not answer within 0.5 seconds."
-    )
+    server.tools()
+    assert server.missing == ["The MCP server “mute” could not be started: it did not answer within 0.5 seconds."]
 
 
-def test_a_server_that_failed_is_left_alone_for_a_while(
+MUTE = {"command": sys.executable, "args": ["-c", "import sys; sys.stdin.read()"]}
+
+
+def test_nobody_waits_for_a_server(server: Server) -> None:
+    """One that never answers, one that isn't there yet: the tools that there are come at once, and of the others it is said."""
+    server.config["mute"] = MUTE
+    began = time.monotonic()
+    missing: list[str] = []
+    build([], Toolbox(mcp_servers=server.config), on_missing=missing.append)
+    assert time.monotonic() - began < 0.5
+    assert missing == [f"The MCP server “{name}” is still being connected." for name in ("test", "mute")]
+    assert eventually(lambda: "test-add" in build([], Toolbox(mcp_servers=server.config)))
+    began = time.monotonic()
+    assert call(build([], Toolbox(mcp_servers=server.config))["test-add"], a=1, b=1) == "2"
+    assert time.monotonic() - began < 1
+
+
+def test_a_server_that_failed_is_tried_again_by_itself(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(mcp_server, "FIRST_PAUSE_S", 0.05)
+    ready = tmp_path / "ready"
+    command = [sys.executable, SERVER, str(server.journal)]
+    program = f"import os, sys; os.path.exists({str(ready)!r}) and os.execv(sys.executable, {command!r})"
+    server.config = {"late": {"command": sys.executable, "args": ["-c", program]}}
+    assert server.tools() == {}
+    assert eventually(lambda: mcp.states()[0].attempts >= 3)
+    ready.touch()
+    assert eventually(lambda: "late-add" in build([], Toolbox(mcp_servers=server.config)))
+    (state,) = mcp.states()
+    assert (state.name, state.state, state.tools, state.attempts, state.last_error) == ("late", "connected", 8, 0, "")
+
+
+def test_pauses_between_tries_grow(server: Server, tmp_path: Path) -> None:
     journal = tmp_path / "attempts"
     server.config = {"broken": {"command": sys.executable, "args": ["-c", f"open({str(journal)!r}, 'a').write('x')"]}}
     server.tools()
+    (state,) = mcp.states()
+    assert (state.state, state.attempts, state.last_error) == ("waiting", 1, "it ended at once")
     server.tools()
-    assert journal.read_text() == "x"
-    monkeypatch.setattr(mcp, "_RETRY_S", 0)
-    server.tools()
-    assert journal.read_text() == "xx"
+    assert journal.read_text() == "x", "asking for its tools is no reason to try"
 
 
-@pytest.mark.parametrize("kind", ["sse", "streamable-http"])
-def test_servers_over_http(server: Server, kind: str) -> None:
+def test_a_server_is_connected_anew_when_an_operator_says_so(server: Server) -> None:
+    server.tools()
+    first = server.pid()
+    assert mcp.restart("test")
+    assert not mcp.restart("another")
+    assert eventually(lambda: server.pid() != first and mcp.states()[0].state == "connected")
+    assert gone(first)
+    server.config = {"mute": MUTE}
+    build([], Toolbox(mcp_servers=server.config))
+    assert eventually(lambda: mcp.states()[-1].state == "connecting")
+    assert mcp.restart("mute"), "also one that hangs"
+
+
+def test_a_server_that_is_switched_off_is_not_started(server: Server) -> None:
+    server.config["off"] = {**server.config["test"], "disabled": True}
+    server.config["out"] = {**server.config["test"], "enabled": False}
+    assert all(name.startswith("test-") for name in server.tools())
+    assert [state.name for state in mcp.states()] == ["test"]
+
+
+def test_tools_that_the_operator_leaves_out(server: Server) -> None:
+    server.config["test"]["excludeTools"] = ["die", "fail"]
+    assert not {"test-die", "test-fail"} & set(server.tools())
+    server.config = {"test": {**server.config["test"], "includeTools": ["add", "die"]}}
+    assert set(server.tools()) == {"test-add"}
+
+
+def test_tools_that_come_later_are_there_for_the_next_run(server: Server) -> None:
+    assert call(server.tools()["test-learn"]) == "learnt"
+    assert eventually(lambda: "test-learnt" in server.tools())
+
+
+def test_progress_is_told_and_gives_a_call_more_time(server: Server) -> None:
+    server.config["test"]["timeout"] = 0.6
+    stop, told = Stop(), []
+    stop.on_progress = told.append
+    assert call(server.tools()["test-advance"], stop, steps=8, every_s=0.2) == "arrived"
+    assert told == [f"{number} of 8: step {number}" for number in range(1, 9)]
+    assert failure(server.tools()["test-advance"], Stop(), steps=1, every_s=60).endswith("within 0.6 seconds.")
+
+
+@contextlib.contextmanager
+def serving(server: Server, kind: str, **environment: str) -> Iterator[str]:
+    """The test server on HTTP; yields its address."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     command = [sys.executable, SERVER, str(server.journal), kind, str(port)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}) as process:
         assert process.stderr is not None
         assert any("running on" in line for line in process.stderr)
-        path = "sse" if kind == "sse" else "mcp"
-        server.config = {"far": {"url": f"http://127.0.0.1:{port}/{path}", "type": kind}}
         try:
-            assert call(server.tools()["far-add"], a=17, b=2340) == "2357"
+            yield f"http://127.0.0.1:{port}/{'sse' if kind == 'sse' else 'mcp'}"
             mcp._servers.close()
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("said", ["type", "transport", ""])
+@pytest.mark.parametrize("kind", ["sse", "streamable-http"])
+def test_servers_over_http(server: Server, kind: str, said: str) -> None:
+    """Where nothing is said of the transport, the newer one is tried first, and the older one then."""
+    with serving(server, kind) as url:
+        server.config = {"far": {"url": url, **({said: kind} if said else {})}}
+        assert call(server.tools()["far-add"], a=17, b=2340) == "2357"
+        assert mcp.states()[0].transport.endswith(f"at {url.rpartition('/')[0]}")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (401, '{"error": "invalid_token"}', 'it answered 401 Unauthorized: {"error": "invalid_token"}'),
+        (403, "key SECRET-KEY is revoked", "it answered 403 Forbidden: key … is revoked"),
+        (404, "<html>nothing</html>", "it answered 404 Not Found"),
+        (500, "see https://h.test/?k=SECRET", "it answered 500 Internal Server Error: see https://h.test"),
+        (503, "", "it answered 503 Service Unavailable"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["sse", "streamable-http", ""])
+def test_what_a_server_says_when_it_refuses_is_said(
+    server: Server, kind: str, status: int, body: str, said: str
+) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_GET  # noqa: N815 - the library's name
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as site:
+        threading.Thread(target=site.serve_forever, args=[0.05], daemon=True).start()
+        url = f"http://127.0.0.1:{site.server_address[1]}/SECRET/mcp?token=SECRET-TOKEN"
+        server.config = {"far": {"url": url, "type": kind, "headers": {"Authorization": "Bearer SECRET-KEY"}}}
+        server.tools()
+        site.shutdown()
+    assert server.missing == [f"The MCP server “far” could not be started: {said}."]
+    assert "SECRET" not in repr(mcp.states())
 
 
 def test_names_are_made_fit_for_models(server: Server) -> None:
@@ -238,8 +382,8 @@ def test_names_are_made_fit_for_models(server: Server) -> None:
 @pytest.mark.parametrize("end", ["sys.exit()", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_servers_end_with_our_process(server: Server, end: str) -> None:
     script = (
-        "import os, signal, sys\nfrom agents.tools import Toolbox, build\n"
-        f"tools = build([], Toolbox(mcp_servers={server.config!r}))\nassert 'test-add' in tools\n{end}"
+        "import os, signal, sys, time\nfrom agents.tools import Toolbox, build\n"
+        f"while 'test-add' not in build([], Toolbox(mcp_servers={server.config!r})): time.sleep(0.05)\n{end}"
     )
     subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
     assert eventually(lambda: gone(server.pid()))

@@ -2,11 +2,11 @@
 
 import threading
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from agents.tools import runner
+from agents.tools import ToolError, runner
 from agents.tools.runner import Job, ToolOutcome, run_tool, run_tools
 from agents.tools.stop import Stop
 from tests.agents.conftest import Echo, Failing, Waiting
@@ -144,3 +144,41 @@ def test_after_a_stop_nothing_begins() -> None:
     stop.set("Stopped by Mei.")
     outcome = run(Echo(), '{"text": "a"}', stop)
     assert (outcome.ok, outcome.content) == (False, "Stopped by Mei. The tool had not begun.")
+
+
+class Slow:
+    """Says how far it is, and takes longer than its time."""
+
+    name = "slow"
+    description = "Takes its time."
+    parameters: ClassVar[dict[str, Any]] = {"type": "object", "properties": {}}
+    timeout_s = 0.3
+    output_limit = 1_000
+
+    def __init__(self, speaks: bool) -> None:
+        self.speaks = speaks
+
+    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+        for number in range(6):
+            if self.speaks:
+                stop.progress(f"{number} of 6")
+            if stop.wait(0.15):
+                raise ToolError("stopped")
+        return "done"
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+def test_a_tool_that_says_how_far_it_is_has_more_time(speaks: bool) -> None:
+    shown: list[tuple[str, str]] = []
+    outcomes: list[ToolOutcome] = []
+    job = Job("1", "slow", "{}", Slow(speaks))
+    run_tools([job], Stop(), lambda _, outcome: outcomes.append(outcome), lambda *told: shown.append(told))
+    assert [outcome.ok for outcome in outcomes] == [speaks]
+    assert bool(shown) is speaks
+    assert all(told == ("1", words) and words.endswith("of 6") for told in shown for words in [told[1]])
+    assert len(shown) <= 5, "no more often than eyes can follow"
+
+
+def test_no_word_of_progress_lengthens_a_call_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LONGEST_S", 0.4)
+    assert run(Slow(speaks=True), "{}").content == "The tool took longer than 0.4 seconds, so it was stopped."

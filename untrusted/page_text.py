@@ -1,15 +1,15 @@
 """HTML as text that reads well: title, headings, paragraphs, lists, tables, and links with their addresses.
 
 Reads the page as a stream of tags, in slices, and builds no tree: tree builders take hours on a few
-megabytes of nested or attribute-laden markup, and can't be interrupted. This one stops when told, and
-as soon as it has enough.
+megabytes of nested or attribute-laden markup. This one stops as soon as it has enough. Runs in a worker,
+which is ended where it takes long all the same: see ``untrusted.pool``.
 """
 
-import codecs
 import re
-from collections.abc import Callable
 from html.parser import HTMLParser
 from urllib.parse import urljoin
+
+import webencodings
 
 _SLICE = 16_384
 _LONGEST_TAG = 131_072
@@ -68,27 +68,26 @@ _META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w-]+)"
 
 
 def decode(body: bytes, charset: str | None) -> str:
-    """The text of ``body``; what can't be decoded becomes U+FFFD."""
-    try:
-        return body.decode(codecs.lookup(charset or "utf-8").name, errors="replace").removeprefix("\ufeff")
-    except (LookupError, ValueError):
-        # No such encoding, or none for text, such as Python's "hex".
-        return body.decode("utf-8", errors="replace")
+    """The text of ``body``; what can't be decoded becomes U+FFFD.
 
-
-def from_html(
-    body: bytes, charset: str | None, url: str, limit: int, check: Callable[[], None] = lambda: None
-) -> tuple[str, str]:
-    """Title and text of the page at ``url``; the text ends soon after ``limit`` characters.
-
-    ``check`` is called every few milliseconds; what it raises ends the work.
+    ``charset`` is a label of the web's own encodings. Python knows far more, and some of those take the square of the length.
     """
-    declared = _META_CHARSET.search(body[:4_096])
-    html = decode(body, charset or (declared.group(1).decode("ascii") if declared else None))
+    known = webencodings.lookup(charset or "") or webencodings.UTF8
+    text: str = webencodings.decode(body, known, errors="replace")[0]
+    return text
+
+
+def beginning(body: bytes, charset: str | None, limit: int) -> str:
+    """The first ``limit`` characters of what is text as it is."""
+    return decode(body, charset)[:limit]
+
+
+def from_html(body: bytes, charset: str | None, url: str, limit: int) -> tuple[str, str]:
+    """Title and text of the page at ``url``; the text ends soon after ``limit`` characters."""
+    html = decode(body, charset or _declared(body))
     reader = _Reader(url, limit)
     at = 0
     while at < len(html) and not reader.done:
-        check()
         reader.feed(html[at : at + _SLICE])
         at += _SLICE
         if end := reader.stuck_until():
@@ -98,6 +97,13 @@ def from_html(
         # Text without a tag after it is held back until a tag comes.
         reader.feed("<br>")
     return reader.title.strip(), reader.text.strip()
+
+
+def _declared(body: bytes) -> str | None:
+    """The encoding that a page names itself; none in which that could not have been read."""
+    found = _META_CHARSET.search(body[:4_096])
+    label = found.group(1).decode("ascii", "replace") if found else ""
+    return None if label.lower().startswith("utf-16") else label or None
 
 
 class _Reader(HTMLParser):

@@ -1,0 +1,95 @@
+"""The proxies that the environment names (``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), for every connection that leaves.
+
+Read as curl and Go's library read them: lower-case names too and first, ``NO_PROXY`` holding hosts (with all those below them), addresses,
+networks, each with a port or without, or ``*``.
+"""
+
+import functools
+import ipaddress
+import os
+from base64 import b64encode
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from agents.addresses import DEFAULT_PORTS, authority, mask_address
+
+
+class UnusableProxy(OSError):
+    """The environment names a proxy that can't be used. The text says so, without what may be secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy that speaks HTTP: forwards requests, and connects through to where TLS is spoken."""
+
+    host: str
+    port: int
+    #: The ``Proxy-Authorization`` header's value; empty where the proxy asks for none.
+    authorization: str = ""
+    #: As the environment has it.
+    url: str = ""
+
+    def connect_request(self, host: str, port: int) -> bytes:
+        """The request that makes the proxy a way to a host and port."""
+        place = authority("", host, port)
+        proof = f"Proxy-Authorization: {self.authorization}\r\n" if self.authorization else ""
+        return f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{proof}\r\n".encode()
+
+
+def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
+    """The proxy by which a place is reached; None where it is reached by itself. Raises `UnusableProxy`."""
+    return _proxy_for(scheme, host, port, _environment())
+
+
+def _environment() -> tuple[str, ...]:
+    """What is looked at, as it is now: cheap, and true also where it changes."""
+    found = os.environ.get
+    return tuple(
+        found(name) or found(name.upper()) or "" for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+    )
+
+
+@functools.lru_cache(1_000)
+def _proxy_for(scheme: str, host: str, port: int, environment: tuple[str, ...]) -> Proxy | None:
+    http, https, everything, exempt = environment
+    address = (https if scheme == "https" else http) or everything
+    if not address.strip() or any(_is_exempt(host, port, each.strip()) for each in exempt.split(",")):
+        return None
+    return _parsed(address.strip())
+
+
+def _parsed(address: str) -> Proxy:
+    address = address if "://" in address else f"http://{address}"
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port, parts = None, None, urlsplit("")
+    if not host or parts.scheme != "http":
+        raise UnusableProxy(
+            f"The proxy of this machine's environment ({mask_address(address)}) is none that can be used: http://HOST:PORT."
+        )
+    proof = ""
+    if parts.username is not None:
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        proof = f"Basic {b64encode(user.encode()).decode()}"
+    return Proxy(host, port or DEFAULT_PORTS["http"], proof, address)
+
+
+def _is_exempt(host: str, port: int, pattern: str) -> bool:
+    """Whether an entry of ``NO_PROXY`` means this place."""
+    if pattern == "*":
+        return True
+    host, pattern = host.lower().rstrip("."), pattern.lower()
+    name, colon, number = pattern.rpartition(":")
+    if colon and number.isdigit() and (":" not in name or name.endswith("]")):
+        if int(number) != port:
+            return False
+        pattern = name
+    pattern = pattern.strip("[]").removeprefix("*").lstrip(".").rstrip(".")
+    if not pattern:
+        return False
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(pattern, strict=False)
+    except ValueError:
+        return host == pattern or host.endswith(f".{pattern}")

@@ -1,0 +1,220 @@
+"""The configuration of MCP servers, in the forms of the programs that know them.
+
+All have an object of servers by name, under one of a few words; what a server's entry says is called differently from program to
+program. Here all become one `ServerConfig`.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from agents.addresses import mask_address
+
+Transport = Literal["stdio", "streamable-http", "sse", "http-or-sse"]
+
+#: What holds the servers: Claude's, Cursor's and Gemini's files; VS Code's; its settings; Zed's; opencode's.
+_HOLDERS = ("mcpServers", "servers", "mcp", "context_servers")
+#: The same field by the names that programs give it; the first is ours.
+_NAMES = {
+    "command": ("command", "cmd"),
+    "args": ("args", "arguments"),
+    "env": ("env", "environment", "envs"),
+    "cwd": ("cwd", "workingDirectory"),
+    "url": ("url", "httpUrl", "http_url", "serverUrl", "server_url", "uri", "endpoint"),
+    "type": ("type", "transport", "transportType", "transport_type"),
+    "headers": ("headers", "http_headers", "requestHeaders"),
+    "timeout": ("timeout", "tool_timeout_sec", "toolTimeout"),
+    "sse_read_timeout": ("sse_read_timeout", "sseReadTimeout"),
+    "disabled": ("disabled",),
+    "enabled": ("enabled",),
+    "harmless": ("harmless",),
+    "only": ("includeTools", "enabled_tools", "tools"),
+    "without": ("excludeTools", "disabledTools", "disabled_tools"),
+}
+_TRANSPORTS: dict[str, Transport] = {
+    "stdio": "stdio",
+    "local": "stdio",
+    "sse": "sse",
+    "http": "streamable-http",
+    "streamable": "streamable-http",
+    "streamablehttp": "streamable-http",
+    "remote": "http-or-sse",
+}
+#: Nobody waits longer than this number of seconds for a call, so a larger number is one of milliseconds.
+_LONGEST_S = 3_600
+_VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_WHOLE_VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+_INPUT = re.compile(r"\$\{input:[^}]*\}")
+
+CALL_S = 60.0
+SILENCE_S = 300.0
+
+
+class BadConfig(ValueError):
+    """A server's entry can't be used. The text says why, in words that go on after "its configuration", and no value of it."""
+
+
+class _Entry(BaseModel):
+    command: str | list[str] = ""
+    args: list[str] = []
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    url: str = ""
+    type: str = ""
+    headers: dict[str, str] = {}
+    timeout: float = CALL_S
+    sse_read_timeout: float = SILENCE_S
+    disabled: bool = False
+    enabled: bool = True
+    harmless: bool | list[str] = False
+    only: list[str] | None = None
+    without: list[str] = []
+
+
+class ServerConfig(BaseModel):
+    """A server as it is to be reached."""
+
+    transport: Transport
+    command: str = ""
+    args: list[str] = []
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    url: str = ""
+    headers: dict[str, str] = {}
+    call_s: float = CALL_S
+    """Longest time that a call may take without a word from the server."""
+    silence_s: float = SILENCE_S
+    harmless: bool | list[str] = False
+    """Tools (or all of them) of which the operator says that they send nothing outside."""
+    only: list[str] | None = None
+    without: list[str] = []
+
+    @property
+    def place(self) -> str:
+        """How it is reached, for people: the program's name or the host, nothing that may be secret."""
+        if self.transport == "stdio":
+            return f"program {os.path.basename(self.command)}"  # noqa: PTH119 - of whatever machine's path
+        return f"{self.transport} at {mask_address(self.url)}"
+
+    def offers(self, tool: str) -> bool:
+        """Whether the operator wants this tool of the server's."""
+        return tool not in self.without and (self.only is None or tool in self.only)
+
+    def calls_harmless(self, tool: str) -> bool:
+        """Whether the operator says that this tool sends nothing outside."""
+        return self.harmless if isinstance(self.harmless, bool) else tool in self.harmless
+
+
+def server_entries(configured: Mapping[str, Any]) -> dict[str, Any]:
+    """The servers' entries by name, from whatever program's file; those that are switched off are not among them."""
+    for holder in _HOLDERS:
+        inside = configured.get(holder)
+        if isinstance(inside, Mapping) and not _is_entry(inside):
+            return server_entries(inside) if holder == "mcp" else _switched_on(inside)
+    return _switched_on(configured)
+
+
+def _is_entry(value: Mapping[str, Any]) -> bool:
+    """Whether this is a server's entry rather than an object of servers; a server may be called "servers"."""
+    return any(isinstance(value.get(name), str | list) for field in ("command", "url") for name in _NAMES[field])
+
+
+def _switched_on(servers: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry for name, entry in servers.items() if not _is_switched_off(entry)}
+
+
+def _is_switched_off(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and (entry.get("disabled") is True or entry.get("enabled") is False)
+
+
+def read_config(given: Any) -> ServerConfig:
+    """A server's entry as ours. Raises `BadConfig`."""
+    if not isinstance(given, Mapping):
+        raise BadConfig("can't be used")
+    fields = _renamed(given)
+    try:
+        entry = _Entry.model_validate(_expanded(fields))
+    except ValidationError as error:
+        # The field only: its value may be a secret.
+        raise BadConfig(f"can't be used ({'.'.join(map(str, error.errors()[0]['loc']))})") from None
+    if entry.command:
+        command, *more = [entry.command] if isinstance(entry.command, str) else entry.command
+    else:
+        command, more = "", []
+    return ServerConfig(
+        transport=_transport(entry, command, gemini="httpUrl" in given),
+        command=command,
+        args=[*more, *entry.args],
+        env=entry.env,
+        cwd=entry.cwd,
+        url=entry.url,
+        headers=entry.headers,
+        call_s=entry.timeout / 1000
+        if entry.timeout > _LONGEST_S or ("httpUrl" in given and entry.timeout >= 1000)
+        else entry.timeout,
+        silence_s=entry.sse_read_timeout,
+        harmless=entry.harmless,
+        only=entry.only,
+        without=entry.without,
+    )
+
+
+def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    # Zed has the program, its arguments and its environment in an object of their own.
+    if isinstance(given.get("command"), Mapping):
+        program = given["command"]
+        given = {**given, **program, "command": program.get("path") or program.get("command") or ""}
+    for ours, names in _NAMES.items():
+        for name in names:
+            if name in given and given[name] is not None:
+                found[ours] = given[name]
+                break
+    # A list of tools is one only where it names them: other programs' "tools" is an object of settings.
+    if "only" in found and (not isinstance(found["only"], list) or "*" in found["only"]):
+        del found["only"]
+    return found
+
+
+def _transport(entry: _Entry, command: str, *, gemini: bool) -> Transport:
+    named = entry.type.lower().replace("-", "").replace("_", "")
+    if named and named not in _TRANSPORTS:
+        raise BadConfig("names a type of transport that isn't known; there are stdio, streamable-http and sse")
+    if command:
+        return "stdio"
+    if not entry.url:
+        raise BadConfig("names neither a command nor a url")
+    if mask_address(entry.url).partition("://")[0] not in ("http", "https"):
+        raise BadConfig("names a url that is none of http:// or https://")
+    if gemini:
+        return "streamable-http"
+    transport = _TRANSPORTS.get(named, "http-or-sse")
+    return "http-or-sse" if transport == "stdio" else transport
+
+
+def _expanded(value: Any) -> Any:
+    """The value with ``$NAME`` alone, and ``${NAME}``, ``${env:NAME}`` and ``${NAME:-default}`` replaced from our environment."""
+    if isinstance(value, str):
+        if _INPUT.search(value):
+            raise BadConfig("asks for an ${input:…}, which nobody is there to give; write ${env:NAME}")
+        if whole := _WHOLE_VARIABLE.fullmatch(value):
+            return os.environ.get(whole[1], value)
+        return _VARIABLE.sub(_variable, value)
+    if isinstance(value, Mapping):
+        return {name: _expanded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_expanded(each) for each in value]
+    return value
+
+
+def _variable(match: re.Match[str]) -> str:
+    name, default = match.groups()
+    found = os.environ.get(name)
+    if found:
+        return found
+    if default is None:
+        raise BadConfig(f"needs the environment variable {name}, which is not set")
+    return str(default)

@@ -1,0 +1,76 @@
+"""What MCP servers return, as text for a model that reads text; and what went wrong with one, in words."""
+
+import json
+from collections.abc import Sequence
+
+import anyio
+import httpx
+from mcp import McpError, types
+
+from agents.addresses import mask_text
+from agents.text import clean
+from agents.tools.tool import ToolError
+
+#: Of what a server says about its failure, so many characters are passed on.
+_MOST_SAID = 300
+
+
+def as_text(result: types.CallToolResult) -> str:
+    """The result; what isn't text is described."""
+    parts = [_block(block) for block in result.content]
+    if not parts and result.structuredContent is not None:
+        parts = [json.dumps(result.structuredContent, ensure_ascii=False, indent=1)]
+    text = "\n\n".join(part for part in parts if part)
+    if result.isError:
+        raise ToolError(text or "The tool failed and did not say why.")
+    return text or "The tool returned nothing."
+
+
+def _block(block: types.ContentBlock) -> str:
+    if isinstance(block, types.TextContent):
+        return block.text
+    if isinstance(block, types.ImageContent | types.AudioContent):
+        return f"[{block.type}, {block.mimeType}, {_size(block.data)}: it was returned, but only text can be passed on to you]"
+    if isinstance(block, types.ResourceLink):
+        return f"[link: {block.title or block.name}, {block.uri}]"
+    resource = block.resource
+    if isinstance(resource, types.TextResourceContents):
+        return f"{resource.uri}:\n{resource.text}"
+    kind = resource.mimeType or "unknown type"
+    return (
+        f"[file {resource.uri}, {kind}, {_size(resource.blob)}: it was returned, but only text can be passed on to you]"
+    )
+
+
+def _size(base64: str) -> str:
+    return f"{len(base64) * 3 // 4 / 1000:.1f} kB"
+
+
+def progress_text(progress: float, total: float | None, message: str | None) -> str:
+    """How far a call has come, in the server's words where it has any."""
+    done = f"{progress:g} of {total:g}" if total else f"{progress:g}"
+    words = " ".join(clean(message or "").split())[:_MOST_SAID]
+    return f"{done}: {words}" if words else done
+
+
+def failure_text(error: BaseException | None, said: str = "", secrets: Sequence[str] = ()) -> str:
+    """Why a server can't be used: what it said itself where it did, without secrets; of a group of errors, its first's."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    words = said or _words(error)
+    for secret in sorted(secrets, key=len, reverse=True):
+        words = words.replace(secret, "…")
+    return mask_text(" ".join(clean(words).split()))[:_MOST_SAID].rstrip(".")
+
+
+def _words(error: BaseException | None) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no program “{error.filename}”"
+    # By what it is met depends on how far the greeting had come.
+    if isinstance(error, anyio.BrokenResourceError | anyio.ClosedResourceError | BrokenPipeError):
+        return "it ended at once"
+    if isinstance(error, McpError):
+        return "it ended at once" if error.error.code == types.CONNECTION_CLOSED else f"it said “{error.error.message}”"
+    if isinstance(error, httpx.ConnectError):
+        return "nothing answers at its address"
+    return str(error) or type(error).__name__

@@ -1,0 +1,424 @@
+"""One MCP server and the session with it: connected to in the background, kept, and connected to again after a pause when it is lost.
+
+Qwen-Agent's own bridge has no timeouts, cannot cancel a call, takes errors and pictures for "execute error", and loads a ``.env`` file
+into the process; so the sessions are kept here, on the `mcp` package itself. Everything runs on the one event loop of `agents.tools.mcp`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import ssl
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, TextIO
+from urllib.parse import parse_qsl, urlsplit
+
+import anyio
+import httpx
+from mcp import ClientSession, McpError, StdioServerParameters, types
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+
+from agents.proxies import proxy_for
+from agents.tools import mcp_program
+from agents.tools.mcp_config import CALL_S, BadConfig, ServerConfig, read_config
+from agents.tools.mcp_content import failure_text, progress_text
+from agents.tools.server_state import ServerState, State
+from agents.tools.tool import ToolError
+
+log = logging.getLogger(__name__)
+
+START_S = 30.0
+_PING_S = 5.0
+_CLOSE_S = 5.0
+#: Pauses between tries double from the first to the last; a connection that held so long begins with the first again.
+FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+_HELD_S = 30.0
+#: How an address answers that knows nothing of streamable HTTP, so that the older transport is tried.
+_NOT_STREAMABLE = frozenset({400, 404, 405, 406, 410, 415, 501})
+
+OnProgress = Callable[[str], None]
+
+
+class Server:
+    """A configured server and, while it lives, the session with it."""
+
+    def __init__(self, name: str, config: Any) -> None:
+        self.name = name
+        self.config: ServerConfig | None = None
+        self.tools: Sequence[types.Tool] = ()
+        self._state: State = "connecting"
+        self._last_error = ""
+        self._attempts = 0
+        self._since = time.time()
+        try:
+            self.config = read_config(config)
+        except BadConfig as error:
+            self._state, self._last_error = "unusable", f"its configuration {error}"
+            log.warning("The MCP server %s can't be used: %s", name, self._last_error)
+        self._changed = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._end = asyncio.Event()
+        self._session: ClientSession | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._calls = 0
+        self._was_connected = False
+        self._works_by_sse = False
+        self._last_words = ""
+        self._said = ""
+        self._said_status = 0
+
+    @property
+    def call_s(self) -> float:
+        """Longest time that a call may take without a word from the server."""
+        return self.config.call_s if self.config else CALL_S
+
+    @property
+    def state(self) -> ServerState:
+        """How things stand."""
+        place = self.config.place if self.config else ""
+        connected = self._state == "connected"
+        tools, attempts = (len(self.tools), 0) if connected else (0, self._attempts)
+        return ServerState(self.name, place, self._state, tools, attempts, self._last_error, self._since)
+
+    @property
+    def problem(self) -> str:
+        """Why it can't be used now, as a sentence; empty while it is connected."""
+        if self._state == "connected":
+            return ""
+        if self._last_error:
+            return f"The MCP server “{self.name}” could not be started: {self._last_error}."
+        return f"The MCP server “{self.name}” is still being connected."
+
+    # -- keeping the connection -------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Connect, and stay connected; returns at once. On the loop."""
+        if self._task is None and self.config is not None:
+            self._task = asyncio.create_task(self._keep(self.config), name=f"mcp {self.name}")
+
+    async def restart(self) -> None:
+        """End the session, and connect at once."""
+        self._attempts = 0
+        self._stop_life()
+        self._wanted.set()
+
+    async def close(self) -> None:
+        """End the session for good, and with it the server's process."""
+        is_connecting = self._state == "connecting"
+        self._set_state("closed")
+        self._stop_life(at_once=is_connecting)
+        self._wanted.set()
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=_CLOSE_S)
+
+    def _is_closed(self) -> bool:
+        return self._state == "closed"
+
+    def _stop_life(self, *, at_once: bool = False) -> None:
+        self._end.set()
+        if self._life is not None and (at_once or self._state == "connecting"):
+            self._life.cancel()
+
+    async def _keep(self, config: ServerConfig) -> None:
+        while not self._is_closed():
+            self._wanted.clear()
+            self._was_connected = False
+            self._set_state("connecting")
+            began = time.monotonic()
+            self._end = asyncio.Event()
+            # A task of its own, because a session must be left by the task that entered it.
+            self._life = asyncio.create_task(self._live(config))
+            await asyncio.wait({self._life})
+            if self._is_closed():
+                return
+            held = self._was_connected and (self._end.is_set() or time.monotonic() - began > _HELD_S)
+            self._attempts = 0 if held else self._attempts + 1
+            self._set_state("waiting")
+            if self._end.is_set():
+                continue
+            pause = min(FIRST_PAUSE_S * 2 ** min(self._attempts, 10) / 2, _LONGEST_PAUSE_S)
+            pause *= random.uniform(0.8, 1.2)  # noqa: S311 - it is no secret
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), pause)
+
+    async def _live(self, config: ServerConfig) -> None:
+        """One connection, from its making to its end."""
+        self._said, self._said_status = "", 0
+        try:
+            await self._converse(config, by_sse=config.transport == "sse" or self._works_by_sse)
+        except Exception as error:  # noqa: BLE001 - whatever a transport raises, the server is unusable, not we
+            if self._may_speak_sse(config):
+                log.info("The MCP server %s does not speak streamable HTTP (%s); trying SSE", self.name, self._said)
+                first = self._said
+                try:
+                    await self._converse(config, by_sse=True)
+                except Exception as second:  # noqa: BLE001 - likewise
+                    self._said = self._said if self._said_status not in _NOT_STREAMABLE else first
+                    self._failed(config, second)
+            else:
+                self._failed(config, error)
+        finally:
+            self._session = None
+            if self._state == "connected":
+                self._set_state("waiting")
+
+    def _may_speak_sse(self, config: ServerConfig) -> bool:
+        return (
+            config.transport == "http-or-sse" and self._state == "connecting" and self._said_status in _NOT_STREAMABLE
+        )
+
+    async def _converse(self, config: ServerConfig, *, by_sse: bool) -> None:
+        clock = asyncio.timeout(START_S)
+        try:
+            async with (
+                clock,
+                self._streams(config, by_sse) as (read, write),
+                ClientSession(read, write, logging_callback=self._heard_log, message_handler=self._heard) as session,
+            ):
+                await session.initialize()
+                self.tools = await _list_tools(session)
+                clock.reschedule(None)
+                self._works_by_sse = by_sse and config.transport == "http-or-sse"
+                self._session = session
+                self._last_error = ""
+                self._was_connected = True
+                self._set_state("connected")
+                log.info("The MCP server %s is connected: %d tools", self.name, len(self.tools))
+                await self._end.wait()
+        except Exception as error:
+            if clock.expired():
+                raise TimeoutError(f"it did not answer within {START_S:g} seconds") from error
+            raise
+
+    def _failed(self, config: ServerConfig, error: Exception) -> None:
+        said = f"it answered {self._said}" if self._said else ""
+        reason = failure_text(error, said, _secrets(config))
+        if reason != self._last_error:
+            # What a program says when it fails may be anything, so it is for the log alone.
+            log.warning(
+                "The MCP server %s can't be reached: %s. Its last words: %s",
+                self.name,
+                reason,
+                self._last_words or "none",
+            )
+        self._last_error = reason
+
+    def _set_state(self, state: State) -> None:
+        if self._state != state:
+            self._since = time.time()
+        self._state = state
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    # -- calls ------------------------------------------------------------------------------------
+
+    async def call(self, tool: str, arguments: dict[str, Any], on_progress: OnProgress) -> types.CallToolResult:
+        """Call one of its tools; when cancelled, tells the server so."""
+        await self._make_sure()
+        session, life = self._session, self._life
+        if session is None or life is None:
+            raise ToolError(f"The MCP server “{self.name}” has ended.")
+
+        async def heard(progress: float, total: float | None, message: str | None) -> None:
+            on_progress(progress_text(progress, total, message))
+
+        self._calls += 1
+        # The session counts its requests itself and tells nobody; the number is what a cancellation has to name.
+        request_id = session._request_id  # noqa: SLF001
+        call = asyncio.ensure_future(session.call_tool(tool, arguments, progress_callback=heard))
+        try:
+            # A session that ends leaves its callers waiting, so the wait is for either.
+            await asyncio.wait({call, life}, return_when=asyncio.FIRST_COMPLETED)
+            if not call.done():
+                raise ToolError(f"The MCP server “{self.name}” ended during the call.")
+            return call.result()
+        except asyncio.CancelledError:
+            await self._tell_cancelled(session, request_id)
+            raise
+        except McpError as error:
+            if error.error.code == types.CONNECTION_CLOSED:
+                self._end.set()
+                raise ToolError(f"The MCP server “{self.name}” ended during the call.") from error
+            raise ToolError(error.error.message) from error
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+            self._end.set()
+            raise ToolError(f"The MCP server “{self.name}” has ended.") from error
+        except (RuntimeError, ValueError, OSError, httpx.HTTPError) as error:
+            words = failure_text(error, "", _secrets(self.config))
+            raise ToolError(f"The MCP server “{self.name}” gave an answer that can't be used: {words}") from error
+        finally:
+            self._calls -= 1
+            call.cancel()
+
+    async def _make_sure(self) -> None:
+        """Make sure that the server is there, where that isn't plain from another call on its way."""
+        await self._connected()
+        if self._calls or self._session is None or self._life is None:
+            return
+        ping = asyncio.ensure_future(self._session.send_ping())
+        await asyncio.wait({ping, self._life}, timeout=_PING_S, return_when=asyncio.FIRST_COMPLETED)
+        if ping.done() and not ping.cancelled() and ping.exception() is None:
+            return
+        ping.cancel()
+        log.info("The MCP server %s does not answer any more; connecting anew", self.name)
+        lost = self._life
+        await self.restart()
+        await asyncio.wait({lost}, timeout=_CLOSE_S)
+        await self._connected()
+
+    async def _connected(self) -> None:
+        """Wait for a connection, which is tried for at once; raises `ToolError` with why there is none."""
+        if self._session is not None and self._state == "connected":
+            return
+        tried = False
+        self._wanted.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_S):
+                while self._state not in ("connected", "closed", "unusable") and not (
+                    tried and self._state == "waiting"
+                ):
+                    changed = self._changed
+                    tried = tried or self._state == "connecting"
+                    await changed.wait()
+        if self._session is None:
+            raise ToolError(self.problem or f"The MCP server “{self.name}” has ended.")
+
+    async def _tell_cancelled(self, session: ClientSession, request_id: int) -> None:
+        notice = types.CancelledNotification(
+            params=types.CancelledNotificationParams(requestId=request_id, reason="Stopped by the user.")
+        )
+        # The caller is gone already; a server that can't be told is not its concern.
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(session.send_notification(types.ClientNotification(notice)), 1)
+
+    # -- what the server says by itself -----------------------------------------------------------
+
+    async def _heard(self, message: Any) -> None:
+        """Read its tools again where it says that they have changed; runs take what is there when they begin."""
+        if isinstance(message, types.ServerNotification) and isinstance(
+            message.root, types.ToolListChangedNotification
+        ):
+            self._reading = asyncio.create_task(self._read_tools_again())
+
+    async def _read_tools_again(self) -> None:
+        session = self._session
+        if session is not None:
+            try:
+                self.tools = await _list_tools(session)
+            except (McpError, anyio.ClosedResourceError, anyio.BrokenResourceError, httpx.HTTPError):
+                log.info("The tools of the MCP server %s could not be read again", self.name)
+
+    async def _heard_log(self, params: types.LoggingMessageNotificationParams) -> None:
+        log.debug("MCP server %s: %s", self.name, str(params.data)[:300])
+
+    # -- transports -------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _streams(self, config: ServerConfig, by_sse: bool) -> AsyncIterator[tuple[Any, Any]]:
+        if config.transport == "stdio":
+            # The environment comes on top of PATH, HOME and the like: what else is in ours is none of its business.
+            parameters = StdioServerParameters(command=config.command, args=config.args, env=config.env, cwd=config.cwd)
+            with self._listen() as errors:
+                async with mcp_program.started(parameters, errors) as (read, write):
+                    yield read, write
+        elif by_sse:
+            make_client = self._client_factory(config)
+            async with sse_client(
+                config.url, config.headers, sse_read_timeout=config.silence_s, httpx_client_factory=make_client
+            ) as (read, write):
+                yield read, write
+        else:
+            timeout = httpx.Timeout(START_S, read=config.silence_s)
+            async with (
+                self._client_factory(config)(config.headers, timeout) as client,
+                streamable_http_client(config.url, http_client=client) as (read, write, _),
+            ):
+                yield read, write
+
+    def _client_factory(self, config: ServerConfig) -> Callable[..., httpx.AsyncClient]:
+        """Makes clients that use the environment's proxies and note what the server says when it refuses."""
+        parts = urlsplit(config.url)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        proxy = proxy_for(parts.scheme, parts.hostname or "", port)
+
+        def make(
+            headers: dict[str, str] | None = None, timeout: httpx.Timeout | None = None, auth: httpx.Auth | None = None
+        ) -> httpx.AsyncClient:
+            return httpx.AsyncClient(
+                headers=headers,
+                timeout=timeout or httpx.Timeout(START_S),
+                auth=auth,
+                proxy=proxy.url if proxy else None,
+                trust_env=False,
+                verify=ssl.create_default_context(),
+                event_hooks={"response": [self._note_refusal]},
+            )
+
+        return make
+
+    async def _note_refusal(self, response: httpx.Response) -> None:
+        if response.status_code < 400 or self._state == "connected":
+            return
+        body = b""
+        with contextlib.suppress(httpx.HTTPError, TimeoutError):
+            async with asyncio.timeout(_PING_S):
+                async for piece in response.aiter_bytes():
+                    body += piece
+                    if len(body) > 2_000:
+                        break
+        text = " ".join(body[:2_000].decode("utf-8", "replace").split())
+        self._said_status = response.status_code
+        self._said = f"{response.status_code} {response.reason_phrase}" + (
+            f": {text}" if text and text[0] != "<" else ""
+        )
+
+    @contextlib.contextmanager
+    def _listen(self) -> Iterator[TextIO]:
+        """A file for the server's stderr whose lines go to our log; the last is kept for the case that it fails."""
+        reading, writing = os.pipe()
+
+        def read() -> None:
+            with os.fdopen(reading, encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    if line.strip():
+                        self._last_words = line.strip()[:300]
+                        log.debug("MCP server %s: %s", self.name, self._last_words)
+
+        self._last_words = ""
+        thread = threading.Thread(target=read, name=f"mcp-{self.name}-stderr", daemon=True)
+        thread.start()
+        try:
+            with os.fdopen(writing, "w", encoding="utf-8") as errors:
+                yield errors
+        finally:
+            thread.join(0.5)
+
+
+async def _list_tools(session: ClientSession) -> list[types.Tool]:
+    found: list[types.Tool] = []
+    cursor: str | None = None
+    while True:
+        page = await session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
+        found.extend(page.tools)
+        cursor = page.nextCursor
+        if not cursor or len(found) > 1_000:
+            return found
+
+
+def _secrets(config: ServerConfig | None) -> list[str]:
+    """What of a configuration must not be repeated, wherever a server or a library says it."""
+    if config is None:
+        return []
+    values = [
+        *config.headers.values(),
+        *config.env.values(),
+        *(value for _, value in parse_qsl(urlsplit(config.url).query)),
+    ]
+    return [part for value in values for part in (value, *value.split()) if len(part) >= 6]

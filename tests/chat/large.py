@@ -1,0 +1,137 @@
+"""A database as it is after years: made by a few statements, because row by row it would take longer than the years."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from chat.database import as_uuid, key, moment
+from chat.models import Run, Schedule, Session
+from tests.chat import making
+
+USERS = 50
+RUNS_OF_SESSION = 20
+#: Runs that are at work, and as many that wait behind them.
+LIVE = 20
+
+_UUID = {
+    "sqlite": "printf('{mark}%031x', {number})",
+    "postgresql": "('{mark}' || lpad(to_hex({number}), 31, '0'))::uuid",
+}
+_NUMBERS = {
+    "sqlite": "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n) AS n",
+    "postgresql": "(SELECT i FROM generate_series(1, {count}) AS i) AS n",
+}
+
+
+@dataclass(frozen=True)
+class Large:
+    """Where in it one may look: somebody, a session of theirs with a run at work and one in line, an ended run, and a schedule."""
+
+    user_id: int
+    session_id: UUID
+    live: Run
+    queued: Run
+    ended: Run
+    schedule: Schedule
+
+
+def fill(runs: int, steps_of_run: int) -> Large:
+    """Fill an empty database."""
+    users = [making.User(username=f"user {n}") for n in range(USERS)]
+    making.User.objects.bulk_create(users)
+    first = making.User.objects.order_by("pk").values_list("pk", flat=True)[0]
+    last = runs // RUNS_OF_SESSION
+    then = moment(timezone.now() - timedelta(days=30))
+    with connection.cursor() as cursor:
+
+        def numbers(count: int) -> str:
+            return _NUMBERS[connection.vendor].format(count=count)
+
+        def uuid(mark: str, number: str) -> str:
+            return _UUID[connection.vendor].format(mark=mark, number=number)
+
+        session = f"(n.i - 1) / {RUNS_OF_SESSION} + 1"
+        place = f"(n.i - 1) %% {RUNS_OF_SESSION} + 1"
+        # The runs at work, and behind each one in line, are the last of the last sessions.
+        status = f"""CASE WHEN {session} <= {last - LIVE} OR {place} < {RUNS_OF_SESSION - 1} THEN 'completed'
+            WHEN {place} = {RUNS_OF_SESSION - 1} THEN 'running' ELSE 'queued' END"""
+        cursor.execute(
+            f"""INSERT INTO chat_session (id, owner_id, title, agent_name, archived, last_seq, status, created_at, active_at)
+            SELECT {uuid("a", "n.i")}, {first} + n.i %% {USERS}, 'Session', 'researcher', {false()}, {RUNS_OF_SESSION * steps_of_run},
+            'completed', %s, %s FROM {numbers(last)}""",
+            [then, then],
+        )
+        cursor.execute(
+            f"""INSERT INTO chat_run (id, session_id, number, user_id, client_message_id, message, agent_name, enable_reasoning,
+                origin, status, created_at, started_at, ended_at, owner, fence, heartbeat_at, iterations, input_tokens,
+                output_tokens, usage_estimated, code)
+            SELECT {uuid("b", "n.i")}, {uuid("a", session)}, {place}, {first} + ({session}) %% {USERS}, 'm' || n.i, 'Why?',
+                'researcher', {true()}, 'chat', {status}, %s, %s, CASE WHEN {status} = 'completed' THEN {now()} END,
+                'process ' || n.i %% 500, 1, %s, 1, 1, 1, {false()}, '' FROM {numbers(runs)}""",
+            [then, then, then],
+        )
+        cursor.execute(
+            f"""INSERT INTO chat_step (session_id, run_id, seq, position, event_id, event, type, number, iteration, tool_name,
+                body, created_at)
+            SELECT run.session_id, run.id, (run.number - 1) * {steps_of_run} + n.i, n.i, run.id, 'reasoning_step', 'thought', n.i, 1,
+                '', '{{"type": "thought", "content": "so"}}', %s FROM chat_run run, {numbers(steps_of_run)}""",
+            [then],
+        )
+        cursor.execute(
+            f"""INSERT INTO chat_schedule (id, owner_id, name, agent_name, message, keeps_session, every_minutes, cron, time_zone,
+                since, missed, overlap, pause_after, enabled, paused_because, paused_words, failures, next_at, created_at)
+            SELECT {uuid("c", "n.i")}, {first} + n.i %% {USERS}, 'Daily', 'researcher', 'Why?', {false()}, 60, '', 'UTC', %s, 'once',
+                'queue', 5, {true()}, '', '', 0, %s, %s FROM {numbers(max(1_000, runs // 20))}""",
+            [then, moment(timezone.now() + timedelta(hours=1)), then],
+        )
+        cursor.execute(
+            f"""INSERT INTO chat_occurrence (schedule_id, run_id, due_at, by_hand, times, outcome, reason, created_at, settled_at)
+            SELECT {uuid("c", "n.i %% 1000 + 1")}, {uuid("b", "n.i")}, {due()}, {false()}, 1,
+                CASE WHEN n.i %% 10000 = 0 THEN 'started' WHEN n.i %% 10000 = 1 THEN 'waiting' ELSE 'completed' END,
+                '', %s, %s FROM {numbers(runs // 2)}""",
+            [then, then],
+        )
+        cursor.execute(
+            f"""INSERT INTO chat_connection (id, process, session_id, user_id, role, opened_at)
+            SELECT {uuid("d", "n.i")}, 'process 1', {uuid("a", "n.i")}, {first}, 'owner', %s FROM {numbers(200)}""",
+            [then],
+        )
+        if connection.vendor == "postgresql":
+            # It does so by itself after a while; SQLite never does.
+            cursor.execute("ANALYZE")
+        cursor.execute(f"SELECT {uuid('a', str(last))}, {uuid('c', '1')}")
+        session_id, schedule_id = (as_uuid(value) for value in cursor.fetchone())
+    of_session = Run.objects.filter(session=session_id)
+    return Large(
+        Session.objects.get(pk=session_id).owner_id,
+        session_id,
+        of_session.get(status="running"),
+        of_session.get(status="queued"),
+        of_session.get(number=1),
+        Schedule.objects.get(pk=schedule_id),
+    )
+
+
+def true() -> str:
+    return "1" if connection.vendor == "sqlite" else "true"
+
+
+def false() -> str:
+    return "0" if connection.vendor == "sqlite" else "false"
+
+
+def now() -> str:
+    return "CURRENT_TIMESTAMP"
+
+
+def due() -> str:
+    """A time for each occurrence of a schedule."""
+    if connection.vendor == "sqlite":
+        return "datetime('2020-01-01', '+' || n.i || ' minutes')"
+    return "timestamptz '2020-01-01' + n.i * interval '1 minute'"
+
+
+__all__ = ["Large", "fill", "key"]

@@ -1,0 +1,204 @@
+"""How the databases carry out what is asked by the clock and within a run's transactions: by indexes, however long the tables are."""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.utils import timezone
+
+from agents import Usage
+from chat import (
+    carrying,
+    continuing,
+    interrupting,
+    quarantine,
+    run_state,
+    runs,
+    schedules,
+    selectors,
+    sockets,
+    standing,
+    step_log,
+)
+from chat.models import Draft, Origin, Run, RunStatus
+from chat.run_state import End
+from tests import services
+from tests.chat import making
+from tests.chat.databases import postgresql
+from tests.chat.large import Large, fill
+
+BIG = ("chat_run", "chat_step", "chat_session", "chat_schedule", "chat_occurrence", "chat_stepcontent")
+SOON = timezone.now() - timedelta(seconds=30)
+
+_FRESH = {"agent_name": None, "fallback_agent": None, "enable_reasoning": True, "origin": Origin.CHAT}
+
+
+def _ask(at: Large) -> Any:
+    return runs._ask(User(pk=at.user_id), at.session_id, message="?", client_message_id=uuid4().hex, **_FRESH)
+
+
+def _new_run(at: Large) -> Run:
+    return Run(
+        session_id=at.session_id,
+        number=10**6,
+        user_id=at.user_id,
+        message="?",
+        agent_name="researcher",
+        client_message_id="new",
+    )
+
+
+def _draft(at: Large) -> Draft:
+    return Draft(run_id=at.live.pk, number=1, type="thought", text="so", updated_at=timezone.now())
+
+
+#: What is asked by the clock, by each process, every second or every few. A further one is one line.
+BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
+    "runs of a process": lambda at: run_state.carried_by("process 1"),
+    "a sign of life": lambda at: run_state.beat("process 1", [at.live.pk]),
+    "silent runs": lambda at: run_state.silent_since(SOON),
+    "live runs": lambda at: run_state.live_runs(),
+    "who may start": lambda at: run_state.waiting_sessions(),
+    "what watched sessions look like": lambda at: selectors.shapes([at.session_id]),
+    "the head and the draft": lambda at: selectors.head_and_draft(at.session_id),
+    "new events": lambda at: selectors.stored_after(at.session_id, 10, 100),
+    "announcements": lambda at: (selectors.last_announcement(), selectors.announcements_after(0)),
+    "a process lives": lambda at: sockets.beat("process 1"),
+    "sockets of silent processes": lambda at: sockets.forget_silent("process 1", SOON),
+    "rights withdrawn": lambda at: sockets.withdrawn(
+        [(at.session_id, sockets.Login(User(pk=1, is_staff=True), "key"))]
+    ),
+    "schedules due": lambda at: schedules.due(timezone.now(), 200),
+    "schedules whose run has ended": lambda at: schedules.ended(),
+    "schedules that wait": lambda at: schedules.waiting(),
+}
+#: What a transaction of a run does, from its message to its end.
+BY_A_RUN: dict[str, Callable[[Large], Any]] = {
+    "the standing of a message": lambda at: standing.of(at.session_id, at.user_id, "m1"),
+    "asking": _ask,
+    "continuing": lambda at: runs._continue(User(pk=at.user_id), at.session_id, at.ended.pk, "m"),
+    "standing in line": lambda at: run_state.enqueue(_new_run(at), title="?", is_first=False),
+    "the place in line": lambda at: selectors.place_in_line(at.queued),
+    "the line": lambda at: selectors.queue(at.session_id),
+    "the run at work": lambda at: selectors.live_run(at.session_id),
+    "what a socket is told first": lambda at: selectors.session_view(at.session_id),
+    "the next of a session": lambda at: run_state.next_in(at.session_id),
+    "claiming the next": lambda at: carrying._claim_next(at.session_id),
+    "claiming one": lambda at: run_state.claim(at.queued, "process 1"),
+    "claiming again": lambda at: carrying._claim_again(at.live.pk),
+    "room for one more": lambda at: run_state.has_room(at.user_id),
+    "what was said": lambda at: selectors.memory(at.session_id, 15),
+    "a step": lambda at: step_log.append(at.live, [making.thought("so", 100)]),
+    "a step again": lambda at: step_log.append_again(at.live, [making.thought("so", 100)]),
+    "a draft": lambda at: step_log.save_drafts([_draft(at)]),
+    "asking to stop": lambda at: run_state.request_cancel(at.live, None),
+    "stopping all": lambda at: runs._cancel(User(pk=at.user_id), at.session_id, None, everything=True),
+    "the end": lambda at: carrying._end(at.live, [], End(RunStatus.COMPLETED, 1, Usage())),
+    "who may start after it": lambda at: run_state.made_way(at.live),
+    "interrupting": lambda at: interrupting._interrupt(at.live.pk),
+    "taking over": lambda at: run_state.take_from(at.live, "process 2"),
+    "setting aside": lambda at: quarantine.fail_run(at.live.pk),
+    "setting the next aside": lambda at: quarantine.fail_next(at.session_id),
+    "going on by itself": lambda at: continuing.after(at.live, End(RunStatus.INTERRUPTED)),
+    "a schedule's claim": lambda at: schedules.claim(at.schedule.pk, timezone.now() + timedelta(hours=2)),
+    "a schedule's end": lambda at: schedules.settle(at.schedule.pk, timezone.now()),
+    "a schedule's next": lambda at: schedules.start_waiting(at.schedule.pk, timezone.now()),
+    "a schedule run now": lambda at: schedules.run_now(at.schedule.pk, timezone.now()),
+}
+EVERYTHING = {**BY_THE_CLOCK, **BY_A_RUN}
+
+SIZES = [
+    pytest.param((8_000, 5), id="8,000 runs"),
+    pytest.param((200_000, 5), id="200,000 runs", marks=pytest.mark.long),
+]
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def size(request: pytest.FixtureRequest) -> tuple[int, int]:
+    """How many runs, and steps of each."""
+    found: tuple[int, int] = request.param
+    return found
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def large(
+    request: pytest.FixtureRequest,
+    size: tuple[int, int],
+    tmp_path_factory: pytest.TempPathFactory,
+    django_db_blocker: Any,
+) -> Iterator[Large]:
+    """A large database, filled once for all statements; what each of them changes is rolled back."""
+    with contextlib.ExitStack() as until_done:
+        address = f"sqlite:///{tmp_path_factory.mktemp('large')}/large.sqlite3"
+        if request.param == "postgresql":
+            server = request.getfixturevalue("postgres_server")
+            address = until_done.enter_context(services.database(server, f"plans_{uuid4().hex}"))
+        until_done.enter_context(django_db_blocker.unblock())
+        # The same for both: a connection of the test's own.
+        until_done.enter_context(postgresql(address))
+        yield fill(*size)
+
+
+class _Explained:
+    """Explains each statement before it is carried out, and keeps what reads a whole table."""
+
+    def __init__(self) -> None:
+        self.whole: list[str] = []
+        self.statements = 0
+        self._partial: set[str] | None = None
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if re.match(r"\s*(SELECT|UPDATE|DELETE|INSERT|WITH)\b", sql):
+            self.statements += 1
+            scans = self._sqlite if connection.vendor == "sqlite" else self._postgresql
+            self.whole += [f"{scan}: {' '.join(sql.split())}" for scan in scans(execute, sql, params, many, context)]
+        return execute(sql, params, many, context)
+
+    def _rows(self, execute: Any, prefix: str, sql: str, params: Any, many: bool, context: Any) -> list[Any]:
+        execute(f"{prefix} {sql}", params[0] if many else params, False, context)
+        return list(context["cursor"].cursor.fetchall())
+
+    def _sqlite(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> list[str]:
+        if self._partial is None:
+            found = connection.connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'index' AND sql LIKE '% WHERE %'"
+            )
+            self._partial = {name for (name,) in found}
+        tables = {alias: table for table, alias in re.findall(r'"?(chat_\w+)"?\s+(?:AS\s+)?"?(\w+)"?', sql)}
+        scans = []
+        for *_, detail in self._rows(execute, "EXPLAIN QUERY PLAN", sql, params, many, context):
+            scan = re.match(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", detail)
+            if scan and tables.get(scan[1], scan[1]) in BIG and scan[2] not in self._partial:
+                scans.append(detail)
+        return scans
+
+    def _postgresql(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> list[str]:
+        plans = self._rows(execute, "EXPLAIN (FORMAT JSON)", sql, params, many, context)
+        return [scan for ((plan,),) in plans for scan in self._seq_scans(plan["Plan"])]
+
+    def _seq_scans(self, plan: dict[str, Any]) -> Iterator[str]:
+        if plan["Node Type"] == "Seq Scan" and plan["Relation Name"] in BIG:
+            yield f"Seq Scan on {plan['Relation Name']}"
+        for below in plan.get("Plans", []):
+            yield from self._seq_scans(below)
+
+
+@pytest.mark.xdist_group("query plans")
+@pytest.mark.parametrize("asked", EVERYTHING)
+def test_no_statement_reads_a_whole_table(large: Large, asked: str) -> None:
+    """Each statement is explained by the database on the way; an index of few rows may be read whole, a table may not."""
+    explained = _Explained()
+    with transaction.atomic():
+        large.live.refresh_from_db()
+        large.queued.refresh_from_db()
+        with connection.execute_wrapper(explained):
+            EVERYTHING[asked](large)
+        transaction.set_rollback(True)
+    assert explained.statements
+    assert explained.whole == []

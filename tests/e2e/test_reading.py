@@ -1,0 +1,415 @@
+"""Reading while an answer grows: a hand that goes up is never pulled back, by whatever means and at whatever speed.
+
+The page's own socket is passed through to the server, and the growth is written into it at an exact pace.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser as Chromium
+from playwright.async_api import CDPSession, Page, Playwright, WebSocketRoute, expect
+
+from tests.e2e.conftest import Enter
+from tests.e2e.conversation import Conversation
+from tests.model_server import ModelServer, Script
+from tests.serving import Browser
+
+#: Updates a second.
+SPEEDS = (5, 25, 60)
+LINE = "And so it goes on, line after line, until the end of it.\n\n"
+#: So many updates must have been painted after a hand before its place is looked at.
+LATER = 12
+BOX = "document.getElementById('scroll')"
+AT_END = f"{BOX}.scrollHeight - {BOX}.clientHeight - {BOX}.scrollTop < 2"
+
+
+class Growth:
+    """An answer that grows at a pace, in the page's own socket."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.updates = 0
+        self._length = 0
+        self._socket: WebSocketRoute | None = None
+        self._run = ""
+
+    async def listen(self) -> None:
+        """Stand in the line between page and server, and pass everything on."""
+        await self.page.route_web_socket(re.compile("/ws/chat/"), self._opened)
+
+    def _opened(self, socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        self._socket = socket
+
+        def heard(text: str | bytes) -> None:
+            frame = json.loads(text)
+            if frame["type"] == "reasoning_start":
+                self._run = frame["run_id"]
+            socket.send(text)
+
+        server.on_message(heard)
+
+    def write(self, text: str) -> None:
+        """Have the answer grow by a text."""
+        assert self._socket is not None
+        data = {"step": 7, "type": "final_answer", "attempt": 0, "offset": self._length, "text": text}
+        self._socket.send(json.dumps({"type": "reasoning_delta", "run_id": self._run, "data": data}))
+        self._length += len(text)
+        self.updates += 1
+
+    async def begin(self) -> None:
+        """Begin the answer anew, longer than the page, and stand at its end."""
+        self._length = 0
+        self.write(LINE * 80)
+        await self.page.evaluate(f"() => {{ {BOX}.scrollTop = 1e7 }}")
+        await self.page.wait_for_function(
+            f"() => {AT_END} && [80, 81].includes(document.querySelectorAll('#log .answer .prose > p').length)"
+        )
+
+    @contextlib.asynccontextmanager
+    async def at(self, speed: int) -> AsyncIterator[None]:
+        """Grow by a line so many times a second, until the block is left."""
+
+        async def go_on() -> None:
+            while True:
+                self.write(LINE)
+                await asyncio.sleep(1 / speed)
+
+        task = asyncio.create_task(go_on())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def goes_on(self, updates: int = LATER) -> None:
+        """Wait until the answer has grown so many times more, and what has come is painted."""
+        mark = self.updates + updates
+        while self.updates < mark:
+            await asyncio.sleep(0.01)
+        lines = self._length // len(LINE)
+        await self.page.wait_for_function(
+            "n => document.querySelectorAll('#log .answer .prose > p').length >= n", arg=lines - 2 * updates
+        )
+
+
+@pytest.fixture(scope="module")
+def settings_of_server() -> dict[str, str]:
+    """Runs that never end stand in nobody's way."""
+    return {"MAX_ACTIVE_RUNS_PER_USER": "0", "MAX_SOCKETS_PER_USER": "0"}
+
+
+@pytest.fixture(scope="module")
+async def browser(
+    playwright: Playwright, browser_name: str, browser_type_launch_args: dict[str, Any]
+) -> AsyncIterator[Chromium]:
+    """A browser with scrollbars, which one without a window hides."""
+    kind = getattr(playwright, browser_name)
+    browser: Chromium = await kind.launch(**browser_type_launch_args, ignore_default_args=["--hide-scrollbars"])
+    yield browser
+    await browser.close()
+
+
+@pytest.fixture
+async def growth(enter: Enter, api: Browser, model: ModelServer) -> Growth:
+    """A run whose model says nothing more, on a page that shows what we write."""
+    model.respond = lambda _body: Script("", reasoning="Hm. ", fault="stall", fault_after=1)
+    talk = await enter("", has_touch=True)
+    growth = Growth(talk.page)
+    await growth.listen()
+    await talk.page.goto(f"/sessions/{await api.new_session()}/")
+    await talk.is_live()
+    await talk.ask("Go on")
+    await talk.is_at_work()
+    await growth.begin()
+    return growth
+
+
+#: What stands at the upper edge of the box, and how far from it.
+PLACE = """() => {
+  const top = document.getElementById("scroll").getBoundingClientRect().top;
+  const lines = [...document.querySelectorAll("#log .q, #log .answer .prose > *")];
+  const index = lines.findIndex((line) => line.getBoundingClientRect().bottom > top);
+  return [index, Math.round(lines[index].getBoundingClientRect().top - top)];
+}"""
+
+
+async def middle(page: Page) -> tuple[float, float]:
+    """A point in the middle of the conversation."""
+    box = await page.locator("#scroll").bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+async def drag(page: Page, *distances: float) -> None:
+    """A finger on the glass that goes down by so many pixels, one move after another: the content follows it."""
+    client: CDPSession = await page.context.new_cdp_session(page)
+    x, y = await middle(page)
+    await client.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for distance in distances:
+        y += distance
+        await client.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y}]})
+        await asyncio.sleep(0.016)
+    await client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def finger(pixels: int) -> Callable[[Page], Awaitable[None]]:
+    """A drag by so many pixels at a person's pace."""
+    steps = max(4, pixels // 8)
+    return lambda page: drag(page, *[pixels / steps] * steps)
+
+
+def wheel(*turns: int) -> Callable[[Page], Awaitable[None]]:
+    """So many turns of the wheel."""
+
+    async def turn(page: Page) -> None:
+        await page.mouse.move(*await middle(page))
+        for by in turns:
+            await page.mouse.wheel(0, by)
+            await asyncio.sleep(0.03)
+
+    return turn
+
+
+def key(name: str, times: int = 1) -> Callable[[Page], Awaitable[None]]:
+    """A key, with the conversation in focus."""
+
+    async def press(page: Page) -> None:
+        await page.locator("#scroll").focus()
+        for _ in range(times):
+            await page.keyboard.press(name)
+
+    return press
+
+
+def script(what: str) -> Callable[[Page], Awaitable[None]]:
+    """What the browser itself does for a person, without any event of a hand before it."""
+
+    async def run(page: Page) -> None:
+        await page.evaluate(what)
+
+    return run
+
+
+async def scrollbar(page: Page) -> None:
+    """Its thumb, dragged up a little at a time."""
+    box = await page.locator("#scroll").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] - 4, box["y"] + box["height"] - 14
+    await page.mouse.move(x, y)
+    await page.mouse.down()
+    for _ in range(10):
+        y -= 4
+        await page.mouse.move(x, y)
+        await asyncio.sleep(0.016)
+    await page.mouse.up()
+
+
+async def selecting(page: Page) -> None:
+    """The mouse drawn over words of the answer."""
+    x, y = await middle(page)
+    await page.mouse.move(x - 100, y)
+    await page.mouse.down()
+    for step in range(5):
+        await page.mouse.move(x - 100 + 20 * step, y)
+        await asyncio.sleep(0.03)
+    await page.mouse.up()
+
+
+async def drifting(page: Page) -> None:
+    """The middle button, and the mouse a little above it."""
+    x, y = await middle(page)
+    await page.mouse.move(x, y)
+    await page.mouse.down(button="middle")
+    await page.mouse.up(button="middle")
+    await page.mouse.move(x, y - 40, steps=4)
+    await asyncio.sleep(0.5)
+    await page.mouse.click(x, y - 40)
+
+
+#: A further means is one line.
+MEANS: dict[str, Callable[[Page], Awaitable[None]]] = {
+    "a finger, 30 px": finger(30),
+    "a finger, 80 px": finger(80),
+    "a finger, 250 px": finger(250),
+    "a slow finger": lambda page: drag(page, *[2] * 30),
+    "one turn of the wheel": wheel(-100),
+    "a touchpad": wheel(*[-4] * 12),
+    "PageUp": key("PageUp"),
+    "ArrowUp": key("ArrowUp"),
+    "Home": key("Home"),
+    "Shift+Space": key("Shift+Space"),
+    "ArrowUp, held": key("ArrowUp", 8),
+    "the scrollbar": scrollbar,
+    "choosing text": selecting,
+    "the middle button": drifting,
+    "a jump to an element": script("() => document.querySelectorAll('#log .answer p')[20].scrollIntoView()"),
+    "smoothly by 60 px": script(f"() => {BOX}.scrollBy({{ top: -60, behavior: 'smooth' }})"),
+    "by three pixels": script(f"() => {{ {BOX}.scrollTop -= 3 }}"),
+    "find in page": script("() => find('line after line', false, true)"),
+}
+
+
+@pytest.mark.parametrize("means", MEANS)
+async def test_a_hand_that_goes_up_is_never_pulled_back(growth: Growth, means: str) -> None:
+    page = growth.page
+    for speed in SPEEDS:
+        await growth.begin()
+        async with growth.at(speed):
+            await growth.goes_on(4)
+            await page.wait_for_function(f"() => {AT_END}")
+            await MEANS[means](page)
+            await settled(page)
+            before = await page.evaluate(PLACE)
+            await growth.goes_on()
+            assert await page.evaluate(PLACE) == before, f"{means}, {speed} updates a second"
+        await expect(page.get_by_role("button", name=re.compile("Jump to live"))).to_be_visible()
+        assert not await page.evaluate(f"() => {AT_END}")
+        await page.mouse.click(*await middle(page))
+
+
+async def settled(page: Page) -> None:
+    """Wait until a movement that was begun has come to its end."""
+    await page.evaluate(f"""() => new Promise((resolve) => {{
+      let [last, steady] = [-1, 0];
+      const look = () => {{
+        steady = {BOX}.scrollTop === last ? steady + 1 : 0;
+        last = {BOX}.scrollTop;
+        if (steady > 12) resolve(); else requestAnimationFrame(look);
+      }};
+      look();
+    }})""")
+
+
+async def to_the_end(page: Page) -> None:
+    """The wheel, all the way down."""
+    await wheel(*[1000] * 12)(page)
+
+
+#: The ways back; a further one is one line.
+BACK: dict[str, Callable[[Page], Awaitable[None]]] = {
+    "Jump to live": lambda page: page.get_by_role("button", name=re.compile("Jump to live")).click(),
+    "the wheel": to_the_end,
+    "End": key("End"),
+    "a finger": lambda page: drag(page, *[-40] * 9),
+}
+
+
+@pytest.mark.parametrize("back", BACK)
+async def test_reaching_the_end_follows_again(growth: Growth, back: str) -> None:
+    page = growth.page
+    for speed in SPEEDS:
+        await growth.begin()
+        async with growth.at(speed):
+            await wheel(-200)(page)
+            await settled(page)
+            await BACK[back](page)
+            await page.wait_for_function(f"() => {AT_END}")
+            await growth.goes_on()
+            await page.wait_for_function(f"() => {AT_END}")
+        await expect(page.get_by_role("button", name=re.compile("Jump to live"))).to_be_hidden()
+
+
+async def test_coming_near_the_end_is_not_reaching_it(growth: Growth) -> None:
+    page = growth.page
+    async with growth.at(25):
+        await wheel(-600)(page)
+        await settled(page)
+        await page.evaluate(f"() => {{ {BOX}.scrollTop += 100 }}")
+        before = await page.evaluate(PLACE)
+        await growth.goes_on()
+        assert await page.evaluate(PLACE) == before
+
+
+#: What is chosen while it grows: the Markdown so far, what goes on growing, and where the chosen words stand.
+CHOSEN = {
+    "a paragraph": ("The first words of a paragraph that goes on", " and on", "p"),
+    "a list": ("- first words\n- second", "\n- more", "li"),
+    "a nested list": ("1. outer\n   - first words\n   - second", "\n   - more", "li li"),
+    "a loose list": ("- first words\n\n- second", "\n\n- more", "li p"),
+    "code": ("```python\nfirst words = 1\n", "more = 2\n", "code"),
+    "a quotation": ("> first words", " and more", "blockquote p"),
+    "a table": ("| a | b |\n|---|---|\n| first words | 1 |", "\n| more | 2 |", "td"),
+    "a heading": ("## The first words", " of it", "h4"),
+    "bold words": ("Some **first words**, and", " more", "strong"),
+    "what is finished": ("The first words.\n\nThen a second", " part", "p"),
+}
+
+
+@pytest.mark.parametrize("kind", CHOSEN)
+async def test_what_is_chosen_stays_chosen_while_it_grows(growth: Growth, kind: str) -> None:
+    begun, more, where = CHOSEN[kind]
+    page = growth.page
+    growth.write("\n" + begun)
+    place = page.locator(f"#log .answer .prose > :nth-last-child(-n + 2):is({where}), .answer .prose > * {where}").first
+    await expect(place).to_contain_text("irst words")
+    await place.evaluate("""(element) => {
+      const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+      while (walker.nextNode()) {
+        const at = walker.currentNode.data.indexOf("irst words");
+        if (at < 0) continue;
+        document.getSelection().setBaseAndExtent(walker.currentNode, at, walker.currentNode, at + 10);
+      }
+    }""")
+    length = len(await page.locator("#log .answer .prose").inner_text())
+    for _ in range(10):
+        growth.write(more)
+        await asyncio.sleep(0.02)
+    await page.wait_for_function(
+        "n => document.querySelector('#log .answer .prose').innerText.length >= n", arg=length + 10
+    )
+    assert await page.evaluate("() => document.getSelection().toString()") == "irst words"
+
+
+#: How many nodes an update may build that adds one part to 300 that are there.
+FEW = 20
+LONG = {
+    "a list": ("".join(f"- item {n} with `code`\n" for n in range(300)), "- one more\n"),
+    "a numbered list": ("".join(f"{n}. item\n" for n in range(1, 301)), "1. one more\n"),
+    "a loose list": ("".join(f"- item {n}\n\n" for n in range(300)), "- one more\n\n"),
+    "a list within one": ("- outer\n" + "".join(f"  - item {n}\n" for n in range(300)), "  - one more\n"),
+    "a table": ("| a | b |\n|---|---|\n" + "".join(f"| {n} | `x` |\n" for n in range(300)), "| one | more |\n"),
+    "code": ("```\n" + "line\n" * 300, "one more\n"),
+    "a quotation": ("> words\n>\n" * 300, "> one more\n>\n"),
+    "paragraphs": ("words\n\n" * 300, "one more\n\n"),
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+async def test_the_cost_of_growing_follows_what_is_new(growth: Growth, kind: str) -> None:
+    begun, more = LONG[kind]
+    page = growth.page
+    growth.write("\n" + begun)
+    await page.wait_for_function(
+        "() => document.querySelector('#log .answer .prose > :last-child').textContent.length > 3"
+    )
+    await settled(page)
+    await page.evaluate(COUNT_NODES)
+    for n in range(1, 6):
+        growth.write(more)
+        await page.wait_for_function(
+            "n => document.querySelector('#log .answer .prose').textContent.match(/one\\s*more/gu)?.length >= n", arg=n
+        )
+    built = await page.evaluate("() => window.built")
+    assert 0 <= built <= 5 * FEW, f"{built} nodes in five updates"
+
+
+# All that is parsed into a template, and all that comes into the log.
+COUNT_NODES = """() => {
+  window.built = 0;
+  const size = (node) => node.childNodes ? 1 + [...node.childNodes].reduce((sum, one) => sum + size(one), 0) : 1;
+  new MutationObserver((records) => {
+    for (const { addedNodes } of records) for (const node of addedNodes) window.built += size(node);
+  }).observe(document.querySelector("#log .answer"), { childList: true, subtree: true });
+  const { get, set } = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML");
+  Object.defineProperty(Element.prototype, "innerHTML", { get, set(html) {
+    set.call(this, html);
+    window.built += size(this.content ?? this) - 1;
+  } });
+}"""

@@ -1,0 +1,107 @@
+"""Staff and what belongs to others, on the running product: seen by permission alone, and noted before it is seen."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.faults.world import USUAL, Database
+from tests.serving import Browser, Server, serving
+
+pytestmark = pytest.mark.xdist_group("audit")
+
+GONE, OUR_FAULT = 4404, 4500
+PERMIT = """INSERT INTO auth_user_user_permissions (user_id, permission_id)
+    SELECT auth_user.id, auth_permission.id FROM auth_user, auth_permission, django_content_type
+    WHERE username = 'looker' AND codename = 'view_session'
+    AND content_type_id = django_content_type.id AND app_label = 'chat'"""
+UNWRITABLE = "CREATE TRIGGER no_audit BEFORE INSERT ON chat_auditentry BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The product as a process: ada has all rights, bo owns, looker may look, bare is staff and no more."""
+    with serving(tmp_path_factory.mktemp("audit"), "ada", "bo", "looker", "bare", **USUAL) as server:
+        database = Database(str(server.data_dir / "thinkaloud.sqlite3"))
+        database.rows("UPDATE auth_user SET is_staff = true WHERE username IN ('looker', 'bare')")
+        database.rows(PERMIT)
+        yield server
+
+
+@pytest.fixture
+def database(product: Server) -> Database:
+    """Its database."""
+    return Database(str(product.data_dir / "thinkaloud.sqlite3"))
+
+
+@pytest.fixture
+async def session(product: Server) -> AsyncIterator[str]:
+    """A session of bo's."""
+    async with Browser.logged_in(product.url, "bo") as bo:
+        yield await bo.new_session(title="the okapi is at the quay")
+
+
+async def by_page(browser: Browser, session: str) -> int:
+    async with browser.http.get(f"/sessions/{session}/") as answer:
+        return answer.status
+
+
+async def by_api(browser: Browser, session: str) -> int:
+    return (await browser.call("GET", f"sessions/{session}/events/"))[0]
+
+
+async def by_socket(browser: Browser, session: str) -> int:
+    async with browser.socket(session) as socket:
+        with contextlib.suppress(Exception):
+            await socket.receive()
+            return 200
+        return await socket.closed()
+
+
+#: Each door: how a session is opened there, and what comes of it where there is nothing to be told, and where nothing can be noted.
+DOORS: dict[str, tuple[Callable[[Browser, str], Any], int, int]] = {
+    "page": (by_page, 404, 503),
+    "api": (by_api, 404, 503),
+    "socket": (by_socket, GONE, OUR_FAULT),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_staff_see_only_what_they_were_permitted_to(product: Server, session: str, door: str) -> None:
+    """Being staff opens no door; the permission does."""
+    look, hidden, _ = DOORS[door]
+    async with Browser.logged_in(product.url, "bare") as bare:
+        assert await look(bare, session) == hidden, "staff see what nobody permitted"
+    async with Browser.logged_in(product.url, "looker") as looker:
+        assert await look(looker, session) == 200
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_whatever_staff_see_is_noted_already(
+    product: Server, database: Database, session: str, door: str
+) -> None:
+    """The entry is committed before the first byte of the answer."""
+    look, _, _ = DOORS[door]
+    async with Browser.logged_in(product.url, "looker") as looker:
+        assert await look(looker, session) == 200
+        noted = database.rows(
+            "SELECT username, door FROM chat_auditentry JOIN auth_user ON auth_user.id = actor_id WHERE session_id = ?",
+            session.replace("-", ""),
+        )
+    assert noted == [("looker", door)], "shown before it was noted"
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_what_cannot_be_noted_is_shown_to_nobody(
+    product: Server, database: Database, session: str, door: str
+) -> None:
+    """The table takes nothing: staff see nothing, and whoever owns it all the same."""
+    look, _, refused = DOORS[door]
+    database.rows(UNWRITABLE)
+    try:
+        async with Browser.logged_in(product.url, "looker") as looker, Browser.logged_in(product.url, "bo") as bo:
+            assert await look(looker, session) == refused
+            assert await look(bo, session) == 200
+    finally:
+        database.rows("DROP TRIGGER no_audit")

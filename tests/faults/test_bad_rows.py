@@ -1,0 +1,206 @@
+"""A row that cannot be read is one row: it is told, set aside as failed, and whatever else is looked at in the same look goes on."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection
+from django.utils import timezone
+
+from chat import carrying, line, quarantine, run_state, schedules, supervisor, ticking
+from chat.database import key
+from chat.models import Run, RunStatus, Schedule, Session
+from chat.working import Worker
+from tests.chat import making
+from tests.faults.here import Here, here  # noqa: F401 - a fixture
+
+
+def _execute(statement: str, *values: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+#: What is wrong with a run, by the statement that makes it so; ``%s`` is the run, and its session where that is asked for.
+#: A further one is one line.
+SPOILT = {
+    "a step that is no JSON": ("UPDATE chat_step SET body = '{\"type\": ' WHERE session_id = %s", "session"),
+    "a step that is JSON of another kind": ("UPDATE chat_step SET body = '[]' WHERE session_id = %s", "session"),
+    "a step without what it is to have": ("UPDATE chat_step SET body = '{}' WHERE session_id = %s", "session"),
+    "a step that is no text": ("UPDATE chat_step SET body = CAST(x'ff00' AS TEXT) WHERE session_id = %s", "session"),
+    "a time that is none": ("UPDATE chat_run SET created_at = '2026-13-45 25:61:61' WHERE id = %s", "run"),
+    "a message that is no text": ("UPDATE chat_run SET message = CAST(x'ff' AS TEXT) WHERE id = %s", "run"),
+    "an agent that is not there": ("UPDATE chat_run SET agent_name = 'nobody' WHERE id = %s", "run"),
+}
+
+
+def _spoil(how: str, run: Run) -> None:
+    statement, of = SPOILT[how]
+    _execute(statement, key(run.session_id if of == "session" else run.pk))
+
+
+def _waiting(owner: Any, *, bad: str = "", live: bool = False) -> UUID:
+    """A session with an earlier turn that used a tool, and a run in line; its id is returned."""
+    session = making.session(owner)
+    earlier = making.run(session)
+    data = {"step": 1, "iteration": 1, "timestamp": 1.5, "duration_ms": 7}
+    call = {"tool_name": "python", "tool_call_id": "1"}
+    making.append(
+        earlier,
+        making.step_log.Entry(
+            "reasoning_step", {"type": "tool_use", **call, "arguments": {"code": "2"}, "content": "", **data}
+        ),
+        making.step_log.Entry("reasoning_step", {"type": "tool_result", **call, "ok": True, "content": "2", **data}),
+    )
+    if live:
+        Run.objects.filter(pk=earlier.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
+        run = earlier
+    else:
+        making.end(earlier)
+        run = making.run(session, message="What is 2 + 2?", carried_by="")
+    if bad:
+        _spoil(bad, run)
+    run_id: UUID = run.pk
+    return run_id
+
+
+def _status(run_id: UUID) -> tuple[str, str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT status, code FROM chat_run WHERE id = %s", [key(run_id)])
+        status, code = cursor.fetchone()
+    return status, code
+
+
+async def _become(run_id: UUID, within_s: float = 20) -> tuple[str, str]:
+    """Wait until a run has ended, but not for ever; returns how it stands."""
+    until = asyncio.get_running_loop().time() + within_s
+    while True:
+        found = await sync_to_async(_status)(run_id)
+        has_ended = found[0] not in ("queued", "running", "cancelling") and run_id not in carrying.at_work()
+        if has_ended or asyncio.get_running_loop().time() > until:
+            return found
+        await asyncio.sleep(0.01)
+
+
+async def _by_worker() -> None:
+    """A worker's look, with two slots; both are free afterwards."""
+    worker = Worker(2)
+    try:
+        await worker._look()
+        async with asyncio.timeout(20):
+            await worker._slots.acquire()
+            await worker._slots.acquire()
+    finally:
+        worker._loop.close()
+
+
+LOOKS: dict[str, Callable[[], Awaitable[None]]] = {"who serves": line.look, "a worker": _by_worker}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("bad", SPOILT)
+async def test_what_waits_and_cannot_be_read(
+    here: Here,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+    bad: str,
+    look: str,
+) -> None:
+    """Among three that wait, the second cannot be read: in one look it is set aside as failed, and the others are carried out."""
+    first = await sync_to_async(_waiting)(here.user)
+    spoilt = await sync_to_async(_waiting)(here.user, bad=bad)
+    last = await sync_to_async(_waiting)(here.user)
+    # What it raises ends the look, as it does by the clock.
+    with caplog.at_level(logging.WARNING), contextlib.suppress(ValueError):
+        await LOOKS[look]()
+    ends = [await _become(run_id) for run_id in (first, spoilt, last)]
+    assert ends == [("completed", ""), ("failed", "internal"), ("completed", "")], "a bad row stood in others' way"
+    assert caplog.records
+    names = await sync_to_async(_names)(spoilt)
+    assert (names[0], names[-2:]) == ("reasoning_start", ["error", "reasoning_complete"])
+
+
+def _names(run_id: UUID) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT event FROM chat_step WHERE run_id = %s ORDER BY position", [key(run_id)])
+        return [name for (name,) in cursor.fetchall()]
+
+
+@pytest.mark.parametrize("sweep", ["by the clock", "at the start"])
+@pytest.mark.parametrize("bad", SPOILT)
+async def test_what_a_dead_process_left_and_cannot_be_read(here: Here, bad: str, sweep: str) -> None:  # noqa: F811
+    """Among three that were at work, one cannot be read: each is ended in one sweep."""
+    found = [await sync_to_async(_waiting)(here.user, bad=how, live=True) for how in ("", bad, "")]
+    if sweep == "by the clock":
+        await supervisor.sweep()
+    else:
+        await sync_to_async(supervisor.recover)()
+    ends = [await sync_to_async(_status)(run_id) for run_id in found]
+    assert [status for status, _ in ends[::2]] == ["interrupted", "interrupted"]
+    assert ends[1] in [("interrupted", ""), ("failed", "internal")]
+
+
+#: What is wrong with a schedule.
+BAD_SCHEDULES = {
+    "an expression that is none": "cron = 'every now and then'",
+    "a time zone that is none": "time_zone = 'Atlantis/Sunken'",
+    "a message that is no text": "message = CAST(x'ff' AS TEXT)",
+    "a time that is none": "created_at = '2026-13-45 25:61:61'",
+    "a number that is none": "failures = 'x'",
+    "an agent that is not there": "agent_name = 'nobody'",
+}
+
+
+@pytest.mark.parametrize("bad", BAD_SCHEDULES)
+async def test_a_schedule_that_cannot_be_read(here: Here, bad: str) -> None:  # noqa: F811
+    """Among three that are due, one cannot be read: in one tick the others have their runs."""
+    now = timezone.now()
+
+    def make(what: str) -> UUID:
+        schedule = schedules.make(here.user, {"message": "What is 2 + 2?", "cron": "* * * * *"}, now)
+        if what:
+            _execute(f"UPDATE chat_schedule SET {BAD_SCHEDULES[what]} WHERE id = %s", key(schedule.pk))
+        return schedule.pk
+
+    found = [await sync_to_async(make)(what) for what in ("", bad, "")]
+    await ticking.Ticker(lambda: now + timedelta(minutes=1)).tick()
+    assert await here.all_ended()
+    having = await sync_to_async(
+        lambda: set(Schedule.objects.filter(occurrences__run__status=RunStatus.COMPLETED).values_list("pk", flat=True))
+    )()
+    assert having == {found[0], found[2]}
+
+
+async def test_a_session_that_is_no_identifier_is_left_out(here: Here, caplog: pytest.LogCaptureFixture) -> None:  # noqa: F811
+    """What waits in a session whose identifier is none is told of, and the others are found."""
+    run_id = await sync_to_async(_waiting)(here.user)
+
+    def spoil() -> None:
+        bad = making.run(making.session(here.user), carried_by="")
+        _execute("PRAGMA defer_foreign_keys = ON")
+        _execute("UPDATE chat_session SET id = 'x' WHERE id = %s", key(bad.session_id))
+        _execute("UPDATE chat_run SET session_id = 'x' WHERE id = %s", key(bad.pk))
+
+    def spoil_all() -> None:
+        with making.step_log.transaction.atomic():
+            spoil()
+
+    await sync_to_async(spoil_all)()
+    await line.look()
+    assert await _become(run_id) == ("completed", "")
+    assert caplog.records
+
+
+def test_what_has_ended_is_not_set_aside(transactional_db: None) -> None:
+    """Nor what is gone."""
+    run = making.run(making.session(making.user()))
+    making.end(run)
+    assert quarantine.fail_run(run.pk) is None
+    assert quarantine.fail_run(uuid4()) is None
+    assert quarantine.fail_next(run.session_id) is None
+    assert run_state.next_in(run.session_id) is None
+    assert Session.objects.get().status == "completed"

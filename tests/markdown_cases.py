@@ -1,0 +1,151 @@
+"""Markdown as models write it, and the HTML that readers get; the server's renderer and the browser's are both held to it.
+
+``dir="auto"``, which each block has, is left out here.
+"""
+
+P = "<p>{}</p>"
+
+
+def link(href: str, text: str) -> str:
+    return f'<a href="{href}" target="_blank" rel="noopener noreferrer nofollow">{text}</a>'
+
+
+def host(name: str) -> str:
+    return f' <span class="host">({name})</span>'
+
+
+def math(tex: str) -> str:
+    return f'<span class="math">{tex}</span>'
+
+
+CASES: list[tuple[str, str]] = [
+    # CommonMark, tables
+    ("**yes** and *so* ~~no~~", P.format("<strong>yes</strong> and <em>so</em> <s>no</s>")),
+    ("# One\n\n### Three", "<h3>One</h3>\n<h5>Three</h5>"),
+    ("1. a\n2. b", "<ol>\n<li>a</li>\n<li>b</li>\n</ol>"),
+    ("a &amp; b < c", P.format("a &amp; b &lt; c")),
+    ("main.py and README.md", P.format("main.py and README.md")),
+    # Formulas, and what is none
+    ("costs $5 and $6", P.format("costs $5 and $6")),
+    ("from $ 5 to $ 6", P.format("from $ 5 to $ 6")),
+    ("5 % of \\$10", P.format("5 % of $10")),
+    ("US$/CA$", P.format("US$/CA$")),
+    ("PATH=$HOME/bin:$PATH", P.format("PATH=$HOME/bin:$PATH")),
+    ("${HOME}/bin:${PATH}", P.format("${HOME}/bin:${PATH}")),
+    ("A$5 or HK$30, R$ 20", P.format("A$5 or HK$30, R$ 20")),
+    ("$5 more, or R$", P.format("$5 more, or R$")),
+    ("in $/kWh or ($/MWh)", P.format("in $/kWh or ($/MWh)")),
+    ("$20–$30", P.format("$20–$30")),
+    ("5$ or 6$", P.format("5$ or 6$")),
+    ("$x^2$ and \\(y\\)", P.format(f"{math('x^2')} and {math('y')}")),
+    ("$2x$, $3 \\text{ kg}$", P.format(math("2x") + ", " + math("3 \\text{ kg}"))),
+    ("價格$x$元", P.format(f"價格{math('x')}元")),
+    ("$$\na_1 + b_2\n$$", '<div class="math">a_1 + b_2</div>'),
+    ("\\[ x \\]", '<div class="math">x</div>'),
+    ("\\begin{align}\na &= b\n\\end{align}", '<div class="math">\\begin{align}a &amp;= b\\end{align}</div>'),
+    ("\\begin{equation*}x\\end{equation*}", '<div class="math">\\begin{equation*}x\\end{equation*}</div>'),
+    ("\\begin{verbatim}x\\end{verbatim}", P.format("\\begin{verbatim}x\\end{verbatim}")),
+    ("$$a\n\n$$c$$", P.format("$$a") + '\n<div class="math">c</div>'),
+    # Emphasis beside Chinese, Japanese and Korean
+    ("**重點：**後文。", P.format("<strong>重點：</strong>後文。")),
+    ("**“引號”**文字", P.format("<strong>“引號”</strong>文字")),
+    ("文字**（括號）**文字", P.format("文字<strong>（括號）</strong>文字")),
+    ("これは**「重要」**です。", P.format("これは<strong>「重要」</strong>です。")),
+    ("이것은 **중요(重要)**합니다", P.format("이것은 <strong>중요(重要)</strong>합니다")),
+    ("**𠮷：**後", P.format("<strong>𠮷：</strong>後")),
+    ("~~刪除。~~後", P.format("<s>刪除。</s>後")),
+    ("snake_case_名", P.format("snake_case_名")),
+    ("a**(b)**c", P.format("a**(b)**c")),
+    # Tags
+    ("a<br>b<br/>c<BR />d", P.format("a<br>b<br>c<br>d")),
+    ("H<sub>2</sub>O, 10<sup>3</sup>, <kbd>Esc</kbd>", P.format("H<sub>2</sub>O, 10<sup>3</sup>, <kbd>Esc</kbd>")),
+    ("<b>x</b> <sub class=y>z</sub>", P.format("&lt;b&gt;x&lt;/b&gt; &lt;sub class=y&gt;z")),
+    (
+        "<details>\n<summary>More *here*</summary>\n\n- a\n\n</details>\n\nafter",
+        "<details>\n<summary>More <em>here</em></summary>\n<ul>\n<li>a</li>\n</ul>\n</details>\n<p>after</p>",
+    ),
+    ("<details open><summary>A</summary>\nb", '<details open="">\n<summary>A</summary>\n<p>b</p>\n</details>'),
+    (
+        "<details>\n<details>\na\n</details>\nb\n</details>\nc",
+        "<details>\n<summary>…</summary>\n<details>\n<summary>…</summary>\n<p>a</p>\n</details>\n<p>b</p>\n</details>\n<p>c</p>",
+    ),
+    # Links
+    ("https://a.example/x.html, yes", P.format(link("https://a.example/x.html", "https://a.example/x.html") + ", yes")),
+    ("**https://a.example**", P.format(f"<strong>{link('https://a.example', 'https://a.example')}</strong>")),
+    ("mailto:a@b.example", P.format(link("mailto:a@b.example", "mailto:a@b.example"))),
+    ("xhttp://a.example", P.format("xhttp://a.example")),
+    ("[call](tel:+4312345)", P.format(link("tel:+4312345", "call"))),
+    ("[guide](docs/guide.md)", P.format(f"guide{host('docs/guide.md')}")),
+    ("[up](#top)", P.format("up")),
+    ("[out](//evil.test/x)", P.format(f"out{host('//evil.test/x')}")),
+    ("[x](javascript:alert)", P.format("[x](javascript:alert)")),
+    # A text that reads like another address
+    (
+        "[https://bank.test](https://evil.test/)",
+        P.format(link("https://evil.test/", "https://bank.test") + host("evil.test")),
+    ),
+    ("[www.bank.test](https://evil.test/)", P.format(link("https://evil.test/", "www.bank.test") + host("evil.test"))),
+    (
+        "[bank.test](https://evil.test/bank.test)",
+        P.format(link("https://evil.test/bank.test", "bank.test") + host("evil.test")),
+    ),
+    (
+        "[**bank**.test](https://evil.test)",
+        P.format(link("https://evil.test", "<strong>bank</strong>.test") + host("evil.test")),
+    ),
+    (
+        "[bank\u200b.test](https://evil.test)",
+        P.format(link("https://evil.test", "bank\u200b.test") + host("evil.test")),
+    ),
+    ("[bank．test](https://evil.test)", P.format(link("https://evil.test", "bank．test") + host("evil.test"))),
+    (
+        "[bank.test](https://bank.test.evil.test)",
+        P.format(link("https://bank.test.evil.test", "bank.test") + host("bank.test.evil.test")),
+    ),
+    (
+        "[https://bank.test](mailto:a@evil.test)",
+        P.format(link("mailto:a@evil.test", "https://bank.test") + host("evil.test")),
+    ),
+    ("https://bank.test@evil.test/", P.format("https://bank.test@evil.test/")),
+    (
+        "<https://bank.test@evil.test/>",
+        P.format(link("https://bank.test@evil.test/", "https://bank.test@evil.test/") + host("evil.test")),
+    ),
+    (
+        "![https://bank.test](https://evil.test/a.png)",
+        P.format(link("https://evil.test/a.png", "https://bank.test") + host("evil.test")),
+    ),
+    ("[bank.test](https://www.bank.test/login)", P.format(link("https://www.bank.test/login", "bank.test"))),
+    ("[version 1.10](https://a.example)", P.format(link("https://a.example", "version 1.10"))),
+    ("[the page](https://a.example)", P.format(link("https://a.example", "the page"))),
+    # Lists and boxes
+    ("- [ ] a **b**\n- [x] c", '<ul>\n<li class="task">☐ a <strong>b</strong></li>\n<li class="task">☑ c</li>\n</ul>'),
+    ("- [x](https://a.example)", f"<ul>\n<li>{link('https://a.example', 'x')}</li>\n</ul>"),
+    (
+        "> [!NOTE]\n> Mind it.",
+        '<blockquote class="alert note">\n<p class="alert-title">Note</p>\n<p>Mind it.</p>\n</blockquote>',
+    ),
+    (
+        "> [!warning]\n>\n> Mind it.",
+        '<blockquote class="alert warning">\n<p class="alert-title">Warning</p>\n<p>Mind it.</p>\n</blockquote>',
+    ),
+    ("> [!OTHER]\n> x", "<blockquote>\n<p>[!OTHER]\nx</p>\n</blockquote>"),
+    (
+        "x[^a], y[^a]\n\n[^a]: Said *so*.",
+        '<p>x<sup>[1]</sup>, y<sup>[1]</sup></p>\n<div class="footnotes">\n<ol>\n<li><p>Said <em>so</em>.</p>\n</li>\n</ol>\n</div>',
+    ),
+    ("x[^none]", P.format("x[^none]")),
+    # Code
+    (
+        "```python\nx < 1\n```",
+        '<div class="codeblock"><header>python</header><pre class="code"><code data-language="python">x &lt; 1\n</code></pre></div>',
+    ),
+    (
+        "| a | b |\n|:-:|--:|\n| 1<br>2 | 3 |",
+        (
+            '<div class="x"><table class="grid">\n<thead>\n<tr>\n'
+            '<th class="m">a</th>\n<th class="r">b</th>\n</tr>\n</thead>\n<tbody>\n<tr>\n'
+            '<td class="m">1<br>2</td>\n<td class="r">3</td>\n</tr>\n</tbody>\n</table></div>'
+        ),
+    ),
+]

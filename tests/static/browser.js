@@ -1,0 +1,39 @@
+/** What the scripts take from a browser, for tests that have none. */
+
+/** A storage. */
+export function memory({ full = false } = {}) {
+  const kept = new Map();
+  return {
+    kept,
+    full,
+    get length() {
+      return kept.size;
+    },
+    key: (index) => [...kept.keys()][index] ?? null,
+    getItem: (key) => kept.get(key) ?? null,
+    setItem(key, value) {
+      if (this.full) throw new Error("full");
+      kept.set(key, value);
+    },
+    removeItem: (key) => kept.delete(key),
+  };
+}
+
+/** The tabs of a browser, which hear of each other: `join` gives each its channel, `wake` lets those sleep that are named no more. */
+export function tabs() {
+  const joined = new Set();
+  return () => {
+    const heard = [];
+    const channel = {
+      isAsleep: false,
+      addEventListener: (_, listener) => heard.push(listener),
+      postMessage(data) {
+        for (const other of joined) if (other !== channel && !other.isAsleep) for (const listener of other.heard) listener({ data });
+      },
+      heard,
+      leave: () => joined.delete(channel),
+    };
+    joined.add(channel);
+    return channel;
+  };
+}

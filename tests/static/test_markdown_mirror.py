@@ -1,0 +1,53 @@
+"""The browser's Markdown is the server's: one table of cases, and mixtures of their pieces."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config import bootstrap
+from tests.markdown_cases import CASES
+from untrusted import markdown
+
+HERE = Path(__file__).resolve().parent
+Ask = Callable[[str, Any], Any]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Callable[[str], str]]:
+    """What the browser's renderer makes of a text, through the same allowlist."""
+    node = bootstrap.find_node(Path(sys.executable))
+    with subprocess.Popen(
+        [node, str(HERE / "mirror.js")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as scripts:
+        asking, answering = scripts.stdin, scripts.stdout
+        assert asking is not None
+        assert answering is not None
+
+        def render(text: str) -> str:
+            asking.write(json.dumps({"question": "markdown", "given": [text]}) + "\n")
+            asking.flush()
+            (html,) = json.loads(answering.readline())
+            return markdown.clean(html)
+
+        yield render
+        asking.close()
+
+
+@pytest.mark.parametrize(("text", "html"), CASES)
+def test_the_browser_renders_what_models_write(browser: Callable[[str], str], text: str, html: str) -> None:
+    assert browser(text).replace(' dir="auto"', "").strip() == html
+
+
+PIECES = [text for text, _ in CASES] + list("*_`$[]()<>|#\n\n ->\\!~：。字a1") + ["**", "$$", "\n\n", "  ", "\n> ", "\n- "]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
+def test_they_render_any_mixture_alike(browser: Callable[[str], str], text: str) -> None:
+    assert browser(text) == markdown.render(text)

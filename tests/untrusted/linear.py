@@ -1,0 +1,27 @@
+"""Whether work is in proportion to the length of its text."""
+
+import time
+from collections.abc import Callable
+
+#: Four times the text may take so many times as long; by the square it would be sixteen.
+_MOST = 8
+#: Shorter times than this, in seconds of CPU, say little.
+_LEAST_S = 0.02
+
+
+def cpu_s(work: Callable[[str], object], text: str) -> float:
+    """The CPU time that work takes, at best."""
+
+    def once() -> float:
+        before = time.process_time()
+        work(text)
+        return time.process_time() - before
+
+    return min(once() for _ in range(3))
+
+
+def assert_linear(work: Callable[[str], object], text: str, took: Callable[[str], float] | None = None) -> None:
+    """Fails where a text takes far more than four times as long as its first quarter."""
+    measure = took or (lambda some: cpu_s(work, some))
+    quarter, whole = measure(text[: len(text) // 4]), measure(text)
+    assert whole <= _MOST * max(quarter, _LEAST_S), f"a quarter takes {quarter:.3f} s, all of it {whole:.3f} s"

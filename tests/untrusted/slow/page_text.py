@@ -1,0 +1,9 @@
+"""A reader of pages that never ends, wherever it is asked."""
+
+
+def from_html(*_: object) -> None:
+    while True:
+        pass
+
+
+beginning = from_html

@@ -1,0 +1,410 @@
+"""What our Markdown reads beyond CommonMark, tables and strikethrough; ``static/chat/markdown-rules.js`` reads the same.
+
+Each rule's work is proportional to the text: none looks further ahead than a fixed number of characters, or twice at what it has
+looked at. ``tests/untrusted/test_linear.py`` holds them to it.
+"""
+
+import re
+import unicodedata
+from urllib.parse import urlsplit
+
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import isMdAsciiPunct, isPunctChar, isWhiteSpace
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_core import StateCore
+from markdown_it.rules_inline import StateInline
+from markdown_it.rules_inline.state_inline import Scanned
+from markdown_it.token import Token
+
+ALERTS = ("note", "tip", "important", "warning", "caution")
+
+#: Characters of a formula in a line, and of an address.
+_LONGEST_FORMULA = 2_000
+_LONGEST_ADDRESS = 2_000
+#: Characters of a text that may have footnotes, and how many marks of them.
+FOOTNOTES_IN = 200_000
+MOST_FOOTNOTES = 1_000
+
+
+def add_rules(md: MarkdownIt) -> None:
+    """Have a parser read what is ours."""
+    if md.linkify is not None:
+        # main.py and README.md are no web sites.
+        md.linkify.set({"fuzzy_link": False, "fuzzy_email": False})
+    # The library's own two look at all the text there is for each address.
+    md.core.ruler.disable("linkify")
+    md.inline.ruler.at("linkify", _address)
+    md.inline.ruler.before("escape", "math_inline", _math_inline)
+    md.inline.ruler.before("html_inline", "harmless_tag", _harmless_tag)
+    md.block.ruler.before("fence", "math_block", _math_block, {"alt": ["paragraph", "blockquote", "list"]})
+    md.block.ruler.before("fence", "details", _details, {"alt": ["paragraph", "blockquote", "list"]})
+    md.core.ruler.before("inline", "alerts", _alerts)
+    md.core.ruler.push("tasks", _tasks)
+    md.core.ruler.push("links", _links)
+    md.core.ruler.push("direction", _direction)
+    StateInline.scanDelims = _scan_delims  # type: ignore[method-assign, assignment] # the parser has no other way to have it
+
+
+# Formulas
+
+_INLINE_MARKS = (("$$", "$$"), ("$", "$"), ("\\[", "\\]"), ("\\(", "\\)"))
+_BLOCK_MARKS = (("$$", "$$"), ("\\[", "\\]"))
+_ENVIRONMENT = re.compile(r"\\begin\{((?:equation|align|alignat|gather|multline|eqnarray|flalign)\*?)\}")
+_WORD = re.compile(r"\s[A-Za-z]{2,}")
+
+
+def _math_inline(state: StateInline, silent: bool) -> bool:
+    r"""``$x$``, ``\(x\)``; dollars that mean money or a variable of the shell are none."""
+    for opening, closing in _INLINE_MARKS:
+        if not state.src.startswith(opening, state.pos):
+            continue
+        begin = state.pos + len(opening)
+        end = state.src.find(closing, begin, min(state.posMax, begin + _LONGEST_FORMULA))
+        content = state.src[begin:end] if end > 0 else ""
+        if not content.strip() or (opening == "$" and not _is_formula(state.src, state.pos, end)):
+            continue
+        if not silent:
+            state.push("math_inline", "", 0).content = content
+        state.pos = end + len(closing)
+        return True
+    return False
+
+
+def _is_formula(src: str, start: int, end: int) -> bool:
+    """Whether single dollars at two places hold a formula."""
+    content, before, after = src[start + 1 : end], src[start - 1 : start], src[end + 1 : end + 2]
+    if before.isascii() and before.isalnum():  # US$
+        return False
+    if after.isascii() and (after.isalnum() or after in ("{", "_")):  # $5 to $6, $HOME:$PATH
+        return False
+    if content[0].isspace() or content[-1].isspace() or content[0] in "/,.;:!?)":
+        return False
+    # $5 more, or R$
+    return not (content[0].isdecimal() and "\\" not in content and _WORD.search(content))
+
+
+def _math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
+    """A formula on lines of its own, closed by its mark at the end of a line."""
+    first = _line(state, start_line).strip()
+    for opening, closing, keep in _block_marks(first):
+        lines = [first[len(opening) :]]
+        line = _closing_line(state, start_line, end_line, lines, closing)
+        if line is None:
+            return False
+        content = "\n".join(lines).rstrip()[: -len(closing)].strip()
+        if not content:
+            return False
+        if silent:
+            return True
+        token = state.push("math_block", "", 0)
+        token.content = f"{opening}{content}{closing}" if keep else content
+        token.map = [start_line, line + 1]
+        state.line = line + 1
+        return True
+    return False
+
+
+def _block_marks(first: str) -> list[tuple[str, str, bool]]:
+    """What opens and closes the formula that begins with a line, and whether these belong to it."""
+    if found := _ENVIRONMENT.match(first):
+        return [(found.group(), f"\\end{{{found.group(1)}}}", True)]
+    return [(opening, closing, False) for opening, closing in _BLOCK_MARKS if first.startswith(opening)]
+
+
+def _closing_line(state: StateBlock, start: int, end: int, lines: list[str], closing: str) -> int | None:
+    """The line that ends with a mark, before any empty one; what is read is added to ``lines``."""
+    # Up to where it was looked for in vain: from within, it would be in vain again.
+    unclosed = state.env.setdefault("unclosed", {})
+    key = (closing, end, state.blkIndent, state.level)
+    first, last = unclosed.get(key, (0, 0))
+    if first <= start < last and not lines[0].rstrip().endswith(closing):
+        return None
+    line = start
+    while not lines[-1].rstrip().endswith(closing):
+        line += 1
+        if line >= end or state.isEmpty(line):
+            unclosed[key] = (start, line)
+            return None
+        lines.append(_line(state, line))
+    return line
+
+
+def _line(state: StateBlock, line: int) -> str:
+    return state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]
+
+
+# Tags
+
+_HARMLESS = re.compile(r"<(?:br[ ]?/?|/?(?:sub|sup|kbd|mark|ins))>", re.IGNORECASE)
+_LONGEST_TAG = 8
+_DETAILS = re.compile(r"<details( open)?>[ \t]*(?:<summary>(.*)</summary>)?", re.IGNORECASE)
+_SUMMARY = re.compile(r"<summary>(.*)</summary>", re.IGNORECASE)
+
+
+def _harmless_tag(state: StateInline, silent: bool) -> bool:
+    """A few tags without attributes, which models write where Markdown has nothing: ``<br>`` in a cell."""
+    if state.src[state.pos] != "<":
+        return False
+    found = _HARMLESS.match(state.src[state.pos : state.pos + _LONGEST_TAG])
+    if not found:
+        return False
+    if not silent:
+        tag = found.group().lower()
+        state.push("html_inline", "", 0).content = "<br>" if tag.startswith("<br") else tag
+    state.pos += found.end()
+    return True
+
+
+def _details(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
+    """``<details>`` on a line of its own, to its ``</details>`` or to the end; what is inside is Markdown."""
+    found = (
+        _DETAILS.fullmatch(_line(state, start_line).strip()) if state.sCount[start_line] - state.blkIndent < 4 else None
+    )
+    if not found:
+        return False
+    if silent:
+        return True
+    content, summary = start_line + 1, found.group(2)
+    if summary is None and content < end_line and (told := _SUMMARY.fullmatch(_line(state, content).strip())):
+        content, summary = content + 1, told.group(1)
+    end = _end_of_details(state, content, end_line)
+    opened = state.push("details_open", "details", 1)
+    if found.group(1):
+        opened.attrSet("open", "")
+    state.push("summary_open", "summary", 1)
+    inline = state.push("inline", "", 0)
+    inline.content, inline.children, inline.map = (summary or "").strip() or "…", [], [start_line, content]
+    state.push("summary_close", "summary", -1)
+    line_max, state.lineMax = state.lineMax, end
+    state.md.block.tokenize(state, content, end)
+    state.lineMax = line_max
+    state.push("details_close", "details", -1)
+    state.line = min(end + 1, end_line)
+    opened.map = [start_line, state.line]
+    return True
+
+
+def _end_of_details(state: StateBlock, start: int, end: int) -> int:
+    depth = 1
+    for line in range(start, end):
+        words = _line(state, line).strip().lower()
+        depth += 1 if _DETAILS.fullmatch(words) else -1 if words == "</details>" else 0
+        if depth == 0:
+            return line
+    return end
+
+
+# Addresses
+
+_SCHEMES = ("https", "http", "mailto")
+_SCHEME_LETTER = re.compile(r"[a-z0-9.+-]", re.IGNORECASE)
+_SPACE = re.compile(r"\s")
+_SOMEWHERE = re.compile(r"(?:https?|mailto|tel):", re.IGNORECASE)
+#: What parts the words of a text in which addresses are looked for, what ends an address's host, and what nobody sees.
+_NO_ADDRESS = re.compile(r"[^\w.\-:/?#@%]+")
+_PATH = re.compile(r"[/?#]")
+_UNSEEN = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+def _address(state: StateInline, silent: bool) -> bool:
+    """An address in the text becomes a link."""
+    if state.linkLevel > 0 or state.src[state.pos] != ":":
+        return False
+    pending = state.pending[-8:]
+    scheme = next((name for name in _SCHEMES if pending.lower().endswith(name)), "")
+    if not scheme or _SCHEME_LETTER.match(pending[: -len(scheme)][-1:]):
+        return False
+    start = state.pos - len(scheme)
+    ahead = state.src[start : start + _LONGEST_ADDRESS]
+    space = _SPACE.search(ahead)
+    if space is None and start + _LONGEST_ADDRESS < len(state.src):
+        return False
+    ahead = ahead[: space.start()] if space else ahead
+    # What stands before "@" only looks like a host.
+    is_blind = scheme != "mailto" and "@" in _PATH.split(ahead[len(scheme) + 3 :], maxsplit=1)[0]
+    link = state.md.linkify.match_at_start(ahead) if state.md.linkify and not is_blind else None
+    if link is None:
+        return False
+    # A star at its end belongs to what is around it.
+    url = str(link.url).rstrip("*")
+    href = state.md.normalizeLink(url)
+    if not state.md.validateLink(href):
+        return False
+    if not silent:
+        state.pending = state.pending[: -len(scheme)]
+        state.push("link_open", "a", 1).attrs = {"href": href}
+        state.push("text", "", 0).content = state.md.normalizeLinkText(url)
+        state.push("link_close", "a", -1)
+    state.pos = start + len(url)
+    return True
+
+
+def leads_somewhere(address: str) -> bool:
+    """Whether an address is one that a reader can follow."""
+    return _SOMEWHERE.match(address) is not None
+
+
+def other_host(text: str, address: str) -> str:
+    """The host that an address leads to, where the text over it names another one; else nothing."""
+    try:
+        parts = urlsplit(address)
+        host = (parts.hostname or parts.path.rpartition("@")[2]).removeprefix("www.")
+    except ValueError:
+        host = ""
+    for word in _NO_ADDRESS.split(_UNSEEN.sub("", unicodedata.normalize("NFKC", text[:500]))):
+        named, is_credible = _host_in(word)
+        if named and (not is_credible or (named != host and not host.endswith(f".{named}"))):
+            return host or address[:80]
+    return ""
+
+
+def _host_in(word: str) -> tuple[str, bool]:
+    """The host that a word reads like, if it does, and whether it is the one that a browser would see there."""
+    authority = _PATH.split(word.partition("://")[2] if "://" in word else word, maxsplit=1)[0]
+    name, _, after = authority.rpartition("@")
+    named = after.partition(":")[0].strip(".-").lower().removeprefix("www.")
+    last = named.rpartition(".")[2] if "." in named else ""
+    if len(last) < 2 or not (last.isalpha() or last.startswith("xn--")):
+        return "", True
+    return named, "://" not in word or not name
+
+
+def _links(state: StateCore) -> None:
+    """A link that leads nowhere is no link; beside one whose text names another host stands its own."""
+    for token in state.tokens:
+        children = token.children
+        if token.type != "inline" or not children or not any(child.type == "link_open" for child in children):
+            continue
+        kept: list[Token] = []
+        opened: list[tuple[Token, int]] = []
+        for child in children:
+            if child.type == "link_open":
+                child.attrSet("target", "_blank")
+                opened.append((child, len(kept)))
+            kept.append(child)
+            if child.type == "link_close" and opened:
+                kept += _beside(*opened.pop(), kept, child)
+        token.children = kept
+
+
+def _beside(opening: Token, at: int, kept: list[Token], closing: Token) -> list[Token]:
+    address = str(opening.attrs.get("href", ""))
+    text = "".join(child.content for child in kept[at + 1 :])
+    if leads_somewhere(address):
+        told = other_host(text, address)
+    else:
+        for token in (opening, closing):
+            token.type, token.tag, token.nesting, token.attrs = "text", "", 0, {}
+        told = "" if address.startswith("#") or address in text else address[:200]
+    if not told:
+        return []
+    beside = Token("link_host", "", 0)
+    beside.content = told
+    return [beside]
+
+
+# Lists and boxes
+
+_TASK = re.compile(r"\[([ xX])\][ \t]+(?=\S)")
+_ALERT = re.compile(rf"\[!({'|'.join(ALERTS)})\][ \t]*(?:\n|$)", re.IGNORECASE)
+
+
+def _tasks(state: StateCore) -> None:
+    """``- [ ] to do``."""
+    for at in range(2, len(state.tokens)):
+        item, paragraph, inline = state.tokens[at - 2 : at + 1]
+        if (item.type, paragraph.type, inline.type) != ("list_item_open", "paragraph_open", "inline"):
+            continue
+        if (found := _TASK.match(inline.content)) and inline.children and inline.children[0].type == "text":
+            first = inline.children[0]
+            # The text before the parser's next token may end within the mark's space.
+            first.content = ("☐ " if found.group(1) == " " else "☑ ") + first.content[3:].lstrip()
+            item.attrSet("class", "task")
+
+
+def _alerts(state: StateCore) -> None:
+    """``> [!NOTE]``."""
+    tokens: list[Token] = []
+    for at, token in enumerate(state.tokens):
+        tokens.append(token)
+        if token.type != "blockquote_open" or at + 2 >= len(state.tokens):
+            continue
+        paragraph, inline = state.tokens[at + 1 : at + 3]
+        if paragraph.type == "paragraph_open" and (found := _ALERT.match(inline.content)):
+            kind = found.group(1).lower()
+            token.attrSet("class", f"alert {kind}")
+            inline.content = inline.content[found.end() :]
+            if inline.content:
+                tokens += _title(kind.capitalize(), paragraph)
+            else:
+                inline.content = kind.capitalize()
+                paragraph.attrSet("class", "alert-title")
+    state.tokens = tokens
+
+
+def _title(words: str, beside: Token) -> list[Token]:
+    opening, inline, closing = (
+        Token("paragraph_open", "p", 1),
+        Token("inline", "", 0),
+        Token("paragraph_close", "p", -1),
+    )
+    opening.attrSet("class", "alert-title")
+    inline.content, inline.children = words, []
+    for token in (opening, inline, closing):
+        token.block, token.level, token.map = True, beside.level + (token is inline), beside.map
+    return [opening, inline, closing]
+
+
+_DIRECTED = {
+    "paragraph_open",
+    "blockquote_open",
+    "bullet_list_open",
+    "ordered_list_open",
+    "list_item_open",
+    "summary_open",
+}
+
+
+def _direction(state: StateCore) -> None:
+    """Each block reads in the direction of its own words."""
+    for token in state.tokens:
+        if token.type in _DIRECTED:
+            token.attrSet("dir", "auto")
+
+
+# Emphasis beside Chinese, Japanese and Korean
+
+#: Letters and punctuation written without spaces between words; the browser's renderer has the same.
+CJK = re.compile(
+    "[\u1100-\u11ff\u20a9\u2329-\u232a\u2630-\u2637\u268a-\u268f\u2e80-\u2e99\u2e9b-\u2ef3\u2f00-\u303e\u3041-\u3247\u3250-\ua4c6"
+    "\ua960-\ua97c\uac00-\ud7fb\uf900-\ufaff\ufe10-\ufe19\ufe30-\ufe6b\uff01-\uffee\U00016fe0-\U00018dff\U0001aff0-\U0001b2ff"
+    "\U0001d300-\U0001d376\U0001f200\U0001f202\U0001f210-\U0001f219\U0001f21b-\U0001f22e\U0001f230-\U0001f231\U0001f237"
+    "\U0001f23b\U0001f240-\U0001f248\U00020000-\U0003fffd]"
+)
+
+
+def _scan_delims(self: StateInline, start: int, can_split_word: bool) -> Scanned:
+    """Whether stars or the like open and close, by CommonMark with the CJK-friendly rule of markdown-cjk-friendly.
+
+    (Its packages: the one for Python takes no parser since version 4, the one for the browser is not one file.)
+    """
+    end = start
+    while end < self.posMax and self.src[end] == self.src[start]:
+        end += 1
+    before = self.src[start - 1] if start > 0 else " "
+    after = self.src[end] if end < self.posMax else " "
+    if "\ufe00" <= before <= "\ufe0e" and start > 1:
+        before = self.src[start - 2]
+    if isWhiteSpace(ord(before)) or isWhiteSpace(ord(after)):
+        return Scanned(not isWhiteSpace(ord(after)), not isWhiteSpace(ord(before)), end - start)
+    opens = was_punctuation = _is_punctuation(before)
+    closes = is_punctuation = _is_punctuation(after)
+    if can_split_word:
+        cjk = CJK.match(before) is not None or CJK.match(after) is not None
+        opens = opens or cjk or not is_punctuation
+        closes = closes or cjk or not was_punctuation
+    return Scanned(opens, closes, end - start)
+
+
+def _is_punctuation(char: str) -> bool:
+    return isMdAsciiPunct(ord(char)) or isPunctChar(char)

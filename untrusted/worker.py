@@ -1,0 +1,125 @@
+"""A worker process of ``untrusted.pool``: does one piece of work after the other, each within its CPU time, and dies with its parent.
+
+Started as a file, with the number of its socket and the modules to import: it must not import the application.
+"""
+
+import fcntl
+import importlib
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+_HEAD = struct.Struct(">I")
+_MIB = 1 << 20
+#: A longer message is refused by whom it is sent to.
+_LARGEST = 256 * _MIB
+#: Address space; more is a MemoryError here, and no trouble for the server.
+_MEMORY = 768 * _MIB
+#: A worker that holds more than this after its work is replaced, so that memory is given back.
+_RESTING_MEMORY = 160 * _MIB
+
+
+def pack(message: Any) -> bytes:
+    """A message with its length before it. Lone surrogates, which models do write, pass."""
+    body: bytes = msgpack.packb(message, unicode_errors="surrogatepass")
+    return _HEAD.pack(len(body)) + body
+
+
+def unpack(body: bytes) -> Any:
+    """The message that ``pack`` made, without its length."""
+    return msgpack.unpackb(body, unicode_errors="surrogatepass", strict_map_key=False)
+
+
+def receive(connection: socket.socket) -> Any:
+    """The next message; EOFError where there will be none, ValueError where it is no message of ours."""
+    (size,) = _HEAD.unpack(_exactly(connection, _HEAD.size))
+    if size > _LARGEST:
+        raise ValueError(size)
+    return unpack(_exactly(connection, size))
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    body = bytearray(size)
+    view, at = memoryview(body), 0
+    while at < size:
+        read = connection.recv_into(view[at:])
+        if not read:
+            raise EOFError
+        at += read
+    return bytes(body)
+
+
+def _die_with_parent() -> None:
+    """Be ended by the kernel as soon as standard input, whose other end the parent alone holds, is closed.
+
+    Also in the middle of a regular expression, which no thread and no handler of ours would interrupt.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _limit() -> None:
+    for kind, most in (
+        (resource.RLIMIT_AS, _MEMORY),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (limit, limit))
+    os.nice(5)
+
+
+def main(handle: int, modules: list[str]) -> None:
+    """Work until the parent is gone."""
+    # The parent decides when it ends: a Ctrl-C or a service manager's signal to all of the group is the server's to answer.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    _die_with_parent()
+    _limit()
+    known = {name.rpartition(".")[2]: importlib.import_module(name) for name in modules}
+    with socket.socket(fileno=handle) as connection:
+        connection.sendall(pack("ready"))
+        while True:
+            name, items, cpu_s = receive(connection)
+            module, _, function = name.partition(".")
+            for arguments in items:
+                connection.sendall(pack(_one(getattr(known[module], function), arguments, cpu_s)))
+
+
+def _one(work: Any, arguments: list[Any], cpu_s: float) -> list[Any]:
+    """One piece: whether it was done, what came of it, and whether this process had better be replaced."""
+    # By default the signal ends the process, whatever holds the interpreter.
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
+    try:
+        ok, came = True, work(*arguments)
+    except Exception as error:  # noqa: BLE001 - told to the parent
+        ok, came = False, type(error).__name__
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    return [ok, came, _resident() > _RESTING_MEMORY]
+
+
+def _resident() -> int:
+    """Bytes held now (the most ever held counts the parent's too); 0 where the system has no such file."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    try:
+        main(int(sys.argv[1]), sys.argv[2:])
+    except (EOFError, OSError):
+        os._exit(0)
