@@ -2,6 +2,7 @@
  * The same over HTTP: single calls, and a stand-in for the live connection where that is blocked or not wanted.
  */
 
+import { pathTo } from "./addresses.js";
 import { SENTENCES } from "./words.js";
 
 /** A refusal of the API, with its words for people. */
@@ -23,7 +24,7 @@ const PATIENCE = 30_000;
 
 export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = csrfToken }) {
   async function call(method, path, body, headers = {}) {
-    const response = await fetch(`/api/${path}`, {
+    const response = await fetch(pathTo(`api/${path}`), {
       method,
       credentials: "same-origin",
       headers: {
@@ -59,7 +60,7 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = c
     notifications: (after) => call("GET", after === null ? "notifications/" : `notifications/?after=${after}`),
     goOn: (run, payload = {}) => call("POST", `runs/${run}/continue/`, payload),
     async content(session, seq) {
-      const response = await fetch(`/api/sessions/${session}/events/${seq}/content/`, { credentials: "same-origin" });
+      const response = await fetch(pathTo(`api/sessions/${session}/events/${seq}/content/`), { credentials: "same-origin" });
       if (!response.ok) throw new ApiError(response.status, "not_found", "");
       return response.text();
     },

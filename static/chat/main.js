@@ -2,6 +2,7 @@
  * The conversation's page put together: transport → transcript → view, and what a reader's hand asks for.
  */
 
+import { pathTo } from "./addresses.js";
 import { ApiError, createPolling } from "./api.js";
 import { createComposer } from "./composer.js";
 import { receive as notified } from "./notify.js";
@@ -346,7 +347,7 @@ const cursor = () => ({ seq: state.seq, id: state.id });
 function socketUrl({ seq, id }) {
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   const query = new URLSearchParams({ last_seq: String(seq), ...(id ? { last_id: id } : {}) });
-  return `${scheme}//${location.host}/ws/chat/${session}/?${query}`;
+  return `${scheme}//${location.host}${pathTo(`ws/chat/${session}/?${query}`)}`;
 }
 
 function linked(next) {
@@ -364,7 +365,7 @@ function linked(next) {
   }
   if (next.word === "logged_out") {
     const [title, text] = SENTENCES.loggedOut;
-    const href = `/accounts/login/?next=${encodeURIComponent(location.pathname)}`;
+    const href = pathTo(`accounts/login/?next=${encodeURIComponent(location.pathname)}`);
     view.notice("logged-out", { title, text, tone: "fail", icon: "lock", link: { text: SENTENCES.logIn, href }, closable: false });
   }
   if (next.word === "gone") {

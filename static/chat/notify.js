@@ -5,6 +5,7 @@
  * the same id.
  */
 
+import { pathTo } from "./addresses.js";
 import { closeNotice, notice } from "./notices.js";
 import { notificationPermission, requestNotifications, showNotification } from "./platform.js";
 import { SENTENCES } from "./words.js";
@@ -60,7 +61,7 @@ export function receive(data) {
   if (told.has(data.id)) return;
   told.add(data.id);
   for (const watcher of watchers) watcher(data);
-  const isHere = data.session_id !== null && location.pathname === `/sessions/${data.session_id}/`;
+  const isHere = data.session_id !== null && location.pathname === pathTo(`sessions/${data.session_id}/`);
   // Who looks at the run has seen its end.
   if (!isHere || data.paused) show(data);
   if (document.visibilityState === "visible") tabs.postMessage(data.id);
@@ -72,8 +73,8 @@ function show(data) {
   lines.push(kind);
   if (lines.length > MOST_LINES) closeNotice(lines.shift());
   const [text, href] = data.session_id
-    ? [SENTENCES.openRun, `/sessions/${data.session_id}/#run-${data.run_id}`]
-    : [SENTENCES.openSchedules, "/schedules/"];
+    ? [SENTENCES.openRun, pathTo(`sessions/${data.session_id}/#run-${data.run_id}`)]
+    : [SENTENCES.openSchedules, pathTo("schedules/")];
   notice(kind, { title: data.title, text: data.text, tone: data.paused ? "fail" : (TONES[data.status] ?? ""), icon: "schedule", link: { text, href } });
 }
 
@@ -83,7 +84,7 @@ function tell(data) {
   const shown = showNotification(data.title, { body: data.text, tag: `thinkaloud-${data.id}` });
   shown?.addEventListener("click", () => {
     window.focus();
-    location.assign(data.session_id ? `/sessions/${data.session_id}/` : "/schedules/");
+    location.assign(pathTo(data.session_id ? `sessions/${data.session_id}/` : "schedules/"));
   });
 }
 

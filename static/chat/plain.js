@@ -2,18 +2,20 @@
  * What every page does: tell the server in which time zone the reader is, and keep the chosen look.
  */
 
+import { pathTo } from "./addresses.js";
+
 const YEAR = 31_536_000;
 
 /** Keep a small choice where the server can read it, so that the next page is right from its first paint. */
 export function remember(name, value) {
   const secure = location.protocol === "https:" ? "; Secure" : "";
-  document.cookie = `${name}=${encodeURIComponent(value)}; Path=/; Max-Age=${value ? YEAR : 0}; SameSite=Lax${secure}`;
+  document.cookie = `${name}=${encodeURIComponent(value)}; Path=${pathTo("")}; Max-Age=${value ? YEAR : 0}; SameSite=Lax${secure}`;
 }
 
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (zone && /^[\w+\-/]+$/u.test(zone)) {
   const secure = location.protocol === "https:" ? "; Secure" : "";
-  document.cookie = `tz=${zone}; Path=/; Max-Age=${YEAR}; SameSite=Lax${secure}`;
+  document.cookie = `tz=${zone}; Path=${pathTo("")}; Max-Age=${YEAR}; SameSite=Lax${secure}`;
 }
 
 // The token in a form is as old as the page; logging in, in whatever tab, has made a new one.

@@ -2,6 +2,7 @@
  * One run of the log, painted: question, outline, answer, end. Touches only what has changed since it was painted last.
  */
 
+import { pathTo } from "./addresses.js";
 import { clone, mark, rect, say, setBar, setIcon, show, slot } from "./nodes.js";
 import { highlight } from "./colouring.js";
 import { createTail, createWriter, growPlain } from "./growing.js";
@@ -142,7 +143,7 @@ export function createRun({ run, element, contentUrl, choices, around, agentTitl
     show(parts.continues, run.continues !== null);
     if (run.continues) parts.continues.href = `#run-${run.continues}`;
     say(parts.by, joined(agentTitle(run.agent), run.model));
-    parts.inspect.href = `/runs/${run.id}/`;
+    parts.inspect.href = pathTo(`runs/${run.id}/`);
     if (!adopted) {
       parts.outline.open = choices.outline(run.id) ?? true;
     }

@@ -2,6 +2,7 @@
  * The page of the schedules: kept up to date, and the switch that lets the browser tell.
  */
 
+import { pathTo } from "./addresses.js";
 import { localStore } from "./outbox.js";
 import { isWanted, onNotification, want } from "./notify.js";
 import { fetchPart } from "./parts.js";
@@ -23,7 +24,7 @@ let shown = textOf(list);
 function refresh() {
   const query = new URLSearchParams(location.search);
   query.set("part", "list");
-  fetchPart(`/schedules/?${query}`, replace);
+  fetchPart(pathTo(`schedules/?${query}`), replace);
 }
 
 function replace(fresh) {

@@ -2,6 +2,7 @@
  * What is around every page of a logged-in reader: the list of sessions, menus, dialogs, the look, and the keys.
  */
 
+import { pathTo } from "./addresses.js";
 import { createApi } from "./api.js";
 import { copy } from "./clipboard.js";
 import "./focus.js";
@@ -47,7 +48,7 @@ export function refresh() {
 
 async function fetchList() {
   const current = list.querySelector("[aria-current]")?.closest("[data-session]").dataset.session ?? pageSession();
-  const fresh = await new Promise((resolve) => fetchPart(`/sessions/?part=side&current=${current}`, resolve));
+  const fresh = await new Promise((resolve) => fetchPart(pathTo(`sessions/?part=side&current=${current}`), resolve));
   if (fresh === null) return;
   const text = fresh.innerHTML;
   if (text === shown) return;
@@ -62,7 +63,7 @@ async function fetchList() {
 }
 
 function pageSession() {
-  return location.pathname.match(/^\/sessions\/([0-9a-f-]{36})\//u)?.[1] ?? "";
+  return location.pathname.match(/\/sessions\/([0-9a-f-]{36})\/$/u)?.[1] ?? "";
 }
 
 function titles() {
@@ -173,7 +174,7 @@ document.addEventListener("click", (event) => {
       break;
     case "copy-session-link":
       button.closest("[popover]").hidePopover();
-      copy({ text: new URL(`/sessions/${target.id}/`, location.href).href }, null);
+      copy({ text: new URL(pathTo(`sessions/${target.id}/`), location.href).href }, null);
       break;
     case "close-dialog":
       button.closest("dialog").close();
@@ -237,7 +238,7 @@ async function archive() {
     notice("act", { title: error.message || SENTENCES.notArchived, tone: "wait", icon: "warn", passing: true });
     return;
   }
-  if (id === pageSession() || location.pathname === "/sessions/") location.reload();
+  if (id === pageSession() || location.pathname === pathTo("sessions/")) location.reload();
   else changed(id);
 }
 
@@ -254,7 +255,7 @@ function remove() {
 
 /** The list beside and the list on the page both show it. */
 function changed() {
-  if (location.pathname === "/sessions/") location.reload();
+  if (location.pathname === pathTo("sessions/")) location.reload();
   else refresh();
 }
 

@@ -2,6 +2,7 @@
  * The start page: the first message makes the session, and is carried over to its page in the outbox.
  */
 
+import { pathTo } from "./addresses.js";
 import { ApiError } from "./api.js";
 import { createComposer } from "./composer.js";
 import { createDraft } from "./drafts.js";
@@ -71,9 +72,9 @@ async function begin(message) {
     // What was typed meanwhile is not what was sent.
     if (composer.text === message.message) composer.clear();
     remember(null);
-    location.assign(`/sessions/${id}/`);
+    location.assign(pathTo(`sessions/${id}/`));
   } catch (error) {
-    if (error instanceof ApiError && error.status === 401) location.assign(`/accounts/login/?next=${location.pathname}`);
+    if (error instanceof ApiError && error.status === 401) location.assign(pathTo(`accounts/login/?next=${location.pathname}`));
     composer.refuse(error instanceof ApiError ? error.message || SENTENCES.failedRequest : SENTENCES.offlineStart);
     beginning = false;
     composer.disable(false);

@@ -2,6 +2,7 @@
  * The conversation's page, painted from its state: the only door to the document for what arrives.
  */
 
+import { pathTo } from "./addresses.js";
 import { copy } from "./clipboard.js";
 import { clone, make, mark, say, setIcon, show, slot } from "./nodes.js";
 import { closeNotice, notice } from "./notices.js";
@@ -289,7 +290,7 @@ export function createView({ page, act, storage, fetchContent }) {
         around: reading.around,
         agentTitle: (name) => page.agents[name] ?? name,
         mayDrive: page.may.drive,
-        contentUrl: (seq) => `/api/sessions/${page.session.id}/events/${seq}/content/`,
+        contentUrl: (seq) => pathTo(`api/sessions/${page.session.id}/events/${seq}/content/`),
         locale: document.documentElement.lang,
       });
       runs.set(run.id, row);
@@ -342,7 +343,7 @@ export function createView({ page, act, storage, fetchContent }) {
     wordOfStop.dataset.stop ??= wordOfStop.textContent;
     say(wordOfStop, stopping ? wordOfStop.dataset.stopping : wordOfStop.dataset.stop);
     for (const anchor of document.querySelectorAll('[data-slot="timeline"], [data-slot="events"]')) {
-      anchor.href = `/runs/${run.id}/${anchor.dataset.slot === "events" ? "#events" : ""}`;
+      anchor.href = pathTo(`runs/${run.id}/${anchor.dataset.slot === "events" ? "#events" : ""}`);
       anchor.hidden = false;
     }
     paintReceipt(run, now);

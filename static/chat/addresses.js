@@ -1,0 +1,8 @@
+/**
+ * Addresses of ours, below whatever path the site is served.
+ */
+
+const HOME = globalThis.document?.documentElement.dataset.home ?? "/";
+
+/** The path of a page or a call, told from the site's own home on: `pathTo("sessions/")`. */
+export const pathTo = (path) => `${HOME}${path}`;
