@@ -5,8 +5,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import MethodType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,9 +15,12 @@ from django.db import connection, transaction
 
 from agents.models import openai_stream
 from agents.models.reply import Reply
-from chat import carrying, database, runs, step_log
+from agents.tools import fetch_page
+from chat import carrying, database, rendering, runs, step_log
 from chat.feeds import Feed, Subscriber
 from chat.groups import Membership
+from untrusted import markdown
+from untrusted.pool import Pool
 
 
 def without_the_counter_row() -> None:
@@ -112,6 +116,24 @@ def telling_before_saving() -> None:
     carrying._stored = stored
 
 
+def rendering_in_the_serving_process() -> None:
+    """Markdown is rendered where it is asked for, for as long as that takes."""
+
+    def run_each(_: Pool, function: str, items: Sequence[Sequence[Any]], **__: Any) -> list[Any]:
+        return [getattr(markdown, function.rpartition(".")[2])(*item) for item in items]
+
+    rendering._pool.run_each = MethodType(run_each, rendering._pool)  # type: ignore[method-assign]
+
+
+def decoding_with_any_codec() -> None:
+    """Pages are decoded where they are fetched, by whatever codec Python has."""
+
+    def run(_: Pool, function: str, body: bytes, charset: str | None, *rest: Any, **__: Any) -> Any:
+        return body.decode(charset or "utf-8", errors="replace")[: rest[-1]]
+
+    fetch_page._readers.run = MethodType(run, fetch_page._readers)  # type: ignore[method-assign]
+
+
 MUTATIONS = {
     change.__name__: change
     for change in (
@@ -122,5 +144,7 @@ MUTATIONS = {
         without_the_credit_window,
         without_the_finish_reason,
         telling_before_saving,
+        rendering_in_the_serving_process,
+        decoding_with_any_codec,
     )
 }

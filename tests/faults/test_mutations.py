@@ -53,6 +53,16 @@ NOTICED = [
         "what broke off counts as whole",
     ),
     *(("telling_before_saving", STORING[0].format(on), STORING[1]) for on in ("sqlite", "postgres")),
+    (
+        "rendering_in_the_serving_process",
+        "test_untrusted_text.py::test_ten_people_open_the_worst_texts",
+        "a page was not answered",
+    ),
+    (
+        "decoding_with_any_codec",
+        "test_untrusted_text.py::test_a_page_in_an_encoding_that_the_web_has_not",
+        "decoding went on and on",
+    ),
 ]
 
 
