@@ -269,6 +269,16 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
         """Take no further connection; those that are open go on."""
         await self._port.stopListening().asFuture(asyncio.get_running_loop())
 
+    async def finish_requests(self, timeout_s: float) -> None:
+        """Let requests that are being answered come to their end; a thread that answers one would wait for ever for a loop that is gone."""
+        answering = [
+            known["application_instance"]
+            for protocol, known in self.connections.items()
+            if "application_instance" in known and not isinstance(protocol, DaphneSocket)
+        ]
+        if answering:
+            await asyncio.wait(answering, timeout=timeout_s)
+
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Inbox | None:
         """As daphne has it, with an inbox that holds less, which the application reads through its socket."""
         known = self.connections.get(protocol)

@@ -6,8 +6,9 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import MethodType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,11 +16,14 @@ from django.db import connection, transaction
 
 from agents.models import openai_stream
 from agents.models.reply import Reply
-from chat import access, audit, carrying, database, runs, sockets, step_log
+from agents.tools import fetch_page
+from chat import access, audit, carrying, database, rendering, runs, sockets, step_log
 from chat.each_row import EachRow
 from chat.feeds import Feed, Subscriber
 from chat.groups import Membership
 from config import login_limits
+from untrusted import markdown
+from untrusted.pool import Pool
 
 
 def without_the_counter_row() -> None:
@@ -177,6 +181,24 @@ def noting_after_answering() -> None:
     audit._note = later
 
 
+def rendering_in_the_serving_process() -> None:
+    """Markdown is rendered where it is asked for, for as long as that takes."""
+
+    def run_each(_: Pool, function: str, items: Sequence[Sequence[Any]], **__: Any) -> list[Any]:
+        return [getattr(markdown, function.rpartition(".")[2])(*item) for item in items]
+
+    rendering._pool.run_each = MethodType(run_each, rendering._pool)  # type: ignore[method-assign]
+
+
+def decoding_with_any_codec() -> None:
+    """Pages are decoded where they are fetched, by whatever codec Python has."""
+
+    def run(_: Pool, function: str, body: bytes, charset: str | None, *rest: Any, **__: Any) -> Any:
+        return body.decode(charset or "utf-8", errors="replace")[: rest[-1]]
+
+    fetch_page._readers.run = MethodType(run, fetch_page._readers)  # type: ignore[method-assign]
+
+
 MUTATIONS = {
     change.__name__: change
     for change in (
@@ -193,5 +215,7 @@ MUTATIONS = {
         a_bad_row_ends_the_look,
         staff_without_permission,
         noting_after_answering,
+        rendering_in_the_serving_process,
+        decoding_with_any_codec,
     )
 }

@@ -92,6 +92,16 @@ NOTICED = [
         )
         for door in ("page", "api", "socket")
     ),
+    (
+        "rendering_in_the_serving_process",
+        "test_untrusted_text.py::test_ten_people_open_the_worst_texts",
+        "a page was not answered",
+    ),
+    (
+        "decoding_with_any_codec",
+        "test_untrusted_text.py::test_a_page_in_an_encoding_that_the_web_has_not",
+        "decoding went on and on",
+    ),
 ]
 
 

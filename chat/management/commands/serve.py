@@ -29,6 +29,8 @@ _BACKLOG = 2048
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: How long a connection may rest before its next request, as on daphne. A proxy must give it up sooner: see the Caddyfile.
 _REST_S = 60
+#: How long requests may take that are being answered when the server has ended its runs, on either server.
+_FINISH_S = 5
 #: Shorter than the 24 h after which a channel layer forgets its members.
 _LONGEST_SOCKET_S = 12 * 3600
 
@@ -107,6 +109,7 @@ def _with_daphne(listener: socket.socket) -> None:
             await server.stop_listening()
             listener.close()
             await supervisor.end()
+            await server.finish_requests(_FINISH_S)
         except Exception:
             logger.exception("The server could not be stopped in good order")
         finally:
@@ -166,7 +169,7 @@ def _with_uvicorn(listener: socket.socket) -> None:
         access_log=False,
         proxy_headers=False,
         timeout_keep_alive=_REST_S,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=_FINISH_S,
     )
     Server(config).run(sockets=[listener])
     sys.stdout.flush()

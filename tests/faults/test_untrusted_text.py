@@ -1,0 +1,140 @@
+"""Texts that take for ever to read: the server that shows or fetches them does everything else meanwhile."""
+
+import asyncio
+import http.server
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+
+import aiohttp
+import psutil
+import pytest
+
+from agents import Stop, ToolError
+from agents.tools.fetch_page import FetchPageTool
+from tests.faults.conftest import OpenWorld, Record
+from tests.faults.world import World, until
+from tests.model_server import ModelServer, Script
+from tests.serving import Browser, Server
+
+#: Takes the renderer several seconds of CPU; with what is in front of it, each is another text.
+WORST = "[" * 200_000
+PEOPLE = 10
+#: Far more than a page may take, and far less than ten such texts do.
+ANSWERED_S = 30.0
+
+
+async def asked(world: World, model: ModelServer, text: str) -> str:
+    """A session whose answer is a text."""
+    session = await world.new_session()
+    model.enqueue(Script(text, piece=100_000))
+    async with world.client(session) as client:
+        assert await client.ended(await client.ask("Say it")) == "completed"
+    return session
+
+
+async def opened(browser: Browser, session: str) -> str | None:
+    """The page of a session; nothing where it isn't answered."""
+    try:
+        async with browser.http.get(f"/sessions/{session}/", timeout=aiohttp.ClientTimeout(total=ANSWERED_S)) as page:
+            return await page.text() if page.status == 200 else None
+    except (TimeoutError, aiohttp.ClientError):
+        return None
+
+
+async def health(url: str, until: asyncio.Event) -> list[float]:
+    """How long the answers of ``/healthz`` took, asked twenty times a second."""
+    took = []
+    async with aiohttp.ClientSession() as http_client:
+        while not until.is_set():
+            began = time.monotonic()
+            async with http_client.get(f"{url}/healthz") as answer:
+                assert answer.status == 200
+            took.append(time.monotonic() - began)
+            await asyncio.sleep(0.05)
+    return took
+
+
+def busy(server: Server) -> bool:
+    """Whether one of a server's workers for texts has used its CPU this last moment."""
+    workers = [child for child in psutil.Process(server.pid).children() if "untrusted" in " ".join(child.cmdline())]
+    return any(child.cpu_percent(0.1) > 20 for child in workers)
+
+
+async def test_ten_people_open_the_worst_texts(
+    open_world: OpenWorld, model: ModelServer, record_property: Record
+) -> None:
+    """Ten people open ten of them at once: each gets the page, with the text as it is, and nobody else waits; a stop is heard."""
+    world = open_world("sqlite")
+    sessions = [await asked(world, model, f"{number} {WORST}") for number in range(PEOPLE)]
+    server = world.servers[0]
+    async with world.browser("bo") as browser:
+        calm = asyncio.Event()
+        asyncio.get_running_loop().call_later(2.0, calm.set)
+        before = statistics.median(await health(server.url, calm))
+        done = asyncio.Event()
+        watching = asyncio.create_task(health(server.url, done))
+        pages = await asyncio.gather(*(opened(browser, session) for session in sessions))
+        done.set()
+        took = await watching
+        if None in pages:
+            # It would not end by itself.
+            await world.kill(server)
+        assert [page is not None for page in pages] == [True] * PEOPLE, "a page was not answered"
+        assert all('class="unrendered"' in (page or "") for page in pages)
+        typical, longest = statistics.quantiles(took, n=20)[-1], max(took)
+        record_property("/healthz meanwhile", f"95 of 100 in {typical * 1000:.0f} ms, at most {longest * 1000:.0f} ms")
+        # On a machine that others use, everything takes longer.
+        assert typical < 0.2 + 10 * before, "the server stood still"
+        fresh = await asked(world, model, f"fresh {WORST}")
+        looking = asyncio.create_task(opened(browser, fresh))
+        await until(lambda: not looking.done() and busy(server), 20, "it to be rendered")
+        began = time.monotonic()
+        assert await asyncio.to_thread(server.stop) == 0
+        record_property("stopped after", f"{time.monotonic() - began:.1f} s")
+        assert time.monotonic() - began < 20, "the server was deaf"
+        await looking
+
+
+PAGE = "words" * 200_000
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    """A page that says it is written in an encoding that Python has and the web has not."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; charset=punycode")
+            self.send_header("Content-Length", str(len(PAGE)))
+            self.end_headers()
+            self.wfile.write(PAGE.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+async def test_a_page_in_an_encoding_that_the_web_has_not(site: str) -> None:
+    """`fetch_page` of a megabyte in ``punycode``, whose decoder takes the square of it: read as UTF-8, at once."""
+    tool = FetchPageTool(allow_address=lambda _: True, allow_port=lambda _: True, total_s=60.0)
+    # A thread that ends with the process, not before: nothing would end its decoder.
+    read: list[str] = []
+    reading = threading.Thread(target=lambda: read.append(_fetch(tool, site)), daemon=True)
+    reading.start()
+    await asyncio.to_thread(reading.join, 30)
+    assert read, "decoding went on and on"
+    assert "wordswords" in read[0]
+
+
+def _fetch(tool: FetchPageTool, url: str) -> str:
+    try:
+        return tool.call({"url": url}, Stop())
+    except ToolError as refused:
+        return str(refused)
