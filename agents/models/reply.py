@@ -198,7 +198,7 @@ class Reply(TextScanner):
             part.id = part.id or clean(id)
             self._grow(part, arguments)
         self._current = part
-        if slot is not None:
+        if slot is not None and (name or id):
             self._slots[slot] = part
 
     def end(self, reason: str, *, is_sure: bool = True) -> None:
