@@ -59,13 +59,14 @@ class CompletionReader:
         if not end:
             self._pend(data, "The model server sent an event too large to read.")
             return False
-        events, self._pending = bytes(self._pending) + data[:end], bytearray(data[end:])
+        if self._pending or end < len(data):
+            data, self._pending = bytes(self._pending) + data[:end], bytearray(data[end:])
         if self._reply.done:
             return False
-        if not self._event and self._data is None and self._repeated.add(events, self._reply):
+        if not self._event and self._data is None and self._repeated.add(data, self._reply):
             self._has_heard = True
             return True
-        heard = self._add_lines(events[:-1].split(b"\n"))
+        heard = self._add_lines(data[:-1].split(b"\n"))
         self._has_heard |= heard
         return heard
 

@@ -155,7 +155,7 @@ class Reply(TextScanner):
         """Add text of the answer, tags and all."""
         if not (text := self._take(text)):
             return
-        if self.is_plain(text):
+        if not self._held and self._state == "text" and "<" not in text and "[" not in text:  # nothing to look at
             self.append("content", text)
         else:
             self.scan(text)
@@ -179,7 +179,8 @@ class Reply(TextScanner):
         Servers differ: some give no index, some the same index to all calls, some another one to each piece; some no ids,
         some repeat the name, some send it in pieces.
         """
-        self._resume(name + arguments)
+        if self.finish_reason is not None:
+            self._resume(name + arguments)
         self._size += len(name)
         current = self._current
         part = current if slot is None else self._slots.get(slot)
@@ -431,7 +432,8 @@ def _begins_again(part: Part, arguments: str) -> bool:
 
 def _is_repetition(part: Part, id: str, name: str, arguments: str) -> bool:  # noqa: A002
     """Whether a piece is all of a whole call's arguments once more, which some servers end with."""
-    if not part.pieces or not arguments.strip() or (name and not id):
+    is_all = arguments.strip()[:1] in ("{", '"') and arguments.rstrip()[-1:] in ("}", '"')
+    if not part.pieces or not is_all or (name and not id):
         return False
     return part.is_whole and repaired(arguments) == repaired(part.text) != "{}"
 
