@@ -9,7 +9,7 @@ from agents.arguments import Balance, repaired
 from agents.errors import ModelError
 from agents.events import Usage
 from agents.models.scanner import TextScanner
-from agents.models.text_calls import Form, Schemas, arguments_in, bare_call, name_in
+from agents.models.text_calls import Form, Schemas, arguments_in, bare_calls, name_in
 from agents.text import clean, ends_in_half_a_pair, estimate_tokens
 
 Kind = Literal["reasoning", "content", "call"]
@@ -392,8 +392,10 @@ class Reply(TextScanner):
     def _read_as_call(self) -> None:
         """Read a call that is all there is of a reply: as JSON without any tags, or within a thought."""
         if self.is_text_alone() and self.calls_in_text:
-            if call := bare_call(self.parts[0].text.strip(), self.tools):
-                self.parts[:] = [Part("call", self.parts[0].began, [repaired(call[1])], call[0])]
+            if calls := bare_calls(self.parts[0].text.strip(), self.tools):
+                began = self.parts[0].began
+                self.parts[:] = [Part("call", began, [arguments], name) for name, arguments in calls[: MOST_CALLS + 1]]
+                self.surplus = max(0, len(calls) - MOST_CALLS)
             return
         last = self.parts[-1] if self.parts else None
         if last is None or last.kind != "reasoning" or not self.calls_in_text or self.content.strip():

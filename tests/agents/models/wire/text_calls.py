@@ -56,6 +56,7 @@ _PAIRS = {
     ),
     "Mistral's list": '[TOOL_CALLS][{"name": "python", "arguments": {"code": "1"}}, {"name": "look", "arguments": {"code": "2"}}]',
     "Mistral's names": '[TOOL_CALLS]python[ARGS]{"code": "1"}[TOOL_CALLS]look[ARGS]{"code": "2"}',
+    "Llama 3.2, nothing around it": '{"name": "python", "parameters": {"code": "1"}}; {"name": "look", "parameters": {"code": "2"}}',
     "Llama": '<|python_tag|>{"name": "python", "parameters": {"code": "1"}}; {"name": "look", "parameters": {"code": "2"}}',
     "DeepSeek V3.1": f'{_DS}{_CALL}python{_SEP}{{"code": "1"}}{_CALL_END}{_CALL}look{_SEP}{{"code": "2"}}{_CALL_END}{_DS_END}',
     "MiniMax": '<minimax:tool_call><invoke name="python"><parameter name="code">1</parameter></invoke>'
