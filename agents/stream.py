@@ -24,7 +24,7 @@ from agents import threads
 from agents.errors import AgentError, LimitReached, Stopped, let_go
 from agents.events import Growth, Outcome, Status, Step, Usage
 from agents.models.ends import check_end
-from agents.models.reply import Call, Reply, Writer, Written
+from agents.models.reply import MOST_CALLS, Call, Reply, Writer, Written
 from agents.pace import Pacer
 from agents.snapshots import StepSplitter
 from agents.specs import AgentSpec, ModelSettings
@@ -84,6 +84,7 @@ class AgentRun:
         self._shown_parts = 0
         self._awaited = Future[Written]()
         self._has_asked = False
+        self._too_many_calls = ""
         steps = self._splitter.open(task.message)
         if not task.opened:
             self._push(steps)
@@ -168,7 +169,9 @@ class AgentRun:
         def progress(call_id: str, words: str) -> None:
             self._post(self._tool_progressed, call_id, words)
 
-        run_tools(jobs, self._stop, done, progress)
+        for job in jobs[MOST_CALLS:]:
+            done(job.id, ToolOutcome(ok=False, content=self._too_many_calls, duration_ms=0))
+        run_tools(jobs[:MOST_CALLS], self._stop, done, progress)
         return outcomes
 
     def note(self, words: str) -> None:
@@ -230,6 +233,11 @@ class AgentRun:
         steps, calls = self._splitter.finish(reply.parts, partial=error is not None)
         self._push(steps)
         self._remember(reply, calls)
+        if reply.surplus:
+            self._too_many_calls = (
+                f"A turn may hold {MOST_CALLS} calls, and this one held {MOST_CALLS + reply.surplus:,}. "
+                "This one and those behind it were not run: make those that are still needed in the next turn."
+            )
         if error is None:
             future.set_result(Written(reply.content, reply.reasoning, reply.reasoning_field, calls))
             return

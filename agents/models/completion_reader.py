@@ -40,7 +40,7 @@ class CompletionReader:
         self._is_json: bool | None = None
         self._ends_in_return = False
         self._event = b""
-        self._data: bytes | None = None
+        self._data: bytearray | None = None
         self._told: Any = None
         self._note = ""
         self._has_heard = self._is_odd = False
@@ -59,13 +59,14 @@ class CompletionReader:
         if not end:
             self._pend(data, "The model server sent an event too large to read.")
             return False
-        events, self._pending = bytes(self._pending) + data[:end], bytearray(data[end:])
+        if self._pending or end < len(data):
+            data, self._pending = bytes(self._pending) + data[:end], bytearray(data[end:])
         if self._reply.done:
             return False
-        if not self._event and self._data is None and self._repeated.add(events, self._reply):
+        if not self._event and self._data is None and self._repeated.add(data, self._reply):
             self._has_heard = True
             return True
-        heard = self._add_lines(events[:-1].split(b"\n"))
+        heard = self._add_lines(data[:-1].split(b"\n"))
         self._has_heard |= heard
         return heard
 
@@ -186,7 +187,7 @@ class CompletionReader:
             name, _, value = line.partition(b":")
             if not line:
                 if self._data is not None:
-                    yield from self._dispatched(self._data, is_cut=is_all and line is not lines[0])
+                    yield from self._dispatched(bytes(self._data), is_cut=is_all and line is not lines[0])
                 self._event, self._data = b"", None
             elif name == b"event":
                 self._event = value.strip()
@@ -209,7 +210,7 @@ class CompletionReader:
             try:
                 chunk = _parsed(value)
             except ValueError:
-                self._data = value
+                self._data = bytearray(value)
             else:
                 yield from self._chunks(chunk)
 

@@ -39,15 +39,12 @@ async def stream_completion(url: str, api_key: str, body: bytes, reply: Reply, *
     try:
         async with asyncio.timeout(timeout_s) as timeout:
             await _exchange(url, api_key, body, reply, _Silence(timeout, timeout_s))
-    except ServerError as error:
-        log.warning("Model server %s: %s", mask_address(url), _hide(repr(error), api_key))
-        raise ModelError(_with_reason("The model server reported an error", error.told, api_key)) from error
-    except (OSError, ValueError) as error:
+    except (ServerError, OSError, ValueError) as error:
         # With the last word said, a missing end of the stream is no loss. (A timeout is an OSError.)
         is_loss = reply.finish_reason is None or (reply.has_resumed and not reply.done)
         if is_loss or not isinstance(error, OSError):
             log.warning("Model server %s: %s", mask_address(url), _hide(repr(error), api_key))
-            raise _in_words(error, url, timeout_s) from error
+            raise _in_words(error, url, api_key, timeout_s) from error
     finally:
         reply.settle()
     if reply.finish_reason is None:
@@ -94,8 +91,10 @@ async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: 
         reply.notify()
 
 
-def _in_words(error: Exception, url: str, timeout_s: float) -> ModelError:
+def _in_words(error: Exception, url: str, api_key: str, timeout_s: float) -> ModelError:
     """What went wrong, for people. The order matters: some of these errors are special cases of others."""
+    if isinstance(error, ServerError):
+        return ModelError(_with_reason("The model server reported an error", error.told, api_key))
     if isinstance(error, Unreachable):
         return ModelError(f"No model server answers at {mask_address(url)}.", "model_unreachable")
     if isinstance(error, WebPage):

@@ -9,7 +9,7 @@ from agents.arguments import Balance, repaired
 from agents.errors import ModelError
 from agents.events import Usage
 from agents.models.scanner import TextScanner
-from agents.models.text_calls import Form, Schemas, arguments_in, bare_call, name_in
+from agents.models.text_calls import Form, Schemas, arguments_in, bare_calls, name_in
 from agents.text import clean, ends_in_half_a_pair, estimate_tokens
 
 Kind = Literal["reasoning", "content", "call"]
@@ -155,7 +155,7 @@ class Reply(TextScanner):
         """Add text of the answer, tags and all."""
         if not (text := self._take(text)):
             return
-        if self.is_plain(text):
+        if not self._held and self._state == "text" and "<" not in text and "[" not in text:  # nothing to look at
             self.append("content", text)
         else:
             self.scan(text)
@@ -179,7 +179,8 @@ class Reply(TextScanner):
         Servers differ: some give no index, some the same index to all calls, some another one to each piece; some no ids,
         some repeat the name, some send it in pieces.
         """
-        self._resume(name + arguments)
+        if self.finish_reason is not None:
+            self._resume(name + arguments)
         self._size += len(name)
         current = self._current
         part = current if slot is None else self._slots.get(slot)
@@ -198,7 +199,7 @@ class Reply(TextScanner):
             part.id = part.id or clean(id)
             self._grow(part, arguments)
         self._current = part
-        if slot is not None:
+        if slot is not None and (name or id):
             self._slots[slot] = part
 
     def end(self, reason: str, *, is_sure: bool = True) -> None:
@@ -391,8 +392,10 @@ class Reply(TextScanner):
     def _read_as_call(self) -> None:
         """Read a call that is all there is of a reply: as JSON without any tags, or within a thought."""
         if self.is_text_alone() and self.calls_in_text:
-            if call := bare_call(self.parts[0].text.strip(), self.tools):
-                self.parts[:] = [Part("call", self.parts[0].began, [repaired(call[1])], call[0])]
+            if calls := bare_calls(self.parts[0].text.strip(), self.tools):
+                began = self.parts[0].began
+                self.parts[:] = [Part("call", began, [arguments], name) for name, arguments in calls[: MOST_CALLS + 1]]
+                self.surplus = max(0, len(calls) - MOST_CALLS)
             return
         last = self.parts[-1] if self.parts else None
         if last is None or last.kind != "reasoning" or not self.calls_in_text or self.content.strip():
@@ -431,7 +434,8 @@ def _begins_again(part: Part, arguments: str) -> bool:
 
 def _is_repetition(part: Part, id: str, name: str, arguments: str) -> bool:  # noqa: A002
     """Whether a piece is all of a whole call's arguments once more, which some servers end with."""
-    if not part.pieces or not arguments.strip() or (name and not id):
+    is_all = arguments.strip()[:1] in ("{", '"') and arguments.rstrip()[-1:] in ("}", '"')
+    if not part.pieces or not is_all or (name and not id):
         return False
     return part.is_whole and repaired(arguments) == repaired(part.text) != "{}"
 

@@ -44,7 +44,7 @@ _SPOKEN_BEFORE = frozenset(" \t\u00a0\"'`)]}>.,;:!?*”’）」』》»，。�
 
 
 class TextScanner(ABC):
-    """Goes through the content of one reply as it comes. Where `is_plain`, the text may be appended without it.
+    """Goes through the content of one reply as it comes.
 
     The reply itself is one: were it held by one, no ended reply would be freed before the garbage collector comes.
     """
@@ -108,10 +108,6 @@ class TextScanner(ABC):
         """It ends: at the first ``until``, if given, else at its end. Returns what is behind; ``None`` where it can't be read."""
 
     # -- for who reads the answer -----------------------------------------------------------------
-
-    def is_plain(self, text: str) -> bool:
-        """Whether this text, if it is the next, holds nothing to look at."""
-        return not self._held and self._state == "text" and "<" not in text and "[" not in text
 
     def scan(self, text: str, *, is_all: bool = False) -> None:
         """Take the next text. Half a tag is nothing until its other half comes, or ``is_all`` that does."""

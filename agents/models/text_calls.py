@@ -94,16 +94,20 @@ def _as_text(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
-def bare_call(text: str, schemas: Schemas) -> Said | None:
-    """The call that a reply is, where it is the JSON of one for a tool that there is and nothing else: Llama 3.2 writes such."""
+def bare_calls(text: str, schemas: Schemas) -> list[Said]:
+    """The calls that a reply is, where it is the JSON of calls for tools that there are and nothing else: Llama writes such."""
+    text = _MARKS_OF_END.sub("", text).strip()
     if not (text.startswith("{") and text.endswith("}")):
-        return None
-    values = values_in(text)
-    if not values or len(values) > 1 or not values[0].keys() <= {"name", "arguments", "parameters", "type", "id"}:
-        return None
-    call = values[0]
-    is_call = call.get("name") in schemas and isinstance(call.get("arguments", call.get("parameters")), dict)
-    return _object_call(call) if is_call else None
+        return []
+    values = values_in(text) or [value for each in text.split("; ") for value in values_in(each) or [None]]
+    return [_object_call(value) for value in values] if all(_is_bare(value, schemas) for value in values) else []
+
+
+def _is_bare(call: Any, schemas: Schemas) -> bool:
+    if not isinstance(call, dict) or not call.keys() <= {"name", "arguments", "parameters", "type", "id"}:
+        return False
+    name, arguments = call.get("name"), call.get("arguments", call.get("parameters"))
+    return isinstance(name, str) and name in schemas and isinstance(arguments, dict)
 
 
 # -- elements -------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.arguments import fault
 from agents.text import clean, json_object
 from agents.tools.stop import Stop, unheard
 from agents.tools.tool import Tool, ToolError
@@ -118,7 +119,7 @@ class _Turn:
             self._end(job, ok=False, content=f"There is no tool named “{job.name[:80]}”.")
             return
         arguments = json_object(job.arguments, None)
-        problem = _problem(arguments, job.tool.parameters)
+        problem = fault(job.arguments) if arguments is None else _problem(arguments, job.tool.parameters)
         if arguments is None or problem:
             self._end(job, ok=False, content=problem)
             return
@@ -206,13 +207,11 @@ def _limited(content: str, limit: int) -> str:
     return f"{content[:limit]}\n[… {len(content) - limit:,} more characters were left out]"
 
 
-def _problem(arguments: dict[str, Any] | None, schema: dict[str, Any]) -> str:
+def _problem(arguments: dict[str, Any], schema: dict[str, Any]) -> str:
     """What is wrong with the arguments, as a sentence the model can act on; empty if nothing is.
 
     Looks at names and types of the outermost fields, where models err; a tool checks the rest by itself.
     """
-    if arguments is None:
-        return "The arguments of the call could not be read: they have to be one JSON object. Nothing was run."
     missing = [name for name in schema.get("required") or () if name not in arguments]
     if missing:
         return f"The call lacks the argument {' and '.join(f'“{name}”' for name in missing)}. Nothing was run."

@@ -14,8 +14,9 @@ from uuid import UUID, uuid4
 
 from django.db import connection, transaction
 
-from agents.models import openai_stream
+from agents.models import ends, openai_stream
 from agents.models.reply import Reply
+from agents.models.scanner import TextScanner
 from agents.tools import fetch_page
 from chat import access, audit, carrying, database, rendering, runs, sockets, step_log
 from chat.each_row import EachRow
@@ -97,6 +98,28 @@ def without_the_finish_reason() -> None:
             reply.finish("stop")
 
     openai_stream._read = read
+
+
+def counting_every_end_as_whole() -> None:
+    """A model's answer is whole whatever its server gives as the reason for its end."""
+    ends.meaning = lambda _: "whole"
+
+
+def taking_every_tag_for_a_thought() -> None:
+    """A tag of thoughts counts wherever it stands, also where it is spoken of."""
+    TextScanner._is_thought_again = lambda _: True  # type: ignore[method-assign]
+
+
+def telling_calls_apart_by_index_alone() -> None:
+    """A piece of a call whose index is new is a call, though it has neither name nor id."""
+    adding = Reply.add_call_delta
+
+    def add(self: Reply, slot: int | None, *rest: Any) -> None:
+        if slot is not None and slot not in self._slots:
+            self._current = None
+        adding(self, slot, *rest)
+
+    Reply.add_call_delta = add  # type: ignore[method-assign]
 
 
 def telling_before_saving() -> None:
@@ -208,6 +231,9 @@ MUTATIONS = {
         without_unique_message_ids,
         without_the_credit_window,
         without_the_finish_reason,
+        counting_every_end_as_whole,
+        taking_every_tag_for_a_thought,
+        telling_calls_apart_by_index_alone,
         telling_before_saving,
         starting_parted_from_accepting,
         without_limits_of_logins,

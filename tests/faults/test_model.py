@@ -1,5 +1,6 @@
 """Every way in which a model server fails, in the second call of a run, after a tool: told as it is, never taken for an answer."""
 
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -124,6 +125,33 @@ async def test_a_failure_of_the_model_server(shared: World, model: ModelServer, 
     assert await client.ended(again) == "completed"
     roles = [message["role"] for message in model.requests[-1].body["messages"]]
     assert roles == ["system", "user", "assistant", "tool"]
+    await invariants.check(shared, client.session_id, [client])
+
+
+PROSE = "<think>Hm.</think>DeepSeek writes <think> before it reasons and </think> after it."
+_PIECES = [
+    [{"index": 0, "id": "a", "function": {"name": "python", "arguments": ""}}],
+    [{"index": 1, "function": {"arguments": '{"code": '}}],
+    [{"index": 2, "function": {"arguments": '"6*7"}'}}],
+]
+PIECES = "".join(f'data: {{"choices": [{{"delta": {{"tool_calls": {json.dumps(each)}}}}}]}}\n\n' for each in _PIECES)
+DONE = 'data: {"choices": [{"finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+#: What a server sends, and the steps that it means: each one's type, and its text or arguments. More of them in tests/agents/models/wire.
+MEANT: dict[str, tuple[Script, list[tuple[str, Any]]]] = {
+    "prose that speaks of tags": (Script(PROSE), [("thought", "Hm."), ("final_answer", PROSE[18:])]),
+    "pieces of a call under other indexes": (Script(body=PIECES + DONE), [("tool_use", {"code": "6*7"})]),
+}
+
+
+@pytest.mark.parametrize("name", MEANT)
+async def test_what_was_meant_is_what_is_read(shared: World, model: ModelServer, client: Oracle, name: str) -> None:
+    """Servers differ in how they say things: the steps are what was meant, and the run goes on from there."""
+    script, meant = MEANT[name]
+    model.enqueue(script, Script("So."))
+    run_id = await client.ask("What is 6*7?")
+    assert await client.ended(run_id) == "completed"
+    said = [entry["data"] for entry in entries(client, run_id) if "step" in entry["data"]][: len(meant)]
+    assert [(e["type"], e.get("arguments") or e["content"]) for e in said] == meant, "it was read as something else"
     await invariants.check(shared, client.session_id, [client])
 
 

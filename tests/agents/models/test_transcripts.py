@@ -1,0 +1,172 @@
+"""What model servers send, and what comes of it, whichever way the bytes are cut: the tables stand in ``wire``."""
+
+import asyncio
+import gzip
+import random
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.agents.conftest import MakeAgent, steps_of
+from tests.agents.models.wire import calls, endings, failures, framing, text_calls, thoughts
+from tests.agents.models.wire.transcript import Look, Python, Table, answers, body, says, shown, told, whole
+from tests.model_server import Call, ModelServer, Script
+
+TRANSCRIPTS: Table = {
+    f"{module.__name__.rpartition('.')[2]}: {name}": entry
+    for module in (calls, endings, failures, framing, text_calls, thoughts)
+    for name, entry in module.TABLE.items()
+}
+#: Longer ones are cut at so many places, evenly: the rest would show nothing else.
+_MOST_CUTS = 500
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_what_a_server_sends_becomes_the_same_wherever_it_is_cut(name: str) -> None:
+    data, expected = TRANSCRIPTS[name]
+    assert told([data]) == expected
+    assert told(bytes([byte]) for byte in data) == expected
+    for cut in range(1, len(data), 1 + len(data) // _MOST_CUTS):
+        assert told([data[:cut], data[cut:]]) == expected, f"cut at {cut}: {data[:cut]!r}"
+    chance = random.Random(name)
+    for _ in range(20):
+        edges = sorted({0, len(data), *(chance.randrange(len(data) + 1) for _ in range(chance.randrange(9)))})
+        assert told([data[a:b] for a, b in pairwise(edges)]) == expected, edges
+
+
+@pytest.mark.parametrize("name", text_calls.ASKED_FOR)
+def test_a_call_within_a_thought_counts_where_it_was_asked_for_in_the_text(name: str) -> None:
+    data, expected = text_calls.ASKED_FOR[name]
+    assert told([data], asks_for_text_calls=True) == expected
+    assert told((bytes([byte]) for byte in data), asks_for_text_calls=True) == expected
+
+
+@asynccontextmanager
+async def serving(*responses: bytes) -> AsyncIterator[str]:
+    """A server that answers each request with the next of these, byte for byte, and the last of them from then on."""
+    waiting = list(responses)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
+        writer.write(waiting.pop(0) if len(waiting) > 1 else waiting[0])
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+
+
+def response(data: bytes, *headers: str, status: str = "200 OK") -> bytes:
+    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(data)}", "Connection: close"]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
+
+
+async def run_told(make_agent: MakeAgent, *responses: bytes) -> list[str]:
+    """What becomes of a run whose model calls are answered so, written as `told` does."""
+    async with serving(*responses, response(answers("So."))) as address:
+        run = make_agent(server=address, tools=[Python(), Look()]).start("?")
+        steps = await steps_of(run)
+    here = address.removesuffix("/v1")
+    assert run.outcome is not None
+    first = [step for step in steps if step["iteration"] == 1 and "step" in step and step["type"] != "tool_result"]
+    assert run.outcome.status == ("failed" if run.outcome.error else "completed")
+    return [
+        *map(shown, first),
+        *([f"fails: {run.outcome.error.replace(here, 'http://h')}"] if run.outcome.error else []),
+    ]
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+async def test_a_run_says_the_same(make_agent: MakeAgent, name: str) -> None:
+    data, expected = TRANSCRIPTS[name]
+    assert await run_told(make_agent, response(data, "Content-Type: text/event-stream")) == expected
+
+
+_HELLO = answers("Hello")
+_JSON = whole({"content": "Hello"})
+_GZIP, _STREAM, _IS_JSON = "Content-Encoding: gzip", "Content-Type: text/event-stream", "Content-Type: application/json"
+_ANSWER = ["answer: Hello"]
+_MOVED = "fails: The model server sends requests on to another address"
+
+#: How answers are labelled, packed and sent elsewhere.
+RESPONSES = {
+    "packed": (response(gzip.compress(_HELLO), _STREAM, _GZIP), _ANSWER),
+    "packed, as zlib does": (response(zlib.compress(_HELLO), _STREAM, "Content-Encoding: deflate"), _ANSWER),
+    "packed JSON": (response(gzip.compress(_JSON), _IS_JSON, "content-encoding: GZIP"), _ANSWER),
+    "packed twice over": (response(gzip.compress(_HELLO[:40]) + gzip.compress(_HELLO[40:]), _STREAM, _GZIP), _ANSWER),
+    "packed, with nothing in it": (
+        response(gzip.compress(b""), _STREAM, _GZIP),
+        ["fails: The model's answer was cut off before its end."],
+    ),
+    "packed and cut": (
+        response(gzip.compress(body(says("Hello"), done=False))[:-4], _STREAM, _GZIP),
+        ["answer so far: Hello", "fails: The model's answer was cut off before its end."],
+    ),
+    "said to be packed": (
+        response(_HELLO, _STREAM, _GZIP),
+        ["fails: The model server's answer could not be understood."],
+    ),
+    "packed in another way": (
+        response(b"\x1b", _STREAM, "Content-Encoding: br"),
+        ["fails: The model server sent its answer compressed (br), though it was asked not to."],
+    ),
+    "a packed refusal": (
+        response(gzip.compress(b'{"error": "Too warm"}'), _IS_JSON, _GZIP, status="500 Oh"),
+        ["fails: The model server failed (500): Too warm"],
+    ),
+    "a stream called JSON": (response(_HELLO, _IS_JSON), _ANSWER),
+    "a stream called text": (response(_HELLO, "Content-Type: text/plain"), _ANSWER),
+    "a stream called nothing": (response(_HELLO), _ANSWER),
+    "a stream called a page": (response(_HELLO, "Content-Type: text/html"), _ANSWER),
+    "JSON called nothing": (response(_JSON), _ANSWER),
+    "JSON called a stream": (response(_JSON, _STREAM), _ANSWER),
+    "JSON called text": (response(_JSON, "Content-Type: text/plain; charset=utf-8"), _ANSWER),
+    "moved": (
+        response(b"", "Location: https://there.example/v1/chat/completions?key=sk-1", status="308 Moved"),
+        [f"{_MOVED} (308). If that is the right one, set LLM_MODEL_SERVER=https://there.example/v1"],
+    ),
+    "moved, on this server": (
+        response(b"", "Location: /api/v1/chat/completions", status="301 Moved"),
+        [f"{_MOVED} (301). If that is the right one, set LLM_MODEL_SERVER=http://h/api/v1"],
+    ),
+    "moved, with a name in the address": (
+        response(b"", "Location: https://mei:sesame@there.example/", status="302 Found"),
+        [f"{_MOVED} (302). If that is the right one, set LLM_MODEL_SERVER=https://there.example/"],
+    ),
+    "moved, nobody knows where": (response(b"", status="307 Moved"), [f"{_MOVED} (307), and does not say which."]),
+    "moved, to no address": (
+        response(b"", "Location: http://[", status="307 Moved"),
+        [f"{_MOVED} (307), and does not say which."],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+async def test_how_an_answer_is_labelled_and_packed(make_agent: MakeAgent, name: str) -> None:
+    data, expected = RESPONSES[name]
+    assert await run_told(make_agent, data) == expected
+
+
+async def test_of_very_many_calls_some_are_run_and_the_model_is_told(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    server.enqueue(Script(calls=[Call("echo", {"text": str(n)}) for n in range(10_000)]), Script("So."))
+    run = make_agent().start("?")
+    steps = await steps_of(run)
+    results = [step for step in steps if step["type"] == "tool_result"]
+    assert sum(step["ok"] for step in results) == 64
+    (refused,) = [step["content"] for step in results if not step["ok"]]
+    assert refused.startswith("A turn may hold 64 calls, and this one held 10,000.")
+    assert server.requests[1].body["messages"][-1]["content"] == refused
+
+
+@pytest.mark.parametrize("dialect", ["native", "template"])
+async def test_sixty_four_calls_are_all_run(server: ModelServer, make_agent: MakeAgent, dialect: Any) -> None:
+    server.enqueue(Script(calls=[Call("echo", {"text": str(n)}) for n in range(64)], dialect=dialect), Script("So."))
+    results = [step["ok"] for step in await steps_of(make_agent().start("?")) if step["type"] == "tool_result"]
+    assert results == [True] * 64

@@ -1,0 +1,144 @@
+"""Tool calls as servers stream them, in pieces of many kinds, and arguments that are not quite JSON."""
+
+import json
+
+from tests.agents.models.wire.transcript import Table, body, call, ends, says, whole
+
+_ONE = ['call: python {"code":"6*7"}']
+_TWO = ['call: python {"code":"1"}', 'call: python {"code":"2"}']
+_RAW = '{"code":"6*7"}'
+
+
+def _calls(*pieces: dict[str, object]) -> bytes:
+    return body(*pieces, ends("tool_calls"))
+
+
+def _written(arguments: str) -> bytes:
+    return _calls(call(arguments, name="python", id="a"))
+
+
+_REPAIRED = {
+    "twice": _RAW * 2,
+    "twice, in other spaces": _RAW + ' {"code": "6*7"}',
+    "three times": _RAW * 3,
+    "behind an empty object": "{}" + _RAW,
+    "a text that holds them": json.dumps(_RAW),
+    "a text in a text": json.dumps(json.dumps(_RAW)),
+    "a fence": f"```json\n{_RAW}\n```",
+    "a fence without a word": f"```\n{_RAW}\n```",
+    "a brace too many": _RAW + "}",
+    "white space": f"\n {_RAW}\n",
+}
+_NONE = {
+    "nothing": "",
+    "None": "None",
+    "null": "null",
+    "an empty text": '""',
+    "twice an empty object": "{}{}",
+    "spaces": " \n",
+}
+_UNREADABLE = ['{"code": "6', '{"code":"1"}{"code":"2"}', "[1]", "7", "code=6*7", '{"code": NaN}', '{"code":"1"},']
+
+TABLE: Table = {
+    "in pieces": (_calls(call("", name="python", id="a"), call('{"code":'), call('"6*7"}')), _ONE),
+    "later pieces with other indexes": (
+        _calls(call("", name="python", id="a"), call('{"code":', index=1), call('"6*7"}', index=2)),
+        _ONE,
+    ),
+    "later pieces without an index": (
+        _calls(call("", name="python", id="a"), call('{"code":', index=None), call('"6*7"}', index=None)),
+        _ONE,
+    ),
+    "no index at all": (_calls(call('{"code":', name="python", id="a", index=None), call('"6*7"}', index=None)), _ONE),
+    "two whose pieces have other indexes": (
+        _calls(
+            *(call("", name="python", id="a"), call('{"code":', index=1), call('"1"}', index=2)),
+            *(call("", name="python", id="b", index=1), call('{"code":', index=2), call('"2"}', index=3)),
+        ),
+        _TWO,
+    ),
+    "two in turns": (
+        _calls(
+            *(call('{"code":', name="python", id="a"), call('{"code":', name="python", id="b", index=1)),
+            *(call('"1"}', index=0), call('"2"}', index=1)),
+        ),
+        _TWO,
+    ),
+    "a name in pieces": (_calls(call(name="py", id="a"), call(name="thon"), call(_RAW)), _ONE),
+    "a name in three pieces, with its id": (
+        _calls(call(name="p", id="a"), call(name="yt", id="a"), call(name="hon", id="a"), call(_RAW)),
+        _ONE,
+    ),
+    "a name that grows": (_calls(call(name="py", id="a"), call(name="python"), call(_RAW)), _ONE),
+    "a name behind its id": (_calls(call(id="a"), call(name="python"), call(_RAW)), _ONE),
+    "the name in each piece": (
+        _calls(call('{"code":', name="python", id="a"), call('"6*7"}', name="python", id="a")),
+        _ONE,
+    ),
+    "another id in each piece": (_calls(call('{"code":', name="python", id="a"), call('"6*7"}', id="b")), _ONE),
+    "another id and the name in each piece": (
+        _calls(call('{"code":', name="python", id="a"), call('"6*7"}', name="python", id="b")),
+        _ONE,
+    ),
+    "names behind each other": (
+        _calls(call(name="look", index=None), call(_RAW, name="python", index=None)),
+        ["call: look {}", *_ONE],
+    ),
+    "one index, other ids": (
+        _calls(call('{"code":"1"}', name="python", id="a"), call('{"code":"2"}', name="python", id="b")),
+        _TWO,
+    ),
+    "one index, no ids": (_calls(call('{"code":"1"}', name="python"), call('{"code":"2"}', name="python")), _TWO),
+    "one index and one id for three": (
+        _calls(*(call(f'{{"code":"{n}"}}', name="python", id="a") for n in (1, 2, 3))),
+        [*_TWO, 'call: python {"code":"3"}'],
+    ),
+    "one index and one id for two in pieces": (
+        _calls(
+            *(call('{"code":', name="python", id="a"), call('"1"}')),
+            *(call("", name="python", id="a"), call('{"code":'), call('"2"}')),
+        ),
+        _TWO,
+    ),
+    "two of one name and one text": (_calls(call(_RAW, name="python"), call(_RAW, name="python")), [*_ONE, *_ONE]),
+    "all of them once more": (
+        _calls(call("", name="python", id="a"), call('{"code":'), call('"6*7"}'), call(_RAW)),
+        _ONE,
+    ),
+    "all of them once more, with name and id": (
+        _calls(call(_RAW, name="python", id="a"), call(_RAW, name="python", id="a")),
+        _ONE,
+    ),
+    "nothing once more, with name and id": (
+        _calls(call(_RAW, name="python", id="a"), call("", name="python", id="a")),
+        _ONE,
+    ),
+    "arguments as an object": (_calls(call({"code": "6*7"}, name="python", id="a")), _ONE),
+    "no arguments": (_calls(call(name="look", id="a")), ["call: look {}"]),
+    "one instead of a list": (body(says(tool_calls={"function": {"name": "python", "arguments": _RAW}}), ends()), _ONE),
+    "a level less": (body(says(tool_calls=[{"name": "python", "arguments": _RAW}]), ends()), _ONE),
+    "of the old API": (
+        body(
+            says(function_call={"name": "python", "arguments": ""}),
+            says(function_call={"arguments": _RAW}),
+            ends("function_call"),
+        ),
+        _ONE,
+    ),
+    "of the old API, unstreamed": (
+        whole({"content": None, "function_call": {"name": "python", "arguments": _RAW}}, "function_call"),
+        _ONE,
+    ),
+    "unstreamed": (
+        whole({"tool_calls": [{"id": "a", "function": {"name": "python", "arguments": _RAW}}]}, "tool_calls"),
+        _ONE,
+    ),
+    "without an end": (body(call(_RAW, name="python", id="a")), _ONE),
+    "text before": (
+        body(says("Look."), call(_RAW, name="python", id="a"), ends("tool_calls")),
+        ["thought: Look.", *_ONE],
+    ),
+    **{f"arguments: {name}": (_written(arguments), _ONE) for name, arguments in _REPAIRED.items()},
+    **{f"no arguments: {name}": (_written(arguments), ["call: python {}"]) for name, arguments in _NONE.items()},
+    **{f"unreadable: {arguments}": (_written(arguments), [f"call: python {arguments}"]) for arguments in _UNREADABLE},
+}

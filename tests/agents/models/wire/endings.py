@@ -1,0 +1,105 @@
+"""Ends, and what isn't one."""
+
+from tests.agents.models.wire.transcript import Table, body, call, ends, says, whole
+
+WHOLE = (
+    "stop STOP Stop eos eos_token end_turn stop_sequence COMPLETE tool_calls function_call tool_use normal "
+    "FINISH_REASON_STOP <|eot_id|> <|im_end|> </s> stopStringFound REASON_STOP"
+).split()
+CUT = (
+    "length LENGTH max_tokens MAX_TOKENS model_length max_output_tokens token_limit maxPredictedTokensReached REASON_MAX_LEN "
+    "model_context_window_exceeded contextLengthReached"
+).split()
+WITHHELD = ["content_filter", "SAFETY", "sensitive", "RECITATION", "refusal"]
+OTHER = [
+    "insufficient_system_resource",
+    "error",
+    "network_error",
+    "abort",
+    "user_cancel",
+    "time_limit",
+    "unknown",
+    "MALFORMED_FUNCTION_CALL",
+]
+_LENGTH = "fails: The model reached its length limit, so its answer breaks off here."
+_WITHHELD = "fails: The model's provider withheld the rest of the answer (content filter)."
+_LOST = "fails: The model's answer was cut off before its end."
+
+
+def _other(reason: str) -> str:
+    return f"fails: The model server ended the answer before its end, and gave “{reason}” as the reason."
+
+
+TABLE: Table = {
+    **{f"whole: {reason}": (body(says("Half"), ends(reason)), ["answer: Half"]) for reason in WHOLE},
+    **{f"cut: {reason}": (body(says("Half"), ends(reason)), ["answer so far: Half", _LENGTH]) for reason in CUT},
+    **{
+        f"withheld: {reason}": (body(says("Half"), ends(reason)), ["answer so far: Half", _WITHHELD])
+        for reason in WITHHELD
+    },
+    **{
+        f"other: {reason}": (body(says("Half"), ends(reason)), ["answer so far: Half", _other(reason)])
+        for reason in OTHER
+    },
+    "the reason as an object": (
+        body(says("Half"), ends({"type": "length", "length": 5})),
+        ["answer so far: Half", _LENGTH],
+    ),
+    "an error beside the end": (
+        body(says("Half"), ends("error", error={"message": "Upstream went away", "code": 502})),
+        ["answer so far: Half", "fails: The model server reported an error: Upstream went away"],
+    ),
+    "an error beside the last text": (
+        body({"choices": [{"delta": {"content": "Half"}, "error": {"message": "Gone"}}]}),
+        ["answer so far: Half", "fails: The model server reported an error: Gone"],
+    ),
+    "a call that the limit cut": (
+        body(call('{"code": "6', name="python", id="a"), ends("length")),
+        ['call: python {"code": "6', "fails: The model reached its length limit before it gave an answer."],
+    ),
+    "thoughts that the limit cut": (
+        body(says(reasoning_content="Hm"), ends("length")),
+        ["thought so far: Hm", "fails: The model reached its length limit before it gave an answer."],
+    ),
+    "an end beside each text": (
+        body(ends("stop", "One"), ends("stop", " two"), ends("stop", " three")),
+        ["answer: One two three"],
+    ),
+    "an end behind each text": (
+        body(says("One"), ends(), says(" two"), ends(), says(" three"), ends()),
+        ["answer: One two three"],
+    ),
+    "an end within a thought": (
+        body(ends("stop", "<think>Hm"), ends("stop", " so"), ends("stop", "</think>Yes")),
+        ["thought: Hm so", "answer: Yes"],
+    ),
+    "an end beside each piece of a call": (
+        body(
+            {
+                "choices": [
+                    {"delta": call("", name="python", id="a")["choices"][0]["delta"], "finish_reason": "tool_calls"}
+                ]
+            },
+            {"choices": [{"delta": call('{"code":"1"}')["choices"][0]["delta"], "finish_reason": "tool_calls"}]},
+        ),
+        ['call: python {"code":"1"}'],
+    ),
+    "an end, then more, then nothing": (
+        body(says("One"), ends(), says(" two"), done=False),
+        ["answer so far: One two", _LOST],
+    ),
+    "an end, then white space": (body(says("One"), ends(), says("\n"), done=False), ["answer: One\n"]),
+    "a bad end, then a good one": (body(says("Half"), ends("length"), ends("stop")), ["answer so far: Half", _LENGTH]),
+    "a bad end that isn't one": (body(says("One"), ends("length"), says(" two"), ends("stop")), ["answer: One two"]),
+    "no end but the stream's": (body(says("One"), says(" two")), ["answer: One two"]),
+    "ends that say that there is none": (
+        body(ends("null", "One"), ends("", " two"), ends("None", " three"), ends()),
+        ["answer: One two three"],
+    ),
+    "neither an end nor the stream's": (body(says("One"), done=False), ["answer so far: One", _LOST]),
+    "no end but an unstreamed answer's": (whole({"content": "All"}, None), ["answer: All"]),
+    "an unstreamed answer that the limit cut": (whole({"content": "Half"}, "length"), ["answer so far: Half", _LENGTH]),
+    "nothing at all": (body(), ["fails: The model returned an empty answer."]),
+    "not even a stream": (b"", [_LOST]),
+    "text behind the stream's end is none": (body(says("One"), ends()) + body(says(" two"), ends()), ["answer: One"]),
+}

@@ -1,0 +1,40 @@
+"""Errors that come within an answer."""
+
+from tests.agents.models.wire.transcript import Table, body, ends, says
+
+_ERRORS = {
+    "vLLM's": '{"object":"error","message":"KV cache out of memory","code":500}',
+    "OpenAI's": '{"error":{"message":"KV cache out of memory","type":"server_error"}}',
+    "Anthropic's": '{"type":"error","error":{"type":"overloaded_error","message":"KV cache out of memory"}}',
+    "a text": '{"error":"KV cache out of memory"}',
+    "with choices": '{"error":{"message":"KV cache out of memory"},"choices":[{"delta":{},"finish_reason":"error"}]}',
+    "a gateway's": '{"code":50001,"message":"KV cache out of memory"}',
+    "a gateway's, with no choices": '{"code":"InternalError","message":"KV cache out of memory","choices":null}',
+    "FastAPI's": '{"detail":"KV cache out of memory","status":500}',
+    "Groq's": '{"choices":[],"x_groq":{"error":"KV cache out of memory"}}',
+}
+_TOLD = "fails: The model server reported an error: KV cache out of memory"
+
+TABLE: Table = {
+    **{
+        f"in the stream: {name}": (body(says("Half"), f"data: {error}\n\n"), ["answer so far: Half", _TOLD])
+        for name, error in _ERRORS.items()
+    },
+    **{f"first: {name}": (body(f"data: {error}\n\n", done=False), [_TOLD]) for name, error in _ERRORS.items()},
+    **{f"alone: {name}": (error.encode(), [_TOLD]) for name, error in _ERRORS.items()},
+    "an error event": (body('event: error\ndata: {"message":"KV cache out of memory"}\n\n'), [_TOLD]),
+    "an error event of words": (body("event: error\ndata: KV cache out of memory\n\n"), [_TOLD]),
+    "llama.cpp's": (
+        body(says("Half"), 'error: {"code":500,"message":"KV cache out of memory"}\n\n', done=False),
+        ["answer so far: Half", _TOLD],
+    ),
+    "words, and nothing else": (body("data: KV cache out of memory\n\n"), [_TOLD]),
+    "a message, and nothing else": (
+        body(says("Half"), 'data: {"message":"KV cache out of memory"}\n\n', done=False),
+        ["answer so far: Half", _TOLD],
+    ),
+    "no error": (
+        body('data: {"error":null,"code":0,"message":"ok","choices":[{"delta":{"content":"Whole"}}]}\n\n', ends()),
+        ["answer: Whole"],
+    ),
+}

@@ -1,0 +1,83 @@
+"""Event streams as the standard has them and as servers have them, and bodies that are none."""
+
+from tests.agents.models.wire.transcript import Table, body, ends, says, whole
+
+_HELLO = ["answer: Hello"]
+_PRETTY = 'data: {"choices": [\ndata:   {"delta": {"content": "Hello"}}\ndata: ]}\n\n'
+
+TABLE: Table = {
+    "data without anything": (body(says("Hel"), "data:\n\n", says("lo"), ends()), _HELLO),
+    "data without anything, and a space": (body(says("Hel"), "data: \n\n", "data\n\n", says("lo"), ends()), _HELLO),
+    "a mark first": (b"\xef\xbb\xbf" + body(says("Hello"), ends()), _HELLO),
+    "a mark before JSON": (b"\xef\xbb\xbf" + whole({"content": "Hello"}), _HELLO),
+    "comments": (body(": OPENROUTER PROCESSING\n\n", says("Hel"), ":\n\n", says("lo"), ends()), _HELLO),
+    "lines that end as on Windows": (body(says("Hello"), ends(), end="\r\n\r\n"), _HELLO),
+    "lines that end in a return": (body(says("Hel"), says("lo"), ends(), end="\r\r"), _HELLO),
+    "no empty lines": (body(says("Hel"), says("lo"), ends(), end="\n"), _HELLO),
+    "an event over several lines": (body(_PRETTY, ends()), _HELLO),
+    "fields that say nothing": (
+        body("id: 7\nevent: message\nretry: 9\nfoo: bar\nbaz\n", says("Hello"), ends()),
+        _HELLO,
+    ),
+    "words instead of data": (body("data: ping\n\n", 'data: "hi"\n\n', says("Hello"), ends()), _HELLO),
+    "pings as JSON": (body('event: ping\ndata: {"type": "ping"}\n\n', says("Hello"), ends()), _HELLO),
+    "no line end at the end": (body(says("Hello"), ends(), done=False, end="\n\n").rstrip(), _HELLO),
+    "no line end behind the end": (body(says("Hello")).rstrip(), _HELLO),
+    "a last event that was cut": (
+        body(says("Hel"), done=False) + b'data: {"choices":[{"delta":{"content":"l',
+        ["answer so far: Hel", "fails: The model's answer was cut off before its end."],
+    ),
+    "no JSON": (
+        body(says("Hel"), 'data: {"choices": [{"delta":\n\n', says("lo"), ends()),
+        ["answer so far: Hel", "fails: The model server's answer could not be understood."],
+    ),
+    "JSON nested too deeply": (
+        body("data: " + "[" * 3000 + "\n\n"),
+        ["fails: The model server's answer could not be understood."],
+    ),
+    "bytes that are no text": (b'data: {"choices":[{"delta":{"content":"H\xff"}}]}\n\n' + body(ends()), ["answer: H�"]),
+    "halves of a pair": (
+        body(
+            'data: {"choices":[{"delta":{"content":"\\ud83d"}}]}\n\n',
+            'data: {"choices":[{"delta":{"content":"\\ude00"}}]}\n\n',
+            ends(),
+        ),
+        ["answer: 😀"],
+    ),
+    "unstreamed": (whole({"role": "assistant", "content": "Hello"}, usage={"prompt_tokens": 1}), _HELLO),
+    "unstreamed, with space around it": (b"\n  " + whole({"content": "Hello"}) + b"\n", _HELLO),
+    "a line of JSON for each chunk": (
+        b'{"choices":[{"delta":{"content":"Hello"}}]}\n{"choices":[{"finish_reason":"stop"}]}\n',
+        _HELLO,
+    ),
+    "a list of chunks": (
+        b'[{"choices":[{"delta":{"content":"Hello"}}]},{"choices":[{"finish_reason":"stop"}]}]',
+        _HELLO,
+    ),
+    "all of it once more at the end": (
+        body(says("Hello"), {"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}),
+        _HELLO,
+    ),
+    "text of the old completions": (body({"choices": [{"text": "Hello", "finish_reason": "stop"}]}), _HELLO),
+    "filters without choices": (body({"choices": [], "prompt_filter_results": [{}]}, says("Hello"), ends()), _HELLO),
+    "choices that say nothing": (
+        body({"choices": [{"index": 0, "content_filter_offsets": {}}]}, says("Hello"), ends()),
+        _HELLO,
+    ),
+    "usage that is none": (
+        body(says("Hello"), ends(), {"choices": [], "usage": {"prompt_tokens": "many", "completion_tokens": 1e999}}),
+        _HELLO,
+    ),
+    "a web page": (
+        b"\n<!doctype html><title>Welcome</title>",
+        [
+            (
+                "fails: What answers at http://h is a web page, not a model server. "
+                "LLM_MODEL_SERVER has to be the base URL of its API, which usually ends in /v1."
+            )
+        ],
+    ),
+    "words": (b"It works!\n", ["fails: The model server's answer could not be understood."]),
+    "JSON of something else": (b'{"object":"list","data":[]}', ["fails: The model returned an empty answer."]),
+    "JSON that is no completion": (b'{"choices":[7]}', ["fails: The model server's answer could not be understood."]),
+}

@@ -1,0 +1,141 @@
+"""Tool calls that the model writes in its text, in the forms of many families."""
+
+from tests.agents.models.wire.transcript import Table, answers, body, ends, says
+
+_ONE = ['call: python {"code":"6*7"}']
+_TWO = ['call: python {"code":"1"}', 'call: look {"code":"2"}']
+_DS, _DS_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
+_CALL, _SEP, _CALL_END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
+_DSML = "｜DSML｜"
+
+
+def _coder(code: str, name: str = "python") -> str:
+    return f"<tool_call>\n<function={name}>\n<parameter=code>\n{code}\n</parameter>\n</function>\n</tool_call>"
+
+
+_FORMS = {
+    "Hermes": '<tool_call>\n{"name": "python", "arguments": {"code": "6*7"}}\n</tool_call>',
+    "Hermes, with parameters": '<tool_call>{"name": "python", "parameters": {"code": "6*7"}}</tool_call>',
+    "Hermes, with a function": '<tool_call>{"function": {"name": "python", "arguments": {"code": "6*7"}}}</tool_call>',
+    "Hermes, arguments as text": '<tool_call>{"name": "python", "arguments": "{\\"code\\": \\"6*7\\"}"}</tool_call>',
+    "Hermes, a brace too few": '<tool_call>{"name": "python", "arguments": {"code": "6*7"}</tool_call>',
+    "Hermes, a brace too many": '<tool_call>{"name": "python", "arguments": {"code": "6*7"}}}</tool_call>',
+    "Hermes, not closed": '<tool_call>{"name": "python", "arguments": {"code": "6*7"}}',
+    "Qwen3-Coder": _coder("6*7"),
+    "Qwen3-Coder, in one line": "<tool_call><function=python><parameter=code>6*7</parameter></function></tool_call>",
+    "Qwen3-Coder, without its opener": "<function=python>\n<parameter=code>\n6*7\n</parameter>\n</function>\n</tool_call>",
+    "Qwen3-Coder, a parameter not closed": "<tool_call><function=python><parameter=code>6*7\n</function></tool_call>",
+    "Qwen3-Coder, not closed": "<tool_call>\n<function=python>\n<parameter=code>\n6*7\n</parameter>\n</function>",
+    "Llama's function": '<function=python>{"code": "6*7"}</function>',
+    "GLM": "<tool_call>python\n<arg_key>code</arg_key>\n<arg_value>6*7</arg_value>\n</tool_call>",
+    "GLM, in one line": "<tool_call>python<arg_key>code</arg_key><arg_value>6*7</arg_value></tool_call>",
+    "MiniMax": '<minimax:tool_call>\n<invoke name="python">\n<parameter name="code">6*7</parameter>\n</invoke>\n</minimax:tool_call>',
+    "invoke": '<function_calls><invoke name="python"><parameter name="code">6*7</parameter></invoke></function_calls>',
+    "DeepSeek V3": f'{_DS}{_CALL}function{_SEP}python\n```json\n{{"code": "6*7"}}\n```{_CALL_END}{_DS_END}',
+    "DeepSeek V3.1": f'{_DS}{_CALL}python{_SEP}{{"code": "6*7"}}{_CALL_END}{_DS_END}',
+    "DeepSeek V3.2": f'<{_DSML}function_calls>\n<{_DSML}invoke name="python">\n<{_DSML}parameter name="code" string="true">6*7'
+    f"</{_DSML}parameter>\n</{_DSML}invoke>\n</{_DSML}function_calls>",
+    "Kimi": "<|tool_calls_section_begin|><|tool_call_begin|>functions.python:0<|tool_call_argument_begin|>"
+    '{"code": "6*7"}<|tool_call_end|><|tool_calls_section_end|>',
+    "Mistral's list": '[TOOL_CALLS] [{"name": "python", "arguments": {"code": "6*7"}, "id": "x"}]</s>',
+    "Mistral's names": '[TOOL_CALLS]python[ARGS]{"code": "6*7"}',
+    "Mistral's names and ids": '[TOOL_CALLS]python[CALL_ID]abc123[ARGS]{"code": "6*7"}',
+    "Mistral without marks": '[TOOL_CALLS]python{"code": "6*7"}',
+    "Llama 3.1": '<|python_tag|>{"name": "python", "parameters": {"code": "6*7"}}<|eom_id|>',
+    "Llama 3.2, nothing around it": '{"name": "python", "parameters": {"code": "6*7"}}',
+    "Granite": '<|tool_call|>[{"name": "python", "arguments": {"code": "6*7"}}]',
+}
+_PAIRS = {
+    "Hermes": '<tool_call>{"name": "python", "arguments": {"code": "1"}}</tool_call>\n'
+    '<tool_call>{"name": "look", "arguments": {"code": "2"}}</tool_call>',
+    "Hermes, in one": '<tool_call>{"name": "python", "arguments": {"code": "1"}}\n{"name": "look", "arguments": {"code": "2"}}</tool_call>',
+    "Qwen3-Coder": _coder("1") + "\n" + _coder("2", "look"),
+    "GLM": "".join(
+        f"<tool_call>{name}<arg_key>code</arg_key><arg_value>{code}</arg_value></tool_call>"
+        for name, code in (("python", 1), ("look", 2))
+    ),
+    "Mistral's list": '[TOOL_CALLS][{"name": "python", "arguments": {"code": "1"}}, {"name": "look", "arguments": {"code": "2"}}]',
+    "Mistral's names": '[TOOL_CALLS]python[ARGS]{"code": "1"}[TOOL_CALLS]look[ARGS]{"code": "2"}',
+    "Llama 3.2, nothing around it": '{"name": "python", "parameters": {"code": "1"}}; {"name": "look", "parameters": {"code": "2"}}',
+    "Llama": '<|python_tag|>{"name": "python", "parameters": {"code": "1"}}; {"name": "look", "parameters": {"code": "2"}}',
+    "DeepSeek V3.1": f'{_DS}{_CALL}python{_SEP}{{"code": "1"}}{_CALL_END}{_CALL}look{_SEP}{{"code": "2"}}{_CALL_END}{_DS_END}',
+    "MiniMax": '<minimax:tool_call><invoke name="python"><parameter name="code">1</parameter></invoke>'
+    '<invoke name="look"><parameter name="code">2</parameter></invoke></minimax:tool_call>',
+}
+_THOUGHT_CALL = '<tool_call>{"name": "python", "arguments": {"code": "6*7"}}</tool_call>'
+_WITHIN = (
+    "fails: The model called a tool within its thoughts, where the server passes it on as text, so nothing was run. "
+    "The server's tool parser may not fit the model; LLM_TOOL_FORMAT=template does without one."
+)
+
+TABLE: Table = {
+    **{f"one: {name}": (answers(text), _ONE) for name, text in _FORMS.items()},
+    **{
+        f"behind words: {name}": (answers(f"Look:\n{text}"), ["thought: Look:", *_ONE])
+        for name, text in _FORMS.items()
+        if "nothing" not in name
+    },
+    **{
+        f"behind a thought: {name}": (answers(f"<think>hm</think>\n\n{text}"), ["thought: hm", *_ONE])
+        for name, text in _FORMS.items()
+        if "nothing" not in name
+    },
+    **{f"two: {name}": (answers(text), _TWO) for name, text in _PAIRS.items()},
+    "a closer in a text": (
+        answers('<tool_call>{"name": "python", "arguments": {"code": "\\"</tool_call>\\" + \\\\"}}</tool_call>'),
+        ['call: python {"code":"\\"</tool_call>\\" + \\\\"}'],
+    ),
+    "a closer in a parameter": (
+        answers(_coder("print('</tool_call>')")),
+        ['call: python {"code":"print(\'</tool_call>\')"}'],
+    ),
+    "a parameter's closer in it": (
+        answers(_coder("x = '</parameter>'")),
+        ['call: python {"code":"x = \'</parameter>\'"}'],
+    ),
+    "a quote too few": (
+        answers('<tool_call>{"name": "python", "arguments": {"code": "6}}</tool_call>\nSo.'),
+        ["thought: So.", 'call: python {"code": "6}}'],
+    ),
+    "lines and spaces of a parameter": (
+        answers(_coder("if x:\n    y\n")),
+        ['call: python {"code":"if x:\\n    y\\n"}'],
+    ),
+    "types as the tool has them": (
+        answers(
+            "<tool_call><function=python><parameter=code>42</parameter><parameter=times>3</parameter>"
+            '<parameter=quick>True</parameter><parameter=names>["a"]</parameter></function></tool_call>'
+        ),
+        ['call: python {"code":"42","times":3,"quick":true,"names":["a"]}'],
+    ),
+    "no parameters": (answers("<tool_call>\n<function=look>\n</function>\n</tool_call>"), ["call: look {}"]),
+    "no arguments of GLM's": (answers("<tool_call>look\n</tool_call>"), ["call: look {}"]),
+    "an unknown tool": (answers('<tool_call>{"name": "dance"}</tool_call>'), ["call: dance {}"]),
+    "no call": (answers('<tool_call>{"name": }</tool_call>'), ['call: unreadable_call {"name": }']),
+    "JSON for people": (answers('{"name": "Mei", "parameters": {}}'), ['answer: {"name": "Mei", "parameters": {}}']),
+    "within a thought's field": (
+        body(says(reasoning_content="hm\n"), says(reasoning_content=_THOUGHT_CALL), ends()),
+        [f"thought so far: hm\n{_THOUGHT_CALL}", _WITHIN],
+    ),
+    "within a thought that does not end": (
+        answers(f"<think>hm\n{_coder('6*7')}"),
+        [f"thought so far: hm\n{_coder('6*7')}", _WITHIN],
+    ),
+    "a thought about calls": (
+        body(says(reasoning_content=f"I could write {_THOUGHT_CALL} now, or not."), ends()),
+        [
+            f"thought so far: I could write {_THOUGHT_CALL} now, or not.",
+            "fails: The model ended after its thoughts without giving an answer.",
+        ],
+    ),
+}
+#: Where the model was asked to write its calls in its text.
+ASKED_FOR: Table = {
+    "within a thought's field": (body(says(reasoning_content=f"hm\n{_THOUGHT_CALL}"), ends()), ["thought: hm", *_ONE]),
+    "within a thought that does not end": (answers(f"<think>hm\n{_coder('6*7')}\n"), ["thought: hm", *_ONE]),
+    "two within a thought": (answers(f"<think>hm{_PAIRS['Hermes']}"), ["thought: hm", *_TWO]),
+    "within a thought, before an answer": (
+        answers(f"<think>{_THOUGHT_CALL}</think>No."),
+        [f"thought: {_THOUGHT_CALL}", "answer: No."],
+    ),
+}
