@@ -21,7 +21,7 @@ class Role(StrEnum):
 
 def role_in(user: AnyUser, session: Session) -> Role | None:
     """The user's role in the session; None means that its very existence is not told."""
-    if user.pk is None or user.is_anonymous:
+    if user.pk is None or user.is_anonymous or session.deleted_at is not None:
         return None
     is_staff = isinstance(user, User) and user.is_staff
     return role_of(user.pk, session.owner_id, is_active=user.is_active, is_staff=is_staff)
