@@ -24,7 +24,7 @@ class Role(StrEnum):
 
 def role_in(user: AnyUser, session: Session) -> Role | None:
     """The user's role in the session; None means that its very existence is not told."""
-    if user.pk is None or user.is_anonymous:
+    if user.pk is None or user.is_anonymous or session.deleted_at is not None:
         return None
     return role_of(
         user.pk, session.owner_id, is_active=user.is_active, sees_others=lambda: has_right(user, VIEW_SESSIONS)

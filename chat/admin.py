@@ -17,6 +17,7 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.db.models import CharField, F, Max, Model, OuterRef, Q, QuerySet, Subquery
 from django.forms import Textarea
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -31,7 +32,7 @@ import agents
 from chat import (
     access,
     audit,
-    carrying,
+    erasure,
     interrupting,
     runs,
     schedules,
@@ -519,7 +520,12 @@ class RunAdmin(_Acting):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """All runs, with what every row shows."""
-        return super().get_queryset(request).select_related("session", "user", "cancelled_by")
+        return (
+            super()
+            .get_queryset(request)
+            .filter(session__deleted_at=None)
+            .select_related("session", "user", "cancelled_by")
+        )
 
     @admin.display(description="run", ordering="created_at")
     def name(self, run: Run) -> str:
@@ -661,7 +667,7 @@ class StepAdmin(_ReadOnly):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Step]:
         """All steps; a long result's whole text only on its own page."""
-        return super().get_queryset(request).select_related("run", "session")
+        return super().get_queryset(request).filter(session__deleted_at=None).select_related("run", "session")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -941,6 +947,11 @@ admin.site.unregister(User)
 class PeopleAdmin(UserAdmin):  # type: ignore[type-arg]
     """Accounts. With one that is deleted its sessions go too, and what is at work in them stops."""
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        """All accounts but those that are being removed."""
+        every: QuerySet[User] = super().get_queryset(request)
+        return every.filter(closed=None)
+
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
@@ -951,14 +962,10 @@ class PeopleAdmin(UserAdmin):  # type: ignore[type-arg]
         return lost, {"users": len(users)}, missing, []
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        """Delete an account."""
-        live = list(Run.objects.filter(session__owner=obj, status__in=LIVE).values_list("pk", flat=True))
-        # Session by session: a cascade from the account would hold all of its steps in memory.
-        for session in obj.sessions.all():
-            session.delete()
-        obj.delete()
-        for run_id in live:
-            async_to_sync(carrying.stop)(run_id, "The account was deleted.")
+        """Close an account at once; all that belongs to it is removed little by little, however much it is."""
+        at_work = erasure.close_account(obj.pk)
+        # Django deletes in a transaction of its own.
+        transaction.on_commit(lambda: async_to_sync(runs.account_closed)(at_work))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Delete accounts."""

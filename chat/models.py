@@ -6,6 +6,8 @@ due time) is enforced here.
 """
 
 import uuid
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -31,6 +33,35 @@ LIVE = (RunStatus.RUNNING, RunStatus.CANCELLING)
 UNFINISHED = (RunStatus.QUEUED, *LIVE)
 
 
+class _Literal(models.Expression):
+    """A word of ours that stands in a statement as it is. SQLite, which plans before it knows the values, then sees that it is one of
+    those a partial index is made for.
+    """  # noqa: D205 - one thought
+
+    output_field = models.CharField()
+
+    def __init__(self, word: str) -> None:
+        super().__init__()
+        self._word = str(word)
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        """The word, quoted."""
+        return f"'{self._word}'", ()
+
+
+def _is_one_of(field: str, words: Sequence[str]) -> Q:
+    return Q(**{f"{field}__in": [_Literal(word) for word in words]})
+
+
+#: The conditions of partial indexes, for querysets; where a statement is written out, the words stand in it in this order.
+IS_LIVE = _is_one_of("status", LIVE)
+IS_UNFINISHED = _is_one_of("status", UNFINISHED)
+IS_QUEUED = IS_UNFINISHED & Q(status=RunStatus.QUEUED)
+LIVE_SQL = "status IN ('running', 'cancelling')"
+UNFINISHED_SQL = "status IN ('queued', 'running', 'cancelling')"
+QUEUED_SQL = f"{UNFINISHED_SQL} AND status = 'queued'"
+
+
 class Origin(models.TextChoices):
     """The door through which a run was asked for."""
 
@@ -40,11 +71,20 @@ class Origin(models.TextChoices):
     SCHEDULE = "schedule"
 
 
+class _Sessions(models.Manager["Session"]):
+    """The sessions that there are, without those that are being removed."""
+
+    def get_queryset(self) -> models.QuerySet["Session"]:
+        """All but those."""
+        return super().get_queryset().filter(deleted_at=None)
+
+
 class Session(models.Model):
     """One conversation of one owner with agents.
 
     ``last_seq`` is the counter that numbers the session's events; ``status`` repeats its newest run's status so that
-    lists of thousands of sessions need no join.
+    lists of thousands of sessions need no join. One that is deleted is gone for everybody from the moment that ``deleted_at`` says;
+    what is left of it is removed by `erasure`, and only that sees it, by ``everything``.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -70,16 +110,34 @@ class Session(models.Model):
         help_text="Whether earlier conversations were read in it: tools that reach outside are held to known addresses from then on.",
     )
 
+    deleted_at = models.DateTimeField(null=True, editable=False)
+
+    objects = _Sessions()
+    everything: ClassVar[models.Manager["Session"]] = models.Manager()
+
     class Meta:
         ordering = ("-active_at",)
         constraints = (models.UniqueConstraint(fields=("owner", "creation_key"), name="one_session_per_creation_key"),)
         indexes = (
+            models.Index(fields=("deleted_at",), condition=Q(deleted_at__isnull=False), name="session_deleted"),
             models.Index(fields=("owner", "-active_at", "-id"), name="session_by_activity"),
             models.Index(fields=("owner", "status", "-active_at"), name="session_by_status"),
         )
 
     def __str__(self) -> str:
         return self.title or f"Session {self.id}"
+
+
+class ClosedAccount(models.Model):
+    """An account that is deleted: closed for its user from that moment; what is left of it is removed by `erasure`."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="closed"
+    )
+    closed_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"Closed: {self.user_id}"
 
 
 class Run(models.Model):
@@ -133,6 +191,11 @@ class Run(models.Model):
                 fields=("user", "created_at"),
                 condition=Q(status__in=[str(s) for s in UNFINISHED]),
                 name="run_unfinished",
+            ),
+            models.Index(
+                fields=("session", "number"),
+                condition=Q(status__in=[str(s) for s in UNFINISHED]),
+                name="run_unfinished_in_session",
             ),
             models.Index(fields=("user", "-created_at"), name="run_by_user"),
             models.Index(fields=("-created_at",), name="run_by_date"),
@@ -342,6 +405,10 @@ class Outcome(models.TextChoices):
     INTERRUPTED = "interrupted"
     SKIPPED = "skipped"
     MISSED = "missed"
+
+
+OPEN = (Outcome.WAITING, Outcome.STARTED)
+IS_OPEN = _is_one_of("outcome", OPEN)
 
 
 class Occurrence(models.Model):

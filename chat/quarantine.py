@@ -12,14 +12,14 @@ from django.utils import timezone
 from agents import Outcome
 from chat import run_events, run_state, step_log
 from chat.database import as_uuid, key
-from chat.models import LIVE, UNFINISHED, Run, RunStatus, Session
+from chat.models import IS_LIVE, QUEUED_SQL, UNFINISHED, Run, RunStatus, Session
 from chat.run_state import End
 from chat.step_log import Stored
 
 logger = logging.getLogger(__name__)
 
 _UNREADABLE = "What is stored of this run cannot be read, so it was set aside. Please ask again."
-_NEXT = "SELECT id FROM chat_run WHERE session_id = %s AND status = 'queued' ORDER BY number LIMIT 1"
+_NEXT = f"SELECT id FROM chat_run WHERE session_id = %s AND {QUEUED_SQL} ORDER BY number LIMIT 1"  # noqa: S608 - our own condition
 _COLUMNS = """SELECT session_id, status, enable_reasoning,
     (SELECT COALESCE(MAX(position), 0) FROM chat_step WHERE run_id = chat_run.id) FROM chat_run WHERE id = %s"""
 
@@ -29,7 +29,7 @@ def fail_next(session_id: UUID) -> list[Stored] | None:
     """Set aside the session's next run in line; returns the events that say so, None where none waits or one is at work."""
     if not Session.objects.select_for_update().filter(pk=session_id).exists():
         return None
-    if Run.objects.filter(session_id=session_id, status__in=LIVE).exists():
+    if Run.objects.filter(IS_LIVE, session_id=session_id).exists():
         return None
     with connection.cursor() as cursor:
         cursor.execute(_NEXT, [key(session_id)])

@@ -17,7 +17,18 @@ from django.utils import timezone
 from agents.events import Usage
 from chat import step_log
 from chat.database import as_uuid, as_uuids, key, moment
-from chat.models import LIVE, UNFINISHED, Run, RunStatus, Session
+from chat.models import (
+    IS_LIVE,
+    IS_QUEUED,
+    IS_UNFINISHED,
+    LIVE,
+    LIVE_SQL,
+    QUEUED_SQL,
+    UNFINISHED,
+    Run,
+    RunStatus,
+    Session,
+)
 
 #: From where each status may be reached.
 MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
@@ -181,7 +192,7 @@ def stopped_by(username: str | None) -> str:
     return f"Stopped by {username}." if username else "Stopped by an operator."
 
 
-_LIVE_RUNS = "SELECT id FROM chat_run WHERE status IN ('running', 'cancelling')"
+_LIVE_RUNS = f"SELECT id FROM chat_run WHERE {LIVE_SQL}"  # noqa: S608 - our own condition
 
 
 def silent_since(since: datetime) -> list[UUID]:
@@ -200,9 +211,9 @@ def live_runs() -> list[UUID]:
 
 def next_in(session_id: UUID) -> Run | None:
     """The run to start next in a session, or None where one is live, none waits or its user has enough of them running."""
-    if Run.objects.filter(session_id=session_id, status__in=LIVE).exists():
+    if Run.objects.filter(IS_LIVE, session_id=session_id).exists():
         return None
-    run = Run.objects.filter(session_id=session_id, status=RunStatus.QUEUED).order_by("number").first()
+    run = Run.objects.filter(IS_QUEUED, session_id=session_id).order_by("number").first()
     return run if run is not None and has_room(run.user_id) else None
 
 
@@ -213,18 +224,20 @@ def has_room(user_id: int | None) -> bool:
         return True
     if user_id is not None:
         User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
-    return Run.objects.filter(user=user_id, status__in=LIVE).count() < most
+    return Run.objects.filter(IS_LIVE, IS_UNFINISHED, user=user_id).count() < most
 
 
 #: Written out, because it is asked at the end of every run. Of a user's sessions no more than may start now: one whose schedules have
 #: put a thousand messages in line is not asked about each of them again and again.
 _WAITING = """SELECT session_id FROM (
         SELECT session_id, user_id, created_at, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY created_at) AS place
-        FROM chat_run AS waiting WHERE status = %s AND (user_id = %s OR %s) AND NOT EXISTS (
-            SELECT 1 FROM chat_run AS before_it WHERE before_it.session_id = waiting.session_id AND (
-                before_it.status IN (%s, %s) OR (before_it.status = %s AND before_it.number < waiting.number)))
+        FROM chat_run AS waiting WHERE {queued} {whose} AND NOT EXISTS (
+            SELECT 1 FROM chat_run AS before_it WHERE before_it.session_id = waiting.session_id
+            AND before_it.status IN ('queued', 'running', 'cancelling')
+            AND (before_it.status <> 'queued' OR before_it.number < waiting.number))
     ) AS first WHERE %s = 0 OR place <= %s - (
-        SELECT COUNT(*) FROM chat_run AS live WHERE live.user_id = first.user_id AND live.status IN (%s, %s))
+        SELECT COUNT(*) FROM chat_run AS live WHERE live.user_id = first.user_id
+        AND live.status IN ('queued', 'running', 'cancelling') AND live.status <> 'queued')
     ORDER BY created_at LIMIT %s"""
 #: So many are worth looking at at a time.
 _MOST_WAITING = 200
@@ -233,14 +246,14 @@ _MOST_WAITING = 200
 def waiting_sessions(user_id: int | None = None) -> list[UUID]:
     """Sessions whose next run waits and may start now, those that have waited longest first; one user's, or everybody's."""
     most = settings.MAX_ACTIVE_RUNS_PER_USER
-    whose = [RunStatus.QUEUED, user_id, user_id is None, *LIVE, RunStatus.QUEUED]
+    whose, values = ("", []) if user_id is None else ("AND user_id = %s", [user_id])
     with connection.cursor() as cursor:
-        cursor.execute(_WAITING, [*whose, most, most, *LIVE, _MOST_WAITING])
+        cursor.execute(_WAITING.format(queued=QUEUED_SQL, whose=whose), [*values, most, most, _MOST_WAITING])
         return as_uuids(found for (found,) in cursor.fetchall())
 
 
 #: Likewise.
-_IN_LINE = "SELECT COUNT(*) FROM chat_run WHERE session_id = %s AND status = %s"
+_IN_LINE = f"SELECT 1 FROM chat_run WHERE session_id = %s AND {QUEUED_SQL} LIMIT 1"  # noqa: S608 - our own condition
 
 
 def made_way(run: Run) -> list[UUID]:
@@ -249,8 +262,8 @@ def made_way(run: Run) -> list[UUID]:
     Not whatever else may start: others would then hear of it once more at the end of each run, however many they are.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_IN_LINE, [key(run.session_id), RunStatus.QUEUED])
-        own = [run.session_id] if cursor.fetchone()[0] else []
+        cursor.execute(_IN_LINE, [key(run.session_id)])
+        own = [run.session_id] if cursor.fetchone() else []
     others = waiting_sessions(run.user_id) if settings.MAX_ACTIVE_RUNS_PER_USER and run.user_id is not None else []
     return list(dict.fromkeys([*own, *others]))
 
@@ -259,14 +272,14 @@ def _moving(run_id: UUID, to: RunStatus) -> QuerySet[Run]:
     return Run.objects.filter(pk=run_id, status__in=MOVES[to])
 
 
-_REPEAT = """UPDATE chat_session SET active_at = %s, status = (
-        SELECT status FROM chat_run WHERE session_id = %s
-        ORDER BY CASE WHEN status IN (%s, %s) THEN 0 ELSE 1 END, number DESC LIMIT 1
-    ) WHERE id = %s"""
+_REPEAT = f"""UPDATE chat_session SET active_at = %s, status = COALESCE(
+        (SELECT status FROM chat_run WHERE session_id = %s AND {LIVE_SQL}),
+        (SELECT status FROM chat_run WHERE session_id = %s ORDER BY number DESC LIMIT 1)
+    ) WHERE id = %s"""  # noqa: S608 - our own condition
 
 
 def _repeat_status(session_id: UUID) -> None:
     """Show the live run's status on the session, else its newest run's."""
     session = key(session_id)
     with connection.cursor() as cursor:
-        cursor.execute(_REPEAT, [moment(timezone.now()), session, *LIVE, session])
+        cursor.execute(_REPEAT, [moment(timezone.now()), session, session, session])

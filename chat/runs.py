@@ -5,7 +5,7 @@ Each checks its caller's right in that transaction.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -18,10 +18,19 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 import agents
-from chat import background, carrying, database, groups, run_events, run_state, selectors, step_log
+from chat import background, carrying, database, erasure, groups, run_events, run_state, selectors, step_log
 from chat import standing as standings
-from chat.access import VIEW_SESSIONS, has_right_now, may_delete, may_drive, may_manage, may_stop, role_in, role_of
-from chat.models import LIVE, Origin, Run, RunStatus, Session
+from chat.access import (
+    VIEW_SESSIONS,
+    has_right_now,
+    may_delete,
+    may_drive,
+    may_manage,
+    may_stop,
+    role_in,
+    role_of,
+)
+from chat.models import IS_LIVE, IS_UNFINISHED, Origin, Run, RunStatus, Session
 from chat.protocol import clean, is_blank, utf16_length
 from chat.run_state import End
 from chat.standing import Standing
@@ -30,6 +39,8 @@ from chat.step_log import Stored
 P = ParamSpec("P")
 
 _TITLE_LENGTH = 80
+#: So long somebody who deletes an account is kept waiting for it to be gone.
+_ERASE_WITHIN_S = 0.5
 
 
 class Refused(Exception):
@@ -324,13 +335,13 @@ async def cancel(user: User, session_id: UUID, run_id: UUID | None = None, *, ev
 @transaction.atomic
 def _cancel(user: User, session_id: UUID, run_id: UUID | None, *, everything: bool) -> tuple[Stops, list[Stored]]:
     _locked(session_id, user, may_stop)
-    unfinished = Run.objects.filter(session_id=session_id, ended_at=None)
+    unfinished = Run.objects.filter(IS_UNFINISHED, session_id=session_id)
     if run_id is not None and not everything:
         if not Run.objects.filter(session_id=session_id, pk=run_id).exists():
             raise Refused("not_found", "There is no such run in this session.")
         unfinished = unfinished.filter(pk=run_id)
     elif not everything:
-        unfinished = unfinished.filter(status__in=LIVE)
+        unfinished = unfinished.filter(IS_LIVE)
     running: list[UUID] = []
     ended: list[UUID] = []
     events: list[Stored] = []
@@ -427,7 +438,7 @@ async def change_session(user: User, session: Session, **changes: Any) -> Sessio
 
 
 async def delete_session(user: User, session: Session, *, as_operator: bool = False) -> None:
-    """Stop its run, close its sockets, and remove everything of it in one transaction. Raises `Refused`.
+    """Stop its run, close its sockets, and remove everything of it in one transaction: of a long one, all sight of it. Raises `Refused`.
 
     ``as_operator`` is for the admin: staff who may delete sessions.
     """
@@ -435,10 +446,19 @@ async def delete_session(user: User, session: Session, *, as_operator: bool = Fa
     @transaction.atomic
     def remove() -> list[UUID]:
         _locked(session.pk, user, may_delete if as_operator else _manages)
-        live = list(Run.objects.filter(session=session, status__in=LIVE).values_list("id", flat=True))
-        Session.objects.filter(pk=session.pk).delete()
-        return live
+        return erasure.hide_session(session.pk)
 
     for run_id in await database.write(remove):
         await carrying.stop(run_id, "The session was deleted.")
     await groups.tell(groups.of_session(session.pk), {"type": "gone"})
+
+
+async def account_closed(at_work: Sequence[UUID]) -> None:
+    """After `erasure.close_account`: stop the runs that it has found at work, close the account's sockets, and begin to remove it."""
+    for run_id in at_work:
+        await carrying.stop(run_id, "The account was deleted.")
+    await groups.tell(groups.EVERYONE, {"type": "logins"})
+    # What is little is gone when this returns; the rest `supervisor` removes.
+    pace, left_s = erasure.Pace(), _ERASE_WITHIN_S
+    while left_s > 0 and (took_s := await database.write(erasure.erase_batch, pace)) is not None:
+        left_s -= took_s

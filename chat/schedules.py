@@ -23,7 +23,7 @@ from django.db.models.functions import RowNumber
 import agents
 from chat import continuing, recurrence, runs
 from chat.access import may_drive, role_in
-from chat.models import Missed, Occurrence, Outcome, Overlap, Paused, Run, RunStatus, Schedule, Session
+from chat.models import IS_OPEN, OPEN, Missed, Occurrence, Outcome, Overlap, Paused, Run, RunStatus, Schedule, Session
 from chat.protocol import as_uuid
 from chat.recurrence import Invalid, Recurrence
 from chat.runs import Accepted, Refused
@@ -37,7 +37,6 @@ KEPT = 200
 MOST_FAILURES = 100
 LONGEST_NAME = 200
 
-OPEN = (Outcome.WAITING, Outcome.STARTED)
 #: Ends that count as a failure; one that a person stopped counts as nothing.
 FAILED = (Outcome.FAILED, Outcome.INTERRUPTED, Outcome.MAX_ITERATIONS)
 
@@ -389,8 +388,8 @@ def run_now(schedule_id: UUID, now: datetime, user: User | None = None) -> Accep
 
 def waiting() -> list[UUID]:
     """Schedules of which an occurrence waits for a run that has ended meanwhile."""
-    at_work = Occurrence.objects.filter(schedule=OuterRef("schedule"), outcome=Outcome.STARTED)
-    ready = Occurrence.objects.filter(~Exists(at_work), outcome=Outcome.WAITING).order_by()
+    at_work = Occurrence.objects.filter(IS_OPEN, schedule=OuterRef("schedule"), outcome=Outcome.STARTED)
+    ready = Occurrence.objects.filter(IS_OPEN, ~Exists(at_work), outcome=Outcome.WAITING).order_by()
     return list(ready.values_list("schedule", flat=True).distinct())
 
 
@@ -413,7 +412,7 @@ def start_waiting(schedule_id: UUID, now: datetime) -> Seen:
 
 def ended() -> list[UUID]:
     """Schedules whose run has ended, or is gone, which nobody has noted yet."""
-    started = Occurrence.objects.filter(Q(run=None) | ~Q(run__ended_at=None), outcome=Outcome.STARTED)
+    started = Occurrence.objects.filter(IS_OPEN, Q(run=None) | ~Q(run__ended_at=None), outcome=Outcome.STARTED)
     return list(started.order_by("pk").values_list("schedule", flat=True))
 
 

@@ -197,6 +197,12 @@ class _SQLite:
             [*rows, session_id.hex],
         )
 
+    def forget(self, step_ids: Sequence[int]) -> None:
+        # One by one, as the trigger does it, each would be a statement of its own.
+        these, value = self.listed(step_ids, "bigint")
+        _execute(f"DELETE FROM chat_search_new WHERE step_id IN ({these})", [value])  # noqa: S608 - our own names
+        _execute(f"DELETE FROM chat_search WHERE rowid IN ({these})", [value])  # noqa: S608
+
     def newest(self, query: _Query, owner_id: int | None, limit: int, apart_from: UUID | None = None) -> list[int]:
         whole = query.whole if owner_id is None else [f"{_OWNER}{owner_id}", *query.whole]
         not_here = f"{_SESSION}{apart_from.hex if apart_from else '-'}"
@@ -232,6 +238,9 @@ class _PostgreSQL:
             FROM (VALUES {values}) AS entry (step_id, terms), chat_session WHERE id = %s""",  # noqa: S608 - placeholders
             [*rows, session_id],
         )
+
+    def forget(self, step_ids: Sequence[int]) -> None:
+        """The trigger does that: here it is called once for all that one statement deletes."""
 
     def newest(self, query: _Query, owner_id: int | None, limit: int, apart_from: UUID | None = None) -> list[int]:
         words = self._words(query)
@@ -299,6 +308,11 @@ def index(session_id: UUID, steps: Iterable[Indexed]) -> None:
         _index().add(session_id, entries)
 
 
+def forget(step_ids: Sequence[int]) -> None:
+    """Take steps that are about to be deleted out of the index, all in one go; those deleted otherwise leave it by a trigger."""
+    _index().forget(step_ids)
+
+
 # Finding
 
 
@@ -346,7 +360,11 @@ def find(user: User, text: str, limit: int = 30, *, width: int = 160, apart_from
 
 
 def _hits(query: _Query, ids: Sequence[int], user: User, width: int) -> list[Hit]:
-    steps = Step.objects.filter(pk__in=ids, session__owner=user).order_by("-pk").values_list(*_READ)
+    steps = (
+        Step.objects.filter(pk__in=ids, session__owner=user, session__deleted_at=None)
+        .order_by("-pk")
+        .values_list(*_READ)
+    )
     return [
         Hit(
             step.session_id,

@@ -13,7 +13,18 @@ from django.db.models import Count, Q, QuerySet
 from chat import search
 from chat.database import as_uuid, key
 from chat.drafts import Draft
-from chat.models import LIVE, UNFINISHED, Announcement, Run, RunStatus, Session, Step
+from chat.models import (
+    IS_LIVE,
+    IS_QUEUED,
+    QUEUED_SQL,
+    UNFINISHED,
+    UNFINISHED_SQL,
+    Announcement,
+    Run,
+    RunStatus,
+    Session,
+    Step,
+)
 from chat.protocol import stored_frame
 from chat.step_log import Stored
 
@@ -145,11 +156,11 @@ class Shape:
 
 
 # Written out, because every feed is looked at every second.
-_LINES = """SELECT session_id, COUNT(*), MIN(number), MAX(number) FROM chat_run
-    WHERE status = %s AND session_id IN ({places}) GROUP BY session_id"""
+_LINES = f"""SELECT session_id, COUNT(*), MIN(number), MAX(number) FROM chat_run
+    WHERE {QUEUED_SQL} AND session_id IN ({{places}}) GROUP BY session_id"""  # noqa: S608 - our own condition
 _PEOPLE = """SELECT session_id, COUNT(*), MIN(opened_at), MAX(opened_at) FROM chat_connection
     WHERE session_id IN ({places}) GROUP BY session_id"""
-_HEADS = "SELECT id, last_seq FROM chat_session WHERE id IN ({places})"
+_HEADS = "SELECT id, last_seq FROM chat_session WHERE deleted_at IS NULL AND id IN ({places})"
 
 
 def shapes(session_ids: Sequence[UUID]) -> dict[UUID, Shape]:
@@ -159,7 +170,7 @@ def shapes(session_ids: Sequence[UUID]) -> dict[UUID, Shape]:
         return {}
     places = ", ".join(["%s"] * len(wanted))
     with connection.cursor() as cursor:
-        cursor.execute(_LINES.format(places=places), [RunStatus.QUEUED, *wanted])
+        cursor.execute(_LINES.format(places=places), [*wanted])
         lines = {row[0]: row[1:] for row in cursor.fetchall()}
         cursor.execute(_PEOPLE.format(places=places), [*wanted])
         people = {row[0]: row[1:] for row in cursor.fetchall()}
@@ -171,7 +182,7 @@ def shapes(session_ids: Sequence[UUID]) -> dict[UUID, Shape]:
 
 def live_run(session_id: UUID) -> dict[str, Any] | None:
     """The run at work, as the wire tells it."""
-    run = Run.objects.filter(session_id=session_id, status__in=LIVE).first()
+    run = Run.objects.filter(IS_LIVE, session_id=session_id).first()
     return None if run is None else run_line(run)
 
 
@@ -186,7 +197,7 @@ def run_line(run: Run) -> dict[str, Any]:
 
 def queue(session_id: UUID) -> list[dict[str, Any]]:
     """The session's line of waiting runs, as the wire tells it."""
-    waiting = Run.objects.filter(session_id=session_id, status=RunStatus.QUEUED).order_by("number")
+    waiting = Run.objects.filter(IS_QUEUED, session_id=session_id).order_by("number")
     return [
         {
             "run_id": str(run_id),
@@ -204,19 +215,19 @@ def place_in_line(run: Run) -> int:
     """How many runs stand before this one and at it: 0 once it runs."""
     if run.status != RunStatus.QUEUED:
         return 0
-    return 1 + Run.objects.filter(session_id=run.session_id, status=RunStatus.QUEUED, number__lt=run.number).count()
+    return 1 + Run.objects.filter(IS_QUEUED, session_id=run.session_id, number__lt=run.number).count()
 
 
 # Written out, like what `session_view` asks first: both are part of every socket's opening, and took half of it as querysets.
 _HEAD_AND_DRAFT = """SELECT session.last_seq, draft.run_id, draft.number, draft.type, draft.attempt, draft.text
-    FROM chat_session session LEFT JOIN chat_run run ON run.session_id = session.id AND run.status IN (%s, %s)
+    FROM chat_session session LEFT JOIN chat_run run ON run.session_id = session.id AND run.status IN ('running', 'cancelling')
     LEFT JOIN chat_draft draft ON draft.run_id = run.id WHERE session.id = %s"""
 
 
 def head_and_draft(session_id: UUID) -> tuple[int, Draft | None]:
     """The session's last number, and what was last saved of the step that its live run is writing."""
     with connection.cursor() as cursor:
-        cursor.execute(_HEAD_AND_DRAFT, [*LIVE, key(session_id)])
+        cursor.execute(_HEAD_AND_DRAFT, [key(session_id)])
         row = cursor.fetchone()
     if row is None:
         return 0, None
@@ -247,15 +258,15 @@ class SessionView:
     queue: list[dict[str, Any]]
 
 
-_VIEW = """SELECT title, agent_name, last_seq,
-    EXISTS (SELECT 1 FROM chat_run WHERE session_id = chat_session.id AND status IN (%s, %s, %s))
-    FROM chat_session WHERE id = %s"""
+_VIEW = f"""SELECT title, agent_name, last_seq,
+    EXISTS (SELECT 1 FROM chat_run WHERE session_id = chat_session.id AND {UNFINISHED_SQL})
+    FROM chat_session WHERE id = %s AND deleted_at IS NULL"""  # noqa: S608 - our own condition
 
 
 def session_view(session_id: UUID) -> SessionView | None:
     """What the ``session`` frame tells; None where it is gone."""
     with connection.cursor() as cursor:
-        cursor.execute(_VIEW, [*UNFINISHED, key(session_id)])
+        cursor.execute(_VIEW, [key(session_id)])
         row = cursor.fetchone()
     if row is None:
         return None

@@ -135,7 +135,7 @@ class TooMany(Exception):
     """The user has as many sockets open as one may have."""
 
 
-_OWNER = "SELECT owner_id FROM chat_session WHERE id = %s"
+_OWNER = "SELECT owner_id FROM chat_session WHERE id = %s AND deleted_at IS NULL"
 _COUNT = "SELECT COUNT(*) FROM chat_connection WHERE user_id = %s"
 _ENTER = (
     "INSERT INTO chat_connection (id, process, session_id, user_id, role, opened_at) VALUES (%s, %s, %s, %s, %s, %s)"

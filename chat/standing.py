@@ -13,10 +13,9 @@ from django.db import connection
 from django.utils import timezone
 
 from chat.database import key, moment
-from chat.models import LIVE, Origin, Run, RunStatus, Session
+from chat.models import LIVE_SQL, QUEUED_SQL, UNFINISHED_SQL, Origin, Run, Session
 
 _MINUTE = timedelta(seconds=60)
-_LIVE = ", ".join(f"'{status}'" for status in LIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +56,16 @@ def of(session_id: UUID, user_id: int, client_message_id: str) -> Standing | Non
             f"""
             SELECT s.owner_id, s.title, s.agent_name, u.is_active, u.is_staff,
                 (SELECT COALESCE(MAX(number), 0) FROM {run} WHERE session_id = s.id),
-                (SELECT COUNT(*) FROM {run} WHERE session_id = s.id AND status = %s),
-                EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND status IN ({_LIVE})),
+                (SELECT COUNT(*) FROM {run} WHERE session_id = s.id AND {QUEUED_SQL}),
+                EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND {LIVE_SQL}),
                 (SELECT COUNT(*) FROM (
-                    SELECT 1 FROM {run} WHERE user_id = u.id AND status IN ({_LIVE}) LIMIT %s) AS at_work),
+                    SELECT 1 FROM {run} WHERE user_id = u.id AND {UNFINISHED_SQL} AND status <> 'queued' LIMIT %s) AS at_work),
                 (SELECT COUNT(*) FROM (
                     SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s LIMIT %s) AS recent),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s)
-            FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s
+            FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s AND s.deleted_at IS NULL
             """,  # noqa: S608 - our own names
             [
-                RunStatus.QUEUED,
                 settings.MAX_ACTIVE_RUNS_PER_USER,
                 since,
                 Origin.SCHEDULE,

@@ -18,7 +18,7 @@ from chat.models import LIVE, Draft, Run, Step, StepContent
 from chat.protocol import body, clean, stored_frame
 
 # Written out, because they run for every event: as querysets they cost twenty times as much.
-_ADVANCE = "UPDATE chat_session SET last_seq = last_seq + %s WHERE id = %s RETURNING last_seq"
+_ADVANCE = "UPDATE chat_session SET last_seq = last_seq + %s WHERE id = %s AND deleted_at IS NULL RETURNING last_seq"
 _OWNED = """SELECT (SELECT COALESCE(MAX(position), 0) FROM chat_step WHERE run_id = chat_run.id)
     FROM chat_run WHERE id = %s AND fence = %s AND status IN (%s, %s)"""
 # Where transactions run side by side a run's row is locked before its draft's, by whoever writes, so that none waits for another in a

@@ -21,6 +21,7 @@ from chat import (
     carrying,
     database,
     drafts,
+    erasure,
     feeds,
     groups,
     interrupting,
@@ -69,6 +70,7 @@ def begin(look: Callable[[], Awaitable[None]] = line.look) -> None:
     background.spawn(feeds.watch_for_ever(), "watch feeds")
     background.spawn(_tick_for_ever(look), "tick")
     background.spawn(ticking.tick_for_ever(), "schedules")
+    background.spawn(_erase_for_ever(), "erase")
 
 
 def serving_loop() -> asyncio.AbstractEventLoop | None:
@@ -232,6 +234,19 @@ async def _find_again(run_id: UUID) -> None:
 
 _lost_runs = EachRow("Finding run")
 _silent_runs = EachRow("Ending silent run")
+
+
+async def _erase_for_ever() -> None:
+    """Remove what was deleted, in batches, between which whoever else wants to write has as much time again."""
+    pace = erasure.Pace()
+    while True:
+        took_s: float | None = None
+        try:
+            if await database.read(erasure.is_any):
+                took_s = await database.write(erasure.erase_batch, pace)
+        except Exception:
+            logger.exception("What was deleted could not be removed; that is tried again")
+        await asyncio.sleep(TICK_S if took_s is None else took_s)
 
 
 class _Announcements:

@@ -32,7 +32,7 @@ def main(command: str | None) -> None:
     try:
         # Before anything is changed: a server that is running on these data must not find other tables under it.
         ownership.take()
-        with one_plain_connection():
+        with one_plain_connection(), one_at_a_time():
             call_command("migrate", interactive=False, verbosity=0)
             set_session_defaults()
             create_first_account()
@@ -80,6 +80,34 @@ def set_session_defaults() -> None:
         database = connection.ops.quote_name(connection.settings_dict["NAME"])
         for name, value in POSTGRES_SESSION.items():
             cursor.execute(f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = %s", [value])
+
+
+#: What processes that prepare the same PostgreSQL wait for; the number stands for nothing else.
+_LOCK = 0x7468696E6B
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Let one process at a time prepare a PostgreSQL. The others wait, and find it done."""
+    if connection.vendor != "postgresql":
+        # `ownership` has seen to it.
+        yield
+        return
+    # Held by a transaction on a connection of its own: a proxy may give each transaction of the other one another connection.
+    holder = connection.copy()
+    try:
+        holder.set_autocommit(False)
+        with holder.cursor() as cursor:
+            # However long the migrations of whoever holds it take, and our own.
+            cursor.execute("SET LOCAL lock_timeout = 0")
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
+            if not cursor.fetchone()[0]:
+                print("Another process prepares this database; waiting for it.", flush=True)
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        yield
+    finally:
+        holder.close()
 
 
 def collect_static_files() -> None:

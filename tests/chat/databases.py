@@ -16,8 +16,9 @@ def postgresql(address: str, *, has_tables: bool = False) -> Iterator[None]:
     """Let this thread's connection, and those that threads open meanwhile, be ones to a PostgreSQL database; its tables are made."""
     usual, usually = connections[DEFAULT_DB_ALIAS], connections.settings[DEFAULT_DB_ALIAS]
     named = Environment({"DATABASE_URL": address}, base=Path()).database("DATABASE_URL", Path())
-    # One connection a thread, not a pool of them, which would outlive the test.
-    described = {**usually, **named, "OPTIONS": {}}
+    # One connection a thread, not a pool of them, which would outlive the test. SQLite is opened as it always is.
+    is_same = named["ENGINE"] == usually["ENGINE"]
+    described = {**usually, **named, "OPTIONS": usually["OPTIONS"] if is_same else {}}
     wrapper = load_backend(described["ENGINE"]).DatabaseWrapper(described, DEFAULT_DB_ALIAS)
     connections[DEFAULT_DB_ALIAS] = wrapper
     connections.settings[DEFAULT_DB_ALIAS] = described

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from chat.database import as_uuid, key, moment
+from chat.database import as_uuid, moment
 from chat.models import Run, Schedule, Session
 from tests.chat import making
 
@@ -38,9 +38,9 @@ class Large:
     schedule: Schedule
 
 
-def fill(runs: int, steps_of_run: int) -> Large:
+def fill(runs: int, steps_of_run: int, users_in_all: int = USERS) -> Large:
     """Fill an empty database."""
-    users = [making.User(username=f"user {n}") for n in range(USERS)]
+    users = [making.User(username=f"user {n}") for n in range(users_in_all)]
     making.User.objects.bulk_create(users)
     first = making.User.objects.order_by("pk").values_list("pk", flat=True)[0]
     last = runs // RUNS_OF_SESSION
@@ -59,16 +59,17 @@ def fill(runs: int, steps_of_run: int) -> Large:
         status = f"""CASE WHEN {session} <= {last - LIVE} OR {place} < {RUNS_OF_SESSION - 1} THEN 'completed'
             WHEN {place} = {RUNS_OF_SESSION - 1} THEN 'running' ELSE 'queued' END"""
         cursor.execute(
-            f"""INSERT INTO chat_session (id, owner_id, title, agent_name, archived, last_seq, status, created_at, active_at)
-            SELECT {uuid("a", "n.i")}, {first} + n.i %% {USERS}, 'Session', 'researcher', {false()}, {RUNS_OF_SESSION * steps_of_run},
-            'completed', %s, %s FROM {numbers(last)}""",
+            f"""INSERT INTO chat_session (id, owner_id, title, agent_name, archived, last_seq, status, created_at,
+                active_at)
+            SELECT {uuid("a", "n.i")}, {first} + n.i %% {users_in_all}, 'Session', 'researcher', {false()},
+            {RUNS_OF_SESSION * steps_of_run}, 'completed', %s, %s FROM {numbers(last)}""",
             [then, then],
         )
         cursor.execute(
             f"""INSERT INTO chat_run (id, session_id, number, user_id, client_message_id, message, agent_name, enable_reasoning,
                 origin, status, created_at, started_at, ended_at, owner, fence, heartbeat_at, iterations, input_tokens,
                 output_tokens, usage_estimated, code)
-            SELECT {uuid("b", "n.i")}, {uuid("a", session)}, {place}, {first} + ({session}) %% {USERS}, 'm' || n.i, 'Why?',
+            SELECT {uuid("b", "n.i")}, {uuid("a", session)}, {place}, {first} + ({session}) %% {users_in_all}, 'm' || n.i, 'Why?',
                 'researcher', {true()}, 'chat', {status}, %s, %s, CASE WHEN {status} = 'completed' THEN {now()} END,
                 'process ' || n.i %% 500, 1, %s, 1, 1, 1, {false()}, '' FROM {numbers(runs)}""",
             [then, then, then],
@@ -77,13 +78,16 @@ def fill(runs: int, steps_of_run: int) -> Large:
             f"""INSERT INTO chat_step (session_id, run_id, seq, position, event_id, event, type, number, iteration, tool_name,
                 body, created_at)
             SELECT run.session_id, run.id, (run.number - 1) * {steps_of_run} + n.i, n.i, run.id, 'reasoning_step', 'thought', n.i, 1,
-                '', '{{"type": "thought", "content": "so"}}', %s FROM chat_run run, {numbers(steps_of_run)}""",
+                '', '{{"type": "thought", "content": "so"}}', %s FROM chat_run run, {numbers(steps_of_run)} WHERE run.status <> 'queued'""",
             [then],
+        )
+        cursor.execute(
+            "INSERT INTO chat_stepcontent (step_id, content) SELECT id, 'so' FROM chat_step WHERE number = 1"
         )
         cursor.execute(
             f"""INSERT INTO chat_schedule (id, owner_id, name, agent_name, message, keeps_session, every_minutes, cron, time_zone,
                 since, missed, overlap, pause_after, enabled, paused_because, paused_words, failures, next_at, created_at)
-            SELECT {uuid("c", "n.i")}, {first} + n.i %% {USERS}, 'Daily', 'researcher', 'Why?', {false()}, 60, '', 'UTC', %s, 'once',
+            SELECT {uuid("c", "n.i")}, {first} + n.i %% {users_in_all}, 'Daily', 'researcher', 'Why?', {false()}, 60, '', 'UTC', %s, 'once',
                 'queue', 5, {true()}, '', '', 0, %s, %s FROM {numbers(max(1_000, runs // 20))}""",
             [then, moment(timezone.now() + timedelta(hours=1)), then],
         )
@@ -134,4 +138,17 @@ def due() -> str:
     return "timestamptz '2020-01-01' + n.i * interval '1 minute'"
 
 
-__all__ = ["Large", "fill", "key"]
+_WORDS = "' ' || (id %% 997) || ' apples are red and green, ' || (id %% 89) || ' of them here, and pears are yellow '"
+
+
+def index() -> None:
+    """Fill the search index too, with twenty words for each step."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute(f"INSERT INTO chat_search (rowid, terms) SELECT id, {_WORDS} FROM chat_step WHERE %s", [1])
+        else:
+            cursor.execute(
+                f"""INSERT INTO chat_search (step_id, owner_id, terms)
+                SELECT id, 1, to_tsvector('simple', {_WORDS}) FROM chat_step WHERE %s""",
+                [True],
+            )

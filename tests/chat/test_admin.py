@@ -380,6 +380,7 @@ def test_a_user_is_deleted_with_everything(client: Client, root: User, ada: User
     asked = client.get(address)
     assert "ada, with 1 sessions" in asked.content.decode()
     assert client.post(address, {"post": "yes"}).status_code == 302
+    assert ">ada<" not in client.get(reverse("admin:auth_user_changelist")).content.decode()
     assert set(User.objects.values_list("username", flat=True)) == {"root", "bob"}
     assert list(Run.objects.all()) == [kept]
     chosen = {"action": "delete_selected", "_selected_action": [bob.pk], "post": "yes"}

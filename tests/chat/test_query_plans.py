@@ -15,7 +15,7 @@ from django.utils import timezone
 from agents import Usage
 from chat import (
     carrying,
-    continuing,
+    erasure,
     interrupting,
     quarantine,
     run_state,
@@ -58,6 +58,15 @@ def _draft(at: Large) -> Draft:
     return Draft(run_id=at.live.pk, number=1, type="thought", text="so", updated_at=timezone.now())
 
 
+def _refused(act: Callable[..., Any], *values: Any) -> None:
+    with pytest.raises(runs.Refused), transaction.atomic():
+        act(*values)
+
+
+def _cancel_in_line(at: Large) -> None:
+    runs._cancel(User(pk=at.user_id), at.session_id, at.queued.pk, everything=False)
+
+
 #: What is asked by the clock, by each process, every second or every few. A further one is one line.
 BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "runs of a process": lambda at: run_state.carried_by("process 1"),
@@ -74,6 +83,10 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "rights withdrawn": lambda at: sockets.withdrawn(
         [(at.session_id, sockets.Login(User(pk=1, is_staff=True), "key"))]
     ),
+    "what is to be removed": lambda at: erasure.is_any(),
+    "a batch of what is removed": lambda at: (erasure.hide_session(at.session_id), erasure.erase_batch(erasure.Pace())),
+    "an account is closed": lambda at: erasure.close_account(at.user_id),
+    "a batch of an account": lambda at: (erasure.close_account(at.user_id), erasure.erase_batch(erasure.Pace())),
     "schedules due": lambda at: schedules.due(timezone.now(), 200),
     "schedules whose run has ended": lambda at: schedules.ended(),
     "schedules that wait": lambda at: schedules.waiting(),
@@ -82,7 +95,7 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
 BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "the standing of a message": lambda at: standing.of(at.session_id, at.user_id, "m1"),
     "asking": _ask,
-    "continuing": lambda at: runs._continue(User(pk=at.user_id), at.session_id, at.ended.pk, "m"),
+    "continuing": lambda at: _refused(runs._continue, User(pk=at.user_id), at.session_id, at.ended.pk, "m"),
     "standing in line": lambda at: run_state.enqueue(_new_run(at), title="?", is_first=False),
     "the place in line": lambda at: selectors.place_in_line(at.queued),
     "the line": lambda at: selectors.queue(at.session_id),
@@ -90,7 +103,7 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "what a socket is told first": lambda at: selectors.session_view(at.session_id),
     "the next of a session": lambda at: run_state.next_in(at.session_id),
     "claiming the next": lambda at: carrying._claim_next(at.session_id),
-    "claiming one": lambda at: run_state.claim(at.queued, "process 1"),
+    "claiming one": lambda at: (making.end(at.live), run_state.claim(at.queued, "process 1")),
     "claiming again": lambda at: carrying._claim_again(at.live.pk),
     "room for one more": lambda at: run_state.has_room(at.user_id),
     "what was said": lambda at: selectors.memory(at.session_id, 15),
@@ -98,14 +111,14 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "a step again": lambda at: step_log.append_again(at.live, [making.thought("so", 100)]),
     "a draft": lambda at: step_log.save_drafts([_draft(at)]),
     "asking to stop": lambda at: run_state.request_cancel(at.live, None),
-    "stopping all": lambda at: runs._cancel(User(pk=at.user_id), at.session_id, None, everything=True),
+    "stopping": lambda at: runs._cancel(User(pk=at.user_id), at.session_id, None, everything=False),
+    "stopping one in line": _cancel_in_line,
     "the end": lambda at: carrying._end(at.live, [], End(RunStatus.COMPLETED, 1, Usage())),
     "who may start after it": lambda at: run_state.made_way(at.live),
     "interrupting": lambda at: interrupting._interrupt(at.live.pk),
     "taking over": lambda at: run_state.take_from(at.live, "process 2"),
     "setting aside": lambda at: quarantine.fail_run(at.live.pk),
     "setting the next aside": lambda at: quarantine.fail_next(at.session_id),
-    "going on by itself": lambda at: continuing.after(at.live, End(RunStatus.INTERRUPTED)),
     "a schedule's claim": lambda at: schedules.claim(at.schedule.pk, timezone.now() + timedelta(hours=2)),
     "a schedule's end": lambda at: schedules.settle(at.schedule.pk, timezone.now()),
     "a schedule's next": lambda at: schedules.start_waiting(at.schedule.pk, timezone.now()),
@@ -154,6 +167,7 @@ class _Explained:
         self._partial: set[str] | None = None
 
     def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        params = list(params) if many else params
         if re.match(r"\s*(SELECT|UPDATE|DELETE|INSERT|WITH)\b", sql):
             self.statements += 1
             scans = self._sqlite if connection.vendor == "sqlite" else self._postgresql
@@ -161,8 +175,10 @@ class _Explained:
         return execute(sql, params, many, context)
 
     def _rows(self, execute: Any, prefix: str, sql: str, params: Any, many: bool, context: Any) -> list[Any]:
-        execute(f"{prefix} {sql}", params[0] if many else params, False, context)
-        return list(context["cursor"].cursor.fetchall())
+        cursor = context["cursor"]
+        # Of many rows the first.
+        cursor._execute(f"{prefix} {sql}", params[0] if many else params)
+        return list(cursor.cursor.fetchall())
 
     def _sqlite(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> list[str]:
         if self._partial is None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.contrib.auth.models import User
 from django.test.utils import override_settings
@@ -103,3 +104,43 @@ def test_a_start_that_cannot_be_is_one_line(environ: dict[str, str], complaint: 
     assert done.stderr.startswith(f"Thinkaloud cannot start: {complaint}")
     assert done.stderr.count("\n") == 1
     assert "hunter2" not in done.stderr
+
+
+def preparing(address: str, folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "config.prepare"],
+        cwd=PROJECT,
+        env={**os.environ, "DATABASE_URL": address, "REDIS_URL": "redis://127.0.0.1:1/0", "DATA_DIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_several_prepare_one_database_at_the_same_moment(postgres_url: str, tmp_path: Path) -> None:
+    """Four begin at once with an empty PostgreSQL, while somebody holds them up until all wait: each succeeds, and one account is made."""
+    with psycopg.connect(postgres_url) as holder:
+        holder.execute("SELECT pg_advisory_xact_lock(%s)", [prepare._LOCK])
+        processes = [preparing(postgres_url, tmp_path / str(n)) for n in range(4)]
+        began = [process.stdout.readline() for process in processes if process.stdout is not None]
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, said
+    assert began == ["Another process prepares this database; waiting for it.\n"] * 4
+    assert sum("Log in as admin with the password" in one for one in said) == 1
+    with psycopg.connect(postgres_url) as look:
+        assert look.execute("SELECT username FROM auth_user").fetchall() == [("admin",)]
+
+
+def test_who_prepares_and_dies_keeps_nobody_waiting(postgres_url: str, tmp_path: Path) -> None:
+    """One is killed while it waits, as one is that is preparing: the lock goes with its connection."""
+    with psycopg.connect(postgres_url) as holder:
+        holder.execute("SELECT pg_advisory_xact_lock(%s)", [prepare._LOCK])
+        killed, other = preparing(postgres_url, tmp_path / "killed"), preparing(postgres_url, tmp_path / "other")
+        assert killed.stdout is not None
+        assert "waiting" in killed.stdout.readline()
+        killed.kill()
+        killed.communicate()
+        # As where the one that holds it is killed: its connection is gone, and nothing else is done.
+        holder.close()
+    assert other.wait(120) == 0, other.communicate()
+    other.communicate()
