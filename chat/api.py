@@ -26,10 +26,10 @@ from django.urls import URLPattern, path, re_path
 from ninja import NinjaAPI, Schema, Status
 from ninja.errors import AuthenticationError, ValidationError
 from ninja.security.base import AuthBase
-from ninja.utils import check_csrf
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 
 from chat import audit, database, drafts, protocol, runs, schedule_api, search, selectors
+from chat.csrf import explain_refusal, forgery_reason
 from chat.models import Door, Origin, Run, RunStatus, Session, Step
 from chat.protocol import BadFrame, ClientMessageId, as_uuid, error_data, is_clean
 from chat.requests import payload, takes, user_of
@@ -93,7 +93,7 @@ def _unstored(request: HttpRequest, failure: Exception) -> HttpResponse:
 
 
 class _Forged(Exception):
-    """A write without the token that proves that it comes from a page of ours."""
+    """A write that does not prove that it comes from a page of ours; the text says why."""
 
 
 class _SessionCookie(AuthBase):
@@ -108,8 +108,8 @@ class _SessionCookie(AuthBase):
         user = await request.auser()
         if not isinstance(user, User):
             return None
-        if request.method not in _SAFE_METHODS and check_csrf(request):
-            raise _Forged
+        if request.method not in _SAFE_METHODS and (reason := forgery_reason(request)):
+            raise _Forged(explain_refusal(request, reason))
         return user
 
 
@@ -130,9 +130,7 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
     DatabaseError: _unstored,
     ValidationError: _invalid,
     AuthenticationError: lambda *_: _anonymous(),
-    _Forged: lambda *_: error(
-        "not_allowed", "The header X-CSRFToken is missing or not the cookie's; reload the page and try again."
-    ),
+    _Forged: lambda _, failure: error("not_allowed", str(failure)),
     RequestDataTooBig: lambda *_: error("too_large", "The request is too large."),
     BadFrame: lambda _, failure: error(failure.code, failure.message),
     Refused: lambda _, failure: error(failure.code, failure.message),

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
+from django.core.exceptions import DisallowedHost
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -29,15 +30,17 @@ _AWAY: dict[str, Callable[[], bool]] = {
 
 @require_safe
 @never_cache
-async def healthz(_request: HttpRequest) -> HttpResponse:
+async def healthz(request: HttpRequest) -> HttpResponse:
     """Say that requests are served, and what is away meanwhile."""
-    lines = ["ok", *(words for words, is_away in _AWAY.items() if is_away())]
+    lines = ["ok"]
+    if _is_asked_by_name(request):
+        lines += [words for words, is_away in _AWAY.items() if is_away()]
     return HttpResponse("\n".join([*lines, ""]), content_type="text/plain; charset=utf-8")
 
 
 @require_safe
 @never_cache
-async def readyz(_request: HttpRequest) -> HttpResponse:
+async def readyz(request: HttpRequest) -> HttpResponse:
     """Say whether people can be sent here, and, by name alone, what is missing."""
     checks: dict[str, Callable[[], Awaitable[None]]] = {
         "database": lambda: database.read(_query),
@@ -48,7 +51,18 @@ async def readyz(_request: HttpRequest) -> HttpResponse:
     results = await asyncio.gather(*(_holds(name, check) for name, check in checks.items()))
     told = {name: "ok" if holds else "failed" for name, holds in zip(checks, results, strict=True)}
     ready = all(results)
+    if not _is_asked_by_name(request):
+        told = {}
     return JsonResponse({"ready": ready, **told}, status=200 if ready else 503)
+
+
+def _is_asked_by_name(request: HttpRequest) -> bool:
+    """Whether who asks knows a name of this installation's; probes that know its address alone are told the status and nothing else."""
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return False
+    return True
 
 
 async def _holds(name: str, check: Callable[[], Awaitable[None]]) -> bool:

@@ -22,6 +22,7 @@ from chat import audit
 from chat.access import VIEW_SESSIONS, Role, has_right, holders_among, role_of
 from chat.database import key, moment
 from chat.models import Connection, Door, Process, Session
+from chat.origins import explain_mismatch, warn_once
 
 #: The handshake as ASGI tells it.
 Scope = Mapping[str, Any]
@@ -45,7 +46,11 @@ def is_own_origin(scope: Scope) -> bool:
     if origin in trusted:
         return True
     host = header(scope, b"host")
-    return host is not None and _is_allowed_host(host) and origin == _parsed(f"{_scheme(scope)}://{host}")
+    asked_as = f"{_scheme(scope)}://{host}"
+    if host is not None and _is_allowed_host(host) and origin == _parsed(asked_as):
+        return True
+    warn_once(f"A socket was refused. {explain_mismatch(header(scope, b'origin') or '', asked_as)}")
+    return False
 
 
 def _scheme(scope: Scope) -> str:

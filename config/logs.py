@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import structlog
+from django.core.exceptions import SuspiciousOperation
 from django.db import InterfaceError, InternalError, OperationalError, ProgrammingError
 from redis.exceptions import RedisError
 from structlog.typing import EventDict, WrappedLogger
@@ -52,10 +53,10 @@ def lacks_tables(error: object) -> bool:
 
 
 def say_in_a_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Replace the traceback of a database, a Redis or a network that is away, or of a database that is empty, by its own words."""
+    """Replace a traceback by its error's own words: of a part that is away, of an empty database, of a request that is none of ours."""
     info = event.get("exc_info")
     error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
-    if isinstance(error, AWAY) or lacks_tables(error):
+    if isinstance(error, (*AWAY, SuspiciousOperation)) or lacks_tables(error):
         del event["exc_info"]
         event["error"] = " ".join(f"{type(error).__name__}: {error}".split())
     return event

@@ -24,7 +24,7 @@ def let_stoppers_stop(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0004_schedules'),
+        ('chat', '0005_erasure'),
         ('auth', '0012_alter_user_first_name_max_length'),
         ('contenttypes', '0002_remove_content_type_name'),
     ]

@@ -23,7 +23,9 @@ def test_who_stopped_runs_of_others_may_go_on() -> None:
         permissions, types = old.get_model("auth", "Permission"), old.get_model("contenttypes", "ContentType")
         of_runs, _ = types.objects.get_or_create(app_label="chat", model="run")
         permissions.objects.filter(content_type=of_runs, codename="stop_run").delete()
-        change, _ = permissions.objects.get_or_create(content_type=of_runs, codename="change_run", name="x")
+        change, _ = permissions.objects.get_or_create(
+            content_type=of_runs, codename="change_run", defaults={"name": "x"}
+        )
         users = {
             name: old.get_model("auth", "User").objects.create(username=name) for name in ("one", "by group", "none")
         }

@@ -14,12 +14,14 @@ from types import FrameType
 from typing import Any, cast
 
 import uvicorn
+from daphne.http_protocol import HTTPFactory
 from daphne.ws_protocol import WebSocketFactory
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from twisted.internet import reactor
 
 from chat import lifecycle, supervisor
+from chat.http_limits import LimitedChannel
 from chat.transports import DaphneServer, DaphneSocket, UvicornSocket
 from config.asgi import application
 
@@ -117,6 +119,7 @@ def _with_daphne(listener: socket.socket) -> None:
             cast(Any, reactor).stop()
 
     WebSocketFactory.protocol = DaphneSocket
+    HTTPFactory.protocol = LimitedChannel
     server = DaphneServer(
         application,
         # It closes what it is given.

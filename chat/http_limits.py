@@ -1,0 +1,142 @@
+"""What one request may take on daphne before it is anybody's: bounded headers, a body of its route's size at most, and a time for both.
+
+Daphne stores a whole body before it asks the application; here what is too large is refused unread, and what doesn't end is ended.
+"""
+
+import secrets
+import time
+from typing import Any
+
+import orjson
+from django.conf import settings
+from twisted.web import http
+
+from chat.protocol import error_data
+
+#: How fast a body has to come, beyond the time that any request has.
+_BYTES_PER_S = 64 * 1024
+#: A client that was refused may go on sending for so long, so that it reads why: a connection that is closed on it at once loses the
+#: answer. One that has sent nothing for a while has read it.
+_LINGER_S = 2.0
+_SILENCE_S = 0.2
+_REASONS = {
+    408: (b"Request Timeout", "timeout", "The request took too long to arrive. Please try again."),
+    413: (b"Content Too Large", "too_large", "The request is too large."),
+}
+
+
+def body_limit(path: str) -> int:
+    """The bytes that a body sent to this path may have: what `MAX_BODY_BYTES` says of the longest beginning of it."""
+    limits: dict[str, int] = settings.MAX_BODY_BYTES
+    path = _own_path(path)
+    return limits[max((start for start in limits if path.startswith(start)), key=len)]
+
+
+def _own_path(path: str) -> str:
+    """A path without that below which the site is served."""
+    return path.removeprefix(settings.PUBLIC_URL.path)
+
+
+def refusal(status: int, path: str) -> tuple[bytes, str, bytes]:
+    """An answer to who is refused before the application hears of it: the status's words, the body's type, the body."""
+    reason, code, words = _REASONS[status]
+    if not _own_path(path).startswith("/api/"):
+        return reason, "text/plain; charset=utf-8", f"{words}\n".encode()
+    body = orjson.dumps({"error": error_data(code, words, secrets.token_hex(4))})
+    return reason, "application/json", body
+
+
+class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
+    """One HTTP connection, whose requests keep within their limits."""
+
+    _ending: Any = None
+    _limit = 0
+    _received = 0
+    _is_busy = False
+    _is_refused = False
+    _lingers_until = 0.0
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Take what has come; a request has to be there some time after its first byte."""
+        if self._is_refused:
+            self._linger()
+            return
+        if self._ending is None and not self._is_busy:
+            self._end_in(settings.REQUEST_TIMEOUT_S)
+        super().dataReceived(data)
+
+    def allHeadersReceived(self) -> None:  # noqa: N802
+        """The headers are there: the body may come, if it is not too large already by what they say."""
+        self._received = 0
+        self._limit = body_limit(self._path.decode("latin1"))
+        if self.length is not None and self.length > self._limit:
+            self._refuse(413)
+            return
+        expected = self._limit if self.length is None else self.length
+        self._end_in(settings.REQUEST_TIMEOUT_S + expected / _BYTES_PER_S)
+        super().allHeadersReceived()
+
+    def rawDataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Take a piece of the body, up to the limit; or of what is sent while a request is at work."""
+        if self._is_refused:
+            return
+        if not self._is_busy:
+            self._received += len(data)
+            # The last piece may hold the beginning of the next request.
+            if self.length is None and self._received > self._limit:
+                self._refuse(413)
+                return
+        super().rawDataReceived(data)
+
+    def allContentReceived(self) -> None:  # noqa: N802
+        """The request is whole."""
+        if self._is_refused:
+            return
+        self._is_busy = True
+        self._forget_ending()
+        super().allContentReceived()
+
+    def requestDone(self, request: Any) -> None:  # noqa: N802
+        """It is answered; the next one may come."""
+        self._is_busy = False
+        super().requestDone(request)
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        """The connection is gone."""
+        self._forget_ending()
+        super().connectionLost(reason)
+
+    def _end_in(self, seconds: float) -> None:
+        self._forget_ending()
+        self._ending = self.callLater(seconds, self._time_out)
+
+    def _forget_ending(self) -> None:
+        ending, self._ending = self._ending, None
+        if ending is not None and ending.active():
+            ending.cancel()
+
+    def _time_out(self) -> None:
+        self._ending = None
+        self._refuse(408)
+
+    def _refuse(self, status: int) -> None:
+        """Answer, forget what has come, and read no more of it than the client needs to see the answer."""
+        self._is_refused = True
+        self._forget_ending()
+        for request in self.requests:
+            if request.content is not None:
+                request.content.close()
+        path = getattr(self, "_path", b"/").decode("latin1")
+        reason, kind, body = refusal(status, path)
+        head = (
+            f"Server: thinkaloud\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+            "X-Content-Type-Options: nosniff\r\n\r\n"
+        )
+        self.transport.write(b"HTTP/1.1 %d %s\r\n" % (status, reason) + head.encode() + body)
+        self._lingers_until = time.monotonic() + _LINGER_S
+        self._linger()
+
+    def _linger(self) -> None:
+        self._forget_ending()
+        left = self._lingers_until - time.monotonic()
+        self._ending = self.callLater(max(0, min(_SILENCE_S, left)), self.transport.abortConnection)

@@ -1,0 +1,33 @@
+"""Why a page of this very site is taken for a stranger's: in words for the person, and for whoever runs the proxy in front."""
+
+import logging
+
+logger = logging.getLogger(__name__)
+
+#: What the log has been told: each cause once, or a wrong proxy would fill it.
+_told: set[str] = set()
+_MOST_TOLD = 100
+
+
+def explain_mismatch(origin: str, asked_as: str) -> str:
+    """What differs between where a page says that it is and how this server was asked, and which header or setting mends it."""
+    # Not taken apart as an address: it may be none.
+    (scheme, _, rest), (seen_scheme, _, seen_host) = origin.partition("://"), asked_as.partition("://")
+    host = rest.partition("/")[0]
+    mend = []
+    if scheme != seen_scheme:
+        mend.append(f"the proxy must send X-Forwarded-Proto: {scheme[:10]} and be one of TRUSTED_PROXIES")
+    if host != seen_host:
+        mend.append("the proxy must pass the header Host on as it came")
+    own = f"{scheme}://{host}"[:200]
+    return (
+        f"The page is at {own}, but this server was asked as {asked_as[:200]}. For whoever runs it: if that is the site's own address, "
+        f"{', '.join(mend)}, and PUBLIC_URL must be {own}; if it is another site that may write here, CSRF_TRUSTED_ORIGINS must name it."
+    )
+
+
+def warn_once(cause: str) -> None:
+    """Tell the log, unless it has been told."""
+    if cause not in _told and len(_told) < _MOST_TOLD:
+        _told.add(cause)
+        logger.warning("%s", cause)

@@ -1,0 +1,106 @@
+"""What is settled before anything else looks at a request: probes are answered, and plain http is led to https, once."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from inspect import iscoroutinefunction
+from typing import Any, cast
+
+from asgiref.sync import async_to_sync, markcoroutinefunction
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase, HttpResponsePermanentRedirect
+from django.shortcuts import render
+
+from chat import health
+from chat.origins import warn_once
+from config import content_security, proxies
+
+#: Set where somebody is led from http to https, and taken back by the first request that came by https: whoever brings it by http was led
+#: in a circle.
+_LED = "led_to_https"
+_LED_FOR_S = 30
+#: What proxies add. A request that has one of these and no word about https came through a proxy that forgot it.
+_SIGNS = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
+
+Answer = Callable[[HttpRequest], Any]
+
+
+class EdgeMiddleware:
+    """Answers `/healthz` and `/readyz`, whatever name or scheme they are asked by, for probes use addresses; and leads to https.
+
+    What it does is done where it is called, without a hop through a thread.
+    """
+
+    sync_capable = async_capable = True
+    _probes: Mapping[str, Callable[[HttpRequest], Awaitable[HttpResponse]]] = {
+        "/healthz": health.healthz,
+        "/readyz": health.readyz,
+    }
+
+    def __init__(self, get_response: Answer) -> None:
+        self._get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Answer, or pass the request on."""
+        if iscoroutinefunction(self._get_response):
+            return self._answer(request)
+        if probe := self._probes.get(request.path_info):
+            return async_to_sync(probe)(request)
+        return lead_to_https(request) or _led(request, self._get_response(request))
+
+    async def _answer(self, request: HttpRequest) -> HttpResponseBase:
+        if probe := self._probes.get(request.path_info):
+            return await probe(request)
+        return lead_to_https(request) or _led(request, await self._get_response(request))
+
+
+def lead_to_https(request: HttpRequest) -> HttpResponse | None:
+    """Lead plain http to https, where the installation is to be reached by that; or say why it would be a circle."""
+    if not settings.SECURE_SSL_REDIRECT or request.is_secure():
+        return None
+    if not request.COOKIES.get(_LED) and not _is_forgetful(request):
+        host = settings.SECURE_SSL_HOST or request.get_host()
+        answer = HttpResponsePermanentRedirect(f"https://{host}{request.get_full_path()}")
+        # Kept by a browser, it would go round without asking us again.
+        answer["Cache-Control"] = "no-store"
+        answer.set_cookie(_LED, "1", max_age=_LED_FOR_S, httponly=True, samesite="Lax")
+        return answer
+    cause = _why_not_https(request)
+    warn_once(cause)
+    told = render(request, "https_unknown.html", {"cause": cause}, status=500)
+    told["Cache-Control"] = "no-store"
+    told["Content-Security-Policy"] = content_security.plain_policy()
+    told.delete_cookie(_LED, samesite="Lax")
+    return told
+
+
+def _led(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Who has come by https was not led in a circle."""
+    if request.COOKIES.get(_LED):
+        response.delete_cookie(_LED, samesite="Lax")
+    return response
+
+
+def _ignored_peer(request: HttpRequest) -> str | None:
+    return cast("str | None", getattr(request, "scope", {}).get(proxies.IGNORED))
+
+
+def _is_forgetful(request: HttpRequest) -> bool:
+    """Whether a proxy passed this on without a word about https that may be believed."""
+    if _ignored_peer(request) is not None:
+        return True
+    return "X-Forwarded-Proto" not in request.headers and any(sign in request.headers for sign in _SIGNS)
+
+
+def _why_not_https(request: HttpRequest) -> str:
+    peer, said = _ignored_peer(request), request.headers.get("X-Forwarded-Proto")
+    what = f"PUBLIC_URL is {settings.CSRF_TRUSTED_ORIGINS[-1] if settings.CSRF_TRUSTED_ORIGINS else 'https'}, but "
+    if peer is not None:
+        return f"{what}X-Forwarded-… came from {peer}, which is none of TRUSTED_PROXIES, and was not believed. Add that address there."
+    if said is not None:
+        return f"{what}the proxy in front says X-Forwarded-Proto: {said[:40]} where https was expected."
+    return (
+        f"{what}the proxy in front sends no X-Forwarded-Proto. Let it send X-Forwarded-Proto: https "
+        "(nginx: proxy_set_header X-Forwarded-Proto $scheme;)."
+    )
