@@ -80,11 +80,13 @@ def connect_servers(configured: Mapping[str, Any]) -> None:
 
 def server_states() -> list[ServerState]:
     """How this process stands with its MCP servers; none where it has none."""
-    mcp = sys.modules.get("agents.tools.mcp")
-    return mcp.states() if mcp else []
+    # Perhaps it is just being imported, in another thread.
+    states = getattr(sys.modules.get("agents.tools.mcp"), "states", list)
+    found: list[ServerState] = states()
+    return found
 
 
 def restart_server(name: str) -> bool:
     """Have an MCP server connected anew; whether this process has to do with it."""
-    mcp = sys.modules.get("agents.tools.mcp")
-    return bool(mcp and mcp.restart(name))
+    restart = getattr(sys.modules.get("agents.tools.mcp"), "restart", lambda _: False)
+    return bool(restart(name))

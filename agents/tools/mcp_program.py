@@ -16,6 +16,8 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCMessage
 from pydantic import ValidationError
 
+from agents.tools.supervised import supervised
+
 log = logging.getLogger(__name__)
 
 #: Bytes that one message may have; a program that says more at once is ended.
@@ -33,6 +35,7 @@ async def started(
 ) -> AsyncIterator[tuple[MemoryObjectReceiveStream[Any], MemoryObjectSendStream[SessionMessage]]]:
     """Run the program for the length of a block; yields what a session reads from and writes to."""
     heard, reading = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    env = {**get_default_environment(), **(parameters.env or {})}
     writing, said = anyio.create_memory_object_stream[SessionMessage](0)
     async with (
         heard,
@@ -40,8 +43,8 @@ async def started(
         writing,
         said,
         await anyio.open_process(
-            [parameters.command, *parameters.args],
-            env={**get_default_environment(), **(parameters.env or {})},
+            supervised(parameters.command, parameters.args, env, str(parameters.cwd or ".")),
+            env=env,
             stderr=errors,
             cwd=parameters.cwd,
             start_new_session=True,
@@ -97,18 +100,16 @@ async def _speak(process: Process, said: MemoryObjectReceiveStream[SessionMessag
 
 
 async def _end(process: Process) -> None:
-    """End the program and what it has started: its input ends, then it is asked to, then it has to."""
+    """End the program and what it has started: its input ends, then it is asked to, then its supervisor ends all of it, then it has to."""
     assert process.stdin is not None  # noqa: S101 - it is a pipe
     with contextlib.suppress(Exception):
         await process.stdin.aclose()
     with anyio.move_on_after(_PATIENCE_S):
         await process.wait()
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL):
         try:
-            os.killpg(process.pid, number)
+            os.killpg(process.pid, number) if number != signal.SIGUSR1 else os.kill(process.pid, number)
         except (ProcessLookupError, PermissionError):
             return
         with anyio.move_on_after(_PATIENCE_S / 2):
             await process.wait()
-            if number == signal.SIGTERM:
-                await anyio.sleep(0.1)  # for its children

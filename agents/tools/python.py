@@ -3,6 +3,7 @@
 import ast
 import atexit
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -12,14 +13,19 @@ from typing import Any, Literal
 from pydantic_monty import (
     Monty,
     MontyCrashedError,
+    MontyError,
     MontyRuntimeError,
     MontySession,
     MontySyntaxError,
     ResourceLimits,
 )
+from pydantic_monty._binary import find_monty_binary
 
 from agents.tools.stop import Stop
+from agents.tools.supervised import sandboxed_program
 from agents.tools.tool import ToolError
+
+log = logging.getLogger(__name__)
 
 #: What `import` finds in the sandbox. A test compares this with the installed version.
 MODULES = [
@@ -72,7 +78,7 @@ class _Pool:
         with self._lock:
             # A forked child must not talk to its parent's interpreters.
             if self._monty is None or self._owner != os.getpid():
-                self._monty = Monty(max_processes=_WORKERS).__enter__()
+                self._monty = _started()
                 self._owner = os.getpid()
             return self._monty
 
@@ -81,6 +87,17 @@ class _Pool:
             if self._monty is not None and self._owner == os.getpid():
                 self._monty.__exit__(None, None, None)
             self._monty = None
+
+
+def _started() -> Monty:
+    """Start the interpreters confined, and so that they end with this process; where the system can't, as they are."""
+    confined = sandboxed_program(find_monty_binary(), os.getpid())
+    if confined is not None:
+        try:
+            return Monty(binary_path=confined, max_processes=_WORKERS).__enter__()
+        except (MontyError, OSError, RuntimeError):
+            log.warning("The Python interpreters can't be confined on this system", exc_info=True)
+    return Monty(max_processes=_WORKERS).__enter__()
 
 
 _pool = _Pool()

@@ -12,6 +12,7 @@ TOOLS = {
     "hang": "Never answers, and reads nothing any more.",
     "deaf": "Never answers, and ignores every signal that can be ignored.",
     "fork": "Leaves two children behind that ignore SIGTERM, and never answers.",
+    "escape": "Leaves a child behind in a session of its own, whose parent is gone, and never answers.",
     "flood": "Answers with so many megabytes of text.",
     "babble": "Writes so many megabytes that are no answer, and then answers.",
 }
@@ -51,10 +52,24 @@ def call(name: str, arguments: dict[str, Any]) -> Any:
                     note()
                     time.sleep(3_600)
             time.sleep(3_600)
+        case "escape":
+            escape()
         case "babble":
             for _ in range(megabytes):
                 sys.stdout.write("x" * 999_999 + "\n")
     return {"content": [{"type": "text", "text": "x" * 1_000_000 * megabytes if name == "flood" else "done"}]}
+
+
+def escape() -> None:
+    """Leave a child behind where nobody looks for it."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            ignore_signals()
+            note()
+            time.sleep(3_600)
+        os._exit(0)
+    time.sleep(3_600)
 
 
 def ignore_signals() -> None:

@@ -33,7 +33,8 @@ def hostile(tmp_path: Path, model: ModelServer) -> Iterator[World]:
 def wait_connected(opened: World) -> None:
     """Runs take the tools that are there: wait until they are."""
     ends_at = time.monotonic() + 30
-    while not any("The MCP server bad is connected" in line for line in opened.output):
+    wanted = ("The MCP server bad is connected", "The agents are loaded")
+    while not all(any(words in line for line in opened.output) for words in wanted):
         assert time.monotonic() < ends_at, "the tools' server was never connected"
         time.sleep(0.05)
 
@@ -82,6 +83,38 @@ async def test_a_tool_that_never_ends(hostile: World, model: ModelServer, tmp_pa
     assert hostile.servers[0].stop() == 0
     assert time.monotonic() - began < 12
     await world.until(lambda: not processes(tmp_path), 5, "the tools' processes to be gone")
+
+
+@pytest.mark.parametrize("end", ["killed", "stopped"])
+@pytest.mark.parametrize("kind", ["fork", "escape"])
+async def test_nothing_outlives_a_server(
+    hostile: World, model: ModelServer, tmp_path: Path, kind: str, end: str
+) -> None:
+    """Whatever ends the server: its tools' processes end with it, what those have started too, and interpreters at work."""
+    calls = [Call(f"bad-{kind}"), Call("python", {"code": "while True: pass"})]
+    model.enqueue(Script(calls=calls))
+    async with hostile.client(await hostile.new_session()) as client:
+        run_id = await client.ask("Use it")
+        await client.until(lambda: begun(client, run_id))
+        await world.until(lambda: len(processes(tmp_path)) >= 2, 10, "the tool's children to be there")
+        server = psutil.Process(hostile.servers[0].pid)
+        await world.until(lambda: "monty" in repr(descendants(server)), 10, "an interpreter to be at work")
+        left = [*descendants(server), *processes(tmp_path)]
+        if end == "killed":
+            await hostile.kill(hostile.servers[0])
+        else:
+            hostile.servers[0].stop()
+    await world.until(lambda: not [each for each in left if alive(each)], 5, "all that it had started to be gone")
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process still runs."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def descendants(server: psutil.Process) -> list[psutil.Process]:
+    """What a process has started, and what that has."""
+    return server.children(recursive=True)
 
 
 @pytest.mark.long

@@ -1,5 +1,7 @@
 """The `python` tool in its real sandbox: results, limits, cancel, crashes."""
 
+import contextlib
+import ctypes
 import gc
 import subprocess
 import sys
@@ -14,8 +16,8 @@ import psutil
 import pytest
 from pydantic_monty import Monty, MontyError
 
-from agents.tools import Stop, ToolError
-from agents.tools.python import MODULES, PythonTool, _show_last_value
+from agents.tools import Stop, ToolError, python
+from agents.tools.python import MODULES, PythonTool, _Pool, _show_last_value
 
 
 def run(code: str, stop: Stop | None = None, tool: PythonTool | None = None) -> str:
@@ -46,10 +48,10 @@ def eventually(condition: Callable[[], bool], within_s: float = 10) -> bool:
 def workers(of: int | None = None) -> list[psutil.Process]:
     """The interpreter processes of a process, and not those of servers that tests have started from it."""
     found = []
-    for child in psutil.Process(of).children():
+    for supervisor in psutil.Process(of).children():
         try:
-            if "monty" in child.cmdline()[0]:
-                found.append(child)
+            if "-IS" in supervisor.cmdline():
+                found += [child for child in supervisor.children() if "monty" in child.cmdline()[0]]
         except (psutil.NoSuchProcess, psutil.ZombieProcess, IndexError):
             continue
     return found
@@ -326,6 +328,32 @@ def test_interpreters_do_not_outlive_our_process() -> None:
         assert left
         process.kill()
     assert eventually(lambda: all(gone(worker) for worker in left))
+
+
+def test_interpreters_are_confined() -> None:
+    """They gain no privileges, open few files and write none; where the system has libseccomp, they have no network either."""
+    run("1")
+    worker = workers()[0]
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines())
+    assert status["NoNewPrivs"].strip() == "1"
+    try:
+        ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        assert status["Seccomp"].strip() == "0"
+    else:
+        assert status["Seccomp"].strip() == "2"
+    assert worker.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
+    assert worker.rlimit(psutil.RLIMIT_NOFILE) == (64, 64)
+    assert worker.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+    assert worker.rlimit(psutil.RLIMIT_AS) == (2 << 30, 2 << 30)
+
+
+def test_where_they_cannot_be_confined_they_work_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    for confined in (None, "/no/such/program"):
+        monkeypatch.setattr(python, "sandboxed_program", lambda *_, path=confined: path)
+        with contextlib.closing(_Pool()) as pool:
+            monkeypatch.setattr(python, "_pool", pool)
+            assert run("1 + 1") == "2"
 
 
 def test_a_very_long_program_is_refused() -> None:
