@@ -3,10 +3,12 @@
 import re
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser as Chromium
+from playwright.async_api import BrowserContext, expect
 
-from tests.e2e.conftest import READER, NewBrowser
+from tests.e2e.conftest import PATIENCE_MS, READER, NewBrowser
 from tests.e2e.conversation import Conversation
+from tests.e2e.nginx import in_front_of
 from tests.serving import PASSWORD, Server
 
 
@@ -17,9 +19,28 @@ def settings_of_server() -> dict[str, str]:
 
 
 async def test_everything_is_found_below_the_path(new_browser: NewBrowser, server: Server) -> None:
-    context = await new_browser()
+    await go_all_the_way(await new_browser(), server.url)
+
+
+@pytest.mark.long
+@pytest.mark.scale
+@pytest.mark.parametrize("takes_off", [True, False], ids=["nginx takes the path off", "nginx leaves it"])
+async def test_behind_nginx(
+    browser: Chromium, server: Server, tmp_path_factory: pytest.TempPathFactory, takes_off: bool
+) -> None:
+    with in_front_of(server.url, "/ask/it/", takes_off=takes_off) as address:
+        context = await browser.new_context()
+        context.set_default_timeout(PATIENCE_MS)
+        try:
+            await go_all_the_way(context, address)
+        finally:
+            await context.close()
+
+
+async def go_all_the_way(context: BrowserContext, address: str) -> None:
+    """Log in, ask, watch, reload, look at every kind of page, log out."""
     page = await context.new_page()
-    home = f"{server.url}/ask/it/"
+    home = f"{address}/ask/it/"
     await page.goto(home)
     assert page.url == f"{home}accounts/login/?next=/ask/it/"
     await page.get_by_label("Username").fill(READER)
@@ -39,7 +60,7 @@ async def test_everything_is_found_below_the_path(new_browser: NewBrowser, serve
     # Every address that the pages show is below the path, and the run's own page is there.
     hrefs: list[str] = await page.locator("a[href]").evaluate_all("links => links.map(link => link.href)")
     assert hrefs
-    assert [href for href in hrefs if href.startswith(server.url) and not href.startswith(home)] == []
+    assert [href for href in hrefs if href.startswith(address) and not href.startswith(home)] == []
     run_page = next(href for href in hrefs if "/runs/" in href)
     for path in (run_page, f"{home}sessions/", f"{home}schedules/", f"{home}accounts/"):
         answer = await page.goto(path)
