@@ -392,10 +392,10 @@ class Reply(TextScanner):
     def _read_as_call(self) -> None:
         """Read a call that is all there is of a reply: as JSON without any tags, or within a thought."""
         if self.is_text_alone() and self.calls_in_text:
-            if calls := bare_calls(self.parts[0].text.strip(), self.tools):
+            if said := bare_calls(self.parts[0].text.strip(), self.tools):
                 began = self.parts[0].began
-                self.parts[:] = [Part("call", began, [arguments], name) for name, arguments in calls[: MOST_CALLS + 1]]
-                self.surplus = max(0, len(calls) - MOST_CALLS)
+                self.parts[:] = [Part("call", began, [arguments], name) for name, arguments in said[: MOST_CALLS + 1]]
+                self.surplus = max(0, len(said) - MOST_CALLS)
             return
         last = self.parts[-1] if self.parts else None
         if last is None or last.kind != "reasoning" or not self.calls_in_text or self.content.strip():
