@@ -21,10 +21,15 @@ KEY = "sk-very-secret"
 
 FAULTS: list[tuple[str, Script, str, str]] = [
     ("401", Script(status=401), "model_auth", "did not accept the API key (401)"),
-    ("403", Script(status=403), "model_auth", "did not accept the API key (403)"),
+    ("403", Script(status=403), "model_auth", "did not allow this (403): The server had an error."),
     ("429", Script(status=429), "model_rate_limited", "too many requests (429). Try again in a while."),
     ("429 and when", Script(status=429, headers={"Retry-After": "7"}), "model_rate_limited", "Try again in 7 seconds."),
-    ("400", Script(status=400), "model_error", "refused the request (400): This model's maximum context length"),
+    (
+        "400",
+        Script(status=400),
+        "model_error",
+        "what it can (400): This model's maximum context length",
+    ),
     ("404", Script(status=404), "model_error", "does not know this model or address (404)"),
     ("500", Script(status=500), "model_error", "The model server failed (500): The server had an error."),
     (
