@@ -41,6 +41,10 @@ class CutOff(ConnectionError):
     """The connection ended before the answer did."""
 
 
+class Unanswered(CutOff):
+    """It ended before any byte of the answer came."""
+
+
 class Connection(asyncio.Protocol):
     """A connection, while it is somebody's the answer to what they asked: `close` it, whatever happens."""
 
@@ -56,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser | None = None
         self._waiting = self._aside = 0
         self._ends_with_connection = self._is_whole = self._may_go_on = False
+        self._has_heard = False
         self._error: Exception | None = None
         self._is_paused = False
         self._file: int | None = None
@@ -70,7 +75,7 @@ class Connection(asyncio.Protocol):
             self._expiry.cancel()
         self.status = self._waiting = self._aside = 0
         self.headers.clear()
-        self._is_whole = False
+        self._is_whole = self._has_heard = False
         self._parser = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
         self._transport.write(request)
@@ -141,6 +146,7 @@ class Connection(asyncio.Protocol):
         if self._parser is None:  # an answer to nothing
             self.abort()
             return
+        self._has_heard = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -159,7 +165,8 @@ class Connection(asyncio.Protocol):
         self._idle.discard(self._place, self)
         if self.status and self._ends_with_connection and error is None:
             self._is_whole = True
-        self._error = self._error or CutOff(str(error or "closed by the server"))
+        ended = CutOff if self._has_heard else Unanswered
+        self._error = self._error or ended(str(error or "closed by the server"))
         self._parser = None
         self._wake()
 
@@ -254,13 +261,22 @@ async def _lifetime(loop: asyncio.AbstractEventLoop) -> AsyncIterator[None]:
 async def post(url: str, headers: Mapping[str, str], body: bytes, *, connect_s: float) -> Connection:
     """Post a body; returns when the head of the answer is there. Raises `Unreachable` where nothing answers within ``connect_s``.
 
-    Redirects are not followed: one would carry the key elsewhere.
+    Redirects are not followed: one would carry the key elsewhere. Where a connection that was kept ends before any byte of an answer,
+    a new one is asked, once.
     """
     address = _address(url)
     request = _head(address, headers, len(body)) + body
     idle = await _idle_here()
     place = (address.scheme, address.raw_host or "", address.port or 0)
-    connection = idle.take(place) or await _connect(idle, place, connect_s)
+    kept = idle.take(place)
+    if kept is not None:
+        with contextlib.suppress(Unanswered):
+            return await _asked(kept, request)
+        # It had died meanwhile, unannounced.
+    return await _asked(await _connect(idle, place, connect_s), request)
+
+
+async def _asked(connection: Connection, request: bytes) -> Connection:
     try:
         await connection.ask(request)
     except BaseException:
