@@ -128,9 +128,9 @@ class Asking:
     def _refuses_part(self, refusal: Refused) -> bool:
         words = refusal.words
         says_so = _REFUSING.search(words) is not None
-        if not says_so and refusal.status not in (400, 422):
-            return False
-        named = [name for name in _optional_names(self._current()) if _names(words, name, says_so=says_so)]
+        named: list[str] = []
+        if says_so or refusal.status in (400, 422):
+            named = [name for name in _optional_names(self._current()) if _names(words, name, says_so=says_so)]
         if not named and _NO_SYSTEM.search(words) and SYSTEM not in self._left_out:
             named = [SYSTEM]
         for name in named:
