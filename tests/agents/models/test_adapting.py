@@ -105,6 +105,17 @@ async def test_any_other_error_is_that_error_and_switches_nothing_off(
     assert "tools" in server.requests[-1].body, "one error has switched the tools off"
 
 
+@pytest.mark.parametrize("code", [400, "server_error", None])
+async def test_an_error_that_comes_as_a_stream_is_read_alike(
+    server: ModelServer, make_agent: MakeAgent, code: Any
+) -> None:
+    error = {"error": {"message": "This model does not support tools", "code": code}}
+    server.enqueue(Script(body=json.dumps(error)))
+    _, outcome = await ended(make_agent().start("?"))
+    assert outcome.status == "completed"
+    assert "tools" not in server.requests[-1].body
+
+
 async def test_tools_are_given_up_only_where_it_works_without_them(server: ModelServer, make_agent: MakeAgent) -> None:
     agent = make_agent()
     server.enqueue(
