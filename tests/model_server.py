@@ -236,6 +236,9 @@ class ModelServer:
         self.respond: Respond = by_words
         self.refuses_like: Literal["", "vLLM", "llama.cpp"] = ""
         """Whose words a request that breaks a rule is refused with; empty: it is answered, and the test fails."""
+        self.is_judging = True
+        """False for who asks on purpose what nobody should."""
+        self.models: list[dict[str, Any]] = [{"id": "scripted", "object": "model"}]
         self._sent_fields: set[str] = set()
         self._queue: deque[Script] = deque()
         self._changed = threading.Condition()
@@ -321,7 +324,7 @@ class ModelServer:
         self.port = self._listening.getsockname()[1]
 
     async def _models(self, _request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": "scripted", "object": "model"}]})
+        return web.json_response({"object": "list", "data": self.models})
 
     async def _journal(self, _request: web.Request) -> web.Response:
         return web.json_response([vars(request) for request in self.requests])
@@ -345,7 +348,8 @@ class ModelServer:
         if self.refuses_like == "llama.cpp":
             error = {"error": {"code": 400, "message": faults, "type": "invalid_request_error"}}
             return Script(status=400, body=json.dumps(error))
-        FAULTS.append(faults)
+        if self.is_judging:
+            FAULTS.append(faults)
         return None
 
     def note_fields(self, delta: dict[str, Any]) -> None:

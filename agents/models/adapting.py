@@ -61,6 +61,11 @@ _MISSING = re.compile(
 )
 
 
+def wants_field(words: str) -> bool:
+    """Whether a refusal says that something is missing which the server would have sent itself."""
+    return _MISSING.search(words) is not None or "thought_signature" in words
+
+
 class Asking:
     """One request, changed as the server's refusals say, until it is answered or refused for good."""
 

@@ -265,7 +265,17 @@ async def post(url: str, headers: Mapping[str, str], body: bytes, *, connect_s: 
     a new one is asked, once.
     """
     address = _address(url)
-    request = _head(address, headers, len(body)) + body
+    request = _head("POST", address, {**headers, "Content-Length": str(len(body))}) + body
+    return await _send(address, request, connect_s)
+
+
+async def get(url: str, headers: Mapping[str, str], *, connect_s: float) -> Connection:
+    """Get what is there, likewise."""
+    address = _address(url)
+    return await _send(address, _head("GET", address, headers), connect_s)
+
+
+async def _send(address: URL, request: bytes, connect_s: float) -> Connection:
     idle = await _idle_here()
     place = (address.scheme, address.raw_host or "", address.port or 0)
     kept = idle.take(place)
@@ -295,17 +305,17 @@ def _address(url: str) -> URL:
     return address
 
 
-def _head(address: URL, headers: Mapping[str, str], length: int) -> bytes:
+def _head(method: str, address: URL, headers: Mapping[str, str]) -> bytes:
     host = f"[{address.raw_host}]" if ":" in (address.raw_host or "") else address.raw_host
     port = "" if address.port == _PORTS[address.scheme] else f":{address.port}"
-    lines = {"Host": f"{host}{port}", "User-Agent": "Thinkaloud", **headers, "Content-Length": str(length)}
+    lines = {"Host": f"{host}{port}", "User-Agent": "Thinkaloud", **headers}
     if address.user is not None and "Authorization" not in headers:
         proof = b64encode(f"{address.user}:{address.password or ''}".encode()).decode()
         lines["Authorization"] = f"Basic {proof}"
     if any(sign in value for value in lines.values() for sign in "\r\n\0"):
         raise ValueError("a header with a line break in it")
     told = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    return f"POST {address.raw_path_qs} HTTP/1.1\r\n{told}\r\n".encode()
+    return f"{method} {address.raw_path_qs} HTTP/1.1\r\n{told}\r\n".encode()
 
 
 async def _connect(idle: _Idle, place: _Place, connect_s: float) -> Connection:
