@@ -200,5 +200,11 @@ def test_how_much_a_server_reads_is_told(
 def test_where_a_server_has_moved_to_is_told(settings: Any, model_server: ModelServer) -> None:
     headers = {"Location": "https://api.test/v2/chat/completions"}
     model_server.enqueue(Script(status=308, body="", headers=headers))
-    with pytest.raises(CommandError, match=r"it has moved to https://api\.test/v2, which LLM_MODEL_SERVER should name"):
+    with pytest.raises(CommandError, match=r"set LLM_MODEL_SERVER=https://api\.test/v2$"):
+        told_here(settings, model_server)
+
+
+def test_that_an_address_is_a_web_page_s_is_told(settings: Any, model_server: ModelServer) -> None:
+    model_server.enqueue(Script(fault="bad_sse"))
+    with pytest.raises(CommandError, match="is a web page, not a model server"):
         told_here(settings, model_server)

@@ -364,6 +364,11 @@ LONG = [
 ]
 
 
+def notes_in(steps: list[Body]) -> list[str]:
+    """What people are told of how the model was asked."""
+    return [step["content"] for step in steps if "LLM_MAX_INPUT_TOKENS" in step["content"]]
+
+
 def size(body: Body) -> int:
     return sum(len(str(message["content"])) for message in body["messages"]) // 4
 
@@ -385,17 +390,16 @@ async def test_a_refusal_for_length_is_answered_by_cutting_once(
     refuse(server, lambda body: size(body) > 5_000, 400, words)
     steps, outcome = await ended(make_agent().start("And now?", history=LONG))
     assert outcome.status == "completed"
-    notes = [step["note"] for step in steps if "note" in step]
-    assert len(notes) == 1
-    assert named in notes[0]
-    assert "LLM_MAX_INPUT_TOKENS" in notes[0]
+    (note,) = notes_in(steps)
+    assert named in note
+    assert kinds(steps) == ["thought", "final_answer"]
     asked = server.requests[-1].body["messages"]
     assert asked[-1]["content"] == "And now?"
     assert 10 < len(asked) < 80
     steps, outcome = await ended(make_agent().start("And now?", history=LONG))
     assert outcome.status == "completed"
     assert len(server.requests) == 3  # remembered
-    assert not [step for step in steps if "note" in step]
+    assert not notes_in(steps)
 
 
 async def test_what_cannot_be_cut_enough_is_told_in_words(server: ModelServer, make_agent: MakeAgent) -> None:

@@ -138,6 +138,26 @@ async def test_an_address_is_shown_without_its_secrets(make_agent: MakeAgent) ->
     assert run.outcome.error == "No model server answers at http://127.0.0.1:9."
 
 
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("https://api.test/v2/chat/completions?key=x", "set LLM_MODEL_SERVER=https://api.test/v2"),
+        ("https://me:secret@api.test:8443/v1/chat/completions", "set LLM_MODEL_SERVER=https://api.test:8443/v1"),
+        ("/v2/chat/completions", "set LLM_MODEL_SERVER={server}/v2"),
+        (f"https://api.test/{KEY}", "set LLM_MODEL_SERVER=https://api.test/…"),
+        ("", "does not say which."),
+    ],
+)
+async def test_where_a_redirect_leads_is_told_and_not_followed(
+    server: ModelServer, make_agent: MakeAgent, location: str, words: str
+) -> None:
+    server.enqueue(Script(status=308, body="", headers={"Location": location}))
+    run = make_agent(api_key=KEY).start("?")
+    await steps_of(run)
+    assert run.outcome is not None
+    assert run.outcome.error.endswith(words.format(server=server.url.removesuffix("/v1")))
+
+
 @pytest.mark.parametrize("fault", ["hang", "stall"])
 async def test_silence_ends_the_run(server: ModelServer, make_agent: MakeAgent, fault: Any) -> None:
     server.enqueue(Script("One two three", fault=fault))

@@ -224,24 +224,6 @@ def test_when_to_come_back_is_told(headers: dict[str, str], hint: str) -> None:
     assert hint in str(explain_refusal(429, headers, "", ""))
 
 
-@pytest.mark.parametrize(
-    ("location", "words"),
-    [
-        (
-            "https://api.test/v2/chat/completions?key=x",
-            "it has moved to https://api.test/v2, which LLM_MODEL_SERVER should name.",
-        ),
-        ("https://me:secret@api.test:8443/v1/chat/completions", "it has moved to https://api.test:8443/v1, which"),
-        ("/login", "it has moved."),
-        ("", "it has moved."),
-    ],
-)
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_where_it_has_moved_to_is_told(status: int, location: str, words: str) -> None:
-    refusal = explain_refusal(status, {"location": location}, "", "")
-    assert f"refused the request ({status}): {words}" in str(refusal)
-
-
 #: What a refusal for length says: the limit, and how much was asked, as far as it says so.
 TOO_MUCH: list[tuple[str, int, int]] = [
     ("This model's maximum context length is 4096 tokens. However, your messages resulted in 5000 tokens.", 4096, 5000),
