@@ -183,6 +183,9 @@ class Asking:
         if self.uses_template:
             body.pop("tools", None)
             messages = self._template(messages)
+        body["messages"] = messages
+        if not (self._left_out or self._filled_in):
+            return body
         body["messages"] = [self._message(message) for message in messages]
         if SYSTEM in self._left_out:
             body["messages"] = _without_system(body["messages"])
