@@ -260,6 +260,19 @@ class StepContent(models.Model):
         return f"Content of {self.step_id}"
 
 
+class StepOrigin(models.Model):
+    """What goes back to the model's server with a tool call, and to nobody else: never on the wire, never shown.
+
+    ``data`` is the JSON of `agents.Step.origin`. Few calls have one.
+    """
+
+    step = models.OneToOneField(Step, on_delete=models.CASCADE, primary_key=True, related_name="origin")
+    data = models.TextField()
+
+    def __str__(self) -> str:
+        return f"Origin of {self.step_id}"
+
+
 class Draft(models.Model):
     """The step that a live run is writing now, saved at least every two seconds so that a crash loses no more than that."""
 

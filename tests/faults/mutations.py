@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,8 @@ from uuid import UUID, uuid4
 
 from django.db import connection, transaction
 
-from agents.models import ends, openai_stream
+from agents import history
+from agents.models import adapting, ends, openai_stream
 from agents.models.reply import Reply
 from agents.models.scanner import TextScanner
 from agents.tools import fetch_page
@@ -222,6 +224,26 @@ def decoding_with_any_codec() -> None:
     fetch_page._readers.run = MethodType(run, fetch_page._readers)  # type: ignore[method-assign]
 
 
+def giving_up_tools_at_a_word() -> None:
+    """Whatever error mentions tools means that the server takes none."""
+    adapting._REFUSING_TOOLS = re.compile("tool")
+
+
+def leaving_turns_open() -> None:
+    """A turn without an answer is sent as it is."""
+    making_valid = history.make_valid
+
+    def make_valid(*args: Any) -> list[Any]:
+        return [message for message in making_valid(*args) if message["content"] != history.NO_ANSWER]
+
+    history.make_valid = make_valid
+
+
+def sending_names_as_they_came() -> None:
+    """Names of tools that the model has called are sent back as they are."""
+    history._ValidNames.put_in = lambda _, given: dict(given)  # type: ignore[method-assign]
+
+
 MUTATIONS = {
     change.__name__: change
     for change in (
@@ -243,5 +265,8 @@ MUTATIONS = {
         noting_after_answering,
         rendering_in_the_serving_process,
         decoding_with_any_codec,
+        giving_up_tools_at_a_word,
+        leaving_turns_open,
+        sending_names_as_they_came,
     )
 }

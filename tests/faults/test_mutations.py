@@ -22,6 +22,7 @@ JOINING = (
     "what was stored while it joined is missing",
 )
 ASKING = ("test_asking.py::test_everybody_asks_at_once[{}]", "a message became several runs")
+OPEN = "a turn without an answer was left open"
 STORING = ("test_storing.py::test_whatever_is_shown_is_stored_already[{}]", "shown before it was stored")
 #: Each mutation, the tests that must fail by it, and what of their own they must say then. A guard that works the same whatever the
 #: product runs on has one. On SQLite numbers need no counter row: it lets only one transaction write at a time anyway.
@@ -81,6 +82,20 @@ NOTICED = [
         "telling_calls_apart_by_index_alone",
         "test_model.py::test_what_was_meant_is_what_is_read[pieces of a call under other indexes]",
         "it was read as something else",
+    ),
+    (
+        "giving_up_tools_at_a_word",
+        "test_requests.py::test_an_error_that_mentions_tools_is_that_error_alone[error parsing tool call: raw='{']",
+        "one error has switched the tools off for everybody",
+    ),
+    *(
+        ("leaving_turns_open", f"test_requests.py::test_a_turn_without_an_answer_does_not_spoil_the_next[{left}]", OPEN)
+        for left in ("stopped before the first word", "failed at once")
+    ),
+    (
+        "sending_names_as_they_came",
+        "test_requests.py::test_a_name_that_no_server_takes_does_not_kill_the_session",
+        "a name was sent back as it came",
     ),
     *(("telling_before_saving", STORING[0].format(on), STORING[1]) for on in ("sqlite", "postgres")),
     *(
