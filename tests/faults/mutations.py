@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from types import MethodType
 from typing import Any
 from uuid import UUID, uuid4
@@ -238,8 +239,18 @@ def jumping_over_a_hole() -> None:
 
 
 def without_a_second_try() -> None:
-    """Who is behind because something has failed is not seen to again."""
+    """Who is behind because something has failed is not seen to again, neither at once nor by the look of every second."""
     Subscriber.is_behind = property(lambda _: False)  # type: ignore[assignment,method-assign]
+    sending = Subscriber._send_all
+
+    async def send_once(self: Subscriber) -> None:
+        try:
+            await sending(self)
+        except Exception:
+            self._waked = False
+            raise
+
+    Subscriber._send_all = send_once  # type: ignore[method-assign]
 
 
 def saving_drafts_after_the_end() -> None:
@@ -250,7 +261,11 @@ def saving_drafts_after_the_end() -> None:
 
 def leasing_by_ones_own_clock() -> None:
     """What has fallen silent is told by the machine's own clock."""
-    clock.read_database = timezone.now
+
+    def own() -> datetime:
+        return timezone.now()
+
+    clock.read_database = own
 
 
 MUTATIONS = {

@@ -46,6 +46,7 @@ SCENARIOS = {
     "come and go": "0 a joins 0; 0.6 a goes; 0.6 b joins 0; 1.3 b goes; 1.3 a joins; 2.4 b joins",
     "resume": "0 a joins 0; 0 b joins 3; 0.9 a resumes 2; 1.8 b resumes 0; 1.9 b resumes 4; 2 a resumes 1",
     "alone": "0 a joins 0; 1.1 a goes; 1.2 a joins",
+    "when all is written": "6 a joins 0; 6.1 b joins 4; 9 b resumes 0",
 }
 #: Those in which another process carries the run, whose text in progress the group tells of.
 ELSEWHERE = ("one after the other", "come and go")
@@ -137,7 +138,8 @@ class Course:
             self.log.append()
         self.watchers = {name: Watcher(self.points, self.log.session_id, name) for name in "abc"}
         self.acts = [act.split() for act in scenario.split("; ")]
-        self.written_at = 0.0
+        #: When what clients are to know was last changed, by who writes or by themselves.
+        self.changed_at = 0.0
 
     def run(self, patch: pytest.MonkeyPatch) -> Points:
         """Go through it; raises AssertionError where somebody is not sent what they should be."""
@@ -164,7 +166,7 @@ class Course:
         background.spawn(feeds.watch_for_ever(), "watch")
         await asyncio.gather(self._act(), self._write())
         while True:
-            told_at = max(self.written_at, self.points.last_fault_at)
+            told_at = max(self.changed_at, self.points.last_fault_at)
             late_at = max(told_at + WITHIN_S, *(each.closed_at + COMING_BACK_S for each in self.watchers.values()))
             if self.loop.time() >= late_at:
                 break
@@ -181,6 +183,7 @@ class Course:
         for at, who, what, *number in self.acts:
             await asyncio.sleep(max(0.0, float(at) - self.loop.time()))
             getattr(self.watchers[who], what)(*map(int, number))
+            self.changed_at = max(self.changed_at, self.loop.time())
 
     async def _write(self) -> None:
         """Let a run in another process store and tell; at the end the line and the text in progress change as well."""
@@ -200,7 +203,7 @@ class Course:
             await groups.tell(groups.of_session(self.log.session_id), message)
         else:
             drafts.put(self.log.session_id, last)
-        self.written_at = self.loop.time()
+        self.changed_at = max(self.changed_at, self.loop.time())
 
     async def _stop(self) -> None:
         for watcher in self.watchers.values():
