@@ -16,6 +16,8 @@ from chat.drafts import Draft
 from chat.models import (
     IS_LIVE,
     IS_QUEUED,
+    LIVE,
+    LIVE_SQL,
     QUEUED_SQL,
     UNFINISHED,
     UNFINISHED_SQL,
@@ -183,16 +185,16 @@ def shapes(session_ids: Sequence[UUID]) -> dict[UUID, Shape]:
         }
 
 
-_DRAFTS = """SELECT run.session_id, draft.run_id, draft.number, draft.type, draft.attempt, draft.text
+_DRAFTS = f"""SELECT run.session_id, draft.run_id, draft.number, draft.type, draft.attempt, draft.text
     FROM chat_run run JOIN chat_draft draft ON draft.run_id = run.id
-    WHERE run.session_id IN ({places}) AND run.status IN (%s, %s)"""
+    WHERE {LIVE_SQL} AND run.session_id IN ({{places}})"""  # noqa: S608 - our own condition
 
 
 def saved_drafts(session_ids: Sequence[UUID]) -> dict[UUID, Draft]:
     """What was last saved of the steps that these sessions' live runs are writing, by session."""
     places = ", ".join(["%s"] * len(session_ids))
     with connection.cursor() as cursor:
-        cursor.execute(_DRAFTS.format(places=places), [*map(key, session_ids), *LIVE])
+        cursor.execute(_DRAFTS.format(places=places), [*map(key, session_ids)])
         return {as_uuid(at): Draft(as_uuid(run_id), *draft) for at, run_id, *draft in cursor.fetchall()}
 
 
