@@ -175,6 +175,8 @@ class Run(models.Model):
     output_tokens = models.PositiveBigIntegerField(default=0)
     usage_estimated = models.BooleanField(default=False)
     code = models.CharField(max_length=32, blank=True, help_text="Why it failed, as the wire's error code.")
+    #: In the process that began it: when, by a clock that nobody sets, in seconds.
+    begun_at: float | None = None
 
     class Meta:
         ordering = ("session", "number")

@@ -16,6 +16,8 @@ from chat.drafts import Draft
 from chat.models import (
     IS_LIVE,
     IS_QUEUED,
+    LIVE,
+    LIVE_SQL,
     QUEUED_SQL,
     UNFINISHED,
     UNFINISHED_SQL,
@@ -153,6 +155,8 @@ class Shape:
     head: int
     line: Extent
     people: Extent
+    #: Whether a run is at work.
+    is_live: bool = False
 
 
 # Written out, because every feed is looked at every second.
@@ -160,7 +164,7 @@ _LINES = f"""SELECT session_id, COUNT(*), MIN(number), MAX(number) FROM chat_run
     WHERE {QUEUED_SQL} AND session_id IN ({{places}}) GROUP BY session_id"""  # noqa: S608 - our own condition
 _PEOPLE = """SELECT session_id, COUNT(*), MIN(opened_at), MAX(opened_at) FROM chat_connection
     WHERE session_id IN ({places}) GROUP BY session_id"""
-_HEADS = "SELECT id, last_seq FROM chat_session WHERE deleted_at IS NULL AND id IN ({places})"
+_HEADS = "SELECT id, last_seq, status FROM chat_session WHERE deleted_at IS NULL AND id IN ({places})"
 
 
 def shapes(session_ids: Sequence[UUID]) -> dict[UUID, Shape]:
@@ -176,8 +180,22 @@ def shapes(session_ids: Sequence[UUID]) -> dict[UUID, Shape]:
         people = {row[0]: row[1:] for row in cursor.fetchall()}
         cursor.execute(_HEADS.format(places=places), [*wanted])
         return {
-            wanted[at]: Shape(head, lines.get(at, NOTHING), people.get(at, NOTHING)) for at, head in cursor.fetchall()
+            wanted[at]: Shape(head, lines.get(at, NOTHING), people.get(at, NOTHING), status in LIVE)
+            for at, head, status in cursor.fetchall()
         }
+
+
+_DRAFTS = f"""SELECT run.session_id, draft.run_id, draft.number, draft.type, draft.attempt, draft.text
+    FROM chat_run run JOIN chat_draft draft ON draft.run_id = run.id
+    WHERE {LIVE_SQL} AND run.session_id IN ({{places}})"""  # noqa: S608 - our own condition
+
+
+def saved_drafts(session_ids: Sequence[UUID]) -> dict[UUID, Draft]:
+    """What was last saved of the steps that these sessions' live runs are writing, by session."""
+    places = ", ".join(["%s"] * len(session_ids))
+    with connection.cursor() as cursor:
+        cursor.execute(_DRAFTS.format(places=places), [*map(key, session_ids)])
+        return {as_uuid(at): Draft(as_uuid(run_id), *draft) for at, run_id, *draft in cursor.fetchall()}
 
 
 def live_run(session_id: UUID) -> dict[str, Any] | None:
