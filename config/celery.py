@@ -14,7 +14,7 @@ app.autodiscover_tasks()
 app.steps["worker"].add("chat.tasks:Runs")
 
 
-@celeryd_init.connect  # type: ignore[untyped-decorator]
+@celeryd_init.connect
 def keep_files_private(**_: Any) -> None:
     """What a worker makes in the data folder is this account's alone."""
     os.umask(0o077)
