@@ -254,9 +254,13 @@ async def run_schedule(request: HttpRequest, schedule_id: str) -> Status[dict[st
     return Status(202, told)
 
 
+#: The last moment that there is a date for, in Unix seconds.
+_LATEST = 253_402_300_799
+
+
 @router.get("notifications/", response=Notifications)
 async def list_notifications(
-    request: HttpRequest, after: Annotated[float | None, Field(ge=0, lt=2**40)] = None
+    request: HttpRequest, after: Annotated[float | None, Field(ge=0, le=_LATEST)] = None
 ) -> dict[str, Any]:
     """Read which scheduled runs have ended since a moment, and a little before: what was told twice has the same `id`.
 
