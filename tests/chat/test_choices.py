@@ -40,7 +40,18 @@ async def test_a_run_names_its_agent_and_its_model(bo: Browser) -> None:
 
 
 #: What cannot be seen; a further case is one entry.
-BLANK = [" ", "\n\t", "\u00a0", "\u200b", "\u200d\u2060", "\ufeff \u00ad", "\u034f\ufe0f", "\u3164", "\u2800", "\u202e\u2066"]
+BLANK = [
+    " ",
+    "\n\t",
+    "\u00a0",
+    "\u200b",
+    "\u200d\u2060",
+    "\ufeff \u00ad",
+    "\u034f\ufe0f",
+    "\u3164",
+    "\u2800",
+    "\u202e\u2066",
+]
 
 
 @pytest.mark.parametrize("title", ["", *BLANK])
