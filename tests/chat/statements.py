@@ -71,6 +71,8 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "who may start": lambda at: run_state.waiting_sessions(),
     "what watched sessions look like": lambda at: selectors.shapes([at.session_id]),
     "the head and the draft": lambda at: selectors.head_and_draft(at.session_id),
+    "growing texts of other processes": lambda at: selectors.saved_drafts([at.session_id]),
+    "drafts of runs that have ended": lambda at: step_log.forget_ended_drafts(),
     "new events": lambda at: selectors.stored_after(at.session_id, 10, 100),
     "announcements": lambda at: (selectors.last_announcement(), selectors.announcements_after(0)),
     "a process lives": lambda at: sockets.beat("process 1"),
