@@ -17,7 +17,7 @@ def mark_earlier(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0007_step_origin'),
+        ('chat', '0006_audit'),
     ]
 
     operations = [

@@ -5,7 +5,7 @@ import django.db.models.deletion
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0009_choices'),
+        ('chat', '0008_choices'),
     ]
 
     operations = [
