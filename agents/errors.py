@@ -18,10 +18,6 @@ class ModelError(AgentError):
         super().__init__(code, message)
 
 
-class ToolsRefused(ModelError):
-    """The model server does not take tools, at least not for this model."""
-
-
 class UnknownAgent(ValueError):
     """No agent has that name."""
 

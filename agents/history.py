@@ -1,8 +1,12 @@
 """A conversation made fit for a model: no call without its result, and no longer than the model can read."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+import orjson
 
 from agents.text import clean, estimate_tokens
 
@@ -10,47 +14,145 @@ ChatMessage = dict[str, Any]
 """A message in OpenAI's shape."""
 
 NO_RESULT = "This call was interrupted before it had a result."
+NO_ANSWER = "(This was stopped or failed before there was an answer.)"
+LEFT_OUT = "(What was said before is left out.)"
+GO_ON = "Please go on from here."
+NOTHING = "(nothing)"
 _SHORTENED = "\n[… shortened to fit the model's memory]"
 _SHORT = 600
 """Characters that a shortened tool result keeps."""
+_INVALID_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+_LONGEST_NAME = 64
+_KNOWN_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "name"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A call without its result yet."""
+
+    given_id: str
+    id: str
+    name: str
+
+
+class _ValidNames:
+    """Names of tools as servers take them: valid ones as they are, each other one made valid and unlike all the rest."""
+
+    def __init__(self, tool_names: Collection[str], messages: Sequence[ChatMessage]) -> None:
+        named = (call["function"]["name"] for message in messages for call in message.get("tool_calls") or ())
+        self._made: dict[str, str] = {}
+        self._taken = {*tool_names, *(name for name in named if _is_valid_name(name))}
+
+    def put_in(self, given: ChatMessage) -> ChatMessage:
+        """A copy of the message whose names are valid."""
+        message = dict(given)
+        if message["role"] == "tool":
+            message["name"] = self._valid(message["name"])
+        elif calls := message.get("tool_calls"):
+            message["tool_calls"] = [
+                {**call, "function": {**call["function"], "name": self._valid(call["function"]["name"])}}
+                for call in calls
+            ]
+        return message
+
+    def _valid(self, name: str) -> str:
+        if _is_valid_name(name):
+            return name
+        if name not in self._made:
+            plain = _INVALID_IN_NAME.sub("_", name)[:_LONGEST_NAME] or "unnamed"
+            self._made[name] = _unused(plain, self._taken, _LONGEST_NAME)
+        return self._made[name]
+
+
+def _is_valid_name(name: str) -> bool:
+    return 0 < len(name) <= _LONGEST_NAME and _INVALID_IN_NAME.search(name) is None
+
+
+def _unused(wanted: str, used: set[str], longest: int = 200) -> str:
+    """What is wanted if nothing has it, else the same with a number; it is used from then on."""
+    found, number = wanted or "call", 1
+    while found in used:
+        number += 1
+        found = f"{wanted[: longest - 8]}_{number}"
+    used.add(found)
+    return found
 
 
 def sound(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]:
-    """The history with every tool call answered and every result asked for.
+    """The history with every tool call answered, every result asked for, and no id used twice.
 
     A call left dangling by a stop or a crash gets a result that says so; a result without its call, as a cut may
     leave behind, is dropped. Results are put right behind their call's message.
     """
     messages: list[ChatMessage] = []
-    waiting: dict[str, str] = {}
+    waiting: list[_Waiting] = []
+    used: set[str] = set()
 
     def close() -> None:
-        for call_id, name in waiting.items():
-            messages.append({"role": "tool", "tool_call_id": call_id, "name": name, "content": NO_RESULT})
+        messages.extend(
+            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": NO_RESULT} for call in waiting
+        )
         waiting.clear()
 
     for given in history:
         message = dict(given)
         message["content"] = clean(_text(message.get("content")))
         if message["role"] == "tool":
-            name = waiting.pop(str(message.get("tool_call_id", "")), None)
-            if name is None:
+            wanted = str(message.get("tool_call_id", ""))
+            found = next((call for call in waiting if call.given_id == wanted), None)
+            if found is None:
                 continue
-            message["name"] = name
+            waiting.remove(found)
+            message |= {"tool_call_id": found.id, "name": found.name}
         else:
             close()
-            calls = message.get("tool_calls") or ()
-            waiting |= {str(call["id"]): str(call["function"]["name"]) for call in calls}
+            if calls := message.get("tool_calls"):
+                waiting += [
+                    _Waiting(str(call["id"]), _unused(str(call["id"]), used), call["function"]["name"])
+                    for call in calls
+                ]
+                message["tool_calls"] = [{**call, "id": found.id} for call, found in zip(calls, waiting, strict=True)]
         messages.append(message)
     close()
     return messages
 
 
+def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()) -> list[ChatMessage]:
+    """A sound conversation as the strictest servers want it; nothing else is ever sent.
+
+    User and assistant alternate, beginning with the user and ending with the user or with results: a turn without an answer is
+    closed by words that say so. No content is empty, and names of tools hold what such names may, as unlike as they were.
+    """
+    names = _ValidNames(tool_names, messages)
+    valid: list[ChatMessage] = []
+    for given in messages:
+        message = names.put_in(given)
+        role, before = message["role"], valid[-1]["role"] if valid else ""
+        if role == "system" and before:
+            valid[0] = {**valid[0], "content": f"{valid[0]['content']}\n\n{message['content']}"}
+            continue
+        if role == before == "assistant":
+            said = "\n\n".join(filter(None, (valid[-1]["content"], message["content"])))
+            valid[-1] = {**valid[-1], **message, "content": said}
+            continue
+        if role == "user" and before in ("user", "tool"):
+            valid.append({"role": "assistant", "content": NO_ANSWER})
+        elif role in ("assistant", "tool") and before in ("", "system"):
+            valid.append({"role": "user", "content": LEFT_OUT})
+        if not message["content"].strip() and not message.get("tool_calls"):
+            message["content"] = NO_ANSWER if role == "assistant" else NOTHING
+        valid.append(message)
+    if not valid or valid[-1]["role"] in ("system", "assistant"):
+        valid.append({"role": "user", "content": GO_ON})
+    return valid
+
+
 def fit(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMessage], int]:
     """The messages that fit into ``budget`` tokens, and what they cost, both estimated.
 
-    Left out are whole turns, the oldest first: a turn goes from a user's message to before the next. The
-    system's message and the newest turn stay; if they alone are too long, the newest turn's older results are shortened.
+    Left out are whole turns, the oldest first: a turn goes from a user's message to before the next. The system's message and
+    the newest turn stay; if they alone are too long, the newest turn's results are shortened, the oldest first, and then its
+    oldest calls left out with their results.
     """
     costs = [cost(message) for message in messages]
     total = sum(costs)
@@ -72,16 +174,38 @@ def fit(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMessage], in
             before = cost(message)
             kept[index] = {**message, "content": message["content"][:_SHORT] + _SHORTENED}
             total -= before - cost(kept[index])
-    return kept, total
+    return _without_oldest_calls(kept, head + 1, total, budget)
+
+
+def _without_oldest_calls(
+    kept: list[ChatMessage], first: int, total: int, budget: int
+) -> tuple[list[ChatMessage], int]:
+    """The newest turn without as many of its calls, from ``first`` on, as are too much; the last ones stay."""
+    asking = [i for i in range(first, len(kept)) if kept[i]["role"] == "assistant"]
+    cut_to = first
+    for start, following in pairwise(asking):
+        if total <= budget:
+            break
+        total -= sum(map(cost, kept[start:following]))
+        cut_to = following
+    return kept[:first] + kept[cut_to:], total
 
 
 def cost(message: ChatMessage) -> int:
     """Tokens a message takes, estimated."""
     calls = message.get("tool_calls") or ()
     words = estimate_tokens(message["content"] or "")
-    return (
-        4 + words + sum(8 + estimate_tokens(call["function"]["name"] + call["function"]["arguments"]) for call in calls)
-    )
+    other = sum(_field_cost(value) for key, value in message.items() if key not in _KNOWN_FIELDS)
+    return 4 + words + other + sum(_call_cost(call) for call in calls)
+
+
+def _call_cost(call: Mapping[str, Any]) -> int:
+    other = sum(_field_cost(value) for key, value in call.items() if key not in ("id", "type", "function"))
+    return 8 + other + estimate_tokens(call["function"]["name"] + call["function"]["arguments"])
+
+
+def _field_cost(value: Any) -> int:
+    return estimate_tokens(value if isinstance(value, str) else orjson.dumps(value).decode())
 
 
 def _text(content: Any) -> str:

@@ -144,8 +144,10 @@ def _to_qwen(history: Sequence[Mapping[str, Any]]) -> Iterator[Message]:
             yield Message(message["role"] if message["role"] == SYSTEM else USER, message["content"])
         else:
             calls = message.get("tool_calls") or ()
-            if message["content"] or not calls:
-                yield Message(ASSISTANT, message["content"])
+            origin = message.get("origin")
+            if message["content"] or origin or not calls:
+                yield Message(ASSISTANT, message["content"], extra={"origin": origin})
             for call in calls:
                 function = FunctionCall(call["function"]["name"], call["function"]["arguments"])
-                yield Message(ASSISTANT, "", function_call=function, extra={"function_id": call["id"]})
+                extra = {"function_id": call["id"], "origin": call.get("origin")}
+                yield Message(ASSISTANT, "", function_call=function, extra=extra)

@@ -98,10 +98,13 @@ class StepSplitter:
         growth = self._growth(last)
         return [*steps, growth] if growth else steps
 
-    def finish(self, parts: Sequence[Part], *, partial: bool = False) -> tuple[list[Step], list[Call]]:
+    def finish(
+        self, parts: Sequence[Part], *, partial: bool = False, server: str = "", reasoning_field: str = ""
+    ) -> tuple[list[Step], list[Call]]:
         """The reply has ended: its last steps, and its tool calls with ids unique in the run.
 
-        ``partial``: it ended before its end, so its last text is a piece.
+        ``partial``: it ended before its end, so its last text is a piece. ``server`` is who wrote it, and ``reasoning_field`` the
+        field that its thoughts came in.
         """
         unfinished = parts[-1] if partial and parts else None
         steps = list(self._leave(parts, len(parts), unfinished))
@@ -109,7 +112,11 @@ class StepSplitter:
             steps += self._leave_text(partial=unfinished is not None and unfinished.kind == "content")
         else:
             steps += self._leave_text("final_answer", partial=partial)
-        calls = [Call(self._unique(part.id), part.name[:_LONGEST_NAME] or NAMELESS, part.text) for part in self._calls]
+        calls = [
+            Call(self._unique(part.id), part.name[:_LONGEST_NAME] or NAMELESS, part.text, part.fields)
+            for part in self._calls
+        ]
+        thoughts = {"field": reasoning_field, "steps": self._reasoning} if reasoning_field and self._reasoning else {}
         for call in calls:
             self.open_calls[call.id] = _Open(call.name, self._clock())
             fields: dict[str, Any] = {
@@ -117,7 +124,10 @@ class StepSplitter:
                 "tool_call_id": call.id,
                 "arguments": json_object(call.arguments, call.arguments),
             }
-            steps.append(self._numbered("tool_use", **fields))
+            step = self._numbered("tool_use", **fields)
+            origin = {"server": server, "fields": call.fields, "thoughts": thoughts}
+            steps.append(Step(step.data, origin=origin) if call.fields or thoughts else step)
+            thoughts = {}
         self._begin_reply()
         return steps, calls
 
@@ -152,13 +162,16 @@ class StepSplitter:
         self._left = 0
         self._text: list[Part] = []
         self._calls: list[Part] = []
+        self._reasoning: list[int] = []
         self._grown: dict[int, Growth] = {}
 
     def _leave(self, parts: Sequence[Part], end: int, unfinished: Part | None = None) -> Iterator[Step]:
         """Pass the parts before ``end``, which will not grow any more."""
         for part in parts[self._left : end]:
             if part.kind == "reasoning":
-                yield from self._said("thought", [part], partial=part is unfinished)
+                for step in self._said("thought", [part], partial=part is unfinished):
+                    self._reasoning.append(step.data["step"])
+                    yield step
             elif part.kind == "content":
                 self._text.append(part)
             else:

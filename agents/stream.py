@@ -66,7 +66,7 @@ class AgentRun:
         self.outcome: Outcome | None = None
         """How it ended; set with the last event."""
         self.messages: list[dict[str, Any]] = []
-        """What the run has added to the conversation, in OpenAI's shape."""
+        """What the run has added to the conversation, in OpenAI's shape; ``origin`` is what goes back to the server it came from."""
         self.on_growth: Callable[[Growth], None] | None = None
         """Where set, growth goes here at once instead of into the iteration, unless steps before it wait to be read."""
         self._task = task
@@ -220,7 +220,14 @@ class AgentRun:
 
     def _show(self) -> None:
         self._shown_parts = len(self._reply.parts)
+        self._take_note(self._reply)
         self._push(self._splitter.grow(self._reply.parts))
+
+    def _take_note(self, reply: Reply) -> None:
+        """What people should know of how it was asked for stands before what came of it."""
+        if reply.note and reply.parts:
+            self._note(reply.note)
+            reply.note = ""
 
     def _reply_ended(self, writing: asyncio.Task[None], reply: Reply, future: Future[Written]) -> None:
         self._pacer.end()
@@ -230,7 +237,10 @@ class AgentRun:
         if isinstance(error, Stopped) and not self._stop.is_set():  # cancelled from outside: the loop is shutting down
             self._stop.set("The server was shut down.")
         self._count(reply)
-        steps, calls = self._splitter.finish(reply.parts, partial=error is not None)
+        self._take_note(reply)
+        steps, calls = self._splitter.finish(
+            reply.parts, partial=error is not None, server=reply.server, reasoning_field=reply.reasoning_field
+        )
         self._push(steps)
         self._remember(reply, calls)
         if reply.surplus:
@@ -239,7 +249,7 @@ class AgentRun:
                 "This one and those behind it were not run: make those that are still needed in the next turn."
             )
         if error is None:
-            future.set_result(Written(reply.content, reply.reasoning, reply.reasoning_field, calls))
+            future.set_result(Written(reply.content, reply.reasoning, calls, reply.server, reply.fields))
             return
         because = (
             self._stop.because if isinstance(error, Stopped) else f"{error} " if isinstance(error, AgentError) else ""
@@ -259,10 +269,9 @@ class AgentRun:
     def _remember(self, reply: Reply, calls: Sequence[Call]) -> None:
         message: dict[str, Any] = {"role": "assistant", "content": reply.content}
         if calls:
-            message["tool_calls"] = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                for call in calls
-            ]
+            message["tool_calls"] = [_called(call, reply.server) for call in calls]
+            if reply.fields:
+                message["origin"] = {"server": reply.server, "fields": reply.fields}
         if calls or reply.content:
             self.messages.append(message)
 
@@ -402,6 +411,12 @@ def _internal(error: BaseException) -> AgentError:
     number = uuid.uuid4().hex[:8]
     log.error("Agent run failed (%s)", number, exc_info=error)
     return AgentError("internal", f"Something went wrong on our side (error {number}).")
+
+
+def _called(call: Call, server: str) -> dict[str, Any]:
+    """A call in OpenAI's shape, with what its server wants back."""
+    origin = {"origin": {"server": server, "fields": dict(call.fields)}} if call.fields else {}
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}, **origin}
 
 
 def _ids(conversation: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -32,6 +32,7 @@ import agents
 from chat import (
     access,
     audit,
+    clock,
     erasure,
     interrupting,
     runs,
@@ -319,7 +320,7 @@ class SlowFilter(_Choice):
             return queryset
         longest = timedelta(seconds=int(value))
         ended = queryset.filter(ended_at__gt=F("started_at") + longest)
-        return ended | queryset.filter(ended_at=None, started_at__lt=timezone.now() - longest)
+        return ended | queryset.filter(ended_at=None, started_at__lt=clock.now() - longest)
 
 
 class TroubleFilter(_Choice):
@@ -332,7 +333,7 @@ class TroubleFilter(_Choice):
     def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         """Those in that trouble."""
         if value == "silent":
-            return queryset.filter(status__in=LIVE, heartbeat_at__lt=timezone.now() - timedelta(seconds=10))
+            return queryset.filter(status__in=LIVE, heartbeat_at__lt=clock.now() - timedelta(seconds=10))
         return queryset.filter(status__in=(RunStatus.FAILED, RunStatus.INTERRUPTED))
 
 
@@ -392,12 +393,12 @@ def _pause(_: User, schedule: Schedule) -> str:
 
 
 def _resume(_: User, schedule: Schedule) -> str:
-    schedules.resume(schedule.pk, timezone.now())
+    schedules.resume(schedule.pk, clock.now())
     return "runs again."
 
 
 def _run_now(_: User, schedule: Schedule) -> str:
-    async_to_sync(runs.set_going)(schedules.run_now(schedule.pk, timezone.now()))
+    async_to_sync(runs.set_going)(schedules.run_now(schedule.pk, clock.now()))
     return "is run now, besides its times."
 
 
@@ -564,7 +565,7 @@ class RunAdmin(_Acting):
         """How long it took, or has been at work."""
         if run.started_at is None:
             return "—"
-        lasted = (run.ended_at or timezone.now()) - run.started_at
+        lasted = (run.ended_at or clock.now()) - run.started_at
         return words.duration(round(lasted.total_seconds() * 1000))
 
     @admin.display(description="tokens")
@@ -584,10 +585,10 @@ class RunAdmin(_Acting):
 
     @admin.display(description="last sign of life")
     def last_sign_of_life(self, run: Run) -> str:
-        """How long ago its process last said that it is alive, by this server's clock."""
+        """How long ago its process last said that it is alive, by the database's clock."""
         if run.status not in LIVE or run.heartbeat_at is None:
             return "—"
-        return f"{max(0, round((timezone.now() - run.heartbeat_at).total_seconds()))} s ago"
+        return f"{max(0, round((clock.now() - run.heartbeat_at).total_seconds()))} s ago"
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -734,7 +735,7 @@ class HealthFilter(_Choice):
             case "paused":
                 return queryset.filter(paused_because__in=(Paused.FAILURES, Paused.REFUSED))
             case "late":
-                return queryset.filter(enabled=True, next_at__lt=timezone.now() - schedules.ON_TIME)
+                return queryset.filter(enabled=True, next_at__lt=clock.now() - schedules.ON_TIME)
         return queryset.filter(enabled=value == "running")
 
 

@@ -16,10 +16,11 @@ import orjson
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.db import Error as DatabaseError
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import URLPattern, path, re_path
@@ -131,6 +132,11 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
     ValidationError: _invalid,
     AuthenticationError: lambda *_: _anonymous(),
     _Forged: lambda _, failure: error("not_allowed", str(failure)),
+    # A body that Django cannot take apart, which it does to look for a token.
+    **dict.fromkeys(
+        (MultiPartParserError, BadRequest, SuspiciousOperation, UnreadablePostError),
+        lambda *_: error("bad_json", "The body must be JSON, with Content-Type: application/json."),
+    ),
     RequestDataTooBig: lambda *_: error("too_large", "The request is too large."),
     BadFrame: lambda _, failure: error(failure.code, failure.message),
     Refused: lambda _, failure: error(failure.code, failure.message),

@@ -390,7 +390,8 @@ class _Record:
             if isinstance(item, Growth):
                 continue
             self._finished(item)
-            entry = Entry("reasoning_step", item.data, item.full_content, numbered=self._run.enable_reasoning)
+            numbered = self._run.enable_reasoning
+            entry = Entry("reasoning_step", item.data, item.full_content, numbered=numbered, origin=item.origin)
             # How it ended is stored together with the end itself.
             (self._last if item.type in ("complete", "error") else self._waiting).append(entry)
         entries = self._waiting

@@ -18,7 +18,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 
 import agents
-from chat import carrying, database, feeds, groups, protocol, runs, selectors, sockets, supervisor
+from chat import background, carrying, database, feeds, groups, protocol, runs, selectors, sockets, supervisor
 from chat.feeds import Subscriber
 from chat.protocol import Ack, BadFrame, Cancel, Chat, Close, Continue, Ping, Resume, as_uuid, encode, error_data
 from chat.runs import Refused
@@ -49,6 +49,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         self._subscriber: Subscriber | None = None
         self._fallback_agent: str | None = None
         self._ended = False
+        self._left = False
         self._turns: float = _AT_ONCE
         self._turn_at = time.monotonic()
 
@@ -101,14 +102,15 @@ class SessionConsumer(AsyncWebsocketConsumer):
         entrance: sockets.Entrance | None = None
         if session_id is not None:
             try:
-                entrance = await database.write(sockets.enter, self.login.user, session_id, carrying.PROCESS)
+                entrance = await database.write_settled(
+                    self._entered, sockets.enter, self.login.user, session_id, carrying.PROCESS
+                )
             except sockets.TooMany:
                 await self._end(Close.TOO_MANY)
                 return
         if entrance is None:
             await self._end(Close.NO_SUCH_SESSION)
             return
-        self._entrance = entrance
         self._subscriber = await feeds.join(entrance.session_id, self.login, self._send_text, self._end)
         if supervisor.is_draining():
             # It came in just before nobody was let in any more.
@@ -280,7 +282,14 @@ class SessionConsumer(AsyncWebsocketConsumer):
         with contextlib.suppress(OSError):
             await self.base_send(cast(Any, message))
 
+    def _entered(self, entrance: sockets.Entrance | None, _error: BaseException | None) -> None:
+        """Keep the row that says that this socket is open, also where the client has gone while it was written: then it goes too."""
+        self._entrance = entrance
+        if self._left:
+            background.spawn(self._leave(), "leave")
+
     async def _leave(self) -> None:
+        self._left = True
         subscriber, self._subscriber = self._subscriber, None
         entrance, self._entrance = self._entrance, None
         if subscriber is not None:

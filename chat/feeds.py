@@ -33,6 +33,8 @@ SILENCE_S = 90.0
 PRESENCE_PAUSE_S = 0.2
 _KEPT_FRAMES = 250
 _READ_FRAMES = 100
+#: Whole texts come more often than this from a run at work in another process, as long as it writes.
+_UNHEARD_S = 1.0
 #: Feeds that are compared with the database at a time: what that takes is not to grow with their number.
 _LOOKED_AT_ONCE = 50
 
@@ -277,6 +279,7 @@ class Feed:
 
     __slots__ = (
         "_ended",
+        "_grown_at",
         "_growth",
         "_heard_head",
         "_is_catching_up",
@@ -310,6 +313,8 @@ class Feed:
         self._membership = groups.Membership(groups.of_session(session_id), self._deliver)
         self._ended: list[UUID] = []
         self._stored_steps: dict[UUID, int] = {}
+        #: When a run in another process was last heard to write.
+        self._grown_at = 0.0
         self._growth: tuple[Draft | None, Draft | None, str] = (None, None, "")
         #: The line and the people as they were told last; None: not yet, or not to everybody.
         self._line: list[dict[str, Any]] | None = None
@@ -343,7 +348,7 @@ class Feed:
         """Join the group first, then read: nothing can fall between."""
         try:
             await self._membership.join()
-            drafts.watch(self.session_id, self._take_draft)
+            drafts.watch(self.session_id, self.take_draft)
             head, saved = await database.read(selectors.head_and_draft, self.session_id)
         except BaseException as error:
             # Whoever comes later opens a feed anew; whoever waits for this one is told.
@@ -357,14 +362,14 @@ class Feed:
             return
         self.window = EventWindow(head, _KEPT_FRAMES)
         if self.draft is None:
-            self._take_draft(drafts.of(self.session_id) or saved)
+            self.take_draft(drafts.of(self.session_id) or saved)
         self.ready.set_result(None)
         self._catch_up_soon(self._heard_head)
 
     async def close(self) -> None:
         """Nobody looks any more."""
         self._opening.cancel()
-        drafts.unwatch(self.session_id, self._take_draft)
+        drafts.unwatch(self.session_id, self.take_draft)
         await self._membership.leave()
 
     def add(self, subscriber: Subscriber) -> None:
@@ -482,8 +487,8 @@ class Feed:
         if self._people_due:
             self._announce_presence()
         # Another feed of this session may have been closed after this one was opened, and have taken the watching with it.
-        drafts.watch(self.session_id, self._take_draft)
-        self._take_draft(drafts.of(self.session_id))
+        drafts.watch(self.session_id, self.take_draft)
+        self.take_draft(drafts.of(self.session_id))
         self._catch_up_soon(shape.head)
 
     def _deliver(self, message: groups.Message) -> None:
@@ -562,6 +567,7 @@ class Feed:
         """
         if drafts.of(self.session_id) is not None:
             return
+        self._grown_at = time.monotonic()
         run_id = UUID(message["run_id"])
         step, kind, attempt, offset, text, tool_name = message["growth"]
         known = self.draft
@@ -574,9 +580,15 @@ class Feed:
             ):
                 return
             text = known.text + text
-        self._take_draft(Draft(run_id, step, kind, attempt, text, tool_name))
+        self.take_draft(Draft(run_id, step, kind, attempt, text, tool_name))
 
-    def _take_draft(self, draft: Draft | None) -> None:
+    def misses_growth(self, now: float) -> bool:
+        """Whether a run at work elsewhere has not been heard to write for so long that the group's messages may be getting lost."""
+        is_elsewhere = groups.reach_others() and drafts.of(self.session_id) is None
+        return is_elsewhere and self._shape is not None and self._shape.is_live and now - self._grown_at > _UNHEARD_S
+
+    def take_draft(self, draft: Draft | None) -> None:
+        """Show a state of the step being written, where it is newer than what is known."""
         if draft is not None and not self._is_over(draft) and draft.is_newer_than(self.draft):
             self.draft = draft
             self.wake()
@@ -721,6 +733,10 @@ async def _look_at(feeds: list[Feed]) -> None:
             feed.start_over()
         else:
             feed.look_at(shape)
+    unheard = {feed.session_id: feed for feed in feeds if feed.misses_growth(time.monotonic())}
+    if unheard:
+        for session_id, draft in (await database.read(selectors.saved_drafts, list(unheard))).items():
+            unheard[session_id].take_draft(draft)
 
 
 async def check_logins() -> None:

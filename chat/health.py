@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chat import database, doorbell, groups, line, supervisor
+from chat import clock, database, doorbell, groups, line, supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ async def healthz(request: HttpRequest) -> HttpResponse:
     lines = ["ok"]
     if _is_asked_by_name(request):
         lines += [words for words, is_away in _AWAY.items() if is_away()]
+        lines += [skew] if (skew := clock.describe_skew()) else []
     return HttpResponse("\n".join([*lines, ""]), content_type="text/plain; charset=utf-8")
 
 

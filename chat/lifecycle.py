@@ -6,6 +6,7 @@ starts it by its first request, and ends it before its reactor stops. A process 
 
 import asyncio
 import logging
+import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -41,8 +42,10 @@ def prepare_process() -> int:
     Called before the first request, on a thread that may wait. Raises `StartRefused`.
     """
     memory.share_one_heap()
+    os.umask(0o077)  # what is made in the data folder is this account's alone
     try:
         alone = ownership.take()
+        ownership.warn_if_open()
         _check_tables(alone=alone)
         redis_check.check_redis()
     except (ownership.Owned, database.Outdated, database.Away, redis_check.RedisRefused) as refused:

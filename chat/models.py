@@ -175,6 +175,8 @@ class Run(models.Model):
     output_tokens = models.PositiveBigIntegerField(default=0)
     usage_estimated = models.BooleanField(default=False)
     code = models.CharField(max_length=32, blank=True, help_text="Why it failed, as the wire's error code.")
+    #: In the process that began it: when, by a clock that nobody sets, in seconds.
+    begun_at: float | None = None
 
     class Meta:
         ordering = ("session", "number")
@@ -258,6 +260,19 @@ class StepContent(models.Model):
 
     def __str__(self) -> str:
         return f"Content of {self.step_id}"
+
+
+class StepOrigin(models.Model):
+    """What goes back to the model's server with a tool call, and to nobody else: never on the wire, never shown.
+
+    ``data`` is the JSON of `agents.Step.origin`. Few calls have one.
+    """
+
+    step = models.OneToOneField(Step, on_delete=models.CASCADE, primary_key=True, related_name="origin")
+    data = models.TextField()
+
+    def __str__(self) -> str:
+        return f"Origin of {self.step_id}"
 
 
 class Draft(models.Model):

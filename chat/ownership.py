@@ -1,10 +1,15 @@
 """Which process owns the data: with SQLite, or without a Redis, only one may serve a data folder."""
 
 import fcntl
+import logging
+import stat
+from pathlib import Path
 from typing import IO
 
 from django.conf import settings
 from django.db import connection
+
+logger = logging.getLogger(__name__)
 
 
 class Owned(Exception):
@@ -33,3 +38,18 @@ def take() -> bool:
             ) from None
         _locks.append(lock)
     return True
+
+
+def warn_if_open() -> None:
+    """Tell the log where other accounts of this machine can look into the data folder or at the database's file, which no start closes."""
+    paths = [settings.DATA_DIR]
+    if connection.vendor == "sqlite":
+        paths.append(Path(connection.settings_dict["NAME"]))
+    for path in paths:
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0
+        # A file in a folder that is closed can be reached by nobody else.
+        is_behind = path != settings.DATA_DIR and not path.parent.stat().st_mode & 0o077
+        if mode & 0o077 and not is_behind:
+            logger.warning(
+                "Other accounts of this machine can read %s (mode %o). Close it: chmod -R go= %s", path, mode, path
+            )

@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 import agents
 from agents import Outcome
-from chat import selectors
+from chat import clock, selectors
 from chat.models import Run, RunStatus, Step
 from chat.protocol import utf16_length
 from chat.run_state import End
@@ -43,11 +44,16 @@ def started(run: Run) -> Entry:
 
 def completed(run: Run, end: End) -> Entry:
     """The last event of a run."""
-    began = run.started_at or timezone.now()
+    if run.begun_at is not None:
+        lasted = time.monotonic() - run.begun_at
+    else:
+        # Another process began it: by the clock that both have in common.
+        now = clock.now()
+        lasted = (now - (run.started_at or now)).total_seconds()
     data: dict[str, Any] = {
         "status": str(end.status),
         "total_iterations": end.iterations,
-        "duration_ms": max(0, round((timezone.now() - began).total_seconds() * 1000)),
+        "duration_ms": max(0, round(lasted * 1000)),
         "usage": {
             "input_tokens": end.usage.input_tokens,
             "output_tokens": end.usage.output_tokens,

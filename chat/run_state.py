@@ -3,19 +3,22 @@
 Each move is one conditional UPDATE, so that of two that race the first to commit stands.
 """
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import F, QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from agents.events import Usage
-from chat import step_log
+from chat import clock, step_log
 from chat.database import as_uuid, as_uuids, key, moment
 from chat.models import (
     IS_LIVE,
@@ -68,8 +71,8 @@ _BEGIN = "UPDATE chat_session SET title = %s, active_at = %s, status = %s WHERE 
 
 def begin(run: Run, process: str, *, title: str) -> None:
     """Add a new run that a process carries from the beginning; the caller holds the session and has seen that it may."""
-    now = timezone.now()
-    run.status, run.owner, run.fence, run.started_at, run.heartbeat_at = RunStatus.RUNNING, process, 1, now, now
+    run.status, run.owner, run.fence, run.begun_at = RunStatus.RUNNING, process, 1, time.monotonic()
+    run.started_at = run.heartbeat_at = clock.now()
     _add(run)
     with connection.cursor() as cursor:
         cursor.execute(_BEGIN, [title, moment(timezone.now()), RunStatus.RUNNING, key(run.session_id)])
@@ -79,7 +82,7 @@ def begin(run: Run, process: str, *, title: str) -> None:
 _ADD = """INSERT INTO chat_run (id, session_id, number, user_id, client_message_id, message, agent_name, enable_reasoning,
     origin, continues_id, status, created_at, started_at, owner, fence, heartbeat_at, iterations, input_tokens,
     output_tokens, usage_estimated, code)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0, 0, 0, %s, '')"""
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, {begun}, %s, %s, {begun}, 0, 0, 0, %s, '')"""
 
 
 def _add(run: Run) -> None:
@@ -96,24 +99,22 @@ def _add(run: Run) -> None:
         run.continues_id and key(run.continues_id),
         run.status,
         moment(run.created_at),
-        run.started_at and moment(run.started_at),
         run.owner,
         run.fence,
-        run.heartbeat_at and moment(run.heartbeat_at),
         False,
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_ADD, values)
+        cursor.execute(_ADD.format(begun=clock.now_expression() if run.started_at else "NULL"), values)
 
 
 def claim(run: Run, process: str) -> bool:
     """Take a queued run for a process; false where someone else was faster. The caller holds the session's row."""
-    now = timezone.now()
     moved = _moving(run.pk, RunStatus.RUNNING).update(
-        status=RunStatus.RUNNING, owner=process, fence=F("fence") + 1, started_at=now, heartbeat_at=now
+        status=RunStatus.RUNNING, owner=process, fence=F("fence") + 1, started_at=Now(), heartbeat_at=Now()
     )
     if moved:
         run.refresh_from_db()
+        run.begun_at = time.monotonic()
         _repeat_status(run.session_id)
     return bool(moved)
 
@@ -129,7 +130,7 @@ def request_cancel(run: Run, user: User | None) -> bool:
 
 
 #: Written out, because it stands at the end of every run; as querysets the two statements took longer than the commit.
-_FINISH = """UPDATE chat_run SET status = %s, ended_at = %s, iterations = %s, input_tokens = %s, output_tokens = %s,
+_FINISH = """UPDATE chat_run SET status = %s, ended_at = {now}, iterations = %s, input_tokens = %s, output_tokens = %s,
     usage_estimated = %s, code = %s, cancelled_by_id = COALESCE(%s, cancelled_by_id)
     WHERE id = %s AND status IN ({moves}) AND fence = COALESCE(%s, fence)"""
 
@@ -137,9 +138,8 @@ _FINISH = """UPDATE chat_run SET status = %s, ended_at = %s, iterations = %s, in
 def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None, by: User | None = None) -> bool:
     """End a run; false where it has ended already, or where ``fence`` is given and has risen."""
     usage, moves = end.usage, MOVES[end.status]
-    values = [
+    values: list[Any] = [
         end.status,
-        moment(timezone.now()),
         end.iterations,
         usage.input_tokens,
         usage.output_tokens,
@@ -148,7 +148,7 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
     ]
     with connection.cursor() as cursor:
         cursor.execute(
-            _FINISH.format(moves=", ".join(["%s"] * len(moves))),
+            _FINISH.format(now=clock.now_expression(), moves=", ".join(["%s"] * len(moves))),
             [*values, by.pk if by is not None else None, key(run_id), *moves, fence],
         )
         moved = cursor.rowcount
@@ -169,7 +169,7 @@ def take_from(run: Run, process: str) -> bool:
 
 def beat(process: str, run_ids: Collection[UUID]) -> None:
     """Renew the lease on the runs that a process carries, where they are still its own."""
-    Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).update(heartbeat_at=timezone.now())
+    Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).update(heartbeat_at=Now())
 
 
 _CARRIED = """SELECT run.id, run.status, person.username FROM chat_run run
@@ -196,7 +196,7 @@ _LIVE_RUNS = f"SELECT id FROM chat_run WHERE {LIVE_SQL}"  # noqa: S608 - our own
 
 
 def silent_since(since: datetime) -> list[UUID]:
-    """Live runs whose owner has given no sign of life since then."""
+    """Live runs whose owner has given no sign of life since then, by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute(f"{_LIVE_RUNS} AND heartbeat_at < %s", [moment(since)])
         return as_uuids(run_id for (run_id,) in cursor.fetchall())

@@ -5,11 +5,10 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from django.http import HttpRequest
-from django.utils import timezone
 from ninja import Router, Schema, Status
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
-from chat import database, runs, schedules, timetable
+from chat import clock, database, runs, schedules, timetable
 from chat.models import Missed, Occurrence, Outcome, Overlap, Schedule
 from chat.protocol import BadFrame, as_uuid
 from chat.requests import payload, takes, user_of
@@ -219,7 +218,7 @@ async def list_schedules(request: HttpRequest, cursor: str = "") -> dict[str, An
 async def create_schedule(request: HttpRequest) -> Status[dict[str, Any]]:
     """Make a schedule: a message that is asked by the clock, as if it had been typed."""
     new = payload(request, NewSchedule)
-    schedule = await database.write(schedules.make, user_of(request), new.given(), timezone.now())
+    schedule = await database.write(schedules.make, user_of(request), new.given(), clock.now())
     return Status(201, await _shown(schedule))
 
 
@@ -236,7 +235,7 @@ async def get_schedule(request: HttpRequest, schedule_id: str) -> dict[str, Any]
 async def change_schedule(request: HttpRequest, schedule_id: str) -> dict[str, Any]:
     """Change it; `enabled` pauses it, or lets it go on."""
     changes = payload(request, ScheduleChanges).given()
-    schedule = await database.write(schedules.change, user_of(request), _key(schedule_id), changes, timezone.now())
+    schedule = await database.write(schedules.change, user_of(request), _key(schedule_id), changes, clock.now())
     return await _shown(schedule)
 
 
@@ -250,20 +249,24 @@ async def delete_schedule(request: HttpRequest, schedule_id: str) -> Status[None
 @router.post("schedules/{schedule_id}/run/", response={202: StartedOut})
 async def run_schedule(request: HttpRequest, schedule_id: str) -> Status[dict[str, Any]]:
     """Run it now, besides its times."""
-    accepted = await runs.accept(schedules.run_now, _key(schedule_id), timezone.now(), user_of(request))
+    accepted = await runs.accept(schedules.run_now, _key(schedule_id), clock.now(), user_of(request))
     told = {"run_id": accepted.run_id, "session_id": accepted.session_id, "queued": accepted.queued}
     return Status(202, told)
 
 
+#: The last moment that there is a date for, in Unix seconds.
+_LATEST = 253_402_300_799
+
+
 @router.get("notifications/", response=Notifications)
 async def list_notifications(
-    request: HttpRequest, after: Annotated[float | None, Field(ge=0, lt=2**40)] = None
+    request: HttpRequest, after: Annotated[float | None, Field(ge=0, le=_LATEST)] = None
 ) -> dict[str, Any]:
     """Read which scheduled runs have ended since a moment, and a little before: what was told twice has the same `id`.
 
     Without `after` there are none, and `now` says from when to ask.
     """
-    now = timezone.now()
+    now = clock.now()
     if after is None:
         return {"items": [], "now": now.timestamp()}
     since = datetime.fromtimestamp(after, UTC)

@@ -15,13 +15,12 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 import agents
-from chat import runs, schedules, selectors, timetable
+from chat import clock, runs, schedules, selectors, timetable
 from chat.models import Missed, Overlap, Schedule
 from chat.recurrence import LONGEST_CRON, MOST_MINUTES
 from chat.runs import Refused
@@ -169,7 +168,7 @@ def index(request: HttpRequest) -> HttpResponse:
         lines=timetable.lines(page),
         pages=page,
         agents={name: spec.title for name, spec in agents.AGENTS.items()},
-        now=timezone.now(),
+        now=clock.now(),
     )
 
 
@@ -189,7 +188,7 @@ def new(request: HttpRequest) -> HttpResponse:
     form = ScheduleForm(_user(request), request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
         try:
-            schedule = schedules.make(_user(request), form.said(), timezone.now())
+            schedule = schedules.make(_user(request), form.said(), clock.now())
         except Refused as refused:
             form.refuse(refused)
         else:
@@ -211,7 +210,7 @@ def edit(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
             # Said again is not said anew: no due time moves, and a single one that is past stays where it is.
             said = {name: value for name, value in said.items() if name not in (*schedules.WHEN, "time_zone")}
         try:
-            schedules.change(_user(request), schedule_id, said, timezone.now())
+            schedules.change(_user(request), schedule_id, said, clock.now())
         except Refused as refused:
             form.refuse(refused)
         else:
@@ -261,7 +260,7 @@ def preview(request: HttpRequest) -> HttpResponse:
     form, line, problem = WhenForm(request.GET), None, ""
     if form.is_valid():
         try:
-            line = timetable.line(schedules.preview(_user(request), form.said_when(), timezone.now()))
+            line = timetable.line(schedules.preview(_user(request), form.said_when(), clock.now()))
         except Refused as refused:
             problem = refused.message
     else:
@@ -275,7 +274,7 @@ def run(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
     """Run it now, and go where it is seen."""
     schedule = _own(request, schedule_id)
     try:
-        accepted = schedules.run_now(schedule.pk, timezone.now(), _user(request))
+        accepted = schedules.run_now(schedule.pk, clock.now(), _user(request))
     except Refused as refused:
         messages.error(request, f"{schedule.name}: {refused.message}")
         return redirect("schedules")
@@ -294,7 +293,7 @@ def switch(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
 def _changed(request: HttpRequest, schedule_id: UUID, fields: Mapping[str, Any], told: str) -> HttpResponse:
     schedule = _own(request, schedule_id)
     try:
-        schedules.change(_user(request), schedule.pk, fields, timezone.now())
+        schedules.change(_user(request), schedule.pk, fields, clock.now())
     except Refused as refused:
         messages.error(request, f"{schedule.name}: {refused.message}")
     else:

@@ -1,8 +1,8 @@
 """Reads. Nothing here writes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -16,6 +16,8 @@ from chat.drafts import Draft
 from chat.models import (
     IS_LIVE,
     IS_QUEUED,
+    LIVE,
+    LIVE_SQL,
     QUEUED_SQL,
     UNFINISHED,
     UNFINISHED_SQL,
@@ -153,6 +155,8 @@ class Shape:
     head: int
     line: Extent
     people: Extent
+    #: Whether a run is at work.
+    is_live: bool = False
 
 
 # Written out, because every feed is looked at every second.
@@ -160,7 +164,7 @@ _LINES = f"""SELECT session_id, COUNT(*), MIN(number), MAX(number) FROM chat_run
     WHERE {QUEUED_SQL} AND session_id IN ({{places}}) GROUP BY session_id"""  # noqa: S608 - our own condition
 _PEOPLE = """SELECT session_id, COUNT(*), MIN(opened_at), MAX(opened_at) FROM chat_connection
     WHERE session_id IN ({places}) GROUP BY session_id"""
-_HEADS = "SELECT id, last_seq FROM chat_session WHERE deleted_at IS NULL AND id IN ({places})"
+_HEADS = "SELECT id, last_seq, status FROM chat_session WHERE deleted_at IS NULL AND id IN ({places})"
 
 
 def shapes(session_ids: Sequence[UUID]) -> dict[UUID, Shape]:
@@ -176,8 +180,22 @@ def shapes(session_ids: Sequence[UUID]) -> dict[UUID, Shape]:
         people = {row[0]: row[1:] for row in cursor.fetchall()}
         cursor.execute(_HEADS.format(places=places), [*wanted])
         return {
-            wanted[at]: Shape(head, lines.get(at, NOTHING), people.get(at, NOTHING)) for at, head in cursor.fetchall()
+            wanted[at]: Shape(head, lines.get(at, NOTHING), people.get(at, NOTHING), status in LIVE)
+            for at, head, status in cursor.fetchall()
         }
+
+
+_DRAFTS = f"""SELECT run.session_id, draft.run_id, draft.number, draft.type, draft.attempt, draft.text
+    FROM chat_run run JOIN chat_draft draft ON draft.run_id = run.id
+    WHERE {LIVE_SQL} AND run.session_id IN ({{places}})"""  # noqa: S608 - our own condition
+
+
+def saved_drafts(session_ids: Sequence[UUID]) -> dict[UUID, Draft]:
+    """What was last saved of the steps that these sessions' live runs are writing, by session."""
+    places = ", ".join(["%s"] * len(session_ids))
+    with connection.cursor() as cursor:
+        cursor.execute(_DRAFTS.format(places=places), [*map(key, session_ids)])
+        return {as_uuid(at): Draft(as_uuid(run_id), *draft) for at, run_id, *draft in cursor.fetchall()}
 
 
 def live_run(session_id: UUID) -> dict[str, Any] | None:
@@ -282,36 +300,73 @@ _MEMORY_CHARACTERS = 400_000
 # Written out, because the model is asked only after it: as querysets they took a quarter of the wait for the first token.
 _MEMORY_RUN_ROWS = """SELECT number, message, continues_id, id FROM chat_run
     WHERE session_id = %s AND number < %s AND status <> %s ORDER BY number DESC LIMIT %s"""
-_MEMORY_STEP_ROWS = """SELECT run.number, step.type, step.body, full_content.content
+_MEMORY_STEP_ROWS = """SELECT run.number, step.type, step.body, full_content.content, origin.data
     FROM chat_run run JOIN chat_step step ON step.run_id = run.id
     LEFT JOIN chat_stepcontent full_content ON full_content.step_id = step.id
+    LEFT JOIN chat_steporigin origin ON origin.step_id = step.id
     WHERE run.session_id = %s AND run.number BETWEEN %s AND %s
     AND step.event = 'reasoning_step' AND step.type IN ('tool_use', 'tool_result', 'final_answer')
     ORDER BY run.number, step.position"""
+_MEMORY_THOUGHT_ROWS = """SELECT run.number, step.number, step.body FROM chat_run run JOIN chat_step step ON step.run_id = run.id
+    WHERE run.session_id = %s AND run.number BETWEEN %s AND %s
+    AND step.event = 'reasoning_step' AND step.type = 'thought'"""
+
+
+class _StepRow(NamedTuple):
+    """A step that is part of the agent's memory."""
+
+    kind: str
+    data: dict[str, Any]
+    full_content: str | None
+    origin: dict[str, Any] | None
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one run adds to the conversation."""
+
+    messages: list[dict[str, Any]]
+    #: Whether it goes on from the run before instead of beginning with a message.
+    continues: bool
+    #: Its answer, if that is only a piece.
+    partial: dict[str, Any] | None = None
+
+    @property
+    def has_answer(self) -> bool:
+        return any(message["role"] == "assistant" and message["content"] for message in self.messages)
+
+    def drop_partial(self) -> None:
+        """Leave its piece of an answer out: the whole one follows."""
+        self.messages = [message for message in self.messages if message is not self.partial]
 
 
 def memory(session_id: UUID, before: int, *, unfinished_run: UUID | None = None) -> list[dict[str, Any]]:
-    """The session's turns before a run's number, oldest first, as chat messages.
+    """The session's turns before a run's number, oldest first, as chat messages; it begins with a message of the user's.
 
-    User messages, tool calls with their results, and answers; thoughts are not repeated to the model. Of ``unfinished_run`` (the one
-    that a continuation goes on from) a partial answer is left out, so that the model writes it anew.
+    User messages, tool calls with their results, and answers; thoughts are repeated only to the server that wants them back with
+    its calls. A partial answer is left out where the run was continued and wrote it anew, and of ``unfinished_run`` (the one that a
+    continuation goes on from now).
     """
-    turns: list[list[dict[str, Any]]] = []
+    turns: list[_Turn] = []
     size = 0
-    while before > 1 and size <= _MEMORY_CHARACTERS:
+    is_rewritten = False
+    while before > 1 and (size <= _MEMORY_CHARACTERS or turns[-1].continues):
         batch = _turns(session_id, before, unfinished_run)
         for number, turn in batch:
             before = number
-            size += sum(len(message["content"]) for message in turn)
-            if turns and size > _MEMORY_CHARACTERS:
+            size += sum(len(message["content"]) for message in turn.messages)
+            if turns and size > _MEMORY_CHARACTERS and not turns[-1].continues:
                 break
+            if is_rewritten:
+                turn.drop_partial()
+            is_rewritten = turn.continues and (is_rewritten or turn.has_answer)
             turns.append(turn)
         if len(batch) < _MEMORY_RUNS:
             break
-    return [message for turn in reversed(turns) for message in turn]
+    return [message for turn in reversed(turns) for message in turn.messages]
 
 
-def _turns(session_id: UUID, before: int, unfinished_run: UUID | None) -> list[tuple[int, list[dict[str, Any]]]]:
+def _turns(session_id: UUID, before: int, unfinished_run: UUID | None) -> list[tuple[int, _Turn]]:
     """The turns of some runs before one, newest first, each with its run's number."""
     session, unfinished = key(session_id), unfinished_run and key(unfinished_run)
     with connection.cursor() as cursor:
@@ -319,46 +374,75 @@ def _turns(session_id: UUID, before: int, unfinished_run: UUID | None) -> list[t
         runs = cursor.fetchall()
         if not runs:
             return []
-        cursor.execute(_MEMORY_STEP_ROWS, [session, runs[-1][0], runs[0][0]])
-        steps: dict[int, list[tuple[str, dict[str, Any], str | None]]] = {}
-        for number, kind, body, full_content in cursor.fetchall():
-            steps.setdefault(number, []).append((kind, orjson.loads(body), full_content))
-    return [
-        (number, _turn(None if continues else message, steps.get(number, []), leave_partial=run_id == unfinished))
-        for number, message, continues, run_id in runs
-    ]
+        stretch = [session, runs[-1][0], runs[0][0]]
+        cursor.execute(_MEMORY_STEP_ROWS, stretch)
+        steps: dict[int, list[_StepRow]] = {}
+        for number, kind, body, full_content, origin in cursor.fetchall():
+            row = _StepRow(kind, orjson.loads(body), full_content, None if origin is None else orjson.loads(origin))
+            steps.setdefault(number, []).append(row)
+        wanted = any(row.origin and row.origin["thoughts"] for rows in steps.values() for row in rows)
+        thoughts: dict[int, dict[int, str]] = {}
+        if wanted:
+            cursor.execute(_MEMORY_THOUGHT_ROWS, stretch)
+            for number, step, body in cursor.fetchall():
+                thoughts.setdefault(number, {})[step] = orjson.loads(body)["content"]
+    found = []
+    for number, message, continues, run_id in runs:
+        begins = None if continues or not message else message
+        turn = _turn(begins, steps.get(number, []), thoughts.get(number, {}))
+        if run_id == unfinished:
+            turn.drop_partial()
+        found.append((number, turn))
+    return found
 
 
-def _turn(
-    message: str | None, steps: list[tuple[str, dict[str, Any], str | None]], *, leave_partial: bool
-) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
+def _turn(message: str | None, steps: Sequence[_StepRow], thoughts: Mapping[int, str]) -> _Turn:
+    turn = _Turn([], continues=message is None)
+    messages = turn.messages
     if message is not None:
         messages.append({"role": "user", "content": message})
-    calls: list[dict[str, Any]] | None = None
-    for kind, data, full_content in steps:
-        if kind == "tool_use":
-            if calls is None:
-                calls = []
-                messages.append({"role": "assistant", "content": "", "tool_calls": calls})
-            arguments = data["arguments"]
-            text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
-            function = {"name": data["tool_name"], "arguments": text}
-            calls.append({"id": data["tool_call_id"], "type": "function", "function": function})
+    asking: dict[str, Any] | None = None
+    for step in steps:
+        data = step.data
+        if step.kind == "tool_use":
+            if asking is None:
+                asking = {"role": "assistant", "content": "", "tool_calls": []}
+                messages.append(asking)
+            _add_call(asking, step, thoughts)
             continue
-        calls = None
-        if kind == "tool_result":
+        asking = None
+        if step.kind == "tool_result":
             messages.append(
                 {
                     "role": "tool",
                     "tool_call_id": data["tool_call_id"],
                     "name": data["tool_name"],
-                    "content": data["content"] if full_content is None else full_content,
+                    "content": data["content"] if step.full_content is None else step.full_content,
                 }
             )
-        elif not (leave_partial and data.get("partial")):
+        else:
             messages.append({"role": "assistant", "content": data["content"]})
-    return messages
+            turn.partial = messages[-1] if data.get("partial") else None
+    return turn
+
+
+def _add_call(asking: dict[str, Any], step: _StepRow, thoughts: Mapping[int, str]) -> None:
+    """Add a tool call to the message that asks for it, and what its server wants back with both."""
+    data, origin = step.data, step.origin
+    arguments = data["arguments"]
+    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    call: dict[str, Any] = {
+        "id": data["tool_call_id"],
+        "type": "function",
+        "function": {"name": data["tool_name"], "arguments": text},
+    }
+    if origin and origin["fields"]:
+        call["origin"] = {"server": origin["server"], "fields": origin["fields"]}
+    if origin and origin["thoughts"]:
+        told = [thoughts[at] for at in origin["thoughts"]["steps"] if at in thoughts]
+        fields = {origin["thoughts"]["field"]: "\n\n".join(told)}
+        asking["origin"] = {"server": origin["server"], "fields": fields}
+    asking["tool_calls"].append(call)
 
 
 def step_data(step: Step) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.http.cookie import parse_cookie
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from chat import audit
+from chat import audit, clock
 from chat.access import VIEW_SESSIONS, Role, has_right, holders_among, role_of
-from chat.database import key, moment
+from chat.database import key
 from chat.models import Connection, Door, Process, Session
 from chat.origins import explain_mismatch, warn_once
 
@@ -143,7 +144,7 @@ class TooMany(Exception):
 _OWNER = "SELECT owner_id FROM chat_session WHERE id = %s AND deleted_at IS NULL"
 _COUNT = "SELECT COUNT(*) FROM chat_connection WHERE user_id = %s"
 _ENTER = (
-    "INSERT INTO chat_connection (id, process, session_id, user_id, role, opened_at) VALUES (%s, %s, %s, %s, %s, %s)"
+    "INSERT INTO chat_connection (id, process, session_id, user_id, role, opened_at) VALUES (%s, %s, %s, %s, %s, {now})"
 )
 
 
@@ -164,8 +165,8 @@ def enter(user: User, session_id: UUID, process: str) -> Entrance | None:
             if cursor.fetchone()[0] >= most:
                 raise TooMany
         entrance = Entrance(session_id, role, uuid4())
-        row = [key(entrance.connection_id), process, key(session_id), user.pk, role, moment(timezone.now())]
-        cursor.execute(_ENTER, row)
+        row = [key(entrance.connection_id), process, key(session_id), user.pk, role]
+        cursor.execute(_ENTER.format(now=clock.now_expression()), row)
         if role is Role.STAFF:
             audit.note_view(user.pk, session_id, Door.SOCKET)
     _open.add(entrance.connection_id)
@@ -180,7 +181,7 @@ def leave(connection_id: UUID) -> None:
 
 def beat(process: str) -> None:
     """A process that serves is alive, and so are its sockets."""
-    Process.objects.update_or_create(name=process, defaults={"seen_at": timezone.now()})
+    Process.objects.update_or_create(name=process, defaults={"seen_at": Now()})
 
 
 def forget_process(process: str) -> None:
@@ -193,7 +194,7 @@ def forget_process(process: str) -> None:
 def forget_silent(process: str, since: datetime) -> set[UUID]:
     """Forget the sockets of processes without a sign of life since then, and those this process has no more; returns their sessions.
 
-    A socket whose row could not be removed when it closed is one of the latter.
+    The moment is by the database's clock. A socket whose row could not be removed when it closed is one of the latter.
     """
     Process.objects.filter(seen_at__lt=since).delete()
     lost = Q(process=process) & ~Q(pk__in=list(_open)) | ~Q(process__in=Process.objects.values("name"))

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from chat import search
 from chat.database import key, moment
-from chat.models import LIVE, Draft, Run, Step, StepContent
+from chat.models import LIVE, Draft, Run, Step, StepContent, StepOrigin
 from chat.protocol import body, clean, stored_frame
 
 # Written out, because they run for every event: as querysets they cost twenty times as much.
@@ -68,12 +68,13 @@ class Fenced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event to store. ``numbered`` is false for what is kept with the run but never sent."""
+    """An event to store. ``numbered`` is false for what is kept with the run but never sent; ``origin`` is never sent either."""
 
     event: str
     data: dict[str, Any]
     full_content: str | None = None
     numbered: bool = True
+    origin: dict[str, Any] | None = None
     id: UUID = field(default_factory=uuid4)
 
 
@@ -184,6 +185,13 @@ def _insert(run_id: UUID, session_id: UUID, seq: int, position: int, entries: Se
     ]
     if kept:
         StepContent.objects.bulk_create(kept)
+    origins = [
+        StepOrigin(step_id=at, data=body(entry.origin))
+        for at, entry in zip(step_ids, entries, strict=True)
+        if entry.origin is not None
+    ]
+    if origins:
+        StepOrigin.objects.bulk_create(origins)
     last_number = max((row.number or 0 for row in rows), default=0)
     if last_number:
         with connection.cursor() as cursor:

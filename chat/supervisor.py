@@ -4,7 +4,6 @@ import asyncio
 import logging
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,12 +12,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
-from django.utils import timezone
 
 import agents
 from chat import (
     background,
     carrying,
+    clock,
     database,
     drafts,
     erasure,
@@ -138,7 +137,7 @@ class _Heart:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        #: By the clock that leases are told by, so that one that is set, or a machine that slept, is a gap too.
+        #: By the database's clock, which leases go by: one that is set, or a machine that slept, is a gap too.
         self._beaten_at = self._steady_since = 0.0
         #: Whether the lease could not be renewed the last time.
         self.missed = False
@@ -155,12 +154,11 @@ class _Heart:
             self._thread.join()
             self._thread = None
 
-    def is_steady(self) -> bool:
-        """Whether this process could renew its own lease all the time, for the length of one.
+    def is_steady(self, now: float) -> bool:
+        """Whether this process could renew its own lease all the time, for the length of one, up to now by the database's clock.
 
         Where it could not, others could not either: they are given that time before their silence means anything.
         """
-        now = time.time()
         return not self._is_gap(now) and now - self._steady_since > settings.RUN_LEASE_S
 
     def _beat(self, stop: threading.Event) -> None:
@@ -171,12 +169,13 @@ class _Heart:
                 try:
                     sockets.beat(carrying.PROCESS)
                     run_state.beat(carrying.PROCESS, carrying.at_work())
+                    beaten_at = clock.measure().timestamp()
                     self.missed = False
                 except DatabaseError:
                     self.missed = True
                     logger.warning("The lease could not be renewed", exc_info=True)
                 else:
-                    self._has_beaten(time.time())
+                    self._has_beaten(beaten_at)
                 if stop.wait(settings.RUN_LEASE_S / 6):
                     return
         finally:
@@ -273,14 +272,16 @@ class _Sweeps:
     async def sweep_in_time(self) -> None:
         """Sweep, where it is time and this process's own silence says nothing about others'."""
         now = asyncio.get_running_loop().time()
-        if now - self._swept_at > settings.RUN_LEASE_S / 3 and _heart.is_steady():
-            self._swept_at = now
-            await sweep()
+        if now - self._swept_at > settings.RUN_LEASE_S / 3:
+            told = await database.read(clock.read_database)
+            if _heart.is_steady(told.timestamp()):
+                self._swept_at = now
+                await sweep()
 
 
 async def sweep() -> None:
     """End the runs whose process has been silent for longer than the lease, and forget its sockets."""
-    since = timezone.now() - timedelta(seconds=settings.RUN_LEASE_S)
+    since = await database.read(clock.read_database) - timedelta(seconds=settings.RUN_LEASE_S)
     silent = await database.read(run_state.silent_since, since)
     here = carrying.at_work()
     await _silent_runs.do([run_id for run_id in silent if run_id not in here], interrupting.interrupt)

@@ -1,8 +1,10 @@
 """The Celery application, whose workers carry the runs where ``BROKER_URL`` is set: ``celery -A config worker``."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import celeryd_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 app = Celery("thinkaloud")
@@ -10,3 +12,9 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 # By name, because it needs the application's models, which are not there yet.
 app.steps["worker"].add("chat.tasks:Runs")
+
+
+@celeryd_init.connect
+def keep_files_private(**_: Any) -> None:
+    """What a worker makes in the data folder is this account's alone."""
+    os.umask(0o077)

@@ -156,5 +156,6 @@ def create_first_account() -> None:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)  # what is made in the data folder is this account's alone
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     main(sys.argv[1] if len(sys.argv) > 1 else None)

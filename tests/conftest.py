@@ -21,7 +21,7 @@ from django.db import connections
 
 from config import bootstrap
 from config.passwords import Argon2PasswordHasher
-from tests import services
+from tests import model_server, services
 
 hypothesis.settings.register_profile("quick", max_examples=100, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=3_000, deadline=None)
@@ -44,6 +44,16 @@ BROWSER_FLAGS = [
     # A name that is not this machine's own: pages under it are in no secure context.
     "--host-resolver-rules=MAP name.lan 127.0.0.1",
 ]
+
+
+@pytest.fixture(autouse=True)
+def requests_are_valid() -> Iterator[None]:
+    """Fail the test in which a model server was sent what a strict one refuses."""
+    model_server.FAULTS.clear()
+    yield
+    faults = list(model_server.FAULTS)
+    model_server.FAULTS.clear()
+    assert not faults, f"a strict model server would refuse what it was sent: {faults[0]}"
 
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

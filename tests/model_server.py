@@ -16,6 +16,9 @@ that is free to be replaced. It is `by_words` to begin with: the last user messa
     Go on and on [always call=current_time:{}]                       calls whatever the results
     Break [tokens=20 after=5 fault=reset]      [status=429]      [fault=hang]
 
+Every request is judged by `tests.strict_judge`: one that a strict server would refuse is written down in `FAULTS`, and the test that
+made it fails by it (`tests.conftest`). With `ModelServer.refuses_like` set, it is answered by 400 instead, as those servers do.
+
 As a process of its own: ``python -m tests.model_server --port 0`` prints its address as the first line;
 ``GET /journal`` there tells the requests as JSON.
 """
@@ -34,6 +37,11 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from aiohttp import web
+
+from tests.strict_judge import find_faults
+
+#: What was wrong with requests that servers of this process were sent; whoever reads it empties it.
+FAULTS: list[str] = []
 
 Fault = Literal[
     "hang",  # accepts the request, never answers
@@ -60,6 +68,8 @@ class Call:
     arguments: dict[str, Any] | str = field(default_factory=dict)
     id: str | None = ""
     """Empty: ``call_1``, ``call_2`` … by place; ``None``: no id is sent."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Fields of the call beside the known ones."""
 
     @property
     def text(self) -> str:
@@ -125,6 +135,7 @@ class Script:
                     "index": index,
                     "type": "function",
                     "function": {"name": call.name, "arguments": ""},
+                    **call.extra,
                 }
                 if call.id is not None:
                     opening["id"] = call.id or f"call_{index + 1}"
@@ -223,6 +234,12 @@ class ModelServer:
         self.host, self.port = host, port
         self.requests: list[Request] = []
         self.respond: Respond = by_words
+        self.refuses_like: Literal["", "vLLM", "llama.cpp"] = ""
+        """Whose words a request that breaks a rule is refused with; empty: it is answered, and the test fails."""
+        self.is_judging = True
+        """False for who asks on purpose what nobody should."""
+        self.models: list[dict[str, Any]] = [{"id": "scripted", "object": "model"}]
+        self._sent_fields: set[str] = set()
         self._queue: deque[Script] = deque()
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
@@ -239,7 +256,8 @@ class ModelServer:
         self._queue.extend(scripts)
 
     def reset(self) -> None:
-        """Forget requests, queue and `respond`."""
+        """Forget requests, queue, `respond` and `refuses_like`."""
+        self.refuses_like = ""
         self.requests.clear()
         self._queue.clear()
         self.respond = by_words
@@ -306,7 +324,7 @@ class ModelServer:
         self.port = self._listening.getsockname()[1]
 
     async def _models(self, _request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": "scripted", "object": "model"}]})
+        return web.json_response({"object": "list", "data": self.models})
 
     async def _journal(self, _request: web.Request) -> web.Response:
         return web.json_response([vars(request) for request in self.requests])
@@ -319,13 +337,35 @@ class ModelServer:
                 setattr(request, name, value)
             self._changed.notify_all()
 
+    def _judge(self, body: dict[str, Any]) -> Script | None:
+        """Write down what is wrong with a request, or refuse it for that."""
+        faults = "; ".join(find_faults(body, self._sent_fields))
+        if not faults:
+            return None
+        if self.refuses_like == "vLLM":
+            error = {"object": "error", "message": faults, "type": "BadRequestError", "param": None, "code": 400}
+            return Script(status=400, body=json.dumps(error))
+        if self.refuses_like == "llama.cpp":
+            error = {"error": {"code": 400, "message": faults, "type": "invalid_request_error"}}
+            return Script(status=400, body=json.dumps(error))
+        if self.is_judging:
+            FAULTS.append(faults)
+        return None
+
+    def note_fields(self, delta: dict[str, Any]) -> None:
+        """What this server has sent it has to take back."""
+        self._sent_fields |= delta.keys()
+        for call in delta.get("tool_calls") or ():
+            self._sent_fields |= {*call.keys(), *(call.get("function") or {}).keys()}
+
     async def _chat(self, http: web.Request) -> web.StreamResponse:
         body = await http.json()
         peer = http.transport.get_extra_info("peername") if http.transport else None
         request = Request(body, dict(http.headers), time.time(), peer=f"{peer[0]}:{peer[1]}" if peer else "")
         with self._changed:
             self.requests.append(request)
-            script = self._queue.popleft() if self._queue else None
+            refusal = self._judge(body)
+            script = refusal or (self._queue.popleft() if self._queue else None)
             self._changed.notify_all()
         try:
             response = await self._answer(script or self.respond(body), http, request)
@@ -379,6 +419,7 @@ class ModelServer:
                 break
             if script.every_s:
                 await asyncio.sleep(script.every_s)
+            self.note_fields(delta)
             stamped = script.stamp and "content" in delta
             await stream.chunk({"content": f"{time.time():.6f} "} if stamped else delta)
             now = time.time()

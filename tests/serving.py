@@ -289,9 +289,11 @@ class Browser:
         """A cookie's value."""
         return self.cookies.get(name, "")
 
-    async def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    async def call(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
         """Call the API; returns the status and the JSON it answered with."""
-        headers = {"X-CSRFToken": self.cookie("csrftoken"), "Referer": f"{self.url}/"}
+        headers = {"X-CSRFToken": self.cookie("csrftoken"), "Referer": f"{self.url}/", **(headers or {})}
         async with self.http.request(method, f"/api/{path}", json=body, headers=headers) as answer:
             text = await answer.text()
             return answer.status, json.loads(text) if text else None

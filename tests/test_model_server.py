@@ -51,9 +51,9 @@ def test_what_is_enqueued_comes_first() -> None:
 
 
 def test_it_leaves_no_connection_behind() -> None:
-    request = (
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-    )
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "?"}]})
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n{body}"
     with contextlib.ExitStack() as clients:
         for _ in range(10):
             with ModelServer() as server:

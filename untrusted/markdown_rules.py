@@ -7,6 +7,7 @@ looked at. ``tests/untrusted/test_linear.py`` holds them to it.
 import re
 import unicodedata
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import isMdAsciiPunct, isPunctChar, isWhiteSpace
@@ -59,8 +60,9 @@ def _math_inline(state: StateInline, silent: bool) -> bool:
         if not state.src.startswith(opening, state.pos):
             continue
         begin = state.pos + len(opening)
-        end = state.src.find(closing, begin, min(state.posMax, begin + _LONGEST_FORMULA))
-        content = state.src[begin:end] if end > 0 else ""
+        end = _next_mark(state, closing, begin)
+        is_near = end - begin <= _LONGEST_FORMULA and end + len(closing) <= state.posMax
+        content = state.src[begin:end] if is_near else ""
         if not content.strip() or (opening == "$" and not _is_formula(state.src, state.pos, end)):
             continue
         if not silent:
@@ -68,6 +70,20 @@ def _math_inline(state: StateInline, silent: bool) -> bool:
         state.pos = end + len(closing)
         return True
     return False
+
+
+#: Where each mark was found last, looking from where: so that nothing is looked through twice.
+_marks: WeakKeyDictionary[StateInline, dict[str, tuple[int, int]]] = WeakKeyDictionary()
+
+
+def _next_mark(state: StateInline, mark: str, begin: int) -> int:
+    known = _marks.setdefault(state, {})
+    since, at = known.get(mark, (0, -1))
+    if not since <= begin <= at:
+        found = state.src.find(mark, begin)
+        at = found if found >= 0 else len(state.src) + _LONGEST_FORMULA
+        known[mark] = begin, at
+    return at
 
 
 def _is_formula(src: str, start: int, end: int) -> bool:
@@ -210,9 +226,9 @@ def _address(state: StateInline, silent: bool) -> bool:
     """An address in the text becomes a link."""
     if state.linkLevel > 0 or state.src[state.pos] != ":":
         return False
-    pending = state.pending[-8:]
-    scheme = next((name for name in _SCHEMES if pending.lower().endswith(name)), "")
-    if not scheme or _SCHEME_LETTER.match(pending[: -len(scheme)][-1:]):
+    before = state.src[max(0, state.pos - 8) : state.pos]
+    scheme = next((name for name in _SCHEMES if before.lower().endswith(name)), "")
+    if not scheme or _SCHEME_LETTER.match(before[: -len(scheme)][-1:]):
         return False
     start = state.pos - len(scheme)
     ahead = state.src[start : start + _LONGEST_ADDRESS]
@@ -223,7 +239,7 @@ def _address(state: StateInline, silent: bool) -> bool:
     # What stands before "@" only looks like a host.
     is_blind = scheme != "mailto" and "@" in _PATH.split(ahead[len(scheme) + 3 :], maxsplit=1)[0]
     link = state.md.linkify.match_at_start(ahead) if state.md.linkify and not is_blind else None
-    if link is None:
+    if link is None or not state.pending.endswith(before[-len(scheme) :]):
         return False
     # A star at its end belongs to what is around it.
     url = str(link.url).rstrip("*")

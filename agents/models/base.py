@@ -52,15 +52,16 @@ class LoopModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has no types
         """One model call. Qwen-Agent's own version copies and tokenises the whole conversation each time."""
         request = self.prepare(messages, functions or [])
         written = self._desk.write(lambda reply: self.write(request, reply))
+        origin = {"server": written.server, "fields": written.fields}
         said = Message(
-            ASSISTANT,
-            written.content,
-            reasoning_content=written.reasoning or None,
-            extra={"reasoning_field": written.reasoning_field},
+            ASSISTANT, written.content, reasoning_content=written.reasoning or None, extra={"origin": origin}
         )
         calls = [
             Message(
-                ASSISTANT, "", function_call=FunctionCall(call.name, call.arguments), extra={"function_id": call.id}
+                ASSISTANT,
+                "",
+                function_call=FunctionCall(call.name, call.arguments),
+                extra={"function_id": call.id, "origin": {"server": written.server, "fields": call.fields}},
             )
             for call in written.calls
         ]

@@ -201,3 +201,17 @@ def _add_call(call: dict[str, Any], reply: Reply) -> None:
     slot = call.get("index")
     slot = slot if isinstance(slot, int) else None
     reply.add_call_delta(slot, str(call.get("id") or ""), str(function.get("name") or ""), arguments)
+    if (call.keys() | function.keys()) - _CALL_KEYS:
+        reply.add_call_fields(_own_fields(call, function))
+
+
+_CALL_KEYS = frozenset({"index", "id", "type", "function", "name", "arguments"})
+
+
+def _own_fields(call: dict[str, Any], function: dict[str, Any]) -> dict[str, Any]:
+    """What a server says of a call beside the known fields: it may want it back."""
+    own = {key: value for key, value in call.items() if key not in _CALL_KEYS and value is not None}
+    if function is call:
+        return own
+    inner = {key: value for key, value in function.items() if key not in _CALL_KEYS and value is not None}
+    return {**own, "function": inner} if inner else own

@@ -41,6 +41,10 @@ class CutOff(ConnectionError):
     """The connection ended before the answer did."""
 
 
+class Unanswered(CutOff):
+    """It ended before any byte of the answer came."""
+
+
 class Connection(asyncio.Protocol):
     """A connection, while it is somebody's the answer to what they asked: `close` it, whatever happens."""
 
@@ -56,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser | None = None
         self._waiting = self._aside = 0
         self._ends_with_connection = self._is_whole = self._may_go_on = False
+        self._has_heard = False
         self._error: Exception | None = None
         self._is_paused = False
         self._file: int | None = None
@@ -70,7 +75,7 @@ class Connection(asyncio.Protocol):
             self._expiry.cancel()
         self.status = self._waiting = self._aside = 0
         self.headers.clear()
-        self._is_whole = False
+        self._is_whole = self._has_heard = False
         self._parser = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
         self._transport.write(request)
@@ -141,6 +146,7 @@ class Connection(asyncio.Protocol):
         if self._parser is None:  # an answer to nothing
             self.abort()
             return
+        self._has_heard = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -159,7 +165,8 @@ class Connection(asyncio.Protocol):
         self._idle.discard(self._place, self)
         if self.status and self._ends_with_connection and error is None:
             self._is_whole = True
-        self._error = self._error or CutOff(str(error or "closed by the server"))
+        ended = CutOff if self._has_heard else Unanswered
+        self._error = self._error or ended(str(error or "closed by the server"))
         self._parser = None
         self._wake()
 
@@ -254,13 +261,32 @@ async def _lifetime(loop: asyncio.AbstractEventLoop) -> AsyncIterator[None]:
 async def post(url: str, headers: Mapping[str, str], body: bytes, *, connect_s: float) -> Connection:
     """Post a body; returns when the head of the answer is there. Raises `Unreachable` where nothing answers within ``connect_s``.
 
-    Redirects are not followed: one would carry the key elsewhere.
+    Redirects are not followed: one would carry the key elsewhere. Where a connection that was kept ends before any byte of an answer,
+    a new one is asked, once.
     """
     address = _address(url)
-    request = _head(address, headers, len(body)) + body
+    request = _head("POST", address, {**headers, "Content-Length": str(len(body))}) + body
+    return await _send(address, request, connect_s)
+
+
+async def get(url: str, headers: Mapping[str, str], *, connect_s: float) -> Connection:
+    """Get what is there, likewise."""
+    address = _address(url)
+    return await _send(address, _head("GET", address, headers), connect_s)
+
+
+async def _send(address: URL, request: bytes, connect_s: float) -> Connection:
     idle = await _idle_here()
     place = (address.scheme, address.raw_host or "", address.port or 0)
-    connection = idle.take(place) or await _connect(idle, place, connect_s)
+    kept = idle.take(place)
+    if kept is not None:
+        with contextlib.suppress(Unanswered):
+            return await _asked(kept, request)
+        # It had died meanwhile, unannounced.
+    return await _asked(await _connect(idle, place, connect_s), request)
+
+
+async def _asked(connection: Connection, request: bytes) -> Connection:
     try:
         await connection.ask(request)
     except BaseException:
@@ -279,17 +305,17 @@ def _address(url: str) -> URL:
     return address
 
 
-def _head(address: URL, headers: Mapping[str, str], length: int) -> bytes:
+def _head(method: str, address: URL, headers: Mapping[str, str]) -> bytes:
     host = f"[{address.raw_host}]" if ":" in (address.raw_host or "") else address.raw_host
     port = "" if address.port == _PORTS[address.scheme] else f":{address.port}"
-    lines = {"Host": f"{host}{port}", "User-Agent": "Thinkaloud", **headers, "Content-Length": str(length)}
+    lines = {"Host": f"{host}{port}", "User-Agent": "Thinkaloud", **headers}
     if address.user is not None and "Authorization" not in headers:
         proof = b64encode(f"{address.user}:{address.password or ''}".encode()).decode()
         lines["Authorization"] = f"Basic {proof}"
     if any(sign in value for value in lines.values() for sign in "\r\n\0"):
         raise ValueError("a header with a line break in it")
     told = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    return f"POST {address.raw_path_qs} HTTP/1.1\r\n{told}\r\n".encode()
+    return f"{method} {address.raw_path_qs} HTTP/1.1\r\n{told}\r\n".encode()
 
 
 async def _connect(idle: _Idle, place: _Place, connect_s: float) -> Connection:

@@ -1,10 +1,10 @@
 """The chat model for OpenAI-compatible servers: vLLM, SGLang, Ollama, llama.cpp, LM Studio, gateways, DashScope."""
 
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from qwen_agent.llm.base import register_llm
@@ -12,22 +12,18 @@ from qwen_agent.llm.fncall_prompts.nous_fncall_prompt import FN_CALL_TEMPLATE
 from qwen_agent.llm.schema import ASSISTANT, FUNCTION, Message
 
 from agents.addresses import mask_address
-from agents.errors import ToolsRefused
-from agents.history import ChatMessage, fit
+from agents.history import ChatMessage, fit, make_valid
+from agents.models.adapting import Asking
 from agents.models.base import LoopModel
 from agents.models.openai_stream import stream_completion
+from agents.models.refusals import Refused
 from agents.models.reply import Reply
+from agents.models.server_facts import facts_of
 from agents.text import estimate_tokens, json_object
-
-log = logging.getLogger(__name__)
 
 MODEL_TYPE = "openai_compatible"
 DASHSCOPE = "https://dashscope.aliyuncs.com/compatible-mode/v1"
 _PATH = "/chat/completions"
-
-
-#: Servers and models that have refused the API's ``tools``: what they are asked next goes in the template at once.
-_without_tools: set[tuple[str, str]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +37,19 @@ class Request:
     """The tools as Qwen's template has them."""
     input_estimate: int
 
-    def body(self, *, in_prompt: bool) -> bytes:
-        """The request as it goes over the wire, its tools in the prompt or as the API has them."""
+    def body(self) -> dict[str, Any]:
+        """The request as the API has it."""
         body: dict[str, Any] = {
             "model": self.model,
             "messages": self.messages,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        if self.tools and in_prompt:
-            body["messages"] = in_template(self.messages, self.prompt)
-        elif self.tools:
-            body["tools"] = self.tools
-        return orjson.dumps(body)
+        return {**body, "tools": self.tools} if self.tools else body
+
+    def in_template(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+        """Messages of it with the tools in the prompt."""
+        return in_template(messages, self.prompt)
 
 
 @register_llm(MODEL_TYPE)
@@ -73,24 +69,35 @@ class OpenAICompatible(LoopModel):
         tools = [{"type": "function", "function": function} for function in functions]
         prompt = FN_CALL_TEMPLATE.format(tool_descs="\n".join(orjson.dumps(tool).decode() for tool in tools))
         overhead = estimate_tokens(prompt) if tools else 0
-        wire, cost = fit(to_wire(messages), self._budget - overhead)
+        valid = make_valid(to_wire(messages, server_id(self._url, self.model)), {each["name"] for each in functions})
+        wire, cost = fit(valid, facts_of(self._url, self.model).limit(self._budget) - overhead)
         return Request(self.model, wire, tools, prompt, cost + overhead)
 
     async def write(self, request: Request, reply: Reply) -> None:
         """Stream the completion into the reply."""
-        reply.input_estimate = request.input_estimate
         reply.calls_in_text = bool(request.tools)
         reply.tools = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in request.tools}
-        place = (self._url, self.model)
-        in_prompt = self._tool_format == "template" or (self._tool_format == "auto" and place in _without_tools)
-        try:
-            await self._stream(request.body(in_prompt=in_prompt), reply)
-        except ToolsRefused:
-            if in_prompt or not request.tools or self._tool_format != "auto":
-                raise
-            log.info("%s takes no tools for %s; they go in the prompt from now on", mask_address(self._url), self.model)
-            _without_tools.add(place)
-            await self._stream(request.body(in_prompt=True), reply)
+        reply.server = server_id(self._url, self.model)
+        asking = Asking(
+            request.body(),
+            request.in_template,
+            facts_of(self._url, self.model),
+            place=mask_address(self._url),
+            input_estimate=request.input_estimate,
+            uses_template=bool(request.tools) and self._tool_format == "template",
+            may_use_template=bool(request.tools) and self._tool_format == "auto",
+        )
+        while True:
+            reply.input_estimate, reply.note = asking.input_estimate, asking.note
+            reply.asks_for_text_calls = asking.uses_template
+            try:
+                await self._stream(asking.encode(), reply)
+            except Refused as refusal:
+                if reply.parts or not asking.adapt(refusal):
+                    raise
+            else:
+                asking.remember()
+                return
 
     async def _stream(self, body: bytes, reply: Reply) -> None:
         await stream_completion(self._url, self._api_key, body, reply, timeout_s=self._timeout_s)
@@ -102,8 +109,17 @@ def completions_url(server: str) -> str:
     return base if base.endswith(_PATH) else base + _PATH
 
 
-def to_wire(messages: Sequence[Message]) -> list[ChatMessage]:
-    """Qwen-Agent's messages, in which each tool call is one of its own, in OpenAI's shape."""
+def server_id(url: str, model: str) -> str:
+    """What tells one server's own fields from another's: its address without secrets, and the model."""
+    parts = urlsplit(url)
+    return f"{mask_address(url)}{parts.path.removesuffix(_PATH)} {model}"
+
+
+def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:
+    """Qwen-Agent's messages, in which each tool call is one of its own, in OpenAI's shape.
+
+    What ``server`` sent beside the known fields goes back to it; what another one sent does not.
+    """
     wire: list[ChatMessage] = []
     for message in messages:
         extra = message.extra or {}
@@ -118,24 +134,27 @@ def to_wire(messages: Sequence[Message]) -> list[ChatMessage]:
                 wire.append({"role": "assistant", "content": ""})
             said = wire[-1]
             said["content"] = "\n\n".join(filter(None, (said["content"], message.content)))
-            # Only servers that speak of reasoning in a field of its own take it back, and some insist on it.
-            if message.reasoning_content and extra.get("reasoning_field"):
-                said[extra["reasoning_field"]] = message.reasoning_content
+            origin = extra.get("origin") or {}
+            own = origin.get("fields", {}) if origin.get("server") == server else {}
             if call := message.function_call:
-                function = {"name": call.name, "arguments": _arguments(call.arguments)}
+                function = {**own.get("function", {}), "name": call.name, "arguments": _arguments(call.arguments)}
                 said.setdefault("tool_calls", []).append(
-                    {"id": extra["function_id"], "type": "function", "function": function}
+                    {**own, "id": extra["function_id"], "type": "function", "function": function}
                 )
+            else:
+                said.update(own)
     return wire
 
 
 def _arguments(raw: str) -> str:
     """Arguments that servers can parse: several answer 400 to a history that holds others."""
-    return (
-        raw
-        if json_object(raw, None) is not None and raw.strip()
-        else json.dumps({"unreadable": raw} if raw.strip() else {})
-    )
+    try:
+        if isinstance(orjson.loads(raw), dict):
+            return raw
+    except orjson.JSONDecodeError:
+        pass
+    read = json_object(raw, None)
+    return json.dumps({"unreadable": raw} if read is None else read, ensure_ascii=False)
 
 
 def in_template(messages: Sequence[ChatMessage], prompt: str) -> list[ChatMessage]:

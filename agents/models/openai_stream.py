@@ -7,25 +7,23 @@ stream closes the connection, so that the server stops generating.
 import asyncio
 import contextlib
 import logging
-from typing import Any
 
-import orjson
 from yarl import URL
 
-from agents.addresses import mask_address, mask_text
-from agents.errors import ModelError, ToolsRefused
+from agents.addresses import mask_address
+from agents.errors import ModelError
 from agents.models import connections
 from agents.models.chunks import ServerError
 from agents.models.completion_reader import CompletionReader, WebPage
 from agents.models.compression import Body
 from agents.models.connections import Connection, Unreachable
+from agents.models.refusals import Refused, explain_event, explain_refusal, hide_key, hide_secret
 from agents.models.reply import Reply
 from agents.text import clean
 
 log = logging.getLogger(__name__)
 
 _ERROR_BODY_LIMIT = 8 << 10
-_REFUSING_TOOLS = (400, 404, 422, 500, 501)
 _CONNECT_S = 15.0
 _TAIL_S = 0.02
 _USAGE_S = 10.0
@@ -43,7 +41,7 @@ async def stream_completion(url: str, api_key: str, body: bytes, reply: Reply, *
         # With the last word said, a missing end of the stream is no loss. (A timeout is an OSError.)
         is_loss = reply.finish_reason is None or (reply.has_resumed and not reply.done)
         if is_loss or not isinstance(error, OSError):
-            log.warning("Model server %s: %s", mask_address(url), _hide(repr(error), api_key))
+            log.warning("Model server %s: %s", mask_address(url), hide_key(repr(error), api_key))
             raise _in_words(error, url, api_key, timeout_s) from error
     finally:
         reply.settle()
@@ -94,7 +92,7 @@ async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: 
 def _in_words(error: Exception, url: str, api_key: str, timeout_s: float) -> ModelError:
     """What went wrong, for people. The order matters: some of these errors are special cases of others."""
     if isinstance(error, ServerError):
-        return ModelError(_with_reason("The model server reported an error", error.told, api_key))
+        return explain_event(error.told, api_key)
     if isinstance(error, Unreachable):
         return ModelError(f"No model server answers at {mask_address(url)}.", "model_unreachable")
     if isinstance(error, WebPage):
@@ -145,48 +143,14 @@ def _sent_elsewhere(connection: Connection, url: str, api_key: str) -> ModelErro
         base = ""
     if not base or base == url.removesuffix("/chat/completions"):
         return ModelError(f"{words}, and does not say which.")
-    return ModelError(f"{words}. If that is the right one, set LLM_MODEL_SERVER={_hide(base[:300], api_key)}")
+    return ModelError(f"{words}. If that is the right one, set LLM_MODEL_SERVER={hide_secret(base[:300], api_key)}")
 
 
-async def _refusal(connection: Connection, api_key: str) -> ModelError:
+async def _refusal(connection: Connection, api_key: str) -> Refused:
     """What a status other than 200 means, in words."""
-    status = connection.status
     body = clean((await _bounded(connection, _ERROR_BODY_LIMIT)).decode("utf-8", "replace"))
-    log.warning("Model server answered %s: %s", status, _hide(body[:1000], api_key))
-    if status in (401, 403):
-        return ModelError(f"The model server did not accept the API key ({status}).", "model_auth")
-    if status == 429:
-        wait = connection.headers.get("retry-after", "")
-        hint = f" Try again in {wait} seconds." if wait.isdigit() else " Try again in a while."
-        return ModelError(f"The model server has had too many requests (429).{hint}", "model_rate_limited")
-    try:
-        error = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        error = None
-    if status == 404:
-        words = "The model server does not know this model or address (404)"
-    elif status >= 500:
-        words = f"The model server failed ({status})"
-    else:
-        words = f"The model server refused the request ({status})"
-    # "auto" tool choice requires …; … does not support tools; tools param requires …; no endpoints that support tool use
-    kind = ToolsRefused if status in _REFUSING_TOOLS and "tool" in body.lower() else ModelError
-    return kind(_with_reason(words, error, api_key))
-
-
-def _with_reason(words: str, error: Any, api_key: str) -> str:
-    """The words with the server's own reason, if it gave one fit for people."""
-    while isinstance(error, dict):
-        error = error.get("error") or error.get("message") or error.get("detail")
-    reason = " ".join(clean(error).split()) if isinstance(error, str) else ""
-    if not reason or "Traceback" in reason:
-        return words + "."
-    reason = _hide(reason, api_key)
-    return f"{words}: {reason if len(reason) <= 300 else reason[:299] + '…'}"
-
-
-def _hide(text: str, secret: str) -> str:
-    return mask_text(text.replace(secret, "…") if secret else text)
+    log.warning("Model server answered %s: %s", connection.status, hide_key(body[:1000], api_key))
+    return explain_refusal(connection.status, connection.headers, body, api_key)
 
 
 async def _bounded(connection: Connection, limit: int) -> bytes:

@@ -1,7 +1,8 @@
 """A model's reply while it is being written: what comes in pieces, sorted into thoughts, text and tool calls."""
 
+import json
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ Kind = Literal["reasoning", "content", "call"]
 
 #: Characters one reply may have. No model writes that much; a broken or hostile server does.
 REPLY_LIMIT = 2_000_000
+#: Characters of JSON that a tool call may have beside the known fields.
+FIELDS_LIMIT = 65_536
 
 #: Tool calls of one reply that are run; of further ones the first is kept, for the model to be told.
 MOST_CALLS = 64
@@ -32,6 +35,8 @@ class Part:
     """Of a call: the tool."""
     id: str = ""
     """Of a call: as the model gave it; may be empty or repeated."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Of a call: what its server sent of it beside the known fields."""
     raw: bool = False
     """A call in the text that isn't closed: the pieces are the text's."""
     fences: int = 0
@@ -79,6 +84,8 @@ class Call:
     id: str
     name: str
     arguments: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """What its server sent of it beside these, and wants back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +94,11 @@ class Written:
 
     content: str
     reasoning: str
-    reasoning_field: str
     calls: Sequence[Call]
+    server: str
+    """Who wrote it, as `agents.models.openai_compatible.server_id` has it."""
+    fields: Mapping[str, Any]
+    """What that server wants back with it."""
 
 
 class Reply(TextScanner):
@@ -131,6 +141,10 @@ class Reply(TextScanner):
         """Tokens of the request, as far as known without a report."""
         self.reasoning_field = ""
         """The field that reasoning came in, if a field of its own."""
+        self.server = ""
+        """Who writes it, where it has fields of its own."""
+        self.note = ""
+        """What people should know of how it was asked for."""
         self.call_in_thought = False
         """Whether a call within the thoughts is all that there is."""
         self.surplus = 0
@@ -172,6 +186,18 @@ class Reply(TextScanner):
         """Add to the arguments of the last tool call."""
         if self._current is not None:
             self._grow(self._current, arguments)
+
+    def add_call_fields(self, fields: Mapping[str, Any]) -> None:
+        """Keep what the server sent of the tool call being written beside the known fields, unless it is too much."""
+        part = self._current
+        if part is None or part.is_left_out:
+            return
+        merged = {**part.fields, **fields}
+        if "function" in part.fields and "function" in fields:
+            merged["function"] = {**part.fields["function"], **fields["function"]}
+        size = len(json.dumps(merged))
+        self._size += size
+        part.fields = merged if size <= FIELDS_LIMIT else {}
 
     def add_call_delta(self, slot: int | None, id: str, name: str, arguments: str) -> None:  # noqa: A002
         """Add a piece of a native tool call as servers stream it: a new call, or more of one.
@@ -235,6 +261,11 @@ class Reply(TextScanner):
     def reasoning(self) -> str:
         """All thoughts."""
         return "\n\n".join(part.text for part in self.parts if part.kind == "reasoning")
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What its server wants back with it: servers that speak of reasoning in a field of its own take it back, some insist on it."""
+        return {self.reasoning_field: self.reasoning} if self.reasoning_field and self.reasoning else {}
 
     @property
     def has_calls(self) -> bool:
@@ -392,10 +423,10 @@ class Reply(TextScanner):
     def _read_as_call(self) -> None:
         """Read a call that is all there is of a reply: as JSON without any tags, or within a thought."""
         if self.is_text_alone() and self.calls_in_text:
-            if calls := bare_calls(self.parts[0].text.strip(), self.tools):
+            if said := bare_calls(self.parts[0].text.strip(), self.tools):
                 began = self.parts[0].began
-                self.parts[:] = [Part("call", began, [arguments], name) for name, arguments in calls[: MOST_CALLS + 1]]
-                self.surplus = max(0, len(calls) - MOST_CALLS)
+                self.parts[:] = [Part("call", began, [arguments], name) for name, arguments in said[: MOST_CALLS + 1]]
+                self.surplus = max(0, len(said) - MOST_CALLS)
             return
         last = self.parts[-1] if self.parts else None
         if last is None or last.kind != "reasoning" or not self.calls_in_text or self.content.strip():

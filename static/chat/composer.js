@@ -22,6 +22,9 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
   const words = { ask: box.placeholder, send: hint.textContent, sendLabel: send.getAttribute("aria-label") };
   const grows = CSS.supports("field-sizing", "content");
 
+  /** Whether what is in the box would survive a reload. */
+  let isKept = true;
+
   // Only from here on is there something that a click can start: a form that is sent by the browser would take the text with it.
   send.type = "submit";
   if (TOUCH.matches) box.enterKeyHint = "enter";
@@ -46,7 +49,6 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
   fit();
   addEventListener("storage", (event) => draft.isAbout(event.key) && draft.check());
   addEventListener("pageshow", (event) => event.persisted && draft.check());
-  let isKept = true;
   addEventListener("beforeunload", (event) => {
     if (!isKept && box.value.trim()) event.preventDefault();
   });

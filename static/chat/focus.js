@@ -13,6 +13,8 @@ const LOOK_EVERY = 250;
 let last = null;
 
 document.addEventListener("focusin", ({ target }) => {
+  // Whatever closes hands on to where it was opened from.
+  if (target.closest("dialog, [popover]")) return;
   const list = target.closest(LISTS);
   const row = target.closest("[data-session]")?.dataset.session ?? null;
   const path = [];
@@ -53,13 +55,8 @@ function successor({ path, list, row, place }) {
     const beside = rest[Math.min(place, rest.length - 1)];
     if (beside) return beside;
   }
-  // Within a run, its own row or its line; a menu's button for what was chosen in it.
+  // Within a run, its own row or the run.
   for (const outer of path) {
-    if (outer.matches("main, body")) break;
-    if (outer.id && outer.hasAttribute("popover")) {
-      const opener = document.querySelector(`[popovertarget="${outer.id}"]`);
-      if (opener && isThere(opener)) return opener;
-    }
     if (isThere(outer) && outer.closest("#log") && !outer.matches("#log")) {
       const near = reachable(outer)[0];
       if (near) return near;

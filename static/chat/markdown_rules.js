@@ -59,14 +59,29 @@ function mathInline(state, silent) {
   for (const [opening, closing] of INLINE_MARKS) {
     if (!state.src.startsWith(opening, state.pos)) continue;
     const begin = state.pos + opening.length;
-    const length = state.src.slice(begin, Math.min(state.posMax, begin + LONGEST_FORMULA)).indexOf(closing);
-    const content = length > 0 ? state.src.slice(begin, begin + length) : "";
-    if (!content.trim() || (opening === "$" && !isFormula(state.src, state.pos, begin + length))) continue;
+    const end = nextMark(state, closing, begin);
+    const isNear = end - begin <= LONGEST_FORMULA && end + closing.length <= state.posMax;
+    const content = isNear ? state.src.slice(begin, end) : "";
+    if (!content.trim() || (opening === "$" && !isFormula(state.src, state.pos, end))) continue;
     if (!silent) state.push("math_inline", "", 0).content = content;
-    state.pos = begin + length + closing.length;
+    state.pos = end + closing.length;
     return true;
   }
   return false;
+}
+
+/** Where each mark was found last, looking from where: so that nothing is looked through twice. */
+const marks = new WeakMap();
+
+function nextMark(state, mark, begin) {
+  if (!marks.has(state)) marks.set(state, new Map());
+  const known = marks.get(state);
+  const [from, at] = known.get(mark) ?? [0, -1];
+  if (from <= begin && begin <= at) return at;
+  const found = state.src.indexOf(mark, begin);
+  const next = found < 0 ? Infinity : found;
+  known.set(mark, [begin, next]);
+  return next;
 }
 
 /** Whether single dollars at two places hold a formula. */
@@ -201,9 +216,10 @@ const UNSEEN = /[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/gu;
 /** An address in the text becomes a link. */
 function address(state, silent) {
   if (state.linkLevel > 0 || state.src[state.pos] !== ":") return false;
-  const pending = state.pending.slice(-8);
-  const scheme = SCHEMES.find((name) => pending.toLowerCase().endsWith(name));
-  if (!scheme || /[a-z0-9.+-]/iu.test(pending.slice(0, -scheme.length).slice(-1))) return false;
+  // Not in what is pending: the engine would copy all of it for each look.
+  const before = state.src.slice(Math.max(0, state.pos - 8), state.pos);
+  const scheme = SCHEMES.find((name) => before.toLowerCase().endsWith(name));
+  if (!scheme || /[a-z0-9.+-]/iu.test(before.slice(0, -scheme.length).slice(-1))) return false;
   const start = state.pos - scheme.length;
   let ahead = state.src.slice(start, start + LONGEST_ADDRESS);
   const space = ahead.search(/\s/u);
@@ -212,7 +228,7 @@ function address(state, silent) {
   // What stands before "@" only looks like a host.
   const isBlind = scheme !== "mailto" && ahead.slice(scheme.length + 3).split(/[/?#]/u)[0].includes("@");
   const link = isBlind ? null : state.md.linkify.matchAtStart(ahead);
-  if (!link) return false;
+  if (!link || !state.pending.endsWith(before.slice(-scheme.length))) return false;
   // A star at its end belongs to what is around it.
   let end = link.url.length;
   while (link.url[end - 1] === "*") end -= 1;

@@ -9,8 +9,8 @@
 import { say, show, slot } from "./nodes.js";
 import { SENTENCES } from "./words.js";
 
-/** Pixels that rounding may cost. */
-const ROUNDING = 1;
+/** Pixels that rounding may cost: less than the least that a hand moves. */
+const ROUNDING = 0.75;
 /** Milliseconds for which an end that has just moved on still counts as the end, for a hand that was on its way there. */
 const CHASE = 250;
 /** Frames for which a place is held after a change above it. */

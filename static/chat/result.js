@@ -2,7 +2,7 @@
  * What a tool was asked and gave back, inside its card: JSON as a table or a tree, text as text, and the whole of a long one.
  */
 
-import { clone, make, say, show, slot } from "./nodes.js";
+import { clone, make, say, show, slot, visible } from "./nodes.js";
 import { SENTENCES, asJson, duration, joined, showing, size } from "./words.js";
 import { highlight } from "./colouring.js";
 
@@ -20,7 +20,7 @@ export function fillArguments(card, args) {
   list.replaceChildren(...pairs.flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
   show(list, pairs.length > 0);
   const block = slot(part, "code");
-  block.textContent = code;
+  block.textContent = visible(code);
   block.dataset.language = language;
   delete block.dataset.done;
   show(block, code !== "");
@@ -49,7 +49,7 @@ export function fillResult(card, result, contentUrl) {
   show(part, result !== null);
   if (result === null) return;
   say(slot(part, "facts"), joined(size(result.content_length), duration(result.duration_ms)));
-  slot(part, "content").textContent = result.content;
+  slot(part, "content").textContent = visible(result.content);
   delete part.dataset.dressed;
   show(slot(part, "more"), result.truncated);
   if (result.truncated) {

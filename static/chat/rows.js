@@ -199,7 +199,7 @@ export function createRun({ run, element, contentUrl, choices, around, agentTitl
     say(slot(element, "arg"), gist(item.text));
     say(slot(element, "dur"), duration(item.duration_ms));
     const text = slot(element, "text");
-    text.textContent = item.text;
+    say(text, item.text);
     if (item.partial) text.append(" ", clone("stopped"));
   }
 

@@ -464,9 +464,8 @@ export function createView({ page, act, storage, fetchContent }) {
         .map((item) => ({ key: item.client_message_id, text: item.message, label: item.label, error: item.error, message: item.client_message_id, isFixed: item.isOnItsWay })),
     ];
     const kept = new Map([...place.children].map((element) => [element.dataset.key, element]));
-    place.replaceChildren(
-      ...rows.map((row) => {
-        const element = kept.get(row.key) ?? clone("waiting");
+    const wanted = rows.map((row) => {
+      const element = kept.get(row.key) ?? clone("waiting");
         element.dataset.key = row.key;
         mark(element, "run", row.run);
         mark(element, "message", row.message);
@@ -478,8 +477,10 @@ export function createView({ page, act, storage, fetchContent }) {
         slot(element, "text").title = row.text;
         for (const button of element.querySelectorAll("button")) button.hidden = row.isFixed || (Boolean(row.run) && !page.may.drive);
         return element;
-      }),
-    );
+      });
+    // What stays is not touched: it may have focus.
+    for (const element of kept.values()) if (!wanted.includes(element)) element.remove();
+    wanted.forEach((element, index) => place.children[index] === element || place.insertBefore(element, place.children[index] ?? null));
   }
 
   byId("waiting")?.addEventListener("click", (event) => {

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from agents import Agent, AgentRun, Growth, ModelSettings, Step, Stop, Tool, Toolbox, ToolError, get_agent
+from agents.models import server_facts
 from tests.model_server import ModelServer
 
 
@@ -61,6 +62,7 @@ class Waiting(Echo):
 
 @pytest.fixture
 def server() -> Iterator[ModelServer]:
+    server_facts.forget_facts()  # of one that had the same port
     with ModelServer() as running:
         yield running
 

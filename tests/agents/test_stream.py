@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agents import AgentRun, Growth, Step, Stop, Toolbox, Usage
+from agents.history import NO_ANSWER
 from agents.tools import runner
 from tests.agents.conftest import Echo, MakeAgent, Waiting, growths_of, kinds, steps_of
 from tests.model_server import Call, ModelServer, Script
@@ -57,6 +58,7 @@ async def test_a_question_becomes_thoughts_tool_calls_and_an_answer(server: Mode
             "tool_calls": [
                 {"id": "call_1", "type": "function", "function": {"name": "echo", "arguments": '{"text": "hi"}'}}
             ],
+            "origin": {"server": f"{server.url} scripted", "fields": {"reasoning_content": "Hm."}},
         },
         {"role": "tool", "tool_call_id": "call_1", "name": "echo", "content": "hihihi"},
         {"role": "assistant", "content": "It is hihihi."},
@@ -82,11 +84,14 @@ async def test_the_model_is_asked_with_instructions_history_tools_and_results(
     assert first["stream_options"] == {"include_usage": True}
     assert server.requests[0].headers["Authorization"] == "Bearer sesame"
     assert [tool["function"]["name"] for tool in first["tools"]] == ["echo", "failing", "waiting"]
-    assert [message["role"] for message in first["messages"]] == ["system", "user", "assistant", "tool", "user"]
+    assert [message["role"] for message in first["messages"]] == [
+        *("system", "user", "assistant", "tool", "assistant", "user"),
+    ]
     assert first["messages"][0]["content"] == agent.spec.instructions
     assert "interrupted" in first["messages"][3]["content"]
-    assert second["messages"][:5] == first["messages"]
-    call, result = second["messages"][5:]
+    assert first["messages"][4]["content"] == NO_ANSWER
+    assert second["messages"][:6] == first["messages"]
+    call, result = second["messages"][6:]
     assert call["tool_calls"][0]["function"] == {"name": "echo", "arguments": '{"text": "hi"}'}
     # The server speaks of reasoning in a field of its own, so it gets it back.
     assert call["reasoning_content"] == "Hm."

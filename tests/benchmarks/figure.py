@@ -35,6 +35,8 @@ class Sizes:
     past_sessions: int = 10_000
     searched: int = 1_000_000
     """Steps that are searched, in each database."""
+    runs: int = 200_000
+    """Runs that lie in each database while it is asked by the clock."""
     stock_turns: int = 20
     most_sessions: int = 100
     """The larger of two loads; the other sizes below are the larger of two too."""

@@ -23,7 +23,7 @@ from tests.benchmarks.growing import growth
 from tests.benchmarks.measuring import Lateness, Row, Window, percentile
 from tests.benchmarks.shares import cpu_shares
 from tests.benchmarks.stage import Outcome, Side, Stage
-from tests.benchmarks.stored import history, open_2000, replay, search
+from tests.benchmarks.stored import clock, history, open_2000, replay, search
 
 #: Turns in one session: its history grows meanwhile, as in use.
 _TURNS = 5
@@ -244,6 +244,7 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "replay": replay,
     "history": history,
     "search": search,
+    "clock": clock,
     "growth": growth,
     "page": page,
 }

@@ -2,7 +2,9 @@
 
 import json
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -13,12 +15,14 @@ from django.utils import timezone
 from chat.models import Session
 from chat.step_log import Entry
 from tests.benchmarks import searchable
-from tests.chat import making
+from tests.chat import large, making
+from tests.chat.statements import BY_THE_CLOCK
 from tests.e2e import long_session as long_session_of
 
 USER = "ada"
 _EVENTS_PER_RUN = 50
 _APPENDED = 125
+_LOOKS = 21
 
 
 def login() -> None:
@@ -169,3 +173,22 @@ def _step(kind: str, iteration: int, content: str = "", **more: Any) -> Entry:
         "reasoning_step",
         {"type": kind, "content": content, "iteration": iteration, "timestamp": 1.0 + iteration, **more},
     )
+
+
+def by_the_clock(runs: int) -> None:
+    """Many runs, of five steps each; prints the milliseconds of each list by the clock, and of reading one row by its key."""
+    at = large.fill(runs, 5)
+
+    def took_ms(look: Callable[[], Any]) -> float:
+        look()
+        # The quickest: what else the machine does is none of the database's business, and a whole table is never read quickly.
+        return min(_timed(look) for _ in range(_LOOKS)) * 1000
+
+    one = took_ms(lambda: Session.objects.filter(pk=at.session_id).values_list("last_seq").get())
+    print(json.dumps({"one": one, "lists": {name: took_ms(partial(look, at)) for name, look in BY_THE_CLOCK.items()}}))
+
+
+def _timed(look: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    look()
+    return time.perf_counter() - began

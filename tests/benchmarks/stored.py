@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from tests.benchmarks.client import TAG
 from tests.benchmarks.figure import MS, Measured, Sizes, errors, warm_up, worst
-from tests.benchmarks.measuring import Row, Window, percentile
+from tests.benchmarks.measuring import Lateness, Row, Window, percentile
 from tests.benchmarks.stage import Stage
 from tests.benchmarks.texts import CHINESE, COMMON, PAIR, RARE, SELDOM_TOGETHER
 
@@ -119,3 +119,17 @@ def _found(name: str, addresses: Mapping[str, str], series: Mapping[str, list[fl
     for what, address in addresses.items():
         yield Row(f"{name}: {what}, median", "ms", percentile(series[address], 0.5), None, 300.0)
         yield Row(f"{name}: {what}, worst", "ms", max(series[address]), None, 300.0)
+
+
+def clock(stage: Stage, sizes: Sizes) -> Measured:
+    """What every process asks of the database by the clock, where very many runs are stored; beside it, one row read by its key."""
+    rows: list[Row] = []
+    for name, elsewhere in (("SQLite", stage.apart("clock")), ("PostgreSQL", stage.apart("postgresql", served=True))):
+        with elsewhere:
+            took = stage.rows("by_the_clock", sizes.runs)
+        rows += [
+            Row(f"{sizes.runs:,} runs on {name}: {what}", "ms", ms, took["one"], 5.0)
+            for what, ms in took["lists"].items()
+        ]
+    # There is no client here that could be late.
+    return Measured(rows, Window(Lateness(0.0, 0.0), Lateness(0.0, 0.0)))

@@ -3,12 +3,17 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
+from agents import ModelSettings
+from agents.models.server_facts import forget_facts
 from chat.models import Announcement
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import ROOT, Browser, Server
@@ -54,6 +59,7 @@ def check_llm(**settings: str) -> tuple[int, str, str]:
 @pytest.fixture
 def model_server() -> Iterator[ModelServer]:
     with ModelServer() as server:
+        server.is_judging = False  # the command asks on purpose what nothing else asks
         yield server
 
 
@@ -106,3 +112,99 @@ def test_a_model_that_is_not_there_is_told_in_words() -> None:
     code, _, failure = check_llm(LLM_MODEL_SERVER="http://127.0.0.1:9/v1", LLM_MODEL="stub")
     assert code == 1
     assert "It does not answer (model_unreachable)." in failure
+
+
+def lacks_thoughts(body: dict[str, Any]) -> bool:
+    return any("reasoning_content" not in message for message in body["messages"] if message.get("tool_calls"))
+
+
+CALLING = Script(reasoning="Hm.", calls=[Call("python", {"code": "1234 * 5678"})])
+ANSWERING = Script("It is 7,006,652.")
+#: What a server refuses, how it says so, and what is told of it.
+TRAITS: dict[str, tuple[Callable[[dict[str, Any]], bool], Script, str]] = {
+    "nothing": (lambda _: False, Script(), "wants turns to alternate: no"),
+    "tools": (
+        lambda body: "tools" in body,
+        Script(status=400, body='{"error": "m does not support tools"}'),
+        "refuses tools: yes, so they go in the prompt",
+    ),
+    "user after user": (
+        lambda body: [message["role"] for message in body["messages"]][:2] == ["user", "user"],
+        Script(status=400, body='{"message": "Conversation roles must alternate user/assistant"}'),
+        "wants turns to alternate: yes, and here they always do",
+    ),
+    "calls without thoughts": (
+        lacks_thoughts,
+        Script(status=400, body='{"error": {"message": "The `reasoning_content` must be passed back to the API."}}'),
+        "wants its thoughts back: yes, and here they are sent back with its calls",
+    ),
+    "stream_options": (
+        lambda body: "stream_options" in body,
+        Script(status=422, body='{"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs"}]}'),
+        "refuses optional parts: yes, stream_options, so these are left out",
+    ),
+}
+
+
+def told_here(settings: Any, model_server: ModelServer) -> str:
+    """What the command says, in this process, which is quicker; it brings an event loop of its own."""
+    forget_facts()
+    settings.AGENT_MODEL = ModelSettings(model_server.url, "stub")
+    out = StringIO()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(call_command, "check_llm", stdout=out).result()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("refused", TRAITS)
+def test_what_a_server_refuses_is_told(settings: Any, model_server: ModelServer, refused: str) -> None:
+    refuses, refusal, told_of_it = TRAITS[refused]
+
+    def respond(body: dict[str, Any]) -> Script:
+        if refuses(body):
+            return refusal
+        if "python tool" not in str(body["messages"]):
+            return Script("Yes.")
+        last = body["messages"][-1]["role"], "tool_response" in body["messages"][-1]["content"]
+        dialect: Any = "native" if "tools" in body else "template"
+        return ANSWERING if last[0] == "tool" or last[1] else replace(CALLING, dialect=dialect)
+
+    model_server.respond = respond
+    told = told_here(settings, model_server)
+    assert f"  {told_of_it}\n" in told
+    others = [words for name, (_, _, words) in TRAITS.items() if name not in (refused, "nothing")]
+    assert not [words for words in others if words in told]
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
+        (
+            [{"id": "stub", "max_model_len": 4096}],
+            "context: 4,096 tokens; LLM_MAX_INPUT_TOKENS is 58,000 and has to be",
+        ),
+        ([{"id": "stub", "context_length": 131072}], "context: 131,072 tokens"),
+        ([{"id": "other"}, {"id": "stub", "meta": {"n_ctx": 8192}}], "context: 8,192 tokens; LLM_MAX_INPUT_TOKENS"),
+        ([{"id": "a", "max_model_len": 1}, {"id": "b", "max_model_len": 2}], "context: it does not say"),
+        ([], "context: it does not say"),
+    ],
+)
+def test_how_much_a_server_reads_is_told(
+    settings: Any, model_server: ModelServer, models: list[dict[str, Any]], words: str
+) -> None:
+    model_server.enqueue(CALLING, ANSWERING)
+    model_server.models = models
+    assert words in told_here(settings, model_server)
+
+
+def test_where_a_server_has_moved_to_is_told(settings: Any, model_server: ModelServer) -> None:
+    headers = {"Location": "https://api.test/v2/chat/completions"}
+    model_server.enqueue(Script(status=308, body="", headers=headers))
+    with pytest.raises(CommandError, match=r"set LLM_MODEL_SERVER=https://api\.test/v2$"):
+        told_here(settings, model_server)
+
+
+def test_that_an_address_is_a_web_page_s_is_told(settings: Any, model_server: ModelServer) -> None:
+    model_server.enqueue(Script(fault="bad_sse"))
+    with pytest.raises(CommandError, match="is a web page, not a model server"):
+        told_here(settings, model_server)

@@ -2,130 +2,19 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection, transaction
-from django.utils import timezone
 
-from agents import Usage
-from chat import (
-    carrying,
-    erasure,
-    interrupting,
-    quarantine,
-    run_state,
-    runs,
-    schedules,
-    selectors,
-    sockets,
-    standing,
-    step_log,
-)
-from chat.models import Draft, Origin, Run, RunStatus
-from chat.run_state import End
 from tests import services
-from tests.chat import making
 from tests.chat.databases import postgresql
 from tests.chat.large import Large, fill
+from tests.chat.statements import EVERYTHING
 
 BIG = ("chat_run", "chat_step", "chat_session", "chat_schedule", "chat_occurrence", "chat_stepcontent")
-SOON = timezone.now() - timedelta(seconds=30)
-
-_FRESH = {"agent_name": None, "fallback_agent": None, "enable_reasoning": True, "origin": Origin.CHAT}
-
-
-def _ask(at: Large) -> Any:
-    return runs._ask(User(pk=at.user_id), at.session_id, message="?", client_message_id=uuid4().hex, **_FRESH)
-
-
-def _new_run(at: Large) -> Run:
-    return Run(
-        session_id=at.session_id,
-        number=10**6,
-        user_id=at.user_id,
-        message="?",
-        agent_name="researcher",
-        client_message_id="new",
-    )
-
-
-def _draft(at: Large) -> Draft:
-    return Draft(run_id=at.live.pk, number=1, type="thought", text="so", updated_at=timezone.now())
-
-
-def _refused(act: Callable[..., Any], *values: Any) -> None:
-    with pytest.raises(runs.Refused), transaction.atomic():
-        act(*values)
-
-
-def _cancel_in_line(at: Large) -> None:
-    runs._cancel(User(pk=at.user_id), at.session_id, at.queued.pk, everything=False)
-
-
-#: What is asked by the clock, by each process, every second or every few. A further one is one line.
-BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
-    "runs of a process": lambda at: run_state.carried_by("process 1"),
-    "a sign of life": lambda at: run_state.beat("process 1", [at.live.pk]),
-    "silent runs": lambda at: run_state.silent_since(SOON),
-    "live runs": lambda at: run_state.live_runs(),
-    "who may start": lambda at: run_state.waiting_sessions(),
-    "what watched sessions look like": lambda at: selectors.shapes([at.session_id]),
-    "the head and the draft": lambda at: selectors.head_and_draft(at.session_id),
-    "new events": lambda at: selectors.stored_after(at.session_id, 10, 100),
-    "announcements": lambda at: (selectors.last_announcement(), selectors.announcements_after(0)),
-    "a process lives": lambda at: sockets.beat("process 1"),
-    "sockets of silent processes": lambda at: sockets.forget_silent("process 1", SOON),
-    "rights withdrawn": lambda at: sockets.withdrawn(
-        [(at.session_id, sockets.Login(User(pk=1, is_staff=True), "key"))]
-    ),
-    "what is to be removed": lambda at: erasure.is_any(),
-    "a batch of what is removed": lambda at: (erasure.hide_session(at.session_id), erasure.erase_batch(erasure.Pace())),
-    "an account is closed": lambda at: erasure.close_account(at.user_id),
-    "a batch of an account": lambda at: (erasure.close_account(at.user_id), erasure.erase_batch(erasure.Pace())),
-    "schedules due": lambda at: schedules.due(timezone.now(), 200),
-    "schedules whose run has ended": lambda at: schedules.ended(),
-    "schedules that wait": lambda at: schedules.waiting(),
-}
-#: What a transaction of a run does, from its message to its end.
-BY_A_RUN: dict[str, Callable[[Large], Any]] = {
-    "the standing of a message": lambda at: standing.of(at.session_id, at.user_id, "m1"),
-    "asking": _ask,
-    "continuing": lambda at: _refused(runs._continue, User(pk=at.user_id), at.session_id, at.ended.pk, "m"),
-    "standing in line": lambda at: run_state.enqueue(_new_run(at), title="?", is_first=False),
-    "the place in line": lambda at: selectors.place_in_line(at.queued),
-    "the line": lambda at: selectors.queue(at.session_id),
-    "the run at work": lambda at: selectors.live_run(at.session_id),
-    "what a socket is told first": lambda at: selectors.session_view(at.session_id),
-    "the next of a session": lambda at: run_state.next_in(at.session_id),
-    "claiming the next": lambda at: carrying._claim_next(at.session_id),
-    "claiming one": lambda at: (making.end(at.live), run_state.claim(at.queued, "process 1")),
-    "claiming again": lambda at: carrying._claim_again(at.live.pk),
-    "room for one more": lambda at: run_state.has_room(at.user_id),
-    "what was said": lambda at: selectors.memory(at.session_id, 15),
-    "a step": lambda at: step_log.append(at.live, [making.thought("so", 100)]),
-    "a step again": lambda at: step_log.append_again(at.live, [making.thought("so", 100)]),
-    "a draft": lambda at: step_log.save_drafts([_draft(at)]),
-    "asking to stop": lambda at: run_state.request_cancel(at.live, None),
-    "stopping": lambda at: runs._cancel(User(pk=at.user_id), at.session_id, None, everything=False),
-    "stopping one in line": _cancel_in_line,
-    "the end": lambda at: carrying._end(at.live, [], End(RunStatus.COMPLETED, 1, Usage())),
-    "who may start after it": lambda at: run_state.made_way(at.live),
-    "interrupting": lambda at: interrupting._interrupt(at.live.pk),
-    "taking over": lambda at: run_state.take_from(at.live, "process 2"),
-    "setting aside": lambda at: quarantine.fail_run(at.live.pk),
-    "setting the next aside": lambda at: quarantine.fail_next(at.session_id),
-    "a schedule's claim": lambda at: schedules.claim(at.schedule.pk, timezone.now() + timedelta(hours=2)),
-    "a schedule's end": lambda at: schedules.settle(at.schedule.pk, timezone.now()),
-    "a schedule's next": lambda at: schedules.start_waiting(at.schedule.pk, timezone.now()),
-    "a schedule run now": lambda at: schedules.run_now(at.schedule.pk, timezone.now()),
-}
-EVERYTHING = {**BY_THE_CLOCK, **BY_A_RUN}
-
 SIZES = [
     pytest.param((8_000, 5), id="8,000 runs"),
     pytest.param((200_000, 5), id="200,000 runs", marks=pytest.mark.long),

@@ -32,9 +32,12 @@ class Conversation:
         return found[1]
 
     async def ask(self, text: str) -> None:
-        """Type a message and press Enter."""
+        """Type a message and press Enter; on glass, where that is a new line, the button."""
         await self.message.fill(text)
-        await self.message.press("Enter")
+        if await self.page.evaluate("() => matchMedia('(pointer: coarse)').matches"):
+            await self.page.get_by_role("button", name=re.compile("^Send")).tap()
+        else:
+            await self.message.press("Enter")
 
     async def link_is(self, *words: str) -> None:
         """Wait until the connection's chip stands at one of these words."""

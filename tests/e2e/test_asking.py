@@ -301,3 +301,16 @@ async def test_the_reader_is_followed_only_at_the_end(talk: Conversation) -> Non
     await jump.click()
     await expect(jump).to_be_hidden()
     await expect(talk.endline).to_be_in_viewport()
+
+
+async def test_an_answer_that_the_length_limit_cut_says_so_and_can_be_gone_on_with(
+    talk: Conversation, model: ModelServer
+) -> None:
+    model.enqueue(Script("The tides follow the moon, and", finish="length"), Script("The tides follow the moon."))
+    await talk.ask("Tell me about tides")
+    await talk.ended("Failed")
+    await expect(talk.answer).to_have_text("The tides follow the moon, and")
+    await expect(talk.trouble).to_contain_text("The model reached its length limit, so its answer breaks off here.")
+    await talk.trouble.get_by_role("button", name="Continue").click()
+    await talk.ended()
+    await expect(talk.answer).to_have_text("The tides follow the moon.")

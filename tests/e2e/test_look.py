@@ -165,3 +165,104 @@ async def test_less_motion_is_none(enter: Enter, api: Browser, server: Server) -
     assert moving == []
     await talk.stop.click()
     await talk.ended("Stopped by mei")
+
+
+#: Windows as they are at 400 % zoom; a further one is one line.
+@pytest.mark.parametrize(("width", "height"), [(320, 256), (480, 270), (640, 360)])
+async def test_at_great_zoom_what_is_read_has_most_of_the_window(
+    enter: Enter, api: Browser, width: int, height: int
+) -> None:
+    talk = await enter(f"/sessions/{await api.new_session()}/", viewport={"width": width, "height": height})
+    await talk.is_live()
+    await talk.ask("Read on [tokens=3000 every=50]")
+    await expect(talk.answer).to_contain_text("word3")
+    await talk.fits()
+    await talk.message.evaluate("box => box.blur()")
+    box = await talk.page.locator("#scroll").bounding_box()
+    assert box is not None
+    assert box["height"] >= height / 2, box
+    for control in (talk.stop, talk.message, talk.page.get_by_role("button", name="More", exact=True)):
+        await expect(control).to_be_in_viewport(ratio=1)
+    await talk.message.fill("line\n" * 20)
+    for control in (talk.page.get_by_role("combobox", name="Agent"), talk.page.get_by_role("button", name="Send")):
+        await expect(control).to_be_in_viewport(ratio=1)
+    await talk.stop.click()
+    await talk.ended("Stopped by mei")
+
+
+#: Whether each control can be told from what lies behind it: it draws an edge, a text or a symbol in a colour of its own.
+UNSEEN = """() => {
+  const CLEAR = /^rgba\\(.*, 0\\)$|transparent/;
+  const ground = (element) => {
+    for (let one = element; one; one = one.parentElement) {
+      const { backgroundColor } = getComputedStyle(one);
+      if (!CLEAR.test(backgroundColor)) return backgroundColor;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const isSeen = (element) => {
+    const behind = ground(element.parentElement);
+    const style = getComputedStyle(element);
+    const own = ground(element);
+    if (parseFloat(style.borderTopWidth) > 0 && style.borderTopStyle !== "none" && style.borderTopColor !== behind && !CLEAR.test(style.borderTopColor)) return true;
+    if (own !== behind) return true;
+    const inside = [...element.querySelectorAll("svg, span, b, kbd")].filter((one) => one.checkVisibility());
+    const drawn = [element, ...inside].some((one) => one.matches("svg")
+      ? ![ground(one), "none"].includes(getComputedStyle(one).stroke)
+      : one.textContent.trim() && getComputedStyle(one).color !== ground(one));
+    return drawn;
+  };
+  const controls = document.querySelectorAll("a[href], button, input, select, textarea, summary, .dot, .caret");
+  return [...controls]
+    .filter((one) => one.checkVisibility({ opacityProperty: true }) && one.getBoundingClientRect().width > 1 && !one.matches(".scrim, .skip, .side input, textarea"))
+    .filter((one) => !isSeen(one)).map((one) => one.outerHTML.slice(0, 120));
+}"""
+#: That a state is not told by what forced colours take away: each pair must differ.
+STATES = {
+    "a switch": ("#reasoning:checked", "#reasoning:not(:checked)"),
+    "the session that is open": (".sess[aria-current]", ".sess:not([aria-current])"),
+    "the chosen look": ("[data-theme-choice][aria-pressed=true]", "[data-theme-choice][aria-pressed=false]"),
+    "the page's view": (".seg.lg > [aria-current]", ".seg.lg > :not([aria-current])"),
+}
+LOOK = """(element) => {
+  const { backgroundColor, borderTopColor, color } = getComputedStyle(element);
+  return [backgroundColor, borderTopColor, color].join();
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_in_forced_colours_every_control_is_there_in_every_state(
+    enter: Enter, api: Browser, model: ModelServer, scheme: Scheme
+) -> None:
+    model.enqueue(Script(calls=[Call("python", {"code": "1/0"}), Call("python", {"code": "6*7"})]), Script("Done."))
+    await api.new_session(title="Another one")
+    talk = await enter(f"/sessions/{await api.new_session()}/", forced_colors="active", color_scheme=scheme)
+    await talk.is_live()
+    await talk.ask("A bit of everything")
+    await talk.ended()
+    await talk.open_outline()
+    await talk.ask("And running [tokens=3000 every=50]")
+    await expect(talk.answer).to_contain_text("word3")
+    await talk.ask("Waits [tokens=2]")
+    await expect(talk.waiting).to_have_count(1)
+    found: list[str] = await talk.page.evaluate(UNSEEN)
+    assert not found, "\n".join(found)
+    page = talk.page
+    seen: dict[str, list[str]] = {name: [] for name in STATES}
+    await page.get_by_role("button", name=re.compile("mei$")).click()
+    for name, pair in STATES.items():
+        for selector in pair:
+            if name == "a switch":
+                await page.get_by_role("switch", name="Show reasoning").set_checked("not" not in selector, force=True)
+            seen[name].append(await page.locator(selector).first.evaluate(LOOK))
+    assert {name: len(set(looks)) for name, looks in seen.items()} == dict.fromkeys(STATES, 2)
+    await page.keyboard.press("Escape")
+    await talk.waiting.first.get_by_role("button", name="Remove").click()
+    await talk.stop.click()
+    await expect(talk.stop).to_be_hidden()
+    found = await page.evaluate(UNSEEN)
+    assert not found, "\n".join(found)
+    for path in ("/", "/sessions/", "/schedules/", f"/runs/{await talk.runs.first.get_attribute('data-run')}/"):
+        await page.goto(path)
+        found = await page.evaluate(UNSEEN)
+        assert not found, f"{path}\n" + "\n".join(found)

@@ -213,11 +213,13 @@ async def scrollbar(page: Page) -> None:
 
 async def selecting(page: Page) -> None:
     """The mouse drawn over words of the answer."""
-    x, y = await middle(page)
-    await page.mouse.move(x - 100, y)
+    _, y = await middle(page)
+    box = await page.locator("#log .answer .prose").bounding_box()
+    assert box is not None
+    await page.mouse.move(box["x"] + 20, y)
     await page.mouse.down()
-    for step in range(5):
-        await page.mouse.move(x - 100 + 20 * step, y)
+    for step in range(6):
+        await page.mouse.move(box["x"] + 20 + 20 * step, y - 10 * step)
         await asyncio.sleep(0.03)
     await page.mouse.up()
 
@@ -250,9 +252,8 @@ MEANS: dict[str, Callable[[Page], Awaitable[None]]] = {
     "choosing text": selecting,
     "the middle button": drifting,
     "a jump to an element": script("() => document.querySelectorAll('#log .answer p')[20].scrollIntoView()"),
-    "smoothly by 60 px": script(f"() => {BOX}.scrollBy({{ top: -60, behavior: 'smooth' }})"),
     "by three pixels": script(f"() => {{ {BOX}.scrollTop -= 3 }}"),
-    "find in page": script("() => find('line after line', false, true)"),
+    "find in page": script("() => find('line after line', false, true, true)"),
 }
 
 

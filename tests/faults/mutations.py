@@ -4,21 +4,25 @@
 """
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from types import MethodType
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import connection, transaction
+from django.utils import timezone
 
-from agents.models import ends, openai_stream
+from agents import history
+from agents.models import adapting, ends, openai_stream
 from agents.models.reply import Reply
 from agents.models.scanner import TextScanner
 from agents.tools import fetch_page
-from chat import access, audit, carrying, database, rendering, runs, sockets, step_log
+from chat import access, audit, carrying, clock, database, rendering, runs, sockets, step_log
 from chat.each_row import EachRow
 from chat.feeds import Feed, Subscriber
 from chat.groups import Membership
@@ -222,6 +226,70 @@ def decoding_with_any_codec() -> None:
     fetch_page._readers.run = MethodType(run, fetch_page._readers)  # type: ignore[method-assign]
 
 
+def giving_up_tools_at_a_word() -> None:
+    """Whatever error mentions tools means that the server takes none."""
+    adapting._REFUSING_TOOLS = re.compile("tool")
+
+
+def leaving_turns_open() -> None:
+    """A turn without an answer is sent as it is."""
+    making_valid = history.make_valid
+
+    def make_valid(*args: Any) -> list[Any]:
+        return [message for message in making_valid(*args) if message["content"] != history.NO_ANSWER]
+
+    history.make_valid = make_valid
+
+
+def sending_names_as_they_came() -> None:
+    """Names of tools that the model has called are sent back as they are."""
+    history._ValidNames.put_in = lambda _, given: dict(given)  # type: ignore[method-assign]
+
+
+def jumping_over_a_hole() -> None:
+    """A feed that opens goes to the log's head, and keeps what it has read before."""
+    opening = Feed._open
+
+    async def open_and_jump(self: Feed) -> None:
+        before = self.window
+        await opening(self)
+        before.last, self.window = max(before.last, self.window.last), before
+
+    Feed._open = open_and_jump  # type: ignore[method-assign]
+    # And it takes what it is told before it is open.
+    Feed.is_open = property(lambda _: True)  # type: ignore[assignment,method-assign]
+
+
+def without_a_second_try() -> None:
+    """Who is behind because something has failed is not seen to again, neither at once nor by the look of every second."""
+    Subscriber.is_behind = property(lambda _: False)  # type: ignore[assignment,method-assign]
+    sending = Subscriber._send_all
+
+    async def send_once(self: Subscriber) -> None:
+        try:
+            await sending(self)
+        except Exception:
+            self._waked = False
+            raise
+
+    Subscriber._send_all = send_once  # type: ignore[method-assign]
+
+
+def saving_drafts_after_the_end() -> None:
+    """A text in progress is saved whatever has become of its run."""
+    step_log._SAVE_DRAFT = step_log._SAVE_DRAFT.replace("AND status IN (%s, %s)", "AND %s <> %s")
+    step_log._SHARE_RUN = ""
+
+
+def leasing_by_ones_own_clock() -> None:
+    """What has fallen silent is told by the machine's own clock."""
+
+    def own() -> datetime:
+        return timezone.now()
+
+    clock.read_database = own
+
+
 MUTATIONS = {
     change.__name__: change
     for change in (
@@ -243,5 +311,12 @@ MUTATIONS = {
         noting_after_answering,
         rendering_in_the_serving_process,
         decoding_with_any_codec,
+        giving_up_tools_at_a_word,
+        leaving_turns_open,
+        sending_names_as_they_came,
+        jumping_over_a_hole,
+        without_a_second_try,
+        saving_drafts_after_the_end,
+        leasing_by_ones_own_clock,
     )
 }

@@ -13,8 +13,9 @@ from uuid import UUID, uuid4
 
 import pytest
 from channels.layers import channel_layers
+from django.utils import timezone
 
-from chat import background, consumers, database, drafts, feeds, groups, selectors, supervisor
+from chat import background, consumers, database, drafts, feeds, groups, models, selectors, step_log, supervisor
 from chat.access import Role
 from chat.drafts import Draft
 from chat.selectors import SessionView, Shape
@@ -45,7 +46,10 @@ SCENARIOS = {
     "come and go": "0 a joins 0; 0.6 a goes; 0.6 b joins 0; 1.3 b goes; 1.3 a joins; 2.4 b joins",
     "resume": "0 a joins 0; 0 b joins 3; 0.9 a resumes 2; 1.8 b resumes 0; 1.9 b resumes 4; 2 a resumes 1",
     "alone": "0 a joins 0; 1.1 a goes; 1.2 a joins",
+    "when all is written": "6 a joins 0; 6.1 b joins 4; 9 b resumes 0",
 }
+#: Those in which another process carries the run, whose text in progress the group tells of.
+ELSEWHERE = ("one after the other", "come and go")
 #: How many events the log begins with, and how many are added, every so many seconds. Windows are as small beside them as in life.
 BEGINS_WITH, ADDED, EVERY_S = 12, 14, 0.4
 KEPT, READ_AT_ONCE = 6, 5
@@ -64,6 +68,7 @@ class MemoryLog:
         self.events: list[Stored] = []
         self.line: list[dict[str, Any]] = []
         self.people: dict[UUID, int] = {}
+        self.draft: Draft | None = None
         self._opened = 0
         self.user = SimpleNamespace(pk=1, is_staff=False)
 
@@ -97,13 +102,16 @@ class MemoryLog:
         return [stored for stored in self.events if stored.seq > after][:limit]
 
     def head_and_draft(self, _session_id: UUID) -> tuple[int, Draft | None]:
-        return self.head, None
+        return self.head, self.draft
 
     def shapes(self, session_ids: Sequence[UUID]) -> dict[UUID, Shape]:
         opened = self.people.values()
         people = (len(opened), min(opened), max(opened)) if opened else selectors.NOTHING
         line = (len(self.line), 1, self.line[-1]["number"]) if self.line else selectors.NOTHING
-        return {session_id: Shape(self.head, line, people) for session_id in session_ids}
+        return {session_id: Shape(self.head, line, people, is_live=True) for session_id in session_ids}
+
+    def saved_drafts(self, session_ids: Sequence[UUID]) -> dict[UUID, Draft]:
+        return dict.fromkeys(session_ids, self.draft) if self.draft else {}
 
     def queue(self, _session_id: UUID) -> list[dict[str, Any]]:
         return list(self.line)
@@ -121,7 +129,8 @@ class MemoryLog:
 class Course:
     """One scenario with faults at some of its points."""
 
-    def __init__(self, scenario: str, faults: Mapping[int, str]) -> None:
+    def __init__(self, name: str, faults: Mapping[int, str]) -> None:
+        scenario, self.is_elsewhere = SCENARIOS[name], name in ELSEWHERE
         self.loop = VirtualLoop()
         self.points = Points(self.loop, faults)
         self.log = MemoryLog()
@@ -129,7 +138,8 @@ class Course:
             self.log.append()
         self.watchers = {name: Watcher(self.points, self.log.session_id, name) for name in "abc"}
         self.acts = [act.split() for act in scenario.split("; ")]
-        self.written_at = 0.0
+        #: When what clients are to know was last changed, by who writes or by themselves.
+        self.changed_at = 0.0
 
     def run(self, patch: pytest.MonkeyPatch) -> Points:
         """Go through it; raises AssertionError where somebody is not sent what they should be."""
@@ -156,7 +166,7 @@ class Course:
         background.spawn(feeds.watch_for_ever(), "watch")
         await asyncio.gather(self._act(), self._write())
         while True:
-            told_at = max(self.written_at, self.points.last_fault_at)
+            told_at = max(self.changed_at, self.points.last_fault_at)
             late_at = max(told_at + WITHIN_S, *(each.closed_at + COMING_BACK_S for each in self.watchers.values()))
             if self.loop.time() >= late_at:
                 break
@@ -173,6 +183,7 @@ class Course:
         for at, who, what, *number in self.acts:
             await asyncio.sleep(max(0.0, float(at) - self.loop.time()))
             getattr(self.watchers[who], what)(*map(int, number))
+            self.changed_at = max(self.changed_at, self.loop.time())
 
     async def _write(self) -> None:
         """Let a run in another process store and tell; at the end the line and the text in progress change as well."""
@@ -184,8 +195,15 @@ class Course:
             await tell(self.log.session_id, self.log.append())
         self.log.line = [{"number": 1}, {"number": 3}]
         await groups.tell(groups.of_session(self.log.session_id), {"type": "queue"})
-        drafts.put(self.log.session_id, Draft(self.log.run_id, self.log.head + 1, "thought", 1, "the end"))
-        self.written_at = self.loop.time()
+        last = Draft(self.log.run_id, self.log.head + 1, "thought", 1, "the end")
+        if self.is_elsewhere:
+            self.log.draft = last
+            growth = [last.step, last.type, last.attempt, 0, last.text, ""]
+            message = {"type": "growth", "run_id": str(last.run_id), "growth": growth}
+            await groups.tell(groups.of_session(self.log.session_id), message)
+        else:
+            drafts.put(self.log.session_id, last)
+        self.changed_at = max(self.changed_at, self.loop.time())
 
     async def _stop(self) -> None:
         for watcher in self.watchers.values():
@@ -207,7 +225,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def follow(name: str, faults: Mapping[int, str]) -> Points:
     """Go through a scenario with these faults; what goes wrong says how to see it again."""
-    course = Course(SCENARIOS[name], faults)
+    course = Course(name, faults)
     try:
         with pytest.MonkeyPatch.context() as patch:
             return course.run(patch)
@@ -294,3 +312,9 @@ def test_the_log_in_memory_answers_as_the_real_one() -> None:
     assert log.presence(session.pk) == selectors.presence(session.pk)
     assert log.queue(session.pk) == selectors.queue(session.pk)
     assert log.shapes([session.pk]) == selectors.shapes([session.pk])
+    assert log.saved_drafts([session.pk]) == selectors.saved_drafts([session.pk]) == {}
+    log.draft = Draft(run.pk, 8, "thought", 1, "the end")
+    row = models.Draft(run_id=run.pk, number=8, type="thought", attempt=1, text="the end", updated_at=timezone.now())
+    step_log.save_drafts([row])
+    assert log.saved_drafts([session.pk]) == selectors.saved_drafts([session.pk])
+    assert log.head_and_draft(session.pk) == selectors.head_and_draft(session.pk)

@@ -22,6 +22,8 @@ JOINING = (
     "what was stored while it joined is missing",
 )
 ASKING = ("test_asking.py::test_everybody_asks_at_once[{}]", "a message became several runs")
+OPEN = "a turn without an answer was left open"
+LACKING = "a client lacks something"
 STORING = ("test_storing.py::test_whatever_is_shown_is_stored_already[{}]", "shown before it was stored")
 #: Each mutation, the tests that must fail by it, and what of their own they must say then. A guard that works the same whatever the
 #: product runs on has one. On SQLite numbers need no counter row: it lets only one transaction write at a time anyway.
@@ -82,6 +84,20 @@ NOTICED = [
         "test_model.py::test_what_was_meant_is_what_is_read[pieces of a call under other indexes]",
         "it was read as something else",
     ),
+    (
+        "giving_up_tools_at_a_word",
+        "test_requests.py::test_an_error_that_mentions_tools_is_that_error_alone[error parsing tool call: raw='{']",
+        "one error has switched the tools off for everybody",
+    ),
+    *(
+        ("leaving_turns_open", f"test_requests.py::test_a_turn_without_an_answer_does_not_spoil_the_next[{left}]", OPEN)
+        for left in ("stopped before the first word", "failed at once")
+    ),
+    (
+        "sending_names_as_they_came",
+        "test_requests.py::test_a_name_that_no_server_takes_does_not_kill_the_session",
+        "a name was sent back as it came",
+    ),
     *(("telling_before_saving", STORING[0].format(on), STORING[1]) for on in ("sqlite", "postgres")),
     *(
         (
@@ -116,6 +132,23 @@ NOTICED = [
         "decoding_with_any_codec",
         "test_untrusted_text.py::test_a_page_in_an_encoding_that_the_web_has_not",
         "decoding went on and on",
+    ),
+    *(
+        (mutation, f"test_interleavings.py::test_one_fault_at_any_point_costs_nobody_an_event[{scenario}]", LACKING)
+        for mutation, scenario in (("jumping_over_a_hole", "alone"), ("without_a_second_try", "when all is written"))
+    ),
+    *(
+        (
+            "saving_drafts_after_the_end",
+            f"../chat/test_drafts.py::test_a_save_while_the_run_is_ending_leaves_nothing[{on}-ends-False]",
+            "a draft of a run that has ended was kept",
+        )
+        for on in ("sqlite", "postgres")
+    ),
+    (
+        "leasing_by_ones_own_clock",
+        "../chat/test_clock.py::test_a_process_whose_clock_is_wrong_sweeps_nobody_who_lives_and_everybody_who_is_silent[120.0]",
+        "a live run was ended by who takes it for a silent one",
     ),
 ]
 
@@ -171,7 +204,7 @@ def test_a_guard_that_is_switched_off_is_noticed(
     unmutated: dict[str, Verdict], tmp_path: Path, mutation: str, test: str, words: str
 ) -> None:
     """The product runs without one of its guards: the test that is about it fails by its own assertion, and passes with the guard."""
-    assert unmutated[test] == Verdict("", is_own=True)
+    assert unmutated[test.rpartition("../chat/")[2]] == Verdict("", is_own=True)
     (noticed,) = verdicts(mutation, [test], tmp_path).values()
     assert noticed.is_own, noticed
     assert re.match(rf"AssertionError: {re.escape(words)}$", noticed.words, re.MULTILINE), noticed

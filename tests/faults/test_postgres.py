@@ -122,6 +122,25 @@ async def test_postgres_breaks_while_a_run_is_at_work(
     assert {run.status for run in world.database.runs(session)} == {"completed"}
 
 
+async def test_connections_are_ended_as_runs_begin(
+    postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer
+) -> None:
+    """In a long session, whose turns are read by themselves, all connections are ended just as each run begins: none fails."""
+    model.respond = rounds(60, every_s=0.001)
+    world = open_world("postgres", database_url=database)
+    session = await world.new_session()
+    async with two_clients(world, session) as (here, there):
+        assert await here.ended(await here.ask("Go on"), 120) == "completed"
+        assert await world.quiet(session) > 300
+        model.respond = rounds(1)
+        for number in range(8):
+            run_id = await here.ask(f"And {number}?")
+            await hung_up(postgres)
+            assert await here.ended(run_id, 120) == "completed"
+        await check(world, session, [here, there])
+    assert {(run.status, run.code) for run in world.database.runs(session)} == {("completed", "")}
+
+
 @pytest.mark.long
 async def test_postgres_is_away_for_longer_than_the_lease(
     postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer

@@ -150,3 +150,31 @@ async def test_the_sockets_of_a_dead_process_are_forgotten(open_world: OpenWorld
 
 def _at(world: World, session: str, server: Server) -> Oracle:
     return world.client(session, name=f"at {server.port}", at=lambda: [server.url])
+
+
+@pytest.mark.parametrize(
+    "ahead_s", ["120", pytest.param("-120", marks=pytest.mark.long), pytest.param("86400", marks=pytest.mark.long)]
+)
+async def test_a_process_whose_clock_is_wrong_ends_nobodys_run(
+    open_world: OpenWorld, model: ModelServer, ahead_s: str
+) -> None:
+    """Of two processes one has a clock that is ahead or behind: each carries a run for several leases, and nobody ends the other's."""
+    model.respond = rounds(6, every_s=0.1)
+    world = open_world("postgres", RUN_LEASE_S="2")
+    wrong = world.servers[1]
+    await asyncio.to_thread(wrong.stop)
+    wrong.environment |= {"DJANGO_SETTINGS_MODULE": "tests.faults.skewed_settings", "CLOCK_AHEAD_S": ahead_s}
+    await world.start(wrong)
+    sessions = [await world.new_session() for _ in world.servers]
+    async with contextlib.AsyncExitStack() as until_done:
+        clients = [
+            await until_done.enter_async_context(_at(world, session, server))
+            for session, server in zip(sessions, world.servers, strict=True)
+        ]
+        run_ids = [await client.ask("Go on") for client in clients]
+        ends = [await client.ended(run_id, 60) for client, run_id in zip(clients, run_ids, strict=True)]
+        assert ends == ["completed", "completed"], "a live run was ended by who takes it for a silent one"
+        for session, client in zip(sessions, clients, strict=True):
+            await check(world, session, [client], logs_may="This machine's clock")
+    assert any("This machine's clock is" in line for line in wrong.output)
+    assert not any("This machine's clock is" in line for line in world.servers[0].output)

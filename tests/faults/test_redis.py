@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 import pytest
 from redis.asyncio import Redis as Client
@@ -135,6 +135,39 @@ async def test_a_network_forgets_its_connections_to_redis(
     for client in (here, there):
         assert client.connections == 1
         assert max(client.delays) < LATEST_S
+
+
+@pytest.mark.parametrize(
+    "latencies_s", [(2.5,), pytest.param((2.0, 3.0, 4.0, 5.0), marks=pytest.mark.long)], ids=["one", "four"]
+)
+async def test_sockets_open_while_redis_is_slow(
+    redis: Redis, open_world: OpenWorld, model: ModelServer, latencies_s: Sequence[float]
+) -> None:
+    """Joining takes seconds, in a session that is longer than a feed reads at once and grows: every client gets everything, and soon."""
+    model.respond = rounds(60, every_s=0.005)
+    async with Proxy.before("127.0.0.1", int(redis.url.rsplit(":", 1)[1].split("/")[0])) as network:
+        world = await asyncio.to_thread(open_world, "postgres", redis_url=network.instead_of(redis.url))
+        session = await world.new_session()
+        async with contextlib.AsyncExitStack() as until_done:
+            here = await until_done.enter_async_context(_at(world, session, 0))
+            done = asyncio.Event()
+            busy = asyncio.create_task(_busy_until(here, done))
+            await here.until(lambda: here.state.seq > 150)
+            clients = [here]
+            for latency_s in latencies_s:
+                network.latency_s = latency_s
+                for number in range(6):
+                    clients.append(await until_done.enter_async_context(_at(world, session, (number + 1) % 2)))
+                    await asyncio.sleep(0.3)
+                soon = max(client.state.seq for client in clients) + 20
+                for client in clients:
+                    with contextlib.suppress(AssertionError):
+                        await client.until(lambda client=client, soon=soon: client.state.seq > soon, 15)  # type: ignore[misc]
+                    assert client.state.seq > soon, "a client gets nothing more"
+                network.latency_s = 0.0
+            done.set()
+            await busy
+            await check(world, session, clients)
 
 
 async def _busy_until(client: Oracle, done: asyncio.Event) -> None:

@@ -11,10 +11,10 @@ from asgiref.sync import sync_to_async
 from django.test import override_settings
 from django.utils import timezone
 
-from chat import api, carrying, schedule_api, schedule_pages, schedules
+from chat import api, carrying, database, schedule_api, schedule_pages, schedules, sockets
 from chat.access import Role
 from chat.consumers import SessionConsumer
-from chat.models import Run
+from chat.models import Connection, Run
 from chat.protocol import Chat, Continue
 from chat.sockets import Entrance, Login
 from tests.faults.conftest import OpenWorld
@@ -154,6 +154,45 @@ async def test_who_asks_goes_away_at_each_wait(here: Here, way: str, has_come: b
                 break
     assert at > 1
     assert "completed" in await here.statuses()
+
+
+@pytest.mark.parametrize("has_come", [False, True], ids=["while it waits", "when the answer has come"])
+async def test_a_socket_goes_away_at_each_wait_of_its_opening(
+    here: Here,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    has_come: bool,
+) -> None:
+    """Wherever it is given up, no row says afterwards that it is open: it would count for as long as the process lives."""
+    monkeypatch.setattr(sockets, "login_of", lambda _scope: Login(here.user, "key"))
+    at = 0
+    while True:
+        at += 1
+        leaving = _Leaving(_open_and_leave(here), at, has_come=has_come)
+        await asyncio.gather(asyncio.create_task(leaving.run()), return_exceptions=True)
+        async with asyncio.timeout(20):
+            # What leaving hands over comes after what opening has handed over.
+            while True:
+                is_said = await database.write(Connection.objects.exists)
+                if not is_said and not sockets._open:
+                    break
+        if not leaving.was_left:
+            break
+    assert at > 3
+
+
+async def _open_and_leave(here: Here) -> None:  # noqa: F811
+    consumer = SessionConsumer()
+    route = {"kwargs": {"session_id": str(here.session.pk)}}
+    consumer.scope = {"type": "websocket", "headers": [], "url_route": route, "query_string": b""}  # type: ignore[assignment]
+
+    async def send(_message: Any) -> None:
+        """Nobody reads it."""
+
+    consumer.base_send = send
+    try:
+        await consumer._enter()
+    finally:
+        await consumer._leave()
 
 
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])

@@ -1,4 +1,4 @@
-"""``manage.py check_llm``: does the configured model answer, stream, report usage and call tools, and how fast."""
+"""``manage.py check_llm``: does the configured model answer, stream, report usage and call tools, how fast, and what it refuses."""
 
 import asyncio
 import contextlib
@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 import agents
 from agents import Growth, ModelSettings, Outcome
+from agents.models.probing import ServerTraits, probe_server
 
 _QUESTION = "What is 1234 * 5678? Work it out with the python tool, then answer in one sentence."
 _ANSWER = 1234 * 5678
@@ -34,7 +35,7 @@ class _Seen:
 class Command(BaseCommand):
     """Ask the model something that needs a tool, and tell what happened."""
 
-    help = "Say whether the configured model answers, streams, reports usage and calls tools, and how fast."
+    help = "Say whether the configured model answers, streams, reports usage and calls tools, how fast, and what it refuses."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Ask, and tell; the exit code is 1 where the model cannot carry an agent."""
@@ -51,6 +52,8 @@ class Command(BaseCommand):
         fit = [self._tell_answer(seen), self._tell_tools(seen)]
         self._tell_streaming(seen)
         self._tell_usage(seen)
+        if model.server:
+            self._tell_traits(model, asyncio.run(probe_server(model)))
         if not all(fit):
             raise CommandError("This model cannot carry an agent as it is.")
 
@@ -88,6 +91,33 @@ class Command(BaseCommand):
         wrote_s = seen.ended - (seen.first_at or seen.began) - seen.tools_s
         if wrote_s > 0:
             self.stdout.write(f"  speed: about {usage.output_tokens / wrote_s:.0f} tokens a second")
+
+    def _tell_traits(self, model: ModelSettings, traits: ServerTraits) -> None:
+        """What it refuses, and that it is not asked for."""
+        facts = traits.facts
+        if facts.refuses_tools:
+            self.stdout.write("  refuses tools: yes, so they go in the prompt")
+        else:
+            self.stdout.write("  refuses tools: no")
+        self._tell_trait("wants turns to alternate", traits.wants_alternation, "and here they always do")
+        self._tell_trait(
+            "wants its thoughts back", traits.wants_fields_back, "and here they are sent back with its calls"
+        )
+        left_out = ", ".join(sorted(facts.left_out))
+        self._tell_trait("refuses optional parts", bool(left_out), f"{left_out}, so these are left out")
+        limit = facts.limit(model.max_input_tokens)
+        if traits.context and traits.context <= model.max_input_tokens:
+            advice = f"LLM_MAX_INPUT_TOKENS is {model.max_input_tokens:,} and has to be below that"
+            self.stdout.write(f"  context: {traits.context:,} tokens; {advice}")
+        elif limit < model.max_input_tokens:
+            self.stdout.write(
+                f"  context: less than LLM_MAX_INPUT_TOKENS; requests are cut to {limit:,} tokens for now"
+            )
+        else:
+            self.stdout.write(f"  context: {f'{traits.context:,} tokens' if traits.context else 'it does not say'}")
+
+    def _tell_trait(self, what: str, holds: bool | None, words: str) -> None:
+        self.stdout.write(f"  {what}: {'not found out' if holds is None else f'yes, {words}' if holds else 'no'}")
 
 
 async def _ask(model: ModelSettings) -> _Seen:

@@ -8,6 +8,7 @@ import ipaddress
 import select
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -132,6 +133,62 @@ async def test_what_ends_with_its_answer_is_not_used_again(answer: bytes) -> Non
     async with serving(Server(answer, answer, then=until_closed)) as server:
         assert await ask(server.url) == await ask(server.url) == (200, b"OK")
         assert server.connections == 2
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
+
+
+class DyingServer:
+    """Answers the first request of each connection, and does with each further one what it is given; a reset has no end of its own."""
+
+    def __init__(self, dying_words: bytes, *, reads: bool, resets: bool) -> None:
+        self.connections = self.asked = 0
+        self.url = ""
+        self._dying_words, self._reads, self._resets = dying_words, reads, resets
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        await reader.readuntil(b"{}")
+        self.asked += 1
+        writer.write(OK)
+        await writer.drain()
+        if self._reads:
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                await reader.readuntil(b"{}")
+                self.asked += 1
+        writer.write(self._dying_words)
+        if self._resets:
+            network = writer.get_extra_info("socket")
+            network.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+
+
+@pytest.mark.parametrize("resets", [False, True], ids=["an end", "a reset"])
+@pytest.mark.parametrize("reads", [False, True], ids=["before the request", "after it"])
+async def test_a_kept_connection_that_died_without_a_word_is_asked_anew(reads: bool, resets: bool) -> None:
+    server = DyingServer(b"", reads=reads, resets=resets)
+    async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
+        assert [await ask(url) for _ in range(3)] == [(200, b"OK")] * 3
+    assert server.connections == 3
+
+
+@pytest.mark.parametrize("said", [b"H", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", OK[:-1]])
+async def test_an_answer_that_had_begun_is_not_asked_for_again(said: bytes) -> None:
+    server = DyingServer(said, reads=True, resets=False)
+    async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
+        await ask(url)
+        with pytest.raises(CutOff):
+            await ask(url)
+    assert (server.connections, server.asked) == (1, 2)
+
+
+async def test_a_new_connection_that_dies_is_not_asked_again() -> None:
+    async with serving(Server()) as server:
+        with pytest.raises(CutOff):
+            await ask(server.url)
+        assert server.connections == 1
 
 
 async def test_an_answer_to_nothing_is_never_taken_for_one() -> None:

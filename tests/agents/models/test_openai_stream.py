@@ -21,10 +21,15 @@ KEY = "sk-very-secret"
 
 FAULTS: list[tuple[str, Script, str, str]] = [
     ("401", Script(status=401), "model_auth", "did not accept the API key (401)"),
-    ("403", Script(status=403), "model_auth", "did not accept the API key (403)"),
+    ("403", Script(status=403), "model_auth", "did not allow this (403): The server had an error."),
     ("429", Script(status=429), "model_rate_limited", "too many requests (429). Try again in a while."),
     ("429 and when", Script(status=429, headers={"Retry-After": "7"}), "model_rate_limited", "Try again in 7 seconds."),
-    ("400", Script(status=400), "model_error", "refused the request (400): This model's maximum context length"),
+    (
+        "400",
+        Script(status=400),
+        "model_error",
+        "what it can (400): This model's maximum context length",
+    ),
     ("404", Script(status=404), "model_error", "does not know this model or address (404)"),
     ("500", Script(status=500), "model_error", "The model server failed (500): The server had an error."),
     (
@@ -131,6 +136,26 @@ async def test_an_address_is_shown_without_its_secrets(make_agent: MakeAgent) ->
     await steps_of(run)
     assert run.outcome is not None
     assert run.outcome.error == "No model server answers at http://127.0.0.1:9."
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("https://api.test/v2/chat/completions?key=x", "set LLM_MODEL_SERVER=https://api.test/v2"),
+        ("https://me:secret@api.test:8443/v1/chat/completions", "set LLM_MODEL_SERVER=https://api.test:8443/v1"),
+        ("/v2/chat/completions", "set LLM_MODEL_SERVER={server}/v2"),
+        (f"https://api.test/{KEY}", "set LLM_MODEL_SERVER=https://api.test/…"),
+        ("", "does not say which."),
+    ],
+)
+async def test_where_a_redirect_leads_is_told_and_not_followed(
+    server: ModelServer, make_agent: MakeAgent, location: str, words: str
+) -> None:
+    server.enqueue(Script(status=308, body="", headers={"Location": location}))
+    run = make_agent(api_key=KEY).start("?")
+    await steps_of(run)
+    assert run.outcome is not None
+    assert run.outcome.error.endswith(words.format(server=server.url.removesuffix("/v1")))
 
 
 @pytest.mark.parametrize("fault", ["hang", "stall"])

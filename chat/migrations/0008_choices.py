@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     """
 
     dependencies = [
-        ('chat', '0008_tool_servers'),
+        ('chat', '0007_tool_servers'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,0 +1,231 @@
+"""Asks a model server once more, in a way that it takes, where its words say what it refuses: tools, a part, a field it misses, the length.
+
+What was learned is remembered only once the server has answered, see `agents.models.server_facts`.
+"""
+
+import functools
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from agents.history import ChatMessage, fit
+from agents.models.refusals import Refused, find_limit, is_too_long
+from agents.models.server_facts import ServerFacts
+
+log = logging.getLogger(__name__)
+
+#: What may be left of a limit for the request itself: the answer needs the rest.
+_SHARE_OF_LIMIT = 0.75
+#: To what share a request is cut where the server does not say its limit.
+_BLIND_CUT = 0.5
+_NEEDED = frozenset({"model", "messages", "tools"})
+_NEEDED_IN_MESSAGES = frozenset({"role", "content", "tool_calls", "tool_call_id"})
+_NEEDED_IN_CALLS = frozenset({"id", "type", "function"})
+#: Names that say nothing unless it is said, too, that they are refused.
+_COMMON_NAMES = frozenset({"stream", "name"})
+SYSTEM = "system"
+
+# llama.cpp: tools param requires --jinja flag; Unsupported param: tools. Ollama: … does not support tools. vLLM: "auto" tool choice
+# requires --enable-auto-tool-choice and --tool-call-parser. OpenRouter: No endpoints found that support tool use. LiteLLM: … does not
+# support parameters: ['tools']. Groq: `tool calling` is not supported with this model. Bedrock: This model doesn't support tool use.
+# Gemini, Mistral: Function calling is not enabled for … DeepSeek: … does not support Function Calling.
+_TOOLS = r"[`'\"]?(?:tools?|tool[-_ ](?:use|usage|calls?|calling|choice)|functions?|function[-_ ]call(?:s|ing)?)[`'\"]?"
+_REFUSING_TOOLS = re.compile(
+    rf"(?:tools|tool_choice) param requires|unsupported (?:param|parameter|field)s?:? {_TOOLS}(?![\w.])"
+    rf"|does(?: not|n't) support (?:the )?(?:use of )?(?:parameters?:? )?[\[{{]?{_TOOLS}(?![\w.])"
+    r"|\"?auto\"? tool choice requires|requires? --?(?:enable-auto-tool-choice|tool-call-parser|jinja)"
+    rf"|no endpoints found that support (?:the provided )?{_TOOLS}"
+    rf"|(?<![\w.]){_TOOLS} (?:is|are) (?:not (?:yet )?|un)(?:supported|enabled|available|allowed)"
+    r"|property '(?:tools|functions)' is unsupported|(?<![\w.])tools: (?:extra|unexpected|unknown)"
+    r"|(?:extra_forbidden|extra inputs|extra fields)\W.{0,40}\btools\b(?!\.)",
+    re.IGNORECASE,
+)
+_REFUSING = re.compile(
+    r"extra (?:inputs?|fields?)|extra_forbidden|not (?:permitted|allowed|supported|recognized|implemented|expected|accepted|valid)"
+    r"|unsupported|unknown|unrecogni[sz]ed|unexpected|additional propert|does(?:n't| not) support|invalid (?:param|field|arg|key)"
+    r"|only allowed|must not|cannot (?:be )?(?:specified|used|set)|no endpoints found",
+    re.IGNORECASE,
+)
+_NO_SYSTEM = re.compile(
+    r"system (?:role|messages?|prompts?|instructions?) (?:is |are )?(?:not|un)|does(?:n't| not) support (?:the )?system"
+    r"|only user and assistant roles|(?:developer|system) instruction is not enabled",
+    re.IGNORECASE,
+)
+_MISSING = re.compile(
+    r"[`'\"]?(reasoning_content|reasoning)[`'\"]?.{0,40}(?:must be (?:passed|provided|sent|included)|is (?:missing|required))"
+    r"|(?:missing|requires?|expected)\W{1,3}(?:the )?(?:field )?[`'\"]?(reasoning_content|reasoning)\b",
+    re.IGNORECASE,
+)
+
+
+def wants_field(words: str) -> bool:
+    """Whether a refusal says that something is missing which the server would have sent itself."""
+    return _MISSING.search(words) is not None or "thought_signature" in words
+
+
+class Asking:
+    """One request, changed as the server's refusals say, until it is answered or refused for good."""
+
+    def __init__(
+        self,
+        body: Mapping[str, Any],
+        template: Callable[[list[ChatMessage]], list[ChatMessage]],
+        facts: ServerFacts,
+        *,
+        place: str,
+        input_estimate: int,
+        uses_template: bool,
+        may_use_template: bool,
+    ) -> None:
+        self.note = ""
+        """What people should know of the change, if anything."""
+        self.input_estimate = input_estimate
+        self._body = body
+        self._messages: list[ChatMessage] = list(body["messages"])
+        self._template = template
+        self._facts = facts
+        self._place = place
+        self.uses_template = uses_template or (may_use_template and facts.refuses_tools)
+        self._may_use_template = may_use_template
+        self._left_out = set(facts.left_out)
+        self._filled_in = facts.filled_in
+        self._limit = 0
+        self._learned: list[Callable[[], None]] = []
+
+    def encode(self) -> bytes:
+        """The request as it goes over the wire now."""
+        return orjson.dumps(self._current())
+
+    def adapt(self, refusal: Refused) -> bool:
+        """Change the request as the refusal says; false where it doesn't say what would do."""
+        words = refusal.words
+        if refusal.status in (401, 402, 403, 429):
+            return False
+        if is_too_long(words):
+            return self._shorten(refusal)
+        return self._refuses_tools(words) or self._misses_field(words) or self._refuses_part(refusal)
+
+    def remember(self) -> None:
+        """The server has answered: what it refused before that it is not asked for again."""
+        for learn in self._learned:
+            learn()
+
+    # -- what may be changed ----------------------------------------------------------------------
+
+    def _refuses_tools(self, words: str) -> bool:
+        if self.uses_template or not self._may_use_template or not _REFUSING_TOOLS.search(words):
+            return False
+        self.uses_template = True
+        self._learn(self._facts.note_tools_refused, "takes no tools; for some minutes they go in the prompt")
+        return True
+
+    def _misses_field(self, words: str) -> bool:
+        found = _MISSING.search(words)
+        if found is None or self._filled_in:
+            return False
+        self._filled_in = name = (found[1] or found[2]).lower()
+        self._learn(lambda: setattr(self._facts, "filled_in", name), f"wants {name} in each message of the model's")
+        return True
+
+    def _refuses_part(self, refusal: Refused) -> bool:
+        words = refusal.words
+        says_so = _REFUSING.search(words) is not None
+        named: list[str] = []
+        if says_so or refusal.status in (400, 422):
+            named = [name for name in _optional_names(self._current()) if _names(words, name, says_so=says_so)]
+        if not named and _NO_SYSTEM.search(words) and SYSTEM not in self._left_out:
+            named = [SYSTEM]
+        for name in named:
+            self._left_out.add(name)
+            leave_out = functools.partial(self._facts.left_out.add, name)
+            self._learn(leave_out, f"refuses {name}: it is left out from now on")
+        return bool(named)
+
+    def _shorten(self, refusal: Refused) -> bool:
+        if self._limit:
+            return False
+        limit, counted = find_limit(f"{refusal.words} {refusal.body}")
+        estimate = self.input_estimate
+        # Its tokens are not quite ours.
+        budget = int(limit * _SHARE_OF_LIMIT * min(1.0, estimate / counted if counted > limit else 1.0))
+        if not limit or budget >= estimate:
+            budget = int(estimate * _BLIND_CUT)
+        overhead = estimate - fit(self._messages, estimate)[1]
+        kept, cost = fit(self._messages, budget - overhead)
+        if len(kept) == len(self._messages) and cost + overhead >= estimate:
+            return False
+        self._messages, self.input_estimate, self._limit = kept, cost + overhead, budget
+        at = f"{limit:,} tokens" if limit else "less than was asked"
+        self.note = (
+            f"The model server reads {at} at a time, so the oldest of this conversation was left out. "
+            "LLM_MAX_INPUT_TOKENS has to be below that."
+        )
+        self._learn(lambda: self._facts.note_limit(budget), f"takes requests of about {budget} tokens at most")
+        return True
+
+    def _learn(self, learn: Callable[[], None], words: str) -> None:
+        def remember() -> None:
+            learn()
+            log.warning("%s, asked for %s, %s", self._place, self._body["model"], words)
+
+        self._learned.append(remember)
+
+    # -- the request as it is now -----------------------------------------------------------------
+
+    def _current(self) -> dict[str, Any]:
+        body = {key: value for key, value in self._body.items() if key not in self._left_out}
+        if "stream" not in body:
+            body.pop("stream_options", None)
+        messages = self._messages
+        if self.uses_template:
+            body.pop("tools", None)
+            messages = self._template(messages)
+        body["messages"] = messages
+        if not (self._left_out or self._filled_in):
+            return body
+        body["messages"] = [self._message(message) for message in messages]
+        if SYSTEM in self._left_out:
+            body["messages"] = _without_system(body["messages"])
+        return body
+
+    def _message(self, message: ChatMessage) -> ChatMessage:
+        kept = {key: value for key, value in message.items() if key not in self._left_out or key in _NEEDED_IN_MESSAGES}
+        if self._filled_in and kept["role"] == "assistant":
+            kept.setdefault(self._filled_in, "")
+        if calls := kept.get("tool_calls"):
+            kept["tool_calls"] = [
+                {key: value for key, value in call.items() if key not in self._left_out or key in _NEEDED_IN_CALLS}
+                for call in calls
+            ]
+        return kept
+
+
+def _optional_names(body: Mapping[str, Any]) -> Iterator[str]:
+    """What a request could do without."""
+    found: dict[str, None] = dict.fromkeys(body.keys() - _NEEDED)
+    for message in body["messages"]:
+        found |= dict.fromkeys(message.keys() - _NEEDED_IN_MESSAGES)
+        for call in message.get("tool_calls") or ():
+            found |= dict.fromkeys(call.keys() - _NEEDED_IN_CALLS)
+    yield from found
+
+
+def _names(words: str, name: str, *, says_so: bool) -> bool:
+    """Whether the words name that part as what is refused."""
+    if name not in _COMMON_NAMES:
+        return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words) is not None
+    quoted = (
+        rf"[`'\"]{name}[`'\"]|[\w\])]\.{name}(?![\w.])|(?:param\w*|field|key|argument|inputs?):? {name}(?!\w)|^{name}: "
+    )
+    return says_so and re.search(quoted, words) is not None
+
+
+def _without_system(messages: list[ChatMessage]) -> list[ChatMessage]:
+    """The system's words as the beginning of the first user's."""
+    if not messages or messages[0]["role"] != "system":
+        return messages
+    system, first, *others = messages
+    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *others]

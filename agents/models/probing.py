@@ -1,0 +1,139 @@
+"""Asks a model server what it is like: how strict it is with conversations, and how much it reads at a time.
+
+What it shows of itself while it is asked ordinary questions stands in `agents.models.server_facts` already.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from agents.errors import ModelError
+from agents.models import connections
+from agents.models.adapting import wants_field
+from agents.models.openai_compatible import completions_url
+from agents.models.openai_stream import stream_completion
+from agents.models.refusals import Refused
+from agents.models.reply import Reply
+from agents.models.server_facts import ServerFacts, facts_of
+from agents.specs import ModelSettings
+
+_USER = {"role": "user", "content": "Say yes."}
+_TOOL = {
+    "type": "function",
+    "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {}}},
+}
+_CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+_CALLED: list[dict[str, Any]] = [
+    _USER,
+    {"role": "assistant", "content": "", "tool_calls": [_CALL]},
+    {"role": "tool", "tool_call_id": "call_1", "name": "look", "content": "yes"},
+]
+#: Where servers write how many tokens they read: vLLM and SGLang, OpenRouter, Groq, LM Studio, llama.cpp.
+_CONTEXT_KEYS = (
+    "max_model_len",
+    "context_length",
+    "context_window",
+    "loaded_context_length",
+    "max_context_length",
+    "n_ctx",
+)
+_PATIENCE_S = 10.0
+_BODY_LIMIT = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTraits:
+    """What a model server is like. ``None``: it could not be found out."""
+
+    wants_alternation: bool | None
+    """Whether it refuses two messages of the user's after each other."""
+    wants_fields_back: bool | None
+    """Whether it refuses a call that comes back without what it would have sent with it, as thoughts or a signature."""
+    context: int
+    """Tokens it reads at a time; 0 where it does not say."""
+    facts: ServerFacts
+    """What it has refused so far."""
+
+
+async def probe_server(settings: ModelSettings) -> ServerTraits:
+    """Ask the configured server; it answers a few words."""
+    facts = facts_of(completions_url(settings.server), settings.model)
+    alternation = await _refusal(settings, facts, [_USER, _USER])
+    fields = None if facts.refuses_tools else await _refusal(settings, facts, _CALLED, tools=[_TOOL])
+    return ServerTraits(
+        wants_alternation=None if alternation is None else bool(alternation),
+        wants_fields_back=None if fields is None else wants_field(fields),
+        context=await _find_context(settings),
+        facts=facts,
+    )
+
+
+async def _refusal(
+    settings: ModelSettings, facts: ServerFacts, messages: list[dict[str, Any]], **more: Any
+) -> str | None:
+    """The words by which it refuses the request: none where it takes it, ``None`` where it fails."""
+    body = {"model": settings.model, "messages": messages, "stream": True, **more}
+    body = {key: value for key, value in body.items() if key not in facts.left_out}
+    has_begun = asyncio.Event()
+    reply = Reply(has_begun.set)
+    asking = asyncio.create_task(
+        stream_completion(
+            completions_url(settings.server), settings.api_key, orjson.dumps(body), reply, timeout_s=settings.timeout_s
+        )
+    )
+    begun = asyncio.create_task(has_begun.wait())
+    await asyncio.wait((asking, begun), return_when=asyncio.FIRST_COMPLETED)
+    for task in (asking, begun):
+        task.cancel()  # the first word is enough
+    try:
+        await asking
+    except asyncio.CancelledError:
+        return ""
+    except Refused as refusal:
+        return refusal.words if refusal.status in (400, 422, 500) and not reply.parts else None
+    except ModelError:
+        return "" if reply.parts else None
+    finally:
+        with contextlib.suppress(asyncio.CancelledError):
+            await begun
+    return ""
+
+
+async def _find_context(settings: ModelSettings) -> int:
+    base = completions_url(settings.server).removesuffix("/chat/completions")
+    listed = await _get(f"{base}/models", settings.api_key)
+    models = listed.get("data") if isinstance(listed, dict) else None
+    named = [each for each in models or () if isinstance(each, dict) and each.get("id") == settings.model]
+    found = max(_contexts(named or models), default=0)
+    return found or max(_contexts(await _get(f"{base.removesuffix('/v1')}/props", settings.api_key)), default=0)
+
+
+def _contexts(said: Any, depth: int = 0) -> Iterator[int]:
+    """Whatever is said of a context's size."""
+    if isinstance(said, dict) and depth < 4:
+        yield from (said[key] for key in _CONTEXT_KEYS if isinstance(said.get(key), int))
+        for value in said.values():
+            yield from _contexts(value, depth + 1)
+    elif isinstance(said, list) and len(said) == 1:  # of several models none is the one
+        yield from _contexts(said[0], depth + 1)
+
+
+async def _get(url: str, api_key: str) -> Any:
+    """The JSON that is there; nothing where there is none."""
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    if api_key:
+        headers["Authorization"] = f"Bearer {api_key}"
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            connection = await connections.get(url, headers, connect_s=_PATIENCE_S)
+            with contextlib.closing(connection):
+                body = bytearray()
+                while (data := await connection.read()) and len(body) < _BODY_LIMIT:
+                    body += data
+                return orjson.loads(body) if connection.status == 200 else None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,275 @@
+"""What a model server means by refusing a request: its own reason, found in whatever shape it has, and the wire's code for it.
+
+Pure. What may be done about a refusal is `agents.models.adapting`'s affair.
+"""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from agents.addresses import mask_text
+from agents.errors import ModelError
+from agents.text import clean
+
+_LONGEST_REASON = 300
+#: Where servers put their words, those nearest to the cause first.
+_REASON_KEYS = (
+    *("raw", "metadata", "error", "errors", "detail", "message", "msg", "error_message", "error_description"),
+    *("details", "description", "title", "reason"),
+)
+#: Beside their words, what servers tell machines.
+_CODE_KEYS = ("code", "type", "status", "param", "reason", "error_code")
+#: What stands around somebody else's words and says nothing itself.
+_WRAPPERS = re.compile(
+    r"^(provider returned error|upstream (error|request failed)|bad request|internal server error|unprocessable entity|error"
+    r"|validation error|invalid request|(litellm\.)?\w*(error|exception):?)\.?$",
+    re.IGNORECASE,
+)
+_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
+_KEY_MATTERS = re.compile(
+    r"api[-_ ]?keys?\b|\bcredentials?\b|unauthori[sz]ed|authenticat|authori[sz]ation header|access[-_ ]token|bearer"
+    r"|\binvalid[-_ ](token|key)|\b(token|key) (is |has |was )?(invalid|expired|revoked|disabled)|user not found|no auth",
+    re.IGNORECASE,
+)
+_NO_CREDIT = re.compile(
+    r"insufficient[-_ ](quota|balance|funds|credits?)|exceeded your current quota|billing|credit balance|out of credits?"
+    r"|requires more credits|payment required|arrearage|余额不足",
+    re.IGNORECASE,
+)
+_WITHHELD = re.compile(
+    r"moderation|flagged|content[-_ ](filter|policy|management)|responsibleai|data[-_ ]?inspection|safety (system|filter|reasons)"
+    r"|inappropriate content",
+    re.IGNORECASE,
+)
+_TOO_MANY = re.compile(r"rate[-_ ]?limit|too many (requests|tokens)|requests per|tokens per|throttl", re.IGNORECASE)
+_TRY_AGAIN = re.compile(
+    r"(?:try again|retry|retry_delay|retrydelay)\W{1,4}(?:in|after)?\W{0,3}(\d+(?:\.\d+)?)\s*s", re.IGNORECASE
+)
+_TOO_LONG = re.compile(
+    r"context[-_ ]?(length|size|window)|maximum (model|prompt|input) length|prompt (is )?too long|too many input tokens|input is too long"
+    r"|input token count|model token limit|maximum number of tokens|max_model_len|exceed_context|range of input length"
+    r"|(tokens?|prompt|inputs?|messages?).{0,60}(must have less than|cannot exceed|must be <=|too large for model|exceeds? the (limit|max))"
+    r"|reduce the length of the (messages|prompt|input)",
+    re.IGNORECASE,
+)
+#: How servers name what a request may hold; thousands may be parted by commas.
+_LIMITS = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\"?n_ctx\"?\s*[:=]\s*(\d[\d,]*)",
+        r"(?:available |model'?s )?context (?:size|length|window)(?: of)?(?: only)?(?: is)?(?: limit)?\W{1,3}(\d[\d,]*)",
+        r"maximum (?:model |prompt |input |context )?length (?:is|of)\W{1,2}(\d[\d,]*)",
+        r"maximum number of tokens allowed\W{1,3}(\d[\d,]*)",
+        r"with (\d[\d,]*) maximum context",
+        r"> (\d[\d,]*) maximum",
+        r"model token limit\W{1,3}(\d[\d,]*)",
+        r"range of input length should be \[\d+, ?(\d[\d,]*)\]",
+        r"(?:must have less than|cannot exceed|must be <=|limit (?:is|of)|maximum of) (\d[\d,]*)",
+        r"context length of only (\d[\d,]*)",
+    )
+]
+_COUNTS = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\"?n_prompt_tokens\"?\s*[:=]\s*(\d[\d,]*)",
+        r"(?:requested|resulted in|contains|given:?|request \(|input \(|length|too long:|count \()\s*(?:about )?\(?(\d[\d,]*)",
+    )
+]
+
+
+class Refused(ModelError):
+    """The model server answered with an error.
+
+    ``words`` are all that it says of it, for machines too, but nothing that it repeats of the request; ``body`` is all of it.
+    """
+
+    def __init__(self, message: str, code: str, status: int, words: str, body: str) -> None:
+        super().__init__(message, code)
+        self.status = status
+        self.words = words
+        self.body = body
+
+
+def explain_refusal(status: int, headers: Mapping[str, str], body: str, api_key: str) -> Refused:
+    """What an answer with a status other than 200 means: the body's reason decides, the status only where it gives none."""
+    said = _parse(body)
+    reason = "" if said is None else describe_error(said)
+    words = f"{reason} {' '.join(_codes(said))}".strip()
+    told, code = _classify(status, headers, words, is_reasoned=bool(reason))
+    return Refused(with_reason(told, reason, api_key), code, status, words, body)
+
+
+def explain_event(error: Any, api_key: str) -> Refused:
+    """What an error within a stream means, which some servers answer with where others give a status."""
+    reason = describe_error(error)
+    given = error.get("code") if isinstance(error, dict) else None
+    status = given if isinstance(given, int) and 400 <= given < 600 else 400
+    told = with_reason("The model server reported an error", reason, api_key)
+    return Refused(told, "model_error", status, f"{reason} {' '.join(_codes(error))}".strip(), str(error))
+
+
+def _classify(status: int, headers: Mapping[str, str], words: str, *, is_reasoned: bool) -> tuple[str, str]:
+    if is_too_long(words):
+        told = "This is longer than the model can read; LLM_MAX_INPUT_TOKENS has to be below what it can"
+        return f"{told} ({status})", "model_error"
+    if status == 402 or (_NO_CREDIT.search(words) and not _wait(headers, words)):
+        return f"The model server's account has no credit left ({status})", "model_error"
+    if status == 429 or _TOO_MANY.search(words):
+        wait = _wait(headers, words)
+        again = f"Try again in {wait} seconds." if wait else "Try again in a while."
+        return f"The model server has had too many requests ({status}). {again}", "model_rate_limited"
+    if _WITHHELD.search(words):
+        return f"The model's provider did not let this through ({status})", "model_error"
+    return _classify_by_status(status, words, is_reasoned=is_reasoned)
+
+
+def _classify_by_status(status: int, words: str, *, is_reasoned: bool) -> tuple[str, str]:
+    if (status in (400, 401, 403) and _KEY_MATTERS.search(words)) or (status == 401 and not is_reasoned):
+        return f"The model server did not accept the API key ({status})", "model_auth"
+    if status in (401, 403):
+        return f"The model server did not allow this ({status})", "model_auth"
+    if status == 404:
+        return f"The model server does not know this model or address ({status})", "model_error"
+    verb = "failed" if status >= 500 else "refused the request"
+    return f"The model server {verb} ({status})", "model_error"
+
+
+def _wait(headers: Mapping[str, str], body: str) -> str:
+    """Seconds after which the server wants to be asked again, if it says so."""
+    given = headers.get("retry-after", "")
+    found = re.fullmatch(r"\d+(\.\d+)?", given) or _TRY_AGAIN.search(body)
+    return f"{float(found[1] if found.re is _TRY_AGAIN else found[0]):g}" if found else ""
+
+
+def is_too_long(body: str) -> bool:
+    """Whether the refusal is for the request's length."""
+    return _TOO_LONG.search(body) is not None
+
+
+def find_limit(body: str) -> tuple[int, int]:
+    """How many tokens a request may hold and how many it held, as a refusal for its length says; 0 where it doesn't."""
+    return _number(_LIMITS, body), _number(_COUNTS, body)
+
+
+def _number(patterns: list[re.Pattern[str]], text: str) -> int:
+    found = next((match for pattern in patterns if (match := pattern.search(text))), None)
+    return int(found[1].replace(",", "")) if found and len(found[1]) < 12 else 0
+
+
+def with_reason(words: str, reason: str, api_key: str) -> str:
+    """The words with the server's own reason, if it gave one fit for people."""
+    reason = hide_key(" ".join(clean(reason).split()), api_key)
+    if not reason or "Traceback" in reason:
+        return words if words.endswith(".") else f"{words}."
+    reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"
+    return f"{words} {reason}" if words.endswith(".") else f"{words}: {reason}"
+
+
+def hide_key(text: str, secret: str) -> str:
+    """The text without the secret, and addresses in it without theirs."""
+    return mask_text(hide_secret(text, secret))
+
+
+def hide_secret(text: str, secret: str) -> str:
+    """The text without the secret alone."""
+    return text.replace(secret, "…") if secret else text
+
+
+def find_reason(body: str) -> str:
+    """The innermost sentences for people in what a server said, several joined; empty where there are none.
+
+    It may be JSON in any of the shapes in use, JSON or Python's way to write it inside a sentence, text, or a web page.
+    """
+    return describe_error(_parse(body))
+
+
+def describe_error(said: Any) -> str:
+    """`find_reason`, of what has been parsed already."""
+    return "; ".join(dict.fromkeys(" ".join(sentence.split()) for sentence in _sentences(said)))
+
+
+def _parse(body: str) -> Any:
+    """JSON as what it holds, a web page as its title, and anything else as it is."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        if "<" not in body[:200]:
+            return body
+        found = _TITLE.search(body)
+        return found[1] if found else ""
+
+
+def _codes(said: Any, depth: int = 0) -> Iterator[str]:
+    """What is said for machines: short words under well-known names."""
+    if isinstance(said, str):
+        said = _embedded(said)
+    if depth > 8 or not isinstance(said, dict | list):
+        return
+    for key, value in said.items() if isinstance(said, dict) else enumerate(said[:5]):
+        if key in _CODE_KEYS and isinstance(value, str | int):
+            yield str(value)[:100]
+        elif key not in ("input", "body"):
+            yield from _codes(value, depth + 1)
+
+
+def _sentences(said: Any, depth: int = 0) -> Iterator[str]:
+    if depth > 8:
+        return
+    if isinstance(said, str):
+        inner = _embedded(said)
+        found = list(_sentences(inner, depth + 1)) if inner is not None else []
+        yield from found or ([said.strip()] if said.strip() else [])
+    elif isinstance(said, list):
+        for one in said[:5]:
+            yield from _sentences(one, depth + 1)
+    elif isinstance(said, dict):
+        yield from _in_mapping(said, depth)
+
+
+def _in_mapping(said: dict[Any, Any], depth: int) -> Iterator[str]:
+    if "msg" in said and "loc" in said:  # of a validation, field by field
+        place = (
+            ".".join(str(part) for part in said["loc"] if part != "body")
+            if isinstance(said["loc"], list | tuple)
+            else ""
+        )
+        yield f"{place}: {said['msg']}" if place else str(said["msg"])
+        return
+    kept = ""
+    for key in _REASON_KEYS:
+        if said.get(key):
+            found = list(_sentences(said[key], depth + 1))
+            telling = [sentence for sentence in found if not _WRAPPERS.match(sentence)]
+            if telling:
+                yield from telling
+                return
+            kept = kept or (found[0] if found else "")
+    if kept:
+        yield kept
+
+
+def _embedded(text: str) -> Any:
+    """What a sentence carries in braces, as JSON or as Python writes it; nothing where it carries none."""
+    at = re.search(r"[{\[]", text)
+    if at is None:
+        return None
+    inner = text[at.start() : max(text.rfind("}"), text.rfind("]")) + 1]
+    try:
+        found = orjson.loads(inner)
+    except orjson.JSONDecodeError:
+        try:
+            found = ast.literal_eval(inner)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
+    first = found[0] if isinstance(found, list) and found else found
+    return found if isinstance(first, dict) and _is_error(first) else None
+
+
+def _is_error(found: dict[Any, Any]) -> bool:
+    """Whether it looks like an error, not like something that the words are about."""
+    return bool(found.keys() & {"error", "errors", "detail", "loc"}) or (
+        "message" in found and bool(found.keys() & {"code", "type", "status", "object", "param"})
+    )

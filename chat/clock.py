@@ -1,0 +1,78 @@
+"""The database's clock, by which leases, sweeps and schedules go, and how far this machine's own is from it.
+
+Processes on several machines share one database and no clock. What they compare with each other's is written and read by the database's;
+what lasts within a process is measured by a clock that nobody sets.
+"""
+
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+
+from django.db import connection
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+logger = logging.getLogger(__name__)
+
+#: A difference is told from here on, and again when it has changed by as much.
+TOLD_FROM_S = 2.0
+#: An answer that took longer says too little of when it was given.
+_QUICK_S = 1.0
+
+
+class _Skew:
+    """How far this machine's clock is ahead of the database's, in seconds, as last measured and as last told."""
+
+    ahead_s = 0.0
+    told_s = 0.0
+
+
+_skew = _Skew()
+
+
+def now_expression() -> str:
+    """The database's time, for statements that are written out."""
+    if connection.vendor == "postgresql":
+        return "STATEMENT_TIMESTAMP()"
+    return "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f000', 'NOW')"
+
+
+def read_database() -> datetime:
+    """Ask the database for its time."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {now_expression()}", [])
+        (told,) = cursor.fetchone()
+    if isinstance(told, str):
+        told = parse_datetime(told)
+    assert isinstance(told, datetime)  # noqa: S101 - both databases answer with one
+    return told if told.tzinfo else told.replace(tzinfo=UTC)
+
+
+def measure() -> datetime:
+    """Ask the database for its time, and compare this machine's with it; a difference that has changed is told in the log, once."""
+    own, asked_at = timezone.now(), time.monotonic()
+    told = read_database()
+    took = time.monotonic() - asked_at
+    if took > _QUICK_S:
+        return told
+    _skew.ahead_s = (own - told).total_seconds() + took / 2
+    if abs(_skew.ahead_s - _skew.told_s) >= TOLD_FROM_S:
+        _skew.told_s = _skew.ahead_s
+        logger.warning("%s", describe_skew() or "This machine's clock and the database's agree again.")
+    return told
+
+
+def now() -> datetime:
+    """The database's time, as far as is known: this machine's, put right by what was measured last."""
+    return timezone.now() - timedelta(seconds=_skew.ahead_s)
+
+
+def describe_skew() -> str:
+    """What people on call are told of this machine's clock; empty where it agrees with the database's."""
+    ahead = _skew.ahead_s
+    if abs(ahead) < TOLD_FROM_S:
+        return ""
+    which = "ahead of" if ahead > 0 else "behind"
+    return (
+        f"This machine's clock is {abs(ahead):.0f} s {which} the database's: leases and schedules go by the database's."
+    )

@@ -1,0 +1,38 @@
+"""Text that turns other text round unseen is made visible in every page, so that a file named "gpj.exe" can't read "exe.jpg"."""
+
+import re
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+#: Embeddings, overrides and isolates (U+202A–202E, U+2066–2069) in UTF-8; before them what is handed back as it was: what a form holds.
+#: No text can look like that: where it is shown, its "<" is escaped. Marks that only say which way a letter reads stay.
+_TURNING = re.compile(rb"<textarea\b[^<>]*>[^<]*|<input\b[^<>]*>|\xe2(?:\x80[\xaa-\xae]|\x81[\xa6-\xa9])")
+_ANY = re.compile(rb"\xe2(?:\x80[\xaa-\xae]|\x81[\xa6-\xa9])")
+
+
+def make_visible(html: bytes) -> bytes:
+    """A page in which such characters stand by their numbers."""
+    return _TURNING.sub(_shown, html) if _ANY.search(html) else html
+
+
+def _shown(found: re.Match[bytes]) -> bytes:
+    text = found.group()
+    return text if text[0] != 0xE2 else b"[U+%04X]" % ord(text.decode())
+
+
+class VisibleTextMiddleware:
+    """Does so with every page, whoever has made it: names, titles, links, arguments, results, the admin."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer with the page."""
+        response = self._get_response(request)
+        if isinstance(response, HttpResponse) and response.get("Content-Type", "").startswith("text/html"):
+            shown = make_visible(response.content)
+            if shown is not response.content:
+                response.content = shown
+        return response

@@ -1,0 +1,51 @@
+"""What a model server would be asked after a conversation, without asking."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+from qwen_agent.llm.schema import SYSTEM, Message
+
+from agents.history import sound
+from agents.models.adapting import SYSTEM as SYSTEM_PART
+from agents.models.adapting import Asking
+from agents.models.openai_compatible import OpenAICompatible, completions_url, server_id
+from agents.models.server_facts import ServerFacts
+from agents.qwen import _to_qwen
+
+URL = "http://model.test/v1"
+MODEL = "m"
+#: As a step's origin names it.
+SERVER = server_id(completions_url(URL), MODEL)
+#: Fields that this server has sent, in these tests.
+OWN_FIELDS = ("reasoning_content", "reasoning", "extra_content", "thought_signature")
+
+
+def bodies(conversation: Sequence[Mapping[str, Any]], budget: int = 58_000) -> Iterator[dict[str, Any]]:
+    """The request after a conversation: as the API has it, with the tools in the prompt, and to servers that refuse parts of it."""
+    model = OpenAICompatible(
+        {
+            "model": MODEL,
+            "model_server": URL,
+            "api_key": "",
+            "timeout_s": 1.0,
+            "tool_format": "auto",
+            "max_input_tokens": budget,
+            "desk": None,
+        }
+    )
+    messages = [Message(SYSTEM, "You are you."), *_to_qwen(sound(conversation))]
+    echo = {"name": "echo", "description": "Says it.", "parameters": {"type": "object", "properties": {}}}
+    request = model.prepare(messages, [echo])
+    for left_out in ((), ("stream_options", "name", "reasoning_content"), (SYSTEM_PART,)):
+        for uses_template in (False, True):
+            asking = Asking(
+                request.body(),
+                request.in_template,
+                ServerFacts(left_out=set(left_out)),
+                place=URL,
+                input_estimate=request.input_estimate,
+                uses_template=uses_template,
+                may_use_template=False,
+            )
+            yield orjson.loads(asking.encode())

@@ -1,0 +1,434 @@
+"""What is asked once more, and how, where a server's words refuse something. A further phrase is one line."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agents import Outcome
+from agents.models import server_facts
+from agents.models.openai_compatible import completions_url
+from agents.models.server_facts import LASTS_S, ServerFacts, facts_of
+from tests.agents.conftest import MakeAgent, kinds, steps_of
+from tests.model_server import Call, ModelServer, Script, by_words
+
+Body = dict[str, Any]
+
+
+def refuse(
+    server: ModelServer, refuses: Callable[[Body], bool], status: int, words: str, then: Script | None = None
+) -> None:
+    """Have the server refuse what it refuses with these words, and answer everything else."""
+    text = words if words.startswith(("{", "[")) else json.dumps({"error": {"message": words}})
+
+    def respond(body: Body) -> Script:
+        return Script(status=status, body=text) if refuses(body) else then or by_words(body)
+
+    server.respond = respond
+
+
+async def ended(run: Any) -> tuple[list[Body], Outcome]:
+    steps = await steps_of(run)
+    assert run.outcome is not None
+    return steps, run.outcome
+
+
+def known(server: ModelServer) -> ServerFacts:
+    return facts_of(completions_url(server.url), "scripted")
+
+
+NO_TOOLS: list[tuple[int, str]] = [
+    (500, "tools param requires --jinja flag"),
+    (500, "tool_choice param requires --jinja flag"),
+    (500, "Unsupported param: tools"),
+    (400, "registry.ollama.ai/library/gemma3:4b does not support tools"),
+    (400, '{"error": "qwen:4b does not support tools"}'),
+    (400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'),
+    (404, "No endpoints found that support tool use. To learn more, visit: https://openrouter.ai/docs"),
+    (404, "No endpoints found that support tool use. Try disabling \"echo\"."),
+    (400, "litellm.UnsupportedParamsError: together_ai does not support parameters: ['tools'], for model=m"),
+    (400, "together_ai does not support parameters: {'tools': [{'type': 'function'}]}, for model=m"),
+    (400, "`tool calling` is not supported with this model"),
+    (400, "deepseek-reasoner does not support Function Calling"),
+    (400, "This model doesn't support tool use."),
+    (400, "Function calling is not enabled for this model"),
+    (400, "Tools are not supported for this model."),
+    (422, '{"message": [{"type": "extra_forbidden", "loc": ["body", "tools"], "msg": "Extra inputs are not permitted"}]}'),
+    (400, "property 'tools' is unsupported"),
+    (400, "tools is not supported in this model"),
+    (501, "tool calls are not yet supported"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "words"), NO_TOOLS, ids=[row[1][:50] for row in NO_TOOLS])
+async def test_words_that_say_so_mean_no_tools(
+    server: ModelServer, make_agent: MakeAgent, caplog: pytest.LogCaptureFixture, status: int, words: str
+) -> None:
+    refuse(server, lambda body: "tools" in body, status, words)
+    steps, outcome = await ended(make_agent().start('[call=echo:{"text": "a"} template]'))
+    assert outcome.status == "completed"
+    assert kinds(steps) == ["tool_use", "tool_result", "final_answer"]
+    assert len(server.requests) == 3  # once with tools, and then never again
+    assert "<tools>" in server.requests[-1].body["messages"][0]["content"]
+    assert "takes no tools" in caplog.text
+
+
+OTHER_ERRORS: list[tuple[int, str]] = [
+    (500, "Failed to parse tool call arguments as JSON: [json.exception.parse_error.101] parse error"),
+    (500, "error parsing tool call: raw='{'..."),
+    (500, "Failed to parse input at pos 0: <tool_call>"),
+    (400, "Invalid parameter: messages with role 'tool' must be a response to a preceding message with 'tool_calls'."),
+    (400, "An assistant message with 'tool_calls' must be followed by tool messages"),
+    (400, "Invalid 'tools[0].function.name': string does not match pattern."),
+    (400, "Function call is missing a thought_signature in functionCall parts."),
+    (400, "tools.3.custom.input_examples: Extra inputs are not permitted"),
+    (500, "the tools of the trade are broken"),
+    (503, "Service unavailable, no tools for you"),
+    (404, "No such model: tool-use-7b"),
+    (401, "does not support tools"),
+    (429, "does not support tools"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "words"), OTHER_ERRORS, ids=[row[1][:50] for row in OTHER_ERRORS])
+async def test_any_other_error_is_that_error_and_switches_nothing_off(
+    server: ModelServer, make_agent: MakeAgent, status: int, words: str
+) -> None:
+    agent = make_agent()
+    server.enqueue(Script(status=status, body=json.dumps({"error": {"message": words}})))
+    _, outcome = await ended(agent.start("?"))
+    assert outcome.status == "failed"
+    assert words[:60] in outcome.error
+    assert len(server.requests) == 1
+    await ended(agent.start("?"))
+    assert "tools" in server.requests[-1].body, "one error has switched the tools off"
+
+
+@pytest.mark.parametrize("code", [400, "server_error", None])
+async def test_an_error_that_comes_as_a_stream_is_read_alike(
+    server: ModelServer, make_agent: MakeAgent, code: Any
+) -> None:
+    error = {"error": {"message": "This model does not support tools", "code": code}}
+    server.enqueue(Script(body=json.dumps(error)))
+    _, outcome = await ended(make_agent().start("?"))
+    assert outcome.status == "completed"
+    assert "tools" not in server.requests[-1].body
+
+
+async def test_tools_are_given_up_only_where_it_works_without_them(server: ModelServer, make_agent: MakeAgent) -> None:
+    agent = make_agent()
+    server.enqueue(
+        Script(status=400, body="This model does not support tools"), Script(status=500, body="out of memory")
+    )
+    _, outcome = await ended(agent.start("?"))
+    assert outcome.error == "The model server failed (500): out of memory"
+    await ended(agent.start("?"))
+    assert "tools" in server.requests[-1].body
+
+
+async def test_what_was_given_up_is_asked_for_again_after_a_while(
+    server: ModelServer, make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    facts = ServerFacts(clock=lambda: now)
+    monkeypatch.setitem(server_facts._facts, (completions_url(server.url), "scripted"), facts)
+    server.enqueue(Script(status=400, body="This model does not support tools"))
+    await ended(make_agent().start("?"))
+    await ended(make_agent().start("?"))
+    assert "tools" not in server.requests[-1].body
+    now += LASTS_S
+    await ended(make_agent().start("?"))
+    assert "tools" in server.requests[-1].body
+
+
+async def test_it_is_this_model_of_this_server_alone(server: ModelServer, make_agent: MakeAgent) -> None:
+    server.enqueue(Script(status=400, body="This model does not support tools"))
+    await ended(make_agent().start("?"))
+    await ended(make_agent(model="another").start("?"))
+    assert "tools" in server.requests[-1].body
+
+
+async def test_native_stays_native(server: ModelServer, make_agent: MakeAgent) -> None:
+    server.enqueue(Script(status=400, body="This model does not support tools"))
+    _, outcome = await ended(make_agent(tool_format="native").start("?"))
+    assert outcome.status == "failed"
+
+
+HISTORY = [
+    {"role": "user", "content": "Why?"},
+    {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"id": "c", "type": "function", "function": {"name": "echo", "arguments": "{}"}}],
+    },
+    {"role": "tool", "tool_call_id": "c", "content": "r"},
+    {"role": "assistant", "content": "So."},
+]
+
+
+def has_name(body: Body) -> bool:
+    return any("name" in message for message in body["messages"])
+
+
+def has_system(body: Body) -> bool:
+    return bool(body["messages"][0]["role"] == "system")
+
+
+def has(part: str) -> Callable[[Body], bool]:
+    return lambda body: part in body
+
+
+REFUSED_PARTS: list[tuple[int, str, str, Callable[[Body], bool]]] = [
+    (400, "stream_options", "Unknown parameter: 'stream_options'.", has("stream_options")),
+    (422, "stream_options", '{"detail": [{"loc": ["body", "stream_options"], "msg": "extra fields"}]}', has("stream_options")),
+    (400, "stream_options", str([{"loc": ("body", "stream_options"), "msg": "Extra inputs"}]), has("stream_options")),
+    (400, "stream_options", "stream_options is only supported when stream is true", has("stream_options")),
+    (400, "stream_options", '{"error": {"message": "Bad parameter", "param": "stream_options"}}', has("stream_options")),
+    (500, "stream_options", "create() got an unexpected keyword argument 'stream_options'", has("stream_options")),
+    (400, "stream_options", "[] is too short - 'stream_options'", has("stream_options")),
+    (400, "stream", "Unsupported parameter: 'stream' does not support true with this model.", has("stream")),
+    (422, "name", '{"detail": [{"loc": ["body", "messages", 3, "name"], "msg": "Extra inputs are not permitted"}]}', has_name),
+    (400, "name", "messages.3.tool.name: property 'messages.3.tool.name' is unsupported", has_name),
+    (400, "system", "System role not supported", has_system),
+    (500, "system", "Developer instruction is not enabled for models/gemma-3", has_system),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "part", "words", "refuses"),
+    REFUSED_PARTS,
+    ids=[f"{row[1]}-{at}" for at, row in enumerate(REFUSED_PARTS)],
+)
+async def test_a_part_that_is_refused_is_left_out_from_then_on(
+    server: ModelServer,
+    make_agent: MakeAgent,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    part: str,
+    words: str,
+    refuses: Callable[[Body], bool],
+) -> None:
+    whole = json.dumps({"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]})
+    refuse(server, refuses, status, words, Script(body=whole) if part == "stream" else Script("Yes.", usage=None))
+    for _ in range(2):
+        _, outcome = await ended(make_agent().start("?", history=HISTORY))
+        assert outcome.status == "completed", outcome.error
+        assert outcome.usage.estimated
+    assert len(server.requests) == 3  # told once, and remembered
+    assert caplog.text.count(f"refuses {part}: it is left out from now on") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "The model name is not known."),
+        (400, "Streaming is hard, and the stream broke."),
+        (500, "stream_options crashed the server"),
+        (400, "temperature is not supported"),
+        (401, "Unknown parameter: 'stream_options'"),
+    ],
+)
+async def test_what_names_no_part_is_asked_once(
+    server: ModelServer, make_agent: MakeAgent, status: int, words: str
+) -> None:
+    refuse(server, lambda _: True, status, words)
+    _, outcome = await ended(make_agent().start("?", history=HISTORY))
+    assert outcome.status == "failed"
+    assert len(server.requests) == 1
+
+
+async def test_what_is_refused_in_any_case_is_told_after_few_tries(server: ModelServer, make_agent: MakeAgent) -> None:
+    words = "stream_options, 'stream', messages.1.name: not supported; this model does not support tools; System role not supported"
+    refuse(server, lambda _: True, 400, words)
+    _, outcome = await ended(make_agent().start("?", history=HISTORY))
+    assert outcome.status == "failed"
+    assert len(server.requests) <= 6
+    assert known(server).left_out == set()
+
+
+# -- what goes back to the server that it came from ------------------------------------------------
+
+
+def lacks(field: str, *, everywhere: bool = False) -> Callable[[Body], bool]:
+    def refuses(body: Body) -> bool:
+        said = [message for message in body["messages"] if message["role"] == "assistant"]
+        return any(field not in message for message in said if everywhere or message.get("tool_calls"))
+
+    return refuses
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+async def test_the_thought_of_a_turn_with_calls_goes_back_in_its_field(
+    server: ModelServer, make_agent: MakeAgent, field: Any
+) -> None:
+    called = Script(reasoning="Hm.", calls=[Call("echo", {"text": "a"})], thinking=field)
+    refuse(server, lacks(field), 400, f"Missing `{field}` field in the assistant message at message index 2.")
+    server.enqueue(called)
+    agent = make_agent()
+    run = agent.start("?")
+    _, outcome = await ended(run)
+    assert outcome.status == "completed"
+    history = [{"role": "user", "content": "?"}, *run.messages]
+    _, outcome = await ended(agent.start("And now?", history=history))
+    assert outcome.status == "completed"
+    assert server.requests[-1].body["messages"][2][field] == "Hm."
+    _, outcome = await ended(agent.start(None, history=history[:-1]))
+    assert outcome.status == "completed"
+    assert len(server.requests) == 4  # nothing was refused
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The `reasoning_content` in the thinking mode must be passed back to the API.",
+        "Missing `reasoning_content` field in the assistant message at message index 2.",
+        "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
+    ],
+)
+async def test_a_server_that_wants_a_thought_where_there_was_none_gets_an_empty_one(
+    server: ModelServer, make_agent: MakeAgent, words: str
+) -> None:
+    refuse(server, lacks("reasoning_content", everywhere=True), 400, words)
+    server.enqueue(Script(reasoning="Hm.", calls=[Call("echo", {"text": "a"})]))
+    _, outcome = await ended(make_agent().start("?", history=HISTORY))
+    assert outcome.status == "completed"
+    said = [message for message in server.requests[-1].body["messages"] if message["role"] == "assistant"]
+    assert [message["reasoning_content"] for message in said] == ["", "", "Hm."]
+
+
+async def test_a_field_that_is_refused_does_not_go_back_again(server: ModelServer, make_agent: MakeAgent) -> None:
+    server.enqueue(Script(reasoning="Hm.", calls=[Call("echo", {"text": "a"})]))
+    refuse(
+        server,
+        lambda body: any("reasoning_content" in message for message in body["messages"]),
+        400,
+        "messages.2.assistant.reasoning_content: property 'messages.2.assistant.reasoning_content' is unsupported",
+    )
+    _, outcome = await ended(make_agent().start("?"))
+    assert outcome.status == "completed"
+    assert known(server).left_out == {"reasoning_content"}
+
+
+SIGNED = {"extra_content": {"google": {"thought_signature": "abc"}}}
+
+
+async def test_what_a_call_carries_goes_back_as_it_came_to_its_server_alone(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    server.enqueue(Script(calls=[Call("echo", {"text": "a"}, extra=SIGNED), Call("echo", {"text": "b"})]))
+    run = make_agent().start("?")
+    steps, _ = await ended(run)
+    assert "thought_signature" not in str(steps)
+    for request in server.requests[1:]:
+        first, second = request.body["messages"][2]["tool_calls"]
+        assert first == {**first, **SIGNED}
+        assert second.keys() == {"id", "type", "function"}
+    history = [{"role": "user", "content": "?"}, *run.messages]
+    await ended(make_agent().start("And now?", history=history))
+    assert server.requests[-1].body["messages"][2]["tool_calls"][0]["extra_content"] == SIGNED["extra_content"]
+    await ended(make_agent(model="another").start("And now?", history=history))
+    assert "extra_content" not in str(server.requests[-1].body)
+    with ModelServer() as other:
+        await ended(make_agent(server=other.url).start("And now?", history=history))
+        assert "extra_content" not in str(other.requests[-1].body)
+
+
+async def test_more_than_a_call_should_carry_is_dropped(server: ModelServer, make_agent: MakeAgent) -> None:
+    server.enqueue(Script(calls=[Call("echo", {"text": "a"}, extra={"blob": "x" * 70_000})]))
+    _, outcome = await ended(make_agent().start("?"))
+    assert outcome.status == "completed"
+    assert "blob" not in str(server.requests[-1].body)
+
+
+async def test_a_name_that_no_server_takes_is_shown_as_it_came_and_sent_back_valid(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    server.enqueue(Script(calls=[Call("browser.open", {"url": "x"})]))
+    server.refuses_like = "vLLM"
+    steps, outcome = await ended(make_agent().start("?"))
+    assert outcome.status == "completed"
+    assert [step["tool_name"] for step in steps if "tool_name" in step] == ["browser.open", "browser.open"]
+    assert server.requests[-1].body["messages"][2]["tool_calls"][0]["function"]["name"] == "browser_open"
+
+
+# -- length ----------------------------------------------------------------------------------------
+
+LONG = [
+    message
+    for number in range(40)
+    for message in (
+        {"role": "user", "content": f"Question {number} {'x' * 400}"},
+        {"role": "assistant", "content": f"Answer {number} {'y' * 400}"},
+    )
+]
+
+
+def notes_in(steps: list[Body]) -> list[str]:
+    """What people are told of how the model was asked."""
+    return [step["content"] for step in steps if "LLM_MAX_INPUT_TOKENS" in step["content"]]
+
+
+def size(body: Body) -> int:
+    return sum(len(str(message["content"])) for message in body["messages"]) // 4
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (
+            "This model's maximum context length is 4096 tokens. However, your messages resulted in 9000 tokens.",
+            "4,096 tokens",
+        ),
+        ("request (9000 tokens) exceeds the available context size (4096 tokens), try increasing it", "4,096 tokens"),
+        ("Input is too long for requested model.", "less than was asked"),
+    ],
+)
+async def test_a_refusal_for_length_is_answered_by_cutting_once(
+    server: ModelServer, make_agent: MakeAgent, words: str, named: str
+) -> None:
+    refuse(server, lambda body: size(body) > 5_000, 400, words)
+    steps, outcome = await ended(make_agent().start("And now?", history=LONG))
+    assert outcome.status == "completed"
+    (note,) = notes_in(steps)
+    assert named in note
+    assert kinds(steps) == ["thought", "final_answer"]
+    asked = server.requests[-1].body["messages"]
+    assert asked[-1]["content"] == "And now?"
+    assert 10 < len(asked) < 80
+    steps, outcome = await ended(make_agent().start("And now?", history=LONG))
+    assert outcome.status == "completed"
+    assert len(server.requests) == 3  # remembered
+    assert not notes_in(steps)
+
+
+async def test_what_cannot_be_cut_enough_is_told_in_words(server: ModelServer, make_agent: MakeAgent) -> None:
+    refuse(server, lambda _: True, 400, "This model's maximum context length is 4096 tokens.")
+    _, outcome = await ended(make_agent().start("And now?", history=LONG))
+    assert outcome.status == "failed"
+    assert "LLM_MAX_INPUT_TOKENS" in outcome.error
+    assert len(server.requests) == 2
+    assert known(server).input_limit == 0
+
+
+# -- strict servers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("like", ["vLLM", "llama.cpp"])
+@pytest.mark.parametrize(
+    "history",
+    [
+        [{"role": "user", "content": "Stopped before the first word"}],
+        [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}],
+        HISTORY[:2],
+        HISTORY[:3],
+        HISTORY[1:],
+    ],
+    ids=["no answer", "twice no answer", "a call left open", "no answer after a tool", "cut at the beginning"],
+)
+async def test_strict_servers_take_what_was_left_behind(
+    server: ModelServer, make_agent: MakeAgent, like: Any, history: list[Body]
+) -> None:
+    server.refuses_like = like
+    _, outcome = await ended(make_agent().start("And now?", history=history))
+    assert outcome.status == "completed", outcome.error

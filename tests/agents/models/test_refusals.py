@@ -1,0 +1,283 @@
+"""What servers say when they refuse, in the shapes they say it in, and what is made of it. A further case is one line."""
+
+import json
+from typing import Any
+
+import pytest
+
+from agents.models.refusals import explain_refusal, find_limit, is_too_long
+
+KEY = "sk-very-secret"
+
+
+def err(message: str, **more: Any) -> str:
+    """As OpenAI has it."""
+    return json.dumps({"error": {"message": message, **more}})
+
+
+REFUSED = "The model server refused the request"
+FAILED = "The model server failed"
+NO_CREDIT = "The model server's account has no credit left"
+WITHHELD = "The model's provider did not let this through"
+NOT_ALLOWED = "The model server did not allow this"
+BAD_KEY = "The model server did not accept the API key"
+BUSY = "The model server has had too many requests"
+TOO_LONG = "This is longer than the model can read; LLM_MAX_INPUT_TOKENS has to be below what it can"
+UNKNOWN = "The model server does not know this model or address"
+
+#: Status, body, the wire's code, all the words.
+SAID: list[tuple[int, str, str, str]] = [
+    # Shapes
+    (400, err("No such thing."), "model_error", f"{REFUSED} (400): No such thing."),
+    (400, '{"error": "No such thing."}', "model_error", f"{REFUSED} (400): No such thing."),
+    (
+        400,
+        '{"object": "error", "message": "No such thing.", "code": 40001}',
+        "model_error",
+        f"{REFUSED} (400): No such thing.",
+    ),
+    (400, '{"detail": "No such thing."}', "model_error", f"{REFUSED} (400): No such thing."),
+    (
+        422,
+        '{"detail": [{"loc": ["body", "messages", 0, "content"], "msg": "Field required", "type": "missing", "input": {"a": "quota"}}]}',
+        "model_error",
+        f"{REFUSED} (422): messages.0.content: Field required",
+    ),
+    (
+        422,
+        '{"detail": [{"loc": ["body", "a"], "msg": "Bad a"}, {"loc": ["body", "b"], "msg": "Bad b"}]}',
+        "model_error",
+        f"{REFUSED} (422): a: Bad a; b: Bad b",
+    ),
+    (
+        400,
+        """{"object": "error", "message": "[{'type': 'extra_forbidden', 'loc': ('body', 'x'), 'msg': 'Extra inputs'}]", "code": 400}""",
+        "model_error",
+        f"{REFUSED} (400): x: Extra inputs",
+    ),
+    (
+        400,
+        err("Provider returned error", code=400, metadata={"raw": err("Only one image."), "provider_name": "Crucible"}),
+        "model_error",
+        f"{REFUSED} (400): Only one image.",
+    ),
+    (
+        502,
+        err("Provider returned error", metadata={"raw": "upstream is down"}),
+        "model_error",
+        f"{FAILED} (502): upstream is down",
+    ),
+    (
+        502,
+        err("Provider returned error", metadata={"raw": {"error": {"message": "no"}}}),
+        "model_error",
+        f"{FAILED} (502): no",
+    ),
+    (502, err("Provider returned error"), "model_error", f"{FAILED} (502): Provider returned error"),
+    (
+        400,
+        '[{"error": {"code": 400, "message": "Please use a valid role.", "status": "INVALID_ARGUMENT"}}]',
+        "model_error",
+        f"{REFUSED} (400): Please use a valid role.",
+    ),
+    (
+        500,
+        err(
+            "litellm.BadRequestError: OpenAIException - Error code: 400 - {'error': {'message': \"It isn't so.\", 'type': 'x'}}"
+        ),
+        "model_error",
+        f"{FAILED} (500): It isn't so.",
+    ),
+    (
+        500,
+        err(f"Error from provider(404): {err('No such model.', code=404)}"),
+        "model_error",
+        f"{FAILED} (500): No such model.",
+    ),
+    (
+        400,
+        '{"errors": [{"code": 7003, "message": "No route."}, {"message": "Nor this."}]}',
+        "model_error",
+        f"{REFUSED} (400): No route.; Nor this.",
+    ),
+    (
+        400,
+        '{"title": "Bad Request", "detail": "It is off.", "status": 400}',
+        "model_error",
+        f"{REFUSED} (400): It is off.",
+    ),
+    (400, '{"error": {"message": {"error": {"message": "Deep."}}}}', "model_error", f"{REFUSED} (400): Deep."),
+    (503, "no healthy upstream", "model_error", f"{FAILED} (503): no healthy upstream"),
+    (
+        502,
+        "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>",
+        "model_error",
+        f"{FAILED} (502): 502 Bad Gateway",
+    ),
+    (503, "<h1>Down</h1>", "model_error", f"{FAILED} (503)."),
+    (500, "", "model_error", f"{FAILED} (500)."),
+    (500, "{}", "model_error", f"{FAILED} (500)."),
+    (500, '{"error": null}', "model_error", f"{FAILED} (500)."),
+    (500, err("Traceback (most recent call last): x"), "model_error", f"{FAILED} (500)."),
+    (500, err("x" * 400), "model_error", f"{FAILED} (500): {'x' * 299}…"),
+    (500, err("a\n  b\x00"), "model_error", f"{FAILED} (500): a b\ufffd"),
+    (500, err(f"key {KEY} is here"), "model_error", f"{FAILED} (500): key … is here"),
+    (
+        500,
+        err('error parsing tool call: raw=\'{"message": "hi"}\''),
+        "model_error",
+        FAILED + ' (500): error parsing tool call: raw=\'{"message": "hi"}\'',
+    ),
+    # The key is the matter, or it isn't
+    (401, "", "model_auth", f"{BAD_KEY} (401)."),
+    (401, err("Incorrect API key provided."), "model_auth", f"{BAD_KEY} (401): Incorrect API key provided."),
+    (401, err("No auth credentials found"), "model_auth", f"{BAD_KEY} (401): No auth credentials found"),
+    (401, err("User not found."), "model_auth", f"{BAD_KEY} (401): User not found."),
+    (401, '{"detail": "Unauthorized"}', "model_auth", f"{BAD_KEY} (401): Unauthorized"),
+    (401, err("This region is closed."), "model_auth", f"{NOT_ALLOWED} (401): This region is closed."),
+    (400, err("API key not valid.", status="INVALID_ARGUMENT"), "model_auth", f"{BAD_KEY} (400): API key not valid."),
+    (403, "", "model_auth", f"{NOT_ALLOWED} (403)."),
+    (
+        403,
+        err("Country, region, or territory not supported"),
+        "model_auth",
+        f"{NOT_ALLOWED} (403): Country, region, or territory not supported",
+    ),
+    (403, err("The API key has expired."), "model_auth", f"{BAD_KEY} (403): The API key has expired."),
+    # Moderation
+    (
+        403,
+        err("m requires moderation. Your input was flagged", metadata={"reasons": ["x"]}),
+        "model_error",
+        f"{WITHHELD} (403): m requires moderation. Your input was flagged",
+    ),
+    (
+        400,
+        err("The response was filtered.", code="content_filter", innererror={"code": "ResponsibleAIPolicyViolation"}),
+        "model_error",
+        f"{WITHHELD} (400): The response was filtered.",
+    ),
+    (
+        400,
+        '{"code": "DataInspectionFailed", "message": "Input data may contain inappropriate content."}',
+        "model_error",
+        f"{WITHHELD} (400): Input data may contain inappropriate content.",
+    ),
+    # Credit, and too many
+    (
+        429,
+        err("You exceeded your current quota, please check your plan.", code="insufficient_quota"),
+        "model_error",
+        f"{NO_CREDIT} (429): You exceeded your current quota, please check your plan.",
+    ),
+    (402, '{"error": {"message": "Insufficient Balance"}}', "model_error", f"{NO_CREDIT} (402): Insufficient Balance"),
+    (402, "", "model_error", f"{NO_CREDIT} (402)."),
+    (
+        400,
+        err("Your credit balance is too low to access the API."),
+        "model_error",
+        f"{NO_CREDIT} (400): Your credit balance is too low to access the API.",
+    ),
+    (429, "", "model_rate_limited", f"{BUSY} (429). Try again in a while."),
+    (429, err("Rate limit reached."), "model_rate_limited", f"{BUSY} (429). Try again in a while. Rate limit reached."),
+    (
+        429,
+        err("You exceeded your current quota. Please retry in 34.5s."),
+        "model_rate_limited",
+        f"{BUSY} (429). Try again in 34.5 seconds. You exceeded your current quota. Please retry in 34.5s.",
+    ),
+    (
+        413,
+        err("Request too large: tokens per minute (TPM): Limit 6000"),
+        "model_rate_limited",
+        f"{BUSY} (413). Try again in a while. Request too large: tokens per minute (TPM): Limit 6000",
+    ),
+    # What isn't there, and what is too long
+    (404, err("The model `m` does not exist"), "model_error", f"{UNKNOWN} (404): The model `m` does not exist"),
+    (404, "", "model_error", f"{UNKNOWN} (404)."),
+    (
+        400,
+        err("This model's maximum context length is 4096 tokens."),
+        "model_error",
+        f"{TOO_LONG} (400): This model's maximum context length is 4096 tokens.",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "words"), SAID, ids=[f"{row[0]}-{at}" for at, row in enumerate(SAID)]
+)
+def test_the_reason_decides(status: int, body: str, code: str, words: str) -> None:
+    refusal = explain_refusal(status, {}, body, KEY)
+    assert (str(refusal), refusal.code) == (words, code)
+
+
+@pytest.mark.parametrize(
+    ("headers", "hint"),
+    [
+        ({"retry-after": "7"}, "Try again in 7 seconds."),
+        ({"retry-after": "0.5"}, "Try again in 0.5 seconds."),
+        ({"retry-after": "Fri, 31 Dec 2027 23:59:59 GMT"}, "Try again in a while."),
+    ],
+)
+def test_when_to_come_back_is_told(headers: dict[str, str], hint: str) -> None:
+    assert hint in str(explain_refusal(429, headers, "", ""))
+
+
+#: What a refusal for length says: the limit, and how much was asked, as far as it says so.
+TOO_MUCH: list[tuple[str, int, int]] = [
+    ("This model's maximum context length is 4096 tokens. However, your messages resulted in 5000 tokens.", 4096, 5000),
+    (
+        "This model's maximum context length is 4,096 tokens. However, you requested 5,000 tokens (4000 in the messages)",
+        4096,
+        5000,
+    ),
+    ("This endpoint's maximum context length is 32768 tokens. However, you requested about 40000 tokens", 32768, 40000),
+    (
+        '{"message": "the request exceeds the available context size.", "n_prompt_tokens": 1407, "n_ctx": 256}',
+        256,
+        1407,
+    ),
+    ("request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it", 4096, 5000),
+    ("The input (5000 tokens) is longer than the model's context length (4096 tokens).", 4096, 5000),
+    ("The decoder prompt (length 5000) is longer than the maximum model length of 4096.", 4096, 5000),
+    (
+        "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+        32768,
+        40000,
+    ),
+    ("prompt is too long: 210000 tokens > 200000 maximum", 200000, 210000),
+    ("The input token count (1100000) exceeds the maximum number of tokens allowed (1048576).", 1048576, 1100000),
+    ("Range of input length should be [1, 30720]", 30720, 0),
+    ("Invalid request: Your request exceeded model token limit: 8192", 8192, 0),
+    ("`inputs` must have less than 4095 tokens. Given: 5000", 4095, 5000),
+    ("This model's maximum prompt length is 131072 but the request contains 140000 tokens.", 131072, 140000),
+    (
+        "Trying to keep the first 5000 tokens. However, the model is loaded with context length of only 4096 tokens",
+        4096,
+        0,
+    ),
+    ("too many tokens: total number of tokens in the prompt cannot exceed 4081", 4081, 0),
+    ("Please reduce the length of the messages or completion.", 0, 0),
+    ("Input is too long for requested model.", 0, 0),
+]
+
+
+@pytest.mark.parametrize(("words", "limit", "count"), TOO_MUCH, ids=[row[0][:40] for row in TOO_MUCH])
+def test_a_refusal_for_length_is_known_and_names_its_limit(words: str, limit: int, count: int) -> None:
+    assert is_too_long(words)
+    assert find_limit(words) == (limit, count)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Rate limit reached",
+        "max_tokens must be at least 1",
+        "Failed to parse tool call arguments as JSON",
+        "Invalid token",
+        "No such model",
+    ],
+)
+def test_other_refusals_are_not_for_length(words: str) -> None:
+    assert not is_too_long(words)

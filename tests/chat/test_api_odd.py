@@ -1,0 +1,187 @@
+"""Odd numbers, texts and bodies, sent to every call of the API that its own document names: a client's fault is never ours."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chat import api
+from tests.serving import PASSWORD, Server
+
+#: Values that have been, or could be, more than somebody reckoned with. A further one is one more line.
+ODD_VALUES = [
+    "",
+    "0",
+    "-0",
+    "-1",
+    "1.5",
+    "1e5",
+    "1e400",
+    "-1e400",
+    "nan",
+    "inf",
+    "-inf",
+    "99999999999999999999",
+    "9223372036854775808",
+    "1099511627774.9999",
+    "253402300799",
+    "253402300800",
+    "99999999999999999-00000000000000000000000000000000",
+    "9" * 5000,
+    "true",
+    "null",
+    "[]",
+    "{}",
+    "\x00",
+    "\u0663",
+    "\u202e",
+    "é" * 300,
+    "'; --",
+    "../..",
+    "%00",
+    str(UUID(int=0)),
+    str(UUID(int=2**128 - 1)),
+]
+TYPES = [
+    "application/json",
+    "application/json; charset=utf-7",
+    "application/json; charset=x",
+    "multipart/form-data",
+    "multipart/form-data; boundary=",
+    "multipart/form-data; boundary=x",
+    "multipart/form-data; boundary=" + "x" * 300,
+    "multipart/form-data; boundary=é",
+    "application/x-www-form-urlencoded",
+    "text/plain",
+    "/",
+    "",
+]
+BODIES = [
+    b"",
+    b"{",
+    b"[]",
+    b"\xff\xfe",
+    b"null",
+    b"7",
+    b"--x\r\n",
+    b"a=b&" * 2000,
+    b"{" * 5000,
+    b'{"a":' * 5000,
+    b"\x00" * 100,
+]
+METHODS = {"get", "post", "patch", "put", "delete"}
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every call that the document names."""
+    for path, calls in api._schema()["paths"].items():
+        for method, call in calls.items():
+            if method in METHODS:
+                yield method.upper(), path, call
+
+
+OPERATIONS = {f"{method} {path}": (method, path, call) for method, path, call in operations()}
+
+
+class Client:
+    """Somebody logged in, over plain HTTP, who sends what no library would."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._cookies: dict[str, str] = {}
+        self.send("GET", "/accounts/login/")
+        form = {"username": "bo", "password": PASSWORD, "csrfmiddlewaretoken": self._cookies["csrftoken"]}
+        kind = "application/x-www-form-urlencoded"
+        assert self.send("POST", "/accounts/login/", urlencode(form).encode(), kind)[0] == 302
+        _, _, made = self.send("POST", "/api/sessions/", b"{}", "application/json")
+        self.session_id = str(json.loads(made)["id"])
+
+    def send(self, method: str, path: str, body: bytes = b"", kind: str = "") -> tuple[int, str, bytes]:
+        """Send a request; returns status, type and body of the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=30)
+        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items())}
+        headers |= {"X-CSRFToken": self._cookies.get("csrftoken", ""), "Content-Length": str(len(body))}
+        if kind:
+            headers["Content-Type"] = kind
+        connection.request(method, path, body, {name: value.encode() for name, value in headers.items()})  # type: ignore[misc]
+        answer = connection.getresponse()
+        said = answer.read()
+        for cookie in answer.headers.get_all("Set-Cookie") or ():
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self._cookies[name] = value
+        connection.close()
+        return answer.status, answer.headers.get("Content-Type", ""), said
+
+
+@pytest.fixture(scope="module")
+def client(product: Server) -> Client:
+    return Client(product)
+
+
+ANY = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=30), st.sampled_from(ODD_VALUES))
+JSON = st.recursive(
+    ANY, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+)
+TEXTS = st.sampled_from(ODD_VALUES) | st.text(max_size=30) | st.integers().map(str) | st.floats().map(str)
+
+
+def body_fields(call: dict[str, Any]) -> list[str]:
+    schema = call.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    return list(schema.get("properties", {}))
+
+
+def bodies(call: dict[str, Any]) -> st.SearchStrategy[tuple[bytes, str]]:
+    """Bodies with the call's own fields and odd values in them, and such as are none."""
+    known = st.dictionaries(st.sampled_from(body_fields(call) or ["x"]), JSON, max_size=5)
+    own = known.map(lambda fields: json.dumps(fields).encode())
+    return st.tuples(own, st.just("application/json")) | st.tuples(
+        st.sampled_from(BODIES) | own, st.sampled_from(TYPES)
+    )
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_clients_fault_is_never_ours(client: Client, product: Server, operation: str, data: st.DataObject) -> None:
+    method, path, call = OPERATIONS[operation]
+    query = {}
+    for parameter in call.get("parameters", []):
+        name = parameter["name"]
+        if parameter["in"] == "query":
+            if data.draw(st.booleans()):
+                query[name] = data.draw(TEXTS)
+            continue
+        # Mostly what there is, or the call would go no further.
+        real = client.session_id if name == "session_id" and method != "DELETE" else str(UUID(int=0))
+        value = data.draw(st.just(real) | st.just(real) | TEXTS)
+        path = path.replace(f"{{{name}}}", quote(value.encode("utf-8", "replace"), safe=""))
+    address = f"{path}?{urlencode({key: value.encode('utf-8', 'replace') for key, value in query.items()})}"
+    body, kind = data.draw(bodies(call)) if "requestBody" in call or data.draw(st.booleans()) else (b"", "")
+    status, answered_as, said = client.send(method, address, body, kind)
+    assert status < 500, (status, said)
+    if status >= 400 and answered_as.startswith("application/json"):
+        assert {"code", "message", "id"} <= json.loads(said)["error"].keys()
+    assert "Traceback" not in "".join(product.output)
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+@pytest.mark.parametrize(
+    "path",
+    ["notifications/?after=", "sessions/?cursor=", "sessions/?q=", "sessions/?status=", "search/?q=", "search/?limit="],
+)
+def test_odd_values_are_refused_or_taken(client: Client, path: str, value: str) -> None:
+    status, _, said = client.send("GET", f"/api/{path}{quote(value)}")
+    assert status in {200, 400}, said
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("path", ["sessions/", "schedules/", "runs/x/cancel/"])
+def test_odd_bodies_are_refused(client: Client, path: str, kind: str) -> None:
+    status, _, said = client.send("POST", f"/api/{path}", b"\xff", kind)
+    assert status in {400, 404}, said

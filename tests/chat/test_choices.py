@@ -1,0 +1,152 @@
+"""What a session keeps of its reader's choices, titles that can be seen, and sessions that are asked for twice."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+
+from chat import runs
+from chat.models import Session
+from chat.runs import Refused
+from tests.chat import making
+from tests.serving import Browser, Server
+
+
+async def test_agent_and_switch_are_kept_with_the_session(bo: Browser) -> None:
+    _, made = await bo.call("POST", "sessions/", {"agent_name": "writer", "enable_reasoning": False})
+    assert (made["agent_name"], made["enable_reasoning"]) == ("writer", False)
+    address = f"sessions/{made['id']}/"
+    for change in ({"enable_reasoning": True}, {"agent_name": "developer"}, {"enable_reasoning": False}):
+        status, changed = await bo.call("PATCH", address, change)
+        assert status == 200
+        made |= change
+        assert {name: changed[name] for name in ("agent_name", "enable_reasoning", "title")} == {
+            name: made[name] for name in ("agent_name", "enable_reasoning", "title")
+        }
+    assert (await bo.call("PATCH", address, {"enable_reasoning": "yes"}))[0] == 400
+
+
+async def test_a_run_names_its_agent_and_its_model(bo: Browser) -> None:
+    session = await bo.new_session()
+    async with bo.socket(session) as socket:
+        await socket.send("chat", message="Hello [tokens=2]", agent_name="writer")
+        start = await socket.until_type("reasoning_start")
+        await socket.until_type("reasoning_complete")
+    assert start["data"]["agent"] == "writer"
+    assert start["data"]["model"]
+
+
+#: What cannot be seen; a further case is one entry.
+BLANK = [
+    " ",
+    "\n\t",
+    "\u00a0",
+    "\u200b",
+    "\u200d\u2060",
+    "\ufeff \u00ad",
+    "\u034f\ufe0f",
+    "\u3164",
+    "\u2800",
+    "\u202e\u2066",
+]
+
+
+@pytest.mark.parametrize("title", ["", *BLANK])
+async def test_a_title_that_cannot_be_seen_is_refused_and_the_old_one_stays(bo: Browser, title: str) -> None:
+    session = await bo.new_session(title="As it was")
+    status, answer = await bo.call("PATCH", f"sessions/{session}/", {"title": title, "archived": True})
+    assert (status, answer["error"]["code"]) == (400, "bad_frame")
+    assert "title" in answer["error"]["message"]
+    _, kept = await bo.call("GET", f"sessions/{session}/")
+    assert (kept["title"], kept["archived"]) == ("As it was", False)
+
+
+@pytest.mark.parametrize("title", BLANK)
+async def test_a_new_session_with_such_a_title_has_none(bo: Browser, title: str) -> None:
+    _, made = await bo.call("POST", "sessions/", {"title": title})
+    assert made["title"] == ""
+
+
+@pytest.mark.parametrize("title", ["x", "題", "👍🏽", ".", "e\u0301", "\u200bx"])
+async def test_what_can_be_seen_is_a_title(bo: Browser, title: str) -> None:
+    session = await bo.new_session()
+    assert (await bo.call("PATCH", f"sessions/{session}/", {"title": title}))[1]["title"] == title
+
+
+@pytest.mark.parametrize("message", BLANK)
+async def test_a_message_that_cannot_be_seen_is_empty(bo: Browser, message: str) -> None:
+    session = await bo.new_session()
+    status, answer = await bo.call("POST", f"sessions/{session}/messages/", {"message": message})
+    assert (status, answer["error"]["code"]) == (400, "empty_message")
+
+
+# Asked for twice
+
+
+async def make(browser: Browser, key: str, **body: Any) -> tuple[int, Any]:
+    """Ask for a session under a key."""
+    return await browser.call("POST", "sessions/", body, headers={"Idempotency-Key": key})
+
+
+async def test_the_same_key_gets_the_same_session_also_at_once(bo: Browser) -> None:
+    key = uuid4().hex
+    answers = await asyncio.gather(*(make(bo, key, agent_name="writer") for _ in range(4)))
+    assert {status for status, _ in answers} == {201}
+    assert len({made["id"] for _, made in answers}) == 1
+    assert (await make(bo, uuid4().hex, agent_name="writer"))[1]["id"] != answers[0][1]["id"]
+
+
+async def test_it_stays_the_same_after_it_was_changed_and_asked(bo: Browser) -> None:
+    key = uuid4().hex
+    _, made = await make(bo, key, title="First")
+    await bo.call("PATCH", f"sessions/{made['id']}/", {"title": "Second", "agent_name": "developer"})
+    assert (await make(bo, key, title="First"))[1]["id"] == made["id"]
+
+
+async def test_the_same_key_with_other_wishes_is_a_conflict(bo: Browser) -> None:
+    key = uuid4().hex
+    await make(bo, key, agent_name="writer")
+    for other in ({}, {"agent_name": "developer"}, {"agent_name": "writer", "title": "x"}):
+        status, answer = await make(bo, key, **other)
+        assert (status, answer["error"]["code"]) == (409, "conflict")
+
+
+async def test_a_key_is_its_owners_alone(bo: Browser, product: Server) -> None:
+    key = uuid4().hex
+    async with Browser.logged_in(product.url, "cy") as cy:
+        assert (await make(bo, key))[1]["id"] != (await make(cy, key))[1]["id"]
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 65, "a b"])
+async def test_what_is_no_key_is_refused(bo: Browser, key: str) -> None:
+    status, answer = await make(bo, key)
+    assert (status, answer["error"]["code"]) == (400, "bad_frame")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_holds_for_a_day() -> None:
+    ada = making.user()
+
+    def make_one() -> Session:
+        key = Session(owner=ada, agent_name="writer", creation_key="k", creation_digest="d")
+        return runs._create_once(key)
+
+    first = make_one()
+    assert make_one().pk == first.pk
+    Session.objects.filter(pk=first.pk).update(created_at=timezone.now() - timedelta(hours=23, minutes=59))
+    assert make_one().pk == first.pk
+    Session.objects.filter(pk=first.pk).update(created_at=timezone.now() - timedelta(hours=24, minutes=1))
+    assert make_one().pk != first.pk
+
+
+@pytest.mark.django_db
+def test_rows_of_a_process_of_the_version_before_are_filled_in() -> None:
+    session = making.session(making.user())
+    session.refresh_from_db()
+    assert session.enable_reasoning is True
+    assert session.creation_key is None
+    with pytest.raises(Refused):
+        runs.check_message("\u200b")

@@ -1,0 +1,387 @@
+"""What comes of an act: where focus goes on, what is copied, what is said, and what ends when a session is gone."""
+
+import re
+from collections.abc import Awaitable, Callable
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.e2e.conftest import READER, Enter
+from tests.e2e.conversation import Conversation
+from tests.e2e.test_plain_http import PASTED
+from tests.e2e.watch import ANSWERED, NO_NETWORK, NO_SOCKET, Watch
+from tests.model_server import Call, ModelServer, Script
+from tests.serving import Browser
+
+MARKDOWN = "## A heading\n\n1. **one**\n2. two\n\n```python\nprint(1)\n```\n\nThe error is $e = n$.\n"
+LONG_QUESTION = "\n".join(f"line {n} of a question [tokens=2]" for n in range(60))
+
+
+@pytest.fixture(scope="module")
+def settings_of_server() -> dict[str, str]:
+    """Runs that a test leaves behind stand in no other's way."""
+    return {"MAX_ACTIVE_RUNS_PER_USER": "0", "MAX_SOCKETS_PER_USER": "0"}
+
+
+async def pasted(talk: Conversation) -> list[str]:
+    """What a page would get that is pasted into now, as text and as HTML."""
+    await talk.message.focus()
+    await talk.page.evaluate(f"() => {{ window.pasted = ({PASTED})() }}")
+    await talk.page.keyboard.press("ControlOrMeta+v")
+    found: list[str] = await talk.page.evaluate("() => window.pasted")
+    return found
+
+
+@pytest.mark.parametrize("reloaded", [False, True])
+async def test_an_answer_is_copied_as_it_was_written_and_as_it_is_shown(
+    talk: Conversation, model: ModelServer, reloaded: bool
+) -> None:
+    model.enqueue(Script(MARKDOWN))
+    await talk.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await talk.ask("What **is** it?")
+    await talk.ended()
+    if reloaded:
+        await talk.page.reload()
+        await talk.is_live()
+    await talk.runs.last.get_by_role("button", name="Copy answer").click()
+    await expect(talk.runs.last.get_by_role("button", name="Copied")).to_be_visible()
+    text, html = await pasted(talk)
+    assert text == MARKDOWN
+    assert "<strong>one</strong>" in html
+    assert "<button" not in html
+    await talk.runs.last.get_by_role("button", name="Copy question").click()
+    await expect(talk.runs.last.get_by_role("button", name="Copied").first).to_be_visible()
+    assert (await pasted(talk))[0] == "What **is** it?"
+
+
+async def test_question_and_code_can_be_copied_while_they_grow(talk: Conversation, model: ModelServer) -> None:
+    await talk.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    model.enqueue(Script("```python\nprint(1)\n" + "more = 1\n" * 400, every_s=0.05))
+    await talk.ask("Show me code")
+    await expect(talk.answer).to_contain_text("more = 1")
+    await talk.answer.get_by_role("button", name="Copy code").click()
+    assert (await pasted(talk))[0].startswith("print(1)\nmore")
+    await talk.runs.last.get_by_role("button", name="Copy question").click()
+    assert (await pasted(talk))[0] == "Show me code"
+    await talk.stop.click()
+    await talk.ended("Stopped by mei")
+
+
+async def test_a_run_without_an_answer_offers_none_to_copy(talk: Conversation, model: ModelServer) -> None:
+    model.enqueue(Script(status=401))
+    await talk.ask("Nothing")
+    await talk.ended("Failed")
+    await expect(talk.runs.last.get_by_role("button", name="Copy answer")).to_be_hidden()
+
+
+async def test_a_long_question_is_folded_and_shown_whole(talk: Conversation) -> None:
+    await talk.ask(LONG_QUESTION)
+    await talk.ended()
+    question = talk.questions.first
+    for _ in range(2):
+        more = talk.runs.first.get_by_role("button", name="Show all", exact=True)
+        folded = await question.evaluate("q => [q.clientHeight, parseFloat(getComputedStyle(q).lineHeight)]")
+        assert folded[0] / folded[1] == pytest.approx(10, abs=0.1)
+        assert await question.evaluate("q => getComputedStyle(q).overflowY") == "clip"
+        await more.click()
+        assert await question.evaluate("q => q.clientHeight >= q.scrollHeight - 1 && q.clientHeight > 60 * 20")
+        await talk.runs.first.get_by_role("button", name="Show less").click()
+        assert (await question.evaluate("q => q.clientHeight")) == folded[0]
+        await talk.page.reload()
+        await talk.is_live()
+
+
+async def test_choices_are_kept_with_the_session_and_runs_name_them(talk: Conversation, model: ModelServer) -> None:
+    for name, agent in (("Writer", "writer"), ("Developer", "developer")):
+        async with talk.page.expect_response(lambda answer: answer.request.method == "PATCH"):
+            await talk.page.get_by_role("combobox", name="Agent").select_option(agent)
+        await talk.ask(f"As {agent} [tokens=2]")
+        await talk.ended()
+        await expect(talk.runs.last.locator("[data-slot=by]")).to_have_text(f"{name} · scripted")
+    async with talk.page.expect_response(lambda answer: answer.request.method == "PATCH"):
+        await talk.page.get_by_role("switch", name="Show reasoning").uncheck()
+    await talk.page.reload()
+    await talk.is_live()
+    await expect(talk.page.get_by_role("combobox", name="Agent")).to_have_value("developer")
+    await expect(talk.page.get_by_role("switch", name="Show reasoning")).not_to_be_checked()
+    await expect(talk.log.locator("[data-slot=by]")).to_have_text(["Writer · scripted", "Developer · scripted"])
+
+
+# Gone
+
+
+@pytest.mark.parametrize("over_api", [False, True])
+async def test_what_was_deleted_elsewhere_ends_here(
+    talk: Conversation, api: Browser, watch: Watch, over_api: bool
+) -> None:
+    watch.allow(ANSWERED.format(status="404"))
+    if over_api:
+        await talk.chip.click()
+        await talk.page.get_by_role("switch", name="Work over the API").check()
+        await talk.link_is("polling")
+        await talk.page.keyboard.press("Escape")
+    await talk.ask("Never end [tokens=3000 every=50]")
+    await talk.is_at_work()
+    await talk.message.fill("Half a thought")
+    assert (await api.call("DELETE", f"sessions/{talk.session_id}/"))[0] == 204
+    await talk.link_is("gone")
+    await expect(talk.page.get_by_text("This session is not available any more.")).to_be_visible()
+    await expect(talk.stop).to_be_hidden()
+    await expect(talk.state).to_have_text("Not available")
+    await expect(talk.page.locator("#clock")).to_be_hidden()
+    await expect(talk.page).not_to_have_title(re.compile("●"))
+    await expect(talk.log.locator("[aria-busy], [data-item=growing], .prose.growing")).to_have_count(0)
+    await expect(talk.sessions.locator(".badge")).to_have_count(0)
+    await expect(talk.runs.last.get_by_role("button", name="Continue")).to_be_hidden()
+    await talk.message.press("Enter")
+    await expect(talk.message).to_have_value("Half a thought")
+    await expect(talk.page.locator("#refused")).to_contain_text("not available")
+
+
+@pytest.mark.parametrize("title", [" ", "\u200b", "\u2066\u00a0\u2069"])
+async def test_a_title_that_cannot_be_seen_is_refused_in_words(talk: Conversation, title: str) -> None:
+    await talk.page.get_by_role("button", name="More", exact=True).click()
+    await talk.page.get_by_role("button", name="Rename", exact=True).click()
+    dialog = talk.page.get_by_role("dialog")
+    await dialog.get_by_label("Title").fill(title)
+    await dialog.get_by_role("button", name="Rename", exact=True).click()
+    await expect(dialog).to_contain_text("at least one letter, digit or sign that can be seen")
+    await talk.page.keyboard.press("Escape")
+    await expect(talk.page.get_by_role("heading", level=1)).to_have_text("New session")
+
+
+# Links
+
+
+#: Links that lead nowhere, and what is said; a further one is one line.
+NOWHERE = {
+    "#s99999": "There is no step 99999 in this session.",
+    "#s0": "There is no step 0 in this session.",
+    "#run-00000000-0000-4000-8000-000000000000": "That run is not on this page.",
+}
+
+
+@pytest.mark.parametrize("link", NOWHERE)
+async def test_a_link_to_what_is_not_there_says_so(talk: Conversation, link: str) -> None:
+    await talk.ask("One [tokens=2]")
+    await talk.ended()
+    await talk.page.goto(f"{talk.page.url.split('#')[0]}{link}")
+    await talk.page.reload()
+    said = talk.page.get_by_text(NOWHERE[link])
+    await expect(said).to_be_visible()
+    step = await talk.step("answer").get_attribute("id")
+    await talk.page.evaluate(f"() => location.hash = '{step}'")
+    await expect(said).to_have_count(0)
+
+
+# Focus
+
+
+async def keys_only(page: Page, name: str | re.Pattern[str], within: str = "body") -> None:
+    """Press a button as keys do."""
+    await page.locator(within).get_by_role("button", name=name, exact=isinstance(name, str)).last.focus()
+    await page.keyboard.press("Enter")
+
+
+async def escaping_rename(talk: Conversation) -> str:
+    await keys_only(talk.page, "More")
+    await keys_only(talk.page, "Rename")
+    await expect(talk.page.get_by_role("dialog").get_by_label("Title")).to_be_focused()
+    # The list is brought up to date meanwhile: what opened the dialog may be another element by then.
+    await talk.page.evaluate("() => document.querySelector('#side-list').replaceChildren()")
+    await talk.page.keyboard.press("Escape")
+    return "[popovertarget=page-menu]"
+
+
+async def escaping_rename_of_a_row(talk: Conversation) -> str:
+    await talk.ask("A row [tokens=2]")
+    await talk.ended()
+    await expect(talk.sessions.get_by_role("link", name=re.compile("^A row"))).to_be_visible()
+    await keys_only(talk.page, re.compile("^More for A row"))
+    await keys_only(talk.page, "Rename", "#session-menu")
+    await expect(talk.page.get_by_role("dialog").get_by_label("Title")).to_be_focused()
+    await talk.page.evaluate(
+        "() => { const list = document.querySelector('#side-list'); list.replaceChildren(...[...list.children].map(c => c.cloneNode(true))) }"
+    )
+    await talk.page.keyboard.press("Escape")
+    return f"#side-list [data-session='{talk.session_id}'] :is(a, button)"
+
+
+async def stopping(talk: Conversation) -> str:
+    await talk.ask("Never end [tokens=2000 every=50]")
+    await expect(talk.answer).to_contain_text("word1")
+    await keys_only(talk.page, "Stop")
+    await talk.ended("Stopped by mei")
+    return "#message"
+
+
+async def continuing(talk: Conversation) -> str:
+    await stopping(talk)
+    await keys_only(talk.page, "Continue")
+    await expect(talk.runs).to_have_count(2)
+    return "#run-{run} *"
+
+
+async def removing_from_the_line(talk: Conversation) -> str:
+    await talk.ask("Never end [tokens=2000 every=50]")
+    await talk.is_at_work()
+    for text in ("Second", "Third"):
+        await talk.ask(text)
+    await expect(talk.waiting).to_have_count(2)
+    await talk.waiting.first.get_by_role("button", name="Remove").focus()
+    await talk.page.keyboard.press("Enter")
+    await expect(talk.waiting).to_have_count(1)
+    return "#waiting button"
+
+
+async def removing_the_last_from_the_line(talk: Conversation) -> str:
+    await removing_from_the_line(talk)
+    await talk.waiting.first.get_by_role("button", name="Remove").focus()
+    await talk.page.keyboard.press("Enter")
+    await expect(talk.waiting).to_have_count(0)
+    return "#message"
+
+
+async def taking_back(talk: Conversation) -> str:
+    await removing_from_the_line(talk)
+    await talk.waiting.first.get_by_role("button", name="Take back and edit").focus()
+    await talk.page.keyboard.press("Enter")
+    await expect(talk.message).to_have_value("Third")
+    return "#message"
+
+
+async def closing_a_notice(talk: Conversation) -> str:
+    await talk.page.evaluate("() => location.hash = 's999'")
+    await keys_only(talk.page, "Close", "#notices")
+    return "#message"
+
+
+async def jumping_to_the_end(talk: Conversation) -> str:
+    await talk.ask("Long [tokens=1500]")
+    await talk.ended()
+    await talk.page.locator("#scroll").hover()
+    await talk.page.mouse.wheel(0, -2500)
+    await keys_only(talk.page, re.compile("Jump to live"))
+    await expect(talk.page.get_by_role("button", name=re.compile("Jump to live"))).to_be_hidden()
+    return "#message"
+
+
+async def closing_the_keys(talk: Conversation) -> str:
+    await talk.page.locator("#scroll").focus()
+    await talk.page.keyboard.press("?")
+    await talk.page.keyboard.press("Escape")
+    return "#scroll"
+
+
+#: Acts, and where focus is then; a further one is one line.
+ACTS: list[Callable[[Conversation], Awaitable[str]]] = [
+    escaping_rename,
+    escaping_rename_of_a_row,
+    stopping,
+    continuing,
+    removing_from_the_line,
+    removing_the_last_from_the_line,
+    taking_back,
+    closing_a_notice,
+    jumping_to_the_end,
+    closing_the_keys,
+]
+
+
+@pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
+async def test_after_an_act_focus_is_where_one_goes_on(
+    talk: Conversation, act: Callable[[Conversation], Awaitable[str]]
+) -> None:
+    where = await act(talk)
+    if "{run}" in where:
+        # Within the run it was in, or where one writes.
+        where = f"{where.format(run=await talk.runs.first.get_attribute('data-run'))}, #message"
+    await talk.page.wait_for_function("where => document.activeElement.matches(where)", arg=where)
+
+
+# Single keys
+
+
+async def nowhere(page: Page) -> None:
+    await page.evaluate("() => document.activeElement.blur()")
+
+
+async def in_a_select(page: Page) -> None:
+    await page.get_by_role("combobox", name="Agent").focus()
+
+
+async def in_a_menu(page: Page) -> None:
+    await page.get_by_role("button", name="More", exact=True).click()
+
+
+async def in_an_editable(page: Page) -> None:
+    await page.evaluate(
+        "() => { const box = document.createElement('p'); box.contentEditable = 'true'; document.querySelector('main').append(box); box.focus() }"
+    )
+
+
+@pytest.mark.parametrize("place", [nowhere, in_a_select, in_a_menu, in_an_editable], ids=lambda place: place.__name__)
+async def test_no_single_key_leaves_stops_or_deletes(
+    talk: Conversation, place: Callable[[Page], Awaitable[None]]
+) -> None:
+    await talk.ask("Never end [tokens=2000 every=50]")
+    await expect(talk.answer).to_contain_text("word1")
+    address = talk.page.url
+    # All that a keyboard writes but what opens the list of keys and the search, which take what follows for themselves.
+    for letter in [chr(code) for code in range(33, 127) if chr(code) not in "/?"] + ["Delete", "Backspace"]:
+        await place(talk.page)
+        await talk.page.keyboard.press(letter)
+        if place is in_a_menu:
+            await talk.page.keyboard.press("Escape")
+    assert talk.page.url == address
+    await expect(talk.stop).to_be_visible()
+    await expect(talk.page.get_by_role("dialog")).to_have_count(0)
+    await nowhere(talk.page)
+    await talk.page.keyboard.press("Control+.")
+    await talk.ended("Stopped by mei")
+
+
+# What is said
+
+
+async def test_what_is_said_ends_with_its_cause(talk: Conversation, watch: Watch) -> None:
+    watch.allow(NO_SOCKET, NO_NETWORK)
+    await talk.ask("Never end [tokens=2000 every=50]")
+    await expect(talk.answer).to_contain_text("word1")
+    await talk.page.context.set_offline(True)
+    await talk.link_is("offline")
+    await talk.stop.click()
+    said = talk.page.get_by_text("Stop could not be sent")
+    await expect(said).to_be_visible()
+    await expect(talk.stop).to_be_enabled()
+    await talk.page.context.set_offline(False)
+    await talk.is_live()
+    await expect(said).to_have_count(0)
+    await talk.stop.click()
+    await talk.ended("Stopped by mei")
+
+
+async def test_copied_is_said_only_where_something_was(enter: Enter, api: Browser) -> None:
+    talk = await enter(f"/sessions/{await api.new_session()}/", user=READER)
+    await talk.is_live()
+    await talk.ask("One [tokens=2]")
+    await talk.ended()
+    await talk.page.evaluate(
+        "() => { navigator.clipboard.write = () => Promise.reject(new Error('no')); document.execCommand = () => false }"
+    )
+    button = talk.runs.last.locator("[data-action=copy-answer]")
+    await button.click()
+    await expect(talk.page.get_by_text("That could not be copied.")).to_be_visible()
+    await expect(button).not_to_have_attribute("aria-label", "Copied")
+    await expect(button).to_have_attribute("aria-label", "Copy answer")
+
+
+async def test_a_call_is_shown_the_same_as_before(talk: Conversation, model: ModelServer) -> None:
+    """A step's own copy holds what it shows."""
+    model.enqueue(Script(calls=[Call("python", {"code": "print(6 * 7)"})]), Script("Done."))
+    await talk.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await talk.ask("Count")
+    await talk.ended()
+    await talk.open_steps()
+    await talk.step("call").get_by_role("button", name="Copy result").click()
+    assert (await pasted(talk))[0].strip() == "42"

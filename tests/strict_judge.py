@@ -1,0 +1,125 @@
+"""The strictest server there is, as one function: what is wrong with a request for a chat completion.
+
+Each rule is kept by some server in use, which answers 400 or 422 where it is broken. `tests.model_server` asks it about every request
+that the product sends in any test; see there how a test fails by its words.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_BODY = {"model", "messages", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls"}
+#: What messages of each role may hold, as the API's documentation says.
+_FIELDS = {
+    "system": {"role", "content"},
+    "user": {"role", "content"},
+    "assistant": {"role", "content", "tool_calls"},
+    "tool": {"role", "content", "tool_call_id", "name"},
+}
+#: Who may speak after whom, a tool apart: its results stand behind their calls.
+_AFTER = {"": ("system", "user"), "system": ("user",), "user": ("assistant",), "assistant": ("user",)}
+
+
+def find_faults(body: Mapping[str, Any], sent_before: Collection[str] = ()) -> list[str]:
+    """All that a strict server would refuse the request for, in words; ``sent_before``: further fields that the server has sent itself."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return ["there are no messages"]
+    faults = [f"unknown parameter: {key}" for key in body.keys() - _BODY]
+    if not (isinstance(body.get("model"), str) and body["model"]):
+        faults.append("model is no name")
+    if "stream_options" in body and body.get("stream") is not True:
+        faults.append("stream_options is only allowed with stream")
+    faults += _tool_faults(body.get("tools"))
+    for at, message in enumerate(messages):
+        faults += [f"messages[{at}]: {fault}" for fault in _message_faults(message, sent_before)]
+    return [*faults, *_order_faults(messages)]
+
+
+def _tool_faults(tools: Any) -> Iterator[str]:
+    if tools is None:
+        return
+    if not tools:
+        yield "tools is empty"
+    for tool in tools:
+        if not _NAME.fullmatch(tool["function"]["name"]):
+            yield f"the name of a tool is invalid: {tool['function']['name']!r}"
+    if len({tool["function"]["name"] for tool in tools}) < len(tools):
+        yield "two tools have the same name"
+
+
+def _message_faults(message: Mapping[str, Any], sent_before: Collection[str]) -> Iterator[str]:
+    role = message.get("role")
+    if role not in _FIELDS:
+        yield f"unknown role: {role!r}"
+        return
+    for key in message.keys() - _FIELDS[role]:
+        if role != "assistant" or key not in sent_before:
+            yield f"unknown field of a message: {key}"
+    content = message.get("content")
+    if not isinstance(content, str):
+        yield f"content is {content!r}"
+    elif not content.strip() and not (role == "assistant" and message.get("tool_calls")):
+        yield f"empty content of role {role}"
+    if "tool_calls" in message and not message["tool_calls"]:
+        yield "tool_calls is empty"
+    for call in message.get("tool_calls") or ():
+        yield from _call_faults(call, sent_before)
+    if role == "tool" and "name" in message and not _NAME.fullmatch(message["name"]):
+        yield f"the name of a tool is invalid: {message['name']!r}"
+
+
+def _call_faults(call: Mapping[str, Any], sent_before: Collection[str]) -> Iterator[str]:
+    for key in [*(call.keys() - {"id", "type", "function"}), *(call["function"].keys() - {"name", "arguments"})]:
+        if key not in sent_before:
+            yield f"unknown field of a tool call: {key}"
+    if not (isinstance(call["id"], str) and call["id"]):
+        yield f"the id of a tool call is {call['id']!r}"
+    if call["type"] != "function":
+        yield f"the type of a tool call is {call['type']!r}"
+    if not _NAME.fullmatch(call["function"]["name"]):
+        yield f"the name of a tool call is invalid: {call['function']['name']!r}"
+    try:
+        arguments = json.loads(call["function"]["arguments"], parse_constant=_no_number)
+    except (ValueError, TypeError):
+        yield f"the arguments of a tool call are no JSON: {call['function']['arguments']!r}"
+    else:
+        if not isinstance(arguments, dict):
+            yield f"the arguments of a tool call are no object: {call['function']['arguments']!r}"
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(word)
+
+
+def _order_faults(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    before = ""
+    used: set[str] = set()
+    waiting: list[str] = []
+    for at, message in enumerate(messages):
+        role = message.get("role", "")
+        if role == "tool":
+            if message.get("tool_call_id") in waiting:
+                waiting.remove(message["tool_call_id"])
+            else:
+                yield f"messages[{at}]: a result that no call right before it asked for"
+            before = "tool"
+            continue
+        if waiting:
+            yield f"messages[{at}]: the tool calls {waiting} have no result"
+            waiting = []
+        allowed = ("assistant",) if before == "tool" else _AFTER.get(before, ())
+        if role not in allowed:
+            yield f"messages[{at}]: conversation roles must alternate user/assistant/user/assistant/…: {role} after {before or 'nothing'}"
+        before = role
+        for call in message.get("tool_calls") or ():
+            if call["id"] in used:
+                yield f"messages[{at}]: the id {call['id']!r} was used before"
+            used.add(call["id"])
+            waiting.append(call["id"])
+    if waiting:
+        yield f"the tool calls {waiting} have no result"
+    if before not in ("user", "tool"):
+        yield f"the last message is of role {before}"
