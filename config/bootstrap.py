@@ -117,7 +117,14 @@ def test_scale(*arguments: str) -> None:
     """Run the tests of several web processes and workers behind a proxy, and print their figures; arguments go to pytest."""
     for_tests()
     bring_programs()
-    become(PYTHON, "-m", "pytest", "-m", "scale", *(arguments or ("tests/scale", "tests/faults", "tests/e2e", "--durations", "0")))
+    become(
+        PYTHON,
+        "-m",
+        "pytest",
+        "-m",
+        "scale",
+        *(arguments or ("tests/scale", "tests/faults", "tests/e2e", "--durations", "0")),
+    )
 
 
 def for_tests() -> None:
