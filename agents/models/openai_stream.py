@@ -18,7 +18,7 @@ from agents.addresses import mask_address, mask_text
 from agents.errors import ModelError, ToolsRefused
 from agents.events import Usage
 from agents.models import connections
-from agents.models.connections import Connection, Unreachable
+from agents.models.connections import Connection, ProxyRefused, Unreachable
 from agents.models.reply import Reply
 from agents.text import clean
 
@@ -98,6 +98,8 @@ _OTHER_LINES = (b":", b"event:", b"id:", b"retry:")
 
 def _in_words(error: Exception, url: str, timeout_s: float) -> ModelError:
     """What went wrong, for people. The order matters: some of these errors are special cases of others."""
+    if isinstance(error, ProxyRefused):
+        return ModelError(str(error), "model_unreachable")
     if isinstance(error, Unreachable):
         return ModelError(f"No model server answers at {mask_address(url)}.", "model_unreachable")
     if isinstance(error, TimeoutError):
