@@ -229,7 +229,9 @@ def _invoked(sign: str) -> Callable[[str, Schemas], Sequence[Said]]:
             properties = _properties(found[1], schemas)
             arguments = {}
             for each, value in _elements(held, parameter, f"</{sign}parameter>", f"<{sign}parameter"):
-                arguments[each[1]] = value if each[2] == "true" else _typed(_unlined(value), properties.get(each[1], {}))
+                arguments[each[1]] = (
+                    value if each[2] == "true" else _typed(_unlined(value), properties.get(each[1], {}))
+                )
             calls.append((found[1], _as_text(arguments)))
         if not calls:
             raise ValueError("no invoke")
