@@ -7,6 +7,7 @@ networks, each with a port or without, or ``*``.
 import functools
 import ipaddress
 import os
+import re
 from base64 import b64encode
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
@@ -34,6 +35,17 @@ class Proxy:
         place = authority("", host, port)
         proof = f"Proxy-Authorization: {self.authorization}\r\n" if self.authorization else ""
         return f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{proof}\r\n".encode()
+
+
+def accepts_passage(answer: bytes) -> bool:
+    """Whether this is a proxy's consent to `Proxy.connect_request`."""
+    return re.match(rb"HTTP/1\.[01] 2\d\d[ \r]", answer) is not None and b"\r\n\r\n" in answer
+
+
+def refusal_of(answer: bytes) -> str:
+    """How a proxy refuses, to stand in brackets behind a sentence; empty where it can't be understood."""
+    found = re.match(rb"HTTP/1\.[01] (\d\d\d[ \w]*)", answer[:100])
+    return f" ({found[1].decode().strip()})" if found else ""
 
 
 def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:

@@ -19,6 +19,9 @@ class AgentSpec:
     tools: tuple[str, ...]
 
 
+ToolFormat = Literal["auto", "native", "template", "template:qwen3-coder", "template:glm", "template:llama"]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
     """Which model to ask, and how."""
@@ -29,9 +32,10 @@ class ModelSettings:
     api_key: str = field(default="", repr=False)
     timeout_s: float = 120.0
     """Longest silence of the model before the run fails."""
-    tool_format: Literal["auto", "native", "template"] = "auto"
-    """``native``: the API's ``tools``; ``template``: Qwen's text template in the prompt; ``auto``: native, and the
-    template with a server that refuses ``tools``. A call written in the template is understood in any case."""
+    tool_format: ToolFormat = "auto"
+    """``native``: the API's ``tools``; ``template``: Qwen's text template in the prompt, or, behind a colon, that of another family
+    of models; ``auto``: native, and Qwen's template with a server that refuses ``tools``. A call written in any of them is
+    understood in any case."""
     max_input_tokens: int = 58_000
     """What a request may hold; the oldest turns are left out beyond it."""
 

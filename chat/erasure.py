@@ -30,6 +30,7 @@ from chat.models import (
     Session,
     Step,
     StepContent,
+    StepOrigin,
 )
 
 logger = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
     if steps:
         search.forget(steps)
         _delete(StepContent.objects.filter(step__in=steps))
+        _delete(StepOrigin.objects.filter(step__in=steps))
         _delete(Step.objects.filter(pk__in=steps))
     if len(steps) == limit:
         return True

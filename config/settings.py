@@ -6,9 +6,9 @@ The README's table says what each means; a test keeps the two equal.
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast, get_args
 
-from agents.specs import ModelSettings
+from agents.specs import ModelSettings, ToolFormat
 from agents.tools.policy import HostPolicy
 from config import content_security, logs
 from config.environment import Environment
@@ -38,7 +38,7 @@ LLM_MODEL_SERVER = env.url("LLM_MODEL_SERVER", ["http", "https"], words=["dashsc
 LLM_MODEL = env.text("LLM_MODEL")
 LLM_API_KEY = env.text("LLM_API_KEY")
 LLM_TIMEOUT_S = env.number("LLM_TIMEOUT_S", 120, least=0.1, most=86_400)
-LLM_TOOL_FORMAT = env.choice("LLM_TOOL_FORMAT", ["auto", "native", "template"])
+LLM_TOOL_FORMAT = env.choice("LLM_TOOL_FORMAT", get_args(ToolFormat))
 LLM_MAX_INPUT_TOKENS = env.whole("LLM_MAX_INPUT_TOKENS", 58_000, least=1_000)
 MCP_SERVERS = env.json_object("MCP_SERVERS")
 FETCH_ALLOWED_HOSTS = env.hosts("FETCH_ALLOWED_HOSTS")
@@ -49,7 +49,7 @@ AGENT_MODEL = ModelSettings(
     LLM_MODEL,
     LLM_API_KEY,
     LLM_TIMEOUT_S,
-    cast(Literal["auto", "native", "template"], LLM_TOOL_FORMAT),
+    cast(ToolFormat, LLM_TOOL_FORMAT),
     LLM_MAX_INPUT_TOKENS,
 )
 FETCH_HOSTS = HostPolicy(tuple(FETCH_ALLOWED_HOSTS), tuple(FETCH_DENIED_HOSTS))

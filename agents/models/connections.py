@@ -18,6 +18,9 @@ import aiohappyeyeballs
 import httptools
 from yarl import URL
 
+from agents.addresses import mask_address
+from agents.proxies import Proxy, UnusableProxy, accepts_passage, proxy_for, refusal_of
+
 # Servers close idle connections, the strictest after 5 s; a request sent just then would fail.
 _KEEPALIVE_S = 4.0
 # Before another of a name's addresses is tried beside the first (RFC 8305).
@@ -35,6 +38,10 @@ _Place = tuple[str, str, int]
 
 class Unreachable(OSError):
     """No connection could be made, or the address is none."""
+
+
+class ProxyRefused(Unreachable):
+    """The environment's proxy leads nowhere. The text is a sentence for people."""
 
 
 class CutOff(ConnectionError):
@@ -265,17 +272,18 @@ async def post(url: str, headers: Mapping[str, str], body: bytes, *, connect_s: 
     a new one is asked, once.
     """
     address = _address(url)
-    request = _head("POST", address, {**headers, "Content-Length": str(len(body))}) + body
-    return await _send(address, request, connect_s)
+    return await _send("POST", address, {**headers, "Content-Length": str(len(body))}, body, connect_s)
 
 
 async def get(url: str, headers: Mapping[str, str], *, connect_s: float) -> Connection:
     """Get what is there, likewise."""
     address = _address(url)
-    return await _send(address, _head("GET", address, headers), connect_s)
+    return await _send("GET", address, headers, b"", connect_s)
 
 
-async def _send(address: URL, request: bytes, connect_s: float) -> Connection:
+async def _send(method: str, address: URL, headers: Mapping[str, str], body: bytes, connect_s: float) -> Connection:
+    proxy = _proxy_for(address)
+    request = _head(method, address, headers, proxy) + body
     idle = await _idle_here()
     place = (address.scheme, address.raw_host or "", address.port or 0)
     kept = idle.take(place)
@@ -283,7 +291,7 @@ async def _send(address: URL, request: bytes, connect_s: float) -> Connection:
         with contextlib.suppress(Unanswered):
             return await _asked(kept, request)
         # It had died meanwhile, unannounced.
-    return await _asked(await _connect(idle, place, connect_s), request)
+    return await _asked(await _connect(idle, place, proxy, connect_s), request)
 
 
 async def _asked(connection: Connection, request: bytes) -> Connection:
@@ -305,36 +313,74 @@ def _address(url: str) -> URL:
     return address
 
 
-def _head(method: str, address: URL, headers: Mapping[str, str]) -> bytes:
+def _proxy_for(address: URL) -> Proxy | None:
+    try:
+        return proxy_for(address.scheme, address.raw_host or "", address.port or 0)
+    except UnusableProxy as error:
+        raise ProxyRefused(str(error)) from error
+
+
+def _head(method: str, address: URL, headers: Mapping[str, str], proxy: Proxy | None) -> bytes:
     host = f"[{address.raw_host}]" if ":" in (address.raw_host or "") else address.raw_host
     port = "" if address.port == _PORTS[address.scheme] else f":{address.port}"
     lines = {"Host": f"{host}{port}", "User-Agent": "Thinkaloud", **headers}
     if address.user is not None and "Authorization" not in headers:
         proof = b64encode(f"{address.user}:{address.password or ''}".encode()).decode()
         lines["Authorization"] = f"Basic {proof}"
+    target = address.raw_path_qs
+    if proxy is not None and address.scheme == "http":
+        # A proxy is told where to, too; with TLS it is only asked for the way there.
+        target = f"http://{host}{port}{target}"
+        if proxy.authorization:
+            lines["Proxy-Authorization"] = proxy.authorization
     if any(sign in value for value in lines.values() for sign in "\r\n\0"):
         raise ValueError("a header with a line break in it")
     told = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    return f"{method} {address.raw_path_qs} HTTP/1.1\r\n{told}\r\n".encode()
+    return f"{method} {target} HTTP/1.1\r\n{told}\r\n".encode()
 
 
-async def _connect(idle: _Idle, place: _Place, connect_s: float) -> Connection:
+async def _connect(idle: _Idle, place: _Place, proxy: Proxy | None, connect_s: float) -> Connection:
     scheme, host, port = place
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(connect_s):
-            addresses = await _addresses(host, port)
+            addresses = await (_addresses(proxy.host, proxy.port) if proxy else _addresses(host, port))
             # asyncio's own way to try several leaves a connection open where it is cancelled while it makes one.
             network = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
+            if proxy is not None and scheme == "https":
+                await _pass_through(network, proxy, host, port)
             _, connection = await loop.create_connection(
                 lambda: Connection(idle, place),
                 sock=network,
                 ssl=_tls() if scheme == "https" else None,
                 server_hostname=host if scheme == "https" else None,
             )
+    except ProxyRefused:
+        raise
     except (OSError, UnicodeError) as error:
+        if proxy is not None:
+            raise ProxyRefused(f"The proxy at {mask_address(proxy.url)} does not answer, or not in time.") from error
         raise Unreachable(str(error)) from error
     return connection
+
+
+async def _pass_through(network: socket.socket, proxy: Proxy, host: str, port: int) -> None:
+    """Have the proxy connect through. What comes after its answer comes from the server, which does not speak first."""
+    loop = asyncio.get_running_loop()
+    answer = b""
+    try:
+        await loop.sock_sendall(network, proxy.connect_request(host, port))
+        while (
+            b"\r\n\r\n" not in answer and len(answer) < _MOST_ASIDE and (data := await loop.sock_recv(network, 4_096))
+        ):
+            answer += data
+        if not accepts_passage(answer):
+            raise ProxyRefused(
+                f"The proxy at {mask_address(proxy.url)} does not lead to the model server{refusal_of(answer)}."
+            )
+    except BaseException:
+        network.close()
+        raise
 
 
 async def _addresses(host: str, port: int) -> list[Any]:

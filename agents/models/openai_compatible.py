@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import orjson
 from qwen_agent.llm.base import register_llm
-from qwen_agent.llm.fncall_prompts.nous_fncall_prompt import FN_CALL_TEMPLATE
 from qwen_agent.llm.schema import ASSISTANT, FUNCTION, Message
 
 from agents.addresses import mask_address
@@ -19,6 +18,7 @@ from agents.models.openai_stream import stream_completion
 from agents.models.refusals import Refused
 from agents.models.reply import Reply
 from agents.models.server_facts import facts_of
+from agents.models.tool_templates import TEMPLATE, TEMPLATES, ToolTemplate
 from agents.text import estimate_tokens, json_object
 
 MODEL_TYPE = "openai_compatible"
@@ -33,8 +33,9 @@ class Request:
     model: str
     messages: list[ChatMessage]
     tools: list[dict[str, Any]]
+    template: ToolTemplate
     prompt: str
-    """The tools as Qwen's template has them."""
+    """The tools as that template has them."""
     input_estimate: int
 
     def body(self) -> dict[str, Any]:
@@ -49,7 +50,7 @@ class Request:
 
     def in_template(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
         """Messages of it with the tools in the prompt."""
-        return in_template(messages, self.prompt)
+        return self.template.put_in(messages, self.prompt)
 
 
 @register_llm(MODEL_TYPE)
@@ -62,16 +63,17 @@ class OpenAICompatible(LoopModel):
         self._api_key: str = cfg["api_key"]
         self._timeout_s: float = cfg["timeout_s"]
         self._tool_format: str = cfg["tool_format"]
+        self._template = TEMPLATES.get(self._tool_format, TEMPLATES[TEMPLATE])
         self._budget: int = cfg["max_input_tokens"]
 
     def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Request:
         """The request, cut to what the model can read."""
         tools = [{"type": "function", "function": function} for function in functions]
-        prompt = FN_CALL_TEMPLATE.format(tool_descs="\n".join(orjson.dumps(tool).decode() for tool in tools))
+        prompt = self._template.explain(tools)
         overhead = estimate_tokens(prompt) if tools else 0
         valid = make_valid(to_wire(messages, server_id(self._url, self.model)), {each["name"] for each in functions})
         wire, cost = fit(valid, facts_of(self._url, self.model).limit(self._budget) - overhead)
-        return Request(self.model, wire, tools, prompt, cost + overhead)
+        return Request(self.model, wire, tools, self._template, prompt, cost + overhead)
 
     async def write(self, request: Request, reply: Reply) -> None:
         """Stream the completion into the reply."""
@@ -84,7 +86,7 @@ class OpenAICompatible(LoopModel):
             facts_of(self._url, self.model),
             place=mask_address(self._url),
             input_estimate=request.input_estimate,
-            uses_template=bool(request.tools) and self._tool_format == "template",
+            uses_template=bool(request.tools) and self._tool_format in TEMPLATES,
             may_use_template=bool(request.tools) and self._tool_format == "auto",
         )
         while True:
@@ -155,24 +157,3 @@ def _arguments(raw: str) -> str:
         pass
     read = json_object(raw, None)
     return json.dumps({"unreadable": raw} if read is None else read, ensure_ascii=False)
-
-
-def in_template(messages: Sequence[ChatMessage], prompt: str) -> list[ChatMessage]:
-    """The conversation with tools, calls and results as text, as Qwen's template has it."""
-    wire: list[ChatMessage] = [{"role": "system", "content": prompt}]
-    for message in messages:
-        role, content = message["role"], message["content"]
-        if role == "system":
-            wire[0]["content"] = f"{content}\n\n{prompt}"
-            continue
-        if role == "tool":
-            role, content = "user", f"<tool_response>\n{content}\n</tool_response>"
-        for call in message.get("tool_calls", ()):
-            function = call["function"]
-            said = f'{{"name": {json.dumps(function["name"])}, "arguments": {function["arguments"]}}}'
-            content = f"{content}\n<tool_call>\n{said}\n</tool_call>".lstrip("\n")
-        if wire[-1]["role"] == role:
-            wire[-1]["content"] += "\n" + content
-        else:
-            wire.append({"role": role, "content": content})
-    return wire

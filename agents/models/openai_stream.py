@@ -16,7 +16,7 @@ from agents.models import connections
 from agents.models.chunks import ServerError
 from agents.models.completion_reader import CompletionReader, WebPage
 from agents.models.compression import Body
-from agents.models.connections import Connection, Unreachable
+from agents.models.connections import Connection, ProxyRefused, Unreachable
 from agents.models.refusals import Refused, explain_event, explain_refusal, hide_key, hide_secret
 from agents.models.reply import Reply
 from agents.text import clean
@@ -93,6 +93,8 @@ def _in_words(error: Exception, url: str, api_key: str, timeout_s: float) -> Mod
     """What went wrong, for people. The order matters: some of these errors are special cases of others."""
     if isinstance(error, ServerError):
         return explain_event(error.told, api_key)
+    if isinstance(error, ProxyRefused):
+        return ModelError(str(error), "model_unreachable")
     if isinstance(error, Unreachable):
         return ModelError(f"No model server answers at {mask_address(url)}.", "model_unreachable")
     if isinstance(error, WebPage):

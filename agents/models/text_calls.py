@@ -146,7 +146,6 @@ _TYPES: dict[type, tuple[str, ...]] = {
 
 def _typed(text: str, schema: Mapping[str, Any]) -> Any:
     """A parameter's text as a value of the type that the tool wants; a text where it wants one, or says nothing."""
-    text = text.removeprefix("\n").removesuffix("\n")
     kind = schema.get("type")
     kinds = [kind] if isinstance(kind, str) else kind or []
     try:
@@ -154,6 +153,11 @@ def _typed(text: str, schema: Mapping[str, Any]) -> Any:
     except (ValueError, RecursionError):
         value = {"True": True, "False": False, "None": None}.get(text.strip(), text)
     return value if any(name in kinds for name in _TYPES.get(type(value), ())) else text
+
+
+def _unlined(text: str) -> str:
+    """A text without the lines that it is put between."""
+    return text.removeprefix("\n").removesuffix("\n")
 
 
 def _properties(name: str, schemas: Schemas) -> Mapping[str, Mapping[str, Any]]:
@@ -177,7 +181,7 @@ def _function_calls(text: str, schemas: Schemas) -> list[Said]:
         arguments = {}
         for parameter, value in _elements(held, _PARAMETER, "</parameter>", "<parameter=|</function>"):
             key = parameter[1].strip().strip("\"'")
-            arguments[key] = _typed(value, properties.get(key, {}))
+            arguments[key] = _typed(_unlined(value), properties.get(key, {}))
         calls.append((name, _as_text(arguments)))
     if not calls:
         raise ValueError("no function")
@@ -225,7 +229,9 @@ def _invoked(sign: str) -> Callable[[str, Schemas], Sequence[Said]]:
             properties = _properties(found[1], schemas)
             arguments = {}
             for each, value in _elements(held, parameter, f"</{sign}parameter>", f"<{sign}parameter"):
-                arguments[each[1]] = value if each[2] == "true" else _typed(value, properties.get(each[1], {}))
+                arguments[each[1]] = (
+                    value if each[2] == "true" else _typed(_unlined(value), properties.get(each[1], {}))
+                )
             calls.append((found[1], _as_text(arguments)))
         if not calls:
             raise ValueError("no invoke")

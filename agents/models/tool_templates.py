@@ -9,7 +9,6 @@ import orjson
 from qwen_agent.llm.fncall_prompts.nous_fncall_prompt import FN_CALL_TEMPLATE
 
 from agents.history import ChatMessage
-from agents.text import json_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class ToolTemplate:
                 role, content = "user", f"<tool_response>\n{content}\n</tool_response>"
             for call in message.get("tool_calls", ()):
                 function = call["function"]
-                said = self.write_call(function["name"], json_object(function["arguments"], {}))
+                said = self.write_call(function["name"], orjson.loads(function["arguments"]))
                 content = f"{content}\n{said}".lstrip("\n")
             if wire[-1]["role"] == role:
                 wire[-1]["content"] += "\n" + content
@@ -75,9 +74,11 @@ def _llama(name: str, arguments: Mapping[str, Any]) -> str:
 _TOOLS = "# Tools\n\nThese functions help to answer:\n<tools>\n{tool_descs}\n</tools>\n\n"
 _ANSWER = "Where no function helps, answer without one. Results come back in <tool_response></tool_response>."
 
-#: By the value of ``LLM_TOOL_FORMAT``.
+#: The one that most models know: Hermes', which is Qwen's up to 3.
+TEMPLATE = "template"
+#: By the value of ``LLM_TOOL_FORMAT``, which are those of `agents.specs.ToolFormat`.
 TEMPLATES = {
-    "template": ToolTemplate(FN_CALL_TEMPLATE, _hermes),
+    TEMPLATE: ToolTemplate(FN_CALL_TEMPLATE, _hermes),
     "template:qwen3-coder": ToolTemplate(
         f"{_TOOLS}To call one, write this and nothing behind it, with all required parameters, each value on lines of its own:\n\n"
         "<tool_call>\n<function=name_of_the_function>\n<parameter=name_of_a_parameter>\nits value\n</parameter>\n</function>\n"

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import SplitResult, urljoin
 
 from agents.addresses import DEFAULT_PORTS, BadAddress, authority, request_target, split_address
+from agents.proxies import Proxy, UnusableProxy, accepts_passage, proxy_for, refusal_of
 from agents.tools.special_addresses import IPAddress, is_public
 from agents.tools.stop import Stop
 from agents.tools.tool import ToolError
@@ -136,11 +137,35 @@ class FetchPageTool:
         if not self._allow_port(port):
             raise ToolError(f"Port {port} is not read: web pages are on ports 80 and 443.")
         self._check_host(host)
-        addresses = [self._parse(text) for text in self._look_up(host, port, line)]
+        try:
+            proxy = proxy_for(parts.scheme, host, port)
+        except UnusableProxy as error:
+            raise ToolError(str(error)) from error
+        addresses = self._vetted(host, port, line, is_proxied=proxy is not None)
+        if proxy is not None:
+            addresses = self._look_up(proxy.host, proxy.port, line)
+        return _Target(parts=parts, host=host, port=port, addresses=addresses, proxy=proxy)
+
+    def _vetted(self, host: str, port: int, line: "_Line", *, is_proxied: bool) -> list[str]:
+        """The addresses of a host, all of which are allowed.
+
+        Behind a proxy it is the proxy that looks names up, perhaps to other addresses than are known here. So what is seen here holds,
+        names that are no public site's by their look are refused, and what is not known here is left to the proxy.
+        """
+        if is_proxied and _is_inside_name(host):
+            raise ToolError(f"“{host}” is not on the public internet, so it is not read.")
+        try:
+            found = [host] if _is_address(host) else self._look_up(host, port, line)
+        except ToolError:
+            line.check()
+            if is_proxied:
+                return []
+            raise
+        addresses = [self._parse(text) for text in found]
         # All of them: one private answer among public ones is what an attack looks like.
         if not addresses or not all(self._allow_address(address) for address in addresses):
             raise ToolError(f"“{host}” is not on the public internet, so it is not read.")
-        return _Target(parts=parts, host=host, port=port, addresses=[str(address) for address in addresses])
+        return [str(address) for address in addresses]
 
     @staticmethod
     def _parse(text: str) -> IPAddress:
@@ -174,8 +199,13 @@ class FetchPageTool:
     def _get(self, target: "_Target", line: "_Line") -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection(target.host, target.port)
         connection.sock = self._connect(target, line)
-        connection.putrequest("GET", request_target(target.parts), skip_host=True, skip_accept_encoding=True)
-        connection.putheader("Host", authority(target.parts.scheme, target.host, target.port))
+        place, path = authority(target.parts.scheme, target.host, target.port), request_target(target.parts)
+        forwards = target.proxy is not None and target.parts.scheme == "http"
+        whole = f"http://{place}{path}" if forwards else path
+        connection.putrequest("GET", whole, skip_host=True, skip_accept_encoding=True)
+        connection.putheader("Host", place)
+        if target.proxy is not None and forwards and target.proxy.authorization:
+            connection.putheader("Proxy-Authorization", target.proxy.authorization)
         connection.putheader("User-Agent", "Mozilla/5.0 (compatible; Thinkaloud)")
         connection.putheader("Accept", "text/html, text/plain;q=0.9, application/json;q=0.9, */*;q=0.5")
         connection.putheader("Accept-Encoding", "gzip")
@@ -194,7 +224,7 @@ class FetchPageTool:
             try:
                 # Half the time at most, so that a second address gets its turn.
                 raw.settimeout(self._total_s / 2)
-                raw.connect((address, target.port))
+                raw.connect((address, target.proxy.port if target.proxy else target.port))
                 # From here on the deadline alone is the clock: two of them would race for the sentence.
                 raw.settimeout(None)
             except OSError as error:
@@ -203,6 +233,8 @@ class FetchPageTool:
                 continue
             if target.parts.scheme == "http":
                 return raw
+            if target.proxy is not None:
+                _pass_through(raw, target.proxy, target)
             context = self._tls or ssl.create_default_context()
             # Not wrapped in one go: the handshake must be under the line's control too.
             secure = context.wrap_socket(raw, server_hostname=target.host, do_handshake_on_connect=False)
@@ -264,6 +296,7 @@ class _Target:
     host: str
     port: int
     addresses: list[str]
+    proxy: Proxy | None
 
 
 @dataclass(frozen=True)
@@ -326,6 +359,40 @@ class _Line:
         with self._lock:
             if self._because:
                 raise ToolError(self._because)
+
+
+#: Ends of names that are no public site's (RFC 6761, RFC 6762, RFC 8375, ICANN's "internal").
+_INSIDE = (
+    ".localhost",
+    ".local",
+    ".internal",
+    ".home.arpa",
+    ".lan",
+    ".intranet",
+    ".corp",
+    ".home",
+    ".localdomain",
+    ".arpa",
+)
+
+
+def _is_inside_name(host: str) -> bool:
+    return not _is_address(host) and ("." not in host or host.lower().endswith(_INSIDE))
+
+
+def _is_address(host: str) -> bool:
+    """Whether a host, in the one form that `split_address` returns, is an address itself."""
+    return ":" in host or host.rpartition(".")[2].isdigit()
+
+
+def _pass_through(raw: socket.socket, proxy: Proxy, target: _Target) -> None:
+    """Have the proxy connect through; the site does not speak before it is spoken to, so nothing of it is read here."""
+    raw.sendall(proxy.connect_request(target.host, target.port))
+    answer = b""
+    while b"\r\n\r\n" not in answer and len(answer) < 65_536 and (data := raw.recv(4_096)):
+        answer += data
+    if not accepts_passage(answer):
+        raise ToolError(f"The proxy does not lead to the site{refusal_of(answer)}.")
 
 
 def _nothing() -> None:

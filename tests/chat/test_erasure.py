@@ -22,6 +22,7 @@ from chat.models import (
     Session,
     Step,
     StepContent,
+    StepOrigin,
 )
 from tests.chat import making
 
@@ -45,6 +46,7 @@ def fill(owner: User) -> Session:
     run = making.run(session)
     making.append(run, *(making.thought(f"apples {n}", n) for n in range(1, 21)))
     StepContent.objects.create(step=run.steps.get(number=3), content="apples whole")
+    StepOrigin.objects.create(step=run.steps.get(number=4), data="{}")
     making.end(run)
     live = making.run(session)
     making.append(live, making.thought("apples again", 1))
@@ -111,7 +113,15 @@ def test_a_short_session_is_removed_in_the_same_transaction(ada: User) -> None:
 
 
 def empty(owner: User) -> bool:
-    rows = (Session.everything, Run.objects, Step.objects, StepContent.objects, Draft.objects, Connection.objects)
+    rows = (
+        Session.everything,
+        Run.objects,
+        Step.objects,
+        StepContent.objects,
+        StepOrigin.objects,
+        Draft.objects,
+        Connection.objects,
+    )
     return not any(table.exists() for table in rows) and not search.find(owner, "apples")
 
 

@@ -62,7 +62,11 @@ def start(**environ: str) -> str:
         ),
         ("LLM_MODEL_SERVER", "dashscope", "LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope."),
         ("LLM_TIMEOUT_S", "soon", "LLM_TIMEOUT_S must be a number from 0.1 to 86400, not 'soon'."),
-        ("LLM_TOOL_FORMAT", "xml", "LLM_TOOL_FORMAT must be one of auto, native, template, not 'xml'."),
+        (
+            "LLM_TOOL_FORMAT",
+            "xml",
+            "LLM_TOOL_FORMAT must be one of auto, native, template, template:qwen3-coder, template:glm, template:llama, not 'xml'.",
+        ),
         ("LLM_MAX_INPUT_TOKENS", "10", "LLM_MAX_INPUT_TOKENS must be a whole number of 1000 or more, not '10'."),
         (
             "MCP_SERVERS",

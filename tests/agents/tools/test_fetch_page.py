@@ -252,9 +252,7 @@ def test_a_long_page_is_cut_near_the_limit(site: Site) -> None:
     assert FetchPageTool.output_limit < len(text) < FetchPageTool.output_limit + 1_000
 
 
-def test_the_request_carries_nothing_of_ours(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+def test_the_request_carries_nothing_of_ours(site: Site) -> None:
     site.page("/h", "ok", Set_Cookie="a=b")
     site.redirect("/again", f"{site.url}/h")
     fetch(f"{site.url}/again#fragment")
