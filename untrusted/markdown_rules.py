@@ -371,20 +371,13 @@ def _title(words: str, beside: Token) -> list[Token]:
     return [opening, inline, closing]
 
 
-_DIRECTED = {
-    "paragraph_open",
-    "blockquote_open",
-    "bullet_list_open",
-    "ordered_list_open",
-    "list_item_open",
-    "summary_open",
-}
+_DIRECTED = {"paragraph_open", "blockquote_open", "bullet_list_open", "ordered_list_open", "details_open"}
 
 
 def _direction(state: StateCore) -> None:
-    """Each block reads in the direction of its own words."""
+    """Each block reads in the direction of its own words; a list or a quotation as a whole, so that its marks stand on that side."""
     for token in state.tokens:
-        if token.type in _DIRECTED:
+        if token.level == 0 and token.type in _DIRECTED:
             token.attrSet("dir", "auto")
 
 

@@ -4,6 +4,7 @@
  */
 
 import { visible } from "./nodes.js";
+import { complete } from "./unfinished.js";
 
 /** Have a text node say something else: what both say stays, and what is new is put behind it. */
 export function growText(node, text) {
@@ -58,14 +59,14 @@ export function createWriter(element, renderer) {
   let shown = "";
   let env = {};
 
-  /** Show the text as it is now. Returns the nodes that will not change any more. */
-  function write(text) {
+  /** Show the text as it is now, and as far as it can be read. Returns the nodes that will not change any more. */
+  function write(text, isWhole = false) {
     if (!text.startsWith(shown.slice(0, done))) reset();
     shown = text;
     const rest = text.slice(done);
     // Their numbers begin anew with each text that is read.
     delete env.footnotes;
-    const tokens = renderer.parse(rest, env);
+    const tokens = renderer.parse(isWhole ? rest : complete(rest), env);
     const blocks = split(tokens);
     patch(element, tail, blocks, []);
     const last = blocks.findLastIndex(([open]) => open.map);
@@ -88,7 +89,7 @@ export function createWriter(element, renderer) {
   /** The whole text at its end. Where it defines links or notes, an earlier block may read differently now: all is rendered once more. */
   function finish(text) {
     if (Object.keys(env.references ?? {}).length || text.includes("[^")) reset();
-    write(text);
+    write(text, true);
     return [...settled, ...tail.flatMap((part) => part.nodes)];
   }
 

@@ -13,6 +13,8 @@ const TAGS = (
   "tbody td th thead tr ul"
 ).split(" ");
 const ATTRIBUTES = ["class", "data-language", "dir", "href", "open", "rel", "start", "target", "title"];
+/** A longer formula stays as it was written. */
+const LONGEST_TEX = 10_000;
 /** Milliseconds of formulas at a stretch. */
 const STRETCH = 30;
 
@@ -139,8 +141,8 @@ export async function typeset(elements) {
       await new Promise((resume) => setTimeout(resume));
       began = performance.now();
     }
-    if (element.dataset.done) continue;
     const tex = element.textContent;
+    if (element.dataset.done || tex.length > LONGEST_TEX) continue;
     element.dataset.done = "true";
     try {
       const holder = document.createElement("span");

@@ -369,14 +369,12 @@ function title(state, words, next) {
   return [opening, inline, closing];
 }
 
-const DIRECTED = new Set([
-  "paragraph_open", "blockquote_open", "bullet_list_open", "ordered_list_open", "list_item_open", "summary_open",
-]);
+const DIRECTED = new Set(["paragraph_open", "blockquote_open", "bullet_list_open", "ordered_list_open", "details_open"]);
 
-/** Each block reads in the direction of its own words. */
+/** Each block reads in the direction of its own words; a list or a quotation as a whole, so that its marks stand on that side. */
 function direction(state) {
   for (const token of state.tokens) {
-    if (DIRECTED.has(token.type)) token.attrSet("dir", "auto");
+    if (token.level === 0 && DIRECTED.has(token.type)) token.attrSet("dir", "auto");
   }
 }
 

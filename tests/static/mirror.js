@@ -9,12 +9,14 @@ import { makeParsers, parserFor } from "../../static/chat/markdown.js";
 import * as protocol from "../../static/chat/protocol.js";
 import { inside } from "../../static/chat/result.js";
 import { answerBar, counts, grow, initial, itemBar, reduce } from "../../static/chat/transcript.js";
+import { complete } from "../../static/chat/unfinished.js";
 import * as words from "../../static/chat/words.js";
 
 const parsers = makeParsers(MarkdownIt, footnote);
 const rendered = (text) => parserFor(parsers, text).render(text);
 
 const questions = {
+  complete,
   markdown: (texts) => texts.map(rendered),
   /** CPU milliseconds that a text takes, at best. */
   took(text) {

@@ -19,25 +19,30 @@ HERE = Path(__file__).resolve().parent
 Ask = Callable[[str, Any], Any]
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Callable[[str], str]]:
-    """What the browser's renderer makes of a text, through the same allowlist."""
+def asking() -> Iterator[Ask]:
+    """Ask the scripts, in a Node that stays open for the next question."""
     node = bootstrap.find_node(Path(sys.executable))
     with subprocess.Popen(
         [node, str(HERE / "mirror.js")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as scripts:
-        asking, answering = scripts.stdin, scripts.stdout
-        assert asking is not None
-        assert answering is not None
+        questions, answers = scripts.stdin, scripts.stdout
+        assert questions is not None
+        assert answers is not None
 
-        def render(text: str) -> str:
-            asking.write(json.dumps({"question": "markdown", "given": [text]}) + "\n")
-            asking.flush()
-            (html,) = json.loads(answering.readline())
-            return markdown.clean(html)
+        def ask(question: str, given: Any) -> Any:
+            questions.write(json.dumps({"question": question, "given": given}) + "\n")
+            questions.flush()
+            return json.loads(answers.readline())
 
-        yield render
-        asking.close()
+        yield ask
+        questions.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Callable[[str], str]]:
+    """What the browser's renderer makes of a text, through the same allowlist."""
+    for ask in asking():
+        yield lambda text: markdown.clean(ask("markdown", [text])[0])
 
 
 @pytest.mark.parametrize(("text", "html"), CASES)

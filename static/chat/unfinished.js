@@ -1,0 +1,62 @@
+/**
+ * The end of a Markdown text that is still growing, so that no mark is seen before it is known what it means: what is opened is closed,
+ * and what says nothing yet is held back. Looks at the last paragraph alone.
+ */
+
+/** Longer paragraphs are shown as they come. */
+const LONGEST = 4_000;
+
+const ROW = /^[ \t]*\|/u;
+const BELOW_HEAD = /^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*\n/u;
+/** A mark at the very end: whether it opens or closes, what follows will tell. */
+const LAST_MARK = /(?:^|(?<=[\s(（「“‘]))(?:\*{1,3}|_{1,3}|~{1,2}|`{1,3}|!?\[|\$|\\[([]?|<\/?[a-z]{0,8})$/iu;
+const OPEN_FORMULA = /\$\$(?:(?!\$\$)[^])*$|\\\[(?:(?!\\\])[^])*$|\\\((?:(?!\\\))[^])*$|\\begin\{[^]*$/u;
+const LINK_ADDRESS = /!?\[([^\]\n]*)\]\([^)\n]*$/u;
+const LINK_TEXT = /!?\[(?!\^)([^\]\n]*)$/u;
+const NOTE = /\[\^[^\]\n]*$/u;
+
+/** The text as it may be shown. */
+export function complete(text) {
+  const from = text.lastIndexOf("\n\n") + 1;
+  if (text.length - from > LONGEST || isInFence(text)) return text;
+  const before = text.slice(0, from);
+  const last = text.slice(from);
+  return before + (isHeadOfTable(last) ? "" : close(last));
+}
+
+function isInFence(text) {
+  return ((text.match(/^ {0,3}(?:```|~~~)/gmu) ?? []).length & 1) === 1;
+}
+
+/** Whether a table's first row stands there alone: until the line below it, it may be anything. */
+function isHeadOfTable(paragraph) {
+  const words = paragraph.replace(/^\n/u, "");
+  if (!ROW.test(words)) return false;
+  const end = words.indexOf("\n");
+  return end < 0 || !BELOW_HEAD.test(`${words.slice(end + 1)}`);
+}
+
+function close(paragraph) {
+  const codes = paragraph.split("`").length - 1;
+  if (codes & 1 && !paragraph.endsWith("`")) return `${paragraph}\``;
+  let shown = withoutOpenFormula(paragraph).replace(NOTE, "").replace(LAST_MARK, "");
+  shown = shown.replace(LINK_ADDRESS, "$1").replace(LINK_TEXT, (link, words) => (/^[ xX]?$/u.test(words) ? link : words));
+  for (const mark of ["**", "~~", "*"]) shown = closed(shown, mark);
+  return shown;
+}
+
+function withoutOpenFormula(paragraph) {
+  const marks = paragraph.split("$$").length - 1;
+  if (marks & 1) return paragraph.slice(0, paragraph.lastIndexOf("$$"));
+  const opened = OPEN_FORMULA.exec(paragraph);
+  return opened && !opened[0].startsWith("$$") && !/\\end\{[a-z*]+\}/u.test(opened[0]) ? paragraph.slice(0, opened.index) : paragraph;
+}
+
+/** With a mark that was opened and not closed, closed. */
+function closed(text, mark) {
+  const alone = mark === "*" ? text.replaceAll("**", "\u0000\u0000").replace(/^[ \t]*\*(?=[ \t])/gmu, " ") : text;
+  const places = alone.split(mark);
+  if (places.length & 1) return text;
+  const inside = places.at(-1);
+  return inside === "" || /^\s/u.test(inside) ? text : text.trimEnd() + mark;
+}
