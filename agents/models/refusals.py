@@ -28,6 +28,8 @@ _WRAPPERS = re.compile(
     r"|validation error|invalid request|(litellm\.)?\w*(error|exception):?)\.?$",
     re.IGNORECASE,
 )
+#: Names of exceptions before the words of one.
+_CLASSES = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception)(?::| -) ?)+")
 _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _KEY_MATTERS = re.compile(
     r"api[-_ ]?keys?\b|\bcredentials?\b|unauthori[sz]ed|authenticat|authori[sz]ation header|access[-_ ]token|bearer"
@@ -221,7 +223,8 @@ def _sentences(said: Any, depth: int = 0) -> Iterator[str]:
     if isinstance(said, str):
         inner = _embedded(said)
         found = list(_sentences(inner, depth + 1)) if inner is not None else []
-        yield from found or ([said.strip()] if said.strip() else [])
+        plain = _CLASSES.sub("", said.strip()) or said.strip()
+        yield from found or ([plain] if plain else [])
     elif isinstance(said, list):
         for one in said[:5]:
             yield from _sentences(one, depth + 1)

@@ -128,6 +128,13 @@ SAID: list[tuple[int, str, str, str]] = [
         "model_error",
         FAILED + ' (500): error parsing tool call: raw=\'{"message": "hi"}\'',
     ),
+    (
+        401,
+        err("litellm.AuthenticationError: AuthenticationError: OpenAIException - Incorrect API key."),
+        "model_auth",
+        f"{BAD_KEY} (401): Incorrect API key.",
+    ),
+    (500, err("ValueError: "), "model_error", f"{FAILED} (500): ValueError:"),
     # The key is the matter, or it isn't
     (401, "", "model_auth", f"{BAD_KEY} (401)."),
     (401, err("Incorrect API key provided."), "model_auth", f"{BAD_KEY} (401): Incorrect API key provided."),
