@@ -1,7 +1,8 @@
 """Removes sessions and accounts: for everybody at once, and from the tables little by little, so that nobody waits meanwhile.
 
 What is deleted is marked in the transaction of whoever deletes it, and from then on nobody finds it. What lies under the mark, however
-much it is, is removed in batches, each a short transaction of its own, by any process and after any crash: the mark goes last.
+much it is, is removed in batches, each a short transaction of its own, by any process and after any crash: the mark goes last. What
+refers to a row that goes is set to nothing, or goes too, as the tables' foreign keys say.
 """
 
 import logging
@@ -13,19 +14,17 @@ from uuid import UUID
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 
-from chat import search
+from chat import run_state, search
 from chat.models import (
     IS_OPEN,
-    IS_UNFINISHED,
     ClosedAccount,
     Connection,
     Draft,
     Occurrence,
     Run,
-    RunStatus,
     Schedule,
     Session,
     Step,
@@ -54,7 +53,7 @@ def hide_session(session_id: UUID) -> list[UUID]:
 
     A short one is gone with that transaction; what is left of a longer one is removed by `erase_batch`.
     """
-    at_work = _end_runs(Run.objects.filter(IS_UNFINISHED, session=session_id))
+    at_work = run_state.abandon(Q(session=session_id))
     # As where a session's row is removed: they have none any more.
     Schedule.objects.filter(session=session_id).update(session=None)
     Occurrence.objects.filter(IS_OPEN, run__session=session_id).update(run=None)
@@ -73,16 +72,9 @@ def close_account(user_id: int) -> list[UUID]:
     user.save(update_fields=("is_active", "is_staff", "is_superuser", "password"))
     ClosedAccount.objects.get_or_create(user=user)
     Schedule.objects.filter(owner=user).update(enabled=False, next_at=None)
-    own = _end_runs(Run.objects.filter(IS_UNFINISHED, session__owner=user))
-    elsewhere = _end_runs(Run.objects.filter(IS_UNFINISHED, user=user))
+    own = run_state.abandon(Q(session__owner=user))
+    elsewhere = run_state.abandon(Q(user=user))
     return [*own, *elsewhere]
-
-
-def _end_runs(unfinished: QuerySet[Run]) -> list[UUID]:
-    """End runs whose log nobody will read, so that they take no place; returns those that were at work."""
-    found = dict(unfinished.values_list("pk", "status"))
-    Run.objects.filter(IS_UNFINISHED, pk__in=found).update(status=RunStatus.CANCELLED, ended_at=timezone.now())
-    return [run_id for run_id, status in found.items() if status != RunStatus.QUEUED]
 
 
 # Removing

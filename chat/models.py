@@ -2,7 +2,7 @@
 
 Rows of `Step` are written by ``step_log`` alone, rows of `Run` by ``run_state`` alone, and those of `Schedule` and `Occurrence` by
 ``schedules`` alone; what they promise (no hole in ``seq``, one live run per session, one run per client message, one occurrence per
-due time) is enforced here.
+due time) is enforced here. What is deleted is removed by ``erasure``.
 """
 
 import uuid

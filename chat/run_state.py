@@ -13,7 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -157,6 +157,13 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
         step_log.forget_draft(run_id)
         _repeat_status(session_id)
     return bool(moved)
+
+
+def abandon(of: Q) -> list[UUID]:
+    """End unfinished runs whose log nobody will read any more, so that they take no place; returns those that were at work."""
+    found = dict(Run.objects.filter(IS_UNFINISHED, of).values_list("pk", "status"))
+    Run.objects.filter(IS_UNFINISHED, pk__in=found).update(status=RunStatus.CANCELLED, ended_at=timezone.now())
+    return [run_id for run_id, status in found.items() if status != RunStatus.QUEUED]
 
 
 def take_from(run: Run, process: str) -> bool:
