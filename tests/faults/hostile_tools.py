@@ -13,6 +13,7 @@ TOOLS = {
     "deaf": "Never answers, and ignores every signal that can be ignored.",
     "fork": "Leaves two children behind that ignore SIGTERM, and never answers.",
     "escape": "Leaves a child behind in a session of its own, whose parent is gone, and never answers.",
+    "which": "Says which of the servers this is.",
     "flood": "Answers with so many megabytes of text.",
     "babble": "Writes so many megabytes that are no answer, and then answers.",
 }
@@ -57,7 +58,8 @@ def call(name: str, arguments: dict[str, Any]) -> Any:
         case "babble":
             for _ in range(megabytes):
                 sys.stdout.write("x" * 999_999 + "\n")
-    return {"content": [{"type": "text", "text": "x" * 1_000_000 * megabytes if name == "flood" else "done"}]}
+    text = "x" * 1_000_000 * megabytes if name == "flood" else sys.argv[2] if name == "which" else "done"
+    return {"content": [{"type": "text", "text": text}]}
 
 
 def escape() -> None:

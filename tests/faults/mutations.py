@@ -21,8 +21,8 @@ from agents import history
 from agents.models import adapting, ends, openai_stream
 from agents.models.reply import Reply
 from agents.models.scanner import TextScanner
-from agents.tools import fetch_page
-from chat import access, audit, carrying, clock, database, rendering, runs, sockets, step_log
+from agents.tools import fetch_page, mcp_names
+from chat import access, audit, carrying, clock, database, rendering, runs, sockets, step_log, toolbox
 from chat.each_row import EachRow
 from chat.feeds import Feed, Subscriber
 from chat.groups import Membership
@@ -290,6 +290,30 @@ def leasing_by_ones_own_clock() -> None:
     clock.read_database = own
 
 
+def without_the_private_mark() -> None:
+    """That a session has read private things is not kept for its next run."""
+    toolbox.SessionRecord.mark = lambda _: None  # type: ignore[method-assign]
+
+
+def with_names_that_collide() -> None:
+    """Of two tools whose names become one, the last has it."""
+
+    def name_of(_: Any, server: str, tool: str) -> str:
+        return re.sub(r"[^A-Za-z0-9_-]", "_", f"{server}-{tool}")[:64]
+
+    mcp_names.ToolNames.name_of = name_of  # type: ignore[method-assign]
+
+
+def without_the_guard_before_a_proxy() -> None:
+    """Where a proxy leads out, it is asked for whatever address a model names."""
+    vetted = fetch_page.FetchPageTool._vetted
+
+    def unguarded(self: Any, host: str, port: int, line: Any, *, is_proxied: bool) -> list[str]:
+        return [] if is_proxied else vetted(self, host, port, line, is_proxied=False)
+
+    fetch_page.FetchPageTool._vetted = unguarded  # type: ignore[method-assign]
+
+
 MUTATIONS = {
     change.__name__: change
     for change in (
@@ -318,5 +342,8 @@ MUTATIONS = {
         without_a_second_try,
         saving_drafts_after_the_end,
         leasing_by_ones_own_clock,
+        without_the_private_mark,
+        with_names_that_collide,
+        without_the_guard_before_a_proxy,
     )
 }

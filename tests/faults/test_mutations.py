@@ -98,6 +98,21 @@ NOTICED = [
         "test_requests.py::test_a_name_that_no_server_takes_does_not_kill_the_session",
         "a name was sent back as it came",
     ),
+    (
+        "without_the_private_mark",
+        "test_private_words.py::test_private_words_stay_in_the_session_that_read_them",
+        "a later run carried private words out",
+    ),
+    (
+        "with_names_that_collide",
+        "test_tools.py::test_tools_whose_names_become_one_are_told_apart",
+        "another tool was called than was meant",
+    ),
+    (
+        "without_the_guard_before_a_proxy",
+        "test_tools.py::test_a_proxy_is_not_asked_for_what_is_inside",
+        "a proxy was asked for an address inside",
+    ),
     *(("telling_before_saving", STORING[0].format(on), STORING[1]) for on in ("sqlite", "postgres")),
     *(
         (

@@ -14,6 +14,7 @@ from tests.faults import invariants, world
 from tests.faults.bystander import Bystander
 from tests.faults.oracle import Oracle
 from tests.faults.world import World
+from tests.http_proxy import proxying
 from tests.model_server import Call, ModelServer, Script
 
 #: What a tool is given to heed a stop.
@@ -30,10 +31,10 @@ def hostile(tmp_path: Path, model: ModelServer) -> Iterator[World]:
         yield opened
 
 
-def wait_connected(opened: World) -> None:
+def wait_connected(opened: World, *names: str) -> None:
     """Runs take the tools that are there: wait until they are."""
-    ends_at = time.monotonic() + 30
-    wanted = ("The MCP server bad is connected", "The agents are loaded")
+    ends_at = time.monotonic() + 60
+    wanted = ("The agents are loaded", *(f"The MCP server {name} is connected" for name in names or ("bad",)))
     while not all(any(words in line for line in opened.output) for words in wanted):
         assert time.monotonic() < ends_at, "the tools' server was never connected"
         time.sleep(0.05)
@@ -169,3 +170,33 @@ async def test_a_tool_that_floods(hostile: World, model: ModelServer, kind: str)
         assert result["ok"] is (kind == "babble")
         assert result["content_length"] < 200_000
         await invariants.check(hostile, session, [client], others=others)
+
+
+async def test_tools_whose_names_become_one_are_told_apart(model: ModelServer, tmp_path: Path) -> None:
+    """Two servers whose names differ by a sign that models don't take: each tool is the one that it is said to be."""
+    servers = {
+        name: {"command": sys.executable, "args": [PROGRAM, str(tmp_path / "pids"), name]} for name in ("a.b", "a_b")
+    }
+    with world.alone(tmp_path / "data", model, MCP_SERVERS=json.dumps(servers)) as opened:
+        wait_connected(opened, *servers)
+        async with opened.client(await opened.new_session()) as client:
+            model.enqueue(Script(calls=[Call("a_b-which"), Call("a_b_2-which")]), Script("Done."))
+            run_id = await client.ask("Use them")
+            assert await client.ended(run_id) == "completed"
+            said = {result["tool_name"]: result["content"] for result in results(client, run_id)}
+    assert said == {"a_b-which": "a.b", "a_b_2-which": "a_b"}, "another tool was called than was meant"
+
+
+async def test_a_proxy_is_not_asked_for_what_is_inside(model: ModelServer, tmp_path: Path) -> None:
+    """Where everything leaves by a proxy, which would reach more than the internet, it is asked for nothing else."""
+    with proxying(9, refusal=b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as proxy:
+        egress = {"HTTP_PROXY": f"http://{proxy.address}", "NO_PROXY": "127.0.0.1,localhost"}
+        with world.alone(tmp_path / "data", model, **egress) as opened:
+            async with opened.client(await opened.new_session()) as client:
+                inside = ["http://10.0.0.1/", "http://169.254.169.254/", "http://intranet/", "http://db.internal/"]
+                model.enqueue(Script(calls=[Call("fetch_page", {"url": url}) for url in inside]), Script("Done."))
+                assert await client.ended(await client.ask("Read them")) == "completed"
+                assert proxy.asked == [], "a proxy was asked for an address inside"
+                model.enqueue(Script(calls=[Call("fetch_page", {"url": "http://public.test/"})]), Script("Done."))
+                assert await client.ended(await client.ask("Read it")) == "completed"
+                assert proxy.asked == ["GET http://public.test/ HTTP/1.1"]
