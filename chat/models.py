@@ -95,10 +95,10 @@ class Session(models.Model):
         default=True, db_default=True, help_text="Whether its page asks for the steps, too."
     )
     archived = models.BooleanField(default=False)
-    creation_key = models.CharField(
+    creation_key = models.CharField(  # noqa: DJ001 - unique where there is one
         max_length=64, null=True, blank=True, editable=False, help_text="By which its client may ask for it again."
     )
-    creation_digest = models.CharField(max_length=64, null=True, blank=True, editable=False)
+    creation_digest = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001
     last_seq = models.PositiveBigIntegerField(default=0, editable=False)
     status = models.CharField(max_length=16, choices=RunStatus, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -201,7 +201,8 @@ async def escaping_rename_of_a_row(talk: Conversation) -> str:
     await keys_only(talk.page, "Rename", "#session-menu")
     await expect(talk.page.get_by_role("dialog").get_by_label("Title")).to_be_focused()
     await talk.page.evaluate(
-        "() => { const list = document.querySelector('#side-list'); list.replaceChildren(...[...list.children].map(c => c.cloneNode(true))) }"
+        "() => { const list = document.querySelector('#side-list');"
+        " list.replaceChildren(...[...list.children].map(row => row.cloneNode(true))) }"
     )
     await talk.page.keyboard.press("Escape")
     return f"#side-list [data-session='{talk.session_id}'] :is(a, button)"
@@ -316,7 +317,8 @@ async def in_a_menu(page: Page) -> None:
 
 async def in_an_editable(page: Page) -> None:
     await page.evaluate(
-        "() => { const box = document.createElement('p'); box.contentEditable = 'true'; document.querySelector('main').append(box); box.focus() }"
+        "() => { const box = document.createElement('p'); box.contentEditable = 'true';"
+        " document.querySelector('main').append(box); box.focus() }"
     )
 
 

@@ -204,7 +204,8 @@ UNSEEN = """() => {
     const behind = ground(element.parentElement);
     const style = getComputedStyle(element);
     const own = ground(element);
-    if (parseFloat(style.borderTopWidth) > 0 && style.borderTopStyle !== "none" && style.borderTopColor !== behind && !CLEAR.test(style.borderTopColor)) return true;
+    const hasEdge = parseFloat(style.borderTopWidth) > 0 && style.borderTopStyle !== "none";
+    if (hasEdge && style.borderTopColor !== behind && !CLEAR.test(style.borderTopColor)) return true;
     if (own !== behind) return true;
     const inside = [...element.querySelectorAll("svg, span, b, kbd")].filter((one) => one.checkVisibility());
     const drawn = [element, ...inside].some((one) => one.matches("svg")
@@ -214,7 +215,8 @@ UNSEEN = """() => {
   };
   const controls = document.querySelectorAll("a[href], button, input, select, textarea, summary, .dot, .caret");
   return [...controls]
-    .filter((one) => one.checkVisibility({ opacityProperty: true }) && one.getBoundingClientRect().width > 1 && !one.matches(".scrim, .skip, .side input, textarea"))
+    .filter((one) => one.checkVisibility({ opacityProperty: true }) && one.getBoundingClientRect().width > 1)
+    .filter((one) => !one.matches(".scrim, .skip, .side input, textarea"))
     .filter((one) => !isSeen(one)).map((one) => one.outerHTML.slice(0, 120));
 }"""
 #: That a state is not told by what forced colours take away: each pair must differ.

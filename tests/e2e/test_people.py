@@ -97,7 +97,7 @@ async def test_single_keys(talk: Conversation, model: ModelServer) -> None:
     await talk.ask("Keys, please")
     await expect(talk.step("call").locator("[data-result]")).to_have_count(1)
     await talk.message.blur()
-    await talk.page.keyboard.press(".")
+    await talk.page.keyboard.press("Control+.")
     await talk.ended("Stopped by mei")
     await talk.open_outline()
     await talk.page.keyboard.press("j")

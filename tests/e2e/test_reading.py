@@ -15,7 +15,6 @@ from playwright.async_api import Browser as Chromium
 from playwright.async_api import CDPSession, Page, Playwright, WebSocketRoute, expect
 
 from tests.e2e.conftest import Enter
-from tests.e2e.conversation import Conversation
 from tests.model_server import ModelServer, Script
 from tests.serving import Browser
 
@@ -33,7 +32,7 @@ class Growth:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.updates = 0
+        self._written = asyncio.Event()
         self._length = 0
         self._socket: WebSocketRoute | None = None
         self._run = ""
@@ -60,7 +59,7 @@ class Growth:
         data = {"step": 7, "type": "final_answer", "attempt": 0, "offset": self._length, "text": text}
         self._socket.send(json.dumps({"type": "reasoning_delta", "run_id": self._run, "data": data}))
         self._length += len(text)
-        self.updates += 1
+        self._written.set()
 
     async def begin(self) -> None:
         """Begin the answer anew, longer than the page, and stand at its end."""
@@ -90,9 +89,9 @@ class Growth:
 
     async def goes_on(self, updates: int = LATER) -> None:
         """Wait until the answer has grown so many times more, and what has come is painted."""
-        mark = self.updates + updates
-        while self.updates < mark:
-            await asyncio.sleep(0.01)
+        for _ in range(updates):
+            self._written.clear()
+            await self._written.wait()
         lines = self._length // len(LINE)
         await self.page.wait_for_function(
             "n => document.querySelectorAll('#log .answer .prose > p').length >= n", arg=lines - 2 * updates
