@@ -6,7 +6,6 @@ beginning of a word. Each entry also names its owner and session as words of its
 is someone else's. An entry leaves with its step, by a trigger.
 """
 
-import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from django.contrib.auth.models import User
 from django.db import connection, connections
 from django.db.models import Q, QuerySet
 from django.db.models.expressions import RawSQL
+from django.db.models.functions import Left
 
 from chat.models import Session, Step, StepContent
 
@@ -143,6 +143,10 @@ class _Query:
         """Whether all its words occur in a text."""
         folded = text.translate(_folding_in_place)
         return all(pattern.search(folded) for pattern in self._each)
+
+    def stands_in(self, text: str) -> bool:
+        """Whether any of its words stands in a text."""
+        return self._any.search(text.translate(_folding_in_place)) is not None
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Where its words stand in a text."""
@@ -365,6 +369,7 @@ def _hits(query: _Query, ids: Sequence[int], user: User, width: int) -> list[Hit
         .order_by("-pk")
         .values_list(*_READ)
     )
+    texts = _texts(query, [_Found(*step) for step in steps])
     return [
         Hit(
             step.session_id,
@@ -375,20 +380,24 @@ def _hits(query: _Query, ids: Sequence[int], user: User, width: int) -> list[Hit
             step.type or ("message" if step.event == "reasoning_start" else step.event),
             step.tool_name,
             step.created_at,
-            _excerpt(query, step, width),
+            _excerpt(query, text, width),
         )
-        for step in itertools.starmap(_Found, steps)
+        for step, text in texts
     ]
 
 
-def _excerpt(query: _Query, step: _Found, width: int) -> list[tuple[str, bool]]:
-    text = _text(step.event, step.type, step.body, numbered=True)
+def _texts(query: _Query, steps: Sequence[_Found]) -> list[tuple[_Found, str]]:
+    """Each step with the text in which the words occur: that of its event or, where that one is cut before them, the whole, in one look."""
+    texts = {step.pk: _text(step.event, step.type, step.body, numbered=True) for step in steps}
+    cut = [step.pk for step in steps if step.type == "tool_result" and not query.stands_in(texts[step.pk])]
+    if cut:
+        whole = StepContent.objects.filter(pk__in=cut).values_list("pk", Left("content", _INDEXED_CHARACTERS))
+        texts.update(whole)
+    return [(step, texts[step.pk]) for step in steps]
+
+
+def _excerpt(query: _Query, text: str, width: int) -> list[tuple[str, bool]]:
     spans = list(query.spans(text))
-    if not spans and step.type == "tool_result":
-        whole = StepContent.objects.filter(pk=step.pk).values_list("content", flat=True).first()
-        if whole is not None:
-            text = whole[:_INDEXED_CHARACTERS]
-            spans = list(query.spans(text))
     start = max(0, spans[0][0] - width // 3) if spans else 0
     if start and (space := text.find(" ", start, spans[0][0])) >= 0:
         start = space + 1

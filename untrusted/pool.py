@@ -25,7 +25,7 @@ from untrusted import worker
 logger = logging.getLogger(__name__)
 
 _WORKER = str(Path(worker.__file__).resolve())
-#: How long a worker may take to start. Apart from the time of a call: a busy machine is no reason to call a text slow.
+#: How long a worker may take to start, whatever time the call has left: on a busy machine it would never be there otherwise.
 _START_S = 10.0
 #: Of our environment a worker gets nothing else: it holds secrets, and the worker needs none.
 _ENVIRONMENT = ("LD_LIBRARY_PATH",)

@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -106,6 +107,18 @@ def test_words_past_what_a_long_result_carries_are_found_and_shown() -> None:
     assert ("needle", True) in hit.excerpt
     assert hit.excerpt[0] == hit.excerpt[-1] == ("…", False)
     assert len("".join(piece for piece, _ in hit.excerpt)) <= 42
+
+
+@pytest.mark.parametrize("hits", [1, 20])
+def test_however_many_hits_there_are_they_cost_the_same_statements(hits: int) -> None:
+    ada = making.user()
+    data = step("tool_result", 1, "x " * 1000, tool_name="t", tool_call_id="1", ok=True, truncated=True).data
+    for _ in range(hits):
+        conversation(ada, Entry("reasoning_step", data, full_content="x " * 20_000 + "needle"))
+    with CaptureQueriesContext(connection) as asked:
+        shown = search.find(ada, "needle")
+    assert [[piece for piece, is_term in hit.excerpt if is_term] for hit in shown] == [["needle"]] * hits
+    assert len([each for each in asked if "chat_step" in each["sql"]]) <= 3
 
 
 def test_a_run_without_reasoning_is_found_once_by_its_answer() -> None:

@@ -1,5 +1,6 @@
 """The browser's Markdown is the server's: one table of cases, and mixtures of their pieces."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def asking() -> Iterator[Ask]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Callable[[str], str]]:
     """What the browser's renderer makes of a text, through the same allowlist."""
-    for ask in asking():
+    with contextlib.contextmanager(asking)() as ask:
         yield lambda text: markdown.clean(ask("markdown", [text])[0])
 
 
@@ -50,7 +51,9 @@ def test_the_browser_renders_what_models_write(browser: Callable[[str], str], te
     assert browser(text).replace(' dir="auto"', "").strip() == html
 
 
-PIECES = [text for text, _ in CASES] + list("*_`$[]()<>|#\n\n ->\\!~：。字a1") + ["**", "$$", "\n\n", "  ", "\n> ", "\n- "]
+PIECES = (
+    [text for text, _ in CASES] + list("*_`$[]()<>|#\n\n ->\\!~：。字a1") + ["**", "$$", "\n\n", "  ", "\n> ", "\n- "]
+)
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join))

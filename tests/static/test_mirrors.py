@@ -112,7 +112,19 @@ def test_words_are_the_same(ask: Ask) -> None:
     expected += [(["gist", text], words.gist(text)) for text in TEXTS]
     questions = [*TEXTS, "line\n" * 11, "line\n" * 12, "x" * 960, "x" * 961, "😀" * 481, "y" * 81 + "\n" * 10]
     # Whether they can be seen; a further one is one entry.
-    blanks = ["", " ", "\n\t", "\u00a0", "\u200b", "\u200d\u2060", "\ufeff", "\u00ad", "\u034f\ufe0f", "\u115f\u3164", "\u2800"]
+    blanks = [
+        "",
+        " ",
+        "\n\t",
+        "\u00a0",
+        "\u200b",
+        "\u200d\u2060",
+        "\ufeff",
+        "\u00ad",
+        "\u034f\ufe0f",
+        "\u115f\u3164",
+        "\u2800",
+    ]
     blanks += ["\u202e \u2066", "\u180e", "\U000e0020", "\u0301"]
     assert [text for text in blanks if not protocol.is_blank(text)] == []
     assert [text for text in ("a", ".", " 題 ", "👍🏽", "\u200bx", "e\u0301", "7") if protocol.is_blank(text)] == []
