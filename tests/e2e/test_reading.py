@@ -215,12 +215,17 @@ async def selecting(page: Page) -> None:
     _, y = await middle(page)
     box = await page.locator("#log .answer .prose").bounding_box()
     assert box is not None
-    await page.mouse.move(box["x"] + 20, y)
-    await page.mouse.down()
-    for step in range(6):
-        await page.mouse.move(box["x"] + 20 + 20 * step, y - 10 * step)
-        await asyncio.sleep(0.03)
-    await page.mouse.up()
+    # Between two lines Chromium begins no selection: then a little lower.
+    for begin in (y, y + 8, y + 16):
+        await page.mouse.move(box["x"] + 20, begin)
+        await page.mouse.down()
+        for step in range(6):
+            await page.mouse.move(box["x"] + 20 + 20 * step, begin - 10 * step)
+            await asyncio.sleep(0.03)
+        await page.mouse.up()
+        if await page.evaluate("() => document.getSelection().type") == "Range":
+            return
+    raise AssertionError("Nothing was chosen")
 
 
 async def drifting(page: Page) -> None:
