@@ -146,6 +146,8 @@ def index() -> None:
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute(f"INSERT INTO chat_search (rowid, terms) SELECT id, {_WORDS} FROM chat_step WHERE %s", [1])
+            # What filling has left in the write-ahead log is not for whoever writes next to carry over.
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         else:
             cursor.execute(
                 f"""INSERT INTO chat_search (step_id, owner_id, terms)
