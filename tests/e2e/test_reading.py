@@ -373,7 +373,7 @@ async def test_what_is_chosen_stays_chosen_while_it_grows(growth: Growth, kind: 
 
 
 #: How many nodes an update may build that adds one part to 300 that are there.
-FEW = 20
+FEW = 30
 LONG = {
     "a list": ("".join(f"- item {n} with `code`\n" for n in range(300)), "- one more\n"),
     "a numbered list": ("".join(f"{n}. item\n" for n in range(1, 301)), "1. one more\n"),
@@ -392,7 +392,7 @@ async def test_the_cost_of_growing_follows_what_is_new(growth: Growth, kind: str
     page = growth.page
     growth.write("\n" + begun)
     await page.wait_for_function(
-        "() => document.querySelector('#log .answer .prose > :last-child').textContent.length > 3"
+        "() => !document.querySelector('#log .answer .prose > :last-child').textContent.startsWith('And so')"
     )
     await settled(page)
     await page.evaluate(COUNT_NODES)
