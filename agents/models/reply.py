@@ -152,6 +152,7 @@ class Reply(TextScanner):
         self._clock = clock
         self._slots: dict[int, Part] = {}
         self._current: Part | None = None
+        self._calls = 0
         self._half = ""
         self._space = ""
         self._after_tag = False
@@ -389,9 +390,9 @@ class Reply(TextScanner):
 
     def _keep_call(self, part: Part) -> None:
         """Show a call, unless there are too many."""
-        count = sum(part.kind == "call" for part in self.parts)
-        self.surplus += count >= MOST_CALLS
-        part.is_left_out = count > MOST_CALLS
+        self._calls += 1
+        self.surplus = max(0, self._calls - MOST_CALLS)
+        part.is_left_out = self.surplus > 1
         if not part.is_left_out:
             self.parts.append(part)
 
