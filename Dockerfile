@@ -23,7 +23,6 @@ COPY manage.py pyproject.toml ./
 COPY agents agents
 COPY chat chat
 COPY config config
-COPY untrusted untrusted
 COPY templates templates
 COPY static static
 COPY --from=libraries /app/node_modules node_modules
@@ -32,7 +31,7 @@ RUN .venv/bin/python -c "from config import bootstrap; bootstrap.copy_browser_li
     && rm -r node_modules \
     && SECRET_KEY=building DATA_DIR=/tmp/var STATIC_ROOT=/app/static-collected \
         .venv/bin/python manage.py collectstatic --no-input --verbosity 0 \
-    && .venv/bin/python -m compileall -q agents chat config untrusted \
+    && .venv/bin/python -m compileall -q agents chat config \
     # Of the packages, what the processes import is compiled: by importing it.
     && SECRET_KEY=building DATA_DIR=/tmp/var .venv/bin/python -c "from config import asgi, celery; import chat.tasks, agents; agents.warm()" \
     && mkdir --mode 0700 var

@@ -14,7 +14,7 @@ from typing import Literal
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-from untrusted.pool import Pool, TooSlow, Unfinished
+from agents.untrusted.pool import Pool, TooSlow, Unfinished
 
 Kind = Literal["render", "plain"]
 
@@ -29,7 +29,7 @@ _SLOW_FOR_S = 600.0
 #: Texts of which the beginning alone is asked for: what lies behind it needs no way to the worker and back.
 _PLAIN_LIMIT = 1_000
 
-_pool = Pool(2, "untrusted.markdown")
+_pool = Pool(2, "agents.untrusted.markdown")
 
 
 class _Results:

@@ -127,7 +127,7 @@ def test_only_the_agents_adapters_know_qwen_agent() -> None:
 
 def test_no_file_is_a_drawer_for_odds_and_ends() -> None:
     drawers = {"utils", "helpers", "services", "managers", "signals", "core", "common"}
-    assert [path for path, _ in sources("agents", "chat", "config", "untrusted") if path.stem in drawers] == []
+    assert [path for path, _ in sources("agents", "chat", "config") if path.stem in drawers] == []
 
 
 def test_the_project_names_no_place_but_its_own() -> None:

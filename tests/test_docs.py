@@ -142,7 +142,7 @@ def test_the_celery_settings_that_matter_are_set_as_told(settings_as_they_come: 
 
 def test_every_room_of_the_house_is_named() -> None:
     rooms = {path.name for path in PROJECT.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
-    assert rooms == {"agents", "chat", "config", "tests", "untrusted"}
+    assert rooms == {"agents", "chat", "config", "tests"}
     assert {f"{room}/" for room in rooms} <= set(CODE)
 
 

@@ -22,7 +22,7 @@ from agents.proxies import Proxy, UnusableProxy, accepts_passage, proxy_for, ref
 from agents.tools.special_addresses import IPAddress, is_public
 from agents.tools.stop import Stop
 from agents.tools.tool import ToolError
-from untrusted.pool import Pool, Unfinished
+from agents.untrusted.pool import Pool, Unfinished
 
 Resolve = Callable[[str, int], list[str]]
 """``(host, port)`` → all addresses that the name has."""
@@ -30,7 +30,7 @@ Resolve = Callable[[str, int], list[str]]
 _REDIRECTS = 3
 _TEXT_TYPES = re.compile(r"text/|application/(.*\+)?(json|xml|yaml|x-yaml|javascript|x-ndjson|toml|sql)$")
 #: Where pages are read once they have arrived, and what one may take of a CPU, in seconds.
-_readers = Pool(2, "untrusted.page_text")
+_readers = Pool(2, "agents.untrusted.page_text")
 _READ_CPU_S = 5.0
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
 

@@ -1,5 +1,5 @@
 /**
- * What our Markdown reads beyond CommonMark, tables and strikethrough: the rules of untrusted/markdown_rules.py, which tells why.
+ * What our Markdown reads beyond CommonMark, tables and strikethrough: the rules of agents/untrusted/markdown_rules.py, which tells why.
  * No rule looks further ahead than a fixed number of characters, or twice at what it has looked at.
  */
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.untrusted import markdown
+from agents.untrusted.pool import Pool
 from chat import rendering
 from tests.markdown_cases import CASES
-from untrusted import markdown
-from untrusted.pool import Pool
 
 SAFE_TAGS = set(
     "a blockquote br code del details div em h3 h4 h5 h6 header hr ins kbd li mark ol p pre s span strong sub summary sup table tbody td th"
@@ -157,7 +157,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
             trips.append(len(items))
             return super().run_each(function, items, **options)
 
-    pool = Counted(2, "untrusted.markdown")
+    pool = Counted(2, "agents.untrusted.markdown")
     pool.warm()
     monkeypatch.setattr(rendering, "_pool", pool)
     monkeypatch.setattr(rendering, "_results", rendering._Results())

@@ -64,7 +64,7 @@ def test_the_composition_is_what_the_specification_says() -> None:
 def test_what_is_copied_into_the_image_is_there() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
     names = {name for line in copied for name in line.split()}
-    assert {"agents", "chat", "config", "untrusted", "templates", "static", "manage.py", "requirements.lock"} <= names
+    assert {"agents", "chat", "config", "templates", "static", "manage.py", "requirements.lock"} <= names
     assert [name for name in names if not (PROJECT / name).exists()] == []
     ignored = (PROJECT / ".dockerignore").read_text("utf-8")
     assert names == set(re.findall(r"^!(\S+)$", ignored, re.MULTILINE))

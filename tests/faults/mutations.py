@@ -22,13 +22,13 @@ from agents.models import adapting, ends, openai_stream
 from agents.models.reply import Reply
 from agents.models.scanner import TextScanner
 from agents.tools import fetch_page, mcp_names
+from agents.untrusted import markdown
+from agents.untrusted.pool import Pool
 from chat import access, audit, carrying, clock, database, rendering, runs, sockets, step_log, toolbox
 from chat.each_row import EachRow
 from chat.feeds import Feed, Subscriber
 from chat.groups import Membership
 from config import login_limits
-from untrusted import markdown
-from untrusted.pool import Pool
 
 
 def without_the_counter_row() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from config import bootstrap
 from tests.markdown_cases import CASES
-from untrusted import markdown
+from agents.untrusted import markdown
 
 HERE = Path(__file__).resolve().parent
 Ask = Callable[[str, Any], Any]

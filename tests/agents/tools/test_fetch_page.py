@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from agents.tools import Stop, ToolError, fetch_page
 from agents.tools.fetch_page import FetchPageTool, web_ports_only
 from agents.tools.special_addresses import is_public
-from untrusted.pool import Pool
+from agents.untrusted.pool import Pool
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -208,7 +208,7 @@ def test_an_encoding_that_the_web_has_not_is_read_as_utf_8(site: Site, charset: 
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     """Pages take for ever to read, once they have arrived."""
-    pool = Pool(1, "tests.untrusted.slow.page_text")
+    pool = Pool(1, "tests.agents.untrusted.slow.page_text")
     pool.warm()
     monkeypatch.setattr(fetch_page, "_readers", pool)
     yield pool

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from agents import Stop
+from agents.untrusted.pool import Pool, TooSlow, Unfinished
 from tests.serving import ROOT
-from untrusted.pool import Pool, TooSlow, Unfinished
 
 #: What a call may use here; by the clock far more, because others use the machine too.
 LIMITS = {"cpu_s": 0.5, "timeout_s": 20.0}
@@ -21,7 +21,7 @@ LIMITS = {"cpu_s": 0.5, "timeout_s": 20.0}
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:
-    made = Pool(2, "tests.untrusted.work")
+    made = Pool(2, "tests.agents.untrusted.work")
     yield made
     made.close()
 
@@ -131,8 +131,8 @@ def test_a_forked_child_has_workers_of_its_own(pool: Pool) -> None:
 
 PARENT = """
 import threading
-from untrusted.pool import Pool
-pool = Pool(2, "tests.untrusted.work")
+from agents.untrusted.pool import Pool
+pool = Pool(2, "tests.agents.untrusted.work")
 print(pool.run("work.who", cpu_s=5, timeout_s=60))
 threading.Thread(target=pool.run, args=("work.{work}", *{arguments}), kwargs=dict(cpu_s=600, timeout_s=600), daemon=True).start()
 while pool._idle: pass

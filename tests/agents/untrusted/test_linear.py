@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from agents.untrusted import markdown
 from config import bootstrap
-from tests.untrusted.linear import assert_linear
-from untrusted import markdown
+from tests.agents.untrusted.linear import assert_linear
 
 SERVER, BROWSER = 12_000, 100_000
 
@@ -65,7 +65,7 @@ REPEATED = [
 def took() -> Iterator[Callable[[str], float]]:
     """Seconds of CPU that the browser's renderer takes for a text."""
     node = bootstrap.find_node(Path(sys.executable))
-    mirror = Path(__file__).resolve().parent.parent / "static" / "mirror.js"
+    mirror = Path(__file__).resolve().parents[2] / "static" / "mirror.js"
     with subprocess.Popen([node, str(mirror)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as scripts:
         asking, answering = scripts.stdin, scripts.stdout
         assert asking is not None

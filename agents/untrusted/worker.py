@@ -1,4 +1,4 @@
-"""A worker process of ``untrusted.pool``: does one piece of work after the other, each within its CPU time, and dies with its parent.
+"""A worker process of ``agents.untrusted.pool``: does one piece of work after another, each within its CPU time, and dies with its parent.
 
 Started as a file, with the number of its socket and the modules to import: it must not import the application.
 """
@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgpack
@@ -118,7 +119,11 @@ def _resident() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    agents = Path(__file__).resolve().parent.parent
+    sys.path.insert(0, str(agents.parent))
+    # Of the package around this one a worker needs the folder alone: its own __init__ imports all of the agents.
+    sys.modules["agents"] = ModuleType("agents")
+    sys.modules["agents"].__path__ = [str(agents)]
     try:
         main(int(sys.argv[1]), sys.argv[2:])
     except (EOFError, OSError):

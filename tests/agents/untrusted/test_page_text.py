@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.untrusted.linear import assert_linear
-from untrusted.page_text import decode, from_html
+from agents.untrusted.page_text import decode, from_html
+from tests.agents.untrusted.linear import assert_linear
 
 #: Some of them take the square of the length, others are no text.
 NOT_OF_THE_WEB = [

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from untrusted import worker
+from agents.untrusted import worker
 
 logger = logging.getLogger(__name__)
 

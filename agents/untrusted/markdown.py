@@ -1,7 +1,7 @@
 """Markdown of models → HTML that is safe to show, with the grammar and the class names of ``static/chat/markdown.js``.
 
 What a model wrote is untrusted: no HTML of its own but a few harmless tags, no images (a remote one tells its server who reads), no
-styles; and what the renderer makes of it goes through an allowlist once more. Runs in a worker: see ``untrusted.pool``.
+styles; and what the renderer makes of it goes through an allowlist once more. Runs in a worker: see ``agents.untrusted.pool``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from mdit_py_plugins.footnote import footnote_plugin
 
-from untrusted import markdown_rules
+from agents.untrusted import markdown_rules
 
 #: Characters of a text that are read for its words.
 _PLAIN_LIMIT = 1_000

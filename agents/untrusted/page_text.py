@@ -2,7 +2,7 @@
 
 Reads the page as a stream of tags, in slices, and builds no tree: tree builders take hours on a few
 megabytes of nested or attribute-laden markup. This one stops as soon as it has enough. Runs in a worker,
-which is ended where it takes long all the same: see ``untrusted.pool``.
+which is ended where it takes long all the same: see ``agents.untrusted.pool``.
 """
 
 import re
