@@ -39,6 +39,7 @@ async def by_name(new_browser: NewBrowser, server: Server, watch: Watch) -> Conv
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Log in").click()
     await expect(page).to_have_url(f"{address}/")
+    await page.wait_for_load_state()
     return Conversation(page)
 
 
