@@ -34,6 +34,7 @@ RUN .venv/bin/python -c "from config import bootstrap; bootstrap.copy_browser_li
     && .venv/bin/python -m compileall -q agents chat config \
     # Of the packages, what the processes import is compiled: by importing it.
     && SECRET_KEY=building DATA_DIR=/tmp/var .venv/bin/python -c "from config import asgi, celery; import chat.tasks, agents; agents.warm()" \
+    && chmod -R a+rX . \
     && mkdir --mode 0700 var
 
 FROM python:${PYTHON}-slim-bookworm
