@@ -216,7 +216,7 @@ UNSEEN = """() => {
   const controls = document.querySelectorAll("a[href], button, input, select, textarea, summary, .dot, .caret");
   return [...controls]
     .filter((one) => one.checkVisibility({ opacityProperty: true }) && one.getBoundingClientRect().width > 1)
-    .filter((one) => !one.matches(".scrim, .skip, .side input, textarea"))
+    .filter((one) => !one.matches(".scrim, .skip, .field input, textarea"))
     .filter((one) => !isSeen(one)).map((one) => one.outerHTML.slice(0, 120));
 }"""
 #: That a state is not told by what forced colours take away: each pair must differ.
