@@ -91,7 +91,7 @@ async def test_one_click_stops_and_the_models_connection_is_closed(talk: Convers
     await expect(talk.log.get_by_text("Stopped by mei")).to_have_count(1)
     await model.until(lambda: model.requests[0].closed_at is not None)
     assert model.requests[0].finished_at is None
-    await expect(talk.log.get_by_text("stopped here")).to_be_visible()
+    await expect(talk.log.get_by_text("breaks off here")).to_be_visible()
     await expect(talk.stop).to_be_hidden()
     await talk.ask("And go on [tokens=3]")
     await talk.ended()
