@@ -527,3 +527,18 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} by {self.actor_id} at {self.at:%Y-%m-%d %H:%M}"
+
+
+class ModelServerFacts(models.Model):
+    """What was found out about a model server: which parts of a request it refuses, and how much it reads."""
+
+    #: A digest of its address, which may hold a password, and of the model's name.
+    server = models.CharField(primary_key=True, max_length=64)
+    facts = models.JSONField()
+    learned_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "model server facts"
+
+    def __str__(self) -> str:
+        return self.server

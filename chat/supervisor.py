@@ -33,6 +33,7 @@ from chat import (
     tool_servers,
 )
 from chat.each_row import EachRow
+from chat.model_facts import FactsLoader
 from chat.protocol import Close, encode
 
 logger = logging.getLogger(__name__)
@@ -198,7 +199,15 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
     await groups.Membership(groups.EVERYONE, _hear).join()
     announcements, sweeps = _Announcements(), _Sweeps()
     tool_servers_here = tool_servers.Publisher(carrying.PROCESS)
-    chores = (_compare, announcements.tell_new, look, tool_servers_here.publish, sweeps.sweep_in_time)
+    facts = FactsLoader()
+    chores = (
+        facts.load_in_time,
+        _compare,
+        announcements.tell_new,
+        look,
+        tool_servers_here.publish,
+        sweeps.sweep_in_time,
+    )
     while True:
         # Each by itself, so that what one of them cannot do is not left undone by the others.
         for chore in chores:

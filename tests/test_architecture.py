@@ -21,6 +21,7 @@ WRITERS = {
     "Schedule": "schedules",
     "Occurrence": "schedules",
     "ToolServer": "tool_servers",
+    "ModelServerFacts": "model_facts",
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -33,6 +34,7 @@ CALLED = {
     "Schedule": {"Schedule", "schedule", "schedules"},
     "Occurrence": {"Occurrence", "occurrence", "occurrences"},
     "ToolServer": {"ToolServer"},
+    "ModelServerFacts": {"ModelServerFacts"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -59,9 +59,14 @@ class ServerTraits:
     """What it has refused so far."""
 
 
+def server_facts(settings: ModelSettings) -> ServerFacts:
+    """What this process knows of the configured server and model."""
+    return facts_of(completions_url(settings.server), settings.model)
+
+
 async def probe_server(settings: ModelSettings) -> ServerTraits:
     """Ask the configured server; it answers a few words."""
-    facts = facts_of(completions_url(settings.server), settings.model)
+    facts = server_facts(settings)
     alternation = await _refusal(settings, facts, [_USER, _USER])
     fields = None if facts.refuses_tools else await _refusal(settings, facts, _CALLED, tools=[_TOOL])
     return ServerTraits(

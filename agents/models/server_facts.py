@@ -1,8 +1,9 @@
 """What model servers have shown of themselves, by server and model, so that what they refuse is asked of them once."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 #: What may have been changed on the server meanwhile is tried again after so many seconds.
 LASTS_S = 600.0
@@ -34,6 +35,23 @@ class ServerFacts:
     def note_limit(self, tokens: int) -> None:
         """It has answered a request that was cut to so many tokens."""
         self.input_limit, self.limited_until = tokens, self.clock() + LASTS_S
+
+    def export(self) -> dict[str, Any]:
+        """What is known now, as JSON has it, for other processes to `adopt`."""
+        known: dict[str, Any] = {"left_out": sorted(self.left_out), "filled_in": self.filled_in}
+        known["refuses_tools"] = self.refuses_tools
+        known["input_limit"] = self.input_limit if self.clock() < self.limited_until else 0
+        return known
+
+    def adopt(self, known: Mapping[str, Any], lasts_s: float) -> None:
+        """Take over what another process has learned; what may change meanwhile holds for so many seconds from now."""
+        until = self.clock() + lasts_s
+        self.left_out.update(str(name) for name in known.get("left_out", ()))
+        self.filled_in = self.filled_in or str(known.get("filled_in", ""))
+        if known.get("refuses_tools"):
+            self.refuses_tools_until = max(self.refuses_tools_until, until)
+        if limit := int(known.get("input_limit", 0)):
+            self.input_limit, self.limited_until = limit, max(self.limited_until, until)
 
     def limit(self, configured: int) -> int:
         """Tokens a request may hold now."""

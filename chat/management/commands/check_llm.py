@@ -8,10 +8,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
 import agents
 from agents import Growth, ModelSettings, Outcome
 from agents.models.probing import ServerTraits, probe_server
+from chat.model_facts import save_facts
 
 _QUESTION = "What is 1234 * 5678? Work it out with the python tool, then answer in one sentence."
 _ANSWER = 1234 * 5678
@@ -54,6 +56,7 @@ class Command(BaseCommand):
         self._tell_usage(seen)
         if model.server:
             self._tell_traits(model, asyncio.run(probe_server(model)))
+            self._save_facts()
         if not all(fit):
             raise CommandError("This model cannot carry an agent as it is.")
 
@@ -115,6 +118,15 @@ class Command(BaseCommand):
             )
         else:
             self.stdout.write(f"  context: {f'{traits.context:,} tokens' if traits.context else 'it does not say'}")
+
+    def _save_facts(self) -> None:
+        """Have all processes know it."""
+        try:
+            save_facts()
+        except DatabaseError as error:
+            self.stdout.write(f"This could not be written down, so each process finds it out by itself: {error}")
+        else:
+            self.stdout.write("  Every process knows this within a minute, for a day.")
 
     def _tell_trait(self, what: str, holds: bool | None, words: str) -> None:
         self.stdout.write(f"  {what}: {'not found out' if holds is None else f'yes, {words}' if holds else 'no'}")
