@@ -14,7 +14,7 @@ COPY requirements.lock ./
 # What is left out is not needed to run: pip itself, the packages' own tests, types and headers, and languages that the pages do not speak.
 RUN .venv/bin/pip install --no-compile --require-hashes --requirement requirements.lock \
     && .venv/bin/pip uninstall --yes --quiet pip setuptools \
-    && find .venv -type d \( -name tests -o -name test -o -name include -o -name __pycache__ \) -prune -exec rm -r {} + \
+    && find .venv -type d \( -name tests -o -path '*/twisted/*test' -o -name include -o -name __pycache__ \) -prune -exec rm -r {} + \
     && find .venv -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.h' -o -name '*.a' -o -name '*.po' \) -delete \
     && find .venv -path '*/locale/*' -mindepth 1 -maxdepth 9 -type d -regex '.*/locale/[A-Za-z_]+' \
         ! -name en ! -name 'zh_Hans' ! -name 'zh_Hant' -prune -exec rm -r {} + \
@@ -33,7 +33,7 @@ RUN .venv/bin/python -c "from config import bootstrap; bootstrap.copy_browser_li
         .venv/bin/python manage.py collectstatic --no-input --verbosity 0 \
     && .venv/bin/python -m compileall -q agents chat config \
     # Of the packages, what the processes import is compiled: by importing it.
-    && SECRET_KEY=building DATA_DIR=/tmp/var .venv/bin/python -c "from config import asgi, celery; import chat.tasks, agents; agents.warm()" \
+    && SECRET_KEY=building DATA_DIR=/tmp/var .venv/bin/python -c "from config import asgi, celery, urls; import chat.tasks, agents; agents.warm()" \
     && chmod -R a+rX . \
     && mkdir --mode 0700 var
 
