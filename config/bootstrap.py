@@ -108,9 +108,10 @@ def test(*arguments: str) -> None:
 
 
 def test_faults(*arguments: str) -> None:
-    """Run all tests that break real parts, those among them too that take their time; arguments go to pytest."""
+    """Run all tests that break real parts, and those everywhere that take their time; arguments go to pytest."""
     for_tests()
-    become(PYTHON, "-m", "pytest", "-m", "", *(arguments or ("tests/faults", "--durations", "0")))
+    bring_programs()
+    become(PYTHON, "-m", "pytest", "-m", "faults or long", *(arguments or ("tests", "--durations", "0")))
 
 
 def test_scale(*arguments: str) -> None:

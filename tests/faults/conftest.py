@@ -20,6 +20,11 @@ OpenWorld = Callable[..., World]
 Record = Callable[[str, Any], None]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what is here: `make test-faults` runs it, wherever it is started."""
+    item.add_marker("faults")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tell the figures that tests have noted."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
