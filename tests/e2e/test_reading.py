@@ -429,3 +429,22 @@ COUNT_NODES = """() => {
     window.built += size(this.content ?? this) - 1;
   } });
 }"""
+
+
+async def test_a_machine_that_was_held_up_paints_on(growth: Growth) -> None:
+    page = growth.page
+    # The next painting takes a minute, by the page's clock.
+    await page.evaluate("""() => {
+      const now = performance.now.bind(performance);
+      const { get, set } = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML");
+      window.late = 0;
+      performance.now = () => now() + window.late;
+      Object.defineProperty(Element.prototype, "innerHTML", { get, set(html) {
+        set.call(this, html);
+        window.late ||= 60_000;
+      } });
+    }""")
+    growth.write("\nThen it was held up.\n\n")
+    await page.wait_for_function("() => window.late > 0")
+    growth.write("And went on.")
+    await expect(page.locator("#log .answer .prose")).to_contain_text("And went on.")
