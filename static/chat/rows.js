@@ -42,6 +42,8 @@ const CAUSE = 400;
 const PAINT_EVERY = 100;
 /** Painting takes at most the one part in so many of the time, however long the text is. */
 const COST_SHARE = 5;
+/** And the longest pause that may follow, in milliseconds: a machine that was held up once would leave the answer standing. */
+const LONGEST_PAUSE = 1_000;
 /** Characters of a growing text that can be seen in its small window. */
 const WINDOW = 900;
 
@@ -390,7 +392,7 @@ export function createRun({ run, element, contentUrl, choices, around, agentTitl
 
   function writeSoon() {
     if (answer.timer !== null) return;
-    const pause = Math.max(PAINT_EVERY, answer.cost * COST_SHARE);
+    const pause = Math.min(LONGEST_PAUSE, Math.max(PAINT_EVERY, answer.cost * COST_SHARE));
     const wait = Math.max(0, answer.at + pause - performance.now());
     if (wait === 0) {
       write();

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser as Chromium
 from playwright.async_api import CDPSession, Page, Playwright, WebSocketRoute, expect
-from playwright.async_api import TimeoutError as TooLong
 
 from tests.e2e.conftest import Enter
 from tests.model_server import ModelServer, Script
@@ -301,11 +300,10 @@ async def to_the_end(page: Page) -> None:
 
 
 async def swiping(page: Page) -> None:
-    """A finger that swipes up, again and again, until the end is there."""
+    """A finger that swipes up, again and again, until the end is there: it has to be faster than the growth."""
     for _ in range(12):
-        await drag(page, *[-40] * 7)
-        with contextlib.suppress(TooLong):
-            await page.wait_for_function(f"() => {AT_END}", timeout=500)
+        await drag(page, *[-120] * 9)
+        if await page.evaluate(f"() => {AT_END}"):
             return
 
 
@@ -431,3 +429,22 @@ COUNT_NODES = """() => {
     window.built += size(this.content ?? this) - 1;
   } });
 }"""
+
+
+async def test_a_machine_that_was_held_up_paints_on(growth: Growth) -> None:
+    page = growth.page
+    # The next painting takes a minute, by the page's clock.
+    await page.evaluate("""() => {
+      const now = performance.now.bind(performance);
+      const { get, set } = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML");
+      window.late = 0;
+      performance.now = () => now() + window.late;
+      Object.defineProperty(Element.prototype, "innerHTML", { get, set(html) {
+        set.call(this, html);
+        window.late ||= 60_000;
+      } });
+    }""")
+    growth.write("\nThen it was held up.\n\n")
+    await page.wait_for_function("() => window.late > 0")
+    growth.write("And went on.")
+    await expect(page.locator("#log .answer .prose")).to_contain_text("And went on.")
