@@ -31,7 +31,10 @@ def repaired(raw: str) -> str:
             text = values[0].strip()
             continue
         found = _only_object(values)
-        return raw if found is None else json.dumps(found, ensure_ascii=False)
+        if found is None:
+            return raw
+        made = json.dumps(found, ensure_ascii=False)
+        return raw if json_object(made, None) is None else made
     return raw
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from math import isfinite
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -49,7 +50,9 @@ def json_object(raw: str, otherwise: T) -> dict[str, Any] | T:
     database has no room for make it unreadable.
     """
     try:
-        value = json.loads(raw.strip() or "{}", strict=False, parse_constant=_refuse, parse_int=_integer)
+        value = json.loads(
+            raw.strip() or "{}", strict=False, parse_constant=_refuse, parse_int=_integer, parse_float=_float
+        )
         return _clean_json(value) if isinstance(value, dict) else otherwise
     except (ValueError, RecursionError):
         return otherwise
@@ -62,6 +65,13 @@ def _refuse(word: str) -> NoReturn:
 def _integer(digits: str) -> int:
     value = int(digits)
     if not -(2**63) <= value < 2**63:
+        raise ValueError(digits)
+    return value
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not isfinite(value):
         raise ValueError(digits)
     return value
 

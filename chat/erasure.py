@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 #: Rows of a batch, to begin with, at most and at least, and how long one may take, in seconds: others who write wait for it.
 _FIRST_BATCH = 200
-_LARGEST_BATCH = 5_000
+_LARGEST_BATCH = 1_000
 _SMALLEST_BATCH = 50
 _LONGEST_S = 0.1
 #: A session with no more rows than this is removed in the transaction that deletes it.
@@ -175,7 +175,8 @@ def _forget_stopped(user_id: int, limit: int) -> bool:
 def _delete_some(rows: Callable[[int], QuerySet[Model]]) -> Callable[[int, int], bool]:
     def delete(user_id: int, limit: int) -> bool:
         keys = _keys(rows(user_id), limit)
-        _delete(rows(user_id).filter(pk__in=keys))
+        # By their keys alone: what the rows are found by may join tables, and would be joined whole for each batch.
+        _delete(rows(user_id).model._base_manager.filter(pk__in=keys))  # noqa: SLF001
         return bool(keys)
 
     return delete

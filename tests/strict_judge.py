@@ -5,6 +5,7 @@ that the product sends in any test; see there how a test fails by its words.
 """
 
 import json
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -82,8 +83,14 @@ def _call_faults(call: Mapping[str, Any], sent_before: Collection[str]) -> Itera
     if not _NAME.fullmatch(call["function"]["name"]):
         yield f"the name of a tool call is invalid: {call['function']['name']!r}"
     try:
-        arguments = json.loads(call["function"]["arguments"], parse_constant=_no_number)
-    except (ValueError, TypeError):
+        arguments = json.loads(
+            call["function"]["arguments"],
+            parse_constant=_no_number,
+            parse_float=_finite,
+            object_pairs_hook=_without_doubles,
+        )
+        json.dumps(arguments, ensure_ascii=False).encode()
+    except (ValueError, TypeError, RecursionError):
         yield f"the arguments of a tool call are no JSON: {call['function']['arguments']!r}"
     else:
         if not isinstance(arguments, dict):
@@ -92,6 +99,18 @@ def _call_faults(call: Mapping[str, Any], sent_before: Collection[str]) -> Itera
 
 def _no_number(word: str) -> None:
     raise ValueError(word)
+
+
+def _finite(digits: str) -> float:
+    if math.isinf(value := float(digits)):
+        raise ValueError(digits)
+    return value
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return dict(pairs)
 
 
 def _order_faults(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:

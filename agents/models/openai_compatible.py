@@ -19,7 +19,7 @@ from agents.models.refusals import Refused
 from agents.models.reply import Reply
 from agents.models.server_facts import facts_of
 from agents.models.tool_templates import TEMPLATE, TEMPLATES, ToolTemplate
-from agents.text import estimate_tokens, json_object
+from agents.text import clean, estimate_tokens, json_object
 
 MODEL_TYPE = "openai_compatible"
 DASHSCOPE = "https://dashscope.aliyuncs.com/compatible-mode/v1"
@@ -149,11 +149,20 @@ def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:
 
 
 def _arguments(raw: str) -> str:
-    """Arguments that servers can parse: several answer 400 to a history that holds others."""
-    try:
-        if isinstance(orjson.loads(raw), dict):
-            return raw
-    except orjson.JSONDecodeError:
-        pass
+    """Arguments that servers can parse, as they came where all read the same: several answer 400 to a history that holds others."""
     read = json_object(raw, None)
-    return json.dumps({"unreadable": raw} if read is None else read, ensure_ascii=False)
+    if read is None:
+        return json.dumps({"unreadable": clean(raw)}, ensure_ascii=False)
+    try:
+        json.loads(raw, object_pairs_hook=_without_doubles)
+        orjson.loads(raw)
+    except ValueError:
+        return json.dumps(read, ensure_ascii=False)
+    return raw
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return found

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.arguments import repaired
 from agents.history import GO_ON, LEFT_OUT, NO_ANSWER, NOTHING, make_valid
 from tests.agents.asked import OWN_FIELDS, SERVER, bodies
 from tests.strict_judge import find_faults
@@ -17,7 +18,21 @@ _NAMES = st.sampled_from(
     ["echo", "browser.open", "browser_open", "browser open", "", "日本", "日光", "functions.echo:0", "x" * 70, "x" * 71]
 )
 _ARGUMENTS = st.sampled_from(
-    ["{}", "", '{"a": 1}', '{"a": "b\nc"}', "[1]", "{", "null", '{"a": NaN}', '"{}"', '{"a": "\\ud800"}']
+    [
+        "{}",
+        "",
+        '{"a": 1}',
+        '{"a": "b\nc"}',
+        "[1]",
+        "{",
+        "null",
+        '{"a": NaN}',
+        '{"a": 1e999}',
+        '{"a": 1, "a": 2}',
+        '"{}"',
+        '{"a": "\\ud800"}',
+        "{\ud800",
+    ]
 )
 _IDS = st.sampled_from(["call_1", "call_2", "", "functions.echo:0", "x" * 300])
 _ORIGINS = st.none() | st.sampled_from(
@@ -127,6 +142,35 @@ def test_names_are_made_valid_and_stay_unlike(asked_for: list[str], sent: list[s
     assert [message["name"] for message in valid[2:]] == sent
 
 
+#: Arguments as a model wrote them, and as they are sent back.
+ARGUMENTS: list[tuple[str, str]] = [
+    ('{"x":  1.50}', '{"x":  1.50}'),
+    ("", "{}"),
+    ('{"x": "a\nb"}', '{"x": "a\\nb"}'),
+    ('{"x": NaN}', '{"unreadable": "{\\"x\\": NaN}"}'),
+    ('{"x": Infinity}', '{"unreadable": "{\\"x\\": Infinity}"}'),
+    ('{"x": 1e999}', '{"unreadable": "{\\"x\\": 1e999}"}'),
+    ('{"x": [{"y": -1E400}]}', '{"unreadable": "{\\"x\\": [{\\"y\\": -1E400}]}"}'),
+    ('{"x": 18446744073709551616}', '{"unreadable": "{\\"x\\": 18446744073709551616}"}'),
+    ('{"x": 1e-999}', '{"x": 1e-999}'),
+    ('{"x": 1, "x": 2}', '{"x": 2}'),
+    ('{"x": {"y": 1, "\\u0079": 2}}', '{"x": {"y": 2}}'),
+    ('{"x": "\\ud800"}', '{"x": "\ufffd"}'),
+    ('{"\\udc00": 1}', '{"\ufffd": 1}'),
+    ('{"x": "\\ud83d\\ude42"}', '{"x": "\\ud83d\\ude42"}'),
+    ("{\ud800", '{"unreadable": "{\ufffd"}'),
+]
+
+
+@pytest.mark.parametrize(("written", "sent"), ARGUMENTS)
+def test_arguments_are_sent_as_json_that_every_server_reads_the_same(written: str, sent: str) -> None:
+    asked = {"id": "1", "type": "function", "function": {"name": "echo", "arguments": repaired(written)}}
+    body = next(bodies([USER, asking(asked), result()]))
+    assert not find_faults(body, OWN_FIELDS)
+    (message,) = (message for message in body["messages"] if message.get("tool_calls"))
+    assert message["tool_calls"][0]["function"]["arguments"] == sent
+
+
 REFUSED: list[tuple[str, Mapping[str, Any]]] = [
     ("no messages", {"messages": []}),
     ("an unknown parameter", {"messages": [USER], "seed": 1}),
@@ -152,7 +196,17 @@ REFUSED: list[tuple[str, Mapping[str, Any]]] = [
             f"arguments {text}",
             {"messages": [USER, asking({**call(), "function": {"name": "e", "arguments": text}}), result()]},
         )
-        for text in ("", "{", "[]", "null", '{"a": NaN}', '{"a": "b\nc"}')
+        for text in (
+            "",
+            "{",
+            "[]",
+            "null",
+            '{"a": NaN}',
+            '{"a": 1e999}',
+            '{"a": 1, "a": 2}',
+            '{"a": "\\ud800"}',
+            '{"a": "b\nc"}',
+        )
     ),
     ("a tool of a bad name", {"messages": [USER], "tools": [{"type": "function", "function": {"name": "a b"}}]}),
     ("no tools", {"messages": [USER], "tools": []}),

@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 
 from agents.models import demo
-from chat import background, carrying, database, drafts, feeds
+from chat import background, carrying, database, drafts, feeds, sockets
 from chat.models import UNFINISHED, Run, RunStatus, Session, Step
 from tests.chat import making
 
@@ -72,18 +72,26 @@ class Here:
         return await sync_to_async(lambda: [step.type or step.event for step in steps])()
 
 
+def _forget_others() -> None:
+    """What tests have left in this process's memory: its sockets and runs, and that it was told to stop."""
+    feeds._feeds.clear()
+    drafts._cells.clear()
+    carrying._carried.clear()
+    sockets._open.clear()
+    carrying.begin()
+
+
 @pytest.fixture
 async def here(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
     """Somebody and their session, and the demo model, which does not take its time; the clock does nothing meanwhile."""
     monkeypatch.setattr(demo, "INTERVAL_S", 0.0)
+    _forget_others()
     old = channel_layers.set("default", InMemoryChannelLayer(capacity=2000))
     user = await sync_to_async(making.user)()
     yield Here(user, await sync_to_async(making.session)(user))
     await carrying.all_ended(ENDS_WITHIN_S)
     await background.drain(5)
-    feeds._feeds.clear()
-    drafts._cells.clear()
-    carrying._carried.clear()
+    _forget_others()
     database.close()
     channel_layers.backends.pop("default", None)
     if old is not None:

@@ -158,6 +158,8 @@ async def test_a_run_let_in_at_the_last_moment_is_not_left_at_work() -> None:
     run = await sync_to_async(lambda: making.run(making.session(making.user()), carried_by=carrying.PROCESS))()
     supervisor.begin()
     await supervisor.end()
+    # The tests after this one are carried by the same process.
+    carrying.begin()
     await run.arefresh_from_db()
     assert run.status == RunStatus.INTERRUPTED
 
