@@ -287,7 +287,9 @@ class FetchPageTool:
             raise ToolError("The page arrived, but takes too long to read.") from unread
 
     def _in_worker(self, work: str, line: "_Line", *arguments: Any) -> Any:
-        return _readers.run(f"page_text.{work}", *arguments, cpu_s=_READ_CPU_S, timeout_s=self._total_s, stop=line)
+        # It is the line that ends when the time is up; the pool's own end is later, so that the reason is always the line's.
+        patience_s = self._total_s + _READ_CPU_S
+        return _readers.run(f"page_text.{work}", *arguments, cpu_s=_READ_CPU_S, timeout_s=patience_s, stop=line)
 
 
 @dataclass(frozen=True)

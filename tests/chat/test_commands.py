@@ -156,6 +156,7 @@ def told_here(settings: Any, model_server: ModelServer) -> str:
     return out.getvalue()
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("refused", TRAITS)
 def test_what_a_server_refuses_is_told(settings: Any, model_server: ModelServer, refused: str) -> None:
     refuses, refusal, told_of_it = TRAITS[refused]
@@ -176,6 +177,7 @@ def test_what_a_server_refuses_is_told(settings: Any, model_server: ModelServer,
     assert not [words for words in others if words in told]
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("models", "words"),
     [
