@@ -149,6 +149,7 @@ class Course:
         )
         patch.setattr(database, "read", door.call)
         patch.setattr(database, "write", door.call)
+        patch.setattr(database, "write_settled", door.call_settled)
         for module in (feeds, groups, consumers):
             patch.setattr(module, "time", clock)
         channel_layers.set("default", Layer(self.points))
