@@ -88,7 +88,8 @@ class TrustedProxies:
             peer = (scope.get("client") or ("", 0))[0]
             if is_trusted(parse_address(peer)):
                 forwarded_for = header_values(scope["headers"], b"x-forwarded-for")
-                scope["client"] = [client_address(peer or "127.0.0.1", forwarded_for), 0]
+                # A tuple: uvicorn writes it by a format, which takes no list.
+                scope["client"] = (client_address(peer or "127.0.0.1", forwarded_for), 0)
             else:
                 kept = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]
                 scope = {**scope, "headers": kept, IGNORED: peer}
