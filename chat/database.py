@@ -154,7 +154,8 @@ def keep_apart() -> None:
     """
     own = connections.create_connection(DEFAULT_DB_ALIAS)
     options = {name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"}
-    own.settings_dict = {**own.settings_dict, "OPTIONS": options, "CONN_MAX_AGE": None}
+    lasting = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+    own.settings_dict = {**own.settings_dict, "OPTIONS": options, **lasting}
     connections[DEFAULT_DB_ALIAS] = own
 
 

@@ -363,4 +363,4 @@ def _postgres(raw: str) -> dict[str, Any]:
     # A pooler that hands a session on takes no options at its start; `config.prepare` makes them the role's own there.
     own = {} if found["DISABLE_SERVER_SIDE_CURSORS"] else {"options": session}
     options = {**_POSTGRES_PATIENCE, **own, **found["OPTIONS"], "pool": _POSTGRES_POOL}
-    return {"ENGINE": "django.db.backends.postgresql", "CONN_HEALTH_CHECKS": True, **found, "OPTIONS": options}
+    return {"ENGINE": "config.postgresql", **found, "OPTIONS": options}

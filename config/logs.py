@@ -1,5 +1,6 @@
 """One line per event on standard error, from our code and from libraries alike, without what people and models wrote."""
 
+import logging
 import logging.config
 import sys
 from typing import Any
@@ -94,6 +95,10 @@ def configure(settings: dict[str, Any]) -> None:
     logging.config.dictConfig(settings)
 
 
+def _is_no_closed_connection(record: logging.LogRecord) -> bool:
+    return not record.msg.startswith("discarding closed connection")
+
+
 def plan() -> dict[str, Any]:
     """Return the plan for the loggers: warnings of libraries, news of ours."""
     return {
@@ -120,5 +125,7 @@ def plan() -> dict[str, Any]:
             "agents": {"level": "INFO"},
             "chat": {"level": "INFO"},
             "config": {"level": "INFO"},
+            # That connections were cut is told by whoever was at work on one, not by the pool for each of those that lay there.
+            "psycopg.pool": {"filters": [_is_no_closed_connection]},
         },
     }

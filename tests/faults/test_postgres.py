@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -21,6 +23,8 @@ from tests.model_server import ModelServer
 from tests.services import Postgres
 
 NOT_LOGGED_IN, GONE, OUR_FAULT = 4401, 4404, 4500
+#: A run may have given up on a database that has been away for so long, in seconds.
+GIVES_UP_AFTER_S = 15
 
 #: They share a PostgreSQL: at two workers it would be made twice.
 pytestmark = pytest.mark.xdist_group("postgres")
@@ -139,6 +143,58 @@ async def test_connections_are_ended_as_runs_begin(
             assert await here.ended(run_id, 120) == "completed"
         await check(world, session, [here, there])
     assert {(run.status, run.code) for run in world.database.runs(session)} == {("completed", "")}
+
+
+def cut_again_and_again(server: Postgres, every_s: float, until: threading.Event) -> int:
+    """End all connections after pauses of that length; returns how many were ended."""
+    ended = 0
+    with psycopg.connect(server.url, autocommit=True) as operator:
+        while not until.wait(every_s):
+            ended += len(operator.execute(HANG_UP).fetchall())
+    return ended
+
+
+#: Pauses between the cuts, in seconds, and for how long they go on; None: until the run has ended.
+CUTS: dict[str, Any] = {
+    "time for something between them": (0.1, None),
+    "no time": (0.0, 5.0),
+    "no time, for longer than a run waits": pytest.param(0.0, 60.0, marks=pytest.mark.long),
+}
+
+
+@pytest.mark.parametrize(("every_s", "for_s"), CUTS.values(), ids=list(CUTS))
+async def test_connections_are_ended_again_and_again(
+    postgres: Postgres,
+    database: str,
+    open_world: OpenWorld,
+    model: ModelServer,
+    every_s: float,
+    for_s: float | None,
+    record_property: Record,
+) -> None:
+    """Where there is time between two cuts a run goes on between them; where there is none it ends soon after the last."""
+    model.respond = rounds(10, every_s=0.001)
+    world = open_world("postgres", database_url=database)
+    session = await world.new_session()
+    over = threading.Event()
+    async with two_clients(world, session) as (here, there):
+        run_id = await here.ask("Go on")
+        cutting = asyncio.create_task(asyncio.to_thread(cut_again_and_again, postgres, every_s, over))
+        try:
+            if for_s is None:
+                await here.ended(run_id, 60)
+            else:
+                await asyncio.wait([cutting], timeout=for_s)
+        finally:
+            over.set()
+        assert await cutting > 10
+        began = time.monotonic()
+        status = await here.ended(run_id, 20)
+        record_property("ended after the last cut within, s", round(time.monotonic() - began, 1))
+        assert status == "completed" or (for_s or 0) > GIVES_UP_AFTER_S
+        await check(world, session, [here, there])
+    # Thousands of them would say nothing more than those who were at work on one.
+    assert not any("discarding closed connection" in line for line in world.output)
 
 
 @pytest.mark.long

@@ -1,0 +1,1 @@
+"""Django's PostgreSQL, as this product connects to it."""
