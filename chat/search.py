@@ -33,6 +33,8 @@ _QUERY_CHARACTERS = 1_000
 _SHORTEST_BEGINNING = 4
 #: A list of sessions comes from so many hits, the newest; a word with more tells little.
 _MOST_HITS = 5_000
+#: Titles are read, not looked up: those of so many sessions, the latest. One that its first message gave is found by that anyway.
+_MOST_TITLES = 5_000
 #: On PostgreSQL the newest steps of an owner that are looked through before the index is asked for all, and how many where the
 #: words turn out to be common.
 _RECENT = 5_000
@@ -435,11 +437,12 @@ class Search:
         return f"SELECT {columns} FROM chat_step WHERE id IN ({ids})", [value]  # noqa: S608 - our own names
 
     def sessions(self, among: QuerySet[Session]) -> QuerySet[Session]:
-        """Those in whose title or in one of whose steps all the words occur."""
+        """Those in one of whose steps all the words occur, or, of the latest of them, in whose title."""
         if not self:
             return among.none()
-        titled = [pk for pk, title in among.values_list("pk", "title") if self._query.occurs_in(title)]
-        named, keys = _index().listed(titled[:_MOST_HITS], "uuid")
+        latest = among.order_by("-active_at", "-id").values_list("pk", "title")[:_MOST_TITLES]
+        titled = [pk for pk, title in latest if self._query.occurs_in(title)]
+        named, keys = _index().listed(titled, "uuid")
         return among.filter(Q(pk__in=RawSQL(*self._steps("session_id"))) | Q(pk__in=RawSQL(named, [keys])))  # noqa: S611
 
     def hits(self, sessions: Iterable[UUID], each: int, *, width: int = 160) -> dict[UUID, list[Hit]]:

@@ -1,4 +1,4 @@
-"""What is asked of the database by the clock and within a run's transactions: each statement by what it is for."""
+"""What is asked of the database by the clock, within a run's transactions, and for lists: each statement by what it is for."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -121,4 +121,11 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "a schedule's next": lambda at: schedules.start_waiting(at.schedule.pk, timezone.now()),
     "a schedule run now": lambda at: schedules.run_now(at.schedule.pk, timezone.now()),
 }
-EVERYTHING = {**BY_THE_CLOCK, **BY_A_RUN}
+#: What somebody's pages list, however many sessions there are.
+BY_A_PAGE: dict[str, Callable[[Large], Any]] = {
+    "the list of sessions": lambda at: list(selectors.past_sessions(User(pk=at.user_id))[:30]),
+    "those of an agent": lambda at: list(selectors.past_sessions(User(pk=at.user_id), agent="researcher")[:30]),
+    "those at work": lambda at: list(selectors.past_sessions(User(pk=at.user_id), status="running")[:30]),
+    "those with words": lambda at: list(selectors.past_sessions(User(pk=at.user_id), text="session so")[:30]),
+}
+EVERYTHING = {**BY_THE_CLOCK, **BY_A_RUN, **BY_A_PAGE}

@@ -212,6 +212,14 @@ def test_sessions_are_found_by_title_and_by_step() -> None:
     assert not selectors.past_sessions(ada, text="?!").exists()
 
 
+def test_titles_of_the_latest_sessions_alone_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_MOST_TITLES", 2)
+    ada = making.user()
+    sessions = [conversation(ada, making.thought(f"step{n}"), title="the same") for n in range(4)]
+    assert list(selectors.past_sessions(ada, text="same")) == sessions[:1:-1]
+    assert list(selectors.past_sessions(ada, text="step0")) == sessions[:1], "by its step"
+
+
 def test_common_words_are_found_newest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_RECENT", 2)
     monkeypatch.setattr(search, "_RECENT_FOR_COMMON", 9)
