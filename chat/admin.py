@@ -26,7 +26,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 import agents
 from chat import (
@@ -54,6 +54,7 @@ from chat.models import (
     Occurrence,
     Origin,
     Paused,
+    Process,
     Run,
     RunStatus,
     Schedule,
@@ -881,6 +882,21 @@ class ConnectionAdmin(_ReadOnly):
     def of_session(self, connection: Connection) -> SafeString:
         """What it is open on."""
         return _link(connection.session)
+
+
+@admin.register(Process)
+class ProcessAdmin(_ReadOnly):
+    """The processes, and what each has noticed that is wrong around it."""
+
+    is_private = False
+    list_display = ("name", "seen_at", "noticed_lines")
+    fields = list_display
+    readonly_fields = list_display
+
+    @admin.display(description="noticed", ordering="noticed")
+    def noticed_lines(self, process: Process) -> SafeString:
+        """Each cause on a line of its own."""
+        return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in process.noticed.splitlines()))
 
 
 @admin.register(AuditEntry)

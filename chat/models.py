@@ -290,10 +290,16 @@ class Draft(models.Model):
 
 
 class Process(models.Model):
-    """A process that serves, and its last sign of life."""
+    """A process of this installation, its last sign of life, and what it has noticed that only an operator can mend, a line each."""
 
     name = models.CharField(primary_key=True, max_length=120)
     seen_at = models.DateTimeField()
+    noticed = models.TextField(
+        blank=True, default="", db_default="", help_text="What is wrong around it, as in a proxy's settings."
+    )
+
+    class Meta:
+        verbose_name_plural = "processes"
 
     def __str__(self) -> str:
         return self.name

@@ -23,7 +23,7 @@ from chat import audit, clock
 from chat.access import VIEW_SESSIONS, Role, has_right, holders_among, role_of
 from chat.database import key
 from chat.models import Connection, Door, Process, Session
-from chat.origins import explain_mismatch, warn_once
+from chat.origins import explain_mismatch, told_causes, warn_once
 
 #: The handshake as ASGI tells it.
 Scope = Mapping[str, Any]
@@ -180,8 +180,8 @@ def leave(connection_id: UUID) -> None:
 
 
 def beat(process: str) -> None:
-    """A process that serves is alive, and so are its sockets."""
-    Process.objects.update_or_create(name=process, defaults={"seen_at": Now()})
+    """A process that serves is alive, and so are its sockets; note what it has told the log meanwhile."""
+    Process.objects.update_or_create(name=process, defaults={"seen_at": Now(), "noticed": told_causes()})
 
 
 def forget_process(process: str) -> None:

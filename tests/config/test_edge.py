@@ -8,7 +8,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 
-from chat import csrf, database, origins
+from chat import csrf, database, origins, sockets
 from config import proxies
 from config.edge import lead_to_https
 
@@ -173,6 +173,26 @@ def test_the_true_cause_is_told(
             for words in told:
                 assert words in answer.content.decode(), words
     assert len([record for record in caplog.records if record.name == "chat.origins"]) == 1
+
+
+@pytest.mark.parametrize("door", ["page", "socket"])
+@pytest.mark.parametrize("mangled", MANGLED)
+@pytest.mark.django_db
+def test_staff_find_the_cause(settings: Any, django_user_model: Any, door: str, mangled: str) -> None:
+    """Whoever has no log at hand finds it in the admin, from the process's next sign of life on, in whatever process it was."""
+    settings.ALLOWED_HOSTS = [HOST, "127.0.0.1"]
+    headers, told = MANGLED[mangled]
+    if door == "page":
+        assert Client(enforce_csrf_checks=True).post("/accounts/login/", headers=headers).status_code == 403
+    else:
+        lines = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        assert not sockets.is_own_origin({"type": "websocket", "scheme": "ws", "headers": lines})
+    sockets.beat("process 1")
+    staff = Client(headers={"Host": HOST})
+    staff.force_login(django_user_model.objects.create_superuser("root"))
+    page = staff.get("/admin/chat/process/").content.decode()
+    for words in told:
+        assert words in page, words
 
 
 #: What else is missing, and what the person is told.
