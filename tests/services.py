@@ -148,20 +148,48 @@ class Postgres(Service):
             if libraries.exists():
                 shutil.copytree(libraries, folder / libraries.name)
             shutil.chown(folder, user)
+        self._program, self._user_of_files = program / "bin", user
         data = folder / "data"
-        port = free_port()
+        options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync"]
+        self._make("initdb", data, *options)
+        super().__init__(self._serving(data), ready="database system is ready to accept connections", user=user)
+
+    def _make(self, program: str, data: Path, *options: str) -> None:
+        """Have a program of PostgreSQL's make a folder of data."""
+        user = self._user_of_files
         subprocess.run(
-            [program / "bin" / "initdb", data, "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync"],
+            [self._program / program, "-D", data, *options],
             user=user,
             extra_groups=[] if user else None,
-            cwd=folder,
+            cwd=data.parent,
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        command = [str(program / "bin" / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(port)]
-        settings = ["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=200"]
-        super().__init__([*command, *settings], ready="database system is ready to accept connections", user=user)
-        self.url = f"postgres://postgres@127.0.0.1:{port}/postgres"
+
+    def _serving(self, data: Path) -> list[str]:
+        """The command that serves a folder of data on a new port, which it notes."""
+        self.port = free_port()
+        self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+        command = [str(self._program / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(self.port)]
+        return [*command, "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=200"]
+
+
+class Standby(Postgres):
+    """A PostgreSQL that follows another one, and answers who reads only, until it is promoted."""
+
+    def __init__(self, primary: Postgres, folder: Path) -> None:
+        self._program, self._user_of_files = primary._program, primary._user_of_files
+        if self._user_of_files:
+            shutil.chown(folder, self._user_of_files)
+        data = folder / "data"
+        self._make("pg_basebackup", data, "-d", primary.url, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+        ready = "database system is ready to accept read-only connections"
+        Service.__init__(self, self._serving(data), ready=ready, user=self._user_of_files)
+
+    def promote(self) -> None:
+        """Let it take changes from now on, in the place of the one that it has followed."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
 
 
 class Sentinel(Service):
@@ -195,6 +223,20 @@ def own_postgres() -> Iterator[Postgres]:
     with tempfile.TemporaryDirectory(prefix="thinkaloud-postgres-") as made:
         server = Postgres(Path(made)).start()
         try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextlib.contextmanager
+def standby_of(primary: Postgres) -> Iterator[Standby]:
+    """A hot standby, without which the primary commits nothing from now on, so that nothing is lost with the primary."""
+    with tempfile.TemporaryDirectory(prefix="thinkaloud-standby-") as made:
+        server = Standby(primary, Path(made)).start()
+        try:
+            with psycopg.connect(primary.url, autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET synchronous_standby_names TO '*'")
+                connection.execute("SELECT pg_reload_conf()")
             yield server
         finally:
             server.stop()

@@ -1,4 +1,4 @@
-"""Parts in the forms that large installations have: PostgreSQL behind a PgBouncer, a Redis that Sentinels watch."""
+"""Parts in the forms that large installations have: PostgreSQL behind a PgBouncer or on two hosts, a Redis that Sentinels watch."""
 
 import contextlib
 import os
@@ -19,7 +19,9 @@ import redis
 from tests import services
 from tests.faults.conftest import OpenWorld
 from tests.faults.invariants import check
+from tests.faults.work import rounds
 from tests.faults.world import USERS, World, until
+from tests.model_server import ModelServer
 from tests.serving import ROOT, Server
 
 pytestmark = [pytest.mark.long, pytest.mark.scale]
@@ -131,6 +133,34 @@ async def test_a_redis_that_sentinels_watch_is_followed_to_its_successor(open_wo
             master.end(signal.SIGKILL)
             await until(lambda: watcher.sentinel_get_master_addr_by_name("main")[1] != master.port, 60, "a new master")
         await ask_and_check(world)
+        for server in world.servers:
+            await until(lambda url=server.url: health(url) == "ok\n", 30, "all to be well")
+
+
+async def test_postgresql_on_two_hosts_is_followed_to_the_one_that_is_promoted(
+    open_world: OpenWorld, model: ModelServer, tmp_path: Path
+) -> None:
+    """The primary dies in the middle of a run and its standby is promoted: no run fails, no socket closes, nothing is lost."""
+    model.respond = rounds(60, every_s=0.005)
+    with services.own_postgres() as primary, services.standby_of(primary) as standby:
+        # The standby first, as it may well be: it takes no changes.
+        hosts = f"127.0.0.1:{standby.port},127.0.0.1:{primary.port}"
+        address = f"postgres://postgres@{hosts}/postgres?target_session_attrs=read-write"
+        done = prepare(tmp_path / "prepare", address)
+        assert done.returncode == 0, done.stderr
+        Server(tmp_path / "users", DATABASE_URL=address).prepare(*USERS)
+        world = open_world("workers", database_url=address)
+        session = await world.new_session()
+        one, other = (world.client(session, at=lambda server=server: [server.url]) for server in world.servers)
+        async with one, other:
+            run_id = await one.ask("Go on")
+            await other.until(lambda: other.state.seq > 30)
+            primary.end(signal.SIGQUIT)
+            standby.promote()
+            assert await one.ended(run_id, 90) == "completed"
+            assert await other.ended(await other.ask("And now?"), 90) == "completed"
+            await check(world, session, [one, other], timeout_s=60)
+        assert (one.connections, other.connections) == (1, 1)
         for server in world.servers:
             await until(lambda url=server.url: health(url) == "ok\n", 30, "all to be well")
 
