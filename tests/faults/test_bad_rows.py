@@ -3,21 +3,26 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
 from chat import carrying, line, quarantine, run_state, schedules, supervisor, ticking
+from chat import database as chat_database
 from chat.database import key
 from chat.models import Run, RunStatus, Schedule, Session
 from chat.working import Worker
+from tests import services
 from tests.chat import making
+from tests.chat.databases import postgresql
 from tests.faults.here import Here, here  # noqa: F401 - a fixture
 
 
@@ -26,25 +31,89 @@ def _execute(statement: str, *values: Any) -> None:
         cursor.execute(statement, values)
 
 
-#: What is wrong with a run, by the statement that makes it so; ``%s`` is the run, and its session where that is asked for.
-#: A further one is one line.
-SPOILT = {
-    "a step that is no JSON": ("UPDATE chat_step SET body = '{\"type\": ' WHERE session_id = %s", "session"),
-    "a step that is JSON of another kind": ("UPDATE chat_step SET body = '[]' WHERE session_id = %s", "session"),
-    "a step without what it is to have": ("UPDATE chat_step SET body = '{}' WHERE session_id = %s", "session"),
-    "a step that is no text": ("UPDATE chat_step SET body = CAST(x'ff00' AS TEXT) WHERE session_id = %s", "session"),
-    "a time that is none": ("UPDATE chat_run SET created_at = '2026-13-45 25:61:61' WHERE id = %s", "run"),
-    "a message that is no text": ("UPDATE chat_run SET message = CAST(x'ff' AS TEXT) WHERE id = %s", "run"),
-    "an agent that is not there": ("UPDATE chat_run SET agent_name = 'nobody' WHERE id = %s", "run"),
+@dataclass(frozen=True)
+class Bad:
+    """What is wrong with a row: the statement that makes it so, in which ``%s`` is the run, its session, or the schedule."""
+
+    statement: str
+    of: str = "run"
+
+    def spoil(self, run: Run) -> None:
+        """Make it so."""
+        _execute(self.statement, key(run.session_id if self.of == "session" else run.pk))
+
+
+#: What can be wrong with a run, wherever it is stored, and what only one of the databases lets in. A further one is one line.
+SPOILT: dict[str, dict[str, Bad]] = {
+    "both": {
+        "a step that is no JSON": Bad("UPDATE chat_step SET body = '{\"type\": ' WHERE session_id = %s", "session"),
+        "a step that is JSON of another kind": Bad("UPDATE chat_step SET body = '[]' WHERE session_id = %s", "session"),
+        "a step without what it is to have": Bad("UPDATE chat_step SET body = '{}' WHERE session_id = %s", "session"),
+        "an agent that is not there": Bad("UPDATE chat_run SET agent_name = 'nobody' WHERE id = %s"),
+    },
+    "sqlite": {
+        "a step that is no text": Bad(
+            "UPDATE chat_step SET body = CAST(x'ff00' AS TEXT) WHERE session_id = %s", "session"
+        ),
+        "a time that is none": Bad("UPDATE chat_run SET created_at = '2026-13-45 25:61:61' WHERE id = %s"),
+        "a message that is no text": Bad("UPDATE chat_run SET message = CAST(x'ff' AS TEXT) WHERE id = %s"),
+    },
+    "postgresql": {
+        "a time without end": Bad("UPDATE chat_run SET created_at = 'infinity' WHERE id = %s"),
+        "a time before all others": Bad("UPDATE chat_run SET created_at = '-infinity' WHERE id = %s"),
+        "a year of five digits": Bad("UPDATE chat_run SET created_at = '20000-01-01' WHERE id = %s"),
+        "a year before our era": Bad("UPDATE chat_run SET created_at = '0044-03-15 BC' WHERE id = %s"),
+    },
+}
+#: What can be wrong with a schedule.
+BAD_SCHEDULES: dict[str, dict[str, Bad]] = {
+    "both": {
+        "an expression that is none": Bad("UPDATE chat_schedule SET cron = 'every now and then' WHERE id = %s"),
+        "a time zone that is none": Bad("UPDATE chat_schedule SET time_zone = 'Atlantis/Sunken' WHERE id = %s"),
+        "an agent that is not there": Bad("UPDATE chat_schedule SET agent_name = 'nobody' WHERE id = %s"),
+    },
+    "sqlite": {
+        "a message that is no text": Bad("UPDATE chat_schedule SET message = CAST(x'ff' AS TEXT) WHERE id = %s"),
+        "a time that is none": Bad("UPDATE chat_schedule SET created_at = '2026-13-45 25:61:61' WHERE id = %s"),
+        "a number that is none": Bad("UPDATE chat_schedule SET failures = 'x' WHERE id = %s"),
+    },
+    "postgresql": {
+        "a time without end": Bad("UPDATE chat_schedule SET created_at = 'infinity' WHERE id = %s"),
+        "a time that is due for ever": Bad("UPDATE chat_schedule SET next_at = '-infinity' WHERE id = %s"),
+    },
 }
 
 
-def _spoil(how: str, run: Run) -> None:
-    statement, of = SPOILT[how]
-    _execute(statement, key(run.session_id if of == "session" else run.pk))
+def _on_each(bad: dict[str, dict[str, Bad]]) -> list[Any]:
+    """All of them on each of the databases that lets them in."""
+    return [
+        pytest.param((database, each), id=f"{name}, {database}")
+        for database in ("sqlite", "postgresql")
+        for name, each in (bad["both"] | bad[database]).items()
+    ]
 
 
-def _waiting(owner: Any, *, bad: str = "", live: bool = False) -> UUID:
+@pytest.fixture
+async def bad(request: pytest.FixtureRequest, transactional_db: None) -> AsyncIterator[Bad]:
+    """What is wrong, on the database that lets it in; ask for it before ``here``."""
+    database, what = request.param
+    if database == "sqlite":
+        yield what
+        return
+    server, template = request.getfixturevalue("postgres_server"), request.getfixturevalue("ready")
+    with services.database(server, f"rows_{uuid4().hex}", template=template) as address:
+        # Tests share the thread that Django's synchronous code runs on, and with it the connection.
+        there = postgresql(address, has_tables=True)
+        await sync_to_async(there.__enter__)()
+        try:
+            await sync_to_async(User.objects.all().delete)()
+            assert await chat_database.read(lambda: connection.vendor) == "postgresql"
+            yield what
+        finally:
+            await sync_to_async(there.__exit__)(None, None, None)
+
+
+def _waiting(owner: Any, *, bad: Bad | None = None, live: bool = False) -> UUID:
     """A session with an earlier turn that used a tool, and a run in line; its id is returned."""
     session = making.session(owner)
     earlier = making.run(session)
@@ -63,8 +132,8 @@ def _waiting(owner: Any, *, bad: str = "", live: bool = False) -> UUID:
     else:
         making.end(earlier)
         run = making.run(session, message="What is 2 + 2?", carried_by="")
-    if bad:
-        _spoil(bad, run)
+    if bad is not None:
+        bad.spoil(run)
     run_id: UUID = run.pk
     return run_id
 
@@ -103,11 +172,11 @@ LOOKS: dict[str, Callable[[], Awaitable[None]]] = {"who serves": line.look, "a w
 
 
 @pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("bad", SPOILT)
+@pytest.mark.parametrize("bad", _on_each(SPOILT), indirect=True)
 async def test_what_waits_and_cannot_be_read(
+    bad: Bad,
     here: Here,  # noqa: F811
     caplog: pytest.LogCaptureFixture,
-    bad: str,
     look: str,
 ) -> None:
     """Among three that wait, the second cannot be read: in one look it is set aside as failed, and the others are carried out."""
@@ -131,10 +200,10 @@ def _names(run_id: UUID) -> list[str]:
 
 
 @pytest.mark.parametrize("sweep", ["by the clock", "at the start"])
-@pytest.mark.parametrize("bad", SPOILT)
-async def test_what_a_dead_process_left_and_cannot_be_read(here: Here, bad: str, sweep: str) -> None:  # noqa: F811
+@pytest.mark.parametrize("bad", _on_each(SPOILT), indirect=True)
+async def test_what_a_dead_process_left_and_cannot_be_read(bad: Bad, here: Here, sweep: str) -> None:  # noqa: F811
     """Among three that were at work, one cannot be read: each is ended in one sweep."""
-    found = [await sync_to_async(_waiting)(here.user, bad=how, live=True) for how in ("", bad, "")]
+    found = [await sync_to_async(_waiting)(here.user, bad=how, live=True) for how in (None, bad, None)]
     if sweep == "by the clock":
         await supervisor.sweep()
     else:
@@ -144,29 +213,18 @@ async def test_what_a_dead_process_left_and_cannot_be_read(here: Here, bad: str,
     assert ends[1] in [("interrupted", ""), ("failed", "internal")]
 
 
-#: What is wrong with a schedule.
-BAD_SCHEDULES = {
-    "an expression that is none": "cron = 'every now and then'",
-    "a time zone that is none": "time_zone = 'Atlantis/Sunken'",
-    "a message that is no text": "message = CAST(x'ff' AS TEXT)",
-    "a time that is none": "created_at = '2026-13-45 25:61:61'",
-    "a number that is none": "failures = 'x'",
-    "an agent that is not there": "agent_name = 'nobody'",
-}
-
-
-@pytest.mark.parametrize("bad", BAD_SCHEDULES)
-async def test_a_schedule_that_cannot_be_read(here: Here, bad: str) -> None:  # noqa: F811
+@pytest.mark.parametrize("bad", _on_each(BAD_SCHEDULES), indirect=True)
+async def test_a_schedule_that_cannot_be_read(bad: Bad, here: Here) -> None:  # noqa: F811
     """Among three that are due, one cannot be read: in one tick the others have their runs."""
     now = timezone.now()
 
-    def make(what: str) -> UUID:
+    def make(what: Bad | None) -> UUID:
         schedule = schedules.make(here.user, {"message": "What is 2 + 2?", "cron": "* * * * *"}, now)
-        if what:
-            _execute(f"UPDATE chat_schedule SET {BAD_SCHEDULES[what]} WHERE id = %s", key(schedule.pk))
+        if what is not None:
+            _execute(what.statement, key(schedule.pk))
         return schedule.pk
 
-    found = [await sync_to_async(make)(what) for what in ("", bad, "")]
+    found = [await sync_to_async(make)(what) for what in (None, bad, None)]
     await ticking.Ticker(lambda: now + timedelta(minutes=1)).tick()
     assert await here.all_ended()
     having = await sync_to_async(
