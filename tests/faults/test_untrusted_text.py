@@ -14,6 +14,7 @@ import pytest
 from agents import Stop, ToolError
 from agents.tools.fetch_page import FetchPageTool
 from tests.faults.conftest import OpenWorld, Record
+from tests.faults.probe import probed
 from tests.faults.world import World, until
 from tests.model_server import ModelServer, Script
 from tests.serving import Browser, Server
@@ -43,19 +44,6 @@ async def opened(browser: Browser, session: str) -> str | None:
         return None
 
 
-async def health(url: str, until: asyncio.Event) -> list[float]:
-    """How long the answers of ``/healthz`` took, asked twenty times a second."""
-    took = []
-    async with aiohttp.ClientSession() as http_client:
-        while not until.is_set():
-            began = time.monotonic()
-            async with http_client.get(f"{url}/healthz") as answer:
-                assert answer.status == 200
-            took.append(time.monotonic() - began)
-            await asyncio.sleep(0.05)
-    return took
-
-
 def busy(server: Server) -> bool:
     """Whether one of a server's workers for texts has used its CPU this last moment."""
     workers = [child for child in psutil.Process(server.pid).children() if "untrusted" in " ".join(child.cmdline())]
@@ -70,20 +58,16 @@ async def test_ten_people_open_the_worst_texts(
     sessions = [await asked(world, model, f"{number} {WORST}") for number in range(PEOPLE)]
     server = world.servers[0]
     async with world.browser("bo") as browser:
-        calm = asyncio.Event()
-        asyncio.get_running_loop().call_later(2.0, calm.set)
-        before = statistics.median(await health(server.url, calm))
-        done = asyncio.Event()
-        watching = asyncio.create_task(health(server.url, done))
-        pages = await asyncio.gather(*(opened(browser, session) for session in sessions))
-        done.set()
-        took = await watching
+        async with probed(server.port) as calm:
+            await asyncio.sleep(2.0)
+        async with probed(server.port) as took:
+            pages = await asyncio.gather(*(opened(browser, session) for session in sessions))
         if None in pages:
             # It would not end by itself.
             await world.kill(server)
         assert [page is not None for page in pages] == [True] * PEOPLE, "a page was not answered"
         assert all('class="unrendered"' in (page or "") for page in pages)
-        typical, longest = statistics.quantiles(took, n=20)[-1], max(took)
+        before, typical, longest = statistics.median(calm), statistics.quantiles(took, n=20)[-1], max(took)
         record_property("/healthz meanwhile", f"95 of 100 in {typical * 1000:.0f} ms, at most {longest * 1000:.0f} ms")
         # On a machine that others use, everything takes longer.
         assert typical < 0.2 + 10 * before, "the server stood still"
