@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 #: Names of ours begin so: one like them that is in the process's environment and is none of ours was meant for us, most likely.
 _OUR_PREFIXES = (
@@ -20,6 +20,7 @@ _OUR_PREFIXES = (
     "RUN_LEASE",
     "SHUTDOWN_",
 )
+_NAME = re.compile(r"[\w.-]+")
 #: How much alike two names must be for one to be taken for the other (as difflib counts it; 1 is equal).
 _ALIKE, _VERY_ALIKE = 0.75, 0.85
 
@@ -43,8 +44,14 @@ def read_file(file: Path) -> dict[str, str]:
     except UnicodeDecodeError as error:
         line = written.count(b"\n", 0, error.start) + 1
         raise UnreadableFile(f"{file.name} must be UTF-8 text; line {line} is not. Save it as UTF-8.") from None
-    values = dotenv_values(stream=StringIO(text), interpolate=False)
-    return {name: value for name, value in values.items() if value is not None}
+    values = {}
+    for line in parse_stream(StringIO(text)):
+        if line.error or (line.key is not None and not _NAME.fullmatch(line.key)):
+            # Skipped as by a shell, it would be a setting that is silently not made.
+            raise UnreadableFile(f"{file.name} must be lines of NAME=value; line {line.original.line} is none.")
+        if line.key is not None and line.value is not None:
+            values[line.key] = line.value
+    return values
 
 
 def misspelt_names(written: Iterable[str], environ: Iterable[str], known: Collection[str]) -> Iterator[str]:

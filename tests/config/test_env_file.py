@@ -38,6 +38,10 @@ def test_what_a_file_says(written: bytes, values: dict[str, str], tmp_path: Path
         ),
         ("PORT=1\n".encode("utf-16"), ".env must be UTF-8 text, and looks like UTF-16. Save it as UTF-8."),
         ("PORT=1\n".encode("utf-16-le"), ".env must be UTF-8 text, and looks like UTF-16. Save it as UTF-8."),
+        *[
+            (f"HOST=::\n{line}\nDEBUG=true\n".encode(), ".env must be lines of NAME=value; line 2 is none.")
+            for line in ("PORT: 1", "PORT 1", "set PORT=1", "$env:PORT=1", "PORT='1", 'PORT="1', "=1", "PORT\u200b=1")
+        ],
         (None, ".env cannot be read (Is a directory)."),
     ],
 )
