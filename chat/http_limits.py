@@ -3,6 +3,7 @@
 Daphne stores a whole body before it asks the application; here what is too large is refused unread, and what doesn't end is ended.
 """
 
+import re
 import secrets
 import time
 from typing import Any
@@ -19,6 +20,7 @@ _BYTES_PER_S = 64 * 1024
 #: answer. One that has sent nothing for a while has read it.
 _LINGER_S = 2.0
 _SILENCE_S = 0.2
+_WHOLE_ADDRESS = re.compile(rb"(?i)^https?://[^/?#]*/?")
 _REASONS = {
     408: (b"Request Timeout", "timeout", "The request took too long to arrive. Please try again."),
     413: (b"Content Too Large", "too_large", "The request is too large."),
@@ -29,7 +31,8 @@ def body_limit(path: str) -> int:
     """The bytes that a body sent to this path may have: what `MAX_BODY_BYTES` says of the longest beginning of it."""
     limits: dict[str, int] = settings.MAX_BODY_BYTES
     path = _own_path(path)
-    return limits[max((start for start in limits if path.startswith(start)), key=len)]
+    # A target that is no path (``OPTIONS *``, and the site's own without a slash) has the least.
+    return limits[max((start for start in limits if path.startswith(start)), key=len, default="/")]
 
 
 def _own_path(path: str) -> str:
@@ -68,6 +71,8 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
     def allHeadersReceived(self) -> None:  # noqa: N802
         """The headers are there: the body may come, if it is not too large already by what they say."""
         self._received = 0
+        # Whoever takes us for a proxy names the whole address, which every server has to understand (RFC 9112, 3.2.2).
+        self._path = _WHOLE_ADDRESS.sub(b"/", self._path)
         self._limit = body_limit(self._path.decode("latin1"))
         if self.length is not None and self.length > self._limit:
             self._refuse(413)

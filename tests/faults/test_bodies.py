@@ -39,6 +39,14 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert "Traceback" not in "".join(server.output), "".join(server.output)
 
 
+@pytest.fixture(scope="module")
+def below_a_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The product as it serves below a path."""
+    with serving(tmp_path_factory.mktemp("below"), "ada", PUBLIC_URL="http://localhost/ask/it", **USUAL) as server:
+        yield server
+        assert "Traceback" not in "".join(server.output), "".join(server.output)
+
+
 class Client:
     """One connection, on which anything may be written."""
 
@@ -177,3 +185,42 @@ async def test_an_upload_as_large_as_the_api_takes(product: Server) -> None:
     await client.write(body)
     assert (await client.answer())[0] == 401
     assert stored(product) == []
+
+
+#: What may be asked for in other ways than by a path that begins with a slash, and the status that answers it. A further one is one line.
+TARGETS = {
+    "GET http://localhost/healthz": 200,
+    "GET HTTPS://localhost:8443/healthz?x=1": 200,
+    "GET http://localhost": 302,
+    "GET http://localhost?next=/": 302,
+    "POST http://localhost/api/sessions/": 401,
+    "GET http://localhost/api/sessions/": 401,
+    "OPTIONS *": 404,
+    "GET healthz": 404,
+    "GET http:/localhost": 404,
+    "CONNECT localhost:80": 404,
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+async def test_a_target_that_is_no_path_is_answered(product: Server, target: str) -> None:
+    client = await Client.connect(product)
+    await client.write(f"{target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    status, _ = await client.answer()
+    assert status == TARGETS[target]
+
+
+@pytest.mark.parametrize(
+    "path", ["/ask/it", "/ask/it/", "/ask/item", "/ask", "", "/ask/it?x", "http://localhost/ask/it"]
+)
+async def test_what_is_asked_of_a_site_below_a_path_is_answered(below_a_path: Server, path: str) -> None:
+    """The site's own address without the slash, too, and what only begins alike."""
+    client = await Client.connect(below_a_path)
+    await client.write(f"GET {path or '/'} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    status, answer = await client.answer()
+    place = next((line for line in answer.split(b"\r\n") if line.startswith(b"Location: ")), b"")
+    assert (status, place.partition(b"?")[0]) in {
+        (301, b"Location: /ask/it/"),
+        (302, b"Location: /ask/it/accounts/login/"),
+        (404, b""),
+    }
