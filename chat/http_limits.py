@@ -52,6 +52,7 @@ def refusal(status: int, path: str) -> tuple[bytes, str, bytes]:
 class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
     """One HTTP connection, whose requests keep within their limits."""
 
+    _path = b"/"
     _ending: Any = None
     _limit = 0
     _received = 0
@@ -131,8 +132,7 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
         for request in self.requests:
             if request.content is not None:
                 request.content.close()
-        path = getattr(self, "_path", b"/").decode("latin1")
-        reason, kind, body = refusal(status, path)
+        reason, kind, body = refusal(status, self._path.decode("latin1"))
         head = (
             f"Server: thinkaloud\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
             "X-Content-Type-Options: nosniff\r\n\r\n"

@@ -45,12 +45,12 @@ def read_file(file: Path) -> dict[str, str]:
         line = written.count(b"\n", 0, error.start) + 1
         raise UnreadableFile(f"{file.name} must be UTF-8 text; line {line} is not. Save it as UTF-8.") from None
     values = {}
-    for line in parse_stream(StringIO(text)):
-        if line.error or (line.key is not None and not _NAME.fullmatch(line.key)):
+    for each in parse_stream(StringIO(text)):
+        if each.error or (each.key is not None and not _NAME.fullmatch(each.key)):
             # Skipped as by a shell, it would be a setting that is silently not made.
-            raise UnreadableFile(f"{file.name} must be lines of NAME=value; line {line.original.line} is none.")
-        if line.key is not None and line.value is not None:
-            values[line.key] = line.value
+            raise UnreadableFile(f"{file.name} must be lines of NAME=value; line {each.original.line} is none.")
+        if each.key is not None and each.value is not None:
+            values[each.key] = each.value
     return values
 
 

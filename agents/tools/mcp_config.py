@@ -7,9 +7,9 @@ program. Here all become one `ServerConfig`.
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from agents.addresses import mask_address
 
@@ -49,6 +49,9 @@ _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _WHOLE_VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _INPUT = re.compile(r"\$\{input:[^}]*\}")
 
+#: As JSON has them, and as people write them between quotes.
+_YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
 CALL_S = 60.0
 SILENCE_S = 300.0
 
@@ -57,10 +60,14 @@ class BadConfig(ValueError):
     """A server's entry can't be used. The text says why, in words that go on after "its configuration", and no value of it."""
 
 
+#: Ports and the like are written as numbers by many.
+_Word = Annotated[str, Field(coerce_numbers_to_str=True)]
+
+
 class _Entry(BaseModel):
     command: str | list[str] = ""
-    args: list[str] = []
-    env: dict[str, str] = {}
+    args: list[_Word] = []
+    env: dict[str, _Word] = {}
     cwd: str | None = None
     url: str = ""
     type: str = ""
@@ -127,7 +134,10 @@ def _switched_on(servers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_switched_off(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and (entry.get("disabled") is True or entry.get("enabled") is False)
+    if not isinstance(entry, Mapping):
+        return False
+    disabled, enabled = (str(entry.get(name)).lower() for name in ("disabled", "enabled"))
+    return disabled in _YES or enabled in _NO
 
 
 def read_config(given: Any) -> ServerConfig:

@@ -36,6 +36,7 @@ ENTRIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("opencode", {"type": "local", "command": ["bun", "x"]}, {"command": "bun", "args": ["x"]}),
     ("opencode", {"type": "local", "command": ["bun"], "environment": {"K": "v"}}, {"env": {"K": "v"}}),
     ("opencode", {"type": "remote", "url": "https://h.test/mcp", "enabled": True}, {"transport": "http-or-sse"}),
+    ("numbers", {**STDIO, "args": ["-p", 80], "env": {"P": 80}}, {"args": ["-p", "80"], "env": {"P": "80"}}),
     ("Goose", {"type": "streamable_http", "uri": "https://h.test/mcp"}, {"transport": "streamable-http"}),
     ("Goose", {"type": "stdio", "cmd": "x", "envs": {"K": "v"}}, {"command": "x", "env": {"K": "v"}}),
     ("Copilot", {"type": "local", **STDIO, "tools": ["*"]}, {"transport": "stdio", "only": None}),
@@ -63,6 +64,7 @@ def test_a_servers_entry_is_read_in_each_programs_form(
         {"mcp": {"a": STDIO, "b": STDIO}},
         {"context_servers": {"a": STDIO, "b": STDIO}},
         {"mcpServers": {"a": STDIO, "b": STDIO, "c": {**STDIO, "disabled": True}, "d": {**STDIO, "enabled": False}}},
+        {"mcpServers": {"a": STDIO, "b": STDIO, "c": {**STDIO, "disabled": "true"}, "d": {**STDIO, "enabled": 0}}},
     ],
 )
 def test_the_servers_are_found_in_each_programs_file(file: dict[str, Any]) -> None:
