@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
@@ -190,6 +191,28 @@ def answers() -> bool:
     except Error:
         return False
     return True
+
+
+#: Pauses before a tool's thread asks a database again that was away, in seconds.
+_TOOL_RETRY_AFTER_S = (0.1, 0.3, 0.6, 1.0, 2.0)
+
+
+def ask_patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call on this thread, which is a tool's; a database that is away for a moment is asked again, and the connection given back."""
+    try:
+        for pause in _TOOL_RETRY_AFTER_S:
+            try:
+                return function(*args, **kwargs)
+            except Error as error:
+                if not is_away(error):
+                    raise
+                logger.warning("A tool could not ask the database; trying again in %s s", pause, exc_info=True)
+                connections.close_all()
+                time.sleep(pause)
+        return function(*args, **kwargs)
+    finally:
+        # The thread ends with its call, and nobody else would give it back.
+        connections.close_all()
 
 
 def is_unreadable(error: BaseException) -> bool:

@@ -17,11 +17,12 @@ from uuid import UUID
 
 import orjson
 from django.contrib.auth.models import User
-from django.db import connection, connections
+from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Left
 
+from chat.database import ask_patiently
 from chat.models import Session, Step, StepContent
 
 #: So much of one step's text is found; more would hold up the transaction that stores it.
@@ -468,11 +469,7 @@ def bound_to(user: User, *, apart_from: UUID | None = None) -> Callable[[str, in
     """The search that an agent's tool may use, in the tool's own thread: it sees this user's other sessions alone."""
 
     def search(text: str, limit: int) -> list[dict[str, Any]]:
-        try:
-            hits = find(user, text, limit, width=600, apart_from=apart_from)
-        finally:
-            # A tool's thread ends with its call, and nobody else would give its connection back.
-            connections.close_all()
+        hits = ask_patiently(find, user, text, limit, width=600, apart_from=apart_from)
         return [
             {
                 "session_id": str(hit.session_id),

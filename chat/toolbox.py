@@ -8,10 +8,10 @@ from uuid import UUID
 import orjson
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import connections
 
 import agents
 from chat import search
+from chat.database import ask_patiently
 from chat.models import Run, Session, Step
 
 P = ParamSpec("P")
@@ -35,19 +35,17 @@ def toolbox_for(run: Run) -> agents.Toolbox:
 
 
 def _in_a_tools_thread(method: Callable[P, T]) -> Callable[P, T]:
-    """Give the connection back, which nobody else would, and let the model read that the database is away."""
+    """Wait for a database that is away for a moment; where it stays away, let the model read that."""
 
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return method(*args, **kwargs)
+            return ask_patiently(method, *args, **kwargs)
         except DatabaseError as error:
             words = (
                 "This was not done, because it could not be looked up now whether the session has read private things."
             )
             raise agents.ToolError(words) from error
-        finally:
-            connections.close_all()
 
     return call
 

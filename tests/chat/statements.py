@@ -62,6 +62,10 @@ def _cancel_in_line(at: Large) -> None:
     runs._cancel(User(pk=at.user_id), at.session_id, at.queued.pk, everything=False)
 
 
+def _run_now(at: Large) -> Any:
+    return schedules.run_now(at.schedule.pk, timezone.now())
+
+
 #: What is asked by the clock, by each process, every second or every few. A further one is one line.
 BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "runs of a process": lambda at: run_state.carried_by("process 1"),
@@ -119,7 +123,7 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "a schedule's claim": lambda at: schedules.claim(at.schedule.pk, timezone.now() + timedelta(hours=2)),
     "a schedule's end": lambda at: schedules.settle(at.schedule.pk, timezone.now()),
     "a schedule's next": lambda at: schedules.start_waiting(at.schedule.pk, timezone.now()),
-    "a schedule run now": lambda at: schedules.run_now(at.schedule.pk, timezone.now()),
+    "a schedule run now": lambda at: (at.schedule.occurrences.all().delete(), _run_now(at)),
 }
 #: What somebody's pages list, however many sessions there are.
 BY_A_PAGE: dict[str, Callable[[Large], Any]] = {

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from chat import database as chat_database
 from chat import search, selectors
 from chat.models import Session, Step
 from chat.step_log import Entry
@@ -182,6 +183,39 @@ def test_all_words_must_occur_in_the_same_step() -> None:
     assert found(ada, "alpha") == [("thought", 3), ("thought", 2)]
     assert found(ada, "gamma alpha") == [("thought", 3)]
     assert found(ada, "beta gamma") == []
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("error", [OperationalError("server closed the connection"), InterfaceError("closed")])
+def test_a_tools_search_waits_for_a_database_that_is_away_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, times: int
+) -> None:
+    monkeypatch.setattr(chat_database, "_TOOL_RETRY_AFTER_S", (0.0,) * 3)
+    ada = making.user()
+    conversation(ada, making.thought("okapi"))
+    left = iter([True] * times)
+
+    def away(execute: Any, *statement: Any) -> Any:
+        if next(left, False):
+            raise error
+        return execute(*statement)
+
+    with connection.execute_wrapper(away):
+        assert len(search.bound_to(ada)("okapi", 5)) == 1
+
+
+def test_a_tools_search_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_database, "_TOOL_RETRY_AFTER_S", (0.0,) * 3)
+    asked = []
+
+    def away(*_: Any) -> Any:
+        asked.append(1)
+        raise OperationalError("server closed the connection")
+
+    ada = making.user()
+    with connection.execute_wrapper(away), pytest.raises(OperationalError):
+        search.bound_to(ada)("okapi", 5)
+    assert len(asked) == 4
 
 
 def test_only_ones_own_sessions_are_searched_even_by_staff() -> None:
