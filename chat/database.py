@@ -27,6 +27,7 @@ from django.db import (
     connection,
     connections,
 )
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 logger = logging.getLogger(__name__)
@@ -153,11 +154,15 @@ def keep_apart() -> None:
 
     It waits behind nobody, and after an outage it is there as soon as the database is: a pool tries less and less often.
     """
+    connections[DEFAULT_DB_ALIAS] = _connection_apart()
+
+
+def _connection_apart() -> BaseDatabaseWrapper:
     own = connections.create_connection(DEFAULT_DB_ALIAS)
     options = {name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"}
     lasting = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
     own.settings_dict = {**own.settings_dict, "OPTIONS": options, **lasting}
-    connections[DEFAULT_DB_ALIAS] = own
+    return own
 
 
 async def read(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -233,15 +238,28 @@ class Outdated(Exception):
     """The database has not got this version's tables; the text is for people."""
 
 
-def check_tables() -> None:
-    """Raise `Away` or `Outdated` where this process cannot work on the database."""
+def check_tables(*, explain: bool = False) -> None:
+    """Raise `Away` or `Outdated` where this process cannot work on the database; to ``explain`` takes one more try."""
     try:
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
     except OperationalError as away:
-        raise Away(f"The database does not answer: {' '.join(str(away).split())}") from None
+        told = _reason(away) if explain else away
+        raise Away(f"The database does not answer: {' '.join(str(told).split())}") from None
     # Tables of a later version are well: a version only adds what the one before it can do without.
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         raise Outdated("The database's tables are not up to date. Run: python manage.py migrate")
+
+
+def _reason(away: OperationalError) -> OperationalError:
+    """Why the database does not answer: a pool says only that it has waited, a connection apart from it says what it was told."""
+    own = _connection_apart()
+    try:
+        own.ensure_connection()
+    except OperationalError as told:
+        return told
+    finally:
+        own.close()
+    return away
 
 
 def close() -> None:

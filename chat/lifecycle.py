@@ -65,7 +65,7 @@ def _preload() -> None:
 
 def _check_tables(*, alone: bool) -> None:
     try:
-        database.check_tables()
+        database.check_tables(explain=True)
     except database.Away as away:
         if alone:
             raise

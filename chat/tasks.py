@@ -81,7 +81,7 @@ class Runs(bootsteps.StartStopStep):
         global _worker
         try:
             redis_check.check_redis()
-            database.check_tables()
+            database.check_tables(explain=True)
         except (database.Outdated, redis_check.RedisRefused) as refused:
             sys.exit(str(refused))
         except database.Away as away:

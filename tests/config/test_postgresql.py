@@ -1,0 +1,88 @@
+"""The pool of connections to PostgreSQL, as its callers find it after connections have died, or where there can be none."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import load_backend
+
+from chat import database
+from config.environment import Environment
+
+CALLERS = 6
+
+
+def pooled(address: str) -> BaseDatabaseWrapper:
+    """A connection of the pool of an address, which waits a second at most."""
+    named = Environment({"DATABASE_URL": address}, base=Path()).database("DATABASE_URL", Path())
+    options = {**named["OPTIONS"], "pool": {**named["OPTIONS"]["pool"], "timeout": 1}}
+    described = {**connections.settings[DEFAULT_DB_ALIAS], **named, "OPTIONS": options}
+    wrapper: BaseDatabaseWrapper = load_backend(described["ENGINE"]).DatabaseWrapper(described, address)
+    return wrapper
+
+
+@pytest.fixture
+def callers(postgres_url: str, django_db_blocker: Any) -> Iterator[list[BaseDatabaseWrapper]]:
+    """So many callers of one pool."""
+    found = [pooled(postgres_url) for _ in range(CALLERS)]
+    with django_db_blocker.unblock():
+        yield found
+        for caller in found:
+            caller.close()
+        found[0].close_pool()  # type: ignore[attr-defined]
+
+
+def test_nobody_pauses_for_connections_that_have_died(
+    callers: list[BaseDatabaseWrapper], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All idle ones are cut at once: each caller has one that works, and the pool has let none of them sleep meanwhile."""
+    for caller in callers:
+        caller.connect()
+    for caller in callers:
+        caller.close()
+    with psycopg.connect(postgres_url, autocommit=True) as operator:
+        cut = operator.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        ).fetchall()
+    assert len(cut) >= CALLERS
+    slept: list[float] = []
+    monkeypatch.setattr("psycopg_pool.pool.sleep", slept.append)
+    for caller in callers:
+        with caller.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            assert cursor.fetchone() == (1,)
+    assert slept == []
+
+
+#: Addresses at which there is no database for us, and what of the reason is told; ``{}`` is a server's. A further one is one line.
+NOWHERE = {
+    "{server}/nope": 'database "nope" does not exist',
+    "{server}/postgres?sslmode=require": "SSL",
+    "{server}/postgres?target_session_attrs=standby": "not in hot standby mode",
+    "postgres://postgres@127.0.0.1:1/postgres": "refused",
+    "postgres://postgres@127.0.0.1:1,127.0.0.1:2/postgres": "refused",
+}
+
+
+@pytest.mark.parametrize("address", NOWHERE)
+def test_a_start_tells_why_there_is_no_connection(
+    postgres_server: str, django_db_blocker: Any, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """The pool itself would say no more than that it has waited."""
+    address_here = address.format(server=postgres_server.rpartition("/")[0])
+    wrapper = pooled(address_here)
+    usual, usually = connections[DEFAULT_DB_ALIAS], connections.settings[DEFAULT_DB_ALIAS]
+    monkeypatch.setitem(connections.settings, DEFAULT_DB_ALIAS, wrapper.settings_dict)
+    connections[DEFAULT_DB_ALIAS] = wrapper
+    try:
+        with django_db_blocker.unblock(), pytest.raises(database.Away, match=NOWHERE[address]):
+            database.check_tables(explain=True)
+    finally:
+        wrapper.close_pool()  # type: ignore[attr-defined]
+        connections[DEFAULT_DB_ALIAS] = usual
+        connections.settings[DEFAULT_DB_ALIAS] = usually
