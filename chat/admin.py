@@ -889,7 +889,7 @@ class ProcessAdmin(_ReadOnly):
     """The processes, and what each has noticed that is wrong around it."""
 
     is_private = False
-    list_display = ("name", "seen_at", "noticed_lines")
+    list_display = ("name", "noticed_lines", "seen_at")
     fields = list_display
     readonly_fields = list_display
 
