@@ -7,16 +7,13 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from typing import Literal
 
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from agents.untrusted.pool import Pool, TooSlow, Unfinished
-
-Kind = Literal["render", "plain"]
 
 #: What one text may take of a CPU, and all of a page by the clock, in seconds.
 _CPU_S = 2.0
@@ -26,8 +23,8 @@ _KEPT = 32 << 20
 _OVERHEAD = 300
 #: How long a text that was too slow isn't tried again, in seconds.
 _SLOW_FOR_S = 600.0
-#: Texts of which the beginning alone is asked for: what lies behind it needs no way to the worker and back.
-_PLAIN_LIMIT = 1_000
+#: Characters of thoughts that are rendered with a page, the newest: few are ever opened, and the browser renders the others when they are.
+_THOUGHTS = 20_000
 
 _pool = Pool(2, "agents.untrusted.markdown")
 
@@ -52,6 +49,11 @@ class _Results:
             if key in self._awaited:
                 return self._awaited[key], False
             return self._awaited.setdefault(key, Future()), True
+
+    def kept(self, key: bytes) -> str | None:
+        """What came of a text, where that is known."""
+        with self._lock:
+            return self._kept[key][0] if key in self._kept else None
 
     def settle(self, key: bytes, result: object) -> None:
         """Note what came of a claimed text."""
@@ -82,29 +84,26 @@ def _size(html: str | None) -> int:
 _results = _Results()
 
 
-def prepare_markdown(texts: Iterable[str], kind: Kind = "render") -> dict[str, str | None]:
-    """Render texts in one trip to a worker; None is what became of one that wasn't done in time.
-
-    ``plain`` gives the beginning of each as words alone.
-    """
+def prepare_markdown(texts: Iterable[str]) -> dict[str, str | None]:
+    """Render texts in one trip to a worker; None is what became of one that wasn't done in time."""
     wanted: dict[str, Future[str | None]] = {}
     missing: dict[bytes, str] = {}
     for text in dict.fromkeys(texts):
-        key = hashlib.blake2b(f"{kind} {text}".encode("utf-8", "surrogatepass"), digest_size=20).digest()
+        key = _key(text)
         wanted[text], is_ours = _results.claim(key)
         if is_ours:
             missing[key] = text
-    _work_on(missing, kind)
+    _work_on(missing)
     until = time.monotonic() + _PAGE_S
     return {text: _awaited(future, until) for text, future in wanted.items()}
 
 
-def _work_on(missing: dict[bytes, str], kind: Kind) -> None:
+def _work_on(missing: dict[bytes, str]) -> None:
     results: list[object] = []
     try:
         if missing:
             results = _pool.run_each(
-                f"markdown.{kind}", [[text] for text in missing.values()], cpu_s=_CPU_S, timeout_s=_PAGE_S
+                "markdown.render", [[text] for text in missing.values()], cpu_s=_CPU_S, timeout_s=_PAGE_S
             )
     finally:
         # Whatever happened, nobody waits for ever.
@@ -119,19 +118,34 @@ def _awaited(future: Future[str | None], until: float) -> str | None:
         return None
 
 
+def newest_thoughts(texts: Iterable[str]) -> Iterator[str]:
+    """Of a page's thoughts, the oldest first, those that are rendered with it."""
+    left = _THOUGHTS
+    for text in reversed(list(texts)):
+        left -= len(text)
+        if left < 0:
+            return
+        yield text
+
+
 def markdown(text: str) -> SafeString:
     """A model's Markdown as HTML; the text as it is where that took too long."""
-    html = prepare_markdown([text])[text] if text else ""
+    return _shown(text, prepare_markdown([text])[text] if text else "")
+
+
+def prepared_markdown(text: str) -> SafeString:
+    """A model's Markdown as HTML where it was rendered before; else the text as it is, which the page renders when it is looked at."""
+    return _shown(text, _results.kept(_key(text)) if text else "")
+
+
+def _shown(text: str, html: str | None) -> SafeString:
     if html is None:
         return mark_safe(f'<p class="unrendered" dir="auto">{escape(text)}</p>')  # noqa: S308 - escaped
     return mark_safe(html)  # noqa: S308 - what the allowlist has let through
 
 
-def plain(text: str) -> str:
-    """The beginning of a model's Markdown as words alone, without its marks."""
-    beginning = text[:_PLAIN_LIMIT]
-    words = prepare_markdown([beginning], "plain")[beginning] if beginning else ""
-    return beginning if words is None else words
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).digest()
 
 
 def start_workers() -> None:

@@ -24,6 +24,7 @@ from django.db.models.functions import Left
 
 from chat.database import ask_patiently
 from chat.models import Session, Step, StepContent
+from chat.strip_markdown import strip_markdown
 
 #: So much of one step's text is found; more would hold up the transaction that stores it.
 _INDEXED_CHARACTERS = 100_000
@@ -40,6 +41,10 @@ _MOST_TITLES = 5_000
 #: words turn out to be common.
 _RECENT = 5_000
 _RECENT_FOR_COMMON = 25_000
+
+#: What models write as Markdown, and how many times the width of an excerpt is read on either side of a word: much of it may be marks.
+_MARKDOWN = ("thought", "final_answer", "response")
+_AROUND = 4
 
 # Marks before the owner's and the session's word: characters for private use, which no word of a text can hold.
 _OWNER = "\ue000"
@@ -358,15 +363,27 @@ class _Found(NamedTuple):
 _READ = ("pk", "session_id", "session__title", *_Found._fields[3:])
 
 
-def find(user: User, text: str, limit: int = 30, *, width: int = 160, apart_from: UUID | None = None) -> list[Hit]:
-    """The newest steps of the user's own sessions in which all words of the text occur."""
+def find(
+    user: User,
+    text: str,
+    limit: int = 30,
+    *,
+    width: int = 160,
+    apart_from: UUID | None = None,
+    with_marks: bool = False,
+) -> list[Hit]:
+    """The newest steps of the user's own sessions in which all words of the text occur.
+
+    ``with_marks``: excerpts are Markdown as it was written, for a model; people are shown the words.
+    """
     query = _Query(text)
     if not query or limit < 1:
         return []
-    return _hits(query, _index().newest(query, user.pk, limit, apart_from), user, width)
+    ids = _index().newest(query, user.pk, limit, apart_from)
+    return _hits(query, ids, user, width, () if with_marks else _MARKDOWN)
 
 
-def _hits(query: _Query, ids: Sequence[int], user: User, width: int) -> list[Hit]:
+def _hits(query: _Query, ids: Sequence[int], user: User, width: int, stripped: Sequence[str] = _MARKDOWN) -> list[Hit]:
     steps = (
         Step.objects.filter(pk__in=ids, session__owner=user, session__deleted_at=None)
         .order_by("-pk")
@@ -383,7 +400,7 @@ def _hits(query: _Query, ids: Sequence[int], user: User, width: int) -> list[Hit
             step.type or ("message" if step.event == "reasoning_start" else step.event),
             step.tool_name,
             step.created_at,
-            _excerpt(query, text, width),
+            _excerpt(query, _readable(query, text, width) if (step.type or step.event) in stripped else text, width),
         )
         for step, text in texts
     ]
@@ -391,12 +408,20 @@ def _hits(query: _Query, ids: Sequence[int], user: User, width: int) -> list[Hit
 
 def _texts(query: _Query, steps: Sequence[_Found]) -> list[tuple[_Found, str]]:
     """Each step with the text in which the words occur: that of its event or, where that one is cut before them, the whole, in one look."""
-    texts = {step.pk: _text(step.event, step.type, step.body, numbered=True) for step in steps}
+    texts = {step.pk: _text(step.event, step.type, step.body, numbered=True)[:_INDEXED_CHARACTERS] for step in steps}
     cut = [step.pk for step in steps if step.type == "tool_result" and not query.stands_in(texts[step.pk])]
     if cut:
         whole = StepContent.objects.filter(pk__in=cut).values_list("pk", Left("content", _INDEXED_CHARACTERS))
         texts.update(whole)
     return [(step, texts[step.pk]) for step in steps]
+
+
+def _readable(query: _Query, text: str, width: int) -> str:
+    """The words of a Markdown text around the first that is looked for; the text itself where that one lies in a mark, as in an address."""
+    first = next(query.spans(text), (0, 0))[0]
+    begin = max(0, first - _AROUND * width)
+    words = strip_markdown(text[begin : first + _AROUND * width])
+    return words if query.stands_in(words) else text
 
 
 def _excerpt(query: _Query, text: str, width: int) -> list[tuple[str, bool]]:
@@ -410,7 +435,8 @@ def _excerpt(query: _Query, text: str, width: int) -> list[tuple[str, bool]]:
     for begin, stop in spans:
         if begin >= end:
             break
-        pieces += [(text[at:begin], False), (text[begin:stop], True)]
+        # What matches may be one word as long as the text.
+        pieces += [(text[at:begin], False), (text[begin : min(stop, end)], True)]
         at = stop
     pieces.append((text[at:end], False))
     if end < len(text):
@@ -469,7 +495,7 @@ def bound_to(user: User, *, apart_from: UUID | None = None) -> Callable[[str, in
     """The search that an agent's tool may use, in the tool's own thread: it sees this user's other sessions alone."""
 
     def search(text: str, limit: int) -> list[dict[str, Any]]:
-        hits = ask_patiently(find, user, text, limit, width=600, apart_from=apart_from)
+        hits = ask_patiently(find, user, text, limit, width=600, apart_from=apart_from, with_marks=True)
         return [
             {
                 "session_id": str(hit.session_id),

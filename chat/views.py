@@ -104,7 +104,9 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     at = next((at for at in reversed(range(len(runs))) if not runs[at].removed), len(runs) - 1)
     latest = runs[at] if runs else None
     live = before is None
-    rendering.prepare_markdown(run.answer.text for run in runs if run.answer is not None)
+    thoughts = (item.text for run in runs for item in run.items if item.kind == "thought")
+    answers = [run.answer.text for run in runs if run.answer is not None]
+    rendering.prepare_markdown([*answers, *rendering.newest_thoughts(thoughts)])
     return page_of_app(
         request,
         "chat/session.html",
@@ -157,6 +159,13 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
     if found.status not in UNFINISHED or found.status == RunStatus.QUEUED:
         folded.status = found.status
     inspected = presenting.inspection(folded, found)
+    steps = Paginator(inspected["rows"], RUN_STEPS).get_page(request.GET.get("steps"))
+    rendering.prepare_markdown(
+        [
+            *([folded.answer.text] if folded.answer else []),
+            *rendering.newest_thoughts(row["text"] for row in steps if row["kind"] == "thought"),
+        ]
+    )
     events = Paginator(frames, RUN_EVENTS).get_page(request.GET.get("events"))
     return page_of_app(
         request,
@@ -169,7 +178,7 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         role=str(role),
         agent_title=presenting.asked_by(folded),
         inspected=inspected,
-        steps=Paginator(inspected["rows"], RUN_STEPS).get_page(request.GET.get("steps")),
+        steps=steps,
         head=presenting.header(folded),
         events=events,
         rows=[presenting.event_row(frame) for frame in events],

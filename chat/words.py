@@ -9,9 +9,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from chat.protocol import utf16_length
+from chat.strip_markdown import strip_markdown
 
 #: Characters of a text that a folded row holds; the row's own width cuts the rest.
 _GIST = 160
+#: Characters of a Markdown text that are read for them: the rest may be marks.
+_GIST_OF = 1_000
 #: Characters of a question that stand on one line, about, and the lines from which on it is folded.
 _LINE = 80
 _LINES = 12
@@ -84,6 +87,11 @@ def size(length: int) -> str:
 def gist(text: str) -> str:
     """The beginning of a text on one line."""
     return " ".join(text[:400].split())[:_GIST]
+
+
+def markdown_gist(text: str) -> str:
+    """The beginning of a model's Markdown on one line, without its marks."""
+    return gist(strip_markdown(text[:_GIST_OF]))
 
 
 def is_long(message: str) -> bool:

@@ -4,7 +4,7 @@ What a model wrote is untrusted: no HTML of its own but a few harmless tags, no 
 styles; and what the renderer makes of it goes through an allowlist once more. Runs in a worker: see ``agents.untrusted.pool``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -16,9 +16,6 @@ from markdown_it.utils import EnvType, OptionsDict
 from mdit_py_plugins.footnote import footnote_plugin
 
 from agents.untrusted import markdown_rules
-
-#: Characters of a text that are read for its words.
-_PLAIN_LIMIT = 1_000
 
 _TAGS = set(
     "a blockquote br code del details div em h3 h4 h5 h6 header hr ins kbd li mark ol p pre s span strong sub summary sup table"
@@ -61,21 +58,6 @@ def clean(html: str) -> str:
         url_relative="deny",
         link_rel="noopener noreferrer nofollow",
     )
-
-
-def plain(text: str) -> str:
-    """The beginning of a model's Markdown as words alone, without its marks."""
-    return " ".join(_said(_without_footnotes.parse(text[:_PLAIN_LIMIT])))
-
-
-def _said(tokens: Sequence[Token]) -> Iterator[str]:
-    for token in tokens:
-        if token.type in ("inline", "image"):
-            yield "".join(_said(token.children or ()))
-        elif token.type in ("softbreak", "hardbreak"):
-            yield " "
-        elif token.content and token.type not in ("html_inline", "link_host"):
-            yield token.content
 
 
 def _fence(self: RendererHTML, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:

@@ -19,12 +19,13 @@ register = template.Library()
 
 register.filter("size", words.size)
 register.filter("gist", words.gist)
+register.filter("markdown_gist", words.markdown_gist)
 register.filter("initials", words.initials)
 register.filter("tint", words.tint)
 register.filter("dot", words.dot)
 register.filter("cause", words.cause)
 register.filter("markdown", rendering.markdown)
-register.filter("plain", rendering.plain)
+register.filter("prepared_markdown", rendering.prepared_markdown)
 
 #: The browser libraries, by the name that modules import and the file that holds them.
 VENDOR = {

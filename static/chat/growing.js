@@ -27,21 +27,6 @@ export function growPlain(element, text) {
   else element.replaceChildren(text);
 }
 
-/** Write the end of a growing text into an element: the last `most` characters, and up to as many before them. */
-export function createTail(element, most) {
-  let from = 0;
-  return (text) => {
-    if (text.length < from) from = 0;
-    const start = text.length - most;
-    if (start - from > most) {
-      const node = element.firstChild;
-      if (node?.nodeType === Node.TEXT_NODE) node.deleteData(0, Math.min(start - from, node.length));
-      from = start;
-    }
-    growPlain(element, text.slice(from));
-  };
-}
-
 /** Blocks that are patched child by child. */
 const CONTAINERS = ["bullet_list", "ordered_list", "list_item", "blockquote", "table", "thead", "tbody"];
 const BLOCKS = "blockquote, details, div, dl, h1, h2, h3, h4, h5, h6, hr, li, ol, p, pre, section, table, tbody, thead, tr, ul";

@@ -3,9 +3,9 @@
  */
 
 import { pathTo } from "./addresses.js";
-import { clone, mark, rect, say, setBar, setIcon, show, slot } from "./nodes.js";
+import { clone, make, mark, rect, say, setBar, setIcon, show, slot } from "./nodes.js";
 import { highlight } from "./colouring.js";
-import { createTail, createWriter, growPlain } from "./growing.js";
+import { createWriter, growPlain } from "./growing.js";
 import { load, typeset } from "./markdown.js";
 import { dress, fillArguments, fillResult } from "./result.js";
 import { answerBar, bar, broken, counts, itemBar, span, using, wentOn } from "./transcript.js";
@@ -26,6 +26,7 @@ import {
   isLong,
   isRemoved,
   joined,
+  markdownGist,
   returned,
   roughly,
   status,
@@ -38,14 +39,14 @@ import {
 } from "./words.js";
 
 const CAUSE = 400;
-/** Milliseconds between two paintings of a growing answer. */
+/** Milliseconds between two paintings of a growing text. */
 const PAINT_EVERY = 100;
 /** Painting takes at most the one part in so many of the time, however long the text is. */
 const COST_SHARE = 5;
 /** And the longest pause that may follow, in milliseconds: a machine that was held up once would leave the answer standing. */
 const LONGEST_PAUSE = 1_000;
-/** Characters of a growing text that can be seen in its small window. */
-const WINDOW = 900;
+/** Finished blocks of a growing thought that stay in its small window, which shows three lines. */
+const RECENT = 4;
 
 let renderer = null;
 load().then((loaded) => {
@@ -198,11 +199,13 @@ export function createRun({ run, element, contentUrl, choices, around, agentTitl
 
   function fillThought(element, item) {
     say(slot(element, "name"), thoughtFor(item.duration_ms));
-    say(slot(element, "arg"), gist(item.text));
+    say(slot(element, "arg"), markdownGist(item.text));
     say(slot(element, "dur"), duration(item.duration_ms));
     const text = slot(element, "text");
-    say(text, item.text);
-    if (item.partial) text.append(" ", clone("stopped"));
+    const written = make("p", item.text, "unrendered");
+    written.dir = "auto";
+    text.replaceChildren(written);
+    if (item.partial) text.after(clone("stopped"));
   }
 
   function repaint(row, item) {
@@ -300,7 +303,7 @@ export function createRun({ run, element, contentUrl, choices, around, agentTitl
     const { growth } = run;
     const inAnswer = growth !== null && (growth.type === "final_answer" || growth.type === "response");
     if (growing !== null && (growth === null || inAnswer || growing.step !== growth.step)) {
-      growing.element.remove();
+      close(growing);
       growing = null;
     }
     if (growth === null || inAnswer) return;
@@ -315,7 +318,7 @@ export function createRun({ run, element, contentUrl, choices, around, agentTitl
         dur: slot(element, "dur"),
         bar: slot(element, "bar"),
         window: slot(element, "window"),
-        write: createTail(slot(element, "text"), WINDOW),
+        ...unwritten(slot(element, "text")),
       };
       element.classList.add("arrive");
       parts.steps.append(element);
@@ -329,7 +332,10 @@ export function createRun({ run, element, contentUrl, choices, around, agentTitl
     show(growing.state, isTool);
     show(growing.window, !isTool);
     if (isTool) say(growing.arg, growth.text.slice(-120));
-    else growing.write(growth.text);
+    else {
+      growing.text = growth.text;
+      writeSoon(growing);
+    }
     tickGrowth(now);
   }
 
@@ -368,9 +374,10 @@ export function createRun({ run, element, contentUrl, choices, around, agentTitl
     } else if (grows) {
       openAnswer();
       answer.text = growth.text;
-      writeSoon();
+      writeSoon(answer);
     } else if (answer !== null && answer.seq === null) {
-      closeAnswer();
+      close(answer);
+      answer = null;
     }
   }
 
@@ -380,45 +387,53 @@ export function createRun({ run, element, contentUrl, choices, around, agentTitl
     element.querySelector(".mark-live").classList.remove("over");
     element.classList.add("arrive");
     parts.answer.replaceChildren(element);
-    answer = { element, prose: slot(element, "prose"), seq: null, text: "", writer: null, timer: null, at: 0, cost: 0 };
+    answer = { element, seq: null, ...unwritten(slot(element, "prose")) };
     answer.prose.classList.add("growing");
   }
 
-  function closeAnswer() {
-    clearTimeout(answer.timer);
-    answer.element.remove();
-    answer = null;
+  /** A text that is going to grow in an element, with nothing written of it yet. */
+  function unwritten(prose) {
+    return { prose, text: "", writer: null, timer: null, at: 0, cost: 0 };
   }
 
-  function writeSoon() {
-    if (answer.timer !== null) return;
-    const pause = Math.min(LONGEST_PAUSE, Math.max(PAINT_EVERY, answer.cost * COST_SHARE));
-    const wait = Math.max(0, answer.at + pause - performance.now());
+  function close(writing) {
+    clearTimeout(writing.timer);
+    writing.element.remove();
+  }
+
+  function writeSoon(writing) {
+    if (writing.timer !== null) return;
+    const pause = Math.min(LONGEST_PAUSE, Math.max(PAINT_EVERY, writing.cost * COST_SHARE));
+    const wait = Math.max(0, writing.at + pause - performance.now());
     if (wait === 0) {
-      write();
+      write(writing);
       return;
     }
-    answer.timer = setTimeout(() => {
-      answer.timer = null;
-      if (answer.seq === null) around(write);
+    writing.timer = setTimeout(() => {
+      writing.timer = null;
+      if (writing === growing || writing.seq === null) around(() => write(writing));
     }, wait);
   }
 
-  function write() {
-    answer.at = performance.now();
+  function write(writing) {
+    writing.at = performance.now();
     if (renderer === null) {
-      answer.prose.classList.add("plain");
-      growPlain(answer.prose, answer.text);
+      writing.prose.classList.add("plain");
+      growPlain(writing.prose, writing.text);
       return;
     }
-    if (answer.writer === null) {
-      answer.prose.classList.remove("plain");
-      answer.prose.replaceChildren();
-      answer.writer = createWriter(answer.prose, renderer);
+    if (writing.writer === null) {
+      writing.prose.classList.remove("plain");
+      writing.prose.replaceChildren();
+      writing.writer = createWriter(writing.prose, renderer);
     }
-    decorate(answer.writer.write(answer.text), answer);
-    offerCopies(answer.prose);
-    answer.cost = performance.now() - answer.at;
+    const finished = writing.writer.write(writing.text);
+    if (writing === growing) for (const node of finished.splice(0, finished.length - RECENT)) node.remove();
+    else {
+      decorate(finished, writing);
+      offerCopies(writing.prose);
+    }
+    writing.cost = performance.now() - writing.at;
   }
 
   async function finishAnswer() {
@@ -561,6 +576,21 @@ function names(run) {
 /** Each block of code has its own copy, also while it grows. */
 function offerCopies(prose) {
   for (const header of prose.querySelectorAll(".codeblock > header:not(:has(button))")) header.append(clone("copy"));
+}
+
+/** A thought that is opened: rendered where the page did not do it, and its code and formulas dressed, once. */
+export async function openThought(details) {
+  const prose = slot(details, "text");
+  if (prose.dataset.done) return;
+  prose.dataset.done = "true";
+  const unrendered = prose.querySelector(":scope > .unrendered:only-child");
+  const ready = renderer ?? (await load());
+  if (unrendered && ready !== null) {
+    const text = unrendered.textContent;
+    prose.replaceChildren();
+    createWriter(prose, ready).finish(text);
+  }
+  decorate([...prose.childNodes]);
 }
 
 /** Finished blocks of an answer get their colours, formulas and copy buttons, each once. */

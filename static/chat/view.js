@@ -8,7 +8,7 @@ import { clone, make, mark, say, setIcon, show, slot } from "./nodes.js";
 import { closeNotice, notice } from "./notices.js";
 import { createReading } from "./reading.js";
 import { dress, showWhole } from "./result.js";
-import { createRun, decorate } from "./rows.js";
+import { createRun, decorate, openThought } from "./rows.js";
 import { current } from "./transcript.js";
 import {
   SENTENCES,
@@ -59,7 +59,7 @@ export function createView({ page, act, storage, fetchContent }) {
   let link = { word: "idle" };
   let title = page.session.title;
 
-  for (const element of log.querySelectorAll(".prose")) {
+  for (const element of log.querySelectorAll(".answer .prose")) {
     decorate([...element.childNodes]);
     if (element.firstElementChild === null) element.classList.add("plain");
   }
@@ -93,6 +93,8 @@ export function createView({ page, act, storage, fetchContent }) {
       else if (details.matches(".tool, .mini")) {
         if (details.open) opened(details);
         if (byHand) choices.setStep(details.closest("[id^=s]")?.id.slice(1), details.open);
+      } else if (details.open && details.matches("[data-item=thought] > details")) {
+        openThought(details);
       }
       if (byHand && details.open) reading.leave();
       byHand = false;
@@ -142,7 +144,7 @@ export function createView({ page, act, storage, fetchContent }) {
       case "copy-step":
         event.preventDefault();
         event.stopPropagation();
-        copy({ text: stepText(step) }, button);
+        copy(stepOf(step), button);
         break;
       case "link-step":
         event.preventDefault();
@@ -177,17 +179,19 @@ export function createView({ page, act, storage, fetchContent }) {
     }
   }
 
-  /** An answer as its model wrote it, and as it is shown: for where only text is taken, and for where more is. */
-  function answerOf(run) {
-    const prose = run.querySelector(".answer .prose");
-    if (prose === null) return { text: "" };
+  /** What a model wrote, as it wrote it and as it is shown: for where only text is taken, and for where more is. */
+  function contentOf(prose, written) {
     const shown = prose.cloneNode(true);
     for (const ours of shown.querySelectorAll("button, .codeblock > header")) ours.remove();
-    const state = painted?.runs[run.dataset.run];
     const seq = prose.closest("[id^=s]")?.id.slice(1);
     // What the server has rendered is not in the state.
-    const text = state?.answer?.text || (seq ? fetchContent(seq) : (state?.growth?.text ?? ""));
-    return { text, html: shown.innerHTML };
+    return { text: written || (seq ? fetchContent(seq) : ""), html: shown.innerHTML };
+  }
+
+  function answerOf(run) {
+    const prose = run.querySelector(".answer .prose");
+    const state = painted?.runs[run.dataset.run];
+    return prose === null ? { text: "" } : contentOf(prose, state?.answer?.text || state?.growth?.text);
   }
 
   function unfold(button, question) {
@@ -203,11 +207,15 @@ export function createView({ page, act, storage, fetchContent }) {
     return [...part.querySelectorAll("dt")].map((term) => `${term.textContent}: ${term.nextElementSibling.textContent}`).join("\n");
   }
 
-  function stepText(step) {
-    const card = step.querySelector(".tool");
-    if (!card) return slot(step, "text")?.textContent ?? "";
-    opened(card);
-    return [...card.querySelectorAll("[data-part]:not([hidden])")].map(partText).join("\n\n");
+  function stepOf(step) {
+    const cards = [...step.querySelectorAll("[data-call]")];
+    if (!cards.length) {
+      const state = painted?.runs[step.closest(".run").dataset.run];
+      return contentOf(slot(step, "text"), state?.items.find(({ seq }) => `s${seq}` === step.id)?.text);
+    }
+    cards.forEach(opened);
+    const parts = cards.flatMap((card) => [...card.querySelectorAll("[data-part]:not([hidden])")]);
+    return { text: parts.map(partText).join("\n\n") };
   }
 
   const earlier = byId("earlier");
@@ -241,7 +249,7 @@ export function createView({ page, act, storage, fetchContent }) {
           show(slot(mine, "outline"), true);
         } else {
           log.insertBefore(document.adoptNode(run), first);
-          for (const prose of run.querySelectorAll(".prose")) decorate([...prose.childNodes]);
+          for (const prose of run.querySelectorAll(".answer .prose")) decorate([...prose.childNodes]);
           for (const card of run.querySelectorAll(".tool[open]")) opened(card);
         }
       }

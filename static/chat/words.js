@@ -3,7 +3,11 @@
  * Everything that is read by people and made by a script stands in this file.
  */
 
+import { stripMarkdown } from "./strip_markdown.js";
+
 const GIST = 160;
+/** Characters of a Markdown text that are read for them: the rest may be marks. */
+const GIST_OF = 1_000;
 /** Characters of a question that stand on one line, about, and the lines from which on it is folded. */
 const LINE = 80;
 const LINES = 12;
@@ -83,6 +87,11 @@ function plural(number, one, many) {
 export function gist(text) {
   const line = text.slice(0, 400).split(/\s+/u).filter(Boolean).join(" ");
   return line.length <= GIST ? line : Array.from(line).slice(0, GIST).join("");
+}
+
+/** The beginning of a model's Markdown on one line, without its marks. */
+export function markdownGist(text) {
+  return gist(stripMarkdown(Array.from(text.slice(0, 2 * GIST_OF)).slice(0, GIST_OF).join("")));
 }
 
 const SEEN = /[^\p{Z}\p{Cc}\p{Cf}\p{Cs}\p{Mn}\p{Me}\u115f\u1160\u2800\u3164\uffa0]/u;

@@ -127,22 +127,6 @@ def test_a_picture_becomes_a_link_to_it() -> None:
     assert ">a map</a>" in html
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("- 17 % of 2,340 = **397.8**.\n- It is a *Saturday*.", "17 % of 2,340 = 397.8. It is a Saturday."),
-        ("# Ends\n\nUse `settle()`, see [the page](https://a.example).", "Ends Use settle(), see the page."),
-        ("one\ntwo  \nthree ![a wheel](https://a.example/x.png)", "one two three a wheel"),
-        ("```python\nprint(1)\n```\nand $e = n$", "print(1)\n and e = n"),
-        ("| Run | Found |\n|--|--|\n| 1 | 340 |", "Run Found 1 340"),
-        ("a * b < c", "a * b < c"),
-        ("", ""),
-    ],
-)
-def test_plain_words_have_no_marks(text: str, words: str) -> None:
-    assert markdown.plain(text) == words
-
-
 #: Takes the renderer ages.
 ENDLESS = "[" * 400_000
 
@@ -186,6 +170,19 @@ def test_a_page_of_many_texts_costs_one_trip(impatient: list[int]) -> None:
     assert impatient == [200]
 
 
+def test_what_was_not_prepared_is_shown_as_it_is_and_costs_no_trip(impatient: list[int]) -> None:
+    rendering.prepare_markdown(["**a**"])
+    assert rendering.prepared_markdown("**a**") == '<p dir="auto"><strong>a</strong></p>\n'
+    assert rendering.prepared_markdown("**b** <") == '<p class="unrendered" dir="auto">**b** &lt;</p>'
+    assert impatient == [1]
+
+
+def test_of_thoughts_the_newest_are_rendered_with_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "_THOUGHTS", 10)
+    assert list(rendering.newest_thoughts(["aaaa", "bbbb", "cccc"])) == ["cccc", "bbbb"]
+    assert list(rendering.newest_thoughts(["a", "b" * 11])) == []
+
+
 def test_who_asks_for_the_same_meanwhile_waits_for_it(impatient: list[int]) -> None:
     with ThreadPoolExecutor(10) as people:
         pages = list(people.map(rendering.markdown, [ENDLESS] * 10))
@@ -205,5 +202,4 @@ def test_a_worker_that_fails_is_no_error_of_the_page(impatient: list[int], monke
     broken = Pool(1, "nosuchmodule")
     monkeypatch.setattr(rendering, "_pool", broken)
     assert rendering.markdown("*a*") == '<p class="unrendered" dir="auto">*a*</p>'
-    assert rendering.plain("*a*") == "*a*"
     broken.close()

@@ -17,6 +17,7 @@ from chat import database as chat_database
 from chat import search, selectors
 from chat.models import Session, Step
 from chat.step_log import Entry
+from tests.agents.untrusted.linear import assert_linear
 from tests.chat import making
 from tests.chat.databases import postgresql
 
@@ -371,9 +372,53 @@ def test_any_text_is_stored_and_any_query_answered(text: str, query: str) -> Non
         assert hit.run_id == run.pk
 
 
-def test_a_tool_sees_its_user_s_other_sessions_as_plain_words() -> None:
+@pytest.mark.parametrize(
+    ("entry", "query", "excerpt"),
+    [
+        (making.thought("## Plan\n\nLook at **the okapi** in `zoo.py`"), "okapi", "Plan Look at the <okapi> in zoo.py"),
+        (making.thought("see [the okapi](https://a.example/x)."), "okapi", "see the <okapi>."),
+        (making.thought("**" + "b" * 300 + " the ok**api** and okapi** end"), "okapi", "…the <okapi> and <okapi> end"),
+        (step("final_answer", 1, "- *okapi*\n- ~~quagga~~"), "quagga", "okapi <quagga>"),
+        (Entry("response", {"content": "> the **okapi**"}), "okapi", "the <okapi>"),
+        # Where the word stands in a mark alone, the mark is what was found.
+        (making.thought("see [it](https://okapi.example)"), "okapi", "see [it](https://<okapi>.example)"),
+        # What no model wrote as Markdown stands as it is.
+        (step("tool_result", 1, "okapi ** 2", tool_name="python", tool_call_id="1", ok=True), "okapi", "<okapi> ** 2"),
+        (
+            step("tool_use", 1, tool_name="python", tool_call_id="1", arguments={"code": "*okapi"}),
+            "okapi",
+            "python code: *<okapi>",
+        ),
+    ],
+)
+def test_people_are_shown_words_without_marks(entry: Entry, query: str, excerpt: str) -> None:
+    ada = making.user()
+    conversation(ada, entry)
+    (hit,) = search.find(ada, query)
+    assert "".join(f"<{piece}>" if is_term else piece for piece, is_term in hit.excerpt) == excerpt
+
+
+def test_an_excerpt_has_its_width_however_long_a_word_is() -> None:
+    ada = making.user()
+    conversation(ada, making.thought("okapi" * 10_000), making.thought("o" * 50_000, 2))
+    for hit in (*search.find(ada, "okapiokapi"), *search.find(ada, "oooo")):
+        assert len("".join(piece for piece, _ in hit.excerpt)) <= 162
+
+
+#: What is looked for in so many repetitions of it; a further one is one line.
+LONG = ["okapi ", "okapi", "**okapi** ", "[okapi](", "天氣", "okapi\u0301 ", "_okapi"]
+
+
+@pytest.mark.parametrize("unit", LONG)
+def test_an_excerpt_takes_time_in_proportion(unit: str) -> None:
+    query = search._Query("okapi 天氣")
+    long = unit * (100_000 // len(unit))
+    assert_linear(lambda text: search._excerpt(query, search._readable(query, text, 160), 160), long)
+
+
+def test_a_tool_sees_its_user_s_other_sessions_as_they_were_written() -> None:
     ada, bob = making.user(), making.user("bob")
-    past = conversation(ada, making.thought("the  okapi\nis shy"), title="Animals")
+    past = conversation(ada, making.thought("the  **okapi**\nis shy"), title="Animals")
     present = conversation(ada, making.thought("what about the okapi"))
     conversation(bob, making.thought("okapi"))
     search_history = search.bound_to(ada, apart_from=present.pk)
@@ -384,7 +429,7 @@ def test_a_tool_sees_its_user_s_other_sessions_as_plain_words() -> None:
             "step": 1,
             "type": "thought",
             "date": past.steps.get(seq=2).created_at,
-            "excerpt": "the okapi is shy",
+            "excerpt": "the **okapi** is shy",
         }
     ]
     assert len(search.bound_to(ada)("okapi", 5)) == 2

@@ -9,6 +9,7 @@ import { makeParsers, parserFor } from "../../static/chat/markdown.js";
 import * as protocol from "../../static/chat/protocol.js";
 import { inside } from "../../static/chat/result.js";
 import { answerBar, counts, grow, initial, itemBar, reduce } from "../../static/chat/transcript.js";
+import { stripMarkdown } from "../../static/chat/strip_markdown.js";
 import { complete } from "../../static/chat/unfinished.js";
 import * as words from "../../static/chat/words.js";
 
@@ -29,6 +30,7 @@ const questions = {
     return Math.min(...runs);
   },
   protocol: () => protocol,
+  strip: (texts) => texts.map(stripMarkdown),
   words: (calls) => calls.map(([name, ...args]) => words[name](...args)),
   inside: (all) => all.map(inside),
   growth: (deltas) => deltas.reduce(grow, null)?.text ?? null,

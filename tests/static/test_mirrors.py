@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from chat import presenting, protocol, transcript, words
 from chat.drafts import Draft
+from chat.strip_markdown import strip_markdown
 from config import bootstrap
+from tests.chat import test_strip_markdown as strip_cases
 
 HERE = Path(__file__).resolve().parent
 CASES = json.loads((HERE / "delta_cases.json").read_text("utf-8"))
@@ -90,6 +92,16 @@ ARGUMENTS: list[Any] = [
 RESULTS = ["", "plain words", "[1, 2, 3]", "[1]", '{"a": 1}', "{}", "[broken", "[" + "1," * 2000 + "1]", "  \n text"]
 
 
+def test_marks_are_taken_off_alike(ask: Ask) -> None:
+    texts = [text for text, _ in strip_cases.CASES]
+    assert ask("strip", texts) == [strip_markdown(text) for text in texts]
+
+
+@given(st.lists(st.sampled_from([*"ab1 *_~`[]()|<>#-:!\\\n天，", "**", "```", "](", "<br>", "&lt;"]), max_size=30).map("".join))
+def test_any_are(ask: Ask, text: str) -> None:
+    assert ask("strip", [text]) == [strip_markdown(text)]
+
+
 def test_words_are_the_same(ask: Ask) -> None:
     times = [None, 0, 1, 49, 50, 412, 949, 950, 999, 1000, 9949, 30_204, 59_499, 59_500, 59_949, 59_950, 60_000]
     times += [72_000, 123_000, 3_599_499, 3_599_500, 3_600_000, 7_384_000]
@@ -110,6 +122,7 @@ def test_words_are_the_same(ask: Ask) -> None:
     for name in ("steps", "tools", "failed"):
         expected += [([name, number], getattr(words, name)(number)) for number in numbers]
     expected += [(["gist", text], words.gist(text)) for text in TEXTS]
+    expected += [(["markdownGist", text], words.markdown_gist(text)) for text in [*TEXTS, "**a** " * 400, "😀" * 1_200]]
     questions = [*TEXTS, "line\n" * 11, "line\n" * 12, "x" * 960, "x" * 961, "😀" * 481, "y" * 81 + "\n" * 10]
     # Whether they can be seen; a further one is one entry.
     blanks = [

@@ -1,0 +1,87 @@
+"""A thought reads as an answer does: while it grows, when it is opened, and when the page comes anew."""
+
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from chat import rendering
+from tests.e2e.conversation import Conversation
+from tests.model_server import ModelServer, Script
+
+#: A thought, what its row says of it, and what must be found in it; a further one is one line.
+THOUGHTS = {
+    "emphasis": ("Now **weigh** `both`.\n\n- one\n- two", "Now weigh both. one two", "strong, li, p > code"),
+    "a heading": ("# Plan\n\n1. look\n2. count", "Plan 1. look 2. count", "h3, ol"),
+    "code and a formula": ("```python\nprint(1)\n```\n\nso $x^2$", "print(1) so $x^2$", ".codeblock .btn, .math math"),
+    "a link": ("See [the page](https://a.example).", "See the page.", "a[target=_blank]"),
+    "from the right": ("**مرحبا** بالعالم", "مرحبا بالعالم", "p[dir=auto] > strong"),
+    "nothing of it": ("2 * 3 and snake_case", "2 * 3 and snake_case", "p"),
+}
+
+
+@pytest.mark.parametrize("kind", THOUGHTS)
+async def test_a_thought_is_rendered_live_and_by_the_server_alike(
+    talk: Conversation, model: ModelServer, kind: str
+) -> None:
+    text, told, parts = THOUGHTS[kind]
+    model.enqueue(Script("Done.", reasoning=text))
+    await talk.ask("Think")
+    await talk.ended()
+    seen = []
+    for _ in range(2):
+        await talk.open_steps()
+        thought = talk.step("thought")
+        await expect(thought.locator(".arg")).to_have_text(told)
+        for part in parts.split(", "):
+            await expect(thought.locator(f".prose {part}").first).to_be_visible()
+        # Between blocks, space is none.
+        seen.append(re.sub(r"\s*(</?\w[^>]*>)\s*", r"\1", await thought.locator(".prose").inner_html()))
+        await talk.page.reload()
+        await talk.is_live()
+    assert seen[0] == seen[1]
+
+
+async def test_a_growing_thought_shows_its_newest_lines_without_marks(talk: Conversation, model: ModelServer) -> None:
+    lines = [f"Line **{n}** of it.\n\n" for n in range(200)]
+    text = "".join(lines) + "And then **the last** one"
+    model.enqueue(Script("", reasoning=text, piece=400, fault="stall", fault_after=len(text) // 400 + 1))
+    await talk.ask("Think")
+    window = talk.step("growing").locator(".thought-live")
+    await expect(window.locator("strong").last).to_have_text("the last")
+    await expect(window.locator("strong").last).to_be_in_viewport()
+    assert "*" not in await window.inner_text()
+    # What is out of sight above does not stay.
+    assert await window.locator(".prose > *").count() < 10
+
+
+async def test_copying_a_thought_gives_its_markdown(talk: Conversation, model: ModelServer) -> None:
+    await talk.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    text = "Now **weigh** it.\n\n- one\n- two"
+    model.enqueue(Script("Done.", reasoning=text))
+    await talk.ask("Think")
+    await talk.ended()
+    for _ in range(2):
+        await talk.open_steps()
+        thought = talk.step("thought")
+        await thought.locator(".row").hover()
+        await thought.get_by_role("button", name="Copy", exact=True).click()
+        await expect(thought.get_by_role("button", name="Copied")).to_be_visible()
+        assert await talk.page.evaluate("() => navigator.clipboard.readText()") == text
+        await talk.page.reload()
+        await talk.is_live()
+
+
+async def test_a_thought_that_did_not_come_rendered_is_when_it_is_opened(
+    talk: Conversation, model: ModelServer
+) -> None:
+    model.enqueue(Script("Done.", reasoning="Very **long**. " * (rendering._THOUGHTS // 10), piece=4_000))
+    await talk.ask("Think")
+    await talk.ended()
+    await talk.page.reload()
+    await talk.is_live()
+    thought = talk.step("thought").locator(".prose")
+    await expect(thought.locator("strong")).to_have_count(0)
+    await talk.open_steps()
+    await expect(thought.locator("strong").first).to_have_text("long")
+    assert "*" not in await thought.inner_text()
