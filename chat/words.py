@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import orjson
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -153,7 +154,8 @@ def returned(content: str) -> str:
     text = content.strip()
     if text[:1] in "[{" and len(text) <= 2_000:
         try:
-            value = json.loads(text)
+            # The standard library's gives up on deep brackets with an error of its own, and reads what is no JSON.
+            value = orjson.loads(text)
         except ValueError:
             return gist(text)
         if isinstance(value, list):

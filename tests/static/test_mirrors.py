@@ -89,7 +89,8 @@ ARGUMENTS: list[Any] = [
     {"code": "x = 1", "limits": {"time": 5}},
     {"code": 5, "zone": "Asia/Taipei"},
 ]
-RESULTS = ["", "plain words", "[1, 2, 3]", "[1]", '{"a": 1}', "{}", "[broken", "[" + "1," * 2000 + "1]", "  \n text"]
+RESULTS = ["[" * 1_900, "[" * 999 + "]" * 999, '{"a":' * 300 + "1" + "}" * 300, "[NaN]", "[1e9]", f"[{'9' * 50}]", "[\x0b1]"]
+RESULTS += ["", "plain words", "[1, 2, 3]", "[1]", '{"a": 1}', "{}", "[broken", "[" + "1," * 2000 + "1]", "  \n text"]
 
 
 def test_marks_are_taken_off_alike(ask: Ask) -> None:

@@ -1,0 +1,62 @@
+"""What pages say of a text takes time in proportion to it, and says something of any."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from chat import presenting, protocol, words
+from config.visible_text import make_visible
+from tests.agents.untrusted.linear import assert_linear
+
+#: What is said of untrusted texts; a further one is one line.
+SAID: dict[str, Callable[[str], object]] = {
+    "gist": words.gist,
+    "markdown_gist": words.markdown_gist,
+    "is_long": words.is_long,
+    "is_blank": protocol.is_blank,
+    "returned": words.returned,
+    "initials": words.initials,
+    "code": lambda text: words.telling({"code": text}),
+    "query": lambda text: words.telling({"query": text}),
+    "address": lambda text: words.telling({"url": text}),
+    "unreadable arguments": words.telling,
+    "pairs": lambda text: presenting.inside({"a": text}),
+    "JSON": lambda text: presenting.inside({"a": [text]}),
+    "visible text": lambda text: make_visible(text.encode()),
+}
+#: What is repeated; a further one is one line.
+REPEATED = [
+    " ",
+    "\n",
+    "a",
+    "a\n",
+    "import (\n",
+    "import a\n",
+    "#",
+    "# \n",
+    "[",
+    '{"a":',
+    '["',
+    "[1,",
+    "<",
+    "<input ",
+    "<textarea ",
+    "\u202e",
+    "_-",
+]
+
+
+@pytest.mark.parametrize("said", SAID)
+@pytest.mark.parametrize("unit", REPEATED)
+def test_what_is_said_takes_time_in_proportion(said: str, unit: str) -> None:
+    assert_linear(SAID[said], unit * (400_000 // len(unit)))
+
+
+@pytest.mark.parametrize("unit", REPEATED)
+@pytest.mark.parametrize("length", [1, 100, 1_000, 2_000])
+def test_something_is_said_of_any(unit: str, length: int) -> None:
+    text = (unit * length)[:length]
+    for say in SAID.values():
+        say(text)
+    assert json.dumps(words.returned(text))
