@@ -24,6 +24,7 @@ from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import URLPattern, path, re_path
+from django.utils.translation import gettext as _
 from ninja import NinjaAPI, Schema, Status
 from ninja.errors import AuthenticationError, ValidationError
 from ninja.security.base import AuthBase
@@ -55,6 +56,8 @@ _PAGE = 30
 _MOST_EVENTS = 1_000
 _KEY = re.compile(r"[!-~]{1,64}")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+#: Whom a page was made for, as it says itself: in another tab somebody else may have logged in, who is not to say what was typed here.
+_MADE_FOR = "X-Page-User"
 
 
 # Errors
@@ -111,6 +114,12 @@ class _SessionCookie(AuthBase):
             return None
         if request.method not in _SAFE_METHODS and (reason := forgery_reason(request)):
             raise _Forged(explain_refusal(request, reason))
+        if request.headers.get(_MADE_FOR, str(user.pk)) != str(user.pk):
+            raise _Forged(
+                _(
+                    "Somebody else has logged in meanwhile. What you typed is kept on this device; log in again to go on."
+                )
+            )
         return user
 
 

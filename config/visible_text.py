@@ -35,4 +35,7 @@ class VisibleTextMiddleware:
             shown = make_visible(response.content)
             if shown is not response.content:
                 response.content = shown
+                if response.has_header("Content-Length"):
+                    # Said before it grew: the browser would be given so much of it alone.
+                    response["Content-Length"] = str(len(shown))
         return response

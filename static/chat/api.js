@@ -22,7 +22,8 @@ export function csrfToken() {
 /** Milliseconds after which an answer is taken for lost. What is asked twice is not done twice. */
 const PATIENCE = 30_000;
 
-export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = csrfToken }) {
+/** `user`: whom the page was made for; where somebody else has logged in since, what it asks for is refused. */
+export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = csrfToken, user = "" }) {
   async function call(method, path, body, headers = {}) {
     const response = await fetch(pathTo(`api/${path}`), {
       method,
@@ -30,6 +31,7 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = c
       headers: {
         Accept: "application/json",
         ...(method === "GET" ? {} : { "X-CSRFToken": token() }),
+        ...(user ? { "X-Page-User": user } : {}),
         ...(body === undefined ? {} : { "Content-Type": "application/json" }),
         ...headers,
       },

@@ -23,8 +23,9 @@ export function growText(node, text) {
 /** Write a growing text into an element as it is. */
 export function growPlain(element, text) {
   const [node] = element.childNodes;
-  if (element.childNodes.length === 1 && node.nodeType === Node.TEXT_NODE) growText(node, text);
-  else element.replaceChildren(text);
+  const shown = visible(text);
+  if (element.childNodes.length === 1 && node.nodeType === Node.TEXT_NODE) growText(node, shown);
+  else element.replaceChildren(shown);
 }
 
 /** Blocks that are patched child by child. */
@@ -115,7 +116,7 @@ export function createWriter(element, renderer) {
     if (open.type === "fence" || open.type === "code_block") {
       const code = node.querySelector("code");
       if (!code || code.dataset.done) return false;
-      growPlain(code, visible(open.content));
+      growPlain(code, open.content);
       return true;
     }
     if (part.parts === null) return false;

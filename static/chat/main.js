@@ -534,3 +534,5 @@ if (page.live) {
 }
 toHash();
 if (!matchMedia("(pointer: coarse)").matches && !location.hash) composer?.focus();
+// Whatever fails before this is told by the page itself.
+document.getElementById("not-started").remove();

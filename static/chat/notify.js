@@ -6,6 +6,7 @@
  */
 
 import { pathTo } from "./addresses.js";
+import { visible } from "./nodes.js";
 import { closeNotice, notice } from "./notices.js";
 import { notificationPermission, requestNotifications, showNotification } from "./platform.js";
 import { SENTENCES } from "./words.js";
@@ -81,7 +82,7 @@ function show(data) {
 function tell(data) {
   if (!isWanted(keep) || seenElsewhere.has(data.id) || document.visibilityState === "visible") return;
   // One with the same tag takes the other's place: tabs that all tell show one.
-  const shown = showNotification(data.title, { body: data.text, tag: `thinkaloud-${data.id}` });
+  const shown = showNotification(visible(data.title), { body: visible(data.text), tag: `thinkaloud-${data.id}` });
   shown?.addEventListener("click", () => {
     window.focus();
     location.assign(pathTo(data.session_id ? `sessions/${data.session_id}/` : "schedules/"));

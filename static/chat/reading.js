@@ -56,8 +56,9 @@ export function createReading({ scroll, log, jump }) {
     return Math.min(end, ...ends.map(({ place }) => place));
   }
 
+  /** A movement that has begun and is not to be seen yet, as a smooth one, outlives a step from where we are, and no place that is set. */
   function toEnd() {
-    scroll.scrollTop = scroll.scrollHeight;
+    if (fromEnd() > ROUNDING) scroll.scrollBy({ top: scroll.scrollHeight, behavior: "instant" });
     lastTop = scroll.scrollTop;
   }
 

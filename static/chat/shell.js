@@ -7,7 +7,7 @@ import { createApi } from "./api.js";
 import { copy } from "./clipboard.js";
 import "./focus.js";
 import { make, mark, say, show, slot } from "./nodes.js";
-import { notice } from "./notices.js";
+import { closeNotice, notice } from "./notices.js";
 import { localStore } from "./outbox.js";
 import { begin } from "./notify.js";
 import { fetchPart } from "./parts.js";
@@ -23,7 +23,7 @@ const list = byId("side-list");
 const storage = localStore();
 
 /** The API. */
-export const api = createApi({});
+export const api = createApi({ user: side.dataset.user });
 
 begin({ api, storage });
 
@@ -32,6 +32,8 @@ begin({ api, storage });
 const watchers = new Set();
 let refreshing = null;
 let shown = null;
+/** Who was logged in when the list came last. */
+let loggedIn = side.dataset.user;
 
 /** Be told of the rows' titles whenever the list was refreshed. */
 export function onRefresh(watcher) {
@@ -49,7 +51,7 @@ export function refresh() {
 async function fetchList() {
   const current = list.querySelector("[aria-current]")?.closest("[data-session]").dataset.session ?? pageSession();
   const fresh = await new Promise((resolve) => fetchPart(pathTo(`sessions/?part=side&current=${current}`), resolve));
-  if (fresh === null) return;
+  if (fresh === null || isOthers(fresh)) return;
   const text = fresh.innerHTML;
   if (text === shown) return;
   shown = text;
@@ -60,6 +62,19 @@ async function fetchList() {
   if (focused) list.querySelector(`[data-session="${focused.dataset.session}"] a`)?.focus();
   paintCurrent();
   for (const watcher of watchers) watcher(titles());
+}
+
+/** Whether somebody else has logged in since this page was made: their list is not for it. */
+function isOthers(fresh) {
+  const user = fresh.querySelector("[data-made-for]")?.dataset.madeFor;
+  const isKnown = user === loggedIn;
+  loggedIn = user;
+  if (user === side.dataset.user) closeNotice("other-user");
+  if (user === side.dataset.user || isKnown) return user !== side.dataset.user;
+  const [title, text] = SENTENCES.otherUser;
+  const link = { text: SENTENCES.toTheirs, href: pathTo("") };
+  notice("other-user", { title, text, tone: "wait", icon: "lock", link, closable: false });
+  return true;
 }
 
 function pageSession() {

@@ -4,7 +4,7 @@
 
 import { pathTo } from "./addresses.js";
 import { copy } from "./clipboard.js";
-import { clone, make, mark, say, setIcon, show, slot } from "./nodes.js";
+import { clone, make, mark, say, setIcon, show, slot, visible } from "./nodes.js";
 import { closeNotice, notice } from "./notices.js";
 import { createReading } from "./reading.js";
 import { dress, showWhole } from "./result.js";
@@ -392,7 +392,7 @@ export function createView({ page, act, storage, fetchContent }) {
     const run = latest;
     const live = run !== null && !run.ended;
     const text = live ? `● ${time} · ${header.state.textContent} · ${name}` : name;
-    const whole = `${text} · Thinkaloud`;
+    const whole = visible(`${text} · Thinkaloud`);
     if (document.title !== whole) document.title = whole;
     const faces = header.favicon.dataset;
     const href = faces[run === null ? "done" : dot(run.status)] ?? faces.done;
@@ -482,7 +482,7 @@ export function createView({ page, act, storage, fetchContent }) {
         const shared = row.user && row.user !== page.name ? `${row.label} · ${row.user}` : row.label;
         say(slot(element, "label"), shared);
         say(slot(element, "text"), row.error ? `${row.error.message} — ${row.text}` : row.text);
-        slot(element, "text").title = row.text;
+        slot(element, "text").title = visible(row.text);
         for (const button of element.querySelectorAll("button")) button.hidden = row.isFixed || (Boolean(row.run) && !page.may.drive);
         return element;
       });

@@ -423,6 +423,8 @@ export function connection(state) {
 export const SENTENCES = Object.freeze({
   blocked: ["Live connection blocked: refreshing over the API.", "Everything works, only a little later."],
   tryLive: "Try live again",
+  otherUser: ["Somebody else has logged in.", "What you typed here is kept on this device until you log in again."],
+  toTheirs: "Go to their sessions",
   loggedOut: ["You are logged out.", "Your drafts and unsent messages are kept on this device."],
   logIn: "Log in",
   gone: ["This session is not available any more.", "It was deleted, or it is no longer shared with you."],

@@ -47,6 +47,9 @@ def test_a_title_turns_nothing_round(client: Client, page: str) -> None:
     user = making.user("ada", is_staff=True, is_superuser=True)
     session = Session.objects.create(owner=user, title=f"report{RLO}gpj.exe", agent_name="researcher")
     client.force_login(user)
-    html = client.get(page.format(session.pk)).content.decode()
+    answer = client.get(page.format(session.pk))
+    # A browser is given no more of it than is said here.
+    assert int(answer["Content-Length"]) == len(answer.content)
+    html = answer.content.decode()
     assert RLO not in re.sub("<input[^>]*>", "", html)
     assert "report[U+202E]gpj.exe" in html

@@ -191,3 +191,46 @@ async def test_a_server_killed_in_mid_run_comes_back_and_the_run_can_be_continue
     await expect(talk.runs).to_have_count(3)
     await talk.ended()
     await expect(talk.answer).to_have_text("Back again.")
+
+
+#: What becomes of a script that a page needs, and which one; a further way is one line.
+NOT_STARTED = {
+    "blocked": ("main", {}),
+    "blocked further down": ("words", {}),
+    "not there": ("main", {"status": 404, "body": "Not found", "content_type": "text/html"}),
+    "another page in its place": ("socket", {"status": 200, "body": "<p>Log in</p>", "content_type": "text/html"}),
+    "fails at its start": ("main", {"status": 200, "body": "throw new Error('no')", "content_type": "text/javascript"}),
+}
+
+
+@pytest.mark.parametrize("how", NOT_STARTED)
+async def test_a_page_whose_script_does_not_start_says_so(talk: Conversation, watch: Watch, how: str) -> None:
+    watch.allow(".*")
+    page = talk.page
+    words = page.get_by_text("This page is not at work.")
+    await expect(words).to_have_count(0)
+    name, answer = NOT_STARTED[how]
+    address = re.compile(rf"/chat/{name}\.[^/]*js$")
+    await page.route(address, lambda route: route.fulfill(**answer) if answer else route.abort())
+    await page.reload()
+    # Not before the script would have come.
+    await expect(words).to_be_hidden()
+    await page.evaluate("() => document.getAnimations().forEach((animation) => animation.finish())")
+    await expect(words).to_be_visible()
+    await page.unroute(address)
+    await page.get_by_role("link", name="Reload").click()
+    await talk.is_live()
+    await expect(words).to_have_count(0)
+
+
+async def test_the_start_page_says_so_too(enter: Enter, watch: Watch) -> None:
+    watch.allow(".*")
+    home = await enter("/")
+    words = home.page.get_by_text("This page is not at work.")
+    await expect(words).to_have_count(0)
+    await home.page.route(re.compile(r"/chat/start\.[^/]*js$"), lambda route: route.abort())
+    await home.page.emulate_media(reduced_motion="reduce")
+    await home.page.reload()
+    await home.page.evaluate("() => document.getAnimations().forEach((animation) => animation.finish())")
+    await expect(words).to_be_visible()
+    await home.fits()

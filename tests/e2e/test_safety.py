@@ -3,10 +3,13 @@
 import json
 import re
 
+import pytest
 from playwright.async_api import Page, expect
 
 from tests.e2e.conversation import Conversation
+from tests.e2e.watch import Watch
 from tests.model_server import Call, ModelServer, Script
+from tests.serving import Browser
 
 ELSEWHERE = "http://elsewhere.invalid"
 EVIL = (
@@ -123,3 +126,66 @@ async def test_code_that_takes_long_to_colour_stays_plain_and_the_page_goes_on(
         await expect(talk.answer.locator("pre").first).to_contain_text("a a a")
         await talk.page.reload()
         await talk.is_live()
+
+
+#: Characters that turn others round unseen; a further one is one entry.
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# What is ever seen of them in a text of the page, in its title or in what a hand is told, from before its first script on.
+NOTE_TURNING = r"""() => {
+  window.turned = [];
+  const turning = /[\u202a-\u202e\u2066-\u2069]/u;
+  const look = () => {
+    const places = document.createTreeWalker(document, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT);
+    while (places.nextNode()) {
+      const { currentNode: node } = places;
+      const said = node.attributes ? [node.ariaLabel, node.title, node.placeholder, node.alt].join() : node.data;
+      const isOurs = node.closest?.("script, textarea, input") ?? node.parentElement?.closest("script, textarea, template");
+      if (!isOurs && turning.test(said)) window.turned.push([node.nodeName, said]);
+    }
+    if (turning.test(document.title)) window.turned.push(["title", document.title]);
+  };
+  const all = { childList: true, subtree: true, characterData: true, attributes: true };
+  document.addEventListener("DOMContentLoaded", () => { look(); new MutationObserver(look).observe(document, all); });
+}"""
+
+
+@pytest.mark.parametrize("libraries", [True, False])
+async def test_nothing_that_arrives_turns_text_round_unseen(
+    talk: Conversation, api: Browser, model: ModelServer, watch: Watch, libraries: bool
+) -> None:
+    page = talk.page
+    turned = f"invoice{TURNING}gpj.exe"
+    if not libraries:
+        watch.allow(".*")
+        await page.route(re.compile("vendor/"), lambda route: route.abort())
+    assert (await api.call("PATCH", f"sessions/{talk.session_id}/", {"title": f"Title {turned}"}))[0] == 200
+    await page.add_init_script(f"({NOTE_TURNING})()")
+    await page.reload()
+    await talk.is_live()
+    model.enqueue(
+        Script(
+            f"Text {turned}, `{turned}`",
+            reasoning=turned,
+            calls=[
+                Call("python", {"code": f"print({turned!r})\nprint('\\u202e')  # {turned}"}),
+                Call("python", {turned: [turned]}),
+                Call(turned, {"query": turned}),
+            ],
+            every_s=0.02,
+        ),
+        Script(
+            f"# {turned}\n\n**{turned}** [{turned}](https://a.example/{turned})\n\n```{turned}\n{turned}\n```\n\n$x{turned}$",
+            every_s=0.02,
+        ),
+    )
+    await talk.ask(f"Question {turned}")
+    await talk.ask(f"Waiting {turned} [tokens=2]")
+    await talk.ended()
+    await expect(talk.runs).to_have_count(2)
+    await talk.ended()
+    await talk.open_outline(talk.runs.first)
+    for card in await talk.runs.first.locator(".steps summary").all():
+        await card.click()
+    await expect(talk.log).to_contain_text("[U+202E]")
+    await expect(page).to_have_title(re.compile(r"\[U\+202E\]"))
+    assert await page.evaluate("() => window.turned") == []

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from playwright.async_api import Page, Route, WebSocketRoute, expect
 
-from tests.e2e.conftest import READER, Enter
+from tests.e2e.conftest import OTHER, READER, Enter
 from tests.e2e.conversation import Conversation
 from tests.e2e.watch import ANSWERED, NO_NETWORK, NO_SOCKET, Watch
 from tests.model_server import ModelServer
@@ -264,6 +264,62 @@ async def test_logging_in_again_sends_what_was_typed_meanwhile(
         await talk.page.get_by_role("button", name=re.compile("mei$")).click()
         await talk.page.get_by_role("button", name="Log out").click()
         await expect(talk.page).to_have_url(re.compile("/accounts/"))
+
+
+#: Where something is typed while somebody else logs in, and whether the page itself stays what it is; a further page is one line.
+PLACES = ["/", "/sessions/{session}/"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_what_was_typed_is_not_said_by_who_logs_in_after(
+    enter: Enter, accounts: dict[str, Browser], server: Server, watch: Watch, model: ModelServer, place: str
+) -> None:
+    watch.allow(*(ANSWERED.format(status=status) for status in ("401", "403", "404")))
+
+    async def sessions(user: str) -> set[str]:
+        return {item["id"] for item in (await accounts[user].call("GET", "sessions/"))[1]["items"]}
+
+    mine, theirs = await sessions(READER), await sessions(OTHER)
+    async with Browser.logged_in(server.url, READER) as own:
+        session = await own.new_session(title="As it was")
+        talk = await enter("")
+        context = talk.page.context
+        await context.clear_cookies()
+        await context.add_cookies([{"name": c.key, "value": c.value, "url": server.url} for c in own.http.cookie_jar])
+        await talk.page.goto(place.format(session=session))
+        await talk.message.fill(TEXT)
+        tab = await context.new_page()
+
+        async def log_in(user: str) -> None:
+            await tab.goto("/accounts/")
+            await tab.get_by_role("button", name="Log out").click()
+            await tab.goto("/accounts/login/")
+            await tab.get_by_label("Username").fill(user)
+            await tab.get_by_label("Password").fill(PASSWORD)
+            await tab.get_by_role("button", name="Log in").click()
+            await tab.wait_for_url("/")
+
+        await log_in(OTHER)
+        await talk.page.bring_to_front()
+        await talk.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+        await expect(talk.page.get_by_text("Somebody else has logged in.")).to_be_visible()
+        await talk.message.press("Enter")
+        if place == "/":
+            await expect(talk.page.locator("#composer")).to_contain_text("Somebody else has logged in")
+            await expect(talk.message).to_have_value(TEXT)
+        await tab.reload()
+        assert await sessions(OTHER) == theirs
+        await log_in(READER)
+        await talk.page.bring_to_front()
+        if place != "/":
+            await talk.page.reload()
+            await talk.is_live()
+        # Where the page knew already that it could not be sent, it is still the text that is being written.
+        if await talk.message.input_value():
+            await talk.message.press("Enter")
+        await talk.ended()
+        await expect(talk.questions).to_have_text([TEXT])
+        assert len(await sessions(READER) - mine) == (2 if place == "/" else 1)
 
 
 async def test_a_thumb_breaks_lines_with_enter_and_sends_with_the_button(enter: Enter, api: Browser) -> None:

@@ -1,0 +1,126 @@
+"""Reading while an answer grows, in the Firefox that people have: Chromium's hands, but for the finger, which it can't be given."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.e2e import firefox
+from tests.e2e.conftest import READER
+from tests.e2e.test_reading import AT_END, BACK, BOX, LATER, LINE, MEANS, follows, script, stays
+from tests.model_server import ModelServer, Script
+from tests.serving import Browser, Server
+
+pytestmark = pytest.mark.skipif(firefox.installed() is None, reason="No Firefox is installed.")
+
+# Installed before the page's scripts: the socket that they open, into which we write.
+LISTEN = """() => {
+  const Real = WebSocket;
+  window.WebSocket = class extends Real {
+    constructor(...given) {
+      super(...given);
+      window.line = this;
+    }
+  };
+  window.begin = (run, text) => {
+    window.run = run;
+    window.written = 0;
+    write(text);
+  };
+  window.write = (text) => {
+    const data = { step: 7, type: "final_answer", attempt: 0, offset: window.written, text };
+    window.written += text.length;
+    line.dispatchEvent(new MessageEvent("message", { data: JSON.stringify({ type: "reasoning_delta", run_id: window.run, data }) }));
+  };
+}"""
+LINES = "document.querySelectorAll('#log .answer .prose > p').length"
+
+
+class Growth:
+    """An answer that grows at a pace, by the page's own clock."""
+
+    def __init__(self, page: firefox.Page, run: str) -> None:
+        self.page = page
+        self._run = run
+
+    async def begin(self) -> None:
+        """Begin the answer anew, longer than the page, and stand at its end."""
+        await self.page.evaluate(
+            f"([run, text]) => {{ begin(run, text); {BOX}.scrollTop = 1e7 }}", [self._run, LINE * 80]
+        )
+        await self.page.wait_for_function(
+            f"() => {{ {BOX}.scrollTop = 1e7; return {AT_END} && [80, 81].includes({LINES}) }}"
+        )
+
+    @contextlib.asynccontextmanager
+    async def at(self, speed: int, pieces: int = 1) -> AsyncIterator[None]:
+        """Grow by a line, or by a piece of one, so many times a second, until the block is left."""
+        begin = """([line, size, pause]) => {
+          window.updates = 0;
+          window.growing = setInterval(() => {
+            const at = window.written % line.length;
+            write(line.slice(at, at + size));
+            window.updates += 1;
+          }, pause);
+        }"""
+        await self.page.evaluate(begin, [LINE, -(-len(LINE) // pieces), 1000 / speed])
+        try:
+            yield
+        finally:
+            await self.page.evaluate("() => clearInterval(window.growing)")
+
+    async def goes_on(self, updates: int = LATER) -> None:
+        """Wait until the answer has grown so many times more, and what has come is painted."""
+        begin, length = await self.page.evaluate("() => [window.updates, window.written]")
+        await self.page.wait_for_function("(n) => window.updates >= n", begin + updates)
+        await self.page.wait_for_function(f"(n) => {LINES} >= n", length // len(LINE) - updates)
+
+
+@pytest.fixture(scope="module")
+def settings_of_server() -> dict[str, str]:
+    """Runs that never end stand in nobody's way."""
+    return {"MAX_ACTIVE_RUNS_PER_USER": "0", "MAX_SOCKETS_PER_USER": "0"}
+
+
+@pytest.fixture(scope="module")
+async def fox(
+    tmp_path_factory: pytest.TempPathFactory, server: Server, accounts: dict[str, Browser]
+) -> AsyncIterator[firefox.Page]:
+    """A Firefox in which the reader is logged in."""
+    async with firefox.opened(tmp_path_factory.mktemp("firefox")) as page:
+        for cookie in accounts[READER].http.cookie_jar:
+            await page.add_cookie(cookie.key, cookie.value, urlsplit(server.url).hostname or "")
+        await page.add_init_script(LISTEN)
+        yield page
+
+
+@pytest.fixture
+async def growth(fox: firefox.Page, server: Server, api: Browser, model: ModelServer) -> Growth:
+    """A run whose model says nothing more, on a page that shows what we write."""
+    model.respond = lambda _body: Script("", reasoning="Hm. ", fault="stall", fault_after=1)
+    session = await api.new_session()
+    status, run = await api.call("POST", f"sessions/{session}/messages/", {"message": "Go on"})
+    assert status == 202
+    await fox.goto(f"{server.url}/sessions/{session}/")
+    await fox.wait_for_function("() => document.querySelector('#chip').dataset.state === 'live'")
+    await fox.wait_for_function("() => document.querySelector('#log [data-item=growing]') !== null")
+    growth = Growth(fox, run["run_id"])
+    await growth.begin()
+    return growth
+
+
+#: What it does beyond Chromium's: that one ends a movement of a script's as soon as the box is moved by another, before it can be seen.
+MORE = {"smoothly by 60 px": script(f"() => {BOX}.scrollBy({{ top: -60, behavior: 'smooth' }})")}
+#: It has no fingers for us.
+HANDS = {name: means for name, means in {**MEANS, **MORE}.items() if "finger" not in name}
+
+
+@pytest.mark.parametrize("means", HANDS)
+async def test_a_hand_that_goes_up_is_never_pulled_back(growth: Growth, means: str) -> None:
+    await stays(growth, HANDS[means], means)
+
+
+@pytest.mark.parametrize("back", [back for back in BACK if "finger" not in back])
+async def test_reaching_the_end_follows_again(growth: Growth, back: str) -> None:
+    await follows(growth, back)
