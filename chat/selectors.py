@@ -125,6 +125,12 @@ def steps_outside(run_id: UUID, first: int, last: int) -> dict[str, int]:
     )
 
 
+def model_asked(run_id: UUID) -> str:
+    """The model that a run asks, as its first event names it; runs of older versions name none."""
+    begun = Step.objects.filter(run_id=run_id, event="reasoning_start").values_list("body", flat=True).first()
+    return str(orjson.loads(begun).get("model", "")) if begun else ""
+
+
 def _begins(event: str, kind: str) -> bool:
     return event == "reasoning_start" or kind == "iteration_start"
 

@@ -224,6 +224,7 @@ def _folded(window: selectors.Window) -> list[transcript.Run]:
     first, last = window.frames[0], window.frames[-1]
     if first["type"] != "reasoning_start":
         runs[0].outside = selectors.steps_outside(UUID(runs[0].id), first["seq"], last["seq"])
+        runs[0].model = selectors.model_asked(UUID(runs[0].id))
     if not runs[-1].ended:
         row = window.runs[UUID(runs[-1].id)]
         if row.is_finished:

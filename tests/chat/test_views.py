@@ -38,6 +38,7 @@ def step(kind: str, **more: Any) -> Entry:
 def start(run: Run, **more: Any) -> Entry:
     told = {
         "agent": run.agent_name,
+        "model": "small-model",
         "message": run.message,
         "user": "ada",
         "enable_reasoning": True,
@@ -230,20 +231,22 @@ def test_a_page_holds_the_latest_two_hundred_events_and_leads_to_earlier_ones(pa
     before = ""
     for _ in range(10):
         answer = page.get(address + before)
-        seen = re.findall(r"<p class=\"thought\"[^>]*>Thought number (\d+)\.", answer.content.decode()) + seen
+        seen = re.findall(r"<p dir=\"auto\">Thought number (\d+)\.", answer.content.decode()) + seen
         link = re.search(r'href="(\?before=\d+)"', answer.content.decode())
         if link is None:
             break
         before = link[1]
     assert seen == [str(number) for number in range(1, 301)]
     first = page.get(address).content.decode()
-    assert 95 <= len(re.findall(r"<p class=\"thought\"", re.sub(r"(?s)<template.*?</template>", "", first))) <= 105
+    assert 95 <= len(re.findall(r"<div class=\"thought\"", re.sub(r"(?s)<template.*?</template>", "", first))) <= 105
 
 
 def test_numbers_of_a_run_are_of_the_whole_run_wherever_the_page_cuts_it(page: Client, long_run: Run) -> None:
     address = f"/sessions/{long_run.session_id}/"
     for query in ("", "?before=300", "?at=50"):
-        assert "Finished · 300 steps" in text_of(page.get(address + query)), query
+        text = text_of(page.get(address + query))
+        assert "Finished · 300 steps" in text, query
+        assert "Researcher · small-model" in text, query
 
 
 def test_a_page_begins_where_a_model_call_does(page: Client, ada: User) -> None:
