@@ -702,7 +702,8 @@ class StepAdmin(_ReadOnly):
     @admin.display(description="text")
     def beginning(self, step: Step) -> str:
         """The beginning of what it says."""
-        return words.gist(_text(step, selectors.step_data(step)))[:80]
+        gist = words.markdown_gist if (step.type or step.event) in search.MARKDOWN else words.gist
+        return gist(_text(step, selectors.step_data(step)))[:80]
 
     @admin.display(description="text")
     def text(self, step: Step) -> SafeString:

@@ -24,7 +24,7 @@ _OVERHEAD = 300
 #: How long a text that was too slow isn't tried again, in seconds.
 _SLOW_FOR_S = 600.0
 #: Characters of thoughts that are rendered with a page, the newest: few are ever opened, and the browser renders the others when they are.
-_THOUGHTS = 20_000
+_THOUGHTS = 4_000
 
 _pool = Pool(2, "agents.untrusted.markdown")
 

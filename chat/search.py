@@ -43,7 +43,7 @@ _RECENT = 5_000
 _RECENT_FOR_COMMON = 25_000
 
 #: What models write as Markdown, and how many times the width of an excerpt is read on either side of a word: much of it may be marks.
-_MARKDOWN = ("thought", "final_answer", "response")
+MARKDOWN = ("thought", "final_answer", "response")
 _AROUND = 4
 
 # Marks before the owner's and the session's word: characters for private use, which no word of a text can hold.
@@ -380,10 +380,10 @@ def find(
     if not query or limit < 1:
         return []
     ids = _index().newest(query, user.pk, limit, apart_from)
-    return _hits(query, ids, user, width, () if with_marks else _MARKDOWN)
+    return _hits(query, ids, user, width, () if with_marks else MARKDOWN)
 
 
-def _hits(query: _Query, ids: Sequence[int], user: User, width: int, stripped: Sequence[str] = _MARKDOWN) -> list[Hit]:
+def _hits(query: _Query, ids: Sequence[int], user: User, width: int, stripped: Sequence[str] = MARKDOWN) -> list[Hit]:
     steps = (
         Step.objects.filter(pk__in=ids, session__owner=user, session__deleted_at=None)
         .order_by("-pk")

@@ -15,7 +15,7 @@ from chat.strip_markdown import strip_markdown
 #: Characters of a text that a folded row holds; the row's own width cuts the rest.
 _GIST = 160
 #: Characters of a Markdown text that are read for them: the rest may be marks.
-_GIST_OF = 1_000
+_GIST_OF = 600
 #: Characters of a question that stand on one line, about, and the lines from which on it is folded.
 _LINE = 80
 _LINES = 12

@@ -7,7 +7,7 @@ import { stripMarkdown } from "./strip_markdown.js";
 
 const GIST = 160;
 /** Characters of a Markdown text that are read for them: the rest may be marks. */
-const GIST_OF = 1_000;
+const GIST_OF = 600;
 /** Characters of a question that stand on one line, about, and the lines from which on it is folded. */
 const LINE = 80;
 const LINES = 12;
