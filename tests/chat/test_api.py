@@ -63,6 +63,14 @@ async def test_a_session_is_opened_shown_changed_and_deleted(bo: Browser) -> Non
     assert (await bo.call("DELETE", address))[0] == 404
 
 
+async def test_a_page_that_was_made_for_somebody_else_is_refused(bo: Browser) -> None:
+    theirs = {"X-Page-User": "999999"}
+    for method, path, body in (("POST", "sessions/", {}), ("GET", "sessions/", None), ("GET", "notifications/", None)):
+        status, refused = await bo.call(method, path, body, headers=theirs)
+        assert (status, refused["error"]["code"]) == (403, "not_allowed")
+        assert "Somebody else has logged in" in refused["error"]["message"]
+
+
 async def test_sessions_open_with_an_empty_body_too(bo: Browser) -> None:
     for body in ({}, None):
         status, made = await bo.call("POST", "sessions/", body)

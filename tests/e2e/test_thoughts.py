@@ -6,8 +6,10 @@ import pytest
 from playwright.async_api import expect
 
 from chat import rendering
+from tests.e2e.conftest import Enter
 from tests.e2e.conversation import Conversation
 from tests.model_server import ModelServer, Script
+from tests.serving import Browser
 
 #: A thought, what its row says of it, and what must be found in it; a further one is one line.
 THOUGHTS = {
@@ -85,3 +87,29 @@ async def test_a_thought_that_did_not_come_rendered_is_when_it_is_opened(
     await talk.open_steps()
     await expect(thought.locator("strong").first).to_have_text("long")
     assert "*" not in await thought.inner_text()
+
+
+#: What is wider than a phone; a further one is one line.
+WIDE = {
+    "a word": "x" * 500,
+    "an address": "https://a.example/" + "path/" * 80,
+    "a table": "| a | b | c | d | e | f |\n|--|--|--|--|--|--|\n| " + " | ".join(["some longer words"] * 6) + " |",
+    "code": "```\n" + "line " * 100 + "\n```",
+    "a formula": "$$" + "x + " * 80 + "y$$",
+    "a list in lists": "".join("  " * depth + "- " + "word" * 10 + "\n" for depth in range(12)),
+}
+
+
+@pytest.mark.parametrize("kind", WIDE)
+async def test_a_thought_is_no_wider_than_a_phone(enter: Enter, api: Browser, model: ModelServer, kind: str) -> None:
+    phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+    talk = await enter(f"/sessions/{await api.new_session()}/", **phone)
+    await talk.is_live()
+    model.enqueue(Script("Done.", reasoning=WIDE[kind], piece=40))
+    await talk.ask("Think")
+    await talk.ended()
+    await talk.open_steps()
+    await talk.fits()
+    await talk.page.goto(f"/runs/{await talk.runs.last.get_attribute('data-run')}/")
+    await talk.page.locator(".wf details").first.evaluate("details => (details.open = true)")
+    await talk.fits()
