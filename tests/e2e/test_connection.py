@@ -50,7 +50,7 @@ async def test_offline_and_back(talk: Conversation, model: ModelServer, watch: W
     await expect(talk.questions).to_have_text(["While you were away [tokens=150 every=30]", "Typed offline [tokens=3]"])
     await talk.ended()
     await expect(talk.waiting).to_have_count(0)
-    assert (await talk.runs.first.locator(".prose").inner_text()).split() == [f"word{n}" for n in range(150)]
+    assert (await talk.runs.first.locator(".answer .prose").inner_text()).split() == [f"word{n}" for n in range(150)]
     assert questions_asked(model, "Typed offline [tokens=3]") == 1
 
 
@@ -116,7 +116,7 @@ async def test_where_live_connections_are_blocked_the_page_works_over_the_api(
     await talk.page.reload()
     await talk.link_is("polling")
     await expect(talk.runs).to_have_count(2)
-    await expect(talk.runs.first.locator(".prose")).to_have_text("The tools said: 42")
+    await expect(talk.runs.first.locator(".answer .prose")).to_have_text("The tools said: 42")
 
 
 async def test_a_message_waits_in_line_over_the_api_too(behind_proxy: Conversation) -> None:
