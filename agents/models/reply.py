@@ -156,6 +156,7 @@ class Reply(TextScanner):
         self._half = ""
         self._space = ""
         self._after_tag = False
+        self._gap = ""
         self._size = 0
 
     # -- what model classes add -------------------------------------------------------------------
@@ -284,9 +285,11 @@ class Reply(TextScanner):
 
     def append(self, kind: Literal["reasoning", "content"], text: str) -> None:
         """Add text of a kind. White space alone opens nothing: models put blank lines between thought, call and answer."""
+        last = self.parts[-1] if self.parts else None
         if self._after_tag:
             text = text.lstrip()
-        last = self.parts[-1] if self.parts else None
+            if text and last is not None and last.kind == kind:
+                text = self._gap + text
         if last is None or last.kind != kind:
             text = self._space + text
             self._space = ""
@@ -324,14 +327,14 @@ class Reply(TextScanner):
         """The text so far was a thought."""
         self.parts[0].kind = "reasoning"
 
-    def pass_tag(self) -> None:
-        """White space that follows separates no words."""
-        self._after_tag = True
+    def pass_tag(self, gap: str = "") -> None:
+        """White space that follows separates no words; a ``gap`` separates what follows from text of its kind before."""
+        self._after_tag, self._gap = True, gap
         self._space = ""
 
-    def begin_block(self) -> None:
-        """A call begins that is written in the text."""
-        self._current = Part("call", self._clock(), [""], raw=True)
+    def begin_block(self, name: str = "") -> None:
+        """A call begins that is written in the text; where its tool's name is given, its arguments."""
+        self._current = Part("call", self._clock(), [""], clean(name), raw=not name)
         self._keep_call(self._current)
 
     def add_to_block(self, text: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 from agents.models import compression
 from agents.models.connections import Connection
 from tests.agents.conftest import MakeAgent, steps_of
-from tests.agents.models.wire import calls, endings, failures, framing, text_calls, thoughts
+from tests.agents.models.wire import calls, channels, endings, failures, framing, text_calls, thoughts
 from tests.agents.models.wire.transcript import Look, Python, Table, answers, body, call, ends, says, shown, told, whole
 from tests.model_server import Call, ModelServer, Script
 
@@ -27,7 +27,7 @@ else:
 
 TRANSCRIPTS: Table = {
     f"{module.__name__.rpartition('.')[2]}: {name}": entry
-    for module in (calls, endings, failures, framing, text_calls, thoughts)
+    for module in (calls, channels, endings, failures, framing, text_calls, thoughts)
     for name, entry in module.TABLE.items()
 }
 #: Longer ones are cut at so many places, evenly: the rest would show nothing else.
