@@ -239,7 +239,11 @@ class AgentRun:
         self._count(reply)
         self._take_note(reply)
         steps, calls = self._splitter.finish(
-            reply.parts, partial=error is not None, server=reply.server, reasoning_field=reply.reasoning_field
+            reply.parts,
+            partial=error is not None,
+            server=reply.server,
+            reasoning_field=reply.reasoning_field,
+            turn_fields=reply.details,
         )
         self._push(steps)
         self._remember(reply, calls)

@@ -438,11 +438,15 @@ def _add_call(asking: dict[str, Any], step: _StepRow, thoughts: Mapping[int, str
     }
     if origin and origin["fields"]:
         call["origin"] = {"server": origin["server"], "fields": origin["fields"]}
-    if origin and origin["thoughts"]:
-        told = [thoughts[at] for at in origin["thoughts"]["steps"] if at in thoughts]
-        fields = {origin["thoughts"]["field"]: "\n\n".join(told)}
+    if origin and (fields := {**_thoughts_of(origin, thoughts), **origin.get("turn", {})}):
         asking["origin"] = {"server": origin["server"], "fields": fields}
     asking["tool_calls"].append(call)
+
+
+def _thoughts_of(origin: Mapping[str, Any], thoughts: Mapping[int, str]) -> dict[str, str]:
+    """The thoughts of a call's turn, in the field that they came in."""
+    told = origin["thoughts"]
+    return {told["field"]: "\n\n".join(thoughts[at] for at in told["steps"] if at in thoughts)} if told else {}
 
 
 def step_data(step: Step) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from agents.errors import ModelError
-from agents.models.chunks import ServerError, add_chunk, say, text_alone
+from agents.models.chunks import ServerError, add_chunk, text_alone
 from agents.models.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -155,8 +155,8 @@ class CompletionReader:
             for chunk in self._parsed_together(lines) or self._parsed_one_by_one(lines, is_all=is_all):
                 heard = True
                 said = text_alone(chunk)
-                if texts and (said is None or said[0] != field):
-                    say(field, "".join(texts), self._reply)
+                if texts and (said is None or said[0] != field or field not in self._reply.texts.plain):
+                    self._reply.say(field, "".join(texts))
                     texts.clear()
                 if said is not None:
                     field = said[0]
@@ -167,7 +167,7 @@ class CompletionReader:
                     self._told = other
         finally:  # what stood before a line that can't be read has been said all the same
             if texts:
-                say(field, "".join(texts), self._reply)
+                self._reply.say(field, "".join(texts))
         return heard
 
     def _parsed_together(self, lines: Sequence[bytes]) -> list[Any] | None:
@@ -270,9 +270,9 @@ class Repeated:
     def add(self, events: bytes, reply: Reply) -> bool:
         """Add the text of events that repeat the last one learned, and say whether these do; from others learn."""
         if (text := self._text(events)) is None:
-            self._learn(events)
+            self._learn(events, reply)
             return False
-        say(self._field, text, reply)
+        reply.say(self._field, text)
         return True
 
     def _text(self, events: bytes) -> str | None:
@@ -292,7 +292,7 @@ class Repeated:
         self._tries = _TRIES
         return found
 
-    def _learn(self, events: bytes) -> None:
+    def _learn(self, events: bytes, reply: Reply) -> None:
         self._before = b""
         if not self._tries:
             return
@@ -301,6 +301,9 @@ class Repeated:
         last, end = lines[lines.rfind(b"\n") + 1 :], events[len(lines) :]
         said = _text_of(last[5:])
         if said is None or not last.startswith(_OBJECTS) or end != b"\n\n":
+            return
+        if said[0] not in reply.texts.plain:  # its texts may not be what is new
+            self._tries += 1
             return
         self._field, text = said
         before, found, after = last.partition(orjson.dumps(text))

@@ -6,9 +6,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agents.arguments import Balance, repaired
+from agents.arguments import Balance, known_name, repaired
 from agents.errors import ModelError
 from agents.events import Usage
+from agents.models.field_texts import FieldTexts
 from agents.models.scanner import TextScanner
 from agents.models.text_calls import Form, Schemas, arguments_in, bare_calls, name_in
 from agents.text import clean, ends_in_half_a_pair, estimate_tokens
@@ -19,6 +20,9 @@ Kind = Literal["reasoning", "content", "call"]
 REPLY_LIMIT = 2_000_000
 #: Characters of JSON that a tool call may have beside the known fields.
 FIELDS_LIMIT = 65_536
+
+_DETAILS = "reasoning_details"
+_HELD_BY_DETAILS = frozenset({"text", "summary", "data"})
 
 #: Tool calls of one reply that are run; of further ones the first is kept, for the model to be told.
 MOST_CALLS = 64
@@ -149,7 +153,10 @@ class Reply(TextScanner):
         """Whether a call within the thoughts is all that there is."""
         self.surplus = 0
         """Calls beyond `MOST_CALLS`."""
+        self.texts = FieldTexts()
+        """What of the texts of its chunks is new."""
         self._clock = clock
+        self._details: dict[tuple[Any, Any], dict[str, Any]] = {}
         self._slots: dict[int, Part] = {}
         self._current: Part | None = None
         self._calls = 0
@@ -160,6 +167,40 @@ class Reply(TextScanner):
         self._size = 0
 
     # -- what model classes add -------------------------------------------------------------------
+
+    def say(self, field: str, text: str) -> None:
+        """Add the text of a chunk's field, as far as it is new."""
+        texts = self.texts
+        if texts.holding or field not in texts.plain:
+            for name, new in texts.add(field, text):
+                self._add_text(name, new)
+        elif field == "content":
+            self.add_content(text)
+        else:
+            self._add_text(field, text)
+
+    def _add_text(self, field: str, text: str) -> None:
+        if field == "content":
+            self.add_content(text)
+        elif not field.startswith(_DETAILS):
+            self.reasoning_field = field
+            self.add_reasoning(text)
+        elif not self.reasoning_field:  # else it is the same once more
+            self.add_reasoning(text)
+
+    def add_detail(self, place: int, detail: Mapping[str, Any], text: str) -> None:
+        """Add one of a chunk's details of reasoning, of which this is the text; what the server told of it goes back as it came."""
+        index = detail.get("index", place)
+        if text:
+            self.say(f"{_DETAILS} {index}", text)
+        kept = self._details.setdefault((str(index), str(detail.get("type"))), {})
+        self._size += len(json.dumps(detail))
+        for name, value in detail.items():
+            before = kept.get(name)
+            if name in _HELD_BY_DETAILS and isinstance(before, str) and isinstance(value, str):
+                kept[name] = value if value.startswith(before) else before + value
+            elif value is not None:
+                kept[name] = value
 
     def add_reasoning(self, text: str) -> None:
         """Add text of the model's reasoning."""
@@ -209,6 +250,8 @@ class Reply(TextScanner):
         """
         if self.finish_reason is not None:
             self._resume(name + arguments)
+        if self.texts.holding:
+            self._add_held()
         self._size += len(name)
         current = self._current
         part = current if slot is None else self._slots.get(slot)
@@ -232,6 +275,7 @@ class Reply(TextScanner):
 
     def end(self, reason: str, *, is_sure: bool = True) -> None:
         """The server says why the model has ended; not for sure, where it says so beside text. Text that comes yet makes it void."""
+        self._add_held()
         self.finish_reason = reason
         self.end_is_sure = is_sure and not self.has_resumed
 
@@ -242,13 +286,14 @@ class Reply(TextScanner):
 
     def settle(self) -> None:
         """Nothing more comes: what was held back for its other half is what it is, and calls are read."""
+        self._add_held()
         half, self._half = self._half, ""
         if half:
             self.scan(clean(half))
         self.settle_text()
         for part in self.parts:
             if part.kind == "call":
-                part.pieces[:] = [repaired(part.text)]
+                part.name, part.pieces[:] = known_name(part.name, self.tools), [repaired(part.text)]
         if not self.has_calls:
             self._read_as_call()
 
@@ -265,9 +310,16 @@ class Reply(TextScanner):
         return "\n\n".join(part.text for part in self.parts if part.kind == "reasoning")
 
     @property
-    def fields(self) -> dict[str, str]:
+    def fields(self) -> dict[str, Any]:
         """What its server wants back with it: servers that speak of reasoning in a field of its own take it back, some insist on it."""
-        return {self.reasoning_field: self.reasoning} if self.reasoning_field and self.reasoning else {}
+        thoughts = {self.reasoning_field: self.reasoning} if self.reasoning_field and self.reasoning else {}
+        return {**thoughts, **self.details}
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The details of its reasoning, signed or enciphered, that its server wants back as they came; none where they are too much."""
+        told = list(self._details.values())
+        return {_DETAILS: told} if told and len(json.dumps(told)) <= FIELDS_LIMIT else {}
 
     @property
     def has_calls(self) -> bool:
@@ -323,6 +375,10 @@ class Reply(TextScanner):
         """Whether there was nothing since a call."""
         return bool(self.parts) and self.parts[-1].kind == "call"
 
+    def has_thought(self, text: str) -> bool:
+        """Whether the thoughts so far hold this, white space aside."""
+        return " ".join(text.split()) in " ".join(self.reasoning.split())
+
     def turn_into_thought(self) -> None:
         """The text so far was a thought."""
         self.parts[0].kind = "reasoning"
@@ -367,6 +423,11 @@ class Reply(TextScanner):
         return rest or None
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _add_held(self) -> None:
+        """What was held back until the next chunk would show what it is."""
+        for name, new in self.texts.flush():
+            self._add_text(name, new)
 
     def _take(self, text: str) -> str:
         """Count and clean what came; half a surrogate pair waits for the other half."""

@@ -18,6 +18,8 @@ _THOUGHTS = {
     "<seed:think>": "</seed:think>",
     "[THINK]": "[/THINK]",
     "◁think▷": "◁/think▷",
+    "<mm:think>": "</mm:think>",
+    "<|channel>thought": "<channel|>",
 }
 _FIRST = (*_THOUGHTS, _THINK_END, *channels.HEADS)
 _LONGEST_FIRST = max(map(len, _FIRST))
@@ -66,6 +68,7 @@ class TextScanner(ABC):
         self._takes_any_closer = False
         self._began_as_thought = False
         self._is_spoken_of = False
+        self._told_twice: list[str] | None = None
         self._has_channels = False
         self._message: Literal["reasoning", "content", "call"] = "content"
         self._balance = Balance()
@@ -91,6 +94,10 @@ class TextScanner(ABC):
     @abstractmethod
     def follows_call(self) -> bool:
         """Whether there was nothing since a call."""
+
+    @abstractmethod
+    def has_thought(self, text: str) -> bool:
+        """Whether the thoughts so far hold this, white space aside."""
 
     @abstractmethod
     def turn_into_thought(self) -> None:
@@ -125,6 +132,8 @@ class TextScanner(ABC):
         """Nothing more comes: what was held back is what it is."""
         if self._state != "call":
             self.scan("", is_all=True)
+        if self._state == "thought":
+            self._end_thought()
         if self._state == "call":
             self._held = ""  # the beginning of its closer
             self._end_call(is_all=True)
@@ -145,7 +154,7 @@ class TextScanner(ABC):
         if not head:
             return begins
         for opener, closer in _THOUGHTS.items():
-            if head.startswith(opener) and not self.has_reasoned:
+            if head.startswith(opener):
                 return self._enter_thought(closer, begins + len(opener))
         if head.startswith(channels.HEADS):
             self._state, self._has_channels = "header", True
@@ -162,27 +171,44 @@ class TextScanner(ABC):
         return begins
 
     def _enter_thought(self, closer: str, at: int) -> int:
-        self.pass_tag()
         self._state, self._closer, self._began_as_thought = "thought", closer, True
+        if self.has_reasoned:  # some servers send a thought both in its field and here
+            self._told_twice = []
+        else:
+            self.pass_tag()
         return at
 
     def _scan_thought(self, text: str, at: int, is_all: bool) -> int:
         start = text.find(self._closer, at)
         if start < 0:
             end = len(text) if is_all else _partial(text, at, self._closer)
-            self.append("reasoning", text[at:end])
+            self._add_to_thought(text[at:end])
             return self._hold(text, end)
-        self.append("reasoning", text[at:start])
+        self._add_to_thought(text[at:start])
         end = start + len(self._closer)
-        if self.last_character() == "`":  # it may be spoken of, in code
+        before = (self._told_twice or [""])[-1][-1:] if self._told_twice is not None else self.last_character()
+        if before == "`":  # it may be spoken of, in code
             if end == len(text) and not is_all:
                 return self._hold(text, start)
             if text[end : end + 1] == "`":
-                self.append("reasoning", self._closer)
+                self._add_to_thought(self._closer)
                 return end
+        self._end_thought()
+        return end
+
+    def _add_to_thought(self, text: str) -> None:
+        if self._told_twice is None:
+            self.append("reasoning", text)
+        elif text:
+            self._told_twice.append(text)
+
+    def _end_thought(self) -> None:
+        text, self._told_twice = "".join(self._told_twice or ()), None
+        if text and not self.has_thought(text):
+            self.pass_tag("\n\n")
+            self.append("reasoning", text)
         self.pass_tag()
         self._state = "text"
-        return end
 
     # -- messages in channels ---------------------------------------------------------------------
 
@@ -246,10 +272,12 @@ class TextScanner(ABC):
         return self._balance.in_string if self._message == "call" else self.last_character() == "`"
 
     def _add_to_message(self, text: str) -> None:
-        if text and self._message == "call":
+        if not text:
+            return
+        if self._message == "call":
             self._balance.feed(text)
             self.add_to_block(text)
-        elif text:
+        else:
             self.append(self._message, text)
 
     # -- text -------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What an agent remembers of a session: whatever state a session is left in, its next request is valid."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -37,6 +38,10 @@ class PastRun:
     enable_reasoning: bool
     continues: bool
     reasoning_field: str
+    turn_fields: dict[str, Any]
+
+
+DETAILS = {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x", "index": 0}]}
 
 
 def _call(name: str, arguments: str, id_: str, fields: dict[str, Any]) -> Part:
@@ -65,6 +70,7 @@ _RUNS = st.builds(
     enable_reasoning=st.booleans(),
     continues=st.booleans(),
     reasoning_field=st.sampled_from(["", "reasoning_content"]),
+    turn_fields=st.sampled_from([{}, DETAILS]),
 )
 
 
@@ -74,7 +80,9 @@ def events_of(past: PastRun) -> list[Entry]:
     steps = splitter.open(past.message)
     for number, parts in enumerate(past.replies):
         steps += splitter.begin() if number else []
-        written, calls = splitter.finish(parts, server=SERVER, reasoning_field=past.reasoning_field)
+        written, calls = splitter.finish(
+            parts, server=SERVER, reasoning_field=past.reasoning_field, turn_fields=past.turn_fields
+        )
         steps += written
         steps += [splitter.result(call.id, ok=True, content="r" * 2_100, duration_ms=1) for call in reversed(calls)]
     return [
@@ -135,6 +143,7 @@ def past(replies: list[list[Part]], **more: Any) -> PastRun:
         "enable_reasoning": True,
         "continues": False,
         "reasoning_field": "reasoning_content",
+        "turn_fields": {},
     }
     return PastRun(replies=replies, **fields | more)
 
@@ -156,6 +165,18 @@ def test_what_a_server_wants_back_with_its_calls_comes_back(enable_reasoning: bo
     assert body["messages"][2]["reasoning_content"] == "Hm."
     assert body["messages"][2]["tool_calls"][0]["extra_content"] == SIGNED["extra_content"]
     assert StepOrigin.objects.count() == 1
+
+
+def test_the_details_of_a_turns_reasoning_come_back_as_they_came() -> None:
+    session = making.session(making.user())
+    leave_behind(session, past([LOOKED, ANSWERED], turn_fields=DETAILS), None)
+    memory = selectors.memory(session.pk, 2)
+    assert memory[1]["origin"]["fields"] == {"reasoning_content": "Hm.", **DETAILS}
+    body = next(bodies([*memory, {"role": "user", "content": "And now?"}]))
+    assert body["messages"][2]["reasoning_details"] == DETAILS["reasoning_details"]
+    before = {"server": SERVER, "fields": {}, "thoughts": {}}  # as of versions that kept none
+    StepOrigin.objects.update(data=json.dumps(before))
+    assert "origin" not in selectors.memory(session.pk, 2)[1]
 
 
 def test_what_a_server_wants_back_is_on_no_wire() -> None:

@@ -278,6 +278,33 @@ async def test_the_thought_of_a_turn_with_calls_goes_back_in_its_field(
     assert len(server.requests) == 4  # nothing was refused
 
 
+async def test_the_details_of_reasoning_go_back_as_they_came(server: ModelServer, make_agent: MakeAgent) -> None:
+    """In one piece, whichever way they came."""
+    text = {"type": "reasoning.text", "index": 0, "format": "x-v1"}
+    told = [
+        {"reasoning_details": [{**text, "text": "Hm, "}]},
+        {"reasoning_details": [{**text, "text": "so."}]},
+        {"reasoning_details": [{**text, "text": "", "signature": "s"}]},
+        {"reasoning_details": [{"type": "reasoning.encrypted", "index": 1, "data": "x", "id": None}]},
+    ]
+    call = {"index": 0, "id": "a", "function": {"name": "echo", "arguments": "{}"}}
+    chunks = [{"choices": [{"delta": delta}]} for delta in (*told, {"tool_calls": [call]})]
+    server.note_fields({"reasoning_details": told})
+    server.enqueue(Script(body="".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"))
+    agent = make_agent()
+    run = agent.start("?")
+    steps, outcome = await ended(run)
+    assert outcome.status == "completed"
+    assert [step["content"] for step in steps if step["type"] == "thought"] == ["Hm, so."]
+    whole: list[Body] = [
+        {**text, "text": "Hm, so.", "signature": "s"},
+        {"type": "reasoning.encrypted", "index": 1, "data": "x"},
+    ]
+    assert server.requests[-1].body["messages"][2]["reasoning_details"] == whole
+    await ended(agent.start("And now?", history=[{"role": "user", "content": "?"}, *run.messages]))
+    assert server.requests[-1].body["messages"][2]["reasoning_details"] == whole
+
+
 @pytest.mark.parametrize(
     "words",
     [
