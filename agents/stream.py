@@ -23,7 +23,7 @@ from typing import Any
 from agents import threads
 from agents.errors import AgentError, LimitReached, Stopped, let_go
 from agents.events import Growth, Outcome, Status, Step, Usage
-from agents.models.ends import check_end
+from agents.models.ends import check_end, meaning
 from agents.models.reply import MOST_CALLS, Call, Reply, Writer, Written
 from agents.pace import Pacer
 from agents.snapshots import StepSplitter
@@ -244,6 +244,7 @@ class AgentRun:
             server=reply.server,
             reasoning_field=reply.reasoning_field,
             turn_fields=reply.details,
+            is_cut=error is not None and meaning(reply.finish_reason or "") == "cut",
         )
         self._push(steps)
         self._remember(reply, calls)

@@ -263,9 +263,9 @@ class StepContent(models.Model):
 
 
 class StepOrigin(models.Model):
-    """What goes back to the model's server with a tool call, and to nobody else: never on the wire, never shown.
+    """What the model's server has to be told of a step later, and nobody else: never on the wire, never shown.
 
-    ``data`` is the JSON of `agents.Step.origin`. Few calls have one.
+    ``data`` is the JSON of `agents.Step.origin`. Few steps have one.
     """
 
     step = models.OneToOneField(Step, on_delete=models.CASCADE, primary_key=True, related_name="origin")

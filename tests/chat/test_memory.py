@@ -208,6 +208,42 @@ def test_a_piece_of_an_answer_is_forgotten_once_there_is_the_whole() -> None:
     assert contents(session, 4) == ["Why?", "Because."]
 
 
+def write(run: Run, text: str, end: RunStatus, *, is_cut: bool) -> Run:
+    """Have a run end with a piece of an answer."""
+    parts = [Part("content", 0.0, [text])]
+    steps, _ = StepSplitter().finish(parts, partial=True, server=SERVER, is_cut=is_cut)
+    making.append(run, *(Entry("reasoning_step", step.data, origin=step.origin) for step in steps))
+    making.end(run, end)
+    return Run.objects.get(pk=run.pk)
+
+
+def test_an_answer_that_was_cut_is_gone_on_with_and_remembered_as_one() -> None:
+    session = making.session(making.user())
+    first = write(making.run(session), "Half", RunStatus.FAILED, is_cut=True)
+    assert contents(session, 2, first.pk) == ["Why?", "Half"]
+    second = write(making.run(session, continues=first), " Rest", RunStatus.FAILED, is_cut=True)
+    assert contents(session, 3, second.pk) == ["Why?", "Half Rest"]
+    third = leave_behind(session, past([ANSWERED], continues=True), second)
+    assert contents(session, 4) == ["Why?", "Half RestBecause."]
+    assert third.continues_id == second.pk
+
+
+def test_the_rest_of_an_answer_that_was_stopped_itself_is_forgotten_once_there_is_the_whole_rest() -> None:
+    session = making.session(making.user())
+    first = write(making.run(session), "Half", RunStatus.FAILED, is_cut=True)
+    second = write(making.run(session, continues=first), " Rest", RunStatus.CANCELLED, is_cut=False)
+    assert contents(session, 3, second.pk) == ["Why?", "Half"]
+    leave_behind(session, past([ANSWERED], continues=True), second)
+    assert contents(session, 4) == ["Why?", "HalfBecause."]
+
+
+def test_an_answer_that_was_cut_and_then_needed_a_tool_stays_a_message_before_it() -> None:
+    session = making.session(making.user())
+    first = write(making.run(session), "Half", RunStatus.FAILED, is_cut=True)
+    leave_behind(session, past([LOOKED, ANSWERED], continues=True), first)
+    assert contents(session, 3) == ["Why?", "Half", "", "r" * 2_100, "Because."]
+
+
 def test_memory_never_begins_in_the_middle_of_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selectors, "_MEMORY_CHARACTERS", 10)
     session = making.session(making.user())
