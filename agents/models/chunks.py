@@ -114,12 +114,18 @@ def _add_choices(chunk: dict[str, Any], reply: Reply) -> None:
         reply.say("content", text)
     if error := choice.get("error"):
         raise ServerError(error)
+    reason = _reason(choice)
+    if reason and is_end(reason) and not _is_cut_already(reply):
+        is_alone = not any(value for name, value in (delta or {}).items() if name != "role")
+        reply.end(reason, is_sure=is_alone)
+
+
+def _reason(choice: dict[str, Any]) -> str:
+    """The finish reason, if there is one."""
     reason = choice.get("finish_reason")
     if isinstance(reason, dict):
         reason = reason.get("type")
-    if reason and is_end(str(reason)) and not _is_cut_already(reply):
-        is_alone = not any(value for name, value in (delta or {}).items() if name != "role")
-        reply.end(str(reason), is_sure=is_alone)
+    return "stop" if reason is True else str(reason or "")
 
 
 def _repeats_all(delta: dict[str, Any], choice: dict[str, Any], reply: Reply) -> bool:
@@ -182,6 +188,10 @@ def _texts(told: Any, *, is_thought: bool = False, depth: int = 0) -> Iterator[t
     if isinstance(told, str):
         if told:
             yield is_thought, told
+    elif isinstance(told, int | float) and not isinstance(
+        told, bool
+    ):  # a number by itself, of servers that parse too much
+        yield is_thought, str(told)
     elif isinstance(told, list) and depth < _DEEPEST:
         for part in told:
             yield from _texts(part, is_thought=is_thought, depth=depth + 1)

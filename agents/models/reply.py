@@ -1,6 +1,7 @@
 """A model's reply while it is being written: what comes in pieces, sorted into thoughts, text and tool calls."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -291,6 +292,7 @@ class Reply(TextScanner):
         if half:
             self.scan(clean(half))
         self.settle_text()
+        self._drop_end_mark()
         for part in self.parts:
             if part.kind == "call":
                 part.name, part.pieces[:] = known_name(part.name, self.tools), [repaired(part.text)]
@@ -424,6 +426,17 @@ class Reply(TextScanner):
 
     # -- inside -----------------------------------------------------------------------------------
 
+    def _drop_end_mark(self) -> None:
+        """Leave out the mark by which the model ends a text, where the server has passed it on, right behind the text."""
+        last = self.parts[-1] if self.parts else None
+        if last is None or last.kind == "call" or not (found := _END_MARK.search("".join(last.pieces[-_TAIL:]))):
+            return
+        text = last.text
+        bare = text.rstrip()[: -len(found[1])].rstrip()
+        is_closer = found[1] == "</s>" and "<s>" in text
+        if bare and not (is_closer or bare.endswith("`")):
+            last.pieces[:] = [bare]
+
     def _add_held(self) -> None:
         """What was held back until the next chunk would show what it is."""
         for name, new in self.texts.flush():
@@ -510,6 +523,14 @@ class Reply(TextScanner):
                 part.pieces[:] = [repaired(part.text) if part.kind == "call" else part.text]
             self.parts[-1:] = probe.parts
 
+
+#: What models end a text with, which servers take away, or not.
+_END_MARK = re.compile(
+    r"(?<!\s)(</s>|<\|im_end\|>|<\|eot_id\|>|<\|eom_id\|>|<\|end\|>|<\|endoftext\|>|<\|end_of_text\|>|<end_of_turn>|<turn\|>"
+    r"|<\|return\|>|<\|END_OF_TURN_TOKEN\|>|<\|end_of_role\|>|<｜end▁of▁sentence｜>|\[EOS\])\s*\Z"
+)
+#: Pieces that such a mark may have come in.
+_TAIL = 64
 
 #: Pieces of a call in the text within which its name comes.
 _NAME_WITHIN = 100
