@@ -8,12 +8,25 @@ import re
 import time
 from typing import Any
 
+from daphne.http_protocol import WebRequest
 from django.conf import settings
 from twisted.web import http
 
 from chat.body_limits import LINGER_S, SILENCE_S, body_limit, refusal, time_limit
 
 _WHOLE_ADDRESS = re.compile(rb"(?i)^https?://[^/?#]*/?")
+
+
+class UnparsedRequest(WebRequest):  # type: ignore[misc] # untyped
+    """A request whose body is the application's to read: Twisted would take forms apart by itself, and fall over some of them."""
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
+        """Pass it on, whole as it is."""
+        self.content.seek(0)
+        self.args: dict[bytes, list[bytes]] = {}
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.process()
 
 
 class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
@@ -25,6 +38,15 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
     _is_busy = False
     _is_refused = False
     _lingers_until = 0.0
+
+    @property
+    def requestFactory(self) -> type[UnparsedRequest]:  # noqa: N802
+        """What becomes of a request."""
+        return UnparsedRequest
+
+    @requestFactory.setter
+    def requestFactory(self, _: Any) -> None:  # noqa: N802
+        """Daphne's factory would have its own."""
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Take what has come; a request has to be there some time after its first byte."""
