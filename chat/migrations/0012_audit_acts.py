@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0010_model_server_facts'),
+        ('chat', '0011_process_noticed'),
     ]
 
     operations = [
