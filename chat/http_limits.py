@@ -32,6 +32,7 @@ class UnparsedRequest(WebRequest):  # type: ignore[misc] # untyped
 class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
     """One HTTP connection, whose requests keep within their limits."""
 
+    _path: bytes
     _ending: Any = None
     _limit = 0
     _received = 0
