@@ -1,7 +1,8 @@
-"""The arguments of a tool call as models write them: repaired where there is only one way to read them, else the fault in words."""
+"""A tool call's name and arguments as models write them: repaired where there is only one way to read them, else the fault in words."""
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 from agents.text import json_object
@@ -93,6 +94,27 @@ class Balance:
 
 
 _SIGNS = re.compile(r'\\.|\\\Z|["{}\[\]]', re.DOTALL)
+
+
+#: What models and servers put around the name of a tool: marks of a template, the namespace that it showed tools in, a number.
+_AROUND_NAME = re.compile(
+    r"^(?:(?:functions?|tools?|default_api|default|assistant|commentary)[.:/])*(.+?)(?::\d+|\(.*\))?(?:<\|.*)?$",
+    re.DOTALL,
+)
+
+
+def known_name(name: str, tools: Collection[str]) -> str:
+    """The one of the tools that a name can only mean; as it came where it is one, or might mean several or none."""
+    found = _AROUND_NAME.match(name.strip().strip("\"'`"))
+    if name in tools or found is None:
+        return name
+    bare = found[1].strip()
+    meant = [tool for tool in tools if tool == bare] or [tool for tool in tools if _folded(tool) == _folded(bare)]
+    return meant[0] if len(meant) == 1 else name
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[-_. ]+", "_", name).casefold()
 
 
 def fault(raw: str) -> str:

@@ -47,9 +47,10 @@ class Step:
 
     ``data`` is the step dictionary of the wire: ``type``, ``content``, ``iteration``,
     ``timestamp`` (Unix seconds) and what the type adds. ``full_content`` is the whole text of a tool result
-    whose ``data["content"]`` had to be cut to `CONTENT_LIMIT`, else ``None``. ``origin`` is what goes back to the model's
-    server with a tool call, and to nobody else: ``server``, ``fields`` of the call, and ``thoughts``, the ``field`` that the
-    turn's thoughts came in and the ``steps`` that they are.
+    whose ``data["content"]`` had to be cut to `CONTENT_LIMIT`, else ``None``. ``origin`` is what the model's server has to be
+    told of it later, and nobody else. Of a tool call: ``server``, ``fields`` of the call, ``thoughts``, the ``field`` that the
+    turn's thoughts came in and the ``steps`` that they are, and ``turn``, further fields of the turn as they came. Of an answer that
+    the model's length limit cut: ``is_cut``.
     """
 
     data: dict[str, Any]

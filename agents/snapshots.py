@@ -5,8 +5,9 @@ written alone, never on when it was looked at.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from agents.events import CONTENT_LIMIT, Growth, NumberedType, Step, StepType
@@ -99,19 +100,28 @@ class StepSplitter:
         return [*steps, growth] if growth else steps
 
     def finish(
-        self, parts: Sequence[Part], *, partial: bool = False, server: str = "", reasoning_field: str = ""
+        self,
+        parts: Sequence[Part],
+        *,
+        partial: bool = False,
+        server: str = "",
+        reasoning_field: str = "",
+        turn_fields: Mapping[str, Any] = MappingProxyType({}),
+        is_cut: bool = False,
     ) -> tuple[list[Step], list[Call]]:
         """The reply has ended: its last steps, and its tool calls with ids unique in the run.
 
         ``partial``: it ended before its end, so its last text is a piece. ``server`` is who wrote it, and ``reasoning_field`` the
-        field that its thoughts came in.
+        field that its thoughts came in, ``turn_fields`` what else that server wants back with the turn.
+        ``is_cut``: the model's length limit cut it, so that who goes on writes the rest of it.
         """
         unfinished = parts[-1] if partial and parts else None
         steps = list(self._leave(parts, len(parts), unfinished))
         if self._calls:
             steps += self._leave_text(partial=unfinished is not None and unfinished.kind == "content")
         else:
-            steps += self._leave_text("final_answer", partial=partial)
+            cut = {"server": server, "fields": {}, "thoughts": {}, "is_cut": True} if is_cut else None
+            steps += [replace(step, origin=cut) for step in self._leave_text("final_answer", partial=partial)]
         calls = [
             Call(self._unique(part.id), part.name[:_LONGEST_NAME] or NAMELESS, part.text, part.fields)
             for part in self._calls
@@ -125,9 +135,9 @@ class StepSplitter:
                 "arguments": json_object(call.arguments, call.arguments),
             }
             step = self._numbered("tool_use", **fields)
-            origin = {"server": server, "fields": call.fields, "thoughts": thoughts}
-            steps.append(Step(step.data, origin=origin) if call.fields or thoughts else step)
-            thoughts = {}
+            origin = {"server": server, "fields": call.fields, "thoughts": thoughts, "turn": turn_fields}
+            steps.append(Step(step.data, origin=origin) if call.fields or thoughts or turn_fields else step)
+            thoughts, turn_fields = {}, {}
         self._begin_reply()
         return steps, calls
 

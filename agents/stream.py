@@ -23,7 +23,7 @@ from typing import Any
 from agents import threads
 from agents.errors import AgentError, LimitReached, Stopped, let_go
 from agents.events import Growth, Outcome, Status, Step, Usage
-from agents.models.ends import check_end
+from agents.models.ends import check_end, meaning
 from agents.models.reply import MOST_CALLS, Call, Reply, Writer, Written
 from agents.pace import Pacer
 from agents.snapshots import StepSplitter
@@ -239,7 +239,12 @@ class AgentRun:
         self._count(reply)
         self._take_note(reply)
         steps, calls = self._splitter.finish(
-            reply.parts, partial=error is not None, server=reply.server, reasoning_field=reply.reasoning_field
+            reply.parts,
+            partial=error is not None,
+            server=reply.server,
+            reasoning_field=reply.reasoning_field,
+            turn_fields=reply.details,
+            is_cut=error is not None and meaning(reply.finish_reason or "") == "cut",
         )
         self._push(steps)
         self._remember(reply, calls)

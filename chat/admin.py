@@ -47,6 +47,7 @@ from chat.models import (
     LIVE,
     MANY_SESSIONS,
     UNFINISHED,
+    Act,
     Announcement,
     AuditEntry,
     Connection,
@@ -133,11 +134,22 @@ def _pk(request: HttpRequest) -> int:
 
 
 def _note_look(request: HttpRequest, thing: Any) -> None:
-    """Note a look at a session or at something of one; a schedule has its own owner, and not always a session."""
+    """Note a look at a session or at something of one that is somebody else's."""
+    if (session_id := _session_of_another(request, thing)) is not None:
+        audit.note_view(_pk(request), session_id, Door.ADMIN)
+
+
+def _note_act(request: HttpRequest, thing: Any, act: Act) -> None:
+    """Note that something is done to it, likewise, before it is."""
+    if (session_id := _session_of_another(request, thing)) is not None:
+        audit.note_act(_pk(request), session_id, Door.ADMIN, act)
+
+
+def _session_of_another(request: HttpRequest, thing: Any) -> UUID | None:
+    """The session that it is of, if it isn't one's own; a schedule has its own owner, and not always a session."""
     owned = thing if isinstance(thing, Session | Schedule) else thing.session
-    session_id = thing.pk if isinstance(thing, Session) else thing.session_id
-    if owned.owner_id != _pk(request):
-        audit.note_view(_pk(request), session_id or MANY_SESSIONS, Door.ADMIN)
+    session_id: UUID | None = thing.pk if isinstance(thing, Session) else thing.session_id
+    return session_id or MANY_SESSIONS if owned.owner_id != _pk(request) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +213,8 @@ class _Acting(_ReadOnly):
         left_out = self._left_out(act, len(found) - len(chosen), len(found))
         if request.method == "POST" or not chosen:
             for thing in chosen:
+                if name != Act.STOP:  # which is noted with the stop itself, whoever does it through whichever door
+                    _note_act(request, thing, Act(name))
                 self._do(request, act, thing)
             if left_out or not found:
                 self.message_user(request, left_out or "There is nothing of that kind any more.", messages.WARNING)
@@ -372,7 +386,7 @@ def _person(user: User | None) -> str:
 
 
 def _stop(user: User, run: Run) -> str:
-    stops = async_to_sync(runs.cancel)(user, run.session_id, run.pk)
+    stops = async_to_sync(runs.cancel)(user, run.session_id, run.pk, door=Door.ADMIN)
     return "is being stopped." if stops.running else "was taken out of the line."
 
 

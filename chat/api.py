@@ -536,7 +536,7 @@ async def cancel_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]
     """Stop a run."""
     run = await _run(request, run_id)
     stop = payload(request, Stop)
-    await runs.cancel(user_of(request), run.session_id, run.pk, everything=stop.all)
+    await runs.cancel(user_of(request), run.session_id, run.pk, everything=stop.all, door=Door.API)
     return Status(202, {"run_id": run.pk})
 
 

@@ -1,6 +1,7 @@
-"""What staff look at that belongs to others, noted before they see it: the one way by which pages, API and sockets open a session.
+"""What staff look at that belongs to others, and what they do to it, noted before they see it or it is done.
 
-Where it cannot be noted, the database's error goes to whoever asked, and nothing is shown.
+The one way by which pages, API and sockets open a session. Where it cannot be noted, the database's error goes to whoever asked, and
+nothing is shown or done.
 """
 
 import time
@@ -28,6 +29,13 @@ def note_view(actor_id: int, session_id: UUID, door: Door) -> None:
 def note_search(actor_id: int, door: Door) -> None:
     """Note that one of the staff searches what others said."""
     _note(actor_id, MANY_SESSIONS, door, Act.SEARCH)
+
+
+def note_act(actor_id: int, session_id: UUID, door: Door, action: Act) -> None:
+    """Note that one of the staff does something to what is somebody else's: each time, in the transaction in which it is done."""
+    AuditEntry.objects.create(
+        actor_id=actor_id, session_id=session_id, door=door, action=action, window=time.time_ns() // 1000
+    )
 
 
 def _note(actor_id: int, session_id: UUID, door: Door, action: Act) -> None:

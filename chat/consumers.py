@@ -20,6 +20,7 @@ from django.db import Error as DatabaseError
 import agents
 from chat import background, carrying, database, feeds, groups, protocol, runs, selectors, sockets, supervisor
 from chat.feeds import Subscriber
+from chat.models import Door
 from chat.protocol import Ack, BadFrame, Cancel, Chat, Close, Continue, Ping, Resume, as_uuid, encode, error_data
 from chat.runs import Refused
 
@@ -252,7 +253,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         try:
             # What cannot be a run's identifier names none.
             run_id = None if command.run_id is None else as_uuid(command.run_id) or uuid4()
-            await runs.cancel(self._user(), entrance.session_id, run_id, everything=command.all)
+            await runs.cancel(self._user(), entrance.session_id, run_id, everything=command.all, door=Door.SOCKET)
         except Refused as refused:
             self._error(refused.code, refused.message)
 

@@ -1,64 +1,53 @@
 """What one request may take on daphne before it is anybody's: bounded headers, a body of its route's size at most, and a time for both.
 
-Daphne stores a whole body before it asks the application; here what is too large is refused unread, and what doesn't end is ended.
+Daphne stores a whole body before it asks the application, which has limits of its own (`chat.body_limits`); here what is too large is
+refused unread, and what doesn't end is ended.
 """
 
 import re
-import secrets
 import time
 from typing import Any
 
-import orjson
+from daphne.http_protocol import WebRequest
 from django.conf import settings
 from twisted.web import http
 
-from chat.protocol import error_data
+from chat.body_limits import LINGER_S, SILENCE_S, body_limit, refusal, time_limit
 
-#: How fast a body has to come, beyond the time that any request has.
-_BYTES_PER_S = 64 * 1024
-#: A client that was refused may go on sending for so long, so that it reads why: a connection that is closed on it at once loses the
-#: answer. One that has sent nothing for a while has read it.
-_LINGER_S = 2.0
-_SILENCE_S = 0.2
 _WHOLE_ADDRESS = re.compile(rb"(?i)^https?://[^/?#]*/?")
-_REASONS = {
-    408: (b"Request Timeout", "timeout", "The request took too long to arrive. Please try again."),
-    413: (b"Content Too Large", "too_large", "The request is too large."),
-}
 
 
-def body_limit(path: str) -> int:
-    """The bytes that a body sent to this path may have: what `MAX_BODY_BYTES` says of the longest beginning of it."""
-    limits: dict[str, int] = settings.MAX_BODY_BYTES
-    path = _own_path(path)
-    # A target that is no path (``OPTIONS *``, and the site's own without a slash) has the least.
-    return limits[max((start for start in limits if path.startswith(start)), key=len, default="/")]
+class UnparsedRequest(WebRequest):  # type: ignore[misc] # untyped
+    """A request whose body is the application's to read: Twisted would take forms apart by itself, and fall over some of them."""
 
-
-def _own_path(path: str) -> str:
-    """A path without that below which the site is served."""
-    return path.removeprefix(settings.PUBLIC_URL.path)
-
-
-def refusal(status: int, path: str) -> tuple[bytes, str, bytes]:
-    """An answer to who is refused before the application hears of it: the status's words, the body's type, the body."""
-    reason, code, words = _REASONS[status]
-    if not _own_path(path).startswith("/api/"):
-        return reason, "text/plain; charset=utf-8", f"{words}\n".encode()
-    body = orjson.dumps({"error": error_data(code, words, secrets.token_hex(4))})
-    return reason, "application/json", body
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
+        """Pass it on, whole as it is."""
+        self.content.seek(0)
+        self.args: dict[bytes, list[bytes]] = {}
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.process()
 
 
 class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
     """One HTTP connection, whose requests keep within their limits."""
 
-    _path = b"/"
+    _path: bytes
     _ending: Any = None
     _limit = 0
     _received = 0
     _is_busy = False
     _is_refused = False
     _lingers_until = 0.0
+
+    @property
+    def requestFactory(self) -> type[UnparsedRequest]:  # noqa: N802
+        """What becomes of a request."""
+        return UnparsedRequest
+
+    @requestFactory.setter
+    def requestFactory(self, _: Any) -> None:  # noqa: N802
+        """Daphne's factory would have its own."""
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Take what has come; a request has to be there some time after its first byte."""
@@ -79,7 +68,7 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
             self._refuse(413)
             return
         expected = self._limit if self.length is None else self.length
-        self._end_in(settings.REQUEST_TIMEOUT_S + expected / _BYTES_PER_S)
+        self._end_in(time_limit(expected))
         super().allHeadersReceived()
 
     def rawDataReceived(self, data: bytes) -> None:  # noqa: N802
@@ -132,16 +121,17 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
         for request in self.requests:
             if request.content is not None:
                 request.content.close()
-        reason, kind, body = refusal(status, self._path.decode("latin1"))
+        path = getattr(self, "_path", b"/").decode("latin1")
+        reason, kind, body = refusal(status, path)
         head = (
             f"Server: thinkaloud\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
             "X-Content-Type-Options: nosniff\r\n\r\n"
         )
         self.transport.write(b"HTTP/1.1 %d %s\r\n" % (status, reason) + head.encode() + body)
-        self._lingers_until = time.monotonic() + _LINGER_S
+        self._lingers_until = time.monotonic() + LINGER_S
         self._linger()
 
     def _linger(self) -> None:
         self._forget_ending()
         left = self._lingers_until - time.monotonic()
-        self._ending = self.callLater(max(0, min(_SILENCE_S, left)), self.transport.abortConnection)
+        self._ending = self.callLater(max(0, min(SILENCE_S, left)), self.transport.abortConnection)

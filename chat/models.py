@@ -263,9 +263,9 @@ class StepContent(models.Model):
 
 
 class StepOrigin(models.Model):
-    """What goes back to the model's server with a tool call, and to nobody else: never on the wire, never shown.
+    """What the model's server has to be told of a step later, and nobody else: never on the wire, never shown.
 
-    ``data`` is the JSON of `agents.Step.origin`. Few calls have one.
+    ``data`` is the JSON of `agents.Step.origin`. Few steps have one.
     """
 
     step = models.OneToOneField(Step, on_delete=models.CASCADE, primary_key=True, related_name="origin")
@@ -498,6 +498,12 @@ class Act(models.TextChoices):
 
     VIEW = "view"
     SEARCH = "search"
+    STOP = "stop"
+    INTERRUPT = "interrupt"
+    DELETE = "delete"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RUN_NOW = "run"
 
 
 #: In place of one session's identifier: many at once, as in a list or by a search.
@@ -505,9 +511,10 @@ MANY_SESSIONS = uuid.UUID(int=0)
 
 
 class AuditEntry(models.Model):
-    """That one of the staff looked at what belongs to others: who, what, through which door, when. Identifiers alone, and never changed.
+    """That one of the staff looked at what belongs to others, or did something to it: who, what, through which door, when.
 
-    ``actor_id`` stays when the account is gone. ``window`` numbers stretches of ten minutes: one entry for each person, session and door.
+    Identifiers alone, and never changed. ``actor_id`` stays when the account is gone. ``window`` numbers stretches of ten minutes: one
+    entry of looks for each person, session and door. Each act has an entry, and the microsecond as its window.
     """
 
     actor_id = models.BigIntegerField()

@@ -3,13 +3,14 @@
 from typing import Any, TypeVar, cast
 
 from django.contrib.auth.models import User
-from django.http import HttpRequest
+from django.http import HttpRequest, RawPostDataException
 from pydantic import BaseModel
 
 from chat import protocol
 from chat.protocol import BadFrame
 
 T = TypeVar("T", bound=BaseModel)
+_NO_JSON = BadFrame("bad_json", "The body must be JSON, with Content-Type: application/json.")
 
 
 def user_of(request: HttpRequest) -> User:
@@ -26,11 +27,14 @@ def takes(kind: type[BaseModel]) -> dict[str, Any]:
 
 def payload(request: HttpRequest, kind: type[T]) -> T:
     """The request's body, checked as a frame's payload is; none is as good as an empty object."""
-    body = request.body
+    try:
+        body = request.body
+    except RawPostDataException:  # a form, which was taken apart to look for a token
+        raise _NO_JSON from None
     if not body.strip():
         return protocol.validated(kind, {})
     if request.content_type != "application/json":
-        raise BadFrame("bad_json", "The body must be JSON, with Content-Type: application/json.")
+        raise _NO_JSON
     try:
         payload = protocol.load(body.decode())
     except UnicodeDecodeError:

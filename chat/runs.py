@@ -18,7 +18,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 import agents
-from chat import background, carrying, database, erasure, groups, run_events, run_state, selectors, step_log
+from chat import audit, background, carrying, database, erasure, groups, run_events, run_state, selectors, step_log
 from chat import standing as standings
 from chat.access import (
     VIEW_SESSIONS,
@@ -30,7 +30,7 @@ from chat.access import (
     role_in,
     role_of,
 )
-from chat.models import IS_LIVE, IS_UNFINISHED, Origin, Run, RunStatus, Session
+from chat.models import IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
 from chat.protocol import clean, is_blank, utf16_length
 from chat.run_state import End
 from chat.standing import Standing
@@ -319,9 +319,14 @@ class Stops:
     ended: list[UUID]
 
 
-async def cancel(user: User, session_id: UUID, run_id: UUID | None = None, *, everything: bool = False) -> Stops:
-    """Stop a run of the session: the given one, else the running one; ``everything`` adds the line. Raises `Refused`."""
-    stops, events = await database.write(_cancel, user, session_id, run_id, everything=everything)
+async def cancel(
+    user: User, session_id: UUID, run_id: UUID | None = None, *, everything: bool = False, door: Door = Door.API
+) -> Stops:
+    """Stop a run of the session: the given one, else the running one; ``everything`` adds the line. Raises `Refused`.
+
+    ``door`` is what it was asked through: whoever stops what is another's is noted with it.
+    """
+    stops, events = await database.write(_cancel, user, session_id, run_id, everything=everything, door=door)
     because = run_state.stopped_by(user.get_username())
     for running in stops.running:
         await carrying.stop(running, because)
@@ -333,8 +338,10 @@ async def cancel(user: User, session_id: UUID, run_id: UUID | None = None, *, ev
 
 
 @transaction.atomic
-def _cancel(user: User, session_id: UUID, run_id: UUID | None, *, everything: bool) -> tuple[Stops, list[Stored]]:
-    _locked(session_id, user, may_stop)
+def _cancel(
+    user: User, session_id: UUID, run_id: UUID | None, *, everything: bool, door: Door = Door.API
+) -> tuple[Stops, list[Stored]]:
+    session = _locked(session_id, user, may_stop)
     unfinished = Run.objects.filter(IS_UNFINISHED, session_id=session_id)
     if run_id is not None and not everything:
         if not Run.objects.filter(session_id=session_id, pk=run_id).exists():
@@ -354,6 +361,8 @@ def _cancel(user: User, session_id: UUID, run_id: UUID | None, *, everything: bo
         ended.append(run.pk)
     if not running and not ended:
         raise Refused("nothing_to_cancel", "Nothing is running here that could be stopped.")
+    if session.owner_id != user.pk:
+        audit.note_act(user.pk, session_id, door, Act.STOP)
     return Stops(running, ended), events
 
 

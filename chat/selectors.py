@@ -336,14 +336,17 @@ class _Turn:
     continues: bool
     #: Its answer, if that is only a piece.
     partial: dict[str, Any] | None = None
+    #: Whether the model's length limit cut it, so that who continues it writes the rest; else it is written anew.
+    is_cut: bool = False
 
     @property
     def has_answer(self) -> bool:
         return any(message["role"] == "assistant" and message["content"] for message in self.messages)
 
     def drop_partial(self) -> None:
-        """Leave its piece of an answer out: the whole one follows."""
-        self.messages = [message for message in self.messages if message is not self.partial]
+        """Leave its piece of an answer out, where the whole one follows."""
+        if not self.is_cut:
+            self.messages = [message for message in self.messages if message is not self.partial]
 
 
 def memory(session_id: UUID, before: int, *, unfinished_run: UUID | None = None) -> list[dict[str, Any]]:
@@ -351,7 +354,7 @@ def memory(session_id: UUID, before: int, *, unfinished_run: UUID | None = None)
 
     User messages, tool calls with their results, and answers; thoughts are repeated only to the server that wants them back with
     its calls. A partial answer is left out where the run was continued and wrote it anew, and of ``unfinished_run`` (the one that a
-    continuation goes on from now).
+    continuation goes on from now); one that the model's length limit cut stays, and the rest of it follows.
     """
     turns: list[_Turn] = []
     size = 0
@@ -369,7 +372,24 @@ def memory(session_id: UUID, before: int, *, unfinished_run: UUID | None = None)
             turns.append(turn)
         if len(batch) < _MEMORY_RUNS:
             break
-    return [message for turn in reversed(turns) for message in turn.messages]
+    return _joined(turns[::-1])
+
+
+def _joined(turns: Sequence[_Turn]) -> list[dict[str, Any]]:
+    """The messages of turns, oldest first; the pieces of an answer that was cut are one message."""
+    messages: list[dict[str, Any]] = []
+    cut: dict[str, Any] | None = None
+    for turn in turns:
+        rest = turn.messages
+        if turn.continues and not rest:
+            continue
+        if cut is not None and turn.continues and rest[0].keys() == cut.keys():
+            cut["content"] += rest[0]["content"]
+            turn.partial = cut if turn.partial is rest[0] else turn.partial
+            rest = rest[1:]
+        messages += rest
+        cut = turn.partial if turn.is_cut and messages and messages[-1] is turn.partial else None
+    return messages
 
 
 def _turns(session_id: UUID, before: int, unfinished_run: UUID | None) -> list[tuple[int, _Turn]]:
@@ -429,6 +449,7 @@ def _turn(message: str | None, steps: Sequence[_StepRow], thoughts: Mapping[int,
         else:
             messages.append({"role": "assistant", "content": data["content"]})
             turn.partial = messages[-1] if data.get("partial") else None
+            turn.is_cut = step.origin is not None and step.origin.get("is_cut", False)
     return turn
 
 
@@ -444,11 +465,15 @@ def _add_call(asking: dict[str, Any], step: _StepRow, thoughts: Mapping[int, str
     }
     if origin and origin["fields"]:
         call["origin"] = {"server": origin["server"], "fields": origin["fields"]}
-    if origin and origin["thoughts"]:
-        told = [thoughts[at] for at in origin["thoughts"]["steps"] if at in thoughts]
-        fields = {origin["thoughts"]["field"]: "\n\n".join(told)}
+    if origin and (fields := {**_thoughts_of(origin, thoughts), **origin.get("turn", {})}):
         asking["origin"] = {"server": origin["server"], "fields": fields}
     asking["tool_calls"].append(call)
+
+
+def _thoughts_of(origin: Mapping[str, Any], thoughts: Mapping[int, str]) -> dict[str, str]:
+    """The thoughts of a call's turn, in the field that they came in."""
+    told = origin["thoughts"]
+    return {told["field"]: "\n\n".join(thoughts[at] for at in told["steps"] if at in thoughts)} if told else {}
 
 
 def step_data(step: Step) -> dict[str, Any]:

@@ -14,6 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 http = get_asgi_application()
 
 # Models can be imported only once Django is set up.
+from chat.body_limits import BodyLimits  # noqa: E402
 from chat.consumers import RefuseConsumer, SessionConsumer  # noqa: E402
 from chat.lifecycle import LifespanApplication  # noqa: E402
 from config.login_gate import LoginGate  # noqa: E402
@@ -24,7 +25,8 @@ _SOCKETS: list[Any] = [
     re_path(r"^ws/chat/(?P<session_id>[^/]+)/?$", cast(Any, SessionConsumer.as_asgi())),
     re_path(r"", cast(Any, RefuseConsumer.as_asgi())),
 ]
-application: Any = ProtocolTypeRouter({"http": cast(Any, LoginGate(cast(Any, http))), "websocket": URLRouter(_SOCKETS)})
+pages: Any = BodyLimits(LoginGate(cast(Any, http)))
+application: Any = ProtocolTypeRouter({"http": pages, "websocket": URLRouter(_SOCKETS)})
 if settings.PUBLIC_URL.path:
     application = PathPrefix(application, settings.PUBLIC_URL.path)
 application = LifespanApplication(TrustedProxies(application))

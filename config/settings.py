@@ -124,6 +124,7 @@ MIDDLEWARE = [
     "config.edge.EdgeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "config.static_files.StaticFilesMiddleware",
+    "config.forms.FormsMiddleware",
     "config.visible_text.VisibleTextMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

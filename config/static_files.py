@@ -1,6 +1,9 @@
 """How static files get their hashed names, and how they are served under ASGI."""
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
+from whitenoise.compress import Compressor
 from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 from whitenoise.storage import CompressedManifestStaticFilesStorage
@@ -14,6 +17,10 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
 
     support_js_module_import_aggregation = True
     manifest_strict = False
+
+    def create_compressor(self, **kwargs: Any) -> Compressor:
+        """Compress by gzip alone: Brotli would take seconds more at every start."""
+        return Compressor(use_brotli=False, **kwargs)
 
     def stored_name(self, name: str) -> str:
         """Return the hashed name, or the plain one of a file that isn't there."""

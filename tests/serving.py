@@ -60,7 +60,7 @@ class Server:
         #: Set once all that runs need has been loaded, which goes on beside the first requests.
         self.loaded = threading.Event()
         self._at_rest = 0
-        self._server = server
+        self.program = server
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "DJANGO_"))},
             "DJANGO_SETTINGS_MODULE": os.environ.get("DJANGO_SETTINGS_MODULE", "config.settings"),
@@ -120,7 +120,7 @@ class Server:
         return self
 
     def _command(self, port: int) -> list[str]:
-        return [sys.executable, "manage.py", "serve", "--port", str(port), "--server", self._server]
+        return [sys.executable, "manage.py", "serve", "--port", str(port), "--server", self.program]
 
     #: What it says when it is ready, and where it is.
     _READY = re.compile(r"http://\S+?(?=/\s*$)")

@@ -7,6 +7,7 @@ import functools
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -27,6 +28,7 @@ _NEEDED_IN_CALLS = frozenset({"id", "type", "function"})
 #: Names that say nothing unless it is said, too, that they are refused.
 _COMMON_NAMES = frozenset({"stream", "name"})
 SYSTEM = "system"
+LONG_IDS = "long ids of tool calls"
 
 # llama.cpp: tools param requires --jinja flag; Unsupported param: tools. Ollama: … does not support tools. vLLM: "auto" tool choice
 # requires --enable-auto-tool-choice and --tool-call-parser. OpenRouter: No endpoints found that support tool use. LiteLLM: … does not
@@ -54,6 +56,18 @@ _NO_SYSTEM = re.compile(
     r"|only user and assistant roles|(?:developer|system) instruction is not enabled",
     re.IGNORECASE,
 )
+# Templates of servers that know of no results: Gemma's, Mistral's, Llama 2's. Servers that check roles: LocalAI, TGI, KoboldCpp.
+_NO_RESULTS = re.compile(
+    r"roles? must alternate|only user(?:,| and|,? or)? .{0,30}roles? (?:are|is) (?:supported|allowed)"
+    r"|(?:unknown|invalid|unsupported|unexpected|unrecogni[sz]ed) (?:message )?role:? ?[`'\"]?tool\b"
+    r"|role:? ?[`'\"]?tool[`'\"]? (?:is |are )?(?:not|un)(?: ?supported| ?known| ?allowed)",
+    re.IGNORECASE,
+)
+# Mistral: Tool call id was … but must be a-z, A-Z, 0-9, with a length of 9.
+_SHORT_IDS = re.compile(
+    r"tool[ _]call[ _]ids?\b.{0,200}(?:length of 9|9 (?:alphanumeric )?characters)", re.IGNORECASE | re.DOTALL
+)
+_SHORT_ID = 9
 _MISSING = re.compile(
     r"[`'\"]?(reasoning_content|reasoning)[`'\"]?.{0,40}(?:must be (?:passed|provided|sent|included)|is (?:missing|required))"
     r"|(?:missing|requires?|expected)\W{1,3}(?:the )?(?:field )?[`'\"]?(reasoning_content|reasoning)\b",
@@ -116,7 +130,10 @@ class Asking:
     # -- what may be changed ----------------------------------------------------------------------
 
     def _refuses_tools(self, words: str) -> bool:
-        if self.uses_template or not self._may_use_template or not _REFUSING_TOOLS.search(words):
+        if self.uses_template or not self._may_use_template:
+            return False
+        has_results = any(message["role"] == "tool" for message in self._messages)
+        if not _REFUSING_TOOLS.search(words) and not (has_results and _NO_RESULTS.search(words)):
             return False
         self.uses_template = True
         self._learn(self._facts.note_tools_refused, "takes no tools; for some minutes they go in the prompt")
@@ -136,7 +153,9 @@ class Asking:
         named: list[str] = []
         if says_so or refusal.status in (400, 422):
             named = [name for name in _optional_names(self._current()) if _names(words, name, says_so=says_so)]
-        if not named and _NO_SYSTEM.search(words) and SYSTEM not in self._left_out:
+        if _SHORT_IDS.search(words) and LONG_IDS not in self._left_out:
+            named = [LONG_IDS]
+        elif not named and _NO_SYSTEM.search(words) and SYSTEM not in self._left_out:
             named = [SYSTEM]
         for name in named:
             self._left_out.add(name)
@@ -195,6 +214,8 @@ class Asking:
         kept = {key: value for key, value in message.items() if key not in self._left_out or key in _NEEDED_IN_MESSAGES}
         if self._filled_in and kept["role"] == "assistant":
             kept.setdefault(self._filled_in, "")
+        if LONG_IDS in self._left_out:
+            kept = _with_short_ids(kept)
         if calls := kept.get("tool_calls"):
             kept["tool_calls"] = [
                 {key: value for key, value in call.items() if key not in self._left_out or key in _NEEDED_IN_CALLS}
@@ -221,6 +242,20 @@ def _names(words: str, name: str, *, says_so: bool) -> bool:
         rf"[`'\"]{name}[`'\"]|[\w\])]\.{name}(?![\w.])|(?:param\w*|field|key|argument|inputs?):? {name}(?!\w)|^{name}: "
     )
     return says_so and re.search(quoted, words) is not None
+
+
+def _with_short_ids(message: ChatMessage) -> ChatMessage:
+    """The message with its ids of calls made of nine letters and digits, the same ones for the same id."""
+    short = dict(message)
+    if "tool_call_id" in short:
+        short["tool_call_id"] = _short(short["tool_call_id"])
+    if calls := short.get("tool_calls"):
+        short["tool_calls"] = [{**call, "id": _short(call["id"])} for call in calls]
+    return short
+
+
+def _short(call_id: str) -> str:
+    return sha256(call_id.encode()).hexdigest()[:_SHORT_ID]
 
 
 def _without_system(messages: list[ChatMessage]) -> list[ChatMessage]:

@@ -38,15 +38,6 @@ def text_alone(chunk: Any) -> tuple[str, str] | None:
     return (field, text) if field in _TEXTS and isinstance(text, str) else None
 
 
-def say(field: str, text: str, reply: Reply) -> None:
-    """Add the text of a field."""
-    if field == "content":
-        reply.add_content(text)
-    else:
-        reply.reasoning_field = field
-        reply.add_reasoning(text)
-
-
 def add_chunk(chunk: Any, reply: Reply) -> Any:
     """Add a chunk, or a whole completion. Returns what it says besides, if it is neither and may be the words of an error.
 
@@ -113,21 +104,39 @@ def _add_choices(chunk: dict[str, Any], reply: Reply) -> None:
     choice = choices[0]
     delta = choice.get("delta")
     if delta:
-        _add_delta(delta, reply)
+        if not _repeats_all(delta, choice, reply):
+            _add_delta(delta, reply)
     elif message := choice.get("message"):
         # Some servers end a stream with all of it once more.
         if not reply.parts:
             _add_delta(message, reply)
     elif isinstance(text := choice.get("text"), str):
-        reply.add_content(text)
+        reply.say("content", text)
     if error := choice.get("error"):
         raise ServerError(error)
+    reason = _reason(choice)
+    if reason and is_end(reason) and not _is_cut_already(reply):
+        is_alone = not any(value for name, value in (delta or {}).items() if name != "role")
+        reply.end(reason, is_sure=is_alone)
+
+
+def _reason(choice: dict[str, Any]) -> str:
+    """The finish reason, if there is one."""
     reason = choice.get("finish_reason")
     if isinstance(reason, dict):
         reason = reason.get("type")
-    if reason and is_end(str(reason)) and not _is_cut_already(reply):
-        is_alone = not any(value for name, value in (delta or {}).items() if name != "role")
-        reply.end(str(reason), is_sure=is_alone)
+    return "stop" if reason is True else str(reason or "")
+
+
+def _repeats_all(delta: dict[str, Any], choice: dict[str, Any], reply: Reply) -> bool:
+    """Whether a stream ends with all of its answer once more, beside the reason."""
+    content = delta.get("content")
+    is_long = isinstance(content, str) and len(content) >= _LONG and bool(choice.get("finish_reason"))
+    return is_long and content == reply.content
+
+
+#: Characters that no last piece of an answer has in common with all before it by chance.
+_LONG = 32
 
 
 def _is_cut_already(reply: Reply) -> bool:
@@ -140,7 +149,7 @@ def _add_delta(delta: dict[str, Any], reply: Reply) -> None:
     content = delta.get("content")
     if isinstance(content, str):
         if content:
-            reply.add_content(content)
+            reply.say("content", content)
     elif content:
         for is_thought, text in _texts(content):
             (reply.add_reasoning if is_thought else reply.add_content)(text)
@@ -162,16 +171,16 @@ def _add_reasoning(delta: dict[str, Any], reply: Reply) -> None:
         told = delta.get(name)
         if isinstance(told, str):
             if told:
-                say(name, told, reply)
-                return
+                reply.say(name, told)
+                break
         elif told:
             for _, text in _texts(told):
                 reply.add_reasoning(text)
-            return
-    # The same once more, where there was such a field before.
-    if not reply.reasoning_field:
-        for _, text in _texts(delta.get("reasoning_details") or []):
-            reply.add_reasoning(text)
+            break
+    details = delta.get("reasoning_details") or ()
+    for place, detail in enumerate([details] if isinstance(details, dict) else details):
+        if isinstance(detail, dict):
+            reply.add_detail(place, detail, "".join(text for _, text in _texts(detail)))
 
 
 def _texts(told: Any, *, is_thought: bool = False, depth: int = 0) -> Iterator[tuple[bool, str]]:
@@ -179,6 +188,10 @@ def _texts(told: Any, *, is_thought: bool = False, depth: int = 0) -> Iterator[t
     if isinstance(told, str):
         if told:
             yield is_thought, told
+    elif isinstance(told, int | float) and not isinstance(
+        told, bool
+    ):  # a number by itself, of servers that parse too much
+        yield is_thought, str(told)
     elif isinstance(told, list) and depth < _DEEPEST:
         for part in told:
             yield from _texts(part, is_thought=is_thought, depth=depth + 1)

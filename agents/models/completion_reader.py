@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from agents.errors import ModelError
-from agents.models.chunks import ServerError, add_chunk, say, text_alone
+from agents.models.chunks import ServerError, add_chunk, text_alone
 from agents.models.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -22,10 +22,34 @@ EVENT_LIMIT = 4 << 20
 _MARK = b"\xef\xbb\xbf"
 _OBJECTS = (b"data: {", b"data:{")
 _DONE = object()
+#: How servers and proxies say that nothing more comes.
+_ENDS = frozenset({b"[DONE]", b"[done]", b"[Done]", b"DONE", b'"[DONE]"'})
+_KNOWN_KEYS = frozenset({"choices", "error", "errors"})
+#: What the answers of other APIs hold: Anthropic's, OpenAI's Responses, Ollama's, Gemini's, text-generation-inference's, lists of models.
+_OTHER_KEYS = frozenset(
+    {
+        "delta",
+        "content_block",
+        "response",
+        "output",
+        "message",
+        "candidates",
+        "token",
+        "generated_text",
+        "data",
+        "content",
+        "models",
+    }
+)
+_END_EVENTS = frozenset({b"done", b"end", b"close"})
 
 
 class WebPage(ValueError):
     """What came is a page for people."""
+
+
+class OtherApi(ValueError):
+    """What came is the answer of another API."""
 
 
 class CompletionReader:
@@ -43,7 +67,7 @@ class CompletionReader:
         self._data: bytearray | None = None
         self._told: Any = None
         self._note = ""
-        self._has_heard = self._is_odd = False
+        self._has_heard = self._is_odd = self._is_foreign = False
         self._repeated = Repeated()
 
     def feed(self, data: bytes) -> bool:
@@ -74,10 +98,11 @@ class CompletionReader:
         """The body has ended."""
         if self._is_json:
             self._add_whole(bytes(self._pending))
-            return
-        if not self._reply.done:
+        elif not self._reply.done:
             self._add_lines([bytes(self._pending)], is_all=True)
-        if self._reply.finish_reason is not None:
+        if self._is_foreign and not self._reply.parts:
+            raise OtherApi("an object without choices")
+        if self._is_json or self._reply.finish_reason is not None:
             return
         if self._told is not None:
             raise ServerError(self._told)
@@ -124,10 +149,16 @@ class CompletionReader:
         is_one = len(told) == 1
         for each in told:
             for chunk in each if isinstance(each, list) else [each]:
+                self._look_at(chunk)
                 if (other := add_chunk(chunk, self._reply)) is not None:
                     raise ServerError(other)
         if is_one and self._reply.finish_reason is None:
             self._end_unsaid()
+
+    def _look_at(self, chunk: Any) -> None:
+        """See whether an object is another API's: only those lack choices and hold what those do."""
+        if isinstance(chunk, dict) and not chunk.keys() & _KNOWN_KEYS:
+            self._is_foreign |= bool(chunk.keys() & _OTHER_KEYS) or isinstance(chunk.get("message"), dict)
 
     def _end(self) -> None:
         """The server has said that nothing more comes."""
@@ -155,19 +186,20 @@ class CompletionReader:
             for chunk in self._parsed_together(lines) or self._parsed_one_by_one(lines, is_all=is_all):
                 heard = True
                 said = text_alone(chunk)
-                if texts and (said is None or said[0] != field):
-                    say(field, "".join(texts), self._reply)
+                if texts and (said is None or said[0] != field or field not in self._reply.texts.plain):
+                    self._reply.say(field, "".join(texts))
                     texts.clear()
                 if said is not None:
                     field = said[0]
                     texts.append(said[1])
                 elif chunk is _DONE:
                     self._end()
-                elif (other := add_chunk(chunk, self._reply)) is not None:
-                    self._told = other
+                else:
+                    self._look_at(chunk)
+                    self._told = add_chunk(chunk, self._reply) or self._told
         finally:  # what stood before a line that can't be read has been said all the same
             if texts:
-                say(field, "".join(texts), self._reply)
+                self._reply.say(field, "".join(texts))
         return heard
 
     def _parsed_together(self, lines: Sequence[bytes]) -> list[Any] | None:
@@ -204,9 +236,9 @@ class CompletionReader:
             self._data += b"\n" + value
             if len(self._data) > EVENT_LIMIT:
                 raise ModelError("The model server sent an event too large to read.")
-        elif value.strip() == b"[DONE]":
+        elif (value := _undoubled(value)) in _ENDS:
             yield _DONE
-        elif value.strip():
+        elif value:
             try:
                 chunk = _parsed(value)
             except ValueError:
@@ -230,6 +262,9 @@ class CompletionReader:
     def _chunks(self, chunk: Any) -> Iterator[Any]:
         if self._event == b"error" and isinstance(chunk, dict | str):
             raise ServerError(chunk)
+        if self._event in _END_EVENTS and not chunk:
+            yield _DONE
+            return
         if isinstance(chunk, list):
             yield from chunk
         elif not isinstance(chunk, str):
@@ -245,6 +280,14 @@ def _parsed(payload: bytes) -> Any:
             return json.loads(payload.removeprefix(_MARK).decode("utf-8", "replace"))
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
+
+
+def _undoubled(value: bytes) -> bytes:
+    """The data of a line, without the name of the field that some proxies put before it once more."""
+    value = value.strip()
+    while value.startswith(b"data:"):
+        value = value[5:].strip()
+    return value
 
 
 def _parsed_or_text(value: bytes) -> Any:
@@ -270,9 +313,9 @@ class Repeated:
     def add(self, events: bytes, reply: Reply) -> bool:
         """Add the text of events that repeat the last one learned, and say whether these do; from others learn."""
         if (text := self._text(events)) is None:
-            self._learn(events)
+            self._learn(events, reply)
             return False
-        say(self._field, text, reply)
+        reply.say(self._field, text)
         return True
 
     def _text(self, events: bytes) -> str | None:
@@ -292,7 +335,7 @@ class Repeated:
         self._tries = _TRIES
         return found
 
-    def _learn(self, events: bytes) -> None:
+    def _learn(self, events: bytes, reply: Reply) -> None:
         self._before = b""
         if not self._tries:
             return
@@ -301,6 +344,9 @@ class Repeated:
         last, end = lines[lines.rfind(b"\n") + 1 :], events[len(lines) :]
         said = _text_of(last[5:])
         if said is None or not last.startswith(_OBJECTS) or end != b"\n\n":
+            return
+        if said[0] not in reply.texts.plain:  # its texts may not be what is new
+            self._tries += 1
             return
         self._field, text = said
         before, found, after = last.partition(orjson.dumps(text))

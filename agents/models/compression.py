@@ -1,12 +1,123 @@
 """Bodies that come compressed, though they were asked for as they are: some gateways do it all the same."""
 
+import asyncio
+import sys
 import zlib
+from collections.abc import Callable
+from typing import Protocol
+
+import brotli
 
 from agents.errors import ModelError
 from agents.models.connections import Connection, CutOff
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 _PIECE = 1 << 16
-_UNPACKED = frozenset({"gzip", "x-gzip", "deflate"})
+#: Bytes that an answer may be unpacked to: a small one may hold gigabytes of nothing.
+MOST_UNPACKED = 128 << 20
+_MOST_CODINGS = 3
+#: What a stream may ask of our memory, as a power of two: RFC 9659 allows HTTP no more.
+_ZSTD_WINDOW = 23
+
+
+class _Unpacker(Protocol):
+    """Undoes one coding, at most `_PIECE` bytes at a time."""
+
+    is_whole: bool
+    """Whether what came so far may be all."""
+
+    def feed(self, packed: bytes) -> None:
+        """Take more, once `take` has nothing left."""
+
+    def take(self) -> bytes:
+        """The next piece; nothing where more is needed first."""
+
+
+class _Deflated:
+    """What gzip, zlib and deflate pack; deflate comes with zlib's head or, against the standard, without."""
+
+    def __init__(self) -> None:
+        self.is_whole = False
+        self._packed = b""
+        self._inflate: zlib._Decompress | None = None
+        self._bits = 0
+
+    def feed(self, packed: bytes) -> None:
+        self._packed = packed
+
+    def take(self) -> bytes:
+        while self._packed:
+            if self._inflate is None:
+                has_head = self._packed[0] == 0x1F or self._packed[0] & 0x0F == 8
+                self._bits = self._bits or (zlib.MAX_WBITS | 32 if has_head else -zlib.MAX_WBITS)
+                self._inflate = zlib.decompressobj(self._bits)
+            data = self._inflate.decompress(self._packed, _PIECE)
+            self._packed = self._inflate.unconsumed_tail or self._inflate.unused_data
+            self.is_whole = self._inflate.eof
+            if self._inflate.eof:
+                self._inflate = None
+            if data:
+                return data
+        # What was held back for want of room.
+        return b"" if self._inflate is None else self._inflate.decompress(b"", _PIECE)
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        self.is_whole = False
+        self._packed = b""
+        self._decompressor = brotli.Decompressor()
+
+    def feed(self, packed: bytes) -> None:
+        self._packed = packed
+
+    def take(self) -> bytes:
+        packed, self._packed = self._packed, b""
+        if self.is_whole and packed:
+            raise ValueError("more behind its end")
+        data: bytes = self._decompressor.process(packed, output_buffer_limit=_PIECE) if not self.is_whole else b""
+        self.is_whole = self._decompressor.is_finished()
+        return data
+
+
+class _Zstandard:
+    def __init__(self) -> None:
+        self.is_whole = False
+        self._packed = b""
+        self._decompressor = _zstd_decompressor()
+
+    def feed(self, packed: bytes) -> None:
+        self._packed = packed
+
+    def take(self) -> bytes:
+        while self._packed or not (self.is_whole or self._decompressor.needs_input):
+            if self._decompressor.eof:
+                self._decompressor = _zstd_decompressor()
+            packed, self._packed = self._packed, b""
+            data = self._decompressor.decompress(packed, _PIECE)
+            self.is_whole = self._decompressor.eof
+            if self.is_whole:
+                self._packed = self._decompressor.unused_data
+            if data:
+                return data
+        return b""
+
+
+def _zstd_decompressor() -> "zstd.ZstdDecompressor":
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW})
+
+
+_UNPACKERS: dict[str, Callable[[], _Unpacker]] = {
+    "gzip": _Deflated,
+    "x-gzip": _Deflated,
+    "deflate": _Deflated,
+    "br": _Brotli,
+    "zstd": _Zstandard,
+}
 
 
 class Body:
@@ -15,34 +126,43 @@ class Body:
     def __init__(self, connection: Connection) -> None:
         self.pause = connection.pause
         self._connection = connection
-        self._packed = b""
-        encoding = connection.headers.get("content-encoding", "").strip().lower()
-        self._inflate = _inflate() if encoding in _UNPACKED else None
-        if self._inflate is None and encoding not in ("", "identity"):
-            words = f"The model server sent its answer compressed ({encoding[:20]}), though it was asked not to."
-            raise ModelError(words)
+        told = connection.headers.get("content-encoding", "").lower()
+        codings = [name for each in told.split(",") if (name := each.strip()) not in ("", "identity")]
+        unknown = [name for name in codings if name not in _UNPACKERS]
+        if unknown or len(codings) > _MOST_CODINGS:
+            name = (unknown or [told])[0][:40]
+            raise ModelError(f"The model server sent its answer compressed ({name}), though it was asked not to.")
+        # The last one named was put on last.
+        self._unpackers = [_UNPACKERS[name]() for name in reversed(codings)]
+        self._unpacked = 0
 
     async def read(self) -> bytes:
         """What has come since the last time, waiting for it if need be; nothing at the end."""
-        if self._inflate is None:
+        if not self._unpackers:
             return await self._connection.read()
-        while True:
-            if not self._packed:
-                self._packed = await self._connection.read()
-                if not self._packed:
-                    if not self._inflate.eof:
-                        raise CutOff("compressed, and not to its end")
+        while not (data := self._take(len(self._unpackers))):
+            packed = await self._connection.read()
+            if not packed:
+                if not all(each.is_whole for each in self._unpackers):
+                    raise CutOff("compressed, and not to its end")
+                return b""
+            self._unpackers[0].feed(packed)
+        self._unpacked += len(data)
+        if self._unpacked > MOST_UNPACKED:
+            raise ModelError("The model server's answer was too large to read.")
+        await asyncio.sleep(0)  # a little may hold very much, and others want their turn
+        return data
+
+    def _take(self, layers: int) -> bytes:
+        """The next piece of what so many codings held; nothing where more has to come first."""
+        if not layers:
+            return b""
+        unpacker = self._unpackers[layers - 1]
+        try:
+            while not (data := unpacker.take()):
+                if not (packed := self._take(layers - 1)):
                     return b""
-            if self._inflate.eof:
-                self._inflate = _inflate()
-            try:
-                data = self._inflate.decompress(self._packed, _PIECE)
-            except zlib.error as error:
-                raise ValueError(f"compressed, but not so: {error}") from error
-            self._packed = self._inflate.unconsumed_tail or self._inflate.unused_data
-            if data:
-                return data
-
-
-def _inflate() -> "zlib._Decompress":
-    return zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip's header, or zlib's
+                unpacker.feed(packed)
+        except (zlib.error, zstd.ZstdError, brotli.error) as error:
+            raise ValueError(f"compressed, but not so: {error}") from error
+        return data

@@ -14,7 +14,7 @@ from agents.addresses import mask_address
 from agents.errors import ModelError
 from agents.models import connections
 from agents.models.chunks import ServerError
-from agents.models.completion_reader import CompletionReader, WebPage
+from agents.models.completion_reader import CompletionReader, OtherApi, WebPage
 from agents.models.compression import Body
 from agents.models.connections import Connection, ProxyRefused, Unreachable
 from agents.models.refusals import Refused, explain_event, explain_refusal, hide_key, hide_secret
@@ -101,6 +101,11 @@ def _in_words(error: Exception, url: str, api_key: str, timeout_s: float) -> Mod
         return ModelError(
             f"What answers at {mask_address(url)} is a web page, not a model server. "
             "LLM_MODEL_SERVER has to be the base URL of its API, which usually ends in /v1."
+        )
+    if isinstance(error, OtherApi):
+        return ModelError(
+            f"What answers at {mask_address(url)} speaks another API than OpenAI's chat completions. "
+            "LLM_MODEL_SERVER has to be the base URL of that one, which usually ends in /v1."
         )
     if isinstance(error, TimeoutError):
         return ModelError(f"The model was silent for {timeout_s:g} seconds, so the run ended.", "model_timeout")

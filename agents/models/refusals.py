@@ -28,11 +28,13 @@ _WRAPPERS = re.compile(
     r"|validation error|invalid request|(litellm\.)?\w*(error|exception):?)\.?$",
     re.IGNORECASE,
 )
+#: What colours a terminal, other control characters but white space, and what turns text round.
+_UNSEEN = re.compile("\x1b\\[[0-9;]*[A-Za-z]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u2069\ufeff]")
 #: Names of exceptions before the words of one.
 _CLASSES = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception)(?::| -) ?)+")
 _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _KEY_MATTERS = re.compile(
-    r"api[-_ ]?keys?\b|\bcredentials?\b|unauthori[sz]ed|authenticat|authori[sz]ation header|access[-_ ]token|bearer"
+    r"(?:api|subscription)[-_ ]?keys?\b|\bcredentials?\b|unauthori[sz]ed|authenticat|authori[sz]ation header|access[-_ ]token|bearer"
     r"|\binvalid[-_ ](token|key)|\b(token|key) (is |has |was )?(invalid|expired|revoked|disabled)|user not found|no auth",
     re.IGNORECASE,
 )
@@ -125,7 +127,9 @@ def _classify(status: int, headers: Mapping[str, str], words: str, *, is_reasone
         return f"The model server has had too many requests ({status}). {again}", "model_rate_limited"
     if _WITHHELD.search(words):
         return f"The model's provider did not let this through ({status})", "model_error"
-    return _classify_by_status(status, words, is_reasoned=is_reasoned)
+    told, code = _classify_by_status(status, words, is_reasoned=is_reasoned)
+    wait = _wait(headers, words) if status >= 500 else ""
+    return (f"{told}. Try again in {wait} seconds." if wait else told), code
 
 
 def _classify_by_status(status: int, words: str, *, is_reasoned: bool) -> tuple[str, str]:
@@ -142,6 +146,9 @@ def _classify_by_status(status: int, words: str, *, is_reasoned: bool) -> tuple[
 def _wait(headers: Mapping[str, str], body: str) -> str:
     """Seconds after which the server wants to be asked again, if it says so."""
     given = headers.get("retry-after", "")
+    milliseconds = headers.get("retry-after-ms", "")
+    if re.fullmatch(r"\d{1,9}", milliseconds):
+        return f"{int(milliseconds) / 1000:g}"
     found = re.fullmatch(r"\d+(\.\d+)?", given) or _TRY_AGAIN.search(body)
     return f"{float(found[1] if found.re is _TRY_AGAIN else found[0]):g}" if found else ""
 
@@ -163,7 +170,7 @@ def _number(patterns: list[re.Pattern[str]], text: str) -> int:
 
 def with_reason(words: str, reason: str, api_key: str) -> str:
     """The words with the server's own reason, if it gave one fit for people."""
-    reason = hide_key(" ".join(clean(reason).split()), api_key)
+    reason = hide_key(" ".join(_UNSEEN.sub("", clean(reason)).split()), api_key)
     if not reason or "Traceback" in reason:
         return words if words.endswith(".") else f"{words}."
     reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"

@@ -1,14 +1,16 @@
 """A model's reply while it is being written: what comes in pieces, sorted into thoughts, text and tool calls."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agents.arguments import Balance, repaired
+from agents.arguments import Balance, known_name, repaired
 from agents.errors import ModelError
 from agents.events import Usage
+from agents.models.field_texts import FieldTexts
 from agents.models.scanner import TextScanner
 from agents.models.text_calls import Form, Schemas, arguments_in, bare_calls, name_in
 from agents.text import clean, ends_in_half_a_pair, estimate_tokens
@@ -19,6 +21,9 @@ Kind = Literal["reasoning", "content", "call"]
 REPLY_LIMIT = 2_000_000
 #: Characters of JSON that a tool call may have beside the known fields.
 FIELDS_LIMIT = 65_536
+
+_DETAILS = "reasoning_details"
+_HELD_BY_DETAILS = frozenset({"text", "summary", "data"})
 
 #: Tool calls of one reply that are run; of further ones the first is kept, for the model to be told.
 MOST_CALLS = 64
@@ -149,16 +154,54 @@ class Reply(TextScanner):
         """Whether a call within the thoughts is all that there is."""
         self.surplus = 0
         """Calls beyond `MOST_CALLS`."""
+        self.texts = FieldTexts()
+        """What of the texts of its chunks is new."""
         self._clock = clock
+        self._details: dict[tuple[Any, Any], dict[str, Any]] = {}
         self._slots: dict[int, Part] = {}
         self._current: Part | None = None
         self._calls = 0
         self._half = ""
         self._space = ""
         self._after_tag = False
+        self._gap = ""
         self._size = 0
 
     # -- what model classes add -------------------------------------------------------------------
+
+    def say(self, field: str, text: str) -> None:
+        """Add the text of a chunk's field, as far as it is new."""
+        texts = self.texts
+        if texts.holding or field not in texts.plain:
+            for name, new in texts.add(field, text):
+                self._add_text(name, new)
+        elif field == "content":
+            self.add_content(text)
+        else:
+            self._add_text(field, text)
+
+    def _add_text(self, field: str, text: str) -> None:
+        if field == "content":
+            self.add_content(text)
+        elif not field.startswith(_DETAILS):
+            self.reasoning_field = field
+            self.add_reasoning(text)
+        elif not self.reasoning_field:  # else it is the same once more
+            self.add_reasoning(text)
+
+    def add_detail(self, place: int, detail: Mapping[str, Any], text: str) -> None:
+        """Add one of a chunk's details of reasoning, of which this is the text; what the server told of it goes back as it came."""
+        index = detail.get("index", place)
+        if text:
+            self.say(f"{_DETAILS} {index}", text)
+        kept = self._details.setdefault((str(index), str(detail.get("type"))), {})
+        self._size += len(json.dumps(detail))
+        for name, value in detail.items():
+            before = kept.get(name)
+            if name in _HELD_BY_DETAILS and isinstance(before, str) and isinstance(value, str):
+                kept[name] = value if value.startswith(before) else before + value
+            elif value is not None:
+                kept[name] = value
 
     def add_reasoning(self, text: str) -> None:
         """Add text of the model's reasoning."""
@@ -208,6 +251,8 @@ class Reply(TextScanner):
         """
         if self.finish_reason is not None:
             self._resume(name + arguments)
+        if self.texts.holding:
+            self._add_held()
         self._size += len(name)
         current = self._current
         part = current if slot is None else self._slots.get(slot)
@@ -231,6 +276,7 @@ class Reply(TextScanner):
 
     def end(self, reason: str, *, is_sure: bool = True) -> None:
         """The server says why the model has ended; not for sure, where it says so beside text. Text that comes yet makes it void."""
+        self._add_held()
         self.finish_reason = reason
         self.end_is_sure = is_sure and not self.has_resumed
 
@@ -241,13 +287,15 @@ class Reply(TextScanner):
 
     def settle(self) -> None:
         """Nothing more comes: what was held back for its other half is what it is, and calls are read."""
+        self._add_held()
         half, self._half = self._half, ""
         if half:
             self.scan(clean(half))
         self.settle_text()
+        self._drop_end_mark()
         for part in self.parts:
             if part.kind == "call":
-                part.pieces[:] = [repaired(part.text)]
+                part.name, part.pieces[:] = known_name(part.name, self.tools), [repaired(part.text)]
         if not self.has_calls:
             self._read_as_call()
 
@@ -264,9 +312,16 @@ class Reply(TextScanner):
         return "\n\n".join(part.text for part in self.parts if part.kind == "reasoning")
 
     @property
-    def fields(self) -> dict[str, str]:
+    def fields(self) -> dict[str, Any]:
         """What its server wants back with it: servers that speak of reasoning in a field of its own take it back, some insist on it."""
-        return {self.reasoning_field: self.reasoning} if self.reasoning_field and self.reasoning else {}
+        thoughts = {self.reasoning_field: self.reasoning} if self.reasoning_field and self.reasoning else {}
+        return {**thoughts, **self.details}
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The details of its reasoning, signed or enciphered, that its server wants back as they came; none where they are too much."""
+        told = list(self._details.values())
+        return {_DETAILS: told} if told and len(json.dumps(told)) <= FIELDS_LIMIT else {}
 
     @property
     def has_calls(self) -> bool:
@@ -284,9 +339,11 @@ class Reply(TextScanner):
 
     def append(self, kind: Literal["reasoning", "content"], text: str) -> None:
         """Add text of a kind. White space alone opens nothing: models put blank lines between thought, call and answer."""
+        last = self.parts[-1] if self.parts else None
         if self._after_tag:
             text = text.lstrip()
-        last = self.parts[-1] if self.parts else None
+            if text and last is not None and last.kind == kind:
+                text = self._gap + text
         if last is None or last.kind != kind:
             text = self._space + text
             self._space = ""
@@ -320,18 +377,22 @@ class Reply(TextScanner):
         """Whether there was nothing since a call."""
         return bool(self.parts) and self.parts[-1].kind == "call"
 
+    def has_thought(self, text: str) -> bool:
+        """Whether the thoughts so far hold this, white space aside."""
+        return " ".join(text.split()) in " ".join(self.reasoning.split())
+
     def turn_into_thought(self) -> None:
         """The text so far was a thought."""
         self.parts[0].kind = "reasoning"
 
-    def pass_tag(self) -> None:
-        """White space that follows separates no words."""
-        self._after_tag = True
+    def pass_tag(self, gap: str = "") -> None:
+        """White space that follows separates no words; a ``gap`` separates what follows from text of its kind before."""
+        self._after_tag, self._gap = True, gap
         self._space = ""
 
-    def begin_block(self) -> None:
-        """A call begins that is written in the text."""
-        self._current = Part("call", self._clock(), [""], raw=True)
+    def begin_block(self, name: str = "") -> None:
+        """A call begins that is written in the text; where its tool's name is given, its arguments."""
+        self._current = Part("call", self._clock(), [""], clean(name), raw=not name)
         self._keep_call(self._current)
 
     def add_to_block(self, text: str) -> None:
@@ -364,6 +425,22 @@ class Reply(TextScanner):
         return rest or None
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _drop_end_mark(self) -> None:
+        """Leave out the mark by which the model ends a text, where the server has passed it on, right behind the text."""
+        last = self.parts[-1] if self.parts else None
+        if last is None or last.kind == "call" or not (found := _END_MARK.search("".join(last.pieces[-_TAIL:]))):
+            return
+        text = last.text
+        bare = text.rstrip()[: -len(found[1])].rstrip()
+        is_closer = found[1] == "</s>" and "<s>" in text
+        if bare and not (is_closer or bare.endswith("`")):
+            last.pieces[:] = [bare]
+
+    def _add_held(self) -> None:
+        """What was held back until the next chunk would show what it is."""
+        for name, new in self.texts.flush():
+            self._add_text(name, new)
 
     def _take(self, text: str) -> str:
         """Count and clean what came; half a surrogate pair waits for the other half."""
@@ -446,6 +523,14 @@ class Reply(TextScanner):
                 part.pieces[:] = [repaired(part.text) if part.kind == "call" else part.text]
             self.parts[-1:] = probe.parts
 
+
+#: What models end a text with, which servers take away, or not.
+_END_MARK = re.compile(
+    r"(?<!\s)(</s>|<\|im_end\|>|<\|eot_id\|>|<\|eom_id\|>|<\|end\|>|<\|endoftext\|>|<\|end_of_text\|>|<end_of_turn>|<turn\|>"
+    r"|<\|return\|>|<\|END_OF_TURN_TOKEN\|>|<\|end_of_role\|>|<｜end▁of▁sentence｜>|\[EOS\])\s*\Z"
+)
+#: Pieces that such a mark may have come in.
+_TAIL = 64
 
 #: Pieces of a call in the text within which its name comes.
 _NAME_WITHIN = 100

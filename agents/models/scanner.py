@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal
 
+from agents.arguments import Balance
+from agents.models import channels
 from agents.models.text_calls import FORMS, Boundary, Form, Schemas
 
 _THINK, _THINK_END, _CALL_END = "<think>", "</think>", "</tool_call>"
@@ -16,8 +18,10 @@ _THOUGHTS = {
     "<seed:think>": "</seed:think>",
     "[THINK]": "[/THINK]",
     "◁think▷": "◁/think▷",
+    "<mm:think>": "</mm:think>",
+    "<|channel>thought": "<channel|>",
 }
-_FIRST = (*_THOUGHTS, _THINK_END)
+_FIRST = (*_THOUGHTS, _THINK_END, *channels.HEADS)
 _LONGEST_FIRST = max(map(len, _FIRST))
 #: Characters behind a call's opener within which it is known whether it is one.
 _WINDOW = 600
@@ -55,7 +59,7 @@ class TextScanner(ABC):
         """The parameters of the tools that the model may call, by name; empty where that isn't known."""
         self.has_reasoned = False
         """Whether reasoning has come in a field of its own, so that the text holds none."""
-        self._state: Literal["start", "text", "thought", "call"] = "start"
+        self._state: Literal["start", "text", "thought", "call", "header", "message"] = "start"
         self._held = ""
         self._closer = ""
         self._form = FORMS["<tool_call>"]
@@ -64,6 +68,10 @@ class TextScanner(ABC):
         self._takes_any_closer = False
         self._began_as_thought = False
         self._is_spoken_of = False
+        self._told_twice: list[str] | None = None
+        self._has_channels = False
+        self._message: Literal["reasoning", "content", "call"] = "content"
+        self._balance = Balance()
 
     # -- what comes of it -------------------------------------------------------------------------
 
@@ -88,16 +96,20 @@ class TextScanner(ABC):
         """Whether there was nothing since a call."""
 
     @abstractmethod
+    def has_thought(self, text: str) -> bool:
+        """Whether the thoughts so far hold this, white space aside."""
+
+    @abstractmethod
     def turn_into_thought(self) -> None:
         """The text so far was a thought."""
 
     @abstractmethod
-    def pass_tag(self) -> None:
-        """White space that follows separates no words."""
+    def pass_tag(self, gap: str = "") -> None:
+        """White space that follows separates no words; a ``gap`` separates what follows from text of its kind before."""
 
     @abstractmethod
-    def begin_block(self) -> None:
-        """A call begins that is written in the text."""
+    def begin_block(self, name: str = "") -> None:
+        """A call begins that is written in the text; where its tool's name is given, its arguments."""
 
     @abstractmethod
     def add_to_block(self, text: str) -> None:
@@ -120,10 +132,12 @@ class TextScanner(ABC):
         """Nothing more comes: what was held back is what it is."""
         if self._state != "call":
             self.scan("", is_all=True)
+        if self._state == "thought":
+            self._end_thought()
         if self._state == "call":
             self._held = ""  # the beginning of its closer
             self._end_call(is_all=True)
-        self._state = "text"
+        self._state = "header" if self._has_channels else "text"
 
     def _hold(self, text: str, since: int) -> int:
         self._held = text[since:]
@@ -140,8 +154,11 @@ class TextScanner(ABC):
         if not head:
             return begins
         for opener, closer in _THOUGHTS.items():
-            if head.startswith(opener) and not self.has_reasoned:
+            if head.startswith(opener):
                 return self._enter_thought(closer, begins + len(opener))
+        if head.startswith(channels.HEADS):
+            self._state, self._has_channels = "header", True
+            return begins
         if head.startswith(
             _THINK_END
         ):  # the rest of a thought that the server has passed on elsewhere, or an empty one
@@ -154,27 +171,114 @@ class TextScanner(ABC):
         return begins
 
     def _enter_thought(self, closer: str, at: int) -> int:
-        self.pass_tag()
         self._state, self._closer, self._began_as_thought = "thought", closer, True
+        if self.has_reasoned:  # some servers send a thought both in its field and here
+            self._told_twice = []
+        else:
+            self.pass_tag()
         return at
 
     def _scan_thought(self, text: str, at: int, is_all: bool) -> int:
         start = text.find(self._closer, at)
         if start < 0:
             end = len(text) if is_all else _partial(text, at, self._closer)
-            self.append("reasoning", text[at:end])
+            self._add_to_thought(text[at:end])
             return self._hold(text, end)
-        self.append("reasoning", text[at:start])
+        self._add_to_thought(text[at:start])
         end = start + len(self._closer)
-        if self.last_character() == "`":  # it may be spoken of, in code
+        before = (self._told_twice or [""])[-1][-1:] if self._told_twice is not None else self.last_character()
+        if before == "`":  # it may be spoken of, in code
             if end == len(text) and not is_all:
                 return self._hold(text, start)
             if text[end : end + 1] == "`":
-                self.append("reasoning", self._closer)
+                self._add_to_thought(self._closer)
                 return end
+        self._end_thought()
+        return end
+
+    def _add_to_thought(self, text: str) -> None:
+        if self._told_twice is None:
+            self.append("reasoning", text)
+        elif text:
+            self._told_twice.append(text)
+
+    def _end_thought(self) -> None:
+        text, self._told_twice = "".join(self._told_twice or ()), None
+        if text and not self.has_thought(text):
+            self.pass_tag("\n\n")
+            self.append("reasoning", text)
         self.pass_tag()
         self._state = "text"
+
+    # -- messages in channels ---------------------------------------------------------------------
+
+    def _scan_header(self, text: str, at: int, is_all: bool) -> int:
+        space = _SPACE.match(text, at)
+        at = space.end() if space else at
+        begun = text[at : at + channels.LONGEST_HEADER]
+        if not begun:
+            return at
+        follows = channels.follows_end(begun)
+        found = begun.find(channels.MESSAGE) if follows else -1
+        if found >= 0:
+            return self._enter_message(channels.parse_header(begun[:found]), at + found + len(channels.MESSAGE))
+        if follows is not False and len(begun) < channels.LONGEST_HEADER:
+            return len(text) if is_all else self._hold(text, at)
+        # What stands there has no header: some servers take those of answers away.
+        end = self._enter_message(channels.Header("content"), at)
+        if begun[0] == "<":
+            self.append("content", begun[0])
+            end += 1
         return end
+
+    def _enter_message(self, header: channels.Header, at: int) -> int:
+        self._state, self._message = "message", header.kind
+        if header.kind == "call":
+            self._balance = Balance()
+            self.begin_block(header.tool)
+        self.pass_tag("\n\n")
+        return at
+
+    def _scan_message(self, text: str, at: int, is_all: bool) -> int:
+        found = channels.MARK.search(text, at)
+        if found is None:
+            last = text.rfind("<", at)
+            holds = last >= 0 and not is_all and text[last:] in channels.BEGINNINGS
+            end = last if holds else len(text)
+            self._add_to_message(text[at:end])
+            return self._hold(text, end)
+        self._add_to_message(text[at : found.start()])
+        is_end = found[0] in channels.ENDS
+        counts: bool | None = False
+        if not self._is_within_text():
+            counts = self._is_end_of_message(text, found.end()) if is_end else channels.is_header(text[found.start() :])
+        if counts is None and not is_all:
+            return self._hold(text, found.start())
+        if counts is False or (counts is None and not is_end):
+            self._add_to_message(found[0])
+            return found.end()
+        self._state = "header"
+        return found.end() if is_end else found.start()
+
+    def _is_end_of_message(self, text: str, at: int) -> bool | None:
+        """Whether a mark ends the message, rather than is spoken of in it."""
+        counts = channels.follows_end(text[at : at + 2 * channels.LONGEST_HEADER])
+        if counts is False and self._message == "reasoning":
+            return self.last_character() not in _SPOKEN_AFTER or text[at] not in _SPOKEN_BEFORE
+        return counts
+
+    def _is_within_text(self) -> bool:
+        """Whether a mark stands in code, or in a text that the arguments of a call hold."""
+        return self._balance.in_string if self._message == "call" else self.last_character() == "`"
+
+    def _add_to_message(self, text: str) -> None:
+        if not text:
+            return
+        if self._message == "call":
+            self._balance.feed(text)
+            self.add_to_block(text)
+        else:
+            self.append(self._message, text)
 
     # -- text -------------------------------------------------------------------------------------
 
@@ -277,6 +381,8 @@ _SCANNERS: dict[str, Callable[[TextScanner, str, int, bool], int]] = {
     "text": TextScanner._scan_text,  # noqa: SLF001
     "thought": TextScanner._scan_thought,  # noqa: SLF001
     "call": TextScanner._scan_call,  # noqa: SLF001
+    "header": TextScanner._scan_header,  # noqa: SLF001
+    "message": TextScanner._scan_message,  # noqa: SLF001
 }
 
 

@@ -3,8 +3,10 @@
 A form begins with its opener, if what follows is the beginning of a call: prose speaks of such tags, too.
 """
 
+import ast
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -299,6 +301,43 @@ def _listed_calls(text: str, _: Schemas) -> Sequence[Said]:
         return [call for each in text.split("; ") for call in _json_calls(each.strip())]
 
 
+def _python_calls(text: str, _: Schemas) -> Sequence[Said]:
+    """LFM's form: a list of calls as Python has them, whose arguments are literals with names."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes that Python does not know
+            listed = ast.parse(text.strip(), mode="eval").body
+        calls = listed.elts if isinstance(listed, ast.List) else []
+        return [_python_call(call) for call in calls]
+    except (SyntaxError, MemoryError) as error:
+        raise ValueError("no Python") from error
+
+
+def _python_call(call: ast.expr) -> Said:
+    if not isinstance(call, ast.Call) or call.args:
+        raise ValueError("no call with names alone")
+    arguments = {str(given.arg): ast.literal_eval(given.value) for given in call.keywords}
+    return ast.unparse(call.func), _as_text(arguments)
+
+
+_GEMMA = re.compile(r"\s*call:([\w.\-]+)\s*(\{.*\})\s*", re.DOTALL)
+_GEMMA_QUOTE = '<|"|>'
+_GEMMA_KEY = re.compile(r"([{,]\s*)([\w.\-]+)\s*:")
+
+
+def _gemma_calls(text: str, _: Schemas) -> Sequence[Said]:
+    """Gemma's form: JSON whose keys stand bare and whose texts have a quote of their own."""
+    found = _GEMMA.fullmatch(text)
+    if found is None:
+        raise ValueError("no call")
+    pieces = found[2].split(_GEMMA_QUOTE)
+    told = [
+        json.dumps(piece, ensure_ascii=False) if at % 2 else _GEMMA_KEY.sub(r'\1"\2":', piece)
+        for at, piece in enumerate(pieces)
+    ]
+    return [(found[1], "".join(told))]
+
+
 #: All of them; what none of them is remains text.
 FORMS = {
     form.opener: form
@@ -307,6 +346,13 @@ FORMS = {
         Form("<function=", "</function>", (), (">",), _one_function),
         Form("<minimax:tool_call>", "</minimax:tool_call>", ("<invoke", "{"), (), _invoked("")),
         Form("<function_calls>", "</function_calls>", ("<invoke",), (), _invoked("")),
+        Form("<longcat_tool_call>", "</longcat_tool_call>", ("{",), (), _tool_calls),
+        Form("<seed:tool_call>", "</seed:tool_call>", ("<function=",), (), _tool_calls),
+        Form("<tool_calls>", "</tool_calls>", ("{", "[{"), (), _tool_calls),
+        Form("<|START_ACTION|>", "<|END_ACTION|>", ("[", "{"), (), _listed_calls),
+        Form("<|tool_call_start|>", "<|tool_call_end|>", ("[",), (), _python_calls),
+        Form("<|tool_call>", "<tool_call|>", ("call:",), (), _gemma_calls),
+        Form("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>", ("<｜DSML｜invoke",), (), _invoked("｜DSML｜")),
         Form("<｜DSML｜function_calls>", "</｜DSML｜function_calls>", ("<｜DSML｜invoke",), (), _invoked("｜DSML｜")),
         Form("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", (_BEGIN,), (), _deepseek_calls),
         Form("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", ("<|tool_call_begin|>",), (), _kimi_calls),

@@ -30,6 +30,10 @@ IPV4_BLOCKS = {
     "240.0.0.0/4": "reserved (RFC 1112)",
     "255.255.255.255/32": "limited broadcast (RFC 919)",
 }
+#: Inside machines of a cloud these lead to the cloud's own services, though they are in nobody's registry.
+CLOUD_BLOCKS = {
+    "168.63.129.16/32": "Azure's platform services",
+}
 IPV6_BLOCKS = {
     "::1/128": "loopback (RFC 4291)",
     "::/128": "unspecified (RFC 4291)",
@@ -51,7 +55,7 @@ IPV6_BLOCKS = {
 #: All that IANA has given out for hosts on the internet (RFC 4291); NAT64's own prefix lies outside it.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_IPV4 = tuple(ipaddress.IPv4Network(block) for block in IPV4_BLOCKS)
+_IPV4 = tuple(ipaddress.IPv4Network(block) for block in (*IPV4_BLOCKS, *CLOUD_BLOCKS))
 _IPV6 = tuple(ipaddress.IPv6Network(block) for block in IPV6_BLOCKS)
 #: The interface identifiers of ISATAP (RFC 5214), behind which an IPv4 address stands.
 _ISATAP = (0x00005EFE, 0x02005EFE)

@@ -7,8 +7,8 @@ import orjson
 from qwen_agent.llm.schema import SYSTEM, Message
 
 from agents.history import sound
+from agents.models.adapting import LONG_IDS, Asking
 from agents.models.adapting import SYSTEM as SYSTEM_PART
-from agents.models.adapting import Asking
 from agents.models.openai_compatible import OpenAICompatible, completions_url, server_id
 from agents.models.server_facts import ServerFacts
 from agents.qwen import _to_qwen
@@ -18,7 +18,7 @@ MODEL = "m"
 #: As a step's origin names it.
 SERVER = server_id(completions_url(URL), MODEL)
 #: Fields that this server has sent, in these tests.
-OWN_FIELDS = ("reasoning_content", "reasoning", "extra_content", "thought_signature")
+OWN_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "extra_content", "thought_signature")
 
 
 def bodies(conversation: Sequence[Mapping[str, Any]], budget: int = 58_000) -> Iterator[dict[str, Any]]:
@@ -37,7 +37,7 @@ def bodies(conversation: Sequence[Mapping[str, Any]], budget: int = 58_000) -> I
     messages = [Message(SYSTEM, "You are you."), *_to_qwen(sound(conversation))]
     echo = {"name": "echo", "description": "Says it.", "parameters": {"type": "object", "properties": {}}}
     request = model.prepare(messages, [echo])
-    for left_out in ((), ("stream_options", "name", "reasoning_content"), (SYSTEM_PART,)):
+    for left_out in ((), ("stream_options", "name", "reasoning_content", "reasoning_details"), (SYSTEM_PART, LONG_IDS)):
         for uses_template in (False, True):
             asking = Asking(
                 request.body(),

@@ -92,21 +92,25 @@ OPERATIONS = {f"{method} {path}": (method, path, call) for method, path, call in
 class Client:
     """Somebody logged in, over plain HTTP, who sends what no library would."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, username: str = "bo") -> None:
         self._server = server
         self._cookies: dict[str, str] = {}
         self.send("GET", "/accounts/login/")
-        form = {"username": "bo", "password": PASSWORD, "csrfmiddlewaretoken": self._cookies["csrftoken"]}
+        form = {"username": username, "password": PASSWORD, "csrfmiddlewaretoken": self._cookies["csrftoken"]}
         kind = "application/x-www-form-urlencoded"
         assert self.send("POST", "/accounts/login/", urlencode(form).encode(), kind)[0] == 302
         _, _, made = self.send("POST", "/api/sessions/", b"{}", "application/json")
         self.session_id = str(json.loads(made)["id"])
 
-    def send(self, method: str, path: str, body: bytes = b"", kind: str = "") -> tuple[int, str, bytes]:
-        """Send a request; returns status, type and body of the answer."""
+    def send(
+        self, method: str, path: str, body: bytes = b"", kind: str = "", *, proven: bool = True
+    ) -> tuple[int, str, bytes]:
+        """Send a request; returns status, type and body of the answer. ``proven``: it shows that it comes from a page of ours."""
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=30)
         headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items())}
-        headers |= {"X-CSRFToken": self._cookies.get("csrftoken", ""), "Content-Length": str(len(body))}
+        headers |= {"Content-Length": str(len(body))}
+        if proven:
+            headers["X-CSRFToken"] = self._cookies.get("csrftoken", "")
         if kind:
             headers["Content-Type"] = kind
         connection.request(method, path, body, {name: value.encode() for name, value in headers.items()})  # type: ignore[misc]
@@ -185,3 +189,98 @@ def test_odd_values_are_refused_or_taken(client: Client, path: str, value: str) 
 def test_odd_bodies_are_refused(client: Client, path: str, kind: str) -> None:
     status, _, said = client.send("POST", f"/api/{path}", b"\xff", kind)
     assert status in {400, 404}, said
+
+
+def part(head: str, body: bytes = b"x") -> bytes:
+    return b"--x\r\n" + head.encode() + b"\r\n\r\n" + body + b"\r\n"
+
+
+_NAME = 'Content-Disposition: form-data; name="{}"'
+_FILE = _NAME + '; filename="a.txt"\r\nContent-Type: text/plain'
+_FIELDS = ("username", "password", "csrfmiddlewaretoken", "name", "message", "id")
+_OPEN = "multipart/form-data; boundary=x"
+#: Forms that no browser sends: the type, and the body. A further one is one more line.
+FORMS: dict[str, tuple[str, bytes]] = {
+    "no boundary": ("multipart/form-data", part(_NAME.format("username"))),
+    "an empty boundary": ("multipart/form-data; boundary=", part(_NAME.format("username"))),
+    "a boundary of white space": ('multipart/form-data; boundary=" "', part(_NAME.format("username"))),
+    "a boundary that is too long": (f"multipart/form-data; boundary={'x' * 5_000}", b"--" + b"x" * 5_000),
+    "a boundary in quotes": ('multipart/form-data; boundary="x', part(_NAME.format("username")) + b"--x--\r\n"),
+    "a boundary with odd letters": ("multipart/form-data; boundary=\u00e9\u00ff", b"--\xe9\xff\r\n"),
+    "a boundary as RFC 2231 has it": ("multipart/form-data; boundary*=utf-8''%FF%00", b"--\xff\x00\r\n"),
+    "two boundaries": ("multipart/form-data; boundary=x; boundary=y", part(_NAME.format("username"))),
+    "another boundary": (_OPEN, b"--y\r\n\r\n"),
+    "nothing": (_OPEN, b""),
+    "the end alone": (_OPEN, b"--x--\r\n"),
+    "the end first": (_OPEN, b"--x--\r\n" + part(_NAME.format("username"))),
+    "cut in a head": (_OPEN, b"--x\r\nContent-Disposition: form-data; na"),
+    "cut in a body": (_OPEN, part(_NAME.format("username"))[:-3]),
+    "cut in a file": (_OPEN, part(_FILE.format("username"))[:-3]),
+    "no head": (_OPEN, b"--x\r\n\r\nx\r\n--x--\r\n"),
+    "a head of rubbish": (_OPEN, part("\x00\xff: \x7f")),
+    "a head that is huge": (_OPEN, part(f"X-A: {'x' * 50_000}\r\n" + _NAME.format("username"))),
+    "no name": (_OPEN, part("Content-Disposition: form-data")),
+    "an empty name": (_OPEN, part(_NAME.format(""))),
+    "a name of NUL": (_OPEN, part(_NAME.format("\x00"))),
+    "a name as RFC 2231 has it": (_OPEN, part("Content-Disposition: form-data; name*=utf-9''%FF")),
+    "a name that is long": (_OPEN, part(_NAME.format("x" * 20_000))),
+    "no disposition of a form": (_OPEN, part('Content-Disposition: attachment; name="username"')),
+    "a charset that isn't there": (f"{_OPEN}; charset=x", part(_NAME.format("username"), b"\xff")),
+    "a charset that is none of text": (f"{_OPEN}; charset=base64", part(_NAME.format("username"), b"\xff")),
+    "a charset of NUL": (f"{_OPEN}; charset=\x01", part(_NAME.format("username"), b"\xff")),
+    "a form's charset": ("application/x-www-form-urlencoded; charset=utf-16", b"username=x"),
+    "a form's charset that isn't there": ("application/x-www-form-urlencoded; charset=x", b"username=%ff"),
+    "a form of rubbish": ("application/x-www-form-urlencoded", b"%ff=%00&%&=&&username=%00&username"),
+    "a form of very many fields": ("application/x-www-form-urlencoded", b"a=1&" * 12_000),
+    "no text": (_OPEN, b"".join(part(_NAME.format(name), b"\xff\xfe\x00") for name in _FIELDS) + b"--x--\r\n"),
+    "files instead of texts": (_OPEN, b"".join(part(_FILE.format(name)) for name in _FIELDS) + b"--x--\r\n"),
+    "files without a name": (_OPEN, part(_NAME.format("username") + '; filename=""') + b"--x--\r\n"),
+    "a file's name of rubbish": (_OPEN, part(_NAME.format("a") + '; filename="../\x00\u202e"') + b"--x--\r\n"),
+    "a file's length that is none": (_OPEN, part(_FILE.format("a") + "\r\nContent-Length: x") + b"--x--\r\n"),
+    "a file's charset that isn't there": (_OPEN, part(_FILE.format("a") + "; charset=x") + b"--x--\r\n"),
+    "base64": (_OPEN, part(_NAME.format("username") + "\r\nContent-Transfer-Encoding: base64", b"eA==") + b"--x--\r\n"),
+    "no base64": (
+        _OPEN,
+        part(_NAME.format("username") + "\r\nContent-Transfer-Encoding: base64", b"\xff=!") + b"--x--\r\n",
+    ),
+    "a file of no base64": (
+        _OPEN,
+        part(_FILE.format("a") + "\r\nContent-Transfer-Encoding: base64", b"\xff=!") + b"--x--\r\n",
+    ),
+    "base64, and cut": (_OPEN, part(_FILE.format("a") + "\r\nContent-Transfer-Encoding: base64", b"eA")[:-2]),
+    "a form in a form": (
+        _OPEN,
+        part(_NAME.format("a") + "\r\nContent-Type: multipart/mixed; boundary=y", b"--y\r\n\r\n--y--"),
+    ),
+    "very many parts": (_OPEN, part(_NAME.format("a")) * 1_200 + b"--x--\r\n"),
+    "very many files": (_OPEN, part(_FILE.format("a")) * 700 + b"--x--\r\n"),
+    "ten thousand parts": (_OPEN, b"--x\r\n\r\n\r\n" * 6_000),
+    "boundaries alone": (_OPEN, b"--x" * 20_000),
+    "lines alone": (_OPEN, b"\r\n" * 30_000),
+    "another multipart": ("multipart/mixed; boundary=x", part(_NAME.format("username"))),
+    "a type in capitals": ("MULTIPART/FORM-DATA; BOUNDARY=x", part(_NAME.format("username"))),
+    "a type with a lot behind it": (f"{_OPEN}{'; a=b' * 2_000}", part(_NAME.format("username"))),
+}
+FORM_PATHS = [
+    *("/accounts/login/", "/accounts/signup/", "/admin/login/", "/admin/chat/run/act/stop/"),
+    *("/admin/chat/announcement/add/", "/admin/auth/user/add/", "/schedules/new/", "/schedules/preview/", "/nothing/"),
+    *("/api/sessions/", "/api/schedules/", "/api/nothing/", "/healthz", "/"),
+]
+
+
+@pytest.fixture(scope="module")
+def operator(product: Server) -> Client:
+    """Somebody with all rights, logged in."""
+    return Client(product, "ada")
+
+
+@pytest.mark.parametrize("path", FORM_PATHS)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_that_cannot_be_read_is_the_clients_fault(
+    client: Client, operator: Client, product: Server, path: str, form: str
+) -> None:
+    kind, body = FORMS[form]
+    who = operator if path.startswith("/admin/") else client
+    for proven in (True, False):
+        status, _, said = who.send("POST", path, body, kind, proven=proven)
+        assert status < 500, (status, said[:500])

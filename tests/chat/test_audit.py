@@ -1,17 +1,21 @@
 """What staff see that belongs to others: by permission alone, and noted before it is answered."""
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group, Permission, User
 from django.db import DatabaseError, connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from chat import access, audit, database, runs, sockets
-from chat.models import MANY_SESSIONS, Act, AuditEntry, Connection, Door, Run, Session
+from chat.models import MANY_SESSIONS, Act, AuditEntry, Connection, Door, Run, RunStatus, Schedule, Session
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db
@@ -297,6 +301,95 @@ def test_stopping_has_a_permission_of_its_own(run: Run, right: str) -> None:
     with pytest.raises(runs.Refused) as refused:
         runs._cancel(user, run.session_id, run.pk, everything=False)
     assert refused.value.code == code
+
+
+def by_api(client: Client, run: Run) -> None:
+    assert client.post(f"/api/runs/{run.pk}/cancel/", {}, content_type="application/json").status_code == 202
+
+
+def by_socket(client: Client, run: Run) -> None:
+    """As a socket does, which the page sends its stop through."""
+    user = User.objects.get(username="staff")
+    async_to_sync(runs.cancel)(user, run.session_id, door=Door.SOCKET)
+
+
+def in_admin(model: str, act: str) -> Callable[[Client, Run], None]:
+    def post(client: Client, run: Run) -> None:
+        key = run.pk if model == "run" else run.session_id
+        if model == "schedule":
+            key = _schedule(run, enabled=act != "resume").pk
+        assert client.post(reverse(f"admin:chat_{model}_act", args=[act]), {"id": str(key)}).status_code == 302
+
+    return post
+
+
+def _schedule(run: Run, *, enabled: bool) -> Schedule:
+    """One of the same person's, into the same session."""
+    fields = {"owner": run.session.owner, "session": run.session, "keeps_session": True, "agent_name": "researcher"}
+    now = timezone.now()
+    return Schedule.objects.create(
+        name="s",
+        message="Why?",
+        every_minutes=5,
+        since=now,
+        next_at=now + timedelta(hours=1),
+        enabled=enabled,
+        **fields,
+    )
+
+
+#: Every way to do something to what is another's: through which door, how, and as what it is noted.
+ACTS: dict[str, tuple[Door, Callable[[Client, Run], None], Act]] = {
+    "a stop by the API": (Door.API, by_api, Act.STOP),
+    "a stop by a socket": (Door.SOCKET, by_socket, Act.STOP),
+    "a stop in the admin": (Door.ADMIN, in_admin("run", "stop"), Act.STOP),
+    "an interruption": (Door.ADMIN, in_admin("run", "interrupt"), Act.INTERRUPT),
+    "a deletion": (Door.ADMIN, in_admin("session", "delete"), Act.DELETE),
+    "a pause": (Door.ADMIN, in_admin("schedule", "pause"), Act.PAUSE),
+    "a resumption": (Door.ADMIN, in_admin("schedule", "resume"), Act.RESUME),
+    "a run of a schedule": (Door.ADMIN, in_admin("schedule", "run"), Act.RUN_NOW),
+}
+MAY_ACT = (*ALL, access.STOP_RUNS, "chat.change_run", "chat.change_schedule", access.DELETE_SESSIONS)
+
+
+def acts_noted() -> list[AuditEntry]:
+    return list(AuditEntry.objects.exclude(action__in=[Act.VIEW, Act.SEARCH]))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("act", ACTS)
+def test_each_act_is_noted(client: Client, staff: User, run: Run, act: str) -> None:
+    door, perform, action = ACTS[act]
+    making.permit(staff, *MAY_ACT)
+    perform(client, run)
+    (entry,) = acts_noted()
+    assert (entry.actor_id, entry.session_id, entry.door, entry.action) == (staff.pk, run.session_id, door, action)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("act", ACTS)
+def test_what_cannot_be_noted_is_not_done(client: Client, staff: User, run: Run, unwritable: None, act: str) -> None:
+    making.permit(staff, *MAY_ACT)
+    client.raise_request_exception = False
+    with contextlib.suppress(AssertionError, DatabaseError):
+        ACTS[act][1](client, run)
+    run.refresh_from_db()
+    assert run.status == RunStatus.RUNNING
+    assert Session.objects.get().deleted_at is None
+    assert Run.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_of_many_stops_is_noted_and_none_that_stops_nothing_or_what_is_one_s_own(staff: User, run: Run) -> None:
+    async_to_sync(runs.cancel)(staff, run.session_id, run.pk, door=Door.SOCKET)
+    async_to_sync(runs.cancel)(staff, run.session_id, run.pk, door=Door.SOCKET)
+    assert len(acts_noted()) == 2
+    making.end(Run.objects.get(pk=run.pk), RunStatus.CANCELLED)
+    with pytest.raises(runs.Refused):
+        async_to_sync(runs.cancel)(staff, run.session_id, run.pk, door=Door.SOCKET)
+    own = making.run(making.session(staff))
+    async_to_sync(runs.cancel)(staff, own.session_id, own.pk, door=Door.SOCKET)
+    assert len(acts_noted()) == 2
 
 
 @pytest.mark.parametrize("may", [False, True])

@@ -1,5 +1,6 @@
 """What an agent remembers of a session: whatever state a session is left in, its next request is valid."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -37,6 +38,10 @@ class PastRun:
     enable_reasoning: bool
     continues: bool
     reasoning_field: str
+    turn_fields: dict[str, Any]
+
+
+DETAILS = {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x", "index": 0}]}
 
 
 def _call(name: str, arguments: str, id_: str, fields: dict[str, Any]) -> Part:
@@ -65,6 +70,7 @@ _RUNS = st.builds(
     enable_reasoning=st.booleans(),
     continues=st.booleans(),
     reasoning_field=st.sampled_from(["", "reasoning_content"]),
+    turn_fields=st.sampled_from([{}, DETAILS]),
 )
 
 
@@ -74,7 +80,9 @@ def events_of(past: PastRun) -> list[Entry]:
     steps = splitter.open(past.message)
     for number, parts in enumerate(past.replies):
         steps += splitter.begin() if number else []
-        written, calls = splitter.finish(parts, server=SERVER, reasoning_field=past.reasoning_field)
+        written, calls = splitter.finish(
+            parts, server=SERVER, reasoning_field=past.reasoning_field, turn_fields=past.turn_fields
+        )
         steps += written
         steps += [splitter.result(call.id, ok=True, content="r" * 2_100, duration_ms=1) for call in reversed(calls)]
     return [
@@ -135,6 +143,7 @@ def past(replies: list[list[Part]], **more: Any) -> PastRun:
         "enable_reasoning": True,
         "continues": False,
         "reasoning_field": "reasoning_content",
+        "turn_fields": {},
     }
     return PastRun(replies=replies, **fields | more)
 
@@ -156,6 +165,18 @@ def test_what_a_server_wants_back_with_its_calls_comes_back(enable_reasoning: bo
     assert body["messages"][2]["reasoning_content"] == "Hm."
     assert body["messages"][2]["tool_calls"][0]["extra_content"] == SIGNED["extra_content"]
     assert StepOrigin.objects.count() == 1
+
+
+def test_the_details_of_a_turns_reasoning_come_back_as_they_came() -> None:
+    session = making.session(making.user())
+    leave_behind(session, past([LOOKED, ANSWERED], turn_fields=DETAILS), None)
+    memory = selectors.memory(session.pk, 2)
+    assert memory[1]["origin"]["fields"] == {"reasoning_content": "Hm.", **DETAILS}
+    body = next(bodies([*memory, {"role": "user", "content": "And now?"}]))
+    assert body["messages"][2]["reasoning_details"] == DETAILS["reasoning_details"]
+    before = {"server": SERVER, "fields": {}, "thoughts": {}}  # as of versions that kept none
+    StepOrigin.objects.update(data=json.dumps(before))
+    assert "origin" not in selectors.memory(session.pk, 2)[1]
 
 
 def test_what_a_server_wants_back_is_on_no_wire() -> None:
@@ -185,6 +206,42 @@ def test_a_piece_of_an_answer_is_forgotten_once_there_is_the_whole() -> None:
     assert contents(session, 3) == ["Why?", "Half"]
     leave_behind(session, past([ANSWERED], continues=True), second)
     assert contents(session, 4) == ["Why?", "Because."]
+
+
+def write(run: Run, text: str, end: RunStatus, *, is_cut: bool) -> Run:
+    """Have a run end with a piece of an answer."""
+    parts = [Part("content", 0.0, [text])]
+    steps, _ = StepSplitter().finish(parts, partial=True, server=SERVER, is_cut=is_cut)
+    making.append(run, *(Entry("reasoning_step", step.data, origin=step.origin) for step in steps))
+    making.end(run, end)
+    return Run.objects.get(pk=run.pk)
+
+
+def test_an_answer_that_was_cut_is_gone_on_with_and_remembered_as_one() -> None:
+    session = making.session(making.user())
+    first = write(making.run(session), "Half", RunStatus.FAILED, is_cut=True)
+    assert contents(session, 2, first.pk) == ["Why?", "Half"]
+    second = write(making.run(session, continues=first), " Rest", RunStatus.FAILED, is_cut=True)
+    assert contents(session, 3, second.pk) == ["Why?", "Half Rest"]
+    third = leave_behind(session, past([ANSWERED], continues=True), second)
+    assert contents(session, 4) == ["Why?", "Half RestBecause."]
+    assert third.continues_id == second.pk
+
+
+def test_the_rest_of_an_answer_that_was_stopped_itself_is_forgotten_once_there_is_the_whole_rest() -> None:
+    session = making.session(making.user())
+    first = write(making.run(session), "Half", RunStatus.FAILED, is_cut=True)
+    second = write(making.run(session, continues=first), " Rest", RunStatus.CANCELLED, is_cut=False)
+    assert contents(session, 3, second.pk) == ["Why?", "Half"]
+    leave_behind(session, past([ANSWERED], continues=True), second)
+    assert contents(session, 4) == ["Why?", "HalfBecause."]
+
+
+def test_an_answer_that_was_cut_and_then_needed_a_tool_stays_a_message_before_it() -> None:
+    session = making.session(making.user())
+    first = write(making.run(session), "Half", RunStatus.FAILED, is_cut=True)
+    leave_behind(session, past([LOOKED, ANSWERED], continues=True), first)
+    assert contents(session, 3) == ["Why?", "Half", "", "r" * 2_100, "Because."]
 
 
 def test_memory_never_begins_in_the_middle_of_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:

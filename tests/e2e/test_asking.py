@@ -5,6 +5,7 @@ from typing import Any
 
 from playwright.async_api import expect
 
+from agents.history import GO_ON
 from tests.e2e.conftest import Enter
 from tests.e2e.conversation import Conversation
 from tests.model_server import Call, ModelServer, Script
@@ -306,11 +307,16 @@ async def test_the_reader_is_followed_only_at_the_end(talk: Conversation) -> Non
 async def test_an_answer_that_the_length_limit_cut_says_so_and_can_be_gone_on_with(
     talk: Conversation, model: ModelServer
 ) -> None:
-    model.enqueue(Script("The tides follow the moon, and", finish="length"), Script("The tides follow the moon."))
+    model.enqueue(Script("The tides follow the moon, and", finish="length"), Script(" the sun."))
     await talk.ask("Tell me about tides")
     await talk.ended("Failed")
     await expect(talk.answer).to_have_text("The tides follow the moon, and")
     await expect(talk.trouble).to_contain_text("The model reached its length limit, so its answer breaks off here.")
     await talk.trouble.get_by_role("button", name="Continue").click()
     await talk.ended()
-    await expect(talk.answer).to_have_text("The tides follow the moon.")
+    await expect(talk.answer).to_have_text("the sun.")
+    await talk.ask("And now?")
+    await talk.ended()
+    cut, gone_on = [[message["content"] for message in request.body["messages"][1:]] for request in model.requests[-2:]]
+    assert cut == ["Tell me about tides", "The tides follow the moon, and", GO_ON]
+    assert gone_on == ["Tell me about tides", "The tides follow the moon, and the sun.", "And now?"]

@@ -30,11 +30,11 @@ PATHS = (
 )
 
 
-@pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The product as a process that waits only a second for a request."""
+@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+def product(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The product as a process that waits only a second for a request, on each of its servers."""
     limits = {"REQUEST_TIMEOUT_S": str(TIMEOUT_S)}
-    with serving(tmp_path_factory.mktemp("bodies"), "ada", **USUAL, **limits) as server:
+    with serving(tmp_path_factory.mktemp("bodies"), "ada", server=request.param, **USUAL, **limits) as server:
         yield server
         assert "Traceback" not in "".join(server.output), "".join(server.output)
 
@@ -122,7 +122,7 @@ async def test_a_body_that_is_too_large_is_refused_unread(product: Server, path:
         pass
     status, answer = await answering
     assert status == 413
-    assert b"Connection: close" in answer
+    assert b"connection: close" in answer.lower()
     assert b"100 Continue" not in answer
     assert (b'"code":"too_large"' in answer) is path.startswith("/api/")
     assert stored(product) == []
@@ -139,10 +139,16 @@ UNFINISHED = {
 }
 
 
+#: What is no request yet never reaches the application, and what isn't HTTP neither: uvicorn has its own ways with both.
+IS_DAPHNES = {"a line", "headers"}
+
+
 @pytest.mark.parametrize("is_dribbling", [False, True], ids=["silent", "dribbling"])
 @pytest.mark.parametrize("what", UNFINISHED)
 async def test_what_does_not_end_is_ended(product: Server, what: str, is_dribbling: bool) -> None:
     """Whether the client falls silent or sends a byte now and then."""
+    if product.program == "uvicorn" and what in IS_DAPHNES:
+        pytest.skip("uvicorn waits for a request's head without end; a proxy in front of it does not")
     client = await Client.connect(product)
     await client.write(UNFINISHED[what])
     answering = asyncio.create_task(client.answer())
@@ -204,6 +210,8 @@ TARGETS = {
 
 @pytest.mark.parametrize("target", TARGETS)
 async def test_a_target_that_is_no_path_is_answered(product: Server, target: str) -> None:
+    if product.program == "uvicorn":
+        pytest.skip("what such targets mean is settled by uvicorn, before the application")
     client = await Client.connect(product)
     await client.write(f"{target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     status, _ = await client.answer()

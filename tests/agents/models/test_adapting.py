@@ -1,6 +1,7 @@
 """What is asked once more, and how, where a server's words refuse something. A further phrase is one line."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +73,39 @@ async def test_words_that_say_so_mean_no_tools(
     assert len(server.requests) == 3  # once with tools, and then never again
     assert "<tools>" in server.requests[-1].body["messages"][0]["content"]
     assert "takes no tools" in caplog.text
+
+
+#: Words of servers that know of no results of tools; they are refused only once there are some.
+NO_RESULTS: list[tuple[int, str]] = [
+    (500, "Conversation roles must alternate user/assistant/user/assistant/..."),
+    (400, "After the optional system message, conversation roles must alternate user/assistant/user/assistant/..."),
+    (500, "Only user and assistant roles are supported!"),
+    (500, "Only user, assistant and system roles are supported"),
+    (400, "Unexpected message role: tool"),
+    (400, "Invalid role 'tool'"),
+    (422, "role: tool is not supported"),
+]
+
+
+@pytest.mark.parametrize(("status", "words"), NO_RESULTS, ids=[row[1][:50] for row in NO_RESULTS])
+async def test_where_no_results_are_known_calls_and_results_go_as_text(
+    server: ModelServer, make_agent: MakeAgent, status: int, words: str
+) -> None:
+    refuse(server, lambda body: any(message["role"] == "tool" for message in body["messages"]), status, words)
+    server.enqueue(Script(calls=[Call("echo", {"text": "a"})]))
+    steps, outcome = await ended(make_agent().start("?"))
+    assert outcome.status == "completed", outcome.error
+    assert kinds(steps) == ["tool_use", "tool_result", "final_answer"]
+    assert "<tool_response>" in server.requests[-1].body["messages"][-1]["content"]
+
+
+async def test_roles_that_do_not_alternate_without_results_are_an_error(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    refuse(server, lambda _: True, 400, "Conversation roles must alternate user/assistant/user/assistant/...")
+    _, outcome = await ended(make_agent().start("?"))
+    assert outcome.status == "failed"
+    assert len(server.requests) == 1
 
 
 OTHER_ERRORS: list[tuple[int, str]] = [
@@ -175,6 +209,14 @@ def has_system(body: Body) -> bool:
     return bool(body["messages"][0]["role"] == "system")
 
 
+def has_long_id(body: Body) -> bool:
+    """Whether Mistral would refuse an id."""
+    ids = [call["id"] for message in body["messages"] for call in message.get("tool_calls", ())]
+    ids += [message["tool_call_id"] for message in body["messages"] if message["role"] == "tool"]
+    assert len(set(ids)) <= 1, "a result has another id than its call"
+    return not all(re.fullmatch(r"[a-zA-Z0-9]{9}", each) for each in ids)
+
+
 def has(part: str) -> Callable[[Body], bool]:
     return lambda body: part in body
 
@@ -192,6 +234,12 @@ REFUSED_PARTS: list[tuple[int, str, str, Callable[[Body], bool]]] = [
     (400, "name", "messages.3.tool.name: property 'messages.3.tool.name' is unsupported", has_name),
     (400, "system", "System role not supported", has_system),
     (500, "system", "Developer instruction is not enabled for models/gemma-3", has_system),
+    (
+        400,
+        "long ids of tool calls",
+        "Tool call id was c but must be a-z, A-Z, 0-9, with a length of 9.",
+        has_long_id,
+    ),
 ]  # fmt: skip
 
 
@@ -276,6 +324,33 @@ async def test_the_thought_of_a_turn_with_calls_goes_back_in_its_field(
     _, outcome = await ended(agent.start(None, history=history[:-1]))
     assert outcome.status == "completed"
     assert len(server.requests) == 4  # nothing was refused
+
+
+async def test_the_details_of_reasoning_go_back_as_they_came(server: ModelServer, make_agent: MakeAgent) -> None:
+    """In one piece, whichever way they came."""
+    text = {"type": "reasoning.text", "index": 0, "format": "x-v1"}
+    told = [
+        {"reasoning_details": [{**text, "text": "Hm, "}]},
+        {"reasoning_details": [{**text, "text": "so."}]},
+        {"reasoning_details": [{**text, "text": "", "signature": "s"}]},
+        {"reasoning_details": [{"type": "reasoning.encrypted", "index": 1, "data": "x", "id": None}]},
+    ]
+    call = {"index": 0, "id": "a", "function": {"name": "echo", "arguments": "{}"}}
+    chunks = [{"choices": [{"delta": delta}]} for delta in (*told, {"tool_calls": [call]})]
+    server.note_fields({"reasoning_details": told})
+    server.enqueue(Script(body="".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"))
+    agent = make_agent()
+    run = agent.start("?")
+    steps, outcome = await ended(run)
+    assert outcome.status == "completed"
+    assert [step["content"] for step in steps if step["type"] == "thought"] == ["Hm, so."]
+    whole: list[Body] = [
+        {**text, "text": "Hm, so.", "signature": "s"},
+        {"type": "reasoning.encrypted", "index": 1, "data": "x"},
+    ]
+    assert server.requests[-1].body["messages"][2]["reasoning_details"] == whole
+    await ended(agent.start("And now?", history=[{"role": "user", "content": "?"}, *run.messages]))
+    assert server.requests[-1].body["messages"][2]["reasoning_details"] == whole
 
 
 @pytest.mark.parametrize(

@@ -329,6 +329,7 @@ def test_events_that_differ_by_their_text_alone_are_not_parsed() -> None:
         return b'data: {"id":"x","choices":[{"delta":{"%b":%b},"index":0}]}\n\n' % (field.encode(), orjson.dumps(text))
 
     reply, repeated = Reply(), Repeated()
+    reply.texts.plain |= {"content", "reasoning"}  # what follows holds what is new, as is known by now
     assert not repeated.add(event("content", "One"), reply)  # learned, not added
     assert repeated.add(event("content", " two,\n") + event("content", " three"), reply)
     assert not repeated.add(event("content", ' "four"'), reply)

@@ -120,6 +120,33 @@ SAID: list[tuple[int, str, str, str]] = [
     (500, '{"error": null}', "model_error", f"{FAILED} (500)."),
     (500, err("Traceback (most recent call last): x"), "model_error", f"{FAILED} (500)."),
     (500, err("x" * 400), "model_error", f"{FAILED} (500): {'x' * 299}…"),
+    (500, err("\x1b[31mred\x1b[0m \u202etxt\u200b\x07"), "model_error", f"{FAILED} (500): red txt"),
+    (400, '"Bad."', "model_error", f"{REFUSED} (400): Bad."),
+    (400, "[]", "model_error", f"{REFUSED} (400)."),
+    (400, '{"error": {"message": ["Bad a", "Bad b"]}}', "model_error", f"{REFUSED} (400): Bad a; Bad b"),
+    (
+        400,
+        '{"message": {"detail": [{"type": "missing", "loc": ["body"], "msg": "Field required"}]}}',
+        "model_error",
+        f"{REFUSED} (400): Field required",
+    ),
+    (400, '{"code": 20012, "message": "No model.", "data": null}', "model_error", f"{REFUSED} (400): No model."),
+    (424, '{"error": "Model too busy", "error_type": "overloaded"}', "model_error", f"{REFUSED} (424): Model too busy"),
+    (
+        529,
+        '{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}',
+        "model_error",
+        f"{FAILED} (529): Overloaded",
+    ),
+    (403, "<!DOCTYPE html><title>Just a moment...</title>", "model_auth", f"{NOT_ALLOWED} (403): Just a moment..."),
+    (524, "error code: 524", "model_error", f"{FAILED} (524): error code: 524"),
+    (
+        401,
+        err("Access denied due to invalid subscription key.", code="401"),
+        "model_auth",
+        f"{BAD_KEY} (401): Access denied due to invalid subscription key.",
+    ),
+    (404, "404 page not found", "model_error", f"{UNKNOWN} (404): 404 page not found"),
     (500, err("a\n  b\x00"), "model_error", f"{FAILED} (500): a b\ufffd"),
     (500, err(f"key {KEY} is here"), "model_error", f"{FAILED} (500): key … is here"),
     (
@@ -229,6 +256,13 @@ def test_the_reason_decides(status: int, body: str, code: str, words: str) -> No
 )
 def test_when_to_come_back_is_told(headers: dict[str, str], hint: str) -> None:
     assert hint in str(explain_refusal(429, headers, "", ""))
+
+
+@pytest.mark.parametrize(("status", "verb"), [(503, FAILED), (529, FAILED), (429, BUSY)])
+@pytest.mark.parametrize("headers", [{"retry-after": "1.5"}, {"retry-after-ms": "1500"}])
+def test_when_to_come_back_is_told_whatever_the_status(status: int, verb: str, headers: dict[str, str]) -> None:
+    told = f"{verb} ({status}). Try again in 1.5 seconds. Overloaded."
+    assert str(explain_refusal(status, headers, err("Overloaded."), "")) == told
 
 
 #: What a refusal for length says: the limit, and how much was asked, as far as it says so.

@@ -3,22 +3,31 @@
 import asyncio
 import gzip
 import random
+import sys
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
+import brotli
 import pytest
 
+from agents.models import compression
+from agents.models.connections import Connection
 from tests.agents.conftest import MakeAgent, steps_of
-from tests.agents.models.wire import calls, endings, failures, framing, text_calls, thoughts
+from tests.agents.models.wire import calls, channels, endings, failures, framing, text_calls, thoughts
 from tests.agents.models.wire.transcript import Look, Python, Table, answers, body, call, ends, says, shown, told, whole
 from tests.model_server import Call, ModelServer, Script
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 TRANSCRIPTS: Table = {
     f"{module.__name__.rpartition('.')[2]}: {name}": entry
-    for module in (calls, endings, failures, framing, text_calls, thoughts)
+    for module in (calls, channels, endings, failures, framing, text_calls, thoughts)
     for name, entry in module.TABLE.items()
 }
 #: Longer ones are cut at so many places, evenly: the rest would show nothing else.
@@ -93,6 +102,13 @@ _GZIP, _STREAM, _IS_JSON = "Content-Encoding: gzip", "Content-Type: text/event-s
 _ANSWER = ["answer: Hello"]
 _MOVED = "fails: The model server sends requests on to another address"
 
+
+def _wide(data: bytes) -> bytes:
+    """Packed as for a window of 128 MiB."""
+    packer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 27})
+    return packer.compress(data) + packer.flush()
+
+
 #: How answers are labelled, packed and sent elsewhere.
 RESPONSES = {
     "packed": (response(gzip.compress(_HELLO), _STREAM, _GZIP), _ANSWER),
@@ -112,8 +128,49 @@ RESPONSES = {
         ["fails: The model server's answer could not be understood."],
     ),
     "packed in another way": (
-        response(b"\x1b", _STREAM, "Content-Encoding: br"),
-        ["fails: The model server sent its answer compressed (br), though it was asked not to."],
+        response(b"\x1b", _STREAM, "Content-Encoding: dcb"),
+        ["fails: The model server sent its answer compressed (dcb), though it was asked not to."],
+    ),
+    "packed very often": (
+        response(_HELLO, _STREAM, "Content-Encoding: br, br, br, br"),
+        ["fails: The model server sent its answer compressed (br, br, br, br), though it was asked not to."],
+    ),
+    "not packed": (response(_HELLO, _STREAM, "Content-Encoding: identity"), _ANSWER),
+    "packed by Brotli": (response(brotli.compress(_HELLO), _STREAM, "Content-Encoding: br"), _ANSWER),
+    "packed by Zstandard": (response(zstd.compress(_HELLO), _STREAM, "Content-Encoding: zstd"), _ANSWER),
+    "packed by Zstandard, twice over": (
+        response(zstd.compress(_HELLO[:40]) + zstd.compress(_HELLO[40:]), _STREAM, "Content-Encoding: zstd"),
+        _ANSWER,
+    ),
+    "packed by deflate alone": (
+        response(zlib.compress(_HELLO, wbits=-15), _STREAM, "Content-Encoding: deflate"),
+        _ANSWER,
+    ),
+    "packed, and packed again": (
+        response(brotli.compress(gzip.compress(_HELLO)), _STREAM, "Content-Encoding: identity, gzip, br"),
+        _ANSWER,
+    ),
+    **{
+        f"packed and cut: {coding}": (
+            response(pack(body(says("Hello"), done=False))[:-4], _STREAM, f"Content-Encoding: {coding}"),
+            [*so_far, "fails: The model's answer was cut off before its end."],
+        )
+        for coding, pack, so_far in (
+            ("br", brotli.compress, []),
+            ("zstd", zstd.compress, []),
+            ("gzip, zstd", lambda data: zstd.compress(gzip.compress(data)), ["answer so far: Hello"]),
+        )
+    },
+    **{
+        f"said to be packed: {coding}": (
+            response(_HELLO, _STREAM, f"Content-Encoding: {coding}"),
+            ["fails: The model server's answer could not be understood."],
+        )
+        for coding in ("br", "zstd", "deflate", "br, gzip")
+    },
+    "packed by Zstandard, for more memory than HTTP allows": (
+        response(_wide(_HELLO), _STREAM, "Content-Encoding: zstd"),
+        ["fails: The model server's answer could not be understood."],
     ),
     "a packed refusal": (
         response(gzip.compress(b'{"error": "Too warm"}'), _IS_JSON, _GZIP, status="500 Oh"),
@@ -150,6 +207,58 @@ RESPONSES = {
 async def test_how_an_answer_is_labelled_and_packed(make_agent: MakeAgent, name: str) -> None:
     data, expected = RESPONSES[name]
     assert await run_told(make_agent, data) == expected
+
+
+#: A little that holds very much: by its coding, what packs it.
+PACKERS = {"gzip": gzip.compress, "br": brotli.compress, "zstd": zstd.compress}
+
+
+@pytest.mark.parametrize("coding", PACKERS)
+@pytest.mark.parametrize("filler", [b"\n", b": wait\n\n", b'data: {"choices":[]}\n\n', b" "])
+async def test_what_unpacks_to_very_much_is_refused(
+    make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch, coding: str, filler: bytes
+) -> None:
+    monkeypatch.setattr(compression, "MOST_UNPACKED", 2 << 20)
+    bomb = response(PACKERS[coding](filler * ((3 << 20) // len(filler))), _STREAM, f"Content-Encoding: {coding}")
+    assert await run_told(make_agent, bomb) == ["fails: The model server's answer was too large to read."]
+
+
+class _Arrived:
+    """A connection of which everything has come."""
+
+    def __init__(self, coding: str, data: bytes) -> None:
+        self.headers = {"content-encoding": coding}
+        self._data = [data]
+
+    def pause(self) -> None: ...
+
+    async def read(self) -> bytes:
+        return self._data.pop() if self._data else b""
+
+
+@pytest.mark.parametrize("coding", PACKERS)
+async def test_others_have_their_turn_between_the_pieces_of_what_unpacks_to_much(coding: str) -> None:
+    arrived = _Arrived(coding, PACKERS[coding](b"\n" * (1 << 20)))
+    unpacked = compression.Body(cast(Connection, arrived))
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    other = asyncio.create_task(take_turns())
+    pieces = [piece async for piece in _pieces(unpacked)]
+    other.cancel()
+    assert len(pieces) >= 8
+    assert max(map(len, pieces)) <= 1 << 18  # Brotli ends a piece with what it is at
+    assert turns >= len(pieces) - 1
+
+
+async def _pieces(unpacked: compression.Body) -> AsyncIterator[bytes]:
+    while piece := await unpacked.read():
+        yield piece
 
 
 async def test_of_very_many_calls_some_are_run_and_the_model_is_told(make_agent: MakeAgent) -> None:

@@ -4,10 +4,10 @@ import ipaddress
 
 import pytest
 
-from agents.tools.special_addresses import IPV4_BLOCKS, IPV6_BLOCKS, is_public
+from agents.tools.special_addresses import CLOUD_BLOCKS, IPV4_BLOCKS, IPV6_BLOCKS, is_public
 
 
-@pytest.mark.parametrize("block", [*IPV4_BLOCKS, *IPV6_BLOCKS])
+@pytest.mark.parametrize("block", [*IPV4_BLOCKS, *CLOUD_BLOCKS, *IPV6_BLOCKS])
 def test_no_address_of_a_special_block_is_public(block: str) -> None:
     network = ipaddress.ip_network(block)
     inside = {network[0], network[-1], network[network.num_addresses // 2]}
@@ -36,7 +36,9 @@ EMBEDDING = [
 
 
 @pytest.mark.parametrize("way", EMBEDDING)
-@pytest.mark.parametrize("inside", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.1.1", "100.64.0.1", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "inside", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.1.1", "100.64.0.1", "0.0.0.0", "168.63.129.16"]
+)
 def test_an_address_that_hides_another_is_judged_by_it(way: str, inside: str) -> None:
     packed = ipaddress.IPv4Address(inside).packed.hex()
     assert not is_public(ipaddress.ip_address(way.format(inside, hex=f"{packed[:4]}:{packed[4:]}")))

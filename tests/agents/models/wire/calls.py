@@ -29,6 +29,22 @@ _REPAIRED = {
     "a brace too many": _RAW + "}",
     "white space": f"\n {_RAW}\n",
 }
+#: What comes around the name of a tool, each of them meant as the one that there is.
+_NAMES = [
+    "functions.python",
+    "functions.python:0",
+    "python<|channel|>commentary",
+    "python<|constrain|>json",
+    "default_api.python",
+    "assistant.functions.python",
+    " python ",
+    "`python`",
+    '"python"',
+    "Python",
+    "python:3",
+    "python()",
+]
+_OTHER_NAMES = ["browser.python", "pythons", "py", "python and look", "functions.", "<|call|>"]
 _NONE = {
     "nothing": "",
     "None": "None",
@@ -138,6 +154,11 @@ TABLE: Table = {
         body(says("Look."), call(_RAW, name="python", id="a"), ends("tool_calls")),
         ["thought: Look.", *_ONE],
     ),
+    **{f"named: {name}": (_calls(call(_RAW, name=name, id="a")), _ONE) for name in _NAMES},
+    **{
+        f"named otherwise: {name}": (_calls(call(_RAW, name=name, id="a")), [f'call: {name} {{"code":"6*7"}}'])
+        for name in _OTHER_NAMES
+    },
     **{f"arguments: {name}": (_written(arguments), _ONE) for name, arguments in _REPAIRED.items()},
     **{f"no arguments: {name}": (_written(arguments), ["call: python {}"]) for name, arguments in _NONE.items()},
     **{f"unreadable: {arguments}": (_written(arguments), [f"call: python {arguments}"]) for arguments in _UNREADABLE},

@@ -1,6 +1,6 @@
 """Ends, and what isn't one."""
 
-from tests.agents.models.wire.transcript import Table, body, call, ends, says, whole
+from tests.agents.models.wire.transcript import Table, answers, body, call, ends, says, whole
 
 WHOLE = (
     "stop STOP Stop eos eos_token end_turn stop_sequence COMPLETE tool_calls function_call tool_use normal "
@@ -30,7 +30,19 @@ def _other(reason: str) -> str:
     return f"fails: The model server ended the answer before its end, and gave “{reason}” as the reason."
 
 
+#: Marks that models end their texts with, and texts that end in one that is meant.
+MARKS = "</s> <|im_end|> <|eot_id|> <|end|> <|endoftext|> <end_of_turn> <turn|> <｜end▁of▁sentence｜>".split()
+SPOKEN = ["It ends with </s>", "A text is <s>struck</s>", "Llama's is `<|eot_id|>", "Ends with <|im_end|>"]
+
 TABLE: Table = {
+    **{f"the mark {mark}": (answers(f"One two.{mark}"), ["answer: One two."]) for mark in MARKS},
+    **{f"the mark {mark} on a line": (answers(f"`x`.{mark}\n"), ["answer: `x`."]) for mark in MARKS},
+    **{f"no mark: {text}": (answers(text), [f"answer: {text}"]) for text in SPOKEN},
+    **{
+        f"the stream's end: {end}": (body(says("Hello"), f"{end}\n\n", done=False), ["answer: Hello"])
+        for end in ("data: [done]", 'data: "[DONE]"', "data: DONE", "data: data: [DONE]", "event: done\ndata: {}")
+    },
+    "a reason that is only true": (body(says("One"), ends(True)), ["answer: One"]),
     **{f"whole: {reason}": (body(says("Half"), ends(reason)), ["answer: Half"]) for reason in WHOLE},
     **{f"cut: {reason}": (body(says("Half"), ends(reason)), ["answer so far: Half", _LENGTH]) for reason in CUT},
     **{

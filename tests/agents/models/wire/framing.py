@@ -5,6 +5,27 @@ from tests.agents.models.wire.transcript import Table, body, ends, says, whole
 _HELLO = ["answer: Hello"]
 _PRETTY = 'data: {"choices": [\ndata:   {"delta": {"content": "Hello"}}\ndata: ]}\n\n'
 
+_OTHER = (
+    "fails: What answers at http://h speaks another API than OpenAI's chat completions. "
+    "LLM_MODEL_SERVER has to be the base URL of that one, which usually ends in /v1."
+)
+_OTHERS = {
+    "Anthropic's": body(
+        'event: message_start\ndata: {"type":"message_start","message":{"role":"assistant","content":[]}}\n\n',
+        'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"Hello"}}\n\n',
+        'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+        done=False,
+    ),
+    "Responses": body(
+        'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"Hello"}\n\n', done=False
+    ),
+    "Ollama's": b'{"message":{"content":"Hel"},"done":false}\n{"message":{"content":"lo"},"done":true}\n',
+    "Gemini's": b'[{"candidates":[{"content":{"parts":[{"text":"Hello"}]},"finishReason":"STOP"}]}]',
+    "text-generation-inference's": body('data:{"token":{"text":"Hello"},"generated_text":null}\n\n', done=False),
+    "llama.cpp's": body('data: {"content":"Hello","stop":true}\n\n', done=False),
+    "a list of models": b'{"object":"list","data":[]}',
+}
+
 TABLE: Table = {
     "data without anything": (body(says("Hel"), "data:\n\n", says("lo"), ends()), _HELLO),
     "data without anything, and a space": (body(says("Hel"), "data: \n\n", "data\n\n", says("lo"), ends()), _HELLO),
@@ -78,6 +99,26 @@ TABLE: Table = {
         ],
     ),
     "words": (b"It works!\n", ["fails: The model server's answer could not be understood."]),
-    "JSON of something else": (b'{"object":"list","data":[]}', ["fails: The model returned an empty answer."]),
+    **{f"another API: {name}": (data, [_OTHER]) for name, data in _OTHERS.items()},
+    "nothing": (b"{}", ["fails: The model returned an empty answer."]),
+    "the field's name twice": (body('data: data: {"choices":[{"delta":{"content":"Hello"}}]}\n\n', ends()), _HELLO),
+    "no choices": (body({"choices": None}, {"choices": [{"delta": None}]}, says("Hello"), ends()), _HELLO),
+    "an end without a delta": (body(says("Hello"), {"choices": [{"delta": None, "finish_reason": "stop"}]}), _HELLO),
+    "the role alone": (body(says(role="assistant", content=None), says("Hello", tool_calls=None), ends()), _HELLO),
+    "a number": (body(says("6 times 7 is "), says(42), says("."), ends()), ["answer: 6 times 7 is 42."]),
+    "two choices": (
+        body(
+            {"choices": [{"index": 0, "delta": {"content": "Hello"}}, {"index": 1, "delta": {"content": "x"}}]}, ends()
+        ),
+        _HELLO,
+    ),
+    "usage beside each chunk": (
+        body(
+            {"choices": [{"delta": {"content": "Hello"}}], "usage": None},
+            ends(),
+            {"choices": None, "usage": {"prompt_tokens": 1}},
+        ),
+        _HELLO,
+    ),
     "JSON that is no completion": (b'{"choices":[7]}', ["fails: The model server's answer could not be understood."]),
 }

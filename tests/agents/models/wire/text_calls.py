@@ -43,6 +43,14 @@ _FORMS = {
     "Mistral without marks": '[TOOL_CALLS]python{"code": "6*7"}',
     "Llama 3.1": '<|python_tag|>{"name": "python", "parameters": {"code": "6*7"}}<|eom_id|>',
     "Llama 3.2, nothing around it": '{"name": "python", "parameters": {"code": "6*7"}}',
+    "LongCat": '<longcat_tool_call>\n{"name": "python", "arguments": {"code": "6*7"}}\n</longcat_tool_call>',
+    "Seed": "<seed:tool_call>\n<function=python>\n<parameter=code>6*7</parameter>\n</function>\n</seed:tool_call>",
+    "Hermes' plural": '<tool_calls>[{"name": "python", "arguments": {"code": "6*7"}}]</tool_calls>',
+    "Command": '<|START_ACTION|>[\n {"tool_call_id": "0", "tool_name": "python", "parameters": {"code": "6*7"}}\n]<|END_ACTION|>',
+    "LFM": '<|tool_call_start|>[python(code="6*7")]<|tool_call_end|>',
+    "Gemma": '<|tool_call>call:python{code:<|"|>6*7<|"|>}<tool_call|>',
+    "DeepSeek V4": f'<{_DSML}tool_calls>\n<{_DSML}invoke name="python">\n<{_DSML}parameter name="code" string="true">6*7'
+    f"</{_DSML}parameter>\n</{_DSML}invoke>\n</{_DSML}tool_calls>",
     "Granite": '<|tool_call|>[{"name": "python", "arguments": {"code": "6*7"}}]',
 }
 _PAIRS = {
@@ -58,6 +66,8 @@ _PAIRS = {
     "Mistral's names": '[TOOL_CALLS]python[ARGS]{"code": "1"}[TOOL_CALLS]look[ARGS]{"code": "2"}',
     "Llama 3.2, nothing around it": '{"name": "python", "parameters": {"code": "1"}}; {"name": "look", "parameters": {"code": "2"}}',
     "Llama": '<|python_tag|>{"name": "python", "parameters": {"code": "1"}}; {"name": "look", "parameters": {"code": "2"}}',
+    "LFM": "<|tool_call_start|>[python(code='1'), look(code='2')]<|tool_call_end|>",
+    "Gemma": '<|tool_call>call:python{code:<|"|>1<|"|>}<tool_call|><|tool_call>call:look{code:<|"|>2<|"|>}<tool_call|>',
     "DeepSeek V3.1": f'{_DS}{_CALL}python{_SEP}{{"code": "1"}}{_CALL_END}{_CALL}look{_SEP}{{"code": "2"}}{_CALL_END}{_DS_END}',
     "MiniMax": '<minimax:tool_call><invoke name="python"><parameter name="code">1</parameter></invoke>'
     '<invoke name="look"><parameter name="code">2</parameter></invoke></minimax:tool_call>',
@@ -107,6 +117,24 @@ TABLE: Table = {
             '<parameter=quick>True</parameter><parameter=names>["a"]</parameter></function></tool_call>'
         ),
         ['call: python {"code":"42","times":3,"quick":true,"names":["a"]}'],
+    ),
+    "types as Gemma has them": (
+        answers(
+            '<|tool_call>call:python{code:<|"|>a{b:"c",d:}\n<|"|>,times:3,quick:true,names:[<|"|>x<|"|>,<|"|>y<|"|>]}<tool_call|>'
+        ),
+        ['call: python {"code":"a{b:\\"c\\",d:}\\n","times":3,"quick":true,"names":["x","y"]}'],
+    ),
+    "types as LFM has them": (
+        answers("<|tool_call_start|>[python(code='a', times=-3, quick=True, names=['x'])]<|tool_call_end|>"),
+        ['call: python {"code":"a","times":-3,"quick":true,"names":["x"]}'],
+    ),
+    "escapes that Python does not know": (
+        answers("<|tool_call_start|>[python(code='\\\\d')]<|tool_call_end|>".replace("\\\\", "\\")),
+        ['call: python {"code":"\\\\d"}'],
+    ),
+    "a program instead of LFM's list": (
+        answers("<|tool_call_start|>[python(code=open('x').read())]<|tool_call_end|>"),
+        ["call: unreadable_call [python(code=open('x').read())]"],
     ),
     "no parameters": (answers("<tool_call>\n<function=look>\n</function>\n</tool_call>"), ["call: look {}"]),
     "no arguments of GLM's": (answers("<tool_call>look\n</tool_call>"), ["call: look {}"]),

@@ -1,6 +1,8 @@
 """Thoughts and refusals in the fields that servers have for them, and tags in the text."""
 
-from tests.agents.models.wire.transcript import Table, answers, body, ends, says, whole
+from typing import Any
+
+from tests.agents.models.wire.transcript import Table, answers, body, call, ends, says, whole
 
 _BOTH = ["thought: hm so", "answer: hello"]
 _PROSE = (
@@ -19,7 +21,82 @@ _PROSE = (
     'Code: `<tool_call>{"name": "python"}</tool_call>`',
 )
 
+
+def _grows(text: str, *, step: int = 3) -> list[str]:
+    """All so far of a text, with each chunk."""
+    return [text[:end] for end in range(step, len(text) + step, step)]
+
+
+def _details(text: str, **more: Any) -> dict[str, Any]:
+    return says(reasoning_details=[{"type": "reasoning.text", "index": 0, "text": text, **more}])
+
+
+_LONG = "The user says hello, so hello it is."
+
 TABLE: Table = {
+    "details that grow": (
+        body(*map(_details, _grows(_LONG)), says("hello"), ends()),
+        [f"thought: {_LONG}", "answer: hello"],
+    ),
+    "details that grow, twice": (
+        body(*map(_details, ("The user says", _LONG)), says("hello"), ends()),
+        [f"thought: {_LONG}", "answer: hello"],
+    ),
+    "details that grow, and then all of them again": (
+        body(*map(_details, [*_grows(_LONG), _LONG]), says("hello"), _details(_LONG), ends()),
+        [f"thought: {_LONG}", "answer: hello"],
+    ),
+    "details in pieces": (
+        body(*map(_details, ("The user", " says", " hello")), says("hello"), ends()),
+        ["thought: The user says hello", "answer: hello"],
+    ),
+    "details in pieces, of which one begins another": (
+        body(*map(_details, ("a", "and", " so", " on")), says("hello"), ends()),
+        ["thought: aand so on", "answer: hello"],
+    ),
+    "two pieces, of which one begins the other": (
+        body(says("no"), says("nope"), ends()),
+        ["answer: nonope"],
+    ),
+    "everything grows": (
+        body(
+            *(says(reasoning_content=text) for text in _grows(_LONG)),
+            *map(says, _grows("hello there, you")),
+            ends(),
+        ),
+        [f"thought: {_LONG}", "answer: hello there, you"],
+    ),
+    "an answer that grows, and a call": (
+        body(*map(says, _grows(_LONG)), call('{"code":"6*7"}', name="python", id="a"), ends("tool_calls")),
+        [f"thought: {_LONG}", 'call: python {"code":"6*7"}'],
+    ),
+    "an answer that grows up to its end": (
+        body(*map(says, _grows(_LONG)[:-1]), ends("stop", _LONG)),
+        [f"answer: {_LONG}"],
+    ),
+    "all of the answer once more, beside the end": (
+        body(says("The user says hello"), says(", so hello it is."), ends("stop", _LONG)),
+        [f"answer: {_LONG}"],
+    ),
+    "a thought both in its field and in the text": (
+        body(
+            says("<think>The user", reasoning_content="The user"),
+            says(" says", reasoning_content=" says"),
+            says(" `</think>` hello", reasoning_content=" `</think>` hello"),
+            says("\n</think>\n\nhello"),
+            ends(),
+        ),
+        ["thought: The user says `</think>` hello", "answer: hello"],
+    ),
+    "a thought in its field, and another in the text": (
+        body(says(reasoning="hm"), says("<think>so</think>hello"), ends()),
+        ["thought: hm\n\nso", "answer: hello"],
+    ),
+    "a thought in its field, and again without an end": (
+        body(says(reasoning="hm"), says("<think>hm"), ends()),
+        ["thought so far: hm", "fails: The model ended after its thoughts without giving an answer."],
+    ),
+    "the same word again and again": (body(says("ha"), says("ha"), says("haha"), ends()), ["answer: hahahaha"]),
     "a list of thinking and text": (
         body(
             says([{"type": "thinking", "thinking": [{"type": "text", "text": "hm so"}]}]),
@@ -127,6 +204,8 @@ TABLE: Table = {
             ("<seed:think>", "</seed:think>"),
             ("[THINK]", "[/THINK]"),
             ("◁think▷", "◁/think▷"),
+            ("<mm:think>", "</mm:think>"),
+            ("<|channel>thought", "<channel|>"),
         )
     },
     "a thought that the prompt opened": (answers("hm so\n</think>\n\nhello"), _BOTH),

@@ -1,0 +1,151 @@
+"""How large a request's body may be and how long it may take to come, by its route: kept by the application itself, under any server."""
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from django.conf import settings
+
+from chat.protocol import error_data
+
+#: How fast a body has to come, beyond the time that any request has.
+BYTES_PER_S = 64 * 1024
+#: A client that was refused may go on sending for so long, so that it reads why: a connection that is closed on it at once loses the
+#: answer. One that has sent nothing for a while has read it.
+LINGER_S = 2.0
+SILENCE_S = 0.2
+#: Bodies of routes that take no more than this are read before anything else is done for them, so that none holds up others.
+_READ_FIRST = 64 * 1024
+_REASONS = {
+    408: (b"Request Timeout", "", "The request took too long to arrive. Please try again."),
+    413: (b"Content Too Large", "too_large", "The request is too large."),
+}
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Any, Receive, Send], Awaitable[None]]
+
+
+def body_limit(path: str) -> int:
+    """The bytes that a body sent to this path may have: what `MAX_BODY_BYTES` says of the longest beginning of it."""
+    limits: dict[str, int] = settings.MAX_BODY_BYTES
+    path = _own_path(path)
+    # A target that is no path (``OPTIONS *``, and the site's own without a slash) has the least.
+    return limits[max((start for start in limits if path.startswith(start)), key=len, default="/")]
+
+
+def time_limit(size: int) -> float:
+    """The seconds that a request with a body of this size may take to come."""
+    return float(settings.REQUEST_TIMEOUT_S + size / BYTES_PER_S)
+
+
+def _own_path(path: str) -> str:
+    """A path without that below which the site is served."""
+    return path.removeprefix(settings.PUBLIC_URL.path)
+
+
+def refusal(status: int, path: str) -> tuple[bytes, str, bytes]:
+    """An answer to who is refused before the application hears of it: the status's words, the body's type, the body."""
+    reason, code, words = _REASONS[status]
+    if not code or not _own_path(path).startswith("/api/"):
+        return reason, "text/plain; charset=utf-8", f"{words}\n".encode()
+    body = orjson.dumps({"error": error_data(code, words, secrets.token_hex(4))})
+    return reason, "application/json", body
+
+
+class BodyLimits:
+    """Passes requests on to an application, and answers those itself whose body is too large or does not come."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await _Request(scope, receive, send).serve(self._application)
+
+
+class _Request:
+    """One request, whose body is counted as it is read."""
+
+    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._limit = body_limit(scope["path"])
+        self._received = 0
+        self._declared: int | None = None
+        self._read: deque[Message] = deque()
+        self._is_whole = self._has_begun = self._is_refused = False
+
+    async def serve(self, application: Application) -> None:
+        """Have it answered."""
+        lengths = [value for name, value in self._scope["headers"] if name == b"content-length"]
+        self._declared = int(lengths[0]) if lengths and lengths[0].isdigit() and len(lengths[0]) < 20 else None
+        if self._declared is not None and self._declared > self._limit:
+            await self._refuse(413)
+            return
+        self._deadline = asyncio.get_running_loop().time() + time_limit(
+            self._limit if self._declared is None else self._declared
+        )
+        while self._limit <= _READ_FIRST and not self._is_whole and not self._is_refused:
+            self._read.append(await self._next())
+        if not self._is_refused:
+            await application(self._scope, self.receive, self.send)
+
+    async def receive(self) -> Message:
+        """What comes next, for the application; of a body that was refused nothing more does."""
+        if self._read:
+            return self._read.popleft()
+        return await self._receive() if self._is_whole else await self._next()
+
+    async def send(self, message: Message) -> None:
+        """Send what the application answers, unless it was refused meanwhile."""
+        if not self._is_refused:
+            self._has_begun = True
+            await self._send(message)
+
+    async def _next(self) -> Message:
+        if self._is_refused:
+            return _GONE
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            return await self._refuse(408)
+        self._received += len(message.get("body", b""))
+        if self._received > self._limit:
+            return await self._refuse(413)
+        self._is_whole = not message.get("more_body", False)
+        return message
+
+    async def _refuse(self, status: int) -> Message:
+        """Answer, and take no more of the body than the client needs to see the answer."""
+        self._is_refused = True
+        if self._has_begun:
+            return _GONE
+        _, kind, body = refusal(status, self._scope["path"])
+        headers = [
+            (b"content-type", kind.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        until = time.monotonic() + LINGER_S
+        while (left := until - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(min(SILENCE_S, left)):
+                    message = await self._receive()
+            except TimeoutError:
+                break
+            if message["type"] == "http.disconnect" or not message.get("more_body"):
+                break
+        await self._send({"type": "http.response.body", "body": b""})
+        return _GONE
+
+
+_GONE: Message = {"type": "http.disconnect"}

@@ -1,0 +1,42 @@
+"""Forms that cannot be read are refused before anything looks into them: later, Django would fall over some of them."""
+
+import secrets
+from collections.abc import Callable
+
+import orjson
+from django.conf import settings
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from django.http.response import HttpResponseBase
+
+from chat.protocol import error_data
+
+_FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
+#: Of a charset that there isn't, or that is none of text, Python says that it can't look it up, or that it can't read it so.
+_UNREADABLE = (MultiPartParserError, BadRequest, SuspiciousOperation, UnreadablePostError, LookupError, ValueError)
+
+
+class FormsMiddleware:
+    """Passes on what is no form, and forms that can be read."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer, or pass the request on."""
+        if request.method == "POST" and request.content_type in _FORMS:
+            try:
+                request.POST  # noqa: B018 - it is read where it is first asked for
+            except RequestDataTooBig:
+                return _refuse(request, 413, "too_large", "The request is too large.")
+            except _UNREADABLE:
+                return _refuse(request, 400, "bad_frame", "The form cannot be read.")
+        return self._get_response(request)
+
+
+def _refuse(request: HttpRequest, status: int, code: str, words: str) -> HttpResponse:
+    if not request.path.removeprefix(settings.PUBLIC_URL.path).startswith("/api/"):
+        return HttpResponse(f"{words}\n", status=status, content_type="text/plain; charset=utf-8")
+    body = orjson.dumps({"error": error_data(code, words, secrets.token_hex(4))})
+    return HttpResponse(body, status=status, content_type="application/json")
