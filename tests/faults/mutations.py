@@ -55,7 +55,7 @@ def without_the_counter_row() -> None:
 
 def reading_before_joining() -> None:
     """A feed reads the log, and joins its group afterwards."""
-    opening, join = Feed.open, Membership.join
+    opening, join = Feed._open, Membership.join
 
     async def open_late(self: Feed) -> None:
         async def nothing(_: Membership) -> None:
@@ -68,7 +68,7 @@ def reading_before_joining() -> None:
             Membership.join = join  # type: ignore[method-assign]
         await join(self._membership)
 
-    Feed.open = open_late  # type: ignore[method-assign]
+    Feed._open = open_late  # type: ignore[method-assign]
 
 
 def without_the_fence() -> None:
