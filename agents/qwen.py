@@ -14,13 +14,14 @@ from qwen_agent.llm.schema import ASSISTANT, FUNCTION, SYSTEM, USER, FunctionCal
 from qwen_agent.tools.base import BaseTool
 
 from agents import tools
+from agents.cancellation import Stop
 from agents.errors import AgentError
 from agents.history import sound
-from agents.models import base, demo, openai_compatible
+from agents.models import base, openai_compatible
+from agents.models.demo import model
 from agents.specs import AgentSpec, ModelSettings
 from agents.tools import Egress, Tool, Toolbox, ToolError
 from agents.tools.runner import Job, ToolOutcome, run_tool
-from agents.tools.stop import Stop
 
 # Qwen-Agent ends silently at a limit of its own, read once and for all runs. Ours is kept by the desk, run by run.
 fncall_agent.MAX_LLM_CALL_PER_RUN = sys.maxsize
@@ -118,7 +119,7 @@ def converse(
 
 def _model(settings: ModelSettings, desk: Desk) -> Any:
     if not settings.server:
-        return get_chat_model({"model_type": demo.MODEL_TYPE, "model": demo.MODEL_TYPE, "desk": desk})
+        return get_chat_model({"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "desk": desk})
     return get_chat_model(
         {
             "model_type": openai_compatible.MODEL_TYPE,

@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from agents import threads
+from agents.cancellation import Stop
 from agents.errors import AgentError, LimitReached, Stopped, let_go
 from agents.events import Growth, Outcome, Status, Step, Usage
 from agents.models.ends import check_end, meaning
 from agents.models.reply import MOST_CALLS, Call, Reply, Writer, Written
-from agents.pace import Pacer
+from agents.refresh import Pacer
 from agents.snapshots import StepSplitter
 from agents.specs import AgentSpec, ModelSettings
 from agents.tools.runner import ABANDON_S, Job, ToolOutcome, run_tools
-from agents.tools.stop import Stop
 from agents.tools.tool import Toolbox
 
 log = logging.getLogger(__name__)

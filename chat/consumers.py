@@ -18,11 +18,17 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 
 import agents
-from chat import background, carrying, database, feeds, groups, protocol, runs, selectors, sockets, supervisor
-from chat.feeds import Subscriber
+from chat import protocol
+from chat.live import connections, feed
+from chat.live.feed import Subscriber
 from chat.models import Door
 from chat.protocol import Ack, BadFrame, Cancel, Chat, Close, Continue, Ping, Resume, as_uuid, encode, error_data
-from chat.runs import Refused
+from chat.runs import commands as run_commands
+from chat.runs import executor
+from chat.runs.commands import Refused
+from chat.runtime import background, database, groups
+from chat.serving import supervisor
+from chat.store import selectors
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +51,8 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.login: sockets.Login | None = None
-        self._entrance: sockets.Entrance | None = None
+        self.login: connections.Login | None = None
+        self._entrance: connections.Entrance | None = None
         self._subscriber: Subscriber | None = None
         self._fallback_agent: str | None = None
         self._ended = False
@@ -78,7 +84,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         """Check origin, login and right; then join, replay and go live."""
-        if not sockets.is_own_origin(self.scope):
+        if not connections.is_own_origin(self.scope):
             await self.close()
             return
         await self.accept()
@@ -93,26 +99,26 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await self._end(Close.OUR_FAULT)
 
     async def _enter(self) -> None:
-        self.login = await database.read(sockets.login_of, self.scope)
+        self.login = await database.read(connections.login_of, self.scope)
         # Cookies and all: nothing looks at them again, however long the socket stays open.
         cast(list[Any], self.scope["headers"]).clear()
         if self.login is None:
             await self._end(Close.NOT_LOGGED_IN)
             return
         session_id = as_uuid(self.scope["url_route"]["kwargs"]["session_id"])
-        entrance: sockets.Entrance | None = None
+        entrance: connections.Entrance | None = None
         if session_id is not None:
             try:
                 entrance = await database.write_settled(
-                    self._entered, sockets.enter, self.login.user, session_id, carrying.PROCESS
+                    self._entered, connections.enter, self.login.user, session_id, executor.PROCESS
                 )
-            except sockets.TooMany:
+            except connections.TooMany:
                 await self._end(Close.TOO_MANY)
                 return
         if entrance is None:
             await self._end(Close.NO_SUCH_SESSION)
             return
-        self._subscriber = await feeds.join(entrance.session_id, self.login, self._send_text, self._end)
+        self._subscriber = await feed.join(entrance.session_id, self.login, self._send_text, self._end)
         if supervisor.is_draining():
             # It came in just before nobody was let in any more.
             await self._end(Close.RESTARTING)
@@ -213,7 +219,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 for code, message in problems:
                     self._error(code, message)
             case Chat():
-                asked = runs.ask(
+                asked = run_commands.ask(
                     self._user(),
                     entrance.session_id,
                     message=command.message,
@@ -225,11 +231,13 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 await self._put_in_line(asked, command.client_message_id)
             case Continue():
                 old, own_id = as_uuid(command.run_id), command.client_message_id
-                await self._put_in_line(runs.continue_run(self._user(), entrance.session_id, old, own_id), own_id)
+                await self._put_in_line(
+                    run_commands.continue_run(self._user(), entrance.session_id, old, own_id), own_id
+                )
             case Cancel():
                 await self._cancel(command)
 
-    async def _put_in_line(self, asked: Awaitable[runs.Accepted], client_message_id: str | None) -> None:
+    async def _put_in_line(self, asked: Awaitable[run_commands.Accepted], client_message_id: str | None) -> None:
         """Answer with `accepted` before anything of the run is sent."""
         subscriber, _ = self._joined()
         subscriber.hold()
@@ -253,7 +261,9 @@ class SessionConsumer(AsyncWebsocketConsumer):
         try:
             # What cannot be a run's identifier names none.
             run_id = None if command.run_id is None else as_uuid(command.run_id) or uuid4()
-            await runs.cancel(self._user(), entrance.session_id, run_id, everything=command.all, door=Door.SOCKET)
+            await run_commands.cancel(
+                self._user(), entrance.session_id, run_id, everything=command.all, door=Door.SOCKET
+            )
         except Refused as refused:
             self._error(refused.code, refused.message)
 
@@ -263,11 +273,11 @@ class SessionConsumer(AsyncWebsocketConsumer):
         logger.info("Refused a command: %s %s (session %s)", code, error_id, entrance.session_id)
         subscriber.tell(encode("error", error_data(code, message, error_id, client_message_id)))
 
-    def _joined(self) -> tuple[Subscriber, sockets.Entrance]:
-        return cast(Subscriber, self._subscriber), cast(sockets.Entrance, self._entrance)
+    def _joined(self) -> tuple[Subscriber, connections.Entrance]:
+        return cast(Subscriber, self._subscriber), cast(connections.Entrance, self._entrance)
 
     def _user(self) -> Any:
-        return cast(sockets.Login, self.login).user
+        return cast(connections.Login, self.login).user
 
     async def _send_text(self, frame: str) -> None:
         if not self._ended:
@@ -283,7 +293,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         with contextlib.suppress(OSError):
             await self.base_send(cast(Any, message))
 
-    def _entered(self, entrance: sockets.Entrance | None, _error: BaseException | None) -> None:
+    def _entered(self, entrance: connections.Entrance | None, _error: BaseException | None) -> None:
         """Keep the row that says that this socket is open, also where the client has gone while it was written: then it goes too."""
         self._entrance = entrance
         if self._left:
@@ -294,14 +304,14 @@ class SessionConsumer(AsyncWebsocketConsumer):
         subscriber, self._subscriber = self._subscriber, None
         entrance, self._entrance = self._entrance, None
         if subscriber is not None:
-            await feeds.leave(subscriber)
+            await feed.leave(subscriber)
         if entrance is not None:
             await asyncio.shield(_gone(entrance))
 
 
-async def _gone(entrance: sockets.Entrance) -> None:
+async def _gone(entrance: connections.Entrance) -> None:
     try:
-        await database.write(sockets.leave, entrance.connection_id)
+        await database.write(connections.leave, entrance.connection_id)
     except DatabaseError:
         logger.warning("A closed socket could not be noted", exc_info=True)
     await groups.tell(groups.of_session(entrance.session_id), {"type": "presence"})

@@ -11,8 +11,9 @@ from celery.worker import consumer, state
 from django.conf import settings
 from django.db import connection
 
-from chat import carrying, database, doorbell, memory, redis_check
-from chat.working import Worker
+from chat.runs import executor
+from chat.runtime import broker, database, malloc, redis_check
+from chat.serving.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +26,12 @@ _AGAIN_AFTER_S = 1.0
 _worker: Worker | None = None
 
 
-@shared_task(name=doorbell.TASK)
+@shared_task(name=broker.TASK)
 def carry(session_id: str) -> None:
     """Carry a session's next run, if one waits and may start; until it has ended this worker has one slot less."""
     if _worker is None or not _worker.carry(UUID(session_id)):
         # This one is about to stop: let another hear of it.
-        doorbell.ring(UUID(session_id))
+        broker.ring(UUID(session_id))
 
 
 class Consumer(consumer.Consumer):
@@ -73,7 +74,7 @@ class Runs(bootsteps.StartStopStep):
             sys.exit(
                 "A worker of Thinkaloud works with Celery's threads (--pool threads, the default) or with --pool solo."
             )
-        memory.share_one_heap()
+        malloc.share_one_heap()
         super().__init__(parent, **options)
 
     def start(self, parent: Any) -> None:
@@ -92,7 +93,7 @@ class Runs(bootsteps.StartStopStep):
         _worker = Worker(slots)
         signals.worker_shutting_down.connect(_told_to_stop, weak=False)
         _worker.start()
-        logger.info("This worker carries up to %d runs at a time, as %s", slots, carrying.PROCESS)
+        logger.info("This worker carries up to %d runs at a time, as %s", slots, executor.PROCESS)
 
     def stop(self, parent: Any) -> None:
         """Let the runs reach the end of a step, and give back what is left of them."""

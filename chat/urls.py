@@ -2,12 +2,12 @@
 
 from django.urls import include, path
 
-from chat import views
+from chat.web import sessions as session_pages
 
 urlpatterns = [
-    path("", views.home, name="home"),
-    path("sessions/", views.sessions, name="sessions"),
-    path("sessions/<uuid:session_id>/", views.session, name="session"),
-    path("runs/<uuid:run_id>/", views.run, name="run"),
-    path("schedules/", include("chat.schedule_pages")),
+    path("", session_pages.home, name="home"),
+    path("sessions/", session_pages.sessions, name="sessions"),
+    path("sessions/<uuid:session_id>/", session_pages.session, name="session"),
+    path("runs/<uuid:run_id>/", session_pages.run, name="run"),
+    path("schedules/", include("chat.web.schedules")),
 ]

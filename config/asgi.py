@@ -14,9 +14,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 http = get_asgi_application()
 
 # Models can be imported only once Django is set up.
-from chat.body_limits import BodyLimits  # noqa: E402
 from chat.consumers import RefuseConsumer, SessionConsumer  # noqa: E402
-from chat.lifecycle import LifespanApplication  # noqa: E402
+from chat.serving.body_limits import BodyLimits  # noqa: E402
+from chat.serving.lifecycle import LifespanApplication  # noqa: E402
 from config.login_gate import LoginGate  # noqa: E402
 from config.proxies import TrustedProxies  # noqa: E402
 

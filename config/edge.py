@@ -10,8 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase, HttpResponsePermanentRedirect
 from django.shortcuts import render
 
-from chat import health
-from chat.origins import warn_once
+from chat.security.origins import warn_once
+from chat.web import health
 from config import content_security, proxies
 
 #: Set where somebody is led from http to https, and taken back by the first request that came by https: whoever brings it by http was led

@@ -105,7 +105,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = HSTS_INCLUDE_SUBDOMAINS
 SECURE_HSTS_PRELOAD = HSTS_PRELOAD
 # What else the host's domain serves, and for how long it will have certificates, is the operator's to know: three settings.
 SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W005", "security.W021"]
-CSRF_FAILURE_VIEW = "chat.csrf.refuse_forgery"
+CSRF_FAILURE_VIEW = "chat.security.csrf.refuse_forgery"
 
 INSTALLED_APPS = [
     "daphne",
@@ -156,7 +156,7 @@ TEMPLATES = [
 CHANNEL_LAYERS = {
     "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL.layer]}}
     if REDIS_URL
-    else {"BACKEND": "chat.layers.ProcessChannelLayer", "CONFIG": {"capacity": 2000}}
+    else {"BACKEND": "chat.runtime.layers.ProcessChannelLayer", "CONFIG": {"capacity": 2000}}
 }
 
 # Celery's workers carry the runs where there is a broker: `celery -A config worker`. The database says what is in line; a message only

@@ -19,8 +19,8 @@ import pytest
 import redis
 from django.db import connections
 
-from config import bootstrap
 from config.passwords import Argon2PasswordHasher
+from scripts import bootstrap
 from tests import model_server, services
 
 hypothesis.settings.register_profile("quick", max_examples=100, deadline=None)

@@ -113,7 +113,7 @@ def test_only_the_groups_know_the_channel_layer() -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("channels.layers")
     }
     # `layers` is a layer, and hands nothing to anyone.
-    assert knowing == {"chat/groups.py", "chat/layers.py"}
+    assert knowing == {"chat/runtime/groups.py", "chat/runtime/layers.py"}
 
 
 def test_only_the_agents_adapters_know_qwen_agent() -> None:

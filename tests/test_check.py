@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from config import bootstrap
+from scripts import bootstrap
 
 
 @pytest.mark.parametrize("check", bootstrap.CHECKS)

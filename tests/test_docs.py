@@ -9,8 +9,8 @@ import pytest
 from django.core.management import get_commands
 from django.urls import Resolver404, resolve
 
-from config import bootstrap
 from config.environment import PublicUrl
+from scripts import bootstrap
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text("utf-8")

@@ -9,7 +9,7 @@ from typing import Protocol
 import brotli
 
 from agents.errors import ModelError
-from agents.models.connections import Connection, CutOff
+from agents.models.http import Connection, CutOff
 
 if sys.version_info >= (3, 14):
     from compression import zstd

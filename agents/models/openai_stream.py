@@ -12,11 +12,11 @@ from yarl import URL
 
 from agents.addresses import mask_address
 from agents.errors import ModelError
-from agents.models import connections
+from agents.models import http
 from agents.models.chunks import ServerError
 from agents.models.completion_reader import CompletionReader, OtherApi, WebPage
 from agents.models.compression import Body
-from agents.models.connections import Connection, ProxyRefused, Unreachable
+from agents.models.http import Connection, ProxyRefused, Unreachable
 from agents.models.refusals import Refused, explain_event, explain_refusal, hide_key, hide_secret
 from agents.models.reply import Reply
 from agents.text import clean
@@ -78,7 +78,7 @@ async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: 
     if api_key:
         headers["Authorization"] = f"Bearer {api_key}"
     connect_s = min(_CONNECT_S, silence.longest_s)
-    connection = await connections.post(url, headers, body, connect_s=connect_s)
+    connection = await http.post(url, headers, body, connect_s=connect_s)
     # Closed before the answer's end, it is of no further use.
     with contextlib.closing(connection):
         if 300 <= connection.status < 400:

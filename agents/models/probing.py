@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from agents.errors import ModelError
-from agents.models import connections
+from agents.models import http
 from agents.models.adapting import wants_field
 from agents.models.openai_compatible import completions_url
 from agents.models.openai_stream import stream_completion
@@ -134,7 +134,7 @@ async def _get(url: str, api_key: str) -> Any:
         headers["Authorization"] = f"Bearer {api_key}"
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            connection = await connections.get(url, headers, connect_s=_PATIENCE_S)
+            connection = await http.get(url, headers, connect_s=_PATIENCE_S)
             with contextlib.closing(connection):
                 body = bytearray()
                 while (data := await connection.read()) and len(body) < _BODY_LIMIT:

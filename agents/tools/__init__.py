@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from agents.cancellation import Stop
 from agents.tools.current_time import CurrentTimeTool
 from agents.tools.egress import PAGE_READER, Egress
 from agents.tools.fetch_page import FetchPageTool
@@ -11,7 +12,6 @@ from agents.tools.policy import HostPolicy, SessionPrivacy
 from agents.tools.python import PythonTool
 from agents.tools.search_history import SearchHistoryTool
 from agents.tools.server_state import ServerState
-from agents.tools.stop import Stop
 from agents.tools.tool import Tool, Toolbox, ToolError
 
 __all__ = [

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from agents.tools.stop import Stop
+from agents.cancellation import Stop
 from agents.tools.tool import ToolError
 
 # Not from the locale: the model's language is English wherever the server runs.

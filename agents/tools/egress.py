@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agents.addresses import BadAddress, addresses_in, normalize_address, split_address
+from agents.cancellation import Stop
 from agents.tools.policy import HostPolicy, SessionPrivacy
-from agents.tools.stop import Stop
 from agents.tools.tool import Tool, ToolError
 
 #: The tool whose results' addresses count as links of a page.

@@ -18,9 +18,9 @@ from typing import Any
 from urllib.parse import SplitResult, urljoin
 
 from agents.addresses import DEFAULT_PORTS, BadAddress, authority, request_target, split_address
+from agents.cancellation import Stop
 from agents.proxies import Proxy, UnusableProxy, accepts_passage, proxy_for, refusal_of
 from agents.tools.special_addresses import IPAddress, is_public
-from agents.tools.stop import Stop
 from agents.tools.tool import ToolError
 from agents.untrusted.pool import Pool, Unfinished
 

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 from mcp import types
 
+from agents.cancellation import Stop
 from agents.tools.mcp_config import server_entries
 from agents.tools.mcp_content import as_text
 from agents.tools.mcp_names import ToolNames
 from agents.tools.mcp_server import Server
 from agents.tools.server_state import ServerState
-from agents.tools.stop import Stop
 from agents.tools.tool import ToolError
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from pydantic_monty import (
 )
 from pydantic_monty._binary import find_monty_binary
 
-from agents.tools.stop import Stop
+from agents.cancellation import Stop
 from agents.tools.supervised import sandboxed_program
 from agents.tools.tool import ToolError
 

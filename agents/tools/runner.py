@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.arguments import fault
+from agents.cancellation import Stop, unheard
 from agents.text import clean, json_object
-from agents.tools.stop import Stop, unheard
 from agents.tools.tool import Tool, ToolError
 
 log = logging.getLogger(__name__)

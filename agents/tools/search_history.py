@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
-from agents.tools.stop import Stop
+from agents.cancellation import Stop
 from agents.tools.tool import ToolError
 
 _MOST = 20

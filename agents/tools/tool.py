@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from agents.cancellation import Stop
 from agents.tools.policy import HostPolicy, SessionPrivacy
-from agents.tools.stop import Stop
 
 
 class ToolError(Exception):

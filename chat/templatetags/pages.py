@@ -12,20 +12,20 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
-from chat import rendering, words
-from chat.search import Hit
+from chat.rendering import humanize, markdown
+from chat.store.search import Hit
 
 register = template.Library()
 
-register.filter("size", words.size)
-register.filter("gist", words.gist)
-register.filter("markdown_gist", words.markdown_gist)
-register.filter("initials", words.initials)
-register.filter("tint", words.tint)
-register.filter("dot", words.dot)
-register.filter("cause", words.cause)
-register.filter("markdown", rendering.markdown)
-register.filter("prepared_markdown", rendering.prepared_markdown)
+register.filter("size", humanize.size)
+register.filter("gist", humanize.gist)
+register.filter("markdown_gist", humanize.markdown_gist)
+register.filter("initials", humanize.initials)
+register.filter("tint", humanize.tint)
+register.filter("dot", humanize.dot)
+register.filter("cause", humanize.cause)
+register.filter("markdown", markdown.markdown)
+register.filter("prepared_markdown", markdown.prepared_markdown)
 
 #: The browser libraries, by the name that modules import and the file that holds them.
 VENDOR = {
@@ -40,13 +40,13 @@ VENDOR = {
 @register.filter
 def duration(ms: int | str | None) -> str:
     """A measured time; nothing for what has none yet."""
-    return words.duration(ms) if isinstance(ms, int) else ""
+    return humanize.duration(ms) if isinstance(ms, int) else ""
 
 
 @register.filter
 def roughly(ms: int | str | None) -> str:
     """A measured time within a sentence; nothing for what has none yet."""
-    return words.roughly(ms) if isinstance(ms, int) else ""
+    return humanize.roughly(ms) if isinstance(ms, int) else ""
 
 
 @register.simple_tag
@@ -111,7 +111,7 @@ def day(when: datetime | None) -> str:
 @register.filter
 def status_word(status: str) -> str:
     """A status in a list of choices."""
-    return _("Working") if status == "running" else words.status(status)
+    return _("Working") if status == "running" else humanize.status(status)
 
 
 @register.filter
@@ -137,5 +137,5 @@ def hit_words(hit: Hit) -> str:
 def hit_icon(hit: Hit) -> str:
     """The sprite's symbol for where words were found."""
     if hit.type in ("tool_use", "tool_result"):
-        return words.icon(hit.tool_name)
+        return humanize.icon(hit.tool_name)
     return {"thought": "thought", "final_answer": "answer", "response": "answer"}.get(hit.type, "user")

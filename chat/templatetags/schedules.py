@@ -9,12 +9,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 import agents
-from chat import timetable, words
 from chat.models import Occurrence, Outcome
-from chat.timetable import Line
+from chat.rendering import humanize
+from chat.schedules import selectors as schedule_selectors
+from chat.schedules.selectors import Line
 
 register = template.Library()
-register.filter("outcome_word", timetable.outcome_word)
+register.filter("outcome_word", schedule_selectors.outcome_word)
 
 #: A mark of the drawing every so many units; the last twenty fill it.
 _PITCH = 8
@@ -28,7 +29,7 @@ def marks(line: Line) -> list[dict[str, Any]]:
     """The last outcomes as marks of a drawing, oldest first: tall ones failed or are at work, hollow ones did not run to their end."""
     drawn = []
     for place, occurrence in enumerate(line.last):
-        kind = timetable.outcome_kind(occurrence)
+        kind = schedule_selectors.outcome_kind(occurrence)
         y, inset, width, height = _SHAPES[kind]
         drawn.append({"kind": kind, "x": place * _PITCH + inset, "y": y, "width": width, "height": height})
     return drawn
@@ -37,7 +38,7 @@ def marks(line: Line) -> list[dict[str, Any]]:
 @register.filter
 def outcomes_told(line: Line) -> str:
     """The drawing in words."""
-    kinds = [timetable.outcome_kind(occurrence) for occurrence in line.last]
+    kinds = [schedule_selectors.outcome_kind(occurrence) for occurrence in line.last]
     number = len(kinds)
     told = [ngettext("Last %(n)d: ", "Last %(n)d: ", number) % {"n": number}]
     said = {
@@ -53,13 +54,13 @@ def outcomes_told(line: Line) -> str:
 @register.filter
 def outcome_dot(occurrence: Occurrence) -> str:
     """The shape and colour of an outcome."""
-    return _DOTS.get(Outcome(occurrence.outcome)) or words.dot(occurrence.outcome)
+    return _DOTS.get(Outcome(occurrence.outcome)) or humanize.dot(occurrence.outcome)
 
 
 @register.filter
 def took(occurrence: Occurrence) -> str:
     """How long its run took."""
-    return words.duration(timetable.took_ms(occurrence))
+    return humanize.duration(schedule_selectors.took_ms(occurrence))
 
 
 @register.filter
@@ -91,7 +92,7 @@ def from_now(moment: datetime, now: datetime) -> str:
     if minutes < 1:
         return _("in a moment")
     if minutes < 120:
-        return words.bound(_("in %(n)d min") % {"n": minutes})
+        return humanize.bound(_("in %(n)d min") % {"n": minutes})
     if minutes < 48 * 60:
-        return words.bound(_("in %(n)d h") % {"n": round(minutes / 60)})
-    return words.bound(_("in %(n)d days") % {"n": round(minutes / 1440)})
+        return humanize.bound(_("in %(n)d h") % {"n": round(minutes / 60)})
+    return humanize.bound(_("in %(n)d days") % {"n": round(minutes / 1440)})

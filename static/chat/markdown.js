@@ -1,5 +1,5 @@
 /**
- * Markdown of models → safe nodes, while it grows. The grammar and class names of chat/rendering.py.
+ * Markdown of models → safe nodes, while it grows. The grammar and class names of chat/rendering/markdown.py.
  *
  * The libraries are loaded when first needed; where one is missing, the text stays plain. What comes out of the renderer goes
  * through DOMPurify, and into the document only as a TrustedHTML of it.

@@ -1,5 +1,5 @@
 /**
- * Frames in, state out. Pure: no document, no clock, no socket. The mirror of chat/transcript.py.
+ * Frames in, state out. Pure: no document, no clock, no socket. The mirror of chat/rendering/transcript.py.
  *
  * The state is never changed in place: what a frame does not touch stays the very same object, so that the view can tell
  * by `===` what it has to paint.

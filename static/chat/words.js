@@ -1,5 +1,5 @@
 /**
- * How the page says durations, sizes, tools and ends. The mirror of chat/words.py, tested equal on the same cases.
+ * How the page says durations, sizes, tools and ends. The mirror of chat/rendering/humanize.py, tested equal on the same cases.
  * Everything that is read by people and made by a script stands in this file.
  */
 

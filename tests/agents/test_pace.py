@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents.pace import PACE_S, SLOWEST_PACE_S, Pacer
+from agents.refresh import PACE_S, SLOWEST_PACE_S, Pacer
 
 
 class Clock(selectors.SelectSelector):

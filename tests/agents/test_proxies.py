@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agents.models import connections
-from agents.models.connections import ProxyRefused, Unreachable, post
+from agents.models import http
+from agents.models.http import ProxyRefused, Unreachable, post
 from agents.proxies import UnusableProxy, proxy_for
 from agents.tools import Stop, Toolbox, ToolError, build, mcp
 from agents.tools.fetch_page import FetchPageTool
@@ -136,7 +136,7 @@ async def test_model_servers_are_reached_by_it(
     scheme: str,
 ) -> None:
     """Twice over one connection, with the proxy's password told to the proxy alone where TLS is spoken."""
-    monkeypatch.setattr(connections, "_tls", lambda: ssl.create_default_context(cafile=certificate))
+    monkeypatch.setattr(http, "_tls", lambda: ssl.create_default_context(cafile=certificate))
     server = model(scheme)
     with proxying(server.server_address[1]) as proxy:
         monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://me:pass%20word@{proxy.address}")

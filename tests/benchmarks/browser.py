@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 from playwright.async_api import BrowserContext, CDPSession, Page, async_playwright, expect
 
-from config import bootstrap
+from scripts import bootstrap
 from tests.benchmarks.client import Job, Seen
 from tests.benchmarks.measuring import Ticker
 from tests.e2e.conversation import Conversation

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat.models import Session
-from chat.step_log import Entry
+from chat.store.step_log import Entry
 from tests.benchmarks import searchable
 from tests.chat import large, making
 from tests.chat.statements import BY_THE_CLOCK

@@ -1,6 +1,6 @@
-"""Very many steps that can be found, written by the database itself: through `chat.step_log` a million would take an hour.
+"""Very many steps that can be found, written by the database itself: through `chat.store.step_log` a million would take an hour.
 
-What comes of it is the same: a step's row with its body as it is sent, and its entry in the index as `chat.search` makes it.
+What comes of it is the same: a step's row with its body as it is sent, and its entry in the index as `chat.store.search` makes it.
 """
 
 import importlib
@@ -10,8 +10,8 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from chat import search
 from chat.models import Run, RunStatus, Session
+from chat.store import search
 from tests.benchmarks import texts
 
 _PER_SESSION = 1_000

@@ -28,7 +28,7 @@ _RATE, _TOKENS = 50.0, 400
 
 def part_of(stack: str) -> str:
     """The part of the product that a collapsed stack, outermost frame first, was sampled in."""
-    if "_Pool._work (chat/database.py" in stack:
+    if "_Pool._work (chat/runtime/database.py" in stack:
         return _DATABASE
     frames = stack.split(_BOTTOM, 1)[-1].split(";")
     for frame in reversed(frames):

@@ -282,11 +282,11 @@ def test_each_figure_has_its_words() -> None:
 def test_time_is_counted_for_the_innermost_part_that_knows_of_it() -> None:
     loop = "serve.py;run (twisted/internet/asyncioreactor.py:1);_run_once (asyncio/base_events.py:1)"
     stacks = [
-        f"{loop};_read (agents/models/openai_stream.py:1);_grow (chat/carrying.py:1);encode (chat/protocol.py:1) 3",
+        f"{loop};_read (agents/models/openai_stream.py:1);_grow (chat/runs/executor.py:1);encode (chat/protocol.py:1) 3",
         f"{loop};_read (agents/models/openai_stream.py:1);sleep (asyncio/tasks.py:1) 4",
-        f"{loop};_put (chat/drafts.py:1) 1",
+        f"{loop};_put (chat/store/drafts.py:1) 1",
         f"{loop};_tick (asyncio/events.py:1) 1",
-        "_bootstrap (threading.py:1);_Pool._work (chat/database.py:1);append (chat/step_log.py:1) 1",
+        "_bootstrap (threading.py:1);_Pool._work (chat/runtime/database.py:1);append (chat/store/step_log.py:1) 1",
     ]
     shares = counted(stacks)
     assert sum(shares.values()) == 100

@@ -12,11 +12,13 @@ from asgiref.sync import sync_to_async
 from channels.layers import InMemoryChannelLayer, channel_layers
 from django.contrib.sessions.backends.db import SessionStore
 
-from chat import background, database, drafts, feeds, groups, step_log
-from chat.feeds import Subscriber
+from chat.live import feed
+from chat.live.connections import Login
+from chat.live.feed import Subscriber
 from chat.models import Run
 from chat.protocol import encode
-from chat.sockets import Login
+from chat.runtime import background, database, groups
+from chat.store import drafts, step_log
 from tests.chat import making
 
 
@@ -76,12 +78,12 @@ def layer(request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.fixture
 async def watching(layer: Any) -> AsyncIterator[None]:
     """The comparison with the log runs, as in a serving process."""
-    watch = background.spawn(feeds.watch_for_ever(), "watch")
+    watch = background.spawn(feed.watch_for_ever(), "watch")
     yield
     watch.cancel()
     await background.drain(5)
-    feeds._feeds.clear()
-    feeds._seated.clear()
+    feed._feeds.clear()
+    feed._seated.clear()
     drafts._cells.clear()
     database.close()
 
@@ -98,7 +100,7 @@ class Client:
 
     async def join(self, run: Run, login: Login, after: int = 0) -> "Client":
         """Take a place in the feed."""
-        self.subscriber = await feeds.join(run.session_id, login, self._send, self._end)
+        self.subscriber = await feed.join(run.session_id, login, self._send, self._end)
         self.subscriber.begin(encode("session", {}), after)
         return self
 

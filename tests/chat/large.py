@@ -7,8 +7,8 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from chat.database import as_uuid, moment
 from chat.models import Run, Schedule, Session
+from chat.runtime.database import as_uuid, moment
 from tests.chat import making
 
 USERS = 50

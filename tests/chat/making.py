@@ -4,10 +4,11 @@ from typing import Any
 
 from django.contrib.auth.models import Permission, User
 
-from chat import run_state, step_log
 from chat.models import LIVE, Run, RunStatus, Session
-from chat.run_state import End
-from chat.step_log import Entry, Stored
+from chat.runs import state as run_state
+from chat.runs.state import End
+from chat.store import step_log
+from chat.store.step_log import Entry, Stored
 
 
 def user(name: str = "ada", **fields: Any) -> User:

@@ -12,9 +12,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from chat import admin, schedules, step_log
+from chat.admin import site
 from chat.models import Announcement, Connection, Origin, Paused, Run, RunStatus, Schedule, Session, Step
-from chat.step_log import Entry
+from chat.schedules import commands as schedule_commands
+from chat.store import step_log
+from chat.store.step_log import Entry
 from tests.chat import making
 from tests.serving import Browser, Server
 
@@ -151,7 +153,7 @@ def test_a_run_s_steps_are_read_in_order_with_what_they_say_and_took(client: Cli
 def test_a_run_of_many_steps_comes_by_page(
     client: Client, root: User, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "_RUN_STEPS", 10)
+    monkeypatch.setattr(site, "_RUN_STEPS", 10)
     run = making.run(making.session(ada))
     making.append(run, *[making.thought(f"thought number {n};", n) for n in range(1, 26)])
     seen: list[str] = []
@@ -240,7 +242,7 @@ def test_steps_are_searched_by_their_words_and_filtered_by_type(client: Client, 
 
 
 def test_no_list_counts_the_log(client: Client, root: User, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin, "_COUNTED", 7)
+    monkeypatch.setattr(site, "_COUNTED", 7)
     run = making.run(making.session(ada))
     making.append(run, *[making.thought("x", n) for n in range(20)])
     for model in ("step", "run", "session"):
@@ -428,7 +430,7 @@ async def test_an_operator_stops_a_run_at_work_and_deletes_its_session(product: 
 
 def scheduled(owner: User, now: datetime | None = None, **fields: Any) -> Schedule:
     when = {"cron": "0 9 * * 1-5", "time_zone": "Asia/Taipei"}
-    return schedules.make(
+    return schedule_commands.make(
         owner, {"name": "Prices", "message": "What does flour cost?", **when, **fields}, now or timezone.now()
     )
 

@@ -10,9 +10,10 @@ from uuid import uuid4
 import pytest
 from django.test import AsyncClient, override_settings
 
-from chat import database, protocol
+from chat import protocol
 from chat.models import Run, RunStatus, Session, Step
-from chat.step_log import Entry
+from chat.runtime import database
+from chat.store.step_log import Entry
 from tests.chat import making
 from tests.model_server import ModelServer
 from tests.serving import Browser, Server

@@ -14,8 +14,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from chat import access, audit, database, runs, sockets
+from chat import access
+from chat.live import connections
 from chat.models import MANY_SESSIONS, Act, AuditEntry, Connection, Door, Run, RunStatus, Schedule, Session
+from chat.runs import commands as run_commands
+from chat.runtime import database
+from chat.security import audit
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db
@@ -95,7 +99,7 @@ def test_the_permission_decides(run: Run, right: str) -> None:
     session = Session.objects.get()
     assert (access.role_in(user, session) is access.Role.STAFF) is sees
     assert (audit.find_session(user, session.pk) is not None) is sees
-    assert (sockets.enter(user, session.pk, "process") is not None) is sees
+    assert (connections.enter(user, session.pk, "process") is not None) is sees
     assert access.has_right_now(user.pk, access.VIEW_SESSIONS) is sees
     assert (access.holders_among({user.pk}, access.VIEW_SESSIONS) == {user.pk}) is sees
 
@@ -210,14 +214,14 @@ def test_who_was_not_permitted_sees_nothing_and_nothing_is_noted(client: Client,
 
 
 def test_a_socket_of_staff_is_noted_with_its_opening(staff: User, run: Run) -> None:
-    assert sockets.enter(staff, run.session_id, "process") is not None
+    assert connections.enter(staff, run.session_id, "process") is not None
     entry = AuditEntry.objects.get()
     assert (entry.actor_id, entry.session_id, entry.door) == (staff.pk, run.session_id, Door.SOCKET)
 
 
 def test_a_socket_that_cannot_be_noted_is_not_opened(staff: User, run: Run, unwritable: None) -> None:
     with pytest.raises(DatabaseError):
-        sockets.enter(staff, run.session_id, "process")
+        connections.enter(staff, run.session_id, "process")
     assert not Connection.objects.exists()
 
 
@@ -227,7 +231,7 @@ def test_one_s_own_is_no_look(client: Client, staff: User) -> None:
     for address in (f"/sessions/{own.session_id}/", f"/runs/{own.pk}/", f"/api/sessions/{own.session_id}/events/"):
         assert client.get(address).status_code == 200
     assert client.get(reverse("admin:chat_run_change", args=[own.pk])).status_code == 200
-    sockets.enter(staff, own.session_id, "process")
+    connections.enter(staff, own.session_id, "process")
     assert not AuditEntry.objects.exists()
 
 
@@ -296,10 +300,10 @@ def test_stopping_has_a_permission_of_its_own(run: Run, right: str) -> None:
     permissions, code = STOPS[right]
     user = making.staff(*permissions)
     if code is None:
-        assert runs._cancel(user, run.session_id, run.pk, everything=False)[0].running == [run.pk]
+        assert run_commands._cancel(user, run.session_id, run.pk, everything=False)[0].running == [run.pk]
         return
-    with pytest.raises(runs.Refused) as refused:
-        runs._cancel(user, run.session_id, run.pk, everything=False)
+    with pytest.raises(run_commands.Refused) as refused:
+        run_commands._cancel(user, run.session_id, run.pk, everything=False)
     assert refused.value.code == code
 
 
@@ -310,7 +314,7 @@ def by_api(client: Client, run: Run) -> None:
 def by_socket(client: Client, run: Run) -> None:
     """As a socket does, which the page sends its stop through."""
     user = User.objects.get(username="staff")
-    async_to_sync(runs.cancel)(user, run.session_id, door=Door.SOCKET)
+    async_to_sync(run_commands.cancel)(user, run.session_id, door=Door.SOCKET)
 
 
 def in_admin(model: str, act: str) -> Callable[[Client, Run], None]:
@@ -381,14 +385,14 @@ def test_what_cannot_be_noted_is_not_done(client: Client, staff: User, run: Run,
 
 @pytest.mark.django_db(transaction=True)
 def test_each_of_many_stops_is_noted_and_none_that_stops_nothing_or_what_is_one_s_own(staff: User, run: Run) -> None:
-    async_to_sync(runs.cancel)(staff, run.session_id, run.pk, door=Door.SOCKET)
-    async_to_sync(runs.cancel)(staff, run.session_id, run.pk, door=Door.SOCKET)
+    async_to_sync(run_commands.cancel)(staff, run.session_id, run.pk, door=Door.SOCKET)
+    async_to_sync(run_commands.cancel)(staff, run.session_id, run.pk, door=Door.SOCKET)
     assert len(acts_noted()) == 2
     making.end(Run.objects.get(pk=run.pk), RunStatus.CANCELLED)
-    with pytest.raises(runs.Refused):
-        async_to_sync(runs.cancel)(staff, run.session_id, run.pk, door=Door.SOCKET)
+    with pytest.raises(run_commands.Refused):
+        async_to_sync(run_commands.cancel)(staff, run.session_id, run.pk, door=Door.SOCKET)
     own = making.run(making.session(staff))
-    async_to_sync(runs.cancel)(staff, own.session_id, own.pk, door=Door.SOCKET)
+    async_to_sync(run_commands.cancel)(staff, own.session_id, own.pk, door=Door.SOCKET)
     assert len(acts_noted()) == 2
 
 

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from chat import background
+from chat.runtime import background
 
 
 async def test_work_that_never_waits_is_done_at_once_without_a_task() -> None:

@@ -11,9 +11,16 @@ import pytest
 from django.test import AsyncClient
 from django.utils import timezone
 
-from chat import carrying, clock, database, interrupting, run_events, run_state, schedules, sockets, supervisor, ticking
+from chat.live import connections
 from chat.models import Connection, Process, Run, RunStatus, Session
-from chat.run_state import End
+from chat.runs import events as run_events
+from chat.runs import executor, recovery
+from chat.runs import state as run_state
+from chat.runs.state import End
+from chat.runtime import clock, database
+from chat.schedules import commands as schedule_commands
+from chat.schedules import ticker
+from chat.serving import supervisor
 from tests import services
 from tests.chat import making
 from tests.chat.databases import postgresql
@@ -111,12 +118,12 @@ def test_sockets_and_processes_are_seen_by_the_databases_clock(ahead_s: float) -
     session = _session()
     assert session.owner is not None
     process = f"process {uuid.uuid4().hex}"
-    entrance = sockets.enter(session.owner, session.pk, process)
+    entrance = connections.enter(session.owner, session.pk, process)
     assert entrance is not None
-    sockets.beat(process)
+    connections.beat(process)
     assert _off(Connection.objects.get(pk=entrance.connection_id).opened_at) < 30
     assert _off(Process.objects.get(name=process).seen_at) < 30
-    sockets.leave(entrance.connection_id)
+    connections.leave(entrance.connection_id)
 
 
 async def test_a_process_whose_clock_is_wrong_sweeps_nobody_who_lives_and_everybody_who_is_silent(
@@ -142,10 +149,10 @@ def test_how_long_anothers_run_took_is_told_by_the_clock_in_common(ahead_s: floa
     run = Run.objects.get(pk=_claimed().pk)
     Run.objects.filter(pk=run.pk).update(started_at=REALLY() - timedelta(seconds=50))
     clock.measure()
-    result = interrupting._interrupt(run.pk)
+    result = recovery._interrupt(run.pk)
     assert result is not None
     assert '"duration_ms":5' in result[1][-1].frame
-    assert Run.objects.get(pk=run.pk).owner == carrying.PROCESS
+    assert Run.objects.get(pk=run.pk).owner == executor.PROCESS
 
 
 async def test_schedules_are_due_by_the_databases_clock(ahead_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,8 +162,8 @@ async def test_schedules_are_due_by_the_databases_clock(ahead_s: float, monkeypa
         asked.append(now)
         return []
 
-    monkeypatch.setattr(schedules, "due", due)
-    await ticking.Ticker().tick()
+    monkeypatch.setattr(schedule_commands, "due", due)
+    await ticker.Ticker().tick()
     database.close()
     assert _off(asked[0]) < 30
 
@@ -180,7 +187,7 @@ async def test_a_clock_that_is_wrong_is_told_by_healthz_and_once_in_the_log(
         body = (await AsyncClient().get("/healthz")).content.decode()
         assert body.startswith("ok\n")
         assert (words in body) if words else body == "ok\n"
-        assert len([record for record in caplog.records if record.name == "chat.clock"]) == lines
+        assert len([record for record in caplog.records if record.name == "chat.runtime.clock"]) == lines
     database.close()
 
 

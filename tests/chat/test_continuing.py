@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from chat import carrying, interrupting
 from chat.models import Origin, Run, RunStatus, Session
-from chat.run_state import End
-from chat.step_log import Entry
+from chat.runs import executor, recovery
+from chat.runs.state import End
+from chat.store.step_log import Entry
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def interrupted_by_its_own_process(run: Run) -> None:
     """The process that carries the run stops in good order."""
-    carrying._end(run, [], End(RunStatus.INTERRUPTED))
+    executor._end(run, [], End(RunStatus.INTERRUPTED))
 
 
 def interrupted_by_a_sweep(run: Run) -> None:
     """The process that carried the run is gone."""
-    assert interrupting.interrupt_orphan(run.pk)
+    assert recovery.interrupt_orphan(run.pk)
 
 
 Interrupt = Callable[[Run], None]
@@ -61,7 +61,7 @@ def test_three_times_and_no_more(session: Session, interrupt: Interrupt) -> None
     run = making.run(session)
     for _ in range(3):
         interrupt(run)
-        claim = carrying._claim_next(session.pk)
+        claim = executor._claim_next(session.pk)
         assert claim is not None
         run = claim.run
     interrupt(run)
@@ -88,7 +88,7 @@ def test_not_before_what_was_asked_since(session: Session, interrupt: Interrupt)
 @BOTH
 def test_not_where_somebody_had_stopped_it(session: Session, interrupt: Interrupt) -> None:
     run = making.run(session)
-    carrying.run_state.request_cancel(run, run.user)
+    executor.run_state.request_cancel(run, run.user)
     interrupt(run)
     run.refresh_from_db()
     assert run.status == RunStatus.CANCELLED

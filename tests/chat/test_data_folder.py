@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chat import ownership
+from chat.runtime import process_lock
 from tests.serving import ROOT, Server
 
 
@@ -65,9 +65,9 @@ def test_a_folder_that_is_open_is_told_of(
     file.touch()
     file.chmod(file_mode)
     folder.chmod(folder_mode)
-    monkeypatch.setattr(ownership.settings, "DATA_DIR", folder)
-    monkeypatch.setitem(ownership.connection.settings_dict, "NAME", file)
-    ownership.warn_if_open()
+    monkeypatch.setattr(process_lock.settings, "DATA_DIR", folder)
+    monkeypatch.setitem(process_lock.connection.settings_dict, "NAME", file)
+    process_lock.warn_if_open()
     assert [record.args[0].name for record in caplog.records] == told  # type: ignore[index,union-attr]
 
 

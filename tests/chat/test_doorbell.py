@@ -10,8 +10,8 @@ import pytest
 import redis
 from celery import Celery
 
-from chat import doorbell
-from chat.doorbell import TASK, _Bell
+from chat.runtime import broker as runtime_broker
+from chat.runtime.broker import TASK, _Bell
 from config.celery import app
 from tests import services
 from tests.services import Redis
@@ -32,7 +32,7 @@ def bell(broker: Redis, monkeypatch: pytest.MonkeyPatch) -> _Bell:
     own = Celery("test", broker=broker.url, set_as_current=False)
     own.conf.task_default_queue = app.conf.task_default_queue
     own.conf.broker_transport_options = app.conf.broker_transport_options
-    monkeypatch.setattr(doorbell, "import_string", lambda _: own)
+    monkeypatch.setattr(runtime_broker, "import_string", lambda _: own)
     return _Bell()
 
 

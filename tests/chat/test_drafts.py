@@ -11,10 +11,15 @@ from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 from django.utils import timezone
 
-from chat import carrying, database, drafts, interrupting, models, run_events, step_log, supervisor
-from chat.drafts import Draft
+from chat import models
 from chat.models import Run, RunStatus
-from chat.run_state import End
+from chat.runs import events as run_events
+from chat.runs import executor, recovery
+from chat.runs.state import End
+from chat.runtime import database
+from chat.serving import supervisor
+from chat.store import drafts, step_log
+from chat.store.drafts import Draft
 from tests import services
 from tests.chat import making
 from tests.chat.databases import postgresql
@@ -128,15 +133,15 @@ async def test_saving_goes_on_after_a_mistake_of_ours(monkeypatch: pytest.Monkey
 
 
 def end(run: Run) -> None:
-    carrying._end(run, [making.thought("whole", 1)], End(RunStatus.COMPLETED))
+    executor._end(run, [making.thought("whole", 1)], End(RunStatus.COMPLETED))
 
 
 def fail(run: Run) -> None:
-    carrying._end(run, [], End(RunStatus.FAILED))
+    executor._end(run, [], End(RunStatus.FAILED))
 
 
 def interrupt(run: Run) -> None:
-    interrupting._interrupt(run.pk)
+    recovery._interrupt(run.pk)
 
 
 ENDS = {"ends": end, "fails": fail, "is interrupted": interrupt}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from chat import api
+from chat.api import urls
 
-ROOT = Path(api.__file__).parents[1]
+ROOT = Path(urls.__file__).parents[1]
 #: The protocol's, all of them.
 CODES = set(
     "bad_json bad_frame unknown_type too_large empty_message bad_text unknown_agent bad_last_seq not_found not_allowed "
@@ -78,5 +78,5 @@ def test_codes_are_found_where_they_are_told() -> None:
 
 
 def test_each_status_is_one_of_a_code_of_the_protocol() -> None:
-    assert api._STATUS.keys() <= CODES
-    assert set(api._STATUS.values()) <= {400, 401, 403, 404, 409, 413, 429, 500, 503}
+    assert urls._STATUS.keys() <= CODES
+    assert set(urls._STATUS.values()) <= {400, 401, 403, 404, 409, 413, 429, 500, 503}

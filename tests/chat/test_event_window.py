@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.event_window import NOT_KNOWN, EventWindow
-from chat.step_log import Stored
+from chat.store.event_window import NOT_KNOWN, EventWindow
+from chat.store.step_log import Stored
 
 RUN = uuid4()
 

@@ -11,13 +11,17 @@ from channels.layers import InMemoryChannelLayer
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import OperationalError
 
-from chat import carrying, database, drafts, feeds, groups, runs, selectors, step_log
 from chat.access import Role
 from chat.consumers import SessionConsumer
-from chat.drafts import Draft
+from chat.live import feed
+from chat.live.connections import Entrance, Login
 from chat.models import Run, Session, Step
 from chat.protocol import WINDOW, Close, encode
-from chat.sockets import Entrance, Login
+from chat.runs import commands as run_commands
+from chat.runs import executor
+from chat.runtime import database, groups
+from chat.store import drafts, selectors, step_log
+from chat.store.drafts import Draft
 from tests.chat.following import Broken, Client, Losing, Silent, grow, layer, started, store, watching
 
 __all__ = ["layer", "started", "watching"]
@@ -66,7 +70,7 @@ async def test_growth_arrives_in_pieces_and_a_late_client_begins_with_the_whole(
 async def test_what_a_run_tells_other_processes_is_put_together_there(started: tuple[Run, Login]) -> None:
     run, login = started
     client = await Client().join(run, login)
-    abroad = carrying._Abroad(run.session_id)
+    abroad = executor._Abroad(run.session_id)
     for text in ("Let", "Let me", "Let me see 天氣", "Let me see 天氣 now"):
         abroad.tell(Draft(run.pk, 1, "thought", 1, text))
         await client.until(lambda text=text: client.text.get(1) == text)  # type: ignore[misc]
@@ -125,7 +129,7 @@ async def test_a_client_that_acknowledges_nothing_gets_one_window_and_then_goes_
     client = await Client().join(run, login)
     await client.until(lambda: len(client.seqs) == WINDOW)
     await grow(run, "not for you now", 0, step=WINDOW + 31)
-    await feeds.watch()
+    await feed.watch()
     assert len(client.seqs) == WINDOW
     assert client.subscriber is not None
     client.subscriber.acknowledge(100)
@@ -140,14 +144,14 @@ async def test_a_window_left_unread_closes_the_socket(
     await store(run, WINDOW + 1)
     client = await Client().join(run, login)
     await client.until(lambda: len(client.seqs) == WINDOW)
-    monkeypatch.setattr(feeds, "STALL_S", 0.0)
+    monkeypatch.setattr(feed, "STALL_S", 0.0)
     await client.until(lambda: client.closed == Close.TOO_SLOW)
 
 
 async def test_a_silent_client_is_closed(started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch) -> None:
     run, login = started
     client = await Client().join(run, login)
-    monkeypatch.setattr(feeds, "SILENCE_S", 0.0)
+    monkeypatch.setattr(feed, "SILENCE_S", 0.0)
     await client.until(lambda: client.closed == Close.SILENT)
 
 
@@ -178,11 +182,11 @@ async def test_a_message_is_accepted_before_anybody_sees_its_run(started: tuple[
     client = Client()
     consumer = await seated(client, run, login)
 
-    async def ask() -> runs.Accepted:
+    async def ask() -> run_commands.Accepted:
         """Let the feed read the run's first events from the log, as it does every second, before the socket is answered."""
         await store(run, 2)
         await client.subscriber.feed.catch_up(2)  # type: ignore[union-attr]
-        return runs.Accepted(run.session_id, run.pk, "mine", 0, is_new=False)
+        return run_commands.Accepted(run.session_id, run.pk, "mine", 0, is_new=False)
 
     await consumer._put_in_line(ask(), "mine")
     await client.until(lambda: client.seqs == [1, 2])
@@ -200,8 +204,8 @@ async def test_a_message_that_could_not_be_taken_is_named(
     async def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(runs, "ask", fail)
-    monkeypatch.setattr(runs, "continue_run", fail)
+    monkeypatch.setattr(run_commands, "ask", fail)
+    monkeypatch.setattr(run_commands, "continue_run", fail)
     for command, payload in (("chat", {"message": "?"}), ("continue", {"run_id": str(run.pk)})):
         await consumer.receive(json.dumps({"type": command, "payload": {**payload, "client_message_id": command}}))
     await client.until(lambda: len(client.frames) == 3)
@@ -259,7 +263,7 @@ async def test_a_login_that_ends_closes_its_sockets(started: tuple[Run, Login], 
 
 async def _leave(client: Client) -> None:
     assert client.subscriber is not None
-    await feeds.leave(client.subscriber)
+    await feed.leave(client.subscriber)
 
 
 async def test_the_last_to_leave_closes_the_feed(started: tuple[Run, Login], layer: InMemoryChannelLayer) -> None:
@@ -268,7 +272,7 @@ async def test_the_last_to_leave_closes_the_feed(started: tuple[Run, Login], lay
     second = await Client().join(run, login)
     leaving: list[Awaitable[None]] = [_leave(first), _leave(second)]
     await asyncio.gather(*leaving)
-    assert feeds.stats() == {"feeds": 0, "sockets": 0}
+    assert feed.stats() == {"feeds": 0, "sockets": 0}
     assert groups.of_session(run.session_id) not in layer.groups
 
 
@@ -316,12 +320,12 @@ async def test_a_hole_in_the_log_is_passed_over_told_once_and_keeps_nobody_busy(
     if not kept:  # else those in memory are sent
         await client.until(lambda: client.seqs == left)
     for _ in range(3):
-        await feeds.watch()
+        await feed.watch()
     await store(run, 2, after=10)
     for each in (client, early) if early else (client,):
         await each.until(lambda each=each: each.seqs[-2:] == [11, 12])  # type: ignore[misc]
     assert len(reads) < 12
-    told = [record.getMessage() for record in caplog.records if record.name == feeds.logger.name]
+    told = [record.getMessage() for record in caplog.records if record.name == feed.logger.name]
     assert len(told) == len(set(told))
     assert kept or len(told) in range(1, 4)
 

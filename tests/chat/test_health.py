@@ -9,7 +9,9 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import AsyncClient, override_settings
 
-from chat import database, doorbell, groups, line, supervisor
+from chat.runs import queue_watch
+from chat.runtime import broker, database, groups
+from chat.serving import supervisor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,7 +34,7 @@ async def test_everyone_may_ask_and_nothing_redirects() -> None:
 
 
 async def test_what_is_away_is_told_in_words_and_is_no_reason_to_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorbell._bell, "away_since", 1.0)
+    monkeypatch.setattr(broker._bell, "away_since", 1.0)
     monkeypatch.setattr(supervisor._heart, "missed", True)
     answer = await AsyncClient().get("/healthz")
     assert answer.status_code == 200
@@ -44,9 +46,9 @@ async def test_what_is_away_is_told_in_words_and_is_no_reason_to_go_elsewhere(mo
 async def test_a_line_that_nobody_takes_up_is_noticed_and_so_is_that_it_moves_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    watch, clock = line._Watch(), [100.0]
-    monkeypatch.setattr(line, "_watch", watch)
-    monkeypatch.setattr(line.time, "monotonic", lambda: clock[0])
+    watch, clock = queue_watch._Watch(), [100.0]
+    monkeypatch.setattr(queue_watch, "_watch", watch)
+    monkeypatch.setattr(queue_watch.time, "monotonic", lambda: clock[0])
     stuck, moving = uuid4(), uuid4()
     watch.look([stuck, moving])
     clock[0] += 6
@@ -100,7 +102,7 @@ class Deaf(InMemoryChannelLayer):  # type: ignore[misc] # Channels has no types
 
 
 async def test_a_channel_layer_that_loses_everything_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat.health._PATIENCE_S", 0.2)
+    monkeypatch.setattr("chat.web.health._PATIENCE_S", 0.2)
     before = channel_layers.set("default", Deaf())
     try:
         status, told = await ready()

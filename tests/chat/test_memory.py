@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from agents.models.reply import Part
 from agents.snapshots import StepSplitter
-from chat import run_events, run_state, selectors, step_log
 from chat.models import Draft, Run, RunStatus, Session, Step, StepOrigin
-from chat.run_state import CONTINUABLE, ENDED, End
-from chat.step_log import Entry
+from chat.runs import events as run_events
+from chat.runs import state as run_state
+from chat.runs.state import CONTINUABLE, ENDED, End
+from chat.store import selectors, step_log
+from chat.store.step_log import Entry
 from tests.agents.asked import OWN_FIELDS, SERVER, bodies
 from tests.chat import making
 from tests.strict_judge import find_faults

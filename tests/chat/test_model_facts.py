@@ -9,7 +9,7 @@ from django.utils import timezone
 from agents import ModelSettings
 from agents.models.probing import server_facts
 from agents.models.server_facts import ServerFacts, forget_facts
-from chat import model_facts
+from chat.catalog import model_facts
 from chat.models import ModelServerFacts
 
 pytestmark = pytest.mark.django_db

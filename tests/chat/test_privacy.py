@@ -14,8 +14,10 @@ from django.test import AsyncClient
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from chat import access, database, protocol, schedules
+from chat import access, protocol
 from chat.models import Run, Schedule, Session
+from chat.runtime import database
+from chat.schedules import commands as schedule_commands
 from tests.chat import making
 from tests.serving import Browser, Server, Socket
 
@@ -176,7 +178,7 @@ def owned() -> tuple[Session, Run]:
     owner = User.objects.get(username="owner")
     session = making.session(owner, title=SECRET)
     fields = {"message": SECRET, "every_minutes": 60, "session_id": str(session.pk)}
-    schedules.make(owner, fields, timezone.now())
+    schedule_commands.make(owner, fields, timezone.now())
     run = making.run(session, message=SECRET)
     making.append(run, making.thought(SECRET))
     return session, run

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chat import recurrence, schedule_words
-from chat.recurrence import Cron, Every, Invalid, Once
+from chat.schedules import humanize as schedule_humanize
+from chat.schedules import recurrence
+from chat.schedules.recurrence import Cron, Every, Invalid, Once
 
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 11, 23, 7, 30, tzinfo=UTC)
@@ -291,11 +292,11 @@ def test_a_single_time_must_lie_ahead_and_not_too_far(at: datetime, why: str) ->
     ],
 )
 def test_cron_in_words(expression: str, words: str) -> None:
-    assert schedule_words.when(recurrence.cron(expression, NOW, TAIPEI), TAIPEI) == words
+    assert schedule_humanize.when(recurrence.cron(expression, NOW, TAIPEI), TAIPEI) == words
 
 
 def test_the_others_in_words() -> None:
-    assert schedule_words.when(Once(NOW), NEW_YORK) == "once, on 2026-11-23 at 02:30, New York"
+    assert schedule_humanize.when(Once(NOW), NEW_YORK) == "once, on 2026-11-23 at 02:30, New York"
     said = {1: "every minute", 30: "every 30 minutes", 60: "every hour", 120: "every 2 hours", 1440: "every day"}
     said |= {2880: "every 2 days", 90: "every 90 minutes"}
-    assert {minutes: schedule_words.when(Every(minutes, NOW), TAIPEI) for minutes in said} == said
+    assert {minutes: schedule_humanize.when(Every(minutes, NOW), TAIPEI) for minutes in said} == said

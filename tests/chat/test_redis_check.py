@@ -15,7 +15,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 CHECK = """
 import django
 django.setup()
-from chat.redis_check import RedisRefused, check_redis
+from chat.runtime.redis_check import RedisRefused, check_redis
 try:
     check_redis()
 except RedisRefused as refused:

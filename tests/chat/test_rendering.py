@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agents.untrusted import markdown
 from agents.untrusted.pool import Pool
-from chat import rendering
+from chat.rendering import markdown as rendering_markdown
 from tests.markdown_cases import CASES
 
 SAFE_TAGS = set(
@@ -143,63 +143,63 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     pool = Counted(2, "agents.untrusted.markdown")
     pool.warm()
-    monkeypatch.setattr(rendering, "_pool", pool)
-    monkeypatch.setattr(rendering, "_results", rendering._Results())
-    monkeypatch.setattr(rendering, "_CPU_S", 0.3)
-    monkeypatch.setattr(rendering, "_PAGE_S", 20.0)
+    monkeypatch.setattr(rendering_markdown, "_pool", pool)
+    monkeypatch.setattr(rendering_markdown, "_results", rendering_markdown._Results())
+    monkeypatch.setattr(rendering_markdown, "_CPU_S", 0.3)
+    monkeypatch.setattr(rendering_markdown, "_PAGE_S", 20.0)
     yield trips
     pool.close()
 
 
 def test_a_text_that_takes_too_long_is_shown_as_it_is_and_not_tried_again(impatient: list[int]) -> None:
     for _ in range(3):
-        html = rendering.markdown(f"{ENDLESS}<b>")
+        html = rendering_markdown.markdown(f"{ENDLESS}<b>")
         assert re.fullmatch(r'<p class="unrendered" dir="auto">\[+&lt;b&gt;</p>', html)
     assert impatient == [1]
 
 
 def test_it_costs_no_other_text_of_the_page_its_looks(impatient: list[int]) -> None:
-    done = rendering.prepare_markdown(["**a**", ENDLESS, "**b**"])
+    done = rendering_markdown.prepare_markdown(["**a**", ENDLESS, "**b**"])
     assert [html and "<strong>" in html for html in done.values()] == [True, None, True]
 
 
 def test_a_page_of_many_texts_costs_one_trip(impatient: list[int]) -> None:
     texts = [f"**{number}**" for number in range(200)]
-    rendering.prepare_markdown(texts)
-    assert [rendering.markdown(text) for text in texts] == [markdown.render(text) for text in texts]
+    rendering_markdown.prepare_markdown(texts)
+    assert [rendering_markdown.markdown(text) for text in texts] == [markdown.render(text) for text in texts]
     assert impatient == [200]
 
 
 def test_what_was_not_prepared_is_shown_as_it_is_and_costs_no_trip(impatient: list[int]) -> None:
-    rendering.prepare_markdown(["**a**"])
-    assert rendering.prepared_markdown("**a**") == '<p dir="auto"><strong>a</strong></p>\n'
-    assert rendering.prepared_markdown("**b** <") == '<p class="unrendered" dir="auto">**b** &lt;</p>'
+    rendering_markdown.prepare_markdown(["**a**"])
+    assert rendering_markdown.prepared_markdown("**a**") == '<p dir="auto"><strong>a</strong></p>\n'
+    assert rendering_markdown.prepared_markdown("**b** <") == '<p class="unrendered" dir="auto">**b** &lt;</p>'
     assert impatient == [1]
 
 
 def test_of_thoughts_the_newest_are_rendered_with_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "_THOUGHTS", 10)
-    assert list(rendering.newest_thoughts(["aaaa", "bbbb", "cccc"])) == ["cccc", "bbbb"]
-    assert list(rendering.newest_thoughts(["a", "b" * 11])) == []
+    monkeypatch.setattr(rendering_markdown, "_THOUGHTS", 10)
+    assert list(rendering_markdown.newest_thoughts(["aaaa", "bbbb", "cccc"])) == ["cccc", "bbbb"]
+    assert list(rendering_markdown.newest_thoughts(["a", "b" * 11])) == []
 
 
 def test_who_asks_for_the_same_meanwhile_waits_for_it(impatient: list[int]) -> None:
     with ThreadPoolExecutor(10) as people:
-        pages = list(people.map(rendering.markdown, [ENDLESS] * 10))
+        pages = list(people.map(rendering_markdown.markdown, [ENDLESS] * 10))
     assert len(set(pages)) == 1
     assert impatient == [1]
 
 
 def test_what_is_remembered_is_bounded(impatient: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "_KEPT", 50_000)
+    monkeypatch.setattr(rendering_markdown, "_KEPT", 50_000)
     for number in range(100):
-        rendering.markdown(f"{number} " * 1_000)
-        assert rendering._results._size <= 50_000
-    assert 0 < len(rendering._results._kept) < 50
+        rendering_markdown.markdown(f"{number} " * 1_000)
+        assert rendering_markdown._results._size <= 50_000
+    assert 0 < len(rendering_markdown._results._kept) < 50
 
 
 def test_a_worker_that_fails_is_no_error_of_the_page(impatient: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Pool(1, "nosuchmodule")
-    monkeypatch.setattr(rendering, "_pool", broken)
-    assert rendering.markdown("*a*") == '<p class="unrendered" dir="auto">*a*</p>'
+    monkeypatch.setattr(rendering_markdown, "_pool", broken)
+    assert rendering_markdown.markdown("*a*") == '<p class="unrendered" dir="auto">*a*</p>'
     broken.close()

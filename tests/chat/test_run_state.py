@@ -9,9 +9,9 @@ from django.test import override_settings
 from django.utils import timezone
 
 from agents.events import Usage
-from chat import run_state
 from chat.models import LIVE, UNFINISHED, Run, RunStatus
-from chat.run_state import End
+from chat.runs import state as run_state
+from chat.runs.state import End
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db

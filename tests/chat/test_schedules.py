@@ -10,11 +10,14 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test import override_settings
 
-from chat import recurrence, run_state, schedules, timetable
 from chat.models import Occurrence, Origin, Outcome, Paused, Run, RunStatus, Schedule, Session
-from chat.run_state import End
-from chat.runs import Refused
-from chat.schedules import BadField
+from chat.runs import state as run_state
+from chat.runs.commands import Refused
+from chat.runs.state import End
+from chat.schedules import commands as schedule_commands
+from chat.schedules import recurrence
+from chat.schedules import selectors as schedule_selectors
+from chat.schedules.commands import BadField
 from tests.chat import making
 from tests.chat.databases import postgresql
 
@@ -30,17 +33,17 @@ def ada() -> User:
 
 def made(owner: User, now: datetime = NOW, **fields: Any) -> Schedule:
     when = {} if {"at", "cron"} & set(fields) else {"every_minutes": 30}
-    return schedules.make(owner, {"name": "Prices", "message": "What does flour cost?", **when, **fields}, now)
+    return schedule_commands.make(owner, {"name": "Prices", "message": "What does flour cost?", **when, **fields}, now)
 
 
 def tick(now: datetime) -> None:
     """What a ticker does, without its loop."""
-    for due in schedules.due(now, 1000):
-        schedules.claim(due, now)
-    for ended in schedules.ended():
-        schedules.settle(ended, now)
-    for waiting in schedules.waiting():
-        schedules.start_waiting(waiting, now)
+    for due in schedule_commands.due(now, 1000):
+        schedule_commands.claim(due, now)
+    for ended in schedule_commands.ended():
+        schedule_commands.settle(ended, now)
+    for waiting in schedule_commands.waiting():
+        schedule_commands.start_waiting(waiting, now)
 
 
 def finish(schedule: Schedule, status: RunStatus = RunStatus.COMPLETED, now: datetime = NOW) -> None:
@@ -100,8 +103,8 @@ def test_a_single_time_is_done_after_it(ada: User) -> None:
     assert (reread(schedule).enabled, schedule.paused_because, schedule.next_at) == (False, Paused.DONE, None)
     finish(schedule)
     with pytest.raises(BadField, match="past"):
-        schedules.change(ada, schedule.pk, {"enabled": True}, NOW + 2 * MINUTE)
-    again = schedules.change(ada, schedule.pk, {"at": NOW + 5 * MINUTE}, NOW + 2 * MINUTE)
+        schedule_commands.change(ada, schedule.pk, {"enabled": True}, NOW + 2 * MINUTE)
+    again = schedule_commands.change(ada, schedule.pk, {"at": NOW + 5 * MINUTE}, NOW + 2 * MINUTE)
     assert (again.enabled, again.next_at) == (True, NOW + 5 * MINUTE)
 
 
@@ -118,7 +121,7 @@ def test_owners_take_turns(ada: User) -> None:
     many = [made(ada) for _ in range(5)]
     bo = making.user("bo")
     his = made(bo, every_minutes=31)
-    order = schedules.due(NOW + 60 * MINUTE, 3)
+    order = schedule_commands.due(NOW + 60 * MINUTE, 3)
     assert order[:2] == [order[0], his.pk]
     assert {order[0], order[2]} < {schedule.pk for schedule in many}
 
@@ -152,7 +155,7 @@ def test_a_month_of_minutes_is_no_burst(ada: User) -> None:
     assert [outcome for _, outcome in outcomes(schedule)] == ["missed", "started"]
     missed = Occurrence.objects.get(outcome=Outcome.MISSED)
     assert missed.times == recurrence.COUNTED
-    assert timetable.outcome_word(missed) == "Missed, 100+ times"
+    assert schedule_selectors.outcome_word(missed) == "Missed, 100+ times"
 
 
 def test_a_clock_that_is_set_back_runs_nothing_twice(ada: User) -> None:
@@ -218,13 +221,13 @@ def test_it_pauses_after_failures_in_a_row_and_tells(ada: User) -> None:
         tick(NOW + 30 * number * MINUTE)
         finish(schedule, status, NOW + 30 * number * MINUTE)
     assert (reread(schedule).enabled, schedule.paused_because, schedule.failures) == (False, Paused.FAILURES, 2)
-    assert timetable.paused(schedule) == "Paused after 2 failures in a row."
-    told = timetable.notifications(ada, NOW)[-1]
+    assert schedule_selectors.paused(schedule) == "Paused after 2 failures in a row."
+    told = schedule_selectors.notifications(ada, NOW)[-1]
     assert (told["title"], told["paused"], told["status"]) == ("Prices", True, "failed")
     assert "Paused after 2 failures in a row." in told["text"]
-    renamed = schedules.change(ada, schedule.pk, {"name": "Flour"}, NOW + timedelta(hours=5))
+    renamed = schedule_commands.change(ada, schedule.pk, {"name": "Flour"}, NOW + timedelta(hours=5))
     assert (renamed.enabled, renamed.paused_because) == (False, Paused.FAILURES)
-    resumed = schedules.change(ada, schedule.pk, {"enabled": True}, NOW + timedelta(hours=5))
+    resumed = schedule_commands.change(ada, schedule.pk, {"enabled": True}, NOW + timedelta(hours=5))
     assert (resumed.enabled, resumed.failures, resumed.paused_because) == (True, 0, "")
 
 
@@ -250,7 +253,7 @@ def test_an_interrupted_run_that_the_server_continues_counts_by_its_end(ada: Use
     run_state.claim(first, "process-1")
     with override_settings(AUTO_CONTINUE=True), transaction.atomic():
         run_state.finish(first.pk, first.session_id, End(RunStatus.INTERRUPTED))
-        schedules.continuing.after(first, End(RunStatus.INTERRUPTED))
+        schedule_commands.continuing.after(first, End(RunStatus.INTERRUPTED))
     tick(NOW + 31 * MINUTE)
     assert outcomes(schedule) == [("09:30", "started")]
     finish(schedule)
@@ -270,10 +273,10 @@ def test_what_cannot_be_asked_pauses_and_says_why(ada: User, what: str) -> None:
         User.objects.update(is_active=False)
     tick(NOW + 30 * MINUTE)
     assert (reread(schedule).enabled, schedule.paused_because) == (False, Paused.REFUSED)
-    assert timetable.paused(schedule).startswith("Paused: ")
+    assert schedule_selectors.paused(schedule).startswith("Paused: ")
     assert outcomes(schedule) == [("09:30", "skipped")]
     assert not Run.objects.exists()
-    assert timetable.notifications(ada, NOW)[0]["paused"]
+    assert schedule_selectors.notifications(ada, NOW)[0]["paused"]
 
 
 def test_a_run_that_is_deleted_with_its_session_is_over(ada: User) -> None:
@@ -291,13 +294,13 @@ def test_a_run_that_is_deleted_with_its_session_is_over(ada: User) -> None:
 
 def test_run_now_is_besides_its_times_and_not_while_it_runs(ada: User) -> None:
     schedule = made(ada, enabled=False)
-    accepted = schedules.run_now(schedule.pk, NOW, ada)
+    accepted = schedule_commands.run_now(schedule.pk, NOW, ada)
     assert Run.objects.get().pk == accepted.run_id
     assert Run.objects.get().origin == Origin.SCHEDULE
     with pytest.raises(Refused, match="not ended yet"):
-        schedules.run_now(schedule.pk, NOW, ada)
+        schedule_commands.run_now(schedule.pk, NOW, ada)
     finish(schedule)
-    schedules.run_now(schedule.pk, NOW, ada)
+    schedule_commands.run_now(schedule.pk, NOW, ada)
     assert Occurrence.objects.filter(by_hand=True).count() == 2
 
 
@@ -305,10 +308,10 @@ def test_pausing_gives_up_what_waits_and_resuming_makes_up_for_nothing(ada: User
     schedule = made(ada)
     tick(NOW + 30 * MINUTE)
     tick(NOW + 60 * MINUTE)
-    schedules.change(ada, schedule.pk, {"enabled": False}, NOW + 61 * MINUTE)
+    schedule_commands.change(ada, schedule.pk, {"enabled": False}, NOW + 61 * MINUTE)
     assert outcomes(schedule) == [("09:30", "started"), ("10:00", "skipped")]
     finish(schedule)
-    schedules.change(ada, schedule.pk, {"enabled": True}, NOW + 300 * MINUTE)
+    schedule_commands.change(ada, schedule.pk, {"enabled": True}, NOW + 300 * MINUTE)
     tick(NOW + 300 * MINUTE)
     assert len(outcomes(schedule)) == 2
 
@@ -316,17 +319,19 @@ def test_pausing_gives_up_what_waits_and_resuming_makes_up_for_nothing(ada: User
 def test_an_edit_that_does_not_say_when_moves_no_due_time(ada: User) -> None:
     schedule = made(ada)
     before = schedule.next_at
-    changed = schedules.change(ada, schedule.pk, {"name": "Flour", "overlap": "skip"}, NOW + 29 * MINUTE)
+    changed = schedule_commands.change(ada, schedule.pk, {"name": "Flour", "overlap": "skip"}, NOW + 29 * MINUTE)
     assert (changed.next_at, changed.name, changed.overlap) == (before, "Flour", "skip")
-    moved = schedules.change(ada, schedule.pk, {"cron": "0 12 * * *", "time_zone": "Asia/Taipei"}, NOW + 29 * MINUTE)
+    moved = schedule_commands.change(
+        ada, schedule.pk, {"cron": "0 12 * * *", "time_zone": "Asia/Taipei"}, NOW + 29 * MINUTE
+    )
     assert moved.next_at == datetime(2027, 1, 5, 4, tzinfo=UTC)
     assert (moved.every_minutes, moved.cron) == (None, "0 12 * * *")
-    elsewhere = schedules.change(ada, schedule.pk, {"time_zone": "Europe/Berlin"}, NOW + 29 * MINUTE)
+    elsewhere = schedule_commands.change(ada, schedule.pk, {"time_zone": "Europe/Berlin"}, NOW + 29 * MINUTE)
     assert elsewhere.next_at == datetime(2027, 1, 4, 11, tzinfo=UTC)
 
 
 def test_only_the_last_of_the_history_is_kept(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedules, "KEPT", 3)
+    monkeypatch.setattr(schedule_commands, "KEPT", 3)
     schedule = made(ada)
     for number in range(1, 7):
         tick(NOW + 30 * number * MINUTE)
@@ -367,7 +372,7 @@ def test_what_a_schedule_cannot_be(ada: User, fields: dict[str, Any], code: str,
     schedule = made(ada, cron="0 9 * * *")
     if fields != {"every_minutes": None}:
         with pytest.raises(Refused, match=why):
-            schedules.change(ada, schedule.pk, fields, NOW)
+            schedule_commands.change(ada, schedule.pk, fields, NOW)
 
 
 def test_a_user_has_so_many_and_others_are_not_touched_by_that(ada: User) -> None:
@@ -387,10 +392,10 @@ def test_nobody_touches_anothers(ada: User) -> None:
     schedule = made(ada)
     eve = making.user("eve", is_staff=True)
     for act in (
-        lambda: schedules.change(eve, schedule.pk, {"name": "Mine"}, NOW),
-        lambda: schedules.remove(eve, schedule.pk),
-        lambda: schedules.run_now(schedule.pk, NOW, eve),
-        lambda: schedules.change(ada, uuid4(), {"name": "Mine"}, NOW),
+        lambda: schedule_commands.change(eve, schedule.pk, {"name": "Mine"}, NOW),
+        lambda: schedule_commands.remove(eve, schedule.pk),
+        lambda: schedule_commands.run_now(schedule.pk, NOW, eve),
+        lambda: schedule_commands.change(ada, uuid4(), {"name": "Mine"}, NOW),
     ):
         with pytest.raises(Refused) as refused:
             act()
@@ -398,7 +403,7 @@ def test_nobody_touches_anothers(ada: User) -> None:
     theirs = making.session(ada)
     with pytest.raises(Refused):
         made(eve, session_id=str(theirs.pk))
-    schedules.remove(ada, schedule.pk)
+    schedule_commands.remove(ada, schedule.pk)
     assert not Schedule.objects.exists()
 
 
@@ -422,4 +427,4 @@ def test_the_same_on_postgresql(on_postgres: None) -> None:
         finish(schedule, now=NOW + 30 * number * MINUTE)
     assert [outcome for _, outcome in outcomes(schedule)] == ["completed"] * 3
     assert Occurrence.objects.filter(schedule=other).exclude(outcome=Outcome.MISSED).count() == 3
-    assert len(timetable.lines(timetable.of(ada))) == 2
+    assert len(schedule_selectors.lines(schedule_selectors.of(ada))) == 2

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from chat import database as chat_database
-from chat import search, selectors
 from chat.models import Session, Step
-from chat.step_log import Entry
+from chat.runtime import database as runtime_database
+from chat.store import search, selectors
+from chat.store.step_log import Entry
 from tests.agents.untrusted.linear import assert_linear
 from tests.chat import making
 from tests.chat.databases import postgresql
@@ -191,7 +191,7 @@ def test_all_words_must_occur_in_the_same_step() -> None:
 def test_a_tools_search_waits_for_a_database_that_is_away_for_a_moment(
     monkeypatch: pytest.MonkeyPatch, error: Exception, times: int
 ) -> None:
-    monkeypatch.setattr(chat_database, "_TOOL_RETRY_AFTER_S", (0.0,) * 3)
+    monkeypatch.setattr(runtime_database, "_TOOL_RETRY_AFTER_S", (0.0,) * 3)
     ada = making.user()
     conversation(ada, making.thought("okapi"))
     left = iter([True] * times)
@@ -206,7 +206,7 @@ def test_a_tools_search_waits_for_a_database_that_is_away_for_a_moment(
 
 
 def test_a_tools_search_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_database, "_TOOL_RETRY_AFTER_S", (0.0,) * 3)
+    monkeypatch.setattr(runtime_database, "_TOOL_RETRY_AFTER_S", (0.0,) * 3)
     asked = []
 
     def away(*_: Any) -> Any:

@@ -11,9 +11,10 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
-from chat import run_state, selectors, step_log
 from chat.models import Draft, Run, RunStatus, Session, Step, StepContent
-from chat.step_log import Entry, Fenced
+from chat.runs import state as run_state
+from chat.store import selectors, step_log
+from chat.store.step_log import Entry, Fenced
 from tests import services
 from tests.chat import making
 from tests.chat.databases import postgresql

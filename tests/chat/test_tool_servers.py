@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 import agents
-from chat import tool_servers
+from chat.catalog import tool_servers
 from chat.models import Process, ToolServer
 from tests.chat import making
 from tests.serving import Browser, serving

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from chat.transports import Inbox
+from chat.serving.transports import Inbox
 
 
 async def test_an_inbox_gives_what_it_got_in_order_and_waits_for_more() -> None:

@@ -13,7 +13,7 @@ from django.test import Client
 
 from chat import access
 from chat.models import Run, RunStatus, Schedule, Session, Step
-from chat.step_log import Entry
+from chat.store.step_log import Entry
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db
@@ -498,7 +498,7 @@ def test_a_database_that_does_not_answer_has_words_of_its_own(page: Client) -> N
 
 def test_what_else_fails_shows_no_traceback(page: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     page.raise_request_exception = False
-    monkeypatch.setattr("chat.selectors.past_sessions", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("chat.store.selectors.past_sessions", lambda *_, **__: 1 / 0)
     answer = page.get("/")
     assert answer.status_code == 500
     assert "This page could not be made" in answer.text

@@ -5,24 +5,25 @@ from collections.abc import Callable
 
 import pytest
 
-from chat import presenting, protocol, words
+from chat import protocol
+from chat.rendering import humanize, rows
 from config.visible_text import make_visible
 from tests.agents.untrusted.linear import assert_linear
 
 #: What is said of untrusted texts; a further one is one line.
 SAID: dict[str, Callable[[str], object]] = {
-    "gist": words.gist,
-    "markdown_gist": words.markdown_gist,
-    "is_long": words.is_long,
+    "gist": humanize.gist,
+    "markdown_gist": humanize.markdown_gist,
+    "is_long": humanize.is_long,
     "is_blank": protocol.is_blank,
-    "returned": words.returned,
-    "initials": words.initials,
-    "code": lambda text: words.telling({"code": text}),
-    "query": lambda text: words.telling({"query": text}),
-    "address": lambda text: words.telling({"url": text}),
-    "unreadable arguments": words.telling,
-    "pairs": lambda text: presenting.inside({"a": text}),
-    "JSON": lambda text: presenting.inside({"a": [text]}),
+    "returned": humanize.returned,
+    "initials": humanize.initials,
+    "code": lambda text: humanize.telling({"code": text}),
+    "query": lambda text: humanize.telling({"query": text}),
+    "address": lambda text: humanize.telling({"url": text}),
+    "unreadable arguments": humanize.telling,
+    "pairs": lambda text: rows.inside({"a": text}),
+    "JSON": lambda text: rows.inside({"a": [text]}),
     "visible text": lambda text: make_visible(text.encode()),
 }
 #: What is repeated; a further one is one line.
@@ -59,4 +60,4 @@ def test_something_is_said_of_any(unit: str, length: int) -> None:
     text = (unit * length)[:length]
     for say in SAID.values():
         say(text)
-    assert json.dumps(words.returned(text))
+    assert json.dumps(humanize.returned(text))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from config import bootstrap
+from scripts import bootstrap
 
 SCRIPT = bootstrap.BASE_DIR / "config" / "bootstrap.py"
 

@@ -13,7 +13,7 @@ import yaml
 from compose_spec import PyCompose
 from django.core.management import get_commands
 
-from config import bootstrap
+from scripts import bootstrap
 from tests.isolation import VARIABLES
 
 PROJECT = Path(__file__).resolve().parents[2]

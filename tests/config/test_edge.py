@@ -8,7 +8,9 @@ import pytest
 from django.http import HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 
-from chat import csrf, database, origins, sockets
+from chat.live import connections
+from chat.runtime import database
+from chat.security import csrf, origins
 from config import proxies
 from config.edge import lead_to_https
 
@@ -172,7 +174,7 @@ def test_the_true_cause_is_told(
             assert answer.status_code == 403
             for words in told:
                 assert words in answer.content.decode(), words
-    assert len([record for record in caplog.records if record.name == "chat.origins"]) == 1
+    assert len([record for record in caplog.records if record.name == "chat.security.origins"]) == 1
 
 
 @pytest.mark.parametrize("door", ["page", "socket"])
@@ -186,8 +188,8 @@ def test_staff_find_the_cause(settings: Any, django_user_model: Any, door: str, 
         assert Client(enforce_csrf_checks=True).post("/accounts/login/", headers=headers).status_code == 403
     else:
         lines = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        assert not sockets.is_own_origin({"type": "websocket", "scheme": "ws", "headers": lines})
-    sockets.beat("process 1")
+        assert not connections.is_own_origin({"type": "websocket", "scheme": "ws", "headers": lines})
+    connections.beat("process 1")
     staff = Client(headers={"Host": HOST})
     staff.force_login(django_user_model.objects.create_superuser("root"))
     page = staff.get("/admin/chat/process/").content.decode()

@@ -10,7 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
-from chat import database
+from chat.runtime import database
 from config.environment import Environment
 
 CALLERS = 6

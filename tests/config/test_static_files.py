@@ -10,8 +10,8 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 from django.test.utils import override_settings
 
-from config import bootstrap
 from config.static_files import HashedStaticFiles, StaticFilesMiddleware
+from scripts import bootstrap
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from playwright.async_api import Browser as Chromium
 from playwright.async_api import BrowserContext, expect
 
-from config import bootstrap
+from scripts import bootstrap
 from tests.e2e.conversation import Conversation
 from tests.e2e.watch import Watch
 from tests.model_server import ModelServer

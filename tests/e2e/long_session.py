@@ -2,10 +2,10 @@
 
 from django.contrib.auth.models import User
 
-from chat import run_events
 from chat.models import RunStatus
-from chat.run_state import End
-from chat.step_log import Entry
+from chat.runs import events as run_events
+from chat.runs.state import End
+from chat.store.step_log import Entry
 from tests.chat import making
 
 

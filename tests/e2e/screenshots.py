@@ -17,7 +17,7 @@ from typing import Any
 from playwright.async_api import Browser as Chromium
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
-from config import bootstrap
+from scripts import bootstrap
 from tests.e2e.conversation import Conversation
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import PASSWORD, Server

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from config import bootstrap
+from scripts import bootstrap
 from tests.e2e.conversation import Conversation
 
 CLI = bootstrap.NODE_MODULES / "@copilotkit" / "aimock" / "dist" / "cli.js"

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from chat import rendering
+from chat.rendering import markdown
 from tests.e2e.conftest import Enter
 from tests.e2e.conversation import Conversation
 from tests.model_server import ModelServer, Script
@@ -77,7 +77,7 @@ async def test_copying_a_thought_gives_its_markdown(talk: Conversation, model: M
 async def test_a_thought_that_did_not_come_rendered_is_when_it_is_opened(
     talk: Conversation, model: ModelServer
 ) -> None:
-    model.enqueue(Script("Done.", reasoning="Very **long**. " * (rendering._THOUGHTS // 10), piece=4_000))
+    model.enqueue(Script("Done.", reasoning="Very **long**. " * (markdown._THOUGHTS // 10), piece=4_000))
     await talk.ask("Think")
     await talk.ended()
     await talk.page.reload()

@@ -36,7 +36,7 @@ class WithDeafTool(AppConfig):
 
     def ready(self) -> None:
         """Do it."""
-        from chat import toolbox  # noqa: PLC0415 - its models exist only now
+        from chat.runs import toolbox  # noqa: PLC0415 - its models exist only now
 
         usual = toolbox.toolbox_for
         toolbox.toolbox_for = lambda run: replace(usual(run), extra=[Deaf()])

@@ -15,9 +15,12 @@ from django.db import Error
 from django.http import HttpRequest
 from django.test import RequestFactory
 
-from agents.models import demo
-from chat import background, carrying, database, drafts, feeds, sockets
+from agents.models.demo import model
+from chat.live import connections, feed
 from chat.models import UNFINISHED, Run, RunStatus, Session, Step
+from chat.runs import executor
+from chat.runtime import background, database
+from chat.store import drafts
 from tests.chat import making
 
 ENDS_WITHIN_S = 20.0
@@ -60,7 +63,7 @@ class Here:
         try:
             async with asyncio.timeout(within_s):
                 while True:
-                    if not set(await self.statuses()) & set(UNFINISHED) and not carrying.at_work():
+                    if not set(await self.statuses()) & set(UNFINISHED) and not executor.at_work():
                         return True
                     await asyncio.sleep(0.01)
         except TimeoutError:
@@ -74,22 +77,22 @@ class Here:
 
 def _forget_others() -> None:
     """What tests have left in this process's memory: its sockets and runs, and that it was told to stop."""
-    feeds._feeds.clear()
+    feed._feeds.clear()
     drafts._cells.clear()
-    carrying._carried.clear()
-    sockets._open.clear()
-    carrying.begin()
+    executor._carried.clear()
+    connections._open.clear()
+    executor.begin()
 
 
 @pytest.fixture
 async def here(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
     """Somebody and their session, and the demo model, which does not take its time; the clock does nothing meanwhile."""
-    monkeypatch.setattr(demo, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(model, "INTERVAL_S", 0.0)
     _forget_others()
     old = channel_layers.set("default", InMemoryChannelLayer(capacity=2000))
     user = await sync_to_async(making.user)()
     yield Here(user, await sync_to_async(making.session)(user))
-    await carrying.all_ended(ENDS_WITHIN_S)
+    await executor.all_ended(ENDS_WITHIN_S)
     await background.drain(5)
     _forget_others()
     database.close()

@@ -12,8 +12,12 @@ from django.urls import path
 from django.views.decorators.http import require_safe
 
 from agents import AgentRun
-from chat import background, carrying, drafts, feeds, sockets, supervisor
-from chat.transports import DaphneSocket, UvicornSocket
+from chat.live import connections, feed
+from chat.runs import executor
+from chat.runtime import background
+from chat.serving import supervisor
+from chat.serving.transports import DaphneSocket, UvicornSocket
+from chat.store import drafts
 from config.urls import urlpatterns as addresses
 
 _FREED_AT_ONCE = (AgentRun, DaphneSocket, UvicornSocket)
@@ -27,11 +31,11 @@ async def inside(_request: HttpRequest) -> JsonResponse:
     )
     kept = {
         "background": len(background._tasks),
-        "carried": len(carrying._carried),
-        "early stops": len(carrying._early_stops),
+        "carried": len(executor._carried),
+        "early stops": len(executor._early_stops),
         "drafts": len(drafts._cells) + len(drafts._watchers),
-        "sockets": len(sockets._open),
-        **feeds.stats(),
+        "sockets": len(connections._open),
+        **feed.stats(),
     }
     # What nobody needs any more is to be freed at once: the collector, which would find it too, comes every few minutes.
     objects = Counter(type(each).__name__ for each in gc.get_objects() if type(each) in _FREED_AT_ONCE)

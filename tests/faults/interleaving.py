@@ -15,10 +15,10 @@ from uuid import UUID, uuid4
 
 from django.db import OperationalError
 
-from chat import groups
 from chat.consumers import SessionConsumer
 from chat.protocol import stored_frame
-from chat.step_log import Stored
+from chat.runtime import groups
+from chat.store.step_log import Stored
 
 #: More than any course reaches that doesn't go round and round.
 MOST_POINTS = 6_000

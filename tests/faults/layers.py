@@ -10,7 +10,7 @@ from typing import Any
 
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from chat.layers import ProcessChannelLayer
+from chat.runtime.layers import ProcessChannelLayer
 
 Message = dict[str, Any]
 

@@ -24,10 +24,17 @@ from agents.models.scanner import TextScanner
 from agents.tools import fetch_page, mcp_names
 from agents.untrusted import markdown
 from agents.untrusted.pool import Pool
-from chat import access, audit, carrying, clock, database, rendering, runs, sockets, step_log, toolbox
-from chat.each_row import EachRow
-from chat.feeds import Feed, Subscriber
-from chat.groups import Membership
+from chat import access
+from chat.live import connections
+from chat.live.feed import Feed, Subscriber
+from chat.rendering import markdown as rendering_markdown
+from chat.runs import commands as run_commands
+from chat.runs import executor, toolbox
+from chat.runtime import clock, database
+from chat.runtime.each_row import EachRow
+from chat.runtime.groups import Membership
+from chat.security import audit
+from chat.store import step_log
 from config import login_limits
 
 
@@ -78,13 +85,13 @@ def without_the_fence() -> None:
 
 def without_unique_message_ids() -> None:
     """A message that comes again is a new one, though it is answered as the one it is."""
-    asking = runs._ask
+    asking = run_commands._ask
 
     def ask(*args: Any, **options: Any) -> Any:
         accepted = asking(*args, **{**options, "client_message_id": uuid4().hex})
         return replace(accepted, client_message_id=options["client_message_id"])
 
-    runs._ask = ask
+    run_commands._ask = ask
 
 
 def without_the_credit_window() -> None:
@@ -136,14 +143,14 @@ def telling_before_saving() -> None:
         def store_late() -> Any:
             result = store()
             events = result[0] if isinstance(result, tuple) else result
-            asyncio.run_coroutine_threadsafe(carrying.tell_stored(run.session_id, events), loop).result()
+            asyncio.run_coroutine_threadsafe(executor.tell_stored(run.session_id, events), loop).result()
             # A commit that takes its time, as on a slow disk: nothing is waited for, this is the fault.
             time.sleep(0.3)
             return result
 
         return await database.write(store_late)
 
-    carrying._stored = stored
+    executor._stored = stored
 
 
 def starting_parted_from_accepting() -> None:
@@ -156,7 +163,7 @@ def starting_parted_from_accepting() -> None:
         start(result)
         return result
 
-    carrying.write_and_start = write_and_start
+    executor.write_and_start = write_and_start
 
 
 def without_limits_of_logins() -> None:
@@ -167,25 +174,25 @@ def without_limits_of_logins() -> None:
 
 def reading_once() -> None:
     """What a run reads on its way is not asked for again."""
-    waited = carrying._waited
+    waited = executor._waited
 
     async def once(run: Any, done: str, first: Callable[[], Any], again: Any = None) -> Any:
         return await (first() if done == "read" else waited(run, done, first, again))
 
-    carrying._waited = once
+    executor._waited = once
 
 
 def a_bad_row_ends_the_look() -> None:
     """What fails for one row fails for those after it."""
 
     async def next_of(session_id: UUID) -> Any:
-        claim = await carrying.write_and_start(carrying._take_up_if_any, carrying._claim_next, session_id)
+        claim = await executor.write_and_start(executor._take_up_if_any, executor._claim_next, session_id)
         return None if claim is None else claim.ended
 
     async def do(_: Any, rows: Any, act: Callable[[Any], Any]) -> list[Any]:
         return [await act(row) for row in rows]
 
-    carrying.take_next = next_of
+    executor.take_next = next_of
     EachRow.do = do  # type: ignore[method-assign]
 
 
@@ -195,7 +202,7 @@ def staff_without_permission() -> None:
     def is_staff(user: Any, _: str) -> bool:
         return bool(user.is_active and user.is_staff)
 
-    access.has_right = sockets.has_right = is_staff
+    access.has_right = connections.has_right = is_staff
 
 
 def noting_after_answering() -> None:
@@ -214,7 +221,7 @@ def rendering_in_the_serving_process() -> None:
     def run_each(_: Pool, function: str, items: Sequence[Sequence[Any]], **__: Any) -> list[Any]:
         return [getattr(markdown, function.rpartition(".")[2])(*item) for item in items]
 
-    rendering._pool.run_each = MethodType(run_each, rendering._pool)  # type: ignore[method-assign]
+    rendering_markdown._pool.run_each = MethodType(run_each, rendering_markdown._pool)  # type: ignore[method-assign]
 
 
 def decoding_with_any_codec() -> None:

@@ -15,11 +15,15 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
-from chat import carrying, line, quarantine, run_state, schedules, supervisor, ticking
-from chat import database as chat_database
-from chat.database import key
 from chat.models import Run, RunStatus, Schedule, Session
-from chat.working import Worker
+from chat.runs import executor, quarantine, queue_watch
+from chat.runs import state as run_state
+from chat.runtime import database as runtime_database
+from chat.runtime.database import key
+from chat.schedules import commands as schedule_commands
+from chat.schedules import ticker
+from chat.serving import supervisor
+from chat.serving.worker import Worker
 from tests import services
 from tests.chat import making
 from tests.chat.databases import postgresql
@@ -107,7 +111,7 @@ async def bad(request: pytest.FixtureRequest, transactional_db: None) -> AsyncIt
         await sync_to_async(there.__enter__)()
         try:
             await sync_to_async(User.objects.all().delete)()
-            assert await chat_database.read(lambda: connection.vendor) == "postgresql"
+            assert await runtime_database.read(lambda: connection.vendor) == "postgresql"
             yield what
         finally:
             await sync_to_async(there.__exit__)(None, None, None)
@@ -150,7 +154,7 @@ async def _become(run_id: UUID, within_s: float = 20) -> tuple[str, str]:
     until = asyncio.get_running_loop().time() + within_s
     while True:
         found = await sync_to_async(_status)(run_id)
-        has_ended = found[0] not in ("queued", "running", "cancelling") and run_id not in carrying.at_work()
+        has_ended = found[0] not in ("queued", "running", "cancelling") and run_id not in executor.at_work()
         if has_ended or asyncio.get_running_loop().time() > until:
             return found
         await asyncio.sleep(0.01)
@@ -168,7 +172,7 @@ async def _by_worker() -> None:
         worker._loop.close()
 
 
-LOOKS: dict[str, Callable[[], Awaitable[None]]] = {"who serves": line.look, "a worker": _by_worker}
+LOOKS: dict[str, Callable[[], Awaitable[None]]] = {"who serves": queue_watch.look, "a worker": _by_worker}
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -219,13 +223,13 @@ async def test_a_schedule_that_cannot_be_read(bad: Bad, here: Here) -> None:  # 
     now = timezone.now()
 
     def make(what: Bad | None) -> UUID:
-        schedule = schedules.make(here.user, {"message": "What is 2 + 2?", "cron": "* * * * *"}, now)
+        schedule = schedule_commands.make(here.user, {"message": "What is 2 + 2?", "cron": "* * * * *"}, now)
         if what is not None:
             _execute(what.statement, key(schedule.pk))
         return schedule.pk
 
     found = [await sync_to_async(make)(what) for what in (None, bad, None)]
-    await ticking.Ticker(lambda: now + timedelta(minutes=1)).tick()
+    await ticker.Ticker(lambda: now + timedelta(minutes=1)).tick()
     assert await here.all_ended()
     having = await sync_to_async(
         lambda: set(Schedule.objects.filter(occurrences__run__status=RunStatus.COMPLETED).values_list("pk", flat=True))
@@ -248,7 +252,7 @@ async def test_a_session_that_is_no_identifier_is_left_out(here: Here, caplog: p
             spoil()
 
     await sync_to_async(spoil_all)()
-    await line.look()
+    await queue_watch.look()
     assert await _become(run_id) == ("completed", "")
     assert caplog.records
 

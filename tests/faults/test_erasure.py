@@ -12,8 +12,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 
-from chat import erasure, step_log
 from chat.models import Run, Session, Step
+from chat.runs import erasure
+from chat.store import step_log
 from tests import services
 from tests.chat import large, making
 from tests.chat.databases import postgresql

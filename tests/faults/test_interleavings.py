@@ -15,12 +15,16 @@ import pytest
 from channels.layers import channel_layers
 from django.utils import timezone
 
-from chat import background, consumers, database, drafts, feeds, groups, models, selectors, step_log, supervisor
+from chat import consumers, models
 from chat.access import Role
-from chat.drafts import Draft
-from chat.selectors import SessionView, Shape
-from chat.sockets import Entrance, Login
-from chat.step_log import Stored
+from chat.live import feed
+from chat.live.connections import Entrance, Login
+from chat.runtime import background, database, groups
+from chat.serving import supervisor
+from chat.store import drafts, selectors, step_log
+from chat.store.drafts import Draft
+from chat.store.selectors import SessionView, Shape
+from chat.store.step_log import Stored
 from tests.chat import making
 from tests.faults.interleaving import (
     DELAYS,
@@ -150,7 +154,7 @@ class Course:
         patch.setattr(database, "read", door.call)
         patch.setattr(database, "write", door.call)
         patch.setattr(database, "write_settled", door.call_settled)
-        for module in (feeds, groups, consumers):
+        for module in (feed, groups, consumers):
             patch.setattr(module, "time", clock)
         channel_layers.set("default", Layer(self.points))
         try:
@@ -159,12 +163,12 @@ class Course:
             self.loop.run_until_complete(self._stop())
             self.loop.close()
             channel_layers.backends.pop("default", None)
-            for known in (feeds._feeds, feeds._seated, drafts._cells, drafts._watchers, drafts._unsaved):
+            for known in (feed._feeds, feed._seated, drafts._cells, drafts._watchers, drafts._unsaved):
                 known.clear()
         return self.points
 
     async def _go(self) -> None:
-        background.spawn(feeds.watch_for_ever(), "watch")
+        background.spawn(feed.watch_for_ever(), "watch")
         await asyncio.gather(self._act(), self._write())
         while True:
             told_at = max(self.changed_at, self.points.last_fault_at)
@@ -215,8 +219,8 @@ class Course:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Windows that a short log exceeds, and nothing of a serving process but the feeds."""
-    monkeypatch.setattr(feeds, "_KEPT_FRAMES", KEPT)
-    monkeypatch.setattr(feeds, "_READ_FRAMES", READ_AT_ONCE)
+    monkeypatch.setattr(feed, "_KEPT_FRAMES", KEPT)
+    monkeypatch.setattr(feed, "_READ_FRAMES", READ_AT_ONCE)
     monkeypatch.setattr(supervisor, "begin", lambda: None)
     # What goes wrong on purpose is told thousands of times.
     logging.disable(logging.CRITICAL)

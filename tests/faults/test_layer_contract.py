@@ -11,12 +11,14 @@ from channels.layers import channel_layers
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from chat import carrying, feeds, groups
-from chat.drafts import Draft
-from chat.layers import ProcessChannelLayer
+from chat.live import feed
+from chat.live.connections import Login
 from chat.models import Run, RunStatus
 from chat.protocol import WINDOW
-from chat.sockets import Login
+from chat.runs import executor
+from chat.runtime import groups
+from chat.runtime.layers import ProcessChannelLayer
+from chat.store.drafts import Draft
 from tests.chat import making
 from tests.chat.following import Broken, Client, Losing, Silent, started, store, watching
 from tests.faults.world import until
@@ -78,7 +80,7 @@ async def test_a_growing_text_is_put_together_and_heals(started: tuple[Run, Logi
     """Pieces of a growing text get lost, doubled and mixed up: none is put where it does not belong, and the whole comes again."""
     run, login = started
     client = await Client().join(run, login)
-    abroad = carrying._Abroad(run.session_id)
+    abroad = executor._Abroad(run.session_id)
     text, whole = "", 0
     for number in range(200):
         text += f"{number} 天 "
@@ -132,14 +134,14 @@ async def test_a_stop_is_carried_to_who_carries_the_run(layer: Any, started: tup
     member = groups.Membership(groups.EVERYONE, lambda m: told.append((m["run_id"], m["because"])))
     await member.join()
     run, _ = started
-    await carrying.stop(run.pk, "Stopped by Mei.")
+    await executor.stop(run.pk, "Stopped by Mei.")
     await until(lambda: told == [(str(run.pk), "Stopped by Mei.")])
 
 
 @pytest.fixture
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is not asked for its head within the length of a test: what the group has not brought is not there."""
-    monkeypatch.setattr(feeds, "POLL_S", 3_600.0)
+    monkeypatch.setattr(feed, "POLL_S", 3_600.0)
 
 
 @only(*DELIVERS)
@@ -170,7 +172,7 @@ async def test_who_acknowledges_nothing_is_sent_one_window(started: tuple[Run, L
     await store(run, WINDOW + 50)
     client = await Client().join(run, login)
     await client.until(lambda: len(client.seqs) >= WINDOW)
-    await feeds.watch()
+    await feed.watch()
     with contextlib.suppress(TimeoutError):
         await client.until(lambda: len(client.seqs) > WINDOW, MORE_WITHIN_S)
     assert len(client.seqs) == WINDOW, "more was sent than one window"
@@ -186,5 +188,5 @@ async def test_an_end_that_nobody_tells_is_seen(started: tuple[Run, Login]) -> N
 
 
 def _end(run: Run) -> None:
-    carrying._end(run, [making.thought("last")], carrying.End(RunStatus.COMPLETED))
-    carrying.database.close()
+    executor._end(run, [making.thought("last")], executor.End(RunStatus.COMPLETED))
+    executor.database.close()

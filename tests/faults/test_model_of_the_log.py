@@ -21,10 +21,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from chat import carrying, interrupting, run_state, runs, selectors, step_log
 from chat.models import LIVE, UNFINISHED, Draft, Run, RunStatus, Session, Step
-from chat.run_state import End
-from chat.step_log import Entry, Fenced, Stored
+from chat.runs import commands as run_commands
+from chat.runs import executor, recovery
+from chat.runs import state as run_state
+from chat.runs.state import End
+from chat.store import selectors, step_log
+from chat.store.step_log import Entry, Fenced, Stored
 from tests import services
 from tests.chat import making
 from tests.chat.databases import postgresql
@@ -90,7 +93,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(message=st.sampled_from(MESSAGES), tell=st.booleans())
     def ask(self, message: str, tell: bool) -> None:
-        accepted = runs._ask(
+        accepted = run_commands._ask(
             self.user,
             self.session.pk,
             message=f"What is {message}?",
@@ -98,7 +101,7 @@ class LogMachine(RuleBasedStateMachine):
             fallback_agent=None,
             enable_reasoning=True,
             client_message_id=message,
-            origin=runs.Origin.CHAT,
+            origin=run_commands.Origin.CHAT,
         )
         assert accepted.is_new == (message not in self.runs)
         assert self.runs.setdefault(message, accepted.run_id) == accepted.run_id
@@ -108,7 +111,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(tell=st.booleans())
     def claim(self, tell: bool) -> None:
-        claim = carrying._claim_next(self.session.pk)
+        claim = executor._claim_next(self.session.pk)
         if claim is not None:
             self.held.append(claim.run)
             self._note(claim.events, tell=tell)
@@ -164,7 +167,7 @@ class LogMachine(RuleBasedStateMachine):
         before = Run.objects.get(pk=held.pk)
         is_owner = before.fence == held.fence and before.status in LIVE
         try:
-            stored, _ = carrying._end(held, [], End(status))
+            stored, _ = executor._end(held, [], End(status))
         except Fenced:
             assert not is_owner
         else:
@@ -174,15 +177,15 @@ class LogMachine(RuleBasedStateMachine):
     @rule(tell=st.booleans())
     def sweep(self, tell: bool) -> None:
         for run_id in Run.objects.filter(session=self.session, status__in=LIVE).values_list("id", flat=True):
-            result = interrupting._interrupt(run_id)
+            result = recovery._interrupt(run_id)
             assert result is not None
             self._note(result[1], tell=tell)
 
     @rule(everything=st.booleans(), tell=st.booleans())
     def stop(self, everything: bool, tell: bool) -> None:
         try:
-            _, stored = runs._cancel(self.user, self.session.pk, None, everything=everything)
-        except runs.Refused:
+            _, stored = run_commands._cancel(self.user, self.session.pk, None, everything=everything)
+        except run_commands.Refused:
             found = Run.objects.filter(session=self.session, status__in=UNFINISHED if everything else LIVE)
             assert not found.exists()
         else:

@@ -11,12 +11,18 @@ from asgiref.sync import sync_to_async
 from django.test import override_settings
 from django.utils import timezone
 
-from chat import api, carrying, database, schedule_api, schedule_pages, schedules, sockets
 from chat.access import Role
+from chat.api import schedules as schedule_api
+from chat.api import urls
 from chat.consumers import SessionConsumer
+from chat.live import connections
+from chat.live.connections import Entrance, Login
 from chat.models import Connection, Run
 from chat.protocol import Chat, Continue
-from chat.sockets import Entrance, Login
+from chat.runs import executor
+from chat.runtime import database
+from chat.schedules import commands as schedule_commands
+from chat.web import schedules as schedule_pages
 from tests.faults.conftest import OpenWorld
 from tests.faults.here import Here, here  # noqa: F401 - a fixture
 from tests.serving import Browser
@@ -84,18 +90,18 @@ def _socket(here: Here) -> SessionConsumer:  # noqa: F811
 
 
 async def _schedule(here: Here, **fields: Any) -> str:  # noqa: F811
-    schedule = await sync_to_async(schedules.make)(
+    schedule = await sync_to_async(schedule_commands.make)(
         here.user, {"message": "What is 2 + 2?", "every_minutes": 60, **fields}, timezone.now()
     )
     return str(schedule.pk)
 
 
 async def _message_over_http(here: Here) -> Work:  # noqa: F811
-    return api.send_message(here.request(message="What is 2 + 2?"), str(here.session.pk))
+    return urls.send_message(here.request(message="What is 2 + 2?"), str(here.session.pk))
 
 
 async def _continue_over_http(here: Here) -> Work:  # noqa: F811
-    return api.continue_run(here.request(), str((await here.earlier_run()).pk))
+    return urls.continue_run(here.request(), str((await here.earlier_run()).pk))
 
 
 async def _schedule_over_http(here: Here) -> Work:  # noqa: F811
@@ -121,9 +127,9 @@ async def _continue_by_socket(here: Here) -> Work:  # noqa: F811
 
 async def _look(here: Here) -> Work:  # noqa: F811
     """What takes up, every second, what waits; a process that is told to stop gives it up."""
-    await sync_to_async(schedules.run_now)(await _schedule(here), timezone.now(), here.user)  # type: ignore[arg-type]
+    await sync_to_async(schedule_commands.run_now)(await _schedule(here), timezone.now(), here.user)  # type: ignore[arg-type]
     session = await sync_to_async(lambda: Run.objects.get(status="queued").session_id)()
-    return carrying.dispatch(session)
+    return executor.dispatch(session)
 
 
 #: Each way in which a run is brought about. A further one is one line.
@@ -163,7 +169,7 @@ async def test_a_socket_goes_away_at_each_wait_of_its_opening(
     has_come: bool,
 ) -> None:
     """Wherever it is given up, no row says afterwards that it is open: it would count for as long as the process lives."""
-    monkeypatch.setattr(sockets, "login_of", lambda _scope: Login(here.user, "key"))
+    monkeypatch.setattr(connections, "login_of", lambda _scope: Login(here.user, "key"))
     at = 0
     while True:
         at += 1
@@ -173,7 +179,7 @@ async def test_a_socket_goes_away_at_each_wait_of_its_opening(
             # What leaving hands over comes after what opening has handed over.
             while True:
                 is_said = await database.write(Connection.objects.exists)
-                if not is_said and not sockets._open:
+                if not is_said and not connections._open:
                     break
         if not leaving.was_left:
             break

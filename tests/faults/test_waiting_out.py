@@ -9,9 +9,13 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import InterfaceError, InternalError, OperationalError
 
-from chat import carrying, database, line, runs, selectors, supervisor
 from chat.models import Run
-from chat.runs import Accepted
+from chat.runs import commands as run_commands
+from chat.runs import executor, queue_watch
+from chat.runs.commands import Accepted
+from chat.runtime import database
+from chat.serving import supervisor
+from chat.store import selectors
 from tests.chat import making
 from tests.faults.here import Here, here  # noqa: F401 - a fixture
 
@@ -53,7 +57,9 @@ async def _asked(here: Here) -> Accepted:  # noqa: F811
     async with asyncio.timeout(20):
         while True:
             try:
-                return await runs.ask(here.user, here.session.pk, message="What is 2 + 2?", client_message_id="mine")
+                return await run_commands.ask(
+                    here.user, here.session.pk, message="What is 2 + 2?", client_message_id="mine"
+                )
             except (OperationalError, InterfaceError, InternalError):
                 await asyncio.sleep(0.01)
 
@@ -61,7 +67,7 @@ async def _asked(here: Here) -> Accepted:  # noqa: F811
 async def _by_the_clock() -> None:
     """What a process does every second, sooner."""
     while True:
-        for chore in (supervisor._compare, line.look):
+        for chore in (supervisor._compare, queue_watch.look):
             try:
                 await chore()
             except (OperationalError, InterfaceError, InternalError):
@@ -85,8 +91,8 @@ async def test_the_database_is_away_at_each_point_of_a_run(
     done: bool,
 ) -> None:
     """From each call of the database on, one or three fail, undone, or done and not told: the run is complete and whole."""
-    monkeypatch.setattr(carrying, "_RETRY_AFTER_S", (0.01,) * 7)
-    monkeypatch.setattr(carrying, "_SHORT_LOG", 300 if reads_along else 0)
+    monkeypatch.setattr(executor, "_RETRY_AFTER_S", (0.01,) * 7)
+    monkeypatch.setattr(executor, "_SHORT_LOG", 300 if reads_along else 0)
     usual = None
     for first, error in zip(itertools.count(1), itertools.cycle(ERRORS.values()), strict=False):
         here.session = await sync_to_async(making.session)(here.user)
@@ -118,8 +124,8 @@ async def test_what_was_said_before_cannot_be_read_for_long(
     error: str,
 ) -> None:
     """The database does not answer until the run gives up: the words say that it was read from, not written to."""
-    monkeypatch.setattr(carrying, "_RETRY_AFTER_S", (0.01,) * 7)
-    monkeypatch.setattr(carrying, "_SHORT_LOG", 0)
+    monkeypatch.setattr(executor, "_RETRY_AFTER_S", (0.01,) * 7)
+    monkeypatch.setattr(executor, "_SHORT_LOG", 0)
     await here.earlier_run()
     asked = []
 
@@ -128,7 +134,7 @@ async def test_what_was_said_before_cannot_be_read_for_long(
         raise ERRORS[error]
 
     monkeypatch.setattr(selectors, "memory", away)
-    accepted = await runs.ask(here.user, here.session.pk, message="What is 2 + 2?")
+    accepted = await run_commands.ask(here.user, here.session.pk, message="What is 2 + 2?")
     assert await here.all_ended()
     run = await sync_to_async(Run.objects.get)(pk=accepted.run_id)
     assert (run.status, run.code, len(asked)) == ("failed", "storage", 8)

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from redis import Redis as Client
 
-from chat import doorbell
+from chat.runtime import broker as runtime_broker
 from config.celery import app
 from tests import services
 from tests.faults import work
@@ -80,7 +80,7 @@ def ring(broker: Redis, session: str, times: int) -> None:
     """Tell the workers of a session, as the product does."""
     with app.connection_for_write(url=broker.url) as connection:
         for _ in range(times):
-            app.send_task(doorbell.TASK, [session], connection=connection, ignore_result=True)
+            app.send_task(runtime_broker.TASK, [session], connection=connection, ignore_result=True)
 
 
 def owners(world: World, session: str) -> set[str]:

@@ -36,11 +36,12 @@ def set_clock(file: Path, now: datetime) -> None:
 
 
 def _loop(file: Path) -> None:
-    from chat import carrying, ticking  # noqa: PLC0415 - not before Django is set up
+    from chat.runs import executor  # noqa: PLC0415 - not before Django is set up
+    from chat.schedules import ticker  # noqa: PLC0415
 
-    carrying.close()
+    executor.close()
     print("ticking", flush=True)  # noqa: T201 - whoever has started it reads this
-    asyncio.run(ticking.Ticker(clock(file)).run(PAUSE_S))
+    asyncio.run(ticker.Ticker(clock(file)).run(PAUSE_S))
 
 
 def _at() -> None:
@@ -62,7 +63,7 @@ def _at() -> None:
 
 def _tick_until(number: signal.Signals, statements: int, file: Path) -> None:
     """One tick without its loop, on one connection, up to a statement."""
-    from chat import schedules  # noqa: PLC0415 - not before Django is set up
+    from chat.schedules import commands as schedule_commands  # noqa: PLC0415 - not before Django is set up
 
     left = statements
 
@@ -78,12 +79,12 @@ def _tick_until(number: signal.Signals, statements: int, file: Path) -> None:
 
     connection_created.connect(opened, weak=False)
     now = clock(file)()
-    for schedule in schedules.due(now, 100):
-        schedules.claim(schedule, now)
-    for schedule in schedules.ended():
-        schedules.settle(schedule, now)
-    for schedule in schedules.waiting():
-        schedules.start_waiting(schedule, now)
+    for schedule in schedule_commands.due(now, 100):
+        schedule_commands.claim(schedule, now)
+    for schedule in schedule_commands.ended():
+        schedule_commands.settle(schedule, now)
+    for schedule in schedule_commands.waiting():
+        schedule_commands.start_waiting(schedule, now)
     connection.close()
 
 

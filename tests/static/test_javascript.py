@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config import bootstrap
+from scripts import bootstrap
 
 HERE = Path(__file__).resolve().parent
 SUITES = sorted(HERE.rglob("*.test.js"))

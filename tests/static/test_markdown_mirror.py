@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import bootstrap
+from scripts import bootstrap
 from tests.markdown_cases import CASES
 from agents.untrusted import markdown
 

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat import presenting, protocol, transcript, words
-from chat.drafts import Draft
+from chat.rendering import rows, transcript, humanize
+from chat import protocol
+from chat.store.drafts import Draft
 from chat.strip_markdown import strip_markdown
-from config import bootstrap
+from scripts import bootstrap
 from tests.chat import test_strip_markdown as strip_cases
 
 HERE = Path(__file__).resolve().parent
@@ -116,14 +117,14 @@ def test_words_are_the_same(ask: Ask) -> None:
     names = ["", "mei", "Mei-Hua Lin", "jonas.weber@example.com", "林美華", "a", "__"]
     expected: list[tuple[list[Any], Any]] = []
     for ms in times:
-        expected += [(["duration", ms], words.duration(ms)), (["roughly", ms], words.roughly(ms))]
-    expected += [(["clock", ms], words.clock(ms)) for ms in times if ms is not None]
-    expected += [(["count", number], words.count(number)) for number in numbers]
-    expected += [(["size", number], words.size(number)) for number in numbers]
+        expected += [(["duration", ms], humanize.duration(ms)), (["roughly", ms], humanize.roughly(ms))]
+    expected += [(["clock", ms], humanize.clock(ms)) for ms in times if ms is not None]
+    expected += [(["count", number], humanize.count(number)) for number in numbers]
+    expected += [(["size", number], humanize.size(number)) for number in numbers]
     for name in ("steps", "tools", "failed"):
-        expected += [([name, number], getattr(words, name)(number)) for number in numbers]
-    expected += [(["gist", text], words.gist(text)) for text in TEXTS]
-    expected += [(["markdownGist", text], words.markdown_gist(text)) for text in [*TEXTS, "**a** " * 400, "😀" * 1_200]]
+        expected += [([name, number], getattr(humanize, name)(number)) for number in numbers]
+    expected += [(["gist", text], humanize.gist(text)) for text in TEXTS]
+    expected += [(["markdownGist", text], humanize.markdown_gist(text)) for text in [*TEXTS, "**a** " * 400, "😀" * 1_200]]
     questions = [*TEXTS, "line\n" * 11, "line\n" * 12, "x" * 960, "x" * 961, "😀" * 481, "y" * 81 + "\n" * 10]
     # Whether they can be seen; a further one is one entry.
     blanks = [
@@ -143,17 +144,17 @@ def test_words_are_the_same(ask: Ask) -> None:
     assert [text for text in blanks if not protocol.is_blank(text)] == []
     assert [text for text in ("a", ".", " 題 ", "👍🏽", "\u200bx", "e\u0301", "7") if protocol.is_blank(text)] == []
     expected += [(["isBlank", text], protocol.is_blank(text)) for text in [*blanks, *TEXTS, "a\u200b", "."]]
-    expected += [(["isLong", text], words.is_long(text)) for text in questions]
-    expected += [(["returned", text], words.returned(text)) for text in [*RESULTS, *TEXTS]]
-    expected += [(["telling", one], words.telling(one)._asdict()) for one in ARGUMENTS]
-    expected += [(["did", some, 1], words.did(some, 1)) for some in tools]
-    expected += [(["did", some], words.did(some)) for some in tools]
-    expected += [(["icon", name], words.icon(name)) for name in ("python", "fetch_page", "other")]
-    expected += [(["initials", name], words.initials(name)) for name in names]
-    expected += [(["tint", name], words.tint(name)) for name in names]
-    expected += [(["cause", code], words.cause(code)) for code in [*protocol.ERROR_CODES, "unknown"]]
+    expected += [(["isLong", text], humanize.is_long(text)) for text in questions]
+    expected += [(["returned", text], humanize.returned(text)) for text in [*RESULTS, *TEXTS]]
+    expected += [(["telling", one], humanize.telling(one)._asdict()) for one in ARGUMENTS]
+    expected += [(["did", some, 1], humanize.did(some, 1)) for some in tools]
+    expected += [(["did", some], humanize.did(some)) for some in tools]
+    expected += [(["icon", name], humanize.icon(name)) for name in ("python", "fetch_page", "other")]
+    expected += [(["initials", name], humanize.initials(name)) for name in names]
+    expected += [(["tint", name], humanize.tint(name)) for name in names]
+    expected += [(["cause", code], humanize.cause(code)) for code in [*protocol.ERROR_CODES, "unknown"]]
     for name in ("", "queued", "running", "cancelling", *protocol.ENDS):
-        expected += [(["dot", name], words.dot(name)), (["status", name], words.status(name))]
+        expected += [(["dot", name], humanize.dot(name)), (["status", name], humanize.status(name))]
         for more in (
             {"using": ["python"]},
             {"using": ["a", "b"]},
@@ -165,14 +166,14 @@ def test_words_are_the_same(ask: Ask) -> None:
             {"by": "Jonas"},
             {"limit": 20},
         ):
-            expected.append((["status", name, more], words.status(name, **more)))  # type: ignore[arg-type] # one of each
+            expected.append((["status", name, more], humanize.status(name, **more)))  # type: ignore[arg-type] # one of each
     answers = ask("words", [call for call, _ in expected])
     told = [(call, answer) for (call, _), answer in zip(expected, answers, strict=True)]
     assert told == [(call, mine) for call, mine in expected]
 
 
 def test_the_inside_of_a_call_is_the_same(ask: Ask) -> None:
-    mine = [presenting.inside(one) for one in ARGUMENTS]
+    mine = [rows.inside(one) for one in ARGUMENTS]
     assert ask("inside", ARGUMENTS) == json.loads(json.dumps(mine))
 
 
@@ -287,8 +288,8 @@ def test_runs_are_folded_the_same(ask: Ask, name: str) -> None:
             "run": asdict(run),
             "counts": run.counts(),
             "bars": [bar or None for bar in [*run.bars(), run.answer_bar()]],
-            "endline": presenting.endline(run),
-            "trouble": presenting.trouble(run) if run.ended else None,
+            "endline": rows.endline(run),
+            "trouble": rows.trouble(run) if run.ended else None,
         }
         for run in transcript.fold(frames)
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from chat.backups import BackupFailed, write_backup
+from chat.store.backups import BackupFailed, write_backup
 
 
 class Command(BaseCommand):

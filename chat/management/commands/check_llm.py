@@ -13,7 +13,7 @@ from django.db import DatabaseError
 import agents
 from agents import Growth, ModelSettings, Outcome
 from agents.models.probing import ServerTraits, probe_server
-from chat.model_facts import save_facts
+from chat.catalog.model_facts import save_facts
 
 _QUESTION = "What is 1234 * 5678? Work it out with the python tool, then answer in one sentence."
 _ANSWER = 1234 * 5678

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from chat.backups import BackupFailed, restore_backup
+from chat.store.backups import BackupFailed, restore_backup
 
 
 class Command(BaseCommand):

@@ -20,9 +20,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from twisted.internet import reactor
 
-from chat import lifecycle, supervisor
-from chat.http_limits import LimitedChannel
-from chat.transports import DaphneServer, DaphneSocket, UvicornSocket
+from chat.serving import lifecycle, supervisor
+from chat.serving.http_limits import LimitedChannel
+from chat.serving.transports import DaphneServer, DaphneSocket, UvicornSocket
 from config.asgi import application
 
 logger = logging.getLogger(__name__)

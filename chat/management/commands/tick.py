@@ -6,7 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from chat import background, carrying, database, ticking
+from chat.runs import executor
+from chat.runtime import background, database
+from chat.schedules import ticker
 
 
 class Command(BaseCommand):
@@ -17,7 +19,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Tick until SIGTERM, SIGHUP or Ctrl-C."""
         # The runs are for others to carry.
-        carrying.close()
+        executor.close()
         asyncio.run(self._tick())
 
     async def _tick(self) -> None:
@@ -25,7 +27,7 @@ class Command(BaseCommand):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, stop.set)
-        background.spawn(ticking.tick_for_ever(), "schedules")
+        background.spawn(ticker.tick_for_ever(), "schedules")
         self.stdout.write("Thinkaloud sees to the schedules.")
         self.stdout.flush()
         await stop.wait()

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agents.models import connections
-from agents.models.connections import CutOff, Unreachable, post
+from agents.models import http
+from agents.models.http import CutOff, Unreachable, post
 from tests.model_server import ModelServer
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -110,7 +110,7 @@ async def test_what_comes_together_is_one_piece() -> None:
 
 
 async def test_a_connection_is_used_again_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_KEEPALIVE_S", 0.2)
+    monkeypatch.setattr(http, "_KEEPALIVE_S", 0.2)
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
     async with serving(Server(answer, answer, answer)) as server:
         assert await ask(server.url) == await ask(server.url) == (200, b"OK")
@@ -267,7 +267,7 @@ async def test_what_nobody_reads_stays_in_the_network() -> None:
 
 
 @contextlib.asynccontextmanager
-async def paused(told: bytes, **options: ssl.SSLContext) -> AsyncIterator[connections.Connection]:
+async def paused(told: bytes, **options: ssl.SSLContext) -> AsyncIterator[http.Connection]:
     """A connection that has read one piece and paused; what is told then waits in the network."""
     go_on, said = asyncio.Event(), asyncio.Event()
 
@@ -409,7 +409,7 @@ async def test_no_header_holds_another(key: str) -> None:
 
 
 def test_what_is_idle_is_closed_with_its_loop(server: ModelServer, recwarn: pytest.WarningsRecorder) -> None:
-    async def once() -> tuple[asyncio.AbstractEventLoop, connections.Connection]:
+    async def once() -> tuple[asyncio.AbstractEventLoop, http.Connection]:
         connection = await post(f"{server.url}/chat/completions", {}, SOME, connect_s=2)
         while await connection.read():
             pass
@@ -419,7 +419,7 @@ def test_what_is_idle_is_closed_with_its_loop(server: ModelServer, recwarn: pyte
 
     loop, connection = asyncio.run(once())
     assert connection._transport.is_closing()
-    assert loop not in connections._idle
+    assert loop not in http._idle
     assert not recwarn.list
 
 
@@ -454,7 +454,7 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ssl.SSLContext
     ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ours.load_cert_chain(path)
     theirs = ssl.create_default_context(cafile=str(path))
-    monkeypatch.setattr(connections, "_tls", lambda: theirs)
+    monkeypatch.setattr(http, "_tls", lambda: theirs)
     return ours, theirs
 
 
@@ -463,9 +463,9 @@ async def test_over_tls_only_with_those_whose_certificate_is_good(
 ) -> None:
     told, status, body = ANSWERS["chunks"]
     async with serving(Server(told, told, cut=5), tls=tls[0]) as server:
-        monkeypatch.setattr(connections, "_tls", ssl.create_default_context)
+        monkeypatch.setattr(http, "_tls", ssl.create_default_context)
         with pytest.raises(Unreachable, match="certificate"):
             await ask(server.url)
-        monkeypatch.setattr(connections, "_tls", lambda: tls[1])
+        monkeypatch.setattr(http, "_tls", lambda: tls[1])
         assert await ask(server.url) == await ask(server.url) == (status, body)
         assert server.connections == 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agents import AGENTS, Growth, Outcome, Step, Stop, Toolbox, ToolError, get_agent
-from agents.models.demo import Plan, plan
+from agents.models.demo.model import Plan, plan
 from agents.tools import build
 from tests.agents.conftest import Echo, Waiting, steps_of
 
@@ -347,7 +347,7 @@ def test_a_long_odd_message_is_decided_upon_quickly(message: str) -> None:
 
 @pytest.fixture
 def in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.models.demo.INTERVAL_S", 0)
+    monkeypatch.setattr("agents.models.demo.model.INTERVAL_S", 0)
 
 
 def final(steps: Sequence[dict[str, Any]]) -> str:

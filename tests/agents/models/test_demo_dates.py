@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.models.demo_asks import understand
-from agents.models.demo_dates import find_dates
+from agents.models.demo.asks import understand
+from agents.models.demo.dates import find_dates
 from agents.tools import Stop
 from agents.tools.python import PythonTool
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.models.demo_sums import find_sums, number
+from agents.models.demo.sums import find_sums, number
 from agents.tools import Stop
 from agents.tools.python import PythonTool
 

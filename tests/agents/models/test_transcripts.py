@@ -14,7 +14,7 @@ import brotli
 import pytest
 
 from agents.models import compression
-from agents.models.connections import Connection
+from agents.models.http import Connection
 from tests.agents.conftest import MakeAgent, steps_of
 from tests.agents.models.wire import calls, channels, endings, failures, framing, text_calls, thoughts
 from tests.agents.models.wire.transcript import Look, Python, Table, answers, body, call, ends, says, shown, told, whole

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import pytest
 
+from agents.cancellation import Stop
 from agents.tools import ToolError, runner
 from agents.tools.runner import Job, ToolOutcome, run_tool, run_tools
-from agents.tools.stop import Stop
 from tests.agents.conftest import Echo, Failing, Waiting
 
 

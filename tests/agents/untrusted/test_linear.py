@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agents.untrusted import markdown
-from config import bootstrap
+from scripts import bootstrap
 from tests.agents.untrusted.linear import assert_linear
 
 SERVER, BROWSER = 12_000, 100_000

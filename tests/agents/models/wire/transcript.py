@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from agents.cancellation import Stop
 from agents.errors import ModelError
 from agents.models import openai_stream
 from agents.models.chunks import ServerError
@@ -14,7 +15,6 @@ from agents.models.completion_reader import CompletionReader
 from agents.models.ends import check_end
 from agents.models.reply import Reply
 from agents.snapshots import StepSplitter
-from agents.tools.stop import Stop
 
 Table = dict[str, tuple[bytes, list[str]]]
 """By name: the body, and what comes of it, as `told` writes it."""

@@ -1,0 +1,1 @@
+"""The built-in demo model: what it understands, and how it answers."""

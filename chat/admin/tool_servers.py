@@ -1,0 +1,66 @@
+"""The operators' page of MCP servers: the state of each in each process, its last error, and "connect anew"."""
+
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+
+from chat.catalog import tool_servers
+from chat.models import Process, ToolServer
+
+_ABOUT = (
+    "Each process that carries runs has connections of its own. What stands here is what it said when something last changed;"
+    " nothing stands here until a process that carries runs has been told of servers by MCP_SERVERS."
+)
+
+
+@admin.register(ToolServer)
+class ToolServerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Read-only, but for connecting anew."""
+
+    list_display = ("name", "state", "tools", "transport", "attempts", "last_error", "since", "process")
+    list_filter = ("state",)
+    search_fields = ("name", "last_error")
+    fields = list_display
+    readonly_fields = list_display
+    actions = ("connect_anew",)
+    show_facets = admin.ShowFacets.NEVER
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ToolServer]:
+        """Of processes that are alive: what another one said last is no news of anything."""
+        rows: QuerySet[ToolServer] = super().get_queryset(request)
+        return rows.filter(process__in=Process.objects.values("name"))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Say what the list is."""
+        return super().changelist_view(request, {**(extra_context or {}), "subtitle": _ABOUT})
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody: servers come from the configuration."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_restart_permission(self, request: HttpRequest) -> bool:
+        """Who may have servers connected anew."""
+        return request.user.has_perm("chat.restart_toolserver")
+
+    @admin.action(description="Connect anew, in all processes", permissions=["restart"])
+    def connect_anew(self, request: HttpRequest, queryset: QuerySet[ToolServer]) -> None:
+        """Tell every process to end its connection to these servers and to make a new one; calls under way end with it."""
+        names: dict[str, ToolServer] = {}
+        for row in queryset:
+            names.setdefault(row.name, row)
+        for name, row in names.items():
+            self.log_change(request, row, "Connected anew.")
+            async_to_sync(tool_servers.restart)(name)
+        told = ", ".join(names)
+        self.message_user(request, f"All processes were told to connect anew: {told}.", messages.SUCCESS)

@@ -1,0 +1,281 @@
+"""The API's calls for schedules, and for what their owner's pages are told."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from ninja import Router, Schema, Status
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+
+from chat.api.bodies import payload, takes, user_of
+from chat.models import Missed, Occurrence, Outcome, Overlap, Schedule
+from chat.protocol import BadFrame, as_uuid
+from chat.runs import commands as run_commands
+from chat.runs.commands import Refused
+from chat.runtime import clock, database
+from chat.schedules import commands as schedule_commands
+from chat.schedules import selectors as schedule_selectors
+from chat.schedules.selectors import Line
+
+router = Router()
+
+#: Schedules of one answer.
+_PAGE = 100
+
+
+# What goes in and out
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    name: StrictStr = Field("", description="Empty: the beginning of the message.")
+    agent_name: StrictStr = Field("", description="Empty: the session's, else the usual one.")
+    session_id: StrictStr | None = Field(None, description="Where it runs; null: in a new session each time.")
+    at: StrictInt | StrictFloat | StrictStr | None = Field(
+        None, description="Once: Unix seconds, or a date and time, by the zone's clock where it names no zone itself."
+    )
+    every_minutes: StrictInt | None = Field(None, description="Again and again, after so many minutes.")
+    cron: StrictStr | None = Field(None, description="Again and again, by five fields and the zone's clock.")
+    time_zone: StrictStr = Field("UTC", description="A name like Asia/Taipei.")
+    missed: StrictStr = Field("once", description="What becomes of times at which nothing ran here: once, skip.")
+    overlap: StrictStr = Field("queue", description="While the last run is at work, the next one: queue, skip.")
+    pause_after: StrictInt = Field(5, description="Failures in a row after which it pauses; 0 is never.")
+    enabled: StrictBool = True
+
+    def given(self) -> dict[str, Any]:
+        """What the body says, as `schedules` takes it."""
+        fields = self.model_dump(exclude_unset=True)
+        if fields.get("at") is not None:
+            fields["at"] = _moment(fields["at"])
+        return fields
+
+
+class NewSchedule(_Fields):
+    """A schedule to make. One of `at`, `every_minutes` and `cron` says when."""
+
+    message: StrictStr
+
+
+class ScheduleChanges(_Fields):
+    """What is to be different of a schedule; what is left out stays."""
+
+    message: StrictStr = ""
+
+
+class OccurrenceOut(Schema):
+    """A due time and what has become of it."""
+
+    due_at: float
+    by_hand: bool = Field(description="It was asked for besides the schedule's times.")
+    outcome: str = Field(description=f"One of {', '.join(Outcome.values)}.")
+    words: str
+    times: int = Field(description="Of times that were missed in a row, how many they were.")
+    run_id: UUID | None
+    session_id: UUID | None
+    duration_ms: int | None
+
+
+class ScheduleOut(Schema):
+    """A schedule."""
+
+    id: UUID
+    name: str
+    agent_name: str
+    message: str
+    session_id: UUID | None
+    at: float | None
+    every_minutes: int | None
+    cron: str | None
+    time_zone: str
+    enabled: bool
+    words: str = Field(description="When it runs, in words.")
+    next: list[float] = Field(description="The next five times; none while it is paused.")
+    missed: str = Field(description=f"{', '.join(Missed.values)}.")
+    overlap: str = Field(description=f"{', '.join(Overlap.values)}.")
+    pause_after: int
+    rules: list[str] = Field(description="The three rules, in words.")
+    failures: int = Field(description="In a row, up to now.")
+    paused_because: str | None = Field(description="user, operator, done, failures or refused.")
+    paused_words: str | None
+    history: list[OccurrenceOut] = Field(description="The last twenty, newest first.")
+    created_at: float
+
+
+class SchedulePage(Schema):
+    """Schedules, newest first, and the cursor of the next page."""
+
+    items: list[ScheduleOut]
+    next: str | None
+
+
+class StartedOut(Schema):
+    """A run that exists now."""
+
+    run_id: UUID
+    session_id: UUID
+    queued: int = Field(description="Place in line.")
+
+
+class NotificationOut(Schema):
+    """That a scheduled run has ended, or that a schedule had to pause."""
+
+    id: int
+    schedule_id: UUID
+    title: str
+    text: str
+    status: str
+    paused: bool
+    run_id: UUID | None
+    session_id: UUID | None
+    duration_ms: int | None
+    timestamp: float
+
+
+class Notifications(Schema):
+    """What was told, oldest first, and the moment to ask from the next time."""
+
+    items: list[NotificationOut]
+    now: float
+
+
+def _moment(at: float | str) -> datetime:
+    try:
+        return datetime.fromisoformat(at) if isinstance(at, str) else datetime.fromtimestamp(at, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise BadFrame("bad_frame", "at: neither Unix seconds nor a date and time like 2027-03-01T09:00.") from None
+
+
+def out(line: Line) -> dict[str, Any]:
+    """A schedule as the API tells it."""
+    schedule = line.schedule
+    return {
+        "id": schedule.pk,
+        "name": schedule.name,
+        "agent_name": schedule.agent_name,
+        "message": schedule.message,
+        "session_id": schedule.session_id,
+        "at": schedule.at and schedule.at.timestamp(),
+        "every_minutes": schedule.every_minutes,
+        "cron": schedule.cron or None,
+        "time_zone": schedule.time_zone,
+        "enabled": schedule.enabled,
+        "words": line.words,
+        "next": [moment.timestamp() for moment in line.next],
+        "missed": schedule.missed,
+        "overlap": schedule.overlap,
+        "pause_after": schedule.pause_after,
+        "rules": line.rules,
+        "failures": schedule.failures,
+        "paused_because": schedule.paused_because or None,
+        "paused_words": line.paused or None,
+        "history": [_occurrence_out(occurrence) for occurrence in reversed(line.last)],
+        "created_at": schedule.created_at.timestamp(),
+    }
+
+
+def _occurrence_out(occurrence: Occurrence) -> dict[str, Any]:
+    return {
+        "due_at": occurrence.due_at.timestamp(),
+        "by_hand": occurrence.by_hand,
+        "outcome": occurrence.outcome,
+        "words": schedule_selectors.outcome_word(occurrence),
+        "times": occurrence.times,
+        "run_id": occurrence.run_id,
+        "session_id": occurrence.run.session_id if occurrence.run is not None else None,
+        "duration_ms": schedule_selectors.took_ms(occurrence),
+    }
+
+
+def _key(schedule_id: str) -> UUID:
+    key = as_uuid(schedule_id)
+    if key is None:
+        raise Refused("not_found", "There is no such schedule.")
+    return key
+
+
+# Calls
+
+
+@router.get("schedules/", response=SchedulePage)
+async def list_schedules(request: HttpRequest, cursor: str = "") -> dict[str, Any]:
+    """List one's own schedules, newest first. `cursor` is `next` of the page before."""
+
+    def page() -> dict[str, Any]:
+        mine = schedule_selectors.of(user_of(request))
+        if cursor:
+            key = as_uuid(cursor)
+            last = mine.filter(pk=key).first() if key else None
+            if last is None:
+                raise BadFrame("bad_frame", "cursor: not one that this server gave out, or that schedule is gone.")
+            mine = schedule_selectors.after(mine, last)
+        found = list(mine[: _PAGE + 1])
+        items = [out(line) for line in schedule_selectors.lines(found[:_PAGE])]
+        return {"items": items, "next": str(found[_PAGE - 1].pk) if len(found) > _PAGE else None}
+
+    return await database.read(page)
+
+
+@router.post("schedules/", response={201: ScheduleOut}, openapi_extra=takes(NewSchedule))
+async def create_schedule(request: HttpRequest) -> Status[dict[str, Any]]:
+    """Make a schedule: a message that is asked by the clock, as if it had been typed."""
+    new = payload(request, NewSchedule)
+    schedule = await database.write(schedule_commands.make, user_of(request), new.given(), clock.now())
+    return Status(201, await _shown(schedule))
+
+
+@router.get("schedules/{schedule_id}/", response=ScheduleOut)
+async def get_schedule(request: HttpRequest, schedule_id: str) -> dict[str, Any]:
+    """Show a schedule."""
+    schedule = await database.read(schedule_selectors.of(user_of(request)).filter(pk=_key(schedule_id)).first)
+    if schedule is None:
+        raise Refused("not_found", "There is no such schedule.")
+    return await _shown(schedule)
+
+
+@router.patch("schedules/{schedule_id}/", response=ScheduleOut, openapi_extra=takes(ScheduleChanges))
+async def change_schedule(request: HttpRequest, schedule_id: str) -> dict[str, Any]:
+    """Change it; `enabled` pauses it, or lets it go on."""
+    changes = payload(request, ScheduleChanges).given()
+    schedule = await database.write(schedule_commands.change, user_of(request), _key(schedule_id), changes, clock.now())
+    return await _shown(schedule)
+
+
+@router.delete("schedules/{schedule_id}/", response={204: None})
+async def delete_schedule(request: HttpRequest, schedule_id: str) -> Status[None]:
+    """Delete it. What it has asked stays where it was asked."""
+    await database.write(schedule_commands.remove, user_of(request), _key(schedule_id))
+    return Status(204, None)
+
+
+@router.post("schedules/{schedule_id}/run/", response={202: StartedOut})
+async def run_schedule(request: HttpRequest, schedule_id: str) -> Status[dict[str, Any]]:
+    """Run it now, besides its times."""
+    accepted = await run_commands.accept(schedule_commands.run_now, _key(schedule_id), clock.now(), user_of(request))
+    told = {"run_id": accepted.run_id, "session_id": accepted.session_id, "queued": accepted.queued}
+    return Status(202, told)
+
+
+#: The last moment that there is a date for, in Unix seconds.
+_LATEST = 253_402_300_799
+
+
+@router.get("notifications/", response=Notifications)
+async def list_notifications(
+    request: HttpRequest, after: Annotated[float | None, Field(ge=0, le=_LATEST)] = None
+) -> dict[str, Any]:
+    """Read which scheduled runs have ended since a moment, and a little before: what was told twice has the same `id`.
+
+    Without `after` there are none, and `now` says from when to ask.
+    """
+    now = clock.now()
+    if after is None:
+        return {"items": [], "now": now.timestamp()}
+    since = datetime.fromtimestamp(after, UTC)
+    items = await database.read(schedule_selectors.notifications, user_of(request), since)
+    return {"items": items, "now": now.timestamp()}
+
+
+async def _shown(schedule: Schedule) -> dict[str, Any]:
+    return await database.read(lambda: out(schedule_selectors.line(schedule)))

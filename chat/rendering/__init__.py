@@ -1,0 +1,1 @@
+"""Texts and rows for people. No database: what is shown is handed in."""

@@ -1,0 +1,283 @@
+"""Stored events folded into what people read: runs with their outline and answer.
+
+Pure; no database. Mirrored by ``static/chat/transcript.js`` for what arrives live, and tested equal on the same frames.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from chat.rendering import humanize
+
+Frame = Mapping[str, Any]
+
+LIVE_STATUSES = ("queued", "running", "cancelling")
+#: A run that lasted no longer and did nothing never began.
+_INSTANT_MS = 50
+#: The shortest bar of a strip, in per cent of the run.
+SHORTEST_BAR = 1.6
+
+
+@dataclass(slots=True)
+class Result:
+    """What a tool gave back."""
+
+    seq: int | None
+    at: float
+    ok: bool
+    content: str
+    duration_ms: int | None
+    truncated: bool
+    content_length: int
+
+
+@dataclass(slots=True)
+class Call:
+    """A tool call with its result, which is None while the tool works."""
+
+    seq: int | None
+    step: int
+    at: float
+    call_id: str
+    name: str
+    arguments: Any
+    result: Result | None = None
+
+    @property
+    def icon(self) -> str:
+        """Symbol of its tool."""
+        return humanize.icon(self.name)
+
+
+@dataclass(slots=True)
+class Item:
+    """One row of an outline: a thought, or the calls that one model call asked for at once."""
+
+    kind: str
+    seq: int | None
+    step: int
+    at: float
+    iteration: int
+    text: str = ""
+    duration_ms: int | None = None
+    partial: bool = False
+    calls: list[Call] = field(default_factory=list)
+
+    def span(self) -> tuple[float, float] | None:
+        """When it began and ended, in server time; None where it has not ended or was not measured."""
+        if self.kind == "thought":
+            return None if self.duration_ms is None else (self.at - self.duration_ms / 1000, self.at)
+        results = [call.result for call in self.calls]
+        if not results or any(result is None for result in results):
+            return None
+        ends = [result.at for result in results if result is not None]
+        starts = [
+            result.at - result.duration_ms / 1000
+            for result in results
+            if result is not None and result.duration_ms is not None
+        ]
+        return (min(starts), max(ends)) if starts else None
+
+
+@dataclass(slots=True)
+class Answer:
+    """The run's answer; ``partial`` where the run ended while it was being written."""
+
+    seq: int | None
+    step: int
+    at: float
+    text: str
+    duration_ms: int | None
+    partial: bool
+
+
+@dataclass(slots=True)
+class Run:
+    """One run as the conversation shows it."""
+
+    id: str
+    status: str = "running"
+    started_at: float | None = None
+    agent: str = ""
+    model: str = ""
+    message: str = ""
+    user: str = ""
+    enable_reasoning: bool = True
+    continues: str | None = None
+    iteration: int = 0
+    limit: int = 0
+    items: list[Item] = field(default_factory=list)
+    answer: Answer | None = None
+    error: dict[str, Any] | None = None
+    duration_ms: int | None = None
+    usage: dict[str, Any] | None = None
+    cancelled_by: str | None = None
+    #: What the run has outside of the events at hand: numbers of steps, thoughts, tools and failed calls.
+    outside: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its last event is known."""
+        return self.status not in LIVE_STATUSES
+
+    @property
+    def removed(self) -> bool:
+        """Whether it was taken out of the line before it began."""
+        untouched = not self.items and self.answer is None and self.iteration == 0
+        return self.status == "cancelled" and untouched and (self.duration_ms or 0) < _INSTANT_MS
+
+    @property
+    def calls(self) -> Iterator[Call]:
+        """Its tool calls, in order."""
+        return (call for item in self.items for call in item.calls)
+
+    def went_on(self, item: Item) -> bool:
+        """Whether the agent did anything after this item."""
+        return item is not self.items[-1] or (self.answer is not None and not self.answer.partial)
+
+    def broken(self, item: Item, call: Call) -> bool:
+        """Whether a call has failed; one that was ended together with its run has not."""
+        if call.result is None or call.result.ok:
+            return False
+        return self.status not in ("cancelled", "interrupted") or self.went_on(item)
+
+    def counts(self) -> dict[str, int]:
+        """How many steps, tool calls and failed calls it has."""
+        thoughts = sum(item.kind == "thought" for item in self.items)
+        calls = sum(len(item.calls) for item in self.items)
+        here = {
+            "steps": thoughts + calls + (self.answer is not None),
+            "thoughts": thoughts,
+            "tools": calls,
+            "failed": sum(self.broken(item, call) for item in self.items for call in item.calls),
+        }
+        return {name: number + self.outside.get(name, 0) for name, number in here.items()}
+
+    def bars(self, total_ms: float | None = None) -> list[dict[str, Any]]:
+        """Where each item lies in the run's time, as per cent: ``x``, ``width`` and what fills it; empty where unknown."""
+        total = self.duration_ms if total_ms is None else total_ms
+        return [self._bar(item.span(), total, self._fill(item)) for item in self.items]
+
+    def answer_bar(self, total_ms: float | None = None) -> dict[str, Any]:
+        """Where the answer lies in the run's time."""
+        total = self.duration_ms if total_ms is None else total_ms
+        answer = self.answer
+        if answer is None or answer.duration_ms is None:
+            return {}
+        return self._bar((answer.at - answer.duration_ms / 1000, answer.at), total, "model")
+
+    def _fill(self, item: Item) -> str:
+        if item.kind == "thought":
+            return "model"
+        return "fail" if any(self.broken(item, call) for call in item.calls) else "tool"
+
+    def _bar(self, span: tuple[float, float] | None, total: float | None, fill: str) -> dict[str, Any]:
+        if span is None or not total or self.started_at is None:
+            return {}
+        start = min(100 - SHORTEST_BAR, max(0.0, (span[0] - self.started_at) * 100_000 / total))
+        width = max(SHORTEST_BAR, (span[1] - span[0]) * 100_000 / total)
+        return {"x": _tenth(start), "width": _tenth(min(width, 100 - start)), "fill": fill}
+
+
+def _tenth(number: float) -> float:
+    return int(number * 10 + 0.5) / 10
+
+
+def fold(frames: Iterable[Frame], known: Mapping[str, Run] | None = None) -> list[Run]:
+    """Fold stored frames, in order, into runs. ``known`` says what is known of runs whose first event is not among the frames."""
+    runs: dict[str, Run] = {}
+    for frame in frames:
+        run_id = str(frame["run_id"])
+        run = runs.get(run_id)
+        if run is None:
+            run = (known or {}).get(run_id) or Run(run_id)
+            runs[run_id] = run
+        apply(run, frame)
+    return list(runs.values())
+
+
+def apply(run: Run, frame: Frame) -> None:
+    """Fold one stored frame into its run."""
+    data = frame["data"]
+    seq = frame.get("seq")
+    match frame["type"]:
+        case "reasoning_start":
+            run.status = "running"
+            run.started_at = data["timestamp"]
+            run.agent = data["agent"]
+            run.model = data.get("model", "")
+            run.message = data["message"]
+            run.user = data["user"] or ""
+            run.enable_reasoning = data.get("enable_reasoning", True)
+            run.continues = data.get("continues")
+        case "reasoning_step":
+            _apply_step(run, seq, data)
+        case "response":
+            run.answer = Answer(seq, 0, data.get("timestamp") or 0.0, data["content"], None, bool(data.get("partial")))
+        case "error":
+            run.error = {"message": data["message"], "code": data["code"], "id": data.get("id", "")}
+        case "reasoning_complete":
+            run.status = data["status"]
+            run.duration_ms = data.get("duration_ms")
+            run.usage = data.get("usage")
+            run.cancelled_by = data.get("cancelled_by")
+            run.iteration = data.get("total_iterations", run.iteration)
+
+
+def _apply_step(run: Run, seq: int | None, data: Mapping[str, Any]) -> None:
+    at = data.get("timestamp") or 0.0
+    iteration = data.get("iteration", 0)
+    match data["type"]:
+        case "iteration_start":
+            run.iteration = iteration
+        case "thought":
+            run.items.append(
+                Item(
+                    "thought",
+                    seq,
+                    data["step"],
+                    at,
+                    iteration,
+                    text=data["content"],
+                    duration_ms=data.get("duration_ms"),
+                    partial=bool(data.get("partial")),
+                )
+            )
+        case "tool_use":
+            call = Call(seq, data["step"], at, data["tool_call_id"], data["tool_name"], data.get("arguments"))
+            last = run.items[-1] if run.items else None
+            if last is not None and last.kind == "calls" and last.iteration == iteration:
+                last.calls.append(call)
+            else:
+                run.items.append(Item("calls", seq, call.step, at, iteration, calls=[call]))
+        case "tool_result":
+            _apply_result(run, seq, at, iteration, data)
+        case "final_answer":
+            run.answer = Answer(
+                seq, data["step"], at, data["content"], data.get("duration_ms"), bool(data.get("partial"))
+            )
+        case "max_iterations_reached":
+            run.limit = data.get("max_iterations", 0)
+        case "error":
+            run.error = run.error or {"message": data["error"], "code": data["code"], "id": ""}
+
+
+def _apply_result(run: Run, seq: int | None, at: float, iteration: int, data: Mapping[str, Any]) -> None:
+    content = data.get("content") or ""
+    result = Result(
+        seq,
+        at,
+        bool(data.get("ok")),
+        content,
+        data.get("duration_ms"),
+        bool(data.get("truncated")),
+        data.get("content_length", len(content)),
+    )
+    for item in reversed(run.items):
+        for call in item.calls:
+            if call.call_id == data["tool_call_id"] and call.result is None:
+                call.result = result
+                return
+    # Its call lies before the window of events: it stands for itself.
+    call = Call(None, data["step"], at, data["tool_call_id"], data["tool_name"], {}, result)
+    run.items.append(Item("calls", seq, data["step"], at, iteration, calls=[call]))

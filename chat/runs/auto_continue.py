@@ -1,0 +1,44 @@
+"""Goes on with interrupted runs, where that is wanted and nothing outside can be done twice by it."""
+
+from django.conf import settings
+
+from chat.models import Origin, Run, RunStatus
+from chat.runs import state as run_state
+from chat.runs.state import End
+
+#: Tools that change nothing outside, after which a run may be continued without asking anyone.
+_HARMLESS_TOOLS = frozenset({"python", "current_time", "search_history", "fetch_page"})
+_AUTOMATIC = "auto:"
+_AUTOMATIC_LIMIT = 3
+
+
+def of(run: Run) -> Run | None:
+    """The run by which the server itself goes on from this one."""
+    return run.continuations.filter(client_message_id__startswith=_AUTOMATIC).first()
+
+
+def after(run: Run, end: End) -> None:
+    """Put the continuation of a run that was interrupted in line, within the transaction that ends it and holds its session."""
+    if not settings.AUTO_CONTINUE or end.status is not RunStatus.INTERRUPTED:
+        return
+    session = run.session
+    if run.user is None or session.runs.filter(number__gt=run.number).exists():
+        return
+    if run.steps.filter(type="tool_use").exclude(tool_name__in=_HARMLESS_TOOLS).exists():
+        return
+    times, earlier = 0, run
+    while earlier.client_message_id.startswith(_AUTOMATIC) and earlier.continues is not None:
+        times, earlier = times + 1, earlier.continues
+    if times < _AUTOMATIC_LIMIT:
+        again = Run(
+            session=session,
+            number=run.number + 1,
+            user=run.user,
+            message=run.message,
+            agent_name=run.agent_name,
+            enable_reasoning=run.enable_reasoning,
+            client_message_id=f"{_AUTOMATIC}{run.pk.hex}",
+            origin=Origin.CONTINUE,
+            continues=run,
+        )
+        run_state.enqueue(again, title=session.title, is_first=True)

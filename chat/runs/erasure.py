@@ -1,0 +1,204 @@
+"""Removes sessions and accounts: for everybody at once, and from the tables little by little, so that nobody waits meanwhile.
+
+What is deleted is marked in the transaction of whoever deletes it, and from then on nobody finds it. What lies under the mark, however
+much it is, is removed in batches, each a short transaction of its own, by any process and after any crash: the mark goes last. What
+refers to a row that goes is set to nothing, or goes too, as the tables' foreign keys say.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Model, Q, QuerySet
+from django.utils import timezone
+
+from chat.models import (
+    IS_OPEN,
+    ClosedAccount,
+    Connection,
+    Draft,
+    Occurrence,
+    Run,
+    Schedule,
+    Session,
+    Step,
+    StepContent,
+    StepOrigin,
+)
+from chat.runs import state as run_state
+from chat.store import search
+
+logger = logging.getLogger(__name__)
+
+#: Rows of a batch, to begin with, at most and at least, and how long one may take, in seconds: others who write wait for it.
+_FIRST_BATCH = 200
+_LARGEST_BATCH = 1_000
+_SMALLEST_BATCH = 50
+_LONGEST_S = 0.1
+#: A session with no more rows than this is removed in the transaction that deletes it.
+_AT_ONCE = 500
+#: Sessions that one batch is about.
+_SESSIONS = 50
+
+
+# Marking
+
+
+def hide_session(session_id: UUID) -> list[UUID]:
+    """Delete a session for everybody, within the transaction of the caller, who holds it; returns its runs that were at work.
+
+    A short one is gone with that transaction; what is left of a longer one is removed by `erase_batch`.
+    """
+    at_work = run_state.abandon(Q(session=session_id))
+    # As where a session's row is removed: they have none any more.
+    Schedule.objects.filter(session=session_id).update(session=None)
+    Occurrence.objects.filter(IS_OPEN, run__session=session_id).update(run=None)
+    Session.everything.filter(pk=session_id).update(deleted_at=timezone.now())
+    _erase_sessions([session_id], _AT_ONCE)
+    return at_work
+
+
+@transaction.atomic
+def close_account(user_id: int) -> list[UUID]:
+    """Delete an account: nobody logs in with it any more, and nothing of it runs; returns its runs that were at work."""
+    user = User.objects.select_for_update().get(pk=user_id)
+    user.is_active = user.is_staff = user.is_superuser = False
+    # Ends every login that there is.
+    user.set_unusable_password()
+    user.save(update_fields=("is_active", "is_staff", "is_superuser", "password"))
+    ClosedAccount.objects.get_or_create(user=user)
+    Schedule.objects.filter(owner=user).update(enabled=False, next_at=None)
+    own = run_state.abandon(Q(session__owner=user))
+    elsewhere = run_state.abandon(Q(user=user))
+    return [*own, *elsewhere]
+
+
+# Removing
+
+
+class Pace:
+    """How many rows a batch takes: as many as can be removed in a short time, which differs from database to database."""
+
+    def __init__(self) -> None:
+        self.rows = _FIRST_BATCH
+
+    def adapt(self, took_s: float) -> None:
+        """Take fewer the next time, or more."""
+        if took_s > _LONGEST_S:
+            self.rows = max(_SMALLEST_BATCH, self.rows // 2)
+        elif took_s < _LONGEST_S / 3:
+            self.rows = min(_LARGEST_BATCH, self.rows * 2)
+
+
+def is_any() -> bool:
+    """Whether something is deleted that has not all been removed."""
+    return Session.everything.filter(deleted_at__isnull=False).exists() or ClosedAccount.objects.exists()
+
+
+def erase_batch(pace: Pace) -> float | None:
+    """Remove a batch of what is deleted; returns how many seconds that has held up others, None where there is nothing (more) to do."""
+    began = time.monotonic()
+    with transaction.atomic():
+        did = _erase_hidden(pace.rows) or _erase_account(pace.rows)
+    took = time.monotonic() - began
+    if not did:
+        return None
+    pace.adapt(took)
+    return took
+
+
+def _erase_hidden(limit: int) -> bool:
+    hidden = Session.everything.select_for_update(skip_locked=True).filter(deleted_at__isnull=False)
+    session_ids = list(hidden.order_by("deleted_at").values_list("pk", flat=True)[:_SESSIONS])
+    return bool(session_ids) and _erase_sessions(session_ids, limit)
+
+
+def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
+    """Remove so many rows that belong to sessions that are marked, and the sessions themselves where those were all; whether any."""
+    steps = _keys(Step.objects.filter(session__in=session_ids), limit)
+    if steps:
+        search.forget(steps)
+        _delete(StepContent.objects.filter(step__in=steps))
+        _delete(StepOrigin.objects.filter(step__in=steps))
+        _delete(Step.objects.filter(pk__in=steps))
+    if len(steps) == limit:
+        return True
+    runs = _keys(Run.objects.filter(session__in=session_ids), limit)
+    if runs:
+        Run.objects.filter(continues__in=runs).update(continues=None)
+        Occurrence.objects.filter(run__in=runs).update(run=None)
+        _delete(Draft.objects.filter(run__in=runs))
+        _delete(Run.objects.filter(pk__in=runs))
+    if len(runs) == limit:
+        return True
+    _delete(Connection.objects.filter(session__in=session_ids))
+    Schedule.objects.filter(session__in=session_ids).update(session=None)
+    _delete(Session.everything.filter(pk__in=session_ids))
+    return True
+
+
+def _erase_account(limit: int) -> bool:
+    closed = ClosedAccount.objects.select_for_update(skip_locked=True, of=("self",)).order_by("closed_at").first()
+    if closed is None:
+        return False
+    for part in _PARTS:
+        if part(closed.user_id, limit):
+            return True
+    # What is left of it is little, and by what other packages keep of accounts.
+    User.objects.get(pk=closed.user_id).delete()
+    logger.info("The account %d was removed", closed.user_id)
+    return True
+
+
+def _hide_sessions(user_id: int, limit: int) -> bool:
+    session_ids = _keys(Session.objects.filter(owner=user_id), limit)
+    Session.objects.filter(pk__in=session_ids).update(deleted_at=timezone.now())
+    return bool(session_ids)
+
+
+def _forget_asked(user_id: int, limit: int) -> bool:
+    runs = _keys(Run.objects.filter(user=user_id), limit)
+    Run.objects.filter(pk__in=runs).update(user=None)
+    return bool(runs)
+
+
+def _forget_stopped(user_id: int, limit: int) -> bool:
+    runs = _keys(Run.objects.filter(cancelled_by=user_id), limit)
+    Run.objects.filter(pk__in=runs).update(cancelled_by=None)
+    return bool(runs)
+
+
+def _delete_some(rows: Callable[[int], QuerySet[Model]]) -> Callable[[int, int], bool]:
+    def delete(user_id: int, limit: int) -> bool:
+        keys = _keys(rows(user_id), limit)
+        # By their keys alone: what the rows are found by may join tables, and would be joined whole for each batch.
+        _delete(rows(user_id).model._base_manager.filter(pk__in=keys))  # noqa: SLF001
+        return bool(keys)
+
+    return delete
+
+
+#: What an account may have many rows of, in the order in which they can be removed.
+_PARTS: tuple[Callable[[int, int], bool], ...] = (
+    _hide_sessions,
+    _forget_asked,
+    _forget_stopped,
+    _delete_some(lambda user_id: Occurrence.objects.filter(schedule__owner=user_id)),
+    _delete_some(lambda user_id: Schedule.objects.filter(owner=user_id)),
+    _delete_some(lambda user_id: Connection.objects.filter(user=user_id)),
+    _delete_some(lambda user_id: LogEntry.objects.filter(user=user_id)),
+)
+
+
+def _keys(rows: QuerySet[Model], limit: int) -> list[Any]:
+    return list(rows.order_by().values_list("pk", flat=True)[:limit])
+
+
+def _delete(rows: QuerySet[Model]) -> None:
+    """Delete rows that nothing refers to any more. Django's own way would read them all first, to see what does."""
+    rows.order_by()._raw_delete(rows.db)  # noqa: SLF001

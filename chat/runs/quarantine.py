@@ -1,0 +1,84 @@
+"""Sets runs aside that cannot be read or started: each ends as failed, so that it stands in nobody's way and is tried no more.
+
+Nothing is read of such a run but what is needed to end it, and that from its columns, because reading it is what has failed.
+"""
+
+import logging
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from agents import Outcome
+from chat.models import IS_LIVE, QUEUED_SQL, UNFINISHED, Run, RunStatus, Session
+from chat.runs import events as run_events
+from chat.runs import state as run_state
+from chat.runs.state import End
+from chat.runtime.database import as_uuid, key
+from chat.store import step_log
+from chat.store.step_log import Stored
+
+logger = logging.getLogger(__name__)
+
+_UNREADABLE = "What is stored of this run cannot be read, so it was set aside. Please ask again."
+_NEXT = f"SELECT id FROM chat_run WHERE session_id = %s AND {QUEUED_SQL} ORDER BY number LIMIT 1"  # noqa: S608 - our own condition
+_COLUMNS = """SELECT session_id, status, enable_reasoning,
+    (SELECT COALESCE(MAX(position), 0) FROM chat_step WHERE run_id = chat_run.id) FROM chat_run WHERE id = %s"""
+
+
+@transaction.atomic
+def fail_next(session_id: UUID) -> list[Stored] | None:
+    """Set aside the session's next run in line; returns the events that say so, None where none waits or one is at work."""
+    if not Session.objects.select_for_update().filter(pk=session_id).exists():
+        return None
+    if Run.objects.filter(IS_LIVE, session_id=session_id).exists():
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(_NEXT, [key(session_id)])
+        row = cursor.fetchone()
+    failed = None if row is None else fail_run(as_uuid(row[0]))
+    return None if failed is None else failed[1]
+
+
+@transaction.atomic
+def fail_run(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
+    """Set an unfinished run aside, from whoever carries it; returns its session and the events that say so, None where it has ended."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COLUMNS, [key(run_id)])
+        row = cursor.fetchone()
+    if row is None or row[1] not in UNFINISHED:
+        return None
+    session_id, status, numbered, position = as_uuid(row[0]), row[1], bool(row[2]), row[3]
+    outcome = Outcome("failed", 0, code="internal", error=_UNREADABLE)
+    end = End(RunStatus.FAILED, code=outcome.code)
+    if not Session.objects.select_for_update().filter(pk=session_id).exists():
+        return None
+    if not run_state.finish(run_id, session_id, end):
+        return None
+    step_log.forget_draft(run_id)
+    run = Run(pk=run_id, session_id=session_id, enable_reasoning=numbered)
+    entries = [
+        run_events.failed_step(outcome, numbered=numbered),
+        run_events.failed(outcome),
+        run_events.completed(run, end),
+    ]
+    try:
+        with transaction.atomic():
+            first = [_started(run)] if status == RunStatus.QUEUED else []
+            return session_id, step_log.append_unowned(run, [*first, *entries], position=position)
+    except Exception:
+        logger.exception("What became of run %s could not be stored in the log of its session", run_id)
+        return session_id, []
+
+
+def _started(run: Run) -> step_log.Entry:
+    """The first event of a run that never started: with its message, where that can be read."""
+    try:
+        with transaction.atomic():
+            return run_events.started(Run.objects.select_related("user").get(pk=run.pk))
+    except Exception:
+        logger.warning("Run %s cannot be read", run.pk, exc_info=True)
+        unread = Run(
+            pk=run.pk, message="", agent_name="", enable_reasoning=run.enable_reasoning, created_at=timezone.now()
+        )
+        return run_events.started(unread)

@@ -1,0 +1,55 @@
+"""Messages in line that may start: taken up here every second or, where workers carry the runs, watched for being taken up."""
+
+import logging
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.conf import settings
+
+from chat.runs import executor
+from chat.runs import state as run_state
+from chat.runtime import database
+from chat.runtime.each_row import EachRow
+
+logger = logging.getLogger(__name__)
+
+#: Workers look into the table every second.
+_TAKEN_UP_WITHIN_S = 10.0
+
+
+class _Watch:
+    """Notices what waits and may start, and still is not taken up."""
+
+    def __init__(self) -> None:
+        self._waiting_since: dict[UUID, float] = {}
+
+    def look(self, waiting: Sequence[UUID]) -> None:
+        """Keep since when each of these sessions has waited."""
+        now, was_stuck = time.monotonic(), self.is_stuck()
+        self._waiting_since = {session_id: self._waiting_since.get(session_id, now) for session_id in waiting}
+        if self.is_stuck() != was_stuck:
+            words = "The line moves again" if was_stuck else "Messages wait in line and no worker takes them up"
+            logger.warning("%s (%d sessions wait)", words, len(waiting))
+
+    def is_stuck(self) -> bool:
+        """Whether one has waited for so long that a worker with room would have taken it up."""
+        return any(time.monotonic() - since > _TAKEN_UP_WITHIN_S for since in self._waiting_since.values())
+
+
+_watch = _Watch()
+_each = EachRow("Moving on the line of session")
+
+
+async def look() -> None:
+    """See to whatever waits anywhere and may start. Workers look themselves: here it is noticed if none does."""
+    waiting = await database.read(run_state.waiting_sessions)
+    if settings.BROKER_URL:
+        _watch.look(waiting)
+        return
+    await _each.do(waiting, executor.dispatch)
+
+
+def is_stuck() -> bool:
+    """Whether messages that may start are not taken up by the workers that are to carry them."""
+    return _watch.is_stuck()

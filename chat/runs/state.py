@@ -1,0 +1,293 @@
+"""The only writer of runs: which moves are legal, who carries a run, and since when.
+
+Each move is one conditional UPDATE, so that of two that race the first to commit stands.
+"""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from agents.events import Usage
+from chat.models import (
+    IS_LIVE,
+    IS_QUEUED,
+    IS_UNFINISHED,
+    LIVE,
+    LIVE_SQL,
+    QUEUED_SQL,
+    UNFINISHED,
+    Run,
+    RunStatus,
+    Session,
+)
+from chat.runtime import clock
+from chat.runtime.database import as_uuid, as_uuids, key, moment
+from chat.store import step_log
+
+#: From where each status may be reached.
+MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
+    RunStatus.RUNNING: (RunStatus.QUEUED,),
+    RunStatus.CANCELLING: (RunStatus.RUNNING,),
+    RunStatus.COMPLETED: LIVE,
+    RunStatus.CANCELLED: UNFINISHED,
+    # From the line where it can't be read, and so not be started.
+    RunStatus.FAILED: UNFINISHED,
+    RunStatus.MAX_ITERATIONS: LIVE,
+    RunStatus.INTERRUPTED: LIVE,
+}
+ENDED = tuple(status for status in RunStatus if status not in UNFINISHED)
+CONTINUABLE = (RunStatus.INTERRUPTED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.MAX_ITERATIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a run ended, as it is recorded."""
+
+    status: RunStatus
+    iterations: int = 0
+    usage: Usage = field(default_factory=Usage)
+    code: str = ""
+
+
+def enqueue(run: Run, *, title: str, is_first: bool) -> None:
+    """Add a new run to the end of its session's line, which the caller holds. ``is_first``: no run is at work before it."""
+    _add(run)
+    shown = {"status": RunStatus.QUEUED} if is_first else {}
+    Session.objects.filter(pk=run.session_id).update(title=title, active_at=timezone.now(), **shown)
+
+
+#: Written out, because the model is asked only after it.
+_BEGIN = "UPDATE chat_session SET title = %s, active_at = %s, status = %s WHERE id = %s"
+
+
+def begin(run: Run, process: str, *, title: str) -> None:
+    """Add a new run that a process carries from the beginning; the caller holds the session and has seen that it may."""
+    run.status, run.owner, run.fence, run.begun_at = RunStatus.RUNNING, process, 1, time.monotonic()
+    run.started_at = run.heartbeat_at = clock.now()
+    _add(run)
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN, [title, moment(timezone.now()), RunStatus.RUNNING, key(run.session_id)])
+
+
+#: Likewise.
+_ADD = """INSERT INTO chat_run (id, session_id, number, user_id, client_message_id, message, agent_name, enable_reasoning,
+    origin, continues_id, status, created_at, started_at, owner, fence, heartbeat_at, iterations, input_tokens,
+    output_tokens, usage_estimated, code)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, {begun}, %s, %s, {begun}, 0, 0, 0, %s, '')"""
+
+
+def _add(run: Run) -> None:
+    values = [
+        key(run.pk),
+        key(run.session_id),
+        run.number,
+        run.user_id,
+        run.client_message_id,
+        run.message,
+        run.agent_name,
+        run.enable_reasoning,
+        run.origin,
+        run.continues_id and key(run.continues_id),
+        run.status,
+        moment(run.created_at),
+        run.owner,
+        run.fence,
+        False,
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD.format(begun=clock.now_expression() if run.started_at else "NULL"), values)
+
+
+def claim(run: Run, process: str) -> bool:
+    """Take a queued run for a process; false where someone else was faster. The caller holds the session's row."""
+    moved = _moving(run.pk, RunStatus.RUNNING).update(
+        status=RunStatus.RUNNING, owner=process, fence=F("fence") + 1, started_at=Now(), heartbeat_at=Now()
+    )
+    if moved:
+        run.refresh_from_db()
+        run.begun_at = time.monotonic()
+        _repeat_status(run.session_id)
+    return bool(moved)
+
+
+def request_cancel(run: Run, user: User | None) -> bool:
+    """Ask for a running run to be stopped; false where it isn't running any more."""
+    moved = _moving(run.pk, RunStatus.CANCELLING).update(
+        status=RunStatus.CANCELLING, cancel_requested_at=timezone.now(), cancelled_by=user
+    )
+    if moved:
+        _repeat_status(run.session_id)
+    return bool(moved)
+
+
+#: Written out, because it stands at the end of every run; as querysets the two statements took longer than the commit.
+_FINISH = """UPDATE chat_run SET status = %s, ended_at = {now}, iterations = %s, input_tokens = %s, output_tokens = %s,
+    usage_estimated = %s, code = %s, cancelled_by_id = COALESCE(%s, cancelled_by_id)
+    WHERE id = %s AND status IN ({moves}) AND fence = COALESCE(%s, fence)"""
+
+
+def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None, by: User | None = None) -> bool:
+    """End a run; false where it has ended already, or where ``fence`` is given and has risen."""
+    usage, moves = end.usage, MOVES[end.status]
+    values: list[Any] = [
+        end.status,
+        end.iterations,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.estimated,
+        end.code,
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _FINISH.format(now=clock.now_expression(), moves=", ".join(["%s"] * len(moves))),
+            [*values, by.pk if by is not None else None, key(run_id), *moves, fence],
+        )
+        moved = cursor.rowcount
+    if moved:
+        # Now that the run's row is held, nobody saves one any more.
+        step_log.forget_draft(run_id)
+        _repeat_status(session_id)
+    return bool(moved)
+
+
+def abandon(of: Q) -> list[UUID]:
+    """End unfinished runs whose log nobody will read any more, so that they take no place; returns those that were at work."""
+    found = dict(Run.objects.filter(IS_UNFINISHED, of).values_list("pk", "status"))
+    Run.objects.filter(IS_UNFINISHED, pk__in=found).update(status=RunStatus.CANCELLED, ended_at=timezone.now())
+    return [run_id for run_id, status in found.items() if status != RunStatus.QUEUED]
+
+
+def take_from(run: Run, process: str) -> bool:
+    """Take a live run away from a process that has fallen silent, so that nothing it still does is stored."""
+    taken = Run.objects.filter(pk=run.pk, fence=run.fence, status__in=LIVE).update(owner=process, fence=F("fence") + 1)
+    if taken:
+        run.refresh_from_db()
+    return bool(taken)
+
+
+def beat(process: str, run_ids: Collection[UUID]) -> None:
+    """Renew the lease on the runs that a process carries, where they are still its own."""
+    Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).update(heartbeat_at=Now())
+
+
+_CARRIED = """SELECT run.id, run.status, person.username FROM chat_run run
+    LEFT JOIN auth_user person ON person.id = run.cancelled_by_id
+    WHERE run.owner = %s AND run.status IN ('running', 'cancelling')"""
+
+
+def carried_by(process: str) -> dict[UUID, str | None]:
+    """A process's live runs, each with the sentence that says who has asked to stop it; None where nobody has."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CARRIED, [process])
+        return {
+            as_uuid(run_id): stopped_by(name) if status == RunStatus.CANCELLING else None
+            for run_id, status, name in cursor.fetchall()
+        }
+
+
+def stopped_by(username: str | None) -> str:
+    """The sentence that says who stopped a run."""
+    return f"Stopped by {username}." if username else "Stopped by an operator."
+
+
+_LIVE_RUNS = f"SELECT id FROM chat_run WHERE {LIVE_SQL}"  # noqa: S608 - our own condition
+
+
+def silent_since(since: datetime) -> list[UUID]:
+    """Live runs whose owner has given no sign of life since then, by the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"{_LIVE_RUNS} AND heartbeat_at < %s", [moment(since)])
+        return as_uuids(run_id for (run_id,) in cursor.fetchall())
+
+
+def live_runs() -> list[UUID]:
+    """All runs at work, wherever."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LIVE_RUNS)
+        return as_uuids(run_id for (run_id,) in cursor.fetchall())
+
+
+def next_in(session_id: UUID) -> Run | None:
+    """The run to start next in a session, or None where one is live, none waits or its user has enough of them running."""
+    if Run.objects.filter(IS_LIVE, session_id=session_id).exists():
+        return None
+    run = Run.objects.filter(IS_QUEUED, session_id=session_id).order_by("number").first()
+    return run if run is not None and has_room(run.user_id) else None
+
+
+def has_room(user_id: int | None) -> bool:
+    """Whether the user may have one more run at work. Holds the user's row, so that no two processes give away the same place."""
+    most = settings.MAX_ACTIVE_RUNS_PER_USER
+    if not most:
+        return True
+    if user_id is not None:
+        User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
+    return Run.objects.filter(IS_LIVE, IS_UNFINISHED, user=user_id).count() < most
+
+
+#: Written out, because it is asked at the end of every run. Of a user's sessions no more than may start now: one whose schedules have
+#: put a thousand messages in line is not asked about each of them again and again.
+_WAITING = """SELECT session_id FROM (
+        SELECT session_id, user_id, created_at, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY created_at) AS place
+        FROM chat_run AS waiting WHERE {queued} {whose} AND NOT EXISTS (
+            SELECT 1 FROM chat_run AS before_it WHERE before_it.session_id = waiting.session_id
+            AND before_it.status IN ('queued', 'running', 'cancelling')
+            AND (before_it.status <> 'queued' OR before_it.number < waiting.number))
+    ) AS first WHERE %s = 0 OR place <= %s - (
+        SELECT COUNT(*) FROM chat_run AS live WHERE live.user_id = first.user_id
+        AND live.status IN ('queued', 'running', 'cancelling') AND live.status <> 'queued')
+    ORDER BY created_at LIMIT %s"""
+#: So many are worth looking at at a time.
+_MOST_WAITING = 200
+
+
+def waiting_sessions(user_id: int | None = None) -> list[UUID]:
+    """Sessions whose next run waits and may start now, those that have waited longest first; one user's, or everybody's."""
+    most = settings.MAX_ACTIVE_RUNS_PER_USER
+    whose, values = ("", []) if user_id is None else ("AND user_id = %s", [user_id])
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING.format(queued=QUEUED_SQL, whose=whose), [*values, most, most, _MOST_WAITING])
+        return as_uuids(found for (found,) in cursor.fetchall())
+
+
+#: Likewise.
+_IN_LINE = f"SELECT 1 FROM chat_run WHERE session_id = %s AND {QUEUED_SQL} LIMIT 1"  # noqa: S608 - our own condition
+
+
+def made_way(run: Run) -> list[UUID]:
+    """Sessions whose next run may start because this one has ended: its own, and others of a user whose runs are limited.
+
+    Not whatever else may start: others would then hear of it once more at the end of each run, however many they are.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_LINE, [key(run.session_id)])
+        own = [run.session_id] if cursor.fetchone() else []
+    others = waiting_sessions(run.user_id) if settings.MAX_ACTIVE_RUNS_PER_USER and run.user_id is not None else []
+    return list(dict.fromkeys([*own, *others]))
+
+
+def _moving(run_id: UUID, to: RunStatus) -> QuerySet[Run]:
+    return Run.objects.filter(pk=run_id, status__in=MOVES[to])
+
+
+_REPEAT = f"""UPDATE chat_session SET active_at = %s, status = COALESCE(
+        (SELECT status FROM chat_run WHERE session_id = %s AND {LIVE_SQL}),
+        (SELECT status FROM chat_run WHERE session_id = %s ORDER BY number DESC LIMIT 1)
+    ) WHERE id = %s"""  # noqa: S608 - our own condition
+
+
+def _repeat_status(session_id: UUID) -> None:
+    """Show the live run's status on the session, else its newest run's."""
+    session = key(session_id)
+    with connection.cursor() as cursor:
+        cursor.execute(_REPEAT, [moment(timezone.now()), session, session, session])

@@ -1,0 +1,82 @@
+"""What the tools of a run may use from here: the asking person's history, what their session has read, and the operator's settings."""
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+import agents
+from chat.models import Run, Session, Step
+from chat.runtime.database import ask_patiently
+from chat.store import search
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: How far back what people wrote, and what pages linked to, is looked for.
+_MESSAGES = 1_000
+_PAGES = 200
+
+
+def toolbox_for(run: Run) -> agents.Toolbox:
+    """What the run's agent hands to its tools."""
+    # The session's own past is in the agent's history already.
+    past = None if run.user is None else search.bound_to(run.user, apart_from=run.session_id)
+    return agents.Toolbox(
+        search_history=past,
+        mcp_servers=settings.MCP_SERVERS,
+        privacy=SessionRecord(run.session_id),
+        hosts=settings.FETCH_HOSTS,
+    )
+
+
+def _in_a_tools_thread(method: Callable[P, T]) -> Callable[P, T]:
+    """Wait for a database that is away for a moment; where it stays away, let the model read that."""
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return ask_patiently(method, *args, **kwargs)
+        except DatabaseError as error:
+            words = (
+                "This was not done, because it could not be looked up now whether the session has read private things."
+            )
+            raise agents.ToolError(words) from error
+
+    return call
+
+
+class SessionRecord:
+    """A session's mark that it has read private things, and the addresses that may be asked all the same, as the database has them."""
+
+    def __init__(self, session_id: UUID) -> None:
+        self._session_id = session_id
+
+    @_in_a_tools_thread
+    def is_marked(self) -> bool:
+        """Whether this or an earlier run has read private things."""
+        return Session.objects.filter(pk=self._session_id, has_read_private=True).exists()
+
+    @_in_a_tools_thread
+    def mark(self) -> None:
+        """Keep that it has, for later runs too."""
+        Session.objects.filter(pk=self._session_id, has_read_private=False).update(has_read_private=True)
+
+    @_in_a_tools_thread
+    def person_texts(self) -> Iterable[str]:
+        """The messages that people wrote here, the newest first."""
+        runs = Run.objects.filter(session_id=self._session_id).order_by("-number")
+        return list(runs.values_list("message", flat=True)[:_MESSAGES])
+
+    @_in_a_tools_thread
+    def page_texts(self) -> Iterable[str]:
+        """What pages were read here, the newest first."""
+        read = Step.objects.filter(
+            session_id=self._session_id, type="tool_result", tool_name=agents.PAGE_READER, ok=True
+        ).order_by("-id")
+        rows: list[tuple[str, str | None]] = list(read.values_list("body", "full_content__content")[:_PAGES])
+        return [orjson.loads(body)["content"] if whole is None else whole for body, whole in rows]

@@ -1,0 +1,60 @@
+"""One act for each row of a look by the clock: one that fails is one that fails, and the others have their turn in the same look."""
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import TypeVar
+
+from django.db import Error as DatabaseError
+
+from chat.runtime import database
+
+logger = logging.getLogger(__name__)
+
+Row = TypeVar("Row", bound=Hashable)
+Result = TypeVar("Result")
+
+#: What has failed is left alone for so long: what can't be done is not to be tried, and told of, every second.
+_AGAIN_S = 60.0
+
+
+class EachRow:
+    """Does something about each row that a look has found; remembers, from look to look, which ones have failed."""
+
+    def __init__(self, what: str, *, at_once: int = 1) -> None:
+        self._what = what
+        self._at_once = at_once
+        self._left_alone: dict[Hashable, float] = {}
+
+    async def do(self, rows: Iterable[Row], act: Callable[[Row], Awaitable[Result]]) -> list[Result]:
+        """Do it to each, so many at a time; returns what came of those that it could be done to.
+
+        One that fails is told of in the log and left alone for a while. Only where the database does not answer at all the look ends, and
+        its error is raised.
+        """
+        now = time.monotonic()
+        self._left_alone = {row: until for row, until in self._left_alone.items() if until > now}
+        left = iter([row for row in rows if row not in self._left_alone])
+        done: list[Result] = []
+        while some := list(itertools.islice(left, self._at_once)):
+            answers = await asyncio.gather(*(act(row) for row in some), return_exceptions=True)
+            for row, answer in zip(some, answers, strict=True):
+                if isinstance(answer, BaseException):
+                    await self._failed(row, answer)
+                else:
+                    done.append(answer)
+        return done
+
+    async def _failed(self, row: Hashable, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            raise error
+        if isinstance(error, DatabaseError) and database.is_away(error):
+            if not await database.read(database.answers):
+                raise error
+            # Somebody holds this very row, or the connection was lost: the next look may find it well.
+            logger.warning("%s failed for %s", self._what, row, exc_info=error)
+            return
+        logger.error("%s failed for %s; it is left alone for a while", self._what, row, exc_info=error)
+        self._left_alone[row] = time.monotonic() + _AGAIN_S

@@ -1,0 +1,230 @@
+"""Schedules as pages, API and admin show them: when they run next, in words too, how they fared, and by which rules. Reads only."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django.contrib.auth.models import User
+from django.db.models import F, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from chat.models import Missed, Occurrence, Outcome, Overlap, Paused, Schedule
+from chat.rendering import humanize
+from chat.schedules import humanize as schedule_humanize
+from chat.schedules import recurrence
+from chat.schedules.commands import FAILED, recurrence_of
+from chat.schedules.recurrence import Invalid
+
+#: Outcomes and times that are shown of a schedule.
+LAST = 20
+NEXT = 5
+#: Who asks again for what was told hears so much of the time before again, because what is stored first may be seen last.
+_OVERLAP = timedelta(seconds=15)
+_MOST_NOTIFICATIONS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A schedule, its next times, and its last occurrences, oldest first."""
+
+    schedule: Schedule
+    zone: ZoneInfo
+    words: str
+    next: list[datetime]
+    last: list[Occurrence]
+
+    @property
+    def running(self) -> Occurrence | None:
+        """The occurrence whose run has not ended."""
+        return next((one for one in reversed(self.last) if one.outcome == Outcome.STARTED), None)
+
+    @property
+    def rules(self) -> list[str]:
+        """Its rules, in words."""
+        return rules(self.schedule)
+
+    @property
+    def paused(self) -> str:
+        """Why it does not run, in words; empty where it does."""
+        return paused(self.schedule)
+
+
+def line(schedule: Schedule) -> Line:
+    """One schedule as it stands."""
+    return lines([schedule])[0]
+
+
+def lines(schedules: Iterable[Schedule]) -> list[Line]:
+    """Schedules as they stand."""
+    shown = list(schedules)
+    last = _last([schedule.pk for schedule in shown])
+    return [_line(schedule, last.get(schedule.pk, [])) for schedule in shown]
+
+
+def _line(schedule: Schedule, last: list[Occurrence]) -> Line:
+    try:
+        zone = recurrence.zone(schedule.time_zone)
+        again = recurrence_of(schedule)
+    except Invalid as invalid:
+        return Line(schedule, ZoneInfo("UTC"), invalid.message, [], last)
+    times = [schedule.next_at, *recurrence.following(again, schedule.next_at, NEXT - 1)] if schedule.next_at else []
+    return Line(schedule, zone, schedule_humanize.when(again, zone), times, last)
+
+
+def in_words(schedule: Schedule) -> str:
+    """When it runs, in words; what is wrong with that, where this machine cannot tell."""
+    try:
+        return schedule_humanize.when(recurrence_of(schedule), recurrence.zone(schedule.time_zone))
+    except Invalid as invalid:
+        return invalid.message
+
+
+def _last(schedule_ids: list[UUID]) -> dict[UUID, list[Occurrence]]:
+    place = Window(RowNumber(), partition_by="schedule", order_by=F("due_at").desc())
+    found = Occurrence.objects.filter(schedule__in=schedule_ids).annotate(place=place).filter(place__lte=LAST)
+    last: dict[UUID, list[Occurrence]] = {}
+    for occurrence in found.select_related("run").order_by("due_at"):
+        last.setdefault(occurrence.schedule_id, []).append(occurrence)
+    return last
+
+
+def of(user: User) -> QuerySet[Schedule]:
+    """The user's own schedules, newest first."""
+    return Schedule.objects.filter(owner=user).select_related("session").order_by("-created_at", "-id")
+
+
+def after(found: QuerySet[Schedule], last: Schedule) -> QuerySet[Schedule]:
+    """Those of `of` that come after one."""
+    earlier = Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, pk__lt=last.pk)
+    return found.filter(earlier)
+
+
+def took_ms(occurrence: Occurrence) -> int | None:
+    """How long its run took, once it has ended."""
+    run = occurrence.run
+    if run is None or run.started_at is None or run.ended_at is None:
+        return None
+    return round((run.ended_at - run.started_at).total_seconds() * 1000)
+
+
+# Words
+
+
+def rules(schedule: Schedule) -> list[str]:
+    """What becomes of missed times, of times that overlap, and of failures."""
+    missed = {
+        Missed.ONCE: _("Times missed while nothing ran here are made up for once."),
+        Missed.SKIP: _("Times missed while nothing ran here are skipped."),
+    }
+    overlap = {
+        Overlap.QUEUE: _("While the last run is at work, the next one waits."),
+        Overlap.SKIP: _("While the last run is at work, the next one is skipped."),
+    }
+    number = schedule.pause_after
+    after = (
+        ngettext("It pauses after %(n)d failure.", "It pauses after %(n)d failures in a row.", number) % {"n": number}
+        if number
+        else _("It never pauses by itself.")
+    )
+    return [missed[Missed(schedule.missed)], overlap[Overlap(schedule.overlap)], after]
+
+
+def paused(schedule: Schedule) -> str:
+    """Why it does not run, in words; empty where it does."""
+    if schedule.enabled:
+        return ""
+    match schedule.paused_because:
+        case Paused.DONE:
+            return _("Done; nothing is due any more.")
+        case Paused.FAILURES:
+            n = schedule.failures
+            return ngettext("Paused after %(n)d failure.", "Paused after %(n)d failures in a row.", n) % {"n": n}
+        case Paused.REFUSED:
+            return _("Paused: %(why)s") % {"why": schedule.paused_words}
+        case Paused.OPERATOR:
+            return _("Paused by an operator.")
+    return _("Paused.")
+
+
+def outcome_word(occurrence: Occurrence) -> str:
+    """What has become of a due time, in words."""
+    match occurrence.outcome:
+        case Outcome.WAITING:
+            return _("Waiting for the last one")
+        case Outcome.STARTED:
+            return (
+                humanize.status("running", begun=False)
+                if occurrence.run is None
+                else humanize.status(occurrence.run.status)
+            )
+        case Outcome.MISSED:
+            if occurrence.times > 1:
+                is_more = occurrence.times >= recurrence.COUNTED
+                counted = f"{recurrence.COUNTED}+" if is_more else str(occurrence.times)
+                return _("Missed, %(n)s times") % {"n": counted}
+            return _("Missed")
+        case Outcome.SKIPPED:
+            return _("Skipped: %(why)s") % {"why": _why_skipped(occurrence.reason)}
+    return humanize.status(occurrence.outcome)
+
+
+def _why_skipped(reason: str) -> str:
+    match reason:
+        case "overlap":
+            return _("the last one was at work")
+        case "queue_full":
+            return _("too many were waiting")
+        case "paused":
+            return _("the schedule was paused")
+        case "not_found":
+            return _("its session was gone")
+    return _("it could not be asked")
+
+
+def outcome_kind(occurrence: Occurrence) -> str:
+    """How an outcome is drawn: ``ok``, ``bad``, ``skip``, ``now``."""
+    if occurrence.outcome in FAILED:
+        return "bad"
+    if occurrence.outcome in (Outcome.SKIPPED, Outcome.MISSED, Outcome.CANCELLED):
+        return "skip"
+    return "now" if occurrence.outcome in (Outcome.STARTED, Outcome.WAITING) else "ok"
+
+
+# Notifications
+
+
+def notification(occurrence_id: int) -> tuple[int, dict[str, Any]] | None:
+    """What the owner's pages are told of an occurrence that has ended, and whose they are; None where it is gone."""
+    found = Occurrence.objects.select_related("schedule", "run").filter(pk=occurrence_id).first()
+    return None if found is None else (found.schedule.owner_id, _notification(found))
+
+
+def notifications(user: User, after: datetime) -> list[dict[str, Any]]:
+    """What the user's pages were told since then and a little before, oldest first: for those who may not have heard it."""
+    ended = Occurrence.objects.filter(schedule__owner=user, settled_at__gt=after - _OVERLAP)
+    newest = ended.select_related("schedule", "run").order_by("-settled_at")[:_MOST_NOTIFICATIONS]
+    return [_notification(occurrence) for occurrence in reversed(newest)]
+
+
+def _notification(occurrence: Occurrence) -> dict[str, Any]:
+    schedule, run = occurrence.schedule, occurrence.run
+    took = took_ms(occurrence)
+    is_paused = not schedule.enabled and schedule.paused_because in (Paused.FAILURES, Paused.REFUSED)
+    told = [outcome_word(occurrence), humanize.roughly(took), paused(schedule) if is_paused else ""]
+    return {
+        "id": occurrence.pk,
+        "schedule_id": str(schedule.pk),
+        "title": schedule.name,
+        "text": " · ".join(part for part in told if part),
+        "status": str(occurrence.outcome),
+        "paused": is_paused,
+        "run_id": str(run.pk) if run is not None else None,
+        "session_id": str(run.session_id) if run is not None else None,
+        "duration_ms": took,
+        "timestamp": occurrence.settled_at.timestamp() if occurrence.settled_at else None,
+    }

@@ -1,0 +1,108 @@
+"""The loop of the schedules: any number of processes may run it, for every due time is claimed in the database."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from uuid import UUID
+
+from django.db import Error as DatabaseError
+
+from chat.runs import commands as run_commands
+from chat.runtime import clock, database, groups
+from chat.runtime.each_row import EachRow
+from chat.schedules import commands as schedule_commands
+from chat.schedules import selectors as schedule_selectors
+from chat.schedules.commands import Seen
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+Act = Callable[[UUID, datetime], Seen]
+
+TICK_S = 1.0
+#: Schedules that are due, from which a share is drawn that is seen to before one looks again.
+_BATCH = 200
+_SHARE = 50
+#: Schedules that are seen to at a time, so that one that waits for the database's threads does not keep the others waiting.
+_AT_ONCE = 8
+_MEASURE_S = 10.0
+
+
+class Ticker:
+    """Sees to what is due by a clock, which may be anybody's."""
+
+    def __init__(self, now: Clock = clock.now) -> None:
+        self._clock = now
+        self._measured_at: float | None = None
+        self._each = {
+            act.__name__: EachRow(f"{act.__name__} of schedule", at_once=_AT_ONCE)
+            for act in (schedule_commands.claim, schedule_commands.settle, schedule_commands.start_waiting)
+        }
+        self._is_away = False
+
+    async def run(self, pause_s: float = TICK_S) -> None:
+        """Tick for ever. A database that is away is waited for."""
+        while True:
+            try:
+                is_more = await self.tick()
+                if self._is_away:
+                    logger.warning("The database answers again; schedules go on")
+                self._is_away = False
+            except DatabaseError as error:
+                is_more = False
+                if not self._is_away:
+                    logger.warning("Schedules wait for the database: %s", " ".join(str(error).split()))
+                self._is_away = True
+            except Exception:
+                is_more = False
+                logger.exception("The schedules could not be seen to")
+            await asyncio.sleep(0 if is_more else pause_s)
+
+    async def tick(self) -> bool:
+        """See to everything once; whether more may be due already."""
+        is_more = False
+        if self._measured_at is None or time.monotonic() - self._measured_at > _MEASURE_S:
+            # Due times are the database's: machines whose clocks differ see to each at the same moment.
+            await database.read(clock.measure)
+            self._measured_at = time.monotonic()
+        for look, act in (
+            (lambda: schedule_commands.due(self._clock(), _BATCH), schedule_commands.claim),
+            (schedule_commands.ended, schedule_commands.settle),
+            (schedule_commands.waiting, schedule_commands.start_waiting),
+        ):
+            found = await database.read(look)
+            # Any of them, because other processes see to the same ones at the same moment.
+            share = random.sample(found, min(len(found), _SHARE))
+            seen = await self._see_to_all(share, act)
+            is_more = is_more or (seen and len(found) > len(share))
+        return is_more
+
+    async def _see_to_all(self, schedule_ids: Sequence[UUID], act: Act) -> bool:
+        """Do one thing to each, some at a time; whether anything came of it."""
+        return any(await self._each[act.__name__].do(schedule_ids, partial(self._see_to, act)))
+
+    async def _see_to(self, act: Act, schedule_id: UUID) -> bool:
+        """Do it in a transaction of its own, and tell what came of it; whether anything did."""
+        seen = await database.write(act, schedule_id, self._clock())
+        if seen.accepted is not None:
+            await run_commands.set_going(seen.accepted)
+        for settled in seen.settled:
+            await tell(settled)
+        return seen != Seen()
+
+
+async def tell(occurrence_id: int) -> None:
+    """Tell the owner's open pages how an occurrence has ended."""
+    told = await database.read(schedule_selectors.notification, occurrence_id)
+    if told is not None:
+        user_id, data = told
+        await groups.tell(groups.EVERYONE, {"type": "notification", "user_id": user_id, "data": data})
+
+
+async def tick_for_ever() -> None:
+    """Tick by the database's clock."""
+    await Ticker().run()

@@ -1,0 +1,58 @@
+"""Writes that do not prove that they come from a page of ours: refused, with the true cause for the person and the operator."""
+
+from typing import Any, cast
+
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponse
+from django.middleware import csrf
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+from chat.security.origins import explain_mismatch, warn_once
+
+
+class _Check(csrf.CsrfViewMiddleware):
+    """Django's own check, which tells its reason instead of answering."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> Any:
+        return reason
+
+
+def forgery_reason(request: HttpRequest) -> str | None:
+    """Django's reason for not believing that a request comes from a page of ours; None where it does."""
+    check = _Check(lambda _: HttpResponse())
+    request.csrf_processing_done = False  # type: ignore[attr-defined]
+    check.process_request(request)
+    return cast("str | None", check.process_view(request, lambda _: HttpResponse(), (), {}))
+
+
+def explain_refusal(request: HttpRequest, reason: str) -> str:
+    """What was wrong, in words: addresses that differ are the operator's to mend, and the log is told of them once."""
+    if reason.startswith("Origin checking failed"):
+        cause = explain_mismatch(request.headers.get("Origin", ""), _asked_as(request))
+        warn_once(cause)
+        return cause
+    if reason == csrf.REASON_NO_REFERER:
+        return _("The browser does not say which page this came from: neither the header Origin nor Referer was sent.")
+    if reason.startswith("Referer checking failed"):
+        cause = explain_mismatch(request.headers.get("Referer", ""), _asked_as(request))
+        warn_once(cause)
+        return cause
+    if reason == csrf.REASON_NO_CSRF_COOKIE:
+        return _("The browser sent no cookie csrftoken. Allow this site its cookies, then reload the page.")
+    if reason == csrf.REASON_CSRF_TOKEN_MISSING:
+        return _("The request has no token: the field csrfmiddlewaretoken or the header X-CSRFToken is missing.")
+    return _("The page is older than your last login, perhaps in another tab. Reload it and try again.")
+
+
+def _asked_as(request: HttpRequest) -> str:
+    try:
+        host = request.get_host()
+    except DisallowedHost:
+        host = request.META.get("HTTP_HOST", "")
+    return f"{request.scheme}://{host}"
+
+
+def refuse_forgery(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's ``CSRF_FAILURE_VIEW``."""
+    return render(request, "403_csrf.html", {"cause": explain_refusal(request, reason)}, status=403)

@@ -1,0 +1,144 @@
+"""A process that serves, from its first act to its last, whichever server it runs under.
+
+`manage.py serve` does all of it by itself. Other servers start it by ASGI's lifespan. One that has no lifespan, as daphne's own program,
+starts it by its first request, and ends it before its reactor stops. A process that must not serve says so to whoever asks, and in the log.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+from chat.rendering import markdown
+from chat.runs import executor
+from chat.runtime import broker, database, malloc, process_lock, redis_check
+from chat.serving import supervisor
+
+logger = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Any, Receive, Send], Awaitable[None]]
+
+
+class StartRefused(Exception):
+    """This process must not serve; the text is for people."""
+
+
+class _Start:
+    """Whether this process has been prepared, and why not where it was refused."""
+
+    done = False
+    refusal = ""
+
+
+def prepare_process() -> int:
+    """Own the data, see that database and Redis will do, and end what an earlier process left; returns how many runs that were.
+
+    Called before the first request, on a thread that may wait. Raises `StartRefused`.
+    """
+    malloc.share_one_heap()
+    os.umask(0o077)  # what is made in the data folder is this account's alone
+    try:
+        alone = process_lock.take()
+        process_lock.warn_if_open()
+        _check_tables(alone=alone)
+        redis_check.check_redis()
+    except (process_lock.Owned, database.Outdated, database.Away, redis_check.RedisRefused) as refused:
+        raise StartRefused(str(refused)) from None
+    ended = supervisor.recover() if alone else 0
+    connection.close()
+    threading.Thread(target=_preload, name="warm", daemon=True).start()
+    _Start.done = True
+    return ended
+
+
+def _preload() -> None:
+    """Load what the first page and the first run would wait for."""
+    markdown.start_workers()
+    (broker.warm if settings.BROKER_URL else executor.warm)()
+
+
+def _check_tables(*, alone: bool) -> None:
+    try:
+        database.check_tables(explain=True)
+    except database.Away as away:
+        if alone:
+            raise
+        # One of many is started again and again until the database answers, or waits for it: it may as well wait here.
+        logger.warning("%s; serving, and trying until it does", away)
+
+
+class LifespanApplication:
+    """The ASGI application with the start and the end of its process around it."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._starting: asyncio.Lock | None = None
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the server's lifespan."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif _Start.done or await self._has_started():
+            await self._application(scope, receive, send)
+        else:
+            await _refuse(scope, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        if await self._has_started(ends_itself=True):
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await supervisor.end()
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await send({"type": "lifespan.startup.failed", "message": f"Thinkaloud cannot start: {_Start.refusal}"})
+
+    async def _has_started(self, *, ends_itself: bool = False) -> bool:
+        """Prepare the process, once; whether it may serve."""
+        self._starting = self._starting or asyncio.Lock()
+        async with self._starting:
+            if _Start.done or _Start.refusal:
+                return _Start.done
+            try:
+                await asyncio.to_thread(prepare_process)
+            except StartRefused as refused:
+                _Start.refusal = str(refused)
+                logger.critical("This process does not serve: %s", refused)
+                return False
+            supervisor.begin()
+            if not ends_itself:
+                _end_with_reactor()
+            return True
+
+
+def _end_with_reactor() -> None:
+    """Where Twisted's reactor serves, as daphne's own program has it, end what is at work before it stops."""
+    twisted: Any = sys.modules.get("twisted.internet.reactor")
+    if twisted is None or not twisted.running:
+        logger.warning(
+            "This server tells of no end: runs at work when it stops are ended as interrupted at the next start"
+        )
+        return
+    deferred: Any = sys.modules["twisted.internet.defer"]
+    twisted.addSystemEventTrigger(
+        "before", "shutdown", lambda: deferred.Deferred.fromFuture(asyncio.ensure_future(supervisor.end()))
+    )
+
+
+async def _refuse(scope: Any, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1011})
+        return
+    body = f"This process does not serve. {_Start.refusal}\n".encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,301 @@
+"""What a process does by the clock: lease, sweep, stops asked for elsewhere, announcements, schedules, and its own start and end."""
+
+import asyncio
+import logging
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connections
+
+import agents
+from chat.catalog import tool_servers
+from chat.catalog.model_facts import FactsLoader
+from chat.live import connections as live_connections
+from chat.live import feed
+from chat.protocol import Close, encode
+from chat.runs import erasure, executor, queue_watch, recovery
+from chat.runs import state as run_state
+from chat.runtime import background, clock, database, groups
+from chat.runtime.each_row import EachRow
+from chat.schedules import ticker
+from chat.store import drafts, selectors, step_log
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 1.0
+#: How long a stopping process waits for runs that were stopped to say so in the log; then it says so itself.
+_STOP_S = 2.0
+_CLOSE_S = 2.0
+#: The loop waits no longer than this for a thread of the database to let go of the interpreter (Python's own: 5 ms).
+_SWITCH_S = 0.0002
+
+
+@dataclass(slots=True)
+class _Process:
+    """What this process is doing: the loop it serves on, and whether it is about to stop."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    draining: bool = False
+
+
+_process = _Process()
+
+
+def begin(look: Callable[[], Awaitable[None]] = queue_watch.look) -> None:
+    """Start this process's clockwork on the running loop; again and again is once. ``look`` takes up, every second, what waits."""
+    loop = asyncio.get_running_loop()
+    if _process.loop is loop:
+        return
+    _process.loop = loop
+    sys.setswitchinterval(_SWITCH_S)
+    executor.begin()
+    _heart.start()
+    background.spawn(drafts.save_for_ever(), "save drafts")
+    background.spawn(feed.watch_for_ever(), "watch feeds")
+    background.spawn(_tick_for_ever(look), "tick")
+    background.spawn(ticker.tick_for_ever(), "schedules")
+    background.spawn(_erase_for_ever(), "erase")
+
+
+def serving_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that serves, for synchronous code that wants something done there."""
+    return _process.loop
+
+
+def is_draining() -> bool:
+    """Whether the process is about to stop and takes nobody in any more."""
+    return _process.draining
+
+
+def misses_database() -> bool:
+    """Whether the database did not answer when this process last gave a sign of life."""
+    return _heart.missed
+
+
+async def end() -> None:
+    """Take nobody and nothing in any more, let the runs come to the end of a step, tell the clients, give everything back."""
+    _process.draining = True
+    executor.close()
+    if not await executor.all_ended(settings.SHUTDOWN_S):
+        executor.interrupt_all()
+        await executor.all_ended(_STOP_S)
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            left = await database.read(run_state.carried_by, executor.PROCESS)
+            await EachRow("Ending run").do(left, recovery.interrupt)
+    except (DatabaseError, TimeoutError):
+        logger.warning("Some runs could not be ended; who sweeps next will do it", exc_info=True)
+    await feed.close_all(Close.RESTARTING, _CLOSE_S)
+    _heart.stop()
+    await background.drain(2.0)
+    await tool_servers.forget(executor.PROCESS)
+    try:
+        await asyncio.wait_for(database.write(live_connections.forget_process, executor.PROCESS), _CLOSE_S)
+    except (DatabaseError, TimeoutError):
+        logger.warning("The closed sockets could not be noted; other processes will find out", exc_info=True)
+    database.close()
+    _process.loop = None
+    _process.draining = False
+
+
+def hurry() -> None:
+    """While `end` is at work: do not wait for the end of a step."""
+    executor.interrupt_all()
+
+
+def recover() -> int:
+    """Before a process that owns everything serves its first page: end what its predecessor left; returns how many runs."""
+    live_connections.forget_all()
+    step_log.forget_ended_drafts()
+    ended = 0
+    for run_id in run_state.live_runs():
+        try:
+            ended += recovery.interrupt_orphan(run_id)
+        except Exception:
+            logger.exception("Run %s, which an earlier process left, could not be ended", run_id)
+    return ended
+
+
+class _Heart:
+    """Renews the lease on this process's runs from a thread and a connection of its own, so that no busy loop or tool delays it."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        #: By the database's clock, which leases go by: one that is set, or a machine that slept, is a gap too.
+        self._beaten_at = self._steady_since = 0.0
+        #: Whether the lease could not be renewed the last time.
+        self.missed = False
+
+    def start(self) -> None:
+        self.stop()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, args=(self._stop,), name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def is_steady(self, now: float) -> bool:
+        """Whether this process could renew its own lease all the time, for the length of one, up to now by the database's clock.
+
+        Where it could not, others could not either: they are given that time before their silence means anything.
+        """
+        return not self._is_gap(now) and now - self._steady_since > settings.RUN_LEASE_S
+
+    def _beat(self, stop: threading.Event) -> None:
+        database.keep_apart()
+        try:
+            while True:
+                close_old_connections()
+                try:
+                    live_connections.beat(executor.PROCESS)
+                    run_state.beat(executor.PROCESS, executor.at_work())
+                    beaten_at = clock.measure().timestamp()
+                    self.missed = False
+                except DatabaseError:
+                    self.missed = True
+                    logger.warning("The lease could not be renewed", exc_info=True)
+                else:
+                    self._has_beaten(beaten_at)
+                if stop.wait(settings.RUN_LEASE_S / 6):
+                    return
+        finally:
+            connections.close_all()
+
+    def _has_beaten(self, now: float) -> None:
+        if self._beaten_at and self._is_gap(now):
+            self._steady_since = now
+        self._beaten_at = now
+
+    def _is_gap(self, now: float) -> bool:
+        """Whether the last beat is so long ago that another's, a little later, may have been missed."""
+        return abs(now - self._beaten_at) > settings.RUN_LEASE_S * 2 / 3
+
+
+_heart = _Heart()
+
+
+async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
+    await groups.Membership(groups.EVERYONE, _hear).join()
+    announcements, sweeps = _Announcements(), _Sweeps()
+    tool_servers_here = tool_servers.Publisher(executor.PROCESS)
+    facts = FactsLoader()
+    chores = (
+        facts.load_in_time,
+        _compare,
+        announcements.tell_new,
+        look,
+        tool_servers_here.publish,
+        sweeps.sweep_in_time,
+    )
+    while True:
+        # Each by itself, so that what one of them cannot do is not left undone by the others.
+        for chore in chores:
+            try:
+                await chore()
+            except Exception:
+                logger.exception("A part of what is done every second could not be done")
+        await asyncio.sleep(TICK_S)
+
+
+async def _compare() -> None:
+    """Compare the runs at work here with those that the table gives to this process."""
+    if executor.is_starting():
+        # Its run may be in the table and not here yet; there is another time.
+        return
+    here = executor.at_work()
+    there = await database.read(run_state.carried_by, executor.PROCESS)
+    for run_id, because in there.items():
+        if because is not None:
+            executor.stop_here(run_id, because)
+    for run_id in set(here) - there.keys():
+        executor.stop_here(run_id, "The run is no longer this process's.")
+    if not executor.is_starting() and executor.is_open():
+        await _lost_runs.do(there.keys() - executor.at_work(), _find_again)
+
+
+async def _find_again(run_id: UUID) -> None:
+    """See to a run of this process's that nobody carries: start it, or where it has begun before, end it."""
+    if not await executor.adopt(run_id) and run_id not in executor.at_work():
+        await recovery.interrupt(run_id)
+
+
+_lost_runs = EachRow("Finding run")
+_silent_runs = EachRow("Ending silent run")
+
+
+async def _erase_for_ever() -> None:
+    """Remove what was deleted, in batches, between which whoever else wants to write has as much time again."""
+    pace = erasure.Pace()
+    while True:
+        took_s: float | None = None
+        try:
+            if await database.read(erasure.is_any):
+                took_s = await database.write(erasure.erase_batch, pace)
+        except Exception:
+            logger.exception("What was deleted could not be removed; that is tried again")
+        await asyncio.sleep(TICK_S if took_s is None else took_s)
+
+
+class _Announcements:
+    """Tells those who are here of the operators' words."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    async def tell_new(self) -> None:
+        """Tell what has come since the last time."""
+        if self._last is None:
+            self._last = await database.read(selectors.last_announcement)
+        for pk, message, level in await database.read(selectors.announcements_after, self._last):
+            self._last = pk
+            feed.tell_everyone(encode("announcement", {"message": message, "level": level}))
+
+
+class _Sweeps:
+    """Sweeps a few times in the length of a lease."""
+
+    def __init__(self) -> None:
+        self._swept_at = asyncio.get_running_loop().time()
+
+    async def sweep_in_time(self) -> None:
+        """Sweep, where it is time and this process's own silence says nothing about others'."""
+        now = asyncio.get_running_loop().time()
+        if now - self._swept_at > settings.RUN_LEASE_S / 3:
+            told = await database.read(clock.read_database)
+            if _heart.is_steady(told.timestamp()):
+                self._swept_at = now
+                await sweep()
+
+
+async def sweep() -> None:
+    """End the runs whose process has been silent for longer than the lease, and forget its sockets."""
+    since = await database.read(clock.read_database) - timedelta(seconds=settings.RUN_LEASE_S)
+    silent = await database.read(run_state.silent_since, since)
+    here = executor.at_work()
+    await _silent_runs.do([run_id for run_id in silent if run_id not in here], recovery.interrupt)
+    await database.write(step_log.forget_ended_drafts)
+    for session_id in await database.write(live_connections.forget_silent, executor.PROCESS, since):
+        await groups.tell(groups.of_session(session_id), {"type": "presence"})
+
+
+def _hear(message: groups.Message) -> None:
+    match message["type"]:
+        case "stop":
+            executor.stop_here(UUID(message["run_id"]), message["because"])
+        case "logins":
+            background.spawn(feed.check_logins(), "check logins")
+        case tool_servers.RESTART:
+            agents.restart_server(message["name"])
+        case "notification":
+            feed.tell_user(message["user_id"], encode("notification", message["data"]))

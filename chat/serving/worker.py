@@ -1,0 +1,105 @@
+"""What a worker does: carries runs on a loop in a thread of its own, so many at a time.
+
+Somebody's call (`Worker.carry`) lasts as long as the run that it has brought about; that is how a broker knows which worker has room. The
+table is the truth of what is in line: a call for which nothing is there ends at once, and what no call has told of is found by looking.
+"""
+
+import asyncio
+import threading
+from concurrent.futures import CancelledError
+from uuid import UUID
+
+from chat.runs import executor
+from chat.runs import state as run_state
+from chat.runtime import background, database
+from chat.serving import supervisor
+
+
+class Worker:
+    """The loop, its thread and its slots."""
+
+    def __init__(self, slots: int) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._slots = asyncio.Semaphore(slots)
+        self._thread = threading.Thread(target=self._run, name="runs", daemon=True)
+        self._ending: asyncio.Task[None] | None = None
+        #: Whether it was told to stop.
+        self.is_stopping = False
+
+    def start(self) -> None:
+        """Begin to look for what is in line."""
+        self._thread.start()
+
+    def carry(self, session_id: UUID) -> bool:
+        """Carry the session's next run to its end, if one waits and may start; False where this worker takes up nothing any more.
+
+        Call from any thread but the loop's own.
+        """
+        if self.is_stopping:
+            return False
+        try:
+            return asyncio.run_coroutine_threadsafe(self._carry(session_id), self._loop).result()
+        except CancelledError:
+            return False
+
+    def stop(self) -> None:
+        """Take up nothing any more and let the runs reach the end of a step; returns at once. Asked again is once."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            self._loop.call_soon_threadsafe(self._end)
+
+    def hurry(self) -> None:
+        """After `stop`: do not wait for the end of a step."""
+        self._loop.call_soon_threadsafe(supervisor.hurry)
+
+    def join(self) -> None:
+        """After `stop`: wait until all is over."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.call_soon(supervisor.begin, self._look)
+        threading.Thread(target=executor.warm, name="warm", daemon=True).start()
+        self._loop.run_forever()
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def _end(self) -> None:
+        self._ending = self._loop.create_task(supervisor.end())
+        self._ending.add_done_callback(lambda _: self._loop.stop())
+
+    async def _carry(self, session_id: UUID) -> bool:
+        async with self._slots:
+            if not executor.is_open():
+                return False
+            ended = await executor.take_next(session_id)
+            if ended is not None:
+                await ended.wait()
+        return True
+
+    async def _look(self) -> None:
+        """Take up what is in line for which there is room."""
+        if self._slots.locked():
+            return
+        for session_id in await database.read(run_state.waiting_sessions):
+            if self._slots.locked():
+                return
+            await self._slots.acquire()
+            begun = asyncio.Event()
+            # The slot belongs to a task of its own from the beginning, so that whatever fails it is given back.
+            background.spawn(self._hold(session_id, begun), "slot")
+            await begun.wait()
+
+    async def _hold(self, session_id: UUID, begun: asyncio.Event) -> None:
+        try:
+            ended = await executor.take_next(session_id)
+            begun.set()
+            if ended is not None:
+                await ended.wait()
+        finally:
+            begun.set()
+            self._slots.release()

@@ -1,0 +1,57 @@
+"""The newest events of a session that a process holds in memory: one run of numbers without a hole.
+
+What it cannot tell it says so: "nothing comes after this" and "that is not known here" are different answers.
+"""
+
+from enum import Enum
+from typing import Final
+
+from chat.store.step_log import Stored
+
+
+class NotKnown(Enum):
+    """The answer of a window that does not hold what was asked for; the log itself does, if anything does."""
+
+    NOT_KNOWN = 0
+
+
+NOT_KNOWN: Final = NotKnown.NOT_KNOWN
+
+
+class EventWindow:
+    """The events up to ``last``, as far back as they are kept.
+
+    It begins empty behind a number, and grows by the next one alone: so it has no hole, and its first number follows from its last.
+    """
+
+    __slots__ = ("_events", "_keep", "last")
+
+    def __init__(self, last: int, keep: int) -> None:
+        #: The number of the newest event that this process has read, or behind which it began to read.
+        self.last = last
+        #: At least so many of the newest are kept, and at most twice as many.
+        self._keep = keep
+        self._events: list[Stored] = []
+
+    def append(self, stored: Stored) -> None:
+        """Take the next event. Raises ValueError for any other."""
+        if stored.seq != self.last + 1:
+            raise ValueError(f"Event {stored.seq} does not follow {self.last}.")
+        self.last = stored.seq
+        self._events.append(stored)
+        if len(self._events) > 2 * self._keep:
+            del self._events[: self._keep]
+
+    def after(self, seq: int) -> list[Stored] | NotKnown:
+        """Every event after a number, in order; empty where that is the last one."""
+        behind = self.last - seq
+        if behind <= 0:
+            return []
+        if behind > len(self._events):
+            return NOT_KNOWN
+        return self._events[-behind:]
+
+    def at(self, seq: int) -> Stored | NotKnown:
+        """The event with a number."""
+        place = len(self._events) - 1 - (self.last - seq)
+        return self._events[place] if 0 <= place < len(self._events) else NOT_KNOWN

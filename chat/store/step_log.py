@@ -1,0 +1,249 @@
+"""The only writer of the step log: numbers events, stores them, and tells nobody.
+
+``seq`` comes from a counter on the session's row, raised as the first statement of the transaction that inserts the events. The row
+stays locked until the commit, so events become visible in the order of their numbers and no number is ever left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from chat.models import LIVE, Draft, Run, Step, StepContent, StepOrigin
+from chat.protocol import body, clean, stored_frame
+from chat.runtime.database import key, moment
+from chat.store import search
+
+# Written out, because they run for every event: as querysets they cost twenty times as much.
+_ADVANCE = "UPDATE chat_session SET last_seq = last_seq + %s WHERE id = %s AND deleted_at IS NULL RETURNING last_seq"
+_OWNED = """SELECT (SELECT COALESCE(MAX(position), 0) FROM chat_step WHERE run_id = chat_run.id)
+    FROM chat_run WHERE id = %s AND fence = %s AND status IN (%s, %s)"""
+# Where transactions run side by side a run's row is locked before its draft's, by whoever writes, so that none waits for another in a
+# ring; and who saves drafts waits for no run, but comes again.
+_HOLD_RUN = " FOR NO KEY UPDATE"
+_SHARE_RUN = " FOR SHARE SKIP LOCKED"
+#: Within what databases take as values of one statement.
+_ROWS_AT_ONCE = 500
+# Only of a run that is live: what one that was deleted is writing must not keep the others' text from being saved, and of one that
+# has ended nothing is kept, also where its owner was frozen meanwhile and does not know: it cannot end between the look and the commit.
+_SAVE_DRAFT = """INSERT INTO chat_draft (run_id, number, type, attempt, text, updated_at)
+    SELECT id, %s, %s, %s, %s, %s FROM chat_run WHERE id = %s AND status IN (%s, %s){sharing}
+    ON CONFLICT (run_id) DO UPDATE SET number = excluded.number, type = excluded.type, attempt = excluded.attempt,
+    text = excluded.text, updated_at = excluded.updated_at"""
+_FORGET_DRAFT = "DELETE FROM chat_draft WHERE run_id = %s"
+_FORGET_ENDED = """DELETE FROM chat_draft WHERE NOT EXISTS (
+    SELECT 1 FROM chat_run WHERE chat_run.id = chat_draft.run_id AND chat_run.status IN (%s, %s))"""
+_END_DRAFT = "DELETE FROM chat_draft WHERE run_id = %s AND number <= %s"
+
+
+class _Row(NamedTuple):
+    """A row of the log, by its columns, as the database takes them."""
+
+    session_id: str | UUID
+    run_id: str | UUID
+    seq: int | None
+    position: int
+    event_id: str | UUID
+    event: str
+    type: str
+    number: int | None
+    iteration: int
+    tool_name: str
+    ok: bool | None
+    duration_ms: int | None
+    body: str
+    created_at: str | None
+
+
+_INSERT = f"INSERT INTO chat_step ({', '.join(_Row._fields)}) VALUES"
+_PLACES = f"({', '.join(['%s'] * len(_Row._fields))})"
+
+
+class Fenced(Exception):
+    """The run no longer belongs to the writer: it ended, or another process has taken it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event to store. ``numbered`` is false for what is kept with the run but never sent; ``origin`` is never sent either."""
+
+    event: str
+    data: dict[str, Any]
+    full_content: str | None = None
+    numbered: bool = True
+    origin: dict[str, Any] | None = None
+    id: UUID = field(default_factory=uuid4)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored event as those who forward it need it: its frame, and what it supersedes."""
+
+    seq: int
+    run_id: UUID
+    frame: str
+    event: str
+    number: int
+
+
+@transaction.atomic(savepoint=False)
+def append(run: Run, entries: Sequence[Entry]) -> list[Stored]:
+    """Store events of a live run, in order, all or none; returns those that are numbered.
+
+    ``run`` is as its owner knows it. Raises `Fenced` where it isn't live any more or its fence has risen since.
+    """
+    numbered = sum(entry.numbered for entry in entries)
+    last = _advance(run.session_id, numbered)
+    position = _owned_position(run.pk, run.fence)
+    return _insert(run.pk, run.session_id, last - numbered, position, entries)
+
+
+@transaction.atomic(savepoint=False)
+def append_again(run: Run, entries: Sequence[Entry]) -> list[Stored]:
+    """`append`, after a try that failed: that one may have been committed, and only the word of it was lost."""
+    # With the session's row, so that a try that is still under way is over before one looks.
+    _advance(run.session_id, 0)
+    rows = Step.objects.filter(run_id=run.pk, event_id__in=[entry.id for entry in entries]).order_by("position")
+    found = rows.values_list("seq", "event_id", "event", "number", "body")
+    if not found:
+        return append(run, entries)
+    return [
+        Stored(seq, run.pk, stored_frame(event, seq, event_id, run.pk, text), event, number or 0)
+        for seq, event_id, event, number, text in found
+        if seq is not None
+    ]
+
+
+def append_unowned(run: Run, entries: Sequence[Entry], *, position: int = 0) -> list[Stored]:
+    """Store events of a run, within the transaction in which `run_state` moves it: its first, or those after ``position``."""
+    numbered = sum(entry.numbered for entry in entries)
+    last = _advance(run.session_id, numbered)
+    return _insert(run.pk, run.session_id, last - numbered, position, entries)
+
+
+def _advance(session_id: UUID, count: int) -> int:
+    """Raise the session's counter and lock its row until the commit; returns the new head."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ADVANCE, [count, key(session_id)])
+        row = cursor.fetchone()
+    if row is None:
+        raise Fenced(f"Session {session_id} is gone.")
+    head: int = row[0]
+    return head
+
+
+def _owned_position(run_id: UUID, fence: int) -> int:
+    """The place of the run's last event, if the run is live and under this fence; else raises `Fenced`."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _OWNED + (_HOLD_RUN if connection.features.has_select_for_update else ""), [key(run_id), fence, *LIVE]
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise Fenced(f"Run {run_id} is no longer carried under fence {fence}.")
+    position: int = row[0]
+    return position
+
+
+def _insert(run_id: UUID, session_id: UUID, seq: int, position: int, entries: Sequence[Entry]) -> list[Stored]:
+    session, run, now = key(session_id), key(run_id), moment(timezone.now())
+    rows: list[_Row] = []
+    stored: list[Stored] = []
+    for entry in entries:
+        position += 1
+        event_id, data, text = entry.id, entry.data, body(entry.data)
+        number = data.get("step")
+        if entry.numbered:
+            seq += 1
+            frame = stored_frame(entry.event, seq, event_id, run_id, text)
+            stored.append(Stored(seq, run_id, frame, entry.event, number or 0))
+        rows.append(
+            _Row(
+                session,
+                run,
+                seq if entry.numbered else None,
+                position,
+                key(event_id),
+                entry.event,
+                data.get("type", "") if entry.event == "reasoning_step" else "",
+                number,
+                data.get("iteration") or 0,
+                clean(data.get("tool_name", ""))[:128],
+                data.get("ok"),
+                data.get("duration_ms"),
+                text,
+                now,
+            )
+        )
+    step_ids = _store(rows)
+    wholes = [entry.full_content if entry.full_content is None else clean(entry.full_content) for entry in entries]
+    kept = [
+        StepContent(step_id=at, content=whole) for at, whole in zip(step_ids, wholes, strict=True) if whole is not None
+    ]
+    if kept:
+        StepContent.objects.bulk_create(kept)
+    origins = [
+        StepOrigin(step_id=at, data=body(entry.origin))
+        for at, entry in zip(step_ids, entries, strict=True)
+        if entry.origin is not None
+    ]
+    if origins:
+        StepOrigin.objects.bulk_create(origins)
+    last_number = max((row.number or 0 for row in rows), default=0)
+    if last_number:
+        with connection.cursor() as cursor:
+            cursor.execute(_END_DRAFT, [run, last_number])
+    search.index(
+        session_id,
+        [
+            search.Indexed(at, row.event, row.type, row.body, row.seq is not None, whole)
+            for at, row, whole in zip(step_ids, rows, wholes, strict=True)
+        ],
+    )
+    return stored
+
+
+def _store(rows: Sequence[_Row]) -> list[int]:
+    """Insert the rows; returns their primary keys."""
+    step_ids: list[int] = []
+    with connection.cursor() as cursor:
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = rows[start : start + _ROWS_AT_ONCE]
+            cursor.execute(
+                f"{_INSERT} {', '.join([_PLACES] * len(some))} RETURNING id", [value for row in some for value in row]
+            )
+            step_ids += [step_id for (step_id,) in cursor.fetchall()]
+    return step_ids
+
+
+@transaction.atomic
+def save_drafts(drafts: Sequence[Draft]) -> set[UUID]:
+    """Keep the text of steps in progress, all in one transaction; returns the runs whose text is kept.
+
+    The others have ended or are gone, or somebody is writing to them just now.
+    """
+    saved = set()
+    statement = _SAVE_DRAFT.format(sharing=_SHARE_RUN if connection.features.has_select_for_update else "")
+    with connection.cursor() as cursor:
+        for draft in drafts:
+            text, now = clean(draft.text), moment(draft.updated_at)
+            values = [draft.number, draft.type, draft.attempt, text, now, key(draft.run_id), *LIVE]
+            cursor.execute(statement, values)
+            if cursor.rowcount:
+                saved.add(draft.run_id)
+    return saved
+
+
+def forget_draft(run_id: UUID) -> None:
+    """Drop what was kept of a step in progress: its run has ended."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET_DRAFT, [key(run_id)])
+
+
+def forget_ended_drafts() -> None:
+    """Drop what a version before this one, or a restored copy, has left of runs that have ended."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET_ENDED, [*LIVE])

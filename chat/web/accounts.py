@@ -1,0 +1,143 @@
+"""Logging in and out, one's own account, and making one where that is allowed."""
+
+from typing import Any, cast
+
+from axes.handlers.proxy import AxesProxyHandler
+from axes.helpers import get_lockout_response
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import login
+from django.contrib.auth import views as auth
+from django.contrib.auth.forms import UserCreationForm
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.contrib.auth.models import User
+from django.contrib.auth.views import RedirectURLMixin
+from django.db.models import QuerySet
+from django.forms import EmailField, ModelForm
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import path, reverse_lazy
+from django.utils.translation import gettext as _
+from django.views.generic import CreateView, UpdateView
+
+from chat.runtime import groups
+from chat.serving import supervisor
+
+
+def tell_logins_ended() -> None:
+    """Let every process look at once whose login has ended, and close those sockets."""
+    groups.tell_from_thread(supervisor.serving_loop(), groups.EVERYONE, {"type": "logins"})
+
+
+class LoginView(auth.LoginView):
+    """Log in, and go where one was going."""
+
+    def get_context_data(self, **context: Any) -> dict[str, Any]:
+        """Say whether accounts can be made."""
+        return super().get_context_data(allow_signup=settings.ALLOW_SIGNUP, **context)
+
+    def form_invalid(self, form: Any) -> HttpResponse:
+        """Ask for the password, which has to be typed again; what was wrong is read out with it."""
+        if "username" not in form.errors:
+            del form.fields["username"].widget.attrs["autofocus"]
+            form.fields["password"].widget.attrs |= {"autofocus": True, "aria-describedby": "form-error"}
+        return super().form_invalid(form)
+
+
+class LogoutView(auth.LogoutView):
+    """Log out; open sockets of this login close."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """End the login."""
+        answer = super().post(request, *args, **kwargs)
+        tell_logins_ended()
+        return answer
+
+
+class AccountForm(ModelForm):  # type: ignore[type-arg] # Django's classes take no parameters at run time
+    """What people may change about themselves."""
+
+    class Meta:
+        model = User
+        fields = ("first_name", "last_name", "email")
+
+
+class AccountView(LoginRequiredMixin, UpdateView):  # type: ignore[type-arg]
+    """One's own account."""
+
+    form_class = AccountForm
+    template_name = "registration/account.html"
+    success_url = reverse_lazy("account")
+
+    def get_object(self, queryset: QuerySet[User] | None = None) -> User:
+        """Whoever is logged in, read anew, so that what is typed shows nowhere before it is saved."""
+        return User.objects.get(pk=cast(User, self.request.user).pk)
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Save, and say so."""
+        messages.success(self.request, _("Saved."))
+        return super().form_valid(form)
+
+
+class PasswordChangeView(auth.PasswordChangeView):
+    """Change the password: every other login ends."""
+
+    success_url = reverse_lazy("account")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Save, and close the sockets of the logins that this has ended."""
+        answer = super().form_valid(form)
+        tell_logins_ended()
+        messages.success(self.request, _("The password was changed."))
+        return answer
+
+
+class SignupForm(UserCreationForm):  # type: ignore[type-arg]
+    """A new account."""
+
+    email = EmailField(required=False)
+
+    class Meta:
+        model = User
+        fields = ("username", "email")
+
+
+class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
+    """Make an account, where the installation allows it, and be logged in."""
+
+    form_class = SignupForm
+    template_name = "registration/signup.html"
+    next_page = settings.LOGIN_REDIRECT_URL
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Let in those who have no account yet."""
+        if not settings.ALLOW_SIGNUP:
+            raise Http404
+        if request.user.is_authenticated:
+            return redirect(self.get_success_url())
+        return super().dispatch(request, *args, **kwargs)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Take the form, unless too many came from this address: each counts like a failed login."""
+        nobody = {"username": ""}
+        if AxesProxyHandler.is_allowed(request, nobody):
+            AxesProxyHandler.user_login_failed(SignupView, nobody, request)
+            if not getattr(request, "axes_locked_out", False):
+                return super().post(request, *args, **kwargs)
+        return cast(HttpResponse, get_lockout_response(request))
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Make the account and log in."""
+        user = form.save()
+        login(self.request, user, backend="django.contrib.auth.backends.ModelBackend")
+        return redirect(self.get_success_url())
+
+
+urlpatterns = [
+    path("", AccountView.as_view(), name="account"),
+    path("login/", LoginView.as_view(), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("password_change/", PasswordChangeView.as_view(), name="password_change"),
+    path("signup/", SignupView.as_view(), name="signup"),
+]

@@ -1,0 +1,108 @@
+"""Whether this process serves, and whether what it needs is there: for load balancers and people on call."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+from django.core.exceptions import DisallowedHost
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from chat.runs import queue_watch
+from chat.runtime import broker, clock, database, groups
+from chat.serving import supervisor
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_S = 5.0
+
+
+#: What this process has noticed by itself, in words for people on call. None of it is a reason to end the process, or to send people
+#: elsewhere: it goes on, and makes up for it when the part is back.
+_AWAY: dict[str, Callable[[], bool]] = {
+    "The database does not answer: nothing is taken in, and what is at work waits for it.": supervisor.misses_database,
+    "The channel layer (REDIS_URL) does not answer: clients see steps up to a second later.": groups.is_failing,
+    "The broker (BROKER_URL) does not answer: runs start up to a second later.": broker.is_broken,
+    "Messages wait in line and nobody takes them up: no worker lives, or none has room.": queue_watch.is_stuck,
+}
+
+
+@require_safe
+@never_cache
+async def healthz(request: HttpRequest) -> HttpResponse:
+    """Say that requests are served, and what is away meanwhile."""
+    lines = ["ok"]
+    if _is_asked_by_name(request):
+        lines += [words for words, is_away in _AWAY.items() if is_away()]
+        lines += [skew] if (skew := clock.describe_skew()) else []
+    return HttpResponse("\n".join([*lines, ""]), content_type="text/plain; charset=utf-8")
+
+
+@require_safe
+@never_cache
+async def readyz(request: HttpRequest) -> HttpResponse:
+    """Say whether people can be sent here, and, by name alone, what is missing."""
+    checks: dict[str, Callable[[], Awaitable[None]]] = {
+        "database": lambda: database.read(_query),
+        "migrations": lambda: database.read(database.check_tables),
+        "channel_layer": _round_trip,
+        "serving": _serving,
+    }
+    results = await asyncio.gather(*(_holds(name, check) for name, check in checks.items()))
+    told = {name: "ok" if holds else "failed" for name, holds in zip(checks, results, strict=True)}
+    ready = all(results)
+    if not _is_asked_by_name(request):
+        told = {}
+    return JsonResponse({"ready": ready, **told}, status=200 if ready else 503)
+
+
+def _is_asked_by_name(request: HttpRequest) -> bool:
+    """Whether who asks knows a name of this installation's; probes that know its address alone are told the status and nothing else."""
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return False
+    return True
+
+
+async def _holds(name: str, check: Callable[[], Awaitable[None]]) -> bool:
+    try:
+        await asyncio.wait_for(check(), _PATIENCE_S)
+    except Exception:
+        logger.warning("Not ready: %s", name, exc_info=True)
+        return False
+    return True
+
+
+class _NotReady(Exception):
+    """What is missing."""
+
+
+def _query() -> None:
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+async def _round_trip() -> None:
+    """Hear, through the channel layer, what was told a moment ago."""
+    heard = asyncio.Event()
+
+    def hear(_message: groups.Message) -> None:
+        heard.set()
+
+    group = f"ready.{uuid4().hex}"
+    membership = groups.Membership(group, hear)
+    await membership.join()
+    try:
+        await groups.tell(group, {"type": "ready"})
+        await heard.wait()
+    finally:
+        await membership.leave()
+
+
+async def _serving() -> None:
+    if supervisor.is_draining():
+        raise _NotReady("The process is about to stop")

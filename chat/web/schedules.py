@@ -1,0 +1,328 @@
+"""The pages of one's schedules: what there is, the form, and the few buttons. They work without scripts."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+from zoneinfo import ZoneInfo, available_timezones
+
+from asgiref.sync import async_to_sync
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import path
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+import agents
+from chat.models import Missed, Overlap, Schedule
+from chat.runs import commands as run_commands
+from chat.runs.commands import Refused
+from chat.runtime import clock
+from chat.schedules import commands as schedule_commands
+from chat.schedules import selectors as schedule_selectors
+from chat.schedules.recurrence import LONGEST_CRON, MOST_MINUTES
+from chat.store import selectors
+from chat.web.sessions import page_of_app, reader_zone
+
+#: Schedules on one page, and sessions to choose from, the latest.
+PAGE_SCHEDULES = 40
+_SESSIONS = 100
+
+#: The field that a refusal is about, where it does not say so itself.
+_FIELD_OF_CODE = {"empty_message": "message", "too_large": "message", "unknown_agent": "agent_name"}
+_AT = "%Y-%m-%dT%H:%M"
+
+
+class WhenForm(forms.Form):
+    """When a schedule is due, as a person says it."""
+
+    when = forms.ChoiceField(
+        label=gettext_lazy("When"),
+        choices=(
+            ("cron", gettext_lazy("By the clock")),
+            ("every_minutes", gettext_lazy("Again and again")),
+            ("at", gettext_lazy("Once")),
+        ),
+        widget=forms.RadioSelect,
+    )
+    at = forms.DateTimeField(
+        label=gettext_lazy("Date and time"),
+        required=False,
+        input_formats=[_AT, "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"],
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_AT),
+    )
+    every_minutes = forms.IntegerField(
+        label=gettext_lazy("Minutes between"),
+        required=False,
+        widget=forms.NumberInput(attrs={"min": 1, "max": MOST_MINUTES, "inputmode": "numeric"}),
+    )
+    cron = forms.CharField(
+        label=gettext_lazy("Cron expression"),
+        required=False,
+        widget=forms.TextInput(
+            attrs={"class": "mono", "autocapitalize": "none", "spellcheck": "false", "placeholder": "0 9 * * 1-5"}
+        ),
+        help_text=gettext_lazy(
+            "Minute, hour, day of the month, month, day of the week. <code>0 9 * * 1-5</code> is every weekday at 09:00, "
+            "<code>30 18 * * *</code> every day at 18:30, <code>0 7 1 * *</code> the first of each month at 07:00."
+        ),
+    )
+    time_zone = forms.CharField(
+        label=gettext_lazy("Time zone"), required=False, widget=forms.TextInput(attrs={"list": "zones"})
+    )
+
+    def clean_at(self) -> datetime | None:
+        """The time as it was typed: it is the schedule's zone's."""
+        at: datetime | None = self.cleaned_data["at"]
+        return at.replace(tzinfo=None) if at is not None else None
+
+    def said_when(self) -> dict[str, Any]:
+        """What the use case is told: of the three ways to say when, the chosen one."""
+        data = self.cleaned_data
+        when = data["when"]
+        value = data.get(when)
+        zone = data["time_zone"].strip() or "UTC"
+        return {"time_zone": zone, when: "" if value is None and when == "cron" else value}
+
+
+class ScheduleForm(WhenForm):
+    """What a person says about a schedule. What of it can be is for the use case to know."""
+
+    name = forms.CharField(
+        label=gettext_lazy("Name"),
+        required=False,
+        help_text=gettext_lazy("Empty: the beginning of the message."),
+    )
+    message = forms.CharField(
+        label=gettext_lazy("Message"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 4})
+    )
+    agent_name = forms.ChoiceField(label=gettext_lazy("Agent"))
+    session_id = forms.ChoiceField(label=gettext_lazy("Where"), required=False)
+    missed = forms.ChoiceField(
+        label=gettext_lazy("Times missed while nothing ran here"),
+        choices=((Missed.ONCE, gettext_lazy("Make up for once")), (Missed.SKIP, gettext_lazy("Skip"))),
+    )
+    overlap = forms.ChoiceField(
+        label=gettext_lazy("While the last run is at work"),
+        choices=(
+            (Overlap.QUEUE, gettext_lazy("The next one waits")),
+            (Overlap.SKIP, gettext_lazy("The next one is skipped")),
+        ),
+    )
+    pause_after = forms.IntegerField(
+        label=gettext_lazy("Pause after failures in a row"),
+        widget=forms.NumberInput(attrs={"min": 0, "max": schedule_commands.MOST_FAILURES, "inputmode": "numeric"}),
+        help_text=gettext_lazy("0 is never."),
+    )
+
+    def __init__(self, user: User, *args: Any, current: Schedule | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # What a script-less browser would ask for before it is known which of the ways to say when is chosen.
+        self.use_required_attribute = False
+        cast(forms.ChoiceField, self.fields["agent_name"]).choices = [
+            (name, spec.title) for name, spec in agents.AGENTS.items()
+        ]
+        recent = list(selectors.past_sessions(user)[:_SESSIONS])
+        if current is not None and current.session is not None and current.session not in recent:
+            recent.insert(0, current.session)
+        cast(forms.ChoiceField, self.fields["session_id"]).choices = [
+            ("", _("A new session each time")),
+            *((str(session.pk), session.title or _("New session")) for session in recent),
+        ]
+
+    def said(self) -> dict[str, Any]:
+        """What the use case is told."""
+        data = self.cleaned_data
+        told = {name: data[name] for name in ("name", "message", "agent_name", "missed", "overlap", "pause_after")}
+        return {**told, "session_id": data["session_id"] or None, **self.said_when()}
+
+    def refuse(self, refused: Refused) -> None:
+        """Show why the use case has refused, at the field that it is about."""
+        field = getattr(refused, "field", None) or _FIELD_OF_CODE.get(refused.code)
+        self.add_error(field if field in self.fields else None, refused.message)
+
+
+def _user(request: HttpRequest) -> User:
+    return cast(User, request.user)
+
+
+def _own(request: HttpRequest, schedule_id: UUID) -> Schedule:
+    schedule = schedule_selectors.of(_user(request)).filter(pk=schedule_id).first()
+    if schedule is None:
+        raise Http404
+    return schedule
+
+
+@require_safe
+@login_required
+def index(request: HttpRequest) -> HttpResponse:
+    """All of one's schedules: when they run next, how they fared, by which rules."""
+    page = Paginator(schedule_selectors.of(_user(request)), PAGE_SCHEDULES).get_page(request.GET.get("page"))
+    part = request.GET.get("part") == "list"
+    return page_of_app(
+        request,
+        "chat/_schedules.html" if part else "chat/schedules.html",
+        page="schedules",
+        lines=schedule_selectors.lines(page),
+        pages=page,
+        agents={name: spec.title for name, spec in agents.AGENTS.items()},
+        now=clock.now(),
+    )
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def new(request: HttpRequest) -> HttpResponse:
+    """Make one."""
+    initial = {
+        "when": "cron",
+        "agent_name": agents.DEFAULT_AGENT,
+        "time_zone": reader_zone(request) or "UTC",
+        "missed": Missed.ONCE,
+        "overlap": Overlap.QUEUE,
+        "pause_after": 5,
+        "session_id": request.GET.get("session", ""),
+    }
+    form = ScheduleForm(_user(request), request.POST or None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        try:
+            schedule = schedule_commands.make(_user(request), form.said(), clock.now())
+        except Refused as refused:
+            form.refuse(refused)
+        else:
+            messages.success(request, _("“%(name)s” is scheduled.") % {"name": schedule.name})
+            return redirect("schedules")
+    return _form_page(request, form, None)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def edit(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
+    """Change one."""
+    schedule = _own(request, schedule_id)
+    form = ScheduleForm(_user(request), request.POST or None, initial=_as_said(schedule), current=schedule)
+    if request.method == "POST" and form.is_valid():
+        said = form.said()
+        unchanged = {name for name, value in _as_said(schedule).items() if form.cleaned_data.get(name) == value}
+        if {"when", form.cleaned_data["when"], "time_zone"} <= unchanged:
+            # Said again is not said anew: no due time moves, and a single one that is past stays where it is.
+            said = {name: value for name, value in said.items() if name not in (*schedule_commands.WHEN, "time_zone")}
+        try:
+            schedule_commands.change(_user(request), schedule_id, said, clock.now())
+        except Refused as refused:
+            form.refuse(refused)
+        else:
+            messages.success(request, _("Saved."))
+            return redirect("schedules")
+    return _form_page(request, form, schedule)
+
+
+def _as_said(schedule: Schedule) -> dict[str, Any]:
+    when = "at" if schedule.at else "every_minutes" if schedule.every_minutes else "cron"
+    zone = ZoneInfo(schedule.time_zone) if schedule.time_zone in available_timezones() else None
+    at = schedule.at.astimezone(zone).replace(tzinfo=None, second=0, microsecond=0) if schedule.at else None
+    return {
+        "name": schedule.name,
+        "message": schedule.message,
+        "agent_name": schedule.agent_name,
+        "session_id": str(schedule.session_id or ""),
+        "when": when,
+        "at": at,
+        "every_minutes": schedule.every_minutes,
+        "cron": schedule.cron,
+        "time_zone": schedule.time_zone,
+        "missed": schedule.missed,
+        "overlap": schedule.overlap,
+        "pause_after": schedule.pause_after,
+    }
+
+
+def _form_page(request: HttpRequest, form: ScheduleForm, schedule: Schedule | None) -> HttpResponse:
+    answer = page_of_app(
+        request,
+        "chat/schedule_form.html",
+        page="schedules",
+        form=form,
+        schedule=schedule,
+        zones=sorted(available_timezones()),
+        longest_cron=LONGEST_CRON,
+    )
+    answer.status_code = 400 if form.errors else 200
+    return answer
+
+
+@require_safe
+@login_required
+def preview(request: HttpRequest) -> HttpResponse:
+    """When what is being typed would be due, in words and with its next times; or what is wrong with it."""
+    form, line, problem = WhenForm(request.GET), None, ""
+    if form.is_valid():
+        try:
+            line = schedule_selectors.line(schedule_commands.preview(_user(request), form.said_when(), clock.now()))
+        except Refused as refused:
+            problem = refused.message
+    else:
+        problem = next(str(error) for errors in form.errors.values() for error in errors)
+    return render(request, "chat/_preview.html", {"line": line, "problem": problem})
+
+
+@require_POST
+@login_required
+def run(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
+    """Run it now, and go where it is seen."""
+    schedule = _own(request, schedule_id)
+    try:
+        accepted = schedule_commands.run_now(schedule.pk, clock.now(), _user(request))
+    except Refused as refused:
+        messages.error(request, f"{schedule.name}: {refused.message}")
+        return redirect("schedules")
+    async_to_sync(run_commands.set_going)(accepted)
+    return redirect("session", accepted.session_id)
+
+
+@require_POST
+@login_required
+def switch(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
+    """Pause it, or let it go on."""
+    enabled = request.POST.get("enabled") == "true"
+    return _changed(request, schedule_id, {"enabled": enabled}, _("Resumed.") if enabled else _("Paused."))
+
+
+def _changed(request: HttpRequest, schedule_id: UUID, fields: Mapping[str, Any], told: str) -> HttpResponse:
+    schedule = _own(request, schedule_id)
+    try:
+        schedule_commands.change(_user(request), schedule.pk, fields, clock.now())
+    except Refused as refused:
+        messages.error(request, f"{schedule.name}: {refused.message}")
+    else:
+        messages.success(request, f"{schedule.name}: {told}")
+    return redirect("schedules")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def delete(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
+    """Ask whether it is meant; when it is, delete it."""
+    schedule = _own(request, schedule_id)
+    if request.method == "POST":
+        schedule_commands.remove(_user(request), schedule.pk)
+        messages.success(request, _("“%(name)s” was deleted.") % {"name": schedule.name})
+        return redirect("schedules")
+    return page_of_app(request, "chat/schedule_delete.html", page="schedules", line=schedule_selectors.line(schedule))
+
+
+urlpatterns = [
+    path("", index, name="schedules"),
+    path("new/", new, name="schedule-new"),
+    path("preview/", preview, name="schedule-preview"),
+    path("<uuid:schedule_id>/", edit, name="schedule"),
+    path("<uuid:schedule_id>/run/", run, name="schedule-run"),
+    path("<uuid:schedule_id>/switch/", switch, name="schedule-switch"),
+    path("<uuid:schedule_id>/delete/", delete, name="schedule-delete"),
+]

