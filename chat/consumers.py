@@ -19,13 +19,14 @@ from django.db import Error as DatabaseError
 
 import agents
 from chat import protocol
-from chat.live import connections, feed
-from chat.live.feed import Subscriber
+from chat.live import connections, handshake
+from chat.live import registry as feed_registry
+from chat.live.subscriber import Subscriber
 from chat.models import Door
 from chat.protocol import Ack, BadFrame, Cancel, Chat, Close, Continue, Ping, Resume, as_uuid, encode, error_data
 from chat.runs import commands as run_commands
-from chat.runs import executor
-from chat.runs.commands import Refused
+from chat.runs import registry as run_registry
+from chat.runs.admission import Refused
 from chat.runtime import background, database, groups
 from chat.serving import supervisor
 from chat.store import selectors
@@ -51,7 +52,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.login: connections.Login | None = None
+        self.login: handshake.Login | None = None
         self._entrance: connections.Entrance | None = None
         self._subscriber: Subscriber | None = None
         self._fallback_agent: str | None = None
@@ -84,14 +85,14 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         """Check origin, login and right; then join, replay and go live."""
-        if not connections.is_own_origin(self.scope):
+        if not handshake.is_own_origin(self.scope):
             await self.close()
             return
         await self.accept()
         if supervisor.is_draining():
             await self._end(Close.RESTARTING)
             return
-        supervisor.begin()
+        supervisor.start_clockwork()
         try:
             await self._enter()
         except Exception:
@@ -99,7 +100,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await self._end(Close.OUR_FAULT)
 
     async def _enter(self) -> None:
-        self.login = await database.read(connections.login_of, self.scope)
+        self.login = await database.read(handshake.login_of, self.scope)
         # Cookies and all: nothing looks at them again, however long the socket stays open.
         cast(list[Any], self.scope["headers"]).clear()
         if self.login is None:
@@ -110,7 +111,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if session_id is not None:
             try:
                 entrance = await database.write_settled(
-                    self._entered, connections.enter, self.login.user, session_id, executor.PROCESS
+                    self._entered, connections.enter, self.login.user, session_id, run_registry.PROCESS
                 )
             except connections.TooMany:
                 await self._end(Close.TOO_MANY)
@@ -118,7 +119,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if entrance is None:
             await self._end(Close.NO_SUCH_SESSION)
             return
-        self._subscriber = await feed.join(entrance.session_id, self.login, self._send_text, self._end)
+        self._subscriber = await feed_registry.join_feed(entrance.session_id, self.login, self._send_text, self._end)
         if supervisor.is_draining():
             # It came in just before nobody was let in any more.
             await self._end(Close.RESTARTING)
@@ -133,7 +134,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         problem = await self._begin(query.get("last_seq", ["0"])[-1], query.get("last_id", [None])[-1])
         for code, message in [*problems, *problem]:
             self._error(code, message)
-        await groups.tell(groups.of_session(entrance.session_id), {"type": "presence"})
+        await groups.publish(groups.of_session(entrance.session_id), {"type": "presence"})
 
     async def _begin(self, last_seq: Any, last_id: Any) -> list[tuple[str, str]]:
         """Send the session's frame, then everything after what the client says it has."""
@@ -277,7 +278,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         return cast(Subscriber, self._subscriber), cast(connections.Entrance, self._entrance)
 
     def _user(self) -> Any:
-        return cast(connections.Login, self.login).user
+        return cast(handshake.Login, self.login).user
 
     async def _send_text(self, frame: str) -> None:
         if not self._ended:
@@ -304,7 +305,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         subscriber, self._subscriber = self._subscriber, None
         entrance, self._entrance = self._entrance, None
         if subscriber is not None:
-            await feed.leave(subscriber)
+            await feed_registry.leave_feed(subscriber)
         if entrance is not None:
             await asyncio.shield(_gone(entrance))
 
@@ -314,7 +315,7 @@ async def _gone(entrance: connections.Entrance) -> None:
         await database.write(connections.leave, entrance.connection_id)
     except DatabaseError:
         logger.warning("A closed socket could not be noted", exc_info=True)
-    await groups.tell(groups.of_session(entrance.session_id), {"type": "presence"})
+    await groups.publish(groups.of_session(entrance.session_id), {"type": "presence"})
 
 
 def _count(value: Any) -> int | None:

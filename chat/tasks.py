@@ -11,8 +11,8 @@ from celery.worker import consumer, state
 from django.conf import settings
 from django.db import connection
 
-from chat.runs import executor
-from chat.runtime import broker, database, malloc, redis_check
+from chat.runs import registry as run_registry
+from chat.runtime import broker, db_check, malloc, redis_check
 from chat.serving.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def carry(session_id: str) -> None:
     """Carry a session's next run, if one waits and may start; until it has ended this worker has one slot less."""
     if _worker is None or not _worker.carry(UUID(session_id)):
         # This one is about to stop: let another hear of it.
-        broker.ring(UUID(session_id))
+        broker.notify_workers(UUID(session_id))
 
 
 class Consumer(consumer.Consumer):
@@ -74,7 +74,7 @@ class Runs(bootsteps.StartStopStep):
             sys.exit(
                 "A worker of Thinkaloud works with Celery's threads (--pool threads, the default) or with --pool solo."
             )
-        malloc.share_one_heap()
+        malloc.limit_malloc_arenas()
         super().__init__(parent, **options)
 
     def start(self, parent: Any) -> None:
@@ -82,10 +82,10 @@ class Runs(bootsteps.StartStopStep):
         global _worker
         try:
             redis_check.check_redis()
-            database.check_tables(explain=True)
-        except (database.Outdated, redis_check.RedisRefused) as refused:
+            db_check.check_tables(explain=True)
+        except (db_check.MigrationsPending, redis_check.RedisRefused) as refused:
             sys.exit(str(refused))
-        except database.Away as away:
+        except db_check.DatabaseUnavailable as away:
             logger.warning("%s; trying until it does", away)
         finally:
             connection.close()
@@ -93,7 +93,7 @@ class Runs(bootsteps.StartStopStep):
         _worker = Worker(slots)
         signals.worker_shutting_down.connect(_told_to_stop, weak=False)
         _worker.start()
-        logger.info("This worker carries up to %d runs at a time, as %s", slots, executor.PROCESS)
+        logger.info("This worker carries up to %d runs at a time, as %s", slots, run_registry.PROCESS)
 
     def stop(self, parent: Any) -> None:
         """Let the runs reach the end of a step, and give back what is left of them."""

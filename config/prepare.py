@@ -31,7 +31,7 @@ def main(command: str | None) -> None:
     django.setup()
     try:
         # Before anything is changed: a server that is running on these data must not find other tables under it.
-        process_lock.take()
+        process_lock.acquire_lock()
         with one_plain_connection(), one_at_a_time():
             call_command("migrate", interactive=False, verbosity=0)
             set_session_defaults()
@@ -44,7 +44,7 @@ def main(command: str | None) -> None:
         sys.exit(
             f"Thinkaloud cannot start: the database of DATABASE_URL ({connection.vendor}) cannot be used: {reason}."
         )
-    except process_lock.Owned as owned:
+    except process_lock.AlreadyServing as owned:
         sys.exit(f"Thinkaloud cannot start: {owned}")
     except OSError as error:
         sys.exit(f"Thinkaloud cannot start: DATA_DIR cannot be written ({error}).")

@@ -20,4 +20,4 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
 ]
 
-handler500 = "chat.web.sessions.our_fault"
+handler500 = "chat.web.errors.server_error"

@@ -140,15 +140,15 @@ def test_the_celery_settings_that_matter_are_set_as_told(settings_as_they_come: 
     assert told <= kept
 
 
-def test_every_room_of_the_house_is_named() -> None:
-    rooms = {path.name for path in PROJECT.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
-    assert rooms == {"agents", "chat", "config", "tests"}
-    assert {f"{room}/" for room in rooms} <= set(CODE)
+def test_every_package_is_named() -> None:
+    packages = {path.name for path in PROJECT.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
+    assert packages == {"agents", "chat", "config", "scripts", "tests"}
+    assert {f"{package}/" for package in packages} <= set(CODE)
 
 
 def test_the_frames_are_those_of_the_protocol() -> None:
     """Each word of the wire's table is spoken somewhere in the application."""
-    spoken = "".join(path.read_text("utf-8") for path in (PROJECT / "chat").glob("*.py"))
+    spoken = "".join(path.read_text("utf-8") for path in (PROJECT / "chat").rglob("*.py"))
     words = {word for row in table("from") for word in re.findall(r"`(\w+)`", row[1])}
     assert len(words) > 15
     assert {word for word in words if f'"{word}"' not in spoken} == set()

@@ -1,5 +1,8 @@
-"""The operators' view in Django admin: importing this package registers its pages."""
+"""The operators' view in Django admin: importing this package registers its pages.
 
-from chat.admin import site, tool_servers
+Read-only, but for the few things that may be done. Nothing here counts or scans the step log: lists know their length up to a limit.
+"""
 
-__all__ = ["site", "tool_servers"]
+from chat.admin import operations, runs, schedules, sessions, site, steps, tool_servers, users
+
+__all__ = ["operations", "runs", "schedules", "sessions", "site", "steps", "tool_servers", "users"]

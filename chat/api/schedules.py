@@ -12,11 +12,12 @@ from chat.api.bodies import payload, takes, user_of
 from chat.models import Missed, Occurrence, Outcome, Overlap, Schedule
 from chat.protocol import BadFrame, as_uuid
 from chat.runs import commands as run_commands
-from chat.runs.commands import Refused
+from chat.runs.admission import Refused
 from chat.runtime import clock, database
 from chat.schedules import commands as schedule_commands
+from chat.schedules import notifications, occurrences
 from chat.schedules import selectors as schedule_selectors
-from chat.schedules.selectors import Line
+from chat.schedules.selectors import ScheduleRow
 
 router = Router()
 
@@ -147,7 +148,7 @@ def _moment(at: float | str) -> datetime:
         raise BadFrame("bad_frame", "at: neither Unix seconds nor a date and time like 2027-03-01T09:00.") from None
 
 
-def out(line: Line) -> dict[str, Any]:
+def out(line: ScheduleRow) -> dict[str, Any]:
     """A schedule as the API tells it."""
     schedule = line.schedule
     return {
@@ -203,15 +204,15 @@ async def list_schedules(request: HttpRequest, cursor: str = "") -> dict[str, An
     """List one's own schedules, newest first. `cursor` is `next` of the page before."""
 
     def page() -> dict[str, Any]:
-        mine = schedule_selectors.of(user_of(request))
+        mine = schedule_selectors.schedules_of(user_of(request))
         if cursor:
             key = as_uuid(cursor)
             last = mine.filter(pk=key).first() if key else None
             if last is None:
                 raise BadFrame("bad_frame", "cursor: not one that this server gave out, or that schedule is gone.")
-            mine = schedule_selectors.after(mine, last)
+            mine = schedule_selectors.schedules_after(mine, last)
         found = list(mine[: _PAGE + 1])
-        items = [out(line) for line in schedule_selectors.lines(found[:_PAGE])]
+        items = [out(line) for line in schedule_selectors.schedule_rows(found[:_PAGE])]
         return {"items": items, "next": str(found[_PAGE - 1].pk) if len(found) > _PAGE else None}
 
     return await database.read(page)
@@ -228,7 +229,7 @@ async def create_schedule(request: HttpRequest) -> Status[dict[str, Any]]:
 @router.get("schedules/{schedule_id}/", response=ScheduleOut)
 async def get_schedule(request: HttpRequest, schedule_id: str) -> dict[str, Any]:
     """Show a schedule."""
-    schedule = await database.read(schedule_selectors.of(user_of(request)).filter(pk=_key(schedule_id)).first)
+    schedule = await database.read(schedule_selectors.schedules_of(user_of(request)).filter(pk=_key(schedule_id)).first)
     if schedule is None:
         raise Refused("not_found", "There is no such schedule.")
     return await _shown(schedule)
@@ -252,7 +253,7 @@ async def delete_schedule(request: HttpRequest, schedule_id: str) -> Status[None
 @router.post("schedules/{schedule_id}/run/", response={202: StartedOut})
 async def run_schedule(request: HttpRequest, schedule_id: str) -> Status[dict[str, Any]]:
     """Run it now, besides its times."""
-    accepted = await run_commands.accept(schedule_commands.run_now, _key(schedule_id), clock.now(), user_of(request))
+    accepted = await run_commands.accept_run(occurrences.run_now, _key(schedule_id), clock.now(), user_of(request))
     told = {"run_id": accepted.run_id, "session_id": accepted.session_id, "queued": accepted.queued}
     return Status(202, told)
 
@@ -273,9 +274,9 @@ async def list_notifications(
     if after is None:
         return {"items": [], "now": now.timestamp()}
     since = datetime.fromtimestamp(after, UTC)
-    items = await database.read(schedule_selectors.notifications, user_of(request), since)
+    items = await database.read(notifications.notifications, user_of(request), since)
     return {"items": items, "now": now.timestamp()}
 
 
 async def _shown(schedule: Schedule) -> dict[str, Any]:
-    return await database.read(lambda: out(schedule_selectors.line(schedule)))
+    return await database.read(lambda: out(schedule_selectors.schedule_row(schedule)))

@@ -57,4 +57,4 @@ async def forget(process: str) -> None:
 
 async def restart(name: str) -> None:
     """Have all processes connect to a server anew."""
-    await groups.tell(groups.EVERYONE, {"type": RESTART, "name": name})
+    await groups.publish(groups.EVERYONE, {"type": RESTART, "name": name})

@@ -9,270 +9,25 @@ seen to again, whatever has failed.
 import asyncio
 import logging
 import time
-from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from chat.live.connections import Login, expired, withdrawn
-from chat.protocol import WINDOW, WINDOW_BYTES, Close, encode
+from chat.live.subscriber import READ_FRAMES, UNSENT, Subscriber
+from chat.protocol import Close, encode
 from chat.runtime import background, database, groups
-from chat.store import drafts, selectors
+from chat.store import drafts, reconcile, selectors
 from chat.store.drafts import Draft
 from chat.store.event_window import NOT_KNOWN, EventWindow
 from chat.store.step_log import Stored
 
 logger = logging.getLogger(__name__)
-
-POLL_S = 1.0
-#: An unread window, or a frame that the network doesn't take, this old closes the socket.
-STALL_S = 30.0
-#: Answers that may wait to be sent before the client's next command is taken up.
-_MOST_ANSWERS = 32
-#: Without a frame from the client for this long, the socket is closed.
-SILENCE_S = 90.0
 PRESENCE_PAUSE_S = 0.2
 _KEPT_FRAMES = 250
-_READ_FRAMES = 100
 #: Whole texts come more often than this from a run at work in another process, as long as it writes.
 _UNHEARD_S = 1.0
-#: Feeds that are compared with the database at a time: what that takes is not to grow with their number.
-_LOOKED_AT_ONCE = 50
 
 _UNREADABLE = "the log could not be read"
-_UNSENT = "a client could not be sent what it lacks"
-
-Send = Callable[[str], Awaitable[None]]
-End = Callable[[int], Coroutine[Any, Any, None]]
-
-
-class Subscriber:
-    """One socket's place in a feed: what it has been sent, what it has acknowledged, what it lacks."""
-
-    # Thousands of them do nothing most of the time: neither they nor their feeds hold more than they need.
-    __slots__ = (
-        "_begun",
-        "_closing",
-        "_end",
-        "_flushing",
-        "_growth_bytes",
-        "_held",
-        "_queue",
-        "_room",
-        "_send",
-        "_sending_since",
-        "_shown",
-        "_stalled_at",
-        "_task",
-        "_unacked",
-        "_unacked_bytes",
-        "_waked",
-        "cursor",
-        "feed",
-        "last_heard",
-        "login",
-    )
-
-    def __init__(self, feed: "Feed", login: Login, send: Send, end: End) -> None:
-        self.feed = feed
-        self.login = login
-        self.cursor = 0
-        self.last_heard = time.monotonic()
-        self._send = send
-        self._end = end
-        self._queue: list[str] = []
-        self._held = 0
-        self._begun = False
-        self._closing: int | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._waked = False
-        self._flushing = False
-        self._shown: Draft | None = None
-        self._unacked: list[tuple[int, int]] = []
-        self._unacked_bytes = 0
-        self._growth_bytes = 0
-        self._stalled_at: float | None = None
-        self._sending_since: float | None = None
-        self._room: asyncio.Future[None] | None = None
-
-    def begin(self, session_frame: str, cursor: int) -> None:
-        """Send the session's frame, replay from after the cursor, then go live; also anew, for a client that resumes."""
-        if self._begun:
-            self._queue.append(session_frame)
-        else:
-            # What was told since the socket took its place may be newer than what this frame was made of: it comes after.
-            self._queue.insert(0, session_frame)
-            self._begun = True
-        self.cursor = cursor
-        self._unacked.clear()
-        self._unacked_bytes = self._growth_bytes = 0
-        self._stalled_at = None
-        self._shown = None
-        self.wake()
-
-    def hold(self) -> None:
-        """Keep the log back until `release`, so that an answer to a command comes before what it causes."""
-        self._held += 1
-
-    def release(self) -> None:
-        """Let the log flow again."""
-        self._held -= 1
-        self.wake()
-
-    def tell(self, frame: str) -> None:
-        """Send a frame that is not part of the log. Where the network takes nothing, no more is kept than the log's window has room for."""
-        self._queue.append(frame)
-        if self._sending_since is not None and sum(map(len, self._queue)) > WINDOW_BYTES:
-            self.end(Close.TOO_SLOW)
-        else:
-            self.wake()
-
-    async def room(self) -> None:
-        """Wait until the client has read its answers, or most of them: until then it gets no more."""
-        while len(self._queue) > _MOST_ANSWERS and self._closing is None:
-            if self._room is None:
-                self._room = asyncio.get_running_loop().create_future()
-            await self._room
-
-    def end(self, code: int) -> None:
-        """Close the socket once what is already queued for it is sent; at once where the network takes nothing."""
-        if self._closing is not None:
-            return
-        self._closing = code
-        if self._sending_since is None or self._task is None:
-            self.wake()
-            return
-        self._task.cancel()
-        self._queue.clear()
-        self._make_room()
-        background.spawn(self._end(code), "close")
-
-    def heard(self) -> None:
-        """The client has sent something: it is alive, and has read its growth."""
-        self.last_heard = time.monotonic()
-        self._growth_bytes = 0
-
-    def acknowledge(self, seq: int) -> None:
-        """Everything up to ``seq`` is in the client's state."""
-        read = bisect_right(self._unacked, seq, key=lambda sent: sent[0])
-        self._unacked_bytes -= sum(size for _, size in self._unacked[:read])
-        del self._unacked[:read]
-        if self._has_credit():
-            self._stalled_at = None
-            self.wake()
-
-    def overdue(self, now: float) -> int | None:
-        """The code to close with where the client reads nothing or is silent."""
-        if any(since is not None and now - since > STALL_S for since in (self._stalled_at, self._sending_since)):
-            return Close.TOO_SLOW
-        if now - self.last_heard > SILENCE_S:
-            return Close.SILENT
-        return None
-
-    def wake(self) -> None:
-        """Something may be there to send."""
-        self._waked = True
-        if not self._flushing:
-            self._flushing = True
-            self._task = background.spawn_eagerly(self._flush(), "socket")
-
-    @property
-    def flushing(self) -> asyncio.Task[None] | None:
-        """The task that is sending, if there is something to send."""
-        return self._task
-
-    def leave(self) -> None:
-        """The socket is gone."""
-        if self._task is not None:
-            self._task.cancel()
-        self.feed.remove(self)
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether something is there for it that nobody is sending."""
-        if self._flushing:
-            return False
-        if self._closing is not None or not self._begun:
-            return self._closing is not None
-        draft = self.feed.draft
-        lacks = self.cursor < self.feed.head or (draft is not None and draft is not self._shown)
-        return bool(self._queue) or (lacks and not self._held and self._has_credit())
-
-    async def _flush(self) -> None:
-        try:
-            while self._waked:
-                self._waked = False
-                try:
-                    await self._send_all()
-                except Exception as error:  # noqa: BLE001 - told by the feed; whoever is behind is seen to again within a second
-                    self.feed.report(_UNSENT, error)
-        finally:
-            self._flushing = False
-            self._task = None
-
-    async def _send_all(self) -> None:
-        while self._begun and self._queue:
-            await self._put(self._queue.pop(0))
-        self._make_room()
-        if self._closing is not None:
-            await self._end(self._closing)
-        elif self._begun and not self._held and await self._send_log():
-            await self._send_growth()
-
-    async def _put(self, frame: str) -> None:
-        """Send, and wait until the network has taken it."""
-        self._sending_since = time.monotonic()
-        try:
-            await self._send(frame)
-        except Exception:
-            # Whether it has arrived nobody knows: the client comes back, and says what it has.
-            self._sending_since = None
-            self._queue.clear()
-            self.end(Close.OUR_FAULT)
-            raise
-        self._sending_since = None
-
-    def _make_room(self) -> None:
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
-
-    async def _send_log(self) -> bool:
-        """Send what the log has after the cursor; whether all of it went out."""
-        while self.cursor < self.feed.head:
-            batch = self.feed.window.after(self.cursor)
-            if batch is NOT_KNOWN:
-                batch = await self.feed.read(self.cursor, _READ_FRAMES)
-                if not batch:
-                    self.feed.report(f"the log has nothing after number {self.cursor}")
-                    return False
-            for stored in batch:
-                if self._queue or self._held or self._closing is not None:
-                    self._waked = True
-                    return False
-                if not self._has_credit():
-                    self._stalled_at = self._stalled_at or time.monotonic()
-                    return False
-                self.cursor = stored.seq
-                self._unacked.append((stored.seq, len(stored.frame)))
-                self._unacked_bytes += len(stored.frame)
-                await self._put(stored.frame)
-        return True
-
-    async def _send_growth(self) -> None:
-        draft = self.feed.draft
-        if draft is None or not self._has_credit() or self._growth_bytes >= WINDOW_BYTES:
-            return
-        shown = self._shown
-        if shown is not None and shown.run_id == draft.run_id and not draft.is_newer_than(shown):
-            return
-        frame = self.feed.growth_frame(shown if draft.same_text(shown) else None)
-        self._shown = draft
-        self._growth_bytes += len(frame)
-        await self._put(frame)
-
-    def _has_credit(self) -> bool:
-        return len(self._unacked) < WINDOW and self._unacked_bytes < WINDOW_BYTES
 
 
 class Feed:
@@ -288,6 +43,7 @@ class Feed:
         "_line_due",
         "_line_unsure",
         "_membership",
+        "_on_dropped",
         "_opening",
         "_people",
         "_people_due",
@@ -303,15 +59,16 @@ class Feed:
         "window",
     )
 
-    def __init__(self, session_id: UUID) -> None:
+    def __init__(self, session_id: UUID, on_dropped: "Callable[[Feed], None]") -> None:
         self.session_id = session_id
+        self._on_dropped = on_dropped
         #: What the log's newest events are, from where it was when this feed was opened.
         self.window = EventWindow(0, _KEPT_FRAMES)
         self.draft: Draft | None = None
         self.subscribers: dict[Subscriber, None] = {}
         #: Done once the feed is open; an error where it could not be opened.
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._membership = groups.Membership(groups.of_session(session_id), self._deliver)
+        self._membership = groups.GroupSubscription(groups.of_session(session_id), self._deliver)
         self._ended: list[UUID] = []
         self._stored_steps: dict[UUID, int] = {}
         #: When a run in another process was last heard to write.
@@ -325,7 +82,7 @@ class Feed:
         #: Whether one socket may have been told of the line something older than the others.
         self._line_unsure = False
         self._telling_people = False
-        self._shape: selectors.Shape | None = None
+        self._shape: reconcile.SessionFingerprint | None = None
         self._reading = asyncio.Lock()
         #: The highest number that anybody has told of.
         self._heard_head = 0
@@ -350,10 +107,10 @@ class Feed:
         try:
             await self._membership.join()
             drafts.watch(self.session_id, self.take_draft)
-            head, saved = await database.read(selectors.head_and_draft, self.session_id)
+            head, saved = await database.read(reconcile.head_and_draft, self.session_id)
         except BaseException as error:
             # Whoever comes later opens a feed anew; whoever waits for this one is told.
-            _drop(self)
+            self._on_dropped(self)
             self.ready.set_exception(
                 error if isinstance(error, Exception) else ConnectionError("The session's feed was closed.")
             )
@@ -385,7 +142,7 @@ class Feed:
     async def read(self, cursor: int, limit: int) -> list[Stored]:
         """Frames after a cursor from the log itself; a number that the log leaves out is told of, and passed over."""
         batch = await database.read(selectors.stored_after, self.session_id, cursor, limit)
-        self._reported -= {_UNREADABLE, _UNSENT}
+        self._reported -= {_UNREADABLE, UNSENT}
         for before, stored in zip([cursor, *(each.seq for each in batch)], batch, strict=False):
             if stored.seq != before + 1:
                 self.report(f"the log has no number {before + 1}; it goes on with {stored.seq}")
@@ -425,7 +182,7 @@ class Feed:
                 # From the last known one on, which must still be there: a database set back to an earlier state has another history.
                 last = self.head
                 known = self.window.at(last)
-                batch = await self.read(last if known is NOT_KNOWN else last - 1, _READ_FRAMES)
+                batch = await self.read(last if known is NOT_KNOWN else last - 1, READ_FRAMES)
                 if known is not NOT_KNOWN:
                     if batch[:1] != [known]:
                         self.start_over()
@@ -462,7 +219,7 @@ class Feed:
         logger.warning(
             "The log of session %s is not the one that was read before; its clients start over", self.session_id
         )
-        _drop(self)
+        self._on_dropped(self)
         for subscriber in list(self.subscribers):
             subscriber.end(Close.RESTARTING)
 
@@ -474,11 +231,11 @@ class Feed:
             self._line_due = self._line_unsure = True
             self._announce_line()
 
-    def look_at(self, shape: selectors.Shape) -> None:
+    def look_at(self, shape: reconcile.SessionFingerprint) -> None:
         """Take up what the group has not said, or what could not be done when it said so: events, the line, the people, the draft."""
         known, self._shape = self._shape, shape
         # What was told last may have come and gone since the last look, and the group's word of its going been lost.
-        if shape.line != (known.line if known else selectors.NOTHING) or shape.line[0] != len(self._line or ()):
+        if shape.line != (known.line if known else reconcile.NOTHING) or shape.line[0] != len(self._line or ()):
             self._line_due = True
         # Nor does anybody know what has come and gone between what was read of the people and the first look.
         if self._people is None or known is None or shape.people != known.people:
@@ -618,152 +375,3 @@ class Feed:
         if people != self._people:
             self._people = people
             self.tell(encode("presence", people))
-
-
-_feeds: dict[UUID, Feed] = {}
-#: Every socket of this process, also of a feed that nobody can join any more.
-_seated: dict[Subscriber, None] = {}
-
-
-async def join(session_id: UUID, login: Login, send: Send, end: End) -> Subscriber:
-    """Give a socket its place in the session's feed, which is opened for the first one."""
-    feed = _feeds.get(session_id)
-    if feed is None:
-        feed = _feeds[session_id] = Feed(session_id)
-    subscriber = Subscriber(feed, login, send, end)
-    feed.add(subscriber)
-    _seated[subscriber] = None
-    try:
-        await asyncio.shield(feed.ready)
-    except BaseException:
-        _seated.pop(subscriber, None)
-        feed.remove(subscriber)
-        if not feed.subscribers:
-            _drop(feed)
-        raise
-    return subscriber
-
-
-async def leave(subscriber: Subscriber) -> None:
-    """Take a socket out; the last one closes the feed."""
-    _seated.pop(subscriber, None)
-    subscriber.leave()
-    feed = subscriber.feed
-    if not feed.subscribers and _feeds.get(feed.session_id) is feed:
-        del _feeds[feed.session_id]
-        await feed.close()
-
-
-def _drop(feed: Feed) -> None:
-    """Let whoever comes next open the session's feed anew."""
-    if _feeds.get(feed.session_id) is feed:
-        del _feeds[feed.session_id]
-        background.spawn(feed.close(), "close feed")
-
-
-def subscribers() -> list[Subscriber]:
-    """Every socket of this process."""
-    return list(_seated)
-
-
-def tell_everyone(frame: str) -> None:
-    """Send a frame to every socket of this process."""
-    for subscriber in subscribers():
-        subscriber.tell(frame)
-
-
-def tell_user(user_id: int, frame: str) -> None:
-    """Send a frame to every socket that a user has in this process."""
-    for subscriber in subscribers():
-        if subscriber.login.user.pk == user_id:
-            subscriber.tell(frame)
-
-
-async def watch_for_ever() -> None:
-    """Once a second see to every socket, and compare every feed with the log; a comparison that takes long keeps no socket waiting."""
-    comparing: asyncio.Task[None] | None = None
-    while True:
-        await asyncio.sleep(POLL_S)
-        _see_to_sockets()
-        if comparing is None or comparing.done():
-            comparing = background.spawn(_compare(), "compare feeds")
-
-
-async def watch() -> None:
-    """See to every socket, and compare every feed with the log, once."""
-    _see_to_sockets()
-    await _compare()
-
-
-def _see_to_sockets() -> None:
-    """Close the sockets that are silent or read nothing; whoever is behind is sent what is there."""
-    now = time.monotonic()
-    for subscriber in subscribers():
-        code = subscriber.overdue(now)
-        if code is not None:
-            subscriber.end(code)
-        elif subscriber.is_behind:
-            subscriber.wake()
-
-
-async def _compare() -> None:
-    """Compare logins and feeds with what is stored. One that cannot be compared keeps none of the others from it."""
-    try:
-        await check_logins()
-    except Exception:
-        logger.exception("The logins could not be compared with those stored")
-    waiting = [feed for feed in _feeds.values() if feed.is_open]
-    for start in range(0, len(waiting), _LOOKED_AT_ONCE):
-        try:
-            await _look_at(waiting[start : start + _LOOKED_AT_ONCE])
-        except Exception:
-            logger.exception("The feeds could not be compared with the log")
-
-
-async def _look_at(feeds: list[Feed]) -> None:
-    known = [feed.head for feed in feeds]
-    shapes = await database.read(selectors.shapes, [feed.session_id for feed in feeds])
-    for feed, head in zip(feeds, known, strict=True):
-        shape = shapes.get(feed.session_id)
-        if _feeds.get(feed.session_id) is not feed:
-            continue
-        if shape is None:
-            for subscriber in list(feed.subscribers):
-                subscriber.end(Close.NO_SUCH_SESSION)
-        elif shape.head < head:
-            feed.start_over()
-        else:
-            feed.look_at(shape)
-    unheard = {feed.session_id: feed for feed in feeds if feed.misses_growth(time.monotonic())}
-    if unheard:
-        for session_id, draft in (await database.read(selectors.saved_drafts, list(unheard))).items():
-            unheard[session_id].take_draft(draft)
-
-
-async def check_logins() -> None:
-    """Close the sockets whose login has ended (logged out, deactivated, deleted, password changed) or whose right was withdrawn."""
-    seated = subscribers()
-    if not seated:
-        return
-    seats = [(each.feed.session_id, each.login) for each in seated]
-    ended, lost = await database.read(lambda: (expired(login for _, login in seats), withdrawn(seats)))
-    for subscriber in seated:
-        if subscriber.login.session_key in ended:
-            subscriber.end(Close.NOT_LOGGED_IN)
-        elif (subscriber.feed.session_id, subscriber.login.user.pk) in lost:
-            subscriber.end(Close.WITHDRAWN)
-
-
-async def close_all(code: int, timeout_s: float) -> None:
-    """Close every socket of this process, and wait until each has been told what was left to tell."""
-    closing = subscribers()
-    for subscriber in closing:
-        subscriber.end(code)
-    flushing = [task for subscriber in closing if (task := subscriber.flushing) is not None]
-    if flushing:
-        await asyncio.wait(flushing, timeout=timeout_s)
-
-
-def stats() -> dict[str, Any]:
-    """How many sessions are looked at here, and by how many sockets."""
-    return {"feeds": len(_feeds), "sockets": len(subscribers())}

@@ -21,7 +21,7 @@ _LINE = 80
 _LINES = 12
 
 
-def bound(figure: str) -> str:
+def nbsp(figure: str) -> str:
     """A number and its unit on one line: ``5 s`` breaks nowhere."""
     return figure.replace(" ", "\N{NO-BREAK SPACE}")
 
@@ -31,29 +31,29 @@ def duration(ms: int | None) -> str:
     if ms is None:
         return ""
     if ms < 100:
-        return bound(f"{ms} ms" if ms >= 1 else _("under 1 ms"))
+        return nbsp(f"{ms} ms" if ms >= 1 else _("under 1 ms"))
     if ms < 59_950:
         tenths = (ms + 50) // 100
-        return bound(f"{tenths // 10}.{tenths % 10} s")
+        return nbsp(f"{tenths // 10}.{tenths % 10} s")
     return _minutes(ms)
 
 
-def roughly(ms: int | None) -> str:
+def approx_duration(ms: int | None) -> str:
     """A measured time within a sentence: ``0.4 s``, ``31 s``, ``1 m 12 s``."""
     if ms is None:
         return ""
     if ms < 950:
         return duration(ms)
     if ms < 59_500:
-        return bound(f"{(ms + 500) // 1000} s")
+        return nbsp(f"{(ms + 500) // 1000} s")
     return _minutes(ms)
 
 
 def _minutes(ms: int) -> str:
     seconds = (ms + 500) // 1000
     if seconds < 3600:
-        return bound(f"{seconds // 60} m {seconds % 60:02} s")
-    return bound(f"{seconds // 3600} h {seconds // 60 % 60:02} m")
+        return nbsp(f"{seconds // 60} m {seconds % 60:02} s")
+    return nbsp(f"{seconds // 3600} h {seconds // 60 % 60:02} m")
 
 
 def clock(ms: int) -> str:
@@ -78,21 +78,21 @@ def count(number: int) -> str:
 def size(length: int) -> str:
     """The length of a text: ``412 characters``, ``48 kB``, ``1.2 MB``."""
     if length < 1000:
-        return bound(ngettext("%(n)d character", "%(n)d characters", length) % {"n": length})
+        return nbsp(ngettext("%(n)d character", "%(n)d characters", length) % {"n": length})
     if length < 999_500:
-        return bound(f"{(length + 500) // 1000} kB")
+        return nbsp(f"{(length + 500) // 1000} kB")
     tenths = (length + 50_000) // 100_000
-    return bound(f"{tenths // 10}.{tenths % 10} MB")
+    return nbsp(f"{tenths // 10}.{tenths % 10} MB")
 
 
-def gist(text: str) -> str:
+def first_line(text: str) -> str:
     """The beginning of a text on one line."""
     return " ".join(text[:400].split())[:_GIST]
 
 
 def markdown_gist(text: str) -> str:
     """The beginning of a model's Markdown on one line, without its marks."""
-    return gist(strip_markdown(text[:_GIST_OF]))
+    return first_line(strip_markdown(text[:_GIST_OF]))
 
 
 def is_long(message: str) -> bool:
@@ -100,34 +100,34 @@ def is_long(message: str) -> bool:
     return sum(max(1, -(-utf16_length(line) // _LINE)) for line in message.split("\n")) > _LINES
 
 
-class Telling(NamedTuple):
+class ArgumentSummary(NamedTuple):
     """The argument that tells most about a call; ``code`` asks for the monospaced face."""
 
     text: str
     code: bool = False
 
 
-def telling(arguments: Any) -> Telling:
+def summarize_arguments(arguments: Any) -> ArgumentSummary:
     """Pick the telling argument of a call: its query, its page, its code's own comment, else its first two plain values."""
     if not isinstance(arguments, dict):
-        return Telling(gist(arguments if isinstance(arguments, str) else _plain(arguments)), code=True)
+        return ArgumentSummary(first_line(arguments if isinstance(arguments, str) else _plain(arguments)), code=True)
     match arguments:
         case {"query": str(query)}:
-            return Telling(f"“{gist(query)}”")
+            return ArgumentSummary(f"“{first_line(query)}”")
         case {"url": str(url)}:
-            return Telling(re.sub(r"^https?://", "", gist(url)))
+            return ArgumentSummary(re.sub(r"^https?://", "", first_line(url)))
         case {"code": str(code)}:
             return _telling_code(code)
     plain = [_plain(value) for value in arguments.values() if isinstance(value, str | int | float)]
-    return Telling(gist(", ".join(plain[:2])))
+    return ArgumentSummary(first_line(", ".join(plain[:2])))
 
 
-def _telling_code(code: str) -> Telling:
+def _telling_code(code: str) -> ArgumentSummary:
     lines = [line.strip() for line in code.splitlines() if line.strip()]
     first = next(_after_imports(lines), lines[0] if lines else "")
     if first.startswith("#") and first.strip("# "):
-        return Telling(gist(first.strip("# ")))
-    return Telling(gist(first), code=True)
+        return ArgumentSummary(first_line(first.strip("# ")))
+    return ArgumentSummary(first_line(first), code=True)
 
 
 def _after_imports(lines: Sequence[str]) -> Iterator[str]:
@@ -149,7 +149,7 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2 if isinstance(value, dict | list) else None)
 
 
-def returned(content: str) -> str:
+def summarize_result(content: str) -> str:
     """What came back from a call, in few words."""
     text = content.strip()
     if text[:1] in "[{" and len(text) <= 2_000:
@@ -157,11 +157,11 @@ def returned(content: str) -> str:
             # The standard library's gives up on deep brackets with an error of its own, and reads what is no JSON.
             value = orjson.loads(text)
         except ValueError:
-            return gist(text)
+            return first_line(text)
         if isinstance(value, list):
             return ngettext("%(n)d item", "%(n)d items", len(value)) % {"n": len(value)}
         return ngettext("%(n)d field", "%(n)d fields", len(value)) % {"n": len(value)}
-    return gist(text)
+    return first_line(text)
 
 
 #: Icon of a tool in the sprite; any other tool gets a wrench.
@@ -191,7 +191,7 @@ def _done(tool_name: str, times: int) -> str:
     )
 
 
-def did(tool_names: Iterable[str], thoughts: int = 0) -> str:
+def summarize_tools(tool_names: Iterable[str], thoughts: int = 0) -> str:
     """One line for what a run did: ``Searched past sessions, read 2 pages``."""
     times: dict[str, int] = {}
     for name in tool_names:
@@ -209,17 +209,17 @@ def at_work() -> str:
 
 def steps(number: int) -> str:
     """How many steps."""
-    return bound(ngettext("%(n)d step", "%(n)d steps", number) % {"n": number})
+    return nbsp(ngettext("%(n)d step", "%(n)d steps", number) % {"n": number})
 
 
 def tools(number: int) -> str:
     """How many tool calls."""
-    return bound(ngettext("%(n)d tool", "%(n)d tools", number) % {"n": number})
+    return nbsp(ngettext("%(n)d tool", "%(n)d tools", number) % {"n": number})
 
 
 def failed(number: int) -> str:
     """How many tool calls failed; nothing for none."""
-    return bound(ngettext("%(n)d failed", "%(n)d failed", number) % {"n": number}) if number else ""
+    return nbsp(ngettext("%(n)d failed", "%(n)d failed", number) % {"n": number}) if number else ""
 
 
 def usage(input_tokens: int, output_tokens: int, *, estimated: bool = False) -> str:
@@ -227,7 +227,7 @@ def usage(input_tokens: int, output_tokens: int, *, estimated: bool = False) -> 
     words = _("%(input)s in / %(output)s out") % {"input": count(input_tokens), "output": count(output_tokens)}
     if estimated:
         words = _("about %(usage)s") % {"usage": words}
-    return " / ".join(map(bound, words.split(" / ")))
+    return " / ".join(map(nbsp, words.split(" / ")))
 
 
 def status(

@@ -1,13 +1,10 @@
 """Folded runs dressed for the templates: every word, number and drawing that a row shows."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 import agents
-from chat import models
 from chat.rendering import humanize
 from chat.rendering.transcript import Call, Item, Run
 
@@ -37,15 +34,17 @@ def run_row(run: Run) -> Row:
         "removed": run.removed,
         "rows": rows,
         "open": not run.ended or run.status == "failed",
-        "what": humanize.did((call.name for call in run.calls), counts["thoughts"]) or humanize.at_work(),
-        "fact": _joined(humanize.steps(counts["steps"]) if counts["steps"] else "", humanize.roughly(run.duration_ms)),
+        "what": humanize.summarize_tools((call.name for call in run.calls), counts["thoughts"]) or humanize.at_work(),
+        "fact": _joined(
+            humanize.steps(counts["steps"]) if counts["steps"] else "", humanize.approx_duration(run.duration_ms)
+        ),
         "failed_words": humanize.failed(counts["failed"]),
         "strip": [*bars, run.answer_bar()] if run.ended else [],
         "answer": run.answer,
         "answer_row": answer_row(run),
-        "trouble": trouble(run) if run.ended else None,
+        "trouble": failure_banner(run) if run.ended else None,
         "end_icon": _END_ICONS.get(run.status, "check"),
-        "endline": endline(run, counts),
+        "endline": run_summary(run, counts),
     }
 
 
@@ -75,7 +74,7 @@ def item_row(run: Run, item: Item, bar: Row) -> Row:
     if item.kind == "thought":
         return row | {
             "kind": "thought",
-            "title": _("Thought for %(time)s") % {"time": humanize.roughly(item.duration_ms)}
+            "title": _("Thought for %(time)s") % {"time": humanize.approx_duration(item.duration_ms)}
             if item.duration_ms is not None
             else _("Thought"),
             "text": item.text,
@@ -107,12 +106,12 @@ def call_row(run: Run, item: Item, call: Call) -> Row:
         "seq": call.seq,
         "name": call.name,
         "icon": call.icon,
-        "telling": humanize.telling(call.arguments),
+        "telling": humanize.summarize_arguments(call.arguments),
         "arguments": call.arguments,
         **inside(call.arguments),
         "result": result,
         "duration_ms": None if result is None else result.duration_ms,
-        "out": humanize.returned(content) if result is not None and result.ok else "",
+        "out": humanize.summarize_result(content) if result is not None and result.ok else "",
         "state": state,
         "word": word,
         "cause": content.strip()[:_CAUSE] if state in ("fail", "off") else "",
@@ -158,7 +157,7 @@ def answer_row(run: Run) -> Row | None:
     return {"kind": "answer", "seq": answer.seq, "text": answer.text, "partial": answer.partial}
 
 
-def trouble(run: Run) -> Row | None:
+def failure_banner(run: Run) -> Row | None:
     """What an end that was not a plain one says, and whose fault it was."""
     kept = humanize.steps(run.counts()["steps"])
     if run.removed:
@@ -198,7 +197,7 @@ def trouble(run: Run) -> Row | None:
     return None
 
 
-def endline(run: Run, counts: dict[str, int] | None = None) -> str:
+def run_summary(run: Run, counts: dict[str, int] | None = None) -> str:
     """``Finished · 9 steps · 4 tools · 1 m 12 s · 8.1k in / 1.3k out``."""
     if not run.ended:
         return ""
@@ -212,7 +211,7 @@ def endline(run: Run, counts: dict[str, int] | None = None) -> str:
         humanize.steps(counts["steps"]) if run.enable_reasoning else "",
         humanize.tools(counts["tools"]) if counts["tools"] else "",
         humanize.failed(counts["failed"]),
-        humanize.roughly(run.duration_ms),
+        humanize.approx_duration(run.duration_ms),
         humanize.usage(used["input_tokens"], used["output_tokens"], estimated=bool(used.get("estimated")))
         if spent
         else "",
@@ -233,135 +232,7 @@ def header(run: Run | None) -> Row:
         "word": humanize.status(
             run.status, using=using, begun=bool(run.items), by=run.cancelled_by, limit=run.limit or run.iteration
         ),
-        "clock": humanize.roughly(run.duration_ms),
-    }
-
-
-def inspection(run: Run, row: models.Run) -> Row:
-    """One run for the page that inspects it: where its time went, and its steps over time."""
-    began = run.started_at or row.created_at.timestamp()
-    waited_ms = max(0, round((began - row.created_at.timestamp()) * 1000))
-    total_ms = run.duration_ms or round(_last_moment(run, began) * 1000)
-    counts = run.counts()
-    rows = run_row(run)["rows"]
-    for item, bar in zip(rows, run.bars(total_ms), strict=True):
-        item["bar"] = bar
-    return {
-        "run": run,
-        "ended": run.ended,
-        "counts": counts,
-        "facts": [
-            fact
-            for fact in (
-                ngettext("%(n)d iteration", "%(n)d iterations", run.iteration) % {"n": run.iteration}
-                if run.iteration
-                else "",
-                humanize.steps(counts["steps"]),
-                humanize.tools(counts["tools"]) if counts["tools"] else "",
-            )
-            if fact
-        ],
-        "failed": humanize.failed(counts["failed"]),
-        "usage": humanize.usage(row.input_tokens, row.output_tokens, estimated=row.usage_estimated)
-        if row.input_tokens + row.output_tokens
-        else "",
-        "total_ms": total_ms,
-        "why": _why(run, waited_ms, total_ms),
-        "rows": rows,
-        "answer": run.answer,
-        "answer_bar": run.answer_bar(total_ms),
-        "ticks": _ticks(total_ms),
-        "trouble": trouble(run) if run.ended and run.status != "cancelled" else None,
-        "endline": endline(run, counts),
-    }
-
-
-def _last_moment(run: Run, began: float) -> float:
-    moments = [item.at for item in run.items] + [call.result.at for call in run.calls if call.result is not None]
-    return max([0.0, *(moment - began for moment in moments)])
-
-
-def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
-    """Where the time of the whole run went, but for trifles, as segments of a bar a thousand wide."""
-    calls = [item for item in run.items if item.kind == "calls"]
-    spans = {item.seq: item.span() for item in calls}
-    lengths = {key: round((span[1] - span[0]) * 1000) for key, span in spans.items() if span is not None}
-    failed = sum(lengths.get(item.seq, 0) for item in calls if any(run.broken(item, call) for call in item.calls))
-    tools = sum(lengths.values()) - failed
-    model = sum(item.duration_ms or 0 for item in run.items if item.kind == "thought")
-    model += (run.answer.duration_ms or 0) if run.answer is not None else 0
-    other = max(0, total_ms - model - tools - failed)
-    parts = [
-        ("wait", _("Waiting in line"), waited_ms),
-        ("model", _("Thinking and writing"), model),
-        ("tool", _("Tools"), tools),
-        ("fail", _("Failed tools"), failed),
-        ("model2", _("Waiting for the model, and the rest"), other),
-    ]
-    whole = sum(ms for _fill, _words, ms in parts)
-    segments: list[Row] = []
-    x = 0.0
-    for fill, told, ms in parts:
-        if ms and ms * _SHARES >= whole:
-            width = ms * 1000 / whole
-            segments.append(
-                {"fill": fill, "words": told, "ms": ms, "x": round(x, 1), "width": round(max(2.0, width - 2), 1)}
-            )
-            x += width
-    return segments
-
-
-#: What took a smaller share of the whole is not told: one in so many.
-_SHARES = 200
-
-#: Steps of a time axis, in milliseconds.
-_TICKS = (
-    100,
-    200,
-    500,
-    1_000,
-    2_000,
-    5_000,
-    10_000,
-    15_000,
-    30_000,
-    60_000,
-    120_000,
-    300_000,
-    600_000,
-    1_800_000,
-    3_600_000,
-)
-
-
-def _ticks(total_ms: int) -> list[Row]:
-    step = next((tick for tick in _TICKS if total_ms <= tick * 5), _TICKS[-1])
-    if total_ms <= 0:
-        return []
-    marks = range(0, total_ms, step)
-    return [
-        {"x": round(mark * 100 / total_ms, 1), "words": humanize.duration(mark) if mark else humanize.bound("0 s")}
-        for mark in list(marks)[:60]
-    ]
-
-
-def event_row(frame: Mapping[str, Any]) -> Row:
-    """One stored event as it was sent."""
-    data = frame["data"]
-    told = (
-        data.get("content")
-        or data.get("message")
-        or data.get("tool_name")
-        or data.get("status")
-        or data.get("error")
-        or ""
-    )
-    return {
-        "seq": frame["seq"],
-        "name": data.get("type") if frame["type"] == "reasoning_step" else frame["type"],
-        "told": humanize.gist(told if isinstance(told, str) else humanize.as_json(told)),
-        "at": data.get("timestamp"),
-        "json": humanize.as_json(dict(frame)),
+        "clock": humanize.approx_duration(run.duration_ms),
     }
 
 

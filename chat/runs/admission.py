@@ -3,23 +3,28 @@
 It runs for every message, before the model is asked anything; as a dozen queries it was most of the wait for the first token.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
+import agents
+from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_of
 from chat.models import LIVE_SQL, QUEUED_SQL, UNFINISHED_SQL, Origin, Run, Session
-from chat.runtime.database import key, moment
+from chat.protocol import clean, is_blank, utf16_length
+from chat.runtime.db_values import datetime_param, uuid_param
 
 _MINUTE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Admission:
     """A session and someone who asks something of it, at the moment of asking.
 
     ``last_number`` is the newest run's; ``waiting`` counts the session's line, ``is_live`` says whether a run is at work in it. ``at_work``
@@ -40,10 +45,10 @@ class Standing:
     is_known: bool
 
 
-def of(session_id: UUID, user_id: int, client_message_id: str) -> Standing | None:
+def load_for_update(session_id: UUID, user_id: int, client_message_id: str) -> Admission | None:
     """Lock the session's row for the rest of the transaction, and look; None where session or user is gone."""
     session, run, user = (model._meta.db_table for model in (Session, Run, get_user_model()))
-    this, since = key(session_id), moment(timezone.now() - _MINUTE)
+    this, since = uuid_param(session_id), datetime_param(timezone.now() - _MINUTE)
     with connection.cursor() as cursor:
         if connection.features.has_select_for_update:
             # By itself, because what another transaction has just committed is seen only by a statement that begins later.
@@ -79,7 +84,7 @@ def of(session_id: UUID, user_id: int, client_message_id: str) -> Standing | Non
     if row is None:
         return None
     owner_id, title, agent_name, active, staff, last_number, waiting, live, at_work, recent, known = row
-    return Standing(
+    return Admission(
         owner_id,
         title,
         agent_name,
@@ -92,3 +97,61 @@ def of(session_id: UUID, user_id: int, client_message_id: str) -> Standing | Non
         recent,
         bool(known),
     )
+
+
+class Refused(Exception):
+    """A command that can't be carried out; ``code`` is the wire's, ``message`` is for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def check_message(message: str) -> None:
+    """Refuse a message that is too long, or empty."""
+    if utf16_length(message) > settings.MAX_MESSAGE_CHARS > 0:
+        raise Refused(
+            "too_large",
+            f"The message has {utf16_length(message):,} characters; at most {settings.MAX_MESSAGE_CHARS:,} are allowed.",
+        )
+    if is_blank(message):
+        raise Refused("empty_message", "The message is empty.")
+
+
+def check_agent(name: str) -> None:
+    """Refuse a name that no agent has."""
+    if name not in agents.AGENTS:
+        raise Refused(
+            "unknown_agent", f"There is no agent “{clean(name[:64])}”. There are: {', '.join(agents.AGENTS)}."
+        )
+
+
+def check_access(session_id: UUID, user: User, client_message_id: str) -> Admission:
+    """Hold the session for the rest of the transaction, and look whether this message may be let in."""
+    standing = load_for_update(session_id, user.pk, client_message_id)
+    if standing is None:
+        raise Refused("not_found", "There is no such session.")
+    role = role_of(
+        user.pk,
+        standing.owner_id,
+        is_active=standing.user_is_active,
+        sees_others=lambda: standing.user_is_staff and has_right_now(user.pk, VIEW_SESSIONS),
+    )
+    if role is None:
+        raise Refused("not_found", "There is no such session.")
+    if not may_drive(role):
+        raise Refused("not_allowed", "You may watch this session, but not steer it.")
+    return standing
+
+
+def lock_session(session_id: UUID, user: User, may: Callable[[User, Session], bool]) -> Session:
+    """The session, with its row held for the rest of the transaction: one command at a time, by who may give it now."""
+    session = Session.objects.select_for_update().filter(pk=session_id).first()
+    asking = User.objects.filter(pk=user.pk).first()
+    if session is not None and asking is not None:
+        if may(asking, session):
+            return session
+        if role_in(asking, session) is not None:
+            raise Refused("not_allowed", "You may watch this session, but not steer it.")
+    raise Refused("not_found", "There is no such session.")

@@ -14,7 +14,7 @@ from chat.models import IS_LIVE, QUEUED_SQL, UNFINISHED, Run, RunStatus, Session
 from chat.runs import events as run_events
 from chat.runs import state as run_state
 from chat.runs.state import End
-from chat.runtime.database import as_uuid, key
+from chat.runtime.db_values import uuid_from_db, uuid_param
 from chat.store import step_log
 from chat.store.step_log import Stored
 
@@ -34,9 +34,9 @@ def fail_next(session_id: UUID) -> list[Stored] | None:
     if Run.objects.filter(IS_LIVE, session_id=session_id).exists():
         return None
     with connection.cursor() as cursor:
-        cursor.execute(_NEXT, [key(session_id)])
+        cursor.execute(_NEXT, [uuid_param(session_id)])
         row = cursor.fetchone()
-    failed = None if row is None else fail_run(as_uuid(row[0]))
+    failed = None if row is None else fail_run(uuid_from_db(row[0]))
     return None if failed is None else failed[1]
 
 
@@ -44,11 +44,11 @@ def fail_next(session_id: UUID) -> list[Stored] | None:
 def fail_run(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
     """Set an unfinished run aside, from whoever carries it; returns its session and the events that say so, None where it has ended."""
     with connection.cursor() as cursor:
-        cursor.execute(_COLUMNS, [key(run_id)])
+        cursor.execute(_COLUMNS, [uuid_param(run_id)])
         row = cursor.fetchone()
     if row is None or row[1] not in UNFINISHED:
         return None
-    session_id, status, numbered, position = as_uuid(row[0]), row[1], bool(row[2]), row[3]
+    session_id, status, numbered, position = uuid_from_db(row[0]), row[1], bool(row[2]), row[3]
     outcome = Outcome("failed", 0, code="internal", error=_UNREADABLE)
     end = End(RunStatus.FAILED, code=outcome.code)
     if not Session.objects.select_for_update().filter(pk=session_id).exists():

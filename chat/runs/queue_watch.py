@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from chat.runs import executor
+from chat.runs import dispatch
 from chat.runs import state as run_state
 from chat.runtime import database
 from chat.runtime.each_row import EachRow
@@ -47,7 +47,7 @@ async def look() -> None:
     if settings.BROKER_URL:
         _watch.look(waiting)
         return
-    await _each.do(waiting, executor.dispatch)
+    await _each.do(waiting, dispatch.dispatch_next)
 
 
 def is_stuck() -> bool:

@@ -8,11 +8,12 @@ from django.db import transaction
 
 from agents import Usage
 from chat.models import LIVE, Run, RunStatus, Session
-from chat.runs import auto_continue, executor, quarantine
+from chat.runs import auto_continue, dispatch, publisher, quarantine
 from chat.runs import events as run_events
+from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runs.state import End
-from chat.runtime import database
+from chat.runtime import database, db_check
 from chat.store import step_log
 from chat.store.step_log import Stored
 
@@ -25,8 +26,8 @@ async def interrupt(run_id: UUID) -> bool:
     if result is None:
         return False
     session_id, events = result
-    await executor.tell_stored(session_id, events)
-    await executor.dispatch(session_id)
+    await publisher.publish_events(session_id, events)
+    await dispatch.dispatch_next(session_id)
     return True
 
 
@@ -40,7 +41,7 @@ def _end(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
     try:
         return _interrupt(run_id)
     except Exception as error:
-        if isinstance(error, DatabaseError) and not database.is_unreadable(error):
+        if isinstance(error, DatabaseError) and not db_check.is_unreadable(error):
             raise
         logger.exception("Run %s cannot be interrupted; it is set aside", run_id)
         return quarantine.fail_run(run_id)
@@ -52,7 +53,7 @@ def _interrupt(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
     run = Run.objects.select_related("cancelled_by", "draft").filter(pk=run_id, status__in=LIVE).first()
     if run is None or not Session.objects.select_for_update().filter(pk=run.session_id).exists():
         return None
-    if not run_state.take_from(run, executor.PROCESS):
+    if not run_state.take_from(run, run_registry.PROCESS):
         return None
     # Someone had asked for it to be stopped: then that is what has happened.
     status = RunStatus.CANCELLED if run.status == RunStatus.CANCELLING else RunStatus.INTERRUPTED

@@ -31,7 +31,7 @@ from chat.models import (
     Session,
 )
 from chat.runtime import clock
-from chat.runtime.database import as_uuid, as_uuids, key, moment
+from chat.runtime.db_values import datetime_param, uuid_from_db, uuid_param, uuids_from_db
 from chat.store import step_log
 
 #: From where each status may be reached.
@@ -76,7 +76,7 @@ def begin(run: Run, process: str, *, title: str) -> None:
     run.started_at = run.heartbeat_at = clock.now()
     _add(run)
     with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, [title, moment(timezone.now()), RunStatus.RUNNING, key(run.session_id)])
+        cursor.execute(_BEGIN, [title, datetime_param(timezone.now()), RunStatus.RUNNING, uuid_param(run.session_id)])
 
 
 #: Likewise.
@@ -88,8 +88,8 @@ _ADD = """INSERT INTO chat_run (id, session_id, number, user_id, client_message_
 
 def _add(run: Run) -> None:
     values = [
-        key(run.pk),
-        key(run.session_id),
+        uuid_param(run.pk),
+        uuid_param(run.session_id),
         run.number,
         run.user_id,
         run.client_message_id,
@@ -97,9 +97,9 @@ def _add(run: Run) -> None:
         run.agent_name,
         run.enable_reasoning,
         run.origin,
-        run.continues_id and key(run.continues_id),
+        run.continues_id and uuid_param(run.continues_id),
         run.status,
-        moment(run.created_at),
+        datetime_param(run.created_at),
         run.owner,
         run.fence,
         False,
@@ -150,7 +150,7 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
     with connection.cursor() as cursor:
         cursor.execute(
             _FINISH.format(now=clock.now_expression(), moves=", ".join(["%s"] * len(moves))),
-            [*values, by.pk if by is not None else None, key(run_id), *moves, fence],
+            [*values, by.pk if by is not None else None, uuid_param(run_id), *moves, fence],
         )
         moved = cursor.rowcount
     if moved:
@@ -190,7 +190,7 @@ def carried_by(process: str) -> dict[UUID, str | None]:
     with connection.cursor() as cursor:
         cursor.execute(_CARRIED, [process])
         return {
-            as_uuid(run_id): stopped_by(name) if status == RunStatus.CANCELLING else None
+            uuid_from_db(run_id): stopped_by(name) if status == RunStatus.CANCELLING else None
             for run_id, status, name in cursor.fetchall()
         }
 
@@ -206,15 +206,15 @@ _LIVE_RUNS = f"SELECT id FROM chat_run WHERE {LIVE_SQL}"  # noqa: S608 - our own
 def silent_since(since: datetime) -> list[UUID]:
     """Live runs whose owner has given no sign of life since then, by the database's clock."""
     with connection.cursor() as cursor:
-        cursor.execute(f"{_LIVE_RUNS} AND heartbeat_at < %s", [moment(since)])
-        return as_uuids(run_id for (run_id,) in cursor.fetchall())
+        cursor.execute(f"{_LIVE_RUNS} AND heartbeat_at < %s", [datetime_param(since)])
+        return uuids_from_db(run_id for (run_id,) in cursor.fetchall())
 
 
 def live_runs() -> list[UUID]:
     """All runs at work, wherever."""
     with connection.cursor() as cursor:
         cursor.execute(_LIVE_RUNS)
-        return as_uuids(run_id for (run_id,) in cursor.fetchall())
+        return uuids_from_db(run_id for (run_id,) in cursor.fetchall())
 
 
 def next_in(session_id: UUID) -> Run | None:
@@ -257,20 +257,20 @@ def waiting_sessions(user_id: int | None = None) -> list[UUID]:
     whose, values = ("", []) if user_id is None else ("AND user_id = %s", [user_id])
     with connection.cursor() as cursor:
         cursor.execute(_WAITING.format(queued=QUEUED_SQL, whose=whose), [*values, most, most, _MOST_WAITING])
-        return as_uuids(found for (found,) in cursor.fetchall())
+        return uuids_from_db(found for (found,) in cursor.fetchall())
 
 
 #: Likewise.
 _IN_LINE = f"SELECT 1 FROM chat_run WHERE session_id = %s AND {QUEUED_SQL} LIMIT 1"  # noqa: S608 - our own condition
 
 
-def made_way(run: Run) -> list[UUID]:
+def sessions_unblocked_by(run: Run) -> list[UUID]:
     """Sessions whose next run may start because this one has ended: its own, and others of a user whose runs are limited.
 
     Not whatever else may start: others would then hear of it once more at the end of each run, however many they are.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_IN_LINE, [key(run.session_id)])
+        cursor.execute(_IN_LINE, [uuid_param(run.session_id)])
         own = [run.session_id] if cursor.fetchone() else []
     others = waiting_sessions(run.user_id) if settings.MAX_ACTIVE_RUNS_PER_USER and run.user_id is not None else []
     return list(dict.fromkeys([*own, *others]))
@@ -288,6 +288,6 @@ _REPEAT = f"""UPDATE chat_session SET active_at = %s, status = COALESCE(
 
 def _repeat_status(session_id: UUID) -> None:
     """Show the live run's status on the session, else its newest run's."""
-    session = key(session_id)
+    session = uuid_param(session_id)
     with connection.cursor() as cursor:
-        cursor.execute(_REPEAT, [moment(timezone.now()), session, session, session])
+        cursor.execute(_REPEAT, [datetime_param(timezone.now()), session, session, session])

@@ -26,7 +26,7 @@ _AWAY_S = 1.0
 _RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
 
-class _Bell:
+class WorkerNotifier:
     """Rings from a thread of its own, because the broker's client waits while it talks."""
 
     def __init__(self) -> None:
@@ -37,12 +37,14 @@ class _Bell:
         self.away_since: float | None = None
 
     def ring(self, session_id: UUID) -> None:
+        """Have workers told that a session may have a run to start."""
         with self._changed:
             self._due[session_id] = None
             self._start()
             self._changed.notify()
 
     def warm(self) -> None:
+        """Load the broker's client before it is needed."""
         with self._changed:
             self._start()
 
@@ -86,10 +88,10 @@ class _Bell:
         return True
 
 
-_bell = _Bell()
+_bell = WorkerNotifier()
 
 
-def ring(session_id: UUID) -> None:
+def notify_workers(session_id: UUID) -> None:
     """Tell the workers of a session; returns at once, whatever becomes of it."""
     _bell.ring(session_id)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from django.db import Error as DatabaseError
 
-from chat.runtime import database
+from chat.runtime import database, db_check
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ class EachRow:
     async def _failed(self, row: Hashable, error: BaseException) -> None:
         if not isinstance(error, Exception):
             raise error
-        if isinstance(error, DatabaseError) and database.is_away(error):
-            if not await database.read(database.answers):
+        if isinstance(error, DatabaseError) and db_check.is_away(error):
+            if not await database.read(db_check.database_answers):
                 raise error
             # Somebody holds this very row, or the connection was lost: the next look may find it well.
             logger.warning("%s failed for %s", self._what, row, exc_info=error)

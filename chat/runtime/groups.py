@@ -44,7 +44,7 @@ def of_session(session_id: UUID) -> str:
     return f"session.{session_id.hex}"
 
 
-class _Door:
+class CircuitBreaker:
     """What a layer is asked for goes through here: for a moment at most, and not at all just after it has failed."""
 
     def __init__(self) -> None:
@@ -89,14 +89,14 @@ class _Door:
             logger.warning("The channel layer failed at %s", doing, exc_info=error)
 
 
-_doors: WeakKeyDictionary[Any, _Door] = WeakKeyDictionary()
+_doors: WeakKeyDictionary[Any, CircuitBreaker] = WeakKeyDictionary()
 
 
-def _door(layer: Any) -> _Door:
-    return _doors.setdefault(layer, _Door())
+def _door(layer: Any) -> CircuitBreaker:
+    return _doors.setdefault(layer, CircuitBreaker())
 
 
-async def tell(group: str, message: Message) -> None:
+async def publish(group: str, message: Message) -> None:
     """Tell a group; a layer that is down costs the message, never the caller."""
     layer = get_channel_layer()
     if layer is None:
@@ -118,12 +118,12 @@ def reach_others() -> bool:
 def tell_from_thread(loop: asyncio.AbstractEventLoop | None, group: str, message: Message) -> None:
     """Tell a group from synchronous code, through the serving loop where this process has one."""
     if loop is not None and loop.is_running():
-        asyncio.run_coroutine_threadsafe(tell(group, message), loop)
+        asyncio.run_coroutine_threadsafe(publish(group, message), loop)
     else:
-        async_to_sync(tell)(group, message)
+        async_to_sync(publish)(group, message)
 
 
-class Membership:
+class GroupSubscription:
     """A place in one group: hands each message to ``deliver``, which must not wait for anything, until it is left."""
 
     __slots__ = ("deliver", "group")
@@ -146,11 +146,11 @@ def _unheard(_message: Message) -> None:
     """Stand in for a listener that has gone."""
 
 
-class _Ear:
+class GroupListener:
     """The one channel on which this process hears all its groups: what nobody says costs nothing, however many groups there are."""
 
     def __init__(self) -> None:
-        self._members: dict[str, dict[Membership, None]] = {}
+        self._members: dict[str, dict[GroupSubscription, None]] = {}
         #: Groups with members of which the layer does not know yet.
         self._unknown: set[str] = set()
         self._channel = ""
@@ -162,7 +162,8 @@ class _Ear:
         self._own = f"ear.{uuid4().hex}"
         self._heard = asyncio.Event()
 
-    async def add(self, member: Membership) -> None:
+    async def add(self, member: GroupSubscription) -> None:
+        """Have a member hear its group from now on."""
         async with self._changing:
             if self._tending is None or self._tending.done():
                 await self._open()
@@ -170,7 +171,8 @@ class _Ear:
             self._members.setdefault(member.group, {})[member] = None
             await self._join(member.group)
 
-    async def remove(self, member: Membership) -> None:
+    async def remove(self, member: GroupSubscription) -> None:
+        """Have a member hear nothing more."""
         async with self._changing:
             others = self._members.get(member.group, {})
             others.pop(member, None)
@@ -268,8 +270,8 @@ class _Ear:
             self._unknown.discard(group)
 
 
-_ears: WeakKeyDictionary[asyncio.AbstractEventLoop, _Ear] = WeakKeyDictionary()
+_ears: WeakKeyDictionary[asyncio.AbstractEventLoop, GroupListener] = WeakKeyDictionary()
 
 
-def _ear() -> _Ear:
-    return _ears.setdefault(asyncio.get_running_loop(), _Ear())
+def _ear() -> GroupListener:
+    return _ears.setdefault(asyncio.get_running_loop(), GroupListener())

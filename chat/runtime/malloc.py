@@ -10,7 +10,7 @@ _COLLECT_AFTER = (5_000, 10, 10)
 _M_ARENA_MAX = -8
 
 
-def share_one_heap() -> None:
+def limit_malloc_arenas() -> None:
     """Have all threads take memory from one heap; call before there are any.
 
     By default glibc gives up to eight threads a core a heap each, and what is free in one is of no use to a thread that has another: where
@@ -22,7 +22,7 @@ def share_one_heap() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
-def keep_what_is_loaded() -> None:
+def freeze_gc() -> None:
     """Have the garbage collector look no more at what is there now, and more rarely at what comes."""
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)

@@ -12,7 +12,7 @@ from django.db import connection
 logger = logging.getLogger(__name__)
 
 
-class Owned(Exception):
+class AlreadyServing(Exception):
     """Another process serves this data. The text is for people."""
 
 
@@ -20,7 +20,7 @@ class Owned(Exception):
 _locks: list[IO[str]] = []
 
 
-def take() -> bool:
+def acquire_lock() -> bool:
     """Make this process the data folder's only server; asking again is once. Raises `Owned` where another process is.
 
     False where the data are shared by design: many processes may serve a PostgreSQL with a Redis.
@@ -33,7 +33,7 @@ def take() -> bool:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
-            raise Owned(
+            raise AlreadyServing(
                 f"Another Thinkaloud server uses the data folder {settings.DATA_DIR}. Stop it first, or set DATA_DIR."
             ) from None
         _locks.append(lock)

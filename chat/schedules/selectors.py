@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -17,19 +16,17 @@ from chat.models import Missed, Occurrence, Outcome, Overlap, Paused, Schedule
 from chat.rendering import humanize
 from chat.schedules import humanize as schedule_humanize
 from chat.schedules import recurrence
-from chat.schedules.commands import FAILED, recurrence_of
+from chat.schedules.commands import recurrence_of
+from chat.schedules.occurrences import FAILED
 from chat.schedules.recurrence import Invalid
 
 #: Outcomes and times that are shown of a schedule.
 LAST = 20
 NEXT = 5
-#: Who asks again for what was told hears so much of the time before again, because what is stored first may be seen last.
-_OVERLAP = timedelta(seconds=15)
-_MOST_NOTIFICATIONS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ScheduleRow:
     """A schedule, its next times, and its last occurrences, oldest first."""
 
     schedule: Schedule
@@ -54,26 +51,26 @@ class Line:
         return paused(self.schedule)
 
 
-def line(schedule: Schedule) -> Line:
+def schedule_row(schedule: Schedule) -> ScheduleRow:
     """One schedule as it stands."""
-    return lines([schedule])[0]
+    return schedule_rows([schedule])[0]
 
 
-def lines(schedules: Iterable[Schedule]) -> list[Line]:
+def schedule_rows(schedules: Iterable[Schedule]) -> list[ScheduleRow]:
     """Schedules as they stand."""
     shown = list(schedules)
     last = _last([schedule.pk for schedule in shown])
     return [_line(schedule, last.get(schedule.pk, [])) for schedule in shown]
 
 
-def _line(schedule: Schedule, last: list[Occurrence]) -> Line:
+def _line(schedule: Schedule, last: list[Occurrence]) -> ScheduleRow:
     try:
         zone = recurrence.zone(schedule.time_zone)
         again = recurrence_of(schedule)
     except Invalid as invalid:
-        return Line(schedule, ZoneInfo("UTC"), invalid.message, [], last)
+        return ScheduleRow(schedule, ZoneInfo("UTC"), invalid.message, [], last)
     times = [schedule.next_at, *recurrence.following(again, schedule.next_at, NEXT - 1)] if schedule.next_at else []
-    return Line(schedule, zone, schedule_humanize.when(again, zone), times, last)
+    return ScheduleRow(schedule, zone, schedule_humanize.when(again, zone), times, last)
 
 
 def in_words(schedule: Schedule) -> str:
@@ -93,12 +90,12 @@ def _last(schedule_ids: list[UUID]) -> dict[UUID, list[Occurrence]]:
     return last
 
 
-def of(user: User) -> QuerySet[Schedule]:
+def schedules_of(user: User) -> QuerySet[Schedule]:
     """The user's own schedules, newest first."""
     return Schedule.objects.filter(owner=user).select_related("session").order_by("-created_at", "-id")
 
 
-def after(found: QuerySet[Schedule], last: Schedule) -> QuerySet[Schedule]:
+def schedules_after(found: QuerySet[Schedule], last: Schedule) -> QuerySet[Schedule]:
     """Those of `of` that come after one."""
     earlier = Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, pk__lt=last.pk)
     return found.filter(earlier)
@@ -110,9 +107,6 @@ def took_ms(occurrence: Occurrence) -> int | None:
     if run is None or run.started_at is None or run.ended_at is None:
         return None
     return round((run.ended_at - run.started_at).total_seconds() * 1000)
-
-
-# Words
 
 
 def rules(schedule: Schedule) -> list[str]:
@@ -193,38 +187,3 @@ def outcome_kind(occurrence: Occurrence) -> str:
     if occurrence.outcome in (Outcome.SKIPPED, Outcome.MISSED, Outcome.CANCELLED):
         return "skip"
     return "now" if occurrence.outcome in (Outcome.STARTED, Outcome.WAITING) else "ok"
-
-
-# Notifications
-
-
-def notification(occurrence_id: int) -> tuple[int, dict[str, Any]] | None:
-    """What the owner's pages are told of an occurrence that has ended, and whose they are; None where it is gone."""
-    found = Occurrence.objects.select_related("schedule", "run").filter(pk=occurrence_id).first()
-    return None if found is None else (found.schedule.owner_id, _notification(found))
-
-
-def notifications(user: User, after: datetime) -> list[dict[str, Any]]:
-    """What the user's pages were told since then and a little before, oldest first: for those who may not have heard it."""
-    ended = Occurrence.objects.filter(schedule__owner=user, settled_at__gt=after - _OVERLAP)
-    newest = ended.select_related("schedule", "run").order_by("-settled_at")[:_MOST_NOTIFICATIONS]
-    return [_notification(occurrence) for occurrence in reversed(newest)]
-
-
-def _notification(occurrence: Occurrence) -> dict[str, Any]:
-    schedule, run = occurrence.schedule, occurrence.run
-    took = took_ms(occurrence)
-    is_paused = not schedule.enabled and schedule.paused_because in (Paused.FAILURES, Paused.REFUSED)
-    told = [outcome_word(occurrence), humanize.roughly(took), paused(schedule) if is_paused else ""]
-    return {
-        "id": occurrence.pk,
-        "schedule_id": str(schedule.pk),
-        "title": schedule.name,
-        "text": " · ".join(part for part in told if part),
-        "status": str(occurrence.outcome),
-        "paused": is_paused,
-        "run_id": str(run.pk) if run is not None else None,
-        "session_id": str(run.session_id) if run is not None else None,
-        "duration_ms": took,
-        "timestamp": occurrence.settled_at.timestamp() if occurrence.settled_at else None,
-    }

@@ -14,14 +14,13 @@ from django.db import Error as DatabaseError
 from chat.runs import commands as run_commands
 from chat.runtime import clock, database, groups
 from chat.runtime.each_row import EachRow
-from chat.schedules import commands as schedule_commands
-from chat.schedules import selectors as schedule_selectors
-from chat.schedules.commands import Seen
+from chat.schedules import notifications, occurrences
+from chat.schedules.occurrences import TickResult
 
 logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
-Act = Callable[[UUID, datetime], Seen]
+Act = Callable[[UUID, datetime], TickResult]
 
 TICK_S = 1.0
 #: Schedules that are due, from which a share is drawn that is seen to before one looks again.
@@ -40,7 +39,7 @@ class Ticker:
         self._measured_at: float | None = None
         self._each = {
             act.__name__: EachRow(f"{act.__name__} of schedule", at_once=_AT_ONCE)
-            for act in (schedule_commands.claim, schedule_commands.settle, schedule_commands.start_waiting)
+            for act in (occurrences.claim, occurrences.settle, occurrences.start_waiting)
         }
         self._is_away = False
 
@@ -70,9 +69,9 @@ class Ticker:
             await database.read(clock.measure)
             self._measured_at = time.monotonic()
         for look, act in (
-            (lambda: schedule_commands.due(self._clock(), _BATCH), schedule_commands.claim),
-            (schedule_commands.ended, schedule_commands.settle),
-            (schedule_commands.waiting, schedule_commands.start_waiting),
+            (lambda: occurrences.due_schedules(self._clock(), _BATCH), occurrences.claim),
+            (occurrences.ended_schedules, occurrences.settle),
+            (occurrences.waiting_schedules, occurrences.start_waiting),
         ):
             found = await database.read(look)
             # Any of them, because other processes see to the same ones at the same moment.
@@ -89,18 +88,18 @@ class Ticker:
         """Do it in a transaction of its own, and tell what came of it; whether anything did."""
         seen = await database.write(act, schedule_id, self._clock())
         if seen.accepted is not None:
-            await run_commands.set_going(seen.accepted)
+            await run_commands.dispatch_accepted(seen.accepted)
         for settled in seen.settled:
             await tell(settled)
-        return seen != Seen()
+        return seen != TickResult()
 
 
 async def tell(occurrence_id: int) -> None:
     """Tell the owner's open pages how an occurrence has ended."""
-    told = await database.read(schedule_selectors.notification, occurrence_id)
+    told = await database.read(notifications.notification, occurrence_id)
     if told is not None:
         user_id, data = told
-        await groups.tell(groups.EVERYONE, {"type": "notification", "user_id": user_id, "data": data})
+        await groups.publish(groups.EVERYONE, {"type": "notification", "user_id": user_id, "data": data})
 
 
 async def tick_for_ever() -> None:

@@ -17,7 +17,7 @@ from django.db import connection
 
 from chat.rendering import markdown
 from chat.runs import executor
-from chat.runtime import broker, database, malloc, process_lock, redis_check
+from chat.runtime import broker, db_check, malloc, process_lock, redis_check
 from chat.serving import supervisor
 
 logger = logging.getLogger(__name__)
@@ -44,16 +44,21 @@ def prepare_process() -> int:
 
     Called before the first request, on a thread that may wait. Raises `StartRefused`.
     """
-    malloc.share_one_heap()
+    malloc.limit_malloc_arenas()
     os.umask(0o077)  # what is made in the data folder is this account's alone
     try:
-        alone = process_lock.take()
+        alone = process_lock.acquire_lock()
         process_lock.warn_if_open()
         _check_tables(alone=alone)
         redis_check.check_redis()
-    except (process_lock.Owned, database.Outdated, database.Away, redis_check.RedisRefused) as refused:
+    except (
+        process_lock.AlreadyServing,
+        db_check.MigrationsPending,
+        db_check.DatabaseUnavailable,
+        redis_check.RedisRefused,
+    ) as refused:
         raise StartRefused(str(refused)) from None
-    ended = supervisor.recover() if alone else 0
+    ended = supervisor.recover_runs() if alone else 0
     connection.close()
     threading.Thread(target=_preload, name="warm", daemon=True).start()
     _Start.done = True
@@ -63,13 +68,13 @@ def prepare_process() -> int:
 def _preload() -> None:
     """Load what the first page and the first run would wait for."""
     markdown.start_workers()
-    (broker.warm if settings.BROKER_URL else executor.warm)()
+    (broker.warm if settings.BROKER_URL else executor.preload_agents)()
 
 
 def _check_tables(*, alone: bool) -> None:
     try:
-        database.check_tables(explain=True)
-    except database.Away as away:
+        db_check.check_tables(explain=True)
+    except db_check.DatabaseUnavailable as away:
         if alone:
             raise
         # One of many is started again and again until the database answers, or waits for it: it may as well wait here.
@@ -97,7 +102,7 @@ class LifespanApplication:
         if await self._has_started(ends_itself=True):
             await send({"type": "lifespan.startup.complete"})
             await receive()
-            await supervisor.end()
+            await supervisor.stop_clockwork()
             await send({"type": "lifespan.shutdown.complete"})
         else:
             await send({"type": "lifespan.startup.failed", "message": f"Thinkaloud cannot start: {_Start.refusal}"})
@@ -114,7 +119,7 @@ class LifespanApplication:
                 _Start.refusal = str(refused)
                 logger.critical("This process does not serve: %s", refused)
                 return False
-            supervisor.begin()
+            supervisor.start_clockwork()
             if not ends_itself:
                 _end_with_reactor()
             return True
@@ -130,7 +135,7 @@ def _end_with_reactor() -> None:
         return
     deferred: Any = sys.modules["twisted.internet.defer"]
     twisted.addSystemEventTrigger(
-        "before", "shutdown", lambda: deferred.Deferred.fromFuture(asyncio.ensure_future(supervisor.end()))
+        "before", "shutdown", lambda: deferred.Deferred.fromFuture(asyncio.ensure_future(supervisor.stop_clockwork()))
     )
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import sys
-import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,19 +10,20 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import close_old_connections, connections
 
 import agents
 from chat.catalog import tool_servers
 from chat.catalog.model_facts import FactsLoader
-from chat.live import connections as live_connections
-from chat.live import feed
+from chat.live import connections
+from chat.live import registry as feed_registry
 from chat.protocol import Close, encode
-from chat.runs import erasure, executor, queue_watch, recovery
+from chat.runs import dispatch, erasure, queue_watch, recovery
+from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runtime import background, clock, database, groups
 from chat.runtime.each_row import EachRow
 from chat.schedules import ticker
+from chat.serving.heartbeat import Heartbeat
 from chat.store import drafts, selectors, step_log
 
 logger = logging.getLogger(__name__)
@@ -47,17 +47,17 @@ class _Process:
 _process = _Process()
 
 
-def begin(look: Callable[[], Awaitable[None]] = queue_watch.look) -> None:
+def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.look) -> None:
     """Start this process's clockwork on the running loop; again and again is once. ``look`` takes up, every second, what waits."""
     loop = asyncio.get_running_loop()
     if _process.loop is loop:
         return
     _process.loop = loop
     sys.setswitchinterval(_SWITCH_S)
-    executor.begin()
+    run_registry.start_accepting()
     _heart.start()
     background.spawn(drafts.save_for_ever(), "save drafts")
-    background.spawn(feed.watch_for_ever(), "watch feeds")
+    background.spawn(feed_registry.poll_forever(), "watch feeds")
     background.spawn(_tick_for_ever(look), "tick")
     background.spawn(ticker.tick_for_ever(), "schedules")
     background.spawn(_erase_for_ever(), "erase")
@@ -78,25 +78,25 @@ def misses_database() -> bool:
     return _heart.missed
 
 
-async def end() -> None:
+async def stop_clockwork() -> None:
     """Take nobody and nothing in any more, let the runs come to the end of a step, tell the clients, give everything back."""
     _process.draining = True
-    executor.close()
-    if not await executor.all_ended(settings.SHUTDOWN_S):
-        executor.interrupt_all()
-        await executor.all_ended(_STOP_S)
+    run_registry.stop_accepting()
+    if not await run_registry.wait_ended(settings.SHUTDOWN_S):
+        run_registry.interrupt_all()
+        await run_registry.wait_ended(_STOP_S)
     try:
         async with asyncio.timeout(_CLOSE_S):
-            left = await database.read(run_state.carried_by, executor.PROCESS)
+            left = await database.read(run_state.carried_by, run_registry.PROCESS)
             await EachRow("Ending run").do(left, recovery.interrupt)
     except (DatabaseError, TimeoutError):
         logger.warning("Some runs could not be ended; who sweeps next will do it", exc_info=True)
-    await feed.close_all(Close.RESTARTING, _CLOSE_S)
+    await feed_registry.close_all(Close.RESTARTING, _CLOSE_S)
     _heart.stop()
     await background.drain(2.0)
-    await tool_servers.forget(executor.PROCESS)
+    await tool_servers.forget(run_registry.PROCESS)
     try:
-        await asyncio.wait_for(database.write(live_connections.forget_process, executor.PROCESS), _CLOSE_S)
+        await asyncio.wait_for(database.write(connections.forget_process, run_registry.PROCESS), _CLOSE_S)
     except (DatabaseError, TimeoutError):
         logger.warning("The closed sockets could not be noted; other processes will find out", exc_info=True)
     database.close()
@@ -104,14 +104,14 @@ async def end() -> None:
     _process.draining = False
 
 
-def hurry() -> None:
+def force_stop() -> None:
     """While `end` is at work: do not wait for the end of a step."""
-    executor.interrupt_all()
+    run_registry.interrupt_all()
 
 
-def recover() -> int:
+def recover_runs() -> int:
     """Before a process that owns everything serves its first page: end what its predecessor left; returns how many runs."""
-    live_connections.forget_all()
+    connections.forget_all()
     step_log.forget_ended_drafts()
     ended = 0
     for run_id in run_state.live_runs():
@@ -122,73 +122,13 @@ def recover() -> int:
     return ended
 
 
-class _Heart:
-    """Renews the lease on this process's runs from a thread and a connection of its own, so that no busy loop or tool delays it."""
-
-    def __init__(self) -> None:
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        #: By the database's clock, which leases go by: one that is set, or a machine that slept, is a gap too.
-        self._beaten_at = self._steady_since = 0.0
-        #: Whether the lease could not be renewed the last time.
-        self.missed = False
-
-    def start(self) -> None:
-        self.stop()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, args=(self._stop,), name="heartbeat", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-
-    def is_steady(self, now: float) -> bool:
-        """Whether this process could renew its own lease all the time, for the length of one, up to now by the database's clock.
-
-        Where it could not, others could not either: they are given that time before their silence means anything.
-        """
-        return not self._is_gap(now) and now - self._steady_since > settings.RUN_LEASE_S
-
-    def _beat(self, stop: threading.Event) -> None:
-        database.keep_apart()
-        try:
-            while True:
-                close_old_connections()
-                try:
-                    live_connections.beat(executor.PROCESS)
-                    run_state.beat(executor.PROCESS, executor.at_work())
-                    beaten_at = clock.measure().timestamp()
-                    self.missed = False
-                except DatabaseError:
-                    self.missed = True
-                    logger.warning("The lease could not be renewed", exc_info=True)
-                else:
-                    self._has_beaten(beaten_at)
-                if stop.wait(settings.RUN_LEASE_S / 6):
-                    return
-        finally:
-            connections.close_all()
-
-    def _has_beaten(self, now: float) -> None:
-        if self._beaten_at and self._is_gap(now):
-            self._steady_since = now
-        self._beaten_at = now
-
-    def _is_gap(self, now: float) -> bool:
-        """Whether the last beat is so long ago that another's, a little later, may have been missed."""
-        return abs(now - self._beaten_at) > settings.RUN_LEASE_S * 2 / 3
-
-
-_heart = _Heart()
+_heart = Heartbeat()
 
 
 async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
-    await groups.Membership(groups.EVERYONE, _hear).join()
+    await groups.GroupSubscription(groups.EVERYONE, _hear).join()
     announcements, sweeps = _Announcements(), _Sweeps()
-    tool_servers_here = tool_servers.Publisher(executor.PROCESS)
+    tool_servers_here = tool_servers.Publisher(run_registry.PROCESS)
     facts = FactsLoader()
     chores = (
         facts.load_in_time,
@@ -210,23 +150,23 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
 
 async def _compare() -> None:
     """Compare the runs at work here with those that the table gives to this process."""
-    if executor.is_starting():
+    if run_registry.is_starting():
         # Its run may be in the table and not here yet; there is another time.
         return
-    here = executor.at_work()
-    there = await database.read(run_state.carried_by, executor.PROCESS)
+    here = run_registry.running_ids()
+    there = await database.read(run_state.carried_by, run_registry.PROCESS)
     for run_id, because in there.items():
         if because is not None:
-            executor.stop_here(run_id, because)
+            run_registry.stop_local_run(run_id, because)
     for run_id in set(here) - there.keys():
-        executor.stop_here(run_id, "The run is no longer this process's.")
-    if not executor.is_starting() and executor.is_open():
-        await _lost_runs.do(there.keys() - executor.at_work(), _find_again)
+        run_registry.stop_local_run(run_id, "The run is no longer this process's.")
+    if not run_registry.is_starting() and run_registry.is_open():
+        await _lost_runs.do(there.keys() - run_registry.running_ids(), _find_again)
 
 
 async def _find_again(run_id: UUID) -> None:
     """See to a run of this process's that nobody carries: start it, or where it has begun before, end it."""
-    if not await executor.adopt(run_id) and run_id not in executor.at_work():
+    if not await dispatch.adopt_run(run_id) and run_id not in run_registry.running_ids():
         await recovery.interrupt(run_id)
 
 
@@ -259,7 +199,7 @@ class _Announcements:
             self._last = await database.read(selectors.last_announcement)
         for pk, message, level in await database.read(selectors.announcements_after, self._last):
             self._last = pk
-            feed.tell_everyone(encode("announcement", {"message": message, "level": level}))
+            feed_registry.send_to_everyone(encode("announcement", {"message": message, "level": level}))
 
 
 class _Sweeps:
@@ -282,20 +222,20 @@ async def sweep() -> None:
     """End the runs whose process has been silent for longer than the lease, and forget its sockets."""
     since = await database.read(clock.read_database) - timedelta(seconds=settings.RUN_LEASE_S)
     silent = await database.read(run_state.silent_since, since)
-    here = executor.at_work()
+    here = run_registry.running_ids()
     await _silent_runs.do([run_id for run_id in silent if run_id not in here], recovery.interrupt)
     await database.write(step_log.forget_ended_drafts)
-    for session_id in await database.write(live_connections.forget_silent, executor.PROCESS, since):
-        await groups.tell(groups.of_session(session_id), {"type": "presence"})
+    for session_id in await database.write(connections.forget_silent, run_registry.PROCESS, since):
+        await groups.publish(groups.of_session(session_id), {"type": "presence"})
 
 
 def _hear(message: groups.Message) -> None:
     match message["type"]:
         case "stop":
-            executor.stop_here(UUID(message["run_id"]), message["because"])
+            run_registry.stop_local_run(UUID(message["run_id"]), message["because"])
         case "logins":
-            background.spawn(feed.check_logins(), "check logins")
+            background.spawn(feed_registry.check_logins(), "check logins")
         case tool_servers.RESTART:
             agents.restart_server(message["name"])
         case "notification":
-            feed.tell_user(message["user_id"], encode("notification", message["data"]))
+            feed_registry.send_to_user(message["user_id"], encode("notification", message["data"]))

@@ -9,7 +9,8 @@ import threading
 from concurrent.futures import CancelledError
 from uuid import UUID
 
-from chat.runs import executor
+from chat.runs import dispatch, executor
+from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runtime import background, database
 from chat.serving import supervisor
@@ -50,7 +51,7 @@ class Worker:
 
     def hurry(self) -> None:
         """After `stop`: do not wait for the end of a step."""
-        self._loop.call_soon_threadsafe(supervisor.hurry)
+        self._loop.call_soon_threadsafe(supervisor.force_stop)
 
     def join(self) -> None:
         """After `stop`: wait until all is over."""
@@ -58,8 +59,8 @@ class Worker:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.call_soon(supervisor.begin, self._look)
-        threading.Thread(target=executor.warm, name="warm", daemon=True).start()
+        self._loop.call_soon(supervisor.start_clockwork, self._look)
+        threading.Thread(target=executor.preload_agents, name="warm", daemon=True).start()
         self._loop.run_forever()
         left = asyncio.all_tasks(self._loop)
         for task in left:
@@ -69,14 +70,14 @@ class Worker:
         self._loop.close()
 
     def _end(self) -> None:
-        self._ending = self._loop.create_task(supervisor.end())
+        self._ending = self._loop.create_task(supervisor.stop_clockwork())
         self._ending.add_done_callback(lambda _: self._loop.stop())
 
     async def _carry(self, session_id: UUID) -> bool:
         async with self._slots:
-            if not executor.is_open():
+            if not run_registry.is_open():
                 return False
-            ended = await executor.take_next(session_id)
+            ended = await dispatch.claim_and_start_next(session_id)
             if ended is not None:
                 await ended.wait()
         return True
@@ -96,7 +97,7 @@ class Worker:
 
     async def _hold(self, session_id: UUID, begun: asyncio.Event) -> None:
         try:
-            ended = await executor.take_next(session_id)
+            ended = await dispatch.claim_and_start_next(session_id)
             begun.set()
             if ended is not None:
                 await ended.wait()

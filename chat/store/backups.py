@@ -77,8 +77,8 @@ def restore_backup(file: Path) -> None:
 
 def _refuse_while_served() -> None:
     try:
-        alone = process_lock.take()
-    except process_lock.Owned as owned:
+        alone = process_lock.acquire_lock()
+    except process_lock.AlreadyServing as owned:
         raise BackupFailed(str(owned)) from None
     if alone or "chat_process" not in connection.introspection.table_names():
         return

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from chat.models import LIVE, Draft, Run, Step, StepContent, StepOrigin
 from chat.protocol import body, clean, stored_frame
-from chat.runtime.database import key, moment
+from chat.runtime.db_values import datetime_param, uuid_param
 from chat.store import search
 
 # Written out, because they run for every event: as querysets they cost twenty times as much.
@@ -127,7 +127,7 @@ def append_unowned(run: Run, entries: Sequence[Entry], *, position: int = 0) -> 
 def _advance(session_id: UUID, count: int) -> int:
     """Raise the session's counter and lock its row until the commit; returns the new head."""
     with connection.cursor() as cursor:
-        cursor.execute(_ADVANCE, [count, key(session_id)])
+        cursor.execute(_ADVANCE, [count, uuid_param(session_id)])
         row = cursor.fetchone()
     if row is None:
         raise Fenced(f"Session {session_id} is gone.")
@@ -139,7 +139,8 @@ def _owned_position(run_id: UUID, fence: int) -> int:
     """The place of the run's last event, if the run is live and under this fence; else raises `Fenced`."""
     with connection.cursor() as cursor:
         cursor.execute(
-            _OWNED + (_HOLD_RUN if connection.features.has_select_for_update else ""), [key(run_id), fence, *LIVE]
+            _OWNED + (_HOLD_RUN if connection.features.has_select_for_update else ""),
+            [uuid_param(run_id), fence, *LIVE],
         )
         row = cursor.fetchone()
     if row is None:
@@ -149,7 +150,7 @@ def _owned_position(run_id: UUID, fence: int) -> int:
 
 
 def _insert(run_id: UUID, session_id: UUID, seq: int, position: int, entries: Sequence[Entry]) -> list[Stored]:
-    session, run, now = key(session_id), key(run_id), moment(timezone.now())
+    session, run, now = uuid_param(session_id), uuid_param(run_id), datetime_param(timezone.now())
     rows: list[_Row] = []
     stored: list[Stored] = []
     for entry in entries:
@@ -166,7 +167,7 @@ def _insert(run_id: UUID, session_id: UUID, seq: int, position: int, entries: Se
                 run,
                 seq if entry.numbered else None,
                 position,
-                key(event_id),
+                uuid_param(event_id),
                 entry.event,
                 data.get("type", "") if entry.event == "reasoning_step" else "",
                 number,
@@ -229,8 +230,8 @@ def save_drafts(drafts: Sequence[Draft]) -> set[UUID]:
     statement = _SAVE_DRAFT.format(sharing=_SHARE_RUN if connection.features.has_select_for_update else "")
     with connection.cursor() as cursor:
         for draft in drafts:
-            text, now = clean(draft.text), moment(draft.updated_at)
-            values = [draft.number, draft.type, draft.attempt, text, now, key(draft.run_id), *LIVE]
+            text, now = clean(draft.text), datetime_param(draft.updated_at)
+            values = [draft.number, draft.type, draft.attempt, text, now, uuid_param(draft.run_id), *LIVE]
             cursor.execute(statement, values)
             if cursor.rowcount:
                 saved.add(draft.run_id)
@@ -240,7 +241,7 @@ def save_drafts(drafts: Sequence[Draft]) -> set[UUID]:
 def forget_draft(run_id: UUID) -> None:
     """Drop what was kept of a step in progress: its run has ended."""
     with connection.cursor() as cursor:
-        cursor.execute(_FORGET_DRAFT, [key(run_id)])
+        cursor.execute(_FORGET_DRAFT, [uuid_param(run_id)])
 
 
 def forget_ended_drafts() -> None:

@@ -18,7 +18,7 @@ from chat.store.search import Hit
 register = template.Library()
 
 register.filter("size", humanize.size)
-register.filter("gist", humanize.gist)
+register.filter("gist", humanize.first_line)
 register.filter("markdown_gist", humanize.markdown_gist)
 register.filter("initials", humanize.initials)
 register.filter("tint", humanize.tint)
@@ -46,7 +46,7 @@ def duration(ms: int | str | None) -> str:
 @register.filter
 def roughly(ms: int | str | None) -> str:
     """A measured time within a sentence; nothing for what has none yet."""
-    return humanize.roughly(ms) if isinstance(ms, int) else ""
+    return humanize.approx_duration(ms) if isinstance(ms, int) else ""
 
 
 @register.simple_tag

@@ -12,7 +12,7 @@ import agents
 from chat.models import Occurrence, Outcome
 from chat.rendering import humanize
 from chat.schedules import selectors as schedule_selectors
-from chat.schedules.selectors import Line
+from chat.schedules.selectors import ScheduleRow
 
 register = template.Library()
 register.filter("outcome_word", schedule_selectors.outcome_word)
@@ -25,7 +25,7 @@ _DOTS = {Outcome.WAITING: "queue", Outcome.STARTED: "live", Outcome.SKIPPED: "qu
 
 
 @register.filter
-def marks(line: Line) -> list[dict[str, Any]]:
+def marks(line: ScheduleRow) -> list[dict[str, Any]]:
     """The last outcomes as marks of a drawing, oldest first: tall ones failed or are at work, hollow ones did not run to their end."""
     drawn = []
     for place, occurrence in enumerate(line.last):
@@ -36,7 +36,7 @@ def marks(line: Line) -> list[dict[str, Any]]:
 
 
 @register.filter
-def outcomes_told(line: Line) -> str:
+def outcomes_told(line: ScheduleRow) -> str:
     """The drawing in words."""
     kinds = [schedule_selectors.outcome_kind(occurrence) for occurrence in line.last]
     number = len(kinds)
@@ -92,7 +92,7 @@ def from_now(moment: datetime, now: datetime) -> str:
     if minutes < 1:
         return _("in a moment")
     if minutes < 120:
-        return humanize.bound(_("in %(n)d min") % {"n": minutes})
+        return humanize.nbsp(_("in %(n)d min") % {"n": minutes})
     if minutes < 48 * 60:
-        return humanize.bound(_("in %(n)d h") % {"n": round(minutes / 60)})
-    return humanize.bound(_("in %(n)d days") % {"n": round(minutes / 1440)})
+        return humanize.nbsp(_("in %(n)d h") % {"n": round(minutes / 60)})
+    return humanize.nbsp(_("in %(n)d days") % {"n": round(minutes / 1440)})

@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from chat.runs import queue_watch
-from chat.runtime import broker, clock, database, groups
+from chat.runtime import broker, clock, database, db_check, groups
 from chat.serving import supervisor
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     """Say whether people can be sent here, and, by name alone, what is missing."""
     checks: dict[str, Callable[[], Awaitable[None]]] = {
         "database": lambda: database.read(_query),
-        "migrations": lambda: database.read(database.check_tables),
+        "migrations": lambda: database.read(db_check.check_tables),
         "channel_layer": _round_trip,
         "serving": _serving,
     }
@@ -94,10 +94,10 @@ async def _round_trip() -> None:
         heard.set()
 
     group = f"ready.{uuid4().hex}"
-    membership = groups.Membership(group, hear)
+    membership = groups.GroupSubscription(group, hear)
     await membership.join()
     try:
-        await groups.tell(group, {"type": "ready"})
+        await groups.publish(group, {"type": "ready"})
         await heard.wait()
     finally:
         await membership.leave()

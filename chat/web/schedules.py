@@ -22,13 +22,14 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 import agents
 from chat.models import Missed, Overlap, Schedule
 from chat.runs import commands as run_commands
-from chat.runs.commands import Refused
+from chat.runs.admission import Refused
 from chat.runtime import clock
 from chat.schedules import commands as schedule_commands
+from chat.schedules import occurrences
 from chat.schedules import selectors as schedule_selectors
 from chat.schedules.recurrence import LONGEST_CRON, MOST_MINUTES
 from chat.store import selectors
-from chat.web.sessions import page_of_app, reader_zone
+from chat.web.page import reader_zone, render_page
 
 #: Schedules on one page, and sessions to choose from, the latest.
 PAGE_SCHEDULES = 40
@@ -153,7 +154,7 @@ def _user(request: HttpRequest) -> User:
 
 
 def _own(request: HttpRequest, schedule_id: UUID) -> Schedule:
-    schedule = schedule_selectors.of(_user(request)).filter(pk=schedule_id).first()
+    schedule = schedule_selectors.schedules_of(_user(request)).filter(pk=schedule_id).first()
     if schedule is None:
         raise Http404
     return schedule
@@ -163,13 +164,13 @@ def _own(request: HttpRequest, schedule_id: UUID) -> Schedule:
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
     """All of one's schedules: when they run next, how they fared, by which rules."""
-    page = Paginator(schedule_selectors.of(_user(request)), PAGE_SCHEDULES).get_page(request.GET.get("page"))
+    page = Paginator(schedule_selectors.schedules_of(_user(request)), PAGE_SCHEDULES).get_page(request.GET.get("page"))
     part = request.GET.get("part") == "list"
-    return page_of_app(
+    return render_page(
         request,
         "chat/_schedules.html" if part else "chat/schedules.html",
         page="schedules",
-        lines=schedule_selectors.lines(page),
+        lines=schedule_selectors.schedule_rows(page),
         pages=page,
         agents={name: spec.title for name, spec in agents.AGENTS.items()},
         now=clock.now(),
@@ -244,7 +245,7 @@ def _as_said(schedule: Schedule) -> dict[str, Any]:
 
 
 def _form_page(request: HttpRequest, form: ScheduleForm, schedule: Schedule | None) -> HttpResponse:
-    answer = page_of_app(
+    answer = render_page(
         request,
         "chat/schedule_form.html",
         page="schedules",
@@ -264,7 +265,9 @@ def preview(request: HttpRequest) -> HttpResponse:
     form, line, problem = WhenForm(request.GET), None, ""
     if form.is_valid():
         try:
-            line = schedule_selectors.line(schedule_commands.preview(_user(request), form.said_when(), clock.now()))
+            line = schedule_selectors.schedule_row(
+                schedule_commands.preview(_user(request), form.said_when(), clock.now())
+            )
         except Refused as refused:
             problem = refused.message
     else:
@@ -278,11 +281,11 @@ def run(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
     """Run it now, and go where it is seen."""
     schedule = _own(request, schedule_id)
     try:
-        accepted = schedule_commands.run_now(schedule.pk, clock.now(), _user(request))
+        accepted = occurrences.run_now(schedule.pk, clock.now(), _user(request))
     except Refused as refused:
         messages.error(request, f"{schedule.name}: {refused.message}")
         return redirect("schedules")
-    async_to_sync(run_commands.set_going)(accepted)
+    async_to_sync(run_commands.dispatch_accepted)(accepted)
     return redirect("session", accepted.session_id)
 
 
@@ -314,7 +317,9 @@ def delete(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
         schedule_commands.remove(_user(request), schedule.pk)
         messages.success(request, _("“%(name)s” was deleted.") % {"name": schedule.name})
         return redirect("schedules")
-    return page_of_app(request, "chat/schedule_delete.html", page="schedules", line=schedule_selectors.line(schedule))
+    return render_page(
+        request, "chat/schedule_delete.html", page="schedules", line=schedule_selectors.schedule_row(schedule)
+    )
 
 
 urlpatterns = [

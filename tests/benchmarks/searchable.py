@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from chat.models import Run, RunStatus, Session
-from chat.store import search
+from chat.store.search import text as search_text
 from tests.benchmarks import texts
 
 _PER_SESSION = 1_000
@@ -64,8 +64,8 @@ def load(owner_id: int, count: int) -> UUID:
             WHEN i % 2 = 0 THEN '{first}' ELSE '{second}' END""",
         "now": timezone.now().replace(tzinfo=None).isoformat(" "),
         "owner_id": owner_id,
-        "owner": f"{search._OWNER}{owner_id}",
-        "mark": search._SESSION,
+        "owner": f"{search_text.OWNER_MARK}{owner_id}",
+        "mark": search_text.SESSION_MARK,
     }
     statements = [_STEPS.format(**words), _ENTRIES[kind].format(**words)]
     if kind == "sqlite":
@@ -108,7 +108,7 @@ def _sessions(owner_id: int, count: int) -> None:
 
 def _on_sqlite(statements: Sequence[str]) -> None:
     """Without a journal: a load that breaks off is thrown away."""
-    pieces = [(number, text, " ".join(search._terms(text))) for number, text in enumerate(texts.pieces())]
+    pieces = [(number, text, " ".join(search_text.index_terms(text))) for number, text in enumerate(texts.pieces())]
     with connection.cursor() as cursor:
         for pragma in ("foreign_keys=OFF", "synchronous=OFF", "journal_mode=OFF", "cache_size=-200000"):
             cursor.execute(f"PRAGMA {pragma}")
@@ -121,7 +121,7 @@ def _on_sqlite(statements: Sequence[str]) -> None:
 
 def _on_postgresql(statements: Sequence[str]) -> None:
     """The index is made when all is there, by the statement that made it in the beginning."""
-    pieces = [(number, text, list(search._terms(text))) for number, text in enumerate(texts.pieces())]
+    pieces = [(number, text, list(search_text.index_terms(text))) for number, text in enumerate(texts.pieces())]
     created: Sequence[str] = importlib.import_module("chat.migrations.0002_search").CREATE["postgresql"]
     (index,) = (statement for statement in created if "USING gin" in statement)
     with connection.cursor() as cursor:

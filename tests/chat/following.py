@@ -12,9 +12,9 @@ from asgiref.sync import sync_to_async
 from channels.layers import InMemoryChannelLayer, channel_layers
 from django.contrib.sessions.backends.db import SessionStore
 
-from chat.live import feed
-from chat.live.connections import Login
-from chat.live.feed import Subscriber
+from chat.live import registry as feed_registry
+from chat.live.handshake import Login
+from chat.live.subscriber import Subscriber
 from chat.models import Run
 from chat.protocol import encode
 from chat.runtime import background, database, groups
@@ -78,12 +78,12 @@ def layer(request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.fixture
 async def watching(layer: Any) -> AsyncIterator[None]:
     """The comparison with the log runs, as in a serving process."""
-    watch = background.spawn(feed.watch_for_ever(), "watch")
+    watch = background.spawn(feed_registry.poll_forever(), "watch")
     yield
     watch.cancel()
     await background.drain(5)
-    feed._feeds.clear()
-    feed._seated.clear()
+    feed_registry._feeds.clear()
+    feed_registry._seated.clear()
     drafts._cells.clear()
     database.close()
 
@@ -100,7 +100,7 @@ class Client:
 
     async def join(self, run: Run, login: Login, after: int = 0) -> "Client":
         """Take a place in the feed."""
-        self.subscriber = await feed.join(run.session_id, login, self._send, self._end)
+        self.subscriber = await feed_registry.join_feed(run.session_id, login, self._send, self._end)
         self.subscriber.begin(encode("session", {}), after)
         return self
 
@@ -159,10 +159,10 @@ async def store(run: Run, count: int, *, after: int = 0) -> None:
 async def tell(session_id: UUID, stored: list[step_log.Stored]) -> None:
     """Tell the group of stored events."""
     events = [[e.seq, str(e.run_id), e.frame, e.event, e.number] for e in stored]
-    await groups.tell(groups.of_session(session_id), {"type": "stored", "events": events})
+    await groups.publish(groups.of_session(session_id), {"type": "stored", "events": events})
 
 
 async def grow(run: Run, text: str, told: int, *, step: int = 1, attempt: int = 1) -> None:
     """Tell the group what is new of a step in progress, as a run in another process does."""
     growth = [step, "thought", attempt, told, text[told:], ""]
-    await groups.tell(groups.of_session(run.session_id), {"type": "growth", "run_id": str(run.pk), "growth": growth})
+    await groups.publish(groups.of_session(run.session_id), {"type": "growth", "run_id": str(run.pk), "growth": growth})

@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 
 from chat.models import Run, Schedule, Session
-from chat.runtime.database import as_uuid, moment
+from chat.runtime.db_values import datetime_param, uuid_from_db
 from tests.chat import making
 
 USERS = 50
@@ -44,7 +44,7 @@ def fill(runs: int, steps_of_run: int, users_in_all: int = USERS) -> Large:
     making.User.objects.bulk_create(users)
     first = making.User.objects.order_by("pk").values_list("pk", flat=True)[0]
     last = runs // RUNS_OF_SESSION
-    then = moment(timezone.now() - timedelta(days=30))
+    then = datetime_param(timezone.now() - timedelta(days=30))
     with connection.cursor() as cursor:
 
         def numbers(count: int) -> str:
@@ -89,7 +89,7 @@ def fill(runs: int, steps_of_run: int, users_in_all: int = USERS) -> Large:
                 since, missed, overlap, pause_after, enabled, paused_because, paused_words, failures, next_at, created_at)
             SELECT {uuid("c", "n.i")}, {first} + n.i %% {users_in_all}, 'Daily', 'researcher', 'Why?', {false()}, 60, '', 'UTC', %s, 'once',
                 'queue', 5, {true()}, '', '', 0, %s, %s FROM {numbers(max(1_000, runs // 20))}""",
-            [then, moment(timezone.now() + timedelta(hours=1)), then],
+            [then, datetime_param(timezone.now() + timedelta(hours=1)), then],
         )
         cursor.execute(
             f"""INSERT INTO chat_occurrence (schedule_id, run_id, due_at, by_hand, times, outcome, reason, created_at, settled_at)
@@ -107,7 +107,7 @@ def fill(runs: int, steps_of_run: int, users_in_all: int = USERS) -> Large:
             # It does so by itself after a while; SQLite never does.
             cursor.execute("ANALYZE")
         cursor.execute(f"SELECT {uuid('a', str(last))}, {uuid('c', '1')}")
-        session_id, schedule_id = (as_uuid(value) for value in cursor.fetchone())
+        session_id, schedule_id = (uuid_from_db(value) for value in cursor.fetchone())
     of_session = Run.objects.filter(session=session_id)
     return Large(
         Session.objects.get(pk=session_id).owner_id,

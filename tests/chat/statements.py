@@ -11,14 +11,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from agents import Usage
-from chat.live import connections
+from chat.live import connections, handshake
 from chat.models import Draft, Origin, Run, RunStatus
-from chat.runs import admission, erasure, executor, quarantine, recovery
+from chat.runs import admission, dispatch, erasure, quarantine, recorder, recovery
 from chat.runs import commands as run_commands
 from chat.runs import state as run_state
 from chat.runs.state import End
-from chat.schedules import commands as schedule_commands
-from chat.store import selectors, step_log
+from chat.schedules import occurrences
+from chat.store import history, reconcile, selectors, step_log
 from tests.chat import making
 from tests.chat.large import Large
 
@@ -47,7 +47,7 @@ def _draft(at: Large) -> Draft:
 
 
 def _refused(act: Callable[..., Any], *values: Any) -> None:
-    with pytest.raises(run_commands.Refused), transaction.atomic():
+    with pytest.raises(admission.Refused), transaction.atomic():
         act(*values)
 
 
@@ -56,7 +56,7 @@ def _cancel_in_line(at: Large) -> None:
 
 
 def _run_now(at: Large) -> Any:
-    return schedule_commands.run_now(at.schedule.pk, timezone.now())
+    return occurrences.run_now(at.schedule.pk, timezone.now())
 
 
 #: What is asked by the clock, by each process, every second or every few. A further one is one line.
@@ -66,46 +66,46 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "silent runs": lambda at: run_state.silent_since(SOON),
     "live runs": lambda at: run_state.live_runs(),
     "who may start": lambda at: run_state.waiting_sessions(),
-    "what watched sessions look like": lambda at: selectors.shapes([at.session_id]),
-    "the head and the draft": lambda at: selectors.head_and_draft(at.session_id),
-    "growing texts of other processes": lambda at: selectors.saved_drafts([at.session_id]),
+    "what watched sessions look like": lambda at: reconcile.fingerprints_of([at.session_id]),
+    "the head and the draft": lambda at: reconcile.head_and_draft(at.session_id),
+    "growing texts of other processes": lambda at: reconcile.saved_drafts([at.session_id]),
     "drafts of runs that have ended": lambda at: step_log.forget_ended_drafts(),
     "new events": lambda at: selectors.stored_after(at.session_id, 10, 100),
     "announcements": lambda at: (selectors.last_announcement(), selectors.announcements_after(0)),
     "a process lives": lambda at: connections.beat("process 1"),
     "sockets of silent processes": lambda at: connections.forget_silent("process 1", SOON),
-    "rights withdrawn": lambda at: connections.withdrawn(
-        [(at.session_id, connections.Login(User(pk=1, is_staff=True), "key"))]
+    "rights withdrawn": lambda at: handshake.withdrawn_rights(
+        [(at.session_id, handshake.Login(User(pk=1, is_staff=True), "key"))]
     ),
     "what is to be removed": lambda at: erasure.is_any(),
-    "schedules due": lambda at: schedule_commands.due(timezone.now(), 200),
-    "schedules whose run has ended": lambda at: schedule_commands.ended(),
-    "schedules that wait": lambda at: schedule_commands.waiting(),
+    "schedules due": lambda at: occurrences.due_schedules(timezone.now(), 200),
+    "schedules whose run has ended": lambda at: occurrences.ended_schedules(),
+    "schedules that wait": lambda at: occurrences.waiting_schedules(),
 }
 #: What a transaction of a run does, from its message to its end.
 BY_A_RUN: dict[str, Callable[[Large], Any]] = {
-    "the standing of a message": lambda at: admission.of(at.session_id, at.user_id, "m1"),
+    "the standing of a message": lambda at: admission.load_for_update(at.session_id, at.user_id, "m1"),
     "asking": _ask,
     "continuing": lambda at: _refused(run_commands._continue, User(pk=at.user_id), at.session_id, at.ended.pk, "m"),
     "standing in line": lambda at: run_state.enqueue(_new_run(at), title="?", is_first=False),
-    "the place in line": lambda at: selectors.place_in_line(at.queued),
+    "the place in line": lambda at: selectors.queue_position(at.queued),
     "the line": lambda at: selectors.queue(at.session_id),
     "the run at work": lambda at: selectors.live_run(at.session_id),
     "what a socket is told first": lambda at: selectors.session_view(at.session_id),
     "the next of a session": lambda at: run_state.next_in(at.session_id),
-    "claiming the next": lambda at: executor._claim_next(at.session_id),
+    "claiming the next": lambda at: dispatch._claim_next(at.session_id),
     "claiming one": lambda at: (making.end(at.live), run_state.claim(at.queued, "process 1")),
-    "claiming again": lambda at: executor._claim_again(at.live.pk),
+    "claiming again": lambda at: dispatch._claim_again(at.live.pk),
     "room for one more": lambda at: run_state.has_room(at.user_id),
-    "what was said": lambda at: selectors.memory(at.session_id, 15),
+    "what was said": lambda at: history.conversation_history(at.session_id, 15),
     "a step": lambda at: step_log.append(at.live, [making.thought("so", 100)]),
     "a step again": lambda at: step_log.append_again(at.live, [making.thought("so", 100)]),
     "a draft": lambda at: step_log.save_drafts([_draft(at)]),
     "asking to stop": lambda at: run_state.request_cancel(at.live, None),
     "stopping": lambda at: run_commands._cancel(User(pk=at.user_id), at.session_id, None, everything=False),
     "stopping one in line": _cancel_in_line,
-    "the end": lambda at: executor._end(at.live, [], End(RunStatus.COMPLETED, 1, Usage())),
-    "who may start after it": lambda at: run_state.made_way(at.live),
+    "the end": lambda at: recorder._end(at.live, [], End(RunStatus.COMPLETED, 1, Usage())),
+    "who may start after it": lambda at: run_state.sessions_unblocked_by(at.live),
     "interrupting": lambda at: recovery._interrupt(at.live.pk),
     "taking over": lambda at: run_state.take_from(at.live, "process 2"),
     "setting aside": lambda at: quarantine.fail_run(at.live.pk),
@@ -113,9 +113,9 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "a batch of what is removed": lambda at: (erasure.hide_session(at.session_id), erasure.erase_batch(erasure.Pace())),
     "an account is closed": lambda at: erasure.close_account(at.user_id),
     "a batch of an account": lambda at: (erasure.close_account(at.user_id), erasure.erase_batch(erasure.Pace())),
-    "a schedule's claim": lambda at: schedule_commands.claim(at.schedule.pk, timezone.now() + timedelta(hours=2)),
-    "a schedule's end": lambda at: schedule_commands.settle(at.schedule.pk, timezone.now()),
-    "a schedule's next": lambda at: schedule_commands.start_waiting(at.schedule.pk, timezone.now()),
+    "a schedule's claim": lambda at: occurrences.claim(at.schedule.pk, timezone.now() + timedelta(hours=2)),
+    "a schedule's end": lambda at: occurrences.settle(at.schedule.pk, timezone.now()),
+    "a schedule's next": lambda at: occurrences.start_waiting(at.schedule.pk, timezone.now()),
     "a schedule run now": lambda at: (at.schedule.occurrences.all().delete(), _run_now(at)),
 }
 #: What somebody's pages list, however many sessions there are.

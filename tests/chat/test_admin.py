@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from chat.admin import site
+from chat.admin import actions, runs
 from chat.models import Announcement, Connection, Origin, Paused, Run, RunStatus, Schedule, Session, Step
 from chat.schedules import commands as schedule_commands
 from chat.store import step_log
@@ -153,7 +153,7 @@ def test_a_run_s_steps_are_read_in_order_with_what_they_say_and_took(client: Cli
 def test_a_run_of_many_steps_comes_by_page(
     client: Client, root: User, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(site, "_RUN_STEPS", 10)
+    monkeypatch.setattr(runs, "_RUN_STEPS", 10)
     run = making.run(making.session(ada))
     making.append(run, *[making.thought(f"thought number {n};", n) for n in range(1, 26)])
     seen: list[str] = []
@@ -242,7 +242,7 @@ def test_steps_are_searched_by_their_words_and_filtered_by_type(client: Client, 
 
 
 def test_no_list_counts_the_log(client: Client, root: User, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(site, "_COUNTED", 7)
+    monkeypatch.setattr(actions, "_COUNTED", 7)
     run = making.run(making.session(ada))
     making.append(run, *[making.thought("x", n) for n in range(20)])
     for model in ("step", "run", "session"):

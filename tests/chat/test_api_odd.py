@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chat.api import urls
+from chat.api import docs
 from tests.serving import PASSWORD, Server
 
 #: Values that have been, or could be, more than somebody reckoned with. A further one is one more line.
@@ -80,7 +80,7 @@ METHODS = {"get", "post", "patch", "put", "delete"}
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Every call that the document names."""
-    for path, calls in urls._schema()["paths"].items():
+    for path, calls in docs.openapi_schema()["paths"].items():
         for method, call in calls.items():
             if method in METHODS:
                 yield method.upper(), path, call

@@ -17,6 +17,7 @@ from django.utils import timezone
 from chat import access
 from chat.live import connections
 from chat.models import MANY_SESSIONS, Act, AuditEntry, Connection, Door, Run, RunStatus, Schedule, Session
+from chat.runs import admission
 from chat.runs import commands as run_commands
 from chat.runtime import database
 from chat.security import audit
@@ -302,7 +303,7 @@ def test_stopping_has_a_permission_of_its_own(run: Run, right: str) -> None:
     if code is None:
         assert run_commands._cancel(user, run.session_id, run.pk, everything=False)[0].running == [run.pk]
         return
-    with pytest.raises(run_commands.Refused) as refused:
+    with pytest.raises(admission.Refused) as refused:
         run_commands._cancel(user, run.session_id, run.pk, everything=False)
     assert refused.value.code == code
 
@@ -389,7 +390,7 @@ def test_each_of_many_stops_is_noted_and_none_that_stops_nothing_or_what_is_one_
     async_to_sync(run_commands.cancel)(staff, run.session_id, run.pk, door=Door.SOCKET)
     assert len(acts_noted()) == 2
     making.end(Run.objects.get(pk=run.pk), RunStatus.CANCELLED)
-    with pytest.raises(run_commands.Refused):
+    with pytest.raises(admission.Refused):
         async_to_sync(run_commands.cancel)(staff, run.session_id, run.pk, door=Door.SOCKET)
     own = making.run(making.session(staff))
     async_to_sync(run_commands.cancel)(staff, own.session_id, own.pk, door=Door.SOCKET)

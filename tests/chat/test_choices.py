@@ -9,8 +9,8 @@ import pytest
 from django.utils import timezone
 
 from chat.models import Session
-from chat.runs import commands as run_commands
-from chat.runs.commands import Refused
+from chat.runs import admission, sessions
+from chat.runs.admission import Refused
 from tests.chat import making
 from tests.serving import Browser, Server
 
@@ -132,7 +132,7 @@ def test_a_key_holds_for_a_day() -> None:
 
     def make_one() -> Session:
         key = Session(owner=ada, agent_name="writer", creation_key="k", creation_digest="d")
-        return run_commands._create_once(key)
+        return sessions._create_once(key)
 
     first = make_one()
     assert make_one().pk == first.pk
@@ -149,4 +149,4 @@ def test_rows_of_a_process_of_the_version_before_are_filled_in() -> None:
     assert session.enable_reasoning is True
     assert session.creation_key is None
     with pytest.raises(Refused):
-        run_commands.check_message("\u200b")
+        admission.check_message("\u200b")

@@ -14,13 +14,13 @@ from django.utils import timezone
 from chat.live import connections
 from chat.models import Connection, Process, Run, RunStatus, Session
 from chat.runs import events as run_events
-from chat.runs import executor, recovery
+from chat.runs import recovery
+from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.runtime import clock, database
-from chat.schedules import commands as schedule_commands
-from chat.schedules import ticker
-from chat.serving import supervisor
+from chat.schedules import occurrences, ticker
+from chat.serving import heartbeat, supervisor
 from tests import services
 from tests.chat import making
 from tests.chat.databases import postgresql
@@ -152,7 +152,7 @@ def test_how_long_anothers_run_took_is_told_by_the_clock_in_common(ahead_s: floa
     result = recovery._interrupt(run.pk)
     assert result is not None
     assert '"duration_ms":5' in result[1][-1].frame
-    assert Run.objects.get(pk=run.pk).owner == executor.PROCESS
+    assert Run.objects.get(pk=run.pk).owner == run_registry.PROCESS
 
 
 async def test_schedules_are_due_by_the_databases_clock(ahead_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ async def test_schedules_are_due_by_the_databases_clock(ahead_s: float, monkeypa
         asked.append(now)
         return []
 
-    monkeypatch.setattr(schedule_commands, "due", due)
+    monkeypatch.setattr(occurrences, "due_schedules", due)
     await ticker.Ticker().tick()
     database.close()
     assert _off(asked[0]) < 30
@@ -201,7 +201,7 @@ async def test_an_answer_that_took_long_says_nothing_of_the_clock(monkeypatch: p
 
 def test_a_gap_between_signs_of_life_gives_the_others_time() -> None:
     """Also where the database's clock is set, or the machine slept: nobody is ended before a whole lease has passed."""
-    heart, lease = supervisor._Heart(), 30.0
+    heart, lease = heartbeat.Heartbeat(), 30.0
     for at in (1000.0, 1005.0):
         heart._has_beaten(at)
     assert heart.is_steady(1006.0)

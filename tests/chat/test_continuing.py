@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from chat.models import Origin, Run, RunStatus, Session
-from chat.runs import executor, recovery
+from chat.runs import dispatch, executor, recorder, recovery
 from chat.runs.state import End
 from chat.store.step_log import Entry
 from tests.chat import making
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def interrupted_by_its_own_process(run: Run) -> None:
     """The process that carries the run stops in good order."""
-    executor._end(run, [], End(RunStatus.INTERRUPTED))
+    recorder._end(run, [], End(RunStatus.INTERRUPTED))
 
 
 def interrupted_by_a_sweep(run: Run) -> None:
@@ -61,7 +61,7 @@ def test_three_times_and_no_more(session: Session, interrupt: Interrupt) -> None
     run = making.run(session)
     for _ in range(3):
         interrupt(run)
-        claim = executor._claim_next(session.pk)
+        claim = dispatch._claim_next(session.pk)
         assert claim is not None
         run = claim.run
     interrupt(run)

@@ -11,7 +11,7 @@ import redis
 from celery import Celery
 
 from chat.runtime import broker as runtime_broker
-from chat.runtime.broker import TASK, _Bell
+from chat.runtime.broker import TASK, WorkerNotifier
 from config.celery import app
 from tests import services
 from tests.services import Redis
@@ -27,13 +27,13 @@ def broker() -> Iterator[Redis]:
 
 
 @pytest.fixture
-def bell(broker: Redis, monkeypatch: pytest.MonkeyPatch) -> _Bell:
+def bell(broker: Redis, monkeypatch: pytest.MonkeyPatch) -> WorkerNotifier:
     """A doorbell on it."""
     own = Celery("test", broker=broker.url, set_as_current=False)
     own.conf.task_default_queue = app.conf.task_default_queue
     own.conf.broker_transport_options = app.conf.broker_transport_options
     monkeypatch.setattr(runtime_broker, "import_string", lambda _: own)
-    return _Bell()
+    return WorkerNotifier()
 
 
 def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
@@ -51,7 +51,7 @@ def rung(broker: Redis) -> list[str]:
     return [json.loads(message["headers"]["argsrepr"].replace("'", '"'))[0] for message in reversed(messages)]
 
 
-def test_it_tells_of_sessions_in_order(bell: _Bell, broker: Redis) -> None:
+def test_it_tells_of_sessions_in_order(bell: WorkerNotifier, broker: Redis) -> None:
     sessions = [uuid.uuid4() for _ in range(5)]
     for session in sessions:
         bell.ring(session)
@@ -61,7 +61,7 @@ def test_it_tells_of_sessions_in_order(bell: _Bell, broker: Redis) -> None:
 
 
 def test_a_broker_that_is_away_keeps_nobody_waiting_and_is_told_of_once(
-    bell: _Bell, broker: Redis, caplog: pytest.LogCaptureFixture
+    bell: WorkerNotifier, broker: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     bell.ring(uuid.uuid4())
     until(lambda: rung(broker))

@@ -14,7 +14,7 @@ from django.utils import timezone
 from chat import models
 from chat.models import Run, RunStatus
 from chat.runs import events as run_events
-from chat.runs import executor, recovery
+from chat.runs import recorder, recovery
 from chat.runs.state import End
 from chat.runtime import database
 from chat.serving import supervisor
@@ -133,11 +133,11 @@ async def test_saving_goes_on_after_a_mistake_of_ours(monkeypatch: pytest.Monkey
 
 
 def end(run: Run) -> None:
-    executor._end(run, [making.thought("whole", 1)], End(RunStatus.COMPLETED))
+    recorder._end(run, [making.thought("whole", 1)], End(RunStatus.COMPLETED))
 
 
 def fail(run: Run) -> None:
-    executor._end(run, [], End(RunStatus.FAILED))
+    recorder._end(run, [], End(RunStatus.FAILED))
 
 
 def interrupt(run: Run) -> None:
@@ -243,7 +243,7 @@ async def test_drafts_of_ended_runs_are_swept(sweeps: str) -> None:
 
     live = await sync_to_async(leave)()
     if sweeps == "at the start":
-        await sync_to_async(supervisor.recover)()
+        await sync_to_async(supervisor.recover_runs)()
         assert not await sync_to_async(models.Draft.objects.exists)()
     else:
         await supervisor.sweep()

@@ -25,11 +25,11 @@ from chat.models import (
     StepContent,
     StepOrigin,
 )
-from chat.runs import admission, erasure, executor
-from chat.runs import commands as run_commands
+from chat.runs import admission, dispatch, erasure
 from chat.runs import state as run_state
 from chat.schedules import commands as schedule_commands
-from chat.store import search, selectors, step_log
+from chat.schedules import occurrences
+from chat.store import reconcile, search, selectors, step_log
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db
@@ -77,14 +77,14 @@ def shown(session: Session, user: User) -> list[str]:
         "a search's hits": lambda: search.Search(user, "apples").hits([session.pk], 3),
         "a socket": lambda: connections.enter(user, session.pk, "p"),
         "what a socket is told": lambda: selectors.session_view(session.pk),
-        "what a feed looks at": lambda: selectors.shapes([session.pk]),
-        "a message": lambda: admission.of(session.pk, user.pk, "m"),
+        "what a feed looks at": lambda: reconcile.fingerprints_of([session.pk]),
+        "a message": lambda: admission.load_for_update(session.pk, user.pk, "m"),
         "its page": lambda: client.get(f"/sessions/{session.pk}/").status_code == 200,
         "its runs' pages": lambda: [
             run.pk for run in session.runs.all() if client.get(f"/runs/{run.pk}/").status_code == 200
         ],
         "the account's own runs at work": lambda: run_state.waiting_sessions(user.pk),
-        "a claim": lambda: executor._claim_next(session.pk),
+        "a claim": lambda: dispatch._claim_next(session.pk),
     }
     return [name for name, look in looks.items() if look()]
 
@@ -102,7 +102,7 @@ def test_a_long_session_is_gone_at_once(long: Session, ada: User, staff: bool) -
         making.append(live, making.thought("too late", 2))
     assert not Run.objects.filter(status__in=("queued", "running", "cancelling")).exists()
     assert Schedule.objects.get().session is None
-    assert schedule_commands.ended() == [Schedule.objects.get().pk]
+    assert occurrences.ended_schedules() == [Schedule.objects.get().pk]
 
 
 def test_what_is_looked_at_above_can_be_found(ada: User) -> None:
@@ -187,9 +187,9 @@ def test_an_account_is_closed_at_once_and_removed_in_batches(long: Session, ada:
     assert client.get("/").status_code == 302
     form = {"username": "ada", "password": "correct horse 17"}
     assert "_auth_user_id" not in Client().post("/accounts/login/", form).wsgi_request.session
-    with pytest.raises(run_commands.Refused), transaction.atomic():
-        run_commands._locked(long.pk, ada, access.may_stop)
-    assert not schedule_commands.due(timezone.now() + timezone.timedelta(days=1), 10)
+    with pytest.raises(admission.Refused), transaction.atomic():
+        admission.lock_session(long.pk, ada, access.may_stop)
+    assert not occurrences.due_schedules(timezone.now() + timezone.timedelta(days=1), 10)
     assert erase() > 10
     assert not User.objects.filter(pk=ada.pk).exists()
     assert not ClosedAccount.objects.exists()
@@ -208,6 +208,6 @@ def test_batches_take_as_long_as_they_may() -> None:
 def test_a_closed_account_cannot_be_asked_for(ada: User) -> None:
     session_id: UUID = making.session(ada).pk
     erasure.close_account(ada.pk)
-    found = admission.of(session_id, ada.pk, "m")
+    found = admission.load_for_update(session_id, ada.pk, "m")
     assert found is not None
     assert not found.user_is_active

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chat.api import urls
+from chat.api import errors, urls
 
 ROOT = Path(urls.__file__).parents[1]
 #: The protocol's, all of them.
@@ -78,5 +78,5 @@ def test_codes_are_found_where_they_are_told() -> None:
 
 
 def test_each_status_is_one_of_a_code_of_the_protocol() -> None:
-    assert urls._STATUS.keys() <= CODES
-    assert set(urls._STATUS.values()) <= {400, 401, 403, 404, 409, 413, 429, 500, 503}
+    assert errors._STATUS.keys() <= CODES
+    assert set(errors._STATUS.values()) <= {400, 401, 403, 404, 409, 413, 429, 500, 503}

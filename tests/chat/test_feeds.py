@@ -13,14 +13,16 @@ from django.db import OperationalError
 
 from chat.access import Role
 from chat.consumers import SessionConsumer
-from chat.live import feed
-from chat.live.connections import Entrance, Login
+from chat.live import feed, subscriber
+from chat.live import registry as feed_registry
+from chat.live.connections import Entrance
+from chat.live.handshake import Login
 from chat.models import Run, Session, Step
 from chat.protocol import WINDOW, Close, encode
 from chat.runs import commands as run_commands
-from chat.runs import executor
+from chat.runs import publisher
 from chat.runtime import database, groups
-from chat.store import drafts, selectors, step_log
+from chat.store import drafts, reconcile, selectors, step_log
 from chat.store.drafts import Draft
 from tests.chat.following import Broken, Client, Losing, Silent, grow, layer, started, store, watching
 
@@ -70,7 +72,7 @@ async def test_growth_arrives_in_pieces_and_a_late_client_begins_with_the_whole(
 async def test_what_a_run_tells_other_processes_is_put_together_there(started: tuple[Run, Login]) -> None:
     run, login = started
     client = await Client().join(run, login)
-    abroad = executor._Abroad(run.session_id)
+    abroad = publisher.DraftPublisher(run.session_id)
     for text in ("Let", "Let me", "Let me see 天氣", "Let me see 天氣 now"):
         abroad.tell(Draft(run.pk, 1, "thought", 1, text))
         await client.until(lambda text=text: client.text.get(1) == text)  # type: ignore[misc]
@@ -129,7 +131,7 @@ async def test_a_client_that_acknowledges_nothing_gets_one_window_and_then_goes_
     client = await Client().join(run, login)
     await client.until(lambda: len(client.seqs) == WINDOW)
     await grow(run, "not for you now", 0, step=WINDOW + 31)
-    await feed.watch()
+    await feed_registry.poll_once()
     assert len(client.seqs) == WINDOW
     assert client.subscriber is not None
     client.subscriber.acknowledge(100)
@@ -144,14 +146,14 @@ async def test_a_window_left_unread_closes_the_socket(
     await store(run, WINDOW + 1)
     client = await Client().join(run, login)
     await client.until(lambda: len(client.seqs) == WINDOW)
-    monkeypatch.setattr(feed, "STALL_S", 0.0)
+    monkeypatch.setattr(subscriber, "STALL_S", 0.0)
     await client.until(lambda: client.closed == Close.TOO_SLOW)
 
 
 async def test_a_silent_client_is_closed(started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch) -> None:
     run, login = started
     client = await Client().join(run, login)
-    monkeypatch.setattr(feed, "SILENCE_S", 0.0)
+    monkeypatch.setattr(subscriber, "SILENCE_S", 0.0)
     await client.until(lambda: client.closed == Close.SILENT)
 
 
@@ -223,7 +225,7 @@ async def test_a_feed_that_cannot_be_opened_keeps_nobody_waiting(
         raise OperationalError("the disk is away")
 
     with monkeypatch.context() as away:
-        away.setattr(selectors, "head_and_draft", fail)
+        away.setattr(reconcile, "head_and_draft", fail)
         both = await asyncio.gather(*(Client().join(run, login) for _ in range(2)), return_exceptions=True)
     assert [type(one) for one in both] == [OperationalError, OperationalError]
     client = await Client().join(run, login)
@@ -263,7 +265,7 @@ async def test_a_login_that_ends_closes_its_sockets(started: tuple[Run, Login], 
 
 async def _leave(client: Client) -> None:
     assert client.subscriber is not None
-    await feed.leave(client.subscriber)
+    await feed_registry.leave_feed(client.subscriber)
 
 
 async def test_the_last_to_leave_closes_the_feed(started: tuple[Run, Login], layer: InMemoryChannelLayer) -> None:
@@ -272,7 +274,7 @@ async def test_the_last_to_leave_closes_the_feed(started: tuple[Run, Login], lay
     second = await Client().join(run, login)
     leaving: list[Awaitable[None]] = [_leave(first), _leave(second)]
     await asyncio.gather(*leaving)
-    assert feed.stats() == {"feeds": 0, "sockets": 0}
+    assert feed_registry.feed_stats() == {"feeds": 0, "sockets": 0}
     assert groups.of_session(run.session_id) not in layer.groups
 
 
@@ -320,7 +322,7 @@ async def test_a_hole_in_the_log_is_passed_over_told_once_and_keeps_nobody_busy(
     if not kept:  # else those in memory are sent
         await client.until(lambda: client.seqs == left)
     for _ in range(3):
-        await feed.watch()
+        await feed_registry.poll_once()
     await store(run, 2, after=10)
     for each in (client, early) if early else (client,):
         await each.until(lambda each=each: each.seqs[-2:] == [11, 12])  # type: ignore[misc]

@@ -16,7 +16,7 @@ from chat.models import Draft, Run, RunStatus, Session, Step, StepOrigin
 from chat.runs import events as run_events
 from chat.runs import state as run_state
 from chat.runs.state import CONTINUABLE, ENDED, End
-from chat.store import selectors, step_log
+from chat.store import history, selectors, step_log
 from chat.store.step_log import Entry
 from tests.agents.asked import OWN_FIELDS, SERVER, bodies
 from tests.chat import making
@@ -119,10 +119,10 @@ def test_whatever_a_session_was_left_in_its_next_request_is_valid(runs: list[Pas
         for past in runs:
             before = leave_behind(session, past, before)
             after = before.number + 1
-            memory = selectors.memory(session.pk, after)
+            memory = history.conversation_history(session.pk, after)
             asked = [*bodies([*memory, {"role": "user", "content": "And now?"}], budget)]
             if before.status in CONTINUABLE:
-                memory = selectors.memory(session.pk, after, unfinished_run=before.pk)
+                memory = history.conversation_history(session.pk, after, unfinished_run=before.pk)
                 assert any(message["role"] == "user" for message in memory), "there is nothing to go on from"
                 asked += bodies(memory, budget)
             for body in asked:
@@ -159,7 +159,7 @@ ANSWERED = reply(Part("reasoning", 0.0, ["So."]), Part("content", 0.0, ["Because
 def test_what_a_server_wants_back_with_its_calls_comes_back(enable_reasoning: bool) -> None:
     session = making.session(making.user())
     leave_behind(session, past([LOOKED, ANSWERED], enable_reasoning=enable_reasoning), None)
-    memory = selectors.memory(session.pk, 2)
+    memory = history.conversation_history(session.pk, 2)
     assert memory[1]["origin"] == {"server": SERVER, "fields": {"reasoning_content": "Hm."}}
     assert memory[1]["tool_calls"][0]["origin"] == {"server": SERVER, "fields": SIGNED}
     assert [message["content"] for message in memory] == ["Why?", "", "r" * 2_100, "Because."]
@@ -172,13 +172,13 @@ def test_what_a_server_wants_back_with_its_calls_comes_back(enable_reasoning: bo
 def test_the_details_of_a_turns_reasoning_come_back_as_they_came() -> None:
     session = making.session(making.user())
     leave_behind(session, past([LOOKED, ANSWERED], turn_fields=DETAILS), None)
-    memory = selectors.memory(session.pk, 2)
+    memory = history.conversation_history(session.pk, 2)
     assert memory[1]["origin"]["fields"] == {"reasoning_content": "Hm.", **DETAILS}
     body = next(bodies([*memory, {"role": "user", "content": "And now?"}]))
     assert body["messages"][2]["reasoning_details"] == DETAILS["reasoning_details"]
     before = {"server": SERVER, "fields": {}, "thoughts": {}}  # as of versions that kept none
     StepOrigin.objects.update(data=json.dumps(before))
-    assert "origin" not in selectors.memory(session.pk, 2)[1]
+    assert "origin" not in history.conversation_history(session.pk, 2)[1]
 
 
 def test_what_a_server_wants_back_is_on_no_wire() -> None:
@@ -194,7 +194,9 @@ PARTIAL = [Entry("reasoning_step", {"type": "final_answer", "step": 9, "content"
 
 
 def contents(session: Session, before: int, unfinished: UUID | None = None) -> list[str]:
-    return [message["content"] for message in selectors.memory(session.pk, before, unfinished_run=unfinished)]
+    return [
+        message["content"] for message in history.conversation_history(session.pk, before, unfinished_run=unfinished)
+    ]
 
 
 def test_a_piece_of_an_answer_is_forgotten_once_there_is_the_whole() -> None:
@@ -247,11 +249,11 @@ def test_an_answer_that_was_cut_and_then_needed_a_tool_stays_a_message_before_it
 
 
 def test_memory_never_begins_in_the_middle_of_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selectors, "_MEMORY_CHARACTERS", 10)
+    monkeypatch.setattr(history, "_MEMORY_CHARACTERS", 10)
     session = making.session(making.user())
     before = leave_behind(session, past([ANSWERED]), None)
     before = leave_behind(session, past([ANSWERED], end=RunStatus.CANCELLED), before)
     before = leave_behind(session, past([LOOKED], end=RunStatus.CANCELLED, continues=True), before)
     leave_behind(session, past([ANSWERED], continues=True), before)
-    roles = [message["role"] for message in selectors.memory(session.pk, 5)]
+    roles = [message["role"] for message in history.conversation_history(session.pk, 5)]
     assert roles == ["user", "assistant", "assistant", "tool", "assistant"]

@@ -191,14 +191,14 @@ def test_an_end_makes_way_for_its_own_session_and_for_those_that_its_users_limit
         making.run(session, carried_by="")
     making.end(ended)
     settings.MAX_ACTIVE_RUNS_PER_USER = 0
-    assert run_state.made_way(ended) == []
+    assert run_state.sessions_unblocked_by(ended) == []
     settings.MAX_ACTIVE_RUNS_PER_USER = 1
-    assert run_state.made_way(ended) == [other.pk]
+    assert run_state.sessions_unblocked_by(ended) == [other.pk]
     # Whoever's message is next in the session itself.
     making.run(shared, user=bo, carried_by="")
-    assert run_state.made_way(ended) == [shared.pk, other.pk]
+    assert run_state.sessions_unblocked_by(ended) == [shared.pk, other.pk]
     settings.MAX_ACTIVE_RUNS_PER_USER = 0
-    assert run_state.made_way(ended) == [shared.pk]
+    assert run_state.sessions_unblocked_by(ended) == [shared.pk]
 
 
 def test_a_lease_is_kept_by_beating() -> None:

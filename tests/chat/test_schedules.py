@@ -12,10 +12,10 @@ from django.test import override_settings
 
 from chat.models import Occurrence, Origin, Outcome, Paused, Run, RunStatus, Schedule, Session
 from chat.runs import state as run_state
-from chat.runs.commands import Refused
+from chat.runs.admission import Refused
 from chat.runs.state import End
 from chat.schedules import commands as schedule_commands
-from chat.schedules import recurrence
+from chat.schedules import notifications, occurrences, recurrence
 from chat.schedules import selectors as schedule_selectors
 from chat.schedules.commands import BadField
 from tests.chat import making
@@ -38,12 +38,12 @@ def made(owner: User, now: datetime = NOW, **fields: Any) -> Schedule:
 
 def tick(now: datetime) -> None:
     """What a ticker does, without its loop."""
-    for due in schedule_commands.due(now, 1000):
-        schedule_commands.claim(due, now)
-    for ended in schedule_commands.ended():
-        schedule_commands.settle(ended, now)
-    for waiting in schedule_commands.waiting():
-        schedule_commands.start_waiting(waiting, now)
+    for due in occurrences.due_schedules(now, 1000):
+        occurrences.claim(due, now)
+    for ended in occurrences.ended_schedules():
+        occurrences.settle(ended, now)
+    for waiting in occurrences.waiting_schedules():
+        occurrences.start_waiting(waiting, now)
 
 
 def finish(schedule: Schedule, status: RunStatus = RunStatus.COMPLETED, now: datetime = NOW) -> None:
@@ -121,7 +121,7 @@ def test_owners_take_turns(ada: User) -> None:
     many = [made(ada) for _ in range(5)]
     bo = making.user("bo")
     his = made(bo, every_minutes=31)
-    order = schedule_commands.due(NOW + 60 * MINUTE, 3)
+    order = occurrences.due_schedules(NOW + 60 * MINUTE, 3)
     assert order[:2] == [order[0], his.pk]
     assert {order[0], order[2]} < {schedule.pk for schedule in many}
 
@@ -222,7 +222,7 @@ def test_it_pauses_after_failures_in_a_row_and_tells(ada: User) -> None:
         finish(schedule, status, NOW + 30 * number * MINUTE)
     assert (reread(schedule).enabled, schedule.paused_because, schedule.failures) == (False, Paused.FAILURES, 2)
     assert schedule_selectors.paused(schedule) == "Paused after 2 failures in a row."
-    told = schedule_selectors.notifications(ada, NOW)[-1]
+    told = notifications.notifications(ada, NOW)[-1]
     assert (told["title"], told["paused"], told["status"]) == ("Prices", True, "failed")
     assert "Paused after 2 failures in a row." in told["text"]
     renamed = schedule_commands.change(ada, schedule.pk, {"name": "Flour"}, NOW + timedelta(hours=5))
@@ -276,7 +276,7 @@ def test_what_cannot_be_asked_pauses_and_says_why(ada: User, what: str) -> None:
     assert schedule_selectors.paused(schedule).startswith("Paused: ")
     assert outcomes(schedule) == [("09:30", "skipped")]
     assert not Run.objects.exists()
-    assert schedule_selectors.notifications(ada, NOW)[0]["paused"]
+    assert notifications.notifications(ada, NOW)[0]["paused"]
 
 
 def test_a_run_that_is_deleted_with_its_session_is_over(ada: User) -> None:
@@ -294,13 +294,13 @@ def test_a_run_that_is_deleted_with_its_session_is_over(ada: User) -> None:
 
 def test_run_now_is_besides_its_times_and_not_while_it_runs(ada: User) -> None:
     schedule = made(ada, enabled=False)
-    accepted = schedule_commands.run_now(schedule.pk, NOW, ada)
+    accepted = occurrences.run_now(schedule.pk, NOW, ada)
     assert Run.objects.get().pk == accepted.run_id
     assert Run.objects.get().origin == Origin.SCHEDULE
     with pytest.raises(Refused, match="not ended yet"):
-        schedule_commands.run_now(schedule.pk, NOW, ada)
+        occurrences.run_now(schedule.pk, NOW, ada)
     finish(schedule)
-    schedule_commands.run_now(schedule.pk, NOW, ada)
+    occurrences.run_now(schedule.pk, NOW, ada)
     assert Occurrence.objects.filter(by_hand=True).count() == 2
 
 
@@ -331,7 +331,7 @@ def test_an_edit_that_does_not_say_when_moves_no_due_time(ada: User) -> None:
 
 
 def test_only_the_last_of_the_history_is_kept(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule_commands, "KEPT", 3)
+    monkeypatch.setattr(occurrences, "KEPT", 3)
     schedule = made(ada)
     for number in range(1, 7):
         tick(NOW + 30 * number * MINUTE)
@@ -394,7 +394,7 @@ def test_nobody_touches_anothers(ada: User) -> None:
     for act in (
         lambda: schedule_commands.change(eve, schedule.pk, {"name": "Mine"}, NOW),
         lambda: schedule_commands.remove(eve, schedule.pk),
-        lambda: schedule_commands.run_now(schedule.pk, NOW, eve),
+        lambda: occurrences.run_now(schedule.pk, NOW, eve),
         lambda: schedule_commands.change(ada, uuid4(), {"name": "Mine"}, NOW),
     ):
         with pytest.raises(Refused) as refused:
@@ -427,4 +427,4 @@ def test_the_same_on_postgresql(on_postgres: None) -> None:
         finish(schedule, now=NOW + 30 * number * MINUTE)
     assert [outcome for _, outcome in outcomes(schedule)] == ["completed"] * 3
     assert Occurrence.objects.filter(schedule=other).exclude(outcome=Outcome.MISSED).count() == 3
-    assert len(schedule_selectors.lines(schedule_selectors.of(ada))) == 2
+    assert len(schedule_selectors.schedule_rows(schedule_selectors.schedules_of(ada))) == 2

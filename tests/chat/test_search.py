@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from chat.models import Session, Step
 from chat.runtime import database as runtime_database
 from chat.store import search, selectors
+from chat.store.search import text as search_text
 from chat.store.step_log import Entry
 from tests.agents.untrusted.linear import assert_linear
 from tests.chat import making
@@ -256,8 +257,8 @@ def test_titles_of_the_latest_sessions_alone_are_read(monkeypatch: pytest.Monkey
 
 
 def test_common_words_are_found_newest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_RECENT", 2)
-    monkeypatch.setattr(search, "_RECENT_FOR_COMMON", 9)
+    monkeypatch.setattr(search_text, "RECENT_STEPS", 2)
+    monkeypatch.setattr(search_text, "RECENT_STEPS_FOR_COMMON", 9)
     ada, bob = making.user(), making.user("bob")
     rare = conversation(ada, making.thought("rare"))
     common = [conversation(ada, making.thought("common 天氣"), making.thought("common", 2)) for _ in range(4)]
@@ -367,8 +368,8 @@ def test_any_text_is_stored_and_any_query_answered(text: str, query: str) -> Non
     run = making.run(making.session(ada))
     making.append(run, making.thought(text))
     search.find(ada, query)
-    if search._words(text):
-        (hit,) = search.find(ada, text[:50] if search._words(text[:50]) else text, 1)
+    if search_text.split_words(text):
+        (hit,) = search.find(ada, text[:50] if search_text.split_words(text[:50]) else text, 1)
         assert hit.run_id == run.pk
 
 
@@ -411,7 +412,7 @@ LONG = ["okapi ", "okapi", "**okapi** ", "[okapi](", "天氣", "okapi\u0301 ", "
 
 @pytest.mark.parametrize("unit", LONG)
 def test_an_excerpt_takes_time_in_proportion(unit: str) -> None:
-    query = search._Query("okapi 天氣")
+    query = search_text.SearchQuery("okapi 天氣")
     long = unit * (100_000 // len(unit))
     assert_linear(lambda text: search._excerpt(query, search._readable(query, text, 160), 160), long)
 

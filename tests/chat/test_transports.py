@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from chat.serving.transports import Inbox
+from chat.serving.backpressure import MessageQueue
 
 
 async def test_an_inbox_gives_what_it_got_in_order_and_waits_for_more() -> None:
-    inbox = Inbox()
+    inbox = MessageQueue()
     inbox.put_nowait({"type": "one"})
     inbox.put_nowait({"type": "two"})
     assert inbox.qsize() == 2
@@ -23,7 +23,7 @@ async def test_an_inbox_gives_what_it_got_in_order_and_waits_for_more() -> None:
 
 
 async def test_who_stopped_waiting_takes_nothing_along() -> None:
-    inbox = Inbox()
+    inbox = MessageQueue()
     waiting = asyncio.ensure_future(inbox.get())
     await asyncio.sleep(0)
     waiting.cancel()

@@ -12,16 +12,16 @@ from tests.agents.untrusted.linear import assert_linear
 
 #: What is said of untrusted texts; a further one is one line.
 SAID: dict[str, Callable[[str], object]] = {
-    "gist": humanize.gist,
+    "gist": humanize.first_line,
     "markdown_gist": humanize.markdown_gist,
     "is_long": humanize.is_long,
     "is_blank": protocol.is_blank,
-    "returned": humanize.returned,
+    "returned": humanize.summarize_result,
     "initials": humanize.initials,
-    "code": lambda text: humanize.telling({"code": text}),
-    "query": lambda text: humanize.telling({"query": text}),
-    "address": lambda text: humanize.telling({"url": text}),
-    "unreadable arguments": humanize.telling,
+    "code": lambda text: humanize.summarize_arguments({"code": text}),
+    "query": lambda text: humanize.summarize_arguments({"query": text}),
+    "address": lambda text: humanize.summarize_arguments({"url": text}),
+    "unreadable arguments": humanize.summarize_arguments,
     "pairs": lambda text: rows.inside({"a": text}),
     "JSON": lambda text: rows.inside({"a": [text]}),
     "visible text": lambda text: make_visible(text.encode()),
@@ -60,4 +60,4 @@ def test_something_is_said_of_any(unit: str, length: int) -> None:
     text = (unit * length)[:length]
     for say in SAID.values():
         say(text)
-    assert json.dumps(humanize.returned(text))
+    assert json.dumps(humanize.summarize_result(text))

@@ -8,7 +8,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 
-from chat.live import connections
+from chat.live import connections, handshake
 from chat.runtime import database
 from chat.security import csrf, origins
 from config import proxies
@@ -188,7 +188,7 @@ def test_staff_find_the_cause(settings: Any, django_user_model: Any, door: str, 
         assert Client(enforce_csrf_checks=True).post("/accounts/login/", headers=headers).status_code == 403
     else:
         lines = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        assert not connections.is_own_origin({"type": "websocket", "scheme": "ws", "headers": lines})
+        assert not handshake.is_own_origin({"type": "websocket", "scheme": "ws", "headers": lines})
     connections.beat("process 1")
     staff = Client(headers={"Host": HOST})
     staff.force_login(django_user_model.objects.create_superuser("root"))

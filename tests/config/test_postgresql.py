@@ -10,7 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
-from chat.runtime import database
+from chat.runtime import db_check
 from config.environment import Environment
 
 CALLERS = 6
@@ -80,8 +80,8 @@ def test_a_start_tells_why_there_is_no_connection(
     monkeypatch.setitem(connections.settings, DEFAULT_DB_ALIAS, wrapper.settings_dict)
     connections[DEFAULT_DB_ALIAS] = wrapper
     try:
-        with django_db_blocker.unblock(), pytest.raises(database.Away, match=NOWHERE[address]):
-            database.check_tables(explain=True)
+        with django_db_blocker.unblock(), pytest.raises(db_check.DatabaseUnavailable, match=NOWHERE[address]):
+            db_check.check_tables(explain=True)
     finally:
         wrapper.close_pool()  # type: ignore[attr-defined]
         connections[DEFAULT_DB_ALIAS] = usual

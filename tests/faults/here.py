@@ -16,9 +16,10 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 
 from agents.models.demo import model
-from chat.live import connections, feed
+from chat.live import connections
+from chat.live import registry as feed_registry
 from chat.models import UNFINISHED, Run, RunStatus, Session, Step
-from chat.runs import executor
+from chat.runs import registry as run_registry
 from chat.runtime import background, database
 from chat.store import drafts
 from tests.chat import making
@@ -63,7 +64,7 @@ class Here:
         try:
             async with asyncio.timeout(within_s):
                 while True:
-                    if not set(await self.statuses()) & set(UNFINISHED) and not executor.at_work():
+                    if not set(await self.statuses()) & set(UNFINISHED) and not run_registry.running_ids():
                         return True
                     await asyncio.sleep(0.01)
         except TimeoutError:
@@ -77,11 +78,11 @@ class Here:
 
 def _forget_others() -> None:
     """What tests have left in this process's memory: its sockets and runs, and that it was told to stop."""
-    feed._feeds.clear()
+    feed_registry._feeds.clear()
     drafts._cells.clear()
-    executor._carried.clear()
+    run_registry.running.clear()
     connections._open.clear()
-    executor.begin()
+    run_registry.start_accepting()
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ async def here(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Async
     old = channel_layers.set("default", InMemoryChannelLayer(capacity=2000))
     user = await sync_to_async(making.user)()
     yield Here(user, await sync_to_async(making.session)(user))
-    await executor.all_ended(ENDS_WITHIN_S)
+    await run_registry.wait_ended(ENDS_WITHIN_S)
     await background.drain(5)
     _forget_others()
     database.close()

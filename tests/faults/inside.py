@@ -12,11 +12,13 @@ from django.urls import path
 from django.views.decorators.http import require_safe
 
 from agents import AgentRun
-from chat.live import connections, feed
-from chat.runs import executor
+from chat.live import connections
+from chat.live import registry as feed_registry
+from chat.runs import registry as run_registry
 from chat.runtime import background
 from chat.serving import supervisor
-from chat.serving.transports import DaphneSocket, UvicornSocket
+from chat.serving.daphne import DaphneSocket
+from chat.serving.uvicorn import UvicornSocket
 from chat.store import drafts
 from config.urls import urlpatterns as addresses
 
@@ -31,11 +33,11 @@ async def inside(_request: HttpRequest) -> JsonResponse:
     )
     kept = {
         "background": len(background._tasks),
-        "carried": len(executor._carried),
-        "early stops": len(executor._early_stops),
+        "carried": len(run_registry.running),
+        "early stops": len(run_registry.early_stops),
         "drafts": len(drafts._cells) + len(drafts._watchers),
         "sockets": len(connections._open),
-        **feed.stats(),
+        **feed_registry.feed_stats(),
     }
     # What nobody needs any more is to be freed at once: the collector, which would find it too, comes every few minutes.
     objects = Counter(type(each).__name__ for each in gc.get_objects() if type(each) in _FREED_AT_ONCE)

@@ -298,4 +298,4 @@ def event(seq: int, run_id: UUID) -> Stored:
 async def tell(session_id: UUID, stored: Stored) -> None:
     """Tell a session's group of an event."""
     told = [[stored.seq, str(stored.run_id), stored.frame, stored.event, stored.number]]
-    await groups.tell(groups.of_session(session_id), {"type": "stored", "events": told})
+    await groups.publish(groups.of_session(session_id), {"type": "stored", "events": told})

@@ -26,13 +26,15 @@ from agents.untrusted import markdown
 from agents.untrusted.pool import Pool
 from chat import access
 from chat.live import connections
-from chat.live.feed import Feed, Subscriber
+from chat.live.feed import Feed
+from chat.live.subscriber import Subscriber
 from chat.rendering import markdown as rendering_markdown
 from chat.runs import commands as run_commands
-from chat.runs import executor, toolbox
+from chat.runs import dispatch, publisher, recorder, toolbox
+from chat.runs import registry as run_registry
 from chat.runtime import clock, database
 from chat.runtime.each_row import EachRow
-from chat.runtime.groups import Membership
+from chat.runtime.groups import GroupSubscription
 from chat.security import audit
 from chat.store import step_log
 from config import login_limits
@@ -62,17 +64,17 @@ def without_the_counter_row() -> None:
 
 def reading_before_joining() -> None:
     """A feed reads the log, and joins its group afterwards."""
-    opening, join = Feed._open, Membership.join
+    opening, join = Feed._open, GroupSubscription.join
 
     async def open_late(self: Feed) -> None:
-        async def nothing(_: Membership) -> None:
+        async def nothing(_: GroupSubscription) -> None:
             """Join later."""
 
-        Membership.join = nothing  # type: ignore[method-assign]
+        GroupSubscription.join = nothing  # type: ignore[method-assign]
         try:
             await opening(self)
         finally:
-            Membership.join = join  # type: ignore[method-assign]
+            GroupSubscription.join = join  # type: ignore[method-assign]
         await join(self._membership)
 
     Feed._open = open_late  # type: ignore[method-assign]
@@ -143,14 +145,14 @@ def telling_before_saving() -> None:
         def store_late() -> Any:
             result = store()
             events = result[0] if isinstance(result, tuple) else result
-            asyncio.run_coroutine_threadsafe(executor.tell_stored(run.session_id, events), loop).result()
+            asyncio.run_coroutine_threadsafe(publisher.publish_events(run.session_id, events), loop).result()
             # A commit that takes its time, as on a slow disk: nothing is waited for, this is the fault.
             time.sleep(0.3)
             return result
 
         return await database.write(store_late)
 
-    executor._stored = stored
+    recorder._stored = stored
 
 
 def starting_parted_from_accepting() -> None:
@@ -163,7 +165,7 @@ def starting_parted_from_accepting() -> None:
         start(result)
         return result
 
-    executor.write_and_start = write_and_start
+    run_registry.write_and_start = write_and_start
 
 
 def without_limits_of_logins() -> None:
@@ -174,25 +176,25 @@ def without_limits_of_logins() -> None:
 
 def reading_once() -> None:
     """What a run reads on its way is not asked for again."""
-    waited = executor._waited
+    waited = recorder.with_retries
 
     async def once(run: Any, done: str, first: Callable[[], Any], again: Any = None) -> Any:
         return await (first() if done == "read" else waited(run, done, first, again))
 
-    executor._waited = once
+    recorder.with_retries = once
 
 
 def a_bad_row_ends_the_look() -> None:
     """What fails for one row fails for those after it."""
 
     async def next_of(session_id: UUID) -> Any:
-        claim = await executor.write_and_start(executor._take_up_if_any, executor._claim_next, session_id)
+        claim = await run_registry.write_and_start(dispatch._take_up_if_any, dispatch._claim_next, session_id)
         return None if claim is None else claim.ended
 
     async def do(_: Any, rows: Any, act: Callable[[Any], Any]) -> list[Any]:
         return [await act(row) for row in rows]
 
-    executor.take_next = next_of
+    dispatch.claim_and_start_next = next_of
     EachRow.do = do  # type: ignore[method-assign]
 
 

@@ -16,10 +16,11 @@ from django.db import connection
 from django.utils import timezone
 
 from chat.models import Run, RunStatus, Schedule, Session
-from chat.runs import executor, quarantine, queue_watch
+from chat.runs import quarantine, queue_watch
+from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runtime import database as runtime_database
-from chat.runtime.database import key
+from chat.runtime.db_values import uuid_param
 from chat.schedules import commands as schedule_commands
 from chat.schedules import ticker
 from chat.serving import supervisor
@@ -44,7 +45,7 @@ class Bad:
 
     def spoil(self, run: Run) -> None:
         """Make it so."""
-        _execute(self.statement, key(run.session_id if self.of == "session" else run.pk))
+        _execute(self.statement, uuid_param(run.session_id if self.of == "session" else run.pk))
 
 
 #: What can be wrong with a run, wherever it is stored, and what only one of the databases lets in. A further one is one line.
@@ -144,7 +145,7 @@ def _waiting(owner: Any, *, bad: Bad | None = None, live: bool = False) -> UUID:
 
 def _status(run_id: UUID) -> tuple[str, str]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT status, code FROM chat_run WHERE id = %s", [key(run_id)])
+        cursor.execute("SELECT status, code FROM chat_run WHERE id = %s", [uuid_param(run_id)])
         status, code = cursor.fetchone()
     return status, code
 
@@ -154,7 +155,7 @@ async def _become(run_id: UUID, within_s: float = 20) -> tuple[str, str]:
     until = asyncio.get_running_loop().time() + within_s
     while True:
         found = await sync_to_async(_status)(run_id)
-        has_ended = found[0] not in ("queued", "running", "cancelling") and run_id not in executor.at_work()
+        has_ended = found[0] not in ("queued", "running", "cancelling") and run_id not in run_registry.running_ids()
         if has_ended or asyncio.get_running_loop().time() > until:
             return found
         await asyncio.sleep(0.01)
@@ -199,7 +200,7 @@ async def test_what_waits_and_cannot_be_read(
 
 def _names(run_id: UUID) -> list[str]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT event FROM chat_step WHERE run_id = %s ORDER BY position", [key(run_id)])
+        cursor.execute("SELECT event FROM chat_step WHERE run_id = %s ORDER BY position", [uuid_param(run_id)])
         return [name for (name,) in cursor.fetchall()]
 
 
@@ -211,7 +212,7 @@ async def test_what_a_dead_process_left_and_cannot_be_read(bad: Bad, here: Here,
     if sweep == "by the clock":
         await supervisor.sweep()
     else:
-        await sync_to_async(supervisor.recover)()
+        await sync_to_async(supervisor.recover_runs)()
     ends = [await sync_to_async(_status)(run_id) for run_id in found]
     assert [status for status, _ in ends[::2]] == ["interrupted", "interrupted"]
     assert ends[1] in [("interrupted", ""), ("failed", "internal")]
@@ -225,7 +226,7 @@ async def test_a_schedule_that_cannot_be_read(bad: Bad, here: Here) -> None:  # 
     def make(what: Bad | None) -> UUID:
         schedule = schedule_commands.make(here.user, {"message": "What is 2 + 2?", "cron": "* * * * *"}, now)
         if what is not None:
-            _execute(what.statement, key(schedule.pk))
+            _execute(what.statement, uuid_param(schedule.pk))
         return schedule.pk
 
     found = [await sync_to_async(make)(what) for what in (None, bad, None)]
@@ -244,8 +245,8 @@ async def test_a_session_that_is_no_identifier_is_left_out(here: Here, caplog: p
     def spoil() -> None:
         bad = making.run(making.session(here.user), carried_by="")
         _execute("PRAGMA defer_foreign_keys = ON")
-        _execute("UPDATE chat_session SET id = 'x' WHERE id = %s", key(bad.session_id))
-        _execute("UPDATE chat_run SET session_id = 'x' WHERE id = %s", key(bad.pk))
+        _execute("UPDATE chat_session SET id = 'x' WHERE id = %s", uuid_param(bad.session_id))
+        _execute("UPDATE chat_run SET session_id = 'x' WHERE id = %s", uuid_param(bad.pk))
 
     def spoil_all() -> None:
         with making.step_log.transaction.atomic():

@@ -17,13 +17,16 @@ from django.utils import timezone
 
 from chat import consumers, models
 from chat.access import Role
-from chat.live import feed
-from chat.live.connections import Entrance, Login
+from chat.live import feed, subscriber
+from chat.live import registry as feed_registry
+from chat.live.connections import Entrance
+from chat.live.handshake import Login
 from chat.runtime import background, database, groups
 from chat.serving import supervisor
-from chat.store import drafts, selectors, step_log
+from chat.store import drafts, reconcile, selectors, step_log
 from chat.store.drafts import Draft
-from chat.store.selectors import SessionView, Shape
+from chat.store.reconcile import SessionFingerprint
+from chat.store.selectors import SessionView
 from chat.store.step_log import Stored
 from tests.chat import making
 from tests.faults.interleaving import (
@@ -108,11 +111,11 @@ class MemoryLog:
     def head_and_draft(self, _session_id: UUID) -> tuple[int, Draft | None]:
         return self.head, self.draft
 
-    def shapes(self, session_ids: Sequence[UUID]) -> dict[UUID, Shape]:
+    def shapes(self, session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprint]:
         opened = self.people.values()
-        people = (len(opened), min(opened), max(opened)) if opened else selectors.NOTHING
-        line = (len(self.line), 1, self.line[-1]["number"]) if self.line else selectors.NOTHING
-        return {session_id: Shape(self.head, line, people, is_live=True) for session_id in session_ids}
+        people = (len(opened), min(opened), max(opened)) if opened else reconcile.NOTHING
+        line = (len(self.line), 1, self.line[-1]["number"]) if self.line else reconcile.NOTHING
+        return {session_id: SessionFingerprint(self.head, line, people, is_live=True) for session_id in session_ids}
 
     def saved_drafts(self, session_ids: Sequence[UUID]) -> dict[UUID, Draft]:
         return dict.fromkeys(session_ids, self.draft) if self.draft else {}
@@ -163,12 +166,18 @@ class Course:
             self.loop.run_until_complete(self._stop())
             self.loop.close()
             channel_layers.backends.pop("default", None)
-            for known in (feed._feeds, feed._seated, drafts._cells, drafts._watchers, drafts._unsaved):
+            for known in (
+                feed_registry._feeds,
+                feed_registry._seated,
+                drafts._cells,
+                drafts._watchers,
+                drafts._unsaved,
+            ):
                 known.clear()
         return self.points
 
     async def _go(self) -> None:
-        background.spawn(feed.watch_for_ever(), "watch")
+        background.spawn(feed_registry.poll_forever(), "watch")
         await asyncio.gather(self._act(), self._write())
         while True:
             told_at = max(self.changed_at, self.points.last_fault_at)
@@ -196,16 +205,16 @@ class Course:
             await asyncio.sleep(EVERY_S)
             if number == ADDED // 2:
                 self.log.line = [{"number": 1}, {"number": 2}]
-                await groups.tell(groups.of_session(self.log.session_id), {"type": "queue"})
+                await groups.publish(groups.of_session(self.log.session_id), {"type": "queue"})
             await tell(self.log.session_id, self.log.append())
         self.log.line = [{"number": 1}, {"number": 3}]
-        await groups.tell(groups.of_session(self.log.session_id), {"type": "queue"})
+        await groups.publish(groups.of_session(self.log.session_id), {"type": "queue"})
         last = Draft(self.log.run_id, self.log.head + 1, "thought", 1, "the end")
         if self.is_elsewhere:
             self.log.draft = last
             growth = [last.step, last.type, last.attempt, 0, last.text, ""]
             message = {"type": "growth", "run_id": str(last.run_id), "growth": growth}
-            await groups.tell(groups.of_session(self.log.session_id), message)
+            await groups.publish(groups.of_session(self.log.session_id), message)
         else:
             drafts.put(self.log.session_id, last)
         self.changed_at = max(self.changed_at, self.loop.time())
@@ -220,8 +229,8 @@ class Course:
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Windows that a short log exceeds, and nothing of a serving process but the feeds."""
     monkeypatch.setattr(feed, "_KEPT_FRAMES", KEPT)
-    monkeypatch.setattr(feed, "_READ_FRAMES", READ_AT_ONCE)
-    monkeypatch.setattr(supervisor, "begin", lambda: None)
+    monkeypatch.setattr(subscriber, "READ_FRAMES", READ_AT_ONCE)
+    monkeypatch.setattr(supervisor, "start_clockwork", lambda: None)
     # What goes wrong on purpose is told thousands of times.
     logging.disable(logging.CRITICAL)
     yield
@@ -312,14 +321,14 @@ def test_the_log_in_memory_answers_as_the_real_one() -> None:
     for after in range(9):
         for limit in (1, 3, 100):
             assert log.stored_after(session.pk, after, limit) == selectors.stored_after(session.pk, after, limit)
-    assert log.head_and_draft(session.pk) == selectors.head_and_draft(session.pk)
+    assert log.head_and_draft(session.pk) == reconcile.head_and_draft(session.pk)
     assert log.session_view(session.pk).last_seq == selectors.session_view(session.pk).last_seq  # type: ignore[union-attr]
     assert log.presence(session.pk) == selectors.presence(session.pk)
     assert log.queue(session.pk) == selectors.queue(session.pk)
-    assert log.shapes([session.pk]) == selectors.shapes([session.pk])
-    assert log.saved_drafts([session.pk]) == selectors.saved_drafts([session.pk]) == {}
+    assert log.shapes([session.pk]) == reconcile.fingerprints_of([session.pk])
+    assert log.saved_drafts([session.pk]) == reconcile.saved_drafts([session.pk]) == {}
     log.draft = Draft(run.pk, 8, "thought", 1, "the end")
     row = models.Draft(run_id=run.pk, number=8, type="thought", attempt=1, text="the end", updated_at=timezone.now())
     step_log.save_drafts([row])
-    assert log.saved_drafts([session.pk]) == selectors.saved_drafts([session.pk])
-    assert log.head_and_draft(session.pk) == selectors.head_and_draft(session.pk)
+    assert log.saved_drafts([session.pk]) == reconcile.saved_drafts([session.pk])
+    assert log.head_and_draft(session.pk) == reconcile.head_and_draft(session.pk)

@@ -11,11 +11,12 @@ from channels.layers import channel_layers
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from chat.live import feed
-from chat.live.connections import Login
+from chat.live import registry as feed_registry
+from chat.live.handshake import Login
 from chat.models import Run, RunStatus
 from chat.protocol import WINDOW
-from chat.runs import executor
+from chat.runs import executor, publisher, recorder
+from chat.runs import registry as run_registry
 from chat.runtime import groups
 from chat.runtime.layers import ProcessChannelLayer
 from chat.store.drafts import Draft
@@ -80,7 +81,7 @@ async def test_a_growing_text_is_put_together_and_heals(started: tuple[Run, Logi
     """Pieces of a growing text get lost, doubled and mixed up: none is put where it does not belong, and the whole comes again."""
     run, login = started
     client = await Client().join(run, login)
-    abroad = executor._Abroad(run.session_id)
+    abroad = publisher.DraftPublisher(run.session_id)
     text, whole = "", 0
     for number in range(200):
         text += f"{number} 天 "
@@ -98,18 +99,20 @@ async def test_a_growing_text_is_put_together_and_heals(started: tuple[Run, Logi
 async def test_members_hear_until_they_leave_and_nobody_else(layer: Any, watching: None) -> None:
     """Two groups, members that come and go: each hears its own group from its joining to its leaving."""
     heard: dict[str, list[int]] = {"a": [], "b": [], "late": []}
-    members = {name: groups.Membership(name[0], lambda m, name=name: heard[name].append(m["n"])) for name in heard}  # type: ignore[misc]
+    members = {
+        name: groups.GroupSubscription(name[0], lambda m, name=name: heard[name].append(m["n"])) for name in heard
+    }  # type: ignore[misc]
     members["late"].group = "a"
     await members["a"].join()
     await members["b"].join()
-    await groups.tell("a", {"type": "x", "n": 1})
+    await groups.publish("a", {"type": "x", "n": 1})
     await until(lambda: heard["a"] == [1])
     await members["late"].join()
-    await groups.tell("a", {"type": "x", "n": 2})
+    await groups.publish("a", {"type": "x", "n": 2})
     await until(lambda: heard["a"] == [1, 2] and heard["late"] == [2])
     await members["a"].leave()
-    await groups.tell("a", {"type": "x", "n": 3})
-    await groups.tell("b", {"type": "x", "n": 4})
+    await groups.publish("a", {"type": "x", "n": 3})
+    await groups.publish("b", {"type": "x", "n": 4})
     await until(lambda: heard["late"] == [2, 3] and heard["b"] == [4])
     assert heard["a"] == [1, 2]
 
@@ -119,7 +122,7 @@ async def test_what_a_thread_tells_is_heard_at_once(layer: Any, watching: None) 
     """Code outside the loop tells a group while the loop has nothing else to do: heard at once, not when a timer happens to go off."""
     heard: list[float] = []
     loop = asyncio.get_running_loop()
-    member = groups.Membership("quiet", lambda _: heard.append(loop.time()))
+    member = groups.GroupSubscription("quiet", lambda _: heard.append(loop.time()))
     await member.join()
     began = loop.time()
     threading.Thread(target=groups.tell_from_thread, args=(loop, "quiet", {"type": "x"})).start()
@@ -131,17 +134,17 @@ async def test_what_a_thread_tells_is_heard_at_once(layer: Any, watching: None) 
 async def test_a_stop_is_carried_to_who_carries_the_run(layer: Any, started: tuple[Run, Login]) -> None:
     """A stop of a run that this process does not carry: every process is told, with the words."""
     told: list[tuple[str, str]] = []
-    member = groups.Membership(groups.EVERYONE, lambda m: told.append((m["run_id"], m["because"])))
+    member = groups.GroupSubscription(groups.EVERYONE, lambda m: told.append((m["run_id"], m["because"])))
     await member.join()
     run, _ = started
-    await executor.stop(run.pk, "Stopped by Mei.")
+    await run_registry.stop_run(run.pk, "Stopped by Mei.")
     await until(lambda: told == [(str(run.pk), "Stopped by Mei.")])
 
 
 @pytest.fixture
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is not asked for its head within the length of a test: what the group has not brought is not there."""
-    monkeypatch.setattr(feed, "POLL_S", 3_600.0)
+    monkeypatch.setattr(feed_registry, "POLL_S", 3_600.0)
 
 
 @only(*DELIVERS)
@@ -172,7 +175,7 @@ async def test_who_acknowledges_nothing_is_sent_one_window(started: tuple[Run, L
     await store(run, WINDOW + 50)
     client = await Client().join(run, login)
     await client.until(lambda: len(client.seqs) >= WINDOW)
-    await feed.watch()
+    await feed_registry.poll_once()
     with contextlib.suppress(TimeoutError):
         await client.until(lambda: len(client.seqs) > WINDOW, MORE_WITHIN_S)
     assert len(client.seqs) == WINDOW, "more was sent than one window"
@@ -188,5 +191,5 @@ async def test_an_end_that_nobody_tells_is_seen(started: tuple[Run, Login]) -> N
 
 
 def _end(run: Run) -> None:
-    executor._end(run, [making.thought("last")], executor.End(RunStatus.COMPLETED))
+    recorder._end(run, [making.thought("last")], executor.End(RunStatus.COMPLETED))
     executor.database.close()

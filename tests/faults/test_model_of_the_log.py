@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from chat.models import LIVE, UNFINISHED, Draft, Run, RunStatus, Session, Step
+from chat.runs import admission, dispatch, recorder, recovery
 from chat.runs import commands as run_commands
-from chat.runs import executor, recovery
 from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.store import selectors, step_log
@@ -111,7 +111,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(tell=st.booleans())
     def claim(self, tell: bool) -> None:
-        claim = executor._claim_next(self.session.pk)
+        claim = dispatch._claim_next(self.session.pk)
         if claim is not None:
             self.held.append(claim.run)
             self._note(claim.events, tell=tell)
@@ -167,7 +167,7 @@ class LogMachine(RuleBasedStateMachine):
         before = Run.objects.get(pk=held.pk)
         is_owner = before.fence == held.fence and before.status in LIVE
         try:
-            stored, _ = executor._end(held, [], End(status))
+            stored, _ = recorder._end(held, [], End(status))
         except Fenced:
             assert not is_owner
         else:
@@ -185,7 +185,7 @@ class LogMachine(RuleBasedStateMachine):
     def stop(self, everything: bool, tell: bool) -> None:
         try:
             _, stored = run_commands._cancel(self.user, self.session.pk, None, everything=everything)
-        except run_commands.Refused:
+        except admission.Refused:
             found = Run.objects.filter(session=self.session, status__in=UNFINISHED if everything else LIVE)
             assert not found.exists()
         else:

@@ -15,7 +15,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from chat.models import RunStatus
-from chat.runs import executor
+from chat.runs import registry as run_registry
 from chat.serving import supervisor
 from tests.chat import making
 from tests.faults import invariants, work
@@ -156,11 +156,11 @@ def test_told_before_it_has_begun_to_serve_it_ends_in_good_order(stopping: Any) 
 @pytest.mark.django_db(transaction=True)
 async def test_a_run_let_in_at_the_last_moment_is_not_left_at_work() -> None:
     """SIGTERM between the commit that starts a run and its first step: the run is marked by the process itself."""
-    run = await sync_to_async(lambda: making.run(making.session(making.user()), carried_by=executor.PROCESS))()
-    supervisor.begin()
-    await supervisor.end()
+    run = await sync_to_async(lambda: making.run(making.session(making.user()), carried_by=run_registry.PROCESS))()
+    supervisor.start_clockwork()
+    await supervisor.stop_clockwork()
     # The tests after this one are carried by the same process.
-    executor.begin()
+    run_registry.start_accepting()
     await run.arefresh_from_db()
     assert run.status == RunStatus.INTERRUPTED
 

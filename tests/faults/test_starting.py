@@ -12,16 +12,18 @@ from django.test import override_settings
 from django.utils import timezone
 
 from chat.access import Role
+from chat.api import runs as run_api
 from chat.api import schedules as schedule_api
-from chat.api import urls
 from chat.consumers import SessionConsumer
-from chat.live import connections
-from chat.live.connections import Entrance, Login
+from chat.live import connections, handshake
+from chat.live.connections import Entrance
+from chat.live.handshake import Login
 from chat.models import Connection, Run
 from chat.protocol import Chat, Continue
-from chat.runs import executor
+from chat.runs import dispatch
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
+from chat.schedules import occurrences
 from chat.web import schedules as schedule_pages
 from tests.faults.conftest import OpenWorld
 from tests.faults.here import Here, here  # noqa: F401 - a fixture
@@ -97,11 +99,11 @@ async def _schedule(here: Here, **fields: Any) -> str:  # noqa: F811
 
 
 async def _message_over_http(here: Here) -> Work:  # noqa: F811
-    return urls.send_message(here.request(message="What is 2 + 2?"), str(here.session.pk))
+    return run_api.send_message(here.request(message="What is 2 + 2?"), str(here.session.pk))
 
 
 async def _continue_over_http(here: Here) -> Work:  # noqa: F811
-    return urls.continue_run(here.request(), str((await here.earlier_run()).pk))
+    return run_api.continue_run(here.request(), str((await here.earlier_run()).pk))
 
 
 async def _schedule_over_http(here: Here) -> Work:  # noqa: F811
@@ -127,9 +129,9 @@ async def _continue_by_socket(here: Here) -> Work:  # noqa: F811
 
 async def _look(here: Here) -> Work:  # noqa: F811
     """What takes up, every second, what waits; a process that is told to stop gives it up."""
-    await sync_to_async(schedule_commands.run_now)(await _schedule(here), timezone.now(), here.user)  # type: ignore[arg-type]
+    await sync_to_async(occurrences.run_now)(await _schedule(here), timezone.now(), here.user)  # type: ignore[arg-type]
     session = await sync_to_async(lambda: Run.objects.get(status="queued").session_id)()
-    return executor.dispatch(session)
+    return dispatch.dispatch_next(session)
 
 
 #: Each way in which a run is brought about. A further one is one line.
@@ -169,7 +171,7 @@ async def test_a_socket_goes_away_at_each_wait_of_its_opening(
     has_come: bool,
 ) -> None:
     """Wherever it is given up, no row says afterwards that it is open: it would count for as long as the process lives."""
-    monkeypatch.setattr(connections, "login_of", lambda _scope: Login(here.user, "key"))
+    monkeypatch.setattr(handshake, "login_of", lambda _scope: Login(here.user, "key"))
     at = 0
     while True:
         at += 1

@@ -11,11 +11,11 @@ from django.db import InterfaceError, InternalError, OperationalError
 
 from chat.models import Run
 from chat.runs import commands as run_commands
-from chat.runs import executor, queue_watch
+from chat.runs import dispatch, queue_watch, recorder
 from chat.runs.commands import Accepted
 from chat.runtime import database
 from chat.serving import supervisor
-from chat.store import selectors
+from chat.store import history
 from tests.chat import making
 from tests.faults.here import Here, here  # noqa: F401 - a fixture
 
@@ -40,7 +40,7 @@ class _Away:
         self._error = error
         #: Whether what was asked is done all the same, and only the word of it is lost.
         self._done = done
-        self._usual = database._fresh
+        self._usual = database._with_usable_connection
         self.was_away = False
 
     def __call__(self, call: Callable[[], Any]) -> Any:
@@ -91,15 +91,15 @@ async def test_the_database_is_away_at_each_point_of_a_run(
     done: bool,
 ) -> None:
     """From each call of the database on, one or three fail, undone, or done and not told: the run is complete and whole."""
-    monkeypatch.setattr(executor, "_RETRY_AFTER_S", (0.01,) * 7)
-    monkeypatch.setattr(executor, "_SHORT_LOG", 300 if reads_along else 0)
+    monkeypatch.setattr(recorder, "_RETRY_AFTER_S", (0.01,) * 7)
+    monkeypatch.setattr(dispatch, "_SHORT_LOG", 300 if reads_along else 0)
     usual = None
     for first, error in zip(itertools.count(1), itertools.cycle(ERRORS.values()), strict=False):
         here.session = await sync_to_async(making.session)(here.user)
         await here.earlier_run(events=3)
         away = _Away(first, 1 + 2 * (first % 2), error, done=done)
         with monkeypatch.context() as broken:
-            broken.setattr(database, "_fresh", away)
+            broken.setattr(database, "_with_usable_connection", away)
             accepted = await _asked(here)
             clock = asyncio.create_task(_by_the_clock())
             try:
@@ -124,8 +124,8 @@ async def test_what_was_said_before_cannot_be_read_for_long(
     error: str,
 ) -> None:
     """The database does not answer until the run gives up: the words say that it was read from, not written to."""
-    monkeypatch.setattr(executor, "_RETRY_AFTER_S", (0.01,) * 7)
-    monkeypatch.setattr(executor, "_SHORT_LOG", 0)
+    monkeypatch.setattr(recorder, "_RETRY_AFTER_S", (0.01,) * 7)
+    monkeypatch.setattr(dispatch, "_SHORT_LOG", 0)
     await here.earlier_run()
     asked = []
 
@@ -133,7 +133,7 @@ async def test_what_was_said_before_cannot_be_read_for_long(
         asked.append(1)
         raise ERRORS[error]
 
-    monkeypatch.setattr(selectors, "memory", away)
+    monkeypatch.setattr(history, "conversation_history", away)
     accepted = await run_commands.ask(here.user, here.session.pk, message="What is 2 + 2?")
     assert await here.all_ended()
     run = await sync_to_async(Run.objects.get)(pk=accepted.run_id)

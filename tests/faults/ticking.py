@@ -36,10 +36,10 @@ def set_clock(file: Path, now: datetime) -> None:
 
 
 def _loop(file: Path) -> None:
-    from chat.runs import executor  # noqa: PLC0415 - not before Django is set up
+    from chat.runs import registry as run_registry  # noqa: PLC0415 - not before Django is set up
     from chat.schedules import ticker  # noqa: PLC0415
 
-    executor.close()
+    run_registry.stop_accepting()
     print("ticking", flush=True)  # noqa: T201 - whoever has started it reads this
     asyncio.run(ticker.Ticker(clock(file)).run(PAUSE_S))
 
@@ -63,7 +63,7 @@ def _at() -> None:
 
 def _tick_until(number: signal.Signals, statements: int, file: Path) -> None:
     """One tick without its loop, on one connection, up to a statement."""
-    from chat.schedules import commands as schedule_commands  # noqa: PLC0415 - not before Django is set up
+    from chat.schedules import occurrences  # noqa: PLC0415 - not before Django is set up
 
     left = statements
 
@@ -79,12 +79,12 @@ def _tick_until(number: signal.Signals, statements: int, file: Path) -> None:
 
     connection_created.connect(opened, weak=False)
     now = clock(file)()
-    for schedule in schedule_commands.due(now, 100):
-        schedule_commands.claim(schedule, now)
-    for schedule in schedule_commands.ended():
-        schedule_commands.settle(schedule, now)
-    for schedule in schedule_commands.waiting():
-        schedule_commands.start_waiting(schedule, now)
+    for schedule in occurrences.due_schedules(now, 100):
+        occurrences.claim(schedule, now)
+    for schedule in occurrences.ended_schedules():
+        occurrences.settle(schedule, now)
+    for schedule in occurrences.waiting_schedules():
+        occurrences.start_waiting(schedule, now)
     connection.close()
 
 

@@ -117,13 +117,13 @@ def test_words_are_the_same(ask: Ask) -> None:
     names = ["", "mei", "Mei-Hua Lin", "jonas.weber@example.com", "林美華", "a", "__"]
     expected: list[tuple[list[Any], Any]] = []
     for ms in times:
-        expected += [(["duration", ms], humanize.duration(ms)), (["roughly", ms], humanize.roughly(ms))]
+        expected += [(["duration", ms], humanize.duration(ms)), (["roughly", ms], humanize.approx_duration(ms))]
     expected += [(["clock", ms], humanize.clock(ms)) for ms in times if ms is not None]
     expected += [(["count", number], humanize.count(number)) for number in numbers]
     expected += [(["size", number], humanize.size(number)) for number in numbers]
     for name in ("steps", "tools", "failed"):
         expected += [([name, number], getattr(humanize, name)(number)) for number in numbers]
-    expected += [(["gist", text], humanize.gist(text)) for text in TEXTS]
+    expected += [(["gist", text], humanize.first_line(text)) for text in TEXTS]
     expected += [(["markdownGist", text], humanize.markdown_gist(text)) for text in [*TEXTS, "**a** " * 400, "😀" * 1_200]]
     questions = [*TEXTS, "line\n" * 11, "line\n" * 12, "x" * 960, "x" * 961, "😀" * 481, "y" * 81 + "\n" * 10]
     # Whether they can be seen; a further one is one entry.
@@ -145,10 +145,10 @@ def test_words_are_the_same(ask: Ask) -> None:
     assert [text for text in ("a", ".", " 題 ", "👍🏽", "\u200bx", "e\u0301", "7") if protocol.is_blank(text)] == []
     expected += [(["isBlank", text], protocol.is_blank(text)) for text in [*blanks, *TEXTS, "a\u200b", "."]]
     expected += [(["isLong", text], humanize.is_long(text)) for text in questions]
-    expected += [(["returned", text], humanize.returned(text)) for text in [*RESULTS, *TEXTS]]
-    expected += [(["telling", one], humanize.telling(one)._asdict()) for one in ARGUMENTS]
-    expected += [(["did", some, 1], humanize.did(some, 1)) for some in tools]
-    expected += [(["did", some], humanize.did(some)) for some in tools]
+    expected += [(["returned", text], humanize.summarize_result(text)) for text in [*RESULTS, *TEXTS]]
+    expected += [(["telling", one], humanize.summarize_arguments(one)._asdict()) for one in ARGUMENTS]
+    expected += [(["did", some, 1], humanize.summarize_tools(some, 1)) for some in tools]
+    expected += [(["did", some], humanize.summarize_tools(some)) for some in tools]
     expected += [(["icon", name], humanize.icon(name)) for name in ("python", "fetch_page", "other")]
     expected += [(["initials", name], humanize.initials(name)) for name in names]
     expected += [(["tint", name], humanize.tint(name)) for name in names]
@@ -288,8 +288,8 @@ def test_runs_are_folded_the_same(ask: Ask, name: str) -> None:
             "run": asdict(run),
             "counts": run.counts(),
             "bars": [bar or None for bar in [*run.bars(), run.answer_bar()]],
-            "endline": rows.endline(run),
-            "trouble": rows.trouble(run) if run.ended else None,
+            "endline": rows.run_summary(run),
+            "trouble": rows.failure_banner(run) if run.ended else None,
         }
         for run in transcript.fold(frames)
     ]

@@ -21,8 +21,9 @@ from django.core.management.base import BaseCommand, CommandError
 from twisted.internet import reactor
 
 from chat.serving import lifecycle, supervisor
+from chat.serving.daphne import DaphneServer, DaphneSocket
 from chat.serving.http_limits import LimitedChannel
-from chat.serving.transports import DaphneServer, DaphneSocket, UvicornSocket
+from chat.serving.uvicorn import UvicornSocket
 from config.asgi import application
 
 logger = logging.getLogger(__name__)
@@ -98,19 +99,19 @@ def _with_daphne(listener: socket.socket) -> None:
 
         def stop() -> None:
             if stopping:
-                supervisor.hurry()
+                supervisor.force_stop()
             else:
                 stopping.append(loop.create_task(end()))
 
         for number in _STOPS:
             loop.add_signal_handler(number, stop)
-        loop.call_soon(supervisor.begin)
+        loop.call_soon(supervisor.start_clockwork)
 
     async def end() -> None:
         try:
             await server.stop_listening()
             listener.close()
-            await supervisor.end()
+            await supervisor.stop_clockwork()
             await server.finish_requests(_FINISH_S)
         except Exception:
             logger.exception("The server could not be stopped in good order")
@@ -145,11 +146,11 @@ def _with_uvicorn(listener: socket.socket) -> None:
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            supervisor.begin()
+            supervisor.start_clockwork()
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             if self.should_exit:
-                supervisor.hurry()
+                supervisor.force_stop()
             super().handle_exit(sig, frame)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -157,7 +158,7 @@ def _with_uvicorn(listener: socket.socket) -> None:
                 server.close()
             for listening in sockets or ():
                 listening.close()
-            await supervisor.end()
+            await supervisor.stop_clockwork()
             await super().shutdown(sockets)
 
     config = uvicorn.Config(

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from chat.runs import executor
+from chat.runs import registry as run_registry
 from chat.runtime import background, database
 from chat.schedules import ticker
 
@@ -19,7 +19,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Tick until SIGTERM, SIGHUP or Ctrl-C."""
         # The runs are for others to carry.
-        executor.close()
+        run_registry.stop_accepting()
         asyncio.run(self._tick())
 
     async def _tick(self) -> None:

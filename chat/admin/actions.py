@@ -1,0 +1,205 @@
+"""What operators may do to what is listed: asked for, confirmed, done to each, and told."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.functional import cached_property
+
+from chat.models import MANY_SESSIONS, Act, Door, Schedule, Session
+from chat.protocol import as_uuid
+from chat.runs.admission import Refused
+from chat.security import audit
+
+#: A list's length is known up to here.
+_COUNTED = 10_000
+#: Objects that one action takes.
+_MOST = 200
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg] # Django's classes take no parameters at run time
+    """Counts a list only up to a limit, which a database does fast however long the table is."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many there are, or the limit."""
+        return cast(QuerySet[Any], self.object_list).order_by()[:_COUNTED].count()
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Shown to those who have the permission to view it; never edited."""
+
+    #: Whether its rows belong to people, so that each look at them is noted.
+    is_private = True
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = 50
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Who was given just that: being allowed to do something to them is another permission."""
+        return bool(request.user.has_perm(f"{self.opts.app_label}.view_{self.opts.model_name}"))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """A list, once it is noted that somebody looks at it, or searches."""
+        if self.is_private and self.has_view_permission(request):
+            if request.GET.get("q", "").strip():
+                audit.note_search(user_pk(request), Door.ADMIN)
+            else:
+                audit.note_view(user_pk(request), MANY_SESSIONS, Door.ADMIN)
+        return super().changelist_view(request, extra_context)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """One of them, once it is noted that somebody looks at what is another's."""
+        thing = super().get_object(request, object_id, from_field)
+        if self.is_private and thing is not None and self.has_view_permission(request, thing):
+            record_look(request, thing)
+        return thing
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody: what may be deleted is, by an action, through the use case."""
+        return False
+
+
+def user_pk(request: HttpRequest) -> int:
+    """The primary key of who asks."""
+    return cast(int, request.user.pk)
+
+
+def record_look(request: HttpRequest, thing: Any) -> None:
+    """Note a look at a session or at something of one that is somebody else's."""
+    if (session_id := session_of_another(request, thing)) is not None:
+        audit.note_view(user_pk(request), session_id, Door.ADMIN)
+
+
+def record_act(request: HttpRequest, thing: Any, act: Act) -> None:
+    """Note that something is done to it, likewise, before it is."""
+    if (session_id := session_of_another(request, thing)) is not None:
+        audit.note_act(user_pk(request), session_id, Door.ADMIN, act)
+
+
+def session_of_another(request: HttpRequest, thing: Any) -> UUID | None:
+    """The session that it is of, if it isn't one's own; a schedule has its own owner, and not always a session."""
+    owned = thing if isinstance(thing, Session | Schedule) else thing.session
+    session_id: UUID | None = thing.pk if isinstance(thing, Session) else thing.session_id
+    return session_id or MANY_SESSIONS if owned.owner_id != user_pk(request) else None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmedAction:
+    """Something that may be done to objects: it is asked for, done one by one to those that it fits, and told."""
+
+    label: str
+    permission: str
+    question: str
+    do: Callable[[User, Any], str]
+    fits: Callable[[Any], bool] = lambda _: True
+    #: Why it does not fit the others.
+    otherwise: str = ""
+
+
+class ConfirmedActionsAdmin(ReadOnlyAdmin):
+    """Read-only but for a few acts, each of which asks first and then says what has become of each object."""
+
+    acts: ClassVar[Mapping[str, ConfirmedAction]] = {}
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page that asks."""
+        page = self.admin_site.admin_view(self.act)
+        return [path("act/<str:name>/", page, name=f"chat_{self.opts.model_name}_act"), *super().get_urls()]
+
+    def _may(self, request: HttpRequest) -> dict[str, ConfirmedAction]:
+        if not self.has_view_permission(request):
+            return {}
+        return {name: act for name, act in self.acts.items() if request.user.has_perm(act.permission)}
+
+    def _address(self, name: str, keys: list[str]) -> str:
+        page = reverse(f"admin:chat_{self.opts.model_name}_act", args=[name])
+        return f"{page}?{urlencode({'id': keys}, doseq=True)}"
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """The acts that the user may, as a list's actions."""
+
+        def leading_to(name: str) -> Callable[..., HttpResponse]:
+            def ask(_: Any, __: HttpRequest, chosen: QuerySet[Any]) -> HttpResponse:
+                keys = [str(key) for key in chosen.values_list("pk", flat=True)[:_MOST]]
+                return HttpResponseRedirect(self._address(name, keys))
+
+            return ask
+
+        acts = {name: (leading_to(name), name, act.label) for name, act in self._may(request).items()}
+        return {**super().get_actions(request), **acts}
+
+    def act(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Ask whether it is meant; when it is, do it and say what has happened."""
+        if name not in self.acts:
+            raise Http404
+        act = self._may(request).get(name)
+        if act is None:
+            raise PermissionDenied
+        given = request.POST if request.method == "POST" else request.GET
+        keys = [key for key in map(as_uuid, given.getlist("id")[:_MOST]) if key]
+        found = list(self.get_queryset(request).filter(pk__in=keys))
+        for thing in found:
+            record_look(request, thing)
+        chosen = [thing for thing in found if act.fits(thing)]
+        left_out = self._left_out(act, len(found) - len(chosen), len(found))
+        if request.method == "POST" or not chosen:
+            for thing in chosen:
+                if name != Act.STOP:  # which is noted with the stop itself, whoever does it through whichever door
+                    record_act(request, thing, Act(name))
+                self._do(request, act, thing)
+            if left_out or not found:
+                self.message_user(request, left_out or "There is nothing of that kind any more.", messages.WARNING)
+            return HttpResponseRedirect(reverse(f"admin:chat_{self.opts.model_name}_changelist"))
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "title": act.label}
+        return TemplateResponse(
+            request, "admin/chat/act.html", {**context, "act": act, "chosen": chosen, "left_out": left_out}
+        )
+
+    def _left_out(self, act: ConfirmedAction, number: int, of: int) -> str:
+        """Say to how many the act does nothing, and why."""
+        if not number:
+            return ""
+        these = f"This {self.opts.verbose_name}" if of == 1 else f"{number} of {of} {self.opts.verbose_name_plural}"
+        return f"{these} {act.otherwise}."
+
+    def _do(self, request: HttpRequest, act: ConfirmedAction, thing: Any) -> None:
+        told = str(thing)
+        self.log_change(request, thing, f"{act.label}.")
+        try:
+            happened = act.do(cast(User, request.user), thing)
+        except Refused as refused:
+            self.message_user(request, f"{told}: {refused.message}", messages.ERROR)
+        else:
+            self.message_user(request, f"{told}: {happened}", messages.SUCCESS)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Offer the acts that fit on the object's own page too."""
+        thing = self.get_object(request, object_id)
+        offered = [
+            (act.label, self._address(name, [object_id]))
+            for name, act in self._may(request).items()
+            if thing is not None and act.fits(thing)
+        ]
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "acts": offered})

@@ -1,0 +1,154 @@
+"""What lists of the admin can be narrowed to."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db.models import F, Max, QuerySet
+from django.http import HttpRequest
+
+import agents
+from chat.models import LIVE, UNFINISHED, Origin, Paused, Run, RunStatus, Step
+from chat.runtime import clock
+from chat.schedules import occurrences
+
+#: Steps are filtered among so many of the newest.
+NEWEST_STEPS = 100_000
+
+
+class ChoiceFilter(admin.SimpleListFilter):
+    """A filter whose choices are known without asking the database."""
+
+    choices_of: tuple[tuple[str, str], ...] = ()
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
+        """The choices."""
+        return self.choices_of
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those that fit the choice."""
+        value = self.value()
+        return queryset if value is None else self.fitting(queryset, str(value))
+
+    def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """Those that fit one of the choices."""
+        return queryset.filter(**{str(self.parameter_name): value})
+
+
+class StatusFilter(ChoiceFilter):
+    """By status; all that is not finished is one choice."""
+
+    title = "status"
+    parameter_name = "status"
+    choices_of = (("unfinished", "Unfinished"), *((str(status), str(status.label)) for status in RunStatus))
+
+    def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """Those of that status."""
+        return queryset.filter(status__in=UNFINISHED if value == "unfinished" else [value])
+
+
+class AgentFilter(ChoiceFilter):
+    """By agent."""
+
+    title = "agent"
+    parameter_name = "agent_name"
+    choices_of = tuple((name, spec.title) for name, spec in agents.AGENTS.items())
+
+
+class OriginFilter(ChoiceFilter):
+    """By the door through which a run was asked for."""
+
+    title = "origin"
+    parameter_name = "origin"
+    choices_of = tuple((str(origin), str(origin.label)) for origin in Origin)
+
+
+class UserFilter(admin.SimpleListFilter):
+    """By user: those who were here last, and whoever is chosen. Anyone else is found by name."""
+
+    title = "user"
+    parameter_name = "of"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The latest users."""
+        latest = User.objects.order_by(F("last_login").desc(nulls_last=True))[:20]
+        names = {user.get_username() for user in latest} | {str(self.used_parameters.get("of") or "")}
+        return [(name, name) for name in sorted(names) if name]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """What belongs to the user: a session to its owner, a run to who asked for it."""
+        field = "user__username" if queryset.model is Run else "owner__username"
+        return queryset if self.value() is None else queryset.filter(**{field: self.value()})
+
+
+class SlowFilter(ChoiceFilter):
+    """By how long a run took."""
+
+    title = "duration"
+    parameter_name = "slow"
+    choices_of = (("10", "Over 10 s"), ("60", "Over 1 minute"), ("300", "Over 5 minutes"))
+
+    def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """Those that took longer, or have been at work for longer."""
+        if value not in dict(self.choices_of):
+            return queryset
+        longest = timedelta(seconds=int(value))
+        ended = queryset.filter(ended_at__gt=F("started_at") + longest)
+        return ended | queryset.filter(ended_at=None, started_at__lt=clock.now() - longest)
+
+
+class TroubleFilter(ChoiceFilter):
+    """By what went wrong."""
+
+    title = "trouble"
+    parameter_name = "trouble"
+    choices_of = (("failed", "Failed or interrupted"), ("silent", "At work, but silent"))
+
+    def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """Those in that trouble."""
+        if value == "silent":
+            return queryset.filter(status__in=LIVE, heartbeat_at__lt=clock.now() - timedelta(seconds=10))
+        return queryset.filter(status__in=(RunStatus.FAILED, RunStatus.INTERRUPTED))
+
+
+class StepTypeFilter(ChoiceFilter):
+    """By type, among the newest."""
+
+    title = f"type (newest {NEWEST_STEPS:,})"
+    parameter_name = "kind"
+    choices_of = (
+        *((kind, kind) for kind in ("thought", "tool_use", "tool_result", "final_answer", "error")),
+        ("failed", "failed tool_result"),
+    )
+
+    def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """Those of that type."""
+        newest = Step.objects.aggregate(last=Max("pk"))["last"] or 0
+        recent = queryset.filter(pk__gt=newest - NEWEST_STEPS)
+        return recent.filter(ok=False) if value == "failed" else recent.filter(type=value)
+
+
+class HealthFilter(ChoiceFilter):
+    """By how a schedule fares."""
+
+    title = "health"
+    parameter_name = "health"
+    choices_of = (
+        ("failing", "Failing now"),
+        ("paused", "Paused by failures, or refused"),
+        ("late", "Late"),
+        ("running", "Runs by its times"),
+        ("off", "Paused or done"),
+    )
+
+    def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """Those that fare so."""
+        match value:
+            case "failing":
+                return queryset.filter(failures__gt=0)
+            case "paused":
+                return queryset.filter(paused_because__in=(Paused.FAILURES, Paused.REFUSED))
+            case "late":
+                return queryset.filter(enabled=True, next_at__lt=clock.now() - occurrences.ON_TIME)
+        return queryset.filter(enabled=value == "running")

@@ -1,0 +1,200 @@
+"""Runs in the admin."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from django.contrib import admin
+from django.contrib.admin.utils import flatten
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from chat import access
+from chat.admin.actions import ConfirmedAction, ConfirmedActionsAdmin
+from chat.admin.filters import AgentFilter, OriginFilter, SlowFilter, StatusFilter, TroubleFilter, UserFilter
+from chat.admin.formatting import SHOWN_CHARACTERS, admin_link, two_lines, username_of, whole_text
+from chat.models import LIVE, Door, Run, Step
+from chat.protocol import as_uuid
+from chat.rendering import humanize
+from chat.runs import commands as run_commands
+from chat.runs import recovery
+from chat.runs.admission import Refused
+from chat.runtime import clock
+from chat.store import selectors
+
+#: Steps on one page of a run, and characters of each.
+_RUN_STEPS = 200
+
+
+def _stop(user: User, run: Run) -> str:
+    stops = async_to_sync(run_commands.cancel)(user, run.session_id, run.pk, door=Door.ADMIN)
+    return "is being stopped." if stops.running else "was taken out of the line."
+
+
+def _interrupt(_: User, run: Run) -> str:
+    if not async_to_sync(recovery.interrupt)(run.pk):
+        raise Refused("nothing_to_cancel", "It is not at work.")
+    return "was interrupted; it can be continued."
+
+
+@admin.register(Run)
+class RunAdmin(ConfirmedActionsAdmin):
+    """Runs, and each one's steps in order."""
+
+    list_display = (
+        "name",
+        "state",
+        "took",
+        "at_work_in",
+        "asked_of",
+        "created_at",
+    )
+    list_filter = (
+        StatusFilter,
+        TroubleFilter,
+        SlowFilter,
+        AgentFilter,
+        OriginFilter,
+        UserFilter,
+        ("created_at", admin.DateFieldListFilter),
+    )
+    list_select_related = ("session", "user")
+    search_fields = ("message", "session__title", "user__username", "=id", "=session__id")
+    search_help_text = "Message, session, user name or identifier. What was said is searched among the steps."
+    ordering = ("-created_at",)
+    change_form_template = "admin/chat/run.html"
+    fields = (
+        ("of_session", "number", "id"),
+        "message",
+        ("asked_by", "agent_name", "origin", "enable_reasoning", "continues"),
+        ("status", "code", "stopped_by", "carried_by", "last_sign_of_life"),
+        ("created_at", "started_at", "ended_at", "took"),
+        ("iterations", "tokens"),
+    )
+    readonly_fields = tuple(flatten(fields))
+    acts: ClassVar[Mapping[str, ConfirmedAction]] = {
+        "stop": ConfirmedAction(
+            "Stop",
+            access.STOP_RUNS,
+            "These runs are stopped, as their users could.",
+            _stop,
+            lambda run: not run.is_finished,
+            "had ended already",
+        ),
+        "interrupt": ConfirmedAction(
+            "Interrupt",
+            "chat.change_run",
+            "These runs are taken from their process and end as interrupted. That is for a process that hangs; "
+            "one that answers stops them by itself.",
+            _interrupt,
+            lambda run: run.status in LIVE,
+            "had ended already, or not begun",
+        ),
+    }
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        """All runs, with what every row shows."""
+        return (
+            super()
+            .get_queryset(request)
+            .filter(session__deleted_at=None)
+            .select_related("session", "user", "cancelled_by")
+        )
+
+    @admin.display(description="run", ordering="created_at")
+    def name(self, run: Run) -> str:
+        """The beginning of its message."""
+        return run.beginning or str(run)
+
+    @admin.display(description="session")
+    def of_session(self, run: Run) -> SafeString:
+        """Where it belongs."""
+        return admin_link(run.session, humanize.first_line(str(run.session))[:40])
+
+    @admin.display(description="status", ordering="status")
+    def state(self, run: Run) -> SafeString:
+        """Where it stands, and why it failed."""
+        return two_lines(run.get_status_display(), run.code)
+
+    @admin.display(description="process")
+    def at_work_in(self, run: Run) -> str:
+        """What carries it, and how long ago that was last known to be alive."""
+        if run.status not in LIVE:
+            return "—"
+        return two_lines(run.owner, self.last_sign_of_life(run))
+
+    @admin.display(description="user", ordering="user__username")
+    def asked_of(self, run: Run) -> SafeString:
+        """Who asked, and which agent."""
+        return two_lines(username_of(run.user), run.agent_name)
+
+    @admin.display(description="user", ordering="user__username")
+    def asked_by(self, run: Run) -> str:
+        """Who asked."""
+        return username_of(run.user)
+
+    @admin.display(description="took")
+    def took(self, run: Run) -> str:
+        """How long it took, or has been at work."""
+        if run.started_at is None:
+            return "—"
+        lasted = (run.ended_at or clock.now()) - run.started_at
+        return humanize.duration(round(lasted.total_seconds() * 1000))
+
+    @admin.display(description="tokens")
+    def tokens(self, run: Run) -> str:
+        """What went in and came out."""
+        return humanize.usage(run.input_tokens, run.output_tokens, estimated=run.usage_estimated)
+
+    @admin.display(description="stopped by")
+    def stopped_by(self, run: Run) -> str:
+        """Who stopped it."""
+        return username_of(run.cancelled_by)
+
+    @admin.display(description="process")
+    def carried_by(self, run: Run) -> str:
+        """The process that carries it, while it is at work."""
+        return run.owner if run.status in LIVE else "—"
+
+    @admin.display(description="last sign of life")
+    def last_sign_of_life(self, run: Run) -> str:
+        """How long ago its process last said that it is alive, by the database's clock."""
+        if run.status not in LIVE or run.heartbeat_at is None:
+            return "—"
+        return f"{max(0, round((clock.now() - run.heartbeat_at).total_seconds()))} s ago"
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the run's steps in order below what is known of it."""
+        after = request.GET.get("after", "")
+        begin = int(after) if after.isascii() and after.isdigit() and len(after) < 10 else 0
+        found = Step.objects.filter(run__pk=as_uuid(object_id) or UUID(int=0), position__gt=begin).order_by("position")
+        steps = list(found.select_related("full_content")[: _RUN_STEPS + 1])
+        shown = steps[:_RUN_STEPS]
+        more = {
+            "steps": [_row(step) for step in shown],
+            "began_at": begin,
+            "next": shown[-1].position if len(steps) > _RUN_STEPS else None,
+        }
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
+
+
+def _row(step: Step) -> dict[str, Any]:
+    """A step as the run's page shows it: its text, a call's arguments, or a result, cut where it is long."""
+    data = selectors.step_data(step)
+    text = whole_text(step, data)
+    return {
+        "step": step,
+        "data": data,
+        "kind": step.type or step.event,
+        "text": text[:SHOWN_CHARACTERS],
+        "is_cut": len(text) > SHOWN_CHARACTERS,
+        "length": humanize.size(len(text)),
+        "took": humanize.duration(step.duration_ms),
+        "page": reverse("admin:chat_step_change", args=[step.pk]),
+    }

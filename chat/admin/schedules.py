@@ -1,0 +1,151 @@
+"""Schedules in the admin."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from asgiref.sync import async_to_sync
+from django.contrib import admin
+from django.contrib.admin.utils import flatten
+from django.contrib.auth.models import User
+from django.db.models import F, OuterRef, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from chat.admin.actions import ConfirmedAction, ConfirmedActionsAdmin
+from chat.admin.filters import AgentFilter, HealthFilter, UserFilter
+from chat.admin.formatting import admin_link, format_moment, join_lines, occurrence_line, two_lines, username_of
+from chat.models import Occurrence, Schedule
+from chat.runs import commands as run_commands
+from chat.runs.admission import Refused
+from chat.runtime import clock
+from chat.schedules import commands as schedule_commands
+from chat.schedules import occurrences
+from chat.schedules import selectors as schedule_selectors
+
+
+def _pause(_: User, schedule: Schedule) -> str:
+    if not schedule_commands.pause(schedule.pk):
+        raise Refused("nothing_to_cancel", "It is paused already.")
+    return "is paused; its owner sees that an operator did it."
+
+
+def _resume(_: User, schedule: Schedule) -> str:
+    schedule_commands.resume(schedule.pk, clock.now())
+    return "runs again."
+
+
+def _run_now(_: User, schedule: Schedule) -> str:
+    async_to_sync(run_commands.dispatch_accepted)(occurrences.run_now(schedule.pk, clock.now()))
+    return "is run now, besides its times."
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(ConfirmedActionsAdmin):
+    """Schedules: when each runs next, how it fared last, and how often it has failed in a row."""
+
+    list_display = ("name", "owned_by", "runs_when", "health", "next_time", "last_time", "failure_streak")
+    list_filter = (HealthFilter, AgentFilter, UserFilter)
+    list_select_related = ("owner", "session")
+    search_fields = ("name", "message", "owner__username", "=id")
+    search_help_text = "Name, message, user name or identifier."
+    ordering = (F("next_at").asc(nulls_last=True), "-created_at")
+    fields = (
+        ("name", "owned_by", "id"),
+        "message",
+        ("agent_name", "into"),
+        ("runs_when", "time_zone"),
+        "next_times",
+        "stated_rules",
+        ("health", "failure_streak"),
+        "history",
+        "created_at",
+    )
+    readonly_fields = tuple(flatten(fields))
+    acts: ClassVar[Mapping[str, ConfirmedAction]] = {
+        "pause": ConfirmedAction(
+            "Pause",
+            "chat.change_schedule",
+            "These schedules run no more until they are resumed. What waits is given up; a run at work goes on.",
+            _pause,
+            lambda schedule: schedule.enabled,
+            "ran no more already",
+        ),
+        "resume": ConfirmedAction(
+            "Resume",
+            "chat.change_schedule",
+            "These schedules run again from now on; what was due meanwhile is not made up for.",
+            _resume,
+            lambda schedule: not schedule.enabled,
+            "ran already",
+        ),
+        "run": ConfirmedAction(
+            "Run now",
+            "chat.change_schedule",
+            "These schedules are run once more, besides their times, in their owners' names.",
+            _run_now,
+        ),
+    }
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
+        """All schedules, with what every row shows."""
+        newest = Occurrence.objects.filter(schedule=OuterRef("pk")).order_by("-due_at")
+        last = {"last_due": newest.values("due_at")[:1], "last_outcome": newest.values("outcome")[:1]}
+        every: QuerySet[Schedule] = super().get_queryset(request)
+        return every.select_related("owner", "session").annotate(**last)
+
+    @admin.display(description="owner", ordering="owner__username")
+    def owned_by(self, schedule: Schedule) -> str:
+        """Whose it is."""
+        return username_of(schedule.owner)
+
+    @admin.display(description="when")
+    def runs_when(self, schedule: Schedule) -> str:
+        """When it runs, in words."""
+        return schedule_selectors.in_words(schedule)
+
+    @admin.display(description="health", ordering="paused_because")
+    def health(self, schedule: Schedule) -> str:
+        """Whether it runs, and why it does not."""
+        return schedule_selectors.paused(schedule) or "Runs"
+
+    @admin.display(description="next", ordering="next_at")
+    def next_time(self, schedule: Schedule) -> str:
+        """When it is due next."""
+        return format_moment(schedule.next_at)
+
+    @admin.display(description="last")
+    def last_time(self, schedule: Any) -> SafeString:
+        """When it was due last, and what became of that."""
+        return two_lines(format_moment(schedule.last_due), schedule.last_outcome or "")
+
+    @admin.display(description="failures in a row", ordering="failures")
+    def failure_streak(self, schedule: Schedule) -> str:
+        """How often it has failed in a row, and after how often it pauses."""
+        if not schedule.pause_after:
+            return str(schedule.failures)
+        return f"{schedule.failures} of {schedule.pause_after}"
+
+    @admin.display(description="runs in")
+    def into(self, schedule: Schedule) -> SafeString | str:
+        """Its session, where it has one."""
+        if not schedule.keeps_session:
+            return "a new session each time"
+        return admin_link(schedule.session) if schedule.session is not None else "a session that was deleted"
+
+    @admin.display(description="next times")
+    def next_times(self, schedule: Schedule) -> SafeString | str:
+        """The next five, by its own clock."""
+        line = schedule_selectors.schedule_row(schedule)
+        return join_lines([f"{moment.astimezone(line.zone):%a %Y-%m-%d %H:%M %z}" for moment in line.next])
+
+    @admin.display(description="rules")
+    def stated_rules(self, schedule: Schedule) -> SafeString | str:
+        """Its rules, as its owner reads them."""
+        return join_lines(schedule_selectors.rules(schedule))
+
+    @admin.display(description="last twenty")
+    def history(self, schedule: Schedule) -> SafeString | str:
+        """What became of its last due times, newest first, with the runs."""
+        return join_lines(
+            [occurrence_line(occurrence) for occurrence in reversed(schedule_selectors.schedule_row(schedule).last)]
+        )

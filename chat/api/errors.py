@@ -1,0 +1,60 @@
+"""Errors of the API, in the shape that the socket's have: ``{"error": {"code", "message", "id"}}``."""
+
+import logging
+import secrets
+
+import orjson
+from django.http import HttpRequest, HttpResponse
+from ninja.errors import ValidationError
+
+from chat.protocol import error_data
+
+logger = logging.getLogger(__name__)
+
+
+_STATUS = {
+    "not_allowed": 403,
+    "not_found": 404,
+    "not_continuable": 409,
+    "nothing_to_cancel": 409,
+    "conflict": 409,
+    "too_large": 413,
+    "rate_limited": 429,
+    "queue_full": 429,
+    "storage": 503,
+    "internal": 500,
+}
+
+
+def error_response(code: str, message: str, status: int | None = None) -> HttpResponse:
+    """An error as the wire words it, with an identifier by which it is found in the log."""
+    error_id = secrets.token_hex(4)
+    status = status or _STATUS.get(code, 400)
+    logger.info("Refused a request: %s %s (%d)", code, error_id, status)
+    body = orjson.dumps({"error": error_data(code, message, error_id)})
+    return HttpResponse(body, status=status, content_type="application/json")
+
+
+def not_logged_in() -> HttpResponse:
+    """The answer to whoever is not logged in."""
+    return error_response("not_allowed", "Please log in.", 401)
+
+
+def invalid_input(_: HttpRequest, failure: ValidationError) -> HttpResponse:
+    """The answer to a query whose fields do not fit."""
+    first = failure.errors[0]
+    name = str(first["loc"][-1])
+    return error_response("bad_last_seq" if name == "after" else "bad_frame", f"{name}: {first['msg']}.")
+
+
+def internal_error(request: HttpRequest, failure: Exception) -> HttpResponse:
+    """The answer where this program failed; the cause goes to the log."""
+    told = error_response("internal", "Something in this program went wrong; it has been noted.")
+    logger.error("A request failed (%s)", request.path, exc_info=failure)
+    return told
+
+
+def storage_error(request: HttpRequest, failure: Exception) -> HttpResponse:
+    """The answer where the database did not answer; the cause goes to the log."""
+    logger.error("The database did not answer (%s)", request.path, exc_info=failure)
+    return error_response("storage", "The database did not answer. Please try again; a message is not taken twice.")

@@ -1,0 +1,78 @@
+"""The events of a session, and the whole text of one that is shortened."""
+
+from typing import Annotated
+
+import orjson
+from django.http import HttpRequest, HttpResponse
+from ninja import Router
+from pydantic import Field
+
+from chat import protocol
+from chat.api.paths import visible_session
+from chat.models import Step
+from chat.runs.admission import Refused
+from chat.runtime import database
+from chat.store import drafts, reconcile, selectors
+
+router = Router()
+
+_MOST_EVENTS = 1_000
+
+
+@router.get(
+    "sessions/{session_id}/events/",
+    openapi_extra={"responses": {200: {"description": "{events: [frames as sent], last_seq, run, queue, growth}"}}},
+)
+async def list_events(
+    request: HttpRequest,
+    session_id: str,
+    after: Annotated[int, Field(ge=0, lt=2**63)] = 0,
+    limit: Annotated[int, Field(ge=1, le=_MOST_EVENTS)] = 200,
+) -> HttpResponse:
+    """Read a session's events with numbers above `after`, as they were sent.
+
+    `last_seq` is the head, `run` the run at work and `queue` the line behind it. `growth` is the frame of the step being
+    written now, from its beginning, or null.
+    """
+    session = await visible_session(request, session_id)
+
+    def look() -> tuple[selectors.SessionView | None, drafts.Draft | None, list[str]]:
+        # The draft before the log: a step that is stored in between supersedes it, and is there.
+        draft = drafts.of(session.pk) or reconcile.head_and_draft(session.pk)[1]
+        view = selectors.session_view(session.pk)
+        head = view.last_seq if view else 0
+        return view, draft, [stored.frame for stored in selectors.stored_after(session.pk, after, limit, head)]
+
+    view, draft, frames = await database.read(look)
+    if view is None:
+        raise Refused("not_found", "There is no such session.")
+    growth = protocol.encode("reasoning_delta", draft.data(0), run_id=str(draft.run_id)) if draft else "null"
+    run, queue = orjson.dumps(view.run).decode(), orjson.dumps(view.queue).decode()
+    return HttpResponse(
+        f'{{"events":[{",".join(frames)}],"last_seq":{view.last_seq},"run":{run},"queue":{queue},"growth":{growth}}}',
+        content_type="application/json",
+    )
+
+
+@router.get(
+    "sessions/{session_id}/events/{seq}/content/",
+    openapi_extra={"responses": {200: {"description": "The text", "content": {"text/plain": {}}}}},
+)
+async def get_content(request: HttpRequest, session_id: str, seq: str) -> HttpResponse:
+    """Read the whole text of a step, however long."""
+    session = await visible_session(request, session_id)
+    steps = Step.objects.select_related("full_content").filter(session=session, seq=int(seq) if _is_number(seq) else -1)
+    step = await database.read(steps.first)
+    content = None
+    if step is not None:
+        whole = getattr(step, "full_content", None)
+        content = whole.content if whole is not None else selectors.step_data(step).get("content")
+    if content is None:
+        raise Refused("not_found", "There is no such step, or it has no text.")
+    return HttpResponse(
+        content, content_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"}
+    )
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18

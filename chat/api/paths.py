@@ -1,0 +1,29 @@
+"""What a path of the API leads to, for whoever may see it."""
+
+from django.http import HttpRequest
+
+from chat.api.bodies import user_of
+from chat.models import Door, Run, Session
+from chat.protocol import as_uuid
+from chat.runs.admission import Refused
+from chat.runtime import database
+from chat.security import audit
+
+
+async def visible_session(request: HttpRequest, session_id: str) -> Session:
+    """The session of a path, where the user may see it. Whether more is allowed, `runs` says."""
+    key = as_uuid(session_id)
+    found = await audit.open_session_async(user_of(request), key, Door.API) if key else None
+    if found is None:
+        raise Refused("not_found", "There is no such session.")
+    return found[0]
+
+
+async def visible_run(request: HttpRequest, run_id: str) -> Run:
+    """The run of a path, likewise."""
+    key = as_uuid(run_id)
+    runs_of_all = Run.objects.select_related("session", "cancelled_by")
+    run = await database.read(runs_of_all.filter(pk=key).first) if key else None
+    if run is None or await audit.open_session_async(user_of(request), run.session_id, Door.API) is None:
+        raise Refused("not_found", "There is no such run.")
+    return run

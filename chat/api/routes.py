@@ -1,0 +1,57 @@
+"""The JSON API, under ``/api/``: its calls, who may make them, and what their errors say."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
+from django.db import Error as DatabaseError
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, ValidationError
+
+from chat.api import events as event_api
+from chat.api import runs as run_api
+from chat.api import schedules as schedule_api
+from chat.api import search as search_api
+from chat.api import sessions as session_api
+from chat.api.auth import ForgedRequest, SessionCookieAuth
+from chat.api.errors import error_response, internal_error, invalid_input, not_logged_in, storage_error
+from chat.protocol import BadFrame
+from chat.runs.admission import Refused
+from chat.schedules.commands import BadField
+
+api = NinjaAPI(
+    title="Thinkaloud",
+    version="1",
+    description=(
+        "Log in at `/accounts/login/`; the session cookie is the key. A request that changes something carries the value of "
+        "the cookie `csrftoken` in the header `X-CSRFToken`. A page may name in `X-Page-User` the number of the account that it was "
+        "made for; where another is logged in by then, it is refused with 403. Times are Unix seconds."
+    ),
+    urls_namespace="api",
+    docs_url=None,
+    openapi_url=None,
+    auth=SessionCookieAuth(),
+)
+_handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
+    Exception: internal_error,
+    DatabaseError: storage_error,
+    ValidationError: invalid_input,
+    AuthenticationError: lambda *_: not_logged_in(),
+    ForgedRequest: lambda _, failure: error_response("not_allowed", str(failure)),
+    # A body that Django cannot take apart, which it does to look for a token.
+    **dict.fromkeys(
+        (MultiPartParserError, BadRequest, SuspiciousOperation, UnreadablePostError),
+        lambda *_: error_response("bad_json", "The body must be JSON, with Content-Type: application/json."),
+    ),
+    RequestDataTooBig: lambda *_: error_response("too_large", "The request is too large."),
+    BadFrame: lambda _, failure: error_response(failure.code, failure.message),
+    Refused: lambda _, failure: error_response(failure.code, failure.message),
+    BadField: lambda _, failure: error_response(failure.code, f"{failure.field}: {failure.message}"),
+}
+
+for kind, handler in _handlers.items():
+    api.add_exception_handler(kind, handler)
+for module in (session_api, event_api, run_api, search_api, schedule_api):
+    api.add_router("", module.router)

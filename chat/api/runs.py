@@ -1,0 +1,157 @@
+"""Runs: asked for, read, stopped, continued."""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from ninja import Router, Schema, Status
+from pydantic import BaseModel, Field, StrictBool
+
+from chat import protocol
+from chat.api.bodies import payload, takes, user_of
+from chat.api.paths import visible_run, visible_session
+from chat.models import Door, Origin, Run
+from chat.protocol import ClientMessageId
+from chat.runs import commands as run_commands
+from chat.runtime import database
+from chat.store import selectors
+
+router = Router()
+
+
+class Stop(BaseModel):
+    """Stop one run, or with ``all`` the session's line too."""
+
+    all: StrictBool = False
+
+
+class Onward(BaseModel):
+    """Go on from a run."""
+
+    client_message_id: ClientMessageId | None = None
+
+
+class UsageOut(Schema):
+    """Tokens of a run."""
+
+    input_tokens: int
+    output_tokens: int
+    estimated: bool
+
+
+class RunOut(Schema):
+    """A run."""
+
+    id: UUID
+    session_id: UUID
+    status: str
+    queued: int = Field(description="Place in line; 0 once it runs.")
+    agent_name: str
+    enable_reasoning: bool
+    message: str
+    client_message_id: str
+    origin: str
+    continues: UUID | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    duration_ms: int | None
+    iterations: int
+    usage: UsageOut
+    code: str | None
+    cancelled_by: str | None
+
+
+class AcceptedOut(Schema):
+    """A run that exists now."""
+
+    run_id: UUID
+    queued: int = Field(description="Place in line; 0 = it runs.")
+    client_message_id: str
+
+
+class StoppedOut(Schema):
+    """A run that is being stopped."""
+
+    run_id: UUID
+
+
+def _run_out(run: Run) -> dict[str, Any]:
+    lasted = run.ended_at - run.started_at if run.ended_at and run.started_at else None
+    return {
+        "id": run.pk,
+        "session_id": run.session_id,
+        "status": run.status,
+        "queued": selectors.queue_position(run),
+        "agent_name": run.agent_name,
+        "enable_reasoning": run.enable_reasoning,
+        "message": run.message,
+        "client_message_id": run.client_message_id,
+        "origin": run.origin,
+        "continues": run.continues_id,
+        "created_at": run.created_at.timestamp(),
+        "started_at": run.started_at and run.started_at.timestamp(),
+        "ended_at": run.ended_at and run.ended_at.timestamp(),
+        "duration_ms": None if lasted is None else round(lasted.total_seconds() * 1000),
+        "iterations": run.iterations,
+        "usage": {
+            "input_tokens": run.input_tokens,
+            "output_tokens": run.output_tokens,
+            "estimated": run.usage_estimated,
+        },
+        "code": run.code or None,
+        "cancelled_by": run.cancelled_by.get_username() if run.cancelled_by else None,
+    }
+
+
+def _accepted(accepted: run_commands.Accepted) -> Status[dict[str, Any]]:
+    return Status(
+        202,
+        {
+            "run_id": accepted.run_id,
+            "queued": accepted.queued,
+            "client_message_id": accepted.client_message_id,
+        },
+    )
+
+
+@router.post("sessions/{session_id}/messages/", response={202: AcceptedOut}, openapi_extra=takes(protocol.Chat))
+async def send_message(request: HttpRequest, session_id: str) -> Status[dict[str, Any]]:
+    """Ask: start a run, or put it in line. The same `client_message_id` again gets the same answer and nothing else."""
+    session = await visible_session(request, session_id)
+    chat = payload(request, protocol.Chat)
+    accepted = await run_commands.ask(
+        user_of(request),
+        session.pk,
+        message=chat.message,
+        agent_name=chat.agent_name,
+        enable_reasoning=chat.enable_reasoning,
+        client_message_id=chat.client_message_id,
+        origin=Origin.API,
+    )
+    return _accepted(accepted)
+
+
+@router.get("runs/{run_id}/", response=RunOut)
+async def get_run(request: HttpRequest, run_id: str) -> dict[str, Any]:
+    """Show a run."""
+    run = await visible_run(request, run_id)
+    return await database.read(_run_out, run)
+
+
+@router.post("runs/{run_id}/cancel/", response={202: StoppedOut}, openapi_extra=takes(Stop))
+async def cancel_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
+    """Stop a run."""
+    run = await visible_run(request, run_id)
+    stop = payload(request, Stop)
+    await run_commands.cancel(user_of(request), run.session_id, run.pk, everything=stop.all, door=Door.API)
+    return Status(202, {"run_id": run.pk})
+
+
+@router.post("runs/{run_id}/continue/", response={202: AcceptedOut}, openapi_extra=takes(Onward))
+async def continue_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
+    """Go on from the session's latest run, as a new run, whose identifier is in the answer."""
+    run = await visible_run(request, run_id)
+    onward = payload(request, Onward)
+    accepted = await run_commands.continue_run(user_of(request), run.session_id, run.pk, onward.client_message_id)
+    return _accepted(accepted)

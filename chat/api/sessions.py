@@ -1,0 +1,168 @@
+"""Sessions: listed, opened, read, changed, deleted."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q
+from django.http import HttpRequest
+from ninja import Router, Schema, Status
+from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
+
+from chat.api.bodies import payload, takes, user_of
+from chat.api.paths import visible_session
+from chat.models import RunStatus, Session
+from chat.protocol import BadFrame, is_clean
+from chat.runs import sessions as runs_sessions
+from chat.runtime import database
+from chat.store import selectors
+
+router = Router()
+
+PAGE_LENGTH = 30
+_KEY = re.compile(r"[!-~]{1,64}")
+
+
+class NewSession(BaseModel):
+    """A session to open."""
+
+    agent_name: StrictStr | None = None
+    title: Annotated[StrictStr, Field(max_length=200)] = ""
+    enable_reasoning: StrictBool = True
+
+
+class SessionChanges(BaseModel):
+    """What is to be different of a session; what is left out stays."""
+
+    title: Annotated[StrictStr, Field(max_length=200)] = ""
+    agent_name: Annotated[StrictStr, Field(validation_alias=AliasChoices("agent_name", "agent"))] = ""
+    enable_reasoning: StrictBool = True
+    archived: StrictBool = False
+
+
+class SessionOut(Schema):
+    """A session."""
+
+    id: UUID
+    title: str
+    agent_name: str
+    enable_reasoning: bool = Field(description="Whether its page asks for the steps, too.")
+    status: str = Field(description="Of the run at work, else of the newest; empty before the first.")
+    archived: bool
+    created_at: float
+    active_at: float
+    last_seq: int
+    websocket_path: str
+
+
+class SessionPage(Schema):
+    """Sessions, latest activity first, and the cursor of the next page."""
+
+    items: list[SessionOut]
+    next: str | None
+
+
+def _session_out(session: Session) -> dict[str, Any]:
+    return {
+        "id": session.pk,
+        "title": session.title,
+        "agent_name": session.agent_name,
+        "enable_reasoning": session.enable_reasoning,
+        "status": session.status,
+        "archived": session.archived,
+        "created_at": session.created_at.timestamp(),
+        "active_at": session.active_at.timestamp(),
+        "last_seq": session.last_seq,
+        "websocket_path": f"{settings.PUBLIC_URL.path}/ws/chat/{session.pk}/",
+    }
+
+
+@router.post("sessions/", response={201: SessionOut}, openapi_extra=takes(NewSession))
+async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
+    """Open a session.
+
+    With the header `Idempotency-Key`, 1 to 64 visible ASCII characters, it can be asked for again: for 24 hours the same key gets the
+    same session.
+    """
+    new = payload(request, NewSession)
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise BadFrame("bad_frame", "Idempotency-Key: 1 to 64 visible ASCII characters.")
+    session = await runs_sessions.create_session(
+        user_of(request), agent_name=new.agent_name, title=new.title, enable_reasoning=new.enable_reasoning, key=key
+    )
+    return Status(201, _session_out(session))
+
+
+@router.get("sessions/", response=SessionPage)
+async def list_sessions(
+    request: HttpRequest,
+    q: str = "",
+    status: str = "",
+    agent: str = "",
+    archived: bool = False,
+    cursor: str = "",
+) -> dict[str, Any]:
+    """List one's own sessions, latest activity first.
+
+    The words of `q` must all occur in the title or in one step. `status` is a run's; `running` means all that is not finished.
+    `cursor` is `next` of the page before.
+    """
+    if status and status not in RunStatus.values:
+        raise BadFrame("bad_frame", f"status: one of {', '.join(RunStatus.values)}.")
+    if not is_clean(agent):
+        raise BadFrame("bad_text", "agent: there is a character in it that no name has.")
+
+    def page() -> list[Session]:
+        sessions = selectors.past_sessions(user_of(request), text=q, status=status, agent=agent, archived=archived)
+        return list(sessions.filter(_after(cursor))[: PAGE_LENGTH + 1])
+
+    found = await database.read(page)
+    return {
+        "items": [_session_out(session) for session in found[:PAGE_LENGTH]],
+        "next": _cursor(found[PAGE_LENGTH - 1]) if len(found) > PAGE_LENGTH else None,
+    }
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CURSOR = re.compile(r"(\d{1,17})-([0-9a-f]{32})")
+
+
+def _cursor(last: Session) -> str:
+    """A page's end: the last session's place in the order, to the microsecond that the database keeps."""
+    return f"{(last.active_at - _EPOCH) // timedelta(microseconds=1)}-{last.pk.hex}"
+
+
+def _after(cursor: str) -> Q:
+    if not cursor:
+        return Q()
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
+        raise BadFrame("bad_frame", "cursor: not one that this server gave out.")
+    active_at = _EPOCH + timedelta(microseconds=int(match[1]))
+    return Q(active_at__lt=active_at) | Q(active_at=active_at, pk__lt=UUID(match[2]))
+
+
+@router.get("sessions/{session_id}/", response=SessionOut)
+async def get_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
+    """Show a session."""
+    return _session_out(await visible_session(request, session_id))
+
+
+@router.patch("sessions/{session_id}/", response=SessionOut, openapi_extra=takes(SessionChanges))
+async def change_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
+    """Rename it, archive it, or change the agent and the reasoning that its page asks with."""
+    session = await visible_session(request, session_id)
+    changes = payload(request, SessionChanges).model_dump(exclude_unset=True)
+    return _session_out(
+        await runs_sessions.change_session(user_of(request), session, **changes) if changes else session
+    )
+
+
+@router.delete("sessions/{session_id}/", response={204: None})
+async def delete_session(request: HttpRequest, session_id: str) -> Status[None]:
+    """Stop it and remove everything of it."""
+    await runs_sessions.delete_session(user_of(request), await visible_session(request, session_id))
+    return Status(204, None)

@@ -1,0 +1,154 @@
+"""Who opens a socket, and from where: the origin, the login, and whether both still hold."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http.cookies import CookieError
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.contrib.auth.models import User
+from django.http.cookie import parse_cookie
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from chat.access import VIEW_SESSIONS, holders_among
+from chat.models import Session
+from chat.security.origins import explain_mismatch, warn_once
+
+#: The handshake as ASGI tells it.
+Scope = Mapping[str, Any]
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_WEB_SCHEME = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
+
+
+def request_header(scope: Scope, name: bytes) -> str | None:
+    """A header of the handshake; None where it is missing or sent more than once."""
+    values = [value for key, value in scope["headers"] if key == name]
+    return values[0].decode("latin1") if len(values) == 1 else None
+
+
+def is_own_origin(scope: Scope) -> bool:
+    """Whether the page that opens the socket comes from this very site: scheme, host and port, or from a trusted one."""
+    origin = _parsed(request_header(scope, b"origin") or "")
+    if origin is None:
+        return False
+    trusted = (_parsed(trusted) for trusted in settings.CSRF_TRUSTED_ORIGINS)
+    if origin in trusted:
+        return True
+    host = request_header(scope, b"host")
+    asked_as = f"{_scheme(scope)}://{host}"
+    if host is not None and _is_allowed_host(host) and origin == _parsed(asked_as):
+        return True
+    warn_once(f"A socket was refused. {explain_mismatch(request_header(scope, b'origin') or '', asked_as)}")
+    return False
+
+
+def _scheme(scope: Scope) -> str:
+    if settings.SECURE_PROXY_SSL_HEADER:
+        name, secure = settings.SECURE_PROXY_SSL_HEADER
+        sent = request_header(scope, name.removeprefix("HTTP_").replace("_", "-").lower().encode())
+        if sent is not None:
+            return "https" if sent.split(",")[0].strip() == secure else "http"
+    return _WEB_SCHEME.get(scope.get("scheme") or "ws", "http")
+
+
+def _parsed(origin: str) -> tuple[str, str, int] | None:
+    try:
+        parts = urlsplit(origin)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+        return None
+    if parts.username is not None or parts.query or parts.fragment:
+        return None
+    return parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme]
+
+
+def _is_allowed_host(host: str) -> bool:
+    parsed = _parsed(f"http://{host}")
+    if parsed is None:
+        return False
+    name = f"[{parsed[1]}]" if ":" in parsed[1] else parsed[1]
+    return any(
+        pattern in {"*", name} or (pattern.startswith(".") and f".{name}".endswith(pattern))
+        for pattern in (allowed.lower() for allowed in settings.ALLOWED_HOSTS)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login as it was when the socket opened."""
+
+    user: User
+    session_key: str
+
+
+def login_of(scope: Scope) -> Login | None:
+    """The login behind the handshake's session cookie. Reads only: nothing of the login is renewed or thrown away."""
+    try:
+        cookies = parse_cookie(request_header(scope, b"cookie") or "")
+    except CookieError:
+        return None
+    session_key = cookies.get(settings.SESSION_COOKIE_NAME)
+    return _login(session_key) if session_key else None
+
+
+# Written out, like what `enter` says: all of it is part of every socket's opening, and took most of its time as querysets.
+_USER = "SELECT * FROM auth_user WHERE id = %s"
+
+
+def _login(session_key: str) -> Login | None:
+    stored = import_module(settings.SESSION_ENGINE).SessionStore(session_key).load()
+    if stored.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
+        return None
+    user = next(iter(get_user_model().objects.raw(_USER, [stored.get(SESSION_KEY)])), None)
+    if user is None or not user.is_active:
+        return None
+    proof = stored.get(HASH_SESSION_KEY, "")
+    # A key that was rotated still proves the login, as over HTTP.
+    hashes = (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())
+    if not any(constant_time_compare(proof, known) for known in hashes):
+        return None
+    return Login(user, session_key)
+
+
+def expired_logins(logins: Iterable[Login]) -> set[str]:
+    """The session keys among these that prove no login any more: logged out, expired, deactivated, deleted, password changed."""
+    from_key = {login.session_key: login for login in logins}
+    if settings.SESSION_ENGINE != "django.contrib.sessions.backends.db":
+        return {key for key in from_key if _login(key) is None}
+    store = import_module(settings.SESSION_ENGINE).SessionStore.get_model_class()
+    alive = set(
+        store.objects.filter(session_key__in=list(from_key), expire_date__gt=timezone.now()).values_list(
+            "session_key", flat=True
+        )
+    )
+    users = {login.user.pk: login.user.password for login in from_key.values()}
+    now = dict(get_user_model().objects.filter(pk__in=list(users), is_active=True).values_list("pk", "password"))
+    gone = set()
+    for known_key, login in from_key.items():
+        password = now.get(login.user.pk)
+        if (
+            known_key not in alive
+            or password is None
+            or (password != login.user.password and _login(known_key) is None)
+        ):
+            gone.add(known_key)
+    return gone
+
+
+def withdrawn_rights(seats: Iterable[tuple[UUID, Login]]) -> set[tuple[UUID, int]]:
+    """The seats, as session and user, whose user has lost the right to be there. An owner's right can't be lost but with the session."""
+    staff = {(session_id, login.user.pk) for session_id, login in seats if login.user.is_staff}
+    if not staff:
+        return set()
+    still = holders_among({user for _, user in staff}, VIEW_SESSIONS)
+    demoted = {(session_id, user) for session_id, user in staff if user not in still}
+    owners = Session.objects.filter(pk__in={session_id for session_id, _ in demoted}).values_list("id", "owner_id")
+    return demoted - set(owners)

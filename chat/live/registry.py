@@ -1,0 +1,170 @@
+"""Every feed and every socket of this process: joined, left, looked after once a second, closed together."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+from uuid import UUID
+
+from chat.live.feed import Feed
+from chat.live.handshake import Login, expired_logins, withdrawn_rights
+from chat.live.subscriber import End, Send, Subscriber
+from chat.protocol import Close
+from chat.runtime import background, database
+from chat.store import reconcile
+
+logger = logging.getLogger(__name__)
+
+
+POLL_S = 1.0
+#: Feeds that are compared with the database at a time: what that takes is not to grow with their number.
+_LOOKED_AT_ONCE = 50
+
+
+_feeds: dict[UUID, Feed] = {}
+#: Every socket of this process, also of a feed that nobody can join any more.
+_seated: dict[Subscriber, None] = {}
+
+
+async def join_feed(session_id: UUID, login: Login, send: Send, end: End) -> Subscriber:
+    """Give a socket its place in the session's feed, which is opened for the first one."""
+    feed = _feeds.get(session_id)
+    if feed is None:
+        feed = _feeds[session_id] = Feed(session_id, drop_feed)
+    subscriber = Subscriber(feed, login, send, end)
+    feed.add(subscriber)
+    _seated[subscriber] = None
+    try:
+        await asyncio.shield(feed.ready)
+    except BaseException:
+        _seated.pop(subscriber, None)
+        feed.remove(subscriber)
+        if not feed.subscribers:
+            drop_feed(feed)
+        raise
+    return subscriber
+
+
+async def leave_feed(subscriber: Subscriber) -> None:
+    """Take a socket out; the last one closes the feed."""
+    _seated.pop(subscriber, None)
+    subscriber.leave()
+    feed = subscriber.feed
+    if not feed.subscribers and _feeds.get(feed.session_id) is feed:
+        del _feeds[feed.session_id]
+        await feed.close()
+
+
+def drop_feed(feed: Feed) -> None:
+    """Let whoever comes next open the session's feed anew."""
+    if _feeds.get(feed.session_id) is feed:
+        del _feeds[feed.session_id]
+        background.spawn(feed.close(), "close feed")
+
+
+def all_subscribers() -> list[Subscriber]:
+    """Every socket of this process."""
+    return list(_seated)
+
+
+def send_to_everyone(frame: str) -> None:
+    """Send a frame to every socket of this process."""
+    for subscriber in all_subscribers():
+        subscriber.tell(frame)
+
+
+def send_to_user(user_id: int, frame: str) -> None:
+    """Send a frame to every socket that a user has in this process."""
+    for subscriber in all_subscribers():
+        if subscriber.login.user.pk == user_id:
+            subscriber.tell(frame)
+
+
+async def poll_forever() -> None:
+    """Once a second see to every socket, and compare every feed with the log; a comparison that takes long keeps no socket waiting."""
+    comparing: asyncio.Task[None] | None = None
+    while True:
+        await asyncio.sleep(POLL_S)
+        _check_sockets()
+        if comparing is None or comparing.done():
+            comparing = background.spawn(_compare(), "compare feeds")
+
+
+async def poll_once() -> None:
+    """See to every socket, and compare every feed with the log, once."""
+    _check_sockets()
+    await _compare()
+
+
+def _check_sockets() -> None:
+    """Close the sockets that are silent or read nothing; whoever is behind is sent what is there."""
+    now = time.monotonic()
+    for subscriber in all_subscribers():
+        code = subscriber.overdue(now)
+        if code is not None:
+            subscriber.end(code)
+        elif subscriber.is_behind:
+            subscriber.wake()
+
+
+async def _compare() -> None:
+    """Compare logins and feeds with what is stored. One that cannot be compared keeps none of the others from it."""
+    try:
+        await check_logins()
+    except Exception:
+        logger.exception("The logins could not be compared with those stored")
+    waiting = [feed for feed in _feeds.values() if feed.is_open]
+    for start in range(0, len(waiting), _LOOKED_AT_ONCE):
+        try:
+            await _look_at(waiting[start : start + _LOOKED_AT_ONCE])
+        except Exception:
+            logger.exception("The feeds could not be compared with the log")
+
+
+async def _look_at(feeds: list[Feed]) -> None:
+    known = [feed.head for feed in feeds]
+    shapes = await database.read(reconcile.fingerprints_of, [feed.session_id for feed in feeds])
+    for feed, head in zip(feeds, known, strict=True):
+        shape = shapes.get(feed.session_id)
+        if _feeds.get(feed.session_id) is not feed:
+            continue
+        if shape is None:
+            for subscriber in list(feed.subscribers):
+                subscriber.end(Close.NO_SUCH_SESSION)
+        elif shape.head < head:
+            feed.start_over()
+        else:
+            feed.look_at(shape)
+    unheard = {feed.session_id: feed for feed in feeds if feed.misses_growth(time.monotonic())}
+    if unheard:
+        for session_id, draft in (await database.read(reconcile.saved_drafts, list(unheard))).items():
+            unheard[session_id].take_draft(draft)
+
+
+async def check_logins() -> None:
+    """Close the sockets whose login has ended (logged out, deactivated, deleted, password changed) or whose right was withdrawn."""
+    seated = all_subscribers()
+    if not seated:
+        return
+    seats = [(each.feed.session_id, each.login) for each in seated]
+    ended, lost = await database.read(lambda: (expired_logins(login for _, login in seats), withdrawn_rights(seats)))
+    for subscriber in seated:
+        if subscriber.login.session_key in ended:
+            subscriber.end(Close.NOT_LOGGED_IN)
+        elif (subscriber.feed.session_id, subscriber.login.user.pk) in lost:
+            subscriber.end(Close.WITHDRAWN)
+
+
+async def close_all(code: int, timeout_s: float) -> None:
+    """Close every socket of this process, and wait until each has been told what was left to tell."""
+    closing = all_subscribers()
+    for subscriber in closing:
+        subscriber.end(code)
+    flushing = [task for subscriber in closing if (task := subscriber.flushing) is not None]
+    if flushing:
+        await asyncio.wait(flushing, timeout=timeout_s)
+
+
+def feed_stats() -> dict[str, Any]:
+    """How many sessions are looked at here, and by how many sockets."""
+    return {"feeds": len(_feeds), "sockets": len(all_subscribers())}

@@ -1,0 +1,257 @@
+"""One socket's place in a feed: what it has been sent, what it has acknowledged, what it lacks."""
+
+import asyncio
+import time
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from chat.live.handshake import Login
+from chat.protocol import WINDOW, WINDOW_BYTES, Close
+from chat.runtime import background
+from chat.store.drafts import Draft
+from chat.store.event_window import NOT_KNOWN
+
+if TYPE_CHECKING:
+    from chat.live.feed import Feed
+
+#: An unread window, or a frame that the network doesn't take, this old closes the socket.
+STALL_S = 30.0
+#: Answers that may wait to be sent before the client's next command is taken up.
+_MOST_ANSWERS = 32
+#: Without a frame from the client for this long, the socket is closed.
+SILENCE_S = 90.0
+READ_FRAMES = 100
+UNSENT = "a client could not be sent what it lacks"
+
+Send = Callable[[str], Awaitable[None]]
+End = Callable[[int], Coroutine[Any, Any, None]]
+
+
+class Subscriber:
+    """One socket's place in a feed: what it has been sent, what it has acknowledged, what it lacks."""
+
+    # Thousands of them do nothing most of the time: neither they nor their feeds hold more than they need.
+    __slots__ = (
+        "_begun",
+        "_closing",
+        "_end",
+        "_flushing",
+        "_growth_bytes",
+        "_held",
+        "_queue",
+        "_room",
+        "_send",
+        "_sending_since",
+        "_shown",
+        "_stalled_at",
+        "_task",
+        "_unacked",
+        "_unacked_bytes",
+        "_waked",
+        "cursor",
+        "feed",
+        "last_heard",
+        "login",
+    )
+
+    def __init__(self, feed: "Feed", login: Login, send: Send, end: End) -> None:
+        self.feed = feed
+        self.login = login
+        self.cursor = 0
+        self.last_heard = time.monotonic()
+        self._send = send
+        self._end = end
+        self._queue: list[str] = []
+        self._held = 0
+        self._begun = False
+        self._closing: int | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._waked = False
+        self._flushing = False
+        self._shown: Draft | None = None
+        self._unacked: list[tuple[int, int]] = []
+        self._unacked_bytes = 0
+        self._growth_bytes = 0
+        self._stalled_at: float | None = None
+        self._sending_since: float | None = None
+        self._room: asyncio.Future[None] | None = None
+
+    def begin(self, session_frame: str, cursor: int) -> None:
+        """Send the session's frame, replay from after the cursor, then go live; also anew, for a client that resumes."""
+        if self._begun:
+            self._queue.append(session_frame)
+        else:
+            # What was told since the socket took its place may be newer than what this frame was made of: it comes after.
+            self._queue.insert(0, session_frame)
+            self._begun = True
+        self.cursor = cursor
+        self._unacked.clear()
+        self._unacked_bytes = self._growth_bytes = 0
+        self._stalled_at = None
+        self._shown = None
+        self.wake()
+
+    def hold(self) -> None:
+        """Keep the log back until `release`, so that an answer to a command comes before what it causes."""
+        self._held += 1
+
+    def release(self) -> None:
+        """Let the log flow again."""
+        self._held -= 1
+        self.wake()
+
+    def tell(self, frame: str) -> None:
+        """Send a frame that is not part of the log. Where the network takes nothing, no more is kept than the log's window has room for."""
+        self._queue.append(frame)
+        if self._sending_since is not None and sum(map(len, self._queue)) > WINDOW_BYTES:
+            self.end(Close.TOO_SLOW)
+        else:
+            self.wake()
+
+    async def room(self) -> None:
+        """Wait until the client has read its answers, or most of them: until then it gets no more."""
+        while len(self._queue) > _MOST_ANSWERS and self._closing is None:
+            if self._room is None:
+                self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def end(self, code: int) -> None:
+        """Close the socket once what is already queued for it is sent; at once where the network takes nothing."""
+        if self._closing is not None:
+            return
+        self._closing = code
+        if self._sending_since is None or self._task is None:
+            self.wake()
+            return
+        self._task.cancel()
+        self._queue.clear()
+        self._make_room()
+        background.spawn(self._end(code), "close")
+
+    def heard(self) -> None:
+        """The client has sent something: it is alive, and has read its growth."""
+        self.last_heard = time.monotonic()
+        self._growth_bytes = 0
+
+    def acknowledge(self, seq: int) -> None:
+        """Everything up to ``seq`` is in the client's state."""
+        read = bisect_right(self._unacked, seq, key=lambda sent: sent[0])
+        self._unacked_bytes -= sum(size for _, size in self._unacked[:read])
+        del self._unacked[:read]
+        if self._has_credit():
+            self._stalled_at = None
+            self.wake()
+
+    def overdue(self, now: float) -> int | None:
+        """The code to close with where the client reads nothing or is silent."""
+        if any(since is not None and now - since > STALL_S for since in (self._stalled_at, self._sending_since)):
+            return Close.TOO_SLOW
+        if now - self.last_heard > SILENCE_S:
+            return Close.SILENT
+        return None
+
+    def wake(self) -> None:
+        """Something may be there to send."""
+        self._waked = True
+        if not self._flushing:
+            self._flushing = True
+            self._task = background.spawn_eagerly(self._flush(), "socket")
+
+    @property
+    def flushing(self) -> asyncio.Task[None] | None:
+        """The task that is sending, if there is something to send."""
+        return self._task
+
+    def leave(self) -> None:
+        """The socket is gone."""
+        if self._task is not None:
+            self._task.cancel()
+        self.feed.remove(self)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is there for it that nobody is sending."""
+        if self._flushing:
+            return False
+        if self._closing is not None or not self._begun:
+            return self._closing is not None
+        draft = self.feed.draft
+        lacks = self.cursor < self.feed.head or (draft is not None and draft is not self._shown)
+        return bool(self._queue) or (lacks and not self._held and self._has_credit())
+
+    async def _flush(self) -> None:
+        try:
+            while self._waked:
+                self._waked = False
+                try:
+                    await self._send_all()
+                except Exception as error:  # noqa: BLE001 - told by the feed; whoever is behind is seen to again within a second
+                    self.feed.report(UNSENT, error)
+        finally:
+            self._flushing = False
+            self._task = None
+
+    async def _send_all(self) -> None:
+        while self._begun and self._queue:
+            await self._put(self._queue.pop(0))
+        self._make_room()
+        if self._closing is not None:
+            await self._end(self._closing)
+        elif self._begun and not self._held and await self._send_log():
+            await self._send_growth()
+
+    async def _put(self, frame: str) -> None:
+        """Send, and wait until the network has taken it."""
+        self._sending_since = time.monotonic()
+        try:
+            await self._send(frame)
+        except Exception:
+            # Whether it has arrived nobody knows: the client comes back, and says what it has.
+            self._sending_since = None
+            self._queue.clear()
+            self.end(Close.OUR_FAULT)
+            raise
+        self._sending_since = None
+
+    def _make_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    async def _send_log(self) -> bool:
+        """Send what the log has after the cursor; whether all of it went out."""
+        while self.cursor < self.feed.head:
+            batch = self.feed.window.after(self.cursor)
+            if batch is NOT_KNOWN:
+                batch = await self.feed.read(self.cursor, READ_FRAMES)
+                if not batch:
+                    self.feed.report(f"the log has nothing after number {self.cursor}")
+                    return False
+            for stored in batch:
+                if self._queue or self._held or self._closing is not None:
+                    self._waked = True
+                    return False
+                if not self._has_credit():
+                    self._stalled_at = self._stalled_at or time.monotonic()
+                    return False
+                self.cursor = stored.seq
+                self._unacked.append((stored.seq, len(stored.frame)))
+                self._unacked_bytes += len(stored.frame)
+                await self._put(stored.frame)
+        return True
+
+    async def _send_growth(self) -> None:
+        draft = self.feed.draft
+        if draft is None or not self._has_credit() or self._growth_bytes >= WINDOW_BYTES:
+            return
+        shown = self._shown
+        if shown is not None and shown.run_id == draft.run_id and not draft.is_newer_than(shown):
+            return
+        frame = self.feed.growth_frame(shown if draft.same_text(shown) else None)
+        self._shown = draft
+        self._growth_bytes += len(frame)
+        await self._put(frame)
+
+    def _has_credit(self) -> bool:
+        return len(self._unacked) < WINDOW and self._unacked_bytes < WINDOW_BYTES

@@ -1,0 +1,166 @@
+"""What operators set and look after: processes, sockets, tool servers, announcements, and the record of who did what."""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from chat.models.sessions import Session
+
+
+class ClosedAccount(models.Model):
+    """An account that is deleted: closed for its user from that moment; what is left of it is removed by `erasure`."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="closed"
+    )
+    closed_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"Closed: {self.user_id}"
+
+
+class Process(models.Model):
+    """A process of this installation, its last sign of life, and what it has noticed that only an operator can mend, a line each."""
+
+    name = models.CharField(primary_key=True, max_length=120)
+    seen_at = models.DateTimeField()
+    noticed = models.TextField(
+        blank=True, default="", db_default="", help_text="What is wrong around it, as in a proxy's settings."
+    )
+
+    class Meta:
+        verbose_name_plural = "processes"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Connection(models.Model):
+    """One open socket, removed when it closes or when its process is found dead."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    process = models.CharField(max_length=120, db_index=True)
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="connections")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="connections")
+    role = models.CharField(max_length=16)
+    opened_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.role} on {self.session_id}"
+
+
+class ToolServer(models.Model):
+    """An MCP server as one process that carries runs sees it: each has a connection of its own."""
+
+    process = models.CharField(max_length=120)
+    name = models.CharField(max_length=200)
+    transport = models.CharField(max_length=300, blank=True, help_text="How it is reached, and the host it is at.")
+    state = models.CharField(max_length=16)
+    tools = models.PositiveIntegerField(default=0)
+    attempts = models.PositiveIntegerField(default=0, help_text="Tries in a row that failed.")
+    last_error = models.CharField(max_length=500, blank=True)
+    since = models.DateTimeField()
+
+    class Meta:
+        ordering = ("name", "process")
+        constraints = (models.UniqueConstraint(fields=("process", "name"), name="one_tool_server_per_process"),)
+        permissions = (("restart_toolserver", "Can have tool servers connected anew"),)
+        verbose_name = "tool server (MCP)"
+        verbose_name_plural = "tool servers (MCP)"
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.process}"
+
+
+class Level(models.TextChoices):
+    """How urgent an announcement is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Announcement(models.Model):
+    """A word from the operators to everyone who is connected."""
+
+    message = models.CharField(max_length=2000)
+    level = models.CharField(max_length=16, choices=Level, default=Level.INFO)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Door(models.TextChoices):
+    """Where somebody looked at what belongs to others."""
+
+    PAGE = "page"
+    API = "api"
+    SOCKET = "socket"
+    ADMIN = "admin"
+
+
+class Act(models.TextChoices):
+    """What somebody did to what belongs to others."""
+
+    VIEW = "view"
+    SEARCH = "search"
+    STOP = "stop"
+    INTERRUPT = "interrupt"
+    DELETE = "delete"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RUN_NOW = "run"
+
+
+#: In place of one session's identifier: many at once, as in a list or by a search.
+MANY_SESSIONS = uuid.UUID(int=0)
+
+
+class AuditEntry(models.Model):
+    """That one of the staff looked at what belongs to others, or did something to it: who, what, through which door, when.
+
+    Identifiers alone, and never changed. ``actor_id`` stays when the account is gone. ``window`` numbers stretches of ten minutes: one
+    entry of looks for each person, session and door. Each act has an entry, and the microsecond as its window.
+    """
+
+    actor_id = models.BigIntegerField()
+    action = models.CharField(max_length=16, choices=Act)
+    session_id = models.UUIDField(default=MANY_SESSIONS)
+    door = models.CharField(max_length=16, choices=Door)
+    at = models.DateTimeField(default=timezone.now)
+    window = models.PositiveBigIntegerField()
+
+    class Meta:
+        ordering = ("-at", "-id")
+        verbose_name_plural = "audit entries"
+        default_permissions = ("view",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("actor_id", "session_id", "door", "action", "window"), name="one_audit_entry_per_window"
+            ),
+        )
+        indexes = (
+            models.Index(fields=("-at",), name="audit_by_date"),
+            models.Index(fields=("session_id", "-at"), name="audit_by_session"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.actor_id} at {self.at:%Y-%m-%d %H:%M}"
+
+
+class ModelServerFacts(models.Model):
+    """What was found out about a model server: which parts of a request it refuses, and how much it reads."""
+
+    #: A digest of its address, which may hold a password, and of the model's name.
+    server = models.CharField(primary_key=True, max_length=64)
+    facts = models.JSONField()
+    learned_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "model server facts"
+
+    def __str__(self) -> str:
+        return self.server

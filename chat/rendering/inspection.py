@@ -1,0 +1,142 @@
+"""The rows of a run's own page: where its time went, what it was given, and each of its events."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from chat import models
+from chat.rendering import humanize
+from chat.rendering.rows import failure_banner, run_row, run_summary
+from chat.rendering.transcript import Run
+
+Row = dict[str, Any]
+
+
+def inspection(run: Run, row: models.Run) -> Row:
+    """One run for the page that inspects it: where its time went, and its steps over time."""
+    began = run.started_at or row.created_at.timestamp()
+    waited_ms = max(0, round((began - row.created_at.timestamp()) * 1000))
+    total_ms = run.duration_ms or round(_last_moment(run, began) * 1000)
+    counts = run.counts()
+    rows = run_row(run)["rows"]
+    for item, bar in zip(rows, run.bars(total_ms), strict=True):
+        item["bar"] = bar
+    return {
+        "run": run,
+        "ended": run.ended,
+        "counts": counts,
+        "facts": [
+            fact
+            for fact in (
+                ngettext("%(n)d iteration", "%(n)d iterations", run.iteration) % {"n": run.iteration}
+                if run.iteration
+                else "",
+                humanize.steps(counts["steps"]),
+                humanize.tools(counts["tools"]) if counts["tools"] else "",
+            )
+            if fact
+        ],
+        "failed": humanize.failed(counts["failed"]),
+        "usage": humanize.usage(row.input_tokens, row.output_tokens, estimated=row.usage_estimated)
+        if row.input_tokens + row.output_tokens
+        else "",
+        "total_ms": total_ms,
+        "why": _why(run, waited_ms, total_ms),
+        "rows": rows,
+        "answer": run.answer,
+        "answer_bar": run.answer_bar(total_ms),
+        "ticks": _ticks(total_ms),
+        "trouble": failure_banner(run) if run.ended and run.status != "cancelled" else None,
+        "endline": run_summary(run, counts),
+    }
+
+
+def _last_moment(run: Run, began: float) -> float:
+    moments = [item.at for item in run.items] + [call.result.at for call in run.calls if call.result is not None]
+    return max([0.0, *(moment - began for moment in moments)])
+
+
+def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
+    """Where the time of the whole run went, but for trifles, as segments of a bar a thousand wide."""
+    calls = [item for item in run.items if item.kind == "calls"]
+    spans = {item.seq: item.span() for item in calls}
+    lengths = {key: round((span[1] - span[0]) * 1000) for key, span in spans.items() if span is not None}
+    failed = sum(lengths.get(item.seq, 0) for item in calls if any(run.broken(item, call) for call in item.calls))
+    tools = sum(lengths.values()) - failed
+    model = sum(item.duration_ms or 0 for item in run.items if item.kind == "thought")
+    model += (run.answer.duration_ms or 0) if run.answer is not None else 0
+    other = max(0, total_ms - model - tools - failed)
+    parts = [
+        ("wait", _("Waiting in line"), waited_ms),
+        ("model", _("Thinking and writing"), model),
+        ("tool", _("Tools"), tools),
+        ("fail", _("Failed tools"), failed),
+        ("model2", _("Waiting for the model, and the rest"), other),
+    ]
+    whole = sum(ms for _fill, _words, ms in parts)
+    segments: list[Row] = []
+    x = 0.0
+    for fill, told, ms in parts:
+        if ms and ms * _SHARES >= whole:
+            width = ms * 1000 / whole
+            segments.append(
+                {"fill": fill, "words": told, "ms": ms, "x": round(x, 1), "width": round(max(2.0, width - 2), 1)}
+            )
+            x += width
+    return segments
+
+
+#: What took a smaller share of the whole is not told: one in so many.
+_SHARES = 200
+
+#: Steps of a time axis, in milliseconds.
+_TICKS = (
+    100,
+    200,
+    500,
+    1_000,
+    2_000,
+    5_000,
+    10_000,
+    15_000,
+    30_000,
+    60_000,
+    120_000,
+    300_000,
+    600_000,
+    1_800_000,
+    3_600_000,
+)
+
+
+def _ticks(total_ms: int) -> list[Row]:
+    step = next((tick for tick in _TICKS if total_ms <= tick * 5), _TICKS[-1])
+    if total_ms <= 0:
+        return []
+    marks = range(0, total_ms, step)
+    return [
+        {"x": round(mark * 100 / total_ms, 1), "words": humanize.duration(mark) if mark else humanize.nbsp("0 s")}
+        for mark in list(marks)[:60]
+    ]
+
+
+def event_row(frame: Mapping[str, Any]) -> Row:
+    """One stored event as it was sent."""
+    data = frame["data"]
+    told = (
+        data.get("content")
+        or data.get("message")
+        or data.get("tool_name")
+        or data.get("status")
+        or data.get("error")
+        or ""
+    )
+    return {
+        "seq": frame["seq"],
+        "name": data.get("type") if frame["type"] == "reasoning_step" else frame["type"],
+        "told": humanize.first_line(told if isinstance(told, str) else humanize.as_json(told)),
+        "at": data.get("timestamp"),
+        "json": humanize.as_json(dict(frame)),
+    }

@@ -1,0 +1,140 @@
+"""From a session's queue to a run at work: the next run is claimed by one process, which starts it."""
+
+import asyncio
+import logging
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection, transaction
+
+from chat.models import LIVE, Run, Session
+from chat.runs import events as run_events
+from chat.runs import quarantine
+from chat.runs import state as run_state
+from chat.runs.executor import ClaimedRun, execute_run, load_history
+from chat.runs.publisher import publish_events, publish_queue
+from chat.runs.registry import PROCESS, RunHandle, accepting, early_stops, running, write_and_start
+from chat.runtime import background, broker, database, db_check
+from chat.store import selectors, step_log
+
+logger = logging.getLogger(__name__)
+
+#: Up to so many events a session's turns are read in the transaction that claims its next run, which saves the way to another thread.
+#: More would keep other writers waiting.
+_SHORT_LOG = 300
+
+
+async def dispatch_next(session_id: UUID) -> None:
+    """After a session's line has changed: have its next run started, here or by a worker, if one waits and may start; tell the line."""
+    if settings.BROKER_URL:
+        broker.notify_workers(session_id)
+    elif await claim_and_start_next(session_id) is not None:
+        return
+    await publish_queue(session_id)
+
+
+async def claim_and_start_next(session_id: UUID) -> asyncio.Event | None:
+    """Carry the session's next run here, if one waits and may start, and tell the line; returns what is set when the run has ended.
+
+    One that cannot be read is set aside as failed, and the one after it is looked at. Never raises: a database that is away is asked
+    again by the look of every second.
+    """
+    while accepting.is_set():
+        try:
+            claim = await write_and_start(_take_up_if_any, _claim_next, session_id)
+        except Exception as error:
+            if isinstance(error, DatabaseError) and db_check.is_away(error):
+                logger.warning("The line of session %s could not be moved on", session_id, exc_info=True)
+                return None
+            logger.exception("The next run of session %s could not be started", session_id)
+            if not await _set_aside_next(session_id):
+                return None
+            continue
+        if claim is None:
+            return None
+        await publish_queue(session_id)
+        return claim.ended
+    return None
+
+
+async def _set_aside_next(session_id: UUID) -> bool:
+    """Fail the session's next run, which cannot be started; whether that could be done."""
+    try:
+        failed = await database.write(quarantine.fail_next, session_id)
+    except Exception:
+        logger.exception("The next run of session %s could not be set aside", session_id)
+        return False
+    if failed is None:
+        return False
+    await publish_events(session_id, failed)
+    await publish_queue(session_id)
+    return True
+
+
+async def adopt_run(run_id: UUID) -> bool:
+    """Start a run that the table gives to this process though none here has it: its claim was committed and nobody heard of it.
+
+    False where it has ended, is carried after all, or had begun already: what has become of it then is not known.
+    """
+    return await write_and_start(_take_up_if_any, _claim_again, run_id) is not None
+
+
+def start_run(claim: ClaimedRun) -> None:
+    """Carry a claimed run, from here on by itself."""
+    carried = running[claim.run.pk] = RunHandle(claim.ended)
+    because = early_stops.pop(claim.run.pk, None)
+    if because is not None:
+        carried.stop(because)
+    if not accepting.is_set():
+        # It was let in just before.
+        carried.pause()
+    background.spawn(_execute_and_dispatch(claim, carried), f"run {claim.run.pk}")
+
+
+async def _execute_and_dispatch(claim: ClaimedRun, carried: RunHandle) -> None:
+    for session_id in await execute_run(claim, carried):
+        await dispatch_next(session_id)
+
+
+def _take_up_if_any(claim: ClaimedRun | None) -> None:
+    if claim is not None:
+        start_run(claim)
+
+
+@transaction.atomic
+def _claim_next(session_id: UUID) -> ClaimedRun | None:
+    if not Session.objects.select_for_update().filter(pk=session_id).exists():
+        return None
+    run = run_state.next_in(session_id)
+    if run is None or not run_state.claim(run, PROCESS):
+        return None
+    return claim_events(run)
+
+
+def claim_events(run: Run) -> ClaimedRun:
+    """Store the first events of a run that this process has just been given, in the same transaction."""
+    events = step_log.append_unowned(run, run_events.opening(run))
+    return ClaimedRun(run, events, _memory_along(run) if events[-1].seq <= _SHORT_LOG else None)
+
+
+@transaction.atomic
+def _claim_again(run_id: UUID) -> ClaimedRun | None:
+    """The claim of a run that this process has in the table, from what was stored with it."""
+    run = Run.objects.select_related("user").filter(pk=run_id, owner=PROCESS, status__in=LIVE).first()
+    if run is None or run_id in running or run.steps.count() != len(run_events.opening(run)):
+        return None
+    return ClaimedRun(run, selectors.stored_of(run))
+
+
+def _memory_along(run: Run) -> list[dict[str, Any]] | None:
+    """The session's turns, read in the transaction that claims the run. What cannot be read then is read by `_history`."""
+    try:
+        return load_history(run)
+    except Exception as error:
+        # After an error of its own PostgreSQL does nothing more in a transaction.
+        if isinstance(error, DatabaseError) and connection.vendor != "sqlite":
+            raise
+        logger.warning("What was said before run %s could not be read along", run.pk, exc_info=True)
+        return None

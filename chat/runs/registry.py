@@ -1,0 +1,156 @@
+"""The runs at work in this process: which they are, how one is stopped, and when all have ended."""
+
+import asyncio
+import os
+import secrets
+import socket
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, cast
+from uuid import UUID
+
+from django.conf import settings
+
+import agents
+from chat.runtime import database, groups
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: This process, as the owner of runs and connections.
+PROCESS = f"{socket.gethostname()[:80]}:{os.getpid()}:{secrets.token_hex(3)}"
+_MOST_EARLY_STOPS = 1_000
+#: Why runs are interrupted here, for people and for the model.
+RESTARTING = "The server is restarting."
+
+
+class RunHandle:
+    """A run at work in this process."""
+
+    def __init__(self, ended: asyncio.Event) -> None:
+        self.stream: agents.AgentRun | None = None
+        self.stopped_because = ""
+        self.pausing = False
+        self.ended = ended
+
+    def begun(self, stream: agents.AgentRun) -> None:
+        """The agent has begun: what was asked of the run meanwhile is passed on."""
+        self.stream = stream
+        if self.pausing:
+            stream.pause(RESTARTING)
+        if self.stopped_because:
+            stream.cancel(self.stopped_because)
+
+    def stop(self, because: str) -> None:
+        """Stop the run; the first reason stays."""
+        if self.stopped_because:
+            return
+        self.stopped_because = because
+        if self.stream is not None:
+            self.stream.cancel(because)
+
+    def pause(self) -> None:
+        """Let the run finish the model call and the tools it is at, and no more."""
+        self.pausing = True
+        if self.stream is not None:
+            self.stream.pause(RESTARTING)
+
+
+running: dict[UUID, RunHandle] = {}
+#: Writes under way that may give this process a run; each is set when it is over and the run is among those above.
+starting_writes: set[asyncio.Event] = set()
+#: Stops that arrived before their run was taken up here.
+early_stops: OrderedDict[UUID, str] = OrderedDict()
+#: Set while this process takes up runs; cleared before it stops.
+accepting = threading.Event()
+accepting.set()
+
+
+async def write_and_start(
+    start: Callable[[T], object], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Write what may give this process a run, and call ``start`` with what came of it, on the loop, as soon as it is committed.
+
+    The two are one act: whatever becomes of the caller, no run is left that is claimed and not started.
+    """
+    under_way = asyncio.Event()
+    starting_writes.add(under_way)
+
+    def settled(result: T | None, error: BaseException | None) -> None:
+        starting_writes.discard(under_way)
+        try:
+            if error is None:
+                start(cast(T, result))
+        finally:
+            under_way.set()
+
+    return await database.write_settled(settled, function, *args, **kwargs)
+
+
+def running_ids() -> list[UUID]:
+    """The runs that this process carries. A live run of its that is not among them was begun by a commit nobody heard of."""
+    return list(running)
+
+
+def executes_runs() -> bool:
+    """Whether this process takes up runs by itself now, without being told to."""
+    return accepting.is_set() and not settings.BROKER_URL
+
+
+def is_starting() -> bool:
+    """Whether runs may have been given to this process that are not yet among those `at_work`."""
+    return bool(starting_writes)
+
+
+def is_open() -> bool:
+    """Whether this process has not begun to stop."""
+    return accepting.is_set()
+
+
+async def stop_run(run_id: UUID, because: str) -> None:
+    """Stop a run here, or tell the process that carries it."""
+    carried = running.get(run_id)
+    if carried is not None:
+        carried.stop(because)
+        return
+    early_stops[run_id] = because
+    while len(early_stops) > _MOST_EARLY_STOPS:
+        early_stops.popitem(last=False)
+    await groups.publish(groups.EVERYONE, {"type": "stop", "run_id": str(run_id), "because": because})
+
+
+def stop_local_run(run_id: UUID, because: str) -> None:
+    """Stop a run if this process carries it."""
+    carried = running.get(run_id)
+    if carried is not None:
+        carried.stop(because)
+
+
+def start_accepting() -> None:
+    """Take up runs, also after `close`."""
+    accepting.set()
+
+
+def stop_accepting() -> None:
+    """Take up no more runs; those at work finish the model call and the tools they are at, and are interrupted then."""
+    accepting.clear()
+    for carried in running.values():
+        carried.pause()
+
+
+def interrupt_all() -> None:
+    """After `close`: wait no longer for those at work."""
+    for carried in list(running.values()):
+        carried.stop(RESTARTING)
+
+
+async def wait_ended(timeout_s: float) -> bool:
+    """Wait until every run at work here has said in the log how it ended; whether all have."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while waited_for := [*starting_writes, *(carried.ended for carried in running.values())]:
+                await waited_for[0].wait()
+    except TimeoutError:
+        return False
+    return True

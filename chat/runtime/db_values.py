@@ -1,0 +1,42 @@
+"""UUIDs and times, as statements that are written out take them and give them back."""
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+
+logger = logging.getLogger(__name__)
+
+
+def uuid_param(value: UUID) -> str | UUID:
+    """A UUID as statements that are written out take it."""
+    return value if connection.features.has_native_uuid_field else value.hex
+
+
+def uuid_from_db(value: str | UUID) -> UUID:
+    """The UUID that a statement that is written out gave back."""
+    return value if isinstance(value, UUID) else UUID(value)
+
+
+#: What was no identifier, and has been told of.
+_unreadable: set[str] = set()
+
+
+def uuids_from_db(values: Iterable[str | UUID]) -> list[UUID]:
+    """The UUIDs that a statement gave back, without what is none: that is told of in the log, once."""
+    found = []
+    for value in values:
+        try:
+            found.append(uuid_from_db(value))
+        except ValueError:
+            if value not in _unreadable:
+                _unreadable.add(str(value))
+                logger.warning("A row of the database is left out, because %r is no identifier", value)
+    return found
+
+
+def datetime_param(value: datetime) -> str | None:
+    """A date and time as statements that are written out take it."""
+    return connection.ops.adapt_datetimefield_value(value)

@@ -1,0 +1,238 @@
+"""What is due, what waits and what has ended: each occurrence of a schedule is claimed, asked and settled once."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, Window
+from django.db.models.functions import RowNumber
+
+from chat.models import IS_OPEN, OPEN, Missed, Occurrence, Outcome, Overlap, Paused, Run, RunStatus, Schedule
+from chat.runs import auto_continue
+from chat.runs import commands as run_commands
+from chat.runs.admission import Refused
+from chat.runs.commands import Accepted
+from chat.schedules import recurrence
+from chat.schedules.commands import (
+    STATE_FIELDS,
+    lock_schedule,
+    lock_schedule_only,
+    own_schedule,
+    pause_locked,
+    recurrence_of,
+    set_paused,
+)
+from chat.schedules.recurrence import Invalid
+
+#: A due time that is seen to later than this was missed. Longer than thousands that are due at once may take.
+ON_TIME = timedelta(minutes=5)
+#: Occurrences of a schedule that are kept.
+KEPT = 200
+
+#: Ends that count as a failure; one that a person stopped counts as nothing.
+FAILED = (Outcome.FAILED, Outcome.INTERRUPTED, Outcome.MAX_ITERATIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class TickResult:
+    """What seeing to something has brought about: a run that is in line now, and occurrences whose end is to be told."""
+
+    accepted: Accepted | None = None
+    settled: tuple[int, ...] = ()
+
+
+def due_schedules(now: datetime, limit: int) -> list[UUID]:
+    """Schedules that are due: the owners in turn, so that nobody waits behind all of somebody else's."""
+    turn = Window(RowNumber(), partition_by="owner", order_by="next_at")
+    waiting = Schedule.objects.filter(enabled=True, next_at__lte=now).annotate(turn=turn)
+    return list(waiting.order_by("turn", "next_at").values_list("id", flat=True)[:limit])
+
+
+@transaction.atomic
+def claim(schedule_id: UUID, now: datetime) -> TickResult:
+    """See to a schedule that is due, unless somebody else does, or has."""
+    schedule = lock_schedule(schedule_id, skip_locked=True)
+    if schedule is None or not schedule.enabled or schedule.next_at is None or schedule.next_at > now:
+        return TickResult()
+    try:
+        again = recurrence_of(schedule)
+    except Invalid as invalid:
+        pause_locked(schedule, Paused.REFUSED, invalid.message)
+        schedule.save(update_fields=STATE_FIELDS)
+        return TickResult()
+    settled = _settle_own(schedule, now)
+    if schedule.paused_because:
+        # That was one failure too many.
+        schedule.save(update_fields=STATE_FIELDS)
+        return TickResult(settled=settled)
+    due_at = again.latest(schedule.next_at, now) or schedule.next_at
+    earlier = recurrence.count(again, schedule.next_at, due_at)
+    is_missed = now - due_at > ON_TIME and schedule.missed == Missed.SKIP
+    if is_missed:
+        _record_missed(schedule, due_at, earlier + 1)
+    elif earlier:
+        _record_missed(schedule, again.latest(schedule.next_at, due_at - timedelta(microseconds=1)), earlier)
+    schedule.next_at = again.after(due_at)
+    if schedule.next_at is None:
+        set_paused(schedule, Paused.DONE)
+    seen = TickResult()
+    # Where the clock was set back, that time may have been seen to before.
+    if not is_missed and not Occurrence.objects.filter(schedule=schedule, due_at=due_at).exists():
+        seen = _process(schedule, Occurrence(schedule=schedule, due_at=due_at), now)
+    schedule.save(update_fields=STATE_FIELDS)
+    return replace(seen, settled=(*settled, *seen.settled))
+
+
+def _record_missed(schedule: Schedule, due_at: datetime | None, times: int) -> None:
+    if due_at is not None:
+        Occurrence.objects.get_or_create(
+            schedule=schedule, due_at=due_at, defaults={"outcome": Outcome.MISSED, "times": times}
+        )
+
+
+def _process(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickResult:
+    """Start what is due, or do as the schedule's rule says where its last run has not ended."""
+    unfinished = Occurrence.objects.filter(schedule=schedule, outcome__in=OPEN).values_list("outcome", flat=True)
+    if others := list(unfinished):
+        is_full = 0 < settings.MAX_QUEUED_RUNS <= others.count(Outcome.WAITING)
+        if schedule.overlap == Overlap.SKIP or is_full:
+            occurrence.outcome = Outcome.SKIPPED
+            occurrence.reason = "overlap" if schedule.overlap == Overlap.SKIP else "queue_full"
+        else:
+            occurrence.outcome = Outcome.WAITING
+        occurrence.save()
+        return TickResult()
+    return _start(schedule, occurrence, now)
+
+
+def _start(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickResult:
+    """Put the run in line. What refuses it pauses the schedule, but for a line that is full just now."""
+    try:
+        accepted = _ask(schedule, occurrence)
+    except Refused as refused:
+        occurrence.outcome, occurrence.reason = Outcome.SKIPPED, refused.code
+        if refused.code != "queue_full":
+            pause_locked(schedule, Paused.REFUSED, refused.message)
+            occurrence.settled_at = now
+        occurrence.save()
+        return TickResult(settled=(occurrence.pk,) if occurrence.settled_at else ())
+    occurrence.save()
+    return TickResult(accepted=accepted)
+
+
+def _ask(schedule: Schedule, occurrence: Occurrence) -> Accepted:
+    if schedule.keeps_session and schedule.session_id is None:
+        raise Refused("not_found", "Its session was deleted. Choose another one, or a new one each time.")
+    accepted = run_commands.ask_by_clock(
+        schedule.owner,
+        schedule.session_id,
+        message=schedule.message,
+        agent_name=schedule.agent_name,
+        title=schedule.name,
+        client_message_id=f"sched:{schedule.pk.hex}:{round(occurrence.due_at.timestamp() * 1_000_000)}",
+    )
+    occurrence.outcome, occurrence.run_id = Outcome.STARTED, accepted.run_id
+    return accepted
+
+
+@transaction.atomic
+def run_now(schedule_id: UUID, now: datetime, user: User | None = None) -> Accepted:
+    """Run it once more, besides its times; the caller then calls `runs.set_going`. None is an operator's. Raises `Refused`."""
+    schedule = lock_schedule(schedule_id) if user is None else own_schedule(user, schedule_id)
+    if schedule is None:
+        raise Refused("not_found", "There is no such schedule.")
+    _settle_own(schedule, now)
+    if Occurrence.objects.filter(schedule=schedule, outcome__in=OPEN).exists():
+        raise Refused("conflict", "Its last run has not ended yet.")
+    due_at = now
+    while Occurrence.objects.filter(schedule=schedule, due_at=due_at).exists():
+        due_at += timedelta(microseconds=1)
+    occurrence = Occurrence(schedule=schedule, due_at=due_at, by_hand=True)
+    accepted = _ask(schedule, occurrence)
+    occurrence.save()
+    schedule.save(update_fields=STATE_FIELDS)
+    return accepted
+
+
+def waiting_schedules() -> list[UUID]:
+    """Schedules of which an occurrence waits for a run that has ended meanwhile."""
+    at_work = Occurrence.objects.filter(IS_OPEN, schedule=OuterRef("schedule"), outcome=Outcome.STARTED)
+    ready = Occurrence.objects.filter(IS_OPEN, ~Exists(at_work), outcome=Outcome.WAITING).order_by()
+    return list(ready.values_list("schedule", flat=True).distinct())
+
+
+@transaction.atomic
+def start_waiting(schedule_id: UUID, now: datetime) -> TickResult:
+    """Start the occurrence that has waited longest, where nothing stands in its way any more."""
+    schedule = lock_schedule(schedule_id, skip_locked=True)
+    if schedule is None or Occurrence.objects.filter(schedule=schedule, outcome=Outcome.STARTED).exists():
+        return TickResult()
+    occurrence = Occurrence.objects.filter(schedule=schedule, outcome=Outcome.WAITING).order_by("due_at").first()
+    if occurrence is None:
+        return TickResult()
+    seen = _start(schedule, occurrence, now)
+    schedule.save(update_fields=STATE_FIELDS)
+    return seen
+
+
+def ended_schedules() -> list[UUID]:
+    """Schedules whose run has ended, or is gone, which nobody has noted yet."""
+    started = Occurrence.objects.filter(IS_OPEN, Q(run=None) | ~Q(run__ended_at=None), outcome=Outcome.STARTED)
+    return list(started.order_by("pk").values_list("schedule", flat=True))
+
+
+@transaction.atomic
+def settle(schedule_id: UUID, now: datetime) -> TickResult:
+    """Note how a schedule's run has ended, and pause it where it has failed too often in a row."""
+    schedule = lock_schedule_only(schedule_id, skip_locked=True)
+    if schedule is None:
+        return TickResult()
+    settled = _settle_own(schedule, now)
+    if settled:
+        schedule.save(update_fields=STATE_FIELDS)
+        _forget_old(schedule)
+    return TickResult(settled=settled)
+
+
+def _settle_own(schedule: Schedule, now: datetime) -> tuple[int, ...]:
+    """Note how the run of a schedule that is held has ended, where it has; the caller saves the schedule."""
+    occurrence = Occurrence.objects.select_related("run").filter(schedule=schedule, outcome=Outcome.STARTED).first()
+    if occurrence is None:
+        return ()
+    run = occurrence.run
+    if run is not None and (run.ended_at is None or _goes_on(occurrence, run)):
+        return ()
+    if run is None:
+        # Its session was deleted, and the run with it.
+        occurrence.outcome, occurrence.reason = Outcome.CANCELLED, "deleted"
+    else:
+        occurrence.outcome = Outcome(run.status)
+    occurrence.settled_at = now
+    occurrence.save(update_fields=("outcome", "reason", "settled_at"))
+    if occurrence.outcome in FAILED:
+        schedule.failures += 1
+        if schedule.enabled and 0 < schedule.pause_after <= schedule.failures:
+            pause_locked(schedule, Paused.FAILURES)
+    elif occurrence.outcome == Outcome.COMPLETED:
+        schedule.failures = 0
+    return (occurrence.pk,)
+
+
+def _goes_on(occurrence: Occurrence, run: Run) -> bool:
+    """Whether the server itself goes on from an interrupted run; then that one counts."""
+    onward = auto_continue.of(run) if run.status == RunStatus.INTERRUPTED else None
+    if onward is None:
+        return False
+    occurrence.run = onward
+    occurrence.save(update_fields=("run",))
+    return True
+
+
+def _forget_old(schedule: Schedule) -> None:
+    history = Occurrence.objects.filter(schedule=schedule).order_by("-due_at")
+    oldest = history.values_list("due_at", flat=True)[KEPT : KEPT + 1].first()
+    if oldest is not None:
+        history.filter(due_at__lte=oldest).exclude(outcome__in=OPEN).delete()

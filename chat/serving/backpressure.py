@@ -1,0 +1,135 @@
+"""A client that writes faster than it is read is not read from: how much of its messages waits, and when."""
+
+import asyncio
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any, ClassVar
+
+Message = MutableMapping[str, Any]
+
+_PIECE = 4096
+#: Time of the loop that one reading may take, and how many times as long is rested after one that took more.
+_BRIEF_S = 0.002
+_REST = 4
+#: Commands that may wait to be taken up before no more are read.
+_MOST_WAITING = 8
+_LARGE = 64 * 1024
+#: Frames that follow one another as fast as this are one burst, which goes out together.
+_BURST_S = 0.001
+
+
+class ReadThrottle:
+    """What one connection has brought, handed to its protocol piece by piece while nothing speaks against it."""
+
+    __slots__ = ("_against", "_gone", "_pause", "_paused", "_read", "_reading", "_resume", "_waiting")
+
+    #: When the loop has rested from all that took long, whichever connection it came from.
+    _rested_at: ClassVar[float] = 0.0
+
+    def __init__(self, read: Callable[[bytes], None], pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._read = read
+        self._pause = pause
+        self._resume = resume
+        self._waiting = bytearray()
+        self._against: set[str] = set()
+        self._paused = False
+        self._reading = False
+        self._gone = False
+
+    def take(self, data: bytes) -> None:
+        """Read what has come, now or later."""
+        self._waiting += data
+        self._go_on()
+
+    def hold(self, reason: str) -> None:
+        """Read no more until this reason is gone."""
+        self._against.add(reason)
+        if not self._reading:
+            self._go_on()
+
+    def release(self, reason: str) -> None:
+        """The reason is gone."""
+        self._against.discard(reason)
+        if not self._reading:
+            self._go_on()
+
+    def end(self) -> None:
+        """The connection is gone, and with it what it had brought and who was to have it."""
+        self._gone = True
+        self._waiting.clear()
+        self._read = self._pause = self._resume = _nobody
+
+    def _go_on(self) -> None:
+        self._reading = True
+        # This thread's own time: what the machine gives to others meanwhile is nobody's fault.
+        began = time.thread_time()
+        try:
+            while self._waiting and not self._against:
+                piece = bytes(self._waiting[:_PIECE])
+                del self._waiting[:_PIECE]
+                self._read(piece)
+                took = time.thread_time() - began
+                if took > _BRIEF_S:
+                    self._rest(took)
+        finally:
+            self._reading = False
+        wants_pause = bool(self._against)
+        if wants_pause != self._paused and not self._gone:
+            self._paused = wants_pause
+            (self._pause if wants_pause else self._resume)()
+
+    def _rest(self, took: float) -> None:
+        loop = asyncio.get_running_loop()
+        ReadThrottle._rested_at = max(ReadThrottle._rested_at, loop.time()) + _REST * took
+        self._against.add("rest")
+        loop.call_at(ReadThrottle._rested_at, self.release, "rest")
+
+
+def _nobody(*_: object) -> None:
+    """Stand in for a protocol that is gone."""
+
+
+class MessageQueue:
+    """What a connection has brought, in line for its application: all of `asyncio.Queue` that daphne uses, in a fifth of the memory."""
+
+    __slots__ = ("_messages", "_reader")
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+        self._reader: asyncio.Future[None] | None = None
+
+    def put_nowait(self, message: Message) -> None:
+        """Put a message in line."""
+        self._messages.append(message)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def qsize(self) -> int:
+        """How many are in line."""
+        return len(self._messages)
+
+    async def get(self) -> Message:
+        """Take the next one, waiting for it if need be. One reader."""
+        while not self._messages:
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        return self._messages.pop(0)
+
+
+class TransportProtocol:
+    """A transport whose reading uvicorn may hold up, as others may."""
+
+    def __init__(self, transport: asyncio.Transport, intake: ReadThrottle) -> None:
+        self._transport = transport
+        self._intake = intake
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def pause_reading(self) -> None:
+        """Uvicorn has a command that the application hasn't taken up."""
+        self._intake.hold("commands")
+
+    def resume_reading(self) -> None:
+        """It has none."""
+        self._intake.release("commands")

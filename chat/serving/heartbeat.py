@@ -1,0 +1,77 @@
+"""The sign of life of this process, and the end of work that nobody would answer for."""
+
+import logging
+import threading
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connections
+
+from chat.live import connections as live_connections
+from chat.runs import registry as run_registry
+from chat.runs import state as run_state
+from chat.runtime import clock, database
+
+logger = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """Renews the lease on this process's runs from a thread and a connection of its own, so that no busy loop or tool delays it."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        #: By the database's clock, which leases go by: one that is set, or a machine that slept, is a gap too.
+        self._beaten_at = self._steady_since = 0.0
+        #: Whether the lease could not be renewed the last time.
+        self.missed = False
+
+    def start(self) -> None:
+        """Beat from now on, in a thread of its own."""
+        self.stop()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, args=(self._stop,), name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Beat no more, and wait until the thread has ended."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def is_steady(self, now: float) -> bool:
+        """Whether this process could renew its own lease all the time, for the length of one, up to now by the database's clock.
+
+        Where it could not, others could not either: they are given that time before their silence means anything.
+        """
+        return not self._is_gap(now) and now - self._steady_since > settings.RUN_LEASE_S
+
+    def _beat(self, stop: threading.Event) -> None:
+        database.use_dedicated_connection()
+        try:
+            while True:
+                close_old_connections()
+                try:
+                    live_connections.beat(run_registry.PROCESS)
+                    run_state.beat(run_registry.PROCESS, run_registry.running_ids())
+                    beaten_at = clock.measure().timestamp()
+                    self.missed = False
+                except DatabaseError:
+                    self.missed = True
+                    logger.warning("The lease could not be renewed", exc_info=True)
+                else:
+                    self._has_beaten(beaten_at)
+                if stop.wait(settings.RUN_LEASE_S / 6):
+                    return
+        finally:
+            connections.close_all()
+
+    def _has_beaten(self, now: float) -> None:
+        if self._beaten_at and self._is_gap(now):
+            self._steady_since = now
+        self._beaten_at = now
+
+    def _is_gap(self, now: float) -> bool:
+        """Whether the last beat is so long ago that another's, a little later, may have been missed."""
+        return abs(now - self._beaten_at) > settings.RUN_LEASE_S * 2 / 3

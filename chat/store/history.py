@@ -1,0 +1,187 @@
+"""A session's earlier turns, as an agent is given them: messages of models, with the calls of tools and what they returned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from django.db import connection
+
+from chat.models import RunStatus
+from chat.runtime.db_values import uuid_param
+
+#: How far back an agent's memory reads: runs at once, and characters in all. What fits its context is decided where the model is known.
+_MEMORY_RUNS = 40
+_MEMORY_CHARACTERS = 400_000
+# Written out, because the model is asked only after it: as querysets they took a quarter of the wait for the first token.
+_MEMORY_RUN_ROWS = """SELECT number, message, continues_id, id FROM chat_run
+    WHERE session_id = %s AND number < %s AND status <> %s ORDER BY number DESC LIMIT %s"""
+_MEMORY_STEP_ROWS = """SELECT run.number, step.type, step.body, full_content.content, origin.data
+    FROM chat_run run JOIN chat_step step ON step.run_id = run.id
+    LEFT JOIN chat_stepcontent full_content ON full_content.step_id = step.id
+    LEFT JOIN chat_steporigin origin ON origin.step_id = step.id
+    WHERE run.session_id = %s AND run.number BETWEEN %s AND %s
+    AND step.event = 'reasoning_step' AND step.type IN ('tool_use', 'tool_result', 'final_answer')
+    ORDER BY run.number, step.position"""
+_MEMORY_THOUGHT_ROWS = """SELECT run.number, step.number, step.body FROM chat_run run JOIN chat_step step ON step.run_id = run.id
+    WHERE run.session_id = %s AND run.number BETWEEN %s AND %s
+    AND step.event = 'reasoning_step' AND step.type = 'thought'"""
+
+
+class _StepRow(NamedTuple):
+    """A step that is part of the agent's memory."""
+
+    kind: str
+    data: dict[str, Any]
+    full_content: str | None
+    origin: dict[str, Any] | None
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one run adds to the conversation."""
+
+    messages: list[dict[str, Any]]
+    #: Whether it goes on from the run before instead of beginning with a message.
+    continues: bool
+    #: Its answer, if that is only a piece.
+    partial: dict[str, Any] | None = None
+    #: Whether the model's length limit cut it, so that who continues it writes the rest; else it is written anew.
+    is_cut: bool = False
+
+    @property
+    def has_answer(self) -> bool:
+        return any(message["role"] == "assistant" and message["content"] for message in self.messages)
+
+    def drop_partial(self) -> None:
+        """Leave its piece of an answer out, where the whole one follows."""
+        if not self.is_cut:
+            self.messages = [message for message in self.messages if message is not self.partial]
+
+
+def conversation_history(session_id: UUID, before: int, *, unfinished_run: UUID | None = None) -> list[dict[str, Any]]:
+    """The session's turns before a run's number, oldest first, as chat messages; it begins with a message of the user's.
+
+    User messages, tool calls with their results, and answers; thoughts are repeated only to the server that wants them back with
+    its calls. A partial answer is left out where the run was continued and wrote it anew, and of ``unfinished_run`` (the one that a
+    continuation goes on from now); one that the model's length limit cut stays, and the rest of it follows.
+    """
+    turns: list[_Turn] = []
+    size = 0
+    is_rewritten = False
+    while before > 1 and (size <= _MEMORY_CHARACTERS or turns[-1].continues):
+        batch = _turns(session_id, before, unfinished_run)
+        for number, turn in batch:
+            before = number
+            size += sum(len(message["content"]) for message in turn.messages)
+            if turns and size > _MEMORY_CHARACTERS and not turns[-1].continues:
+                break
+            if is_rewritten:
+                turn.drop_partial()
+            is_rewritten = turn.continues and (is_rewritten or turn.has_answer)
+            turns.append(turn)
+        if len(batch) < _MEMORY_RUNS:
+            break
+    return _joined(turns[::-1])
+
+
+def _joined(turns: Sequence[_Turn]) -> list[dict[str, Any]]:
+    """The messages of turns, oldest first; the pieces of an answer that was cut are one message."""
+    messages: list[dict[str, Any]] = []
+    cut: dict[str, Any] | None = None
+    for turn in turns:
+        rest = turn.messages
+        if turn.continues and not rest:
+            continue
+        if cut is not None and turn.continues and rest[0].keys() == cut.keys():
+            cut["content"] += rest[0]["content"]
+            turn.partial = cut if turn.partial is rest[0] else turn.partial
+            rest = rest[1:]
+        messages += rest
+        cut = turn.partial if turn.is_cut and messages and messages[-1] is turn.partial else None
+    return messages
+
+
+def _turns(session_id: UUID, before: int, unfinished_run: UUID | None) -> list[tuple[int, _Turn]]:
+    """The turns of some runs before one, newest first, each with its run's number."""
+    session, unfinished = uuid_param(session_id), unfinished_run and uuid_param(unfinished_run)
+    with connection.cursor() as cursor:
+        cursor.execute(_MEMORY_RUN_ROWS, [session, before, RunStatus.QUEUED, _MEMORY_RUNS])
+        runs = cursor.fetchall()
+        if not runs:
+            return []
+        stretch = [session, runs[-1][0], runs[0][0]]
+        cursor.execute(_MEMORY_STEP_ROWS, stretch)
+        steps: dict[int, list[_StepRow]] = {}
+        for number, kind, body, full_content, origin in cursor.fetchall():
+            row = _StepRow(kind, orjson.loads(body), full_content, None if origin is None else orjson.loads(origin))
+            steps.setdefault(number, []).append(row)
+        wanted = any(row.origin and row.origin["thoughts"] for rows in steps.values() for row in rows)
+        thoughts: dict[int, dict[int, str]] = {}
+        if wanted:
+            cursor.execute(_MEMORY_THOUGHT_ROWS, stretch)
+            for number, step, body in cursor.fetchall():
+                thoughts.setdefault(number, {})[step] = orjson.loads(body)["content"]
+    found = []
+    for number, message, continues, run_id in runs:
+        begins = None if continues or not message else message
+        turn = _turn(begins, steps.get(number, []), thoughts.get(number, {}))
+        if run_id == unfinished:
+            turn.drop_partial()
+        found.append((number, turn))
+    return found
+
+
+def _turn(message: str | None, steps: Sequence[_StepRow], thoughts: Mapping[int, str]) -> _Turn:
+    turn = _Turn([], continues=message is None)
+    messages = turn.messages
+    if message is not None:
+        messages.append({"role": "user", "content": message})
+    asking: dict[str, Any] | None = None
+    for step in steps:
+        data = step.data
+        if step.kind == "tool_use":
+            if asking is None:
+                asking = {"role": "assistant", "content": "", "tool_calls": []}
+                messages.append(asking)
+            _add_call(asking, step, thoughts)
+            continue
+        asking = None
+        if step.kind == "tool_result":
+            messages.append(
+                {
+                    "role": "tool",
+                    "tool_call_id": data["tool_call_id"],
+                    "name": data["tool_name"],
+                    "content": data["content"] if step.full_content is None else step.full_content,
+                }
+            )
+        else:
+            messages.append({"role": "assistant", "content": data["content"]})
+            turn.partial = messages[-1] if data.get("partial") else None
+            turn.is_cut = step.origin is not None and step.origin.get("is_cut", False)
+    return turn
+
+
+def _add_call(asking: dict[str, Any], step: _StepRow, thoughts: Mapping[int, str]) -> None:
+    """Add a tool call to the message that asks for it, and what its server wants back with both."""
+    data, origin = step.data, step.origin
+    arguments = data["arguments"]
+    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    call: dict[str, Any] = {
+        "id": data["tool_call_id"],
+        "type": "function",
+        "function": {"name": data["tool_name"], "arguments": text},
+    }
+    if origin and origin["fields"]:
+        call["origin"] = {"server": origin["server"], "fields": origin["fields"]}
+    if origin and (fields := {**_thoughts_of(origin, thoughts), **origin.get("turn", {})}):
+        asking["origin"] = {"server": origin["server"], "fields": fields}
+    asking["tool_calls"].append(call)
+
+
+def _thoughts_of(origin: Mapping[str, Any], thoughts: Mapping[int, str]) -> dict[str, str]:
+    """The thoughts of a call's turn, in the field that they came in."""
+    told = origin["thoughts"]
+    return {told["field"]: "\n\n".join(thoughts[at] for at in told["steps"] if at in thoughts)} if told else {}

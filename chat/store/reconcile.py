@@ -1,0 +1,83 @@
+"""What of a session's state is compared with the database once a second, for messages between processes that were lost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from chat.models import LIVE, LIVE_SQL, QUEUED_SQL
+from chat.runtime.db_values import uuid_from_db, uuid_param
+from chat.store.drafts import Draft
+
+#: How many there are, and which is the first and the last: as they only ever come at the end, no two states have all three in common.
+Extent = tuple[Any, ...]
+NOTHING: Extent = (0, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFingerprint:
+    """As much of a session as says whether anything of it has changed."""
+
+    head: int
+    line: Extent
+    people: Extent
+    #: Whether a run is at work.
+    is_live: bool = False
+
+
+# Written out, because every feed is looked at every second.
+_LINES = f"""SELECT session_id, COUNT(*), MIN(number), MAX(number) FROM chat_run
+    WHERE {QUEUED_SQL} AND session_id IN ({{places}}) GROUP BY session_id"""  # noqa: S608 - our own condition
+_PEOPLE = """SELECT session_id, COUNT(*), MIN(opened_at), MAX(opened_at) FROM chat_connection
+    WHERE session_id IN ({places}) GROUP BY session_id"""
+_HEADS = "SELECT id, last_seq, status FROM chat_session WHERE deleted_at IS NULL AND id IN ({places})"
+
+
+def fingerprints_of(session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprint]:
+    """What each of these sessions that still exists looks like."""
+    wanted = {uuid_param(session_id): session_id for session_id in session_ids}
+    if not wanted:
+        return {}
+    places = ", ".join(["%s"] * len(wanted))
+    with connection.cursor() as cursor:
+        cursor.execute(_LINES.format(places=places), [*wanted])
+        lines = {row[0]: row[1:] for row in cursor.fetchall()}
+        cursor.execute(_PEOPLE.format(places=places), [*wanted])
+        people = {row[0]: row[1:] for row in cursor.fetchall()}
+        cursor.execute(_HEADS.format(places=places), [*wanted])
+        return {
+            wanted[at]: SessionFingerprint(head, lines.get(at, NOTHING), people.get(at, NOTHING), status in LIVE)
+            for at, head, status in cursor.fetchall()
+        }
+
+
+_DRAFTS = f"""SELECT run.session_id, draft.run_id, draft.number, draft.type, draft.attempt, draft.text
+    FROM chat_run run JOIN chat_draft draft ON draft.run_id = run.id
+    WHERE {LIVE_SQL} AND run.session_id IN ({{places}})"""  # noqa: S608 - our own condition
+
+
+def saved_drafts(session_ids: Sequence[UUID]) -> dict[UUID, Draft]:
+    """What was last saved of the steps that these sessions' live runs are writing, by session."""
+    places = ", ".join(["%s"] * len(session_ids))
+    with connection.cursor() as cursor:
+        cursor.execute(_DRAFTS.format(places=places), [*map(uuid_param, session_ids)])
+        return {uuid_from_db(at): Draft(uuid_from_db(run_id), *draft) for at, run_id, *draft in cursor.fetchall()}
+
+
+# Written out, like what `session_view` asks first: both are part of every socket's opening, and took half of it as querysets.
+_HEAD_AND_DRAFT = """SELECT session.last_seq, draft.run_id, draft.number, draft.type, draft.attempt, draft.text
+    FROM chat_session session LEFT JOIN chat_run run ON run.session_id = session.id AND run.status IN ('running', 'cancelling')
+    LEFT JOIN chat_draft draft ON draft.run_id = run.id WHERE session.id = %s"""
+
+
+def head_and_draft(session_id: UUID) -> tuple[int, Draft | None]:
+    """The session's last number, and what was last saved of the step that its live run is writing."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HEAD_AND_DRAFT, [uuid_param(session_id)])
+        row = cursor.fetchone()
+    if row is None:
+        return 0, None
+    head, run_id, *draft = row
+    return head, Draft(uuid_from_db(run_id), *draft) if run_id else None
