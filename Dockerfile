@@ -33,7 +33,7 @@ RUN .venv/bin/python -c "from config import bootstrap; bootstrap.copy_browser_li
         .venv/bin/python manage.py collectstatic --no-input --verbosity 0 \
     && .venv/bin/python -m compileall -q agents chat config \
     # Of the packages, what the processes import is compiled: by importing it.
-    && SECRET_KEY=building DATA_DIR=/tmp/var .venv/bin/python -c "from config import asgi, celery, urls; import chat.tasks, agents; agents.warm()" \
+    && SECRET_KEY=building DATA_DIR=/tmp/var .venv/bin/python -c "from config import asgi, celery, urls; import chat.tasks, agents; agents.preload()" \
     && chmod -R a+rX . \
     && mkdir --mode 0700 var
 

@@ -1,17 +1,17 @@
 """Tool-using agents on Qwen-Agent whose reasoning is a stream. Knows nothing of Django or sockets."""
 
 from agents.addresses import mask_text
-from agents.agent import Agent, get_agent, warm
+from agents.agent import Agent, get_agent, preload
 from agents.errors import AgentError, UnknownAgent
-from agents.events import Growth, Outcome, Step, Usage
+from agents.events import Outcome, PartialStep, Step, Usage
 from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
-from agents.stream import AgentRun, opening
+from agents.stream import AgentRun, initial_steps
 from agents.tools import (
     PAGE_READER,
+    CancelToken,
     HostPolicy,
     ServerState,
     SessionPrivacy,
-    Stop,
     Tool,
     Toolbox,
     ToolError,
@@ -27,23 +27,23 @@ __all__ = [
     "AgentError",
     "AgentRun",
     "AgentSpec",
-    "Growth",
+    "CancelToken",
     "HostPolicy",
     "ModelSettings",
     "Outcome",
+    "PartialStep",
     "ServerState",
     "SessionPrivacy",
     "Step",
-    "Stop",
     "Tool",
     "ToolError",
     "Toolbox",
     "UnknownAgent",
     "Usage",
     "get_agent",
+    "initial_steps",
     "mask_text",
-    "opening",
+    "preload",
     "restart_server",
     "server_states",
-    "warm",
 ]

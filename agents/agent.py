@@ -30,12 +30,12 @@ class Agent:
         history: Sequence[Mapping[str, Any]] = (),
         session_id: object = None,
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
-        opened: bool = False,
+        skip_initial_steps: bool = False,
     ) -> AgentRun:
         """Set the agent to work on ``prompt`` after ``history``, inside a running event loop.
 
         Without a prompt it goes on from the history, which then ends with the user's message or tool results.
-        ``history`` holds messages in OpenAI's shape; ``session_id`` only labels the thread. ``opened`` leaves out the steps of
+        ``history`` holds messages in OpenAI's shape; ``session_id`` only labels the thread. ``skip_initial_steps`` leaves out the steps of
         `opening`, for who has recorded them beforehand.
         """
         conversation = [*history, {"role": "user", "content": prompt}] if prompt is not None else list(history)
@@ -46,7 +46,9 @@ class Agent:
             raise ValueError("An agent needs at least one model call.")
         message = clean(asked[-1]) if isinstance(asked[-1], str) else ""
         label = str(session_id or self.spec.name)
-        return AgentRun(Task(self.spec, self.model, self.toolbox, conversation, message, max_iterations, label, opened))
+        return AgentRun(
+            Task(self.spec, self.model, self.toolbox, conversation, message, max_iterations, label, skip_initial_steps)
+        )
 
     async def run_with_reasoning_stream(
         self,
@@ -102,7 +104,7 @@ def get_agent(
     return Agent(find_agent(name), model, toolbox)
 
 
-def warm(mcp_servers: Mapping[str, Any] = {}) -> None:
+def preload(mcp_servers: Mapping[str, Any] = {}) -> None:
     """Import Qwen-Agent and begin to connect to MCP servers, so that the first run doesn't wait. Takes seconds: call it in a thread."""
     connect_servers(mcp_servers)
     load()

@@ -11,10 +11,10 @@ def unheard(_words: str) -> None:
     """Nobody has asked."""
 
 
-class Stop:
+class CancelToken:
     """Tells a tool, in whatever thread it works, that nobody wants its result any more.
 
-    A tool either looks at `is_set`, waits with `wait`, or has something closed by `on_set`. The first reason stands.
+    A tool either looks at `is_set`, waits with `wait`, or has something closed by `add_callback`. The first reason stands.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Stop:
         self._callbacks: dict[object, Callable[[], None]] = {}
         # Held while callbacks run: once a callback's `forget` has returned, it neither runs nor will.
         self._lock = threading.RLock()
-        self._because = ""
+        self._reason = ""
         self.on_progress: Callable[[str], None] = unheard
         """Called, in the tool's thread or another, with what the tool says of how far it has come."""
 
@@ -31,9 +31,9 @@ class Stop:
         self.on_progress(words)
 
     @property
-    def because(self) -> str:
+    def reason(self) -> str:
         """Why, as a sentence fit for people and tool results; empty until set."""
-        return self._because
+        return self._reason
 
     def is_set(self) -> bool:
         """Whether the work is to end."""
@@ -43,19 +43,19 @@ class Stop:
         """Wait until set or for ``timeout`` seconds; whether it is set."""
         return self._event.wait(timeout)
 
-    def set(self, because: str) -> None:
+    def set(self, reason: str) -> None:
         """Say stop; the callbacks run here and now, in the caller's thread."""
         with self._lock:
             if self._event.is_set():
                 return
-            self._because = because
+            self._reason = reason
             self._event.set()
             callbacks = list(self._callbacks.values())
             self._callbacks.clear()
             for callback in callbacks:
                 self._run(callback)
 
-    def on_set(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def add_callback(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have ``callback`` called at the stop (at once if it has been said); returns what makes it forgotten.
 
         A callback must be short and must not wait: it may run on an event loop.

@@ -30,7 +30,7 @@ class LimitReached(Exception):
     """Unwinds an agent's thread when the allowed model calls are used up. Never leaves this package."""
 
 
-def let_go(error: BaseException) -> None:
+def clear_traceback_frames(error: BaseException) -> None:
     """Have an error, which is handled, hold no longer what the calls held that it came through.
 
     A run and its model's connection would be held by it, and it by them, until the garbage collector comes, which may be minutes.

@@ -27,7 +27,7 @@ CONTENT_LIMIT = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Growth:
+class PartialStep:
     """The latest state of a step that is still being written.
 
     ``text`` is all of the step's text so far, never a piece of it, so that a reader who missed

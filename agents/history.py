@@ -78,7 +78,7 @@ def _unused(wanted: str, used: set[str], longest: int = 200) -> str:
     return found
 
 
-def sound(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]:
+def repair_tool_calls(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]:
     """The history with every tool call answered, every result asked for, and no id used twice.
 
     A call left dangling by a stop or a crash gets a result that says so; a result without its call, as a cut may
@@ -147,7 +147,7 @@ def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()
     return valid
 
 
-def fit(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMessage], int]:
+def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMessage], int]:
     """The messages that fit into ``budget`` tokens, and what they cost, both estimated.
 
     Left out are whole turns, the oldest first: a turn goes from a user's message to before the next. The system's message and

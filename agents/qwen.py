@@ -14,9 +14,9 @@ from qwen_agent.llm.schema import ASSISTANT, FUNCTION, SYSTEM, USER, FunctionCal
 from qwen_agent.tools.base import BaseTool
 
 from agents import tools
-from agents.cancellation import Stop
+from agents.cancellation import CancelToken
 from agents.errors import AgentError
-from agents.history import sound
+from agents.history import repair_tool_calls
 from agents.models import base, openai_compatible
 from agents.models.demo import model
 from agents.specs import AgentSpec, ModelSettings
@@ -27,7 +27,7 @@ from agents.tools.runner import Job, ToolOutcome, run_tool
 fncall_agent.MAX_LLM_CALL_PER_RUN = sys.maxsize
 
 
-class Desk(base.Desk, Protocol):
+class ReplyHost(base.ReplyHost, Protocol):
     """The run that the loop works for: has replies written and tools run."""
 
     def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
@@ -56,13 +56,13 @@ class _QwenTool(BaseTool):  # type: ignore[misc] # Qwen-Agent has no types
         self.tool = tool
 
     def call(self, params: str, **_: Any) -> str:
-        return run_tool(self.tool, params, Stop()).content
+        return run_tool(self.tool, params, CancelToken()).content
 
 
 class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has no types
     """Qwen-Agent's function-calling agent; the calls of a turn run together before it asks for their results one by one."""
 
-    def __init__(self, llm: Any, toolset: Mapping[str, Tool], desk: Desk) -> None:
+    def __init__(self, llm: Any, toolset: Mapping[str, Tool], desk: ReplyHost) -> None:
         self.mem = None  # else the parent makes a store of files, with a folder and a model of its own
         super().__init__(llm=llm, system_message="")
         self.function_map = {name: _QwenTool(tool) for name, tool in toolset.items()}
@@ -96,7 +96,7 @@ def converse(
     settings: ModelSettings,
     toolbox: Toolbox,
     history: Sequence[Mapping[str, Any]],
-    desk: Desk,
+    desk: ReplyHost,
 ) -> None:
     """Let the agent work on the conversation to its end, blocking. Raises what the desk raises."""
     try:
@@ -112,12 +112,12 @@ def converse(
         words = f"Some tools are not available in this run. {' '.join(missing)}"
         desk.note(words)
         instructions += f"\n\n{words}"
-    messages = _SharedMessages([Message(SYSTEM, instructions), *_to_qwen(sound(history))])
+    messages = _SharedMessages([Message(SYSTEM, instructions), *_to_qwen(repair_tool_calls(history))])
     for _ in agent.run(messages, lang="en"):  # steps leave by the desk; Qwen-Agent's own list holds nothing more
         pass
 
 
-def _model(settings: ModelSettings, desk: Desk) -> Any:
+def _model(settings: ModelSettings, desk: ReplyHost) -> Any:
     if not settings.server:
         return get_chat_model({"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "desk": desk})
     return get_chat_model(

@@ -27,7 +27,7 @@ _MOMENT_S = 0.01
 _TOGETHER_S = 0.01
 
 
-class _Tempo:
+class LoopPacer:
     """The pace of one event loop, looked at by a ticking timer while anything is written on it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -69,15 +69,15 @@ class _Tempo:
         self._wait()
 
 
-_tempos: WeakKeyDictionary[asyncio.AbstractEventLoop, _Tempo] = WeakKeyDictionary()
+_tempos: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopPacer] = WeakKeyDictionary()
 
 
-class Pacer:
+class Throttle:
     """Says when to show what one reply has so far. Use it on the running event loop, from `begin` to `end`, as often as you like."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tempo = _tempos.setdefault(self._loop, _Tempo(self._loop))
+        self._tempo = _tempos.setdefault(self._loop, LoopPacer(self._loop))
         self._show: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0.0
@@ -94,15 +94,15 @@ class Pacer:
         self._forget()
         self._show = None
 
-    def now(self) -> None:
+    def flush(self) -> None:
         """Something has come that can't wait."""
         self._forget()
         self._look()
 
-    def soon(self) -> None:
+    def request(self) -> None:
         """Something has come."""
         if self._loop.time() >= self._next:
-            self.now()
+            self.flush()
         elif self._timer is None:
             self._timer = self._loop.call_at(self._next, self._fire)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from agents.events import CONTENT_LIMIT, Growth, NumberedType, Step, StepType
+from agents.events import CONTENT_LIMIT, NumberedType, PartialStep, Step, StepType
 from agents.models.reply import Call, Part
 from agents.text import json_object, utf16_cut, utf16_length
 
@@ -88,14 +88,14 @@ class StepSplitter:
 
     # -- a reply ----------------------------------------------------------------------------------
 
-    def grow(self, parts: Sequence[Part]) -> list[Step | Growth]:
+    def grow(self, parts: Sequence[Part]) -> list[Step | PartialStep]:
         """The reply as far as it is written: steps that have ended since the last look, and the one that grows."""
         if not parts:
             return []
-        steps: list[Step | Growth] = list(self._leave(parts, len(parts) - 1))
+        steps: list[Step | PartialStep] = list(self._finish_parts(parts, len(parts) - 1))
         last = parts[-1]
         if last.kind == "call":
-            steps += self._leave_text()  # what precedes a call is known to be a thought
+            steps += self._flush_text()  # what precedes a call is known to be a thought
         growth = self._growth(last)
         return [*steps, growth] if growth else steps
 
@@ -116,12 +116,12 @@ class StepSplitter:
         ``is_cut``: the model's length limit cut it, so that who goes on writes the rest of it.
         """
         unfinished = parts[-1] if partial and parts else None
-        steps = list(self._leave(parts, len(parts), unfinished))
+        steps = list(self._finish_parts(parts, len(parts), unfinished))
         if self._calls:
-            steps += self._leave_text(partial=unfinished is not None and unfinished.kind == "content")
+            steps += self._flush_text(partial=unfinished is not None and unfinished.kind == "content")
         else:
             cut = {"server": server, "fields": {}, "thoughts": {}, "is_cut": True} if is_cut else None
-            steps += [replace(step, origin=cut) for step in self._leave_text("final_answer", partial=partial)]
+            steps += [replace(step, origin=cut) for step in self._flush_text("final_answer", partial=partial)]
         calls = [
             Call(self._unique(part.id), part.name[:_LONGEST_NAME] or NAMELESS, part.text, part.fields)
             for part in self._calls
@@ -147,10 +147,10 @@ class StepSplitter:
 
     # -- tools ------------------------------------------------------------------------------------
 
-    def progress(self, call_id: str, words: str) -> Growth:
+    def progress(self, call_id: str, words: str) -> PartialStep:
         """How far a tool call has come. It grows under the number of the next step, which will be a call's result."""
         self._progressed += 1
-        return Growth(self._number + 1, "tool_result", words, self._progressed, self.open_calls[call_id].name)
+        return PartialStep(self._number + 1, "tool_result", words, self._progressed, self.open_calls[call_id].name)
 
     def result(self, call_id: str, *, ok: bool, content: str, duration_ms: int) -> Step:
         """A tool call has its result."""
@@ -173,9 +173,9 @@ class StepSplitter:
         self._text: list[Part] = []
         self._calls: list[Part] = []
         self._reasoning: list[int] = []
-        self._grown: dict[int, Growth] = {}
+        self._grown: dict[int, PartialStep] = {}
 
-    def _leave(self, parts: Sequence[Part], end: int, unfinished: Part | None = None) -> Iterator[Step]:
+    def _finish_parts(self, parts: Sequence[Part], end: int, unfinished: Part | None = None) -> Iterator[Step]:
         """Pass the parts before ``end``, which will not grow any more."""
         for part in parts[self._left : end]:
             if part.kind == "reasoning":
@@ -185,11 +185,11 @@ class StepSplitter:
             elif part.kind == "content":
                 self._text.append(part)
             else:
-                yield from self._leave_text()
+                yield from self._flush_text()
                 self._calls.append(part)
         self._left = end
 
-    def _leave_text(self, type: NumberedType = "thought", *, partial: bool = False) -> list[Step]:  # noqa: A002
+    def _flush_text(self, type: NumberedType = "thought", *, partial: bool = False) -> list[Step]:  # noqa: A002
         text, self._text = self._text, []
         return list(self._said(type, text, partial=partial)) if text else []
 
@@ -201,7 +201,7 @@ class StepSplitter:
             more = {"partial": True} if partial else {}
             yield self._numbered(type, text, duration_ms=_ms(self._clock() - parts[0].began), **more)
 
-    def _growth(self, last: Part) -> Growth | None:
+    def _growth(self, last: Part) -> PartialStep | None:
         """The state of the step that the last part writes, if it says anything new."""
         step, tool_name = self._number + 1, ""
         kind: NumberedType
@@ -220,7 +220,7 @@ class StepSplitter:
             if before.type == kind and before.text == text and before.tool_name == tool_name:
                 return None
             attempt = before.attempt + (before.type != kind or not text.startswith(before.text))
-        growth = self._grown[step] = Growth(step, kind, text, attempt, tool_name)
+        growth = self._grown[step] = PartialStep(step, kind, text, attempt, tool_name)
         return growth
 
     def _unique(self, wanted: str) -> str:

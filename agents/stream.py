@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from agents import threads
-from agents.cancellation import Stop
-from agents.errors import AgentError, LimitReached, Stopped, let_go
-from agents.events import Growth, Outcome, Status, Step, Usage
+from agents.cancellation import CancelToken
+from agents.errors import AgentError, LimitReached, Stopped, clear_traceback_frames
+from agents.events import Outcome, PartialStep, Status, Step, Usage
 from agents.models.ends import check_end, meaning
-from agents.models.reply import MOST_CALLS, Call, Reply, Writer, Written
-from agents.refresh import Pacer
+from agents.models.reply import MOST_CALLS, Call, FinishedReply, Reply, ReplyWriter
+from agents.refresh import Throttle
 from agents.snapshots import StepSplitter
 from agents.specs import AgentSpec, ModelSettings
 from agents.tools.runner import ABANDON_S, Job, ToolOutcome, run_tools
@@ -46,11 +46,11 @@ class Task:
     message: str
     max_iterations: int
     label: str
-    opened: bool = False
+    skip_initial_steps: bool = False
     """Whether the reader has the steps of `opening` already."""
 
 
-def opening(message: str) -> list[Step]:
+def initial_steps(message: str) -> list[Step]:
     """The steps that every run begins with, known as soon as its message is: see `Agent.start`."""
     return StepSplitter().open(message)
 
@@ -67,35 +67,35 @@ class AgentRun:
         """How it ended; set with the last event."""
         self.messages: list[dict[str, Any]] = []
         """What the run has added to the conversation, in OpenAI's shape; ``origin`` is what goes back to the server it came from."""
-        self.on_growth: Callable[[Growth], None] | None = None
+        self.on_partial: Callable[[PartialStep], None] | None = None
         """Where set, growth goes here at once instead of into the iteration, unless steps before it wait to be read."""
         self._task = task
         self._loop = asyncio.get_running_loop()
-        self._events: deque[Step | Growth] = deque()
+        self._events: deque[Step | PartialStep] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._splitter = StepSplitter(_ids(task.conversation))
         self._usage = Usage()
-        self._stop = Stop()
+        self._stop = CancelToken()
         self._pausing = ""
         self._writing: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._pacer = Pacer()
+        self._pacer = Throttle()
         self._reply = Reply()
         self._shown_parts = 0
-        self._awaited = Future[Written]()
+        self._awaited = Future[FinishedReply]()
         self._has_asked = False
         self._too_many_calls = ""
         steps = self._splitter.open(task.message)
-        if not task.opened:
+        if not task.skip_initial_steps:
             self._push(steps)
         threads.run(self._work)
 
     # -- for the reader ---------------------------------------------------------------------------
 
-    def __aiter__(self) -> AsyncIterator[Step | Growth]:
+    def __aiter__(self) -> AsyncIterator[Step | PartialStep]:
         return self
 
-    async def __anext__(self) -> Step | Growth:
+    async def __anext__(self) -> Step | PartialStep:
         while not self._events:
             if self.outcome is not None:
                 raise StopAsyncIteration
@@ -106,7 +106,7 @@ class AgentRun:
                 self._reader = None
         return self._events.popleft()
 
-    def ready(self) -> list[Step | Growth]:
+    def ready(self) -> list[Step | PartialStep]:
         """What has come and waits to be read, without waiting for more."""
         events = list(self._events)
         self._events.clear()
@@ -152,14 +152,14 @@ class AgentRun:
             self._post(self._thread_ended, error)
         del error  # which holds this frame
 
-    def write(self, writer: Writer) -> Written:
-        """Have a reply written on the event loop, and wait for it. See `agents.models.base.Desk`."""
-        self._awaited = future = Future[Written]()
+    def write(self, writer: ReplyWriter) -> FinishedReply:
+        """Have a reply written on the event loop, and wait for it. See `agents.models.base.ReplyHost`."""
+        self._awaited = future = Future[FinishedReply]()
         self._post(self._begin_reply, writer, future)
         return future.result()
 
     def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
-        """Run a turn's tool calls and wait for them all. See `agents.qwen.Desk`."""
+        """Run a turn's tool calls and wait for them all. See `agents.qwen.ReplyHost`."""
         outcomes: dict[str, ToolOutcome] = {}
 
         def done(call_id: str, outcome: ToolOutcome) -> None:
@@ -175,7 +175,7 @@ class AgentRun:
         return outcomes
 
     def note(self, words: str) -> None:
-        """Have the log say something that no model has said. See `agents.qwen.Desk`."""
+        """Have the log say something that no model has said. See `agents.qwen.ReplyHost`."""
         self._post(self._note, words)
 
     def _post(self, callback: Callable[..., None], *args: Any) -> None:
@@ -186,7 +186,7 @@ class AgentRun:
 
     # -- on the event loop: the model -------------------------------------------------------------
 
-    def _begin_reply(self, writer: Writer, future: Future[Written]) -> None:
+    def _begin_reply(self, writer: ReplyWriter, future: Future[FinishedReply]) -> None:
         if self._stop.is_set() or self.outcome is not None:
             future.set_exception(Stopped())
             return
@@ -207,16 +207,16 @@ class AgentRun:
         # Not in the coroutine itself: one that is cancelled before it began never runs.
         self._writing.add_done_callback(lambda writing: self._guarded(self._reply_ended, writing, reply, future))
 
-    async def _write(self, writer: Writer, reply: Reply) -> None:
+    async def _write(self, writer: ReplyWriter, reply: Reply) -> None:
         await writer(reply)
         check_end(reply)
 
     def _grew(self) -> None:
         """The reply has something new; what begins something new is shown at once, so the first token is."""
         if len(self._reply.parts) > self._shown_parts:
-            self._pacer.now()
+            self._pacer.flush()
         else:
-            self._pacer.soon()
+            self._pacer.request()
 
     def _show(self) -> None:
         self._shown_parts = len(self._reply.parts)
@@ -229,7 +229,7 @@ class AgentRun:
             self._note(reply.note)
             reply.note = ""
 
-    def _reply_ended(self, writing: asyncio.Task[None], reply: Reply, future: Future[Written]) -> None:
+    def _reply_ended(self, writing: asyncio.Task[None], reply: Reply, future: Future[FinishedReply]) -> None:
         self._pacer.end()
         self._reply = Reply()
         self._writing = None
@@ -254,10 +254,10 @@ class AgentRun:
                 "This one and those behind it were not run: make those that are still needed in the next turn."
             )
         if error is None:
-            future.set_result(Written(reply.content, reply.reasoning, calls, reply.server, reply.fields))
+            future.set_result(FinishedReply(reply.content, reply.reasoning, calls, reply.server, reply.fields))
             return
         because = (
-            self._stop.because if isinstance(error, Stopped) else f"{error} " if isinstance(error, AgentError) else ""
+            self._stop.reason if isinstance(error, Stopped) else f"{error} " if isinstance(error, AgentError) else ""
         )
         self._close_open(f"{because} The call was not complete, so it was not run.".strip())
         future.set_exception(error)
@@ -314,19 +314,19 @@ class AgentRun:
 
     def _give_up(self) -> None:
         """Long after a stop: end, whatever hangs."""
-        self._close_open(f"{self._stop.because} The tool did not stop, so it was abandoned.")
+        self._close_open(f"{self._stop.reason} The tool did not stop, so it was abandoned.")
         self._end_if_stopped()
 
     def _thread_ended(self, error: Exception | None) -> None:
         if self.outcome is None:
             self._conclude(error)
         if error is not None:
-            let_go(error)
+            clear_traceback_frames(error)
             self._awaited = Future()
 
     def _conclude(self, error: Exception | None) -> None:
         if isinstance(error, Stopped) or self._stop.is_set():
-            self._close_open(self._stop.because)
+            self._close_open(self._stop.reason)
             self._end("cancelled")
         elif error is None or isinstance(error, LimitReached):
             self._push(self._splitter.end_iteration())
@@ -362,14 +362,14 @@ class AgentRun:
 
     # -- events -----------------------------------------------------------------------------------
 
-    def _push(self, events: Sequence[Step | Growth]) -> None:
+    def _push(self, events: Sequence[Step | PartialStep]) -> None:
         for event in events:
-            if isinstance(event, Growth) and self.on_growth is not None and not self._events:
-                self.on_growth(event)
+            if isinstance(event, PartialStep) and self.on_partial is not None and not self._events:
+                self.on_partial(event)
                 continue
             last = self._events[-1] if self._events else None
-            if isinstance(last, Growth) and last.step == (
-                event.step if isinstance(event, Growth) else event.data.get("step")
+            if isinstance(last, PartialStep) and last.step == (
+                event.step if isinstance(event, PartialStep) else event.data.get("step")
             ):
                 self._events.pop()  # superseded before anyone has seen it
             self._events.append(event)
@@ -408,7 +408,7 @@ def _error_of(writing: asyncio.Task[None]) -> BaseException | None:
     try:
         return writing.exception()
     except asyncio.CancelledError as cancelled:
-        let_go(cancelled)
+        clear_traceback_frames(cancelled)
         return Stopped()
 
 

@@ -141,7 +141,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         subscriber, entrance = self._joined()
         view = await database.read(selectors.session_view, entrance.session_id)
         if view is None:
-            subscriber.end(Close.NO_SUCH_SESSION)
+            subscriber.request_close(Close.NO_SUCH_SESSION)
             return []
         if view.last_seq > subscriber.feed.head:
             # The group has not brought what this frame promises: without it, growth would be told before the replay has ended.
@@ -164,8 +164,8 @@ class SessionConsumer(AsyncWebsocketConsumer):
         }
         if reset:
             data["reset"] = True
-        subscriber.feed.has_told_line(view.queue)
-        subscriber.begin(encode("session", data), 0 if reset else known)
+        subscriber.feed.note_queue_sent(view.queue)
+        subscriber.start(encode("session", data), 0 if reset else known)
         if seq is None:
             return [("bad_last_seq", "last_seq must be a whole number from 0 on; the whole log is sent.")]
         return []
@@ -174,10 +174,10 @@ class SessionConsumer(AsyncWebsocketConsumer):
         """Take a client's frame."""
         if self._subscriber is None or self._ended:
             return
-        self._subscriber.heard()
+        self._subscriber.touch()
         await self._turn(len(text_data or bytes_data or ""))
         if len(text_data or bytes_data or "") > protocol.FRAME_LIMIT:
-            self._subscriber.end(Close.TOO_LARGE)
+            self._subscriber.request_close(Close.TOO_LARGE)
             return
         own_id: str | None = None
         try:
@@ -196,7 +196,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def _turn(self, size: int) -> None:
         """Wait until the next command may be taken up: when the client has read its answers, and others have had their time."""
-        await self._joined()[0].room()
+        await self._joined()[0].wait_drained()
         now = time.monotonic()
         self._turns = min(_AT_ONCE, self._turns + (now - self._turn_at) * _PER_S) - 1 - size / _SIZE_OF_ONE
         self._turn_at = now
@@ -210,13 +210,13 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 subscriber.acknowledge(seq)
             case Ping():
                 now = time.time()
-                subscriber.tell(encode("pong", {"last_seq": subscriber.feed.head, "timestamp": now}))
+                subscriber.send_control(encode("pong", {"last_seq": subscriber.feed.head, "timestamp": now}))
             case Resume():
-                subscriber.hold()
+                subscriber.cork()
                 try:
                     problems = await self._begin(command.last_seq, command.last_id)
                 finally:
-                    subscriber.release()
+                    subscriber.uncork()
                 for code, message in problems:
                     self._error(code, message)
             case Chat():
@@ -241,7 +241,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
     async def _put_in_line(self, asked: Awaitable[run_commands.Accepted], client_message_id: str | None) -> None:
         """Answer with `accepted` before anything of the run is sent."""
         subscriber, _ = self._joined()
-        subscriber.hold()
+        subscriber.cork()
         try:
             accepted = await asked
             answer = {
@@ -250,12 +250,12 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 "queued": accepted.queued,
             }
             # Before the log is let go: the run's first events are in it already, and others may have read them.
-            subscriber.tell(encode("accepted", answer))
+            subscriber.send_control(encode("accepted", answer))
         except Refused as refused:
             self._error(refused.code, refused.message, client_message_id)
             return
         finally:
-            subscriber.release()
+            subscriber.uncork()
 
     async def _cancel(self, command: Cancel) -> None:
         _, entrance = self._joined()
@@ -272,7 +272,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         subscriber, entrance = self._joined()
         error_id = secrets.token_hex(4)
         logger.info("Refused a command: %s %s (session %s)", code, error_id, entrance.session_id)
-        subscriber.tell(encode("error", error_data(code, message, error_id, client_message_id)))
+        subscriber.send_control(encode("error", error_data(code, message, error_id, client_message_id)))
 
     def _joined(self) -> tuple[Subscriber, connections.Entrance]:
         return cast(Subscriber, self._subscriber), cast(connections.Entrance, self._entrance)

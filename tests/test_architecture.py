@@ -19,7 +19,7 @@ WRITERS = {
     "Process": ["live/connections.py"],
     "Connection": ["live/connections.py"],
     "Schedule": ["schedules/commands.py", "schedules/occurrences.py"],
-    "Occurrence": ["schedules/commands.py", "schedules/occurrences.py"],
+    "Occurrence": ["schedules/occurrences.py"],
     "ToolServer": ["catalog/tool_servers.py"],
     "ModelServerFacts": ["catalog/model_facts.py"],
 }

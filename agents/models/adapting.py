@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from agents.history import ChatMessage, fit
+from agents.history import ChatMessage, fit_to_budget
 from agents.models.refusals import Refused, find_limit, is_too_long
 from agents.models.server_facts import ServerFacts
 
@@ -172,8 +172,8 @@ class Asking:
         budget = int(limit * _SHARE_OF_LIMIT * min(1.0, estimate / counted if counted > limit else 1.0))
         if not limit or budget >= estimate:
             budget = int(estimate * _BLIND_CUT)
-        overhead = estimate - fit(self._messages, estimate)[1]
-        kept, cost = fit(self._messages, budget - overhead)
+        overhead = estimate - fit_to_budget(self._messages, estimate)[1]
+        kept, cost = fit_to_budget(self._messages, budget - overhead)
         if len(kept) == len(self._messages) and cost + overhead >= estimate:
             return False
         self._messages, self.input_estimate, self._limit = kept, cost + overhead, budget

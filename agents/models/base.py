@@ -13,16 +13,16 @@ from qwen_agent.llm.base import BaseChatModel
 from qwen_agent.llm.schema import ASSISTANT, FunctionCall, Message
 from qwen_agent.tools import image_search
 
-from agents.models.reply import Reply, Writer, Written
+from agents.models.reply import FinishedReply, Reply, ReplyWriter
 
 # A tool of Qwen-Agent's that nobody here uses takes all addresses but IPv4's from the whole process, once it is imported.
 socket.getaddrinfo = image_search._orig_getaddrinfo  # noqa: SLF001
 
 
-class Desk(Protocol):
+class ReplyHost(Protocol):
     """Where replies are written: the run that a model works for."""
 
-    def write(self, writer: Writer) -> Written:
+    def write(self, writer: ReplyWriter) -> FinishedReply:
         """Have ``writer`` write a reply on the run's event loop and wait for its end.
 
         Raises `AgentError` when it fails, `Stopped` when the run was stopped, `LimitReached` when the run is out of
@@ -31,12 +31,12 @@ class Desk(Protocol):
         ...
 
 
-class LoopModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has no types
+class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has no types
     """A chat model that writes its replies on the run's event loop. ``cfg["desk"]`` is the run's `Desk`."""
 
     def __init__(self, cfg: dict[str, Any]) -> None:
         super().__init__(cfg)
-        self._desk: Desk = cfg["desk"]
+        self._desk: ReplyHost = cfg["desk"]
 
     @abstractmethod
     def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Any:

@@ -11,9 +11,9 @@ from qwen_agent.llm.base import register_llm
 from qwen_agent.llm.schema import ASSISTANT, FUNCTION, Message
 
 from agents.addresses import mask_address
-from agents.history import ChatMessage, fit, make_valid
+from agents.history import ChatMessage, fit_to_budget, make_valid
 from agents.models.adapting import Asking
-from agents.models.base import LoopModel
+from agents.models.base import StreamingChatModel
 from agents.models.openai_stream import stream_completion
 from agents.models.refusals import Refused
 from agents.models.reply import Reply
@@ -54,7 +54,7 @@ class Request:
 
 
 @register_llm(MODEL_TYPE)
-class OpenAICompatible(LoopModel):
+class OpenAICompatible(StreamingChatModel):
     """Streams from ``cfg["model_server"]``; ``cfg["tool_format"]`` is that of `agents.specs.ModelSettings`."""
 
     def __init__(self, cfg: dict[str, Any]) -> None:
@@ -72,7 +72,7 @@ class OpenAICompatible(LoopModel):
         prompt = self._template.explain(tools)
         overhead = estimate_tokens(prompt) if tools else 0
         valid = make_valid(to_wire(messages, server_id(self._url, self.model)), {each["name"] for each in functions})
-        wire, cost = fit(valid, facts_of(self._url, self.model).limit(self._budget) - overhead)
+        wire, cost = fit_to_budget(valid, facts_of(self._url, self.model).limit(self._budget) - overhead)
         return Request(self.model, wire, tools, self._template, prompt, cost + overhead)
 
     async def write(self, request: Request, reply: Reply) -> None:

@@ -94,7 +94,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class FinishedReply:
     """A finished reply as Qwen-Agent's loop is to see it."""
 
     content: str
@@ -557,5 +557,5 @@ def _is_repetition(part: Part, id: str, name: str, arguments: str) -> bool:  # n
     return part.is_whole and repaired(arguments) == repaired(part.text) != "{}"
 
 
-Writer = Callable[[Reply], Coroutine[Any, Any, None]]
+ReplyWriter = Callable[[Reply], Coroutine[Any, Any, None]]
 """Writes a reply, from its first token to `Reply.finish`."""

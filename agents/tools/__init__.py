@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agents.cancellation import Stop
+from agents.cancellation import CancelToken
 from agents.tools.current_time import CurrentTimeTool
 from agents.tools.egress import PAGE_READER, Egress
 from agents.tools.fetch_page import FetchPageTool
@@ -16,11 +16,11 @@ from agents.tools.tool import Tool, Toolbox, ToolError
 
 __all__ = [
     "PAGE_READER",
+    "CancelToken",
     "Egress",
     "HostPolicy",
     "ServerState",
     "SessionPrivacy",
-    "Stop",
     "Tool",
     "ToolError",
     "Toolbox",

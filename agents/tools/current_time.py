@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from agents.cancellation import Stop
+from agents.cancellation import CancelToken
 from agents.tools.tool import ToolError
 
 # Not from the locale: the model's language is English wherever the server runs.
@@ -44,7 +44,7 @@ class CurrentTimeTool:
     def __init__(self, now: Callable[[], datetime] = _now) -> None:
         self._now = now
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         """The time in ``arguments["time_zone"]``, or in UTC."""
         name = str(arguments.get("time_zone") or "UTC").strip()
         try:

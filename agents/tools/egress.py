@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agents.addresses import BadAddress, addresses_in, normalize_address, split_address
-from agents.cancellation import Stop
+from agents.cancellation import CancelToken
 from agents.tools.policy import HostPolicy, SessionPrivacy
 from agents.tools.tool import Tool, ToolError
 
@@ -193,7 +193,7 @@ class GuardedTool:
         self.name, self.description, self.parameters = tool.name, tool.description, tool.parameters
         self.timeout_s, self.output_limit = tool.timeout_s, tool.output_limit
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         """Call the tool with what may leave; raises `ToolError` before anything does."""
         result = self._tool.call(self._egress.admit(self._tool, arguments), stop)
         if self._tool.name == PAGE_READER:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import SplitResult, urljoin
 
 from agents.addresses import DEFAULT_PORTS, BadAddress, authority, request_target, split_address
-from agents.cancellation import Stop
+from agents.cancellation import CancelToken
 from agents.proxies import Proxy, UnusableProxy, accepts_passage, proxy_for, refusal_of
 from agents.tools.special_addresses import IPAddress, is_public
 from agents.tools.tool import ToolError
@@ -84,7 +84,7 @@ class FetchPageTool:
         self._tls = tls
         self._check_host = check_host
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         """Read ``arguments["url"]``."""
         with self._deadline(stop) as line:
             try:
@@ -101,13 +101,13 @@ class FetchPageTool:
         return text
 
     @contextlib.contextmanager
-    def _deadline(self, stop: Stop) -> "Iterator[_Line]":
+    def _deadline(self, stop: CancelToken) -> "Iterator[_Line]":
         line = _Line()
         too_slow = f"The page did not arrive within {self._total_s:g} seconds."
         timer = threading.Timer(self._total_s, line.cut, [too_slow])
         timer.daemon = True
         timer.start()
-        forget = stop.on_set(lambda: line.cut(stop.because))
+        forget = stop.add_callback(lambda: line.cut(stop.reason))
         try:
             yield line
         finally:
@@ -338,7 +338,7 @@ class _Line:
             # Held meanwhile: what has been forgotten is not called any more.
             self.on_cut()
 
-    def on_set(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def add_callback(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have something else ended with it, at once if it is cut already; returns how to forget that."""
 
         def forget() -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from mcp import types
 
-from agents.cancellation import Stop
+from agents.cancellation import CancelToken
 from agents.tools.mcp_config import server_entries
 from agents.tools.mcp_content import as_text
 from agents.tools.mcp_names import ToolNames
@@ -52,7 +52,7 @@ class MCPTool:
         harmless = server.config is not None and server.config.calls_harmless(tool.name)
         self.reaches_outside = not (closed or harmless)
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         """Call it on its server; a stop is passed on to the server, and each word of progress gives it more time."""
         limit = self._server.call_s
         began = time.monotonic()
@@ -64,13 +64,13 @@ class MCPTool:
             stop.progress(words)
 
         future = _loop.submit(self._server.call(self._tool, arguments, heard))
-        forget = stop.on_set(lambda: _ignore(future.cancel()))
+        forget = stop.add_callback(lambda: _ignore(future.cancel()))
         try:
             while not future.done() and time.monotonic() < deadline:
                 concurrent.futures.wait([future], max(0.0, deadline - time.monotonic()))
             return as_text(future.result(0))
         except concurrent.futures.CancelledError as error:
-            raise ToolError(stop.because or "The call was stopped.") from error
+            raise ToolError(stop.reason or "The call was stopped.") from error
         except TimeoutError as error:
             future.cancel()
             raise ToolError(f"The MCP server “{self._server.name}” did not answer within {limit:g} seconds.") from error

@@ -21,7 +21,7 @@ from pydantic_monty import (
 )
 from pydantic_monty._binary import find_monty_binary
 
-from agents.cancellation import Stop
+from agents.cancellation import CancelToken
 from agents.tools.supervised import sandboxed_program
 from agents.tools.tool import ToolError
 
@@ -127,7 +127,7 @@ class PythonTool:
     reaches_outside = False
     run_s = 5.0
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         """Run ``arguments["code"]`` and return its output."""
         code = str(arguments["code"])
         if len(code) > _LONGEST_CODE:
@@ -135,7 +135,7 @@ class PythonTool:
         shown = _show_last_value(code)
         output = _Output(limit=self.output_limit)
         with self._session(stop) as (session, kill):
-            forget = stop.on_set(kill)
+            forget = stop.add_callback(kill)
             try:
                 session.feed_run(shown or f"{code}\nNone", print_callback=output.collect(kill))
             except MontyCrashedError as error:
@@ -154,10 +154,10 @@ class PythonTool:
         return "The code ran and printed nothing. Print what you want to see, or end with an expression."
 
     @contextlib.contextmanager
-    def _session(self, stop: Stop) -> Iterator[tuple[MontySession, "Kill"]]:
+    def _session(self, stop: CancelToken) -> Iterator[tuple[MontySession, "Kill"]]:
         while not _pool.slots.acquire(timeout=0.05):
             if stop.is_set():
-                raise ToolError(stop.because)
+                raise ToolError(stop.reason)
         try:
             with self._checkout() as session:
                 yield session, Kill(session.worker_pid)
@@ -174,9 +174,9 @@ class PythonTool:
                 return _closing(session, attempt.pop_all())
         raise ToolError("The Python interpreter could not be started.")
 
-    def _why_crashed(self, error: MontyCrashedError, output: "_Output", stop: Stop) -> str:
+    def _why_crashed(self, error: MontyCrashedError, output: "_Output", stop: CancelToken) -> str:
         if stop.is_set():
-            return stop.because
+            return stop.reason
         if output.full:
             return self._too_much(output)
         if error.timed_out:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.arguments import fault
-from agents.cancellation import Stop, unheard
+from agents.cancellation import CancelToken, unheard
 from agents.text import clean, json_object
 from agents.tools.tool import Tool, ToolError
 
@@ -54,13 +54,13 @@ class Job:
     name: str
     arguments: str
     tool: Tool | None
-    stop: Stop = field(default_factory=Stop)
+    stop: CancelToken = field(default_factory=CancelToken)
     began: float = 0.0
     deadline: float = 0.0
     shown_at: float = 0.0
 
 
-def run_tool(tool: Tool, raw_arguments: str, stop: Stop) -> ToolOutcome:
+def run_tool(tool: Tool, raw_arguments: str, stop: CancelToken) -> ToolOutcome:
     """Run one tool call to its end, whatever end that is."""
     outcomes: list[ToolOutcome] = []
     run_tools([Job("", tool.name, raw_arguments, tool)], stop, lambda _id, outcome: outcomes.append(outcome))
@@ -69,7 +69,7 @@ def run_tool(tool: Tool, raw_arguments: str, stop: Stop) -> ToolOutcome:
 
 def run_tools(
     jobs: Sequence[Job],
-    stop: Stop,
+    stop: CancelToken,
     done: Callable[[str, ToolOutcome], None],
     progress: Callable[[str, str], None] = lambda _id, _words: None,
 ) -> None:
@@ -87,7 +87,7 @@ class _Turn:
     def __init__(
         self,
         jobs: Sequence[Job],
-        stop: Stop,
+        stop: CancelToken,
         done: Callable[[str, ToolOutcome], None],
         progress: Callable[[str, str], None],
     ) -> None:
@@ -99,7 +99,7 @@ class _Turn:
         self._news: queue.SimpleQueue[tuple[Job, bool | None, str] | None] = queue.SimpleQueue()
 
     def run(self) -> None:
-        forget = self._stop.on_set(lambda: self._news.put(None))
+        forget = self._stop.add_callback(lambda: self._news.put(None))
         try:
             while True:
                 while self._waiting and len(self._working) < AT_ONCE and not self._stop.is_set():
@@ -175,7 +175,7 @@ class _Turn:
         """Close every call after a stop: with its result if it has one, else with the reason."""
         while not self._news.empty():
             self._heed(self._news.get())
-        because = self._stop.because
+        because = self._stop.reason
         for job in self._waiting:
             self._end(job, ok=False, content=f"{because} The tool had not begun.")
         for job in self._working.values():

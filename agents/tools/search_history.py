@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
-from agents.cancellation import Stop
+from agents.cancellation import CancelToken
 from agents.tools.tool import ToolError
 
 _MOST = 20
@@ -44,7 +44,7 @@ class SearchHistoryTool:
         self._search = search
         self._on_found = on_found
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         """Search for ``arguments["query"]``."""
         if self._search is None:
             raise ToolError("There is no history to search here.")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from agents.cancellation import Stop
+from agents.cancellation import CancelToken
 from agents.tools.policy import HostPolicy, SessionPrivacy
 
 
@@ -44,7 +44,7 @@ class Tool(Protocol):
         """Longest result in characters."""
         ...
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         """Do it, blocking, in a thread of its own; ends soon after ``stop``. Raises `ToolError`."""
         ...
 

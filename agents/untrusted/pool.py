@@ -40,9 +40,9 @@ class TooSlow(Unfinished):
 
 
 class Stoppable(Protocol):
-    """What can end a call from another thread: calls back once when it is set; ``on_set`` returns how to forget the callback."""
+    """What can end a call from another thread: calls back once when it is set; ``add_callback`` returns how to forget the callback."""
 
-    def on_set(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def add_callback(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have something called when it is set."""
 
 
@@ -252,7 +252,7 @@ class _Worker:
 
     @contextlib.contextmanager
     def stopped_by(self, stop: Stoppable | None) -> Iterator[None]:
-        forget = stop.on_set(self._process.kill) if stop is not None else None
+        forget = stop.add_callback(self._process.kill) if stop is not None else None
         try:
             yield
         finally:

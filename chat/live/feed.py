@@ -35,23 +35,23 @@ class Feed:
 
     __slots__ = (
         "_ended",
+        "_fingerprint",
         "_grown_at",
         "_growth",
         "_heard_head",
         "_is_catching_up",
-        "_line",
-        "_line_due",
-        "_line_unsure",
-        "_membership",
         "_on_dropped",
         "_opening",
         "_people",
         "_people_due",
+        "_queue_due",
+        "_queue_sent",
+        "_queue_unsure",
         "_reading",
         "_reported",
-        "_shape",
+        "_sending_people",
         "_stored_steps",
-        "_telling_people",
+        "_subscription",
         "draft",
         "ready",
         "session_id",
@@ -68,21 +68,21 @@ class Feed:
         self.subscribers: dict[Subscriber, None] = {}
         #: Done once the feed is open; an error where it could not be opened.
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._membership = groups.GroupSubscription(groups.of_session(session_id), self._deliver)
+        self._subscription = groups.GroupSubscription(groups.of_session(session_id), self._deliver)
         self._ended: list[UUID] = []
         self._stored_steps: dict[UUID, int] = {}
         #: When a run in another process was last heard to write.
         self._grown_at = 0.0
         self._growth: tuple[Draft | None, Draft | None, str] = (None, None, "")
         #: The line and the people as they were told last; None: not yet, or not to everybody.
-        self._line: list[dict[str, Any]] | None = None
+        self._queue_sent: list[dict[str, Any]] | None = None
         self._people: list[dict[str, Any]] | None = None
         #: Whether there is something about them that has not been read yet.
-        self._line_due = self._people_due = False
+        self._queue_due = self._people_due = False
         #: Whether one socket may have been told of the line something older than the others.
-        self._line_unsure = False
-        self._telling_people = False
-        self._shape: reconcile.SessionFingerprint | None = None
+        self._queue_unsure = False
+        self._sending_people = False
+        self._fingerprint: reconcile.SessionFingerprint | None = None
         self._reading = asyncio.Lock()
         #: The highest number that anybody has told of.
         self._heard_head = 0
@@ -105,7 +105,7 @@ class Feed:
     async def _open(self) -> None:
         """Join the group first, then read: nothing can fall between."""
         try:
-            await self._membership.join()
+            await self._subscription.open()
             drafts.watch(self.session_id, self.take_draft)
             head, saved = await database.read(reconcile.head_and_draft, self.session_id)
         except BaseException as error:
@@ -128,7 +128,7 @@ class Feed:
         """Nobody looks any more."""
         self._opening.cancel()
         drafts.unwatch(self.session_id, self.take_draft)
-        await self._membership.leave()
+        await self._subscription.close()
 
     def add(self, subscriber: Subscriber) -> None:
         """A socket comes; it has not been told who is here."""
@@ -165,15 +165,15 @@ class Feed:
         self._growth = (shown, draft, frame)
         return frame
 
-    def tell(self, frame: str) -> None:
+    def broadcast(self, frame: str) -> None:
         """Send a frame that is not part of the log to every socket here."""
         for subscriber in list(self.subscribers):
-            subscriber.tell(frame)
+            subscriber.send_control(frame)
 
-    def wake(self) -> None:
+    def wake_all(self) -> None:
         """Let every socket take what it lacks."""
         for subscriber in list(self.subscribers):
-            subscriber.wake()
+            subscriber.schedule_flush()
 
     async def catch_up(self, head: int) -> None:
         """Take from the log what the group has not brought; and leave a log that is no longer the one this feed has read."""
@@ -185,7 +185,7 @@ class Feed:
                 batch = await self.read(last if known is NOT_KNOWN else last - 1, READ_FRAMES)
                 if known is not NOT_KNOWN:
                     if batch[:1] != [known]:
-                        self.start_over()
+                        self.invalidate()
                         return
                     del batch[0]
                 if not batch:
@@ -193,7 +193,7 @@ class Feed:
                     break
                 for stored in batch:
                     self._take(stored)
-        self.wake()
+        self.wake_all()
 
     def _catch_up_soon(self, head: int) -> None:
         """Catch up by itself, unless that is under way; what fails is tried again at the next look."""
@@ -214,40 +214,42 @@ class Feed:
         finally:
             self._is_catching_up = False
 
-    def start_over(self) -> None:
+    def invalidate(self) -> None:
         """Send every socket to a new feed: there it says what it has, and is told to drop what is not in the log."""
         logger.warning(
             "The log of session %s is not the one that was read before; its clients start over", self.session_id
         )
         self._on_dropped(self)
         for subscriber in list(self.subscribers):
-            subscriber.end(Close.RESTARTING)
+            subscriber.request_close(Close.RESTARTING)
 
-    def has_told_line(self, line: list[dict[str, Any]]) -> None:
+    def note_queue_sent(self, queue: list[dict[str, Any]]) -> None:
         """A socket has been told of the line with its session's frame, which may be older than what the others were told last."""
-        if self._line is None:
-            self._line = line
-        elif line != self._line:
-            self._line_due = self._line_unsure = True
-            self._announce_line()
+        if self._queue_sent is None:
+            self._queue_sent = queue
+        elif queue != self._queue_sent:
+            self._queue_due = self._queue_unsure = True
+            self._publish_queue()
 
-    def look_at(self, shape: reconcile.SessionFingerprint) -> None:
+    def reconcile(self, fingerprint: reconcile.SessionFingerprint) -> None:
         """Take up what the group has not said, or what could not be done when it said so: events, the line, the people, the draft."""
-        known, self._shape = self._shape, shape
+        known, self._fingerprint = self._fingerprint, fingerprint
         # What was told last may have come and gone since the last look, and the group's word of its going been lost.
-        if shape.line != (known.line if known else reconcile.NOTHING) or shape.line[0] != len(self._line or ()):
-            self._line_due = True
+        if fingerprint.queue != (known.queue if known else reconcile.NOTHING) or fingerprint.queue[0] != len(
+            self._queue_sent or ()
+        ):
+            self._queue_due = True
         # Nor does anybody know what has come and gone between what was read of the people and the first look.
-        if self._people is None or known is None or shape.people != known.people:
+        if self._people is None or known is None or fingerprint.people != known.people:
             self._people_due = True
-        if self._line_due:
-            self._announce_line()
+        if self._queue_due:
+            self._publish_queue()
         if self._people_due:
             self._announce_presence()
         # Another feed of this session may have been closed after this one was opened, and have taken the watching with it.
         drafts.watch(self.session_id, self.take_draft)
         self.take_draft(drafts.of(self.session_id))
-        self._catch_up_soon(shape.head)
+        self._catch_up_soon(fingerprint.head)
 
     def _deliver(self, message: groups.Message) -> None:
         match message["type"]:
@@ -256,33 +258,33 @@ class Feed:
             case "growth":
                 self._take_growth(message)
             case "queue":
-                self._line_due = True
-                self._announce_line()
+                self._queue_due = True
+                self._publish_queue()
             case "presence":
                 self._announce_presence()
             case "error":
-                self.tell(message["frame"])
+                self.broadcast(message["frame"])
             case "gone":
                 for subscriber in list(self.subscribers):
-                    subscriber.end(Close.NO_SUCH_SESSION)
+                    subscriber.request_close(Close.NO_SUCH_SESSION)
 
-    def _announce_line(self) -> None:
-        background.spawn(self._tell_queue(), "queue")
+    def _publish_queue(self) -> None:
+        background.spawn(self._send_queue(), "queue")
 
-    async def _tell_queue(self) -> None:
+    async def _send_queue(self) -> None:
         async with self._reading:  # one after the other, so that the last one told is the newest
-            if not self._line_due:
+            if not self._queue_due:
                 return
-            self._line_due = False
+            self._queue_due = False
             try:
-                line = await database.read(selectors.queue, self.session_id)
+                queue = await database.read(selectors.queue, self.session_id)
             except Exception as error:  # noqa: BLE001 - told once; the next look tries again
-                self._line_due = True
+                self._queue_due = True
                 self.report("the line could not be read", error)
                 return
-            if line != self._line or self._line_unsure:
-                self._line, self._line_unsure = line, False
-                self.tell(encode("queue", line))
+            if queue != self._queue_sent or self._queue_unsure:
+                self._queue_sent, self._queue_unsure = queue, False
+                self.broadcast(encode("queue", queue))
 
     def _take_all(self, events: list[Stored]) -> None:
         if not events:
@@ -292,14 +294,14 @@ class Feed:
         elif not self._have(events[-1]):
             for stored in events:
                 self._take(stored)
-            self.wake()
+            self.wake_all()
 
     def _have(self, stored: Stored) -> bool:
         """Whether an event is one of those this feed has read; one of another history makes it start over."""
         if stored.seq > self.head:
             return False
         if self.window.at(stored.seq) not in (stored, NOT_KNOWN):
-            self.start_over()
+            self.invalidate()
         return True
 
     def _take(self, stored: Stored) -> None:
@@ -343,24 +345,29 @@ class Feed:
     def misses_growth(self, now: float) -> bool:
         """Whether a run at work elsewhere has not been heard to write for so long that the group's messages may be getting lost."""
         is_elsewhere = groups.reach_others() and drafts.of(self.session_id) is None
-        return is_elsewhere and self._shape is not None and self._shape.is_live and now - self._grown_at > _UNHEARD_S
+        return (
+            is_elsewhere
+            and self._fingerprint is not None
+            and self._fingerprint.is_live
+            and now - self._grown_at > _UNHEARD_S
+        )
 
     def take_draft(self, draft: Draft | None) -> None:
         """Show a state of the step being written, where it is newer than what is known."""
         if draft is not None and not self._is_over(draft) and draft.is_newer_than(self.draft):
             self.draft = draft
-            self.wake()
+            self.wake_all()
 
     def _is_over(self, draft: Draft) -> bool:
         return draft.run_id in self._ended or 0 < draft.step <= self._stored_steps.get(draft.run_id, 0)
 
     def _announce_presence(self) -> None:
         self._people_due = True
-        if not self._telling_people:
-            self._telling_people = True
-            background.spawn(self._tell_presence(), "presence")
+        if not self._sending_people:
+            self._sending_people = True
+            background.spawn(self._send_presence(), "presence")
 
-    async def _tell_presence(self) -> None:
+    async def _send_presence(self) -> None:
         try:
             # Many may come and go at once: one word about it is enough.
             await asyncio.sleep(PRESENCE_PAUSE_S)
@@ -371,7 +378,7 @@ class Feed:
             self.report("who is here could not be read", error)
             return
         finally:
-            self._telling_people = False
+            self._sending_people = False
         if people != self._people:
             self._people = people
-            self.tell(encode("presence", people))
+            self.broadcast(encode("presence", people))

@@ -23,7 +23,7 @@ _LOOKED_AT_ONCE = 50
 
 _feeds: dict[UUID, Feed] = {}
 #: Every socket of this process, also of a feed that nobody can join any more.
-_seated: dict[Subscriber, None] = {}
+_subscribers: dict[Subscriber, None] = {}
 
 
 async def join_feed(session_id: UUID, login: Login, send: Send, end: End) -> Subscriber:
@@ -33,11 +33,11 @@ async def join_feed(session_id: UUID, login: Login, send: Send, end: End) -> Sub
         feed = _feeds[session_id] = Feed(session_id, drop_feed)
     subscriber = Subscriber(feed, login, send, end)
     feed.add(subscriber)
-    _seated[subscriber] = None
+    _subscribers[subscriber] = None
     try:
         await asyncio.shield(feed.ready)
     except BaseException:
-        _seated.pop(subscriber, None)
+        _subscribers.pop(subscriber, None)
         feed.remove(subscriber)
         if not feed.subscribers:
             drop_feed(feed)
@@ -47,8 +47,8 @@ async def join_feed(session_id: UUID, login: Login, send: Send, end: End) -> Sub
 
 async def leave_feed(subscriber: Subscriber) -> None:
     """Take a socket out; the last one closes the feed."""
-    _seated.pop(subscriber, None)
-    subscriber.leave()
+    _subscribers.pop(subscriber, None)
+    subscriber.detach()
     feed = subscriber.feed
     if not feed.subscribers and _feeds.get(feed.session_id) is feed:
         del _feeds[feed.session_id]
@@ -64,20 +64,20 @@ def drop_feed(feed: Feed) -> None:
 
 def all_subscribers() -> list[Subscriber]:
     """Every socket of this process."""
-    return list(_seated)
+    return list(_subscribers)
 
 
 def send_to_everyone(frame: str) -> None:
     """Send a frame to every socket of this process."""
     for subscriber in all_subscribers():
-        subscriber.tell(frame)
+        subscriber.send_control(frame)
 
 
 def send_to_user(user_id: int, frame: str) -> None:
     """Send a frame to every socket that a user has in this process."""
     for subscriber in all_subscribers():
         if subscriber.login.user.pk == user_id:
-            subscriber.tell(frame)
+            subscriber.send_control(frame)
 
 
 async def poll_forever() -> None:
@@ -87,13 +87,13 @@ async def poll_forever() -> None:
         await asyncio.sleep(POLL_S)
         _check_sockets()
         if comparing is None or comparing.done():
-            comparing = background.spawn(_compare(), "compare feeds")
+            comparing = background.spawn(_reconcile_all(), "compare feeds")
 
 
 async def poll_once() -> None:
     """See to every socket, and compare every feed with the log, once."""
     _check_sockets()
-    await _compare()
+    await _reconcile_all()
 
 
 def _check_sockets() -> None:
@@ -102,12 +102,12 @@ def _check_sockets() -> None:
     for subscriber in all_subscribers():
         code = subscriber.overdue(now)
         if code is not None:
-            subscriber.end(code)
+            subscriber.request_close(code)
         elif subscriber.is_behind:
-            subscriber.wake()
+            subscriber.schedule_flush()
 
 
-async def _compare() -> None:
+async def _reconcile_all() -> None:
     """Compare logins and feeds with what is stored. One that cannot be compared keeps none of the others from it."""
     try:
         await check_logins()
@@ -116,25 +116,25 @@ async def _compare() -> None:
     waiting = [feed for feed in _feeds.values() if feed.is_open]
     for start in range(0, len(waiting), _LOOKED_AT_ONCE):
         try:
-            await _look_at(waiting[start : start + _LOOKED_AT_ONCE])
+            await _reconcile_feeds(waiting[start : start + _LOOKED_AT_ONCE])
         except Exception:
             logger.exception("The feeds could not be compared with the log")
 
 
-async def _look_at(feeds: list[Feed]) -> None:
+async def _reconcile_feeds(feeds: list[Feed]) -> None:
     known = [feed.head for feed in feeds]
-    shapes = await database.read(reconcile.fingerprints_of, [feed.session_id for feed in feeds])
+    fingerprints = await database.read(reconcile.fingerprints_of, [feed.session_id for feed in feeds])
     for feed, head in zip(feeds, known, strict=True):
-        shape = shapes.get(feed.session_id)
+        fingerprint = fingerprints.get(feed.session_id)
         if _feeds.get(feed.session_id) is not feed:
             continue
-        if shape is None:
+        if fingerprint is None:
             for subscriber in list(feed.subscribers):
-                subscriber.end(Close.NO_SUCH_SESSION)
-        elif shape.head < head:
-            feed.start_over()
+                subscriber.request_close(Close.NO_SUCH_SESSION)
+        elif fingerprint.head < head:
+            feed.invalidate()
         else:
-            feed.look_at(shape)
+            feed.reconcile(fingerprint)
     unheard = {feed.session_id: feed for feed in feeds if feed.misses_growth(time.monotonic())}
     if unheard:
         for session_id, draft in (await database.read(reconcile.saved_drafts, list(unheard))).items():
@@ -150,16 +150,16 @@ async def check_logins() -> None:
     ended, lost = await database.read(lambda: (expired_logins(login for _, login in seats), withdrawn_rights(seats)))
     for subscriber in seated:
         if subscriber.login.session_key in ended:
-            subscriber.end(Close.NOT_LOGGED_IN)
+            subscriber.request_close(Close.NOT_LOGGED_IN)
         elif (subscriber.feed.session_id, subscriber.login.user.pk) in lost:
-            subscriber.end(Close.WITHDRAWN)
+            subscriber.request_close(Close.WITHDRAWN)
 
 
 async def close_all(code: int, timeout_s: float) -> None:
     """Close every socket of this process, and wait until each has been told what was left to tell."""
     closing = all_subscribers()
     for subscriber in closing:
-        subscriber.end(code)
+        subscriber.request_close(code)
     flushing = [task for subscriber in closing if (task := subscriber.flushing) is not None]
     if flushing:
         await asyncio.wait(flushing, timeout=timeout_s)

@@ -35,12 +35,12 @@ class Subscriber:
     __slots__ = (
         "_begun",
         "_closing",
+        "_drained",
         "_end",
         "_flushing",
         "_growth_bytes",
         "_held",
         "_queue",
-        "_room",
         "_send",
         "_sending_since",
         "_shown",
@@ -75,9 +75,9 @@ class Subscriber:
         self._growth_bytes = 0
         self._stalled_at: float | None = None
         self._sending_since: float | None = None
-        self._room: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
 
-    def begin(self, session_frame: str, cursor: int) -> None:
+    def start(self, session_frame: str, cursor: int) -> None:
         """Send the session's frame, replay from after the cursor, then go live; also anew, for a client that resumes."""
         if self._begun:
             self._queue.append(session_frame)
@@ -90,46 +90,46 @@ class Subscriber:
         self._unacked_bytes = self._growth_bytes = 0
         self._stalled_at = None
         self._shown = None
-        self.wake()
+        self.schedule_flush()
 
-    def hold(self) -> None:
-        """Keep the log back until `release`, so that an answer to a command comes before what it causes."""
+    def cork(self) -> None:
+        """Keep the log back until `uncork`, so that an answer to a command comes before what it causes."""
         self._held += 1
 
-    def release(self) -> None:
+    def uncork(self) -> None:
         """Let the log flow again."""
         self._held -= 1
-        self.wake()
+        self.schedule_flush()
 
-    def tell(self, frame: str) -> None:
+    def send_control(self, frame: str) -> None:
         """Send a frame that is not part of the log. Where the network takes nothing, no more is kept than the log's window has room for."""
         self._queue.append(frame)
         if self._sending_since is not None and sum(map(len, self._queue)) > WINDOW_BYTES:
-            self.end(Close.TOO_SLOW)
+            self.request_close(Close.TOO_SLOW)
         else:
-            self.wake()
+            self.schedule_flush()
 
-    async def room(self) -> None:
+    async def wait_drained(self) -> None:
         """Wait until the client has read its answers, or most of them: until then it gets no more."""
         while len(self._queue) > _MOST_ANSWERS and self._closing is None:
-            if self._room is None:
-                self._room = asyncio.get_running_loop().create_future()
-            await self._room
+            if self._drained is None:
+                self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
 
-    def end(self, code: int) -> None:
+    def request_close(self, code: int) -> None:
         """Close the socket once what is already queued for it is sent; at once where the network takes nothing."""
         if self._closing is not None:
             return
         self._closing = code
         if self._sending_since is None or self._task is None:
-            self.wake()
+            self.schedule_flush()
             return
         self._task.cancel()
         self._queue.clear()
-        self._make_room()
+        self._notify_drained()
         background.spawn(self._end(code), "close")
 
-    def heard(self) -> None:
+    def touch(self) -> None:
         """The client has sent something: it is alive, and has read its growth."""
         self.last_heard = time.monotonic()
         self._growth_bytes = 0
@@ -141,7 +141,7 @@ class Subscriber:
         del self._unacked[:read]
         if self._has_credit():
             self._stalled_at = None
-            self.wake()
+            self.schedule_flush()
 
     def overdue(self, now: float) -> int | None:
         """The code to close with where the client reads nothing or is silent."""
@@ -151,7 +151,7 @@ class Subscriber:
             return Close.SILENT
         return None
 
-    def wake(self) -> None:
+    def schedule_flush(self) -> None:
         """Something may be there to send."""
         self._waked = True
         if not self._flushing:
@@ -163,7 +163,7 @@ class Subscriber:
         """The task that is sending, if there is something to send."""
         return self._task
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         """The socket is gone."""
         if self._task is not None:
             self._task.cancel()
@@ -195,7 +195,7 @@ class Subscriber:
     async def _send_all(self) -> None:
         while self._begun and self._queue:
             await self._put(self._queue.pop(0))
-        self._make_room()
+        self._notify_drained()
         if self._closing is not None:
             await self._end(self._closing)
         elif self._begun and not self._held and await self._send_log():
@@ -210,14 +210,14 @@ class Subscriber:
             # Whether it has arrived nobody knows: the client comes back, and says what it has.
             self._sending_since = None
             self._queue.clear()
-            self.end(Close.OUR_FAULT)
+            self.request_close(Close.OUR_FAULT)
             raise
         self._sending_since = None
 
-    def _make_room(self) -> None:
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
+    def _notify_drained(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
 
     async def _send_log(self) -> bool:
         """Send what the log has after the cursor; whether all of it went out."""

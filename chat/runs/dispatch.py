@@ -43,7 +43,7 @@ async def claim_and_start_next(session_id: UUID) -> asyncio.Event | None:
     """
     while accepting.is_set():
         try:
-            claim = await write_and_start(_take_up_if_any, _claim_next, session_id)
+            claim = await write_and_start(_start_if_claimed, _claim_next, session_id)
         except Exception as error:
             if isinstance(error, DatabaseError) and db_check.is_away(error):
                 logger.warning("The line of session %s could not be moved on", session_id, exc_info=True)
@@ -76,29 +76,29 @@ async def _set_aside_next(session_id: UUID) -> bool:
 async def adopt_run(run_id: UUID) -> bool:
     """Start a run that the table gives to this process though none here has it: its claim was committed and nobody heard of it.
 
-    False where it has ended, is carried after all, or had begun already: what has become of it then is not known.
+    False where it has ended, is handle after all, or had begun already: what has become of it then is not known.
     """
-    return await write_and_start(_take_up_if_any, _claim_again, run_id) is not None
+    return await write_and_start(_start_if_claimed, _claim_again, run_id) is not None
 
 
 def start_run(claim: ClaimedRun) -> None:
     """Carry a claimed run, from here on by itself."""
-    carried = running[claim.run.pk] = RunHandle(claim.ended)
+    handle = running[claim.run.pk] = RunHandle(claim.ended)
     because = early_stops.pop(claim.run.pk, None)
     if because is not None:
-        carried.stop(because)
+        handle.stop(because)
     if not accepting.is_set():
         # It was let in just before.
-        carried.pause()
-    background.spawn(_execute_and_dispatch(claim, carried), f"run {claim.run.pk}")
+        handle.pause()
+    background.spawn(_execute_and_dispatch(claim, handle), f"run {claim.run.pk}")
 
 
-async def _execute_and_dispatch(claim: ClaimedRun, carried: RunHandle) -> None:
-    for session_id in await execute_run(claim, carried):
+async def _execute_and_dispatch(claim: ClaimedRun, handle: RunHandle) -> None:
+    for session_id in await execute_run(claim, handle):
         await dispatch_next(session_id)
 
 
-def _take_up_if_any(claim: ClaimedRun | None) -> None:
+def _start_if_claimed(claim: ClaimedRun | None) -> None:
     if claim is not None:
         start_run(claim)
 
@@ -116,7 +116,7 @@ def _claim_next(session_id: UUID) -> ClaimedRun | None:
 def claim_events(run: Run) -> ClaimedRun:
     """Store the first events of a run that this process has just been given, in the same transaction."""
     events = step_log.append_unowned(run, run_events.opening(run))
-    return ClaimedRun(run, events, _memory_along(run) if events[-1].seq <= _SHORT_LOG else None)
+    return ClaimedRun(run, events, _history_along(run) if events[-1].seq <= _SHORT_LOG else None)
 
 
 @transaction.atomic
@@ -128,7 +128,7 @@ def _claim_again(run_id: UUID) -> ClaimedRun | None:
     return ClaimedRun(run, selectors.stored_of(run))
 
 
-def _memory_along(run: Run) -> list[dict[str, Any]] | None:
+def _history_along(run: Run) -> list[dict[str, Any]] | None:
     """The session's turns, read in the transaction that claims the run. What cannot be read then is read by `_history`."""
     try:
         return load_history(run)

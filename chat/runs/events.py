@@ -23,7 +23,9 @@ _NO_RESULT = "The server stopped before this tool had finished; nothing of its r
 
 def opening(run: Run) -> list[Entry]:
     """The first events of a run that is about to be carried, its agent's first steps with them."""
-    steps = [Entry("reasoning_step", step.data, numbered=run.enable_reasoning) for step in agents.opening(run.message)]
+    steps = [
+        Entry("reasoning_step", step.data, numbered=run.enable_reasoning) for step in agents.initial_steps(run.message)
+    ]
     begun = started(run)
     begun.data["model"] = settings.AGENT_MODEL.model if settings.AGENT_MODEL.server else "demo"
     return [begun, *steps]

@@ -35,25 +35,25 @@ class ClaimedRun:
     run: Run
     events: list[Stored]
     #: The session's turns before it, where they were read along.
-    memory: list[dict[str, Any]] | None = None
+    history: list[dict[str, Any]] | None = None
     #: Set when it has ended.
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def preload_agents() -> None:
     """Import what the first run would wait for; what is there then stays, so the garbage collector need not look at it again."""
-    agents.warm(settings.MCP_SERVERS)
+    agents.preload(settings.MCP_SERVERS)
     malloc.freeze_gc()
     logger.info("The agents are loaded")
 
 
-async def execute_run(claim: ClaimedRun, carried: RunHandle) -> list[UUID]:
+async def execute_run(claim: ClaimedRun, handle: RunHandle) -> list[UUID]:
     """Execute a claimed run to its end, whatever happens; returns the sessions in which another run may start because of it."""
     run = claim.run
     waiting: list[UUID] = []
     try:
         await publish_events(run.session_id, claim.events)
-        end, held = await _work(claim, carried)
+        end, held = await _work(claim, handle)
         events, waiting = await store_end(run, held, end)
         await publish_events(run.session_id, events)
     except Fenced:
@@ -61,14 +61,14 @@ async def execute_run(claim: ClaimedRun, carried: RunHandle) -> list[UUID]:
     finally:
         drafts.drop(run.session_id)
         running.pop(run.pk, None)
-        carried.ended.set()
+        handle.ended.set()
     return waiting
 
 
-async def _work(claim: ClaimedRun, carried: RunHandle) -> tuple[End, list[Entry]]:
+async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, list[Entry]]:
     """Let the agent work, and record it; returns the end and the entries that are stored together with it."""
     run = claim.run
-    record = RunRecorder(run)
+    recorder = RunRecorder(run)
     try:
         agent = agents.get_agent(run.agent_name, model=settings.AGENT_MODEL, toolbox=toolbox.toolbox_for(run))
         stream = agent.start(
@@ -76,13 +76,13 @@ async def _work(claim: ClaimedRun, carried: RunHandle) -> tuple[End, list[Entry]
             history=await _history(claim),
             session_id=str(run.session_id),
             max_iterations=settings.MAX_ITERATIONS or _NO_LIMIT,
-            opened=True,
+            skip_initial_steps=True,
         )
-        stream.on_growth = record.grew
-        carried.begun(stream)
+        stream.on_partial = recorder.on_partial
+        handle.begun(stream)
         try:
             async for first in stream:
-                await record.take([first, *stream.ready()])
+                await recorder.record([first, *stream.ready()])
         finally:
             await stream.aclose()
         outcome = stream.outcome or Outcome("failed", 0, code="internal", error="The agent ended without a result.")
@@ -100,9 +100,9 @@ async def _work(claim: ClaimedRun, carried: RunHandle) -> tuple[End, list[Entry]
         words = "Something in this program went wrong, and the run was stopped."
         outcome = Outcome("failed", 0, code="internal", error=words)
     status = RunStatus(outcome.status)
-    if status is RunStatus.CANCELLED and carried.pausing:
+    if status is RunStatus.CANCELLED and handle.pausing:
         status = RunStatus.INTERRUPTED
-    return End(status, outcome.iterations, outcome.usage, outcome.code), record.closing(outcome)
+    return End(status, outcome.iterations, outcome.usage, outcome.code), recorder.final_entries(outcome)
 
 
 def load_history(run: Run) -> list[dict[str, Any]]:
@@ -123,8 +123,8 @@ class _NoHistory(Exception):
 
 async def _history(claim: ClaimedRun) -> list[dict[str, Any]]:
     """The session's turns before a run; a database that is away is waited for. Raises `_NoHistory`."""
-    if claim.memory is not None:
-        return claim.memory
+    if claim.history is not None:
+        return claim.history
     try:
         return await with_retries(claim.run, "read", lambda: database.read(load_history, claim.run))
     except Exception as error:

@@ -22,35 +22,35 @@ class DraftPublisher:
 
     def __init__(self, session_id: UUID) -> None:
         self._group = groups.of_session(session_id)
-        self._told: Draft | None = None
+        self._published: Draft | None = None
         self._whole_at = 0.0
         self._next: Draft | None = None
-        self._telling = False
+        self._publishing = False
 
-    def tell(self, draft: Draft) -> None:
+    def publish(self, draft: Draft) -> None:
         """Tell of a new state, at once or after the piece that is on its way."""
         self._next = draft
-        if not self._telling:
-            self._telling = True
-            background.spawn(self._tell_all(), "growth")
+        if not self._publishing:
+            self._publishing = True
+            background.spawn(self._publish_all(), "growth")
 
-    async def _tell_all(self) -> None:
+    async def _publish_all(self) -> None:
         try:
             while (draft := self._next) is not None:
                 self._next = None
                 await groups.publish(self._group, self._piece(draft))
         finally:
-            self._telling = False
+            self._publishing = False
 
     def _piece(self, draft: Draft) -> groups.Message:
         now = asyncio.get_running_loop().time()
-        told = self._told
-        offset = told.length if told is not None and draft.same_text(told) else 0
+        published = self._published
+        offset = published.length if published is not None and draft.same_text(published) else 0
         if offset and now - self._whole_at > WHOLE_EVERY_S:
             offset = 0
         if not offset:
             self._whole_at = now
-        self._told = draft
+        self._published = draft
         text = draft.data(offset)["text"]
         growth = [draft.step, draft.type, draft.attempt, offset, text, draft.tool_name]
         return {"type": "growth", "run_id": str(draft.run_id), "growth": growth}
@@ -59,5 +59,5 @@ class DraftPublisher:
 async def publish_events(session_id: UUID, events: Sequence[Stored]) -> None:
     """Tell a session's group of events that are stored."""
     if events:
-        told = [[e.seq, str(e.run_id), e.frame, e.event, e.number] for e in events]
-        await groups.publish(groups.of_session(session_id), {"type": "stored", "events": told})
+        published = [[e.seq, str(e.run_id), e.frame, e.event, e.number] for e in events]
+        await groups.publish(groups.of_session(session_id), {"type": "stored", "events": published})

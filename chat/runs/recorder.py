@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.db import transaction
 
-from agents import Growth, Outcome, Step
+from agents import Outcome, PartialStep, Step
 from chat.models import Run, RunStatus
 from chat.runs import auto_continue
 from chat.runs import events as run_events
@@ -37,8 +37,8 @@ class RunRecorder:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._saving = False
-        self._late: Growth | None = None
-        self._abroad = DraftPublisher(run.session_id) if groups.reach_others() else None
+        self._late: PartialStep | None = None
+        self._publisher = DraftPublisher(run.session_id) if groups.reach_others() else None
         self._attempt = 0
         self._step = 0
         self._answer = ""
@@ -46,10 +46,10 @@ class RunRecorder:
         self._waiting: list[Entry] = []
         self._last: list[Entry] = []
 
-    async def take(self, items: Sequence[Step | Growth]) -> None:
-        """Save the steps in one transaction, and tell them; then show the growth of what is being written now."""
+    async def record(self, items: Sequence[Step | PartialStep]) -> None:
+        """Save the steps in one transaction, and tell them; then show the partial of what is being written now."""
         for item in items:
-            if isinstance(item, Growth):
+            if isinstance(item, PartialStep):
                 continue
             self._finished(item)
             numbered = self._run.enable_reasoning
@@ -71,33 +71,33 @@ class RunRecorder:
                 self._saving = False
             await publish_events(self._run.session_id, events)
         last, late, self._late = items[-1], self._late, None
-        if late is not None or isinstance(last, Growth):
-            self._grow(late or cast(Growth, last))
+        if late is not None or isinstance(last, PartialStep):
+            self._publish_partial(late or cast(PartialStep, last))
 
-    def grew(self, growth: Growth) -> None:
-        """Show the growth of a step, once those before it are stored."""
+    def on_partial(self, partial: PartialStep) -> None:
+        """Show the partial of a step, once those before it are stored."""
         if self._saving:
-            self._late = growth
+            self._late = partial
         else:
-            self._grow(growth)
+            self._publish_partial(partial)
 
-    def _grow(self, growth: Growth) -> None:
-        draft = self._draft(growth)
+    def _publish_partial(self, partial: PartialStep) -> None:
+        draft = self._draft(partial)
         if draft is not None:
             drafts.put(self._run.session_id, draft)
-            if self._abroad is not None:
-                self._abroad.tell(draft)
+            if self._publisher is not None:
+                self._publisher.publish(draft)
 
-    def _draft(self, growth: Growth) -> Draft | None:
+    def _draft(self, partial: PartialStep) -> Draft | None:
         if self._run.enable_reasoning:
-            return Draft(self._run.pk, growth.step, growth.type, growth.attempt, growth.text, growth.tool_name)
-        if growth.type != "final_answer":
+            return Draft(self._run.pk, partial.step, partial.type, partial.attempt, partial.text, partial.tool_name)
+        if partial.type != "final_answer":
             return None
         # One text for the whole answer: what turns out to be a thought is started anew by the next attempt.
-        if growth.step != self._step:
-            self._step = growth.step
+        if partial.step != self._step:
+            self._step = partial.step
             self._attempt += 1
-        return Draft(self._run.pk, 0, "response", self._attempt, growth.text)
+        return Draft(self._run.pk, 0, "response", self._attempt, partial.text)
 
     def _finished(self, step: Step) -> None:
         drafts.drop(self._run.session_id)
@@ -105,7 +105,7 @@ class RunRecorder:
             self._answer = str(step.data["content"])
             self._partial = bool(step.data.get("partial"))
 
-    def closing(self, outcome: Outcome) -> list[Entry]:
+    def final_entries(self, outcome: Outcome) -> list[Entry]:
         """What is stored together with the run's end."""
         entries = [*self._waiting, *self._last]
         if not self._run.enable_reasoning and (self._answer or outcome.status == "completed"):

@@ -110,9 +110,9 @@ def is_open() -> bool:
 
 async def stop_run(run_id: UUID, because: str) -> None:
     """Stop a run here, or tell the process that carries it."""
-    carried = running.get(run_id)
-    if carried is not None:
-        carried.stop(because)
+    handle = running.get(run_id)
+    if handle is not None:
+        handle.stop(because)
         return
     early_stops[run_id] = because
     while len(early_stops) > _MOST_EARLY_STOPS:
@@ -122,9 +122,9 @@ async def stop_run(run_id: UUID, because: str) -> None:
 
 def stop_local_run(run_id: UUID, because: str) -> None:
     """Stop a run if this process carries it."""
-    carried = running.get(run_id)
-    if carried is not None:
-        carried.stop(because)
+    handle = running.get(run_id)
+    if handle is not None:
+        handle.stop(because)
 
 
 def start_accepting() -> None:
@@ -135,21 +135,21 @@ def start_accepting() -> None:
 def stop_accepting() -> None:
     """Take up no more runs; those at work finish the model call and the tools they are at, and are interrupted then."""
     accepting.clear()
-    for carried in running.values():
-        carried.pause()
+    for handle in running.values():
+        handle.pause()
 
 
 def interrupt_all() -> None:
     """After `close`: wait no longer for those at work."""
-    for carried in list(running.values()):
-        carried.stop(RESTARTING)
+    for handle in list(running.values()):
+        handle.stop(RESTARTING)
 
 
 async def wait_ended(timeout_s: float) -> bool:
     """Wait until every run at work here has said in the log how it ended; whether all have."""
     try:
         async with asyncio.timeout(timeout_s):
-            while waited_for := [*starting_writes, *(carried.ended for carried in running.values())]:
+            while waited_for := [*starting_writes, *(handle.ended for handle in running.values())]:
                 await waited_for[0].wait()
     except TimeoutError:
         return False

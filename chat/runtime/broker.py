@@ -36,7 +36,7 @@ class WorkerNotifier:
         #: Since when the broker has not answered.
         self.away_since: float | None = None
 
-    def ring(self, session_id: UUID) -> None:
+    def notify(self, session_id: UUID) -> None:
         """Have workers told that a session may have a run to start."""
         with self._changed:
             self._due[session_id] = None
@@ -50,10 +50,10 @@ class WorkerNotifier:
 
     def _start(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._ring_for_ever, name="doorbell", daemon=True)
+            self._thread = threading.Thread(target=self._notify_forever, name="broker", daemon=True)
             self._thread.start()
 
-    def _ring_for_ever(self) -> None:
+    def _notify_forever(self) -> None:
         # Here, because it takes most of a second, which those who have no broker need not wait.
         app: Celery = import_string(settings.WORKER_APPLICATION)
         app.finalize()
@@ -68,7 +68,7 @@ class WorkerNotifier:
             for session_id in due:
                 if not self._rang(app, session_id):
                     # This one again and again, so that it is known when the broker is back; the others are found anyway.
-                    self.ring(session_id)
+                    self.notify(session_id)
                     break
 
     def _rang(self, app: "Celery", session_id: UUID) -> bool:
@@ -88,19 +88,19 @@ class WorkerNotifier:
         return True
 
 
-_bell = WorkerNotifier()
+_notifier = WorkerNotifier()
 
 
 def notify_workers(session_id: UUID) -> None:
     """Tell the workers of a session; returns at once, whatever becomes of it."""
-    _bell.ring(session_id)
+    _notifier.notify(session_id)
 
 
 def warm() -> None:
     """Load what the first ring would wait for."""
-    _bell.warm()
+    _notifier.warm()
 
 
 def is_broken() -> bool:
     """Whether the broker did not answer when it was last asked."""
-    return _bell.away_since is not None
+    return _notifier.away_since is not None

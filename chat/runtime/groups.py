@@ -49,13 +49,13 @@ class CircuitBreaker:
 
     def __init__(self) -> None:
         self._shut_until = 0.0
-        self._kept_out = 0
+        self._skipped = 0
         #: What was told of the failure last, and when.
         self._told = ""
         self._told_at = 0.0
 
     @property
-    def is_shut(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the layer has failed a moment ago, so that nobody waits for it again already."""
         return time.monotonic() < self._shut_until
 
@@ -64,10 +64,10 @@ class CircuitBreaker:
         """Whether the layer has not answered when it was last asked."""
         return self._shut_until > 0
 
-    async def take(self, asked: Callable[[], Awaitable[Any]], doing: str) -> Any:
+    async def call(self, asked: Callable[[], Awaitable[Any]], doing: str) -> Any:
         """Ask the layer for something; False where that failed, which is logged, or was not tried."""
-        if self.is_shut:
-            self._kept_out += 1
+        if self.is_open:
+            self._skipped += 1
             return False
         try:
             async with asyncio.timeout(_PATIENCE_S):
@@ -77,8 +77,8 @@ class CircuitBreaker:
             self.tell_failure(error, doing)
             return False
         if self._shut_until:
-            logger.warning("The channel layer answers again; it was not asked %d times meanwhile", self._kept_out)
-            self._shut_until, self._kept_out, self._told = 0.0, 0, ""
+            logger.warning("The channel layer answers again; it was not asked %d times meanwhile", self._skipped)
+            self._shut_until, self._skipped, self._told = 0.0, 0, ""
         return True if answer is None else answer
 
     def tell_failure(self, error: Exception, doing: str) -> None:
@@ -92,7 +92,7 @@ class CircuitBreaker:
 _doors: WeakKeyDictionary[Any, CircuitBreaker] = WeakKeyDictionary()
 
 
-def _door(layer: Any) -> CircuitBreaker:
+def _breaker(layer: Any) -> CircuitBreaker:
     return _doors.setdefault(layer, CircuitBreaker())
 
 
@@ -101,13 +101,13 @@ async def publish(group: str, message: Message) -> None:
     layer = get_channel_layer()
     if layer is None:
         return
-    await _door(layer).take(lambda: layer.group_send(group, {**message, "group": group}), f"telling {group}")
+    await _breaker(layer).call(lambda: layer.group_send(group, {**message, "group": group}), f"telling {group}")
 
 
 def is_failing() -> bool:
     """Whether the layer has not answered when it was last asked."""
     layer = get_channel_layer()
-    return layer is not None and _door(layer).is_failing
+    return layer is not None and _breaker(layer).is_failing
 
 
 def reach_others() -> bool:
@@ -132,13 +132,13 @@ class GroupSubscription:
         self.group = group
         self.deliver = deliver
 
-    async def join(self) -> None:
+    async def open(self) -> None:
         """Become a member; returns once messages sent from now on will be heard."""
-        await _ear().add(self)
+        await _listener().subscribe(self)
 
-    async def leave(self) -> None:
+    async def close(self) -> None:
         """Stop listening, for good."""
-        await _ear().remove(self)
+        await _listener().unsubscribe(self)
         self.deliver = _unheard  # else it holds the listener, which holds it
 
 
@@ -155,23 +155,23 @@ class GroupListener:
         self._unknown: set[str] = set()
         self._channel = ""
         self._listening: asyncio.Task[None] | None = None
-        self._tending: asyncio.Task[None] | None = None
+        self._maintaining: asyncio.Task[None] | None = None
         # One after the other: a group that is left and joined again at once must end up joined.
         self._changing = asyncio.Lock()
         #: Where this process alone is a member, to hear whether it hears.
         self._own = f"ear.{uuid4().hex}"
         self._heard = asyncio.Event()
 
-    async def add(self, member: GroupSubscription) -> None:
+    async def subscribe(self, member: GroupSubscription) -> None:
         """Have a member hear its group from now on."""
         async with self._changing:
-            if self._tending is None or self._tending.done():
+            if self._maintaining is None or self._maintaining.done():
                 await self._open()
-                self._tending = background.spawn(self._tend(), "tend")
+                self._maintaining = background.spawn(self._maintain(), "tend")
             self._members.setdefault(member.group, {})[member] = None
             await self._join(member.group)
 
-    async def remove(self, member: GroupSubscription) -> None:
+    async def unsubscribe(self, member: GroupSubscription) -> None:
         """Have a member hear nothing more."""
         async with self._changing:
             others = self._members.get(member.group, {})
@@ -181,16 +181,16 @@ class GroupListener:
                 return
             self._unknown.discard(member.group)
             channel = self._channel
-            await _door(layer).take(lambda: layer.group_discard(member.group, channel), f"leaving {member.group}")
+            await _breaker(layer).call(lambda: layer.group_discard(member.group, channel), f"leaving {member.group}")
 
     async def _open(self) -> None:
-        """Get a channel and listen to it; where there is none to be had, `_tend` tries again."""
+        """Get a channel and listen to it; where there is none to be had, `_maintain` tries again."""
         layer = get_channel_layer()
         if layer is None:
             return
         if self._listening is not None:
             self._listening.cancel()
-        self._channel = await _door(layer).take(layer.new_channel, "opening a channel") or ""
+        self._channel = await _breaker(layer).call(layer.new_channel, "opening a channel") or ""
         if self._channel:
             self._listening = background.spawn(self._listen(layer, self._channel), "listen")
             await self._join_all()
@@ -200,7 +200,7 @@ class GroupListener:
             try:
                 message = await layer.receive(channel)
             except Exception as error:  # noqa: BLE001 - whatever a layer raises, it is listened to again
-                _door(layer).tell_failure(error, "receiving")
+                _breaker(layer).tell_failure(error, "receiving")
                 await asyncio.sleep(_RETRY_S)
                 self._unknown.update(self._members)
                 continue
@@ -213,7 +213,7 @@ class GroupListener:
                 except Exception:
                     logger.exception("A message for %s could not be handled", member.group)
 
-    async def _tend(self) -> None:
+    async def _maintain(self) -> None:
         """Join what could not be joined; renew the memberships; and listen anew where this process has become deaf."""
         joined_at = probed_at = time.monotonic()
         while True:
@@ -223,19 +223,19 @@ class GroupListener:
                 joined_at = now
                 self._unknown.update(self._members)
             if now - probed_at > PROBE_S and reach_others():
-                hears = await self._hears() if self._channel else None
+                hears = await self._probe() if self._channel else None
                 # Where it could not be asked it is asked again soon: its connection may be one of those forgotten.
                 probed_at = now if hears is not None else probed_at
                 if hears is False:
                     logger.warning("The channel layer takes messages but brings none; listening anew")
-                    await self._go_deaf()
+                    await self._reset_channel()
             async with self._changing:
                 if not self._channel:
                     await self._open()
                 for group in list(self._unknown):
                     await self._join(group)
 
-    async def _hears(self) -> bool | None:
+    async def _probe(self) -> bool | None:
         """Whether what is sent to this process arrives; None where nothing can be sent.
 
         It does not where a network in between has forgotten the connection without a word to either side.
@@ -243,18 +243,18 @@ class GroupListener:
         layer: Any = get_channel_layer()
         self._heard.clear()
         sent = {"type": "probe", "group": self._own}
-        if not await _door(layer).take(lambda: layer.group_send(self._own, sent), "probing"):
+        if not await _breaker(layer).call(lambda: layer.group_send(self._own, sent), "probing"):
             return None
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._heard.wait(), _HEARD_WITHIN_S)
         return self._heard.is_set()
 
-    async def _go_deaf(self) -> None:
+    async def _reset_channel(self) -> None:
         """Give up the channel, and in a layer that keeps one connection for all of a process, that connection."""
         layer = get_channel_layer()
         self._channel = ""
         if isinstance(layer, RedisPubSubChannelLayer):
-            await _door(layer).take(layer.flush, "closing its connections")
+            await _breaker(layer).call(layer.flush, "closing its connections")
 
     async def _join_all(self) -> None:
         for group in [self._own, *self._members]:
@@ -266,12 +266,12 @@ class GroupListener:
             return
         self._unknown.add(group)
         channel = self._channel
-        if channel and await _door(layer).take(lambda: layer.group_add(group, channel), f"joining {group}"):
+        if channel and await _breaker(layer).call(lambda: layer.group_add(group, channel), f"joining {group}"):
             self._unknown.discard(group)
 
 
 _ears: WeakKeyDictionary[asyncio.AbstractEventLoop, GroupListener] = WeakKeyDictionary()
 
 
-def _ear() -> GroupListener:
+def _listener() -> GroupListener:
     return _ears.setdefault(asyncio.get_running_loop(), GroupListener())

@@ -126,7 +126,7 @@ _heart = Heartbeat()
 
 
 async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
-    await groups.GroupSubscription(groups.EVERYONE, _hear).join()
+    await groups.GroupSubscription(groups.EVERYONE, _hear).open()
     announcements, sweeps = _Announcements(), _Sweeps()
     tool_servers_here = tool_servers.Publisher(run_registry.PROCESS)
     facts = FactsLoader()

@@ -21,14 +21,14 @@ class SessionFingerprint:
     """As much of a session as says whether anything of it has changed."""
 
     head: int
-    line: Extent
+    queue: Extent
     people: Extent
     #: Whether a run is at work.
     is_live: bool = False
 
 
 # Written out, because every feed is looked at every second.
-_LINES = f"""SELECT session_id, COUNT(*), MIN(number), MAX(number) FROM chat_run
+_QUEUES = f"""SELECT session_id, COUNT(*), MIN(number), MAX(number) FROM chat_run
     WHERE {QUEUED_SQL} AND session_id IN ({{places}}) GROUP BY session_id"""  # noqa: S608 - our own condition
 _PEOPLE = """SELECT session_id, COUNT(*), MIN(opened_at), MAX(opened_at) FROM chat_connection
     WHERE session_id IN ({places}) GROUP BY session_id"""
@@ -42,7 +42,7 @@ def fingerprints_of(session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprin
         return {}
     places = ", ".join(["%s"] * len(wanted))
     with connection.cursor() as cursor:
-        cursor.execute(_LINES.format(places=places), [*wanted])
+        cursor.execute(_QUEUES.format(places=places), [*wanted])
         lines = {row[0]: row[1:] for row in cursor.fetchall()}
         cursor.execute(_PEOPLE.format(places=places), [*wanted])
         people = {row[0]: row[1:] for row in cursor.fetchall()}

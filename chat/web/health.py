@@ -94,13 +94,13 @@ async def _round_trip() -> None:
         heard.set()
 
     group = f"ready.{uuid4().hex}"
-    membership = groups.GroupSubscription(group, hear)
-    await membership.join()
+    subscription = groups.GroupSubscription(group, hear)
+    await subscription.open()
     try:
         await groups.publish(group, {"type": "ready"})
         await heard.wait()
     finally:
-        await membership.leave()
+        await subscription.close()
 
 
 async def _serving() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from qwen_agent.llm.schema import SYSTEM, Message
 
-from agents.history import sound
+from agents.history import repair_tool_calls
 from agents.models.adapting import LONG_IDS, Asking
 from agents.models.adapting import SYSTEM as SYSTEM_PART
 from agents.models.openai_compatible import OpenAICompatible, completions_url, server_id
@@ -34,7 +34,7 @@ def bodies(conversation: Sequence[Mapping[str, Any]], budget: int = 58_000) -> I
             "desk": None,
         }
     )
-    messages = [Message(SYSTEM, "You are you."), *_to_qwen(sound(conversation))]
+    messages = [Message(SYSTEM, "You are you."), *_to_qwen(repair_tool_calls(conversation))]
     echo = {"name": "echo", "description": "Says it.", "parameters": {"type": "object", "properties": {}}}
     request = model.prepare(messages, [echo])
     for left_out in ((), ("stream_options", "name", "reasoning_content", "reasoning_details"), (SYSTEM_PART, LONG_IDS)):

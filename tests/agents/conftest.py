@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from agents import Agent, AgentRun, Growth, ModelSettings, Step, Stop, Tool, Toolbox, ToolError, get_agent
+from agents import Agent, AgentRun, CancelToken, ModelSettings, PartialStep, Step, Tool, Toolbox, ToolError, get_agent
 from agents.models import server_facts
 from tests.model_server import ModelServer
 
@@ -25,7 +25,7 @@ class Echo:
     timeout_s = 5.0
     output_limit = 10_000
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         return str(arguments["text"]) * int(arguments.get("times", 3))
 
 
@@ -34,7 +34,7 @@ class Failing(Echo):
 
     name = "failing"
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         if arguments["text"] == "politely":
             raise ToolError("The library is closed.")
         raise RuntimeError("/secret/path/to/source.py")
@@ -50,13 +50,13 @@ class Waiting(Echo):
         self.let_go = threading.Event()
         self.stopped_because = ""
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         self.began.set()
         if arguments["text"] == "deaf":
             self.let_go.wait(30)
             return "late"
         stop.wait(30)
-        self.stopped_because = stop.because
+        self.stopped_because = stop.reason
         raise ToolError("I was interrupted.")
 
 
@@ -95,9 +95,9 @@ async def steps_of(run: AgentRun) -> list[dict[str, Any]]:
     return [event.data async for event in run if isinstance(event, Step)]
 
 
-async def growths_of(run: AgentRun) -> list[Growth]:
+async def growths_of(run: AgentRun) -> list[PartialStep]:
     """The growths of a run, to its end."""
-    return [event async for event in run if isinstance(event, Growth)]
+    return [event async for event in run if isinstance(event, PartialStep)]
 
 
 def kinds(steps: Sequence[dict[str, Any]]) -> list[str]:

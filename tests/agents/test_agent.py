@@ -149,7 +149,7 @@ def test_importing_the_package_does_not_import_qwen_agent_and_warming_is_quiet(t
     program = """
 import sys, agents
 assert not {"qwen_agent", "mcp", "openai", "django"} & set(sys.modules), "slow imports"
-agents.warm()
+agents.preload()
 assert "qwen_agent" in sys.modules
 assert "django" not in sys.modules
 import logging

@@ -2,7 +2,7 @@
 
 import weakref
 
-from agents.errors import let_go
+from agents.errors import clear_traceback_frames
 
 
 class Kept:
@@ -29,11 +29,11 @@ def test_an_error_lets_go_of_what_its_calls_held_and_those_of_its_cause() -> Non
         error = caught
     del kept
     assert left() is not None
-    let_go(error)
+    clear_traceback_frames(error)
     assert left() is None
 
 
 def test_errors_that_are_each_others_cause_have_an_end() -> None:
     first, second = ValueError(), OSError()
     first.__cause__, second.__context__ = second, first
-    let_go(first)
+    clear_traceback_frames(first)

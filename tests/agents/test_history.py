@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.history import NO_RESULT, cost, fit, sound
+from agents.history import NO_RESULT, cost, fit_to_budget, repair_tool_calls
 
 
 def user(text: str) -> dict[str, Any]:
@@ -29,22 +29,22 @@ def result(call: str, text: str = "r") -> dict[str, Any]:
 
 def test_a_sound_history_stays_as_it_is() -> None:
     history = [user("a"), said("", "1", "2"), result("2"), result("1"), said("b"), user("c")]
-    assert sound(history) == history
+    assert repair_tool_calls(history) == history
 
 
 def test_a_call_without_a_result_gets_one_that_says_so() -> None:
-    assert sound([user("a"), said("x", "1", "2"), result("2"), user("b")]) == [
+    assert repair_tool_calls([user("a"), said("x", "1", "2"), result("2"), user("b")]) == [
         user("a"),
         said("x", "1", "2"),
         result("2"),
         result("1", NO_RESULT),
         user("b"),
     ]
-    assert sound([user("a"), said("", "1")])[-1] == result("1", NO_RESULT)
+    assert repair_tool_calls([user("a"), said("", "1")])[-1] == result("1", NO_RESULT)
 
 
 def test_a_result_without_a_call_is_dropped() -> None:
-    assert sound([result("1"), user("a"), said("b"), result("2")]) == [user("a"), said("b")]
+    assert repair_tool_calls([result("1"), user("a"), said("b"), result("2")]) == [user("a"), said("b")]
 
 
 def test_contents_are_text() -> None:
@@ -52,7 +52,7 @@ def test_contents_are_text() -> None:
         {"role": "user", "content": [{"type": "text", "text": "a\x00"}, {"type": "image_url"}]},
         {"role": "assistant", "content": None},
     ]
-    assert [message["content"] for message in sound(given_)] == ["a\ufffd", ""]
+    assert [message["content"] for message in repair_tool_calls(given_)] == ["a\ufffd", ""]
 
 
 TURN = st.lists(st.integers(0, 400), max_size=3).map(
@@ -75,11 +75,11 @@ def test_what_fits_is_the_newest_turns_whole(turns: list[list[dict[str, Any]]], 
     system = {"role": "system", "content": "You are you."}
     turns = [renumbered(turn, f"turn{number}_") for number, turn in enumerate(turns)]
     messages = [system, *(message for turn in turns for message in turn)]
-    kept, total = fit(messages, budget)
+    kept, total = fit_to_budget(messages, budget)
     assert kept[0] == system
     assert total == sum(map(cost, kept))
     number_kept = sum(m["role"] == "user" for m in kept)
-    assert sound(kept) == kept
+    assert repair_tool_calls(kept) == kept
     if sum(map(cost, [system, *turns[-1]])) > budget:  # its results are too short to be shortened
         assert number_kept == 1
         assert kept[1] == turns[-1][0]
@@ -96,7 +96,7 @@ def test_what_fits_is_the_newest_turns_whole(turns: list[list[dict[str, Any]]], 
 
 def test_a_newest_turn_too_long_by_itself_has_its_older_results_shortened() -> None:
     turn = [user("q"), said("", "1"), result("1", "r" * 40_000), said("", "2"), result("2", "天" * 400)]
-    kept, total = fit(turn, 2_000)
+    kept, total = fit_to_budget(turn, 2_000)
     assert total <= 2_000
     assert kept[2]["content"].startswith("r" * 600)
     assert "shortened" in kept[2]["content"]

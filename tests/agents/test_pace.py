@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents.refresh import PACE_S, SLOWEST_PACE_S, Pacer
+from agents.refresh import PACE_S, SLOWEST_PACE_S, Throttle
 
 
 class Clock(selectors.SelectSelector):
@@ -49,10 +49,10 @@ def on_a_loop(body: Body) -> None:
         loop.close()
 
 
-def looks(loop: Loop) -> tuple[Pacer, list[float]]:
+def looks(loop: Loop) -> tuple[Throttle, list[float]]:
     """A pacer, and when it looked."""
     times: list[float] = []
-    pacer = Pacer()
+    pacer = Throttle()
     pacer.begin(lambda: times.append(round(loop.time(), 3)))
     return pacer, times
 
@@ -61,7 +61,7 @@ def test_the_first_is_shown_at_once_and_what_follows_at_the_pace() -> None:
     async def body(loop: Loop) -> None:
         pacer, times = looks(loop)
         for _ in range(10):
-            pacer.soon()
+            pacer.request()
             await asyncio.sleep(0.01)
         await asyncio.sleep(1)
         pacer.end()
@@ -73,10 +73,10 @@ def test_the_first_is_shown_at_once_and_what_follows_at_the_pace() -> None:
 def test_what_cannot_wait_is_shown_now_and_nothing_is_shown_after_the_end() -> None:
     async def body(loop: Loop) -> None:
         pacer, times = looks(loop)
-        pacer.soon()
+        pacer.request()
         await asyncio.sleep(0.01)
-        pacer.now()
-        pacer.soon()
+        pacer.flush()
+        pacer.request()
         pacer.end()
         await asyncio.sleep(1)
         assert times == pytest.approx([0.0, 0.01])
@@ -95,10 +95,10 @@ def test_a_late_loop_slows_the_pace_down_to_its_limit_and_recovers() -> None:
     async def body(loop: Loop) -> None:
         pacer, times = looks(loop)
         await _hold_up(loop, 0.03, 100)
-        pacer.soon()
+        pacer.request()
         assert pacer.pause() == pytest.approx(SLOWEST_PACE_S, rel=0.05)
         await asyncio.sleep(10)
-        pacer.soon()
+        pacer.request()
         assert pacer.pause() == 0
         pacer.end()
         assert len(times) == 2
@@ -111,7 +111,7 @@ def test_one_long_standstill_is_no_load() -> None:
         pacer, _ = looks(loop)
         await _hold_up(loop, 0.5, 1)
         await asyncio.sleep(0.1)
-        pacer.soon()
+        pacer.request()
         assert pacer.pause() == 0
         pacer.end()
 
@@ -122,7 +122,7 @@ def test_many_at_once_are_shown_less_often_before_the_loop_is_late() -> None:
     async def body(loop: Loop) -> None:
         pacers = [looks(loop)[0] for _ in range(300)]
         await asyncio.sleep(0.1)
-        pacers[0].soon()
+        pacers[0].request()
         assert 2 * PACE_S < pacers[0].pause() < SLOWEST_PACE_S
         for pacer in pacers:
             pacer.end()
@@ -136,7 +136,7 @@ def test_of_many_at_once_some_are_looked_at_together() -> None:
         await asyncio.sleep(0.1)
         pauses_end = set()
         for pacer in pacers[:20]:
-            pacer.soon()
+            pacer.request()
             pauses_end.add(round(loop.time() + pacer.pause(), 6))
             loop.hold_up(0.001)
         assert 2 <= len(pauses_end) <= 4
@@ -151,13 +151,13 @@ def test_what_is_read_after_a_pause_is_shown_with_what_was_held_back() -> None:
         pacer, times = looks(loop)
         await _hold_up(loop, 0.03, 100)
         began = loop.time()
-        pacer.soon()
+        pacer.request()
         await asyncio.sleep(0.05)
-        pacer.soon()  # read too early, so it waits
+        pacer.request()  # read too early, so it waits
         await asyncio.sleep(pacer.pause())
         pacer.resume()
         await asyncio.sleep(0.001)
-        pacer.soon()  # read after the pause
+        pacer.request()  # read after the pause
         await asyncio.sleep(0.1)
         pacer.end()
         assert [time - began for time in times] == pytest.approx([0, SLOWEST_PACE_S + 0.001], abs=0.01)
@@ -169,9 +169,9 @@ def test_what_was_held_back_is_shown_though_nothing_more_comes() -> None:
     async def body(loop: Loop) -> None:
         pacer, times = looks(loop)
         await _hold_up(loop, 0.03, 100)
-        pacer.soon()
+        pacer.request()
         await asyncio.sleep(0.05)
-        pacer.soon()
+        pacer.request()
         await asyncio.sleep(pacer.pause())
         pacer.resume()
         await asyncio.sleep(0.1)

@@ -15,7 +15,7 @@ import pytest
 from agents.models import http
 from agents.models.http import ProxyRefused, Unreachable, post
 from agents.proxies import UnusableProxy, proxy_for
-from agents.tools import Stop, Toolbox, ToolError, build, mcp
+from agents.tools import CancelToken, Toolbox, ToolError, build, mcp
 from agents.tools.fetch_page import FetchPageTool
 from tests.agents.tools.test_fetch_page import Site, any_port, certificate, is_loopback, secure_site, site  # noqa: F401 - fixtures
 from tests.agents.tools.test_mcp import Server, eventually, serving
@@ -86,7 +86,7 @@ def test_a_proxy_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch, ad
         proxy_for("http", "a.test", 80)
     assert "SECRET" not in str(caught.value)
     with pytest.raises(ToolError, match="none that can be used"):
-        FetchPageTool().call({"url": "http://a.test/"}, Stop())
+        FetchPageTool().call({"url": "http://a.test/"}, CancelToken())
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -206,7 +206,7 @@ def test_pages_are_read_by_it(monkeypatch: pytest.MonkeyPatch, site: Site) -> No
     site.page("/a?b=1", "<p>hello</p>")
     with proxying(site.port) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://me:word@{proxy.address}")
-        assert reader(known()).call({"url": "http://public.test/a?b=1"}, Stop()).endswith("hello")
+        assert reader(known()).call({"url": "http://public.test/a?b=1"}, CancelToken()).endswith("hello")
     assert proxy.asked == ["GET http://public.test/a?b=1 HTTP/1.1"]
     assert proxy.proofs == ["Basic bWU6d29yZA=="]
     assert site.headers[0]["Host"] == "public.test"
@@ -221,12 +221,12 @@ def test_secure_pages_are_read_by_it(
     tls = ssl.create_default_context(cafile=certificate)
     with proxying(secure_site.port) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
-        assert reader(known(), tls=tls).call({"url": "https://secure.test/"}, Stop()).endswith("secure")
+        assert reader(known(), tls=tls).call({"url": "https://secure.test/"}, CancelToken()).endswith("secure")
     assert proxy.asked == ["CONNECT secure.test:443 HTTP/1.1"]
     with proxying(9, refusal=b"HTTP/1.1 403 Forbidden\r\n\r\n") as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
         with pytest.raises(ToolError, match=r"^The proxy does not lead to the site \(403 Forbidden\)\.$"):
-            reader(known(), tls=tls).call({"url": "https://secure.test/"}, Stop())
+            reader(known(), tls=tls).call({"url": "https://secure.test/"}, CancelToken())
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_the_address_guard_holds_before_a_proxy_too(
         monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
         with pytest.raises(ToolError, match="is not on the public internet"):
-            reader(known(**names)).call({"url": url}, Stop())
+            reader(known(**names)).call({"url": url}, CancelToken())
     assert proxy.asked == []
 
 
@@ -269,7 +269,7 @@ def test_a_redirect_into_the_house_is_refused_behind_a_proxy_too(
     with proxying(site.port) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
         with pytest.raises(ToolError, match="is not on the public internet"):
-            reader(known()).call({"url": "http://public.test/"}, Stop())
+            reader(known()).call({"url": "http://public.test/"}, CancelToken())
     assert len(proxy.asked) == 1
 
 
@@ -278,7 +278,7 @@ def test_what_is_exempt_is_asked_directly(monkeypatch: pytest.MonkeyPatch, site:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
     tool = FetchPageTool(allow_address=is_loopback, allow_port=any_port)
-    assert tool.call({"url": f"http://127.0.0.1:{site.port}/"}, Stop()).endswith("direct")
+    assert tool.call({"url": f"http://127.0.0.1:{site.port}/"}, CancelToken()).endswith("direct")
 
 
 # -- MCP ------------------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ def test_mcp_servers_are_reached_by_it(monkeypatch: pytest.MonkeyPatch, tmp_path
         config = {"far": {"url": url, "type": kind}}
         assert eventually(lambda: "far-add" in build([], Toolbox(mcp_servers=config)), 20)
         tool = build([], Toolbox(mcp_servers=config))["far-add"]
-        assert tool.call({"a": 17, "b": 2340}, Stop()) == "2357"
+        assert tool.call({"a": 17, "b": 2340}, CancelToken()) == "2357"
         mcp._servers.close()
     assert all(url.rpartition("/")[0] in line for line in proxy.asked)
     assert proxy.asked

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.events import CONTENT_LIMIT, Growth, Step
+from agents.events import CONTENT_LIMIT, PartialStep, Step
 from agents.models.reply import Reply
 from agents.snapshots import NAMELESS, StepSplitter
 
@@ -33,7 +33,7 @@ def counter() -> Callable[[], float]:
 class Watched:
     """What came out of a run of messages, and in which order."""
 
-    events: list[Step | Growth]
+    events: list[Step | PartialStep]
 
     @property
     def steps(self) -> list[dict[str, Any]]:
@@ -43,7 +43,7 @@ class Watched:
 def watch(messages: Sequence[Said], looks: Sequence[bool], piece: int) -> Watched:
     """Write the messages piece by piece, looking where ``looks`` says so (repeated as needed); answer every call."""
     splitter = StepSplitter(clock=counter(), now=counter())
-    events: list[Step | Growth] = [*splitter.open("?")]
+    events: list[Step | PartialStep] = [*splitter.open("?")]
     ticks = 0
 
     def look(reply: Reply) -> None:
@@ -88,10 +88,10 @@ def test_the_steps_do_not_depend_on_when_the_reply_is_looked_at(
 def test_growth_extends_what_was_shown_and_ends_in_its_step(
     messages: list[Said], looks: list[bool], piece: int
 ) -> None:
-    grown: dict[int, Growth] = {}
+    grown: dict[int, PartialStep] = {}
     finished: set[int] = set()
     for event in watch(messages, looks, piece).events:
-        if isinstance(event, Growth):
+        if isinstance(event, PartialStep):
             assert event.step not in finished
             before = grown.get(event.step)
             if before is not None:
@@ -150,31 +150,31 @@ def test_an_answer_that_is_interrupted_by_thoughts_is_stored_once_and_last() -> 
 def test_a_thought_is_finished_as_soon_as_something_else_begins() -> None:
     splitter, reply = StepSplitter(), Reply()
     reply.add_reasoning("hm")
-    assert [type(event) for event in splitter.grow(reply.parts)] == [Growth]
+    assert [type(event) for event in splitter.grow(reply.parts)] == [PartialStep]
     assert splitter.grow(reply.parts) == []
     reply.add_content("Y")
     step, growth = splitter.grow(reply.parts)
     assert isinstance(step, Step)
     assert step.data["content"] == "hm"
-    assert growth == Growth(2, "final_answer", "Y")
+    assert growth == PartialStep(2, "final_answer", "Y")
     reply.add_call("f", '{"x')
     step, growth = splitter.grow(reply.parts)
     assert isinstance(step, Step)
     assert (step.type, step.data["content"]) == ("thought", "Y")
-    assert growth == Growth(3, "tool_use", '{"x', tool_name="f")
+    assert growth == PartialStep(3, "tool_use", '{"x', tool_name="f")
 
 
 def test_an_answer_that_turns_out_to_be_a_thought_begins_anew() -> None:
     splitter, reply = StepSplitter(), Reply()
     reply.add_content("Hm, let me")
-    assert splitter.grow(reply.parts) == [Growth(1, "final_answer", "Hm, let me")]
+    assert splitter.grow(reply.parts) == [PartialStep(1, "final_answer", "Hm, let me")]
     reply.add_content(" see.</think>")
-    assert splitter.grow(reply.parts) == [Growth(1, "thought", "Hm, let me see.", attempt=2)]
+    assert splitter.grow(reply.parts) == [PartialStep(1, "thought", "Hm, let me see.", attempt=2)]
     reply.add_content("Yes")
     step, growth = splitter.grow(reply.parts)
     assert isinstance(step, Step)
     assert (step.type, step.data["step"], step.data["content"]) == ("thought", 1, "Hm, let me see.")
-    assert growth == Growth(2, "final_answer", "Yes")
+    assert growth == PartialStep(2, "final_answer", "Yes")
 
 
 def test_a_reply_that_breaks_off_leaves_partial_steps() -> None:

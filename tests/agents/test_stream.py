@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents import AgentRun, Growth, Step, Stop, Toolbox, Usage
+from agents import AgentRun, CancelToken, PartialStep, Step, Toolbox, Usage
 from agents.history import NO_ANSWER
 from agents.tools import runner
 from tests.agents.conftest import Echo, MakeAgent, Waiting, growths_of, kinds, steps_of
@@ -225,7 +225,7 @@ async def test_text_grows_at_once_and_then_at_a_pace(server: ModelServer, make_a
     times: list[float] = []
     texts: list[str] = []
     async for event in run:
-        if isinstance(event, Growth):
+        if isinstance(event, PartialStep):
             times.append(time.time())
             texts.append(event.text)
     assert texts[0] == "x"
@@ -250,7 +250,7 @@ async def test_growth_nobody_reads_gives_way_and_steps_never_do(server: ModelSer
         "tool_result",
         "final_answer",
     ]
-    assert not [event for event in events if isinstance(event, Growth) and event.type == "thought"]
+    assert not [event for event in events if isinstance(event, PartialStep) and event.type == "thought"]
 
 
 async def test_a_call_grows_under_its_tools_name(server: ModelServer, make_agent: MakeAgent) -> None:
@@ -279,7 +279,7 @@ class Advancing(Echo):
 
     name = "advancing"
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         stop.progress("1 of 2: half-way")
         return "there"
 
@@ -289,8 +289,8 @@ async def test_how_far_a_tool_is_grows_under_the_number_of_its_result(
 ) -> None:
     server.enqueue(Script(calls=[Call("advancing", {"text": "go"})]), Script("Done."))
     run = make_agent(tools=[Advancing()]).start("Go")
-    grown: list[Growth] = []
-    run.on_growth = grown.append
+    grown: list[PartialStep] = []
+    run.on_partial = grown.append
     steps = await steps_of(run)
     (progress,) = [growth for growth in grown if growth.type == "tool_result"]
     (result,) = [step for step in steps if step["type"] == "tool_result"]
@@ -396,7 +396,7 @@ async def stopped(run: AgentRun, when: Any) -> tuple[list[dict[str, Any]], float
 async def test_a_stop_in_mid_answer_closes_the_connection_at_once(server: ModelServer, make_agent: MakeAgent) -> None:
     server.enqueue(Script("Once upon a time " * 100, reasoning="Hm.", every_s=0.01))
     steps, took = await stopped(
-        make_agent().start("?"), lambda event: isinstance(event, Growth) and "time" in event.text
+        make_agent().start("?"), lambda event: isinstance(event, PartialStep) and "time" in event.text
     )
     assert took < 1
     assert [step["type"] for step in steps] == ["start", "iteration_start", "thought", "final_answer"]
@@ -413,7 +413,9 @@ async def test_a_stop_closes_the_connection_while_nothing_comes(
     run = make_agent().start("?")
     await server.until(lambda: bool(server.requests))
     if fault == "stall":
-        assert [event async for event in run if isinstance(event, Growth) and run.cancel("Stopped by Mei.") is None]
+        assert [
+            event async for event in run if isinstance(event, PartialStep) and run.cancel("Stopped by Mei.") is None
+        ]
     at = time.time()
     run.cancel("Stopped by Mei.")
     await run.aclose()
@@ -457,7 +459,9 @@ async def test_a_tool_that_heeds_no_stop_is_abandoned(
 
 async def test_a_stop_in_a_half_written_call_leaves_no_call_open(server: ModelServer, make_agent: MakeAgent) -> None:
     server.enqueue(Script(calls=[Call("echo", {"text": "a" * 400})], every_s=0.01))
-    steps, _ = await stopped(make_agent().start("?"), lambda event: isinstance(event, Growth) and "aaaa" in event.text)
+    steps, _ = await stopped(
+        make_agent().start("?"), lambda event: isinstance(event, PartialStep) and "aaaa" in event.text
+    )
     use, result = steps[-2:]
     assert (use["type"], use["tool_name"]) == ("tool_use", "echo")
     assert use["arguments"].startswith('{"text": "aaaa')
@@ -553,7 +557,7 @@ async def test_a_run_that_has_ended_waits_for_no_collector(
         server.enqueue(*replies)
         run = make_agent().start("?")
         async for event in run:
-            if isinstance(event, Growth) and replies[0].fault == "stall":
+            if isinstance(event, PartialStep) and replies[0].fault == "stall":
                 run.cancel("Stopped.")
         freed = asyncio.Event()
         weakref.finalize(run, asyncio.get_running_loop().call_soon_threadsafe, freed.set)

@@ -83,7 +83,7 @@ async def watching(layer: Any) -> AsyncIterator[None]:
     watch.cancel()
     await background.drain(5)
     feed_registry._feeds.clear()
-    feed_registry._seated.clear()
+    feed_registry._subscribers.clear()
     drafts._cells.clear()
     database.close()
 
@@ -101,7 +101,7 @@ class Client:
     async def join(self, run: Run, login: Login, after: int = 0) -> "Client":
         """Take a place in the feed."""
         self.subscriber = await feed_registry.join_feed(run.session_id, login, self._send, self._end)
-        self.subscriber.begin(encode("session", {}), after)
+        self.subscriber.start(encode("session", {}), after)
         return self
 
     async def _send(self, frame: str) -> None:

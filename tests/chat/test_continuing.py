@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from chat.models import Origin, Run, RunStatus, Session
-from chat.runs import dispatch, executor, recorder, recovery
+from chat.runs import dispatch, recorder, recovery
+from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.store.step_log import Entry
 from tests.chat import making
@@ -88,7 +89,7 @@ def test_not_before_what_was_asked_since(session: Session, interrupt: Interrupt)
 @BOTH
 def test_not_where_somebody_had_stopped_it(session: Session, interrupt: Interrupt) -> None:
     run = making.run(session)
-    executor.run_state.request_cancel(run, run.user)
+    run_state.request_cancel(run, run.user)
     interrupt(run)
     run.refresh_from_db()
     assert run.status == RunStatus.CANCELLED

@@ -161,10 +161,10 @@ async def test_what_is_held_back_comes_after_the_answer(started: tuple[Run, Logi
     run, login = started
     client = await Client().join(run, login)
     assert client.subscriber is not None
-    client.subscriber.hold()
+    client.subscriber.cork()
     await store(run, 3)
-    client.subscriber.tell(encode("accepted", {}))
-    client.subscriber.release()
+    client.subscriber.send_control(encode("accepted", {}))
+    client.subscriber.uncork()
     await client.until(lambda: client.seqs == [1, 2, 3])
     assert [frame["type"] for frame in client.frames[:3]] == ["session", "accepted", "reasoning_step"]
 
@@ -284,7 +284,7 @@ async def test_a_line_that_was_told_and_is_gone_before_anyone_looked(started: tu
     client = await Client().join(run, login)
     assert client.subscriber is not None
     # The session's frame has told of somebody in line; the group's word that the line is empty again was lost.
-    client.subscriber.feed.has_told_line([{"run_id": "one that has begun meanwhile"}])
+    client.subscriber.feed.note_queue_sent([{"run_id": "one that has begun meanwhile"}])
     await client.until(lambda: any(frame["type"] == "queue" and frame["data"] == [] for frame in client.frames))
 
 

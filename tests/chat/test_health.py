@@ -34,7 +34,7 @@ async def test_everyone_may_ask_and_nothing_redirects() -> None:
 
 
 async def test_what_is_away_is_told_in_words_and_is_no_reason_to_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker._bell, "away_since", 1.0)
+    monkeypatch.setattr(broker._notifier, "away_since", 1.0)
     monkeypatch.setattr(supervisor._heart, "missed", True)
     answer = await AsyncClient().get("/healthz")
     assert answer.status_code == 200

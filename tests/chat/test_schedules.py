@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django.test import override_settings
 
 from chat.models import Occurrence, Origin, Outcome, Paused, Run, RunStatus, Schedule, Session
+from chat.runs import auto_continue
 from chat.runs import state as run_state
 from chat.runs.admission import Refused
 from chat.runs.state import End
@@ -253,7 +254,7 @@ def test_an_interrupted_run_that_the_server_continues_counts_by_its_end(ada: Use
     run_state.claim(first, "process-1")
     with override_settings(AUTO_CONTINUE=True), transaction.atomic():
         run_state.finish(first.pk, first.session_id, End(RunStatus.INTERRUPTED))
-        schedule_commands.continuing.after(first, End(RunStatus.INTERRUPTED))
+        auto_continue.after(first, End(RunStatus.INTERRUPTED))
     tick(NOW + 31 * MINUTE)
     assert outcomes(schedule) == [("09:30", "started")]
     finish(schedule)

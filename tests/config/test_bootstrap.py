@@ -11,7 +11,7 @@ import pytest
 
 from scripts import bootstrap
 
-SCRIPT = bootstrap.BASE_DIR / "config" / "bootstrap.py"
+SCRIPT = bootstrap.BASE_DIR / "scripts" / "bootstrap.py"
 
 
 @pytest.fixture

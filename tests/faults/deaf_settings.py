@@ -6,7 +6,7 @@ from typing import Any
 
 from django.apps import AppConfig
 
-from agents import Stop
+from agents import CancelToken
 from config.settings import *  # noqa: F403
 from config.settings import INSTALLED_APPS
 
@@ -22,7 +22,7 @@ class Deaf:
     timeout_s = 3_600.0
     output_limit = 100
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         """Wait for ever."""
         threading.Event().wait()
         return ""

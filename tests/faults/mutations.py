@@ -30,7 +30,7 @@ from chat.live.feed import Feed
 from chat.live.subscriber import Subscriber
 from chat.rendering import markdown as rendering_markdown
 from chat.runs import commands as run_commands
-from chat.runs import dispatch, publisher, recorder, toolbox
+from chat.runs import dispatch, executor, publisher, recorder, toolbox
 from chat.runs import registry as run_registry
 from chat.runtime import clock, database
 from chat.runtime.each_row import EachRow
@@ -64,18 +64,18 @@ def without_the_counter_row() -> None:
 
 def reading_before_joining() -> None:
     """A feed reads the log, and joins its group afterwards."""
-    opening, join = Feed._open, GroupSubscription.join
+    opening, join = Feed._open, GroupSubscription.open
 
     async def open_late(self: Feed) -> None:
         async def nothing(_: GroupSubscription) -> None:
             """Join later."""
 
-        GroupSubscription.join = nothing  # type: ignore[method-assign]
+        GroupSubscription.open = nothing  # type: ignore[method-assign]
         try:
             await opening(self)
         finally:
-            GroupSubscription.join = join  # type: ignore[method-assign]
-        await join(self._membership)
+            GroupSubscription.open = join  # type: ignore[method-assign]
+        await join(self._subscription)
 
     Feed._open = open_late  # type: ignore[method-assign]
 
@@ -165,7 +165,7 @@ def starting_parted_from_accepting() -> None:
         start(result)
         return result
 
-    run_registry.write_and_start = write_and_start
+    run_registry.write_and_start = dispatch.write_and_start = write_and_start
 
 
 def without_limits_of_logins() -> None:
@@ -181,14 +181,14 @@ def reading_once() -> None:
     async def once(run: Any, done: str, first: Callable[[], Any], again: Any = None) -> Any:
         return await (first() if done == "read" else waited(run, done, first, again))
 
-    recorder.with_retries = once
+    recorder.with_retries = executor.with_retries = once
 
 
 def a_bad_row_ends_the_look() -> None:
     """What fails for one row fails for those after it."""
 
     async def next_of(session_id: UUID) -> Any:
-        claim = await run_registry.write_and_start(dispatch._take_up_if_any, dispatch._claim_next, session_id)
+        claim = await run_registry.write_and_start(dispatch._start_if_claimed, dispatch._claim_next, session_id)
         return None if claim is None else claim.ended
 
     async def do(_: Any, rows: Any, act: Callable[[Any], Any]) -> list[Any]:

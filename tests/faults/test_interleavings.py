@@ -168,7 +168,7 @@ class Course:
             channel_layers.backends.pop("default", None)
             for known in (
                 feed_registry._feeds,
-                feed_registry._seated,
+                feed_registry._subscribers,
                 drafts._cells,
                 drafts._watchers,
                 drafts._unsaved,

@@ -103,14 +103,14 @@ async def test_members_hear_until_they_leave_and_nobody_else(layer: Any, watchin
         name: groups.GroupSubscription(name[0], lambda m, name=name: heard[name].append(m["n"])) for name in heard
     }  # type: ignore[misc]
     members["late"].group = "a"
-    await members["a"].join()
-    await members["b"].join()
+    await members["a"].open()
+    await members["b"].open()
     await groups.publish("a", {"type": "x", "n": 1})
     await until(lambda: heard["a"] == [1])
-    await members["late"].join()
+    await members["late"].open()
     await groups.publish("a", {"type": "x", "n": 2})
     await until(lambda: heard["a"] == [1, 2] and heard["late"] == [2])
-    await members["a"].leave()
+    await members["a"].close()
     await groups.publish("a", {"type": "x", "n": 3})
     await groups.publish("b", {"type": "x", "n": 4})
     await until(lambda: heard["late"] == [2, 3] and heard["b"] == [4])
@@ -123,7 +123,7 @@ async def test_what_a_thread_tells_is_heard_at_once(layer: Any, watching: None) 
     heard: list[float] = []
     loop = asyncio.get_running_loop()
     member = groups.GroupSubscription("quiet", lambda _: heard.append(loop.time()))
-    await member.join()
+    await member.open()
     began = loop.time()
     threading.Thread(target=groups.tell_from_thread, args=(loop, "quiet", {"type": "x"})).start()
     await until(lambda: bool(heard))
@@ -135,7 +135,7 @@ async def test_a_stop_is_carried_to_who_carries_the_run(layer: Any, started: tup
     """A stop of a run that this process does not carry: every process is told, with the words."""
     told: list[tuple[str, str]] = []
     member = groups.GroupSubscription(groups.EVERYONE, lambda m: told.append((m["run_id"], m["because"])))
-    await member.join()
+    await member.open()
     run, _ = started
     await run_registry.stop_run(run.pk, "Stopped by Mei.")
     await until(lambda: told == [(str(run.pk), "Stopped by Mei.")])

@@ -11,7 +11,7 @@ import aiohttp
 import psutil
 import pytest
 
-from agents import Stop, ToolError
+from agents import CancelToken, ToolError
 from agents.tools.fetch_page import FetchPageTool
 from tests.faults.conftest import OpenWorld, Record
 from tests.faults.probe import probed
@@ -119,6 +119,6 @@ async def test_a_page_in_an_encoding_that_the_web_has_not(site: str) -> None:
 
 def _fetch(tool: FetchPageTool, url: str) -> str:
     try:
-        return tool.call({"url": url}, Stop())
+        return tool.call({"url": url}, CancelToken())
     except ToolError as refused:
         return str(refused)

@@ -16,7 +16,7 @@ from qwen_agent.llm.base import register_llm
 from qwen_agent.llm.schema import Message
 
 from agents.history import ChatMessage
-from agents.models.base import LoopModel
+from agents.models.base import StreamingChatModel
 from agents.models.demo.asks import Ask, Unreadable, as_text, current_time, speaks_chinese, today_from, understand
 from agents.models.openai_compatible import to_wire
 from agents.models.reply import Reply
@@ -45,7 +45,7 @@ class Plan:
 
 
 @register_llm(MODEL_TYPE)
-class Demo(LoopModel):
+class Demo(StreamingChatModel):
     """Writes what `plan` decides, at a human pace. ``cfg["interval_s"]``: seconds between tokens."""
 
     def __init__(self, cfg: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 import agents
-from agents import Growth, ModelSettings, Outcome
+from agents import ModelSettings, Outcome, PartialStep
 from agents.models.probing import ServerTraits, probe_server
 from chat.catalog.model_facts import save_facts
 
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         else:
             self.stdout.write("Asking the built-in demo model: LLM_MODEL_SERVER is not set. It is no language model.")
         self.stdout.flush()
-        agents.warm()
+        agents.preload()
         seen = asyncio.run(_ask(model))
         if seen.outcome.status == "failed":
             raise CommandError(f"It does not answer ({seen.outcome.code}). {seen.outcome.error}")
@@ -138,13 +138,13 @@ async def _ask(model: ModelSettings) -> _Seen:
     run = agents.get_agent("researcher", model=model).start(_QUESTION, max_iterations=_MOST_CALLS)
     async with contextlib.aclosing(run):
         async for item in run:
-            if isinstance(item, Growth):
+            if isinstance(item, PartialStep):
                 seen.pieces += 1
             if seen.first_at is None and (
-                isinstance(item, Growth) or item.type in ("thought", "tool_use", "final_answer")
+                isinstance(item, PartialStep) or item.type in ("thought", "tool_use", "final_answer")
             ):
                 seen.first_at = time.perf_counter()
-            if isinstance(item, Growth):
+            if isinstance(item, PartialStep):
                 continue
             if item.type == "tool_result":
                 seen.tools[item.data["tool_name"]] = item.data["ok"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agents import AGENTS, Growth, Outcome, Step, Stop, Toolbox, ToolError, get_agent
+from agents import AGENTS, CancelToken, Outcome, PartialStep, Step, Toolbox, ToolError, get_agent
 from agents.models.demo.model import Plan, plan
 from agents.tools import build
 from tests.agents.conftest import Echo, Waiting, steps_of
@@ -357,7 +357,7 @@ def final(steps: Sequence[dict[str, Any]]) -> str:
 
 async def test_with_no_configuration_it_thinks_calls_python_and_answers_right() -> None:
     run = get_agent().start(FLAGSHIP)
-    shown: list[Growth] = []
+    shown: list[PartialStep] = []
     steps: list[dict[str, Any]] = []
     moments: list[float] = []
     async for event in run:
@@ -452,7 +452,7 @@ class Broken(Echo):
         self.does = does
         self.parameters = {"type": "object", "properties": {"code": {"type": "string"}}}  # type: ignore[misc]
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         return self.does()
 
 
@@ -500,7 +500,7 @@ async def test_a_continued_run_calls_nothing_again() -> None:
     assert "397.8" in final(steps)
 
 
-async def until(run: Any, reached: Callable[[Growth | Step], bool]) -> None:
+async def until(run: Any, reached: Callable[[PartialStep | Step], bool]) -> None:
     async for event in run:
         if reached(event):
             return
@@ -509,7 +509,7 @@ async def until(run: Any, reached: Callable[[Growth | Step], bool]) -> None:
 
 async def test_cancel_in_the_middle_of_a_thought() -> None:
     run = get_agent().start(FLAGSHIP)
-    await until(run, lambda event: isinstance(event, Growth) and len(event.text) > 20)
+    await until(run, lambda event: isinstance(event, PartialStep) and len(event.text) > 20)
     began = time.monotonic()
     run.cancel("Stopped by Mei.")
     steps = await steps_of(run)
@@ -521,7 +521,9 @@ async def test_cancel_in_the_middle_of_a_thought() -> None:
 
 async def test_cancel_in_the_middle_of_the_answer() -> None:
     run = get_agent().start("Hello")
-    await until(run, lambda event: isinstance(event, Growth) and event.type == "final_answer" and len(event.text) > 20)
+    await until(
+        run, lambda event: isinstance(event, PartialStep) and event.type == "final_answer" and len(event.text) > 20
+    )
     run.cancel("Stopped by Mei.")
     steps = await steps_of(run)
     assert [(step["type"], step.get("partial")) for step in steps] == [("final_answer", True)]

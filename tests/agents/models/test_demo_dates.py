@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agents.models.demo.asks import understand
 from agents.models.demo.dates import find_dates
-from agents.tools import Stop
+from agents.tools import CancelToken
 from agents.tools.python import PythonTool
 
 TODAY = "date(2026, 11, 22)"
@@ -33,7 +33,7 @@ def computed(question: str) -> list[str]:
     """What the real tool returns for each question about a date, were it the 22nd of November 2026."""
     tool = PythonTool()
     asks = [ask for ask in understand(question) if ask.tool == "python"]
-    return [tool.call(ask.arguments(TODAY), Stop()).strip("'") for ask in asks]
+    return [tool.call(ask.arguments(TODAY), CancelToken()).strip("'") for ask in asks]
 
 
 @pytest.mark.parametrize("date", MARCH_1)

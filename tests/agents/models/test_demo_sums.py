@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.models.demo.sums import find_sums, number
-from agents.tools import Stop
+from agents.tools import CancelToken
 from agents.tools.python import PythonTool
 
 
@@ -13,7 +13,8 @@ def computed(question: str) -> list[tuple[str, str]]:
     """The sums found, each as it was written and as the real tool computes it."""
     tool = PythonTool()
     return [
-        (question[found.start : found.end], tool.call({"code": found.code}, Stop())) for found in find_sums(question)
+        (question[found.start : found.end], tool.call({"code": found.code}, CancelToken()))
+        for found in find_sums(question)
     ]
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.tools import Stop, Tool, Toolbox, build
+from agents.tools import CancelToken, Tool, Toolbox, build
 
 BUILT_IN = ["python", "current_time", "search_history", "fetch_page"]
 
@@ -18,7 +18,7 @@ class Mine:
     def __init__(self) -> None:
         self.parameters: dict[str, Any] = {"type": "object", "properties": {}}
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         return "mine"
 
 
@@ -55,4 +55,4 @@ def test_a_tool_of_the_callers_own_takes_a_built_in_ones_place() -> None:
 
 def test_history_comes_from_whoever_starts_the_agent() -> None:
     toolbox = Toolbox(search_history=lambda query, limit: [{"session_title": query, "excerpt": str(limit)}])
-    assert "“x”" in build(["search_history"], toolbox)["search_history"].call({"query": "x"}, Stop())
+    assert "“x”" in build(["search_history"], toolbox)["search_history"].call({"query": "x"}, CancelToken())

@@ -4,14 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agents.tools import Stop, ToolError
+from agents.tools import CancelToken, ToolError
 from agents.tools.current_time import CurrentTimeTool
 
 NEW_YEAR = datetime(2030, 12, 31, 20, 30, 5, 999, tzinfo=UTC)
 
 
 def tell(**arguments: object) -> str:
-    return CurrentTimeTool(now=lambda: NEW_YEAR).call(arguments, Stop())
+    return CurrentTimeTool(now=lambda: NEW_YEAR).call(arguments, CancelToken())
 
 
 @pytest.mark.parametrize("arguments", [{}, {"time_zone": ""}, {"time_zone": None}, {"time_zone": "UTC"}])
@@ -25,7 +25,7 @@ def test_tells_the_time_and_the_day_of_another_zone() -> None:
 
 
 def test_without_a_clock_of_its_own_it_is_now() -> None:
-    told = datetime.fromisoformat(CurrentTimeTool().call({}, Stop()).split("\n")[0])
+    told = datetime.fromisoformat(CurrentTimeTool().call({}, CancelToken()).split("\n")[0])
     assert abs(datetime.now(UTC) - told) < timedelta(seconds=5)
 
 

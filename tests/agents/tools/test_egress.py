@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.tools import Egress, HostPolicy, Stop, Tool, Toolbox, ToolError, build
+from agents.tools import CancelToken, Egress, HostPolicy, Tool, Toolbox, ToolError, build
 from agents.tools.egress import LINKS_PER_PAGE
 
 WROTE = "Compare https://example.org/report?year=2026 with https://bücher.example/a and https://192.0.2.7:8080/x. Also docs.example.net."
@@ -47,7 +47,7 @@ class Outside:
             },
         }
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         self.given.append(arguments)
         return self.result
 
@@ -103,7 +103,7 @@ def refusal(call: Callable[[], object]) -> str:
 )
 def test_what_was_written_or_linked_is_asked_for_in_its_one_spelling(url: str, asked: str) -> None:
     tool = Outside()
-    assert private().guard(tool).call({"url": url}, Stop()) == "opened"
+    assert private().guard(tool).call({"url": url}, CancelToken()) == "opened"
     assert tool.given == [{"url": asked}]
 
 
@@ -157,7 +157,7 @@ TRICKS = [
 def test_nothing_else_reaches_the_tool(url: str, arguments: Callable[[str], dict[str, Any]]) -> None:
     tool = Outside()
     guarded = private().guard(tool)
-    words = refusal(lambda: guarded.call(arguments(url), Stop()))
+    words = refusal(lambda: guarded.call(arguments(url), CancelToken()))
     assert "the person can write the full address in a message" in words
     assert tool.given == []
 
@@ -175,26 +175,26 @@ def test_nothing_else_reaches_the_tool(url: str, arguments: Callable[[str], dict
 )
 def test_words_are_not_carried_by_other_values_either(arguments: dict[str, Any]) -> None:
     tool = Outside()
-    refusal(lambda: private().guard(tool).call(arguments, Stop()))
+    refusal(lambda: private().guard(tool).call(arguments, CancelToken()))
     assert tool.given == []
 
 
 def test_what_carries_no_words_passes() -> None:
     tool, arguments = Outside(), {"url": "https://read.test/", "mode": "fast", "raw": True, "depth": 2}
-    private().guard(tool).call(arguments, Stop())
-    private().guard(tool).call({}, Stop())
+    private().guard(tool).call(arguments, CancelToken())
+    private().guard(tool).call({}, CancelToken())
     assert tool.given == [arguments, {}]
 
 
 def test_before_anything_private_is_read_every_address_passes() -> None:
     tool = Outside()
-    Egress(HISTORY, Record()).guard(tool).call({"url": "https://evil.test/?q=words"}, Stop())
+    Egress(HISTORY, Record()).guard(tool).call({"url": "https://evil.test/?q=words"}, CancelToken())
     assert tool.given == [{"url": "https://evil.test/?q=words"}]
 
 
 def test_a_tool_that_stays_inside_is_given_anything() -> None:
     tool = Inside()
-    private().guard(tool).call({"url": "words"}, Stop())
+    private().guard(tool).call({"url": "words"}, CancelToken())
     assert tool.given == [{"url": "words"}]
 
 
@@ -207,37 +207,37 @@ def test_links_of_a_page_read_meanwhile_may_be_followed_and_no_others() -> None:
     egress = private([{"role": "user", "content": "Read https://example.org/."}])
     page = egress.guard(Outside("fetch_page", "Address: https://example.org/\n\nmore (https://linked.test/a)"))
     other = egress.guard(Outside("far-open", "see https://said-by-a-server.test/"))
-    page.call({"url": "https://example.org/"}, Stop())
-    page.call({"url": "https://linked.test/a"}, Stop())
-    other.call({"url": "https://linked.test/a"}, Stop())
-    refusal(lambda: page.call({"url": "https://said-by-a-server.test/"}, Stop()))
+    page.call({"url": "https://example.org/"}, CancelToken())
+    page.call({"url": "https://linked.test/a"}, CancelToken())
+    other.call({"url": "https://linked.test/a"}, CancelToken())
+    refusal(lambda: page.call({"url": "https://said-by-a-server.test/"}, CancelToken()))
 
 
 def test_a_page_adds_a_bounded_number_of_links() -> None:
     egress = private([{"role": "user", "content": "Read https://example.org/."}])
     many = "\n".join(f"https://evil.test/{number}" for number in range(LINKS_PER_PAGE * 2))
     page = egress.guard(Outside("fetch_page", many))
-    page.call({"url": "https://example.org/"}, Stop())
-    page.call({"url": "https://evil.test/0"}, Stop())
-    refusal(lambda: page.call({"url": f"https://evil.test/{LINKS_PER_PAGE * 2 - 1}"}, Stop()))
+    page.call({"url": "https://example.org/"}, CancelToken())
+    page.call({"url": "https://evil.test/0"}, CancelToken())
+    refusal(lambda: page.call({"url": f"https://evil.test/{LINKS_PER_PAGE * 2 - 1}"}, CancelToken()))
 
 
 def test_the_mark_and_the_addresses_of_earlier_runs_come_from_the_record() -> None:
     record = Record(marked=True, wrote=["https://wrote.test/"], read=["(https://linked.test/)"])
     page = Egress((), record).guard(Outside("fetch_page"))
-    page.call({"url": "https://wrote.test/"}, Stop())
-    page.call({"url": "https://linked.test/"}, Stop())
-    refusal(lambda: page.call({"url": "https://evil.test/"}, Stop()))
+    page.call({"url": "https://wrote.test/"}, CancelToken())
+    page.call({"url": "https://linked.test/"}, CancelToken())
+    refusal(lambda: page.call({"url": "https://evil.test/"}, CancelToken()))
 
 
 def test_a_search_that_finds_something_marks_the_session_before_it_is_told() -> None:
     record, hits = Record(), [{"excerpt": "the code word"}]
     toolbox = Toolbox(search_history=lambda query, limit: hits, privacy=record)
     search = build(["search_history"], toolbox)["search_history"]
-    search.call({"query": "code"}, Stop())
+    search.call({"query": "code"}, CancelToken())
     assert record.marked
     record.marked, hits[:] = False, []
-    search.call({"query": "code"}, Stop())
+    search.call({"query": "code"}, CancelToken())
     assert not record.marked, "nothing was found, so nothing private is known"
 
 
@@ -248,7 +248,7 @@ def test_what_cannot_be_marked_is_not_told() -> None:
 
     toolbox = Toolbox(search_history=lambda query, limit: [{"excerpt": "the code word"}], privacy=Away())
     assert (
-        refusal(lambda: build(["search_history"], toolbox)["search_history"].call({"query": "x"}, Stop()))
+        refusal(lambda: build(["search_history"], toolbox)["search_history"].call({"query": "x"}, CancelToken()))
         == "The database is away."
     )
 
@@ -265,7 +265,7 @@ def test_not_even_the_name_is_looked_up(url: str) -> None:
     from agents.tools.fetch_page import FetchPageTool  # noqa: PLC0415 - beside what it is about
 
     guarded = private().guard(FetchPageTool(resolve=looked_up()))
-    assert "This was not done" in refusal(lambda: guarded.call({"url": url}, Stop()))
+    assert "This was not done" in refusal(lambda: guarded.call({"url": url}, CancelToken()))
 
 
 # -- the operator's lists -------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def test_the_operators_lists_hold_for_whatever_is_an_address(
     guarded = Egress((), None, HostPolicy(allowed, denied)).guard(tool)
     for arguments in ({"url": url}, {"pages": [url]}):
         if may:
-            guarded.call(arguments, Stop())
+            guarded.call(arguments, CancelToken())
         else:
-            assert "This installation does not read from" in refusal(lambda: guarded.call(arguments, Stop()))  # noqa: B023
+            assert "This installation does not read from" in refusal(lambda: guarded.call(arguments, CancelToken()))  # noqa: B023
     assert bool(tool.given) is may

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agents.tools import Stop, ToolError, fetch_page
+from agents.tools import CancelToken, ToolError, fetch_page
 from agents.tools.fetch_page import FetchPageTool, web_ports_only
 from agents.tools.special_addresses import is_public
 from agents.untrusted.pool import Pool
@@ -124,11 +124,11 @@ def local(**options: Any) -> FetchPageTool:
     return FetchPageTool(**{"allow_address": is_loopback, "allow_port": any_port} | options)
 
 
-def fetch(url: str, tool: FetchPageTool | None = None, stop: Stop | None = None) -> str:
-    return (tool or local()).call({"url": url}, stop or Stop())
+def fetch(url: str, tool: FetchPageTool | None = None, stop: CancelToken | None = None) -> str:
+    return (tool or local()).call({"url": url}, stop or CancelToken())
 
 
-def failure(url: str, tool: FetchPageTool | None = None, stop: Stop | None = None) -> str:
+def failure(url: str, tool: FetchPageTool | None = None, stop: CancelToken | None = None) -> str:
     with pytest.raises(ToolError) as caught:
         fetch(url, tool, stop)
     return str(caught.value)
@@ -229,7 +229,7 @@ def test_a_page_that_takes_for_ever_to_read_is_given_up_and_its_reader_ended(
 
 def test_a_stop_ends_the_reading_too(site: Site, endless: Pool) -> None:
     site.page("/a", "words")
-    stop = Stop()
+    stop = CancelToken()
     threading.Timer(0.3, stop.set, ["Stopped by mei."]).start()
     assert failure(f"{site.url}/a", local(total_s=60.0), stop) == "Stopped by mei."
     assert [worker for worker in endless._workers if not worker.is_alive] == []
@@ -580,7 +580,7 @@ def test_an_answer_that_is_no_http(site: Site) -> None:
 )
 def test_cancel_closes_the_connection_at_once(site: Site, headers: bool, every_s: float) -> None:
     site.endless("/slow", b"x", every_s, headers)
-    stop, errors = Stop(), []
+    stop, errors = CancelToken(), []
     calling = threading.Thread(target=lambda: errors.append(failure(f"{site.url}/slow", stop=stop)))
     calling.start()
     while not site.asked:
@@ -601,7 +601,7 @@ def test_cancel_while_connecting() -> None:
         for each in waiting:
             each.setblocking(False)
             each.connect_ex(full.getsockname())
-        stop, errors = Stop(), []
+        stop, errors = CancelToken(), []
         url = f"http://127.0.0.1:{full.getsockname()[1]}/"
         calling = threading.Thread(target=lambda: errors.append(failure(url, stop=stop)))
         calling.start()
@@ -615,7 +615,7 @@ def test_cancel_while_connecting() -> None:
 
 
 def test_cancel_before_the_call_asks_nobody(site: Site) -> None:
-    stop = Stop()
+    stop = CancelToken()
     stop.set("Stopped by Mei.")
     assert failure(f"{site.url}/", stop=stop) == "Stopped by Mei."
     assert site.connections == 0
@@ -684,7 +684,7 @@ def test_https_to_a_plain_site(site: Site) -> None:
 
 def test_cancel_during_the_handshake() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        stop, errors = Stop(), []
+        stop, errors = CancelToken(), []
         url = f"https://127.0.0.1:{mute.getsockname()[1]}/"
         calling = threading.Thread(target=lambda: errors.append(failure(url, stop=stop)))
         calling.start()

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from agents.tools import Stop, Tool, Toolbox, ToolError, build, mcp, mcp_server
+from agents.tools import CancelToken, Tool, Toolbox, ToolError, build, mcp, mcp_server
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
 
@@ -54,11 +54,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
     mcp._servers.close()
 
 
-def call(tool: Tool, stop: Stop | None = None, **arguments: Any) -> str:
-    return tool.call(arguments, stop or Stop())
+def call(tool: Tool, stop: CancelToken | None = None, **arguments: Any) -> str:
+    return tool.call(arguments, stop or CancelToken())
 
 
-def failure(tool: Tool, stop: Stop | None = None, **arguments: Any) -> str:
+def failure(tool: Tool, stop: CancelToken | None = None, **arguments: Any) -> str:
     with pytest.raises(ToolError) as caught:
         call(tool, stop, **arguments)
     return str(caught.value)
@@ -126,7 +126,7 @@ def test_the_server_does_not_get_our_environment(server: Server, monkeypatch: py
 
 
 def test_cancel_reaches_the_server_and_the_next_call_works(server: Server) -> None:
-    tools, stop, errors = server.tools(), Stop(), []
+    tools, stop, errors = server.tools(), CancelToken(), []
     calling = threading.Thread(target=lambda: errors.append(failure(tools["test-wait"], stop, seconds=60)))
     calling.start()
     assert eventually(lambda: "wait begins" in server.notes())
@@ -303,11 +303,11 @@ def test_tools_that_come_later_are_there_for_the_next_run(server: Server) -> Non
 
 def test_progress_is_told_and_gives_a_call_more_time(server: Server) -> None:
     server.config["test"]["timeout"] = 0.6
-    stop, told = Stop(), []
+    stop, told = CancelToken(), []
     stop.on_progress = told.append
     assert call(server.tools()["test-advance"], stop, steps=8, every_s=0.2) == "arrived"
     assert told == [f"{number} of 8: step {number}" for number in range(1, 9)]
-    assert failure(server.tools()["test-advance"], Stop(), steps=1, every_s=60).endswith("within 0.6 seconds.")
+    assert failure(server.tools()["test-advance"], CancelToken(), steps=1, every_s=60).endswith("within 0.6 seconds.")
 
 
 @contextlib.contextmanager

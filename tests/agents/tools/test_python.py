@@ -16,15 +16,15 @@ import psutil
 import pytest
 from pydantic_monty import Monty, MontyError
 
-from agents.tools import Stop, ToolError, python
+from agents.tools import CancelToken, ToolError, python
 from agents.tools.python import MODULES, PythonTool, _Pool, _show_last_value
 
 
-def run(code: str, stop: Stop | None = None, tool: PythonTool | None = None) -> str:
-    return (tool or PythonTool()).call({"code": code}, stop or Stop())
+def run(code: str, stop: CancelToken | None = None, tool: PythonTool | None = None) -> str:
+    return (tool or PythonTool()).call({"code": code}, stop or CancelToken())
 
 
-def failure(code: str, stop: Stop | None = None, tool: PythonTool | None = None) -> str:
+def failure(code: str, stop: CancelToken | None = None, tool: PythonTool | None = None) -> str:
     with pytest.raises(ToolError) as caught:
         run(code, stop, tool)
     return str(caught.value)
@@ -231,7 +231,7 @@ def test_output_just_below_the_limit_is_whole() -> None:
 
 
 def test_cancel_kills_the_worker_and_the_next_call_works() -> None:
-    stop, watch, errors = Stop(), Working(), []
+    stop, watch, errors = CancelToken(), Working(), []
     calling = threading.Thread(target=lambda: errors.append(failure("while True: pass", stop)))
     calling.start()
     worker = watch.process()
@@ -243,13 +243,13 @@ def test_cancel_kills_the_worker_and_the_next_call_works() -> None:
 
 
 def test_cancel_before_the_call_runs_nothing() -> None:
-    stop = Stop()
+    stop = CancelToken()
     stop.set("Stopped by Mei.")
     assert failure("while True: pass", stop) == "Stopped by Mei."
 
 
 def test_a_stop_after_the_call_does_not_hurt_whoever_has_the_worker_now() -> None:
-    stop = Stop()
+    stop = CancelToken()
     assert run("1", stop) == "1"
     stop.set("Stopped too late.")
     assert run("2") == "2"
@@ -299,12 +299,12 @@ def test_twenty_programs_are_parsed_at_once() -> None:
 
 def test_a_call_that_waits_for_a_free_worker_can_be_cancelled() -> None:
     tool = PythonTool()
-    busy = [Stop() for _ in range(16)]
+    busy = [CancelToken() for _ in range(16)]
     with ThreadPoolExecutor(17) as pool:
         for each in busy:
             pool.submit(tool.call, {"code": "while True: pass"}, each)
         assert eventually(lambda: len(workers()) >= 16)
-        stop = Stop()
+        stop = CancelToken()
         waiting = pool.submit(failure, "1", stop, tool)
         stop.set("Stopped by Mei.")
         assert waiting.result(2) == "Stopped by Mei."

@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from agents.cancellation import Stop
+from agents.cancellation import CancelToken
 from agents.tools import ToolError, runner
 from agents.tools.runner import Job, ToolOutcome, run_tool, run_tools
 from tests.agents.conftest import Echo, Failing, Waiting
 
 
-def run(tool: Any, arguments: str, stop: Stop | None = None) -> ToolOutcome:
-    return run_tool(tool, arguments, stop or Stop())
+def run(tool: Any, arguments: str, stop: CancelToken | None = None) -> ToolOutcome:
+    return run_tool(tool, arguments, stop or CancelToken())
 
 
 def test_a_tool_gets_its_arguments_and_its_result_is_returned() -> None:
@@ -52,7 +52,7 @@ def test_a_failure_is_a_sentence_without_a_traceback() -> None:
 
 def test_an_unknown_tool_is_a_failed_call() -> None:
     outcomes: list[ToolOutcome] = []
-    run_tools([Job("1", "nope", "{}", None)], Stop(), lambda _id, outcome: outcomes.append(outcome))
+    run_tools([Job("1", "nope", "{}", None)], CancelToken(), lambda _id, outcome: outcomes.append(outcome))
     assert outcomes == [
         ToolOutcome(ok=False, content="There is no tool named “nope”.", duration_ms=outcomes[0].duration_ms)
     ]
@@ -81,7 +81,7 @@ def test_calls_of_one_turn_run_at_the_same_time_and_are_told_as_they_end() -> No
     first_ended = threading.Event()
 
     class Meeting(Echo):
-        def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+        def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
             meeting.wait()  # only passed when all three are here
             if arguments["text"] != "last":
                 first_ended.wait(10)
@@ -95,7 +95,7 @@ def test_calls_of_one_turn_run_at_the_same_time_and_are_told_as_they_end() -> No
 
     tool = Meeting()
     jobs = [Job(str(i), "echo", f'{{"text": "{text}"}}', tool) for i, text in enumerate(["a", "b", "last"])]
-    run_tools(jobs, Stop(), done)
+    run_tools(jobs, CancelToken(), done)
     assert ended[0] == "last"
     assert sorted(ended) == ["a", "b", "last"]
 
@@ -104,12 +104,12 @@ def test_more_calls_than_places_all_get_their_turn(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(runner, "AT_ONCE", 2)
     ended: list[str] = []
     jobs = [Job(str(i), "echo", '{"text": "a"}', Echo()) for i in range(7)]
-    run_tools(jobs, Stop(), lambda call_id, _: ended.append(call_id))
+    run_tools(jobs, CancelToken(), lambda call_id, _: ended.append(call_id))
     assert sorted(ended) == [str(i) for i in range(7)]
 
 
 def stop_while_running(tool: Waiting, arguments: str) -> tuple[ToolOutcome, float]:
-    stop = Stop()
+    stop = CancelToken()
     stopped_at = 0.0
 
     def stop_it() -> None:
@@ -140,7 +140,7 @@ def test_a_tool_that_heeds_no_stop_is_abandoned(waiting: Waiting, monkeypatch: p
 
 
 def test_after_a_stop_nothing_begins() -> None:
-    stop = Stop()
+    stop = CancelToken()
     stop.set("Stopped by Mei.")
     outcome = run(Echo(), '{"text": "a"}', stop)
     assert (outcome.ok, outcome.content) == (False, "Stopped by Mei. The tool had not begun.")
@@ -158,7 +158,7 @@ class Slow:
     def __init__(self, speaks: bool) -> None:
         self.speaks = speaks
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         for number in range(6):
             if self.speaks:
                 stop.progress(f"{number} of 6")
@@ -172,7 +172,7 @@ def test_a_tool_that_says_how_far_it_is_has_more_time(speaks: bool) -> None:
     shown: list[tuple[str, str]] = []
     outcomes: list[ToolOutcome] = []
     job = Job("1", "slow", "{}", Slow(speaks))
-    run_tools([job], Stop(), lambda _, outcome: outcomes.append(outcome), lambda *told: shown.append(told))
+    run_tools([job], CancelToken(), lambda _, outcome: outcomes.append(outcome), lambda *told: shown.append(told))
     assert [outcome.ok for outcome in outcomes] == [speaks]
     assert bool(shown) is speaks
     assert all(told == ("1", words) and words.endswith("of 6") for told in shown for words in [told[1]])

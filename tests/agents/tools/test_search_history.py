@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.tools import Stop, ToolError
+from agents.tools import CancelToken, ToolError
 from agents.tools.search_history import SearchHistoryTool
 
 
@@ -30,7 +30,7 @@ def test_hits_read_well() -> None:
         {"session_title": "", "date": date(2026, 1, 2), "step": None, "excerpt": "天氣很好"},
         {"session_title": "Notes", "date": "2025-03-04T10:00:00Z"},
     )
-    assert SearchHistoryTool(history).call({"query": " percent "}, Stop()) == (
+    assert SearchHistoryTool(history).call({"query": " percent "}, CancelToken()) == (
         "3 hits for “percent” in earlier sessions:\n\n"
         "1. “Percentages”, 2026-11-20, step 4\n   17 % of 2,340\n\n"
         "2. “Untitled”, 2026-01-02\n   天氣很好\n\n"
@@ -41,7 +41,7 @@ def test_hits_read_well() -> None:
 
 def test_nothing_found_is_said() -> None:
     assert (
-        SearchHistoryTool(History()).call({"query": "天氣"}, Stop())
+        SearchHistoryTool(History()).call({"query": "天氣"}, CancelToken())
         == "Nothing was found for “天氣” in earlier sessions."
     )
 
@@ -49,17 +49,17 @@ def test_nothing_found_is_said() -> None:
 @pytest.mark.parametrize(("given", "used"), [(1, 1), (20, 20), (0, 5), (-3, 1), (500, 20)])
 def test_the_number_of_hits_is_limited(given: int, used: int) -> None:
     history = History()
-    SearchHistoryTool(history).call({"query": "x", "limit": given}, Stop())
+    SearchHistoryTool(history).call({"query": "x", "limit": given}, CancelToken())
     assert history.asked == [("x", used)]
 
 
 def test_an_empty_query_is_refused_without_searching() -> None:
     history = History()
     with pytest.raises(ToolError, match="empty"):
-        SearchHistoryTool(history).call({"query": "  "}, Stop())
+        SearchHistoryTool(history).call({"query": "  "}, CancelToken())
     assert history.asked == []
 
 
 def test_without_a_history_it_says_so() -> None:
     with pytest.raises(ToolError, match="no history"):
-        SearchHistoryTool(None).call({"query": "x"}, Stop())
+        SearchHistoryTool(None).call({"query": "x"}, CancelToken())

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from agents import Stop
+from agents import CancelToken
 from agents.untrusted.pool import Pool, TooSlow, Unfinished
 from tests.serving import ROOT
 
@@ -72,7 +72,7 @@ def test_one_that_is_slow_costs_no_other_its_result(pool: Pool) -> None:
 
 
 def test_who_finds_no_worker_free_is_told_and_nothing_of_theirs_was_slow(pool: Pool) -> None:
-    stop = Stop()
+    stop = CancelToken()
     busy = [
         threading.Thread(target=lambda: pool.run_each("work.sleep", [[]], cpu_s=60, timeout_s=60, stop=stop))
         for _ in range(2)
@@ -91,7 +91,7 @@ def test_who_finds_no_worker_free_is_told_and_nothing_of_theirs_was_slow(pool: P
 
 
 def test_a_call_that_is_stopped_ends_at_once_and_its_worker_works_for_nobody_else(pool: Pool) -> None:
-    stop = Stop()
+    stop = CancelToken()
     began = time.monotonic()
     threading.Timer(0.2, stop.set, ["enough"]).start()
     with pytest.raises(Unfinished):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from agents.cancellation import Stop
+from agents.cancellation import CancelToken
 from agents.errors import ModelError
 from agents.models import openai_stream
 from agents.models.chunks import ServerError
@@ -81,7 +81,7 @@ class Python:
     timeout_s = 5.0
     output_limit = 100
 
-    def call(self, arguments: dict[str, Any], stop: Stop) -> str:
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         return "42"
 
 
