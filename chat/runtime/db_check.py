@@ -15,6 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 
 def dedicated_connection() -> BaseDatabaseWrapper:
+    """A connection apart from the pool that others share."""
     own = connections.create_connection(DEFAULT_DB_ALIAS)
     options = {name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"}
     lasting = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
