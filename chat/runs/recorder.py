@@ -47,7 +47,7 @@ class RunRecorder:
         self._last: list[Entry] = []
 
     async def record(self, items: Sequence[Step | PartialStep]) -> None:
-        """Save the steps in one transaction, and tell them; then show the partial of what is being written now."""
+        """Save the steps in one transaction, and tell them; then show what is being written now."""
         for item in items:
             if isinstance(item, PartialStep):
                 continue
@@ -75,7 +75,7 @@ class RunRecorder:
             self._publish_partial(late or cast(PartialStep, last))
 
     def on_partial(self, partial: PartialStep) -> None:
-        """Show the partial of a step, once those before it are stored."""
+        """Show a step that is being written, once those before it are stored."""
         if self._saving:
             self._late = partial
         else:

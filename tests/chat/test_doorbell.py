@@ -54,7 +54,7 @@ def rung(broker: Redis) -> list[str]:
 def test_it_tells_of_sessions_in_order(bell: WorkerNotifier, broker: Redis) -> None:
     sessions = [uuid.uuid4() for _ in range(5)]
     for session in sessions:
-        bell.ring(session)
+        bell.notify(session)
     until(lambda: len(rung(broker)) == 5)
     assert rung(broker) == [str(session) for session in sessions]
     assert bell.away_since is None
@@ -63,20 +63,20 @@ def test_it_tells_of_sessions_in_order(bell: WorkerNotifier, broker: Redis) -> N
 def test_a_broker_that_is_away_keeps_nobody_waiting_and_is_told_of_once(
     bell: WorkerNotifier, broker: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bell.ring(uuid.uuid4())
+    bell.notify(uuid.uuid4())
     until(lambda: rung(broker))
     broker.end(signal.SIGKILL)
     began = time.monotonic()
     late = [uuid.uuid4() for _ in range(100)]
     for session in late:
-        bell.ring(session)
+        bell.notify(session)
     assert time.monotonic() - began < 1
     until(lambda: bell.away_since is not None)
     broker.start()
     until(lambda: bell.away_since is None)
     until(lambda: rung(broker))
     last = uuid.uuid4()
-    bell.ring(last)
+    bell.notify(last)
     until(lambda: rung(broker)[-1] == str(last))
     words = [record.getMessage() for record in caplog.records]
     assert sum("does not answer" in each for each in words) == 1

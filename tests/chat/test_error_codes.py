@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from chat.api import errors, urls
+from chat.api import errors
 
-ROOT = Path(urls.__file__).parents[1]
+ROOT = Path(errors.__file__).parents[2]
 #: The protocol's, all of them.
 CODES = set(
     "bad_json bad_frame unknown_type too_large empty_message bad_text unknown_agent bad_last_seq not_found not_allowed "
@@ -23,7 +23,7 @@ PLACES = {
     "ModelError": 1,
     "Refused": 0,
     "_error": 0,
-    "error": 0,
+    "error_response": 0,
     "error_data": 0,
 }
 #: Modules whose functions return codes beside words.

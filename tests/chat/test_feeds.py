@@ -72,9 +72,9 @@ async def test_growth_arrives_in_pieces_and_a_late_client_begins_with_the_whole(
 async def test_what_a_run_tells_other_processes_is_put_together_there(started: tuple[Run, Login]) -> None:
     run, login = started
     client = await Client().join(run, login)
-    abroad = publisher.DraftPublisher(run.session_id)
+    drafts_abroad = publisher.DraftPublisher(run.session_id)
     for text in ("Let", "Let me", "Let me see 天氣", "Let me see 天氣 now"):
-        abroad.tell(Draft(run.pk, 1, "thought", 1, text))
+        drafts_abroad.publish(Draft(run.pk, 1, "thought", 1, text))
         await client.until(lambda text=text: client.text.get(1) == text)  # type: ignore[misc]
     pieces = [(f["data"]["offset"], f["data"]["text"]) for f in client.frames if f["type"] == "reasoning_delta"]
     assert pieces == [(0, "Let"), (3, " me"), (6, " see 天氣"), (13, " now")]

@@ -313,9 +313,10 @@ async def test_an_answer_that_the_length_limit_cut_says_so_and_can_be_gone_on_wi
     await expect(talk.answer).to_have_text("The tides follow the moon, and")
     await expect(talk.trouble).to_contain_text("The model reached its length limit, so its answer breaks off here.")
     await talk.trouble.get_by_role("button", name="Continue").click()
-    await talk.ended()
     await expect(talk.answer).to_have_text("the sun.")
+    await talk.ended()
     await talk.ask("And now?")
+    await expect(talk.runs).to_have_count(3)
     await talk.ended()
     cut, gone_on = [[message["content"] for message in request.body["messages"][1:]] for request in model.requests[-2:]]
     assert cut == ["Tell me about tides", "The tides follow the moon, and", GO_ON]

@@ -111,7 +111,7 @@ class MemoryLog:
     def head_and_draft(self, _session_id: UUID) -> tuple[int, Draft | None]:
         return self.head, self.draft
 
-    def shapes(self, session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprint]:
+    def fingerprints_of(self, session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprint]:
         opened = self.people.values()
         people = (len(opened), min(opened), max(opened)) if opened else reconcile.NOTHING
         line = (len(self.line), 1, self.line[-1]["number"]) if self.line else reconcile.NOTHING
@@ -157,7 +157,7 @@ class Course:
         patch.setattr(database, "read", door.call)
         patch.setattr(database, "write", door.call)
         patch.setattr(database, "write_settled", door.call_settled)
-        for module in (feed, groups, consumers):
+        for module in (feed, subscriber, feed_registry, groups, consumers):
             patch.setattr(module, "time", clock)
         channel_layers.set("default", Layer(self.points))
         try:
@@ -325,7 +325,7 @@ def test_the_log_in_memory_answers_as_the_real_one() -> None:
     assert log.session_view(session.pk).last_seq == selectors.session_view(session.pk).last_seq  # type: ignore[union-attr]
     assert log.presence(session.pk) == selectors.presence(session.pk)
     assert log.queue(session.pk) == selectors.queue(session.pk)
-    assert log.shapes([session.pk]) == reconcile.fingerprints_of([session.pk])
+    assert log.fingerprints_of([session.pk]) == reconcile.fingerprints_of([session.pk])
     assert log.saved_drafts([session.pk]) == reconcile.saved_drafts([session.pk]) == {}
     log.draft = Draft(run.pk, 8, "thought", 1, "the end")
     row = models.Draft(run_id=run.pk, number=8, type="thought", attempt=1, text="the end", updated_at=timezone.now())

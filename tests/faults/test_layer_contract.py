@@ -81,11 +81,11 @@ async def test_a_growing_text_is_put_together_and_heals(started: tuple[Run, Logi
     """Pieces of a growing text get lost, doubled and mixed up: none is put where it does not belong, and the whole comes again."""
     run, login = started
     client = await Client().join(run, login)
-    abroad = publisher.DraftPublisher(run.session_id)
+    drafts_abroad = publisher.DraftPublisher(run.session_id)
     text, whole = "", 0
     for number in range(200):
         text += f"{number} 天 "
-        abroad.tell(Draft(run.pk, 1, "thought", 1, text))
+        drafts_abroad.publish(Draft(run.pk, 1, "thought", 1, text))
         await asyncio.sleep(0.03)  # the pace of a model
         shown = client.text.get(1, "")
         assert text.startswith(shown)

@@ -315,9 +315,9 @@ def test_a_call_that_waits_for_a_free_worker_can_be_cancelled() -> None:
 
 def test_interpreters_do_not_outlive_our_process() -> None:
     script = (
-        "import sys\nfrom agents.tools import Stop\nfrom agents.tools.python import PythonTool\n"
-        "PythonTool().call({'code': '1'}, Stop())\nprint('ready', flush=True)\n"
-        "PythonTool().call({'code': 'while True: pass'}, Stop())"
+        "import sys\nfrom agents.tools import CancelToken\nfrom agents.tools.python import PythonTool\n"
+        "PythonTool().call({'code': '1'}, CancelToken())\nprint('ready', flush=True)\n"
+        "PythonTool().call({'code': 'while True: pass'}, CancelToken())"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=Path.cwd()
