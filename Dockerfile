@@ -23,12 +23,13 @@ COPY manage.py pyproject.toml ./
 COPY agents agents
 COPY chat chat
 COPY config config
+COPY scripts scripts
 COPY templates templates
 COPY static static
 COPY --from=libraries /app/node_modules node_modules
 # The key is needed to read the settings, and for nothing else here.
-RUN .venv/bin/python -c "from config import bootstrap; bootstrap.copy_browser_libraries()" \
-    && rm -r node_modules \
+RUN .venv/bin/python -c "from scripts import bootstrap; bootstrap.copy_browser_libraries()" \
+    && rm -r node_modules scripts \
     && SECRET_KEY=building DATA_DIR=/tmp/var STATIC_ROOT=/app/static-collected \
         .venv/bin/python manage.py collectstatic --no-input --verbosity 0 \
     && .venv/bin/python -m compileall -q agents chat config \

@@ -66,7 +66,7 @@ NOTICED = [
     ),
     (
         "a_bad_row_ends_the_look",
-        "test_bad_rows.py::test_what_waits_and_cannot_be_read[a time that is none-who serves]",
+        "test_bad_rows.py::test_what_waits_and_cannot_be_read[a time that is none, sqlite-who serves]",
         "a bad row stood in others' way",
     ),
     (
@@ -214,6 +214,14 @@ def unmutated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 def test_every_mutation_has_a_test_that_is_to_notice() -> None:
     assert {mutation for mutation, _, _ in NOTICED} == MUTATIONS.keys()
+
+
+def test_the_tests_that_are_to_notice_are_there() -> None:
+    """A name that is no test's would make all of them fail, in the long run alone."""
+    names = [f"tests/faults/{test}" for _, test, _ in NOTICED]
+    collect = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "", "--collect-only", "-p", "no:cacheprovider"]
+    found = subprocess.run([*collect, *names], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout[-2000:] + found.stderr[-2000:]
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""The doorbell rings by the broker, and keeps nobody waiting where there is none."""
+"""Workers are notified by the broker, and nobody is kept waiting where there is none."""
 
 import json
 import signal
@@ -27,8 +27,8 @@ def broker() -> Iterator[Redis]:
 
 
 @pytest.fixture
-def bell(broker: Redis, monkeypatch: pytest.MonkeyPatch) -> WorkerNotifier:
-    """A doorbell on it."""
+def notifier(broker: Redis, monkeypatch: pytest.MonkeyPatch) -> WorkerNotifier:
+    """A notifier on it."""
     own = Celery("test", broker=broker.url, set_as_current=False)
     own.conf.task_default_queue = app.conf.task_default_queue
     own.conf.broker_transport_options = app.conf.broker_transport_options
@@ -51,32 +51,32 @@ def rung(broker: Redis) -> list[str]:
     return [json.loads(message["headers"]["argsrepr"].replace("'", '"'))[0] for message in reversed(messages)]
 
 
-def test_it_tells_of_sessions_in_order(bell: WorkerNotifier, broker: Redis) -> None:
+def test_it_tells_of_sessions_in_order(notifier: WorkerNotifier, broker: Redis) -> None:
     sessions = [uuid.uuid4() for _ in range(5)]
     for session in sessions:
-        bell.notify(session)
+        notifier.notify(session)
     until(lambda: len(rung(broker)) == 5)
     assert rung(broker) == [str(session) for session in sessions]
-    assert bell.away_since is None
+    assert notifier.away_since is None
 
 
 def test_a_broker_that_is_away_keeps_nobody_waiting_and_is_told_of_once(
-    bell: WorkerNotifier, broker: Redis, caplog: pytest.LogCaptureFixture
+    notifier: WorkerNotifier, broker: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bell.notify(uuid.uuid4())
+    notifier.notify(uuid.uuid4())
     until(lambda: rung(broker))
     broker.end(signal.SIGKILL)
     began = time.monotonic()
     late = [uuid.uuid4() for _ in range(100)]
     for session in late:
-        bell.notify(session)
+        notifier.notify(session)
     assert time.monotonic() - began < 1
-    until(lambda: bell.away_since is not None)
+    until(lambda: notifier.away_since is not None)
     broker.start()
-    until(lambda: bell.away_since is None)
+    until(lambda: notifier.away_since is None)
     until(lambda: rung(broker))
     last = uuid.uuid4()
-    bell.notify(last)
+    notifier.notify(last)
     until(lambda: rung(broker)[-1] == str(last))
     words = [record.getMessage() for record in caplog.records]
     assert sum("does not answer" in each for each in words) == 1
