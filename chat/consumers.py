@@ -97,7 +97,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await self._enter()
         except Exception:
             logger.exception("A socket could not be opened")
-            await self._end(Close.OUR_FAULT)
+            await self._end(Close.INTERNAL)
 
     async def _enter(self) -> None:
         self.login = await database.read(handshake.login_of, self.scope)

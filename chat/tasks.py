@@ -27,9 +27,9 @@ _worker: Worker | None = None
 
 
 @shared_task(name=broker.TASK)
-def carry(session_id: str) -> None:
-    """Carry a session's next run, if one waits and may start; until it has ended this worker has one slot less."""
-    if _worker is None or not _worker.carry(UUID(session_id)):
+def execute_next_run(session_id: str) -> None:
+    """Execute a session's next run, if one waits and may start; until it has ended this worker has one slot less."""
+    if _worker is None or not _worker.execute_next_run(UUID(session_id)):
         # This one is about to stop: let another hear of it.
         broker.notify_workers(UUID(session_id))
 

@@ -59,7 +59,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
 INSTALLED_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-class CannotGoOn(Exception):
+class BootstrapError(Exception):
     """Something the machine lacks; the message is the one line that is shown."""
 
 
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
         "vendor": browser_libraries,
     }
     if not arguments or arguments[0] not in verbs:
-        raise CannotGoOn(f"Say one of: {', '.join(verbs)}.")
+        raise BootstrapError(f"Say one of: {', '.join(verbs)}.")
     if sys.version_info < OLDEST_PYTHON:
         become_a_newer_python()
     os.chdir(BASE_DIR)
@@ -89,7 +89,7 @@ def run() -> None:
     with one_at_a_time():
         environment(RUN_LOCK)
         browser_libraries_if_possible()
-    become(PYTHON, "-m", "config.prepare", "serve")
+    exec_program(PYTHON, "-m", "config.prepare", "serve")
 
 
 def dev() -> None:
@@ -98,27 +98,27 @@ def dev() -> None:
         environment(RUN_LOCK)
         browser_libraries_if_possible()
     os.environ["DEBUG"] = "true"
-    become(PYTHON, "-m", "config.prepare", "runserver")
+    exec_program(PYTHON, "-m", "config.prepare", "runserver")
 
 
 def test(*arguments: str) -> None:
     """Run the whole suite but its longest part, `make check` among it; arguments go to pytest."""
     for_tests()
-    become(PYTHON, "-m", "pytest", *(arguments or ("-n", "2", "--dist", "loadgroup")))
+    exec_program(PYTHON, "-m", "pytest", *(arguments or ("-n", "2", "--dist", "loadgroup")))
 
 
 def test_faults(*arguments: str) -> None:
     """Run all tests that break real parts, and those everywhere that take their time; arguments go to pytest."""
     for_tests()
     bring_programs()
-    become(PYTHON, "-m", "pytest", "-m", "faults or long", *(arguments or ("tests", "--durations", "0")))
+    exec_program(PYTHON, "-m", "pytest", "-m", "faults or long", *(arguments or ("tests", "--durations", "0")))
 
 
 def test_scale(*arguments: str) -> None:
     """Run the tests of several web processes and workers behind a proxy, and print their figures; arguments go to pytest."""
     for_tests()
     bring_programs()
-    become(
+    exec_program(
         PYTHON,
         "-m",
         "pytest",
@@ -143,11 +143,11 @@ def check() -> None:
         environment(DEV_LOCK)
     failed = []
     for name, command in CHECKS.items():
-        say(f"Checking {name}")
+        log_line(f"Checking {name}")
         if subprocess.run([PYTHON, *command], check=False).returncode:
             failed.append(name)
     if failed:
-        raise CannotGoOn(f"These checks failed: {', '.join(failed)}.")
+        raise BootstrapError(f"These checks failed: {', '.join(failed)}.")
 
 
 def bench(*arguments: str) -> None:
@@ -155,14 +155,14 @@ def bench(*arguments: str) -> None:
     with one_at_a_time():
         environment(DEV_LOCK)
         browser_libraries()
-    become(PYTHON, "-m", "tests.benchmarks", *arguments)
+    exec_program(PYTHON, "-m", "tests.benchmarks", *arguments)
 
 
 def lock() -> None:
     """Write the lock files anew from ``pyproject.toml`` and ``package.json``. They name no package host."""
     uv = shutil.which("uv")
     if uv is None:
-        raise CannotGoOn("Writing the locks needs uv; nothing else does.")
+        raise BootstrapError("Writing the locks needs uv; nothing else does.")
     compiled = [uv, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11"]
     compiled += [
         "--no-emit-index-url",
@@ -198,7 +198,7 @@ def environment(lock_file: Path) -> None:
     if stamp.exists() and stamp.read_text("utf-8") == wanted:
         return
     pins = sum("==" in line and not line.startswith(" ") for line in lock_file.read_text("utf-8").splitlines())
-    say(f"Installing the {pins} packages of {lock_file.name}")
+    log_line(f"Installing the {pins} packages of {lock_file.name}")
     install(lock_file)
     stamp.write_text(wanted, "utf-8")
     if lock_file == DEV_LOCK:
@@ -208,15 +208,15 @@ def environment(lock_file: Path) -> None:
 
 def make_venv() -> None:
     """Make an empty ``.venv`` with whatever this machine has for that."""
-    say("Making the environment .venv")
+    log_line("Making the environment .venv")
     uv = shutil.which("uv")
     if uv is not None:
-        quietly([uv, "venv", "--quiet", "--python", sys.executable, str(VENV)], "making the environment .venv")
+        run_quietly([uv, "venv", "--quiet", "--python", sys.executable, str(VENV)], "making the environment .venv")
         return
     if importlib.util.find_spec("venv") is None:
-        raise CannotGoOn("This Python has no venv module; install it (Debian: apt install python3-venv), or uv.")
+        raise BootstrapError("This Python has no venv module; install it (Debian: apt install python3-venv), or uv.")
     without_pip = [] if importlib.util.find_spec("ensurepip") else ["--without-pip"]
-    quietly([sys.executable, "-m", "venv", *without_pip, str(VENV)], "making the environment .venv")
+    run_quietly([sys.executable, "-m", "venv", *without_pip, str(VENV)], "making the environment .venv")
 
 
 def install(requirements: Path) -> None:
@@ -231,10 +231,10 @@ def install(requirements: Path) -> None:
         elif importlib.util.find_spec("pip"):
             command = [sys.executable, *pip, "--python", str(PYTHON), "install", "--quiet"]
         else:
-            raise CannotGoOn(
+            raise BootstrapError(
                 "Neither uv nor pip is here; install one (Debian: apt install python3-venv or python3-pip)."
             )
-    quietly([*command, "--require-hashes", "--requirement", str(requirements)], "installing the Python packages")
+    run_quietly([*command, "--require-hashes", "--requirement", str(requirements)], "installing the Python packages")
 
 
 def become_a_newer_python() -> None:
@@ -244,7 +244,7 @@ def become_a_newer_python() -> None:
         if found:
             os.execv(found, [found, *sys.argv])
     version = ".".join(map(str, sys.version_info[:3]))
-    raise CannotGoOn(f"Thinkaloud needs Python {'.'.join(map(str, OLDEST_PYTHON))} or newer; this is {version}.")
+    raise BootstrapError(f"Thinkaloud needs Python {'.'.join(map(str, OLDEST_PYTHON))} or newer; this is {version}.")
 
 
 # Node's packages
@@ -260,8 +260,10 @@ def browser_libraries_if_possible() -> None:
     """Bring the browser's libraries, or say that pages go without: they show what the server renders."""
     try:
         browser_libraries()
-    except CannotGoOn as problem:
-        say(f"Going on without the browser's libraries; answers get their formatting when they are complete. {problem}")
+    except BootstrapError as problem:
+        log_line(
+            f"Going on without the browser's libraries; answers get their formatting when they are complete. {problem}"
+        )
 
 
 def node_packages(*, with_tests: bool) -> None:
@@ -271,7 +273,7 @@ def node_packages(*, with_tests: bool) -> None:
     installed = stamp.read_text("utf-8").split() if stamp.exists() else []
     if installed[:1] == [wanted] and (not with_tests or "tests" in installed):
         return
-    say("Installing the browser's libraries")
+    log_line("Installing the browser's libraries")
     npm("ci", "--ignore-scripts", *(() if with_tests else ("--omit=dev",)))
     stamp.write_text(f"{wanted} tests" if with_tests else wanted, "utf-8")
 
@@ -296,7 +298,7 @@ def npm(*arguments: str) -> None:
         wheel = node_wheel()
         command = [str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
         environ["PATH"] = f"{wheel / 'bin'}{os.pathsep}{environ.get('PATH', '')}"
-    quietly([*command, *arguments], "installing the browser's libraries", environ)
+    run_quietly([*command, *arguments], "installing the browser's libraries", environ)
 
 
 def find_node(python: Path = PYTHON) -> str:
@@ -328,7 +330,7 @@ def locked_block(package: str) -> str:
     """Return one package's pin and hashes out of the larger lock."""
     block = re.search(rf"^{re.escape(package)}==(?:.*\\\n)*.*\n", DEV_LOCK.read_text("utf-8"), re.MULTILINE)
     if block is None:
-        raise CannotGoOn(f"{DEV_LOCK.name} does not pin {package}.")
+        raise BootstrapError(f"{DEV_LOCK.name} does not pin {package}.")
     return block.group()
 
 
@@ -372,17 +374,17 @@ def bring_chromium() -> None:
     """See to it that there is a browser: installed, else Playwright's download, else Debian's package."""
     if tell_chromium():
         return
-    say("Bringing a browser for the tests")
+    log_line("Bringing a browser for the tests")
     attempts: list[list[list[str]]] = [[[str(PYTHON), "-m", "playwright", "install", "chromium"]]]
     if os.geteuid() == 0 and shutil.which("apt-get"):
         attempts.append([["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]])
     for commands in attempts:
-        with contextlib.suppress(CannotGoOn):
+        with contextlib.suppress(BootstrapError):
             for command in commands:
-                quietly(command, "bringing a browser", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+                run_quietly(command, "bringing a browser", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
             if tell_chromium():
                 return
-    raise CannotGoOn("The tests need a browser: install Chromium or Chrome (Debian: apt install chromium).")
+    raise BootstrapError("The tests need a browser: install Chromium or Chrome (Debian: apt install chromium).")
 
 
 # What stands around the product where it is large, and comes with the system's packages alone
@@ -397,10 +399,10 @@ def bring_programs() -> None:
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise CannotGoOn(f"These tests need {' and '.join(missing)}; install them.")
-    say(f"Installing {' and '.join(missing)}")
+        raise BootstrapError(f"These tests need {' and '.join(missing)}; install them.")
+    log_line(f"Installing {' and '.join(missing)}")
     for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *missing]):
-        quietly(command, f"installing {' and '.join(missing)}", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+        run_quietly(command, f"installing {' and '.join(missing)}", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
 
 
 # Small things
@@ -414,7 +416,7 @@ def one_at_a_time() -> Iterator[None]:
         yield
 
 
-def quietly(command: Sequence[str], doing: str, environ: dict[str, str] | None = None) -> None:
+def run_quietly(command: Sequence[str], doing: str, environ: dict[str, str] | None = None) -> None:
     """Run a command and show nothing of it, unless it fails: then its last word of complaint."""
     try:
         done = subprocess.run(
@@ -427,7 +429,7 @@ def quietly(command: Sequence[str], doing: str, environ: dict[str, str] | None =
             check=False,
         )
     except OSError as error:
-        raise CannotGoOn(f"This failed: {doing} ({error}).") from error
+        raise BootstrapError(f"This failed: {doing} ({error}).") from error
     if done.returncode:
         with tempfile.NamedTemporaryFile(
             "w", prefix="thinkaloud-", suffix=".log", delete=False, encoding="utf-8"
@@ -435,7 +437,7 @@ def quietly(command: Sequence[str], doing: str, environ: dict[str, str] | None =
             log.write(done.stdout)
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or ["it said nothing"]
         complaint = next((line for line in lines if re.match(r"(npm )?err(or)?\b", line, re.IGNORECASE)), lines[-1])
-        raise CannotGoOn(
+        raise BootstrapError(
             f"This failed: {doing} ({complaint}). Is a package registry reachable? All it said is in {log.name}."
         )
 
@@ -445,12 +447,12 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def say(words: str) -> None:
+def log_line(words: str) -> None:
     """Tell the person what is going on."""
     print(words, file=sys.stderr, flush=True)
 
 
-def become(program: Path, *arguments: str) -> NoReturn:
+def exec_program(program: Path, *arguments: str) -> NoReturn:
     """Replace this process by the program."""
     os.execv(program, [str(program), *arguments])
 
@@ -458,7 +460,7 @@ def become(program: Path, *arguments: str) -> NoReturn:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except CannotGoOn as problem:
+    except BootstrapError as problem:
         sys.exit(str(problem))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -157,3 +157,29 @@ def test_the_larger_lock_holds_every_pin_of_the_smaller() -> None:
         return set(re.findall(r"^[a-z0-9][^ ]*==[^ ]+", (PROJECT / lock).read_text("utf-8"), re.MULTILINE))
 
     assert pins("requirements.lock") < pins("requirements-dev.lock")
+
+
+#: Words that this code once had for things that the field has names for; `CONTRIBUTING.md` says which it uses.
+FORMER_NAMES = set(
+    "carry carrying _Carried carried_by take_up take_next takes_runs place_in_line _IN_LINE Standing _let_in set_going made_way has_room "
+    "_make_room _room tell_stored tell_everyone _Abroad grew Growth on_growth doorbell _Bell _Ear _hears _go_deaf _tend _Door is_shut "
+    "_kept_out Membership Shape start_over share_one_heap keep_what_is_loaded keep_apart Away Outdated Owned on_set Desk Writer Written "
+    "LoopModel let_go _leave_text _Tempo Pacer Seen _alone _aim Missed Overlap Paused Intake Inbox _Act _Acting PeopleAdmin our_fault "
+    "OUR_FAULT page_of_app telling endline presenting dress CannotGoOn".split()
+)
+
+
+def test_nothing_is_called_by_a_former_name() -> None:
+    found = {
+        f"{path.relative_to(PROJECT)}: {name}"
+        for path, tree in sources("agents", "chat", "config", "scripts")
+        for node in ast.walk(tree)
+        for name in (
+            getattr(node, "id", ""),
+            getattr(node, "attr", ""),
+            getattr(node, "name", ""),
+            getattr(node, "arg", ""),
+        )
+        if name in FORMER_NAMES
+    }
+    assert found == set()

@@ -74,7 +74,7 @@ def test_every_target_of_make_is_described_and_exists(targets: list[str]) -> Non
 
 
 def test_the_targets_are_the_verbs(targets: list[str]) -> None:
-    with pytest.raises(bootstrap.CannotGoOn, match=re.escape(", ".join(targets))):
+    with pytest.raises(bootstrap.BootstrapError, match=re.escape(", ".join(targets))):
         bootstrap.main([])
 
 

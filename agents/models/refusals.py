@@ -252,9 +252,9 @@ def _in_mapping(said: dict[Any, Any], depth: int) -> Iterator[str]:
     for key in _REASON_KEYS:
         if said.get(key):
             found = list(_sentences(said[key], depth + 1))
-            telling = [sentence for sentence in found if not _WRAPPERS.match(sentence)]
-            if telling:
-                yield from telling
+            meant = [sentence for sentence in found if not _WRAPPERS.match(sentence)]
+            if meant:
+                yield from meant
                 return
             kept = kept or (found[0] if found else "")
     if kept:

@@ -232,7 +232,7 @@ class _Output:
 
     def __init__(self, limit: int) -> None:
         self._parts: list[str] = []
-        self._room = limit
+        self._left = limit
         self.full = False
 
     def collect(self, kill: Kill) -> Callable[[Literal["stdout", "stderr"], str], None]:
@@ -241,9 +241,9 @@ class _Output:
         def callback(_stream: Literal["stdout", "stderr"], text: str) -> None:
             if self.full:
                 return
-            self._room -= len(text.encode())
+            self._left -= len(text.encode())
             self._parts.append(text)
-            if self._room < 0:
+            if self._left < 0:
                 # Raising here would not stop the code: it would go on and print.
                 self.full = True
                 kill()

@@ -263,14 +263,14 @@ class _Worker:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        self.let_go()
+        self.discard()
 
     def forget(self) -> None:
         """Leave the process, which is another's child, alone."""
         self._process.returncode = 0
-        self.let_go()
+        self.discard()
 
-    def let_go(self) -> None:
+    def discard(self) -> None:
         self._socket.close()
         if self._process.stdin is not None:
             self._process.stdin.close()

@@ -9,7 +9,7 @@ from django.db.models import F, Max, QuerySet
 from django.http import HttpRequest
 
 import agents
-from chat.models import LIVE, UNFINISHED, Origin, Paused, Run, RunStatus, Step
+from chat.models import LIVE, UNFINISHED, Origin, PauseReason, Run, RunStatus, Step
 from chat.runtime import clock
 from chat.schedules import occurrences
 
@@ -148,7 +148,7 @@ class HealthFilter(ChoiceFilter):
             case "failing":
                 return queryset.filter(failures__gt=0)
             case "paused":
-                return queryset.filter(paused_because__in=(Paused.FAILURES, Paused.REFUSED))
+                return queryset.filter(paused_because__in=(PauseReason.FAILURES, PauseReason.REFUSED))
             case "late":
                 return queryset.filter(enabled=True, next_at__lt=clock.now() - occurrences.ON_TIME)
         return queryset.filter(enabled=value == "running")

@@ -71,7 +71,7 @@ class RunAdmin(ConfirmedActionsAdmin):
         ("of_session", "number", "id"),
         "message",
         ("asked_by", "agent_name", "origin", "enable_reasoning", "continues"),
-        ("status", "code", "stopped_by", "carried_by", "last_sign_of_life"),
+        ("status", "code", "stopped_by", "owned_by", "last_sign_of_life"),
         ("created_at", "started_at", "ended_at", "took"),
         ("iterations", "tokens"),
     )
@@ -156,7 +156,7 @@ class RunAdmin(ConfirmedActionsAdmin):
         return username_of(run.cancelled_by)
 
     @admin.display(description="process")
-    def carried_by(self, run: Run) -> str:
+    def owned_by(self, run: Run) -> str:
         """The process that carries it, while it is at work."""
         return run.owner if run.status in LIVE else "—"
 

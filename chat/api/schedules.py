@@ -9,7 +9,7 @@ from ninja import Router, Schema, Status
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from chat.api.bodies import payload, takes, user_of
-from chat.models import Missed, Occurrence, Outcome, Overlap, Schedule
+from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, Schedule
 from chat.protocol import BadFrame, as_uuid
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
@@ -93,8 +93,8 @@ class ScheduleOut(Schema):
     enabled: bool
     words: str = Field(description="When it runs, in words.")
     next: list[float] = Field(description="The next five times; none while it is paused.")
-    missed: str = Field(description=f"{', '.join(Missed.values)}.")
-    overlap: str = Field(description=f"{', '.join(Overlap.values)}.")
+    missed: str = Field(description=f"{', '.join(MissedPolicy.values)}.")
+    overlap: str = Field(description=f"{', '.join(OverlapPolicy.values)}.")
     pause_after: int
     rules: list[str] = Field(description="The three rules, in words.")
     failures: int = Field(description="In a row, up to now.")

@@ -210,7 +210,7 @@ class Subscriber:
             # Whether it has arrived nobody knows: the client comes back, and says what it has.
             self._sending_since = None
             self._queue.clear()
-            self.request_close(Close.OUR_FAULT)
+            self.request_close(Close.INTERNAL)
             raise
         self._sending_since = None
 

@@ -13,16 +13,7 @@ from chat.models.operations import (
     Process,
     ToolServer,
 )
-from chat.models.schedules import (
-    IS_OPEN,
-    OPEN,
-    Missed,
-    Occurrence,
-    Outcome,
-    Overlap,
-    Paused,
-    Schedule,
-)
+from chat.models.schedules import IS_OPEN, OPEN, MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule
 from chat.models.sessions import (
     IS_LIVE,
     IS_QUEUED,
@@ -62,13 +53,13 @@ __all__ = [
     "Door",
     "Draft",
     "Level",
-    "Missed",
+    "MissedPolicy",
     "ModelServerFacts",
     "Occurrence",
     "Origin",
     "Outcome",
-    "Overlap",
-    "Paused",
+    "OverlapPolicy",
+    "PauseReason",
     "Process",
     "Run",
     "RunStatus",

@@ -9,21 +9,21 @@ from django.db.models import Q
 from chat.models.sessions import Run, Session, is_one_of
 
 
-class Missed(models.TextChoices):
+class MissedPolicy(models.TextChoices):
     """What becomes of due times at which nobody was there to see to them."""
 
     SKIP = "skip"
     ONCE = "once"
 
 
-class Overlap(models.TextChoices):
+class OverlapPolicy(models.TextChoices):
     """What becomes of a due time at which the schedule's last run has not ended."""
 
     QUEUE = "queue"
     SKIP = "skip"
 
 
-class Paused(models.TextChoices):
+class PauseReason(models.TextChoices):
     """Why a schedule is not enabled."""
 
     USER = "user", "paused by its owner"
@@ -52,11 +52,11 @@ class Schedule(models.Model):
     cron = models.CharField(max_length=120, blank=True)
     time_zone = models.CharField(max_length=64, default="UTC")
     since = models.DateTimeField(help_text="From when the minutes count.")
-    missed = models.CharField(max_length=8, choices=Missed, default=Missed.ONCE)
-    overlap = models.CharField(max_length=8, choices=Overlap, default=Overlap.QUEUE)
+    missed = models.CharField(max_length=8, choices=MissedPolicy, default=MissedPolicy.ONCE)
+    overlap = models.CharField(max_length=8, choices=OverlapPolicy, default=OverlapPolicy.QUEUE)
     pause_after = models.PositiveIntegerField(default=5, help_text="Failures in a row; 0 is never.")
     enabled = models.BooleanField(default=True)
-    paused_because = models.CharField(max_length=16, choices=Paused, blank=True)
+    paused_because = models.CharField(max_length=16, choices=PauseReason, blank=True)
     paused_words = models.CharField(max_length=300, blank=True, help_text="More about it, for people.")
     failures = models.PositiveIntegerField(default=0)
     next_at = models.DateTimeField(null=True, blank=True)

@@ -84,7 +84,7 @@ def ask_by_clock(
     """`ask` on behalf of a schedule, within the transaction that claims its due time. Raises `Refused`.
 
     Without a session it opens one of that title. The message is always put in line, so that whoever lives when the transaction is
-    committed starts it; the caller then calls `set_going`.
+    committed starts it; the caller then calls `dispatch_accepted`.
     """
     check_agent(agent_name)
     if session_id is None:
@@ -186,8 +186,8 @@ def _admit(run: Run, standing: Admission) -> Accepted:
             "queue_full", f"{line} messages are waiting in this session already. Please wait for one to start."
         )
     run.number = standing.last_number + 1
-    has_room = not settings.MAX_ACTIVE_RUNS_PER_USER or standing.at_work < settings.MAX_ACTIVE_RUNS_PER_USER
-    is_free = not standing.is_live and not standing.waiting and has_room
+    under_run_limit = not settings.MAX_ACTIVE_RUNS_PER_USER or standing.at_work < settings.MAX_ACTIVE_RUNS_PER_USER
+    is_free = not standing.is_live and not standing.waiting and under_run_limit
     at_once = is_free and run_registry.executes_runs() and not by_clock
     title = standing.title or title_from(run.message)
     if not at_once:

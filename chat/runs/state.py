@@ -185,7 +185,7 @@ _CARRIED = """SELECT run.id, run.status, person.username FROM chat_run run
     WHERE run.owner = %s AND run.status IN ('running', 'cancelling')"""
 
 
-def carried_by(process: str) -> dict[UUID, str | None]:
+def owned_by(process: str) -> dict[UUID, str | None]:
     """A process's live runs, each with the sentence that says who has asked to stop it; None where nobody has."""
     with connection.cursor() as cursor:
         cursor.execute(_CARRIED, [process])
@@ -222,10 +222,10 @@ def next_in(session_id: UUID) -> Run | None:
     if Run.objects.filter(IS_LIVE, session_id=session_id).exists():
         return None
     run = Run.objects.filter(IS_QUEUED, session_id=session_id).order_by("number").first()
-    return run if run is not None and has_room(run.user_id) else None
+    return run if run is not None and under_run_limit(run.user_id) else None
 
 
-def has_room(user_id: int | None) -> bool:
+def under_run_limit(user_id: int | None) -> bool:
     """Whether the user may have one more run at work. Holds the user's row, so that no two processes give away the same place."""
     most = settings.MAX_ACTIVE_RUNS_PER_USER
     if not most:
@@ -261,7 +261,7 @@ def waiting_sessions(user_id: int | None = None) -> list[UUID]:
 
 
 #: Likewise.
-_IN_LINE = f"SELECT 1 FROM chat_run WHERE session_id = %s AND {QUEUED_SQL} LIMIT 1"  # noqa: S608 - our own condition
+_HAS_QUEUED = f"SELECT 1 FROM chat_run WHERE session_id = %s AND {QUEUED_SQL} LIMIT 1"  # noqa: S608 - our own condition
 
 
 def sessions_unblocked_by(run: Run) -> list[UUID]:
@@ -270,7 +270,7 @@ def sessions_unblocked_by(run: Run) -> list[UUID]:
     Not whatever else may start: others would then hear of it once more at the end of each run, however many they are.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_IN_LINE, [uuid_param(run.session_id)])
+        cursor.execute(_HAS_QUEUED, [uuid_param(run.session_id)])
         own = [run.session_id] if cursor.fetchone() else []
     others = waiting_sessions(run.user_id) if settings.MAX_ACTIVE_RUNS_PER_USER and run.user_id is not None else []
     return list(dict.fromkeys([*own, *others]))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: The task that a ring is a message to; it is `chat.tasks.carry`.
+#: The task that a ring is a message to; it is `chat.tasks.execute_next_run`.
 TASK = "chat.carry"
 #: After a failure nobody tries for so long: until then, what waits is found in the database.
 _AWAY_S = 1.0

@@ -19,7 +19,7 @@ from django.db import transaction
 
 import agents
 from chat.access import may_drive, role_in
-from chat.models import Missed, Occurrence, Outcome, Overlap, Paused, Schedule, Session
+from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule, Session
 from chat.protocol import as_uuid
 from chat.runs import admission, sessions
 from chat.runs.admission import Refused
@@ -69,7 +69,7 @@ def make(user: User, fields: Mapping[str, Any], now: datetime) -> Schedule:
     if fields.get("enabled", True):
         _resume(schedule, now)
     else:
-        set_paused(schedule, Paused.USER)
+        set_paused(schedule, PauseReason.USER)
     schedule.save(force_insert=True)
     return schedule
 
@@ -88,13 +88,13 @@ def change(user: User, schedule_id: UUID, fields: Mapping[str, Any], now: dateti
     pause_after, enabled. Raises `Refused`.
     """  # noqa: D205 - a list of names is no summary
     schedule = own_schedule(user, schedule_id)
-    was_done = schedule.paused_because == Paused.DONE
+    was_done = schedule.paused_because == PauseReason.DONE
     moved = _apply(schedule, user, fields, now)
     enabled = fields.get("enabled", schedule.enabled or (moved and was_done))
     if enabled and (moved or not schedule.enabled):
         _resume(schedule, now)
     elif schedule.enabled and not enabled:
-        pause_locked(schedule, Paused.USER)
+        pause_locked(schedule, PauseReason.USER)
     schedule.save()
     return schedule
 
@@ -105,7 +105,7 @@ def pause(schedule_id: UUID) -> bool:
     schedule = lock_schedule(schedule_id)
     if schedule is None or not schedule.enabled:
         return False
-    pause_locked(schedule, Paused.OPERATOR)
+    pause_locked(schedule, PauseReason.OPERATOR)
     schedule.save()
     return True
 
@@ -179,7 +179,7 @@ def _apply(schedule: Schedule, user: User, fields: Mapping[str, Any], now: datet
 
 
 def _set_rules(schedule: Schedule, fields: Mapping[str, Any]) -> None:
-    for rule, choices in (("missed", Missed), ("overlap", Overlap)):
+    for rule, choices in (("missed", MissedPolicy), ("overlap", OverlapPolicy)):
         if rule in fields:
             if fields[rule] not in choices.values:
                 raise BadField(rule, f"One of {', '.join(choices.values)}.")
@@ -239,14 +239,14 @@ def _resume(schedule: Schedule, now: datetime) -> None:
     schedule.enabled, schedule.paused_because, schedule.paused_words, schedule.failures = True, "", "", 0
 
 
-def pause_locked(schedule: Schedule, because: Paused, words: str = "") -> None:
+def pause_locked(schedule: Schedule, because: PauseReason, words: str = "") -> None:
     """Let it run no more; what waits is given up."""
     set_paused(schedule, because, words)
     waiting = Occurrence.objects.filter(schedule=schedule, outcome=Outcome.WAITING)
     waiting.update(outcome=Outcome.SKIPPED, reason="paused")
 
 
-def set_paused(schedule: Schedule, because: Paused, words: str = "") -> None:
+def set_paused(schedule: Schedule, because: PauseReason, words: str = "") -> None:
     """Note why it is due no more; what waits stays."""
     schedule.enabled, schedule.next_at = False, None
     schedule.paused_because, schedule.paused_words = because, words[:300]

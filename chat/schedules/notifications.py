@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from chat.models import Occurrence, Paused
+from chat.models import Occurrence, PauseReason
 from chat.rendering import humanize
 from chat.schedules.selectors import outcome_word, paused, took_ms
 
@@ -30,7 +30,7 @@ def notifications(user: User, after: datetime) -> list[dict[str, Any]]:
 def _notification(occurrence: Occurrence) -> dict[str, Any]:
     schedule, run = occurrence.schedule, occurrence.run
     took = took_ms(occurrence)
-    is_paused = not schedule.enabled and schedule.paused_because in (Paused.FAILURES, Paused.REFUSED)
+    is_paused = not schedule.enabled and schedule.paused_because in (PauseReason.FAILURES, PauseReason.REFUSED)
     told = [outcome_word(occurrence), humanize.approx_duration(took), paused(schedule) if is_paused else ""]
     return {
         "id": occurrence.pk,

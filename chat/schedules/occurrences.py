@@ -10,7 +10,18 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, Window
 from django.db.models.functions import RowNumber
 
-from chat.models import IS_OPEN, OPEN, Missed, Occurrence, Outcome, Overlap, Paused, Run, RunStatus, Schedule
+from chat.models import (
+    IS_OPEN,
+    OPEN,
+    MissedPolicy,
+    Occurrence,
+    Outcome,
+    OverlapPolicy,
+    PauseReason,
+    Run,
+    RunStatus,
+    Schedule,
+)
 from chat.runs import auto_continue
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
@@ -60,7 +71,7 @@ def claim(schedule_id: UUID, now: datetime) -> TickResult:
     try:
         again = recurrence_of(schedule)
     except Invalid as invalid:
-        pause_locked(schedule, Paused.REFUSED, invalid.message)
+        pause_locked(schedule, PauseReason.REFUSED, invalid.message)
         schedule.save(update_fields=STATE_FIELDS)
         return TickResult()
     settled = _settle_own(schedule, now)
@@ -70,14 +81,14 @@ def claim(schedule_id: UUID, now: datetime) -> TickResult:
         return TickResult(settled=settled)
     due_at = again.latest(schedule.next_at, now) or schedule.next_at
     earlier = recurrence.count(again, schedule.next_at, due_at)
-    is_missed = now - due_at > ON_TIME and schedule.missed == Missed.SKIP
+    is_missed = now - due_at > ON_TIME and schedule.missed == MissedPolicy.SKIP
     if is_missed:
         _record_missed(schedule, due_at, earlier + 1)
     elif earlier:
         _record_missed(schedule, again.latest(schedule.next_at, due_at - timedelta(microseconds=1)), earlier)
     schedule.next_at = again.after(due_at)
     if schedule.next_at is None:
-        set_paused(schedule, Paused.DONE)
+        set_paused(schedule, PauseReason.DONE)
     seen = TickResult()
     # Where the clock was set back, that time may have been seen to before.
     if not is_missed and not Occurrence.objects.filter(schedule=schedule, due_at=due_at).exists():
@@ -98,9 +109,9 @@ def _process(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickR
     unfinished = Occurrence.objects.filter(schedule=schedule, outcome__in=OPEN).values_list("outcome", flat=True)
     if others := list(unfinished):
         is_full = 0 < settings.MAX_QUEUED_RUNS <= others.count(Outcome.WAITING)
-        if schedule.overlap == Overlap.SKIP or is_full:
+        if schedule.overlap == OverlapPolicy.SKIP or is_full:
             occurrence.outcome = Outcome.SKIPPED
-            occurrence.reason = "overlap" if schedule.overlap == Overlap.SKIP else "queue_full"
+            occurrence.reason = "overlap" if schedule.overlap == OverlapPolicy.SKIP else "queue_full"
         else:
             occurrence.outcome = Outcome.WAITING
         occurrence.save()
@@ -115,7 +126,7 @@ def _start(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickRes
     except Refused as refused:
         occurrence.outcome, occurrence.reason = Outcome.SKIPPED, refused.code
         if refused.code != "queue_full":
-            pause_locked(schedule, Paused.REFUSED, refused.message)
+            pause_locked(schedule, PauseReason.REFUSED, refused.message)
             occurrence.settled_at = now
         occurrence.save()
         return TickResult(settled=(occurrence.pk,) if occurrence.settled_at else ())
@@ -140,7 +151,7 @@ def _ask(schedule: Schedule, occurrence: Occurrence) -> Accepted:
 
 @transaction.atomic
 def run_now(schedule_id: UUID, now: datetime, user: User | None = None) -> Accepted:
-    """Run it once more, besides its times; the caller then calls `runs.set_going`. None is an operator's. Raises `Refused`."""
+    """Run it once more, besides its times; the caller then calls `commands.dispatch_accepted`. None is an operator's. Raises `Refused`."""
     schedule = lock_schedule(schedule_id) if user is None else own_schedule(user, schedule_id)
     if schedule is None:
         raise Refused("not_found", "There is no such schedule.")
@@ -215,7 +226,7 @@ def _settle_own(schedule: Schedule, now: datetime) -> tuple[int, ...]:
     if occurrence.outcome in FAILED:
         schedule.failures += 1
         if schedule.enabled and 0 < schedule.pause_after <= schedule.failures:
-            pause_locked(schedule, Paused.FAILURES)
+            pause_locked(schedule, PauseReason.FAILURES)
     elif occurrence.outcome == Outcome.COMPLETED:
         schedule.failures = 0
     return (occurrence.pk,)

@@ -12,7 +12,7 @@ from django.db.models.functions import RowNumber
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from chat.models import Missed, Occurrence, Outcome, Overlap, Paused, Schedule
+from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule
 from chat.rendering import humanize
 from chat.schedules import humanize as schedule_humanize
 from chat.schedules import recurrence
@@ -112,12 +112,12 @@ def took_ms(occurrence: Occurrence) -> int | None:
 def rules(schedule: Schedule) -> list[str]:
     """What becomes of missed times, of times that overlap, and of failures."""
     missed = {
-        Missed.ONCE: _("Times missed while nothing ran here are made up for once."),
-        Missed.SKIP: _("Times missed while nothing ran here are skipped."),
+        MissedPolicy.ONCE: _("Times missed while nothing ran here are made up for once."),
+        MissedPolicy.SKIP: _("Times missed while nothing ran here are skipped."),
     }
     overlap = {
-        Overlap.QUEUE: _("While the last run is at work, the next one waits."),
-        Overlap.SKIP: _("While the last run is at work, the next one is skipped."),
+        OverlapPolicy.QUEUE: _("While the last run is at work, the next one waits."),
+        OverlapPolicy.SKIP: _("While the last run is at work, the next one is skipped."),
     }
     number = schedule.pause_after
     after = (
@@ -125,7 +125,7 @@ def rules(schedule: Schedule) -> list[str]:
         if number
         else _("It never pauses by itself.")
     )
-    return [missed[Missed(schedule.missed)], overlap[Overlap(schedule.overlap)], after]
+    return [missed[MissedPolicy(schedule.missed)], overlap[OverlapPolicy(schedule.overlap)], after]
 
 
 def paused(schedule: Schedule) -> str:
@@ -133,14 +133,14 @@ def paused(schedule: Schedule) -> str:
     if schedule.enabled:
         return ""
     match schedule.paused_because:
-        case Paused.DONE:
+        case PauseReason.DONE:
             return _("Done; nothing is due any more.")
-        case Paused.FAILURES:
+        case PauseReason.FAILURES:
             n = schedule.failures
             return ngettext("Paused after %(n)d failure.", "Paused after %(n)d failures in a row.", n) % {"n": n}
-        case Paused.REFUSED:
+        case PauseReason.REFUSED:
             return _("Paused: %(why)s") % {"why": schedule.paused_words}
-        case Paused.OPERATOR:
+        case PauseReason.OPERATOR:
             return _("Paused by an operator.")
     return _("Paused.")
 

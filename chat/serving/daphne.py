@@ -36,7 +36,7 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
         for told in (self.is_open, self.is_closed):
             told.addCallback(_nobody)  # else they hold the protocol, and it them
         self._intake = ReadThrottle(super().dataReceived, self.transport.pauseProducing, self.transport.resumeProducing)
-        self._room: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
         self._sent_at = 0.0
         self.perMessageCompressionAccept = accepted
         self.transport.unregisterProducer()
@@ -78,7 +78,7 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
 
     def onPing(self, payload: bytes) -> None:  # noqa: N802
         """Answer, unless the client doesn't read its answers."""
-        if self._room is None:
+        if self._drained is None:
             super().onPing(payload)
 
     def _closeConnection(self, abort: bool = False) -> None:  # noqa: N802
@@ -91,14 +91,14 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
 
     def pauseProducing(self) -> None:  # noqa: N802
         """The network takes no more."""
-        if self._room is None:
-            self._room = asyncio.get_running_loop().create_future()
+        if self._drained is None:
+            self._drained = asyncio.get_running_loop().create_future()
 
     def resumeProducing(self) -> None:  # noqa: N802
         """The network has taken everything."""
-        room, self._room = self._room, None
-        if room is not None:
-            room.set_result(None)
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.set_result(None)
 
     def stopProducing(self) -> None:  # noqa: N802
         """The connection is gone already."""
@@ -106,12 +106,12 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
     @property
     def is_held_up(self) -> bool:
         """Whether the network has still to take some of what this client was sent."""
-        return self._room is not None
+        return self._drained is not None
 
     async def taken(self) -> None:
         """Wait until the network has taken what this client was sent."""
-        while self._room is not None:
-            await asyncio.shield(self._room)
+        while self._drained is not None:
+            await asyncio.shield(self._drained)
 
     def serverSend(self, content: Any, binary: bool = False) -> None:  # noqa: N802
         """Send a frame; those of one event come one after the other, and all are the same object, framed once."""

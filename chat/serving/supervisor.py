@@ -87,7 +87,7 @@ async def stop_clockwork() -> None:
         await run_registry.wait_ended(_STOP_S)
     try:
         async with asyncio.timeout(_CLOSE_S):
-            left = await database.read(run_state.carried_by, run_registry.PROCESS)
+            left = await database.read(run_state.owned_by, run_registry.PROCESS)
             await EachRow("Ending run").do(left, recovery.interrupt)
     except (DatabaseError, TimeoutError):
         logger.warning("Some runs could not be ended; who sweeps next will do it", exc_info=True)
@@ -154,7 +154,7 @@ async def _compare() -> None:
         # Its run may be in the table and not here yet; there is another time.
         return
     here = run_registry.running_ids()
-    there = await database.read(run_state.carried_by, run_registry.PROCESS)
+    there = await database.read(run_state.owned_by, run_registry.PROCESS)
     for run_id, because in there.items():
         if because is not None:
             run_registry.stop_local_run(run_id, because)

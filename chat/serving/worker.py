@@ -1,7 +1,8 @@
 """What a worker does: carries runs on a loop in a thread of its own, so many at a time.
 
-Somebody's call (`Worker.carry`) lasts as long as the run that it has brought about; that is how a broker knows which worker has room. The
-table is the truth of what is in line: a call for which nothing is there ends at once, and what no call has told of is found by looking.
+Somebody's call (`Worker.execute_next_run`) lasts as long as the run that it has brought about; that is how a broker knows which worker
+has room. The table is the truth of what is in line: a call for which nothing is there ends at once, and what no call has told of is found
+by looking.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ class Worker:
         """Begin to look for what is in line."""
         self._thread.start()
 
-    def carry(self, session_id: UUID) -> bool:
+    def execute_next_run(self, session_id: UUID) -> bool:
         """Carry the session's next run to its end, if one waits and may start; False where this worker takes up nothing any more.
 
         Call from any thread but the loop's own.

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 import agents
-from chat.models import Missed, Overlap, Schedule
+from chat.models import MissedPolicy, OverlapPolicy, Schedule
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
 from chat.runtime import clock
@@ -107,13 +107,13 @@ class ScheduleForm(WhenForm):
     session_id = forms.ChoiceField(label=gettext_lazy("Where"), required=False)
     missed = forms.ChoiceField(
         label=gettext_lazy("Times missed while nothing ran here"),
-        choices=((Missed.ONCE, gettext_lazy("Make up for once")), (Missed.SKIP, gettext_lazy("Skip"))),
+        choices=((MissedPolicy.ONCE, gettext_lazy("Make up for once")), (MissedPolicy.SKIP, gettext_lazy("Skip"))),
     )
     overlap = forms.ChoiceField(
         label=gettext_lazy("While the last run is at work"),
         choices=(
-            (Overlap.QUEUE, gettext_lazy("The next one waits")),
-            (Overlap.SKIP, gettext_lazy("The next one is skipped")),
+            (OverlapPolicy.QUEUE, gettext_lazy("The next one waits")),
+            (OverlapPolicy.SKIP, gettext_lazy("The next one is skipped")),
         ),
     )
     pause_after = forms.IntegerField(
@@ -185,8 +185,8 @@ def new(request: HttpRequest) -> HttpResponse:
         "when": "cron",
         "agent_name": agents.DEFAULT_AGENT,
         "time_zone": reader_zone(request) or "UTC",
-        "missed": Missed.ONCE,
-        "overlap": Overlap.QUEUE,
+        "missed": MissedPolicy.ONCE,
+        "overlap": OverlapPolicy.QUEUE,
         "pause_after": 5,
         "session_id": request.GET.get("session", ""),
     }

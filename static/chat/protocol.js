@@ -74,7 +74,7 @@ export const CLOSE = Object.freeze({
   SILENT: 4410,
   TOO_LARGE: 4413,
   TOO_MANY: 4429,
-  OUR_FAULT: 4500,
+  INTERNAL: 4500,
   RESTARTING: 4012,
 });
 

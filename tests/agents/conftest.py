@@ -47,13 +47,13 @@ class Waiting(Echo):
 
     def __init__(self) -> None:
         self.began = threading.Event()
-        self.let_go = threading.Event()
+        self.released = threading.Event()
         self.stopped_because = ""
 
     def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         self.began.set()
         if arguments["text"] == "deaf":
-            self.let_go.wait(30)
+            self.released.wait(30)
             return "late"
         stop.wait(30)
         self.stopped_because = stop.reason
@@ -71,7 +71,7 @@ def server() -> Iterator[ModelServer]:
 def waiting() -> Iterator[Waiting]:
     tool = Waiting()
     yield tool
-    tool.let_go.set()
+    tool.released.set()
 
 
 MakeAgent = Callable[..., Agent]

@@ -126,7 +126,7 @@ async def test_calls_of_one_turn_run_together(server: ModelServer, make_agent: M
         name = "releasing"
 
         def call(self, arguments: dict[str, Any], stop: Any) -> str:
-            waiting.let_go.set()
+            waiting.released.set()
             return "released"
 
     server.enqueue(

@@ -36,8 +36,8 @@ def session(owner: User, **fields: Any) -> Session:
     return Session.objects.create(owner=owner, agent_name=fields.pop("agent_name", "researcher"), **fields)
 
 
-def run(of: Session, *, message: str = "Why?", carried_by: str = "process-1", **fields: Any) -> Run:
-    """A run at work, unless ``carried_by`` is empty: then it waits."""
+def run(of: Session, *, message: str = "Why?", owned_by: str = "process-1", **fields: Any) -> Run:
+    """A run at work, unless ``owned_by`` is empty: then it waits."""
     assert isinstance(of.owner, User)
     made = Run(
         session=of,
@@ -49,8 +49,8 @@ def run(of: Session, *, message: str = "Why?", carried_by: str = "process-1", **
         **fields,
     )
     run_state.enqueue(made, title=of.title, is_first=not of.runs.filter(status__in=LIVE).exists())
-    if carried_by:
-        assert run_state.claim(made, carried_by)
+    if owned_by:
+        assert run_state.claim(made, owned_by)
     return made
 
 

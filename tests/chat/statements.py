@@ -61,7 +61,7 @@ def _run_now(at: Large) -> Any:
 
 #: What is asked by the clock, by each process, every second or every few. A further one is one line.
 BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
-    "runs of a process": lambda at: run_state.carried_by("process 1"),
+    "runs of a process": lambda at: run_state.owned_by("process 1"),
     "a sign of life": lambda at: run_state.beat("process 1", [at.live.pk]),
     "silent runs": lambda at: run_state.silent_since(SOON),
     "live runs": lambda at: run_state.live_runs(),
@@ -96,7 +96,7 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "claiming the next": lambda at: dispatch._claim_next(at.session_id),
     "claiming one": lambda at: (making.end(at.live), run_state.claim(at.queued, "process 1")),
     "claiming again": lambda at: dispatch._claim_again(at.live.pk),
-    "room for one more": lambda at: run_state.has_room(at.user_id),
+    "room for one more": lambda at: run_state.under_run_limit(at.user_id),
     "what was said": lambda at: history.conversation_history(at.session_id, 15),
     "a step": lambda at: step_log.append(at.live, [making.thought("so", 100)]),
     "a step again": lambda at: step_log.append_again(at.live, [making.thought("so", 100)]),

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from chat.admin import actions, runs
-from chat.models import Announcement, Connection, Origin, Paused, Run, RunStatus, Schedule, Session, Step
+from chat.models import Announcement, Connection, Origin, PauseReason, Run, RunStatus, Schedule, Session, Step
 from chat.schedules import commands as schedule_commands
 from chat.store import step_log
 from chat.store.step_log import Entry
@@ -180,7 +180,7 @@ def test_runs_are_filtered(client: Client, root: User, ada: User) -> None:
     ):
         made[name] = making.run(making.session(owner), message=name)
         Run.objects.filter(pk=made[name].pk).update(**fields)
-    made["waiting"] = making.run(making.session(ada), message="waiting", carried_by="")
+    made["waiting"] = making.run(making.session(ada), message="waiting", owned_by="")
 
     def shown(**query: Any) -> set[str]:
         return {run.message for run in rows(client, "run", **query)}
@@ -206,7 +206,7 @@ def test_runs_are_filtered(client: Client, root: User, ada: User) -> None:
 
 
 def test_unfinished_runs_tell_their_process_and_its_last_sign_of_life(client: Client, root: User, ada: User) -> None:
-    run = making.run(making.session(ada), carried_by="host:42:cafe")
+    run = making.run(making.session(ada), owned_by="host:42:cafe")
     Run.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=33))
     content = page(client, "chat_run_changelist", status="unfinished")
     assert "host:42:cafe" in content
@@ -301,7 +301,7 @@ def do(client: Client, model: str, name: str, *things: Any) -> str:
 
 def test_runs_are_stopped_after_asking(client: Client, root: User, ada: User) -> None:
     session = making.session(ada)
-    at_work, waiting = making.run(session, message="one"), making.run(session, message="two", carried_by="")
+    at_work, waiting = making.run(session, message="one"), making.run(session, message="two", owned_by="")
     asked = client.get(reverse("admin:chat_run_act", args=["stop"]), {"id": [at_work.pk, "x"]})
     assert asked.status_code == 200
     at_work.refresh_from_db()
@@ -360,7 +360,7 @@ def test_an_act_is_done_only_where_it_does_something(client: Client, root: User,
 def test_a_run_is_called_by_what_was_asked(client: Client, root: User, ada: User) -> None:
     long = making.run(making.session(ada), message="Which  animals\nare shy? " * 20)
     assert str(long) == "Which animals are shy? Which animals are shy? Which animals… · run 1"
-    assert str(making.run(long.session, message="", carried_by="")) == "Run 2"
+    assert str(making.run(long.session, message="", owned_by="")) == "Run 2"
     Run.objects.filter(pk=long.pk).update(created_at=datetime(2031, 3, 1, 12, 34, 56, tzinfo=UTC))
     for content in (page(client, "chat_run_changelist"), page(client, "chat_run_change", long.pk)):
         assert "Which animals are shy? Which animals are shy? Which animals…" in content
@@ -445,7 +445,7 @@ def test_schedules_show_their_health(client: Client, root: User, ada: User) -> N
         "off": scheduled(bob, name="off", enabled=False),
     }
     Schedule.objects.filter(name="failing").update(failures=3)
-    Schedule.objects.filter(name="tired").update(failures=5, enabled=False, paused_because=Paused.FAILURES)
+    Schedule.objects.filter(name="tired").update(failures=5, enabled=False, paused_because=PauseReason.FAILURES)
     Schedule.objects.filter(name="late").update(next_at=timezone.now() - timedelta(minutes=5))
 
     def shown(**query: Any) -> set[str]:
@@ -482,7 +482,7 @@ def test_schedules_are_paused_resumed_and_run_by_operators(client: Client, root:
         "Prices" in client.get(reverse("admin:chat_schedule_act", args=["pause"]), {"id": schedule.pk}).content.decode()
     )
     assert "is paused; its owner sees that an operator did it." in act("pause")
-    assert (schedule.enabled, schedule.paused_because, schedule.next_at) == (False, Paused.OPERATOR, None)
+    assert (schedule.enabled, schedule.paused_because, schedule.next_at) == (False, PauseReason.OPERATOR, None)
     assert "ran no more already" in act("pause")
     assert "runs again" in act("resume")
     assert schedule.enabled

@@ -74,7 +74,7 @@ def _session() -> Session:
 
 
 def _claimed() -> Run:
-    return making.run(_session(), carried_by="process-1")
+    return making.run(_session(), owned_by="process-1")
 
 
 def _begun() -> Run:

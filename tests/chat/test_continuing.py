@@ -81,7 +81,7 @@ def test_never_after_a_tool_that_may_have_changed_something(session: Session, in
 @BOTH
 def test_not_before_what_was_asked_since(session: Session, interrupt: Interrupt) -> None:
     run = making.run(session)
-    making.run(session, carried_by="")
+    making.run(session, owned_by="")
     interrupt(run)
     assert session.runs.count() == 2
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 def test_a_session_has_one_live_run_whatever_the_code_does() -> None:
     session = making.session(making.user())
     making.run(session)
-    second = making.run(session, carried_by="")
+    second = making.run(session, owned_by="")
     with pytest.raises(IntegrityError), transaction.atomic():
         run_state.claim(second, "process-1")
     second.refresh_from_db()
@@ -31,11 +31,11 @@ def test_a_client_message_makes_one_run_whatever_the_code_does() -> None:
     session = making.session(making.user())
     making.run(session, client_message_id="same")
     with pytest.raises(IntegrityError), transaction.atomic():
-        making.run(session, client_message_id="same", carried_by="")
+        making.run(session, client_message_id="same", owned_by="")
 
 
 def test_of_two_who_claim_one_is_given_it() -> None:
-    run = making.run(making.session(making.user()), carried_by="")
+    run = making.run(making.session(making.user()), owned_by="")
     mine, yours = Run.objects.get(pk=run.pk), Run.objects.get(pk=run.pk)
     assert run_state.claim(mine, "mine")
     assert not run_state.claim(yours, "yours")
@@ -59,7 +59,7 @@ def test_an_end_never_changes(end: RunStatus) -> None:
 @pytest.mark.parametrize("to", RunStatus)
 @pytest.mark.parametrize("source", RunStatus)
 def test_every_move_is_in_the_table(source: RunStatus, to: RunStatus) -> None:
-    run = making.run(making.session(making.user()), carried_by="")
+    run = making.run(making.session(making.user()), owned_by="")
     Run.objects.filter(pk=run.pk).update(status=source)
     run.refresh_from_db()
     match to:
@@ -104,11 +104,11 @@ def test_a_session_shows_its_live_run_else_its_newest() -> None:
         shown.append(session.status)
 
     show()
-    first = making.run(session, carried_by="")
+    first = making.run(session, owned_by="")
     show()
     run_state.claim(first, "process-1")
     show()
-    second = making.run(session, carried_by="")
+    second = making.run(session, owned_by="")
     show()
     run_state.request_cancel(first, None)
     show()
@@ -122,7 +122,7 @@ def test_a_session_shows_its_live_run_else_its_newest() -> None:
 def test_a_cancelled_run_in_line_does_not_hide_the_one_at_work() -> None:
     session = making.session(making.user())
     making.run(session)
-    making.end(making.run(session, carried_by=""), RunStatus.CANCELLED)
+    making.end(making.run(session, owned_by=""), RunStatus.CANCELLED)
     session.refresh_from_db()
     assert session.status == RunStatus.RUNNING
 
@@ -130,7 +130,7 @@ def test_a_cancelled_run_in_line_does_not_hide_the_one_at_work() -> None:
 def test_the_line_is_kept_in_order(settings: object) -> None:
     session = making.session(making.user())
     first = making.run(session)
-    second, third = making.run(session, carried_by=""), making.run(session, carried_by="")
+    second, third = making.run(session, owned_by=""), making.run(session, owned_by="")
     assert run_state.next_in(session.pk) is None
     making.end(first)
     assert run_state.next_in(session.pk) == second
@@ -143,35 +143,35 @@ def test_a_user_has_so_many_at_work_and_the_rest_wait(settings: object) -> None:
     user = making.user()
     at_work = [making.run(making.session(user)) for _ in range(2)]
     waiting = making.session(user)
-    run = making.run(waiting, carried_by="")
+    run = making.run(waiting, owned_by="")
     assert run_state.next_in(waiting.pk) is None
     assert run_state.waiting_sessions(user.pk) == []
     other = making.session(making.user("bo"))
-    others_run = making.run(other, carried_by="")
+    others_run = making.run(other, owned_by="")
     assert run_state.next_in(other.pk) == others_run
     making.end(at_work[0])
     assert run_state.waiting_sessions(user.pk) == [waiting.pk]
     assert run_state.next_in(waiting.pk) == run
     assert run_state.waiting_sessions(user.pk) == [waiting.pk]
     settings.MAX_ACTIVE_RUNS_PER_USER = 0  # type: ignore[attr-defined]
-    assert run_state.has_room(user.pk)
+    assert run_state.under_run_limit(user.pk)
 
 
 def test_sessions_that_wait_are_told_longest_first() -> None:
     user = making.user()
     busy, early, late = (making.session(user) for _ in range(3))
     making.run(busy)
-    making.run(busy, carried_by="")
-    making.run(early, carried_by="")
-    making.run(late, carried_by="")
-    making.run(early, carried_by="")
+    making.run(busy, owned_by="")
+    making.run(early, owned_by="")
+    making.run(late, owned_by="")
+    making.run(early, owned_by="")
     assert run_state.waiting_sessions() == [early.pk, late.pk]
 
 
 def test_who_has_no_room_is_not_looked_at(settings: Any) -> None:
     settings.MAX_ACTIVE_RUNS_PER_USER = 2
     busy, idle = making.user("busy"), making.user("idle")
-    waiting = [making.run(making.session(user), carried_by="").session_id for user in (busy, busy, busy, idle)]
+    waiting = [making.run(making.session(user), owned_by="").session_id for user in (busy, busy, busy, idle)]
     # Of each user's no more than may start.
     assert run_state.waiting_sessions() == [*waiting[:2], waiting[3]]
     assert run_state.waiting_sessions(busy.pk) == waiting[:2]
@@ -188,21 +188,21 @@ def test_an_end_makes_way_for_its_own_session_and_for_those_that_its_users_limit
     shared, other, his = making.session(ada), making.session(ada), making.session(bo)
     ended = making.run(shared)
     for session in (other, his):
-        making.run(session, carried_by="")
+        making.run(session, owned_by="")
     making.end(ended)
     settings.MAX_ACTIVE_RUNS_PER_USER = 0
     assert run_state.sessions_unblocked_by(ended) == []
     settings.MAX_ACTIVE_RUNS_PER_USER = 1
     assert run_state.sessions_unblocked_by(ended) == [other.pk]
     # Whoever's message is next in the session itself.
-    making.run(shared, user=bo, carried_by="")
+    making.run(shared, user=bo, owned_by="")
     assert run_state.sessions_unblocked_by(ended) == [shared.pk, other.pk]
     settings.MAX_ACTIVE_RUNS_PER_USER = 0
     assert run_state.sessions_unblocked_by(ended) == [shared.pk]
 
 
 def test_a_lease_is_kept_by_beating() -> None:
-    run = making.run(making.session(making.user()), carried_by="process-1")
+    run = making.run(making.session(making.user()), owned_by="process-1")
     long_ago = timezone.now() - timedelta(hours=1)
     Run.objects.filter(pk=run.pk).update(heartbeat_at=long_ago)
     soon = timezone.now() - timedelta(seconds=5)
@@ -217,11 +217,11 @@ def test_a_lease_is_kept_by_beating() -> None:
 
 def test_stops_asked_for_elsewhere_reach_the_owner_with_their_words() -> None:
     user = making.user("mei")
-    run = making.run(making.session(user), carried_by="process-1")
-    assert run_state.carried_by("process-1") == {run.pk: None}
+    run = making.run(making.session(user), owned_by="process-1")
+    assert run_state.owned_by("process-1") == {run.pk: None}
     run_state.request_cancel(run, user)
-    assert run_state.carried_by("process-1") == {run.pk: "Stopped by mei."}
-    assert run_state.carried_by("process-2") == {}
+    assert run_state.owned_by("process-1") == {run.pk: "Stopped by mei."}
+    assert run_state.owned_by("process-2") == {}
 
 
 def test_live_and_unfinished_are_what_the_constraint_says() -> None:
@@ -234,10 +234,10 @@ def test_of_a_users_sessions_only_as_many_are_named_as_may_start() -> None:
     making.run(making.session(ada))
     waiting = [making.session(ada) for _ in range(5)]
     for session in waiting:
-        making.run(session, carried_by="")
-        making.run(session, carried_by="")
+        making.run(session, owned_by="")
+        making.run(session, owned_by="")
     his = making.session(bo)
-    making.run(his, carried_by="")
+    making.run(his, owned_by="")
     with override_settings(MAX_ACTIVE_RUNS_PER_USER=3):
         assert run_state.waiting_sessions() == [waiting[0].pk, waiting[1].pk, his.pk]
         assert run_state.waiting_sessions(ada.pk) == [waiting[0].pk, waiting[1].pk]

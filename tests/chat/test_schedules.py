@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test import override_settings
 
-from chat.models import Occurrence, Origin, Outcome, Paused, Run, RunStatus, Schedule, Session
+from chat.models import Occurrence, Origin, Outcome, PauseReason, Run, RunStatus, Schedule, Session
 from chat.runs import auto_continue
 from chat.runs import state as run_state
 from chat.runs.admission import Refused
@@ -101,7 +101,7 @@ def test_a_single_time_is_done_after_it(ada: User) -> None:
     tick(NOW + MINUTE)
     tick(NOW + 2 * MINUTE)
     assert outcomes(schedule) == [("09:01", "started")]
-    assert (reread(schedule).enabled, schedule.paused_because, schedule.next_at) == (False, Paused.DONE, None)
+    assert (reread(schedule).enabled, schedule.paused_because, schedule.next_at) == (False, PauseReason.DONE, None)
     finish(schedule)
     with pytest.raises(BadField, match="past"):
         schedule_commands.change(ada, schedule.pk, {"enabled": True}, NOW + 2 * MINUTE)
@@ -202,7 +202,7 @@ def test_the_next_one_is_skipped_while_the_last_is_at_work(ada: User) -> None:
 def test_a_session_whose_line_is_full_skips_and_does_not_pause(ada: User) -> None:
     session = making.session(ada)
     making.run(session)
-    making.run(session, carried_by="")
+    making.run(session, owned_by="")
     schedule = made(ada, session_id=str(session.pk))
     with override_settings(MAX_QUEUED_RUNS=1):
         tick(NOW + 30 * MINUTE)
@@ -221,13 +221,13 @@ def test_it_pauses_after_failures_in_a_row_and_tells(ada: User) -> None:
         assert reread(schedule).enabled
         tick(NOW + 30 * number * MINUTE)
         finish(schedule, status, NOW + 30 * number * MINUTE)
-    assert (reread(schedule).enabled, schedule.paused_because, schedule.failures) == (False, Paused.FAILURES, 2)
+    assert (reread(schedule).enabled, schedule.paused_because, schedule.failures) == (False, PauseReason.FAILURES, 2)
     assert schedule_selectors.paused(schedule) == "Paused after 2 failures in a row."
     told = notifications.notifications(ada, NOW)[-1]
     assert (told["title"], told["paused"], told["status"]) == ("Prices", True, "failed")
     assert "Paused after 2 failures in a row." in told["text"]
     renamed = schedule_commands.change(ada, schedule.pk, {"name": "Flour"}, NOW + timedelta(hours=5))
-    assert (renamed.enabled, renamed.paused_because) == (False, Paused.FAILURES)
+    assert (renamed.enabled, renamed.paused_because) == (False, PauseReason.FAILURES)
     resumed = schedule_commands.change(ada, schedule.pk, {"enabled": True}, NOW + timedelta(hours=5))
     assert (resumed.enabled, resumed.failures, resumed.paused_because) == (True, 0, "")
 
@@ -273,7 +273,7 @@ def test_what_cannot_be_asked_pauses_and_says_why(ada: User, what: str) -> None:
     else:
         User.objects.update(is_active=False)
     tick(NOW + 30 * MINUTE)
-    assert (reread(schedule).enabled, schedule.paused_because) == (False, Paused.REFUSED)
+    assert (reread(schedule).enabled, schedule.paused_because) == (False, PauseReason.REFUSED)
     assert schedule_selectors.paused(schedule).startswith("Paused: ")
     assert outcomes(schedule) == [("09:30", "skipped")]
     assert not Run.objects.exists()

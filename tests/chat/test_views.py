@@ -302,7 +302,7 @@ def test_what_took_next_to_no_time_is_not_told(page: Client, ada: User, took_ms:
 def test_a_waiting_run_is_inspected_too(page: Client, ada: User) -> None:
     session = making.session(ada)
     making.run(session)
-    waiting = making.run(session, carried_by="")
+    waiting = making.run(session, owned_by="")
     assert "Queued" in text_of(page.get(f"/runs/{waiting.pk}/"))
 
 
@@ -443,7 +443,7 @@ def test_pages_keep_to_the_policy(page: Client, ada: User) -> None:
 def test_the_queue_and_the_agents_are_told_to_the_script(page: Client, ada: User) -> None:
     session = making.session(ada)
     making.run(session)
-    waiting = making.run(session, message="And then?", carried_by="")
+    waiting = making.run(session, message="And then?", owned_by="")
     state = state_of(page.get(f"/sessions/{session.pk}/"))
     assert [UUID(item["run_id"]) for item in state["queue"]] == [waiting.pk]
     assert set(state["agents"]) >= {"researcher", "developer", "writer"}

@@ -52,7 +52,7 @@ def test_a_package_that_does_not_fit_its_hash_is_refused_in_one_line(bare: Path)
     wheel.write_bytes(b"not what was locked")
     lock = bare / "requirements.lock"
     lock.write_text(f"harmless @ {wheel.as_uri()} --hash=sha256:{'0' * 64}\n")
-    with pytest.raises(bootstrap.CannotGoOn, match=r"^This failed: installing the Python packages \(.*") as refused:
+    with pytest.raises(bootstrap.BootstrapError, match=r"^This failed: installing the Python packages \(.*") as refused:
         bootstrap.environment(lock)
     assert "\n" not in str(refused.value)
     log = re.search(r"All it said is in (\S+)\.$", str(refused.value))
@@ -88,7 +88,7 @@ def test_it_needs_nothing_but_the_standard_library() -> None:
 
 
 def test_without_uv_locks_cannot_be_written(bare: Path) -> None:
-    with pytest.raises(bootstrap.CannotGoOn, match="needs uv"):
+    with pytest.raises(bootstrap.BootstrapError, match="needs uv"):
         bootstrap.lock()
 
 

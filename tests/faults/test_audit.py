@@ -11,7 +11,7 @@ from tests.serving import Browser, Server, serving
 
 pytestmark = pytest.mark.xdist_group("audit")
 
-GONE, OUR_FAULT = 4404, 4500
+GONE, INTERNAL = 4404, 4500
 PERMIT = """INSERT INTO auth_user_user_permissions (user_id, permission_id)
     SELECT auth_user.id, auth_permission.id FROM auth_user, auth_permission, django_content_type
     WHERE username = 'looker' AND codename = 'view_session'
@@ -63,7 +63,7 @@ async def by_socket(browser: Browser, session: str) -> int:
 DOORS: dict[str, tuple[Callable[[Browser, str], Any], int, int]] = {
     "page": (by_page, 404, 503),
     "api": (by_api, 404, 503),
-    "socket": (by_socket, GONE, OUR_FAULT),
+    "socket": (by_socket, GONE, INTERNAL),
 }
 
 

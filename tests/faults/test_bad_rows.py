@@ -136,7 +136,7 @@ def _waiting(owner: Any, *, bad: Bad | None = None, live: bool = False) -> UUID:
         run = earlier
     else:
         making.end(earlier)
-        run = making.run(session, message="What is 2 + 2?", carried_by="")
+        run = making.run(session, message="What is 2 + 2?", owned_by="")
     if bad is not None:
         bad.spoil(run)
     run_id: UUID = run.pk
@@ -243,7 +243,7 @@ async def test_a_session_that_is_no_identifier_is_left_out(here: Here, caplog: p
     run_id = await sync_to_async(_waiting)(here.user)
 
     def spoil() -> None:
-        bad = making.run(making.session(here.user), carried_by="")
+        bad = making.run(making.session(here.user), owned_by="")
         _execute("PRAGMA defer_foreign_keys = ON")
         _execute("UPDATE chat_session SET id = 'x' WHERE id = %s", uuid_param(bad.session_id))
         _execute("UPDATE chat_run SET session_id = 'x' WHERE id = %s", uuid_param(bad.pk))

@@ -22,7 +22,7 @@ from tests.faults.world import SCALE, World, make_ready, meanwhile, until
 from tests.model_server import ModelServer
 from tests.services import Postgres
 
-NOT_LOGGED_IN, GONE, OUR_FAULT = 4401, 4404, 4500
+NOT_LOGGED_IN, GONE, INTERNAL = 4401, 4404, 4500
 #: A run may have given up on a database that has been away for so long, in seconds.
 GIVES_UP_AFTER_S = 15
 
@@ -325,7 +325,7 @@ async def test_postgres_comes_back_empty(
         asking = asyncio.create_task(here.ask("Are you there?"))
         await here.until(lambda: "storage" in [error["code"] for error in here.errors])
         there.cut()
-        await there.until(lambda: OUR_FAULT in there.closes)
+        await there.until(lambda: INTERNAL in there.closes)
         await asyncio.to_thread(fail_over, postgres, "no_sessions")
         for client in (here, there):
             await client.until(lambda client=client: client.closes[-1:] == [GONE])  # type: ignore[misc]

@@ -156,7 +156,7 @@ def test_told_before_it_has_begun_to_serve_it_ends_in_good_order(stopping: Any) 
 @pytest.mark.django_db(transaction=True)
 async def test_a_run_let_in_at_the_last_moment_is_not_left_at_work() -> None:
     """SIGTERM between the commit that starts a run and its first step: the run is marked by the process itself."""
-    run = await sync_to_async(lambda: making.run(making.session(making.user()), carried_by=run_registry.PROCESS))()
+    run = await sync_to_async(lambda: making.run(making.session(making.user()), owned_by=run_registry.PROCESS))()
     supervisor.start_clockwork()
     await supervisor.stop_clockwork()
     # The tests after this one are carried by the same process.
