@@ -1,4 +1,4 @@
-"""Markdown of models → HTML that is safe to show, with the grammar and the class names of ``static/chat/markdown.js``.
+"""Markdown of models → HTML that is safe to show, with the grammar and the class names of ``static/chat/lib/markdown.js``.
 
 What a model wrote is untrusted: no HTML of its own but a few harmless tags, no images (a remote one tells its server who reads), no
 styles; and what the renderer makes of it goes through an allowlist once more. Runs in a worker: see ``agents.untrusted.pool``.

@@ -1,4 +1,4 @@
-"""How the pages say durations, sizes, tools and ends. Mirrored by ``static/chat/words.js`` for what arrives live; tested equal."""
+"""How the pages say durations, sizes, tools and ends. Mirrored by ``static/chat/state/humanize.js`` for what arrives live; tested equal."""
 
 import json
 import re

@@ -1,6 +1,6 @@
 """Stored events folded into what people read: runs with their outline and answer.
 
-Pure; no database. Mirrored by ``static/chat/transcript.js`` for what arrives live, and tested equal on the same frames.
+Pure; no database. Mirrored by ``static/chat/state/transcript.js`` for what arrives live, and tested equal on the same frames.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -195,11 +195,17 @@ async def test_a_server_killed_in_mid_run_comes_back_and_the_run_can_be_continue
 
 #: What becomes of a script that a page needs, and which one; a further way is one line.
 NOT_STARTED = {
-    "blocked": ("main", {}),
-    "blocked further down": ("words", {}),
-    "not there": ("main", {"status": 404, "body": "Not found", "content_type": "text/html"}),
-    "another page in its place": ("socket", {"status": 200, "body": "<p>Log in</p>", "content_type": "text/html"}),
-    "fails at its start": ("main", {"status": 200, "body": "throw new Error('no')", "content_type": "text/javascript"}),
+    "blocked": ("page/main", {}),
+    "blocked further down": ("state/humanize", {}),
+    "not there": ("page/main", {"status": 404, "body": "Not found", "content_type": "text/html"}),
+    "another page in its place": (
+        "transport/socket",
+        {"status": 200, "body": "<p>Log in</p>", "content_type": "text/html"},
+    ),
+    "fails at its start": (
+        "page/main",
+        {"status": 200, "body": "throw new Error('no')", "content_type": "text/javascript"},
+    ),
 }
 
 
@@ -228,7 +234,7 @@ async def test_the_start_page_says_so_too(enter: Enter, watch: Watch) -> None:
     home = await enter("/")
     words = home.page.get_by_text("This page is not at work.")
     await expect(words).to_have_count(0)
-    await home.page.route(re.compile(r"/chat/start\.[^/]*js$"), lambda route: route.abort())
+    await home.page.route(re.compile(r"/chat/page/start\.[^/]*js$"), lambda route: route.abort())
     await home.page.emulate_media(reduced_motion="reduce")
     await home.page.reload()
     await home.page.evaluate("() => document.getAnimations().forEach((animation) => animation.finish())")

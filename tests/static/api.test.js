@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ApiError, POLL, createApi, createPolling } from "../../static/chat/api.js";
+import { ApiError, POLL, createApi, createPolling } from "../../static/chat/transport/api.js";
 import { log } from "./frames.js";
 
 /** A server that answers from a list of stored frames. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { createDraft } from "../../static/chat/drafts.js";
+import { createDraft } from "../../static/chat/state/drafts.js";
 import { memory, tabs } from "./browser.js";
 
 /** A browser in which pages are opened; a page is a box, as the reader sees it. */

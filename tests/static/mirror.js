@@ -5,13 +5,13 @@ import { createInterface } from "node:readline";
 import footnote from "markdown-it-footnote";
 import MarkdownIt from "markdown-it";
 
-import { makeParsers, parserFor } from "../../static/chat/markdown.js";
+import { makeParsers, parserFor } from "../../static/chat/lib/markdown.js";
 import * as protocol from "../../static/chat/protocol.js";
-import { inside } from "../../static/chat/result.js";
-import { answerBar, counts, grow, initial, itemBar, reduce } from "../../static/chat/transcript.js";
-import { stripMarkdown } from "../../static/chat/strip_markdown.js";
-import { complete } from "../../static/chat/unfinished.js";
-import * as words from "../../static/chat/words.js";
+import { inside } from "../../static/chat/run/result.js";
+import { answerBar, counts, grow, initial, itemBar, reduce } from "../../static/chat/state/transcript.js";
+import { stripMarkdown } from "../../static/chat/lib/strip_markdown.js";
+import { complete } from "../../static/chat/run/unfinished.js";
+import * as words from "../../static/chat/state/humanize.js";
 
 const parsers = makeParsers(MarkdownIt, footnote);
 const rendered = (text) => parserFor(parsers, text).render(text);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { createOutbox } from "../../static/chat/outbox.js";
+import { createOutbox } from "../../static/chat/transport/outbox.js";
 import { memory } from "./browser.js";
 
 let next = 0;

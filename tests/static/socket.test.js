@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { STATES, TIMES, createSocket } from "../../static/chat/socket.js";
+import { STATES, TIMES, createSocket } from "../../static/chat/transport/socket.js";
 import { log, sessionFrame } from "./frames.js";
 
 /** A clock that moves when it is told to. */

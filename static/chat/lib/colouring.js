@@ -3,7 +3,7 @@
  */
 
 import { bring } from "./markdown.js";
-import { visible } from "./nodes.js";
+import { visible } from "./dom.js";
 
 /** Longer code stays plain. */
 const LONGEST = 50_000;

@@ -2,7 +2,7 @@
  * The form of a schedule: shows, while one types, when it would run.
  */
 
-import { fetchPart } from "./parts.js";
+import { fetchPart } from "../lib/fragments.js";
 
 const PAUSE = 250;
 

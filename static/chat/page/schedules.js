@@ -2,12 +2,12 @@
  * The page of the schedules: kept up to date, and the switch that lets the browser tell.
  */
 
-import { pathTo } from "./addresses.js";
-import { localStore } from "./outbox.js";
-import { isWanted, onNotification, want } from "./notify.js";
-import { fetchPart } from "./parts.js";
-import { notificationPermission } from "./platform.js";
-import { SENTENCES } from "./words.js";
+import { pathTo } from "../transport/addresses.js";
+import { localStore } from "../transport/outbox.js";
+import { isWanted, onNotification, want } from "../view/notify.js";
+import { fetchPart } from "../lib/fragments.js";
+import { notificationPermission } from "../lib/platform.js";
+import { SENTENCES } from "../state/humanize.js";
 
 const REFRESH_EVERY = 5_000;
 

@@ -2,10 +2,10 @@
  * Going from step to step: by single keys, and by links that lead to one.
  */
 
-import { copy } from "./clipboard.js";
-import { closeNotice, notice } from "./notices.js";
+import { copy } from "../lib/clipboard.js";
+import { closeNotice, notice } from "../view/notices.js";
 import { onKey } from "./shell.js";
-import { SENTENCES } from "./words.js";
+import { SENTENCES } from "../state/humanize.js";
 
 /**
  * @param {() => void} from.onGo told before the page moves to a step

@@ -2,8 +2,8 @@
  * The message box: what is typed is kept, Enter sends, and a refusal is said in words beside it.
  */
 
-import { say, show, slot } from "./nodes.js";
-import { SENTENCES } from "./words.js";
+import { say, show, slot } from "../lib/dom.js";
+import { SENTENCES } from "../state/humanize.js";
 
 const TOUCH = matchMedia("(pointer: coarse)");
 

@@ -2,7 +2,7 @@
  * What every page does: tell the server in which time zone the reader is, and keep the chosen look.
  */
 
-import { pathTo } from "./addresses.js";
+import { pathTo } from "../transport/addresses.js";
 
 const YEAR = 31_536_000;
 

@@ -5,7 +5,7 @@
  * Each message lies under a key of its own: pages of one session write at the same time, and none overwrites what another has put in.
  */
 
-import { newId } from "./platform.js";
+import { newId } from "../lib/platform.js";
 
 const KEY = "thinkaloud.outbox";
 

@@ -2,20 +2,20 @@
  * The conversation's page put together: transport → transcript → view, and what a reader's hand asks for.
  */
 
-import { pathTo } from "./addresses.js";
-import { ApiError, createPolling } from "./api.js";
-import { createComposer } from "./composer.js";
-import { receive as notified } from "./notify.js";
-import { createDraft } from "./drafts.js";
-import { createOutbox, localStore, tabStore } from "./outbox.js";
-import { newId } from "./platform.js";
+import { pathTo } from "../transport/addresses.js";
+import { ApiError, createPolling } from "../transport/api.js";
+import { createComposer } from "../view/composer.js";
+import { receive as notified } from "../view/notify.js";
+import { createDraft } from "../state/drafts.js";
+import { createOutbox, localStore, tabStore } from "../transport/outbox.js";
+import { newId } from "../lib/platform.js";
 import { api, onKey, onRefresh, refresh, tellCurrent } from "./shell.js";
-import { CLOSE } from "./protocol.js";
-import { createSocket } from "./socket.js";
+import { CLOSE } from "../protocol.js";
+import { createSocket } from "../transport/socket.js";
 import { createSteps } from "./steps.js";
-import { abandoned, current, initial, reduce, stopping } from "./transcript.js";
-import { createView } from "./view.js";
-import { SENTENCES, dot, joined, status } from "./words.js";
+import { abandoned, current, initial, reduce, stopping } from "../state/transcript.js";
+import { createView } from "../view/conversation.js";
+import { SENTENCES, dot, joined, status } from "../state/humanize.js";
 
 const TICK_EVERY = 500;
 /** A message that is accepted this soon never shows as being sent. */

@@ -2,14 +2,14 @@
  * The conversation's page, painted from its state: the only door to the document for what arrives.
  */
 
-import { pathTo } from "./addresses.js";
-import { copy } from "./clipboard.js";
-import { clone, make, mark, say, setIcon, show, slot, visible } from "./nodes.js";
+import { pathTo } from "../transport/addresses.js";
+import { copy } from "../lib/clipboard.js";
+import { clone, make, mark, say, setIcon, show, slot, visible } from "../lib/dom.js";
 import { closeNotice, notice } from "./notices.js";
-import { createReading } from "./reading.js";
-import { dress, showWhole } from "./result.js";
-import { createRun, decorate, openThought } from "./rows.js";
-import { current } from "./transcript.js";
+import { createReading } from "./scroll.js";
+import { dress, showWhole } from "../run/result.js";
+import { createRun, decorate, openThought } from "../run/run.js";
+import { current } from "../state/transcript.js";
 import {
   SENTENCES,
   clock,
@@ -21,7 +21,7 @@ import {
   status,
   tint,
   usage,
-} from "./words.js";
+} from "../state/humanize.js";
 
 const GAUGE = 20;
 const PEOPLE = 4;

@@ -2,7 +2,7 @@
  * Lines across the top of a page: what the reader should know and may close.
  */
 
-import { clone, say, setIcon, slot } from "./nodes.js";
+import { clone, say, setIcon, slot } from "../lib/dom.js";
 
 const notices = document.getElementById("notices");
 

@@ -2,17 +2,17 @@
  * What is around every page of a logged-in reader: the list of sessions, menus, dialogs, the look, and the keys.
  */
 
-import { pathTo } from "./addresses.js";
-import { createApi } from "./api.js";
-import { copy } from "./clipboard.js";
-import "./focus.js";
-import { make, mark, say, show, slot } from "./nodes.js";
-import { closeNotice, notice } from "./notices.js";
-import { localStore } from "./outbox.js";
-import { begin } from "./notify.js";
-import { fetchPart } from "./parts.js";
-import { remember } from "./plain.js";
-import { SENTENCES, isBlank, joined } from "./words.js";
+import { pathTo } from "../transport/addresses.js";
+import { createApi } from "../transport/api.js";
+import { copy } from "../lib/clipboard.js";
+import "../view/focus.js";
+import { make, mark, say, show, slot } from "../lib/dom.js";
+import { closeNotice, notice } from "../view/notices.js";
+import { localStore } from "../transport/outbox.js";
+import { begin } from "../view/notify.js";
+import { fetchPart } from "../lib/fragments.js";
+import { remember } from "./preferences.js";
+import { SENTENCES, isBlank, joined } from "../state/humanize.js";
 
 const REFRESH_EVERY = 10_000;
 const PHONE = matchMedia("(max-width: 860px)");

@@ -6,8 +6,8 @@
  * What cannot be seen by the place alone, because it begins too slowly to outrun the growth, is taken at its first sign.
  */
 
-import { say, show, slot } from "./nodes.js";
-import { SENTENCES } from "./words.js";
+import { say, show, slot } from "../lib/dom.js";
+import { SENTENCES } from "../state/humanize.js";
 
 /** Pixels that rounding may cost: less than the least that a hand moves. */
 const ROUNDING = 0.75;

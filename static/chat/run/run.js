@@ -2,13 +2,13 @@
  * One run of the log, painted: question, outline, answer, end. Touches only what has changed since it was painted last.
  */
 
-import { pathTo } from "./addresses.js";
-import { clone, make, mark, rect, say, setBar, setIcon, show, slot } from "./nodes.js";
-import { highlight } from "./colouring.js";
+import { pathTo } from "../transport/addresses.js";
+import { clone, make, mark, rect, say, setBar, setIcon, show, slot } from "../lib/dom.js";
+import { highlight } from "../lib/colouring.js";
 import { createWriter, growPlain } from "./growing.js";
-import { load, typeset } from "./markdown.js";
+import { load, typeset } from "../lib/markdown.js";
 import { dress, fillArguments, fillResult } from "./result.js";
-import { answerBar, bar, broken, counts, itemBar, span, using, wentOn } from "./transcript.js";
+import { answerBar, bar, broken, counts, itemBar, span, using, wentOn } from "../state/transcript.js";
 import {
   SENTENCES,
   atOnce,
@@ -36,7 +36,7 @@ import {
   ticking,
   tint,
   trouble,
-} from "./words.js";
+} from "../state/humanize.js";
 
 const CAUSE = 400;
 /** Milliseconds between two paintings of a growing text. */

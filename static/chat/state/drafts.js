@@ -5,7 +5,7 @@
  * a text is never in two boxes at once, and never in none.
  */
 
-import { newId } from "./platform.js";
+import { newId } from "../lib/platform.js";
 
 const KEY = "thinkaloud.draft";
 const TAB = "thinkaloud.tab";

@@ -3,7 +3,7 @@
  */
 
 import { pathTo } from "./addresses.js";
-import { SENTENCES } from "./words.js";
+import { SENTENCES } from "../state/humanize.js";
 
 /** A refusal of the API, with its words for people. */
 export class ApiError extends Error {

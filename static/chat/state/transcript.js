@@ -5,8 +5,8 @@
  * by `===` what it has to paint.
  */
 
-import { ENDS } from "./protocol.js";
-import { isRemoved } from "./words.js";
+import { ENDS } from "../protocol.js";
+import { isRemoved } from "./humanize.js";
 
 const LIVE = ["queued", "running", "cancelling"];
 

@@ -2,9 +2,9 @@
  * What a tool was asked and gave back, inside its card: JSON as a table or a tree, text as text, and the whole of a long one.
  */
 
-import { clone, make, say, show, slot, visible } from "./nodes.js";
-import { SENTENCES, asJson, duration, joined, showing, size } from "./words.js";
-import { highlight } from "./colouring.js";
+import { clone, make, say, show, slot, visible } from "../lib/dom.js";
+import { SENTENCES, asJson, duration, joined, showing, size } from "../state/humanize.js";
+import { highlight } from "../lib/colouring.js";
 
 const TABLE_COLUMNS = 12;
 const TABLE_ROWS = 50;

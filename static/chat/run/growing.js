@@ -3,7 +3,7 @@
  * it live on, and the cost of an update follows what is new in it.
  */
 
-import { visible } from "./nodes.js";
+import { visible } from "../lib/dom.js";
 import { complete } from "./unfinished.js";
 
 /** Have a text node say something else: what both say stays, and what is new is put behind it. */

@@ -3,7 +3,7 @@
  * Everything that is read by people and made by a script stands in this file.
  */
 
-import { stripMarkdown } from "./strip_markdown.js";
+import { stripMarkdown } from "../lib/strip_markdown.js";
 
 const GIST = 160;
 /** Characters of a Markdown text that are read for them: the rest may be marks. */

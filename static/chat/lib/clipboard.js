@@ -2,10 +2,10 @@
  * Copying, and saying what came of it: in the button for a moment, and in words where nothing was copied.
  */
 
-import { setIcon } from "./nodes.js";
-import { closeNotice, notice } from "./notices.js";
+import { setIcon } from "./dom.js";
+import { closeNotice, notice } from "../view/notices.js";
 import { writeClipboard } from "./platform.js";
-import { SENTENCES } from "./words.js";
+import { SENTENCES } from "../state/humanize.js";
 
 const SHOWN_FOR = 1_200;
 /** What each button says when it has nothing to tell. */

@@ -5,7 +5,7 @@
  * through DOMPurify, and into the document only as a TrustedHTML of it.
  */
 
-import { visible } from "./nodes.js";
+import { visible } from "./dom.js";
 import { addRules, leadsSomewhere, mayHaveFootnotes, otherHost } from "./markdown_rules.js";
 
 const TAGS = (

@@ -5,11 +5,11 @@
  * the same id.
  */
 
-import { pathTo } from "./addresses.js";
-import { visible } from "./nodes.js";
+import { pathTo } from "../transport/addresses.js";
+import { visible } from "../lib/dom.js";
 import { closeNotice, notice } from "./notices.js";
-import { notificationPermission, requestNotifications, showNotification } from "./platform.js";
-import { SENTENCES } from "./words.js";
+import { notificationPermission, requestNotifications, showNotification } from "../lib/platform.js";
+import { SENTENCES } from "../state/humanize.js";
 
 const ASK_EVERY = 10_000;
 /** A page out of sight asks more rarely, and only where there is something that it could do. */

@@ -5,7 +5,7 @@
  * It knows nothing of the document and nothing of what frames mean beyond their order.
  */
 
-import { CLOSE, STORED } from "./protocol.js";
+import { CLOSE, STORED } from "../protocol.js";
 
 export const STATES = Object.freeze([
   "idle",

@@ -2,14 +2,14 @@
  * The start page: the first message makes the session, and is carried over to its page in the outbox.
  */
 
-import { pathTo } from "./addresses.js";
-import { ApiError } from "./api.js";
-import { createComposer } from "./composer.js";
-import { createDraft } from "./drafts.js";
-import { createOutbox, localStore, tabStore } from "./outbox.js";
-import { newId } from "./platform.js";
+import { pathTo } from "../transport/addresses.js";
+import { ApiError } from "../transport/api.js";
+import { createComposer } from "../view/composer.js";
+import { createDraft } from "../state/drafts.js";
+import { createOutbox, localStore, tabStore } from "../transport/outbox.js";
+import { newId } from "../lib/platform.js";
 import { api, onKey } from "./shell.js";
-import { SENTENCES } from "./words.js";
+import { SENTENCES } from "../state/humanize.js";
 
 const page = JSON.parse(document.getElementById("page-state").textContent);
 const storage = localStore();
