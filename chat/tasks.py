@@ -1,4 +1,4 @@
-"""Celery's side of the workers: the task that rings, and the part of a worker's process that carries the runs."""
+"""Celery's side of the workers: the task that rings, and the part of a worker's process that executes the runs."""
 
 import logging
 import sys
@@ -68,7 +68,7 @@ class Runs(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **options: Any) -> None:
         if not settings.BROKER_URL:
             sys.exit(
-                "A worker needs BROKER_URL. Without it, runs are carried by the process that serves: manage.py serve."
+                "A worker needs BROKER_URL. Without it, runs are executed by the process that serves: manage.py serve."
             )
         if parent.pool_cls.__module__ not in _POOLS:
             sys.exit(
@@ -93,7 +93,7 @@ class Runs(bootsteps.StartStopStep):
         _worker = Worker(slots)
         signals.worker_shutting_down.connect(_told_to_stop, weak=False)
         _worker.start()
-        logger.info("This worker carries up to %d runs at a time, as %s", slots, run_registry.PROCESS)
+        logger.info("This worker executes up to %d runs at a time, as %s", slots, run_registry.PROCESS)
 
     def stop(self, parent: Any) -> None:
         """Let the runs reach the end of a step, and give back what is left of them."""

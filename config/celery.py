@@ -1,4 +1,4 @@
-"""The Celery application, whose workers carry the runs where ``BROKER_URL`` is set: ``celery -A config worker``."""
+"""The Celery application, whose workers execute the runs where ``BROKER_URL`` is set: ``celery -A config worker``."""
 
 import os
 from typing import Any

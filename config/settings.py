@@ -159,8 +159,8 @@ CHANNEL_LAYERS = {
     else {"BACKEND": "chat.runtime.layers.ProcessChannelLayer", "CONFIG": {"capacity": 2000}}
 }
 
-# Celery's workers carry the runs where there is a broker: `celery -A config worker`. The database says what is in line; a message only
-# says so sooner. Hence nothing here is about keeping messages; SCALING.md says what each setting is for.
+# Celery's workers execute the runs where there is a broker: `celery -A config worker`. The database says what is in the queue; a message
+# only says so sooner. Hence nothing here is about keeping messages; SCALING.md says what each setting is for.
 WORKER_APPLICATION = "config.celery.app"
 CELERY_BROKER_URL = BROKER_URL.broker if BROKER_URL else ""
 CELERY_BROKER_USE_SSL = BROKER_URL.broker_tls if BROKER_URL else None

@@ -122,7 +122,7 @@ class RunAdmin(ConfirmedActionsAdmin):
 
     @admin.display(description="process")
     def at_work_in(self, run: Run) -> str:
-        """What carries it, and how long ago that was last known to be alive."""
+        """What executes it, and how long ago that was last known to be alive."""
         if run.status not in LIVE:
             return "—"
         return two_lines(run.owner, self.last_sign_of_life(run))
@@ -157,7 +157,7 @@ class RunAdmin(ConfirmedActionsAdmin):
 
     @admin.display(description="process")
     def owned_by(self, run: Run) -> str:
-        """The process that carries it, while it is at work."""
+        """The process that executes it, while it is at work."""
         return run.owner if run.status in LIVE else "—"
 
     @admin.display(description="last sign of life")

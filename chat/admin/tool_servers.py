@@ -11,8 +11,8 @@ from chat.catalog import tool_servers
 from chat.models import Process, ToolServer
 
 _ABOUT = (
-    "Each process that carries runs has connections of its own. What stands here is what it said when something last changed;"
-    " nothing stands here until a process that carries runs has been told of servers by MCP_SERVERS."
+    "Each process that executes runs has connections of its own. What stands here is what it said when something last changed;"
+    " nothing stands here until a process that executes runs has been told of servers by MCP_SERVERS."
 )
 
 

@@ -31,7 +31,7 @@ async def list_events(
 ) -> HttpResponse:
     """Read a session's events with numbers above `after`, as they were sent.
 
-    `last_seq` is the head, `run` the run at work and `queue` the line behind it. `growth` is the frame of the step being
+    `last_seq` is the head, `run` the run at work and `queue` the queue behind it. `growth` is the frame of the step being
     written now, from its beginning, or null.
     """
     session = await visible_session(request, session_id)

@@ -20,7 +20,7 @@ router = Router()
 
 
 class Stop(BaseModel):
-    """Stop one run, or with ``all`` the session's line too."""
+    """Stop one run, or with ``all`` the session's queue too."""
 
     all: StrictBool = False
 
@@ -45,7 +45,7 @@ class RunOut(Schema):
     id: UUID
     session_id: UUID
     status: str
-    queued: int = Field(description="Place in line; 0 once it runs.")
+    queued: int = Field(description="Place in the queue; 0 once it runs.")
     agent_name: str
     enable_reasoning: bool
     message: str
@@ -66,7 +66,7 @@ class AcceptedOut(Schema):
     """A run that exists now."""
 
     run_id: UUID
-    queued: int = Field(description="Place in line; 0 = it runs.")
+    queued: int = Field(description="Place in the queue; 0 = it runs.")
     client_message_id: str
 
 
@@ -117,7 +117,7 @@ def _accepted(accepted: run_commands.Accepted) -> Status[dict[str, Any]]:
 
 @router.post("sessions/{session_id}/messages/", response={202: AcceptedOut}, openapi_extra=takes(protocol.Chat))
 async def send_message(request: HttpRequest, session_id: str) -> Status[dict[str, Any]]:
-    """Ask: start a run, or put it in line. The same `client_message_id` again gets the same answer and nothing else."""
+    """Ask: start a run, or queue it. The same `client_message_id` again gets the same answer and nothing else."""
     session = await visible_session(request, session_id)
     chat = payload(request, protocol.Chat)
     accepted = await run_commands.ask(

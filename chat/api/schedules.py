@@ -116,7 +116,7 @@ class StartedOut(Schema):
 
     run_id: UUID
     session_id: UUID
-    queued: int = Field(description="Place in line.")
+    queued: int = Field(description="Place in the queue.")
 
 
 class NotificationOut(Schema):

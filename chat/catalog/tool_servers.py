@@ -1,4 +1,4 @@
-"""The only writer of `ToolServer`: how processes that carry runs stand with their MCP servers, for operators to see."""
+"""The only writer of `ToolServer`: how processes that execute runs stand with their MCP servers, for operators to see."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

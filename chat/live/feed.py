@@ -79,7 +79,7 @@ class Feed:
         self._people: list[dict[str, Any]] | None = None
         #: Whether there is something about them that has not been read yet.
         self._queue_due = self._people_due = False
-        #: Whether one socket may have been told of the line something older than the others.
+        #: Whether one socket may have been told of the queue something older than the others.
         self._queue_unsure = False
         self._sending_people = False
         self._fingerprint: reconcile.SessionFingerprint | None = None
@@ -224,7 +224,7 @@ class Feed:
             subscriber.request_close(Close.RESTARTING)
 
     def note_queue_sent(self, queue: list[dict[str, Any]]) -> None:
-        """A socket has been told of the line with its session's frame, which may be older than what the others were told last."""
+        """A socket has been told of the queue with its session's frame, which may be older than what the others were told last."""
         if self._queue_sent is None:
             self._queue_sent = queue
         elif queue != self._queue_sent:
@@ -232,7 +232,7 @@ class Feed:
             self._publish_queue()
 
     def reconcile(self, fingerprint: reconcile.SessionFingerprint) -> None:
-        """Take up what the group has not said, or what could not be done when it said so: events, the line, the people, the draft."""
+        """Take up what the group has not said, or what could not be done when it said so: events, the queue, the people, the draft."""
         known, self._fingerprint = self._fingerprint, fingerprint
         # What was told last may have come and gone since the last look, and the group's word of its going been lost.
         if fingerprint.queue != (known.queue if known else reconcile.NOTHING) or fingerprint.queue[0] != len(
@@ -321,7 +321,7 @@ class Feed:
             self.draft = None
 
     def _take_growth(self, message: groups.Message) -> None:
-        """Apply a piece of a run in another process to what is known; what is carried here comes from `drafts` itself.
+        """Apply a piece of a run in another process to what is known; what is executed here comes from `drafts` itself.
 
         Where a piece is missing nothing is shown until the whole text comes, which the run sends again and again.
         """

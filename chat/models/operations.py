@@ -52,7 +52,7 @@ class Connection(models.Model):
 
 
 class ToolServer(models.Model):
-    """An MCP server as one process that carries runs sees it: each has a connection of its own."""
+    """An MCP server as one process that executes runs sees it: each has a connection of its own."""
 
     process = models.CharField(max_length=120)
     name = models.CharField(max_length=200)

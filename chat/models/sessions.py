@@ -130,10 +130,10 @@ class Session(models.Model):
 
 
 class Run(models.Model):
-    """One request carried to its end.
+    """One request executed to its end.
 
     ``number`` counts the runs of a session in the order they were asked for. While it is live, ``owner`` names the process that
-    carries it, ``fence`` rises with every change of owner, and ``heartbeat_at`` is that process's last sign of life.
+    executes it, ``fence`` rises with every change of owner, and ``heartbeat_at`` is that process's last sign of life.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

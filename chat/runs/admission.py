@@ -1,4 +1,4 @@
-"""What decides whether a message is let in, and where it stands in line: read by one statement.
+"""What decides whether a message is let in, and where it stands in the queue: read by one statement.
 
 It runs for every message, before the model is asked anything; as a dozen queries it was most of the wait for the first token.
 """
@@ -27,9 +27,9 @@ _MINUTE = timedelta(seconds=60)
 class Admission:
     """A session and someone who asks something of it, at the moment of asking.
 
-    ``last_number`` is the newest run's; ``waiting`` counts the session's line, ``is_live`` says whether a run is at work in it. ``at_work``
-    counts the user's runs at work anywhere, ``recent`` the user's messages of the last minute, each only up to its limit; ``is_known``
-    says whether this message has come before.
+    ``last_number`` is the newest run's; ``waiting`` counts the session's queue, ``is_live`` says whether a run is at work in it.
+    ``at_work`` counts the user's runs at work anywhere, ``recent`` the user's messages of the last minute, each only up to its limit;
+    ``is_known`` says whether this message has come before.
     """
 
     owner_id: int

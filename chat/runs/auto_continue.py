@@ -18,7 +18,7 @@ def of(run: Run) -> Run | None:
 
 
 def after(run: Run, end: End) -> None:
-    """Put the continuation of a run that was interrupted in line, within the transaction that ends it and holds its session."""
+    """Put the continuation of a run that was interrupted in the queue, within the transaction that ends it and holds its session."""
     if not settings.AUTO_CONTINUE or end.status is not RunStatus.INTERRUPTED:
         return
     session = run.session

@@ -33,9 +33,9 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A run that exists now. ``queued`` is its place in line; 0 means that it runs.
+    """A run that exists now. ``queued`` is its place in the queue; 0 means that it runs.
 
-    ``claim`` is there where it is this process that carries it from now on.
+    ``claim`` is there where it is this process that executes it from now on.
     """
 
     session_id: UUID
@@ -57,7 +57,7 @@ async def ask(
     client_message_id: str | None = None,
     origin: Origin = Origin.CHAT,
 ) -> Accepted:
-    """Put a message in the session's line, and start it or tell the line, see `accept`. Raises `Refused`.
+    """Put a message in the session's queue, and start it or publish the queue, see `accept`. Raises `Refused`.
 
     ``fallback_agent`` is used where the message names none; then the session's own.
     """
@@ -83,7 +83,7 @@ def ask_by_clock(
 ) -> Accepted:
     """`ask` on behalf of a schedule, within the transaction that claims its due time. Raises `Refused`.
 
-    Without a session it opens one of that title. The message is always put in line, so that whoever lives when the transaction is
+    Without a session it opens one of that title. The message is always put in the queue, so that whoever lives when the transaction is
     committed starts it; the caller then calls `dispatch_accepted`.
     """
     check_agent(agent_name)
@@ -147,7 +147,7 @@ def _continue(user: User, session_id: UUID, run_id: UUID | None, client_message_
     if standing.is_known:
         known = runs.get(user=user, client_message_id=client_message_id)
         return _again(known, is_same=known.continues_id == old.pk)
-    # What was taken out of the line before it began has changed nothing.
+    # What was taken out of the queue before it began has changed nothing.
     later = runs.filter(number__gt=old.number).exclude(status=RunStatus.CANCELLED, started_at=None)
     if later.exists() or old.status not in run_state.CONTINUABLE:
         raise Refused(
@@ -176,7 +176,7 @@ def _again(known: Run, *, is_same: bool) -> Accepted:
 
 
 def _admit(run: Run, standing: Admission) -> Accepted:
-    """Put a new run in line, or at work at once where nothing stands in its way."""
+    """Put a new run in the queue, or at work at once where nothing stands in its way."""
     most, line = settings.MAX_MESSAGES_PER_MINUTE, settings.MAX_QUEUED_RUNS
     by_clock = run.origin == Origin.SCHEDULE
     if most and standing.recent >= most and not by_clock:
@@ -199,7 +199,7 @@ def _admit(run: Run, standing: Admission) -> Accepted:
 
 
 async def accept_run(function: Callable[P, Accepted], *args: P.args, **kwargs: P.kwargs) -> Accepted:
-    """Accept by a transaction, and start what was accepted, or tell the line that it waits: one act, also where the caller goes away.
+    """Accept by a transaction, and start what was accepted, or publish that it waits: one act, also where the caller goes away.
 
     Who awaits this is told before anything of the run happens, and can answer before anything of it is sent.
     """
@@ -207,7 +207,7 @@ async def accept_run(function: Callable[P, Accepted], *args: P.args, **kwargs: P
 
 
 async def dispatch_accepted(accepted: Accepted) -> None:
-    """Start what a transaction of the caller's has accepted, or tell the line that it waits."""
+    """Start what a transaction of the caller's has accepted, or publish that it waits."""
     if (moving := _start(accepted)) is not None:
         await asyncio.shield(moving)
 
@@ -222,7 +222,7 @@ def _start(accepted: Accepted) -> asyncio.Task[None] | None:
 
 @dataclass(frozen=True, slots=True)
 class Stops:
-    """What a stop has reached: runs still at work, and those in line that ended at once."""
+    """What a stop has reached: runs still at work, and those in the queue that ended at once."""
 
     running: list[UUID]
     ended: list[UUID]
@@ -231,7 +231,7 @@ class Stops:
 async def cancel(
     user: User, session_id: UUID, run_id: UUID | None = None, *, everything: bool = False, door: Door = Door.API
 ) -> Stops:
-    """Stop a run of the session: the given one, else the running one; ``everything`` adds the line. Raises `Refused`.
+    """Stop a run of the session: the given one, else the running one; ``everything`` adds the queue. Raises `Refused`.
 
     ``door`` is what it was asked through: whoever stops what is another's is noted with it.
     """

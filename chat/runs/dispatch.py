@@ -27,7 +27,7 @@ _SHORT_LOG = 300
 
 
 async def dispatch_next(session_id: UUID) -> None:
-    """After a session's line has changed: have its next run started, here or by a worker, if one waits and may start; tell the line."""
+    """After a session's queue has changed: have its next run started, here or by a worker, if one may start; publish the queue."""
     if settings.BROKER_URL:
         broker.notify_workers(session_id)
     elif await claim_and_start_next(session_id) is not None:
@@ -36,7 +36,7 @@ async def dispatch_next(session_id: UUID) -> None:
 
 
 async def claim_and_start_next(session_id: UUID) -> asyncio.Event | None:
-    """Carry the session's next run here, if one waits and may start, and tell the line; returns what is set when the run has ended.
+    """Execute the session's next run here, if one waits and may start, and publish the queue; returns what is set when the run has ended.
 
     One that cannot be read is set aside as failed, and the one after it is looked at. Never raises: a database that is away is asked
     again by the look of every second.
@@ -82,7 +82,7 @@ async def adopt_run(run_id: UUID) -> bool:
 
 
 def start_run(claim: ClaimedRun) -> None:
-    """Carry a claimed run, from here on by itself."""
+    """Execute a claimed run, from here on by itself."""
     handle = running[claim.run.pk] = RunHandle(claim.ended)
     because = early_stops.pop(claim.run.pk, None)
     if because is not None:

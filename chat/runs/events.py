@@ -22,7 +22,7 @@ _NO_RESULT = "The server stopped before this tool had finished; nothing of its r
 
 
 def opening(run: Run) -> list[Entry]:
-    """The first events of a run that is about to be carried, its agent's first steps with them."""
+    """The first events of a run that is about to be executed, its agent's first steps with them."""
     steps = [
         Entry("reasoning_step", step.data, numbered=run.enable_reasoning) for step in agents.initial_steps(run.message)
     ]

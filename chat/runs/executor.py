@@ -30,7 +30,7 @@ _NO_LIMIT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRun:
-    """A run that this process carries, and its first events, which are stored but not told yet."""
+    """A run that this process executes, and its first events, which are stored but not told yet."""
 
     run: Run
     events: list[Stored]

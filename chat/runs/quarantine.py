@@ -28,7 +28,7 @@ _COLUMNS = """SELECT session_id, status, enable_reasoning,
 
 @transaction.atomic
 def fail_next(session_id: UUID) -> list[Stored] | None:
-    """Set aside the session's next run in line; returns the events that say so, None where none waits or one is at work."""
+    """Set aside the session's next run in the queue; returns the events that say so, None where none waits or one is at work."""
     if not Session.objects.select_for_update().filter(pk=session_id).exists():
         return None
     if Run.objects.filter(IS_LIVE, session_id=session_id).exists():
@@ -42,7 +42,7 @@ def fail_next(session_id: UUID) -> list[Stored] | None:
 
 @transaction.atomic
 def fail_run(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
-    """Set an unfinished run aside, from whoever carries it; returns its session and the events that say so, None where it has ended."""
+    """Set an unfinished run aside, from whoever executes it; returns its session and the events that say so, None where it has ended."""
     with connection.cursor() as cursor:
         cursor.execute(_COLUMNS, [uuid_param(run_id)])
         row = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""Messages in line that may start: taken up here every second or, where workers carry the runs, watched for being taken up."""
+"""Messages in the queue that may start: taken up here every second or, where workers execute the runs, watched for being taken up."""
 
 import logging
 import time
@@ -29,7 +29,7 @@ class _Watch:
         now, was_stuck = time.monotonic(), self.is_stuck()
         self._waiting_since = {session_id: self._waiting_since.get(session_id, now) for session_id in waiting}
         if self.is_stuck() != was_stuck:
-            words = "The line moves again" if was_stuck else "Messages wait in line and no worker takes them up"
+            words = "The queue moves again" if was_stuck else "Messages wait in the queue and no worker takes them up"
             logger.warning("%s (%d sessions wait)", words, len(waiting))
 
     def is_stuck(self) -> bool:
@@ -38,7 +38,7 @@ class _Watch:
 
 
 _watch = _Watch()
-_each = EachRow("Moving on the line of session")
+_each = EachRow("Moving on the queue of session")
 
 
 async def look() -> None:
@@ -51,5 +51,5 @@ async def look() -> None:
 
 
 def is_stuck() -> bool:
-    """Whether messages that may start are not taken up by the workers that are to carry them."""
+    """Whether messages that may start are not taken up by the workers that are to execute them."""
     return _watch.is_stuck()

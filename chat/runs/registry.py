@@ -89,7 +89,7 @@ async def write_and_start(
 
 
 def running_ids() -> list[UUID]:
-    """The runs that this process carries. A live run of its that is not among them was begun by a commit nobody heard of."""
+    """The runs that this process executes. A live run of its that is not among them was begun by a commit nobody heard of."""
     return list(running)
 
 
@@ -109,7 +109,7 @@ def is_open() -> bool:
 
 
 async def stop_run(run_id: UUID, because: str) -> None:
-    """Stop a run here, or tell the process that carries it."""
+    """Stop a run here, or tell the process that executes it."""
     handle = running.get(run_id)
     if handle is not None:
         handle.stop(because)
@@ -121,7 +121,7 @@ async def stop_run(run_id: UUID, because: str) -> None:
 
 
 def stop_local_run(run_id: UUID, because: str) -> None:
-    """Stop a run if this process carries it."""
+    """Stop a run if this process executes it."""
     handle = running.get(run_id)
     if handle is not None:
         handle.stop(because)

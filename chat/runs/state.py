@@ -1,4 +1,4 @@
-"""The only writer of runs: which moves are legal, who carries a run, and since when.
+"""The only writer of runs: which moves are legal, who executes a run, and since when.
 
 Each move is one conditional UPDATE, so that of two that race the first to commit stands.
 """
@@ -40,7 +40,7 @@ MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
     RunStatus.CANCELLING: (RunStatus.RUNNING,),
     RunStatus.COMPLETED: LIVE,
     RunStatus.CANCELLED: UNFINISHED,
-    # From the line where it can't be read, and so not be started.
+    # From the queue where it can't be read, and so not be started.
     RunStatus.FAILED: UNFINISHED,
     RunStatus.MAX_ITERATIONS: LIVE,
     RunStatus.INTERRUPTED: LIVE,
@@ -60,7 +60,7 @@ class End:
 
 
 def enqueue(run: Run, *, title: str, is_first: bool) -> None:
-    """Add a new run to the end of its session's line, which the caller holds. ``is_first``: no run is at work before it."""
+    """Add a new run to the end of its session's queue, which the caller holds. ``is_first``: no run is at work before it."""
     _add(run)
     shown = {"status": RunStatus.QUEUED} if is_first else {}
     Session.objects.filter(pk=run.session_id).update(title=title, active_at=timezone.now(), **shown)
@@ -71,7 +71,7 @@ _BEGIN = "UPDATE chat_session SET title = %s, active_at = %s, status = %s WHERE 
 
 
 def begin(run: Run, process: str, *, title: str) -> None:
-    """Add a new run that a process carries from the beginning; the caller holds the session and has seen that it may."""
+    """Add a new run that a process executes from the beginning; the caller holds the session and has seen that it may."""
     run.status, run.owner, run.fence, run.begun_at = RunStatus.RUNNING, process, 1, time.monotonic()
     run.started_at = run.heartbeat_at = clock.now()
     _add(run)
@@ -176,7 +176,7 @@ def take_from(run: Run, process: str) -> bool:
 
 
 def beat(process: str, run_ids: Collection[UUID]) -> None:
-    """Renew the lease on the runs that a process carries, where they are still its own."""
+    """Renew the lease on the runs that a process executes, where they are still its own."""
     Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).update(heartbeat_at=Now())
 
 
@@ -236,7 +236,7 @@ def under_run_limit(user_id: int | None) -> bool:
 
 
 #: Written out, because it is asked at the end of every run. Of a user's sessions no more than may start now: one whose schedules have
-#: put a thousand messages in line is not asked about each of them again and again.
+#: put a thousand messages in the queue is not asked about each of them again and again.
 _WAITING = """SELECT session_id FROM (
         SELECT session_id, user_id, created_at, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY created_at) AS place
         FROM chat_run AS waiting WHERE {queued} {whose} AND NOT EXISTS (

@@ -1,6 +1,6 @@
-"""Tells the workers, by the broker, that a session has something in line.
+"""Tells the workers, by the broker, that a session has something in the queue.
 
-A ring is a hint: it may be lost, doubled or late, and nobody waits for it. What is in line is in the database, where every worker that
+A ring is a hint: it may be lost, doubled or late, and nobody waits for it. What is in the queue is in the database, where every worker that
 has room looks once a second.
 """
 
@@ -74,12 +74,13 @@ class WorkerNotifier:
     def _rang(self, app: "Celery", session_id: UUID) -> bool:
         try:
             app.send_task(TASK, [str(session_id)], ignore_result=True, retry=True, retry_policy=_RETRY)
-        except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, what is in line stays there
+        except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, what is in the queue stays there
             if self.away_since is None:
                 self.away_since = time.monotonic()
                 words = " ".join(f"{type(error).__name__}: {error}".split())
                 logger.warning(
-                    "The broker does not answer; workers find what is in line by looking, within a second: %s", words
+                    "The broker does not answer; workers find what is in the queue by looking, within a second: %s",
+                    words,
                 )
             return False
         if self.away_since is not None:

@@ -1,4 +1,4 @@
-"""Whether the Redis of the channel layer, and that of the broker, will do: asked once, before a process serves or carries runs.
+"""Whether the Redis of the channel layer, and that of the broker, will do: asked once, before a process serves or executes runs.
 
 One that is away is waited for, because it may be back at any time. One that refuses this process, or lacks what is asked of it, will go on
 doing so: then the start is refused, with the server's reason.

@@ -49,7 +49,7 @@ FAILED = (Outcome.FAILED, Outcome.INTERRUPTED, Outcome.MAX_ITERATIONS)
 
 @dataclass(frozen=True, slots=True)
 class TickResult:
-    """What seeing to something has brought about: a run that is in line now, and occurrences whose end is to be told."""
+    """What seeing to something has brought about: a run that is in the queue now, and occurrences whose end is to be told."""
 
     accepted: Accepted | None = None
     settled: tuple[int, ...] = ()
@@ -120,7 +120,7 @@ def _process(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickR
 
 
 def _start(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickResult:
-    """Put the run in line. What refuses it pauses the schedule, but for a line that is full just now."""
+    """Put the run in the queue. What refuses it pauses the schedule, but for a queue that is full just now."""
     try:
         accepted = _ask(schedule, occurrence)
     except Refused as refused:

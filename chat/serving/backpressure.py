@@ -90,7 +90,7 @@ def _nobody(*_: object) -> None:
 
 
 class MessageQueue:
-    """What a connection has brought, in line for its application: all of `asyncio.Queue` that daphne uses, in a fifth of the memory."""
+    """What a connection has brought, waiting for its application: all of `asyncio.Queue` that daphne uses, in a fifth of the memory."""
 
     __slots__ = ("_messages", "_reader")
 
@@ -99,13 +99,13 @@ class MessageQueue:
         self._reader: asyncio.Future[None] | None = None
 
     def put_nowait(self, message: Message) -> None:
-        """Put a message in line."""
+        """Put a message in the queue."""
         self._messages.append(message)
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
     def qsize(self) -> int:
-        """How many are in line."""
+        """How many are in the queue."""
         return len(self._messages)
 
     async def get(self) -> Message:

@@ -61,7 +61,7 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
         self._intake.take(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
-        """Put a command in line for the application."""
+        """Put a command in the queue for the application."""
         if self._perMessageCompress is not None:
             # Each message begins a new one anyway; kept till then, it would be most of an idle socket's memory.
             self._perMessageCompress._decompressor = None  # noqa: SLF001

@@ -165,7 +165,7 @@ async def _compare() -> None:
 
 
 async def _find_again(run_id: UUID) -> None:
-    """See to a run of this process's that nobody carries: start it, or where it has begun before, end it."""
+    """See to a run of this process's that nobody executes: start it, or where it has begun before, end it."""
     if not await dispatch.adopt_run(run_id) and run_id not in run_registry.running_ids():
         await recovery.interrupt(run_id)
 

@@ -42,7 +42,7 @@ class UvicornSocket(WebSocketsSansIOProtocol):
             super().handle_cont(event)
 
     def send_receive_event_to_app(self) -> None:
-        """Put a command in line; text that is no UTF-8 is the client's fault, and no traceback of ours."""
+        """Put a command in the queue; text that is no UTF-8 is the client's fault, and no traceback of ours."""
         if self.curr_msg_data_type == "text" and not _is_utf8(self.frames):
             self.frames = []
             self.conn.send_close(1007)

@@ -1,8 +1,8 @@
-"""What a worker does: carries runs on a loop in a thread of its own, so many at a time.
+"""What a worker does: executes runs on a loop in a thread of its own, so many at a time.
 
 Somebody's call (`Worker.execute_next_run`) lasts as long as the run that it has brought about; that is how a broker knows which worker
-has room. The table is the truth of what is in line: a call for which nothing is there ends at once, and what no call has told of is found
-by looking.
+has room. The table is the truth of what is in the queue: a call for which nothing is there ends at once, and what no call has told of is
+found by looking.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Worker:
         self.is_stopping = False
 
     def start(self) -> None:
-        """Begin to look for what is in line."""
+        """Begin to look for what is in the queue."""
         self._thread.start()
 
     def execute_next_run(self, session_id: UUID) -> bool:
@@ -84,7 +84,7 @@ class Worker:
         return True
 
     async def _look(self) -> None:
-        """Take up what is in line for which there is room."""
+        """Take up what is in the queue for which there is room."""
         if self._slots.locked():
             return
         for session_id in await database.read(run_state.waiting_sessions):

@@ -1,4 +1,4 @@
-"""The text of steps still being written, of the runs that this process carries.
+"""The text of steps still being written, of the runs that this process executes.
 
 One latest-state cell per run: the agent's growth replaces what is in it. Those who show it take what they have not seen yet; every
 second the cells that changed are saved, all in one transaction, so that a crash loses no more than that.

@@ -144,7 +144,7 @@ def _owned_position(run_id: UUID, fence: int) -> int:
         )
         row = cursor.fetchone()
     if row is None:
-        raise Fenced(f"Run {run_id} is no longer carried under fence {fence}.")
+        raise Fenced(f"Run {run_id} is no longer executed under fence {fence}.")
     position: int = row[0]
     return position
 

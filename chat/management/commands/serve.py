@@ -39,9 +39,9 @@ _LONGEST_SOCKET_S = 12 * 3600
 
 
 class Command(BaseCommand):
-    """Own the data, end what an earlier process left, then serve pages, the API and sockets, and carry runs."""
+    """Own the data, end what an earlier process left, then serve pages, the API and sockets, and execute runs."""
 
-    help = "Serve pages, API and sockets, and carry runs."
+    help = "Serve pages, API and sockets, and execute runs."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the address and the server."""

@@ -12,13 +12,13 @@ from chat.schedules import ticker
 
 
 class Command(BaseCommand):
-    """Claim what is due and put it in line; processes that carry runs start it from there."""
+    """Claim what is due and queue it; processes that execute runs start it from there."""
 
     help = "See to the schedules in a process of its own. Any number may do so; each process that serves does it too."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Tick until SIGTERM, SIGHUP or Ctrl-C."""
-        # The runs are for others to carry.
+        # The runs are for others to execute.
         run_registry.stop_accepting()
         asyncio.run(self._tick())
 
