@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 USERNAME, PASSWORD = "ada", "correct horse 17"
 START_S = 120.0
 WAIT_S = 20.0
-#: The last that a process says before it does nothing more by itself: one that carries runs, one that leaves them to workers.
+#: The last that a process says before it does nothing more by itself: one that executes runs, one that leaves them to workers.
 LOADED = ("The agents are loaded", "The broker's client is loaded")
 ACK_EVERY = 50
 
@@ -216,7 +216,7 @@ def _prepared(shared: Path) -> Path:
 class Worker(Server):
     """One of Celery's workers on the product's application; it listens to the broker, and nowhere."""
 
-    _READY = re.compile(r"This worker carries up to \d+ runs")
+    _READY = re.compile(r"This worker executes up to \d+ runs")
 
     def _command(self, port: int) -> list[str]:
         return [sys.executable, "-m", "celery", "-A", "config", "worker", "--without-mingle", "--without-gossip"]

@@ -93,7 +93,7 @@ def test_what_staff_may_do_is_what_they_are_permitted(
     if sees:
         page = answer.content.decode()
         assert "it answered 401 Unauthorized" in page
-        assert "Each process that carries runs has connections of its own." in page
+        assert "Each process that executes runs has connections of its own." in page
         assert "of-a-dead-process" not in page
     chosen = ToolServer.objects.get(name="github")
     client.post(reverse(PAGE), {"action": "connect_anew", "_selected_action": [chosen.pk]})

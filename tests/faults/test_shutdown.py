@@ -159,7 +159,7 @@ async def test_a_run_let_in_at_the_last_moment_is_not_left_at_work() -> None:
     run = await sync_to_async(lambda: making.run(making.session(making.user()), owned_by=run_registry.PROCESS))()
     supervisor.start_clockwork()
     await supervisor.stop_clockwork()
-    # The tests after this one are carried by the same process.
+    # The tests after this one are executed by the same process.
     run_registry.start_accepting()
     await run.arefresh_from_db()
     assert run.status == RunStatus.INTERRUPTED

@@ -94,7 +94,7 @@ def at_work(world: World) -> list[tuple[Any, ...]]:
 
 
 async def test_the_processes_that_serve_carry_nothing(world: World, model: ModelServer) -> None:
-    """Runs asked for on either of them are carried by workers, and come to both at once."""
+    """Runs asked for on either of them are executed by workers, and come to both at once."""
     model.reset()
     model.respond = work.rounds(3)
     session = await world.new_session()
