@@ -36,7 +36,7 @@ class Agent:
 
         Without a prompt it goes on from the history, which then ends with the user's message or tool results.
         ``history`` holds messages in OpenAI's shape; ``session_id`` only labels the thread. ``skip_initial_steps`` leaves out the steps of
-        `opening`, for who has recorded them beforehand.
+        `initial_steps`, for who has recorded them beforehand.
         """
         conversation = [*history, {"role": "user", "content": prompt}] if prompt is not None else list(history)
         asked = [message["content"] for message in conversation if message["role"] == "user"]

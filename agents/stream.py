@@ -47,7 +47,7 @@ class Task:
     max_iterations: int
     label: str
     skip_initial_steps: bool = False
-    """Whether the reader has the steps of `opening` already."""
+    """Whether the reader has the steps of `initial_steps` already."""
 
 
 def initial_steps(message: str) -> list[Step]:

@@ -1,4 +1,4 @@
-"""Celery's side of the workers: the task that rings, and the part of a worker's process that executes the runs."""
+"""Celery's side of the workers: the task that workers are notified by, and the part of a worker's process that executes the runs."""
 
 import logging
 import sys

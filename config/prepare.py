@@ -90,7 +90,7 @@ _LOCK = 0x7468696E6B
 def one_at_a_time() -> Iterator[None]:
     """Let one process at a time prepare a PostgreSQL. The others wait, and find it done."""
     if connection.vendor != "postgresql":
-        # `ownership` has seen to it.
+        # `process_lock` has seen to it.
         yield
         return
     # Held by a transaction on a connection of its own: a proxy may give each transaction of the other one another connection.

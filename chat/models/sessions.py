@@ -1,6 +1,6 @@
-"""Tables and constraints: sessions, runs, the step log, schedules, and who is connected.
+"""Tables and constraints of sessions, their runs and the log of steps; also who writes which table.
 
-Rows of `Step` are written by ``step_log`` alone, rows of `Run` by ``run_state`` alone, and those of `Schedule` and `Occurrence` by
+Rows of `Step` are written by ``step_log`` alone, rows of `Run` by ``runs.state`` alone, and those of `Schedule` and `Occurrence` by
 ``schedules`` alone; what they promise (no hole in ``seq``, one live run per session, one run per client message, one occurrence per
 due time) is enforced here. What is deleted is removed by ``erasure``.
 """

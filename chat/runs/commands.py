@@ -57,7 +57,7 @@ async def ask(
     client_message_id: str | None = None,
     origin: Origin = Origin.CHAT,
 ) -> Accepted:
-    """Put a message in the session's queue, and start it or publish the queue, see `accept`. Raises `Refused`.
+    """Put a message in the session's queue, and start it or publish the queue, see `accept_run`. Raises `Refused`.
 
     ``fallback_agent`` is used where the message names none; then the session's own.
     """
@@ -133,7 +133,7 @@ def _ask(
 async def continue_run(
     user: User, session_id: UUID, run_id: UUID | None, client_message_id: str | None = None
 ) -> Accepted:
-    """Go on from an ended run, as a new run, and start it, see `accept`. Raises `Refused`."""
+    """Go on from an ended run, as a new run, and start it, see `accept_run`. Raises `Refused`."""
     return await accept_run(_continue, user, session_id, run_id, client_message_id or uuid4().hex)
 
 

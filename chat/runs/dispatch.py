@@ -76,7 +76,7 @@ async def _set_aside_next(session_id: UUID) -> bool:
 async def adopt_run(run_id: UUID) -> bool:
     """Start a run that the table gives to this process though none here has it: its claim was committed and nobody heard of it.
 
-    False where it has ended, is handle after all, or had begun already: what has become of it then is not known.
+    False where it has ended, is executed after all, or had begun already: what has become of it then is not known.
     """
     return await write_and_start(_start_if_claimed, _claim_again, run_id) is not None
 

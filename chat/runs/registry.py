@@ -99,7 +99,7 @@ def executes_runs() -> bool:
 
 
 def is_starting() -> bool:
-    """Whether runs may have been given to this process that are not yet among those `at_work`."""
+    """Whether runs may have been given to this process that are not yet among those `running_ids`."""
     return bool(starting_writes)
 
 
@@ -128,7 +128,7 @@ def stop_local_run(run_id: UUID, because: str) -> None:
 
 
 def start_accepting() -> None:
-    """Take up runs, also after `close`."""
+    """Take up runs, also after `stop_accepting`."""
     accepting.set()
 
 
@@ -140,7 +140,7 @@ def stop_accepting() -> None:
 
 
 def interrupt_all() -> None:
-    """After `close`: wait no longer for those at work."""
+    """After `stop_accepting`: wait no longer for those at work."""
     for handle in list(running.values()):
         handle.stop(RESTARTING)
 

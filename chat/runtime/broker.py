@@ -1,7 +1,7 @@
 """Tells the workers, by the broker, that a session has something in the queue.
 
-A ring is a hint: it may be lost, doubled or late, and nobody waits for it. What is in the queue is in the database, where every worker that
-has room looks once a second.
+A notification is a hint: it may be lost, doubled or late, and nobody waits for it. What is in the queue is in the database, where
+every worker that has room looks once a second.
 """
 
 import logging
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: The task that a ring is a message to; it is `chat.tasks.execute_next_run`.
+#: The task that a notification is a message to; it is `chat.tasks.execute_next_run`.
 TASK = "chat.carry"
 #: After a failure nobody tries for so long: until then, what waits is found in the database.
 _AWAY_S = 1.0
@@ -27,7 +27,7 @@ _RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_m
 
 
 class WorkerNotifier:
-    """Rings from a thread of its own, because the broker's client waits while it talks."""
+    """Notifies from a thread of its own, because the broker's client waits while it talks."""
 
     def __init__(self) -> None:
         self._due: dict[UUID, None] = {}
@@ -98,7 +98,7 @@ def notify_workers(session_id: UUID) -> None:
 
 
 def warm() -> None:
-    """Load what the first ring would wait for."""
+    """Load what the first notification would wait for."""
     _notifier.warm()
 
 

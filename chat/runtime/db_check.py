@@ -60,7 +60,7 @@ class MigrationsPending(Exception):
 
 
 def check_tables(*, explain: bool = False) -> None:
-    """Raise `Away` or `Outdated` where this process cannot work on the database; to ``explain`` takes one more try."""
+    """Raise `DatabaseUnavailable` or `MigrationsPending` where this process cannot work here; to ``explain`` takes one more try."""
     try:
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
     except OperationalError as away:

@@ -21,7 +21,7 @@ _locks: list[IO[str]] = []
 
 
 def acquire_lock() -> bool:
-    """Make this process the data folder's only server; asking again is once. Raises `Owned` where another process is.
+    """Make this process the data folder's only server; asking again is once. Raises `AlreadyServing` where another process is.
 
     False where the data are shared by design: many processes may serve a PostgreSQL with a Redis.
     """

@@ -105,7 +105,7 @@ async def stop_clockwork() -> None:
 
 
 def force_stop() -> None:
-    """While `end` is at work: do not wait for the end of a step."""
+    """While `stop_clockwork` is at work: do not wait for the end of a step."""
     run_registry.interrupt_all()
 
 

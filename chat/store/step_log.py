@@ -118,7 +118,7 @@ def append_again(run: Run, entries: Sequence[Entry]) -> list[Stored]:
 
 
 def append_unowned(run: Run, entries: Sequence[Entry], *, position: int = 0) -> list[Stored]:
-    """Store events of a run, within the transaction in which `run_state` moves it: its first, or those after ``position``."""
+    """Store events of a run, within the transaction in which `runs.state` moves it: its first, or those after ``position``."""
     numbered = sum(entry.numbered for entry in entries)
     last = _advance(run.session_id, numbered)
     return _insert(run.pk, run.session_id, last - numbered, position, entries)
