@@ -4,9 +4,10 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
+from chat.admin.actions import ReadOnlyAdmin
 from chat.catalog import tool_servers
 from chat.models import Process, ToolServer
 
@@ -17,16 +18,16 @@ _ABOUT = (
 
 
 @admin.register(ToolServer)
-class ToolServerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Read-only, but for connecting anew."""
+class ToolServerAdmin(ReadOnlyAdmin):
+    """Read-only, but for connecting anew. Servers come from the configuration, and are nobody's own."""
 
+    is_private = False
     list_display = ("name", "state", "tools", "transport", "attempts", "last_error", "since", "process")
     list_filter = ("state",)
     search_fields = ("name", "last_error")
     fields = list_display
     readonly_fields = list_display
     actions = ("connect_anew",)
-    show_facets = admin.ShowFacets.NEVER
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ToolServer]:
         """Of processes that are alive: what another one said last is no news of anything."""
@@ -36,18 +37,6 @@ class ToolServerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Say what the list is."""
         return super().changelist_view(request, {**(extra_context or {}), "subtitle": _ABOUT})
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody: servers come from the configuration."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody."""
-        return False
 
     def has_restart_permission(self, request: HttpRequest) -> bool:
         """Who may have servers connected anew."""
