@@ -33,7 +33,7 @@ ACK_EVERY = 50
 #: Makes the tables, and users with one password, of which a single hash is enough: it takes longer than all the rest of them.
 _MAKE = """
 from django.contrib.auth.hashers import make_password
-from django.contrib.auth.models import User
+from chat.accounts.models import User
 from django.core.management import call_command
 
 call_command("migrate", verbosity=0)

@@ -3,8 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib.auth.models import User
-
+from chat.accounts.models import User
 from chat.models import Occurrence, PauseReason
 from chat.rendering import humanize
 from chat.schedules.selectors import outcome_word, paused, took_ms

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Permission
 
+from chat.accounts.models import User
 from chat.models import LIVE, Run, RunStatus, Session
 from chat.runs import state as run_state
 from chat.runs.state import End
