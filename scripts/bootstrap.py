@@ -54,6 +54,8 @@ CHECKS: dict[str, tuple[str, ...]] = {
     "types": ("-m", "mypy"),
     "layers": ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
     "templates": ("-m", "djlint", "--lint", "--quiet", "templates"),
+    "scripts": ("scripts/node.py", "eslint/bin/eslint.js", "static/chat", "tests", "eslint.config.js"),
+    "scripts' types": ("scripts/node.py", "typescript/bin/tsc"),
 }
 
 INSTALLED_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -138,9 +140,10 @@ def for_tests() -> None:
 
 
 def check() -> None:
-    """Lint, formatting, types, layers and templates."""
+    """Lint, formatting, types, layers and templates; lint and types of the scripts."""
     with one_at_a_time():
         environment(DEV_LOCK)
+        node_packages(with_tests=True)
     failed = []
     for name, command in CHECKS.items():
         log_line(f"Checking {name}")
