@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from agents.events import CONTENT_LIMIT, NumberedType, PartialStep, Step, StepType
-from agents.models.reply import Call, Part
+from agents.models.reply_parts import Call, Part
 from agents.text import json_object, utf16_cut, utf16_length
 
 #: The name of a tool call in which none could be read.
@@ -88,7 +88,7 @@ class StepSplitter:
 
     # -- a reply ----------------------------------------------------------------------------------
 
-    def grow(self, parts: Sequence[Part]) -> list[Step | PartialStep]:
+    def update(self, parts: Sequence[Part]) -> list[Step | PartialStep]:
         """The reply as far as it is written: steps that have ended since the last look, and the one that grows."""
         if not parts:
             return []
@@ -179,7 +179,7 @@ class StepSplitter:
         """Pass the parts before ``end``, which will not grow any more."""
         for part in parts[self._left : end]:
             if part.kind == "reasoning":
-                for step in self._said("thought", [part], partial=part is unfinished):
+                for step in self._text_step("thought", [part], partial=part is unfinished):
                     self._reasoning.append(step.data["step"])
                     yield step
             elif part.kind == "content":
@@ -191,9 +191,9 @@ class StepSplitter:
 
     def _flush_text(self, type: NumberedType = "thought", *, partial: bool = False) -> list[Step]:  # noqa: A002
         text, self._text = self._text, []
-        return list(self._said(type, text, partial=partial)) if text else []
+        return list(self._text_step(type, text, partial=partial)) if text else []
 
-    def _said(self, type: NumberedType, parts: Sequence[Part], *, partial: bool) -> Iterator[Step]:  # noqa: A002
+    def _text_step(self, type: NumberedType, parts: Sequence[Part], *, partial: bool) -> Iterator[Step]:  # noqa: A002
         text = _trimmed(type, parts)
         if type == "thought":
             text = text.rstrip()

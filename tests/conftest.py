@@ -20,7 +20,7 @@ import redis
 from django.db import connections
 
 from config.passwords import Argon2PasswordHasher
-from scripts import bootstrap
+from scripts import machine
 from tests import model_server, services
 
 hypothesis.settings.register_profile("quick", max_examples=100, deadline=None)
@@ -74,7 +74,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a Chromium or Chrome that starts."""
-    found = bootstrap.find_chromium(Path(sys.executable))
+    found = machine.find_chromium(Path(sys.executable))
     if found is None:
         pytest.fail("No browser: install Chromium or Chrome, or start the tests with make test, which brings one.")
     return found
