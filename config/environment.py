@@ -344,6 +344,8 @@ def _sqlite(path: Path) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
+        # To open it anew costs more than most of what is asked of it.
+        "CONN_MAX_AGE": None,
         "OPTIONS": {
             # Taking the write lock at the start makes a transaction wait its turn; one that reads first would fail at once.
             "transaction_mode": "IMMEDIATE",

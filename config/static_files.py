@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from whitenoise.compress import Compressor
 from whitenoise.middleware import WhiteNoiseMiddleware
@@ -36,6 +37,18 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
 class StaticFilesMiddleware(WhiteNoiseMiddleware):
     """WhiteNoise, answering with the file's bytes: its file iterators are synchronous, which ASGI can only read with a warning."""
 
+    async_capable = True
+
+    def __init__(self, get_response: Any = None) -> None:
+        super().__init__(get_response)
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Answer with a file, or pass the request on."""
+        answer = super().__call__(request)
+        return _awaited(answer) if isinstance(answer, HttpResponse) and iscoroutinefunction(self) else answer
+
     @staticmethod
     def serve(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
         """Answer with one file."""
@@ -49,3 +62,7 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
         for name, value in found.headers:
             response[name] = value
         return response
+
+
+async def _awaited(response: HttpResponse) -> HttpResponse:
+    return response
