@@ -21,7 +21,7 @@ from django.db import connections
 
 from config.passwords import Argon2PasswordHasher
 from scripts import bootstrap
-from tests import model_server, services
+from tests import model_server, services, wire_types
 
 hypothesis.settings.register_profile("quick", max_examples=100, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=3_000, deadline=None)
@@ -54,6 +54,18 @@ def requests_are_valid() -> Iterator[None]:
     faults = list(model_server.FAULTS)
     model_server.FAULTS.clear()
     assert not faults, f"a strict model server would refuse what it was sent: {faults[0]}"
+
+
+@pytest.fixture(autouse=True)
+def frames_have_their_types(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail the test in which a frame was sent, or an event stored, that is not as `chat.protocol` says."""
+    wire_types.FAULTS.clear()
+    if request.node.get_closest_marker("odd_events") is None:
+        wire_types.check_stored(monkeypatch)
+    yield
+    faults = list(wire_types.FAULTS)
+    wire_types.FAULTS.clear()
+    assert not faults, f"{len(faults)} frames are not as their types say; the first: {faults[0]}"
 
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -23,7 +23,7 @@ from chat.runs import state as run_state
 from chat.runs.admission import Admission, Refused, check_access, check_agent, check_message, lock_session
 from chat.runs.sessions import title_from
 from chat.runs.state import End
-from chat.runtime import background, database, groups
+from chat.runtime import background, database
 from chat.security import audit
 from chat.store import selectors, step_log
 from chat.store.step_log import Stored
@@ -241,7 +241,7 @@ async def cancel(
         await run_registry.stop_run(running, because)
     await publisher.publish_events(session_id, events)
     if stops.ended:
-        await groups.publish(groups.of_session(session_id), {"type": "queue"})
+        await publisher.publish_queue(session_id)
         background.spawn(dispatch.dispatch_next(session_id), f"dispatch {session_id}")
     return stops
 
@@ -280,7 +280,7 @@ def _cancel_queued(run: Run, user: User) -> list[Stored]:
     run.cancelled_by = user
     entries = [
         run_events.started(run),
-        run_events.completed(run, end),
+        run_events.completed(run, end, removed=True),
     ]
     if not run_state.finish(run.pk, run.session_id, end, by=user):
         return []

@@ -11,6 +11,7 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 
 from agents import Outcome, PartialStep, Step
+from agents.steps import StepData
 from chat.models import Run, RunStatus
 from chat.runs import auto_continue
 from chat.runs import events as run_events
@@ -58,7 +59,7 @@ class RunRecorder:
             (self._last if item.type in ("complete", "error") else self._waiting).append(entry)
         entries = self._waiting
         # After an answer the run ends at once: one commit for all that is left.
-        if entries and not self._last and entries[-1].data["type"] != "final_answer":
+        if entries and not self._last and cast(StepData, entries[-1].data)["type"] != "final_answer":
             self._waiting = []
             self._saving = True
             try:

@@ -73,7 +73,9 @@ class WorkerNotifier:
 
     def _rang(self, app: "Celery", session_id: UUID) -> bool:
         try:
-            app.send_task(TASK, [str(session_id)], ignore_result=True, retry=True, retry_policy=_RETRY)
+            app.send_task(
+                TASK, kwargs={"session_id": str(session_id)}, ignore_result=True, retry=True, retry_policy=_RETRY
+            )
         except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, what is in the queue stays there
             if self.away_since is None:
                 self.away_since = time.monotonic()

@@ -16,7 +16,7 @@ from chat.catalog import tool_servers
 from chat.catalog.model_facts import FactsLoader
 from chat.live import connections
 from chat.live import registry as feed_registry
-from chat.protocol import Close, encode
+from chat.protocol import Close, encode, group_messages
 from chat.runs import dispatch, erasure, queue_watch, recovery
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
@@ -197,9 +197,9 @@ class _Announcements:
         """Tell what has come since the last time."""
         if self._last is None:
             self._last = await database.read(selectors.last_announcement)
-        for pk, message, level in await database.read(selectors.announcements_after, self._last):
+        for pk, announcement in await database.read(selectors.announcements_after, self._last):
             self._last = pk
-            feed_registry.send_to_everyone(encode("announcement", {"message": message, "level": level}))
+            feed_registry.send_to_everyone(encode({"type": "announcement", "data": announcement}))
 
 
 class _Sweeps:
@@ -226,16 +226,19 @@ async def sweep() -> None:
     await _silent_runs.do([run_id for run_id in silent if run_id not in here], recovery.interrupt)
     await database.write(step_log.forget_ended_drafts)
     for session_id in await database.write(connections.forget_silent, run_registry.PROCESS, since):
-        await groups.publish(groups.of_session(session_id), {"type": "presence"})
+        await groups.publish(groups.of_session(session_id), group_messages.PEOPLE_CHANGED)
 
 
-def _hear(message: groups.Message) -> None:
+def _hear(received: groups.Message) -> None:
+    message = group_messages.read_process_message(received)
+    if message is None:
+        return
     match message["type"]:
         case "stop":
             run_registry.stop_local_run(UUID(message["run_id"]), message["because"])
         case "logins":
             background.spawn(feed_registry.check_logins(), "check logins")
-        case tool_servers.RESTART:
+        case "restart_tool_server":
             agents.restart_server(message["name"])
         case "notification":
-            feed_registry.send_to_user(message["user_id"], encode("notification", message["data"]))
+            feed_registry.send_to_user(message["user_id"], encode({"type": "notification", "data": message["data"]}))

@@ -8,13 +8,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 from uuid import UUID
 
 from django.db import Error, InterfaceError, InternalError, OperationalError
 from django.utils import timezone
 
+from agents.text import from_utf16, utf16_length
 from chat import models
-from chat.protocol import from_utf16, utf16_length
+from chat.protocol.frames import DeltaData, DeltaType, ReasoningDeltaFrame
 from chat.runtime import database
 from chat.store import step_log
 
@@ -52,18 +54,18 @@ class Draft:
             and other.length <= self.length
         )
 
-    def data(self, offset: int) -> dict[str, object]:
-        """The growth frame's data from an offset on."""
-        data: dict[str, object] = {
+    def frame(self, offset: int) -> ReasoningDeltaFrame:
+        """The frame that tells of it from an offset on."""
+        data: DeltaData = {
             "step": self.step,
-            "type": self.type,
+            "type": cast(DeltaType, self.type),
             "attempt": self.attempt,
             "offset": offset,
             "text": from_utf16(self.text, offset),
         }
         if self.tool_name:
             data["tool_name"] = self.tool_name
-        return data
+        return {"type": "reasoning_delta", "run_id": str(self.run_id), "data": data}
 
 
 Watcher = Callable[[Draft], None]

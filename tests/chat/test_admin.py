@@ -52,7 +52,6 @@ def rows(client: Client, model: str, **query: Any) -> list[Any]:
 def talk(owner: User, title: str = "Zoo") -> Run:
     """A run with a thought, a call, its long result, and an answer."""
     run = making.run(making.session(owner, title=title), message="Which animals are shy?")
-    data = {"iteration": 1, "timestamp": 1.5}
     start = {
         "agent": "researcher",
         "message": run.message,
@@ -60,30 +59,13 @@ def talk(owner: User, title: str = "Zoo") -> Run:
         "enable_reasoning": True,
         "timestamp": 1.5,
     }
-    call = {"tool_name": "python", "tool_call_id": "1"}
     making.append(
         run,
         Entry("reasoning_start", start),
         making.thought("Perhaps <b>okapis</b>."),
-        Entry(
-            "reasoning_step",
-            {"type": "tool_use", "step": 2, "content": "", "arguments": {"code": "1 + 1"}, **call, **data},
-        ),
-        Entry(
-            "reasoning_step",
-            {
-                "type": "tool_result",
-                "step": 3,
-                "content": "z" * 2000,
-                "ok": False,
-                "duration_ms": 1234,
-                "truncated": True,
-                **call,
-                **data,
-            },
-            full_content="z" * 3_000 + "the end of it",
-        ),
-        Entry("reasoning_step", {"type": "final_answer", "step": 4, "content": "Quaggas.", "duration_ms": 7, **data}),
+        making.step("tool_use", step=2, arguments={"code": "1 + 1"}),
+        making.step("tool_result", "z" * 2000, full="z" * 3_000 + "the end of it", step=3, ok=False, duration_ms=1234),
+        making.step("final_answer", "Quaggas.", step=4),
     )
     return run
 

@@ -19,6 +19,7 @@ from chat.live.connections import Entrance
 from chat.live.handshake import Login
 from chat.models import Run, Session, Step
 from chat.protocol import WINDOW, Close, encode
+from chat.protocol.frames import AcceptedData
 from chat.runs import commands as run_commands
 from chat.runs import publisher
 from chat.runtime import database, groups
@@ -163,7 +164,8 @@ async def test_what_is_held_back_comes_after_the_answer(started: tuple[Run, Logi
     assert client.subscriber is not None
     client.subscriber.cork()
     await store(run, 3)
-    client.subscriber.send_control(encode("accepted", {}))
+    accepted: AcceptedData = {"client_message_id": "m", "run_id": str(run.pk), "queued": 0}
+    client.subscriber.send_control(encode({"type": "accepted", "data": accepted}))
     client.subscriber.uncork()
     await client.until(lambda: client.seqs == [1, 2, 3])
     assert [frame["type"] for frame in client.frames[:3]] == ["session", "accepted", "reasoning_step"]

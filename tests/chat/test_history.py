@@ -190,7 +190,7 @@ def test_what_a_server_wants_back_is_on_no_wire() -> None:
     assert "reasoning_content" not in shown
 
 
-PARTIAL = [Entry("reasoning_step", {"type": "final_answer", "step": 9, "content": "Half", "partial": True})]
+PARTIAL = [making.step("final_answer", "Half", step=9, partial=True)]
 
 
 def contents(session: Session, before: int, unfinished: UUID | None = None) -> list[str]:

@@ -63,6 +63,7 @@ ROWS: dict[str, list[Row]] = {
     # The API.
     "api/^docs/?$": [Row("GET", LOGIN, 200, 200, 200)],
     "api/openapi.json": [Row("GET", 401, 200, 200, 200)],
+    "api/asyncapi.json": [Row("GET", 401, 200, 200, 200)],
     "api/": [Row("GET", 401, 404, 404, 404), Row("POST", 401, 404, 404, 404)],
     "api/search/": [Row("GET", 401, 200, 200, 200, query="?q=okapi"), Row("POST", 401, 405, 405, 405)],
     "api/sessions/": [

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.text import is_clean
 from chat import protocol
 from chat.protocol import Ack, BadFrame, Cancel, Chat, Continue, Ping, Resume, parse
 
@@ -154,7 +155,7 @@ def test_what_is_stored_is_json_that_both_databases_and_browsers_take(data: dict
         raise AssertionError(constant)
 
     for text in strings(json.loads(body, parse_constant=refuse)):
-        assert protocol.is_clean(text)
+        assert is_clean(text)
 
 
 def test_clean_data_is_stored_as_it_is() -> None:
@@ -179,14 +180,6 @@ def test_nesting_without_end_is_cut() -> None:
     for _ in range(5_000):
         deep = [deep]
     assert "…" in protocol.body({"arguments": deep})
-
-
-@given(st.text(max_size=80), st.data())
-def test_offsets_count_as_javascript_does(text: str, data: st.DataObject) -> None:
-    units = len(text.encode("utf-16-le")) // 2
-    assert protocol.utf16_length(text) == units
-    cut = data.draw(st.integers(0, len(text)))
-    assert protocol.from_utf16(text, protocol.utf16_length(text[:cut])) == text[cut:]
 
 
 def test_a_stored_frame_is_the_json_a_client_gets() -> None:

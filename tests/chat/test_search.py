@@ -37,8 +37,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 def step(kind: str, number: int, content: str = "", **more: Any) -> Entry:
-    data = {"type": kind, "step": number, "content": content, "iteration": 1, "timestamp": 1.5, **more}
-    return Entry("reasoning_step", data)
+    return making.step(kind, content, step=number, **more)
 
 
 def conversation(owner: User, *entries: Entry, title: str = "", message: str = "") -> Session:
@@ -103,8 +102,7 @@ def test_each_kind_of_text_is_found_at_its_step() -> None:
 
 def test_words_past_what_a_long_result_carries_are_found_and_shown() -> None:
     ada = making.user()
-    data = step("tool_result", 1, "x " * 1000, tool_name="t", tool_call_id="1", ok=True, truncated=True).data
-    conversation(ada, Entry("reasoning_step", data, full_content="x " * 20_000 + "needle " + "y " * 500))
+    conversation(ada, step("tool_result", 1, "x " * 1000, full="x " * 20_000 + "needle " + "y " * 500))
     assert found(ada, "needle") == [("tool_result", 2)]
     (hit,) = search.find(ada, "needle", width=40)
     assert ("needle", True) in hit.excerpt
@@ -115,9 +113,8 @@ def test_words_past_what_a_long_result_carries_are_found_and_shown() -> None:
 @pytest.mark.parametrize("hits", [1, 20])
 def test_however_many_hits_there_are_they_cost_the_same_statements(hits: int) -> None:
     ada = making.user()
-    data = step("tool_result", 1, "x " * 1000, tool_name="t", tool_call_id="1", ok=True, truncated=True).data
     for _ in range(hits):
-        conversation(ada, Entry("reasoning_step", data, full_content="x " * 20_000 + "needle"))
+        conversation(ada, step("tool_result", 1, "x " * 1000, full="x " * 20_000 + "needle"))
     with CaptureQueriesContext(connection) as asked:
         shown = search.find(ada, "needle")
     assert [[piece for piece, is_term in hit.excerpt if is_term] for hit in shown] == [["needle"]] * hits
@@ -139,7 +136,8 @@ def test_a_run_without_reasoning_is_found_once_by_its_answer() -> None:
 
 def test_a_continued_run_does_not_repeat_its_message() -> None:
     ada = making.user()
-    start = {"agent": "researcher", "message": "gazelle", "user": "ada", "enable_reasoning": True, "continues": "x"}
+    start = {"agent": "researcher", "message": "gazelle", "user": "ada", "enable_reasoning": True, "timestamp": 1.5}
+    start["continues"] = "x"
     conversation(ada, Entry("reasoning_start", start), message="gazelle")
     assert found(ada, "gazelle") == [("message", 1)]
 

@@ -86,9 +86,7 @@ def test_steps_without_number_are_kept_in_their_place() -> None:
 
 def test_long_results_keep_their_whole_text() -> None:
     run = making.run(making.session(making.user()))
-    making.append(
-        run, Entry("reasoning_step", {"type": "tool_result", "step": 1, "content": "ab"}, full_content="ab\x00c")
-    )
+    making.append(run, making.step("tool_result", "ab", full="ab\x00c"))
     assert StepContent.objects.get().content == "ab\ufffdc"
 
 
@@ -135,7 +133,7 @@ def test_what_was_stored_though_nobody_heard_of_it_is_not_stored_again() -> None
     run = making.run(making.session(making.user()))
     entries = [
         making.thought("a"),
-        Entry("reasoning_step", {"type": "start"}, numbered=False),
+        making.step("start", numbered=False),
         making.thought("b", 2),
     ]
     stored = step_log.append(run, entries)

@@ -31,8 +31,7 @@ def page(client: Client, ada: User) -> Client:
 
 
 def step(kind: str, **more: Any) -> Entry:
-    told = {"type": kind, "content": "", "iteration": 1, "timestamp": 1001.0}
-    return Entry("reasoning_step", told | more, full_content=more.pop("full", None))
+    return making.step(kind, **{"timestamp": 1001.0, **more})
 
 
 def start(run: Run, **more: Any) -> Entry:
@@ -405,6 +404,7 @@ def test_staff_read_but_do_not_ask(client: Client, ada: User) -> None:
     assert b'id="composer"' not in answer.content
 
 
+@pytest.mark.odd_events
 def test_what_people_and_models_wrote_stays_text(page: Client, ada: User) -> None:
     nasty = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
     session = making.session(ada, title=nasty)

@@ -24,7 +24,6 @@ import {
   icon,
   initials,
   isLong,
-  isRemoved,
   joined,
   markdownGist,
   returned,
@@ -489,7 +488,7 @@ export function createRun({ run, element, contentUrl, choices, around, agentTitl
   function paintEnd(wasOpen) {
     drawBars(null);
     const number_ = counts(run);
-    article.classList.toggle("removed", isRemoved(run));
+    article.classList.toggle("removed", run.removed);
     show(parts.ending, true);
     say(parts.endline, endline(run, number_));
     setIcon(parts["end-i"], endIcon(run.status));

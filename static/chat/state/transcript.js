@@ -6,7 +6,6 @@
  */
 
 import { ENDS } from "../protocol.js";
-import { isRemoved } from "./humanize.js";
 
 const LIVE = ["queued", "running", "cancelling"];
 
@@ -54,6 +53,7 @@ function newRun(id) {
     duration_ms: null,
     usage: null,
     cancelled_by: null,
+    removed: false,
     outside: {},
     growth: null,
     finished: 0,
@@ -62,7 +62,7 @@ function newRun(id) {
 
 /** The run that the page speaks of: the one at work, else the latest one that was not taken out of the line. */
 export function current(state) {
-  const last = state.order.findLast((id) => !isRemoved(state.runs[id])) ?? state.order.at(-1);
+  const last = state.order.findLast((id) => !state.runs[id].removed) ?? state.order.at(-1);
   return state.runs[state.live?.id] ?? state.runs[last] ?? null;
 }
 
@@ -164,7 +164,7 @@ function applied(run, { type, seq, data }) {
         answer: {
           seq,
           step: 0,
-          at: data.timestamp ?? 0,
+          at: 0,
           text: data.content,
           duration_ms: null,
           partial: Boolean(data.partial),
@@ -182,6 +182,7 @@ function applied(run, { type, seq, data }) {
         usage: data.usage ?? null,
         cancelled_by: data.cancelled_by ?? null,
         iteration: data.total_iterations ?? run.iteration,
+        removed: data.removed ?? run.removed,
       };
     default:
       return run;
