@@ -1,16 +1,13 @@
 """Holds every frame that a test's socket is sent, and every event that is stored, against the product's types: whole, nothing beside."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, get_args
-from uuid import UUID
 
-import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from agents.steps import StepData
 from chat.protocol.frames import StoredFrame, UnstoredFrame, type_of
-from chat.store import search
 
 #: What did not have its type in the test that runs: `tests/conftest.py` fails it then.
 FAULTS: list[str] = []
@@ -51,19 +48,6 @@ def fault_of(frame: Mapping[str, Any]) -> str:
     except ValidationError as failure:
         return str(failure)
     return ""
-
-
-def check_stored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at each event that is stored in this process, numbered or not, as the log has it."""
-    index = search.index
-
-    def look(session_id: UUID, steps: Sequence[search.Indexed]) -> None:
-        for step in steps:
-            # Where it has no number, any will do.
-            checked({"type": step.event, "seq": 1, "id": "", "run_id": "", "data": json.loads(step.body)})
-        index(session_id, steps)
-
-    monkeypatch.setattr(search, "index", look)
 
 
 def keys_of(kind: type) -> tuple[set[str], set[str]]:
