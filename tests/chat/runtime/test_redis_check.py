@@ -11,7 +11,7 @@ import redis
 
 from tests import services, tls
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 CHECK = """
 import django
 django.setup()

@@ -20,7 +20,7 @@ from chat.models import Process, ToolServer
 from tests.chat import making
 from tests.serving import Browser, serving
 
-PROGRAM = str(Path(__file__).parents[1] / "agents" / "tools" / "mcp_server.py")
+PROGRAM = str(Path(__file__).parents[2] / "agents" / "tools" / "mcp_server.py")
 PAGE = "admin:chat_toolserver_changelist"
 
 
