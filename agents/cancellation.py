@@ -20,7 +20,7 @@ class CancelToken:
     def __init__(self) -> None:
         self._event = threading.Event()
         self._callbacks: dict[object, Callable[[], None]] = {}
-        # Held while callbacks run: once a callback's `forget` has returned, it neither runs nor will.
+        # Held while callbacks run: once what removes a callback has returned, it neither runs nor will.
         self._lock = threading.RLock()
         self._reason = ""
         self.on_progress: Callable[[str], None] = unheard
@@ -56,13 +56,13 @@ class CancelToken:
                 self._run(callback)
 
     def add_callback(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have ``callback`` called at the stop (at once if it has been said); returns what makes it forgotten.
+        """Have ``callback`` called at the stop (at once if it has been said); returns what removes it.
 
         A callback must be short and must not wait: it may run on an event loop.
         """
         key = object()
 
-        def forget() -> None:
+        def remove_callback() -> None:
             with self._lock:
                 self._callbacks.pop(key, None)
 
@@ -71,7 +71,7 @@ class CancelToken:
                 self._run(callback)
             else:
                 self._callbacks[key] = callback
-        return forget
+        return remove_callback
 
     @staticmethod
     def _run(callback: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from agents.events import PartialStep, Step
-from agents.models.reply import Call, Part
+from agents.models.reply_parts import Call, Part
 from agents.steps import CONTENT_LIMIT, FinalAnswerStep, NumberedType, StepBase, ThoughtStep
 from agents.text import json_object, utf16_cut, utf16_length
 
@@ -92,7 +92,7 @@ class StepSplitter:
 
     # -- a reply ----------------------------------------------------------------------------------
 
-    def grow(self, parts: Sequence[Part]) -> list[Step | PartialStep]:
+    def update(self, parts: Sequence[Part]) -> list[Step | PartialStep]:
         """The reply as far as it is written: steps that have ended since the last look, and the one that grows."""
         if not parts:
             return []

@@ -25,8 +25,9 @@ from agents.cancellation import CancelToken
 from agents.errors import AgentError, LimitReached, Stopped, clear_traceback_frames
 from agents.events import Outcome, PartialStep, Status, Step, Usage
 from agents.models.ends import check_end, meaning
-from agents.models.reply import MOST_CALLS, Call, FinishedReply, Reply, ReplyWriter
-from agents.refresh import Throttle
+from agents.models.reply import MOST_CALLS, Reply, ReplyWriter
+from agents.models.reply_parts import Call, FinishedReply
+from agents.pace import Throttle
 from agents.snapshots import StepSplitter
 from agents.specs import AgentSpec, ModelSettings
 from agents.tools.runner import ABANDON_S, Job, ToolOutcome, run_tools
@@ -112,25 +113,25 @@ class AgentRun:
         self._events.clear()
         return events
 
-    def cancel(self, because: str) -> None:
+    def cancel(self, reason: str) -> None:
         """Stop, now: the model's connection is closed and tools are told. Call on the event loop, as often as you like.
 
-        The iteration goes on with the closing steps. ``because`` is a sentence for people and for the model.
+        The iteration goes on with the closing steps. ``reason`` is a sentence for people and for the model.
         """
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError("A run is stopped on the loop that it works on.")
         if self.outcome is not None or self._stop.is_set():
             return
-        self._stop.set(because)
+        self._stop.set(reason)
         self._deadline = self._loop.call_later(ABANDON_S + 1, self._give_up)
         if self._writing is not None:
             self._writing.cancel()
         else:
             self._end_if_stopped()
 
-    def pause(self, because: str) -> None:
+    def pause(self, reason: str) -> None:
         """Stop before the next model call: what is being written or run now comes to its own end first, and may be the last."""
-        self._pausing = because
+        self._pausing = reason
 
     async def aclose(self) -> None:
         """Stop, if it hasn't ended, and wait until it has."""
@@ -221,7 +222,7 @@ class AgentRun:
     def _show(self) -> None:
         self._shown_parts = len(self._reply.parts)
         self._take_note(self._reply)
-        self._push(self._splitter.grow(self._reply.parts))
+        self._push(self._splitter.update(self._reply.parts))
 
     def _take_note(self, reply: Reply) -> None:
         """What people should know of how it was asked for stands before what came of it."""
@@ -256,10 +257,10 @@ class AgentRun:
         if error is None:
             future.set_result(FinishedReply(reply.content, reply.reasoning, calls, reply.server, reply.fields))
             return
-        because = (
+        reason = (
             self._stop.reason if isinstance(error, Stopped) else f"{error} " if isinstance(error, AgentError) else ""
         )
-        self._close_open(f"{because} The call was not complete, so it was not run.".strip())
+        self._close_open(f"{reason} The call was not complete, so it was not run.".strip())
         future.set_exception(error)
         self._end_if_stopped()
 
@@ -299,10 +300,10 @@ class AgentRun:
         if self.outcome is None:
             self._push([self._splitter.note(words)])
 
-    def _close_open(self, because: str) -> None:
+    def _close_open(self, reason: str) -> None:
         for call_id in list(self._splitter.open_calls):
             self._tool_ended(
-                call_id, ToolOutcome(ok=False, content=because, duration_ms=self._splitter.open_for_ms(call_id))
+                call_id, ToolOutcome(ok=False, content=reason, duration_ms=self._splitter.open_for_ms(call_id))
             )
 
     # -- on the event loop: the end ---------------------------------------------------------------

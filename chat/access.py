@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from enum import StrEnum
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
+from chat.accounts.models import User
 from chat.models import Session
 
 #: What staff must be given to see sessions of others, to stop runs there, and to delete such a session. Being staff alone gives nothing.

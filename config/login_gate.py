@@ -14,7 +14,7 @@ from config import content_security, proxies
 from config.proxies import Application, Scope
 
 #: Where a password is typed, or an account is made.
-PATHS = ("/accounts/", "/admin/login/", "/admin/auth/user/", "/admin/password_change/")
+PATHS = ("/accounts/", "/admin/login/", "/admin/accounts/user/", "/admin/password_change/")
 #: How long somebody waits in line before being asked to come back.
 PATIENCE_S = 10.0
 _RETRY_AFTER_S = 10

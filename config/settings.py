@@ -118,6 +118,7 @@ INSTALLED_APPS = [
     "axes",
     "channels",
     "csp",
+    "chat.accounts",
     "chat",
 ]
 MIDDLEWARE = [
@@ -213,6 +214,7 @@ MAX_BODY_BYTES = {
 
 CONTENT_SECURITY_POLICY = {"DIRECTIVES": content_security.POLICY}
 
+AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = LOGIN_URL

@@ -17,6 +17,8 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
 
     support_js_module_import_aggregation = True
     manifest_strict = False
+    #: One for each floor of modules that import each other, and some to spare: a name is settled when those of its imports are.
+    max_post_process_passes = 20
 
     def create_compressor(self, **kwargs: Any) -> Compressor:
         """Compress by gzip alone: Brotli would take seconds more at every start."""

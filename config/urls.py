@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from chat.web import health
@@ -10,10 +10,16 @@ from chat.web import health
 # For those that ask without having read a page. The plain name, for this answer outlives the file's hashed ones.
 icon = RedirectView.as_view(url=f"{settings.STATIC_URL}chat/favicon/done.svg", permanent=True)
 
+# Where the admin had the accounts while they were Django's own users.
+former_accounts = RedirectView.as_view(
+    url=f"{settings.FORCE_SCRIPT_NAME or ''}/admin/accounts/user/%(rest)s", query_string=True, permanent=True
+)
+
 urlpatterns = [
     path("", include("chat.urls")),
     path("api/", include("chat.api.urls")),
     path("accounts/", include("chat.web.accounts")),
+    re_path(r"^admin/auth/user/(?P<rest>.*)$", former_accounts),
     path("admin/", admin.site.urls),
     path("favicon.ico", icon, name="icon"),
     path("healthz", health.healthz, name="healthz"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import importlib.util
 import json
 import os
@@ -20,9 +19,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+# As a program, this is no part of a package yet.
+sys.path.insert(0, str(BASE_DIR))
+
+from scripts.machine import bring_chromium, bring_programs  # noqa: E402
+from scripts.shell import BootstrapError, exec_program, fingerprint, log_line, run_quietly  # noqa: E402
+
 VENV = BASE_DIR / ".venv"
 PYTHON = VENV / "bin" / "python"
 NODE_MODULES = BASE_DIR / "node_modules"
@@ -54,13 +58,9 @@ CHECKS: dict[str, tuple[str, ...]] = {
     "types": ("-m", "mypy"),
     "layers": ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
     "templates": ("-m", "djlint", "--lint", "--quiet", "templates"),
+    "scripts": ("scripts/node.py", "eslint/bin/eslint.js", "static/chat", "tests", "eslint.config.js"),
+    "scripts' types": ("scripts/node.py", "typescript/bin/tsc"),
 }
-
-INSTALLED_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-class BootstrapError(Exception):
-    """Something the machine lacks; the message is the one line that is shown."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -135,13 +135,14 @@ def for_tests() -> None:
         environment(DEV_LOCK)
         node_packages(with_tests=True)
         copy_browser_libraries()
-        bring_chromium()
+        bring_chromium(PYTHON)
 
 
 def check() -> None:
-    """Lint, formatting, types, layers and templates."""
+    """Lint, formatting, types, layers and templates; lint and types of the scripts."""
     with one_at_a_time():
         environment(DEV_LOCK)
+        node_packages(with_tests=True)
     failed = []
     for name, command in CHECKS.items():
         log_line(f"Checking {name}")
@@ -342,77 +343,6 @@ def locked_block(package: str) -> str:
     return block.group()
 
 
-# The browser of the tests
-
-
-def find_chromium(python: Path = PYTHON) -> str | None:
-    """Return a Chromium or Chrome that starts: the one ``CHROMIUM`` names, the machine's, or the one Playwright downloaded."""
-    named = os.environ.get("CHROMIUM")
-    if named:
-        return named
-    for name in INSTALLED_BROWSERS:
-        found = shutil.which(name)
-        if found and starts(found):
-            return found
-    own = "from playwright.sync_api import sync_playwright as s\nwith s() as p: print(p.chromium.executable_path)"
-    asked = subprocess.run([python, "-c", own], capture_output=True, text=True, check=False)
-    downloaded = asked.stdout.strip()
-    return downloaded if downloaded and Path(downloaded).exists() and starts(downloaded) else None
-
-
-def tell_chromium() -> bool:
-    """Find a browser and tell the tests, so that they needn't look again."""
-    found = find_chromium()
-    os.environ["CHROMIUM"] = found or ""
-    return found is not None
-
-
-def starts(browser: str) -> bool:
-    """Tell whether a browser shows a page; one whose system libraries are missing doesn't."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
-        try:
-            shown = subprocess.run([*command, "data:text/html,ready"], capture_output=True, timeout=60, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            return False
-    return b"ready" in shown.stdout
-
-
-def bring_chromium() -> None:
-    """See to it that there is a browser: installed, else Playwright's download, else Debian's package."""
-    if tell_chromium():
-        return
-    log_line("Bringing a browser for the tests")
-    attempts: list[list[list[str]]] = [[[str(PYTHON), "-m", "playwright", "install", "chromium"]]]
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        attempts.append([["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]])
-    for commands in attempts:
-        with contextlib.suppress(BootstrapError):
-            for command in commands:
-                run_quietly(command, "bringing a browser", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
-            if tell_chromium():
-                return
-    raise BootstrapError("The tests need a browser: install Chromium or Chrome (Debian: apt install chromium).")
-
-
-# What stands around the product where it is large, and comes with the system's packages alone
-
-PROGRAMS = {"pgbouncer": "pgbouncer", "nginx": "nginx"}
-
-
-def bring_programs() -> None:
-    """See to it that the programs of `PROGRAMS` are there; by Debian's packages where they are not."""
-    path = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin"
-    missing = [package for program, package in PROGRAMS.items() if shutil.which(program, path=path) is None]
-    if not missing:
-        return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise BootstrapError(f"These tests need {' and '.join(missing)}; install them.")
-    log_line(f"Installing {' and '.join(missing)}")
-    for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *missing]):
-        run_quietly(command, f"installing {' and '.join(missing)}", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
-
-
 # Small things
 
 
@@ -422,47 +352,6 @@ def one_at_a_time() -> Iterator[None]:
     with Path(__file__).open("rb") as this_file:
         fcntl.flock(this_file, fcntl.LOCK_EX)
         yield
-
-
-def run_quietly(command: Sequence[str], doing: str, environ: dict[str, str] | None = None) -> None:
-    """Run a command and show nothing of it, unless it fails: then its last word of complaint."""
-    try:
-        done = subprocess.run(
-            command,
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except OSError as error:
-        raise BootstrapError(f"This failed: {doing} ({error}).") from error
-    if done.returncode:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="thinkaloud-", suffix=".log", delete=False, encoding="utf-8"
-        ) as log:
-            log.write(done.stdout)
-        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or ["it said nothing"]
-        complaint = next((line for line in lines if re.match(r"(npm )?err(or)?\b", line, re.IGNORECASE)), lines[-1])
-        raise BootstrapError(
-            f"This failed: {doing} ({complaint}). Is a package registry reachable? All it said is in {log.name}."
-        )
-
-
-def fingerprint(path: Path) -> str:
-    """Return what changes when the file does."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def log_line(words: str) -> None:
-    """Tell the person what is going on."""
-    print(words, file=sys.stderr, flush=True)
-
-
-def exec_program(program: Path, *arguments: str) -> NoReturn:
-    """Replace this process by the program."""
-    os.execv(program, [str(program), *arguments])
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from django.db import connections
 
 from chat.store import search
 from config.passwords import Argon2PasswordHasher
-from scripts import bootstrap
+from scripts import machine
 from tests import model_server, services, wire_types
 
 hypothesis.settings.register_profile("quick", max_examples=100, deadline=None)
@@ -100,7 +100,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a Chromium or Chrome that starts."""
-    found = bootstrap.find_chromium(Path(sys.executable))
+    found = machine.find_chromium(Path(sys.executable))
     if found is None:
         pytest.fail("No browser: install Chromium or Chrome, or start the tests with make test, which brings one.")
     return found

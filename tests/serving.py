@@ -35,7 +35,7 @@ ACK_EVERY = 50
 #: Makes the tables, and users with one password, of which a single hash is enough: it takes longer than all the rest of them.
 _MAKE = """
 from django.contrib.auth.hashers import make_password
-from django.contrib.auth.models import User
+from chat.accounts.models import User
 from django.core.management import call_command
 
 call_command("migrate", verbosity=0)
@@ -53,7 +53,7 @@ _ADD_USER = """INSERT INTO auth_user
 class Server:
     """One ``manage.py serve`` on a data folder, on a port of the system's choice."""
 
-    def __init__(self, data_dir: Path, *, server: str = "daphne", **environment: str) -> None:
+    def __init__(self, data_dir: Path, **environment: str) -> None:
         self.data_dir = data_dir
         #: All it has printed, over all its starts.
         self.output: list[str] = []
@@ -62,7 +62,6 @@ class Server:
         #: Set once all that runs need has been loaded, which goes on beside the first requests.
         self.loaded = threading.Event()
         self._at_rest = 0
-        self.program = server
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "DJANGO_"))},
             "DJANGO_SETTINGS_MODULE": os.environ.get("DJANGO_SETTINGS_MODULE", "config.settings"),
@@ -122,7 +121,7 @@ class Server:
         return self
 
     def _command(self, port: int) -> list[str]:
-        return [sys.executable, "manage.py", "serve", "--port", str(port), "--server", self.program]
+        return [sys.executable, "manage.py", "serve", "--port", str(port)]
 
     #: What it says when it is ready, and where it is.
     _READY = re.compile(r"http://\S+?(?=/\s*$)")
@@ -230,9 +229,9 @@ class Worker(Server):
 
 
 @contextlib.contextmanager
-def serving(data_dir: Path, *users: str, server: str = "daphne", **environment: str) -> Iterator[Server]:
+def serving(data_dir: Path, *users: str, **environment: str) -> Iterator[Server]:
     """A prepared server for the length of a block."""
-    process = Server(data_dir, server=server, **environment)
+    process = Server(data_dir, **environment)
     process.prepare(*users)
     process.start()
     try:

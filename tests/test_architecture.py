@@ -183,3 +183,39 @@ def test_nothing_is_called_by_a_former_name() -> None:
         if name in FORMER_NAMES
     }
     assert found == set()
+
+
+#: The same of the pages' scripts: functions, and files.
+FORMER_FUNCTIONS = "say show mark goOn createReading".split()
+FORMER_FILES = "reading nodes parts plain rows".split()
+
+
+def test_no_script_has_a_former_name() -> None:
+    exported = re.compile(rf"^export (?:async )?function ({'|'.join(FORMER_FUNCTIONS)})\(", re.MULTILINE)
+    scripts = sorted((PROJECT / "static" / "chat").rglob("*.js"))
+    found = [f"{path.name}: {name}" for path in scripts for name in exported.findall(path.read_text("utf-8"))]
+    assert found + [path.name for path in scripts if path.stem in FORMER_FILES] == []
+
+
+#: Words that are translated stand on one line, however long: a template's tag may not be broken.
+TRANSLATED = re.compile(r"\{% (blocktrans(?:late)?)\b.*?\{% end\1 %\}|\{% trans(?:late)? .*?%\}")
+LONGEST_TEMPLATE_LINE = 200
+
+
+def test_lines_of_templates_can_be_read() -> None:
+    long = [
+        f"{path.relative_to(PROJECT)}:{number}"
+        for path in sorted((PROJECT / "templates").rglob("*.html"))
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if len(TRANSLATED.sub("", line)) > LONGEST_TEMPLATE_LINE
+    ]
+    assert long == []
+
+
+def test_files_of_the_product_stay_small() -> None:
+    generated = {"static/chat/protocol.js"}
+    files = [*(PROJECT / "static" / "chat").rglob("*.js"), *(PROJECT / "templates").rglob("*.html")]
+    sizes = {path.relative_to(PROJECT).as_posix(): len(path.read_text("utf-8").splitlines()) for path in files}
+    # This one is being cut down.
+    sizes.pop("static/chat/state/humanize.js")
+    assert {name: size for name, size in sizes.items() if size > 450 and name not in generated} == {}

@@ -13,7 +13,8 @@ from qwen_agent.llm.base import BaseChatModel
 from qwen_agent.llm.schema import ASSISTANT, FunctionCall, Message
 from qwen_agent.tools import image_search
 
-from agents.models.reply import FinishedReply, Reply, ReplyWriter
+from agents.models.reply import Reply, ReplyWriter
+from agents.models.reply_parts import FinishedReply
 
 # A tool of Qwen-Agent's that nobody here uses takes all addresses but IPv4's from the whole process, once it is imported.
 socket.getaddrinfo = image_search._orig_getaddrinfo  # noqa: SLF001

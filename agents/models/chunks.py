@@ -111,7 +111,7 @@ def _add_choices(chunk: dict[str, Any], reply: Reply) -> None:
         if not reply.parts:
             _add_delta(message, reply)
     elif isinstance(text := choice.get("text"), str):
-        reply.say("content", text)
+        reply.add_field_text("content", text)
     if error := choice.get("error"):
         raise ServerError(error)
     reason = _reason(choice)
@@ -149,7 +149,7 @@ def _add_delta(delta: dict[str, Any], reply: Reply) -> None:
     content = delta.get("content")
     if isinstance(content, str):
         if content:
-            reply.say("content", content)
+            reply.add_field_text("content", content)
     elif content:
         for is_thought, text in _texts(content):
             (reply.add_reasoning if is_thought else reply.add_content)(text)
@@ -171,7 +171,7 @@ def _add_reasoning(delta: dict[str, Any], reply: Reply) -> None:
         told = delta.get(name)
         if isinstance(told, str):
             if told:
-                reply.say(name, told)
+                reply.add_field_text(name, told)
                 break
         elif told:
             for _, text in _texts(told):

@@ -187,7 +187,7 @@ class CompletionReader:
                 heard = True
                 said = text_alone(chunk)
                 if texts and (said is None or said[0] != field or field not in self._reply.texts.plain):
-                    self._reply.say(field, "".join(texts))
+                    self._reply.add_field_text(field, "".join(texts))
                     texts.clear()
                 if said is not None:
                     field = said[0]
@@ -199,7 +199,7 @@ class CompletionReader:
                     self._told = add_chunk(chunk, self._reply) or self._told
         finally:  # what stood before a line that can't be read has been said all the same
             if texts:
-                self._reply.say(field, "".join(texts))
+                self._reply.add_field_text(field, "".join(texts))
         return heard
 
     def _parsed_together(self, lines: Sequence[bytes]) -> list[Any] | None:
@@ -315,7 +315,7 @@ class Repeated:
         if (text := self._text(events)) is None:
             self._learn(events, reply)
             return False
-        reply.say(self._field, text)
+        reply.add_field_text(self._field, text)
         return True
 
     def _text(self, events: bytes) -> str | None:

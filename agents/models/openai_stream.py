@@ -58,7 +58,7 @@ class _Silence:
         self._loop = asyncio.get_running_loop()
         self._valid_until = 0.0
 
-    def heard(self) -> None:
+    def touch(self) -> None:
         """Something came. The timer is set anew now and then only: done for each token, it would cost more than the token."""
         now = self._loop.time()
         if now > self._valid_until:
@@ -130,7 +130,7 @@ async def _read(connection: Connection, reply: Reply, silence: _Silence) -> None
         elif reply.end_is_sure:
             silence.at_most(_USAGE_S)
         elif heard:
-            silence.heard()
+            silence.touch()
         if reply.finish_reason is None and (pause := reply.pause()):
             # The machine is busy: what comes meanwhile waits in the socket, and is read at one go.
             body.pause()

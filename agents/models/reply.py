@@ -4,18 +4,17 @@ import json
 import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agents.arguments import Balance, known_name, repaired
+from agents.arguments import known_name, repaired
 from agents.errors import ModelError
 from agents.events import Usage
+from agents.models.call_deltas import begins_again, continues_call, repeats_call
 from agents.models.field_texts import FieldTexts
+from agents.models.reply_parts import Part
 from agents.models.scanner import TextScanner
-from agents.models.text_calls import Form, Schemas, arguments_in, bare_calls, name_in
+from agents.models.text_calls import Form, Schemas, bare_calls, name_in
 from agents.text import clean, ends_in_half_a_pair, estimate_tokens
-
-Kind = Literal["reasoning", "content", "call"]
 
 #: Characters one reply may have. No model writes that much; a broken or hostile server does.
 REPLY_LIMIT = 2_000_000
@@ -27,83 +26,6 @@ _HELD_BY_DETAILS = frozenset({"text", "summary", "data"})
 
 #: Tool calls of one reply that are run; of further ones the first is kept, for the model to be told.
 MOST_CALLS = 64
-
-
-@dataclass(slots=True)
-class Part:
-    """A stretch of the reply of one kind. Its text only grows."""
-
-    kind: Kind
-    began: float
-    pieces: list[str] = field(default_factory=list)
-    name: str = ""
-    """Of a call: the tool."""
-    id: str = ""
-    """Of a call: as the model gave it; may be empty or repeated."""
-    fields: dict[str, Any] = field(default_factory=dict)
-    """Of a call: what its server sent of it beside the known fields."""
-    raw: bool = False
-    """A call in the text that isn't closed: the pieces are the text's."""
-    fences: int = 0
-    """Of text: lines of three backticks and more that it holds, and how many backticks it ends in beside them."""
-    ticks: int = 0
-    is_left_out: bool = False
-    """A call beyond those that are kept."""
-    balance: Balance | None = None
-    """Of a call whose name came more than once: whether its arguments are whole."""
-    may_repeat: bool = False
-    """Of such a call: whether what comes next may be another one of its name."""
-
-    @property
-    def text(self) -> str:
-        """All of it so far; of a call, its arguments."""
-        if len(self.pieces) != 1:
-            self.pieces[:] = ["".join(self.pieces)]
-        return arguments_in(self.pieces[0]) if self.raw else self.pieces[0]
-
-    def add(self, text: str) -> None:
-        """Add to it."""
-        self.pieces.append(text)
-        if self.balance is not None:
-            self.balance.feed(text)
-
-    def count_fences(self, text: str) -> None:
-        """Keep count of fences in text that is added."""
-        run = "`" * self.ticks + text
-        self.fences += run.count("```")
-        self.ticks = (len(run) - len(run.rstrip("`"))) % 3
-
-    @property
-    def is_whole(self) -> bool:
-        """Of a call: whether its arguments are whole."""
-        if self.balance is None:
-            self.balance = Balance()
-            self.balance.feed(self.text)
-        return self.balance.is_whole
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A finished tool call, its id unique in the run. ``arguments`` is the model's text, which may be no JSON."""
-
-    id: str
-    name: str
-    arguments: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    """What its server sent of it beside these, and wants back."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedReply:
-    """A finished reply as Qwen-Agent's loop is to see it."""
-
-    content: str
-    reasoning: str
-    calls: Sequence[Call]
-    server: str
-    """Who wrote it, as `agents.models.openai_compatible.server_id` has it."""
-    fields: Mapping[str, Any]
-    """What that server wants back with it."""
 
 
 class Reply(TextScanner):
@@ -169,7 +91,7 @@ class Reply(TextScanner):
 
     # -- what model classes add -------------------------------------------------------------------
 
-    def say(self, field: str, text: str) -> None:
+    def add_field_text(self, field: str, text: str) -> None:
         """Add the text of a chunk's field, as far as it is new."""
         texts = self.texts
         if texts.holding or field not in texts.plain:
@@ -193,7 +115,7 @@ class Reply(TextScanner):
         """Add one of a chunk's details of reasoning, of which this is the text; what the server told of it goes back as it came."""
         index = detail.get("index", place)
         if text:
-            self.say(f"{_DETAILS} {index}", text)
+            self.add_field_text(f"{_DETAILS} {index}", text)
         kept = self._details.setdefault((str(index), str(detail.get("type"))), {})
         self._size += len(json.dumps(detail))
         for name, value in detail.items():
@@ -219,17 +141,17 @@ class Reply(TextScanner):
             self.scan(text)
 
     def add_call(self, name: str, arguments: str = "", id: str = "") -> Part:  # noqa: A002
-        """Begin a tool call; `grow_call` adds to its arguments."""
+        """Begin a tool call; `extend_call` adds to its arguments."""
         self.settle_text()
         part = self._current = Part("call", self._clock(), [], clean(name), clean(id))
         self._keep_call(part)
-        self.grow_call(arguments)
+        self.extend_call(arguments)
         return part
 
-    def grow_call(self, arguments: str) -> None:
+    def extend_call(self, arguments: str) -> None:
         """Add to the arguments of the last tool call."""
         if self._current is not None:
-            self._grow(self._current, arguments)
+            self._extend(self._current, arguments)
 
     def add_call_fields(self, fields: Mapping[str, Any]) -> None:
         """Keep what the server sent of the tool call being written beside the known fields, unless it is too much."""
@@ -244,11 +166,7 @@ class Reply(TextScanner):
         part.fields = merged if size <= FIELDS_LIMIT else {}
 
     def add_call_delta(self, slot: int | None, id: str, name: str, arguments: str) -> None:  # noqa: A002
-        """Add a piece of a native tool call as servers stream it: a new call, or more of one.
-
-        Servers differ: some give no index, some the same index to all calls, some another one to each piece; some no ids,
-        some repeat the name, some send it in pieces.
-        """
+        """Add a piece of a native tool call as servers stream it: a new call, or more of one; see `agents.models.call_deltas`."""
         if self.finish_reason is not None:
             self._resume(name + arguments)
         if self.texts.holding:
@@ -258,18 +176,18 @@ class Reply(TextScanner):
         part = current if slot is None else self._slots.get(slot)
         if not (name or id):  # more of the call that is being written, whatever its index
             part = part or current
-            if part is not None and _begins_again(part, arguments):
+            if part is not None and begins_again(part, arguments):
                 name, part = part.name, None
         else:
             if part is None and id and current is not None and current.id == id:
                 part = current
-            if part is not None and not self._continues(part, id, name, arguments):
+            if part is not None and not continues_call(part, id, name, arguments, self.tools):
                 part = None
         if part is None:
             part = self.add_call(name, arguments, id)
-        elif not _is_repetition(part, id, name, arguments):
+        elif not repeats_call(part, id, name, arguments):
             part.id = part.id or clean(id)
-            self._grow(part, arguments)
+            self._extend(part, arguments)
         self._current = part
         if slot is not None and (name or id):
             self._slots[slot] = part
@@ -461,7 +379,7 @@ class Reply(TextScanner):
             self.finish_reason = None
             self.has_resumed, self.end_is_sure = True, False
 
-    def _grow(self, part: Part, arguments: str) -> None:
+    def _extend(self, part: Part, arguments: str) -> None:
         if (arguments := self._take(arguments)) and not part.is_left_out:
             part.add(arguments)
 
@@ -472,31 +390,6 @@ class Reply(TextScanner):
         part.is_left_out = self.surplus > 1
         if not part.is_left_out:
             self.parts.append(part)
-
-    def _continues(self, part: Part, id: str, name: str, arguments: str) -> bool:  # noqa: A002
-        """Whether a piece with a name or an id belongs to this call, as far as that can be told; else it begins another one."""
-        if id and part.id and id != part.id:
-            # Some servers make up an id for each piece.
-            begins = bool(name) and (not arguments or arguments.lstrip().startswith("{") or not part.pieces)
-            return not begins and not part.is_whole
-        if not name or not part.name:
-            part.name = part.name or clean(name)
-            return True
-        if not part.text.strip():
-            return self._joins(part, name)
-        if name != part.name:
-            return False
-        if not part.is_whole or not arguments.strip():
-            part.may_repeat = part.is_whole
-            return True
-        return _is_repetition(part, id, name, arguments)
-
-    def _joins(self, part: Part, name: str) -> bool:
-        """Whether a name that follows a name is a piece of it, or all of it once more."""
-        if part.name in self.tools or name == part.name:
-            return name == part.name
-        part.name = clean(name) if name.startswith(part.name) else part.name + clean(name)
-        return True
 
     def _read_as_call(self) -> None:
         """Read a call that is all there is of a reply: as JSON without any tags, or within a thought."""
@@ -541,20 +434,6 @@ def _read(form: Form, body: str, tools: Schemas) -> Sequence[tuple[str, str]] | 
         return form.read(body, tools)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-
-
-def _begins_again(part: Part, arguments: str) -> bool:
-    """Whether a piece is the beginning of another call of this one's name, which was said again when this one was whole."""
-    is_more = part.may_repeat and bool(arguments.strip()) and part.is_whole
-    return is_more and not _is_repetition(part, part.id, part.name, arguments)
-
-
-def _is_repetition(part: Part, id: str, name: str, arguments: str) -> bool:  # noqa: A002
-    """Whether a piece is all of a whole call's arguments once more, which some servers end with."""
-    is_all = arguments.strip()[:1] in ("{", '"') and arguments.rstrip()[-1:] in ("}", '"')
-    if not part.pieces or not is_all or (name and not id):
-        return False
-    return part.is_whole and repaired(arguments) == repaired(part.text) != "{}"
 
 
 ReplyWriter = Callable[[Reply], Coroutine[Any, Any, None]]

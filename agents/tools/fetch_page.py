@@ -108,11 +108,11 @@ class FetchPageTool:
         timer = threading.Timer(self._total_s, line.cut, [too_slow])
         timer.daemon = True
         timer.start()
-        forget = stop.add_callback(lambda: line.cut(stop.reason))
+        remove_callback = stop.add_callback(lambda: line.cut(stop.reason))
         try:
             yield line
         finally:
-            forget()
+            remove_callback()
             timer.cancel()
             line.close()
 
@@ -317,7 +317,7 @@ class _Line:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._because: str | None = None
+        self._cut_reason: str | None = None
         self.on_cut: Callable[[], None] = _nothing
 
     def hold(self, connection: socket.socket) -> None:
@@ -326,31 +326,31 @@ class _Line:
             if self._socket is not None:
                 self._socket.close()
             self._socket = connection
-            if self._because is not None:
+            if self._cut_reason is not None:
                 _shut(connection)
 
-    def cut(self, because: str) -> None:
+    def cut(self, reason: str) -> None:
         """End it: whatever is blocked on the connection goes on at once, and `check` says why."""
         with self._lock:
-            if self._because is None:
-                self._because = because
+            if self._cut_reason is None:
+                self._cut_reason = reason
             if self._socket is not None:
                 _shut(self._socket)
             # Held meanwhile: what has been forgotten is not called any more.
             self.on_cut()
 
     def add_callback(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have something else ended with it, at once if it is cut already; returns how to forget that."""
+        """Have something else ended with it, at once if it is cut already; returns what removes that."""
 
-        def forget() -> None:
+        def remove_callback() -> None:
             with self._lock:
                 self.on_cut = _nothing
 
         with self._lock:
             self.on_cut = callback
-            if self._because is not None:
+            if self._cut_reason is not None:
                 callback()
-        return forget
+        return remove_callback
 
     def close(self) -> None:
         with self._lock:
@@ -360,8 +360,8 @@ class _Line:
     def check(self) -> None:
         """Raise why the line was cut, if it was."""
         with self._lock:
-            if self._because:
-                raise ToolError(self._because)
+            if self._cut_reason:
+                raise ToolError(self._cut_reason)
 
 
 #: Ends of names that are no public site's (RFC 6761, RFC 6762, RFC 8375, ICANN's "internal").

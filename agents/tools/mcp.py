@@ -45,10 +45,10 @@ class MCPTool:
         self._tool = tool.name
         self.name = name
         self.description = tool.description or tool.title or tool.name
-        self.parameters: dict[str, Any] = {"type": "object", "properties": {}, **tool.inputSchema}
+        self.parameters: dict[str, Any] = {"type": "object", "properties": {}, **tool.input_schema}
         self.timeout_s = server.call_s + _GRACE_S
         # By the protocol a tool's world is open unless it says otherwise; that it only reads says nothing about where.
-        closed = tool.annotations is not None and tool.annotations.openWorldHint is False
+        closed = tool.annotations is not None and tool.annotations.open_world_hint is False
         harmless = server.config is not None and server.config.calls_harmless(tool.name)
         self.reaches_outside = not (closed or harmless)
 
@@ -64,7 +64,7 @@ class MCPTool:
             stop.progress(words)
 
         future = _loop.submit(self._server.call(self._tool, arguments, heard))
-        forget = stop.add_callback(lambda: _ignore(future.cancel()))
+        remove_callback = stop.add_callback(lambda: _ignore(future.cancel()))
         try:
             while not future.done() and time.monotonic() < deadline:
                 concurrent.futures.wait([future], max(0.0, deadline - time.monotonic()))
@@ -75,7 +75,7 @@ class MCPTool:
             future.cancel()
             raise ToolError(f"The MCP server “{self._server.name}” did not answer within {limit:g} seconds.") from error
         finally:
-            forget()
+            remove_callback()
 
 
 class _Loop:

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 
 import anyio
-import httpx
-from mcp import McpError, types
+import httpx2
+from mcp import MCPError, types
 
 from agents.addresses import mask_text
 from agents.text import clean
@@ -18,10 +18,10 @@ _MOST_SAID = 300
 def as_text(result: types.CallToolResult) -> str:
     """The result; what isn't text is described."""
     parts = [_block(block) for block in result.content]
-    if not parts and result.structuredContent is not None:
-        parts = [json.dumps(result.structuredContent, ensure_ascii=False, indent=1)]
+    if not parts and result.structured_content is not None:
+        parts = [json.dumps(result.structured_content, ensure_ascii=False, indent=1)]
     text = "\n\n".join(part for part in parts if part)
-    if result.isError:
+    if result.is_error:
         raise ToolError(text or "The tool failed and did not say why.")
     return text or "The tool returned nothing."
 
@@ -30,13 +30,13 @@ def _block(block: types.ContentBlock) -> str:
     if isinstance(block, types.TextContent):
         return block.text
     if isinstance(block, types.ImageContent | types.AudioContent):
-        return f"[{block.type}, {block.mimeType}, {_size(block.data)}: it was returned, but only text can be passed on to you]"
+        return f"[{block.type}, {block.mime_type}, {_size(block.data)}: it was returned, but only text can be passed on to you]"
     if isinstance(block, types.ResourceLink):
         return f"[link: {block.title or block.name}, {block.uri}]"
     resource = block.resource
     if isinstance(resource, types.TextResourceContents):
         return f"{resource.uri}:\n{resource.text}"
-    kind = resource.mimeType or "unknown type"
+    kind = resource.mime_type or "unknown type"
     return (
         f"[file {resource.uri}, {kind}, {_size(resource.blob)}: it was returned, but only text can be passed on to you]"
     )
@@ -69,8 +69,8 @@ def _words(error: BaseException | None) -> str:
     # By what it is met depends on how far the greeting had come.
     if isinstance(error, anyio.BrokenResourceError | anyio.ClosedResourceError | BrokenPipeError):
         return "it ended at once"
-    if isinstance(error, McpError):
+    if isinstance(error, MCPError):
         return "it ended at once" if error.error.code == types.CONNECTION_CLOSED else f"it said “{error.error.message}”"
-    if isinstance(error, httpx.ConnectError):
+    if isinstance(error, httpx2.ConnectError):
         return "nothing answers at its address"
     return str(error) or type(error).__name__

@@ -10,10 +10,9 @@ from typing import Any, TextIO
 import anyio
 from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from mcp import StdioServerParameters
+from mcp import StdioServerParameters, types
 from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCMessage
 from pydantic import ValidationError
 
 from agents.tools.supervised import supervised
@@ -68,7 +67,9 @@ async def _listen(process: Process, heard: MemoryObjectSendStream[SessionMessage
         async with heard:
             async for line in _lines(process.stdout):
                 try:
-                    message: SessionMessage | Exception = SessionMessage(JSONRPCMessage.model_validate_json(line))
+                    message: SessionMessage | Exception = SessionMessage(
+                        types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+                    )
                 except ValidationError as error:
                     log.warning("An MCP server wrote a line of %d bytes that is no message", len(line))
                     message = error
@@ -95,7 +96,7 @@ async def _speak(process: Process, said: MemoryObjectReceiveStream[SessionMessag
     with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
         async with said:
             async for message in said:
-                text = message.message.model_dump_json(by_alias=True, exclude_none=True)
+                text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
                 await process.stdin.send(text.encode() + b"\n")
 
 

@@ -17,8 +17,8 @@ from typing import Any, TextIO
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
-import httpx
-from mcp import ClientSession, McpError, StdioServerParameters, types
+import httpx2
+from mcp import ClientSession, MCPError, StdioServerParameters, types
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
@@ -42,6 +42,16 @@ _HELD_S = 30.0
 _NOT_STREAMABLE = frozenset({400, 404, 405, 406, 410, 415, 501})
 
 OnProgress = Callable[[str], None]
+
+
+class _Session(ClientSession):
+    """The protocol's session, which takes a result as it comes: text for a model need not fit what the server says of itself.
+
+    To see whether it does, the server's own expressions would be tried, without bound, on the loop of all sessions.
+    """
+
+    async def validate_tool_result(self, name: str, result: types.CallToolResult) -> None:
+        """Take it."""
 
 
 class Server:
@@ -180,7 +190,7 @@ class Server:
             async with (
                 clock,
                 self._streams(config, by_sse) as (read, write),
-                ClientSession(read, write, logging_callback=self._heard_log, message_handler=self._heard) as session,
+                _Session(read, write, logging_callback=self._heard_log, message_handler=self._heard) as session,
             ):
                 await session.initialize()
                 self.tools = await _list_tools(session)
@@ -230,8 +240,6 @@ class Server:
             on_progress(progress_text(progress, total, message))
 
         self._calls += 1
-        # The session counts its requests itself and tells nobody; the number is what a cancellation has to name.
-        request_id = session._request_id  # noqa: SLF001
         call = asyncio.ensure_future(session.call_tool(tool, arguments, progress_callback=heard))
         try:
             # A session that ends leaves its callers waiting, so the wait is for either.
@@ -239,10 +247,7 @@ class Server:
             if not call.done():
                 raise ToolError(f"The MCP server “{self.name}” ended during the call.")
             return call.result()
-        except asyncio.CancelledError:
-            await self._tell_cancelled(session, request_id)
-            raise
-        except McpError as error:
+        except MCPError as error:
             if error.error.code == types.CONNECTION_CLOSED:
                 self._end.set()
                 raise ToolError(f"The MCP server “{self.name}” ended during the call.") from error
@@ -250,12 +255,12 @@ class Server:
         except (anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
             self._end.set()
             raise ToolError(f"The MCP server “{self.name}” has ended.") from error
-        except (RuntimeError, ValueError, OSError, httpx.HTTPError) as error:
+        except (RuntimeError, ValueError, OSError, httpx2.HTTPError) as error:
             words = failure_text(error, "", _secrets(self.config))
             raise ToolError(f"The MCP server “{self.name}” gave an answer that can't be used: {words}") from error
         finally:
             self._calls -= 1
-            call.cancel()
+            call.cancel()  # where it is still at work, the session tells the server
 
     async def _make_sure(self) -> None:
         """Make sure that the server is there, where that isn't plain from another call on its way."""
@@ -290,21 +295,11 @@ class Server:
         if self._session is None:
             raise ToolError(self.problem or f"The MCP server “{self.name}” has ended.")
 
-    async def _tell_cancelled(self, session: ClientSession, request_id: int) -> None:
-        notice = types.CancelledNotification(
-            params=types.CancelledNotificationParams(requestId=request_id, reason="Stopped by the user.")
-        )
-        # The caller is gone already; a server that can't be told is not its concern.
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(session.send_notification(types.ClientNotification(notice)), 1)
-
     # -- what the server says by itself -----------------------------------------------------------
 
     async def _heard(self, message: Any) -> None:
         """Read its tools again where it says that they have changed; runs take what is there when they begin."""
-        if isinstance(message, types.ServerNotification) and isinstance(
-            message.root, types.ToolListChangedNotification
-        ):
+        if isinstance(message, types.ToolListChangedNotification):
             self._reading = asyncio.create_task(self._read_tools_again())
 
     async def _read_tools_again(self) -> None:
@@ -312,7 +307,7 @@ class Server:
         if session is not None:
             try:
                 self.tools = await _list_tools(session)
-            except (McpError, anyio.ClosedResourceError, anyio.BrokenResourceError, httpx.HTTPError):
+            except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError, httpx2.HTTPError):
                 log.info("The tools of the MCP server %s could not be read again", self.name)
 
     async def _heard_log(self, params: types.LoggingMessageNotificationParams) -> None:
@@ -335,25 +330,27 @@ class Server:
             ) as (read, write):
                 yield read, write
         else:
-            timeout = httpx.Timeout(START_S, read=config.silence_s)
+            timeout = httpx2.Timeout(START_S, read=config.silence_s)
             async with (
                 self._client_factory(config)(config.headers, timeout) as client,
-                streamable_http_client(config.url, http_client=client) as (read, write, _),
+                streamable_http_client(config.url, http_client=client) as (read, write),
             ):
                 yield read, write
 
-    def _client_factory(self, config: ServerConfig) -> Callable[..., httpx.AsyncClient]:
+    def _client_factory(self, config: ServerConfig) -> Callable[..., httpx2.AsyncClient]:
         """Makes clients that use the environment's proxies and note what the server says when it refuses."""
         parts = urlsplit(config.url)
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]
         proxy = proxy_for(parts.scheme, parts.hostname or "", port)
 
         def make(
-            headers: dict[str, str] | None = None, timeout: httpx.Timeout | None = None, auth: httpx.Auth | None = None
-        ) -> httpx.AsyncClient:
-            return httpx.AsyncClient(
+            headers: dict[str, str] | None = None,
+            timeout: httpx2.Timeout | None = None,
+            auth: httpx2.Auth | None = None,
+        ) -> httpx2.AsyncClient:
+            return httpx2.AsyncClient(
                 headers=headers,
-                timeout=timeout or httpx.Timeout(START_S),
+                timeout=timeout or httpx2.Timeout(START_S),
                 auth=auth,
                 proxy=proxy.url if proxy else None,
                 trust_env=False,
@@ -363,11 +360,11 @@ class Server:
 
         return make
 
-    async def _note_refusal(self, response: httpx.Response) -> None:
+    async def _note_refusal(self, response: httpx2.Response) -> None:
         if response.status_code < 400 or self._state == "connected":
             return
         body = b""
-        with contextlib.suppress(httpx.HTTPError, TimeoutError):
+        with contextlib.suppress(httpx2.HTTPError, TimeoutError):
             async with asyncio.timeout(_PING_S):
                 async for piece in response.aiter_bytes():
                     body += piece
@@ -407,7 +404,7 @@ async def _list_tools(session: ClientSession) -> list[types.Tool]:
     while True:
         page = await session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
         found.extend(page.tools)
-        cursor = page.nextCursor
+        cursor = page.next_cursor
         if not cursor or len(found) > 1_000:
             return found
 

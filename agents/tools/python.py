@@ -136,7 +136,7 @@ class PythonTool:
         shown = _show_last_value(code)
         output = _Output(limit=self.output_limit)
         with self._session(stop) as (session, kill):
-            forget = stop.add_callback(kill)
+            remove_callback = stop.add_callback(kill)
             try:
                 session.feed_run(shown or f"{code}\nNone", print_callback=output.collect(kill))
             except MontyCrashedError as error:
@@ -145,7 +145,7 @@ class PythonTool:
                 raise ToolError(self._explain(error, code) + output.before_that()) from error
             finally:
                 # Before the worker goes back to the pool: from then on it is somebody else's.
-                forget()
+                remove_callback()
         if output.full:  # it ended before the kill reached it
             raise ToolError(self._too_much(output))
         if output.text:

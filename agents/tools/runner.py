@@ -12,6 +12,7 @@ from typing import Any
 from agents.arguments import fault
 from agents.cancellation import CancelToken, unheard
 from agents.text import clean, json_object
+from agents.tools.schemas import argument_problem
 from agents.tools.tool import Tool, ToolError
 
 log = logging.getLogger(__name__)
@@ -25,16 +26,6 @@ PROGRESS_EVERY_S = 0.25
 PROGRESS_LIMIT = 500
 #: Calls of one turn that run at the same time; further ones wait for a place.
 AT_ONCE = 16
-
-_JSON_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "object": (dict,),
-    "array": (list,),
-    "null": (type(None),),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +90,7 @@ class _Turn:
         self._news: queue.SimpleQueue[tuple[Job, bool | None, str] | None] = queue.SimpleQueue()
 
     def run(self) -> None:
-        forget = self._stop.add_callback(lambda: self._news.put(None))
+        remove_callback = self._stop.add_callback(lambda: self._news.put(None))
         try:
             while True:
                 while self._waiting and len(self._working) < AT_ONCE and not self._stop.is_set():
@@ -111,7 +102,7 @@ class _Turn:
                     return
                 self._listen()
         finally:
-            forget()
+            remove_callback()
 
     def _begin(self, job: Job) -> None:
         job.began = time.monotonic()
@@ -119,7 +110,7 @@ class _Turn:
             self._end(job, ok=False, content=f"There is no tool named “{job.name[:80]}”.")
             return
         arguments = json_object(job.arguments, None)
-        problem = fault(job.arguments) if arguments is None else _problem(arguments, job.tool.parameters)
+        problem = fault(job.arguments) if arguments is None else argument_problem(arguments, job.tool.parameters)
         if arguments is None or problem:
             self._end(job, ok=False, content=problem)
             return
@@ -175,22 +166,22 @@ class _Turn:
         """Close every call after a stop: with its result if it has one, else with the reason."""
         while not self._news.empty():
             self._heed(self._news.get())
-        because = self._stop.reason
+        reason = self._stop.reason
         for job in self._waiting:
-            self._end(job, ok=False, content=f"{because} The tool had not begun.")
+            self._end(job, ok=False, content=f"{reason} The tool had not begun.")
         for job in self._working.values():
-            job.stop.set(because)
+            job.stop.set(reason)
         deadline = time.monotonic() + ABANDON_S
         while self._working:
             try:
                 news = self._news.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 for job in list(self._working.values()):
-                    words = f"{because} The tool did not stop within {ABANDON_S:g} seconds, so it was abandoned."
+                    words = f"{reason} The tool did not stop within {ABANDON_S:g} seconds, so it was abandoned."
                     self._end(job, ok=False, content=words)
             else:
                 if news is not None and news[1] is not None and news[0].id in self._working:
-                    self._end(news[0], ok=False, content=because)
+                    self._end(news[0], ok=False, content=reason)
 
     def _end(self, job: Job, *, ok: bool, content: str) -> None:
         self._working.pop(job.id, None)
@@ -205,31 +196,3 @@ def _limited(content: str, limit: int) -> str:
     if len(content) <= limit:
         return content
     return f"{content[:limit]}\n[… {len(content) - limit:,} more characters were left out]"
-
-
-def _problem(arguments: dict[str, Any], schema: dict[str, Any]) -> str:
-    """What is wrong with the arguments, as a sentence the model can act on; empty if nothing is.
-
-    Looks at names and types of the outermost fields, where models err; a tool checks the rest by itself.
-    """
-    missing = [name for name in schema.get("required") or () if name not in arguments]
-    if missing:
-        return f"The call lacks the argument {' and '.join(f'“{name}”' for name in missing)}. Nothing was run."
-    properties = schema.get("properties") or {}
-    for name, value in arguments.items():
-        allowed = (properties.get(name) or {}).get("type")
-        names = [allowed] if isinstance(allowed, str) else allowed or []
-        if names and not any(_is(value, type_name) for type_name in names):
-            return f"The argument “{name[:80]}” has to be of type {' or '.join(names)}. Nothing was run."
-        choices = (properties.get(name) or {}).get("enum")
-        if choices and value not in choices:
-            return f"The argument “{name[:80]}” has to be one of {', '.join(map(str, choices))}. Nothing was run."
-    return ""
-
-
-def _is(value: Any, type_name: str) -> bool:
-    if isinstance(value, bool) and type_name != "boolean":  # in Python a bool is an int
-        return False
-    if type_name == "integer" and isinstance(value, float):
-        return value.is_integer()
-    return isinstance(value, _JSON_TYPES.get(type_name, (object,)))

@@ -40,7 +40,7 @@ class TooSlow(Unfinished):
 
 
 class Stoppable(Protocol):
-    """What can end a call from another thread: calls back once when it is set; ``add_callback`` returns how to forget the callback."""
+    """What can end a call from another thread: calls back once when it is set; ``add_callback`` returns what removes the callback."""
 
     def add_callback(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have something called when it is set."""
@@ -252,13 +252,13 @@ class _Worker:
 
     @contextlib.contextmanager
     def stopped_by(self, stop: Stoppable | None) -> Iterator[None]:
-        forget = stop.add_callback(self._process.kill) if stop is not None else None
+        remove_callback = stop.add_callback(self._process.kill) if stop is not None else None
         try:
             yield
         finally:
-            if forget is not None:
+            if remove_callback is not None:
                 # Before it goes back: from then on it works for somebody else.
-                forget()
+                remove_callback()
 
     def kill(self) -> None:
         self._process.kill()

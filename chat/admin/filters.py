@@ -4,11 +4,11 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth.models import User
 from django.db.models import F, Max, QuerySet
 from django.http import HttpRequest
 
 import agents
+from chat.accounts.models import User
 from chat.models import LIVE, UNFINISHED, Origin, PauseReason, Run, RunStatus, Step
 from chat.runtime import clock
 from chat.schedules import occurrences

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from django.contrib.auth.models import User
 from django.db.models import Model
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from chat.accounts.models import User
 from chat.models import Occurrence, Step
 from chat.rendering import humanize
 from chat.schedules import selectors as schedule_selectors

@@ -3,13 +3,13 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.auth.models import User
 from django.db.models import CharField, Model, OuterRef, Q, QuerySet, Subquery
 from django.forms import Textarea
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from chat.accounts.models import User
 from chat.admin.actions import ReadOnlyAdmin
 from chat.admin.formatting import admin_link
 from chat.models import MANY_SESSIONS, Announcement, AuditEntry, Connection, Process

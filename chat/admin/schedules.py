@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 from asgiref.sync import async_to_sync
 from django.contrib import admin
 from django.contrib.admin.utils import flatten
-from django.contrib.auth.models import User
 from django.db.models import F, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from chat.accounts.models import User
 from chat.admin.actions import ConfirmedAction, ConfirmedActionsAdmin
 from chat.admin.filters import AgentFilter, HealthFilter, UserFilter
 from chat.admin.formatting import admin_link, format_moment, join_lines, occurrence_line, two_lines, username_of

@@ -5,12 +5,12 @@ from typing import ClassVar
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin
-from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from chat import access
+from chat.accounts.models import User
 from chat.admin.actions import ConfirmedAction, ConfirmedActionsAdmin
 from chat.admin.filters import AgentFilter, StatusFilter, UserFilter
 from chat.admin.formatting import username_of

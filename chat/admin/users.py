@@ -5,14 +5,12 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from chat.accounts.models import User
 from chat.runs import erasure, sessions
-
-admin.site.unregister(User)
 
 
 @admin.register(User)

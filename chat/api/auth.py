@@ -1,11 +1,11 @@
 """Who asks: the login of the pages."""
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from ninja.security.base import AuthBase
 
+from chat.accounts.models import User
 from chat.security.csrf import explain_refusal, forgery_reason
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

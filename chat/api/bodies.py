@@ -2,11 +2,11 @@
 
 from typing import Any, TypeVar, cast
 
-from django.contrib.auth.models import User
 from django.http import HttpRequest, RawPostDataException
 from pydantic import BaseModel
 
 from chat import protocol
+from chat.accounts.models import User
 from chat.protocol import BadFrame
 
 T = TypeVar("T", bound=BaseModel)

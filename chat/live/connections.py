@@ -5,12 +5,12 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from chat.access import VIEW_SESSIONS, Role, has_right, role_of
+from chat.accounts.models import User
 from chat.models import Connection, Door, Process
 from chat.runtime import clock
 from chat.runtime.db_values import uuid_param

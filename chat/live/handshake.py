@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
-from django.contrib.auth.models import User
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.http.cookie import parse_cookie
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from chat.access import VIEW_SESSIONS, holders_among
+from chat.accounts.models import User
 from chat.models import Session
 from chat.security.origins import explain_mismatch, warn_once
 
@@ -100,14 +100,14 @@ def login_of(scope: Scope) -> Login | None:
 
 
 # Written out, like what `enter` says: all of it is part of every socket's opening, and took most of its time as querysets.
-_USER = "SELECT * FROM auth_user WHERE id = %s"
+_USER = f"SELECT * FROM {User._meta.db_table} WHERE id = %s"  # noqa: S608 - our own table
 
 
 def _login(session_key: str) -> Login | None:
     stored = import_module(settings.SESSION_ENGINE).SessionStore(session_key).load()
     if stored.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
         return None
-    user = next(iter(get_user_model().objects.raw(_USER, [stored.get(SESSION_KEY)])), None)
+    user = next(iter(User.objects.raw(_USER, [stored.get(SESSION_KEY)])), None)
     if user is None or not user.is_active:
         return None
     proof = stored.get(HASH_SESSION_KEY, "")
@@ -130,7 +130,7 @@ def expired_logins(logins: Iterable[Login]) -> set[str]:
         )
     )
     users = {login.user.pk: login.user.password for login in from_key.values()}
-    now = dict(get_user_model().objects.filter(pk__in=list(users), is_active=True).values_list("pk", "password"))
+    now = dict(User.objects.filter(pk__in=list(users), is_active=True).values_list("pk", "password"))
     gone = set()
     for known_key, login in from_key.items():
         password = now.get(login.user.pk)

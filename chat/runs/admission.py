@@ -9,14 +9,13 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
 import agents
 from agents.text import clean, utf16_length
 from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_of
+from chat.accounts.models import User
 from chat.models import LIVE_SQL, QUEUED_SQL, UNFINISHED_SQL, Origin, Run, Session
 from chat.protocol import ErrorCode, is_blank
 from chat.runtime.db_values import datetime_param, uuid_param
@@ -48,7 +47,7 @@ class Admission:
 
 def load_for_update(session_id: UUID, user_id: int, client_message_id: str) -> Admission | None:
     """Lock the session's row for the rest of the transaction, and look; None where session or user is gone."""
-    session, run, user = (model._meta.db_table for model in (Session, Run, get_user_model()))
+    session, run, user = (model._meta.db_table for model in (Session, Run, User))
     this, since = uuid_param(session_id), datetime_param(timezone.now() - _MINUTE)
     with connection.cursor() as cursor:
         if connection.features.has_select_for_update:

@@ -11,10 +11,10 @@ from typing import ParamSpec
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.db import transaction
 
 from chat.access import may_stop
+from chat.accounts.models import User
 from chat.models import IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
 from chat.runs import dispatch, executor, publisher
 from chat.runs import events as run_events

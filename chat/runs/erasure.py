@@ -12,11 +12,11 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 
+from chat.accounts.models import User
 from chat.models import (
     IS_OPEN,
     ClosedAccount,

@@ -6,12 +6,12 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 import agents
 from chat.access import may_delete, may_manage, role_in
+from chat.accounts.models import User
 from chat.models import Session
 from chat.protocol import group_messages, is_blank
 from chat.runs import erasure

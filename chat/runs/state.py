@@ -11,13 +11,13 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from agents.events import Usage
+from chat.accounts.models import User
 from chat.models import (
     IS_LIVE,
     IS_QUEUED,
@@ -180,15 +180,15 @@ def beat(process: str, run_ids: Collection[UUID]) -> None:
     Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).update(heartbeat_at=Now())
 
 
-_CARRIED = """SELECT run.id, run.status, person.username FROM chat_run run
-    LEFT JOIN auth_user person ON person.id = run.cancelled_by_id
-    WHERE run.owner = %s AND run.status IN ('running', 'cancelling')"""
+_RUNNING = f"""SELECT run.id, run.status, person.username FROM chat_run run
+    LEFT JOIN {User._meta.db_table} person ON person.id = run.cancelled_by_id
+    WHERE run.owner = %s AND run.status IN ('running', 'cancelling')"""  # noqa: S608 - our own table
 
 
 def owned_by(process: str) -> dict[UUID, str | None]:
     """A process's live runs, each with the sentence that says who has asked to stop it; None where nobody has."""
     with connection.cursor() as cursor:
-        cursor.execute(_CARRIED, [process])
+        cursor.execute(_RUNNING, [process])
         return {
             uuid_from_db(run_id): stopped_by(name) if status == RunStatus.CANCELLING else None
             for run_id, status, name in cursor.fetchall()

@@ -14,11 +14,11 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.db import transaction
 
 import agents
 from chat.access import may_drive, role_in
+from chat.accounts.models import User
 from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule, Session
 from chat.protocol import ErrorCode, as_uuid
 from chat.runs import admission, sessions

@@ -3,8 +3,7 @@
 from datetime import datetime, timedelta
 from typing import cast
 
-from django.contrib.auth.models import User
-
+from chat.accounts.models import User
 from chat.models import Occurrence, PauseReason
 from chat.protocol.frames import Ended, NotificationData
 from chat.rendering import humanize

@@ -6,12 +6,12 @@ from datetime import datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django.contrib.auth.models import User
 from django.db.models import F, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from chat.accounts.models import User
 from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule
 from chat.rendering import humanize
 from chat.schedules import humanize as schedule_humanize

@@ -11,11 +11,6 @@ _PIECE = 4096
 #: Time of the loop that one reading may take, and how many times as long is rested after one that took more.
 _BRIEF_S = 0.002
 _REST = 4
-#: Commands that may wait to be taken up before no more are read.
-_MOST_WAITING = 8
-_LARGE = 64 * 1024
-#: Frames that follow one another as fast as this are one burst, which goes out together.
-_BURST_S = 0.001
 
 
 class ReadThrottle:
@@ -57,7 +52,7 @@ class ReadThrottle:
         """The connection is gone, and with it what it had brought and who was to have it."""
         self._gone = True
         self._waiting.clear()
-        self._read = self._pause = self._resume = _nobody
+        self._read = self._pause = self._resume = do_nothing
 
     def _go_on(self) -> None:
         self._reading = True
@@ -85,8 +80,8 @@ class ReadThrottle:
         loop.call_at(ReadThrottle._rested_at, self.release, "rest")
 
 
-def _nobody(*_: object) -> None:
-    """Stand in for a protocol that is gone."""
+def do_nothing(*_: object) -> None:
+    """Stand in for a protocol that is gone, whatever it is told."""
 
 
 class MessageQueue:
@@ -114,22 +109,3 @@ class MessageQueue:
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
         return self._messages.pop(0)
-
-
-class TransportProtocol:
-    """A transport whose reading uvicorn may hold up, as others may."""
-
-    def __init__(self, transport: asyncio.Transport, intake: ReadThrottle) -> None:
-        self._transport = transport
-        self._intake = intake
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def pause_reading(self) -> None:
-        """Uvicorn has a command that the application hasn't taken up."""
-        self._intake.hold("commands")
-
-    def resume_reading(self) -> None:
-        """It has none."""
-        self._intake.release("commands")

@@ -1,27 +1,31 @@
-"""The network's pace, kept in both directions on both servers: nobody who reads slowly, or writes fast, costs memory or others' time.
+"""The network's pace, kept in both directions: nobody who reads slowly, or writes fast, costs memory or others' time.
 
-Daphne by itself buffers whatever it is given to send and whatever a client sends; uvicorn waits for a reader, but for ever, and answers
-every protocol ping. Here a sender waits until the network has taken what it was given; a client is read in small pieces, only while
-its earlier commands have been taken up, and no more often than leaves most of the loop's time to others.
+Daphne by itself buffers whatever it is given to send and whatever a client sends. Here a sender waits until the network has taken what it
+was given; a client is read in small pieces, only while its earlier commands have been taken up, and no more often than leaves most of the
+loop's time to others. Where daphne, Autobahn or Twisted have no public way to that, a comment beside what is reached into says why.
 """
 
 import asyncio
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
 
-from chat.serving.backpressure import _BURST_S, _LARGE, _MOST_WAITING, Message, MessageQueue, ReadThrottle, _nobody
+from chat.serving.backpressure import Message, MessageQueue, ReadThrottle, do_nothing
 from chat.serving.frames import Frame, accepted
 
 #: How long a client has to answer a close frame.
 _CLOSE_WITHIN_S = 5.0
 #: What daphne knows of a connection that it knows no more.
 _GONE: Mapping[str, bool] = {"disconnected": True}
-_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+#: Commands that may wait to be taken up, and bytes that one of them may have, before no more are read.
+_MOST_WAITING = 8
+_LARGE = 64 * 1024
+#: Frames that follow one another as fast as this are one burst, which goes out together.
+_BURST_S = 0.001
 
 
 class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
@@ -34,7 +38,7 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
         """Take the connection over from the HTTP channel, which was told until now when the network takes no more."""
         super().connectionMade()
         for told in (self.is_open, self.is_closed):
-            told.addCallback(_nobody)  # else they hold the protocol, and it them
+            told.addCallback(do_nothing)  # else they hold the protocol, and it them
         self._intake = ReadThrottle(super().dataReceived, self.transport.pauseProducing, self.transport.resumeProducing)
         self._drained: asyncio.Future[None] | None = None
         self._sent_at = 0.0
@@ -189,11 +193,3 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
             protocol.handle_reply(message)
         if protocol.is_held_up:
             await protocol.taken()
-
-
-def _is_utf8(pieces: Sequence[bytes]) -> bool:
-    try:
-        b"".join(pieces).decode()
-    except UnicodeDecodeError:
-        return False
-    return True

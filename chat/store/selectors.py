@@ -5,10 +5,10 @@ from typing import Any, Literal, cast
 from uuid import UUID
 
 import orjson
-from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
+from chat.accounts.models import User
 from chat.models import IS_LIVE, IS_QUEUED, UNFINISHED, UNFINISHED_SQL, Announcement, Run, RunStatus, Session, Step
 from chat.protocol import stored_frame
 from chat.protocol.frames import (
@@ -189,9 +189,9 @@ def queue_position(run: Run) -> int:
     return 1 + Run.objects.filter(IS_QUEUED, session_id=run.session_id, number__lt=run.number).count()
 
 
-_PRESENT = """SELECT person.username, connection.role, COUNT(*)
-    FROM chat_connection connection JOIN auth_user person ON person.id = connection.user_id
-    WHERE connection.session_id = %s GROUP BY person.username, connection.role"""
+_PRESENT = f"""SELECT person.username, connection.role, COUNT(*)
+    FROM chat_connection connection JOIN {User._meta.db_table} person ON person.id = connection.user_id
+    WHERE connection.session_id = %s GROUP BY person.username, connection.role"""  # noqa: S608 - our own table
 
 
 def presence(session_id: UUID) -> list[Person]:

@@ -10,7 +10,6 @@ from django.contrib.auth import login
 from django.contrib.auth import views as auth
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.mixins import LoginRequiredMixin
-from django.contrib.auth.models import User
 from django.contrib.auth.views import RedirectURLMixin
 from django.db.models import QuerySet
 from django.forms import EmailField, ModelForm
@@ -21,6 +20,7 @@ from django.urls import path, reverse_lazy
 from django.utils.translation import gettext as _
 from django.views.generic import CreateView, UpdateView
 
+from chat.accounts.models import User
 from chat.protocol import group_messages
 from chat.runtime import groups
 from chat.serving import supervisor

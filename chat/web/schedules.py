@@ -10,7 +10,6 @@ from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -20,6 +19,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 import agents
+from chat.accounts.models import User
 from chat.models import MissedPolicy, OverlapPolicy, Schedule
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused

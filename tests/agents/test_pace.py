@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents.refresh import PACE_S, SLOWEST_PACE_S, Throttle
+from agents.pace import PACE_S, SLOWEST_PACE_S, Throttle
 
 
 class Clock(selectors.SelectSelector):

@@ -51,7 +51,7 @@ def watch(messages: Sequence[Said], looks: Sequence[bool], piece: int) -> Watche
         nonlocal ticks
         ticks += 1
         if looks and looks[ticks % len(looks)]:
-            events.extend(splitter.grow(reply.parts))
+            events.extend(splitter.update(reply.parts))
 
     for number, said in enumerate(messages):
         if number:
@@ -64,7 +64,7 @@ def watch(messages: Sequence[Said], looks: Sequence[bool], piece: int) -> Watche
                 look(reply)
             for each in pieces:
                 if what == "call":
-                    reply.grow_call(each)
+                    reply.extend_call(each)
                 elif what == "reasoning":
                     reply.add_reasoning(each)
                 else:
@@ -151,15 +151,15 @@ def test_an_answer_that_is_interrupted_by_thoughts_is_stored_once_and_last() -> 
 def test_a_thought_is_finished_as_soon_as_something_else_begins() -> None:
     splitter, reply = StepSplitter(), Reply()
     reply.add_reasoning("hm")
-    assert [type(event) for event in splitter.grow(reply.parts)] == [PartialStep]
-    assert splitter.grow(reply.parts) == []
+    assert [type(event) for event in splitter.update(reply.parts)] == [PartialStep]
+    assert splitter.update(reply.parts) == []
     reply.add_content("Y")
-    step, growth = splitter.grow(reply.parts)
+    step, growth = splitter.update(reply.parts)
     assert isinstance(step, Step)
     assert step.data["content"] == "hm"
     assert growth == PartialStep(2, "final_answer", "Y")
     reply.add_call("f", '{"x')
-    step, growth = splitter.grow(reply.parts)
+    step, growth = splitter.update(reply.parts)
     assert isinstance(step, Step)
     assert (step.type, step.data["content"]) == ("thought", "Y")
     assert growth == PartialStep(3, "tool_use", '{"x', tool_name="f")
@@ -168,11 +168,11 @@ def test_a_thought_is_finished_as_soon_as_something_else_begins() -> None:
 def test_an_answer_that_turns_out_to_be_a_thought_begins_anew() -> None:
     splitter, reply = StepSplitter(), Reply()
     reply.add_content("Hm, let me")
-    assert splitter.grow(reply.parts) == [PartialStep(1, "final_answer", "Hm, let me")]
+    assert splitter.update(reply.parts) == [PartialStep(1, "final_answer", "Hm, let me")]
     reply.add_content(" see.</think>")
-    assert splitter.grow(reply.parts) == [PartialStep(1, "thought", "Hm, let me see.", attempt=2)]
+    assert splitter.update(reply.parts) == [PartialStep(1, "thought", "Hm, let me see.", attempt=2)]
     reply.add_content("Yes")
-    step, growth = splitter.grow(reply.parts)
+    step, growth = splitter.update(reply.parts)
     assert isinstance(step, Step)
     assert (step.type, step.data["step"], step.data["content"]) == ("thought", 1, "Hm, let me see.")
     assert growth == PartialStep(2, "final_answer", "Yes")

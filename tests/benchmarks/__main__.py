@@ -42,7 +42,7 @@ def main() -> int:
     began, left = time.monotonic(), REPEATS_S * options.runs
     with (
         tempfile.TemporaryDirectory(prefix="bench-", dir=data) as folder,
-        Stage(Path(folder), server=options.server, clients=options.clients, profiles=options.profile) as stage,
+        Stage(Path(folder), clients=options.clients, profiles=options.profile) as stage,
     ):
         for name in options.only or FIGURES:
             times = []
@@ -87,7 +87,6 @@ def _options() -> argparse.Namespace:
         metavar="NAME=NUMBER",
         help=f"another size than usual, of: {', '.join(asdict(usual))}; may be repeated",
     )
-    parser.add_argument("--server", choices=("daphne", "uvicorn"), default="daphne")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--sessions", type=int, default=usual.sessions, help="load: sessions that stream at once")
     parser.add_argument("--rate", type=float, default=usual.rate, help="load: tokens a second in each")
@@ -171,7 +170,6 @@ def _as_json(done: dict[str, Measured], options: argparse.Namespace) -> dict[str
 
     return {
         "machine": _machine(),
-        "server": options.server,
         "runs": options.runs,
         "figures": {
             name: {

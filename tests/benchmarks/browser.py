@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 from playwright.async_api import BrowserContext, CDPSession, Page, async_playwright, expect
 
-from scripts import bootstrap
+from scripts import machine
 from tests.benchmarks.client import Job, Seen
 from tests.benchmarks.measuring import Ticker
 from tests.e2e.conversation import Conversation
@@ -164,7 +164,7 @@ async def main() -> None:
     expect.set_options(timeout=_PATIENCE_MS)
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(
-            executable_path=bootstrap.find_chromium(Path(sys.executable)), args=FLAGS
+            executable_path=machine.find_chromium(Path(sys.executable)), args=FLAGS
         )
         context = await chromium.new_context(viewport={"width": 1440, "height": 900})
         context.set_default_timeout(_PATIENCE_MS)

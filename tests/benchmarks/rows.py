@@ -7,11 +7,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
 from django.utils import timezone
 
+from chat.accounts.models import User
 from chat.models import Session
 from chat.store.step_log import Entry
 from tests.benchmarks import searchable

@@ -15,7 +15,7 @@ _PARTS = (
     ("the agent's steps and Qwen-Agent's loop", r"agents/|qwen_agent/"),
     (
         "frames encoded and sent",
-        r"chat/(consumers|transports|framing|protocol)\.py|daphne/|autobahn/|twisted/|uvicorn/|websockets/",
+        r"chat/(consumers|protocol|serving/(daphne|frames|backpressure))\.py|daphne/|autobahn/|twisted/",
     ),
     ("recording, drafts, feeds, groups", r"chat/|channels/"),
 )

@@ -57,10 +57,9 @@ class Outcome:
 class Stage:
     """Keeps the processes for the length of a ``with`` block."""
 
-    def __init__(self, folder: Path, *, server: str = "daphne", clients: int = 1, profiles: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, clients: int = 1, profiles: Path | None = None) -> None:
         self._profiles = profiles
         self._folder = folder
-        self._server_kind = server
         self._clients = clients
         self._running = contextlib.ExitStack()
         self._stub_url = ""
@@ -77,7 +76,6 @@ class Stage:
         """The product on a data folder of its own, with tables and an account."""
         server = Server(
             folder,
-            server=self._server_kind,
             LLM_MODEL_SERVER=self._stub_url,
             LLM_MODEL="stub",
             LLM_API_KEY="none",

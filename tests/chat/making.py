@@ -2,9 +2,10 @@
 
 from typing import Any, cast, get_args
 
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Permission
 
 from agents.steps import StepData
+from chat.accounts.models import User
 from chat.models import LIVE, Run, RunStatus, Session
 from chat.protocol.frames import type_of
 from chat.runs import state as run_state

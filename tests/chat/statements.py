@@ -6,11 +6,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
 from agents import Usage
+from chat.accounts.models import User
 from chat.live import connections, handshake
 from chat.models import Draft, Origin, Run, RunStatus
 from chat.runs import admission, dispatch, erasure, quarantine, recorder, recovery

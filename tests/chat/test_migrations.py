@@ -6,7 +6,11 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-OTHERS = [("auth", "0012_alter_user_first_name_max_length"), ("contenttypes", "0002_remove_content_type_name")]
+OTHERS = [
+    ("accounts", "0001_initial"),
+    ("auth", "0012_alter_user_first_name_max_length"),
+    ("contenttypes", "0002_remove_content_type_name"),
+]
 BEFORE, AFTER = [("chat", "0004_schedules"), *OTHERS], [("chat", "0006_audit"), *OTHERS]
 
 
@@ -27,7 +31,8 @@ def test_who_stopped_runs_of_others_may_go_on() -> None:
             content_type=of_runs, codename="change_run", defaults={"name": "x"}
         )
         users = {
-            name: old.get_model("auth", "User").objects.create(username=name) for name in ("one", "by group", "none")
+            name: old.get_model("accounts", "User").objects.create(username=name)
+            for name in ("one", "by group", "none")
         }
         users["one"].user_permissions.add(change)
         group = old.get_model("auth", "Group").objects.create(name="operators")

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import hashers
-from django.contrib.auth.models import User
 from django.test import Client
 
+from chat.accounts.models import User
 from config import login_gate, passwords
 from config.login_gate import Full, Line, LoginGate
 
@@ -73,7 +73,7 @@ async def test_who_waits_too_long_is_sent_away(monkeypatch: pytest.MonkeyPatch) 
         ("POST", "/accounts/signup/", True),
         ("POST", "/accounts/password_change/", True),
         ("POST", "/admin/login/", True),
-        ("POST", "/admin/auth/user/add/", True),
+        ("POST", "/admin/accounts/user/add/", True),
         ("GET", "/accounts/login/", False),
         ("POST", "/api/sessions/", False),
         ("GET", "/healthz", False),

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from axes.models import AccessAttempt
-from django.contrib.auth.models import User
 from django.db.models import F
 from django.test import Client, RequestFactory
 
+from chat.accounts.models import User
 from config.login_limits import LIMITS, client_address
 
 pytestmark = pytest.mark.django_db

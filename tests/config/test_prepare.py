@@ -10,9 +10,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.contrib.auth.models import User
 from django.test.utils import override_settings
 
+from chat.accounts.models import User
 from config import prepare
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -101,7 +101,7 @@ async def test_what_a_trusted_proxy_says_is_passed_on(settings: Any, kind: str) 
     for peer in (["10.0.0.1", 4711], ["::1", 4711], None):
         scope = await passed_on(peer, *SAYS, kind=kind)
         assert scope["client"][0] == "198.51.100.7"
-        # As the other server that the product runs on reads it.
+        # As a server that writes it into its own log reads it.
         assert get_client_addr(scope) == "198.51.100.7:0"  # type: ignore[arg-type]
         assert SAYS[1] in scope["headers"]
         assert IGNORED not in scope

@@ -1,7 +1,6 @@
 """Sessions too long to be talked into being: written by the product's own writers, inside ``manage.py shell``."""
 
-from django.contrib.auth.models import User
-
+from chat.accounts.models import User
 from chat.models import RunStatus
 from chat.runs import events as run_events
 from chat.runs.state import End

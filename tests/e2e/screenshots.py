@@ -17,7 +17,7 @@ from typing import Any
 from playwright.async_api import Browser as Chromium
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
-from scripts import bootstrap
+from scripts import machine
 from tests.e2e.conversation import Conversation
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import PASSWORD, Server
@@ -56,7 +56,7 @@ README = Path(__file__).parent / "screenshots" / "session.png"
 async def main(*arguments: str) -> None:
     """Take them all, or the one."""
     expect.set_options(timeout=30_000)
-    chromium = bootstrap.find_chromium(Path(sys.executable))
+    chromium = machine.find_chromium(Path(sys.executable))
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         with tempfile.TemporaryDirectory() as data:

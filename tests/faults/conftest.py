@@ -63,7 +63,7 @@ def open_world(tmp_path: Path, model: ModelServer, request: pytest.FixtureReques
     ``open_world("sqlite")`` is one process on SQLite, ``open_world("postgres")`` two on PostgreSQL and Redis, and ``open_world("workers")``
     two that serve and two workers, which carry the runs.
 
-    Further arguments are variables of its environment, or ``server="uvicorn"``; addresses given win over those of the shared servers.
+    Further arguments are variables of its environment; addresses given win over those of the shared servers.
     """
     with contextlib.ExitStack() as until_done:
 
@@ -151,18 +151,16 @@ def on_each_topology(request: pytest.FixtureRequest) -> World:
     return opened
 
 
-@pytest.fixture(scope="session", params=["daphne", pytest.param("uvicorn", marks=pytest.mark.long)])
-def on_each_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The product on each of the servers it runs on, with the users ada (staff), bo and cy, for tests in the group ``served``.
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The product, with the users ada (staff), bo and cy, for tests in the group ``served``.
 
     It must write of no surprise.
     """
     with ModelServer() as model:
         llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key"}
         limits = {"MAX_MESSAGES_PER_MINUTE": "0", "MAX_SOCKETS_PER_USER": "0"}
-        with serving(
-            tmp_path_factory.mktemp(request.param), "ada", "bo", "cy", server=request.param, **limits, **llm
-        ) as server:
+        with serving(tmp_path_factory.mktemp("served"), "ada", "bo", "cy", **limits, **llm) as server:
             yield server
             assert "Traceback" not in "".join(server.output), "".join(server.output)
 
@@ -182,7 +180,7 @@ def others(bystander: Bystander) -> Bystander:
 
 
 @pytest.fixture(scope="session")
-async def bo(on_each_server: Server) -> AsyncIterator[Browser]:
+async def bo(served: Server) -> AsyncIterator[Browser]:
     """A user who is logged in there."""
-    async with Browser.logged_in(on_each_server.url, "bo") as browser:
+    async with Browser.logged_in(served.url, "bo") as browser:
         yield browser

@@ -10,12 +10,12 @@ import orjson
 import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import InMemoryChannelLayer, channel_layers
-from django.contrib.auth.models import User
 from django.db import Error
 from django.http import HttpRequest
 from django.test import RequestFactory
 
 from agents.models.demo import model
+from chat.accounts.models import User
 from chat.live import connections
 from chat.live import registry as feed_registry
 from chat.models import UNFINISHED, Run, RunStatus, Session, Step

@@ -18,11 +18,10 @@ from chat.runs import registry as run_registry
 from chat.runtime import background
 from chat.serving import supervisor
 from chat.serving.daphne import DaphneSocket
-from chat.serving.uvicorn import UvicornSocket
 from chat.store import drafts
 from config.urls import urlpatterns as addresses
 
-_FREED_AT_ONCE = (AgentRun, DaphneSocket, UvicornSocket)
+_FREED_AT_ONCE = (AgentRun, DaphneSocket)
 
 
 @require_safe

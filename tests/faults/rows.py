@@ -1,8 +1,8 @@
 """What the database holds before something is broken. Run inside the product by ``manage.py shell``."""
 
-from django.contrib.auth.models import User
 from django.db import transaction
 
+from chat.accounts.models import User
 from tests.chat import making
 from tests.serving import Server
 

@@ -113,7 +113,7 @@ async def test_a_user_is_deleted_while_their_run_streams(
     async with di.socket(session) as socket:
         await socket.send("chat", message=SLOW)
         await socket.until_type("reasoning_delta")
-        command = f"from django.contrib.auth.models import User\nUser.objects.get(username={di.username!r}).delete()"
+        command = f"from chat.accounts.models import User\nUser.objects.get(username={di.username!r}).delete()"
         await asyncio.to_thread(product.manage, "shell", "--no-imports", "--command", command)
         assert await socket.closed(WITHIN_S) in (NOT_LOGGED_IN, GONE)
     await own_model.until(lambda: own_model.requests[asked].closed_at is not None)

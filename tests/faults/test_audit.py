@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.faults.world import USUAL, Database
+from tests.model_server import ModelServer
 from tests.serving import Browser, Server, serving
 
 pytestmark = pytest.mark.xdist_group("audit")
@@ -22,11 +23,19 @@ UNWRITABLE = "CREATE TRIGGER no_audit BEFORE INSERT ON chat_auditentry BEGIN SEL
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The product as a process: ada has all rights, bo owns, looker may look, bare is staff and no more."""
-    with serving(tmp_path_factory.mktemp("audit"), "ada", "bo", "looker", "bare", **USUAL) as server:
-        database = Database(str(server.data_dir / "thinkaloud.sqlite3"))
-        database.rows("UPDATE auth_user SET is_staff = true WHERE username IN ('looker', 'bare')")
-        database.rows(PERMIT)
-        yield server
+    folder = tmp_path_factory.mktemp("audit")
+    with ModelServer() as model:
+        llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key"}
+        with serving(folder, "ada", "bo", "looker", "bare", **USUAL, **llm) as server:
+            permit_looker(server)
+            yield server
+
+
+def permit_looker(server: Server) -> None:
+    """Make two people staff, and let one of them look."""
+    database = Database(str(server.data_dir / "thinkaloud.sqlite3"))
+    database.rows("UPDATE auth_user SET is_staff = true WHERE username IN ('looker', 'bare')")
+    database.rows(PERMIT)
 
 
 @pytest.fixture
@@ -105,3 +114,33 @@ async def test_what_cannot_be_noted_is_shown_to_nobody(
             assert await look(bo, session) == 200
     finally:
         database.rows("DROP TRIGGER no_audit")
+
+
+async def test_a_stop_over_the_socket_is_noted_in_the_transaction_that_stops(
+    product: Server, database: Database, session: str
+) -> None:
+    """Where it cannot be noted, the run goes on."""
+    async with (
+        Browser.logged_in(product.url, "bo") as bo,
+        Browser.logged_in(product.url, "ada") as ada,
+        bo.socket(session) as owner,
+        ada.socket(session) as staff,
+    ):
+        await owner.send("chat", message="Wait [fault=hang]")
+        await owner.until_step("iteration_start")
+        acts = "SELECT action, door FROM chat_auditentry WHERE session_id = ? AND action <> 'view'"
+        database.rows(UNWRITABLE)
+        try:
+            await staff.send("cancel")
+            assert (await staff.until_type("error"))["data"]["code"] == "storage"
+        finally:
+            database.rows("DROP TRIGGER no_audit")
+        assert database.rows("SELECT status FROM chat_run WHERE session_id = ?", session.replace("-", "")) == [
+            ("running",)
+        ]
+        await staff.send("cancel")
+        ended = await staff.until_type("reasoning_complete")
+        assert (ended["data"]["status"], database.rows(acts, session.replace("-", ""))) == (
+            "cancelled",
+            [("stop", "socket")],
+        )

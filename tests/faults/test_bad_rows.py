@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
+from chat.accounts.models import User
 from chat.models import Run, RunStatus, Schedule, Session
 from chat.runs import quarantine, queue_watch
 from chat.runs import registry as run_registry

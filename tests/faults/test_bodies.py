@@ -30,11 +30,11 @@ PATHS = (
 )
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
-def product(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The product as a process that waits only a second for a request, on each of its servers."""
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The product as a process that waits only a second for a request."""
     limits = {"REQUEST_TIMEOUT_S": str(TIMEOUT_S)}
-    with serving(tmp_path_factory.mktemp("bodies"), "ada", server=request.param, **USUAL, **limits) as server:
+    with serving(tmp_path_factory.mktemp("bodies"), "ada", **USUAL, **limits) as server:
         yield server
         assert "Traceback" not in "".join(server.output), "".join(server.output)
 
@@ -139,16 +139,10 @@ UNFINISHED = {
 }
 
 
-#: What is no request yet never reaches the application, and what isn't HTTP neither: uvicorn has its own ways with both.
-IS_DAPHNES = {"a line", "headers"}
-
-
 @pytest.mark.parametrize("is_dribbling", [False, True], ids=["silent", "dribbling"])
 @pytest.mark.parametrize("what", UNFINISHED)
 async def test_what_does_not_end_is_ended(product: Server, what: str, is_dribbling: bool) -> None:
     """Whether the client falls silent or sends a byte now and then."""
-    if product.program == "uvicorn" and what in IS_DAPHNES:
-        pytest.skip("uvicorn waits for a request's head without end; a proxy in front of it does not")
     client = await Client.connect(product)
     await client.write(UNFINISHED[what])
     answering = asyncio.create_task(client.answer())
@@ -210,8 +204,6 @@ TARGETS = {
 
 @pytest.mark.parametrize("target", TARGETS)
 async def test_a_target_that_is_no_path_is_answered(product: Server, target: str) -> None:
-    if product.program == "uvicorn":
-        pytest.skip("what such targets mean is settled by uvicorn, before the application")
     client = await Client.connect(product)
     await client.write(f"{target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     status, _ = await client.answer()

@@ -9,9 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connections
 
+from chat.accounts.models import User
 from chat.models import Run, Session, Step
 from chat.runs import erasure
 from chat.store import step_log

@@ -93,7 +93,7 @@ async def test_framing_that_is_broken_ends_that_connection_alone(bo: Browser, ki
 
 @pytest.mark.parametrize("pieces", [1, 50])
 async def test_a_small_message_that_unfolds_to_very_much(
-    on_each_server: Server, bo: Browser, others: Bystander, pieces: int
+    served: Server, bo: Browser, others: Bystander, pieces: int
 ) -> None:
     """Huge message: 256 MB of zeros, compressed to a thousandth, by a client that has agreed on compression, where the server does."""
     packer = zlib.compressobj(wbits=-15)
@@ -105,7 +105,7 @@ async def test_a_small_message_that_unfolds_to_very_much(
         for number, part in enumerate(parts)
     )
     session = await bo.new_session()
-    on_each_server.rest()
+    served.rest()
     async with RawSocket.open(
         bo, session, extensions="permessage-deflate; client_no_context_takeover; server_no_context_takeover"
     ) as raw:
@@ -113,7 +113,7 @@ async def test_a_small_message_that_unfolds_to_very_much(
         with contextlib.suppress(ConnectionError):
             await raw.write(bomb)
         assert await raw.ending() in (1002, 1009, TOO_LARGE, NO_CLOSE_FRAME)
-    await check_costs(on_each_server, 1, others)
+    await check_costs(served, 1, others)
     await works(bo)
 
 
@@ -163,22 +163,22 @@ FLOODS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("kind", FLOODS)
 async def test_a_flood_costs_bounded_memory_and_nobody_elses_time(
-    on_each_server: Server, bo: Browser, others: Bystander, kind: str
+    served: Server, bo: Browser, others: Bystander, kind: str
 ) -> None:
     """Flood: one client sends up to 400 MB as fast as it can, reading what it is answered; others are served as ever."""
     async with RawSocket.open(bo, await bo.new_session()) as raw:
-        on_each_server.rest()
+        served.rest()
         others.begin_anew()
         reading = asyncio.create_task(raw.ending())
         assert await raw.flood(FLOODS[kind], total=400 * MB, within_s=0.5) > 0
-        await check_costs(on_each_server, 1, others)
+        await check_costs(served, 1, others)
         reading.cancel()
 
 
 @pytest.mark.long
-async def test_thirty_floods_at_once(on_each_server: Server, bo: Browser, others: Bystander) -> None:
+async def test_thirty_floods_at_once(served: Server, bo: Browser, others: Bystander) -> None:
     """Flood: thirty clients at once, each with another kind, for ten seconds."""
-    on_each_server.rest()
+    served.rest()
     others.begin_anew()
     kinds = [*FLOODS.values()] * 3
 
@@ -189,7 +189,7 @@ async def test_thirty_floods_at_once(on_each_server: Server, bo: Browser, others
             reading.cancel()
 
     await asyncio.gather(*(flood(data) for data in kinds))
-    await check_costs(on_each_server, len(kinds), others)
+    await check_costs(served, len(kinds), others)
     await works(bo)
 
 

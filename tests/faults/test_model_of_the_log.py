@@ -12,7 +12,6 @@ from uuid import UUID
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
@@ -21,6 +20,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from chat.accounts.models import User
 from chat.models import LIVE, UNFINISHED, Draft, Run, RunStatus, Session, Step
 from chat.runs import admission, dispatch, recorder, recovery
 from chat.runs import commands as run_commands

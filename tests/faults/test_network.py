@@ -69,11 +69,11 @@ def answers(server: Server, rest_s: float) -> list[tuple[int, int]]:
 
 @pytest.mark.long
 @pytest.mark.xdist_group("served")
-async def test_a_connection_rests_for_longer_than_the_proxy_keeps_it(on_each_server: Server) -> None:
+async def test_a_connection_rests_for_longer_than_the_proxy_keeps_it(served: Server) -> None:
     """The proxy passes a message on once: on a connection that is closed at that moment it would be lost, and somebody told 502."""
     kept = re.search(r"^\s*keepalive (\d+)s$", (ROOT / "Caddyfile").read_text(), re.MULTILINE)
     assert kept is not None
-    first, second = await asyncio.to_thread(answers, on_each_server, int(kept[1]) + 2)
+    first, second = await asyncio.to_thread(answers, served, int(kept[1]) + 2)
     # The client would open another one, where the server says that it closes the first.
     assert first == second
     assert second[0] == 200

@@ -9,10 +9,10 @@ from tests.serving import Browser, Server
 pytestmark = pytest.mark.xdist_group("served")
 
 
-async def test_origins_that_are_not_this_very_site(on_each_server: Server, bo: Browser) -> None:
+async def test_origins_that_are_not_this_very_site(served: Server, bo: Browser) -> None:
     """Origin table: other ports, schemes, hosts, look-alikes, nonsense, none, two, and hosts that are not ours."""
     path = f"/ws/chat/{await bo.new_session()}/"
-    port = on_each_server.port
+    port = served.port
     own = f"http://127.0.0.1:{port}"
     host, cookie = f"Host: 127.0.0.1:{port}", f"Cookie: sessionid={bo.cookie('sessionid')}"
     assert await handshake(bo.url, path, host, cookie, f"Origin: {own}") == 101

@@ -31,14 +31,14 @@ ENDLESS = "Tell [tokens=3000 every=20]"
 CALLING = 'Work [call=python:{"code": "n = 0\\nwhile n < 3000000: n += 1\\nn"}]'
 
 
-@pytest.fixture(params=["daphne", pytest.param("uvicorn", marks=pytest.mark.long)])
-def stopping(request: pytest.FixtureRequest, tmp_path: Path, model: ModelServer) -> Any:
+@pytest.fixture
+def stopping(tmp_path: Path, model: ModelServer) -> Any:
     """Makes a prepared server with the settings wanted."""
     made: list[Server] = []
 
     def make(**environment: str) -> Server:
         llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key"}
-        server = Server(tmp_path / "data", server=request.param, **{"SHUTDOWN_S": "5", **llm, **environment})
+        server = Server(tmp_path / "data", **{"SHUTDOWN_S": "5", **llm, **environment})
         server.prepare()
         made.append(server)
         return server
@@ -225,15 +225,10 @@ async def test_where_it_is_wanted_the_next_start_goes_on_by_itself(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("topology", "server"),
-    [("postgres", "daphne"), ("postgres", "uvicorn"), pytest.param("workers", "uvicorn", marks=SCALE.marks)],
-)
-async def test_restarted_one_after_the_other_under_load(
-    open_world: Any, model: ModelServer, topology: str, server: str
-) -> None:
+@pytest.mark.parametrize("topology", ["postgres", SCALE])
+async def test_restarted_one_after_the_other_under_load(open_world: Any, model: ModelServer, topology: str) -> None:
     """SIGTERM to each process in turn, again and again, while four people work: they are back at once, and runs go on by themselves."""
-    opened = open_world(topology, server=server, AUTO_CONTINUE="true", SHUTDOWN_S="2")
+    opened = open_world(topology, AUTO_CONTINUE="true", SHUTDOWN_S="2")
     model.respond = work.rounds(12, every_s=0.01)
     sessions = [await opened.new_session() for _ in range(4)]
     times: list[float] = []

@@ -31,9 +31,9 @@ PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module")
-def long_session(on_each_server: Server) -> str:
+def long_session(served: Server) -> str:
     """A session of 2,000 steps and 6 MB: more than twenty may cost, if each were sent all of it."""
-    return make_long_session(on_each_server, "bo", 2_000)
+    return make_long_session(served, "bo", 2_000)
 
 
 async def read_all(bo: Browser, session: str, after: int = 0) -> float:
@@ -47,36 +47,36 @@ async def read_all(bo: Browser, session: str, after: int = 0) -> float:
 
 
 async def twenty_stalled_readers(
-    on_each_server: Server, bo: Browser, others: Bystander, session: str, record_property: Record
+    served: Server, bo: Browser, others: Bystander, session: str, record_property: Record
 ) -> None:
     """Let twenty clients open a session and read nothing, and look what that costs, and whom."""
     await read_all(bo, session)
-    on_each_server.rest()
+    served.rest()
     others.begin_anew()
     async with contextlib.AsyncExitStack() as stalled:
         for _ in range(20):
             await stalled.enter_async_context(RawSocket.open(bo, session, receive_buffer=4096))
         # Others read as fast as ever.
         assert await read_all(bo, session) < 5
-        await check_costs(on_each_server, 20, others)
-        record_property("MB", round(on_each_server.most_taken / MB))
-        assert on_each_server.most_taken <= 60 * MB
+        await check_costs(served, 20, others)
+        record_property("MB", round(served.most_taken / MB))
+        assert served.most_taken <= 60 * MB
 
 
 async def test_twenty_readers_that_stop_reading(
-    on_each_server: Server, bo: Browser, others: Bystander, long_session: str, record_property: Record
+    served: Server, bo: Browser, others: Bystander, long_session: str, record_property: Record
 ) -> None:
     """Slow consumer: twenty sockets with tiny receive buffers open a long session and never read a byte."""
-    await twenty_stalled_readers(on_each_server, bo, others, long_session, record_property)
+    await twenty_stalled_readers(served, bo, others, long_session, record_property)
 
 
 @pytest.mark.long
 async def test_twenty_readers_that_stop_reading_30_mb(
-    on_each_server: Server, bo: Browser, others: Bystander, record_property: Record
+    served: Server, bo: Browser, others: Bystander, record_property: Record
 ) -> None:
     """Slow consumer: the same with a session of 10,000 steps and 30 MB."""
-    session = make_long_session(on_each_server, "bo", 10_000)
-    await twenty_stalled_readers(on_each_server, bo, others, session, record_property)
+    session = make_long_session(served, "bo", 10_000)
+    await twenty_stalled_readers(served, bo, others, session, record_property)
 
 
 FLOODS: dict[str, bytes] = {
@@ -89,25 +89,23 @@ FLOODS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("kind", FLOODS)
 async def test_a_client_that_asks_and_asks_and_never_reads_an_answer(
-    on_each_server: Server, bo: Browser, others: Bystander, long_session: str, kind: str
+    served: Server, bo: Browser, others: Bystander, long_session: str, kind: str
 ) -> None:
     """Never-reading client: it floods the server with what is answered, and leaves the answers unread."""
     async with RawSocket.open(bo, long_session, receive_buffer=4096) as raw:
-        on_each_server.rest()
+        served.rest()
         others.begin_anew()
         assert await raw.flood(FLOODS[kind] * 500, total=400 * MB, within_s=1.0) > 0
-        await check_costs(on_each_server, 1, others)
+        await check_costs(served, 1, others)
 
 
 @pytest.mark.long
-async def test_who_never_reads_is_closed_and_misses_nothing(
-    on_each_server: Server, bo: Browser, long_session: str
-) -> None:
+async def test_who_never_reads_is_closed_and_misses_nothing(served: Server, bo: Browser, long_session: str) -> None:
     """Never-reading client: after half a minute its connection ends, and nothing of it is left in the server."""
     async with RawSocket.open(bo, long_session, receive_buffer=4096) as raw:
 
         def is_open() -> bool:
-            connections = psutil.Process(on_each_server.pid).net_connections("tcp")
+            connections = psutil.Process(served.pid).net_connections("tcp")
             return any(each.raddr and each.raddr.port == raw.port for each in connections)
 
         assert is_open()
@@ -182,9 +180,7 @@ async def test_who_reads_one_frame_a_moment_gets_every_one_and_keeps_nobody_wait
         assert [f for f in frames if "seq" in f] == fast.stored()
 
 
-async def test_a_client_that_is_reset_while_it_is_being_sent_to(
-    on_each_server: Server, bo: Browser, long_session: str
-) -> None:
+async def test_a_client_that_is_reset_while_it_is_being_sent_to(served: Server, bo: Browser, long_session: str) -> None:
     """Connections are reset in the middle of a replay: the server notices and goes on."""
     for _ in range(10):
         async with RawSocket.open(bo, long_session, receive_buffer=4096) as raw:

@@ -205,15 +205,12 @@ async def meanwhile(people: list[asyncio.Task[Any]], seconds: float) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
-async def test_everything_at_once_for_long(
-    open_world: OpenWorld, model: ModelServer, server: str, record_property: Record
-) -> None:
+async def test_everything_at_once_for_long(open_world: OpenWorld, model: ModelServer, record_property: Record) -> None:
     """Twenty sessions, sixty sockets that come and go, runs that are stopped, fail and go on: what the process holds stays flat.
 
     Handles, threads, tasks, what is kept of sockets, sessions and runs, and memory; and when all have gone, nothing is left of them.
     """
-    world = open_world("sqlite", server=server, **LOOKED_INTO)
+    world = open_world("sqlite", **LOOKED_INTO)
     process = psutil.Process(world.servers[0].pid)
     samples: list[Held] = []
     async with world.browser() as browser, world.browser() as looker:
@@ -237,7 +234,7 @@ async def test_everything_at_once_for_long(
     words, not_flat = grown(samples)
     left = ", ".join(f"{name} {before.numbers[name]:.0f} before, {after.numbers[name]:.0f} after" for name in LEFT)
     record_property(
-        f"{MINUTES:g} min on {server}",
+        f"{MINUTES:g} min",
         f"{talks} sessions, {runs} runs, {connections} connections, {gone} sessions deleted at work, {looked} pages; "
         f"{'; '.join(words)}; all gone: {left}",
     )

@@ -203,10 +203,9 @@ async def _open_and_leave(here: Here) -> None:  # noqa: F811
         await consumer._leave()
 
 
-@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
-async def test_a_client_hangs_up_while_its_message_is_stored(open_world: OpenWorld, server: str) -> None:
+async def test_a_client_hangs_up_while_its_message_is_stored(open_world: OpenWorld) -> None:
     """Real requests, whose connections are closed sooner and later: each session has no run, or one that comes to its end soon."""
-    world = open_world("sqlite", server=server, RUN_LEASE_S="60")
+    world = open_world("sqlite", RUN_LEASE_S="60")
     async with world.browser() as browser:
         sessions = [await browser.new_session() for _ in range(32)]
         for begin in range(0, len(sessions), 4):

@@ -250,21 +250,19 @@ async def meanwhile(
 
 
 @contextlib.contextmanager
-def alone(folder: Path, model: ModelServer, *, server: str = "daphne", **environment: str) -> Iterator[World]:
+def alone(folder: Path, model: ModelServer, **environment: str) -> Iterator[World]:
     """One process on SQLite."""
-    process = Server(folder, server=server, **{**USUAL, **_model(model), **environment})
+    process = Server(folder, **{**USUAL, **_model(model), **environment})
     process.prepare(*USERS)
     with _started([process]):
         yield World([process], model, Database(str(folder / "thinkaloud.sqlite3")))
 
 
 @contextlib.contextmanager
-def pair(
-    folder: Path, model: ModelServer, *, database_url: str, redis_url: str, server: str = "daphne", **environment: str
-) -> Iterator[World]:
+def pair(folder: Path, model: ModelServer, *, database_url: str, redis_url: str, **environment: str) -> Iterator[World]:
     """Two processes on a PostgreSQL database that has tables and users, and a Redis."""
     shared = {**USUAL, **_model(model), "DATABASE_URL": database_url, "REDIS_URL": redis_url, **environment}
-    processes = [Server(folder / str(number), server=server, **shared) for number in (1, 2)]
+    processes = [Server(folder / str(number), **shared) for number in (1, 2)]
     for process in processes:
         process.data_dir.mkdir(parents=True)
     with _started(processes):
@@ -279,13 +277,12 @@ def workers(
     database_url: str,
     redis_url: str,
     broker_url: str,
-    server: str = "daphne",
     **environment: str,
 ) -> Iterator[World]:
     """Two processes that serve and two that carry the runs, on a PostgreSQL database that has tables and users, a Redis and a broker."""
     addresses = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "BROKER_URL": broker_url}
     shared = {**USUAL, **_model(model), **addresses, **environment}
-    servers = [Server(folder / f"web-{number}", server=server, **shared) for number in (1, 2)]
+    servers = [Server(folder / f"web-{number}", **shared) for number in (1, 2)]
     carriers = [Worker(folder / f"worker-{number}", **shared) for number in (1, 2)]
     for process in (*servers, *carriers):
         process.data_dir.mkdir(parents=True)

@@ -14,8 +14,7 @@ from django.db import Error
 
 django.setup()
 
-from django.contrib.auth.models import User  # noqa: E402 - Django's models want it set up
-
+from chat.accounts.models import User  # noqa: E402 - Django's models want it set up
 from chat.models import Run  # noqa: E402
 from chat.store.step_log import append  # noqa: E402
 from tests.chat import making  # noqa: E402

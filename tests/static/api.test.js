@@ -31,8 +31,8 @@ function server() {
       stored.push(l.complete({ status: "cancelled" }));
       run = null;
     },
-    async goOn(id, payload) {
-      calls.push(["goOn", id, payload]);
+    async continueRun(id, payload) {
+      calls.push(["continueRun", id, payload]);
       return { run_id: "next" };
     },
   };
@@ -166,7 +166,7 @@ test("stop and continue go by the API's own calls", async () => {
     calls.filter(([name]) => name !== "events"),
     [
       ["cancel", "r"],
-      ["goOn", "r", { client_message_id: "c" }],
+      ["continueRun", "r", { client_message_id: "c" }],
     ],
   );
 });

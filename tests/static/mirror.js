@@ -7,7 +7,9 @@ import MarkdownIt from "markdown-it";
 
 import { makeParsers, parserFor } from "../../static/chat/lib/markdown.js";
 import { inside } from "../../static/chat/run/result.js";
-import { answerBar, counts, grow, initial, itemBar, reduce } from "../../static/chat/state/transcript.js";
+import { answerBar, counts, itemBar } from "../../static/chat/state/figures.js";
+import { grow } from "../../static/chat/state/growth.js";
+import { initial, reduce } from "../../static/chat/state/transcript.js";
 import { stripMarkdown } from "../../static/chat/lib/strip_markdown.js";
 import { complete } from "../../static/chat/run/unfinished.js";
 import * as words from "../../static/chat/state/humanize.js";

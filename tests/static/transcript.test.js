@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { answerBar, counts, grow, initial, itemBar, reduce, stopping, using } from "../../static/chat/state/transcript.js";
+import { answerBar, counts, itemBar, using } from "../../static/chat/state/figures.js";
+import { grow } from "../../static/chat/state/growth.js";
+import { initial, reduce, stopping } from "../../static/chat/state/transcript.js";
 import { log, sessionFrame } from "./frames.js";
 
 const play = (frames, from = initial()) => frames.reduce(reduce, from);

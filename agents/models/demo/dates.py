@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from agents.models.demo.sums import HAN, WORDS, number
+from agents.models.demo.quantities import HAN, WORDS, parse_number
 
 # ASCII, so that an English word ends where a Chinese one begins.
 _WORDS = re.IGNORECASE | re.ASCII
@@ -228,7 +228,7 @@ def _read_numeric(label: str, a: int, b: int, year: int | None) -> Day:
 def _count(text: str) -> int | None:
     if text.lower() in ("a", "an"):
         return 1
-    value = number(text.replace(",", "") if text[:1].isdigit() else text)
+    value = parse_number(text.replace(",", "") if text[:1].isdigit() else text)
     return int(value) if value is not None and value < 10**6 else None
 
 

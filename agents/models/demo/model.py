@@ -71,7 +71,7 @@ class Demo(StreamingChatModel):
         for name, arguments in planned.calls:
             reply.add_call(name)
             for token in _TOKEN.findall(arguments):
-                reply.grow_call(token)
+                reply.extend_call(token)
                 await self._breathe(reply)
         reply.finish("tool_calls" if planned.calls else "stop")
 

@@ -7,13 +7,11 @@ import logging
 import os
 import signal
 import socket
-import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, cast
 
-import uvicorn
 from daphne.http_protocol import HTTPFactory
 from daphne.ws_protocol import WebSocketFactory
 from django.conf import settings
@@ -23,16 +21,13 @@ from twisted.internet import reactor
 from chat.serving import lifecycle, supervisor
 from chat.serving.daphne import DaphneServer, DaphneSocket
 from chat.serving.http_limits import LimitedChannel
-from chat.serving.uvicorn import UvicornSocket
 from config.asgi import application
 
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-#: How long a connection may rest before its next request, as on daphne. A proxy must give it up sooner: see the Caddyfile.
-_REST_S = 60
-#: How long requests may take that are being answered when the server has ended its runs, on either server.
+#: How long requests may take that are being answered when the server has ended its runs.
 _FINISH_S = 5
 #: Shorter than the 24 h after which a channel layer forgets its members.
 _LONGEST_SOCKET_S = 12 * 3600
@@ -44,10 +39,9 @@ class Command(BaseCommand):
     help = "Serve pages, API and sockets, and execute runs."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the address and the server."""
+        """Declare the address."""
         parser.add_argument("--host", default=settings.HOST)
         parser.add_argument("--port", type=int, default=settings.PORT, help="0 takes a free one")
-        parser.add_argument("--server", choices=("daphne", "uvicorn"), default="daphne")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until SIGTERM, SIGHUP (a terminal that was closed) or Ctrl-C."""
@@ -65,8 +59,7 @@ class Command(BaseCommand):
             shown = f"[{host}]" if ":" in host else host
             self.stdout.write(f"Thinkaloud is at http://{shown}:{listener.getsockname()[1]}/")
             self.stdout.flush()
-            serve = _with_uvicorn if options["server"] == "uvicorn" else _with_daphne
-            serve(listener)
+            _serve(listener)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
@@ -91,7 +84,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _with_daphne(listener: socket.socket) -> None:
+def _serve(listener: socket.socket) -> None:
     def ready() -> None:
         loop = asyncio.get_event_loop()
         # Held for the server's life: the loop keeps only weak references to tasks.
@@ -133,47 +126,3 @@ def _with_daphne(listener: socket.socket) -> None:
         ping_timeout=30,
     )
     server.run()
-
-
-def _with_uvicorn(listener: socket.socket) -> None:
-    class Server(uvicorn.Server):
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            # Its own raises the signal again when all is done, and the process would end by it.
-            for number in _STOPS:
-                asyncio.get_running_loop().add_signal_handler(number, self.handle_exit, number, None)
-            yield
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            supervisor.start_clockwork()
-
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            if self.should_exit:
-                supervisor.force_stop()
-            super().handle_exit(sig, frame)
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            for server in self.servers:
-                server.close()
-            for listening in sockets or ():
-                listening.close()
-            await supervisor.stop_clockwork()
-            await super().shutdown(sockets)
-
-    config = uvicorn.Config(
-        application,
-        lifespan="off",
-        ws=UvicornSocket,
-        ws_max_size=1024 * 1024,
-        ws_ping_interval=20,
-        ws_ping_timeout=30,
-        ws_per_message_deflate=False,
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        timeout_keep_alive=_REST_S,
-        timeout_graceful_shutdown=_FINISH_S,
-    )
-    Server(config).run(sockets=[listener])
-    sys.stdout.flush()

@@ -14,12 +14,12 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Left
 
+from chat.accounts.models import User
 from chat.models import Session, Step, StepContent
 from chat.runtime.database import ask_patiently
 from chat.store.search.postgresql import PostgreSQLIndex

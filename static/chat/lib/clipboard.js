@@ -8,32 +8,38 @@ import { writeClipboard } from "./platform.js";
 import { SENTENCES } from "../state/humanize.js";
 
 const SHOWN_FOR = 1_200;
-/** What each button says when it has nothing to tell. */
+/** What each button says when it has nothing to tell. @type {WeakMap<Element, {label: string, symbol: string, timer?: ReturnType<typeof setTimeout>}>} */
 const plain = new WeakMap();
 
 /**
  * @param {{text: string|Promise<string>, html?: string}} content
  * @param {Element|null} button what was pressed, where it stays in sight; else a line across the page tells
+ * @returns {Promise<boolean>} whether it was copied
  */
 export async function copy({ text, html = "" }, button) {
   const isEmpty = text === "";
   const isDone = !isEmpty && (await writeClipboard(text, html));
-  const said = isDone ? SENTENCES.copied : isEmpty ? SENTENCES.nothingToCopy : SENTENCES.notCopied;
+  const words = isDone ? SENTENCES.copied : isEmpty ? SENTENCES.nothingToCopy : SENTENCES.notCopied;
   if (isDone) closeNotice("copy");
-  if (!isDone || button === null) notice("copy", { title: said, tone: isDone ? "" : "wait", icon: isDone ? "check" : "warn", passing: true });
-  if (button !== null) tell(button, isDone ? "check" : "warn", said);
+  if (!isDone || button === null) notice("copy", { title: words, tone: isDone ? "" : "wait", icon: isDone ? "check" : "warn", passing: true });
+  if (button !== null) showInButton(button, isDone ? "check" : "warn", words);
   return isDone;
 }
 
-function tell(button, symbol, said) {
+/**
+ * @param {Element} button
+ * @param {string} symbol
+ * @param {string} words
+ */
+function showInButton(button, symbol, words) {
   const icon = button.querySelector("svg");
   const before = plain.get(button) ?? {
-    label: button.getAttribute("aria-label"),
-    symbol: icon.querySelector("use").getAttribute("href").split("#i-")[1],
+    label: button.getAttribute("aria-label") ?? "",
+    symbol: icon?.querySelector("use")?.getAttribute("href")?.split("#i-")[1] ?? "",
   };
   clearTimeout(before.timer);
   setIcon(icon, symbol);
-  button.setAttribute("aria-label", said);
+  button.setAttribute("aria-label", words);
   before.timer = setTimeout(() => {
     setIcon(icon, before.symbol);
     button.setAttribute("aria-label", before.label);

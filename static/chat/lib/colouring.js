@@ -11,23 +11,30 @@ const LONGEST = 50_000;
 const BLOCK = 500;
 const START = 10_000;
 
+/** @type {Promise<Worker|null>|null} */
 let worker = null;
-let library;
-/** One after the other, so that each has its time to itself. */
-let line = Promise.resolve();
+/** @type {any} */
+let library = null;
+/** One after the other, so that each has its time to itself. @type {Promise<unknown>} */
+let queue = Promise.resolve();
 
-/** Colour blocks of code that name their language; those that take too long stay as they are. */
+/**
+ * Colour blocks of code that name their language; those that take too long stay as they are.
+ *
+ * @param {HTMLElement[]} elements
+ */
 export function highlight(elements) {
   for (const code of elements) {
-    if (code.dataset.done || !code.dataset.language || code.textContent.length > LONGEST) continue;
+    if (code.dataset.done || !code.dataset.language || (code.textContent ?? "").length > LONGEST) continue;
     code.dataset.done = "true";
-    line = line.then(() => colour(code)).catch(() => {});
+    queue = queue.then(() => colour(code)).catch(() => {});
   }
-  return line;
+  return queue;
 }
 
+/** @param {HTMLElement} code */
 async function colour(code) {
-  const text = code.textContent;
+  const text = code.textContent ?? "";
   const { language } = code.dataset;
   const html = await ask({ text, language });
   // It may show something else by now.
@@ -40,6 +47,7 @@ async function colour(code) {
   });
 }
 
+/** @param {object} question */
 async function ask(question) {
   worker ??= start();
   const asked = await worker;
@@ -47,14 +55,22 @@ async function ask(question) {
   return answer(asked, question, BLOCK);
 }
 
-/** What the worker says next; null, and the end of the worker, where it says nothing in time. */
+/**
+ * What the worker answers; null, and the end of the worker, where it does not in time.
+ *
+ * @param {Worker} asked
+ * @param {object} question
+ * @param {number} patience
+ * @returns {Promise<any>}
+ */
 function answer(asked, question, patience) {
   return new Promise((resolve) => {
-    const end = (said) => {
+    /** @param {any} reply */
+    const end = (reply) => {
       clearTimeout(timer);
       asked.onmessage = null;
       asked.onerror = null;
-      resolve(said);
+      resolve(reply);
     };
     const timer = setTimeout(() => {
       asked.terminate();
@@ -71,10 +87,14 @@ function answer(asked, question, patience) {
   });
 }
 
-/** A worker that has loaded the library; null where there is none. */
+/**
+ * A worker that has loaded the library; null where there is none.
+ *
+ * @returns {Promise<Worker|null>}
+ */
 async function start() {
   try {
-    const address = document.documentElement.dataset.colouring;
+    const address = document.documentElement.dataset.colouring ?? "";
     const made = new Worker(trusted(address), { type: "module" });
     return (await answer(made, { library: import.meta.resolve("highlight.js") }, START)) === null ? null : made;
   } catch {
@@ -82,8 +102,14 @@ async function start() {
   }
 }
 
-/** The page demands that addresses of scripts are vouched for: this one is the page's own. */
+/**
+ * The page demands that addresses of scripts are vouched for: this one is the page's own.
+ *
+ * @param {string} address
+ * @returns {string}
+ */
 function trusted(address) {
-  if (!window.trustedTypes) return address;
-  return window.trustedTypes.createPolicy("colouring", { createScriptURL: () => address }).createScriptURL(address);
+  const { trustedTypes } = /** @type {any} */ (window);
+  if (!trustedTypes) return address;
+  return trustedTypes.createPolicy("colouring", { createScriptURL: () => address }).createScriptURL(address);
 }

@@ -1,5 +1,6 @@
 /** Finds the colours of code. Whoever started it ends it when that takes long. */
 
+/** @type {any} */
 let library = null;
 
 self.onmessage = async ({ data }) => {

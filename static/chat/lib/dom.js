@@ -2,44 +2,144 @@
  * The page's own markup, found, cloned and filled. No markup is written in scripts: it stands in the templates, once.
  */
 
-/** A copy of what the page's `<template id="t-…">` holds. */
-export function clone(name) {
-  return document.getElementById(`t-${name}`).content.firstElementChild.cloneNode(true);
+/** @import { Bar } from "../state/types.js" */
+
+/**
+ * An element of the page that is known to be there.
+ *
+ * @template {HTMLElement} [E=HTMLElement]
+ * @param {string} id
+ * @returns {E}
+ */
+export function byId(id) {
+  return /** @type {E} */ (document.getElementById(id));
 }
 
-/** The part of an element that its markup calls by a name. */
+/**
+ * A copy of what the page's `<template id="t-…">` holds.
+ *
+ * @param {string} name
+ * @returns {HTMLElement}
+ */
+export function clone(name) {
+  const template = /** @type {HTMLTemplateElement} */ (byId(`t-${name}`));
+  return /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
+}
+
+/**
+ * The part of an element that its markup calls by a name. Markup and scripts come together: what is asked for is there. Where it may be
+ * missing, `E` says so.
+ *
+ * @template {Element|null} [E=HTMLElement]
+ * @param {ParentNode} root
+ * @param {string} name
+ * @returns {E}
+ */
 export function slot(root, name) {
-  return root.querySelector(`[data-slot="${name}"]`);
+  return find(root, `[data-slot="${name}"]`);
+}
+
+/**
+ * The first element below another that a selector finds, where the markup has one.
+ *
+ * @template {Element|null} [E=HTMLElement]
+ * @param {ParentNode} root
+ * @param {string} selector
+ * @returns {E}
+ */
+export function find(root, selector) {
+  return /** @type {E} */ (root.querySelector(selector));
+}
+
+/**
+ * All elements below another that a selector finds.
+ *
+ * @template {Element} [E=HTMLElement]
+ * @param {ParentNode} root
+ * @param {string} selector
+ * @returns {E[]}
+ */
+export function findAll(root, selector) {
+  return /** @type {E[]} */ ([...root.querySelectorAll(selector)]);
+}
+
+/**
+ * The nearest element around another, itself among them, where the markup has one.
+ *
+ * @template {Element|null} [E=HTMLElement]
+ * @param {Element} element
+ * @param {string} selector
+ * @returns {E}
+ */
+export function closest(element, selector) {
+  return /** @type {E} */ (element.closest(selector));
+}
+
+/**
+ * The nearest element around what an event happened to, or null.
+ *
+ * @template {HTMLElement} [E=HTMLElement]
+ * @param {Event} event
+ * @param {string} selector
+ * @returns {E|null}
+ */
+export function closestTo(event, selector) {
+  return event.target instanceof Element ? event.target.closest(selector) : null;
 }
 
 /** Characters that turn others round unseen, so that "gpj.exe" reads "exe.jpg". Marks that only say which way a letter reads stay. */
 const TURNING = /[\u202a-\u202e\u2066-\u2069]/gu;
 
-/** A text in which nothing turns others round unseen: such characters are shown by their numbers. The server does so for its pages. */
+/**
+ * A text in which nothing turns others round unseen: such characters are shown by their numbers. The server does so for its pages.
+ *
+ * @param {string} text
+ */
 export function visible(text) {
   return text.replace(TURNING, (char) => `[U+${char.charCodeAt(0).toString(16).toUpperCase()}]`);
 }
 
-/** Put text into a part; writes only what changes, so that selections and screen readers are left alone. */
-export function say(element, text) {
+/**
+ * Put text into a part; writes only what changes, so that selections and screen readers are left alone.
+ *
+ * @param {Element|null} element
+ * @param {string} text
+ */
+export function setText(element, text) {
   const shown = visible(text);
   if (element !== null && element.textContent !== shown) element.textContent = shown;
 }
 
-/** Show or hide. */
-export function show(element, isShown) {
-  if (element !== null && element.hidden === isShown) element.hidden = !isShown;
+/**
+ * Show or hide; drawings, too.
+ *
+ * @param {Element|null} element
+ * @param {boolean} isShown
+ */
+export function setShown(element, isShown) {
+  if (element !== null && element.hasAttribute("hidden") === isShown) element.toggleAttribute("hidden", !isShown);
 }
 
-/** Point an icon at another symbol of the sprite. */
+/**
+ * Point an icon at another symbol of the sprite.
+ *
+ * @param {Element|null} svg
+ * @param {string} name
+ */
 export function setIcon(svg, name) {
   const use = svg?.querySelector("use");
   const href = `${document.documentElement.dataset.icons}#i-${name}`;
   if (use && use.getAttribute("href") !== href) use.setAttribute("href", href);
 }
 
-/** Set or remove a data attribute. */
-export function mark(element, name, value) {
+/**
+ * Set or remove a data attribute.
+ *
+ * @param {HTMLElement} element
+ * @param {string} name
+ * @param {string|null|undefined} value
+ */
+export function setData(element, name, value) {
   if (value) {
     if (element.dataset[name] !== value) element.dataset[name] = value;
   } else if (name in element.dataset) {
@@ -49,27 +149,58 @@ export function mark(element, name, value) {
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** A bar in a strip. */
-export function rect(bar) {
+/**
+ * A rectangle with these attributes, for a drawing of the page.
+ *
+ * @param {Record<string, string|number>} attributes
+ */
+export function makeRect(attributes) {
   const element = document.createElementNS(SVG, "rect");
-  element.setAttribute("height", "4");
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  return element;
+}
+
+/**
+ * A bar in a strip.
+ *
+ * @param {Bar} bar
+ */
+export function makeBar(bar) {
+  const element = makeRect({ height: 4 });
   setBar(element, bar);
   return element;
 }
 
-/** Where a bar lies, as attributes: no style is written. */
+/**
+ * Where a bar lies, as attributes: no style is written.
+ *
+ * @param {Element|null} element
+ * @param {Bar|null} bar
+ */
 export function setBar(element, bar) {
   if (element === null) return;
-  attribute(element, "class", `b-${bar?.fill ?? "none"}`);
-  attribute(element, "x", String(bar?.x ?? 0));
-  attribute(element, "width", String(bar?.width ?? 0));
+  setAttribute(element, "class", `b-${bar?.fill ?? "none"}`);
+  setAttribute(element, "x", String(bar?.x ?? 0));
+  setAttribute(element, "width", String(bar?.width ?? 0));
 }
 
-function attribute(element, name, value) {
+/**
+ * @param {Element} element
+ * @param {string} name
+ * @param {string} value
+ */
+function setAttribute(element, name, value) {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
-/** An element with text and a class. */
+/**
+ * An element with text and a class.
+ *
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {string} [text]
+ * @param {string} [className]
+ */
 export function make(tag, text = "", className = "") {
   const element = document.createElement(tag);
   if (text) element.textContent = visible(text);

@@ -1,13 +1,18 @@
 /**
- * Parts of pages that the server renders, as it is asked for them again.
+ * Pages that the server renders, and parts of them, as they are asked for again.
+ *
+ * The browser makes documents of them, in which nothing runs or loads: text would have to be trusted to become markup.
  */
 
-/** Fetch a part and hand over its body, or null where it can't be had. Returns what `abort()` calls off. */
+/**
+ * Fetch a part of a page.
+ *
+ * @param {string} address
+ * @param {(body: HTMLElement|null) => void} take given the part's body, or null where it can't be had
+ * @returns {XMLHttpRequest} whose `abort()` calls it off
+ */
 export function fetchPart(address, take) {
-  const request = new XMLHttpRequest();
-  request.open("GET", address);
-  // The browser's own way to make a document of it: text would have to be trusted to become markup.
-  request.responseType = "document";
+  const request = openRequest(address);
   request.onloadend = () => {
     // A page of another address is one to log in.
     const isTheSame = request.responseURL === new URL(address, location.href).href;
@@ -15,4 +20,36 @@ export function fetchPart(address, take) {
   };
   request.send();
   return request;
+}
+
+/**
+ * Fetch a page of ours.
+ *
+ * @param {string} address
+ * @returns {Promise<Document|null>} null where it can't be had
+ */
+export function fetchPage(address) {
+  return new Promise((resolve) => {
+    const request = openRequest(address);
+    request.onloadend = () => resolve(request.status === 200 ? request.response : null);
+    request.send();
+  });
+}
+
+/** @param {string} address */
+function openRequest(address) {
+  const request = new XMLHttpRequest();
+  request.open("GET", address);
+  request.responseType = "document";
+  return request;
+}
+
+/**
+ * Put what the server has rendered in place of what an element holds.
+ *
+ * @param {Element} element
+ * @param {Element} fresh from another document
+ */
+export function replaceContent(element, fresh) {
+  element.replaceChildren(...[...fresh.childNodes].map((node) => document.adoptNode(node)));
 }

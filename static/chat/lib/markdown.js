@@ -6,7 +6,22 @@
  */
 
 import { visible } from "./dom.js";
-import { addRules, leadsSomewhere, mayHaveFootnotes, otherHost } from "./markdown_rules.js";
+import { leadsSomewhere, otherHost } from "./markdown_links.js";
+import { addRules, mayHaveFootnotes } from "./markdown_rules.js";
+
+/** A piece of a parsed text, see markdown-it. @typedef {{
+ *   type: string, tag: string, attrs: [string, string][]|null, map: [number, number]|null, nesting: number, level: number,
+ *   children: Token[]|null, content: string, markup: string, info: string, meta: any, block: boolean, hidden: boolean,
+ *   attrGet(name: string): string|null, attrSet(name: string, value: string): void,
+ * }} Token */
+
+/** @typedef {(tokens: Token[], index: number, options: any, env: any, self: any) => string} Rule */
+
+/**
+ * `parse` reads a text as tokens; `env` keeps what its definitions say. `toTemplate` makes safe nodes of tokens.
+ *
+ * @typedef {{parse(text: string, env: object): Token[], toTemplate(tokens: Token[], env: object): DocumentFragment}} Renderer
+ */
 
 const TAGS = (
   "a blockquote br code del details div em h3 h4 h5 h6 header hr ins kbd li mark ol p pre s span strong sub summary sup table " +
@@ -19,24 +34,38 @@ const LONGEST_TEX = 10_000;
 const STRETCH = 30;
 
 /** A library by the name that the page's import map gives it. (A literal name would be taken for a file of ours when names are hashed.) */
-export const bring = (name) => import(name);
+export const bring = (/** @type {string} */ name) => import(name);
 
 const REL = "noopener noreferrer nofollow";
 
-let libraries = null;
+/** @type {Promise<Renderer|null>|null} */
+let loading = null;
+/** @type {Renderer|null} */
+let renderer = null;
 
-/** The renderer, or null where the libraries are not there. */
+/** Load the libraries. Returns the renderer, or null where they are not there. */
 export function load() {
-  libraries ??= Promise.all([bring("markdown-it"), bring("markdown-it-footnote"), bring("dompurify")]).then(
-    ([markdownIt, footnote, purify]) => build(makeParsers(markdownIt.default, footnote.default), purify.default),
+  loading ??= Promise.all([bring("markdown-it"), bring("markdown-it-footnote"), bring("dompurify")]).then(
+    ([markdownIt, footnote, purify]) => (renderer = build(makeParsers(markdownIt.default, footnote.default), purify.default)),
     () => null,
   );
-  return libraries;
+  return loading;
 }
 
-/** One parser that reads footnotes, and one that doesn't. */
+/** The renderer where `load` has brought it already, else null. */
+export function loaded() {
+  return renderer;
+}
+
+/**
+ * One parser that reads footnotes, and one that doesn't.
+ *
+ * @param {any} MarkdownIt
+ * @param {any} footnote
+ * @returns {[any, any]}
+ */
 export function makeParsers(MarkdownIt, footnote) {
-  return [true, false].map((withFootnotes) => {
+  return /** @type {[any, any]} */ ([true, false].map((withFootnotes) => {
     // As deep as the server's.
     const md = new MarkdownIt({ html: false, linkify: true, maxNesting: 20 });
     if (withFootnotes) {
@@ -46,15 +75,26 @@ export function makeParsers(MarkdownIt, footnote) {
     addRules(md);
     dress(md);
     return md;
-  });
+  }));
 }
 
-/** The parser for a text. */
+/**
+ * The parser for a text.
+ *
+ * @param {[any, any]} parsers
+ * @param {string} text
+ */
 export function parserFor([withFootnotes, without], text) {
   return mayHaveFootnotes(text) ? withFootnotes : without;
 }
 
+/**
+ * @param {[any, any]} parsers
+ * @param {any} purify
+ * @returns {Renderer}
+ */
 function build(parsers, purify) {
+  /** @param {string} html */
   const sanitize = (html) =>
     purify.sanitize(html, {
       ALLOWED_TAGS: TAGS,
@@ -65,8 +105,8 @@ function build(parsers, purify) {
       RETURN_TRUSTED_TYPE: true,
     });
   return {
-    parse: (text, env) => parserFor(parsers, text).parse(text, env),
-    toTemplate(tokens, env) {
+    parse: (/** @type {string} */ text, /** @type {object} */ env) => parserFor(parsers, text).parse(text, env),
+    toTemplate(/** @type {Token[]} */ tokens, /** @type {object} */ env) {
       const [md] = parsers;
       const template = document.createElement("template");
       template.innerHTML = sanitize(visible(md.renderer.render(tokens, md.options, env)));
@@ -75,7 +115,9 @@ function build(parsers, purify) {
   };
 }
 
+/** @param {any} md */
 function dress(md) {
+  /** @type {{rules: Record<string, Rule>}} */
   const { rules } = md.renderer;
   const { escapeHtml } = md.utils;
   rules.fence = (tokens, index) => {
@@ -86,6 +128,7 @@ function dress(md) {
     );
   };
   rules.code_block = rules.fence;
+  /** @param {string} host */
   const hostBeside = (host) => (host ? ` <span class="host">(${escapeHtml(host)})</span>` : "");
   rules.image = (tokens, index, options, env) => {
     const words = md.renderer.renderInlineAsText(tokens[index].children ?? [], options, env) || "image";
@@ -98,6 +141,7 @@ function dress(md) {
     return self.renderToken(tokens, index, options);
   };
   rules.link_host = (tokens, index) => hostBeside(tokens[index].content);
+  /** @type {Rule} */
   const heading = (tokens, index) => {
     const level = Math.min(6, Number(tokens[index].tag[1]) + 2);
     return tokens[index].nesting === 1 ? `<h${level} dir="auto">` : `</h${level}>\n`;
@@ -106,9 +150,11 @@ function dress(md) {
   rules.heading_close = heading;
   rules.table_open = () => '<div class="x"><table class="grid">\n';
   rules.table_close = () => "</table></div>\n";
+  /** @type {Rule} */
   const cell = (tokens, index) => {
+    /** @type {Record<string, string>} */
     const align = { "text-align:right": ' class="r"', "text-align:center": ' class="m"' };
-    return `<${tokens[index].tag}${align[tokens[index].attrGet("style")] ?? ""} dir="auto">`;
+    return `<${tokens[index].tag}${align[tokens[index].attrGet("style") ?? ""] ?? ""} dir="auto">`;
   };
   rules.th_open = cell;
   rules.td_open = cell;
@@ -123,9 +169,14 @@ function dress(md) {
   rules.footnote_anchor = () => "";
 }
 
+/** @type {Promise<any>|null} */
 let mathematics = null;
 
-/** Turn TeX into MathML; what cannot be read stays as it was written. */
+/**
+ * Turn TeX into MathML; what cannot be read stays as it was written.
+ *
+ * @param {HTMLElement[]} elements
+ */
 export async function typeset(elements) {
   const waiting = elements.filter((element) => !element.querySelector("math") && !element.dataset.done);
   if (!waiting.length) return;
@@ -141,7 +192,7 @@ export async function typeset(elements) {
       await new Promise((resume) => setTimeout(resume));
       began = performance.now();
     }
-    const tex = element.textContent;
+    const tex = element.textContent ?? "";
     if (element.dataset.done || tex.length > LONGEST_TEX) continue;
     element.dataset.done = "true";
     try {

@@ -3,14 +3,21 @@
  * No rule looks further ahead than a fixed number of characters, or twice at what it has looked at.
  */
 
+import { address, links } from "./markdown_links.js";
+
+/** @import { Token } from "./markdown.js" */
+
 export const ALERTS = ["note", "tip", "important", "warning", "caution"];
 const LONGEST_FORMULA = 2_000;
-const LONGEST_ADDRESS = 2_000;
 /** Characters of a text that may have footnotes, and how many marks of them. */
 const FOOTNOTES_IN = 200_000;
 const MOST_FOOTNOTES = 1_000;
 
-/** Have a parser read what is ours. */
+/**
+ * Have a parser read what is ours.
+ *
+ * @param {any} md
+ */
 export function addRules(md) {
   // main.py and README.md are no web sites.
   md.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
@@ -26,16 +33,23 @@ export function addRules(md) {
   md.core.ruler.push("links", links);
   md.core.ruler.push("direction", direction);
   const { isWhiteSpace, isMdAsciiPunct, isPunctChar } = md.utils;
+  /** @param {string} char */
   const isPunctuation = (char) => isMdAsciiPunct(char.codePointAt(0)) || isPunctChar(char);
+  /** @param {string} char */
   const isSpace = (char) => isWhiteSpace(char.codePointAt(0));
   md.inline.State = class extends md.inline.State {
+    /** @param {number} start @param {boolean} canSplitWord */
     scanDelims(start, canSplitWord) {
       return scanDelims(this, start, canSplitWord, isSpace, isPunctuation);
     }
   };
 }
 
-/** Whether a text may have footnotes: the library takes time by the square of their number. */
+/**
+ * Whether a text may have footnotes: the library takes time by the square of their number.
+ *
+ * @param {string} text
+ */
 export function mayHaveFootnotes(text) {
   return text.length <= FOOTNOTES_IN && text.split("[^", MOST_FOOTNOTES + 2).length <= MOST_FOOTNOTES + 1;
 }
@@ -48,13 +62,19 @@ const INLINE_MARKS = [
   ["\\[", "\\]"],
   ["\\(", "\\)"],
 ];
+/** @type {[string, string][]} */
 const BLOCK_MARKS = [
   ["$$", "$$"],
   ["\\[", "\\]"],
 ];
 const ENVIRONMENT = /^\\begin\{((?:equation|align|alignat|gather|multline|eqnarray|flalign)\*?)\}/u;
 
-/** `$x$`, `\(x\)`; dollars that mean money or a variable of the shell are none. */
+/**
+ * `$x$`, `\(x\)`; dollars that mean money or a variable of the shell are none.
+ *
+ * @param {any} state
+ * @param {boolean} silent
+ */
 function mathInline(state, silent) {
   for (const [opening, closing] of INLINE_MARKS) {
     if (!state.src.startsWith(opening, state.pos)) continue;
@@ -71,11 +91,17 @@ function mathInline(state, silent) {
 }
 
 /** Where each mark was found last, looking from where: so that nothing is looked through twice. */
-const marks = new WeakMap();
+/** @type {WeakMap<object, Map<string, [number, number]>>} */
+const lastFound = new WeakMap();
 
+/**
+ * @param {any} state
+ * @param {string} mark
+ * @param {number} begin
+ */
 function nextMark(state, mark, begin) {
-  if (!marks.has(state)) marks.set(state, new Map());
-  const known = marks.get(state);
+  const known = lastFound.get(state) ?? new Map();
+  lastFound.set(state, known);
   const [from, at] = known.get(mark) ?? [0, -1];
   if (from <= begin && begin <= at) return at;
   const found = state.src.indexOf(mark, begin);
@@ -84,7 +110,13 @@ function nextMark(state, mark, begin) {
   return next;
 }
 
-/** Whether single dollars at two places hold a formula. */
+/**
+ * Whether single dollars at two places hold a formula.
+ *
+ * @param {string} src
+ * @param {number} start
+ * @param {number} end
+ */
 function isFormula(src, start, end) {
   const content = src.slice(start + 1, end);
   if (/[A-Za-z0-9]/u.test(src[start - 1] ?? "")) return false;
@@ -93,42 +125,63 @@ function isFormula(src, start, end) {
   return !(/^\p{Nd}/u.test(content) && !content.includes("\\") && /\s[A-Za-z]{2,}/u.test(content));
 }
 
-/** A formula on lines of its own, closed by its mark at the end of a line. */
+/**
+ * A formula on lines of its own, closed by its mark at the end of a line.
+ *
+ * @param {any} state
+ * @param {number} startLine
+ * @param {number} endLine
+ * @param {boolean} silent
+ */
 function mathBlock(state, startLine, endLine, silent) {
   const first = lineOf(state, startLine).trim();
-  for (const [opening, closing, keep] of blockMarks(first)) {
-    const lines = [first.slice(opening.length)];
-    const line = closingLine(state, startLine, endLine, lines, closing);
-    if (line === null) return false;
-    const content = lines.join("\n").trimEnd().slice(0, -closing.length).trim();
-    if (!content) return false;
-    if (silent) return true;
-    const token = state.push("math_block", "", 0);
-    token.content = keep ? `${opening}${content}${closing}` : content;
-    token.map = [startLine, line + 1];
-    state.line = line + 1;
-    return true;
-  }
-  return false;
+  const marks = blockMarks(first);
+  if (!marks) return false;
+  const [opening, closing, keep] = marks;
+  const lines = [first.slice(opening.length)];
+  const line = closingLine(state, startLine, endLine, lines, closing);
+  if (line === null) return false;
+  const content = lines.join("\n").trimEnd().slice(0, -closing.length).trim();
+  if (!content) return false;
+  if (silent) return true;
+  const token = state.push("math_block", "", 0);
+  token.content = keep ? `${opening}${content}${closing}` : content;
+  token.map = [startLine, line + 1];
+  state.line = line + 1;
+  return true;
 }
 
+/**
+ * The marks that open and close a formula, and whether they are part of it.
+ *
+ * @param {string} first the line that may open one
+ * @returns {[string, string, boolean?]|undefined}
+ */
 function blockMarks(first) {
   const found = ENVIRONMENT.exec(first);
-  if (found) return [[found[0], `\\end{${found[1]}}`, true]];
-  return BLOCK_MARKS.filter(([opening]) => first.startsWith(opening));
+  if (found) return [found[0], `\\end{${found[1]}}`, true];
+  return BLOCK_MARKS.find(([opening]) => first.startsWith(opening));
 }
 
 /** Where marks were looked for in vain: from within, it would be in vain again. */
+/** @type {WeakMap<object, Map<string, [number, number]>>} */
 const unclosed = new WeakMap();
 
+/**
+ * @param {any} state
+ * @param {number} start
+ * @param {number} end
+ * @param {string[]} lines
+ * @param {string} closing
+ */
 function closingLine(state, start, end, lines, closing) {
-  if (!unclosed.has(state)) unclosed.set(state, new Map());
-  const known = unclosed.get(state);
+  const known = unclosed.get(state) ?? new Map();
+  unclosed.set(state, known);
   const key = `${closing} ${end} ${state.blkIndent} ${state.level}`;
   const [first, last] = known.get(key) ?? [0, 0];
   if (first <= start && start < last && !lines[0].trimEnd().endsWith(closing)) return null;
   let line = start;
-  while (!lines.at(-1).trimEnd().endsWith(closing)) {
+  while (!lines[lines.length - 1].trimEnd().endsWith(closing)) {
     line += 1;
     if (line >= end || state.isEmpty(line)) {
       known.set(key, [start, line]);
@@ -139,6 +192,11 @@ function closingLine(state, start, end, lines, closing) {
   return line;
 }
 
+/**
+ * @param {any} state
+ * @param {number} line
+ * @returns {string}
+ */
 function lineOf(state, line) {
   return state.src.slice(state.bMarks[line] + state.tShift[line], state.eMarks[line]);
 }
@@ -150,7 +208,12 @@ const LONGEST_TAG = 8;
 const DETAILS = /^<details( open)?>[ \t]*(?:<summary>(.*)<\/summary>)?$/iu;
 const SUMMARY = /^<summary>(.*)<\/summary>$/iu;
 
-/** A few tags without attributes, which models write where Markdown has nothing: `<br>` in a cell. */
+/**
+ * A few tags without attributes, which models write where Markdown has nothing: `<br>` in a cell.
+ *
+ * @param {any} state
+ * @param {boolean} silent
+ */
 function harmlessTag(state, silent) {
   if (state.src[state.pos] !== "<") return false;
   const found = HARMLESS.exec(state.src.slice(state.pos, state.pos + LONGEST_TAG));
@@ -163,7 +226,14 @@ function harmlessTag(state, silent) {
   return true;
 }
 
-/** `<details>` on a line of its own, to its `</details>` or to the end; what is inside is Markdown. */
+/**
+ * `<details>` on a line of its own, to its `</details>` or to the end; what is inside is Markdown.
+ *
+ * @param {any} state
+ * @param {number} startLine
+ * @param {number} endLine
+ * @param {boolean} silent
+ */
 function details(state, startLine, endLine, silent) {
   const found = state.sCount[startLine] - state.blkIndent < 4 ? DETAILS.exec(lineOf(state, startLine).trim()) : null;
   if (!found) return false;
@@ -196,6 +266,11 @@ function details(state, startLine, endLine, silent) {
   return true;
 }
 
+/**
+ * @param {any} state
+ * @param {number} start
+ * @param {number} end
+ */
 function endOfDetails(state, start, end) {
   let depth = 1;
   for (let line = start; line < end; line += 1) {
@@ -206,121 +281,16 @@ function endOfDetails(state, start, end) {
   return end;
 }
 
-// Addresses
-
-const SCHEMES = ["https", "http", "mailto"];
-const SOMEWHERE = /^(?:https?|mailto|tel):/iu;
-const NO_ADDRESS = /[^\p{L}\p{N}_.\-:/?#@%]+/u;
-const UNSEEN = /[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/gu;
-
-/** An address in the text becomes a link. */
-function address(state, silent) {
-  if (state.linkLevel > 0 || state.src[state.pos] !== ":") return false;
-  // Not in what is pending: the engine would copy all of it for each look.
-  const before = state.src.slice(Math.max(0, state.pos - 8), state.pos);
-  const scheme = SCHEMES.find((name) => before.toLowerCase().endsWith(name));
-  if (!scheme || /[a-z0-9.+-]/iu.test(before.slice(0, -scheme.length).slice(-1))) return false;
-  const start = state.pos - scheme.length;
-  let ahead = state.src.slice(start, start + LONGEST_ADDRESS);
-  const space = ahead.search(/\s/u);
-  if (space < 0 && start + LONGEST_ADDRESS < state.src.length) return false;
-  if (space >= 0) ahead = ahead.slice(0, space);
-  // What stands before "@" only looks like a host.
-  const isBlind = scheme !== "mailto" && ahead.slice(scheme.length + 3).split(/[/?#]/u)[0].includes("@");
-  const link = isBlind ? null : state.md.linkify.matchAtStart(ahead);
-  if (!link || !state.pending.endsWith(before.slice(-scheme.length))) return false;
-  // A star at its end belongs to what is around it.
-  let end = link.url.length;
-  while (link.url[end - 1] === "*") end -= 1;
-  const url = link.url.slice(0, end);
-  const href = state.md.normalizeLink(url);
-  if (!state.md.validateLink(href)) return false;
-  if (!silent) {
-    state.pending = state.pending.slice(0, -scheme.length);
-    state.push("link_open", "a", 1).attrs = [["href", href]];
-    state.push("text", "", 0).content = state.md.normalizeLinkText(url);
-    state.push("link_close", "a", -1);
-  }
-  state.pos = start + url.length;
-  return true;
-}
-
-/** Whether an address is one that a reader can follow. */
-export function leadsSomewhere(href) {
-  return SOMEWHERE.test(href);
-}
-
-/** The host that an address leads to, where the text over it names another one; else nothing. */
-export function otherHost(text, href) {
-  const host = hostOf(href);
-  for (const word of [...text.slice(0, 1000)].slice(0, 500).join("").normalize("NFKC").replace(UNSEEN, "").split(NO_ADDRESS)) {
-    const [named, isCredible] = hostIn(word);
-    if (named && (!isCredible || (named !== host && !host.endsWith(`.${named}`)))) return host || href.slice(0, 80);
-  }
-  return "";
-}
-
-function hostOf(href) {
-  const [, scheme, rest] = /^([a-z]+):(.*)$/isu.exec(href) ?? ["", "", ""];
-  const authority = rest.startsWith("//") ? rest.slice(2).split(/[/?#]/u)[0] : rest.split(/[?#]/u)[0];
-  const after = authority.slice(authority.lastIndexOf("@") + 1);
-  const host = rest.startsWith("//") ? after.replace(/:[^:\]]*$/u, "").replace(/^\[|\]$/gu, "").toLowerCase() : after;
-  return scheme ? host.replace(/^www\./u, "") : "";
-}
-
-function hostIn(word) {
-  const hasScheme = word.includes("://");
-  const authority = (hasScheme ? word.slice(word.indexOf("://") + 3) : word).split(/[/?#]/u)[0];
-  const at = authority.lastIndexOf("@");
-  const named = authority.slice(at + 1).split(":")[0].replace(/^[.-]+|[.-]+$/gu, "").toLowerCase().replace(/^www\./u, "");
-  const last = named.includes(".") ? named.slice(named.lastIndexOf(".") + 1) : "";
-  if ([...last].length < 2 || !(/^\p{L}+$/u.test(last) || last.startsWith("xn--"))) return ["", true];
-  return [named, !hasScheme || at <= 0];
-}
-
-/** A link that leads nowhere is no link; beside one whose text names another host stands its own. */
-function links(state) {
-  for (const token of state.tokens) {
-    if (token.type !== "inline" || !token.children.some((child) => child.type === "link_open")) continue;
-    const kept = [];
-    const opened = [];
-    for (const child of token.children) {
-      if (child.type === "link_open") {
-        child.attrSet("target", "_blank");
-        opened.push([child, kept.length]);
-      }
-      kept.push(child);
-      if (child.type === "link_close" && opened.length) {
-        const [opening, at] = opened.pop();
-        kept.push(...beside(state, opening, kept.slice(at + 1), child));
-      }
-    }
-    token.children = kept;
-  }
-}
-
-function beside(state, opening, inside, closing) {
-  const href = opening.attrGet("href") ?? "";
-  const text = inside.map((child) => child.content).join("");
-  let told;
-  if (leadsSomewhere(href)) {
-    told = otherHost(text, href);
-  } else {
-    for (const token of [opening, closing]) Object.assign(token, { type: "text", tag: "", nesting: 0, attrs: null });
-    told = href.startsWith("#") || text.includes(href) ? "" : [...href].slice(0, 200).join("");
-  }
-  if (!told) return [];
-  const token = new state.Token("link_host", "", 0);
-  token.content = told;
-  return [token];
-}
-
 // Lists and boxes
 
 const TASK = /^\[([ xX])\][ \t]+(?=\S)/u;
 const ALERT = new RegExp(`^\\[!(${ALERTS.join("|")})\\][ \\t]*(?:\\n|$)`, "iu");
 
-/** `- [ ] to do`. */
+/**
+ * `- [ ] to do`.
+ *
+ * @param {any} state
+ */
 function tasks(state) {
   for (let at = 2; at < state.tokens.length; at += 1) {
     const [item, paragraph, inline] = state.tokens.slice(at - 2, at + 1);
@@ -333,10 +303,15 @@ function tasks(state) {
   }
 }
 
-/** `> [!NOTE]`. */
+/**
+ * `> [!NOTE]`.
+ *
+ * @param {any} state
+ */
 function alerts(state) {
+  /** @type {Token[]} */
   const tokens = [];
-  state.tokens.forEach((token, at) => {
+  state.tokens.forEach((/** @type {Token} */ token, /** @type {number} */ at) => {
     tokens.push(token);
     const [paragraph, inline] = state.tokens.slice(at + 1, at + 3);
     if (token.type !== "blockquote_open" || paragraph?.type !== "paragraph_open" || !inline) return;
@@ -356,6 +331,12 @@ function alerts(state) {
   state.tokens = tokens;
 }
 
+/**
+ * @param {any} state
+ * @param {string} words
+ * @param {Token} next
+ * @returns {Token[]}
+ */
 function title(state, words, next) {
   const opening = new state.Token("paragraph_open", "p", 1);
   const inline = new state.Token("inline", "", 0);
@@ -371,7 +352,11 @@ function title(state, words, next) {
 
 const DIRECTED = new Set(["paragraph_open", "blockquote_open", "bullet_list_open", "ordered_list_open", "details_open"]);
 
-/** Each block reads in the direction of its own words; a list or a quotation as a whole, so that its marks stand on that side. */
+/**
+ * Each block reads in the direction of its own words; a list or a quotation as a whole, so that its marks stand on that side.
+ *
+ * @param {any} state
+ */
 function direction(state) {
   for (const token of state.tokens) {
     if (token.level === 0 && DIRECTED.has(token.type)) token.attrSet("dir", "auto");
@@ -383,7 +368,15 @@ function direction(state) {
 const CJK =
   /[\u1100-\u11ff\u20a9\u2329-\u232a\u2630-\u2637\u268a-\u268f\u2e80-\u2e99\u2e9b-\u2ef3\u2f00-\u303e\u3041-\u3247\u3250-\ua4c6\ua960-\ua97c\uac00-\ud7fb\uf900-\ufaff\ufe10-\ufe19\ufe30-\ufe6b\uff01-\uffee\u{16fe0}-\u{18dff}\u{1aff0}-\u{1b2ff}\u{1d300}-\u{1d376}\u{1f200}\u{1f202}\u{1f210}-\u{1f219}\u{1f21b}-\u{1f22e}\u{1f230}-\u{1f231}\u{1f237}\u{1f23b}\u{1f240}-\u{1f248}\u{20000}-\u{3fffd}]/u;
 
-/** Whether stars or the like open and close: CommonMark with the rule of markdown-cjk-friendly. */
+/**
+ * Whether stars or the like open and close: CommonMark with the rule of markdown-cjk-friendly.
+ *
+ * @param {any} state
+ * @param {number} start
+ * @param {boolean} canSplitWord
+ * @param {(char: string) => boolean} isSpace
+ * @param {(char: string) => boolean} isPunctuation
+ */
 function scanDelims(state, start, canSplitWord, isSpace, isPunctuation) {
   let end = start;
   while (end < state.posMax && state.src[end] === state.src[start]) end += 1;
@@ -404,6 +397,10 @@ function scanDelims(state, start, canSplitWord, isSpace, isPunctuation) {
   return { can_open: opens, can_close: closes, length };
 }
 
+/**
+ * @param {string} src
+ * @param {number} at
+ */
 function charBefore(src, at) {
   if (at <= 0) return " ";
   const pair = at > 1 && /[\udc00-\udfff]/.test(src[at - 1]) && /[\ud800-\udbff]/.test(src[at - 2]);

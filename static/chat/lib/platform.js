@@ -14,12 +14,13 @@ export function newId() {
  * Put something into the clipboard; returns whether it is there.
  *
  * @param {string|Promise<string>} text what is pasted where only text is taken; a promise, where it has to be fetched first
- * @param {string} html what is pasted where more is taken; may be empty
+ * @param {string} [html] what is pasted where more is taken; may be empty
  */
 export async function writeClipboard(text, html = "") {
   if (globalThis.navigator.clipboard?.write && globalThis.ClipboardItem) {
     try {
       // The promises are handed in as they are: some browsers only take what is asked for in the very click.
+      /** @type {(type: string, content: string|Promise<string>) => Promise<Blob>} */
       const blob = (type, content) => Promise.resolve(content).then((whole) => new Blob([whole], { type }));
       const item = { "text/plain": blob("text/plain", text), ...(html ? { "text/html": blob("text/html", html) } : {}) };
       await globalThis.navigator.clipboard.write([new ClipboardItem(item)]);
@@ -35,11 +36,16 @@ export async function writeClipboard(text, html = "") {
   }
 }
 
-/** The way from before there was a clipboard for scripts: needs a selection, which is given back. */
+/**
+ * The way from before there was a clipboard for scripts: needs a selection, which is given back.
+ *
+ * @param {string} text
+ * @param {string} html
+ */
 function copyByCommand(text, html) {
-  const focused = document.activeElement;
+  const focused = /** @type {HTMLElement|null} */ (document.activeElement);
   const selection = document.getSelection();
-  const ranges = Array.from({ length: selection.rangeCount }, (_, index) => selection.getRangeAt(index));
+  const ranges = selection ? Array.from({ length: selection.rangeCount }, (_, index) => selection.getRangeAt(index)) : [];
   const area = document.createElement("textarea");
   area.value = text;
   area.readOnly = true;
@@ -48,10 +54,11 @@ function copyByCommand(text, html) {
   (document.querySelector("dialog[open]") ?? document.body).append(area);
   area.focus({ preventScroll: true });
   area.select();
+  /** @param {ClipboardEvent} event */
   const both = (event) => {
     event.preventDefault();
-    event.clipboardData.setData("text/plain", text);
-    if (html) event.clipboardData.setData("text/html", html);
+    event.clipboardData?.setData("text/plain", text);
+    if (html) event.clipboardData?.setData("text/html", html);
   };
   document.addEventListener("copy", both, { once: true });
   try {
@@ -60,8 +67,8 @@ function copyByCommand(text, html) {
     document.removeEventListener("copy", both);
     area.remove();
     if (ranges.length) {
-      selection.removeAllRanges();
-      for (const range of ranges) selection.addRange(range);
+      selection?.removeAllRanges();
+      for (const range of ranges) selection?.addRange(range);
     }
     focused?.focus?.({ preventScroll: true });
   }
@@ -79,7 +86,12 @@ export async function requestNotifications() {
   return notificationPermission();
 }
 
-/** Have the browser tell of something; null where it does not. */
+/**
+ * Have the browser tell of something; null where it does not.
+ *
+ * @param {string} title
+ * @param {NotificationOptions} options
+ */
 export function showNotification(title, options) {
   try {
     return notificationPermission() === "granted" ? new globalThis.Notification(title, options) : null;

@@ -17,7 +17,7 @@ const INLINE = new RegExp(
   [
     // Code is kept as it is.
     "(?<!`)(?<ticks>`+)(?<code>[^`]+)\\k<ticks>(?!`)",
-    String.raw`\\(?<escaped>[!-\/:-@\[-` + "`{-~])",
+    String.raw`\\(?<escaped>[!-\/:-@\[-\x60{-~])`,
     "&(?<entity>amp|lt|gt|quot|nbsp);",
     String.raw`<(?<address>(?:https?:|mailto:)[^<> \t\n]*)>`,
     String.raw`<\/?(?<tag>[A-Za-z]{1,10})[ \t]*\/?>`,
@@ -35,10 +35,15 @@ const INLINE = new RegExp(
   ].join("|"),
   "gu",
 );
+/** @type {Record<string, string>} */
 const ENTITIES = { amp: "&", lt: "<", gt: ">", quot: '"', nbsp: " " };
 const TAGS = ["br", "sub", "sup", "kbd", "del", "ins", "mark", "details", "summary"];
 
-/** The words of a Markdown text, line by line as they stand. */
+/**
+ * The words of a Markdown text, line by line as they stand.
+ *
+ * @param {string} text
+ */
 export function stripMarkdown(text) {
   const pieces = [];
   let end = 0;
@@ -49,16 +54,27 @@ export function stripMarkdown(text) {
   return pieces.join("") + stripBlocks(text.slice(end));
 }
 
+/** @param {string} text */
 function stripBlocks(text) {
   const bare = BLOCKS.reduce((left, pattern) => left.replace(pattern, ""), text);
+  /** @param {string} words */
   const cell = (words) => words.replace(/^[ \t]+/u, "").replace(/(?<![ \t])[ \t]+$/u, "");
   return stripInline(bare.replace(ROW, (_row, cells) => cells.split("|").map(cell).join(" · ")));
 }
 
+/**
+ * @param {string} text
+ * @returns {string}
+ */
 function stripInline(text) {
   return text.replace(INLINE, (mark, ...given) => wordsOf(mark, given.at(-1)));
 }
 
+/**
+ * @param {string} mark
+ * @param {Record<string, string|undefined>} found
+ * @returns {string}
+ */
 function wordsOf(mark, found) {
   if (found.tag !== undefined) {
     const tag = found.tag.toLowerCase();

@@ -4,24 +4,29 @@
 
 import { pathTo } from "../transport/addresses.js";
 
+/** In seconds. */
 const YEAR = 31_536_000;
 
-/** Keep a small choice where the server can read it, so that the next page is right from its first paint. */
-export function remember(name, value) {
+/**
+ * Keep a small choice where the server can read it, so that the next page is right from its first paint.
+ *
+ * @param {string} name
+ * @param {string} value empty forgets it
+ */
+export function keepPreference(name, value) {
   const secure = location.protocol === "https:" ? "; Secure" : "";
-  document.cookie = `${name}=${encodeURIComponent(value)}; Path=${pathTo("")}; Max-Age=${value ? YEAR : 0}; SameSite=Lax${secure}`;
+  document.cookie = `${name}=${value}; Path=${pathTo("")}; Max-Age=${value ? YEAR : 0}; SameSite=Lax${secure}`;
 }
 
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-if (zone && /^[\w+\-/]+$/u.test(zone)) {
-  const secure = location.protocol === "https:" ? "; Secure" : "";
-  document.cookie = `tz=${zone}; Path=${pathTo("")}; Max-Age=${YEAR}; SameSite=Lax${secure}`;
-}
+if (zone && /^[\w+\-/]+$/u.test(zone)) keepPreference("tz", zone);
 
 // The token in a form is as old as the page; logging in, in whatever tab, has made a new one.
 document.addEventListener(
   "submit",
   ({ target }) => {
+    if (!(target instanceof HTMLFormElement)) return;
+    /** @type {HTMLInputElement|null} */
     const field = target.querySelector("input[name=csrfmiddlewaretoken]");
     const now = document.cookie.match(/(?:^|;\s*)csrftoken=([^;]*)/u)?.[1];
     if (field && now) field.value = now;

@@ -5,18 +5,19 @@
 import { pathTo } from "../transport/addresses.js";
 import { localStore } from "../transport/outbox.js";
 import { isWanted, onNotification, want } from "../view/notify.js";
-import { fetchPart } from "../lib/fragments.js";
+import { byId, find } from "../lib/dom.js";
+import { fetchPart, replaceContent } from "../lib/fragments.js";
 import { notificationPermission } from "../lib/platform.js";
 import { SENTENCES } from "../state/humanize.js";
 
 const REFRESH_EVERY = 5_000;
 
-const list = document.getElementById("schedules");
+const list = byId("schedules");
 const storage = localStore();
 
 // ---- the list, as the server renders it ----
 
-/** The token of the forms is another one in each answer, and as good as the last. */
+/** The token of the forms is another one in each answer, and as good as the last. @param {Element} element */
 const textOf = (element) => element.innerHTML.replace(/name="csrfmiddlewaretoken" value="[^"]*"/gu, "").trim();
 
 let shown = textOf(list);
@@ -27,22 +28,32 @@ function refresh() {
   fetchPart(pathTo(`schedules/?${query}`), replace);
 }
 
+/** @param {Element|null} fresh */
 function replace(fresh) {
   if (fresh === null) return;
   const text = textOf(fresh);
   if (text === shown) return;
   shown = text;
   const open = new Set([...list.querySelectorAll("li:has(> details[open])")].map((item) => item.id));
-  const focused = document.activeElement?.closest?.("#schedules") ? document.activeElement : null;
-  const place = focused && [focused.closest("li[id]")?.id, focused.getAttribute("aria-label"), focused.tagName];
-  list.replaceChildren(...[...fresh.childNodes].map((node) => document.adoptNode(node)));
+  const focused = list.contains(document.activeElement) ? document.activeElement : null;
+  replaceContent(list, fresh);
   for (const item of list.querySelectorAll("li[id]")) {
     const details = item.querySelector("details");
     if (details) details.open = open.has(item.id);
   }
-  if (!place?.[0]) return;
-  const row = document.getElementById(place[0]);
-  const again = place[1] ? row?.querySelector(`[aria-label="${CSS.escape(place[1])}"]`) : row?.querySelector(place[2]);
+  if (focused) focusAgain(focused);
+}
+
+/**
+ * Have what is in the place of an element that had focus have it now.
+ *
+ * @param {Element} gone
+ */
+function focusAgain(gone) {
+  const row = document.getElementById(gone.closest("li[id]")?.id ?? "");
+  const label = gone.getAttribute("aria-label");
+  /** @type {HTMLElement|null|undefined} */
+  const again = row?.querySelector(label ? `[aria-label="${CSS.escape(label)}"]` : gone.tagName);
   again?.focus();
 }
 
@@ -52,8 +63,9 @@ onNotification(refresh);
 
 // ---- the browser's own notifications ----
 
-const notify = document.getElementById("notify");
-const box = notify.querySelector("input");
+const notify = byId("notify");
+/** @type {HTMLInputElement} */
+const box = find(notify, "input");
 notify.hidden = false;
 paintChoice();
 box.addEventListener("change", async () => {
@@ -63,11 +75,11 @@ box.addEventListener("change", async () => {
 
 /** Whether it is on; where it can't be, why. */
 function paintChoice() {
-  const why = SENTENCES.noNotifications[notificationPermission()] ?? "";
+  const why = /** @type {Record<string, string>} */ (SENTENCES.noNotifications)[notificationPermission()] ?? "";
   box.checked = isWanted(storage);
   box.disabled = why !== "";
   notify.title = why;
-  const words = document.getElementById("notify-why");
+  const words = byId("notify-why");
   words.textContent = why;
   words.hidden = why === "";
 }

@@ -4,18 +4,23 @@
 
 import { pathTo } from "../transport/addresses.js";
 import { ApiError } from "../transport/api.js";
+import { byId, closestTo, find } from "../lib/dom.js";
 import { createComposer } from "../view/composer.js";
 import { createDraft } from "../state/drafts.js";
 import { createOutbox, localStore, tabStore } from "../transport/outbox.js";
 import { newId } from "../lib/platform.js";
-import { api, onKey } from "./shell.js";
+import { onKey } from "./keys.js";
+import { api } from "./shell.js";
 import { SENTENCES } from "../state/humanize.js";
 
-const page = JSON.parse(document.getElementById("page-state").textContent);
+/** What a session is asked for by, and its first message: kept until there is one. @typedef {{wish: string, key: string, message: string|null, id: string|null}} Kept */
+
+/** @type {import("../state/types.js").Page} */
+const page = JSON.parse(byId("page-state").textContent ?? "");
 const storage = localStore();
 
 const composer = createComposer({
-  form: document.getElementById("composer"),
+  form: byId("composer"),
   openDraft: (hooks) => createDraft({ storage, tab: tabStore(), user: page.user, session: "new", ...hooks }),
   most: page.max_chars,
   onSend: begin,
@@ -26,8 +31,10 @@ onKey("Escape", () => composer.focus());
 let beginning = false;
 /** What the session is asked for by, until there is one: an answer that was lost must not leave a second session. */
 const asked = `thinkaloud.beginning.${page.user}`;
+/** @type {Kept|null} */
 let keep = null;
 
+/** @param {{agent_name: string, enable_reasoning: boolean}} choice */
 function keyFor({ agent_name, enable_reasoning }) {
   const wish = JSON.stringify([agent_name, enable_reasoning]);
   try {
@@ -36,15 +43,22 @@ function keyFor({ agent_name, enable_reasoning }) {
     keep = null;
   }
   if (keep?.wish !== wish) keep = { wish, key: newId(), message: null, id: null };
-  return remember(keep);
+  remember(keep);
+  return keep.key;
 }
 
-/** The same text is the same message, however often it is sent. */
+/**
+ * The same text is the same message, however often it is sent.
+ *
+ * @param {{message: string}} message
+ */
 function idFor({ message }) {
-  if (keep.message !== message) keep = { ...keep, message, id: newId() };
-  return remember(keep).id;
+  const id = keep?.message === message && keep.id !== null ? keep.id : newId();
+  if (keep) remember({ ...keep, message, id });
+  return id;
 }
 
+/** @param {Kept|null} next */
 function remember(next) {
   try {
     if (next === null) tabStore()?.removeItem(asked);
@@ -53,16 +67,16 @@ function remember(next) {
     // Known for as long as this page is open, then.
   }
   keep = next;
-  return next;
 }
 
+/** @param {{message: string, agent_name: string, enable_reasoning: boolean}} message */
 async function begin(message) {
   if (beginning) return;
   beginning = true;
   composer.disable(true);
   try {
     const { agent_name, enable_reasoning } = message;
-    const { id } = await api.createSession({ agent_name, enable_reasoning }, keyFor(message).key);
+    const { id } = await api.createSession({ agent_name, enable_reasoning }, keyFor(message));
     const outbox = createOutbox({ storage, user: page.user, session: id });
     const item = outbox.add({ ...message, client_message_id: idFor(message), at: Date.now() });
     if (!outbox.isSaved) {
@@ -91,10 +105,10 @@ addEventListener("pageshow", (event) => {
 });
 
 document.addEventListener("click", (event) => {
-  const starter = event.target.closest('[data-action="starter"]');
+  const starter = closestTo(event, '[data-action="starter"]');
   if (!starter) return;
   event.preventDefault();
-  composer.offer(starter.querySelector("span").textContent);
+  composer.offer(find(starter, "span").textContent ?? "");
 });
 // Whatever fails before this is told by the page itself.
-document.getElementById("not-started").remove();
+byId("not-started").remove();

@@ -3,22 +3,26 @@
  */
 
 import { copy } from "../lib/clipboard.js";
+import { closest, findAll } from "../lib/dom.js";
 import { closeNotice, notice } from "../view/notices.js";
-import { onKey } from "./shell.js";
+import { onKey } from "./keys.js";
 import { SENTENCES } from "../state/humanize.js";
 
 /**
+ * @param {object} from
  * @param {() => void} from.onGo told before the page moves to a step
  * @param {number} from.first the first event on this page; earlier ones are on an earlier one
  * @param {() => number} from.last the number of the session's last event
  */
 export function createSteps({ onGo, first, last }) {
+  /** @type {HTMLElement|null} */
   let at = null;
 
   function all() {
-    return [...document.querySelectorAll("#log .step[id], #log .answer[id]")].filter((step) => step.offsetParent !== null || step.matches(".answer"));
+    return findAll(document, "#log .step[id], #log .answer[id]").filter((step) => step.offsetParent !== null || step.matches(".answer"));
   }
 
+  /** @param {HTMLElement|null|undefined} step */
   function go(step) {
     if (!step) return;
     at?.classList.remove("at");
@@ -26,9 +30,15 @@ export function createSteps({ onGo, first, last }) {
     at.classList.add("at");
     onGo();
     at.scrollIntoView({ block: "nearest" });
-    (at.querySelector("summary") ?? at.querySelector(".step-n"))?.focus({ preventScroll: true });
+    /** @type {HTMLElement|null} */
+    const row = at.querySelector("summary") ?? at.querySelector(".step-n");
+    row?.focus({ preventScroll: true });
   }
 
+  /**
+   * @param {number} by
+   * @param {(step: HTMLElement) => boolean} wanted
+   */
   function move(by, wanted = () => true) {
     const steps = all();
     const from = at ? steps.indexOf(at) : by > 0 ? -1 : steps.length;
@@ -43,14 +53,18 @@ export function createSteps({ onGo, first, last }) {
   onKey("j", () => move(1));
   onKey("k", () => move(-1));
   onKey("e", () => {
-    for (const outline of document.querySelectorAll("#log .outline:has([data-state=fail])")) outline.open = true;
+    /** @type {HTMLDetailsElement[]} */
+    const outlines = findAll(document, "#log .outline:has([data-state=fail])");
+    for (const outline of outlines) outline.open = true;
     move(1, (step) => step.dataset.state === "fail");
   });
   onKey("o", () => {
     const details = at?.querySelector("details");
     if (details) details.open = !details.open;
   });
-  onKey("c", () => at && copy({ text: new URL(`#${at.id}`, location.href).href }, null));
+  onKey("c", () => {
+    if (at) void copy({ text: new URL(`#${at.id}`, location.href).href }, null);
+  });
 
   /** A link to a step opens what it lies in; one that is not on this page is on an earlier one, or nowhere. */
   function toHash() {
@@ -62,7 +76,7 @@ export function createSteps({ onGo, first, last }) {
     // A result has no row of its own: it lies in its call's card.
     const element = document.getElementById(id) ?? document.querySelector(`#log [data-result="${id.slice(1)}"]`);
     if (element) {
-      show(element, isStep);
+      reveal(element, isStep);
     } else if (isStep && number >= 1 && number < first && !new URLSearchParams(location.search).has("at")) {
       location.replace(`?at=${number}#${id}`);
     } else {
@@ -71,22 +85,24 @@ export function createSteps({ onGo, first, last }) {
     }
   }
 
-  function show(element, isStep) {
-    for (let outer = element; outer; outer = outer.parentElement.closest("details")) {
-      if (outer.matches("details")) outer.open = true;
-      if (!outer.parentElement) break;
-    }
-    const own = isStep && !element.matches("details") && element.querySelector("details");
+  /**
+   * @param {Element} element
+   * @param {boolean} isStep
+   */
+  function reveal(element, isStep) {
+    for (let outer = element.closest("details"); outer; outer = outer.parentElement?.closest("details") ?? null) outer.open = true;
+    const own = isStep && !element.matches("details") ? element.querySelector("details") : null;
     if (own) own.open = true;
     onGo();
     element.scrollIntoView({ block: isStep ? "center" : "start" });
-    if (isStep) go(element.closest(".step, .answer"));
+    if (isStep) go(closest(element, ".step, .answer"));
   }
 
   addEventListener("hashchange", toHash);
   return { toHash };
 }
 
+/** @param {string} text */
 function decoded(text) {
   try {
     return decodeURIComponent(text);

@@ -6,7 +6,12 @@
 import { visible } from "../lib/dom.js";
 import { complete } from "./unfinished.js";
 
-/** Have a text node say something else: what both say stays, and what is new is put behind it. */
+/**
+ * Have a text node say something else: what both say stays, and what is new is put behind it.
+ *
+ * @param {Text} node
+ * @param {string} text
+ */
 export function growText(node, text) {
   const { data } = node;
   if (text === data) return;
@@ -20,13 +25,26 @@ export function growText(node, text) {
   node.replaceData(same, data.length - same, text.slice(same));
 }
 
-/** Write a growing text into an element as it is. */
+/**
+ * Write a growing text into an element as it is.
+ *
+ * @param {HTMLElement} element
+ * @param {string} text
+ */
 export function growPlain(element, text) {
   const [node] = element.childNodes;
   const shown = visible(text);
-  if (element.childNodes.length === 1 && node.nodeType === Node.TEXT_NODE) growText(node, shown);
+  if (element.childNodes.length === 1 && node instanceof Text) growText(node, shown);
   else element.replaceChildren(shown);
 }
+
+/** @import { Renderer, Token } from "../lib/markdown.js" */
+
+/**
+ * What was put into the document for a block. `sign` tells whether the block has changed since; `parts` are the blocks in it, where it has any.
+ *
+ * @typedef {{sign: string, type: string, opened: string, nodes: ChildNode[], parts: Part[]|null}} Part
+ */
 
 /** Blocks that are patched child by child. */
 const CONTAINERS = ["bullet_list", "ordered_list", "list_item", "blockquote", "table", "thead", "tbody"];
@@ -36,16 +54,26 @@ const BLOCKS = "blockquote, details, div, dl, h1, h2, h3, h4, h5, h6, hr, li, ol
  * Writes one growing Markdown text into an element. Blocks that are finished are never touched again: each call parses from the last
  * unfinished one on, and of that only the parts are rendered that read otherwise than before.
  *
- * @param {object} renderer what `load` of markdown.js gives: `parse` to tokens, `toTemplate` to safe nodes
+ * @param {HTMLElement} element
+ * @param {Renderer} renderer what `load` of markdown.js gives
  */
 export function createWriter(element, renderer) {
   let done = 0;
+  /** @type {ChildNode[]} */
   let settled = [];
+  /** @type {Part[]} */
   let tail = [];
   let shown = "";
+  /** What a text's definitions say, kept from one reading to the next. @type {Record<string, any>} */
   let env = {};
 
-  /** Show the text as it is now, and as far as it can be read. Returns the nodes that will not change any more. */
+  /**
+   * Show the text as it is now, and as far as it can be read. Returns the nodes that will not change any more.
+   *
+   * @param {string} text
+   * @param {boolean} isWhole
+   * @returns {ChildNode[]}
+   */
   function write(text, isWhole = false) {
     if (!text.startsWith(shown.slice(0, done))) reset();
     shown = text;
@@ -58,7 +86,7 @@ export function createWriter(element, renderer) {
     const last = blocks.findLastIndex(([open]) => open.map);
     if (last > 0) {
       settled.push(...tail.splice(0, last).flatMap((part) => part.nodes));
-      done += lineOffset(rest, blocks[last][0].map[0]);
+      done += lineOffset(rest, blocks[last][0].map?.[0] ?? 0);
     }
     return settled;
   }
@@ -72,7 +100,12 @@ export function createWriter(element, renderer) {
     env = {};
   }
 
-  /** The whole text at its end. Where it defines links or notes, an earlier block may read differently now: all is rendered once more. */
+  /**
+   * The whole text at its end. Where it defines links or notes, an earlier block may read differently now: all is rendered once more.
+   *
+   * @param {string} text
+   * @returns {ChildNode[]}
+   */
   function finish(text) {
     if (Object.keys(env.references ?? {}).length || text.includes("[^")) reset();
     write(text, true);
@@ -82,9 +115,10 @@ export function createWriter(element, renderer) {
   /**
    * Make what stands in `parent` say what the blocks say.
    *
-   * @param {object[]} parts what was put there, block by block: `{sign, type, nodes, parts}`; changed in place
-   * @param {object[][]} blocks the tokens of each block
-   * @param {object[]} around the tokens that open what the blocks lie in, outermost first
+   * @param {ParentNode} parent
+   * @param {Part[]} parts what was put there, block by block; changed in place
+   * @param {Token[][]} blocks the tokens of each block
+   * @param {Token[]} around the tokens that open what the blocks lie in, outermost first
    */
   function patch(parent, parts, blocks, around) {
     blocks.forEach((block, index) => {
@@ -108,11 +142,17 @@ export function createWriter(element, renderer) {
     for (const part of parts.splice(blocks.length)) for (const node of part.nodes) node.remove();
   }
 
-  /** Where only a part of a block can have changed, change that. Returns whether it could be done. */
+  /**
+   * Where only a part of a block can have changed, change that. Returns whether it could be done.
+   *
+   * @param {Part} part
+   * @param {Token[]} block
+   * @param {Token[]} around
+   */
   function grewInside(part, block, around) {
     const [open] = block;
     if (part.type !== open.type || part.nodes.length !== 1 || part.opened !== opening(open)) return false;
-    const [node] = part.nodes;
+    const [node] = /** @type {HTMLElement[]} */ (part.nodes);
     if (open.type === "fence" || open.type === "code_block") {
       const code = node.querySelector("code");
       if (!code || code.dataset.done) return false;
@@ -122,25 +162,40 @@ export function createWriter(element, renderer) {
     if (part.parts === null) return false;
     const inner = split(block.slice(1, -1));
     // A list whose items move apart is another list.
-    if (inner.some((one, index) => part.parts[index] && part.parts[index].opened !== opening(one[0]))) return false;
-    patch(innermost(node, open), part.parts, inner, [...around, open]);
+    const { parts } = part;
+    if (inner.some((one, index) => parts[index] && parts[index].opened !== opening(one[0]))) return false;
+    patch(innermost(node, open), parts, inner, [...around, open]);
     return true;
   }
 
-  /** The nodes of a block, rendered within what it lies in: an item without its list, a row without its table is nothing. */
+  /**
+   * The nodes of a block, rendered within what it lies in: an item without its list, a row without its table is nothing.
+   *
+   * @param {Token[]} block
+   * @param {Token[]} around
+   * @returns {ChildNode[]}
+   */
   function build(block, around) {
     const closes = around.map(closing).reverse();
+    /** @type {ParentNode} */
     let root = renderer.toTemplate([...around, ...block, ...closes], env);
     for (const open of around) root = innermost(elementsOf(root)[0], open);
     return nodesOf(root, block[0]);
   }
 
+  /**
+   * @param {string} sign
+   * @param {Token[]} block
+   * @param {ChildNode[]} nodes
+   * @returns {Part}
+   */
   function describe(sign, block, nodes) {
     const [open] = block;
+    /** @type {Part} */
     const part = { sign, type: open.type, opened: opening(open), nodes, parts: null };
     if (nodes.length !== 1 || !CONTAINERS.some((name) => open.type === `${name}_open`)) return part;
     const inner = split(block.slice(1, -1));
-    const places = assign(inner, nodesOf(innermost(nodes[0], open), null));
+    const places = assign(inner, nodesOf(innermost(/** @type {Element} */ (nodes[0]), open), null));
     if (places !== null) part.parts = inner.map((one, index) => describe(one.map(signature).join("\u0001"), one, places[index]));
     return part;
   }
@@ -148,38 +203,74 @@ export function createWriter(element, renderer) {
   return { write, finish };
 }
 
-/** The element that holds what a token opens: a table lies in a box of its own. */
-function innermost(node, open) {
-  return open.type === "table_open" ? node.querySelector("table") : node;
+/**
+ * Whether a node stands on lines of its own.
+ *
+ * @param {Node} node
+ */
+function isBlock(node) {
+  return node instanceof Element && node.matches(BLOCKS);
 }
 
+/**
+ * The element that holds what a token opens: a table lies in a box of its own.
+ *
+ * @param {ParentNode} node
+ * @param {Token} open
+ * @returns {ParentNode}
+ */
+function innermost(node, open) {
+  return open.type === "table_open" ? /** @type {Element} */ (node.querySelector("table")) : node;
+}
+
+/**
+ * @param {Token} open
+ * @returns {Token}
+ */
 function closing(open) {
   return Object.assign(Object.create(Object.getPrototypeOf(open)), open, { type: open.type.replace(/_open$/u, "_close"), nesting: -1, attrs: null });
 }
 
+/**
+ * @param {ParentNode} root
+ * @returns {Element[]}
+ */
 function elementsOf(root) {
-  return [...root.childNodes].filter((node) => node.nodeType === Node.ELEMENT_NODE);
+  return [...root.children];
 }
 
-/** The nodes that count: between blocks, space is none. */
+/**
+ * The nodes that count: between blocks, space is none.
+ *
+ * @param {ParentNode} root
+ * @param {Token|null} open
+ * @returns {ChildNode[]}
+ */
 function nodesOf(root, open) {
   const isWords = open?.type === "paragraph_open" && open.hidden;
-  const isEdge = (node) => node === null || (node.nodeType === Node.ELEMENT_NODE && node.matches(BLOCKS));
+  /** @param {Node|null} node */
+  const isEdge = (node) => node === null || isBlock(node);
   for (const node of isWords ? [] : [...root.childNodes]) {
-    const isSpace = node.nodeType === Node.TEXT_NODE && node.data.trim() === "";
+    const isSpace = node instanceof Text && node.data.trim() === "";
     if (isSpace && (isEdge(node.previousSibling) || isEdge(node.nextSibling))) node.remove();
   }
   return [...root.childNodes];
 }
 
-/** Which nodes belong to which block: each has one, but for the words of a close list's item, which stand there by themselves. */
+/**
+ * Which nodes belong to which block: each has one, but for the words of a close list's item, which stand there by themselves.
+ *
+ * @param {Token[][]} blocks
+ * @param {ChildNode[]} nodes
+ */
 function assign(blocks, nodes) {
+  /** @type {ChildNode[][]} */
   const places = [];
   let next = 0;
   for (const [open] of blocks) {
     const begin = next;
     if (open.type === "paragraph_open" && open.hidden) {
-      while (next < nodes.length && !(nodes[next].nodeType === Node.ELEMENT_NODE && nodes[next].matches(BLOCKS))) next += 1;
+      while (next < nodes.length && !isBlock(nodes[next])) next += 1;
     } else {
       next += 1;
     }
@@ -188,10 +279,16 @@ function assign(blocks, nodes) {
   return next === nodes.length ? places : null;
 }
 
-/** The tokens of each block on the outermost level, those that show nothing left out. */
+/**
+ * The tokens of each block on the outermost level, those that show nothing left out.
+ *
+ * @param {Token[]} tokens
+ */
 function split(tokens) {
+  /** @type {Token[][]} */
   const blocks = [];
   let depth = 0;
+  /** @type {Token[]} */
   let block = [];
   for (const token of tokens) {
     block.push(token);
@@ -204,25 +301,37 @@ function split(tokens) {
   return blocks;
 }
 
-/** What a token says by itself, and with what it holds. */
+/**
+ * What a token says by itself, and with what it holds.
+ *
+ * @param {Token} token
+ */
 function opening({ type, tag, info, hidden, attrs }) {
   return [type, tag, info, hidden ? "tight" : "", attrs?.join() ?? ""].join("\u0000");
 }
 
+/** @param {Token} token */
 function signature(token) {
   return `${opening(token)}\u0000${token.content}`;
 }
 
-/** Have a node look like another of its kind, keeping it and all in it that is alike. What the page has put into it stays. */
+/**
+ * Have a node look like another of its kind, keeping it and all in it that is alike. What the page has put into it stays.
+ *
+ * @param {ChildNode} old
+ * @param {ChildNode} fresh
+ * @returns {boolean}
+ */
 function morph(old, fresh) {
   if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) return false;
-  if (old.nodeType !== Node.ELEMENT_NODE) {
-    growText(old, fresh.data);
+  if (!(old instanceof Element && fresh instanceof Element)) {
+    growText(/** @type {Text} */ (old), /** @type {Text} */ (fresh).data);
     return true;
   }
   for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-  const isOurs = (node) => node.nodeType === Node.ELEMENT_NODE && node.matches("button[data-action]");
+  /** @param {Node} node */
+  const isOurs = (node) => node instanceof Element && node.matches("button[data-action]");
   const mine = [...old.childNodes].filter((node) => !isOurs(node));
   const ours = [...old.childNodes].find(isOurs) ?? null;
   const wanted = [...fresh.childNodes];
@@ -234,6 +343,10 @@ function morph(old, fresh) {
   return true;
 }
 
+/**
+ * @param {string} text
+ * @param {number} line
+ */
 function lineOffset(text, line) {
   let offset = 0;
   for (let count = 0; count < line; count += 1) {

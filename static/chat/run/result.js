@@ -2,9 +2,11 @@
  * What a tool was asked and gave back, inside its card: JSON as a table or a tree, text as text, and the whole of a long one.
  */
 
-import { clone, make, say, show, slot, visible } from "../lib/dom.js";
+import { clone, closest, closestTo, find, findAll, make, setShown, setText, slot, visible } from "../lib/dom.js";
 import { SENTENCES, asJson, duration, joined, showing, size } from "../state/humanize.js";
 import { highlight } from "../lib/colouring.js";
+
+/** @import { CallResult } from "../state/types.js" */
 
 const TABLE_COLUMNS = 12;
 const TABLE_ROWS = 50;
@@ -12,21 +14,31 @@ const TREE_CHILDREN = 100;
 /** Characters in one piece of a long text: small enough that a piece out of sight costs nothing. */
 const PIECE = 16_000;
 
-/** Fill the part that shows a call's arguments. */
+/**
+ * Fill the part that shows a call's arguments.
+ *
+ * @param {HTMLElement} card
+ * @param {any} args
+ */
 export function fillArguments(card, args) {
-  const part = card.querySelector('[data-part="arguments"]');
+  const part = find(card, '[data-part="arguments"]');
   const { code, language, pairs } = inside(args);
   const list = slot(part, "pairs");
   list.replaceChildren(...pairs.flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
-  show(list, pairs.length > 0);
+  setShown(list, pairs.length > 0);
   const block = slot(part, "code");
   block.textContent = visible(code);
   block.dataset.language = language;
   delete block.dataset.done;
-  show(block, code !== "");
+  setShown(block, code !== "");
 }
 
-/** What an opened call shows of its arguments: code in a block, plain values as pairs, anything deeper as JSON. */
+/**
+ * What an opened call shows of its arguments: code in a block, plain values as pairs, anything deeper as JSON.
+ *
+ * @param {any} args
+ * @returns {{code: string, language: string, pairs: [string, string][]}}
+ */
 export function inside(args) {
   if (args === null || typeof args !== "object" || Array.isArray(args)) {
     return { code: typeof args === "string" ? args : asJson(args), language: "", pairs: [] };
@@ -43,61 +55,82 @@ export function inside(args) {
   };
 }
 
-/** Fill the part that shows a call's result. */
+/**
+ * Fill the part that shows a call's result.
+ *
+ * @param {HTMLElement} card
+ * @param {CallResult|null} result
+ * @param {(seq: number) => string} contentUrl
+ */
 export function fillResult(card, result, contentUrl) {
-  const part = card.querySelector('[data-part="result"]');
-  show(part, result !== null);
+  /** @type {HTMLElement} */
+  const part = find(card, '[data-part="result"]');
+  setShown(part, result !== null);
   if (result === null) return;
-  say(slot(part, "facts"), joined(size(result.content_length), duration(result.duration_ms)));
+  setText(slot(part, "facts"), joined(size(result.content_length), duration(result.duration_ms)));
   slot(part, "content").textContent = visible(result.content);
   delete part.dataset.dressed;
-  show(slot(part, "more"), result.truncated);
+  setShown(slot(part, "more"), result.truncated);
   if (result.truncated) {
-    say(slot(part, "cut"), showing(result.content.length, result.content_length));
-    slot(part, "whole").href = contentUrl(result.seq);
+    setText(slot(part, "cut"), showing(result.content.length, result.content_length));
+    /** @type {HTMLAnchorElement} */
+    const whole = slot(part, "whole");
+    whole.href = contentUrl(result.seq ?? 0);
   }
 }
 
-/** An opened card: colour its code, and offer its result in the shapes it has. */
+/**
+ * An opened card: colour its code, and offer its result in the shapes it has.
+ *
+ * @param {HTMLElement} card
+ */
 export function dress(card) {
-  const code = card.querySelector('[data-part="arguments"] [data-slot="code"]');
+  /** @type {HTMLElement|null} */
+  const code = find(card, '[data-part="arguments"] [data-slot="code"]');
   if (code && !code.hidden) {
     highlight([code]);
     offerAll(code);
   }
-  const part = card.querySelector('[data-part="result"]');
+  /** @type {HTMLElement} */
+  const part = find(card, '[data-part="result"]');
   if (!part || part.hidden || part.dataset.dressed) return;
   part.dataset.dressed = "true";
   part.querySelector(".seg")?.remove();
   for (const old of part.querySelectorAll(".shape")) old.remove();
   const raw = slot(part, "content");
-  show(raw, true);
+  setShown(raw, true);
   offerAll(raw);
   const value = parsed(raw.textContent);
   if (value === null || typeof value !== "object") return;
   const seg = clone("seg");
   const isTable = tabular(value);
-  seg.querySelector('[data-as="table"]').hidden = !isTable;
-  part.querySelector(".part-h .end").prepend(seg);
+  find(seg, '[data-as="table"]').hidden = !isTable;
+  find(part, ".part-h .end").prepend(seg);
+  /** The result in each shape that was asked for. @type {Record<string, HTMLElement>} */
   const shapes = { raw };
+  /** @param {string} as */
   const choose = (as) => {
     if (!shapes[as]) {
       shapes[as] = as === "table" ? table(value) : tree(value);
       shapes[as].classList.add("shape");
       raw.after(shapes[as]);
     }
-    for (const [name, shape] of Object.entries(shapes)) show(shape, name === as);
-    show(part.querySelector(".all-lines"), as === "raw");
-    for (const button of seg.children) button.setAttribute("aria-pressed", String(button.dataset.as === as));
+    for (const [name, shape] of Object.entries(shapes)) setShown(shape, name === as);
+    setShown(part.querySelector(".all-lines"), as === "raw");
+    for (const button of findAll(seg, "[data-as]")) button.setAttribute("aria-pressed", String(button.dataset.as === as));
   };
   seg.addEventListener("click", (event) => {
-    const button = event.target.closest("[data-as]");
-    if (button) choose(button.dataset.as);
+    const as = closestTo(event, "[data-as]")?.dataset.as;
+    if (as) choose(as);
   });
   choose(isTable ? "table" : "tree");
 }
 
-/** A block that is cut to its first lines can be shown whole. */
+/**
+ * A block that is cut to its first lines can be shown whole.
+ *
+ * @param {HTMLElement} block
+ */
 function offerAll(block) {
   if (block.nextElementSibling?.matches(".all-lines") || block.scrollHeight <= block.clientHeight + 4) return;
   const lines = block.textContent.trimEnd().split("\n").length;
@@ -110,6 +143,10 @@ function offerAll(block) {
   block.after(button);
 }
 
+/**
+ * @param {string} text
+ * @returns {any}
+ */
 function parsed(text) {
   const start = text.trimStart()[0];
   if (start !== "[" && start !== "{") return null;
@@ -120,17 +157,23 @@ function parsed(text) {
   }
 }
 
+/**
+ * @param {any} value
+ * @returns {value is Record<string, any>[]}
+ */
 function tabular(value) {
   if (!Array.isArray(value) || value.length === 0) return false;
   if (!value.every((row) => row !== null && typeof row === "object" && !Array.isArray(row))) return false;
-  if (value.some((row) => Object.values(row).some((cell) => cell !== null && typeof cell === "object"))) return false;
+  if (value.some((row) => Object.values(row).some((field) => field !== null && typeof field === "object"))) return false;
   return columns(value).length <= TABLE_COLUMNS;
 }
 
+/** @param {Record<string, any>[]} rows */
 function columns(rows) {
   return [...new Set(rows.flatMap((row) => Object.keys(row)))];
 }
 
+/** @param {Record<string, any>[]} rows */
 function table(rows) {
   const names = columns(rows);
   const numeric = names.map((name) => rows.every((row) => row[name] === undefined || typeof row[name] === "number"));
@@ -138,6 +181,7 @@ function table(rows) {
   const head = element.createTHead().insertRow();
   names.forEach((name, index) => head.append(make("th", name, numeric[index] ? "r" : "")));
   const body = element.createTBody();
+  /** @param {Record<string, any>[]} some */
   const fill = (some) => {
     for (const row of some) {
       const line = body.insertRow();
@@ -159,20 +203,24 @@ function table(rows) {
   return box;
 }
 
+/** @param {any} value */
 function cell(value) {
   if (value === undefined || value === null) return "";
   return typeof value === "number" ? String(value).replace("-", "−") : String(value);
 }
 
+/** @param {object} value */
 function tree(value) {
   const box = make("div", "", "tree");
   box.append(branch(value));
   return box;
 }
 
+/** @param {object} value */
 function branch(value) {
   const list = make("ul");
   const entries = Object.entries(value);
+  /** @param {[string, any][]} some */
   const add = (some) => {
     for (const [name, child] of some) list.append(leaf(name, child));
   };
@@ -191,6 +239,10 @@ function branch(value) {
   return list;
 }
 
+/**
+ * @param {string} name
+ * @param {any} value
+ */
 function leaf(name, value) {
   const item = make("li");
   const key = make("span", `${name}: `, "k");
@@ -208,9 +260,14 @@ function leaf(name, value) {
   return item;
 }
 
-/** Show the whole of a long result in a box of its own, in pieces of which only those in sight are laid out. */
+/**
+ * Show the whole of a long result in a box of its own, in pieces of which only those in sight are laid out.
+ *
+ * @param {HTMLElement} link
+ * @param {() => Promise<string>} fetchContent
+ */
 export async function showWhole(link, fetchContent) {
-  const part = link.closest("[data-part]");
+  const part = closest(link, "[data-part]");
   const note = slot(part, "cut");
   const before = note.textContent;
   note.textContent = SENTENCES.loadingWhole;
@@ -223,10 +280,10 @@ export async function showWhole(link, fetchContent) {
   }
   const raw = slot(part, "content");
   for (const shape of part.querySelectorAll(".shape, .seg, .all-lines")) shape.remove();
-  show(raw, true);
+  setShown(raw, true);
   raw.classList.add("whole");
   raw.replaceChildren();
-  show(slot(part, "more"), false);
+  setShown(slot(part, "more"), false);
   for (let offset = 0; offset < text.length; ) {
     const end = pieceEnd(text, offset);
     raw.append(make("span", text.slice(offset, end)));
@@ -235,6 +292,10 @@ export async function showWhole(link, fetchContent) {
   }
 }
 
+/**
+ * @param {string} text
+ * @param {number} offset
+ */
 function pieceEnd(text, offset) {
   const end = offset + PIECE;
   if (end >= text.length) return text.length;

@@ -15,7 +15,11 @@ const LINK_ADDRESS = /!?\[([^\]\n]*)\]\([^)\n]*$/u;
 const LINK_TEXT = /!?\[(?!\^)([^\]\n]*)$/u;
 const NOTE = /\[\^[^\]\n]*$/u;
 
-/** The text as it may be shown. */
+/**
+ * The text as it may be shown.
+ *
+ * @param {string} text
+ */
 export function complete(text) {
   const from = text.lastIndexOf("\n\n") + 1;
   if (text.length - from > LONGEST || isInFence(text)) return text;
@@ -24,11 +28,16 @@ export function complete(text) {
   return before + (isHeadOfTable(last) ? "" : close(last));
 }
 
+/** @param {string} text */
 function isInFence(text) {
   return ((text.match(/^ {0,3}(?:```|~~~)/gmu) ?? []).length & 1) === 1;
 }
 
-/** Whether a table's first row stands there alone: until the line below it, it may be anything. */
+/**
+ * Whether a table's first row stands there alone: until the line below it, it may be anything.
+ *
+ * @param {string} paragraph
+ */
 function isHeadOfTable(paragraph) {
   const words = paragraph.replace(/^\n/u, "");
   if (!ROW.test(words)) return false;
@@ -36,6 +45,7 @@ function isHeadOfTable(paragraph) {
   return end < 0 || !BELOW_HEAD.test(`${words.slice(end + 1)}`);
 }
 
+/** @param {string} paragraph */
 function close(paragraph) {
   const codes = paragraph.split("`").length - 1;
   if (codes & 1 && !paragraph.endsWith("`")) return `${paragraph}\``;
@@ -45,6 +55,7 @@ function close(paragraph) {
   return shown;
 }
 
+/** @param {string} paragraph */
 function withoutOpenFormula(paragraph) {
   const marks = paragraph.split("$$").length - 1;
   if (marks & 1) return paragraph.slice(0, paragraph.lastIndexOf("$$"));
@@ -52,11 +63,16 @@ function withoutOpenFormula(paragraph) {
   return opened && !opened[0].startsWith("$$") && !/\\end\{[a-z*]+\}/u.test(opened[0]) ? paragraph.slice(0, opened.index) : paragraph;
 }
 
-/** With a mark that was opened and not closed, closed. */
+/**
+ * With a mark that was opened and not closed, closed.
+ *
+ * @param {string} text
+ * @param {string} mark
+ */
 function closed(text, mark) {
   const alone = mark === "*" ? text.replaceAll("**", "\u0000\u0000").replace(/^[ \t]*\*(?=[ \t])/gmu, " ") : text;
   const places = alone.split(mark);
   if (places.length & 1) return text;
-  const inside = places.at(-1);
+  const inside = places[places.length - 1];
   return inside === "" || /^\s/u.test(inside) ? text : text.trimEnd() + mark;
 }

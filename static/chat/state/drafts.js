@@ -12,13 +12,20 @@ const TAB = "thinkaloud.tab";
 /** So long tabs that live have to say which drafts are theirs. */
 const ANSWER_WITHIN = 250;
 
+/** @import { Store } from "./types.js" */
+
+/** @typedef {ReturnType<typeof createDraft>} Draft */
+
 /**
  * @param {object} from
- * @param {Storage|null} from.storage where drafts lie; null keeps them for this page only
- * @param {Storage|null} from.tab where a tab knows itself again after a reload
- * @param {BroadcastChannel|null} from.channel by which tabs hear of each other
- * @param {(text: string) => boolean} from.onFound told of a text that was left behind; says whether it was taken
- * @param {(text: string) => void} from.onLost told that another page has taken over the text it had
+ * @param {Store} from.storage where drafts lie; null keeps them for this page only
+ * @param {Store} from.tab where a tab knows itself again after a reload
+ * @param {string} from.user
+ * @param {string} from.session
+ * @param {Pick<BroadcastChannel, "addEventListener"|"postMessage">|null} [from.channel] by which tabs hear of each other
+ * @param {(text: string) => boolean} [from.onFound] told of a text that was left behind; says whether it was taken
+ * @param {(text: string) => void} [from.onLost] told that another page has taken over the text it had
+ * @param {(run: () => void, ms: number) => unknown} [from.later]
  */
 export function createDraft({
   storage,
@@ -33,12 +40,15 @@ export function createDraft({
   const prefix = `${KEY}.${user}.${session}`;
   /** This page among all, so that it does not take its own question for another's. */
   const me = newId();
+  /** @type {Set<string>} */
   const others = new Set();
   let mine = "";
+  /** What was written last, where it was kept. @type {string|null} */
   let last = null;
   let isNew = true;
   mine = known() ?? renew();
 
+  /** @param {string} name */
   const keyOf = (name) => `${prefix}.${name}`;
 
   function known() {
@@ -59,6 +69,7 @@ export function createDraft({
     return mine;
   }
 
+  /** @param {string} key */
   function get(key) {
     try {
       return storage?.getItem(key) ?? "";
@@ -67,10 +78,16 @@ export function createDraft({
     }
   }
 
-  /** Returns whether it would survive a reload. */
+  /**
+   * Returns whether it would survive a reload.
+   *
+   * @param {string} key
+   * @param {string} text
+   */
   function set(key, text) {
     try {
-      if (text) storage.setItem(key, text);
+      if (text && storage === null) return false;
+      if (text) storage?.setItem(key, text);
       else storage?.removeItem(key);
       return true;
     } catch {
@@ -78,7 +95,8 @@ export function createDraft({
     }
   }
 
-  channel?.addEventListener("message", ({ data }) => {
+  channel?.addEventListener("message", (event) => {
+    const { data } = /** @type {MessageEvent} */ (event);
     if (data.prefix !== prefix || data.from === me) return;
     if (data.asks) channel.postMessage({ prefix, from: me, name: mine });
     else if (data.name !== mine) others.add(data.name);
@@ -102,9 +120,10 @@ export function createDraft({
   }, ANSWER_WITHIN);
 
   function leftBehind() {
+    /** @type {string[]} */
     const keys = [];
     try {
-      for (let index = 0; index < (storage?.length ?? 0); index += 1) keys.push(storage.key(index));
+      for (let index = 0; index < (storage?.length ?? 0); index += 1) keys.push(storage?.key(index) ?? "");
     } catch {
       return null;
     }
@@ -122,6 +141,7 @@ export function createDraft({
     onLost(text);
   }
 
+  /** @param {string} text */
   function write(text) {
     const isKept = set(keyOf(mine), text);
     last = isKept ? text : null;
@@ -135,7 +155,7 @@ export function createDraft({
     },
     write,
     check,
-    /** Whether a change of the storage is about this draft. */
+    /** Whether a change of the storage is about this draft. @param {string|null} key */
     isAbout: (key) => key === keyOf(mine),
   };
 }

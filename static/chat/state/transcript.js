@@ -6,10 +6,18 @@
  */
 
 import { ENDS } from "../protocol.js";
+import { grow } from "./growth.js";
+
+/** @import { Call, Frame, Item, Page, Run, State, StoredFrame } from "./types.js" */
 
 const LIVE = ["queued", "running", "cancelling"];
 
-/** The state of a page that knows nothing yet, or what the server put into it. */
+/**
+ * The state of a page that knows nothing yet, or what the server put into it.
+ *
+ * @param {Partial<Page>} page
+ * @returns {State}
+ */
 export function initial(page = {}) {
   const runs = (page.runs ?? []).map(adopt);
   return {
@@ -29,10 +37,18 @@ export function initial(page = {}) {
   };
 }
 
+/**
+ * @param {any} run
+ * @returns {Run}
+ */
 function adopt(run) {
   return { ...newRun(run.id), ...run, growth: null, ended: ENDS.includes(run.status) };
 }
 
+/**
+ * @param {string} id
+ * @returns {Run}
+ */
 function newRun(id) {
   return {
     id,
@@ -60,13 +76,34 @@ function newRun(id) {
   };
 }
 
-/** The run that the page speaks of: the one at work, else the latest one that was not taken out of the line. */
+/**
+ * The run that the page speaks of: the one at work, else the latest one that was not taken out of the line.
+ *
+ * @param {State} state
+ * @returns {Run|null}
+ */
 export function current(state) {
-  const last = state.order.findLast((id) => !state.runs[id].removed) ?? state.order.at(-1);
-  return state.runs[state.live?.id] ?? state.runs[last] ?? null;
+  const last = state.order.findLast((id) => !state.runs[id].removed) ?? state.order.at(-1) ?? "";
+  return state.runs[state.live?.id ?? ""] ?? state.runs[last] ?? null;
 }
 
-/** The state after one frame. A frame that changes nothing returns the state itself. */
+/**
+ * Whether a frame is a stored event.
+ *
+ * @param {Frame} frame
+ * @returns {frame is StoredFrame}
+ */
+function isStored(frame) {
+  return "seq" in frame;
+}
+
+/**
+ * The state after one frame. A frame that changes nothing returns the state itself.
+ *
+ * @param {State} state
+ * @param {Frame} frame
+ * @returns {State}
+ */
 export function reduce(state, frame) {
   switch (frame.type) {
     case "session":
@@ -76,14 +113,19 @@ export function reduce(state, frame) {
     case "presence":
       return { ...state, people: frame.data };
     case "reasoning_delta":
-      return grown(state, frame.run_id, frame.data);
+      return grown(state, frame.run_id ?? "", frame.data);
     case "pong":
       return frame.data.last_seq > state.head ? { ...state, head: frame.data.last_seq } : state;
     default:
-      return Number.isInteger(frame.seq) ? stored(state, frame) : state;
+      return isStored(frame) ? stored(state, frame) : state;
   }
 }
 
+/**
+ * @param {State} state
+ * @param {any} data
+ * @returns {State}
+ */
 function joinedSession(state, data) {
   const fresh = data.reset ? { ...initial(), resets: state.resets + 1 } : state;
   return {
@@ -98,19 +140,35 @@ function joinedSession(state, data) {
   };
 }
 
-/** A run that is being stopped says so only in the session's line. */
-function cancelling(runs, line) {
-  const run = runs[line.id];
-  if (!run || run.ended || run.status === line.status || !LIVE.includes(line.status)) return runs;
-  return { ...runs, [line.id]: { ...run, status: line.status } };
+/**
+ * A run that is being stopped says so only in the session's own frame.
+ *
+ * @param {State["runs"]} runs
+ * @param {{id: string, status: string}} live
+ */
+function cancelling(runs, { id, status }) {
+  const run = runs[id];
+  if (!run || run.ended || run.status === status || !LIVE.includes(status)) return runs;
+  return { ...runs, [id]: { ...run, status } };
 }
 
-/** This reader asked for the stop, or was told of it: the run is on its way to its end. */
+/**
+ * This reader asked for the stop, or has heard of it: the run is on its way to its end.
+ *
+ * @param {State} state
+ * @param {string} runId
+ * @returns {State}
+ */
 export function stopping(state, runId) {
   return { ...state, runs: cancelling(state.runs, { id: runId, status: "cancelling" }) };
 }
 
-/** The session is gone, and all of it with it: nothing here goes on. */
+/**
+ * The session is gone, and all of it with it: nothing here goes on.
+ *
+ * @param {State} state
+ * @returns {State}
+ */
 export function abandoned(state) {
   const runs = Object.fromEntries(
     Object.values(state.runs).map((run) => [run.id, run.ended ? run : { ...run, status: "gone", ended: true, growth: null }]),
@@ -118,6 +176,11 @@ export function abandoned(state) {
   return { ...state, runs, live: null, queue: [], people: [], isGone: true };
 }
 
+/**
+ * @param {State} state
+ * @param {StoredFrame} frame
+ * @returns {State}
+ */
 function stored(state, frame) {
   if (frame.seq <= state.seq) return state;
   if (frame.seq > state.seq + 1) return state.gap ? state : { ...state, gap: true };
@@ -136,12 +199,23 @@ function stored(state, frame) {
   };
 }
 
+/**
+ * @param {State["live"]} live
+ * @param {Run} run
+ * @param {State["runs"]} runs
+ * @returns {State["live"]}
+ */
 function liveAfter(live, run, runs) {
-  // One that is taken out of the line starts and ends in the middle of the one at work.
+  // One that is removed from the queue starts and ends in the middle of the one at work.
   if (live && !runs[live.id]?.ended) return live;
   return run.ended ? null : { id: run.id, status: run.status, started_at: run.started_at };
 }
 
+/**
+ * @param {Run} run
+ * @param {StoredFrame} frame
+ * @returns {Run}
+ */
 function applied(run, { type, seq, data }) {
   switch (type) {
     case "reasoning_start":
@@ -189,6 +263,12 @@ function applied(run, { type, seq, data }) {
   }
 }
 
+/**
+ * @param {Run} run
+ * @param {number} seq
+ * @param {any} data
+ * @returns {Run}
+ */
 function appliedStep(run, seq, data) {
   const at = data.timestamp ?? 0;
   const iteration = data.iteration ?? 0;
@@ -239,12 +319,26 @@ function appliedStep(run, seq, data) {
   }
 }
 
-/** A finished step replaces what had grown under its number, whatever type that had. */
+/**
+ * A finished step replaces what had grown under its number, whatever type that had.
+ *
+ * @param {Run} run
+ * @param {number} step
+ * @returns {Run}
+ */
 function superseded(run, step) {
   const growth = run.growth && run.growth.step <= step ? null : run.growth;
   return { ...run, growth, finished: Math.max(run.finished, step) };
 }
 
+/**
+ * @param {Run} run
+ * @param {number} seq
+ * @param {number} at
+ * @param {number} iteration
+ * @param {any} data
+ * @returns {Run}
+ */
 function called(run, seq, at, iteration, data) {
   const call = {
     seq,
@@ -262,6 +356,12 @@ function called(run, seq, at, iteration, data) {
   return { ...run, items: [...run.items, calls(seq, call, iteration)] };
 }
 
+/**
+ * @param {number} seq
+ * @param {Call} call
+ * @param {number} iteration
+ * @returns {Item}
+ */
 function calls(seq, call, iteration) {
   return {
     kind: "calls",
@@ -276,6 +376,14 @@ function calls(seq, call, iteration) {
   };
 }
 
+/**
+ * @param {Run} run
+ * @param {number} seq
+ * @param {number} at
+ * @param {number} iteration
+ * @param {any} data
+ * @returns {Run}
+ */
 function answered(run, seq, at, iteration, data) {
   const content = data.content ?? "";
   const result = {
@@ -309,99 +417,16 @@ function answered(run, seq, at, iteration, data) {
   return { ...run, items: [...run.items, calls(seq, call, iteration)] };
 }
 
+/**
+ * @param {State} state
+ * @param {string} runId
+ * @param {any} data
+ * @returns {State}
+ */
 function grown(state, runId, data) {
   const run = state.runs[runId];
   if (!run || run.ended || (data.step !== 0 && data.step <= run.finished)) return state;
   const growth = grow(run.growth, data);
   if (growth === run.growth) return state;
   return { ...state, runs: { ...state.runs, [runId]: { ...run, growth } } };
-}
-
-/**
- * Put a delta where it belongs. Offsets count UTF-16 code units, as `length` does.
- * Offset 0 starts the step's text anew; a lower attempt, an older step, and what lies beyond the text one has are ignored.
- */
-export function grow(growth, data) {
-  const same = growth !== null && growth.step === data.step && growth.attempt === data.attempt;
-  const older =
-    growth !== null &&
-    (data.step < growth.step || (data.step === growth.step && data.attempt < growth.attempt));
-  if (older) return growth;
-  if (data.offset === 0) return written(data, data.text);
-  if (!same || data.offset > growth.text.length) return growth;
-  const end = data.offset + data.text.length;
-  if (end <= growth.text.length && growth.text.slice(data.offset, end) === data.text) return growth;
-  return written(data, growth.text.slice(0, data.offset) + data.text + growth.text.slice(end));
-}
-
-function written(data, text) {
-  return { step: data.step, type: data.type, attempt: data.attempt, text, tool_name: data.tool_name ?? "" };
-}
-
-/** Whether the agent did anything after an item. */
-export function wentOn(run, item) {
-  return item !== run.items.at(-1) || (run.answer !== null && !run.answer.partial);
-}
-
-/** Whether a call has failed; one that was ended together with its run has not. */
-export function broken(run, item, call) {
-  if (call.result === null || call.result.ok) return false;
-  return !["cancelled", "interrupted"].includes(run.status) || wentOn(run, item);
-}
-
-/** How many steps, tool calls and failed calls a run has. */
-export function counts(run) {
-  let [thoughts, made, failed] = [0, 0, 0];
-  for (const item of run.items) {
-    if (item.kind === "thought") thoughts += 1;
-    for (const call of item.calls) {
-      made += 1;
-      if (broken(run, item, call)) failed += 1;
-    }
-  }
-  const here = { steps: thoughts + made + (run.answer ? 1 : 0), thoughts, tools: made, failed };
-  return Object.fromEntries(Object.entries(here).map(([name, number]) => [name, number + (run.outside[name] ?? 0)]));
-}
-
-/** Names of the tools that are at work. */
-export function using(run) {
-  return run.items.flatMap((item) => item.calls.filter((call) => call.result === null).map((call) => call.name));
-}
-
-const SHORTEST_BAR = 1.6;
-
-/** When an item began and ended; null where it has not ended or was not measured. */
-export function span(item) {
-  if (item.kind === "thought") {
-    return item.duration_ms === null ? null : [item.at - item.duration_ms / 1000, item.at];
-  }
-  const results = item.calls.map((call) => call.result);
-  if (!results.length || results.includes(null)) return null;
-  const starts = results.filter((result) => result.duration_ms !== null).map((r) => r.at - r.duration_ms / 1000);
-  return starts.length ? [Math.min(...starts), Math.max(...results.map((result) => result.at))] : null;
-}
-
-/** Where a span lies in the run's time, as per cent; null where unknown. */
-export function bar(run, of, totalMs, fill) {
-  if (!of || !totalMs || run.started_at === null) return null;
-  const start = Math.min(100 - SHORTEST_BAR, Math.max(0, ((of[0] - run.started_at) * 100000) / totalMs));
-  const width = Math.max(SHORTEST_BAR, ((of[1] - of[0]) * 100000) / totalMs);
-  return { x: tenth(start), width: tenth(Math.min(width, 100 - start)), fill };
-}
-
-function tenth(number) {
-  return Math.floor(number * 10 + 0.5) / 10;
-}
-
-/** An item's bar. */
-export function itemBar(run, item, totalMs) {
-  const hasFailed = item.calls.some((call) => broken(run, item, call));
-  return bar(run, span(item), totalMs, item.kind === "thought" ? "model" : hasFailed ? "fail" : "tool");
-}
-
-/** The answer's bar. */
-export function answerBar(run, totalMs) {
-  const answer = run.answer;
-  if (!answer || answer.duration_ms === null) return null;
-  return bar(run, [answer.at - answer.duration_ms / 1000, answer.at], totalMs, "model");
 }

@@ -9,16 +9,23 @@ import { newId } from "../lib/platform.js";
 
 const KEY = "thinkaloud.outbox";
 
+/** @import { OutboxItem, Store } from "../state/types.js" */
+
+/** @typedef {ReturnType<typeof createOutbox>} Outbox */
+
 /**
  * @param {object} from
- * @param {Storage|null} from.storage null or full storage keeps messages for this page only
+ * @param {Store} from.storage without one, or in a full one, messages are kept for this page only
+ * @param {string} from.user
+ * @param {string} from.session
+ * @param {() => string} [from.makeId]
  */
 export function createOutbox({ storage, user, session, makeId = newId }) {
   const list = `${KEY}.${user}.${session}`;
   const prefix = `${list}.`;
-  /** On their way over the line that is open now. */
+  /** On their way over the connection that is open now. @type {Set<string>} */
   const sent = new Set();
-  /** What the storage did not take. */
+  /** What the storage did not take. @type {Map<string, OutboxItem>} */
   const unsaved = new Map();
 
   adoptList();
@@ -27,7 +34,7 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
   function adoptList() {
     try {
       const text = storage?.getItem(list);
-      if (!text) return;
+      if (!storage || !text) return;
       storage.removeItem(list);
       for (const item of JSON.parse(text)) if (isMessage(item)) write({ ...item, place: place() });
     } catch {
@@ -35,13 +42,14 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
     }
   }
 
+  /** @returns {OutboxItem[]} */
   function read() {
     const items = new Map(unsaved);
     try {
       for (let index = 0; index < (storage?.length ?? 0); index += 1) {
-        const key = storage.key(index);
+        const key = storage?.key(index);
         if (!key?.startsWith(prefix)) continue;
-        const item = parsed(storage.getItem(key));
+        const item = parsed(storage?.getItem(key));
         if (isMessage(item) && prefix + item.client_message_id === key) items.set(item.client_message_id, item);
       }
     } catch {
@@ -54,6 +62,7 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
     return (read().at(-1)?.place ?? 0) + 1;
   }
 
+  /** @param {OutboxItem} item */
   function write(item) {
     const id = item.client_message_id;
     try {
@@ -65,13 +74,22 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
     }
   }
 
+  /**
+   * @param {string} id
+   * @param {Partial<OutboxItem>} changes
+   */
   function change(id, changes) {
     const item = read().find((one) => one.client_message_id === id);
     if (item) write({ ...item, ...changes });
   }
 
   return {
-    /** Put a message in, to be sent as soon as there is a way. */
+    /**
+     * Put a message in, to be sent as soon as there is a way.
+     *
+     * @param {Partial<OutboxItem> & {message: string}} message
+     * @returns {OutboxItem}
+     */
     add({ message, agent_name, enable_reasoning = true, at = 0, client_message_id = makeId() }) {
       const item = { client_message_id, message, agent_name, enable_reasoning, at, place: place() };
       write(item);
@@ -82,23 +100,32 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
      * have been taken already, so that nobody may have it back to write it anew.
      */
     items: read,
-    /** What is to be sent over a line that has just opened: each message once per line. */
+    /** What is to be sent over a connection that has just opened: each message once per connection. */
     unsent() {
       return read().filter((item) => !item.error && !sent.has(item.client_message_id));
     },
+    /** @param {string} id */
     markSent(id) {
       sent.add(id);
       change(id, { tried: true });
     },
-    /** The line broke: whatever has no answer yet goes out again. */
+    /** The connection broke: whatever has no answer yet goes out again. */
     forgetSent() {
       sent.clear();
     },
-    /** It did not go out, or the server could not take it just now: it goes out again, on the same line too. */
+    /**
+     * It did not go out, or the server could not take it just now: it goes out again, over the same connection too.
+     *
+     * @param {string} id
+     */
     forgetSending(id) {
       sent.delete(id);
     },
-    /** Accepted, or taken back. */
+    /**
+     * Accepted, or taken back.
+     *
+     * @param {string} id
+     */
     remove(id) {
       unsaved.delete(id);
       try {
@@ -107,10 +134,16 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
         // It was not kept there either.
       }
     },
-    /** Refused by the server, in words. */
+    /**
+     * Refused by the server, in words.
+     *
+     * @param {string} id
+     * @param {{code: string, message: string}} error
+     */
     refuse(id, error) {
       change(id, { error });
     },
+    /** @param {string} id */
     has(id) {
       return read().some((item) => item.client_message_id === id);
     },
@@ -121,19 +154,31 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
   };
 }
 
+/**
+ * @param {any} item
+ * @returns {item is OutboxItem}
+ */
 function isMessage(item) {
   return typeof item?.client_message_id === "string" && typeof item.message === "string";
 }
 
+/**
+ * @param {string|null|undefined} text
+ * @returns {unknown}
+ */
 function parsed(text) {
   try {
-    return JSON.parse(text);
+    return JSON.parse(text ?? "null");
   } catch {
     return null;
   }
 }
 
-/** This browser's storage, or null where it gives none. */
+/**
+ * This browser's storage, or null where it gives none.
+ *
+ * @returns {Store}
+ */
 export function localStore() {
   try {
     return globalThis.localStorage ?? null;
@@ -142,7 +187,11 @@ export function localStore() {
   }
 }
 
-/** This tab's own storage, or null where there is none. */
+/**
+ * This tab's own storage, or null where there is none.
+ *
+ * @returns {Store}
+ */
 export function tabStore() {
   try {
     return globalThis.sessionStorage ?? null;

@@ -32,15 +32,24 @@ export const TIMES = Object.freeze({
 });
 
 const ACK_EVERY = 100;
+/** Closed by these, the connection is opened again at once. @type {(number|undefined)[]} */
+const AT_ONCE = [CLOSE.RESTARTING, CLOSE.TOO_SLOW, CLOSE.SILENT];
 /** Tries that never opened, after which the network is taken to block live connections. */
 const BLOCKED_AFTER = 3;
+
+/** @import { Frame, Link, Transport } from "../state/types.js" */
 
 /**
  * @param {object} from
  * @param {(cursor: {seq: number, id: string|null}) => string} from.url
- * @param {() => {seq: number, id: string|null}} from.cursor what the reader's state holds
- * @param {(frame: object) => void} from.onFrame
- * @param {(state: object) => void} from.onState told at every change of the word
+ * @param {() => {seq: number, id: string|null}} from.cursor the last event that the page holds
+ * @param {(frame: Frame) => void} from.onFrame
+ * @param {(link: Link) => void} from.onState told at every change of the word
+ * @param {new (url: string) => WebSocket} [from.WebSocket]
+ * @param {{now(): number, later(run: () => void, ms: number): any, cancel(timer: any): void}} [from.clock]
+ * @param {() => number} [from.random]
+ * @param {() => boolean} [from.isOnline]
+ * @returns {Transport}
  */
 export function createSocket({
   url,
@@ -52,7 +61,9 @@ export function createSocket({
   random = Math.random,
   isOnline = () => true,
 }) {
+  /** @type {WebSocket|null} */
   let socket = null;
+  /** @type {Link & {from?: number}} */
   let state = { word: "idle" };
   let failures = 0;
   let neverOpened = 0;
@@ -61,12 +72,21 @@ export function createSocket({
   let heardAt = 0;
   let pingedAt = 0;
   let unacked = 0;
+  /** @type {any} */
   let retryTimer = null;
+  /** @type {any} */
   let ackTimer = null;
+  /** @type {any} */
   let pulse = null;
+  /** @type {any} */
   let stableTimer = null;
+  /** @type {any} */
   let openTimer = null;
 
+  /**
+   * @param {string} word
+   * @param {Partial<Link> & {from?: number}} [more]
+   */
   function become(word, more = {}) {
     state = { word, ...more };
     onState(state);
@@ -80,6 +100,7 @@ export function createSocket({
       return;
     }
     become("connecting");
+    /** @type {WebSocket} */
     let mine;
     try {
       mine = new WebSocket(url(cursor()));
@@ -110,6 +131,7 @@ export function createSocket({
     mine.onerror = () => {};
   }
 
+  /** @param {string} text */
   function heard(text) {
     heardAt = clock.now();
     let frame;
@@ -136,7 +158,7 @@ export function createSocket({
       if (state.word !== "live") become("live");
       return;
     }
-    const from = state.word === "catching_up" ? state.from : seq;
+    const from = (state.word === "catching_up" ? state.from : null) ?? seq;
     become("catching_up", { from, done: seq - from, total: head - from });
   }
 
@@ -152,7 +174,7 @@ export function createSocket({
     if (unacked > 0 && send("ack", { seq: cursor().seq })) unacked = 0;
   }
 
-  /** A ping every 20 s; no word 10 s after one means that the line is dead, however late this timer ran. */
+  /** A ping every 20 s; no word 10 s after one means that the connection is dead, however late this timer ran. */
   function beat() {
     pulse = clock.later(() => {
       const since = clock.now() - pingedAt;
@@ -170,6 +192,7 @@ export function createSocket({
     send("ping", {});
   }
 
+  /** @param {{code: number}} close */
   function lost({ code }) {
     drop();
     if (code === CLOSE.NOT_LOGGED_IN) {
@@ -182,6 +205,7 @@ export function createSocket({
     }
   }
 
+  /** @param {number} [code] */
   function retry(code) {
     if (!isOnline()) {
       become("offline");
@@ -192,7 +216,7 @@ export function createSocket({
       return;
     }
     const ceiling = Math.min(TIMES.longestRetry, TIMES.firstRetry * 2 ** failures);
-    const atOnce = [CLOSE.RESTARTING, CLOSE.TOO_SLOW, CLOSE.SILENT].includes(code) && failures === 0;
+    const atOnce = AT_ONCE.includes(code) && failures === 0;
     // Full jitter, so that a thousand pages do not come back in the same instant.
     let wait = atOnce ? random() * TIMES.firstRetry : ceiling / 2 + (random() * ceiling) / 2;
     if (code === CLOSE.TOO_MANY) wait = Math.max(wait, TIMES.longestRetry / 2);
@@ -220,7 +244,12 @@ export function createSocket({
     retryTimer = null;
   }
 
-  /** Send a command; false where the line is not open. */
+  /**
+   * Send a command; false where the connection is not open.
+   *
+   * @param {string} type
+   * @param {object} payload
+   */
   function send(type, payload) {
     if (socket === null || socket.readyState !== 1) return false;
     socket.send(JSON.stringify({ type, payload }));
@@ -235,7 +264,7 @@ export function createSocket({
       const { seq, id } = cursor();
       return send("resume", { last_seq: seq, ...(id ? { last_id: id } : {}) });
     },
-    /** The network is back, or the page is looked at again: try at once, or make sure the line lives. */
+    /** The network is back, or the page is looked at again: try at once, or make sure the connection lives. */
     nudge() {
       // Whoever was logged out may have logged in again, here or in another tab.
       if (["waiting", "offline", "logged_out"].includes(state.word)) {

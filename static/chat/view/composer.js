@@ -2,24 +2,39 @@
  * The message box: what is typed is kept, Enter sends, and a refusal is said in words beside it.
  */
 
-import { say, show, slot } from "../lib/dom.js";
+import { find, setShown, setText, slot } from "../lib/dom.js";
+import { isComposing } from "../lib/keyboard.js";
 import { SENTENCES } from "../state/humanize.js";
+
+/** @import { Draft } from "../state/drafts.js" */
 
 const TOUCH = matchMedia("(pointer: coarse)");
 
+/** @typedef {{agent_name: string, enable_reasoning: boolean}} Choice */
+/** @typedef {{onFound(text: string): boolean, onLost(text: string): void}} DraftHooks */
+
 /**
- * @param {(hooks: object) => object} from.openDraft makes what keeps the text, see drafts.js
- * @param {(message: {message: string, agent_name: string, enable_reasoning: boolean}) => void} from.onSend
- * @param {() => boolean} from.onTakeBack have the last waiting message back, to be written anew: it is given back once that is sure
- * @param {(choice: object) => void} from.onChoose another agent, or reasoning switched
+ * @param {object} from
+ * @param {HTMLFormElement} from.form
+ * @param {(hooks: DraftHooks) => Draft} from.openDraft makes what keeps the text
+ * @param {number} from.most characters of a message; 0 for any number
+ * @param {(message: {message: string} & Choice) => void} from.onSend
+ * @param {() => boolean} [from.onTakeBack] have the last waiting message back, to be written anew: it is given back once that is sure
+ * @param {(choice: Choice) => void} [from.onChoose] another agent, or reasoning switched
  */
 export function createComposer({ form, openDraft, most, onSend, onTakeBack = () => false, onChoose = () => {} }) {
-  const box = form.querySelector("textarea");
-  const refused = form.querySelector("#refused");
-  const length = form.querySelector("#length");
+  /** @type {HTMLTextAreaElement} */
+  const box = find(form, "textarea");
+  const refused = find(form, "#refused");
+  const length = find(form, "#length");
   const hint = slot(form, "hint");
-  const send = form.querySelector(".send");
-  const words = { ask: box.placeholder, send: hint.textContent, sendLabel: send.getAttribute("aria-label") };
+  /** @type {HTMLButtonElement} */
+  const send = find(form, ".send");
+  /** @type {HTMLSelectElement} */
+  const agent = find(form, "#agent");
+  /** @type {HTMLInputElement} */
+  const reasoning = find(form, "#reasoning");
+  const words = { ask: box.placeholder, send: hint.textContent ?? "", sendLabel: send.getAttribute("aria-label") ?? "" };
   const grows = CSS.supports("field-sizing", "content");
 
   /** Whether what is in the box would survive a reload. */
@@ -55,16 +70,21 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
 
   function fit() {
     const over = most > 0 && box.value.length > most;
-    show(length, over);
-    if (over) say(length, SENTENCES.tooLong(box.value.length, most));
+    setShown(length, over);
+    if (over) setText(length, SENTENCES.tooLong(box.value.length, most));
     if (grows) return;
     box.style.height = "auto";
     box.style.height = `${Math.min(box.scrollHeight, innerHeight * 0.3)}px`;
   }
 
+  /**
+   * Say why the text cannot be sent; empty takes that away.
+   *
+   * @param {string} text
+   */
   function refuse(text) {
-    say(refused, text);
-    show(refused, Boolean(text));
+    setText(refused, text);
+    setShown(refused, Boolean(text));
   }
 
   function submit() {
@@ -79,10 +99,10 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
   }
 
   function chosen() {
-    return { agent_name: form.querySelector("#agent").value, enable_reasoning: form.querySelector("#reasoning").checked };
+    return { agent_name: agent.value, enable_reasoning: reasoning.checked };
   }
 
-  for (const choice of form.querySelectorAll("#agent, #reasoning")) choice.addEventListener("change", () => onChoose(chosen()));
+  for (const choice of [agent, reasoning]) choice.addEventListener("change", () => onChoose(chosen()));
 
   box.addEventListener("input", () => {
     isKept = draft.write(box.value);
@@ -90,8 +110,7 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
     fit();
   });
   box.addEventListener("keydown", (event) => {
-    // While an input method composes, Enter belongs to it (229 is how older browsers say so).
-    if (event.isComposing || event.keyCode === 229) return;
+    if (isComposing(event)) return;
     const isPlain = !event.shiftKey && !event.altKey && !event.ctrlKey && !event.metaKey;
     // A thumb has no Shift+Enter: there, Enter is a new line, and the button sends.
     if (event.key === "Enter" && ((isPlain && !TOUCH.matches) || event.ctrlKey || event.metaKey)) {
@@ -106,19 +125,25 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
     submit();
   });
 
+  /** @param {string} text */
   function write(text) {
     set(text);
     box.focus();
     box.setSelectionRange(text.length, text.length);
   }
 
+  /** @param {string} text */
   function set(text) {
     box.value = text;
     isKept = draft.write(text);
     fit();
   }
 
-  /** Put a text back, before what is being written now. */
+  /**
+   * Put a text back, before what is being written now.
+   *
+   * @param {string} text
+   */
   function giveBack(text) {
     set(box.value.trim() ? `${text}\n\n${box.value}` : text);
   }
@@ -128,11 +153,19 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
     clear() {
       set("");
     },
-    /** Offer a text, behind what stands there. */
+    /**
+     * Offer a text, behind what stands there.
+     *
+     * @param {string} text
+     */
     offer(text) {
       write(box.value.trim() ? `${box.value}\n\n${text}` : text);
     },
-    /** Put a text back, before what is being written now, and go on with it. */
+    /**
+     * Put a text back, before what is being written now, and go on with it.
+     *
+     * @param {string} text
+     */
     giveBack(text) {
       giveBack(text);
       write(box.value);
@@ -143,11 +176,18 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
     },
     refuse,
     focus: () => box.focus({ preventScroll: true }),
-    busy(isBusy) {
-      box.placeholder = isBusy ? box.dataset.queuePlaceholder : words.ask;
-      say(hint, isBusy ? hint.dataset.queue : words.send);
-      send.setAttribute("aria-label", isBusy ? `${words.sendLabel} (${hint.dataset.queue})` : words.sendLabel);
+    /**
+     * Say whether a message would be queued.
+     *
+     * @param {boolean} isBusy
+     */
+    setBusy(isBusy) {
+      const { queue = "" } = hint.dataset;
+      box.placeholder = isBusy ? (box.dataset.queuePlaceholder ?? "") : words.ask;
+      setText(hint, isBusy ? queue : words.send);
+      send.setAttribute("aria-label", isBusy ? `${words.sendLabel} (${queue})` : words.sendLabel);
     },
+    /** @param {boolean} isDisabled */
     disable(isDisabled) {
       send.disabled = isDisabled;
     },

@@ -3,6 +3,8 @@
  * work, a menu that has closed. Browsers then put it nowhere, and whoever uses keys begins again at the top of the page.
  */
 
+import { closestTo, findAll } from "../lib/dom.js";
+
 const FOCUSABLE =
   "a[href], button:not([disabled]), input:not([disabled]), textarea:not([disabled]), select:not([disabled]), summary, [tabindex]:not([tabindex='-1'])";
 /** Lists whose next row goes on where one was removed. */
@@ -10,27 +12,35 @@ const LISTS = "#waiting, #notices, .steps, .side-list, .list, .composer";
 const LOOK_EVERY = 250;
 
 /** What had focus last, and where it stood: the way up from it, and its place among what can have focus there. */
+/** @typedef {{target: HTMLElement, path: Element[], list: HTMLElement|null, row: string|null, place: number}} Place */
+
+/** @type {Place|null} */
 let last = null;
 
 document.addEventListener("focusin", ({ target }) => {
+  if (!(target instanceof HTMLElement)) return;
   // Whatever closes hands on to where it was opened from.
   if (target.closest("dialog, [popover]")) return;
+  /** @type {HTMLElement|null} */
   const list = target.closest(LISTS);
-  const row = target.closest("[data-session]")?.dataset.session ?? null;
+  const row = target.closest("[data-session]")?.getAttribute("data-session") ?? null;
+  /** @type {Element[]} */
   const path = [];
-  for (let outer = target; outer; outer = outer.parentElement) path.push(outer);
+  for (let outer = /** @type {Element|null} */ (target); outer; outer = outer.parentElement) path.push(outer);
   last = { target, path, list, row, place: list ? reachable(list).indexOf(target) : -1 };
 });
 
 /** A press on an empty place takes focus away on purpose. */
-document.addEventListener("pointerdown", ({ target }) => {
-  if (!target.closest(FOCUSABLE)) last = null;
+document.addEventListener("pointerdown", (event) => {
+  if (!closestTo(event, FOCUSABLE)) last = null;
 });
 
+/** @param {Element} within */
 function reachable(within) {
-  return [...within.querySelectorAll(FOCUSABLE)].filter(isThere);
+  return findAll(within, FOCUSABLE).filter(isThere);
 }
 
+/** @param {Element} element */
 function isThere(element) {
   return element.isConnected && element.checkVisibility({ visibilityProperty: true });
 }
@@ -45,8 +55,13 @@ export function keepFocus() {
   next?.focus({ preventScroll: true });
 }
 
+/**
+ * @param {Place} place
+ * @returns {HTMLElement|null}
+ */
 function successor({ path, list, row, place }) {
   if (row) {
+    /** @type {HTMLElement|null} */
     const again = document.querySelector(`[data-session="${row}"] a`);
     if (again && isThere(again)) return again;
   }
@@ -65,7 +80,8 @@ function successor({ path, list, row, place }) {
   const box = document.getElementById("message");
   // On glass, focus in a box opens the keyboard over what is being read.
   if (box && isThere(box) && !matchMedia("(pointer: coarse)").matches) return box;
-  const whole = document.getElementById("scroll") ?? document.querySelector("main .scroll") ?? document.getElementById("content");
+  /** @type {HTMLElement|null} */
+  const whole = document.querySelector("main .scroll") ?? document.getElementById("content");
   if (whole && !whole.hasAttribute("tabindex")) whole.tabIndex = -1;
   return whole;
 }

@@ -2,41 +2,54 @@
  * Lines across the top of a page: what the reader should know and may close.
  */
 
-import { clone, say, setIcon, slot } from "../lib/dom.js";
+import { byId, clone, find, setIcon, setText, slot } from "../lib/dom.js";
 
-const notices = document.getElementById("notices");
+const notices = byId("notices");
 
 /** How long a line stays that tells what has just happened, and is true for that moment alone. */
 const PASSING = 5_000;
 
 /**
+ * @typedef {object} Notice
+ * @property {string} [title]
+ * @property {string} [text]
+ * @property {string} [tone] `wait` or `fail`; none for what is neither
+ * @property {string} [icon] a symbol of the sprite
+ * @property {{text: string, run: () => void}} [button]
+ * @property {{text: string, href: string}} [link]
+ * @property {boolean} [closable]
+ * @property {boolean} [passing]
+ */
+
+/**
  * One line across the page. A notice of the same kind takes its place. Whoever shows one of something that lasts closes it when that
  * has passed; a `passing` one goes by itself.
+ *
+ * @param {string} kind
+ * @param {Notice} what
  */
-export function notice(
-  kind,
-  { title: head = "", text = "", tone = "", icon = "bell", button = null, link: where = null, closable = true, passing = false },
-) {
+export function notice(kind, { title = "", text = "", tone = "", icon = "bell", button, link, closable = true, passing = false }) {
   closeNotice(kind);
   const banner = clone("banner");
   banner.dataset.kind = kind;
   if (tone) banner.classList.add(tone);
   setIcon(slot(banner, "icon"), icon);
-  say(slot(banner, "title"), head);
-  say(slot(banner, "text"), text);
+  setText(slot(banner, "title"), title);
+  setText(slot(banner, "text"), text);
   if (button) {
     const element = slot(banner, "button");
     element.hidden = false;
-    say(element, button.text);
+    setText(element, button.text);
     element.addEventListener("click", button.run);
   }
-  if (where) {
+  if (link) {
+    /** @type {HTMLAnchorElement} */
     const element = slot(banner, "link");
     element.hidden = false;
-    say(element, where.text);
-    element.href = where.href;
+    setText(element, link.text);
+    element.href = link.href;
   }
-  const close = banner.querySelector('[data-action="close-banner"]');
+  const close = find(banner, '[data-action="close-banner"]');
   close.hidden = !closable;
   close.addEventListener("click", () => banner.remove());
   banner.setAttribute("role", "status");
@@ -44,7 +57,11 @@ export function notice(
   if (passing) setTimeout(() => banner.remove(), PASSING);
 }
 
-/** Take a notice away, if it is there. */
+/**
+ * Take a notice away, if it is there.
+ *
+ * @param {string} kind
+ */
 export function closeNotice(kind) {
-  for (const banner of [...notices.children]) if (banner.dataset.kind === kind) banner.remove();
+  for (const banner of [...notices.children]) if (banner.getAttribute("data-kind") === kind) banner.remove();
 }

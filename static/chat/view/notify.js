@@ -6,10 +6,14 @@
  */
 
 import { pathTo } from "../transport/addresses.js";
+import { ApiError } from "../transport/api.js";
 import { visible } from "../lib/dom.js";
 import { closeNotice, notice } from "./notices.js";
 import { notificationPermission, requestNotifications, showNotification } from "../lib/platform.js";
 import { SENTENCES } from "../state/humanize.js";
+
+/** @import { Api } from "../transport/api.js" */
+/** @import { Store } from "../state/types.js" */
 
 const ASK_EVERY = 10_000;
 /** A page out of sight asks more rarely, and only where there is something that it could do. */
@@ -18,19 +22,35 @@ const ASK_HIDDEN_EVERY = 30_000;
 const OTHERS_FIRST = 1_500;
 /** More lines than these would cover the page. */
 const MOST_LINES = 3;
+/** @type {Readonly<Record<string, string>>} */
 const TONES = Object.freeze({ failed: "fail", interrupted: "wait", max_iterations: "wait", skipped: "wait" });
 
-const told = new Set();
+/**
+ * The end of a scheduled run, or that one was skipped. `paused` says that its schedule is, because of that.
+ *
+ * @typedef {{
+ *   id: string, session_id: string|null, run_id: string|null, title: string, text: string, status: string, paused: boolean,
+ * }} ScheduleNotification
+ */
+
+/** @type {Set<string>} */
+const received = new Set();
+/** @type {string[]} */
 const lines = [];
+/** @type {Set<(data: ScheduleNotification) => void>} */
 const watchers = new Set();
 const tabs = new BroadcastChannel("thinkaloud.notifications");
-/** What another tab has shown to somebody who looks at it. */
+/** What another tab has shown to somebody who looks at it. @type {Set<string>} */
 const seenElsewhere = new Set();
 tabs.addEventListener("message", (event) => seenElsewhere.add(event.data));
 
 const choice = "thinkaloud.notify";
 
-/** Whether the reader wants the browser to tell, and the browser may. */
+/**
+ * Whether the reader wants the browser to tell, and the browser may.
+ *
+ * @param {Store} storage
+ */
 export function isWanted(storage) {
   try {
     return notificationPermission() === "granted" && storage?.getItem(choice) === "on";
@@ -39,7 +59,12 @@ export function isWanted(storage) {
   }
 }
 
-/** Turn that on or off; asks the browser for leave, so only after a click. Returns whether it is on now. */
+/**
+ * Turn that on or off; asks the browser for leave, so only after a click. Returns whether it is on now.
+ *
+ * @param {Store} storage
+ * @param {boolean} wanted
+ */
 export async function want(storage, wanted) {
   const isOn = wanted && (await requestNotifications()) === "granted";
   try {
@@ -50,17 +75,26 @@ export async function want(storage, wanted) {
   return isOn;
 }
 
-/** Be told of each notification. */
+/**
+ * Be told of each notification.
+ *
+ * @param {(data: ScheduleNotification) => void} watcher
+ */
 export function onNotification(watcher) {
   watchers.add(watcher);
 }
 
-let keep = null;
+/** @type {Store} */
+let kept = null;
 
-/** Take one, from wherever it comes. */
+/**
+ * Take one, from wherever it comes.
+ *
+ * @param {ScheduleNotification} data
+ */
 export function receive(data) {
-  if (told.has(data.id)) return;
-  told.add(data.id);
+  if (received.has(data.id)) return;
+  received.add(data.id);
   for (const watcher of watchers) watcher(data);
   const isHere = data.session_id !== null && location.pathname === pathTo(`sessions/${data.session_id}/`);
   // Who looks at the run has seen its end.
@@ -69,18 +103,20 @@ export function receive(data) {
   else setTimeout(() => tell(data), OTHERS_FIRST);
 }
 
+/** @param {ScheduleNotification} data */
 function show(data) {
   const kind = `notification-${data.id}`;
   lines.push(kind);
-  if (lines.length > MOST_LINES) closeNotice(lines.shift());
+  if (lines.length > MOST_LINES) closeNotice(lines.shift() ?? "");
   const [text, href] = data.session_id
     ? [SENTENCES.openRun, pathTo(`sessions/${data.session_id}/#run-${data.run_id}`)]
     : [SENTENCES.openSchedules, pathTo("schedules/")];
   notice(kind, { title: data.title, text: data.text, tone: data.paused ? "fail" : (TONES[data.status] ?? ""), icon: "schedule", link: { text, href } });
 }
 
+/** @param {ScheduleNotification} data */
 function tell(data) {
-  if (!isWanted(keep) || seenElsewhere.has(data.id) || document.visibilityState === "visible") return;
+  if (!isWanted(kept) || seenElsewhere.has(data.id) || document.visibilityState === "visible") return;
   // One with the same tag takes the other's place: tabs that all tell show one.
   const shown = showNotification(visible(data.title), { body: visible(data.text), tag: `thinkaloud-${data.id}` });
   shown?.addEventListener("click", () => {
@@ -89,9 +125,16 @@ function tell(data) {
   });
 }
 
-/** Ask from now on. */
-export function begin({ api, storage }) {
-  keep = storage;
+/**
+ * Ask from now on.
+ *
+ * @param {object} from
+ * @param {Api} from.api
+ * @param {Store} from.storage
+ */
+export function startNotifications({ api, storage }) {
+  kept = storage;
+  /** @type {string|number|null} */
   let after = null;
   let askedAt = 0;
   let isAsking = false;
@@ -106,7 +149,7 @@ export function begin({ api, storage }) {
       after = answer.now;
       for (const data of answer.items) receive(data);
     } catch (error) {
-      isLoggedOut = error.status === 401;
+      isLoggedOut = error instanceof ApiError && error.status === 401;
     }
     isAsking = false;
   }

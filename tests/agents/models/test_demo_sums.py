@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.models.demo.sums import find_sums, number
+from agents.models.demo.quantities import parse_number
+from agents.models.demo.sums import find_sums
 from agents.tools import CancelToken
 from agents.tools.python import PythonTool
 
@@ -131,7 +132,7 @@ def test_a_share_is_known_to_be_a_percentage() -> None:
     ],
 )
 def test_numbers(text: str, value: str | None) -> None:
-    read = number(text)
+    read = parse_number(text)
     assert (None if read is None else str(read)) == value
 
 

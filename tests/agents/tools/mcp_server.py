@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import anyio
-from mcp.server.fastmcp import Context, FastMCP, Image
+from mcp.server.mcpserver import Context, Image, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import EmbeddedResource, ResourceLink, TextResourceContents
-from pydantic import AnyUrl
 
 journal = Path(sys.argv[1])
-server = FastMCP("test")
+server = MCPServer("test")
 
 
 def note(line: str) -> None:
@@ -59,7 +59,7 @@ async def learn(context: Context) -> str:  # type: ignore[type-arg]
 @server.tool()
 def fail() -> str:
     """Fails."""
-    raise ValueError("the disk is full")
+    raise ToolError("the disk is full")
 
 
 @server.tool()
@@ -80,9 +80,9 @@ def mixed() -> list[object]:
     return [
         "some text",
         Image(data=b"\x89PNG" * 300, format="png"),
-        ResourceLink(type="resource_link", name="report", uri=AnyUrl("file:///report.txt")),
+        ResourceLink(type="resource_link", name="report", uri="file:///report.txt"),
         EmbeddedResource(
-            type="resource", resource=TextResourceContents(uri=AnyUrl("file:///notes.txt"), text="remember the milk")
+            type="resource", resource=TextResourceContents(uri="file:///notes.txt", text="remember the milk")
         ),
     ]
 
@@ -90,8 +90,7 @@ def mixed() -> list[object]:
 note(f"pid {os.getpid()}")
 sys.stderr.write("ready to serve\n")
 if len(sys.argv) > 2:
-    server.settings.port = int(sys.argv[3])
-    server.run("sse" if sys.argv[2] == "sse" else "streamable-http")
+    server.run("sse" if sys.argv[2] == "sse" else "streamable-http", port=int(sys.argv[3]))
 else:
     server.run()
 note("ended")

@@ -387,3 +387,29 @@ def test_servers_end_with_our_process(server: Server, end: str) -> None:
     )
     subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
     assert eventually(lambda: gone(server.pid()))
+
+
+#: Says that what it returns fits an expression, which takes longer than anybody lives to be found wrong.
+BOASTING = """
+import json, sys
+schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}}
+tool = {"name": "spell", "inputSchema": {"type": "object"}, "outputSchema": schema}
+for line in sys.stdin:
+    asked = json.loads(line)
+    server = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}}
+    answers = {
+        "initialize": server,
+        "tools/list": {"tools": [tool]},
+        "tools/call": {"content": [], "structuredContent": {"a": "a" * 60 + "b"}},
+    }
+    if "id" in asked:
+        result = answers.get(asked["method"], {})
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
+"""
+
+
+def test_what_a_server_says_of_its_results_is_not_tried(server: Server) -> None:
+    server.config["boasting"] = {"command": sys.executable, "args": ["-c", BOASTING], "timeout": 5}
+    tools = server.tools()
+    assert '"aaaa' in call(tools["boasting-spell"])
+    assert call(tools["test-add"], a=1, b=1) == "2"

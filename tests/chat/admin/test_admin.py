@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from chat.accounts.models import User
 from chat.admin import actions, runs
 from chat.models import Announcement, Connection, Origin, PauseReason, Run, RunStatus, Schedule, Session, Step
 from chat.schedules import commands as schedule_commands
@@ -109,7 +110,7 @@ def test_pages_run_no_script_of_their_own(client: Client, root: User, ada: User)
 
 
 def test_every_page_names_the_icon(client: Client, root: User) -> None:
-    for name in ("index", "chat_run_changelist", "auth_user_add", "password_change"):
+    for name in ("index", "chat_run_changelist", "accounts_user_add", "password_change"):
         [icon] = re.findall(r'<link rel="icon"[^>]* href="([^"]+)"', page(client, name))
         assert icon.startswith("/static/chat/favicon/done")
     client.logout()
@@ -360,19 +361,19 @@ def test_a_user_is_deleted_with_everything(client: Client, root: User, ada: User
     talk(ada)
     bob = making.user("bob")
     kept = talk(bob)
-    address = reverse("admin:auth_user_delete", args=[ada.pk])
+    address = reverse("admin:accounts_user_delete", args=[ada.pk])
     asked = client.get(address)
     assert "ada, with 1 sessions" in asked.content.decode()
     assert client.post(address, {"post": "yes"}).status_code == 302
-    assert ">ada<" not in client.get(reverse("admin:auth_user_changelist")).content.decode()
+    assert ">ada<" not in client.get(reverse("admin:accounts_user_changelist")).content.decode()
     assert set(User.objects.values_list("username", flat=True)) == {"root", "bob"}
     assert list(Run.objects.all()) == [kept]
     chosen = {"action": "delete_selected", "_selected_action": [bob.pk], "post": "yes"}
-    assert client.post(reverse("admin:auth_user_changelist"), chosen).status_code == 302
+    assert client.post(reverse("admin:accounts_user_changelist"), chosen).status_code == 302
     assert not Step.objects.exists()
     permit(root, "view_user")
     User.objects.filter(pk=root.pk).update(is_superuser=False)
-    assert client.post(reverse("admin:auth_user_delete", args=[root.pk]), {"post": "yes"}).status_code == 403
+    assert client.post(reverse("admin:accounts_user_delete", args=[root.pk]), {"post": "yes"}).status_code == 403
 
 
 def test_an_announcement_is_added_and_never_changed(client: Client, root: User) -> None:
@@ -487,3 +488,8 @@ def test_who_may_only_look_may_do_nothing_to_schedules(client: Client, ada: User
         assert client.post(address, {"id": [str(schedule.pk)]}).status_code == 403
     schedule.refresh_from_db()
     assert schedule.enabled
+
+
+def test_accounts_are_found_where_they_were_in_earlier_versions(client: Client) -> None:
+    answer = client.get("/admin/auth/user/7/change/?_popup=1")
+    assert (answer.status_code, answer["Location"]) == (301, "/admin/accounts/user/7/change/?_popup=1")

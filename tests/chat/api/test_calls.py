@@ -485,18 +485,12 @@ async def test_the_whole_text_of_a_step_is_plain_text(client: AsyncClient, sessi
 
     def make() -> None:
         run = session.runs.get()
-        data = {
-            "type": "tool_result",
-            "step": 2,
-            "content": long[:2000],
-            "iteration": 1,
-            "truncated": True,
-            "tool_name": "t",
-        }
+        usage = {"input_tokens": 1, "output_tokens": 1, "estimated": True}
+        end = {"status": "completed", "total_iterations": 1, "duration_ms": 7, "usage": usage}
         making.append(
             run,
-            Entry("reasoning_step", data, full_content=long),
-            Entry("reasoning_step", {"type": "iteration_end", "iteration": 1}),
+            making.step("tool_result", long[:2000], full=long, step=2),
+            Entry("reasoning_complete", end),
         )
 
     await database.write(make)

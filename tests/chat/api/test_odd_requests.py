@@ -263,7 +263,13 @@ FORMS: dict[str, tuple[str, bytes]] = {
 }
 FORM_PATHS = [
     *("/accounts/login/", "/accounts/signup/", "/admin/login/", "/admin/chat/run/act/stop/"),
-    *("/admin/chat/announcement/add/", "/admin/auth/user/add/", "/schedules/new/", "/schedules/preview/", "/nothing/"),
+    *(
+        "/admin/chat/announcement/add/",
+        "/admin/accounts/user/add/",
+        "/schedules/new/",
+        "/schedules/preview/",
+        "/nothing/",
+    ),
     *("/api/sessions/", "/api/schedules/", "/api/nothing/", "/healthz", "/"),
 ]
 

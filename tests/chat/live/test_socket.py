@@ -520,13 +520,11 @@ async def test_deactivating_a_user_closes_the_sockets(product: Server) -> None:
         "shell",
         "--no-imports",
         "--command",
-        f"from django.contrib.auth.models import User\nUser.objects.create_user('di', password={PASSWORD!r})",
+        f"from chat.accounts.models import User\nUser.objects.create_user('di', password={PASSWORD!r})",
     )
     async with Browser.logged_in(product.url, "di") as di, di.socket(await di.new_session()) as socket:
         await socket.receive()
-        command = (
-            "from django.contrib.auth.models import User\nUser.objects.filter(username='di').update(is_active=False)"
-        )
+        command = "from chat.accounts.models import User\nUser.objects.filter(username='di').update(is_active=False)"
         await asyncio.to_thread(product.manage, "shell", "--no-imports", "--command", command)
         assert await socket.closed() == 4401
 

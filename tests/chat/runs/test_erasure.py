@@ -5,12 +5,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import OperationalError, transaction
 from django.test import Client
 from django.utils import timezone
 
 from chat import access
+from chat.accounts.models import User
 from chat.live import connections
 from chat.models import (
     ClosedAccount,

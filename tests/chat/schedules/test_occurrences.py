@@ -6,10 +6,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test import override_settings
 
+from chat.accounts.models import User
 from chat.models import Occurrence, Origin, Outcome, PauseReason, Run, RunStatus, Schedule, Session
 from chat.runs import auto_continue
 from chat.runs import state as run_state

@@ -8,13 +8,14 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.contrib.auth.models import Group, Permission, User
+from django.contrib.auth.models import Group, Permission
 from django.db import DatabaseError, connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from chat import access
+from chat.accounts.models import User
 from chat.live import connections
 from chat.models import MANY_SESSIONS, Act, AuditEntry, Connection, Door, Run, RunStatus, Schedule, Session
 from chat.runs import admission

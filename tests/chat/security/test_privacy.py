@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import pytest
 import websockets
-from django.contrib.auth.models import User
 from django.test import AsyncClient
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from chat import access, protocol
+from chat.accounts.models import User
 from chat.models import Run, Schedule, Session
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands

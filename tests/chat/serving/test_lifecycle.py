@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import websockets
 
 from tests.model_server import ModelServer
 from tests.serving import ROOT, USERNAME, Browser, Server, Socket
@@ -169,28 +168,6 @@ def test_a_port_that_is_taken_is_told_in_a_line(stopped_server: Server) -> None:
 def test_tables_that_are_missing_are_told_in_a_line(tmp_path: Path) -> None:
     server = Server(tmp_path)
     assert "not up to date" in refused(server, "--port", "0")
-
-
-async def test_uvicorn_serves_the_same(tmp_path: Path, model: ModelServer) -> None:
-    server = Server(tmp_path, server="uvicorn", LLM_MODEL_SERVER=model.url, LLM_MODEL="stub", LLM_API_KEY="key")
-    server.prepare()
-    server.start()
-    try:
-        async with Browser.logged_in(server.url, USERNAME) as browser:
-            with pytest.raises(websockets.InvalidStatus) as refusal:
-                async with websockets.connect(f"{server.url.replace('http', 'ws', 1)}/ws/other/"):
-                    pass
-            assert refusal.value.response.status_code == 403
-            async with browser.socket(await browser.new_session()) as socket:
-                await socket.send("chat", message="Tell [tokens=5]")
-                assert (await socket.until_type("reasoning_complete"))["data"]["status"] == "completed"
-                await socket.send("chat", message=LONG)
-                await socket.until_type("reasoning_delta")
-                stopping = asyncio.create_task(asyncio.to_thread(server.stop))
-                assert await socket.closed() == 4012
-                assert await stopping == 0
-    finally:
-        server.stop()
 
 
 async def test_large_frames_are_compressed_for_who_can_take_it_and_small_ones_never(stopped_server: Server) -> None:

@@ -10,7 +10,7 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.models.reply import Part
+from agents.models.reply_parts import Part
 from agents.snapshots import StepSplitter
 from chat.models import Draft, Run, RunStatus, Session, Step, StepOrigin
 from chat.runs import events as run_events

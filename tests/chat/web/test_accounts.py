@@ -4,10 +4,10 @@ import re
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client, override_settings
 
 from chat import protocol
+from chat.accounts.models import User
 from tests.chat import making
 from tests.serving import PASSWORD, Browser, Server
 

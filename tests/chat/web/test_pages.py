@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
 from chat import access
+from chat.accounts.models import User
 from chat.models import Run, RunStatus, Schedule, Session, Step
 from chat.store.step_log import Entry
 from tests.chat import making

@@ -69,7 +69,7 @@ class LoopPacer:
         self._wait()
 
 
-_tempos: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopPacer] = WeakKeyDictionary()
+_pacers: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopPacer] = WeakKeyDictionary()
 
 
 class Throttle:
@@ -77,7 +77,7 @@ class Throttle:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tempo = _tempos.setdefault(self._loop, LoopPacer(self._loop))
+        self._pacer = _pacers.setdefault(self._loop, LoopPacer(self._loop))
         self._show: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0.0
@@ -86,11 +86,11 @@ class Throttle:
     def begin(self, show: Callable[[], None]) -> None:
         """A reply begins, which ``show`` shows."""
         self._show = show
-        self._tempo.begin()
+        self._pacer.begin()
 
     def end(self) -> None:
         """The reply has ended; what has come since the last look is for the reply's own end to show."""
-        self._tempo.end()
+        self._pacer.end()
         self._forget()
         self._show = None
 
@@ -109,7 +109,7 @@ class Throttle:
     def pause(self) -> float:
         """How many seconds reading on is of no use: till the next look, where the loop is busy; else 0. Then `resume`."""
         pause = self._next - self._loop.time()
-        if pause <= 0 or self._tempo.pace_s < _PAUSE_FROM_S:
+        if pause <= 0 or self._pacer.pace_s < _PAUSE_FROM_S:
             return 0.0
         if self._timer is not None:
             # Else it would look just before what waits in the socket is read, which would miss a whole round.
@@ -128,7 +128,7 @@ class Throttle:
         self._look()
 
     def _look(self) -> None:
-        self._next = self._tempo.next_look()
+        self._next = self._pacer.next_look()
         if self._show is not None:
             self._show()
 

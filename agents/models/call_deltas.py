@@ -1,0 +1,52 @@
+"""To which tool call a piece of one belongs, as far as that can be told of what servers stream.
+
+Servers differ: some give no index, some the same index to all calls, some another one to each piece; some no ids, some repeat the name,
+some send it in pieces, some send all once more at the end.
+"""
+
+from collections.abc import Collection
+
+from agents.arguments import repaired
+from agents.models.reply_parts import Part
+from agents.text import clean
+
+
+def continues_call(part: Part, id: str, name: str, arguments: str, tools: Collection[str]) -> bool:  # noqa: A002
+    """Whether a piece with a name or an id belongs to this call, as far as that can be told; else it begins another one."""
+    if id and part.id and id != part.id:
+        # Some servers make up an id for each piece.
+        begins = bool(name) and (not arguments or arguments.lstrip().startswith("{") or not part.pieces)
+        return not begins and not part.is_whole
+    if not name or not part.name:
+        part.name = part.name or clean(name)
+        return True
+    if not part.text.strip():
+        return _joins_name(part, name, tools)
+    if name != part.name:
+        return False
+    if not part.is_whole or not arguments.strip():
+        part.may_repeat = part.is_whole
+        return True
+    return repeats_call(part, id, name, arguments)
+
+
+def begins_again(part: Part, arguments: str) -> bool:
+    """Whether a piece is the beginning of another call of this one's name, which was said again when this one was whole."""
+    is_more = part.may_repeat and bool(arguments.strip()) and part.is_whole
+    return is_more and not repeats_call(part, part.id, part.name, arguments)
+
+
+def repeats_call(part: Part, id: str, name: str, arguments: str) -> bool:  # noqa: A002
+    """Whether a piece is all of a whole call's arguments once more, which some servers end with."""
+    is_all = arguments.strip()[:1] in ("{", '"') and arguments.rstrip()[-1:] in ("}", '"')
+    if not part.pieces or not is_all or (name and not id):
+        return False
+    return part.is_whole and repaired(arguments) == repaired(part.text) != "{}"
+
+
+def _joins_name(part: Part, name: str, tools: Collection[str]) -> bool:
+    """Whether a name that follows a name is a piece of it, or all of it once more."""
+    if part.name in tools or name == part.name:
+        return name == part.name
+    part.name = clean(name) if name.startswith(part.name) else part.name + clean(name)
+    return True

@@ -1,0 +1,134 @@
+"""Checks a call's arguments against its tool's JSON schema (2020-12), which may come from a server that nobody here knows.
+
+What a schema can do to who checks by it is bounded: nothing is fetched, expressions of `pattern` are not tried, and a check that takes too
+long, or whose schema is none, finds nothing more. What is not found here, the tool finds.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from itertools import islice
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from jsonschema.validators import create
+from referencing import Registry
+
+#: Processor time that one check may take, in seconds. A whole keyword is looked at before it is asked again.
+LONGEST_CHECK_S = 0.1
+#: What is found first is what is told; more than this is not looked for.
+_MOST_FAULTS = 50
+_DETAIL_LIMIT = 200
+#: Their work is not bounded by the size of schema and arguments, or, as for `$dynamicRef`, nobody's tools have them.
+_UNCHECKED = frozenset(
+    {"pattern", "patternProperties", "uniqueItems", "unevaluatedItems", "unevaluatedProperties", "$dynamicRef"}
+)
+
+#: The library's types leave out that a check may return nothing.
+_Check = Callable[[Any, Any, Any, Any], Any]
+_deadline: ContextVar[float] = ContextVar("deadline")
+
+
+class _TookTooLong(Exception):
+    """The check has had its time."""
+
+
+def argument_problem(arguments: dict[str, Any], schema: Mapping[str, Any]) -> str:
+    """What is wrong with the arguments, as a sentence that a model can act on; empty if nothing is. May be called from any thread."""
+    token = _deadline.set(time.thread_time() + LONGEST_CHECK_S)
+    faults: list[ValidationError] = []
+    try:
+        faults.extend(islice(_Arguments(schema, registry=_NOTHING_ELSE).iter_errors(arguments), _MOST_FAULTS))
+    except Exception:  # noqa: BLE001, S110 - a schema may be anything, which is the tool's own fault and not the call's
+        pass
+    finally:
+        _deadline.reset(token)
+    return _sentence(faults)
+
+
+def _sentence(faults: list[ValidationError]) -> str:
+    if not faults:
+        return ""
+    first: Any = min(faults, key=lambda fault: (len(fault.path), fault.validator != "required"))
+    where, wanted = _place(first), first.validator_value
+    what = f"The argument {where}" if where else "The call"
+    if first.validator == "required":
+        lacking = " and ".join(f"“{name}”" for name in wanted if name not in first.instance)
+        return f"{what} lacks {'' if where else 'the argument '}{lacking}. Nothing was run."
+    if types := _types(first):
+        return f"{what} has to be of type {' or '.join(types)}. Nothing was run."
+    if first.validator == "enum":
+        return f"{what} has to be one of {', '.join(map(str, wanted))}. Nothing was run."
+    detail = first.message if len(first.message) <= _DETAIL_LIMIT else f"{first.message[:_DETAIL_LIMIT]}…"
+    return f"{what} can't be taken: {detail}. Nothing was run."
+
+
+def _place(fault: ValidationError) -> str:
+    """Where in the arguments a fault is, as ``“places[2].name”``; nothing where it is in them all."""
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step[:80]}" for step in fault.path)
+    return f"“{path.removeprefix('.')}”" if path else ""
+
+
+def _types(fault: Any) -> list[str]:
+    """The types that there may be, where a fault is about nothing else; also as alternatives, which many servers write."""
+    if fault.validator == "type":
+        allowed = fault.validator_value
+        return [allowed] if isinstance(allowed, str) else list(map(str, allowed))
+    within = list(fault.context or ())
+    if within and all(inner.validator == "type" and not inner.path for inner in within):
+        return [name for inner in within for name in _types(inner)]
+    return []
+
+
+def _in_time(check: _Check) -> _Check:
+    def checked(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        if time.thread_time() > _deadline.get():
+            raise _TookTooLong
+        yield from check(validator, value, instance, schema) or ()
+
+    return checked
+
+
+def _of_numbers(check: _Check) -> _Check:
+    """Earlier drafts have yes and no here, about the keyword beside it."""
+
+    def checked(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        if not isinstance(value, bool):
+            yield from check(validator, value, instance, schema) or ()
+
+    return checked
+
+
+def _without_patterns(check: _Check) -> _Check:
+    """What is additional can be told only by trying the patterns."""
+
+    def checked(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        if "patternProperties" not in schema:
+            yield from check(validator, value, instance, schema) or ()
+
+    return checked
+
+
+_CHECKS: dict[str, _Check] = {
+    name: check for name, check in Draft202012Validator.VALIDATORS.items() if name not in _UNCHECKED
+}
+_CHECKS |= {name: _of_numbers(_CHECKS[name]) for name in ("exclusiveMinimum", "exclusiveMaximum")}
+_CHECKS["additionalProperties"] = _without_patterns(_CHECKS["additionalProperties"])
+_create: Any = create
+_Arguments = _create(
+    meta_schema=Draft202012Validator.META_SCHEMA,
+    validators={name: _in_time(check) for name, check in _CHECKS.items()},
+    type_checker=Draft202012Validator.TYPE_CHECKER,
+    id_of=Draft202012Validator.ID_OF,
+)
+#: What a schema may refer to: itself, and what the library brings.
+_NOTHING_ELSE: Any = Registry()
+
+
+def _evolve(self: Any, *, schema: Any, _resolver: Any = None) -> Any:
+    """The same for a part of the schema. One that names another draft would get that draft's class, in which nothing is bounded."""
+    return _Arguments(schema, registry=_NOTHING_ELSE, _resolver=_resolver or self._resolver)
+
+
+_Arguments.evolve = _evolve

@@ -1,0 +1,50 @@
+"""The modules that a page's script is made of, named in the page: the browser fetches them all at once, and not floor by floor."""
+
+import posixpath
+import re
+from functools import cache
+from pathlib import Path
+
+from django import template
+from django.conf import settings
+from django.contrib.staticfiles import finders
+from django.templatetags.static import static
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+#: What an ES module imports from files beside it; as all of ours are written, an import ends its line.
+_IMPORT = re.compile(r"""^(?:import .*|\} from )"(\.{1,2}/[^"]+)";$""", re.MULTILINE)
+
+
+@register.simple_tag
+def script_modules(*paths: str) -> SafeString:
+    """The tags of a page's scripts, and before them a hint for each module that they import."""
+    below = modules_below if not settings.DEBUG else modules_below.__wrapped__
+    modules = dict.fromkeys(module for path in paths for module in below(path) if module not in paths)
+    hints = format_html_join("", '<link rel="modulepreload" href="{}">\n', ((static(module),) for module in modules))
+    scripts = format_html_join("\n", '<script type="module" src="{}"></script>', ((static(path),) for path in paths))
+    return format_html("{}{}", hints, scripts)
+
+
+@cache
+def modules_below(path: str) -> tuple[str, ...]:
+    """Return what a module imports, and what that imports, each once: paths of static files, in no particular order."""
+    found: dict[str, None] = {}
+    waiting = [path]
+    while waiting:
+        module = waiting.pop()
+        for imported in _imports(module):
+            if imported not in found:
+                found[imported] = None
+                waiting.append(imported)
+    return tuple(found)
+
+
+def _imports(module: str) -> list[str]:
+    file = finders.find(module)
+    if file is None:
+        return []
+    text = Path(file).read_text("utf-8")
+    return [posixpath.normpath(posixpath.join(posixpath.dirname(module), name)) for name in _IMPORT.findall(text)]

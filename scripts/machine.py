@@ -1,0 +1,79 @@
+"""What the tests need of the machine and its system's packages: a browser, and the programs that stand around a large installation."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from scripts.shell import BootstrapError, log_line, run_quietly
+
+INSTALLED_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+#: What stands around the product where it is large: programs, and Debian's packages that bring them.
+PROGRAMS = {"pgbouncer": "pgbouncer", "nginx": "nginx"}
+
+
+def find_chromium(python: Path) -> str | None:
+    """Return a Chromium or Chrome that starts: the one ``CHROMIUM`` names, the machine's, or the one Playwright downloaded."""
+    named = os.environ.get("CHROMIUM")
+    if named:
+        return named
+    for name in INSTALLED_BROWSERS:
+        found = shutil.which(name)
+        if found and starts(found):
+            return found
+    own = "from playwright.sync_api import sync_playwright as s\nwith s() as p: print(p.chromium.executable_path)"
+    asked = subprocess.run([python, "-c", own], capture_output=True, text=True, check=False)
+    downloaded = asked.stdout.strip()
+    return downloaded if downloaded and Path(downloaded).exists() and starts(downloaded) else None
+
+
+def tell_chromium(python: Path) -> bool:
+    """Find a browser and tell the tests, so that they needn't look again."""
+    found = find_chromium(python)
+    os.environ["CHROMIUM"] = found or ""
+    return found is not None
+
+
+def starts(browser: str) -> bool:
+    """Tell whether a browser shows a page; one whose system libraries are missing doesn't."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
+        try:
+            shown = subprocess.run([*command, "data:text/html,ready"], capture_output=True, timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+    return b"ready" in shown.stdout
+
+
+def bring_chromium(python: Path) -> None:
+    """See to it that there is a browser: installed, else Playwright's download, else Debian's package."""
+    if tell_chromium(python):
+        return
+    log_line("Bringing a browser for the tests")
+    attempts: list[list[list[str]]] = [[[str(python), "-m", "playwright", "install", "chromium"]]]
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        attempts.append([["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]])
+    for commands in attempts:
+        with contextlib.suppress(BootstrapError):
+            for command in commands:
+                run_quietly(command, "bringing a browser", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+            if tell_chromium(python):
+                return
+    raise BootstrapError("The tests need a browser: install Chromium or Chrome (Debian: apt install chromium).")
+
+
+def bring_programs() -> None:
+    """See to it that the programs of `PROGRAMS` are there; by Debian's packages where they are not."""
+    path = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin"
+    missing = [package for program, package in PROGRAMS.items() if shutil.which(program, path=path) is None]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise BootstrapError(f"These tests need {' and '.join(missing)}; install them.")
+    log_line(f"Installing {' and '.join(missing)}")
+    for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *missing]):
+        run_quietly(command, f"installing {' and '.join(missing)}", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})

@@ -1,0 +1,58 @@
+"""What all chores do: run programs quietly, say what is going on, end in one line. Standard library only, and any Python can read it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+
+class BootstrapError(Exception):
+    """Something the machine lacks; the message is the one line that is shown."""
+
+
+def run_quietly(command: Sequence[str], doing: str, environ: dict[str, str] | None = None) -> None:
+    """Run a command and show nothing of it, unless it fails: then its last word of complaint."""
+    try:
+        done = subprocess.run(
+            command,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise BootstrapError(f"This failed: {doing} ({error}).") from error
+    if done.returncode:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="thinkaloud-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            log.write(done.stdout)
+        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or ["it said nothing"]
+        complaint = next((line for line in lines if re.match(r"(npm )?err(or)?\b", line, re.IGNORECASE)), lines[-1])
+        raise BootstrapError(
+            f"This failed: {doing} ({complaint}). Is a package registry reachable? All it said is in {log.name}."
+        )
+
+
+def fingerprint(path: Path) -> str:
+    """Return what changes when the file does."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def log_line(words: str) -> None:
+    """Tell the person what is going on."""
+    print(words, file=sys.stderr, flush=True)
+
+
+def exec_program(program: Path, *arguments: str) -> NoReturn:
+    """Replace this process by the program."""
+    os.execv(program, [str(program), *arguments])

@@ -1,0 +1,111 @@
+/**
+ * What a reader asks of runs: to stop one, to go on from one, to remove one from the queue.
+ */
+
+import { newId } from "../lib/platform.js";
+import { SENTENCES } from "../state/humanize.js";
+import { ApiError } from "../transport/api.js";
+import { notice } from "../view/notices.js";
+
+/** @import { Api } from "../transport/api.js" */
+/** @import { Connection } from "./connection.js" */
+
+/**
+ * @param {object} from
+ * @param {string} from.me the reader's name
+ * @param {Api} from.api
+ * @param {Connection} from.connection
+ * @param {(run: string, isStopping: boolean) => void} from.onStopping show that a run is being stopped, or that it is not
+ * @param {(text: string) => void} from.giveBack put a text back into the message box
+ */
+export function createCommands({ me, api, connection, onStopping, giveBack }) {
+  /** Runs that this page has asked to stop. @type {Set<string>} */
+  const stops = new Set();
+  /** Texts of messages that are being removed from the queue to be written anew, by their runs. @type {Map<string, string>} */
+  const takingBack = new Map();
+  /** What to do when a wish to go on is refused, by the wish's id. @type {Map<string, () => void>} */
+  const continuing = new Map();
+
+  /**
+   * Over the open connection, else by a call of the API. Returns whether it could be sent.
+   *
+   * @param {string} type
+   * @param {object} payload
+   * @param {() => Promise<unknown>} call
+   */
+  async function send(type, payload, call) {
+    if (connection.isOpen && connection.send(type, payload)) return true;
+    try {
+      await call();
+      return true;
+    } catch (error) {
+      const title = (error instanceof ApiError && error.message) || SENTENCES.offlineStop;
+      notice("refused", { title, tone: "wait", icon: "warn" });
+      return false;
+    }
+  }
+
+  return {
+    /** @param {string} run */
+    async stop(run) {
+      stops.add(run);
+      onStopping(run, true);
+      if (await send("cancel", { run_id: run }, () => api.cancel(run))) return;
+      stops.delete(run);
+      onStopping(run, false);
+    },
+    /**
+     * Who asked from this page to stop a run; null where nobody did.
+     *
+     * @param {string} run
+     */
+    stopRequestedBy: (run) => (stops.has(run) ? me : null),
+    /**
+     * @param {string} run
+     * @param {() => void} onFailed
+     */
+    async continueRun(run, onFailed) {
+      const payload = { run_id: run, client_message_id: newId() };
+      continuing.set(payload.client_message_id, onFailed);
+      const { client_message_id } = payload;
+      if (!(await send("continue", payload, () => api.continueRun(run, { client_message_id })))) onFailed();
+    },
+    /**
+     * @param {string} run
+     * @param {string|null} text given back once the log says that the run was removed, to be written anew
+     */
+    async removeQueued(run, text) {
+      if (text !== null) takingBack.set(run, text);
+      if (!(await send("cancel", { run_id: run }, () => api.cancel(run)))) takingBack.delete(run);
+    },
+    /** @param {string} id */
+    accepted(id) {
+      continuing.delete(id);
+    },
+    /**
+     * The server has refused something; `id` is the wish's, where it was one to go on.
+     *
+     * @param {string} code
+     * @param {string|undefined} id
+     */
+    refused(code, id) {
+      if (id) {
+        continuing.get(id)?.();
+        continuing.delete(id);
+      }
+      if (code === "nothing_to_cancel") stops.clear();
+    },
+    /**
+     * A run has ended. Only what the log says was removed from the queue is given back: else it would be asked twice.
+     *
+     * @param {string} run
+     * @param {string} status
+     */
+    ended(run, status) {
+      stops.delete(run);
+      const text = takingBack.get(run);
+      takingBack.delete(run);
+      if (text !== undefined && status === "cancelled") giveBack(text);
+    },
+  };
+}

@@ -1,0 +1,174 @@
+/**
+ * What is done to a session from its menu: rename, archive, delete; and the dialogs that ask for it.
+ */
+
+import { copy } from "../lib/clipboard.js";
+import { byId, closest, closestTo, find, setShown, setText, slot } from "../lib/dom.js";
+import { SENTENCES, isBlank } from "../state/humanize.js";
+import { pathTo } from "../transport/addresses.js";
+import { notice } from "../view/notices.js";
+import { pageSession, publishTitles, refresh } from "./session-list.js";
+
+/** @import { Api } from "../transport/api.js" */
+
+/** @typedef {{id: string, title: string, archived: boolean}} Target */
+
+/**
+ * Have the page's buttons and menus do what they say.
+ *
+ * @param {Api} api
+ */
+export function setUpDialogs(api) {
+  /** The session that the open menu or dialog is about. @type {Target} */
+  let target = { id: "", title: "", archived: false };
+
+  /** @type {Record<string, (button: HTMLElement) => void>} */
+  const actions = {
+    "session-menu"(button) {
+      target = targetOf(closest(button, "[data-session]"));
+      const words = slot(byId("session-menu"), "archive");
+      words.dataset.archive ??= words.textContent ?? "";
+      setText(words, (target.archived ? words.dataset.other : words.dataset.archive) ?? "");
+      byId("session-menu").showPopover();
+    },
+    rename(button) {
+      aim(button);
+      rename(api, target);
+    },
+    archive(button) {
+      aim(button);
+      void archive(api, target);
+    },
+    delete(button) {
+      aim(button);
+      remove(api, target);
+    },
+    "copy-session-link"(button) {
+      closeMenu(button);
+      void copy({ text: new URL(pathTo(`sessions/${target.id}/`), location.href).href }, null);
+    },
+    "close-dialog": (button) => /** @type {HTMLDialogElement|null} */ (button.closest("dialog"))?.close(),
+    keys(button) {
+      closeMenu(button);
+      openDialog("keys-dialog");
+    },
+  };
+
+  document.addEventListener("click", (event) => {
+    const button = closestTo(event, "[data-action]");
+    if (button) actions[button.dataset.action ?? ""]?.(button);
+  });
+
+  /**
+   * A button of the page's own menu speaks of the page's session.
+   *
+   * @param {HTMLElement} button
+   */
+  function aim(button) {
+    closeMenu(button);
+    if (button.dataset.session) target = { ...targetOf(button), title: byId("title").textContent ?? "" };
+  }
+}
+
+/**
+ * @param {HTMLElement} element
+ * @returns {Target}
+ */
+function targetOf({ dataset }) {
+  return { id: dataset.session ?? "", title: dataset.title ?? "", archived: dataset.archived === "true" };
+}
+
+/** @param {HTMLElement} button */
+function closeMenu(button) {
+  /** @type {HTMLElement|null} */
+  const menu = button.closest("[popover]");
+  menu?.hidePopover();
+}
+
+/** @param {string} id */
+function openDialog(id) {
+  /** @type {HTMLDialogElement} */
+  const dialog = byId(id);
+  dialog.showModal();
+  return dialog;
+}
+
+/**
+ * Open a dialog, and act once it is answered with yes. It stays open, with the reason, where that fails.
+ *
+ * @param {string} id
+ * @param {() => Promise<void>} act
+ */
+function ask(id, act) {
+  const dialog = openDialog(id);
+  const form = find(dialog, "form");
+  const message = find(dialog, ".msg");
+  setShown(message, false);
+  /** @param {SubmitEvent} event */
+  const submitted = async (event) => {
+    if (event.submitter?.getAttribute("value") !== "ok") return;
+    event.preventDefault();
+    try {
+      await act();
+      dialog.close();
+    } catch (error) {
+      setText(message, (error instanceof Error && error.message) || SENTENCES.failedRequest);
+      setShown(message, true);
+    }
+  };
+  form.addEventListener("submit", submitted);
+  dialog.addEventListener("close", () => form.removeEventListener("submit", submitted), { once: true });
+}
+
+/**
+ * @param {Api} api
+ * @param {Target} target
+ */
+function rename(api, { id, title }) {
+  /** @type {HTMLInputElement} */
+  const input = byId("new-title");
+  input.value = title;
+  ask("rename-dialog", async () => {
+    const name = input.value.trim();
+    if (isBlank(name)) throw new Error(SENTENCES.blankTitle);
+    await api.change(id, { title: name });
+    publishTitles({ [id]: name });
+    showChange();
+  });
+  input.select();
+}
+
+/**
+ * @param {Api} api
+ * @param {Target} target
+ */
+async function archive(api, { id, archived }) {
+  try {
+    await api.change(id, { archived: !archived });
+  } catch (error) {
+    const title = (error instanceof Error && error.message) || SENTENCES.notArchived;
+    notice("act", { title, tone: "wait", icon: "warn", passing: true });
+    return;
+  }
+  if (id === pageSession()) location.reload();
+  else showChange();
+}
+
+/**
+ * @param {Api} api
+ * @param {Target} target
+ */
+function remove(api, { id, title }) {
+  setText(slot(byId("delete-dialog"), "title"), title || SENTENCES.newSession);
+  ask("delete-dialog", async () => {
+    await api.remove(id);
+    if (id === pageSession()) location.assign(pathTo(""));
+    else showChange();
+  });
+}
+
+/** The list beside and the list on the page both show it. */
+function showChange() {
+  if (location.pathname === pathTo("sessions/")) location.reload();
+  else void refresh();
+}

@@ -1,0 +1,132 @@
+/**
+ * The list of sessions beside every page, kept up to date: the server renders it, as it did at first.
+ */
+
+import { byId, make, setShown } from "../lib/dom.js";
+import { fetchPart, replaceContent } from "../lib/fragments.js";
+import { SENTENCES, joined } from "../state/humanize.js";
+import { pathTo } from "../transport/addresses.js";
+import { closeNotice, notice } from "../view/notices.js";
+
+/** What a session's row says of its run. @typedef {{dot: string, word: string, tone: string, agent: string, isLive: boolean}} SessionRow */
+
+const REFRESH_EVERY = 10_000;
+/** Changes come in bunches: the list is fetched once for all that come within so many milliseconds. */
+const PAUSE = 300;
+
+const list = byId("side-list");
+/** Whom the page was made for. */
+const madeFor = byId("sessions").dataset.user;
+/** @type {Set<(titles: Record<string, string>) => void>} */
+const watchers = new Set();
+/** @type {Promise<void>|null} */
+let refreshing = null;
+let shown = "";
+/** Who was logged in when the list came last. */
+let loggedIn = madeFor;
+/** @type {SessionRow|null} */
+let current = null;
+
+/**
+ * Be told of the sessions' titles, by their ids, whenever there are new ones.
+ *
+ * @param {(titles: Record<string, string>) => void} watcher
+ */
+export function onRefresh(watcher) {
+  watchers.add(watcher);
+}
+
+/**
+ * Tell everybody who asked by `onRefresh` of titles.
+ *
+ * @param {Record<string, string>} titles
+ */
+export function publishTitles(titles) {
+  for (const watcher of watchers) watcher(titles);
+}
+
+/** Bring the list up to date. */
+export function refresh() {
+  refreshing ??= new Promise((resolve) => setTimeout(resolve, PAUSE)).then(fetchList).finally(() => {
+    refreshing = null;
+  });
+  return refreshing;
+}
+
+/** The id of the session that the page shows; empty on other pages. */
+export function pageSession() {
+  return location.pathname.match(/\/sessions\/([0-9a-f-]{36})\/$/u)?.[1] ?? "";
+}
+
+/**
+ * The open session's own row says what its page's head says.
+ *
+ * @param {SessionRow} row
+ */
+export function showCurrent(row) {
+  current = row;
+  paintCurrent();
+}
+
+async function fetchList() {
+  const row = list.querySelector("[aria-current]")?.closest("[data-session]");
+  const session = row?.getAttribute("data-session") ?? pageSession();
+  /** @type {HTMLElement|null} */
+  const fresh = await new Promise((resolve) => fetchPart(pathTo(`sessions/?part=side&current=${session}`), resolve));
+  if (fresh === null || isOthers(fresh) || fresh.innerHTML === shown) return;
+  shown = fresh.innerHTML;
+  const focused = list.contains(document.activeElement) ? document.activeElement?.closest("[data-session]") : null;
+  const top = list.scrollTop;
+  replaceContent(list, fresh);
+  list.scrollTop = top;
+  if (focused) {
+    /** @type {HTMLElement|null} */
+    const again = list.querySelector(`[data-session="${focused.getAttribute("data-session")}"] a`);
+    again?.focus();
+  }
+  paintCurrent();
+  publishTitles(titlesOf(list));
+}
+
+/**
+ * Whether somebody else has logged in since this page was made: their list is not for it.
+ *
+ * @param {HTMLElement} fresh
+ */
+function isOthers(fresh) {
+  const user = fresh.querySelector("[data-made-for]")?.getAttribute("data-made-for") ?? undefined;
+  const isKnown = user === loggedIn;
+  loggedIn = user;
+  if (user === madeFor) closeNotice("other-user");
+  if (user === madeFor || isKnown) return user !== madeFor;
+  const [title, text] = SENTENCES.otherUser;
+  const link = { text: SENTENCES.toTheirs, href: pathTo("") };
+  notice("other-user", { title, text, tone: "wait", icon: "lock", link, closable: false });
+  return true;
+}
+
+/**
+ * @param {HTMLElement} rows
+ * @returns {Record<string, string>}
+ */
+function titlesOf(rows) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const found = rows.querySelectorAll("[data-session]");
+  return Object.fromEntries([...found].map(({ dataset }) => [dataset.session ?? "", dataset.title ?? ""]));
+}
+
+function paintCurrent() {
+  const row = list.querySelector(".sess[aria-current]");
+  const [dot, meta] = [row?.querySelector(".dot"), row?.querySelector(".meta")];
+  if (!row || !dot || !meta || !current) return;
+  const { word, agent, tone, isLive } = current;
+  dot.className = `dot ${current.dot}`;
+  if (meta.textContent !== joined(word, agent)) {
+    meta.replaceChildren(...(word ? [make("span", word, tone)] : []), ...(word && agent ? [" · "] : []), agent);
+  }
+  setShown(row.querySelector(".badge"), isLive);
+}
+
+const refreshIfSeen = () => document.visibilityState === "visible" && void refresh();
+setInterval(() => navigator.onLine && refreshIfSeen(), REFRESH_EVERY);
+document.addEventListener("visibilitychange", refreshIfSeen);

@@ -1,0 +1,193 @@
+/**
+ * Tool calls: the row of one, the row of several at once, and the card of each with what it was asked and what came back.
+ */
+
+import { clone, find, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
+import { atOnce, callState, duration, failed, icon, returned, telling } from "../state/humanize.js";
+import { broken, span, wentOn } from "../state/figures.js";
+import { dress, fillArguments, fillResult } from "./result.js";
+
+/** @import { Call, Item, Run } from "../state/types.js" */
+/** @import { Choices } from "../view/choices.js" */
+
+/** Characters of a failed call's result that stand in its row. */
+const CAUSE = 400;
+
+/** What is inside a card: the call it shows, and which of its parts are filled. @typedef {{call: Call|null, args: boolean, result: boolean}} Inside */
+
+/** @typedef {ReturnType<typeof createCallCards>} CallCards */
+
+/**
+ * The cards of one run.
+ *
+ * @param {object} from
+ * @param {(seq: number) => string} from.contentUrl where the whole of a long result lies
+ * @param {Choices} from.choices
+ */
+export function createCallCards({ contentUrl, choices }) {
+  /** @type {Map<HTMLElement, Inside>} */
+  const cards = new Map();
+
+  /**
+   * Make a row say what its calls are now.
+   *
+   * @param {HTMLElement} element
+   * @param {Run} run
+   * @param {Item} item
+   */
+  function fillCalls(element, run, item) {
+    if (element.dataset.item === "call") fillOne(element, run, item);
+    else fillSeveral(element, run, item);
+  }
+
+  /** @type {typeof fillCalls} */
+  function fillOne(element, run, item) {
+    const [call] = item.calls;
+    const state = fillCall(find(element, ".tool"), run, item, call);
+    setData(element, "state", state);
+    setIcon(slot(element, "icon"), icon(call.name));
+    const cause = state === "fail" || state === "off" ? (call.result?.content ?? "").trim().slice(0, CAUSE) : "";
+    setShown(slot(element, "err"), cause !== "");
+    setText(slot(element, "cause"), cause);
+    setShown(slot(element, "from"), state === "fail");
+    setShown(slot(element, "after"), state === "fail" && wentOn(run, item));
+  }
+
+  /** @type {typeof fillCalls} */
+  function fillSeveral(element, run, item) {
+    const pair = slot(element, "pair");
+    const states = item.calls.map((call, index) => {
+      const mini = /** @type {HTMLElement} */ (pair.children[index] ?? pair.appendChild(clone("mini")));
+      const state = fillCall(mini, run, item, call);
+      setData(mini, "state", state);
+      // The first call's number is the row's own.
+      if (call.seq !== null && call.seq !== item.seq) mini.id = `s${call.seq}`;
+      setIcon(slot(mini, "icon"), icon(call.name));
+      setText(slot(mini, "seqs"), call.seq && call.result?.seq ? `${call.seq} → ${call.result.seq}` : "");
+      if (call.result && !call.result.ok && call.result.content) setText(slot(mini, "out"), call.result.content.trim().slice(0, CAUSE));
+      return state;
+    });
+    setData(element, "state", ["live", "fail", "off"].find((state) => states.includes(state)));
+    setText(slot(element, "name"), atOnce(item.calls.length));
+    setWord(element, failed(states.filter((state) => state === "fail").length));
+    const took = span(item);
+    setText(slot(element, "dur"), took === null ? "" : duration(Math.round((took[1] - took[0]) * 1000)));
+  }
+
+  /**
+   * The line and the inside of one call; returns its state: `live`, `fail`, `off`, or empty for one that worked.
+   *
+   * @param {HTMLElement} card
+   * @param {Run} run
+   * @param {Item} item
+   * @param {Call} call
+   * @returns {string}
+   */
+  function fillCall(card, run, item, call) {
+    const [state, word] = callState(run, call, broken(run, item, call));
+    const inside = cards.get(card);
+    card.dataset.call = call.call_id;
+    setData(card, "result", call.result?.seq ? String(call.result.seq) : "");
+    fillLine(card, call, word, inside?.call?.result ?? null);
+    cards.set(card, {
+      call,
+      // What the server has rendered and then left out of the state is there already.
+      args: call.arguments === null || (inside !== undefined && inside.args && inside.call?.arguments === call.arguments),
+      result: inside !== undefined && inside.result && inside.call?.result === call.result,
+    });
+    if (card instanceof HTMLDetailsElement) {
+      if (inside === undefined && card.classList.contains("tool")) {
+        card.open = choices.step(call.seq) ?? (!run.ended && typeof call.arguments?.code === "string");
+      }
+      if (card.open) fillInside(card);
+    }
+    return state;
+  }
+
+  /**
+   * Fill a card's parts, when it is open.
+   *
+   * @param {HTMLElement} card
+   */
+  function fillInside(card) {
+    const inside = cards.get(card);
+    if (inside?.call) {
+      if (!inside.args) fillArguments(card, inside.call.arguments);
+      if (!inside.result) fillResult(card, inside.call.result, contentUrl);
+      inside.args = inside.result = true;
+    }
+    dress(card);
+  }
+
+  return {
+    fillCalls,
+    fillInside,
+    /**
+     * A card that the server has filled.
+     *
+     * @param {HTMLElement} card
+     * @param {Call|null} call
+     */
+    adopt(card, call) {
+      cards.set(card, { call, args: true, result: true });
+    },
+    /**
+     * Show how long a call has been at work.
+     *
+     * @param {Call} call
+     * @param {string} time
+     */
+    tick(call, time) {
+      const card = [...cards].find(([, inside]) => inside.call === call)?.[0];
+      if (card) setText(slot(card, "dur"), time);
+    },
+    /** Code was opened to be watched; at the run's end it is history, unless the reader has chosen. */
+    fold() {
+      for (const [card, { call }] of cards) {
+        if (call && choices.step(call.seq) === undefined && card instanceof HTMLDetailsElement) card.open = false;
+      }
+    },
+  };
+}
+
+/**
+ * The one line of a call.
+ *
+ * @param {HTMLElement} card
+ * @param {Call} call
+ * @param {string} word
+ * @param {Call["result"]} before the result that the line shows already
+ */
+function fillLine(card, call, word, before) {
+  setText(slot(card, "name"), call.name);
+  if (call.arguments !== null) {
+    const { text, code } = telling(call.arguments);
+    const arg = slot(card, "arg");
+    setText(arg, text);
+    if (!card.classList.contains("mini")) arg.classList.toggle("mono", code);
+  }
+  if (call.result?.ok && call.result !== before) setText(slot(card, "out"), returned(call.result.content));
+  setWord(card, word);
+  setText(slot(card, "dur"), call.result ? duration(call.result.duration_ms) : "");
+}
+
+/**
+ * @param {HTMLElement} row
+ * @param {string} word
+ */
+function setWord(row, word) {
+  setText(slot(row, "state"), word);
+  setShown(slot(row, "state"), word !== "");
+}
+
+/**
+ * What can be copied of a part of a card.
+ *
+ * @param {HTMLElement} part
+ * @returns {string}
+ */
+export function textOfPart(part) {
+  const shown = part.querySelector('pre.code:not([hidden]), pre.code[data-slot="content"]');
+  if (shown?.textContent) return shown.textContent;
+  return [...part.querySelectorAll("dt")].map((term) => `${term.textContent}: ${term.nextElementSibling?.textContent}`).join("\n");
+}

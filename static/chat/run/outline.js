@@ -1,0 +1,269 @@
+/**
+ * The outline of one run: a row for each thought and each turn's calls, the row of what is being written, and their bars.
+ */
+
+import { clone, findAll, make, setBar, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
+import { SENTENCES, duration, icon, markdownGist, thoughtFor, ticking } from "../state/humanize.js";
+import { bar, itemBar, wentOn } from "../state/figures.js";
+import { isAnswer } from "./answer.js";
+import { createPacedText } from "./paced-text.js";
+import { setNumber } from "./row.js";
+
+/** @import { CallCards } from "./call-card.js" */
+/** @import { Growth, Item, Run } from "../state/types.js" */
+
+/** Finished blocks of a growing thought that stay in its small window, which shows three lines. */
+const RECENT = 4;
+/** Characters of growing arguments that stand in their row. */
+const LAST_CHARACTERS = 120;
+
+/** What is painted of an item: the element, and what it looked like then. @typedef {{item: Item, element: HTMLElement, wentOn: boolean|null, ended: boolean}} Row */
+
+/**
+ * @param {object} from
+ * @param {HTMLElement} from.list where the rows go
+ * @param {CallCards} from.cards
+ * @param {(change: () => void) => void} from.keepEnd see paced-text.js
+ */
+export function createOutline({ list, cards, keepEnd }) {
+  /** @type {Row[]} */
+  const rows = [];
+  const growing = createGrowingRow({ list, keepEnd });
+
+  /**
+   * The rows that the server has rendered: the last ones, where it has left earlier ones out of the state.
+   *
+   * @param {Run} run
+   */
+  function adopt(run) {
+    if (!run.items.length) return;
+    const elements = /** @type {HTMLElement[]} */ ([...list.children].slice(-run.items.length));
+    run.items.forEach((item, index) => {
+      const element = elements[index];
+      if (!element) return;
+      rows[index] = { item, element, wentOn: null, ended: run.ended };
+      findAll(element, "[data-call]").forEach((card, place) => cards.adopt(card, item.calls[place] ?? null));
+    });
+  }
+
+  /**
+   * Show what is new or different. Returns how many rows were added.
+   *
+   * @param {Run} run
+   * @param {number|null} now the server's time, where it is known
+   */
+  function paint(run, now) {
+    let added = 0;
+    let hasChanged = false;
+    run.items.forEach((item, index) => {
+      const hasGoneOn = wentOn(run, item);
+      const row = rows[index];
+      if (!row) {
+        const element = build(run, item);
+        element.classList.add("arrive");
+        list.insertBefore(element, growing.element);
+        rows[index] = { item, element, wentOn: hasGoneOn, ended: run.ended };
+        added += 1;
+        hasChanged = true;
+      } else if (row.item !== item || (isUnsettled(item) && (row.wentOn !== hasGoneOn || row.ended !== run.ended))) {
+        const element = item.kind === "calls" ? repainted(row.element, run, item) : row.element;
+        rows[index] = { item, element, wentOn: hasGoneOn, ended: run.ended };
+        hasChanged = true;
+      }
+    });
+    if (hasChanged) drawBars(run, now);
+    growing.paint(run, now);
+    return added;
+  }
+
+  /**
+   * @param {Run} run
+   * @param {Item} item
+   */
+  function build(run, item) {
+    const element = clone(item.kind === "thought" ? "thought" : item.calls.length > 1 ? "calls" : "call");
+    setNumber(element, item.seq);
+    if (item.kind === "thought") fillThought(element, item);
+    else cards.fillCalls(element, run, item);
+    return element;
+  }
+
+  /**
+   * A row of calls as it is now: another one where a second call has joined the first.
+   *
+   * @param {HTMLElement} element
+   * @param {Run} run
+   * @param {Item} item
+   */
+  function repainted(element, run, item) {
+    const isPair = element.dataset.item === "calls";
+    if (isPair === item.calls.length > 1) {
+      cards.fillCalls(element, run, item);
+      return element;
+    }
+    const fresh = build(run, item);
+    element.replaceWith(fresh);
+    return fresh;
+  }
+
+  /**
+   * @param {Run} run
+   * @param {number|null} now
+   */
+  function drawBars(run, now) {
+    const total = totalMs(run, now);
+    for (const { item, element } of rows) {
+      const isLive = item.kind === "calls" && item.calls.some((call) => call.result === null);
+      const where = isLive && now !== null ? bar(run, [item.at, now], total, "live") : itemBar(run, item, total);
+      setBar(slot(element, "bar"), where);
+    }
+  }
+
+  return {
+    adopt,
+    paint,
+    drawBars,
+    get isEmpty() {
+      return list.childElementCount === 0;
+    },
+    /**
+     * Twice a second while the run is at work.
+     *
+     * @param {Run} run
+     * @param {number} now
+     * @param {boolean} isOpen whether the rows are in sight
+     */
+    tick(run, now, isOpen) {
+      growing.tick(run, now);
+      if (!isOpen) return;
+      drawBars(run, now);
+      const last = rows.at(-1);
+      if (last?.item.kind !== "calls") return;
+      const waiting = last.item.calls.filter((call) => call.result === null);
+      for (const call of waiting) cards.tick(call, ticking((now - call.at) * 1000));
+      if (waiting.length && last.item.calls.length > 1) setText(slot(last.element, "dur"), ticking((now - last.item.at) * 1000));
+    },
+  };
+}
+
+/**
+ * The row of the step that is being written.
+ *
+ * @param {object} from
+ * @param {HTMLElement} from.list
+ * @param {(change: () => void) => void} from.keepEnd
+ */
+function createGrowingRow({ list, keepEnd }) {
+  /** @type {{element: HTMLElement, step: number, text: ReturnType<typeof createPacedText>}|null} */
+  let shown = null;
+
+  /** @param {Growth} growth */
+  function open(growth) {
+    const element = clone("growing");
+    const text = createPacedText({
+      prose: slot(element, "text"),
+      keepEnd,
+      onBlocks(blocks) {
+        for (const node of blocks.splice(0, blocks.length - RECENT)) node.remove();
+      },
+    });
+    element.classList.add("arrive");
+    list.append(element);
+    return { element, step: growth.step, text };
+  }
+
+  function close() {
+    shown?.text.stop();
+    shown?.element.remove();
+    shown = null;
+  }
+
+  /**
+   * @param {Run} run
+   * @param {number|null} now
+   */
+  function tick(run, now) {
+    if (shown === null) return;
+    const since = lastMoment(run);
+    setText(slot(shown.element, "dur"), now === null ? "" : ticking((now - since) * 1000));
+    setBar(slot(shown.element, "bar"), now === null ? null : bar(run, [since, now], totalMs(run, now), "live"));
+  }
+
+  return {
+    get element() {
+      return shown?.element ?? null;
+    },
+    tick,
+    /**
+     * @param {Run} run
+     * @param {number|null} now
+     */
+    paint(run, now) {
+      const growth = isAnswer(run.growth) ? null : run.growth;
+      if (growth === null || shown?.step !== growth.step) close();
+      if (growth === null) return;
+      shown ??= open(growth);
+      const { element, text } = shown;
+      const isTool = growth.type === "tool_use" || growth.type === "tool_result";
+      setData(element, "kind", isTool ? "tool" : "");
+      setIcon(slot(element, "icon"), isTool ? icon(growth.tool_name) : "thought");
+      const name = slot(element, "name");
+      setText(name, isTool ? growth.tool_name || SENTENCES.toolCall : SENTENCES.thinking);
+      name.classList.toggle("t-live", !isTool);
+      setShown(slot(element, "state"), isTool);
+      setShown(slot(element, "window"), !isTool);
+      if (isTool) setText(slot(element, "arg"), growth.text.slice(-LAST_CHARACTERS));
+      else text.write(growth.text);
+      tick(run, now);
+    },
+  };
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {Item} item
+ */
+function fillThought(element, item) {
+  setText(slot(element, "name"), thoughtFor(item.duration_ms));
+  setText(slot(element, "arg"), markdownGist(item.text));
+  setText(slot(element, "dur"), duration(item.duration_ms));
+  const text = slot(element, "text");
+  const written = make("p", item.text, "unrendered");
+  written.dir = "auto";
+  text.replaceChildren(written);
+  if (item.partial) text.after(clone("stopped"));
+}
+
+/**
+ * Whether what happens later still changes how an item reads.
+ *
+ * @param {Item} item
+ */
+function isUnsettled(item) {
+  return item.calls.some((call) => call.result === null || !call.result.ok);
+}
+
+/**
+ * When the latest finished thing of the run ended, in the server's seconds: what grows now began then.
+ *
+ * @param {Run} run
+ */
+function lastMoment(run) {
+  let latest = run.started_at ?? 0;
+  for (const item of run.items.slice(-3)) {
+    latest = Math.max(latest, item.at);
+    for (const call of item.calls) latest = Math.max(latest, call.at, call.result?.at ?? 0);
+  }
+  return latest;
+}
+
+/**
+ * How long the run has taken up to now, in milliseconds; 0 where that is not known.
+ *
+ * @param {Run} run
+ * @param {number|null} now
+ */
+function totalMs(run, now) {
+  if (run.duration_ms !== null) return run.duration_ms;
+  return now === null || run.started_at === null ? 0 : (now - run.started_at) * 1000;
+}

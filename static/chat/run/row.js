@@ -1,0 +1,20 @@
+/**
+ * What rows of an outline and the answer have in common.
+ */
+
+import { setText, slot } from "../lib/dom.js";
+
+/**
+ * Give a row the number of its stored event, by which it can be linked to.
+ *
+ * @param {HTMLElement} element
+ * @param {number|null} seq null where it has none
+ */
+export function setNumber(element, seq) {
+  if (seq === null) return;
+  element.id = `s${seq}`;
+  /** @type {HTMLAnchorElement} */
+  const link = slot(element, "n");
+  setText(link, String(seq));
+  link.href = `#s${seq}`;
+}

@@ -1,0 +1,125 @@
+/**
+ * What can be counted and measured of a run: its steps, its failures, and where its bars lie. The mirror of what
+ * chat/rendering/transcript.py says of them.
+ */
+
+/** @import { Bar, Call, Counts, Item, Run } from "./types.js" */
+
+/**
+ * Whether the agent did anything after an item.
+ *
+ * @param {Run} run
+ * @param {Item} item
+ * @returns {boolean}
+ */
+export function wentOn(run, item) {
+  return item !== run.items.at(-1) || (run.answer !== null && !run.answer.partial);
+}
+
+/**
+ * Whether a call has failed; one that was ended together with its run has not.
+ *
+ * @param {Run} run
+ * @param {Item} item
+ * @param {Call} call
+ * @returns {boolean}
+ */
+export function broken(run, item, call) {
+  if (call.result === null || call.result.ok) return false;
+  return !["cancelled", "interrupted"].includes(run.status) || wentOn(run, item);
+}
+
+/**
+ * How many steps, tool calls and failed calls a run has.
+ *
+ * @param {Run} run
+ * @returns {Counts}
+ */
+export function counts(run) {
+  let [thoughts, made, failed] = [0, 0, 0];
+  for (const item of run.items) {
+    if (item.kind === "thought") thoughts += 1;
+    for (const call of item.calls) {
+      made += 1;
+      if (broken(run, item, call)) failed += 1;
+    }
+  }
+  const here = { steps: thoughts + made + (run.answer ? 1 : 0), thoughts, tools: made, failed };
+  const { steps = 0, thoughts: earlier = 0, tools = 0, failed: broke = 0 } = run.outside;
+  return { steps: here.steps + steps, thoughts: here.thoughts + earlier, tools: here.tools + tools, failed: here.failed + broke };
+}
+
+/**
+ * Names of the tools that are at work.
+ *
+ * @param {Run} run
+ * @returns {string[]}
+ */
+export function using(run) {
+  return run.items.flatMap((item) => item.calls.filter((call) => call.result === null).map((call) => call.name));
+}
+
+const SHORTEST_BAR = 1.6;
+
+/**
+ * When an item began and ended; null where it has not ended or was not measured.
+ *
+ * @param {Item} item
+ * @returns {[number, number]|null}
+ */
+export function span(item) {
+  if (item.kind === "thought") {
+    return item.duration_ms === null ? null : [item.at - item.duration_ms / 1000, item.at];
+  }
+  const results = item.calls.map((call) => call.result).filter((result) => result !== null);
+  if (!results.length || results.length < item.calls.length) return null;
+  const starts = results.flatMap(({ at, duration_ms }) => (duration_ms === null ? [] : [at - duration_ms / 1000]));
+  return starts.length ? [Math.min(...starts), Math.max(...results.map((result) => result.at))] : null;
+}
+
+/**
+ * Where a span lies in the run's time, as per cent; null where unknown.
+ *
+ * @param {Run} run
+ * @param {[number, number]|null} of
+ * @param {number|null} totalMs
+ * @param {string} fill
+ * @returns {Bar|null}
+ */
+export function bar(run, of, totalMs, fill) {
+  if (!of || !totalMs || run.started_at === null) return null;
+  const start = Math.min(100 - SHORTEST_BAR, Math.max(0, ((of[0] - run.started_at) * 100000) / totalMs));
+  const width = Math.max(SHORTEST_BAR, ((of[1] - of[0]) * 100000) / totalMs);
+  return { x: tenth(start), width: tenth(Math.min(width, 100 - start)), fill };
+}
+
+/** @param {number} number */
+function tenth(number) {
+  return Math.floor(number * 10 + 0.5) / 10;
+}
+
+/**
+ * An item's bar.
+ *
+ * @param {Run} run
+ * @param {Item} item
+ * @param {number|null} totalMs
+ * @returns {Bar|null}
+ */
+export function itemBar(run, item, totalMs) {
+  const hasFailed = item.calls.some((call) => broken(run, item, call));
+  return bar(run, span(item), totalMs, item.kind === "thought" ? "model" : hasFailed ? "fail" : "tool");
+}
+
+/**
+ * The answer's bar.
+ *
+ * @param {Run} run
+ * @param {number|null} totalMs
+ * @returns {Bar|null}
+ */
+export function answerBar(run, totalMs) {
+  const answer = run.answer;
+  if (!answer || answer.duration_ms === null) return null;
+  return bar(run, [answer.at - answer.duration_ms / 1000, answer.at], totalMs, "model");
+}

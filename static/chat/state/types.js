@@ -1,0 +1,116 @@
+/**
+ * The shapes that the page's scripts hand to each other, for the type checker alone: nothing imports this file when a page runs.
+ *
+ * Times are the server's, in seconds; durations are milliseconds; `seq` numbers the session's stored events from 1.
+ */
+
+/**
+ * What the connection hands on: frames, and word of a message that could not be sent.
+ *
+ * @typedef {import("../protocol.js").Frame | { type: "unsent", data: { client_message_id?: string } }} Frame
+ */
+
+/** @typedef {import("../protocol.js").StoredFrame} StoredFrame */
+/** @typedef {import("../protocol.js").Usage} Usage */
+/** @typedef {import("../protocol.js").QueuedRun} QueuedMessage */
+/** @typedef {import("../protocol.js").Person} Person */
+
+/**
+ * What a tool gave back. `content` may be cut off; `content_length` says how long all of it is.
+ *
+ * @typedef {{
+ *   seq: number|null, at: number, ok: boolean, content: string, duration_ms: number|null, truncated: boolean, content_length: number,
+ * }} CallResult
+ */
+
+/**
+ * A tool call. `arguments` is null where the page was made without them: they stand in the markup already.
+ *
+ * @typedef {{
+ *   seq: number|null, step: number, at: number, call_id: string, name: string, arguments: any, result: CallResult|null,
+ * }} Call
+ */
+
+/**
+ * A row of a run's outline: a thought, or the tool calls of one turn.
+ *
+ * @typedef {{
+ *   kind: "thought"|"calls", seq: number|null, step: number, at: number, iteration: number, text: string, duration_ms: number|null,
+ *   partial: boolean, calls: Call[],
+ * }} Item
+ */
+
+/** @typedef {{ seq: number|null, step: number, at: number, text: string, duration_ms: number|null, partial: boolean }} Answer */
+
+/**
+ * The step that is being written. `attempt` counts how often the model has begun it.
+ *
+ * @typedef {{ step: number, type: string, attempt: number, text: string, tool_name: string }} Growth
+ */
+
+/** @typedef {{ steps: number, thoughts: number, tools: number, failed: number }} Counts */
+
+/**
+ * A run as the page knows it. `outside` counts what of it lies on earlier pages; `finished` is its last finished step.
+ *
+ * @typedef {{
+ *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, user: string,
+ *   enable_reasoning: boolean, continues: string|null, iteration: number, limit: number, items: Item[], answer: Answer|null,
+ *   error: {message: string, code: string, id: string}|null, duration_ms: number|null, usage: Usage|null, cancelled_by: string|null,
+ *   removed: boolean, outside: Partial<Counts>, growth: Growth|null, finished: number,
+ * }} Run
+ */
+
+/** @typedef {{ id: string, title: string, agent: string, role: string }} Session */
+
+/**
+ * What the page knows of its session. `seq` and `id` are those of the last event it holds, `head` is the number of the session's last;
+ * `gap` says that one between was lost, and `resets` counts how often all was begun anew.
+ *
+ * @typedef {{
+ *   session: Session|null, seq: number, id: string|null, head: number, joined: boolean, order: string[], runs: Record<string, Run>,
+ *   live: {id: string, status: string, started_at: number|null}|null, queue: QueuedMessage[], people: Person[], gap: boolean,
+ *   isGone: boolean, resets: number,
+ * }} State
+ */
+
+/** Where a bar lies in its strip, in per cent, and its colour's name. @typedef {{ x: number, width: number, fill: string }} Bar */
+
+/**
+ * What the server has put into a conversation's page.
+ *
+ * @typedef {{
+ *   session: Session, user: string, name: string, may: {drive: boolean, stop: boolean}, live: boolean, agents: Record<string, string>,
+ *   max_iterations: number, max_chars: number, now: number, first: number, runs?: object[], cursor?: {seq: number, id: string|null},
+ *   run?: State["live"], queue?: QueuedMessage[],
+ * }} Page
+ */
+
+/**
+ * The state of the connection: a word of socket.js, and what belongs to it.
+ *
+ * @typedef {{
+ *   word: string, until?: number|null, seconds?: number, code?: number, done?: number, total?: number, seq?: number, unsent?: number,
+ * }} Link
+ */
+
+/**
+ * A message that is not accepted yet. `tried` says that it has been sent and may have been taken.
+ *
+ * @typedef {{
+ *   client_message_id: string, message: string, agent_name?: string, enable_reasoning: boolean, at: number, place: number,
+ *   tried?: boolean, error?: {code: string, message: string},
+ * }} OutboxItem
+ */
+
+/** @typedef {OutboxItem & { label: string, isOnItsWay: boolean }} UnsentMessage */
+
+/** The live connection and its stand-in over the API. @typedef {{
+ *   open(): void, close(): void, send(type: string, payload: any): boolean, resume(): boolean|void, nudge(): void, offline(): void,
+ *   readonly isOpen: boolean, again?: () => void, readonly state: Link,
+ * }} Transport
+ */
+
+/** A part of the browser's storage; null where there is none. @typedef {Storage|null} Store */
+
+export {};

@@ -1,0 +1,74 @@
+/**
+ * Which outlines and steps the reader has opened or closed: kept in this browser for good, the latest thousand.
+ */
+
+/** @import { Store } from "../state/types.js" */
+
+/** @typedef {ReturnType<typeof createChoices>} Choices */
+
+const MOST = 1_000;
+
+/**
+ * @param {object} from
+ * @param {Store} from.storage
+ * @param {string} from.user
+ * @param {string} from.session
+ */
+export function createChoices({ storage, user, session }) {
+  const key = `thinkaloud.open.${user}.${session}`;
+  const kept = read();
+
+  /** @returns {Record<string, boolean>} */
+  function read() {
+    try {
+      return JSON.parse(storage?.getItem(key) ?? "{}");
+    } catch {
+      return {};
+    }
+  }
+
+  /**
+   * @param {string} name
+   * @param {boolean} isOpen
+   */
+  function set(name, isOpen) {
+    delete kept[name];
+    kept[name] = isOpen;
+    const names = Object.keys(kept);
+    for (const old of names.slice(0, Math.max(0, names.length - MOST))) delete kept[old];
+    try {
+      storage?.setItem(key, JSON.stringify(kept));
+    } catch {
+      // Not kept over a reload, then.
+    }
+  }
+
+  return {
+    /**
+     * Whether a run's outline is to be open; undefined where the reader has not chosen.
+     *
+     * @param {string} run
+     * @returns {boolean|undefined}
+     */
+    outline: (run) => kept[`r${run}`],
+    /**
+     * @param {string} run
+     * @param {boolean} isOpen
+     */
+    setOutline: (run, isOpen) => set(`r${run}`, isOpen),
+    /**
+     * Whether the card of the call with this number is to be open; undefined where the reader has not chosen.
+     *
+     * @param {number|string|null|undefined} seq
+     * @returns {boolean|undefined}
+     */
+    step: (seq) => kept[`s${seq}`],
+    /**
+     * @param {number|string|undefined} seq
+     * @param {boolean} isOpen
+     */
+    setStep: (seq, isOpen) => {
+      if (seq) set(`s${seq}`, isOpen);
+    },
+  };
+}

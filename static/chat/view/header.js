@@ -1,0 +1,152 @@
+/**
+ * The head of a conversation's page: what the latest run is doing, its figures, and the same in the browser's tab.
+ */
+
+import { byId, makeRect, setData, setShown, setText, slot, visible } from "../lib/dom.js";
+import { SENTENCES, clock, dot, iterationOf, roughly, usage } from "../state/humanize.js";
+import { pathTo } from "../transport/addresses.js";
+
+/** @import { Page, Run } from "../state/types.js" */
+
+/** Marks of the gauge; it is left out where more than two iterations would share one. */
+const GAUGE = 20;
+
+/**
+ * @param {object} from
+ * @param {Page} from.page
+ * @param {(run: Run) => void} from.onStop asked to stop the run that is shown
+ */
+export function createHeader({ page, onStop }) {
+  const state = byId("run-state");
+  const time = byId("clock");
+  const short = byId("iteration-short");
+  const iteration = byId("iteration");
+  const tokens = byId("tokens");
+  /** @type {HTMLButtonElement} */
+  const stop = byId("stop");
+  const wordOfStop = slot(stop, "word");
+  const words = { stop: wordOfStop.textContent ?? "", stopping: wordOfStop.dataset.stopping ?? "" };
+  let title = page.session.title;
+  /** @type {Run|null} */
+  let shown = null;
+
+  stop.addEventListener("click", () => {
+    if (shown && !shown.ended) onStop(shown);
+  });
+
+  /** @param {Run} run */
+  function paintFigures(run) {
+    const limit = run.limit || page.max_iterations;
+    const counts = run.iteration > 0 && run.enable_reasoning;
+    setShown(iteration, counts);
+    setText(slot(iteration, "words"), iterationOf(run.iteration, limit));
+    setText(short, counts ? (limit ? `${run.iteration}/${limit}` : String(run.iteration)) : "");
+    setShown(short, counts);
+    paintGauge(run, limit);
+    const spent = run.usage !== null && run.usage.input_tokens + run.usage.output_tokens > 0;
+    setText(tokens, run.usage !== null && spent ? usage(run.usage) : "");
+    setShown(tokens, spent);
+  }
+
+  /** @param {Run} run */
+  function paintStop(run) {
+    const isStopping = run.status === "cancelling";
+    setShown(stop, !run.ended && page.may.stop && page.live);
+    stop.disabled = isStopping;
+    setText(wordOfStop, isStopping ? words.stopping : words.stop);
+  }
+
+  /** @param {string} text how long the run has taken */
+  function paintTab(text) {
+    const name = title || SENTENCES.newSession;
+    const isLive = shown !== null && !shown.ended;
+    const whole = visible(`${isLive ? `● ${text} · ${state.textContent} · ${name}` : name} · Thinkaloud`);
+    if (document.title !== whole) document.title = whole;
+    const favicon = byId("favicon");
+    const href = favicon.dataset[shown === null ? "done" : dot(shown.status)] ?? favicon.dataset.done;
+    if (href && favicon.getAttribute("href") !== href) favicon.setAttribute("href", href);
+  }
+
+  /** @param {number|null} now */
+  function tick(now) {
+    if (shown === null) return;
+    let text = roughly(shown.duration_ms);
+    if (!shown.ended) text = now === null || shown.started_at === null ? "" : clock((now - shown.started_at) * 1000);
+    setText(time, text);
+    paintTab(text);
+  }
+
+  return {
+    /**
+     * Show a run, or that there is none.
+     *
+     * @param {Run|null} run
+     * @param {object} more
+     * @param {string} more.word what it is doing
+     * @param {number|null} more.now the server's time, where it is known
+     * @param {boolean} more.isGone whether the session is none any more
+     */
+    paint(run, { word, now, isGone }) {
+      shown = run;
+      setShown(byId("run-facts"), run !== null && !isGone);
+      byId("run-dot").className = `dot ${run === null ? "done" : dot(run.status)}`;
+      if (run === null) {
+        paintTab("");
+        return;
+      }
+      setText(state, word);
+      setData(state, "tone", dot(run.status));
+      paintFigures(run);
+      paintStop(run);
+      paintLinks(run);
+      tick(now);
+    },
+    /** Twice a second: the clock. */
+    tick,
+    /** @param {string} next */
+    setTitle(next) {
+      title = next;
+      setText(byId("title"), next);
+      paintTab(time.textContent ?? "");
+    },
+    get title() {
+      return title;
+    },
+  };
+}
+
+/**
+ * The links to the run's own page.
+ *
+ * @param {Run} run
+ */
+function paintLinks(run) {
+  /** @type {NodeListOf<HTMLAnchorElement>} */
+  const links = document.querySelectorAll('[data-slot="timeline"], [data-slot="events"]');
+  for (const anchor of links) {
+    anchor.href = pathTo(`runs/${run.id}/${anchor.dataset.slot === "events" ? "#events" : ""}`);
+    anchor.hidden = false;
+  }
+}
+
+/**
+ * How many of the iterations that it may take the run has used.
+ *
+ * @param {Run} run
+ * @param {number} limit
+ */
+function paintGauge(run, limit) {
+  const gauge = byId("gauge");
+  const marks = limit && limit <= GAUGE * 2 ? GAUGE : 0;
+  setShown(gauge, marks > 0);
+  if (!marks) return;
+  const on = Math.ceil((run.iteration / limit) * marks);
+  const key = `${on}/${run.ended}`;
+  if (gauge.dataset.key === key) return;
+  gauge.dataset.key = key;
+  /** @param {number} index @returns {Record<string, string>} */
+  const look = (index) => (index >= on ? {} : { class: index === on - 1 && !run.ended ? "now" : "on" });
+  gauge.replaceChildren(
+    ...Array.from({ length: marks }, (_, index) => makeRect({ x: index * 3, width: 2, height: 8, ...look(index) })),
+  );
+}

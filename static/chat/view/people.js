@@ -1,0 +1,31 @@
+/**
+ * Who has the session open, as faces in the head.
+ */
+
+import { byId, make, setShown } from "../lib/dom.js";
+import { initials, tint } from "../state/humanize.js";
+
+/** @import { Person } from "../state/types.js" */
+
+/** More faces than these become a number. */
+const MOST = 4;
+
+/**
+ * @param {Person[]} people
+ */
+export function paintPeople(people) {
+  const stack = byId("people");
+  const known = people.slice(0, people.length > MOST ? MOST - 1 : MOST);
+  const rest = people.length - known.length;
+  stack.replaceChildren(...known.map(makeFace), ...(rest > 0 ? [make("span", `+${rest}`, "ava")] : []));
+  stack.title = people.map(({ user, role }) => `${user} (${role})`).join(", ");
+  setShown(stack, people.length > 0);
+}
+
+/** @param {Person} person */
+function makeFace({ user, role, sockets }) {
+  const drives = role === "owner" || role === "driver";
+  const face = make("span", initials(user), `ava ${tint(user)}${drives ? " drives" : ""}`);
+  face.title = sockets > 1 ? `${user} · ${role} · ${sockets}` : `${user} · ${role}`;
+  return face;
+}

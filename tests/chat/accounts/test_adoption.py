@@ -1,0 +1,175 @@
+"""Databases of versions whose accounts were Django's own users keep all of them, and all that hangs on them."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.exceptions import InconsistentMigrationHistory
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
+from django.test import Client
+
+from chat.accounts.models import User
+from chat.models import Run, Schedule, Session
+from chat.runtime.db_check import MigrationsPending, check_tables
+from tests import services
+from tests.chat.databases import postgresql
+
+PASSWORD = "a long enough password"
+
+
+def former(address: str, act: str) -> str:
+    """Have a process of the former version do something with a database; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chat.accounts.former", act, PASSWORD],
+        env={**os.environ, "DATABASE_URL": address},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: Any) -> Iterator[str]:
+    """The address of an empty database, to which the test's own connection goes too."""
+    with contextlib.ExitStack() as until_done:
+        empty = f"sqlite:///{tmp_path}/former.sqlite3"
+        if request.param == "postgresql":
+            server = request.getfixturevalue("postgres_server")
+            empty = until_done.enter_context(services.database(server, f"former_{uuid4().hex}"))
+        until_done.enter_context(django_db_blocker.unblock())
+        until_done.enter_context(postgresql(empty, has_tables=True))
+        yield empty
+        connection.close()
+
+
+def may_log_in(name: str) -> bool:
+    return Client().post("/accounts/login/", {"username": name, "password": PASSWORD}).status_code == 302
+
+
+def can(name: str, permission: str) -> bool:
+    return User.objects.get(username=name).has_perm(permission)
+
+
+def test_everything_of_a_former_database_is_kept(address: str) -> None:
+    login = former(address, "make")
+    with pytest.raises(MigrationsPending):
+        check_tables()
+    call_command("migrate", verbosity=0)
+
+    check_tables()
+    ada, bo, cy = User.objects.order_by("pk")
+    assert [(user.username, user.email, user.is_staff, user.is_superuser, user.language) for user in (ada, bo, cy)] == [
+        ("ada", "ada@example.org", True, True, ""),
+        ("bo", "bo@example.org", True, False, ""),
+        ("cy", "cy@example.org", True, False, ""),
+    ]
+    session = Session.objects.get()
+    assert (session.owner, session.owner.username) == (bo, "bo")
+    run = Run.objects.get()
+    assert (run.user, run.cancelled_by) == (bo, ada)
+    assert Schedule.objects.get().owner == cy
+    connection.check_constraints()
+
+    browser = Client()
+    browser.cookies["sessionid"] = login
+    assert "The flour order" in browser.get("/").content.decode()
+    assert all(may_log_in(name) for name in ("ada", "bo", "cy"))
+
+    assert can("bo", "accounts.change_user")
+    assert not can("bo", "accounts.view_user")
+    assert can("cy", "accounts.view_user")
+    assert not can("cy", "accounts.change_user")
+    assert Group.objects.get().user_set.get() == cy
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.get_edited_object()) == (ada, bo)
+    assert not ContentType.objects.filter(app_label="auth", model="user").exists()
+
+
+def test_its_tables_are_those_of_a_new_database(address: str, tmp_path: Path) -> None:
+    def columns() -> dict[str, list[tuple[Any, ...]]]:
+        with connection.cursor() as cursor:
+            return {
+                table: [(column.name, column.type_code, column.null_ok) for column in described(cursor, table)]
+                for table in connection.introspection.table_names(cursor)
+            }
+
+    def described(cursor: Any, table: str) -> list[Any]:
+        found: list[Any] = connection.introspection.get_table_description(cursor, table)
+        return sorted(found, key=lambda column: str(column.name))
+
+    def constraints() -> dict[str, Any]:
+        with connection.cursor() as cursor:
+            tables = ("auth_user", "auth_user_groups", "auth_user_user_permissions", "chat_session")
+            return {table: connection.introspection.get_constraints(cursor, table) for table in tables}
+
+    former(address, "make")
+    call_command("migrate", verbosity=0)
+    adopted = (columns(), constraints())
+    with contextlib.ExitStack() as until_done:
+        new = f"sqlite:///{tmp_path}/new.sqlite3"
+        if connection.vendor == "postgresql":
+            server = address.rsplit("/", 1)[0] + "/postgres"
+            new = until_done.enter_context(services.database(server, f"new_{uuid4().hex}"))
+        until_done.enter_context(postgresql(new))
+        assert (columns(), constraints()) == adopted
+        connection.close()
+
+
+def test_a_process_of_the_former_version_goes_on_meanwhile(address: str) -> None:
+    former(address, "make")
+    call_command("migrate", verbosity=0)
+
+    former(address, "use")
+
+    assert may_log_in("dee")
+    assert Session.objects.get(title="Meanwhile").owner.username == "dee"
+    # What it wrote of accounts in the admin's history is found again with the next migration.
+    call_command("migrate", verbosity=0)
+    assert {str(entry.get_edited_object()) for entry in LogEntry.objects.all()} == {"bo", "dee"}
+    assert not ContentType.objects.filter(app_label="auth", model="user").exists()
+
+
+def test_going_back_to_the_former_version_and_on_again_keeps_what_was_granted(address: str) -> None:
+    former(address, "make")
+    call_command("migrate", verbosity=0)
+    former(address, "use")
+    former(address, "migrate")
+    assert not can("dee", "accounts.delete_user")
+
+    call_command("migrate", verbosity=0)
+
+    assert can("dee", "accounts.delete_user")
+    assert can("bo", "accounts.change_user")
+    assert Permission.objects.filter(codename="delete_user").count() == 1
+    call_command("migrate", verbosity=0)
+    applied = MigrationRecorder(connection).migration_qs.filter(app="accounts")
+    assert sorted(applied.values_list("name", flat=True)) == ["0001_initial", "0002_user_language"]
+
+
+def test_a_former_database_that_was_left_in_the_middle_is_said_to_be(address: str) -> None:
+    former(address, "make")
+    recorder = MigrationRecorder(connection)
+    recorder.record_unapplied("auth", "0012_alter_user_first_name_max_length")
+    with pytest.raises(CommandError, match="Run that version's"):
+        call_command("migrate", verbosity=0)
+    assert ("accounts", "0001_initial") not in recorder.applied_migrations()
+
+
+def test_without_adopting_django_would_refuse(address: str) -> None:
+    former(address, "make")
+    with pytest.raises(InconsistentMigrationHistory):
+        MigrationExecutor(connection).loader.check_consistent_history(connection)

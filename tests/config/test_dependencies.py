@@ -1,0 +1,81 @@
+"""What the product depends on is what it uses: each by an import, or named here with its reason."""
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = Path(__file__).resolve().parents[2]
+PRODUCT = [*PROJECT.glob("agents/**/*.py"), *PROJECT.glob("chat/**/*.py"), *PROJECT.glob("config/**/*.py")]
+
+#: Depended on without an import of ours. A further one is one line, with why.
+NOT_IMPORTED = {
+    "argon2-cffi": "Django's password hasher imports it",
+    "linkify-it-py": "markdown-it-py finds bare addresses by it",
+    "numpy": "Qwen-Agent imports it, and does not declare it",
+    "openai": "Qwen-Agent imports it, and takes any version",
+    "pydantic-monty": "brings the sandbox, whose client is imported",
+    "python-dateutil": "Qwen-Agent imports it, and does not declare it",
+    "soundfile": "Qwen-Agent imports it, and does not declare it",
+    "tqdm": "Qwen-Agent imports it, and does not declare it",
+    "tzdata": "zoneinfo reads it where the system has no time zones",
+}
+#: Imported without being depended on by name, because what is depended on is made of it.
+PART_OF = {
+    "anyio": "mcp",
+    "asgiref": "django",
+    "autobahn": "daphne",
+    "kombu": "celery",
+    "psycopg-pool": "psycopg",
+    "pydantic-monty-client": "pydantic-monty",
+    "redis": "channels-redis",
+    "twisted": "daphne",
+}
+
+
+def declared() -> set[str]:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
+    return {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+
+
+def imported() -> set[str]:
+    """The distributions that files of the product import, whichever way."""
+    found = {name for file in PRODUCT for name in _imports(file)} - {
+        *sys.stdlib_module_names,
+        "agents",
+        "chat",
+        "config",
+    }
+    owners = packages_distributions()
+    return {canonicalize_name(owner) for name in found for owner in owners.get(name, [name])}
+
+
+def _imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+def test_each_dependency_is_used_or_has_its_reason() -> None:
+    unused = declared() - imported()
+    assert unused == set(NOT_IMPORTED), "imported by nobody, or by somebody by now"
+
+
+def test_what_is_imported_is_depended_on() -> None:
+    # From Python 3.14 on a part of it.
+    assert imported() - declared() - {"compression"} == set(PART_OF)
+    assert set(PART_OF.values()) <= declared()
+
+
+@pytest.mark.parametrize("package", sorted(PART_OF))
+def test_who_is_part_of_another_comes_with_it(package: str) -> None:
+    needed = {canonicalize_name(Requirement(line).name) for line in requires(PART_OF[package]) or ()}
+    assert package in needed
