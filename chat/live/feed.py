@@ -24,7 +24,7 @@ from chat.store.step_log import Stored
 
 logger = logging.getLogger(__name__)
 PRESENCE_PAUSE_S = 0.2
-_KEPT_FRAMES = 250
+KEPT_FRAMES = 250
 #: Whole texts come more often than this from a run at work in another process, as long as it writes.
 _UNHEARD_S = 1.0
 
@@ -64,7 +64,7 @@ class Feed:
         self.session_id = session_id
         self._on_dropped = on_dropped
         #: What the log's newest events are, from where it was when this feed was opened.
-        self.window = EventWindow(0, _KEPT_FRAMES)
+        self.window = EventWindow(0, KEPT_FRAMES)
         self.draft: Draft | None = None
         self.subscribers: dict[Subscriber, None] = {}
         #: Done once the feed is open; an error where it could not be opened.
@@ -119,7 +119,7 @@ class Feed:
             if not isinstance(error, Exception):
                 raise
             return
-        self.window = EventWindow(head, _KEPT_FRAMES)
+        self.window = EventWindow(head, KEPT_FRAMES)
         if self.draft is None:
             self.take_draft(drafts.of(self.session_id) or saved)
         self.ready.set_result(None)
@@ -317,7 +317,7 @@ class Feed:
             return
         if stored.seq > self.head + 1:
             # The log leaves numbers out: who has not been sent what comes before reads it there.
-            self.window = EventWindow(stored.seq - 1, _KEPT_FRAMES)
+            self.window = EventWindow(stored.seq - 1, KEPT_FRAMES)
         self.window.append(stored)
         if stored.event == "reasoning_complete":
             self._ended = [*self._ended[-15:], stored.run_id]

@@ -91,19 +91,19 @@ class WorkerNotifier:
         return True
 
 
-_notifier = WorkerNotifier()
+notifier = WorkerNotifier()
 
 
 def notify_workers(session_id: UUID) -> None:
     """Tell the workers of a session; returns at once, whatever becomes of it."""
-    _notifier.notify(session_id)
+    notifier.notify(session_id)
 
 
 def warm() -> None:
     """Load what the first notification would wait for."""
-    _notifier.warm()
+    notifier.warm()
 
 
 def is_broken() -> bool:
     """Whether the broker did not answer when it was last asked."""
-    return _notifier.away_since is not None
+    return notifier.away_since is not None

@@ -44,18 +44,18 @@ class _Process:
     draining: bool = False
 
 
-_process = _Process()
+this_process = _Process()
 
 
 def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.look) -> None:
     """Start this process's clockwork on the running loop; again and again is once. ``look`` takes up, every second, what waits."""
     loop = asyncio.get_running_loop()
-    if _process.loop is loop:
+    if this_process.loop is loop:
         return
-    _process.loop = loop
+    this_process.loop = loop
     sys.setswitchinterval(_SWITCH_S)
     run_registry.start_accepting()
-    _heart.start()
+    heart.start()
     background.spawn(drafts.save_for_ever(), "save drafts")
     background.spawn(feed_registry.poll_forever(), "watch feeds")
     background.spawn(_tick_for_ever(look), "tick")
@@ -65,22 +65,22 @@ def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.look) -> N
 
 def serving_loop() -> asyncio.AbstractEventLoop | None:
     """The loop that serves, for synchronous code that wants something done there."""
-    return _process.loop
+    return this_process.loop
 
 
 def is_draining() -> bool:
     """Whether the process is about to stop and takes nobody in any more."""
-    return _process.draining
+    return this_process.draining
 
 
 def misses_database() -> bool:
     """Whether the database did not answer when this process last gave a sign of life."""
-    return _heart.missed
+    return heart.missed
 
 
 async def stop_clockwork() -> None:
     """Take nobody and nothing in any more, let the runs come to the end of a step, tell the clients, give everything back."""
-    _process.draining = True
+    this_process.draining = True
     run_registry.stop_accepting()
     if not await run_registry.wait_ended(settings.SHUTDOWN_S):
         run_registry.interrupt_all()
@@ -92,7 +92,7 @@ async def stop_clockwork() -> None:
     except (DatabaseError, TimeoutError):
         logger.warning("Some runs could not be ended; who sweeps next will do it", exc_info=True)
     await feed_registry.close_all(Close.RESTARTING, _CLOSE_S)
-    _heart.stop()
+    heart.stop()
     await background.drain(2.0)
     await tool_servers.forget(run_registry.PROCESS)
     try:
@@ -100,8 +100,8 @@ async def stop_clockwork() -> None:
     except (DatabaseError, TimeoutError):
         logger.warning("The closed sockets could not be noted; other processes will find out", exc_info=True)
     database.close()
-    _process.loop = None
-    _process.draining = False
+    this_process.loop = None
+    this_process.draining = False
 
 
 def force_stop() -> None:
@@ -122,7 +122,7 @@ def recover_runs() -> int:
     return ended
 
 
-_heart = Heartbeat()
+heart = Heartbeat()
 
 
 async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
@@ -132,7 +132,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
     facts = FactsLoader()
     chores = (
         facts.load_in_time,
-        _compare,
+        compare_runs,
         announcements.tell_new,
         look,
         tool_servers_here.publish,
@@ -148,7 +148,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(TICK_S)
 
 
-async def _compare() -> None:
+async def compare_runs() -> None:
     """Compare the runs at work here with those that the table gives to this process."""
     if run_registry.is_starting():
         # Its run may be in the table and not here yet; there is another time.
@@ -213,7 +213,7 @@ class _Sweeps:
         now = asyncio.get_running_loop().time()
         if now - self._swept_at > settings.RUN_LEASE_S / 3:
             told = await database.read(clock.read_database)
-            if _heart.is_steady(told.timestamp()):
+            if heart.is_steady(told.timestamp()):
                 self._swept_at = now
                 await sweep()
 

@@ -136,7 +136,7 @@ async def test_model_servers_are_reached_by_it(
     scheme: str,
 ) -> None:
     """Twice over one connection, with the proxy's password told to the proxy alone where TLS is spoken."""
-    monkeypatch.setattr(http, "_tls", lambda: ssl.create_default_context(cafile=certificate))
+    monkeypatch.setattr(http, "tls_context", lambda: ssl.create_default_context(cafile=certificate))
     server = model(scheme)
     with proxying(server.server_address[1]) as proxy:
         monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://me:pass%20word@{proxy.address}")
@@ -294,6 +294,6 @@ def test_mcp_servers_are_reached_by_it(monkeypatch: pytest.MonkeyPatch, tmp_path
         assert eventually(lambda: "far-add" in build([], Toolbox(mcp_servers=config)), 20)
         tool = build([], Toolbox(mcp_servers=config))["far-add"]
         assert tool.call({"a": 17, "b": 2340}, CancelToken()) == "2357"
-        mcp._servers.close()
+        mcp.connected_servers.close()
     assert all(url.rpartition("/")[0] in line for line in proxy.asked)
     assert proxy.asked

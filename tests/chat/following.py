@@ -85,9 +85,9 @@ async def watching(layer: Any) -> AsyncIterator[None]:
     yield
     watch.cancel()
     await background.drain(5)
-    feed_registry._feeds.clear()
-    feed_registry._subscribers.clear()
-    drafts._cells.clear()
+    feed_registry.open_feeds.clear()
+    feed_registry.open_sockets.clear()
+    drafts.cells.clear()
     database.close()
 
 

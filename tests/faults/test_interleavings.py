@@ -167,11 +167,11 @@ class Course:
             self.loop.close()
             channel_layers.backends.pop("default", None)
             for known in (
-                feed_registry._feeds,
-                feed_registry._subscribers,
-                drafts._cells,
-                drafts._watchers,
-                drafts._unsaved,
+                feed_registry.open_feeds,
+                feed_registry.open_sockets,
+                drafts.cells,
+                drafts.watchers,
+                drafts.unsaved,
             ):
                 known.clear()
         return self.points
@@ -226,7 +226,7 @@ class Course:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Windows that a short log exceeds, and nothing of a serving process but the feeds."""
-    monkeypatch.setattr(feed, "_KEPT_FRAMES", KEPT)
+    monkeypatch.setattr(feed, "KEPT_FRAMES", KEPT)
     monkeypatch.setattr(subscriber, "READ_FRAMES", READ_AT_ONCE)
     monkeypatch.setattr(supervisor, "start_clockwork", lambda: None)
     # What goes wrong on purpose is told thousands of times.

@@ -178,7 +178,7 @@ def test_what_was_not_prepared_is_shown_as_it_is_and_costs_no_trip(impatient: li
 
 
 def test_of_thoughts_the_newest_are_rendered_with_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering_markdown, "_THOUGHTS", 10)
+    monkeypatch.setattr(rendering_markdown, "THOUGHT_CHARACTERS", 10)
     assert list(rendering_markdown.newest_thoughts(["aaaa", "bbbb", "cccc"])) == ["cccc", "bbbb"]
     assert list(rendering_markdown.newest_thoughts(["a", "b" * 11])) == []
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def interrupted_by_its_own_process(run: Run) -> None:
     """The process that carries the run stops in good order."""
-    recorder._end(run, [], End(RunStatus.INTERRUPTED))
+    recorder.end_run(run, [], End(RunStatus.INTERRUPTED))
 
 
 def interrupted_by_a_sweep(run: Run) -> None:
@@ -62,7 +62,7 @@ def test_three_times_and_no_more(session: Session, interrupt: Interrupt) -> None
     run = making.run(session)
     for _ in range(3):
         interrupt(run)
-        claim = dispatch._claim_next(session.pk)
+        claim = dispatch.claim_next(session.pk)
         assert claim is not None
         run = claim.run
     interrupt(run)

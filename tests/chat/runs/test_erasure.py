@@ -84,7 +84,7 @@ def shown(session: Session, user: User) -> list[str]:
             run.pk for run in session.runs.all() if client.get(f"/runs/{run.pk}/").status_code == 200
         ],
         "the account's own runs at work": lambda: run_state.waiting_sessions(user.pk),
-        "a claim": lambda: dispatch._claim_next(session.pk),
+        "a claim": lambda: dispatch.claim_next(session.pk),
     }
     return [name for name, look in looks.items() if look()]
 

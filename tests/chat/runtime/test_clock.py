@@ -149,7 +149,7 @@ def test_how_long_anothers_run_took_is_told_by_the_clock_in_common(ahead_s: floa
     run = Run.objects.get(pk=_claimed().pk)
     Run.objects.filter(pk=run.pk).update(started_at=REALLY() - timedelta(seconds=50))
     clock.measure()
-    result = recovery._interrupt(run.pk)
+    result = recovery.interrupt_atomically(run.pk)
     assert result is not None
     assert '"duration_ms":5' in result[1][-1].frame
     assert Run.objects.get(pk=run.pk).owner == run_registry.PROCESS

@@ -302,10 +302,10 @@ def test_stopping_has_a_permission_of_its_own(run: Run, right: str) -> None:
     permissions, code = STOPS[right]
     user = making.staff(*permissions)
     if code is None:
-        assert run_commands._cancel(user, run.session_id, run.pk, everything=False)[0].running == [run.pk]
+        assert run_commands.cancel_atomically(user, run.session_id, run.pk, everything=False)[0].running == [run.pk]
         return
     with pytest.raises(admission.Refused) as refused:
-        run_commands._cancel(user, run.session_id, run.pk, everything=False)
+        run_commands.cancel_atomically(user, run.session_id, run.pk, everything=False)
     assert refused.value.code == code
 
 

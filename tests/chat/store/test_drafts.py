@@ -50,7 +50,7 @@ def on_each_database(request: pytest.FixtureRequest, transactional_db: None) -> 
 @pytest.fixture(autouse=True)
 def afterwards() -> Iterator[None]:
     yield
-    for cells in (drafts._cells, drafts._unsaved, drafts._watchers):
+    for cells in (drafts.cells, drafts.unsaved, drafts.watchers):
         cells.clear()
     database.close()
 
@@ -92,7 +92,7 @@ async def test_a_save_that_failed_is_tried_again_though_nothing_more_grows(
     await database.write(execute, mends)
     await drafts.save()
     assert await database.read(lambda: models.Draft.objects.get().text) == "half a thou", "a save was not tried again"
-    assert not drafts._unsaved
+    assert not drafts.unsaved
 
 
 async def test_a_text_that_cannot_be_saved_keeps_no_other_from_it() -> None:
@@ -108,7 +108,7 @@ async def test_a_text_that_cannot_be_saved_keeps_no_other_from_it() -> None:
     await drafts.save()
     await database.write(execute, "DROP TRIGGER refused")
     assert await database.read(lambda: set(models.Draft.objects.values_list("text", flat=True))) == {"good", "good too"}
-    assert drafts._unsaved == {runs[1].session_id}
+    assert drafts.unsaved == {runs[1].session_id}
 
 
 async def test_saving_goes_on_after_a_mistake_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,15 +133,15 @@ async def test_saving_goes_on_after_a_mistake_of_ours(monkeypatch: pytest.Monkey
 
 
 def end(run: Run) -> None:
-    recorder._end(run, [making.thought("whole", 1)], End(RunStatus.COMPLETED))
+    recorder.end_run(run, [making.thought("whole", 1)], End(RunStatus.COMPLETED))
 
 
 def fail(run: Run) -> None:
-    recorder._end(run, [], End(RunStatus.FAILED))
+    recorder.end_run(run, [], End(RunStatus.FAILED))
 
 
 def interrupt(run: Run) -> None:
-    recovery._interrupt(run.pk)
+    recovery.interrupt_atomically(run.pk)
 
 
 ENDS = {"ends": end, "fails": fail, "is interrupted": interrupt}

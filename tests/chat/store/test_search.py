@@ -190,7 +190,7 @@ def test_all_words_must_occur_in_the_same_step() -> None:
 def test_a_tools_search_waits_for_a_database_that_is_away_for_a_moment(
     monkeypatch: pytest.MonkeyPatch, error: Exception, times: int
 ) -> None:
-    monkeypatch.setattr(runtime_database, "_TOOL_RETRY_AFTER_S", (0.0,) * 3)
+    monkeypatch.setattr(runtime_database, "TOOL_RETRY_AFTER_S", (0.0,) * 3)
     ada = making.user()
     conversation(ada, making.thought("okapi"))
     left = iter([True] * times)
@@ -205,7 +205,7 @@ def test_a_tools_search_waits_for_a_database_that_is_away_for_a_moment(
 
 
 def test_a_tools_search_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime_database, "_TOOL_RETRY_AFTER_S", (0.0,) * 3)
+    monkeypatch.setattr(runtime_database, "TOOL_RETRY_AFTER_S", (0.0,) * 3)
     asked = []
 
     def away(*_: Any) -> Any:

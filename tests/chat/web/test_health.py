@@ -34,8 +34,8 @@ async def test_everyone_may_ask_and_nothing_redirects() -> None:
 
 
 async def test_what_is_away_is_told_in_words_and_is_no_reason_to_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker._notifier, "away_since", 1.0)
-    monkeypatch.setattr(supervisor._heart, "missed", True)
+    monkeypatch.setattr(broker.notifier, "away_since", 1.0)
+    monkeypatch.setattr(supervisor.heart, "missed", True)
     answer = await AsyncClient().get("/healthz")
     assert answer.status_code == 200
     ok, *away, end = answer.content.decode().split("\n")
@@ -46,8 +46,8 @@ async def test_what_is_away_is_told_in_words_and_is_no_reason_to_go_elsewhere(mo
 async def test_a_line_that_nobody_takes_up_is_noticed_and_so_is_that_it_moves_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    watch, clock = queue_watch._Watch(), [100.0]
-    monkeypatch.setattr(queue_watch, "_watch", watch)
+    watch, clock = queue_watch.QueueWatch(), [100.0]
+    monkeypatch.setattr(queue_watch, "the_watch", watch)
     monkeypatch.setattr(queue_watch.time, "monotonic", lambda: clock[0])
     stuck, moving = uuid4(), uuid4()
     watch.look([stuck, moving])
@@ -112,6 +112,6 @@ async def test_a_channel_layer_that_loses_everything_is_named(monkeypatch: pytes
 
 
 async def test_a_process_that_is_about_to_stop_takes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor._process, "draining", True)
+    monkeypatch.setattr(supervisor.this_process, "draining", True)
     status, told = await ready()
     assert (status, told["serving"], told["database"]) == (503, "failed", "ok")
