@@ -17,7 +17,8 @@ from agents.models.http import ProxyRefused, Unreachable, post
 from agents.proxies import UnusableProxy, proxy_for
 from agents.tools import CancelToken, Toolbox, ToolError, build, mcp
 from agents.tools.fetch_page import FetchPageTool
-from tests.agents.tools.test_fetch_page import Site, any_port, certificate, is_loopback, secure_site, site  # noqa: F401 - fixtures
+from tests.agents.tools.site import Site, any_port, is_loopback, site  # noqa: F401 - fixtures
+from tests.agents.tools.test_fetch_page_addresses import certificate, secure_site  # noqa: F401 - fixtures
 from tests.agents.tools.test_mcp import Server, eventually, serving
 from tests.http_proxy import proxying
 
