@@ -9,12 +9,8 @@ import pytest
 from django.core.management import get_commands
 from django.urls import Resolver404, resolve
 
-<<<<<<< HEAD
 from chat import protocol
-from config.environment import PublicUrl
-=======
 from config.env_types import PublicUrl
->>>>>>> libs
 from scripts import bootstrap
 
 PROJECT = Path(__file__).resolve().parent.parent
