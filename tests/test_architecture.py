@@ -165,7 +165,8 @@ FORMER_NAMES = set(
     "_make_room _room tell_stored tell_everyone _Abroad grew Growth on_growth doorbell _Bell _Ear _hears _go_deaf _tend _Door is_shut "
     "_kept_out Membership Shape start_over share_one_heap keep_what_is_loaded keep_apart Away Outdated Owned on_set Desk Writer Written "
     "LoopModel let_go _leave_text _Tempo Pacer Seen _alone _aim Missed Overlap Paused Intake Inbox _Act _Acting PeopleAdmin our_fault "
-    "OUR_FAULT page_of_app telling endline presenting dress CannotGoOn".split()
+    "OUR_FAULT page_of_app telling endline presenting dress CannotGoOn because Extent grow _grow grow_call _grown _said _say _tempo "
+    "_tempos room".split()
 )
 
 

@@ -10,7 +10,7 @@ from django.core.management import get_commands
 from django.urls import Resolver404, resolve
 
 from chat import protocol
-from config.environment import PublicUrl
+from config.env_types import PublicUrl
 from scripts import bootstrap
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -45,7 +45,7 @@ def as_written(value: object) -> str:
 
 def test_the_table_holds_every_variable_and_no_other(settings_as_they_come: dict[str, Any]) -> None:
     documented = [re.sub("`", "", row[0]) for row in table("variable")]
-    assert sorted(documented) == sorted(settings_as_they_come["env"].names)
+    assert sorted(documented) == sorted(type(settings_as_they_come["env"]).model_fields)
 
 
 def test_the_defaults_are_those_of_the_settings(settings_as_they_come: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ def test_the_page_about_scale_names_what_exists(settings_as_they_come: dict[str,
     named = re.findall(r"`([^`\n]+)`", SCALING)
     variables = {word.partition("=")[0] for word in named if re.match(r"[A-Z]+_[A-Z_]+(=|$)", word)}
     assert {"RUN_LEASE_S", "SHUTDOWN_S", "BROKER_URL"} <= variables
-    assert variables <= set(settings_as_they_come["env"].names)
+    assert variables <= set(type(settings_as_they_come["env"]).model_fields)
     files = {word for word in named if re.fullmatch(r"[\w/]+\.(py|md|yaml)", word)}
     assert len(files) > 2
     assert [file for file in files if not (PROJECT / file).exists()] == []

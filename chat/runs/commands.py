@@ -238,9 +238,9 @@ async def cancel(
     ``door`` is what it was asked through: whoever stops what is another's is noted with it.
     """
     stops, events = await database.write(cancel_atomically, user, session_id, run_id, everything=everything, door=door)
-    because = run_state.stopped_by(user.get_username())
+    reason = run_state.stopped_by(user.get_username())
     for running in stops.running:
-        await run_registry.stop_run(running, because)
+        await run_registry.stop_run(running, reason)
     await publisher.publish_events(session_id, events)
     if stops.ended:
         await publisher.publish_queue(session_id)

@@ -84,9 +84,9 @@ async def adopt_run(run_id: UUID) -> bool:
 def start_run(claim: ClaimedRun) -> None:
     """Execute a claimed run, from here on by itself."""
     handle = running[claim.run.pk] = RunHandle(claim.ended)
-    because = early_stops.pop(claim.run.pk, None)
-    if because is not None:
-        handle.stop(because)
+    reason = early_stops.pop(claim.run.pk, None)
+    if reason is not None:
+        handle.stop(reason)
     if not accepting.is_set():
         # It was let in just before.
         handle.pause()

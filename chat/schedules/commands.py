@@ -239,14 +239,14 @@ def _resume(schedule: Schedule, now: datetime) -> None:
     schedule.enabled, schedule.paused_because, schedule.paused_words, schedule.failures = True, "", "", 0
 
 
-def pause_locked(schedule: Schedule, because: PauseReason, words: str = "") -> None:
+def pause_locked(schedule: Schedule, reason: PauseReason, words: str = "") -> None:
     """Let it run no more; what waits is given up."""
-    set_paused(schedule, because, words)
+    set_paused(schedule, reason, words)
     waiting = Occurrence.objects.filter(schedule=schedule, outcome=Outcome.WAITING)
     waiting.update(outcome=Outcome.SKIPPED, reason="paused")
 
 
-def set_paused(schedule: Schedule, because: PauseReason, words: str = "") -> None:
+def set_paused(schedule: Schedule, reason: PauseReason, words: str = "") -> None:
     """Note why it is due no more; what waits stays."""
     schedule.enabled, schedule.next_at = False, None
-    schedule.paused_because, schedule.paused_words = because, words[:300]
+    schedule.paused_because, schedule.paused_words = reason, words[:300]

@@ -155,9 +155,9 @@ async def compare_runs() -> None:
         return
     here = run_registry.running_ids()
     there = await database.read(run_state.owned_by, run_registry.PROCESS)
-    for run_id, because in there.items():
-        if because is not None:
-            run_registry.stop_local_run(run_id, because)
+    for run_id, reason in there.items():
+        if reason is not None:
+            run_registry.stop_local_run(run_id, reason)
     for run_id in set(here) - there.keys():
         run_registry.stop_local_run(run_id, "The run is no longer this process's.")
     if not run_registry.is_starting() and run_registry.is_open():

@@ -1,7 +1,7 @@
 /**
  * Frames in, state out. Pure: no document, no clock, no socket. The mirror of chat/rendering/transcript.py.
  *
- * The state is never changed in place: what a frame does not touch stays the very same object, so that the view can tell
+ * The state is never changed in place: what a frame does not touch stays the very same object, so that the view sees
  * by `===` what it has to paint.
  */
 
@@ -77,7 +77,7 @@ function newRun(id) {
 }
 
 /**
- * The run that the page speaks of: the one at work, else the latest one that was not taken out of the line.
+ * The run that the page speaks of: the one at work, else the latest one that was not removed from the queue.
  *
  * @param {State} state
  * @returns {Run|null}

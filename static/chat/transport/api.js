@@ -258,7 +258,7 @@ export function createPolling({
   }
 
   /**
-   * Whether the server itself has said no. A proxy's word for it, or none, leaves open whether it was taken.
+   * Whether the server itself has refused. A proxy's answer, or none, leaves open whether the message was accepted.
    *
    * @param {unknown} error
    * @returns {error is ApiError}
