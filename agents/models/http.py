@@ -357,7 +357,7 @@ async def _connect(idle: _Idle, place: _Place, proxy: Proxy | None, connect_s: f
             _, connection = await loop.create_connection(
                 lambda: Connection(idle, place),
                 sock=network,
-                ssl=_tls() if scheme == "https" else None,
+                ssl=tls_context() if scheme == "https" else None,
                 server_hostname=host if scheme == "https" else None,
             )
     except ProxyRefused:
@@ -397,6 +397,6 @@ async def _addresses(host: str, port: int) -> list[Any]:
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Reading the certificates of all authorities takes some ten milliseconds."""
     return ssl.create_default_context()

@@ -64,6 +64,7 @@ class FetchPageTool:
     #: More than `total_s`, which this tool keeps by itself: its own sentence is the better one.
     timeout_s = 15.0
     output_limit = 24_000
+    has_side_effects = False
 
     def __init__(
         self,

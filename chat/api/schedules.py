@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 from chat.api.bodies import payload, takes, user_of
 from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, Schedule
 from chat.protocol import BadFrame, as_uuid
+from chat.protocol.frames import NotificationData
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
 from chat.runtime import clock, database
@@ -119,25 +120,10 @@ class StartedOut(Schema):
     queued: int = Field(description="Place in the queue.")
 
 
-class NotificationOut(Schema):
-    """That a scheduled run has ended, or that a schedule had to pause."""
-
-    id: int
-    schedule_id: UUID
-    title: str
-    text: str
-    status: str
-    paused: bool
-    run_id: UUID | None
-    session_id: UUID | None
-    duration_ms: int | None
-    timestamp: float
-
-
 class Notifications(Schema):
     """What was told, oldest first, and the moment to ask from the next time."""
 
-    items: list[NotificationOut]
+    items: list[NotificationData]
     now: float
 
 

@@ -13,6 +13,8 @@ from uuid import UUID
 from django.conf import settings
 
 import agents
+from chat.protocol import group_messages
+from chat.protocol.group_messages import StopRun
 from chat.runtime import database, groups
 
 P = ParamSpec("P")
@@ -117,7 +119,13 @@ async def stop_run(run_id: UUID, reason: str) -> None:
     early_stops[run_id] = reason
     while len(early_stops) > _MOST_EARLY_STOPS:
         early_stops.popitem(last=False)
-    await groups.publish(groups.EVERYONE, {"type": "stop", "run_id": str(run_id), "because": reason})
+    message: StopRun = {
+        "version": group_messages.VERSION,
+        "type": "stop",
+        "run_id": str(run_id),
+        "because": reason,
+    }
+    await groups.publish(groups.EVERYONE, message)
 
 
 def stop_local_run(run_id: UUID, reason: str) -> None:

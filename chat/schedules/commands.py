@@ -20,7 +20,7 @@ import agents
 from chat.access import may_drive, role_in
 from chat.accounts.models import User
 from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule, Session
-from chat.protocol import as_uuid
+from chat.protocol import ErrorCode, as_uuid
 from chat.runs import admission, sessions
 from chat.runs.admission import Refused
 from chat.schedules import recurrence
@@ -40,7 +40,7 @@ WHEN = ("at", "every_minutes", "cron")
 class BadField(Refused):
     """A schedule cannot be like this; ``field`` says of what."""
 
-    def __init__(self, field: str, message: str, code: str = "bad_frame") -> None:
+    def __init__(self, field: str, message: str, code: ErrorCode = "bad_frame") -> None:
         super().__init__(code, message)
         self.field = field
 

@@ -146,10 +146,10 @@ async def _ask(model: ModelSettings) -> _Seen:
                 seen.first_at = time.perf_counter()
             if isinstance(item, PartialStep):
                 continue
-            if item.type == "tool_result":
+            if item.data["type"] == "tool_result":
                 seen.tools[item.data["tool_name"]] = item.data["ok"]
                 seen.tools_s += item.data["duration_ms"] / 1000
-            elif item.type == "final_answer":
+            elif item.data["type"] == "final_answer":
                 seen.answer = item.data["content"]
     seen.ended = time.perf_counter()
     seen.outcome = run.outcome or seen.outcome

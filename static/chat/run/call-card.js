@@ -5,7 +5,7 @@
 import { clone, find, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
 import { atOnce, callState, duration, failed, icon, returned, telling } from "../state/humanize.js";
 import { broken, span, wentOn } from "../state/figures.js";
-import { dress, fillArguments, fillResult } from "./result.js";
+import { enhanceCard, fillArguments, fillResult } from "./result.js";
 
 /** @import { Call, Item, Run } from "../state/types.js" */
 /** @import { Choices } from "../view/choices.js" */
@@ -116,7 +116,7 @@ export function createCallCards({ contentUrl, choices }) {
       if (!inside.result) fillResult(card, inside.call.result, contentUrl);
       inside.args = inside.result = true;
     }
-    dress(card);
+    enhanceCard(card);
   }
 
   return {

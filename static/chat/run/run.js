@@ -11,7 +11,6 @@ import {
   failed,
   initials,
   isLong,
-  isRemoved,
   joined,
   roughly,
   status,
@@ -212,7 +211,7 @@ function paintHead(article, run, { agent, locale }) {
  */
 function paintEnding(article, run, mayDrive) {
   const number = counts(run);
-  article.classList.toggle("removed", isRemoved(run));
+  article.classList.toggle("removed", run.removed);
   setShown(slot(article, "ending"), true);
   setText(slot(article, "endline"), endline(run, number));
   setIcon(slot(article, "end-i"), endIcon(run.status));

@@ -34,7 +34,6 @@ export function status(
 ): string;
 export function dot(name: string): string;
 export function cause(code: string): string;
-export function isRemoved(run: Run): boolean;
 export function endIcon(name: string): string;
 export function trouble(run: Run, counts: Counts): { tone: string; icon: string; title: string; text: string } | null;
 export function endline(run: Run, counts: Counts): string;

@@ -284,12 +284,6 @@ export function cause(code) {
   }
 }
 
-/** Whether a run was taken out of the line before it began. */
-export function isRemoved(run) {
-  const untouched = run.items.length === 0 && run.answer === null && run.iteration === 0;
-  return run.status === "cancelled" && untouched && (run.duration_ms ?? 0) < 50;
-}
-
 const END_ICONS = Object.freeze({
   completed: "check",
   cancelled: "cancelled",
@@ -304,7 +298,7 @@ export const endIcon = (name) => END_ICONS[name] ?? "check";
 /** What an end that was not a plain one says. */
 export function trouble(run, counts) {
   const kept = steps(counts.steps);
-  if (isRemoved(run)) return null;
+  if (run.removed) return null;
   switch (run.status) {
     case "failed": {
       const report = run.error?.id ? `Report ${run.error.id.slice(0, 8)}.` : "";
@@ -340,7 +334,7 @@ export function trouble(run, counts) {
 
 /** "Finished · 9 steps · 4 tools · 1 m 12 s · 8.1k in / 1.3k out" */
 export function endline(run, counts) {
-  if (isRemoved(run)) return run.cancelled_by ? `Taken out of the line by ${run.cancelled_by}` : "Taken out of the line";
+  if (run.removed) return run.cancelled_by ? `Taken out of the line by ${run.cancelled_by}` : "Taken out of the line";
   const used = run.usage ?? {};
   const spent = (used.input_tokens ?? 0) + (used.output_tokens ?? 0);
   return joined(
