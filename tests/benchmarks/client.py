@@ -23,6 +23,8 @@ _DELTA = '{"type":"reasoning_delta"'
 _ACK_EVERY = 100
 _PATIENCE_S = 60.0
 _OPENING_AT_ONCE = 20
+#: What a page would have been given, to show that a request comes from it.
+_TOKEN = "t" * 32
 _SETTLED_BYTES = 64 << 10
 
 
@@ -84,7 +86,11 @@ class Client:
         self.server = psutil.Process(job.pid)
         self.ticker = Ticker()
         self._held: list[asyncio.Task[None]] = []
-        headers = {"Origin": job.url, "Cookie": f"sessionid={job.cookie}"}
+        headers = {
+            "Origin": job.url,
+            "Cookie": f"sessionid={job.cookie}; csrftoken={_TOKEN}",
+            "X-CSRFToken": _TOKEN,
+        }
         self.http = aiohttp.ClientSession(
             headers=headers, connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=_PATIENCE_S)
         )
@@ -320,16 +326,20 @@ async def _id_of(client: Client, seq: int) -> str:
 
 
 async def get(client: Client, seen: Seen) -> None:
-    """From asking for each of some pages to its last byte, one at a time."""
+    """From asking for each of some pages to its last byte, one at a time. A path may have ``POST`` before it: nothing is sent with it."""
     await _start(client)
     for path, expected in client.job.pages.items():
         times = seen.series[path] = []
         for _ in range(client.job.times):
             began = time.perf_counter()
-            async with client.http.get(f"{client.job.url}{path}", allow_redirects=False) as answer:
+            method, _, address = path.rpartition(" ")
+            asked = client.http.request(
+                method or "GET", f"{client.job.url}{address}", json={} if method else None, allow_redirects=False
+            )
+            async with asked as answer:
                 body = await answer.read()
             times.append((time.perf_counter() - began) * 1_000)
-            if answer.status != 200 or expected.encode() not in body:
+            if answer.status not in (200, 201) or expected.encode() not in body:
                 seen.problems.append(f"{path} answered {answer.status}, {len(body)} bytes, not what was expected")
 
 

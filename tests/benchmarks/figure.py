@@ -37,6 +37,8 @@ class Sizes:
     """Steps that are searched, in each database."""
     runs: int = 200_000
     """Runs that lie in each database while it is asked by the clock."""
+    requests: int = 200
+    """Requests of each kind, one after the other."""
     stock_turns: int = 20
     most_sessions: int = 100
     """The larger of two loads; the other sizes below are the larger of two too."""

@@ -22,6 +22,7 @@ from tests.benchmarks.figure import (
 from tests.benchmarks.growing import growth
 from tests.benchmarks.measuring import Lateness, Row, Window, percentile
 from tests.benchmarks.shares import cpu_shares
+from tests.benchmarks.short import costs
 from tests.benchmarks.stage import Outcome, Side, Stage
 from tests.benchmarks.stored import clock, history, open_2000, replay, search
 
@@ -235,6 +236,7 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "first-token": first_token,
     "stock": stock,
     "connect": connect,
+    "costs": costs,
     "load": load,
     "heavy-load": heavy_load,
     "shares": cpu_shares,

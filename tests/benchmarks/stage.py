@@ -131,6 +131,12 @@ class Stage:
         with _process("tests.benchmarks.relay", self._stub_url) as (url, pid):
             yield Side(url, pid)
 
+    @contextlib.contextmanager
+    def bare(self) -> Iterator[Side]:
+        """A bare answer on the product's server, newly started."""
+        with _process("tests.benchmarks.bare") as (url, pid):
+            yield Side(url, pid)
+
     def rows(self, what: str, *arguments: int) -> Any:
         """Put something into the product's database; see `tests.benchmarks.rows`."""
         assert self._server is not None
