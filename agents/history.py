@@ -41,7 +41,7 @@ class _ValidNames:
         named = {call["function"]["name"] for message in messages for call in message.get("tool_calls") or ()}
         valid = set(filter(_is_valid_name, named))
         #: Each name as it is sent.
-        self._sent = {name: name for name in valid}
+        self._sent: dict[str, str] = {name: name for name in valid}
         self._taken = valid.union(tool_names)
 
     def put_in(self, given: ChatMessage) -> ChatMessage:

@@ -1,6 +1,7 @@
 """Forms that cannot be read are refused before anything looks into them: later, Django would fall over some of them."""
 
 import secrets
+from typing import Any, cast
 
 import orjson
 from asgiref.sync import sync_to_async
@@ -37,7 +38,7 @@ class FormsMiddleware(MiddlewareMixin):
         """Answer, or pass the request on; a form is taken apart on a thread, for it may be large."""
         is_form = request.method == "POST" and request.content_type in _FORMS
         refusal = await sync_to_async(self.process_request)(request) if is_form else None
-        return refusal or await self.get_response(request)
+        return refusal or await cast(Any, self.get_response)(request)
 
 
 def _refuse(request: HttpRequest, status: int, code: ErrorCode, words: str) -> HttpResponse:

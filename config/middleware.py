@@ -4,7 +4,6 @@ What these do before and after a view asks neither database nor disk, so it is d
 change to a thread and back, twice a request, which costs more than the work itself.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -19,42 +18,28 @@ from django.middleware.common import CommonMiddleware as StockCommon
 from django.middleware.csrf import CsrfViewMiddleware as StockCsrf
 from django.middleware.security import SecurityMiddleware as StockSecurity
 from django.urls import reverse
+from django.utils.deprecation import MiddlewareMixin
 
 
-class OnLoop:
+class OnLoop(MiddlewareMixin):
     """Comes before one of Django's middleware classes, whose hooks it calls without a thread."""
-
-    async_mode: bool
-    get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]]
-
-    def __init__(self, get_response: Any) -> None:
-        super().__init__(get_response)  # type: ignore[call-arg] # the middleware class that follows takes it
-        if self.async_mode and hasattr(self, "process_view"):
-            self.process_view = as_coroutine(self.process_view)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer, or pass the request on."""
-        early = self.process_request(request) if hasattr(self, "process_request") else None
-        response = early or await self.get_response(request)
+        hooks: Any = self
+        early = hooks.process_request(request) if hasattr(self, "process_request") else None
+        response: HttpResponseBase = early or await hooks.get_response(request)
         if not hasattr(self, "process_response"):
             return response
         if self.asks_database(request):
-            return await sync_to_async(self.process_response)(request, response)
-        answer: HttpResponseBase = self.process_response(request, response)
-        return answer
+            response = await sync_to_async(hooks.process_response)(request, response)
+        else:
+            response = hooks.process_response(request, response)
+        return response
 
     def asks_database(self, request: HttpRequest) -> bool:
         """Whether what is done with this response takes a thread after all."""
         return False
-
-
-def as_coroutine(hook: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """A hook that waits for nothing, as asynchronous Django calls it."""
-
-    async def called(*args: Any, **kwargs: Any) -> Any:
-        return hook(*args, **kwargs)
-
-    return called
 
 
 class SecurityMiddleware(OnLoop, StockSecurity):
@@ -67,6 +52,14 @@ class CommonMiddleware(OnLoop, StockCommon):
 
 class CsrfMiddleware(OnLoop, StockCsrf):
     """Refuses forged requests. The forms that it looks into have been read: see `config.forms`."""
+
+    def __init__(self, get_response: Any) -> None:
+        super().__init__(get_response)
+        if self.async_mode:
+            self.process_view = self._process_view_on_loop  # type: ignore[assignment] # what asynchronous Django awaits
+
+    async def _process_view_on_loop(self, *args: Any) -> HttpResponseBase | None:
+        return super().process_view(*args)
 
 
 class AuthenticationMiddleware(OnLoop, StockAuthentication):

@@ -4,7 +4,6 @@ import re
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.deprecation import MiddlewareMixin
 
 from config.middleware import OnLoop
 
@@ -24,7 +23,7 @@ def _shown(found: re.Match[bytes]) -> bytes:
     return text if text[0] != 0xE2 else b"[U+%04X]" % ord(text.decode())
 
 
-class VisibleTextMiddleware(OnLoop, MiddlewareMixin):
+class VisibleTextMiddleware(OnLoop):
     """Does so with every page, whoever has made it: names, titles, links, arguments, results, the admin."""
 
     def process_response(self, _request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

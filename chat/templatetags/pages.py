@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from django import template
 from django.contrib.staticfiles import finders
@@ -50,6 +51,7 @@ def roughly(ms: int | str | None) -> str:
 
 
 @register.simple_tag
+@lru_cache(maxsize=512)
 def icon(name: str, css: str = "", slot: str = "") -> SafeString:
     """An icon of the sprite."""
     return format_html(
