@@ -90,6 +90,18 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return UUID.sub("uuid", val) if isinstance(val, str) and UUID.search(val) else None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In a parallel run, start no module's server twice, and let nobody wait for the longest check at the end."""
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        has_server = "product" in item.fixturenames or ("e2e" in item.path.parts and "server" in item.fixturenames)
+        if has_server and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+    # Groups come first, the largest before the others; then single tests in this order.
+    items.sort(key=lambda item: item.path.name != "test_check.py")
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
     """Test on a database file (in this process's own folder), because one in memory cannot be shared by threads."""

@@ -1,11 +1,14 @@
-"""What a worker refuses before it begins, in words."""
+"""What a worker refuses before it begins, in words; and that it understands what other versions notify it by."""
 
+import inspect
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
+from chat import tasks
 from tests.serving import ROOT
 
 #: Of processes that are not there: nothing is asked of them.
@@ -40,3 +43,17 @@ def test_what_cannot_work_is_refused_in_words(options: list[str], environment: d
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        pytest.param(["a"], {}, id="the version before"),
+        pytest.param([], {"session_id": "a"}, id="this one"),
+        pytest.param([], {"session_id": "a", "more": 1}, id="a later one"),
+    ],
+)
+def test_a_notification_of_another_version_names_the_session(args: list[Any], kwargs: dict[str, Any]) -> None:
+    """As Celery calls the task with what a process of that version has put into the message."""
+    bound = inspect.signature(tasks.execute_next_run.run).bind(*args, **kwargs)
+    assert bound.arguments["session_id"] == "a"
