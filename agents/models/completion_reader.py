@@ -68,7 +68,6 @@ class CompletionReader:
         self._told: Any = None
         self._note = ""
         self._has_heard = self._is_odd = self._is_foreign = False
-        self._repeated = Repeated()
 
     def feed(self, data: bytes) -> bool:
         """Take more of the body. Returns whether any of it was from the model; what only keeps the connection open is not."""
@@ -87,9 +86,6 @@ class CompletionReader:
             data, self._pending = bytes(self._pending) + data[:end], bytearray(data[end:])
         if self._reply.done:
             return False
-        if not self._event and self._data is None and self._repeated.add(data, self._reply):
-            self._has_heard = True
-            return True
         heard = self._add_lines(data[:-1].split(b"\n"))
         self._has_heard |= heard
         return heard
@@ -295,69 +291,3 @@ def _parsed_or_text(value: bytes) -> Any:
         return _parsed(value)
     except ValueError:
         return value.decode("utf-8", "replace").strip()
-
-
-_PROBE = "\ue000probe\ue001"
-#: Times that something new is learned without any use, until a server's events are taken to differ always.
-_TRIES = 10
-
-
-class Repeated:
-    """What stands around the text of a stream's events. Most servers repeat it to the byte, and then only the text need be read."""
-
-    def __init__(self) -> None:
-        self._field = ""
-        self._before = self._between = self._after = b""
-        self._tries = _TRIES
-
-    def add(self, events: bytes, reply: Reply) -> bool:
-        """Add the text of events that repeat the last one learned, and say whether these do; from others learn."""
-        if (text := self._text(events)) is None:
-            self._learn(events, reply)
-            return False
-        reply.add_field_text(self._field, text)
-        return True
-
-    def _text(self, events: bytes) -> str | None:
-        before, after = self._before, self._after
-        if not before or not events.startswith(before) or not events.endswith(after):
-            return None
-        # With no quote in any of the texts, each ends where the next event seems to begin, and is the whole of its string.
-        if len(events) < len(before) + len(after) or b'\\"' in events:
-            return None
-        text = b"".join(events[len(before) : -len(after)].split(self._between))
-        if b'"' in text:
-            return None
-        try:
-            found: str = orjson.loads(b'"%b"' % text)
-        except orjson.JSONDecodeError:
-            return None
-        self._tries = _TRIES
-        return found
-
-    def _learn(self, events: bytes, reply: Reply) -> None:
-        self._before = b""
-        if not self._tries:
-            return
-        self._tries -= 1
-        lines = events.rstrip(b"\n")
-        last, end = lines[lines.rfind(b"\n") + 1 :], events[len(lines) :]
-        said = _text_of(last[5:])
-        if said is None or not last.startswith(_OBJECTS) or end != b"\n\n":
-            return
-        if said[0] not in reply.texts.plain:  # its texts may not be what is new
-            self._tries += 1
-            return
-        self._field, text = said
-        before, found, after = last.partition(orjson.dumps(text))
-        # That string may stand elsewhere, too.
-        if found and _text_of(before[5:] + orjson.dumps(_PROBE) + after) == (self._field, _PROBE):
-            self._before, self._after = before + b'"', b'"' + after + end
-            self._between = self._after + self._before
-
-
-def _text_of(payload: bytes) -> tuple[str, str] | None:
-    try:
-        return text_alone(orjson.loads(payload))
-    except orjson.JSONDecodeError:
-        return None

@@ -6,12 +6,11 @@ import time
 from itertools import pairwise
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agents.models.completion_reader import CompletionReader, Repeated
+from agents.models.completion_reader import CompletionReader
 from agents.models.openai_compatible import DASHSCOPE, completions_url
 from agents.models.reply import Reply
 from tests.agents.conftest import MakeAgent, kinds, steps_of
@@ -295,7 +294,7 @@ _fields = st.sampled_from(["content", "reasoning_content", "reasoning"])
     False,
     0,
 )
-def test_what_is_repeated_is_skipped_and_nothing_else(
+def test_a_stream_says_the_same_however_it_is_cut(
     says: list[tuple[str, str]],
     cuts: list[int],
     ascii_only: bool,
@@ -313,29 +312,15 @@ def test_what_is_repeated_is_skipped_and_nothing_else(
         events.append(f"data: {data}{end}".encode("utf-8", "surrogatepass" if ascii_only else "replace"))
     stream = b"".join(events)
     edges = sorted({0, len(stream), *(min(cut, len(stream)) for cut in cuts)})
-    plain, quick = Reply(), Reply()
-    line_by_line, reader = CompletionReader(plain), CompletionReader(quick)
+    plain, cut = Reply(), Reply()
+    line_by_line, reader = CompletionReader(plain), CompletionReader(cut)
     for line in stream.split(b"\n")[:-1]:
         line_by_line.feed(line + b"\n")
     for since, until in pairwise(edges):
         reader.feed(stream[since:until])
     plain.finish("stop")
-    quick.finish("stop")
-    assert (quick.content, quick.reasoning) == (plain.content, plain.reasoning)
-
-
-def test_events_that_differ_by_their_text_alone_are_not_parsed() -> None:
-    def event(field: str, text: str) -> bytes:
-        return b'data: {"id":"x","choices":[{"delta":{"%b":%b},"index":0}]}\n\n' % (field.encode(), orjson.dumps(text))
-
-    reply, repeated = Reply(), Repeated()
-    reply.texts.plain |= {"content", "reasoning"}  # what follows holds what is new, as is known by now
-    assert not repeated.add(event("content", "One"), reply)  # learned, not added
-    assert repeated.add(event("content", " two,\n") + event("content", " three"), reply)
-    assert not repeated.add(event("content", ' "four"'), reply)
-    assert not repeated.add(event("reasoning", "Hm"), reply)
-    assert repeated.add(event("reasoning", " hm."), reply)
-    assert (reply.content, reply.reasoning, reply.reasoning_field) == (" two,\n three", " hm.", "reasoning")
+    cut.finish("stop")
+    assert (cut.content, cut.reasoning) == (plain.content, plain.reasoning)
 
 
 @pytest.mark.parametrize(
