@@ -9,6 +9,8 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
+from agents.sentence import Sentence, parts_of
+
 #: Stored frames a client may leave unacknowledged, and how many bytes of them.
 WINDOW = 200
 WINDOW_BYTES = 1024 * 1024
@@ -151,21 +153,26 @@ _PAYLOADS: dict[str, type[Command]] = {
 def parse(text: str | None) -> Command:
     """Turn a client's text frame into a command, or raise `BadFrame`; None stands for a binary frame."""
     if text is None:
-        raise BadFrame("bad_frame", "Frames must be text, not binary.")
+        raise BadFrame("bad_frame", Sentence("Frames must be text, not binary."))
     frame = load(text)
     if not isinstance(frame, dict):
-        raise BadFrame("bad_frame", "A frame must be a JSON object with a type.")
+        raise BadFrame("bad_frame", Sentence("A frame must be a JSON object with a type."))
     kind = frame.get("type")
     if not isinstance(kind, str):
-        raise BadFrame("bad_frame", "A frame needs a type, as a string.")
+        raise BadFrame("bad_frame", Sentence("A frame needs a type, as a string."))
     payload_type = _PAYLOADS.get(kind)
     if payload_type is None:
-        raise BadFrame("unknown_type", f"There is no command “{clean(kind[:40])}”. Known: {', '.join(COMMANDS)}.")
+        raise BadFrame(
+            "unknown_type",
+            Sentence(
+                "There is no command “%(name)s”. Known: %(known)s.", name=clean(kind[:40]), known=", ".join(COMMANDS)
+            ),
+        )
     payload = frame.get("payload", {})
     if payload is None:
         payload = {}
     if not isinstance(payload, dict):
-        raise BadFrame("bad_frame", "The payload must be a JSON object.")
+        raise BadFrame("bad_frame", Sentence("The payload must be a JSON object."))
     return validated(payload_type, payload)
 
 
@@ -177,7 +184,9 @@ def validated(kind: type[C], payload: dict[str, Any]) -> C:
     texts = [value for name in kind.model_fields if isinstance(value := payload.get(name), str)]
     if not all(map(is_clean, texts)):
         raise BadFrame(
-            "bad_text", "The text holds a character that cannot be stored (NUL or half of a pair).", client_message_id
+            "bad_text",
+            Sentence("The text holds a character that cannot be stored (NUL or half of a pair)."),
+            client_message_id,
         )
     try:
         return kind.model_validate(payload)
@@ -242,8 +251,8 @@ def stored_frame(event: str, seq: int, event_id: UUID, run_id: UUID, body: str) 
 
 
 def error_data(code: str, message: str, error_id: str, client_message_id: str | None = None) -> dict[str, Any]:
-    """What an ``error`` frame and an HTTP error carry."""
-    data = {"message": message, "code": code, "id": error_id}
+    """What an ``error`` frame and an HTTP error carry; ``template`` and ``values`` are what a page translates the message by."""
+    data = {"message": message, "code": code, "id": error_id, **parts_of(message)}
     if client_message_id is not None:
         data["client_message_id"] = client_message_id
     return data
@@ -302,7 +311,7 @@ def load(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        raise BadFrame("bad_json", "This is not valid JSON.") from None
+        raise BadFrame("bad_json", Sentence("This is not valid JSON.")) from None
 
 
 def _refuse(constant: str) -> None:

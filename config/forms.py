@@ -9,6 +9,7 @@ from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOper
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
 
 from chat.protocol import error_data
 
@@ -29,9 +30,9 @@ class FormsMiddleware:
             try:
                 request.POST  # noqa: B018 - it is read where it is first asked for
             except RequestDataTooBig:
-                return _refuse(request, 413, "too_large", "The request is too large.")
+                return _refuse(request, 413, "too_large", _("The request is too large."))
             except _UNREADABLE:
-                return _refuse(request, 400, "bad_frame", "The form cannot be read.")
+                return _refuse(request, 400, "bad_frame", _("The form cannot be read."))
         return self._get_response(request)
 
 

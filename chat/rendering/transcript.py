@@ -122,7 +122,7 @@ class Run:
 
     @property
     def removed(self) -> bool:
-        """Whether it was taken out of the line before it began."""
+        """Whether it was removed from the queue before it began."""
         untouched = not self.items and self.answer is None and self.iteration == 0
         return self.status == "cancelled" and untouched and (self.duration_ms or 0) < _INSTANT_MS
 
@@ -216,6 +216,7 @@ def apply(run: Run, frame: Frame) -> None:
             run.answer = Answer(seq, 0, data.get("timestamp") or 0.0, data["content"], None, bool(data.get("partial")))
         case "error":
             run.error = {"message": data["message"], "code": data["code"], "id": data.get("id", "")}
+            run.error |= {name: data[name] for name in ("template", "values") if name in data}
         case "reasoning_complete":
             run.status = data["status"]
             run.duration_ms = data.get("duration_ms")

@@ -12,7 +12,7 @@ from django.utils import timezone
 import agents
 from agents import Outcome
 from chat.models import Run, RunStatus, Step
-from chat.protocol import utf16_length
+from chat.protocol import error_data, utf16_length
 from chat.runs.state import End
 from chat.runtime import clock
 from chat.store import selectors
@@ -72,7 +72,7 @@ def completed(run: Run, end: End) -> Entry:
 
 def failed(outcome: Outcome) -> Entry:
     """The event that says, to people, why a run failed."""
-    return Entry("error", {"message": outcome.error, "code": outcome.code, "id": secrets.token_hex(4)})
+    return Entry("error", error_data(outcome.code, outcome.error, secrets.token_hex(4)))
 
 
 def failed_step(outcome: Outcome, *, numbered: bool) -> Entry:

@@ -260,7 +260,7 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         complete("cancelled", cancelled_by="jonas"),
     ],
     "stopped in the answer": [start(), call(1), result(1, False), answer(2, partial=True), complete("cancelled")],
-    "taken out of the line": [start(), complete("cancelled", cancelled_by="mei", duration_ms=0, total_iterations=0)],
+    "removed from the queue": [start(), complete("cancelled", cancelled_by="mei", duration_ms=0, total_iterations=0)],
     "interrupted": [start(continues="r0"), thought(1, partial=True), complete("interrupted", usage=None)],
     "limit": [
         start(),

@@ -1,9 +1,12 @@
 /**
- * How the page says durations, sizes, tools and ends. The mirror of chat/rendering/humanize.py, tested equal on the same cases.
- * Everything that is read by people and made by a script stands in this file.
+ * How the page formats durations, sizes, tools and ends: as chat/rendering/humanize.py does, with the same sentences, so both have one
+ * translation; tested equal. What else the scripts say to people stands in messages.js.
  */
 
+import { gettext, interpolate, ngettext, pgettext, translation } from "../lib/gettext.js";
 import { stripMarkdown } from "../lib/strip_markdown.js";
+
+export { SENTENCES, connection } from "./messages.js";
 
 const GIST = 160;
 /** Characters of a Markdown text that are read for them: the rest may be marks. */
@@ -20,10 +23,10 @@ function bound(figure) {
 /** A measured time, as a row shows it: "7 ms", "0.4 s", "30.2 s", "2 m 03 s". Unknown is empty. */
 export function duration(ms) {
   if (ms === null || ms === undefined) return "";
-  if (ms < 100) return bound(ms >= 1 ? `${ms} ms` : "under 1 ms");
+  if (ms < 100) return bound(ms >= 1 ? gettext("%(n)s ms", { n: ms }) : gettext("under 1 ms"));
   if (ms < 59950) {
     const tenths = Math.floor((ms + 50) / 100);
-    return bound(`${Math.floor(tenths / 10)}.${tenths % 10} s`);
+    return inSeconds(`${Math.floor(tenths / 10)}.${tenths % 10}`);
   }
   return minutes(ms);
 }
@@ -32,21 +35,28 @@ export function duration(ms) {
 export function roughly(ms) {
   if (ms === null || ms === undefined) return "";
   if (ms < 950) return duration(ms);
-  if (ms < 59500) return bound(`${Math.floor((ms + 500) / 1000)} s`);
+  if (ms < 59500) return inSeconds(Math.floor((ms + 500) / 1000));
   return minutes(ms);
 }
 
 function minutes(ms) {
   const seconds = Math.floor((ms + 500) / 1000);
-  if (seconds < 3600) return bound(`${Math.floor(seconds / 60)} m ${two(seconds % 60)} s`);
-  return bound(`${Math.floor(seconds / 3600)} h ${two(Math.floor(seconds / 60) % 60)} m`);
+  if (seconds < 3600) return inMinutes(seconds);
+  return bound(gettext("%(h)s h %(m)s m", { h: Math.floor(seconds / 3600), m: two(Math.floor(seconds / 60) % 60) }));
+}
+
+function inMinutes(seconds) {
+  return bound(gettext("%(m)s m %(s)s s", { m: Math.floor(seconds / 60), s: two(seconds % 60) }));
+}
+
+function inSeconds(number) {
+  return bound(gettext("%(n)s s", { n: number }));
 }
 
 /** A time that is still running, in whole seconds: "8 s", "1 m 02 s". */
 export function ticking(ms) {
   const seconds = Math.max(0, Math.floor(ms / 1000));
-  if (seconds < 60) return bound(`${seconds} s`);
-  return bound(`${Math.floor(seconds / 60)} m ${two(seconds % 60)} s`);
+  return seconds < 60 ? inSeconds(seconds) : inMinutes(seconds);
 }
 
 /** A running clock: "1:11", "1:02:03". */
@@ -73,14 +83,10 @@ export function count(number) {
 
 /** The length of a text: "412 characters", "48 kB", "1.2 MB". */
 export function size(length) {
-  if (length < 1000) return bound(plural(length, "character", "characters"));
-  if (length < 999500) return bound(`${Math.floor((length + 500) / 1000)} kB`);
+  if (length < 1000) return bound(ngettext("%(n)d character", "%(n)d characters", length));
+  if (length < 999500) return bound(gettext("%(n)s kB", { n: Math.floor((length + 500) / 1000) }));
   const tenths = Math.floor((length + 50000) / 100000);
-  return bound(`${Math.floor(tenths / 10)}.${tenths % 10} MB`);
-}
-
-function plural(number, one, many) {
-  return `${number} ${number === 1 ? one : many}`;
+  return bound(gettext("%(n)s MB", { n: `${Math.floor(tenths / 10)}.${tenths % 10}` }));
 }
 
 /** The beginning of a text on one line. */
@@ -111,7 +117,7 @@ export function telling(args) {
   if (args === null || typeof args !== "object" || Array.isArray(args)) {
     return { text: gist(plain(args)), code: true };
   }
-  if (typeof args.query === "string") return { text: `“${gist(args.query)}”`, code: false };
+  if (typeof args.query === "string") return { text: gettext("“%(text)s”", { text: gist(args.query) }), code: false };
   if (typeof args.url === "string") return { text: gist(args.url).replace(/^https?:\/\//u, ""), code: false };
   if (typeof args.code === "string") return tellingCode(args.code);
   const values = Object.values(args).filter((value) => ["string", "number", "boolean"].includes(typeof value));
@@ -146,11 +152,13 @@ export function returned(content) {
   const text = content.trim();
   if ((text[0] === "[" || text[0] === "{") && text.length <= 2000) {
     const value = parsed(text);
-    if (Array.isArray(value)) return plural(value.length, "item", "items");
-    if (value !== undefined) return plural(Object.keys(value).length, "field", "fields");
+    if (Array.isArray(value)) return ngettext("%(n)d item", "%(n)d items", value.length);
+    if (value !== undefined) return fields(Object.keys(value).length);
   }
   return gist(text);
 }
+
+const fields = (number) => ngettext("%(n)d field", "%(n)d fields", number);
 
 function parsed(text) {
   try {
@@ -175,15 +183,17 @@ export function icon(toolName) {
 function done(name, times) {
   switch (name) {
     case "python":
-      return times === 1 ? "ran Python" : `ran Python ${times} times`;
+      return times === 1 ? gettext("ran Python") : ngettext("ran Python %(n)d time", "ran Python %(n)d times", times);
     case "fetch_page":
-      return `read ${plural(times, "page", "pages")}`;
+      return ngettext("read %(n)d page", "read %(n)d pages", times);
     case "search_history":
-      return "searched past sessions";
+      return gettext("searched past sessions");
     case "current_time":
-      return "looked at the clock";
+      return gettext("looked at the clock");
     default:
-      return times === 1 ? `used ${name}` : `used ${name} ${times} times`;
+      return times === 1
+        ? gettext("used %(tool)s", { tool: name })
+        : ngettext("used %(tool)s %(n)d time", "used %(tool)s %(n)d times", times, { tool: name });
   }
 }
 
@@ -191,59 +201,63 @@ function done(name, times) {
 export function did(toolNames, thoughts = 0) {
   const times = new Map();
   for (const name of toolNames) times.set(name, (times.get(name) ?? 0) + 1);
-  const told = [...times].map(([name, number]) => done(name, number)).join(", ");
-  if (!told) return thoughts ? "Thought it through" : "";
+  const told = [...times].map(([name, number]) => done(name, number)).join(pgettext("between the parts of a list", ", "));
+  if (!told) return thoughts ? gettext("Thought it through") : "";
   return told[0].toUpperCase() + told.slice(1);
 }
 
-export const atWorkLine = "At work";
-export const steps = (number) => bound(plural(number, "step", "steps"));
-export const tools = (number) => bound(plural(number, "tool", "tools"));
-export const failed = (number) => (number ? bound(`${number} failed`) : "");
+export const atWorkLine = gettext("Working");
+export const steps = (number) => bound(ngettext("%(n)d step", "%(n)d steps", number));
+export const tools = (number) => bound(ngettext("%(n)d tool", "%(n)d tools", number));
+export const failed = (number) => (number ? bound(ngettext("%(n)d failed", "%(n)d failed", number)) : "");
 export const joined = (...parts) => parts.filter(Boolean).join(" · ");
-export const thoughtFor = (ms) => (ms === null || ms === undefined ? "Thought" : `Thought for ${roughly(ms)}`);
-export const atOnce = (number) => `${number} calls at once`;
-export const showing = (shown, whole) => `showing ${size(shown)} of ${size(whole)}`;
-export const iterationOf = (number, limit) => (limit ? `Iteration ${number} of ${limit}` : `Iteration ${number}`);
+export const thoughtFor = (ms) => 
+  ms === null || ms === undefined ? gettext("Thought") : gettext("Thought for %(time)s", { time: roughly(ms) });
+export const atOnce = (number) => ngettext("%(n)d call at once", "%(n)d calls at once", number);
+export const showing = (shown, whole) =>
+  gettext("showing %(shown)s of %(whole)s", { shown: size(shown), whole: size(whole) });
+export const iterationOf = (number, limit) =>
+  limit ? gettext("Iteration %(n)s of %(limit)s", { n: number, limit }) : gettext("Iteration %(n)s", { n: number });
 
 /** Tokens of a run, in two groups that stay whole; an estimate says so. */
 export function usage(used) {
-  const told = `${count(used.input_tokens)} in`;
-  return `${bound(used.estimated ? `about ${told}` : told)} / ${bound(`${count(used.output_tokens)} out`)}`;
+  const exact = gettext("%(input)s in / %(output)s out", { input: count(used.input_tokens), output: count(used.output_tokens) });
+  const told = used.estimated ? gettext("about %(usage)s", { usage: exact }) : exact;
+  return told.split(" / ").map(bound).join(" / ");
 }
 
 /** The one status word of a run. */
 export function status(name, { using = [], growing = "", begun = true, by = null, limit = 0 } = {}) {
   switch (name) {
     case "queued":
-      return "Queued";
+      return gettext("Queued");
     case "running":
       return atWork(using, growing, begun);
     case "cancelling":
-      return "Stopping";
+      return gettext("Stopping");
     case "completed":
-      return "Finished";
+      return gettext("Finished");
     case "cancelled":
-      return by ? `Stopped by ${by}` : "Stopped";
+      return by ? gettext("Stopped by %(name)s", { name: by }) : gettext("Stopped");
     case "failed":
-      return "Failed";
+      return gettext("Failed");
     case "interrupted":
-      return "Interrupted by restart";
+      return gettext("Interrupted by restart");
     case "max_iterations":
-      return limit ? `Limit of ${limit} reached` : "Limit reached";
+      return limit ? gettext("Limit of %(n)d reached", { n: limit }) : gettext("Limit reached");
     case "gone":
-      return "Not available";
+      return gettext("Not available");
     default:
       return "";
   }
 }
 
 function atWork(using, growing, begun) {
-  if (growing === "thought") return "Thinking";
-  if (growing === "final_answer" || growing === "response") return "Answering";
-  if (using.length === 1) return `Using ${using[0]}`;
-  if (using.length) return `Using ${using.length} tools`;
-  return begun ? "Thinking" : "Starting";
+  if (growing === "thought") return gettext("Thinking");
+  if (growing === "final_answer" || growing === "response") return gettext("Answering");
+  if (using.length === 1) return gettext("Using %(tool)s", { tool: using[0] });
+  if (using.length) return ngettext("Using %(n)d tool", "Using %(n)d tools", using.length);
+  return begun ? gettext("Thinking") : gettext("Starting");
 }
 
 const DOTS = Object.freeze({
@@ -264,27 +278,27 @@ export const dot = (name) => DOTS[name] ?? "done";
 export function cause(code) {
   switch (code) {
     case "model_unreachable":
-      return "The model could not be reached.";
+      return gettext("The model could not be reached.");
     case "model_auth":
-      return "The model refused the key.";
+      return gettext("The model refused the key.");
     case "model_rate_limited":
-      return "The model has had too many requests.";
+      return gettext("The model has had too many requests.");
     case "model_timeout":
-      return "The model stopped answering.";
+      return gettext("The model stopped answering.");
     case "model_cut_off":
-      return "The model was cut off.";
+      return gettext("The model was cut off.");
     case "model_error":
-      return "The model reported an error.";
+      return gettext("The model reported an error.");
     case "tool_failed":
-      return "A tool failed.";
+      return gettext("A tool failed.");
     case "storage":
-      return "A step could not be stored.";
+      return gettext("A step could not be stored.");
     default:
-      return "The run failed.";
+      return gettext("The run failed.");
   }
 }
 
-/** Whether a run was taken out of the line before it began. */
+/** Whether a run was removed from the queue before it began. */
 export function isRemoved(run) {
   const untouched = run.items.length === 0 && run.answer === null && run.iteration === 0;
   return run.status === "cancelled" && untouched && (run.duration_ms ?? 0) < 50;
@@ -307,21 +321,26 @@ export function trouble(run, counts) {
   if (isRemoved(run)) return null;
   switch (run.status) {
     case "failed": {
-      const report = run.error?.id ? `Report ${run.error.id.slice(0, 8)}.` : "";
+      const report = run.error?.id ? gettext("Report %(id)s.", { id: run.error.id.slice(0, 8) }) : "";
       return {
         tone: "fail",
         icon: "fail",
         title: cause(run.error?.code ?? ""),
-        text: [run.error?.message ?? "", report].filter(Boolean).join(" "),
+        text: sentences(run.error ? errorText(run.error) : "", report),
       };
     }
     case "interrupted":
-      return { tone: "wait", icon: "warn", title: "Interrupted by a restart.", text: `What was done until then is kept: ${kept}.` };
+      return {
+        tone: "wait",
+        icon: "warn",
+        title: gettext("Interrupted by a restart."),
+        text: gettext("What was done until then is kept: %(steps)s.", { steps: kept }),
+      };
     case "cancelled":
       return {
         tone: "",
         icon: "cancelled",
-        title: "What was written until then is kept.",
+        title: gettext("What was written until then is kept."),
         text: "",
       };
     case "max_iterations": {
@@ -329,8 +348,8 @@ export function trouble(run, counts) {
       return {
         tone: "wait",
         icon: "warn",
-        title: `All ${limit} iterations are used.`,
-        text: `Continue allows ${limit} more.`,
+        title: ngettext("The only iteration is used.", "All %(n)d iterations are used.", limit),
+        text: ngettext("Continue allows %(n)d more.", "Continue allows %(n)d more.", limit),
       };
     }
     default:
@@ -340,7 +359,10 @@ export function trouble(run, counts) {
 
 /** "Finished · 9 steps · 4 tools · 1 m 12 s · 8.1k in / 1.3k out" */
 export function endline(run, counts) {
-  if (isRemoved(run)) return run.cancelled_by ? `Taken out of the line by ${run.cancelled_by}` : "Taken out of the line";
+  if (isRemoved(run)) {
+    const name = run.cancelled_by;
+    return name ? gettext("Removed from the queue by %(name)s", { name }) : gettext("Removed from the queue");
+  }
   const used = run.usage ?? {};
   const spent = (used.input_tokens ?? 0) + (used.output_tokens ?? 0);
   return joined(
@@ -355,10 +377,25 @@ export function endline(run, counts) {
 
 /** A call's state and its word; a call that worked has neither. */
 export function callState(run, call, isBroken) {
-  if (call.result === null) return run.ended ? ["off", "No result"] : ["live", "Running"];
+  if (call.result === null) return run.ended ? ["off", gettext("No result")] : ["live", pgettext("a call", "Running")];
   if (call.result.ok) return ["", ""];
-  if (isBroken) return ["fail", "Failed"];
-  return ["off", run.status === "cancelled" ? "Cancelled" : "Interrupted"];
+  if (isBroken) return ["fail", gettext("Failed")];
+  return ["off", run.status === "cancelled" ? pgettext("a call", "Cancelled") : pgettext("a call", "Interrupted")];
+}
+
+/** Two whole sentences, one after the other; either may be empty. */
+function sentences(one, other) {
+  return one && other ? gettext("%(one)s %(other)s", { one, other }) : one || other;
+}
+
+/** The message of an error in the reader's language: by its template where it has one, else as it came. */
+export function errorText(error) {
+  return error.template ? fromTemplate(error) : (error.message ?? "");
+}
+
+function fromTemplate({ template, values = {} }) {
+  const said = Object.entries(values).map(([name, value]) => [name, value?.template ? fromTemplate(value) : value]);
+  return interpolate(translation(template), Object.fromEntries(said));
 }
 
 /** Two letters for a person. */
@@ -373,101 +410,3 @@ export function initials(name) {
 export function tint(name) {
   return ["", "b", "c", "d"][[...name].reduce((sum, letter) => sum + letter.codePointAt(0), 0) % 4];
 }
-
-/** What the connection's chip says: a word, a remark, and the longer sentence behind it. */
-export function connection(state) {
-  const unsent = state.unsent ? `${state.unsent} unsent` : "";
-  switch (state.word) {
-    case "live":
-      return { label: "Live", sub: unsent || "caught up", tone: "live", more: `Caught up · #${state.seq}, 0 missing.` };
-    case "catching_up":
-      return {
-        label: "Catching up",
-        sub: `${state.done} of ${state.total}`,
-        tone: "",
-        more: "Steps that happened meanwhile are on their way.",
-      };
-    case "connecting":
-      return { label: "Connecting", sub: unsent, tone: "", more: "Opening the live connection." };
-    case "waiting":
-      return {
-        label: state.seconds > 0 ? `Reconnecting in ${state.seconds} s` : "Reconnecting",
-        sub: unsent,
-        tone: "wait",
-        more: "The connection broke. Runs go on, and nothing is lost.",
-      };
-    case "offline":
-      return {
-        label: "Offline",
-        sub: unsent,
-        tone: "fail",
-        more: "This device has no network. What you send is kept and goes out once, when it is back.",
-      };
-    case "polling":
-      return {
-        label: "Over the API",
-        sub: unsent || `checks every ${state.seconds} s`,
-        tone: "wait",
-        more: "This page asks the server instead of being told. Everything else works.",
-      };
-    case "logged_out":
-      return { label: "Logged out", sub: unsent, tone: "fail", more: "Log in again to go on." };
-    case "gone":
-      return { label: "Not available", sub: "", tone: "fail", more: "This session is gone, or not yours any more." };
-    default:
-      return { label: "Not connected", sub: unsent, tone: "", more: "Not connected yet." };
-  }
-}
-
-/** Sentences of the page's own, for what the server doesn't word. */
-export const SENTENCES = Object.freeze({
-  blocked: ["Live connection blocked: refreshing over the API.", "Everything works, only a little later."],
-  tryLive: "Try live again",
-  otherUser: ["Somebody else has logged in.", "What you typed here is kept on this device until you log in again."],
-  toTheirs: "Go to their sessions",
-  loggedOut: ["You are logged out.", "Your drafts and unsent messages are kept on this device."],
-  logIn: "Log in",
-  gone: ["This session is not available any more.", "It was deleted, or it is no longer shared with you."],
-  toStart: "Start page",
-  farTooLong: "This message is too long to be sent at all.",
-  choiceNotKept: "The choice holds for this page; it could not be kept with the session.",
-  noStep: (number, isElsewhere) =>
-    isElsewhere ? `Step ${number} has no row of its own.` : `There is no step ${number} in this session.`,
-  noRun: "That run is not on this page.",
-  blankTitle: "A title needs at least one letter, digit or sign that can be seen.",
-  notArchived: "That could not be changed. Try again.",
-  tooMany: ["Too many connections.", "Close some of your other tabs; this one tries again."],
-  operators: "From the operators:",
-  sending: "Sending",
-  notSent: "Not sent yet",
-  refused: "Not sent",
-  next: "Next",
-  waitsForRoom: "Waits for room",
-  tooLong: (length, most) => `${length.toLocaleString("en")} characters; at most ${most.toLocaleString("en")} are allowed.`,
-  offlineStart: "The server cannot be reached. Your text is kept here.",
-  failedRequest: "That did not work. Try again.",
-  offlineStop: "Stop could not be sent: the server cannot be reached.",
-  copied: "Copied",
-  notCopied: "That could not be copied. Select the text and copy it yourself.",
-  nothingToCopy: "There is nothing to copy.",
-  noNotifications: Object.freeze({
-    insecure: "Browsers only do that for pages that are opened over https, or on the server's own machine.",
-    unsupported: "This browser cannot do that.",
-    denied: "This browser was told not to, for this site. Its settings can allow it again.",
-  }),
-  newSteps: (number) => `${number} new`,
-  stopRequested: (name) => `Requested by ${name}`,
-  modelClosed: "Model connection closed",
-  toolEnded: (name) => `${name} ended`,
-  ending: (name) => `Ending ${name}`,
-  wholeFailed: "The whole text could not be fetched.",
-  loadingWhole: "Fetching …",
-  allLines: (lines) => (lines > 1 ? `Show all ${lines} lines` : "Show the whole line"),
-  notSaved: "This browser keeps nothing for this site: a message that is not sent yet is lost on reload.",
-  confirmStop: (others) => `${plural(others, "other person watches", "other people watch")} this run. Stop it?`,
-  newSession: "New session",
-  openRun: "Open",
-  openSchedules: "Schedules",
-  thinking: "Thinking",
-  toolCall: "Tool call",
-});

@@ -1,0 +1,154 @@
+"""Which language somebody reads: the account's choice, else this browser's, else what the browser asks for, else English."""
+
+from collections.abc import Callable, Mapping
+from inspect import iscoroutinefunction
+from typing import Any
+
+from asgiref.sync import markcoroutinefunction
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, parse_cookie
+from django.http.response import HttpResponseBase
+from django.shortcuts import resolve_url
+from django.utils import translation
+from django.utils.cache import patch_vary_headers
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import get_supported_language_variant
+from django.utils.translation.trans_real import parse_accept_lang_header
+from django.views.decorators.http import require_POST
+
+_KEPT_FOR_S = 365 * 24 * 3600
+
+Answer = Callable[[HttpRequest], Any]
+
+
+def is_known(code: str) -> bool:
+    """Whether there are words in a language, by the code that `LANGUAGES` gives it."""
+    return any(code == known for known, _name in settings.LANGUAGES)
+
+
+def language_asked_for(accept: str) -> str:
+    """The best language of an ``Accept-Language`` header, whatever it holds; empty where it wants none of ours.
+
+    ``zh-TW`` and ``zh-HK`` are Traditional Chinese; ``zh-CN``, ``zh-SG`` and a plain ``zh`` Simplified.
+    """
+    for code, quality in parse_accept_lang_header(accept):
+        if code == "*":
+            return ""
+        if not quality:
+            continue  # what is not wanted
+        try:
+            return get_supported_language_variant(code)
+        except LookupError:
+            continue
+    return ""
+
+
+def browser_language(cookies: Mapping[str, str], accept: str) -> str:
+    """The language that this browser has chosen, or else asks for."""
+    chosen = cookies.get(settings.LANGUAGE_COOKIE_NAME, "")
+    return chosen if is_known(chosen) else language_asked_for(accept) or settings.LANGUAGE_CODE
+
+
+def scope_language(headers: list[tuple[bytes, bytes]]) -> str:
+    """The same of a request that Django has not seen yet."""
+    named = {name: value.decode("latin1") for name, value in headers if name in (b"cookie", b"accept-language")}
+    return browser_language(parse_cookie(named.get(b"cookie", "")), named.get(b"accept-language", ""))
+
+
+def account_language(user: Any) -> str:
+    """The language that an account has chosen; empty where it has not, or nobody is logged in."""
+    chosen = getattr(user, "language", "")
+    return chosen if is_known(chosen) else ""
+
+
+def keep_choice(user: Any, code: str) -> None:
+    """Keep the choice with the account; an empty one leaves it to each browser."""
+    if hasattr(user, "language"):
+        user.language = code
+        user.save(update_fields=["language"])
+
+
+class LanguageMiddleware:
+    """Outermost: every page, also one that says that something is wrong, is in the language that the browser wants."""
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Answer) -> None:
+        self._get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Answer in it."""
+        language = _language_of(request)
+        if iscoroutinefunction(self._get_response):
+            return self._answer(request, language)
+        with translation.override(language):
+            return _marked(self._get_response(request), language)
+
+    async def _answer(self, request: HttpRequest, language: str) -> HttpResponseBase:
+        with translation.override(language):
+            return _marked(await self._get_response(request), language)
+
+
+class AccountLanguageMiddleware:
+    """Behind the login: what the account has chosen goes before what the browser says."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer in it."""
+        language = account_language(request.user)
+        if not language or _is_for_programs(request):
+            answer: HttpResponseBase = self._get_response(request)
+            return answer
+        with translation.override(language):
+            return _marked(self._get_response(request), language)
+
+
+def _language_of(request: HttpRequest) -> str:
+    if _is_for_programs(request):
+        return settings.LANGUAGE_CODE
+    return browser_language(request.COOKIES, request.headers.get("Accept-Language", ""))
+
+
+def _is_for_programs(request: HttpRequest) -> bool:
+    """The API and its document are in English; a page words what comes of it anew."""
+    return request.path_info.startswith("/api/")
+
+
+def _marked(response: HttpResponseBase, language: str) -> HttpResponseBase:
+    """A page says which language it is in, and what that depends on; what programs read is in English."""
+    if response.get("Content-Type", "").startswith("text/html") and not response.has_header("Content-Language"):
+        response["Content-Language"] = translation.to_locale(language).replace("_", "-")
+        patch_vary_headers(response, ("Accept-Language", "Cookie"))
+    return response
+
+
+@require_POST
+def choose_language(request: HttpRequest) -> HttpResponse:
+    """Keep the language that was chosen, and go back; what is none of ours leaves it to the browser."""
+    chosen = request.POST.get("language", "")
+    chosen = chosen if is_known(chosen) else ""
+    back = request.POST.get("next", "")
+    if not url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure()):
+        back = resolve_url("home")
+    answer = HttpResponseRedirect(back)
+    path = settings.LANGUAGE_COOKIE_PATH
+    if chosen:
+        secure = settings.LANGUAGE_COOKIE_SECURE
+        answer.set_cookie(
+            settings.LANGUAGE_COOKIE_NAME,
+            chosen,
+            max_age=_KEPT_FOR_S,
+            path=path,
+            secure=secure,
+            httponly=True,
+            samesite="Lax",
+        )
+    else:
+        answer.delete_cookie(settings.LANGUAGE_COOKIE_NAME, path=path, samesite="Lax")
+    if request.user.is_authenticated:
+        keep_choice(request.user, chosen)
+    return answer
