@@ -33,14 +33,6 @@ export function interpolate(text, values) {
   });
 }
 
-/**
- * A sentence in the reader's language as it stands, its placeholders with it: for one that came with its values as data.
- * @param {string} text in English
- */
-export function translation(text) {
-  return String(lookUp(text) ?? text);
-}
-
 /** @param {string} key */
 function lookUp(key) {
   return Object.hasOwn(messages, key) ? messages[key] : undefined;
@@ -52,7 +44,7 @@ function lookUp(key) {
  * @param {Record<string, unknown>} values
  */
 export function gettext(text, values = {}) {
-  return interpolate(translation(text), values);
+  return interpolate(String(lookUp(text) ?? text), values);
 }
 
 /**
@@ -76,4 +68,29 @@ export function ngettext(one, many, number, values = {}) {
   const forms = lookUp(one);
   const text = Array.isArray(forms) ? forms[pluralForm(number)] : undefined;
   return interpolate(text ?? (number === 1 ? one : many), { n: number, ...values });
+}
+
+/**
+ * A sentence of the server's as the parts that it was made of; a value may be one itself.
+ * @typedef {{ template?: string, values?: Record<string, unknown>, message?: string }} Parts
+ */
+
+/**
+ * The message of an error in the reader's language: by its template where it has one, else as it came.
+ * @param {Parts} error
+ * @returns {string}
+ */
+export function errorText(error) {
+  const { template, values = {}, message = "" } = error;
+  if (!template) return message;
+  const said = Object.entries(values).map(([name, value]) => [name, isParts(value) ? errorText(value) : value]);
+  return interpolate(String(lookUp(template) ?? template), Object.fromEntries(said));
+}
+
+/**
+ * @param {unknown} value
+ * @returns {value is Parts}
+ */
+function isParts(value) {
+  return typeof value === "object" && value !== null && "template" in value;
 }

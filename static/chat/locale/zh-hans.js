@@ -22,6 +22,9 @@ const words = {
     "%(n)d 个项目"
   ],
   "%(n)d messages are waiting in this session already. Please wait for one to start.": "这个会话已有 %(n)d 条消息在等待。请等其中一条开始。",
+  "%(n)d more": [
+    "还有 %(n)d 项"
+  ],
   "%(n)d new": [
     "%(n)d 个新步骤"
   ],
@@ -133,6 +136,9 @@ const words = {
   "Say when: at, every_minutes or cron.": "请指定时间：at、every_minutes 或 cron。",
   "Schedules": "计划任务",
   "Sending": "正在发送",
+  "Show all %(n)d rows": [
+    "显示全部 %(n)d 行"
+  ],
   "Show the whole line": [
     "显示全部 %(n)d 行"
   ],

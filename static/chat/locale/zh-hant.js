@@ -22,6 +22,9 @@ const words = {
     "%(n)d 個項目"
   ],
   "%(n)d messages are waiting in this session already. Please wait for one to start.": "這個對話已有 %(n)d 則訊息在等待。請等其中一則開始。",
+  "%(n)d more": [
+    "還有 %(n)d 項"
+  ],
   "%(n)d new": [
     "%(n)d 個新步驟"
   ],
@@ -133,6 +136,9 @@ const words = {
   "Say when: at, every_minutes or cron.": "請指定時間：at、every_minutes 或 cron。",
   "Schedules": "排程",
   "Sending": "正在送出",
+  "Show all %(n)d rows": [
+    "顯示全部 %(n)d 列"
+  ],
   "Show the whole line": [
     "顯示全部 %(n)d 行"
   ],

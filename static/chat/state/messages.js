@@ -4,7 +4,12 @@
 
 import { gettext, ngettext, pgettext } from "../lib/gettext.js";
 
-/** What the connection's chip says: a word, a remark, and the longer sentence behind it. */
+/** @import { Link } from "./types.js" */
+
+/**
+ * What the connection's chip says: a word, a remark, and the longer sentence behind it.
+ * @param {Link} state
+ */
 export function connection(state) {
   const unsent = state.unsent ? ngettext("%(n)d unsent", "%(n)d unsent", state.unsent) : "";
   switch (state.word) {
@@ -26,7 +31,7 @@ export function connection(state) {
       return { label: gettext("Connecting"), sub: unsent, tone: "", more: gettext("Opening the live connection.") };
     case "waiting":
       return {
-        label: state.seconds > 0 ? gettext("Reconnecting in %(n)s s", { n: state.seconds }) : gettext("Reconnecting"),
+        label: (state.seconds ?? 0) > 0 ? gettext("Reconnecting in %(n)s s", { n: state.seconds }) : gettext("Reconnecting"),
         sub: unsent,
         tone: "wait",
         more: gettext("The connection broke. Runs go on, and nothing is lost."),
@@ -80,6 +85,10 @@ export const SENTENCES = Object.freeze({
   toStart: gettext("Start page"),
   farTooLong: gettext("This message is too long to be sent at all."),
   choiceNotKept: gettext("The choice holds for this page; it could not be kept with the session."),
+  /**
+   * @param {number} number
+   * @param {boolean} isElsewhere
+   */
   noStep: (number, isElsewhere) =>
     isElsewhere
       ? gettext("Step %(n)s has no row of its own.", { n: number })
@@ -94,6 +103,10 @@ export const SENTENCES = Object.freeze({
   refused: gettext("Not sent"),
   next: pgettext("a queued message", "Next"),
   waitsForRoom: gettext("Waiting for a free slot"),
+  /**
+   * @param {number} length
+   * @param {number} most
+   */
   tooLong: (length, most) =>
     gettext("%(n)s characters; at most %(most)s are allowed.", {
       n: length.toLocaleString("en"),
@@ -110,15 +123,21 @@ export const SENTENCES = Object.freeze({
     unsupported: gettext("This browser cannot do that."),
     denied: gettext("This browser was told not to, for this site. Its settings can allow it again."),
   }),
+  /** @param {number} number */
   newSteps: (number) => ngettext("%(n)d new", "%(n)d new", number),
+  /** @param {string} name */
   stopRequested: (name) => gettext("Requested by %(name)s", { name }),
   modelClosed: gettext("Model connection closed"),
+  /** @param {string} name */
   toolEnded: (name) => gettext("%(tool)s ended", { tool: name }),
+  /** @param {string} name */
   ending: (name) => gettext("Ending %(tool)s", { tool: name }),
   wholeFailed: gettext("The whole text could not be fetched."),
   loadingWhole: gettext("Fetching …"),
+  /** @param {number} lines */
   allLines: (lines) => ngettext("Show the whole line", "Show all %(n)d lines", lines),
   notSaved: gettext("This browser keeps nothing for this site: a message that is not sent yet is lost on reload."),
+  /** @param {number} others */
   confirmStop: (others) =>
     ngettext("%(n)d other person watches this run. Stop it?", "%(n)d other people watch this run. Stop it?", others),
   newSession: gettext("New session"),

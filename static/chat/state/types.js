@@ -47,6 +47,8 @@
 
 /** @typedef {{ input_tokens: number, output_tokens: number, estimated?: boolean }} Usage */
 
+/** @import { Parts } from "../lib/gettext.js" */
+
 /** @typedef {{ steps: number, thoughts: number, tools: number, failed: number }} Counts */
 
 /**
@@ -55,7 +57,7 @@
  * @typedef {{
  *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, user: string,
  *   enable_reasoning: boolean, continues: string|null, iteration: number, limit: number, items: Item[], answer: Answer|null,
- *   error: {message: string, code: string, id: string}|null, duration_ms: number|null, usage: Usage|null, cancelled_by: string|null,
+ *   error: (Parts & {message: string, code: string, id: string})|null, duration_ms: number|null, usage: Usage|null, cancelled_by: string|null,
  *   outside: Partial<Counts>, growth: Growth|null, finished: number,
  * }} Run
  */
