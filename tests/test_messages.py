@@ -258,7 +258,9 @@ _CODE = re.compile(
 )
 
 
-_KEYS = {f'"{key}"' for key in ("Enter", "Escape", "End", "Home", "Tab", "Alt", "Control", "Meta", "Shift")}
+_KEYS = {
+    f'"{key}"' for key in ("Enter", "Escape", "End", "Home", "Tab", "Alt", "Control", "Meta", "Shift", "Notification")
+}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 from asgiref.sync import markcoroutinefunction
 from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, parse_cookie
 from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
@@ -15,6 +16,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import get_supported_language_variant
 from django.utils.translation.trans_real import parse_accept_lang_header
 from django.views.decorators.http import require_POST
+
+from chat.accounts.models import User
 
 _KEPT_FOR_S = 365 * 24 * 3600
 
@@ -55,17 +58,9 @@ def scope_language(headers: list[tuple[bytes, bytes]]) -> str:
     return browser_language(parse_cookie(named.get(b"cookie", "")), named.get(b"accept-language", ""))
 
 
-def account_language(user: Any) -> str:
+def account_language(user: AbstractBaseUser | AnonymousUser) -> str:
     """The language that an account has chosen; empty where it has not, or nobody is logged in."""
-    chosen = getattr(user, "language", "")
-    return chosen if is_known(chosen) else ""
-
-
-def keep_choice(user: Any, code: str) -> None:
-    """Keep the choice with the account; an empty one leaves it to each browser."""
-    if hasattr(user, "language"):
-        user.language = code
-        user.save(update_fields=["language"])
+    return user.language if isinstance(user, User) and is_known(user.language) else ""
 
 
 class LanguageMiddleware:
@@ -149,6 +144,7 @@ def choose_language(request: HttpRequest) -> HttpResponse:
         )
     else:
         answer.delete_cookie(settings.LANGUAGE_COOKIE_NAME, path=path, samesite="Lax")
-    if request.user.is_authenticated:
-        keep_choice(request.user, chosen)
+    if isinstance(request.user, User):
+        request.user.language = chosen
+        request.user.save(update_fields=["language"])
     return answer

@@ -5,12 +5,12 @@ import re
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
 from django.utils import translation
 
 from agents.sentence import Sentence, parts_of
+from chat.accounts.models import User
 from chat.protocol import error_data
 from chat.rendering import humanize, rows, transcript
 from chat.rendering.sentences import translate_error, translate_sentence
@@ -124,15 +124,6 @@ def test_choosing_is_a_write_of_this_sites_own_pages(db: None) -> None:
     assert stranger.get("/accounts/language/").status_code == 405
 
 
-class Account:
-    """Somebody with a choice of their own."""
-
-    is_authenticated = True
-
-    def __init__(self, language: str) -> None:
-        self.language = language
-
-
 @pytest.mark.parametrize(
     ("of_account", "cookie", "expected"),
     [
@@ -145,7 +136,7 @@ class Account:
 def test_the_accounts_choice_goes_before_the_browsers(of_account: str, cookie: str, expected: str) -> None:
     request: Any = RequestFactory().get("/")
     request.COOKIES["language"] = cookie
-    request.user = Account(of_account)
+    request.user = User(language=of_account)
 
     def view(_: Any) -> HttpResponse:
         return HttpResponse(translation.get_language() or "")
@@ -154,6 +145,20 @@ def test_the_accounts_choice_goes_before_the_browsers(of_account: str, cookie: s
     answer: Any = languages.LanguageMiddleware(inner)(request)
     assert (answer.content.decode(), answer["Content-Language"].lower()) == (expected, expected)
     assert translation.get_language() == "en", "and nothing of it is left to the next request"
+
+
+def test_an_account_keeps_its_language_for_every_browser(client: Client, db: None) -> None:
+    user = making.user()
+    client.force_login(user)
+    choose(client, "zh-hant", "/accounts/")
+    user.refresh_from_db()
+    assert user.language == "zh-hant"
+    another = Client(headers={"Accept-Language": "zh-CN"})
+    assert another.get(LOGIN)["Content-Language"] == "zh-Hans"
+    another.force_login(user)
+    assert another.get("/")["Content-Language"] == "zh-Hant"
+    choose(client, "", "/accounts/")
+    assert another.get("/")["Content-Language"] == "zh-Hans"
 
 
 def test_what_programs_read_is_english_and_says_nothing_of_languages(client: Client, db: None) -> None:
