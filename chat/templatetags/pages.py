@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 
 from django import template
+from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.templatetags.static import static
@@ -80,6 +81,12 @@ def _exists(path: str) -> bool:
 def lang_tag(code: str) -> str:
     """A language by its tag in HTML: ``zh-Hant`` for zh-hant."""
     return to_locale(code).replace("_", "-")
+
+
+@register.simple_tag
+def languages() -> list[tuple[str, str]]:
+    """The languages that the pages have: the code of each, and its name in itself."""
+    return list(settings.LANGUAGES)
 
 
 @register.simple_tag

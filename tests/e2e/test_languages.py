@@ -1,4 +1,7 @@
-"""The pages in each language, on a desk and on a phone: nothing is left in English, nothing is cut, and what comes live reads as later."""
+"""The pages in each language, on a desk and on a phone: nothing is left in English, nothing is cut, and what comes live reads as later.
+
+With ``SHOTS=FOLDER`` a picture of each page is kept there.
+"""
 
 import os
 import re
@@ -8,7 +11,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.e2e.conftest import Enter, NewBrowser
-from tests.e2e.watch import Watch
+from tests.e2e.watch import ANSWERED, Watch
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser
 
@@ -30,8 +33,8 @@ com https http Asia Taipei UTC cron Cron kB MB English Ctrl Esc End scripted Tok
 """.split()
 #: What anybody can read or hear of a page: its texts that are shown, and what stands for a picture or in an empty field.
 READ = """() => {
-  const SKIPPED = "script, style, template, noscript, code, pre, .prose, .mono, option[value*='/'], datalist, .asks, .raw, "
-    + "[data-slot=q], [data-slot=arg], [data-slot=out]";
+  const SKIPPED = "script, style, template, noscript, code, pre, .prose, .mono, option[value*='/'], datalist, .asks, .raw, .ava, "
+    + "[data-slot=q], [data-slot=arg], [data-slot=out], [data-slot=pairs], [data-slot=cause], .quote";
   const NAMES = ["aria-label", "title", "placeholder",
     "data-less", "data-queue", "data-queue-placeholder", "data-stopping", "data-other"];
   const found = [document.title];
@@ -69,7 +72,7 @@ SAID = """() => [...document.querySelectorAll("#log article.run")].map((run) => 
 
 def in_english(texts: list[str]) -> list[str]:
     """Words that nobody has translated."""
-    words = (word for text in texts for word in re.findall(r"[A-Za-z][A-Za-z_]+", text))
+    words = (word for text in texts for word in re.findall(r"[A-Za-z][A-Za-z_]+", re.sub(r"\b[0-9a-f]{8}\b", "", text)))
     return sorted({word for word in words if word not in NAMES})
 
 
@@ -108,7 +111,7 @@ async def test_a_conversation(
         ),
         Script(reasoning="再想一想。", calls=[Call("search_history", {"query": "麵粉"})]),
         Script("四十二。"),
-        Script(status=500),
+        Script("半句", fault="cut"),
         Script("一二三四五六七八九十" * 400, every_s=0.03),
     )
     talk = await enter("/", locale=locale, **size)
@@ -159,7 +162,7 @@ async def test_a_conversation(
 
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_schedules(enter: Enter, api: Browser, watch: Watch, language: str, size: dict[str, Any]) -> None:
-    watch.allow("Failed to load resource: the server responded with a status of 400 (Bad Request)")
+    watch.allow(ANSWERED.format(status="400"))
     for schedule in (await api.call("GET", "schedules/"))[1]["items"]:
         await api.call("DELETE", f"schedules/{schedule['id']}/")
     page = (await enter("/schedules/", locale=LANGUAGES[language][0], **size)).page
@@ -189,7 +192,7 @@ async def test_schedules(enter: Enter, api: Browser, watch: Watch, language: str
 async def test_accounts_and_errors(
     enter: Enter, new_browser: NewBrowser, watch: Watch, language: str, size: dict[str, Any]
 ) -> None:
-    watch.allow("Failed to load resource: the server responded with a status of 404 (Not Found)")
+    watch.allow(ANSWERED.format(status="404"))
     locale = LANGUAGES[language][0]
     stranger = await (await new_browser(locale=locale, **size)).new_page()
     await stranger.goto("/accounts/login/")
@@ -223,6 +226,8 @@ async def test_a_language_is_chosen_before_and_after_logging_in(new_browser: New
     await page.goto("/accounts/")
     await page.get_by_role("button", name="English").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Account")
+    await page.get_by_role("button", name="As the browser").click()
+    await expect(page.get_by_role("button", name="As the browser")).to_have_attribute("aria-current", "true")
 
 
 async def test_english_needs_no_catalogue_and_others_one_that_is_kept(enter: Enter) -> None:

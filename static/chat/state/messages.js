@@ -64,6 +64,25 @@ export function connection(state) {
   }
 }
 
+/**
+ * What somebody is in a session.
+ * @param {string} role
+ */
+export function roleName(role) {
+  switch (role) {
+    case "owner":
+      return gettext("owner");
+    case "driver":
+      return pgettext("a role", "may ask");
+    case "watcher":
+      return pgettext("a role", "watches");
+    case "staff":
+      return pgettext("a role", "staff");
+    default:
+      return role;
+  }
+}
+
 /** Sentences of the page's own, for what the server doesn't word. */
 export const SENTENCES = Object.freeze({
   blocked: [
