@@ -48,7 +48,7 @@ class WhenForm(forms.Form):
     when = forms.ChoiceField(
         label=gettext_lazy("When"),
         choices=(
-            ("cron", gettext_lazy("By a cron expression")),
+            ("cron", gettext_lazy("By the clock")),
             ("every_minutes", gettext_lazy("Repeatedly")),
             ("at", gettext_lazy("Once")),
         ),
