@@ -9,6 +9,7 @@ from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
 from agents.stream import AgentRun, initial_steps
 from agents.tools import (
     PAGE_READER,
+    WITHOUT_SIDE_EFFECTS,
     CancelToken,
     HostPolicy,
     ServerState,
@@ -24,6 +25,7 @@ __all__ = [
     "AGENTS",
     "DEFAULT_AGENT",
     "PAGE_READER",
+    "WITHOUT_SIDE_EFFECTS",
     "Agent",
     "AgentError",
     "AgentRun",

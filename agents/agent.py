@@ -8,6 +8,7 @@ from typing import Any
 from agents.errors import AgentError
 from agents.events import Step
 from agents.specs import AgentSpec, ModelSettings, find_agent
+from agents.steps import StepData
 from agents.stream import AgentRun, Task, load
 from agents.text import clean
 from agents.tools import Toolbox, connect_servers
@@ -56,7 +57,7 @@ class Agent:
         session_id: object = None,
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
         **kwargs: Any,
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncIterator[StepData]:
         """The run's finished steps as dictionaries, as they come; ``history=[…]`` goes before the prompt.
 
         On failure the last one is an ``error`` step, and then `AgentError` is raised. Leaving the iteration stops the run.
@@ -74,7 +75,7 @@ class Agent:
         session_id: object = None,
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
         **kwargs: Any,
-    ) -> list[dict[str, Any]]:
+    ) -> list[StepData]:
         """The same steps as a list, when the run has ended."""
         return [step async for step in self.run_with_reasoning_stream(prompt, session_id, max_iterations, **kwargs)]
 

@@ -1,29 +1,14 @@
 """The words an agent speaks while it works: growth of a step being written, and finished steps.
 
-Field names and types of finished steps are those of the wire; see the README's protocol section.
-Lengths count UTF-16 code units, as JavaScript's ``length`` does.
+What a finished step holds is in `agents.steps`. Lengths count UTF-16 code units, as JavaScript's ``length`` does.
 """
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-NumberedType = Literal["thought", "tool_use", "tool_result", "final_answer"]
-StepType = Literal[
-    "start",
-    "iteration_start",
-    "iteration_end",
-    "thought",
-    "tool_use",
-    "tool_result",
-    "final_answer",
-    "max_iterations_reached",
-    "complete",
-    "error",
-]
-Status = Literal["completed", "cancelled", "failed", "max_iterations"]
+from agents.steps import NumberedType, StepData, StepType
 
-#: Longest ``content`` of a tool result that is carried inside the step, in UTF-16 code units.
-CONTENT_LIMIT = 2_000
+Status = Literal["completed", "cancelled", "failed", "max_iterations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +32,20 @@ class Step:
 
     ``data`` is the step dictionary of the wire: ``type``, ``content``, ``iteration``,
     ``timestamp`` (Unix seconds) and what the type adds. ``full_content`` is the whole text of a tool result
-    whose ``data["content"]`` had to be cut to `CONTENT_LIMIT`, else ``None``. ``origin`` is what the model's server has to be
+    whose ``data["content"]`` had to be cut to `agents.steps.CONTENT_LIMIT`, else ``None``. ``origin`` is what the model's server has to be
     told of it later, and nobody else. Of a tool call: ``server``, ``fields`` of the call, ``thoughts``, the ``field`` that the
     turn's thoughts came in and the ``steps`` that they are, and ``turn``, further fields of the turn as they came. Of an answer that
     the model's length limit cut: ``is_cut``.
     """
 
-    data: dict[str, Any]
+    data: StepData
     full_content: str | None = None
     origin: dict[str, Any] | None = None
 
     @property
     def type(self) -> StepType:
         """The step's kind."""
-        kind: StepType = self.data["type"]
-        return kind
+        return self.data["type"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, cast
 
-from agents.events import CONTENT_LIMIT, NumberedType, PartialStep, Step, StepType
+from agents.events import PartialStep, Step
 from agents.models.reply_parts import Call, Part
+from agents.steps import CONTENT_LIMIT, FinalAnswerStep, NumberedType, StepBase, ThoughtStep
 from agents.text import json_object, utf16_cut, utf16_length
 
 #: The name of a tool call in which none could be read.
@@ -19,6 +20,9 @@ NAMELESS = "unreadable_call"
 
 #: Names and ids of calls are the model's; what is longer than any sensible one is cut, or replaced.
 _LONGEST_NAME = 200
+
+
+_TextType = Literal["thought", "final_answer"]
 
 
 @dataclass(slots=True)
@@ -56,7 +60,7 @@ class StepSplitter:
 
     def open(self, message: str) -> list[Step]:
         """The run begins, and with it its first model call."""
-        return [self._step("start", message=message), *self.begin()]
+        return [Step({"type": "start", **self._base(), "message": message}), *self.begin()]
 
     def begin(self) -> list[Step]:
         """One more model call begins; the one before has ended with its tools."""
@@ -64,27 +68,27 @@ class StepSplitter:
         self.iteration += 1
         self._in_iteration = True
         self._begin_reply()
-        return [*steps, self._step("iteration_start")]
+        return [*steps, Step({"type": "iteration_start", **self._base()})]
 
     def end_iteration(self) -> list[Step]:
         """The last model call and its tools have ended."""
         if not self._in_iteration:
             return []
         self._in_iteration = False
-        return [self._step("iteration_end")]
+        return [Step({"type": "iteration_end", **self._base()})]
 
     def limit(self, max_iterations: int) -> Step:
         """The last allowed model call still asked for tools."""
         words = f"Stopped after {max_iterations} model calls, which is the limit."
-        return self._step("max_iterations_reached", words, max_iterations=max_iterations)
+        return Step({"type": "max_iterations_reached", **self._base(words), "max_iterations": max_iterations})
 
     def complete(self) -> Step:
         """The run has come to its end."""
-        return self._step("complete", total_iterations=self.iteration)
+        return Step({"type": "complete", **self._base(), "total_iterations": self.iteration})
 
     def error(self, code: str, words: str) -> Step:
         """The run has failed."""
-        return self._step("error", error=words, code=code)
+        return Step({"type": "error", **self._base(), "error": words, "code": code})
 
     # -- a reply ----------------------------------------------------------------------------------
 
@@ -129,21 +133,35 @@ class StepSplitter:
         thoughts = {"field": reasoning_field, "steps": self._reasoning} if reasoning_field and self._reasoning else {}
         for call in calls:
             self.open_calls[call.id] = _Open(call.name, self._clock())
-            fields: dict[str, Any] = {
-                "tool_name": call.name,
-                "tool_call_id": call.id,
-                "arguments": json_object(call.arguments, call.arguments),
-            }
-            step = self._numbered("tool_use", **fields)
             origin = {"server": server, "fields": call.fields, "thoughts": thoughts, "turn": turn_fields}
-            steps.append(Step(step.data, origin=origin) if call.fields or thoughts or turn_fields else step)
+            steps.append(
+                Step(
+                    {
+                        "type": "tool_use",
+                        **self._base(),
+                        "step": self._next_number(),
+                        "tool_name": call.name,
+                        "tool_call_id": call.id,
+                        "arguments": json_object(call.arguments, call.arguments),
+                    },
+                    origin=origin if call.fields or thoughts or turn_fields else None,
+                )
+            )
             thoughts, turn_fields = {}, {}
         self._begin_reply()
         return steps, calls
 
     def note(self, words: str) -> Step:
         """Something that the run's reader has to know and that no model has said; a thought of ours."""
-        return self._numbered("thought", words, duration_ms=0)
+        data: ThoughtStep = {
+            "type": "thought",
+            "content": words,
+            "iteration": self.iteration,
+            "timestamp": self._now(),
+            "step": self._next_number(),
+            "duration_ms": 0,
+        }
+        return Step(data)
 
     # -- tools ------------------------------------------------------------------------------------
 
@@ -157,10 +175,20 @@ class StepSplitter:
         name = self.open_calls.pop(call_id).name
         length = utf16_length(content)
         truncated = length > CONTENT_LIMIT
-        fields = {"tool_name": name, "tool_call_id": call_id, "ok": ok, "duration_ms": duration_ms}
-        shown = utf16_cut(content, CONTENT_LIMIT) if truncated else content
-        step = self._numbered("tool_result", shown, **fields, truncated=truncated, content_length=length)
-        return Step(step.data, content) if truncated else step
+        return Step(
+            {
+                "type": "tool_result",
+                **self._base(utf16_cut(content, CONTENT_LIMIT) if truncated else content),
+                "step": self._next_number(),
+                "tool_name": name,
+                "tool_call_id": call_id,
+                "ok": ok,
+                "duration_ms": duration_ms,
+                "truncated": truncated,
+                "content_length": length,
+            },
+            content if truncated else None,
+        )
 
     def open_for_ms(self, call_id: str) -> int:
         """How long a tool call has been without its result."""
@@ -180,7 +208,7 @@ class StepSplitter:
         for part in parts[self._left : end]:
             if part.kind == "reasoning":
                 for step in self._text_step("thought", [part], partial=part is unfinished):
-                    self._reasoning.append(step.data["step"])
+                    self._reasoning.append(self._number)
                     yield step
             elif part.kind == "content":
                 self._text.append(part)
@@ -189,17 +217,25 @@ class StepSplitter:
                 self._calls.append(part)
         self._left = end
 
-    def _flush_text(self, type: NumberedType = "thought", *, partial: bool = False) -> list[Step]:  # noqa: A002
+    def _flush_text(self, kind: _TextType = "thought", *, partial: bool = False) -> list[Step]:
         text, self._text = self._text, []
-        return list(self._text_step(type, text, partial=partial)) if text else []
+        return list(self._text_step(kind, text, partial=partial)) if text else []
 
-    def _text_step(self, type: NumberedType, parts: Sequence[Part], *, partial: bool) -> Iterator[Step]:  # noqa: A002
-        text = _trimmed(type, parts)
-        if type == "thought":
+    def _text_step(self, kind: _TextType, parts: Sequence[Part], *, partial: bool) -> Iterator[Step]:
+        text = _trimmed(kind, parts)
+        if kind == "thought":
             text = text.rstrip()
-        if text.strip():
-            more = {"partial": True} if partial else {}
-            yield self._numbered(type, text, duration_ms=_ms(self._clock() - parts[0].began), **more)
+        if not text.strip():
+            return
+        took_ms = _ms(self._clock() - parts[0].began)
+        # The two kinds differ in nothing but their name, which type checkers do not see.
+        data = cast(
+            ThoughtStep | FinalAnswerStep,
+            {"type": kind, **self._base(text), "step": self._next_number(), "duration_ms": took_ms},
+        )
+        if partial:
+            data["partial"] = True
+        yield Step(data)
 
     def _growth(self, last: Part) -> PartialStep | None:
         """The state of the step that the last part writes, if it says anything new."""
@@ -232,18 +268,18 @@ class StepSplitter:
         self._ids.add(wanted)
         return wanted
 
-    def _numbered(self, type: NumberedType, content: str = "", **fields: Any) -> Step:  # noqa: A002
+    def _next_number(self) -> int:
         self._number += 1
-        return self._step(type, content, step=self._number, **fields)
+        return self._number
 
-    def _step(self, type: StepType, content: str = "", **fields: Any) -> Step:  # noqa: A002
-        return Step({"type": type, "content": content, "iteration": self.iteration, "timestamp": self._now(), **fields})
+    def _base(self, content: str = "") -> StepBase:
+        return {"content": content, "iteration": self.iteration, "timestamp": self._now()}
 
 
-def _trimmed(type: NumberedType, parts: Sequence[Part]) -> str:  # noqa: A002
+def _trimmed(kind: _TextType, parts: Sequence[Part]) -> str:
     """The text without the blank lines that models put before it; an answer keeps its first line's indent."""
     text = "".join(part.text for part in parts)
-    return text.lstrip() if type == "thought" else text.lstrip("\r\n")
+    return text.lstrip() if kind == "thought" else text.lstrip("\r\n")
 
 
 def _ms(seconds: float) -> int:

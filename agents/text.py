@@ -1,18 +1,26 @@
 """Text from models and tools: made storable, measured in the wire's unit, estimated in tokens."""
 
 import json
-import re
 from math import isfinite
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+def is_clean(text: str) -> bool:
+    """Whether every database can store the text: no NUL, no surrogate."""
+    if "\x00" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def clean(text: str) -> str:
     """The text with halves of surrogate pairs joined, and NUL and lone surrogates as U+FFFD."""
-    if _UNSTORABLE.search(text) is None:
+    if is_clean(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\x00", "\ufffd")
 
@@ -23,8 +31,15 @@ def ends_in_half_a_pair(text: str) -> bool:
 
 
 def utf16_length(text: str) -> int:
-    """Length in UTF-16 code units."""
-    return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
+    """Length in UTF-16 code units, as JavaScript counts."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def from_utf16(text: str, offset: int) -> str:
+    """The text from an offset in UTF-16 code units on."""
+    if offset == 0 or text.isascii():
+        return text[offset:]
+    return text.encode("utf-16-le", "surrogatepass")[2 * offset :].decode("utf-16-le", "surrogatepass")
 
 
 def utf16_cut(text: str, limit: int) -> str:

@@ -24,7 +24,22 @@ from chat.live import connections, handshake
 from chat.live import registry as feed_registry
 from chat.live.subscriber import Subscriber
 from chat.models import Door
-from chat.protocol import Ack, BadFrame, Cancel, Chat, Close, Continue, Ping, Resume, as_uuid, encode, error_data
+from chat.protocol import (
+    Ack,
+    BadFrame,
+    Cancel,
+    Chat,
+    Close,
+    Continue,
+    ErrorCode,
+    Ping,
+    Resume,
+    as_uuid,
+    encode,
+    error_data,
+    group_messages,
+)
+from chat.protocol.frames import AcceptedData, PongData, RoleName, SessionData
 from chat.runs import commands as run_commands
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
@@ -126,7 +141,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await self._end(Close.RESTARTING)
             return
         query = parse_qs(self.scope["query_string"].decode("latin1"), keep_blank_values=True)
-        problems = []
+        problems: list[tuple[ErrorCode, str]] = []
         agent = query.get("agent_name", [None])[-1]
         if agent in agents.AGENTS:
             self._fallback_agent = agent
@@ -137,9 +152,9 @@ class SessionConsumer(AsyncWebsocketConsumer):
         problem = await self._begin(query.get("last_seq", ["0"])[-1], query.get("last_id", [None])[-1])
         for code, message in [*problems, *problem]:
             self._error(code, message)
-        await groups.publish(groups.of_session(entrance.session_id), {"type": "presence"})
+        await groups.publish(groups.of_session(entrance.session_id), group_messages.PEOPLE_CHANGED)
 
-    async def _begin(self, last_seq: Any, last_id: Any) -> list[tuple[str, str]]:
+    async def _begin(self, last_seq: Any, last_id: Any) -> list[tuple[ErrorCode, str]]:
         """Send the session's frame, then everything after what the client says it has."""
         subscriber, entrance = self._joined()
         view = await database.read(selectors.session_view, entrance.session_id)
@@ -155,12 +170,12 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if last_id and not reset and known:
             stored = await database.read(selectors.event_id_at, entrance.session_id, known)
             reset = stored is None or as_uuid(str(last_id)) != stored
-        data = {
+        data: SessionData = {
             "session_id": str(entrance.session_id),
             "title": view.title,
             "agent": view.agent_name,
             "last_seq": view.last_seq,
-            "role": str(entrance.role),
+            "role": cast(RoleName, str(entrance.role)),
             "window": protocol.WINDOW,
             "run": view.run,
             "queue": view.queue,
@@ -168,7 +183,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if reset:
             data["reset"] = True
         subscriber.feed.note_queue_sent(view.queue)
-        subscriber.start(encode("session", data), 0 if reset else known)
+        subscriber.start(encode({"type": "session", "data": data}), 0 if reset else known)
         if seq is None:
             return [("bad_last_seq", "last_seq must be a whole number from 0 on; the whole log is sent.")]
         return []
@@ -212,8 +227,8 @@ class SessionConsumer(AsyncWebsocketConsumer):
             case Ack(seq=seq):
                 subscriber.acknowledge(seq)
             case Ping():
-                now = time.time()
-                subscriber.send_control(encode("pong", {"last_seq": subscriber.feed.head, "timestamp": now}))
+                pong: PongData = {"last_seq": subscriber.feed.head, "timestamp": time.time()}
+                subscriber.send_control(encode({"type": "pong", "data": pong}))
             case Resume():
                 subscriber.cork()
                 try:
@@ -247,13 +262,13 @@ class SessionConsumer(AsyncWebsocketConsumer):
         subscriber.cork()
         try:
             accepted = await asked
-            answer = {
+            answer: AcceptedData = {
                 "client_message_id": accepted.client_message_id,
                 "run_id": str(accepted.run_id),
                 "queued": accepted.queued,
             }
             # Before the log is let go: the run's first events are in it already, and others may have read them.
-            subscriber.send_control(encode("accepted", answer))
+            subscriber.send_control(encode({"type": "accepted", "data": answer}))
         except Refused as refused:
             self._error(refused.code, refused.message, client_message_id)
             return
@@ -271,11 +286,12 @@ class SessionConsumer(AsyncWebsocketConsumer):
         except Refused as refused:
             self._error(refused.code, refused.message)
 
-    def _error(self, code: str, message: str, client_message_id: str | None = None) -> None:
+    def _error(self, code: ErrorCode, message: str, client_message_id: str | None = None) -> None:
         subscriber, entrance = self._joined()
         error_id = secrets.token_hex(4)
         logger.info("Refused a command: %s %s (session %s)", code, error_id, entrance.session_id)
-        subscriber.send_control(encode("error", error_data(code, message, error_id, client_message_id)))
+        data = error_data(code, message, error_id, client_message_id)
+        subscriber.send_control(encode({"type": "error", "data": data}))
 
     def _joined(self) -> tuple[Subscriber, connections.Entrance]:
         return cast(Subscriber, self._subscriber), cast(connections.Entrance, self._entrance)
@@ -318,7 +334,7 @@ async def _gone(entrance: connections.Entrance) -> None:
         await database.write(connections.leave, entrance.connection_id)
     except DatabaseError:
         logger.warning("A closed socket could not be noted", exc_info=True)
-    await groups.publish(groups.of_session(entrance.session_id), {"type": "presence"})
+    await groups.publish(groups.of_session(entrance.session_id), group_messages.PEOPLE_CHANGED)
 
 
 def _count(value: Any) -> int | None:

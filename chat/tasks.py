@@ -27,8 +27,11 @@ _worker: Worker | None = None
 
 
 @shared_task(name=broker.TASK)
-def execute_next_run(session_id: str) -> None:
-    """Execute a session's next run, if one waits and may start; until it has ended this worker has one slot less."""
+def execute_next_run(session_id: str, **_later: Any) -> None:
+    """Execute a session's next run, if one waits and may start; until it has ended this worker has one slot less.
+
+    What a later version may say beside the session is left: all that matters is in the database.
+    """
     if _worker is None or not _worker.execute_next_run(UUID(session_id)):
         # This one is about to stop: let another hear of it.
         broker.notify_workers(UUID(session_id))

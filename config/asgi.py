@@ -19,13 +19,14 @@ from chat.serving.body_limits import BodyLimits  # noqa: E402
 from chat.serving.lifecycle import LifespanApplication  # noqa: E402
 from config.login_gate import LoginGate  # noqa: E402
 from config.proxies import TrustedProxies  # noqa: E402
+from config.static_files import serve_static_files  # noqa: E402
 
 # Channels routes with Django's own patterns, whose types know of HTTP views only.
 _SOCKETS: list[Any] = [
     re_path(r"^ws/chat/(?P<session_id>[^/]+)/?$", cast(Any, SessionConsumer.as_asgi())),
     re_path(r"", cast(Any, RefuseConsumer.as_asgi())),
 ]
-pages: Any = BodyLimits(LoginGate(cast(Any, http)))
+pages: Any = BodyLimits(serve_static_files(LoginGate(cast(Any, http))))
 application: Any = ProtocolTypeRouter({"http": pages, "websocket": URLRouter(_SOCKETS)})
 if settings.PUBLIC_URL.path:
     application = PathPrefix(application, settings.PUBLIC_URL.path)

@@ -11,7 +11,7 @@ from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
-from chat.protocol import error_data
+from chat.protocol import ErrorCode, error_data
 
 _FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 #: Of a charset that there isn't, or that is none of text, Python says that it can't look it up, or that it can't read it so.
@@ -36,7 +36,7 @@ class FormsMiddleware:
         return self._get_response(request)
 
 
-def _refuse(request: HttpRequest, status: int, code: str, words: str) -> HttpResponse:
+def _refuse(request: HttpRequest, status: int, code: ErrorCode, words: str) -> HttpResponse:
     if not request.path.removeprefix(settings.PUBLIC_URL.path).startswith("/api/"):
         return HttpResponse(f"{words}\n", status=status, content_type="text/plain; charset=utf-8")
     body = orjson.dumps({"error": error_data(code, words, secrets.token_hex(4))})

@@ -111,7 +111,7 @@ class LoginGate:
 
 
 async def _refuse(scope: Scope, send: Any) -> None:
-    page = _page(scope_language(scope.get("headers", [])))
+    page = busy_page(scope_language(scope.get("headers", [])))
     headers = [
         (b"vary", b"Accept-Language, Cookie"),
         (b"content-type", b"text/html; charset=utf-8"),
@@ -125,7 +125,7 @@ async def _refuse(scope: Scope, send: Any) -> None:
 
 
 @cache
-def _page(language: str) -> bytes:
+def busy_page(language: str) -> bytes:
     """The page that asks to wait, rendered once in each language: it is shown when there is no time for that."""
     with translation.override(language):
         return render_to_string("busy.html").encode()

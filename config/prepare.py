@@ -21,7 +21,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection
 
 from chat.runtime import process_lock
-from config.environment import POSTGRES_SESSION
+from config.database_address import POSTGRES_SESSION
 
 MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 

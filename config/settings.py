@@ -1,4 +1,4 @@
-"""Django settings. What differs between installations is an environment variable, read here, once, at the top.
+"""Django settings. What differs between installations is an environment variable, see `config.environment`.
 
 The README's table says what each means; a test keeps the two equal.
 """
@@ -6,87 +6,70 @@ The README's table says what each means; a test keeps the two equal.
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import cast, get_args
 
-from agents.specs import ModelSettings, ToolFormat
+from agents.specs import ModelSettings
 from agents.tools.policy import HostPolicy
 from config import content_security, logs
-from config.environment import Environment
+from config.database_address import describe_sqlite
+from config.environment import EnvironmentRefused, read_environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = Environment.load(BASE_DIR)
+try:
+    env = read_environment(BASE_DIR)
+    SECRET_KEY = env.secret_key()
+except EnvironmentRefused as refused:
+    sys.exit("\n".join(f"Thinkaloud cannot start: {problem}" for problem in refused.problems))
 
-HOST = env.text("HOST", "127.0.0.1")
-PORT = env.whole("PORT", 8000, least=1, most=65535)
-DEBUG = env.flag("DEBUG", default=False)
-DATA_DIR = env.folder("DATA_DIR", "var")
-PUBLIC_URL = env.public_url("PUBLIC_URL")
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
-TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", ["127.0.0.0/8", "::1/128"])
-DATABASES = {"default": env.database("DATABASE_URL", DATA_DIR / "thinkaloud.sqlite3")}
-REDIS_URL = env.redis("REDIS_URL")
-BROKER_URL = env.redis("BROKER_URL")
-ALLOW_SIGNUP = env.flag("ALLOW_SIGNUP", default=False)
+HOST = env.HOST
+PORT = env.PORT
+DEBUG = env.DEBUG
+DATA_DIR = env.DATA_DIR
+PUBLIC_URL = env.PUBLIC_URL
+ALLOWED_HOSTS = env.ALLOWED_HOSTS
+CSRF_TRUSTED_ORIGINS = env.CSRF_TRUSTED_ORIGINS
+TRUSTED_PROXIES = env.TRUSTED_PROXIES
+DATABASES = {"default": env.DATABASE_URL or describe_sqlite(DATA_DIR / "thinkaloud.sqlite3")}
+REDIS_URL = env.REDIS_URL
+BROKER_URL = env.BROKER_URL
+ALLOW_SIGNUP = env.ALLOW_SIGNUP
 FIRST_ACCOUNT = {
-    "username": env.text("DJANGO_SUPERUSER_USERNAME", "admin"),
-    "password": env.text("DJANGO_SUPERUSER_PASSWORD"),
-    "email": env.text("DJANGO_SUPERUSER_EMAIL"),
+    "username": env.DJANGO_SUPERUSER_USERNAME,
+    "password": env.DJANGO_SUPERUSER_PASSWORD,
+    "email": env.DJANGO_SUPERUSER_EMAIL,
 }
 
-LLM_MODEL_SERVER = env.url("LLM_MODEL_SERVER", ["http", "https"], words=["dashscope"])
-LLM_MODEL = env.text("LLM_MODEL")
-LLM_API_KEY = env.text("LLM_API_KEY")
-LLM_TIMEOUT_S = env.number("LLM_TIMEOUT_S", 120, least=0.1, most=86_400)
-LLM_TOOL_FORMAT = env.choice("LLM_TOOL_FORMAT", get_args(ToolFormat))
-LLM_MAX_INPUT_TOKENS = env.whole("LLM_MAX_INPUT_TOKENS", 58_000, least=1_000)
-MCP_SERVERS = env.json_object("MCP_SERVERS")
-FETCH_ALLOWED_HOSTS = env.hosts("FETCH_ALLOWED_HOSTS")
-FETCH_DENIED_HOSTS = env.hosts("FETCH_DENIED_HOSTS")
+LLM_MODEL_SERVER = env.LLM_MODEL_SERVER
+LLM_MODEL = env.LLM_MODEL
+LLM_API_KEY = env.LLM_API_KEY
+LLM_TIMEOUT_S = env.LLM_TIMEOUT_S
+LLM_TOOL_FORMAT = env.LLM_TOOL_FORMAT
+LLM_MAX_INPUT_TOKENS = env.LLM_MAX_INPUT_TOKENS
+MCP_SERVERS = env.MCP_SERVERS
+FETCH_ALLOWED_HOSTS = env.FETCH_ALLOWED_HOSTS
+FETCH_DENIED_HOSTS = env.FETCH_DENIED_HOSTS
 
 AGENT_MODEL = ModelSettings(
-    LLM_MODEL_SERVER,
-    LLM_MODEL,
-    LLM_API_KEY,
-    LLM_TIMEOUT_S,
-    cast(ToolFormat, LLM_TOOL_FORMAT),
-    LLM_MAX_INPUT_TOKENS,
+    LLM_MODEL_SERVER, LLM_MODEL, LLM_API_KEY, LLM_TIMEOUT_S, LLM_TOOL_FORMAT, LLM_MAX_INPUT_TOKENS
 )
 FETCH_HOSTS = HostPolicy(tuple(FETCH_ALLOWED_HOSTS), tuple(FETCH_DENIED_HOSTS))
 
-MAX_ITERATIONS = env.whole("MAX_ITERATIONS", 20)
-RUN_LEASE_S = env.number("RUN_LEASE_S", 30, least=1, most=86_400)
-SHUTDOWN_S = env.number("SHUTDOWN_S", 5, least=0, most=3_600)
-AUTO_CONTINUE = env.flag("AUTO_CONTINUE", default=False)
-MAX_ACTIVE_RUNS_PER_USER = env.whole("MAX_ACTIVE_RUNS_PER_USER", 4)
-MAX_RUNS_PER_WORKER = env.whole("MAX_RUNS_PER_WORKER", 100, least=1, most=1_000)
-MAX_MESSAGE_CHARS = env.whole("MAX_MESSAGE_CHARS", 32_000)
-MAX_SOCKETS_PER_USER = env.whole("MAX_SOCKETS_PER_USER", 32)
-MAX_MESSAGES_PER_MINUTE = env.whole("MAX_MESSAGES_PER_MINUTE", 60)
-MAX_QUEUED_RUNS = env.whole("MAX_QUEUED_RUNS", 5)
-MAX_SCHEDULES_PER_USER = env.whole("MAX_SCHEDULES_PER_USER", 100)
+MAX_ITERATIONS = env.MAX_ITERATIONS
+RUN_LEASE_S = env.RUN_LEASE_S
+SHUTDOWN_S = env.SHUTDOWN_S
+AUTO_CONTINUE = env.AUTO_CONTINUE
+MAX_ACTIVE_RUNS_PER_USER = env.MAX_ACTIVE_RUNS_PER_USER
+MAX_RUNS_PER_WORKER = env.MAX_RUNS_PER_WORKER
+MAX_MESSAGE_CHARS = env.MAX_MESSAGE_CHARS
+MAX_SOCKETS_PER_USER = env.MAX_SOCKETS_PER_USER
+MAX_MESSAGES_PER_MINUTE = env.MAX_MESSAGES_PER_MINUTE
+MAX_QUEUED_RUNS = env.MAX_QUEUED_RUNS
+MAX_SCHEDULES_PER_USER = env.MAX_SCHEDULES_PER_USER
 
-HSTS_SECONDS = env.whole("HSTS_SECONDS", 3_600, most=63_072_000)
-HSTS_INCLUDE_SUBDOMAINS = env.flag("HSTS_INCLUDE_SUBDOMAINS", default=False)
-HSTS_PRELOAD = env.flag("HSTS_PRELOAD", default=False)
-REQUEST_TIMEOUT_S = env.number("REQUEST_TIMEOUT_S", 20, least=0.1, most=3_600)
-
-if LLM_MODEL_SERVER == "dashscope" and not LLM_API_KEY:
-    env.problems.append("LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope.")
-if BROKER_URL and not (REDIS_URL and DATABASES["default"]["ENGINE"].endswith("postgresql")):
-    env.problems.append(
-        "BROKER_URL needs REDIS_URL and a postgres:// DATABASE_URL: workers are processes of their own, which share both."
-    )
-SECRET_KEY = env.secret("SECRET_KEY", DATA_DIR / "secret_key")
-SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
-if REDIS_URL and "SECRET_KEY" not in env.given:
-    env.problems.append("SECRET_KEY must be set where REDIS_URL is: the processes that share it need the same one.")
-# Those of the compose file, of Django itself, and of the outgoing connections.
-env.check_names(
-    ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "SITE_ADDRESS", "HTTP_PORT", "HTTPS_PORT", "DJANGO_SETTINGS_MODULE"]
-)
-if env.problems:
-    sys.exit("\n".join(f"Thinkaloud cannot start: {problem}" for problem in env.problems))
+HSTS_SECONDS = env.HSTS_SECONDS
+HSTS_INCLUDE_SUBDOMAINS = env.HSTS_INCLUDE_SUBDOMAINS
+HSTS_PRELOAD = env.HSTS_PRELOAD
+REQUEST_TIMEOUT_S = env.REQUEST_TIMEOUT_S
+SECRET_KEY_FALLBACKS = env.SECRET_KEY_FALLBACKS
 
 # What a public address implies: its host, its exact origin, and, with https, everything a TLS-terminating proxy needs.
 if PUBLIC_URL.host:
@@ -125,7 +108,6 @@ MIDDLEWARE = [
     "chat.web.languages.LanguageMiddleware",
     "config.edge.EdgeMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "config.static_files.StaticFilesMiddleware",
     "config.forms.FormsMiddleware",
     "config.visible_text.VisibleTextMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -199,7 +181,7 @@ FORMAT_MODULE_PATH = ["config.formats"]
 
 STATIC_URL = f"{PUBLIC_URL.path}/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATIC_ROOT = Path(env.text("STATIC_ROOT") or DATA_DIR / "static")
+STATIC_ROOT = Path(env.STATIC_ROOT or DATA_DIR / "static")
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "config.static_files.HashedStaticFiles"},
@@ -207,7 +189,10 @@ STORAGES = {
 MEDIA_ROOT = DATA_DIR / "uploads"
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
-WHITENOISE_ALLOW_ALL_ORIGINS = False
+# Static files are packed by gzip alone: Brotli would take seconds more at every start.
+SERVESTATIC_USE_BROTLI = SERVESTATIC_USE_ZSTD = False
+# A file that was never collected has its plain name.
+SERVESTATIC_MANIFEST_STRICT = False
 
 # The largest body that is read at all, by the beginning of a path: the longest that fits counts. Within it, views have limits of their own.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440

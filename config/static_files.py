@@ -1,12 +1,11 @@
-"""How static files get their hashed names, and how they are served under ASGI."""
+"""How static files get their hashed names, and how they are served: by the ASGI application, before Django hears of a request."""
 
 from typing import Any
+from wsgiref.headers import Headers
 
-from django.http import HttpRequest, HttpResponse
-from whitenoise.compress import Compressor
-from whitenoise.middleware import WhiteNoiseMiddleware
-from whitenoise.responders import StaticFile
-from whitenoise.storage import CompressedManifestStaticFilesStorage
+from django.conf import settings
+from servestatic.asgi import ServeStaticASGI
+from servestatic.storage import CompressedManifestStaticFilesStorage
 
 
 class HashedStaticFiles(CompressedManifestStaticFilesStorage):
@@ -16,13 +15,8 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
     """
 
     support_js_module_import_aggregation = True
-    manifest_strict = False
     #: One for each floor of modules that import each other, and some to spare: a name is settled when those of its imports are.
     max_post_process_passes = 20
-
-    def create_compressor(self, **kwargs: Any) -> Compressor:
-        """Compress by gzip alone: Brotli would take seconds more at every start."""
-        return Compressor(use_brotli=False, **kwargs)
 
     def stored_name(self, name: str) -> str:
         """Return the hashed name, or the plain one of a file that isn't there."""
@@ -33,19 +27,23 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
         return hashed
 
 
-class StaticFilesMiddleware(WhiteNoiseMiddleware):
-    """WhiteNoise, answering with the file's bytes: its file iterators are synchronous, which ASGI can only read with a warning."""
+def serve_static_files(application: Any) -> Any:
+    """An ASGI application that serves what has been collected by now, and passes every other request on."""
+    return ServeStaticASGI(
+        application,
+        root=settings.STATIC_ROOT,
+        prefix=settings.STATIC_URL,
+        allow_all_origins=False,
+        add_headers_function=_add_headers,
+    )
 
-    @staticmethod
-    def serve(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
-        """Answer with one file."""
-        found = static_file.get_response(request.method, request.META)
-        body = b""
-        if found.file is not None:
-            with found.file as stream:
-                body = stream.read()
-        response = HttpResponse(body, status=int(found.status))
-        del response["Content-Type"]
-        for name, value in found.headers:
-            response[name] = value
-        return response
+
+def _add_headers(headers: Headers, _path: str, _url: str) -> None:
+    """Add what Django's own middleware adds to pages."""
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = settings.SECURE_REFERRER_POLICY
+    headers["Cross-Origin-Opener-Policy"] = settings.SECURE_CROSS_ORIGIN_OPENER_POLICY
+    if settings.SECURE_HSTS_SECONDS:
+        below = "; includeSubDomains" if settings.SECURE_HSTS_INCLUDE_SUBDOMAINS else ""
+        preload = "; preload" if settings.SECURE_HSTS_PRELOAD else ""
+        headers["Strict-Transport-Security"] = f"max-age={settings.SECURE_HSTS_SECONDS}{below}{preload}"

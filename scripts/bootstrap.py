@@ -75,6 +75,7 @@ def main(arguments: Sequence[str]) -> None:
         "bench": bench,
         "lock": lock,
         "vendor": browser_libraries,
+        "protocol": protocol,
         "messages": messages,
     }
     if not arguments or arguments[0] not in verbs:
@@ -190,6 +191,13 @@ def lock() -> None:
         package.pop("resolved", None)
         package.pop("funding", None)
     NPM_LOCK.write_text(json.dumps(locked, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def protocol() -> None:
+    """Write the page's words and types of the protocol anew, from ``chat/protocol``."""
+    with one_at_a_time():
+        environment(RUN_LOCK)
+    exec_program(PYTHON, "-m", "scripts.protocol_js")
 
 
 # The Python environment

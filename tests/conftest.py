@@ -6,11 +6,12 @@
 - ``async def`` tests and fixtures share one event loop for the whole session.
 """
 
+import json
 import os
 import re
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import pytest
 import redis
 from django.db import connections
 
+from chat.store import search
 from config.passwords import Argon2PasswordHasher
 from scripts import machine
-from tests import model_server, services
+from tests import model_server, services, wire_types
 
 hypothesis.settings.register_profile("quick", max_examples=100, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=3_000, deadline=None)
@@ -54,6 +56,30 @@ def requests_are_valid() -> Iterator[None]:
     faults = list(model_server.FAULTS)
     model_server.FAULTS.clear()
     assert not faults, f"a strict model server would refuse what it was sent: {faults[0]}"
+
+
+@pytest.fixture(autouse=True)
+def frames_have_their_types(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail the test in which a frame was sent, or an event stored, that is not as `chat.protocol` says."""
+    wire_types.FAULTS.clear()
+    if request.node.get_closest_marker("odd_events") is None:
+        monkeypatch.setattr(search, "index", _index_what_has_its_type)
+    yield
+    faults = list(wire_types.FAULTS)
+    wire_types.FAULTS.clear()
+    assert not faults, f"{len(faults)} frames are not as their types say; the first: {faults[0]}"
+
+
+_index = search.index
+
+
+def _index_what_has_its_type(session_id: uuid.UUID, steps: Iterable[search.Indexed]) -> None:
+    """Look at each event that is stored in this process, numbered or not, as the log has it."""
+    looked_at = list(steps)
+    for step in looked_at:
+        # Where it has no number, any will do.
+        wire_types.checked({"type": step.event, "seq": 1, "id": "", "run_id": "", "data": json.loads(step.body)})
+    _index(session_id, looked_at)
 
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -11,8 +11,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-SETTINGS = Path(__file__).resolve().parent.parent / "config" / "settings.py"
-VARIABLES = re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS.read_text("utf-8"))
+ENVIRONMENT = Path(__file__).resolve().parent.parent / "config" / "environment.py"
+VARIABLES = re.findall(r"^    ([A-Z_]+): ", ENVIRONMENT.read_text("utf-8"), re.MULTILINE)
 
 os.environ.update(dict.fromkeys(VARIABLES, ""))
 os.environ["SECRET_KEY"] = "the secret of tests, known to everyone, and long enough to please"

@@ -21,6 +21,8 @@ import aiohttp
 import websockets
 from yarl import URL
 
+from tests import wire_types
+
 ROOT = Path(__file__).resolve().parent.parent
 USERNAME, PASSWORD = "ada", "correct horse 17"
 START_S = 120.0
@@ -330,7 +332,7 @@ class Socket:
     async def receive(self, timeout_s: float = WAIT_S) -> dict[str, Any]:
         """The next frame."""
         text = await asyncio.wait_for(self.connection.recv(), timeout_s)
-        frame: dict[str, Any] = json.loads(text)
+        frame: dict[str, Any] = wire_types.checked(json.loads(text))
         self.frames.append(frame)
         self.times.append(time.time())
         seq = frame.get("seq", 0)

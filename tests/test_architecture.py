@@ -165,7 +165,8 @@ FORMER_NAMES = set(
     "_make_room _room tell_stored tell_everyone _Abroad grew Growth on_growth doorbell _Bell _Ear _hears _go_deaf _tend _Door is_shut "
     "_kept_out Membership Shape start_over share_one_heap keep_what_is_loaded keep_apart Away Outdated Owned on_set Desk Writer Written "
     "LoopModel let_go _leave_text _Tempo Pacer Seen _alone _aim Missed Overlap Paused Intake Inbox _Act _Acting PeopleAdmin our_fault "
-    "OUR_FAULT page_of_app telling endline presenting dress CannotGoOn".split()
+    "OUR_FAULT page_of_app telling endline presenting dress CannotGoOn because Extent grow _grow grow_call _grown _said _say _tempo "
+    "_tempos room".split()
 )
 
 
@@ -219,3 +220,55 @@ def test_files_of_the_product_stay_small() -> None:
     # This one is being cut down.
     sizes.pop("static/chat/state/humanize.js")
     assert {name: size for name, size in sizes.items() if size > 450 and name not in generated} == {}
+
+
+#: What has to reach into the product's inside: it switches guards off there, one by one.
+INSIDE = {"tests/faults/mutations.py"}
+PRODUCT = ("agents", "chat", "config", "scripts")
+
+
+def imported(tree: ast.Module) -> dict[str, str]:
+    """What a file calls the modules and names of the product that it imports, each with its dotted path."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PRODUCT:
+            found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def private_names(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Private names of the product's modules that a file uses: imported, read, written, or patched; each with its module."""
+    names = imported(tree)
+    for path in names.values():
+        module, _, name = path.rpartition(".")
+        if name.startswith("_"):
+            yield module, name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names:
+            yield names[node.value.id], node.attr
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setattr":
+            match node.args:
+                case [ast.Name(id=owner), ast.Constant(value=str(name)), *_] if owner in names:
+                    yield names[owner], name
+                case [ast.Constant(value=str(path)), *_] if path.split(".")[0] in PRODUCT:
+                    module, _, name = path.rpartition(".")
+                    yield module, name
+
+
+def is_module(path: str) -> bool:
+    place = PROJECT / path.replace(".", "/")
+    return place.is_dir() or place.with_suffix(".py").is_file()
+
+
+def test_no_test_reaches_into_private_names_of_another_package() -> None:
+    """The tests of a package may look into its modules: those of others use what is public, and what they need is made so."""
+    found = set()
+    for path, tree in sources("tests"):
+        place = path.relative_to(PROJECT)
+        package = ".".join(place.parts[1:-1])
+        for module, name in private_names(tree):
+            is_private = name.startswith("_") and not name.startswith("__") and is_module(module)
+            is_own = package == module or f"{package}.".startswith(f"{module.rpartition('.')[0]}.")
+            if is_private and not is_own and place.as_posix() not in INSIDE:
+                found.add(f"{place}: {module}.{name}")
+    assert found == set()

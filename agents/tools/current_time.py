@@ -40,6 +40,7 @@ class CurrentTimeTool:
     timeout_s = 5.0
     output_limit = 1_000
     reaches_outside = False
+    has_side_effects = False
 
     def __init__(self, now: Callable[[], datetime] = _now) -> None:
         self._now = now

@@ -64,6 +64,7 @@ class FetchPageTool:
     #: More than `total_s`, which this tool keeps by itself: its own sentence is the better one.
     timeout_s = 15.0
     output_limit = 24_000
+    has_side_effects = False
 
     def __init__(
         self,
@@ -255,8 +256,8 @@ class FetchPageTool:
         while chunk := response.read1(65_536):
             line.check()
             # One byte more than allowed is enough to know, and keeps a bomb from unfolding.
-            room = self._size_limit - len(body) + 1
-            body += unpack.decompress(chunk, room) if unpack else chunk
+            left = self._size_limit - len(body) + 1
+            body += unpack.decompress(chunk, left) if unpack else chunk
             if len(body) > self._size_limit:
                 raise ToolError(f"The page is larger than {self._size_limit / 1_000_000:g} MB, so it was not read.")
         if response.length or (unpack and not unpack.eof):

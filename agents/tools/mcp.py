@@ -135,18 +135,18 @@ async def _started(server: Server) -> None:
 
 
 _loop = _Loop()
-_servers = _Servers()
-atexit.register(_servers.close)
+connected_servers = _Servers()
+atexit.register(connected_servers.close)
 
 
 def connect(configured: Mapping[str, Any], reserved: Collection[str] = ()) -> None:
     """Begin to connect to these servers, in the background. ``reserved``: names that none of their tools may have."""
-    _servers.of(configured, reserved)
+    connected_servers.of(configured, reserved)
 
 
 def tools(configured: Mapping[str, Any], reserved: Collection[str] = ()) -> tuple[list[MCPTool], list[str]]:
     """The tools of the servers that are connected now, and of the others a sentence each that says why they aren't."""
-    servers, names = _servers.of(configured, reserved)
+    servers, names = connected_servers.of(configured, reserved)
     found: list[MCPTool] = []
     missing: list[str] = []
     for server in servers:
@@ -160,12 +160,12 @@ def tools(configured: Mapping[str, Any], reserved: Collection[str] = ()) -> tupl
 
 def states() -> list[ServerState]:
     """How this process stands with each of its servers."""
-    return [server.state for server in _servers.all()]
+    return [server.state for server in connected_servers.all()]
 
 
 def restart(name: str) -> bool:
     """Have a server connected anew; whether this process has to do with it."""
-    found = [server for server in _servers.all() if server.name == name]
+    found = [server for server in connected_servers.all() if server.name == name]
     for server in found:
         _loop.submit(server.restart())
     return bool(found)

@@ -81,8 +81,8 @@ class Server:
         self._was_connected = False
         self._works_by_sse = False
         self._last_words = ""
-        self._said = ""
-        self._said_status = 0
+        self._refusal = ""
+        self._refusal_status = 0
 
     @property
     def call_s(self) -> float:
@@ -160,17 +160,17 @@ class Server:
 
     async def _live(self, config: ServerConfig) -> None:
         """One connection, from its making to its end."""
-        self._said, self._said_status = "", 0
+        self._refusal, self._refusal_status = "", 0
         try:
             await self._converse(config, by_sse=config.transport == "sse" or self._works_by_sse)
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, the server is unusable, not we
             if self._may_speak_sse(config):
-                log.info("The MCP server %s does not speak streamable HTTP (%s); trying SSE", self.name, self._said)
-                first = self._said
+                log.info("The MCP server %s does not speak streamable HTTP (%s); trying SSE", self.name, self._refusal)
+                first = self._refusal
                 try:
                     await self._converse(config, by_sse=True)
                 except Exception as second:  # noqa: BLE001 - likewise
-                    self._said = self._said if self._said_status not in _NOT_STREAMABLE else first
+                    self._refusal = self._refusal if self._refusal_status not in _NOT_STREAMABLE else first
                     self._failed(config, second)
             else:
                 self._failed(config, error)
@@ -181,7 +181,9 @@ class Server:
 
     def _may_speak_sse(self, config: ServerConfig) -> bool:
         return (
-            config.transport == "http-or-sse" and self._state == "connecting" and self._said_status in _NOT_STREAMABLE
+            config.transport == "http-or-sse"
+            and self._state == "connecting"
+            and self._refusal_status in _NOT_STREAMABLE
         )
 
     async def _converse(self, config: ServerConfig, *, by_sse: bool) -> None:
@@ -208,7 +210,7 @@ class Server:
             raise
 
     def _failed(self, config: ServerConfig, error: Exception) -> None:
-        said = f"it answered {self._said}" if self._said else ""
+        said = f"it answered {self._refusal}" if self._refusal else ""
         reason = failure_text(error, said, _secrets(config))
         if reason != self._last_error:
             # What a program says when it fails may be anything, so it is for the log alone.
@@ -371,8 +373,8 @@ class Server:
                     if len(body) > 2_000:
                         break
         text = " ".join(body[:2_000].decode("utf-8", "replace").split())
-        self._said_status = response.status_code
-        self._said = f"{response.status_code} {response.reason_phrase}" + (
+        self._refusal_status = response.status_code
+        self._refusal = f"{response.status_code} {response.reason_phrase}" + (
             f": {text}" if text and text[0] != "<" else ""
         )
 

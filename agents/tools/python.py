@@ -125,6 +125,7 @@ class PythonTool:
     timeout_s = 30.0
     output_limit = 50_000
     reaches_outside = False
+    has_side_effects = False
     run_s = 5.0
 
     def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:

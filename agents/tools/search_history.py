@@ -37,6 +37,7 @@ class SearchHistoryTool:
     timeout_s = 10.0
     output_limit = 20_000
     reaches_outside = False
+    has_side_effects = False
 
     def __init__(
         self, search: Callable[[str, int], list[dict[str, Any]]] | None, on_found: Callable[[], None] = lambda: None

@@ -16,7 +16,8 @@ class Tool(Protocol):
     """Something an agent can call.
 
     Limits of time and output are kept by whoever calls the tool; a tool that knows a harder way to keep them does so too. One that
-    sends nothing outside, whatever it is given, says so by ``reaches_outside = False``.
+    sends nothing outside, whatever it is given, says so by ``reaches_outside = False``; one that changes nothing outside, so that
+    a call of it may be made once more, by ``has_side_effects = False``.
     """
 
     @property

@@ -8,12 +8,12 @@ from django.http import HttpRequest, HttpResponse
 from ninja.errors import ValidationError
 
 from agents.sentence import Sentence
-from chat.protocol import error_data
+from chat.protocol import ErrorCode, error_data
 
 logger = logging.getLogger(__name__)
 
 
-_STATUS = {
+_STATUS: dict[ErrorCode, int] = {
     "not_allowed": 403,
     "not_found": 404,
     "not_continuable": 409,
@@ -27,10 +27,15 @@ _STATUS = {
 }
 
 
-def error_response(code: str, message: str, status: int | None = None) -> HttpResponse:
+def status_of(code: ErrorCode) -> int:
+    """The status of an answer with this code, unless the address itself was wrong."""
+    return _STATUS.get(code, 400)
+
+
+def error_response(code: ErrorCode, message: str, status: int | None = None) -> HttpResponse:
     """An error as the wire words it, with an identifier by which it is found in the log."""
     error_id = secrets.token_hex(4)
-    status = status or _STATUS.get(code, 400)
+    status = status or status_of(code)
     logger.info("Refused a request: %s %s (%d)", code, error_id, status)
     body = orjson.dumps({"error": error_data(code, message, error_id)})
     return HttpResponse(body, status=status, content_type="application/json")

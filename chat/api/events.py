@@ -6,11 +6,13 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat import protocol
 from chat.api.paths import visible_session
 from chat.models import Step
+from chat.protocol.frames import LiveRun, QueuedRun, ReasoningDeltaFrame, StoredFrame
 from chat.runs.admission import Refused
 from chat.runtime import database
 from chat.store import drafts, reconcile, selectors
@@ -20,10 +22,17 @@ router = Router()
 _MOST_EVENTS = 1_000
 
 
-@router.get(
-    "sessions/{session_id}/events/",
-    openapi_extra={"responses": {200: {"description": "{events: [frames as sent], last_seq, run, queue, growth}"}}},
-)
+class EventsOut(TypedDict):
+    """Events of a session, as they were sent, and what is at work in it."""
+
+    events: list[StoredFrame]
+    last_seq: int
+    run: LiveRun | None
+    queue: list[QueuedRun]
+    growth: ReasoningDeltaFrame | None
+
+
+@router.get("sessions/{session_id}/events/", response=EventsOut)
 async def list_events(
     request: HttpRequest,
     session_id: str,
@@ -47,7 +56,7 @@ async def list_events(
     view, draft, frames = await database.read(look)
     if view is None:
         raise Refused("not_found", Sentence("There is no such session."))
-    growth = protocol.encode("reasoning_delta", draft.data(0), run_id=str(draft.run_id)) if draft else "null"
+    growth = protocol.encode(draft.frame(0)) if draft else "null"
     run, queue = orjson.dumps(view.run).decode(), orjson.dumps(view.queue).decode()
     return HttpResponse(
         f'{{"events":[{",".join(frames)}],"last_seq":{view.last_seq},"run":{run},"queue":{queue},"growth":{growth}}}',

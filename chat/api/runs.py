@@ -12,6 +12,7 @@ from chat.api.bodies import payload, takes, user_of
 from chat.api.paths import visible_run, visible_session
 from chat.models import Door, Origin, Run
 from chat.protocol import ClientMessageId
+from chat.protocol.frames import AcceptedData, Usage
 from chat.runs import commands as run_commands
 from chat.runtime import database
 from chat.store import selectors
@@ -29,14 +30,6 @@ class Onward(BaseModel):
     """Go on from a run."""
 
     client_message_id: ClientMessageId | None = None
-
-
-class UsageOut(Schema):
-    """Tokens of a run."""
-
-    input_tokens: int
-    output_tokens: int
-    estimated: bool
 
 
 class RunOut(Schema):
@@ -57,17 +50,9 @@ class RunOut(Schema):
     ended_at: float | None
     duration_ms: int | None
     iterations: int
-    usage: UsageOut
+    usage: Usage
     code: str | None
     cancelled_by: str | None
-
-
-class AcceptedOut(Schema):
-    """A run that exists now."""
-
-    run_id: UUID
-    queued: int = Field(description="Place in the queue; 0 = it runs.")
-    client_message_id: str
 
 
 class StoppedOut(Schema):
@@ -104,19 +89,17 @@ def _run_out(run: Run) -> dict[str, Any]:
     }
 
 
-def _accepted(accepted: run_commands.Accepted) -> Status[dict[str, Any]]:
-    return Status(
-        202,
-        {
-            "run_id": accepted.run_id,
-            "queued": accepted.queued,
-            "client_message_id": accepted.client_message_id,
-        },
-    )
+def _accepted(accepted: run_commands.Accepted) -> Status[AcceptedData]:
+    data: AcceptedData = {
+        "run_id": str(accepted.run_id),
+        "queued": accepted.queued,
+        "client_message_id": accepted.client_message_id,
+    }
+    return Status(202, data)
 
 
-@router.post("sessions/{session_id}/messages/", response={202: AcceptedOut}, openapi_extra=takes(protocol.Chat))
-async def send_message(request: HttpRequest, session_id: str) -> Status[dict[str, Any]]:
+@router.post("sessions/{session_id}/messages/", response={202: AcceptedData}, openapi_extra=takes(protocol.Chat))
+async def send_message(request: HttpRequest, session_id: str) -> Status[AcceptedData]:
     """Ask: start a run, or queue it. The same `client_message_id` again gets the same answer and nothing else."""
     session = await visible_session(request, session_id)
     chat = payload(request, protocol.Chat)
@@ -148,8 +131,8 @@ async def cancel_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]
     return Status(202, {"run_id": run.pk})
 
 
-@router.post("runs/{run_id}/continue/", response={202: AcceptedOut}, openapi_extra=takes(Onward))
-async def continue_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
+@router.post("runs/{run_id}/continue/", response={202: AcceptedData}, openapi_extra=takes(Onward))
+async def continue_run(request: HttpRequest, run_id: str) -> Status[AcceptedData]:
     """Go on from the session's latest run, as a new run, whose identifier is in the answer."""
     run = await visible_run(request, run_id)
     onward = payload(request, Onward)

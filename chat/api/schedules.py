@@ -12,6 +12,7 @@ from agents.sentence import Sentence
 from chat.api.bodies import payload, takes, user_of
 from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, Schedule
 from chat.protocol import BadFrame, as_uuid
+from chat.protocol.frames import NotificationData
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
 from chat.runtime import clock, database
@@ -120,27 +121,10 @@ class StartedOut(Schema):
     queued: int = Field(description="Place in the queue.")
 
 
-class NotificationOut(Schema):
-    """That a scheduled run has ended, or that a schedule had to pause."""
-
-    id: int
-    schedule_id: UUID
-    title: str
-    text: str
-    texts: dict[str, str]
-    """The text in each language that the pages have, by its code."""
-    status: str
-    paused: bool
-    run_id: UUID | None
-    session_id: UUID | None
-    duration_ms: int | None
-    timestamp: float
-
-
 class Notifications(Schema):
     """What was told, oldest first, and the moment to ask from the next time."""
 
-    items: list[NotificationOut]
+    items: list[NotificationData]
     now: float
 
 

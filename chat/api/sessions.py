@@ -12,10 +12,11 @@ from ninja import Router, Schema, Status
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 
 from agents.sentence import Sentence
+from agents.text import is_clean
 from chat.api.bodies import payload, takes, user_of
 from chat.api.paths import visible_session
 from chat.models import RunStatus, Session
-from chat.protocol import BadFrame, is_clean
+from chat.protocol import BadFrame
 from chat.runs import sessions as runs_sessions
 from chat.runtime import database
 from chat.store import selectors

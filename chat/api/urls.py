@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, re_path
 
-from chat.api.docs import docs, openapi
+from chat.api.docs import asyncapi, docs, openapi
 from chat.api.errors import error_response, not_logged_in
 from chat.api.routes import api
 
@@ -57,6 +57,7 @@ def _addresses() -> Iterator[URLPattern]:
 urlpatterns = [
     re_path(r"^docs/?$", docs, name="api-docs"),
     path("openapi.json", openapi, name="api-schema"),
+    path("asyncapi.json", asyncapi, name="socket-schema"),
     *_addresses(),
     re_path(r"", unknown, name="api-unknown"),
 ]

@@ -8,10 +8,9 @@ from django.db import transaction
 
 import agents
 from chat.models import Process, ToolServer
+from chat.protocol import group_messages
+from chat.protocol.group_messages import RestartToolServer
 from chat.runtime import database, groups
-
-#: What tells every process to connect to a server anew.
-RESTART = "restart_tool_server"
 
 
 class Publisher:
@@ -57,4 +56,5 @@ async def forget(process: str) -> None:
 
 async def restart(name: str) -> None:
     """Have all processes connect to a server anew."""
-    await groups.publish(groups.EVERYONE, {"type": RESTART, "name": name})
+    message: RestartToolServer = {"version": group_messages.VERSION, "type": "restart_tool_server", "name": name}
+    await groups.publish(groups.EVERYONE, message)

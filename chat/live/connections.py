@@ -28,7 +28,7 @@ class Entrance:
 
 
 #: The rows of the sockets that are open in this process.
-_open: set[UUID] = set()
+open_here: set[UUID] = set()
 
 
 class TooMany(Exception):
@@ -63,13 +63,13 @@ def enter(user: User, session_id: UUID, process: str) -> Entrance | None:
         cursor.execute(_ENTER.format(now=clock.now_expression()), row)
         if role is Role.STAFF:
             audit.note_view(user.pk, session_id, Door.SOCKET)
-    _open.add(entrance.connection_id)
+    open_here.add(entrance.connection_id)
     return entrance
 
 
 def leave(connection_id: UUID) -> None:
     """A socket is gone."""
-    _open.discard(connection_id)
+    open_here.discard(connection_id)
     Connection.objects.filter(pk=connection_id).delete()
 
 
@@ -91,7 +91,7 @@ def forget_silent(process: str, since: datetime) -> set[UUID]:
     The moment is by the database's clock. A socket whose row could not be removed when it closed is one of the latter.
     """
     Process.objects.filter(seen_at__lt=since).delete()
-    lost = Q(process=process) & ~Q(pk__in=list(_open)) | ~Q(process__in=Process.objects.values("name"))
+    lost = Q(process=process) & ~Q(pk__in=list(open_here)) | ~Q(process__in=Process.objects.values("name"))
     gone = Connection.objects.filter(lost, opened_at__lt=since)
     sessions = set(gone.values_list("session_id", flat=True))
     gone.delete()

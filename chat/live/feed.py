@@ -10,11 +10,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
 from chat.live.subscriber import READ_FRAMES, UNSENT, Subscriber
-from chat.protocol import Close, encode
+from chat.protocol import Close, encode, group_messages
+from chat.protocol.frames import Person, QueuedRun
+from chat.protocol.group_messages import TextWritten
 from chat.runtime import background, database, groups
 from chat.store import drafts, reconcile, selectors
 from chat.store.drafts import Draft
@@ -23,7 +24,7 @@ from chat.store.step_log import Stored
 
 logger = logging.getLogger(__name__)
 PRESENCE_PAUSE_S = 0.2
-_KEPT_FRAMES = 250
+KEPT_FRAMES = 250
 #: Whole texts come more often than this from a run at work in another process, as long as it writes.
 _UNHEARD_S = 1.0
 
@@ -63,7 +64,7 @@ class Feed:
         self.session_id = session_id
         self._on_dropped = on_dropped
         #: What the log's newest events are, from where it was when this feed was opened.
-        self.window = EventWindow(0, _KEPT_FRAMES)
+        self.window = EventWindow(0, KEPT_FRAMES)
         self.draft: Draft | None = None
         self.subscribers: dict[Subscriber, None] = {}
         #: Done once the feed is open; an error where it could not be opened.
@@ -75,8 +76,8 @@ class Feed:
         self._grown_at = 0.0
         self._growth: tuple[Draft | None, Draft | None, str] = (None, None, "")
         #: The line and the people as they were told last; None: not yet, or not to everybody.
-        self._queue_sent: list[dict[str, Any]] | None = None
-        self._people: list[dict[str, Any]] | None = None
+        self._queue_sent: list[QueuedRun] | None = None
+        self._people: list[Person] | None = None
         #: Whether there is something about them that has not been read yet.
         self._queue_due = self._people_due = False
         #: Whether one socket may have been told of the queue something older than the others.
@@ -118,7 +119,7 @@ class Feed:
             if not isinstance(error, Exception):
                 raise
             return
-        self.window = EventWindow(head, _KEPT_FRAMES)
+        self.window = EventWindow(head, KEPT_FRAMES)
         if self.draft is None:
             self.take_draft(drafts.of(self.session_id) or saved)
         self.ready.set_result(None)
@@ -161,7 +162,7 @@ class Feed:
         assert draft is not None  # noqa: S101 - callers hold a draft
         if frame and since is shown and until is draft:
             return frame
-        frame = encode("reasoning_delta", draft.data(shown.length if shown else 0), run_id=str(draft.run_id))
+        frame = encode(draft.frame(shown.length if shown else 0))
         self._growth = (shown, draft, frame)
         return frame
 
@@ -223,7 +224,7 @@ class Feed:
         for subscriber in list(self.subscribers):
             subscriber.request_close(Close.RESTARTING)
 
-    def note_queue_sent(self, queue: list[dict[str, Any]]) -> None:
+    def note_queue_sent(self, queue: list[QueuedRun]) -> None:
         """A socket has been told of the queue with its session's frame, which may be older than what the others were told last."""
         if self._queue_sent is None:
             self._queue_sent = queue
@@ -251,19 +252,25 @@ class Feed:
         self.take_draft(drafts.of(self.session_id))
         self._catch_up_soon(fingerprint.head)
 
-    def _deliver(self, message: groups.Message) -> None:
+    def _deliver(self, received: groups.Message) -> None:
+        message = group_messages.read_session_message(received)
+        if message is None:
+            return
         match message["type"]:
-            case "stored":
-                self._take_all([Stored(seq, UUID(run), *rest) for seq, run, *rest in message["events"]])
-            case "growth":
-                self._take_growth(message)
+            case "events":
+                self._take_all(
+                    [
+                        Stored(each["seq"], UUID(each["run_id"]), each["frame"], each["event"], each["number"])
+                        for each in message["events"]
+                    ]
+                )
+            case "written":
+                self._take_written(message)
             case "queue":
                 self._queue_due = True
                 self._publish_queue()
             case "presence":
                 self._announce_presence()
-            case "error":
-                self.broadcast(message["frame"])
             case "gone":
                 for subscriber in list(self.subscribers):
                     subscriber.request_close(Close.NO_SUCH_SESSION)
@@ -284,7 +291,7 @@ class Feed:
                 return
             if queue != self._queue_sent or self._queue_unsure:
                 self._queue_sent, self._queue_unsure = queue, False
-                self.broadcast(encode("queue", queue))
+                self.broadcast(encode({"type": "queue", "data": queue}))
 
     def _take_all(self, events: list[Stored]) -> None:
         if not events:
@@ -310,7 +317,7 @@ class Feed:
             return
         if stored.seq > self.head + 1:
             # The log leaves numbers out: who has not been sent what comes before reads it there.
-            self.window = EventWindow(stored.seq - 1, _KEPT_FRAMES)
+            self.window = EventWindow(stored.seq - 1, KEPT_FRAMES)
         self.window.append(stored)
         if stored.event == "reasoning_complete":
             self._ended = [*self._ended[-15:], stored.run_id]
@@ -320,7 +327,7 @@ class Feed:
         if self.draft is not None and self._is_over(self.draft):
             self.draft = None
 
-    def _take_growth(self, message: groups.Message) -> None:
+    def _take_written(self, message: TextWritten) -> None:
         """Apply a piece of a run in another process to what is known; what is executed here comes from `drafts` itself.
 
         Where a piece is missing nothing is shown until the whole text comes, which the run sends again and again.
@@ -328,19 +335,15 @@ class Feed:
         if drafts.of(self.session_id) is not None:
             return
         self._grown_at = time.monotonic()
-        run_id = UUID(message["run_id"])
-        step, kind, attempt, offset, text, tool_name = message["growth"]
+        run_id, step, attempt = UUID(message["run_id"]), message["step"], message["attempt"]
+        text, offset = message["text"], message["offset"]
         known = self.draft
         if offset:
-            if known is None or (known.run_id, known.step, known.attempt, known.length) != (
-                run_id,
-                step,
-                attempt,
-                offset,
-            ):
+            here = (run_id, step, attempt, offset)
+            if known is None or (known.run_id, known.step, known.attempt, known.length) != here:
                 return
             text = known.text + text
-        self.take_draft(Draft(run_id, step, kind, attempt, text, tool_name))
+        self.take_draft(Draft(run_id, step, message["kind"], attempt, text, message["tool_name"]))
 
     def misses_growth(self, now: float) -> bool:
         """Whether a run at work elsewhere has not been heard to write for so long that the group's messages may be getting lost."""
@@ -381,4 +384,4 @@ class Feed:
             self._sending_people = False
         if people != self._people:
             self._people = people
-            self.broadcast(encode("presence", people))
+            self.broadcast(encode({"type": "presence", "data": people}))

@@ -21,23 +21,23 @@ POLL_S = 1.0
 _LOOKED_AT_ONCE = 50
 
 
-_feeds: dict[UUID, Feed] = {}
+open_feeds: dict[UUID, Feed] = {}
 #: Every socket of this process, also of a feed that nobody can join any more.
-_subscribers: dict[Subscriber, None] = {}
+open_sockets: dict[Subscriber, None] = {}
 
 
 async def join_feed(session_id: UUID, login: Login, send: Send, end: End) -> Subscriber:
     """Give a socket its place in the session's feed, which is opened for the first one."""
-    feed = _feeds.get(session_id)
+    feed = open_feeds.get(session_id)
     if feed is None:
-        feed = _feeds[session_id] = Feed(session_id, drop_feed)
+        feed = open_feeds[session_id] = Feed(session_id, drop_feed)
     subscriber = Subscriber(feed, login, send, end)
     feed.add(subscriber)
-    _subscribers[subscriber] = None
+    open_sockets[subscriber] = None
     try:
         await asyncio.shield(feed.ready)
     except BaseException:
-        _subscribers.pop(subscriber, None)
+        open_sockets.pop(subscriber, None)
         feed.remove(subscriber)
         if not feed.subscribers:
             drop_feed(feed)
@@ -47,24 +47,24 @@ async def join_feed(session_id: UUID, login: Login, send: Send, end: End) -> Sub
 
 async def leave_feed(subscriber: Subscriber) -> None:
     """Take a socket out; the last one closes the feed."""
-    _subscribers.pop(subscriber, None)
+    open_sockets.pop(subscriber, None)
     subscriber.detach()
     feed = subscriber.feed
-    if not feed.subscribers and _feeds.get(feed.session_id) is feed:
-        del _feeds[feed.session_id]
+    if not feed.subscribers and open_feeds.get(feed.session_id) is feed:
+        del open_feeds[feed.session_id]
         await feed.close()
 
 
 def drop_feed(feed: Feed) -> None:
     """Let whoever comes next open the session's feed anew."""
-    if _feeds.get(feed.session_id) is feed:
-        del _feeds[feed.session_id]
+    if open_feeds.get(feed.session_id) is feed:
+        del open_feeds[feed.session_id]
         background.spawn(feed.close(), "close feed")
 
 
 def all_subscribers() -> list[Subscriber]:
     """Every socket of this process."""
-    return list(_subscribers)
+    return list(open_sockets)
 
 
 def send_to_everyone(frame: str) -> None:
@@ -113,7 +113,7 @@ async def _reconcile_all() -> None:
         await check_logins()
     except Exception:
         logger.exception("The logins could not be compared with those stored")
-    waiting = [feed for feed in _feeds.values() if feed.is_open]
+    waiting = [feed for feed in open_feeds.values() if feed.is_open]
     for start in range(0, len(waiting), _LOOKED_AT_ONCE):
         try:
             await _reconcile_feeds(waiting[start : start + _LOOKED_AT_ONCE])
@@ -126,7 +126,7 @@ async def _reconcile_feeds(feeds: list[Feed]) -> None:
     fingerprints = await database.read(reconcile.fingerprints_of, [feed.session_id for feed in feeds])
     for feed, head in zip(feeds, known, strict=True):
         fingerprint = fingerprints.get(feed.session_id)
-        if _feeds.get(feed.session_id) is not feed:
+        if open_feeds.get(feed.session_id) is not feed:
             continue
         if fingerprint is None:
             for subscriber in list(feed.subscribers):
@@ -167,4 +167,4 @@ async def close_all(code: int, timeout_s: float) -> None:
 
 def feed_stats() -> dict[str, Any]:
     """How many sessions are looked at here, and by how many sockets."""
-    return {"feeds": len(_feeds), "sockets": len(all_subscribers())}
+    return {"feeds": len(open_feeds), "sockets": len(all_subscribers())}

@@ -12,7 +12,7 @@ import orjson
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
-from chat.protocol import utf16_length
+from agents.text import utf16_length
 from chat.strip_markdown import strip_markdown
 
 #: Characters of a text that a folded row holds; the row's own width cuts the rest.

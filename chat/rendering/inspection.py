@@ -1,12 +1,13 @@
 """The rows of a run's own page: where its time went, what it was given, and each of its events."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from chat import models
+from chat.protocol.frames import KeptFrame
 from chat.rendering import humanize
 from chat.rendering.rows import failure_banner, run_row, run_summary
 from chat.rendering.transcript import Run
@@ -125,9 +126,10 @@ def _ticks(total_ms: int) -> list[Row]:
     ]
 
 
-def event_row(frame: Mapping[str, Any]) -> Row:
+def event_row(frame: KeptFrame) -> Row:
     """One stored event as it was sent."""
-    data = frame["data"]
+    # Whatever kind it is, it has some of these.
+    data = cast(Mapping[str, Any], frame["data"])
     told = (
         data.get("content")
         or data.get("message")

@@ -24,7 +24,7 @@ _OVERHEAD = 300
 #: How long a text that was too slow isn't tried again, in seconds.
 _SLOW_FOR_S = 600.0
 #: Characters of thoughts that are rendered with a page, the newest: few are ever opened, and the browser renders the others when they are.
-_THOUGHTS = 4_000
+THOUGHT_CHARACTERS = 4_000
 
 _pool = Pool(2, "agents.untrusted.markdown")
 
@@ -120,7 +120,7 @@ def _awaited(future: Future[str | None], until: float) -> str | None:
 
 def newest_thoughts(texts: Iterable[str]) -> Iterator[str]:
     """Of a page's thoughts, the oldest first, those that are rendered with it."""
-    left = _THOUGHTS
+    left = THOUGHT_CHARACTERS
     for text in reversed(list(texts)):
         left -= len(text)
         if left < 0:

@@ -207,16 +207,15 @@ def run_summary(run: Run, counts: dict[str, int] | None = None) -> str:
     if run.removed:
         return humanize.removed(run.cancelled_by)
     counts = counts or run.counts()
-    used = run.usage or {}
-    spent = used.get("input_tokens", 0) + used.get("output_tokens", 0)
+    used = run.usage
     return _joined(
         humanize.status(run.status, by=run.cancelled_by, limit=run.limit),
         humanize.steps(counts["steps"]) if run.enable_reasoning else "",
         humanize.tools(counts["tools"]) if counts["tools"] else "",
         humanize.failed(counts["failed"]),
         humanize.approx_duration(run.duration_ms),
-        humanize.usage(used["input_tokens"], used["output_tokens"], estimated=bool(used.get("estimated")))
-        if spent
+        humanize.usage(used["input_tokens"], used["output_tokens"], estimated=used["estimated"])
+        if used and used["input_tokens"] + used["output_tokens"]
         else "",
     )
 

@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.steps import StepData, ToolResultStep
+from chat.protocol.frames import KeptFrame, Usage
 from chat.rendering import humanize
 
-Frame = Mapping[str, Any]
-
 LIVE_STATUSES = ("queued", "running", "cancelling")
-#: A run that lasted no longer and did nothing never began.
-_INSTANT_MS = 50
 #: The shortest bar of a strip, in per cent of the run.
 SHORTEST_BAR = 1.6
 
@@ -110,8 +108,10 @@ class Run:
     answer: Answer | None = None
     error: dict[str, Any] | None = None
     duration_ms: int | None = None
-    usage: dict[str, Any] | None = None
+    usage: Usage | None = None
     cancelled_by: str | None = None
+    #: Whether it was taken out of the queue before it began.
+    removed: bool = False
     #: What the run has outside of the events at hand: numbers of steps, thoughts, tools and failed calls.
     outside: dict[str, int] = field(default_factory=dict)
 
@@ -119,12 +119,6 @@ class Run:
     def ended(self) -> bool:
         """Whether its last event is known."""
         return self.status not in LIVE_STATUSES
-
-    @property
-    def removed(self) -> bool:
-        """Whether it was removed from the queue before it began."""
-        untouched = not self.items and self.answer is None and self.iteration == 0
-        return self.status == "cancelled" and untouched and (self.duration_ms or 0) < _INSTANT_MS
 
     @property
     def calls(self) -> Iterator[Call]:
@@ -183,11 +177,11 @@ def _tenth(number: float) -> float:
     return int(number * 10 + 0.5) / 10
 
 
-def fold(frames: Iterable[Frame], known: Mapping[str, Run] | None = None) -> list[Run]:
+def fold(frames: Iterable[KeptFrame], known: Mapping[str, Run] | None = None) -> list[Run]:
     """Fold stored frames, in order, into runs. ``known`` says what is known of runs whose first event is not among the frames."""
     runs: dict[str, Run] = {}
     for frame in frames:
-        run_id = str(frame["run_id"])
+        run_id = frame["run_id"]
         run = runs.get(run_id)
         if run is None:
             run = (known or {}).get(run_id) or Run(run_id)
@@ -196,12 +190,12 @@ def fold(frames: Iterable[Frame], known: Mapping[str, Run] | None = None) -> lis
     return list(runs.values())
 
 
-def apply(run: Run, frame: Frame) -> None:
+def apply(run: Run, frame: KeptFrame) -> None:
     """Fold one stored frame into its run."""
-    data = frame["data"]
-    seq = frame.get("seq")
+    seq = frame["seq"]
     match frame["type"]:
         case "reasoning_start":
+            data = frame["data"]
             run.status = "running"
             run.started_at = data["timestamp"]
             run.agent = data["agent"]
@@ -211,21 +205,26 @@ def apply(run: Run, frame: Frame) -> None:
             run.enable_reasoning = data.get("enable_reasoning", True)
             run.continues = data.get("continues")
         case "reasoning_step":
-            _apply_step(run, seq, data)
+            _apply_step(run, seq, frame["data"])
         case "response":
-            run.answer = Answer(seq, 0, data.get("timestamp") or 0.0, data["content"], None, bool(data.get("partial")))
+            answer = frame["data"]
+            run.answer = Answer(seq, 0, 0.0, answer["content"], None, bool(answer.get("partial")))
         case "error":
-            run.error = {"message": data["message"], "code": data["code"], "id": data.get("id", "")}
-            run.error |= {name: data[name] for name in ("template", "values") if name in data}
+            error = frame["data"]
+            run.error = {"message": error["message"], "code": error["code"], "id": error.get("id", "")}
+            run.error |= {name: error[name] for name in ("template", "values") if name in error}
         case "reasoning_complete":
-            run.status = data["status"]
-            run.duration_ms = data.get("duration_ms")
-            run.usage = data.get("usage")
-            run.cancelled_by = data.get("cancelled_by")
-            run.iteration = data.get("total_iterations", run.iteration)
+            end = frame["data"]
+            run.status = end["status"]
+            run.duration_ms = end.get("duration_ms")
+            run.usage = end.get("usage")
+            run.cancelled_by = end.get("cancelled_by")
+            run.iteration = end.get("total_iterations", run.iteration)
+            # Versions before did not say so; of what they stored, the run's row does.
+            run.removed = end.get("removed", run.removed)
 
 
-def _apply_step(run: Run, seq: int | None, data: Mapping[str, Any]) -> None:
+def _apply_step(run: Run, seq: int | None, data: StepData) -> None:
     at = data.get("timestamp") or 0.0
     iteration = data.get("iteration", 0)
     match data["type"]:
@@ -263,7 +262,7 @@ def _apply_step(run: Run, seq: int | None, data: Mapping[str, Any]) -> None:
             run.error = run.error or {"message": data["error"], "code": data["code"], "id": ""}
 
 
-def _apply_result(run: Run, seq: int | None, at: float, iteration: int, data: Mapping[str, Any]) -> None:
+def _apply_result(run: Run, seq: int | None, at: float, iteration: int, data: ToolResultStep) -> None:
     content = data.get("content") or ""
     result = Result(
         seq,

@@ -14,10 +14,11 @@ from django.utils import timezone
 
 import agents
 from agents.sentence import Sentence
+from agents.text import clean, utf16_length
 from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_of
 from chat.accounts.models import User
 from chat.models import LIVE_SQL, QUEUED_SQL, UNFINISHED_SQL, Origin, Run, Session
-from chat.protocol import clean, is_blank, utf16_length
+from chat.protocol import ErrorCode, is_blank
 from chat.runtime.db_values import datetime_param, uuid_param
 
 _MINUTE = timedelta(seconds=60)
@@ -102,7 +103,7 @@ def load_for_update(session_id: UUID, user_id: int, client_message_id: str) -> A
 class Refused(Exception):
     """A command that can't be carried out; ``code`` is the wire's, ``message`` is for people."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message

@@ -2,12 +2,11 @@
 
 from django.conf import settings
 
+import agents
 from chat.models import Origin, Run, RunStatus
 from chat.runs import state as run_state
 from chat.runs.state import End
 
-#: Tools that change nothing outside, after which a run may be continued without asking anyone.
-_HARMLESS_TOOLS = frozenset({"python", "current_time", "search_history", "fetch_page"})
 _AUTOMATIC = "auto:"
 _AUTOMATIC_LIMIT = 3
 
@@ -24,7 +23,7 @@ def after(run: Run, end: End) -> None:
     session = run.session
     if run.user is None or session.runs.filter(number__gt=run.number).exists():
         return
-    if run.steps.filter(type="tool_use").exclude(tool_name__in=_HARMLESS_TOOLS).exists():
+    if run.steps.filter(type="tool_use").exclude(tool_name__in=agents.WITHOUT_SIDE_EFFECTS).exists():
         return
     times, earlier = 0, run
     while earlier.client_message_id.startswith(_AUTOMATIC) and earlier.continues is not None:

@@ -24,7 +24,7 @@ from chat.runs import state as run_state
 from chat.runs.admission import Admission, Refused, check_access, check_agent, check_message, lock_session
 from chat.runs.sessions import title_from
 from chat.runs.state import End
-from chat.runtime import background, database, groups
+from chat.runtime import background, database
 from chat.security import audit
 from chat.store import selectors, step_log
 from chat.store.step_log import Stored
@@ -66,7 +66,7 @@ async def ask(
     if agent_name is not None:
         check_agent(agent_name)
     return await accept_run(
-        _ask,
+        ask_atomically,
         user,
         session_id,
         message=message,
@@ -90,7 +90,7 @@ def ask_by_clock(
     check_agent(agent_name)
     if session_id is None:
         session_id = Session.objects.create(owner=owner, agent_name=agent_name, title=title).pk
-    return _ask(
+    return ask_atomically(
         owner,
         session_id,
         message=message,
@@ -103,7 +103,7 @@ def ask_by_clock(
 
 
 @transaction.atomic
-def _ask(
+def ask_atomically(
     user: User,
     session_id: UUID,
     *,
@@ -114,6 +114,7 @@ def _ask(
     client_message_id: str,
     origin: Origin,
 ) -> Accepted:
+    """`ask` as one transaction in the caller's thread; the caller then calls `dispatch_accepted`. Raises `Refused`."""
     standing = check_access(session_id, user, client_message_id)
     if standing.is_known:
         known = Run.objects.get(session=session_id, user=user, client_message_id=client_message_id)
@@ -135,11 +136,12 @@ async def continue_run(
     user: User, session_id: UUID, run_id: UUID | None, client_message_id: str | None = None
 ) -> Accepted:
     """Go on from an ended run, as a new run, and start it, see `accept_run`. Raises `Refused`."""
-    return await accept_run(_continue, user, session_id, run_id, client_message_id or uuid4().hex)
+    return await accept_run(continue_atomically, user, session_id, run_id, client_message_id or uuid4().hex)
 
 
 @transaction.atomic
-def _continue(user: User, session_id: UUID, run_id: UUID | None, client_message_id: str) -> Accepted:
+def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, client_message_id: str) -> Accepted:
+    """`continue_run`, likewise."""
     standing = check_access(session_id, user, client_message_id)
     runs = Run.objects.filter(session=session_id)
     old = runs.filter(pk=run_id).first() if run_id is not None else None
@@ -239,21 +241,22 @@ async def cancel(
 
     ``door`` is what it was asked through: whoever stops what is another's is noted with it.
     """
-    stops, events = await database.write(_cancel, user, session_id, run_id, everything=everything, door=door)
-    because = run_state.stopped_by(user.get_username())
+    stops, events = await database.write(cancel_atomically, user, session_id, run_id, everything=everything, door=door)
+    reason = run_state.stopped_by(user.get_username())
     for running in stops.running:
-        await run_registry.stop_run(running, because)
+        await run_registry.stop_run(running, reason)
     await publisher.publish_events(session_id, events)
     if stops.ended:
-        await groups.publish(groups.of_session(session_id), {"type": "queue"})
+        await publisher.publish_queue(session_id)
         background.spawn(dispatch.dispatch_next(session_id), f"dispatch {session_id}")
     return stops
 
 
 @transaction.atomic
-def _cancel(
+def cancel_atomically(
     user: User, session_id: UUID, run_id: UUID | None, *, everything: bool, door: Door = Door.API
 ) -> tuple[Stops, list[Stored]]:
+    """`cancel` as one transaction in the caller's thread, who then tells of the events and stops those at work. Raises `Refused`."""
     session = lock_session(session_id, user, may_stop)
     unfinished = Run.objects.filter(IS_UNFINISHED, session_id=session_id)
     if run_id is not None and not everything:
@@ -284,7 +287,7 @@ def _cancel_queued(run: Run, user: User) -> list[Stored]:
     run.cancelled_by = user
     entries = [
         run_events.started(run),
-        run_events.completed(run, end),
+        run_events.completed(run, end, removed=True),
     ]
     if not run_state.finish(run.pk, run.session_id, end, by=user):
         return []

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 #: Up to so many events a session's turns are read in the transaction that claims its next run, which saves the way to another thread.
 #: More would keep other writers waiting.
-_SHORT_LOG = 300
+SHORT_LOG = 300
 
 
 async def dispatch_next(session_id: UUID) -> None:
@@ -43,7 +43,7 @@ async def claim_and_start_next(session_id: UUID) -> asyncio.Event | None:
     """
     while accepting.is_set():
         try:
-            claim = await write_and_start(_start_if_claimed, _claim_next, session_id)
+            claim = await write_and_start(_start_if_claimed, claim_next, session_id)
         except Exception as error:
             if isinstance(error, DatabaseError) and db_check.is_away(error):
                 logger.warning("The line of session %s could not be moved on", session_id, exc_info=True)
@@ -78,15 +78,15 @@ async def adopt_run(run_id: UUID) -> bool:
 
     False where it has ended, is executed after all, or had begun already: what has become of it then is not known.
     """
-    return await write_and_start(_start_if_claimed, _claim_again, run_id) is not None
+    return await write_and_start(_start_if_claimed, claim_again, run_id) is not None
 
 
 def start_run(claim: ClaimedRun) -> None:
     """Execute a claimed run, from here on by itself."""
     handle = running[claim.run.pk] = RunHandle(claim.ended)
-    because = early_stops.pop(claim.run.pk, None)
-    if because is not None:
-        handle.stop(because)
+    reason = early_stops.pop(claim.run.pk, None)
+    if reason is not None:
+        handle.stop(reason)
     if not accepting.is_set():
         # It was let in just before.
         handle.pause()
@@ -104,7 +104,8 @@ def _start_if_claimed(claim: ClaimedRun | None) -> None:
 
 
 @transaction.atomic
-def _claim_next(session_id: UUID) -> ClaimedRun | None:
+def claim_next(session_id: UUID) -> ClaimedRun | None:
+    """Take the session's next run for this process, as one transaction in the caller's thread; None where none may start."""
     if not Session.objects.select_for_update().filter(pk=session_id).exists():
         return None
     run = run_state.next_in(session_id)
@@ -116,11 +117,11 @@ def _claim_next(session_id: UUID) -> ClaimedRun | None:
 def claim_events(run: Run) -> ClaimedRun:
     """Store the first events of a run that this process has just been given, in the same transaction."""
     events = step_log.append_unowned(run, run_events.opening(run))
-    return ClaimedRun(run, events, _history_along(run) if events[-1].seq <= _SHORT_LOG else None)
+    return ClaimedRun(run, events, _history_along(run) if events[-1].seq <= SHORT_LOG else None)
 
 
 @transaction.atomic
-def _claim_again(run_id: UUID) -> ClaimedRun | None:
+def claim_again(run_id: UUID) -> ClaimedRun | None:
     """The claim of a run that this process has in the table, from what was stored with it."""
     run = Run.objects.select_related("user").filter(pk=run_id, owner=PROCESS, status__in=LIVE).first()
     if run is None or run_id in running or run.steps.count() != len(run_events.opening(run)):

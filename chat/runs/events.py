@@ -4,15 +4,19 @@ import itertools
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 from django.conf import settings
 from django.utils import timezone
 
 import agents
 from agents import Outcome
+from agents.steps import ErrorStep, FinalAnswerStep, ThoughtStep, ToolResultStep, ToolUseStep
+from agents.text import utf16_length
+from chat import protocol
 from chat.models import Run, RunStatus, Step
-from chat.protocol import error_data, utf16_length
+from chat.protocol import ErrorCode, error_data
+from chat.protocol.frames import ReasoningCompleteData, ReasoningStartData, ResponseData
 from chat.runs.state import End
 from chat.runtime import clock
 from chat.store import selectors
@@ -26,14 +30,12 @@ def opening(run: Run) -> list[Entry]:
     steps = [
         Entry("reasoning_step", step.data, numbered=run.enable_reasoning) for step in agents.initial_steps(run.message)
     ]
-    begun = started(run)
-    begun.data["model"] = settings.AGENT_MODEL.model if settings.AGENT_MODEL.server else "demo"
-    return [begun, *steps]
+    return [started(run, model=settings.AGENT_MODEL.model if settings.AGENT_MODEL.server else "demo"), *steps]
 
 
-def started(run: Run) -> Entry:
-    """The first event of a run."""
-    data: dict[str, Any] = {
+def started(run: Run, *, model: str | None = None) -> Entry:
+    """The first event of a run, with the model that it asks, if it asks one."""
+    data: ReasoningStartData = {
         "agent": run.agent_name,
         "message": run.message,
         "user": run.user.get_username() if run.user else "",
@@ -42,19 +44,21 @@ def started(run: Run) -> Entry:
     }
     if run.continues_id:
         data["continues"] = str(run.continues_id)
+    if model is not None:
+        data["model"] = model
     return Entry("reasoning_start", data)
 
 
-def completed(run: Run, end: End) -> Entry:
-    """The last event of a run."""
+def completed(run: Run, end: End, *, removed: bool = False) -> Entry:
+    """The last event of a run; ``removed``: it was taken out of the queue before it began."""
     if run.begun_at is not None:
         lasted = time.monotonic() - run.begun_at
     else:
         # Another process began it: by the clock that both have in common.
         now = clock.now()
         lasted = (now - (run.started_at or now)).total_seconds()
-    data: dict[str, Any] = {
-        "status": str(end.status),
+    data: ReasoningCompleteData = {
+        "status": cast(protocol.End, str(end.status)),
         "total_iterations": end.iterations,
         "duration_ms": max(0, round(lasted * 1000)),
         "usage": {
@@ -64,20 +68,22 @@ def completed(run: Run, end: End) -> Entry:
         },
     }
     if end.code:
-        data["code"] = end.code
+        data["code"] = cast(ErrorCode, end.code)
     if end.status is RunStatus.CANCELLED and run.cancelled_by is not None:
         data["cancelled_by"] = run.cancelled_by.get_username()
+    if removed:
+        data["removed"] = True
     return Entry("reasoning_complete", data)
 
 
 def failed(outcome: Outcome) -> Entry:
     """The event that says, to people, why a run failed."""
-    return Entry("error", error_data(outcome.code, outcome.error, secrets.token_hex(4)))
+    return Entry("error", error_data(cast(ErrorCode, outcome.code), outcome.error, secrets.token_hex(4)))
 
 
 def failed_step(outcome: Outcome, *, numbered: bool) -> Entry:
     """The step that says so, where it was not the agent that failed."""
-    data = {
+    data: ErrorStep = {
         "type": "error",
         "content": outcome.error,
         "error": outcome.error,
@@ -90,7 +96,7 @@ def failed_step(outcome: Outcome, *, numbered: bool) -> Entry:
 
 def answered(content: str, *, partial: bool) -> Entry:
     """The whole answer of a run that was asked without its reasoning."""
-    data: dict[str, Any] = {"content": content}
+    data: ResponseData = {"content": content}
     if partial:
         data["partial"] = True
     return Entry("response", data)
@@ -102,38 +108,46 @@ def left_open(run: Run, steps: Sequence[Step]) -> list[Entry]:
     last = max((step.number or 0 for step in steps), default=0)
     numbers = itertools.count(1 + last)
     now = timezone.now().timestamp()
-    data: list[dict[str, Any]] = []
+    data: list[ThoughtStep | FinalAnswerStep | ToolResultStep] = []
     draft = getattr(run, "draft", None)
     # Half-written arguments are no call; there is nothing to keep of them. And a text may have been saved just after its step was stored.
     is_stored = draft is not None and 0 < draft.number <= last
     if draft is not None and draft.text and draft.type != "tool_use" and not is_stored:
-        kind = "final_answer" if draft.type == "response" else draft.type
-        data.append({"type": kind, "content": draft.text, "duration_ms": 0, "partial": True})
+        piece = {
+            "type": "final_answer" if draft.type == "response" else draft.type,
+            "content": draft.text,
+            "iteration": iteration,
+            "timestamp": now,
+            "step": next(numbers),
+            "duration_ms": 0,
+            "partial": True,
+        }
+        data.append(cast(ThoughtStep | FinalAnswerStep, piece))
     data += [
         {
             "type": "tool_result",
+            "content": _NO_RESULT,
+            "iteration": iteration,
+            "timestamp": now,
+            "step": next(numbers),
             "tool_name": call["tool_name"],
             "tool_call_id": call["tool_call_id"],
             "ok": False,
-            "content": _NO_RESULT,
+            "duration_ms": max(0, round((now - call["timestamp"]) * 1000)),
             "truncated": False,
             "content_length": utf16_length(_NO_RESULT),
-            "duration_ms": max(0, round((now - call["timestamp"]) * 1000)),
         }
         for call in _open_calls(steps)
     ]
-    common = {"iteration": iteration, "timestamp": now}
-    entries = [
-        Entry("reasoning_step", {**one, "step": next(numbers), **common}, numbered=run.enable_reasoning) for one in data
-    ]
+    entries = [Entry("reasoning_step", one, numbered=run.enable_reasoning) for one in data]
     if not run.enable_reasoning:
-        stored = [selectors.step_data(step) for step in steps if step.type == "final_answer"]
+        stored = [cast(FinalAnswerStep, selectors.step_data(step)) for step in steps if step.type == "final_answer"]
         answers = [one["content"] for one in [*stored, *data] if one["type"] == "final_answer"]
         entries += [answered(answers[-1], partial=True)] if answers else []
     return entries
 
 
-def _open_calls(steps: Sequence[Step]) -> list[dict[str, Any]]:
+def _open_calls(steps: Sequence[Step]) -> list[ToolUseStep]:
     closed = {selectors.step_data(step)["tool_call_id"] for step in steps if step.type == "tool_result"}
-    calls = [selectors.step_data(step) for step in steps if step.type == "tool_use"]
+    calls = [cast(ToolUseStep, selectors.step_data(step)) for step in steps if step.type == "tool_use"]
     return [call for call in calls if call["tool_call_id"] not in closed]

@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
+from agents.text import from_utf16
+from chat.protocol import group_messages
+from chat.protocol.group_messages import EventsStored, TextWritten
 from chat.runtime import background, groups
 from chat.store.drafts import Draft
 from chat.store.step_log import Stored
@@ -14,7 +17,7 @@ WHOLE_EVERY_S = 1.5
 
 async def publish_queue(session_id: UUID) -> None:
     """Tell a session's group that its queue has changed."""
-    await groups.publish(groups.of_session(session_id), {"type": "queue"})
+    await groups.publish(groups.of_session(session_id), group_messages.QUEUE_CHANGED)
 
 
 class DraftPublisher:
@@ -42,7 +45,7 @@ class DraftPublisher:
         finally:
             self._publishing = False
 
-    def _piece(self, draft: Draft) -> groups.Message:
+    def _piece(self, draft: Draft) -> TextWritten:
         now = asyncio.get_running_loop().time()
         published = self._published
         offset = published.length if published is not None and draft.same_text(published) else 0
@@ -51,13 +54,29 @@ class DraftPublisher:
         if not offset:
             self._whole_at = now
         self._published = draft
-        text = draft.data(offset)["text"]
-        growth = [draft.step, draft.type, draft.attempt, offset, text, draft.tool_name]
-        return {"type": "growth", "run_id": str(draft.run_id), "growth": growth}
+        return {
+            "version": group_messages.VERSION,
+            "type": "written",
+            "run_id": str(draft.run_id),
+            "step": draft.step,
+            "kind": draft.type,
+            "attempt": draft.attempt,
+            "offset": offset,
+            "text": from_utf16(draft.text, offset),
+            "tool_name": draft.tool_name,
+        }
 
 
 async def publish_events(session_id: UUID, events: Sequence[Stored]) -> None:
     """Tell a session's group of events that are stored."""
-    if events:
-        published = [[e.seq, str(e.run_id), e.frame, e.event, e.number] for e in events]
-        await groups.publish(groups.of_session(session_id), {"type": "stored", "events": published})
+    if not events:
+        return
+    message: EventsStored = {
+        "version": group_messages.VERSION,
+        "type": "events",
+        "events": [
+            {"seq": e.seq, "run_id": str(e.run_id), "frame": e.frame, "event": e.event, "number": e.number}
+            for e in events
+        ],
+    }
+    await groups.publish(groups.of_session(session_id), message)

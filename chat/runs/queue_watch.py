@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 _TAKEN_UP_WITHIN_S = 10.0
 
 
-class _Watch:
+class QueueWatch:
     """Notices what waits and may start, and still is not taken up."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class _Watch:
         return any(time.monotonic() - since > _TAKEN_UP_WITHIN_S for since in self._waiting_since.values())
 
 
-_watch = _Watch()
+the_watch = QueueWatch()
 _each = EachRow("Moving on the queue of session")
 
 
@@ -45,11 +45,11 @@ async def look() -> None:
     """See to whatever waits anywhere and may start. Workers look themselves: here it is noticed if none does."""
     waiting = await database.read(run_state.waiting_sessions)
     if settings.BROKER_URL:
-        _watch.look(waiting)
+        the_watch.look(waiting)
         return
     await _each.do(waiting, dispatch.dispatch_next)
 
 
 def is_stuck() -> bool:
     """Whether messages that may start are not taken up by the workers that are to execute them."""
-    return _watch.is_stuck()
+    return the_watch.is_stuck()

@@ -11,6 +11,7 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 
 from agents import Outcome, PartialStep, Step
+from agents.steps import StepData
 from chat.models import Run, RunStatus
 from chat.runs import auto_continue
 from chat.runs import events as run_events
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 #: Pauses before what the database did not do is tried again; after the last the run has failed. A database is started again in this time.
-_RETRY_AFTER_S = (0.1, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
+RETRY_AFTER_S = (0.1, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
 #: A run that has ended is stored as ended whenever the database is back: until then it is this process that tries.
 _END_RETRY_AFTER_S = 5.0
 
@@ -58,7 +59,7 @@ class RunRecorder:
             (self._last if item.type in ("complete", "error") else self._waiting).append(entry)
         entries = self._waiting
         # After an answer the run ends at once: one commit for all that is left.
-        if entries and not self._last and entries[-1].data["type"] != "final_answer":
+        if entries and not self._last and cast(StepData, entries[-1].data)["type"] != "final_answer":
             self._waiting = []
             self._saving = True
             try:
@@ -122,7 +123,7 @@ async def with_retries(
 ) -> T:
     """Ask the database, for a run; one that is away for a moment is waited for, and asked ``again``."""
     ask = first
-    for pause in _RETRY_AFTER_S:
+    for pause in RETRY_AFTER_S:
         try:
             return await ask()
         except DatabaseError as error:
@@ -143,7 +144,7 @@ async def store_end(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[
     """Store the end, however long the database is away: nobody else would, as long as this process is alive."""
 
     def store() -> tuple[list[Stored], list[UUID]]:
-        return _end(run, entries, end)
+        return end_run(run, entries, end)
 
     while True:
         try:
@@ -157,7 +158,7 @@ async def store_end(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[
 
 
 @transaction.atomic
-def _end(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], list[UUID]]:
+def end_run(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], list[UUID]]:
     """End a run in the log and in its row; returns the events, and the sessions in which another one may start because of it."""
     if end.status in (RunStatus.CANCELLED, RunStatus.INTERRUPTED):
         now = Run.objects.filter(pk=run.pk).values_list("status", "cancelled_by").first()

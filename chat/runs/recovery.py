@@ -39,7 +39,7 @@ def interrupt_orphan(run_id: UUID) -> bool:
 def _end(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
     """Interrupt the run, or where it can't be read set it aside."""
     try:
-        return _interrupt(run_id)
+        return interrupt_atomically(run_id)
     except Exception as error:
         if isinstance(error, DatabaseError) and not db_check.is_unreadable(error):
             raise
@@ -48,7 +48,7 @@ def _end(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
 
 
 @transaction.atomic
-def _interrupt(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
+def interrupt_atomically(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
     """Take the run from its owner, close what it left open, and end it."""
     run = Run.objects.select_related("cancelled_by", "draft").filter(pk=run_id, status__in=LIVE).first()
     if run is None or not Session.objects.select_for_update().filter(pk=run.session_id).exists():

@@ -13,6 +13,8 @@ from uuid import UUID
 from django.conf import settings
 
 import agents
+from chat.protocol import group_messages
+from chat.protocol.group_messages import StopRun
 from chat.runtime import database, groups
 
 P = ParamSpec("P")
@@ -42,13 +44,13 @@ class RunHandle:
         if self.stopped_because:
             stream.cancel(self.stopped_because)
 
-    def stop(self, because: str) -> None:
+    def stop(self, reason: str) -> None:
         """Stop the run; the first reason stays."""
         if self.stopped_because:
             return
-        self.stopped_because = because
+        self.stopped_because = reason
         if self.stream is not None:
-            self.stream.cancel(because)
+            self.stream.cancel(reason)
 
     def pause(self) -> None:
         """Let the run finish the model call and the tools it is at, and no more."""
@@ -108,23 +110,29 @@ def is_open() -> bool:
     return accepting.is_set()
 
 
-async def stop_run(run_id: UUID, because: str) -> None:
+async def stop_run(run_id: UUID, reason: str) -> None:
     """Stop a run here, or tell the process that executes it."""
     handle = running.get(run_id)
     if handle is not None:
-        handle.stop(because)
+        handle.stop(reason)
         return
-    early_stops[run_id] = because
+    early_stops[run_id] = reason
     while len(early_stops) > _MOST_EARLY_STOPS:
         early_stops.popitem(last=False)
-    await groups.publish(groups.EVERYONE, {"type": "stop", "run_id": str(run_id), "because": because})
+    message: StopRun = {
+        "version": group_messages.VERSION,
+        "type": "stop",
+        "run_id": str(run_id),
+        "because": reason,
+    }
+    await groups.publish(groups.EVERYONE, message)
 
 
-def stop_local_run(run_id: UUID, because: str) -> None:
+def stop_local_run(run_id: UUID, reason: str) -> None:
     """Stop a run if this process executes it."""
     handle = running.get(run_id)
     if handle is not None:
-        handle.stop(because)
+        handle.stop(reason)
 
 
 def start_accepting() -> None:

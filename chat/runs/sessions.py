@@ -14,7 +14,7 @@ from agents.sentence import Sentence
 from chat.access import may_delete, may_manage, role_in
 from chat.accounts.models import User
 from chat.models import Session
-from chat.protocol import is_blank
+from chat.protocol import group_messages, is_blank
 from chat.runs import erasure
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused, check_agent, lock_session
@@ -118,14 +118,14 @@ async def delete_session(user: User, session: Session, *, as_operator: bool = Fa
 
     for run_id in await database.write(remove):
         await run_registry.stop_run(run_id, "The session was deleted.")
-    await groups.publish(groups.of_session(session.pk), {"type": "gone"})
+    await groups.publish(groups.of_session(session.pk), group_messages.SESSION_DELETED)
 
 
 async def account_closed(at_work: Sequence[UUID]) -> None:
     """After `erasure.close_account`: stop the runs that it has found at work, close the account's sockets, and begin to remove it."""
     for run_id in at_work:
         await run_registry.stop_run(run_id, "The account was deleted.")
-    await groups.publish(groups.EVERYONE, {"type": "logins"})
+    await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
     # What is little is gone when this returns; the rest `supervisor` removes.
     pace, left_s = erasure.Pace(), _ERASE_WITHIN_S
     while left_s > 0 and (took_s := await database.write(erasure.erase_batch, pace)) is not None:

@@ -73,7 +73,9 @@ class WorkerNotifier:
 
     def _rang(self, app: "Celery", session_id: UUID) -> bool:
         try:
-            app.send_task(TASK, [str(session_id)], ignore_result=True, retry=True, retry_policy=_RETRY)
+            app.send_task(
+                TASK, kwargs={"session_id": str(session_id)}, ignore_result=True, retry=True, retry_policy=_RETRY
+            )
         except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, what is in the queue stays there
             if self.away_since is None:
                 self.away_since = time.monotonic()
@@ -89,19 +91,19 @@ class WorkerNotifier:
         return True
 
 
-_notifier = WorkerNotifier()
+notifier = WorkerNotifier()
 
 
 def notify_workers(session_id: UUID) -> None:
     """Tell the workers of a session; returns at once, whatever becomes of it."""
-    _notifier.notify(session_id)
+    notifier.notify(session_id)
 
 
 def warm() -> None:
     """Load what the first notification would wait for."""
-    _notifier.warm()
+    notifier.warm()
 
 
 def is_broken() -> bool:
     """Whether the broker did not answer when it was last asked."""
-    return _notifier.away_since is not None
+    return notifier.away_since is not None

@@ -63,7 +63,7 @@ class _Pool:
             call, answer, settled = asked
             result, error = None, None
             try:
-                result = _with_usable_connection(call)
+                result = with_usable_connection(call)
             except BaseException as raised:  # noqa: BLE001 - for whoever asked
                 error = raised
             # A loop that is closed has nobody waiting any more.
@@ -93,7 +93,7 @@ def _settle(
         settled(result, error)
 
 
-def _with_usable_connection(call: Callable[[], T]) -> T:
+def with_usable_connection(call: Callable[[], T]) -> T:
     """Call with a connection that works. Opening SQLite anew costs more than most calls, so a thread keeps its own."""
     if connection.vendor == "sqlite" and not connection.errors_occurred:
         return call()
@@ -129,13 +129,13 @@ async def write_settled(settled: Settled[T], function: Callable[P, T], *args: P.
 
 
 #: Pauses before a tool's thread asks a database again that was away, in seconds.
-_TOOL_RETRY_AFTER_S = (0.1, 0.3, 0.6, 1.0, 2.0)
+TOOL_RETRY_AFTER_S = (0.1, 0.3, 0.6, 1.0, 2.0)
 
 
 def ask_patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call on this thread, which is a tool's; a database that is away for a moment is asked again, and the connection given back."""
     try:
-        for pause in _TOOL_RETRY_AFTER_S:
+        for pause in TOOL_RETRY_AFTER_S:
             try:
                 return function(*args, **kwargs)
             except Error as error:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID, uuid4
 from weakref import WeakKeyDictionary
@@ -21,7 +21,7 @@ from chat.runtime import background
 
 logger = logging.getLogger(__name__)
 
-Message = dict[str, Any]
+Message = Mapping[str, Any]
 
 #: What concerns every process: announcements, people who lost their right to be here, runs to be stopped.
 EVERYONE = "everyone"

@@ -21,7 +21,7 @@ from agents.sentence import Sentence
 from chat.access import may_drive, role_in
 from chat.accounts.models import User
 from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule, Session
-from chat.protocol import as_uuid
+from chat.protocol import ErrorCode, as_uuid
 from chat.runs import admission, sessions
 from chat.runs.admission import Refused
 from chat.schedules import recurrence
@@ -41,7 +41,7 @@ WHEN = ("at", "every_minutes", "cron")
 class BadField(Refused):
     """A schedule cannot be like this; ``field`` says of what."""
 
-    def __init__(self, field: str, message: str, code: str = "bad_frame") -> None:
+    def __init__(self, field: str, message: str, code: ErrorCode = "bad_frame") -> None:
         super().__init__(code, message)
         self.field = field
 
@@ -251,14 +251,14 @@ def _resume(schedule: Schedule, now: datetime) -> None:
     schedule.enabled, schedule.paused_because, schedule.paused_words, schedule.failures = True, "", "", 0
 
 
-def pause_locked(schedule: Schedule, because: PauseReason, words: str = "") -> None:
+def pause_locked(schedule: Schedule, reason: PauseReason, words: str = "") -> None:
     """Let it run no more; what waits is given up."""
-    set_paused(schedule, because, words)
+    set_paused(schedule, reason, words)
     waiting = Occurrence.objects.filter(schedule=schedule, outcome=Outcome.WAITING)
     waiting.update(outcome=Outcome.SKIPPED, reason="paused")
 
 
-def set_paused(schedule: Schedule, because: PauseReason, words: str = "") -> None:
+def set_paused(schedule: Schedule, reason: PauseReason, words: str = "") -> None:
     """Note why it is due no more; what waits stays."""
     schedule.enabled, schedule.next_at = False, None
-    schedule.paused_because, schedule.paused_words = because, words[:300]
+    schedule.paused_because, schedule.paused_words = reason, words[:300]

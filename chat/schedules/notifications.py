@@ -1,13 +1,14 @@
 """What a schedule's owner is told of its runs."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import cast
 
 from django.conf import settings
 from django.utils import translation
 
 from chat.accounts.models import User
 from chat.models import Occurrence, PauseReason
+from chat.protocol.frames import Ended, NotificationData
 from chat.rendering import humanize
 from chat.schedules.selectors import outcome_word, paused, took_ms
 
@@ -16,20 +17,20 @@ _OVERLAP = timedelta(seconds=15)
 _MOST_NOTIFICATIONS = 50
 
 
-def notification(occurrence_id: int) -> tuple[int, dict[str, Any]] | None:
+def notification(occurrence_id: int) -> tuple[int, NotificationData] | None:
     """What the owner's pages are told of an occurrence that has ended, and whose they are; None where it is gone."""
     found = Occurrence.objects.select_related("schedule", "run").filter(pk=occurrence_id).first()
     return None if found is None else (found.schedule.owner_id, _notification(found))
 
 
-def notifications(user: User, after: datetime) -> list[dict[str, Any]]:
+def notifications(user: User, after: datetime) -> list[NotificationData]:
     """What the user's pages were told since then and a little before, oldest first: for those who may not have heard it."""
     ended = Occurrence.objects.filter(schedule__owner=user, settled_at__gt=after - _OVERLAP)
     newest = ended.select_related("schedule", "run").order_by("-settled_at")[:_MOST_NOTIFICATIONS]
     return [_notification(occurrence) for occurrence in reversed(newest)]
 
 
-def _notification(occurrence: Occurrence) -> dict[str, Any]:
+def _notification(occurrence: Occurrence) -> NotificationData:
     schedule, run = occurrence.schedule, occurrence.run
     took = took_ms(occurrence)
     is_paused = not schedule.enabled and schedule.paused_because in (PauseReason.FAILURES, PauseReason.REFUSED)
@@ -45,10 +46,10 @@ def _notification(occurrence: Occurrence) -> dict[str, Any]:
         "text": texts[settings.LANGUAGE_CODE],
         # Each page of the owner's shows its own; whoever else reads it reads English.
         "texts": texts,
-        "status": str(occurrence.outcome),
+        "status": cast(Ended, str(occurrence.outcome)),
         "paused": is_paused,
         "run_id": str(run.pk) if run is not None else None,
         "session_id": str(run.session_id) if run is not None else None,
         "duration_ms": took,
-        "timestamp": occurrence.settled_at.timestamp() if occurrence.settled_at else None,
+        "timestamp": (occurrence.settled_at or occurrence.due_at).timestamp(),
     }

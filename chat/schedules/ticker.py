@@ -11,6 +11,8 @@ from uuid import UUID
 
 from django.db import Error as DatabaseError
 
+from chat.protocol import group_messages
+from chat.protocol.group_messages import UserNotified
 from chat.runs import commands as run_commands
 from chat.runtime import clock, database, groups
 from chat.runtime.each_row import EachRow
@@ -99,7 +101,13 @@ async def tell(occurrence_id: int) -> None:
     told = await database.read(notifications.notification, occurrence_id)
     if told is not None:
         user_id, data = told
-        await groups.publish(groups.EVERYONE, {"type": "notification", "user_id": user_id, "data": data})
+        message: UserNotified = {
+            "version": group_messages.VERSION,
+            "type": "notification",
+            "user_id": user_id,
+            "data": data,
+        }
+        await groups.publish(groups.EVERYONE, message)
 
 
 async def tick_for_ever() -> None:

@@ -7,7 +7,7 @@ from agents.sentence import Sentence
 logger = logging.getLogger(__name__)
 
 #: What the log has been told, in order: each cause once, or a wrong proxy would fill it.
-_told: dict[str, None] = {}
+noticed: dict[str, None] = {}
 _MOST_TOLD = 100
 
 
@@ -38,11 +38,11 @@ def explain_mismatch(origin: str, asked_as: str) -> str:
 
 def warn_once(cause: str) -> None:
     """Tell the log, unless it has been told."""
-    if cause not in _told and len(_told) < _MOST_TOLD:
-        _told[cause] = None
+    if cause not in noticed and len(noticed) < _MOST_TOLD:
+        noticed[cause] = None
         logger.warning("%s", cause)
 
 
 def told_causes() -> str:
     """What the log has been told so far, a line each: for those who look into `/admin/` rather than into logs."""
-    return "\n".join(tuple(_told))
+    return "\n".join(tuple(noticed))

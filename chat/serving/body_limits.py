@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 
-from chat.protocol import error_data
+from chat.protocol import ErrorCode, error_data
 
 #: How fast a body has to come, beyond the time that any request has.
 BYTES_PER_S = 64 * 1024
@@ -20,8 +20,8 @@ LINGER_S = 2.0
 SILENCE_S = 0.2
 #: Bodies of routes that take no more than this are read before anything else is done for them, so that none holds up others.
 _READ_FIRST = 64 * 1024
-_REASONS = {
-    408: (b"Request Timeout", "", "The request took too long to arrive. Please try again."),
+_REASONS: dict[int, tuple[bytes, ErrorCode | None, str]] = {
+    408: (b"Request Timeout", None, "The request took too long to arrive. Please try again."),
     413: (b"Content Too Large", "too_large", "The request is too large."),
 }
 
@@ -52,7 +52,7 @@ def _own_path(path: str) -> str:
 def refusal(status: int, path: str) -> tuple[bytes, str, bytes]:
     """An answer to who is refused before the application hears of it: the status's words, the body's type, the body."""
     reason, code, words = _REASONS[status]
-    if not code or not _own_path(path).startswith("/api/"):
+    if code is None or not _own_path(path).startswith("/api/"):
         return reason, "text/plain; charset=utf-8", f"{words}\n".encode()
     body = orjson.dumps({"error": error_data(code, words, secrets.token_hex(4))})
     return reason, "application/json", body

@@ -16,7 +16,7 @@ from chat.catalog import tool_servers
 from chat.catalog.model_facts import FactsLoader
 from chat.live import connections
 from chat.live import registry as feed_registry
-from chat.protocol import Close, encode
+from chat.protocol import Close, encode, group_messages
 from chat.runs import dispatch, erasure, queue_watch, recovery
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
@@ -44,18 +44,18 @@ class _Process:
     draining: bool = False
 
 
-_process = _Process()
+this_process = _Process()
 
 
 def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.look) -> None:
     """Start this process's clockwork on the running loop; again and again is once. ``look`` takes up, every second, what waits."""
     loop = asyncio.get_running_loop()
-    if _process.loop is loop:
+    if this_process.loop is loop:
         return
-    _process.loop = loop
+    this_process.loop = loop
     sys.setswitchinterval(_SWITCH_S)
     run_registry.start_accepting()
-    _heart.start()
+    heart.start()
     background.spawn(drafts.save_for_ever(), "save drafts")
     background.spawn(feed_registry.poll_forever(), "watch feeds")
     background.spawn(_tick_for_ever(look), "tick")
@@ -65,22 +65,22 @@ def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.look) -> N
 
 def serving_loop() -> asyncio.AbstractEventLoop | None:
     """The loop that serves, for synchronous code that wants something done there."""
-    return _process.loop
+    return this_process.loop
 
 
 def is_draining() -> bool:
     """Whether the process is about to stop and takes nobody in any more."""
-    return _process.draining
+    return this_process.draining
 
 
 def misses_database() -> bool:
     """Whether the database did not answer when this process last gave a sign of life."""
-    return _heart.missed
+    return heart.missed
 
 
 async def stop_clockwork() -> None:
     """Take nobody and nothing in any more, let the runs come to the end of a step, tell the clients, give everything back."""
-    _process.draining = True
+    this_process.draining = True
     run_registry.stop_accepting()
     if not await run_registry.wait_ended(settings.SHUTDOWN_S):
         run_registry.interrupt_all()
@@ -92,7 +92,7 @@ async def stop_clockwork() -> None:
     except (DatabaseError, TimeoutError):
         logger.warning("Some runs could not be ended; who sweeps next will do it", exc_info=True)
     await feed_registry.close_all(Close.RESTARTING, _CLOSE_S)
-    _heart.stop()
+    heart.stop()
     await background.drain(2.0)
     await tool_servers.forget(run_registry.PROCESS)
     try:
@@ -100,8 +100,8 @@ async def stop_clockwork() -> None:
     except (DatabaseError, TimeoutError):
         logger.warning("The closed sockets could not be noted; other processes will find out", exc_info=True)
     database.close()
-    _process.loop = None
-    _process.draining = False
+    this_process.loop = None
+    this_process.draining = False
 
 
 def force_stop() -> None:
@@ -122,7 +122,7 @@ def recover_runs() -> int:
     return ended
 
 
-_heart = Heartbeat()
+heart = Heartbeat()
 
 
 async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
@@ -132,7 +132,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
     facts = FactsLoader()
     chores = (
         facts.load_in_time,
-        _compare,
+        compare_runs,
         announcements.tell_new,
         look,
         tool_servers_here.publish,
@@ -148,16 +148,16 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(TICK_S)
 
 
-async def _compare() -> None:
+async def compare_runs() -> None:
     """Compare the runs at work here with those that the table gives to this process."""
     if run_registry.is_starting():
         # Its run may be in the table and not here yet; there is another time.
         return
     here = run_registry.running_ids()
     there = await database.read(run_state.owned_by, run_registry.PROCESS)
-    for run_id, because in there.items():
-        if because is not None:
-            run_registry.stop_local_run(run_id, because)
+    for run_id, reason in there.items():
+        if reason is not None:
+            run_registry.stop_local_run(run_id, reason)
     for run_id in set(here) - there.keys():
         run_registry.stop_local_run(run_id, "The run is no longer this process's.")
     if not run_registry.is_starting() and run_registry.is_open():
@@ -197,9 +197,9 @@ class _Announcements:
         """Tell what has come since the last time."""
         if self._last is None:
             self._last = await database.read(selectors.last_announcement)
-        for pk, message, level in await database.read(selectors.announcements_after, self._last):
+        for pk, announcement in await database.read(selectors.announcements_after, self._last):
             self._last = pk
-            feed_registry.send_to_everyone(encode("announcement", {"message": message, "level": level}))
+            feed_registry.send_to_everyone(encode({"type": "announcement", "data": announcement}))
 
 
 class _Sweeps:
@@ -213,7 +213,7 @@ class _Sweeps:
         now = asyncio.get_running_loop().time()
         if now - self._swept_at > settings.RUN_LEASE_S / 3:
             told = await database.read(clock.read_database)
-            if _heart.is_steady(told.timestamp()):
+            if heart.is_steady(told.timestamp()):
                 self._swept_at = now
                 await sweep()
 
@@ -226,16 +226,19 @@ async def sweep() -> None:
     await _silent_runs.do([run_id for run_id in silent if run_id not in here], recovery.interrupt)
     await database.write(step_log.forget_ended_drafts)
     for session_id in await database.write(connections.forget_silent, run_registry.PROCESS, since):
-        await groups.publish(groups.of_session(session_id), {"type": "presence"})
+        await groups.publish(groups.of_session(session_id), group_messages.PEOPLE_CHANGED)
 
 
-def _hear(message: groups.Message) -> None:
+def _hear(received: groups.Message) -> None:
+    message = group_messages.read_process_message(received)
+    if message is None:
+        return
     match message["type"]:
         case "stop":
             run_registry.stop_local_run(UUID(message["run_id"]), message["because"])
         case "logins":
             background.spawn(feed_registry.check_logins(), "check logins")
-        case tool_servers.RESTART:
+        case "restart_tool_server":
             agents.restart_server(message["name"])
         case "notification":
-            feed_registry.send_to_user(message["user_id"], encode("notification", message["data"]))
+            feed_registry.send_to_user(message["user_id"], encode({"type": "notification", "data": message["data"]}))

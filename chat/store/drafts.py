@@ -8,13 +8,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 from uuid import UUID
 
 from django.db import Error, InterfaceError, InternalError, OperationalError
 from django.utils import timezone
 
+from agents.text import from_utf16, utf16_length
 from chat import models
-from chat.protocol import from_utf16, utf16_length
+from chat.protocol.frames import DeltaData, DeltaType, ReasoningDeltaFrame
 from chat.runtime import database
 from chat.store import step_log
 
@@ -52,56 +54,56 @@ class Draft:
             and other.length <= self.length
         )
 
-    def data(self, offset: int) -> dict[str, object]:
-        """The growth frame's data from an offset on."""
-        data: dict[str, object] = {
+    def frame(self, offset: int) -> ReasoningDeltaFrame:
+        """The frame that tells of it from an offset on."""
+        data: DeltaData = {
             "step": self.step,
-            "type": self.type,
+            "type": cast(DeltaType, self.type),
             "attempt": self.attempt,
             "offset": offset,
             "text": from_utf16(self.text, offset),
         }
         if self.tool_name:
             data["tool_name"] = self.tool_name
-        return data
+        return {"type": "reasoning_delta", "run_id": str(self.run_id), "data": data}
 
 
 Watcher = Callable[[Draft], None]
 
-_cells: dict[UUID, Draft] = {}
-_unsaved: set[UUID] = set()
-_watchers: dict[UUID, Watcher] = {}
+cells: dict[UUID, Draft] = {}
+unsaved: set[UUID] = set()
+watchers: dict[UUID, Watcher] = {}
 _is_failing = False
 
 
 def put(session_id: UUID, draft: Draft) -> None:
     """Replace what the session's live run is writing, and show it to who watches here."""
-    _cells[session_id] = draft
-    _unsaved.add(session_id)
-    if (watcher := _watchers.get(session_id)) is not None:
+    cells[session_id] = draft
+    unsaved.add(session_id)
+    if (watcher := watchers.get(session_id)) is not None:
         watcher(draft)
 
 
 def watch(session_id: UUID, watcher: Watcher) -> None:
     """Call for each new state of what the session's run in this process writes; one watcher per session."""
-    _watchers[session_id] = watcher
+    watchers[session_id] = watcher
 
 
 def unwatch(session_id: UUID, watcher: Watcher) -> None:
     """Call no more."""
-    if _watchers.get(session_id) == watcher:
-        del _watchers[session_id]
+    if watchers.get(session_id) == watcher:
+        del watchers[session_id]
 
 
 def of(session_id: UUID) -> Draft | None:
     """What the session's run in this process is writing now."""
-    return _cells.get(session_id)
+    return cells.get(session_id)
 
 
 def drop(session_id: UUID) -> None:
     """The step is stored, or the run has ended: nothing is being written."""
-    _cells.pop(session_id, None)
-    _unsaved.discard(session_id)
+    cells.pop(session_id, None)
+    unsaved.discard(session_id)
 
 
 async def save_for_ever() -> None:
@@ -117,12 +119,12 @@ async def save_for_ever() -> None:
 async def save() -> None:
     """Save what changed since the last time, and what could not be saved then."""
     changed = {
-        session_id: _cells[session_id]
-        for session_id in _unsaved
+        session_id: cells[session_id]
+        for session_id in unsaved
         # How far a tool has come is nothing to go on from.
-        if session_id in _cells and _cells[session_id].type != "tool_result"
+        if session_id in cells and cells[session_id].type != "tool_result"
     }
-    _unsaved.clear()
+    unsaved.clear()
     if not changed:
         return
     now = timezone.now()
@@ -141,7 +143,7 @@ async def save() -> None:
     try:
         saved = await _saved(rows)
     finally:
-        _unsaved.update(at for at, draft in changed.items() if draft.run_id not in saved and at in _cells)
+        unsaved.update(at for at, draft in changed.items() if draft.run_id not in saved and at in cells)
 
 
 async def _saved(rows: Sequence[models.Draft]) -> set[UUID]:

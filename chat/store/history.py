@@ -8,6 +8,7 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
+from agents.steps import FinalAnswerStep, ToolResultStep, ToolUseStep
 from chat.models import RunStatus
 from chat.runtime.db_values import uuid_param
 
@@ -17,7 +18,7 @@ _MEMORY_CHARACTERS = 400_000
 # Written out, because the model is asked only after it: as querysets they took a quarter of the wait for the first token.
 _MEMORY_RUN_ROWS = """SELECT number, message, continues_id, id FROM chat_run
     WHERE session_id = %s AND number < %s AND status <> %s ORDER BY number DESC LIMIT %s"""
-_MEMORY_STEP_ROWS = """SELECT run.number, step.type, step.body, full_content.content, origin.data
+_MEMORY_STEP_ROWS = """SELECT run.number, step.body, full_content.content, origin.data
     FROM chat_run run JOIN chat_step step ON step.run_id = run.id
     LEFT JOIN chat_stepcontent full_content ON full_content.step_id = step.id
     LEFT JOIN chat_steporigin origin ON origin.step_id = step.id
@@ -32,8 +33,7 @@ _MEMORY_THOUGHT_ROWS = """SELECT run.number, step.number, step.body FROM chat_ru
 class _StepRow(NamedTuple):
     """A step that is part of the agent's memory."""
 
-    kind: str
-    data: dict[str, Any]
+    data: ToolUseStep | ToolResultStep | FinalAnswerStep
     full_content: str | None
     origin: dict[str, Any] | None
 
@@ -114,8 +114,8 @@ def _turns(session_id: UUID, before: int, unfinished_run: UUID | None) -> list[t
         stretch = [session, runs[-1][0], runs[0][0]]
         cursor.execute(_MEMORY_STEP_ROWS, stretch)
         steps: dict[int, list[_StepRow]] = {}
-        for number, kind, body, full_content, origin in cursor.fetchall():
-            row = _StepRow(kind, orjson.loads(body), full_content, None if origin is None else orjson.loads(origin))
+        for number, body, full_content, origin in cursor.fetchall():
+            row = _StepRow(orjson.loads(body), full_content, None if origin is None else orjson.loads(origin))
             steps.setdefault(number, []).append(row)
         wanted = any(row.origin and row.origin["thoughts"] for rows in steps.values() for row in rows)
         thoughts: dict[int, dict[int, str]] = {}
@@ -141,14 +141,14 @@ def _turn(message: str | None, steps: Sequence[_StepRow], thoughts: Mapping[int,
     asking: dict[str, Any] | None = None
     for step in steps:
         data = step.data
-        if step.kind == "tool_use":
+        if data["type"] == "tool_use":
             if asking is None:
                 asking = {"role": "assistant", "content": "", "tool_calls": []}
                 messages.append(asking)
-            _add_call(asking, step, thoughts)
+            _add_call(asking, data, step.origin, thoughts)
             continue
         asking = None
-        if step.kind == "tool_result":
+        if data["type"] == "tool_result":
             messages.append(
                 {
                     "role": "tool",
@@ -164,9 +164,10 @@ def _turn(message: str | None, steps: Sequence[_StepRow], thoughts: Mapping[int,
     return turn
 
 
-def _add_call(asking: dict[str, Any], step: _StepRow, thoughts: Mapping[int, str]) -> None:
+def _add_call(
+    asking: dict[str, Any], data: ToolUseStep, origin: Mapping[str, Any] | None, thoughts: Mapping[int, str]
+) -> None:
     """Add a tool call to the message that asks for it, and what its server wants back with both."""
-    data, origin = step.data, step.origin
     arguments = data["arguments"]
     text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
     call: dict[str, Any] = {

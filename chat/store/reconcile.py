@@ -12,8 +12,8 @@ from chat.runtime.db_values import uuid_from_db, uuid_param
 from chat.store.drafts import Draft
 
 #: How many there are, and which is the first and the last: as they only ever come at the end, no two states have all three in common.
-Extent = tuple[Any, ...]
-NOTHING: Extent = (0, None, None)
+RowsFingerprint = tuple[Any, ...]
+NOTHING: RowsFingerprint = (0, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class SessionFingerprint:
     """As much of a session as says whether anything of it has changed."""
 
     head: int
-    queue: Extent
-    people: Extent
+    queue: RowsFingerprint
+    people: RowsFingerprint
     #: Whether a run is at work.
     is_live: bool = False
 

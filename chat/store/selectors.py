@@ -1,7 +1,7 @@
 """Reads. Nothing here writes."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import orjson
@@ -11,6 +11,17 @@ from django.db.models import Count, Q, QuerySet
 from chat.accounts.models import User
 from chat.models import IS_LIVE, IS_QUEUED, UNFINISHED, UNFINISHED_SQL, Announcement, Run, RunStatus, Session, Step
 from chat.protocol import stored_frame
+from chat.protocol.frames import (
+    AnnouncementData,
+    KeptFrame,
+    LevelName,
+    LiveRun,
+    Person,
+    QueuedRun,
+    RoleName,
+    StoredFrame,
+    StoredType,
+)
 from chat.runtime.db_values import uuid_param
 from chat.store import search
 from chat.store.step_log import Stored
@@ -48,7 +59,7 @@ def stored_of(run: Run) -> list[Stored]:
 
 def _as_sent(steps: QuerySet[Step]) -> list[Stored]:
     return [
-        Stored(seq, run_id, stored_frame(event, seq, event_id, run_id, body), event, number or 0)
+        Stored(seq, run_id, stored_frame(event, seq, event_id, run_id, body), cast(StoredType, event), number or 0)
         for seq, event_id, run_id, event, number, body in steps.values_list(
             "seq", "event_id", "run_id", "event", "number", "body"
         )
@@ -60,7 +71,7 @@ def _as_sent(steps: QuerySet[Step]) -> list[Stored]:
 class Window:
     """A page's share of a session's events: whole model calls, in order."""
 
-    frames: list[dict[str, Any]]
+    frames: list[StoredFrame]
     runs: dict[UUID, Run]
     #: How many numbered events lie before it.
     earlier: int
@@ -88,7 +99,10 @@ def window(session: Session, *, before: int | None = None, limit: int = PAGE_STE
     rows = rows[: last if last < len(rows) or len(rows) < limit + PAGE_STEPS else limit]
     rows.reverse()
     frames = [
-        {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run_id), "data": orjson.loads(body)}
+        cast(
+            StoredFrame,
+            {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run_id), "data": orjson.loads(body)},
+        )
         for seq, event_id, run_id, event, _, body in rows
     ]
     runs = {
@@ -120,11 +134,14 @@ def _begins(event: str, kind: str) -> bool:
     return event == "reasoning_start" or kind == "iteration_start"
 
 
-def run_frames(run: Run) -> list[dict[str, Any]]:
+def run_frames(run: Run) -> list[KeptFrame]:
     """All events of a run in order, those that are kept without a number too."""
     rows = Step.objects.filter(run=run).order_by("position")
     return [
-        {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run.pk), "data": orjson.loads(body)}
+        cast(
+            KeptFrame,
+            {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run.pk), "data": orjson.loads(body)},
+        )
         for event, seq, event_id, body in rows.values_list("event", "seq", "event_id", "body")
     ]
 
@@ -134,22 +151,22 @@ def event_id_at(session_id: UUID, seq: int) -> UUID | None:
     return Step.objects.filter(session_id=session_id, seq=seq).values_list("event_id", flat=True).first()
 
 
-def live_run(session_id: UUID) -> dict[str, Any] | None:
+def live_run(session_id: UUID) -> LiveRun | None:
     """The run at work, as the wire tells it."""
     run = Run.objects.filter(IS_LIVE, session_id=session_id).first()
     return None if run is None else queue_entry(run)
 
 
-def queue_entry(run: Run) -> dict[str, Any]:
+def queue_entry(run: Run) -> LiveRun:
     """A run as the ``session`` frame names it."""
     return {
         "id": str(run.pk),
-        "status": run.status,
+        "status": cast(Literal["running", "cancelling"], run.status),
         "started_at": run.started_at.timestamp() if run.started_at else None,
     }
 
 
-def queue(session_id: UUID) -> list[dict[str, Any]]:
+def queue(session_id: UUID) -> list[QueuedRun]:
     """The session's line of waiting runs, as the wire tells it."""
     waiting = Run.objects.filter(IS_QUEUED, session_id=session_id).order_by("number")
     return [
@@ -177,11 +194,12 @@ _PRESENT = f"""SELECT person.username, connection.role, COUNT(*)
     WHERE connection.session_id = %s GROUP BY person.username, connection.role"""  # noqa: S608 - our own table
 
 
-def presence(session_id: UUID) -> list[dict[str, Any]]:
+def presence(session_id: UUID) -> list[Person]:
     """Who has sockets open on the session: user, role, number."""
     with connection.cursor() as cursor:
         cursor.execute(_PRESENT, [uuid_param(session_id)])
-        return [{"user": user, "role": role, "sockets": count} for user, role, count in sorted(cursor.fetchall())]
+        rows: list[tuple[str, RoleName, int]] = sorted(cursor.fetchall())
+        return [{"user": user, "role": role, "sockets": count} for user, role, count in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +209,8 @@ class SessionView:
     title: str
     agent_name: str
     last_seq: int
-    run: dict[str, Any] | None
-    queue: list[dict[str, Any]]
+    run: LiveRun | None
+    queue: list[QueuedRun]
 
 
 _VIEW = f"""SELECT title, agent_name, last_seq,
@@ -214,14 +232,15 @@ def session_view(session_id: UUID) -> SessionView | None:
 
 
 def step_data(step: Step) -> dict[str, Any]:
-    """A stored event's data."""
+    """A stored event's data, whatever kind it has."""
     data: dict[str, Any] = orjson.loads(step.body)
     return data
 
 
-def announcements_after(last_id: int) -> list[tuple[int, str, str]]:
-    """Words from the operators that came after one: id, message, level."""
-    return list(Announcement.objects.filter(pk__gt=last_id).order_by("pk").values_list("id", "message", "level"))
+def announcements_after(last_id: int) -> list[tuple[int, AnnouncementData]]:
+    """Words from the operators that came after one, each with its id."""
+    rows = Announcement.objects.filter(pk__gt=last_id).order_by("pk").values_list("id", "message", "level")
+    return [(pk, {"message": message, "level": cast(LevelName, level)}) for pk, message, level in rows]
 
 
 def last_announcement() -> int:

@@ -4,16 +4,18 @@
 stays locked until the commit, so events become visible in the order of their numbers and no number is ever left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID, uuid4
 
 from django.db import connection, transaction
 from django.utils import timezone
 
+from agents.text import clean
 from chat.models import LIVE, Draft, Run, Step, StepContent, StepOrigin
-from chat.protocol import body, clean, stored_frame
+from chat.protocol import body, stored_frame
+from chat.protocol.frames import EventData, StoredType
 from chat.runtime.db_values import datetime_param, uuid_param
 from chat.store import search
 
@@ -70,8 +72,8 @@ class Fenced(Exception):
 class Entry:
     """An event to store. ``numbered`` is false for what is kept with the run but never sent; ``origin`` is never sent either."""
 
-    event: str
-    data: dict[str, Any]
+    event: StoredType
+    data: EventData
     full_content: str | None = None
     numbered: bool = True
     origin: dict[str, Any] | None = None
@@ -85,7 +87,7 @@ class Stored:
     seq: int
     run_id: UUID
     frame: str
-    event: str
+    event: StoredType
     number: int
 
 
@@ -111,7 +113,7 @@ def append_again(run: Run, entries: Sequence[Entry]) -> list[Stored]:
     if not found:
         return append(run, entries)
     return [
-        Stored(seq, run.pk, stored_frame(event, seq, event_id, run.pk, text), event, number or 0)
+        Stored(seq, run.pk, stored_frame(event, seq, event_id, run.pk, text), cast(StoredType, event), number or 0)
         for seq, event_id, event, number, text in found
         if seq is not None
     ]
@@ -155,7 +157,9 @@ def _insert(run_id: UUID, session_id: UUID, seq: int, position: int, entries: Se
     stored: list[Stored] = []
     for entry in entries:
         position += 1
-        event_id, data, text = entry.id, entry.data, body(entry.data)
+        event_id, text = entry.id, body(entry.data)
+        # By its columns: whatever kind it is, it has them or not.
+        data = cast(Mapping[str, Any], entry.data)
         number = data.get("step")
         if entry.numbered:
             seq += 1

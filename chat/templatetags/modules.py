@@ -21,8 +21,16 @@ _IMPORT = re.compile(r"""^(?:import .*|\} from )"(\.{1,2}/[^"]+)";$""", re.MULTI
 @register.simple_tag
 def script_modules(*paths: str) -> SafeString:
     """The tags of a page's scripts, and before them a hint for each module that they import."""
-    below = modules_below if not settings.DEBUG else modules_below.__wrapped__
-    modules = dict.fromkeys(module for path in paths for module in below(path) if module not in paths)
+    if settings.DEBUG:
+        modules_below.cache_clear()
+        _tags.cache_clear()
+    return _tags(paths, static(paths[0]))
+
+
+@cache
+def _tags(paths: tuple[str, ...], _address: str) -> SafeString:
+    """The tags; where the first script's address is another, all are."""
+    modules = dict.fromkeys(module for path in paths for module in modules_below(path) if module not in paths)
     hints = format_html_join("", '<link rel="modulepreload" href="{}">\n', ((static(module),) for module in modules))
     scripts = format_html_join("\n", '<script type="module" src="{}"></script>', ((static(path),) for path in paths))
     return format_html("{}{}", hints, scripts)

@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.views.generic import CreateView, UpdateView
 
 from chat.accounts.models import User
+from chat.protocol import group_messages
 from chat.runtime import groups
 from chat.serving import supervisor
 from chat.web.languages import choose_language
@@ -28,7 +29,7 @@ from chat.web.languages import choose_language
 
 def tell_logins_ended() -> None:
     """Let every process look at once whose login has ended, and close those sockets."""
-    groups.tell_from_thread(supervisor.serving_loop(), groups.EVERYONE, {"type": "logins"})
+    groups.tell_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
 
 
 class LoginView(auth.LoginView):

@@ -50,6 +50,7 @@ def run_from_row(run: models.Run) -> transcript.Run:
         enable_reasoning=run.enable_reasoning,
         continues=str(run.continues_id) if run.continues_id else None,
         iteration=run.iterations,
+        removed=run.status == RunStatus.CANCELLED and run.started_at is None,
     )
 
 

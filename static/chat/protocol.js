@@ -1,8 +1,13 @@
-/**
- * The wire's words, equal to chat/protocol.py (a test compares them).
- */
+/** The protocol's words and types. Made from chat/protocol by `make protocol`, not by hand. */
 
-export const COMMANDS = Object.freeze(["chat", "cancel", "continue", "resume", "ack", "ping"]);
+export const COMMANDS = Object.freeze([
+  "chat",
+  "cancel",
+  "continue",
+  "resume",
+  "ack",
+  "ping",
+]);
 
 export const STORED = Object.freeze([
   "reasoning_start",
@@ -36,7 +41,13 @@ export const STEP_TYPES = Object.freeze([
   "error",
 ]);
 
-export const ENDS = Object.freeze(["completed", "cancelled", "failed", "max_iterations", "interrupted"]);
+export const ENDS = Object.freeze([
+  "completed",
+  "cancelled",
+  "failed",
+  "max_iterations",
+  "interrupted",
+]);
 
 export const ERROR_CODES = Object.freeze([
   "bad_json",
@@ -65,7 +76,7 @@ export const ERROR_CODES = Object.freeze([
   "internal",
 ]);
 
-/** Close codes, by name as in chat/protocol.py's Close. */
+/** Close codes. */
 export const CLOSE = Object.freeze({
   NOT_LOGGED_IN: 4401,
   WITHDRAWN: 4403,
@@ -80,3 +91,452 @@ export const CLOSE = Object.freeze({
 
 /** Stored frames a client may leave unacknowledged. */
 export const WINDOW = 200;
+
+/** @typedef {"completed" | "cancelled" | "failed" | "max_iterations" | "interrupted"} End */
+
+/**
+ * @typedef {"bad_json" | "bad_frame" | "unknown_type" | "too_large" | "empty_message" | "bad_text" | "unknown_agent" |
+ *   "bad_last_seq" | "not_found" | "not_allowed" | "not_continuable" | "nothing_to_cancel" | "conflict" |
+ *   "rate_limited" | "queue_full" | "model_unreachable" | "model_auth" | "model_rate_limited" | "model_timeout" |
+ *   "model_cut_off" | "model_error" | "tool_failed" | "storage" | "internal"} ErrorCode
+ */
+
+/**
+ * A run that exists now: the answer to `chat` and `continue`.
+ * @typedef {object} AcceptedData
+ * @property {string} client_message_id
+ * @property {string} run_id
+ * @property {number} queued Place in the queue; 0: it runs.
+ */
+
+/**
+ * The answer to `chat` and `continue`, before any frame of the run.
+ * @typedef {object} AcceptedFrame
+ * @property {"accepted"} type
+ * @property {AcceptedData} data
+ */
+
+/**
+ * Words of the operators, to everyone.
+ * @typedef {object} AnnouncementData
+ * @property {string} message
+ * @property {"info" | "warning" | "error"} level
+ */
+
+/**
+ * Words of the operators.
+ * @typedef {object} AnnouncementFrame
+ * @property {"announcement"} type
+ * @property {AnnouncementData} data
+ */
+
+/**
+ * The agent has come to its end.
+ * @typedef {object} CompleteStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"complete"} type
+ * @property {number} total_iterations
+ */
+
+/**
+ * A text that is being written. `text` stands at `offset` of it; 0 begins the text of this step anew.
+ * @typedef {object} DeltaData
+ * @property {number} step Number of the step that will supersede it; 0: the answer of a run without reasoning.
+ * @property {"thought" | "tool_use" | "tool_result" | "final_answer" | "response"} type
+ * @property {number} attempt A lower one than known is ignored.
+ * @property {number} offset
+ * @property {string} text
+ * @property {string} [tool_name]
+ */
+
+/**
+ * What went wrong: with a command, or, in a stored event, with a run.
+ * @typedef {object} ErrorData
+ * @property {string} message For people.
+ * @property {ErrorCode} code
+ * @property {string} id By which operators find it in the log.
+ * @property {string} [client_message_id]
+ * @property {string} [template] What the message was made of, by which pages translate it: the sentence with `%(name)s`
+ *   where a value stands.
+ * @property {Record<string, unknown>} [values] The values by name: strings, numbers, or a sentence's own `template` and
+ *   `values`.
+ */
+
+/**
+ * A command was refused. Nothing is stored.
+ * @typedef {object} ErrorFrame
+ * @property {"error"} type
+ * @property {ErrorData} data
+ */
+
+/**
+ * The agent has failed.
+ * @typedef {object} ErrorStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"error"} type
+ * @property {string} error Why, for people.
+ * @property {string} code
+ */
+
+/**
+ * The answer.
+ * @typedef {object} FinalAnswerStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"final_answer"} type
+ * @property {number} step
+ * @property {number} duration_ms
+ * @property {true} [partial] The run ended while it was written.
+ */
+
+/**
+ * A model call and its tools have ended.
+ * @typedef {object} IterationEndStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"iteration_end"} type
+ */
+
+/**
+ * A model call begins.
+ * @typedef {object} IterationStartStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"iteration_start"} type
+ */
+
+/**
+ * The run at work.
+ * @typedef {object} LiveRun
+ * @property {string} id
+ * @property {"running" | "cancelling"} status
+ * @property {number | null} started_at
+ */
+
+/**
+ * The last allowed model call still asked for tools.
+ * @typedef {object} MaxIterationsStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"max_iterations_reached"} type
+ * @property {number} max_iterations
+ */
+
+/**
+ * How a scheduled run of the reader's has ended, on whatever session's socket.
+ * @typedef {object} NotificationData
+ * @property {number} id
+ * @property {string} schedule_id
+ * @property {string} title
+ * @property {string} text
+ * @property {Record<string, unknown>} texts The text in each language that the pages have, by its code.
+ * @property {"completed" | "cancelled" | "failed" | "max_iterations" | "interrupted" | "skipped" | "missed"} status
+ * @property {boolean} paused Whether the schedule was paused because of it.
+ * @property {string | null} run_id
+ * @property {string | null} session_id
+ * @property {number | null} duration_ms
+ * @property {number} timestamp
+ */
+
+/**
+ * How a scheduled run has ended.
+ * @typedef {object} NotificationFrame
+ * @property {"notification"} type
+ * @property {NotificationData} data
+ */
+
+/**
+ * Somebody who has the session open.
+ * @typedef {object} Person
+ * @property {string} user
+ * @property {"owner" | "driver" | "watcher" | "staff"} role
+ * @property {number} sockets
+ */
+
+/**
+ * The answer to `ping`.
+ * @typedef {object} PongData
+ * @property {number} last_seq The number of the newest stored event.
+ * @property {number} timestamp
+ */
+
+/**
+ * The answer to `ping`.
+ * @typedef {object} PongFrame
+ * @property {"pong"} type
+ * @property {PongData} data
+ */
+
+/**
+ * Who has the session open, at each change.
+ * @typedef {object} PresenceFrame
+ * @property {"presence"} type
+ * @property {Array<Person>} data
+ */
+
+/**
+ * The messages that wait, at each change.
+ * @typedef {object} QueueFrame
+ * @property {"queue"} type
+ * @property {Array<QueuedRun>} data
+ */
+
+/**
+ * A message that waits for the runs before it.
+ * @typedef {object} QueuedRun
+ * @property {string} run_id
+ * @property {string} client_message_id
+ * @property {string | null} user
+ * @property {string} message
+ */
+
+/**
+ * A run has ended: its last event, exactly one.
+ * @typedef {object} ReasoningCompleteData
+ * @property {End} status
+ * @property {number} total_iterations
+ * @property {number} duration_ms
+ * @property {Usage} usage
+ * @property {ErrorCode} [code]
+ * @property {string} [cancelled_by]
+ * @property {true} [removed] It was taken out of the queue before it began.
+ */
+
+/**
+ * A run has ended.
+ * @typedef {object} ReasoningCompleteFrame
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} run_id
+ * @property {"reasoning_complete"} type
+ * @property {ReasoningCompleteData} data
+ */
+
+/**
+ * What a run writes now.
+ * @typedef {object} ReasoningDeltaFrame
+ * @property {"reasoning_delta"} type
+ * @property {string} run_id
+ * @property {DeltaData} data
+ */
+
+/**
+ * A run begins; its other events follow in one piece.
+ * @typedef {object} ReasoningStartData
+ * @property {string} agent
+ * @property {string} message
+ * @property {string} user Empty where the account is gone.
+ * @property {boolean} enable_reasoning
+ * @property {number} timestamp
+ * @property {string} [continues] The run that this one goes on from.
+ * @property {string} [model]
+ */
+
+/**
+ * A run begins.
+ * @typedef {object} ReasoningStartFrame
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} run_id
+ * @property {"reasoning_start"} type
+ * @property {ReasoningStartData} data
+ */
+
+/**
+ * A step of a run.
+ * @typedef {object} ReasoningStepFrame
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} run_id
+ * @property {"reasoning_step"} type
+ * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep} data
+ */
+
+/**
+ * The whole answer of a run without reasoning.
+ * @typedef {object} ResponseData
+ * @property {string} content
+ * @property {true} [partial] The run ended while it was written.
+ */
+
+/**
+ * The answer of a run without reasoning.
+ * @typedef {object} ResponseFrame
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} run_id
+ * @property {"response"} type
+ * @property {ResponseData} data
+ */
+
+/**
+ * Why a run has failed.
+ * @typedef {object} RunErrorFrame
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} run_id
+ * @property {"error"} type
+ * @property {ErrorData} data
+ */
+
+/**
+ * What a client is told first, and again after `resume`; the replay follows.
+ * @typedef {object} SessionData
+ * @property {string} session_id
+ * @property {string} title
+ * @property {string} agent
+ * @property {number} last_seq The number of the newest stored event.
+ * @property {"owner" | "driver" | "watcher" | "staff"} role
+ * @property {number} window Stored frames that may be left unacknowledged.
+ * @property {LiveRun | null} run
+ * @property {Array<QueuedRun>} queue
+ * @property {true} [reset] The log is not the one that the client has: forget all of it, the whole follows.
+ */
+
+/**
+ * The session as a client finds it; comes before all else.
+ * @typedef {object} SessionFrame
+ * @property {"session"} type
+ * @property {SessionData} data
+ */
+
+/**
+ * The run begins.
+ * @typedef {object} StartStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"start"} type
+ * @property {string} message
+ */
+
+/**
+ * What the model thought, or said before it called tools.
+ * @typedef {object} ThoughtStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"thought"} type
+ * @property {number} step
+ * @property {number} duration_ms
+ * @property {true} [partial] The run ended while it was written.
+ */
+
+/**
+ * What a call came to. `content` is the result, or its beginning.
+ * @typedef {object} ToolResultStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"tool_result"} type
+ * @property {number} step
+ * @property {string} tool_name
+ * @property {string} tool_call_id
+ * @property {boolean} ok
+ * @property {number} duration_ms
+ * @property {boolean} truncated Whether `content` is only the beginning.
+ * @property {number} content_length Length of the whole.
+ */
+
+/**
+ * The model calls a tool.
+ * @typedef {object} ToolUseStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"tool_use"} type
+ * @property {number} step
+ * @property {string} tool_name
+ * @property {string} tool_call_id Unique in the run.
+ * @property {Record<string, unknown> | string} arguments An object; the text that the model wrote where that is none.
+ */
+
+/**
+ * Tokens of a run.
+ * @typedef {object} Usage
+ * @property {number} input_tokens
+ * @property {number} output_tokens
+ * @property {boolean} estimated Whether the model's server did not tell.
+ */
+
+/**
+ * Ask: starts a run, or queues it.
+ * @typedef {object} ChatPayload
+ * @property {string} message
+ * @property {string | null} [agent_name]
+ * @property {boolean} [enable_reasoning] False: only the answer is numbered and sent.
+ * @property {string | null} [client_message_id] The same again, from the same user, is the same message: it gets the
+ *   same answer and starts nothing.
+ */
+
+/** @typedef {{ type: "chat", payload: ChatPayload }} ChatCommand */
+
+/**
+ * Stop a run; by default the one that is running.
+ * @typedef {object} CancelPayload
+ * @property {string | null} [run_id]
+ * @property {boolean} [all] The queue too.
+ */
+
+/** @typedef {{ type: "cancel", payload: CancelPayload }} CancelCommand */
+
+/**
+ * Go on from an ended run's last stored step, as a new run.
+ * @typedef {object} ContinuePayload
+ * @property {string} run_id
+ * @property {string | null} [client_message_id]
+ */
+
+/** @typedef {{ type: "continue", payload: ContinuePayload }} ContinueCommand */
+
+/**
+ * Replay after `last_seq`, then live.
+ * @typedef {object} ResumePayload
+ * @property {unknown} [last_seq] The number of the newest event that the client has.
+ * @property {unknown} [last_id] That event's id, by which the log is known to be the same.
+ */
+
+/** @typedef {{ type: "resume", payload: ResumePayload }} ResumeCommand */
+
+/**
+ * Everything up to `seq` is in the client's state.
+ * @typedef {object} AckPayload
+ * @property {number} seq
+ */
+
+/** @typedef {{ type: "ack", payload: AckPayload }} AckCommand */
+
+/**
+ * A sign of life.
+ * @typedef {object} PingPayload
+ */
+
+/** @typedef {{ type: "ping", payload: PingPayload }} PingCommand */
+
+/** @typedef {ChatCommand | CancelCommand | ContinueCommand | ResumeCommand | AckCommand | PingCommand} Command */
+
+/**
+ * @typedef {ReasoningStartFrame | ReasoningStepFrame | ResponseFrame | ReasoningCompleteFrame | RunErrorFrame}
+ *   StoredFrame
+ */
+
+/**
+ * @typedef {SessionFrame | AcceptedFrame | QueueFrame | ReasoningDeltaFrame | PongFrame | PresenceFrame |
+ *   AnnouncementFrame | NotificationFrame | ErrorFrame} UnstoredFrame
+ */
+
+/**
+ * @typedef {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep} StepData
+ */
+
+/** @typedef {StoredFrame | UnstoredFrame} Frame */

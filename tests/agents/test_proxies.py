@@ -17,7 +17,8 @@ from agents.models.http import ProxyRefused, Unreachable, post
 from agents.proxies import UnusableProxy, proxy_for
 from agents.tools import CancelToken, Toolbox, ToolError, build, mcp
 from agents.tools.fetch_page import FetchPageTool
-from tests.agents.tools.test_fetch_page import Site, any_port, certificate, is_loopback, secure_site, site  # noqa: F401 - fixtures
+from tests.agents.tools.site import Site, any_port, is_loopback, site  # noqa: F401 - fixtures
+from tests.agents.tools.test_fetch_page_addresses import certificate, secure_site  # noqa: F401 - fixtures
 from tests.agents.tools.test_mcp import Server, eventually, serving
 from tests.http_proxy import proxying
 
@@ -136,7 +137,7 @@ async def test_model_servers_are_reached_by_it(
     scheme: str,
 ) -> None:
     """Twice over one connection, with the proxy's password told to the proxy alone where TLS is spoken."""
-    monkeypatch.setattr(http, "_tls", lambda: ssl.create_default_context(cafile=certificate))
+    monkeypatch.setattr(http, "tls_context", lambda: ssl.create_default_context(cafile=certificate))
     server = model(scheme)
     with proxying(server.server_address[1]) as proxy:
         monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://me:pass%20word@{proxy.address}")
@@ -294,6 +295,6 @@ def test_mcp_servers_are_reached_by_it(monkeypatch: pytest.MonkeyPatch, tmp_path
         assert eventually(lambda: "far-add" in build([], Toolbox(mcp_servers=config)), 20)
         tool = build([], Toolbox(mcp_servers=config))["far-add"]
         assert tool.call({"a": 17, "b": 2340}, CancelToken()) == "2357"
-        mcp._servers.close()
+        mcp.connected_servers.close()
     assert all(url.rpartition("/")[0] in line for line in proxy.asked)
     assert proxy.asked

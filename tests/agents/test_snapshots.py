@@ -7,9 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.events import CONTENT_LIMIT, PartialStep, Step
+from agents.events import PartialStep, Step
 from agents.models.reply import Reply
 from agents.snapshots import NAMELESS, StepSplitter
+from agents.steps import CONTENT_LIMIT
 
 # A message is a list of (what, text): what the model says, in order.
 Said = list[tuple[str, str]]

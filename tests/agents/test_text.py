@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.text import clean, estimate_tokens, json_object, utf16_cut, utf16_length
+from agents.text import clean, estimate_tokens, from_utf16, json_object, utf16_cut, utf16_length
 
 ANY_TEXT = st.text(st.characters(codec=None))
 
@@ -65,3 +65,11 @@ def test_arguments_hold_clean_text() -> None:
     value = json_object(r'{"a\u0000": ["\udc00"]}', None)
     assert json.dumps(value, ensure_ascii=False).encode()
     assert value == {"a\ufffd": ["\ufffd"]}
+
+
+@given(st.text(max_size=80), st.data())
+def test_offsets_count_as_javascript_does(text: str, data: st.DataObject) -> None:
+    units = len(text.encode("utf-16-le")) // 2
+    assert utf16_length(text) == units
+    cut = data.draw(st.integers(0, len(text)))
+    assert from_utf16(text, utf16_length(text[:cut])) == text[cut:]

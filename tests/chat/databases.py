@@ -8,14 +8,14 @@ from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.utils import load_backend
 
-from config.environment import Environment
+from config.database_address import parse_database
 
 
 @contextlib.contextmanager
 def postgresql(address: str, *, has_tables: bool = False) -> Iterator[None]:
     """Let this thread's connection, and those that threads open meanwhile, be ones to a PostgreSQL database; its tables are made."""
     usual, usually = connections[DEFAULT_DB_ALIAS], connections.settings[DEFAULT_DB_ALIAS]
-    named = Environment({"DATABASE_URL": address}, base=Path()).database("DATABASE_URL", Path())
+    named = parse_database(address, Path())
     # One connection a thread, not a pool of them, which would outlive the test. SQLite is opened as it always is.
     is_same = named["ENGINE"] == usually["ENGINE"]
     described = {**usually, **named, "OPTIONS": usually["OPTIONS"] if is_same else {}}

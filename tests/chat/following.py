@@ -5,7 +5,6 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
-from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -16,9 +15,13 @@ from chat.live import registry as feed_registry
 from chat.live.handshake import Login
 from chat.live.subscriber import Subscriber
 from chat.models import Run
-from chat.protocol import encode
+from chat.protocol import WINDOW, encode, group_messages
+from chat.protocol.frames import SessionData
+from chat.protocol.group_messages import TextWritten
+from chat.runs.publisher import publish_events
 from chat.runtime import background, database, groups
-from chat.store import drafts, step_log
+from chat.store import drafts
+from tests import wire_types
 from tests.chat import making
 
 
@@ -82,9 +85,9 @@ async def watching(layer: Any) -> AsyncIterator[None]:
     yield
     watch.cancel()
     await background.drain(5)
-    feed_registry._feeds.clear()
-    feed_registry._subscribers.clear()
-    drafts._cells.clear()
+    feed_registry.open_feeds.clear()
+    feed_registry.open_sockets.clear()
+    drafts.cells.clear()
     database.close()
 
 
@@ -101,11 +104,11 @@ class Client:
     async def join(self, run: Run, login: Login, after: int = 0) -> "Client":
         """Take a place in the feed."""
         self.subscriber = await feed_registry.join_feed(run.session_id, login, self._send, self._end)
-        self.subscriber.start(encode("session", {}), after)
+        self.subscriber.start(encode({"type": "session", "data": _session(run)}), after)
         return self
 
     async def _send(self, frame: str) -> None:
-        self._take(json.loads(frame))
+        self._take(wire_types.checked(json.loads(frame)))
         async with self._changed:
             self._changed.notify_all()
 
@@ -133,6 +136,19 @@ class Client:
             await self._changed.wait_for(condition)
 
 
+def _session(run: Run) -> SessionData:
+    return {
+        "session_id": str(run.session_id),
+        "title": "",
+        "agent": run.agent_name,
+        "last_seq": 0,
+        "role": "owner",
+        "window": WINDOW,
+        "run": None,
+        "queue": [],
+    }
+
+
 def _start() -> tuple[Run, Login]:
     user = making.user()
     store = SessionStore()
@@ -153,16 +169,20 @@ async def store(run: Run, count: int, *, after: int = 0) -> None:
     """Save events and tell of each, as a run does."""
     for number in range(after + 1, after + count + 1):
         stored = await database.write(making.append, run, making.thought(f"thought {number}", number))
-        await tell(run.session_id, stored)
-
-
-async def tell(session_id: UUID, stored: list[step_log.Stored]) -> None:
-    """Tell the group of stored events."""
-    events = [[e.seq, str(e.run_id), e.frame, e.event, e.number] for e in stored]
-    await groups.publish(groups.of_session(session_id), {"type": "stored", "events": events})
+        await publish_events(run.session_id, stored)
 
 
 async def grow(run: Run, text: str, told: int, *, step: int = 1, attempt: int = 1) -> None:
     """Tell the group what is new of a step in progress, as a run in another process does."""
-    growth = [step, "thought", attempt, told, text[told:], ""]
-    await groups.publish(groups.of_session(run.session_id), {"type": "growth", "run_id": str(run.pk), "growth": growth})
+    message: TextWritten = {
+        "version": group_messages.VERSION,
+        "type": "written",
+        "run_id": str(run.pk),
+        "step": step,
+        "kind": "thought",
+        "attempt": attempt,
+        "offset": told,
+        "text": text[told:],
+        "tool_name": "",
+    }
+    await groups.publish(groups.of_session(run.session_id), message)

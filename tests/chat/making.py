@@ -1,11 +1,13 @@
 """Rows that tests of the log and of sockets begin with."""
 
-from typing import Any
+from typing import Any, cast, get_args
 
 from django.contrib.auth.models import Permission
 
+from agents.steps import StepData
 from chat.accounts.models import User
 from chat.models import LIVE, Run, RunStatus, Session
+from chat.protocol.frames import type_of
 from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.store import step_log
@@ -55,12 +57,43 @@ def run(of: Session, *, message: str = "Why?", owned_by: str = "process-1", **fi
     return made
 
 
-def thought(text: str, step: int = 1) -> Entry:
+#: What the fields of a step are where a test does not say.
+_USUAL: dict[str, Any] = {
+    "content": "",
+    "iteration": 1,
+    "timestamp": 1.5,
+    "step": 1,
+    "duration_ms": 7,
+    "message": "Why?",
+    "tool_name": "python",
+    "tool_call_id": "1",
+    "arguments": {},
+    "ok": True,
+    "truncated": False,
+    "max_iterations": 20,
+    "total_iterations": 1,
+    "error": "It failed.",
+    "code": "internal",
+}
+_STEPS = {type_of(kind): kind for kind in get_args(StepData)}
+
+
+def step(kind: str, content: str = "", *, full: str | None = None, numbered: bool = True, **given: Any) -> Entry:
+    """A step of a kind with all that it has to have; ``full`` is the whole text of one that is cut."""
+    told = {
+        **_USUAL,
+        "type": kind,
+        "content": content,
+        "content_length": len(full or content),
+        "truncated": full is not None,
+    }
+    data = {name: told[name] for name in _STEPS[kind].__required_keys__} | given
+    return Entry("reasoning_step", cast(StepData, data), full_content=full, numbered=numbered)
+
+
+def thought(text: str, number: int = 1) -> Entry:
     """A finished thought."""
-    return Entry(
-        "reasoning_step",
-        {"type": "thought", "step": step, "content": text, "iteration": 1, "timestamp": 1.5, "duration_ms": 7},
-    )
+    return step("thought", text, step=number)
 
 
 def append(to: Run, *entries: Entry) -> list[Stored]:

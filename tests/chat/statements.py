@@ -28,7 +28,9 @@ _FRESH = {"agent_name": None, "fallback_agent": None, "enable_reasoning": True, 
 
 
 def _ask(at: Large) -> Any:
-    return run_commands._ask(User(pk=at.user_id), at.session_id, message="?", client_message_id=uuid4().hex, **_FRESH)
+    return run_commands.ask_atomically(
+        User(pk=at.user_id), at.session_id, message="?", client_message_id=uuid4().hex, **_FRESH
+    )
 
 
 def _new_run(at: Large) -> Run:
@@ -52,7 +54,7 @@ def _refused(act: Callable[..., Any], *values: Any) -> None:
 
 
 def _cancel_in_line(at: Large) -> None:
-    run_commands._cancel(User(pk=at.user_id), at.session_id, at.queued.pk, everything=False)
+    run_commands.cancel_atomically(User(pk=at.user_id), at.session_id, at.queued.pk, everything=False)
 
 
 def _run_now(at: Large) -> Any:
@@ -86,27 +88,29 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
 BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "the standing of a message": lambda at: admission.load_for_update(at.session_id, at.user_id, "m1"),
     "asking": _ask,
-    "continuing": lambda at: _refused(run_commands._continue, User(pk=at.user_id), at.session_id, at.ended.pk, "m"),
+    "continuing": lambda at: _refused(
+        run_commands.continue_atomically, User(pk=at.user_id), at.session_id, at.ended.pk, "m"
+    ),
     "standing in line": lambda at: run_state.enqueue(_new_run(at), title="?", is_first=False),
     "the place in line": lambda at: selectors.queue_position(at.queued),
     "the line": lambda at: selectors.queue(at.session_id),
     "the run at work": lambda at: selectors.live_run(at.session_id),
     "what a socket is told first": lambda at: selectors.session_view(at.session_id),
     "the next of a session": lambda at: run_state.next_in(at.session_id),
-    "claiming the next": lambda at: dispatch._claim_next(at.session_id),
+    "claiming the next": lambda at: dispatch.claim_next(at.session_id),
     "claiming one": lambda at: (making.end(at.live), run_state.claim(at.queued, "process 1")),
-    "claiming again": lambda at: dispatch._claim_again(at.live.pk),
+    "claiming again": lambda at: dispatch.claim_again(at.live.pk),
     "room for one more": lambda at: run_state.under_run_limit(at.user_id),
     "what was said": lambda at: history.conversation_history(at.session_id, 15),
     "a step": lambda at: step_log.append(at.live, [making.thought("so", 100)]),
     "a step again": lambda at: step_log.append_again(at.live, [making.thought("so", 100)]),
     "a draft": lambda at: step_log.save_drafts([_draft(at)]),
     "asking to stop": lambda at: run_state.request_cancel(at.live, None),
-    "stopping": lambda at: run_commands._cancel(User(pk=at.user_id), at.session_id, None, everything=False),
+    "stopping": lambda at: run_commands.cancel_atomically(User(pk=at.user_id), at.session_id, None, everything=False),
     "stopping one in line": _cancel_in_line,
-    "the end": lambda at: recorder._end(at.live, [], End(RunStatus.COMPLETED, 1, Usage())),
+    "the end": lambda at: recorder.end_run(at.live, [], End(RunStatus.COMPLETED, 1, Usage())),
     "who may start after it": lambda at: run_state.sessions_unblocked_by(at.live),
-    "interrupting": lambda at: recovery._interrupt(at.live.pk),
+    "interrupting": lambda at: recovery.interrupt_atomically(at.live.pk),
     "taking over": lambda at: run_state.take_from(at.live, "process 2"),
     "setting aside": lambda at: quarantine.fail_run(at.live.pk),
     "setting the next aside": lambda at: quarantine.fail_next(at.session_id),

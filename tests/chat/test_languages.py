@@ -16,7 +16,7 @@ from chat.rendering import humanize, rows, transcript
 from chat.rendering.sentences import translate_error, translate_sentence
 from chat.runs.admission import Refused, check_agent, check_message
 from chat.web import languages
-from config.login_gate import _page
+from config.login_gate import busy_page
 from tests.chat import making
 
 LOGIN = "/accounts/login/"
@@ -76,8 +76,8 @@ def test_the_page_of_the_full_queue_is_in_it_too(header: str, expected: str) -> 
     language = languages.scope_language([(b"accept-language", header.encode("latin1")), (b"cookie", b"a=b")])
     assert language == expected
     assert languages.scope_language([(b"cookie", b"language=zh-hans; x"), (b"accept-language", b"zh-TW")]) == "zh-hans"
-    assert LOG_IN["zh-hant"] in _page("zh-hant").decode()
-    assert "logging in" in _page("en").decode()
+    assert LOG_IN["zh-hant"] in busy_page("zh-hant").decode()
+    assert "logging in" in busy_page("en").decode()
 
 
 @pytest.mark.parametrize("cookie", ["zh-hant", "zh-hans", "en"])

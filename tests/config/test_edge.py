@@ -19,7 +19,7 @@ HOST = "chat.example.org"
 
 @pytest.fixture(autouse=True)
 def nothing_told() -> Iterator[None]:
-    origins._told.clear()
+    origins.noticed.clear()
     yield
     database.close()
 

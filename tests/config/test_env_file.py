@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from config.env_file import UnreadableFile, joined_lines, misspelt_names, read_file
-from config.environment import Environment
+from config.environment import EnvironmentRefused, read_environment
 
 KNOWN = ["LLM_MODEL", "LLM_MODEL_SERVER", "LLM_API_KEY", "PORT", "HOST", "MAX_ITERATIONS", "DATABASE_URL", "REDIS_URL"]
 
@@ -54,7 +54,9 @@ def test_a_file_that_cannot_be_read_is_one_line(written: bytes | None, complaint
     with pytest.raises(UnreadableFile) as refused:
         read_file(file)
     assert str(refused.value) == complaint
-    assert Environment.load(tmp_path).problems == [complaint]
+    with pytest.raises(EnvironmentRefused) as start:
+        read_environment(tmp_path)
+    assert start.value.problems == [complaint]
 
 
 @pytest.mark.parametrize(
@@ -101,10 +103,9 @@ def test_two_settings_on_one_line(value: str, told: list[str]) -> None:
 def test_a_start_tells_of_every_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("LLM_MODLE=x\nLLM_MODEL_SERVER=http://localhost/v1 LLM_MODEL=x\n")
     monkeypatch.delenv("LLM_MODEL_SERVER")
-    env = Environment.load(tmp_path)
-    env.text("LLM_MODEL_SERVER")
-    env.check_names(["LLM_MODEL"])
-    assert env.problems == [
+    with pytest.raises(EnvironmentRefused) as start:
+        read_environment(tmp_path)
+    assert start.value.problems == [
         "LLM_MODLE is no setting. Is LLM_MODEL meant?",
         "LLM_MODEL_SERVER has LLM_MODEL= in its value. Write each setting on a line of its own.",
     ]

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from config.environment import Environment, PublicUrl, kept_secret
+from config.env_types import PublicUrl
+from config.environment import Environment, EnvironmentRefused, read_environment
+from config.kept_secret import kept_secret
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -134,27 +136,54 @@ def test_a_password_is_never_repeated() -> None:
 
 
 def read(**values: str) -> Environment:
-    return Environment(values, base=PROJECT)
+    """What is set where these variables are."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(name, value)
+        return read_environment(PROJECT / "tests")
+
+
+def refused(**values: str) -> list[str]:
+    """What is wrong with these."""
+    with pytest.raises(EnvironmentRefused) as problems:
+        read(**values)
+    return problems.value.problems
 
 
 def test_empty_and_blank_count_as_unset() -> None:
-    env = read(PORT="", HOST="  ")
-    assert env.whole("PORT", 8000) == 8000
-    assert env.text("HOST", "127.0.0.1") == "127.0.0.1"
-    assert env.problems == []
-    assert env.given == set()
+    env = read(PORT="", HOST="  ", LLM_MODEL=" qwen3 ")
+    assert (env.PORT, env.HOST, env.LLM_MODEL) == (8000, "127.0.0.1", "qwen3")
 
 
 @pytest.mark.parametrize(("raw", "value"), [("true", True), ("1", True), ("ON", True), ("no", False), ("0", False)])
 def test_flags(raw: str, value: bool) -> None:
-    assert read(DEBUG=raw).flag("DEBUG", default=not value) is value
+    assert read(DEBUG=raw).DEBUG is value
 
 
 def test_words_are_separated_by_commas() -> None:
-    assert read(ALLOWED_HOSTS="a.example.org, b.example.org,").words("ALLOWED_HOSTS") == [
-        "a.example.org",
-        "b.example.org",
-    ]
+    assert read(ALLOWED_HOSTS="a.example.org, b.example.org,").ALLOWED_HOSTS == ["a.example.org", "b.example.org"]
+
+
+#: Numbers at the ends of their ranges, and beyond. A further one is one line.
+@pytest.mark.parametrize(
+    ("name", "raw", "value"),
+    [
+        ("PORT", "1", 1),
+        ("PORT", "65535", 65535),
+        ("PORT", "65536", None),
+        ("PORT", "80.5", None),
+        ("MAX_ITERATIONS", "0", 0),
+        ("SHUTDOWN_S", "0.5", 0.5),
+        ("SHUTDOWN_S", "nan", None),
+        ("SHUTDOWN_S", "inf", None),
+        ("SHUTDOWN_S", "-0.1", None),
+    ],
+)
+def test_numbers_keep_within_their_ranges(name: str, raw: str, value: float | None) -> None:
+    if value is None:
+        assert len(refused(**{name: raw})) == 1
+    else:
+        assert getattr(read(**{name: raw}), name) == value
 
 
 @pytest.mark.parametrize(
@@ -169,7 +198,7 @@ def test_words_are_separated_by_commas() -> None:
     ],
 )
 def test_a_public_url_gives_the_origin_that_browsers_send(raw: str, url: PublicUrl) -> None:
-    assert read(PUBLIC_URL=raw).public_url("PUBLIC_URL") == url
+    assert url == read(PUBLIC_URL=raw).PUBLIC_URL
 
 
 @pytest.mark.parametrize(
@@ -186,13 +215,12 @@ def test_a_public_url_gives_the_origin_that_browsers_send(raw: str, url: PublicU
     ],
 )
 def test_what_is_no_public_url(raw: str) -> None:
-    env = read(PUBLIC_URL=raw)
-    assert env.public_url("PUBLIC_URL") == PublicUrl()
-    assert len(env.problems) == 1
+    assert len(refused(PUBLIC_URL=raw)) == 1
 
 
 def test_sqlite_is_kept_safe_and_waits_its_turn(tmp_path: Path) -> None:
-    found = read(DATABASE_URL=f"sqlite:///{tmp_path}/a%20b.db").database("DATABASE_URL", tmp_path / "default.db")
+    found = read(DATABASE_URL=f"sqlite:///{tmp_path}/a%20b.db").DATABASE_URL
+    assert found is not None
     assert found["NAME"] == tmp_path / "a b.db"
     assert found["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
     assert "journal_mode=WAL" in found["OPTIONS"]["init_command"]
@@ -200,22 +228,21 @@ def test_sqlite_is_kept_safe_and_waits_its_turn(tmp_path: Path) -> None:
 
 
 def test_a_relative_database_is_in_the_projects_folder() -> None:
-    assert read(DATABASE_URL="sqlite:///x.db").database("DATABASE_URL", Path("d"))["NAME"] == PROJECT / "x.db"
+    found = read(DATABASE_URL="sqlite:///x.db").DATABASE_URL
+    assert found is not None
+    assert found["NAME"] == PROJECT / "x.db"
 
 
 @pytest.mark.parametrize(
     "raw", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:////no/such/folder/x.db", "x.db", "postgres://db"]
 )
-def test_what_is_no_database(raw: str, tmp_path: Path) -> None:
-    env = read(DATABASE_URL=raw)
-    env.database("DATABASE_URL", tmp_path / "x.db")
-    assert len(env.problems) == 1
+def test_what_is_no_database(raw: str) -> None:
+    assert len(refused(DATABASE_URL=raw)) == 1
 
 
-def test_postgres_is_taken_apart_and_pooled(tmp_path: Path) -> None:
-    found = read(DATABASE_URL="postgres://me:a%40b@db.example.org:5433/chat?sslmode=require").database(
-        "DATABASE_URL", tmp_path
-    )
+def test_postgres_is_taken_apart_and_pooled() -> None:
+    found = read(DATABASE_URL="postgres://me:a%40b@db.example.org:5433/chat?sslmode=require").DATABASE_URL
+    assert found is not None
     assert [found[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")] == [
         "chat",
         "me",
@@ -232,28 +259,26 @@ def test_postgres_is_taken_apart_and_pooled(tmp_path: Path) -> None:
 def test_json_is_given_as_such_or_as_a_file(tmp_path: Path) -> None:
     file = tmp_path / "servers.json"
     file.write_text('{"time": {"command": "time-server"}}')
-    assert read(MCP_SERVERS=str(file)).json_object("MCP_SERVERS") == {"time": {"command": "time-server"}}
-    assert read(MCP_SERVERS='{"a": {}}').json_object("MCP_SERVERS") == {"a": {}}
-    env = read(MCP_SERVERS="[1]")
-    assert env.json_object("MCP_SERVERS") == {}
-    assert len(env.problems) == 1
+    assert read(MCP_SERVERS=str(file)).MCP_SERVERS == {"time": {"command": "time-server"}}
+    assert read(MCP_SERVERS='{"a": {}}').MCP_SERVERS == {"a": {}}
+    assert refused(MCP_SERVERS="[1]") == ["MCP_SERVERS must be a JSON object or the path of a file that holds one."]
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("LLM_MODEL=from-file\nLLM_API_KEY=from-file\n")
     monkeypatch.setenv("LLM_MODEL", "from-environment")
     monkeypatch.delenv("LLM_API_KEY")
-    env = Environment.load(tmp_path)
-    assert [env.text("LLM_MODEL"), env.text("LLM_API_KEY")] == ["from-environment", "from-file"]
+    env = read_environment(tmp_path)
+    assert [env.LLM_MODEL, env.LLM_API_KEY] == ["from-environment", "from-file"]
 
 
 def test_a_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
-    file = tmp_path / "secret_key"
-    secret = read().secret("SECRET_KEY", file)
+    env = read(DATA_DIR=str(tmp_path), SECRET_KEY="")
+    secret = env.secret_key()
     assert len(secret) >= 50
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert read().secret("SECRET_KEY", file) == secret
-    assert read(SECRET_KEY="given").secret("SECRET_KEY", file) == "given"
+    assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
+    assert env.secret_key() == secret
+    assert read(DATA_DIR=str(tmp_path), SECRET_KEY="given").secret_key() == "given"
     assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
 
 
@@ -265,13 +290,18 @@ def test_all_that_start_at_once_get_the_same_secret(tmp_path: Path) -> None:
 
 def test_an_empty_secret_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret_key").touch()
-    env = read()
-    env.secret("SECRET_KEY", tmp_path / "secret_key")
-    assert env.problems == [
+    with pytest.raises(EnvironmentRefused) as problems:
+        read(DATA_DIR=str(tmp_path), SECRET_KEY="").secret_key()
+    assert problems.value.problems == [
         f"SECRET_KEY is not set and cannot be kept in {tmp_path}/secret_key (the file is empty; delete it to have a new one made)."
     ]
 
 
 def test_hosts_are_kept_as_they_are_looked_up() -> None:
     given = "Example.org, *.Bücher.test, 192.0.2.1, [2606:4700::1111]"
-    assert read(LIST=given).hosts("LIST") == ["example.org", "*.xn--bcher-kva.test", "192.0.2.1", "2606:4700::1111"]
+    assert read(FETCH_ALLOWED_HOSTS=given).FETCH_ALLOWED_HOSTS == [
+        "example.org",
+        "*.xn--bcher-kva.test",
+        "192.0.2.1",
+        "2606:4700::1111",
+    ]

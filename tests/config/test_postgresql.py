@@ -11,14 +11,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
 from chat.runtime import db_check
-from config.environment import Environment
+from config.database_address import parse_database
 
 CALLERS = 6
 
 
 def pooled(address: str) -> BaseDatabaseWrapper:
     """A connection of the pool of an address, which waits a second at most."""
-    named = Environment({"DATABASE_URL": address}, base=Path()).database("DATABASE_URL", Path())
+    named = parse_database(address, Path())
     options = {**named["OPTIONS"], "pool": {**named["OPTIONS"]["pool"], "timeout": 1}}
     described = {**connections.settings[DEFAULT_DB_ALIAS], **named, "OPTIONS": options}
     wrapper: BaseDatabaseWrapper = load_backend(described["ENGINE"]).DatabaseWrapper(described, address)

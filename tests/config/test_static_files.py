@@ -1,16 +1,16 @@
 """Static files get names that change with their content, and are served as they are."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.testing import ApplicationCommunicator
 from django.core.management import call_command
-from django.http import HttpResponse
-from django.test import RequestFactory
 from django.test.utils import override_settings
 
-from config.static_files import HashedStaticFiles, StaticFilesMiddleware
+from config.static_files import HashedStaticFiles, serve_static_files
 from scripts import bootstrap
 
 
@@ -21,6 +21,7 @@ def collected(tmp_path: Path, settings: Any) -> Any:
     source.mkdir()
     (source / "main.js").write_text('import {word} from "./word.js";\nconsole.log(word);\n')
     (source / "word.js").write_text('export const word = "hello";\n')
+    (source / "long.js").write_text("// Word after word.\n" * 200)
     with override_settings(
         STATICFILES_DIRS=[source], STATIC_ROOT=tmp_path / "static", INSTALLED_APPS=["django.contrib.staticfiles"]
     ):
@@ -34,21 +35,58 @@ def test_modules_import_each_other_by_hashed_names(collected: Path) -> None:
     assert f'from "./{paths["word.js"]}"' in (collected / paths["main.js"]).read_text()
 
 
-def test_hashed_files_are_served_for_ever_and_compressed(collected: Path, rf: RequestFactory) -> None:
+async def ask(application: Any, path: str, *, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """The status, headers and body of an answer."""
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+    }
+    asking = ApplicationCommunicator(application, scope)
+    await asking.send_input({"type": "http.request"})
+    start, body = await asking.receive_output(), b""
+    more = True
+    while more:
+        piece = await asking.receive_output()
+        body += piece.get("body", b"")
+        more = piece.get("more_body", False)
+    await asking.wait()
+    return start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, body
+
+
+async def behind(_scope: Any, _receive: Any, send: Any) -> None:
+    """What is no static file."""
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b"Django's"})
+
+
+async def test_hashed_files_are_served_for_ever_and_compressed(collected: Path, settings: Any) -> None:
     paths = json.loads((collected / "staticfiles.json").read_text())["paths"]
-    serve = StaticFilesMiddleware(lambda _: HttpResponse(status=404))
-    answer = serve(rf.get(f"/static/{paths['word.js']}"))
-    assert answer.status_code == 200
-    assert answer.content == b'export const word = "hello";\n'
-    assert answer.headers["Content-Type"].startswith("text/javascript")
-    assert "immutable" in answer.headers["Cache-Control"]
-    assert "Access-Control-Allow-Origin" not in answer.headers
-    assert serve(rf.head(f"/static/{paths['word.js']}")).content == b""
-    assert serve(rf.get("/static/none.js")).status_code == 404
-    assert (
-        serve(rf.get(f"/static/{paths['word.js']}", headers={"If-None-Match": answer.headers["ETag"]})).status_code
-        == 304
-    )
+    settings.SECURE_HSTS_SECONDS, settings.SECURE_HSTS_INCLUDE_SUBDOMAINS = 3_600, True
+    served, address = serve_static_files(behind), f"/static/{paths['word.js']}"
+    status, headers, body = await ask(served, address)
+    assert (status, body) == (200, b'export const word = "hello";\n')
+    assert headers["content-type"].startswith("text/javascript")
+    assert "immutable" in headers["cache-control"]
+    assert "access-control-allow-origin" not in headers
+    # What pages have, too.
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["strict-transport-security"] == "max-age=3600; includeSubDomains"
+    assert (await ask(served, address, method="HEAD"))[2] == b""
+    assert (await ask(served, address, if_none_match=headers["etag"]))[0] == 304
+    assert "immutable" not in (await ask(served, "/static/word.js"))[1]["cache-control"]
+    for elsewhere in ("/static/none.js", "/static/../secret_key", "/static/", "/static/\u6587\0.js", "/word.js"):
+        assert (await ask(served, elsewhere))[2] == b"Django's"
+
+
+async def test_what_a_browser_can_unpack_is_served_packed(collected: Path) -> None:
+    paths = json.loads((collected / "staticfiles.json").read_text())["paths"]
+    served, address = serve_static_files(behind), f"/static/{paths['long.js']}"
+    _, headers, packed = await ask(served, address, accept_encoding="gzip, br")
+    assert headers["content-encoding"] == "gzip"
+    assert gzip.decompress(packed) == (await ask(served, address))[2]
 
 
 def test_a_file_that_is_not_there_keeps_its_plain_name() -> None:

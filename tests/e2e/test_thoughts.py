@@ -79,7 +79,7 @@ async def test_copying_a_thought_gives_its_markdown(talk: Conversation, model: M
 async def test_a_thought_that_did_not_come_rendered_is_when_it_is_opened(
     talk: Conversation, model: ModelServer
 ) -> None:
-    model.enqueue(Script("Done.", reasoning="Very **long**. " * (markdown._THOUGHTS // 10), piece=4_000))
+    model.enqueue(Script("Done.", reasoning="Very **long**. " * (markdown.THOUGHT_CHARACTERS // 10), piece=4_000))
     await talk.ask("Think")
     await talk.ended()
     await talk.page.reload()

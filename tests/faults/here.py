@@ -78,10 +78,10 @@ class Here:
 
 def _forget_others() -> None:
     """What tests have left in this process's memory: its sockets and runs, and that it was told to stop."""
-    feed_registry._feeds.clear()
-    drafts._cells.clear()
+    feed_registry.open_feeds.clear()
+    drafts.cells.clear()
     run_registry.running.clear()
-    connections._open.clear()
+    connections.open_here.clear()
     run_registry.start_accepting()
 
 

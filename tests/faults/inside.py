@@ -31,11 +31,11 @@ async def inside(_request: HttpRequest) -> JsonResponse:
         getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks(supervisor.serving_loop())
     )
     kept = {
-        "background": len(background._tasks),
+        "background": len(background.tasks),
         "carried": len(run_registry.running),
         "early stops": len(run_registry.early_stops),
-        "drafts": len(drafts._cells) + len(drafts._watchers),
-        "sockets": len(connections._open),
+        "drafts": len(drafts.cells) + len(drafts.watchers),
+        "sockets": len(connections.open_here),
         **feed_registry.feed_stats(),
     }
     # What nobody needs any more is to be freed at once: the collector, which would find it too, comes every few minutes.

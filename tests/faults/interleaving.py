@@ -293,9 +293,3 @@ def event(seq: int, run_id: UUID) -> Stored:
     """A stored step."""
     body = json.dumps({"type": "thought", "step": seq, "content": f"thought {seq}"})
     return Stored(seq, run_id, stored_frame("reasoning_step", seq, uuid4(), run_id, body), "reasoning_step", seq)
-
-
-async def tell(session_id: UUID, stored: Stored) -> None:
-    """Tell a session's group of an event."""
-    told = [[stored.seq, str(stored.run_id), stored.frame, stored.event, stored.number]]
-    await groups.publish(groups.of_session(session_id), {"type": "stored", "events": told})

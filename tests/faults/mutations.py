@@ -87,13 +87,13 @@ def without_the_fence() -> None:
 
 def without_unique_message_ids() -> None:
     """A message that comes again is a new one, though it is answered as the one it is."""
-    asking = run_commands._ask
+    asking = run_commands.ask_atomically
 
     def ask(*args: Any, **options: Any) -> Any:
         accepted = asking(*args, **{**options, "client_message_id": uuid4().hex})
         return replace(accepted, client_message_id=options["client_message_id"])
 
-    run_commands._ask = ask
+    run_commands.ask_atomically = ask
 
 
 def without_the_credit_window() -> None:
@@ -188,7 +188,7 @@ def a_bad_row_ends_the_look() -> None:
     """What fails for one row fails for those after it."""
 
     async def next_of(session_id: UUID) -> Any:
-        claim = await run_registry.write_and_start(dispatch._start_if_claimed, dispatch._claim_next, session_id)
+        claim = await run_registry.write_and_start(dispatch._start_if_claimed, dispatch.claim_next, session_id)
         return None if claim is None else claim.ended
 
     async def do(_: Any, rows: Any, act: Callable[[Any], Any]) -> list[Any]:

@@ -1,6 +1,6 @@
 """A client that knows what must hold: it keeps its own state by the wire's rules, comes back after every cut, and notes each broken rule.
 
-It shares no code with the product, so that a mistake there is not repeated here.
+It shares no code with the product, so that a mistake there is not repeated here; only the types of frames are the product's.
 """
 
 import asyncio
@@ -14,6 +14,8 @@ from typing import Any, Self
 from uuid import uuid4
 
 import websockets
+
+from tests import wire_types
 
 Frame = dict[str, Any]
 
@@ -332,7 +334,7 @@ class Oracle:
             try:
                 async for text in socket:
                     self._unacknowledged_size += len(text)
-                    await self._take(json.loads(text))
+                    await self._take(wire_types.checked(json.loads(text)))
                 # It ends without an exception where it was closed by a code that means well.
                 self.closes.append(socket.close_code or 1006)
             finally:

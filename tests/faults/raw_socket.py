@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests import wire_types
 from tests.serving import WAIT_S, Browser
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -145,7 +146,7 @@ class RawSocket:
             if opcode in (PING, PONG):
                 continue
             assert opcode == TEXT, (opcode, payload)
-            message: dict[str, Any] = json.loads(payload)
+            message: dict[str, Any] = wire_types.checked(json.loads(payload))
             return message
 
     async def ending(self, within_s: float = WAIT_S) -> int:

@@ -21,6 +21,7 @@ from chat.live import feed, subscriber
 from chat.live import registry as feed_registry
 from chat.live.connections import Entrance
 from chat.live.handshake import Login
+from chat.runs import publisher
 from chat.runtime import background, database, groups
 from chat.serving import supervisor
 from chat.store import drafts, reconcile, selectors, step_log
@@ -43,7 +44,6 @@ from tests.faults.interleaving import (
     VirtualLoop,
     Watcher,
     event,
-    tell,
 )
 
 #: How a course goes: when, who, what. ``joins 3`` is with what it has up to 3; without a number, with what it really has.
@@ -167,11 +167,11 @@ class Course:
             self.loop.close()
             channel_layers.backends.pop("default", None)
             for known in (
-                feed_registry._feeds,
-                feed_registry._subscribers,
-                drafts._cells,
-                drafts._watchers,
-                drafts._unsaved,
+                feed_registry.open_feeds,
+                feed_registry.open_sockets,
+                drafts.cells,
+                drafts.watchers,
+                drafts.unsaved,
             ):
                 known.clear()
         return self.points
@@ -205,16 +205,14 @@ class Course:
             await asyncio.sleep(EVERY_S)
             if number == ADDED // 2:
                 self.log.line = [{"number": 1}, {"number": 2}]
-                await groups.publish(groups.of_session(self.log.session_id), {"type": "queue"})
-            await tell(self.log.session_id, self.log.append())
+                await publisher.publish_queue(self.log.session_id)
+            await publisher.publish_events(self.log.session_id, [self.log.append()])
         self.log.line = [{"number": 1}, {"number": 3}]
-        await groups.publish(groups.of_session(self.log.session_id), {"type": "queue"})
+        await publisher.publish_queue(self.log.session_id)
         last = Draft(self.log.run_id, self.log.head + 1, "thought", 1, "the end")
         if self.is_elsewhere:
             self.log.draft = last
-            growth = [last.step, last.type, last.attempt, 0, last.text, ""]
-            message = {"type": "growth", "run_id": str(last.run_id), "growth": growth}
-            await groups.publish(groups.of_session(self.log.session_id), message)
+            publisher.DraftPublisher(self.log.session_id).publish(last)
         else:
             drafts.put(self.log.session_id, last)
         self.changed_at = max(self.changed_at, self.loop.time())
@@ -228,7 +226,7 @@ class Course:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Windows that a short log exceeds, and nothing of a serving process but the feeds."""
-    monkeypatch.setattr(feed, "_KEPT_FRAMES", KEPT)
+    monkeypatch.setattr(feed, "KEPT_FRAMES", KEPT)
     monkeypatch.setattr(subscriber, "READ_FRAMES", READ_AT_ONCE)
     monkeypatch.setattr(supervisor, "start_clockwork", lambda: None)
     # What goes wrong on purpose is told thousands of times.

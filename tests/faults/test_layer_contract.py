@@ -191,5 +191,5 @@ async def test_an_end_that_nobody_tells_is_seen(started: tuple[Run, Login]) -> N
 
 
 def _end(run: Run) -> None:
-    recorder._end(run, [making.thought("last")], executor.End(RunStatus.COMPLETED))
+    recorder.end_run(run, [making.thought("last")], executor.End(RunStatus.COMPLETED))
     executor.database.close()

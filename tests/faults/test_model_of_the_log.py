@@ -93,7 +93,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(message=st.sampled_from(MESSAGES), tell=st.booleans())
     def ask(self, message: str, tell: bool) -> None:
-        accepted = run_commands._ask(
+        accepted = run_commands.ask_atomically(
             self.user,
             self.session.pk,
             message=f"What is {message}?",
@@ -111,7 +111,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(tell=st.booleans())
     def claim(self, tell: bool) -> None:
-        claim = dispatch._claim_next(self.session.pk)
+        claim = dispatch.claim_next(self.session.pk)
         if claim is not None:
             self.held.append(claim.run)
             self._note(claim.events, tell=tell)
@@ -167,7 +167,7 @@ class LogMachine(RuleBasedStateMachine):
         before = Run.objects.get(pk=held.pk)
         is_owner = before.fence == held.fence and before.status in LIVE
         try:
-            stored, _ = recorder._end(held, [], End(status))
+            stored, _ = recorder.end_run(held, [], End(status))
         except Fenced:
             assert not is_owner
         else:
@@ -177,14 +177,14 @@ class LogMachine(RuleBasedStateMachine):
     @rule(tell=st.booleans())
     def sweep(self, tell: bool) -> None:
         for run_id in Run.objects.filter(session=self.session, status__in=LIVE).values_list("id", flat=True):
-            result = recovery._interrupt(run_id)
+            result = recovery.interrupt_atomically(run_id)
             assert result is not None
             self._note(result[1], tell=tell)
 
     @rule(everything=st.booleans(), tell=st.booleans())
     def stop(self, everything: bool, tell: bool) -> None:
         try:
-            _, stored = run_commands._cancel(self.user, self.session.pk, None, everything=everything)
+            _, stored = run_commands.cancel_atomically(self.user, self.session.pk, None, everything=everything)
         except admission.Refused:
             found = Run.objects.filter(session=self.session, status__in=UNFINISHED if everything else LIVE)
             assert not found.exists()

@@ -152,14 +152,14 @@ NOTICED = [
     *(
         (
             "saving_drafts_after_the_end",
-            f"../chat/test_drafts.py::test_a_save_while_the_run_is_ending_leaves_nothing[{on}-ends-False]",
+            f"../chat/store/test_drafts.py::test_a_save_while_the_run_is_ending_leaves_nothing[{on}-ends-False]",
             "a draft of a run that has ended was kept",
         )
         for on in ("sqlite", "postgres")
     ),
     (
         "leasing_by_ones_own_clock",
-        "../chat/test_clock.py::test_a_process_whose_clock_is_wrong_sweeps_nobody_who_lives_and_everybody_who_is_silent[120.0]",
+        "../chat/runtime/test_clock.py::test_a_process_whose_clock_is_wrong_sweeps_nobody_who_lives_and_everybody_who_is_silent[120.0]",
         "a live run was ended by who takes it for a silent one",
     ),
 ]
@@ -228,7 +228,8 @@ def test_a_guard_that_is_switched_off_is_noticed(
     unmutated: dict[str, Verdict], tmp_path: Path, mutation: str, test: str, words: str
 ) -> None:
     """The product runs without one of its guards: the test that is about it fails by its own assertion, and passes with the guard."""
-    assert unmutated[test.rpartition("../chat/")[2]] == Verdict("", is_own=True)
+    file, _, name = test.partition("::")
+    assert unmutated[f"{Path(file).name}::{name}"] == Verdict("", is_own=True)
     (noticed,) = verdicts(mutation, [test], tmp_path).values()
     assert noticed.is_own, noticed
     assert re.match(rf"AssertionError: {re.escape(words)}$", noticed.words, re.MULTILINE), noticed

@@ -181,7 +181,7 @@ async def test_a_socket_goes_away_at_each_wait_of_its_opening(
             # What leaving hands over comes after what opening has handed over.
             while True:
                 is_said = await database.write(Connection.objects.exists)
-                if not is_said and not connections._open:
+                if not is_said and not connections.open_here:
                     break
         if not leaving.was_left:
             break

@@ -40,7 +40,7 @@ class _Away:
         self._error = error
         #: Whether what was asked is done all the same, and only the word of it is lost.
         self._done = done
-        self._usual = database._with_usable_connection
+        self._usual = database.with_usable_connection
         self.was_away = False
 
     def __call__(self, call: Callable[[], Any]) -> Any:
@@ -67,7 +67,7 @@ async def _asked(here: Here) -> Accepted:  # noqa: F811
 async def _by_the_clock() -> None:
     """What a process does every second, sooner."""
     while True:
-        for chore in (supervisor._compare, queue_watch.look):
+        for chore in (supervisor.compare_runs, queue_watch.look):
             try:
                 await chore()
             except (OperationalError, InterfaceError, InternalError):
@@ -91,15 +91,15 @@ async def test_the_database_is_away_at_each_point_of_a_run(
     done: bool,
 ) -> None:
     """From each call of the database on, one or three fail, undone, or done and not told: the run is complete and whole."""
-    monkeypatch.setattr(recorder, "_RETRY_AFTER_S", (0.01,) * 7)
-    monkeypatch.setattr(dispatch, "_SHORT_LOG", 300 if reads_along else 0)
+    monkeypatch.setattr(recorder, "RETRY_AFTER_S", (0.01,) * 7)
+    monkeypatch.setattr(dispatch, "SHORT_LOG", 300 if reads_along else 0)
     usual = None
     for first, error in zip(itertools.count(1), itertools.cycle(ERRORS.values()), strict=False):
         here.session = await sync_to_async(making.session)(here.user)
         await here.earlier_run(events=3)
         away = _Away(first, 1 + 2 * (first % 2), error, done=done)
         with monkeypatch.context() as broken:
-            broken.setattr(database, "_with_usable_connection", away)
+            broken.setattr(database, "with_usable_connection", away)
             accepted = await _asked(here)
             clock = asyncio.create_task(_by_the_clock())
             try:
@@ -124,8 +124,8 @@ async def test_what_was_said_before_cannot_be_read_for_long(
     error: str,
 ) -> None:
     """The database does not answer until the run gives up: the words say that it was read from, not written to."""
-    monkeypatch.setattr(recorder, "_RETRY_AFTER_S", (0.01,) * 7)
-    monkeypatch.setattr(dispatch, "_SHORT_LOG", 0)
+    monkeypatch.setattr(recorder, "RETRY_AFTER_S", (0.01,) * 7)
+    monkeypatch.setattr(dispatch, "SHORT_LOG", 0)
     await here.earlier_run()
     asked = []
 

@@ -6,7 +6,6 @@ import footnote from "markdown-it-footnote";
 import MarkdownIt from "markdown-it";
 
 import { makeParsers, parserFor } from "../../static/chat/lib/markdown.js";
-import * as protocol from "../../static/chat/protocol.js";
 import { inside } from "../../static/chat/run/result.js";
 import { answerBar, counts, itemBar } from "../../static/chat/state/figures.js";
 import { grow } from "../../static/chat/state/growth.js";
@@ -34,7 +33,6 @@ const questions = {
     });
     return Math.min(...runs);
   },
-  protocol: () => protocol,
   strip: (texts) => texts.map(stripMarkdown),
   words: (calls) => calls.map(([name, ...args]) => words[name](...args)),
   inside: (all) => all.map(inside),

@@ -65,20 +65,6 @@ def ask_in_language(request: pytest.FixtureRequest) -> Iterator[tuple[str, Ask]]
         yield request.param, asked
 
 
-def test_the_wires_words_are_the_same(ask: Ask) -> None:
-    theirs = ask("protocol", None)
-    assert theirs == {
-        "COMMANDS": list(protocol.COMMANDS),
-        "STORED": list(protocol.STORED),
-        "UNSTORED": list(protocol.UNSTORED),
-        "STEP_TYPES": list(protocol.STEP_TYPES),
-        "ENDS": list(protocol.ENDS),
-        "ERROR_CODES": list(protocol.ERROR_CODES),
-        "CLOSE": {name: code for name, code in vars(protocol.Close).items() if name.isupper()},
-        "WINDOW": protocol.WINDOW,
-    }
-
-
 TEXTS = [
     "",
     "short",
@@ -302,7 +288,11 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         complete("cancelled", cancelled_by="jonas"),
     ],
     "stopped in the answer": [start(), call(1), result(1, False), answer(2, partial=True), complete("cancelled")],
-    "removed from the queue": [start(), complete("cancelled", cancelled_by="mei", duration_ms=0, total_iterations=0)],
+    "removed from the queue": [
+        start(),
+        complete("cancelled", cancelled_by="mei", duration_ms=0, total_iterations=0, removed=True),
+    ],
+    "stopped at once": [start(), complete("cancelled", cancelled_by="mei", duration_ms=0, total_iterations=0)],
     "interrupted": [start(continues="r0"), thought(1, partial=True), complete("interrupted", usage=None)],
     "limit": [
         start(),
@@ -313,7 +303,7 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     ],
     "without reasoning": [
         start(enable_reasoning=False),
-        ("response", {"content": "42", "timestamp": 1003.0}),
+        ("response", {"content": "42"}),
         complete(usage={"input_tokens": 3, "output_tokens": 1, "estimated": True}),
     ],
     "long result": [start(), call(1), result(1, content="x" * 2000, truncated=True, content_length=48_213), complete()],
@@ -388,10 +378,10 @@ def told(draw: st.DrawFn) -> tuple[list[dict[str, Any]], str]:
             draft = Draft(run, number, "thought", attempt, "")
             for piece in draw(st.lists(letters, min_size=1, max_size=5)):
                 longer = Draft(run, number, "thought", attempt, draft.text + piece)
-                deltas.append(dict(longer.data(draft.length)))
+                deltas.append(dict(longer.frame(draft.length)["data"]))
                 draft = longer
             whole = draft.text
-            last = dict(draft.data(0))
+            last = dict(draft.frame(0)["data"])
     received = [delta for delta in deltas for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2])))]
     for _ in range(draw(st.integers(0, 3))):
         if len(received) > 1:

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
+from agents.text import clean
 from chat.models import Announcement, Level
-from chat.protocol import clean
 
 
 class Command(BaseCommand):

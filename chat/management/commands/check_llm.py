@@ -60,37 +60,37 @@ class Command(BaseCommand):
         if not all(fit):
             raise CommandError("This model cannot carry an agent as it is.")
 
-    def _say(self, what: str, holds: bool, words: str) -> bool:
+    def _report(self, what: str, holds: bool, words: str) -> bool:
         self.stdout.write(f"  {what}: {'yes' if holds else 'no'}, {words}")
         return holds
 
     def _tell_answer(self, seen: _Seen) -> bool:
         if not seen.answer:
-            return self._say("answers", False, "it ended without an answer")
+            return self._report("answers", False, "it ended without an answer")
         right = str(_ANSWER) in "".join(char for char in seen.answer if char.isdigit())
-        return self._say(
+        return self._report(
             "answers", True, f"in {seen.ended - seen.began:.1f} s{'' if right else ', with a wrong number'}"
         )
 
     def _tell_tools(self, seen: _Seen) -> bool:
         if not seen.tools:
             hint = "told to use python it did not; where the server has no tool parser, set LLM_TOOL_FORMAT=template"
-            return self._say("calls tools", False, hint)
+            return self._report("calls tools", False, hint)
         failed = [name for name, ok in seen.tools.items() if not ok]
         how = f", but its calls failed: {', '.join(failed)}" if failed else ""
-        return self._say("calls tools", True, f"{', '.join(seen.tools)}{how}")
+        return self._report("calls tools", True, f"{', '.join(seen.tools)}{how}")
 
     def _tell_streaming(self, seen: _Seen) -> None:
         first = (seen.first_at or seen.ended) - seen.began
         if seen.pieces > 1:
-            self._say("streams", True, f"the first words after {first:.2f} s, then {seen.pieces} pieces")
+            self._report("streams", True, f"the first words after {first:.2f} s, then {seen.pieces} pieces")
         else:
-            self._say("streams", False, f"everything came at once, after {first:.2f} s")
+            self._report("streams", False, f"everything came at once, after {first:.2f} s")
 
     def _tell_usage(self, seen: _Seen) -> None:
         usage = seen.outcome.usage
         counted = f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
-        self._say("reports usage", not usage.estimated, f"{'estimated ' if usage.estimated else ''}{counted}")
+        self._report("reports usage", not usage.estimated, f"{'estimated ' if usage.estimated else ''}{counted}")
         wrote_s = seen.ended - (seen.first_at or seen.began) - seen.tools_s
         if wrote_s > 0:
             self.stdout.write(f"  speed: about {usage.output_tokens / wrote_s:.0f} tokens a second")
@@ -146,10 +146,10 @@ async def _ask(model: ModelSettings) -> _Seen:
                 seen.first_at = time.perf_counter()
             if isinstance(item, PartialStep):
                 continue
-            if item.type == "tool_result":
+            if item.data["type"] == "tool_result":
                 seen.tools[item.data["tool_name"]] = item.data["ok"]
                 seen.tools_s += item.data["duration_ms"] / 1000
-            elif item.type == "final_answer":
+            elif item.data["type"] == "final_answer":
                 seen.answer = item.data["content"]
     seen.ended = time.perf_counter()
     seen.outcome = run.outcome or seen.outcome

@@ -8,12 +8,12 @@ import { writeClipboard } from "./platform.js";
 import { SENTENCES } from "../state/messages.js";
 
 const SHOWN_FOR = 1_200;
-/** What each button says when it has nothing to tell. @type {WeakMap<Element, {label: string, symbol: string, timer?: ReturnType<typeof setTimeout>}>} */
+/** What each button says when nothing was just copied. @type {WeakMap<Element, {label: string, symbol: string, timer?: ReturnType<typeof setTimeout>}>} */
 const plain = new WeakMap();
 
 /**
  * @param {{text: string|Promise<string>, html?: string}} content
- * @param {Element|null} button what was pressed, where it stays in sight; else a line across the page tells
+ * @param {Element|null} button what was pressed, where it stays in sight; null shows a notice instead
  * @returns {Promise<boolean>} whether it was copied
  */
 export async function copy({ text, html = "" }, button) {

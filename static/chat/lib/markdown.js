@@ -73,7 +73,7 @@ export function makeParsers(MarkdownIt, footnote) {
       md.inline.ruler.disable("footnote_inline");
     }
     addRules(md);
-    dress(md);
+    addRenderRules(md);
     return md;
   }));
 }
@@ -116,7 +116,7 @@ function build(parsers, purify) {
 }
 
 /** @param {any} md */
-function dress(md) {
+function addRenderRules(md) {
   /** @type {{rules: Record<string, Rule>}} */
   const { rules } = md.renderer;
   const { escapeHtml } = md.utils;

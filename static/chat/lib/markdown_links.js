@@ -18,7 +18,7 @@ const UNSEEN = /[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/gu;
  */
 export function address(state, silent) {
   if (state.linkLevel > 0 || state.src[state.pos] !== ":") return false;
-  // Not in what is pending: the engine would copy all of it for each look.
+  // Not in what is pending: the engine would copy all of it each time.
   const before = state.src.slice(Math.max(0, state.pos - 8), state.pos);
   const scheme = SCHEMES.find((name) => before.toLowerCase().endsWith(name));
   if (!scheme || /[a-z0-9.+-]/iu.test(before.slice(0, -scheme.length).slice(-1))) return false;
@@ -128,15 +128,15 @@ export function links(state) {
 function beside(state, opening, inside, closing) {
   const href = opening.attrGet("href") ?? "";
   const text = inside.map((child) => child.content).join("");
-  let told;
+  let shown;
   if (leadsSomewhere(href)) {
-    told = otherHost(text, href);
+    shown = otherHost(text, href);
   } else {
     for (const token of [opening, closing]) Object.assign(token, { type: "text", tag: "", nesting: 0, attrs: null });
-    told = href.startsWith("#") || text.includes(href) ? "" : [...href].slice(0, 200).join("");
+    shown = href.startsWith("#") || text.includes(href) ? "" : [...href].slice(0, 200).join("");
   }
-  if (!told) return [];
+  if (!shown) return [];
   const token = new state.Token("link_host", "", 0);
-  token.content = told;
+  token.content = shown;
   return [token];
 }

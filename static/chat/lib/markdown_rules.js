@@ -241,10 +241,10 @@ function details(state, startLine, endLine, silent) {
   let content = startLine + 1;
   let summary = found[2];
   if (summary === undefined && content < endLine) {
-    const told = SUMMARY.exec(lineOf(state, content).trim());
-    if (told) {
+    const named = SUMMARY.exec(lineOf(state, content).trim());
+    if (named) {
       content += 1;
-      summary = told[1];
+      summary = named[1];
     }
   }
   const end = endOfDetails(state, content, endLine);

@@ -1,7 +1,7 @@
 /**
  * What browsers give to secure pages alone, each with another way, or with an answer that there is none.
  *
- * A page that is opened over plain HTTP by a name or an address is none. No other file asks for these parts of the browser.
+ * A page that is opened over plain HTTP, by a name or an address, is not secure. No other file asks for these parts of the browser.
  */
 
 /** A name that nobody else makes up: 32 hexadecimal digits. */
@@ -74,20 +74,20 @@ function copyByCommand(text, html) {
   }
 }
 
-/** Whether the browser may tell of something: `granted`, `denied`, `default` (nobody has said), `insecure` or `unsupported`. */
+/** Whether the browser may show notifications: `granted`, `denied`, `default` (nobody has said), `insecure` or `unsupported`. */
 export function notificationPermission() {
   if (!globalThis.isSecureContext) return "insecure";
   return "Notification" in globalThis ? globalThis.Notification.permission : "unsupported";
 }
 
-/** Ask the reader for leave to tell; only after a click. Returns what is so then. */
+/** Ask the reader for leave to show notifications; only after a click. Returns what is so then. */
 export async function requestNotifications() {
   if (notificationPermission() === "default") await globalThis.Notification.requestPermission();
   return notificationPermission();
 }
 
 /**
- * Have the browser tell of something; null where it does not.
+ * Have the browser show a notification; null where it does not.
  *
  * @param {string} title
  * @param {NotificationOptions} options

@@ -1,5 +1,5 @@
 /**
- * The page's connection: live, or over the API where that is blocked or not wanted; and what the reader is told of it.
+ * The page's connection: live, or over the API where that is blocked or not wanted; and what the reader sees of it.
  */
 
 import { byId } from "../lib/dom.js";
@@ -28,7 +28,7 @@ const PASSED = ["logged-out", "gone", "too-many", "refused"];
  * @param {() => {seq: number, id: string|null}} from.cursor the last event that the page holds
  * @param {() => string} from.title the session's title, as the page shows it
  * @param {(frame: Frame) => void} from.onFrame
- * @param {(link: Link) => void} from.onLink told at each change
+ * @param {(link: Link) => void} from.onLink called at each change
  */
 export function createConnection({ page, api, storage, cursor, title, onFrame, onLink }) {
   const session = page.session.id;
@@ -167,7 +167,7 @@ function socketUrl(session, { seq, id }) {
 }
 
 /**
- * A line across the page for what does not pass by itself.
+ * A notice for what does not pass by itself.
  *
  * @param {Link} link
  */

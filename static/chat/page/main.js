@@ -25,7 +25,7 @@ import { createSteps } from "./steps.js";
 /** @import { Frame, Page, Run } from "../state/types.js" */
 
 const TICK_EVERY = 500;
-/** Milliseconds after which a queue that nothing stands before and that does not move is said to be waiting for room. */
+/** Milliseconds after which a queue that nothing stands before and that does not move is shown as waiting for room. */
 const NO_ROOM = 10_000;
 
 /** @type {Page} */
@@ -96,7 +96,7 @@ const composer =
 function repaint() {
   if (isScheduled) return;
   isScheduled = true;
-  // A page out of sight gets no frames; its title still tells.
+  // A page out of sight gets no frames; its title still says how the run is doing.
   if (document.visibilityState === "visible") requestAnimationFrame(paint);
   else setTimeout(paint, 250);
 }
@@ -112,7 +112,7 @@ function paint() {
 }
 
 /**
- * The session's line in the list says of the run what the page's head says.
+ * The session's row in the list shows of the run what the page's head shows.
  *
  * @param {Run} run
  */
@@ -184,12 +184,13 @@ const receivers = {
 
 /** @param {Frame} frame */
 function receive(frame) {
-  const receiver = frame.type === "error" && Number.isInteger(frame.seq) ? undefined : receivers[frame.type];
+  const receiver = frame.type === "error" && "seq" in frame ? undefined : receivers[frame.type];
   if (receiver) {
     receiver(frame.data);
     return;
   }
-  if ((frame.type === "pong" || connection.link.word === "live") && frame.data?.timestamp) clock.hear(frame.data.timestamp);
+  const { timestamp } = /** @type {{timestamp?: number}} */ (frame.data ?? {});
+  if (timestamp && (frame.type === "pong" || connection.link.word === "live")) clock.hear(timestamp);
   const before = state;
   state = reduce(state, frame);
   if (frame.type === "session") hasJoined(frame.data);
@@ -305,7 +306,7 @@ document.addEventListener("keydown", (event) => {
 });
 document.querySelector('[data-action="fold-all"]')?.addEventListener("click", (event) => {
   if (event.target instanceof Element) /** @type {HTMLElement|null} */ (event.target.closest("[popover]"))?.hidePopover();
-  // One that has focus within it hands it to its line.
+  // Focus within one goes to its summary.
   /** @type {NodeListOf<HTMLDetailsElement>} */
   const outlines = document.querySelectorAll("#log .outline[open]");
   for (const outline of outlines) outline.open = false;
@@ -321,5 +322,5 @@ if (page.live) {
 }
 toHash();
 if (!matchMedia("(pointer: coarse)").matches && !location.hash) composer?.focus();
-// Whatever fails before this is told by the page itself.
+// Where something fails before this, the page says so by itself.
 byId("not-started").remove();

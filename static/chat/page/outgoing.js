@@ -14,14 +14,14 @@ import { closeNotice, notice } from "../view/notices.js";
 const SOON = 400;
 /** The pause before a message goes out again that the server could not take, or that another page has left unsent. */
 const SEND_AGAIN = 2_000;
-/** A message that has no answer for so long makes the page check whether the connection lives. */
+/** A message that has no answer for so long, in milliseconds, makes the page check whether the connection lives. */
 const ANSWER_WITHIN = 5_000;
 
 /**
  * @param {object} from
  * @param {Outbox} from.outbox
  * @param {Connection} from.connection
- * @param {() => boolean} from.hasJoined whether the server has said what the session's state is
+ * @param {() => boolean} from.hasJoined whether the server has sent the session's state
  * @param {(text: string) => void} from.giveBack put a text back into the message box
  * @param {() => void} from.onChange what is to be shown of them may be different now
  */

@@ -1,5 +1,5 @@
 /**
- * What every page does: tell the server in which time zone the reader is, and keep the chosen look.
+ * What every page does: let the server know the reader's time zone, and keep what the reader has chosen.
  */
 
 import { pathTo } from "../transport/addresses.js";

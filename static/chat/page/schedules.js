@@ -1,5 +1,5 @@
 /**
- * The page of the schedules: kept up to date, and the switch that lets the browser tell.
+ * The page of the schedules: kept up to date, and the switch for notifications of the browser.
  */
 
 import { pathTo } from "../transport/addresses.js";

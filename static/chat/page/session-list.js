@@ -29,7 +29,7 @@ let loggedIn = madeFor;
 let current = null;
 
 /**
- * Be told of the sessions' titles, by their ids, whenever there are new ones.
+ * Call a function with the sessions' titles, by their ids, whenever there are new ones.
  *
  * @param {(titles: Record<string, string>) => void} watcher
  */
@@ -38,7 +38,7 @@ export function onRefresh(watcher) {
 }
 
 /**
- * Tell everybody who asked by `onRefresh` of titles.
+ * Hand titles to all functions given to `onRefresh`.
  *
  * @param {Record<string, string>} titles
  */

@@ -1,5 +1,5 @@
 /**
- * What is around every page of a logged-in reader: the list of sessions, menus, dialogs, the look, and the keys.
+ * What is around every page of a logged-in reader: the list of sessions, menus, dialogs, light and dark, and the keys.
  */
 
 import { byId, closestTo, setData } from "../lib/dom.js";

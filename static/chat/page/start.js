@@ -110,5 +110,5 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   composer.offer(find(starter, "span").textContent ?? "");
 });
-// Whatever fails before this is told by the page itself.
+// Where something fails before this, the page says so by itself.
 byId("not-started").remove();

@@ -10,7 +10,7 @@ import { SENTENCES } from "../state/messages.js";
 
 /**
  * @param {object} from
- * @param {() => void} from.onGo told before the page moves to a step
+ * @param {() => void} from.onGo called before the page moves to a step
  * @param {number} from.first the first event on this page; earlier ones are on an earlier one
  * @param {() => number} from.last the number of the session's last event
  */

@@ -6,7 +6,7 @@ import { clone, find, setData, setIcon, setShown, setText, slot } from "../lib/d
 import { atOnce, duration, failed, icon, returned, telling } from "../state/humanize.js";
 import { callState } from "../state/run-status.js";
 import { broken, span, wentOn } from "../state/figures.js";
-import { dress, fillArguments, fillResult } from "./result.js";
+import { enhanceCard, fillArguments, fillResult } from "./result.js";
 
 /** @import { Call, Item, Run } from "../state/types.js" */
 /** @import { Choices } from "../view/choices.js" */
@@ -117,7 +117,7 @@ export function createCallCards({ contentUrl, choices }) {
       if (!inside.result) fillResult(card, inside.call.result, contentUrl);
       inside.args = inside.result = true;
     }
-    dress(card);
+    enhanceCard(card);
   }
 
   return {

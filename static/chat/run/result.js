@@ -86,7 +86,7 @@ export function fillResult(card, result, contentUrl) {
  *
  * @param {HTMLElement} card
  */
-export function dress(card) {
+export function enhanceCard(card) {
   /** @type {HTMLElement|null} */
   const code = find(card, '[data-part="arguments"] [data-slot="code"]');
   if (code && !code.hidden) {

@@ -4,7 +4,7 @@
 
 import { clone, makeBar, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
 import { atWorkLine, did, failed, initials, isLong, joined, roughly, steps, ticking, tint } from "../state/humanize.js";
-import { endIcon, endline, isRemoved, status, trouble } from "../state/run-status.js";
+import { endIcon, endline, status, trouble } from "../state/run-status.js";
 import { answerBar, counts, itemBar, using } from "../state/figures.js";
 import { pathTo } from "../transport/addresses.js";
 import { createAnswer } from "./answer.js";
@@ -197,7 +197,7 @@ function paintHead(article, run, { agent, locale }) {
  */
 function paintEnding(article, run, mayDrive) {
   const number = counts(run);
-  article.classList.toggle("removed", isRemoved(run));
+  article.classList.toggle("removed", run.removed);
   setShown(slot(article, "ending"), true);
   setText(slot(article, "endline"), endline(run, number));
   setIcon(slot(article, "end-i"), endIcon(run.status));

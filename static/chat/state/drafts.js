@@ -23,8 +23,8 @@ const ANSWER_WITHIN = 250;
  * @param {string} from.user
  * @param {string} from.session
  * @param {Pick<BroadcastChannel, "addEventListener"|"postMessage">|null} [from.channel] by which tabs hear of each other
- * @param {(text: string) => boolean} [from.onFound] told of a text that was left behind; says whether it was taken
- * @param {(text: string) => void} [from.onLost] told that another page has taken over the text it had
+ * @param {(text: string) => boolean} [from.onFound] given a text that was left behind; returns whether it was taken
+ * @param {(text: string) => void} [from.onLost] given the text that another page has taken over
  * @param {(run: () => void, ms: number) => unknown} [from.later]
  */
 export function createDraft({

@@ -94,15 +94,6 @@ export function cause(code) {
   }
 }
 
-/**
- * Whether a run was removed from the queue before it began.
- * @param {Run} run
- */
-export function isRemoved(run) {
-  const untouched = run.items.length === 0 && run.answer === null && run.iteration === 0;
-  return run.status === "cancelled" && untouched && (run.duration_ms ?? 0) < 50;
-}
-
 /** @type {Readonly<Record<string, string>>} */
 const END_ICONS = Object.freeze({
   completed: "check",
@@ -123,7 +114,7 @@ export const endIcon = (name) => END_ICONS[name] ?? "check";
  */
 export function trouble(run, counts) {
   const kept = steps(counts.steps);
-  if (isRemoved(run)) return null;
+  if (run.removed) return null;
   switch (run.status) {
     case "failed": {
       const report = run.error?.id ? gettext("Report %(id)s.", { id: run.error.id.slice(0, 8) }) : "";
@@ -168,7 +159,7 @@ export function trouble(run, counts) {
  * @param {Counts} counts
  */
 export function endline(run, counts) {
-  if (isRemoved(run)) {
+  if (run.removed) {
     const name = run.cancelled_by;
     return name ? gettext("Removed from the queue by %(name)s", { name }) : gettext("Removed from the queue");
   }

@@ -1,13 +1,12 @@
 /**
  * Frames in, state out. Pure: no document, no clock, no socket. The mirror of chat/rendering/transcript.py.
  *
- * The state is never changed in place: what a frame does not touch stays the very same object, so that the view can tell
+ * The state is never changed in place: what a frame does not touch stays the very same object, so that the view sees
  * by `===` what it has to paint.
  */
 
 import { ENDS } from "../protocol.js";
 import { grow } from "./growth.js";
-import { isRemoved } from "./run-status.js";
 
 /** @import { Call, Frame, Item, Page, Run, State, StoredFrame } from "./types.js" */
 
@@ -70,6 +69,7 @@ function newRun(id) {
     duration_ms: null,
     usage: null,
     cancelled_by: null,
+    removed: false,
     outside: {},
     growth: null,
     finished: 0,
@@ -77,13 +77,13 @@ function newRun(id) {
 }
 
 /**
- * The run that the page speaks of: the one at work, else the latest one that was not taken out of the line.
+ * The run that the page speaks of: the one at work, else the latest one that was not removed from the queue.
  *
  * @param {State} state
  * @returns {Run|null}
  */
 export function current(state) {
-  const last = state.order.findLast((id) => !isRemoved(state.runs[id])) ?? state.order.at(-1) ?? "";
+  const last = state.order.findLast((id) => !state.runs[id].removed) ?? state.order.at(-1) ?? "";
   return state.runs[state.live?.id ?? ""] ?? state.runs[last] ?? null;
 }
 
@@ -94,7 +94,7 @@ export function current(state) {
  * @returns {frame is StoredFrame}
  */
 function isStored(frame) {
-  return Number.isInteger(frame.seq);
+  return "seq" in frame;
 }
 
 /**
@@ -238,7 +238,7 @@ function applied(run, { type, seq, data }) {
         answer: {
           seq,
           step: 0,
-          at: data.timestamp ?? 0,
+          at: 0,
           text: data.content,
           duration_ms: null,
           partial: Boolean(data.partial),
@@ -256,6 +256,7 @@ function applied(run, { type, seq, data }) {
         usage: data.usage ?? null,
         cancelled_by: data.cancelled_by ?? null,
         iteration: data.total_iterations ?? run.iteration,
+        removed: data.removed ?? run.removed,
       };
     default:
       return run;

@@ -5,12 +5,15 @@
  */
 
 /**
- * A stored event, or one that is only sent. `data` depends on `type`: see protocol.js.
+ * What the connection hands on: frames, and word of a message that could not be sent.
  *
- * @typedef {{ type: string, data: any, seq?: number, id?: string, run_id?: string }} Frame
+ * @typedef {import("../protocol.js").Frame | { type: "unsent", data: { client_message_id?: string } }} Frame
  */
 
-/** @typedef {Frame & { seq: number, id: string, run_id: string }} StoredFrame */
+/** @typedef {import("../protocol.js").StoredFrame} StoredFrame */
+/** @typedef {import("../protocol.js").Usage} Usage */
+/** @typedef {import("../protocol.js").QueuedRun} QueuedMessage */
+/** @typedef {import("../protocol.js").Person} Person */
 
 /**
  * What a tool gave back. `content` may be cut off; `content_length` says how long all of it is.
@@ -45,8 +48,6 @@
  * @typedef {{ step: number, type: string, attempt: number, text: string, tool_name: string }} Growth
  */
 
-/** @typedef {{ input_tokens: number, output_tokens: number, estimated?: boolean }} Usage */
-
 /** @import { Parts } from "../lib/gettext.js" */
 
 /** @typedef {{ steps: number, thoughts: number, tools: number, failed: number }} Counts */
@@ -58,13 +59,9 @@
  *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, user: string,
  *   enable_reasoning: boolean, continues: string|null, iteration: number, limit: number, items: Item[], answer: Answer|null,
  *   error: (Parts & {message: string, code: string, id: string})|null, duration_ms: number|null, usage: Usage|null, cancelled_by: string|null,
- *   outside: Partial<Counts>, growth: Growth|null, finished: number,
+ *   removed: boolean, outside: Partial<Counts>, growth: Growth|null, finished: number,
  * }} Run
  */
-
-/** @typedef {{ run_id: string, client_message_id: string, user: string, message: string }} QueuedMessage */
-
-/** @typedef {{ user: string, role: string, sockets: number }} Person */
 
 /** @typedef {{ id: string, title: string, agent: string, role: string }} Session */
 

@@ -1,5 +1,5 @@
 /**
- * Addresses of ours, below whatever path the site is served.
+ * Addresses of this site, below whatever path it is served.
  */
 
 const HOME = globalThis.document?.documentElement.dataset.home ?? "/";

@@ -183,17 +183,8 @@ export function createPolling({
       if (!running) return;
       failures = 0;
       const reset = answer.last_seq < before;
-      onFrame({
-        type: "session",
-        data: {
-          ...page(),
-          session_id: session,
-          last_seq: answer.last_seq,
-          run: answer.run,
-          queue: answer.queue,
-          ...(reset ? { reset: true } : {}),
-        },
-      });
+      const data = { ...page(), session_id: session, last_seq: answer.last_seq, run: answer.run, queue: answer.queue };
+      onFrame(/** @type {Frame} */ ({ type: "session", data: reset ? { ...data, reset: true } : data }));
       for (const frame of answer.events) onFrame(frame);
       busy = answer.run !== null || answer.queue.length > 0;
       more = reset || cursor().seq < answer.last_seq;
@@ -254,7 +245,7 @@ export function createPolling({
       const { client_message_id } = payload;
       if (isRefusal(error)) {
         const data = { code: error.code, message: error.message || SENTENCES.failedRequest, client_message_id };
-        onFrame({ type: "error", data });
+        onFrame(/** @type {Frame} */ ({ type: "error", data }));
       } else {
         failed(error);
         onFrame({ type: "unsent", data: { client_message_id } });
@@ -268,7 +259,7 @@ export function createPolling({
   }
 
   /**
-   * Whether the server itself has said no. A proxy's word for it, or none, leaves open whether it was taken.
+   * Whether the server itself has refused. A proxy's answer, or none, leaves open whether the message was accepted.
    *
    * @param {unknown} error
    * @returns {error is ApiError}

@@ -1,5 +1,5 @@
 /**
- * The message box: what is typed is kept, Enter sends, and a refusal is said in words beside it.
+ * The message box: what is typed is kept, Enter sends, and a refusal stands in words beside it.
  */
 
 import { find, setShown, setText, slot } from "../lib/dom.js";

@@ -3,7 +3,7 @@
  */
 
 import { byId, findAll } from "../lib/dom.js";
-import { dress } from "../run/result.js";
+import { enhanceCard } from "../run/result.js";
 import { decorate } from "../run/prose.js";
 import { createRun } from "../run/run.js";
 import { status } from "../state/run-status.js";
@@ -92,7 +92,7 @@ export function createView({ page, act, storage, fetchContent }) {
   function fillCard(card) {
     const row = runs.get(card.closest(".run")?.getAttribute("data-run") ?? "");
     if (row) row.fillInside(card);
-    else dress(card);
+    else enhanceCard(card);
   }
 
   /**

@@ -6,7 +6,7 @@ import { byId, clone, find, setIcon, setText, slot } from "../lib/dom.js";
 
 const notices = byId("notices");
 
-/** How long a line stays that tells what has just happened, and is true for that moment alone. */
+/** How long a notice stays that is true for the moment alone, in milliseconds. */
 const PASSING = 5_000;
 
 /**
@@ -22,7 +22,7 @@ const PASSING = 5_000;
  */
 
 /**
- * One line across the page. A notice of the same kind takes its place. Whoever shows one of something that lasts closes it when that
+ * Show a notice across the top of the page. It takes the place of one of the same kind. Whoever shows one of something that lasts closes it when that
  * has passed; a `passing` one goes by itself.
  *
  * @param {string} kind

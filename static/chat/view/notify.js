@@ -1,7 +1,7 @@
 /**
  * Tells that a scheduled run has ended: on this page, and where the reader allows it by the browser itself, once for all tabs.
  *
- * A page with a live connection hears at once. All ask now and then, so that nothing is lost with a connection; what is told twice has
+ * A page with a live connection gets it at once. All ask now and then, so that nothing is lost with a connection; what comes twice has
  * the same id.
  */
 
@@ -18,7 +18,7 @@ import { SENTENCES } from "../state/messages.js";
 const ASK_EVERY = 10_000;
 /** A page out of sight asks more rarely, and only where there is something that it could do. */
 const ASK_HIDDEN_EVERY = 30_000;
-/** So long a page out of sight waits for one that is looked at to have told already. */
+/** So long a page out of sight waits for one in sight to show it first, in milliseconds. */
 const OTHERS_FIRST = 1_500;
 /** More lines than these would cover the page. */
 const MOST_LINES = 3;
@@ -47,7 +47,7 @@ tabs.addEventListener("message", (event) => seenElsewhere.add(event.data));
 const choice = "thinkaloud.notify";
 
 /**
- * Whether the reader wants the browser to tell, and the browser may.
+ * Whether the reader wants notifications of the browser, and the browser may show them.
  *
  * @param {Store} storage
  */
@@ -76,7 +76,7 @@ export async function want(storage, wanted) {
 }
 
 /**
- * Be told of each notification.
+ * Call a function with each notification.
  *
  * @param {(data: ScheduleNotification) => void} watcher
  */
@@ -100,7 +100,7 @@ export function receive(data) {
   // Who looks at the run has seen its end.
   if (!isHere || data.paused) show(data);
   if (document.visibilityState === "visible") tabs.postMessage(data.id);
-  else setTimeout(() => tell(data), OTHERS_FIRST);
+  else setTimeout(() => notifyByBrowser(data), OTHERS_FIRST);
 }
 
 /**
@@ -121,9 +121,9 @@ function show(data) {
 }
 
 /** @param {ScheduleNotification} data */
-function tell(data) {
+function notifyByBrowser(data) {
   if (!isWanted(kept) || seenElsewhere.has(data.id) || document.visibilityState === "visible") return;
-  // One with the same tag takes the other's place: tabs that all tell show one.
+  // One with the same tag takes the other's place: tabs that all notify show one.
   const shown = showNotification(visible(data.title), { body: visible(textOf(data)), tag: `thinkaloud-${data.id}` });
   shown?.addEventListener("click", () => {
     window.focus();

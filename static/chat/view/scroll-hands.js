@@ -1,5 +1,5 @@
 /**
- * Hands that scroll: what of them can be told before the box has moved, and what must not be moved under.
+ * Hands that scroll: what shows them before the box has moved, and when the box must not be moved.
  */
 
 /** Pixels that rounding may cost: less than the least that a hand moves. */
@@ -55,7 +55,7 @@ export function watchHands({ scroll, onUp, onGrab, onPress }) {
   function pointed(event) {
     if (event.pointerType === "touch") return;
     onGrab();
-    // Of the scrollbar no browser tells when it is let go.
+    // No browser says when the scrollbar is let go.
     if (event.target === scroll && event.offsetX > scroll.clientWidth) return;
     // With the middle button the box drifts up slower than it grows.
     if (event.button === 1 && event.target instanceof Element && !event.target.closest("a")) onUp();

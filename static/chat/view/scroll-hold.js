@@ -10,7 +10,7 @@ const PLACES = ".q, .step, .answer, .run";
  * @param {object} from
  * @param {HTMLElement} from.scroll
  * @param {HTMLElement} from.log
- * @param {() => void} from.onMove told after each time the box was moved
+ * @param {() => void} from.onMove called after each time the box was moved
  */
 export function createHold({ scroll, log, onMove }) {
   /** @type {Element|null} */

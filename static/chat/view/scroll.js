@@ -1,8 +1,8 @@
 /**
  * Where the reader is: at the end and following it, or somewhere above. No scroll that the reader did not ask for.
  *
- * A hand is told from growth by what it does, not by when: growth never moves the box up, and what we do ourselves is known. So
- * whatever way one scrolls, the first pixel up is seen, and before the box is ever moved to its end it is checked whether there was one.
+ * A reader's scrolling is known from growth by its direction, not its time: growth never moves the box up, and the page's own moves are
+ * known. So whatever way one scrolls, the first pixel up is seen, and before the box is ever moved to its end it is checked whether there was one.
  * What cannot be seen by the place alone, because it begins too slowly to outrun the growth, is taken at its first sign.
  */
 

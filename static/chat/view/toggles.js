@@ -1,10 +1,10 @@
 /**
- * What the reader opens and closes in the log: remembered, and told from what the page opens and closes itself.
+ * What the reader opens and closes in the log: remembered, and kept apart from what the page opens and closes itself.
  */
 
 import { closest, closestTo, findAll } from "../lib/dom.js";
 import { openThought } from "../run/prose.js";
-import { dress } from "../run/result.js";
+import { enhanceCard } from "../run/result.js";
 
 /** @import { Choices } from "./choices.js" */
 
@@ -54,7 +54,7 @@ function applyChoices(log, choices) {
   const cards = findAll(log, ".tool");
   for (const card of cards) {
     card.open = choices.step(closest(card, ".step").id.slice(1)) ?? card.open;
-    if (card.open) dress(card);
+    if (card.open) enhanceCard(card);
   }
   /** @type {HTMLDetailsElement[]} */
   const outlines = findAll(log, ".outline");

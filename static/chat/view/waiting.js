@@ -11,7 +11,7 @@ import { SENTENCES } from "../state/messages.js";
  * A row; it has either a `run` or a `message`.
  *
  * @typedef {{
- *   key: string, text: string, label: string, user?: string, run?: string, message?: string, error?: {message: string}, isFixed?: boolean,
+ *   key: string, text: string, label: string, user?: string|null, run?: string, message?: string, error?: {message: string}, isFixed?: boolean,
  * }} Row
  */
 

@@ -454,7 +454,7 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ssl.SSLContext
     ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ours.load_cert_chain(path)
     theirs = ssl.create_default_context(cafile=str(path))
-    monkeypatch.setattr(http, "_tls", lambda: theirs)
+    monkeypatch.setattr(http, "tls_context", lambda: theirs)
     return ours, theirs
 
 
@@ -463,9 +463,9 @@ async def test_over_tls_only_with_those_whose_certificate_is_good(
 ) -> None:
     told, status, body = ANSWERS["chunks"]
     async with serving(Server(told, told, cut=5), tls=tls[0]) as server:
-        monkeypatch.setattr(http, "_tls", ssl.create_default_context)
+        monkeypatch.setattr(http, "tls_context", ssl.create_default_context)
         with pytest.raises(Unreachable, match="certificate"):
             await ask(server.url)
-        monkeypatch.setattr(http, "_tls", lambda: tls[1])
+        monkeypatch.setattr(http, "tls_context", lambda: tls[1])
         assert await ask(server.url) == await ask(server.url) == (status, body)
         assert server.connections == 1

@@ -51,7 +51,7 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     yield Server(tmp_path)
-    mcp._servers.close()
+    mcp.connected_servers.close()
 
 
 def call(tool: Tool, stop: CancelToken | None = None, **arguments: Any) -> str:
@@ -322,7 +322,7 @@ def serving(server: Server, kind: str, **environment: str) -> Iterator[str]:
         assert any("running on" in line for line in process.stderr)
         try:
             yield f"http://127.0.0.1:{port}/{'sse' if kind == 'sse' else 'mcp'}"
-            mcp._servers.close()
+            mcp.connected_servers.close()
         finally:
             process.kill()
 

@@ -1,0 +1,139 @@
+"""The finished steps of a run's log, one type per kind: what an agent yields, the log stores and the wire sends.
+
+Numbers named ``step`` count a run's thoughts, tool calls, results and answers from 1 on. Times are Unix seconds, lengths UTF-16 code units.
+"""
+
+from typing import Any, Literal, NotRequired, TypeAlias
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
+
+#: Longest ``content`` of a tool result inside its step, in UTF-16 code units.
+CONTENT_LIMIT = 2_000
+
+
+class StepBase(TypedDict):
+    """What every step has."""
+
+    content: str
+    """Its text; empty where the kind has none."""
+    iteration: int
+    """The model call that it belongs to, from 1 on; 0 before the first."""
+    timestamp: float
+    """When it was finished."""
+
+
+class StartStep(StepBase):
+    """The run begins."""
+
+    type: Literal["start"]
+    message: str
+
+
+class IterationStartStep(StepBase):
+    """A model call begins."""
+
+    type: Literal["iteration_start"]
+
+
+class IterationEndStep(StepBase):
+    """A model call and its tools have ended."""
+
+    type: Literal["iteration_end"]
+
+
+class ThoughtStep(StepBase):
+    """What the model thought, or said before it called tools."""
+
+    type: Literal["thought"]
+    step: int
+    duration_ms: int
+    partial: NotRequired[Literal[True]]
+    """The run ended while it was written."""
+
+
+class ToolUseStep(StepBase):
+    """The model calls a tool."""
+
+    type: Literal["tool_use"]
+    step: int
+    tool_name: str
+    tool_call_id: str
+    """Unique in the run."""
+    arguments: dict[str, Any] | str
+    """An object; the text that the model wrote where that is none."""
+
+
+class ToolResultStep(StepBase):
+    """What a call came to. ``content`` is the result, or its beginning."""
+
+    type: Literal["tool_result"]
+    step: int
+    tool_name: str
+    tool_call_id: str
+    ok: bool
+    duration_ms: int
+    truncated: bool
+    """Whether ``content`` is only the beginning."""
+    content_length: int
+    """Length of the whole."""
+
+
+class FinalAnswerStep(StepBase):
+    """The answer."""
+
+    type: Literal["final_answer"]
+    step: int
+    duration_ms: int
+    partial: NotRequired[Literal[True]]
+    """The run ended while it was written."""
+
+
+class MaxIterationsStep(StepBase):
+    """The last allowed model call still asked for tools."""
+
+    type: Literal["max_iterations_reached"]
+    max_iterations: int
+
+
+class CompleteStep(StepBase):
+    """The agent has come to its end."""
+
+    type: Literal["complete"]
+    total_iterations: int
+
+
+class ErrorStep(StepBase):
+    """The agent has failed."""
+
+    type: Literal["error"]
+    error: str
+    """Why, for people."""
+    code: str
+
+
+StepData: TypeAlias = (
+    StartStep
+    | IterationStartStep
+    | IterationEndStep
+    | ThoughtStep
+    | ToolUseStep
+    | ToolResultStep
+    | FinalAnswerStep
+    | MaxIterationsStep
+    | CompleteStep
+    | ErrorStep
+)
+NumberedType = Literal["thought", "tool_use", "tool_result", "final_answer"]
+StepType = Literal[
+    "start",
+    "iteration_start",
+    "iteration_end",
+    "thought",
+    "tool_use",
+    "tool_result",
+    "final_answer",
+    "max_iterations_reached",
+    "complete",
+    "error",
+]

@@ -1,0 +1,159 @@
+"""Commands of clients: parsed from their frames, and from the bodies of the API's calls."""
+
+import json
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+
+from agents.sentence import Sentence
+from agents.text import clean, is_clean
+from chat.protocol.constants import ErrorCode
+
+
+class BadFrame(Exception):
+    """A frame that is no command; ``code`` is the wire's, ``message`` is for people."""
+
+    def __init__(self, code: ErrorCode, message: str, client_message_id: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.client_message_id = client_message_id
+
+
+ClientMessageId = Annotated[StrictStr, Field(min_length=1, max_length=64)]
+
+
+class _Payload(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+class Chat(_Payload):
+    """Ask: starts a run, or queues it."""
+
+    message: StrictStr
+    agent_name: StrictStr | None = None
+    enable_reasoning: StrictBool = True
+    """False: only the answer is numbered and sent."""
+    client_message_id: ClientMessageId | None = None
+    """The same again, from the same user, is the same message: it gets the same answer and starts nothing."""
+
+
+class Cancel(_Payload):
+    """Stop a run; by default the one that is running."""
+
+    run_id: StrictStr | None = None
+    all: StrictBool = False
+    """The queue too."""
+
+
+class Continue(_Payload):
+    """Go on from an ended run's last stored step, as a new run."""
+
+    run_id: StrictStr
+    client_message_id: ClientMessageId | None = None
+
+
+class Resume(_Payload):
+    """Replay after ``last_seq``, then live."""
+
+    last_seq: Any = 0
+    """The number of the newest event that the client has."""
+    last_id: Any = None
+    """That event's id, by which the log is known to be the same."""
+
+
+class Ack(_Payload):
+    """Everything up to ``seq`` is in the client's state."""
+
+    seq: Annotated[StrictInt, Field(ge=0)]
+
+
+class Ping(_Payload):
+    """A sign of life."""
+
+
+C = TypeVar("C", bound=BaseModel)
+
+Command = Chat | Cancel | Continue | Resume | Ack | Ping
+PAYLOADS: dict[str, type[Command]] = {
+    "chat": Chat,
+    "cancel": Cancel,
+    "continue": Continue,
+    "resume": Resume,
+    "ack": Ack,
+    "ping": Ping,
+}
+COMMANDS = tuple(PAYLOADS)
+
+
+def parse(text: str | None) -> Command:
+    """Turn a client's text frame into a command, or raise `BadFrame`; None stands for a binary frame."""
+    if text is None:
+        raise BadFrame("bad_frame", Sentence("Frames must be text, not binary."))
+    frame = load(text)
+    if not isinstance(frame, dict):
+        raise BadFrame("bad_frame", Sentence("A frame must be a JSON object with a type."))
+    kind = frame.get("type")
+    if not isinstance(kind, str):
+        raise BadFrame("bad_frame", Sentence("A frame needs a type, as a string."))
+    payload_type = PAYLOADS.get(kind)
+    if payload_type is None:
+        raise BadFrame(
+            "unknown_type",
+            Sentence(
+                "There is no command “%(name)s”. Known: %(known)s.", name=clean(kind[:40]), known=", ".join(COMMANDS)
+            ),
+        )
+    payload = frame.get("payload", {})
+    if payload is None:
+        payload = {}
+    if not isinstance(payload, dict):
+        raise BadFrame("bad_frame", Sentence("The payload must be a JSON object."))
+    return validated(payload_type, payload)
+
+
+def validated(kind: type[C], payload: dict[str, Any]) -> C:
+    """Check a command's payload, from a frame or an HTTP body; raises `BadFrame`."""
+    own_id = payload.get("client_message_id")
+    client_message_id = own_id if isinstance(own_id, str) and len(own_id) <= 64 and is_clean(own_id) else None
+    # Only what a command has is looked at: a client may write half a million other values into a frame.
+    texts = [value for name in kind.model_fields if isinstance(value := payload.get(name), str)]
+    if not all(map(is_clean, texts)):
+        raise BadFrame(
+            "bad_text",
+            Sentence("The text holds a character that cannot be stored (NUL or half of a pair)."),
+            client_message_id,
+        )
+    try:
+        return kind.model_validate(payload)
+    except ValidationError as failure:
+        first = failure.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "payload"
+        raise BadFrame("bad_frame", f"{where}: {first['msg']}.", client_message_id) from None
+
+
+def as_uuid(value: str | None) -> UUID | None:
+    """The identifier a client names, or None where it cannot be one."""
+    try:
+        return UUID(value) if value else None
+    except ValueError:
+        return None
+
+
+def load(text: str) -> Any:
+    """Read JSON from a frame or an HTTP body, lone surrogates too, so that they are told from broken JSON; or raise `BadFrame`."""
+    try:
+        return orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        pass
+    # orjson refuses lone surrogates; the slower parser tells them from broken JSON, so that people get the right words.
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise BadFrame("bad_json", Sentence("This is not valid JSON.")) from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)

@@ -1,0 +1,350 @@
+"""Frames for clients: what each holds, and how it becomes text.
+
+Times are Unix seconds of the server, lengths and offsets UTF-16 code units. What a stored step holds is in `agents.steps`.
+"""
+
+from typing import Any, Literal, NotRequired, TypeAlias, cast, get_args, get_type_hints
+from uuid import UUID
+
+import orjson
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
+
+from agents.sentence import parts_of
+from agents.steps import NumberedType, StepData
+from chat.protocol.constants import End, ErrorCode
+
+LevelName = Literal["info", "warning", "error"]
+RoleName = Literal["owner", "driver", "watcher", "staff"]
+#: What can become of a due time of a schedule: its run's end, or what kept it from running.
+Ended = Literal[End, "skipped", "missed"]
+DeltaType = Literal[NumberedType, "response"]
+
+
+class Usage(TypedDict):
+    """Tokens of a run."""
+
+    input_tokens: int
+    output_tokens: int
+    estimated: bool
+    """Whether the model's server did not tell."""
+
+
+class LiveRun(TypedDict):
+    """The run at work."""
+
+    id: str
+    status: Literal["running", "cancelling"]
+    started_at: float | None
+
+
+class QueuedRun(TypedDict):
+    """A message that waits for the runs before it."""
+
+    run_id: str
+    client_message_id: str
+    user: str | None
+    message: str
+
+
+class Person(TypedDict):
+    """Somebody who has the session open."""
+
+    user: str
+    role: RoleName
+    sockets: int
+
+
+class SessionData(TypedDict):
+    """What a client is told first, and again after `resume`; the replay follows."""
+
+    session_id: str
+    title: str
+    agent: str
+    last_seq: int
+    """The number of the newest stored event."""
+    role: RoleName
+    window: int
+    """Stored frames that may be left unacknowledged."""
+    run: LiveRun | None
+    queue: list[QueuedRun]
+    reset: NotRequired[Literal[True]]
+    """The log is not the one that the client has: forget all of it, the whole follows."""
+
+
+class AcceptedData(TypedDict):
+    """A run that exists now: the answer to `chat` and `continue`."""
+
+    client_message_id: str
+    run_id: str
+    queued: int
+    """Place in the queue; 0: it runs."""
+
+
+class DeltaData(TypedDict):
+    """A text that is being written. `text` stands at `offset` of it; 0 begins the text of this step anew."""
+
+    step: int
+    """Number of the step that will supersede it; 0: the answer of a run without reasoning."""
+    type: DeltaType
+    attempt: int
+    """A lower one than known is ignored."""
+    offset: int
+    text: str
+    tool_name: NotRequired[str]
+
+
+class PongData(TypedDict):
+    """The answer to `ping`."""
+
+    last_seq: int
+    """The number of the newest stored event."""
+    timestamp: float
+
+
+class AnnouncementData(TypedDict):
+    """Words of the operators, to everyone."""
+
+    message: str
+    level: LevelName
+
+
+class NotificationData(TypedDict):
+    """How a scheduled run of the reader's has ended, on whatever session's socket."""
+
+    id: int
+    schedule_id: str
+    title: str
+    text: str
+    texts: dict[str, str]
+    """The text in each language that the pages have, by its code."""
+    status: Ended
+    paused: bool
+    """Whether the schedule was paused because of it."""
+    run_id: str | None
+    session_id: str | None
+    duration_ms: int | None
+    timestamp: float
+
+
+class ErrorData(TypedDict):
+    """What went wrong: with a command, or, in a stored event, with a run."""
+
+    message: str
+    """For people."""
+    code: ErrorCode
+    id: str
+    """By which operators find it in the log."""
+    client_message_id: NotRequired[str]
+    template: NotRequired[str]
+    """What the message was made of, by which pages translate it: the sentence with ``%(name)s`` where a value stands."""
+    values: NotRequired[dict[str, Any]]
+    """The values by name: strings, numbers, or a sentence's own ``template`` and ``values``."""
+
+
+class ReasoningStartData(TypedDict):
+    """A run begins; its other events follow in one piece."""
+
+    agent: str
+    message: str
+    user: str
+    """Empty where the account is gone."""
+    enable_reasoning: bool
+    timestamp: float
+    continues: NotRequired[str]
+    """The run that this one goes on from."""
+    model: NotRequired[str]
+
+
+class ResponseData(TypedDict):
+    """The whole answer of a run without reasoning."""
+
+    content: str
+    partial: NotRequired[Literal[True]]
+    """The run ended while it was written."""
+
+
+class ReasoningCompleteData(TypedDict):
+    """A run has ended: its last event, exactly one."""
+
+    status: End
+    total_iterations: int
+    duration_ms: int
+    usage: Usage
+    code: NotRequired[ErrorCode]
+    cancelled_by: NotRequired[str]
+    removed: NotRequired[Literal[True]]
+    """It was taken out of the queue before it began."""
+
+
+class SessionFrame(TypedDict):
+    """The session as a client finds it; comes before all else."""
+
+    type: Literal["session"]
+    data: SessionData
+
+
+class AcceptedFrame(TypedDict):
+    """The answer to `chat` and `continue`, before any frame of the run."""
+
+    type: Literal["accepted"]
+    data: AcceptedData
+
+
+class QueueFrame(TypedDict):
+    """The messages that wait, at each change."""
+
+    type: Literal["queue"]
+    data: list[QueuedRun]
+
+
+class ReasoningDeltaFrame(TypedDict):
+    """What a run writes now."""
+
+    type: Literal["reasoning_delta"]
+    run_id: str
+    data: DeltaData
+
+
+class PongFrame(TypedDict):
+    """The answer to `ping`."""
+
+    type: Literal["pong"]
+    data: PongData
+
+
+class PresenceFrame(TypedDict):
+    """Who has the session open, at each change."""
+
+    type: Literal["presence"]
+    data: list[Person]
+
+
+class AnnouncementFrame(TypedDict):
+    """Words of the operators."""
+
+    type: Literal["announcement"]
+    data: AnnouncementData
+
+
+class NotificationFrame(TypedDict):
+    """How a scheduled run has ended."""
+
+    type: Literal["notification"]
+    data: NotificationData
+
+
+class ErrorFrame(TypedDict):
+    """A command was refused. Nothing is stored."""
+
+    type: Literal["error"]
+    data: ErrorData
+
+
+class _Stored(TypedDict):
+    """What every event of the log has."""
+
+    seq: int
+    """Its number in the session: from 1 on, none left out."""
+    id: str
+    run_id: str
+
+
+class ReasoningStartFrame(_Stored):
+    """A run begins."""
+
+    type: Literal["reasoning_start"]
+    data: ReasoningStartData
+
+
+class ReasoningStepFrame(_Stored):
+    """A step of a run."""
+
+    type: Literal["reasoning_step"]
+    data: StepData
+
+
+class ResponseFrame(_Stored):
+    """The answer of a run without reasoning."""
+
+    type: Literal["response"]
+    data: ResponseData
+
+
+class RunErrorFrame(_Stored):
+    """Why a run has failed."""
+
+    type: Literal["error"]
+    data: ErrorData
+
+
+class ReasoningCompleteFrame(_Stored):
+    """A run has ended."""
+
+    type: Literal["reasoning_complete"]
+    data: ReasoningCompleteData
+
+
+UnstoredFrame: TypeAlias = (
+    SessionFrame
+    | AcceptedFrame
+    | QueueFrame
+    | ReasoningDeltaFrame
+    | PongFrame
+    | PresenceFrame
+    | AnnouncementFrame
+    | NotificationFrame
+    | ErrorFrame
+)
+StoredFrame: TypeAlias = (
+    ReasoningStartFrame | ReasoningStepFrame | ResponseFrame | ReasoningCompleteFrame | RunErrorFrame
+)
+
+
+class _KeptStep(TypedDict):
+    """A step of a run without reasoning: kept with it, and never sent."""
+
+    type: Literal["reasoning_step"]
+    seq: None
+    id: str
+    run_id: str
+    data: StepData
+
+
+#: An event as the log has it, sent or not.
+KeptFrame: TypeAlias = StoredFrame | _KeptStep
+#: What the log holds of it.
+EventData: TypeAlias = ReasoningStartData | StepData | ResponseData | ErrorData | ReasoningCompleteData
+
+StoredType = Literal["reasoning_start", "reasoning_step", "response", "reasoning_complete", "error"]
+
+
+def type_of(frame: type) -> str:
+    """The word in a frame's, a step's or a group message's ``type``."""
+    return str(get_args(get_type_hints(frame)["type"])[0])
+
+
+STORED = tuple(map(type_of, get_args(StoredFrame)))
+#: But for ``error``, which is both.
+UNSTORED = tuple(word for word in map(type_of, get_args(UnstoredFrame)) if word not in STORED)
+STEP_TYPES = tuple(map(type_of, get_args(StepData)))
+
+
+def encode(frame: UnstoredFrame) -> str:
+    """The text of a frame that is not stored."""
+    return orjson.dumps(frame).decode()
+
+
+def stored_frame(event: str, seq: int, event_id: UUID, run_id: UUID, body: str) -> str:
+    """A stored event's frame, around the JSON text of its data as it lies in the log."""
+    return f'{{"type":"{event}","seq":{seq},"id":"{event_id}","run_id":"{run_id}","data":{body}}}'
+
+
+def error_data(code: ErrorCode, message: str, error_id: str, client_message_id: str | None = None) -> ErrorData:
+    """What an ``error`` frame and an HTTP error carry."""
+    data: ErrorData = {"message": message, "code": code, "id": error_id}
+    if client_message_id is not None:
+        data["client_message_id"] = client_message_id
+    data.update(cast(ErrorData, parts_of(message)))
+    return data

@@ -1,0 +1,160 @@
+"""Messages between processes, by the channel layer's groups.
+
+In a rolling restart processes of two versions hear each other. Every message says its ``version``, and a reader takes those up to its own:
+what it cannot read it leaves, told once in the log, and finds in the database at the look of every second. Messages of the version
+before this one, which had no number and told events and texts as lists, are still read.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, cast
+
+from typing_extensions import TypedDict
+
+from chat.protocol.frames import NotificationData, StoredType
+
+logger = logging.getLogger(__name__)
+
+#: Raised with each change that a reader of the version before would misunderstand. What only adds a field or a type needs no new one.
+VERSION = 1
+
+
+class _Message(TypedDict):
+    version: int
+
+
+class StoredEvent(TypedDict):
+    """An event of the log, as those who forward it need it."""
+
+    seq: int
+    run_id: str
+    frame: str
+    event: StoredType
+    number: int
+    """The step's, 0 where it has none: what was written under it is superseded."""
+
+
+class EventsStored(_Message):
+    """To a session's group: these events are in the log now. They follow one another."""
+
+    type: Literal["events"]
+    events: list[StoredEvent]
+
+
+class TextWritten(_Message):
+    """To a session's group: what a run writes, from ``offset`` on."""
+
+    type: Literal["written"]
+    run_id: str
+    step: int
+    kind: str
+    attempt: int
+    offset: int
+    text: str
+    tool_name: str
+
+
+class QueueChanged(_Message):
+    """To a session's group: look at its queue."""
+
+    type: Literal["queue"]
+
+
+class PeopleChanged(_Message):
+    """To a session's group: look who is here."""
+
+    type: Literal["presence"]
+
+
+class SessionDeleted(_Message):
+    """To a session's group: it is gone."""
+
+    type: Literal["gone"]
+
+
+class StopRun(_Message):
+    """To everyone: stop this run, whoever executes it. ``because`` is a sentence for people."""
+
+    type: Literal["stop"]
+    run_id: str
+    because: str
+
+
+class LoginsChanged(_Message):
+    """To everyone: see which sockets' logins still hold."""
+
+    type: Literal["logins"]
+
+
+class UserNotified(_Message):
+    """To everyone: tell this to the user's sockets."""
+
+    type: Literal["notification"]
+    user_id: int
+    data: NotificationData
+
+
+class RestartToolServer(_Message):
+    """To everyone: connect to this tool server anew."""
+
+    type: Literal["restart_tool_server"]
+    name: str
+
+
+SessionMessage: TypeAlias = EventsStored | TextWritten | QueueChanged | PeopleChanged | SessionDeleted
+ProcessMessage: TypeAlias = StopRun | LoginsChanged | UserNotified | RestartToolServer
+
+QUEUE_CHANGED: QueueChanged = {"version": VERSION, "type": "queue"}
+PEOPLE_CHANGED: PeopleChanged = {"version": VERSION, "type": "presence"}
+SESSION_DELETED: SessionDeleted = {"version": VERSION, "type": "gone"}
+LOGINS_CHANGED: LoginsChanged = {"version": VERSION, "type": "logins"}
+
+#: Versions that this process has told of in its log.
+_reported: set[str] = set()
+
+
+def read_session_message(message: Mapping[str, Any]) -> SessionMessage | None:
+    """A message to a session's group; None where this version cannot read it."""
+    if not _is_readable(message):
+        return None
+    match message["type"]:
+        case "stored":
+            return {"version": 0, "type": "events", "events": [_unnamed_event(event) for event in message["events"]]}
+        case "growth":
+            step, kind, attempt, offset, text, tool_name = message["growth"]
+            return {
+                "version": 0,
+                "type": "written",
+                "run_id": message["run_id"],
+                "step": step,
+                "kind": kind,
+                "attempt": attempt,
+                "offset": offset,
+                "text": text,
+                "tool_name": tool_name,
+            }
+    return cast(SessionMessage, message)
+
+
+def read_process_message(message: Mapping[str, Any]) -> ProcessMessage | None:
+    """A message to everyone; None where this version cannot read it."""
+    return cast(ProcessMessage, message) if _is_readable(message) else None
+
+
+def _is_readable(message: Mapping[str, Any]) -> bool:
+    version = message.get("version", 0)
+    if isinstance(version, int) and version <= VERSION:
+        return True
+    if str(version) not in _reported:
+        _reported.add(str(version))
+        logger.warning(
+            "Another process speaks version %s of the messages between processes, this one %d: what they tell is found in the database",
+            version,
+            VERSION,
+        )
+    return False
+
+
+def _unnamed_event(event: Sequence[Any]) -> StoredEvent:
+    seq, run_id, frame, kind, number = event
+    return {"seq": seq, "run_id": run_id, "frame": frame, "event": kind, "number": number}

@@ -1,0 +1,44 @@
+"""The protocol's types as JSON Schema, from which the page's script and the documents are made."""
+
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from agents.steps import StepData
+from chat.protocol.commands import PAYLOADS
+from chat.protocol.frames import StoredFrame, UnstoredFrame
+
+#: Where a definition is found by the references to it.
+_REFERENCE = "#/components/schemas/{model}"
+
+
+class _Frames(BaseModel):
+    # Whatever is in it is described by its docstrings, too.
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    unstored: UnstoredFrame
+    stored: StoredFrame
+    step: StepData
+
+
+@cache
+def frame_schemas() -> dict[str, Any]:
+    """The types of all frames, of their data and of the steps, by their names."""
+    schemas: dict[str, Any] = _Frames.model_json_schema(ref_template=_REFERENCE)["$defs"]
+    return {name: _without_titles(schema) for name, schema in schemas.items()}
+
+
+@cache
+def payload_schemas() -> dict[str, Any]:
+    """What goes with each command, by the command's word."""
+    return {word: _without_titles(payload.model_json_schema()) for word, payload in PAYLOADS.items()}
+
+
+def _without_titles(schema: Any) -> Any:
+    """Leave out the titles, which repeat the names; a field of that name stays."""
+    if isinstance(schema, list):
+        return [_without_titles(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _without_titles(value) for key, value in schema.items() if key != "title" or isinstance(value, dict)}

@@ -1,0 +1,63 @@
+"""Addresses of databases, taken apart into what Django is told of them.
+
+Dj-database-url would know of one host and one port alone, and takes whatever parameter is written.
+"""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from config.addresses import AddressRefused
+
+#: Left to itself, a pool that cannot connect tries more and more seldom, for five minutes: it would miss a database that is back. Begun
+#: anew every ten seconds, it tries at least every four.
+_POSTGRES_POOL = {"min_size": 1, "max_size": 16, "timeout": 10, "reconnect_timeout": 10}
+#: A process that is frozen in the middle of a transaction holds its locks for no longer than this, nobody waits longer for one,
+#: and a server that has vanished without a word is noticed.
+POSTGRES_SESSION = {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "10s"}
+_POSTGRES_PATIENCE = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
+
+
+def parse_database(raw: str, base: Path) -> dict[str, Any]:
+    """Django's description of the database that an address names, ``base`` being where a relative file is. Raises `AddressRefused`."""
+    if raw.startswith(("postgres://", "postgresql://")):
+        return _postgres(raw)
+    if raw.startswith("sqlite:///") and raw.removeprefix("sqlite:///").strip("/:") not in {"", "memory"}:
+        path = base / unquote(raw.removeprefix("sqlite:///"))
+        if path.parent.is_dir() and not path.is_dir():
+            return describe_sqlite(path)
+        raise AddressRefused("must name a file in a folder that exists")
+    raise AddressRefused("must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME")
+
+
+def describe_sqlite(path: Path) -> dict[str, Any]:
+    """Django's description of a database in a file."""
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "OPTIONS": {
+            # Taking the write lock at the start makes a transaction wait its turn; one that reads first would fail at once.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 10,
+            # FULL: a step that a screen has shown is still there after a power cut.
+            "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;",
+        },
+    }
+
+
+def _postgres(raw: str) -> dict[str, Any]:
+    # psycopg takes a tenth of a second to import, which those who use SQLite need not wait.
+    from config.postgres_address import parse_postgres  # noqa: PLC0415
+
+    found = parse_postgres(raw)
+    session = " ".join(f"-c {name}={value}" for name, value in POSTGRES_SESSION.items())
+    # A pooler that hands a session on takes no options at its start; `config.prepare` makes them the role's own there.
+    own = {} if found["DISABLE_SERVER_SIDE_CURSORS"] else {"options": session}
+    options = {**_POSTGRES_PATIENCE, **own, **found["OPTIONS"], "pool": _POSTGRES_POOL}
+    return {"ENGINE": "config.postgresql", **found, "OPTIONS": options}

@@ -1,0 +1,180 @@
+"""Types of variables: what is written in the environment, read; and what it must be where it can't be.
+
+Each is given a text that is not blank. A `Refused` goes on where the variable's name ends.
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import BeforeValidator
+
+from agents.addresses import BadAddress, authority, mask_text, split_address
+from config.addresses import AddressRefused
+from config.database_address import parse_database
+from config.redis_address import RedisAddress, parse_redis
+
+#: What relative paths begin at.
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+class Refused(ValueError):
+    """What a variable must be, as ``must be …``; and what is shown of its value: nothing where that may be secret."""
+
+    def __init__(self, must: str, shown: str | None) -> None:
+        super().__init__(must)
+        self.shown = shown
+
+
+@dataclass(frozen=True, slots=True)
+class PublicUrl:
+    """The address by which people reach this installation, taken apart."""
+
+    origin: str = ""
+    host: str = ""
+    secure: bool = False
+    #: Below which path of that host, as ``/app``; empty: it has the host to itself.
+    path: str = ""
+
+
+def _words(raw: str) -> list[str]:
+    return [word.strip() for word in raw.split(",") if word.strip()]
+
+
+def _networks(raw: str) -> list[str]:
+    for word in _words(raw):
+        try:
+            ip_network(word, strict=False)
+        except ValueError:
+            raise Refused("must be addresses or networks such as 10.0.0.0/8", word) from None
+    return _words(raw)
+
+
+def _folder(raw: str | Path) -> Path:
+    """A folder that can be written to; it is made where it is missing."""
+    path = BASE_DIR / Path(raw).expanduser()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"must name a folder that can be made ({error.strerror})", str(path)) from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise Refused("must name a folder that can be written to", str(path))
+    return path
+
+
+def _origins(raw: str) -> list[str]:
+    for word in _words(raw):
+        parsed = parse_public_url(word.replace("://*.", "://"))
+        if parsed is None or parsed.path:
+            raise Refused("must be origins like https://chat.example.org", word)
+    return _words(raw)
+
+
+def _hosts(raw: str) -> list[str]:
+    """Hosts as they are looked up, ``*.`` before one meaning those below it."""
+    found = []
+    for word in _words(raw):
+        stars, host = ("*.", word[2:]) if word.startswith("*.") else ("", word)
+        try:
+            host = host.strip("[]")
+            parts, host, _ = split_address(f"http://{authority('http', host, 80)}/")
+        except BadAddress:
+            parts = None
+        if parts is None or parts.path != "/" or parts.query or parts.fragment or parts.port:
+            raise Refused("must be hosts like example.org or *.example.org", word)
+        found.append(stars + host.lower())
+    return found
+
+
+def _public_url(raw: str) -> PublicUrl:
+    parsed = parse_public_url(raw)
+    if parsed is None:
+        raise Refused("must be an address like https://chat.example.org or https://example.org/chat", raw)
+    return parsed
+
+
+def _model_server(raw: str) -> str:
+    parsed = _split(raw)
+    if raw == "dashscope" or (parsed and parsed.scheme in {"http", "https"} and parsed.hostname):
+        return raw
+    raise Refused("must be dashscope or start with http:// or https:// and name a host", _masked(raw))
+
+
+def _redis(raw: str) -> RedisAddress:
+    try:
+        return parse_redis(raw)
+    except AddressRefused as bad:
+        raise Refused(str(bad), raw) from None
+
+
+def _database(raw: str) -> dict[str, Any]:
+    try:
+        return parse_database(raw, BASE_DIR)
+    except AddressRefused as bad:
+        raise Refused(str(bad), raw if raw.startswith(("postgres", "sqlite:")) else _masked(raw)) from None
+
+
+def _json_object(raw: str) -> dict[str, Any]:
+    """A JSON object, given as such or as the path of a file that holds one."""
+    must = "must be a JSON object or the path of a file that holds one"
+    try:
+        read = json.loads(raw if raw[0] in "{[" else (BASE_DIR / Path(raw).expanduser()).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise Refused(f"{must} ({error})", None) from None
+    if not isinstance(read, dict):
+        raise Refused(must, None)
+    return read
+
+
+def _masked(value: str) -> str:
+    """A bad address of a server without what may be secret."""
+    return mask_text(value) if "://" in value else re.sub(r"^.*@|[?#].*", "…", value)
+
+
+def _split(url: str) -> SplitResult | None:
+    """Take an address apart, or return None when it can't be."""
+    try:
+        parsed = urlsplit(url)
+        parsed.port  # noqa: B018 - raises when the port is none
+    except ValueError:
+        return None
+    return parsed
+
+
+def parse_public_url(url: str) -> PublicUrl | None:
+    """An address that people use, taken apart: scheme, host and, where the host serves other things too, a path. None where it is none."""
+    parsed = _split(url)
+    if (
+        parsed is None
+        or parsed.scheme not in {"http", "https"}
+        or not parsed.hostname
+        or not re.fullmatch(r"[a-z0-9._:-]+", parsed.hostname)
+        or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parsed.path)
+        or {".", ".."} & set(parsed.path.split("/"))
+        or parsed.query
+        or parsed.fragment
+        or "@" in parsed.netloc
+    ):
+        return None
+    host = f"[{parsed.hostname}]" if ":" in parsed.hostname else parsed.hostname
+    # Browsers leave the scheme's own port out of the Origin they send.
+    usual = {"http": 80, "https": 443}[parsed.scheme]
+    port = "" if parsed.port in {None, usual} else f":{parsed.port}"
+    return PublicUrl(f"{parsed.scheme}://{host}{port}", host, parsed.scheme == "https", parsed.path.rstrip("/"))
+
+
+Words = Annotated[list[str], BeforeValidator(_words)]
+Networks = Annotated[list[str], BeforeValidator(_networks)]
+Origins = Annotated[list[str], BeforeValidator(_origins)]
+Hosts = Annotated[list[str], BeforeValidator(_hosts)]
+Folder = Annotated[Path, BeforeValidator(_folder)]
+PublicAddress = Annotated[PublicUrl, BeforeValidator(_public_url)]
+ModelServer = Annotated[str, BeforeValidator(_model_server)]
+Redis = Annotated[RedisAddress | None, BeforeValidator(_redis)]
+Database = Annotated[dict[str, Any] | None, BeforeValidator(_database)]
+JsonObject = Annotated[dict[str, Any], BeforeValidator(_json_object)]

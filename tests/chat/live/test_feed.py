@@ -1,0 +1,356 @@
+"""Every client gets each event once, in order, whatever the channel layer does with the messages that tell of them."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable
+from uuid import UUID, uuid4
+
+import pytest
+from channels.layers import InMemoryChannelLayer
+from django.contrib.sessions.backends.db import SessionStore
+from django.db import OperationalError
+
+from chat.access import Role
+from chat.consumers import SessionConsumer
+from chat.live import feed, subscriber
+from chat.live import registry as feed_registry
+from chat.live.connections import Entrance
+from chat.live.handshake import Login
+from chat.models import Run, Session, Step
+from chat.protocol import WINDOW, Close, encode
+from chat.protocol.frames import AcceptedData
+from chat.runs import commands as run_commands
+from chat.runs import publisher
+from chat.runtime import database, groups
+from chat.store import drafts, reconcile, selectors, step_log
+from chat.store.drafts import Draft
+from tests.chat.following import Broken, Client, Losing, Silent, grow, layer, started, store, watching
+
+__all__ = ["layer", "started", "watching"]
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
+
+
+@pytest.mark.parametrize("layer", [*(Losing(seed) for seed in range(4)), Silent(), Broken(), None], indirect=True)
+async def test_every_client_gets_each_event_once_in_order(started: tuple[Run, Login]) -> None:
+    run, login = started
+    early = await Client().join(run, login)
+    await store(run, 40)
+    late = await Client().join(run, login, after=25)
+    await store(run, 40, after=40)
+    await early.until(lambda: early.seqs[-1:] == [80])
+    await late.until(lambda: late.seqs[-1:] == [80])
+    assert early.seqs == list(range(1, 81))
+    assert late.seqs == list(range(26, 81))
+    assert [frame["type"] for frame in early.frames[:2]] == ["session", "reasoning_step"]
+
+
+@pytest.mark.parametrize("layer", [Silent()], indirect=True)
+async def test_a_layer_that_never_delivers_costs_at_most_two_seconds(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    loop = asyncio.get_running_loop()
+    await store(run, 1)
+    began = loop.time()
+    await client.until(lambda: client.seqs == [1])
+    assert loop.time() - began < 2
+
+
+async def test_growth_arrives_in_pieces_and_a_late_client_begins_with_the_whole(started: tuple[Run, Login]) -> None:
+    run, login = started
+    first = await Client().join(run, login)
+    await grow(run, "Let me", 0)
+    await first.until(lambda: first.text.get(1) == "Let me")
+    await grow(run, "Let me see", 6)
+    await first.until(lambda: first.text.get(1) == "Let me see")
+    assert first.frames[-1]["data"] == {"step": 1, "type": "thought", "attempt": 1, "offset": 6, "text": " see"}
+    second = await Client().join(run, login)
+    await second.until(lambda: second.text.get(1) == "Let me see")
+    assert second.frames[-1]["data"]["offset"] == 0
+
+
+async def test_what_a_run_tells_other_processes_is_put_together_there(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    drafts_abroad = publisher.DraftPublisher(run.session_id)
+    for text in ("Let", "Let me", "Let me see 天氣", "Let me see 天氣 now"):
+        drafts_abroad.publish(Draft(run.pk, 1, "thought", 1, text))
+        await client.until(lambda text=text: client.text.get(1) == text)  # type: ignore[misc]
+    pieces = [(f["data"]["offset"], f["data"]["text"]) for f in client.frames if f["type"] == "reasoning_delta"]
+    assert pieces == [(0, "Let"), (3, " me"), (6, " see 天氣"), (13, " now")]
+
+
+async def test_a_missing_piece_is_waited_for_until_the_whole_comes(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    await grow(run, "one", 0)
+    await client.until(lambda: client.text.get(1) == "one")
+    await grow(run, "one two three", 7)
+    await grow(run, "one two three four", 0)
+    await client.until(lambda: client.text.get(1) == "one two three four")
+    assert [frame["data"]["offset"] for frame in client.frames if frame["type"] == "reasoning_delta"] == [0, 3]
+
+
+async def test_growth_that_comes_after_its_step_is_stored_is_not_shown(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    await grow(run, "thou", 0)
+    await store(run, 1)
+    await grow(run, "thought", 4)
+    await grow(run, "thought 1", 0)
+    await store(run, 1, after=1)
+    await client.until(lambda: client.seqs == [1, 2])
+    after_stored = client.frames[[frame.get("seq") for frame in client.frames].index(1) :]
+    assert not [frame for frame in after_stored if frame["type"] == "reasoning_delta"]
+
+
+async def test_a_new_attempt_starts_the_text_anew(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    await grow(run, "a wrong begin", 0)
+    await client.until(lambda: client.text.get(1) == "a wrong begin")
+    await grow(run, "right", 0, attempt=2)
+    await client.until(lambda: client.text.get(1) == "right")
+    await grow(run, "a wrong beginning", 0, attempt=1)
+    await grow(run, "right on", 5, attempt=2)
+    await client.until(lambda: client.text.get(1) == "right on")
+
+
+async def test_the_text_kept_for_a_crash_is_shown_to_who_joins(started: tuple[Run, Login]) -> None:
+    run, login = started
+    drafts.put(run.session_id, Draft(run.pk, 1, "thought", 1, "kept"))
+    await drafts.save()
+    drafts.drop(run.session_id)
+    client = await Client().join(run, login)
+    await client.until(lambda: client.text.get(1) == "kept")
+
+
+async def test_a_client_that_acknowledges_nothing_gets_one_window_and_then_goes_on(started: tuple[Run, Login]) -> None:
+    run, login = started
+    await store(run, WINDOW + 30)
+    client = await Client().join(run, login)
+    await client.until(lambda: len(client.seqs) == WINDOW)
+    await grow(run, "not for you now", 0, step=WINDOW + 31)
+    await feed_registry.poll_once()
+    assert len(client.seqs) == WINDOW
+    assert client.subscriber is not None
+    client.subscriber.acknowledge(100)
+    await client.until(lambda: client.seqs == list(range(1, WINDOW + 31)))
+    await client.until(lambda: client.text.get(WINDOW + 31) == "not for you now")
+
+
+async def test_a_window_left_unread_closes_the_socket(
+    started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, login = started
+    await store(run, WINDOW + 1)
+    client = await Client().join(run, login)
+    await client.until(lambda: len(client.seqs) == WINDOW)
+    monkeypatch.setattr(subscriber, "STALL_S", 0.0)
+    await client.until(lambda: client.closed == Close.TOO_SLOW)
+
+
+async def test_a_silent_client_is_closed(started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    monkeypatch.setattr(subscriber, "SILENCE_S", 0.0)
+    await client.until(lambda: client.closed == Close.SILENT)
+
+
+async def test_what_is_held_back_comes_after_the_answer(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    assert client.subscriber is not None
+    client.subscriber.cork()
+    await store(run, 3)
+    accepted: AcceptedData = {"client_message_id": "m", "run_id": str(run.pk), "queued": 0}
+    client.subscriber.send_control(encode({"type": "accepted", "data": accepted}))
+    client.subscriber.uncork()
+    await client.until(lambda: client.seqs == [1, 2, 3])
+    assert [frame["type"] for frame in client.frames[:3]] == ["session", "accepted", "reasoning_step"]
+
+
+async def seated(client: Client, run: Run, login: Login) -> SessionConsumer:
+    """A socket whose place in the feed is this client's."""
+    await client.join(run, login)
+    consumer = SessionConsumer()
+    consumer.login = login
+    consumer._subscriber = client.subscriber
+    consumer._entrance = Entrance(run.session_id, Role.OWNER, uuid4())
+    return consumer
+
+
+async def test_a_message_is_accepted_before_anybody_sees_its_run(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = Client()
+    consumer = await seated(client, run, login)
+
+    async def ask() -> run_commands.Accepted:
+        """Let the feed read the run's first events from the log, as it does every second, before the socket is answered."""
+        await store(run, 2)
+        await client.subscriber.feed.catch_up(2)  # type: ignore[union-attr]
+        return run_commands.Accepted(run.session_id, run.pk, "mine", 0, is_new=False)
+
+    await consumer._put_in_line(ask(), "mine")
+    await client.until(lambda: client.seqs == [1, 2])
+    assert [frame["type"] for frame in client.frames[:3]] == ["session", "accepted", "reasoning_step"]
+
+
+@pytest.mark.parametrize("error", [OperationalError("disk full"), ValueError("a mistake of ours")])
+async def test_a_message_that_could_not_be_taken_is_named(
+    started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    run, login = started
+    client = Client()
+    consumer = await seated(client, run, login)
+
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(run_commands, "ask", fail)
+    monkeypatch.setattr(run_commands, "continue_run", fail)
+    for command, payload in (("chat", {"message": "?"}), ("continue", {"run_id": str(run.pk)})):
+        await consumer.receive(json.dumps({"type": command, "payload": {**payload, "client_message_id": command}}))
+    await client.until(lambda: len(client.frames) == 3)
+    code = "storage" if isinstance(error, OperationalError) else "internal"
+    told = [(frame["data"]["code"], frame["data"]["client_message_id"]) for frame in client.frames[1:]]
+    assert told == [(code, "chat"), (code, "continue")]
+
+
+async def test_a_feed_that_cannot_be_opened_keeps_nobody_waiting(
+    started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, login = started
+
+    def fail(_session_id: UUID) -> None:
+        raise OperationalError("the disk is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(reconcile, "head_and_draft", fail)
+        both = await asyncio.gather(*(Client().join(run, login) for _ in range(2)), return_exceptions=True)
+    assert [type(one) for one in both] == [OperationalError, OperationalError]
+    client = await Client().join(run, login)
+    await store(run, 1)
+    await client.until(lambda: client.seqs == [1])
+
+
+async def test_a_deleted_session_closes_its_sockets(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    await database.write(lambda: Session.objects.get(pk=run.session_id).delete())
+    await client.until(lambda: client.closed == Close.NO_SUCH_SESSION)
+
+
+@pytest.mark.parametrize("change", ["log out", "deactivate", "delete", "password"])
+async def test_a_login_that_ends_closes_its_sockets(started: tuple[Run, Login], change: str) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+
+    def end_login() -> None:
+        user = login.user
+        match change:
+            case "log out":
+                SessionStore(login.session_key).delete()
+            case "deactivate":
+                type(user).objects.filter(pk=user.pk).update(is_active=False)
+            case "delete":
+                user.delete()
+            case "password":
+                user = type(user).objects.get(pk=user.pk)
+                user.set_password("another one 18")
+                user.save()
+
+    await database.write(end_login)
+    await client.until(lambda: client.closed == Close.NOT_LOGGED_IN)
+
+
+async def _leave(client: Client) -> None:
+    assert client.subscriber is not None
+    await feed_registry.leave_feed(client.subscriber)
+
+
+async def test_the_last_to_leave_closes_the_feed(started: tuple[Run, Login], layer: InMemoryChannelLayer) -> None:
+    run, login = started
+    first = await Client().join(run, login)
+    second = await Client().join(run, login)
+    leaving: list[Awaitable[None]] = [_leave(first), _leave(second)]
+    await asyncio.gather(*leaving)
+    assert feed_registry.feed_stats() == {"feeds": 0, "sockets": 0}
+    assert groups.of_session(run.session_id) not in layer.groups
+
+
+@pytest.mark.parametrize("layer", [Silent()], indirect=True)
+async def test_a_line_that_was_told_and_is_gone_before_anyone_looked(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    assert client.subscriber is not None
+    # The session's frame has told of somebody in line; the group's word that the line is empty again was lost.
+    client.subscriber.feed.note_queue_sent([{"run_id": "one that has begun meanwhile"}])
+    await client.until(lambda: any(frame["type"] == "queue" and frame["data"] == [] for frame in client.frames))
+
+
+async def _remove(session_id: UUID, seq: int) -> None:
+    await database.write(lambda: Step.objects.filter(session=session_id, seq=seq).delete())
+
+
+@pytest.mark.parametrize(
+    ("missing", "kept"),
+    [([1], []), ([4], []), ([10], []), ([4, 5, 6], []), ([4, 8], []), ([4], ["in memory"]), ([10], ["in memory"])],
+)
+async def test_a_hole_in_the_log_is_passed_over_told_once_and_keeps_nobody_busy(
+    started: tuple[Run, Login],
+    missing: list[int],
+    kept: list[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Numbers that a damaged database has lost; what comes after them still comes, and later events come as ever."""
+    run, login = started
+    early = await Client().join(run, login) if kept else None
+    await store(run, 10)
+    for seq in missing:
+        await _remove(run.session_id, seq)
+    reads: list[int] = []
+    reading = selectors.stored_after
+
+    def count(session_id: UUID, after: int, limit: int) -> list[step_log.Stored]:
+        reads.append(after)
+        return reading(session_id, after, limit)
+
+    monkeypatch.setattr(selectors, "stored_after", count)
+    client = await Client().join(run, login)
+    left = [seq for seq in range(1, 11) if seq not in missing]
+    if not kept:  # else those in memory are sent
+        await client.until(lambda: client.seqs == left)
+    for _ in range(3):
+        await feed_registry.poll_once()
+    await store(run, 2, after=10)
+    for each in (client, early) if early else (client,):
+        await each.until(lambda each=each: each.seqs[-2:] == [11, 12])  # type: ignore[misc]
+    assert len(reads) < 12
+    told = [record.getMessage() for record in caplog.records if record.name == feed.logger.name]
+    assert len(told) == len(set(told))
+    assert kept or len(told) in range(1, 4)
+
+
+async def test_a_read_that_fails_once_during_the_replay_is_tried_again(
+    started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, login = started
+    await store(run, 30)
+    reading = selectors.stored_after
+    failed: list[int] = []
+
+    def fail_once(session_id: UUID, after: int, limit: int) -> list[step_log.Stored]:
+        if not failed:
+            failed.append(after)
+            raise OperationalError("the connection is gone")
+        return reading(session_id, after, limit)
+
+    monkeypatch.setattr(selectors, "stored_after", fail_once)
+    client = await Client().join(run, login)
+    with contextlib.suppress(TimeoutError):
+        await client.until(lambda: client.seqs == list(range(1, 31)), 2)
+    assert client.seqs == list(range(1, 31)), "a read that failed was not tried again"
+    assert failed

@@ -1,0 +1,130 @@
+"""What a frame, a step and a command hold is written down here once more: a change of the contract is a change of these tables."""
+
+from typing import Any, get_args
+
+import pytest
+
+from agents.steps import StepData, StepType
+from chat import protocol
+from chat.protocol.commands import PAYLOADS
+from chat.protocol.frames import StoredFrame, StoredType, UnstoredFrame, type_of
+from chat.runs.state import ENDED
+from tests import wire_types
+
+#: Of each type of stored event: the fields of its data, and those that may be missing. Those of steps are below.
+STORED = {
+    "reasoning_start": ("agent message user enable_reasoning timestamp", "continues model"),
+    "response": ("content", "partial"),
+    "error": ("message code id", "client_message_id template values"),
+    "reasoning_complete": ("status total_iterations duration_ms usage", "code cancelled_by removed"),
+}
+#: Of each type of frame that is not stored. What is told as a list has the fields of one.
+UNSTORED = {
+    "session": ("session_id title agent last_seq role window run queue", "reset"),
+    "accepted": ("client_message_id run_id queued", ""),
+    "queue": ("run_id client_message_id user message", ""),
+    "error": ("message code id", "client_message_id template values"),
+    "reasoning_delta": ("step type attempt offset text", "tool_name"),
+    "pong": ("last_seq timestamp", ""),
+    "presence": ("user role sockets", ""),
+    "announcement": ("message level", ""),
+    "notification": (
+        "id schedule_id title text texts status paused run_id session_id duration_ms timestamp",
+        "",
+    ),
+}
+#: Of each kind of step, beside what all have.
+EVERY_STEP = "type content iteration timestamp"
+STEPS = {
+    "start": ("message", ""),
+    "iteration_start": ("", ""),
+    "iteration_end": ("", ""),
+    "thought": ("step duration_ms", "partial"),
+    "tool_use": ("step tool_name tool_call_id arguments", ""),
+    "tool_result": ("step tool_name tool_call_id ok duration_ms truncated content_length", ""),
+    "final_answer": ("step duration_ms", "partial"),
+    "max_iterations_reached": ("max_iterations", ""),
+    "complete": ("total_iterations", ""),
+    "error": ("error code", ""),
+}
+#: Of each command.
+COMMANDS = {
+    "chat": ("message", "agent_name enable_reasoning client_message_id"),
+    "cancel": ("", "run_id all"),
+    "continue": ("run_id", "client_message_id"),
+    "resume": ("", "last_seq last_id"),
+    "ack": ("seq", ""),
+    "ping": ("", ""),
+}
+
+
+def members(union: Any) -> dict[str, Any]:
+    return {type_of(kind): kind for kind in get_args(union)}
+
+
+def fields_of(frame: Any) -> tuple[set[str], set[str]]:
+    data = frame.__annotations__["data"]
+    return wire_types.keys_of(*(get_args(data) or [data]))
+
+
+@pytest.mark.parametrize("word", STORED)
+def test_a_stored_event_holds_what_the_protocol_says(word: str) -> None:
+    kind = members(StoredFrame)[word]
+    assert wire_types.keys_of(kind) == ({"type", "seq", "id", "run_id", "data"}, set())
+    assert fields_of(kind) == tuple(set(names.split()) for names in STORED[word])
+
+
+@pytest.mark.parametrize("word", UNSTORED)
+def test_a_frame_that_is_not_stored_holds_what_the_protocol_says(word: str) -> None:
+    kind = members(UnstoredFrame)[word]
+    beside = {"run_id"} if word == "reasoning_delta" else set()
+    assert wire_types.keys_of(kind) == ({"type", "data"} | beside, set())
+    assert fields_of(kind) == tuple(set(names.split()) for names in UNSTORED[word])
+
+
+@pytest.mark.parametrize("word", STEPS)
+def test_a_step_holds_what_the_protocol_says(word: str) -> None:
+    always, perhaps = STEPS[word]
+    kind = members(StepData)[word]
+    assert wire_types.keys_of(kind) == ({*EVERY_STEP.split(), *always.split()}, set(perhaps.split()))
+
+
+@pytest.mark.parametrize("word", COMMANDS)
+def test_a_command_takes_what_the_protocol_says(word: str) -> None:
+    fields = PAYLOADS[word].model_fields
+    needed = {name for name, field in fields.items() if field.is_required()}
+    assert (needed, set(fields) - needed) == tuple(set(names.split()) for names in COMMANDS[word])
+
+
+def test_there_are_no_others() -> None:
+    assert set(members(StoredFrame)) == {*STORED, "reasoning_step"} == set(get_args(StoredType)) == set(protocol.STORED)
+    assert set(members(UnstoredFrame)) == set(UNSTORED) == {*protocol.UNSTORED, "error"}
+    assert set(members(StepData)) == set(STEPS) == set(get_args(StepType)) == set(protocol.STEP_TYPES)
+    assert set(PAYLOADS) == set(COMMANDS) == set(protocol.COMMANDS)
+    assert set(protocol.ENDS) == {str(status) for status in ENDED}
+
+
+STEP = {"type": "complete", "content": "", "iteration": 1, "timestamp": 1.5, "total_iterations": 1}
+EVENT = {"type": "reasoning_step", "seq": 1, "id": "e", "run_id": "r", "data": STEP}
+PONG = {"type": "pong", "data": {"last_seq": 1, "timestamp": 1.5}}
+
+
+@pytest.mark.parametrize(
+    ("frame", "is_well"),
+    [
+        (PONG, True),
+        (EVENT, True),
+        ({**PONG, "more": 1}, False),
+        ({**PONG, "type": "pang"}, False),
+        ({**PONG, "data": {"last_seq": "1", "timestamp": 1.5}}, False),
+        ({**PONG, "data": {"last_seq": 1}}, False),
+        ({**PONG, "data": {**PONG["data"], "more": 1}}, False),  # type: ignore[dict-item]
+        ({**EVENT, "data": {**STEP, "more": 1}}, False),
+        ({**EVENT, "data": {**STEP, "type": "thought"}}, False),
+        ({**EVENT, "data": {**STEP, "type": "nothing"}}, False),
+        ({**EVENT, "data": {**STEP, "iteration": None}}, False),
+    ],
+)
+def test_what_is_not_as_its_type_says_is_noticed(frame: dict[str, Any], is_well: bool) -> None:
+    """By the look that every test's sockets and stored events are given."""
+    assert (wire_types.fault_of(frame) == "") is is_well

@@ -1,0 +1,103 @@
+"""An interrupted run is gone on with by itself where that is wanted, harmless, and not for ever."""
+
+from collections.abc import Callable
+
+import pytest
+
+from chat.models import Origin, Run, RunStatus, Session
+from chat.runs import dispatch, recorder, recovery
+from chat.runs import state as run_state
+from chat.runs.state import End
+from chat.store.step_log import Entry
+from tests.chat import making
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def interrupted_by_its_own_process(run: Run) -> None:
+    """The process that carries the run stops in good order."""
+    recorder.end_run(run, [], End(RunStatus.INTERRUPTED))
+
+
+def interrupted_by_a_sweep(run: Run) -> None:
+    """The process that carried the run is gone."""
+    assert recovery.interrupt_orphan(run.pk)
+
+
+Interrupt = Callable[[Run], None]
+BOTH = pytest.mark.parametrize("interrupt", [interrupted_by_its_own_process, interrupted_by_a_sweep])
+
+
+@pytest.fixture(autouse=True)
+def wanted(settings: object) -> None:
+    """Going on by itself is switched on."""
+    settings.AUTO_CONTINUE = True  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def session() -> Session:
+    """A session without runs."""
+    return making.session(making.user())
+
+
+def called(name: str) -> Entry:
+    """A tool call in the log."""
+    data = {"type": "tool_use", "step": 1, "tool_name": name, "tool_call_id": "1", "arguments": {}, "content": ""}
+    return Entry("reasoning_step", {**data, "iteration": 1, "timestamp": 1.5})
+
+
+@BOTH
+def test_it_waits_in_line_as_a_new_run(session: Session, interrupt: Interrupt) -> None:
+    run = making.run(session)
+    making.append(run, called("python"))
+    interrupt(run)
+    again = session.runs.get(status=RunStatus.QUEUED)
+    assert (again.continues, again.origin, again.message, again.user) == (run, Origin.CONTINUE, run.message, run.user)
+    session.refresh_from_db()
+    assert session.status == RunStatus.QUEUED
+
+
+@BOTH
+def test_three_times_and_no_more(session: Session, interrupt: Interrupt) -> None:
+    run = making.run(session)
+    for _ in range(3):
+        interrupt(run)
+        claim = dispatch.claim_next(session.pk)
+        assert claim is not None
+        run = claim.run
+    interrupt(run)
+    assert session.runs.count() == 4
+    assert not session.runs.exclude(status=RunStatus.INTERRUPTED).exists()
+
+
+@BOTH
+def test_never_after_a_tool_that_may_have_changed_something(session: Session, interrupt: Interrupt) -> None:
+    run = making.run(session)
+    making.append(run, called("mail-send"))
+    interrupt(run)
+    assert session.runs.count() == 1
+
+
+@BOTH
+def test_not_before_what_was_asked_since(session: Session, interrupt: Interrupt) -> None:
+    run = making.run(session)
+    making.run(session, owned_by="")
+    interrupt(run)
+    assert session.runs.count() == 2
+
+
+@BOTH
+def test_not_where_somebody_had_stopped_it(session: Session, interrupt: Interrupt) -> None:
+    run = making.run(session)
+    run_state.request_cancel(run, run.user)
+    interrupt(run)
+    run.refresh_from_db()
+    assert run.status == RunStatus.CANCELLED
+    assert session.runs.count() == 1
+
+
+@BOTH
+def test_not_where_it_is_not_wanted(session: Session, interrupt: Interrupt, settings: object) -> None:
+    settings.AUTO_CONTINUE = False  # type: ignore[attr-defined]
+    interrupt(making.run(session))
+    assert session.runs.count() == 1

@@ -1,0 +1,95 @@
+"""A Redis that will not do is told at the start, with its own reason; one that is away is waited for."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests import services, tls
+
+PROJECT = Path(__file__).resolve().parents[3]
+CHECK = """
+import django
+django.setup()
+from chat.runtime.redis_check import RedisRefused, check_redis
+try:
+    check_redis()
+except RedisRefused as refused:
+    print(refused)
+"""
+
+
+def check(**environment: str) -> str:
+    """What a process that was started with these settings says of its Redis."""
+    variables = {"DJANGO_SETTINGS_MODULE": "config.settings", "DATABASE_URL": "postgres://db/x", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK],
+        cwd=PROJECT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip() + done.stderr.strip()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[services.Redis]:
+    """A Redis with a password, and with people who may do less."""
+    with services.own_redis("--requirepass", "right", "--databases", "4") as server:
+        with redis.Redis(port=server.port, password="right") as client:
+            client.execute_command("ACL SETUSER all on >right ~* &* +@all")
+            client.execute_command("ACL SETUSER mute on >right ~* resetchannels +@all")
+            client.execute_command("ACL SETUSER reader on >right ~* &* +@read +@connection +subscribe +publish")
+            client.execute_command("ACL SETUSER keyless on >right resetkeys &* +@all")
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("layer", "broker", "told"),
+    [
+        ("redis://all:right@{host}/0", "redis://all:right@{host}/1", ""),
+        ("redis://:right@{host}/0", "redis://:right@{host}/1", ""),
+        ("redis://:wrong@{host}/0", "", "The Redis of REDIS_URL cannot be used: "),
+        ("redis://{host}/0", "", "The Redis of REDIS_URL cannot be used: "),
+        ("redis://all:right@{host}/7", "", "The Redis of REDIS_URL cannot be used: DB index is out of range."),
+        ("redis://mute:right@{host}/0", "", "The Redis of REDIS_URL cannot be used: "),
+        ("redis://all:right@{host}/0", "redis://:wrong@{host}/1", "The Redis of BROKER_URL cannot be used: "),
+        ("redis://all:right@{host}/0", "redis://all:right@{host}/9", "The Redis of BROKER_URL cannot be used: DB"),
+        ("redis://all:right@{host}/0", "redis://keyless:right@{host}/1", "The Redis of BROKER_URL cannot be used: "),
+    ],
+)
+def test_what_will_not_do_is_told_with_the_reason(layer: str, broker: str, told: str, server: services.Redis) -> None:
+    host = f"127.0.0.1:{server.port}"
+    said = check(REDIS_URL=layer.format(host=host), BROKER_URL=broker.format(host=host))
+    assert said.startswith(told)
+    assert bool(said) is bool(told)
+    assert "right" not in said.replace("copyright", "")
+
+
+def test_one_that_is_away_is_waited_for() -> None:
+    away = f"redis://127.0.0.1:{services.free_port()}"
+    said = check(REDIS_URL=f"{away}/0", BROKER_URL=f"{away}/1")
+    assert said.count("does not answer; going on, and trying until it does") == 2
+    assert "cannot be used" not in said
+
+
+def test_certificates_are_checked_on_both_connections(server: services.Redis, tmp_path: Path) -> None:
+    certificate = tls.make_certificate(tmp_path)
+    other = tls.make_certificate(tmp_path, "elsewhere.test")
+    with tls.tls_front(server.port, certificate) as port:
+        address = f"rediss://all:right@127.0.0.1:{port}"
+        trusted, other_ca = f"?ssl_ca_certs={certificate}", f"?ssl_ca_certs={other}"
+        assert check(REDIS_URL=f"{address}/0{trusted}", BROKER_URL=f"{address}/1{trusted}") == ""
+        for name in ("REDIS_URL", "BROKER_URL"):
+            for untrusted in ("", other_ca):
+                urls = {"REDIS_URL": f"{address}/0{trusted}", "BROKER_URL": f"{address}/1{trusted}"}
+                urls[name] = f"{address}/0{untrusted}"
+                assert check(**urls).startswith(
+                    f"The Redis of {name} cannot be used: its certificate is not accepted ("
+                )

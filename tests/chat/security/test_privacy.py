@@ -1,0 +1,309 @@
+"""Who may do what, as one table over every address and every command of the socket. A new one without a row fails."""
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import websockets
+from django.test import AsyncClient
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
+
+from chat import access, protocol
+from chat.accounts.models import User
+from chat.models import Run, Schedule, Session
+from chat.runtime import database
+from chat.schedules import commands as schedule_commands
+from tests.chat import making
+from tests.serving import Browser, Server, Socket
+
+#: Stands in every session of the owner's, and so must stand in no answer to anyone who may not see it.
+SECRET = "the okapi is at the quay"
+#: Staff may see sessions and stop runs; who is staff and was permitted nothing is "bare".
+PEOPLE = ("anonymous", "another", "owner", "bare", "staff")
+LOGIN = "login"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A request, and what each gets: a status, or LOGIN for a redirect to the login page."""
+
+    method: str
+    anonymous: int | str
+    another: int | str
+    owner: int | str
+    staff: int | str
+    body: str = "{}"
+    query: str = ""
+
+    def expected(self, address: str, person: str) -> int | str:
+        """What somebody gets; being staff alone opens the admin's door, and nothing of others."""
+        if person == "bare":
+            person = "staff" if address.startswith("admin/") else "another"
+        answer: int | str = getattr(self, person)
+        return answer
+
+
+def page(another: int, owner: int, staff: int, *, query: str = "") -> list[Row]:
+    """A page: whoever is not logged in is sent to log in."""
+    return [Row("GET", LOGIN, another, owner, staff, query=query), Row("POST", 405, 405, 405, 405)]
+
+
+SCHEDULE = '{"message": "hello", "every_minutes": 60}'
+ROWS: dict[str, list[Row]] = {
+    # Pages. Lists show what is one's own, to staff too.
+    "": page(200, 200, 200),
+    "sessions/": page(200, 200, 200, query="?q=okapi"),
+    "sessions/<uuid:session_id>/": page(404, 200, 200),
+    "runs/<uuid:run_id>/": page(404, 200, 200),
+    # The API.
+    "api/^docs/?$": [Row("GET", LOGIN, 200, 200, 200)],
+    "api/openapi.json": [Row("GET", 401, 200, 200, 200)],
+    "api/asyncapi.json": [Row("GET", 401, 200, 200, 200)],
+    "api/": [Row("GET", 401, 404, 404, 404), Row("POST", 401, 404, 404, 404)],
+    "api/search/": [Row("GET", 401, 200, 200, 200, query="?q=okapi"), Row("POST", 401, 405, 405, 405)],
+    "api/sessions/": [
+        Row("GET", 401, 200, 200, 200, query="?q=okapi"),
+        Row("POST", 401, 201, 201, 201),
+        Row("DELETE", 401, 405, 405, 405),
+    ],
+    "api/sessions/<session_id>/": [
+        Row("GET", 401, 404, 200, 200),
+        Row("PATCH", 401, 404, 200, 403, '{"title": "mine"}'),
+        Row("DELETE", 401, 404, 204, 403),
+    ],
+    "api/sessions/<session_id>/events/": [Row("GET", 401, 404, 200, 200)],
+    "api/sessions/<session_id>/events/<seq>/content/": [Row("GET", 401, 404, 200, 200)],
+    "api/sessions/<session_id>/messages/": [Row("POST", 401, 404, 202, 403, '{"message": "hello"}')],
+    "api/runs/<run_id>/": [Row("GET", 401, 404, 200, 200)],
+    "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202)],
+    "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403)],
+    # Schedules are their owner's alone; staff see to them in the admin.
+    "schedules/": page(200, 200, 200),
+    "schedules/new/": [Row("GET", LOGIN, 200, 200, 200)],
+    "schedules/preview/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
+    "schedules/<uuid:schedule_id>/": [Row("GET", LOGIN, 404, 200, 404)],
+    "schedules/<uuid:schedule_id>/run/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
+    "schedules/<uuid:schedule_id>/switch/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
+    "schedules/<uuid:schedule_id>/delete/": [Row("GET", LOGIN, 404, 200, 404), Row("POST", LOGIN, 404, 302, 404)],
+    "api/schedules/": [Row("GET", 401, 200, 200, 200), Row("POST", 401, 201, 201, 201, SCHEDULE)],
+    "api/schedules/<schedule_id>/": [
+        Row("GET", 401, 404, 200, 404),
+        Row("PATCH", 401, 404, 200, 404, '{"name": "mine"}'),
+        Row("DELETE", 401, 404, 204, 404),
+    ],
+    "api/schedules/<schedule_id>/run/": [Row("POST", 401, 404, 202, 404)],
+    "api/notifications/": [Row("GET", 401, 200, 200, 200)],
+    # Accounts: everyone's own, and nobody else's.
+    "accounts/": [Row("GET", LOGIN, 200, 200, 200)],
+    "accounts/login/": [Row("GET", 200, 200, 200, 200)],
+    "accounts/logout/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, LOGIN, LOGIN, LOGIN)],
+    "accounts/password_change/": [Row("GET", LOGIN, 200, 200, 200)],
+    "accounts/signup/": [Row("GET", 404, 404, 404, 404), Row("POST", 404, 404, 404, 404)],
+    # The admin: here staff are without permissions of their own; with them they see what those say.
+    "admin/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
+    "admin/login/": [Row("GET", 200, 200, 200, 302)],
+    "admin/logout/": [Row("GET", 302, 302, 302, 405)],
+    "admin/password_change/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
+    "admin/password_change/done/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
+    "admin/autocomplete/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
+    "admin/jsi18n/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
+    "admin/r/<path:content_type_id>/<path:object_id>/": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
+    "admin/^(?P<app_label>auth|axes|chat)/$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
+    "admin/(?P<url>.*)$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
+    # The icon, a static file.
+    "favicon.ico": [Row("GET", 301, 301, 301, 301)],
+    # For those who watch over the process.
+    "healthz": [Row("GET", 200, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
+    "readyz": [Row("GET", 200, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
+}
+#: Every model's pages in the admin.
+MODEL_PAGE = re.compile(r"admin/(auth|axes|chat)/\w+/((add|act/<str:name>|<path:object_id>(/\w+)?|<id>/password)/)?")
+#: Those of them that are about the owner's session or run.
+OWN_ID = re.compile(r"admin/chat/(session|run)/")
+MODEL_ROWS = [Row("GET", LOGIN, LOGIN, LOGIN, 403), Row("POST", LOGIN, LOGIN, LOGIN, 403)]
+#: An object's bare address leads to its page, and what doesn't exist has no history, for whoever may be there at all.
+LEADS_ON = [Row("GET", LOGIN, LOGIN, LOGIN, 302)]
+
+
+def addresses(patterns: Sequence[Any], before: str = "") -> Iterator[str]:
+    for pattern in patterns:
+        here = before + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from addresses(pattern.url_patterns, here)
+        else:
+            assert isinstance(pattern, URLPattern)
+            yield here
+
+
+ADDRESSES = sorted(set(addresses(get_resolver().url_patterns)))
+
+
+def rows_of(address: str) -> list[Row]:
+    if address in ROWS:
+        return ROWS[address]
+    if MODEL_PAGE.fullmatch(address):
+        nothing = address.endswith("/history/") and not OWN_ID.match(address)
+        return LEADS_ON if nothing or address.endswith("/<path:object_id>/") else MODEL_ROWS
+    pytest.fail(f"{address} has no row in the table: say who may do what there.")
+
+
+def test_no_row_is_about_an_address_that_is_gone() -> None:
+    assert set(ROWS) <= set(ADDRESSES)
+
+
+@pytest.fixture
+async def clients(transactional_db: None) -> AsyncIterator[dict[str, AsyncClient]]:
+    def make() -> None:
+        for name in ("another", "owner"):
+            making.user(name)
+        making.staff(name="bare")
+        making.staff(access.VIEW_SESSIONS, access.STOP_RUNS)
+        for user in User.objects.all():
+            making.session(user, title=f"{user}'s own")
+
+    await database.write(make)
+    made = {name: AsyncClient() for name in PEOPLE}
+    for name in PEOPLE[1:]:
+        await made[name].aforce_login(await User.objects.aget(username=name))
+    yield made
+    database.close()
+
+
+def owned() -> tuple[Session, Run]:
+    """A session of the owner's with a run at work, which said a secret, and a schedule for it."""
+    owner = User.objects.get(username="owner")
+    session = making.session(owner, title=SECRET)
+    fields = {"message": SECRET, "every_minutes": 60, "session_id": str(session.pk)}
+    schedule_commands.make(owner, fields, timezone.now())
+    run = making.run(session, message=SECRET)
+    making.append(run, making.thought(SECRET))
+    return session, run
+
+
+def filled_in(address: str, session: Session | None, run: Run | None) -> str:
+    """The address with identifiers in it: those of a session and its run, or such as nothing has."""
+    session_id = str(session.pk if session else uuid4())
+    run_id = str(run.pk if run else uuid4())
+    about = OWN_ID.match(address)
+    object_id = {"session": session_id, "run": run_id}[about[1]] if about else "1"
+    act = "delete" if about and about[1] == "session" else "pause" if "/schedule/" in address else "stop"
+    schedule = Schedule.objects.filter(session=session).first() if session else None
+    schedule_id = str(schedule.pk if schedule else uuid4())
+    named = {"session_id": session_id, "run_id": run_id, "schedule_id": schedule_id, "seq": "1", "name": act}
+    path = re.sub(r"<(?:\w+:)?(\w+)>", lambda part: named.get(part[1], object_id), address)
+    path = path.replace("(?P<url>.*)$", "x/")
+    path = re.sub(r"\(\?P<app_label>[^)]*\)", "chat", path)
+    return "/" + path.replace("^", "").replace("/?$", "").replace("$", "")
+
+
+def what_came(answer: Any) -> int | str:
+    if answer.status_code == 302 and "/login/" in answer["Location"]:
+        return LOGIN
+    return int(answer.status_code)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient], address: str) -> None:
+    for row in rows_of(address):
+        for person in PEOPLE[:-1] if address.startswith("admin/") else PEOPLE:
+            session, run = await database.write(owned)
+            path = await database.read(filled_in, address, session, run) + row.query
+            answer = await clients[person].generic(row.method, path, row.body, content_type="application/json")
+            expected = row.expected(address, person)
+            assert what_came(answer) == expected, f"{person}: {row.method} {path}"
+            said = answer.content.decode() if not answer.streaming else ""
+            if person in ("anonymous", "another", "bare") or expected not in (200, 201, 202, 204):
+                assert SECRET not in said, f"{person}: {row.method} {path}"
+            if address in ("sessions/", "api/sessions/", "api/search/", "") and person == "staff":
+                assert SECRET not in said, "lists are one's own"
+            if expected == 404:
+                unknown = filled_in(address, None, None) + row.query
+                other = await clients[person].generic(row.method, unknown, row.body, content_type="application/json")
+                assert other.status_code == 404
+                assert told_apart(answer, path) == told_apart(other, unknown), (
+                    "what is not yours is as if it weren't there"
+                )
+            if address == "accounts/logout/" and person != "anonymous" and row.method == "POST":
+                await clients[person].aforce_login(await User.objects.aget(username=person))
+
+
+def told_apart(answer: Any, path: str) -> tuple[Any, ...]:
+    """An answer without what always differs: its own address, its identifier in the log, nonces and tokens."""
+    said = answer.content.decode().replace(path, "")
+    said = re.sub(r'"id":"[0-9a-f]{8}"|nonce="[^"]*"|csrfmiddlewaretoken" value="[^"]*"', "", said)
+    return answer.status_code, answer["Content-Type"], said
+
+
+# The socket
+
+
+#: What each command brings to the owner and to staff: the type of the first frame that answers it, or an error's code.
+COMMANDS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "chat": ({"message": "hello"}, "accepted", "not_allowed"),
+    "continue": ({"run_id": "RUN"}, "not_continuable", "not_allowed"),
+    "resume": ({"last_seq": 0}, "session", "session"),
+    "ack": ({"seq": 1}, "pong", "pong"),
+    "ping": ({}, "pong", "pong"),
+    "cancel": ({"all": True}, "reasoning_complete", "reasoning_complete"),
+}
+
+
+def test_every_command_has_a_row() -> None:
+    assert set(COMMANDS) == set(protocol.COMMANDS)
+
+
+async def answer_to(socket: Socket, command: str, run_id: str) -> str:
+    payload, _, _ = COMMANDS[command]
+    await socket.send(command, **{key: run_id if value == "RUN" else value for key, value in payload.items()})
+    if command == "ack":
+        # Nothing answers it; that the socket lives on does.
+        await socket.send("ping")
+    kinds = ("accepted", "error", "session", "pong", "reasoning_complete")
+    frame = await socket.until(lambda frame: frame["type"] in kinds)
+    return str(frame["data"]["code"] if frame["type"] == "error" else frame["type"])
+
+
+@pytest.mark.parametrize("command", protocol.COMMANDS)
+async def test_everyone_s_command_does_what_the_table_says(product: Server, bo: Browser, command: str) -> None:
+    _, for_owner, for_staff = COMMANDS[command]
+    session_id = await bo.new_session(title=SECRET)
+    nobody = Browser(product.url)
+    async with (
+        Browser.logged_in(product.url, "cy") as another,
+        Browser.logged_in(product.url, "ada") as staff,
+        bo.socket(session_id) as own,
+    ):
+        assert (await own.receive())["data"]["role"] == "owner"
+        for person, expected in ((bo, for_owner), (staff, for_staff)):
+            status, accepted = await bo.call(
+                "POST", f"sessions/{session_id}/messages/", {"message": "Count [tokens=400 every=25]"}
+            )
+            assert status == 202
+            run_id = accepted["run_id"]
+            for stranger, code in ((nobody, protocol.Close.NOT_LOGGED_IN), (another, protocol.Close.NO_SUCH_SESSION)):
+                async with stranger.socket(session_id) as closed:
+                    with contextlib.suppress(websockets.ConnectionClosed):
+                        await closed.send(command, **COMMANDS[command][0])
+                    assert await closed.closed() == code
+                    assert closed.frames == [], "nothing is told, and nothing is done"
+            async with person.socket(session_id) as socket:
+                await socket.until_type("reasoning_delta")
+                assert await answer_to(socket, command, run_id) == expected
+            await bo.call("POST", f"runs/{run_id}/cancel/", {"all": True})
+            await own.until_type("reasoning_complete")
+    await nobody.http.close()
+
+
+async def test_a_stranger_s_socket_cannot_tell_whether_a_session_exists(product: Server, bo: Browser) -> None:
+    session_id = await bo.new_session()
+    async with Browser.logged_in(product.url, "cy") as another:
+        ends = []
+        for key in (session_id, str(uuid4()), "x", "1"):
+            async with another.socket(key) as socket:
+                ends.append((await socket.closed(), socket.frames))
+    assert ends == [(protocol.Close.NO_SUCH_SESSION, [])] * 4

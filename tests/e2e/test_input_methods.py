@@ -1,0 +1,87 @@
+"""Writing by an input method: the Enter that chooses a word is the input method's, whatever order the browser tells it in."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from playwright.async_api import CDPSession, expect
+
+from tests.e2e.conversation import Conversation
+
+TEXT = "你好 [tokens=2]"
+#: What browsers say that a key is while an input method has it.
+TAKEN = 229
+
+Act = Callable[[CDPSession], Awaitable[None]]
+
+
+async def compose(ime: CDPSession, letters: str = "ni hao") -> None:
+    """Letters that are not a text yet stand underlined in the box."""
+    await ime.send(
+        "Input.imeSetComposition", {"text": letters, "selectionStart": len(letters), "selectionEnd": len(letters)}
+    )
+
+
+async def choose(ime: CDPSession) -> None:
+    """They become a text: the composition is over."""
+    await ime.send("Input.insertText", {"text": TEXT})
+
+
+async def press(ime: CDPSession, code: int, key: str = "Enter") -> None:
+    """A key goes down and up, without what it would write."""
+    for kind in ("rawKeyDown", "keyUp"):
+        await ime.send(
+            "Input.dispatchKeyEvent", {"type": kind, "key": key, "code": "Enter", "windowsVirtualKeyCode": code}
+        )
+
+
+async def chromium(ime: CDPSession) -> None:
+    await compose(ime)
+    await press(ime, TAKEN, "Process")
+    await choose(ime)
+
+
+async def firefox(ime: CDPSession) -> None:
+    await compose(ime)
+    await press(ime, 13)
+    await choose(ime)
+
+
+async def safari(ime: CDPSession) -> None:
+    await compose(ime)
+    await choose(ime)
+    await press(ime, TAKEN)
+
+
+async def several_words(ime: CDPSession) -> None:
+    for _ in range(3):
+        await compose(ime)
+        await press(ime, TAKEN, "Process")
+    await choose(ime)
+    await press(ime, TAKEN)
+
+
+#: In which order a key and the end of its composition come; a further one is one line.
+ORDERS: dict[str, Act] = {"Chromium": chromium, "Firefox": firefox, "Safari": safari, "several words": several_words}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+async def test_the_enter_of_an_input_method_sends_nothing(talk: Conversation, order: str) -> None:
+    await talk.message.focus()
+    ime = await talk.page.context.new_cdp_session(talk.page)
+    await ORDERS[order](ime)
+    await expect(talk.message).to_have_value(TEXT)
+    # The next one is the writer's own: it sends what was chosen, and nothing has been sent before it.
+    await talk.message.press("Enter")
+    await talk.ended()
+    await expect(talk.questions).to_have_text([TEXT])
+
+
+async def test_letters_of_an_input_method_are_no_single_keys(talk: Conversation) -> None:
+    await talk.ask("First [tokens=2]")
+    await talk.ended()
+    await talk.page.evaluate("() => { document.activeElement.blur() }")
+    ime = await talk.page.context.new_cdp_session(talk.page)
+    await press(ime, TAKEN, "?")
+    await expect(talk.page.get_by_role("dialog")).to_have_count(0)
+    await press(ime, 191, "?")
+    await expect(talk.page.get_by_role("dialog")).to_be_visible()
