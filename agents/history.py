@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -24,10 +23,10 @@ _SHORT = 600
 _INVALID_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _LONGEST_NAME = 64
 _KNOWN_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "name"})
+_KNOWN_IN_CALL = frozenset({"id", "type", "function"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     """A call without its result yet."""
 
     given_id: str
@@ -39,29 +38,31 @@ class _ValidNames:
     """Names of tools as servers take them: valid ones as they are, each other one made valid and unlike all the rest."""
 
     def __init__(self, tool_names: Collection[str], messages: Sequence[ChatMessage]) -> None:
-        named = (call["function"]["name"] for message in messages for call in message.get("tool_calls") or ())
-        self._made: dict[str, str] = {}
-        self._taken = {*tool_names, *(name for name in named if _is_valid_name(name))}
+        named = {call["function"]["name"] for message in messages for call in message.get("tool_calls") or ()}
+        valid = set(filter(_is_valid_name, named))
+        #: Each name as it is sent.
+        self._sent = {name: name for name in valid}
+        self._taken = valid.union(tool_names)
 
     def put_in(self, given: ChatMessage) -> ChatMessage:
-        """A copy of the message whose names are valid."""
-        message = dict(given)
-        if message["role"] == "tool":
-            message["name"] = self._valid(message["name"])
-        elif calls := message.get("tool_calls"):
-            message["tool_calls"] = [
-                {**call, "function": {**call["function"], "name": self._valid(call["function"]["name"])}}
-                for call in calls
-            ]
-        return message
+        """The message, or a copy of it whose names are valid where they are not."""
+        if given["role"] == "tool":
+            name = self._sent_as(given["name"])
+            return given if name == given["name"] else {**given, "name": name}
+        calls = given.get("tool_calls")
+        if not calls or all(self._sent_as(call["function"]["name"]) == call["function"]["name"] for call in calls):
+            return given
+        named = [
+            {**call, "function": {**call["function"], "name": self._sent_as(call["function"]["name"])}}
+            for call in calls
+        ]
+        return {**given, "tool_calls": named}
 
-    def _valid(self, name: str) -> str:
-        if _is_valid_name(name):
-            return name
-        if name not in self._made:
+    def _sent_as(self, name: str) -> str:
+        if name not in self._sent:
             plain = _INVALID_IN_NAME.sub("_", name)[:_LONGEST_NAME] or "unnamed"
-            self._made[name] = _unused(plain, self._taken, _LONGEST_NAME)
-        return self._made[name]
+            self._sent[name] = name if _is_valid_name(name) else _unused(plain, self._taken, _LONGEST_NAME)
+        return self._sent[name]
 
 
 def _is_valid_name(name: str) -> bool:
@@ -99,11 +100,13 @@ def repair_tool_calls(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]
         message["content"] = clean(_text(message.get("content")))
         if message["role"] == "tool":
             wanted = str(message.get("tool_call_id", ""))
-            found = next((call for call in waiting if call.given_id == wanted), None)
-            if found is None:
+            for at, call in enumerate(waiting):
+                if call.given_id == wanted:
+                    del waiting[at]
+                    message["tool_call_id"], message["name"] = call.id, call.name
+                    break
+            else:
                 continue
-            waiting.remove(found)
-            message |= {"tool_call_id": found.id, "name": found.name}
         else:
             close()
             if calls := message.get("tool_calls"):
@@ -140,7 +143,7 @@ def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()
         elif role in ("assistant", "tool") and before in ("", "system"):
             valid.append({"role": "user", "content": LEFT_OUT})
         if not message["content"].strip() and not message.get("tool_calls"):
-            message["content"] = NO_ANSWER if role == "assistant" else NOTHING
+            message = {**message, "content": NO_ANSWER if role == "assistant" else NOTHING}
         valid.append(message)
     if not valid or valid[-1]["role"] in ("system", "assistant"):
         valid.append({"role": "user", "content": GO_ON})
@@ -193,19 +196,19 @@ def _without_oldest_calls(
 
 def cost(message: ChatMessage) -> int:
     """Tokens a message takes, estimated."""
-    calls = message.get("tool_calls") or ()
-    words = estimate_tokens(message["content"] or "")
-    other = sum(_field_cost(value) for key, value in message.items() if key not in _KNOWN_FIELDS)
-    return 4 + words + other + sum(_call_cost(call) for call in calls)
+    tokens = 4 + estimate_tokens(message["content"] or "") + _other_costs(message, _KNOWN_FIELDS)
+    for call in message.get("tool_calls") or ():
+        function = call["function"]
+        tokens += 8 + estimate_tokens(function["name"] + function["arguments"]) + _other_costs(call, _KNOWN_IN_CALL)
+    return tokens
 
 
-def _call_cost(call: Mapping[str, Any]) -> int:
-    other = sum(_field_cost(value) for key, value in call.items() if key not in ("id", "type", "function"))
-    return 8 + other + estimate_tokens(call["function"]["name"] + call["function"]["arguments"])
-
-
-def _field_cost(value: Any) -> int:
-    return estimate_tokens(value if isinstance(value, str) else orjson.dumps(value).decode())
+def _other_costs(part: Mapping[str, Any], known: frozenset[str]) -> int:
+    """What the fields take that only some servers have."""
+    if part.keys() <= known:
+        return 0
+    other = (value for key, value in part.items() if key not in known)
+    return sum(estimate_tokens(value if isinstance(value, str) else orjson.dumps(value).decode()) for value in other)
 
 
 def _text(content: Any) -> str:

@@ -201,7 +201,7 @@ class StepSplitter:
         self._text: list[Part] = []
         self._calls: list[Part] = []
         self._reasoning: list[int] = []
-        self._grown: dict[int, PartialStep] = {}
+        self._partials: dict[int, PartialStep] = {}
 
     def _finish_parts(self, parts: Sequence[Part], end: int, unfinished: Part | None = None) -> Iterator[Step]:
         """Pass the parts before ``end``, which will not grow any more."""
@@ -250,13 +250,13 @@ class StepSplitter:
             text = _trimmed(kind, [*self._text, last])
         if not (text.strip() or tool_name):
             return None
-        before = self._grown.get(step)
+        before = self._partials.get(step)
         attempt = 1
         if before is not None:
             if before.type == kind and before.text == text and before.tool_name == tool_name:
                 return None
             attempt = before.attempt + (before.type != kind or not text.startswith(before.text))
-        growth = self._grown[step] = PartialStep(step, kind, text, attempt, tool_name)
+        growth = self._partials[step] = PartialStep(step, kind, text, attempt, tool_name)
         return growth
 
     def _unique(self, wanted: str) -> str:

@@ -3,10 +3,6 @@
 from typing import Any
 
 from csp.constants import NONCE, NONE, SELF
-from csp.middleware import CSPMiddleware, PolicyParts
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
-from django.urls import reverse
 
 #: Nothing but our own files, and the one inline script that carries the page's nonce (the import map).
 POLICY: dict[str, list[Any]] = {
@@ -30,16 +26,3 @@ def plain_policy() -> str:
         f"{name} {' '.join(str(source) for source in sources if source is not NONCE)}"
         for name, sources in POLICY.items()
     )
-
-
-class ContentSecurityMiddleware(CSPMiddleware):
-    """Sends the policy with every page; Django's admin, whose scripts know no Trusted Types, does without those."""
-
-    def get_policy_parts(
-        self, request: HttpRequest, response: HttpResponseBase, report_only: bool = False
-    ) -> PolicyParts:
-        """Return the policy of one response."""
-        parts = super().get_policy_parts(request, response, report_only)
-        if request.path_info.startswith(reverse("admin:index")):
-            parts.replace = {**(parts.replace or {}), "require-trusted-types-for": None}
-        return parts

@@ -41,6 +41,8 @@ def describe_sqlite(path: Path) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
+        # To open it anew costs more than most of what is asked of it.
+        "CONN_MAX_AGE": None,
         "OPTIONS": {
             # Taking the write lock at the start makes a transaction wait its turn; one that reads first would fail at once.
             "transaction_mode": "IMMEDIATE",
@@ -60,4 +62,5 @@ def _postgres(raw: str) -> dict[str, Any]:
     # A pooler that hands a session on takes no options at its start; `config.prepare` makes them the role's own there.
     own = {} if found["DISABLE_SERVER_SIDE_CURSORS"] else {"options": session}
     options = {**_POSTGRES_PATIENCE, **own, **found["OPTIONS"], "pool": _POSTGRES_POOL}
-    return {"ENGINE": "config.postgresql", **found, "OPTIONS": options}
+    # A connection goes back to the pool when a request has ended.
+    return {"ENGINE": "config.postgresql", "CONN_MAX_AGE": 0, **found, "OPTIONS": options}

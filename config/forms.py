@@ -1,14 +1,15 @@
 """Forms that cannot be read are refused before anything looks into them: later, Django would fall over some of them."""
 
 import secrets
-from collections.abc import Callable
 
 import orjson
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
 from django.utils.translation import gettext as _
 
 from chat.protocol import ErrorCode, error_data
@@ -18,22 +19,26 @@ _FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 _UNREADABLE = (MultiPartParserError, BadRequest, SuspiciousOperation, UnreadablePostError, LookupError, ValueError)
 
 
-class FormsMiddleware:
+class FormsMiddleware(MiddlewareMixin):
     """Passes on what is no form, and forms that can be read."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        """Read a form; answer where that cannot be done."""
+        if request.method != "POST" or request.content_type not in _FORMS:
+            return None
+        try:
+            request.POST  # noqa: B018 - it is read where it is first asked for
+        except RequestDataTooBig:
+            return _refuse(request, 413, "too_large", _("The request is too large."))
+        except _UNREADABLE:
+            return _refuse(request, 400, "bad_frame", _("The form cannot be read."))
+        return None
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer, or pass the request on."""
-        if request.method == "POST" and request.content_type in _FORMS:
-            try:
-                request.POST  # noqa: B018 - it is read where it is first asked for
-            except RequestDataTooBig:
-                return _refuse(request, 413, "too_large", _("The request is too large."))
-            except _UNREADABLE:
-                return _refuse(request, 400, "bad_frame", _("The form cannot be read."))
-        return self._get_response(request)
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer, or pass the request on; a form is taken apart on a thread, for it may be large."""
+        is_form = request.method == "POST" and request.content_type in _FORMS
+        refusal = await sync_to_async(self.process_request)(request) if is_form else None
+        return refusal or await self.get_response(request)
 
 
 def _refuse(request: HttpRequest, status: int, code: ErrorCode, words: str) -> HttpResponse:

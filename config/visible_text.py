@@ -1,10 +1,12 @@
 """Text that turns other text round unseen is made visible in every page, so that a file named "gpj.exe" can't read "exe.jpg"."""
 
 import re
-from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
+
+from config.middleware import OnLoop
 
 #: Embeddings, overrides and isolates (U+202A–202E, U+2066–2069) in UTF-8; before them what is handed back as it was: what a form holds.
 #: No text can look like that: where it is shown, its "<" is escaped. Marks that only say which way a letter reads stay.
@@ -22,15 +24,11 @@ def _shown(found: re.Match[bytes]) -> bytes:
     return text if text[0] != 0xE2 else b"[U+%04X]" % ord(text.decode())
 
 
-class VisibleTextMiddleware:
+class VisibleTextMiddleware(OnLoop, MiddlewareMixin):
     """Does so with every page, whoever has made it: names, titles, links, arguments, results, the admin."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def process_response(self, _request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Answer with the page."""
-        response = self._get_response(request)
         if isinstance(response, HttpResponse) and response.get("Content-Type", "").startswith("text/html"):
             shown = make_visible(response.content)
             if shown is not response.content:

@@ -170,6 +170,10 @@ FORMER_NAMES = set(
 )
 
 
+#: Fields of messages between processes keep theirs: an earlier version, at work beside this one, says them too.
+SAID_BY_EARLIER_VERSIONS = {"chat/protocol/group_messages.py: because"}
+
+
 def test_nothing_is_called_by_a_former_name() -> None:
     found = {
         f"{path.relative_to(PROJECT)}: {name}"
@@ -183,7 +187,7 @@ def test_nothing_is_called_by_a_former_name() -> None:
         )
         if name in FORMER_NAMES
     }
-    assert found == set()
+    assert found == SAID_BY_EARLIER_VERSIONS
 
 
 #: The same of the pages' scripts: functions, and files.

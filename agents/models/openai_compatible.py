@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -135,9 +136,10 @@ def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:
             if not (wire and wire[-1]["role"] == "assistant"):
                 wire.append({"role": "assistant", "content": ""})
             said = wire[-1]
-            said["content"] = "\n\n".join(filter(None, (said["content"], message.content)))
-            origin = extra.get("origin") or {}
-            own = origin.get("fields", {}) if origin.get("server") == server else {}
+            if message.content:
+                said["content"] = f"{said['content']}\n\n{message.content}" if said["content"] else message.content
+            origin = extra.get("origin")
+            own = origin["fields"] if origin and origin["server"] == server else {}
             if call := message.function_call:
                 function = {**own.get("function", {}), "name": call.name, "arguments": _arguments(call.arguments)}
                 said.setdefault("tool_calls", []).append(
@@ -150,6 +152,11 @@ def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:
 
 def _arguments(raw: str) -> str:
     """Arguments that servers can parse, as they came where all read the same: several answer 400 to a history that holds others."""
+    # A conversation's calls are sent with each request again.
+    return _checked_again(raw) if len(raw) <= _KEPT_ARGUMENTS else _checked_arguments(raw)
+
+
+def _checked_arguments(raw: str) -> str:
     read = json_object(raw, None)
     if read is None:
         return json.dumps({"unreadable": clean(raw)}, ensure_ascii=False)
@@ -159,6 +166,11 @@ def _arguments(raw: str) -> str:
     except ValueError:
         return json.dumps(read, ensure_ascii=False)
     return raw
+
+
+_checked_again = lru_cache(maxsize=4_096)(_checked_arguments)
+#: Characters of arguments that are kept as they were found to be.
+_KEPT_ARGUMENTS = 500
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

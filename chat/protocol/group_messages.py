@@ -73,7 +73,7 @@ class SessionDeleted(_Message):
 
 
 class StopRun(_Message):
-    """To everyone: stop this run, whoever executes it. ``because`` is a sentence for people."""
+    """To everyone: stop this run, whoever executes it. ``because`` is the reason, a sentence for people."""
 
     type: Literal["stop"]
     run_id: str

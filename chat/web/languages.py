@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction
 from typing import Any
 
-from asgiref.sync import markcoroutinefunction
+from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, parse_cookie
@@ -63,8 +63,8 @@ def account_language(user: AbstractBaseUser | AnonymousUser) -> str:
     return user.language if isinstance(user, User) and is_known(user.language) else ""
 
 
-class LanguageMiddleware:
-    """Outermost: every page, also one that says that something is wrong, is in the language that the browser wants."""
+class _InLanguage:
+    """Answers in a language, done where it is called: nothing here waits, but for who is logged in."""
 
     sync_capable = async_capable = True
 
@@ -75,31 +75,52 @@ class LanguageMiddleware:
 
     def __call__(self, request: HttpRequest) -> Any:
         """Answer in it."""
-        language = _language_of(request)
         if iscoroutinefunction(self._get_response):
-            return self._answer(request, language)
+            return self._answer(request)
+        language = self.find_language(request)
+        if not language:
+            return self._get_response(request)
         with translation.override(language):
             return _marked(self._get_response(request), language)
 
-    async def _answer(self, request: HttpRequest, language: str) -> HttpResponseBase:
+    async def _answer(self, request: HttpRequest) -> HttpResponseBase:
+        if self.asks_database(request):
+            language = await sync_to_async(self.find_language)(request)
+        else:
+            language = self.find_language(request)
+        if not language:
+            answer: HttpResponseBase = await self._get_response(request)
+            return answer
         with translation.override(language):
             return _marked(await self._get_response(request), language)
 
+    def find_language(self, request: HttpRequest) -> str:
+        """The language to answer in; empty leaves it as it is."""
+        raise NotImplementedError
 
-class AccountLanguageMiddleware:
+    def asks_database(self, request: HttpRequest) -> bool:
+        """Whether finding it takes a thread."""
+        return False
+
+
+class LanguageMiddleware(_InLanguage):
+    """Outermost: every page, also one that says that something is wrong, is in the language that the browser wants."""
+
+    def find_language(self, request: HttpRequest) -> str:
+        """The browser's."""
+        return _language_of(request)
+
+
+class AccountLanguageMiddleware(_InLanguage):
     """Behind the login: what the account has chosen goes before what the browser says."""
 
-    def __init__(self, get_response: Answer) -> None:
-        self._get_response = get_response
+    def find_language(self, request: HttpRequest) -> str:
+        """The account's."""
+        return "" if _is_for_programs(request) else account_language(request.user)
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer in it."""
-        language = account_language(request.user)
-        if not language or _is_for_programs(request):
-            answer: HttpResponseBase = self._get_response(request)
-            return answer
-        with translation.override(language):
-            return _marked(self._get_response(request), language)
+    def asks_database(self, request: HttpRequest) -> bool:
+        """Whether somebody may be logged in, for whom the page looks in any case."""
+        return settings.SESSION_COOKIE_NAME in request.COOKIES and not _is_for_programs(request)
 
 
 def _language_of(request: HttpRequest) -> str:

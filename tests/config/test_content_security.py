@@ -4,7 +4,7 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 
-from config.content_security import ContentSecurityMiddleware
+from config.middleware import ContentSecurityMiddleware
 
 
 def policy(header: str) -> dict[str, list[str]]:

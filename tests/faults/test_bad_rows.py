@@ -122,15 +122,7 @@ def _waiting(owner: Any, *, bad: Bad | None = None, live: bool = False) -> UUID:
     """A session with an earlier turn that used a tool, and a run in line; its id is returned."""
     session = making.session(owner)
     earlier = making.run(session)
-    data = {"step": 1, "iteration": 1, "timestamp": 1.5, "duration_ms": 7}
-    call = {"tool_name": "python", "tool_call_id": "1"}
-    making.append(
-        earlier,
-        making.step_log.Entry(
-            "reasoning_step", {"type": "tool_use", **call, "arguments": {"code": "2"}, "content": "", **data}
-        ),
-        making.step_log.Entry("reasoning_step", {"type": "tool_result", **call, "ok": True, "content": "2", **data}),
-    )
+    making.append(earlier, making.step("tool_use", arguments={"code": "2"}), making.step("tool_result", "2"))
     if live:
         Run.objects.filter(pk=earlier.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
         run = earlier

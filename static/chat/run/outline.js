@@ -125,7 +125,7 @@ export function createOutline({ list, cards, keepEnd }) {
     paint,
     drawBars,
     get isEmpty() {
-      return list.childElementCount === 0;
+      return list.firstElementChild === null;
     },
     /**
      * Twice a second while the run is at work.

@@ -9,7 +9,7 @@
  * Offset 0 starts the step's text anew; a lower attempt, an older step, and what lies beyond the text one has are ignored.
  *
  * @param {Growth|null} growth
- * @param {any} data
+ * @param {import("../protocol.js").DeltaData} data
  * @returns {Growth|null}
  */
 export function grow(growth, data) {
@@ -26,7 +26,7 @@ export function grow(growth, data) {
 }
 
 /**
- * @param {any} data
+ * @param {import("../protocol.js").DeltaData} data
  * @param {string} text
  * @returns {Growth}
  */

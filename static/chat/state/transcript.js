@@ -123,7 +123,7 @@ export function reduce(state, frame) {
 
 /**
  * @param {State} state
- * @param {any} data
+ * @param {import("../protocol.js").SessionData} data
  * @returns {State}
  */
 function joinedSession(state, data) {
@@ -266,13 +266,13 @@ function applied(run, { type, seq, data }) {
 /**
  * @param {Run} run
  * @param {number} seq
- * @param {any} data
+ * @param {import("../protocol.js").StepData} data
  * @returns {Run}
  */
 function appliedStep(run, seq, data) {
   const at = data.timestamp ?? 0;
   const iteration = data.iteration ?? 0;
-  const next = Number.isInteger(data.step) ? superseded(run, data.step) : run;
+  const next = "step" in data ? superseded(run, data.step) : run;
   switch (data.type) {
     case "iteration_start":
       return { ...next, iteration };
@@ -336,7 +336,7 @@ function superseded(run, step) {
  * @param {number} seq
  * @param {number} at
  * @param {number} iteration
- * @param {any} data
+ * @param {import("../protocol.js").ToolUseStep} data
  * @returns {Run}
  */
 function called(run, seq, at, iteration, data) {
@@ -381,7 +381,7 @@ function calls(seq, call, iteration) {
  * @param {number} seq
  * @param {number} at
  * @param {number} iteration
- * @param {any} data
+ * @param {import("../protocol.js").ToolResultStep} data
  * @returns {Run}
  */
 function answered(run, seq, at, iteration, data) {
@@ -420,7 +420,7 @@ function answered(run, seq, at, iteration, data) {
 /**
  * @param {State} state
  * @param {string} runId
- * @param {any} data
+ * @param {import("../protocol.js").DeltaData} data
  * @returns {State}
  */
 function grown(state, runId, data) {

@@ -42,8 +42,7 @@ def session() -> Session:
 
 def called(name: str) -> Entry:
     """A tool call in the log."""
-    data = {"type": "tool_use", "step": 1, "tool_name": name, "tool_call_id": "1", "arguments": {}, "content": ""}
-    return Entry("reasoning_step", {**data, "iteration": 1, "timestamp": 1.5})
+    return making.step("tool_use", tool_name=name)
 
 
 @BOTH

@@ -1,0 +1,63 @@
+"""Django's handler for HTTP, whose synchronous work runs on threads that are used again, each with its database connection."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from asgiref.sync import ThreadSensitiveContext
+from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import request_started
+from django.db import close_old_connections, connections, reset_queries
+
+#: Threads that are kept while no request needs them. More requests at once have more threads, which end with them.
+_MOST_IDLE = 8
+
+
+class PageThread(ThreadPoolExecutor):
+    """One thread, and whether it is at work: one whose request was given up may still be."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1, thread_name_prefix="page")
+        self._submitted = self._finished = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function on the thread."""
+        self._submitted += 1
+        future = super().submit(fn, *args, **kwargs)
+        future.add_done_callback(self._note_finished)
+        return future
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something that was submitted has not come to its end."""
+        return self._submitted != self._finished
+
+    def retire(self) -> None:
+        """End the thread once it has done what it was given, and close its connections."""
+        self.submit(connections.close_all)
+        self.shutdown(wait=False)
+
+    def _note_finished(self, _: Future[Any]) -> None:
+        self._finished += 1
+
+
+class PageHandler(ASGIHandler):
+    """Serves each request on one thread, as Django does, without making that thread and its connection anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._idle: list[PageThread] = []
+        # Each costs a change of threads. Connections are looked after when a request has ended, and the log of queries is DEBUG's.
+        request_started.disconnect(close_old_connections)
+        request_started.disconnect(reset_queries)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        thread = self._idle.pop() if self._idle else PageThread()
+        try:
+            async with ThreadSensitiveContext(executor=thread):
+                await self.handle(scope, receive, send)
+        finally:
+            if thread.is_busy or len(self._idle) >= _MOST_IDLE:
+                thread.retire()
+            else:
+                self._idle.append(thread)
