@@ -4,6 +4,7 @@ from agents.addresses import mask_text
 from agents.agent import Agent, get_agent, preload
 from agents.errors import AgentError, UnknownAgent
 from agents.events import Outcome, PartialStep, Step, Usage
+from agents.sentence import Sentence
 from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
 from agents.stream import AgentRun, initial_steps
 from agents.tools import (
@@ -34,6 +35,7 @@ __all__ = [
     "ModelSettings",
     "Outcome",
     "PartialStep",
+    "Sentence",
     "ServerState",
     "SessionPrivacy",
     "Step",

@@ -9,6 +9,8 @@ class AgentError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+        self.message = message
+        """The same sentence, by which pages can say it in their reader's language where it is a `Sentence`."""
 
 
 class ModelError(AgentError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from agents.addresses import DEFAULT_PORTS, authority, mask_address
+from agents.sentence import Sentence
 
 
 class UnusableProxy(OSError):
@@ -79,7 +80,10 @@ def _parsed(address: str) -> Proxy:
         host, port, parts = None, None, urlsplit("")
     if not host or parts.scheme != "http":
         raise UnusableProxy(
-            f"The proxy of this machine's environment ({mask_address(address)}) is none that can be used: http://HOST:PORT."
+            Sentence(
+                "The proxy of this machine's environment (%(address)s) is none that can be used: http://HOST:PORT.",
+                address=mask_address(address),
+            )
         )
     proof = ""
     if parts.username is not None:

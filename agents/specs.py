@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from agents.errors import UnknownAgent
+from agents.sentence import Sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +53,24 @@ AGENTS: Mapping[str, AgentSpec] = MappingProxyType(
         for spec in (
             AgentSpec(
                 name="researcher",
-                title="Researcher",
-                description="Finds things out: reads pages, calculates, recalls earlier conversations.",
+                title=Sentence("Researcher"),
+                description=Sentence("Finds things out: reads pages, calculates, recalls earlier conversations."),
                 instructions="You are a careful researcher. Establish the facts first, tell what you verified from what "
                 "you assume, and name the source of anything you read." + _COMMON,
                 tools=("python", "current_time", "search_history", "fetch_page"),
             ),
             AgentSpec(
                 name="developer",
-                title="Developer",
-                description="Writes and explains code, and runs small Python programs to check itself.",
+                title=Sentence("Developer"),
+                description=Sentence("Writes and explains code, and runs small Python programs to check itself."),
                 instructions="You are an experienced software developer. Prefer simple, correct, readable code; try it with "
                 "the python tool where that is possible, and say what you ran and what you did not." + _COMMON,
                 tools=("python", "current_time", "search_history", "fetch_page"),
             ),
             AgentSpec(
                 name="writer",
-                title="Writer",
-                description="Drafts, edits and shortens texts in a clear voice.",
+                title=Sentence("Writer"),
+                description=Sentence("Drafts, edits and shortens texts in a clear voice."),
                 instructions="You are a writer and editor. Ask yourself who reads the text and what for; write plainly, keep "
                 "the author's voice, and give the text itself before any remarks on it." + _COMMON,
                 tools=("current_time", "search_history", "fetch_page"),

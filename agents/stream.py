@@ -28,6 +28,7 @@ from agents.models.ends import check_end, meaning
 from agents.models.reply import MOST_CALLS, Reply, ReplyWriter
 from agents.models.reply_parts import Call, FinishedReply
 from agents.pace import Throttle
+from agents.sentence import Sentence
 from agents.snapshots import StepSplitter
 from agents.specs import AgentSpec, ModelSettings
 from agents.tools.runner import ABANDON_S, Job, ToolOutcome, run_tools
@@ -339,7 +340,7 @@ class AgentRun:
             failure = error if isinstance(error, AgentError) else _internal(error)
             self._close_open("The run failed before this call had a result.")
             self._push([self._splitter.error(failure.code, str(failure))])
-            self._end("failed", failure.code, str(failure))
+            self._end("failed", failure.code, failure.message)
 
     def _guarded(self, callback: Callable[..., None], *args: Any) -> None:
         """A fault of ours ends the run as well: it must not leave it at work for ever, its thread waiting."""
@@ -349,7 +350,7 @@ class AgentRun:
             failure = _internal(error)
             if self.outcome is None:
                 self._push([self._splitter.error(failure.code, str(failure))])
-                self._end("failed", failure.code, str(failure))
+                self._end("failed", failure.code, failure.message)
             if not self._awaited.done():
                 self._awaited.set_exception(failure)
 
@@ -416,7 +417,7 @@ def _error_of(writing: asyncio.Task[None]) -> BaseException | None:
 def _internal(error: BaseException) -> AgentError:
     number = uuid.uuid4().hex[:8]
     log.error("Agent run failed (%s)", number, exc_info=error)
-    return AgentError("internal", f"Something went wrong on our side (error {number}).")
+    return AgentError("internal", Sentence("Something went wrong on our side (error %(id)s).", id=number))
 
 
 def _called(call: Call, server: str) -> dict[str, Any]:

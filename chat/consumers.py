@@ -18,6 +18,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 
 import agents
+from agents.sentence import Sentence
 from chat import protocol
 from chat.live import connections, handshake
 from chat.live import registry as feed_registry
@@ -145,7 +146,9 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if agent in agents.AGENTS:
             self._fallback_agent = agent
         elif agent:
-            problems.append(("unknown_agent", f"There is no agent “{agent[:64]}”; the session's own is used."))
+            problems.append(
+                ("unknown_agent", Sentence("There is no agent “%(name)s”; the session's own is used.", name=agent[:64]))
+            )
         problem = await self._begin(query.get("last_seq", ["0"])[-1], query.get("last_id", [None])[-1])
         for code, message in [*problems, *problem]:
             self._error(code, message)
@@ -203,11 +206,11 @@ class SessionConsumer(AsyncWebsocketConsumer):
             self._error(bad.code, bad.message, bad.client_message_id)
         except DatabaseError:
             logger.exception("A command could not be carried out")
-            words = "The database did not answer. Please try again; a message is not taken twice."
+            words = Sentence("The database did not answer. Please try again; a message is not taken twice.")
             self._error("storage", words, own_id)
         except Exception:
             logger.exception("A command failed")
-            self._error("internal", "Something in this program went wrong; it has been noted.", own_id)
+            self._error("internal", Sentence("Something in this program went wrong; it has been noted."), own_id)
 
     async def _turn(self, size: int) -> None:
         """Wait until the next command may be taken up: when the client has read its answers, and others have had their time."""

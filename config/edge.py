@@ -10,6 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase, HttpResponsePermanentRedirect
 from django.shortcuts import render
 
+from agents.sentence import Sentence
+from chat.rendering.sentences import translate_sentence
 from chat.security.origins import warn_once
 from chat.web import health
 from config import content_security, proxies
@@ -68,7 +70,7 @@ def lead_to_https(request: HttpRequest) -> HttpResponse | None:
         return answer
     cause = _why_not_https(request)
     warn_once(cause)
-    told = render(request, "https_unknown.html", {"cause": cause}, status=500)
+    told = render(request, "https_unknown.html", {"cause": translate_sentence(cause)}, status=500)
     told["Cache-Control"] = "no-store"
     told["Content-Security-Policy"] = content_security.plain_policy()
     told.delete_cookie(_LED, samesite="Lax")
@@ -95,12 +97,22 @@ def _is_forgetful(request: HttpRequest) -> bool:
 
 def _why_not_https(request: HttpRequest) -> str:
     peer, said = _ignored_peer(request), request.headers.get("X-Forwarded-Proto")
-    what = f"PUBLIC_URL is {settings.CSRF_TRUSTED_ORIGINS[-1] if settings.CSRF_TRUSTED_ORIGINS else 'https'}, but "
+    own = settings.CSRF_TRUSTED_ORIGINS[-1] if settings.CSRF_TRUSTED_ORIGINS else "https"
     if peer is not None:
-        return f"{what}X-Forwarded-… came from {peer}, which is none of TRUSTED_PROXIES, and was not believed. Add that address there."
+        return Sentence(
+            "PUBLIC_URL is %(own)s, but X-Forwarded-… came from %(peer)s, which is none of TRUSTED_PROXIES, and was not believed. "
+            "Add that address there.",
+            own=own,
+            peer=peer,
+        )
     if said is not None:
-        return f"{what}the proxy in front says X-Forwarded-Proto: {said[:40]} where https was expected."
-    return (
-        f"{what}the proxy in front sends no X-Forwarded-Proto. Let it send X-Forwarded-Proto: https "
-        "(nginx: proxy_set_header X-Forwarded-Proto $scheme;)."
+        return Sentence(
+            "PUBLIC_URL is %(own)s, but the proxy in front says X-Forwarded-Proto: %(said)s where https was expected.",
+            own=own,
+            said=said[:40],
+        )
+    return Sentence(
+        "PUBLIC_URL is %(own)s, but the proxy in front sends no X-Forwarded-Proto. Let it send X-Forwarded-Proto: https "
+        "(nginx: proxy_set_header X-Forwarded-Proto $scheme;).",
+        own=own,
     )

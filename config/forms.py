@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.translation import gettext as _
 
 from chat.protocol import ErrorCode, error_data
 
@@ -29,9 +30,9 @@ class FormsMiddleware(MiddlewareMixin):
         try:
             request.POST  # noqa: B018 - it is read where it is first asked for
         except RequestDataTooBig:
-            return _refuse(request, 413, "too_large", "The request is too large.")
+            return _refuse(request, 413, "too_large", _("The request is too large."))
         except _UNREADABLE:
-            return _refuse(request, 400, "bad_frame", "The form cannot be read.")
+            return _refuse(request, 400, "bad_frame", _("The form cannot be read."))
         return None
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:

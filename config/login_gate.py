@@ -6,10 +6,13 @@ It stands before Django, which gives each request a thread of its own.
 import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from django.template.loader import render_to_string
+from django.utils import translation
 
+from chat.web.languages import scope_language
 from config import content_security, proxies
 from config.proxies import Application, Scope
 
@@ -108,8 +111,9 @@ class LoginGate:
 
 
 async def _refuse(scope: Scope, send: Any) -> None:
-    page = _page()
+    page = busy_page(scope_language(scope.get("headers", [])))
     headers = [
+        (b"vary", b"Accept-Language, Cookie"),
         (b"content-type", b"text/html; charset=utf-8"),
         (b"content-length", str(len(page)).encode()),
         (b"retry-after", str(_RETRY_AFTER_S).encode()),
@@ -120,11 +124,8 @@ async def _refuse(scope: Scope, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else page})
 
 
-_pages: list[bytes] = []
-
-
-def _page() -> bytes:
-    """The page that asks to wait, rendered once: it is shown when there is no time for that."""
-    if not _pages:
-        _pages.append(render_to_string("busy.html").encode())
-    return _pages[0]
+@cache
+def busy_page(language: str) -> bytes:
+    """The page that asks to wait, rendered once in each language: it is shown when there is no time for that."""
+    with translation.override(language):
+        return render_to_string("busy.html").encode()

@@ -106,6 +106,7 @@ INSTALLED_APPS = [
     "chat",
 ]
 MIDDLEWARE = [
+    "chat.web.languages.LanguageMiddleware",
     "config.edge.EdgeMiddleware",
     "config.middleware.SecurityMiddleware",
     "config.forms.FormsMiddleware",
@@ -114,6 +115,7 @@ MIDDLEWARE = [
     "config.middleware.CommonMiddleware",
     "config.middleware.CsrfMiddleware",
     "config.middleware.AuthenticationMiddleware",
+    "chat.web.languages.AccountLanguageMiddleware",
     "config.middleware.MessageMiddleware",
     "config.middleware.XFrameOptionsMiddleware",
     "config.middleware.ContentSecurityMiddleware",
@@ -170,7 +172,12 @@ CELERY_TIMEZONE = "UTC"
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English"), ("zh-hant", "繁體中文")]
+# Of two that fit as well, as both kinds of Chinese do a browser's plain "zh", the first is taken.
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文"), ("zh-hant", "繁體中文")]
+LOCALE_PATHS = [BASE_DIR / "chat" / "locale"]
+LANGUAGE_COOKIE_NAME = "language"
+LANGUAGE_COOKIE_PATH = SESSION_COOKIE_PATH
+LANGUAGE_COOKIE_SECURE = SESSION_COOKIE_SECURE
 FORMAT_MODULE_PATH = ["config.formats"]
 
 STATIC_URL = f"{PUBLIC_URL.path}/static/"

@@ -76,6 +76,7 @@ def main(arguments: Sequence[str]) -> None:
         "lock": lock,
         "vendor": browser_libraries,
         "protocol": protocol,
+        "messages": messages,
     }
     if not arguments or arguments[0] not in verbs:
         raise BootstrapError(f"Say one of: {', '.join(verbs)}.")
@@ -158,6 +159,13 @@ def bench(*arguments: str) -> None:
         environment(DEV_LOCK)
         browser_libraries()
     exec_program(PYTHON, "-m", "tests.benchmarks", *arguments)
+
+
+def messages() -> None:
+    """Keep the translations in step with the sources: see `scripts.messages`."""
+    with one_at_a_time():
+        environment(DEV_LOCK)
+    exec_program(PYTHON, "-m", "scripts.messages")
 
 
 def lock() -> None:

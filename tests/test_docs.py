@@ -169,3 +169,25 @@ def test_the_changelog_knows_the_version() -> None:
     version = re.search(r'^version = "(.+)"$', (PROJECT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
     assert version is not None
     assert f"\n## {version[1]}" in (PROJECT / "CHANGELOG.md").read_text("utf-8")
+
+
+def first_steps(text: str) -> list[str]:
+    """The commands, without their remarks, and the settings of the table of models."""
+    commands = [
+        line.partition("#")[0].strip()
+        for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    return [*commands, *re.findall(r"`(LLM_[A-Z_]+=[^`]+|--[a-z-]+|/v1)`", text)]
+
+
+@pytest.mark.parametrize("language", ["zh-Hant", "zh-Hans"])
+def test_the_first_steps_are_the_same_in_every_language(language: str) -> None:
+    name = f"README.{language}.md"
+    theirs = first_steps((PROJECT / name).read_text("utf-8"))
+    assert {"make run", "make test"} < set(theirs)
+    assert not set(theirs) - set(first_steps(README))
+    assert set(re.findall(r"`LLM_MODEL_SERVER=[^`]+`", README)) == set(
+        re.findall(r"`LLM_MODEL_SERVER=[^`]+`", (PROJECT / name).read_text("utf-8"))
+    )
+    assert f"({name})" in README

@@ -13,6 +13,7 @@ import orjson
 from agents.errors import ModelError
 from agents.models.chunks import ServerError, add_chunk, text_alone
 from agents.models.reply import Reply
+from agents.sentence import Sentence
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +75,13 @@ class CompletionReader:
         if self._is_json is None and not (data := self._sniff(data)):
             return False
         if self._is_json:
-            self._pend(data, "The model server's answer was too large to read.")
+            self._pend(data, Sentence("The model server's answer was too large to read."))
             return True
         if b"\r" in data or self._ends_in_return:
             data = self._without_returns(data)
         end = data.rfind(b"\n") + 1
         if not end:
-            self._pend(data, "The model server sent an event too large to read.")
+            self._pend(data, Sentence("The model server sent an event too large to read."))
             return False
         if self._pending or end < len(data):
             data, self._pending = bytes(self._pending) + data[:end], bytearray(data[end:])
@@ -231,7 +232,7 @@ class CompletionReader:
         if self._data is not None:
             self._data += b"\n" + value
             if len(self._data) > EVENT_LIMIT:
-                raise ModelError("The model server sent an event too large to read.")
+                raise ModelError(Sentence("The model server sent an event too large to read."))
         elif (value := _undoubled(value)) in _ENDS:
             yield _DONE
         elif value:

@@ -10,6 +10,7 @@ import brotli
 
 from agents.errors import ModelError
 from agents.models.http import Connection, CutOff
+from agents.sentence import Sentence
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -131,7 +132,11 @@ class Body:
         unknown = [name for name in codings if name not in _UNPACKERS]
         if unknown or len(codings) > _MOST_CODINGS:
             name = (unknown or [told])[0][:40]
-            raise ModelError(f"The model server sent its answer compressed ({name}), though it was asked not to.")
+            raise ModelError(
+                Sentence(
+                    "The model server sent its answer compressed (%(name)s), though it was asked not to.", name=name
+                )
+            )
         # The last one named was put on last.
         self._unpackers = [_UNPACKERS[name]() for name in reversed(codings)]
         self._unpacked = 0
@@ -149,7 +154,7 @@ class Body:
             self._unpackers[0].feed(packed)
         self._unpacked += len(data)
         if self._unpacked > MOST_UNPACKED:
-            raise ModelError("The model server's answer was too large to read.")
+            raise ModelError(Sentence("The model server's answer was too large to read."))
         await asyncio.sleep(0)  # a little may hold very much, and others want their turn
         return data
 

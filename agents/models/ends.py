@@ -5,6 +5,7 @@ from typing import Literal
 
 from agents.errors import ModelError
 from agents.models.reply import Reply
+from agents.sentence import Sentence
 
 End = Literal["whole", "cut", "withheld", "other"]
 
@@ -49,15 +50,25 @@ def check_end(reply: Reply) -> None:
     end = meaning(reason)
     has_answer = bool(reply.content.strip())
     if end == "cut":
-        words = "so its answer breaks off here" if has_answer else "before it gave an answer"
-        comma = "," if has_answer else ""
-        raise ModelError(f"The model reached its length limit{comma} {words}.", "model_cut_off")
+        words = (
+            Sentence("The model reached its length limit, so its answer breaks off here.")
+            if has_answer
+            else Sentence("The model reached its length limit before it gave an answer.")
+        )
+        raise ModelError(words, "model_cut_off")
     if end == "withheld":
-        what = "the rest of the answer" if has_answer else "the answer"
-        raise ModelError(f"The model's provider withheld {what} (content filter).")
+        raise ModelError(
+            Sentence("The model's provider withheld the rest of the answer (content filter).")
+            if has_answer
+            else Sentence("The model's provider withheld the answer (content filter).")
+        )
     if end == "other":
         shown = " ".join(reason.split())[:80]
-        raise ModelError(f"The model server ended the answer before its end, and gave “{shown}” as the reason.")
+        raise ModelError(
+            Sentence(
+                "The model server ended the answer before its end, and gave “%(reason)s” as the reason.", reason=shown
+            )
+        )
     if not reply.has_calls and not has_answer:
         raise _no_answer(reply)
 
@@ -66,9 +77,11 @@ def _no_answer(reply: Reply) -> ModelError:
     """Why a reply without text and calls is none."""
     if reply.call_in_thought:
         return ModelError(
-            "The model called a tool within its thoughts, where the server passes it on as text, so nothing was run. "
-            "The server's tool parser may not fit the model; LLM_TOOL_FORMAT=template does without one."
+            Sentence(
+                "The model called a tool within its thoughts, where the server passes it on as text, so nothing was run. "
+                "The server's tool parser may not fit the model; LLM_TOOL_FORMAT=template does without one."
+            )
         )
     if reply.reasoning:
-        return ModelError("The model ended after its thoughts without giving an answer.")
-    return ModelError("The model returned an empty answer.")
+        return ModelError(Sentence("The model ended after its thoughts without giving an answer."))
+    return ModelError(Sentence("The model returned an empty answer."))

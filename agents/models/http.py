@@ -25,6 +25,7 @@ from yarl import URL
 
 from agents.addresses import mask_address
 from agents.proxies import Proxy, UnusableProxy, accepts_passage, proxy_for, refusal_of
+from agents.sentence import Sentence
 
 # Servers close idle connections, the strictest after 5 s; a request sent just then would fail.
 _KEEPALIVE_S = 4.0
@@ -46,7 +47,11 @@ class Unreachable(OSError):
 
 
 class ProxyRefused(Unreachable):
-    """The environment's proxy leads nowhere. The text is a sentence for people."""
+    """The environment's proxy leads nowhere. ``message`` is a sentence for people."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
 
 
 class CutOff(ConnectionError):
@@ -322,7 +327,7 @@ def _proxy_for(address: URL) -> Proxy | None:
     try:
         return proxy_for(address.scheme, address.raw_host or "", address.port or 0)
     except UnusableProxy as error:
-        raise ProxyRefused(str(error)) from error
+        raise ProxyRefused(error.args[0]) from error
 
 
 def _head(method: str, address: URL, headers: Mapping[str, str], proxy: Proxy | None) -> bytes:
@@ -364,7 +369,9 @@ async def _connect(idle: _Idle, place: _Place, proxy: Proxy | None, connect_s: f
         raise
     except (OSError, UnicodeError) as error:
         if proxy is not None:
-            raise ProxyRefused(f"The proxy at {mask_address(proxy.url)} does not answer, or not in time.") from error
+            raise ProxyRefused(
+                Sentence("The proxy at %(address)s does not answer, or not in time.", address=mask_address(proxy.url))
+            ) from error
         raise Unreachable(str(error)) from error
     return connection
 
@@ -381,7 +388,11 @@ async def _pass_through(network: socket.socket, proxy: Proxy, host: str, port: i
             answer += data
         if not accepts_passage(answer):
             raise ProxyRefused(
-                f"The proxy at {mask_address(proxy.url)} does not lead to the model server{refusal_of(answer)}."
+                Sentence(
+                    "The proxy at %(address)s does not lead to the model server%(reason)s.",
+                    address=mask_address(proxy.url),
+                    reason=refusal_of(answer),
+                )
             )
     except BaseException:
         network.close()

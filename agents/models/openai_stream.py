@@ -19,6 +19,7 @@ from agents.models.compression import Body
 from agents.models.http import Connection, ProxyRefused, Unreachable
 from agents.models.refusals import Refused, explain_event, explain_refusal, hide_key, hide_secret
 from agents.models.reply import Reply
+from agents.sentence import Sentence
 from agents.text import clean
 
 log = logging.getLogger(__name__)
@@ -94,28 +95,38 @@ def _in_words(error: Exception, url: str, api_key: str, timeout_s: float) -> Mod
     if isinstance(error, ServerError):
         return explain_event(error.told, api_key)
     if isinstance(error, ProxyRefused):
-        return ModelError(str(error), "model_unreachable")
+        return ModelError(error.message, "model_unreachable")
     if isinstance(error, Unreachable):
-        return ModelError(f"No model server answers at {mask_address(url)}.", "model_unreachable")
+        return ModelError(
+            Sentence("No model server answers at %(address)s.", address=mask_address(url)), "model_unreachable"
+        )
     if isinstance(error, WebPage):
         return ModelError(
-            f"What answers at {mask_address(url)} is a web page, not a model server. "
-            "LLM_MODEL_SERVER has to be the base URL of its API, which usually ends in /v1."
+            Sentence(
+                "What answers at %(address)s is a web page, not a model server. "
+                "LLM_MODEL_SERVER has to be the base URL of its API, which usually ends in /v1.",
+                address=mask_address(url),
+            )
         )
     if isinstance(error, OtherApi):
         return ModelError(
-            f"What answers at {mask_address(url)} speaks another API than OpenAI's chat completions. "
-            "LLM_MODEL_SERVER has to be the base URL of that one, which usually ends in /v1."
+            Sentence(
+                "What answers at %(address)s speaks another API than OpenAI's chat completions. "
+                "LLM_MODEL_SERVER has to be the base URL of that one, which usually ends in /v1.",
+                address=mask_address(url),
+            )
         )
     if isinstance(error, TimeoutError):
-        return ModelError(f"The model was silent for {timeout_s:g} seconds, so the run ended.", "model_timeout")
+        return ModelError(
+            Sentence("The model was silent for %(n)s seconds, so the run ended.", n=f"{timeout_s:g}"), "model_timeout"
+        )
     if isinstance(error, OSError):
         return _cut_off()
-    return ModelError("The model server's answer could not be understood.")
+    return ModelError(Sentence("The model server's answer could not be understood."))
 
 
 def _cut_off() -> ModelError:
-    return ModelError("The model's answer was cut off before its end.", "model_cut_off")
+    return ModelError(Sentence("The model's answer was cut off before its end."), "model_cut_off")
 
 
 async def _read(connection: Connection, reply: Reply, silence: _Silence) -> None:
@@ -141,7 +152,6 @@ async def _read(connection: Connection, reply: Reply, silence: _Silence) -> None
 
 def _sent_elsewhere(connection: Connection, url: str, api_key: str) -> ModelError:
     """Where a redirect leads, which is not followed: one would carry the key along."""
-    words = f"The model server sends requests on to another address ({connection.status})"
     try:
         target = URL(connection.headers.get("location", ""))
         target = (URL(url).join(target)).with_user(None).with_query(None).with_fragment(None)
@@ -149,8 +159,20 @@ def _sent_elsewhere(connection: Connection, url: str, api_key: str) -> ModelErro
     except ValueError:
         base = ""
     if not base or base == url.removesuffix("/chat/completions"):
-        return ModelError(f"{words}, and does not say which.")
-    return ModelError(f"{words}. If that is the right one, set LLM_MODEL_SERVER={hide_secret(base[:300], api_key)}")
+        return ModelError(
+            Sentence(
+                "The model server sends requests on to another address (%(status)d), and does not say which.",
+                status=connection.status,
+            )
+        )
+    return ModelError(
+        Sentence(
+            "The model server sends requests on to another address (%(status)d). "
+            "If that is the right one, set LLM_MODEL_SERVER=%(address)s",
+            status=connection.status,
+            address=hide_secret(base[:300], api_key),
+        )
+    )
 
 
 async def _refusal(connection: Connection, api_key: str) -> Refused:

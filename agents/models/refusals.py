@@ -12,6 +12,7 @@ import orjson
 
 from agents.addresses import mask_text
 from agents.errors import ModelError
+from agents.sentence import Sentence
 from agents.text import clean
 
 _LONGEST_REASON = 300
@@ -111,36 +112,47 @@ def explain_event(error: Any, api_key: str) -> Refused:
     reason = describe_error(error)
     given = error.get("code") if isinstance(error, dict) else None
     status = given if isinstance(given, int) and 400 <= given < 600 else 400
-    told = with_reason("The model server reported an error", reason, api_key)
+    told = with_reason(Sentence("The model server reported an error"), reason, api_key)
     return Refused(told, "model_error", status, f"{reason} {' '.join(_codes(error))}".strip(), str(error))
 
 
 def _classify(status: int, headers: Mapping[str, str], words: str, *, is_reasoned: bool) -> tuple[str, str]:
     if is_too_long(words):
-        told = "This is longer than the model can read; LLM_MAX_INPUT_TOKENS has to be below what it can"
-        return f"{told} ({status})", "model_error"
+        told = Sentence(
+            "This is longer than the model can read; LLM_MAX_INPUT_TOKENS has to be below what it can (%(status)d)",
+            status=status,
+        )
+        return told, "model_error"
     if status == 402 or (_NO_CREDIT.search(words) and not _wait(headers, words)):
-        return f"The model server's account has no credit left ({status})", "model_error"
+        return Sentence("The model server's account has no credit left (%(status)d)", status=status), "model_error"
     if status == 429 or _TOO_MANY.search(words):
         wait = _wait(headers, words)
-        again = f"Try again in {wait} seconds." if wait else "Try again in a while."
-        return f"The model server has had too many requests ({status}). {again}", "model_rate_limited"
+        told = Sentence("The model server has had too many requests (%(status)d)", status=status)
+        again = _try_again(told, wait) if wait else Sentence("%(what)s. Try again in a while.", what=told)
+        return again, "model_rate_limited"
     if _WITHHELD.search(words):
-        return f"The model's provider did not let this through ({status})", "model_error"
-    told, code = _classify_by_status(status, words, is_reasoned=is_reasoned)
+        return Sentence("The model's provider did not let this through (%(status)d)", status=status), "model_error"
+    what, code = _classify_by_status(status, words, is_reasoned=is_reasoned)
     wait = _wait(headers, words) if status >= 500 else ""
-    return (f"{told}. Try again in {wait} seconds." if wait else told), code
+    return (_try_again(what, wait) if wait else what), code
+
+
+def _try_again(told: str, wait: str) -> Sentence:
+    return Sentence("%(what)s. Try again in %(n)s seconds.", what=told, n=wait)
 
 
 def _classify_by_status(status: int, words: str, *, is_reasoned: bool) -> tuple[str, str]:
     if (status in (400, 401, 403) and _KEY_MATTERS.search(words)) or (status == 401 and not is_reasoned):
-        return f"The model server did not accept the API key ({status})", "model_auth"
+        return Sentence("The model server did not accept the API key (%(status)d)", status=status), "model_auth"
     if status in (401, 403):
-        return f"The model server did not allow this ({status})", "model_auth"
+        return Sentence("The model server did not allow this (%(status)d)", status=status), "model_auth"
     if status == 404:
-        return f"The model server does not know this model or address ({status})", "model_error"
-    verb = "failed" if status >= 500 else "refused the request"
-    return f"The model server {verb} ({status})", "model_error"
+        return Sentence(
+            "The model server does not know this model or address (%(status)d)", status=status
+        ), "model_error"
+    if status >= 500:
+        return Sentence("The model server failed (%(status)d)", status=status), "model_error"
+    return Sentence("The model server refused the request (%(status)d)", status=status), "model_error"
 
 
 def _wait(headers: Mapping[str, str], body: str) -> str:
@@ -172,9 +184,11 @@ def with_reason(words: str, reason: str, api_key: str) -> str:
     """The words with the server's own reason, if it gave one fit for people."""
     reason = hide_key(" ".join(_UNSEEN.sub("", clean(reason)).split()), api_key)
     if not reason or "Traceback" in reason:
-        return words if words.endswith(".") else f"{words}."
+        return words if words.endswith(".") else Sentence("%(what)s.", what=words)
     reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"
-    return f"{words} {reason}" if words.endswith(".") else f"{words}: {reason}"
+    if words.endswith("."):
+        return Sentence("%(what)s %(reason)s", what=words, reason=reason)
+    return Sentence("%(what)s: %(reason)s", what=words, reason=reason)
 
 
 def hide_key(text: str, secret: str) -> str:

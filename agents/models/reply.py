@@ -14,6 +14,7 @@ from agents.models.field_texts import FieldTexts
 from agents.models.reply_parts import Part
 from agents.models.scanner import TextScanner
 from agents.models.text_calls import Form, Schemas, bare_calls, name_in
+from agents.sentence import Sentence
 from agents.text import clean, ends_in_half_a_pair, estimate_tokens
 
 #: Characters one reply may have. No model writes that much; a broken or hostile server does.
@@ -366,7 +367,9 @@ class Reply(TextScanner):
             self._resume(text)
         self._size += len(text)
         if self._size > REPLY_LIMIT:
-            raise ModelError(f"The model's reply was longer than {REPLY_LIMIT:,} characters, so it was stopped.")
+            raise ModelError(
+                Sentence("The model's reply was longer than %(n)s characters, so it was stopped.", n=f"{REPLY_LIMIT:,}")
+            )
         if self._half:
             text, self._half = self._half + text, ""
         if ends_in_half_a_pair(text):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -14,12 +14,17 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
+from django.utils.translation import gettext
 
 from chat.accounts.models import User
 from chat.models import MANY_SESSIONS, Act, Door, Schedule, Session
 from chat.protocol import as_uuid
+from chat.rendering.sentences import translate_sentence
 from chat.runs.admission import Refused
 from chat.security import audit
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 #: A list's length is known up to here.
 _COUNTED = 10_000
@@ -107,13 +112,17 @@ def session_of_another(request: HttpRequest, thing: Any) -> UUID | None:
 class ConfirmedAction:
     """Something that may be done to objects: it is asked for, done one by one to those that it fits, and told."""
 
-    label: str
+    label: "StrOrPromise"
     permission: str
-    question: str
+    question: "StrOrPromise"
     do: Callable[[User, Any], str]
     fits: Callable[[Any], bool] = lambda _: True
     #: Why it does not fit the others.
-    otherwise: str = ""
+    otherwise: "StrOrPromise" = ""
+
+
+def _about(name: str, text: str) -> str:
+    return gettext("%(name)s: %(text)s") % {"name": name, "text": text}
 
 
 class ConfirmedActionsAdmin(ReadOnlyAdmin):
@@ -168,7 +177,9 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
                     record_act(request, thing, Act(name))
                 self._do(request, act, thing)
             if left_out or not found:
-                self.message_user(request, left_out or "There is nothing of that kind any more.", messages.WARNING)
+                self.message_user(
+                    request, left_out or gettext("There is nothing of that kind any more."), messages.WARNING
+                )
             return HttpResponseRedirect(reverse(f"admin:chat_{self.opts.model_name}_changelist"))
         context = {**self.admin_site.each_context(request), "opts": self.opts, "title": act.label}
         return TemplateResponse(
@@ -179,18 +190,20 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
         """Say to how many the act does nothing, and why."""
         if not number:
             return ""
-        these = f"This {self.opts.verbose_name}" if of == 1 else f"{number} of {of} {self.opts.verbose_name_plural}"
-        return f"{these} {act.otherwise}."
+        if of == 1:
+            return gettext("This %(thing)s %(why)s.") % {"thing": self.opts.verbose_name, "why": act.otherwise}
+        words = {"n": number, "total": of, "things": self.opts.verbose_name_plural, "why": act.otherwise}
+        return gettext("%(n)d of %(total)d %(things)s %(why)s.") % words
 
     def _do(self, request: HttpRequest, act: ConfirmedAction, thing: Any) -> None:
         told = str(thing)
-        self.log_change(request, thing, f"{act.label}.")
+        self.log_change(request, thing, str(act.label))
         try:
             happened = act.do(cast(User, request.user), thing)
         except Refused as refused:
-            self.message_user(request, f"{told}: {refused.message}", messages.ERROR)
+            self.message_user(request, _about(told, translate_sentence(refused.message)), messages.ERROR)
         else:
-            self.message_user(request, f"{told}: {happened}", messages.SUCCESS)
+            self.message_user(request, _about(told, happened), messages.SUCCESS)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -1,17 +1,26 @@
 """What lists of the admin can be narrowed to."""
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.db.models import F, Max, QuerySet
 from django.http import HttpRequest
+from django.utils.functional import lazy
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 
 import agents
 from chat.accounts.models import User
 from chat.models import LIVE, UNFINISHED, Origin, PauseReason, Run, RunStatus, Step
+from chat.rendering.sentences import translate_sentence
 from chat.runtime import clock
 from chat.schedules import occurrences
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+lazy_sentence = lazy(translate_sentence, str)
 
 #: Steps are filtered among so many of the newest.
 NEWEST_STEPS = 100_000
@@ -20,9 +29,9 @@ NEWEST_STEPS = 100_000
 class ChoiceFilter(admin.SimpleListFilter):
     """A filter whose choices are known without asking the database."""
 
-    choices_of: tuple[tuple[str, str], ...] = ()
+    choices_of: "tuple[tuple[str, StrOrPromise], ...]" = ()
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
+    def lookups(self, request: HttpRequest, model_admin: Any) -> "tuple[tuple[str, StrOrPromise], ...]":
         """The choices."""
         return self.choices_of
 
@@ -39,9 +48,9 @@ class ChoiceFilter(admin.SimpleListFilter):
 class StatusFilter(ChoiceFilter):
     """By status; all that is not finished is one choice."""
 
-    title = "status"
+    title = _("status")
     parameter_name = "status"
-    choices_of = (("unfinished", "Unfinished"), *((str(status), str(status.label)) for status in RunStatus))
+    choices_of = (("unfinished", _("Unfinished")), *((str(status), _(str(status.label))) for status in RunStatus))
 
     def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         """Those of that status."""
@@ -51,23 +60,23 @@ class StatusFilter(ChoiceFilter):
 class AgentFilter(ChoiceFilter):
     """By agent."""
 
-    title = "agent"
+    title = _("agent")
     parameter_name = "agent_name"
-    choices_of = tuple((name, spec.title) for name, spec in agents.AGENTS.items())
+    choices_of = tuple((name, lazy_sentence(spec.title)) for name, spec in agents.AGENTS.items())
 
 
 class OriginFilter(ChoiceFilter):
     """By the door through which a run was asked for."""
 
-    title = "origin"
+    title = _("origin")
     parameter_name = "origin"
-    choices_of = tuple((str(origin), str(origin.label)) for origin in Origin)
+    choices_of = tuple((str(origin), _(str(origin.label))) for origin in Origin)
 
 
 class UserFilter(admin.SimpleListFilter):
     """By user: those who were here last, and whoever is chosen. Anyone else is found by name."""
 
-    title = "user"
+    title = _("user")
     parameter_name = "of"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -85,9 +94,9 @@ class UserFilter(admin.SimpleListFilter):
 class SlowFilter(ChoiceFilter):
     """By how long a run took."""
 
-    title = "duration"
+    title = _("duration")
     parameter_name = "slow"
-    choices_of = (("10", "Over 10 s"), ("60", "Over 1 minute"), ("300", "Over 5 minutes"))
+    choices_of = (("10", _("Over 10 s")), ("60", _("Over 1 minute")), ("300", _("Over 5 minutes")))
 
     def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         """Those that took longer, or have been at work for longer."""
@@ -101,9 +110,9 @@ class SlowFilter(ChoiceFilter):
 class TroubleFilter(ChoiceFilter):
     """By what went wrong."""
 
-    title = "trouble"
+    title = _("trouble")
     parameter_name = "trouble"
-    choices_of = (("failed", "Failed or interrupted"), ("silent", "At work, but silent"))
+    choices_of = (("failed", _("Failed or interrupted")), ("silent", _("Running, but silent")))
 
     def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         """Those in that trouble."""
@@ -115,11 +124,11 @@ class TroubleFilter(ChoiceFilter):
 class StepTypeFilter(ChoiceFilter):
     """By type, among the newest."""
 
-    title = f"type (newest {NEWEST_STEPS:,})"
+    title = format_lazy(_("type (newest {n})"), n=f"{NEWEST_STEPS:,}")
     parameter_name = "kind"
     choices_of = (
         *((kind, kind) for kind in ("thought", "tool_use", "tool_result", "final_answer", "error")),
-        ("failed", "failed tool_result"),
+        ("failed", _("failed tool_result")),
     )
 
     def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
@@ -132,14 +141,14 @@ class StepTypeFilter(ChoiceFilter):
 class HealthFilter(ChoiceFilter):
     """By how a schedule fares."""
 
-    title = "health"
+    title = _("health")
     parameter_name = "health"
     choices_of = (
-        ("failing", "Failing now"),
-        ("paused", "Paused by failures, or refused"),
-        ("late", "Late"),
-        ("running", "Runs by its times"),
-        ("off", "Paused or done"),
+        ("failing", _("Failing now")),
+        ("paused", _("Paused by failures, or refused")),
+        ("late", _("Late")),
+        ("running", _("Runs by its times")),
+        ("off", _("Paused or done")),
     )
 
     def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:

@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from chat.accounts.models import User
 from chat.models import Occurrence, Step
@@ -64,6 +65,6 @@ def occurrence_line(occurrence: Occurrence) -> SafeString:
     """When a schedule was due, what came of it, and how long that took."""
     words_of_it = schedule_selectors.outcome_word(occurrence)
     told = admin_link(occurrence.run, words_of_it) if occurrence.run is not None else words_of_it
-    by_hand = "by hand" if occurrence.by_hand else ""
+    by_hand = gettext("started by hand") if occurrence.by_hand else ""
     facts = " · ".join(part for part in (humanize.duration(schedule_selectors.took_ms(occurrence)), by_hand) if part)
     return format_html("{} · {} {}", format_moment(occurrence.due_at), told, facts)

@@ -8,6 +8,8 @@ from django.forms import Textarea
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from chat.accounts.models import User
 from chat.admin.actions import ReadOnlyAdmin
@@ -28,7 +30,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
     fields = ("id", "user", "role", "of_session", "process", "opened_at")
     readonly_fields = fields
 
-    @admin.display(description="session")
+    @admin.display(description=_("session"))
     def of_session(self, connection: Connection) -> SafeString:
         """What it is open on."""
         return admin_link(connection.session)
@@ -43,7 +45,7 @@ class ProcessAdmin(ReadOnlyAdmin):
     fields = list_display
     readonly_fields = list_display
 
-    @admin.display(description="noticed", ordering="noticed")
+    @admin.display(description=_("noticed"), ordering="noticed")
     def noticed_lines(self, process: Process) -> SafeString:
         """Each cause on a line of its own."""
         return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in process.noticed.splitlines()))
@@ -57,7 +59,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     list_display = ("at", "actor", "action", "door", "of_session")
     list_filter = ("action", "door", ("at", admin.DateFieldListFilter))
     search_fields = ("session_id",)
-    search_help_text = "User name, number of an account, or a session's identifier, whole."
+    search_help_text = _("User name, number of an account, or a session's identifier, whole.")
     fields = ("at", "actor", "actor_id", "action", "door", "of_session")
     readonly_fields = fields
 
@@ -81,15 +83,15 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         is_number = term.isascii() and term.isdigit() and len(term) < 18
         return queryset.filter(known | Q(actor_id=int(term)) if is_number else known), False
 
-    @admin.display(description="who", ordering="actor_id")
+    @admin.display(description=_("who"), ordering="actor_id")
     def actor(self, entry: Any) -> str:
         """The name of the account, or its number where it is gone."""
-        return entry.name or f"account {entry.actor_id}, deleted"
+        return entry.name or gettext("account %(number)s, deleted") % {"number": entry.actor_id}
 
-    @admin.display(description="session", ordering="session_id")
+    @admin.display(description=_("session"), ordering="session_id")
     def of_session(self, entry: AuditEntry) -> str:
         """Which session it was, as far as it was one."""
-        return "many" if entry.session_id == MANY_SESSIONS else str(entry.session_id)
+        return gettext("many") if entry.session_id == MANY_SESSIONS else str(entry.session_id)
 
 
 @admin.register(Announcement)

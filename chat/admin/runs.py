@@ -11,7 +11,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
+from agents.sentence import Sentence
 from chat import access
 from chat.accounts.models import User
 from chat.admin.actions import ConfirmedAction, ConfirmedActionsAdmin
@@ -32,13 +35,13 @@ _RUN_STEPS = 200
 
 def _stop(user: User, run: Run) -> str:
     stops = async_to_sync(run_commands.cancel)(user, run.session_id, run.pk, door=Door.ADMIN)
-    return "is being stopped." if stops.running else "was taken out of the line."
+    return gettext("is being stopped.") if stops.running else gettext("was removed from the queue.")
 
 
-def _interrupt(_: User, run: Run) -> str:
+def _interrupt(_user: User, run: Run) -> str:
     if not async_to_sync(recovery.interrupt)(run.pk):
-        raise Refused("nothing_to_cancel", "It is not at work.")
-    return "was interrupted; it can be continued."
+        raise Refused("nothing_to_cancel", Sentence("It is not running."))
+    return gettext("was interrupted; it can be continued.")
 
 
 @admin.register(Run)
@@ -64,7 +67,7 @@ class RunAdmin(ConfirmedActionsAdmin):
     )
     list_select_related = ("session", "user")
     search_fields = ("message", "session__title", "user__username", "=id", "=session__id")
-    search_help_text = "Message, session, user name or identifier. What was said is searched among the steps."
+    search_help_text = _("Message, session, user name or identifier. What was said is searched among the steps.")
     ordering = ("-created_at",)
     change_form_template = "admin/chat/run.html"
     fields = (
@@ -78,21 +81,23 @@ class RunAdmin(ConfirmedActionsAdmin):
     readonly_fields = tuple(flatten(fields))
     acts: ClassVar[Mapping[str, ConfirmedAction]] = {
         "stop": ConfirmedAction(
-            "Stop",
+            _("Stop"),
             access.STOP_RUNS,
-            "These runs are stopped, as their users could.",
+            _("These runs are stopped, as their users could."),
             _stop,
             lambda run: not run.is_finished,
-            "had ended already",
+            _("had ended already"),
         ),
         "interrupt": ConfirmedAction(
-            "Interrupt",
+            _("Interrupt"),
             "chat.change_run",
-            "These runs are taken from their process and end as interrupted. That is for a process that hangs; "
-            "one that answers stops them by itself.",
+            _(
+                "These runs are taken from their process and end as interrupted. That is for a process that hangs; "
+                "one that answers stops them by itself."
+            ),
             _interrupt,
             lambda run: run.status in LIVE,
-            "had ended already, or not begun",
+            _("had ended already, or not begun"),
         ),
     }
 
@@ -105,39 +110,39 @@ class RunAdmin(ConfirmedActionsAdmin):
             .select_related("session", "user", "cancelled_by")
         )
 
-    @admin.display(description="run", ordering="created_at")
+    @admin.display(description=_("run"), ordering="created_at")
     def name(self, run: Run) -> str:
         """The beginning of its message."""
         return run.beginning or str(run)
 
-    @admin.display(description="session")
+    @admin.display(description=_("session"))
     def of_session(self, run: Run) -> SafeString:
         """Where it belongs."""
         return admin_link(run.session, humanize.first_line(str(run.session))[:40])
 
-    @admin.display(description="status", ordering="status")
+    @admin.display(description=_("status"), ordering="status")
     def state(self, run: Run) -> SafeString:
         """Where it stands, and why it failed."""
         return two_lines(run.get_status_display(), run.code)
 
-    @admin.display(description="process")
+    @admin.display(description=_("process"))
     def at_work_in(self, run: Run) -> str:
         """What executes it, and how long ago that was last known to be alive."""
         if run.status not in LIVE:
             return "—"
         return two_lines(run.owner, self.last_sign_of_life(run))
 
-    @admin.display(description="user", ordering="user__username")
+    @admin.display(description=_("user"), ordering="user__username")
     def asked_of(self, run: Run) -> SafeString:
         """Who asked, and which agent."""
         return two_lines(username_of(run.user), run.agent_name)
 
-    @admin.display(description="user", ordering="user__username")
+    @admin.display(description=_("user"), ordering="user__username")
     def asked_by(self, run: Run) -> str:
         """Who asked."""
         return username_of(run.user)
 
-    @admin.display(description="took")
+    @admin.display(description=_("took"))
     def took(self, run: Run) -> str:
         """How long it took, or has been at work."""
         if run.started_at is None:
@@ -145,27 +150,27 @@ class RunAdmin(ConfirmedActionsAdmin):
         lasted = (run.ended_at or clock.now()) - run.started_at
         return humanize.duration(round(lasted.total_seconds() * 1000))
 
-    @admin.display(description="tokens")
+    @admin.display(description=_("tokens"))
     def tokens(self, run: Run) -> str:
         """What went in and came out."""
         return humanize.usage(run.input_tokens, run.output_tokens, estimated=run.usage_estimated)
 
-    @admin.display(description="stopped by")
+    @admin.display(description=_("stopped by"))
     def stopped_by(self, run: Run) -> str:
         """Who stopped it."""
         return username_of(run.cancelled_by)
 
-    @admin.display(description="process")
+    @admin.display(description=_("process"))
     def owned_by(self, run: Run) -> str:
         """The process that executes it, while it is at work."""
         return run.owner if run.status in LIVE else "—"
 
-    @admin.display(description="last sign of life")
+    @admin.display(description=_("last sign of life"))
     def last_sign_of_life(self, run: Run) -> str:
         """How long ago its process last said that it is alive, by the database's clock."""
         if run.status not in LIVE or run.heartbeat_at is None:
             return "—"
-        return f"{max(0, round((clock.now() - run.heartbeat_at).total_seconds()))} s ago"
+        return gettext("%(n)d s ago") % {"n": max(0, round((clock.now() - run.heartbeat_at).total_seconds()))}
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -9,7 +9,10 @@ from django.contrib.admin.utils import flatten
 from django.db.models import F, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
+from agents.sentence import Sentence
 from chat.accounts.models import User
 from chat.admin.actions import ConfirmedAction, ConfirmedActionsAdmin
 from chat.admin.filters import AgentFilter, HealthFilter, UserFilter
@@ -23,20 +26,20 @@ from chat.schedules import occurrences
 from chat.schedules import selectors as schedule_selectors
 
 
-def _pause(_: User, schedule: Schedule) -> str:
+def _pause(_user: User, schedule: Schedule) -> str:
     if not schedule_commands.pause(schedule.pk):
-        raise Refused("nothing_to_cancel", "It is paused already.")
-    return "is paused; its owner sees that an operator did it."
+        raise Refused("nothing_to_cancel", Sentence("It is paused already."))
+    return gettext("is paused; its owner sees that an operator did it.")
 
 
-def _resume(_: User, schedule: Schedule) -> str:
+def _resume(_user: User, schedule: Schedule) -> str:
     schedule_commands.resume(schedule.pk, clock.now())
-    return "runs again."
+    return gettext("runs again.")
 
 
-def _run_now(_: User, schedule: Schedule) -> str:
+def _run_now(_user: User, schedule: Schedule) -> str:
     async_to_sync(run_commands.dispatch_accepted)(occurrences.run_now(schedule.pk, clock.now()))
-    return "is run now, besides its times."
+    return gettext("is run now, besides its times.")
 
 
 @admin.register(Schedule)
@@ -47,7 +50,7 @@ class ScheduleAdmin(ConfirmedActionsAdmin):
     list_filter = (HealthFilter, AgentFilter, UserFilter)
     list_select_related = ("owner", "session")
     search_fields = ("name", "message", "owner__username", "=id")
-    search_help_text = "Name, message, user name or identifier."
+    search_help_text = _("Name, message, user name or identifier.")
     ordering = (F("next_at").asc(nulls_last=True), "-created_at")
     fields = (
         ("name", "owned_by", "id"),
@@ -63,25 +66,25 @@ class ScheduleAdmin(ConfirmedActionsAdmin):
     readonly_fields = tuple(flatten(fields))
     acts: ClassVar[Mapping[str, ConfirmedAction]] = {
         "pause": ConfirmedAction(
-            "Pause",
+            _("Pause"),
             "chat.change_schedule",
-            "These schedules run no more until they are resumed. What waits is given up; a run at work goes on.",
+            _("These schedules run no more until they are resumed. What waits is given up; a run in progress goes on."),
             _pause,
             lambda schedule: schedule.enabled,
-            "ran no more already",
+            _("ran no more already"),
         ),
         "resume": ConfirmedAction(
-            "Resume",
+            _("Resume"),
             "chat.change_schedule",
-            "These schedules run again from now on; what was due meanwhile is not made up for.",
+            _("These schedules run again from now on; what was due meanwhile is not made up for."),
             _resume,
             lambda schedule: not schedule.enabled,
-            "ran already",
+            _("ran already"),
         ),
         "run": ConfirmedAction(
-            "Run now",
+            _("Run now"),
             "chat.change_schedule",
-            "These schedules are run once more, besides their times, in their owners' names.",
+            _("These schedules are run once more, besides their times, in their owners' names."),
             _run_now,
         ),
     }
@@ -93,57 +96,57 @@ class ScheduleAdmin(ConfirmedActionsAdmin):
         every: QuerySet[Schedule] = super().get_queryset(request)
         return every.select_related("owner", "session").annotate(**last)
 
-    @admin.display(description="owner", ordering="owner__username")
+    @admin.display(description=_("owner"), ordering="owner__username")
     def owned_by(self, schedule: Schedule) -> str:
         """Whose it is."""
         return username_of(schedule.owner)
 
-    @admin.display(description="when")
+    @admin.display(description=_("when"))
     def runs_when(self, schedule: Schedule) -> str:
         """When it runs, in words."""
         return schedule_selectors.in_words(schedule)
 
-    @admin.display(description="health", ordering="paused_because")
+    @admin.display(description=_("health"), ordering="paused_because")
     def health(self, schedule: Schedule) -> str:
         """Whether it runs, and why it does not."""
-        return schedule_selectors.paused(schedule) or "Runs"
+        return schedule_selectors.paused(schedule) or gettext("Runs by its times")
 
-    @admin.display(description="next", ordering="next_at")
+    @admin.display(description=_("next"), ordering="next_at")
     def next_time(self, schedule: Schedule) -> str:
         """When it is due next."""
         return format_moment(schedule.next_at)
 
-    @admin.display(description="last")
+    @admin.display(description=_("last"))
     def last_time(self, schedule: Any) -> SafeString:
         """When it was due last, and what became of that."""
         return two_lines(format_moment(schedule.last_due), schedule.last_outcome or "")
 
-    @admin.display(description="failures in a row", ordering="failures")
+    @admin.display(description=_("failures in a row"), ordering="failures")
     def failure_streak(self, schedule: Schedule) -> str:
         """How often it has failed in a row, and after how often it pauses."""
         if not schedule.pause_after:
             return str(schedule.failures)
-        return f"{schedule.failures} of {schedule.pause_after}"
+        return gettext("%(n)s of %(total)s") % {"n": schedule.failures, "total": schedule.pause_after}
 
-    @admin.display(description="runs in")
+    @admin.display(description=_("runs in"))
     def into(self, schedule: Schedule) -> SafeString | str:
         """Its session, where it has one."""
         if not schedule.keeps_session:
-            return "a new session each time"
-        return admin_link(schedule.session) if schedule.session is not None else "a session that was deleted"
+            return gettext("a new session each time")
+        return admin_link(schedule.session) if schedule.session is not None else gettext("its session was deleted")
 
-    @admin.display(description="next times")
+    @admin.display(description=_("next times"))
     def next_times(self, schedule: Schedule) -> SafeString | str:
         """The next five, by its own clock."""
         line = schedule_selectors.schedule_row(schedule)
         return join_lines([f"{moment.astimezone(line.zone):%a %Y-%m-%d %H:%M %z}" for moment in line.next])
 
-    @admin.display(description="rules")
+    @admin.display(description=_("rules"))
     def stated_rules(self, schedule: Schedule) -> SafeString | str:
         """Its rules, as its owner reads them."""
         return join_lines(schedule_selectors.rules(schedule))
 
-    @admin.display(description="last twenty")
+    @admin.display(description=_("last twenty"))
     def history(self, schedule: Schedule) -> SafeString | str:
         """What became of its last due times, newest first, with the runs."""
         return join_lines(

@@ -8,6 +8,8 @@ from django.contrib import admin
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from chat import access
 from chat.accounts.models import User
@@ -20,7 +22,7 @@ from chat.runs import sessions
 
 def _delete(user: User, session: Session) -> str:
     async_to_sync(sessions.delete_session)(user, session, as_operator=True)
-    return "was deleted, with all its runs."
+    return gettext("was deleted, with all its runs.")
 
 
 @admin.register(Session)
@@ -40,7 +42,7 @@ class SessionAdmin(ConfirmedActionsAdmin):
     list_filter = (StatusFilter, AgentFilter, UserFilter, "archived", ("active_at", admin.DateFieldListFilter))
     list_select_related = ("owner",)
     search_fields = ("title", "owner__username", "=id")
-    search_help_text = "Title, user name or identifier. What was said is searched among the steps."
+    search_help_text = _("Title, user name or identifier. What was said is searched among the steps.")
     ordering = ("-active_at",)
     fields = (
         "id",
@@ -57,26 +59,32 @@ class SessionAdmin(ConfirmedActionsAdmin):
     readonly_fields = fields
     acts: ClassVar[Mapping[str, ConfirmedAction]] = {
         "delete": ConfirmedAction(
-            "Delete",
+            _("Delete"),
             access.DELETE_SESSIONS,
-            "These sessions are deleted, with all their runs and steps. A run at work is stopped.",
+            _("These sessions are deleted, with all their runs and steps. A run in progress is stopped."),
             _delete,
         )
     }
 
-    @admin.display(description="session", ordering="title")
+    @admin.display(description=_("session"), ordering="title")
     def title_or_id(self, session: Session) -> str:
         """Its title, or what there is instead."""
         return str(session)
 
-    @admin.display(description="owner", ordering="owner__username")
+    @admin.display(description=_("owner"), ordering="owner__username")
     def owned_by(self, session: Session) -> str:
         """Whose it is."""
         return username_of(session.owner)
 
-    @admin.display(description="see")
+    @admin.display(description=_("see"))
     def leads_to(self, session: Session) -> SafeString:
         """Its runs, and the conversation as people see it."""
         every_run = f"{reverse('admin:chat_run_changelist')}?session__id__exact={session.pk}"
         conversation = reverse("session", args=[session.pk])
-        return format_html('<a href="{}">Runs</a> · <a href="{}">Conversation</a>', every_run, conversation)
+        return format_html(
+            '<a href="{}">{}</a> · <a href="{}">{}</a>',
+            every_run,
+            gettext("Runs"),
+            conversation,
+            gettext("Conversation"),
+        )

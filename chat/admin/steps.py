@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
 from chat.admin.actions import ReadOnlyAdmin
 from chat.admin.filters import StepTypeFilter
@@ -26,7 +27,7 @@ class StepAdmin(ReadOnlyAdmin):
     list_filter = (StepTypeFilter,)
     list_select_related = ("run",)
     search_fields = ("body",)
-    search_help_text = "Words of messages, thoughts, tool arguments, results and answers. All of them must occur."
+    search_help_text = _("Words of messages, thoughts, tool arguments, results and answers. All of them must occur.")
     ordering = ("-pk",)
     fields = (
         "of_session",
@@ -58,38 +59,38 @@ class StepAdmin(ReadOnlyAdmin):
             return queryset, False
         return queryset.filter(pk__in=search.steps_of_all(search_term, _FOUND_STEPS)), False
 
-    @admin.display(description="session")
+    @admin.display(description=_("session"))
     def of_session(self, step: Step) -> SafeString:
         """Where it belongs."""
         return admin_link(step.session)
 
-    @admin.display(description="run")
+    @admin.display(description=_("run"))
     def of_run(self, step: Step) -> SafeString:
         """Where it belongs."""
         return admin_link(step.run, humanize.first_line(step.run.message)[:40])
 
-    @admin.display(description="type")
+    @admin.display(description=_("type"))
     def kind(self, step: Step) -> str:
         """What it is."""
         return step.type or step.event
 
-    @admin.display(description="took")
+    @admin.display(description=_("took"))
     def took(self, step: Step) -> str:
         """How long it took."""
         return humanize.duration(step.duration_ms)
 
-    @admin.display(description="text")
+    @admin.display(description=_("text"))
     def beginning(self, step: Step) -> str:
         """The beginning of what it says."""
         gist = humanize.markdown_gist if (step.type or step.event) in search.MARKDOWN else humanize.first_line
         return gist(shortened_text(step, selectors.step_data(step)))[:80]
 
-    @admin.display(description="text")
+    @admin.display(description=_("text"))
     def text(self, step: Step) -> SafeString:
         """All that it says."""
         return format_html('<pre class="step-text">{}</pre>', whole_text(step, selectors.step_data(step)))
 
-    @admin.display(description="data")
+    @admin.display(description=_("data"))
     def data(self, step: Step) -> SafeString:
         """The event as it was sent."""
         return format_html('<pre class="step-text">{}</pre>', humanize.as_json(selectors.step_data(step)))

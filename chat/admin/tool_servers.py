@@ -6,12 +6,15 @@ from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from chat.admin.actions import ReadOnlyAdmin
 from chat.catalog import tool_servers
 from chat.models import Process, ToolServer
+from chat.rendering.humanize import listed
 
-_ABOUT = (
+_ABOUT = _(
     "Each process that executes runs has connections of its own. What stands here is what it said when something last changed;"
     " nothing stands here until a process that executes runs has been told of servers by MCP_SERVERS."
 )
@@ -42,14 +45,16 @@ class ToolServerAdmin(ReadOnlyAdmin):
         """Who may have servers connected anew."""
         return request.user.has_perm("chat.restart_toolserver")
 
-    @admin.action(description="Connect anew, in all processes", permissions=["restart"])
+    @admin.action(description=_("Connect anew, in all processes"), permissions=["restart"])
     def connect_anew(self, request: HttpRequest, queryset: QuerySet[ToolServer]) -> None:
         """Tell every process to end its connection to these servers and to make a new one; calls under way end with it."""
         names: dict[str, ToolServer] = {}
         for row in queryset:
             names.setdefault(row.name, row)
         for name, row in names.items():
-            self.log_change(request, row, "Connected anew.")
+            self.log_change(request, row, gettext("Connected anew."))
             async_to_sync(tool_servers.restart)(name)
-        told = ", ".join(names)
-        self.message_user(request, f"All processes were told to connect anew: {told}.", messages.SUCCESS)
+        told = listed(names)
+        self.message_user(
+            request, gettext("All processes were told to connect anew: %(names)s.") % {"names": told}, messages.SUCCESS
+        )

@@ -8,9 +8,15 @@ from django.contrib.auth.admin import UserAdmin
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import ngettext
 
 from chat.accounts.models import User
 from chat.runs import erasure, sessions
+
+
+def _with_sessions(name: str, number: int) -> str:
+    text = ngettext("%(name)s, with %(n)s session", "%(name)s, with %(n)s sessions", number)
+    return text % {"name": name, "n": f"{number:,}"}
 
 
 @admin.register(User)
@@ -27,7 +33,7 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         """Say what goes, without reading every step of it."""
         users = list(objs)
-        lost = [f"{user}, with {user.sessions.count():,} sessions" for user in users]
+        lost = [_with_sessions(str(user), user.sessions.count()) for user in users]
         missing = set() if self.has_delete_permission(request) else {"user"}
         return lost, {"users": len(users)}, missing, []
 

@@ -2,9 +2,9 @@
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.utils.translation import gettext as _
 from ninja.security.base import AuthBase
 
+from agents.sentence import Sentence
 from chat.accounts.models import User
 from chat.security.csrf import explain_refusal, forgery_reason
 
@@ -33,7 +33,7 @@ class SessionCookieAuth(AuthBase):
             raise ForgedRequest(explain_refusal(request, reason))
         if request.headers.get(_MADE_FOR, str(user.pk)) != str(user.pk):
             raise ForgedRequest(
-                _(
+                Sentence(
                     "Somebody else has logged in meanwhile. What you typed is kept on this device; log in again to go on."
                 )
             )

@@ -5,12 +5,13 @@ from typing import Any, TypeVar, cast
 from django.http import HttpRequest, RawPostDataException
 from pydantic import BaseModel
 
+from agents.sentence import Sentence
 from chat import protocol
 from chat.accounts.models import User
 from chat.protocol import BadFrame
 
 T = TypeVar("T", bound=BaseModel)
-_NO_JSON = BadFrame("bad_json", "The body must be JSON, with Content-Type: application/json.")
+_NO_JSON = BadFrame("bad_json", Sentence("The body must be JSON, with Content-Type: application/json."))
 
 
 def user_of(request: HttpRequest) -> User:
@@ -38,7 +39,7 @@ def payload(request: HttpRequest, kind: type[T]) -> T:
     try:
         payload = protocol.load(body.decode())
     except UnicodeDecodeError:
-        raise BadFrame("bad_json", "The body is not UTF-8.") from None
+        raise BadFrame("bad_json", Sentence("The body is not UTF-8.")) from None
     if not isinstance(payload, dict):
-        raise BadFrame("bad_frame", "The body must be a JSON object.")
+        raise BadFrame("bad_frame", Sentence("The body must be a JSON object."))
     return protocol.validated(kind, payload)

@@ -7,6 +7,7 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 from ninja.errors import ValidationError
 
+from agents.sentence import Sentence
 from chat.protocol import ErrorCode, error_data
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def error_response(code: ErrorCode, message: str, status: int | None = None) -> 
 
 def not_logged_in() -> HttpResponse:
     """The answer to whoever is not logged in."""
-    return error_response("not_allowed", "Please log in.", 401)
+    return error_response("not_allowed", Sentence("Please log in."), 401)
 
 
 def invalid_input(_: HttpRequest, failure: ValidationError) -> HttpResponse:
@@ -54,7 +55,7 @@ def invalid_input(_: HttpRequest, failure: ValidationError) -> HttpResponse:
 
 def internal_error(request: HttpRequest, failure: Exception) -> HttpResponse:
     """The answer where this program failed; the cause goes to the log."""
-    told = error_response("internal", "Something in this program went wrong; it has been noted.")
+    told = error_response("internal", Sentence("Something in this program went wrong; it has been noted."))
     logger.error("A request failed (%s)", request.path, exc_info=failure)
     return told
 
@@ -62,4 +63,6 @@ def internal_error(request: HttpRequest, failure: Exception) -> HttpResponse:
 def storage_error(request: HttpRequest, failure: Exception) -> HttpResponse:
     """The answer where the database did not answer; the cause goes to the log."""
     logger.error("The database did not answer (%s)", request.path, exc_info=failure)
-    return error_response("storage", "The database did not answer. Please try again; a message is not taken twice.")
+    return error_response(
+        "storage", Sentence("The database did not answer. Please try again; a message is not taken twice.")
+    )

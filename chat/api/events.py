@@ -8,6 +8,7 @@ from ninja import Router
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from agents.sentence import Sentence
 from chat import protocol
 from chat.api.paths import visible_session
 from chat.models import Step
@@ -54,7 +55,7 @@ async def list_events(
 
     view, draft, frames = await database.read(look)
     if view is None:
-        raise Refused("not_found", "There is no such session.")
+        raise Refused("not_found", Sentence("There is no such session."))
     growth = protocol.encode(draft.frame(0)) if draft else "null"
     run, queue = orjson.dumps(view.run).decode(), orjson.dumps(view.queue).decode()
     return HttpResponse(
@@ -77,7 +78,7 @@ async def get_content(request: HttpRequest, session_id: str, seq: str) -> HttpRe
         whole = getattr(step, "full_content", None)
         content = whole.content if whole is not None else selectors.step_data(step).get("content")
     if content is None:
-        raise Refused("not_found", "There is no such step, or it has no text.")
+        raise Refused("not_found", Sentence("There is no such step, or it has no text."))
     return HttpResponse(
         content, content_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"}
     )

@@ -2,6 +2,7 @@
 
 from django.http import HttpRequest
 
+from agents.sentence import Sentence
 from chat.api.bodies import user_of
 from chat.models import Door, Run, Session
 from chat.protocol import as_uuid
@@ -15,7 +16,7 @@ async def visible_session(request: HttpRequest, session_id: str) -> Session:
     key = as_uuid(session_id)
     found = await audit.open_session_async(user_of(request), key, Door.API) if key else None
     if found is None:
-        raise Refused("not_found", "There is no such session.")
+        raise Refused("not_found", Sentence("There is no such session."))
     return found[0]
 
 
@@ -25,5 +26,5 @@ async def visible_run(request: HttpRequest, run_id: str) -> Run:
     runs_of_all = Run.objects.select_related("session", "cancelled_by")
     run = await database.read(runs_of_all.filter(pk=key).first) if key else None
     if run is None or await audit.open_session_async(user_of(request), run.session_id, Door.API) is None:
-        raise Refused("not_found", "There is no such run.")
+        raise Refused("not_found", Sentence("There is no such run."))
     return run

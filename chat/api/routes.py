@@ -10,6 +10,7 @@ from django.http.multipartparser import MultiPartParserError
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, ValidationError
 
+from agents.sentence import Sentence
 from chat.api import events as event_api
 from chat.api import runs as run_api
 from chat.api import schedules as schedule_api
@@ -39,13 +40,13 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
     DatabaseError: storage_error,
     ValidationError: invalid_input,
     AuthenticationError: lambda *_: not_logged_in(),
-    ForgedRequest: lambda _, failure: error_response("not_allowed", str(failure)),
+    ForgedRequest: lambda _, failure: error_response("not_allowed", failure.args[0]),
     # A body that Django cannot take apart, which it does to look for a token.
     **dict.fromkeys(
         (MultiPartParserError, BadRequest, SuspiciousOperation, UnreadablePostError),
-        lambda *_: error_response("bad_json", "The body must be JSON, with Content-Type: application/json."),
+        lambda *_: error_response("bad_json", Sentence("The body must be JSON, with Content-Type: application/json.")),
     ),
-    RequestDataTooBig: lambda *_: error_response("too_large", "The request is too large."),
+    RequestDataTooBig: lambda *_: error_response("too_large", Sentence("The request is too large.")),
     BadFrame: lambda _, failure: error_response(failure.code, failure.message),
     Refused: lambda _, failure: error_response(failure.code, failure.message),
     BadField: lambda _, failure: error_response(failure.code, f"{failure.field}: {failure.message}"),

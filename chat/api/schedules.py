@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from ninja import Router, Schema, Status
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from agents.sentence import Sentence
 from chat.api.bodies import payload, takes, user_of
 from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, Schedule
 from chat.protocol import BadFrame, as_uuid
@@ -131,7 +132,9 @@ def _moment(at: float | str) -> datetime:
     try:
         return datetime.fromisoformat(at) if isinstance(at, str) else datetime.fromtimestamp(at, UTC)
     except (ValueError, OverflowError, OSError):
-        raise BadFrame("bad_frame", "at: neither Unix seconds nor a date and time like 2027-03-01T09:00.") from None
+        raise BadFrame(
+            "bad_frame", Sentence("at: neither Unix seconds nor a date and time like 2027-03-01T09:00.")
+        ) from None
 
 
 def out(line: ScheduleRow) -> dict[str, Any]:
@@ -178,7 +181,7 @@ def _occurrence_out(occurrence: Occurrence) -> dict[str, Any]:
 def _key(schedule_id: str) -> UUID:
     key = as_uuid(schedule_id)
     if key is None:
-        raise Refused("not_found", "There is no such schedule.")
+        raise Refused("not_found", Sentence("There is no such schedule."))
     return key
 
 
@@ -195,7 +198,9 @@ async def list_schedules(request: HttpRequest, cursor: str = "") -> dict[str, An
             key = as_uuid(cursor)
             last = mine.filter(pk=key).first() if key else None
             if last is None:
-                raise BadFrame("bad_frame", "cursor: not one that this server gave out, or that schedule is gone.")
+                raise BadFrame(
+                    "bad_frame", Sentence("cursor: not one that this server gave out, or that schedule is gone.")
+                )
             mine = schedule_selectors.schedules_after(mine, last)
         found = list(mine[: _PAGE + 1])
         items = [out(line) for line in schedule_selectors.schedule_rows(found[:_PAGE])]
@@ -217,7 +222,7 @@ async def get_schedule(request: HttpRequest, schedule_id: str) -> dict[str, Any]
     """Show a schedule."""
     schedule = await database.read(schedule_selectors.schedules_of(user_of(request)).filter(pk=_key(schedule_id)).first)
     if schedule is None:
-        raise Refused("not_found", "There is no such schedule.")
+        raise Refused("not_found", Sentence("There is no such schedule."))
     return await _shown(schedule)
 
 

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from ninja import Router, Schema, Status
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 
+from agents.sentence import Sentence
 from agents.text import is_clean
 from chat.api.bodies import payload, takes, user_of
 from chat.api.paths import visible_session
@@ -90,7 +91,7 @@ async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
     new = payload(request, NewSession)
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _KEY.fullmatch(key):
-        raise BadFrame("bad_frame", "Idempotency-Key: 1 to 64 visible ASCII characters.")
+        raise BadFrame("bad_frame", Sentence("Idempotency-Key: 1 to 64 visible ASCII characters."))
     session = await runs_sessions.create_session(
         user_of(request), agent_name=new.agent_name, title=new.title, enable_reasoning=new.enable_reasoning, key=key
     )
@@ -114,7 +115,7 @@ async def list_sessions(
     if status and status not in RunStatus.values:
         raise BadFrame("bad_frame", f"status: one of {', '.join(RunStatus.values)}.")
     if not is_clean(agent):
-        raise BadFrame("bad_text", "agent: there is a character in it that no name has.")
+        raise BadFrame("bad_text", Sentence("agent: there is a character in it that no name has."))
 
     def page() -> list[Session]:
         sessions = selectors.past_sessions(user_of(request), text=q, status=status, agent=agent, archived=archived)
@@ -141,7 +142,7 @@ def _after(cursor: str) -> Q:
         return Q()
     match = _CURSOR.fullmatch(cursor)
     if match is None:
-        raise BadFrame("bad_frame", "cursor: not one that this server gave out.")
+        raise BadFrame("bad_frame", Sentence("cursor: not one that this server gave out."))
     active_at = _EPOCH + timedelta(microseconds=int(match[1]))
     return Q(active_at__lt=active_at) | Q(active_at=active_at, pk__lt=UUID(match[2]))
 

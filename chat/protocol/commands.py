@@ -7,6 +7,7 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
+from agents.sentence import Sentence
 from agents.text import clean, is_clean
 from chat.protocol.constants import ErrorCode
 
@@ -90,21 +91,26 @@ COMMANDS = tuple(PAYLOADS)
 def parse(text: str | None) -> Command:
     """Turn a client's text frame into a command, or raise `BadFrame`; None stands for a binary frame."""
     if text is None:
-        raise BadFrame("bad_frame", "Frames must be text, not binary.")
+        raise BadFrame("bad_frame", Sentence("Frames must be text, not binary."))
     frame = load(text)
     if not isinstance(frame, dict):
-        raise BadFrame("bad_frame", "A frame must be a JSON object with a type.")
+        raise BadFrame("bad_frame", Sentence("A frame must be a JSON object with a type."))
     kind = frame.get("type")
     if not isinstance(kind, str):
-        raise BadFrame("bad_frame", "A frame needs a type, as a string.")
+        raise BadFrame("bad_frame", Sentence("A frame needs a type, as a string."))
     payload_type = PAYLOADS.get(kind)
     if payload_type is None:
-        raise BadFrame("unknown_type", f"There is no command “{clean(kind[:40])}”. Known: {', '.join(COMMANDS)}.")
+        raise BadFrame(
+            "unknown_type",
+            Sentence(
+                "There is no command “%(name)s”. Known: %(known)s.", name=clean(kind[:40]), known=", ".join(COMMANDS)
+            ),
+        )
     payload = frame.get("payload", {})
     if payload is None:
         payload = {}
     if not isinstance(payload, dict):
-        raise BadFrame("bad_frame", "The payload must be a JSON object.")
+        raise BadFrame("bad_frame", Sentence("The payload must be a JSON object."))
     return validated(payload_type, payload)
 
 
@@ -116,7 +122,9 @@ def validated(kind: type[C], payload: dict[str, Any]) -> C:
     texts = [value for name in kind.model_fields if isinstance(value := payload.get(name), str)]
     if not all(map(is_clean, texts)):
         raise BadFrame(
-            "bad_text", "The text holds a character that cannot be stored (NUL or half of a pair).", client_message_id
+            "bad_text",
+            Sentence("The text holds a character that cannot be stored (NUL or half of a pair)."),
+            client_message_id,
         )
     try:
         return kind.model_validate(payload)
@@ -144,7 +152,7 @@ def load(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        raise BadFrame("bad_json", "This is not valid JSON.") from None
+        raise BadFrame("bad_json", Sentence("This is not valid JSON.")) from None
 
 
 def _refuse(constant: str) -> None:

@@ -3,7 +3,7 @@
 Times are Unix seconds of the server, lengths and offsets UTF-16 code units. What a stored step holds is in `agents.steps`.
 """
 
-from typing import Literal, NotRequired, TypeAlias, get_args, get_type_hints
+from typing import Any, Literal, NotRequired, TypeAlias, cast, get_args, get_type_hints
 from uuid import UUID
 
 import orjson
@@ -11,6 +11,7 @@ import orjson
 # Python's own cannot be checked against data before 3.12.
 from typing_extensions import TypedDict
 
+from agents.sentence import parts_of
 from agents.steps import NumberedType, StepData
 from chat.protocol.constants import End, ErrorCode
 
@@ -116,6 +117,8 @@ class NotificationData(TypedDict):
     schedule_id: str
     title: str
     text: str
+    texts: dict[str, str]
+    """The text in each language that the pages have, by its code."""
     status: Ended
     paused: bool
     """Whether the schedule was paused because of it."""
@@ -134,6 +137,10 @@ class ErrorData(TypedDict):
     id: str
     """By which operators find it in the log."""
     client_message_id: NotRequired[str]
+    template: NotRequired[str]
+    """What the message was made of, by which pages translate it: the sentence with ``%(name)s`` where a value stands."""
+    values: NotRequired[dict[str, Any]]
+    """The values by name: strings, numbers, or a sentence's own ``template`` and ``values``."""
 
 
 class ReasoningStartData(TypedDict):
@@ -339,4 +346,5 @@ def error_data(code: ErrorCode, message: str, error_id: str, client_message_id: 
     data: ErrorData = {"message": message, "code": code, "id": error_id}
     if client_message_id is not None:
         data["client_message_id"] = client_message_id
+    data.update(cast(ErrorData, parts_of(message)))
     return data

@@ -1,4 +1,7 @@
-"""How the pages say durations, sizes, tools and ends. Mirrored by ``static/chat/state/humanize.js`` for what arrives live; tested equal."""
+"""How the pages say durations, sizes, tools and ends, in the reader's language.
+
+For what arrives live ``static/chat/state/humanize.js`` formats alike, with the same sentences, so both have one translation; tested equal.
+"""
 
 import json
 import re
@@ -7,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext
 
 from agents.text import utf16_length
 from chat.strip_markdown import strip_markdown
@@ -31,10 +34,10 @@ def duration(ms: int | None) -> str:
     if ms is None:
         return ""
     if ms < 100:
-        return nbsp(f"{ms} ms" if ms >= 1 else _("under 1 ms"))
+        return nbsp(_("%(n)s ms") % {"n": ms} if ms >= 1 else _("under 1 ms"))
     if ms < 59_950:
         tenths = (ms + 50) // 100
-        return nbsp(f"{tenths // 10}.{tenths % 10} s")
+        return _seconds(f"{tenths // 10}.{tenths % 10}")
     return _minutes(ms)
 
 
@@ -45,15 +48,19 @@ def approx_duration(ms: int | None) -> str:
     if ms < 950:
         return duration(ms)
     if ms < 59_500:
-        return nbsp(f"{(ms + 500) // 1000} s")
+        return _seconds((ms + 500) // 1000)
     return _minutes(ms)
+
+
+def _seconds(number: int | str) -> str:
+    return nbsp(_("%(n)s s") % {"n": number})
 
 
 def _minutes(ms: int) -> str:
     seconds = (ms + 500) // 1000
     if seconds < 3600:
-        return nbsp(f"{seconds // 60} m {seconds % 60:02} s")
-    return nbsp(f"{seconds // 3600} h {seconds // 60 % 60:02} m")
+        return nbsp(_("%(m)s m %(s)s s") % {"m": seconds // 60, "s": f"{seconds % 60:02}"})
+    return nbsp(_("%(h)s h %(m)s m") % {"h": seconds // 3600, "m": f"{seconds // 60 % 60:02}"})
 
 
 def clock(ms: int) -> str:
@@ -80,9 +87,9 @@ def size(length: int) -> str:
     if length < 1000:
         return nbsp(ngettext("%(n)d character", "%(n)d characters", length) % {"n": length})
     if length < 999_500:
-        return nbsp(f"{(length + 500) // 1000} kB")
+        return nbsp(_("%(n)s kB") % {"n": (length + 500) // 1000})
     tenths = (length + 50_000) // 100_000
-    return nbsp(f"{tenths // 10}.{tenths % 10} MB")
+    return nbsp(_("%(n)s MB") % {"n": f"{tenths // 10}.{tenths % 10}"})
 
 
 def first_line(text: str) -> str:
@@ -93,6 +100,21 @@ def first_line(text: str) -> str:
 def markdown_gist(text: str) -> str:
     """The beginning of a model's Markdown on one line, without its marks."""
     return first_line(strip_markdown(text[:_GIST_OF]))
+
+
+def quoted(text: str) -> str:
+    """A text between the quotation marks of the reader's language."""
+    return _("“%(text)s”") % {"text": text}
+
+
+def listed(parts: Iterable[str]) -> str:
+    """Parts of a sentence in a row."""
+    return pgettext("between the parts of a list", ", ").join(parts)
+
+
+def sentences(one: str, other: str) -> str:
+    """Two whole sentences, one after the other; either may be empty."""
+    return _("%(one)s %(other)s") % {"one": one, "other": other} if one and other else one or other
 
 
 def is_long(message: str) -> bool:
@@ -113,7 +135,7 @@ def summarize_arguments(arguments: Any) -> ArgumentSummary:
         return ArgumentSummary(first_line(arguments if isinstance(arguments, str) else _plain(arguments)), code=True)
     match arguments:
         case {"query": str(query)}:
-            return ArgumentSummary(f"“{first_line(query)}”")
+            return ArgumentSummary(quoted(first_line(query)))
         case {"url": str(url)}:
             return ArgumentSummary(re.sub(r"^https?://", "", first_line(url)))
         case {"code": str(code)}:
@@ -176,19 +198,19 @@ def icon(tool_name: str) -> str:
 def _done(tool_name: str, times: int) -> str:
     n = {"n": times}
     match tool_name:
+        case "python" if times == 1:
+            return _("ran Python")
         case "python":
-            return _("ran Python") if times == 1 else _("ran Python %(n)d times") % n
+            return ngettext("ran Python %(n)d time", "ran Python %(n)d times", times) % n
         case "fetch_page":
             return ngettext("read %(n)d page", "read %(n)d pages", times) % n
         case "search_history":
             return _("searched past sessions")
         case "current_time":
             return _("looked at the clock")
-    return (
-        _("used %(tool)s") % {"tool": tool_name}
-        if times == 1
-        else _("used %(tool)s %(n)d times") % {"tool": tool_name, **n}
-    )
+    if times == 1:
+        return _("used %(tool)s") % {"tool": tool_name}
+    return ngettext("used %(tool)s %(n)d time", "used %(tool)s %(n)d times", times) % {"tool": tool_name, **n}
 
 
 def summarize_tools(tool_names: Iterable[str], thoughts: int = 0) -> str:
@@ -196,7 +218,7 @@ def summarize_tools(tool_names: Iterable[str], thoughts: int = 0) -> str:
     times: dict[str, int] = {}
     for name in tool_names:
         times[name] = times.get(name, 0) + 1
-    told = ", ".join(_done(name, number) for name, number in times.items())
+    told = listed(_done(name, number) for name, number in times.items())
     if not told:
         return _("Thought it through") if thoughts else ""
     return told[:1].upper() + told[1:]
@@ -204,7 +226,7 @@ def summarize_tools(tool_names: Iterable[str], thoughts: int = 0) -> str:
 
 def at_work() -> str:
     """The line of a run that has not done anything yet."""
-    return _("At work")
+    return _("Working")
 
 
 def steps(number: int) -> str:
@@ -272,13 +294,13 @@ def _at_work(using: Sequence[str], growing: str, begun: bool) -> str:
     if len(using) == 1:
         return _("Using %(tool)s") % {"tool": using[0]}
     if using:
-        return _("Using %(n)d tools") % {"n": len(using)}
+        return ngettext("Using %(n)d tool", "Using %(n)d tools", len(using)) % {"n": len(using)}
     return _("Thinking") if begun else _("Starting")
 
 
 def removed(by: str | None) -> str:
     """The end of a run that never began."""
-    return _("Taken out of the line by %(name)s") % {"name": by} if by else _("Taken out of the line")
+    return _("Removed from the queue by %(name)s") % {"name": by} if by else _("Removed from the queue")
 
 
 #: The dot before the status word.

@@ -70,7 +70,7 @@ def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
     model += (run.answer.duration_ms or 0) if run.answer is not None else 0
     other = max(0, total_ms - model - tools - failed)
     parts = [
-        ("wait", _("Waiting in line"), waited_ms),
+        ("wait", _("Waiting in the queue"), waited_ms),
         ("model", _("Thinking and writing"), model),
         ("tool", _("Tools"), tools),
         ("fail", _("Failed tools"), failed),
@@ -118,7 +118,10 @@ def _ticks(total_ms: int) -> list[Row]:
         return []
     marks = range(0, total_ms, step)
     return [
-        {"x": round(mark * 100 / total_ms, 1), "words": humanize.duration(mark) if mark else humanize.nbsp("0 s")}
+        {
+            "x": round(mark * 100 / total_ms, 1),
+            "words": humanize.duration(mark) if mark else humanize.nbsp(_("%(n)s s") % {"n": 0}),
+        }
         for mark in list(marks)[:60]
     ]
 

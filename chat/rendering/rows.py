@@ -3,9 +3,11 @@
 from typing import Any
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext, pgettext
 
 import agents
 from chat.rendering import humanize
+from chat.rendering.sentences import translate_error, translate_sentence
 from chat.rendering.transcript import Call, Item, Run
 
 Row = dict[str, Any]
@@ -56,7 +58,7 @@ def asked_by(run: Run) -> str:
 def agent_title(name: str) -> str:
     """How an agent is called on the pages."""
     spec = agents.AGENTS.get(name)
-    return spec.title if spec else name
+    return translate_sentence(spec.title) if spec else name
 
 
 _END_ICONS = {
@@ -89,7 +91,7 @@ def item_row(run: Run, item: Item, bar: Row) -> Row:
     return row | {
         "kind": "calls",
         "calls": calls,
-        "title": _("%(n)d calls at once") % {"n": len(calls)},
+        "title": ngettext("%(n)d call at once", "%(n)d calls at once", len(calls)) % {"n": len(calls)},
         "state": state,
         "word": humanize.failed(sum(call["state"] == "fail" for call in calls)),
         "duration_ms": None if span is None else round((span[1] - span[0]) * 1000),
@@ -125,12 +127,12 @@ def call_row(run: Run, item: Item, call: Call) -> Row:
 def _state(run: Run, item: Item, call: Call) -> tuple[str, str]:
     """A call's state and its word; a call that worked has neither."""
     if call.result is None:
-        return ("off", _("No result")) if run.ended else ("live", _("Running"))
+        return ("off", _("No result")) if run.ended else ("live", pgettext("a call", "Running"))
     if call.result.ok:
         return "", ""
     if run.broken(item, call):
         return "fail", _("Failed")
-    return "off", _("Cancelled") if run.status == "cancelled" else _("Interrupted")
+    return "off", pgettext("a call", "Cancelled") if run.status == "cancelled" else pgettext("a call", "Interrupted")
 
 
 def inside(arguments: Any) -> Row:
@@ -170,7 +172,7 @@ def failure_banner(run: Run) -> Row | None:
                 "tone": "fail",
                 "icon": "fail",
                 "title": humanize.cause(error.get("code", "")),
-                "text": " ".join(part for part in (error.get("message", ""), report) if part),
+                "text": humanize.sentences(translate_error(error), report),
             }
         case "interrupted":
             return {
@@ -191,8 +193,9 @@ def failure_banner(run: Run) -> Row | None:
             return {
                 "tone": "wait",
                 "icon": "warn",
-                "title": _("All %(n)d iterations are used.") % {"n": limit},
-                "text": _("Continue allows %(n)d more.") % {"n": limit},
+                "title": ngettext("The only iteration is used.", "All %(n)d iterations are used.", limit)
+                % {"n": limit},
+                "text": ngettext("Continue allows %(n)d more.", "Continue allows %(n)d more.", limit) % {"n": limit},
             }
     return None
 

@@ -106,7 +106,7 @@ class Run:
     limit: int = 0
     items: list[Item] = field(default_factory=list)
     answer: Answer | None = None
-    error: dict[str, str] | None = None
+    error: dict[str, Any] | None = None
     duration_ms: int | None = None
     usage: Usage | None = None
     cancelled_by: str | None = None
@@ -212,6 +212,7 @@ def apply(run: Run, frame: KeptFrame) -> None:
         case "error":
             error = frame["data"]
             run.error = {"message": error["message"], "code": error["code"], "id": error.get("id", "")}
+            run.error |= {name: error[name] for name in ("template", "values") if name in error}
         case "reasoning_complete":
             end = frame["data"]
             run.status = end["status"]

@@ -13,6 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 import agents
+from agents.sentence import Sentence
 from agents.text import clean, utf16_length
 from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_of
 from chat.accounts.models import User
@@ -113,17 +114,26 @@ def check_message(message: str) -> None:
     if utf16_length(message) > settings.MAX_MESSAGE_CHARS > 0:
         raise Refused(
             "too_large",
-            f"The message has {utf16_length(message):,} characters; at most {settings.MAX_MESSAGE_CHARS:,} are allowed.",
+            Sentence(
+                "The message has %(n)s characters; at most %(most)s are allowed.",
+                n=f"{utf16_length(message):,}",
+                most=f"{settings.MAX_MESSAGE_CHARS:,}",
+            ),
         )
     if is_blank(message):
-        raise Refused("empty_message", "The message is empty.")
+        raise Refused("empty_message", Sentence("The message is empty."))
 
 
 def check_agent(name: str) -> None:
     """Refuse a name that no agent has."""
     if name not in agents.AGENTS:
         raise Refused(
-            "unknown_agent", f"There is no agent “{clean(name[:64])}”. There are: {', '.join(agents.AGENTS)}."
+            "unknown_agent",
+            Sentence(
+                "There is no agent “%(name)s”. There are: %(known)s.",
+                name=clean(name[:64]),
+                known=", ".join(agents.AGENTS),
+            ),
         )
 
 
@@ -131,7 +141,7 @@ def check_access(session_id: UUID, user: User, client_message_id: str) -> Admiss
     """Hold the session for the rest of the transaction, and look whether this message may be let in."""
     standing = load_for_update(session_id, user.pk, client_message_id)
     if standing is None:
-        raise Refused("not_found", "There is no such session.")
+        raise Refused("not_found", Sentence("There is no such session."))
     role = role_of(
         user.pk,
         standing.owner_id,
@@ -139,9 +149,9 @@ def check_access(session_id: UUID, user: User, client_message_id: str) -> Admiss
         sees_others=lambda: standing.user_is_staff and has_right_now(user.pk, VIEW_SESSIONS),
     )
     if role is None:
-        raise Refused("not_found", "There is no such session.")
+        raise Refused("not_found", Sentence("There is no such session."))
     if not may_drive(role):
-        raise Refused("not_allowed", "You may watch this session, but not steer it.")
+        raise Refused("not_allowed", Sentence("You may watch this session, but not steer it."))
     return standing
 
 
@@ -153,5 +163,5 @@ def lock_session(session_id: UUID, user: User, may: Callable[[User, Session], bo
         if may(asking, session):
             return session
         if role_in(asking, session) is not None:
-            raise Refused("not_allowed", "You may watch this session, but not steer it.")
-    raise Refused("not_found", "There is no such session.")
+            raise Refused("not_allowed", Sentence("You may watch this session, but not steer it."))
+    raise Refused("not_found", Sentence("There is no such session."))

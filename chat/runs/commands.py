@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.db import transaction
 
+from agents.sentence import Sentence
 from chat.access import may_stop
 from chat.accounts.models import User
 from chat.models import IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
@@ -145,7 +146,7 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
     runs = Run.objects.filter(session=session_id)
     old = runs.filter(pk=run_id).first() if run_id is not None else None
     if old is None:
-        raise Refused("not_found", "There is no such run in this session.")
+        raise Refused("not_found", Sentence("There is no such run in this session."))
     if standing.is_known:
         known = runs.get(user=user, client_message_id=client_message_id)
         return _again(known, is_same=known.continues_id == old.pk)
@@ -154,7 +155,9 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
     if later.exists() or old.status not in run_state.CONTINUABLE:
         raise Refused(
             "not_continuable",
-            "Only the session's latest run can be continued, and only when it was stopped, failed, was interrupted or hit its limit.",
+            Sentence(
+                "Only the session's latest run can be continued, and only when it was stopped, failed, was interrupted or hit its limit."
+            ),
         )
     run = Run(
         session_id=session_id,
@@ -172,7 +175,7 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
 def _again(known: Run, *, is_same: bool) -> Accepted:
     """The answer that a message got the first time."""
     if not is_same:
-        raise Refused("conflict", "This message's identifier was used for another message before.")
+        raise Refused("conflict", Sentence("This message's identifier was used for another message before."))
     place = selectors.queue_position(known)
     return Accepted(known.session_id, known.pk, known.client_message_id, place, is_new=False)
 
@@ -182,10 +185,11 @@ def _admit(run: Run, standing: Admission) -> Accepted:
     most, line = settings.MAX_MESSAGES_PER_MINUTE, settings.MAX_QUEUED_RUNS
     by_clock = run.origin == Origin.SCHEDULE
     if most and standing.recent >= most and not by_clock:
-        raise Refused("rate_limited", f"At most {most} messages a minute. Please wait a moment.")
+        raise Refused("rate_limited", Sentence("At most %(n)d messages a minute. Please wait a moment.", n=most))
     if line and standing.waiting >= line:
         raise Refused(
-            "queue_full", f"{line} messages are waiting in this session already. Please wait for one to start."
+            "queue_full",
+            Sentence("%(n)d messages are waiting in this session already. Please wait for one to start.", n=line),
         )
     run.number = standing.last_number + 1
     under_run_limit = not settings.MAX_ACTIVE_RUNS_PER_USER or standing.at_work < settings.MAX_ACTIVE_RUNS_PER_USER
@@ -257,7 +261,7 @@ def cancel_atomically(
     unfinished = Run.objects.filter(IS_UNFINISHED, session_id=session_id)
     if run_id is not None and not everything:
         if not Run.objects.filter(session_id=session_id, pk=run_id).exists():
-            raise Refused("not_found", "There is no such run in this session.")
+            raise Refused("not_found", Sentence("There is no such run in this session."))
         unfinished = unfinished.filter(pk=run_id)
     elif not everything:
         unfinished = unfinished.filter(IS_LIVE)
@@ -272,7 +276,7 @@ def cancel_atomically(
         events += _cancel_queued(run, user)
         ended.append(run.pk)
     if not running and not ended:
-        raise Refused("nothing_to_cancel", "Nothing is running here that could be stopped.")
+        raise Refused("nothing_to_cancel", Sentence("Nothing is running here that could be stopped."))
     if session.owner_id != user.pk:
         audit.note_act(user.pk, session_id, door, Act.STOP)
     return Stops(running, ended), events

@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 import agents
+from agents.sentence import Sentence
 from chat.access import may_delete, may_manage, role_in
 from chat.accounts.models import User
 from chat.models import Session
@@ -81,7 +82,7 @@ def _create_once(new: Session) -> Session:
     if known is None:
         return new
     if known.creation_digest != new.creation_digest:
-        raise Refused("conflict", "This Idempotency-Key was used for another session before.")
+        raise Refused("conflict", Sentence("This Idempotency-Key was used for another session before."))
     return known
 
 
@@ -89,7 +90,7 @@ async def change_session(user: User, session: Session, **changes: Any) -> Sessio
     """Rename or archive a session, or change what it asks with. Raises `Refused`."""
     if "title" in changes:
         if is_blank(changes["title"]):
-            raise Refused("bad_frame", "A title needs at least one letter, digit or sign that can be seen.")
+            raise Refused("bad_frame", Sentence("A title needs at least one letter, digit or sign that can be seen."))
         changes["title"] = changes["title"].strip()
     if "agent_name" in changes:
         check_agent(changes["agent_name"])

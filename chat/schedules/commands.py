@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import transaction
 
 import agents
+from agents.sentence import Sentence
 from chat.access import may_drive, role_in
 from chat.accounts.models import User
 from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule, Session
@@ -61,11 +62,14 @@ def make(user: User, fields: Mapping[str, Any], now: datetime) -> Schedule:
     # Held, so that of two made at once the second is counted too.
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     if most and Schedule.objects.filter(owner=user).count() >= most:
-        raise Refused("rate_limited", f"You have {most:,} schedules, and more are not allowed. Delete one first.")
+        raise Refused(
+            "rate_limited",
+            Sentence("You have %(n)s schedules, and more are not allowed. Delete one first.", n=f"{most:,}"),
+        )
     schedule = Schedule(owner=user, since=now)
     _apply(schedule, user, {"name": "", "message": "", "agent_name": "", "time_zone": "UTC", **fields}, now)
     if not any(fields.get(name) is not None for name in WHEN):
-        raise BadField("when", "Say when: at, every_minutes or cron.")
+        raise BadField("when", Sentence("Say when: at, every_minutes or cron."))
     if fields.get("enabled", True):
         _resume(schedule, now)
     else:
@@ -115,7 +119,7 @@ def resume(schedule_id: UUID, now: datetime) -> None:
     """Let it run again, in an operator's name. Raises `Refused`."""
     schedule = lock_schedule(schedule_id)
     if schedule is None:
-        raise Refused("not_found", "There is no such schedule.")
+        raise Refused("not_found", Sentence("There is no such schedule."))
     _resume(schedule, now)
     schedule.save()
 
@@ -131,7 +135,7 @@ def own_schedule(user: User, schedule_id: UUID) -> Schedule:
     """A user's schedule, held for the rest of the transaction. Raises `Refused`."""
     schedule = lock_schedule(schedule_id)
     if schedule is None or schedule.owner_id != user.pk:
-        raise Refused("not_found", "There is no such schedule.")
+        raise Refused("not_found", Sentence("There is no such schedule."))
     return schedule
 
 
@@ -163,7 +167,12 @@ def _apply(schedule: Schedule, user: User, fields: Mapping[str, Any], now: datet
         schedule.name = " ".join(fields["name"].split()) or sessions.title_from(schedule.message)
         if len(schedule.name) > LONGEST_NAME:
             raise BadField(
-                "name", f"The name has {len(schedule.name):,} characters; at most {LONGEST_NAME} are allowed."
+                "name",
+                Sentence(
+                    "The name has %(n)s characters; at most %(most)s are allowed.",
+                    n=f"{len(schedule.name):,}",
+                    most=LONGEST_NAME,
+                ),
             )
     if "session_id" in fields:
         _set_session(schedule, user, fields["session_id"])
@@ -182,11 +191,14 @@ def _set_rules(schedule: Schedule, fields: Mapping[str, Any]) -> None:
     for rule, choices in (("missed", MissedPolicy), ("overlap", OverlapPolicy)):
         if rule in fields:
             if fields[rule] not in choices.values:
-                raise BadField(rule, f"One of {', '.join(choices.values)}.")
+                raise BadField(rule, Sentence("One of %(choices)s.", choices=", ".join(choices.values)))
             setattr(schedule, rule, fields[rule])
     if "pause_after" in fields:
         if not 0 <= fields["pause_after"] <= MOST_FAILURES:
-            raise BadField("pause_after", f"It must be a whole number from 0, which is never, to {MOST_FAILURES}.")
+            raise BadField(
+                "pause_after",
+                Sentence("It must be a whole number from 0, which is never, to %(most)d.", most=MOST_FAILURES),
+            )
         schedule.pause_after = fields["pause_after"]
 
 
@@ -199,16 +211,16 @@ def _set_session(schedule: Schedule, user: User, session_id: str | None) -> None
     session = Session.objects.filter(pk=key).first() if key else None
     role = role_in(user, session) if session is not None else None
     if session is None or role is None:
-        raise BadField("session_id", "There is no such session.", "not_found")
+        raise BadField("session_id", Sentence("There is no such session."), "not_found")
     if not may_drive(role):
-        raise BadField("session_id", "You may watch this session, but not steer it.", "not_allowed")
+        raise BadField("session_id", Sentence("You may watch this session, but not steer it."), "not_allowed")
     schedule.keeps_session, schedule.session = True, session
 
 
 def _set_when(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> bool:
     given = [name for name in WHEN if fields.get(name) is not None]
     if len(given) > 1:
-        raise BadField("when", f"Say when in one way only, not by {' and '.join(given)}.")
+        raise BadField("when", Sentence("Say when in one way only, not by %(ways)s.", ways=" and ".join(given)))
     moved = bool(given)
     if "time_zone" in fields:
         zone = recurrence.zone(fields["time_zone"])
@@ -235,7 +247,7 @@ def _resume(schedule: Schedule, now: datetime) -> None:
     """Let it run from now on; what was due while it was paused has not been missed."""
     schedule.next_at = recurrence_of(schedule).after(now)
     if schedule.next_at is None:
-        raise BadField("at", "That time is past. Choose one that is still to come.")
+        raise BadField("at", Sentence("That time is past. Choose one that is still to come."))
     schedule.enabled, schedule.paused_because, schedule.paused_words, schedule.failures = True, "", "", 0
 
 

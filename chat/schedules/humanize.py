@@ -5,8 +5,10 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
+from chat.rendering.humanize import listed
 from chat.schedules.recurrence import Cron, Every, Once, Recurrence
 
 #: As cron numbers them: 0 and 7 are Sunday.
@@ -39,10 +41,16 @@ def _with_place(said: str, zone: ZoneInfo) -> str:
 
 def _every(minutes: int) -> str:
     if minutes % 1440 == 0:
-        return _("every day") if minutes == 1440 else _("every %(n)d days") % {"n": minutes // 1440}
+        days = minutes // 1440
+        return _("every day") if days == 1 else ngettext("every %(n)d day", "every %(n)d days", days) % {"n": days}
     if minutes % 60 == 0:
-        return _("every hour") if minutes == 60 else _("every %(n)d hours") % {"n": minutes // 60}
-    return _("every minute") if minutes == 1 else _("every %(n)d minutes") % {"n": minutes}
+        hours = minutes // 60
+        return (
+            _("every hour") if hours == 1 else ngettext("every %(n)d hour", "every %(n)d hours", hours) % {"n": hours}
+        )
+    if minutes == 1:
+        return _("every minute")
+    return ngettext("every %(n)d minute", "every %(n)d minutes", minutes) % {"n": minutes}
 
 
 def _cron(expression: str) -> tuple[str, bool]:
@@ -59,6 +67,8 @@ def _cron(expression: str) -> tuple[str, bool]:
     days = _days(day, month, weekday)
     if minute.isdigit() and hour.isdigit() and days:
         return _("%(days)s at %(time)s") % {"days": days, "time": f"{int(hour):02}:{int(minute):02}"}, True
+    if (get_language() or "en") != "en":
+        return _("by the cron expression %(expression)s") % {"expression": expression}, True
     # The library's own, in English, and true to what it runs by.
     said: str = CronSim(expression, datetime(2000, 1, 1)).explain()  # noqa: DTZ001 - no time is asked of it
     return said[:1].lower() + said[1:], True
@@ -89,7 +99,7 @@ def _days(day: str, month: str, weekday: str) -> str:
     if len(names) == 1:
         return _("every %(weekday)s") % {"weekday": names[0]}
     if names:
-        return _("every %(weekdays)s and %(weekday)s") % {"weekdays": ", ".join(names[:-1]), "weekday": names[-1]}
+        return _("every %(weekdays)s and %(weekday)s") % {"weekdays": listed(names[:-1]), "weekday": names[-1]}
     return ""
 
 

@@ -3,6 +3,9 @@
 from datetime import datetime, timedelta
 from typing import cast
 
+from django.conf import settings
+from django.utils import translation
+
 from chat.accounts.models import User
 from chat.models import Occurrence, PauseReason
 from chat.protocol.frames import Ended, NotificationData
@@ -31,12 +34,18 @@ def _notification(occurrence: Occurrence) -> NotificationData:
     schedule, run = occurrence.schedule, occurrence.run
     took = took_ms(occurrence)
     is_paused = not schedule.enabled and schedule.paused_because in (PauseReason.FAILURES, PauseReason.REFUSED)
-    told = [outcome_word(occurrence), humanize.approx_duration(took), paused(schedule) if is_paused else ""]
+    texts = {}
+    for code, _name in settings.LANGUAGES:
+        with translation.override(code):
+            told = [outcome_word(occurrence), humanize.approx_duration(took), paused(schedule) if is_paused else ""]
+        texts[code] = " · ".join(part for part in told if part)
     return {
         "id": occurrence.pk,
         "schedule_id": str(schedule.pk),
         "title": schedule.name,
-        "text": " · ".join(part for part in told if part),
+        "text": texts[settings.LANGUAGE_CODE],
+        # Each page of the owner's shows its own; whoever else reads it reads English.
+        "texts": texts,
         "status": cast(Ended, str(occurrence.outcome)),
         "paused": is_paused,
         "run_id": str(run.pk) if run is not None else None,

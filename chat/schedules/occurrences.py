@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, Window
 from django.db.models.functions import RowNumber
 
+from agents.sentence import Sentence
 from chat.accounts.models import User
 from chat.models import (
     IS_OPEN,
@@ -136,7 +137,7 @@ def _start(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickRes
 
 def _ask(schedule: Schedule, occurrence: Occurrence) -> Accepted:
     if schedule.keeps_session and schedule.session_id is None:
-        raise Refused("not_found", "Its session was deleted. Choose another one, or a new one each time.")
+        raise Refused("not_found", Sentence("Its session was deleted. Choose another one, or a new one each time."))
     accepted = run_commands.ask_by_clock(
         schedule.owner,
         schedule.session_id,
@@ -154,10 +155,10 @@ def run_now(schedule_id: UUID, now: datetime, user: User | None = None) -> Accep
     """Run it once more, besides its times; the caller then calls `commands.dispatch_accepted`. None is an operator's. Raises `Refused`."""
     schedule = lock_schedule(schedule_id) if user is None else own_schedule(user, schedule_id)
     if schedule is None:
-        raise Refused("not_found", "There is no such schedule.")
+        raise Refused("not_found", Sentence("There is no such schedule."))
     _settle_own(schedule, now)
     if Occurrence.objects.filter(schedule=schedule, outcome__in=OPEN).exists():
-        raise Refused("conflict", "Its last run has not ended yet.")
+        raise Refused("conflict", Sentence("Its last run has not ended yet."))
     due_at = now
     while Occurrence.objects.filter(schedule=schedule, due_at=due_at).exists():
         due_at += timedelta(microseconds=1)

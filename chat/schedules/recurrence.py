@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
+from agents.sentence import Sentence
+
 #: Longer than any expression of five fields that people write.
 LONGEST_CRON = 120
 #: A year of minutes, and a day.
@@ -24,7 +26,19 @@ COUNTED = 100
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
 _SECOND = timedelta(seconds=1)
-_FIELDS = "minute, hour, day of the month, month and day of the week"
+_FIELDS = Sentence("minute, hour, day of the month, month and day of the week")
+#: As the library that reads the expressions calls them.
+_PARTS: dict[str, str] = {
+    part: part
+    for part in (
+        Sentence("minute"),
+        Sentence("hour"),
+        Sentence("day of month"),
+        Sentence("month"),
+        Sentence("day of week"),
+        Sentence("field"),
+    )
+}
 
 
 class Invalid(ValueError):
@@ -184,7 +198,10 @@ def zone(name: str) -> ZoneInfo:
     """The time zone of a name. Raises `Invalid`."""
     # Also because a name becomes a path where it is looked up.
     if name not in _ZONES:
-        raise Invalid("time_zone", f"There is no time zone “{name[:64]}”. It is a name like Asia/Taipei or UTC.")
+        raise Invalid(
+            "time_zone",
+            Sentence("There is no time zone “%(name)s”. It is a name like Asia/Taipei or UTC.", name=name[:64]),
+        )
     return ZoneInfo(name)
 
 
@@ -197,11 +214,11 @@ def once(at: datetime, now: datetime, of_zone: ZoneInfo) -> Once:
         moment = (at if at.tzinfo is not None else existing(at, of_zone)).astimezone(UTC)
         is_near = moment - now <= FARTHEST
     except OverflowError:
-        raise Invalid("at", "That date lies outside of what a calendar holds.") from None
+        raise Invalid("at", Sentence("That date lies outside of what a calendar holds.")) from None
     if moment <= now:
-        raise Invalid("at", "That time is past. Choose one that is still to come.")
+        raise Invalid("at", Sentence("That time is past. Choose one that is still to come."))
     if not is_near:
-        raise Invalid("at", "That time lies more than a hundred years ahead.")
+        raise Invalid("at", Sentence("That time lies more than a hundred years ahead."))
     return Once(moment)
 
 
@@ -217,7 +234,10 @@ def existing(wall: datetime, of_zone: ZoneInfo) -> datetime:
 def every(minutes: int, since: datetime) -> Every:
     """Every so many minutes from a moment on. Raises `Invalid`."""
     if not 1 <= minutes <= MOST_MINUTES:
-        raise Invalid("every_minutes", f"It must be a whole number of minutes, from 1 to {MOST_MINUTES:,}.")
+        raise Invalid(
+            "every_minutes",
+            Sentence("It must be a whole number of minutes, from 1 to %(most)s.", most=f"{MOST_MINUTES:,}"),
+        )
     return Every(minutes, since)
 
 
@@ -225,18 +245,42 @@ def cron(expression: str, now: datetime, of_zone: ZoneInfo) -> Cron:
     """A cron expression of five fields. Raises `Invalid`."""
     fields = expression.split()
     if len(expression) > LONGEST_CRON:
-        raise Invalid("cron", f"The expression has {len(expression):,} characters; at most {LONGEST_CRON} are allowed.")
+        raise Invalid(
+            "cron",
+            Sentence(
+                "The expression has %(n)s characters; at most %(most)s are allowed.",
+                n=f"{len(expression):,}",
+                most=LONGEST_CRON,
+            ),
+        )
     if len(fields) == 6:
-        raise Invalid("cron", f"Six fields would count seconds; nothing runs more often than every minute: {_FIELDS}.")
+        raise Invalid(
+            "cron",
+            Sentence(
+                "Six fields would count seconds; nothing runs more often than every minute: %(fields)s.", fields=_FIELDS
+            ),
+        )
     if len(fields) != 5:
-        raise Invalid("cron", f"A cron expression has five fields: {_FIELDS}. This one has {len(fields)}.")
+        raise Invalid(
+            "cron",
+            Sentence(
+                "A cron expression has five fields: %(fields)s. This one has %(n)d.", fields=_FIELDS, n=len(fields)
+            ),
+        )
     made = Cron(" ".join(fields), of_zone)
     try:
         CronSim(made.expression, now.astimezone(of_zone))
     except (CronSimError, ValueError, AssertionError) as problem:
         # Of its own words, which are “Bad hour”.
         part = str(problem).removeprefix("Bad ").replace("-", " ") or "field"
-        raise Invalid("cron", f"The {part} of “{made.expression}” is none that cron knows, or never comes.") from None
+        raise Invalid(
+            "cron",
+            Sentence(
+                "The %(part)s of “%(expression)s” is none that cron knows, or never comes.",
+                part=_PARTS.get(part, part),
+                expression=made.expression,
+            ),
+        ) from None
     if made.after(now) is None:
-        raise Invalid("cron", f"“{made.expression}” never comes.")
+        raise Invalid("cron", Sentence("“%(expression)s” never comes.", expression=made.expression))
     return made

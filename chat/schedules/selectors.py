@@ -14,6 +14,7 @@ from django.utils.translation import ngettext
 from chat.accounts.models import User
 from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule
 from chat.rendering import humanize
+from chat.rendering.sentences import translate_sentence
 from chat.schedules import humanize as schedule_humanize
 from chat.schedules import recurrence
 from chat.schedules.commands import recurrence_of
@@ -68,7 +69,7 @@ def _line(schedule: Schedule, last: list[Occurrence]) -> ScheduleRow:
         zone = recurrence.zone(schedule.time_zone)
         again = recurrence_of(schedule)
     except Invalid as invalid:
-        return ScheduleRow(schedule, ZoneInfo("UTC"), invalid.message, [], last)
+        return ScheduleRow(schedule, ZoneInfo("UTC"), translate_sentence(invalid.message), [], last)
     times = [schedule.next_at, *recurrence.following(again, schedule.next_at, NEXT - 1)] if schedule.next_at else []
     return ScheduleRow(schedule, zone, schedule_humanize.when(again, zone), times, last)
 
@@ -78,7 +79,7 @@ def in_words(schedule: Schedule) -> str:
     try:
         return schedule_humanize.when(recurrence_of(schedule), recurrence.zone(schedule.time_zone))
     except Invalid as invalid:
-        return invalid.message
+        return translate_sentence(invalid.message)
 
 
 def _last(schedule_ids: list[UUID]) -> dict[UUID, list[Occurrence]]:
@@ -112,12 +113,12 @@ def took_ms(occurrence: Occurrence) -> int | None:
 def rules(schedule: Schedule) -> list[str]:
     """What becomes of missed times, of times that overlap, and of failures."""
     missed = {
-        MissedPolicy.ONCE: _("Times missed while nothing ran here are made up for once."),
-        MissedPolicy.SKIP: _("Times missed while nothing ran here are skipped."),
+        MissedPolicy.ONCE: _("Times missed while no server ran are made up for once."),
+        MissedPolicy.SKIP: _("Times missed while no server ran are skipped."),
     }
     overlap = {
-        OverlapPolicy.QUEUE: _("While the last run is at work, the next one waits."),
-        OverlapPolicy.SKIP: _("While the last run is at work, the next one is skipped."),
+        OverlapPolicy.QUEUE: _("While the last run is in progress, the next one waits."),
+        OverlapPolicy.SKIP: _("While the last run is in progress, the next one is skipped."),
     }
     number = schedule.pause_after
     after = (
@@ -139,7 +140,8 @@ def paused(schedule: Schedule) -> str:
             n = schedule.failures
             return ngettext("Paused after %(n)d failure.", "Paused after %(n)d failures in a row.", n) % {"n": n}
         case PauseReason.REFUSED:
-            return _("Paused: %(why)s") % {"why": schedule.paused_words}
+            # Kept in English: a sentence without values is known by itself.
+            return _("Paused: %(why)s") % {"why": _(schedule.paused_words) if schedule.paused_words else ""}
         case PauseReason.OPERATOR:
             return _("Paused by an operator.")
     return _("Paused.")
@@ -160,7 +162,7 @@ def outcome_word(occurrence: Occurrence) -> str:
             if occurrence.times > 1:
                 is_more = occurrence.times >= recurrence.COUNTED
                 counted = f"{recurrence.COUNTED}+" if is_more else str(occurrence.times)
-                return _("Missed, %(n)s times") % {"n": counted}
+                return ngettext("Missed, %(n)s time", "Missed, %(n)s times", occurrence.times) % {"n": counted}
             return _("Missed")
         case Outcome.SKIPPED:
             return _("Skipped: %(why)s") % {"why": _why_skipped(occurrence.reason)}
@@ -170,7 +172,7 @@ def outcome_word(occurrence: Occurrence) -> str:
 def _why_skipped(reason: str) -> str:
     match reason:
         case "overlap":
-            return _("the last one was at work")
+            return _("the last one was still running")
         case "queue_full":
             return _("too many were waiting")
         case "paused":

@@ -6,8 +6,9 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.middleware import csrf
 from django.shortcuts import render
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 
+from agents.sentence import Sentence, say_sentence
 from chat.security.origins import explain_mismatch, warn_once
 
 
@@ -33,16 +34,18 @@ def explain_refusal(request: HttpRequest, reason: str) -> str:
         warn_once(cause)
         return cause
     if reason == csrf.REASON_NO_REFERER:
-        return _("The browser does not say which page this came from: neither the header Origin nor Referer was sent.")
+        return Sentence(
+            "The browser does not say which page this came from: neither the header Origin nor Referer was sent."
+        )
     if reason.startswith("Referer checking failed"):
         cause = explain_mismatch(request.headers.get("Referer", ""), _asked_as(request))
         warn_once(cause)
         return cause
     if reason == csrf.REASON_NO_CSRF_COOKIE:
-        return _("The browser sent no cookie csrftoken. Allow this site its cookies, then reload the page.")
+        return Sentence("The browser sent no cookie csrftoken. Allow this site its cookies, then reload the page.")
     if reason == csrf.REASON_CSRF_TOKEN_MISSING:
-        return _("The request has no token: the field csrfmiddlewaretoken or the header X-CSRFToken is missing.")
-    return _("The page is older than your last login, perhaps in another tab. Reload it and try again.")
+        return Sentence("The request has no token: the field csrfmiddlewaretoken or the header X-CSRFToken is missing.")
+    return Sentence("The page is older than your last login, perhaps in another tab. Reload it and try again.")
 
 
 def _asked_as(request: HttpRequest) -> str:
@@ -55,4 +58,6 @@ def _asked_as(request: HttpRequest) -> str:
 
 def refuse_forgery(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's ``CSRF_FAILURE_VIEW``."""
-    return render(request, "403_csrf.html", {"cause": explain_refusal(request, reason)}, status=403)
+    return render(
+        request, "403_csrf.html", {"cause": say_sentence(explain_refusal(request, reason), gettext)}, status=403
+    )

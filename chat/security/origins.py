@@ -2,6 +2,8 @@
 
 import logging
 
+from agents.sentence import Sentence
+
 logger = logging.getLogger(__name__)
 
 #: What the log has been told, in order: each cause once, or a wrong proxy would fill it.
@@ -16,13 +18,21 @@ def explain_mismatch(origin: str, asked_as: str) -> str:
     host = rest.partition("/")[0]
     mend = []
     if scheme != seen_scheme:
-        mend.append(f"the proxy must send X-Forwarded-Proto: {scheme[:10]} and be one of TRUSTED_PROXIES")
+        mend.append(
+            Sentence(
+                "the proxy must send X-Forwarded-Proto: %(scheme)s and be one of TRUSTED_PROXIES", scheme=scheme[:10]
+            )
+        )
     if host != seen_host:
-        mend.append("the proxy must pass the header Host on as it came")
+        mend.append(Sentence("the proxy must pass the header Host on as it came"))
     own = f"{scheme}://{host}"[:200]
-    return (
-        f"The page is at {own}, but this server was asked as {asked_as[:200]}. For whoever runs it: if that is the site's own address, "
-        f"{', '.join(mend)}, and PUBLIC_URL must be {own}; if it is another site that may write here, CSRF_TRUSTED_ORIGINS must name it."
+    both = Sentence("%(one)s, %(other)s", one=mend[0], other=mend[1]) if len(mend) == 2 else "".join(mend[:1])
+    return Sentence(
+        "The page is at %(own)s, but this server was asked as %(seen)s. For whoever runs it: if that is the site's own address, "
+        "%(mend)s, and PUBLIC_URL must be %(own)s; if it is another site that may write here, CSRF_TRUSTED_ORIGINS must name it.",
+        own=own,
+        seen=asked_as[:200],
+        mend=mend[0] if len(mend) == 1 else both,
     )
 
 

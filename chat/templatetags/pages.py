@@ -5,12 +5,15 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from django import template
+from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.templatetags.static import static
 from django.utils import timezone
+from django.utils.formats import date_format, time_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import get_language, pgettext, to_locale
 from django.utils.translation import gettext as _
 
 from chat.rendering import humanize, markdown
@@ -77,6 +80,27 @@ def _exists(path: str) -> bool:
 
 
 @register.filter
+def lang_tag(code: str) -> str:
+    """A language by its tag in HTML: ``zh-Hant`` for zh-hant."""
+    return to_locale(code).replace("_", "-")
+
+
+@register.simple_tag
+def languages() -> list[tuple[str, str]]:
+    """The languages that the pages have: the code of each, and its name in itself."""
+    return list(settings.LANGUAGES)
+
+
+@register.simple_tag
+def catalogue() -> SafeString:
+    """The module that holds the scripts' words in the reader's language, before those scripts. English stands in the scripts."""
+    path = f"chat/locale/{get_language()}.js"
+    if not _exists(path):
+        return SafeString("")
+    return format_html('<script type="module" src="{}"></script>\n', static(path))
+
+
+@register.filter
 def moment(timestamp: float | None) -> datetime | None:
     """A wire time as a datetime in the reader's zone."""
     return timezone.localtime(datetime.fromtimestamp(timestamp, UTC)) if timestamp else None
@@ -89,7 +113,13 @@ def moment_words(when: datetime | None) -> str:
         return ""
     local = timezone.localtime(when)
     today = local.date() == timezone.localdate()
-    return local.strftime("%H:%M") if today else local.strftime("%-d %b %Y, %H:%M")
+    return time_format(local, "H:i") if today else date_format(local, pgettext("date format", "j M Y, H:i"))
+
+
+@register.filter
+def exact_moment(when: datetime) -> str:
+    """A time with its date and its seconds."""
+    return date_format(timezone.localtime(when), pgettext("date format", "j M Y, H:i:s"))
 
 
 @register.filter
@@ -100,14 +130,10 @@ def day(when: datetime | None) -> str:
     local, today = timezone.localtime(when), timezone.localtime()
     age = (today.date() - local.date()).days
     if age < 2:
-        return local.strftime("%H:%M")
-    return (
-        local.strftime("%a")
-        if age < 7
-        else local.strftime("%-d %b")
-        if local.year == today.year
-        else local.strftime("%Y-%m-%d")
-    )
+        return time_format(local, "H:i")
+    if age < 7:
+        return date_format(local, "D")
+    return date_format(local, pgettext("date format", "j M") if local.year == today.year else "Y-m-d")
 
 
 @register.filter

@@ -5,17 +5,19 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django import template
+from django.utils.formats import date_format, time_format
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext
 
-import agents
 from chat.models import Occurrence, Outcome
 from chat.rendering import humanize
+from chat.rendering.rows import agent_title
 from chat.schedules import selectors as schedule_selectors
 from chat.schedules.selectors import ScheduleRow
 
 register = template.Library()
 register.filter("outcome_word", schedule_selectors.outcome_word)
+register.filter("agent_title", agent_title)
 
 #: A mark of the drawing every so many units; the last twenty fill it.
 _PITCH = 8
@@ -40,15 +42,24 @@ def outcomes_told(line: ScheduleRow) -> str:
     """The drawing in words."""
     kinds = [schedule_selectors.outcome_kind(occurrence) for occurrence in line.last]
     number = len(kinds)
-    told = [ngettext("Last %(n)d: ", "Last %(n)d: ", number) % {"n": number}]
-    said = {
-        "ok": _("%(n)d finished"),
-        "bad": _("%(n)d failed"),
-        "skip": _("%(n)d did not run to their end"),
-        "now": _("%(n)d at work or waiting"),
+    counted = {kind: kinds.count(kind) for kind in ("ok", "bad", "skip", "now") if kind in kinds}
+    return ngettext("Last %(n)d: %(outcomes)s", "Last %(n)d: %(outcomes)s", number) % {
+        "n": number,
+        "outcomes": humanize.listed(_counted(kind, n) for kind, n in counted.items()),
     }
-    told.append(", ".join(said[kind] % {"n": kinds.count(kind)} for kind in said if kind in kinds))
-    return "".join(told)
+
+
+def _counted(kind: str, number: int) -> str:
+    match kind:
+        case "ok":
+            text = ngettext("%(n)d finished", "%(n)d finished", number)
+        case "bad":
+            text = ngettext("%(n)d failed", "%(n)d failed", number)
+        case "skip":
+            text = ngettext("%(n)d did not finish", "%(n)d did not finish", number)
+        case _:
+            text = ngettext("%(n)d running or waiting", "%(n)d running or waiting", number)
+    return text % {"n": number}
 
 
 @register.filter
@@ -64,25 +75,19 @@ def took(occurrence: Occurrence) -> str:
 
 
 @register.filter
-def agent_title(name: str) -> str:
-    """An agent as people call it."""
-    spec = agents.AGENTS.get(name)
-    return spec.title if spec else name
-
-
-@register.filter
 def due(moment: datetime, zone: ZoneInfo) -> str:
     """A due time by its schedule's clock, in few words: ``Mon 07:00``, and the date where that is far."""
     local, now = moment.astimezone(zone), datetime.now(zone)
     if local.date() == now.date():
-        return local.strftime("%H:%M")
-    return local.strftime("%a %H:%M" if abs(local - now) < timedelta(days=6) else "%-d %b %Y, %H:%M")
+        return time_format(local, "H:i")
+    is_near = abs(local - now) < timedelta(days=6)
+    return date_format(local, pgettext("date format", "D H:i") if is_near else pgettext("date format", "j M Y, H:i"))
 
 
 @register.filter
 def due_long(moment: datetime, zone: ZoneInfo) -> str:
     """A due time by its schedule's clock: ``Mon 4 Jan 2027, 07:00``."""
-    return moment.astimezone(zone).strftime("%a %-d %b %Y, %H:%M")
+    return date_format(moment.astimezone(zone), pgettext("date format", "D j M Y, H:i"))
 
 
 @register.filter
@@ -95,4 +100,5 @@ def from_now(moment: datetime, now: datetime) -> str:
         return humanize.nbsp(_("in %(n)d min") % {"n": minutes})
     if minutes < 48 * 60:
         return humanize.nbsp(_("in %(n)d h") % {"n": round(minutes / 60)})
-    return humanize.nbsp(_("in %(n)d days") % {"n": round(minutes / 1440)})
+    days = round(minutes / 1440)
+    return humanize.nbsp(ngettext("in %(n)d day", "in %(n)d days", days) % {"n": days})

@@ -24,6 +24,7 @@ from chat.accounts.models import User
 from chat.protocol import group_messages
 from chat.runtime import groups
 from chat.serving import supervisor
+from chat.web.languages import choose_language
 
 
 def tell_logins_ended() -> None:
@@ -137,6 +138,7 @@ class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
 
 urlpatterns = [
     path("", AccountView.as_view(), name="account"),
+    path("language/", choose_language, name="language"),
     path("login/", LoginView.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("password_change/", PasswordChangeView.as_view(), name="password_change"),

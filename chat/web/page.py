@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from chat import access, models
 from chat.accounts.models import User
@@ -66,9 +67,9 @@ def _side(sessions: Iterable[Session]) -> list[SideGroup]:
     groups: dict[str, SideGroup] = {}
     today = timezone.localdate()
     for session in sessions:
-        title = _("Running") if session.status in UNFINISHED else _day(session.active_at, today)
+        title = pgettext("sessions", "Running") if session.status in UNFINISHED else _day(session.active_at, today)
         groups.setdefault(title, SideGroup(title)).rows.append(_side_row(session))
-    running = groups.pop(_("Running"), None)
+    running = groups.pop(pgettext("sessions", "Running"), None)
     return [*([running] if running else []), *groups.values()]
 
 
@@ -78,7 +79,7 @@ def _day(moment: datetime, today: Any) -> str:
         return _("Today")
     if day == today - timedelta(days=1):
         return _("Yesterday")
-    return _("Earlier this week") if day > today - timedelta(days=7) else _("Earlier")
+    return _("Earlier this week") if day > today - timedelta(days=7) else pgettext("sessions", "Earlier")
 
 
 _TONES = {"running": "t-live", "cancelling": "t-live", "queued": "t-live", "failed": "t-fail", "interrupted": "t-wait"}

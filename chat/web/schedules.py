@@ -21,6 +21,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 import agents
 from chat.accounts.models import User
 from chat.models import MissedPolicy, OverlapPolicy, Schedule
+from chat.rendering.rows import agent_title
+from chat.rendering.sentences import translate_sentence
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
 from chat.runtime import clock
@@ -47,7 +49,7 @@ class WhenForm(forms.Form):
         label=gettext_lazy("When"),
         choices=(
             ("cron", gettext_lazy("By the clock")),
-            ("every_minutes", gettext_lazy("Again and again")),
+            ("every_minutes", gettext_lazy("Repeatedly")),
             ("at", gettext_lazy("Once")),
         ),
         widget=forms.RadioSelect,
@@ -106,11 +108,11 @@ class ScheduleForm(WhenForm):
     agent_name = forms.ChoiceField(label=gettext_lazy("Agent"))
     session_id = forms.ChoiceField(label=gettext_lazy("Where"), required=False)
     missed = forms.ChoiceField(
-        label=gettext_lazy("Times missed while nothing ran here"),
+        label=gettext_lazy("Times missed while no server ran"),
         choices=((MissedPolicy.ONCE, gettext_lazy("Make up for once")), (MissedPolicy.SKIP, gettext_lazy("Skip"))),
     )
     overlap = forms.ChoiceField(
-        label=gettext_lazy("While the last run is at work"),
+        label=gettext_lazy("While the last run is in progress"),
         choices=(
             (OverlapPolicy.QUEUE, gettext_lazy("The next one waits")),
             (OverlapPolicy.SKIP, gettext_lazy("The next one is skipped")),
@@ -127,7 +129,7 @@ class ScheduleForm(WhenForm):
         # What a script-less browser would ask for before it is known which of the ways to say when is chosen.
         self.use_required_attribute = False
         cast(forms.ChoiceField, self.fields["agent_name"]).choices = [
-            (name, spec.title) for name, spec in agents.AGENTS.items()
+            (name, agent_title(name)) for name in agents.AGENTS
         ]
         recent = list(selectors.past_sessions(user)[:_SESSIONS])
         if current is not None and current.session is not None and current.session not in recent:
@@ -146,7 +148,7 @@ class ScheduleForm(WhenForm):
     def refuse(self, refused: Refused) -> None:
         """Show why the use case has refused, at the field that it is about."""
         field = getattr(refused, "field", None) or _FIELD_OF_CODE.get(refused.code)
-        self.add_error(field if field in self.fields else None, refused.message)
+        self.add_error(field if field in self.fields else None, translate_sentence(refused.message))
 
 
 def _user(request: HttpRequest) -> User:
@@ -172,7 +174,7 @@ def index(request: HttpRequest) -> HttpResponse:
         page="schedules",
         lines=schedule_selectors.schedule_rows(page),
         pages=page,
-        agents={name: spec.title for name, spec in agents.AGENTS.items()},
+        agents={name: agent_title(name) for name in agents.AGENTS},
         now=clock.now(),
     )
 
@@ -269,7 +271,7 @@ def preview(request: HttpRequest) -> HttpResponse:
                 schedule_commands.preview(_user(request), form.said_when(), clock.now())
             )
         except Refused as refused:
-            problem = refused.message
+            problem = translate_sentence(refused.message)
     else:
         problem = next(str(error) for errors in form.errors.values() for error in errors)
     return render(request, "chat/_preview.html", {"line": line, "problem": problem})
@@ -283,7 +285,7 @@ def run(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
     try:
         accepted = occurrences.run_now(schedule.pk, clock.now(), _user(request))
     except Refused as refused:
-        messages.error(request, f"{schedule.name}: {refused.message}")
+        messages.error(request, _about(schedule, translate_sentence(refused.message)))
         return redirect("schedules")
     async_to_sync(run_commands.dispatch_accepted)(accepted)
     return redirect("session", accepted.session_id)
@@ -297,14 +299,18 @@ def switch(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
     return _changed(request, schedule_id, {"enabled": enabled}, _("Resumed.") if enabled else _("Paused."))
 
 
+def _about(schedule: Schedule, text: str) -> str:
+    return _("%(name)s: %(text)s") % {"name": schedule.name, "text": text}
+
+
 def _changed(request: HttpRequest, schedule_id: UUID, fields: Mapping[str, Any], told: str) -> HttpResponse:
     schedule = _own(request, schedule_id)
     try:
         schedule_commands.change(_user(request), schedule.pk, fields, clock.now())
     except Refused as refused:
-        messages.error(request, f"{schedule.name}: {refused.message}")
+        messages.error(request, _about(schedule, translate_sentence(refused.message)))
     else:
-        messages.success(request, f"{schedule.name}: {told}")
+        messages.success(request, _about(schedule, told))
     return redirect("schedules")
 
 

@@ -16,6 +16,7 @@ import agents
 from chat import access, models
 from chat.models import UNFINISHED, RunStatus, Session
 from chat.rendering import markdown, rows, transcript
+from chat.rendering.sentences import translate_sentence
 from chat.store import search, selectors
 from chat.web.page import _side_row, render_page, run_from_row, user_of, visible_session
 
@@ -202,5 +203,6 @@ def _outlined(run: transcript.Run) -> dict[str, Any]:
 
 def _agents() -> list[dict[str, str]]:
     return [
-        {"name": name, "title": spec.title, "description": spec.description} for name, spec in agents.AGENTS.items()
+        {"name": name, "title": rows.agent_title(name), "description": translate_sentence(spec.description)}
+        for name, spec in agents.AGENTS.items()
     ]

@@ -158,6 +158,10 @@ export const WINDOW = 200;
  * @property {ErrorCode} code
  * @property {string} id By which operators find it in the log.
  * @property {string} [client_message_id]
+ * @property {string} [template] What the message was made of, by which pages translate it: the sentence with `%(name)s`
+ *   where a value stands.
+ * @property {Record<string, unknown>} [values] The values by name: strings, numbers, or a sentence's own `template` and
+ *   `values`.
  */
 
 /**
@@ -233,6 +237,7 @@ export const WINDOW = 200;
  * @property {string} schedule_id
  * @property {string} title
  * @property {string} text
+ * @property {Record<string, unknown>} texts The text in each language that the pages have, by its code.
  * @property {"completed" | "cancelled" | "failed" | "max_iterations" | "interrupted" | "skipped" | "missed"} status
  * @property {boolean} paused Whether the schedule was paused because of it.
  * @property {string | null} run_id

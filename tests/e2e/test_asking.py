@@ -160,7 +160,7 @@ async def test_a_message_that_nobody_takes_up_says_that_it_waits_for_room(talk: 
     await talk.ask("One too many [tokens=2]")
     await expect(talk.waiting).to_contain_text("Next")
     await talk.page.clock.fast_forward(11_000)
-    await expect(talk.waiting).to_contain_text("Waits for room")
+    await expect(talk.waiting).to_contain_text("Waiting for a free slot")
     for session in busy:
         _, told = await api.call("GET", f"sessions/{session}/events/")
         await api.call("POST", f"runs/{told['run']['id']}/cancel/")
@@ -178,7 +178,7 @@ async def test_a_waiting_message_can_be_taken_back_and_edited(talk: Conversation
     await expect(talk.message).to_have_value("Second, with a misteak")
     await expect(talk.waiting).to_have_count(0)
     await talk.stop.click()
-    await expect(talk.endlines).to_have_text([re.compile("^Stopped by mei ·"), "Taken out of the line by mei"])
+    await expect(talk.endlines).to_have_text([re.compile("^Stopped by mei ·"), "Removed from the queue by mei"])
 
 
 async def test_a_message_that_never_ran_stands_before_no_run(talk: Conversation) -> None:
@@ -205,7 +205,7 @@ async def test_a_failed_model_is_told_in_words_and_can_be_tried_again(talk: Conv
     await talk.trouble.get_by_role("button", name="Continue").click()
     await talk.ended()
     await expect(talk.answer).to_have_text("Now it works.")
-    await expect(talk.runs.last.get_by_role("link", name="goes on from the run before")).to_be_visible()
+    await expect(talk.runs.last.get_by_role("link", name="continues the run before")).to_be_visible()
 
 
 async def test_a_model_that_breaks_off_leaves_what_it_wrote(talk: Conversation) -> None:

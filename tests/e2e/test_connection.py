@@ -213,7 +213,7 @@ NOT_STARTED = {
 async def test_a_page_whose_script_does_not_start_says_so(talk: Conversation, watch: Watch, how: str) -> None:
     watch.allow(".*")
     page = talk.page
-    words = page.get_by_text("This page is not at work.")
+    words = page.get_by_text("This page is not working.")
     await expect(words).to_have_count(0)
     name, answer = NOT_STARTED[how]
     address = re.compile(rf"/chat/{name}\.[^/]*js$")
@@ -232,7 +232,7 @@ async def test_a_page_whose_script_does_not_start_says_so(talk: Conversation, wa
 async def test_the_start_page_says_so_too(enter: Enter, watch: Watch) -> None:
     watch.allow(".*")
     home = await enter("/")
-    words = home.page.get_by_text("This page is not at work.")
+    words = home.page.get_by_text("This page is not working.")
     await expect(words).to_have_count(0)
     await home.page.route(re.compile(r"/chat/page/start\.[^/]*js$"), lambda route: route.abort())
     await home.page.emulate_media(reduced_motion="reduce")

@@ -146,7 +146,7 @@ async def test_the_chosen_look_is_kept(enter: Enter) -> None:
     background = "() => getComputedStyle(document.body).backgroundColor"
     light = await page.evaluate(background)
     await page.get_by_role("button", name=re.compile("mei$")).click()
-    await page.get_by_role("group", name="Look").get_by_role("button", name="Dark").click()
+    await page.get_by_role("group", name="Appearance").get_by_role("button", name="Dark").click()
     dark = await page.evaluate(background)
     assert dark != light
     await page.reload()

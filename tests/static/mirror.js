@@ -12,7 +12,10 @@ import { grow } from "../../static/chat/state/growth.js";
 import { initial, reduce } from "../../static/chat/state/transcript.js";
 import { stripMarkdown } from "../../static/chat/lib/strip_markdown.js";
 import { complete } from "../../static/chat/run/unfinished.js";
-import * as words from "../../static/chat/state/humanize.js";
+import * as figures from "../../static/chat/state/humanize.js";
+import * as ends from "../../static/chat/state/run-status.js";
+
+const words = { ...figures, ...ends };
 
 const parsers = makeParsers(MarkdownIt, footnote);
 const rendered = (text) => parserFor(parsers, text).render(text);

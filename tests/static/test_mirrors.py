@@ -1,5 +1,6 @@
 """What stands twice, in Python for pages and in JavaScript for what arrives live, says the same."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.conf import settings
+from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,12 +29,14 @@ CASES = json.loads((HERE / "delta_cases.json").read_text("utf-8"))
 Ask = Callable[[str, Any], Any]
 
 
-@pytest.fixture(scope="session")
-def ask() -> Iterator[Ask]:
-    """Ask the scripts, in a Node that stays open for the next question."""
+@contextlib.contextmanager
+def scripts_in(language: str) -> Iterator[Ask]:
+    """Ask the scripts, in a Node that stays open for the next question; they have the words of a language, as a page gives them to them."""
     node = bootstrap.find_node(Path(sys.executable))
+    catalogue = bootstrap.BASE_DIR / "static" / "chat" / "locale" / f"{language}.js"
+    words = ["--import", catalogue.as_uri()] if catalogue.exists() else []
     with subprocess.Popen(
-        [node, str(HERE / "mirror.js")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [node, *words, str(HERE / "mirror.js")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as scripts:
         asking, answering = scripts.stdin, scripts.stdout
         assert asking is not None
@@ -44,6 +49,20 @@ def ask() -> Iterator[Ask]:
 
         yield ask
         asking.close()
+
+
+@pytest.fixture(scope="session")
+def ask() -> Iterator[Ask]:
+    """Ask the scripts in English."""
+    with scripts_in("en") as asked:
+        yield asked
+
+
+@pytest.fixture(scope="session", params=[code for code, _ in settings.LANGUAGES])
+def ask_in_language(request: pytest.FixtureRequest) -> Iterator[tuple[str, Ask]]:
+    """A language, and the scripts that speak it."""
+    with scripts_in(request.param) as asked:
+        yield request.param, asked
 
 
 TEXTS = [
@@ -90,7 +109,13 @@ def test_any_are(ask: Ask, text: str) -> None:
     assert ask("strip", [text]) == [strip_markdown(text)]
 
 
-def test_words_are_the_same(ask: Ask) -> None:
+def test_words_are_the_same(ask_in_language: tuple[str, Ask]) -> None:
+    language, ask = ask_in_language
+    with translation.override(language):
+        compare_words(ask)
+
+
+def compare_words(ask: Ask) -> None:
     times = [None, 0, 1, 49, 50, 412, 949, 950, 999, 1000, 9949, 30_204, 59_499, 59_500, 59_949, 59_950, 60_000]
     times += [72_000, 123_000, 3_599_499, 3_599_500, 3_600_000, 7_384_000]
     numbers = [0, 1, 2, 999, 1000, 1049, 1050, 8100, 999_499, 999_500, 999_949, 999_950, 1_000_000, 12_345_678]
@@ -235,6 +260,23 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("error", {"message": "No word for 120 s.", "code": "model_timeout", "id": "7f3a9c1e22"}),
         complete("failed", code="model_timeout"),
     ],
+    "failed, in parts": [
+        start(),
+        (
+            "error",
+            {
+                "message": "The model server failed (500): 100 %(busy)s",
+                "template": "%(what)s: %(reason)s",
+                "values": {
+                    "what": {"template": "The model server failed (%(status)d)", "values": {"status": 500}},
+                    "reason": "100 %(busy)s",
+                },
+                "code": "model_error",
+                "id": "7f3a9c1e22",
+            },
+        ),
+        complete("failed", code="model_error"),
+    ],
     "failed without an event": [start(), step("error", error="Refused.", code="model_auth"), complete("failed")],
     "stopped": [
         start(),
@@ -246,7 +288,7 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         complete("cancelled", cancelled_by="jonas"),
     ],
     "stopped in the answer": [start(), call(1), result(1, False), answer(2, partial=True), complete("cancelled")],
-    "taken out of the queue": [
+    "removed from the queue": [
         start(),
         complete("cancelled", cancelled_by="mei", duration_ms=0, total_iterations=0, removed=True),
     ],
@@ -271,7 +313,13 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_runs_are_folded_the_same(ask: Ask, name: str) -> None:
+def test_runs_are_folded_the_same(ask_in_language: tuple[str, Ask], name: str) -> None:
+    language, ask = ask_in_language
+    with translation.override(language):
+        compare_story(ask, name)
+
+
+def compare_story(ask: Ask, name: str) -> None:
     frames = [frame(seq, kind, **data) for seq, (kind, data) in enumerate(STORIES[name], 1)]
     mine = [
         {

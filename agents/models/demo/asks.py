@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Literal
 from zoneinfo import available_timezones
 
+from agents.models.demo.chinese import quote, speaks_chinese
 from agents.models.demo.dates import TAKEN, DateQuestion, Day, find_dates
 from agents.models.demo.sums import Sum, find_sums
 
@@ -20,7 +21,6 @@ _READ = 4_000
 
 # ASCII, so that an English word ends where a Chinese one begins.
 _WORDS = re.IGNORECASE | re.ASCII
-_HAN = re.compile("[\u3400-\u9fff]")
 # Full-width forms as their plain twins, place by place, so that places stay what they are.
 _PLAIN = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)} | dict.fromkeys(range(0xE000, 0xE200), " ")
 _PLAIN |= dict.fromkeys((0x3000, 0xA0, 0x2009, 0x202F, 0x0A), " ") | {0x2212: "-"}
@@ -39,7 +39,9 @@ _PLACE = re.compile(r"\bin\s+(?P<place>[a-z][a-z_/ .'-]{1,40}?)(?=\s+(?:right|no
 _HAN_PLACES = {
     "台北": "Asia/Taipei", "臺北": "Asia/Taipei", "台灣": "Asia/Taipei", "臺灣": "Asia/Taipei", "東京": "Asia/Tokyo",
     "日本": "Asia/Tokyo", "首爾": "Asia/Seoul", "香港": "Asia/Hong_Kong", "北京": "Asia/Shanghai", "上海": "Asia/Shanghai",
-    "新加坡": "Asia/Singapore", "曼谷": "Asia/Bangkok", "雪梨": "Australia/Sydney", "倫敦": "Europe/London",
+    "新加坡": "Asia/Singapore", "东京": "Asia/Tokyo", "台湾": "Asia/Taipei", "首尔": "Asia/Seoul", "悉尼": "Australia/Sydney",
+    "伦敦": "Europe/London", "纽约": "America/New_York", "洛杉矶": "America/Los_Angeles", "曼谷": "Asia/Bangkok",
+    "雪梨": "Australia/Sydney", "倫敦": "Europe/London",
     "巴黎": "Europe/Paris", "柏林": "Europe/Berlin", "紐約": "America/New_York", "洛杉磯": "America/Los_Angeles",
 }  # fmt: skip
 _MORE_PLACES = {
@@ -78,11 +80,6 @@ class Ask:
     read: Callable[[str], str]
     """The answer, from the tool's result. Raises `Unreadable`."""
     needs_today: bool = False
-
-
-def speaks_chinese(text: str) -> bool:
-    """Whether to answer in Chinese."""
-    return _HAN.search(text) is not None
 
 
 def understand(message: str) -> list[Ask]:
@@ -313,7 +310,7 @@ def _page(match: re.Match[str], *, chinese: bool) -> Ask:
 
     def read(result: str) -> str:
         title, address, text = _matched(r"(?:Title: (.*)\n)?Address: (\S+)\n\n(.*)", result)
-        name = as_text(title or address)
+        name = quote(as_text(title or address))
         head = f"「{name}」的開頭：" if chinese else f"**{name}** begins:"
         return f"{head}\n\n{_quoted(text, 600)}"
 
@@ -338,4 +335,4 @@ def as_text(text: str) -> str:
 
 def _quoted(text: str, limit: int) -> str:
     text = text[:limit] + ("…" if len(text) > limit else "")
-    return "\n".join(f"> {as_text(line.strip())}" if line.strip() else ">" for line in text.split("\n"))
+    return "\n".join(f"> {quote(as_text(line.strip()))}" if line.strip() else ">" for line in text.split("\n"))

@@ -17,7 +17,8 @@ from qwen_agent.llm.schema import Message
 
 from agents.history import ChatMessage
 from agents.models.base import StreamingChatModel
-from agents.models.demo.asks import Ask, Unreadable, as_text, current_time, speaks_chinese, today_from, understand
+from agents.models.demo.asks import Ask, Unreadable, as_text, current_time, today_from, understand
+from agents.models.demo.chinese import finish_reply, quote, speaks_chinese
 from agents.models.openai_compatible import to_wire
 from agents.models.reply import Reply
 from agents.text import estimate_tokens
@@ -88,8 +89,10 @@ def plan(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str, Any]]
     question = str(messages[last]["content"])
     asks = understand(question)
     if not asks:
-        return _introduction(question, functions)
-    return _Turn(question, asks, {function["name"] for function in functions}, messages[last + 1 :]).plan()
+        made = _introduction(question, functions)
+    else:
+        made = _Turn(question, asks, {function["name"] for function in functions}, messages[last + 1 :]).plan()
+    return Plan(finish_reply(question, made.reasoning), finish_reply(question, made.content), made.calls)
 
 
 class _Turn:
@@ -188,7 +191,7 @@ class _Turn:
             if self._chinese:
                 return f"我不知道{topic}：需要工具 `{tool}`，但這個代理沒有它"
             return f"I don't know {topic}: I would need the tool `{tool}`, which this agent does not have"
-        said = as_text(" ".join(result.split())[:300].rstrip(".。"))
+        said = quote(as_text(" ".join(result.split())[:300].rstrip(".。")))
         if self._chinese:
             return f"我無法得知{topic}：工具 `{tool}` 沒有給出可用的結果，它回覆「{said}」"
         return f"I could not find out {topic}: the tool `{tool}` gave no usable result. It answered “{said}”"

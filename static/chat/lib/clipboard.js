@@ -5,7 +5,7 @@
 import { setIcon } from "./dom.js";
 import { closeNotice, notice } from "../view/notices.js";
 import { writeClipboard } from "./platform.js";
-import { SENTENCES } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 
 const SHOWN_FOR = 1_200;
 /** What each button says when nothing was just copied. @type {WeakMap<Element, {label: string, symbol: string, timer?: ReturnType<typeof setTimeout>}>} */

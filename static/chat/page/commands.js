@@ -3,7 +3,7 @@
  */
 
 import { newId } from "../lib/platform.js";
-import { SENTENCES } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 import { ApiError } from "../transport/api.js";
 import { notice } from "../view/notices.js";
 

@@ -4,7 +4,7 @@
 
 import { byId } from "../lib/dom.js";
 import { CLOSE } from "../protocol.js";
-import { SENTENCES } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
 import { ApiError, createPolling } from "../transport/api.js";
 import { createSocket } from "../transport/socket.js";

@@ -4,7 +4,8 @@
 
 import { copy } from "../lib/clipboard.js";
 import { byId, closest, closestTo, find, setShown, setText, slot } from "../lib/dom.js";
-import { SENTENCES, isBlank } from "../state/humanize.js";
+import { isBlank } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
 import { notice } from "../view/notices.js";
 import { pageSession, publishTitles, refresh } from "./session-list.js";

@@ -3,8 +3,11 @@
  */
 
 import { byId } from "../lib/dom.js";
+import { errorText } from "../lib/gettext.js";
 import { createDraft } from "../state/drafts.js";
-import { SENTENCES, dot, joined, status } from "../state/humanize.js";
+import { joined } from "../state/humanize.js";
+import { dot, status } from "../state/run-status.js";
+import { SENTENCES } from "../state/messages.js";
 import { abandoned, current, initial, reduce, stopping } from "../state/transcript.js";
 import { createOutbox, localStore, tabStore } from "../transport/outbox.js";
 import { createComposer } from "../view/composer.js";
@@ -171,7 +174,8 @@ const receivers = {
   },
   notification: receiveNotification,
   /** About something this page has sent, or about the connection. */
-  error(error) {
+  error(told) {
+    const error = { ...told, message: errorText(told) };
     if (outgoing.refused(error)) return;
     commands.refused(error.code, error.client_message_id);
     if (error.code !== "nothing_to_cancel") view.notice("refused", { title: error.message, tone: "wait", icon: "warn" });

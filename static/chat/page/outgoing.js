@@ -3,7 +3,7 @@
  */
 
 import { CLOSE } from "../protocol.js";
-import { SENTENCES } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 import { closeNotice, notice } from "../view/notices.js";
 
 /** @import { Connection } from "./connection.js" */

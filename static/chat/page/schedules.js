@@ -8,7 +8,7 @@ import { isWanted, onNotification, want } from "../view/notify.js";
 import { byId, find } from "../lib/dom.js";
 import { fetchPart, replaceContent } from "../lib/fragments.js";
 import { notificationPermission } from "../lib/platform.js";
-import { SENTENCES } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 
 const REFRESH_EVERY = 5_000;
 

@@ -4,7 +4,8 @@
 
 import { byId, make, setShown } from "../lib/dom.js";
 import { fetchPart, replaceContent } from "../lib/fragments.js";
-import { SENTENCES, joined } from "../state/humanize.js";
+import { joined } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
 import { closeNotice, notice } from "../view/notices.js";
 

@@ -11,7 +11,7 @@ import { createOutbox, localStore, tabStore } from "../transport/outbox.js";
 import { newId } from "../lib/platform.js";
 import { onKey } from "./keys.js";
 import { api } from "./shell.js";
-import { SENTENCES } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 
 /** What a session is asked for by, and its first message: kept until there is one. @typedef {{wish: string, key: string, message: string|null, id: string|null}} Kept */
 

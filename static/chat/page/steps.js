@@ -6,7 +6,7 @@ import { copy } from "../lib/clipboard.js";
 import { closest, findAll } from "../lib/dom.js";
 import { closeNotice, notice } from "../view/notices.js";
 import { onKey } from "./keys.js";
-import { SENTENCES } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 
 /**
  * @param {object} from

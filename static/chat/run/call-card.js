@@ -3,7 +3,8 @@
  */
 
 import { clone, find, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
-import { atOnce, callState, duration, failed, icon, returned, telling } from "../state/humanize.js";
+import { atOnce, duration, failed, icon, returned, telling } from "../state/humanize.js";
+import { callState } from "../state/run-status.js";
 import { broken, span, wentOn } from "../state/figures.js";
 import { enhanceCard, fillArguments, fillResult } from "./result.js";
 

@@ -3,7 +3,8 @@
  */
 
 import { clone, findAll, make, setBar, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
-import { SENTENCES, duration, icon, markdownGist, thoughtFor, ticking } from "../state/humanize.js";
+import { duration, icon, markdownGist, thoughtFor, ticking } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 import { bar, itemBar, wentOn } from "../state/figures.js";
 import { isAnswer } from "./answer.js";
 import { createPacedText } from "./paced-text.js";

@@ -3,7 +3,9 @@
  */
 
 import { clone, closest, closestTo, find, findAll, make, setShown, setText, slot, visible } from "../lib/dom.js";
-import { SENTENCES, asJson, duration, joined, showing, size } from "../state/humanize.js";
+import { ngettext } from "../lib/gettext.js";
+import { asJson, duration, joined, showing, size } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 import { highlight } from "../lib/colouring.js";
 
 /** @import { CallResult } from "../state/types.js" */
@@ -192,7 +194,7 @@ function table(rows) {
   const box = make("div", "", "x");
   box.append(element);
   if (rows.length > TABLE_ROWS) {
-    const more = make("button", `Show all ${rows.length} rows`, "btn btn-text");
+    const more = make("button", ngettext("Show all %(n)d rows", "Show all %(n)d rows", rows.length), "btn btn-text");
     more.type = "button";
     more.addEventListener("click", () => {
       more.remove();
@@ -227,7 +229,7 @@ function branch(value) {
   add(entries.slice(0, TREE_CHILDREN));
   if (entries.length > TREE_CHILDREN) {
     const item = make("li");
-    const more = make("button", `${entries.length - TREE_CHILDREN} more`, "btn btn-text");
+    const more = make("button", ngettext("%(n)d more", "%(n)d more", entries.length - TREE_CHILDREN), "btn btn-text");
     more.type = "button";
     more.addEventListener("click", () => {
       item.remove();

@@ -3,22 +3,8 @@
  */
 
 import { clone, makeBar, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
-import {
-  atWorkLine,
-  did,
-  endIcon,
-  endline,
-  failed,
-  initials,
-  isLong,
-  joined,
-  roughly,
-  status,
-  steps,
-  ticking,
-  tint,
-  trouble,
-} from "../state/humanize.js";
+import { atWorkLine, did, failed, initials, isLong, joined, roughly, steps, ticking, tint } from "../state/humanize.js";
+import { endIcon, endline, status, trouble } from "../state/run-status.js";
 import { answerBar, counts, itemBar, using } from "../state/figures.js";
 import { pathTo } from "../transport/addresses.js";
 import { createAnswer } from "./answer.js";

@@ -245,7 +245,7 @@ function applied(run, { type, seq, data }) {
         },
       };
     case "error":
-      return { ...run, error: { message: data.message, code: data.code, id: data.id ?? "" } };
+      return { ...run, error: errorOf(data) };
     case "reasoning_complete":
       return {
         ...run,
@@ -429,4 +429,13 @@ function grown(state, runId, data) {
   const growth = grow(run.growth, data);
   if (growth === run.growth) return state;
   return { ...state, runs: { ...state.runs, [runId]: { ...run, growth } } };
+}
+
+/**
+ * What an error says, with the parts of its sentence where it has any.
+ *
+ * @param {any} data
+ */
+function errorOf({ message, code, id = "", template, values }) {
+  return { message, code, id, ...(template === undefined ? {} : { template }), ...(values === undefined ? {} : { values }) };
 }

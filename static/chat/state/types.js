@@ -48,6 +48,8 @@
  * @typedef {{ step: number, type: string, attempt: number, text: string, tool_name: string }} Growth
  */
 
+/** @import { Parts } from "../lib/gettext.js" */
+
 /** @typedef {{ steps: number, thoughts: number, tools: number, failed: number }} Counts */
 
 /**
@@ -56,7 +58,7 @@
  * @typedef {{
  *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, user: string,
  *   enable_reasoning: boolean, continues: string|null, iteration: number, limit: number, items: Item[], answer: Answer|null,
- *   error: {message: string, code: string, id: string}|null, duration_ms: number|null, usage: Usage|null, cancelled_by: string|null,
+ *   error: (Parts & {message: string, code: string, id: string})|null, duration_ms: number|null, usage: Usage|null, cancelled_by: string|null,
  *   removed: boolean, outside: Partial<Counts>, growth: Growth|null, finished: number,
  * }} Run
  */

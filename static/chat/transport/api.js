@@ -2,8 +2,9 @@
  * The same over HTTP: single calls, and a stand-in for the live connection where that is blocked or not wanted.
  */
 
+import { errorText } from "../lib/gettext.js";
 import { pathTo } from "./addresses.js";
-import { SENTENCES } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 
 /** @import { Frame, Link, Transport } from "../state/types.js" */
 
@@ -69,7 +70,7 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = c
       data = null;
     }
     if (!response.ok) {
-      throw new ApiError(response.status, data?.error?.code ?? "internal", data?.error?.message ?? "");
+      throw new ApiError(response.status, data?.error?.code ?? "internal", errorText(data?.error ?? {}));
     }
     return data;
   }

@@ -4,7 +4,7 @@
 
 import { find, setShown, setText, slot } from "../lib/dom.js";
 import { isComposing } from "../lib/keyboard.js";
-import { SENTENCES } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 
 /** @import { Draft } from "../state/drafts.js" */
 

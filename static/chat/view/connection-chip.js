@@ -3,7 +3,7 @@
  */
 
 import { byId, clone, find, make, setData, setIcon, setText } from "../lib/dom.js";
-import { connection } from "../state/humanize.js";
+import { connection } from "../state/messages.js";
 
 /** @import { Link } from "../state/types.js" */
 

@@ -6,7 +6,7 @@ import { byId, findAll } from "../lib/dom.js";
 import { enhanceCard } from "../run/result.js";
 import { decorate } from "../run/prose.js";
 import { createRun } from "../run/run.js";
-import { status } from "../state/humanize.js";
+import { status } from "../state/run-status.js";
 import { current } from "../state/transcript.js";
 import { pathTo } from "../transport/addresses.js";
 import { createChoices } from "./choices.js";

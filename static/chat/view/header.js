@@ -3,7 +3,9 @@
  */
 
 import { byId, makeRect, setData, setShown, setText, slot, visible } from "../lib/dom.js";
-import { SENTENCES, clock, dot, iterationOf, roughly, usage } from "../state/humanize.js";
+import { clock, iterationOf, roughly, usage } from "../state/humanize.js";
+import { dot } from "../state/run-status.js";
+import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
 
 /** @import { Page, Run } from "../state/types.js" */

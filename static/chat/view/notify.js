@@ -10,7 +10,7 @@ import { ApiError } from "../transport/api.js";
 import { visible } from "../lib/dom.js";
 import { closeNotice, notice } from "./notices.js";
 import { notificationPermission, requestNotifications, showNotification } from "../lib/platform.js";
-import { SENTENCES } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 
 /** @import { Api } from "../transport/api.js" */
 /** @import { Store } from "../state/types.js" */
@@ -29,7 +29,7 @@ const TONES = Object.freeze({ failed: "fail", interrupted: "wait", max_iteration
  * The end of a scheduled run, or that one was skipped. `paused` says that its schedule is, because of that.
  *
  * @typedef {{
- *   id: string, session_id: string|null, run_id: string|null, title: string, text: string, status: string, paused: boolean,
+ *   id: string, session_id: string|null, run_id: string|null, title: string, text: string, texts?: Record<string, string>, status: string, paused: boolean,
  * }} ScheduleNotification
  */
 
@@ -103,6 +103,12 @@ export function receive(data) {
   else setTimeout(() => notifyByBrowser(data), OTHERS_FIRST);
 }
 
+/**
+ * What it says, in the page's language where the server has put it in that.
+ * @param {ScheduleNotification} data
+ */
+const textOf = (data) => data.texts?.[document.documentElement.lang.toLowerCase()] ?? data.text;
+
 /** @param {ScheduleNotification} data */
 function show(data) {
   const kind = `notification-${data.id}`;
@@ -111,14 +117,14 @@ function show(data) {
   const [text, href] = data.session_id
     ? [SENTENCES.openRun, pathTo(`sessions/${data.session_id}/#run-${data.run_id}`)]
     : [SENTENCES.openSchedules, pathTo("schedules/")];
-  notice(kind, { title: data.title, text: data.text, tone: data.paused ? "fail" : (TONES[data.status] ?? ""), icon: "schedule", link: { text, href } });
+  notice(kind, { title: data.title, text: textOf(data), tone: data.paused ? "fail" : (TONES[data.status] ?? ""), icon: "schedule", link: { text, href } });
 }
 
 /** @param {ScheduleNotification} data */
 function notifyByBrowser(data) {
   if (!isWanted(kept) || seenElsewhere.has(data.id) || document.visibilityState === "visible") return;
   // One with the same tag takes the other's place: tabs that all notify show one.
-  const shown = showNotification(visible(data.title), { body: visible(data.text), tag: `thinkaloud-${data.id}` });
+  const shown = showNotification(visible(data.title), { body: visible(textOf(data)), tag: `thinkaloud-${data.id}` });
   shown?.addEventListener("click", () => {
     window.focus();
     location.assign(pathTo(data.session_id ? `sessions/${data.session_id}/` : "schedules/"));

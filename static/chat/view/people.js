@@ -3,7 +3,9 @@
  */
 
 import { byId, make, setShown } from "../lib/dom.js";
-import { initials, tint } from "../state/humanize.js";
+import { pgettext } from "../lib/gettext.js";
+import { initials, joined, tint } from "../state/humanize.js";
+import { roleName } from "../state/messages.js";
 
 /** @import { Person } from "../state/types.js" */
 
@@ -18,7 +20,7 @@ export function paintPeople(people) {
   const known = people.slice(0, people.length > MOST ? MOST - 1 : MOST);
   const rest = people.length - known.length;
   stack.replaceChildren(...known.map(makeFace), ...(rest > 0 ? [make("span", `+${rest}`, "ava")] : []));
-  stack.title = people.map(({ user, role }) => `${user} (${role})`).join(", ");
+  stack.title = people.map(({ user, role }) => `${user} · ${roleName(role)}`).join(pgettext("between the parts of a list", ", "));
   setShown(stack, people.length > 0);
 }
 
@@ -26,6 +28,6 @@ export function paintPeople(people) {
 function makeFace({ user, role, sockets }) {
   const drives = role === "owner" || role === "driver";
   const face = make("span", initials(user), `ava ${tint(user)}${drives ? " drives" : ""}`);
-  face.title = sockets > 1 ? `${user} · ${role} · ${sockets}` : `${user} · ${role}`;
+  face.title = joined(user, roleName(role), sockets > 1 ? String(sockets) : "");
   return face;
 }

@@ -3,7 +3,8 @@
  */
 
 import { clone, setIcon, setText, slot } from "../lib/dom.js";
-import { SENTENCES } from "../state/humanize.js";
+import { gettext } from "../lib/gettext.js";
+import { SENTENCES } from "../state/messages.js";
 
 /** @import { Run } from "../state/types.js" */
 
@@ -51,7 +52,7 @@ export function createReceipt() {
      */
     tick(now) {
       if (shown === null) return;
-      const time = shown.since === null || now === null ? "" : `${Math.max(0, now - shown.since).toFixed(1)} s`;
+      const time = shown.since === null || now === null ? "" : gettext("%(n)s s", { n: Math.max(0, now - shown.since).toFixed(1) });
       setText(slot(shown.element, "time"), time);
     },
   };

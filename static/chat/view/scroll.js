@@ -7,7 +7,7 @@
  */
 
 import { setShown, setText, slot } from "../lib/dom.js";
-import { SENTENCES } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 import { ROUNDING, watchHands } from "./scroll-hands.js";
 import { createHold } from "./scroll-hold.js";
 

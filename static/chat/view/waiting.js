@@ -3,7 +3,7 @@
  */
 
 import { clone, closestTo, setData, setText, slot, visible } from "../lib/dom.js";
-import { SENTENCES } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 
 /** @import { Page, QueuedMessage, UnsentMessage } from "../state/types.js" */
 

@@ -308,6 +308,34 @@ def test_chinese_is_answered_in_chinese() -> None:
     assert planned.content.endswith(SIGNED_ZH)
 
 
+#: Questions in either Chinese, and a piece of the answer. What is quoted stays as it was written.
+CHINESE = [
+    ("你好，你是誰？", [], "我是內建的示範模型"),
+    ("你好，你是谁？", [], "我是内置的演示模型"),
+    (
+        "东京现在几点？",
+        [["2031-03-01T09:00:00+09:00\nSaturday\nTime zone: Asia/Tokyo"]],
+        "现在是 **2031-03-01 星期六 09:00**（Asia/Tokyo）",
+    ),
+    (
+        "读 https://example.com",
+        [["Title: 範例網頁\nAddress: https://example.com/\n\n這是網頁。"]],
+        "的开头：\n\n> 這是網頁。",
+    ),
+    ("读 https://example.com", [["Error: 連線失敗"]], "没有给出可用的结果，它回复“Error: 連線失敗”"),
+]
+
+
+@pytest.mark.parametrize(("question", "rounds", "piece"), CHINESE)
+def test_it_answers_in_the_chinese_of_the_question(question: str, rounds: list[list[str]], piece: str) -> None:
+    planned = decide(question, *rounds)
+    assert piece in planned.content
+    assert not re.search("[\ue200\ue201]", planned.content + planned.reasoning)
+    if "示範" not in planned.content:
+        own = re.sub("> .*|“.*”", "", planned.content + planned.reasoning)
+        assert "".join(re.findall("[\u3400-\u9fff]", own)).encode("gb2312"), "no letter is left in Traditional"
+
+
 def test_it_proposes_only_what_the_agent_has_tools_for() -> None:
     content = decide("Hello", functions=[{"name": "current_time"}]).content
     assert "What time is it in Tokyo?" in content
@@ -316,7 +344,7 @@ def test_it_proposes_only_what_the_agent_has_tools_for() -> None:
 
 
 def test_every_example_it_proposes_is_one_it_understands() -> None:
-    for greeting in ("Hello", "你好"):
+    for greeting in ("Hello", "你好", "你好，你是谁？"):
         examples = re.findall("^- (.+)$", decide(greeting).content, re.MULTILINE)
         assert len(examples) == 5
         for example in examples:

@@ -290,7 +290,7 @@ def test_runs_are_stopped_after_asking(client: Client, root: User, ada: User) ->
     at_work.refresh_from_db()
     assert at_work.status == RunStatus.RUNNING, "asking does nothing"
     for run, words, status in (
-        (waiting, "taken out of the line", RunStatus.CANCELLED),
+        (waiting, "removed from the queue", RunStatus.CANCELLED),
         (at_work, "is being stopped", RunStatus.CANCELLING),
     ):
         assert words in do(client, "run", "stop", run)
@@ -363,7 +363,7 @@ def test_a_user_is_deleted_with_everything(client: Client, root: User, ada: User
     kept = talk(bob)
     address = reverse("admin:accounts_user_delete", args=[ada.pk])
     asked = client.get(address)
-    assert "ada, with 1 sessions" in asked.content.decode()
+    assert "ada, with 1 session" in asked.content.decode()
     assert client.post(address, {"post": "yes"}).status_code == 302
     assert ">ada<" not in client.get(reverse("admin:accounts_user_changelist")).content.decode()
     assert set(User.objects.values_list("username", flat=True)) == {"root", "bob"}

@@ -15,7 +15,7 @@ from tests import wire_types
 STORED = {
     "reasoning_start": ("agent message user enable_reasoning timestamp", "continues model"),
     "response": ("content", "partial"),
-    "error": ("message code id", "client_message_id"),
+    "error": ("message code id", "client_message_id template values"),
     "reasoning_complete": ("status total_iterations duration_ms usage", "code cancelled_by removed"),
 }
 #: Of each type of frame that is not stored. What is told as a list has the fields of one.
@@ -23,13 +23,13 @@ UNSTORED = {
     "session": ("session_id title agent last_seq role window run queue", "reset"),
     "accepted": ("client_message_id run_id queued", ""),
     "queue": ("run_id client_message_id user message", ""),
-    "error": ("message code id", "client_message_id"),
+    "error": ("message code id", "client_message_id template values"),
     "reasoning_delta": ("step type attempt offset text", "tool_name"),
     "pong": ("last_seq timestamp", ""),
     "presence": ("user role sockets", ""),
     "announcement": ("message level", ""),
     "notification": (
-        "id schedule_id title text status paused run_id session_id duration_ms timestamp",
+        "id schedule_id title text texts status paused run_id session_id duration_ms timestamp",
         "",
     ),
 }

@@ -501,5 +501,5 @@ def test_what_else_fails_shows_no_traceback(page: Client, monkeypatch: pytest.Mo
     monkeypatch.setattr("chat.store.selectors.past_sessions", lambda *_, **__: 1 / 0)
     answer = page.get("/")
     assert answer.status_code == 500
-    assert "This page could not be made" in answer.text
+    assert "This page could not be shown" in answer.text
     assert "ZeroDivision" not in answer.text

@@ -1,0 +1,56 @@
+"""Sentences for people that remember what they were made of, so that a page can say them in its reader's language.
+
+They are ordinary strings, in English, which is what logs, models and programs get.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+
+class Sentence(str):
+    """An English sentence with its ``template`` and the ``values`` that stand in it by name: ``%(name)s``.
+
+    The template is what translations are looked up by, so it is written out where the sentence is made: ``make messages`` finds it
+    there. A per cent sign in it is doubled. A value may be a sentence itself, which is then said in the same language.
+    """
+
+    __slots__ = ("template", "values")
+
+    template: str
+    values: Mapping[str, Any]
+
+    def __new__(cls, template: str, /, **values: Any) -> Self:
+        """Make it from its template and values."""
+        made = super().__new__(cls, template % values)
+        made.template = template
+        made.values = values
+        return made
+
+
+def parts_of(text: str) -> dict[str, Any]:
+    """What a sentence was made of, as JSON: ``template`` and, where there are any, ``values``; nothing for a plain string."""
+    if not isinstance(text, Sentence):
+        return {}
+    parts: dict[str, Any] = {"template": text.template}
+    if text.values:
+        parts["values"] = {
+            name: parts_of(value) or str(value) if isinstance(value, str) else value
+            for name, value in text.values.items()
+        }
+    return parts
+
+
+def say_sentence(text: str, gettext: Callable[[str], str]) -> str:
+    """The sentence by its translated template; a plain string as it is."""
+    return say_parts(parts_of(text), gettext) if isinstance(text, Sentence) else text
+
+
+def say_parts(parts: Mapping[str, Any], gettext: Callable[[str], str]) -> str:
+    """The same of what `parts_of` gave, which may come from another version: what does not fit is said in English."""
+    template = str(parts.get("template", ""))
+    given = parts.get("values") or {}
+    values = {name: say_parts(value, gettext) if isinstance(value, Mapping) else value for name, value in given.items()}
+    try:
+        return gettext(template) % values
+    except (KeyError, TypeError, ValueError):
+        return str(parts.get("message", template))

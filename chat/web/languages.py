@@ -1,0 +1,171 @@
+"""Which language somebody reads: the account's choice, else this browser's, else what the browser asks for, else English."""
+
+from collections.abc import Callable, Mapping
+from inspect import iscoroutinefunction
+from typing import Any
+
+from asgiref.sync import markcoroutinefunction, sync_to_async
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, parse_cookie
+from django.http.response import HttpResponseBase
+from django.shortcuts import resolve_url
+from django.utils import translation
+from django.utils.cache import patch_vary_headers
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import get_supported_language_variant
+from django.utils.translation.trans_real import parse_accept_lang_header
+from django.views.decorators.http import require_POST
+
+from chat.accounts.models import User
+
+_KEPT_FOR_S = 365 * 24 * 3600
+
+Answer = Callable[[HttpRequest], Any]
+
+
+def is_known(code: str) -> bool:
+    """Whether there are words in a language, by the code that `LANGUAGES` gives it."""
+    return any(code == known for known, _name in settings.LANGUAGES)
+
+
+def language_asked_for(accept: str) -> str:
+    """The best language of an ``Accept-Language`` header, whatever it holds; empty where it wants none of ours.
+
+    ``zh-TW`` and ``zh-HK`` are Traditional Chinese; ``zh-CN``, ``zh-SG`` and a plain ``zh`` Simplified.
+    """
+    for code, quality in parse_accept_lang_header(accept):
+        if code == "*":
+            return ""
+        if not quality:
+            continue  # what is not wanted
+        try:
+            return get_supported_language_variant(code)
+        except LookupError:
+            continue
+    return ""
+
+
+def browser_language(cookies: Mapping[str, str], accept: str) -> str:
+    """The language that this browser has chosen, or else asks for."""
+    chosen = cookies.get(settings.LANGUAGE_COOKIE_NAME, "")
+    return chosen if is_known(chosen) else language_asked_for(accept) or settings.LANGUAGE_CODE
+
+
+def scope_language(headers: list[tuple[bytes, bytes]]) -> str:
+    """The same of a request that Django has not seen yet."""
+    named = {name: value.decode("latin1") for name, value in headers if name in (b"cookie", b"accept-language")}
+    return browser_language(parse_cookie(named.get(b"cookie", "")), named.get(b"accept-language", ""))
+
+
+def account_language(user: AbstractBaseUser | AnonymousUser) -> str:
+    """The language that an account has chosen; empty where it has not, or nobody is logged in."""
+    return user.language if isinstance(user, User) and is_known(user.language) else ""
+
+
+class _InLanguage:
+    """Answers in a language, done where it is called: nothing here waits, but for who is logged in."""
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Answer) -> None:
+        self._get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Answer in it."""
+        if iscoroutinefunction(self._get_response):
+            return self._answer(request)
+        language = self.find_language(request)
+        if not language:
+            return self._get_response(request)
+        with translation.override(language):
+            return _marked(self._get_response(request), language)
+
+    async def _answer(self, request: HttpRequest) -> HttpResponseBase:
+        if self.asks_database(request):
+            language = await sync_to_async(self.find_language)(request)
+        else:
+            language = self.find_language(request)
+        if not language:
+            answer: HttpResponseBase = await self._get_response(request)
+            return answer
+        with translation.override(language):
+            return _marked(await self._get_response(request), language)
+
+    def find_language(self, request: HttpRequest) -> str:
+        """The language to answer in; empty leaves it as it is."""
+        raise NotImplementedError
+
+    def asks_database(self, request: HttpRequest) -> bool:
+        """Whether finding it takes a thread."""
+        return False
+
+
+class LanguageMiddleware(_InLanguage):
+    """Outermost: every page, also one that says that something is wrong, is in the language that the browser wants."""
+
+    def find_language(self, request: HttpRequest) -> str:
+        """The browser's."""
+        return _language_of(request)
+
+
+class AccountLanguageMiddleware(_InLanguage):
+    """Behind the login: what the account has chosen goes before what the browser says."""
+
+    def find_language(self, request: HttpRequest) -> str:
+        """The account's."""
+        return "" if _is_for_programs(request) else account_language(request.user)
+
+    def asks_database(self, request: HttpRequest) -> bool:
+        """Whether somebody may be logged in, for whom the page looks in any case."""
+        return settings.SESSION_COOKIE_NAME in request.COOKIES and not _is_for_programs(request)
+
+
+def _language_of(request: HttpRequest) -> str:
+    if _is_for_programs(request):
+        return settings.LANGUAGE_CODE
+    return browser_language(request.COOKIES, request.headers.get("Accept-Language", ""))
+
+
+def _is_for_programs(request: HttpRequest) -> bool:
+    """The API and its document are in English; a page words what comes of it anew."""
+    return request.path_info.startswith("/api/")
+
+
+def _marked(response: HttpResponseBase, language: str) -> HttpResponseBase:
+    """A page says which language it is in, and what that depends on; what programs read is in English."""
+    if response.get("Content-Type", "").startswith("text/html") and not response.has_header("Content-Language"):
+        response["Content-Language"] = translation.to_locale(language).replace("_", "-")
+        patch_vary_headers(response, ("Accept-Language", "Cookie"))
+    return response
+
+
+@require_POST
+def choose_language(request: HttpRequest) -> HttpResponse:
+    """Keep the language that was chosen, and go back; what is none of ours leaves it to the browser."""
+    chosen = request.POST.get("language", "")
+    chosen = chosen if is_known(chosen) else ""
+    back = request.POST.get("next", "")
+    if not url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure()):
+        back = resolve_url("home")
+    answer = HttpResponseRedirect(back)
+    path = settings.LANGUAGE_COOKIE_PATH
+    if chosen:
+        secure = settings.LANGUAGE_COOKIE_SECURE
+        answer.set_cookie(
+            settings.LANGUAGE_COOKIE_NAME,
+            chosen,
+            max_age=_KEPT_FOR_S,
+            path=path,
+            secure=secure,
+            httponly=True,
+            samesite="Lax",
+        )
+    else:
+        answer.delete_cookie(settings.LANGUAGE_COOKIE_NAME, path=path, samesite="Lax")
+    if isinstance(request.user, User):
+        request.user.language = chosen
+        request.user.save(update_fields=["language"])
+    return answer

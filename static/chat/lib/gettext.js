@@ -1,0 +1,96 @@
+/**
+ * The page's words in its reader's language. English stands in the scripts; a page in another language loads that language's
+ * catalogue, a module of static/chat/locale, before its own scripts, which then look each sentence up here.
+ *
+ * A sentence names what stands in it: "%(n)s new". Messages are found in the scripts by `make messages`, so they are written out
+ * where they are used.
+ */
+
+/** @type {Record<string, string | string[]>} */
+let messages = {};
+/** @type {(number: number) => number} */
+let pluralForm = () => 0;
+
+/**
+ * Take a language's words. Called once, by its catalogue, before anything is said.
+ * @param {Record<string, string | string[]>} translated by the English sentence; where it depends on a number, its forms
+ * @param {(number: number) => number} formOf which of the forms a number takes
+ */
+export function setCatalogue(translated, formOf) {
+  messages = translated;
+  pluralForm = formOf;
+}
+
+/**
+ * Put values where a text names them; "%%" is a per cent sign. What has no value stays as it is.
+ * @param {string} text
+ * @param {Record<string, unknown>} values
+ */
+export function interpolate(text, values) {
+  return text.replace(/%(?:\((\w+)\)[sd]|%)/gu, (found, name) => {
+    if (name === undefined) return "%";
+    return Object.hasOwn(values, name) ? String(values[name]) : found;
+  });
+}
+
+/** @param {string} key */
+function lookUp(key) {
+  return Object.hasOwn(messages, key) ? messages[key] : undefined;
+}
+
+/**
+ * A sentence in the reader's language.
+ * @param {string} text in English
+ * @param {Record<string, unknown>} values
+ */
+export function gettext(text, values = {}) {
+  return interpolate(String(lookUp(text) ?? text), values);
+}
+
+/**
+ * The same for a word that means different things in different places.
+ * @param {string} context which of them
+ * @param {string} text in English
+ * @param {Record<string, unknown>} values
+ */
+export function pgettext(context, text, values = {}) {
+  return interpolate(String(lookUp(`${context}\u0004${text}`) ?? text), values);
+}
+
+/**
+ * A sentence that depends on a number, which stands in it as "%(n)d".
+ * @param {string} one
+ * @param {string} many
+ * @param {number} number
+ * @param {Record<string, unknown>} values
+ */
+export function ngettext(one, many, number, values = {}) {
+  const forms = lookUp(one);
+  const text = Array.isArray(forms) ? forms[pluralForm(number)] : undefined;
+  return interpolate(text ?? (number === 1 ? one : many), { n: number, ...values });
+}
+
+/**
+ * A sentence of the server's as the parts that it was made of; a value may be one itself.
+ * @typedef {{ template?: string, values?: Record<string, unknown>, message?: string }} Parts
+ */
+
+/**
+ * The message of an error in the reader's language: by its template where it has one, else as it came.
+ * @param {Parts} error
+ * @returns {string}
+ */
+export function errorText(error) {
+  const { template, values = {}, message = "" } = error;
+  if (!template) return message;
+  const said = Object.entries(values).map(([name, value]) => [name, isParts(value) ? errorText(value) : value]);
+  return interpolate(String(lookUp(template) ?? template), Object.fromEntries(said));
+}
+
+/**
+ * @param {unknown} value
+ * @returns {value is Parts}
+ */
+function isParts(value) {
+  return typeof value === "object" && value !== null && "template" in value;
+}
