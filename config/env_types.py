@@ -1,6 +1,6 @@
 """Types of variables: what is written in the environment, read; and what it must be where it can't be.
 
-Each is given a text that is not blank. A `Refused` goes on where the variable's name ends.
+Each is given a text that is not blank. A `ValueRefused` goes on where the variable's name ends.
 """
 
 import json
@@ -23,7 +23,7 @@ from config.redis_address import RedisAddress, parse_redis
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
-class Refused(ValueError):
+class ValueRefused(ValueError):
     """What a variable must be, as ``must be …``; and what is shown of its value: nothing where that may be secret."""
 
     def __init__(self, must: str, shown: str | None) -> None:
@@ -51,7 +51,7 @@ def _networks(raw: str) -> list[str]:
         try:
             ip_network(word, strict=False)
         except ValueError:
-            raise Refused("must be addresses or networks such as 10.0.0.0/8", word) from None
+            raise ValueRefused("must be addresses or networks such as 10.0.0.0/8", word) from None
     return _words(raw)
 
 
@@ -61,9 +61,9 @@ def _folder(raw: str | Path) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise Refused(f"must name a folder that can be made ({error.strerror})", str(path)) from None
+        raise ValueRefused(f"must name a folder that can be made ({error.strerror})", str(path)) from None
     if not os.access(path, os.W_OK | os.X_OK):
-        raise Refused("must name a folder that can be written to", str(path))
+        raise ValueRefused("must name a folder that can be written to", str(path))
     return path
 
 
@@ -71,7 +71,7 @@ def _origins(raw: str) -> list[str]:
     for word in _words(raw):
         parsed = parse_public_url(word.replace("://*.", "://"))
         if parsed is None or parsed.path:
-            raise Refused("must be origins like https://chat.example.org", word)
+            raise ValueRefused("must be origins like https://chat.example.org", word)
     return _words(raw)
 
 
@@ -86,7 +86,7 @@ def _hosts(raw: str) -> list[str]:
         except BadAddress:
             parts = None
         if parts is None or parts.path != "/" or parts.query or parts.fragment or parts.port:
-            raise Refused("must be hosts like example.org or *.example.org", word)
+            raise ValueRefused("must be hosts like example.org or *.example.org", word)
         found.append(stars + host.lower())
     return found
 
@@ -94,7 +94,7 @@ def _hosts(raw: str) -> list[str]:
 def _public_url(raw: str) -> PublicUrl:
     parsed = parse_public_url(raw)
     if parsed is None:
-        raise Refused("must be an address like https://chat.example.org or https://example.org/chat", raw)
+        raise ValueRefused("must be an address like https://chat.example.org or https://example.org/chat", raw)
     return parsed
 
 
@@ -102,21 +102,21 @@ def _model_server(raw: str) -> str:
     parsed = _split(raw)
     if raw == "dashscope" or (parsed and parsed.scheme in {"http", "https"} and parsed.hostname):
         return raw
-    raise Refused("must be dashscope or start with http:// or https:// and name a host", _masked(raw))
+    raise ValueRefused("must be dashscope or start with http:// or https:// and name a host", _masked(raw))
 
 
 def _redis(raw: str) -> RedisAddress:
     try:
         return parse_redis(raw)
     except AddressRefused as bad:
-        raise Refused(str(bad), raw) from None
+        raise ValueRefused(str(bad), raw) from None
 
 
 def _database(raw: str) -> dict[str, Any]:
     try:
         return parse_database(raw, BASE_DIR)
     except AddressRefused as bad:
-        raise Refused(str(bad), raw if raw.startswith(("postgres", "sqlite:")) else _masked(raw)) from None
+        raise ValueRefused(str(bad), raw if raw.startswith(("postgres", "sqlite:")) else _masked(raw)) from None
 
 
 def _json_object(raw: str) -> dict[str, Any]:
@@ -125,9 +125,9 @@ def _json_object(raw: str) -> dict[str, Any]:
     try:
         read = json.loads(raw if raw[0] in "{[" else (BASE_DIR / Path(raw).expanduser()).read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise Refused(f"{must} ({error})", None) from None
+        raise ValueRefused(f"{must} ({error})", None) from None
     if not isinstance(read, dict):
-        raise Refused(must, None)
+        raise ValueRefused(must, None)
     return read
 
 

@@ -23,7 +23,7 @@ from config.env_types import (
     PublicAddress,
     PublicUrl,
     Redis,
-    Refused,
+    ValueRefused,
     Words,
 )
 from config.kept_secret import kept_secret
@@ -165,8 +165,8 @@ def _sentence(error: Any) -> str:
     """One line for a value that is wrong, which names its variable; a password inside an address is left out."""
     name, value = str(error["loc"][0]), str(error["input"])
     refused = error.get("ctx", {}).get("error")
-    if not isinstance(refused, Refused):
-        refused = Refused(_must(Environment.model_fields[name]), value)
+    if not isinstance(refused, ValueRefused):
+        refused = ValueRefused(_must(Environment.model_fields[name]), value)
     if refused.shown is None:
         return f"{name} {refused}."
     shown = re.sub(r"(://[^/@]*:)[^/@]*@", r"\1…@", refused.shown)

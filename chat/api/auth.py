@@ -10,7 +10,7 @@ from chat.security.csrf import explain_refusal, forgery_reason
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 #: Whom a page was made for, as it says itself: in another tab somebody else may have logged in, who is not to say what was typed here.
-_MADE_FOR = "X-Page-User"
+PAGE_HEADER = "X-Page-User"
 
 
 class ForgedRequest(Exception):
@@ -31,7 +31,7 @@ class SessionCookieAuth(AuthBase):
             return None
         if request.method not in _SAFE_METHODS and (reason := forgery_reason(request)):
             raise ForgedRequest(explain_refusal(request, reason))
-        if request.headers.get(_MADE_FOR, str(user.pk)) != str(user.pk):
+        if request.headers.get(PAGE_HEADER, str(user.pk)) != str(user.pk):
             raise ForgedRequest(
                 Sentence(
                     "Somebody else has logged in meanwhile. What you typed is kept on this device; log in again to go on."

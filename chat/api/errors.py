@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja.errors import ValidationError
 
 from agents.sentence import Sentence
-from chat.protocol import ErrorCode, error_data
+from chat.protocol import ErrorCode, ErrorData, error_data
 
 logger = logging.getLogger(__name__)
 
@@ -27,18 +27,34 @@ _STATUS: dict[ErrorCode, int] = {
 }
 
 
+#: Fields that only pages ask for.
+_FOR_PAGES = frozenset({"template", "values"})
+
+
 def status_of(code: ErrorCode) -> int:
     """The status of an answer with this code, unless the address itself was wrong."""
     return _STATUS.get(code, 400)
 
 
-def error_response(code: ErrorCode, message: str, status: int | None = None) -> HttpResponse:
-    """An error as the wire words it, with an identifier by which it is found in the log."""
+class ErrorResponse(HttpResponse):
+    """An error in the protocol's shape, ``{"error": {"code", "message", "id"}}``, in English."""
+
+    def __init__(self, data: ErrorData, status: int) -> None:
+        plain = {name: value for name, value in data.items() if name not in _FOR_PAGES}
+        super().__init__(orjson.dumps({"error": plain}), status=status, content_type="application/json")
+        self._data = data
+
+    def add_template(self) -> None:
+        """Say what the message was made of, too: a page words it in its reader's language."""
+        self.content = orjson.dumps({"error": self._data})
+
+
+def error_response(code: ErrorCode, message: str, status: int | None = None) -> ErrorResponse:
+    """An error as the protocol words it, with an identifier by which it is found in the log."""
     error_id = secrets.token_hex(4)
     status = status or status_of(code)
     logger.info("Refused a request: %s %s (%d)", code, error_id, status)
-    body = orjson.dumps({"error": error_data(code, message, error_id)})
-    return HttpResponse(body, status=status, content_type="application/json")
+    return ErrorResponse(error_data(code, message, error_id), status)
 
 
 def not_logged_in() -> HttpResponse:

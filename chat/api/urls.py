@@ -12,29 +12,36 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, re_path
 
+from chat.api.auth import PAGE_HEADER
 from chat.api.docs import asyncapi, docs, openapi
-from chat.api.errors import error_response, not_logged_in
+from chat.api.errors import ErrorResponse, error_response, not_logged_in
 from chat.api.routes import api
 
 logger = logging.getLogger(__name__)
 
 
 def _in_own_words(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Tell of a method that an address has not in the wire's words, and to those alone who are logged in."""
+    """Tell of errors as the protocol has them, to pages with what they translate."""
 
     @wraps(view)
     async def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response: HttpResponseBase = await view(request, *args, **kwargs)
-        if not isinstance(response, HttpResponseNotAllowed):
-            return response
-        if (await request.auser()).is_anonymous:
-            return not_logged_in()
-        allowed = response["Allow"]
-        told = error_response("bad_frame", f"This address takes {allowed}.", 405)
-        told["Allow"] = allowed
-        return told
+        if isinstance(response, HttpResponseNotAllowed):
+            response = await _refuse_method(request, response["Allow"])
+        if isinstance(response, ErrorResponse) and PAGE_HEADER in request.headers:
+            response.add_template()
+        return response
 
     return wrapped
+
+
+async def _refuse_method(request: HttpRequest, allowed: str) -> HttpResponse:
+    """Tell of a method that an address has not, to those alone who are logged in."""
+    if (await request.auser()).is_anonymous:
+        return not_logged_in()
+    refused = error_response("bad_frame", f"This address takes {allowed}.", 405)
+    refused["Allow"] = allowed
+    return refused
 
 
 async def unknown(request: HttpRequest) -> HttpResponse:

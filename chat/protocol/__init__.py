@@ -30,7 +30,7 @@ from chat.protocol.constants import (
     End,
     ErrorCode,
 )
-from chat.protocol.frames import STEP_TYPES, STORED, UNSTORED, encode, error_data, stored_frame
+from chat.protocol.frames import STEP_TYPES, STORED, UNSTORED, ErrorData, encode, error_data, stored_frame
 from chat.protocol.texts import body, is_blank
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "Continue",
     "End",
     "ErrorCode",
+    "ErrorData",
     "Ping",
     "Resume",
     "as_uuid",

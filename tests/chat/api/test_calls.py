@@ -532,3 +532,14 @@ async def test_a_failure_of_ours_tells_no_details(
     await Step.objects.aupdate(body="no JSON")
     assert await send(client, "GET", f"sessions/{session.pk}/events/1/content/") == (500, "internal")
     assert "A request failed" in caplog.text
+
+
+async def test_pages_are_told_what_an_error_was_made_of_and_others_are_not(
+    client: AsyncClient, session: Session
+) -> None:
+    address, user = f"/api/sessions/{session.pk}/events/99/content/", str(session.owner_id)
+    plain = (await client.get(address)).json()["error"]
+    told = (await client.get(address, headers={"X-Page-User": user})).json()["error"]
+    assert (told["code"], told["message"]) == (plain["code"], plain["message"])
+    assert set(told) - set(plain) == {"template"}
+    assert told["template"] == told["message"]
