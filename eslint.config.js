@@ -45,7 +45,7 @@ export default [
     languageOptions: { globals: globals.browser },
   },
   {
-    files: ["static/chat/lib/colouring_worker.js"],
+    files: ["static/chat/lib/colouring-worker.js"],
     languageOptions: { globals: globals.worker },
   },
   {

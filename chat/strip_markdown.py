@@ -1,6 +1,6 @@
 """A model's Markdown as words in a line: without its marks, for lists that show a piece of a text.
 
-Mirrored by ``static/chat/lib/strip_markdown.js`` for what arrives live; tested equal. No parser: a piece that was cut out of a text has
+Mirrored by ``static/chat/lib/strip-markdown.js`` for what arrives live; tested equal. No parser: a piece that was cut out of a text has
 marks without their others, and they go too. Each pattern takes time in proportion to the text, whatever it is; callers cut it first.
 """
 

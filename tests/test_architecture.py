@@ -221,8 +221,6 @@ def test_files_of_the_product_stay_small() -> None:
     generated = {"static/chat/protocol.js"}
     files = [*(PROJECT / "static" / "chat").rglob("*.js"), *(PROJECT / "templates").rglob("*.html")]
     sizes = {path.relative_to(PROJECT).as_posix(): len(path.read_text("utf-8").splitlines()) for path in files}
-    # This one is being cut down.
-    sizes.pop("static/chat/state/humanize.js")
     assert {name: size for name, size in sizes.items() if size > 450 and name not in generated} == {}
 
 

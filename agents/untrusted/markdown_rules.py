@@ -1,4 +1,4 @@
-"""What our Markdown reads beyond CommonMark, tables and strikethrough; ``static/chat/markdown-rules.js`` reads the same.
+"""What our Markdown reads beyond CommonMark, tables and strikethrough; ``static/chat/lib/markdown-rules.js`` reads the same.
 
 Each rule's work is proportional to the text: none looks further ahead than a fixed number of characters, or twice at what it has
 looked at. ``tests/agents/untrusted/test_linear.py`` holds them to it.

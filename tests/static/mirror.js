@@ -10,7 +10,7 @@ import { inside } from "../../static/chat/run/result.js";
 import { answerBar, counts, itemBar } from "../../static/chat/state/figures.js";
 import { grow } from "../../static/chat/state/growth.js";
 import { initial, reduce } from "../../static/chat/state/transcript.js";
-import { stripMarkdown } from "../../static/chat/lib/strip_markdown.js";
+import { stripMarkdown } from "../../static/chat/lib/strip-markdown.js";
 import { complete } from "../../static/chat/run/unfinished.js";
 import * as figures from "../../static/chat/state/humanize.js";
 import * as ends from "../../static/chat/state/run-status.js";

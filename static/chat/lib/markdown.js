@@ -6,8 +6,8 @@
  */
 
 import { visible } from "./dom.js";
-import { leadsSomewhere, otherHost } from "./markdown_links.js";
-import { addRules, mayHaveFootnotes } from "./markdown_rules.js";
+import { leadsSomewhere, otherHost } from "./markdown-links.js";
+import { addRules, mayHaveFootnotes } from "./markdown-rules.js";
 
 /** A piece of a parsed text, see markdown-it. @typedef {{
  *   type: string, tag: string, attrs: [string, string][]|null, map: [number, number]|null, nesting: number, level: number,

@@ -4,7 +4,7 @@
  */
 
 import { gettext, ngettext, pgettext } from "../lib/gettext.js";
-import { stripMarkdown } from "../lib/strip_markdown.js";
+import { stripMarkdown } from "../lib/strip-markdown.js";
 
 /** @import { Usage } from "./types.js" */
 

@@ -13,7 +13,7 @@ from tests.chat import making
 STATIC = Path(settings.BASE_DIR) / "static"
 #: Scripts of pages, and a module far below each; a further one is one line.
 FAR_BELOW = {
-    "chat/page/main.js": "chat/lib/markdown_links.js",
+    "chat/page/main.js": "chat/lib/markdown-links.js",
     "chat/page/start.js": "chat/lib/platform.js",
     "chat/page/shell.js": "chat/view/focus.js",
     "chat/page/preferences.js": "chat/transport/addresses.js",

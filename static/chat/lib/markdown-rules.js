@@ -3,7 +3,7 @@
  * No rule looks further ahead than a fixed number of characters, or twice at what it has looked at.
  */
 
-import { address, links } from "./markdown_links.js";
+import { address, links } from "./markdown-links.js";
 
 /** @import { Token } from "./markdown.js" */
 
