@@ -215,7 +215,7 @@ async def test_accounts_and_errors(
 
 #: What is called so everywhere: values as they are stored, and the names of other applications' tables.
 STORED = """
-tool_result tool_use thought final_answer error socket page api view search stop interrupt delete pause resume run ok CSV
+model_cut_off tool_result tool_use thought final_answer error socket page api view search stop interrupt delete pause resume run ok CSV
 completed cancelled failed max_iterations interrupted queued running cancelling reasoning_start reasoning_step reasoning_complete
 Socket MCP_SERVERS start iteration_start iteration_end complete Django Axes axes
 """.split()
