@@ -156,6 +156,22 @@ NAMES = (
     gettext_noop("window"),
 )
 
+#: What other applications show on these pages and have no translation of.
+OTHERS = (
+    gettext_noop("Access attempts"),
+    gettext_noop("Access failures"),
+    gettext_noop("Access logs"),
+    gettext_noop("access attempt"),
+    gettext_noop("access attempts"),
+    gettext_noop("access failure"),
+    gettext_noop("access failures"),
+    gettext_noop("access log"),
+    gettext_noop("access logs"),
+    gettext_noop("Model name"),
+    gettext_noop("Add link"),
+    gettext_noop("Change or view list link"),
+)
+
 
 def translate_names(app_label: str) -> None:
     """Do so with every table of an application that has pages here."""

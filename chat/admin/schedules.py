@@ -8,8 +8,9 @@ from django.contrib import admin
 from django.contrib.admin.utils import flatten
 from django.db.models import F, OuterRef, QuerySet
 from django.http import HttpRequest
+from django.utils.formats import date_format
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from agents.sentence import Sentence
@@ -139,7 +140,9 @@ class ScheduleAdmin(ConfirmedActionsAdmin):
     def next_times(self, schedule: Schedule) -> SafeString | str:
         """The next five, by its own clock."""
         line = schedule_selectors.schedule_row(schedule)
-        return join_lines([f"{moment.astimezone(line.zone):%a %Y-%m-%d %H:%M %z}" for moment in line.next])
+        moments = [moment.astimezone(line.zone) for moment in line.next]
+        written = pgettext("date format", "D j M Y, H:i")
+        return join_lines([f"{date_format(moment, written)} {moment:%z}" for moment in moments])
 
     @admin.display(description=_("rules"))
     def stated_rules(self, schedule: Schedule) -> SafeString | str:

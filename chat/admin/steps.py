@@ -23,7 +23,7 @@ _FOUND_STEPS = 1_000
 class StepAdmin(ReadOnlyAdmin):
     """Steps: found by their words, or by way of their run."""
 
-    list_display = ("pk", "of_run", "seq", "kind", "tool_name", "ok", "took", "beginning", "created_at")
+    list_display = ("id", "of_run", "seq", "kind", "tool_name", "ok", "took", "beginning", "created_at")
     list_filter = (StepTypeFilter,)
     list_select_related = ("run",)
     search_fields = ("body",)

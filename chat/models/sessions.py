@@ -14,6 +14,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.text import Truncator
+from django.utils.translation import gettext as _
 
 
 class RunStatus(models.TextChoices):
@@ -126,7 +127,7 @@ class Session(models.Model):
         )
 
     def __str__(self) -> str:
-        return self.title or f"Session {self.id}"
+        return self.title or _("Session %(id)s") % {"id": self.id}
 
 
 class Run(models.Model):
@@ -193,7 +194,9 @@ class Run(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.beginning} · run {self.number}" if self.beginning else f"Run {self.number}"
+        if not self.beginning:
+            return _("Run %(n)d") % {"n": self.number}
+        return _("%(message)s · run %(n)d") % {"message": self.beginning, "n": self.number}
 
     @property
     def beginning(self) -> str:

@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
-from django.utils import translation
+from django.utils import timezone, translation
 
 from agents.sentence import Sentence, parts_of
 from chat.accounts.models import User
+from chat.models import Occurrence, Outcome, Schedule
 from chat.protocol import error_data
 from chat.rendering import humanize, rows, transcript
 from chat.rendering.sentences import translate_error, translate_sentence
 from chat.runs.admission import Refused, check_agent, check_message
+from chat.schedules.notifications import notification
 from chat.web import languages
 from config.login_gate import busy_page
 from tests.chat import making
@@ -255,6 +257,24 @@ def test_why_a_run_failed_is_said_in_it() -> None:
         banner = rows.failure_banner(run)
     assert banner is not None
     assert (banner["title"], banner["text"]) == ("模型停止回應。", "模型沉默了 120 秒，所以執行結束了。報告 7f3a9c1e。")
+
+
+def test_a_notification_brings_its_text_in_each_language(db: None) -> None:
+    schedule = Schedule.objects.create(
+        owner=making.user(),
+        name="Morning",
+        agent_name="researcher",
+        message="?",
+        cron="0 9 * * *",
+        since=timezone.now(),
+    )
+    now = timezone.now()
+    missed = Occurrence.objects.create(schedule=schedule, due_at=now, outcome=Outcome.MISSED, times=3, settled_at=now)
+    with translation.override("zh-hans"):
+        found = notification(missed.pk)
+    assert found is not None
+    assert found[1]["text"] == "Missed, 3 times"
+    assert found[1]["texts"] == {"en": "Missed, 3 times", "zh-hans": "已错过 3 次", "zh-hant": "已錯過 3 次"}
 
 
 def test_numbers_and_plurals() -> None:

@@ -73,7 +73,10 @@ def test_every_lock_pins_node_so_that_it_can_come_without_the_rest() -> None:
 def test_an_unknown_verb_is_one_line(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "Say one of: run, dev, test, test-faults, test-scale, check, bench, lock, vendor, messages.\n"
+    assert (
+        done.stderr
+        == "Say one of: run, dev, test, test-faults, test-scale, check, bench, lock, vendor, protocol, messages.\n"
+    )
 
 
 def test_it_needs_nothing_but_the_standard_library() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.e2e.conftest import Enter, NewBrowser
+from tests.e2e.conftest import STAFF, Enter, NewBrowser
 from tests.e2e.watch import ANSWERED, Watch
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser
@@ -34,7 +34,8 @@ com https http Asia Taipei UTC cron Cron kB MB English Ctrl Esc End scripted Tok
 #: What anybody can read or hear of a page: its texts that are shown, and what stands for a picture or in an empty field.
 READ = """() => {
   const SKIPPED = "script, style, template, noscript, code, pre, .prose, .mono, option[value*='/'], datalist, .asks, .raw, .ava, "
-    + "[data-slot=q], [data-slot=arg], [data-slot=out], [data-slot=pairs], [data-slot=cause], .quote";
+    + "[data-slot=q], [data-slot=arg], [data-slot=out], [data-slot=pairs], [data-slot=cause], .quote, "
+    + ".field-beginning, th.field-name, .field-process";
   const NAMES = ["aria-label", "title", "placeholder",
     "data-less", "data-queue", "data-queue-placeholder", "data-stopping", "data-other"];
   const found = [document.title];
@@ -72,7 +73,11 @@ SAID = """() => [...document.querySelectorAll("#log article.run")].map((run) => 
 
 def in_english(texts: list[str]) -> list[str]:
     """Words that nobody has translated."""
-    words = (word for text in texts for word in re.findall(r"[A-Za-z][A-Za-z_]+", re.sub(r"\b[0-9a-f]{8}\b", "", text)))
+    words = (
+        word
+        for text in texts
+        for word in re.findall(r"[A-Za-z][A-Za-z_]+", re.sub(r"\b[0-9a-f]{8}(?:-[0-9a-f-]{27})?\b", "", text))
+    )
     return sorted({word for word in words if word not in NAMES})
 
 
@@ -206,6 +211,50 @@ async def test_accounts_and_errors(
     for name, path in (("password", "/accounts/password_change/"), ("nothing-here", "/nothing/")):
         await page.goto(path)
         await look_over(page, language, name)
+
+
+#: What is called so everywhere: values as they are stored, and the names of other applications' tables.
+STORED = """
+model_cut_off tool_result tool_use thought final_answer error socket page api view search stop interrupt delete pause resume run ok CSV
+completed cancelled failed max_iterations interrupted queued running cancelling reasoning_start reasoning_step reasoning_complete
+Socket MCP_SERVERS start iteration_start iteration_end complete Django Axes axes
+""".split()
+
+
+@pytest.mark.parametrize("language", ["zh-Hant", "zh-Hans"])
+async def test_the_administration(enter: Enter, api: Browser, model: ModelServer, language: str) -> None:
+    model.enqueue(Script(reasoning="想。", calls=[Call("python", {"code": "6 * 7"})]), Script("四十二。"))
+    session = await api.new_session(title="算術")
+    _, accepted = await api.call("POST", f"sessions/{session}/messages/", {"message": "算一算"})
+    wanted = {
+        "name": "晨間",
+        "message": "你好",
+        "agent_name": "researcher",
+        "time_zone": "Asia/Taipei",
+        "cron": "0 9 * * 1-5",
+    }
+    _, schedule = await api.call("POST", "schedules/", wanted)
+    page = (await enter("", user=STAFF, locale=LANGUAGES[language][0], **SIZES["desk"])).page
+    left = {}
+    for name, path in (
+        ("runs", "run/"),
+        ("run", f"run/{accepted['run_id']}/change/"),
+        ("stop", f"run/act/stop/?id={accepted['run_id']}"),
+        ("sessions", "session/"),
+        ("session", f"session/{session}/change/"),
+        ("steps", "step/"),
+        ("schedules", "schedule/"),
+        ("schedule", f"schedule/{schedule['id']}/change/"),
+        ("connections", "connection/"),
+        ("processes", "process/"),
+        ("audit", "auditentry/"),
+        ("tool-servers", "toolserver/"),
+    ):
+        await page.goto(f"/admin/chat/{path}")
+        if folder := os.environ.get("SHOTS"):
+            await page.screenshot(path=f"{folder}/admin-{name}-{language}.png")
+        left[name] = [word for word in in_english(await page.evaluate(READ)) if word not in STORED]
+    assert not {name: words for name, words in left.items() if words}
 
 
 async def test_a_language_is_chosen_before_and_after_logging_in(new_browser: NewBrowser, enter: Enter) -> None:

@@ -292,6 +292,7 @@ const words = {
   "connection\u0004Live": "即時",
   "cursor: not one that this server gave out, or that schedule is gone.": "cursor：不是這個伺服器給出的，或該排程已不存在。",
   "cursor: not one that this server gave out.": "cursor：不是這個伺服器給出的。",
+  "date format\u0004D j M Y, H:i": "Y年n月j日 D H:i",
   "day of month": "日",
   "day of week": "星期",
   "failures in a row": "連續失敗次數",
