@@ -124,7 +124,7 @@ async def test_no_fault_of_ours_leaves_a_run_at_work_for_ever(
     def broken(*_: object, **__: object) -> None:
         raise LookupError("a fault of ours")
 
-    for method in ("begin", "grow", "finish", "result", "complete"):
+    for method in ("begin", "update", "finish", "result", "complete"):
         run = make_agent().start('[call=echo:{"text": "a"}]')
         with monkeypatch.context() as patch:
             patch.setattr(StepSplitter, method, broken)

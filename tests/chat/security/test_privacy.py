@@ -104,6 +104,8 @@ ROWS: dict[str, list[Row]] = {
     "accounts/logout/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, LOGIN, LOGIN, LOGIN)],
     "accounts/password_change/": [Row("GET", LOGIN, 200, 200, 200)],
     "accounts/signup/": [Row("GET", 404, 404, 404, 404), Row("POST", 404, 404, 404, 404)],
+    # What a page is read in; whoever is logged in has it kept with the account.
+    "accounts/language/": [Row("GET", 405, 405, 405, 405), Row("POST", 302, 302, 302, 302)],
     # The admin: here staff are without permissions of their own; with them they see what those say.
     "admin/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
     "admin/login/": [Row("GET", 200, 200, 200, 302)],
@@ -113,8 +115,10 @@ ROWS: dict[str, list[Row]] = {
     "admin/autocomplete/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/jsi18n/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
     "admin/r/<path:content_type_id>/<path:object_id>/": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
-    "admin/^(?P<app_label>auth|axes|chat)/$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
+    "admin/^(?P<app_label>auth|axes|chat|accounts)/$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
     "admin/(?P<url>.*)$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
+    # Where accounts were in earlier versions: leads on, whoever asks.
+    "^admin/auth/user/(?P<rest>.*)$": [Row("GET", 301, 301, 301, 301)],
     # The icon, a static file.
     "favicon.ico": [Row("GET", 301, 301, 301, 301)],
     # For those who watch over the process.
@@ -122,7 +126,9 @@ ROWS: dict[str, list[Row]] = {
     "readyz": [Row("GET", 200, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
 }
 #: Every model's pages in the admin.
-MODEL_PAGE = re.compile(r"admin/(auth|axes|chat)/\w+/((add|act/<str:name>|<path:object_id>(/\w+)?|<id>/password)/)?")
+MODEL_PAGE = re.compile(
+    r"admin/(auth|axes|chat|accounts)/\w+/((add|act/<str:name>|<path:object_id>(/\w+)?|<id>/password)/)?"
+)
 #: Those of them that are about the owner's session or run.
 OWN_ID = re.compile(r"admin/chat/(session|run)/")
 MODEL_ROWS = [Row("GET", LOGIN, LOGIN, LOGIN, 403), Row("POST", LOGIN, LOGIN, LOGIN, 403)]

@@ -43,7 +43,7 @@ async def test_what_is_away_is_told_in_words_and_is_no_reason_to_go_elsewhere(mo
     assert [words.partition(" does not answer: ")[0] for words in away] == ["The database", "The broker (BROKER_URL)"]
 
 
-async def test_a_line_that_nobody_takes_up_is_noticed_and_so_is_that_it_moves_again(
+async def test_a_queue_that_nothing_executes_is_noticed_and_so_is_that_it_moves_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     watch, clock = queue_watch.QueueWatch(), [100.0]
@@ -56,7 +56,7 @@ async def test_a_line_that_nobody_takes_up_is_noticed_and_so_is_that_it_moves_ag
     assert (await AsyncClient().get("/healthz")).content == b"ok\n"
     clock[0] += 5
     watch.look([stuck, moving])
-    assert b"nobody takes them up" in (await AsyncClient().get("/healthz")).content
+    assert b"nothing executes them" in (await AsyncClient().get("/healthz")).content
     watch.look([moving])
     assert (await AsyncClient().get("/healthz")).content == b"ok\n"
 
