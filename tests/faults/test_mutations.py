@@ -14,7 +14,7 @@ from tests.faults.mutations import MUTATIONS
 from tests.serving import ROOT
 
 LOG = (
-    "test_model_of_the_log.py::test_any_order_of_events_keeps_the_log_the_runs_and_the_clients_sound[{}-30]",
+    "test_model_of_the_log.py::test_any_order_of_events_keeps_the_log_the_runs_and_the_clients_sound[{}-300]",
     "a step was stored by who had lost the run",
 )
 JOINING = (

@@ -36,10 +36,14 @@ export function fetchPage(address) {
   });
 }
 
+/** Milliseconds after which an answer counts as one that can't be had: whoever asks again by the clock waits for the one before. */
+const PATIENCE = 30_000;
+
 /** @param {string} address */
 function openRequest(address) {
   const request = new XMLHttpRequest();
   request.open("GET", address);
+  request.timeout = PATIENCE;
   request.responseType = "document";
   return request;
 }
