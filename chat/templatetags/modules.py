@@ -31,7 +31,10 @@ def script_modules(*paths: str) -> SafeString:
 def _tags(paths: tuple[str, ...], _address: str) -> SafeString:
     """The tags; where the first script's address is another, all are."""
     modules = dict.fromkeys(module for path in paths for module in modules_below(path) if module not in paths)
-    hints = format_html_join("", '<link rel="modulepreload" href="{}">\n', ((static(module),) for module in modules))
+    # What the server has rendered is painted before any of them has run.
+    hints = format_html_join(
+        "", '<link rel="modulepreload" fetchpriority="low" href="{}">\n', ((static(module),) for module in modules)
+    )
     scripts = format_html_join("\n", '<script type="module" src="{}"></script>', ((static(path),) for path in paths))
     return format_html("{}{}", hints, scripts)
 

@@ -38,7 +38,7 @@ def test_a_page_names_each_module_once(client: Client) -> None:
     ada = making.user("ada")
     client.force_login(ada)
     html = client.get(f"/sessions/{making.session(ada).pk}/").content.decode()
-    hints = re.findall(r'<link rel="modulepreload" href="([^"]+)">', html)
+    hints = re.findall(r'<link rel="modulepreload" fetchpriority="low" href="([^"]+)">', html)
     scripts = re.findall(r'<script type="module" src="([^"]+)"></script>', html)
     assert len(hints) == len(set(hints))
     assert not set(hints) & set(scripts)
