@@ -1,6 +1,6 @@
 """A gate before everything that hashes a password: few at a time, in a fair and bounded line, so that a flood of logins costs nobody else.
 
-It stands before Django, which gives each request a thread of its own.
+It stands before Django, which gives each request that is at work a thread.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from config.proxies import Application, Scope
 
 #: Where a password is typed, or an account is made.
 PATHS = ("/accounts/", "/admin/login/", "/admin/accounts/user/", "/admin/password_change/")
-#: How long somebody waits in line before being asked to come back.
+#: How long somebody waits before being asked to come back.
 PATIENCE_S = 10.0
 _RETRY_AFTER_S = 10
 

@@ -28,7 +28,8 @@ api = NinjaAPI(
     description=(
         "Log in at `/accounts/login/`; the session cookie is the key. A request that changes something carries the value of "
         "the cookie `csrftoken` in the header `X-CSRFToken`. A page may name in `X-Page-User` the number of the account that it was "
-        "made for; where another is logged in by then, it is refused with 403. Times are Unix seconds."
+        "made for; where another is logged in by then, it is refused with 403. Such a page is told with each error what "
+        "its message was made of. Times are Unix seconds."
     ),
     urls_namespace="api",
     docs_url=None,

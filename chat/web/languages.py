@@ -1,5 +1,6 @@
 """Which language somebody reads: the account's choice, else this browser's, else what the browser asks for, else English."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction
 from typing import Any
@@ -63,7 +64,7 @@ def account_language(user: AbstractBaseUser | AnonymousUser) -> str:
     return user.language if isinstance(user, User) and is_known(user.language) else ""
 
 
-class _InLanguage:
+class _InLanguage(ABC):
     """Answers in a language, done where it is called: nothing here waits, but for who is logged in."""
 
     sync_capable = async_capable = True
@@ -94,9 +95,9 @@ class _InLanguage:
         with translation.override(language):
             return _marked(await self._get_response(request), language)
 
+    @abstractmethod
     def find_language(self, request: HttpRequest) -> str:
         """The language to answer in; empty leaves it as it is."""
-        raise NotImplementedError
 
     def asks_database(self, request: HttpRequest) -> bool:
         """Whether finding it takes a thread."""
