@@ -61,6 +61,11 @@ def agent_title(name: str) -> str:
     return translate_sentence(spec.title) if spec else name
 
 
+def agent_titles() -> tuple[str, ...]:
+    """How all of them are called: what tells of agents is not the same where these are not."""
+    return tuple(map(agent_title, agents.AGENTS))
+
+
 _END_ICONS = {
     "completed": "check",
     "cancelled": "cancelled",

@@ -1,6 +1,7 @@
 """What every page of the application has: the list of sessions beside it, and the reader's time zone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
@@ -18,8 +20,10 @@ from chat.accounts.models import User
 from chat.models import UNFINISHED, Door, RunStatus, Session
 from chat.rendering import humanize, transcript
 from chat.rendering import rows as rendering_rows
+from chat.rendering.fragments import fragment
 from chat.security import audit
 from chat.store import selectors
+from chat.store.selectors import ListedSession
 
 #: Sessions in the list beside the conversation; all of them are on the page of past sessions.
 SIDE_SESSIONS = 60
@@ -59,18 +63,25 @@ class SideGroup:
     """Sessions under one heading of the list."""
 
     title: str
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[SafeString] = field(default_factory=list)
 
 
-def _side(sessions: Iterable[Session]) -> list[SideGroup]:
+def _side(sessions: Iterable[ListedSession], current_id: UUID | None) -> list[SideGroup]:
     """The list beside the conversation: what runs, then by day."""
     groups: dict[str, SideGroup] = {}
     today = timezone.localdate()
     for session in sessions:
         title = pgettext("sessions", "Running") if session.status in UNFINISHED else _day(session.active_at, today)
-        groups.setdefault(title, SideGroup(title)).rows.append(_side_row(session))
+        row = listed_row("chat/_session.html", session, is_current=session.pk == current_id)
+        groups.setdefault(title, SideGroup(title)).rows.append(row)
     running = groups.pop(pgettext("sessions", "Running"), None)
     return [*([running] if running else []), *groups.values()]
+
+
+def listed_row(template: str, session: ListedSession, *, is_current: bool = False) -> SafeString:
+    """A session as a row of a list, made once for all that it tells."""
+    agent = rendering_rows.agent_title(session.agent_name)
+    return fragment(template, (session, agent, is_current), lambda: session_row(session) | {"is_current": is_current})
 
 
 def _day(moment: datetime, today: Any) -> str:
@@ -85,7 +96,8 @@ def _day(moment: datetime, today: Any) -> str:
 _TONES = {"running": "t-live", "cancelling": "t-live", "queued": "t-live", "failed": "t-fail", "interrupted": "t-wait"}
 
 
-def _side_row(session: Session) -> dict[str, Any]:
+def session_row(session: Session | ListedSession) -> dict[str, Any]:
+    """What a list tells of a session."""
     agent = rendering_rows.agent_title(session.agent_name)
     ended_well = session.status in ("", RunStatus.COMPLETED)
     word = (
@@ -106,13 +118,25 @@ def _side_row(session: Session) -> dict[str, Any]:
     }
 
 
-def render_page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
-    """Render with the list of sessions, in the reader's time zone."""
+def render_page(
+    request: HttpRequest, template: str, beside: Iterable[ListedSession] | None = None, **context: Any
+) -> HttpResponse:
+    """Render with the list of sessions, which may have been read before, in the reader's time zone."""
+    with reader_time(request):
+        listed = listed_sessions(request) if beside is None else beside
+        side = _side(listed, context.get("current_id"))
+        return render(request, template, {"side": side, "filters": {}, "current_id": None, **context})
+
+
+def listed_sessions(request: HttpRequest) -> list[ListedSession]:
+    """The sessions of the list beside the conversation."""
+    return selectors.listed_sessions(user_of(request), SIDE_SESSIONS)
+
+
+def reader_time(request: HttpRequest) -> AbstractContextManager[None]:
+    """The reader's time zone, in which a page tells times."""
     zone = reader_zone(request)
-    with timezone.override(ZoneInfo(zone) if zone else None):
-        beside = selectors.past_sessions(user_of(request))[:SIDE_SESSIONS]
-        shared: Mapping[str, Any] = {"side": _side(beside), "filters": {}, "current_id": None}
-        return render(request, template, {**shared, **context})
+    return timezone.override(ZoneInfo(zone) if zone else None)
 
 
 def reader_zone(request: HttpRequest) -> str:
