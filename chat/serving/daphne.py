@@ -8,7 +8,7 @@ loop's time to others. Where daphne, Autobahn or Twisted have no public way to t
 import asyncio
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from daphne.server import Server
@@ -33,9 +33,14 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
 
     #: The last event's.
     _frame: ClassVar[Frame] = Frame()
+    #: What Autobahn copies from its factory, and words for its log whether anybody reads that or not: half of what a socket's opening
+    #: takes. Here it is copied without a word.
+    CONFIG_ATTRS: ClassVar[Sequence[str]] = ()
 
     def connectionMade(self) -> None:  # noqa: N802
         """Take the connection over from the HTTP channel, which was told until now when the network takes no more."""
+        for name in super().CONFIG_ATTRS:
+            setattr(self, name, getattr(self.factory, name))
         super().connectionMade()
         for told in (self.is_open, self.is_closed):
             told.addCallback(do_nothing)  # else they hold the protocol, and it them
