@@ -30,10 +30,10 @@ def render_fragment(template: str, values: Mapping[str, Any]) -> SafeString:
 
 
 def fragment(template: str, key: Hashable, values: Callable[[], Mapping[str, Any]]) -> SafeString:
-    """The part that a template makes of values; ``key`` tells them from all others, and they are asked for where it is new."""
-    key = template, surroundings(), key
-    html = None if settings.DEBUG else _kept.get(key)
+    """The part that a template makes of values, which are asked for where their key is new: the surroundings, and all that they are."""
+    whole_key = template, key
+    html = None if settings.DEBUG else _kept.get(whole_key)
     if html is None:
         html = render_fragment(template, values())
-        _kept.keep(key, html, text_size(html))
+        _kept.keep(whole_key, html, text_size(html))
     return html

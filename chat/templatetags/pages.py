@@ -18,7 +18,7 @@ from django.utils.translation import get_language, pgettext, to_locale
 from django.utils.translation import gettext as _
 
 from chat.rendering import humanize, markdown
-from chat.rendering.fragments import fragment
+from chat.rendering.fragments import fragment, surroundings
 from chat.rendering.rows import BLANK, Row
 from chat.store.search import Hit
 
@@ -72,7 +72,7 @@ def icon(name: str, css: str = "", slot: str = "") -> SafeString:
 @register.simple_tag
 def constant(template_name: str, **values: Any) -> SafeString:
     """A part of pages that is the same wherever its values are: it sees nothing of the page but them."""
-    return fragment(template_name, tuple(values.items()), lambda: values)
+    return fragment(template_name, (surroundings(), *values.items()), lambda: values)
 
 
 @register.simple_tag

@@ -1,9 +1,9 @@
 """What every page of the application has: the list of sessions beside it, and the reader's time zone."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
@@ -20,7 +20,7 @@ from chat.accounts.models import User
 from chat.models import UNFINISHED, Door, RunStatus, Session
 from chat.rendering import humanize, transcript
 from chat.rendering import rows as rendering_rows
-from chat.rendering.fragments import fragment
+from chat.rendering.fragments import fragment, surroundings
 from chat.security import audit
 from chat.store import selectors
 from chat.store.selectors import ListedSession
@@ -66,31 +66,37 @@ class SideGroup:
     rows: list[SafeString] = field(default_factory=list)
 
 
-def _side(sessions: Iterable[ListedSession], current_id: UUID | None) -> list[SideGroup]:
+def _side(sessions: Sequence[ListedSession], current_id: UUID | None) -> list[SideGroup]:
     """The list beside the conversation: what runs, then by day."""
-    groups: dict[str, SideGroup] = {}
-    today = timezone.localdate()
-    for session in sessions:
-        title = pgettext("sessions", "Running") if session.status in UNFINISHED else _day(session.active_at, today)
-        row = listed_row("chat/_session.html", session, is_current=session.pk == current_id)
-        groups.setdefault(title, SideGroup(title)).rows.append(row)
-    running = groups.pop(pgettext("sessions", "Running"), None)
-    return [*([running] if running else []), *groups.values()]
+    running, days = SideGroup(pgettext("sessions", "Running")), _days()
+    for session, row in zip(sessions, listed_rows("chat/_session.html", sessions, current_id), strict=True):
+        is_running = session.status in UNFINISHED
+        group = running if is_running else next(group for since, group in days if session.active_at >= since)
+        group.rows.append(row)
+    return [group for group in (running, *(group for _since, group in days)) if group.rows]
 
 
-def listed_row(template: str, session: ListedSession, *, is_current: bool = False) -> SafeString:
-    """A session as a row of a list, made once for all that it tells."""
-    agent = rendering_rows.agent_title(session.agent_name)
-    return fragment(template, (session, agent, is_current), lambda: session_row(session) | {"is_current": is_current})
+def _days() -> list[tuple[datetime, SideGroup]]:
+    """The headings by day, each with the moment from which on its sessions were active."""
+    midnight = datetime.combine(timezone.localdate(), time.min, timezone.get_current_timezone())
+    return [
+        (midnight, SideGroup(_("Today"))),
+        (midnight - timedelta(days=1), SideGroup(_("Yesterday"))),
+        (midnight - timedelta(days=6), SideGroup(_("Earlier this week"))),
+        (datetime.min.replace(tzinfo=UTC), SideGroup(pgettext("sessions", "Earlier"))),
+    ]
 
 
-def _day(moment: datetime, today: Any) -> str:
-    day = timezone.localtime(moment).date()
-    if day >= today:
-        return _("Today")
-    if day == today - timedelta(days=1):
-        return _("Yesterday")
-    return _("Earlier this week") if day > today - timedelta(days=7) else pgettext("sessions", "Earlier")
+def listed_rows(template: str, sessions: Iterable[ListedSession], current_id: UUID | None = None) -> list[SafeString]:
+    """Sessions as rows of a list, each made once for all that it tells."""
+    # An agent's title stands in its sessions' rows.
+    around = surroundings(), rendering_rows.agent_titles()
+    return [_listed_row(template, session, session.pk == current_id, around) for session in sessions]
+
+
+def _listed_row(template: str, session: ListedSession, is_current: bool, around: Hashable) -> SafeString:
+    key = around, session, is_current
+    return fragment(template, key, lambda: session_row(session) | {"is_current": is_current})
 
 
 _TONES = {"running": "t-live", "cancelling": "t-live", "queued": "t-live", "failed": "t-fail", "interrupted": "t-wait"}
@@ -119,7 +125,7 @@ def session_row(session: Session | ListedSession) -> dict[str, Any]:
 
 
 def render_page(
-    request: HttpRequest, template: str, beside: Iterable[ListedSession] | None = None, **context: Any
+    request: HttpRequest, template: str, beside: Sequence[ListedSession] | None = None, **context: Any
 ) -> HttpResponse:
     """Render with the list of sessions, which may have been read before, in the reader's time zone."""
     with reader_time(request):

@@ -18,7 +18,7 @@ from chat.rendering.sentences import translate_sentence
 from chat.store import search, selectors
 from chat.web import conversation
 from chat.web.page import (
-    listed_row,
+    listed_rows,
     listed_sessions,
     reader_time,
     render_page,
@@ -41,7 +41,7 @@ def home(request: HttpRequest) -> HttpResponse:
     """Start something new, or go on with what was begun."""
     beside = listed_sessions(request)
     with reader_time(request):
-        recent = [listed_row("chat/_recent.html", session) for session in beside[:RECENT]]
+        recent = listed_rows("chat/_recent.html", beside[:RECENT])
     return render_page(
         request,
         "chat/home.html",
