@@ -198,18 +198,22 @@ def script(what: str) -> Callable[[Page], Awaitable[None]]:
     return run
 
 
-async def scrollbar(page: Page) -> None:
-    """Its thumb, dragged up a little at a time."""
-    box = await page.locator("#scroll").bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] - 4, box["y"] + box["height"] - 14
-    await page.mouse.move(x, y)
-    await page.mouse.down()
-    for _ in range(10):
-        y -= 4
+def scrollbar(moves: int) -> Callable[[Page], Awaitable[None]]:
+    """Its thumb, taken at the lower end and dragged up a little at a time."""
+
+    async def dragged(page: Page) -> None:
+        box = await page.locator("#scroll").bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] - 4, box["y"] + box["height"] - 14
         await page.mouse.move(x, y)
-        await asyncio.sleep(0.016)
-    await page.mouse.up()
+        await page.mouse.down()
+        for _ in range(moves):
+            y -= 4
+            await page.mouse.move(x, y)
+            await asyncio.sleep(0.016)
+        await page.mouse.up()
+
+    return dragged
 
 
 async def selecting(page: Page) -> None:
@@ -254,7 +258,8 @@ MEANS: dict[str, Callable[[Page], Awaitable[None]]] = {
     "Home": key("Home"),
     "Shift+Space": key("Shift+Space"),
     "ArrowUp, held": key("ArrowUp", 8),
-    "the scrollbar": scrollbar,
+    "the scrollbar": scrollbar(10),
+    "the scrollbar, taken and not moved": scrollbar(0),
     "choosing text": selecting,
     "the middle button": drifting,
     "a jump to an element": script("() => document.querySelectorAll('#log .answer p')[20].scrollIntoView()"),
