@@ -21,8 +21,9 @@ from tests.serving import Browser
 #: Updates a second.
 SPEEDS = (5, 25, 60)
 LINE = "And so it goes on, line after line, until the end of it.\n\n"
-#: So many updates must have been painted after a hand before its place is looked at.
+#: So many updates must have been painted after a hand before its place is looked at; few of those that come slowly.
 LATER = 12
+LATER_BUT_SLOW = 4
 BOX = "document.getElementById('scroll')"
 AT_END = f"{BOX}.scrollHeight - {BOX}.clientHeight - {BOX}.scrollTop < 2"
 
@@ -279,12 +280,12 @@ async def stays(growth: Any, go_up: Callable[[Any], Awaitable[None]], means: str
     for speed in SPEEDS:
         await growth.begin()
         async with growth.at(speed):
-            await growth.goes_on(4)
+            await growth.goes_on(2)
             await page.wait_for_function(f"() => {AT_END}")
             await go_up(page)
             await settled(page)
             before = await page.evaluate(PLACE)
-            await growth.goes_on()
+            await growth.goes_on(LATER_BUT_SLOW if speed == min(SPEEDS) else LATER)
             assert await page.evaluate(PLACE) == before, f"{means}, {speed} updates a second"
         await page.wait_for_function("() => document.getElementById('jump').checkVisibility()")
         assert not await page.evaluate(f"() => {AT_END}")
@@ -342,7 +343,7 @@ async def follows(growth: Any, back: str) -> None:
             await settled(page)
             await BACK[back](page)
             await page.wait_for_function(f"() => {AT_END}")
-            await growth.goes_on()
+            await growth.goes_on(LATER_BUT_SLOW if speed == min(SPEEDS) else LATER)
             await page.wait_for_function(f"() => {AT_END}")
         await page.wait_for_function("() => !document.getElementById('jump').checkVisibility()")
 
