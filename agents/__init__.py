@@ -5,7 +5,7 @@ from agents.agent import Agent, get_agent, preload
 from agents.errors import AgentError, UnknownAgent
 from agents.events import Outcome, PartialStep, Step, Usage
 from agents.sentence import Sentence
-from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
+from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters
 from agents.stream import AgentRun, initial_steps
 from agents.tools import (
     PAGE_READER,
@@ -32,8 +32,11 @@ __all__ = [
     "AgentSpec",
     "CancelToken",
     "HostPolicy",
+    "Limits",
+    "McpChoice",
     "ModelSettings",
     "Outcome",
+    "Parameters",
     "PartialStep",
     "Sentence",
     "ServerState",
