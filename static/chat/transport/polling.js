@@ -32,8 +32,8 @@ export class PollingTransport {
   /** Whether the session has something to do, so that something new can be expected soon. */
   #isBusy = false;
   #isAsking = false;
-  /** What was told of the connection last, as JSON. */
-  #told = "";
+  /** What was reported of the connection last, as JSON. */
+  #reported = "";
 
   /**
    * @param {object} from
@@ -106,10 +106,10 @@ export class PollingTransport {
    * @param {Partial<Link>} [more]
    */
   #become(word, more = {}) {
-    const told = JSON.stringify([word, more]);
+    const state = JSON.stringify([word, more]);
     this.#word = word;
-    if (told === this.#told) return;
-    this.#told = told;
+    if (state === this.#reported) return;
+    this.#reported = state;
     this.#from.onState({ word, ...more });
   }
 

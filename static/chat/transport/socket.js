@@ -370,7 +370,7 @@ function createHeartbeat({ clock, ping, onSilent }) {
 }
 
 /**
- * Tells the server what has arrived: soon, and not for each event.
+ * Acknowledges what has arrived: soon, and not for each event.
  *
  * @param {object} from
  * @param {Clock} from.clock

@@ -1,5 +1,5 @@
 /**
- * Tells that a scheduled run has ended: on this page, and where the reader allows it by the browser itself, once for all tabs.
+ * Says that a scheduled run has ended: on this page, and where the reader allows it by the browser itself, once for all tabs.
  *
  * A page with a live connection gets it at once. All ask now and then, so that nothing is lost with a connection; what comes twice has
  * the same id.
