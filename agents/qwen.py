@@ -23,7 +23,7 @@ from agents.specs import AgentSpec, ModelSettings
 from agents.tools import Egress, Tool, Toolbox, ToolError
 from agents.tools.runner import Job, ToolOutcome, run_tool
 
-# Qwen-Agent ends silently at a limit of its own, read once and for all runs. Ours is kept by the desk, run by run.
+# Qwen-Agent ends silently at a limit of its own, read once and for all runs. Ours is kept by the host, run by run.
 fncall_agent.MAX_LLM_CALL_PER_RUN = sys.maxsize
 
 
@@ -62,11 +62,11 @@ class _QwenTool(BaseTool):  # type: ignore[misc] # Qwen-Agent has no types
 class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has no types
     """Qwen-Agent's function-calling agent; the calls of a turn run together before it asks for their results one by one."""
 
-    def __init__(self, llm: Any, toolset: Mapping[str, Tool], desk: ReplyHost) -> None:
+    def __init__(self, llm: Any, toolset: Mapping[str, Tool], host: ReplyHost) -> None:
         self.mem = None  # else the parent makes a store of files, with a folder and a model of its own
         super().__init__(llm=llm, system_message="")
         self.function_map = {name: _QwenTool(tool) for name, tool in toolset.items()}
-        self._desk = desk
+        self._host = host
         self._results: deque[str] = deque()
 
     def _run(self, messages: list[Message], lang: str = "en", **kwargs: Any) -> Iterator[list[Message]]:
@@ -84,7 +84,7 @@ class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has n
                 adapter = self.function_map.get(call.name)
                 jobs.append(Job(message.extra["function_id"], call.name, call.arguments, adapter and adapter.tool))
         if jobs:
-            outcomes = self._desk.run_tools(jobs)
+            outcomes = self._host.run_tools(jobs)
             self._results.extend(outcomes[job.id].content for job in jobs)
 
     def _call_tool(self, *_: Any, **__: Any) -> str:
@@ -96,9 +96,9 @@ def converse(
     settings: ModelSettings,
     toolbox: Toolbox,
     history: Sequence[Mapping[str, Any]],
-    desk: ReplyHost,
+    host: ReplyHost,
 ) -> None:
-    """Let the agent work on the conversation to its end, blocking. Raises what the desk raises."""
+    """Let the agent work on the conversation to its end, blocking. Raises what the host raises."""
     try:
         egress = Egress(history, toolbox.privacy, toolbox.hosts)
         missing: list[str] = []
@@ -106,20 +106,20 @@ def converse(
         toolset = {name: egress.guard(tool) for name, tool in built.items()}
     except ToolError as error:
         raise AgentError("tool_failed", str(error)) from error
-    agent = _Agent(_model(settings, desk), toolset, desk)
+    agent = _Agent(_model(settings, host), toolset, host)
     instructions = spec.instructions
     if missing:
         words = f"Some tools are not available in this run. {' '.join(missing)}"
-        desk.note(words)
+        host.note(words)
         instructions += f"\n\n{words}"
     messages = _SharedMessages([Message(SYSTEM, instructions), *_to_qwen(repair_tool_calls(history))])
-    for _ in agent.run(messages, lang="en"):  # steps leave by the desk; Qwen-Agent's own list holds nothing more
+    for _ in agent.run(messages, lang="en"):  # steps leave by the host; Qwen-Agent's own list holds nothing more
         pass
 
 
-def _model(settings: ModelSettings, desk: ReplyHost) -> Any:
+def _model(settings: ModelSettings, host: ReplyHost) -> Any:
     if not settings.server:
-        return get_chat_model({"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "desk": desk})
+        return get_chat_model({"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "host": host})
     return get_chat_model(
         {
             "model_type": openai_compatible.MODEL_TYPE,
@@ -129,7 +129,7 @@ def _model(settings: ModelSettings, desk: ReplyHost) -> Any:
             "timeout_s": settings.timeout_s,
             "tool_format": settings.tool_format,
             "max_input_tokens": settings.max_input_tokens,
-            "desk": desk,
+            "host": host,
         }
     )
 

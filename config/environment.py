@@ -114,7 +114,7 @@ class Environment(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over what is given, which is the file's: read by ourselves, for its errors are told by their line."""
+        """The environment wins over what is given, which is the file's: read by ourselves, for its errors name their line."""
         return env_settings, init_settings
 
     @model_validator(mode="before")

@@ -33,11 +33,11 @@ class ReplyHost(Protocol):
 
 
 class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has no types
-    """A chat model that writes its replies on the run's event loop. ``cfg["desk"]`` is the run's `Desk`."""
+    """A chat model that writes its replies on the run's event loop. ``cfg["host"]`` is where its run writes them."""
 
     def __init__(self, cfg: dict[str, Any]) -> None:
         super().__init__(cfg)
-        self._desk: ReplyHost = cfg["desk"]
+        self._host: ReplyHost = cfg["host"]
 
     @abstractmethod
     def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Any:
@@ -52,7 +52,7 @@ class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has 
     ) -> Iterator[list[Message]]:
         """One model call. Qwen-Agent's own version copies and tokenises the whole conversation each time."""
         request = self.prepare(messages, functions or [])
-        written = self._desk.write(lambda reply: self.write(request, reply))
+        written = self._host.write(lambda reply: self.write(request, reply))
         origin = {"server": written.server, "fields": written.fields}
         said = Message(
             ASSISTANT, written.content, reasoning_content=written.reasoning or None, extra={"origin": origin}

@@ -31,7 +31,7 @@ def bodies(conversation: Sequence[Mapping[str, Any]], budget: int = 58_000) -> I
             "timeout_s": 1.0,
             "tool_format": "auto",
             "max_input_tokens": budget,
-            "desk": None,
+            "host": None,
         }
     )
     messages = [Message(SYSTEM, "You are you."), *_to_qwen(repair_tool_calls(conversation))]
