@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator
 
 from agents.addresses import BadAddress, authority, mask_text, split_address
+from agents.models.address_list import AddressList
 from config.addresses import AddressRefused
 from config.database_address import parse_database
 from config.redis_address import RedisAddress, parse_redis
@@ -89,6 +90,17 @@ def _hosts(raw: str) -> list[str]:
             raise ValueRefused("must be hosts like example.org or *.example.org", word)
         found.append(stars + host.lower())
     return found
+
+
+def _addresses(raw: str) -> AddressList:
+    for word in _words(raw):
+        try:
+            AddressList([word])
+        except BadAddress:
+            raise ValueRefused(
+                "must be addresses like https://api.example.org/v1, https://*.example.org or http://10.0.0.5:*", word
+            ) from None
+    return AddressList(_words(raw))
 
 
 def _public_url(raw: str) -> PublicUrl:
@@ -172,6 +184,7 @@ Words = Annotated[list[str], BeforeValidator(_words)]
 Networks = Annotated[list[str], BeforeValidator(_networks)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 Hosts = Annotated[list[str], BeforeValidator(_hosts)]
+Addresses = Annotated[AddressList, BeforeValidator(_addresses)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 PublicAddress = Annotated[PublicUrl, BeforeValidator(_public_url)]
 ModelServer = Annotated[str, BeforeValidator(_model_server)]

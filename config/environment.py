@@ -10,9 +10,11 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agents.models.address_list import AddressList
 from agents.specs import ToolFormat
 from config.env_file import UnreadableFile, joined_lines, misspelt_names, read_file
 from config.env_types import (
+    Addresses,
     Database,
     Folder,
     Hosts,
@@ -74,6 +76,9 @@ class Environment(BaseSettings):
     LLM_TIMEOUT_S: float = Field(120, ge=0.1, le=_DAY_S)
     LLM_TOOL_FORMAT: ToolFormat = "auto"
     LLM_MAX_INPUT_TOKENS: int = Field(58_000, ge=1_000)
+    LLM_SEEING_MODELS: Words = []
+    MODEL_SERVER_ADDRESSES: Addresses = AddressList(())
+    FIELD_KEY: str = Field("", min_length=32)
     MCP_SERVERS: JsonObject = {}
     FETCH_ALLOWED_HOSTS: Hosts = []
     FETCH_DENIED_HOSTS: Hosts = []
@@ -181,6 +186,8 @@ def _must(field: FieldInfo) -> str:
         return "must be true or false"
     if choices := get_args(field.annotation):
         return f"must be one of {', '.join(choices)}"
+    if shortest := next((each.min_length for each in field.metadata if hasattr(each, "min_length")), 0):
+        return f"must have at least {shortest} characters"
     least = next(each.ge for each in field.metadata if hasattr(each, "ge"))
     most = next((each.le for each in field.metadata if hasattr(each, "le")), None)
     number = "a whole number" if field.annotation is int else "a number"

@@ -15,6 +15,7 @@ from django.utils.translation import pgettext
 
 from chat import access, models
 from chat.accounts.models import User
+from chat.catalog import agents as catalog
 from chat.models import UNFINISHED, Door, RunStatus, Session
 from chat.rendering import humanize, transcript
 from chat.rendering import rows as rendering_rows
@@ -109,6 +110,8 @@ def _side_row(session: Session) -> dict[str, Any]:
 def render_page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
     """Render with the list of sessions, in the reader's time zone."""
     zone = reader_zone(request)
+    # How agents are called, for all that names one.
+    catalog.refresh()
     with timezone.override(ZoneInfo(zone) if zone else None):
         beside = selectors.past_sessions(user_of(request))[:SIDE_SESSIONS]
         shared: Mapping[str, Any] = {"side": _side(beside), "filters": {}, "current_id": None}

@@ -103,6 +103,16 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
   }
 
   for (const choice of [agent, reasoning]) choice.addEventListener("change", () => onChoose(chosen()));
+  agent.addEventListener("change", showAgent);
+  // A browser may have kept another choice than the page was made with.
+  showAgent();
+
+  /** What the chosen agent is for, and the questions to begin with, stand beside the box. */
+  function showAgent() {
+    for (const about of document.querySelectorAll("[data-agent]")) {
+      setShown(/** @type {HTMLElement} */ (about), about.getAttribute("data-agent") === agent.value);
+    }
+  }
 
   box.addEventListener("input", () => {
     isKept = draft.write(box.value);

@@ -66,6 +66,7 @@ ROWS: dict[str, list[Row]] = {
     "api/asyncapi.json": [Row("GET", 401, 200, 200, 200)],
     "api/": [Row("GET", 401, 404, 404, 404), Row("POST", 401, 404, 404, 404)],
     "api/search/": [Row("GET", 401, 200, 200, 200, query="?q=okapi"), Row("POST", 401, 405, 405, 405)],
+    "api/agents/": [Row("GET", 401, 200, 200, 200), Row("POST", 401, 405, 405, 405)],
     "api/sessions/": [
         Row("GET", 401, 200, 200, 200, query="?q=okapi"),
         Row("POST", 401, 201, 201, 201),
