@@ -20,6 +20,7 @@ from config.addresses import AddressRefused
 from config.database_address import parse_database
 from config.redis_address import RedisAddress, parse_redis
 
+_SHORTEST_KEY = 32
 #: What relative paths begin at.
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -103,6 +104,12 @@ def _addresses(raw: str) -> AddressList:
     return AddressList(_words(raw))
 
 
+def _field_key(raw: str) -> str:
+    if len(raw) < _SHORTEST_KEY:
+        raise ValueRefused(f"must have at least {_SHORTEST_KEY} characters", None)
+    return raw
+
+
 def _public_url(raw: str) -> PublicUrl:
     parsed = parse_public_url(raw)
     if parsed is None:
@@ -184,6 +191,7 @@ Words = Annotated[list[str], BeforeValidator(_words)]
 Networks = Annotated[list[str], BeforeValidator(_networks)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 Hosts = Annotated[list[str], BeforeValidator(_hosts)]
+FieldKey = Annotated[str, BeforeValidator(_field_key)]
 Addresses = Annotated[AddressList, BeforeValidator(_addresses)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 PublicAddress = Annotated[PublicUrl, BeforeValidator(_public_url)]

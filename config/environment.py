@@ -16,6 +16,7 @@ from config.env_file import UnreadableFile, joined_lines, misspelt_names, read_f
 from config.env_types import (
     Addresses,
     Database,
+    FieldKey,
     Folder,
     Hosts,
     JsonObject,
@@ -78,7 +79,7 @@ class Environment(BaseSettings):
     LLM_MAX_INPUT_TOKENS: int = Field(58_000, ge=1_000)
     LLM_SEEING_MODELS: Words = []
     MODEL_SERVER_ADDRESSES: Addresses = AddressList(())
-    FIELD_KEY: str = Field("", min_length=32)
+    FIELD_KEY: FieldKey = ""
     MCP_SERVERS: JsonObject = {}
     FETCH_ALLOWED_HOSTS: Hosts = []
     FETCH_DENIED_HOSTS: Hosts = []
@@ -186,8 +187,6 @@ def _must(field: FieldInfo) -> str:
         return "must be true or false"
     if choices := get_args(field.annotation):
         return f"must be one of {', '.join(choices)}"
-    if shortest := next((each.min_length for each in field.metadata if hasattr(each, "min_length")), 0):
-        return f"must have at least {shortest} characters"
     least = next(each.ge for each in field.metadata if hasattr(each, "ge"))
     most = next((each.le for each in field.metadata if hasattr(each, "le")), None)
     number = "a whole number" if field.annotation is int else "a number"

@@ -128,7 +128,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         fields = ("name", "groups")
 
     class Media:
-        js = (forms.Script("chat/admin/agents.js", type="module"),)
+        js = (forms.Script("chat/page/agent-form.js", type="module"),)
 
     #: What somebody else has saved since the form was opened.
     saved_meanwhile: AgentVersion | None = None

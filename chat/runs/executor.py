@@ -119,7 +119,7 @@ def _usable(claim: ClaimedRun) -> AgentSetup:
     """Who answers. Raises `AgentError` where nobody can."""
     if claim.setup is None:
         words = Sentence(
-            "The agent “%(name)s” is not there any more, or not for you. Choose another one.", name=claim.run.agent_name
+            "The agent “%(name)s” is no longer available to you. Choose another one.", name=claim.run.agent_name
         )
         raise AgentError("unknown_agent", words)
     if claim.setup.problem is not None:
@@ -138,7 +138,7 @@ def _time_limit(stream: agents.AgentRun, time_s: float | None) -> Iterator[None]
     if not time_s:
         yield
         return
-    words = Sentence("The agent may take %(n)s seconds, and they are over.", n=f"{time_s:g}")
+    words = Sentence("The agent's time limit of %(n)s seconds was reached.", n=f"{time_s:g}")
     timer = asyncio.get_running_loop().call_later(time_s, stream.fail, AgentError("budget_exceeded", words))
     try:
         yield

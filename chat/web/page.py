@@ -36,6 +36,8 @@ def visible_session(request: HttpRequest, session_id: UUID) -> tuple[Session, ac
     found = audit.open_session(request.user, session_id, Door.PAGE)
     if found is None:
         raise Http404
+    # How its agents are called.
+    catalog.refresh()
     return found
 
 

@@ -306,6 +306,7 @@ def model(settings: Any) -> Iterator[Model]:
     """A model server on this machine, which the operator has allowed and staff have entered."""
     server_facts.forget_facts()
     with Model() as running:
+        running.is_judging = False  # a strict one is sent no pictures
         settings.MODEL_SERVER_ADDRESSES = AddressList([f"http://{running.host}:*"])
         settings.AGENT_MODEL = ModelSettings()
         yield running
@@ -322,7 +323,7 @@ def test_a_draft_is_tried_at_its_own_server_before_it_is_published(client: Clien
     model.enqueue(Script("It is 42."), Script("red"))
     page = client.post(at("try", agent().pk, 2), {"question": "What is it?"}).content.decode()
     assert "It is 42." in page
-    asked = model.requests[1]
+    asked = model.requests[0]
     assert (asked.body["temperature"], asked.headers["Authorization"]) == (0.1, "Bearer sk-own")
     assert "sees pictures" in page
     assert AgentVersion.objects.get(number=2).state == VersionState.DRAFT

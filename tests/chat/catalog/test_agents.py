@@ -1,11 +1,14 @@
 """Agents as data: which version a run takes, who may use an agent, and what is said where there is none."""
 
+import asyncio
+import re
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from agents import AGENTS
@@ -17,6 +20,7 @@ from chat.runs import commands, dispatch
 from chat.runs import state as run_state
 from chat.runs.admission import Refused
 from chat.runs.state import End
+from chat.runtime import database
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db
@@ -156,6 +160,54 @@ def test_a_message_of_before_gets_its_answer_also_when_its_agent_is_gone(ada: Us
     assert commands.ask_atomically(ada, session.pk, **again).run_id == first.run_id  # type: ignore[arg-type]
 
 
+# At work
+
+
+async def carried_out(claim: Any) -> Run:
+    dispatch.start_run(claim)
+    await asyncio.wait_for(claim.ended.wait(), 20)
+    return await database.read(Run.objects.select_related("agent_version").get, pk=claim.run.pk)
+
+
+def in_the_queue(user: User, happens: Any) -> Any:
+    """The claim of a run that waited for its turn while something happened."""
+    session = making.session(user)
+    making.run(session, owned_by="", message="What time is it in Tokyo?")
+    happens()
+    agents.forget()
+    return dispatch.claim_next(session.pk)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_run_whose_agent_was_withdrawn_while_it_waited_says_so() -> None:
+    user = await database.write(making.user)
+    claim = await database.write(
+        in_the_queue, user, lambda: agent_versions.archive_agent(agent().pk, user, archived=True)
+    )
+    ended = await carried_out(claim)
+    assert (ended.status, ended.code, ended.agent_version) == (RunStatus.FAILED, "unknown_agent", None)
+    told = await database.read(lambda: list(ended.steps.filter(event="error").values_list("body", flat=True)))
+    assert "no longer available" in told[0]
+
+
+LIMITS = [
+    ({"time_s": 0.3}, (RunStatus.FAILED, "budget_exceeded")),
+    ({"iterations": 1}, (RunStatus.MAX_ITERATIONS, "")),
+    ({}, (RunStatus.COMPLETED, "")),
+]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("limits", "end"), LIMITS)
+async def test_a_run_keeps_within_the_limits_of_its_agent(limits: dict[str, Any], end: Any) -> None:
+    user = await database.write(making.user)
+    claim = await database.write(in_the_queue, user, lambda: published(user, limits=limits))
+    ended = await carried_out(claim)
+    assert (ended.status, ended.code) == end
+    assert ended.agent_version is not None
+    assert (ended.agent_version.number, ended.model, ended.provider) == (2, "demo", "demo")
+
+
 # Changing them
 
 
@@ -237,3 +289,31 @@ def test_looking_which_agents_there_are_is_one_statement_a_second(ada: User) -> 
         agents.refresh()
         agents.refresh()
     assert len(asked) == 1
+
+
+# What pages and programs are told
+
+
+def test_the_page_offers_those_that_one_may_use_with_what_they_can_do(client: Client, ada: User) -> None:
+    published(ada, "writer", description="Writes <odes>.", starters=["An ode to &?"], tools=["current_time"])
+    closed_to(ada)
+    agents.forget()
+    client.force_login(ada)
+    page = client.get("/").content.decode()
+    assert re.findall(r'<option value="(\w+)"( selected)?', page) == [("developer", " selected"), ("writer", "")]
+    of_writer = page.split('<div data-agent="writer" hidden>')[1].split("</form>")[0]
+    assert "Writes &lt;odes&gt;." in of_writer
+    assert "An ode to &amp;?" in of_writer
+    assert "17 %" not in of_writer
+
+
+def test_a_session_says_that_its_agent_is_not_offered_any_more(client: Client, ada: User) -> None:
+    session = making.session(ada)
+    client.force_login(ada)
+    words = "The agent “Researcher” is no longer offered"
+    assert words not in client.get(f"/sessions/{session.pk}/").content.decode()
+    archived(ada)
+    agents.forget()
+    page = client.get(f"/sessions/{session.pk}/").content.decode()
+    assert words in page
+    assert '<option value="developer" selected' in page
