@@ -208,8 +208,8 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
             "tools": list(data["tools"]),
             "sub_agents": list(data["sub_agents"]),
             "mcp": None if data["all_servers"] else _mcp_of(data["servers"]),
-            "parameters": _said(data, ("temperature", "top_p", "max_tokens", "seed", "thinking", "extra_body")),
-            "limits": _said(data, ("iterations", "tokens", "time_s", "budget")),
+            "parameters": _filled(data, ("temperature", "top_p", "max_tokens", "seed", "thinking", "extra_body")),
+            "limits": _filled(data, ("iterations", "tokens", "time_s", "budget")),
         }
 
 
@@ -234,7 +234,7 @@ def initial_of(version: AgentVersion) -> dict[str, Any]:
     }
 
 
-def _said(data: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _filled(data: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: data[name] for name in names if data[name] not in (None, "", {})}
 
 

@@ -217,6 +217,8 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def do_act(self, request: HttpRequest, agent_id: int, act: str) -> HttpResponse:
         """Publish or restore a version, archive an agent or bring it back."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         if act not in self.acts:
             raise Http404
         is_draft = act == "restore"

@@ -33,7 +33,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Dif
     return [
         Difference(label, "", "", list(_lines(str(before[name]), str(after[name]))))
         if name == "instructions"
-        else Difference(label, _said(before[name]), _said(after[name]), [])
+        else Difference(label, _as_words(before[name]), _as_words(after[name]), [])
         for name, label in _labels().items()
         if before[name] != after[name]
     ]
@@ -56,7 +56,7 @@ def _labels() -> dict[str, str]:
     }
 
 
-def _said(value: Any) -> str:
+def _as_words(value: Any) -> str:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     if value is None or value in ("", [], {}):

@@ -259,6 +259,7 @@ async def test_the_description_needs_nothing_but_our_own_files(bo: Browser) -> N
         "/api/schedules/",
         "/api/schedules/{schedule_id}/",
         "/api/schedules/{schedule_id}/run/",
+        "/api/agents/",
         "/api/notifications/",
     }
 

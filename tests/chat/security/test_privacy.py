@@ -116,6 +116,17 @@ ROWS: dict[str, list[Row]] = {
     "admin/autocomplete/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/jsi18n/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
     "admin/r/<path:content_type_id>/<path:object_id>/": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
+    # Versions of agents: for those alone who may see agents, and a change of one for those who may change them.
+    "admin/chat/agent/models/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
+    "admin/chat/agent/<int:agent_id>/versions/<int:number>/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
+    "admin/chat/agent/<int:agent_id>/versions/<int:number>/try/": [
+        Row("GET", LOGIN, LOGIN, LOGIN, 403),
+        Row("POST", LOGIN, LOGIN, LOGIN, 403),
+    ],
+    "admin/chat/agent/<int:agent_id>/do/<str:act>/": [
+        Row("GET", LOGIN, LOGIN, LOGIN, 405),
+        Row("POST", LOGIN, LOGIN, LOGIN, 403),
+    ],
     "admin/^(?P<app_label>auth|axes|chat|accounts)/$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
     "admin/(?P<url>.*)$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
     # Where accounts were in earlier versions: leads on, whoever asks.
