@@ -81,7 +81,7 @@ def save_version(agent_id: int, by: User, content: Mapping[str, Any], *, based_o
 def restore_version(version: AgentVersion, by: User) -> AgentVersion:
     """A new draft that says what an earlier version said."""
     agent = _held(version.agent_id)
-    return _add(agent, by, content_of(version), f"= {version.number}", act=Act.RESTORE)
+    return _add(agent, by, content_of(version), f"↺ {version.number}", act=Act.RESTORE)
 
 
 @transaction.atomic
