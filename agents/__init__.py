@@ -17,8 +17,10 @@ from agents.tools import (
     Tool,
     Toolbox,
     ToolError,
+    list_tools,
     restart_server,
     server_states,
+    server_tools,
 )
 
 __all__ = [
@@ -49,8 +51,10 @@ __all__ = [
     "Usage",
     "get_agent",
     "initial_steps",
+    "list_tools",
     "mask_text",
     "preload",
     "restart_server",
     "server_states",
+    "server_tools",
 ]

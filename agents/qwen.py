@@ -19,7 +19,7 @@ from agents.errors import AgentError
 from agents.history import repair_tool_calls
 from agents.models import base, openai_compatible
 from agents.models.demo import model
-from agents.specs import AgentSpec, ModelSettings
+from agents.specs import AgentSpec, ModelSettings, Parameters
 from agents.tools import Egress, Tool, Toolbox, ToolError
 from agents.tools.runner import Job, ToolOutcome, run_tool
 
@@ -106,7 +106,7 @@ def converse(
         toolset = {name: egress.guard(tool) for name, tool in built.items()}
     except ToolError as error:
         raise AgentError("tool_failed", str(error)) from error
-    agent = _Agent(_model(settings, host), toolset, host)
+    agent = _Agent(_model(settings, spec.parameters, host), toolset, host)
     instructions = spec.instructions
     if missing:
         words = f"Some tools are not available in this run. {' '.join(missing)}"
@@ -117,7 +117,7 @@ def converse(
         pass
 
 
-def _model(settings: ModelSettings, host: ReplyHost) -> Any:
+def _model(settings: ModelSettings, parameters: Parameters, host: ReplyHost) -> Any:
     if not settings.server:
         return get_chat_model({"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "host": host})
     return get_chat_model(
@@ -129,6 +129,8 @@ def _model(settings: ModelSettings, host: ReplyHost) -> Any:
             "timeout_s": settings.timeout_s,
             "tool_format": settings.tool_format,
             "max_input_tokens": settings.max_input_tokens,
+            "public_only": settings.public_only,
+            "parameters": parameters,
             "host": host,
         }
     )

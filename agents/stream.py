@@ -79,6 +79,7 @@ class AgentRun:
         self._usage = Usage()
         self._stop = CancelToken()
         self._pausing = ""
+        self._failure: AgentError | None = None
         self._writing: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._pacer = Throttle()
@@ -129,6 +130,12 @@ class AgentRun:
             self._writing.cancel()
         else:
             self._end_if_stopped()
+
+    def fail(self, failure: AgentError) -> None:
+        """Stop, now, as `cancel` does; but the run has failed."""
+        if self.outcome is None and not self._stop.is_set():
+            self._failure = failure
+            self.cancel(failure.message)
 
     def pause(self, reason: str) -> None:
         """Stop before the next model call: what is being written or run now comes to its own end first, and may be the last."""
@@ -312,7 +319,7 @@ class AgentRun:
     def _end_if_stopped(self) -> None:
         """After a stop the run has ended when nothing is open any more; the thread need not be waited for."""
         if self._stop.is_set() and self._writing is None and not self._splitter.open_calls:
-            self._end("cancelled")
+            self._end_stopped()
 
     def _give_up(self) -> None:
         """Long after a stop: end, whatever hangs."""
@@ -329,7 +336,7 @@ class AgentRun:
     def _conclude(self, error: Exception | None) -> None:
         if isinstance(error, Stopped) or self._stop.is_set():
             self._close_open(self._stop.reason)
-            self._end("cancelled")
+            self._end_stopped()
         elif error is None or isinstance(error, LimitReached):
             self._push(self._splitter.end_iteration())
             if error is not None:
@@ -341,6 +348,13 @@ class AgentRun:
             self._close_open("The run failed before this call had a result.")
             self._push([self._splitter.error(failure.code, str(failure))])
             self._end("failed", failure.code, failure.message)
+
+    def _end_stopped(self) -> None:
+        if self._failure is None:
+            self._end("cancelled")
+        elif self.outcome is None:
+            self._push([self._splitter.error(self._failure.code, self._failure.message)])
+            self._end("failed", self._failure.code, self._failure.message)
 
     def _guarded(self, callback: Callable[..., None], *args: Any) -> None:
         """A fault of ours ends the run as well: it must not leave it at work for ever, its thread waiting."""

@@ -27,8 +27,10 @@ __all__ = [
     "Toolbox",
     "build",
     "connect_servers",
+    "list_tools",
     "restart_server",
     "server_states",
+    "server_tools",
 ]
 
 _BUILT_IN: dict[str, Callable[[Toolbox, Egress], Tool]] = {
@@ -44,6 +46,12 @@ WITHOUT_SIDE_EFFECTS = frozenset(
 
 #: Names that no tool of an MCP server may have, also where the agent has not the tool.
 RESERVED = frozenset(_BUILT_IN)
+
+
+def list_tools() -> list[Tool]:
+    """The tools that an agent may be given. MCP servers' come with their servers."""
+    toolbox, egress = Toolbox(), Egress()
+    return [make(toolbox, egress) for make in _BUILT_IN.values()]
 
 
 def build(
@@ -87,6 +95,12 @@ def server_states() -> list[ServerState]:
     # Perhaps it is just being imported, in another thread.
     states = getattr(sys.modules.get("agents.tools.mcp"), "states", list)
     found: list[ServerState] = states()
+    return found
+
+
+def server_tools() -> dict[str, dict[str, str]]:
+    """The tools of the MCP servers that this process is connected to, by server and name, with what each does."""
+    found: dict[str, dict[str, str]] = getattr(sys.modules.get("agents.tools.mcp"), "offered", dict)()
     return found
 
 

@@ -163,6 +163,15 @@ def states() -> list[ServerState]:
     return [server.state for server in connected_servers.all()]
 
 
+def offered() -> dict[str, dict[str, str]]:
+    """The tools of each server that is connected now, by name, with what each does."""
+    return {
+        server.name: {tool.name: tool.description or "" for tool in server.tools}
+        for server in connected_servers.all()
+        if not server.problem
+    }
+
+
 def restart(name: str) -> bool:
     """Have a server connected anew; whether this process has to do with it."""
     found = [server for server in connected_servers.all() if server.name == name]
