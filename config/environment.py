@@ -75,6 +75,7 @@ class Environment(BaseSettings):
     LLM_TOOL_FORMAT: ToolFormat = "auto"
     LLM_MAX_INPUT_TOKENS: int = Field(58_000, ge=1_000)
     MCP_SERVERS: JsonObject = {}
+    EXTENSIONS: Words = []
     FETCH_ALLOWED_HOSTS: Hosts = []
     FETCH_DENIED_HOSTS: Hosts = []
 

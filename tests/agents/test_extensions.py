@@ -1,0 +1,529 @@
+"""Tools and agents of extensions: loaded at the start, used as any other, and refused in a line."""
+
+import importlib
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import agents
+from agents import CancelToken, ModelSettings, Toolbox, ToolError
+from agents.extensions.qwen_agents import take_agent
+from agents.tools import build
+from tests.agents.conftest import kinds, steps_of
+from tests.model_server import Call, ModelServer, Script
+
+EXAMPLE = "tests.example_extension"
+
+
+@pytest.fixture(autouse=True)
+def _no_extensions() -> Iterator[None]:
+    yield
+    agents.load_extensions([], installed=False)
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEATHER_KEY", "sesame-open")
+    agents.load_extensions([EXAMPLE])
+
+
+def tool(name: str) -> Any:
+    return build([name], Toolbox())[name]
+
+
+@pytest.mark.usefixtures("example")
+def test_what_an_extension_brings_stands_beside_what_is_built_in() -> None:
+    tools = {tool.name: tool for tool in agents.list_tools()}
+    assert list(tools) == ["python", "current_time", "search_history", "fetch_page", "roll_dice", "weather"]
+    weather, dice = tools["weather"], tools["roll_dice"]
+    assert (weather.origin, weather.timeout_s, weather.output_limit, weather.problem) == (EXAMPLE, 5.0, 50_000, "")
+    assert [(setting.variable, setting.is_secret) for setting in weather.settings] == [
+        ("WEATHER_UNITS", False),
+        ("WEATHER_KEY", True),
+    ]
+    assert not weather.has_side_effects
+    assert dice.has_side_effects
+    assert dice.parameters == {
+        "type": "object",
+        "properties": {
+            "times": {"type": "integer", "description": "How many."},
+            "picture": {"type": "boolean", "description": "Whether to show them."},
+        },
+        "required": ["times"],
+    }
+    assert "weather" in agents.without_side_effects()
+    assert list(agents.AGENTS) == ["researcher", "developer", "writer", "poet"]
+    poet = agents.AGENTS["poet"]
+    assert (poet.title, poet.description, poet.tools) == (
+        "Poet",
+        "Answers, and signs what it has written.",
+        ("current_time",),
+    )
+
+
+@pytest.mark.usefixtures("example")
+@pytest.mark.parametrize(
+    ("name", "arguments", "result"),
+    [
+        ("weather", {"place": "Taipei"}, "Taipei: 21 °C (asked with …)"),
+        ("roll_dice", {"times": 2}, '{\n    "rolled": [\n        4,\n        4\n    ]\n}'),
+        (
+            "roll_dice",
+            {"times": 1, "picture": True},
+            '{"rolled": [4]}\n\n[image https://dice.test/4.png: it was returned, but only text can be passed on to you]',
+        ),
+    ],
+)
+def test_tools_of_both_kinds_are_called(name: str, arguments: dict[str, Any], result: str) -> None:
+    assert tool(name).call(arguments, CancelToken()) == result
+
+
+@pytest.mark.usefixtures("example")
+def test_a_tool_says_that_it_failed() -> None:
+    with pytest.raises(ToolError, match="There is no weather in Atlantis"):
+        tool("weather").call({"place": "Atlantis"}, CancelToken())
+
+
+def test_a_tool_without_its_secret_is_left_out_and_the_agent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WEATHER_KEY", raising=False)
+    agents.load_extensions([EXAMPLE])
+    missing: list[str] = []
+    assert list(build(["weather", "roll_dice", "gone"], Toolbox(), on_missing=missing.append)) == ["roll_dice"]
+    assert missing == [
+        "The tool “weather” needs WEATHER_KEY, which is not set.",
+        "The tool “gone” is not installed.",
+    ]
+    assert {tool.name: tool.problem for tool in agents.list_tools()}["weather"] == missing[0]
+
+
+BASE = """from agents import Tool, Setting, Secret
+class T(Tool):
+    name = 'mine'
+    description = 'Mine.'
+    parameters = {'type': 'object'}
+    def call(self, arguments, stop): return 'x'
+"""
+QWEN = "from qwen_agent.agent import Agent\nclass MyAgent(Agent):\n    def _run(self, messages, **kwargs): yield []\n"
+BAD = {
+    "nothing": ("x = 1", "holds no tool and no agent"),
+    "import": (
+        "import no_such_thing",
+        "can't be imported (ModuleNotFoundError: No module named 'no_such_thing', ext.py line 1)",
+    ),
+    "syntax": ("def", "can't be imported (SyntaxError: invalid syntax (ext.py, line 1))"),
+    "error": ("x = 1\nraise ValueError('two\\nlines')", "can't be imported (ValueError: two lines, ext.py line 2)"),
+    "exit": ("import sys\nsys.exit(3)", "can't be imported (SystemExit: 3, ext.py line 2)"),
+    "name": (
+        f"{BASE}    name = 'my tool'",
+        "can't be used: T has the name “my tool”; names are letters, digits, _ and -, at most 64",
+    ),
+    "taken": (
+        f"{BASE}    name = 'python'",
+        "can't be used: T has the name “python”, which a built-in tool has already",
+    ),
+    "twice": (f"{BASE}class U(T): pass", "can't be used: U has the name “mine”, which a tool of ext has already"),
+    "description": (
+        f"{BASE}    description = ' '",
+        "can't be used: T has no description, by which models know what it is for",
+    ),
+    "no object": (
+        f"{BASE}    parameters = {{'type': 'string'}}",
+        "can't be used: T has parameters that are no JSON schema of an object",
+    ),
+    "schema": (
+        f"{BASE}    parameters = {{'type': 'object', 'properties': 3}}",
+        "can't be used: T has parameters that are no JSON schema (3 is not of type 'object')",
+    ),
+    "time": (
+        f"{BASE}    timeout_s = -1",
+        "can't be used: T has a timeout_s of -1; it is a number above 0 and at most 3,600",
+    ),
+    "output": (
+        f"{BASE}    output_limit = 'much'",
+        "can't be used: T has a output_limit of much; it is a number above 0 and at most 10,000,000",
+    ),
+    "constructor": (
+        f"{BASE}    def __init__(self, x): pass",
+        "can't be used: T can't be made without arguments (TypeError: T.__init__() missing 1 required positional argument: 'x')",
+    ),
+    "setting": (
+        f"{BASE}    key = Secret('WEATHER_KEY')",
+        "can't be imported (ValueError: a setting is read from “env:NAME”, not from “WEATHER_KEY”, declared.py line",
+    ),
+    "agent's name": (
+        f"{QWEN}    agent_name = 'Ünser'",
+        "can't be used: MyAgent has the name “Ünser”; agents' names are small letters",
+    ),
+    "agent taken": (
+        f"{QWEN}    agent_name = 'writer'",
+        "can't be used: MyAgent has the name “writer”, which another agent has already",
+    ),
+    "agent's constructor": (
+        f"{QWEN}    def __init__(self, key): pass",
+        "can't be used: MyAgent can't be made: its constructor has a missing a required argument: 'key'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_whatever_is_wrong_with_an_extension_is_told_in_a_line(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, words = BAD[case]
+    (tmp_path / "ext.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "ext", raising=False)
+    importlib.invalidate_caches()
+    with pytest.raises(agents.ExtensionsRefused) as refused:
+        agents.load_extensions(["ext"])
+    sys.modules.pop("ext", None)
+    assert len(refused.value.problems) == 1
+    assert refused.value.problems[0].startswith(f"EXTENSIONS: ext {words}")
+    assert "\n" not in refused.value.problems[0]
+
+
+def test_all_extensions_that_are_wrong_are_told_of() -> None:
+    with pytest.raises(agents.ExtensionsRefused) as refused:
+        agents.load_extensions(["no_such_module", EXAMPLE, "tests.no_such"])
+    assert refused.value.problems == [
+        "EXTENSIONS: no_such_module can't be imported: there is no such module.",
+        "EXTENSIONS: tests.no_such can't be imported: there is no such module.",
+    ]
+
+
+def test_installed_packages_announce_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "announced.py").write_text(BASE)
+    folder = tmp_path / "announced-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: announced\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[thinkaloud.extensions]\nmine = announced\nbad = not_there\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(agents.ExtensionsRefused) as refused:
+        agents.load_extensions([])
+    assert refused.value.problems == [
+        "the installed extension “bad”: not_there can't be imported: there is no such module."
+    ]
+    assert tool("mine").call({}, CancelToken()) == "x"
+
+
+def test_only_what_needs_qwen_agent_imports_it(tmp_path: Path) -> None:
+    (tmp_path / "ext.py").write_text(BASE)
+    script = "import sys, agents\nagents.load_extensions(['ext'])\nassert 'qwen_agent' not in sys.modules, 'imported'"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# -- agents ---------------------------------------------------------------------------------------
+
+
+def start(server: ModelServer, source: str, prompt: str = "Go.", **settings: Any) -> agents.AgentRun:
+    """A run of the agent of the class ``A`` in a module of this source."""
+    names: dict[str, Any] = {"__name__": "written_here"}
+    exec(PREFIX + textwrap.dedent(source), names)
+    take_agent(names["A"], "written_here")
+    model = ModelSettings(server=server.url, model="scripted")
+    return agents.get_agent("a", model=model).start(prompt, **settings)
+
+
+PREFIX = """
+from qwen_agent.agent import Agent
+from qwen_agent.agents import Assistant, FnCallAgent
+from qwen_agent.llm.schema import Message, FunctionCall, ContentItem
+from tests.example_extension.roll_dice import RollDice
+def say(text, **more): return Message("assistant", text, **more)
+def call(name, arguments="{}"): return Message("assistant", "", function_call=FunctionCall(name, arguments))
+def result(name, text): return Message("function", text, name=name)
+"""
+
+
+async def test_an_agent_that_calls_tools_by_our_model(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEATHER_KEY", "sesame-open")
+    agents.load_extensions([EXAMPLE])
+    server.enqueue(
+        Script("Let me see.", reasoning="Hm.", calls=[Call("roll_dice", {"times": 1}), Call("current_time", {})]),
+        Script("Four."),
+    )
+    model = ModelSettings(server=server.url, model="scripted")
+    run = agents.get_agent("poet", model=model).start("Roll.")
+    steps = await steps_of(run)
+    assert [(step["type"], step["iteration"]) for step in steps] == [
+        ("start", 0),
+        ("iteration_start", 1),
+        ("thought", 1),
+        ("thought", 1),
+        ("tool_use", 1),
+        ("tool_use", 1),
+        ("tool_result", 1),
+        ("tool_result", 1),
+        ("iteration_end", 1),
+        ("iteration_start", 2),
+        ("final_answer", 2),
+        ("iteration_end", 2),
+        ("complete", 2),
+    ]
+    assert [step["content"] for step in steps if step["type"] in ("thought", "final_answer")] == [
+        "Hm.",
+        "Let me see.",
+        "Four.\n\nThe poet",
+    ]
+    assert [step["step"] for step in steps if "step" in step] == list(range(1, 8))
+    assert [step["ok"] for step in steps if step["type"] == "tool_result"] == [True, True]
+    assert run.outcome is not None
+    assert run.outcome.status == "completed"
+    asked = [request.body for request in server.requests]
+    assert [message["role"] for message in asked[0]["messages"]] == ["system", "user"]
+    assert asked[0]["messages"][0]["content"].startswith("You are a poet.")
+    assert [message["role"] for message in asked[1]["messages"]] == ["system", "user", "assistant", "tool", "tool"]
+    assert sorted(tool["function"]["name"] for tool in asked[0]["tools"]) == ["current_time", "roll_dice"]
+
+
+#: What an agent does, and the steps that it becomes: type, content or what was called with, iteration.
+AGENTS = {
+    "yields alone, growing": (
+        """
+        class A(Agent):
+            def _run(self, messages, **kwargs):
+                yield [say("", reasoning_content="Hm")]
+                yield [say("", reasoning_content="Hm.")]
+                yield [say("Wel", reasoning_content="Hm.")]
+                yield [say("Well.", reasoning_content="Hm.")]
+        """,
+        [("thought", "Hm.", 1), ("final_answer", "Well.", 1)],
+    ),
+    "thinks in tags": (
+        """
+        class A(Agent):
+            def _run(self, messages, **kwargs):
+                yield [say("<think>Hm.")]
+                yield [say("<think>Hm.</think>Well.")]
+        """,
+        [("thought", "Hm.", 1), ("final_answer", "Well.", 1)],
+    ),
+    "says several things, of which the last is its answer": (
+        """
+        class A(Agent):
+            def _run(self, messages, **kwargs):
+                yield [say("One.")]
+                yield [say("One."), say("Two.")]
+        """,
+        [("thought", "One.", 1), ("final_answer", "Two.", 1)],
+    ),
+    "writes over what it said": (
+        """
+        class A(Agent):
+            def _run(self, messages, **kwargs):
+                yield [say("A first try that is long")]
+                yield [say("Better.")]
+        """,
+        [("final_answer", "Better.", 1)],
+    ),
+    "reports tools that it has called itself": (
+        """
+        class A(Agent):
+            def _run(self, messages, **kwargs):
+                said = [say("Let me see."), call("look", '{"at": "it"}')]
+                yield said
+                said.append(result("look", "seen"))
+                yield said
+                yield [*said, say("Seen.")]
+        """,
+        [
+            ("thought", "Let me see.", 1),
+            ("tool_use", {"at": "it"}, 1),
+            ("tool_result", "seen", 1),
+            ("final_answer", "Seen.", 2),
+        ],
+    ),
+    "reports a result without its call": (
+        """
+        class A(Agent):
+            def _run(self, messages, **kwargs):
+                yield [say("Hm."), result("look", "seen")]
+                yield [say("Hm."), result("look", "seen"), say("Seen.")]
+        """,
+        [("thought", "Hm.", 1), ("tool_use", {}, 1), ("tool_result", "seen", 1), ("final_answer", "Seen.", 2)],
+    ),
+    "calls tools without saying so": (
+        """
+        class A(Agent):
+            def __init__(self): super().__init__([RollDice()])
+            def _run(self, messages, **kwargs):
+                rolled = self._call_tool("roll_dice", '{"times": 1}')
+                again = self._call_tool("roll_dice", '{"times": 2}')
+                yield [say(f"{len(rolled)} {len(again)}")]
+        """,
+        [
+            ("tool_use", {"times": 1}, 1),
+            ("tool_result", '{\n    "rolled": [\n        4\n    ]\n}', 1),
+            ("tool_use", {"times": 2}, 1),
+            ("tool_result", '{\n    "rolled": [\n        4,\n        4\n    ]\n}', 1),
+            ("final_answer", "35 46", 2),
+        ],
+    ),
+    "writes all that it says into one message": (
+        """
+        class A(Agent):
+            def __init__(self): super().__init__([RollDice()])
+            def _run(self, messages, **kwargs):
+                text = "I roll."
+                yield [say(text)]
+                text += self._call_tool("roll_dice", '{"times": 0}')[-1:]
+                yield [say(text + "Rolled.")]
+        """,
+        [
+            ("thought", "I roll.", 1),
+            ("tool_use", {"times": 0}, 1),
+            ("tool_result", '{\n    "rolled": []\n}', 1),
+            ("final_answer", "}Rolled.", 2),
+        ],
+    ),
+    "calls a tool that fails, and one that there isn't": (
+        """
+        class A(Agent):
+            def __init__(self): super().__init__([RollDice()])
+            def _run(self, messages, **kwargs):
+                self._call_tool("roll_dice", {"times": "many"})
+                self._call_tool("roll_dice", "no object")
+                yield [say(self._call_tool("gone"))]
+        """,
+        [
+            ("tool_use", {"times": "many"}, 1),
+            ("tool_result", "The argument “times” has to be of type integer. Nothing was run.", 1),
+            ("tool_use", "no object", 1),
+            ("tool_result", "The tool failed unexpectedly (JSONDecodeError).", 1),
+            ("tool_use", {}, 1),
+            ("tool_result", "Tool gone does not exists.", 1),
+            ("final_answer", "Tool gone does not exists.", 2),
+        ],
+    ),
+    "asks the model for itself": (
+        """
+        class A(Agent):
+            def __init__(self, llm): super().__init__(llm=llm)
+            def _run(self, messages, **kwargs):
+                plan = self.llm.chat([{"role": "user", "content": "Plan."}], stream=False)
+                *_, rest = self._call_llm(messages)
+                yield [say(f"{plan[-1]['content']} and {rest[-1].content}")]
+        """,
+        [("final_answer", "one and two", 1)],
+    ),
+    "is an assistant, whose files are none": (
+        """
+        class A(Assistant): pass
+        """,
+        [("final_answer", "one", 1)],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", AGENTS)
+async def test_whatever_an_agent_yields_becomes_steps(case: str, server: ModelServer) -> None:
+    source, expected = AGENTS[case]
+    server.enqueue(Script("one"), Script("two"))
+    run = start(server, source)
+    steps = await steps_of(run)
+    shown = [
+        (step["type"], step["arguments"] if step["type"] == "tool_use" else step["content"], step["iteration"])
+        for step in steps
+        if "step" in step
+    ]
+    assert shown == expected
+    assert [step["step"] for step in steps if "step" in step] == list(range(1, len(expected) + 1))
+    assert run.outcome is not None
+    assert (run.outcome.status, run.outcome.error) == ("completed", "")
+
+
+#: What goes wrong with an agent, and the run's end: its status, code, and the steps before it.
+FAILING = {
+    "raises": (
+        """
+        class A(Agent):
+            def _run(self, messages, **kwargs):
+                yield [say("Half a")]
+                raise KeyError("secret")
+        """,
+        ("failed", "internal", ["final_answer"]),
+    ),
+    "exits": (
+        """
+        class A(Agent):
+            def _run(self, messages, **kwargs):
+                raise SystemExit
+                yield
+        """,
+        ("failed", "internal", []),
+    ),
+    "says nothing": (
+        """
+        class A(Agent):
+            def _run(self, messages, **kwargs):
+                yield []
+        """,
+        ("failed", "internal", []),
+    ),
+    "can't be made": (
+        """
+        class A(Agent):
+            def __init__(self): raise OSError("no disk")
+            def _run(self, messages, **kwargs): yield []
+        """,
+        ("failed", "internal", []),
+    ),
+    "yields what is no message": (
+        """
+        class A(Agent):
+            def _run(self, messages, **kwargs): yield ["text"]
+        """,
+        ("failed", "internal", []),
+    ),
+    "babbles": (
+        """
+        class A(Agent):
+            def _run(self, messages, **kwargs): yield [say("x" * 2_000_001)]
+        """,
+        ("failed", "model_error", []),
+    ),
+    "asks without end": (
+        """
+        class A(Agent):
+            def __init__(self, llm): super().__init__(llm=llm)
+            def _run(self, messages, **kwargs):
+                while True: list(self._call_llm(messages))
+                yield
+        """,
+        ("max_iterations", "", []),
+    ),
+    "calls without end": (
+        """
+        class A(Agent):
+            def _run(self, messages, **kwargs):
+                said = []
+                while True:
+                    said += [call("look"), result("look", "seen")]
+                    yield said
+        """,
+        ("max_iterations", "", ["tool_use", "tool_result"] * 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FAILING)
+async def test_an_agent_that_goes_wrong_ends_its_own_run(case: str, server: ModelServer) -> None:
+    source, (status, code, steps) = FAILING[case]
+    server.enqueue(*[Script("So.")] * 3)
+    run = start(server, source, max_iterations=3)
+    found = await steps_of(run)
+    assert run.outcome is not None
+    assert (run.outcome.status, run.outcome.code, kinds(found)) == (status, code, steps)
+    assert "secret" not in str(found)
