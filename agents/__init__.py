@@ -6,7 +6,7 @@ from agents.errors import AgentError, UnknownAgent
 from agents.events import Outcome, PartialStep, Step, Usage
 from agents.extensions import ExtensionsRefused, load_extensions
 from agents.sentence import Sentence
-from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
+from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters
 from agents.stream import AgentRun, initial_steps
 from agents.tools import (
     PAGE_READER,
@@ -37,8 +37,11 @@ __all__ = [
     "CancelToken",
     "ExtensionsRefused",
     "HostPolicy",
+    "Limits",
+    "McpChoice",
     "ModelSettings",
     "Outcome",
+    "Parameters",
     "PartialStep",
     "Secret",
     "Sentence",

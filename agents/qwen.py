@@ -99,7 +99,7 @@ def converse(
     try:
         egress = Egress(history, toolbox.privacy, toolbox.hosts)
         missing: list[str] = []
-        built = tools.build(spec.tools, toolbox, egress, missing.append, spec.mcp_servers)
+        built = tools.build(spec.tools, toolbox, egress, missing.append, spec.mcp)
         toolset = {name: egress.guard(tool) for name, tool in built.items()}
     except ToolError as error:
         raise AgentError("tool_failed", str(error)) from error

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agents.cancellation import CancelToken
-from agents.specs import ServerChoice
+from agents.specs import McpChoice
 from agents.tools import registry
 from agents.tools.current_time import CurrentTimeTool
 from agents.tools.declared import Secret, Setting
@@ -71,7 +71,7 @@ def build(
     toolbox: Toolbox,
     egress: Egress | None = None,
     on_missing: Callable[[str], None] = lambda _: None,
-    choices: Sequence[ServerChoice] | None = None,
+    choices: Sequence[McpChoice] | None = None,
 ) -> dict[str, Tool]:
     """Make the named tools, and those of the toolbox, by name.
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from mcp import types
 
 from agents.cancellation import CancelToken
-from agents.specs import ServerChoice
+from agents.specs import McpChoice
 from agents.tools.mcp_config import server_entries
 from agents.tools.mcp_content import as_text
 from agents.tools.mcp_names import ToolNames
@@ -146,12 +146,12 @@ def connect(configured: Mapping[str, Any], reserved: Collection[str] = ()) -> No
 
 
 def tools(
-    configured: Mapping[str, Any], reserved: Collection[str] = (), choices: Sequence[ServerChoice] | None = None
+    configured: Mapping[str, Any], reserved: Collection[str] = (), choices: Sequence[McpChoice] | None = None
 ) -> tuple[list[MCPTool], list[str]]:
     """The chosen tools of the servers that are connected now, and a sentence about each chosen server and tool that isn't there."""
     servers, names = connected_servers.of(configured, reserved)
     if choices is None:
-        choices = [ServerChoice(server.name) for server in servers]
+        choices = [McpChoice(server.name) for server in servers]
     by_name = {server.name: server for server in servers}
     found: list[MCPTool] = []
     missing: list[str] = []
