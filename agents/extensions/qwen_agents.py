@@ -49,7 +49,7 @@ def take_agent(each: type[Any], origin: str) -> None:
             description,
             "",
             tuple(tools),
-            mcp_servers=(),
+            mcp=(),
             agent_class=name,
         )
     )

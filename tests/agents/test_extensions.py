@@ -4,16 +4,19 @@ import importlib
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import agents
-from agents import CancelToken, ModelSettings, Toolbox, ToolError
+from agents import CancelToken, ModelSettings, PartialStep, SessionPrivacy, Step, Toolbox, ToolError
 from agents.extensions.qwen_agents import take_agent
-from agents.tools import build
+from agents.tools import build, runner
 from tests.agents.conftest import kinds, steps_of
 from tests.model_server import Call, ModelServer, Script
 
@@ -227,13 +230,20 @@ def test_only_what_needs_qwen_agent_imports_it(tmp_path: Path) -> None:
 # -- agents ---------------------------------------------------------------------------------------
 
 
-def start(server: ModelServer, source: str, prompt: str = "Go.", **settings: Any) -> agents.AgentRun:
-    """A run of the agent of the class ``A`` in a module of this source."""
-    names: dict[str, Any] = {"__name__": "written_here"}
+def start(
+    server: ModelServer,
+    source: str,
+    *,
+    privacy: SessionPrivacy | None = None,
+    released: threading.Event | None = None,
+    **settings: Any,
+) -> agents.AgentRun:
+    """A run of the agent of the class ``A`` in a module of this source. What it waits for is ``released``."""
+    names: dict[str, Any] = {"__name__": "written_here", "released": released}
     exec(PREFIX + textwrap.dedent(source), names)
     take_agent(names["A"], "written_here")
     model = ModelSettings(server=server.url, model="scripted")
-    return agents.get_agent("a", model=model).start(prompt, **settings)
+    return agents.get_agent("a", model=model, toolbox=Toolbox(privacy=privacy)).start("Go.", **settings)
 
 
 PREFIX = """
@@ -527,3 +537,136 @@ async def test_an_agent_that_goes_wrong_ends_its_own_run(case: str, server: Mode
     assert run.outcome is not None
     assert (run.outcome.status, run.outcome.code, kinds(found)) == (status, code, steps)
     assert "secret" not in str(found)
+
+
+WAITING = """
+        class Wait(RollDice):
+            name = "wait"
+            parameters = []
+            def call(self, params, **_):
+                released.wait(30)
+                return "waited"
+        class A(FnCallAgent):
+            def __init__(self, llm): super().__init__([Wait()], llm)
+"""
+#: Where an agent is when it is stopped: what it does, whether it has come there, and the steps that it leaves.
+STOPPED = {
+    "while it says something": (
+        """
+            def _run(self, messages, **kwargs):
+                yield [say("", reasoning_content="Hm."), say("Half a")]
+                released.wait(30)
+                yield [say("", reasoning_content="Hm."), say("Half a sentence")]
+        """,
+        lambda event: isinstance(event, PartialStep) and "Half" in event.text,
+        [("thought", "Hm.", None), ("final_answer", "Half a", True)],
+    ),
+    "before it has said anything": (
+        """
+            def _run(self, messages, **kwargs):
+                released.wait(30)
+                yield [say("Late.")]
+        """,
+        lambda event: isinstance(event, Step) and event.type == "iteration_start",
+        [],
+    ),
+    "while it asks the model": (
+        "",
+        lambda event: isinstance(event, PartialStep) and "time" in event.text,
+        [("final_answer", "Once upon a", True)],
+    ),
+    "while a tool works": (
+        """
+            def _run(self, messages, **kwargs):
+                self._call_tool("wait", "{}")
+                yield [say("Late.")]
+        """,
+        lambda event: isinstance(event, Step) and event.type == "tool_use",
+        [("tool_use", "", None), ("tool_result", "Stopped by Mei.", None)],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STOPPED)
+async def test_an_agent_is_stopped_wherever_it_is(
+    case: str, server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "ABANDON_S", 0.2)
+    source, has_come, expected = STOPPED[case]
+    server.enqueue(Script("Once upon a time " * 200, every_s=0.01))
+    released = threading.Event()
+    run = start(server, WAITING + source, released=released)
+    steps: list[dict[str, Any]] = []
+    stopped_at = 0.0
+    async for event in run:
+        if not stopped_at and has_come(event):
+            stopped_at = time.monotonic()
+            run.cancel("Stopped by Mei.")
+        if isinstance(event, Step):
+            steps.append(event.data)
+    assert 0 < time.monotonic() - stopped_at < 1
+    released.set()
+    assert run.outcome is not None
+    assert run.outcome.status == "cancelled"
+    shown = [(step["type"], step["content"], step.get("partial")) for step in steps if "step" in step]
+    assert [(kind, partial) for kind, _, partial in shown] == [(kind, partial) for kind, _, partial in expected]
+    assert all(text.startswith(beginning) for (_, text, _), (_, beginning, _) in zip(shown, expected, strict=True))
+    if case == "while it asks the model":
+        await server.until(lambda: server.requests[0].closed_at is not None)
+
+
+async def test_what_the_model_writes_grows_on_the_way_through_an_agent(server: ModelServer) -> None:
+    server.enqueue(Script("One two three four five six seven eight.", reasoning="Hm, so.", every_s=0.06))
+    run = start(server, "class A(FnCallAgent):\n    def __init__(self, llm): super().__init__(llm=llm)\n")
+    texts: dict[str, list[str]] = {}
+    async for event in run:
+        if isinstance(event, PartialStep):
+            texts.setdefault(event.type, []).append(event.text)
+    assert texts.keys() == {"thought", "final_answer"}
+    assert len(texts["final_answer"]) > 3
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts["final_answer"]))
+
+
+async def test_an_agent_is_told_what_was_said_before_and_its_tokens_count(server: ModelServer) -> None:
+    server.enqueue(Script("Again."))
+    history = [{"role": "user", "content": "First?"}, {"role": "assistant", "content": "First."}]
+    run = start(
+        server,
+        "class A(FnCallAgent):\n    def __init__(self, llm): super().__init__(llm=llm, system_message='Be A.')\n",
+        history=history,
+    )
+    await steps_of(run)
+    (request,) = server.requests
+    assert [message["content"] for message in request.body["messages"]] == ["Be A.", "First?", "First.", "Go."]
+    assert run.messages == [{"role": "assistant", "content": "Again."}]
+    assert run.outcome is not None
+    assert run.outcome.usage.input_tokens > 0
+    assert not run.outcome.usage.estimated
+
+
+async def test_an_agent_asks_no_tool_with_private_words(server: ModelServer) -> None:
+    """Once earlier conversations have been read, its own tools are given nothing that could carry them, as all others."""
+    source = """
+    class Send(RollDice):
+        name = "send"
+        parameters = [{"name": "text", "type": "string", "required": True}]
+        def call(self, params, **_): return "sent"
+    class A(Agent):
+        def __init__(self): super().__init__([Send()])
+        def _run(self, messages, **kwargs): yield [say(self._call_tool("send", '{"text": "private words"}'))]
+    """
+
+    class Marked:
+        def is_marked(self) -> bool:
+            return True
+
+        def mark(self) -> None: ...
+
+        def person_texts(self) -> list[str]:
+            return []
+
+        page_texts = person_texts
+
+    run = start(server, source, privacy=Marked())
+    results = [step for step in await steps_of(run) if step["type"] == "tool_result"]
+    assert [(step["ok"], step["content"][:18]) for step in results] == [(False, "This was not done:")]
