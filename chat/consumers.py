@@ -17,10 +17,10 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 
-import agents
 from agents.sentence import Sentence
 from chat import protocol
 from chat.access import Role
+from chat.catalog import agents as catalog
 from chat.live import connections, handshake
 from chat.live import registry as feed_registry
 from chat.live.presence import presence
@@ -143,7 +143,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         query = parse_qs(self.scope["query_string"].decode("latin1"), keep_blank_values=True)
         problems: list[tuple[ErrorCode, str]] = []
         agent = query.get("agent_name", [None])[-1]
-        if agent in agents.AGENTS:
+        if agent and await self._may_use(agent):
             self._fallback_agent = agent
         elif agent:
             problems.append(
@@ -152,6 +152,11 @@ class SessionConsumer(AsyncWebsocketConsumer):
         problem = await self._begin(query.get("last_seq", ["0"])[-1], query.get("last_id", [None])[-1], view)
         for code, message in [*problems, *problem]:
             self._error(code, message)
+
+    async def _may_use(self, agent: str) -> bool:
+        """Whether there is such an agent for this user; for most, this process knows without asking."""
+        known = catalog.is_open(agent)
+        return await database.read(catalog.may_use, agent, self._user().pk) if known is None else known
 
     async def _begin(
         self, last_seq: Any, last_id: Any, view: selectors.SessionView | None = None

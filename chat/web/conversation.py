@@ -15,6 +15,7 @@ from django.conf import settings
 from django.utils.safestring import SafeString
 
 from chat import models
+from chat.catalog import agents as catalog
 from chat.models import Session
 from chat.rendering import fragments, markdown, rows, transcript
 from chat.runtime.kept import Kept, text_size
@@ -43,7 +44,7 @@ _kept: Kept[Hashable, ShownRun] = Kept(32 << 20)
 def shown_runs(session: Session, window: selectors.Window, *, may_drive: bool) -> list[ShownRun]:
     """The runs of a page's share of a session, in the reader's language and time zone."""
     # An agent's title stands in what it did.
-    surroundings = fragments.surroundings(), may_drive, rows.agent_titles()
+    surroundings = fragments.surroundings(), may_drive, catalog.all_titles()
     keys = {stretch.run_id: (stretch.last_id, stretch.first, surroundings) for stretch in window.stretches}
     shown = {run_id: None if settings.DEBUG else _kept.get(key) for run_id, key in keys.items()}
     missing = [stretch for stretch in window.stretches if shown[stretch.run_id] is None]

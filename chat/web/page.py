@@ -17,6 +17,7 @@ from django.utils.translation import pgettext
 
 from chat import access, models
 from chat.accounts.models import User
+from chat.catalog import agents as catalog
 from chat.models import UNFINISHED, Door, RunStatus, Session
 from chat.rendering import humanize, transcript
 from chat.rendering import rows as rendering_rows
@@ -39,6 +40,8 @@ def visible_session(request: HttpRequest, session_id: UUID) -> tuple[Session, ac
     found = audit.open_session(request.user, session_id, Door.PAGE)
     if found is None:
         raise Http404
+    # How its agents are called.
+    catalog.refresh()
     return found
 
 
@@ -90,7 +93,7 @@ def _days() -> list[tuple[datetime, SideGroup]]:
 def listed_rows(template: str, sessions: Iterable[ListedSession], current_id: UUID | None = None) -> list[SafeString]:
     """Sessions as rows of a list, each made once for all that it tells."""
     # An agent's title stands in its sessions' rows.
-    around = surroundings(), rendering_rows.agent_titles()
+    around = surroundings(), catalog.all_titles()
     return [_listed_row(template, session, session.pk == current_id, around) for session in sessions]
 
 
@@ -128,6 +131,8 @@ def render_page(
     request: HttpRequest, template: str, beside: Sequence[ListedSession] | None = None, **context: Any
 ) -> HttpResponse:
     """Render with the list of sessions, which may have been read before, in the reader's time zone."""
+    # How agents are called, for all that names one.
+    catalog.refresh()
     with reader_time(request):
         listed = listed_sessions(request) if beside is None else beside
         side = _side(listed, context.get("current_id"))
@@ -146,7 +151,7 @@ def reader_time(request: HttpRequest) -> AbstractContextManager[None]:
 
 
 def reader_zone(request: HttpRequest) -> str:
-    """The name of the time zone that the reader's browser has told; empty where it has told none that there is."""
+    """The name of the time zone that the reader's browser has sent; empty where it has sent none that there is."""
     zone = request.COOKIES.get("tz", "")
     return zone if zone in _ZONES else ""
 

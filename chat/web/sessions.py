@@ -10,11 +10,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-import agents
 from chat import access
+from chat.catalog import agents as catalog
 from chat.models import UNFINISHED, RunStatus, Session
 from chat.rendering import rows
-from chat.rendering.sentences import translate_sentence
+from chat.rendering.agents import agent_rows
 from chat.store import search, selectors
 from chat.web import conversation
 from chat.web.page import (
@@ -39,6 +39,8 @@ HITS = 3
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """Start something new, or go on with what was begun."""
+    usable = catalog.usable_by(user_of(request).pk)
+    offered = agent_rows(usable)
     beside = listed_sessions(request)
     with reader_time(request):
         recent = listed_rows("chat/_recent.html", beside[:RECENT])
@@ -48,8 +50,8 @@ def home(request: HttpRequest) -> HttpResponse:
         beside,
         page="home",
         recent=recent,
-        agents=_agents(),
-        agent_name=agents.DEFAULT_AGENT,
+        agents=offered,
+        agent_name=catalog.default_for(usable),
         enable_reasoning=True,
         state={
             "user": user_of(request).pk,
@@ -82,7 +84,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
         page="sessions",
         filters=filters,
         filtered=any(filters.values()),
-        agents=_agents(),
+        agents=agent_rows(catalog.usable_by(user_of(request).pk)),
         statuses=_STATUSES,
         found=[session_row(session) | {"hits": hits.get(session.pk, [])} for session in page],
         pages=page,
@@ -109,6 +111,10 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     live = before is None
     last = window.stretches[-1] if window.stretches else None
     standing = selectors.session_view(found.pk)
+    usable = catalog.usable_by(user_of(request).pk)
+    offered = agent_rows(usable)
+    is_there = any(agent["name"] == found.agent_name for agent in offered)
+    chosen = found.agent_name if is_there else catalog.default_for(usable)
     return render_page(
         request,
         "chat/session.html",
@@ -118,8 +124,9 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         role=str(role),
         may_drive=may_drive,
         may_manage=access.may_manage(role),
-        agents=_agents(),
-        agent_name=found.agent_name,
+        agents=offered,
+        agent_name=chosen,
+        withdrawn="" if chosen == found.agent_name else rows.agent_title(found.agent_name),
         enable_reasoning=found.enable_reasoning,
         agent_title=rows.agent_title(found.agent_name),
         runs=[run.html for run in runs],
@@ -140,7 +147,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "now": timezone.now().timestamp(),
             "max_iterations": settings.MAX_ITERATIONS,
             "max_chars": settings.MAX_MESSAGE_CHARS,
-            "agents": {agent["name"]: agent["title"] for agent in _agents()},
+            "agents": {agent["name"]: agent["title"] for agent in offered},
         },
     )
 
@@ -162,10 +169,3 @@ def _uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
-
-
-def _agents() -> list[dict[str, str]]:
-    return [
-        {"name": name, "title": rows.agent_title(name), "description": translate_sentence(spec.description)}
-        for name, spec in agents.AGENTS.items()
-    ]

@@ -12,8 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from chat.accounts.models import User
-from chat.models import Run, RunStatus, Session
-from chat.rendering import markdown, rows
+from chat.catalog import agents as catalog
+from chat.models import AgentVersion, Run, RunStatus, Session
+from chat.rendering import markdown
 from chat.store.step_log import Entry
 from tests.chat import making
 
@@ -201,7 +202,7 @@ def test_times_are_the_readers_and_of_the_day(page: Client, ada: User, monkeypat
     assert not set(here) & set(later)
 
 
-def test_a_title_that_changed_shows_at_once(page: Client, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_title_that_changed_shows_at_once(page: Client, ada: User) -> None:
     session = making.session(ada, title="Tea")
     told(session, ANSWER)
     looked_at(page, f"/sessions/{session.pk}/")
@@ -209,8 +210,9 @@ def test_a_title_that_changed_shows_at_once(page: Client, ada: User, monkeypatch
     html = looked_at(page, f"/sessions/{session.pk}/")
     assert html.count("Coffee") >= 3
     assert "Tea" not in html
-    monkeypatch.setattr(rows, "agent_title", lambda name: f"The new {name}")
-    assert "The new researcher · small-model" in looked_at(page, f"/sessions/{session.pk}/")
+    AgentVersion.objects.filter(agent__name="researcher").update(title="The new one")
+    catalog.forget()
+    assert "The new one · small-model" in looked_at(page, f"/sessions/{session.pk}/")
 
 
 def test_a_text_that_was_not_rendered_in_time_is_rendered_the_next_time(
