@@ -4,7 +4,7 @@ What these do before and after a view asks neither database nor disk, so it is d
 change to a thread and back, twice a request, which costs more than the work itself.
 """
 
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 from asgiref.sync import sync_to_async
@@ -125,6 +125,11 @@ class MessageMiddleware(OnLoop, StockMessages):
         return bool(stored.used or stored.added_new)
 
 
+@cache
+def _admin_path() -> str:
+    return reverse("admin:index")
+
+
 class ContentSecurityMiddleware(OnLoop, CSPMiddleware):
     """Sends the policy with every page; Django's admin, whose scripts know no Trusted Types, does without those."""
 
@@ -133,6 +138,6 @@ class ContentSecurityMiddleware(OnLoop, CSPMiddleware):
     ) -> PolicyParts:
         """Return the policy of one response."""
         parts = super().get_policy_parts(request, response, report_only)
-        if request.path_info.startswith(reverse("admin:index")):
+        if request.path_info.startswith(_admin_path()):
             parts.replace = {**(parts.replace or {}), "require-trusted-types-for": None}
         return parts
