@@ -33,21 +33,26 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
 
     #: The last event's.
     _frame: ClassVar[Frame] = Frame()
-    #: What Autobahn copies from its factory, and words for its log whether anybody reads that or not: half of what a socket's opening
-    #: takes. Here it is copied without a word.
+    #: What Autobahn copies from its factory into each socket, and words for its log whether anybody reads that or not: half of what a
+    #: socket's opening takes. Here all sockets have it together, by `adopt_options`.
     CONFIG_ATTRS: ClassVar[Sequence[str]] = ()
+    perMessageCompressionAccept = staticmethod(accepted)  # noqa: N815
+
+    @classmethod
+    def adopt_options(cls, factory: Any) -> None:
+        """Have the options of a factory from now on."""
+        for name in super().CONFIG_ATTRS:
+            if name != "perMessageCompressionAccept":
+                setattr(cls, name, getattr(factory, name))
 
     def connectionMade(self) -> None:  # noqa: N802
         """Take the connection over from the HTTP channel, which was told until now when the network takes no more."""
-        for name in super().CONFIG_ATTRS:
-            setattr(self, name, getattr(self.factory, name))
         super().connectionMade()
         for told in (self.is_open, self.is_closed):
             told.addCallback(do_nothing)  # else they hold the protocol, and it them
         self._intake = ReadThrottle(super().dataReceived, self.transport.pauseProducing, self.transport.resumeProducing)
         self._drained: asyncio.Future[None] | None = None
         self._sent_at = 0.0
-        self.perMessageCompressionAccept = accepted
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, streaming=True)
 
@@ -159,8 +164,9 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
         self._port: Any = None
 
     def listen_success(self, port: Any) -> None:
-        """Note where it listens."""
+        """Note where it listens, and how it was set up."""
         super().listen_success(port)
+        DaphneSocket.adopt_options(self.ws_factory)
         self._port = port
 
     async def stop_listening(self) -> None:

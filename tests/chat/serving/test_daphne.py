@@ -33,6 +33,7 @@ def test_a_socket_has_the_options_of_its_factory_and_nobody_words_them(worded: l
     factory = WebSocketFactory(Server(), server="Daphne")
     factory.setProtocolOptions(maxFramePayloadSize=12_345, openHandshakeTimeout=3, autoPingInterval=7)
     factory.protocol = DaphneSocket
+    DaphneSocket.adopt_options(factory)
     socket, transport = factory.buildProtocol(None), StringTransport()
     transport.registerProducer(Channel(), True)
     socket.makeConnection(transport)
@@ -42,4 +43,6 @@ def test_a_socket_has_the_options_of_its_factory_and_nobody_words_them(worded: l
     assert differing == {"perMessageCompressionAccept"}
     assert socket.perMessageCompressionAccept is accepted
     assert (socket.maxFramePayloadSize, socket.openHandshakeTimeout, socket.autoPingInterval) == (12_345, 3, 7)
+    # All sockets have them together.
+    assert not set(options) & set(vars(socket))
     assert worded == [[]]
