@@ -3,7 +3,18 @@
 from agents.addresses import mask_text
 from agents.agent import Agent, get_agent, preload
 from agents.errors import AgentError, UnknownAgent
-from agents.events import Outcome, PartialStep, Step, Usage
+from agents.events import (
+    CallBegun,
+    CallEnded,
+    ModelCallEvent,
+    ModelRequest,
+    Outcome,
+    PartialStep,
+    RunEvent,
+    Step,
+    Usage,
+)
+from agents.metering import Allowance, Meter
 from agents.sentence import Sentence
 from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
 from agents.stream import AgentRun, initial_steps
@@ -30,11 +41,18 @@ __all__ = [
     "AgentError",
     "AgentRun",
     "AgentSpec",
+    "Allowance",
+    "CallBegun",
+    "CallEnded",
     "CancelToken",
     "HostPolicy",
+    "Meter",
+    "ModelCallEvent",
+    "ModelRequest",
     "ModelSettings",
     "Outcome",
     "PartialStep",
+    "RunEvent",
     "Sentence",
     "ServerState",
     "SessionPrivacy",

@@ -119,7 +119,8 @@ def converse(
 
 def _model(settings: ModelSettings, desk: ReplyHost) -> Any:
     if not settings.server:
-        return get_chat_model({"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "desk": desk})
+        demo = {"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "desk": desk}
+        return get_chat_model({**demo, "max_input_tokens": settings.max_input_tokens})
     return get_chat_model(
         {
             "model_type": openai_compatible.MODEL_TYPE,

@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from agents import threads
+from agents.calls import CallRecord
 from agents.cancellation import CancelToken
 from agents.errors import AgentError, LimitReached, Stopped, clear_traceback_frames
-from agents.events import Outcome, PartialStep, Status, Step, Usage
+from agents.events import ModelRequest, Outcome, PartialStep, RunEvent, Status, Step
+from agents.metering import EXCEEDED_CODE, Meter
 from agents.models.ends import check_end, meaning
 from agents.models.reply import MOST_CALLS, Reply, ReplyWriter
 from agents.models.reply_parts import Call, FinishedReply
@@ -58,7 +60,7 @@ def initial_steps(message: str) -> list[Step]:
 
 
 class AgentRun:
-    """An agent at work. Iterate it for its steps and their growth; make it inside a running event loop.
+    """An agent at work. Iterate it for its steps, their growth and its model calls; make it inside a running event loop.
 
     One reader. Growth that isn't read in time gives way to newer growth of the same step; steps never do. It works
     on whether it is read or not, until it ends or is stopped with `cancel` or `aclose`.
@@ -71,12 +73,14 @@ class AgentRun:
         """What the run has added to the conversation, in OpenAI's shape; ``origin`` is what goes back to the server it came from."""
         self.on_partial: Callable[[PartialStep], None] | None = None
         """Where set, growth goes here at once instead of into the iteration, unless steps before it wait to be read."""
+        self.meter: Meter | None = None
+        """Keeps the run's budget, where it has one."""
         self._task = task
         self._loop = asyncio.get_running_loop()
-        self._events: deque[Step | PartialStep] = deque()
+        self._events: deque[RunEvent] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._splitter = StepSplitter(_ids(task.conversation))
-        self._usage = Usage()
+        self._calls = CallRecord()
         self._stop = CancelToken()
         self._pausing = ""
         self._writing: asyncio.Task[None] | None = None
@@ -94,10 +98,10 @@ class AgentRun:
 
     # -- for the reader ---------------------------------------------------------------------------
 
-    def __aiter__(self) -> AsyncIterator[Step | PartialStep]:
+    def __aiter__(self) -> AsyncIterator[RunEvent]:
         return self
 
-    async def __anext__(self) -> Step | PartialStep:
+    async def __anext__(self) -> RunEvent:
         while not self._events:
             if self.outcome is not None:
                 raise StopAsyncIteration
@@ -108,7 +112,7 @@ class AgentRun:
                 self._reader = None
         return self._events.popleft()
 
-    def ready(self) -> list[Step | PartialStep]:
+    def ready(self) -> list[RunEvent]:
         """What has come and waits to be read, without waiting for more."""
         events = list(self._events)
         self._events.clear()
@@ -154,10 +158,21 @@ class AgentRun:
             self._post(self._thread_ended, error)
         del error  # which holds this frame
 
-    def write(self, writer: ReplyWriter) -> FinishedReply:
+    def offers_tools(self) -> bool:
+        """What the budget says of the next model call. See `agents.models.base.ReplyHost`."""
+        if self.meter is None:
+            return True
+        allowance = self.meter.allow()
+        if allowance.note:
+            self.note(allowance.note)
+        if allowance.refusal:
+            raise AgentError(EXCEEDED_CODE, allowance.refusal)
+        return not allowance.is_last
+
+    def write(self, writer: ReplyWriter, request: ModelRequest) -> FinishedReply:
         """Have a reply written on the event loop, and wait for it. See `agents.models.base.ReplyHost`."""
         self._awaited = future = Future[FinishedReply]()
-        self._post(self._begin_reply, writer, future)
+        self._post(self._begin_reply, writer, request, future)
         return future.result()
 
     def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
@@ -188,7 +203,7 @@ class AgentRun:
 
     # -- on the event loop: the model -------------------------------------------------------------
 
-    def _begin_reply(self, writer: ReplyWriter, future: Future[FinishedReply]) -> None:
+    def _begin_reply(self, writer: ReplyWriter, request: ModelRequest, future: Future[FinishedReply]) -> None:
         if self._stop.is_set() or self.outcome is not None:
             future.set_exception(Stopped())
             return
@@ -202,7 +217,9 @@ class AgentRun:
         if self._has_asked:
             self._push(self._splitter.begin())
         self._has_asked = True
+        self._push([self._calls.begin(self._splitter.iteration, request)])
         self._reply = reply = Reply(self._grew, pause=self._pacer.pause, resume=self._pacer.resume)
+        reply.on_retry = lambda error, narrower: self._push(self._calls.again(error, narrower))
         self._shown_parts = 0
         self._pacer.begin(self._show)
         self._writing = self._loop.create_task(self._write(writer, reply))
@@ -238,7 +255,9 @@ class AgentRun:
         error = _error_of(writing)
         if isinstance(error, Stopped) and not self._stop.is_set():  # cancelled from outside: the loop is shutting down
             self._stop.set("The server was shut down.")
-        self._count(reply)
+        ended = self._calls.end(reply, error)
+        self._splitter.context = {"used": self._calls.used, "limit": self._calls.limit}
+        self._splitter.budget = self.meter.spend(ended) if self.meter is not None else None
         self._take_note(reply)
         steps, calls = self._splitter.finish(
             reply.parts,
@@ -248,7 +267,7 @@ class AgentRun:
             turn_fields=reply.details,
             is_cut=error is not None and meaning(reply.finish_reason or "") == "cut",
         )
-        self._push(steps)
+        self._push([*steps, ended])
         self._remember(reply, calls)
         if reply.surplus:
             self._too_many_calls = (
@@ -264,14 +283,6 @@ class AgentRun:
         self._close_open(f"{reason} The call was not complete, so it was not run.".strip())
         future.set_exception(error)
         self._end_if_stopped()
-
-    def _count(self, reply: Reply) -> None:
-        used, total = reply.counted(), self._usage
-        self._usage = Usage(
-            total.input_tokens + used.input_tokens,
-            total.output_tokens + used.output_tokens,
-            total.estimated or used.estimated,
-        )
 
     def _remember(self, reply: Reply, calls: Sequence[Call]) -> None:
         message: dict[str, Any] = {"role": "assistant", "content": reply.content}
@@ -357,22 +368,20 @@ class AgentRun:
     def _end(self, status: Status, code: str = "", error: str = "") -> None:
         if self.outcome is not None:
             return
-        self.outcome = Outcome(status, self._splitter.iteration, self._usage, code, error)
+        self.outcome = Outcome(status, self._splitter.iteration, self._calls.usage, code, error)
         if self._deadline is not None:
             self._deadline.cancel()
         self._wake()
 
     # -- events -----------------------------------------------------------------------------------
 
-    def _push(self, events: Sequence[Step | PartialStep]) -> None:
+    def _push(self, events: Sequence[RunEvent]) -> None:
         for event in events:
             if isinstance(event, PartialStep) and self.on_partial is not None and not self._events:
                 self.on_partial(event)
                 continue
             last = self._events[-1] if self._events else None
-            if isinstance(last, PartialStep) and last.step == (
-                event.step if isinstance(event, PartialStep) else event.data.get("step")
-            ):
+            if isinstance(last, PartialStep) and last.step == _number_of(event):
                 self._events.pop()  # superseded before anyone has seen it
             self._events.append(event)
         if self._events:
@@ -403,6 +412,13 @@ def _import_driver() -> Callable[..., None]:
     noisy.handlers.clear()
     noisy.setLevel(logging.WARNING)
     return converse
+
+
+def _number_of(event: RunEvent) -> Any:
+    """The step that an event is about, if it is about one."""
+    if isinstance(event, Step):
+        return event.data.get("step")
+    return event.step if isinstance(event, PartialStep) else None
 
 
 def _error_of(writing: asyncio.Task[None]) -> BaseException | None:

@@ -22,6 +22,9 @@ WRITERS = {
     "Occurrence": ["schedules/occurrences.py"],
     "ToolServer": ["catalog/tool_servers.py"],
     "ModelServerFacts": ["catalog/model_facts.py"],
+    "ModelCall": ["store/calls.py"],
+    "ModelContent": ["store/calls.py"],
+    "DailyUsage": ["store/calls.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -35,6 +38,9 @@ CALLED = {
     "Occurrence": {"Occurrence", "occurrence", "occurrences"},
     "ToolServer": {"ToolServer"},
     "ModelServerFacts": {"ModelServerFacts"},
+    "ModelCall": {"ModelCall"},
+    "ModelContent": {"ModelContent"},
+    "DailyUsage": {"DailyUsage"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -1,5 +1,6 @@
 """What is stored: sessions with their runs and steps, schedules, and what operators look after."""
 
+from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.operations import (
     MANY_SESSIONS,
     Act,
@@ -48,18 +49,25 @@ __all__ = [
     "Act",
     "Announcement",
     "AuditEntry",
+    "Budget",
+    "BudgetScope",
     "ClosedAccount",
     "Connection",
+    "Cost",
+    "DailyUsage",
     "Door",
     "Draft",
     "Level",
     "MissedPolicy",
+    "ModelCall",
+    "ModelContent",
     "ModelServerFacts",
     "Occurrence",
     "Origin",
     "Outcome",
     "OverlapPolicy",
     "PauseReason",
+    "Price",
     "Process",
     "Run",
     "RunStatus",

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 import agents
-from agents import ModelSettings, Outcome, PartialStep
+from agents import CallBegun, CallEnded, ModelSettings, Outcome, PartialStep
 from agents.models.probing import ServerTraits, probe_server
 from chat.catalog.model_facts import save_facts
 
@@ -138,6 +138,8 @@ async def _ask(model: ModelSettings) -> _Seen:
     run = agents.get_agent("researcher", model=model).start(_QUESTION, max_iterations=_MOST_CALLS)
     async with contextlib.aclosing(run):
         async for item in run:
+            if isinstance(item, CallBegun | CallEnded):
+                continue
             if isinstance(item, PartialStep):
                 seen.pieces += 1
             if seen.first_at is None and (

@@ -314,6 +314,31 @@ export function usage(used) {
 }
 
 /**
+ * What tokens cost: "1.20 USD", "0.0123 USD"; the smallest amounts as a bound.
+ * @param {{amount: number, currency: string}} cost
+ */
+export function cost({ amount, currency }) {
+  if (amount > 0 && amount < 0.0001) return bound(gettext("under %(amount)s %(currency)s", { amount: "0.0001", currency }));
+  return bound(`${amount.toFixed(amount >= 1 || amount === 0 ? 2 : 4)} ${currency}`);
+}
+
+/**
+ * How much of what the model reads at a time the conversation takes.
+ * @param {{used: number, limit: number}} context
+ */
+export function contextUse({ used, limit }) {
+  return bound(gettext("Context %(share)s %", { share: String(Math.min(100, Math.ceil((used * 100) / limit))) }));
+}
+
+/**
+ * How much of the tightest budget is used.
+ * @param {{used: number, limit: number}} budget
+ */
+export function budgetUse({ used, limit }) {
+  return bound(gettext("Budget %(share)s %", { share: String(Math.min(100, Math.floor((used * 100) / limit))) }));
+}
+
+/**
  * Two letters for a person.
  * @param {string} name
  */

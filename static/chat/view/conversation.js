@@ -163,7 +163,8 @@ export function createView({ page, act, storage, fetchContent }) {
     if (state.session?.title && state.session.title !== header.title) header.setTitle(state.session.title);
     if (state.isGone) page.may.drive = page.may.stop = false;
     const row = runs.get(latest?.id ?? "");
-    header.paint(latest, { word: row?.statusText() ?? status(latest?.status ?? ""), now, isGone: state.isGone });
+    const word = row?.statusText() ?? status(latest?.status ?? "");
+    header.paint(latest, { word, now, isGone: state.isGone, context: state.context, budget: state.budget });
     if (latest && row) receipt.paint(latest, act.stopRequestedBy(latest.id), row.article, now);
   }
 

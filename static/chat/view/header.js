@@ -3,7 +3,7 @@
  */
 
 import { byId, makeRect, setData, setShown, setText, slot, visible } from "../lib/dom.js";
-import { clock, iterationOf, roughly, usage } from "../state/humanize.js";
+import { budgetUse, clock, contextUse, cost, iterationOf, joined, roughly, usage } from "../state/humanize.js";
 import { dot } from "../state/run-status.js";
 import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
@@ -46,7 +46,8 @@ export function createHeader({ page, onStop }) {
     setShown(short, counts);
     paintGauge(run, limit);
     const spent = run.usage !== null && run.usage.input_tokens + run.usage.output_tokens > 0;
-    setText(tokens, run.usage !== null && spent ? usage(run.usage) : "");
+    const price = run.usage?.cost ? cost(run.usage.cost) : "";
+    setText(tokens, run.usage !== null && spent ? joined(usage(run.usage), price) : "");
     setShown(tokens, spent);
   }
 
@@ -87,8 +88,10 @@ export function createHeader({ page, onStop }) {
      * @param {string} more.word what it is doing
      * @param {number|null} more.now the server's time, where it is known
      * @param {boolean} more.isGone whether the session is none any more
+     * @param {{used: number, limit: number}|null} more.context what the conversation takes of the model's context
+     * @param {{used: number, limit: number}|null} more.budget what is used of the tightest budget
      */
-    paint(run, { word, now, isGone }) {
+    paint(run, { word, now, isGone, context, budget }) {
       shown = run;
       setShown(byId("run-facts"), run !== null && !isGone);
       byId("run-dot").className = `dot ${run === null ? "done" : dot(run.status)}`;
@@ -99,6 +102,8 @@ export function createHeader({ page, onStop }) {
       setText(state, word);
       setData(state, "tone", dot(run.status));
       paintFigures(run);
+      paintShare("context", context, contextUse);
+      paintShare("budget", budget, budgetUse);
       paintStop(run);
       paintLinks(run);
       tick(now);
@@ -115,6 +120,22 @@ export function createHeader({ page, onStop }) {
       return title;
     },
   };
+}
+
+/**
+ * How much of the model's context, or of a budget, is used: from four fifths on it is a warning.
+ *
+ * @param {string} id
+ * @param {{used: number, limit: number}|null} share
+ * @param {(share: {used: number, limit: number}) => string} words
+ */
+function paintShare(id, share, words) {
+  const gauge = byId(id);
+  const isKnown = share !== null && share.limit > 0;
+  setShown(gauge, isKnown);
+  if (!isKnown) return;
+  setText(gauge, words(share));
+  setData(gauge, "tone", share.used >= share.limit * 0.8 ? "wait" : "");
 }
 
 /**

@@ -60,6 +60,7 @@ ROWS: dict[str, list[Row]] = {
     "sessions/": page(200, 200, 200, query="?q=okapi"),
     "sessions/<uuid:session_id>/": page(404, 200, 200),
     "runs/<uuid:run_id>/": page(404, 200, 200),
+    "runs/<uuid:run_id>/calls/<int:number>/": page(404, 404, 404),
     # The API.
     "api/^docs/?$": [Row("GET", LOGIN, 200, 200, 200)],
     "api/openapi.json": [Row("GET", 401, 200, 200, 200)],
@@ -80,6 +81,8 @@ ROWS: dict[str, list[Row]] = {
     "api/sessions/<session_id>/events/<seq>/content/": [Row("GET", 401, 404, 200, 200)],
     "api/sessions/<session_id>/messages/": [Row("POST", 401, 404, 202, 403, '{"message": "hello"}')],
     "api/runs/<run_id>/": [Row("GET", 401, 404, 200, 200)],
+    "api/runs/<run_id>/calls/": [Row("GET", 401, 404, 200, 200), Row("POST", 401, 405, 405, 405)],
+    "api/runs/<run_id>/calls/<number>/messages/": [Row("GET", 401, 404, 404, 404)],
     "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202)],
     "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403)],
     # Schedules are their owner's alone; staff see to them in the admin.
