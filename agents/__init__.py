@@ -16,7 +16,7 @@ from agents.events import (
 )
 from agents.metering import Allowance, Meter
 from agents.sentence import Sentence
-from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
+from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters
 from agents.stream import AgentRun, initial_steps
 from agents.tools import (
     PAGE_READER,
@@ -46,11 +46,14 @@ __all__ = [
     "CallEnded",
     "CancelToken",
     "HostPolicy",
+    "Limits",
+    "McpChoice",
     "Meter",
     "ModelCallEvent",
     "ModelRequest",
     "ModelSettings",
     "Outcome",
+    "Parameters",
     "PartialStep",
     "RunEvent",
     "Sentence",

@@ -1,5 +1,6 @@
-"""What is stored: sessions with their runs and steps, schedules, and what operators look after."""
+"""What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
 
+from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.operations import (
     MANY_SESSIONS,
@@ -35,6 +36,7 @@ from chat.models.sessions import (
 )
 
 __all__ = [
+    "AGENT_NAME",
     "IS_LIVE",
     "IS_OPEN",
     "IS_QUEUED",
@@ -47,6 +49,8 @@ __all__ = [
     "UNFINISHED",
     "UNFINISHED_SQL",
     "Act",
+    "Agent",
+    "AgentVersion",
     "Announcement",
     "AuditEntry",
     "Budget",
@@ -61,6 +65,7 @@ __all__ = [
     "MissedPolicy",
     "ModelCall",
     "ModelContent",
+    "ModelServer",
     "ModelServerFacts",
     "Occurrence",
     "Origin",
@@ -77,4 +82,5 @@ __all__ = [
     "StepContent",
     "StepOrigin",
     "ToolServer",
+    "VersionState",
 ]
