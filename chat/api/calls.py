@@ -1,14 +1,17 @@
 """What a run's model calls were asked, saw and cost."""
 
+from typing import Any
+
 from django.http import HttpRequest
 from ninja import Router
 
 from agents.sentence import Sentence
-from chat.access import Role
+from chat.access import VIEW_SESSIONS, Role, has_right
 from chat.api.bodies import user_of
 from chat.api.paths import visible_run
 from chat.models import Run
 from chat.protocol.model_calls import CallsData, MessagesData
+from chat.rendering.calls import without_instructions
 from chat.runs.admission import Refused
 from chat.runtime import database
 from chat.security import audit
@@ -39,10 +42,21 @@ async def list_calls(request: HttpRequest, run_id: str) -> CallsData:
 
 @router.get("runs/{run_id}/calls/{number}/messages/", response=MessagesData)
 async def list_messages(request: HttpRequest, run_id: str, number: str) -> MessagesData:
-    """Read the messages of a run's call, from 1 on, exactly as they were sent."""
+    """Read the messages of a run's call, from 1 on, exactly as they were sent.
+
+    Where the agent's instructions are shown to staff alone, others get words that say so in their place.
+    """
     run = await _inspected_run(request, run_id)
     place = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
-    call = await database.read(call_reader.full_call, run, place)
-    if call is None:
+    sees_all = await database.read(has_right, user_of(request), VIEW_SESSIONS)
+
+    def look() -> list[dict[str, Any]] | None:
+        call = call_reader.full_call(run, place)
+        if call is None or sees_all or not call_reader.hides_instructions(run):
+            return call and call.messages
+        return without_instructions(call.messages)
+
+    messages = await database.read(look)
+    if messages is None:
         raise Refused("not_found", Sentence("There is no such model call in this run."))
-    return {"messages": call.messages}
+    return {"messages": messages}

@@ -70,11 +70,11 @@ def curl(body: Mapping[str, Any]) -> str:
     )
 
 
-def without_instructions(messages: Sequence[Message]) -> list[Message]:
+def without_instructions(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """The messages without the agent's instructions: those of the system, or, sent to a server that takes none, what begins the first."""
     if any(message.get("role") == "system" for message in messages):
-        return [{**each, "content": _HIDDEN} if each.get("role") == "system" else each for each in messages]
-    return [{**each, "content": _HIDDEN} if place == 0 else each for place, each in enumerate(messages)]
+        return [{**each, "content": _HIDDEN} if each.get("role") == "system" else dict(each) for each in messages]
+    return [{**each, "content": _HIDDEN} if place == 0 else dict(each) for place, each in enumerate(messages)]
 
 
 def _facts(call: CallData) -> list[tuple[str, str]]:

@@ -84,6 +84,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, Recorded]:
             skip_initial_steps=True,
         )
         stream.on_partial = recorder.on_partial
+        recorder.use_model(agent.model)
         stream.meter = recorder.meter(claim.budgets)
         handle.begun(stream)
         try:

@@ -11,11 +11,10 @@ from decimal import Decimal
 from typing import NamedTuple, TypeVar, cast
 from uuid import UUID
 
-from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import transaction
 
-from agents import CallBegun, CallEnded, Outcome, PartialStep, RunEvent, Step
+from agents import CallBegun, CallEnded, ModelSettings, Outcome, PartialStep, RunEvent, Step
 from agents.steps import StepData
 from chat.catalog import budgets, prices
 from chat.catalog.budgets import Standing
@@ -65,7 +64,8 @@ class RunRecorder:
         self._waiting: list[Entry] = []
         self._last: list[Entry] = []
         self._calls: list[CallBegun | PricedCall] = []
-        self._writer = CallWriter(run, provider=provider_name())
+        self._writer = CallWriter(run, provider="demo")
+        self._server = ""
         self._model = ""
         self._costs: list[Cost | None] = []
         self._meter: RunMeter | None = None
@@ -78,6 +78,11 @@ class RunRecorder:
             return None
         return Cost(sum((cost.amount for cost in known), Decimal(0)), known[0].currency)
 
+    def use_model(self, model: ModelSettings) -> None:
+        """Which model the run asks, before it asks anything."""
+        self._server = model.server
+        self._writer.provider = self._run.provider or ("default" if model.server else "demo")
+
     def meter(self, standings: Sequence[Standing]) -> RunMeter | None:
         """What keeps the budgets that hold for the run, where there are any."""
         self._meter = RunMeter(standings, self._price) if standings else None
@@ -87,8 +92,8 @@ class RunRecorder:
         """What a call has cost, where that is known."""
         if not call.usage.input_tokens + call.usage.output_tokens:
             return None
-        server = settings.AGENT_MODEL.server
-        return prices.cost_of(call.usage, model=self._model, provider=provider_name(), server=server)
+        provider = self._writer.provider
+        return prices.cost_of(call.usage, model=self._model, provider=provider, server=self._server)
 
     async def record(self, items: Sequence[RunEvent]) -> None:
         """Save the steps in one transaction, and tell them; then show what is being written now."""
@@ -178,11 +183,6 @@ class RunRecorder:
                 entries.append(run_events.failed_step(outcome, numbered=self._run.enable_reasoning))
             entries.append(run_events.failed(outcome))
         return waiting._replace(entries=entries)
-
-
-def provider_name() -> str:
-    """What the model server is called that runs ask."""
-    return "default" if settings.AGENT_MODEL.server else "demo"
 
 
 @transaction.atomic

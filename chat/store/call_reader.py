@@ -25,6 +25,11 @@ def rows_of(run: Run) -> list[ModelCall]:
     return list(ModelCall.objects.filter(run=run).order_by("pk"))
 
 
+def hides_instructions(run: Run) -> bool:
+    """Whether the run's agent shows its instructions to staff alone."""
+    return run.agent_version is not None and not run.agent_version.instructions_shown
+
+
 def calls_of(run: Run) -> list[CallData]:
     """A run's model calls in order, as the API tells them."""
     rows = rows_of(run)

@@ -73,9 +73,10 @@ _SUM = """INSERT INTO chat_dailyusage AS sums (day, user_id, agent_name, provide
 class CallWriter:
     """Writes the model calls of one run, whose process holds one of these. What it has seen stored it need not look up."""
 
-    def __init__(self, run: Run, *, provider: str, agent_version: int | None = None) -> None:
+    def __init__(self, run: Run, *, provider: str) -> None:
         self._run = run
-        self._provider, self._version = provider, agent_version
+        self.provider = provider
+        """The name of the model server."""
         self._known: _Known | None = None
         self._ids: dict[str, int] = {}
 
@@ -111,8 +112,8 @@ class CallWriter:
             call.iteration,
             call.attempt,
             clean(request.model)[:200],
-            self._provider[:100],
-            self._version,
+            self.provider[:100],
+            self._run.agent_version.number if self._run.agent_version is not None else None,
             _json(request.parameters),
             _json(list(request.tool_names)),
             ids[tools_digest] if tools_digest is not None else None,

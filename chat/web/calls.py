@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from chat import models
-from chat.access import Role
+from chat.access import VIEW_SESSIONS, Role, has_right
 from chat.rendering import calls as call_rows
 from chat.store import call_reader
 from chat.web.page import render_page, visible_session
@@ -26,7 +26,9 @@ def call(request: HttpRequest, run_id: UUID, number: int) -> HttpResponse:
     if found is None:
         raise Http404
     of = run.calls.count()
-    shown = call_rows.call_page(found.data, found.messages, found.tools, number=number, of=of, is_hidden=False)
+    hides = call_reader.hides_instructions(run) and not has_right(request.user, VIEW_SESSIONS)
+    messages = call_rows.without_instructions(found.messages) if hides else found.messages
+    shown = call_rows.call_page(found.data, messages, found.tools, number=number, of=of, is_hidden=hides)
     shown["before"] = reverse("call", args=[run_id, number - 1]) if number > 1 else ""
     shown["after"] = reverse("call", args=[run_id, number + 1]) if number < of else ""
     return render_page(

@@ -15,7 +15,7 @@ from django.urls import reverse
 from agents import CallBegun, CallEnded, ModelRequest, Usage
 from agents.events import LeftOut
 from chat.accounts.models import User
-from chat.models import AuditEntry, Cost, Run
+from chat.models import Agent, AgentVersion, AuditEntry, Cost, Run
 from chat.rendering import calls as call_rows
 from chat.store.calls import CallWriter, PricedCall
 from tests.chat import making
@@ -138,6 +138,21 @@ def test_instructions_can_be_taken_out_wherever_they_stand() -> None:
     # Servers that take no system's words get them in front of the first of the user's.
     folded = [{"role": "user", "content": f"You are you.\n\n{QUESTION}"}, *MESSAGES[2:]]
     assert "You are you." not in str(call_rows.without_instructions(folded))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_instructions_that_are_not_shown_are_shown_to_staff_alone(client: Client, ada: User) -> None:
+    agent = Agent.objects.create(name="painter")
+    version = AgentVersion.objects.create(agent=agent, number=1, title="Painter", instructions_shown=False)
+    run = asked(told(ada, *steps(1), agent_version=version))
+    addresses = (reverse("call", args=[run.pk, 1]), f"/api/runs/{run.pk}/calls/1/messages/")
+    for who, sees in ((ada, False), (making.staff("chat.view_session"), True)):
+        client.force_login(who)
+        for address in addresses:
+            answer = client.get(address)
+            assert answer.status_code == 200
+            content = answer.content.decode()
+            assert ("You are you." in content, "397.8" in content) == (sees, True), (who, address)
 
 
 def test_a_look_of_staff_is_noted(client: Client, ada: User) -> None:
