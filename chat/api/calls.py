@@ -52,9 +52,10 @@ async def list_messages(request: HttpRequest, run_id: str, number: str) -> Messa
 
     def look() -> list[dict[str, Any]] | None:
         call = call_reader.full_call(run, place)
-        if call is None or sees_all or not call_reader.hides_instructions(run):
-            return call and call.messages
-        return without_instructions(call.messages)
+        if call is None:
+            return None
+        hides = call_reader.hides_instructions(run) and not sees_all
+        return without_instructions(call.messages) if hides else call.messages
 
     messages = await database.read(look)
     if messages is None:

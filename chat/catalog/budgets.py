@@ -1,5 +1,6 @@
 """How many tokens, or how much money, runs may use: which budgets hold for whom, and how much of them is used."""
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from django.db.models import F, Sum
 from django.utils import timezone
 
+from agents import Limits
 from agents.steps import BudgetUse
 from chat.models import Budget, BudgetScope, DailyUsage
 from chat.runtime import database
@@ -16,6 +18,7 @@ from chat.runtime import database
 #: How often a process looks for budgets that were changed, in seconds.
 _LOOK_EVERY_S = 5.0
 TOKENS = "tokens"
+_AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
 
 
 class Limit(NamedTuple):
@@ -60,6 +63,17 @@ def standings_for(user_id: int | None, agent_name: str) -> list[Standing]:
         for limit in _limits
         if limit.holds_for(user_id, agent_name)
     ]
+
+
+def of_version(limits: Limits) -> list[Standing]:
+    """What an agent's version allows each of its runs."""
+    found = []
+    if limits.tokens:
+        found.append(Limit(BudgetScope.RUN, None, "", Decimal(limits.tokens), TOKENS))
+    amount, _, currency = (limits.budget or "").partition(" ")
+    if currency and _AMOUNT.fullmatch(amount) and Decimal(amount):
+        found.append(Limit(BudgetScope.RUN, None, "", Decimal(amount), currency.strip()))
+    return [Standing(limit, Decimal(0)) for limit in found]
 
 
 def used_of(limit: Limit, user_id: int | None, agent_name: str) -> Decimal:

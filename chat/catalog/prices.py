@@ -1,18 +1,22 @@
 """What tokens cost: by the staff's own prices, else by those that are known of public servers; of all others it is not known."""
 
+import sys
+import threading
 import time
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from agents import Usage
-from agents.models.openai_compatible import DASHSCOPE
 from chat.models import Cost, Price
 from chat.runtime import database
 
 #: How often a process looks for prices that were changed, in seconds.
 _LOOK_EVERY_S = 20.0
 _MILLION = Decimal(1_000_000)
+#: The module that holds the prices of public servers.
+_DATA = "genai_prices.data"
 
 
 class OwnPrice(NamedTuple):
@@ -36,9 +40,16 @@ def load_prices() -> None:
     _own[:] = sorted(rows, key=lambda row: [-len(name.replace("*", "")) for name in (row.model, row.provider)])
 
 
-def warm_prices() -> None:
-    """Import the prices of public servers, which takes a second: call it in a thread, before the first run."""
-    _public_cost(DASHSCOPE, "", Usage())
+def warm_prices(server: str) -> None:
+    """Import the prices of public servers, where this may be one: takes most of a second and 18 MB. Call it in a thread."""
+    if _is_named(server):
+        _public_cost(server, "", Usage())
+
+
+def expect_server(server: str) -> None:
+    """Calls of this server are going to end: have its prices imported meanwhile, beside the loop."""
+    if _is_named(server) and _DATA not in sys.modules:
+        threading.Thread(target=warm_prices, args=(server,), name="prices", daemon=True).start()
 
 
 def cost_of(usage: Usage, *, model: str, provider: str, server: str) -> Cost | None:
@@ -49,7 +60,13 @@ def cost_of(usage: Usage, *, model: str, provider: str, server: str) -> Cost | N
             per_cached = own.input if own.cached is None else own.cached
             total = (usage.input_tokens - cached) * own.input + cached * per_cached + usage.output_tokens * own.output
             return Cost(total / _MILLION, own.currency)
-    return _public_cost(server, model, usage) if server else None
+    return _public_cost(server, model, usage) if _is_named(server) else None
+
+
+def _is_named(server: str) -> bool:
+    """Whether a server's address is one that others than this installation know: a host with a domain."""
+    host = urlsplit(server).hostname or ""
+    return "." in host and not host.replace(".", "").isdigit()
 
 
 def _public_cost(server: str, model: str, usage: Usage) -> Cost | None:

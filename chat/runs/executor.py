@@ -14,7 +14,7 @@ from django.db import Error as DatabaseError
 
 import agents
 from agents import Outcome
-from chat.catalog import prices
+from chat.catalog import budgets, prices
 from chat.catalog.budgets import Standing
 from chat.models import Run, RunStatus
 from chat.runs import toolbox
@@ -47,7 +47,7 @@ class ClaimedRun:
 def preload_agents() -> None:
     """Import what the first run would wait for; what is there then stays, so the garbage collector need not look at it again."""
     agents.preload(settings.MCP_SERVERS)
-    prices.warm_prices()
+    prices.warm_prices(settings.AGENT_MODEL.server)
     malloc.freeze_gc()
     logger.info("The agents are loaded")
 
@@ -85,7 +85,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, Recorded]:
         )
         stream.on_partial = recorder.on_partial
         recorder.use_model(agent.model)
-        stream.meter = recorder.meter(claim.budgets)
+        stream.meter = recorder.meter([*claim.budgets, *budgets.of_version(agent.spec.limits)])
         handle.begun(stream)
         try:
             async for first in stream:

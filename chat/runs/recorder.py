@@ -81,6 +81,7 @@ class RunRecorder:
     def use_model(self, model: ModelSettings) -> None:
         """Which model the run asks, before it asks anything."""
         self._server = model.server
+        prices.expect_server(model.server)
         self._writer.provider = self._run.provider or ("default" if model.server else "demo")
 
     def meter(self, standings: Sequence[Standing]) -> RunMeter | None:

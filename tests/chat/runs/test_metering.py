@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from agents import Allowance, CallEnded, Usage
+from agents import Allowance, CallEnded, Limits, Usage
 from chat.accounts.models import User
 from chat.catalog import budgets
 from chat.catalog.budgets import Limit, Standing
@@ -145,6 +145,25 @@ def test_which_budgets_hold_and_what_is_used_of_them(name: str, ada: User, used:
     budgets.load_budgets()
     found = [int(standing.used) for standing in budgets.standings_for(ada.pk, "researcher")]
     assert found == ([] if wanted is None else [wanted])
+
+
+#: What an agent's version says of its runs, and what holds for each: limits and units.
+OF_VERSIONS: list[tuple[Limits, list[tuple[str, str]]]] = [
+    (Limits(), []),
+    (Limits(tokens=5_000), [("5000", "tokens")]),
+    (Limits(budget="0.50 USD"), [("0.50", "USD")]),
+    (Limits(tokens=5_000, budget="2 EUR"), [("5000", "tokens"), ("2", "EUR")]),
+    (Limits(tokens=0, budget="0 EUR"), []),
+    (Limits(budget="much"), []),
+    (Limits(budget="NaN USD"), []),
+    (Limits(budget="-1 USD"), []),
+]
+
+
+@pytest.mark.parametrize(("limits", "holding"), OF_VERSIONS)
+def test_what_an_agents_version_allows_its_runs(limits: Limits, holding: list[tuple[str, str]]) -> None:
+    found = [(str(each.limit.limit), each.limit.unit) for each in budgets.of_version(limits)]
+    assert found == holding
 
 
 def test_where_there_are_no_budgets_nothing_is_asked_for_them(ada: User, django_assert_num_queries: Any) -> None:

@@ -102,7 +102,9 @@ def test_what_was_sent_is_read_again(course: str, session: Session) -> None:
 
 def test_a_call_is_told_as_the_protocol_says(session: Session) -> None:
     agent = Agent.objects.create(name="painter")
-    run = making.run(session, agent_version=AgentVersion.objects.create(agent=agent, number=3, title="Painter"))
+    run = making.run(session)
+    Run.objects.update(agent_version=AgentVersion.objects.create(agent=agent, number=3, title="Painter"))
+    run.refresh_from_db()
     writer = CallWriter(run, provider="default")
     write(writer, begun([SYSTEM, user("1")], left_out=LeftOut(4, 900), limit=8_000))
     (call,) = call_reader.calls_of(run)

@@ -144,7 +144,8 @@ def test_instructions_can_be_taken_out_wherever_they_stand() -> None:
 def test_instructions_that_are_not_shown_are_shown_to_staff_alone(client: Client, ada: User) -> None:
     agent = Agent.objects.create(name="painter")
     version = AgentVersion.objects.create(agent=agent, number=1, title="Painter", instructions_shown=False)
-    run = asked(told(ada, *steps(1), agent_version=version))
+    run = asked(told(ada, *steps(1)))
+    Run.objects.update(agent_version=version)
     addresses = (reverse("call", args=[run.pk, 1]), f"/api/runs/{run.pk}/calls/1/messages/")
     for who, sees in ((ada, False), (making.staff("chat.view_session"), True)):
         client.force_login(who)
