@@ -43,9 +43,9 @@ def call_page(
     return {
         "number": number,
         "of": of,
-        "title": _("Iteration %(n)d") % {"n": call["iteration"]}
+        "title": _("Iteration %(n)s") % {"n": call["iteration"]}
         if call["attempt"] == 1
-        else _("Iteration %(n)d, attempt %(attempt)d") % {"n": call["iteration"], "attempt": call["attempt"]},
+        else _("Iteration %(n)s, attempt %(attempt)s") % {"n": call["iteration"], "attempt": call["attempt"]},
         "facts": [(name, value) for name, value in _facts(call) if value],
         "error": call.get("error", ""),
         "left_out": _left_out(call),

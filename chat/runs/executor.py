@@ -109,7 +109,8 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, Recorded]:
     status = RunStatus(outcome.status)
     if status is RunStatus.CANCELLED and handle.pausing:
         status = RunStatus.INTERRUPTED
-    return End(status, outcome.iterations, outcome.usage, outcome.code, recorder.cost), recorder.last(outcome)
+    recorded = await recorder.last(outcome)
+    return End(status, outcome.iterations, outcome.usage, outcome.code, recorder.cost), recorded
 
 
 def load_history(run: Run) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from chat.runs import state as run_state
 from chat.runs.metering import RunMeter
 from chat.runs.publisher import DraftPublisher, publish_events
 from chat.runs.state import End
-from chat.runtime import database, db_check, groups
+from chat.runtime import background, database, db_check, groups
 from chat.store import drafts, step_log
 from chat.store.calls import CallWriter, PricedCall
 from chat.store.drafts import Draft
@@ -38,6 +38,10 @@ T = TypeVar("T")
 RETRY_AFTER_S = (0.1, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
 #: A run that has ended is stored as ended whenever the database is back: until then it is this process that tries.
 _END_RETRY_AFTER_S = 5.0
+
+
+#: From then on a first call that has brought nothing to store yet is stored by itself.
+_SLOW_S = 1.0
 
 
 class Recorded(NamedTuple):
@@ -69,6 +73,8 @@ class RunRecorder:
         self._model = ""
         self._costs: list[Cost | None] = []
         self._meter: RunMeter | None = None
+        self._slow: asyncio.TimerHandle | None = None
+        self._storing_begun: asyncio.Task[None] | None = None
 
     @property
     def cost(self) -> Cost | None:
@@ -112,8 +118,9 @@ class RunRecorder:
         entries = self._waiting
         # After an answer the run ends at once: one commit for all that is left.
         if entries and not self._last and cast(StepData, entries[-1].data)["type"] != "final_answer":
-            recorded = self._take()
             self._saving = True
+            await self._begun_stored()
+            recorded = self._take()
             try:
                 events = await _stored(
                     self._run, lambda: _append(self._run, recorded), lambda: _append_again(self._run, recorded)
@@ -136,11 +143,36 @@ class RunRecorder:
         if isinstance(call, CallBegun):
             self._model = call.request.model
             self._calls.append(call)
+            if (call.iteration, call.attempt) == (1, 1):
+                # The step that says so was stored before it was known what is asked.
+                self._slow = asyncio.get_running_loop().call_later(_SLOW_S, self._store_begun)
             return
         cost = self._price(call)
         if call.usage.input_tokens + call.usage.output_tokens:
             self._costs.append(cost)
         self._calls.append(PricedCall(call, cost))
+
+    def _store_begun(self) -> None:
+        """Nothing else is stored for so long: store by itself that the first call has begun, and what is asked."""
+        if self._calls and not self._saving:
+            self._storing_begun = background.spawn(self._write_begun(), "a call that has begun")
+
+    async def _write_begun(self) -> None:
+        recorded = Recorded([], self._calls, self._writer, self._meter)
+        self._calls = []
+        try:
+            await database.write(_append, self._run, recorded)
+        except (DatabaseError, Fenced):
+            # With the next steps, then.
+            self._calls = [*recorded.calls, *self._calls]
+
+    async def _begun_stored(self) -> None:
+        """Wait until nothing else of this run's is being stored, and is not going to be."""
+        if self._slow is not None:
+            self._slow.cancel()
+        if self._storing_begun is not None:
+            await self._storing_begun
+            self._storing_begun = None
 
     def on_partial(self, partial: PartialStep) -> None:
         """Show a step that is being written, once those before it are stored."""
@@ -173,8 +205,9 @@ class RunRecorder:
             self._answer = str(step.data["content"])
             self._partial = bool(step.data.get("partial"))
 
-    def last(self, outcome: Outcome) -> Recorded:
+    async def last(self, outcome: Outcome) -> Recorded:
         """What is stored together with the run's end."""
+        await self._begun_stored()
         waiting = self._take()
         entries = [*waiting.entries, *self._last]
         if not self._run.enable_reasoning and (self._answer or outcome.status == "completed"):

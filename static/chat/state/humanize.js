@@ -327,7 +327,7 @@ export function cost({ amount, currency }) {
  * @param {{used: number, limit: number}} context
  */
 export function contextUse({ used, limit }) {
-  return bound(gettext("Context %(share)s %", { share: String(Math.min(100, Math.ceil((used * 100) / limit))) }));
+  return bound(gettext("Context %(share)s%%", { share: String(Math.min(100, Math.ceil((used * 100) / limit))) }));
 }
 
 /**
@@ -335,7 +335,7 @@ export function contextUse({ used, limit }) {
  * @param {{used: number, limit: number}} budget
  */
 export function budgetUse({ used, limit }) {
-  return bound(gettext("Budget %(share)s %", { share: String(Math.min(100, Math.floor((used * 100) / limit))) }));
+  return bound(gettext("Budget %(share)s%%", { share: String(Math.min(100, Math.floor((used * 100) / limit))) }));
 }
 
 /**

@@ -1,5 +1,6 @@
 """What a run's models were sent, over HTTP: held against what the model server got."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,20 @@ async def test_a_call_at_work_is_told_and_the_session_says_how_full_the_context_
         session = await socket.receive()
         used = calls[0]["usage"]["input_tokens"] + calls[0]["usage"]["output_tokens"]
         assert session["data"]["context"] == {"used": used, "limit": 58_000}
+
+
+async def test_a_first_call_that_brings_nothing_is_told_all_the_same(bo: Browser, model: ModelServer) -> None:
+    run_id = await ask(bo, await bo.new_session(), "Hang [fault=hang]")
+    model.wait_for(lambda: bool(model.requests))
+    async with asyncio.timeout(10):
+        while not (calls := await calls_of(bo, run_id)):  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.05)
+    assert (calls[0]["duration_ms"], "error" in calls[0]) == (None, False)
+    assert await messages_of(bo, run_id, 1) == model.requests[-1].body["messages"]
+    await bo.call("POST", f"runs/{run_id}/cancel/", {})
+    await ended(bo, run_id)
+    (call,) = await calls_of(bo, run_id)
+    assert call["error"] == "stopped"
 
 
 async def test_bad_numbers_lead_nowhere(bo: Browser) -> None:
