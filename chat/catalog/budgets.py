@@ -36,7 +36,7 @@ class Limit(NamedTuple):
 
 
 @dataclass(slots=True)
-class Standing:
+class BudgetState:
     """A budget that holds for a run, and how much of it was used before that."""
 
     limit: Limit
@@ -56,16 +56,16 @@ def load_budgets() -> None:
     _limits[:] = [Limit(*row) for row in Budget.objects.order_by("pk").values_list(*Limit._fields)]
 
 
-def standings_for(user_id: int | None, agent_name: str) -> list[Standing]:
+def standings_for(user_id: int | None, agent_name: str) -> list[BudgetState]:
     """The budgets that hold for somebody's run with an agent, with what is used of each today. No statement where there are none."""
     return [
-        Standing(limit, Decimal(0) if limit.scope == BudgetScope.RUN else used_of(limit, user_id, agent_name))
+        BudgetState(limit, Decimal(0) if limit.scope == BudgetScope.RUN else used_of(limit, user_id, agent_name))
         for limit in _limits
         if limit.holds_for(user_id, agent_name)
     ]
 
 
-def of_version(limits: Limits) -> list[Standing]:
+def of_version(limits: Limits) -> list[BudgetState]:
     """What an agent's version allows each of its runs."""
     found = []
     if limits.tokens:
@@ -73,7 +73,7 @@ def of_version(limits: Limits) -> list[Standing]:
     amount, _, currency = (limits.budget or "").partition(" ")
     if currency and _AMOUNT.fullmatch(amount) and Decimal(amount):
         found.append(Limit(BudgetScope.RUN, None, "", Decimal(amount), currency.strip()))
-    return [Standing(limit, Decimal(0)) for limit in found]
+    return [BudgetState(limit, Decimal(0)) for limit in found]
 
 
 def used_of(limit: Limit, user_id: int | None, agent_name: str) -> Decimal:
@@ -88,7 +88,7 @@ def used_of(limit: Limit, user_id: int | None, agent_name: str) -> Decimal:
     return sums.filter(currency=limit.unit).aggregate(used=Sum("cost"))["used"] or Decimal(0)
 
 
-def tightest(standings: Iterable[Standing]) -> BudgetUse | None:
+def tightest(standings: Iterable[BudgetState]) -> BudgetUse | None:
     """Of these the one of which the largest share is used."""
     uses: Sequence[BudgetUse] = [standing.use(Decimal(0)) for standing in standings]
     return max(uses, key=lambda use: use["used"] / use["limit"], default=None)

@@ -15,7 +15,7 @@ from django.db import Error as DatabaseError
 import agents
 from agents import Outcome
 from chat.catalog import budgets, prices
-from chat.catalog.budgets import Standing
+from chat.catalog.budgets import BudgetState
 from chat.models import Run, RunStatus
 from chat.runs import toolbox
 from chat.runs.publisher import publish_events
@@ -39,7 +39,7 @@ class ClaimedRun:
     #: The session's turns before it, where they were read along.
     history: list[dict[str, Any]] | None = None
     #: Those that hold for it, as they stood when it was claimed.
-    budgets: list[Standing] = field(default_factory=list)
+    budgets: list[BudgetState] = field(default_factory=list)
     #: Set when it has ended.
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from agents import Allowance, CallEnded, Sentence
 from agents.steps import BudgetUse
-from chat.catalog.budgets import TOKENS, Limit, Standing
+from chat.catalog.budgets import TOKENS, BudgetState, Limit
 from chat.models import BudgetScope, Cost
 from chat.store.calls import PricedCall
 
@@ -39,7 +39,7 @@ class RunMeter:
     What other runs spend of a day's budget is known as it stood when this run began, and after each of its stored calls: `refresh`.
     """
 
-    def __init__(self, standings: Sequence[Standing], price: Callable[[CallEnded], Cost | None]) -> None:
+    def __init__(self, standings: Sequence[BudgetState], price: Callable[[CallEnded], Cost | None]) -> None:
         self._standings = list(standings)
         self._price = price
         self._spent = Spent()
@@ -54,7 +54,7 @@ class RunMeter:
         tight = self._tightest()
         return None if tight is None else tight.use(self._spent.of(tight.limit))
 
-    def refresh(self, stored: Sequence[PricedCall], standings: Sequence[Standing]) -> None:
+    def refresh(self, stored: Sequence[PricedCall], standings: Sequence[BudgetState]) -> None:
         """Take over how the budgets stand now that these calls of the run's are stored, and so are part of the day's sums."""
         for call in stored:
             self._summed.add(call.ended, call.cost)
@@ -81,14 +81,14 @@ class RunMeter:
         used = tight.used + self._spent.of(tight.limit)
         return Allowance(note=f"{share:.0%} of {_named(tight.limit)} is used: {_amount(used, tight.limit)}.")
 
-    def _tightest(self) -> Standing | None:
+    def _tightest(self) -> BudgetState | None:
         return max(self._standings, key=self._share, default=None)
 
-    def _share(self, standing: Standing) -> Decimal:
+    def _share(self, standing: BudgetState) -> Decimal:
         return (standing.used + self._spent.of(standing.limit)) / standing.limit.limit
 
 
-def used_up(standings: Sequence[Standing]) -> str | None:
+def used_up(standings: Sequence[BudgetState]) -> str | None:
     """The sentence that says which of these is used up; None where none is."""
     return next((_used_up(each.limit) for each in standings if each.used >= each.limit.limit), None)
 

@@ -17,7 +17,7 @@ from django.db import transaction
 from agents import CallBegun, CallEnded, ModelSettings, Outcome, PartialStep, RunEvent, Step
 from agents.steps import StepData
 from chat.catalog import budgets, prices
-from chat.catalog.budgets import Standing
+from chat.catalog.budgets import BudgetState
 from chat.models import Cost, Run, RunStatus
 from chat.runs import auto_continue
 from chat.runs import events as run_events
@@ -90,7 +90,7 @@ class RunRecorder:
         prices.expect_server(model.server)
         self._writer.provider = self._run.provider or ("default" if model.server else "demo")
 
-    def meter(self, standings: Sequence[Standing]) -> RunMeter | None:
+    def meter(self, standings: Sequence[BudgetState]) -> RunMeter | None:
         """What keeps the budgets that hold for the run, where there are any."""
         self._meter = RunMeter(standings, self._price) if standings else None
         return self._meter

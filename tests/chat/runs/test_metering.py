@@ -10,19 +10,19 @@ from django.utils import timezone
 from agents import Allowance, CallEnded, Limits, Usage
 from chat.accounts.models import User
 from chat.catalog import budgets
-from chat.catalog.budgets import Limit, Standing
+from chat.catalog.budgets import BudgetState, Limit
 from chat.models import Budget, Cost, DailyUsage
 from chat.runs.metering import RunMeter
 from chat.store.calls import PricedCall
 from tests.chat import making
 
 
-def tokens(limit: int, used: int = 0, scope: str = "run") -> Standing:
-    return Standing(Limit(scope, None, "", Decimal(limit), "tokens"), Decimal(used))
+def tokens(limit: int, used: int = 0, scope: str = "run") -> BudgetState:
+    return BudgetState(Limit(scope, None, "", Decimal(limit), "tokens"), Decimal(used))
 
 
-def money(limit: str, used: str = "0", scope: str = "user_day") -> Standing:
-    return Standing(Limit(scope, None, "", Decimal(limit), "USD"), Decimal(used))
+def money(limit: str, used: str = "0", scope: str = "user_day") -> BudgetState:
+    return BudgetState(Limit(scope, None, "", Decimal(limit), "USD"), Decimal(used))
 
 
 def call(used: int) -> CallEnded:
@@ -48,7 +48,7 @@ def course(meter: RunMeter, calls: list[int]) -> list[str]:
 
 
 #: Budgets, what each call uses, and what the run may do before each.
-COURSES: dict[str, tuple[list[Standing], list[int], list[str]]] = {
+COURSES: dict[str, tuple[list[BudgetState], list[int], list[str]]] = {
     "none": ([], [10**9], ["free", "free"]),
     "far from it": ([tokens(1_000)], [100, 100], ["free", "free", "free"]),
     "warned once": ([tokens(1_000)], [800, 50, 50], ["free", "warned", "free", "free"]),
