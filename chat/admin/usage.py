@@ -51,6 +51,7 @@ class UsageAdmin(ReadOnlyAdmin):
             name = f"usage-{since}-{until}.csv"
             return cast(HttpResponse, _csv_file(name, usage.COLUMNS, usage.rows_between(since, until)))
         by = cast(By, request.GET.get("by") if request.GET.get("by") in _BY else "day")
+        by_day, rows = usage.totals(by, since, until)
         context = {
             **self.admin_site.each_context(request),
             "title": gettext("Usage"),
@@ -59,8 +60,8 @@ class UsageAdmin(ReadOnlyAdmin):
             "by": by,
             "choices_of_days": [(number, number == days) for number in _DAYS],
             "choices_of_by": [(key, words, key == by) for key, words in _BY.items()],
-            "bars": _bars(usage.totals("day", since, until), [str(since + timedelta(days=n)) for n in range(days)]),
-            "rows": [_row(total) for total in usage.totals(by, since, until)[:_ROWS]],
+            "bars": _bars(by_day, [str(since + timedelta(days=n)) for n in range(days)]),
+            "rows": [_row(total) for total in rows[:_ROWS]],
             "since": since,
             "until": until,
         }
