@@ -153,8 +153,9 @@ class RunAdmin(ConfirmedActionsAdmin):
 
     @admin.display(description=_("tokens"))
     def tokens(self, run: Run) -> str:
-        """What went in and came out."""
-        return humanize.usage(run.input_tokens, run.output_tokens, estimated=run.usage_estimated)
+        """What went in and came out, and what that cost where it is known."""
+        used = humanize.usage(run.input_tokens, run.output_tokens, estimated=run.usage_estimated)
+        return used if run.cost is None else f"{used} · {humanize.cost(float(run.cost), run.currency)}"
 
     @admin.display(description=_("stopped by"))
     def stopped_by(self, run: Run) -> str:

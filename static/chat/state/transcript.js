@@ -139,7 +139,7 @@ function joinedSession(state, data) {
     live: data.run,
     queue: data.queue,
     context: data.context ?? fresh.context,
-    budget: data.budget ?? null,
+    budget: data.budget ?? fresh.budget,
     runs: data.run ? cancelling(fresh.runs, data.run) : fresh.runs,
   };
 }
