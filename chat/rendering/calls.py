@@ -87,7 +87,7 @@ def _facts(call: CallData) -> list[tuple[str, str]]:
         (_("Parameters"), ", ".join(f"{name}: {json.dumps(value)}" for name, value in call["parameters"].items())),
         (_("Tokens"), _tokens(call)),
         (_("From the cache"), "" if cached is None else humanize.count(cached)),
-        (_("Of it thought"), "" if thought is None else humanize.count(thought)),
+        (_("Tokens of thoughts"), "" if thought is None else humanize.count(thought)),
         (_("Cost"), _cost(call)),
         (_("First token after"), humanize.duration(call["first_token_ms"])),
         (_("Took"), humanize.duration(call["duration_ms"])),

@@ -314,15 +314,6 @@ export function usage(used) {
 }
 
 /**
- * What tokens cost: "1.20 USD", "0.0123 USD"; the smallest amounts as a bound.
- * @param {{amount: number, currency: string}} cost
- */
-export function cost({ amount, currency }) {
-  if (amount > 0 && amount < 0.0001) return bound(gettext("under %(amount)s %(currency)s", { amount: "0.0001", currency }));
-  return bound(`${amount.toFixed(amount >= 1 || amount === 0 ? 2 : 4)} ${currency}`);
-}
-
-/**
  * How much of what the model reads at a time the conversation takes.
  * @param {{used: number, limit: number}} context
  */

@@ -3,7 +3,7 @@
  */
 
 import { byId, makeRect, setData, setShown, setText, slot, visible } from "../lib/dom.js";
-import { budgetUse, clock, contextUse, cost, iterationOf, joined, roughly, usage } from "../state/humanize.js";
+import { budgetUse, clock, contextUse, iterationOf, roughly, usage } from "../state/humanize.js";
 import { dot } from "../state/run-status.js";
 import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
@@ -46,8 +46,7 @@ export function createHeader({ page, onStop }) {
     setShown(short, counts);
     paintGauge(run, limit);
     const spent = run.usage !== null && run.usage.input_tokens + run.usage.output_tokens > 0;
-    const price = run.usage?.cost ? cost(run.usage.cost) : "";
-    setText(tokens, run.usage !== null && spent ? joined(usage(run.usage), price) : "");
+    setText(tokens, run.usage !== null && spent ? usage(run.usage) : "");
     setShown(tokens, spent);
   }
 
@@ -130,7 +129,9 @@ export function createHeader({ page, onStop }) {
  * @param {(share: {used: number, limit: number}) => string} words
  */
 function paintShare(id, share, words) {
-  const gauge = byId(id);
+  // It stands in the message box, which whoever only watches has not.
+  const gauge = document.getElementById(id);
+  if (gauge === null) return;
   const isKnown = share !== null && share.limit > 0;
   setShown(gauge, isKnown);
   if (!isKnown) return;

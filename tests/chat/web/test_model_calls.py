@@ -99,7 +99,7 @@ def test_a_call_is_shown_readable_raw_and_as_a_command(page: Client, ada: User) 
         "397.8",
         '{"code": "17 * 23.4"}',
         "I compute it.",
-        "Of it thought 50",
+        "Tokens of thoughts 50",
         "From the cache 800",
         "12 messages left out",
         "1 of 1",
