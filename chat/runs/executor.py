@@ -16,7 +16,7 @@ from django.db import Error as DatabaseError
 
 import agents
 from agents import AgentError, Outcome, Sentence
-from chat.catalog.setups import AgentSetup
+from chat.catalog.setups import AgentSetup, most_iterations
 from chat.models import Run, RunStatus
 from chat.runs import toolbox
 from chat.runs.publisher import publish_events
@@ -81,7 +81,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, list[Entry]]
             None if run.continues_id else run.message,
             history=await _history(claim),
             session_id=str(run.session_id),
-            max_iterations=_most_iterations(setup.spec.limits),
+            max_iterations=most_iterations(setup.spec.limits) or _NO_LIMIT,
             skip_initial_steps=True,
         )
         stream.on_partial = recorder.on_partial
@@ -125,11 +125,6 @@ def _usable(claim: ClaimedRun) -> AgentSetup:
     if claim.setup.problem is not None:
         raise claim.setup.problem
     return claim.setup
-
-
-def _most_iterations(limits: agents.Limits) -> int:
-    """Model calls that a run may make: as many as its agent and the installation allow."""
-    return min(each for each in (limits.iterations, settings.MAX_ITERATIONS, _NO_LIMIT) if each)
 
 
 @contextlib.contextmanager

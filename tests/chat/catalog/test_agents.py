@@ -93,6 +93,17 @@ def test_a_draft_is_taken_by_no_run(ada: User) -> None:
     assert agents.title_of("researcher") == "Researcher"
 
 
+def test_what_another_process_publishes_is_taken_by_the_next_message(ada: User) -> None:
+    """Nothing that this process has read stands between."""
+    session = making.session(ada)
+    ask(ada, session.pk)
+    now = agent()
+    assert now.current is not None
+    made = agent_versions.save_version(now.pk, ada, content_of(now.current), based_on=1)
+    Agent.objects.filter(pk=now.pk).update(current=made)
+    assert ask(ada, making.session(ada).pk).agent_version == made
+
+
 def test_starting_a_run_asks_for_no_version_that_is_known(ada: User) -> None:
     """What a version says is read once, and which is current comes along with what lets the message in."""
     session = making.session(ada)
