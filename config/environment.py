@@ -81,6 +81,7 @@ class Environment(BaseSettings):
     MODEL_SERVER_ADDRESSES: Addresses = AddressList(())
     FIELD_KEY: FieldKey = ""
     MCP_SERVERS: JsonObject = {}
+    EXTENSIONS: Words = []
     FETCH_ALLOWED_HOSTS: Hosts = []
     FETCH_DENIED_HOSTS: Hosts = []
 
@@ -120,7 +121,7 @@ class Environment(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over what is given, which is the file's: read by ourselves, for its errors are told by their line."""
+        """The environment wins over what is given, which is the file's: read by ourselves, for its errors name their line."""
         return env_settings, init_settings
 
     @model_validator(mode="before")

@@ -110,7 +110,7 @@ def load_for_update(
 
 
 class Refused(Exception):
-    """A command that can't be carried out; ``code`` is the wire's, ``message`` is for people."""
+    """A command that is refused; ``code`` is the wire's, ``message`` is for people."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)

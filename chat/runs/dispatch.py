@@ -39,15 +39,15 @@ async def dispatch_next(session_id: UUID) -> None:
 async def claim_and_start_next(session_id: UUID) -> asyncio.Event | None:
     """Execute the session's next run here, if one waits and may start, and publish the queue; returns what is set when the run has ended.
 
-    One that cannot be read is set aside as failed, and the one after it is looked at. Never raises: a database that is away is asked
-    again by the look of every second.
+    One that cannot be read is set aside as failed, and the one after it is tried. Never raises: a database that is away is asked
+    again by the poll of every second.
     """
     while accepting.is_set():
         try:
             claim = await write_and_start(_start_if_claimed, claim_next, session_id)
         except Exception as error:
             if isinstance(error, DatabaseError) and db_check.is_away(error):
-                logger.warning("The line of session %s could not be moved on", session_id, exc_info=True)
+                logger.warning("The queue of session %s could not be moved on", session_id, exc_info=True)
                 return None
             logger.exception("The next run of session %s could not be started", session_id)
             if not await _set_aside_next(session_id):

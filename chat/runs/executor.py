@@ -1,6 +1,6 @@
-"""Carries runs in this process, from their claim to their end: what the agent yields is saved first and told then.
+"""Executes runs in this process, from their claim to their end: what the agent yields is stored first and published then.
 
-A run belongs to the process, never to a socket. Growth of a step in progress goes to `drafts` and is told at once.
+A run belongs to the process, never to a socket. Growth of a step in progress goes to `drafts` and is published at once.
 """
 
 import asyncio

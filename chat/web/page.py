@@ -121,7 +121,7 @@ def render_page(request: HttpRequest, template: str, **context: Any) -> HttpResp
 
 
 def reader_zone(request: HttpRequest) -> str:
-    """The name of the time zone that the reader's browser has told; empty where it has told none that there is."""
+    """The name of the time zone that the reader's browser has sent; empty where it has sent none that there is."""
     zone = request.COOKIES.get("tz", "")
     return zone if zone in _ZONES else ""
 

@@ -86,7 +86,7 @@ class WhenForm(forms.Form):
         return at.replace(tzinfo=None) if at is not None else None
 
     def said_when(self) -> dict[str, Any]:
-        """What the use case is told: of the three ways to say when, the chosen one."""
+        """The use case's arguments: of the three ways to say when, the chosen one."""
         data = self.cleaned_data
         when = data["when"]
         value = data.get(when)
@@ -140,7 +140,7 @@ class ScheduleForm(WhenForm):
         ]
 
     def said(self) -> dict[str, Any]:
-        """What the use case is told."""
+        """The use case's arguments."""
         data = self.cleaned_data
         told = {name: data[name] for name in ("name", "message", "agent_name", "missed", "overlap", "pause_after")}
         return {**told, "session_id": data["session_id"] or None, **self.said_when()}

@@ -34,7 +34,7 @@ def bodies(conversation: Sequence[Mapping[str, Any]], budget: int = 58_000) -> I
             "max_input_tokens": budget,
             "public_only": False,
             "parameters": Parameters(),
-            "desk": None,
+            "host": None,
         }
     )
     messages = [Message(SYSTEM, "You are you."), *_to_qwen(repair_tool_calls(conversation))]

@@ -20,7 +20,7 @@ class Command(BaseCommand):
     help = "Say whether the configured model answers, streams, reports usage and calls tools, how fast, and what it refuses."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Ask, and tell; the exit code is 1 where the model cannot carry an agent."""
+        """Ask, and tell; the exit code is 1 where the model cannot run an agent."""
         model: ModelSettings = settings.AGENT_MODEL
         if model.server:
             self.stdout.write(f"Asking {model.model or 'the model'} at {agents.mask_text(model.server)} …")
@@ -38,7 +38,7 @@ class Command(BaseCommand):
             self._tell_traits(model, asyncio.run(probe_server(model)))
             self._save_facts(model)
         if not all(fit):
-            raise CommandError("This model cannot carry an agent as it is.")
+            raise CommandError("This model cannot run an agent as it is.")
 
     def _report(self, what: str, holds: bool, words: str) -> bool:
         self.stdout.write(f"  {what}: {'yes' if holds else 'no'}, {words}")
