@@ -76,7 +76,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, list[Entry]]
     recorder = RunRecorder(run)
     try:
         setup = _usable(claim)
-        agent = agents.Agent(setup.spec, setup.model, toolbox.toolbox_for(run, setup.spec))
+        agent = agents.Agent(setup.spec, setup.model, toolbox.toolbox_for(run))
         stream = agent.start(
             None if run.continues_id else run.message,
             history=await _history(claim),
