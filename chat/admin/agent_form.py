@@ -154,7 +154,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        newest = newest_of(self.instance)
+        newest = self.newest = newest_of(self.instance)
         if newest is not None:
             self.initial = {**initial_of(newest), **self.initial, "based_on": newest.number}
         self.fields["tools"].choices = _tool_choices(newest)  # type: ignore[attr-defined]
@@ -224,6 +224,8 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         plain = ("title", "description", "instructions", "instructions_shown", "model_server", "model", "starters")
         return {
             **{name: data[name] for name in plain},
+            # An agent of an extension stays one.
+            "agent_class": self.newest.agent_class if self.newest is not None else "",
             "tools": list(data["tools"]),
             "sub_agents": list(data["sub_agents"]),
             "mcp": None if data["all_servers"] else _mcp_of(data["servers"]),

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from agents import AGENTS
+from agents.specs import forget_agents, register_agent
 from chat.accounts.models import User
 from chat.catalog import agent_versions, agents, built_in
 from chat.catalog.agent_versions import SavedMeanwhile, Unchangeable, content_of
@@ -57,6 +59,21 @@ def test_the_built_in_agents_are_version_1_of_themselves() -> None:
         current = agent(name).current
         assert current is not None
         assert agents.spec_of(current) == spec
+
+
+def test_an_agent_of_an_extension_is_one_in_each_of_its_versions(ada: User) -> None:
+    spec = replace(AGENTS["writer"], name="poet", mcp=(), agent_class="poet")
+    register_agent(spec)
+    try:
+        built_in.make_built_in()
+        current = agent("poet").current
+        assert current is not None
+        assert agents.spec_of(current) == spec
+        assert agents.load_version(published(ada, "poet", title="Bard").pk).spec == replace(
+            spec, version=2, title="Bard"
+        )
+    finally:
+        forget_agents()
 
 
 def test_what_staff_have_made_of_them_stays(ada: User) -> None:
