@@ -1,5 +1,6 @@
-"""What is stored: sessions with their runs and steps, schedules, and what operators look after."""
+"""What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
 
+from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
 from chat.models.operations import (
     MANY_SESSIONS,
     Act,
@@ -34,6 +35,7 @@ from chat.models.sessions import (
 )
 
 __all__ = [
+    "AGENT_NAME",
     "IS_LIVE",
     "IS_OPEN",
     "IS_QUEUED",
@@ -46,6 +48,8 @@ __all__ = [
     "UNFINISHED",
     "UNFINISHED_SQL",
     "Act",
+    "Agent",
+    "AgentVersion",
     "Announcement",
     "AuditEntry",
     "ClosedAccount",
@@ -54,6 +58,7 @@ __all__ = [
     "Draft",
     "Level",
     "MissedPolicy",
+    "ModelServer",
     "ModelServerFacts",
     "Occurrence",
     "Origin",
@@ -69,4 +74,5 @@ __all__ = [
     "StepContent",
     "StepOrigin",
     "ToolServer",
+    "VersionState",
 ]

@@ -52,15 +52,19 @@ async def create_session(
     Whoever asks again with the same ``key`` within a day gets the same session; with other wishes it is a conflict.
     """
     new = unsaved_session(user, agent_name or agents.DEFAULT_AGENT, title, enable_reasoning, key)
-    if key is None:
-        await database.write(new.save, force_insert=True)
+
+    def create() -> Session:
+        check_agent(new.agent_name, user.pk)
+        if key is not None:
+            return create_once(new)
+        new.save(force_insert=True)
         return new
-    return await database.write(create_once, new)
+
+    return await database.write(create)
 
 
 def unsaved_session(user: User, agent_name: str, title: str, enable_reasoning: bool, key: str | None) -> Session:
-    """A session that is in no table yet. Raises `Refused`."""
-    check_agent(agent_name)
+    """A session that is in no table yet."""
     title = "" if is_blank(title) else title.strip()
     new = Session(owner=user, agent_name=agent_name, title=title, enable_reasoning=enable_reasoning)
     if key is not None:
@@ -98,11 +102,11 @@ async def change_session(user: User, session: Session, **changes: Any) -> Sessio
         if is_blank(changes["title"]):
             raise Refused("bad_frame", Sentence("A title needs at least one letter, digit or sign that can be seen."))
         changes["title"] = changes["title"].strip()
-    if "agent_name" in changes:
-        check_agent(changes["agent_name"])
 
     @transaction.atomic
     def change() -> None:
+        if "agent_name" in changes:
+            check_agent(changes["agent_name"], user.pk)
         lock_session(session.pk, user, _manages)
         Session.objects.filter(pk=session.pk).update(**changes)
         session.refresh_from_db()

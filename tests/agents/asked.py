@@ -12,6 +12,7 @@ from agents.models.adapting import SYSTEM as SYSTEM_PART
 from agents.models.openai_compatible import OpenAICompatible, completions_url, server_id
 from agents.models.server_facts import ServerFacts
 from agents.qwen import _to_qwen
+from agents.specs import Parameters
 
 URL = "http://model.test/v1"
 MODEL = "m"
@@ -31,6 +32,8 @@ def bodies(conversation: Sequence[Mapping[str, Any]], budget: int = 58_000) -> I
             "timeout_s": 1.0,
             "tool_format": "auto",
             "max_input_tokens": budget,
+            "public_only": False,
+            "parameters": Parameters(),
             "host": None,
         }
     )

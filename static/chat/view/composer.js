@@ -203,7 +203,21 @@ function watchChoice(form, onChoose) {
   const reasoning = find(form, "#reasoning");
   const chosen = () => ({ agent_name: agent.value, enable_reasoning: reasoning.checked });
   for (const choice of [agent, reasoning]) choice.addEventListener("change", () => onChoose(chosen()));
+  agent.addEventListener("change", () => showAgent(agent.value));
+  // A browser may have kept another choice than the page was made with.
+  showAgent(agent.value);
   return chosen;
+}
+
+/**
+ * What the chosen agent is for, and the questions to begin with, stand beside the box.
+ *
+ * @param {string} name
+ */
+function showAgent(name) {
+  for (const about of document.querySelectorAll("[data-agent]")) {
+    setShown(/** @type {HTMLElement} */ (about), about.getAttribute("data-agent") === name);
+  }
 }
 
 /**
