@@ -137,5 +137,5 @@ class AskedModel:
         )
         if stream:
             return states
-        *_, whole = states
+        *_before, whole = states
         return whole
