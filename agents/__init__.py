@@ -14,29 +14,34 @@ from agents.events import (
     Step,
     Usage,
 )
+from agents.extensions import ExtensionsRefused, load_extensions
 from agents.metering import Allowance, Meter
 from agents.sentence import Sentence
 from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters
 from agents.stream import AgentRun, initial_steps
 from agents.tools import (
     PAGE_READER,
-    WITHOUT_SIDE_EFFECTS,
     CancelToken,
     HostPolicy,
+    Secret,
     ServerState,
     SessionPrivacy,
+    Setting,
     Tool,
     Toolbox,
     ToolError,
+    ToolInfo,
+    list_tools,
     restart_server,
     server_states,
+    server_tools,
+    without_side_effects,
 )
 
 __all__ = [
     "AGENTS",
     "DEFAULT_AGENT",
     "PAGE_READER",
-    "WITHOUT_SIDE_EFFECTS",
     "Agent",
     "AgentError",
     "AgentRun",
@@ -45,6 +50,7 @@ __all__ = [
     "CallBegun",
     "CallEnded",
     "CancelToken",
+    "ExtensionsRefused",
     "HostPolicy",
     "Limits",
     "McpChoice",
@@ -56,19 +62,26 @@ __all__ = [
     "Parameters",
     "PartialStep",
     "RunEvent",
+    "Secret",
     "Sentence",
     "ServerState",
     "SessionPrivacy",
+    "Setting",
     "Step",
     "Tool",
     "ToolError",
+    "ToolInfo",
     "Toolbox",
     "UnknownAgent",
     "Usage",
     "get_agent",
     "initial_steps",
+    "list_tools",
+    "load_extensions",
     "mask_text",
     "preload",
     "restart_server",
     "server_states",
+    "server_tools",
+    "without_side_effects",
 ]

@@ -6,26 +6,22 @@ between; the thread waits meanwhile. What ends a run is decided here too: a stop
 
 import asyncio
 import contextlib
-import functools
 import logging
-import os
-import tempfile
 import threading
 import uuid
-import warnings
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from agents import threads
-from agents.calls import CallRecord
+from agents.calls import CallRecord, OpenCall
 from agents.cancellation import CancelToken
 from agents.errors import AgentError, LimitReached, Stopped, clear_traceback_frames
-from agents.events import ModelRequest, Outcome, PartialStep, RunEvent, Status, Step
-from agents.metering import EXCEEDED_CODE, Meter
+from agents.events import ModelRequest, Outcome, PartialStep, RunEvent, Status, Step, number_of
+from agents.loading import load
+from agents.metering import Meter
 from agents.models.ends import check_end, meaning
 from agents.models.reply import MOST_CALLS, Reply, ReplyWriter
 from agents.models.reply_parts import Call, FinishedReply
@@ -52,6 +48,8 @@ class Task:
     label: str
     skip_initial_steps: bool = False
     """Whether the reader has the steps of `initial_steps` already."""
+    meter: Meter | None = None
+    """Keeps the run's budget, where it has one."""
 
 
 def initial_steps(message: str) -> list[Step]:
@@ -73,16 +71,17 @@ class AgentRun:
         """What the run has added to the conversation, in OpenAI's shape; ``origin`` is what goes back to the server it came from."""
         self.on_partial: Callable[[PartialStep], None] | None = None
         """Where set, growth goes here at once instead of into the iteration, unless steps before it wait to be read."""
-        self.meter: Meter | None = None
-        """Keeps the run's budget, where it has one."""
         self._task = task
         self._loop = asyncio.get_running_loop()
         self._events: deque[RunEvent] = deque()
         self._reader: asyncio.Future[None] | None = None
-        self._splitter = StepSplitter(_ids(task.conversation))
-        self._calls = CallRecord()
+        self._splitter = StepSplitter(
+            [str(call["id"]) for message in task.conversation for call in message.get("tool_calls") or ()]
+        )
+        self._calls = CallRecord(self._splitter, self._push, task.meter)
         self._stop = CancelToken()
         self._pausing = ""
+        self._failure: AgentError | None = None
         self._writing: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._pacer = Throttle()
@@ -134,6 +133,12 @@ class AgentRun:
         else:
             self._end_if_stopped()
 
+    def fail(self, failure: AgentError) -> None:
+        """Stop, now, as `cancel` does; but the run has failed."""
+        if self.outcome is None and not self._stop.is_set():
+            self._failure = failure
+            self.cancel(failure.message)
+
     def pause(self, reason: str) -> None:
         """Stop before the next model call: what is being written or run now comes to its own end first, and may be the last."""
         self._pausing = reason
@@ -160,20 +165,39 @@ class AgentRun:
 
     def offers_tools(self) -> bool:
         """What the budget says of the next model call. See `agents.models.base.ReplyHost`."""
-        if self.meter is None:
-            return True
-        allowance = self.meter.allow()
-        if allowance.note:
-            self.note(allowance.note)
-        if allowance.refusal:
-            raise AgentError(EXCEEDED_CODE, allowance.refusal)
-        return not allowance.is_last
+        return self._calls.offers_tools(self.note)
 
-    def write(self, writer: ReplyWriter, request: ModelRequest) -> FinishedReply:
-        """Have a reply written on the event loop, and wait for it. See `agents.models.base.ReplyHost`."""
+    def write(
+        self, writer: ReplyWriter, request: ModelRequest | None = None, *, goes_on: bool = False
+    ) -> FinishedReply:
+        """Have a reply written on the event loop, and wait for it. See `agents.models.base.ReplyHost`.
+
+        ``request``: what a model is asked with, where one is. ``goes_on``: it belongs to the model call of the one before.
+        """
         self._awaited = future = Future[FinishedReply]()
-        self._post(self._begin_reply, writer, request, future)
+        self._post(self._begin_reply, writer, request, future, goes_on)
         return future.result()
+
+    def replies(self, writer: ReplyWriter, request: ModelRequest) -> Iterator[FinishedReply]:
+        """The same, for Qwen-Agent's own loop, to which nothing is shown before its end."""
+        yield self.write(writer, request)
+
+    def ask(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> Future[None]:
+        """Have a reply written on the event loop that is shown to nobody; its tokens count. See `agents.extensions.driver`."""
+        return asyncio.run_coroutine_threadsafe(self._ask(writer, request, reply), self._loop)
+
+    async def _ask(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> None:
+        with self._calls.open(request, reply):
+            await self._write(writer, reply)
+
+    @property
+    def max_iterations(self) -> int:
+        """How often the model may be asked. See `agents.qwen.ReplyHost`."""
+        return self._task.max_iterations
+
+    def call_at_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have ``callback`` called when the run is stopped; returns what removes it."""
+        return self._stop.add_callback(callback)
 
     def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
         """Run a turn's tool calls and wait for them all. See `agents.qwen.ReplyHost`."""
@@ -203,28 +227,30 @@ class AgentRun:
 
     # -- on the event loop: the model -------------------------------------------------------------
 
-    def _begin_reply(self, writer: ReplyWriter, request: ModelRequest, future: Future[FinishedReply]) -> None:
+    def _begin_reply(
+        self, writer: ReplyWriter, request: ModelRequest | None, future: Future[FinishedReply], goes_on: bool
+    ) -> None:
         if self._stop.is_set() or self.outcome is not None:
             future.set_exception(Stopped())
             return
-        if self._has_asked and self._splitter.iteration == self._task.max_iterations:
+        begins = self._has_asked and not goes_on
+        if begins and self._splitter.iteration == self._task.max_iterations:
             future.set_exception(LimitReached())
             return
         if self._pausing:
             future.set_exception(Stopped())
             self.cancel(self._pausing)
             return
-        if self._has_asked:
+        if begins:
             self._push(self._splitter.begin())
         self._has_asked = True
-        self._push([self._calls.begin(self._splitter.iteration, request)])
         self._reply = reply = Reply(self._grew, pause=self._pacer.pause, resume=self._pacer.resume)
-        reply.on_retry = lambda error, narrower: self._push(self._calls.again(error, narrower))
+        call = self._calls.begin(request, reply) if request is not None else None
         self._shown_parts = 0
         self._pacer.begin(self._show)
         self._writing = self._loop.create_task(self._write(writer, reply))
         # Not in the coroutine itself: one that is cancelled before it began never runs.
-        self._writing.add_done_callback(lambda writing: self._guarded(self._reply_ended, writing, reply, future))
+        self._writing.add_done_callback(lambda writing: self._guarded(self._reply_ended, writing, reply, future, call))
 
     async def _write(self, writer: ReplyWriter, reply: Reply) -> None:
         await writer(reply)
@@ -248,16 +274,19 @@ class AgentRun:
             self._note(reply.note)
             reply.note = ""
 
-    def _reply_ended(self, writing: asyncio.Task[None], reply: Reply, future: Future[FinishedReply]) -> None:
+    def _reply_ended(
+        self,
+        writing: asyncio.Task[None],
+        reply: Reply,
+        future: Future[FinishedReply],
+        call: OpenCall | None,
+    ) -> None:
         self._pacer.end()
         self._reply = Reply()
         self._writing = None
         error = _error_of(writing)
         if isinstance(error, Stopped) and not self._stop.is_set():  # cancelled from outside: the loop is shutting down
             self._stop.set("The server was shut down.")
-        ended = self._calls.end(reply, error)
-        self._splitter.context = {"used": self._calls.used, "limit": self._calls.limit}
-        self._splitter.budget = self.meter.spend(ended) if self.meter is not None else None
         self._take_note(reply)
         steps, calls = self._splitter.finish(
             reply.parts,
@@ -267,7 +296,8 @@ class AgentRun:
             turn_fields=reply.details,
             is_cut=error is not None and meaning(reply.finish_reason or "") == "cut",
         )
-        self._push([*steps, ended])
+        self._push(steps)
+        self._calls.end(call, reply, error)
         self._remember(reply, calls)
         if reply.surplus:
             self._too_many_calls = (
@@ -323,7 +353,7 @@ class AgentRun:
     def _end_if_stopped(self) -> None:
         """After a stop the run has ended when nothing is open any more; the thread need not be waited for."""
         if self._stop.is_set() and self._writing is None and not self._splitter.open_calls:
-            self._end("cancelled")
+            self._end_stopped()
 
     def _give_up(self) -> None:
         """Long after a stop: end, whatever hangs."""
@@ -340,7 +370,7 @@ class AgentRun:
     def _conclude(self, error: Exception | None) -> None:
         if isinstance(error, Stopped) or self._stop.is_set():
             self._close_open(self._stop.reason)
-            self._end("cancelled")
+            self._end_stopped()
         elif error is None or isinstance(error, LimitReached):
             self._push(self._splitter.end_iteration())
             if error is not None:
@@ -352,6 +382,13 @@ class AgentRun:
             self._close_open("The run failed before this call had a result.")
             self._push([self._splitter.error(failure.code, str(failure))])
             self._end("failed", failure.code, failure.message)
+
+    def _end_stopped(self) -> None:
+        if self._failure is None:
+            self._end("cancelled")
+        elif self.outcome is None:
+            self._push([self._splitter.error(self._failure.code, self._failure.message)])
+            self._end("failed", self._failure.code, self._failure.message)
 
     def _guarded(self, callback: Callable[..., None], *args: Any) -> None:
         """A fault of ours ends the run as well: it must not leave it at work for ever, its thread waiting."""
@@ -381,7 +418,7 @@ class AgentRun:
                 self.on_partial(event)
                 continue
             last = self._events[-1] if self._events else None
-            if isinstance(last, PartialStep) and last.step == _number_of(event):
+            if isinstance(last, PartialStep) and last.step == number_of(event):
                 self._events.pop()  # superseded before anyone has seen it
             self._events.append(event)
         if self._events:
@@ -390,35 +427,6 @@ class AgentRun:
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
-
-
-_loading = threading.Lock()
-
-
-def load() -> Callable[..., None]:
-    """The driver of Qwen-Agent's loop. The first call imports Qwen-Agent, which takes seconds."""
-    with _loading:  # silencing warnings is for one thread at a time
-        return _import_driver()
-
-
-@functools.cache
-def _import_driver() -> Callable[..., None]:
-    # It makes a folder of this name in the working directory otherwise.
-    os.environ.setdefault("QWEN_AGENT_DEFAULT_WORKSPACE", str(Path(tempfile.gettempdir()) / "qwen-agent"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its many dependencies; none is ours to heed
-        from agents.qwen import converse  # noqa: PLC0415 - seconds that `import agents` must not take
-    noisy = logging.getLogger("qwen_agent_logger")  # writes every call to stderr by a handler of its own
-    noisy.handlers.clear()
-    noisy.setLevel(logging.WARNING)
-    return converse
-
-
-def _number_of(event: RunEvent) -> Any:
-    """The step that an event is about, if it is about one."""
-    if isinstance(event, Step):
-        return event.data.get("step")
-    return event.step if isinstance(event, PartialStep) else None
 
 
 def _error_of(writing: asyncio.Task[None]) -> BaseException | None:
@@ -440,7 +448,3 @@ def _called(call: Call, server: str) -> dict[str, Any]:
     """A call in OpenAI's shape, with what its server wants back."""
     origin = {"origin": {"server": server, "fields": dict(call.fields)}} if call.fields else {}
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}, **origin}
-
-
-def _ids(conversation: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [str(call["id"]) for message in conversation for call in message.get("tool_calls") or ()]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from qwen_agent.llm.base import BaseChatModel
-from qwen_agent.llm.schema import ASSISTANT, FunctionCall, Message
+from qwen_agent.llm.schema import ASSISTANT, SYSTEM, FunctionCall, Message
 from qwen_agent.tools import image_search
 
 from agents.events import ModelRequest
@@ -37,19 +37,24 @@ class ReplyHost(Protocol):
         """
         ...
 
+    def replies(self, writer: ReplyWriter, request: ModelRequest) -> Iterator[FinishedReply]:
+        """The same for a loop that looks on while a reply grows: its states, of which the last is the finished one."""
+        ...
+
 
 def _for_last_call(messages: list[Message]) -> list[Message]:
     """The conversation with a word to the model that this is its last call."""
-    system, *others = messages
-    return [Message(system.role, f"{system.content}\n\n{LAST_CALL}"), *others]
+    if not messages or messages[0].role != SYSTEM:
+        return [Message(SYSTEM, LAST_CALL), *messages]
+    return [Message(SYSTEM, f"{messages[0].content}\n\n{LAST_CALL}"), *messages[1:]]
 
 
 class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has no types
-    """A chat model that writes its replies on the run's event loop. ``cfg["desk"]`` is the run's `Desk`."""
+    """A chat model that writes its replies on the run's event loop. ``cfg["host"]`` is where its run writes them."""
 
     def __init__(self, cfg: dict[str, Any]) -> None:
         super().__init__(cfg)
-        self._desk: ReplyHost = cfg["desk"]
+        self._host: ReplyHost = cfg["host"]
 
     @abstractmethod
     def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Any:
@@ -67,10 +72,14 @@ class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has 
         self, messages: list[Message], functions: list[dict[str, Any]] | None = None, *_: Any, **__: Any
     ) -> Iterator[list[Message]]:
         """One model call. Qwen-Agent's own version copies and tokenises the whole conversation each time."""
-        if not self._desk.offers_tools():
+        if not self._host.offers_tools():
             messages, functions = _for_last_call(messages), []
         request = self.prepare(messages, functions or [])
-        written = self._desk.write(lambda reply: self.write(request, reply), self.describe(request))
+        for written in self._host.replies(lambda reply: self.write(request, reply), self.describe(request)):
+            yield self._messages(written)
+
+    @staticmethod
+    def _messages(written: FinishedReply) -> list[Message]:
         origin = {"server": written.server, "fields": written.fields}
         said = Message(
             ASSISTANT, written.content, reasoning_content=written.reasoning or None, extra={"origin": origin}
@@ -84,7 +93,7 @@ class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has 
             )
             for call in written.calls
         ]
-        yield [said, *calls]
+        return [said, *calls]
 
     def _chat_stream(self, messages: list[Message], *_: Any, **__: Any) -> Iterator[list[Message]]:
         return self.chat(messages)

@@ -1,1 +1,1 @@
-"""What there is to work with: model servers and what they can do and cost, what may be spent, and tool servers."""
+"""What there is to work with: agents, model servers, what these can do and cost, what may be spent, tool servers; and their changes."""
