@@ -41,8 +41,13 @@ class Host(Protocol):
         """How often the model may be asked."""
         ...
 
-    def write(self, writer: ReplyWriter, *, goes_on: bool = False) -> FinishedReply:
-        """Have a reply written and shown, and wait for its end. ``goes_on``: it belongs to the model call of the one before."""
+    def write(
+        self, writer: ReplyWriter, request: ModelRequest | None = None, *, goes_on: bool = False
+    ) -> FinishedReply:
+        """Have a reply written and shown, and wait for its end. ``goes_on``: it belongs to the model call of the one before.
+
+        ``request`` is what a model of ours is asked with, where one is.
+        """
         ...
 
     def ask(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> "Future[None]":
