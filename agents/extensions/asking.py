@@ -27,6 +27,8 @@ class Asking:
         most: int,
         offers_tools: Callable[[], bool],
     ) -> None:
+        self.offers_tools = offers_tools
+        """See `agents.models.base.ReplyHost`."""
         self._ask = ask
         self.offers_tools = offers_tools
         self._most = most
