@@ -104,15 +104,6 @@ class OpenCall:
             error="" if error is None else "stopped" if is_stopped else str(error),
         )
 
-    def count(self, reply: Reply) -> None:
-        """Count a reply that no request of ours has led to."""
-        self.usage = self.usage.plus(reply.counted())
-
-    def add(self, other: "CallRecord") -> None:
-        """Count a call that was recorded apart."""
-        self.usage = self.usage.plus(other.usage)
-        self.used, self.limit = other.used, other.limit
-
     def _send(self, request: ModelRequest) -> CallBegun:
         self._sent_at = time.monotonic()
         return CallBegun(self._iteration, self._next_attempt(self._iteration), time.time(), request)

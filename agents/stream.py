@@ -314,10 +314,6 @@ class AgentRun:
         future.set_exception(error)
         self._end_if_stopped()
 
-    def _spend(self, ended: CallEnded) -> None:
-        self._splitter.context = {"used": self._calls.used, "limit": self._calls.limit}
-        self._splitter.budget = self.meter.spend(ended) if self.meter is not None else None
-
     def _remember(self, reply: Reply, calls: Sequence[Call]) -> None:
         message: dict[str, Any] = {"role": "assistant", "content": reply.content}
         if calls:

@@ -30,7 +30,6 @@ class Asking:
         self.offers_tools = offers_tools
         """See `agents.models.base.ReplyHost`."""
         self._ask = ask
-        self.offers_tools = offers_tools
         self._most = most
         self._asked = 0
         self._lock = threading.Lock()

@@ -18,7 +18,7 @@ import agents
 from agents import AgentError, Outcome, Sentence
 from chat.catalog import budgets, prices
 from chat.catalog.budgets import BudgetState
-from chat.catalog.setups import AgentSetup
+from chat.catalog.setups import AgentSetup, most_iterations
 from chat.models import Run, RunStatus
 from chat.runs import toolbox
 from chat.runs.publisher import publish_events
@@ -81,7 +81,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, Recorded]:
     recorder = RunRecorder(run)
     try:
         setup = _usable(claim)
-        agent = agents.Agent(setup.spec, setup.model, toolbox.toolbox_for(run, setup.spec))
+        agent = agents.Agent(setup.spec, setup.model, toolbox.toolbox_for(run))
         recorder.use_model(agent.model)
         stream = agent.start(
             None if run.continues_id else run.message,
