@@ -17,8 +17,9 @@ from agents.sentence import Sentence
 from chat.access import may_stop
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
+from chat.catalog import budgets
 from chat.models import IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
-from chat.runs import dispatch, executor, publisher
+from chat.runs import dispatch, executor, metering, publisher
 from chat.runs import events as run_events
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
@@ -158,6 +159,8 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
                 "Only the session's latest run can be continued, and only when it was stopped, failed, was interrupted or hit its limit."
             ),
         )
+    if (spent := metering.used_up(budgets.standings_for(user.pk, old.agent_name))) is not None:
+        raise Refused("budget_exceeded", spent)
     run = Run(
         session_id=session_id,
         user=user,

@@ -34,6 +34,8 @@ export function initial(page = {}) {
     gap: false,
     isGone: false,
     resets: 0,
+    context: null,
+    budget: null,
   };
 }
 
@@ -136,6 +138,8 @@ function joinedSession(state, data) {
     head: Math.max(data.last_seq, data.reset ? 0 : fresh.seq),
     live: data.run,
     queue: data.queue,
+    context: data.context ?? fresh.context,
+    budget: data.budget ?? fresh.budget,
     runs: data.run ? cancelling(fresh.runs, data.run) : fresh.runs,
   };
 }
@@ -196,6 +200,8 @@ function stored(state, frame) {
     runs,
     order: known ? state.order : [...state.order, run.id],
     live: liveAfter(state.live, run, runs),
+    context: frame.data.context ?? state.context,
+    budget: frame.data.budget ?? state.budget,
   };
 }
 
