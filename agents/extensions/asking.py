@@ -137,5 +137,4 @@ class AskedModel:
         )
         if stream:
             return states
-        *_, whole = states
-        return whole
+        return list(states)[-1]
