@@ -8,7 +8,6 @@ from typing import Any
 from agents.errors import AgentError
 from agents.events import Step
 from agents.loading import load
-from agents.loading import load
 from agents.specs import AgentSpec, ModelSettings, find_agent
 from agents.steps import StepData
 from agents.stream import AgentRun, Task
