@@ -137,4 +137,5 @@ class AskedModel:
         )
         if stream:
             return states
-        return list(states)[-1]
+        *_before, whole = states
+        return whole

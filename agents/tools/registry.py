@@ -15,7 +15,6 @@ from agents.tools.tool import Tool, ToolError
 #: What models accept as a tool's name.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _LONGEST_CALL_S = 3_600
-_LONGEST_OUTPUT = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,28 +126,23 @@ class ExtensionTool:
             raise ToolError(hide_secrets(str(error), self._settings)) from error
 
 
-def _check(info: ToolInfo) -> None:
-    # What others have written may be of any type.
-    name: Any = info.name
-    description: Any = info.description
-    parameters: Any = info.parameters
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise BadTool(f"has the name “{str(name)[:80]}”; names are letters, digits, _ and -, at most 64")
-    if not isinstance(description, str) or not description.strip():
+def _check(info: Any) -> None:
+    if not isinstance(info.name, str) or not _NAME.fullmatch(info.name):
+        raise BadTool(f"has the name “{str(info.name)[:80]}”; names are letters, digits, _ and -, at most 64")
+    if not isinstance(info.description, str) or not info.description.strip():
         raise BadTool("has no description, by which models know what it is for")
-    if not isinstance(parameters, dict) or parameters.get("type") != "object":
+    if not isinstance(info.parameters, dict) or info.parameters.get("type") != "object":
         raise BadTool("has parameters that are no JSON schema of an object")
     try:
-        Draft202012Validator.check_schema(parameters)
+        Draft202012Validator.check_schema(info.parameters)
     except SchemaError as error:
         raise BadTool(f"has parameters that are no JSON schema ({_first_line(error.message)})") from None
-    _check_limit("timeout_s", info.timeout_s, _LONGEST_CALL_S)
-    _check_limit("output_limit", info.output_limit, _LONGEST_OUTPUT)
-
-
-def _check_limit(name: str, value: Any, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-        raise BadTool(f"has a {name} of {str(value)[:80]}; it is a number above 0 and at most {most:,}")
+    for name, value, most in (
+        ("timeout_s", info.timeout_s, _LONGEST_CALL_S),
+        ("output_limit", info.output_limit, 10**7),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+            raise BadTool(f"has a {name} of {str(value)[:80]}; it is a number above 0 and at most {most:,}")
 
 
 def _first_line(text: str) -> str:

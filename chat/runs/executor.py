@@ -18,7 +18,7 @@ import agents
 from agents import AgentError, Outcome, Sentence
 from chat.catalog import budgets, prices
 from chat.catalog.budgets import BudgetState
-from chat.catalog.setups import AgentSetup
+from chat.catalog.setups import AgentSetup, most_iterations
 from chat.models import Run, RunStatus
 from chat.runs import toolbox
 from chat.runs.publisher import publish_events
@@ -81,12 +81,12 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, Recorded]:
     recorder = RunRecorder(run)
     try:
         setup = _usable(claim)
-        agent = agents.Agent(setup.spec, setup.model, toolbox.toolbox_for(run, setup.spec))
+        agent = agents.Agent(setup.spec, setup.model, toolbox.toolbox_for(run))
         stream = agent.start(
             None if run.continues_id else run.message,
             history=await _history(claim),
             session_id=str(run.session_id),
-            max_iterations=_most_iterations(setup.spec.limits),
+            max_iterations=most_iterations(setup.spec.limits) or _NO_LIMIT,
             skip_initial_steps=True,
         )
         stream.on_partial = recorder.on_partial
@@ -133,11 +133,6 @@ def _usable(claim: ClaimedRun) -> AgentSetup:
     if claim.setup.problem is not None:
         raise claim.setup.problem
     return claim.setup
-
-
-def _most_iterations(limits: agents.Limits) -> int:
-    """Model calls that a run may make: as many as its agent and the installation allow."""
-    return min(each for each in (limits.iterations, settings.MAX_ITERATIONS, _NO_LIMIT) if each)
 
 
 @contextlib.contextmanager

@@ -60,6 +60,7 @@ ROWS: dict[str, list[Row]] = {
     # Pages. Lists show what is one's own, to staff too.
     "": page(200, 200, 200),
     "sessions/": page(200, 200, 200, query="?q=okapi"),
+    "sessions/new/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 403, 403, 403)],
     "sessions/<uuid:session_id>/": page(404, 200, 200),
     "runs/<uuid:run_id>/": page(404, 200, 200),
     "runs/<uuid:run_id>/calls/<int:number>/": page(404, 200, 200),
