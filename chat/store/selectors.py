@@ -1,5 +1,6 @@
 """Reads. Nothing here writes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, cast
@@ -9,6 +10,7 @@ import orjson
 from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
+from agents.steps import ContextUse
 from chat.accounts.models import User
 from chat.models import (
     IS_LIVE,
@@ -270,11 +272,19 @@ class SessionView:
     last_seq: int
     run: LiveRun | None
     queue: list[QueuedRun]
+    context: ContextUse | None
+    """After its last model call that has ended."""
+    owner_id: int
 
 
 _VIEW = f"""SELECT session.title, session.agent_name, session.last_seq,
-    EXISTS (SELECT 1 FROM chat_run WHERE session_id = session.id AND {UNFINISHED_SQL}){{columns}}
-    FROM chat_session session {{joined}} WHERE session.id = %s AND session.deleted_at IS NULL"""  # noqa: S608 - our own condition
+    EXISTS (SELECT 1 FROM chat_run WHERE session_id = session.id AND {UNFINISHED_SQL}),
+    last.used, last.context_limit, session.owner_id{{columns}}
+    FROM chat_session session LEFT JOIN (
+        SELECT session_id, input_tokens + output_tokens AS used, context_limit FROM chat_modelcall
+        WHERE session_id = %s AND duration_ms IS NOT NULL AND error = '' ORDER BY id DESC LIMIT 1
+    ) AS last ON last.session_id = session.id {{joined}}
+    WHERE session.id = %s AND session.deleted_at IS NULL"""  # noqa: S608 - our own condition
 _VIEW_ALONE = _VIEW.format(columns="", joined="")
 _VIEW_AND_DRAFT = _VIEW.format(
     columns=", draft.run_id, draft.number, draft.type, draft.attempt, draft.text",
@@ -286,7 +296,7 @@ _VIEW_AND_DRAFT = _VIEW.format(
 def session_view(session_id: UUID) -> SessionView | None:
     """What the ``session`` frame tells; None where it is gone."""
     row = _row_of(_VIEW_ALONE, session_id)
-    return None if row is None else _view(session_id, *row)
+    return None if row is None else _view(session_id, row)
 
 
 def view_and_draft(session_id: UUID) -> tuple[SessionView | None, Draft | None]:
@@ -294,21 +304,23 @@ def view_and_draft(session_id: UUID) -> tuple[SessionView | None, Draft | None]:
     row = _row_of(_VIEW_AND_DRAFT, session_id)
     if row is None:
         return None, None
-    title, agent_name, last_seq, is_busy, run_id, *draft = row
-    view = _view(session_id, title, agent_name, last_seq, is_busy)
-    return view, Draft(uuid_from_db(run_id), *draft) if run_id else None
+    *told, run_id, number, kind, attempt, text = row
+    draft = Draft(uuid_from_db(run_id), number, kind, attempt, text) if run_id else None
+    return _view(session_id, told), draft
 
 
 def _row_of(statement: str, session_id: UUID) -> Any:
     with connection.cursor() as cursor:
-        cursor.execute(statement, [uuid_param(session_id)])
+        cursor.execute(statement, [uuid_param(session_id), uuid_param(session_id)])
         return cursor.fetchone()
 
 
-def _view(session_id: UUID, title: str, agent_name: str, last_seq: int, is_busy: bool) -> SessionView:
+def _view(session_id: UUID, row: Sequence[Any]) -> SessionView:
+    title, agent_name, last_seq, is_busy, used, limit, owner_id = row
+    context: ContextUse | None = None if used is None else {"used": used, "limit": limit}
     if not is_busy:
-        return SessionView(title, agent_name, last_seq, None, [])
-    return SessionView(title, agent_name, last_seq, live_run(session_id), queue(session_id))
+        return SessionView(title, agent_name, last_seq, None, [], context, owner_id)
+    return SessionView(title, agent_name, last_seq, live_run(session_id), queue(session_id), context, owner_id)
 
 
 def step_data(step: Step) -> dict[str, Any]:

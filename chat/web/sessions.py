@@ -1,5 +1,8 @@
 """The pages. Each reads, asks who may, and renders; nothing here writes."""
 
+import secrets
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -12,6 +15,7 @@ from django.views.decorators.http import require_safe
 
 from chat import access
 from chat.catalog import agents as catalog
+from chat.catalog.setups import most_iterations
 from chat.models import UNFINISHED, RunStatus, Session
 from chat.rendering import rows
 from chat.rendering.agents import agent_rows
@@ -39,8 +43,12 @@ HITS = 3
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """Start something new, or go on with what was begun."""
-    usable = catalog.usable_by(user_of(request).pk)
-    offered = agent_rows(usable)
+    return start_page(request)
+
+
+def start_page(request: HttpRequest, **said: Any) -> HttpResponse:
+    """The start page; ``said`` is what its form holds, where that could not be sent, and why it was ``refused``."""
+    offer = _offer(request)
     beside = listed_sessions(request)
     with reader_time(request):
         recent = listed_rows("chat/_recent.html", beside[:RECENT])
@@ -50,13 +58,13 @@ def home(request: HttpRequest) -> HttpResponse:
         beside,
         page="home",
         recent=recent,
-        agents=offered,
-        agent_name=catalog.default_for(usable),
-        enable_reasoning=True,
+        agents=offer.agents,
         state={
             "user": user_of(request).pk,
             "max_chars": settings.MAX_MESSAGE_CHARS,
         },
+        form_key=secrets.token_hex(16),
+        **{"agent_name": offer.chosen, "enable_reasoning": True, **said},
     )
 
 
@@ -84,7 +92,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
         page="sessions",
         filters=filters,
         filtered=any(filters.values()),
-        agents=agent_rows(catalog.usable_by(user_of(request).pk)),
+        agents=_offer(request).agents,
         statuses=_STATUSES,
         found=[session_row(session) | {"hits": hits.get(session.pk, [])} for session in page],
         pages=page,
@@ -105,16 +113,13 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     may_drive = access.may_drive(role)
     with reader_time(request):
         runs = conversation.shown_runs(found, window, may_drive=may_drive)
-    # A message that was taken out of the line is no run to speak of, as long as there is another.
+    # A message that was removed from the queue is no run to speak of, as long as there is another.
     at = next((at for at in reversed(range(len(runs))) if not runs[at].removed), len(runs) - 1)
     latest = runs[at] if runs else None
     live = before is None
     last = window.stretches[-1] if window.stretches else None
     standing = selectors.session_view(found.pk)
-    usable = catalog.usable_by(user_of(request).pk)
-    offered = agent_rows(usable)
-    is_there = any(agent["name"] == found.agent_name for agent in offered)
-    chosen = found.agent_name if is_there else catalog.default_for(usable)
+    offer = _offer(request, found.agent_name)
     return render_page(
         request,
         "chat/session.html",
@@ -124,9 +129,9 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         role=str(role),
         may_drive=may_drive,
         may_manage=access.may_manage(role),
-        agents=offered,
-        agent_name=chosen,
-        withdrawn="" if chosen == found.agent_name else rows.agent_title(found.agent_name),
+        agents=offer.agents,
+        agent_name=offer.chosen,
+        withdrawn="" if offer.chosen == found.agent_name else rows.agent_title(found.agent_name),
         enable_reasoning=found.enable_reasoning,
         agent_title=rows.agent_title(found.agent_name),
         runs=[run.html for run in runs],
@@ -145,11 +150,28 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "run": standing.run if standing else None,
             "queue": standing.queue if standing else [],
             "now": timezone.now().timestamp(),
-            "max_iterations": settings.MAX_ITERATIONS,
+            "max_iterations": offer.max_iterations,
             "max_chars": settings.MAX_MESSAGE_CHARS,
-            "agents": {agent["name"]: agent["title"] for agent in offered},
+            "agents": {agent["name"]: agent["title"] for agent in offer.agents},
         },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """The agents to choose from, the one that is chosen, and how many model calls a run of that one may make; 0 for any number."""
+
+    agents: list[dict[str, Any]]
+    chosen: str
+    max_iterations: int
+
+
+def _offer(request: HttpRequest, agent_name: str = "") -> _Offer:
+    """What the composer offers: of that name where there is one, else the one that answers unless another is named."""
+    usable = {version.spec.name: version for version in catalog.usable_by(user_of(request).pk)}
+    chosen = agent_name if agent_name in usable else catalog.default_for(usable.values())
+    most = most_iterations(usable[chosen].spec.limits) if chosen else settings.MAX_ITERATIONS
+    return _Offer(agent_rows(usable.values()), chosen, most)
 
 
 def _before(request: HttpRequest, found: Session) -> int | None:
