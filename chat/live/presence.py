@@ -21,7 +21,7 @@ _RETRY_S = 1.0
 
 
 class Presence:
-    """What of this process's sockets is not written yet. Belongs to one loop."""
+    """What of this process's sockets is not written yet. Belongs to one loop, or to the next where that is closed."""
 
     def __init__(self) -> None:
         self._opened: dict[UUID, Entrance] = {}
@@ -45,7 +45,7 @@ class Presence:
             self._write_soon(process)
 
     def _write_soon(self, process: str) -> None:
-        if self.writing is None:
+        if self.writing is None or self.writing.get_loop().is_closed():
             self.writing = background.spawn(self._write(process), "note sockets")
 
     async def _write(self, process: str) -> None:
