@@ -253,6 +253,8 @@ async def test_the_description_needs_nothing_but_our_own_files(bo: Browser) -> N
         "/api/sessions/{session_id}/events/{seq}/content/",
         "/api/sessions/{session_id}/messages/",
         "/api/runs/{run_id}/",
+        "/api/runs/{run_id}/calls/",
+        "/api/runs/{run_id}/calls/{number}/messages/",
         "/api/runs/{run_id}/cancel/",
         "/api/runs/{run_id}/continue/",
         "/api/search/",

@@ -14,6 +14,7 @@ import pytest
 
 from tests import services
 from tests.faults.world import Database
+from tests.faults.world import until
 from tests.model_server import ModelServer
 from tests.serving import ROOT, Browser, Server
 
@@ -99,7 +100,7 @@ async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Ser
     server.start()
     await ask(server, session, "Tell [tokens=5]")
     assert database.events(session)[: len(restored)] == restored
-    assert {run.status for run in database.runs(session)} <= {"completed", "interrupted"}
+    await until(lambda: {run.status for run in database.runs(session)} <= {"completed", "interrupted"})
     server.stop()
 
 
