@@ -266,6 +266,7 @@ class Work:
         ours = getattr(tool, "tool", None)
         asked = _ToolCall(said, ours or self._egress.guard(_TheirCall(name, tool, written, call)))
         self._news.put(asked)
+        self._asking.check()  # after it was put: nobody would answer it any more
         return asked.outcome.result()
 
     def _pass_yielded(self) -> None:
