@@ -11,14 +11,13 @@ import time
 from collections.abc import Awaitable
 from typing import Any, cast
 from urllib.parse import parse_qs
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 
 from agents.sentence import Sentence
-from agents.steps import BudgetUse
 from chat import protocol
 from chat.catalog import agents as catalog
 from chat.catalog import budgets
@@ -164,7 +163,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
     async def _begin(self, last_seq: Any, last_id: Any) -> list[tuple[ErrorCode, str]]:
         """Send the session's frame, then everything after what the client says it has."""
         subscriber, entrance = self._joined()
-        view, budget = await database.read(_look, entrance.session_id)
+        view = await database.read(selectors.session_view, entrance.session_id)
         if view is None:
             subscriber.request_close(Close.NO_SUCH_SESSION)
             return []
@@ -177,9 +176,11 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if last_id and not reset and known:
             stored = await database.read(selectors.event_id_at, entrance.session_id, known)
             reset = stored is None or as_uuid(str(last_id)) != stored
-        data = _session_data(entrance, view, budget)
+        data = _session_data(entrance, view)
         if reset:
             data["reset"] = True
+        if budgets.is_any() and (budget := await database.read(budgets.tightest_for, view.owner_id, view.agent_name)):
+            data["budget"] = budget
         subscriber.feed.note_queue_sent(view.queue)
         subscriber.start(encode({"type": "session", "data": data}), 0 if reset else known)
         if seq is None:
@@ -327,14 +328,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await asyncio.shield(_gone(entrance))
 
 
-def _look(session_id: UUID) -> tuple[selectors.SessionView | None, BudgetUse | None]:
-    """The session as it is, and the tightest budget that its owner's next run has."""
-    view = selectors.session_view(session_id)
-    found = budgets.standings_for(view.owner_id, view.agent_name) if view is not None else []
-    return view, budgets.tightest(found)
-
-
-def _session_data(entrance: connections.Entrance, view: selectors.SessionView, budget: BudgetUse | None) -> SessionData:
+def _session_data(entrance: connections.Entrance, view: selectors.SessionView) -> SessionData:
     data: SessionData = {
         "session_id": str(entrance.session_id),
         "title": view.title,
@@ -347,8 +341,6 @@ def _session_data(entrance: connections.Entrance, view: selectors.SessionView, b
     }
     if view.context is not None:
         data["context"] = view.context
-    if budget is not None:
-        data["budget"] = budget
     return data
 
 

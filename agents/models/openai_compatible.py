@@ -42,11 +42,11 @@ class Request:
     prompt: str
     """The tools as that template has them."""
     input_estimate: int
-    parameters: Mapping[str, Any]
-    """What else its body holds."""
     left_out: LeftOut
     limit: int
     """Tokens it may hold."""
+    parameters: Mapping[str, Any]
+    """What else its body holds."""
 
     def body(self) -> dict[str, Any]:
         """The request as the API has it."""
@@ -76,9 +76,9 @@ class OpenAICompatible(StreamingChatModel):
         self._tool_format: str = cfg["tool_format"]
         self._template = TEMPLATES.get(self._tool_format, TEMPLATES[TEMPLATE])
         self._budget: int = cfg["max_input_tokens"]
+        self._told = LeftOut()
         self._public_only: bool = cfg["public_only"]
         self._parameters = parameters_of_body(cfg["parameters"], self._url)
-        self._told = LeftOut()
 
     def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> tuple[Request, Asking]:
         """The request, and how it is put to this server as far as it is known."""
@@ -114,7 +114,7 @@ class OpenAICompatible(StreamingChatModel):
         limit = facts_of(self._url, self.model).limit(self._budget)
         wire, cost, left_out = fit_to_budget(valid, limit - overhead)
         return Request(
-            self.model, wire, tools, self._template, prompt, cost + overhead, self._parameters, left_out, limit
+            self.model, wire, tools, self._template, prompt, cost + overhead, left_out, limit, self._parameters
         )
 
     async def write(self, prepared: tuple[Request, Asking], reply: Reply) -> None:

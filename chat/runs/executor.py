@@ -82,16 +82,16 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, Recorded]:
     try:
         setup = _usable(claim)
         agent = agents.Agent(setup.spec, setup.model, toolbox.toolbox_for(run))
+        recorder.use_model(agent.model)
         stream = agent.start(
             None if run.continues_id else run.message,
             history=await _history(claim),
             session_id=str(run.session_id),
             max_iterations=most_iterations(setup.spec.limits) or _NO_LIMIT,
             skip_initial_steps=True,
+            meter=recorder.meter([*claim.budgets, *budgets.of_version(setup.spec.limits)]),
         )
         stream.on_partial = recorder.on_partial
-        recorder.use_model(agent.model)
-        stream.meter = recorder.meter([*claim.budgets, *budgets.of_version(agent.spec.limits)])
         handle.begun(stream)
         with _time_limit(stream, setup.spec.limits.time_s):
             try:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from agents import CallBegun, CallEnded, ModelRequest, Usage
 from chat.accounts.models import User
-from chat.catalog import budgets
+from chat.catalog import budgets, prices
 from chat.catalog.budgets import Limit
 from chat.live import connections, handshake
 from chat.models import Draft, Origin, Run, RunStatus
@@ -87,6 +87,7 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "growing texts of other processes": lambda at: reconcile.saved_drafts([at.session_id]),
     "drafts of runs that have ended": lambda at: step_log.forget_ended_drafts(),
     "new events": lambda at: selectors.stored_after(at.session_id, 10, 100),
+    "prices and budgets": lambda at: (prices.load_prices(), budgets.load_budgets()),
     "announcements": lambda at: (selectors.last_announcement(), selectors.announcements_after(0)),
     "a process lives": lambda at: connections.beat("process 1"),
     "sockets of silent processes": lambda at: connections.forget_silent("process 1", SOON),

@@ -191,6 +191,7 @@ function stored(state, frame) {
   const known = state.runs[frame.run_id];
   const run = applied(known ?? newRun(frame.run_id), frame);
   const runs = { ...state.runs, [run.id]: run };
+  const shares = sharesOf(frame);
   return {
     ...state,
     gap: false,
@@ -200,9 +201,19 @@ function stored(state, frame) {
     runs,
     order: known ? state.order : [...state.order, run.id],
     live: liveAfter(state.live, run, runs),
-    context: frame.data.context ?? state.context,
-    budget: frame.data.budget ?? state.budget,
+    context: shares.context ?? state.context,
+    budget: shares.budget ?? state.budget,
   };
+}
+
+/**
+ * What the end of an iteration tells of the model's context and of the budget.
+ *
+ * @param {StoredFrame} frame
+ * @returns {{context?: State["context"], budget?: State["budget"]}}
+ */
+function sharesOf({ type, data }) {
+  return type === "reasoning_step" && data.type === "iteration_end" ? data : {};
 }
 
 /**
