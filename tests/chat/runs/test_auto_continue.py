@@ -70,10 +70,13 @@ def test_three_times_and_no_more(session: Session, interrupt: Interrupt) -> None
 
 
 @BOTH
-def test_never_an_agent_of_an_extension(session: Session, interrupt: Interrupt) -> None:
+def test_never_an_agent_of_an_extension(interrupt: Interrupt) -> None:
     agent = Agent.objects.create(name="poet")
-    version = AgentVersion.objects.create(agent=agent, number=1, title="Poet", agent_class="poet")
-    run = making.run(session, agent_version=version)
+    agent.current = AgentVersion.objects.create(agent=agent, number=1, title="Poet", agent_class="poet")
+    agent.save()
+    session = making.session(making.user(), agent_name="poet")
+    run = making.run(session)
+    assert run.agent_version == agent.current
     interrupt(run)
     assert session.runs.count() == 1
 
