@@ -23,7 +23,7 @@ def after(run: Run, end: End) -> None:
     session = run.session
     if run.user is None or session.runs.filter(number__gt=run.number).exists():
         return
-    if run.steps.filter(type="tool_use").exclude(tool_name__in=agents.without_side_effects()).exists():
+    if _may_have_changed_something(run):
         return
     times, earlier = 0, run
     while earlier.client_message_id.startswith(_AUTOMATIC) and earlier.continues is not None:
@@ -41,3 +41,10 @@ def after(run: Run, end: End) -> None:
             continues=run,
         )
         run_state.enqueue(again, title=session.title, is_first=True)
+
+
+def _may_have_changed_something(run: Run) -> bool:
+    """Whether doing it once more may do something outside twice. What an extension's agent does by itself, nobody here knows."""
+    if run.agent_version is not None and run.agent_version.agent_class:
+        return True
+    return run.steps.filter(type="tool_use").exclude(tool_name__in=agents.without_side_effects()).exists()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from chat.models import Origin, Run, RunStatus, Session
+from chat.models import Agent, AgentVersion, Origin, Run, RunStatus, Session
 from chat.runs import dispatch, recorder, recovery
 from chat.runs import state as run_state
 from chat.runs.state import End
@@ -67,6 +67,18 @@ def test_three_times_and_no_more(session: Session, interrupt: Interrupt) -> None
     interrupt(run)
     assert session.runs.count() == 4
     assert not session.runs.exclude(status=RunStatus.INTERRUPTED).exists()
+
+
+@BOTH
+def test_never_an_agent_of_an_extension(interrupt: Interrupt) -> None:
+    agent = Agent.objects.create(name="poet")
+    agent.current = AgentVersion.objects.create(agent=agent, number=1, title="Poet", agent_class="poet")
+    agent.save()
+    session = making.session(making.user(), agent_name="poet")
+    run = making.run(session)
+    assert run.agent_version == agent.current
+    interrupt(run)
+    assert session.runs.count() == 1
 
 
 @BOTH

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import services
-from tests.faults.world import Database
-from tests.faults.world import until
+from tests.faults.world import Database, until
 from tests.model_server import ModelServer
 from tests.serving import ROOT, Browser, Server
 
