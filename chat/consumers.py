@@ -20,6 +20,7 @@ from django.db import Error as DatabaseError
 from agents.sentence import Sentence
 from chat import protocol
 from chat.catalog import agents as catalog
+from chat.catalog import budgets
 from chat.live import connections, handshake
 from chat.live import registry as feed_registry
 from chat.live.subscriber import Subscriber
@@ -175,18 +176,11 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if last_id and not reset and known:
             stored = await database.read(selectors.event_id_at, entrance.session_id, known)
             reset = stored is None or as_uuid(str(last_id)) != stored
-        data: SessionData = {
-            "session_id": str(entrance.session_id),
-            "title": view.title,
-            "agent": view.agent_name,
-            "last_seq": view.last_seq,
-            "role": cast(RoleName, str(entrance.role)),
-            "window": protocol.WINDOW,
-            "run": view.run,
-            "queue": view.queue,
-        }
+        data = _session_data(entrance, view)
         if reset:
             data["reset"] = True
+        if budgets.is_any() and (budget := await database.read(budgets.tightest_for, view.owner_id, view.agent_name)):
+            data["budget"] = budget
         subscriber.feed.note_queue_sent(view.queue)
         subscriber.start(encode({"type": "session", "data": data}), 0 if reset else known)
         if seq is None:
@@ -332,6 +326,22 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await feed_registry.leave_feed(subscriber)
         if entrance is not None:
             await asyncio.shield(_gone(entrance))
+
+
+def _session_data(entrance: connections.Entrance, view: selectors.SessionView) -> SessionData:
+    data: SessionData = {
+        "session_id": str(entrance.session_id),
+        "title": view.title,
+        "agent": view.agent_name,
+        "last_seq": view.last_seq,
+        "role": cast(RoleName, str(entrance.role)),
+        "window": protocol.WINDOW,
+        "run": view.run,
+        "queue": view.queue,
+    }
+    if view.context is not None:
+        data["context"] = view.context
+    return data
 
 
 async def _gone(entrance: connections.Entrance) -> None:

@@ -1,5 +1,6 @@
 """The pages. Each reads, asks who may, and renders; nothing here writes."""
 
+import secrets
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -31,6 +32,11 @@ HITS = 3
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """Start something new, or go on with what was begun."""
+    return start_page(request)
+
+
+def start_page(request: HttpRequest, **said: Any) -> HttpResponse:
+    """The start page; ``said`` is what its form holds, where that could not be sent, and why it was ``refused``."""
     recent = selectors.past_sessions(user_of(request))[:6]
     offer = _offer(request)
     return render_page(
@@ -39,12 +45,12 @@ def home(request: HttpRequest) -> HttpResponse:
         page="home",
         recent=[_side_row(session) for session in recent],
         agents=offer.agents,
-        agent_name=offer.chosen,
-        enable_reasoning=True,
         state={
             "user": user_of(request).pk,
             "max_chars": settings.MAX_MESSAGE_CHARS,
         },
+        form_key=secrets.token_hex(16),
+        **{"agent_name": offer.chosen, "enable_reasoning": True, **said},
     )
 
 
@@ -91,7 +97,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     before = _before(request, found)
     window = selectors.window(found, before=before)
     runs = _folded(window)
-    # A message that was taken out of the line is no run to speak of, as long as there is another.
+    # A message that was removed from the queue is no run to speak of, as long as there is another.
     at = next((at for at in reversed(range(len(runs))) if not runs[at].removed), len(runs) - 1)
     latest = runs[at] if runs else None
     live = before is None
