@@ -20,15 +20,12 @@ from agents.models.openai_stream import stream_completion
 from agents.models.refusals import Refused
 from agents.models.reply import Reply
 from agents.models.server_facts import facts_of
+from agents.models.server_url import COMPLETIONS, DASHSCOPE, completions_url
 from agents.models.tool_templates import TEMPLATE, TEMPLATES, ToolTemplate
-from agents.specs import Parameters
+from agents.specs import OWN_FIELDS, Parameters
 from agents.text import clean, estimate_tokens, json_object
 
 MODEL_TYPE = "openai_compatible"
-DASHSCOPE = "https://dashscope.aliyuncs.com/compatible-mode/v1"
-_PATH = "/chat/completions"
-#: Fields of a request that no agent's extra body has a say in.
-OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice", "n", "functions"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +139,6 @@ class OpenAICompatible(StreamingChatModel):
         )
 
 
-def completions_url(server: str) -> str:
-    """Where a server takes chat completions, from its base URL or the word ``dashscope``."""
-    base = DASHSCOPE if server.strip().lower() == "dashscope" else server.strip().rstrip("/")
-    return base if base.endswith(_PATH) else base + _PATH
-
-
 def parameters_of_body(parameters: Parameters, url: str = "") -> dict[str, Any]:
     """How the model is to write, as a request's body has it; what is ours to say there is left out of the extra body."""
     plain = {name: getattr(parameters, name) for name in ("temperature", "top_p", "max_tokens", "seed")}
@@ -162,7 +153,7 @@ def parameters_of_body(parameters: Parameters, url: str = "") -> dict[str, Any]:
 def server_id(url: str, model: str) -> str:
     """What tells one server's own fields from another's: its address without secrets, and the model."""
     parts = urlsplit(url)
-    return f"{mask_address(url)}{parts.path.removesuffix(_PATH)} {model}"
+    return f"{mask_address(url)}{parts.path.removesuffix(COMPLETIONS)} {model}"
 
 
 def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:
