@@ -5,6 +5,7 @@ Each checks its caller's right in that transaction.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ParamSpec, cast
@@ -18,7 +19,7 @@ from chat.access import may_stop
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
 from chat.catalog import budgets
-from chat.models import IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
+from chat.models import AGENT_NAME, IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
 from chat.runs import dispatch, executor, metering, publisher
 from chat.runs import events as run_events
 from chat.runs import registry as run_registry
@@ -40,6 +41,7 @@ from chat.store import selectors, step_log
 from chat.store.step_log import Stored
 
 P = ParamSpec("P")
+_AGENT_NAME = re.compile(AGENT_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,9 @@ def ask_atomically(
     origin: Origin,
 ) -> Accepted:
     """`ask` as one transaction in the caller's thread; the caller then calls `dispatch_accepted`. Raises `Refused`."""
+    if agent_name is not None and not _AGENT_NAME.fullmatch(agent_name):
+        # Nor can every text be asked for in a statement.
+        raise no_such_agent(agent_name, user.pk)
     standing = check_access(session_id, user, client_message_id, agent_name or fallback_agent)
     if standing.is_known:
         known = Run.objects.get(session=session_id, user=user, client_message_id=client_message_id)
