@@ -34,7 +34,7 @@ class ShownRun:
     head: rows.Row
     #: The folded run for the page's script, which goes on from it.
     state: dict[str, Any]
-    #: Whether it was taken out of the line before it began.
+    #: Whether it was removed from the queue before it began.
     removed: bool
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def interrupted_by_its_own_process(run: Run) -> None:
-    """The process that carries the run stops in good order."""
+    """The process that executes the run stops in good order."""
     recorder.end_run(run, [], End(RunStatus.INTERRUPTED))
 
 
