@@ -5,11 +5,12 @@ from agents.agent import Agent, get_agent, preload
 from agents.errors import AgentError, UnknownAgent
 from agents.events import Outcome, PartialStep, Step, Usage
 from agents.sentence import Sentence
-from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
+from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings, find_agent
 from agents.stream import AgentRun, initial_steps
 from agents.tools import (
     PAGE_READER,
     WITHOUT_SIDE_EFFECTS,
+    AskAgentTool,
     CancelToken,
     HostPolicy,
     ServerState,
@@ -30,6 +31,7 @@ __all__ = [
     "AgentError",
     "AgentRun",
     "AgentSpec",
+    "AskAgentTool",
     "CancelToken",
     "HostPolicy",
     "ModelSettings",
@@ -44,6 +46,7 @@ __all__ = [
     "Toolbox",
     "UnknownAgent",
     "Usage",
+    "find_agent",
     "get_agent",
     "initial_steps",
     "mask_text",

@@ -19,6 +19,7 @@ from agents.errors import AgentError
 from agents.history import repair_tool_calls
 from agents.models import base, openai_compatible
 from agents.models.demo import model
+from agents.models.reply_parts import Call
 from agents.specs import AgentSpec, ModelSettings
 from agents.tools import Egress, Tool, Toolbox, ToolError
 from agents.tools.runner import Job, ToolOutcome, run_tool
@@ -32,6 +33,10 @@ class ReplyHost(base.ReplyHost, Protocol):
 
     def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
         """Run the tool calls of a turn at the same time, wait for all, and return what came of each by id."""
+        ...
+
+    def begin_calls(self) -> Sequence[Call]:
+        """The calls that the run begins with, in its log from now on; raises what a stop raises."""
         ...
 
     def note(self, words: str) -> None:
@@ -100,7 +105,9 @@ def converse(
 ) -> None:
     """Let the agent work on the conversation to its end, blocking. Raises what the desk raises."""
     try:
-        egress = Egress(history, toolbox.privacy, toolbox.hosts)
+        # What an agent wrote to another names no address that a person would have.
+        written = history if toolbox.is_asked_by_person else [each for each in history if each["role"] != USER]
+        egress = Egress(written, toolbox.privacy, toolbox.hosts)
         missing: list[str] = []
         built = tools.build(spec.tools, toolbox, egress, missing.append)
         toolset = {name: egress.guard(tool) for name, tool in built.items()}
@@ -112,9 +119,29 @@ def converse(
         words = f"Some tools are not available in this run. {' '.join(missing)}"
         desk.note(words)
         instructions += f"\n\n{words}"
+    history = [*history, *_first_calls(toolset, desk)]
     messages = _SharedMessages([Message(SYSTEM, instructions), *_to_qwen(repair_tool_calls(history))])
     for _ in agent.run(messages, lang="en"):  # steps leave by the desk; Qwen-Agent's own list holds nothing more
         pass
+
+
+def _first_calls(toolset: Mapping[str, Tool], desk: ReplyHost) -> list[dict[str, Any]]:
+    """What the calls that the run begins with add to its conversation, when they have ended."""
+    calls = desk.begin_calls()
+    if not calls:
+        return []
+    outcomes = desk.run_tools([Job(call.id, call.name, call.arguments, toolset.get(call.name)) for call in calls])
+    asking = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in calls
+    ]
+    return [
+        {"role": ASSISTANT, "content": "", "tool_calls": asking},
+        *(
+            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": outcomes[call.id].content}
+            for call in calls
+        ),
+    ]
 
 
 def _model(settings: ModelSettings, desk: ReplyHost) -> Any:

@@ -18,6 +18,8 @@ class AgentSpec:
     description: str
     instructions: str
     tools: tuple[str, ...]
+    sub_agents: tuple[str, ...] = ()
+    """Names of the agents that it may hand work on to, each by a tool ``ask_<name>``."""
 
 
 ToolFormat = Literal["auto", "native", "template", "template:qwen3-coder", "template:glm", "template:llama"]
@@ -58,6 +60,7 @@ AGENTS: Mapping[str, AgentSpec] = MappingProxyType(
                 instructions="You are a careful researcher. Establish the facts first, tell what you verified from what "
                 "you assume, and name the source of anything you read." + _COMMON,
                 tools=("python", "current_time", "search_history", "fetch_page"),
+                sub_agents=("developer", "writer"),
             ),
             AgentSpec(
                 name="developer",

@@ -179,6 +179,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             "window": protocol.WINDOW,
             "run": view.run,
             "queue": view.queue,
+            "children": view.children,
         }
         if reset:
             data["reset"] = True

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agents.cancellation import CancelToken
+from agents.tools.ask_agent import AskAgentTool
 from agents.tools.current_time import CurrentTimeTool
 from agents.tools.egress import PAGE_READER, Egress
 from agents.tools.fetch_page import FetchPageTool
@@ -17,6 +18,7 @@ from agents.tools.tool import Tool, Toolbox, ToolError
 __all__ = [
     "PAGE_READER",
     "WITHOUT_SIDE_EFFECTS",
+    "AskAgentTool",
     "CancelToken",
     "Egress",
     "HostPolicy",

@@ -17,7 +17,7 @@ from agents.sentence import Sentence
 from agents.text import clean, utf16_length
 from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_of
 from chat.accounts.models import User
-from chat.models import LIVE_SQL, QUEUED_SQL, UNFINISHED_SQL, Origin, Run, Session
+from chat.models import LIVE_SQL, QUEUED_SQL, ROOT_SQL, UNFINISHED_SQL, Origin, Run, Session
 from chat.protocol import ErrorCode, is_blank
 from chat.runtime.db_values import datetime_param, uuid_param
 
@@ -61,13 +61,13 @@ def load_for_update(session_id: UUID, user_id: int, client_message_id: str) -> A
         cursor.execute(
             f"""
             SELECT s.owner_id, s.title, s.agent_name, u.is_active, u.is_staff,
-                (SELECT COALESCE(MAX(number), 0) FROM {run} WHERE session_id = s.id),
+                (SELECT COALESCE(MAX(number), 0) FROM {run} WHERE session_id = s.id AND {ROOT_SQL}),
                 (SELECT COUNT(*) FROM {run} WHERE session_id = s.id AND {QUEUED_SQL}),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND {LIVE_SQL}),
                 (SELECT COUNT(*) FROM (
                     SELECT 1 FROM {run} WHERE user_id = u.id AND {UNFINISHED_SQL} AND status <> 'queued' LIMIT %s) AS at_work),
                 (SELECT COUNT(*) FROM (
-                    SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s LIMIT %s) AS recent),
+                    SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s AND {ROOT_SQL} LIMIT %s) AS recent),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s)
             FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s AND s.deleted_at IS NULL
             """,  # noqa: S608 - our own names

@@ -16,12 +16,13 @@ from django.db import transaction
 from agents.sentence import Sentence
 from chat.access import may_stop
 from chat.accounts.models import User
-from chat.models import IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
-from chat.runs import dispatch, executor, publisher
+from chat.models import HAS_NOT_ENDED, IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
+from chat.runs import dispatch, publisher
 from chat.runs import events as run_events
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runs.admission import Admission, Refused, check_access, check_agent, check_message, lock_session
+from chat.runs.children import ClaimedRun
 from chat.runs.sessions import title_from
 from chat.runs.state import End
 from chat.runtime import background, database
@@ -44,7 +45,7 @@ class Accepted:
     client_message_id: str
     queued: int
     is_new: bool
-    claim: executor.ClaimedRun | None = None
+    claim: ClaimedRun | None = None
 
 
 async def ask(
@@ -152,7 +153,7 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
         return _again(known, is_same=known.continues_id == old.pk)
     # What was taken out of the queue before it began has changed nothing.
     later = runs.filter(number__gt=old.number).exclude(status=RunStatus.CANCELLED, started_at=None)
-    if later.exists() or old.status not in run_state.CONTINUABLE:
+    if later.exists() or old.parent_id is not None or old.status not in run_state.CONTINUABLE:
         raise Refused(
             "not_continuable",
             Sentence(
@@ -239,6 +240,7 @@ async def cancel(
 ) -> Stops:
     """Stop a run of the session: the given one, else the running one; ``everything`` adds the queue. Raises `Refused`.
 
+    A run within another one is stopped alone, where it is given.
     ``door`` is what it was asked through: whoever stops what is another's is noted with it.
     """
     stops, events = await database.write(cancel_atomically, user, session_id, run_id, everything=everything, door=door)
@@ -262,7 +264,8 @@ def cancel_atomically(
     if run_id is not None and not everything:
         if not Run.objects.filter(session_id=session_id, pk=run_id).exists():
             raise Refused("not_found", Sentence("There is no such run in this session."))
-        unfinished = unfinished.filter(pk=run_id)
+        # Runs within runs can be stopped one by one.
+        unfinished = Run.objects.filter(HAS_NOT_ENDED, session_id=session_id, pk=run_id)
     elif not everything:
         unfinished = unfinished.filter(IS_LIVE)
     running: list[UUID] = []

@@ -9,11 +9,12 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from chat.models import LIVE, Run, Session
+from chat.models import IS_ROOT, LIVE, Run, Session
 from chat.runs import events as run_events
 from chat.runs import quarantine
 from chat.runs import state as run_state
-from chat.runs.executor import ClaimedRun, execute_run, load_history
+from chat.runs.children import ClaimedRun
+from chat.runs.executor import execute_run, load_history
 from chat.runs.publisher import publish_events, publish_queue
 from chat.runs.registry import PROCESS, RunHandle, accepting, early_stops, running, write_and_start
 from chat.runtime import background, broker, database, db_check
@@ -123,7 +124,7 @@ def claim_events(run: Run) -> ClaimedRun:
 @transaction.atomic
 def claim_again(run_id: UUID) -> ClaimedRun | None:
     """The claim of a run that this process has in the table, from what was stored with it."""
-    run = Run.objects.select_related("user").filter(pk=run_id, owner=PROCESS, status__in=LIVE).first()
+    run = Run.objects.select_related("user").filter(IS_ROOT, pk=run_id, owner=PROCESS, status__in=LIVE).first()
     if run is None or run_id in running or run.steps.count() != len(run_events.opening(run)):
         return None
     return ClaimedRun(run, selectors.stored_of(run))

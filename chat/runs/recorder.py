@@ -9,10 +9,11 @@ from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.db import transaction
+from django.db.models import Q
 
 from agents import Outcome, PartialStep, Step
 from agents.steps import StepData
-from chat.models import Run, RunStatus
+from chat.models import IS_LIVE, Run, RunStatus
 from chat.runs import auto_continue
 from chat.runs import events as run_events
 from chat.runs import state as run_state
@@ -35,14 +36,17 @@ _END_RETRY_AFTER_S = 5.0
 class RunRecorder:
     """What one run's agent yields, on its way to the log and to those who watch."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, on_call: Callable[[str], None]) -> None:
+        """``on_call`` is called with the id of each tool call that is stored."""
         self._run = run
+        self._on_call = on_call
         self._saving = False
         self._late: PartialStep | None = None
         self._publisher = DraftPublisher(run.session_id) if groups.reach_others() else None
         self._attempt = 0
         self._step = 0
-        self._answer = ""
+        self.answer = ""
+        """The run's answer so far as it is finished."""
         self._partial = False
         self._waiting: list[Entry] = []
         self._last: list[Entry] = []
@@ -70,6 +74,9 @@ class RunRecorder:
                 )
             finally:
                 self._saving = False
+            for entry in entries:
+                if entry.data.get("type") == "tool_use":
+                    self._on_call(str(entry.data.get("tool_call_id")))
             await publish_events(self._run.session_id, events)
         last, late, self._late = items[-1], self._late, None
         if late is not None or isinstance(last, PartialStep):
@@ -90,27 +97,30 @@ class RunRecorder:
                 self._publisher.publish(draft)
 
     def _draft(self, partial: PartialStep) -> Draft | None:
-        if self._run.enable_reasoning:
-            return Draft(self._run.pk, partial.step, partial.type, partial.attempt, partial.text, partial.tool_name)
-        if partial.type != "final_answer":
+        run = self._run
+        is_child = run.parent_id is not None
+        if run.enable_reasoning:
+            return Draft(run.pk, partial.step, partial.type, partial.attempt, partial.text, partial.tool_name, is_child)
+        if is_child or partial.type != "final_answer":
             return None
         # One text for the whole answer: what turns out to be a thought is started anew by the next attempt.
         if partial.step != self._step:
             self._step = partial.step
             self._attempt += 1
-        return Draft(self._run.pk, 0, "response", self._attempt, partial.text)
+        return Draft(run.pk, 0, "response", self._attempt, partial.text)
 
     def _finished(self, step: Step) -> None:
-        drafts.drop(self._run.session_id)
+        drafts.drop(self._run.session_id, self._run.pk)
         if step.type == "final_answer":
-            self._answer = str(step.data["content"])
+            self.answer = str(step.data["content"])
             self._partial = bool(step.data.get("partial"))
 
     def final_entries(self, outcome: Outcome) -> list[Entry]:
         """What is stored together with the run's end."""
         entries = [*self._waiting, *self._last]
-        if not self._run.enable_reasoning and (self._answer or outcome.status == "completed"):
-            entries.append(run_events.answered(self._answer, partial=self._partial))
+        is_told = self._run.parent_id is None and not self._run.enable_reasoning
+        if is_told and (self.answer or outcome.status == "completed"):
+            entries.append(run_events.answered(self.answer, partial=self._partial))
         if outcome.status == "failed":
             if not self._last:
                 entries.append(run_events.failed_step(outcome, numbered=self._run.enable_reasoning))
@@ -160,14 +170,19 @@ async def store_end(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[
 @transaction.atomic
 def end_run(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], list[UUID]]:
     """End a run in the log and in its row; returns the events, and the sessions in which another one may start because of it."""
+    by = None
     if end.status in (RunStatus.CANCELLED, RunStatus.INTERRUPTED):
-        now = Run.objects.filter(pk=run.pk).values_list("status", "cancelled_by").first()
-        if now is not None and now[0] == RunStatus.CANCELLING:
+        stopping = Run.objects.filter(Q(pk=run.pk) | Q(IS_LIVE, session_id=run.session_id), status=RunStatus.CANCELLING)
+        # Itself before its root.
+        asked = stopping.select_related("cancelled_by").order_by("-depth").first()
+        if asked is not None:
             # Somebody had asked for it to be stopped: then that is what has happened, whatever else came meanwhile.
-            run.cancelled_by_id = now[1]
+            run.cancelled_by = by = asked.cancelled_by
             end = replace(end, status=RunStatus.CANCELLED)
     events = step_log.append(run, [*entries, run_events.completed(run, end)])
-    if not run_state.finish(run.pk, run.session_id, end, fence=run.fence):
+    if not run_state.finish(run.pk, run.session_id, end, fence=run.fence, by=by):
         raise Fenced(f"Run {run.pk} ended elsewhere.")
+    if run.parent_id is not None:
+        return events, []
     auto_continue.after(run, end)
     return events, run_state.sessions_unblocked_by(run)

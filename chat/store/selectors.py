@@ -9,13 +9,26 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
 from chat.accounts.models import User
-from chat.models import IS_LIVE, IS_QUEUED, UNFINISHED, UNFINISHED_SQL, Announcement, Run, RunStatus, Session, Step
+from chat.models import (
+    HAS_NOT_ENDED,
+    IS_QUEUED,
+    LIVE,
+    UNFINISHED,
+    UNFINISHED_SQL,
+    Announcement,
+    Run,
+    RunStatus,
+    Session,
+    Step,
+)
 from chat.protocol import stored_frame
 from chat.protocol.frames import (
     AnnouncementData,
+    ChildRun,
     KeptFrame,
     LevelName,
     LiveRun,
+    Parent,
     Person,
     QueuedRun,
     RoleName,
@@ -105,10 +118,13 @@ def window(session: Session, *, before: int | None = None, limit: int = PAGE_STE
         )
         for seq, event_id, run_id, event, _, body in rows
     ]
-    runs = {
-        run.pk: run
-        for run in Run.objects.filter(pk__in={row[2] for row in rows}).select_related("user", "cancelled_by")
-    }
+    runs: dict[UUID, Run] = {}
+    wanted = {row[2] for row in rows}
+    while wanted:
+        found = Run.objects.filter(pk__in=wanted).select_related("user", "cancelled_by")
+        runs |= {run.pk: run for run in found}
+        # Those that have asked them, which may lie before it altogether.
+        wanted = {run.parent_id for run in runs.values() if run.parent_id is not None} - runs.keys()
     first = rows[0][0] if rows else 1
     return Window(frames, runs, first - 1, reaches_head=before is None)
 
@@ -131,19 +147,32 @@ def model_asked(run_id: UUID) -> str:
 
 
 def _begins(event: str, kind: str) -> bool:
-    return event == "reasoning_start" or kind == "iteration_start"
+    return event == "reasoning_start" or (event == "reasoning_step" and kind == "iteration_start")
 
 
 def run_frames(run: Run) -> list[KeptFrame]:
-    """All events of a run in order, those that are kept without a number too."""
-    rows = Step.objects.filter(run=run).order_by("position")
+    """All events of a run and of those within it in order, those that are kept without a number too."""
+    runs = [run.pk, *(each.pk for each in runs_within(run))]
+    # As they were stored: what has no number has its place too.
+    rows = Step.objects.filter(run__in=runs).order_by("pk")
     return [
         cast(
             KeptFrame,
-            {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run.pk), "data": orjson.loads(body)},
+            {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run_id), "data": orjson.loads(body)},
         )
-        for event, seq, event_id, body in rows.values_list("event", "seq", "event_id", "body")
+        for run_id, event, seq, event_id, body in rows.values_list("run_id", "event", "seq", "event_id", "body")
     ]
+
+
+def runs_within(run: Run) -> list[Run]:
+    """The runs within a run, at every depth, those that began first before the others."""
+    found: list[Run] = []
+    level = [run.pk]
+    while level:
+        children = list(Run.objects.filter(parent__in=level).order_by("created_at"))
+        level = [child.pk for child in children]
+        found += children
+    return found
 
 
 def event_id_at(session_id: UUID, seq: int) -> UUID | None:
@@ -153,17 +182,30 @@ def event_id_at(session_id: UUID, seq: int) -> UUID | None:
 
 def live_run(session_id: UUID) -> LiveRun | None:
     """The run at work, as the wire tells it."""
-    run = Run.objects.filter(IS_LIVE, session_id=session_id).first()
-    return None if run is None else queue_entry(run)
+    return at_work(session_id)[0]
 
 
-def queue_entry(run: Run) -> LiveRun:
-    """A run as the ``session`` frame names it."""
-    return {
-        "id": str(run.pk),
-        "status": cast(Literal["running", "cancelling"], run.status),
-        "started_at": run.started_at.timestamp() if run.started_at else None,
-    }
+def at_work(session_id: UUID) -> tuple[LiveRun | None, list[ChildRun]]:
+    """The run at work and those within it, as the wire tells them."""
+    runs = Run.objects.filter(HAS_NOT_ENDED, session_id=session_id, status__in=LIVE).order_by("depth", "created_at")
+    root: LiveRun | None = None
+    children: list[ChildRun] = []
+    for run in runs:
+        live: LiveRun = {
+            "id": str(run.pk),
+            "status": cast(Literal["running", "cancelling"], run.status),
+            "started_at": run.started_at.timestamp() if run.started_at else None,
+        }
+        if run.parent_id is None:
+            root = live
+        else:
+            children.append({**live, "parent": parent_of(run)})
+    return root, children
+
+
+def parent_of(run: Run) -> Parent:
+    """By which call of which run a run within it was asked, as the wire tells it."""
+    return {"run_id": str(run.parent_id), "tool_call_id": run.parent_call_id, "depth": run.depth}
 
 
 def queue(session_id: UUID) -> list[QueuedRun]:
@@ -211,6 +253,7 @@ class SessionView:
     last_seq: int
     run: LiveRun | None
     queue: list[QueuedRun]
+    children: list[ChildRun]
 
 
 _VIEW = f"""SELECT title, agent_name, last_seq,
@@ -227,8 +270,9 @@ def session_view(session_id: UUID) -> SessionView | None:
         return None
     title, agent_name, last_seq, is_busy = row
     if not is_busy:
-        return SessionView(title, agent_name, last_seq, None, [])
-    return SessionView(title, agent_name, last_seq, live_run(session_id), queue(session_id))
+        return SessionView(title, agent_name, last_seq, None, [], [])
+    run, children = at_work(session_id)
+    return SessionView(title, agent_name, last_seq, run, queue(session_id), children)
 
 
 def step_data(step: Step) -> dict[str, Any]:

@@ -88,12 +88,14 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     found, role = visible_session(request, session_id)
     before = _before(request, found)
     window = selectors.window(found, before=before)
-    runs = _folded(window)
+    runs, within = _folded(window)
     # A message that was taken out of the line is no run to speak of, as long as there is another.
     at = next((at for at in reversed(range(len(runs))) if not runs[at].removed), len(runs) - 1)
     latest = runs[at] if runs else None
     live = before is None
-    thoughts = (item.text for run in runs for item in run.items if item.kind == "thought")
+    thoughts = [item.text for run in (*runs, *within) for item in run.items if item.kind == "thought"]
+    # Those of runs within runs are rows like thoughts.
+    thoughts += [run.answer.text for run in within if run.answer is not None]
     answers = [run.answer.text for run in runs if run.answer is not None]
     markdown.prepare_markdown([*answers, *markdown.newest_thoughts(thoughts)])
     return render_page(
@@ -109,7 +111,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         agent_name=found.agent_name,
         enable_reasoning=found.enable_reasoning,
         agent_title=rows.agent_title(found.agent_name),
-        runs=[rows.run_row(run) for run in runs],
+        runs=[rows.run_row(run, within) for run in runs],
         latest_run=latest.id if latest else None,
         head=rows.header(latest),
         window={"first": window.first, "last": found.last_seq, "more": window.earlier, "live": live},
@@ -124,7 +126,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "first": window.first,
             "live": live,
             "may": {"drive": access.may_drive(role), "stop": access.may_stop(request.user, found)},
-            "runs": [_outlined(run) for run in runs[max(at, 0) :]],
+            "runs": [_outlined(run) for run in [*runs[max(at, 0) :], *within]],
             "run": selectors.live_run(found.pk),
             "queue": selectors.queue(found.pk),
             "now": timezone.now().timestamp(),
@@ -154,21 +156,22 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-def _folded(window: selectors.Window) -> list[transcript.Run]:
-    """The window's runs; of those that it cuts, what the rest of the log says of them."""
-    runs = transcript.fold(window.frames, known={str(key): run_from_row(run) for key, run in window.runs.items()})
+def _folded(window: selectors.Window) -> tuple[list[transcript.Run], list[transcript.Run]]:
+    """The window's roots, of those that it cuts, what the rest of the log says of them; and the runs within them."""
+    folded = transcript.fold(window.frames, known={str(key): run_from_row(run) for key, run in window.runs.items()})
+    runs, within = ([run for run in folded if (run.parent is None) == is_root] for is_root in (True, False))
     if not runs:
-        return runs
+        return runs, within
     first, last = window.frames[0], window.frames[-1]
     if first["type"] != "reasoning_start":
         runs[0].outside = selectors.steps_outside(UUID(runs[0].id), first["seq"], last["seq"])
         runs[0].model = selectors.model_asked(UUID(runs[0].id))
-    if not runs[-1].ended:
-        row = window.runs[UUID(runs[-1].id)]
-        if row.is_finished:
-            runs[-1].outside = selectors.steps_outside(row.pk, first["seq"], last["seq"])
-            _end(runs[-1], row)
-    return runs
+    for run in (runs[-1], *within):
+        row = window.runs[UUID(run.id)]
+        if not run.ended and row.is_finished:
+            run.outside = selectors.steps_outside(row.pk, first["seq"], last["seq"])
+            _end(run, row)
+    return runs, within
 
 
 def _end(run: transcript.Run, row: models.Run) -> None:

@@ -108,8 +108,8 @@ class MemoryLog:
     def stored_after(self, _session_id: UUID, after: int, limit: int) -> list[Stored]:
         return [stored for stored in self.events if stored.seq > after][:limit]
 
-    def head_and_draft(self, _session_id: UUID) -> tuple[int, Draft | None]:
-        return self.head, self.draft
+    def head_and_drafts(self, _session_id: UUID) -> tuple[int, list[Draft]]:
+        return self.head, [self.draft] if self.draft else []
 
     def fingerprints_of(self, session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprint]:
         opened = self.people.values()
@@ -117,8 +117,8 @@ class MemoryLog:
         line = (len(self.line), 1, self.line[-1]["number"]) if self.line else reconcile.NOTHING
         return {session_id: SessionFingerprint(self.head, line, people, is_live=True) for session_id in session_ids}
 
-    def saved_drafts(self, session_ids: Sequence[UUID]) -> dict[UUID, Draft]:
-        return dict.fromkeys(session_ids, self.draft) if self.draft else {}
+    def saved_drafts(self, session_ids: Sequence[UUID]) -> list[tuple[UUID, Draft]]:
+        return [(session_id, self.draft) for session_id in session_ids] if self.draft else []
 
     def queue(self, _session_id: UUID) -> list[dict[str, Any]]:
         return list(self.line)
@@ -127,7 +127,7 @@ class MemoryLog:
         return [{"user": "ada", "role": "owner", "sockets": len(self.people)}] if self.people else []
 
     def session_view(self, _session_id: UUID) -> SessionView:
-        return SessionView("", "researcher", self.head, None, list(self.line))
+        return SessionView("", "researcher", self.head, None, list(self.line), [])
 
     def event_id_at(self, _session_id: UUID, _seq: int) -> None:
         return None
@@ -319,14 +319,14 @@ def test_the_log_in_memory_answers_as_the_real_one() -> None:
     for after in range(9):
         for limit in (1, 3, 100):
             assert log.stored_after(session.pk, after, limit) == selectors.stored_after(session.pk, after, limit)
-    assert log.head_and_draft(session.pk) == reconcile.head_and_draft(session.pk)
+    assert log.head_and_drafts(session.pk) == reconcile.head_and_drafts(session.pk)
     assert log.session_view(session.pk).last_seq == selectors.session_view(session.pk).last_seq  # type: ignore[union-attr]
     assert log.presence(session.pk) == selectors.presence(session.pk)
     assert log.queue(session.pk) == selectors.queue(session.pk)
     assert log.fingerprints_of([session.pk]) == reconcile.fingerprints_of([session.pk])
-    assert log.saved_drafts([session.pk]) == reconcile.saved_drafts([session.pk]) == {}
+    assert log.saved_drafts([session.pk]) == reconcile.saved_drafts([session.pk]) == []
     log.draft = Draft(run.pk, 8, "thought", 1, "the end")
     row = models.Draft(run_id=run.pk, number=8, type="thought", attempt=1, text="the end", updated_at=timezone.now())
     step_log.save_drafts([row])
     assert log.saved_drafts([session.pk]) == reconcile.saved_drafts([session.pk])
-    assert log.head_and_draft(session.pk) == reconcile.head_and_draft(session.pk)
+    assert log.head_and_drafts(session.pk) == reconcile.head_and_drafts(session.pk)

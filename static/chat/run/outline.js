@@ -25,25 +25,29 @@ const LAST_CHARACTERS = 120;
  * @param {HTMLElement} from.list where the rows go
  * @param {CallCards} from.cards
  * @param {(change: () => void) => void} from.keepEnd see paced-text.js
+ * @param {string} [from.number] of a run within another one: the number within which its rows are numbered
  */
-export function createOutline({ list, cards, keepEnd }) {
+export function createOutline({ list, cards, keepEnd, number = "" }) {
   /** @type {Row[]} */
   const rows = [];
-  const growing = createGrowingRow({ list, keepEnd });
+  const growing = createGrowingRow({ list, keepEnd, isWithin: number !== "" });
 
   /**
    * The rows that the server has rendered: the last ones, where it has left earlier ones out of the state.
    *
    * @param {Run} run
+   * @param {Item[]} items
    */
-  function adopt(run) {
-    if (!run.items.length) return;
-    const elements = /** @type {HTMLElement[]} */ ([...list.children].slice(-run.items.length));
-    run.items.forEach((item, index) => {
+  function adopt(run, items = run.items) {
+    if (!items.length) return;
+    const elements = /** @type {HTMLElement[]} */ ([...list.children].slice(-items.length));
+    items.forEach((item, index) => {
       const element = elements[index];
       if (!element) return;
       rows[index] = { item, element, wentOn: null, ended: run.ended };
-      findAll(element, "[data-call]").forEach((card, place) => cards.adopt(card, item.calls[place] ?? null));
+      // Those of runs within it come after its own.
+      const own = findAll(element, "[data-call]").slice(0, item.calls.length);
+      own.forEach((card, place) => cards.adopt(card, item.calls[place] ?? null));
     });
   }
 
@@ -52,22 +56,23 @@ export function createOutline({ list, cards, keepEnd }) {
    *
    * @param {Run} run
    * @param {number|null} now the server's time, where it is known
+   * @param {Item[]} items
    */
-  function paint(run, now) {
+  function paint(run, now, items = run.items) {
     let added = 0;
     let hasChanged = false;
-    run.items.forEach((item, index) => {
+    items.forEach((item, index) => {
       const hasGoneOn = wentOn(run, item);
       const row = rows[index];
       if (!row) {
-        const element = build(run, item);
+        const element = build(run, item, index);
         element.classList.add("arrive");
         list.insertBefore(element, growing.element);
         rows[index] = { item, element, wentOn: hasGoneOn, ended: run.ended };
         added += 1;
         hasChanged = true;
       } else if (row.item !== item || (isUnsettled(item) && (row.wentOn !== hasGoneOn || row.ended !== run.ended))) {
-        const element = item.kind === "calls" ? repainted(row.element, run, item) : row.element;
+        const element = item.kind === "calls" ? repainted(row.element, run, item, index) : row.element;
         rows[index] = { item, element, wentOn: hasGoneOn, ended: run.ended };
         hasChanged = true;
       }
@@ -80,10 +85,11 @@ export function createOutline({ list, cards, keepEnd }) {
   /**
    * @param {Run} run
    * @param {Item} item
+   * @param {number} index
    */
-  function build(run, item) {
+  function build(run, item, index) {
     const element = clone(item.kind === "thought" ? "thought" : item.calls.length > 1 ? "calls" : "call");
-    setNumber(element, item.seq);
+    setNumber(element, item.seq, number && `${number}.${index + 1}`);
     if (item.kind === "thought") fillThought(element, item);
     else cards.fillCalls(element, run, item);
     return element;
@@ -95,14 +101,17 @@ export function createOutline({ list, cards, keepEnd }) {
    * @param {HTMLElement} element
    * @param {Run} run
    * @param {Item} item
+   * @param {number} index
    */
-  function repainted(element, run, item) {
+  function repainted(element, run, item, index) {
     const isPair = element.dataset.item === "calls";
     if (isPair === item.calls.length > 1) {
       cards.fillCalls(element, run, item);
       return element;
     }
-    const fresh = build(run, item);
+    const fresh = build(run, item, index);
+    // The runs within it stay as they are.
+    slot(fresh, "children").replaceWith(slot(element, "children"));
     element.replaceWith(fresh);
     return fresh;
   }
@@ -124,6 +133,18 @@ export function createOutline({ list, cards, keepEnd }) {
     adopt,
     paint,
     drawBars,
+    /**
+     * Where a run that was asked by a call goes, and the number of the step that it is within; null where there is no such call.
+     *
+     * @param {string} callId
+     */
+    placeOf(callId) {
+      const index = rows.findIndex(({ item }) => item.calls.some((call) => call.call_id === callId));
+      if (index < 0) return null;
+      const call = rows[index].item.calls.find(({ call_id: id }) => id === callId);
+      const within = number ? `${number}.${index + 1}` : String(call?.seq ?? call?.step ?? "");
+      return { place: slot(rows[index].element, "children"), number: within };
+    },
     get isEmpty() {
       return list.firstElementChild === null;
     },
@@ -153,8 +174,9 @@ export function createOutline({ list, cards, keepEnd }) {
  * @param {object} from
  * @param {HTMLElement} from.list
  * @param {(change: () => void) => void} from.keepEnd
+ * @param {boolean} from.isWithin whether an answer is a row too
  */
-function createGrowingRow({ list, keepEnd }) {
+function createGrowingRow({ list, keepEnd, isWithin }) {
   /** @type {{element: HTMLElement, step: number, text: ReturnType<typeof createPacedText>}|null} */
   let shown = null;
 
@@ -200,7 +222,7 @@ function createGrowingRow({ list, keepEnd }) {
      * @param {number|null} now
      */
     paint(run, now) {
-      const growth = isAnswer(run.growth) ? null : run.growth;
+      const growth = isAnswer(run.growth) && !isWithin ? null : run.growth;
       if (growth === null || shown?.step !== growth.step) close();
       if (growth === null) return;
       shown ??= open(growth);
@@ -209,7 +231,8 @@ function createGrowingRow({ list, keepEnd }) {
       setData(element, "kind", isTool ? "tool" : "");
       setIcon(slot(element, "icon"), isTool ? icon(growth.tool_name) : "thought");
       const name = slot(element, "name");
-      setText(name, isTool ? growth.tool_name || SENTENCES.toolCall : SENTENCES.thinking);
+      const doing = isAnswer(growth) ? SENTENCES.answering : SENTENCES.thinking;
+      setText(name, isTool ? growth.tool_name || SENTENCES.toolCall : doing);
       name.classList.toggle("t-live", !isTool);
       setShown(slot(element, "state"), isTool);
       setShown(slot(element, "window"), !isTool);
@@ -225,7 +248,7 @@ function createGrowingRow({ list, keepEnd }) {
  * @param {Item} item
  */
 function fillThought(element, item) {
-  setText(slot(element, "name"), thoughtFor(item.duration_ms));
+  setText(slot(element, "name"), item.isAnswer ? SENTENCES.answer : thoughtFor(item.duration_ms));
   setText(slot(element, "arg"), markdownGist(item.text));
   setText(slot(element, "dur"), duration(item.duration_ms));
   const text = slot(element, "text");

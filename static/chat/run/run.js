@@ -9,6 +9,7 @@ import { answerBar, counts, itemBar, using } from "../state/figures.js";
 import { pathTo } from "../transport/addresses.js";
 import { createAnswer } from "./answer.js";
 import { createCallCards } from "./call-card.js";
+import { createChildren } from "./children.js";
 import { createOutline } from "./outline.js";
 
 /** @import { Run } from "../state/types.js" */
@@ -34,6 +35,7 @@ export function createRun({ run: first, element, contentUrl, choices, keepEnd, a
   const now_ = slot(article, "now");
   const cards = createCallCards({ contentUrl, choices });
   const outline = createOutline({ list: slot(article, "steps"), cards, keepEnd });
+  const children = createChildren({ contentUrl, keepEnd, choices, agentTitle });
   const answer = createAnswer({ place: slot(article, "answer"), keepEnd, run });
   /** @type {Run|null} */
   let painted = null;
@@ -129,7 +131,24 @@ export function createRun({ run: first, element, contentUrl, choices, keepEnd, a
     article,
     paint,
     statusText,
-    fillInside: cards.fillInside,
+    /** @param {HTMLElement} card */
+    fillInside(card) {
+      if (card.closest("[data-child]")) children.fillInside(card);
+      else cards.fillInside(card);
+    },
+    /**
+     * Paint a run within this one, at whatever depth.
+     *
+     * @param {Run} child
+     * @param {number|null} now
+     */
+    paintChild(child, now) {
+      const asked = child.parent;
+      if (asked === null) return;
+      const own = asked.run_id === run.id;
+      const place = own ? outline.placeOf(asked.tool_call_id) : children.placeOf(asked.run_id, asked.tool_call_id);
+      if (place) children.paint(child, place, now);
+    },
     /**
      * Twice a second while it runs: clocks and bars.
      *
@@ -139,6 +158,7 @@ export function createRun({ run: first, element, contentUrl, choices, keepEnd, a
       if (run.ended || now === null) return;
       tickSummary(now);
       outline.tick(run, now, details.open);
+      children.tick(now);
     },
     /** Whether the last toggle of the outline was ours, not the reader's. */
     takeFold() {

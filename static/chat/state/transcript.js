@@ -26,7 +26,8 @@ export function initial(page = {}) {
     id: page.cursor?.id ?? null,
     head: page.cursor?.seq ?? 0,
     joined: false,
-    order: runs.map((run) => run.id),
+    order: runs.filter((run) => run.parent === null).map((run) => run.id),
+    within: runs.filter((run) => run.parent !== null).map((run) => run.id),
     runs: Object.fromEntries(runs.map((run) => [run.id, run])),
     live: page.run ?? null,
     queue: page.queue ?? [],
@@ -61,6 +62,7 @@ function newRun(id) {
     user: "",
     enable_reasoning: true,
     continues: null,
+    parent: null,
     iteration: 0,
     limit: 0,
     items: [],
@@ -113,6 +115,7 @@ export function reduce(state, frame) {
     case "presence":
       return { ...state, people: frame.data };
     case "reasoning_delta":
+    case "child_delta":
       return grown(state, frame.run_id ?? "", frame.data);
     case "pong":
       return frame.data.last_seq > state.head ? { ...state, head: frame.data.last_seq } : state;
@@ -136,7 +139,7 @@ function joinedSession(state, data) {
     head: Math.max(data.last_seq, data.reset ? 0 : fresh.seq),
     live: data.run,
     queue: data.queue,
-    runs: data.run ? cancelling(fresh.runs, data.run) : fresh.runs,
+    runs: [...(data.run ? [data.run] : []), ...data.children].reduce(cancelling, fresh.runs),
   };
 }
 
@@ -187,6 +190,7 @@ function stored(state, frame) {
   const known = state.runs[frame.run_id];
   const run = applied(known ?? newRun(frame.run_id), frame);
   const runs = { ...state.runs, [run.id]: run };
+  const isRoot = !frame.type.startsWith("child_");
   return {
     ...state,
     gap: false,
@@ -194,8 +198,9 @@ function stored(state, frame) {
     id: frame.id,
     head: Math.max(state.head, frame.seq),
     runs,
-    order: known ? state.order : [...state.order, run.id],
-    live: liveAfter(state.live, run, runs),
+    order: known || !isRoot ? state.order : [...state.order, run.id],
+    within: known || isRoot ? state.within : [...state.within, run.id],
+    live: isRoot ? liveAfter(state.live, run, runs) : state.live,
   };
 }
 
@@ -219,6 +224,7 @@ function liveAfter(live, run, runs) {
 function applied(run, { type, seq, data }) {
   switch (type) {
     case "reasoning_start":
+    case "child_start":
       return {
         ...run,
         started_at: data.timestamp,
@@ -228,8 +234,10 @@ function applied(run, { type, seq, data }) {
         user: data.user ?? "",
         enable_reasoning: data.enable_reasoning ?? true,
         continues: data.continues ?? null,
+        parent: "parent" in data ? data.parent : null,
       };
     case "reasoning_step":
+    case "child_step":
       return appliedStep(run, seq, data);
     case "response":
       return {
@@ -245,8 +253,10 @@ function applied(run, { type, seq, data }) {
         },
       };
     case "error":
+    case "child_error":
       return { ...run, error: errorOf(data) };
     case "reasoning_complete":
+    case "child_complete":
       return {
         ...run,
         status: data.status,

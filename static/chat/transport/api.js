@@ -183,7 +183,7 @@ export function createPolling({
       if (!running) return;
       failures = 0;
       const reset = answer.last_seq < before;
-      const data = { ...page(), session_id: session, last_seq: answer.last_seq, run: answer.run, queue: answer.queue };
+      const data = { ...page(), session_id: session, last_seq: answer.last_seq, run: answer.run, queue: answer.queue, children: answer.children };
       onFrame(/** @type {Frame} */ ({ type: "session", data: reset ? { ...data, reset: true } : data }));
       for (const frame of answer.events) onFrame(frame);
       busy = answer.run !== null || answer.queue.length > 0;

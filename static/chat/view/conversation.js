@@ -107,6 +107,7 @@ export function createView({ page, act, storage, fetchContent }) {
       if (painted?.runs[id] === run && runs.has(id)) continue;
       added += paintRun(run, now);
     }
+    for (const id of state.within) paintWithin(state, state.runs[id], now);
     latest = current(state);
     if (state.order.length) document.getElementById("nothing")?.remove();
     paintHeader(state, now);
@@ -129,6 +130,18 @@ export function createView({ page, act, storage, fetchContent }) {
     if (run.ended && !row.run.ended) scroll.keepPlace(change);
     else change();
     return added;
+  }
+
+  /**
+   * @param {State} state
+   * @param {Run} run a run within another one
+   * @param {number|null} now
+   */
+  function paintWithin(state, run, now) {
+    if (painted?.runs[run.id] === run) return;
+    let root = run;
+    while (root.parent !== null && state.runs[root.parent.run_id]) root = state.runs[root.parent.run_id];
+    runs.get(root.id)?.paintChild(run, now);
   }
 
   /** @param {Run} run */

@@ -121,7 +121,7 @@ async def test_the_text_kept_for_a_crash_is_shown_to_who_joins(started: tuple[Ru
     run, login = started
     drafts.put(run.session_id, Draft(run.pk, 1, "thought", 1, "kept"))
     await drafts.save()
-    drafts.drop(run.session_id)
+    drafts.drop(run.session_id, run.pk)
     client = await Client().join(run, login)
     await client.until(lambda: client.text.get(1) == "kept")
 
@@ -227,7 +227,7 @@ async def test_a_feed_that_cannot_be_opened_keeps_nobody_waiting(
         raise OperationalError("the disk is away")
 
     with monkeypatch.context() as away:
-        away.setattr(reconcile, "head_and_draft", fail)
+        away.setattr(reconcile, "head_and_drafts", fail)
         both = await asyncio.gather(*(Client().join(run, login) for _ in range(2)), return_exceptions=True)
     assert [type(one) for one in both] == [OperationalError, OperationalError]
     client = await Client().join(run, login)

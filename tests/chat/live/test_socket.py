@@ -35,6 +35,7 @@ async def test_a_run_is_told_from_its_start_to_its_end(bo: Browser) -> None:
             "window": 200,
             "run": None,
             "queue": [],
+            "children": [],
         }
         complete = await ask(socket)
         accepted = next(f for f in socket.frames if f["type"] == "accepted")
