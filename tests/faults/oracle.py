@@ -114,6 +114,8 @@ class State:
         self.id: str | None = None
         self.runs: dict[str, Run] = {}
         self.live: str | None = None
+        #: The runs that were seen growing.
+        self.grown: set[str] = set()
         self.queue: list[Frame] = []
         self.people: list[Frame] = []
 
@@ -157,6 +159,7 @@ class State:
             if not known.put(data["offset"], data["text"]):
                 return
             run.growth = known
+            self.grown.add(run_id)
         elif (data["step"], data["attempt"]) == (known.step, known.attempt):
             known.put(data["offset"], data["text"])
 

@@ -1,6 +1,7 @@
 """Runs within runs, carried in this process: each a run of its own in the one log, none left behind, whatever becomes of its root."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from types import MappingProxyType
@@ -18,7 +19,10 @@ from chat.runs import commands, events, executor, recovery
 from chat.runs import registry as run_registry
 from chat.runtime import database
 from chat.store import history, selectors
+from tests.faults import invariants
+from tests.faults.conftest import OpenWorld, Record
 from tests.faults.here import ENDS_WITHIN_S, Here, here
+from tests.faults.world import SCALE
 from tests.model_server import Call, ModelServer, Script
 
 __all__ = ["here"]
@@ -75,7 +79,7 @@ def respond(body: dict[str, Any]) -> Script:
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[ModelServer]:
+def planned(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[ModelServer]:
     """The model's side of all agents, which follow `PLANS`."""
     by_name = MappingProxyType({spec.name: spec for spec in SPECS})
     monkeypatch.setattr(specs, "AGENTS", by_name)
@@ -155,7 +159,7 @@ async def result_of(here: Here, tool: str = "ask_helper") -> tuple[bool, str]:
     return data["ok"], data["content"]
 
 
-async def test_a_question_to_another_agent_is_a_run_within_the_one_that_asks(here: Here, model: ModelServer) -> None:
+async def test_a_question_to_another_agent_is_a_run_within_the_one_that_asks(here: Here, planned: ModelServer) -> None:
     root = await finish(here, "hand on")
     runs, steps = await database.read(tree, here), await log(here)
     child = runs[1]
@@ -179,14 +183,14 @@ async def test_a_question_to_another_agent_is_a_run_within_the_one_that_asks(her
     assert child.output_tokens == sum(len(script.deltas()) for script in PLANS["work"])
 
 
-async def test_a_later_model_call_is_told_of_the_call_and_its_result_alone(here: Here, model: ModelServer) -> None:
+async def test_a_later_model_call_is_told_of_the_call_and_its_result_alone(here: Here, planned: ModelServer) -> None:
     await finish(here, "hand on")
-    assert "work" not in [m["content"] for request in model.requests[-1:] for m in request.body["messages"]]
+    assert "work" not in [m["content"] for request in planned.requests[-1:] for m in request.body["messages"]]
     past = await database.read(history.conversation_history, here.session.pk, 2)
     assert [message["role"] for message in past] == ["user", "assistant", "tool", "assistant"]
     assert past[2]["content"] == "It is 42."
     within = [
-        request.body["messages"] for request in model.requests if request.body["messages"][1]["content"] == "work"
+        request.body["messages"] for request in planned.requests if request.body["messages"][1]["content"] == "work"
     ]
     assert [[message["role"] for message in each] for each in within] == [
         ["system", "user"],
@@ -194,7 +198,7 @@ async def test_a_later_model_call_is_told_of_the_call_and_its_result_alone(here:
     ]
 
 
-async def test_many_at_once_and_at_two_levels_stay_in_order(here: Here, model: ModelServer) -> None:
+async def test_many_at_once_and_at_two_levels_stay_in_order(here: Here, planned: ModelServer) -> None:
     root = await finish(here, "two at once")
     runs, steps = await database.read(tree, here), await log(here)
     assert [(run.status, run.depth) for run in runs] == [
@@ -216,7 +220,7 @@ async def test_many_at_once_and_at_two_levels_stay_in_order(here: Here, model: M
     ],
 )
 async def test_a_question_without_an_answer_says_why(
-    here: Here, model: ModelServer, message: str, tool: str, said: str
+    here: Here, planned: ModelServer, message: str, tool: str, said: str
 ) -> None:
     root = await finish(here, message)
     ok, content = await result_of(here, tool)
@@ -235,7 +239,7 @@ async def test_a_question_without_an_answer_says_why(
     ],
 )
 async def test_there_are_limits_in_clear_words(
-    here: Here, model: ModelServer, message: str, agent: str, runs: int, refusals: int, words: str
+    here: Here, planned: ModelServer, message: str, agent: str, runs: int, refusals: int, words: str
 ) -> None:
     root = await finish(here, message, agent_name=agent)
     found, steps = await database.read(tree, here), await log(here)
@@ -247,7 +251,9 @@ async def test_there_are_limits_in_clear_words(
     check_log(steps, found)
 
 
-async def test_they_count_neither_as_active_runs_nor_as_messages(here: Here, model: ModelServer, settings: Any) -> None:
+async def test_they_count_neither_as_active_runs_nor_as_messages(
+    here: Here, planned: ModelServer, settings: Any
+) -> None:
     settings.MAX_ACTIVE_RUNS_PER_USER, settings.MAX_MESSAGES_PER_MINUTE = 2, 2
     await start(here, "hand on what hangs")
     await until(lambda: Run.objects.filter(depth=1).exists())
@@ -261,16 +267,16 @@ async def test_they_count_neither_as_active_runs_nor_as_messages(here: Here, mod
 
 
 @pytest.mark.parametrize("message", ["hand on what hangs", "hand on deep what hangs"])
-async def test_a_stop_reaches_every_level_at_once(here: Here, model: ModelServer, message: str) -> None:
+async def test_a_stop_reaches_every_level_at_once(here: Here, planned: ModelServer, message: str) -> None:
     depth = 2 if "deep" in message else 1
     root = await start(here, message)
-    await model.until(lambda: any(each.body["messages"][-1]["content"] == "hang" for each in model.requests))
+    await planned.until(lambda: any(each.body["messages"][-1]["content"] == "hang" for each in planned.requests))
     loop = asyncio.get_running_loop()
     told_at = loop.time()
     await commands.cancel(here.user, here.session.pk)
     assert await here.all_ended()
     assert loop.time() - told_at < 1.0
-    await model.until(lambda: model.requests[-1].closed_at is not None)
+    await planned.until(lambda: planned.requests[-1].closed_at is not None)
     runs, steps = await database.read(tree, here), await log(here)
     assert [run.status for run in runs] == ["cancelled"] * (depth + 1)
     assert {run.cancelled_by_id for run in runs} == {here.user.pk}
@@ -279,7 +285,7 @@ async def test_a_stop_reaches_every_level_at_once(here: Here, model: ModelServer
     assert not any(step.ok for step in steps if step.type == "tool_result")
 
 
-async def test_one_is_stopped_alone_and_its_parent_goes_on(here: Here, model: ModelServer) -> None:
+async def test_one_is_stopped_alone_and_its_parent_goes_on(here: Here, planned: ModelServer) -> None:
     await start(here, "hand on what hangs")
     await until(lambda: Run.objects.filter(depth=1).exists())
     child = (await database.read(tree, here))[1]
@@ -294,7 +300,7 @@ async def test_one_is_stopped_alone_and_its_parent_goes_on(here: Here, model: Mo
     assert refused.value.code == "not_continuable"
 
 
-async def test_a_session_names_what_is_at_work_in_it(here: Here, model: ModelServer) -> None:
+async def test_a_session_names_what_is_at_work_in_it(here: Here, planned: ModelServer) -> None:
     root = await start(here, "hand on deep what hangs")
     await until(lambda: Run.objects.filter(depth=2).exists())
     view = await database.read(selectors.session_view, here.session.pk)
@@ -309,7 +315,7 @@ async def test_a_session_names_what_is_at_work_in_it(here: Here, model: ModelSer
     assert await here.all_ended()
 
 
-async def test_without_reasoning_nothing_of_them_is_numbered(here: Here, model: ModelServer) -> None:
+async def test_without_reasoning_nothing_of_them_is_numbered(here: Here, planned: ModelServer) -> None:
     root = await finish(here, "hand on", enable_reasoning=False)
     steps = await log(here)
     numbered = [step for step in steps if step.seq is not None]
@@ -320,7 +326,7 @@ async def test_without_reasoning_nothing_of_them_is_numbered(here: Here, model: 
 
 
 async def test_a_pause_ends_them_with_their_root_and_the_next_run_goes_on_with_each(
-    here: Here, model: ModelServer
+    here: Here, planned: ModelServer
 ) -> None:
     """As where a process is told to stop: what is asked after comes from the runs that were broken off."""
     await start(here, "two levels")
@@ -371,7 +377,7 @@ EVENTS = 40
 
 @pytest.mark.parametrize("n", range(1, EVENTS, 3))
 async def test_a_run_that_is_taken_away_at_any_event_leaves_nothing_and_goes_on(
-    here: Here, model: ModelServer, monkeypatch: pytest.MonkeyPatch, n: int
+    here: Here, planned: ModelServer, monkeypatch: pytest.MonkeyPatch, n: int
 ) -> None:
     publish = live_at(n)
     for module in ("chat.runs.executor", "chat.runs.recorder"):
@@ -388,3 +394,77 @@ async def test_a_run_that_is_taken_away_at_any_event_leaves_nothing_and_goes_on(
     no_result = [step for step in steps if events.NO_RESULT in step.body]
     assert all(step.type == "tool_result" for step in no_result)
     await go_on(here, root)
+
+
+# Processes of their own
+
+
+def fan_out(body: dict[str, Any]) -> Script:
+    """Eight questions at once to the developer, who writes each answer slowly."""
+    last = max(at for at, message in enumerate(body["messages"]) if message["role"] == "user")
+    if "Fan out" not in body["messages"][last]["content"]:
+        return Script(reasoning="Let me think. " * 10, content="A part of it. " * 10, every_s=0.03)
+    if len(body["messages"]) > last + 1:
+        return Script("All parts are there.")
+    return Script(calls=[Call("ask_developer", {"message": f"Part {n}"}) for n in range(8)])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("topology", ["sqlite", SCALE])
+async def test_ten_parents_with_eight_children_each_stream_at_once(
+    open_world: OpenWorld, model: ModelServer, record_property: Record, topology: str
+) -> None:
+    """Each client has each event once, in order, and what it was shown growing is what was stored."""
+    model.respond = fan_out
+    world = open_world(topology)
+    sessions = [await world.new_session() for _ in range(10)]
+    async with contextlib.AsyncExitStack() as until_done:
+        clients = [await until_done.enter_async_context(world.client(session)) for session in sessions]
+        for client in clients:
+            await client.until(lambda client=client: client.is_connected)  # type: ignore[misc]
+        runs = await asyncio.gather(*(client.ask("Fan out") for client in clients))
+        for client, run_id in zip(clients, runs, strict=True):
+            assert await client.ended(run_id, 120) == "completed"
+        for session, client in zip(sessions, clients, strict=True):
+            events_of = await invariants.check(world, session, [client])
+            assert sum(event.event == "child_complete" for event in events_of) == 8
+            assert len(client.state.grown) >= 8, "not all of them were seen growing"
+    times = [(request.at, request.finished_at or request.at) for request in model.requests]
+    most = max(sum(began <= at < ended for began, ended in times) for at, _ in times)
+    record_property("model calls at the same time, at most", most)
+
+
+@pytest.mark.long
+async def test_the_process_is_killed_at_every_event_of_a_nested_run(open_world: OpenWorld, model: ModelServer) -> None:
+    """And started again, and the run continued: nothing is lost or doubled, nothing says that it runs, and the work goes on."""
+    model.respond = nested
+    world = open_world("sqlite", DJANGO_SETTINGS_MODULE="tests.faults.dying_settings", DIES_AFTER="0")
+    [server] = world.servers
+    session = await world.new_session()
+    async with world.client(session) as client:
+        assert await client.ended(await client.ask("Hand on")) == "completed"
+        length = client.state.seq
+    for dies_after in range(1, length):
+        session = await world.new_session()
+        await asyncio.to_thread(server.stop)
+        server.environment["DIES_AFTER"] = str(dies_after)
+        await world.start(server)
+        async with world.client(session) as client:
+            asking = asyncio.create_task(client.ask("Hand on"))
+            await asyncio.to_thread(server.process.wait, 30)  # type: ignore[union-attr]
+            server.environment["DIES_AFTER"] = "0"
+            await world.start(server)
+            run_id = await asking
+            # What is stored with its end is not told of before.
+            if await client.ended(run_id) == "interrupted":
+                assert await client.ended(await client.go_on(run_id)) == "completed"
+            await invariants.check(world, session, [client])
+
+
+def nested(body: dict[str, Any]) -> Script:
+    """The researcher hands on, the developer calculates."""
+    asked = [message["content"] for message in body["messages"] if message["role"] == "user"]
+    has_result = body["messages"][-1]["role"] == "tool"
+    if "Work" in asked:
+        return Script("It is 42.") if has_result else Script(reasoning="Let me see.", calls=[ADD])
+    return Script("So it is.") if has_result else Script(calls=[Call("ask_developer", {"message": "Work"})])

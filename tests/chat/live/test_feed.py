@@ -70,6 +70,35 @@ async def test_growth_arrives_in_pieces_and_a_late_client_begins_with_the_whole(
     assert second.frames[-1]["data"]["offset"] == 0
 
 
+async def test_what_runs_within_write_comes_beside_what_their_root_writes(started: tuple[Run, Login]) -> None:
+    run, login = started
+    early = await Client().join(run, login)
+    texts = {run.pk: ["a", "ab"], uuid4(): ["c", "cd"], uuid4(): ["e", "ef"]}
+    for place in range(2):
+        for run_id, pieces in texts.items():
+            drafts.put(run.session_id, Draft(run_id, 1, "thought", 1, pieces[place], is_child=run_id != run.pk))
+    late = await Client().join(run, login)
+
+    def shown(client: Client) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for frame in client.frames:
+            if frame["type"].endswith("_delta"):
+                data = frame["data"]
+                found[frame["run_id"]] = found.get(frame["run_id"], "")[: data["offset"]] + data["text"]
+        return found
+
+    whole = {str(run_id): pieces[-1] for run_id, pieces in texts.items()}
+    for client in (early, late):
+        await client.until(lambda client=client: shown(client) == whole)  # type: ignore[misc]
+        kinds = {frame["run_id"]: frame["type"] for frame in client.frames if frame["type"].endswith("_delta")}
+        assert kinds == {key: "reasoning_delta" if key == str(run.pk) else "child_delta" for key in whole}
+    deltas = [frame for frame in late.frames if frame["type"].endswith("_delta")]
+    assert [frame["data"]["offset"] for frame in deltas] == [0, 0, 0], "one for each, from its beginning"
+    ended = next(run_id for run_id in texts if run_id != run.pk)
+    drafts.drop(run.session_id, ended)
+    assert {draft.run_id for draft in drafts.of(run.session_id)} == texts.keys() - {ended}
+
+
 async def test_what_a_run_tells_other_processes_is_put_together_there(started: tuple[Run, Login]) -> None:
     run, login = started
     client = await Client().join(run, login)
