@@ -406,19 +406,10 @@ KeptFrame: TypeAlias = StoredFrame | _KeptStep | _KeptStart | _KeptError | _Kept
 #: What the log holds of it.
 EventData: TypeAlias = ReasoningStartData | StepData | ResponseData | ErrorData | ReasoningCompleteData
 
-StoredType = Literal[
-    "reasoning_start",
-    "reasoning_step",
-    "response",
-    "reasoning_complete",
-    "error",
-    "child_start",
-    "child_step",
-    "child_error",
-    "child_complete",
-]
+ChildType = Literal["child_start", "child_step", "child_error", "child_complete"]
+StoredType = Literal["reasoning_start", "reasoning_step", "response", "reasoning_complete", "error", ChildType]
 #: How a run within another one tells what a root tells.
-CHILD_TYPES: dict[StoredType, StoredType] = {
+CHILD_TYPES: dict[StoredType, ChildType] = {
     "reasoning_start": "child_start",
     "reasoning_step": "child_step",
     "error": "child_error",
