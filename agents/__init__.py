@@ -5,7 +5,7 @@ from agents.agent import Agent, get_agent, preload
 from agents.errors import AgentError, UnknownAgent
 from agents.events import Outcome, PartialStep, Step, Usage
 from agents.sentence import Sentence
-from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings, find_agent
+from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters, find_agent
 from agents.stream import AgentRun, initial_steps
 from agents.tools import (
     PAGE_READER,
@@ -34,8 +34,11 @@ __all__ = [
     "AskAgentTool",
     "CancelToken",
     "HostPolicy",
+    "Limits",
+    "McpChoice",
     "ModelSettings",
     "Outcome",
+    "Parameters",
     "PartialStep",
     "Sentence",
     "ServerState",

@@ -1,5 +1,6 @@
-"""What is stored: sessions with their runs and steps, schedules, and what operators look after."""
+"""What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
 
+from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
 from chat.models.operations import (
     MANY_SESSIONS,
     Act,
@@ -38,6 +39,7 @@ from chat.models.sessions import (
 )
 
 __all__ = [
+    "AGENT_NAME",
     "AT_WORK_SQL",
     "HAS_NOT_ENDED",
     "IS_LIVE",
@@ -54,6 +56,8 @@ __all__ = [
     "UNFINISHED",
     "UNFINISHED_SQL",
     "Act",
+    "Agent",
+    "AgentVersion",
     "Announcement",
     "AuditEntry",
     "ClosedAccount",
@@ -62,6 +66,7 @@ __all__ = [
     "Draft",
     "Level",
     "MissedPolicy",
+    "ModelServer",
     "ModelServerFacts",
     "Occurrence",
     "Origin",
@@ -77,4 +82,5 @@ __all__ = [
     "StepContent",
     "StepOrigin",
     "ToolServer",
+    "VersionState",
 ]

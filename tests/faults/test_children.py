@@ -31,8 +31,8 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
 
 #: Who may ask whom: `boss` anybody, `ring` itself without end, `helper` nobody.
 SPECS = (
-    AgentSpec("boss", "Boss", "Hands everything on.", "You hand on.", ("python",), ("helper", "boss", "ring")),
-    AgentSpec("ring", "Ring", "Asks itself.", "You ask yourself.", (), ("ring",)),
+    AgentSpec("boss", "Boss", "Hands everything on.", "You hand on.", ("python",), sub_agents=("helper", "boss", "ring")),
+    AgentSpec("ring", "Ring", "Asks itself.", "You ask yourself.", (), sub_agents=("ring",)),
     AgentSpec("helper", "Helper", "Does the work.", "You work.", ("python",)),
 )
 ADD: Call = Call("python", {"code": "6*7"})
