@@ -6,7 +6,7 @@ those that it has asked.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -42,8 +42,16 @@ class ClaimedRun:
     events: list[Stored]
     #: The turns before it, where they were read along.
     history: list[dict[str, object]] | None = None
+    #: The agents that its agent may ask.
+    helpers: tuple[agents.AgentSpec, ...] = ()
     #: Set when it has ended.
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def helpers_of(run: Run) -> tuple[agents.AgentSpec, ...]:
+    """The agents that a run's agent may ask, in its order; those that there are not are left out."""
+    names = agents.AGENTS[run.agent_name].sub_agents if run.agent_name in agents.AGENTS else ()
+    return tuple(agents.AGENTS[name] for name in names if name in agents.AGENTS)
 
 
 @dataclass(slots=True)
@@ -99,10 +107,9 @@ class Desk:
         self._closed_because = ""
         self._stored_calls: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
-    def tools(self) -> list[agents.AskAgentTool]:
+    def tools(self, helpers: Sequence[agents.AgentSpec]) -> list[agents.AskAgentTool]:
         """A tool for each agent that may be asked."""
-        names = agents.find_agent(self._run.agent_name).sub_agents
-        return [agents.AskAgentTool(agents.find_agent(name), self.ask) for name in names]
+        return [agents.AskAgentTool(helper, self.ask) for helper in helpers]
 
     def ask(self, agent_name: str, message: str, stop: CancelToken) -> str:
         """Have another agent answer, in a tool's thread; its answer. Raises `ToolError`."""
@@ -209,7 +216,7 @@ def _begin(run: Run, parent: Run) -> ClaimedRun:
     step_log.hold(parent)
     run_state.begin_within(run, parent)
     events = step_log.append_unowned(run, run_events.opening(run))
-    return ClaimedRun(run, events, history.conversation_within(run))
+    return ClaimedRun(run, events, history.conversation_within(run), helpers_of(run))
 
 
 def _answer(agent_name: str, finished: Finished) -> str:

@@ -13,7 +13,7 @@ from chat.models import IS_ROOT, LIVE, Run, Session
 from chat.runs import events as run_events
 from chat.runs import quarantine
 from chat.runs import state as run_state
-from chat.runs.children import ClaimedRun
+from chat.runs.children import ClaimedRun, helpers_of
 from chat.runs.executor import execute_run, load_history
 from chat.runs.publisher import publish_events, publish_queue
 from chat.runs.registry import PROCESS, RunHandle, accepting, early_stops, running, write_and_start
@@ -118,7 +118,8 @@ def claim_next(session_id: UUID) -> ClaimedRun | None:
 def claim_events(run: Run) -> ClaimedRun:
     """Store the first events of a run that this process has just been given, in the same transaction."""
     events = step_log.append_unowned(run, run_events.opening(run))
-    return ClaimedRun(run, events, _history_along(run) if events[-1].seq <= SHORT_LOG else None)
+    past = _history_along(run) if events[-1].seq <= SHORT_LOG else None
+    return ClaimedRun(run, events, past, helpers_of(run))
 
 
 @transaction.atomic
@@ -127,7 +128,7 @@ def claim_again(run_id: UUID) -> ClaimedRun | None:
     run = Run.objects.select_related("user").filter(IS_ROOT, pk=run_id, owner=PROCESS, status__in=LIVE).first()
     if run is None or run_id in running or run.steps.count() != len(run_events.opening(run)):
         return None
-    return ClaimedRun(run, selectors.stored_of(run))
+    return ClaimedRun(run, selectors.stored_of(run), helpers=helpers_of(run))
 
 
 def _history_along(run: Run) -> list[dict[str, Any]] | None:

@@ -77,7 +77,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     try:
         desk.unfinished = begun = await _unfinished(run)
         agent = agents.get_agent(
-            run.agent_name, model=settings.AGENT_MODEL, toolbox=toolbox.toolbox_for(run, desk.tools())
+            run.agent_name, model=settings.AGENT_MODEL, toolbox=toolbox.toolbox_for(run, desk.tools(claim.helpers))
         )
         stream = agent.start(
             None if run.continues_id else run.message,

@@ -31,7 +31,9 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
 
 #: Who may ask whom: `boss` anybody, `ring` itself without end, `helper` nobody.
 SPECS = (
-    AgentSpec("boss", "Boss", "Hands everything on.", "You hand on.", ("python",), sub_agents=("helper", "boss", "ring")),
+    AgentSpec(
+        "boss", "Boss", "Hands everything on.", "You hand on.", ("python",), sub_agents=("helper", "boss", "ring")
+    ),
     AgentSpec("ring", "Ring", "Asks itself.", "You ask yourself.", (), sub_agents=("ring",)),
     AgentSpec("helper", "Helper", "Does the work.", "You work.", ("python",)),
 )

@@ -89,12 +89,7 @@ export function current(state) {
   return state.runs[state.live?.id ?? ""] ?? state.runs[last] ?? null;
 }
 
-/**
- * Whether a frame is a stored event.
- *
- * @param {Frame} frame
- * @returns {frame is StoredFrame}
- */
+/** Whether a frame is a stored event. @param {Frame} frame @returns {frame is StoredFrame} */
 function isStored(frame) {
   return "seq" in frame;
 }
@@ -190,7 +185,6 @@ function stored(state, frame) {
   const known = state.runs[frame.run_id];
   const run = applied(known ?? newRun(frame.run_id), frame);
   const runs = { ...state.runs, [run.id]: run };
-  const isRoot = !frame.type.startsWith("child_");
   return {
     ...state,
     gap: false,
@@ -198,10 +192,17 @@ function stored(state, frame) {
     id: frame.id,
     head: Math.max(state.head, frame.seq),
     runs,
-    order: known || !isRoot ? state.order : [...state.order, run.id],
-    within: known || isRoot ? state.within : [...state.within, run.id],
-    live: isRoot ? liveAfter(state.live, run, runs) : state.live,
+    ...(known ? {} : begun(state, frame)),
+    live: isWithin(frame) ? state.live : liveAfter(state.live, run, runs),
   };
+}
+
+/** Whether an event is of a run within another one. @param {StoredFrame} frame */
+const isWithin = (frame) => frame.type.startsWith("child_");
+
+/** Where a run that was not known goes. @param {State} state @param {StoredFrame} frame */
+function begun(state, frame) {
+  return isWithin(frame) ? { within: [...state.within, frame.run_id] } : { order: [...state.order, frame.run_id] };
 }
 
 /**
@@ -441,11 +442,7 @@ function grown(state, runId, data) {
   return { ...state, runs: { ...state.runs, [runId]: { ...run, growth } } };
 }
 
-/**
- * What an error says, with the parts of its sentence where it has any.
- *
- * @param {any} data
- */
+/** What an error says, with the parts of its sentence where it has any. @param {any} data */
 function errorOf({ message, code, id = "", template, values }) {
   return { message, code, id, ...(template === undefined ? {} : { template }), ...(values === undefined ? {} : { values }) };
 }
