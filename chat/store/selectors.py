@@ -131,7 +131,9 @@ def window(session: Session, *, before: int | None = None, limit: int = PAGE_STE
 
 def steps_outside(run_id: UUID, first: int, last: int) -> dict[str, int]:
     """How many steps a run has before and after two numbers, which lie within it."""
-    steps = Step.objects.filter(run_id=run_id, event="reasoning_step").exclude(seq__range=(first, last))
+    steps = Step.objects.filter(run_id=run_id, event__in=("reasoning_step", "child_step")).exclude(
+        seq__range=(first, last)
+    )
     return steps.aggregate(
         steps=Count("pk", filter=Q(type__in=("thought", "tool_use", "final_answer"))),
         thoughts=Count("pk", filter=Q(type="thought")),
