@@ -156,7 +156,11 @@ class Desk:
         run = Run(agent_name=agent_name, message=message, parent_call_id=stop.call_id)
         run.continues_id = self._take_unfinished(agent_name, message)
         handle = self._handles[run.pk] = RunHandle(asyncio.Event())
-        remove_callback = stop.add_callback(lambda: self._loop.call_soon_threadsafe(handle.stop, stop.reason))
+
+        def stop_it() -> None:
+            self._loop.call_soon_threadsafe(handle.stop, stop.reason)
+
+        remove_callback = stop.add_callback(stop_it)
         ending: list[asyncio.Task[Finished | None]] = []
 
         def start(claim: ClaimedRun) -> None:

@@ -70,7 +70,7 @@ def _close(run: Run, stopped_with: Run | None = None) -> tuple[End, list[Stored]
     """Close what a run has left open, and end it."""
     # Someone had asked for it, or for the one it is within, to be stopped: then that is what has happened.
     asked = next((each for each in (run, stopped_with) if each and each.status == RunStatus.CANCELLING), None)
-    run.cancelled_by = asked and asked.cancelled_by
+    run.cancelled_by = None if asked is None else asked.cancelled_by
     steps = list(run.steps.order_by("position"))
     iterations = max((step.iteration for step in steps), default=0)
     end = End(RunStatus.CANCELLED if asked else RunStatus.INTERRUPTED, iterations, Usage(estimated=True))

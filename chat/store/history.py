@@ -131,7 +131,7 @@ def unfinished_calls(run_id: UUID, no_result: str) -> list[UnfinishedCall]:
                     orjson.dumps(arguments).decode(),
                     call["tool_name"].removeprefix(ASK_PREFIX),
                     str(arguments.get("message", "")),
-                    child and child.pk,
+                    None if child is None else child.pk,
                 )
             )
     return found

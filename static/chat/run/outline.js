@@ -111,7 +111,7 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
     }
     const fresh = build(run, item, index);
     // The runs within it stay as they are.
-    slot(fresh, "children").replaceWith(slot(element, "children"));
+    slot(fresh, "children").replaceWith(/** @type {HTMLElement} */ (slot(element, "children")));
     element.replaceWith(fresh);
     return fresh;
   }
