@@ -45,6 +45,10 @@ class Migration(migrations.Migration):
             model_name='run',
             index=models.Index(condition=models.Q(('parent__isnull', False)), fields=['parent'], name='run_within_run'),
         ),
+        migrations.AddIndex(
+            model_name='run',
+            index=models.Index(condition=models.Q(('status__in', ['running', 'cancelling'])), fields=['depth'], name='run_at_work'),
+        ),
         migrations.AddConstraint(
             model_name='run',
             constraint=models.UniqueConstraint(condition=models.Q(('parent', None), ('status__in', ['running', 'cancelling'])), fields=('session',), name='one_live_run_per_session'),

@@ -229,6 +229,8 @@ class Run(models.Model):
             models.Index(fields=("user", "-created_at"), name="run_by_user"),
             models.Index(fields=("-created_at",), name="run_by_date"),
             models.Index(fields=("parent",), condition=Q(parent__isnull=False), name="run_within_run"),
+            # Few, roots and others alike.
+            models.Index(fields=("depth",), condition=Q(status__in=[str(s) for s in LIVE]), name="run_at_work"),
         )
 
     def __str__(self) -> str:

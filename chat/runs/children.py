@@ -1,7 +1,7 @@
 """Runs within runs: what a run's agent hands on to other agents, each a run of its own, in the same process and under the same fence.
 
-One `Tree` belongs to a root and counts what is within it; each run at work has a `Desk`, at which its agent asks. A run's end waits for
-those that it has asked.
+One `Tree` belongs to a root and counts what is within it; each run at work has a `Delegation`, by which its agent asks. A run's end waits
+for those that it has asked.
 """
 
 import asyncio
@@ -90,8 +90,8 @@ class Tree:
 Execute = Callable[[ClaimedRun, RunHandle, Tree], Awaitable[Finished | None]]
 
 
-class Desk:
-    """At which one run's agent asks others. Belongs to the loop that serves; only `ask` is called from elsewhere."""
+class Delegation:
+    """By which one run's agent asks others. Belongs to the loop that serves; only `ask` is called from elsewhere."""
 
     def __init__(self, run: Run, tree: Tree, execute: Execute) -> None:
         """``execute`` carries a run within this one to its end."""

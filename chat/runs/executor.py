@@ -16,7 +16,7 @@ from agents import Outcome
 from chat.models import Run, RunStatus
 from chat.runs import events as run_events
 from chat.runs import toolbox
-from chat.runs.children import ClaimedRun, Desk, Finished, Tree, add_usage
+from chat.runs.children import ClaimedRun, Delegation, Finished, Tree, add_usage
 from chat.runs.publisher import publish_events
 from chat.runs.recorder import RunRecorder, store_end, with_retries
 from chat.runs.registry import RunHandle, running
@@ -72,12 +72,14 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
 async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finished, list[Entry]]:
     """Let the agent work, and record it; returns the end and the entries that are stored together with it."""
     run = claim.run
-    desk = Desk(run, tree, _execute_within)
-    recorder = RunRecorder(run, desk.note_stored)
+    delegation = Delegation(run, tree, _execute_within)
+    recorder = RunRecorder(run, delegation.note_stored)
     try:
-        desk.unfinished = begun = await _unfinished(run)
+        delegation.unfinished = begun = await _unfinished(run)
         agent = agents.get_agent(
-            run.agent_name, model=settings.AGENT_MODEL, toolbox=toolbox.toolbox_for(run, desk.tools(claim.helpers))
+            run.agent_name,
+            model=settings.AGENT_MODEL,
+            toolbox=toolbox.toolbox_for(run, delegation.tools(claim.helpers)),
         )
         stream = agent.start(
             None if run.continues_id else run.message,
@@ -95,7 +97,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
         finally:
             await stream.aclose()
             # What it has asked of others and does not wait for any more ends before it.
-            await desk.close(handle.stopped_because or "The run that asked has ended.")
+            await delegation.close(handle.stopped_because or "The run that asked has ended.")
         outcome = stream.outcome or Outcome("failed", 0, code="internal", error="The agent ended without a result.")
     except Fenced:
         raise
@@ -113,7 +115,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     status = RunStatus(outcome.status)
     if status is RunStatus.CANCELLED and handle.pausing:
         status = RunStatus.INTERRUPTED
-    usage = add_usage(outcome.usage, desk.usage)
+    usage = add_usage(outcome.usage, delegation.usage)
     end = End(status, outcome.iterations, usage, outcome.code)
     return Finished(end, recorder.answer, outcome.error or handle.stopped_because), recorder.final_entries(outcome)
 
