@@ -16,24 +16,21 @@ from qwen_agent.tools.base import BaseTool
 from agents import tools
 from agents.cancellation import CancelToken
 from agents.errors import AgentError
+from agents.extensions import driver, qwen_agents
 from agents.history import repair_tool_calls
 from agents.models import base, openai_compatible
 from agents.models.demo import model
 from agents.models.reply_parts import Call
-from agents.specs import AgentSpec, ModelSettings
+from agents.specs import AgentSpec, ModelSettings, Parameters
 from agents.tools import Egress, Tool, Toolbox, ToolError
-from agents.tools.runner import Job, ToolOutcome, run_tool
+from agents.tools.runner import Job, run_tool
 
-# Qwen-Agent ends silently at a limit of its own, read once and for all runs. Ours is kept by the desk, run by run.
+# Qwen-Agent ends silently at a limit of its own, read once and for all runs. Ours is kept by the host, run by run.
 fncall_agent.MAX_LLM_CALL_PER_RUN = sys.maxsize
 
 
-class ReplyHost(base.ReplyHost, Protocol):
+class ReplyHost(driver.Desk, base.ReplyHost, Protocol):
     """The run that the loop works for: has replies written and tools run."""
-
-    def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
-        """Run the tool calls of a turn at the same time, wait for all, and return what came of each by id."""
-        ...
 
     def begin_calls(self) -> Sequence[Call]:
         """The calls that the run begins with, in its log from now on; raises what a stop raises."""
@@ -67,11 +64,11 @@ class _QwenTool(BaseTool):  # type: ignore[misc] # Qwen-Agent has no types
 class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has no types
     """Qwen-Agent's function-calling agent; the calls of a turn run together before it asks for their results one by one."""
 
-    def __init__(self, llm: Any, toolset: Mapping[str, Tool], desk: ReplyHost) -> None:
+    def __init__(self, llm: Any, toolset: Mapping[str, Tool], host: ReplyHost) -> None:
         self.mem = None  # else the parent makes a store of files, with a folder and a model of its own
         super().__init__(llm=llm, system_message="")
         self.function_map = {name: _QwenTool(tool) for name, tool in toolset.items()}
-        self._desk = desk
+        self._host = host
         self._results: deque[str] = deque()
 
     def _run(self, messages: list[Message], lang: str = "en", **kwargs: Any) -> Iterator[list[Message]]:
@@ -89,7 +86,7 @@ class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has n
                 adapter = self.function_map.get(call.name)
                 jobs.append(Job(message.extra["function_id"], call.name, call.arguments, adapter and adapter.tool))
         if jobs:
-            outcomes = self._desk.run_tools(jobs)
+            outcomes = self._host.run_tools(jobs)
             self._results.extend(outcomes[job.id].content for job in jobs)
 
     def _call_tool(self, *_: Any, **__: Any) -> str:
@@ -101,36 +98,40 @@ def converse(
     settings: ModelSettings,
     toolbox: Toolbox,
     history: Sequence[Mapping[str, Any]],
-    desk: ReplyHost,
+    host: ReplyHost,
 ) -> None:
-    """Let the agent work on the conversation to its end, blocking. Raises what the desk raises."""
+    """Let the agent work on the conversation to its end, blocking. Raises what the host raises."""
     try:
         # What an agent wrote to another names no address that a person would have.
         written = history if toolbox.is_asked_by_person else [each for each in history if each["role"] != USER]
         egress = Egress(written, toolbox.privacy, toolbox.hosts)
         missing: list[str] = []
-        built = tools.build(spec.tools, toolbox, egress, missing.append)
+        built = tools.build(spec.tools, toolbox, egress, missing.append, spec.mcp)
         toolset = {name: egress.guard(tool) for name, tool in built.items()}
     except ToolError as error:
         raise AgentError("tool_failed", str(error)) from error
-    agent = _Agent(_model(settings, desk), toolset, desk)
     instructions = spec.instructions
     if missing:
         words = f"Some tools are not available in this run. {' '.join(missing)}"
-        desk.note(words)
+        host.note(words)
         instructions += f"\n\n{words}"
-    history = [*history, *_first_calls(toolset, desk)]
-    messages = _SharedMessages([Message(SYSTEM, instructions), *_to_qwen(repair_tool_calls(history))])
-    for _ in agent.run(messages, lang="en"):  # steps leave by the desk; Qwen-Agent's own list holds nothing more
+    history = [*history, *_first_calls(toolset, host)]
+    conversation = list(_to_qwen(repair_tool_calls(history)))
+    if spec.agent_class:
+        _let_work(spec, settings, toolset, egress, conversation, host)
+        return
+    agent = _Agent(_model(settings, spec.parameters, host), toolset, host)
+    messages = _SharedMessages([Message(SYSTEM, instructions), *conversation])
+    for _ in agent.run(messages, lang="en"):  # steps leave by the host; Qwen-Agent's own list holds nothing more
         pass
 
 
-def _first_calls(toolset: Mapping[str, Tool], desk: ReplyHost) -> list[dict[str, Any]]:
+def _first_calls(toolset: Mapping[str, Tool], host: ReplyHost) -> list[dict[str, Any]]:
     """What the calls that the run begins with add to its conversation, when they have ended."""
-    calls = desk.begin_calls()
+    calls = host.begin_calls()
     if not calls:
         return []
-    outcomes = desk.run_tools([Job(call.id, call.name, call.arguments, toolset.get(call.name)) for call in calls])
+    outcomes = host.run_tools([Job(call.id, call.name, call.arguments, toolset.get(call.name)) for call in calls])
     asking = [
         {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
         for call in calls
@@ -144,9 +145,25 @@ def _first_calls(toolset: Mapping[str, Tool], desk: ReplyHost) -> list[dict[str,
     ]
 
 
-def _model(settings: ModelSettings, desk: ReplyHost) -> Any:
+def _let_work(
+    spec: AgentSpec,
+    settings: ModelSettings,
+    toolset: Mapping[str, Tool],
+    egress: Egress,
+    conversation: Sequence[Message],
+    host: ReplyHost,
+) -> None:
+    """Let an extension's agent work on the conversation instead of ours."""
+    work = driver.Work(host, egress)
+    model = work.model(lambda asking: _model(settings, spec.parameters, asking))
+    mixin = type("Driven", (driver.Driven,), {"work": work})
+    agent = qwen_agents.make_agent(spec, model, [_QwenTool(tool) for tool in toolset.values()], mixin)
+    work.carry_out(agent, conversation)
+
+
+def _model(settings: ModelSettings, parameters: Parameters, host: base.ReplyHost) -> Any:
     if not settings.server:
-        return get_chat_model({"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "desk": desk})
+        return get_chat_model({"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "host": host})
     return get_chat_model(
         {
             "model_type": openai_compatible.MODEL_TYPE,
@@ -156,7 +173,9 @@ def _model(settings: ModelSettings, desk: ReplyHost) -> Any:
             "timeout_s": settings.timeout_s,
             "tool_format": settings.tool_format,
             "max_input_tokens": settings.max_input_tokens,
-            "desk": desk,
+            "public_only": settings.public_only,
+            "parameters": parameters,
+            "host": host,
         }
     )
 

@@ -200,6 +200,8 @@ class Run(models.Model):
     code = models.CharField(max_length=32, blank=True, help_text="Why it failed, as the wire's error code.")
     #: In the process that began it: when, by a clock that nobody sets, in seconds.
     begun_at: float | None = None
+    #: Where it was looked up: the current version of its agent, which it takes when it begins.
+    current_version: int | None = None
 
     class Meta:
         ordering = ("session", "number")

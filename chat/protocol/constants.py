@@ -36,6 +36,7 @@ ErrorCode = Literal[
     "tool_failed",
     "storage",
     "internal",
+    "budget_exceeded",
 ]
 ERROR_CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
 

@@ -16,6 +16,8 @@ from django.db import transaction
 import agents
 from agents import CancelToken, ToolError, Usage
 from agents.text import clean
+from chat.catalog import agents as catalog
+from chat.catalog.setups import AgentSetup, find_setup
 from chat.models import Run, RunStatus
 from chat.protocol import is_blank
 from chat.runs import events as run_events
@@ -40,6 +42,8 @@ class ClaimedRun:
 
     run: Run
     events: list[Stored]
+    #: Who answers; none where the agent was withdrawn before the run began.
+    setup: AgentSetup | None
     #: The turns before it, where they were read along.
     history: list[dict[str, object]] | None = None
     #: The agents that its agent may ask.
@@ -48,10 +52,12 @@ class ClaimedRun:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def helpers_of(run: Run) -> tuple[agents.AgentSpec, ...]:
-    """The agents that a run's agent may ask, in its order; those that there are not are left out."""
-    names = agents.AGENTS[run.agent_name].sub_agents if run.agent_name in agents.AGENTS else ()
-    return tuple(agents.AGENTS[name] for name in names if name in agents.AGENTS)
+def helpers_of(run: Run, setup: AgentSetup | None) -> tuple[agents.AgentSpec, ...]:
+    """The agents that a run's agent may ask, in its order, without those that are closed to who asked, or are not there."""
+    if setup is None or not setup.spec.sub_agents or run.user_id is None:
+        return ()
+    usable = {version.spec.name: version.spec for version in catalog.usable_by(run.user_id)}
+    return tuple(usable[name] for name in setup.spec.sub_agents if name in usable)
 
 
 @dataclass(slots=True)
@@ -137,10 +143,6 @@ class Delegation:
             await self._stored_calls[stop.call_id].wait()
         if self._closed_because or stop.is_set():
             raise ToolError(self._closed_because or stop.reason)
-        try:
-            agents.find_agent(agent_name)
-        except agents.UnknownAgent as unknown:
-            raise ToolError(str(unknown)) from unknown
         self._tree.admit(self._run.depth + 1)
         try:
             finished = await self._carry(agent_name, message, stop)
@@ -175,6 +177,8 @@ class Delegation:
             return await asyncio.shield(ending[0])
         except Fenced:
             return None
+        except agents.UnknownAgent as unknown:
+            raise ToolError(str(unknown)) from unknown
         except DatabaseError as error:
             raise ToolError("The other agent could not be asked, because the database did not answer.") from error
         finally:
@@ -216,11 +220,17 @@ def add_usage(one: Usage, other: Usage) -> Usage:
 
 @transaction.atomic
 def _begin(run: Run, parent: Run) -> ClaimedRun:
-    """Begin a run within another one, which this process holds; raises `Fenced` where it does not any more."""
+    """Begin a run within another one, which this process holds; raises `Fenced` where it does not any more, and `agents.UnknownAgent`."""
     step_log.hold(parent)
+    # As at this moment: it may have been closed to who asks since the tool was made.
+    version = None if parent.user_id is None else catalog.current_of(run.agent_name, parent.user_id)
+    if version is None:
+        raise agents.UnknownAgent(f"There is no agent named “{run.agent_name}” any more.")
+    run.agent_version_id = version
     run_state.begin_within(run, parent)
     events = step_log.append_unowned(run, run_events.opening(run))
-    return ClaimedRun(run, events, history.conversation_within(run), helpers_of(run))
+    setup = find_setup(run)
+    return ClaimedRun(run, events, setup, history.conversation_within(run), helpers_of(run, setup))
 
 
 def _answer(agent_name: str, finished: Finished) -> str:

@@ -1,10 +1,12 @@
-"""Carries runs in this process, from their claim to their end: what the agent yields is saved first and told then.
+"""Executes runs in this process, from their claim to their end: what the agent yields is stored first and published then.
 
-A run belongs to the process, never to a socket. Growth of a step in progress goes to `drafts` and is told at once.
+A run belongs to the process, never to a socket. Growth of a step in progress goes to `drafts` and is published at once.
 """
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -12,7 +14,8 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 import agents
-from agents import Outcome
+from agents import AgentError, Outcome, Sentence
+from chat.catalog.setups import AgentSetup
 from chat.models import Run, RunStatus
 from chat.runs import events as run_events
 from chat.runs import toolbox
@@ -75,32 +78,34 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     delegation = Delegation(run, tree, _execute_within)
     recorder = RunRecorder(run, delegation.note_stored)
     try:
+        setup = _usable(claim)
         delegation.unfinished = begun = await _unfinished(run)
-        agent = agents.get_agent(
-            run.agent_name,
-            model=settings.AGENT_MODEL,
-            toolbox=toolbox.toolbox_for(run, delegation.tools(claim.helpers)),
-        )
+        tools = toolbox.toolbox_for(run, setup.spec, delegation.tools(claim.helpers))
+        agent = agents.Agent(setup.spec, setup.model, tools)
         stream = agent.start(
             None if run.continues_id else run.message,
             history=await _history(claim),
             session_id=str(run.session_id),
-            max_iterations=settings.MAX_ITERATIONS or _NO_LIMIT,
+            max_iterations=_most_iterations(setup.spec.limits),
             skip_initial_steps=True,
             calls=[(call.tool_name, call.arguments) for call in begun],
         )
         stream.on_partial = recorder.on_partial
         handle.begun(stream)
-        try:
-            async for first in stream:
-                await recorder.record([first, *stream.ready()])
-        finally:
-            await stream.aclose()
-            # What it has asked of others and does not wait for any more ends before it.
-            await delegation.close(handle.stopped_because or "The run that asked has ended.")
+        with _time_limit(stream, setup.spec.limits.time_s):
+            try:
+                async for first in stream:
+                    await recorder.record([first, *stream.ready()])
+            finally:
+                await stream.aclose()
+                # What it has asked of others and does not wait for any more ends before it.
+                await delegation.close(handle.stopped_because or "The run that asked has ended.")
         outcome = stream.outcome or Outcome("failed", 0, code="internal", error="The agent ended without a result.")
     except Fenced:
         raise
+    except AgentError as failure:
+        # Before the agent began; what it fails by later is its outcome.
+        outcome = Outcome("failed", 0, code=failure.code, error=failure.message)
     except _NoHistory as unread:
         logger.exception("Run %s could not begin", run.pk)
         outcome = Outcome("failed", 0, code=unread.code, error=unread.message)
@@ -125,6 +130,37 @@ async def _unfinished(run: Run) -> list[history.UnfinishedCall]:
     if run.continues_id is None:
         return []
     return await _read(run, history.unfinished_calls, run.continues_id, run_events.NO_RESULT)
+
+
+def _usable(claim: ClaimedRun) -> AgentSetup:
+    """Who answers. Raises `AgentError` where nobody can."""
+    if claim.setup is None:
+        words = Sentence(
+            "The agent “%(name)s” is no longer available to you. Choose another one.", name=claim.run.agent_name
+        )
+        raise AgentError("unknown_agent", words)
+    if claim.setup.problem is not None:
+        raise claim.setup.problem
+    return claim.setup
+
+
+def _most_iterations(limits: agents.Limits) -> int:
+    """Model calls that a run may make: as many as its agent and the installation allow."""
+    return min(each for each in (limits.iterations, settings.MAX_ITERATIONS, _NO_LIMIT) if each)
+
+
+@contextlib.contextmanager
+def _time_limit(stream: agents.AgentRun, time_s: float | None) -> Iterator[None]:
+    """Fail the run when its agent's time is over."""
+    if not time_s:
+        yield
+        return
+    words = Sentence("The agent's time limit of %(n)s seconds was reached.", n=f"{time_s:g}")
+    timer = asyncio.get_running_loop().call_later(time_s, stream.fail, AgentError("budget_exceeded", words))
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def load_history(run: Run) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ from django.utils import timezone
 
 from agents.events import Usage
 from chat.accounts.models import User
+from chat.catalog.agents import with_current
+from chat.catalog.setups import name_model
 from chat.models import (
     AT_WORK_SQL,
     HAS_NOT_ENDED,
@@ -64,6 +66,8 @@ class End:
 
 def enqueue(run: Run, *, title: str, is_first: bool) -> None:
     """Add a new run to the end of its session's queue, which the caller holds. ``is_first``: no run is at work before it."""
+    # It takes what is current when it begins.
+    run.agent_version_id = None
     _add(run)
     shown = {"status": RunStatus.QUEUED} if is_first else {}
     Session.objects.filter(pk=run.session_id).update(title=title, active_at=timezone.now(), **shown)
@@ -74,19 +78,23 @@ _BEGIN = "UPDATE chat_session SET title = %s, active_at = %s, status = %s WHERE 
 
 
 def begin(run: Run, process: str, *, title: str) -> None:
-    """Add a new run that a process executes from the beginning; the caller holds the session and has seen that it may."""
+    """Add a new run that a process executes from the beginning; the caller holds the session and has seen that it may.
+
+    It has its agent's version already.
+    """
     run.status, run.owner, run.fence, run.begun_at = RunStatus.RUNNING, process, 1, time.monotonic()
     run.started_at = run.heartbeat_at = clock.now()
+    name_model(run)
     _add(run)
     with connection.cursor() as cursor:
         cursor.execute(_BEGIN, [title, datetime_param(timezone.now()), RunStatus.RUNNING, uuid_param(run.session_id)])
 
 
 #: Likewise.
-_ADD = """INSERT INTO chat_run (id, session_id, number, user_id, client_message_id, message, agent_name, enable_reasoning,
-    origin, continues_id, parent_id, parent_call_id, depth, status, created_at, started_at, owner, fence, heartbeat_at, iterations,
-    input_tokens, output_tokens, usage_estimated, code)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, {begun}, %s, %s, {begun}, 0, 0, 0, %s, '')"""
+_ADD = """INSERT INTO chat_run (id, session_id, number, user_id, client_message_id, message, agent_name, agent_version_id, model,
+    provider, enable_reasoning, origin, continues_id, parent_id, parent_call_id, depth, status, created_at, started_at, owner, fence,
+    heartbeat_at, iterations, input_tokens, output_tokens, usage_estimated, code)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, {begun}, %s, %s, {begun}, 0, 0, 0, %s, '')"""
 
 
 def _add(run: Run) -> None:
@@ -98,6 +106,9 @@ def _add(run: Run) -> None:
         run.client_message_id,
         run.message,
         run.agent_name,
+        run.agent_version_id,
+        run.model,
+        run.provider,
         run.enable_reasoning,
         run.origin,
         run.continues_id and uuid_param(run.continues_id),
@@ -115,7 +126,11 @@ def _add(run: Run) -> None:
 
 
 def begin_within(run: Run, parent: Run) -> None:
-    """Add a run within another one, which its process executes from the beginning, under the same fence; the caller holds the session."""
+    """Add a run within another one, which its process executes from the beginning, under the same fence; the caller holds the session.
+
+    It has its agent's version already.
+    """
+    name_model(run)
     run.parent, run.depth = parent, parent.depth + 1
     run.session_id, run.number, run.user = parent.session_id, parent.number, parent.user
     run.origin, run.enable_reasoning = Origin.AGENT, parent.enable_reasoning
@@ -126,9 +141,21 @@ def begin_within(run: Run, parent: Run) -> None:
 
 
 def claim(run: Run, process: str) -> bool:
-    """Take a queued run for a process; false where someone else was faster. The caller holds the session's row."""
+    """Take a queued run for a process; false where someone else was faster. The caller holds the session's row.
+
+    From now on it has the version of its agent that `next_in` has found.
+    """
+    run.agent_version_id = run.current_version
+    name_model(run)
     moved = _moving(run.pk, RunStatus.RUNNING).update(
-        status=RunStatus.RUNNING, owner=process, fence=F("fence") + 1, started_at=Now(), heartbeat_at=Now()
+        status=RunStatus.RUNNING,
+        owner=process,
+        fence=F("fence") + 1,
+        started_at=Now(),
+        heartbeat_at=Now(),
+        agent_version=run.agent_version_id,
+        model=run.model,
+        provider=run.provider,
     )
     if moved:
         run.refresh_from_db()
@@ -239,7 +266,7 @@ def next_in(session_id: UUID) -> Run | None:
     """The run to start next in a session, or None where one is live, none waits or its user has enough of them running."""
     if Run.objects.filter(IS_LIVE, session_id=session_id).exists():
         return None
-    run = Run.objects.filter(IS_QUEUED, session_id=session_id).order_by("number").first()
+    run = with_current(Run.objects.filter(IS_QUEUED, session_id=session_id)).order_by("number").first()
     return run if run is not None and under_run_limit(run.user_id) else None
 
 

@@ -192,7 +192,7 @@ class State:
     def _begin(self, run: Run, frame: Frame) -> None:
         run.message, run.parent = frame["data"]["message"], frame["data"].get("parent")
         if run.parent is None:
-            # One that is taken out of the line starts and ends in the middle of the one at work.
+            # One that is removed from the queue starts and ends in the middle of the one at work.
             self.live = self.live or frame["run_id"]
             return
         around = self.runs.get(run.parent["run_id"])

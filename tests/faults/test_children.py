@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +11,8 @@ import orjson
 import pytest
 from asgiref.sync import sync_to_async
 
-import agents
-from agents import AgentSpec, ModelSettings, specs
+from agents import AgentSpec, ModelSettings
+from chat.catalog import built_in
 from chat.models import Run, RunStatus, Step
 from chat.runs import commands, events, executor, recovery
 from chat.runs import registry as run_registry
@@ -81,11 +80,10 @@ def respond(body: dict[str, Any]) -> Script:
 
 
 @pytest.fixture
-def planned(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[ModelServer]:
+def planned(transactional_db: None, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[ModelServer]:
     """The model's side of all agents, which follow `PLANS`."""
-    by_name = MappingProxyType({spec.name: spec for spec in SPECS})
-    monkeypatch.setattr(specs, "AGENTS", by_name)
-    monkeypatch.setattr(agents, "AGENTS", by_name)
+    monkeypatch.setattr(built_in, "AGENTS", {spec.name: spec for spec in SPECS})
+    built_in.make_built_in()
     with ModelServer() as server:
         server.respond = respond
         settings.AGENT_MODEL = ModelSettings(server.url, "stub", timeout_s=20.0)

@@ -7,6 +7,7 @@ import { duration, icon, markdownGist, thoughtFor, ticking } from "../state/huma
 import { SENTENCES } from "../state/messages.js";
 import { bar, itemBar, wentOn } from "../state/figures.js";
 import { isAnswer } from "./answer.js";
+import { fillCalls } from "./call-card.js";
 import { createPacedText } from "./paced-text.js";
 import { setNumber } from "./row.js";
 
@@ -31,6 +32,8 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
   /** @type {Row[]} */
   const rows = [];
   const growing = createGrowingRow({ list, keepEnd, isWithin: number !== "" });
+  /** @param {number} index */
+  const numberAt = (index) => number && `${number}.${index + 1}`;
 
   /**
    * The rows that the server has rendered: the last ones, where it has left earlier ones out of the state.
@@ -65,14 +68,14 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
       const hasGoneOn = wentOn(run, item);
       const row = rows[index];
       if (!row) {
-        const element = build(run, item, index);
+        const element = build(cards, run, item, numberAt(index));
         element.classList.add("arrive");
         list.insertBefore(element, growing.element);
         rows[index] = { item, element, wentOn: hasGoneOn, ended: run.ended };
         added += 1;
         hasChanged = true;
       } else if (row.item !== item || (isUnsettled(item) && (row.wentOn !== hasGoneOn || row.ended !== run.ended))) {
-        const element = item.kind === "calls" ? repainted(row.element, run, item, index) : row.element;
+        const element = item.kind === "calls" ? repainted(cards, row.element, run, item, numberAt(index)) : row.element;
         rows[index] = { item, element, wentOn: hasGoneOn, ended: run.ended };
         hasChanged = true;
       }
@@ -80,40 +83,6 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
     if (hasChanged) drawBars(run, now);
     growing.paint(run, now);
     return added;
-  }
-
-  /**
-   * @param {Run} run
-   * @param {Item} item
-   * @param {number} index
-   */
-  function build(run, item, index) {
-    const element = clone(item.kind === "thought" ? "thought" : item.calls.length > 1 ? "calls" : "call");
-    setNumber(element, item.seq, number && `${number}.${index + 1}`);
-    if (item.kind === "thought") fillThought(element, item);
-    else cards.fillCalls(element, run, item);
-    return element;
-  }
-
-  /**
-   * A row of calls as it is now: another one where a second call has joined the first.
-   *
-   * @param {HTMLElement} element
-   * @param {Run} run
-   * @param {Item} item
-   * @param {number} index
-   */
-  function repainted(element, run, item, index) {
-    const isPair = element.dataset.item === "calls";
-    if (isPair === item.calls.length > 1) {
-      cards.fillCalls(element, run, item);
-      return element;
-    }
-    const fresh = build(run, item, index);
-    // The runs within it stay as they are.
-    slot(fresh, "children").replaceWith(/** @type {HTMLElement} */ (slot(element, "children")));
-    element.replaceWith(fresh);
-    return fresh;
   }
 
   /**
@@ -142,8 +111,7 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
       const index = rows.findIndex(({ item }) => item.calls.some((call) => call.call_id === callId));
       if (index < 0) return null;
       const call = rows[index].item.calls.find(({ call_id: id }) => id === callId);
-      const within = number ? `${number}.${index + 1}` : String(call?.seq ?? call?.step ?? "");
-      return { place: slot(rows[index].element, "children"), number: within };
+      return { place: slot(rows[index].element, "children"), number: numberAt(index) || String(call?.seq ?? call?.step ?? "") };
     },
     get isEmpty() {
       return list.firstElementChild === null;
@@ -160,12 +128,60 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
       if (!isOpen) return;
       drawBars(run, now);
       const last = rows.at(-1);
-      if (last?.item.kind !== "calls") return;
-      const waiting = last.item.calls.filter((call) => call.result === null);
-      for (const call of waiting) cards.tick(call, ticking((now - call.at) * 1000));
-      if (waiting.length && last.item.calls.length > 1) setText(slot(last.element, "dur"), ticking((now - last.item.at) * 1000));
+      if (last?.item.kind === "calls") tickCalls(cards, last, now);
     },
   };
+}
+
+/**
+ * Show how long the calls of a row have been at work.
+ *
+ * @param {CallCards} cards
+ * @param {Row} row
+ * @param {number} now
+ */
+function tickCalls(cards, { item, element }, now) {
+  const waiting = item.calls.filter((call) => call.result === null);
+  for (const call of waiting) cards.tick(call, ticking((now - call.at) * 1000));
+  if (waiting.length && item.calls.length > 1) setText(slot(element, "dur"), ticking((now - item.at) * 1000));
+}
+
+/**
+ * The row of a thought, or of a turn's calls.
+ *
+ * @param {CallCards} cards
+ * @param {Run} run
+ * @param {Item} item
+ * @param {string} number that it shows; empty: that of its event
+ */
+function build(cards, run, item, number) {
+  const element = clone(item.kind === "thought" ? "thought" : item.calls.length > 1 ? "calls" : "call");
+  setNumber(element, item.seq, number);
+  if (item.kind === "thought") fillThought(element, item);
+  else fillCalls(cards, element, run, item);
+  return element;
+}
+
+/**
+ * A row of calls as it is now: another one where a second call has joined the first.
+ *
+ * @param {CallCards} cards
+ * @param {HTMLElement} element
+ * @param {Run} run
+ * @param {Item} item
+ * @param {string} number
+ */
+function repainted(cards, element, run, item, number) {
+  const isPair = element.dataset.item === "calls";
+  if (isPair === item.calls.length > 1) {
+    fillCalls(cards, element, run, item);
+    return element;
+  }
+  const fresh = build(cards, run, item, number);
+  // The runs within it stay as they are.
+  slot(fresh, "children").replaceWith(/** @type {HTMLElement} */ (slot(element, "children")));
+  element.replaceWith(fresh);
+  return fresh;
 }
 
 /**
