@@ -27,6 +27,7 @@ def make_built_in(using: str = "default") -> None:
                 description=spec.description,
                 instructions=spec.instructions,
                 tools=list(spec.tools),
+                sub_agents=list(spec.sub_agents),
             )
             agent.save(update_fields=["current"], using=using)
     agents.forget()
