@@ -29,7 +29,7 @@ from agents.tools.runner import Job, run_tool
 fncall_agent.MAX_LLM_CALL_PER_RUN = sys.maxsize
 
 
-class ReplyHost(driver.Desk, base.ReplyHost, Protocol):
+class ReplyHost(driver.Host, base.ReplyHost, Protocol):
     """The run that the loop works for: has replies written and tools run."""
 
     def begin_calls(self) -> Sequence[Call]:

@@ -554,7 +554,7 @@ def test_runs_within_a_run_stand_in_the_row_of_their_call(page: Client, nested: 
     ]
     assert html.count("Grandly.") >= 1
     if address.startswith("/sessions"):
-        state = json.loads(re.findall(r'<script id="state"[^>]*>(.*?)</script>', html, re.DOTALL)[0])
+        state = json.loads(re.findall(r'<script id="page-state"[^>]*>(.*?)</script>', html, re.DOTALL)[0])
         assert [run["id"] for run in state["runs"] if run["parent"]] == [str(child.pk) for child in children]
 
 
