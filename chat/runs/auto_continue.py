@@ -3,9 +3,10 @@
 from django.conf import settings
 
 import agents
-from chat.models import Origin, Run, RunStatus
+from chat.models import Origin, Run, RunStatus, Step
 from chat.runs import state as run_state
 from chat.runs.state import End
+from chat.store import selectors
 
 _AUTOMATIC = "auto:"
 _AUTOMATIC_LIMIT = 3
@@ -23,7 +24,10 @@ def after(run: Run, end: End) -> None:
     session = run.session
     if run.user is None or session.runs.filter(number__gt=run.number).exists():
         return
-    if run.steps.filter(type="tool_use").exclude(tool_name__in=agents.without_side_effects()).exists():
+    within = [each.pk for each in selectors.runs_within(run)]
+    calls = Step.objects.filter(run__in=[run.pk, *within], type="tool_use")
+    # Each run within it was asked by one of them, which does nothing by itself.
+    if calls.exclude(tool_name__in=agents.without_side_effects()).count() > len(within):
         return
     times, earlier = 0, run
     while earlier.client_message_id.startswith(_AUTOMATIC) and earlier.continues is not None:
