@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from agents import AgentSpec, ModelSettings
 from chat.catalog import built_in
 from chat.models import Run, RunStatus, Step
-from chat.runs import commands, events, executor, recovery
+from chat.runs import commands, events, executor, recovery, toolbox
 from chat.runs import registry as run_registry
 from chat.runtime import database
 from chat.store import history, selectors
@@ -189,6 +189,8 @@ async def test_a_later_model_call_is_told_of_the_call_and_its_result_alone(here:
     past = await database.read(history.conversation_history, here.session.pk, 2)
     assert [message["role"] for message in past] == ["user", "assistant", "tool", "assistant"]
     assert past[2]["content"] == "It is 42."
+    # Nor does what an agent wrote to another count as a person's words.
+    assert await database.read(toolbox.SessionRecord(here.session.pk).person_texts) == ["hand on"]
     within = [
         request.body["messages"] for request in planned.requests if request.body["messages"][1]["content"] == "work"
     ]
