@@ -56,8 +56,7 @@ def helpers_of(run: Run, setup: AgentSetup | None) -> tuple[agents.AgentSpec, ..
     """The agents that a run's agent may ask, in its order, without those that are closed to who asked, or are not there."""
     if setup is None or not setup.spec.sub_agents or run.user_id is None:
         return ()
-    usable = {version.spec.name: version.spec for version in catalog.usable_by(run.user_id)}
-    return tuple(usable[name] for name in setup.spec.sub_agents if name in usable)
+    return catalog.offered_to(run.user_id, setup.spec.sub_agents)
 
 
 @dataclass(slots=True)
