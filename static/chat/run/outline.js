@@ -36,25 +36,6 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
   const numberAt = (index) => number && `${number}.${index + 1}`;
 
   /**
-   * The rows that the server has rendered: the last ones, where it has left earlier ones out of the state.
-   *
-   * @param {Run} run
-   * @param {Item[]} items
-   */
-  function adopt(run, items = run.items) {
-    if (!items.length) return;
-    const elements = /** @type {HTMLElement[]} */ ([...list.children].slice(-items.length));
-    items.forEach((item, index) => {
-      const element = elements[index];
-      if (!element) return;
-      rows[index] = { item, element, wentOn: null, ended: run.ended };
-      // Those of runs within it come after its own.
-      const own = findAll(element, "[data-call]").slice(0, item.calls.length);
-      own.forEach((card, place) => cards.adopt(card, item.calls[place] ?? null));
-    });
-  }
-
-  /**
    * Show what is new or different. Returns how many rows were added.
    *
    * @param {Run} run
@@ -99,20 +80,14 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
   }
 
   return {
-    adopt,
+    /** The rows that the server has rendered. @param {Run} run @param {Item[]} items */
+    adopt(run, items = run.items) {
+      rows.push(...adopted({ list, cards }, run, items));
+    },
     paint,
     drawBars,
-    /**
-     * Where a run that was asked by a call goes, and the number of the step that it is within; null where there is no such call.
-     *
-     * @param {string} callId
-     */
-    placeOf(callId) {
-      const index = rows.findIndex(({ item }) => item.calls.some((call) => call.call_id === callId));
-      if (index < 0) return null;
-      const call = rows[index].item.calls.find(({ call_id: id }) => id === callId);
-      return { place: slot(rows[index].element, "children"), number: numberAt(index) || String(call?.seq ?? call?.step ?? "") };
-    },
+    /** See `placeIn`. @param {string} callId */
+    placeOf: (callId) => placeIn(rows, callId, numberAt),
     get isEmpty() {
       return list.firstElementChild === null;
     },
@@ -131,6 +106,40 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
       if (last?.item.kind === "calls") tickCalls(cards, last, now);
     },
   };
+}
+
+/**
+ * The rows that the server has rendered: the last ones, where it has left earlier ones out of the state.
+ *
+ * @param {{list: HTMLElement, cards: CallCards}} from
+ * @param {Run} run
+ * @param {Item[]} items
+ * @returns {Row[]}
+ */
+function adopted({ list, cards }, run, items) {
+  const elements = items.length ? /** @type {HTMLElement[]} */ ([...list.children].slice(-items.length)) : [];
+  return elements.map((element, index) => {
+    const item = items[index];
+    // Those of runs within it come after its own.
+    const own = findAll(element, "[data-call]").slice(0, item.calls.length);
+    own.forEach((card, place) => cards.adopt(card, item.calls[place] ?? null));
+    return { item, element, wentOn: null, ended: run.ended };
+  });
+}
+
+/**
+ * Where a run that was asked by a call goes, and the number of the step that it is within; null where there is no such call.
+ *
+ * @param {Row[]} rows
+ * @param {string} callId
+ * @param {(index: number) => string} numberAt
+ */
+function placeIn(rows, callId, numberAt) {
+  const index = rows.findIndex(({ item }) => item.calls.some((call) => call.call_id === callId));
+  if (index < 0) return null;
+  const { item, element } = rows[index];
+  const call = item.calls.find(({ call_id: id }) => id === callId);
+  return { place: slot(element, "children"), number: numberAt(index) || String(call?.seq ?? call?.step ?? "") };
 }
 
 /**
