@@ -3,8 +3,19 @@
 from agents.addresses import mask_text
 from agents.agent import Agent, get_agent, preload
 from agents.errors import AgentError, UnknownAgent
-from agents.events import Outcome, PartialStep, Step, Usage
+from agents.events import (
+    CallBegun,
+    CallEnded,
+    ModelCallEvent,
+    ModelRequest,
+    Outcome,
+    PartialStep,
+    RunEvent,
+    Step,
+    Usage,
+)
 from agents.extensions import ExtensionsRefused, load_extensions
+from agents.metering import Allowance, Meter
 from agents.sentence import Sentence
 from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters, find_agent
 from agents.stream import AgentRun, initial_steps
@@ -36,16 +47,23 @@ __all__ = [
     "AgentError",
     "AgentRun",
     "AgentSpec",
+    "Allowance",
     "AskAgentTool",
+    "CallBegun",
+    "CallEnded",
     "CancelToken",
     "ExtensionsRefused",
     "HostPolicy",
     "Limits",
     "McpChoice",
+    "Meter",
+    "ModelCallEvent",
+    "ModelRequest",
     "ModelSettings",
     "Outcome",
     "Parameters",
     "PartialStep",
+    "RunEvent",
     "Secret",
     "Sentence",
     "ServerState",

@@ -7,9 +7,10 @@ from typing import Any
 
 from agents.errors import AgentError
 from agents.events import Step
+from agents.loading import load
 from agents.specs import AgentSpec, ModelSettings, find_agent
 from agents.steps import StepData
-from agents.stream import AgentRun, Task, load
+from agents.stream import AgentRun, Task
 from agents.text import clean
 from agents.tools import Toolbox, connect_servers
 

@@ -163,7 +163,8 @@ def _let_work(
 
 def _model(settings: ModelSettings, parameters: Parameters, host: base.ReplyHost) -> Any:
     if not settings.server:
-        return get_chat_model({"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "host": host})
+        demo = {"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "host": host}
+        return get_chat_model({**demo, "max_input_tokens": settings.max_input_tokens})
     return get_chat_model(
         {
             "model_type": openai_compatible.MODEL_TYPE,

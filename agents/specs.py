@@ -70,10 +70,6 @@ class AgentSpec:
     agent_class: str = ""
     """The class of an extension that does its work, by the name that it was registered by; empty: it is ours."""
 
-    def has_server(self, name: str) -> bool:
-        """Whether it has that MCP server."""
-        return self.mcp is None or any(choice.server == name for choice in self.mcp)
-
 
 ToolFormat = Literal["auto", "native", "template", "template:qwen3-coder", "template:glm", "template:llama"]
 

@@ -11,15 +11,17 @@ import time
 from collections.abc import Awaitable
 from typing import Any, cast
 from urllib.parse import parse_qs
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 
 from agents.sentence import Sentence
+from agents.steps import BudgetUse
 from chat import protocol
 from chat.catalog import agents as catalog
+from chat.catalog import budgets
 from chat.live import connections, handshake
 from chat.live import registry as feed_registry
 from chat.live.subscriber import Subscriber
@@ -162,7 +164,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
     async def _begin(self, last_seq: Any, last_id: Any) -> list[tuple[ErrorCode, str]]:
         """Send the session's frame, then everything after what the client says it has."""
         subscriber, entrance = self._joined()
-        view = await database.read(selectors.session_view, entrance.session_id)
+        view, budget = await database.read(_look, entrance.session_id)
         if view is None:
             subscriber.request_close(Close.NO_SUCH_SESSION)
             return []
@@ -175,17 +177,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if last_id and not reset and known:
             stored = await database.read(selectors.event_id_at, entrance.session_id, known)
             reset = stored is None or as_uuid(str(last_id)) != stored
-        data: SessionData = {
-            "session_id": str(entrance.session_id),
-            "title": view.title,
-            "agent": view.agent_name,
-            "last_seq": view.last_seq,
-            "role": cast(RoleName, str(entrance.role)),
-            "window": protocol.WINDOW,
-            "run": view.run,
-            "queue": view.queue,
-            "children": view.children,
-        }
+        data = _session_data(entrance, view, budget)
         if reset:
             data["reset"] = True
         subscriber.feed.note_queue_sent(view.queue)
@@ -333,6 +325,32 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await feed_registry.leave_feed(subscriber)
         if entrance is not None:
             await asyncio.shield(_gone(entrance))
+
+
+def _look(session_id: UUID) -> tuple[selectors.SessionView | None, BudgetUse | None]:
+    """The session as it is, and the tightest budget that its owner's next run has."""
+    view = selectors.session_view(session_id)
+    found = budgets.standings_for(view.owner_id, view.agent_name) if view is not None else []
+    return view, budgets.tightest(found)
+
+
+def _session_data(entrance: connections.Entrance, view: selectors.SessionView, budget: BudgetUse | None) -> SessionData:
+    data: SessionData = {
+        "session_id": str(entrance.session_id),
+        "title": view.title,
+        "agent": view.agent_name,
+        "last_seq": view.last_seq,
+        "role": cast(RoleName, str(entrance.role)),
+        "window": protocol.WINDOW,
+        "run": view.run,
+        "queue": view.queue,
+        "children": view.children,
+    }
+    if view.context is not None:
+        data["context"] = view.context
+    if budget is not None:
+        data["budget"] = budget
+    return data
 
 
 async def _gone(entrance: connections.Entrance) -> None:

@@ -25,6 +25,9 @@ WRITERS = {
     "Agent": ["catalog/agent_versions.py", "catalog/built_in.py"],
     "AgentVersion": ["catalog/agent_versions.py", "catalog/built_in.py"],
     "ModelServer": ["catalog/server_changes.py"],
+    "ModelCall": ["store/calls.py"],
+    "ModelContent": ["store/calls.py"],
+    "DailyUsage": ["store/calls.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -41,6 +44,9 @@ CALLED = {
     "Agent": {"Agent", "agent"},
     "AgentVersion": {"AgentVersion", "version"},
     "ModelServer": {"ModelServer", "server"},
+    "ModelCall": {"ModelCall"},
+    "ModelContent": {"ModelContent"},
+    "DailyUsage": {"DailyUsage"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -12,7 +12,8 @@ from qwen_agent.llm.base import register_llm
 from qwen_agent.llm.schema import ASSISTANT, FUNCTION, Message
 
 from agents.addresses import mask_address
-from agents.history import ChatMessage, fit_to_budget, make_valid
+from agents.events import LeftOut, ModelRequest
+from agents.history import ChatMessage, explain_left_out, fit_to_budget, make_valid
 from agents.models.adapting import Asking
 from agents.models.base import StreamingChatModel
 from agents.models.openai_stream import stream_completion
@@ -43,6 +44,9 @@ class Request:
     input_estimate: int
     parameters: Mapping[str, Any]
     """What else its body holds."""
+    left_out: LeftOut
+    limit: int
+    """Tokens it may hold."""
 
     def body(self) -> dict[str, Any]:
         """The request as the API has it."""
@@ -74,30 +78,51 @@ class OpenAICompatible(StreamingChatModel):
         self._budget: int = cfg["max_input_tokens"]
         self._public_only: bool = cfg["public_only"]
         self._parameters = parameters_of_body(cfg["parameters"], self._url)
+        self._told = LeftOut()
 
-    def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Request:
-        """The request, cut to what the model can read."""
-        tools = [{"type": "function", "function": function} for function in functions]
-        prompt = self._template.explain(tools)
-        overhead = estimate_tokens(prompt) if tools else 0
-        valid = make_valid(to_wire(messages, server_id(self._url, self.model)), {each["name"] for each in functions})
-        wire, cost = fit_to_budget(valid, facts_of(self._url, self.model).limit(self._budget) - overhead)
-        return Request(self.model, wire, tools, self._template, prompt, cost + overhead, self._parameters)
-
-    async def write(self, request: Request, reply: Reply) -> None:
-        """Stream the completion into the reply."""
-        reply.calls_in_text = bool(request.tools)
-        reply.tools = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in request.tools}
-        reply.server = server_id(self._url, self.model)
+    def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> tuple[Request, Asking]:
+        """The request, and how it is put to this server as far as it is known."""
+        request = self.request(messages, functions)
+        # Also where none is offered any more: to calls in the conversation the same applies.
+        has_calls = bool(request.tools) or any(message["role"] == "tool" for message in request.messages)
         asking = Asking(
             request.body(),
             request.in_template,
             facts_of(self._url, self.model),
             place=mask_address(self._url),
             input_estimate=request.input_estimate,
-            uses_template=bool(request.tools) and self._tool_format in TEMPLATES,
-            may_use_template=bool(request.tools) and self._tool_format == "auto",
+            uses_template=has_calls and self._tool_format in TEMPLATES,
+            may_use_template=has_calls and self._tool_format == "auto",
+            left_out=request.left_out,
+            limit=request.limit,
         )
+        if request.left_out.messages > self._told.messages or (request.left_out.tokens and not self._told.tokens):
+            self._told = request.left_out
+            asking.note = explain_left_out(request.left_out)
+        return request, asking
+
+    def describe(self, request: tuple[Request, Asking]) -> ModelRequest:
+        """What is sent first."""
+        return request[1].described()
+
+    def request(self, messages: list[Message], functions: list[dict[str, Any]]) -> Request:
+        """The request, cut to what the model can read."""
+        tools = [{"type": "function", "function": function} for function in functions]
+        prompt = self._template.explain(tools) if tools else ""
+        overhead = estimate_tokens(prompt)
+        valid = make_valid(to_wire(messages, server_id(self._url, self.model)), {each["name"] for each in functions})
+        limit = facts_of(self._url, self.model).limit(self._budget)
+        wire, cost, left_out = fit_to_budget(valid, limit - overhead)
+        return Request(
+            self.model, wire, tools, self._template, prompt, cost + overhead, self._parameters, left_out, limit
+        )
+
+    async def write(self, prepared: tuple[Request, Asking], reply: Reply) -> None:
+        """Stream the completion into the reply."""
+        request, asking = prepared
+        reply.calls_in_text = bool(request.tools)
+        reply.tools = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in request.tools}
+        reply.server = server_id(self._url, self.model)
         while True:
             reply.input_estimate, reply.note = asking.input_estimate, asking.note
             reply.asks_for_text_calls = asking.uses_template
@@ -106,6 +131,7 @@ class OpenAICompatible(StreamingChatModel):
             except Refused as refusal:
                 if reply.parts or not asking.adapt(refusal):
                     raise
+                reply.on_retry(str(refusal), asking.described())
             else:
                 asking.remember()
                 return

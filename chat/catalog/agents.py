@@ -79,6 +79,7 @@ def spec_of(row: AgentVersion) -> AgentSpec:
         parameters=Parameters(**_known_fields(Parameters, row.parameters)),
         limits=Limits(**_known_fields(Limits, row.limits)),
         starters=tuple(row.starters),
+        agent_class=row.agent_class,
     )
 
 

@@ -1,6 +1,7 @@
 """What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
 
 from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
+from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.operations import (
     MANY_SESSIONS,
     Act,
@@ -60,12 +61,18 @@ __all__ = [
     "AgentVersion",
     "Announcement",
     "AuditEntry",
+    "Budget",
+    "BudgetScope",
     "ClosedAccount",
     "Connection",
+    "Cost",
+    "DailyUsage",
     "Door",
     "Draft",
     "Level",
     "MissedPolicy",
+    "ModelCall",
+    "ModelContent",
     "ModelServer",
     "ModelServerFacts",
     "Occurrence",
@@ -73,6 +80,7 @@ __all__ = [
     "Outcome",
     "OverlapPolicy",
     "PauseReason",
+    "Price",
     "Process",
     "Run",
     "RunStatus",

@@ -7,7 +7,8 @@ for those that it has asked.
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from uuid import UUID
 
 from django.db import Error as DatabaseError
@@ -17,12 +18,15 @@ import agents
 from agents import CancelToken, ToolError, Usage
 from agents.text import clean
 from chat.catalog import agents as catalog
+from chat.catalog import budgets
+from chat.catalog.budgets import BudgetState
 from chat.catalog.setups import AgentSetup, find_setup
-from chat.models import Run, RunStatus
+from chat.models import Cost, Run, RunStatus
 from chat.protocol import is_blank
 from chat.runs import events as run_events
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
+from chat.runs.metering import RunMeter
 from chat.runs.registry import RunHandle
 from chat.runs.state import End
 from chat.runtime import background
@@ -48,6 +52,10 @@ class ClaimedRun:
     history: list[dict[str, object]] | None = None
     #: The agents that its agent may ask.
     helpers: tuple[agents.AgentSpec, ...] = ()
+    #: The budgets that hold for it, as they stood when it was claimed.
+    budgets: list[BudgetState] = field(default_factory=list)
+    #: What keeps the budgets of the runs that it is within.
+    around: tuple[RunMeter, ...] = ()
     #: Set when it has ended.
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -102,8 +110,9 @@ class Delegation:
         """``execute`` carries a run within this one to its end."""
         self.unfinished: list[UnfinishedCall] = []
         """What the run that this one goes on from has left without an answer."""
-        self.usage = Usage()
-        """What the runs within this one have cost."""
+        self.meters: tuple[RunMeter, ...] = ()
+        """What keeps this run's budgets and those of the runs that it is within."""
+        self._ended: list[End] = []
         self._run = run
         self._tree = tree
         self._execute = execute
@@ -149,7 +158,7 @@ class Delegation:
             self._tree.at_work -= 1
         if finished is None:
             raise ToolError("What the other agent did could not be kept, because the run has ended meanwhile.")
-        self._count(finished.end.usage)
+        self._ended.append(finished.end)
         return _answer(agent_name, finished)
 
     async def _carry(self, agent_name: str, message: str, stop: CancelToken) -> Finished | None:
@@ -171,7 +180,7 @@ class Delegation:
             ending.append(background.spawn(self._finish(claim, handle), f"run {run.pk}"))
 
         try:
-            await run_registry.write_and_start(start, _begin, run, self._run)
+            await run_registry.write_and_start(start, _begin, run, self._run, self.meters)
             # Whoever stops waiting does not stop the run.
             return await asyncio.shield(ending[0])
         except Fenced:
@@ -204,21 +213,35 @@ class Delegation:
                 return call.child_id
         return None
 
-    def _count(self, usage: Usage) -> None:
-        self.usage = add_usage(self.usage, usage)
+    def added_to(self, end: End) -> End:
+        """The run's own end, with the tokens and the cost of the runs within it: they count once, at the root."""
+        for ended in self._ended:
+            end = with_child(end, ended)
+        return end
 
 
-def add_usage(one: Usage, other: Usage) -> Usage:
-    """What two have cost together."""
-    return Usage(
-        one.input_tokens + other.input_tokens,
-        one.output_tokens + other.output_tokens,
-        one.estimated or other.estimated,
-    )
+def with_child(end: End, child: End) -> End:
+    """A run's end with what a run within it has used. Where that of one is unknown, so is the sum."""
+    return replace(end, usage=end.usage.plus(child.usage), cost=_cost(end, child))
+
+
+def _cost(one: End, other: End) -> Cost | None:
+    costly = [each for each in (one, other) if each.usage.input_tokens + each.usage.output_tokens]
+    costs = [each.cost for each in costly if each.cost is not None]
+    if not costs or len(costs) < len(costly) or len({cost.currency for cost in costs}) > 1:
+        return None
+    return Cost(sum((cost.amount for cost in costs), Decimal(0)), costs[0].currency)
+
+
+def end_of(run: Run) -> End:
+    """How a run has ended, from its row."""
+    used = Usage(run.input_tokens, run.output_tokens, run.usage_estimated, run.cached_tokens, run.reasoning_tokens)
+    cost = None if run.cost is None else Cost(run.cost, run.currency)
+    return End(RunStatus(run.status), run.iterations, used, run.code, cost)
 
 
 @transaction.atomic
-def _begin(run: Run, parent: Run) -> ClaimedRun:
+def _begin(run: Run, parent: Run, around: tuple[RunMeter, ...]) -> ClaimedRun:
     """Begin a run within another one, which this process holds; raises `Fenced` where it does not any more, and `agents.UnknownAgent`."""
     step_log.hold(parent)
     # As at this moment: it may have been closed to who asks since the tool was made.
@@ -228,8 +251,9 @@ def _begin(run: Run, parent: Run) -> ClaimedRun:
     run.agent_version_id = version
     run_state.begin_within(run, parent)
     events = step_log.append_unowned(run, run_events.opening(run))
-    setup = find_setup(run)
-    return ClaimedRun(run, events, setup, history.conversation_within(run), helpers_of(run, setup))
+    setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
+    past = history.conversation_within(run)
+    return ClaimedRun(run, events, setup, past, helpers_of(run, setup), standings, around)
 
 
 def _answer(agent_name: str, finished: Finished) -> str:

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
+from chat.catalog import budgets
 from chat.catalog.setups import find_setup
 from chat.models import IS_ROOT, LIVE, Run, Session
 from chat.runs import events as run_events
@@ -120,8 +121,8 @@ def claim_events(run: Run) -> ClaimedRun:
     """Store the first events of a run that this process has just been given, in the same transaction."""
     events = step_log.append_unowned(run, run_events.opening(run))
     past = _history_along(run) if events[-1].seq <= SHORT_LOG else None
-    setup = find_setup(run)
-    return ClaimedRun(run, events, setup, past, helpers_of(run, setup))
+    setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
+    return ClaimedRun(run, events, setup, past, helpers_of(run, setup), standings)
 
 
 @transaction.atomic
@@ -130,8 +131,8 @@ def claim_again(run_id: UUID) -> ClaimedRun | None:
     run = Run.objects.select_related("user").filter(IS_ROOT, pk=run_id, owner=PROCESS, status__in=LIVE).first()
     if run is None or run_id in running or run.steps.count() != len(run_events.opening(run)):
         return None
-    setup = find_setup(run)
-    return ClaimedRun(run, selectors.stored_of(run), setup, helpers=helpers_of(run, setup))
+    setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
+    return ClaimedRun(run, selectors.stored_of(run), setup, helpers=helpers_of(run, setup), budgets=standings)
 
 
 def _history_along(run: Run) -> list[dict[str, Any]] | None:

@@ -22,6 +22,8 @@ from chat.models import (
     ClosedAccount,
     Connection,
     Draft,
+    ModelCall,
+    ModelContent,
     Occurrence,
     Run,
     Schedule,
@@ -128,6 +130,13 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
         _delete(Step.objects.filter(pk__in=steps))
     if len(steps) == limit:
         return True
+    for kept in (ModelCall, ModelContent):
+        rows = kept._base_manager.filter(session__in=session_ids)  # noqa: SLF001
+        keys = _keys(rows, limit)
+        if keys:
+            _delete(kept._base_manager.filter(pk__in=keys))  # noqa: SLF001
+        if len(keys) == limit:
+            return True
     # Those within others first, to which these refer.
     within = Run.objects.filter(session__in=session_ids).order_by("-depth")
     runs = list(within.values_list("pk", flat=True)[:limit])

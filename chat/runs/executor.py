@@ -15,18 +15,19 @@ from django.db import Error as DatabaseError
 
 import agents
 from agents import AgentError, Outcome, Sentence
-from chat.catalog.setups import AgentSetup
+from chat.catalog import budgets, prices
+from chat.catalog.setups import AgentSetup, most_iterations
 from chat.models import Run, RunStatus
 from chat.runs import events as run_events
 from chat.runs import toolbox
-from chat.runs.children import ClaimedRun, Delegation, Finished, Tree, add_usage
+from chat.runs.children import ClaimedRun, Delegation, Finished, Tree
 from chat.runs.publisher import publish_events
-from chat.runs.recorder import RunRecorder, store_end, with_retries
+from chat.runs.recorder import Recorded, RunRecorder, store_end, with_retries
 from chat.runs.registry import RunHandle, running
 from chat.runs.state import End
 from chat.runtime import database, db_check, malloc
 from chat.store import drafts, history
-from chat.store.step_log import Entry, Fenced
+from chat.store.step_log import Fenced
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ _NO_LIMIT = 1_000_000
 def preload_agents() -> None:
     """Import what the first run would wait for; what is there then stays, so the garbage collector need not look at it again."""
     agents.preload(settings.MCP_SERVERS)
+    prices.warm_prices(settings.AGENT_MODEL.server)
     malloc.freeze_gc()
     logger.info("The agents are loaded")
 
@@ -72,25 +74,29 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
     return finished, waiting
 
 
-async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finished, list[Entry]]:
-    """Let the agent work, and record it; returns the end and the entries that are stored together with it."""
+async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finished, Recorded]:
+    """Let the agent work, and record it; returns the end and what is stored together with it."""
     run = claim.run
     delegation = Delegation(run, tree, _execute_within)
     recorder = RunRecorder(run, delegation.note_stored)
     try:
         setup = _usable(claim)
         delegation.unfinished = begun = await _unfinished(run)
-        tools = toolbox.toolbox_for(run, setup.spec, delegation.tools(claim.helpers))
+        tools = toolbox.toolbox_for(run, delegation.tools(claim.helpers))
         agent = agents.Agent(setup.spec, setup.model, tools)
         stream = agent.start(
             None if run.continues_id else run.message,
             history=await _history(claim),
             session_id=str(run.session_id),
-            max_iterations=_most_iterations(setup.spec.limits),
+            max_iterations=most_iterations(setup.spec.limits) or _NO_LIMIT,
             skip_initial_steps=True,
             calls=[(call.tool_name, call.arguments) for call in begun],
         )
         stream.on_partial = recorder.on_partial
+        recorder.use_model(agent.model)
+        standings = [*claim.budgets, *budgets.of_version(agent.spec.limits)]
+        stream.meter = meter = recorder.meter(standings, claim.around)
+        delegation.meters = claim.around if meter is None else (*claim.around, meter)
         handle.begun(stream)
         with _time_limit(stream, setup.spec.limits.time_s):
             try:
@@ -120,9 +126,9 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     status = RunStatus(outcome.status)
     if status is RunStatus.CANCELLED and handle.pausing:
         status = RunStatus.INTERRUPTED
-    usage = add_usage(outcome.usage, delegation.usage)
-    end = End(status, outcome.iterations, usage, outcome.code)
-    return Finished(end, recorder.answer, outcome.error or handle.stopped_because), recorder.final_entries(outcome)
+    recorded = await recorder.last(outcome)
+    end = End(status, outcome.iterations, outcome.usage, outcome.code, recorder.cost)
+    return Finished(delegation.added_to(end), recorder.answer, outcome.error or handle.stopped_because), recorded
 
 
 async def _unfinished(run: Run) -> list[history.UnfinishedCall]:
@@ -142,11 +148,6 @@ def _usable(claim: ClaimedRun) -> AgentSetup:
     if claim.setup.problem is not None:
         raise claim.setup.problem
     return claim.setup
-
-
-def _most_iterations(limits: agents.Limits) -> int:
-    """Model calls that a run may make: as many as its agent and the installation allow."""
-    return min(each for each in (limits.iterations, settings.MAX_ITERATIONS, _NO_LIMIT) if each)
 
 
 @contextlib.contextmanager

@@ -6,15 +6,14 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.db import transaction
 
-from agents import Usage
 from chat.models import LIVE, Run, RunStatus, Session
-from chat.runs import auto_continue, dispatch, publisher, quarantine
+from chat.runs import auto_continue, children, dispatch, publisher, quarantine
 from chat.runs import events as run_events
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.runtime import database, db_check
-from chat.store import selectors, step_log
+from chat.store import calls, selectors, step_log
 from chat.store.step_log import Stored
 
 logger = logging.getLogger(__name__)
@@ -73,7 +72,12 @@ def _close(run: Run, stopped_with: Run | None = None) -> tuple[End, list[Stored]
     run.cancelled_by = None if asked is None else asked.cancelled_by
     steps = list(run.steps.order_by("position"))
     iterations = max((step.iteration for step in steps), default=0)
-    end = End(RunStatus.CANCELLED if asked else RunStatus.INTERRUPTED, iterations, Usage(estimated=True))
+    calls.close_open(run.pk)
+    usage, cost = calls.usage_of(run.pk)
+    status = RunStatus.CANCELLED if asked else RunStatus.INTERRUPTED
+    end = End(status, iterations, usage, cost=cost)
+    for child in Run.objects.filter(parent=run):
+        end = children.with_child(end, children.end_of(child))
     entries = [*run_events.left_open(run, steps), run_events.completed(run, end)]
     events = step_log.append(run, entries)
     run_state.finish(run.pk, run.session_id, end, fence=run.fence, by=run.cancelled_by)

@@ -8,6 +8,7 @@ import orjson
 from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
+from agents.steps import ContextUse
 from chat.accounts.models import User
 from chat.models import (
     HAS_NOT_ENDED,
@@ -255,26 +256,34 @@ class SessionView:
     last_seq: int
     run: LiveRun | None
     queue: list[QueuedRun]
+    context: ContextUse | None
+    """After its last model call that has ended."""
+    owner_id: int
     children: list[ChildRun]
 
 
 _VIEW = f"""SELECT title, agent_name, last_seq,
-    EXISTS (SELECT 1 FROM chat_run WHERE session_id = chat_session.id AND {UNFINISHED_SQL})
-    FROM chat_session WHERE id = %s AND deleted_at IS NULL"""  # noqa: S608 - our own condition
+    EXISTS (SELECT 1 FROM chat_run WHERE session_id = chat_session.id AND {UNFINISHED_SQL}), last.used, last.context_limit, owner_id
+    FROM chat_session LEFT JOIN (
+        SELECT session_id, input_tokens + output_tokens AS used, context_limit FROM chat_modelcall
+        WHERE session_id = %s AND duration_ms IS NOT NULL AND error = '' ORDER BY id DESC LIMIT 1
+    ) AS last ON last.session_id = chat_session.id
+    WHERE id = %s AND deleted_at IS NULL"""  # noqa: S608 - our own condition
 
 
 def session_view(session_id: UUID) -> SessionView | None:
     """What the ``session`` frame tells; None where it is gone."""
     with connection.cursor() as cursor:
-        cursor.execute(_VIEW, [uuid_param(session_id)])
+        cursor.execute(_VIEW, [uuid_param(session_id), uuid_param(session_id)])
         row = cursor.fetchone()
     if row is None:
         return None
-    title, agent_name, last_seq, is_busy = row
+    title, agent_name, last_seq, is_busy, used, limit, owner_id = row
+    context: ContextUse | None = None if used is None else {"used": used, "limit": limit}
     if not is_busy:
-        return SessionView(title, agent_name, last_seq, None, [], [])
+        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [])
     run, children = at_work(session_id)
-    return SessionView(title, agent_name, last_seq, run, queue(session_id), children)
+    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children)
 
 
 def step_data(step: Step) -> dict[str, Any]:

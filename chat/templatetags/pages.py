@@ -1,8 +1,10 @@
 """What the templates say in words, icons and small drawings."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
 from django import template
 from django.conf import settings
@@ -45,6 +47,12 @@ VENDOR = {
 def duration(ms: int | str | None) -> str:
     """A measured time; nothing for what has none yet."""
     return humanize.duration(ms) if isinstance(ms, int) else ""
+
+
+@register.filter
+def at_key(values: Mapping[Any, Any], key: Any) -> Any:
+    """What stands under a key; nothing where there is none."""
+    return values.get(key, ())
 
 
 @register.filter

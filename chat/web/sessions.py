@@ -1,6 +1,7 @@
 """The pages. Each reads, asks who may, and renders; nothing here writes."""
 
-from dataclasses import asdict
+import secrets
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -14,6 +15,7 @@ from django.views.decorators.http import require_safe
 
 from chat import access, models
 from chat.catalog import agents as catalog
+from chat.catalog.setups import most_iterations
 from chat.models import UNFINISHED, RunStatus, Session
 from chat.rendering import markdown, rows, transcript
 from chat.rendering.agents import agent_rows
@@ -30,21 +32,25 @@ HITS = 3
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """Start something new, or go on with what was begun."""
+    return start_page(request)
+
+
+def start_page(request: HttpRequest, **said: Any) -> HttpResponse:
+    """The start page; ``said`` is what its form holds, where that could not be sent, and why it was ``refused``."""
     recent = selectors.past_sessions(user_of(request))[:6]
-    usable = catalog.usable_by(user_of(request).pk)
-    offered = agent_rows(usable)
+    offer = _offer(request)
     return render_page(
         request,
         "chat/home.html",
         page="home",
         recent=[_side_row(session) for session in recent],
-        agents=offered,
-        agent_name=catalog.default_for(usable),
-        enable_reasoning=True,
+        agents=offer.agents,
         state={
             "user": user_of(request).pk,
             "max_chars": settings.MAX_MESSAGE_CHARS,
         },
+        form_key=secrets.token_hex(16),
+        **{"agent_name": offer.chosen, "enable_reasoning": True, **said},
     )
 
 
@@ -72,7 +78,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
         page="sessions",
         filters=filters,
         filtered=any(filters.values()),
-        agents=agent_rows(catalog.usable_by(user_of(request).pk)),
+        agents=_offer(request).agents,
         statuses=_STATUSES,
         found=[_side_row(session) | {"hits": hits.get(session.pk, [])} for session in page],
         pages=page,
@@ -98,10 +104,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     thoughts = [item.text for run in (*runs, *within) for item in run.items if item.kind == "thought"]
     # Those of runs within runs are rows like thoughts.
     thoughts += [run.answer.text for run in within if run.answer is not None]
-    usable = catalog.usable_by(user_of(request).pk)
-    offered = agent_rows(usable)
-    is_there = any(agent["name"] == found.agent_name for agent in offered)
-    chosen = found.agent_name if is_there else catalog.default_for(usable)
+    offer = _offer(request, found.agent_name)
     answers = [run.answer.text for run in runs if run.answer is not None]
     markdown.prepare_markdown([*answers, *markdown.newest_thoughts(thoughts)])
     return render_page(
@@ -113,9 +116,9 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         role=str(role),
         may_drive=access.may_drive(role),
         may_manage=access.may_manage(role),
-        agents=offered,
-        agent_name=chosen,
-        withdrawn="" if chosen == found.agent_name else rows.agent_title(found.agent_name),
+        agents=offer.agents,
+        agent_name=offer.chosen,
+        withdrawn="" if offer.chosen == found.agent_name else rows.agent_title(found.agent_name),
         enable_reasoning=found.enable_reasoning,
         agent_title=rows.agent_title(found.agent_name),
         runs=[rows.run_row(run, within) for run in runs],
@@ -137,11 +140,28 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "run": selectors.live_run(found.pk),
             "queue": selectors.queue(found.pk),
             "now": timezone.now().timestamp(),
-            "max_iterations": settings.MAX_ITERATIONS,
+            "max_iterations": offer.max_iterations,
             "max_chars": settings.MAX_MESSAGE_CHARS,
-            "agents": {agent["name"]: agent["title"] for agent in offered},
+            "agents": {agent["name"]: agent["title"] for agent in offer.agents},
         },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """The agents to choose from, the one that is chosen, and how many model calls a run of that one may make; 0 for any number."""
+
+    agents: list[dict[str, Any]]
+    chosen: str
+    max_iterations: int
+
+
+def _offer(request: HttpRequest, agent_name: str = "") -> _Offer:
+    """What the composer offers: of that name where there is one, else the one that answers unless another is named."""
+    usable = {version.spec.name: version for version in catalog.usable_by(user_of(request).pk)}
+    chosen = agent_name if agent_name in usable else catalog.default_for(usable.values())
+    most = most_iterations(usable[chosen].spec.limits) if chosen else settings.MAX_ITERATIONS
+    return _Offer(agent_rows(usable.values()), chosen, most)
 
 
 def _before(request: HttpRequest, found: Session) -> int | None:

@@ -137,6 +137,14 @@ export const WINDOW = 200;
  */
 
 /**
+ * How much is used of the tightest budget that a run has.
+ * @typedef {object} BudgetUse
+ * @property {number} used
+ * @property {number} limit
+ * @property {string} unit `tokens`, or a currency.
+ */
+
+/**
  * A run within another one has ended; its usage holds that of the runs within it.
  * @typedef {object} ChildCompleteFrame
  * @property {number} seq
@@ -218,6 +226,20 @@ export const WINDOW = 200;
  */
 
 /**
+ * How much of what the model reads at a time the conversation takes, in tokens.
+ * @typedef {object} ContextUse
+ * @property {number} used
+ * @property {number} limit 0 where it is not known.
+ */
+
+/**
+ * What tokens cost.
+ * @typedef {object} CostData
+ * @property {number} amount
+ * @property {string} currency Three letters.
+ */
+
+/**
  * A text that is being written. `text` stands at `offset` of it; 0 begins the text of this step anew.
  * @typedef {object} DeltaData
  * @property {number} step Number of the step that will supersede it; 0: the answer of a run without reasoning.
@@ -278,6 +300,8 @@ export const WINDOW = 200;
  * @property {number} iteration
  * @property {number} timestamp
  * @property {"iteration_end"} type
+ * @property {ContextUse} [context] After that call; so is the budget, where there is one.
+ * @property {BudgetUse} [budget]
  */
 
 /**
@@ -485,6 +509,8 @@ export const WINDOW = 200;
  * @property {LiveRun | null} run
  * @property {Array<QueuedRun>} queue
  * @property {Array<ChildRun>} children Runs at work within the run at work.
+ * @property {ContextUse} [context] After its last model call.
+ * @property {BudgetUse} [budget] The tightest that its next run has.
  * @property {true} [reset] The log is not the one that the client has: forget all of it, the whole follows.
  */
 
@@ -547,11 +573,15 @@ export const WINDOW = 200;
  */
 
 /**
- * Tokens of a run.
+ * Tokens of a run, or of one of its model calls.
  * @typedef {object} Usage
  * @property {number} input_tokens
  * @property {number} output_tokens
  * @property {boolean} estimated Whether the model's server did not tell.
+ * @property {number} [cached_tokens] Of the input, those that were in the server's cache; missing where it does not
+ *   tell.
+ * @property {number} [reasoning_tokens] Of the output, those of thoughts; likewise.
+ * @property {CostData} [cost] Missing where it is not known.
  */
 
 /**

@@ -39,7 +39,7 @@ def bodies(conversation: Sequence[Mapping[str, Any]], budget: int = 58_000) -> I
     )
     messages = [Message(SYSTEM, "You are you."), *_to_qwen(repair_tool_calls(conversation))]
     echo = {"name": "echo", "description": "Says it.", "parameters": {"type": "object", "properties": {}}}
-    request = model.prepare(messages, [echo])
+    request = model.request(messages, [echo])
     for left_out in ((), ("stream_options", "name", "reasoning_content", "reasoning_details"), (SYSTEM_PART, LONG_IDS)):
         for uses_template in (False, True):
             asking = Asking(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -9,8 +10,10 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from agents import Usage
+from agents import CallBegun, CallEnded, ModelRequest, Usage
 from chat.accounts.models import User
+from chat.catalog import budgets
+from chat.catalog.budgets import Limit
 from chat.live import connections, handshake
 from chat.models import Draft, Origin, Run, RunStatus
 from chat.runs import admission, dispatch, erasure, quarantine, recorder, recovery
@@ -18,7 +21,8 @@ from chat.runs import commands as run_commands
 from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.schedules import occurrences
-from chat.store import history, reconcile, selectors, step_log
+from chat.store import call_reader, history, reconcile, selectors, step_log
+from chat.store.calls import CallWriter, PricedCall
 from tests.chat import making
 from tests.chat.large import Large
 
@@ -60,6 +64,16 @@ def _cancel_in_line(at: Large) -> None:
 def _run_now(at: Large) -> Any:
     return occurrences.run_now(at.schedule.pk, timezone.now())
 
+
+def _call(at: Large) -> None:
+    asked = ModelRequest("m", [{"role": "user", "content": "Why?"}])
+    writer = CallWriter(at.live, provider="default")
+    writer.write([CallBegun(3, 1, 1.5, asked), PricedCall(CallEnded(3, 1, 5, usage=Usage(10, 1)), None)])
+
+
+_LIMITS = [
+    Limit(scope, None, "", Decimal(10), unit) for scope in ("user_day", "agent_day") for unit in ("tokens", "USD")
+]
 
 #: What is asked by the clock, by each process, every second or every few. A further one is one line.
 BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
@@ -110,6 +124,10 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "stopping one in line": _cancel_in_line,
     "the end": lambda at: recorder.end_run(at.live, [], End(RunStatus.COMPLETED, 1, Usage())),
     "who may start after it": lambda at: run_state.sessions_unblocked_by(at.live),
+    "a model call": _call,
+    "a run's model calls": lambda at: call_reader.calls_of(at.ended),
+    "a model call in full": lambda at: call_reader.full_call(at.ended, 1),
+    "what is used of a day": lambda at: [budgets.used_of(limit, at.user_id, "researcher") for limit in _LIMITS],
     "interrupting": lambda at: recovery.interrupt_atomically(at.live.pk),
     "taking over": lambda at: run_state.take_from(at.live, "process 2"),
     "setting aside": lambda at: quarantine.fail_run(at.live.pk),

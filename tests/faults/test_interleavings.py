@@ -127,7 +127,7 @@ class MemoryLog:
         return [{"user": "ada", "role": "owner", "sockets": len(self.people)}] if self.people else []
 
     def session_view(self, _session_id: UUID) -> SessionView:
-        return SessionView("", "researcher", self.head, None, list(self.line), [])
+        return SessionView("", "researcher", self.head, None, list(self.line), None, 1, [])
 
     def event_id_at(self, _session_id: UUID, _seq: int) -> None:
         return None

@@ -35,6 +35,8 @@ export function initial(page = {}) {
     gap: false,
     isGone: false,
     resets: 0,
+    context: null,
+    budget: null,
   };
 }
 
@@ -134,6 +136,8 @@ function joinedSession(state, data) {
     head: Math.max(data.last_seq, data.reset ? 0 : fresh.seq),
     live: data.run,
     queue: data.queue,
+    context: data.context ?? fresh.context,
+    budget: data.budget ?? fresh.budget,
     runs: [...(data.run ? [data.run] : []), ...data.children].reduce(cancelling, fresh.runs),
   };
 }
@@ -194,6 +198,8 @@ function stored(state, frame) {
     runs,
     ...(known ? {} : begun(state, frame)),
     live: isWithin(frame) ? state.live : liveAfter(state.live, run, runs),
+    context: frame.data.context ?? state.context,
+    budget: frame.data.budget ?? state.budget,
   };
 }
 
