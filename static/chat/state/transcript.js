@@ -5,8 +5,8 @@
  * by `===` what it has to paint.
  */
 
-import { ENDS } from "../protocol.js";
 import { grow } from "./growth.js";
+import { adopt, newRun } from "./new-run.js";
 
 /** @import { Call, Frame, Item, Page, Run, State, StoredFrame } from "./types.js" */
 
@@ -37,46 +37,6 @@ export function initial(page = {}) {
     resets: 0,
     context: null,
     budget: null,
-  };
-}
-
-/**
- * @param {any} run
- * @returns {Run}
- */
-function adopt(run) {
-  return { ...newRun(run.id), ...run, growth: null, ended: ENDS.includes(run.status) };
-}
-
-/**
- * @param {string} id
- * @returns {Run}
- */
-function newRun(id) {
-  return {
-    id,
-    status: "running",
-    ended: false,
-    started_at: null,
-    agent: "",
-    model: "",
-    message: "",
-    user: "",
-    enable_reasoning: true,
-    continues: null,
-    parent: null,
-    iteration: 0,
-    limit: 0,
-    items: [],
-    answer: null,
-    error: null,
-    duration_ms: null,
-    usage: null,
-    cancelled_by: null,
-    removed: false,
-    outside: {},
-    growth: null,
-    finished: 0,
   };
 }
 
