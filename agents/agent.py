@@ -8,6 +8,7 @@ from typing import Any
 from agents.errors import AgentError
 from agents.events import Step
 from agents.loading import load
+from agents.metering import Meter
 from agents.specs import AgentSpec, ModelSettings, find_agent
 from agents.steps import StepData
 from agents.stream import AgentRun, Task
@@ -33,14 +34,15 @@ class Agent:
         session_id: object = None,
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
         skip_initial_steps: bool = False,
+        meter: Meter | None = None,
         calls: Sequence[tuple[str, str]] = (),
     ) -> AgentRun:
         """Set the agent to work on ``prompt`` after ``history``, inside a running event loop.
 
         Without a prompt it goes on from the history, which then ends with the user's message or tool results.
         ``history`` holds messages in OpenAI's shape; ``session_id`` only labels the thread. ``skip_initial_steps`` leaves out the steps of
-        `initial_steps`, for who has recorded them beforehand. ``calls``, each a tool's name and its arguments as JSON, are made before
-        the model is asked: what a run that this one goes on from had begun and not ended.
+        `initial_steps`, for who has recorded them beforehand. ``meter`` keeps the run's budget. ``calls``, each a tool's name and its
+        arguments as JSON, are made before the model is asked: what a run that this one goes on from had begun and not ended.
         """
         conversation = [*history, {"role": "user", "content": prompt}] if prompt is not None else list(history)
         asked = [message["content"] for message in conversation if message["role"] == "user"]
@@ -50,19 +52,8 @@ class Agent:
             raise ValueError("An agent needs at least one model call.")
         message = clean(asked[-1]) if isinstance(asked[-1], str) else ""
         label = str(session_id or self.spec.name)
-        return AgentRun(
-            Task(
-                self.spec,
-                self.model,
-                self.toolbox,
-                conversation,
-                message,
-                max_iterations,
-                label,
-                skip_initial_steps,
-                tuple(calls),
-            )
-        )
+        parts = (self.spec, self.model, self.toolbox, conversation, message, max_iterations, label)
+        return AgentRun(Task(*parts, skip_initial_steps, meter, tuple(calls)))
 
     async def run_with_reasoning_stream(
         self,

@@ -144,3 +144,10 @@ class Outcome:
 
 
 RunEvent: TypeAlias = Step | PartialStep | ModelCallEvent
+
+
+def number_of(event: RunEvent) -> Any:
+    """The number of the step that an event is about, if it is about one."""
+    if isinstance(event, Step):
+        return event.data.get("step")
+    return event.step if isinstance(event, PartialStep) else None

@@ -9,6 +9,9 @@ from typing import Any, Literal, cast
 from agents.errors import UnknownAgent
 from agents.sentence import Sentence
 
+#: Fields of a request to a model that no agent's extra body has a say in.
+OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice", "n", "functions"})
+
 
 @dataclass(frozen=True, slots=True)
 class Parameters:

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents import threads
-from agents.calls import CallRecord
+from agents.calls import CallRecord, OpenCall
 from agents.cancellation import CancelToken
 from agents.errors import AgentError, LimitReached, Stopped, clear_traceback_frames
-from agents.events import CallEnded, ModelRequest, Outcome, PartialStep, RunEvent, Status, Step
+from agents.events import ModelRequest, Outcome, PartialStep, RunEvent, Status, Step, number_of
 from agents.loading import load
-from agents.metering import EXCEEDED_CODE, Meter
+from agents.metering import Meter
 from agents.models.ends import check_end, meaning
 from agents.models.reply import MOST_CALLS, Reply, ReplyWriter
 from agents.models.reply_parts import Call, FinishedReply
@@ -48,6 +48,8 @@ class Task:
     label: str
     skip_initial_steps: bool = False
     """Whether the reader has the steps of `initial_steps` already."""
+    meter: Meter | None = None
+    """Keeps the run's budget, where it has one."""
     calls: tuple[tuple[str, str], ...] = ()
     """Tool calls, by name and arguments, to be made before the model is asked."""
 
@@ -71,16 +73,14 @@ class AgentRun:
         """What the run has added to the conversation, in OpenAI's shape; ``origin`` is what goes back to the server it came from."""
         self.on_partial: Callable[[PartialStep], None] | None = None
         """Where set, growth goes here at once instead of into the iteration, unless steps before it wait to be read."""
-        self.meter: Meter | None = None
-        """Keeps the run's budget, where it has one."""
         self._task = task
         self._loop = asyncio.get_running_loop()
         self._events: deque[RunEvent] = deque()
         self._reader: asyncio.Future[None] | None = None
-        self._splitter = StepSplitter(_ids(task.conversation))
-        self._calls = CallRecord()
-        #: The iteration of the last call that an agent of others' has made by itself.
-        self._asked_at = 0
+        self._splitter = StepSplitter(
+            [str(call["id"]) for message in task.conversation for call in message.get("tool_calls") or ()]
+        )
+        self._calls = CallRecord(self._splitter, self._push, task.meter)
         self._stop = CancelToken()
         self._pausing = ""
         self._failure: AgentError | None = None
@@ -167,22 +167,14 @@ class AgentRun:
 
     def offers_tools(self) -> bool:
         """What the budget says of the next model call. See `agents.models.base.ReplyHost`."""
-        if self.meter is None:
-            return True
-        allowance = self.meter.allow()
-        if allowance.note:
-            self.note(allowance.note)
-        if allowance.refusal:
-            raise AgentError(EXCEEDED_CODE, allowance.refusal)
-        return not allowance.is_last
+        return self._calls.offers_tools(self.note)
 
     def write(
         self, writer: ReplyWriter, request: ModelRequest | None = None, *, goes_on: bool = False
     ) -> FinishedReply:
         """Have a reply written on the event loop, and wait for it. See `agents.models.base.ReplyHost`.
 
-        Without a request it is what an agent says that has asked a model by itself; ``goes_on``: it belongs to the model call of the one
-        before.
+        ``request``: what a model is asked with, where one is. ``goes_on``: it belongs to the model call of the one before.
         """
         self._awaited = future = Future[FinishedReply]()
         self._post(self._begin_reply, writer, request, future, goes_on)
@@ -197,23 +189,8 @@ class AgentRun:
         return asyncio.run_coroutine_threadsafe(self._ask(writer, request, reply), self._loop)
 
     async def _ask(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> None:
-        # Several may be under way at once, each recorded by itself.
-        record = CallRecord()
-        self._asked_at = max(self._splitter.iteration, self._asked_at + 1)
-        self._push([record.begin(self._asked_at, request)])
-        reply.on_retry = lambda error, narrower: self._push(record.again(error, narrower))
-        error: BaseException | None = None
-        try:
+        with self._calls.open(request, reply):
             await self._write(writer, reply)
-        except BaseException as caught:
-            error = Stopped() if isinstance(caught, asyncio.CancelledError) else caught
-            raise
-        finally:
-            ended = record.end(reply, error)
-            self._calls.add(record)
-            self._spend(ended)
-            if self.outcome is None:
-                self._push([ended])
 
     @property
     def max_iterations(self) -> int:
@@ -277,17 +254,13 @@ class AgentRun:
         if begins:
             self._push(self._splitter.begin())
         self._has_asked = True
-        if request is not None:
-            self._push([self._calls.begin(self._splitter.iteration, request)])
         self._reply = reply = Reply(self._grew, pause=self._pacer.pause, resume=self._pacer.resume)
-        reply.on_retry = lambda error, narrower: self._push(self._calls.again(error, narrower))
+        call = self._calls.begin(request, reply) if request is not None else None
         self._shown_parts = 0
         self._pacer.begin(self._show)
         self._writing = self._loop.create_task(self._write(writer, reply))
         # Not in the coroutine itself: one that is cancelled before it began never runs.
-        self._writing.add_done_callback(
-            lambda writing: self._guarded(self._reply_ended, writing, reply, future, request is not None)
-        )
+        self._writing.add_done_callback(lambda writing: self._guarded(self._reply_ended, writing, reply, future, call))
 
     async def _write(self, writer: ReplyWriter, reply: Reply) -> None:
         await writer(reply)
@@ -312,7 +285,11 @@ class AgentRun:
             reply.note = ""
 
     def _reply_ended(
-        self, writing: asyncio.Task[None], reply: Reply, future: Future[FinishedReply], is_call: bool
+        self,
+        writing: asyncio.Task[None],
+        reply: Reply,
+        future: Future[FinishedReply],
+        call: OpenCall | None,
     ) -> None:
         self._pacer.end()
         self._reply = Reply()
@@ -320,11 +297,6 @@ class AgentRun:
         error = _error_of(writing)
         if isinstance(error, Stopped) and not self._stop.is_set():  # cancelled from outside: the loop is shutting down
             self._stop.set("The server was shut down.")
-        ended = [self._calls.end(reply, error)] if is_call else []
-        if is_call:
-            self._spend(*ended)
-        else:
-            self._calls.count(reply)
         self._take_note(reply)
         steps, calls = self._splitter.finish(
             reply.parts,
@@ -334,7 +306,8 @@ class AgentRun:
             turn_fields=reply.details,
             is_cut=error is not None and meaning(reply.finish_reason or "") == "cut",
         )
-        self._push([*steps, *ended])
+        self._push(steps)
+        self._calls.end(call, reply, error)
         self._remember(reply, calls)
         if reply.surplus:
             self._too_many_calls = (
@@ -350,10 +323,6 @@ class AgentRun:
         self._close_open(f"{reason} The call was not complete, so it was not run.".strip())
         future.set_exception(error)
         self._end_if_stopped()
-
-    def _spend(self, ended: CallEnded) -> None:
-        self._splitter.context = {"used": self._calls.used, "limit": self._calls.limit}
-        self._splitter.budget = self.meter.spend(ended) if self.meter is not None else None
 
     def _remember(self, reply: Reply, calls: Sequence[Call]) -> None:
         message: dict[str, Any] = {"role": "assistant", "content": reply.content}
@@ -468,7 +437,7 @@ class AgentRun:
                 self.on_partial(event)
                 continue
             last = self._events[-1] if self._events else None
-            if isinstance(last, PartialStep) and last.step == _number_of(event):
+            if isinstance(last, PartialStep) and last.step == number_of(event):
                 self._events.pop()  # superseded before anyone has seen it
             self._events.append(event)
         if self._events:
@@ -477,13 +446,6 @@ class AgentRun:
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
-
-
-def _number_of(event: RunEvent) -> Any:
-    """The step that an event is about, if it is about one."""
-    if isinstance(event, Step):
-        return event.data.get("step")
-    return event.step if isinstance(event, PartialStep) else None
 
 
 def _error_of(writing: asyncio.Task[None]) -> BaseException | None:
@@ -505,7 +467,3 @@ def _called(call: Call, server: str) -> dict[str, Any]:
     """A call in OpenAI's shape, with what its server wants back."""
     origin = {"origin": {"server": server, "fields": dict(call.fields)}} if call.fields else {}
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}, **origin}
-
-
-def _ids(conversation: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [str(call["id"]) for message in conversation for call in message.get("tool_calls") or ()]

@@ -22,12 +22,12 @@ WRITERS = {
     "Occurrence": ["schedules/occurrences.py"],
     "ToolServer": ["catalog/tool_servers.py"],
     "ModelServerFacts": ["catalog/model_facts.py"],
-    "Agent": ["catalog/agent_versions.py", "catalog/built_in.py"],
-    "AgentVersion": ["catalog/agent_versions.py", "catalog/built_in.py"],
-    "ModelServer": ["catalog/server_changes.py"],
     "ModelCall": ["store/calls.py"],
     "ModelContent": ["store/calls.py"],
     "DailyUsage": ["store/calls.py"],
+    "Agent": ["catalog/agent_versions.py", "catalog/built_in.py"],
+    "AgentVersion": ["catalog/agent_versions.py", "catalog/built_in.py"],
+    "ModelServer": ["catalog/server_changes.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -41,12 +41,12 @@ CALLED = {
     "Occurrence": {"Occurrence", "occurrence", "occurrences"},
     "ToolServer": {"ToolServer"},
     "ModelServerFacts": {"ModelServerFacts"},
-    "Agent": {"Agent", "agent"},
-    "AgentVersion": {"AgentVersion", "version"},
-    "ModelServer": {"ModelServer", "server"},
     "ModelCall": {"ModelCall"},
     "ModelContent": {"ModelContent"},
     "DailyUsage": {"DailyUsage"},
+    "Agent": {"Agent", "agent"},
+    "AgentVersion": {"AgentVersion", "version"},
+    "ModelServer": {"ModelServer", "server"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -27,8 +27,9 @@ class Asking:
         most: int,
         offers_tools: Callable[[], bool],
     ) -> None:
-        self._ask = ask
         self.offers_tools = offers_tools
+        """See `agents.models.base.ReplyHost`."""
+        self._ask = ask
         self._most = most
         self._asked = 0
         self._lock = threading.Lock()

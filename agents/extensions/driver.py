@@ -44,15 +44,18 @@ class Host(Protocol):
     def write(
         self, writer: ReplyWriter, request: ModelRequest | None = None, *, goes_on: bool = False
     ) -> FinishedReply:
-        """Have a reply written and shown, and wait for its end. ``goes_on``: it belongs to the model call of the one before."""
-        ...
+        """Have a reply written and shown, and wait for its end. ``goes_on``: it belongs to the model call of the one before.
 
-    def offers_tools(self) -> bool:
-        """Whether the next model call is offered tools. Raises `AgentError` where none may be made."""
+        ``request`` is what a model of ours is asked with, where one is.
+        """
         ...
 
     def ask(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> "Future[None]":
-        """Have the reply to a request written that is shown to nobody."""
+        """Have a reply to a request written that is shown to nobody."""
+        ...
+
+    def offers_tools(self) -> bool:
+        """What the budget says of the next model call."""
         ...
 
     def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:

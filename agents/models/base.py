@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from qwen_agent.llm.base import BaseChatModel
-from qwen_agent.llm.schema import ASSISTANT, FunctionCall, Message
+from qwen_agent.llm.schema import ASSISTANT, SYSTEM, FunctionCall, Message
 from qwen_agent.tools import image_search
 
 from agents.events import ModelRequest
@@ -44,8 +44,9 @@ class ReplyHost(Protocol):
 
 def _for_last_call(messages: list[Message]) -> list[Message]:
     """The conversation with a word to the model that this is its last call."""
-    system, *others = messages
-    return [Message(system.role, f"{system.content}\n\n{LAST_CALL}"), *others]
+    if not messages or messages[0].role != SYSTEM:
+        return [Message(SYSTEM, LAST_CALL), *messages]
+    return [Message(SYSTEM, f"{messages[0].content}\n\n{LAST_CALL}"), *messages[1:]]
 
 
 class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has no types

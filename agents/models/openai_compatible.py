@@ -20,15 +20,12 @@ from agents.models.openai_stream import stream_completion
 from agents.models.refusals import Refused
 from agents.models.reply import Reply
 from agents.models.server_facts import facts_of
+from agents.models.server_url import COMPLETIONS, DASHSCOPE, completions_url
 from agents.models.tool_templates import TEMPLATE, TEMPLATES, ToolTemplate
-from agents.specs import Parameters
+from agents.specs import OWN_FIELDS, Parameters
 from agents.text import clean, estimate_tokens, json_object
 
 MODEL_TYPE = "openai_compatible"
-DASHSCOPE = "https://dashscope.aliyuncs.com/compatible-mode/v1"
-_PATH = "/chat/completions"
-#: Fields of a request that no agent's extra body has a say in.
-OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice", "n", "functions"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +39,11 @@ class Request:
     prompt: str
     """The tools as that template has them."""
     input_estimate: int
-    parameters: Mapping[str, Any]
-    """What else its body holds."""
     left_out: LeftOut
     limit: int
     """Tokens it may hold."""
+    parameters: Mapping[str, Any]
+    """What else its body holds."""
 
     def body(self) -> dict[str, Any]:
         """The request as the API has it."""
@@ -76,9 +73,9 @@ class OpenAICompatible(StreamingChatModel):
         self._tool_format: str = cfg["tool_format"]
         self._template = TEMPLATES.get(self._tool_format, TEMPLATES[TEMPLATE])
         self._budget: int = cfg["max_input_tokens"]
+        self._told = LeftOut()
         self._public_only: bool = cfg["public_only"]
         self._parameters = parameters_of_body(cfg["parameters"], self._url)
-        self._told = LeftOut()
 
     def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> tuple[Request, Asking]:
         """The request, and how it is put to this server as far as it is known."""
@@ -114,7 +111,7 @@ class OpenAICompatible(StreamingChatModel):
         limit = facts_of(self._url, self.model).limit(self._budget)
         wire, cost, left_out = fit_to_budget(valid, limit - overhead)
         return Request(
-            self.model, wire, tools, self._template, prompt, cost + overhead, self._parameters, left_out, limit
+            self.model, wire, tools, self._template, prompt, cost + overhead, left_out, limit, self._parameters
         )
 
     async def write(self, prepared: tuple[Request, Asking], reply: Reply) -> None:
@@ -142,12 +139,6 @@ class OpenAICompatible(StreamingChatModel):
         )
 
 
-def completions_url(server: str) -> str:
-    """Where a server takes chat completions, from its base URL or the word ``dashscope``."""
-    base = DASHSCOPE if server.strip().lower() == "dashscope" else server.strip().rstrip("/")
-    return base if base.endswith(_PATH) else base + _PATH
-
-
 def parameters_of_body(parameters: Parameters, url: str = "") -> dict[str, Any]:
     """How the model is to write, as a request's body has it; what is ours to say there is left out of the extra body."""
     plain = {name: getattr(parameters, name) for name in ("temperature", "top_p", "max_tokens", "seed")}
@@ -162,7 +153,7 @@ def parameters_of_body(parameters: Parameters, url: str = "") -> dict[str, Any]:
 def server_id(url: str, model: str) -> str:
     """What tells one server's own fields from another's: its address without secrets, and the model."""
     parts = urlsplit(url)
-    return f"{mask_address(url)}{parts.path.removesuffix(_PATH)} {model}"
+    return f"{mask_address(url)}{parts.path.removesuffix(COMPLETIONS)} {model}"
 
 
 def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 import agents
-from agents.models.openai_compatible import OWN_FIELDS
+from agents.specs import OWN_FIELDS
 from chat.catalog.agent_versions import SavedMeanwhile, content_of
 from chat.models import Agent, AgentVersion, ModelServer
 from chat.rendering.sentences import translate_sentence

@@ -50,7 +50,8 @@ async def list_events(
 
     def look() -> tuple[selectors.SessionView | None, list[drafts.Draft], list[str]]:
         # The draft before the log: a step that is stored in between supersedes it, and is there.
-        written = drafts.of(session.pk) or reconcile.head_and_drafts(session.pk)[1]
+        saved = [draft for _, draft in reconcile.saved_drafts([session.pk])]
+        written = drafts.of(session.pk) or saved
         view = selectors.session_view(session.pk)
         head = view.last_seq if view else 0
         return view, written, [stored.frame for stored in selectors.stored_after(session.pk, after, limit, head)]

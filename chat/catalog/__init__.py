@@ -1,1 +1,1 @@
-"""What there is to work with: agents and their versions, model servers, what they can do and cost, what may be spent, tool servers."""
+"""What there is to work with: agents, model servers, what these can do and cost, what may be spent, tool servers; and their changes."""

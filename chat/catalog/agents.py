@@ -190,6 +190,11 @@ def title_of(name: str) -> str:
     return known.title if known is not None else name
 
 
+def all_titles() -> tuple[tuple[str, str], ...]:
+    """How all agents are called, by the same: what names agents is not what it was where this is not."""
+    return tuple((each.name, each.title) for each in _known.agents.values())
+
+
 def all_names() -> list[str]:
     """The names of all agents, archived ones too: what stored runs may have been answered by."""
     refresh()

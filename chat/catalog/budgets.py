@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
@@ -88,9 +87,14 @@ def used_of(limit: Limit, user_id: int | None, agent_name: str) -> Decimal:
     return sums.filter(currency=limit.unit).aggregate(used=Sum("cost"))["used"] or Decimal(0)
 
 
-def tightest(standings: Iterable[BudgetState]) -> BudgetUse | None:
-    """Of these the one of which the largest share is used."""
-    uses: Sequence[BudgetUse] = [standing.use(Decimal(0)) for standing in standings]
+def is_any() -> bool:
+    """Whether there are budgets at all."""
+    return bool(_limits)
+
+
+def tightest_for(user_id: int | None, agent_name: str) -> BudgetUse | None:
+    """Of those that hold for somebody's next run with an agent the one of which the largest share is used."""
+    uses = [standing.use(Decimal(0)) for standing in standings_for(user_id, agent_name)]
     return max(uses, key=lambda use: use["used"] / use["limit"], default=None)
 
 

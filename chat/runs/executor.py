@@ -84,19 +84,19 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
         delegation.unfinished = begun = await _unfinished(run)
         tools = toolbox.toolbox_for(run, delegation.tools(claim.helpers))
         agent = agents.Agent(setup.spec, setup.model, tools)
+        recorder.use_model(agent.model)
+        meter = recorder.meter([*claim.budgets, *budgets.of_version(setup.spec.limits)], claim.around)
+        delegation.meters = claim.around if meter is None else (*claim.around, meter)
         stream = agent.start(
             None if run.continues_id else run.message,
             history=await _history(claim),
             session_id=str(run.session_id),
             max_iterations=most_iterations(setup.spec.limits) or _NO_LIMIT,
             skip_initial_steps=True,
+            meter=meter,
             calls=[(call.tool_name, call.arguments) for call in begun],
         )
         stream.on_partial = recorder.on_partial
-        recorder.use_model(agent.model)
-        standings = [*claim.budgets, *budgets.of_version(agent.spec.limits)]
-        stream.meter = meter = recorder.meter(standings, claim.around)
-        delegation.meters = claim.around if meter is None else (*claim.around, meter)
         handle.begun(stream)
         with _time_limit(stream, setup.spec.limits.time_s):
             try:

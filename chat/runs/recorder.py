@@ -5,6 +5,7 @@ Its model calls are stored with the steps beside which they begin and end, in th
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -72,6 +73,7 @@ class RunRecorder:
         self._waiting: list[Entry] = []
         self._last: list[Entry] = []
         self._calls: list[CallBegun | PricedCall] = []
+        self._open: dict[tuple[int, int], CallBegun] = {}
         self._writer = CallWriter(run, provider="demo")
         self._server = ""
         self._model = ""
@@ -150,10 +152,12 @@ class RunRecorder:
         if isinstance(call, CallBegun):
             self._model = call.request.model
             self._calls.append(call)
+            self._open[call.iteration, call.attempt] = call
             if (call.iteration, call.attempt) == (1, 1):
                 # The step that says so was stored before it was known what is asked.
                 self._slow = asyncio.get_running_loop().call_later(_SLOW_S, self._store_begun)
             return
+        self._open.pop((call.iteration, call.attempt), None)
         cost = self._price(call)
         if call.usage.input_tokens + call.usage.output_tokens:
             self._costs.append(cost)
@@ -217,6 +221,10 @@ class RunRecorder:
     async def last(self, outcome: Outcome) -> Recorded:
         """What is stored together with the run's end."""
         await self._begun_stored()
+        for begun in self._open.values():
+            # The run did not wait for its end.
+            lasted = max(0, round((time.time() - begun.started_at) * 1000))
+            self._calls.append(PricedCall(CallEnded(begun.iteration, begun.attempt, lasted, error="stopped"), None))
         waiting = self._take()
         entries = [*waiting.entries, *self._last]
         is_told = self._run.parent_id is None and not self._run.enable_reasoning

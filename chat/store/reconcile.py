@@ -66,19 +66,5 @@ def saved_drafts(session_ids: Sequence[UUID]) -> list[tuple[UUID, Draft]]:
         return [(uuid_from_db(at), _draft(*draft)) for at, *draft in cursor.fetchall()]
 
 
-# Written out, like what `session_view` asks first: both are part of every socket's opening, and took half of it as querysets.
-_HEAD_AND_DRAFTS = f"""SELECT session.last_seq, {_DRAFT}
-    FROM chat_session session LEFT JOIN chat_run run ON run.session_id = session.id AND run.status IN ('running', 'cancelling')
-    LEFT JOIN chat_draft draft ON draft.run_id = run.id WHERE session.id = %s"""  # noqa: S608 - our own columns
-
-
-def head_and_drafts(session_id: UUID) -> tuple[int, list[Draft]]:
-    """The session's last number, and what was last saved of the steps that its runs at work are writing."""
-    with connection.cursor() as cursor:
-        cursor.execute(_HEAD_AND_DRAFTS, [uuid_param(session_id)])
-        rows = cursor.fetchall()
-    return (rows[0][0] if rows else 0), [_draft(*draft) for _, *draft in rows if draft[0]]
-
-
 def _draft(run_id: Any, step: int, kind: str, attempt: int, text: str, is_child: Any) -> Draft:
     return Draft(uuid_from_db(run_id), step, kind, attempt, text, is_child=bool(is_child))

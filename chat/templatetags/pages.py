@@ -19,6 +19,8 @@ from django.utils.translation import get_language, pgettext, to_locale
 from django.utils.translation import gettext as _
 
 from chat.rendering import humanize, markdown
+from chat.rendering.fragments import fragment, surroundings
+from chat.rendering.rows import BLANK, Row
 from chat.store.search import Hit
 
 register = template.Library()
@@ -72,6 +74,18 @@ def icon(name: str, css: str = "", slot: str = "") -> SafeString:
         static("chat/icons.svg"),
         name or "tool",
     )
+
+
+@register.simple_tag
+def constant(template_name: str, **values: Any) -> SafeString:
+    """A part of pages that is the same wherever its values are: it sees nothing of the page but them."""
+    return fragment(template_name, (surroundings(), *values.items()), lambda: values)
+
+
+@register.simple_tag
+def blank_rows() -> dict[str, Row]:
+    """Empty rows, from which the page's script clones."""
+    return BLANK
 
 
 @register.simple_tag

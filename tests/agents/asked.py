@@ -9,8 +9,9 @@ from qwen_agent.llm.schema import SYSTEM, Message
 from agents.history import repair_tool_calls
 from agents.models.adapting import LONG_IDS, Asking
 from agents.models.adapting import SYSTEM as SYSTEM_PART
-from agents.models.openai_compatible import OpenAICompatible, completions_url, server_id
+from agents.models.openai_compatible import OpenAICompatible, server_id
 from agents.models.server_facts import ServerFacts
+from agents.models.server_url import completions_url
 from agents.qwen import _to_qwen
 from agents.specs import Parameters
 

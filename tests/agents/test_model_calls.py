@@ -188,8 +188,7 @@ async def test_the_last_call_of_a_budget_has_no_tools(
 ) -> None:
     dialect: Any = "native" if tool_format == "auto" else "template"
     server.enqueue(Script(calls=[ECHO], dialect=dialect), Script("As far as I got."))
-    run = make_agent(tool_format=tool_format).start("What is hi?")
-    run.meter = Counting(1)
+    run = make_agent(tool_format=tool_format).start("What is hi?", meter=Counting(1))
     events = [event async for event in run]
     steps = [event.data for event in events if isinstance(event, Step)]
     assert [(step["type"], step["content"]) for step in steps if "step" in step][-2:] == [
@@ -212,8 +211,7 @@ async def test_the_last_call_of_a_budget_has_no_tools(
 
 
 async def test_after_it_there_is_none(server: ModelServer, make_agent: MakeAgent) -> None:
-    run = make_agent().start("What is hi?")
-    run.meter = Counting(-1)
+    run = make_agent().start("What is hi?", meter=Counting(-1))
     steps = [event.data async for event in run if isinstance(event, Step)]
     assert (steps[-1]["type"], steps[-1].get("code"), steps[-1].get("error")) == (
         "error",

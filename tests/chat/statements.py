@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from agents import CallBegun, CallEnded, ModelRequest, Usage
 from chat.accounts.models import User
-from chat.catalog import budgets
+from chat.catalog import budgets, prices
 from chat.catalog.budgets import Limit
 from chat.live import connections, handshake
 from chat.models import Draft, Origin, Run, RunStatus
@@ -83,10 +83,11 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "live runs": lambda at: run_state.live_runs(),
     "who may start": lambda at: run_state.waiting_sessions(),
     "what watched sessions look like": lambda at: reconcile.fingerprints_of([at.session_id]),
-    "the head and the draft": lambda at: reconcile.head_and_drafts(at.session_id),
+    "the head and the draft": lambda at: selectors.view_and_drafts(at.session_id),
     "growing texts of other processes": lambda at: reconcile.saved_drafts([at.session_id]),
     "drafts of runs that have ended": lambda at: step_log.forget_ended_drafts(),
     "new events": lambda at: selectors.stored_after(at.session_id, 10, 100),
+    "prices and budgets": lambda at: (prices.load_prices(), budgets.load_budgets()),
     "announcements": lambda at: (selectors.last_announcement(), selectors.announcements_after(0)),
     "a process lives": lambda at: connections.beat("process 1"),
     "sockets of silent processes": lambda at: connections.forget_silent("process 1", SOON),
@@ -109,6 +110,9 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "the place in line": lambda at: selectors.queue_position(at.queued),
     "the line": lambda at: selectors.queue(at.session_id),
     "the run at work": lambda at: selectors.live_run(at.session_id),
+    "who opens a socket": lambda at: connections.find_grant(
+        User(pk=at.user_id, is_active=True), at.session_id, "process 1"
+    ),
     "what a socket is told first": lambda at: selectors.session_view(at.session_id),
     "the next of a session": lambda at: run_state.next_in(at.session_id),
     "claiming the next": lambda at: dispatch.claim_next(at.session_id),
@@ -145,6 +149,9 @@ BY_A_PAGE: dict[str, Callable[[Large], Any]] = {
     "the list of sessions": lambda at: list(selectors.past_sessions(User(pk=at.user_id))[:30]),
     "those of an agent": lambda at: list(selectors.past_sessions(User(pk=at.user_id), agent="researcher")[:30]),
     "those at work": lambda at: list(selectors.past_sessions(User(pk=at.user_id), status="running")[:30]),
+    "the list beside a page": lambda at: selectors.listed_sessions(User(pk=at.user_id), 60),
+    "a page's share of a session": lambda at: selectors.window(at.session_id),
+    "an earlier share": lambda at: selectors.window(at.session_id, before=100),
     "those with words": lambda at: list(selectors.past_sessions(User(pk=at.user_id), text="session so")[:30]),
 }
 EVERYTHING = {**BY_THE_CLOCK, **BY_A_RUN, **BY_A_PAGE}

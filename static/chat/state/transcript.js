@@ -149,6 +149,7 @@ function stored(state, frame) {
   const known = state.runs[frame.run_id];
   const run = applied(known ?? newRun(frame.run_id), frame);
   const runs = { ...state.runs, [run.id]: run };
+  const shares = sharesOf(frame);
   return {
     ...state,
     gap: false,
@@ -158,8 +159,8 @@ function stored(state, frame) {
     runs,
     ...(known ? {} : begun(state, frame)),
     live: isWithin(frame) ? state.live : liveAfter(state.live, run, runs),
-    context: frame.data.context ?? state.context,
-    budget: frame.data.budget ?? state.budget,
+    context: shares.context ?? state.context,
+    budget: shares.budget ?? state.budget,
   };
 }
 
@@ -169,6 +170,16 @@ const isWithin = (frame) => frame.type.startsWith("child_");
 /** Where a run that was not known goes. @param {State} state @param {StoredFrame} frame */
 function begun(state, frame) {
   return isWithin(frame) ? { within: [...state.within, frame.run_id] } : { order: [...state.order, frame.run_id] };
+}
+
+/**
+ * What the end of an iteration tells of the model's context and of the budget.
+ *
+ * @param {StoredFrame} frame
+ * @returns {{context?: State["context"], budget?: State["budget"]}}
+ */
+function sharesOf({ type, data }) {
+  return type === "reasoning_step" && data.type === "iteration_end" ? data : {};
 }
 
 /**

@@ -170,9 +170,13 @@ def test_where_there_are_no_budgets_nothing_is_asked_for_them(ada: User, django_
     budgets.load_budgets()
     with django_assert_num_queries(0):
         assert budgets.standings_for(ada.pk, "researcher") == []
-    assert budgets.tightest([]) is None
-    assert budgets.tightest([tokens(100, 50, "user_day"), money("1", "0.9")]) == {
-        "used": 0.9,
-        "limit": 1.0,
-        "unit": "USD",
-    }
+    assert not budgets.is_any()
+
+
+def test_the_tightest_budget_is_the_one_of_which_most_is_used(ada: User, used: User) -> None:
+    Budget.objects.create(scope="user_day", limit=1_000)
+    Budget.objects.create(scope="agent_day", limit="7.5", unit="EUR")
+    budgets.load_budgets()
+    assert budgets.is_any()
+    assert budgets.tightest_for(ada.pk, "researcher") == {"used": 7.0, "limit": 7.5, "unit": "EUR"}
+    assert budgets.tightest_for(ada.pk, "writer") == {"used": 110.0, "limit": 1000.0, "unit": "tokens"}

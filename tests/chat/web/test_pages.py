@@ -13,11 +13,10 @@ from django.test import Client
 from chat import access
 from chat.accounts.models import User
 from chat.models import Run, RunStatus, Schedule, Session, Step
-from chat.rendering import rows, transcript
 from chat.runs import state as run_state
 from chat.store import selectors
 from chat.store.step_log import Entry
-from chat.web.page import run_from_row
+from chat.web import conversation
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db
@@ -566,17 +565,14 @@ def test_a_run_within_a_run_has_a_page_of_its_own(page: Client, nested: Run) -> 
 
 
 def test_a_window_that_begins_within_a_child_shows_it_in_its_place(
-    page: Client, nested: Run, monkeypatch: pytest.MonkeyPatch
+    nested: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the call lies before the window, as in a run whose children have more steps than a page."""
     monkeypatch.setattr(selectors, "PAGE_STEPS", 3)
-    window = selectors.window(nested.session, before=9, limit=2)
-    assert {frame["run_id"] for frame in window.frames}.isdisjoint({str(nested.pk)})
-    known = {str(key): run_from_row(run) for key, run in window.runs.items()}
-    folded = transcript.fold(window.frames, known=known)
-    root = next(run for run in folded if run.parent is None)
-    assert root.id == str(nested.pk)
-    row = rows.run_row(root, [run for run in folded if run.parent is not None])
-    assert [child["id"] for item in row["rows"] for child in item["children"]] == [
-        str(Run.objects.get(parent=nested).pk)
-    ]
+    window = selectors.window(nested.session_id, before=9, limit=2)
+    assert [(stretch.run_id, stretch.first, stretch.last) for stretch in window.stretches] == [(nested.pk, 7, 8)]
+    [shown] = conversation.shown_runs(nested.session, window, may_drive=True)
+    child = Run.objects.get(parent=nested)
+    assert f'data-child="{child.pk}"' in shown.html
+    assert "How?" in shown.html
+    assert child.pk in {UUID(state["id"]) for state in shown.within}
