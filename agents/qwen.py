@@ -20,6 +20,7 @@ from agents.extensions import driver, qwen_agents
 from agents.history import repair_tool_calls
 from agents.models import base, openai_compatible
 from agents.models.demo import model
+from agents.models.reply_parts import Call
 from agents.specs import AgentSpec, ModelSettings, Parameters
 from agents.tools import Egress, Tool, Toolbox, ToolError
 from agents.tools.runner import Job, run_tool
@@ -30,6 +31,10 @@ fncall_agent.MAX_LLM_CALL_PER_RUN = sys.maxsize
 
 class ReplyHost(driver.Host, base.ReplyHost, Protocol):
     """The run that the loop works for: has replies written and tools run."""
+
+    def begin_calls(self) -> Sequence[Call]:
+        """The calls that the run begins with, in its log from now on; raises what a stop raises."""
+        ...
 
     def note(self, words: str) -> None:
         """Have the run's log say something that no model has said."""
@@ -97,7 +102,9 @@ def converse(
 ) -> None:
     """Let the agent work on the conversation to its end, blocking. Raises what the host raises."""
     try:
-        egress = Egress(history, toolbox.privacy, toolbox.hosts)
+        # What an agent wrote to another names no address that a person would have.
+        written = history if toolbox.is_asked_by_person else [each for each in history if each["role"] != USER]
+        egress = Egress(written, toolbox.privacy, toolbox.hosts)
         missing: list[str] = []
         built = tools.build(spec.tools, toolbox, egress, missing.append, spec.mcp)
         toolset = {name: egress.guard(tool) for name, tool in built.items()}
@@ -108,6 +115,7 @@ def converse(
         words = f"Some tools are not available in this run. {' '.join(missing)}"
         host.note(words)
         instructions += f"\n\n{words}"
+    history = [*history, *_first_calls(toolset, host)]
     conversation = list(_to_qwen(repair_tool_calls(history)))
     if spec.agent_class:
         _let_work(spec, settings, toolset, egress, conversation, host)
@@ -116,6 +124,25 @@ def converse(
     messages = _SharedMessages([Message(SYSTEM, instructions), *conversation])
     for _ in agent.run(messages, lang="en"):  # steps leave by the host; Qwen-Agent's own list holds nothing more
         pass
+
+
+def _first_calls(toolset: Mapping[str, Tool], host: ReplyHost) -> list[dict[str, Any]]:
+    """What the calls that the run begins with add to its conversation, when they have ended."""
+    calls = host.begin_calls()
+    if not calls:
+        return []
+    outcomes = host.run_tools([Job(call.id, call.name, call.arguments, toolset.get(call.name)) for call in calls])
+    asking = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in calls
+    ]
+    return [
+        {"role": ASSISTANT, "content": "", "tool_calls": asking},
+        *(
+            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": outcomes[call.id].content}
+            for call in calls
+        ),
+    ]
 
 
 def _let_work(

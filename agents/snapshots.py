@@ -155,24 +155,31 @@ class StepSplitter:
         ]
         thoughts = {"field": reasoning_field, "steps": self._reasoning} if reasoning_field and self._reasoning else {}
         for call in calls:
-            self.open_calls[call.id] = _Open(call.name, self._clock())
             origin = {"server": server, "fields": call.fields, "thoughts": thoughts, "turn": turn_fields}
-            steps.append(
-                Step(
-                    {
-                        "type": "tool_use",
-                        **self._base(),
-                        "step": self._next_number(),
-                        "tool_name": call.name,
-                        "tool_call_id": call.id,
-                        "arguments": json_object(call.arguments, call.arguments),
-                    },
-                    origin=origin if call.fields or thoughts or turn_fields else None,
-                )
-            )
+            steps.append(self._called(call, origin if call.fields or thoughts or turn_fields else None))
             thoughts, turn_fields = {}, {}
         self._begin_reply()
         return steps, calls
+
+    def call(self, wanted: Sequence[tuple[str, str]]) -> tuple[list[Step], list[Call]]:
+        """Tools are called that no reply of this run has asked for, by name and arguments: their steps, and the calls with their ids."""
+        calls = [Call(self._unique(""), name, arguments, {}) for name, arguments in wanted]
+        return [self._called(call, None) for call in calls], calls
+
+    def _called(self, call: Call, origin: dict[str, Any] | None) -> Step:
+        """A tool is called: its step; it is open from now on."""
+        self.open_calls[call.id] = _Open(call.name, self._clock())
+        return Step(
+            {
+                "type": "tool_use",
+                **self._base(),
+                "step": self._next_number(),
+                "tool_name": call.name,
+                "tool_call_id": call.id,
+                "arguments": json_object(call.arguments, call.arguments),
+            },
+            origin=origin,
+        )
 
     def note(self, words: str) -> Step:
         """Something that the run's reader has to know and that no model has said; a thought of ours."""

@@ -342,6 +342,7 @@ def _session_data(entrance: connections.Entrance, view: selectors.SessionView) -
         "window": protocol.WINDOW,
         "run": view.run,
         "queue": view.queue,
+        "children": view.children,
     }
     if view.context is not None:
         data["context"] = view.context

@@ -7,6 +7,7 @@ from typing import Any
 from agents.cancellation import CancelToken
 from agents.specs import McpChoice
 from agents.tools import registry
+from agents.tools.ask_agent import AskAgentTool
 from agents.tools.current_time import CurrentTimeTool
 from agents.tools.declared import Secret, Setting
 from agents.tools.egress import PAGE_READER, Egress
@@ -20,6 +21,7 @@ from agents.tools.tool import Tool, Toolbox, ToolError
 
 __all__ = [
     "PAGE_READER",
+    "AskAgentTool",
     "CancelToken",
     "Egress",
     "HostPolicy",

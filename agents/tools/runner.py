@@ -115,6 +115,7 @@ class _Turn:
             self._end(job, ok=False, content=problem)
             return
         job.deadline = job.began + job.tool.timeout_s
+        job.stop.call_id = job.id
         job.stop.on_progress = lambda words: self._news.put((job, None, words))
         self._working[job.id] = job
         threading.Thread(

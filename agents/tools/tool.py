@@ -66,3 +66,5 @@ class Toolbox:
     """What is kept of the session, where it outlives the run."""
     hosts: HostPolicy = field(default_factory=HostPolicy)
     """The hosts that tools may ask."""
+    is_asked_by_person: bool = True
+    """Whether a person wrote the messages that the conversation's user says; else an agent did, which may have been talked into them."""

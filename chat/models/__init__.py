@@ -17,12 +17,16 @@ from chat.models.operations import (
 )
 from chat.models.schedules import IS_OPEN, OPEN, MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule
 from chat.models.sessions import (
+    AT_WORK_SQL,
+    HAS_NOT_ENDED,
     IS_LIVE,
     IS_QUEUED,
+    IS_ROOT,
     IS_UNFINISHED,
     LIVE,
     LIVE_SQL,
     QUEUED_SQL,
+    ROOT_SQL,
     UNFINISHED,
     UNFINISHED_SQL,
     Draft,
@@ -37,15 +41,19 @@ from chat.models.sessions import (
 
 __all__ = [
     "AGENT_NAME",
+    "AT_WORK_SQL",
+    "HAS_NOT_ENDED",
     "IS_LIVE",
     "IS_OPEN",
     "IS_QUEUED",
+    "IS_ROOT",
     "IS_UNFINISHED",
     "LIVE",
     "LIVE_SQL",
     "MANY_SESSIONS",
     "OPEN",
     "QUEUED_SQL",
+    "ROOT_SQL",
     "UNFINISHED",
     "UNFINISHED_SQL",
     "Act",

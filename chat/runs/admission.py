@@ -18,7 +18,7 @@ from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_o
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
 from chat.catalog.agents import CURRENT_SQL
-from chat.models import LIVE_SQL, QUEUED_SQL, UNFINISHED_SQL, Origin, Run, Session
+from chat.models import LIVE_SQL, QUEUED_SQL, ROOT_SQL, UNFINISHED_SQL, Origin, Run, Session
 from chat.protocol import ErrorCode, is_blank
 from chat.runtime.db_values import datetime_param, uuid_param
 
@@ -67,13 +67,13 @@ def load_for_update(
         cursor.execute(
             f"""
             SELECT s.owner_id, s.title, {agent}, {CURRENT_SQL.format(name=agent, user="u.id")}, u.is_active, u.is_staff,
-                (SELECT COALESCE(MAX(number), 0) FROM {run} WHERE session_id = s.id),
+                (SELECT COALESCE(MAX(number), 0) FROM {run} WHERE session_id = s.id AND {ROOT_SQL}),
                 (SELECT COUNT(*) FROM {run} WHERE session_id = s.id AND {QUEUED_SQL}),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND {LIVE_SQL}),
                 (SELECT COUNT(*) FROM (
                     SELECT 1 FROM {run} WHERE user_id = u.id AND {UNFINISHED_SQL} AND status <> 'queued' LIMIT %s) AS at_work),
                 (SELECT COUNT(*) FROM (
-                    SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s LIMIT %s) AS recent),
+                    SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s AND {ROOT_SQL} LIMIT %s) AS recent),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s)
             FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s AND s.deleted_at IS NULL
             """,  # noqa: S608 - our own names

@@ -19,8 +19,8 @@ from chat.access import may_stop
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
 from chat.catalog import budgets
-from chat.models import AGENT_NAME, IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
-from chat.runs import dispatch, executor, metering, publisher
+from chat.models import AGENT_NAME, HAS_NOT_ENDED, IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
+from chat.runs import dispatch, metering, publisher
 from chat.runs import events as run_events
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
@@ -33,6 +33,7 @@ from chat.runs.admission import (
     lock_session,
     no_such_agent,
 )
+from chat.runs.children import ClaimedRun
 from chat.runs.sessions import create_once, title_from, unsaved_session
 from chat.runs.state import End
 from chat.runtime import background, database
@@ -56,7 +57,7 @@ class Accepted:
     client_message_id: str
     queued: int
     is_new: bool
-    claim: executor.ClaimedRun | None = None
+    claim: ClaimedRun | None = None
 
 
 async def ask(
@@ -190,7 +191,7 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
         return _again(known, is_same=known.continues_id == old.pk)
     # What was taken out of the queue before it began has changed nothing.
     later = runs.filter(number__gt=old.number).exclude(status=RunStatus.CANCELLED, started_at=None)
-    if later.exists() or old.status not in run_state.CONTINUABLE:
+    if later.exists() or old.parent_id is not None or old.status not in run_state.CONTINUABLE:
         raise Refused(
             "not_continuable",
             Sentence(
@@ -282,6 +283,7 @@ async def cancel(
 ) -> Stops:
     """Stop a run of the session: the given one, else the running one; ``everything`` adds the queue. Raises `Refused`.
 
+    A run within another one is stopped alone, where it is given.
     ``door`` is what it was asked through: whoever stops what is another's is noted with it.
     """
     stops, events = await database.write(cancel_atomically, user, session_id, run_id, everything=everything, door=door)
@@ -305,7 +307,8 @@ def cancel_atomically(
     if run_id is not None and not everything:
         if not Run.objects.filter(session_id=session_id, pk=run_id).exists():
             raise Refused("not_found", Sentence("There is no such run in this session."))
-        unfinished = unfinished.filter(pk=run_id)
+        # Runs within runs can be stopped one by one.
+        unfinished = Run.objects.filter(HAS_NOT_ENDED, session_id=session_id, pk=run_id)
     elif not everything:
         unfinished = unfinished.filter(IS_LIVE)
     running: list[UUID] = []

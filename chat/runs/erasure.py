@@ -137,7 +137,9 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
             _delete(kept._base_manager.filter(pk__in=keys))  # noqa: SLF001
         if len(keys) == limit:
             return True
-    runs = _keys(Run.objects.filter(session__in=session_ids), limit)
+    # Those within others first, to which these refer.
+    within = Run.objects.filter(session__in=session_ids).order_by("-depth")
+    runs = list(within.values_list("pk", flat=True)[:limit])
     if runs:
         Run.objects.filter(continues__in=runs).update(continues=None)
         Occurrence.objects.filter(run__in=runs).update(run=None)

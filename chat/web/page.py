@@ -56,6 +56,7 @@ def run_from_row(run: models.Run) -> transcript.Run:
         user=run.user.get_username() if run.user else "",
         enable_reasoning=run.enable_reasoning,
         continues=str(run.continues_id) if run.continues_id else None,
+        parent=None if run.parent_id is None else dict(selectors.parent_of(run)),
         iteration=run.iterations,
         removed=run.status == RunStatus.CANCELLED and run.started_at is None,
     )

@@ -146,7 +146,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "first": window.first,
             "live": live,
             "may": {"drive": may_drive, "stop": access.may_stop(request.user, found)},
-            "runs": [run.state for run in runs[max(at, 0) :]],
+            "runs": [state for run in runs[max(at, 0) :] for state in (run.state, *run.within)],
             "run": standing.run if standing else None,
             "queue": standing.queue if standing else [],
             "now": timezone.now().timestamp(),

@@ -15,6 +15,10 @@ export const STORED = Object.freeze([
   "response",
   "reasoning_complete",
   "error",
+  "child_start",
+  "child_step",
+  "child_error",
+  "child_complete",
 ]);
 
 export const UNSTORED = Object.freeze([
@@ -22,6 +26,7 @@ export const UNSTORED = Object.freeze([
   "accepted",
   "queue",
   "reasoning_delta",
+  "child_delta",
   "pong",
   "presence",
   "announcement",
@@ -137,6 +142,77 @@ export const WINDOW = 200;
  * @property {number} used
  * @property {number} limit
  * @property {string} unit `tokens`, or a currency.
+ */
+
+/**
+ * A run within another one has ended; its usage holds that of the runs within it.
+ * @typedef {object} ChildCompleteFrame
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} run_id
+ * @property {"child_complete"} type
+ * @property {ReasoningCompleteData} data
+ */
+
+/**
+ * What a run within another one writes now.
+ * @typedef {object} ChildDeltaFrame
+ * @property {"child_delta"} type
+ * @property {string} run_id
+ * @property {DeltaData} data
+ */
+
+/**
+ * Why a run within another one has failed.
+ * @typedef {object} ChildErrorFrame
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} run_id
+ * @property {"child_error"} type
+ * @property {ErrorData} data
+ */
+
+/**
+ * A run within the run at work.
+ * @typedef {object} ChildRun
+ * @property {string} id
+ * @property {"running" | "cancelling"} status
+ * @property {number | null} started_at
+ * @property {Parent} parent
+ */
+
+/**
+ * A run within another one begins.
+ * @typedef {object} ChildStartData
+ * @property {string} agent
+ * @property {string} message
+ * @property {string} user
+ * @property {boolean} enable_reasoning
+ * @property {number} timestamp
+ * @property {string} [continues]
+ * @property {string} [model]
+ * @property {Parent} parent
+ */
+
+/**
+ * A run within another one begins; its other events stand between those of the run that asked it.
+ * @typedef {object} ChildStartFrame
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} run_id
+ * @property {"child_start"} type
+ * @property {ChildStartData} data
+ */
+
+/**
+ * A step of a run within another one.
+ * @typedef {object} ChildStepFrame
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} run_id
+ * @property {"child_step"} type
+ * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep} data
  */
 
 /**
@@ -276,6 +352,14 @@ export const WINDOW = 200;
  * @typedef {object} NotificationFrame
  * @property {"notification"} type
  * @property {NotificationData} data
+ */
+
+/**
+ * By which call of which run a run within it was asked.
+ * @typedef {object} Parent
+ * @property {string} run_id
+ * @property {string} tool_call_id
+ * @property {number} depth 1: within a root.
  */
 
 /**
@@ -424,6 +508,7 @@ export const WINDOW = 200;
  * @property {number} window Stored frames that may be left unacknowledged.
  * @property {LiveRun | null} run
  * @property {Array<QueuedRun>} queue
+ * @property {Array<ChildRun>} children Runs at work within the run at work.
  * @property {ContextUse} [context] After its last model call.
  * @property {BudgetUse} [budget] The tightest that its next run has.
  * @property {true} [reset] The log is not the one that the client has: forget all of it, the whole follows.
@@ -556,13 +641,13 @@ export const WINDOW = 200;
 /** @typedef {ChatCommand | CancelCommand | ContinueCommand | ResumeCommand | AckCommand | PingCommand} Command */
 
 /**
- * @typedef {ReasoningStartFrame | ReasoningStepFrame | ResponseFrame | ReasoningCompleteFrame | RunErrorFrame}
- *   StoredFrame
+ * @typedef {ReasoningStartFrame | ReasoningStepFrame | ResponseFrame | ReasoningCompleteFrame | RunErrorFrame |
+ *   ChildStartFrame | ChildStepFrame | ChildErrorFrame | ChildCompleteFrame} StoredFrame
  */
 
 /**
- * @typedef {SessionFrame | AcceptedFrame | QueueFrame | ReasoningDeltaFrame | PongFrame | PresenceFrame |
- *   AnnouncementFrame | NotificationFrame | ErrorFrame} UnstoredFrame
+ * @typedef {SessionFrame | AcceptedFrame | QueueFrame | ReasoningDeltaFrame | ChildDeltaFrame | PongFrame |
+ *   PresenceFrame | AnnouncementFrame | NotificationFrame | ErrorFrame} UnstoredFrame
  */
 
 /**

@@ -83,7 +83,7 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "live runs": lambda at: run_state.live_runs(),
     "who may start": lambda at: run_state.waiting_sessions(),
     "what watched sessions look like": lambda at: reconcile.fingerprints_of([at.session_id]),
-    "the head and the draft": lambda at: selectors.view_and_draft(at.session_id),
+    "the head and the draft": lambda at: selectors.view_and_drafts(at.session_id),
     "growing texts of other processes": lambda at: reconcile.saved_drafts([at.session_id]),
     "drafts of runs that have ended": lambda at: step_log.forget_ended_drafts(),
     "new events": lambda at: selectors.stored_after(at.session_id, 10, 100),

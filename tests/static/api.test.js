@@ -17,7 +17,7 @@ function server() {
       calls.push(["events", after]);
       if (broken) throw broken;
       const events = stored.filter((frame) => frame.seq > after).slice(0, limit);
-      return { events, last_seq: stored.length, run, queue: [] };
+      return { events, last_seq: stored.length, run, queue: [], children: [], children_growth: [] };
     },
     async send(session, payload) {
       calls.push(["send", payload]);

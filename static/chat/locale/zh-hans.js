@@ -62,6 +62,7 @@ const words = {
   "A title needs at least one letter, digit or sign that can be seen.": "标题至少要有一个看得见的字母、数字或符号。",
   "A tool failed.": "工具失败了。",
   "A variable's name must begin with AGENT_, as in env:AGENT_KEY.": "变量名必须以 AGENT_ 开头，例如 env:AGENT_KEY。",
+  "Answer": "回答",
   "Answering": "正在回答",
   "At most %(n)d messages a minute. Please wait a moment.": "每分钟最多 %(n)d 条消息。请稍候。",
   "Browsers only do that for pages that are opened over https, or on the server's own machine.": "浏览器只对以 https 打开、或在服务器本机打开的页面这么做。",

@@ -62,6 +62,7 @@ const words = {
   "A title needs at least one letter, digit or sign that can be seen.": "標題至少要有一個看得見的字母、數字或符號。",
   "A tool failed.": "工具失敗了。",
   "A variable's name must begin with AGENT_, as in env:AGENT_KEY.": "變數名稱必須以 AGENT_ 開頭，例如 env:AGENT_KEY。",
+  "Answer": "答案",
   "Answering": "正在回答",
   "At most %(n)d messages a minute. Please wait a moment.": "每分鐘最多 %(n)d 則訊息。請稍候。",
   "Browsers only do that for pages that are opened over https, or on the server's own machine.": "瀏覽器只對以 https 開啟、或在伺服器本機開啟的頁面這麼做。",

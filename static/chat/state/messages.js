@@ -163,5 +163,7 @@ export const SENTENCES = Object.freeze({
   openRun: pgettext("to a run", "Open"),
   openSchedules: gettext("Schedules"),
   thinking: gettext("Thinking"),
+  answering: gettext("Answering"),
+  answer: gettext("Answer"),
   toolCall: gettext("Tool call"),
 });

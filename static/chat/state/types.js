@@ -14,6 +14,7 @@
 /** @typedef {import("../protocol.js").Usage} Usage */
 /** @typedef {import("../protocol.js").QueuedRun} QueuedMessage */
 /** @typedef {import("../protocol.js").Person} Person */
+/** By which call of which run a run within it was asked. @typedef {import("../protocol.js").Parent} Parent */
 
 /**
  * What a tool gave back. `content` may be cut off; `content_length` says how long all of it is.
@@ -36,7 +37,7 @@
  *
  * @typedef {{
  *   kind: "thought"|"calls", seq: number|null, step: number, at: number, iteration: number, text: string, duration_ms: number|null,
- *   partial: boolean, calls: Call[],
+ *   partial: boolean, calls: Call[], isAnswer?: boolean,
  * }} Item
  */
 
@@ -57,7 +58,7 @@
  *
  * @typedef {{
  *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, user: string,
- *   enable_reasoning: boolean, continues: string|null, iteration: number, limit: number, items: Item[], answer: Answer|null,
+ *   enable_reasoning: boolean, continues: string|null, parent: Parent|null, iteration: number, limit: number, items: Item[], answer: Answer|null,
  *   error: (Parts & {message: string, code: string, id: string})|null, duration_ms: number|null, usage: Usage|null, cancelled_by: string|null,
  *   removed: boolean, outside: Partial<Counts>, growth: Growth|null, finished: number,
  * }} Run
@@ -67,10 +68,11 @@
 
 /**
  * What the page knows of its session. `seq` and `id` are those of the last event it holds, `head` is the number of the session's last;
- * `gap` says that one between was lost, and `resets` counts how often all was begun anew.
+ * `gap` says that one between was lost, and `resets` counts how often all was begun anew. `order` are the roots, `within` the runs within
+ * them, each in the order in which they began.
  *
  * @typedef {{
- *   session: Session|null, seq: number, id: string|null, head: number, joined: boolean, order: string[], runs: Record<string, Run>,
+ *   session: Session|null, seq: number, id: string|null, head: number, joined: boolean, order: string[], within: string[], runs: Record<string, Run>,
  *   live: {id: string, status: string, started_at: number|null}|null, queue: QueuedMessage[], people: Person[], gap: boolean,
  *   isGone: boolean, resets: number, context: {used: number, limit: number}|null,
  *   budget: {used: number, limit: number, unit: string}|null,

@@ -211,3 +211,26 @@ def test_a_closed_account_cannot_be_asked_for(ada: User) -> None:
     found = admission.load_for_update(session_id, ada.pk, "m")
     assert found is not None
     assert not found.user_is_active
+
+
+@pytest.mark.django_db(transaction=True)
+def test_runs_within_runs_are_removed_before_those_that_asked_them(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch is committed by itself, and leaves no run that refers to one that is gone."""
+    monkeypatch.setattr(erasure, "_AT_ONCE", 1)
+    session = making.session(ada)
+    asking = making.run(session)
+    for place in range(3):
+        child = Run(agent_name="writer", message="Do it", parent_call_id=str(place))
+        run_state.begin_within(child, asking)
+        making.append(child, making.thought("?"))
+        asking = child
+    with transaction.atomic():
+        erasure.hide_session(session.pk)
+    assert not Run.objects.filter(session=session, status__in=("running", "cancelling")).exists()
+    pace = erasure.Pace()
+    while True:
+        pace.rows = 1
+        if erasure.erase_batch(pace) is None:
+            break
+    assert not Run.objects.filter(session_id=session.pk).exists()
+    assert not Session.everything.filter(pk=session.pk).exists()
