@@ -8,7 +8,7 @@ from typing import Any
 from agents.errors import AgentError
 from agents.events import Step
 from agents.specs import AgentSpec, ModelSettings, find_agent
-from agents.steps import StepData
+from agents.steps import FileData, StepData
 from agents.stream import AgentRun, Task, load
 from agents.text import clean
 from agents.tools import Toolbox, connect_servers
@@ -32,14 +32,17 @@ class Agent:
         session_id: object = None,
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
         skip_initial_steps: bool = False,
+        files: Sequence[FileData] = (),
     ) -> AgentRun:
         """Set the agent to work on ``prompt`` after ``history``, inside a running event loop.
 
         Without a prompt it goes on from the history, which then ends with the user's message or tool results.
         ``history`` holds messages in OpenAI's shape; ``session_id`` only labels the thread. ``skip_initial_steps`` leaves out the steps of
-        `initial_steps`, for who has recorded them beforehand.
+        `initial_steps`, for who has recorded them beforehand. ``files`` came with the prompt; those of earlier messages stand in their
+        own ``files``.
         """
-        conversation = [*history, {"role": "user", "content": prompt}] if prompt is not None else list(history)
+        asking: dict[str, Any] = {"role": "user", "content": prompt, **({"files": files} if files else {})}
+        conversation = [*history, asking] if prompt is not None else list(history)
         asked = [message["content"] for message in conversation if message["role"] == "user"]
         if not asked:
             raise ValueError("There is nothing to answer: neither a prompt nor a user's message in the history.")

@@ -3,24 +3,28 @@
 Importing this imports Qwen-Agent, which takes seconds; see `agents.stream.load`.
 """
 
+import functools
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from qwen_agent.agents import fncall_agent
 from qwen_agent.llm import get_chat_model
-from qwen_agent.llm.schema import ASSISTANT, FUNCTION, SYSTEM, USER, FunctionCall, Message
+from qwen_agent.llm.schema import ASSISTANT, FUNCTION, SYSTEM, USER, ContentItem, FunctionCall, Message
 from qwen_agent.tools.base import BaseTool
 
 from agents import tools
+from agents.attachments import pictures_of, with_files
 from agents.cancellation import CancelToken
 from agents.errors import AgentError
 from agents.history import repair_tool_calls
 from agents.models import base, openai_compatible
 from agents.models.demo import model
 from agents.specs import AgentSpec, ModelSettings
+from agents.steps import FileData
 from agents.tools import Egress, Tool, Toolbox, ToolError
+from agents.tools.keeping import KeepingTool
 from agents.tools.runner import Job, ToolOutcome, run_tool
 
 # Qwen-Agent ends silently at a limit of its own, read once and for all runs. Ours is kept by the desk, run by run.
@@ -62,12 +66,19 @@ class _QwenTool(BaseTool):  # type: ignore[misc] # Qwen-Agent has no types
 class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has no types
     """Qwen-Agent's function-calling agent; the calls of a turn run together before it asks for their results one by one."""
 
-    def __init__(self, llm: Any, toolset: Mapping[str, Tool], desk: ReplyHost) -> None:
+    def __init__(
+        self,
+        llm: Any,
+        toolset: Mapping[str, Tool],
+        desk: ReplyHost,
+        look_at: Callable[[Sequence[FileData]], list[str]],
+    ) -> None:
         self.mem = None  # else the parent makes a store of files, with a folder and a model of its own
         super().__init__(llm=llm, system_message="")
         self.function_map = {name: _QwenTool(tool) for name, tool in toolset.items()}
         self._desk = desk
-        self._results: deque[str] = deque()
+        self._look_at = look_at
+        self._results: deque[ToolOutcome] = deque()
 
     def _run(self, messages: list[Message], lang: str = "en", **kwargs: Any) -> Iterator[list[Message]]:
         yield from super()._run(_SharedMessages(messages), lang, **kwargs)
@@ -85,10 +96,11 @@ class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has n
                 jobs.append(Job(message.extra["function_id"], call.name, call.arguments, adapter and adapter.tool))
         if jobs:
             outcomes = self._desk.run_tools(jobs)
-            self._results.extend(outcomes[job.id].content for job in jobs)
+            self._results.extend(outcomes[job.id] for job in jobs)
 
-    def _call_tool(self, *_: Any, **__: Any) -> str:
-        return self._results.popleft()
+    def _call_tool(self, *_: Any, **__: Any) -> str | list[ContentItem]:
+        outcome = self._results.popleft()
+        return _content(outcome.content, self._look_at(outcome.files) if outcome.files else ())
 
 
 def converse(
@@ -104,15 +116,21 @@ def converse(
         missing: list[str] = []
         built = tools.build(spec.tools, toolbox, egress, missing.append)
         toolset = {name: egress.guard(tool) for name, tool in built.items()}
+        if (files := toolbox.files) is not None:
+            toolset = {name: KeepingTool(tool, files) for name, tool in toolset.items()}
+        told = with_files(history, settings.sees_images, files.content if files else None)
+        if any("images" in message for message in told):
+            egress.mark()
     except ToolError as error:
         raise AgentError("tool_failed", str(error)) from error
-    agent = _Agent(_model(settings, desk), toolset, desk)
+    look_at = functools.partial(pictures_of, content_of=files.content) if files and settings.sees_images else _see_none
+    agent = _Agent(_model(settings, desk), toolset, desk, look_at)
     instructions = spec.instructions
     if missing:
         words = f"Some tools are not available in this run. {' '.join(missing)}"
         desk.note(words)
         instructions += f"\n\n{words}"
-    messages = _SharedMessages([Message(SYSTEM, instructions), *_to_qwen(repair_tool_calls(history))])
+    messages = _SharedMessages([Message(SYSTEM, instructions), *_to_qwen(repair_tool_calls(told))])
     for _ in agent.run(messages, lang="en"):  # steps leave by the desk; Qwen-Agent's own list holds nothing more
         pass
 
@@ -134,15 +152,24 @@ def _model(settings: ModelSettings, desk: ReplyHost) -> Any:
     )
 
 
+def _see_none(_: Sequence[FileData]) -> list[str]:
+    return []
+
+
+def _content(text: str, pictures: Sequence[str]) -> str | list[ContentItem]:
+    """A content as Qwen-Agent has it, with pictures or without."""
+    return [ContentItem(text=text), *(ContentItem(image=address) for address in pictures)] if pictures else text
+
+
 def _to_qwen(history: Sequence[Mapping[str, Any]]) -> Iterator[Message]:
     """OpenAI's messages as Qwen-Agent's, in which each tool call is one of its own."""
     for message in history:
         if message["role"] == "tool":
-            yield Message(
-                FUNCTION, message["content"], name=message["name"], extra={"function_id": message["tool_call_id"]}
-            )
+            content = _content(message["content"], message.get("images", ()))
+            yield Message(FUNCTION, content, name=message["name"], extra={"function_id": message["tool_call_id"]})
         elif message["role"] != ASSISTANT:
-            yield Message(message["role"] if message["role"] == SYSTEM else USER, message["content"])
+            content = _content(message["content"], message.get("images", ()))
+            yield Message(message["role"] if message["role"] == SYSTEM else USER, content)
         else:
             calls = message.get("tool_calls") or ()
             origin = message.get("origin")

@@ -39,6 +39,8 @@ class ModelSettings:
     understood in any case."""
     max_input_tokens: int = 58_000
     """What a request may hold; the oldest turns are left out beyond it."""
+    sees_images: bool = False
+    """Whether pictures are sent along."""
 
 
 _COMMON = """

@@ -74,6 +74,7 @@ class Environment(BaseSettings):
     LLM_TIMEOUT_S: float = Field(120, ge=0.1, le=_DAY_S)
     LLM_TOOL_FORMAT: ToolFormat = "auto"
     LLM_MAX_INPUT_TOKENS: int = Field(58_000, ge=1_000)
+    LLM_SEES_IMAGES: bool = False
     MCP_SERVERS: JsonObject = {}
     FETCH_ALLOWED_HOSTS: Hosts = []
     FETCH_DENIED_HOSTS: Hosts = []
@@ -89,6 +90,8 @@ class Environment(BaseSettings):
     MAX_MESSAGES_PER_MINUTE: int = Field(60, ge=0)
     MAX_QUEUED_RUNS: int = Field(5, ge=0)
     MAX_SCHEDULES_PER_USER: int = Field(100, ge=0)
+    MAX_FILE_MB: int = Field(20, ge=0, le=200)
+    MAX_FILES_PER_USER_MB: int = Field(1_000, ge=0)
 
     HSTS_SECONDS: int = Field(_HOUR_S, ge=0, le=63_072_000)
     HSTS_INCLUDE_SUBDOMAINS: bool = False

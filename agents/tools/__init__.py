@@ -8,22 +8,28 @@ from agents.cancellation import CancelToken
 from agents.tools.current_time import CurrentTimeTool
 from agents.tools.egress import PAGE_READER, Egress
 from agents.tools.fetch_page import FetchPageTool
+from agents.tools.file_access import FoundLine, ReturnedFile, SessionFiles
+from agents.tools.files import ReadFileTool, SearchFileTool
 from agents.tools.policy import HostPolicy, SessionPrivacy
 from agents.tools.python import PythonTool
 from agents.tools.search_history import SearchHistoryTool
 from agents.tools.server_state import ServerState
-from agents.tools.tool import Tool, Toolbox, ToolError
+from agents.tools.tool import Tool, Toolbox, ToolError, ToolText
 
 __all__ = [
     "PAGE_READER",
     "WITHOUT_SIDE_EFFECTS",
     "CancelToken",
     "Egress",
+    "FoundLine",
     "HostPolicy",
+    "ReturnedFile",
     "ServerState",
+    "SessionFiles",
     "SessionPrivacy",
     "Tool",
     "ToolError",
+    "ToolText",
     "Toolbox",
     "build",
     "connect_servers",
@@ -39,11 +45,13 @@ _BUILT_IN: dict[str, Callable[[Toolbox, Egress], Tool]] = {
 }
 #: Names of tools that change nothing outside. No tool of a server's can have one of them.
 WITHOUT_SIDE_EFFECTS = frozenset(
-    tool.name for tool in (PythonTool, CurrentTimeTool, SearchHistoryTool, FetchPageTool) if not tool.has_side_effects
+    tool.name
+    for tool in (PythonTool, CurrentTimeTool, SearchHistoryTool, FetchPageTool, ReadFileTool, SearchFileTool)
+    if not tool.has_side_effects
 )
 
 #: Names that no tool of an MCP server may have, also where the agent has not the tool.
-RESERVED = frozenset(_BUILT_IN)
+RESERVED = frozenset(_BUILT_IN) | {ReadFileTool.name, SearchFileTool.name}
 
 
 def build(
@@ -62,6 +70,9 @@ def build(
     if unknown:
         raise ValueError(f"Unknown tool: {', '.join(unknown)}. There are: {', '.join(_BUILT_IN)}.")
     built = {name: _BUILT_IN[name](toolbox, egress) for name in names if name not in extra} | extra
+    if toolbox.files is not None and toolbox.files.are_any:
+        listed = toolbox.files.listed()
+        built |= {kind.name: kind(toolbox.files, listed, egress.mark) for kind in (ReadFileTool, SearchFileTool)}
     if toolbox.mcp_servers:
         # Imported here because it takes over a second, which nobody without MCP servers should wait for.
         from agents.tools import mcp  # noqa: PLC0415

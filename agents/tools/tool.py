@@ -2,14 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from agents.cancellation import CancelToken
+from agents.tools.file_access import ReturnedFile, SessionFiles
 from agents.tools.policy import HostPolicy, SessionPrivacy
 
 
 class ToolError(Exception):
     """A tool could not do it. The text is a sentence that the model and people read as it stands."""
+
+
+class ToolText(str):
+    """What a tool returns, where that is more than words."""
+
+    __slots__ = ("files",)
+
+    files: Sequence[ReturnedFile]
+
+    def __new__(cls, text: str, files: Sequence[ReturnedFile]) -> Self:
+        """The words, and the files beside them, which are not kept yet."""
+        made = super().__new__(cls, text)
+        made.files = files
+        return made
 
 
 class Tool(Protocol):
@@ -46,7 +61,10 @@ class Tool(Protocol):
         ...
 
     def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
-        """Do it, blocking, in a thread of its own; ends soon after ``stop``. Raises `ToolError`."""
+        """Do it, blocking, in a thread of its own; ends soon after ``stop``. Raises `ToolError`.
+
+        What it returns beside words are the ``files`` of a `ToolText`.
+        """
         ...
 
 
@@ -65,3 +83,5 @@ class Toolbox:
     """What is kept of the session, where it outlives the run."""
     hosts: HostPolicy = field(default_factory=HostPolicy)
     """The hosts that tools may ask."""
+    files: SessionFiles | None = None
+    """The session's files. Where it uses any, `read_file` and `search_file` are offered."""

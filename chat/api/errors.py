@@ -20,6 +20,8 @@ _STATUS: dict[ErrorCode, int] = {
     "nothing_to_cancel": 409,
     "conflict": 409,
     "too_large": 413,
+    "too_many_files": 413,
+    "unsupported_media": 415,
     "rate_limited": 429,
     "queue_full": 429,
     "storage": 503,

@@ -1,5 +1,6 @@
 """What is stored: sessions with their runs and steps, schedules, and what operators look after."""
 
+from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.operations import (
     MANY_SESSIONS,
     Act,
@@ -52,6 +53,9 @@ __all__ = [
     "Connection",
     "Door",
     "Draft",
+    "File",
+    "FileChunk",
+    "FileText",
     "Level",
     "MissedPolicy",
     "ModelServerFacts",
@@ -65,6 +69,7 @@ __all__ = [
     "RunStatus",
     "Schedule",
     "Session",
+    "SessionFile",
     "Step",
     "StepContent",
     "StepOrigin",

@@ -12,7 +12,7 @@ import orjson
 from typing_extensions import TypedDict
 
 from agents.sentence import parts_of
-from agents.steps import NumberedType, StepData
+from agents.steps import FileData, NumberedType, StepData
 from chat.protocol.constants import End, ErrorCode
 
 LevelName = Literal["info", "warning", "error"]
@@ -154,6 +154,8 @@ class ReasoningStartData(TypedDict):
     timestamp: float
     continues: NotRequired[str]
     """The run that this one goes on from."""
+    files: NotRequired[list[FileData]]
+    """The files of the message."""
     model: NotRequired[str]
 
 

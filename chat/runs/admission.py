@@ -3,7 +3,7 @@
 It runs for every message, before the model is asked anything; as a dozen queries it was most of the wait for the first token.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -18,10 +18,12 @@ from agents.text import clean, utf16_length
 from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_of
 from chat.accounts.models import User
 from chat.models import LIVE_SQL, QUEUED_SQL, UNFINISHED_SQL, Origin, Run, Session
-from chat.protocol import ErrorCode, is_blank
+from chat.protocol import ErrorCode, as_uuid, is_blank
 from chat.runtime.db_values import datetime_param, uuid_param
 
 _MINUTE = timedelta(seconds=60)
+#: Files of one message.
+MOST_FILES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Admission:
 
     ``last_number`` is the newest run's; ``waiting`` counts the session's queue, ``is_live`` says whether a run is at work in it.
     ``at_work`` counts the user's runs at work anywhere, ``recent`` the user's messages of the last minute, each only up to its limit;
-    ``is_known`` says whether this message has come before.
+    ``is_known`` says whether this message has come before, ``has_files`` whether the session uses files.
     """
 
     owner_id: int
@@ -44,6 +46,7 @@ class Admission:
     at_work: int
     recent: int
     is_known: bool
+    has_files: bool = False
 
 
 def load_for_update(session_id: UUID, user_id: int, client_message_id: str) -> Admission | None:
@@ -68,7 +71,8 @@ def load_for_update(session_id: UUID, user_id: int, client_message_id: str) -> A
                     SELECT 1 FROM {run} WHERE user_id = u.id AND {UNFINISHED_SQL} AND status <> 'queued' LIMIT %s) AS at_work),
                 (SELECT COUNT(*) FROM (
                     SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s LIMIT %s) AS recent),
-                EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s)
+                EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s),
+                s.has_files
             FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s AND s.deleted_at IS NULL
             """,  # noqa: S608 - our own names
             [
@@ -84,7 +88,7 @@ def load_for_update(session_id: UUID, user_id: int, client_message_id: str) -> A
         row = cursor.fetchone()
     if row is None:
         return None
-    owner_id, title, agent_name, active, staff, last_number, waiting, live, at_work, recent, known = row
+    owner_id, title, agent_name, active, staff, last_number, waiting, live, at_work, recent, known, has_files = row
     return Admission(
         owner_id,
         title,
@@ -97,6 +101,7 @@ def load_for_update(session_id: UUID, user_id: int, client_message_id: str) -> A
         at_work,
         recent,
         bool(known),
+        bool(has_files),
     )
 
 
@@ -122,6 +127,16 @@ def check_message(message: str) -> None:
         )
     if is_blank(message):
         raise Refused("empty_message", Sentence("The message is empty."))
+
+
+def check_files(ids: Sequence[str]) -> list[UUID]:
+    """The files that a message names, each once; refuse too many, and what can be no file's."""
+    if len(ids) > MOST_FILES:
+        raise Refused("too_many_files", Sentence("A message may have %(n)d files.", n=MOST_FILES))
+    found = [as_uuid(each) for each in dict.fromkeys(ids)]
+    if None in found:
+        raise Refused("not_found", Sentence("One of the files is not there, or not yours."))
+    return list(dict.fromkeys(each for each in found if each is not None))
 
 
 def check_agent(name: str) -> None:

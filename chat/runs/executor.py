@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.conf import settings
 from django.db import Error as DatabaseError
 
@@ -77,6 +78,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, list[Entry]]
             session_id=str(run.session_id),
             max_iterations=settings.MAX_ITERATIONS or _NO_LIMIT,
             skip_initial_steps=True,
+            files=orjson.loads(run.files) if run.files else (),
         )
         stream.on_partial = recorder.on_partial
         handle.begun(stream)

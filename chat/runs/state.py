@@ -82,8 +82,8 @@ def begin(run: Run, process: str, *, title: str) -> None:
 #: Likewise.
 _ADD = """INSERT INTO chat_run (id, session_id, number, user_id, client_message_id, message, agent_name, enable_reasoning,
     origin, continues_id, status, created_at, started_at, owner, fence, heartbeat_at, iterations, input_tokens,
-    output_tokens, usage_estimated, code)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, {begun}, %s, %s, {begun}, 0, 0, 0, %s, '')"""
+    output_tokens, usage_estimated, code, files)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, {begun}, %s, %s, {begun}, 0, 0, 0, %s, '', %s)"""
 
 
 def _add(run: Run) -> None:
@@ -103,6 +103,7 @@ def _add(run: Run) -> None:
         run.owner,
         run.fence,
         False,
+        run.files,
     ]
     with connection.cursor() as cursor:
         cursor.execute(_ADD.format(begun=clock.now_expression() if run.started_at else "NULL"), values)

@@ -11,6 +11,7 @@ from django.db import Error as DatabaseError
 
 import agents
 from chat.models import Run, Session, Step
+from chat.runs.tool_files import FilesOfSession
 from chat.runtime.database import ask_patiently
 from chat.store import search
 
@@ -31,6 +32,7 @@ def toolbox_for(run: Run) -> agents.Toolbox:
         mcp_servers=settings.MCP_SERVERS,
         privacy=SessionRecord(run.session_id),
         hosts=settings.FETCH_HOSTS,
+        files=FilesOfSession(run),
     )
 
 

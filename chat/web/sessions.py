@@ -17,6 +17,7 @@ from chat import access, models
 from chat.models import UNFINISHED, RunStatus, Session
 from chat.rendering import markdown, rows, transcript
 from chat.rendering.sentences import translate_sentence
+from chat.runs.admission import MOST_FILES
 from chat.store import search, selectors
 from chat.web.page import _side_row, render_page, run_from_row, user_of, visible_session
 
@@ -42,6 +43,7 @@ def home(request: HttpRequest) -> HttpResponse:
         state={
             "user": user_of(request).pk,
             "max_chars": settings.MAX_MESSAGE_CHARS,
+            **_about_files(),
         },
     )
 
@@ -130,6 +132,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "now": timezone.now().timestamp(),
             "max_iterations": settings.MAX_ITERATIONS,
             "max_chars": settings.MAX_MESSAGE_CHARS,
+            **_about_files(),
             "agents": {agent["name"]: agent["title"] for agent in _agents()},
         },
     )
@@ -199,6 +202,10 @@ def _outlined(run: transcript.Run) -> dict[str, Any]:
     if state["answer"] is not None:
         state["answer"]["text"] = ""
     return state
+
+
+def _about_files() -> dict[str, Any]:
+    return {"max_files": MOST_FILES, "sees_images": settings.AGENT_MODEL.sees_images}
 
 
 def _agents() -> list[dict[str, str]]:

@@ -58,6 +58,7 @@ function newRun(id) {
     agent: "",
     model: "",
     message: "",
+    files: [],
     user: "",
     enable_reasoning: true,
     continues: null,
@@ -225,6 +226,7 @@ function applied(run, { type, seq, data }) {
         agent: data.agent,
         model: data.model ?? "",
         message: data.message,
+        files: data.files ?? [],
         user: data.user ?? "",
         enable_reasoning: data.enable_reasoning ?? true,
         continues: data.continues ?? null,
@@ -394,6 +396,7 @@ function answered(run, seq, at, iteration, data) {
     duration_ms: data.duration_ms ?? null,
     truncated: Boolean(data.truncated),
     content_length: data.content_length ?? content.length,
+    files: data.files ?? [],
   };
   for (let index = run.items.length - 1; index >= 0; index -= 1) {
     const item = run.items[index];

@@ -90,8 +90,8 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
      * @param {Partial<OutboxItem> & {message: string}} message
      * @returns {OutboxItem}
      */
-    add({ message, agent_name, enable_reasoning = true, at = 0, client_message_id = makeId() }) {
-      const item = { client_message_id, message, agent_name, enable_reasoning, at, place: place() };
+    add({ message, files = [], agent_name, enable_reasoning = true, at = 0, client_message_id = makeId() }) {
+      const item = { client_message_id, message, files, agent_name, enable_reasoning, at, place: place() };
       write(item);
       return item;
     },

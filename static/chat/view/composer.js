@@ -7,6 +7,8 @@ import { isComposing } from "../lib/keyboard.js";
 import { SENTENCES } from "../state/messages.js";
 
 /** @import { Draft } from "../state/drafts.js" */
+/** @import { FileData } from "../state/types.js" */
+/** @import { Attachments } from "./attachments.js" */
 
 const TOUCH = matchMedia("(pointer: coarse)");
 
@@ -18,11 +20,12 @@ const TOUCH = matchMedia("(pointer: coarse)");
  * @param {HTMLFormElement} from.form
  * @param {(hooks: DraftHooks) => Draft} from.openDraft makes what keeps the text
  * @param {number} from.most characters of a message; 0 for any number
- * @param {(message: {message: string} & Choice) => void} from.onSend
+ * @param {(message: {message: string, files: FileData[]} & Choice) => void} from.onSend
+ * @param {Attachments} [from.attachments] the files beside it
  * @param {() => boolean} [from.onTakeBack] have the last waiting message back, to be written anew: it is given back once that is sure
  * @param {(choice: Choice) => void} [from.onChoose] another agent, or reasoning switched
  */
-export function createComposer({ form, openDraft, most, onSend, onTakeBack = () => false, onChoose = () => {} }) {
+export function createComposer({ form, openDraft, most, attachments, onSend, onTakeBack = () => false, onChoose = () => {} }) {
   /** @type {HTMLTextAreaElement} */
   const box = find(form, "textarea");
   const refused = find(form, "#refused");
@@ -94,8 +97,12 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
       refuse(SENTENCES.tooLong(message.length, most));
       return;
     }
+    if (attachments?.problem) {
+      refuse(attachments.problem);
+      return;
+    }
     refuse("");
-    onSend({ message, ...chosen() });
+    onSend({ message, files: attachments?.files ?? [], ...chosen() });
   }
 
   function chosen() {
@@ -152,6 +159,7 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
     /** Empty the box: its text is on its way. */
     clear() {
       set("");
+      attachments?.clear();
     },
     /**
      * Offer a text, behind what stands there.
@@ -165,9 +173,11 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
      * Put a text back, before what is being written now, and go on with it.
      *
      * @param {string} text
+     * @param {FileData[]} [files]
      */
-    giveBack(text) {
+    giveBack(text, files = []) {
       giveBack(text);
+      attachments?.giveBack(files);
       write(box.value);
     },
     /** The text as it stands. */
