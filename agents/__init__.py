@@ -6,7 +6,7 @@ from agents.documents import PICTURES, DocumentText, Unreadable, Unsupported, ha
 from agents.errors import AgentError, UnknownAgent
 from agents.events import Outcome, PartialStep, Step, Usage
 from agents.sentence import Sentence
-from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, ModelSettings
+from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters
 from agents.steps import FileData
 from agents.stream import AgentRun, initial_steps
 from agents.tools import (
@@ -42,8 +42,11 @@ __all__ = [
     "FileData",
     "FoundLine",
     "HostPolicy",
+    "Limits",
+    "McpChoice",
     "ModelSettings",
     "Outcome",
+    "Parameters",
     "PartialStep",
     "ReturnedFile",
     "Sentence",

@@ -3,21 +3,73 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from agents.errors import UnknownAgent
 from agents.sentence import Sentence
 
 
 @dataclass(frozen=True, slots=True)
+class Parameters:
+    """How a model is to write; ``None``: as its server does by itself."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    """Of one reply."""
+    seed: int | None = None
+    thinking: bool | None = None
+    """Whether a model that can do both thinks before it answers."""
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    """What else goes into each request, for servers that take more than the API has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a run may go; ``None``: as far as the installation allows."""
+
+    iterations: int | None = None
+    """Model calls."""
+    tokens: int | None = None
+    """Read and written together."""
+    time_s: float | None = None
+    budget: str | None = None
+    """An amount and its currency, as ``0.50 USD``."""
+
+
+@dataclass(frozen=True, slots=True)
+class McpChoice:
+    """An MCP server of the configuration's that an agent has, by name."""
+
+    server: str
+    tools: tuple[str, ...] | None = None
+    """Those of its tools; ``None``: all, also what it has tomorrow."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSpec:
-    """What makes an agent that agent."""
+    """What makes an agent that agent: one version of it."""
 
     name: str
     title: str
     description: str
     instructions: str
     tools: tuple[str, ...]
+    version: int = 1
+    mcp: tuple[McpChoice, ...] | None = None
+    """The MCP servers that it has; ``None``: all that are configured."""
+    sub_agents: tuple[str, ...] = ()
+    """Names of the agents that it may ask."""
+    model: str = ""
+    """Which model it asks; empty: the installation's."""
+    parameters: Parameters = Parameters()
+    limits: Limits = Limits()
+    starters: tuple[str, ...] = ()
+    """Questions to begin with."""
+
+    def has_server(self, name: str) -> bool:
+        """Whether it has that MCP server."""
+        return self.mcp is None or any(choice.server == name for choice in self.mcp)
 
 
 ToolFormat = Literal["auto", "native", "template", "template:qwen3-coder", "template:glm", "template:llama"]

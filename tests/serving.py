@@ -312,6 +312,8 @@ class Browser:
         address = f"{self.url.replace('http', 'ws', 1)}/ws/chat/{session_id}/{query}"
         headers = {"Cookie": cookies}
         options = {"origin": self.url, "max_size": None, "compression": None, **options}
+        # What is not read waits here and not on the way, or closing would wait for its reader.
+        options = {"max_queue": None, **options}
         async with websockets.connect(address, additional_headers=headers, **options) as connection:
             yield Socket(connection)
 

@@ -1,5 +1,6 @@
-"""What is stored: sessions with their runs and steps, schedules, and what operators look after."""
+"""What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
 
+from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.operations import (
     MANY_SESSIONS,
@@ -35,6 +36,7 @@ from chat.models.sessions import (
 )
 
 __all__ = [
+    "AGENT_NAME",
     "IS_LIVE",
     "IS_OPEN",
     "IS_QUEUED",
@@ -47,6 +49,8 @@ __all__ = [
     "UNFINISHED",
     "UNFINISHED_SQL",
     "Act",
+    "Agent",
+    "AgentVersion",
     "Announcement",
     "AuditEntry",
     "ClosedAccount",
@@ -58,6 +62,7 @@ __all__ = [
     "FileText",
     "Level",
     "MissedPolicy",
+    "ModelServer",
     "ModelServerFacts",
     "Occurrence",
     "Origin",
@@ -74,4 +79,5 @@ __all__ = [
     "StepContent",
     "StepOrigin",
     "ToolServer",
+    "VersionState",
 ]

@@ -113,6 +113,10 @@ class Act(models.TextChoices):
     PAUSE = "pause"
     RESUME = "resume"
     RUN_NOW = "run"
+    SAVE = "save"
+    PUBLISH = "publish"
+    ARCHIVE = "archive"
+    RESTORE = "restore"
 
 
 #: In place of one session's identifier: many at once, as in a list or by a search.
@@ -130,6 +134,9 @@ class AuditEntry(models.Model):
     action = models.CharField(max_length=16, choices=Act)
     session_id = models.UUIDField(default=MANY_SESSIONS)
     door = models.CharField(max_length=16, choices=Door)
+    about = models.CharField(
+        max_length=80, blank=True, default="", db_default="", help_text="What it was done to, where that is no session."
+    )
     at = models.DateTimeField(default=timezone.now)
     window = models.PositiveBigIntegerField()
 

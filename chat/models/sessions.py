@@ -16,6 +16,8 @@ from django.utils import timezone
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 
+from chat.models.agents import AgentVersion
+
 
 class RunStatus(models.TextChoices):
     """Where a run stands. The last five are ends and never change again."""
@@ -153,6 +155,18 @@ class Run(models.Model):
         help_text="The files of the message, as JSON, as the wire has them; empty without.",
     )
     agent_name = models.CharField(max_length=64)
+    agent_version = models.ForeignKey(
+        AgentVersion,
+        on_delete=models.PROTECT,
+        null=True,
+        db_index=False,
+        related_name="+",
+        help_text="The one it took when it began.",
+    )
+    model = models.CharField(max_length=200, blank=True, default="", db_default="")
+    provider = models.CharField(
+        max_length=40, blank=True, default="", db_default="", help_text="The name of the server that the model is at."
+    )
     enable_reasoning = models.BooleanField(default=True)
     origin = models.CharField(max_length=16, choices=Origin, default=Origin.CHAT)
     continues = models.ForeignKey(

@@ -51,7 +51,10 @@ def log_in(port: int, username: str, password: str) -> httpx.Response:
         return browser.post("/accounts/login/", data=fields, headers={"Referer": str(page.url)})
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(other, marks=pytest.mark.long) for other in (signal.SIGINT, signal.SIGHUP))],
+)
 def test_the_first_start_tells_an_account_and_the_next_keeps_it(tmp_path: Path, number: signal.Signals) -> None:
     port = services.free_port()
     first = Started(tmp_path, port)

@@ -21,6 +21,8 @@ LANGUAGES = {
     "zh-Hant": ("zh-TW", "已完成", "由 mei 停止"),
     "zh-Hans": ("zh-CN", "已完成", "由 mei 停止"),
 }
+#: English is looked at by all other tests, too.
+EACH = [pytest.param(name, marks=[pytest.mark.long] * (name == "en")) for name in LANGUAGES]
 SIZES: dict[str, dict[str, Any]] = {
     "desk": {"viewport": {"width": 1440, "height": 900}},
     "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True},
@@ -104,7 +106,7 @@ def size(request: pytest.FixtureRequest) -> dict[str, Any]:
     return SIZES[request.param]
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", EACH)
 async def test_a_conversation(
     enter: Enter, api: Browser, model: ModelServer, language: str, size: dict[str, Any]
 ) -> None:
@@ -165,7 +167,7 @@ async def test_a_conversation(
         await look_over(talk.page, language, name)
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", EACH)
 async def test_schedules(enter: Enter, api: Browser, watch: Watch, language: str, size: dict[str, Any]) -> None:
     watch.allow(ANSWERED.format(status="400"))
     for schedule in (await api.call("GET", "schedules/"))[1]["items"]:
@@ -193,7 +195,7 @@ async def test_schedules(enter: Enter, api: Browser, watch: Watch, language: str
         await look_over(page, language, f"{name}-schedule")
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", EACH)
 async def test_accounts_and_errors(
     enter: Enter, new_browser: NewBrowser, watch: Watch, language: str, size: dict[str, Any]
 ) -> None:

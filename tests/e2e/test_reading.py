@@ -21,8 +21,9 @@ from tests.serving import Browser
 #: Updates a second.
 SPEEDS = (5, 25, 60)
 LINE = "And so it goes on, line after line, until the end of it.\n\n"
-#: So many updates must have been painted after a hand before its place is looked at.
+#: So many updates must have been painted after a hand before its place is looked at; few of those that come slowly.
 LATER = 12
+LATER_BUT_SLOW = 4
 BOX = "document.getElementById('scroll')"
 AT_END = f"{BOX}.scrollHeight - {BOX}.clientHeight - {BOX}.scrollTop < 2"
 
@@ -198,18 +199,22 @@ def script(what: str) -> Callable[[Page], Awaitable[None]]:
     return run
 
 
-async def scrollbar(page: Page) -> None:
-    """Its thumb, dragged up a little at a time."""
-    box = await page.locator("#scroll").bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] - 4, box["y"] + box["height"] - 14
-    await page.mouse.move(x, y)
-    await page.mouse.down()
-    for _ in range(10):
-        y -= 4
+def scrollbar(moves: int) -> Callable[[Page], Awaitable[None]]:
+    """Its thumb, taken at the lower end and dragged up a little at a time."""
+
+    async def dragged(page: Page) -> None:
+        box = await page.locator("#scroll").bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] - 4, box["y"] + box["height"] - 14
         await page.mouse.move(x, y)
-        await asyncio.sleep(0.016)
-    await page.mouse.up()
+        await page.mouse.down()
+        for _ in range(moves):
+            y -= 4
+            await page.mouse.move(x, y)
+            await asyncio.sleep(0.016)
+        await page.mouse.up()
+
+    return dragged
 
 
 async def selecting(page: Page) -> None:
@@ -254,7 +259,8 @@ MEANS: dict[str, Callable[[Page], Awaitable[None]]] = {
     "Home": key("Home"),
     "Shift+Space": key("Shift+Space"),
     "ArrowUp, held": key("ArrowUp", 8),
-    "the scrollbar": scrollbar,
+    "the scrollbar": scrollbar(10),
+    "the scrollbar, taken and not moved": scrollbar(0),
     "choosing text": selecting,
     "the middle button": drifting,
     "a jump to an element": script("() => document.querySelectorAll('#log .answer p')[20].scrollIntoView()"),
@@ -274,12 +280,12 @@ async def stays(growth: Any, go_up: Callable[[Any], Awaitable[None]], means: str
     for speed in SPEEDS:
         await growth.begin()
         async with growth.at(speed):
-            await growth.goes_on(4)
+            await growth.goes_on(2)
             await page.wait_for_function(f"() => {AT_END}")
             await go_up(page)
             await settled(page)
             before = await page.evaluate(PLACE)
-            await growth.goes_on()
+            await growth.goes_on(LATER_BUT_SLOW if speed == min(SPEEDS) else LATER)
             assert await page.evaluate(PLACE) == before, f"{means}, {speed} updates a second"
         await page.wait_for_function("() => document.getElementById('jump').checkVisibility()")
         assert not await page.evaluate(f"() => {AT_END}")
@@ -337,7 +343,7 @@ async def follows(growth: Any, back: str) -> None:
             await settled(page)
             await BACK[back](page)
             await page.wait_for_function(f"() => {AT_END}")
-            await growth.goes_on()
+            await growth.goes_on(LATER_BUT_SLOW if speed == min(SPEEDS) else LATER)
             await page.wait_for_function(f"() => {AT_END}")
         await page.wait_for_function("() => !document.getElementById('jump').checkVisibility()")
 

@@ -1,7 +1,8 @@
 """Reading while an answer grows, in the Firefox that people have: Chromium's hands, but for the finger, which it can't be given."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -116,11 +117,20 @@ MORE = {"smoothly by 60 px": script(f"() => {BOX}.scrollBy({{ top: -60, behavior
 HANDS = {name: go_up for name, go_up in {**MEANS, **MORE}.items() if "finger" not in name and name != "find in page"}
 
 
-@pytest.mark.parametrize("means", HANDS)
+#: What Firefox does in a way of its own; the others take long, and are Chromium's as well.
+OWN = ("the scrollbar", "smoothly by 60 px", "End")
+
+
+def long_but_own(names: Iterable[str]) -> list[Any]:
+    """The cases of a table, of which only those of Firefox's own run each time."""
+    return [pytest.param(name, marks=() if name in OWN else pytest.mark.long) for name in names]
+
+
+@pytest.mark.parametrize("means", long_but_own(HANDS))
 async def test_a_hand_that_goes_up_is_never_pulled_back(growth: Growth, means: str) -> None:
     await stays(growth, HANDS[means], means)
 
 
-@pytest.mark.parametrize("back", [back for back in BACK if "finger" not in back])
+@pytest.mark.parametrize("back", long_but_own(back for back in BACK if "finger" not in back))
 async def test_reaching_the_end_follows_again(growth: Growth, back: str) -> None:
     await follows(growth, back)

@@ -54,7 +54,9 @@ def addresses(number: int) -> str:
     return f"203.{number // 65536 % 256}.{number // 256 % 256}.{number % 256}"
 
 
-@pytest.mark.parametrize("where", [LOGIN, ADMIN_LOGIN, SIGN_UP])
+@pytest.mark.parametrize(
+    "where", [LOGIN, *(pytest.param(other, marks=pytest.mark.long) for other in (ADMIN_LOGIN, SIGN_UP))]
+)
 async def test_a_burst_of_logins_costs_nobody_else(product: Server, where: str, record_property: Record) -> None:
     """500 at once with made-up names, each from an address of its own: health is answered at once, and memory stays."""
     product.loaded.wait()

@@ -266,13 +266,13 @@ async def test_all_workers_are_gone(world: World, model: ModelServer) -> None:
     async with world.client(session) as client:
         try:
             run_id = await client.ask("Go")
-            await until(lambda: "nobody takes them up" in _health(world), 30, "the line to be noticed")
+            await until(lambda: "Messages wait in the queue" in _health(world), 30, "the queue to be noticed")
         finally:
             for worker in world.workers:
                 await world.start(worker)
         assert await client.ended(run_id) == "completed"
         await check(world, session, [client])
-    await until(lambda: _health(world) == "ok\n", wanted="the line to be noticed again")
+    await until(lambda: _health(world) == "ok\n", wanted="the queue to be noticed again")
 
 
 async def test_steps_reach_a_client_at_once(

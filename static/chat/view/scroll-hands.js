@@ -55,8 +55,11 @@ export function watchHands({ scroll, onUp, onGrab, onPress }) {
   function pointed(event) {
     if (event.pointerType === "touch") return;
     onGrab();
-    // No browser says when the scrollbar is let go.
-    if (event.target === scroll && event.offsetX > scroll.clientWidth) return;
+    // No browser says when the scrollbar is let go, and Firefox takes back what it has moved when the page is moved by a script meanwhile.
+    if (event.target === scroll && event.offsetX > scroll.clientWidth) {
+      onUp();
+      return;
+    }
     // With the middle button the box drifts up slower than it grows.
     if (event.button === 1 && event.target instanceof Element && !event.target.closest("a")) onUp();
     if (event.button === 0) press();

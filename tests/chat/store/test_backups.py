@@ -41,7 +41,7 @@ def model() -> Iterator[ModelServer]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
 def made(request: pytest.FixtureRequest, tmp_path: Path, model: ModelServer) -> tuple[Server, Database]:
     """The product on one of its databases, not started yet, and that database."""
     llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key", "RUN_LEASE_S": "1"}
