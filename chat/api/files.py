@@ -1,6 +1,5 @@
 """Files: sent, looked at, and read as text."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
@@ -103,7 +102,7 @@ async def get_text(request: HttpRequest, file_id: str) -> HttpResponse:
     """Read the text of a file, as the agents read it; pages are parted by a form feed."""
     file = await _visible_file(request, file_id)
     try:
-        text = await asyncio.to_thread(ask_patiently, _whole_text, file)
+        text = await uploads.in_file_thread(ask_patiently, _whole_text, file)
     except file_texts.NoText as why:
         words = Sentence("“%(name)s” has no text that can be read. %(why)s", name=file.name, why=str(why))
         raise Refused("unsupported_media", words) from None

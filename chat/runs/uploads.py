@@ -1,8 +1,11 @@
 """The use case: a person sends a file."""
 
 import asyncio
+import functools
 import hashlib
-from typing import BinaryIO
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO, ParamSpec, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -17,6 +20,16 @@ from chat.runtime import database
 from chat.store import files
 
 _MB = 1_000_000
+#: Looking at files may take long, and the loop's own threads are for others: names of hosts are looked up there.
+_threads = ThreadPoolExecutor(4, thread_name_prefix="files")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_file_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call what looks into files, on one of the few threads for that."""
+    return await asyncio.get_running_loop().run_in_executor(_threads, functools.partial(function, *args, **kwargs))
 
 
 async def take_file(user: User, content: BinaryIO, size: int, *, name: str, session: Session | None = None) -> File:
@@ -32,7 +45,7 @@ async def take_file(user: User, content: BinaryIO, size: int, *, name: str, sess
     if not size:
         raise Refused("unsupported_media", Sentence("“%(name)s” is empty.", name=name))
     try:
-        media_type, sha256 = await asyncio.to_thread(_look_at, name, content)
+        media_type, sha256 = await in_file_thread(_look_at, name, content)
     except agents.Unsupported as unsupported:
         raise Refused("unsupported_media", unsupported.args[0]) from None
     return await _keep(user, content, size, name, media_type, sha256, session.pk if session else None)

@@ -8,6 +8,7 @@ from playwright.async_api import expect
 from tests import documents
 from tests.e2e.conftest import Enter
 from tests.e2e.conversation import Conversation
+from tests.e2e.watch import Watch
 
 PASTE = """(bytes) => {
   const data = new DataTransfer();
@@ -20,7 +21,8 @@ def payload(name: str, content: bytes) -> dict[str, object]:
     return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
 
 
-async def test_files_go_with_the_first_message_and_are_read(enter: Enter) -> None:
+async def test_files_go_with_the_first_message_and_are_read(enter: Enter, watch: Watch) -> None:
+    watch.allow("415")
     home = await enter("/")
     page = home.page
     files = page.get_by_role("list", name="Files").get_by_role("listitem")
@@ -47,7 +49,7 @@ async def test_files_go_with_the_first_message_and_are_read(enter: Enter) -> Non
 async def sent_files_are_shown(talk: Conversation) -> None:
     """With the question, live and from the server; the result cites its lines."""
     files = talk.runs.locator("header").get_by_role("listitem")
-    await expect(files).to_have_text([re.compile("notes.txt.*14 bytes"), re.compile("pasted.png")])
+    await expect(files).to_have_text([re.compile("notes.txt.*14.bytes"), re.compile("pasted.png")])
     picture = files.nth(1).locator("img")
     await expect(picture).to_have_js_property("naturalWidth", 8)
     await expect(talk.page.get_by_role("button", name=re.compile("^Remove"))).to_have_count(0)
