@@ -5,26 +5,32 @@ from agents.agent import Agent, get_agent, preload
 from agents.documents import PICTURES, DocumentText, Unreadable, Unsupported, has_text, read_text, tell_type
 from agents.errors import AgentError, UnknownAgent
 from agents.events import Outcome, PartialStep, Step, Usage
+from agents.extensions import ExtensionsRefused, load_extensions
 from agents.sentence import Sentence
 from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters
 from agents.steps import FileData
 from agents.stream import AgentRun, initial_steps
 from agents.tools import (
     PAGE_READER,
-    WITHOUT_SIDE_EFFECTS,
     CancelToken,
     FoundLine,
     HostPolicy,
     ReturnedFile,
+    Secret,
     ServerState,
     SessionFiles,
     SessionPrivacy,
+    Setting,
     Tool,
     Toolbox,
     ToolError,
+    ToolInfo,
     ToolText,
+    list_tools,
     restart_server,
     server_states,
+    server_tools,
+    without_side_effects,
 )
 
 __all__ = [
@@ -32,13 +38,13 @@ __all__ = [
     "DEFAULT_AGENT",
     "PAGE_READER",
     "PICTURES",
-    "WITHOUT_SIDE_EFFECTS",
     "Agent",
     "AgentError",
     "AgentRun",
     "AgentSpec",
     "CancelToken",
     "DocumentText",
+    "ExtensionsRefused",
     "FileData",
     "FoundLine",
     "HostPolicy",
@@ -49,13 +55,16 @@ __all__ = [
     "Parameters",
     "PartialStep",
     "ReturnedFile",
+    "Secret",
     "Sentence",
     "ServerState",
     "SessionFiles",
     "SessionPrivacy",
+    "Setting",
     "Step",
     "Tool",
     "ToolError",
+    "ToolInfo",
     "ToolText",
     "Toolbox",
     "UnknownAgent",
@@ -65,10 +74,14 @@ __all__ = [
     "get_agent",
     "has_text",
     "initial_steps",
+    "list_tools",
+    "load_extensions",
     "mask_text",
     "preload",
     "read_text",
     "restart_server",
     "server_states",
+    "server_tools",
     "tell_type",
+    "without_side_effects",
 ]

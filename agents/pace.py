@@ -89,7 +89,7 @@ class Throttle:
         self._pacer.begin()
 
     def end(self) -> None:
-        """The reply has ended; what has come since the last look is for the reply's own end to show."""
+        """The reply has ended; what has come since it was shown last is for the reply's own end to show."""
         self._pacer.end()
         self._forget()
         self._show = None
@@ -107,7 +107,7 @@ class Throttle:
             self._timer = self._loop.call_at(self._next, self._fire)
 
     def pause(self) -> float:
-        """How many seconds reading on is of no use: till the next look, where the loop is busy; else 0. Then `resume`."""
+        """How many seconds reading on is of no use: till it is shown next, where the loop is busy; else 0. Then `resume`."""
         pause = self._next - self._loop.time()
         if pause <= 0 or self._pacer.pace_s < _PAUSE_FROM_S:
             return 0.0

@@ -18,25 +18,22 @@ from agents import tools
 from agents.attachments import pictures_of, with_files
 from agents.cancellation import CancelToken
 from agents.errors import AgentError
+from agents.extensions import driver, qwen_agents
 from agents.history import repair_tool_calls
 from agents.models import base, openai_compatible
 from agents.models.demo import model
-from agents.specs import AgentSpec, ModelSettings
+from agents.specs import AgentSpec, ModelSettings, Parameters
 from agents.steps import FileData
 from agents.tools import Egress, Tool, Toolbox, ToolError
 from agents.tools.keeping import KeepingTool
 from agents.tools.runner import Job, ToolOutcome, run_tool
 
-# Qwen-Agent ends silently at a limit of its own, read once and for all runs. Ours is kept by the desk, run by run.
+# Qwen-Agent ends silently at a limit of its own, read once and for all runs. Ours is kept by the host, run by run.
 fncall_agent.MAX_LLM_CALL_PER_RUN = sys.maxsize
 
 
-class ReplyHost(base.ReplyHost, Protocol):
+class ReplyHost(driver.Desk, base.ReplyHost, Protocol):
     """The run that the loop works for: has replies written and tools run."""
-
-    def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
-        """Run the tool calls of a turn at the same time, wait for all, and return what came of each by id."""
-        ...
 
     def note(self, words: str) -> None:
         """Have the run's log say something that no model has said."""
@@ -70,13 +67,13 @@ class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has n
         self,
         llm: Any,
         toolset: Mapping[str, Tool],
-        desk: ReplyHost,
+        host: ReplyHost,
         look_at: Callable[[Sequence[FileData]], list[str]],
     ) -> None:
         self.mem = None  # else the parent makes a store of files, with a folder and a model of its own
         super().__init__(llm=llm, system_message="")
         self.function_map = {name: _QwenTool(tool) for name, tool in toolset.items()}
-        self._desk = desk
+        self._host = host
         self._look_at = look_at
         self._results: deque[ToolOutcome] = deque()
 
@@ -95,7 +92,7 @@ class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has n
                 adapter = self.function_map.get(call.name)
                 jobs.append(Job(message.extra["function_id"], call.name, call.arguments, adapter and adapter.tool))
         if jobs:
-            outcomes = self._desk.run_tools(jobs)
+            outcomes = self._host.run_tools(jobs)
             self._results.extend(outcomes[job.id] for job in jobs)
 
     def _call_tool(self, *_: Any, **__: Any) -> str | list[ContentItem]:
@@ -108,13 +105,13 @@ def converse(
     settings: ModelSettings,
     toolbox: Toolbox,
     history: Sequence[Mapping[str, Any]],
-    desk: ReplyHost,
+    host: ReplyHost,
 ) -> None:
-    """Let the agent work on the conversation to its end, blocking. Raises what the desk raises."""
+    """Let the agent work on the conversation to its end, blocking. Raises what the host raises."""
     try:
         egress = Egress(history, toolbox.privacy, toolbox.hosts)
         missing: list[str] = []
-        built = tools.build(spec.tools, toolbox, egress, missing.append)
+        built = tools.build(spec.tools, toolbox, egress, missing.append, spec.mcp)
         toolset = {name: egress.guard(tool) for name, tool in built.items()}
         if (files := toolbox.files) is not None:
             toolset = {name: KeepingTool(tool, files) for name, tool in toolset.items()}
@@ -123,21 +120,41 @@ def converse(
             egress.mark()
     except ToolError as error:
         raise AgentError("tool_failed", str(error)) from error
-    look_at = functools.partial(pictures_of, content_of=files.content) if files and settings.sees_images else _see_none
-    agent = _Agent(_model(settings, desk), toolset, desk, look_at)
     instructions = spec.instructions
     if missing:
         words = f"Some tools are not available in this run. {' '.join(missing)}"
-        desk.note(words)
+        host.note(words)
         instructions += f"\n\n{words}"
-    messages = _SharedMessages([Message(SYSTEM, instructions), *_to_qwen(repair_tool_calls(told))])
-    for _ in agent.run(messages, lang="en"):  # steps leave by the desk; Qwen-Agent's own list holds nothing more
+    look_at = functools.partial(pictures_of, content_of=files.content) if files and settings.sees_images else _see_none
+    conversation = list(_to_qwen(repair_tool_calls(told)))
+    if spec.agent_class:
+        _let_work(spec, settings, toolset, egress, conversation, host)
+        return
+    agent = _Agent(_model(settings, spec.parameters, host), toolset, host, look_at)
+    messages = _SharedMessages([Message(SYSTEM, instructions), *conversation])
+    for _ in agent.run(messages, lang="en"):  # steps leave by the host; Qwen-Agent's own list holds nothing more
         pass
 
 
-def _model(settings: ModelSettings, desk: ReplyHost) -> Any:
+def _let_work(
+    spec: AgentSpec,
+    settings: ModelSettings,
+    toolset: Mapping[str, Tool],
+    egress: Egress,
+    conversation: Sequence[Message],
+    host: ReplyHost,
+) -> None:
+    """Let an extension's agent work on the conversation instead of ours."""
+    work = driver.Work(host, egress)
+    model = work.model(lambda asking: _model(settings, spec.parameters, asking))
+    mixin = type("Driven", (driver.Driven,), {"work": work})
+    agent = qwen_agents.make_agent(spec, model, [_QwenTool(tool) for tool in toolset.values()], mixin)
+    work.carry_out(agent, conversation)
+
+
+def _model(settings: ModelSettings, parameters: Parameters, host: base.ReplyHost) -> Any:
     if not settings.server:
-        return get_chat_model({"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "desk": desk})
+        return get_chat_model({"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "host": host})
     return get_chat_model(
         {
             "model_type": openai_compatible.MODEL_TYPE,
@@ -147,7 +164,9 @@ def _model(settings: ModelSettings, desk: ReplyHost) -> Any:
             "timeout_s": settings.timeout_s,
             "tool_format": settings.tool_format,
             "max_input_tokens": settings.max_input_tokens,
-            "desk": desk,
+            "public_only": settings.public_only,
+            "parameters": parameters,
+            "host": host,
         }
     )
 

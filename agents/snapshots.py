@@ -93,7 +93,7 @@ class StepSplitter:
     # -- a reply ----------------------------------------------------------------------------------
 
     def update(self, parts: Sequence[Part]) -> list[Step | PartialStep]:
-        """The reply as far as it is written: steps that have ended since the last look, and the one that grows."""
+        """The reply as far as it is written: steps that have ended since the last snapshot, and the one that grows."""
         if not parts:
             return []
         steps: list[Step | PartialStep] = list(self._finish_parts(parts, len(parts) - 1))

@@ -6,24 +6,20 @@ between; the thread waits meanwhile. What ends a run is decided here too: a stop
 
 import asyncio
 import contextlib
-import functools
 import logging
-import os
-import tempfile
 import threading
 import uuid
-import warnings
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from agents import threads
 from agents.cancellation import CancelToken
 from agents.errors import AgentError, LimitReached, Stopped, clear_traceback_frames
 from agents.events import Outcome, PartialStep, Status, Step, Usage
+from agents.loading import load
 from agents.models.ends import check_end, meaning
 from agents.models.reply import MOST_CALLS, Reply, ReplyWriter
 from agents.models.reply_parts import Call, FinishedReply
@@ -79,6 +75,7 @@ class AgentRun:
         self._usage = Usage()
         self._stop = CancelToken()
         self._pausing = ""
+        self._failure: AgentError | None = None
         self._writing: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._pacer = Throttle()
@@ -130,6 +127,12 @@ class AgentRun:
         else:
             self._end_if_stopped()
 
+    def fail(self, failure: AgentError) -> None:
+        """Stop, now, as `cancel` does; but the run has failed."""
+        if self.outcome is None and not self._stop.is_set():
+            self._failure = failure
+            self.cancel(failure.message)
+
     def pause(self, reason: str) -> None:
         """Stop before the next model call: what is being written or run now comes to its own end first, and may be the last."""
         self._pausing = reason
@@ -154,11 +157,37 @@ class AgentRun:
             self._post(self._thread_ended, error)
         del error  # which holds this frame
 
-    def write(self, writer: ReplyWriter) -> FinishedReply:
-        """Have a reply written on the event loop, and wait for it. See `agents.models.base.ReplyHost`."""
+    def write(self, writer: ReplyWriter, *, goes_on: bool = False) -> FinishedReply:
+        """Have a reply written on the event loop, and wait for it. See `agents.models.base.ReplyHost`.
+
+        ``goes_on``: it belongs to the model call of the one before.
+        """
         self._awaited = future = Future[FinishedReply]()
-        self._post(self._begin_reply, writer, future)
+        self._post(self._begin_reply, writer, future, goes_on)
         return future.result()
+
+    def replies(self, writer: ReplyWriter) -> Iterator[FinishedReply]:
+        """The same, for Qwen-Agent's own loop, to which nothing is shown before its end."""
+        yield self.write(writer)
+
+    def ask(self, writer: ReplyWriter, reply: Reply) -> Future[None]:
+        """Have a reply written on the event loop that is shown to nobody; its tokens count. See `agents.extensions.driver`."""
+        return asyncio.run_coroutine_threadsafe(self._ask(writer, reply), self._loop)
+
+    async def _ask(self, writer: ReplyWriter, reply: Reply) -> None:
+        try:
+            await self._write(writer, reply)
+        finally:
+            self._count(reply)
+
+    @property
+    def max_iterations(self) -> int:
+        """How often the model may be asked. See `agents.qwen.ReplyHost`."""
+        return self._task.max_iterations
+
+    def call_at_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have ``callback`` called when the run is stopped; returns what removes it."""
+        return self._stop.add_callback(callback)
 
     def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
         """Run a turn's tool calls and wait for them all. See `agents.qwen.ReplyHost`."""
@@ -188,18 +217,19 @@ class AgentRun:
 
     # -- on the event loop: the model -------------------------------------------------------------
 
-    def _begin_reply(self, writer: ReplyWriter, future: Future[FinishedReply]) -> None:
+    def _begin_reply(self, writer: ReplyWriter, future: Future[FinishedReply], goes_on: bool) -> None:
         if self._stop.is_set() or self.outcome is not None:
             future.set_exception(Stopped())
             return
-        if self._has_asked and self._splitter.iteration == self._task.max_iterations:
+        begins = self._has_asked and not goes_on
+        if begins and self._splitter.iteration == self._task.max_iterations:
             future.set_exception(LimitReached())
             return
         if self._pausing:
             future.set_exception(Stopped())
             self.cancel(self._pausing)
             return
-        if self._has_asked:
+        if begins:
             self._push(self._splitter.begin())
         self._has_asked = True
         self._reply = reply = Reply(self._grew, pause=self._pacer.pause, resume=self._pacer.resume)
@@ -314,7 +344,7 @@ class AgentRun:
     def _end_if_stopped(self) -> None:
         """After a stop the run has ended when nothing is open any more; the thread need not be waited for."""
         if self._stop.is_set() and self._writing is None and not self._splitter.open_calls:
-            self._end("cancelled")
+            self._end_stopped()
 
     def _give_up(self) -> None:
         """Long after a stop: end, whatever hangs."""
@@ -331,7 +361,7 @@ class AgentRun:
     def _conclude(self, error: Exception | None) -> None:
         if isinstance(error, Stopped) or self._stop.is_set():
             self._close_open(self._stop.reason)
-            self._end("cancelled")
+            self._end_stopped()
         elif error is None or isinstance(error, LimitReached):
             self._push(self._splitter.end_iteration())
             if error is not None:
@@ -343,6 +373,13 @@ class AgentRun:
             self._close_open("The run failed before this call had a result.")
             self._push([self._splitter.error(failure.code, str(failure))])
             self._end("failed", failure.code, failure.message)
+
+    def _end_stopped(self) -> None:
+        if self._failure is None:
+            self._end("cancelled")
+        elif self.outcome is None:
+            self._push([self._splitter.error(self._failure.code, self._failure.message)])
+            self._end("failed", self._failure.code, self._failure.message)
 
     def _guarded(self, callback: Callable[..., None], *args: Any) -> None:
         """A fault of ours ends the run as well: it must not leave it at work for ever, its thread waiting."""
@@ -383,28 +420,6 @@ class AgentRun:
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
-
-
-_loading = threading.Lock()
-
-
-def load() -> Callable[..., None]:
-    """The driver of Qwen-Agent's loop. The first call imports Qwen-Agent, which takes seconds."""
-    with _loading:  # silencing warnings is for one thread at a time
-        return _import_driver()
-
-
-@functools.cache
-def _import_driver() -> Callable[..., None]:
-    # It makes a folder of this name in the working directory otherwise.
-    os.environ.setdefault("QWEN_AGENT_DEFAULT_WORKSPACE", str(Path(tempfile.gettempdir()) / "qwen-agent"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its many dependencies; none is ours to heed
-        from agents.qwen import converse  # noqa: PLC0415 - seconds that `import agents` must not take
-    noisy = logging.getLogger("qwen_agent_logger")  # writes every call to stderr by a handler of its own
-    noisy.handlers.clear()
-    noisy.setLevel(logging.WARNING)
-    return converse
 
 
 def _error_of(writing: asyncio.Task[None]) -> BaseException | None:

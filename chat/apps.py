@@ -1,7 +1,14 @@
 """The application's registration with Django."""
 
+import sys
+from typing import Any
+
 from django.apps import AppConfig
+from django.conf import settings
+from django.db.models.signals import post_migrate
 from django.utils.translation import pgettext_lazy
+
+import agents
 
 
 class ChatConfig(AppConfig):
@@ -10,3 +17,20 @@ class ChatConfig(AppConfig):
     name = "chat"
     verbose_name = pgettext_lazy("application", "Chat")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Have the built-in agents in the tables wherever these are brought up to date, and take the tools and agents of extensions.
+
+        Extensions are taken in every process, so that whichever can't start says so, and why.
+        """
+        post_migrate.connect(_make_built_in, sender=self)
+        try:
+            agents.load_extensions(settings.EXTENSIONS)
+        except agents.ExtensionsRefused as refused:
+            sys.exit("\n".join(f"Thinkaloud cannot start: {problem}" for problem in refused.problems))
+
+
+def _make_built_in(using: str = "default", **_: Any) -> None:
+    from chat.catalog.built_in import make_built_in  # noqa: PLC0415 - the models are not loaded yet above
+
+    make_built_in(using)

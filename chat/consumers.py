@@ -17,9 +17,9 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 
-import agents
 from agents.sentence import Sentence
 from chat import protocol
+from chat.catalog import agents as catalog
 from chat.live import connections, handshake
 from chat.live import registry as feed_registry
 from chat.live.subscriber import Subscriber
@@ -143,7 +143,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         query = parse_qs(self.scope["query_string"].decode("latin1"), keep_blank_values=True)
         problems: list[tuple[ErrorCode, str]] = []
         agent = query.get("agent_name", [None])[-1]
-        if agent in agents.AGENTS:
+        if agent and await self._may_use(agent):
             self._fallback_agent = agent
         elif agent:
             problems.append(
@@ -153,6 +153,11 @@ class SessionConsumer(AsyncWebsocketConsumer):
         for code, message in [*problems, *problem]:
             self._error(code, message)
         await groups.publish(groups.of_session(entrance.session_id), group_messages.PEOPLE_CHANGED)
+
+    async def _may_use(self, agent: str) -> bool:
+        """Whether there is such an agent for this user; for most, this process knows without asking."""
+        known = catalog.is_open(agent)
+        return await database.read(catalog.may_use, agent, self._user().pk) if known is None else known
 
     async def _begin(self, last_seq: Any, last_id: Any) -> list[tuple[ErrorCode, str]]:
         """Send the session's frame, then everything after what the client says it has."""

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 #: Pools whose calls share one process: the runs of a worker have one loop.
 _POOLS = {"celery.concurrency.thread", "celery.concurrency.solo"}
 
-#: Meanwhile what is in line is found by looking, as ever.
+#: Meanwhile what is queued is found by polling, as ever.
 _AGAIN_AFTER_S = 1.0
 
 _worker: Worker | None = None
@@ -81,7 +81,7 @@ class Runs(bootsteps.StartStopStep):
         super().__init__(parent, **options)
 
     def start(self, parent: Any) -> None:
-        """Begin to look for what is in line, also where the broker does not answer."""
+        """Begin to poll the queue, also where the broker does not answer."""
         global _worker
         try:
             redis_check.check_redis()

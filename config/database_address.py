@@ -1,4 +1,4 @@
-"""Addresses of databases, taken apart into what Django is told of them.
+"""Addresses of databases, taken apart into Django's settings for them.
 
 Dj-database-url would know of one host and one port alone, and takes whatever parameter is written.
 """

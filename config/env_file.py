@@ -1,4 +1,4 @@
-"""The ``.env`` file: read as people really write it, and whatever is wrong with it told in a line, with the name that was meant."""
+"""The ``.env`` file: read as people really write it, and whatever is wrong with it reported in a line, with the name that was meant."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -55,7 +55,7 @@ def read_file(file: Path) -> dict[str, str]:
 
 
 def misspelt_names(written: Iterable[str], environ: Iterable[str], known: Collection[str]) -> Iterator[str]:
-    """Tell of names that are none of ours and look like one, in the file and, more warily, in the environment."""
+    """Report names that are none of ours and look like one, in the file and, more warily, in the environment."""
     for names, cutoff, prefixes in ((written, _ALIKE, ("",)), (environ, _VERY_ALIKE, _OUR_PREFIXES)):
         for name in names:
             if name in known or not name.startswith(prefixes):
@@ -66,7 +66,7 @@ def misspelt_names(written: Iterable[str], environ: Iterable[str], known: Collec
 
 
 def joined_lines(written: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
-    """Tell of values that hold a further setting, as where two were written on one line."""
+    """Report values that hold a further setting, as where two were written on one line."""
     for name, value in written.items():
         for further in re.findall(r"\s([A-Z][A-Z0-9_]+)=", value):
             if name in known and further in known:

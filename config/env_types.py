@@ -15,10 +15,12 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator
 
 from agents.addresses import BadAddress, authority, mask_text, split_address
+from agents.models.address_list import AddressList
 from config.addresses import AddressRefused
 from config.database_address import parse_database
 from config.redis_address import RedisAddress, parse_redis
 
+_SHORTEST_KEY = 32
 #: What relative paths begin at.
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -89,6 +91,23 @@ def _hosts(raw: str) -> list[str]:
             raise ValueRefused("must be hosts like example.org or *.example.org", word)
         found.append(stars + host.lower())
     return found
+
+
+def _addresses(raw: str) -> AddressList:
+    for word in _words(raw):
+        try:
+            AddressList([word])
+        except BadAddress:
+            raise ValueRefused(
+                "must be addresses like https://api.example.org/v1, https://*.example.org or http://10.0.0.5:*", word
+            ) from None
+    return AddressList(_words(raw))
+
+
+def _field_key(raw: str) -> str:
+    if len(raw) < _SHORTEST_KEY:
+        raise ValueRefused(f"must have at least {_SHORTEST_KEY} characters", None)
+    return raw
 
 
 def _public_url(raw: str) -> PublicUrl:
@@ -172,6 +191,8 @@ Words = Annotated[list[str], BeforeValidator(_words)]
 Networks = Annotated[list[str], BeforeValidator(_networks)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 Hosts = Annotated[list[str], BeforeValidator(_hosts)]
+FieldKey = Annotated[str, BeforeValidator(_field_key)]
+Addresses = Annotated[AddressList, BeforeValidator(_addresses)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 PublicAddress = Annotated[PublicUrl, BeforeValidator(_public_url)]
 ModelServer = Annotated[str, BeforeValidator(_model_server)]

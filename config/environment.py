@@ -10,10 +10,13 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agents.models.address_list import AddressList
 from agents.specs import ToolFormat
 from config.env_file import UnreadableFile, joined_lines, misspelt_names, read_file
 from config.env_types import (
+    Addresses,
     Database,
+    FieldKey,
     Folder,
     Hosts,
     JsonObject,
@@ -74,8 +77,11 @@ class Environment(BaseSettings):
     LLM_TIMEOUT_S: float = Field(120, ge=0.1, le=_DAY_S)
     LLM_TOOL_FORMAT: ToolFormat = "auto"
     LLM_MAX_INPUT_TOKENS: int = Field(58_000, ge=1_000)
-    LLM_SEES_IMAGES: bool = False
+    LLM_SEEING_MODELS: Words = []
+    MODEL_SERVER_ADDRESSES: Addresses = AddressList(())
+    FIELD_KEY: FieldKey = ""
     MCP_SERVERS: JsonObject = {}
+    EXTENSIONS: Words = []
     FETCH_ALLOWED_HOSTS: Hosts = []
     FETCH_DENIED_HOSTS: Hosts = []
 
@@ -117,7 +123,7 @@ class Environment(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over what is given, which is the file's: read by ourselves, for its errors are told by their line."""
+        """The environment wins over what is given, which is the file's: read by ourselves, for its errors name their line."""
         return env_settings, init_settings
 
     @model_validator(mode="before")

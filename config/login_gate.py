@@ -24,7 +24,7 @@ _RETRY_AFTER_S = 10
 
 
 class Full(Exception):
-    """The line is too long, or too slow."""
+    """The queue is too long, or too slow."""
 
 
 @dataclass(slots=True)

@@ -125,7 +125,7 @@ def plan() -> dict[str, Any]:
             "agents": {"level": "INFO"},
             "chat": {"level": "INFO"},
             "config": {"level": "INFO"},
-            # That connections were cut is told by whoever was at work on one, not by the pool for each of those that lay there.
+            # That connections were cut is logged by whoever was at work on one, not by the pool for each of those that lay there.
             "psycopg.pool": {"filters": [_is_no_closed_connection]},
         },
     }

@@ -123,7 +123,7 @@ def _refuse_unknown(given: Mapping[str, str], known: set[str]) -> None:
 
 
 def _tls(parameters: Mapping[str, str]) -> dict[str, Any]:
-    """What redis-py is told of TLS: the certificate is checked, and that it is this host's, unless the address says otherwise."""
+    """redis-py's settings for TLS: the certificate is checked, and that it is this host's, unless the address says otherwise."""
     checks = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
     wanted = parameters.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if wanted not in checks:

@@ -20,6 +20,8 @@ import pytest
 import redis
 from django.db import connections
 
+from chat.catalog import agents as catalog
+from chat.catalog import model_servers
 from chat.store import search
 from config.passwords import Argon2PasswordHasher
 from scripts import machine
@@ -56,6 +58,13 @@ def requests_are_valid() -> Iterator[None]:
     faults = list(model_server.FAULTS)
     model_server.FAULTS.clear()
     assert not faults, f"a strict model server would refuse what it was sent: {faults[0]}"
+
+
+@pytest.fixture(autouse=True)
+def agents_are_read_anew() -> None:
+    """Tables that are emptied or rolled back give the same keys again."""
+    catalog.forget()
+    model_servers.forget()
 
 
 @pytest.fixture(autouse=True)

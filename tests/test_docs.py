@@ -9,6 +9,7 @@ import pytest
 from django.core.management import get_commands
 from django.urls import Resolver404, resolve
 
+from agents.models.address_list import AddressList
 from chat import protocol
 from config.env_types import PublicUrl
 from scripts import bootstrap
@@ -38,6 +39,8 @@ def as_written(value: object) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, float):
         return f"`{value:g}`"
+    if isinstance(value, AddressList) and not value:
+        return "empty"
     if isinstance(value, list):
         value = ",".join(value)
     return f"`{value}`" if value not in ("", None, {}, PublicUrl()) else "empty"

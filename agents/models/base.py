@@ -31,13 +31,17 @@ class ReplyHost(Protocol):
         """
         ...
 
+    def replies(self, writer: ReplyWriter) -> Iterator[FinishedReply]:
+        """The same for a loop that looks on while a reply grows: its states, of which the last is the finished one."""
+        ...
+
 
 class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has no types
-    """A chat model that writes its replies on the run's event loop. ``cfg["desk"]`` is the run's `Desk`."""
+    """A chat model that writes its replies on the run's event loop. ``cfg["host"]`` is where its run writes them."""
 
     def __init__(self, cfg: dict[str, Any]) -> None:
         super().__init__(cfg)
-        self._desk: ReplyHost = cfg["desk"]
+        self._host: ReplyHost = cfg["host"]
 
     @abstractmethod
     def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Any:
@@ -52,7 +56,11 @@ class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has 
     ) -> Iterator[list[Message]]:
         """One model call. Qwen-Agent's own version copies and tokenises the whole conversation each time."""
         request = self.prepare(messages, functions or [])
-        written = self._desk.write(lambda reply: self.write(request, reply))
+        for written in self._host.replies(lambda reply: self.write(request, reply)):
+            yield self._messages(written)
+
+    @staticmethod
+    def _messages(written: FinishedReply) -> list[Message]:
         origin = {"server": written.server, "fields": written.fields}
         said = Message(
             ASSISTANT, written.content, reasoning_content=written.reasoning or None, extra={"origin": origin}
@@ -66,7 +74,7 @@ class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has 
             )
             for call in written.calls
         ]
-        yield [said, *calls]
+        return [said, *calls]
 
     def _chat_stream(self, messages: list[Message], *_: Any, **__: Any) -> Iterator[list[Message]]:
         return self.chat(messages)

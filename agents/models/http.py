@@ -12,6 +12,7 @@ on a busy machine.
 import asyncio
 import contextlib
 import functools
+import ipaddress
 import os
 import socket
 import ssl
@@ -26,6 +27,7 @@ from yarl import URL
 from agents.addresses import mask_address
 from agents.proxies import Proxy, UnusableProxy, accepts_passage, proxy_for, refusal_of
 from agents.sentence import Sentence
+from agents.tools.special_addresses import is_public
 
 # Servers close idle connections, the strictest after 5 s; a request sent just then would fail.
 _KEEPALIVE_S = 4.0
@@ -39,7 +41,8 @@ _PIECE = 1 << 16
 _MOST_ASIDE = 1 << 16
 _PORTS = {"http": 80, "https": 443}
 
-_Place = tuple[str, str, int]
+#: Scheme, host and port, and whether no address in a private network may be behind the host.
+_Place = tuple[str, str, int, bool]
 
 
 class Unreachable(OSError):
@@ -275,27 +278,30 @@ async def _lifetime(loop: asyncio.AbstractEventLoop) -> AsyncIterator[None]:
         _idle.pop(loop)[0].close()
 
 
-async def post(url: str, headers: Mapping[str, str], body: bytes, *, connect_s: float) -> Connection:
+async def post(
+    url: str, headers: Mapping[str, str], body: bytes, *, connect_s: float, public_only: bool = False
+) -> Connection:
     """Post a body; returns when the head of the answer is there. Raises `Unreachable` where nothing answers within ``connect_s``.
 
     Redirects are not followed: one would carry the key elsewhere. Where a connection that was kept ends before any byte of an answer,
-    a new one is asked, once.
+    a new one is asked, once. ``public_only``: a host that stands for an address in a private network is not reached.
     """
-    address = _address(url)
-    return await _send("POST", address, {**headers, "Content-Length": str(len(body))}, body, connect_s)
+    headers = {**headers, "Content-Length": str(len(body))}
+    return await _send("POST", _address(url), headers, body, connect_s, public_only=public_only)
 
 
-async def get(url: str, headers: Mapping[str, str], *, connect_s: float) -> Connection:
+async def get(url: str, headers: Mapping[str, str], *, connect_s: float, public_only: bool = False) -> Connection:
     """Get what is there, likewise."""
-    address = _address(url)
-    return await _send("GET", address, headers, b"", connect_s)
+    return await _send("GET", _address(url), headers, b"", connect_s, public_only=public_only)
 
 
-async def _send(method: str, address: URL, headers: Mapping[str, str], body: bytes, connect_s: float) -> Connection:
+async def _send(
+    method: str, address: URL, headers: Mapping[str, str], body: bytes, connect_s: float, *, public_only: bool
+) -> Connection:
     proxy = _proxy_for(address)
     request = _head(method, address, headers, proxy) + body
     idle = await _idle_here()
-    place = (address.scheme, address.raw_host or "", address.port or 0)
+    place = (address.scheme, address.raw_host or "", address.port or 0, public_only)
     kept = idle.take(place)
     if kept is not None:
         with contextlib.suppress(Unanswered):
@@ -350,11 +356,17 @@ def _head(method: str, address: URL, headers: Mapping[str, str], proxy: Proxy | 
 
 
 async def _connect(idle: _Idle, place: _Place, proxy: Proxy | None, connect_s: float) -> Connection:
-    scheme, host, port = place
+    scheme, host, port, public_only = place
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(connect_s):
             addresses = await (_addresses(proxy.host, proxy.port) if proxy else _addresses(host, port))
+            if public_only and proxy is None:
+                addresses = [
+                    found for found in addresses if is_public(ipaddress.ip_address(found[4][0].partition("%")[0]))
+                ]
+                if not addresses:
+                    raise Unreachable("an address in a private network")
             # asyncio's own way to try several leaves a connection open where it is cancelled while it makes one.
             network = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
             if proxy is not None and scheme == "https":

@@ -1,7 +1,7 @@
 """The chat model for OpenAI-compatible servers: vLLM, SGLang, Ollama, llama.cpp, LM Studio, gateways, DashScope."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,11 +20,14 @@ from agents.models.refusals import Refused
 from agents.models.reply import Reply
 from agents.models.server_facts import facts_of
 from agents.models.tool_templates import TEMPLATE, TEMPLATES, ToolTemplate
+from agents.specs import Parameters
 from agents.text import clean, estimate_tokens, json_object
 
 MODEL_TYPE = "openai_compatible"
 DASHSCOPE = "https://dashscope.aliyuncs.com/compatible-mode/v1"
 _PATH = "/chat/completions"
+#: Fields of a request that no agent's extra body has a say in.
+OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice", "n", "functions"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Request:
     prompt: str
     """The tools as that template has them."""
     input_estimate: int
+    parameters: Mapping[str, Any]
+    """What else its body holds."""
 
     def body(self) -> dict[str, Any]:
         """The request as the API has it."""
@@ -46,6 +51,7 @@ class Request:
             "messages": self.messages,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **self.parameters,
         }
         return {**body, "tools": self.tools} if self.tools else body
 
@@ -66,6 +72,8 @@ class OpenAICompatible(StreamingChatModel):
         self._tool_format: str = cfg["tool_format"]
         self._template = TEMPLATES.get(self._tool_format, TEMPLATES[TEMPLATE])
         self._budget: int = cfg["max_input_tokens"]
+        self._public_only: bool = cfg["public_only"]
+        self._parameters = parameters_of_body(cfg["parameters"], self._url)
 
     def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Request:
         """The request, cut to what the model can read."""
@@ -74,7 +82,7 @@ class OpenAICompatible(StreamingChatModel):
         overhead = estimate_tokens(prompt) if tools else 0
         valid = make_valid(to_wire(messages, server_id(self._url, self.model)), {each["name"] for each in functions})
         wire, cost = fit_to_budget(valid, facts_of(self._url, self.model).limit(self._budget) - overhead)
-        return Request(self.model, wire, tools, self._template, prompt, cost + overhead)
+        return Request(self.model, wire, tools, self._template, prompt, cost + overhead, self._parameters)
 
     async def write(self, request: Request, reply: Reply) -> None:
         """Stream the completion into the reply."""
@@ -103,13 +111,26 @@ class OpenAICompatible(StreamingChatModel):
                 return
 
     async def _stream(self, body: bytes, reply: Reply) -> None:
-        await stream_completion(self._url, self._api_key, body, reply, timeout_s=self._timeout_s)
+        await stream_completion(
+            self._url, self._api_key, body, reply, timeout_s=self._timeout_s, public_only=self._public_only
+        )
 
 
 def completions_url(server: str) -> str:
     """Where a server takes chat completions, from its base URL or the word ``dashscope``."""
     base = DASHSCOPE if server.strip().lower() == "dashscope" else server.strip().rstrip("/")
     return base if base.endswith(_PATH) else base + _PATH
+
+
+def parameters_of_body(parameters: Parameters, url: str = "") -> dict[str, Any]:
+    """How the model is to write, as a request's body has it; what is ours to say there is left out of the extra body."""
+    plain = {name: getattr(parameters, name) for name in ("temperature", "top_p", "max_tokens", "seed")}
+    found = {name: value for name, value in plain.items() if value is not None}
+    if parameters.thinking is not None:
+        switch = {"enable_thinking": parameters.thinking}
+        found |= switch if url.startswith(DASHSCOPE) else {"chat_template_kwargs": switch}
+    extra = {name: value for name, value in parameters.extra_body.items() if name not in OWN_FIELDS}
+    return {**found, **extra}
 
 
 def server_id(url: str, model: str) -> str:

@@ -30,14 +30,17 @@ _TAIL_S = 0.02
 _USAGE_S = 10.0
 
 
-async def stream_completion(url: str, api_key: str, body: bytes, reply: Reply, *, timeout_s: float) -> None:
+async def stream_completion(
+    url: str, api_key: str, body: bytes, reply: Reply, *, timeout_s: float, public_only: bool = False
+) -> None:
     """Post ``body`` to ``url`` and read the answer into ``reply`` as it comes. Raises `ModelError`.
 
-    ``timeout_s`` is the longest silence: of the server before the answer, or between two pieces of it.
+    ``timeout_s`` is the longest silence: of the server before the answer, or between two pieces of it. ``public_only`` as for
+    `agents.models.http.post`.
     """
     try:
         async with asyncio.timeout(timeout_s) as timeout:
-            await _exchange(url, api_key, body, reply, _Silence(timeout, timeout_s))
+            await _exchange(url, api_key, body, reply, _Silence(timeout, timeout_s), public_only=public_only)
     except (ServerError, OSError, ValueError) as error:
         # With the last word said, a missing end of the stream is no loss. (A timeout is an OSError.)
         is_loss = reply.finish_reason is None or (reply.has_resumed and not reply.done)
@@ -74,12 +77,12 @@ class _Silence:
         self._timeout.reschedule(min(when, self._timeout.when() or when))
 
 
-async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: _Silence) -> None:
+async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: _Silence, *, public_only: bool) -> None:
     headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
     if api_key:
         headers["Authorization"] = f"Bearer {api_key}"
     connect_s = min(_CONNECT_S, silence.longest_s)
-    connection = await http.post(url, headers, body, connect_s=connect_s)
+    connection = await http.post(url, headers, body, connect_s=connect_s, public_only=public_only)
     # Closed before the answer's end, it is of no further use.
     with contextlib.closing(connection):
         if 300 <= connection.status < 400:

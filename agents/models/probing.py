@@ -20,6 +20,7 @@ from agents.models.refusals import Refused
 from agents.models.reply import Reply
 from agents.models.server_facts import ServerFacts, facts_of
 from agents.specs import ModelSettings
+from agents.text import clean
 
 _USER = {"role": "user", "content": "Say yes."}
 _TOOL = {
@@ -32,6 +33,14 @@ _CALLED: list[dict[str, Any]] = [
     {"role": "assistant", "content": "", "tool_calls": [_CALL]},
     {"role": "tool", "tool_call_id": "call_1", "name": "look", "content": "yes"},
 ]
+#: A square of 32 pixels.
+_RED = {
+    "type": "image_url",
+    "image_url": {
+        "url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAAJ0lEQVR42u3NsQkAAAjAsP7/tF7hIASyp6lT"
+        "CQQCgUAgEAgEgi/BAjLD/C5w/SM9AAAAAElFTkSuQmCC"
+    },
+}
 #: Where servers write how many tokens they read: vLLM and SGLang, OpenRouter, Groq, LM Studio, llama.cpp.
 _CONTEXT_KEYS = (
     "max_model_len",
@@ -43,6 +52,7 @@ _CONTEXT_KEYS = (
 )
 _PATIENCE_S = 10.0
 _BODY_LIMIT = 4 << 20
+_MOST_MODELS, _LONGEST_NAME = 1_000, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,12 @@ async def _refusal(
     reply = Reply(has_begun.set)
     asking = asyncio.create_task(
         stream_completion(
-            completions_url(settings.server), settings.api_key, orjson.dumps(body), reply, timeout_s=settings.timeout_s
+            completions_url(settings.server),
+            settings.api_key,
+            orjson.dumps(body),
+            reply,
+            timeout_s=settings.timeout_s,
+            public_only=settings.public_only,
         )
     )
     begun = asyncio.create_task(has_begun.wait())
@@ -108,13 +123,46 @@ async def _refusal(
     return ""
 
 
+async def sees_images(settings: ModelSettings) -> bool | None:
+    """Whether the model says what is on a picture: a red square; ``None`` where it does not answer."""
+    question = [{"type": "text", "text": "Which colour is this picture? One word."}, _RED]
+    body = {"model": settings.model, "messages": [{"role": "user", "content": question}], "stream": True}
+    reply = Reply()
+    try:
+        await stream_completion(
+            completions_url(settings.server),
+            settings.api_key,
+            orjson.dumps(body),
+            reply,
+            timeout_s=settings.timeout_s,
+            public_only=settings.public_only,
+        )
+    except Refused as refusal:
+        return False if refusal.status in (400, 404, 415, 422, 500) else None
+    except ModelError:
+        return None
+    return "red" in reply.content.lower()
+
+
+async def list_models(settings: ModelSettings) -> list[str] | None:
+    """The names of the server's models, as it lists them; ``None`` where it does not."""
+    models = await _models(settings)
+    return None if models is None else [clean(str(each["id"]))[:_LONGEST_NAME] for each in models if each.get("id")]
+
+
+async def _models(settings: ModelSettings) -> list[dict[str, Any]] | None:
+    base = completions_url(settings.server).removesuffix("/chat/completions")
+    listed = await _get(f"{base}/models", settings)
+    models = listed.get("data") if isinstance(listed, dict) else None
+    return [each for each in models if isinstance(each, dict)][:_MOST_MODELS] if isinstance(models, list) else None
+
+
 async def _find_context(settings: ModelSettings) -> int:
     base = completions_url(settings.server).removesuffix("/chat/completions")
-    listed = await _get(f"{base}/models", settings.api_key)
-    models = listed.get("data") if isinstance(listed, dict) else None
-    named = [each for each in models or () if isinstance(each, dict) and each.get("id") == settings.model]
+    models = await _models(settings)
+    named = [each for each in models or () if each.get("id") == settings.model]
     found = max(_contexts(named or models), default=0)
-    return found or max(_contexts(await _get(f"{base.removesuffix('/v1')}/props", settings.api_key)), default=0)
+    return found or max(_contexts(await _get(f"{base.removesuffix('/v1')}/props", settings)), default=0)
 
 
 def _contexts(said: Any, depth: int = 0) -> Iterator[int]:
@@ -127,14 +175,14 @@ def _contexts(said: Any, depth: int = 0) -> Iterator[int]:
         yield from _contexts(said[0], depth + 1)
 
 
-async def _get(url: str, api_key: str) -> Any:
+async def _get(url: str, settings: ModelSettings) -> Any:
     """The JSON that is there; nothing where there is none."""
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    if api_key:
-        headers["Authorization"] = f"Bearer {api_key}"
+    if settings.api_key:
+        headers["Authorization"] = f"Bearer {settings.api_key}"
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            connection = await http.get(url, headers, connect_s=_PATIENCE_S)
+            connection = await http.get(url, headers, connect_s=_PATIENCE_S, public_only=settings.public_only)
             with contextlib.closing(connection):
                 body = bytearray()
                 while (data := await connection.read()) and len(body) < _BODY_LIMIT:

@@ -5,36 +5,46 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agents.cancellation import CancelToken
+from agents.specs import McpChoice
+from agents.tools import registry
 from agents.tools.current_time import CurrentTimeTool
+from agents.tools.declared import Secret, Setting
 from agents.tools.egress import PAGE_READER, Egress
 from agents.tools.fetch_page import FetchPageTool
 from agents.tools.file_access import FoundLine, ReturnedFile, SessionFiles
 from agents.tools.files import ReadFileTool, SearchFileTool
 from agents.tools.policy import HostPolicy, SessionPrivacy
 from agents.tools.python import PythonTool
+from agents.tools.registry import ToolInfo, info_of
 from agents.tools.search_history import SearchHistoryTool
 from agents.tools.server_state import ServerState
 from agents.tools.tool import Tool, Toolbox, ToolError, ToolText
 
 __all__ = [
     "PAGE_READER",
-    "WITHOUT_SIDE_EFFECTS",
     "CancelToken",
     "Egress",
     "FoundLine",
     "HostPolicy",
     "ReturnedFile",
+    "Secret",
     "ServerState",
     "SessionFiles",
     "SessionPrivacy",
+    "Setting",
     "Tool",
     "ToolError",
+    "ToolInfo",
     "ToolText",
     "Toolbox",
     "build",
     "connect_servers",
+    "list_tools",
+    "reserved_names",
     "restart_server",
     "server_states",
+    "server_tools",
+    "without_side_effects",
 ]
 
 _BUILT_IN: dict[str, Callable[[Toolbox, Egress], Tool]] = {
@@ -43,15 +53,27 @@ _BUILT_IN: dict[str, Callable[[Toolbox, Egress], Tool]] = {
     SearchHistoryTool.name: lambda toolbox, egress: SearchHistoryTool(toolbox.search_history, egress.mark),
     FetchPageTool.name: lambda _, egress: FetchPageTool(check_host=egress.check_host),
 }
-#: Names of tools that change nothing outside. No tool of a server's can have one of them.
-WITHOUT_SIDE_EFFECTS = frozenset(
-    tool.name
-    for tool in (PythonTool, CurrentTimeTool, SearchHistoryTool, FetchPageTool, ReadFileTool, SearchFileTool)
-    if not tool.has_side_effects
-)
+#: Tools that are there as soon as the session uses files, whatever the agent has.
+_OF_FILES = (ReadFileTool, SearchFileTool)
+#: Names that no tool of an extension may have.
+RESERVED = frozenset(_BUILT_IN) | {kind.name for kind in _OF_FILES}
 
-#: Names that no tool of an MCP server may have, also where the agent has not the tool.
-RESERVED = frozenset(_BUILT_IN) | {ReadFileTool.name, SearchFileTool.name}
+
+def list_tools() -> list[ToolInfo]:
+    """The tools that an agent may be given: the built-in ones and those of extensions. MCP servers' come with their servers."""
+    toolbox, egress = Toolbox(), Egress()
+    return [*(info_of(make(toolbox, egress)) for make in _BUILT_IN.values()), *registry.extension_tools()]
+
+
+def without_side_effects() -> frozenset[str]:
+    """Names of tools that change nothing outside. No tool of a server's can have one of them."""
+    harmless = {tool.name for tool in list_tools() if not tool.has_side_effects}
+    return frozenset(harmless | {kind.name for kind in _OF_FILES})
+
+
+def reserved_names() -> frozenset[str]:
+    """Names that no tool of an MCP server may have, also where the agent has not the tool."""
+    return RESERVED | {tool.name for tool in registry.extension_tools()}
 
 
 def build(
@@ -59,25 +81,34 @@ def build(
     toolbox: Toolbox,
     egress: Egress | None = None,
     on_missing: Callable[[str], None] = lambda _: None,
+    choices: Sequence[McpChoice] | None = None,
 ) -> dict[str, Tool]:
     """Make the named tools, and those of the toolbox, by name.
 
-    Of MCP servers those are there that are connected now; ``on_missing`` is called with a sentence about each of the others.
+    Of MCP servers those are there that are connected now; ``on_missing`` is called with a sentence about each of the others, and
+    about each named tool that is not installed or lacks a setting. ``choices`` are the servers that there are to be, and which of
+    their tools; ``None``: all.
     """
     egress = egress or Egress((), toolbox.privacy, toolbox.hosts)
     extra = {tool.name: tool for tool in toolbox.extra}
-    unknown = [name for name in names if name not in _BUILT_IN and name not in extra]
-    if unknown:
-        raise ValueError(f"Unknown tool: {', '.join(unknown)}. There are: {', '.join(_BUILT_IN)}.")
-    built = {name: _BUILT_IN[name](toolbox, egress) for name in names if name not in extra} | extra
+    built: dict[str, Tool] = {}
+    for name in names:
+        try:
+            if name not in extra:
+                built[name] = _BUILT_IN[name](toolbox, egress) if name in _BUILT_IN else registry.make_tool(name)
+        except LookupError:
+            on_missing(f"The tool “{name}” is not installed.")
+        except ToolError as error:
+            on_missing(str(error))
+    built |= extra
     if toolbox.files is not None and toolbox.files.are_any:
         listed = toolbox.files.listed()
-        built |= {kind.name: kind(toolbox.files, listed, egress.mark) for kind in (ReadFileTool, SearchFileTool)}
-    if toolbox.mcp_servers:
+        built |= {kind.name: kind(toolbox.files, listed, egress.mark) for kind in _OF_FILES}
+    if toolbox.mcp_servers and choices != ():
         # Imported here because it takes over a second, which nobody without MCP servers should wait for.
         from agents.tools import mcp  # noqa: PLC0415
 
-        found, missing = mcp.tools(toolbox.mcp_servers, RESERVED)
+        found, missing = mcp.tools(toolbox.mcp_servers, reserved_names(), choices)
         # No server takes the place of a tool of ours.
         built = {**built, **{tool.name: tool for tool in found if tool.name not in built}}
         for words in missing:
@@ -90,7 +121,7 @@ def connect_servers(configured: Mapping[str, Any]) -> None:
     if configured:
         from agents.tools import mcp  # noqa: PLC0415 - as in `build`
 
-        mcp.connect(configured, RESERVED)
+        mcp.connect(configured, reserved_names())
 
 
 def server_states() -> list[ServerState]:
@@ -98,6 +129,12 @@ def server_states() -> list[ServerState]:
     # Perhaps it is just being imported, in another thread.
     states = getattr(sys.modules.get("agents.tools.mcp"), "states", list)
     found: list[ServerState] = states()
+    return found
+
+
+def server_tools() -> dict[str, dict[str, str]]:
+    """The tools of the MCP servers that this process is connected to, by server and name, with what each does."""
+    found: dict[str, dict[str, str]] = getattr(sys.modules.get("agents.tools.mcp"), "offered", dict)()
     return found
 
 

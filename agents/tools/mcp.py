@@ -11,12 +11,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from mcp import types
 
 from agents.cancellation import CancelToken
+from agents.specs import McpChoice
 from agents.tools.mcp_config import server_entries
 from agents.tools.mcp_content import as_text
 from agents.tools.mcp_names import ToolNames
@@ -144,23 +145,43 @@ def connect(configured: Mapping[str, Any], reserved: Collection[str] = ()) -> No
     connected_servers.of(configured, reserved)
 
 
-def tools(configured: Mapping[str, Any], reserved: Collection[str] = ()) -> tuple[list[MCPTool], list[str]]:
-    """The tools of the servers that are connected now, and of the others a sentence each that says why they aren't."""
+def tools(
+    configured: Mapping[str, Any], reserved: Collection[str] = (), choices: Sequence[McpChoice] | None = None
+) -> tuple[list[MCPTool], list[str]]:
+    """The chosen tools of the servers that are connected now, and a sentence about each chosen server and tool that isn't there."""
     servers, names = connected_servers.of(configured, reserved)
+    if choices is None:
+        choices = [McpChoice(server.name) for server in servers]
+    by_name = {server.name: server for server in servers}
     found: list[MCPTool] = []
     missing: list[str] = []
-    for server in servers:
-        if problem := server.problem:
+    for choice in choices:
+        server = by_name.get(choice.server)
+        if server is None:
+            missing.append(f"There is no MCP server “{choice.server}” here.")
+        elif problem := server.problem:
             missing.append(problem)
-            continue
-        offered = [tool for tool in server.tools if server.config is not None and server.config.offers(tool.name)]
-        found += [MCPTool(server, tool, names.name_of(server.name, tool.name)) for tool in offered]
+        else:
+            offered = [tool for tool in server.tools if server.config is not None and server.config.offers(tool.name)]
+            chosen = [tool for tool in offered if choice.tools is None or tool.name in choice.tools]
+            found += [MCPTool(server, tool, names.name_of(server.name, tool.name)) for tool in chosen]
+            lacking = set(choice.tools or ()) - {tool.name for tool in offered}
+            missing += [f"The MCP server “{server.name}” has no tool “{name}” any more." for name in sorted(lacking)]
     return found, missing
 
 
 def states() -> list[ServerState]:
     """How this process stands with each of its servers."""
     return [server.state for server in connected_servers.all()]
+
+
+def offered() -> dict[str, dict[str, str]]:
+    """The tools of each server that is connected now, by name, with what each does."""
+    return {
+        server.name: {tool.name: tool.description or "" for tool in server.tools}
+        for server in connected_servers.all()
+        if not server.problem
+    }
 
 
 def restart(name: str) -> bool:

@@ -28,11 +28,12 @@ class ToolText(str):
 
 
 class Tool(Protocol):
-    """Something an agent can call.
+    """Something an agent can call. A class derived from it has the limits that it does not set itself.
 
     Limits of time and output are kept by whoever calls the tool; a tool that knows a harder way to keep them does so too. One that
     sends nothing outside, whatever it is given, says so by ``reaches_outside = False``; one that changes nothing outside, so that
-    a call of it may be made once more, by ``has_side_effects = False``.
+    a call of it may be made once more, by ``has_side_effects = False``. What the operator sets for it, it declares as
+    `agents.tools.declared.Setting` and `Secret`. Extensions' tools are made anew for each run, without arguments.
     """
 
     @property
@@ -53,12 +54,12 @@ class Tool(Protocol):
     @property
     def timeout_s(self) -> float:
         """Longest time that a call may take."""
-        ...
+        return 60.0
 
     @property
     def output_limit(self) -> int:
         """Longest result in characters."""
-        ...
+        return 50_000
 
     def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         """Do it, blocking, in a thread of its own; ends soon after ``stop``. Raises `ToolError`.

@@ -3,8 +3,20 @@
 Read-only, but for the few things that may be done. Nothing here counts or scans the step log: lists know their length up to a limit.
 """
 
-from chat.admin import operations, runs, schedules, sessions, site, steps, tool_servers, users
+from chat.admin import agents, model_servers, operations, runs, schedules, sessions, site, steps, tool_servers, users
 
 from chat.admin import labels  # isort: skip - when the others have registered their tables
 
-__all__ = ["labels", "operations", "runs", "schedules", "sessions", "site", "steps", "tool_servers", "users"]
+__all__ = [
+    "agents",
+    "labels",
+    "model_servers",
+    "operations",
+    "runs",
+    "schedules",
+    "sessions",
+    "site",
+    "steps",
+    "tool_servers",
+    "users",
+]

@@ -1,4 +1,4 @@
-"""What operators may do to what is listed: asked for, confirmed, done to each, and told."""
+"""What operators may do to what is listed: asked for, confirmed, done to each, and reported."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -110,7 +110,7 @@ def session_of_another(request: HttpRequest, thing: Any) -> UUID | None:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedAction:
-    """Something that may be done to objects: it is asked for, done one by one to those that it fits, and told."""
+    """Something that may be done to objects: it is asked for, done one by one to those that it fits, and reported."""
 
     label: "StrOrPromise"
     permission: str

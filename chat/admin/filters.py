@@ -6,21 +6,18 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.db.models import F, Max, QuerySet
 from django.http import HttpRequest
-from django.utils.functional import lazy
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-import agents
 from chat.accounts.models import User
+from chat.catalog import agents as catalog
 from chat.models import LIVE, UNFINISHED, Origin, PauseReason, Run, RunStatus, Step
-from chat.rendering.sentences import translate_sentence
+from chat.rendering.rows import agent_title
 from chat.runtime import clock
 from chat.schedules import occurrences
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
-
-lazy_sentence = lazy(translate_sentence, str)
 
 #: Steps are filtered among so many of the newest.
 NEWEST_STEPS = 100_000
@@ -62,7 +59,10 @@ class AgentFilter(ChoiceFilter):
 
     title = _("agent")
     parameter_name = "agent_name"
-    choices_of = tuple((name, lazy_sentence(spec.title)) for name, spec in agents.AGENTS.items())
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
+        """All that there are, archived ones too."""
+        return tuple((name, agent_title(name)) for name in catalog.all_names())
 
 
 class OriginFilter(ChoiceFilter):

@@ -56,11 +56,11 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     """Who of the staff looked at what belongs to others."""
 
     is_private = False
-    list_display = ("at", "actor", "action", "door", "of_session")
+    list_display = ("at", "actor", "action", "about", "door", "of_session")
     list_filter = ("action", "door", ("at", admin.DateFieldListFilter))
     search_fields = ("session_id",)
     search_help_text = _("User name, number of an account, or a session's identifier, whole.")
-    fields = ("at", "actor", "actor_id", "action", "door", "of_session")
+    fields = ("at", "actor", "actor_id", "action", "about", "door", "of_session")
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AuditEntry]:
@@ -91,6 +91,8 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     @admin.display(description=_("session"), ordering="session_id")
     def of_session(self, entry: AuditEntry) -> str:
         """Which session it was, as far as it was one."""
+        if entry.about:
+            return "–"
         return gettext("many") if entry.session_id == MANY_SESSIONS else str(entry.session_id)
 
 

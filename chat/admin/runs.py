@@ -74,6 +74,7 @@ class RunAdmin(ConfirmedActionsAdmin):
         ("of_session", "number", "id"),
         "message",
         ("asked_by", "agent_name", "origin", "enable_reasoning", "continues"),
+        ("agent_version", "model", "provider"),
         ("status", "code", "stopped_by", "owned_by", "last_sign_of_life"),
         ("created_at", "started_at", "ended_at", "took"),
         ("iterations", "tokens"),
@@ -107,7 +108,7 @@ class RunAdmin(ConfirmedActionsAdmin):
             super()
             .get_queryset(request)
             .filter(session__deleted_at=None)
-            .select_related("session", "user", "cancelled_by")
+            .select_related("session", "user", "cancelled_by", "agent_version")
         )
 
     @admin.display(description=_("run"), ordering="created_at")

@@ -19,6 +19,7 @@ _STATUS: dict[ErrorCode, int] = {
     "not_continuable": 409,
     "nothing_to_cancel": 409,
     "conflict": 409,
+    "budget_exceeded": 409,
     "too_large": 413,
     "too_many_files": 413,
     "unsupported_media": 415,

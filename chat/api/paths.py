@@ -23,7 +23,7 @@ async def visible_session(request: HttpRequest, session_id: str) -> Session:
 async def visible_run(request: HttpRequest, run_id: str) -> Run:
     """The run of a path, likewise."""
     key = as_uuid(run_id)
-    runs_of_all = Run.objects.select_related("session", "cancelled_by")
+    runs_of_all = Run.objects.select_related("session", "cancelled_by", "agent_version")
     run = await database.read(runs_of_all.filter(pk=key).first) if key else None
     if run is None or await audit.open_session_async(user_of(request), run.session_id, Door.API) is None:
         raise Refused("not_found", Sentence("There is no such run."))

@@ -40,6 +40,9 @@ class RunOut(Schema):
     status: str
     queued: int = Field(description="Place in the queue; 0 once it runs.")
     agent_name: str
+    agent_version: int | None = Field(description="The version of the agent that it took; null before it begins.")
+    model: str
+    provider: str = Field(description="The name of the server that the model is at.")
     enable_reasoning: bool
     message: str
     client_message_id: str
@@ -69,6 +72,9 @@ def _run_out(run: Run) -> dict[str, Any]:
         "status": run.status,
         "queued": selectors.queue_position(run),
         "agent_name": run.agent_name,
+        "agent_version": run.agent_version.number if run.agent_version is not None else None,
+        "model": run.model,
+        "provider": run.provider,
         "enable_reasoning": run.enable_reasoning,
         "message": run.message,
         "client_message_id": run.client_message_id,

@@ -1,1 +1,1 @@
-"""What there is to work with: model servers and what they can do, and tool servers."""
+"""What there is to work with: agents and their versions, model servers and what they can do, tool servers; and how these are changed."""

@@ -1,13 +1,17 @@
 """What `check_llm` finds out about the model server is what every process knows from then on, for a day."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from hashlib import sha256
 
 from django.conf import settings
 from django.utils import timezone
 
+from agents import AgentError, ModelSettings
 from agents.models.probing import server_facts
+from chat.catalog import agents, model_servers
 from chat.models import ModelServerFacts
 from chat.runtime import database
 
@@ -17,25 +21,34 @@ LASTS = timedelta(days=1)
 _LOOK_EVERY_S = 60.0
 
 
-def _server() -> str:
-    model = settings.AGENT_MODEL
+def _key(model: ModelSettings) -> str:
     return sha256(f"{model.server}\n{model.model}".encode()).hexdigest()
 
 
-def save_facts() -> None:
-    """Write down what this process knows of the configured server."""
-    found = {"facts": server_facts(settings.AGENT_MODEL).export(), "learned_at": timezone.now()}
-    ModelServerFacts.objects.update_or_create(server=_server(), defaults=found)
+def save_facts(model: ModelSettings) -> None:
+    """Write down what this process knows of a server, as far as the model is concerned."""
+    found = {"facts": server_facts(model).export(), "learned_at": timezone.now()}
+    ModelServerFacts.objects.update_or_create(server=_key(model), defaults=found)
 
 
 def load_facts() -> None:
-    """Take over what was written down, if that is no longer ago than `LASTS`."""
-    if not settings.AGENT_MODEL.server:
+    """Take over what was written down of the models that agents ask, if that is no longer ago than `LASTS`."""
+    asked = {_key(model): model for model in _models_asked()}
+    if not asked:
         return
-    found = ModelServerFacts.objects.filter(server=_server()).first()
-    left_s = (found.learned_at + LASTS - timezone.now()).total_seconds() if found else 0
-    if found is not None and left_s > 0:
-        server_facts(settings.AGENT_MODEL).adopt(found.facts, left_s)
+    for found in ModelServerFacts.objects.filter(server__in=asked):
+        left_s = (found.learned_at + LASTS - timezone.now()).total_seconds()
+        if left_s > 0:
+            server_facts(asked[found.server]).adopt(found.facts, left_s)
+
+
+def _models_asked() -> Iterator[ModelSettings]:
+    """The installation's model and those of the agents that there are."""
+    models = [settings.AGENT_MODEL]
+    for version in agents.all_current():
+        with contextlib.suppress(AgentError):
+            models.append(model_servers.settings_for(version))
+    yield from (model for model in models if model.server)
 
 
 class FactsLoader:

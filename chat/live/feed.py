@@ -75,7 +75,7 @@ class Feed:
         #: When a run in another process was last heard to write.
         self._grown_at = 0.0
         self._growth: tuple[Draft | None, Draft | None, str] = (None, None, "")
-        #: The line and the people as they were told last; None: not yet, or not to everybody.
+        #: The queue and the people as they were sent last; None: not yet, or not to everybody.
         self._queue_sent: list[QueuedRun] | None = None
         self._people: list[Person] | None = None
         #: Whether there is something about them that has not been read yet.
@@ -197,7 +197,7 @@ class Feed:
         self.wake_all()
 
     def _catch_up_soon(self, head: int) -> None:
-        """Catch up by itself, unless that is under way; what fails is tried again at the next look."""
+        """Catch up by itself, unless that is under way; what fails is tried again at the next poll."""
         self._heard_head = max(self._heard_head, head)
         if self.is_open and not self._is_catching_up and self._heard_head > self.head:
             self._is_catching_up = True
@@ -210,7 +210,7 @@ class Feed:
                 if self.head == before:
                     # There is no more, whoever said so.
                     self._heard_head = before
-        except Exception as error:  # noqa: BLE001 - told once; the next look begins anew
+        except Exception as error:  # noqa: BLE001 - logged once; the next poll begins anew
             self.report(_UNREADABLE, error)
         finally:
             self._is_catching_up = False
@@ -235,7 +235,7 @@ class Feed:
     def reconcile(self, fingerprint: reconcile.SessionFingerprint) -> None:
         """Take up what the group has not said, or what could not be done when it said so: events, the queue, the people, the draft."""
         known, self._fingerprint = self._fingerprint, fingerprint
-        # What was told last may have come and gone since the last look, and the group's word of its going been lost.
+        # What was told last may have come and gone since the last poll, and the group's message of its going been lost.
         if fingerprint.queue != (known.queue if known else reconcile.NOTHING) or fingerprint.queue[0] != len(
             self._queue_sent or ()
         ):
@@ -285,9 +285,9 @@ class Feed:
             self._queue_due = False
             try:
                 queue = await database.read(selectors.queue, self.session_id)
-            except Exception as error:  # noqa: BLE001 - told once; the next look tries again
+            except Exception as error:  # noqa: BLE001 - logged once; the next poll tries again
                 self._queue_due = True
-                self.report("the line could not be read", error)
+                self.report("the queue could not be read", error)
                 return
             if queue != self._queue_sent or self._queue_unsure:
                 self._queue_sent, self._queue_unsure = queue, False
@@ -376,7 +376,7 @@ class Feed:
             await asyncio.sleep(PRESENCE_PAUSE_S)
             self._people_due = False
             people = await database.read(selectors.presence, self.session_id)
-        except Exception as error:  # noqa: BLE001 - told once; the next look tries again
+        except Exception as error:  # noqa: BLE001 - logged once; the next poll tries again
             self._people_due = True
             self.report("who is here could not be read", error)
             return

@@ -190,6 +190,8 @@ class Run(models.Model):
     begun_at: float | None = None
     #: In the process that executes it: whether its session uses files.
     session_has_files: bool = False
+    #: Where it was looked up: the current version of its agent, which it takes when it begins.
+    current_version: int | None = None
 
     class Meta:
         ordering = ("session", "number")

@@ -38,6 +38,7 @@ ErrorCode = Literal[
     "tool_failed",
     "storage",
     "internal",
+    "budget_exceeded",
 ]
 ERROR_CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
 

@@ -1,7 +1,7 @@
 """Messages between processes, by the channel layer's groups.
 
 In a rolling restart processes of two versions hear each other. Every message says its ``version``, and a reader takes those up to its own:
-what it cannot read it leaves, told once in the log, and finds in the database at the look of every second. Messages of the version
+what it cannot read it leaves, logged once, and finds in the database at the poll of every second. Messages of the version
 before this one, which had no number and told events and texts as lists, are still read.
 """
 
@@ -109,7 +109,7 @@ PEOPLE_CHANGED: PeopleChanged = {"version": VERSION, "type": "presence"}
 SESSION_DELETED: SessionDeleted = {"version": VERSION, "type": "gone"}
 LOGINS_CHANGED: LoginsChanged = {"version": VERSION, "type": "logins"}
 
-#: Versions that this process has told of in its log.
+#: Versions that this process has logged.
 _reported: set[str] = set()
 
 

@@ -356,6 +356,8 @@ def cause(code: str) -> str:
             return _("A tool failed.")
         case "storage":
             return _("A step could not be stored.")
+        case "budget_exceeded":
+            return _("The budget is used up.")
     return _("The run failed.")
 
 

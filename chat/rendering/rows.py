@@ -5,7 +5,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
-import agents
+from chat.catalog import agents as catalog
 from chat.rendering import humanize
 from chat.rendering.sentences import translate_error, translate_sentence
 from chat.rendering.transcript import Call, Item, Run
@@ -58,8 +58,7 @@ def asked_by(run: Run) -> str:
 
 def agent_title(name: str) -> str:
     """How an agent is called on the pages."""
-    spec = agents.AGENTS.get(name)
-    return translate_sentence(spec.title) if spec else name
+    return translate_sentence(catalog.title_of(name))
 
 
 _END_ICONS = {

@@ -12,11 +12,12 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-import agents
 from agents.sentence import Sentence
 from agents.text import clean, utf16_length
 from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_of
 from chat.accounts.models import User
+from chat.catalog import agents as catalog
+from chat.catalog.agents import CURRENT_SQL
 from chat.models import LIVE_SQL, QUEUED_SQL, UNFINISHED_SQL, Origin, Run, Session
 from chat.protocol import ErrorCode, as_uuid, is_blank
 from chat.runtime.db_values import datetime_param, uuid_param
@@ -33,11 +34,14 @@ class Admission:
     ``last_number`` is the newest run's; ``waiting`` counts the session's queue, ``is_live`` says whether a run is at work in it.
     ``at_work`` counts the user's runs at work anywhere, ``recent`` the user's messages of the last minute, each only up to its limit;
     ``is_known`` says whether this message has come before, ``has_files`` whether the session uses files.
+    ``agent_name`` answers, the session's own where none was named;
+    ``agent_version`` is its current one, None where the user may use no such agent.
     """
 
     owner_id: int
     title: str
     agent_name: str
+    agent_version: int | None
     user_is_active: bool
     user_is_staff: bool
     last_number: int
@@ -49,9 +53,12 @@ class Admission:
     has_files: bool = False
 
 
-def load_for_update(session_id: UUID, user_id: int, client_message_id: str) -> Admission | None:
+def load_for_update(
+    session_id: UUID, user_id: int, client_message_id: str, agent_name: str | None = None
+) -> Admission | None:
     """Lock the session's row for the rest of the transaction, and look; None where session or user is gone."""
     session, run, user = (model._meta.db_table for model in (Session, Run, User))
+    agent = "COALESCE(%s, s.agent_name)"
     this, since = uuid_param(session_id), datetime_param(timezone.now() - _MINUTE)
     with connection.cursor() as cursor:
         if connection.features.has_select_for_update:
@@ -63,7 +70,7 @@ def load_for_update(session_id: UUID, user_id: int, client_message_id: str) -> A
             )
         cursor.execute(
             f"""
-            SELECT s.owner_id, s.title, s.agent_name, u.is_active, u.is_staff,
+            SELECT s.owner_id, s.title, {agent}, {CURRENT_SQL.format(name=agent, user="u.id")}, u.is_active, u.is_staff,
                 (SELECT COALESCE(MAX(number), 0) FROM {run} WHERE session_id = s.id),
                 (SELECT COUNT(*) FROM {run} WHERE session_id = s.id AND {QUEUED_SQL}),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND {LIVE_SQL}),
@@ -76,6 +83,8 @@ def load_for_update(session_id: UUID, user_id: int, client_message_id: str) -> A
             FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s AND s.deleted_at IS NULL
             """,  # noqa: S608 - our own names
             [
+                agent_name,
+                agent_name,
                 settings.MAX_ACTIVE_RUNS_PER_USER,
                 since,
                 Origin.SCHEDULE,
@@ -88,11 +97,12 @@ def load_for_update(session_id: UUID, user_id: int, client_message_id: str) -> A
         row = cursor.fetchone()
     if row is None:
         return None
-    owner_id, title, agent_name, active, staff, last_number, waiting, live, at_work, recent, known, has_files = row
+    owner_id, title, name, version, active, staff, last_number, waiting, live, at_work, recent, known, has_files = row
     return Admission(
         owner_id,
         title,
-        agent_name,
+        name,
+        version,
         bool(active),
         bool(staff),
         last_number,
@@ -106,7 +116,7 @@ def load_for_update(session_id: UUID, user_id: int, client_message_id: str) -> A
 
 
 class Refused(Exception):
-    """A command that can't be carried out; ``code`` is the wire's, ``message`` is for people."""
+    """A command that is refused; ``code`` is the wire's, ``message`` is for people."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
@@ -139,22 +149,24 @@ def check_files(ids: Sequence[str]) -> list[UUID]:
     return list(dict.fromkeys(each for each in found if each is not None))
 
 
-def check_agent(name: str) -> None:
-    """Refuse a name that no agent has."""
-    if name not in agents.AGENTS:
-        raise Refused(
-            "unknown_agent",
-            Sentence(
-                "There is no agent “%(name)s”. There are: %(known)s.",
-                name=clean(name[:64]),
-                known=", ".join(agents.AGENTS),
-            ),
-        )
+def check_agent(name: str, user_id: int) -> None:
+    """Refuse a name that no agent has which the user may use."""
+    if not catalog.may_use(name, user_id):
+        raise no_such_agent(name, user_id)
 
 
-def check_access(session_id: UUID, user: User, client_message_id: str) -> Admission:
+def no_such_agent(name: str, user_id: int) -> Refused:
+    """The refusal of an agent that is none for this user: it tells those that there are."""
+    known = ", ".join(version.spec.name for version in catalog.usable_by(user_id))
+    return Refused(
+        "unknown_agent",
+        Sentence("There is no agent “%(name)s”. There are: %(known)s.", name=clean(name[:64]), known=known or "–"),
+    )
+
+
+def check_access(session_id: UUID, user: User, client_message_id: str, agent_name: str | None = None) -> Admission:
     """Hold the session for the rest of the transaction, and look whether this message may be let in."""
-    standing = load_for_update(session_id, user.pk, client_message_id)
+    standing = load_for_update(session_id, user.pk, client_message_id, agent_name)
     if standing is None:
         raise Refused("not_found", Sentence("There is no such session."))
     role = role_of(

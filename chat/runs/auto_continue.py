@@ -23,7 +23,7 @@ def after(run: Run, end: End) -> None:
     session = run.session
     if run.user is None or session.runs.filter(number__gt=run.number).exists():
         return
-    if run.steps.filter(type="tool_use").exclude(tool_name__in=agents.WITHOUT_SIDE_EFFECTS).exists():
+    if run.steps.filter(type="tool_use").exclude(tool_name__in=agents.without_side_effects()).exists():
         return
     times, earlier = 0, run
     while earlier.client_message_id.startswith(_AUTOMATIC) and earlier.continues is not None:

@@ -7,7 +7,7 @@ Each checks its caller's right in that transaction.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ParamSpec
+from typing import ParamSpec, cast
 from uuid import UUID, uuid4
 
 import orjson
@@ -17,12 +17,21 @@ from django.db import transaction
 from agents.sentence import Sentence
 from chat.access import may_stop
 from chat.accounts.models import User
+from chat.catalog import agents as catalog
 from chat.models import IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
 from chat.runs import dispatch, executor, publisher
 from chat.runs import events as run_events
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
-from chat.runs.admission import Admission, Refused, check_access, check_agent, check_files, check_message, lock_session
+from chat.runs.admission import (
+    Admission,
+    Refused,
+    check_access,
+    check_files,
+    check_message,
+    lock_session,
+    no_such_agent,
+)
 from chat.runs.sessions import title_from
 from chat.runs.state import End
 from chat.runtime import background, database
@@ -67,8 +76,6 @@ async def ask(
     """
     check_message(message)
     file_ids = check_files(files)
-    if agent_name is not None:
-        check_agent(agent_name)
     return await accept_run(
         ask_atomically,
         user,
@@ -92,7 +99,6 @@ def ask_by_clock(
     Without a session it opens one of that title. The message is always put in the queue, so that whoever lives when the transaction is
     committed starts it; the caller then calls `dispatch_accepted`.
     """
-    check_agent(agent_name)
     if session_id is None:
         session_id = Session.objects.create(owner=owner, agent_name=agent_name, title=title).pk
     return ask_atomically(
@@ -121,7 +127,7 @@ def ask_atomically(
     file_ids: Sequence[UUID] = (),
 ) -> Accepted:
     """`ask` as one transaction in the caller's thread; the caller then calls `dispatch_accepted`. Raises `Refused`."""
-    standing = check_access(session_id, user, client_message_id)
+    standing = check_access(session_id, user, client_message_id, agent_name or fallback_agent)
     if standing.is_known:
         known = Run.objects.get(session=session_id, user=user, client_message_id=client_message_id)
         same = (known.message, known.enable_reasoning, known.continues_id) == (message, enable_reasoning, None)
@@ -132,7 +138,8 @@ def ask_atomically(
         user=user,
         client_message_id=client_message_id,
         message=message,
-        agent_name=agent_name or fallback_agent or standing.agent_name,
+        agent_name=standing.agent_name,
+        agent_version_id=standing.agent_version,
         enable_reasoning=enable_reasoning,
         origin=origin,
     )
@@ -188,6 +195,7 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
         message=old.message,
         files=old.files,
         agent_name=old.agent_name,
+        agent_version_id=catalog.current_of(old.agent_name, user.pk),
         enable_reasoning=old.enable_reasoning,
         origin=Origin.CONTINUE,
         continues=old,
@@ -206,6 +214,8 @@ def _again(known: Run, *, is_same: bool) -> Accepted:
 
 def _admit(run: Run, standing: Admission) -> Accepted:
     """Put a new run in the queue, or at work at once where nothing stands in its way."""
+    if run.agent_version_id is None:
+        raise no_such_agent(run.agent_name, cast(int, run.user_id))
     most, line = settings.MAX_MESSAGES_PER_MINUTE, settings.MAX_QUEUED_RUNS
     by_clock = run.origin == Origin.SCHEDULE
     if most and standing.recent >= most and not by_clock:

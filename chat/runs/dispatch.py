@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
+from chat.catalog.setups import find_setup
 from chat.models import LIVE, Run, Session
 from chat.runs import events as run_events
 from chat.runs import quarantine
@@ -38,15 +39,15 @@ async def dispatch_next(session_id: UUID) -> None:
 async def claim_and_start_next(session_id: UUID) -> asyncio.Event | None:
     """Execute the session's next run here, if one waits and may start, and publish the queue; returns what is set when the run has ended.
 
-    One that cannot be read is set aside as failed, and the one after it is looked at. Never raises: a database that is away is asked
-    again by the look of every second.
+    One that cannot be read is set aside as failed, and the one after it is tried. Never raises: a database that is away is asked
+    again by the poll of every second.
     """
     while accepting.is_set():
         try:
             claim = await write_and_start(_start_if_claimed, claim_next, session_id)
         except Exception as error:
             if isinstance(error, DatabaseError) and db_check.is_away(error):
-                logger.warning("The line of session %s could not be moved on", session_id, exc_info=True)
+                logger.warning("The queue of session %s could not be moved on", session_id, exc_info=True)
                 return None
             logger.exception("The next run of session %s could not be started", session_id)
             if not await _set_aside_next(session_id):
@@ -119,7 +120,7 @@ def claim_next(session_id: UUID) -> ClaimedRun | None:
 def claim_events(run: Run) -> ClaimedRun:
     """Store the first events of a run that this process has just been given, in the same transaction."""
     events = step_log.append_unowned(run, run_events.opening(run))
-    return ClaimedRun(run, events, _history_along(run) if events[-1].seq <= SHORT_LOG else None)
+    return ClaimedRun(run, events, find_setup(run), _history_along(run) if events[-1].seq <= SHORT_LOG else None)
 
 
 @transaction.atomic
@@ -129,7 +130,7 @@ def claim_again(run_id: UUID) -> ClaimedRun | None:
     if run is None or run_id in running or run.steps.count() != len(run_events.opening(run)):
         return None
     run.session_has_files = run.session.has_files
-    return ClaimedRun(run, selectors.stored_of(run))
+    return ClaimedRun(run, selectors.stored_of(run), find_setup(run))
 
 
 def _history_along(run: Run) -> list[dict[str, Any]] | None:

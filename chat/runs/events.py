@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import cast
 
 import orjson
-from django.conf import settings
 from django.utils import timezone
 
 import agents
@@ -31,7 +30,7 @@ def opening(run: Run) -> list[Entry]:
     steps = [
         Entry("reasoning_step", step.data, numbered=run.enable_reasoning) for step in agents.initial_steps(run.message)
     ]
-    return [started(run, model=settings.AGENT_MODEL.model if settings.AGENT_MODEL.server else "demo"), *steps]
+    return [started(run, model=run.model or None), *steps]
 
 
 def started(run: Run, *, model: str | None = None) -> Entry:

@@ -1,10 +1,12 @@
-"""Carries runs in this process, from their claim to their end: what the agent yields is saved first and told then.
+"""Executes runs in this process, from their claim to their end: what the agent yields is stored first and published then.
 
-A run belongs to the process, never to a socket. Growth of a step in progress goes to `drafts` and is told at once.
+A run belongs to the process, never to a socket. Growth of a step in progress goes to `drafts` and is published at once.
 """
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -14,7 +16,8 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 import agents
-from agents import Outcome
+from agents import AgentError, Outcome, Sentence
+from chat.catalog.setups import AgentSetup
 from chat.models import Run, RunStatus
 from chat.runs import toolbox
 from chat.runs.publisher import publish_events
@@ -35,6 +38,8 @@ class ClaimedRun:
 
     run: Run
     events: list[Stored]
+    #: Who answers; none where the agent was withdrawn before the run began.
+    setup: AgentSetup | None
     #: The session's turns before it, where they were read along.
     history: list[dict[str, Any]] | None = None
     #: Set when it has ended.
@@ -71,25 +76,30 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, list[Entry]]
     run = claim.run
     recorder = RunRecorder(run)
     try:
-        agent = agents.get_agent(run.agent_name, model=settings.AGENT_MODEL, toolbox=toolbox.toolbox_for(run))
+        setup = _usable(claim)
+        agent = agents.Agent(setup.spec, setup.model, toolbox.toolbox_for(run, setup.spec))
         stream = agent.start(
             None if run.continues_id else run.message,
             history=await _history(claim),
             session_id=str(run.session_id),
-            max_iterations=settings.MAX_ITERATIONS or _NO_LIMIT,
+            max_iterations=_most_iterations(setup.spec.limits),
             skip_initial_steps=True,
             files=orjson.loads(run.files) if run.files else (),
         )
         stream.on_partial = recorder.on_partial
         handle.begun(stream)
-        try:
-            async for first in stream:
-                await recorder.record([first, *stream.ready()])
-        finally:
-            await stream.aclose()
+        with _time_limit(stream, setup.spec.limits.time_s):
+            try:
+                async for first in stream:
+                    await recorder.record([first, *stream.ready()])
+            finally:
+                await stream.aclose()
         outcome = stream.outcome or Outcome("failed", 0, code="internal", error="The agent ended without a result.")
     except Fenced:
         raise
+    except AgentError as failure:
+        # Before the agent began; what it fails by later is its outcome.
+        outcome = Outcome("failed", 0, code=failure.code, error=failure.message)
     except _NoHistory as unread:
         logger.exception("Run %s could not begin", run.pk)
         outcome = Outcome("failed", 0, code=unread.code, error=unread.message)
@@ -105,6 +115,37 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, list[Entry]]
     if status is RunStatus.CANCELLED and handle.pausing:
         status = RunStatus.INTERRUPTED
     return End(status, outcome.iterations, outcome.usage, outcome.code), recorder.final_entries(outcome)
+
+
+def _usable(claim: ClaimedRun) -> AgentSetup:
+    """Who answers. Raises `AgentError` where nobody can."""
+    if claim.setup is None:
+        words = Sentence(
+            "The agent “%(name)s” is no longer available to you. Choose another one.", name=claim.run.agent_name
+        )
+        raise AgentError("unknown_agent", words)
+    if claim.setup.problem is not None:
+        raise claim.setup.problem
+    return claim.setup
+
+
+def _most_iterations(limits: agents.Limits) -> int:
+    """Model calls that a run may make: as many as its agent and the installation allow."""
+    return min(each for each in (limits.iterations, settings.MAX_ITERATIONS, _NO_LIMIT) if each)
+
+
+@contextlib.contextmanager
+def _time_limit(stream: agents.AgentRun, time_s: float | None) -> Iterator[None]:
+    """Fail the run when its agent's time is over."""
+    if not time_s:
+        yield
+        return
+    words = Sentence("The agent's time limit of %(n)s seconds was reached.", n=f"{time_s:g}")
+    timer = asyncio.get_running_loop().call_later(time_s, stream.fail, AgentError("budget_exceeded", words))
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def load_history(run: Run) -> list[dict[str, Any]]:

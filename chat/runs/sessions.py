@@ -52,15 +52,20 @@ async def create_session(
     Whoever asks again with the same ``key`` within a day gets the same session; with other wishes it is a conflict.
     """
     name = agent_name or agents.DEFAULT_AGENT
-    check_agent(name)
     title = "" if is_blank(title) else title.strip()
     new = Session(owner=user, agent_name=name, title=title, enable_reasoning=enable_reasoning)
-    if key is None:
-        await database.write(new.save, force_insert=True)
+    if key is not None:
+        new.creation_key = key
+        new.creation_digest = sha256(repr((name, title, enable_reasoning)).encode()).hexdigest()
+
+    def create() -> Session:
+        check_agent(name, user.pk)
+        if key is not None:
+            return _create_once(new)
+        new.save(force_insert=True)
         return new
-    new.creation_key = key
-    new.creation_digest = sha256(repr((name, title, enable_reasoning)).encode()).hexdigest()
-    return await database.write(_create_once, new)
+
+    return await database.write(create)
 
 
 @transaction.atomic
@@ -92,11 +97,11 @@ async def change_session(user: User, session: Session, **changes: Any) -> Sessio
         if is_blank(changes["title"]):
             raise Refused("bad_frame", Sentence("A title needs at least one letter, digit or sign that can be seen."))
         changes["title"] = changes["title"].strip()
-    if "agent_name" in changes:
-        check_agent(changes["agent_name"])
 
     @transaction.atomic
     def change() -> None:
+        if "agent_name" in changes:
+            check_agent(changes["agent_name"], user.pk)
         lock_session(session.pk, user, _manages)
         Session.objects.filter(pk=session.pk).update(**changes)
         session.refresh_from_db()

@@ -18,6 +18,8 @@ from django.utils import timezone
 
 from agents.events import Usage
 from chat.accounts.models import User
+from chat.catalog.agents import with_current
+from chat.catalog.setups import name_model
 from chat.models import (
     IS_LIVE,
     IS_QUEUED,
@@ -61,6 +63,8 @@ class End:
 
 def enqueue(run: Run, *, title: str, is_first: bool) -> None:
     """Add a new run to the end of its session's queue, which the caller holds. ``is_first``: no run is at work before it."""
+    # It takes what is current when it begins.
+    run.agent_version_id = None
     _add(run)
     shown = {"status": RunStatus.QUEUED} if is_first else {}
     Session.objects.filter(pk=run.session_id).update(title=title, active_at=timezone.now(), **shown)
@@ -71,19 +75,23 @@ _BEGIN = "UPDATE chat_session SET title = %s, active_at = %s, status = %s WHERE 
 
 
 def begin(run: Run, process: str, *, title: str) -> None:
-    """Add a new run that a process executes from the beginning; the caller holds the session and has seen that it may."""
+    """Add a new run that a process executes from the beginning; the caller holds the session and has seen that it may.
+
+    It has its agent's version already.
+    """
     run.status, run.owner, run.fence, run.begun_at = RunStatus.RUNNING, process, 1, time.monotonic()
     run.started_at = run.heartbeat_at = clock.now()
+    name_model(run)
     _add(run)
     with connection.cursor() as cursor:
         cursor.execute(_BEGIN, [title, datetime_param(timezone.now()), RunStatus.RUNNING, uuid_param(run.session_id)])
 
 
 #: Likewise.
-_ADD = """INSERT INTO chat_run (id, session_id, number, user_id, client_message_id, message, agent_name, enable_reasoning,
-    origin, continues_id, status, created_at, started_at, owner, fence, heartbeat_at, iterations, input_tokens,
+_ADD = """INSERT INTO chat_run (id, session_id, number, user_id, client_message_id, message, agent_name, agent_version_id, model,
+    provider, enable_reasoning, origin, continues_id, status, created_at, started_at, owner, fence, heartbeat_at, iterations, input_tokens,
     output_tokens, usage_estimated, code, files)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, {begun}, %s, %s, {begun}, 0, 0, 0, %s, '', %s)"""
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, {begun}, %s, %s, {begun}, 0, 0, 0, %s, '', %s)"""
 
 
 def _add(run: Run) -> None:
@@ -95,6 +103,9 @@ def _add(run: Run) -> None:
         run.client_message_id,
         run.message,
         run.agent_name,
+        run.agent_version_id,
+        run.model,
+        run.provider,
         run.enable_reasoning,
         run.origin,
         run.continues_id and uuid_param(run.continues_id),
@@ -110,9 +121,21 @@ def _add(run: Run) -> None:
 
 
 def claim(run: Run, process: str) -> bool:
-    """Take a queued run for a process; false where someone else was faster. The caller holds the session's row."""
+    """Take a queued run for a process; false where someone else was faster. The caller holds the session's row.
+
+    From now on it has the version of its agent that `next_in` has found.
+    """
+    run.agent_version_id = run.current_version
+    name_model(run)
     moved = _moving(run.pk, RunStatus.RUNNING).update(
-        status=RunStatus.RUNNING, owner=process, fence=F("fence") + 1, started_at=Now(), heartbeat_at=Now()
+        status=RunStatus.RUNNING,
+        owner=process,
+        fence=F("fence") + 1,
+        started_at=Now(),
+        heartbeat_at=Now(),
+        agent_version=run.agent_version_id,
+        model=run.model,
+        provider=run.provider,
     )
     if moved:
         run.refresh_from_db()
@@ -222,7 +245,7 @@ def next_in(session_id: UUID) -> Run | None:
     """The run to start next in a session, or None where one is live, none waits or its user has enough of them running."""
     if Run.objects.filter(IS_LIVE, session_id=session_id).exists():
         return None
-    run = Run.objects.filter(IS_QUEUED, session_id=session_id).order_by("number").first()
+    run = with_current(Run.objects.filter(IS_QUEUED, session_id=session_id)).order_by("number").first()
     return run if run is not None and under_run_limit(run.user_id) else None
 
 

@@ -37,7 +37,7 @@ class WorkerNotifier:
         self.away_since: float | None = None
 
     def notify(self, session_id: UUID) -> None:
-        """Have workers told that a session may have a run to start."""
+        """Notify workers that a session may have a run to start."""
         with self._changed:
             self._due[session_id] = None
             self._start()

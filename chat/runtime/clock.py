@@ -14,14 +14,14 @@ from django.utils.dateparse import parse_datetime
 
 logger = logging.getLogger(__name__)
 
-#: A difference is told from here on, and again when it has changed by as much.
+#: A difference is logged from here on, and again when it has changed by as much.
 TOLD_FROM_S = 2.0
 #: An answer that took longer says too little of when it was given.
 _QUICK_S = 1.0
 
 
 class _Skew:
-    """How far this machine's clock is ahead of the database's, in seconds, as last measured and as last told."""
+    """How far this machine's clock is ahead of the database's, in seconds, as last measured and as last logged."""
 
     ahead_s = 0.0
     told_s = 0.0
@@ -49,7 +49,7 @@ def read_database() -> datetime:
 
 
 def measure() -> datetime:
-    """Ask the database for its time, and compare this machine's with it; a difference that has changed is told in the log, once."""
+    """Ask the database for its time, and compare this machine's with it; a difference that has changed is logged, once."""
     own, asked_at = timezone.now(), time.monotonic()
     told = read_database()
     took = time.monotonic() - asked_at

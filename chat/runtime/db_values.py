@@ -20,12 +20,12 @@ def uuid_from_db(value: str | UUID) -> UUID:
     return value if isinstance(value, UUID) else UUID(value)
 
 
-#: What was no identifier, and has been told of.
+#: What was no identifier, and has been logged.
 _unreadable: set[str] = set()
 
 
 def uuids_from_db(values: Iterable[str | UUID]) -> list[UUID]:
-    """The UUIDs that a statement gave back, without what is none: that is told of in the log, once."""
+    """The UUIDs that a statement gave back, without what is none: that is logged, once."""
     found = []
     for value in values:
         try:

@@ -1,4 +1,4 @@
-"""One act for each row of a look by the clock: one that fails is one that fails, and the others have their turn in the same look."""
+"""One act for each row that a poll has found: where one fails, the others have their turn all the same."""
 
 import asyncio
 import itertools
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 Row = TypeVar("Row", bound=Hashable)
 Result = TypeVar("Result")
 
-#: What has failed is left alone for so long: what can't be done is not to be tried, and told of, every second.
+#: What has failed is left alone for so long: what can't be done is not to be tried, and logged, every second.
 _AGAIN_S = 60.0
 
 
 class EachRow:
-    """Does something about each row that a look has found; remembers, from look to look, which ones have failed."""
+    """Does something about each row that a poll has found; remembers, from poll to poll, which ones have failed."""
 
     def __init__(self, what: str, *, at_once: int = 1) -> None:
         self._what = what
@@ -31,8 +31,8 @@ class EachRow:
     async def do(self, rows: Iterable[Row], act: Callable[[Row], Awaitable[Result]]) -> list[Result]:
         """Do it to each, so many at a time; returns what came of those that it could be done to.
 
-        One that fails is told of in the log and left alone for a while. Only where the database does not answer at all the look ends, and
-        its error is raised.
+        One that fails is logged and left alone for a while. Only where the database does not answer at all the poll ends, and its error
+        is raised.
         """
         now = time.monotonic()
         self._left_alone = {row: until for row, until in self._left_alone.items() if until > now}
@@ -53,7 +53,7 @@ class EachRow:
         if isinstance(error, DatabaseError) and db_check.is_away(error):
             if not await database.read(db_check.database_answers):
                 raise error
-            # Somebody holds this very row, or the connection was lost: the next look may find it well.
+            # Somebody holds this very row, or the connection was lost: the next poll may find it well.
             logger.warning("%s failed for %s", self._what, row, exc_info=error)
             return
         logger.error("%s failed for %s; it is left alone for a while", self._what, row, exc_info=error)

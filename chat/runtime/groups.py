@@ -50,7 +50,7 @@ class CircuitBreaker:
     def __init__(self) -> None:
         self._shut_until = 0.0
         self._skipped = 0
-        #: What was told of the failure last, and when.
+        #: What was logged of the failure last, and when.
         self._told = ""
         self._told_at = 0.0
 

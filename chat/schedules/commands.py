@@ -179,7 +179,7 @@ def _apply(schedule: Schedule, user: User, fields: Mapping[str, Any], now: datet
     if "agent_name" in fields:
         its_own = schedule.session.agent_name if schedule.session is not None else agents.DEFAULT_AGENT
         schedule.agent_name = fields["agent_name"] or its_own
-        admission.check_agent(schedule.agent_name)
+        admission.check_agent(schedule.agent_name, schedule.owner_id)
     _set_rules(schedule, fields)
     try:
         return _set_when(schedule, fields, now)

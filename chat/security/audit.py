@@ -39,6 +39,13 @@ def note_act(actor_id: int, session_id: UUID, door: Door, action: Act) -> None:
     )
 
 
+def note_change(actor_id: int, action: Act, about: str) -> None:
+    """Note that one of the staff changes what is everybody's, named by ``about``: in the transaction in which it is done."""
+    AuditEntry.objects.create(
+        actor_id=actor_id, door=Door.ADMIN, action=action, about=about, window=time.time_ns() // 1000
+    )
+
+
 def _note(actor_id: int, session_id: UUID, door: Door, action: Act) -> None:
     global _noted_in
     window = int(time.time() // WINDOW_S)

@@ -33,7 +33,7 @@ class Worker:
         self._thread.start()
 
     def execute_next_run(self, session_id: UUID) -> bool:
-        """Carry the session's next run to its end, if one waits and may start; False where this worker takes up nothing any more.
+        """Execute the session's next run to its end, if one waits and may start; False where this worker takes up nothing any more.
 
         Call from any thread but the loop's own.
         """

@@ -30,7 +30,7 @@ _SHARE_RUN = " FOR SHARE SKIP LOCKED"
 #: Within what databases take as values of one statement.
 _ROWS_AT_ONCE = 500
 # Only of a run that is live: what one that was deleted is writing must not keep the others' text from being saved, and of one that
-# has ended nothing is kept, also where its owner was frozen meanwhile and does not know: it cannot end between the look and the commit.
+# has ended nothing is kept, also where its owner was frozen meanwhile and does not know: it cannot end between the check and the commit.
 _SAVE_DRAFT = """INSERT INTO chat_draft (run_id, number, type, attempt, text, updated_at)
     SELECT id, %s, %s, %s, %s, %s FROM chat_run WHERE id = %s AND status IN (%s, %s){sharing}
     ON CONFLICT (run_id) DO UPDATE SET number = excluded.number, type = excluded.type, attempt = excluded.attempt,
@@ -106,7 +106,7 @@ def append(run: Run, entries: Sequence[Entry]) -> list[Stored]:
 @transaction.atomic(savepoint=False)
 def append_again(run: Run, entries: Sequence[Entry]) -> list[Stored]:
     """`append`, after a try that failed: that one may have been committed, and only the word of it was lost."""
-    # With the session's row, so that a try that is still under way is over before one looks.
+    # With the session's row, so that a try that is still under way is over before one reads.
     _advance(run.session_id, 0)
     rows = Step.objects.filter(run_id=run.pk, event_id__in=[entry.id for entry in entries]).order_by("position")
     found = rows.values_list("seq", "event_id", "event", "number", "body")

@@ -16,6 +16,7 @@ from django.utils.translation import pgettext
 
 from chat import access, models
 from chat.accounts.models import User
+from chat.catalog import agents as catalog
 from chat.models import UNFINISHED, Door, RunStatus, Session
 from chat.rendering import humanize, transcript
 from chat.rendering import rows as rendering_rows
@@ -36,6 +37,8 @@ def visible_session(request: HttpRequest, session_id: UUID) -> tuple[Session, ac
     found = audit.open_session(request.user, session_id, Door.PAGE)
     if found is None:
         raise Http404
+    # How its agents are called.
+    catalog.refresh()
     return found
 
 
@@ -111,6 +114,8 @@ def _side_row(session: Session) -> dict[str, Any]:
 def render_page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
     """Render with the list of sessions, in the reader's time zone."""
     zone = reader_zone(request)
+    # How agents are called, for all that names one.
+    catalog.refresh()
     with timezone.override(ZoneInfo(zone) if zone else None):
         beside = selectors.past_sessions(user_of(request))[:SIDE_SESSIONS]
         shared: Mapping[str, Any] = {"side": _side(beside), "filters": {}, "current_id": None}
@@ -118,7 +123,7 @@ def render_page(request: HttpRequest, template: str, **context: Any) -> HttpResp
 
 
 def reader_zone(request: HttpRequest) -> str:
-    """The name of the time zone that the reader's browser has told; empty where it has told none that there is."""
+    """The name of the time zone that the reader's browser has sent; empty where it has sent none that there is."""
     zone = request.COOKIES.get("tz", "")
     return zone if zone in _ZONES else ""
 

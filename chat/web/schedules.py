@@ -18,8 +18,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-import agents
 from chat.accounts.models import User
+from chat.catalog import agents as catalog
 from chat.models import MissedPolicy, OverlapPolicy, Schedule
 from chat.rendering.rows import agent_title
 from chat.rendering.sentences import translate_sentence
@@ -86,7 +86,7 @@ class WhenForm(forms.Form):
         return at.replace(tzinfo=None) if at is not None else None
 
     def said_when(self) -> dict[str, Any]:
-        """What the use case is told: of the three ways to say when, the chosen one."""
+        """The use case's arguments: of the three ways to say when, the chosen one."""
         data = self.cleaned_data
         when = data["when"]
         value = data.get(when)
@@ -129,7 +129,7 @@ class ScheduleForm(WhenForm):
         # What a script-less browser would ask for before it is known which of the ways to say when is chosen.
         self.use_required_attribute = False
         cast(forms.ChoiceField, self.fields["agent_name"]).choices = [
-            (name, agent_title(name)) for name in agents.AGENTS
+            (name, agent_title(name)) for name in _offered(user, current)
         ]
         recent = list(selectors.past_sessions(user)[:_SESSIONS])
         if current is not None and current.session is not None and current.session not in recent:
@@ -140,7 +140,7 @@ class ScheduleForm(WhenForm):
         ]
 
     def said(self) -> dict[str, Any]:
-        """What the use case is told."""
+        """The use case's arguments."""
         data = self.cleaned_data
         told = {name: data[name] for name in ("name", "message", "agent_name", "missed", "overlap", "pause_after")}
         return {**told, "session_id": data["session_id"] or None, **self.said_when()}
@@ -149,6 +149,12 @@ class ScheduleForm(WhenForm):
         """Show why the use case has refused, at the field that it is about."""
         field = getattr(refused, "field", None) or _FIELD_OF_CODE.get(refused.code)
         self.add_error(field if field in self.fields else None, translate_sentence(refused.message))
+
+
+def _offered(user: User, current: Schedule | None) -> list[str]:
+    """The agents to choose from: those that one may use, and the one that it has."""
+    names = [version.spec.name for version in catalog.usable_by(user.pk)]
+    return names if current is None or current.agent_name in names else [*names, current.agent_name]
 
 
 def _user(request: HttpRequest) -> User:
@@ -174,7 +180,7 @@ def index(request: HttpRequest) -> HttpResponse:
         page="schedules",
         lines=schedule_selectors.schedule_rows(page),
         pages=page,
-        agents={name: agent_title(name) for name in agents.AGENTS},
+        agents={version.spec.name: agent_title(version.spec.name) for version in catalog.usable_by(_user(request).pk)},
         now=clock.now(),
     )
 
@@ -185,7 +191,7 @@ def new(request: HttpRequest) -> HttpResponse:
     """Make one."""
     initial = {
         "when": "cron",
-        "agent_name": agents.DEFAULT_AGENT,
+        "agent_name": catalog.default_for(catalog.usable_by(_user(request).pk)),
         "time_zone": reader_zone(request) or "UTC",
         "missed": MissedPolicy.ONCE,
         "overlap": OverlapPolicy.QUEUE,

@@ -12,11 +12,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-import agents
 from chat import access, models
+from chat.catalog import agents as catalog
 from chat.models import UNFINISHED, RunStatus, Session
 from chat.rendering import markdown, rows, transcript
-from chat.rendering.sentences import translate_sentence
+from chat.rendering.agents import agent_rows
 from chat.runs.admission import MOST_FILES
 from chat.store import search, selectors
 from chat.web.page import _side_row, render_page, run_from_row, user_of, visible_session
@@ -32,18 +32,20 @@ HITS = 3
 def home(request: HttpRequest) -> HttpResponse:
     """Start something new, or go on with what was begun."""
     recent = selectors.past_sessions(user_of(request))[:6]
+    usable = catalog.usable_by(user_of(request).pk)
+    offered = agent_rows(usable)
     return render_page(
         request,
         "chat/home.html",
         page="home",
         recent=[_side_row(session) for session in recent],
-        agents=_agents(),
-        agent_name=agents.DEFAULT_AGENT,
+        agents=offered,
+        agent_name=catalog.default_for(usable),
         enable_reasoning=True,
         state={
             "user": user_of(request).pk,
             "max_chars": settings.MAX_MESSAGE_CHARS,
-            **_about_files(),
+            "max_files": MOST_FILES,
         },
     )
 
@@ -72,7 +74,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
         page="sessions",
         filters=filters,
         filtered=any(filters.values()),
-        agents=_agents(),
+        agents=agent_rows(catalog.usable_by(user_of(request).pk)),
         statuses=_STATUSES,
         found=[_side_row(session) | {"hits": hits.get(session.pk, [])} for session in page],
         pages=page,
@@ -96,6 +98,10 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     latest = runs[at] if runs else None
     live = before is None
     thoughts = (item.text for run in runs for item in run.items if item.kind == "thought")
+    usable = catalog.usable_by(user_of(request).pk)
+    offered = agent_rows(usable)
+    is_there = any(agent["name"] == found.agent_name for agent in offered)
+    chosen = found.agent_name if is_there else catalog.default_for(usable)
     answers = [run.answer.text for run in runs if run.answer is not None]
     markdown.prepare_markdown([*answers, *markdown.newest_thoughts(thoughts)])
     return render_page(
@@ -107,8 +113,9 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         role=str(role),
         may_drive=access.may_drive(role),
         may_manage=access.may_manage(role),
-        agents=_agents(),
-        agent_name=found.agent_name,
+        agents=offered,
+        agent_name=chosen,
+        withdrawn="" if chosen == found.agent_name else rows.agent_title(found.agent_name),
         enable_reasoning=found.enable_reasoning,
         agent_title=rows.agent_title(found.agent_name),
         runs=[rows.run_row(run) for run in runs],
@@ -132,8 +139,8 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "now": timezone.now().timestamp(),
             "max_iterations": settings.MAX_ITERATIONS,
             "max_chars": settings.MAX_MESSAGE_CHARS,
-            **_about_files(),
-            "agents": {agent["name"]: agent["title"] for agent in _agents()},
+            "max_files": MOST_FILES,
+            "agents": {agent["name"]: agent["title"] for agent in offered},
         },
     )
 
@@ -202,14 +209,3 @@ def _outlined(run: transcript.Run) -> dict[str, Any]:
     if state["answer"] is not None:
         state["answer"]["text"] = ""
     return state
-
-
-def _about_files() -> dict[str, Any]:
-    return {"max_files": MOST_FILES, "sees_images": settings.AGENT_MODEL.sees_images}
-
-
-def _agents() -> list[dict[str, str]]:
-    return [
-        {"name": name, "title": rows.agent_title(name), "description": translate_sentence(spec.description)}
-        for name, spec in agents.AGENTS.items()
-    ]

@@ -76,6 +76,7 @@ export const ERROR_CODES = Object.freeze([
   "tool_failed",
   "storage",
   "internal",
+  "budget_exceeded",
 ]);
 
 /** Close codes. */
@@ -100,8 +101,8 @@ export const WINDOW = 200;
  * @typedef {"bad_json" | "bad_frame" | "unknown_type" | "too_large" | "empty_message" | "bad_text" | "unknown_agent" |
  *   "bad_last_seq" | "not_found" | "not_allowed" | "not_continuable" | "nothing_to_cancel" | "conflict" |
  *   "rate_limited" | "queue_full" | "unsupported_media" | "too_many_files" | "model_unreachable" | "model_auth" |
- *   "model_rate_limited" | "model_timeout" | "model_cut_off" | "model_error" | "tool_failed" | "storage" | "internal"}
- *   ErrorCode
+ *   "model_rate_limited" | "model_timeout" | "model_cut_off" | "model_error" | "tool_failed" | "storage" | "internal" |
+ *   "budget_exceeded"} ErrorCode
  */
 
 /**

@@ -12,6 +12,7 @@ from agents.models.adapting import SYSTEM as SYSTEM_PART
 from agents.models.openai_compatible import OpenAICompatible, completions_url, server_id
 from agents.models.server_facts import ServerFacts
 from agents.qwen import _to_qwen
+from agents.specs import Parameters
 
 URL = "http://model.test/v1"
 MODEL = "m"
@@ -31,7 +32,9 @@ def bodies(conversation: Sequence[Mapping[str, Any]], budget: int = 58_000) -> I
             "timeout_s": 1.0,
             "tool_format": "auto",
             "max_input_tokens": budget,
-            "desk": None,
+            "public_only": False,
+            "parameters": Parameters(),
+            "host": None,
         }
     )
     messages = [Message(SYSTEM, "You are you."), *_to_qwen(repair_tool_calls(conversation))]

@@ -7,6 +7,7 @@ from django.contrib.auth.models import Permission
 
 from agents.steps import StepData
 from chat.accounts.models import User
+from chat.catalog import agents as catalog
 from chat.models import LIVE, File, Run, RunStatus, Session
 from chat.protocol.frames import type_of
 from chat.runs import state as run_state
@@ -54,6 +55,7 @@ def run(of: Session, *, message: str = "Why?", owned_by: str = "process-1", **fi
     )
     run_state.enqueue(made, title=of.title, is_first=not of.runs.filter(status__in=LIVE).exists())
     if owned_by:
+        made.current_version = catalog.current_of(made.agent_name, of.owner.pk)
         assert run_state.claim(made, owned_by)
     return made
 

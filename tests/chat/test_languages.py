@@ -225,12 +225,12 @@ def test_parts_that_do_not_fit_are_said_in_english(error: dict[str, Any]) -> Non
 REFUSALS = [
     (lambda: check_message(" "), "訊息是空的。"),
     (lambda: check_message("x" * 40_000), "訊息有 40,000 個字元；最多 32,000 個。"),
-    (lambda: check_agent("nobody"), "沒有名為「nobody」的代理。可用的有：researcher, developer, writer。"),
+    (lambda: check_agent("nobody", 1), "沒有名為「nobody」的代理。可用的有：researcher, developer, writer。"),
 ]
 
 
 @pytest.mark.parametrize(("act", "words"), REFUSALS)
-def test_refusals_are_said_in_it(act: Any, words: str) -> None:
+def test_refusals_are_said_in_it(db: None, act: Any, words: str) -> None:
     with pytest.raises(Refused) as refused, override_settings(MAX_MESSAGE_CHARS=32_000):
         act()
     assert refused.value.message.isascii() or "“" in refused.value.message

@@ -80,6 +80,12 @@ def start(**environ: str) -> str:
             "example.org, a/b",
             "FETCH_DENIED_HOSTS must be hosts like example.org or *.example.org, not 'a/b'.",
         ),
+        ("FIELD_KEY", "too short", "FIELD_KEY must have at least 32 characters."),
+        (
+            "MODEL_SERVER_ADDRESSES",
+            "https://*",
+            "MODEL_SERVER_ADDRESSES must be addresses like https://api.example.org/v1",
+        ),
         ("FETCH_ALLOWED_HOSTS", "https://a.test", "FETCH_ALLOWED_HOSTS must be hosts like"),
         (
             "LLM_MODEL_SERVER",

@@ -1,4 +1,4 @@
-"""The line before everything that hashes a password: few at a time, fair, bounded."""
+"""The queue before everything that hashes a password: few at a time, fair, bounded."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ async def settled() -> None:
 
 
 async def entering(line: Line, client: str, entered: list[str]) -> asyncio.Task[None]:
-    """Somebody who waits in line, and is noted when let in."""
+    """Somebody who waits in the queue, and is noted when let in."""
 
     async def enter() -> None:
         await line.enter(client)

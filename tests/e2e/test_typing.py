@@ -336,3 +336,14 @@ async def test_a_thumb_breaks_lines_with_enter_and_sends_with_the_button(enter: 
     await talk.message.fill("With a keyboard [tokens=2]")
     await talk.message.press("Control+Enter")
     await expect(talk.questions).to_have_count(2)
+
+
+async def test_beside_the_box_stands_what_the_chosen_agent_is_for(enter: Enter) -> None:
+    home = await enter("/")
+    about = home.page.locator("[data-agent]:visible")
+    await expect(about).to_contain_text("Finds things out")
+    await home.page.get_by_label("Agent").select_option("writer")
+    await expect(about).to_contain_text("Drafts, edits and shortens")
+    await expect(about).not_to_contain_text("17 %")
+    await about.get_by_role("link", name="What did we say").click()
+    await expect(home.message).to_have_value("What did we say about the flour order?")

@@ -61,7 +61,7 @@ def open_world(tmp_path: Path, model: ModelServer, request: pytest.FixtureReques
     """Starts the product, in one of three topologies.
 
     ``open_world("sqlite")`` is one process on SQLite, ``open_world("postgres")`` two on PostgreSQL and Redis, and ``open_world("workers")``
-    two that serve and two workers, which carry the runs.
+    two that serve and two workers, which execute the runs.
 
     Further arguments are variables of its environment; addresses given win over those of the shared servers.
     """

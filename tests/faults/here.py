@@ -1,4 +1,4 @@
-"""Runs carried within the test's own process, on its own database: what is done to them can then be done at any point."""
+"""Runs executed within the test's own process, on its own database: what is done to them can then be done at any point."""
 
 import asyncio
 import contextlib

@@ -32,7 +32,7 @@ async def inside(_request: HttpRequest) -> JsonResponse:
     )
     kept = {
         "background": len(background.tasks),
-        "carried": len(run_registry.running),
+        "executing": len(run_registry.running),
         "early stops": len(run_registry.early_stops),
         "drafts": len(drafts.cells) + len(drafts.watchers),
         "sockets": len(connections.open_here),

@@ -45,7 +45,7 @@ async def check(
     ``sockets``: how many there are besides.
     """
     head = await world.quiet(session_id, timeout_s)
-    # The end of the last run and the end of the line are told one after the other.
+    # The end of the last run and the end of the queue are published one after the other.
     for client in clients:
         await client.until(lambda client=client: client.state.seq >= head and not client.state.queue, timeout_s)  # type: ignore[misc]
     async with world.client(session_id, name="fresh") as fresh:
@@ -171,7 +171,7 @@ def lifecycles(events: Sequence[StoredEvent], runs: Sequence[StoredRun]) -> Iter
         if is_first == (event.run_id in begun):
             yield f"event {event.seq} {'begins its run again' if is_first else 'comes before its run has begun'}"
         begun.add(event.run_id)
-        # One that is taken out of the line starts and ends in the middle of the one at work.
+        # One that is removed from the queue starts and ends in the middle of the one at work.
         at_work = at_work or event.run_id
         if event.event == "reasoning_complete":
             ended[event.run_id] = event.data["status"]

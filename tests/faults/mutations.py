@@ -270,7 +270,7 @@ def jumping_over_a_hole() -> None:
 
 
 def without_a_second_try() -> None:
-    """Who is behind because something has failed is not seen to again, neither at once nor by the look of every second."""
+    """Who is behind because something has failed is not seen to again, neither at once nor by the poll of every second."""
     Subscriber.is_behind = property(lambda _: False)  # type: ignore[assignment,method-assign]
     sending = Subscriber._send_all
 

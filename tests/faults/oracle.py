@@ -161,7 +161,7 @@ class State:
         match frame["type"]:
             case "reasoning_start":
                 run.message = data["message"]
-                # One that is taken out of the line starts and ends in the middle of the one at work.
+                # One that is removed from the queue starts and ends in the middle of the one at work.
                 self.live = self.live or frame["run_id"]
             case "reasoning_step":
                 self._step(run, data)

@@ -30,7 +30,7 @@ async def ask_all(opened: World, clients: list[Oracle]) -> dict[str, list[str]]:
 
 
 async def test_everybody_asks_at_once(on_each_topology: World) -> None:
-    """Six clients send a dozen messages at one moment, and all the same one twice: a run each, one at a time, in line's order."""
+    """Six clients send a dozen messages at one moment, and all the same one twice: a run each, one at a time, in the queue's order."""
     opened = on_each_topology
     session = await opened.new_session()
     async with contextlib.AsyncExitStack() as until_done:
@@ -52,7 +52,7 @@ async def test_everybody_asks_at_once(on_each_topology: World) -> None:
 
 @pytest.mark.long
 async def test_a_line_that_is_full_says_so_and_goes_on(open_world: OpenWorld) -> None:
-    """Ten messages at once where two may wait: three are taken and answered, the others are told that the line is full."""
+    """Ten messages at once where two may wait: three are taken and answered, the others are told that the queue is full."""
     opened = open_world("sqlite", MAX_QUEUED_RUNS="2")
     session = await opened.new_session()
     async with opened.client(session) as client:

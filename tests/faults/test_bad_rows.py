@@ -119,7 +119,7 @@ async def bad(request: pytest.FixtureRequest, transactional_db: None) -> AsyncIt
 
 
 def _waiting(owner: Any, *, bad: Bad | None = None, live: bool = False) -> UUID:
-    """A session with an earlier turn that used a tool, and a run in line; its id is returned."""
+    """A session with an earlier turn that used a tool, and a queued run; its id is returned."""
     session = making.session(owner)
     earlier = making.run(session)
     making.append(earlier, making.step("tool_use", arguments={"code": "2"}), making.step("tool_result", "2"))
@@ -176,11 +176,11 @@ async def test_what_waits_and_cannot_be_read(
     caplog: pytest.LogCaptureFixture,
     look: str,
 ) -> None:
-    """Among three that wait, the second cannot be read: in one look it is set aside as failed, and the others are carried out."""
+    """Among three that wait, the second cannot be read: in one poll it is set aside as failed, and the others are executed."""
     first = await sync_to_async(_waiting)(here.user)
     spoilt = await sync_to_async(_waiting)(here.user, bad=bad)
     last = await sync_to_async(_waiting)(here.user)
-    # What it raises ends the look, as it does by the clock.
+    # What it raises ends the poll, as it does by the clock.
     with caplog.at_level(logging.WARNING), contextlib.suppress(ValueError):
         await LOOKS[look]()
     ends = [await _become(run_id) for run_id in (first, spoilt, last)]

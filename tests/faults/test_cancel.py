@@ -24,7 +24,7 @@ LEASE_S = 3.0
 
 SLOW = "Count [tokens=2000 every=20]"
 PHASES = {
-    "in line": SLOW,
+    "queued": SLOW,
     "before the model has answered": "Wait [fault=hang]",
     "after the first token": "Wait [tokens=5 after=1 fault=stall]",
     "in the middle of a thought": "Think [reasoning=2000 every=20]",
@@ -40,7 +40,7 @@ PHASES = {
     ]
 )
 def two(request: pytest.FixtureRequest) -> World:
-    """Two processes that serve and carry the runs; and two that serve, with two workers."""
+    """Two processes that serve and execute the runs; and two that serve, with two workers."""
     opened: World = request.getfixturevalue(request.param)
     opened.begin_anew()
     return opened
@@ -72,12 +72,12 @@ def has_step(client: Oracle, run_id: str, kind: str) -> bool:
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["at its owner", "at the other process"])
 @pytest.mark.xdist_group("pair")
 async def test_a_stop_in_every_phase(two: World, record_property: Record, phase: str, elsewhere: bool) -> None:
-    """A stop in each phase of a run, given at the process that carries it or at the other one: at once, and honestly recorded."""
+    """A stop in each phase of a run, given at the process that executes it or at the other one: at once, and honestly recorded."""
     session = await two.new_session()
     async with at(two, session, 0) as owner, at(two, session, int(elsewhere)) as other:
         run_id = await owner.ask(PHASES[phase])
         match phase:
-            case "in line":
+            case "queued":
                 run_id = await owner.ask("Later")
             case "before the model has answered":
                 await two.model.until(lambda: bool(two.model.requests))
@@ -93,7 +93,7 @@ async def test_a_stop_in_every_phase(two: World, record_property: Record, phase:
         record_property("stopped after, s", round(took, 3))
         assert took < AT_ONCE_S, f"stopped after {took:.2f} s"
         assert end["cancelled_by"] == "bo"
-        if phase == "in line":
+        if phase == "queued":
             await other.send("cancel")
         elif phase != "inside a tool":
             await two.model.until(lambda: two.model.requests[0].closed_at is not None, AT_ONCE_S)
@@ -184,7 +184,7 @@ async def test_nobody_else_stops_it(two: World) -> None:
 
 @pytest.mark.xdist_group("pair")
 async def test_a_stop_from_a_page_that_is_served_by_a_thread(two: World, record_property: Record) -> None:
-    """Staff stop a run in the admin, whose code runs in a thread beside the loop, at the process that carries it and at the other one."""
+    """Staff stop a run in the admin, whose code runs in a thread beside the loop, at the process that executes it and at the other one."""
     act = reverse("admin:chat_run_act", args=["stop"])
     for process in (0, 1):
         session = await two.new_session()

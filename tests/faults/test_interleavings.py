@@ -55,12 +55,12 @@ SCENARIOS = {
     "alone": "0 a joins 0; 1.1 a goes; 1.2 a joins",
     "when all is written": "6 a joins 0; 6.1 b joins 4; 9 b resumes 0",
 }
-#: Those in which another process carries the run, whose text in progress the group tells of.
+#: Those in which another process executes the run, whose text in progress comes by the group.
 ELSEWHERE = ("one after the other", "come and go")
 #: How many events the log begins with, and how many are added, every so many seconds. Windows are as small beside them as in life.
 BEGINS_WITH, ADDED, EVERY_S = 12, 14, 0.4
 KEPT, READ_AT_ONCE = 6, 5
-#: After the last fault: a look each second, and what comes of it; whose socket was closed comes back first.
+#: After the last fault: a poll each second, and what comes of it; whose socket was closed comes back first.
 WITHIN_S, COMING_BACK_S = 2.0, 4.0
 OF_ALL = (*DELAYS, FAILS, STUCK, LOST, DOUBLED, OVERTAKEN)
 #: A plan to follow once more, as it was printed: ``PLAN='{12: "fails"}'``.

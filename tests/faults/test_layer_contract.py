@@ -131,8 +131,8 @@ async def test_what_a_thread_tells_is_heard_at_once(layer: Any, watching: None) 
 
 
 @only(*DELIVERS)
-async def test_a_stop_is_carried_to_who_carries_the_run(layer: Any, started: tuple[Run, Login]) -> None:
-    """A stop of a run that this process does not carry: every process is told, with the words."""
+async def test_a_stop_reaches_the_process_that_executes_the_run(layer: Any, started: tuple[Run, Login]) -> None:
+    """A stop of a run that this process does not execute: every process is told, with the words."""
     told: list[tuple[str, str]] = []
     member = groups.GroupSubscription(groups.EVERYONE, lambda m: told.append((m["run_id"], m["because"])))
     await member.open()

@@ -71,7 +71,7 @@ class LogMachine(RuleBasedStateMachine):
         self.session = making.session(self.user)
         #: What must be in the log: numbers and ids.
         self.committed: list[tuple[int, str]] = []
-        #: Every copy of a run that some process believes to carry, living or not.
+        #: Every copy of a run that some process believes to execute, living or not.
         self.held: list[Run] = []
         self.runs: dict[str, UUID] = {}
         self.everybody: list[Client] = []
@@ -195,7 +195,7 @@ class LogMachine(RuleBasedStateMachine):
     def set_the_database_back(self, to: int) -> None:
         if Run.objects.filter(session=self.session, status__in=UNFINISHED).exists() or not self.committed:
             return
-        # To the end of some run, as a copy taken at a quiet moment has it: one that is taken out of the line ends in the middle of another.
+        # To the end of some run, as a copy taken at a quiet moment has it: one that is removed from the queue ends amid another.
         spans: dict[UUID, list[int]] = {}
         for run_id, seq in Step.objects.filter(session=self.session).order_by("seq").values_list("run_id", "seq"):
             spans.setdefault(run_id, []).append(seq)

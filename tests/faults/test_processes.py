@@ -28,8 +28,8 @@ def killing(
         victim = next(turns)
         if isinstance(victim, str):
             session = victim
-            await until(lambda: world.carrier(session) is not None, wanted="a run to be at work")
-            victim = await asyncio.to_thread(world.carrier, session) or world.workers[0]
+            await until(lambda: world.executing_server(session) is not None, wanted="a run to be at work")
+            victim = await asyncio.to_thread(world.executing_server, session) or world.workers[0]
         await world.kill(victim)
         await world.start(victim)
 
@@ -37,7 +37,7 @@ def killing(
 
 
 def prey(world: World, session: str) -> Sequence[Server | str]:
-    """Who is to be killed: all that serve, and where workers carry the runs, the one at work for the session."""
+    """Who is to be killed: all that serve, and where workers execute the runs, the one at work for the session."""
     return [session, *world.servers] if world.workers else world.servers
 
 
@@ -45,7 +45,7 @@ def prey(world: World, session: str) -> Sequence[Server | str]:
 async def test_a_process_is_killed_in_the_middle_of_its_runs(
     open_world: OpenWorld, model: ModelServer, topology: str
 ) -> None:
-    """Kill -9 of the process that carries the runs, mid-run; where there are more, of one after the other."""
+    """Kill -9 of the process that executes the runs, mid-run; where there are more, of one after the other."""
     model.respond = rounds(15, every_s=0.01)
     world = open_world(topology)
     session = await world.new_session()
@@ -113,7 +113,7 @@ async def test_the_owner_of_a_run_freezes_and_wakes(open_world: OpenWorld, model
     async with _at(world, session, first) as before, _at(world, session, other) as watching:
         run_id = await before.ask("Go on")
         await watching.until(lambda: watching.state.seq > 50)
-        frozen = await asyncio.to_thread(world.carrier, session)
+        frozen = await asyncio.to_thread(world.executing_server, session)
         assert frozen is not None
         frozen.process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
         try:
@@ -158,7 +158,7 @@ def _at(world: World, session: str, server: Server) -> Oracle:
 async def test_a_process_whose_clock_is_wrong_ends_nobodys_run(
     open_world: OpenWorld, model: ModelServer, ahead_s: str
 ) -> None:
-    """Of two processes one has a clock that is ahead or behind: each carries a run for several leases, and nobody ends the other's."""
+    """Of two processes one has a clock that is ahead or behind: each executes a run for several leases, and nobody ends the other's."""
     model.respond = rounds(6, every_s=0.1)
     world = open_world("postgres", RUN_LEASE_S="2")
     wrong = world.servers[1]

@@ -251,7 +251,7 @@ async def test_tickers_killed_at_random_see_to_every_minute_once(
     """Every minute of the hour, and every fifth, has exactly one occurrence, and every occurrence exactly one run."""
     tables = tables_of(environment)
     begin = NOW.replace(second=0) + MINUTE
-    # Without a limit to what waits, for nothing here carries the runs: all but the first of each wait for it.
+    # Without a limit to what waits, for nothing here executes the runs: all but the first of each wait for it.
     environment["MAX_QUEUED_RUNS"] = "0"
     each = tables.add(begin, 5, every_minutes=1, since=NOW.replace(second=0))
     fifth = tables.add(begin + 4 * MINUTE, 3, cron="*/5 * * * *")
@@ -321,12 +321,12 @@ async def test_a_run_whose_process_is_killed_is_interrupted_and_its_due_time_not
         return str(rows[0][0]) if rows else ""
 
     await until(lambda: bool(owner()), 30, "the run to begin")
-    carrying = next(server for server in world.servers if f":{server.pid}:" in owner())
-    await world.kill(carrying)
+    executing = next(server for server in world.servers if f":{server.pid}:" in owner())
+    await world.kill(executing)
     await until(lambda: not tables.open(), 30, "the run to end as interrupted")
     assert [outcome for _, outcome, *_ in tables.occurrences()] == ["interrupted"]
     assert tables.runs() == 1
-    await world.start(carrying)
+    await world.start(executing)
 
 
 def test_a_ticker_of_its_own_waits_for_its_database(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_a_ticker_of_its_own_waits_for_its_database(tmp_path: Path) -> None:
             while not tables.occurrences(schedule):
                 assert time.monotonic() < ends_at
             assert [outcome for _, outcome, *_ in tables.occurrences(schedule)] == ["started"]
-            # It is in line: this process carries nothing.
+            # It is queued: this process executes nothing.
             assert tables.runs("queued") == 1
         finally:
             ticker.terminate()

@@ -176,7 +176,7 @@ async def nobody_listens(server: Server) -> None:
 
 
 async def test_while_it_stops_it_lets_nobody_in_and_keeps_what_is_asked(stopping: Any, log_in: Any) -> None:
-    """A new connection and a message between SIGTERM and the end: refused, and kept in line for the next start."""
+    """A new connection and a message between SIGTERM and the end: refused, and kept in the queue for the next start."""
     server = stopping(SHUTDOWN_S="60").start()
     ada = await log_in(server)
     session = await ada.new_session()

@@ -1,4 +1,4 @@
-"""A database that is away for a moment, at any point of a run's way: each read and each write waits for it, and the run is carried out."""
+"""A database that is away for a moment, at any point of a run's way: each read and write waits for it, and the run goes on to its end."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""Workers carry the runs: messages get lost, come twice or too late, and the broker goes away; no run is lost, doubled or stuck by that."""
+"""Workers execute the runs: messages get lost, come twice or too late, and the broker goes away; no run is lost, doubled or stuck."""
 
 import asyncio
 import contextlib
@@ -84,7 +84,7 @@ def ring(broker: Redis, session: str, times: int) -> None:
 
 
 def owners(world: World, session: str) -> set[str]:
-    """The processes that carried the session's runs."""
+    """The processes that executed the session's runs."""
     return {run.owner for run in world.database.runs(session)}
 
 
@@ -93,7 +93,7 @@ def at_work(world: World) -> list[tuple[Any, ...]]:
     return world.database.rows("SELECT owner, user_id FROM chat_run WHERE status IN ('running', 'cancelling')")
 
 
-async def test_the_processes_that_serve_carry_nothing(world: World, model: ModelServer) -> None:
+async def test_the_processes_that_serve_execute_nothing(world: World, model: ModelServer) -> None:
     """Runs asked for on either of them are executed by workers, and come to both at once."""
     model.reset()
     model.respond = work.rounds(3)
@@ -108,7 +108,7 @@ async def test_the_processes_that_serve_carry_nothing(world: World, model: Model
 
 
 async def test_messages_that_come_many_times_start_a_run_once(world: World, model: ModelServer, broker: Redis) -> None:
-    """The broker hands out each message twenty times, some after the run has ended: it is carried once."""
+    """The broker hands out each message twenty times, some after the run has ended: it is executed once."""
     model.reset()
     model.respond = work.rounds(2, every_s=0.01)
     session = await world.new_session()
@@ -135,7 +135,7 @@ async def test_a_message_that_comes_again_while_its_run_is_at_work(world: World,
 
 
 async def test_messages_that_are_lost(world: World, model: ModelServer, broker: Redis) -> None:
-    """Whatever is in the broker is thrown away again and again: what is in line is found in the table."""
+    """Whatever is in the broker is thrown away again and again: what is queued is found in the table."""
     model.reset()
     model.respond = work.rounds(2)
     sessions = [await world.new_session() for _ in range(3)]
@@ -160,7 +160,7 @@ async def test_messages_that_are_lost(world: World, model: ModelServer, broker: 
 
 
 async def test_the_broker_is_away(world: World, model: ModelServer, broker: Redis) -> None:
-    """Killed while messages are accepted and runs are at work: they are carried all the same; it is told, and told when it is back."""
+    """Killed while messages are accepted and runs are at work: they are executed all the same; the outage and its end are reported."""
     model.reset()
     model.respond = work.rounds(10, every_s=0.02)
     session, later = [await world.new_session() for _ in range(2)]
@@ -208,7 +208,7 @@ async def test_no_worker_takes_more_than_it_has_slots_for(world: World, model: M
 
 
 async def test_a_worker_that_dies_is_followed_by_another(world: World, model: ModelServer) -> None:
-    """Kill -9 of the worker at work, which stays dead: within the lease its run ends, and the other carries what was in line."""
+    """Kill -9 of the worker at work, which stays dead: within the lease its run ends, and the other executes what was queued."""
     model.reset()
     session = await world.new_session()
     async with world.client(session) as client:
@@ -216,7 +216,7 @@ async def test_a_worker_that_dies_is_followed_by_another(world: World, model: Mo
         await client.until(lambda: run_id in client.state.runs and client.state.runs[run_id].growth is not None)
         model.respond = work.rounds(2)
         behind = await client.ask("And then")
-        dying = await asyncio.to_thread(world.carrier, session)
+        dying = await asyncio.to_thread(world.executing_server, session)
         assert dying is not None
         began = time.monotonic()
         await world.kill(dying)
@@ -240,7 +240,7 @@ async def test_a_worker_told_to_stop(world: World, model: ModelServer) -> None:
         await client.until(lambda: run_id in client.state.runs and client.state.runs[run_id].growth is not None)
         model.respond = work.rounds(2)
         behind = await client.ask("And then")
-        stopping = await asyncio.to_thread(world.carrier, session)
+        stopping = await asyncio.to_thread(world.executing_server, session)
         assert stopping is not None
         began = time.monotonic()
         assert await asyncio.to_thread(stopping.stop) == 0
@@ -257,7 +257,7 @@ async def test_a_worker_told_to_stop(world: World, model: ModelServer) -> None:
 
 
 async def test_all_workers_are_gone(world: World, model: ModelServer) -> None:
-    """What is asked waits, those who are on call are told, and the first worker that is back carries it."""
+    """What is asked waits, those who are on call are told, and the first worker that is back executes it."""
     model.reset()
     model.respond = work.rounds(2)
     session = await world.new_session()
@@ -294,7 +294,7 @@ async def test_steps_reach_a_client_at_once(
 
 
 async def test_nobody_has_more_runs_at_work_than_allowed(open_world: OpenWorld, model: ModelServer) -> None:
-    """Six sessions of one user begin at once on two workers, with two allowed: never more than two are at work, and all are carried."""
+    """Six sessions of one user begin at once on two workers, with two allowed: never more than two are at work, and all are executed."""
     model.reset()
     opened = open_world("workers", MAX_ACTIVE_RUNS_PER_USER="2")
     sessions = [await opened.new_session() for _ in range(6)]

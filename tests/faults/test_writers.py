@@ -19,7 +19,7 @@ PROCESSES = 8
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def data(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Server, Database]]:
-    """Tables and users, which nobody serves, and a look into them."""
+    """Tables and users, which nobody serves, and what reads them."""
     if request.param == "sqlite":
         server = Server(tmp_path)
         server.prepare(*USERS)

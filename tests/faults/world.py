@@ -128,14 +128,14 @@ class World:
         return [*self.servers, *self.workers]
 
     @property
-    def carriers(self) -> Sequence[Server]:
-        """Those that carry the runs."""
+    def executors(self) -> Sequence[Server]:
+        """Those that execute the runs."""
         return self.workers or self.servers
 
-    def carrier(self, session_id: str) -> Server | None:
-        """The process that carries the session's run, if one is at work."""
+    def executing_server(self, session_id: str) -> Server | None:
+        """The process that executes the session's run, if one is at work."""
         owners = [run.owner for run in self.database.runs(session_id) if run.status in ("running", "cancelling")]
-        return next((process for process in self.carriers if owners and f":{process.pid}:" in owners[0]), None)
+        return next((process for process in self.executors if owners and f":{process.pid}:" in owners[0]), None)
 
     @property
     def output(self) -> list[str]:
@@ -182,7 +182,7 @@ class World:
         await asyncio.to_thread(server.start, server.port)
 
     async def quiet(self, session_id: str, timeout_s: float = 60.0) -> int:
-        """Wait until no run of the session is at work or in line; returns its last number."""
+        """Wait until no run of the session is at work or queued; returns its last number."""
 
         def at_work() -> bool:
             return any(run.status in ("queued", "running", "cancelling") for run in self.database.runs(session_id))
@@ -279,15 +279,15 @@ def workers(
     broker_url: str,
     **environment: str,
 ) -> Iterator[World]:
-    """Two processes that serve and two that carry the runs, on a PostgreSQL database that has tables and users, a Redis and a broker."""
+    """Two processes that serve and two that execute the runs, on a PostgreSQL database that has tables and users, a Redis and a broker."""
     addresses = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "BROKER_URL": broker_url}
     shared = {**USUAL, **_model(model), **addresses, **environment}
     servers = [Server(folder / f"web-{number}", **shared) for number in (1, 2)]
-    carriers = [Worker(folder / f"worker-{number}", **shared) for number in (1, 2)]
-    for process in (*servers, *carriers):
+    executors = [Worker(folder / f"worker-{number}", **shared) for number in (1, 2)]
+    for process in (*servers, *executors):
         process.data_dir.mkdir(parents=True)
-    with _started([*servers, *carriers]):
-        yield World(servers, model, Database(database_url), carriers)
+    with _started([*servers, *executors]):
+        yield World(servers, model, Database(database_url), executors)
 
 
 def _model(model: ModelServer) -> dict[str, str]:

@@ -96,7 +96,7 @@ async def test_a_load_of_two_hundred_sessions(
         broken = [violation for _, client in opened for violation in client.violations]
         steps = sorted(delay for _, client in opened for delay in client.delays)
         tokens = sorted(delay for _, client in opened for delay in client.token_delays)
-    carried = dict(world.database.rows("SELECT owner, COUNT(*) FROM chat_run GROUP BY owner"))
+    executed = dict(world.database.rows("SELECT owner, COUNT(*) FROM chat_run GROUP BY owner"))
     memory = [psutil.Process(process.pid).memory_info().rss / 1e6 for process in world.processes]
     with capsys.disabled():
         print(  # noqa: T201
@@ -105,12 +105,12 @@ async def test_a_load_of_two_hundred_sessions(
             f"\n  {len(tokens)} tokens, from their sending to their receipt: {_spread(tokens)}"
             f"\n  CPU: web {used[0]:.1f} and {used[1]:.1f} s, workers {used[2]:.1f} and {used[3]:.1f} s"
             f"\n  memory: web {memory[0]:.0f} and {memory[1]:.0f} MB, workers {memory[2]:.0f} and {memory[3]:.0f} MB"
-            f"\n  runs by worker: {sorted(carried.values())}"
+            f"\n  runs by worker: {sorted(executed.values())}"
         )
     assert set(ends) == {"completed"}
     assert not broken
     # None of the two has done it alone.
-    assert len(carried) == 2
+    assert len(executed) == 2
 
 
 async def test_processes_come_and_go_under_load(scaled: tuple[World, str], model: ModelServer) -> None:

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ApiError, POLL, createApi, createPolling } from "../../static/chat/transport/api.js";
+import { ApiError, createApi } from "../../static/chat/transport/api.js";
+import { POLL, PollingTransport } from "../../static/chat/transport/polling.js";
 import { log } from "./frames.js";
 
 /** A server that answers from a list of stored frames. */
@@ -44,7 +45,7 @@ function setup(given = server()) {
   const states = [];
   const timers = [];
   let seq = 0;
-  const polling = createPolling({
+  const polling = new PollingTransport({
     api: given.api,
     session: "s",
     page: () => ({ title: "T", agent: "researcher", role: "owner" }),
@@ -171,7 +172,7 @@ test("stop and continue go by the API's own calls", async () => {
   );
 });
 
-test("writes carry the token; refusals carry their words", async () => {
+test("writes have the token; refusals have their words", async () => {
   const asked = [];
   const fetch = async (path, options) => {
     asked.push([path, options]);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { STATES, TIMES, createSocket } from "../../static/chat/transport/socket.js";
+import { STATES, SocketTransport, TIMES } from "../../static/chat/transport/socket.js";
 import { log, sessionFrame } from "./frames.js";
 
 /** A clock that moves when it is told to. */
@@ -68,7 +68,7 @@ function setup({ online = true, random = () => 1 } = {}) {
       this.onclose?.({ code });
     }
   }
-  const socket = createSocket({
+  const socket = new SocketTransport({
     url: ({ seq, id }) => `/ws?last_seq=${seq}&last_id=${id ?? ""}`,
     cursor: () => cursor,
     onFrame(frame) {
@@ -322,7 +322,7 @@ test("a try that hangs is given up after ten seconds", () => {
   assert.equal(made.length, 2);
 });
 
-test("an old line that still speaks is not listened to", () => {
+test("a connection that was given up and still speaks is not listened to", () => {
   const { socket, clock, join, made, frames } = setup();
   socket.open();
   join();
@@ -336,7 +336,7 @@ test("an old line that still speaks is not listened to", () => {
   assert.equal(frames.length, before);
 });
 
-test("nothing is sent over a line that is not open, and closing leaves no timer behind", () => {
+test("nothing is sent over a connection that is not open, and closing leaves no timer behind", () => {
   const { socket, clock, join, words } = setup();
   assert.equal(socket.send("chat", {}), false);
   socket.open();

@@ -68,7 +68,7 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Listen before anything else: an address that is taken is told at once, and early visitors wait in line."""
+    """Listen before anything else: an address that is taken is reported at once, and early visitors wait in the listener's queue."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -150,7 +150,7 @@ def _hits(
 
 
 def _texts(query: SearchQuery, steps: Sequence[_Found]) -> list[tuple[_Found, str]]:
-    """Each step with the text in which the words occur: that of its event or, where that one is cut before them, the whole, in one look."""
+    """Each step with the text in which the words occur: that of its event or, where that one is cut before them, the whole."""
     texts = {
         step.pk: indexed_text(step.event, step.type, step.body, numbered=True)[:INDEXED_CHARACTERS] for step in steps
     }

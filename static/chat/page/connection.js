@@ -3,11 +3,13 @@
  */
 
 import { byId } from "../lib/dom.js";
+import { readText, removeText, writeText } from "../lib/storage.js";
 import { CLOSE } from "../protocol.js";
 import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
-import { ApiError, createPolling } from "../transport/api.js";
-import { createSocket } from "../transport/socket.js";
+import { ApiError } from "../transport/api.js";
+import { PollingTransport } from "../transport/polling.js";
+import { SocketTransport } from "../transport/socket.js";
 import { closeNotice, notice } from "../view/notices.js";
 
 /** @import { Api } from "../transport/api.js" */
@@ -18,140 +20,166 @@ const PROBE_AGAIN = 5_000;
 /** What is not true any more once the connection is open. */
 const PASSED = ["logged-out", "gone", "too-many", "refused"];
 
-/** @typedef {ReturnType<typeof createConnection>} Connection */
-
-/**
- * @param {object} from
- * @param {Page} from.page
- * @param {Api} from.api
- * @param {Store} from.storage keeps whether the reader wants the API
- * @param {() => {seq: number, id: string|null}} from.cursor the last event that the page holds
- * @param {() => string} from.title the session's title, as the page shows it
- * @param {(frame: Frame) => void} from.onFrame
- * @param {(link: Link) => void} from.onLink called at each change
- */
-export function createConnection({ page, api, storage, cursor, title, onFrame, onLink }) {
-  const session = page.session.id;
-  const choice = `thinkaloud.transport.${page.user}`;
-  /** @type {HTMLInputElement} */
-  const wantsApi = byId("over-api");
+export class Connection {
+  #from;
+  #switch;
   /** @type {Transport|null} */
-  let transport = null;
-  let isSocket = true;
+  #transport = null;
+  #isSocket = true;
   /** @type {Link} */
-  let link = { word: "idle" };
+  #link = { word: "idle" };
+
+  /**
+   * @param {object} from
+   * @param {Page} from.page
+   * @param {Api} from.api
+   * @param {Store} from.storage keeps whether the reader wants the API
+   * @param {() => {seq: number, id: string|null}} from.cursor the last event that the page holds
+   * @param {() => string} from.title the session's title, as the page shows it
+   * @param {(frame: Frame) => void} from.onFrame
+   * @param {(link: Link) => void} from.onLink called at each change
+   */
+  constructor({ storage, ...from }) {
+    this.#from = { ...from, session: from.page.session.id };
+    this.#switch = createSwitch({ storage, key: `thinkaloud.transport.${from.page.user}`, onChange: () => this.start() });
+    addEventListener("online", () => this.nudge());
+    addEventListener("offline", () => this.#transport?.offline());
+    // A page put aside by the browser must not hold a dead connection when it comes back.
+    addEventListener("pageshow", (event) => event.persisted && this.nudge());
+  }
+
+  /** Connect, by the way that the reader has chosen. */
+  start() {
+    if (this.#switch.isApiWanted) this.#goOverApi();
+    else this.#goLive();
+  }
+
+  /**
+   * Returns whether it could be sent.
+   *
+   * @param {string} type
+   * @param {object} payload
+   */
+  send(type, payload) {
+    return this.#transport?.send(type, payload) ?? false;
+  }
+
+  /** An event is missing: have those after the last one again. */
+  resume() {
+    this.#transport?.resume();
+  }
+
+  /** Check at once whether the connection lives. */
+  nudge() {
+    this.#transport?.nudge();
+  }
+
+  get link() {
+    return this.#link;
+  }
+
+  get isOpen() {
+    return this.#transport?.isOpen ?? false;
+  }
+
+  /** Whether the live connection takes messages already while it is being opened. */
+  get takesEarly() {
+    return this.#isSocket && this.#link.word !== "waiting";
+  }
 
   /** @param {Link} next */
-  function changed(next) {
-    link = next;
-    if (next.word === "live" || next.word === "polling") {
-      PASSED.forEach(closeNotice);
-      if (next.word === "live") closeNotice("blocked");
-    }
+  #changed(next) {
+    this.#link = next;
+    if (next.word === "live" || next.word === "polling") PASSED.forEach(closeNotice);
+    if (next.word === "live") closeNotice("blocked");
     tellReader(next);
-    if (next.word === "blocked") void probe();
-    onLink(next);
+    if (next.word === "blocked") void this.#probe();
+    this.#from.onLink(next);
   }
 
   /** Live connections never opened. Where the API answers, the network is to blame; where it doesn't, the server is away. */
-  async function probe() {
+  async #probe() {
+    const { api, session, cursor } = this.#from;
     try {
       await api.events(session, cursor().seq, 1);
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) {
-        changed({ word: "logged_out" });
+        this.#changed({ word: "logged_out" });
         return;
       }
-      changed({ word: "waiting", until: Date.now() + PROBE_AGAIN });
-      setTimeout(() => isSocket && transport?.again?.(), PROBE_AGAIN);
+      this.#changed({ word: "waiting", until: Date.now() + PROBE_AGAIN });
+      setTimeout(() => this.#isSocket && this.#transport?.again?.(), PROBE_AGAIN);
       return;
     }
-    goOverApi();
-    const [head, text] = SENTENCES.blocked;
-    notice("blocked", { title: head, text, icon: "offline", button: { text: SENTENCES.tryLive, run: goLive } });
+    this.#goOverApi();
+    const [title, text] = SENTENCES.blocked;
+    notice("blocked", { title, text, icon: "offline", button: { text: SENTENCES.tryLive, run: () => this.#goLive() } });
   }
 
-  function goOverApi() {
-    transport?.close();
-    isSocket = false;
-    wantsApi.checked = true;
-    transport = createPolling({
+  #goOverApi() {
+    const { api, session, page, title } = this.#from;
+    const polling = new PollingTransport({
+      ...this.#hooks(),
       api,
       session,
-      cursor,
       page: () => ({ title: title(), agent: page.session.agent, role: page.session.role }),
-      onFrame,
-      onState: changed,
       isHidden: () => document.visibilityState === "hidden",
-      isOnline: () => navigator.onLine,
     });
-    transport.open();
+    this.#go(polling, false);
   }
 
-  function goLive() {
-    transport?.close();
+  #goLive() {
     closeNotice("blocked");
-    isSocket = true;
-    wantsApi.checked = false;
-    transport = createSocket({
-      url: (from) => socketUrl(session, from),
-      cursor,
-      onFrame,
-      onState: changed,
-      isOnline: () => navigator.onLine,
-    });
+    const { session } = this.#from;
+    this.#go(new SocketTransport({ ...this.#hooks(), url: (cursor) => socketUrl(session, cursor) }), true);
+  }
+
+  /**
+   * @param {Transport} transport
+   * @param {boolean} isSocket
+   */
+  #go(transport, isSocket) {
+    this.#transport?.close();
+    this.#isSocket = isSocket;
+    this.#switch.show(!isSocket);
+    this.#transport = transport;
     transport.open();
   }
 
-  function isApiWanted() {
-    try {
-      return storage?.getItem(choice) === "api";
-    } catch {
-      return false;
-    }
+  /** What both ways need of the page. */
+  #hooks() {
+    const { cursor, onFrame } = this.#from;
+    return { cursor, onFrame, onState: (/** @type {Link} */ link) => this.#changed(link), isOnline: () => navigator.onLine };
   }
+}
 
-  wantsApi.addEventListener("change", () => {
-    try {
-      if (wantsApi.checked) storage?.setItem(choice, "api");
-      else storage?.removeItem(choice);
-    } catch {
-      // Chosen for this page only.
-    }
-    if (wantsApi.checked) goOverApi();
-    else goLive();
+/**
+ * The reader's switch between the live connection and the API. Where it cannot be kept, it holds for this page.
+ *
+ * @param {object} from
+ * @param {Store} from.storage
+ * @param {string} from.key
+ * @param {() => void} from.onChange
+ */
+function createSwitch({ storage, key, onChange }) {
+  /** @type {HTMLInputElement} */
+  const box = byId("over-api");
+  let isApiWanted = readText(storage, key) === "api";
+
+  box.addEventListener("change", () => {
+    isApiWanted = box.checked;
+    if (isApiWanted) writeText(storage, key, "api");
+    else removeText(storage, key);
+    onChange();
   });
-  addEventListener("online", () => transport?.nudge());
-  addEventListener("offline", () => transport?.offline());
-  // A page put aside by the browser must not hold a dead connection when it comes back.
-  addEventListener("pageshow", (event) => event.persisted && transport?.nudge());
 
   return {
-    /** Connect, by the way that the reader has chosen. */
-    start() {
-      if (isApiWanted()) goOverApi();
-      else goLive();
+    get isApiWanted() {
+      return isApiWanted;
     },
-    /**
-     * Returns whether it could be sent.
-     *
-     * @param {string} type
-     * @param {object} payload
-     */
-    send: (type, payload) => transport?.send(type, payload) ?? false,
-    /** An event is missing: have those after the last one again. */
-    resume: () => transport?.resume(),
-    /** Check at once whether the connection lives. */
-    nudge: () => transport?.nudge(),
-    get link() {
-      return link;
-    },
-    get isOpen() {
-      return transport?.isOpen ?? false;
-    },
-    /** Whether the live connection takes messages already while it is being opened. */
-    get takesEarly() {
-      return isSocket && link.word !== "waiting";
+    /** @param {boolean} isOverApi how the page is connected now */
+    show(isOverApi) {
+      box.checked = isOverApi;
     },
   };
 }

@@ -4,7 +4,7 @@
 
 import { byId } from "../lib/dom.js";
 import { isComposing } from "../lib/keyboard.js";
-import { localStore } from "../transport/outbox.js";
+import { localStore, readText, writeText } from "../lib/storage.js";
 import { closeDrawer, openDrawer } from "./drawer.js";
 
 /** @type {Map<string, () => void>} */
@@ -13,14 +13,8 @@ const storage = localStore();
 /** @type {HTMLInputElement} */
 const hasLetters = byId("single-keys");
 
-hasLetters.checked = storage?.getItem("thinkaloud.keys") !== "off";
-hasLetters.addEventListener("change", () => {
-  try {
-    storage?.setItem("thinkaloud.keys", hasLetters.checked ? "on" : "off");
-  } catch {
-    // Kept for this page only.
-  }
-});
+hasLetters.checked = readText(storage, "thinkaloud.keys") !== "off";
+hasLetters.addEventListener("change", () => writeText(storage, "thinkaloud.keys", hasLetters.checked ? "on" : "off"));
 
 /**
  * Let a single key do something. None may leave the page, stop or delete anything.

@@ -4,24 +4,25 @@
 
 import { byId } from "../lib/dom.js";
 import { errorText } from "../lib/gettext.js";
+import { localStore, tabStore } from "../lib/storage.js";
 import { createDraft } from "../state/drafts.js";
 import { joined } from "../state/humanize.js";
 import { dot, status } from "../state/run-status.js";
 import { SENTENCES } from "../state/messages.js";
 import { abandoned, current, initial, reduce, stopping } from "../state/transcript.js";
-import { createOutbox, localStore, tabStore } from "../transport/outbox.js";
+import { createOutbox } from "../transport/outbox.js";
 import { attachmentsOf } from "../view/attachments.js";
 import { createComposer } from "../view/composer.js";
 import { createView } from "../view/conversation.js";
 import { receive as receiveNotification } from "../view/notify.js";
 import { createCommands } from "./commands.js";
-import { createConnection } from "./connection.js";
+import { Connection } from "./connection.js";
 import { onKey } from "./keys.js";
-import { createOutgoing } from "./outgoing.js";
+import { Outgoing } from "./outgoing.js";
 import { createServerClock } from "./server-clock.js";
 import { onRefresh, refresh, showCurrent } from "./session-list.js";
 import { api } from "./shell.js";
-import { createSteps } from "./steps.js";
+import { Steps } from "./steps.js";
 
 /** @import { FileData, Frame, Page, Run } from "../state/types.js" */
 
@@ -43,7 +44,7 @@ let standsSince = null;
 
 // ---- parts ----
 
-const connection = createConnection({
+const connection = new Connection({
   page,
   api,
   storage,
@@ -54,7 +55,7 @@ const connection = createConnection({
 });
 /** @param {string} text @param {FileData[]} [files] */
 const giveBack = (text, files) => composer?.giveBack(text, files);
-const outgoing = createOutgoing({
+const outgoing = new Outgoing({
   outbox: createOutbox({ storage, user: page.user, session }),
   connection,
   hasJoined: () => state.joined,
@@ -74,7 +75,7 @@ const view = createView({
       view.scroll.toEnd();
     },
     removeQueued: (run, text) => void commands.removeQueued(run, text),
-    removeUnsent: outgoing.remove,
+    removeUnsent: (message, text) => outgoing.remove(message, text),
     offer: (text) => composer?.offer(text),
   },
 });
@@ -105,7 +106,7 @@ function repaint() {
 
 function paint() {
   isScheduled = false;
-  const unsent = hasUnsentChanged || connection.link.word !== "live" ? outgoing.shown() : null;
+  const unsent = hasUnsentChanged || connection.link.word !== "live" ? outgoing.shown : null;
   view.paint(state, { now: clock.now(), unsent, isMoving: !standsStill() });
   hasUnsentChanged = false;
   const run = current(state);
@@ -146,7 +147,7 @@ function unsentChanged() {
 function paintConnection() {
   const { link } = connection;
   const seconds = link.until ? Math.max(0, Math.ceil((link.until - Date.now()) / 1000)) : (link.seconds ?? 0);
-  view.paintConnection({ ...link, seconds, seq: state.seq, unsent: outgoing.shown().filter((item) => !item.error).length });
+  view.paintConnection({ ...link, seconds, seq: state.seq, unsent: outgoing.shown.filter((item) => !item.error).length });
 }
 
 /** @param {import("../state/types.js").Link} link */
@@ -233,7 +234,7 @@ function send(message) {
 
 /** ↑ in an empty box: what was refused or is not sent yet, else the last one queued. Returns whether there is one. */
 function takeBack() {
-  const last = outgoing.last();
+  const last = outgoing.last;
   if (last?.tried && !last.error) return false;
   const mine = state.queue.filter((item) => item.user === page.name).at(-1);
   if (last) outgoing.remove(last.client_message_id, last.message);
@@ -313,7 +314,7 @@ document.querySelector('[data-action="fold-all"]')?.addEventListener("click", (e
   const outlines = document.querySelectorAll("#log .outline[open]");
   for (const outline of outlines) outline.open = false;
 });
-const { toHash } = createSteps({ onGo: view.scroll.leave, first: page.first, last: () => state.head });
+const steps = new Steps({ onGo: view.scroll.leave, first: page.first, last: () => state.head });
 
 // ---- begin ----
 
@@ -322,7 +323,7 @@ if (page.live) {
   connection.start();
   if (!/^#(s\d+|run-)/u.test(location.hash)) view.scroll.toEnd();
 }
-toHash();
+steps.toHash();
 if (!matchMedia("(pointer: coarse)").matches && !location.hash) composer?.focus();
 // Where something fails before this, the page says so by itself.
 byId("not-started").remove();

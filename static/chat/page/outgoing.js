@@ -17,16 +17,46 @@ const SEND_AGAIN = 2_000;
 /** A message that has no answer for so long, in milliseconds, makes the page check whether the connection lives. */
 const ANSWER_WITHIN = 5_000;
 
-/**
- * @param {object} from
- * @param {Outbox} from.outbox
- * @param {Connection} from.connection
- * @param {() => boolean} from.hasJoined whether the server has sent the session's state
- * @param {(text: string, files?: FileData[]) => void} from.giveBack put a text back into the message box
- * @param {() => void} from.onChange what is to be shown of them may be different now
- */
-export function createOutgoing({ outbox, connection, hasJoined, giveBack, onChange }) {
-  function flush() {
+export class Outgoing {
+  #from;
+
+  /**
+   * @param {object} from
+   * @param {Outbox} from.outbox
+   * @param {Connection} from.connection
+   * @param {() => boolean} from.hasJoined whether the server has sent the session's state
+   * @param {(text: string, files?: FileData[]) => void} from.giveBack put a text back into the message box
+   * @param {() => void} from.onChange what is to be shown of them may be different now
+   */
+  constructor(from) {
+    this.#from = from;
+    addEventListener("beforeunload", (event) => !from.outbox.isSaved && event.preventDefault());
+    addEventListener("storage", (event) => {
+      if (!event.key?.startsWith("thinkaloud.outbox.")) return;
+      from.onChange();
+      // Its own page sends it, unless that is closed first.
+      if (event.newValue) setTimeout(() => this.flush(), SEND_AGAIN);
+    });
+  }
+
+  get isEmpty() {
+    return this.#from.outbox.items().length === 0;
+  }
+
+  /** @param {{message: string, files: FileData[], agent_name: string, enable_reasoning: boolean}} message */
+  send(message) {
+    const { outbox, connection, onChange } = this.#from;
+    const { client_message_id: id } = outbox.add({ ...message, at: Date.now() });
+    this.#showWhetherSaved();
+    this.flush();
+    onChange();
+    setTimeout(onChange, SOON + 20);
+    setTimeout(() => outbox.has(id) && connection.nudge(), ANSWER_WITHIN);
+  }
+
+  /** Send what has not gone out over this connection, if it takes messages. */
+  flush() {
+    const { outbox, connection, hasJoined } = this.#from;
     if (!connection.isOpen && !(connection.takesEarly && hasJoined())) return;
     for (const { client_message_id, message, files = [], agent_name, enable_reasoning } of outbox.unsent()) {
       outbox.markSent(client_message_id);
@@ -37,25 +67,14 @@ export function createOutgoing({ outbox, connection, hasJoined, giveBack, onChan
     }
   }
 
-  function showWhetherSaved() {
-    if (outbox.isSaved) closeNotice("not-saved");
-    else notice("not-saved", { title: SENTENCES.notSaved, tone: "wait", icon: "warn" });
-  }
-
-  /** The connection was closed over a message that is longer than any may be: that message would close the next one, too. */
-  function refuseLongest() {
-    const tried = outbox.items().filter((item) => item.tried && !item.error);
-    const longest = tried.sort((a, b) => b.message.length - a.message.length)[0];
-    if (longest) outbox.refuse(longest.client_message_id, { code: "too_large", message: SENTENCES.farTooLong });
-  }
-
   /**
    * Take one back that is not on its way.
    *
    * @param {string} id
    * @param {string|null} text put into the message box, to be written anew
    */
-  function remove(id, text) {
+  remove(id, text) {
+    const { outbox, onChange, giveBack } = this.#from;
     const item = outbox.items().find((one) => one.client_message_id === id);
     // Another page may have sent it, or had it back, just now.
     if (!item || (item.tried && !item.error)) return;
@@ -64,85 +83,87 @@ export function createOutgoing({ outbox, connection, hasJoined, giveBack, onChan
     if (text !== null) giveBack(text, item.files);
   }
 
-  addEventListener("beforeunload", (event) => !outbox.isSaved && event.preventDefault());
-  addEventListener("storage", (event) => {
-    if (!event.key?.startsWith("thinkaloud.outbox.")) return;
-    onChange();
-    // Its own page sends it, unless that is closed first.
-    if (event.newValue) setTimeout(flush, SEND_AGAIN);
-  });
+  /** @param {string} id */
+  accepted(id) {
+    this.#from.outbox.remove(id);
+    this.#showWhetherSaved();
+    this.#from.onChange();
+  }
 
-  return {
-    flush,
-    remove,
-    get isEmpty() {
-      return outbox.items().length === 0;
-    },
-    /** @param {{message: string, files: FileData[], agent_name: string, enable_reasoning: boolean}} message */
-    send(message) {
-      const { client_message_id: id } = outbox.add({ ...message, at: Date.now() });
-      showWhetherSaved();
-      flush();
-      onChange();
-      setTimeout(onChange, SOON + 20);
-      setTimeout(() => outbox.has(id) && connection.nudge(), ANSWER_WITHIN);
-    },
-    /** @param {string} id */
-    accepted(id) {
-      outbox.remove(id);
-      showWhetherSaved();
-      onChange();
-    },
-    /** What has no answer goes out again. */
-    again() {
-      outbox.forgetSent();
-      onChange();
-    },
-    /**
-     * The server has refused something. Returns whether it was a message of this page.
-     *
-     * @param {{code: string, message: string, client_message_id?: string}} error
-     */
-    refused({ code, message, client_message_id: id }) {
-      if (!id || !outbox.has(id)) return false;
-      if (code === "storage") {
-        // Whether it was taken is not known. Under the same name it is not taken twice.
-        setTimeout(() => {
-          outbox.forgetSending(id);
-          flush();
-        }, SEND_AGAIN);
-      } else outbox.refuse(id, { code, message });
-      onChange();
-      return true;
-    },
-    /**
-     * The connection is another.
-     *
-     * @param {Link} link
-     */
-    linked({ word, code }) {
-      if (word === "waiting" || word === "connecting") outbox.forgetSent();
-      if (word === "live" || word === "polling") flush();
-      if (word === "waiting" && code === CLOSE.TOO_LARGE) refuseLongest();
-    },
-    /** The last one, whether or not it can be had back. */
-    last: () => outbox.items().at(-1),
-    /**
-     * What to show of them: not what will be accepted in the next instant.
-     *
-     * @returns {UnsentMessage[]}
-     */
-    shown() {
-      const { isOpen } = connection;
-      return outbox
-        .items()
-        .filter((item) => item.error || !isOpen || Date.now() - item.at > SOON)
-        .map((item) => ({
-          ...item,
-          label: item.error ? SENTENCES.refused : isOpen ? SENTENCES.sending : SENTENCES.notSent,
-          // One that may have been taken already can only be removed from the queue, once it is known to stand there.
-          isOnItsWay: Boolean(item.tried && !item.error),
-        }));
-    },
-  };
+  /** What has no answer goes out again. */
+  again() {
+    this.#from.outbox.forgetSent();
+    this.#from.onChange();
+  }
+
+  /**
+   * The server has refused something. Returns whether it was a message of this page.
+   *
+   * @param {{code: string, message: string, client_message_id?: string}} error
+   */
+  refused({ code, message, client_message_id: id }) {
+    const { outbox, onChange } = this.#from;
+    if (!id || !outbox.has(id)) return false;
+    if (code === "storage") {
+      // Whether it was taken is not known. Under the same name it is not taken twice.
+      setTimeout(() => {
+        outbox.forgetSending(id);
+        this.flush();
+      }, SEND_AGAIN);
+    } else outbox.refuse(id, { code, message });
+    onChange();
+    return true;
+  }
+
+  /**
+   * The connection is another.
+   *
+   * @param {Link} link
+   */
+  linked({ word, code }) {
+    const { outbox } = this.#from;
+    if (word === "waiting" || word === "connecting") outbox.forgetSent();
+    if (word === "live" || word === "polling") this.flush();
+    if (word === "waiting" && code === CLOSE.TOO_LARGE) refuseLongest(outbox);
+  }
+
+  /** The last one, whether or not it can be had back. */
+  get last() {
+    return this.#from.outbox.items().at(-1);
+  }
+
+  /**
+   * What to show of them: not what will be accepted in the next instant.
+   *
+   * @returns {UnsentMessage[]}
+   */
+  get shown() {
+    const { outbox, connection } = this.#from;
+    const { isOpen } = connection;
+    return outbox
+      .items()
+      .filter((item) => item.error || !isOpen || Date.now() - item.at > SOON)
+      .map((item) => ({
+        ...item,
+        label: item.error ? SENTENCES.refused : isOpen ? SENTENCES.sending : SENTENCES.notSent,
+        // One that may have been taken already can only be removed from the queue, once it is known to stand there.
+        isOnItsWay: Boolean(item.tried && !item.error),
+      }));
+  }
+
+  #showWhetherSaved() {
+    if (this.#from.outbox.isSaved) closeNotice("not-saved");
+    else notice("not-saved", { title: SENTENCES.notSaved, tone: "wait", icon: "warn" });
+  }
+}
+
+/**
+ * The connection was closed over a message that is longer than any may be: that message would close the next one, too.
+ *
+ * @param {Outbox} outbox
+ */
+function refuseLongest(outbox) {
+  const tried = outbox.items().filter((item) => item.tried && !item.error);
+  const longest = tried.sort((a, b) => b.message.length - a.message.length)[0];
+  if (longest) outbox.refuse(longest.client_message_id, { code: "too_large", message: SENTENCES.farTooLong });
 }

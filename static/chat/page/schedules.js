@@ -3,7 +3,7 @@
  */
 
 import { pathTo } from "../transport/addresses.js";
-import { localStore } from "../transport/outbox.js";
+import { localStore } from "../lib/storage.js";
 import { isWanted, onNotification, want } from "../view/notify.js";
 import { byId, find } from "../lib/dom.js";
 import { fetchPart, replaceContent } from "../lib/fragments.js";

@@ -4,7 +4,7 @@
 
 import { byId, closestTo, setData } from "../lib/dom.js";
 import { createApi } from "../transport/api.js";
-import { localStore } from "../transport/outbox.js";
+import { localStore } from "../lib/storage.js";
 import "../view/focus.js";
 import { startNotifications } from "../view/notify.js";
 import { setUpDialogs } from "./dialogs.js";

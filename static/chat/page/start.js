@@ -1,5 +1,5 @@
 /**
- * The start page: the first message makes the session, and is carried over to its page in the outbox.
+ * The start page: the first message makes the session, and goes to its page in the outbox.
  */
 
 import { pathTo } from "../transport/addresses.js";
@@ -8,8 +8,9 @@ import { byId, closestTo, find } from "../lib/dom.js";
 import { attachmentsOf } from "../view/attachments.js";
 import { createComposer } from "../view/composer.js";
 import { createDraft } from "../state/drafts.js";
-import { createOutbox, localStore, tabStore } from "../transport/outbox.js";
+import { createOutbox } from "../transport/outbox.js";
 import { newId } from "../lib/platform.js";
+import { localStore, readText, removeText, tabStore, writeText } from "../lib/storage.js";
 import { onKey } from "./keys.js";
 import { api } from "./shell.js";
 import { SENTENCES } from "../state/messages.js";
@@ -42,7 +43,7 @@ let keep = null;
 function keyFor({ agent_name, enable_reasoning }) {
   const wish = JSON.stringify([agent_name, enable_reasoning]);
   try {
-    keep ??= JSON.parse(tabStore()?.getItem(asked) ?? "null");
+    keep ??= JSON.parse(readText(tabStore(), asked) ?? "null");
   } catch {
     keep = null;
   }
@@ -63,14 +64,10 @@ function idFor({ message, files }) {
   return id;
 }
 
-/** @param {Kept|null} next */
+/** Where it cannot be kept, it is known for as long as this page is open. @param {Kept|null} next */
 function remember(next) {
-  try {
-    if (next === null) tabStore()?.removeItem(asked);
-    else tabStore()?.setItem(asked, JSON.stringify(next));
-  } catch {
-    // Known for as long as this page is open, then.
-  }
+  if (next === null) removeText(tabStore(), asked);
+  else writeText(tabStore(), asked, JSON.stringify(next));
   keep = next;
 }
 
@@ -85,7 +82,7 @@ async function begin(message) {
     const outbox = createOutbox({ storage, user: page.user, session: id });
     const item = outbox.add({ ...message, client_message_id: idFor(message), at: Date.now() });
     if (!outbox.isSaved) {
-      // No storage to carry it over: it goes out from here.
+      // No storage to take it there: it goes out from here.
       const files = message.files.map((file) => file.id);
       await api.send(id, { ...message, files, client_message_id: item.client_message_id });
     }

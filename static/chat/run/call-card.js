@@ -19,6 +19,53 @@ const CAUSE = 400;
 /** @typedef {ReturnType<typeof createCallCards>} CallCards */
 
 /**
+ * Make a row say what its calls are now.
+ *
+ * @param {CallCards} cards
+ * @param {HTMLElement} element
+ * @param {Run} run
+ * @param {Item} item
+ */
+export function fillCalls(cards, element, run, item) {
+  if (element.dataset.item === "call") fillOne(cards, element, run, item);
+  else fillSeveral(cards, element, run, item);
+}
+
+/** @type {typeof fillCalls} */
+function fillOne(cards, element, run, item) {
+  const [call] = item.calls;
+  const state = cards.fill(find(element, ".tool"), run, item, call);
+  setData(element, "state", state);
+  setIcon(slot(element, "icon"), icon(call.name));
+  const cause = state === "fail" || state === "off" ? (call.result?.content ?? "").trim().slice(0, CAUSE) : "";
+  setShown(slot(element, "err"), cause !== "");
+  setText(slot(element, "cause"), cause);
+  setShown(slot(element, "from"), state === "fail");
+  setShown(slot(element, "after"), state === "fail" && wentOn(run, item));
+}
+
+/** @type {typeof fillCalls} */
+function fillSeveral(cards, element, run, item) {
+  const pair = slot(element, "pair");
+  const states = item.calls.map((call, index) => {
+    const mini = /** @type {HTMLElement} */ (pair.children[index] ?? pair.appendChild(clone("mini")));
+    const state = cards.fill(mini, run, item, call);
+    setData(mini, "state", state);
+    // The first call's number is the row's own.
+    if (call.seq !== null && call.seq !== item.seq) mini.id = `s${call.seq}`;
+    setIcon(slot(mini, "icon"), icon(call.name));
+    setText(slot(mini, "seqs"), call.seq && call.result?.seq ? `${call.seq} → ${call.result.seq}` : "");
+    if (call.result && !call.result.ok && call.result.content) setText(slot(mini, "out"), call.result.content.trim().slice(0, CAUSE));
+    return state;
+  });
+  setData(element, "state", ["live", "fail", "off"].find((state) => states.includes(state)));
+  setText(slot(element, "name"), atOnce(item.calls.length));
+  setWord(element, failed(states.filter((state) => state === "fail").length));
+  const took = span(item);
+  setText(slot(element, "dur"), took === null ? "" : duration(Math.round((took[1] - took[0]) * 1000)));
+}
+
+/**
  * The cards of one run.
  *
  * @param {object} from
@@ -30,52 +77,6 @@ export function createCallCards({ contentUrl, choices }) {
   const cards = new Map();
 
   /**
-   * Make a row say what its calls are now.
-   *
-   * @param {HTMLElement} element
-   * @param {Run} run
-   * @param {Item} item
-   */
-  function fillCalls(element, run, item) {
-    if (element.dataset.item === "call") fillOne(element, run, item);
-    else fillSeveral(element, run, item);
-  }
-
-  /** @type {typeof fillCalls} */
-  function fillOne(element, run, item) {
-    const [call] = item.calls;
-    const state = fillCall(find(element, ".tool"), run, item, call);
-    setData(element, "state", state);
-    setIcon(slot(element, "icon"), icon(call.name));
-    const cause = state === "fail" || state === "off" ? (call.result?.content ?? "").trim().slice(0, CAUSE) : "";
-    setShown(slot(element, "err"), cause !== "");
-    setText(slot(element, "cause"), cause);
-    setShown(slot(element, "from"), state === "fail");
-    setShown(slot(element, "after"), state === "fail" && wentOn(run, item));
-  }
-
-  /** @type {typeof fillCalls} */
-  function fillSeveral(element, run, item) {
-    const pair = slot(element, "pair");
-    const states = item.calls.map((call, index) => {
-      const mini = /** @type {HTMLElement} */ (pair.children[index] ?? pair.appendChild(clone("mini")));
-      const state = fillCall(mini, run, item, call);
-      setData(mini, "state", state);
-      // The first call's number is the row's own.
-      if (call.seq !== null && call.seq !== item.seq) mini.id = `s${call.seq}`;
-      setIcon(slot(mini, "icon"), icon(call.name));
-      setText(slot(mini, "seqs"), call.seq && call.result?.seq ? `${call.seq} → ${call.result.seq}` : "");
-      if (call.result && !call.result.ok && call.result.content) setText(slot(mini, "out"), call.result.content.trim().slice(0, CAUSE));
-      return state;
-    });
-    setData(element, "state", ["live", "fail", "off"].find((state) => states.includes(state)));
-    setText(slot(element, "name"), atOnce(item.calls.length));
-    setWord(element, failed(states.filter((state) => state === "fail").length));
-    const took = span(item);
-    setText(slot(element, "dur"), took === null ? "" : duration(Math.round((took[1] - took[0]) * 1000)));
-  }
-
-  /**
    * The line and the inside of one call; returns its state: `live`, `fail`, `off`, or empty for one that worked.
    *
    * @param {HTMLElement} card
@@ -84,7 +85,7 @@ export function createCallCards({ contentUrl, choices }) {
    * @param {Call} call
    * @returns {string}
    */
-  function fillCall(card, run, item, call) {
+  function fill(card, run, item, call) {
     const [state, word] = callState(run, call, broken(run, item, call));
     const inside = cards.get(card);
     card.dataset.call = call.call_id;
@@ -121,7 +122,7 @@ export function createCallCards({ contentUrl, choices }) {
   }
 
   return {
-    fillCalls,
+    fill,
     fillInside,
     /**
      * A card that the server has filled.

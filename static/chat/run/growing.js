@@ -66,6 +66,7 @@ export function createWriter(element, renderer) {
   let shown = "";
   /** What a text's definitions say, kept from one reading to the next. @type {Record<string, any>} */
   let env = {};
+  const patch = createPatch((tokens) => renderer.toTemplate(tokens, env));
 
   /**
    * Show the text as it is now, and as far as it can be read. Returns the nodes that will not change any more.
@@ -112,6 +113,15 @@ export function createWriter(element, renderer) {
     return [...settled, ...tail.flatMap((part) => part.nodes)];
   }
 
+  return { write, finish };
+}
+
+/**
+ * What has a part of the document say what Markdown says now, and leaves alone what it has said before.
+ *
+ * @param {(tokens: Token[]) => ParentNode} render
+ */
+function createPatch(render) {
   /**
    * Make what stands in `parent` say what the blocks say.
    *
@@ -178,29 +188,29 @@ export function createWriter(element, renderer) {
   function build(block, around) {
     const closes = around.map(closing).reverse();
     /** @type {ParentNode} */
-    let root = renderer.toTemplate([...around, ...block, ...closes], env);
+    let root = render([...around, ...block, ...closes]);
     for (const open of around) root = innermost(elementsOf(root)[0], open);
     return nodesOf(root, block[0]);
   }
 
-  /**
-   * @param {string} sign
-   * @param {Token[]} block
-   * @param {ChildNode[]} nodes
-   * @returns {Part}
-   */
-  function describe(sign, block, nodes) {
-    const [open] = block;
-    /** @type {Part} */
-    const part = { sign, type: open.type, opened: opening(open), nodes, parts: null };
-    if (nodes.length !== 1 || !CONTAINERS.some((name) => open.type === `${name}_open`)) return part;
-    const inner = split(block.slice(1, -1));
-    const places = assign(inner, nodesOf(innermost(/** @type {Element} */ (nodes[0]), open), null));
-    if (places !== null) part.parts = inner.map((one, index) => describe(one.map(signature).join("\u0001"), one, places[index]));
-    return part;
-  }
+  return patch;
+}
 
-  return { write, finish };
+/**
+ * @param {string} sign
+ * @param {Token[]} block
+ * @param {ChildNode[]} nodes
+ * @returns {Part}
+ */
+function describe(sign, block, nodes) {
+  const [open] = block;
+  /** @type {Part} */
+  const part = { sign, type: open.type, opened: opening(open), nodes, parts: null };
+  if (nodes.length !== 1 || !CONTAINERS.some((name) => open.type === `${name}_open`)) return part;
+  const inner = split(block.slice(1, -1));
+  const places = assign(inner, nodesOf(innermost(/** @type {Element} */ (nodes[0]), open), null));
+  if (places !== null) part.parts = inner.map((one, index) => describe(one.map(signature).join("\u0001"), one, places[index]));
+  return part;
 }
 
 /**

@@ -7,6 +7,7 @@ import { duration, icon, markdownGist, thoughtFor, ticking } from "../state/huma
 import { SENTENCES } from "../state/messages.js";
 import { bar, itemBar, wentOn } from "../state/figures.js";
 import { isAnswer } from "./answer.js";
+import { fillCalls } from "./call-card.js";
 import { createPacedText } from "./paced-text.js";
 import { setNumber } from "./row.js";
 
@@ -60,14 +61,14 @@ export function createOutline({ list, cards, keepEnd }) {
       const hasGoneOn = wentOn(run, item);
       const row = rows[index];
       if (!row) {
-        const element = build(run, item);
+        const element = build(cards, run, item);
         element.classList.add("arrive");
         list.insertBefore(element, growing.element);
         rows[index] = { item, element, wentOn: hasGoneOn, ended: run.ended };
         added += 1;
         hasChanged = true;
       } else if (row.item !== item || (isUnsettled(item) && (row.wentOn !== hasGoneOn || row.ended !== run.ended))) {
-        const element = item.kind === "calls" ? repainted(row.element, run, item) : row.element;
+        const element = item.kind === "calls" ? repainted(cards, row.element, run, item) : row.element;
         rows[index] = { item, element, wentOn: hasGoneOn, ended: run.ended };
         hasChanged = true;
       }
@@ -75,36 +76,6 @@ export function createOutline({ list, cards, keepEnd }) {
     if (hasChanged) drawBars(run, now);
     growing.paint(run, now);
     return added;
-  }
-
-  /**
-   * @param {Run} run
-   * @param {Item} item
-   */
-  function build(run, item) {
-    const element = clone(item.kind === "thought" ? "thought" : item.calls.length > 1 ? "calls" : "call");
-    setNumber(element, item.seq);
-    if (item.kind === "thought") fillThought(element, item);
-    else cards.fillCalls(element, run, item);
-    return element;
-  }
-
-  /**
-   * A row of calls as it is now: another one where a second call has joined the first.
-   *
-   * @param {HTMLElement} element
-   * @param {Run} run
-   * @param {Item} item
-   */
-  function repainted(element, run, item) {
-    const isPair = element.dataset.item === "calls";
-    if (isPair === item.calls.length > 1) {
-      cards.fillCalls(element, run, item);
-      return element;
-    }
-    const fresh = build(run, item);
-    element.replaceWith(fresh);
-    return fresh;
   }
 
   /**
@@ -139,12 +110,56 @@ export function createOutline({ list, cards, keepEnd }) {
       if (!isOpen) return;
       drawBars(run, now);
       const last = rows.at(-1);
-      if (last?.item.kind !== "calls") return;
-      const waiting = last.item.calls.filter((call) => call.result === null);
-      for (const call of waiting) cards.tick(call, ticking((now - call.at) * 1000));
-      if (waiting.length && last.item.calls.length > 1) setText(slot(last.element, "dur"), ticking((now - last.item.at) * 1000));
+      if (last?.item.kind === "calls") tickCalls(cards, last, now);
     },
   };
+}
+
+/**
+ * Show how long the calls of a row have been at work.
+ *
+ * @param {CallCards} cards
+ * @param {Row} row
+ * @param {number} now
+ */
+function tickCalls(cards, { item, element }, now) {
+  const waiting = item.calls.filter((call) => call.result === null);
+  for (const call of waiting) cards.tick(call, ticking((now - call.at) * 1000));
+  if (waiting.length && item.calls.length > 1) setText(slot(element, "dur"), ticking((now - item.at) * 1000));
+}
+
+/**
+ * The row of a thought, or of a turn's calls.
+ *
+ * @param {CallCards} cards
+ * @param {Run} run
+ * @param {Item} item
+ */
+function build(cards, run, item) {
+  const element = clone(item.kind === "thought" ? "thought" : item.calls.length > 1 ? "calls" : "call");
+  setNumber(element, item.seq);
+  if (item.kind === "thought") fillThought(element, item);
+  else fillCalls(cards, element, run, item);
+  return element;
+}
+
+/**
+ * A row of calls as it is now: another one where a second call has joined the first.
+ *
+ * @param {CallCards} cards
+ * @param {HTMLElement} element
+ * @param {Run} run
+ * @param {Item} item
+ */
+function repainted(cards, element, run, item) {
+  const isPair = element.dataset.item === "calls";
+  if (isPair === item.calls.length > 1) {
+    fillCalls(cards, element, run, item);
+    return element;
+  }
+  const fresh = build(cards, run, item);
+  element.replaceWith(fresh);
+  return fresh;
 }
 
 /**

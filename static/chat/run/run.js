@@ -15,95 +15,133 @@ import { createOutline } from "./outline.js";
 /** @import { Run } from "../state/types.js" */
 /** @import { Choices } from "../view/choices.js" */
 
-/**
- * @param {object} from
- * @param {Run} from.run
- * @param {HTMLElement|null} from.element the article that the server has rendered, if it has
- * @param {(seq: number) => string} from.contentUrl where the whole of a long result lies
- * @param {(change: () => void) => void} from.keepEnd what changes the page's height later, by itself, is done within it
- * @param {Choices} from.choices which outlines and steps the reader has opened or closed
- * @param {(name: string) => string} from.agentTitle
- * @param {boolean} from.mayDrive whether this reader may continue a run
- * @param {string} from.locale
- */
-export function createRun({ run: first, element, contentUrl, choices, keepEnd, agentTitle, mayDrive, locale }) {
-  let run = first;
-  const isAdopted = element !== null;
-  const article = element ?? clone("run");
+export class RunArticle {
+  #run;
+  #from;
+  #article;
+  /** Whether the server has rendered it. */
+  #isAdopted;
   /** @type {HTMLDetailsElement} */
-  const details = slot(article, "outline");
-  const now_ = slot(article, "now");
-  const cards = createCallCards({ contentUrl, choices });
-  const outline = createOutline({ list: slot(article, "steps"), cards, keepEnd });
-  const answer = createAnswer({ place: slot(article, "answer"), keepEnd, run });
+  #details;
+  #now;
+  #cards;
+  #outline;
+  #answer;
   /** @type {Run|null} */
-  let painted = null;
-  let foldedByUs = false;
+  #painted = null;
+  #isFoldedByUs = false;
 
-  if (isAdopted) {
-    outline.adopt(run);
-    if (run.ended) painted = run;
-    details.open = choices.outline(run.id) ?? details.open;
-  } else {
-    article.id = `run-${run.id}`;
-    article.dataset.run = run.id;
-    article.classList.add("arrive");
+  /**
+   * @param {object} from
+   * @param {Run} from.run
+   * @param {HTMLElement|null} from.element the article that the server has rendered, if it has
+   * @param {(seq: number) => string} from.contentUrl where the whole of a long result lies
+   * @param {(change: () => void) => void} from.keepEnd what changes the page's height later, by itself, is done within it
+   * @param {Choices} from.choices which outlines and steps the reader has opened or closed
+   * @param {(name: string) => string} from.agentTitle
+   * @param {boolean} from.mayDrive whether this reader may continue a run
+   * @param {string} from.locale
+   */
+  constructor({ run, element, ...from }) {
+    this.#run = run;
+    this.#from = from;
+    this.#isAdopted = element !== null;
+    const article = element ?? clone("run");
+    const { contentUrl, choices, keepEnd } = from;
+    this.#article = article;
+    this.#details = slot(article, "outline");
+    this.#now = slot(article, "now");
+    this.#cards = createCallCards({ contentUrl, choices });
+    this.#outline = createOutline({ list: slot(article, "steps"), cards: this.#cards, keepEnd });
+    this.#answer = createAnswer({ place: slot(article, "answer"), keepEnd, run });
+    if (this.#isAdopted) this.#adopt();
+    else setUp(article, run);
+  }
+
+  get run() {
+    return this.#run;
+  }
+
+  get article() {
+    return this.#article;
+  }
+
+  /** The status of the run in words. */
+  get status() {
+    return statusOf(this.#run);
   }
 
   /**
    * Paint the run as it now is. Returns how many rows were added.
    *
-   * @param {Run} next
+   * @param {Run} run
    * @param {number|null} now the server's time, where it is known
    */
-  function paint(next, now) {
-    if (next === painted) return 0;
-    const before = painted;
-    run = next;
-    if (!before || before.started_at !== next.started_at || before.message !== next.message) {
-      paintHead(article, run, { agent: joined(agentTitle(run.agent), run.model), locale });
-      if (!isAdopted) details.open = choices.outline(run.id) ?? true;
-    }
-    const added = outline.paint(run, now);
-    setShown(details, !outline.isEmpty);
-    answer.paint(run);
-    paintSummary(now);
-    if (run.ended && !before?.ended) paintEnd(before !== null);
-    setData(article, "status", run.status);
-    if (run.ended) article.removeAttribute("aria-busy");
-    else article.setAttribute("aria-busy", "true");
-    painted = run;
+  paint(run, now) {
+    const before = this.#painted;
+    if (run === before) return 0;
+    this.#run = run;
+    if (!before || before.started_at !== run.started_at || before.message !== run.message) this.#paintHead();
+    const added = this.#outline.paint(run, now);
+    setShown(this.#details, !this.#outline.isEmpty);
+    this.#answer.paint(run);
+    paintSummary(this.#article, run);
+    this.#tickSummary(now);
+    if (run.ended && !before?.ended) this.#paintEnd(before !== null);
+    setData(this.#article, "status", run.status);
+    if (run.ended) this.#article.removeAttribute("aria-busy");
+    else this.#article.setAttribute("aria-busy", "true");
+    this.#painted = run;
     return added;
   }
 
-  /** @param {number|null} now */
-  function paintSummary(now) {
-    const number = counts(run);
-    const tools = run.items.flatMap((item) => item.calls.map((call) => call.name));
-    setText(slot(article, "what"), did(tools, number.thoughts) || atWorkLine);
-    setText(slot(article, "fact"), joined(number.steps ? steps(number.steps) : "", run.ended ? roughly(run.duration_ms) : ""));
-    const failures = failed(number.failed);
-    setText(slot(article, "failed"), failures);
-    setShown(slot(article, "failed"), failures !== "");
-    tickSummary(now);
+  /**
+   * Twice a second while it runs: clocks and bars.
+   *
+   * @param {number|null} now
+   */
+  tick(now) {
+    if (this.#run.ended || now === null) return;
+    this.#tickSummary(now);
+    this.#outline.tick(this.#run, now, this.#details.open);
+  }
+
+  /**
+   * Fill the parts of a call's card, when it is open.
+   *
+   * @param {HTMLElement} card
+   */
+  fillInside(card) {
+    this.#cards.fillInside(card);
+  }
+
+  /** Whether the last toggle of the outline was ours, not the reader's. */
+  takeFold() {
+    const ours = this.#isFoldedByUs;
+    this.#isFoldedByUs = false;
+    return ours;
+  }
+
+  #adopt() {
+    const run = this.#run;
+    this.#outline.adopt(run);
+    if (run.ended) this.#painted = run;
+    this.#details.open = this.#from.choices.outline(run.id) ?? this.#details.open;
+  }
+
+  #paintHead() {
+    const { agentTitle, locale, choices } = this.#from;
+    const run = this.#run;
+    paintHead(this.#article, run, { agent: joined(agentTitle(run.agent), run.model), locale });
+    if (!this.#isAdopted) this.#details.open = choices.outline(run.id) ?? true;
   }
 
   /** @param {number|null} now */
-  function tickSummary(now) {
-    const isFolded = !run.ended && !details.open;
+  #tickSummary(now) {
+    const run = this.#run;
+    const isFolded = !run.ended && !this.#details.open;
     const time = now === null || run.started_at === null ? "" : ticking((now - run.started_at) * 1000);
-    setText(now_, isFolded ? joined(statusText(), time) : "");
-  }
-
-  /** The status of the run in words. */
-  function statusText() {
-    return status(run.status, {
-      using: using(run),
-      growing: run.growth?.type ?? "",
-      begun: run.items.length > 0 || run.growth !== null,
-      by: run.cancelled_by,
-      limit: run.limit || run.iteration,
-    });
+    setText(this.#now, isFolded ? joined(this.status, time) : "");
   }
 
   /**
@@ -111,46 +149,68 @@ export function createRun({ run: first, element, contentUrl, choices, keepEnd, a
    *
    * @param {boolean} wasSeen whether the page has shown it at work
    */
-  function paintEnd(wasSeen) {
-    outline.drawBars(run, null);
-    paintEnding(article, run, mayDrive);
-    setText(now_, "");
-    const bars = [...run.items.map((item) => itemBar(run, item, run.duration_ms)), answerBar(run, run.duration_ms)];
-    const strip = slot(article, "strip");
-    strip.replaceChildren(...[...strip.children].slice(0, 1), ...bars.filter((bar) => bar !== null).map(makeBar));
+  #paintEnd(wasSeen) {
+    const run = this.#run;
+    this.#outline.drawBars(run, null);
+    paintEnding(this.#article, run, this.#from.mayDrive);
+    paintStrip(slot(this.#article, "strip"), run);
     if (!wasSeen) return;
-    if (choices.outline(run.id) === undefined && run.status !== "failed" && details.open) {
-      foldedByUs = true;
-      details.open = false;
+    if (this.#from.choices.outline(run.id) === undefined && run.status !== "failed" && this.#details.open) {
+      this.#isFoldedByUs = true;
+      this.#details.open = false;
     }
-    cards.fold();
+    this.#cards.fold();
   }
+}
 
-  return {
-    article,
-    paint,
-    statusText,
-    fillInside: cards.fillInside,
-    /**
-     * Twice a second while it runs: clocks and bars.
-     *
-     * @param {number|null} now
-     */
-    tick(now) {
-      if (run.ended || now === null) return;
-      tickSummary(now);
-      outline.tick(run, now, details.open);
-    },
-    /** Whether the last toggle of the outline was ours, not the reader's. */
-    takeFold() {
-      const ours = foldedByUs;
-      foldedByUs = false;
-      return ours;
-    },
-    get run() {
-      return run;
-    },
-  };
+/**
+ * The article of a run that begins under the reader's eyes.
+ *
+ * @param {HTMLElement} article
+ * @param {Run} run
+ */
+function setUp(article, run) {
+  article.id = `run-${run.id}`;
+  article.dataset.run = run.id;
+  article.classList.add("arrive");
+}
+
+/** @param {Run} run */
+function statusOf(run) {
+  return status(run.status, {
+    using: using(run),
+    growing: run.growth?.type ?? "",
+    begun: run.items.length > 0 || run.growth !== null,
+    by: run.cancelled_by,
+    limit: run.limit || run.iteration,
+  });
+}
+
+/**
+ * What the run has done so far, in one line.
+ *
+ * @param {HTMLElement} article
+ * @param {Run} run
+ */
+function paintSummary(article, run) {
+  const number = counts(run);
+  const tools = run.items.flatMap((item) => item.calls.map((call) => call.name));
+  setText(slot(article, "what"), did(tools, number.thoughts) || atWorkLine);
+  setText(slot(article, "fact"), joined(number.steps ? steps(number.steps) : "", run.ended ? roughly(run.duration_ms) : ""));
+  const failures = failed(number.failed);
+  setText(slot(article, "failed"), failures);
+  setShown(slot(article, "failed"), failures !== "");
+}
+
+/**
+ * The whole run as bars, in the line that stands for its outline.
+ *
+ * @param {HTMLElement} strip
+ * @param {Run} run
+ */
+function paintStrip(strip, run) {
+  const bars = [...run.items.map((item) => itemBar(run, item, run.duration_ms)), answerBar(run, run.duration_ms)];
+  strip.replaceChildren(...[...strip.children].slice(0, 1), ...bars.filter((bar) => bar !== null).map(makeBar));
 }
 
 /**

@@ -6,6 +6,7 @@
  */
 
 import { newId } from "../lib/platform.js";
+import { keysBelow, readText, removeText, writeText } from "../lib/storage.js";
 
 const KEY = "thinkaloud.draft";
 const TAB = "thinkaloud.tab";
@@ -38,62 +39,77 @@ export function createDraft({
   later = (run, ms) => setTimeout(run, ms),
 }) {
   const prefix = `${KEY}.${user}.${session}`;
+  /** @param {string} name */
+  const keyOf = (name) => `${prefix}.${name}`;
+  /** @param {string} name */
+  const textOf = (name) => readText(storage, keyOf(name)) ?? "";
+  const names = createNames({ tab, channel, prefix, onCopied: (name) => onLost(textOf(name)) });
+  /** What was written last, where it was kept. @type {string|null} */
+  let last = null;
+
+  /** The key of a text that no page has in its box; undefined where there is none. */
+  function leftBehind() {
+    const held = [names.mine, ...names.others].map(keyOf);
+    // The key without a tab's name is from an earlier version.
+    return keysBelow(storage, prefix).find((key) => (key === prefix || key.startsWith(`${prefix}.`)) && !held.includes(key));
+  }
+
+  /**
+   * Keep the text as it is now. Returns whether it would survive a reload.
+   *
+   * @param {string} text
+   */
+  function write(text) {
+    const key = keyOf(names.mine);
+    const isKept = text === "" || writeText(storage, key, text);
+    if (text === "") removeText(storage, key);
+    last = isKept ? text : null;
+    return isKept;
+  }
+
+  later(() => {
+    names.settle();
+    const key = leftBehind();
+    const text = key === undefined ? null : readText(storage, key);
+    if (key === undefined || !text || !onFound(text)) return;
+    write(text);
+    removeText(storage, key);
+  }, ANSWER_WITHIN);
+
+  return {
+    read() {
+      last = textOf(names.mine) || null;
+      return last ?? "";
+    },
+    write,
+    /** While this page slept, another may have taken its text over. */
+    check() {
+      if (!last || textOf(names.mine) === last || !storage) return;
+      const text = last;
+      last = null;
+      onLost(text);
+    },
+    /** Whether a change of the storage is about this draft. @param {string|null} key */
+    isAbout: (key) => key === keyOf(names.mine),
+  };
+}
+
+/**
+ * What this tab is called, and what others are that live: each writes a draft under its own name.
+ *
+ * @param {object} from
+ * @param {Store} from.tab
+ * @param {Pick<BroadcastChannel, "addEventListener"|"postMessage">|null} from.channel
+ * @param {string} from.prefix tells the drafts of other sessions apart
+ * @param {(name: string) => void} from.onCopied this tab is the copy of one that lives: given the name that both had
+ */
+function createNames({ tab, channel, prefix, onCopied }) {
   /** This page among all, so that it does not take its own question for another's. */
   const me = newId();
   /** @type {Set<string>} */
   const others = new Set();
-  let mine = "";
-  /** What was written last, where it was kept. @type {string|null} */
-  let last = null;
   let isNew = true;
-  mine = known() ?? renew();
-
-  /** @param {string} name */
-  const keyOf = (name) => `${prefix}.${name}`;
-
-  function known() {
-    try {
-      return tab?.getItem(TAB) ?? null;
-    } catch {
-      return null;
-    }
-  }
-
-  function renew() {
-    mine = newId();
-    try {
-      tab?.setItem(TAB, mine);
-    } catch {
-      // Known until the next reload, then.
-    }
-    return mine;
-  }
-
-  /** @param {string} key */
-  function get(key) {
-    try {
-      return storage?.getItem(key) ?? "";
-    } catch {
-      return "";
-    }
-  }
-
-  /**
-   * Returns whether it would survive a reload.
-   *
-   * @param {string} key
-   * @param {string} text
-   */
-  function set(key, text) {
-    try {
-      if (text && storage === null) return false;
-      if (text) storage?.setItem(key, text);
-      else storage?.removeItem(key);
-      return true;
-    } catch {
-      return false;
-    }
-  }
+  let mine = readText(tab, TAB) ?? newName(tab);
 
   channel?.addEventListener("message", (event) => {
     const { data } = /** @type {MessageEvent} */ (event);
@@ -102,60 +118,32 @@ export function createDraft({
     else if (data.name !== mine) others.add(data.name);
     else if (isNew) {
       // A copied tab has copied the name too: who comes later takes another, and leaves the text to the first.
-      const text = get(keyOf(mine));
       others.add(mine);
-      renew();
-      onLost(text);
+      mine = newName(tab);
+      onCopied(data.name);
     }
   });
-
   channel?.postMessage({ prefix, from: me, asks: true });
-  later(() => {
-    isNew = false;
-    const left = leftBehind();
-    if (left && onFound(left.text)) {
-      write(left.text);
-      set(left.key, "");
-    }
-  }, ANSWER_WITHIN);
-
-  function leftBehind() {
-    /** @type {string[]} */
-    const keys = [];
-    try {
-      for (let index = 0; index < (storage?.length ?? 0); index += 1) keys.push(storage?.key(index) ?? "");
-    } catch {
-      return null;
-    }
-    const held = [mine, ...others].map(keyOf);
-    // The key without a tab's name is from an earlier version.
-    const key = keys.find((one) => (one === prefix || one.startsWith(`${prefix}.`)) && !held.includes(one));
-    return key === undefined ? null : { key, text: get(key) };
-  }
-
-  /** While this page slept, another may have taken its text over. */
-  function check() {
-    if (!last || get(keyOf(mine)) === last || !storage) return;
-    const text = last;
-    last = null;
-    onLost(text);
-  }
-
-  /** @param {string} text */
-  function write(text) {
-    const isKept = set(keyOf(mine), text);
-    last = isKept ? text : null;
-    return isKept;
-  }
 
   return {
-    read() {
-      last = get(keyOf(mine)) || null;
-      return last ?? "";
+    get mine() {
+      return mine;
     },
-    write,
-    check,
-    /** Whether a change of the storage is about this draft. @param {string|null} key */
-    isAbout: (key) => key === keyOf(mine),
+    others,
+    /** Whoever lives has said so by now. */
+    settle() {
+      isNew = false;
+    },
   };
+}
+
+/**
+ * A new name for a tab. Where it cannot be kept, it is known until the next reload.
+ *
+ * @param {Store} tab
+ */
+function newName(tab) {
+  const name = newId();
+  writeText(tab, TAB, name);
+  return name;
 }

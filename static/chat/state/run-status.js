@@ -89,6 +89,8 @@ export function cause(code) {
       return gettext("A tool failed.");
     case "storage":
       return gettext("A step could not be stored.");
+    case "budget_exceeded":
+      return gettext("The budget is used up.");
     default:
       return gettext("The run failed.");
   }

@@ -85,7 +85,7 @@
  *
  * @typedef {{
  *   session: Session, user: string, name: string, may: {drive: boolean, stop: boolean}, live: boolean, agents: Record<string, string>,
- *   max_iterations: number, max_chars: number, max_files: number, sees_images: boolean, now: number, first: number, runs?: object[], cursor?: {seq: number, id: string|null},
+ *   max_iterations: number, max_chars: number, max_files: number, now: number, first: number, runs?: object[], cursor?: {seq: number, id: string|null},
  *   run?: State["live"], queue?: QueuedMessage[],
  * }} Page
  */

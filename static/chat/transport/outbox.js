@@ -6,6 +6,7 @@
  */
 
 import { newId } from "../lib/platform.js";
+import { keysBelow, readText, removeText, writeText } from "../lib/storage.js";
 
 const KEY = "thinkaloud.outbox";
 
@@ -21,67 +22,9 @@ const KEY = "thinkaloud.outbox";
  * @param {() => string} [from.makeId]
  */
 export function createOutbox({ storage, user, session, makeId = newId }) {
-  const list = `${KEY}.${user}.${session}`;
-  const prefix = `${list}.`;
+  const kept = createKept(storage, `${KEY}.${user}.${session}`);
   /** On their way over the connection that is open now. @type {Set<string>} */
   const sent = new Set();
-  /** What the storage did not take. @type {Map<string, OutboxItem>} */
-  const unsaved = new Map();
-
-  adoptList();
-
-  /** Earlier versions kept all messages in one list. */
-  function adoptList() {
-    try {
-      const text = storage?.getItem(list);
-      if (!storage || !text) return;
-      storage.removeItem(list);
-      for (const item of JSON.parse(text)) if (isMessage(item)) write({ ...item, place: place() });
-    } catch {
-      // Nothing that could be read.
-    }
-  }
-
-  /** @returns {OutboxItem[]} */
-  function read() {
-    const items = new Map(unsaved);
-    try {
-      for (let index = 0; index < (storage?.length ?? 0); index += 1) {
-        const key = storage?.key(index);
-        if (!key?.startsWith(prefix)) continue;
-        const item = parsed(storage?.getItem(key));
-        if (isMessage(item) && prefix + item.client_message_id === key) items.set(item.client_message_id, item);
-      }
-    } catch {
-      // The storage was taken away: what this page holds itself is left.
-    }
-    return [...items.values()].sort((a, b) => a.place - b.place || (a.client_message_id < b.client_message_id ? -1 : 1));
-  }
-
-  function place() {
-    return (read().at(-1)?.place ?? 0) + 1;
-  }
-
-  /** @param {OutboxItem} item */
-  function write(item) {
-    const id = item.client_message_id;
-    try {
-      if (storage === null) throw new Error("no storage");
-      storage.setItem(prefix + id, JSON.stringify(item));
-      unsaved.delete(id);
-    } catch {
-      unsaved.set(id, item);
-    }
-  }
-
-  /**
-   * @param {string} id
-   * @param {Partial<OutboxItem>} changes
-   */
-  function change(id, changes) {
-    const item = read().find((one) => one.client_message_id === id);
-    if (item) write({ ...item, ...changes });
-  }
 
   return {
     /**
@@ -91,23 +34,21 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
      * @returns {OutboxItem}
      */
     add({ message, files = [], agent_name, enable_reasoning = true, at = 0, client_message_id = makeId() }) {
-      const item = { client_message_id, message, files, agent_name, enable_reasoning, at, place: place() };
-      write(item);
-      return item;
+      return kept.add({ client_message_id, message, files, agent_name, enable_reasoning, at });
     },
     /**
-     * All that is not accepted, oldest first. What was refused carries its `error`; what has ever been `tried` and has no answer may
+     * All that is not accepted, oldest first. What was refused has its `error`; what has ever been `tried` and has no answer may
      * have been taken already, so that nobody may have it back to write it anew.
      */
-    items: read,
+    items: kept.read,
     /** What is to be sent over a connection that has just opened: each message once per connection. */
     unsent() {
-      return read().filter((item) => !item.error && !sent.has(item.client_message_id));
+      return kept.read().filter((item) => !item.error && !sent.has(item.client_message_id));
     },
     /** @param {string} id */
     markSent(id) {
       sent.add(id);
-      change(id, { tried: true });
+      kept.change(id, { tried: true });
     },
     /** The connection broke: whatever has no answer yet goes out again. */
     forgetSent() {
@@ -121,19 +62,8 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
     forgetSending(id) {
       sent.delete(id);
     },
-    /**
-     * Accepted, or taken back.
-     *
-     * @param {string} id
-     */
-    remove(id) {
-      unsaved.delete(id);
-      try {
-        storage?.removeItem(prefix + id);
-      } catch {
-        // It was not kept there either.
-      }
-    },
+    /** Accepted, or taken back. */
+    remove: kept.remove,
     /**
      * Refused by the server, in words.
      *
@@ -141,13 +71,73 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
      * @param {{code: string, message: string}} error
      */
     refuse(id, error) {
-      change(id, { error });
+      kept.change(id, { error });
     },
     /** @param {string} id */
     has(id) {
-      return read().some((item) => item.client_message_id === id);
+      return kept.read().some((item) => item.client_message_id === id);
     },
     /** Whether what is in it would survive a reload. */
+    get isSaved() {
+      return kept.isSaved;
+    },
+  };
+}
+
+/**
+ * Messages as they lie in the storage; and those that it did not take, for as long as the page lives.
+ *
+ * @param {Store} storage
+ * @param {string} list the key that earlier versions kept all messages under, in one list
+ */
+function createKept(storage, list) {
+  const prefix = `${list}.`;
+  /** @type {Map<string, OutboxItem>} */
+  const unsaved = new Map();
+
+  /** @returns {OutboxItem[]} */
+  function read() {
+    const items = new Map(unsaved);
+    for (const key of keysBelow(storage, prefix)) {
+      const item = parsed(readText(storage, key));
+      if (isMessage(item) && prefix + item.client_message_id === key) items.set(item.client_message_id, item);
+    }
+    return [...items.values()].sort((a, b) => a.place - b.place || (a.client_message_id < b.client_message_id ? -1 : 1));
+  }
+
+  /** @param {OutboxItem} item */
+  function write(item) {
+    const id = item.client_message_id;
+    if (writeText(storage, prefix + id, JSON.stringify(item))) unsaved.delete(id);
+    else unsaved.set(id, item);
+    return item;
+  }
+
+  /** @param {Omit<OutboxItem, "place">} item */
+  function add(item) {
+    return write({ ...item, place: (read().at(-1)?.place ?? 0) + 1 });
+  }
+
+  const earlier = parsed(readText(storage, list));
+  removeText(storage, list);
+  for (const item of Array.isArray(earlier) ? earlier : []) if (isMessage(item)) add(item);
+
+  return {
+    read,
+    add,
+    /**
+     * @param {string} id
+     * @param {Partial<OutboxItem>} changes
+     */
+    change(id, changes) {
+      const item = read().find((one) => one.client_message_id === id);
+      if (item) write({ ...item, ...changes });
+    },
+    /** @param {string} id */
+    remove(id) {
+      unsaved.delete(id);
+      removeText(storage, prefix + id);
+    },
     get isSaved() {
       return unsaved.size === 0;
     },
@@ -163,38 +153,12 @@ function isMessage(item) {
 }
 
 /**
- * @param {string|null|undefined} text
+ * @param {string|null} text
  * @returns {unknown}
  */
 function parsed(text) {
   try {
     return JSON.parse(text ?? "null");
-  } catch {
-    return null;
-  }
-}
-
-/**
- * This browser's storage, or null where it gives none.
- *
- * @returns {Store}
- */
-export function localStore() {
-  try {
-    return globalThis.localStorage ?? null;
-  } catch {
-    return null;
-  }
-}
-
-/**
- * This tab's own storage, or null where there is none.
- *
- * @returns {Store}
- */
-export function tabStore() {
-  try {
-    return globalThis.sessionStorage ?? null;
   } catch {
     return null;
   }

@@ -29,6 +29,7 @@ export const TIMES = Object.freeze({
   ackAfter: 250,
   open: 10_000,
   beat: 1_000,
+  quiet: 5_000,
 });
 
 const ACK_EVERY = 100;
@@ -39,209 +40,64 @@ const BLOCKED_AFTER = 3;
 
 /** @import { Frame, Link, Transport } from "../state/types.js" */
 
-/**
- * @param {object} from
- * @param {(cursor: {seq: number, id: string|null}) => string} from.url
- * @param {() => {seq: number, id: string|null}} from.cursor the last event that the page holds
- * @param {(frame: Frame) => void} from.onFrame
- * @param {(link: Link) => void} from.onState called at every change of the word
- * @param {new (url: string) => WebSocket} [from.WebSocket]
- * @param {{now(): number, later(run: () => void, ms: number): any, cancel(timer: any): void}} [from.clock]
- * @param {() => number} [from.random]
- * @param {() => boolean} [from.isOnline]
- * @returns {Transport}
- */
-export function createSocket({
-  url,
-  cursor,
-  onFrame,
-  onState,
-  WebSocket = globalThis.WebSocket,
-  clock = { now: () => Date.now(), later: (run, ms) => setTimeout(run, ms), cancel: (timer) => clearTimeout(timer) },
-  random = Math.random,
-  isOnline = () => true,
-}) {
+/** @typedef {{now(): number, later(run: () => void, ms: number): any, cancel(timer: any): void}} Clock */
+
+/** @type {Clock} */
+const CLOCK = { now: () => Date.now(), later: (run, ms) => setTimeout(run, ms), cancel: (timer) => clearTimeout(timer) };
+
+/** @implements {Transport} */
+export class SocketTransport {
+  #from;
+  #retries;
+  #heartbeat;
+  #acks;
   /** @type {WebSocket|null} */
-  let socket = null;
+  #socket = null;
   /** @type {Link & {from?: number}} */
-  let state = { word: "idle" };
-  let failures = 0;
-  let neverOpened = 0;
-  let everOpened = false;
-  let head = 0;
-  let heardAt = 0;
-  let pingedAt = 0;
-  let unacked = 0;
+  #state = { word: "idle" };
+  /** The number of the session's last event, as the server has said it when the connection opened. */
+  #head = 0;
   /** @type {any} */
-  let retryTimer = null;
+  #retryTimer = null;
   /** @type {any} */
-  let ackTimer = null;
-  /** @type {any} */
-  let pulse = null;
-  /** @type {any} */
-  let stableTimer = null;
-  /** @type {any} */
-  let openTimer = null;
+  #openTimer = null;
 
   /**
-   * @param {string} word
-   * @param {Partial<Link> & {from?: number}} [more]
+   * @param {object} from
+   * @param {(cursor: {seq: number, id: string|null}) => string} from.url
+   * @param {() => {seq: number, id: string|null}} from.cursor the last event that the page holds
+   * @param {(frame: Frame) => void} from.onFrame
+   * @param {(link: Link) => void} from.onState called at every change of the word
+   * @param {new (url: string) => WebSocket} [from.WebSocket]
+   * @param {Clock} [from.clock]
+   * @param {() => number} [from.random]
+   * @param {() => boolean} [from.isOnline]
    */
-  function become(word, more = {}) {
-    state = { word, ...more };
-    onState(state);
+  constructor({ WebSocket = globalThis.WebSocket, clock = CLOCK, random = Math.random, isOnline = () => true, ...from }) {
+    this.#from = { ...from, WebSocket, clock, isOnline };
+    this.#retries = createRetries({ clock, random });
+    this.#heartbeat = createHeartbeat({ clock, ping: () => this.send("ping", {}), onSilent: () => this.#lost(1006) });
+    this.#acks = createAcks({ clock, ack: () => this.send("ack", { seq: from.cursor().seq }) });
   }
 
-  function open() {
-    clear();
-    drop();
+  open() {
+    this.#clear();
+    this.#drop();
+    const { isOnline, url, cursor, clock, WebSocket } = this.#from;
     if (!isOnline()) {
-      become("offline");
+      this.#become("offline");
       return;
     }
-    become("connecting");
-    /** @type {WebSocket} */
-    let mine;
+    this.#become("connecting");
     try {
-      mine = new WebSocket(url(cursor()));
+      this.#socket = new WebSocket(url(cursor()));
     } catch {
-      neverOpened += 1;
-      retry();
+      this.#retries.notOpened();
+      this.#retry();
       return;
     }
-    socket = mine;
-    openTimer = clock.later(() => {
-      if (socket === mine) lost({ code: 1006 });
-    }, TIMES.open);
-    mine.onopen = () => {
-      if (socket !== mine) return;
-      everOpened = true;
-      neverOpened = 0;
-      heardAt = clock.now();
-      pingedAt = heardAt;
-      unacked = 0;
-      beat();
-    };
-    mine.onmessage = (event) => {
-      if (socket === mine) heard(event.data);
-    };
-    mine.onclose = (event) => {
-      if (socket === mine) lost(event);
-    };
-    mine.onerror = () => {};
-  }
-
-  /** @param {string} text */
-  function heard(text) {
-    heardAt = clock.now();
-    let frame;
-    try {
-      frame = JSON.parse(text);
-    } catch {
-      return;
-    }
-    if (frame.type === "session") {
-      head = frame.data.last_seq;
-      clock.cancel(openTimer);
-      stableTimer ??= clock.later(() => {
-        failures = 0;
-      }, TIMES.stable);
-    }
-    onFrame(frame);
-    if (STORED.includes(frame.type) && Number.isInteger(frame.seq)) storedCame();
-    if (frame.type === "session" || state.word === "catching_up") progress();
-  }
-
-  function progress() {
-    const { seq } = cursor();
-    if (seq >= head) {
-      if (state.word !== "live") become("live");
-      return;
-    }
-    const from = (state.word === "catching_up" ? state.from : null) ?? seq;
-    become("catching_up", { from, done: seq - from, total: head - from });
-  }
-
-  function storedCame() {
-    unacked += 1;
-    if (unacked >= ACK_EVERY) ack();
-    else ackTimer ??= clock.later(ack, TIMES.ackAfter);
-  }
-
-  function ack() {
-    clock.cancel(ackTimer);
-    ackTimer = null;
-    if (unacked > 0 && send("ack", { seq: cursor().seq })) unacked = 0;
-  }
-
-  /** A ping every 20 s; no word 10 s after one means that the connection is dead, however late this timer ran. */
-  function beat() {
-    pulse = clock.later(() => {
-      const since = clock.now() - pingedAt;
-      if (heardAt < pingedAt && since >= TIMES.silence - TIMES.ping) {
-        lost({ code: 1006 });
-        return;
-      }
-      if (since >= TIMES.ping) ping();
-      beat();
-    }, TIMES.beat);
-  }
-
-  function ping() {
-    pingedAt = clock.now();
-    send("ping", {});
-  }
-
-  /** @param {{code: number}} close */
-  function lost({ code }) {
-    drop();
-    if (code === CLOSE.NOT_LOGGED_IN) {
-      become("logged_out");
-    } else if (code === CLOSE.WITHDRAWN || code === CLOSE.NO_SUCH_SESSION) {
-      become("gone", { code });
-    } else {
-      if (!everOpened) neverOpened += 1;
-      retry(code);
-    }
-  }
-
-  /** @param {number} [code] */
-  function retry(code) {
-    if (!isOnline()) {
-      become("offline");
-      return;
-    }
-    if (neverOpened >= BLOCKED_AFTER) {
-      become("blocked");
-      return;
-    }
-    const ceiling = Math.min(TIMES.longestRetry, TIMES.firstRetry * 2 ** failures);
-    const atOnce = AT_ONCE.includes(code) && failures === 0;
-    // Full jitter, so that a thousand pages do not come back in the same instant.
-    let wait = atOnce ? random() * TIMES.firstRetry : ceiling / 2 + (random() * ceiling) / 2;
-    if (code === CLOSE.TOO_MANY) wait = Math.max(wait, TIMES.longestRetry / 2);
-    failures += 1;
-    become("waiting", { until: clock.now() + wait, code });
-    retryTimer = clock.later(open, wait);
-  }
-
-  function drop() {
-    clock.cancel(pulse);
-    clock.cancel(ackTimer);
-    clock.cancel(stableTimer);
-    clock.cancel(openTimer);
-    ackTimer = stableTimer = openTimer = pulse = null;
-    const old = socket;
-    socket = null;
-    if (old !== null) {
-      old.onopen = old.onmessage = old.onclose = old.onerror = null;
-      old.close();
-    }
-  }
-
-  function clear() {
-    clock.cancel(retryTimer);
-    retryTimer = null;
+    this.#openTimer = clock.later(() => this.#lost(1006), TIMES.open);
+    this.#listen(this.#socket);
   }
 
   /**
@@ -250,52 +106,301 @@ export function createSocket({
    * @param {string} type
    * @param {object} payload
    */
-  function send(type, payload) {
-    if (socket === null || socket.readyState !== 1) return false;
-    socket.send(JSON.stringify({ type, payload }));
+  send(type, payload) {
+    if (this.#socket === null || this.#socket.readyState !== 1) return false;
+    this.#socket.send(JSON.stringify({ type, payload }));
     return true;
   }
 
+  /** Ask for everything after what one has, where frames were missed. */
+  resume() {
+    const { seq, id } = this.#from.cursor();
+    return this.send("resume", { last_seq: seq, ...(id ? { last_id: id } : {}) });
+  }
+
+  /** The network is back, or the page is looked at again: try at once, or make sure the connection lives. */
+  nudge() {
+    // Whoever was logged out may have logged in again, here or in another tab.
+    if (["waiting", "offline", "logged_out"].includes(this.#state.word)) {
+      this.#retries.hurry();
+      this.open();
+    } else if (this.#socket !== null && this.#socket.readyState === 1) {
+      this.#heartbeat.nudge();
+    }
+  }
+
+  /** The network is gone: say so, and don't try. */
+  offline() {
+    this.#clear();
+    this.#drop();
+    this.#become("offline");
+  }
+
+  close() {
+    this.#clear();
+    this.#drop();
+    this.#become("closed");
+  }
+
+  /** Forget earlier failures and try again. */
+  again() {
+    this.#retries.forget();
+    this.open();
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  get isOpen() {
+    return ["live", "catching_up"].includes(this.#state.word);
+  }
+
+  /**
+   * @param {string} word
+   * @param {Partial<Link> & {from?: number}} [more]
+   */
+  #become(word, more = {}) {
+    this.#state = { word, ...more };
+    this.#from.onState(this.#state);
+  }
+
+  /**
+   * Hear of a connection until it is dropped.
+   *
+   * @param {WebSocket} socket
+   */
+  #listen(socket) {
+    const isCurrent = () => this.#socket === socket;
+    socket.onopen = () => {
+      if (!isCurrent()) return;
+      this.#retries.opened();
+      this.#acks.begin();
+      this.#heartbeat.begin();
+    };
+    socket.onmessage = (event) => isCurrent() && this.#heard(event.data);
+    socket.onclose = (event) => isCurrent() && this.#lost(event.code);
+  }
+
+  /** @param {string} text */
+  #heard(text) {
+    this.#heartbeat.heard();
+    let frame;
+    try {
+      frame = JSON.parse(text);
+    } catch {
+      return;
+    }
+    if (frame.type === "session") {
+      this.#head = frame.data.last_seq;
+      this.#from.clock.cancel(this.#openTimer);
+      this.#retries.joined();
+    }
+    this.#from.onFrame(frame);
+    if (STORED.includes(frame.type) && Number.isInteger(frame.seq)) this.#acks.add();
+    if (frame.type === "session" || this.#state.word === "catching_up") this.#progress();
+  }
+
+  #progress() {
+    const { seq } = this.#from.cursor();
+    const { word, from: begun } = this.#state;
+    if (seq >= this.#head) {
+      if (word !== "live") this.#become("live");
+      return;
+    }
+    const from = (word === "catching_up" ? begun : null) ?? seq;
+    this.#become("catching_up", { from, done: seq - from, total: this.#head - from });
+  }
+
+  /** @param {number} code why, see protocol.js */
+  #lost(code) {
+    this.#drop();
+    if (code === CLOSE.NOT_LOGGED_IN) {
+      this.#become("logged_out");
+    } else if (code === CLOSE.WITHDRAWN || code === CLOSE.NO_SUCH_SESSION) {
+      this.#become("gone", { code });
+    } else {
+      this.#retries.lost();
+      this.#retry(code);
+    }
+  }
+
+  /** @param {number} [code] */
+  #retry(code) {
+    const { isOnline, clock } = this.#from;
+    if (!isOnline()) {
+      this.#become("offline");
+    } else if (this.#retries.isBlocked) {
+      this.#become("blocked");
+    } else {
+      const wait = this.#retries.pause(code);
+      this.#become("waiting", { until: clock.now() + wait, code });
+      this.#retryTimer = clock.later(() => this.open(), wait);
+    }
+  }
+
+  /** Let go of the connection: nothing more is heard of it. */
+  #drop() {
+    this.#heartbeat.end();
+    this.#acks.end();
+    this.#retries.left();
+    this.#from.clock.cancel(this.#openTimer);
+    const old = this.#socket;
+    this.#socket = null;
+    this.#openTimer = null;
+    old?.close();
+  }
+
+  #clear() {
+    this.#from.clock.cancel(this.#retryTimer);
+    this.#retryTimer = null;
+  }
+}
+
+/**
+ * How often the connection has failed, and so how long to wait before the next try.
+ *
+ * @param {object} from
+ * @param {Clock} from.clock
+ * @param {() => number} from.random
+ */
+function createRetries({ clock, random }) {
+  let failures = 0;
+  let neverOpened = 0;
+  let hasOpened = false;
+  /** @type {any} */
+  let stableTimer = null;
+
+  function notOpened() {
+    neverOpened += 1;
+  }
+
   return {
-    open,
-    send,
-    /** Ask for everything after what one has, where frames were missed. */
-    resume() {
-      const { seq, id } = cursor();
-      return send("resume", { last_seq: seq, ...(id ? { last_id: id } : {}) });
+    notOpened,
+    opened() {
+      hasOpened = true;
+      neverOpened = 0;
     },
-    /** The network is back, or the page is looked at again: try at once, or make sure the connection lives. */
-    nudge() {
-      // Whoever was logged out may have logged in again, here or in another tab.
-      if (["waiting", "offline", "logged_out"].includes(state.word)) {
-        failures = Math.min(failures, 1);
-        open();
-      } else if (socket !== null && socket.readyState === 1 && clock.now() - heardAt > 5_000) {
-        ping();
-      }
+    /** The server has answered. What holds for a while makes up for earlier failures. */
+    joined() {
+      stableTimer ??= clock.later(() => (failures = 0), TIMES.stable);
     },
-    /** The network is gone: say so, and don't try. */
-    offline() {
-      clear();
-      drop();
-      become("offline");
+    left() {
+      clock.cancel(stableTimer);
+      stableTimer = null;
     },
-    close() {
-      clear();
-      drop();
-      become("closed");
+    lost() {
+      if (!hasOpened) notOpened();
     },
-    /** Forget earlier failures and try again. */
-    again() {
+    /** Whether the network seems to let no live connection through. */
+    get isBlocked() {
+      return neverOpened >= BLOCKED_AFTER;
+    },
+    /**
+     * Milliseconds before the next try.
+     *
+     * @param {number} [code] why the last one ended
+     */
+    pause(code) {
+      const ceiling = Math.min(TIMES.longestRetry, TIMES.firstRetry * 2 ** failures);
+      const atOnce = AT_ONCE.includes(code) && failures === 0;
+      // Full jitter, so that a thousand pages do not come back in the same instant.
+      const wait = atOnce ? random() * TIMES.firstRetry : ceiling / 2 + (random() * ceiling) / 2;
+      failures += 1;
+      return code === CLOSE.TOO_MANY ? Math.max(wait, TIMES.longestRetry / 2) : wait;
+    },
+    hurry() {
+      failures = Math.min(failures, 1);
+    },
+    forget() {
       neverOpened = 0;
       failures = 0;
-      open();
     },
-    get state() {
-      return state;
+  };
+}
+
+/**
+ * A ping every 20 s; no word 10 s after one means that the connection is dead, however late this timer ran.
+ *
+ * @param {object} from
+ * @param {Clock} from.clock
+ * @param {() => void} from.ping
+ * @param {() => void} from.onSilent the connection is dead
+ */
+function createHeartbeat({ clock, ping, onSilent }) {
+  let heardAt = 0;
+  let pingedAt = 0;
+  /** @type {any} */
+  let timer = null;
+
+  function beat() {
+    timer = clock.later(() => {
+      const since = clock.now() - pingedAt;
+      if (heardAt < pingedAt && since >= TIMES.silence - TIMES.ping) {
+        onSilent();
+        return;
+      }
+      if (since >= TIMES.ping) askNow();
+      beat();
+    }, TIMES.beat);
+  }
+
+  function askNow() {
+    pingedAt = clock.now();
+    ping();
+  }
+
+  return {
+    begin() {
+      heardAt = pingedAt = clock.now();
+      beat();
     },
-    get isOpen() {
-      return ["live", "catching_up"].includes(state.word);
+    heard() {
+      heardAt = clock.now();
     },
+    /** Make sure that it lives, where nothing was heard of late. */
+    nudge() {
+      if (clock.now() - heardAt > TIMES.quiet) askNow();
+    },
+    end() {
+      clock.cancel(timer);
+      timer = null;
+    },
+  };
+}
+
+/**
+ * Acknowledges what has arrived: soon, and not for each event.
+ *
+ * @param {object} from
+ * @param {Clock} from.clock
+ * @param {() => boolean} from.ack returns whether it could be sent
+ */
+function createAcks({ clock, ack }) {
+  let unacked = 0;
+  /** @type {any} */
+  let timer = null;
+
+  function end() {
+    clock.cancel(timer);
+    timer = null;
+  }
+
+  function flush() {
+    end();
+    if (unacked > 0 && ack()) unacked = 0;
+  }
+
+  return {
+    begin() {
+      unacked = 0;
+    },
+    /** A stored event has come. */
+    add() {
+      unacked += 1;
+      if (unacked >= ACK_EVERY) flush();
+      else timer ??= clock.later(flush, TIMES.ackAfter);
+    },
+    end,
   };
 }

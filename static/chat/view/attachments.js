@@ -22,7 +22,6 @@ export class Attachments {
    * @param {object} from
    * @param {HTMLFormElement} from.form
    * @param {(file: File, on: {onProgress(share: number): void, signal: AbortSignal}) => Promise<FileData>} from.send
-   * @param {boolean} from.seesImages whether the model looks at pictures
    * @param {number} from.most files of one message
    */
   constructor(from) {
@@ -45,6 +44,7 @@ export class Attachments {
       event.preventDefault();
       this.add(files);
     });
+    find(form, "#agent").addEventListener("change", () => this.#all.forEach((one) => this.#tellUnseen(one)));
     this.#watchDrops(form);
   }
 
@@ -84,11 +84,19 @@ export class Attachments {
       const onProgress = (/** @type {number} */ share) => setText(state, share < 1 ? `${Math.floor(share * 100)} %` : SENTENCES.checkingFile);
       onProgress(0);
       attachment.sent = await this.#from.send(file, { onProgress, signal: stop.signal });
-      const isUnseen = PICTURES.includes(attachment.sent.media_type) && !this.#from.seesImages;
-      setText(state, isUnseen ? SENTENCES.unseenPicture : "");
+      this.#tellUnseen(attachment);
     } catch (error) {
       if (!stop.signal.aborted) this.#fail(attachment, (error instanceof Error && error.message) || SENTENCES.fileNotSent);
     }
+  }
+
+  /** Say of a picture whether the agent's model will see it. @param {Attachment} attachment */
+  #tellUnseen({ row, sent }) {
+    if (sent === null) return;
+    /** @type {HTMLSelectElement} */
+    const agent = find(this.#from.form, "#agent");
+    const isSeen = agent.selectedOptions[0]?.hasAttribute("data-sees") ?? false;
+    setText(slot(row, "state"), PICTURES.includes(sent.media_type) && !isSeen ? SENTENCES.unseenPicture : "");
   }
 
   /**
@@ -150,7 +158,9 @@ export class Attachments {
   /** Put files back that were sent before. @param {FileData[]} files */
   giveBack(files) {
     for (const file of files) {
-      this.#show(file.name, file.size).sent = file;
+      const attachment = this.#show(file.name, file.size);
+      attachment.sent = file;
+      this.#tellUnseen(attachment);
     }
   }
 }
@@ -165,7 +175,6 @@ export function attachmentsOf(form, page) {
   return new Attachments({
     form,
     send: (file, on) => sendFile(file, { user: page.user, ...on }),
-    seesImages: page.sees_images,
     most: page.max_files,
   });
 }

@@ -2,6 +2,8 @@
  * Which outlines and steps the reader has opened or closed: kept in this browser for good, the latest thousand.
  */
 
+import { readText, writeText } from "../lib/storage.js";
+
 /** @import { Store } from "../state/types.js" */
 
 /** @typedef {ReturnType<typeof createChoices>} Choices */
@@ -21,7 +23,7 @@ export function createChoices({ storage, user, session }) {
   /** @returns {Record<string, boolean>} */
   function read() {
     try {
-      return JSON.parse(storage?.getItem(key) ?? "{}");
+      return JSON.parse(readText(storage, key) ?? "{}");
     } catch {
       return {};
     }
@@ -36,11 +38,7 @@ export function createChoices({ storage, user, session }) {
     kept[name] = isOpen;
     const names = Object.keys(kept);
     for (const old of names.slice(0, Math.max(0, names.length - MOST))) delete kept[old];
-    try {
-      storage?.setItem(key, JSON.stringify(kept));
-    } catch {
-      // Not kept over a reload, then.
-    }
+    writeText(storage, key, JSON.stringify(kept));
   }
 
   return {

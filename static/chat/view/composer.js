@@ -21,109 +21,42 @@ const TOUCH = matchMedia("(pointer: coarse)");
  * @param {(hooks: DraftHooks) => Draft} from.openDraft makes what keeps the text
  * @param {number} from.most characters of a message; 0 for any number
  * @param {(message: {message: string, files: FileData[]} & Choice) => void} from.onSend
- * @param {Attachments} [from.attachments] the files beside it
+ * @param {Attachments} from.attachments the files beside it
  * @param {() => boolean} [from.onTakeBack] have the last waiting message back, to be written anew: it is given back once that is sure
  * @param {(choice: Choice) => void} [from.onChoose] another agent, or reasoning switched
  */
 export function createComposer({ form, openDraft, most, attachments, onSend, onTakeBack = () => false, onChoose = () => {} }) {
-  /** @type {HTMLTextAreaElement} */
-  const box = find(form, "textarea");
+  const text = createText({ form, openDraft, most, onType: () => refuse("") });
+  const chosen = watchChoice(form, onChoose);
+  const button = createSendButton(form);
   const refused = find(form, "#refused");
-  const length = find(form, "#length");
-  const hint = slot(form, "hint");
-  /** @type {HTMLButtonElement} */
-  const send = find(form, ".send");
-  /** @type {HTMLSelectElement} */
-  const agent = find(form, "#agent");
-  /** @type {HTMLInputElement} */
-  const reasoning = find(form, "#reasoning");
-  const words = { ask: box.placeholder, send: hint.textContent ?? "", sendLabel: send.getAttribute("aria-label") ?? "" };
-  const grows = CSS.supports("field-sizing", "content");
-
-  /** Whether what is in the box would survive a reload. */
-  let isKept = true;
-
-  // Only from here on is there something that a click can start: a form that is sent by the browser would take the text with it.
-  send.type = "submit";
-  if (TOUCH.matches) box.enterKeyHint = "enter";
-
-  const draft = openDraft({
-    onFound(text) {
-      if (box.value) return false;
-      box.value = text;
-      fit();
-      return true;
-    },
-    onLost(text) {
-      if (box.value !== text) return;
-      box.value = "";
-      fit();
-    },
-  });
-  // What was typed before this script ran stands behind what is kept.
-  const kept = draft.read();
-  if (kept && kept !== box.value) giveBack(kept);
-  else if (box.value) draft.write(box.value);
-  fit();
-  addEventListener("storage", (event) => draft.isAbout(event.key) && draft.check());
-  addEventListener("pageshow", (event) => event.persisted && draft.check());
-  addEventListener("beforeunload", (event) => {
-    if (!isKept && box.value.trim()) event.preventDefault();
-  });
-
-  function fit() {
-    const over = most > 0 && box.value.length > most;
-    setShown(length, over);
-    if (over) setText(length, SENTENCES.tooLong(box.value.length, most));
-    if (grows) return;
-    box.style.height = "auto";
-    box.style.height = `${Math.min(box.scrollHeight, innerHeight * 0.3)}px`;
-  }
 
   /**
    * Say why the text cannot be sent; empty takes that away.
    *
-   * @param {string} text
+   * @param {string} why
    */
-  function refuse(text) {
-    setText(refused, text);
-    setShown(refused, Boolean(text));
+  function refuse(why) {
+    setText(refused, why);
+    setShown(refused, Boolean(why));
   }
 
   function submit() {
-    const message = box.value;
+    const message = text.value;
     if (!message.trim()) return;
-    if (most > 0 && message.length > most) {
-      refuse(SENTENCES.tooLong(message.length, most));
-      return;
-    }
-    if (attachments?.problem) {
-      refuse(attachments.problem);
-      return;
-    }
-    refuse("");
-    onSend({ message, files: attachments?.files ?? [], ...chosen() });
+    const problem = text.excess || attachments.problem;
+    refuse(problem);
+    if (!problem) onSend({ message, files: attachments.files, ...chosen() });
   }
 
-  function chosen() {
-    return { agent_name: agent.value, enable_reasoning: reasoning.checked };
-  }
-
-  for (const choice of [agent, reasoning]) choice.addEventListener("change", () => onChoose(chosen()));
-
-  box.addEventListener("input", () => {
-    isKept = draft.write(box.value);
-    refuse("");
-    fit();
-  });
-  box.addEventListener("keydown", (event) => {
+  text.box.addEventListener("keydown", (event) => {
     if (isComposing(event)) return;
     const isPlain = !event.shiftKey && !event.altKey && !event.ctrlKey && !event.metaKey;
     // A thumb has no Shift+Enter: there, Enter is a new line, and the button sends.
     if (event.key === "Enter" && ((isPlain && !TOUCH.matches) || event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       submit();
-    } else if (event.key === "ArrowUp" && isPlain && box.value === "" && onTakeBack()) {
+    } else if (event.key === "ArrowUp" && isPlain && text.value === "" && onTakeBack()) {
       event.preventDefault();
     }
   });
@@ -132,6 +65,82 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
     submit();
   });
 
+  return {
+    /** Empty the box: its text is on its way. */
+    clear() {
+      text.set("");
+      attachments.clear();
+    },
+    offer: text.offer,
+    /**
+     * Put a text back, before what is being written now, and its files; and go on with it.
+     *
+     * @param {string} said
+     * @param {FileData[]} [files]
+     */
+    giveBack(said, files = []) {
+      text.giveBack(said);
+      attachments.giveBack(files);
+    },
+    /** The text as it stands. */
+    get text() {
+      return text.value;
+    },
+    refuse,
+    focus: () => text.box.focus({ preventScroll: true }),
+    /**
+     * Say whether a message would be queued.
+     *
+     * @param {boolean} isBusy
+     */
+    setBusy(isBusy) {
+      text.setBusy(isBusy);
+      button.setBusy(isBusy);
+    },
+    disable: button.disable,
+  };
+}
+
+/**
+ * The text that is being written: kept as it is typed, and as high as it needs.
+ *
+ * @param {object} from
+ * @param {HTMLFormElement} from.form
+ * @param {(hooks: DraftHooks) => Draft} from.openDraft
+ * @param {number} from.most characters of a message; 0 for any number
+ * @param {() => void} from.onType
+ */
+function createText({ form, openDraft, most, onType }) {
+  /** @type {HTMLTextAreaElement} */
+  const box = find(form, "textarea");
+  const ask = box.placeholder;
+  if (TOUCH.matches) box.enterKeyHint = "enter";
+  const fit = createFit(box, find(form, "#length"), excess);
+  /** Whether what is in the box would survive a reload. */
+  let isKept = true;
+  const draft = openDraft({
+    onFound: (text) => box.value === "" && fill(text),
+    onLost: (text) => box.value === text && fill(""),
+  });
+
+  /** Why the text is too long to be sent; empty where it is not. */
+  function excess() {
+    return most > 0 && box.value.length > most ? SENTENCES.tooLong(box.value.length, most) : "";
+  }
+
+  /** @param {string} text */
+  function fill(text) {
+    box.value = text;
+    fit();
+    return true;
+  }
+
+  /** @param {string} text */
+  function set(text) {
+    fill(text);
+    isKept = draft.write(text);
+  }
+
   /** @param {string} text */
   function write(text) {
     set(text);
@@ -139,67 +148,116 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
     box.setSelectionRange(text.length, text.length);
   }
 
-  /** @param {string} text */
-  function set(text) {
-    box.value = text;
-    isKept = draft.write(text);
-    fit();
-  }
+  /** @param {string[]} texts */
+  const joined = (...texts) => texts.filter((text) => text.trim()).join("\n\n");
 
-  /**
-   * Put a text back, before what is being written now.
-   *
-   * @param {string} text
-   */
-  function giveBack(text) {
-    set(box.value.trim() ? `${text}\n\n${box.value}` : text);
-  }
+  // What was typed before this script ran stands behind what is kept.
+  const kept = draft.read();
+  if (kept && kept !== box.value) set(joined(kept, box.value));
+  else if (box.value) draft.write(box.value);
+  fit();
+  addEventListener("storage", (event) => draft.isAbout(event.key) && draft.check());
+  addEventListener("pageshow", (event) => event.persisted && draft.check());
+  addEventListener("beforeunload", (event) => {
+    if (!isKept && box.value.trim()) event.preventDefault();
+  });
+  box.addEventListener("input", () => {
+    isKept = draft.write(box.value);
+    onType();
+    fit();
+  });
 
   return {
-    /** Empty the box: its text is on its way. */
-    clear() {
-      set("");
-      attachments?.clear();
-    },
-    /**
-     * Offer a text, behind what stands there.
-     *
-     * @param {string} text
-     */
-    offer(text) {
-      write(box.value.trim() ? `${box.value}\n\n${text}` : text);
-    },
-    /**
-     * Put a text back, before what is being written now, and go on with it.
-     *
-     * @param {string} text
-     * @param {FileData[]} [files]
-     */
-    giveBack(text, files = []) {
-      giveBack(text);
-      attachments?.giveBack(files);
-      write(box.value);
-    },
-    /** The text as it stands. */
-    get text() {
+    box,
+    set,
+    get value() {
       return box.value;
     },
-    refuse,
-    focus: () => box.focus({ preventScroll: true }),
-    /**
-     * Say whether a message would be queued.
-     *
-     * @param {boolean} isBusy
-     */
+    get excess() {
+      return excess();
+    },
+    /** Offer a text, behind what stands there. @param {string} text */
+    offer: (text) => write(joined(box.value, text)),
+    /** Put a text back, before what is being written now, and go on with it. @param {string} text */
+    giveBack: (text) => write(joined(text, box.value)),
+    /** @param {boolean} isBusy */
+    setBusy(isBusy) {
+      box.placeholder = isBusy ? (box.dataset.queuePlaceholder ?? "") : ask;
+    },
+  };
+}
+
+/**
+ * Has the box be as high as its text, and say where that is too long.
+ *
+ * @param {HTMLTextAreaElement} box
+ * @param {HTMLElement} length
+ * @param {() => string} excess why the text is too long, or empty
+ */
+function createFit(box, length, excess) {
+  const grows = CSS.supports("field-sizing", "content");
+  return () => {
+    const why = excess();
+    setShown(length, why !== "");
+    if (why) setText(length, why);
+    if (grows) return;
+    box.style.height = "auto";
+    box.style.height = `${Math.min(box.scrollHeight, innerHeight * 0.3)}px`;
+  };
+}
+
+/**
+ * The agent and the switch beside the box. Returns what gives the choice as it is.
+ *
+ * @param {HTMLFormElement} form
+ * @param {(choice: Choice) => void} onChoose
+ */
+function watchChoice(form, onChoose) {
+  /** @type {HTMLSelectElement} */
+  const agent = find(form, "#agent");
+  /** @type {HTMLInputElement} */
+  const reasoning = find(form, "#reasoning");
+  const chosen = () => ({ agent_name: agent.value, enable_reasoning: reasoning.checked });
+  for (const choice of [agent, reasoning]) choice.addEventListener("change", () => onChoose(chosen()));
+  agent.addEventListener("change", () => showAgent(agent.value));
+  // A browser may have kept another choice than the page was made with.
+  showAgent(agent.value);
+  return chosen;
+}
+
+/**
+ * What the chosen agent is for, and the questions to begin with, stand beside the box.
+ *
+ * @param {string} name
+ */
+function showAgent(name) {
+  for (const about of document.querySelectorAll("[data-agent]")) {
+    setShown(/** @type {HTMLElement} */ (about), about.getAttribute("data-agent") === name);
+  }
+}
+
+/**
+ * The button that sends, and the line that says what it does.
+ *
+ * @param {HTMLFormElement} form
+ */
+function createSendButton(form) {
+  const hint = slot(form, "hint");
+  /** @type {HTMLButtonElement} */
+  const button = find(form, ".send");
+  const words = { hint: hint.textContent ?? "", label: button.getAttribute("aria-label") ?? "" };
+  // Only from here on is there something that a click can start: a form that is sent by the browser would take the text with it.
+  button.type = "submit";
+  return {
+    /** @param {boolean} isBusy */
     setBusy(isBusy) {
       const { queue = "" } = hint.dataset;
-      box.placeholder = isBusy ? (box.dataset.queuePlaceholder ?? "") : words.ask;
-      setText(hint, isBusy ? queue : words.send);
-      send.setAttribute("aria-label", isBusy ? `${words.sendLabel} (${queue})` : words.sendLabel);
+      setText(hint, isBusy ? queue : words.hint);
+      button.setAttribute("aria-label", isBusy ? `${words.label} (${queue})` : words.label);
     },
     /** @param {boolean} isDisabled */
     disable(isDisabled) {
-      send.disabled = isDisabled;
+      button.disabled = isDisabled;
     },
   };
 }

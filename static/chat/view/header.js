@@ -21,9 +21,6 @@ const GAUGE = 20;
 export function createHeader({ page, onStop }) {
   const state = byId("run-state");
   const time = byId("clock");
-  const short = byId("iteration-short");
-  const iteration = byId("iteration");
-  const tokens = byId("tokens");
   /** @type {HTMLButtonElement} */
   const stop = byId("stop");
   const wordOfStop = slot(stop, "word");
@@ -37,36 +34,11 @@ export function createHeader({ page, onStop }) {
   });
 
   /** @param {Run} run */
-  function paintFigures(run) {
-    const limit = run.limit || page.max_iterations;
-    const counts = run.iteration > 0 && run.enable_reasoning;
-    setShown(iteration, counts);
-    setText(slot(iteration, "words"), iterationOf(run.iteration, limit));
-    setText(short, counts ? (limit ? `${run.iteration}/${limit}` : String(run.iteration)) : "");
-    setShown(short, counts);
-    paintGauge(run, limit);
-    const spent = run.usage !== null && run.usage.input_tokens + run.usage.output_tokens > 0;
-    setText(tokens, run.usage !== null && spent ? usage(run.usage) : "");
-    setShown(tokens, spent);
-  }
-
-  /** @param {Run} run */
   function paintStop(run) {
     const isStopping = run.status === "cancelling";
     setShown(stop, !run.ended && page.may.stop && page.live);
     stop.disabled = isStopping;
     setText(wordOfStop, isStopping ? words.stopping : words.stop);
-  }
-
-  /** @param {string} text how long the run has taken */
-  function paintTab(text) {
-    const name = title || SENTENCES.newSession;
-    const isLive = shown !== null && !shown.ended;
-    const whole = visible(`${isLive ? `● ${text} · ${state.textContent} · ${name}` : name} · Thinkaloud`);
-    if (document.title !== whole) document.title = whole;
-    const favicon = byId("favicon");
-    const href = favicon.dataset[shown === null ? "done" : dot(shown.status)] ?? favicon.dataset.done;
-    if (href && favicon.getAttribute("href") !== href) favicon.setAttribute("href", href);
   }
 
   /** @param {number|null} now */
@@ -75,7 +47,7 @@ export function createHeader({ page, onStop }) {
     let text = roughly(shown.duration_ms);
     if (!shown.ended) text = now === null || shown.started_at === null ? "" : clock((now - shown.started_at) * 1000);
     setText(time, text);
-    paintTab(text);
+    paintTab(shown, title, `${text} · ${state.textContent}`);
   }
 
   return {
@@ -93,12 +65,12 @@ export function createHeader({ page, onStop }) {
       setShown(byId("run-facts"), run !== null && !isGone);
       byId("run-dot").className = `dot ${run === null ? "done" : dot(run.status)}`;
       if (run === null) {
-        paintTab("");
+        paintTab(null, title);
         return;
       }
       setText(state, word);
       setData(state, "tone", dot(run.status));
-      paintFigures(run);
+      paintFigures(run, run.limit || page.max_iterations);
       paintStop(run);
       paintLinks(run);
       tick(now);
@@ -109,12 +81,50 @@ export function createHeader({ page, onStop }) {
     setTitle(next) {
       title = next;
       setText(byId("title"), next);
-      paintTab(time.textContent ?? "");
+      paintTab(shown, title, `${time.textContent} · ${state.textContent}`);
     },
     get title() {
       return title;
     },
   };
+}
+
+/**
+ * The browser's tab: what is at work says so even where the page is out of sight.
+ *
+ * @param {Run|null} run
+ * @param {string} title the session's
+ * @param {string} [doing] how long the run has taken, and what it does
+ */
+function paintTab(run, title, doing = "") {
+  const name = title || SENTENCES.newSession;
+  const isLive = run !== null && !run.ended;
+  const whole = visible(`${isLive ? `● ${doing} · ${name}` : name} · Thinkaloud`);
+  if (document.title !== whole) document.title = whole;
+  const favicon = byId("favicon");
+  const href = favicon.dataset[run === null ? "done" : dot(run.status)] ?? favicon.dataset.done;
+  if (href && favicon.getAttribute("href") !== href) favicon.setAttribute("href", href);
+}
+
+/**
+ * How far the run is, and what it has spent.
+ *
+ * @param {Run} run
+ * @param {number} limit iterations that it may take
+ */
+function paintFigures(run, limit) {
+  const short = byId("iteration-short");
+  const iteration = byId("iteration");
+  const counts = run.iteration > 0 && run.enable_reasoning;
+  setShown(iteration, counts);
+  setText(slot(iteration, "words"), iterationOf(run.iteration, limit));
+  setText(short, counts ? (limit ? `${run.iteration}/${limit}` : String(run.iteration)) : "");
+  setShown(short, counts);
+  paintGauge(run, limit);
+  const tokens = byId("tokens");
+  const spent = run.usage !== null && run.usage.input_tokens + run.usage.output_tokens > 0;
+  setText(tokens, run.usage !== null && spent ? usage(run.usage) : "");
+  setShown(tokens, spent);
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * Tells that a scheduled run has ended: on this page, and where the reader allows it by the browser itself, once for all tabs.
+ * Says that a scheduled run has ended: on this page, and where the reader allows it by the browser itself, once for all tabs.
  *
  * A page with a live connection gets it at once. All ask now and then, so that nothing is lost with a connection; what comes twice has
  * the same id.
@@ -10,6 +10,7 @@ import { ApiError } from "../transport/api.js";
 import { visible } from "../lib/dom.js";
 import { closeNotice, notice } from "./notices.js";
 import { notificationPermission, requestNotifications, showNotification } from "../lib/platform.js";
+import { readText, writeText } from "../lib/storage.js";
 import { SENTENCES } from "../state/messages.js";
 
 /** @import { Api } from "../transport/api.js" */
@@ -52,11 +53,7 @@ const choice = "thinkaloud.notify";
  * @param {Store} storage
  */
 export function isWanted(storage) {
-  try {
-    return notificationPermission() === "granted" && storage?.getItem(choice) === "on";
-  } catch {
-    return false;
-  }
+  return notificationPermission() === "granted" && readText(storage, choice) === "on";
 }
 
 /**
@@ -67,11 +64,7 @@ export function isWanted(storage) {
  */
 export async function want(storage, wanted) {
   const isOn = wanted && (await requestNotifications()) === "granted";
-  try {
-    storage?.setItem(choice, isOn ? "on" : "off");
-  } catch {
-    // Kept for no longer than this.
-  }
+  writeText(storage, choice, isOn ? "on" : "off");
   return isOn;
 }
 

@@ -24,14 +24,79 @@ const LANDING = 90;
  * @param {HTMLElement|null} from.jump the button that leads to the end
  */
 export function createScroll({ scroll, log, jump }) {
-  let isFollowing = true;
   let isPressed = false;
+  const follower = createFollower({ scroll, jump });
+  const hold = createHold({ scroll, log, onMove: follower.moved });
+
+  function stay() {
+    if (follower.isFollowing && !isPressed) follower.toEnd();
+  }
+
+  watchHands({
+    scroll,
+    onUp() {
+      if (scroll.scrollTop > 0) follower.leave();
+    },
+    onGrab: hold.release,
+    onPress(isDown) {
+      isPressed = isDown;
+      if (isDown) return;
+      follower.check();
+      stay();
+    },
+  });
+  watchSelection(log, follower.leave);
+  /** The content or the box has another size: stay at the end, unless a hand is at work or has left it. */
+  const sizes = new ResizeObserver(() => follower.resized() && stay());
+  for (const box of [log, scroll]) sizes.observe(box);
+
+  return {
+    /**
+     * Do something that makes the content longer or shorter, and stay at the end where it is followed; returns what it returns.
+     *
+     * @template T
+     * @param {() => T} change
+     */
+    keepEnd(change) {
+      follower.check();
+      const result = change();
+      stay();
+      return result;
+    },
+    /**
+     * Change what lies above without moving what is being read.
+     *
+     * @param {() => void} change
+     */
+    keepPlace(change) {
+      if (!follower.check()) {
+        hold.during(change);
+        return;
+      }
+      change();
+      stay();
+    },
+    /** So many rows have come. */
+    addMissed: follower.addMissed,
+    toEnd: follower.land,
+    leave: follower.leave,
+  };
+}
+
+/**
+ * Whether the end is followed, and what changes that.
+ *
+ * @param {object} from
+ * @param {HTMLElement} from.scroll
+ * @param {HTMLElement|null} from.jump
+ */
+function createFollower({ scroll, jump }) {
+  let isFollowing = true;
   /** Where the box was when it was checked or moved last. */
   let lastTop = scroll.scrollTop;
   const ends = createEnds(scroll);
   const landing = createLanding({ scroll, check, toEnd });
   const jumpButton = createJump({ scroll, jump, onJump: land });
-  const hold = createHold({ scroll, log, onMove: () => (lastTop = scroll.scrollTop) });
 
   /** See what a hand has done since the last check. Returns whether the end is followed. */
   function check() {
@@ -48,17 +113,6 @@ export function createScroll({ scroll, log, jump }) {
   function toEnd() {
     if (fromEnd(scroll) > ROUNDING) scroll.scrollBy({ top: scroll.scrollHeight, behavior: "instant" });
     lastTop = scroll.scrollTop;
-  }
-
-  /** The content or the box has another size: stay at the end, unless a hand is at work or has left it. */
-  function resized() {
-    ends.moved();
-    if (check()) stay();
-    else jumpButton.grown();
-  }
-
-  function stay() {
-    if (isFollowing && !isPressed) toEnd();
   }
 
   /** To the end and to stay there. */
@@ -85,64 +139,43 @@ export function createScroll({ scroll, log, jump }) {
   }
 
   scroll.addEventListener("scroll", check, { passive: true });
-  watchHands({
-    scroll,
-    onUp() {
-      if (scroll.scrollTop > 0) leave();
-    },
-    onGrab: hold.release,
-    onPress(isDown) {
-      isPressed = isDown;
-      if (isDown) return;
-      check();
-      stay();
-    },
-  });
-  document.addEventListener("selectionchange", () => {
-    const selection = document.getSelection();
-    if (!selection || selection.isCollapsed) return;
-    if (log.contains(selection.anchorNode) || log.contains(selection.focusNode)) leave();
-  });
-  for (const box of [log, scroll]) new ResizeObserver(resized).observe(box);
   scroll.classList.add("following");
 
   return {
-    /**
-     * Do something that makes the content longer or shorter, and stay at the end where it is followed; returns what it returns.
-     *
-     * @template T
-     * @param {() => T} change
-     */
-    keepEnd(change) {
-      check();
-      const result = change();
-      stay();
-      return result;
-    },
-    /**
-     * Change what lies above without moving what is being read.
-     *
-     * @param {() => void} change
-     */
-    keepPlace(change) {
-      if (!check()) {
-        hold.during(change);
-        return;
-      }
-      change();
-      stay();
-    },
-    /**
-     * So many rows have come.
-     *
-     * @param {number} added
-     */
-    addMissed(added) {
-      if (!isFollowing && added) jumpButton.add(added);
-    },
-    toEnd: land,
+    check,
+    toEnd,
+    land,
     leave,
+    get isFollowing() {
+      return isFollowing;
+    },
+    /** The page itself has moved the box: that is no hand. */
+    moved: () => (lastTop = scroll.scrollTop),
+    /** The content or the box has another size. Returns whether the end is followed. */
+    resized() {
+      ends.moved();
+      if (!check()) jumpButton.grown();
+      return isFollowing;
+    },
+    /** @param {number} rows */
+    addMissed(rows) {
+      if (!isFollowing && rows) jumpButton.add(rows);
+    },
   };
+}
+
+/**
+ * Whoever chooses text in the log reads there.
+ *
+ * @param {HTMLElement} log
+ * @param {() => void} onChoose
+ */
+function watchSelection(log, onChoose) {
+  document.addEventListener("selectionchange", () => {
+    const selection = document.getSelection();
+    if (!selection || selection.isCollapsed) return;
+    if (log.contains(selection.anchorNode) || log.contains(selection.focusNode)) onChoose();
+  });
 }
 
 /**

@@ -40,11 +40,10 @@ def test_each_says_what_a_model_has_to_know(name: str) -> None:
     assert tool.output_limit > 0
 
 
-def test_an_unknown_tool_is_an_error_that_names_what_there_is() -> None:
-    with pytest.raises(
-        ValueError, match=r"^Unknown tool: pyhton\. There are: python, current_time, search_history, fetch_page\.$"
-    ):
-        build(["python", "pyhton"], Toolbox())
+def test_an_unknown_tool_is_left_out_and_told() -> None:
+    missing: list[str] = []
+    assert list(build(["python", "pyhton"], Toolbox(), on_missing=missing.append)) == ["python"]
+    assert missing == ["The tool “pyhton” is not installed."]
 
 
 def test_a_tool_of_the_callers_own_takes_a_built_in_ones_place() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from agents.specs import McpChoice
 from agents.tools import CancelToken, Tool, Toolbox, ToolError, ToolText, build, mcp, mcp_server
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
@@ -416,3 +417,33 @@ def test_what_a_server_says_of_its_results_is_not_tried(server: Server) -> None:
     tools = server.tools()
     assert '"aaaa' in call(tools["boasting-spell"])
     assert call(tools["test-add"], a=1, b=1) == "2"
+
+
+@pytest.mark.parametrize(
+    ("choices", "names", "told"),
+    [
+        (None, {"test-add", "test-fail", "other-add"}, []),
+        ((), set(), []),
+        ((McpChoice("other"),), {"other-add"}, []),
+        ((McpChoice("test", ("fail",)), McpChoice("other", ())), {"test-fail"}, []),
+        (
+            (McpChoice("test", ("add", "gone")), McpChoice("nobody")),
+            {"test-add"},
+            ["The MCP server “test” has no tool “gone” any more.", "There is no MCP server “nobody” here."],
+        ),
+        ((McpChoice("test", ("wait",)),), set(), ["The MCP server “test” has no tool “wait” any more."]),
+    ],
+)
+def test_an_agent_has_the_servers_and_tools_that_it_chose(
+    server: Server, choices: tuple[McpChoice, ...] | None, names: set[str], told: list[str]
+) -> None:
+    """What the operator leaves out stays out, whoever chooses it."""
+    one = server.config["test"]
+    server.config = {
+        "test": {**one, "includeTools": ["add", "fail"]},
+        "other": {**one, "includeTools": ["add"]},
+    }
+    server.tools()
+    missing: list[str] = []
+    assert set(build([], Toolbox(mcp_servers=server.config), None, missing.append, choices)) == names
+    assert missing == told

@@ -259,6 +259,7 @@ async def test_the_description_needs_nothing_but_our_own_files(bo: Browser) -> N
         "/api/schedules/",
         "/api/schedules/{schedule_id}/",
         "/api/schedules/{schedule_id}/run/",
+        "/api/agents/",
         "/api/notifications/",
     }
 
@@ -543,3 +544,30 @@ async def test_pages_are_told_what_an_error_was_made_of_and_others_are_not(
     assert (told["code"], told["message"]) == (plain["code"], plain["message"])
     assert set(told) - set(plain) == {"template"}
     assert told["template"] == told["message"]
+
+
+# Agents
+
+
+async def test_the_agents_that_one_may_use(bo: Browser) -> None:
+    status, told = await bo.call("GET", "agents/")
+    assert status == 200
+    offered = {each["name"]: each for each in told["items"]}
+    assert list(offered) == ["researcher", "developer", "writer"]
+    assert offered["writer"] == {
+        "name": "writer",
+        "title": "Writer",
+        "description": "Drafts, edits and shortens texts in a clear voice.",
+        "version": 1,
+        "model": "stub",
+        "provider": "default",
+        "tools": ["current_time", "search_history", "fetch_page"],
+        "mcp_servers": None,
+        "sub_agents": [],
+        "starters": [],
+        "sees_images": False,
+        "is_default": False,
+    }
+    _, made = await bo.call("POST", "sessions/", {"agent_name": "writer"})
+    run = await ended(bo, await ask(bo, made["id"]))
+    assert (run["agent_version"], run["model"], run["provider"]) == (1, "stub", "default")

@@ -1,7 +1,6 @@
 """Files over HTTP, to the letter: sent, looked at, asked about, read by an agent; and what is refused."""
 
 import hashlib
-import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -20,14 +19,7 @@ NOTES = "Tea: 3 euros\nMilk: 1 euro\n茶葉在櫃子裡\n"
 async def send(
     browser: Browser, name: str = "notes.txt", content: bytes = NOTES.encode(), **fields: str
 ) -> tuple[int, Any]:
-    """Send a file as a form; returns the status and the JSON it was answered with."""
-    form = aiohttp.FormData(quote_fields=False)
-    form.add_field("file", io.BytesIO(content), filename=name, content_type="application/x-lie")
-    for key, value in fields.items():
-        form.add_field(key, value)
-    headers = {"X-CSRFToken": browser.cookie("csrftoken"), "Referer": f"{browser.url}/"}
-    async with browser.http.post("/api/files/", data=form, headers=headers) as answer:
-        return answer.status, await answer.json()
+    return await browser.send_file(name, content, **fields)
 
 
 async def sent(browser: Browser, name: str = "notes.txt", content: bytes = NOTES.encode(), **fields: str) -> str:

@@ -29,7 +29,7 @@ def facts(settings: Any) -> ServerFacts:
 
 
 def test_another_process_knows_all_of_it(facts: ServerFacts, settings: Any) -> None:
-    model_facts.save_facts()
+    model_facts.save_facts(settings.AGENT_MODEL)
     forget_facts()
     model_facts.load_facts()
     found = server_facts(settings.AGENT_MODEL)
@@ -44,7 +44,7 @@ def test_another_process_knows_all_of_it(facts: ServerFacts, settings: Any) -> N
 
 @pytest.mark.usefixtures("facts")
 def test_after_a_day_it_is_asked_anew(settings: Any) -> None:
-    model_facts.save_facts()
+    model_facts.save_facts(settings.AGENT_MODEL)
     ModelServerFacts.objects.update(learned_at=timezone.now() - model_facts.LASTS - timedelta(seconds=1))
     forget_facts()
     model_facts.load_facts()
@@ -53,7 +53,7 @@ def test_after_a_day_it_is_asked_anew(settings: Any) -> None:
 
 @pytest.mark.usefixtures("facts")
 def test_another_server_or_model_is_another(settings: Any) -> None:
-    model_facts.save_facts()
+    model_facts.save_facts(settings.AGENT_MODEL)
     for server, model in (("http://127.0.0.1:8/v1", "stub"), ("http://user:secret@127.0.0.1:9/v1", "other"), ("", "")):
         settings.AGENT_MODEL = ModelSettings(server, model)
         forget_facts()

@@ -97,7 +97,7 @@ def test_a_model_that_calls_no_tools_is_told_to_be_unfit(model_server: ModelServ
     assert "wrong number" in told
     assert "calls tools: no" in told
     assert "LLM_TOOL_FORMAT=template" in told
-    assert "cannot carry an agent" in failure
+    assert "cannot run an agent" in failure
 
 
 def test_a_model_that_refuses_is_told_in_words(model_server: ModelServer) -> None:

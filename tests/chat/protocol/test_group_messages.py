@@ -97,7 +97,7 @@ def heard_before(message: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     return []
 
 
-#: What is said now, and what the version before hears of it. What it hears nothing of, the look of every second finds for it.
+#: What is said now, and what the version before hears of it. What it hears nothing of, the poll of every second finds for it.
 SAID: dict[str, tuple[Mapping[str, Any], list[tuple[Any, ...]]]] = {
     "events": (
         {

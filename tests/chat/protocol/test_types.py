@@ -126,5 +126,5 @@ PONG = {"type": "pong", "data": {"last_seq": 1, "timestamp": 1.5}}
     ],
 )
 def test_what_is_not_as_its_type_says_is_noticed(frame: dict[str, Any], is_well: bool) -> None:
-    """By the look that every test's sockets and stored events are given."""
+    """By the check that every test's sockets and stored events are given."""
     assert (wire_types.fault_of(frame) == "") is is_well

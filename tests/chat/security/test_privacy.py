@@ -66,6 +66,7 @@ ROWS: dict[str, list[Row]] = {
     "api/asyncapi.json": [Row("GET", 401, 200, 200, 200)],
     "api/": [Row("GET", 401, 404, 404, 404), Row("POST", 401, 404, 404, 404)],
     "api/search/": [Row("GET", 401, 200, 200, 200, query="?q=okapi"), Row("POST", 401, 405, 405, 405)],
+    "api/agents/": [Row("GET", 401, 200, 200, 200), Row("POST", 401, 405, 405, 405)],
     "api/sessions/": [
         Row("GET", 401, 200, 200, 200, query="?q=okapi"),
         Row("POST", 401, 201, 201, 201),
@@ -119,6 +120,17 @@ ROWS: dict[str, list[Row]] = {
     "admin/autocomplete/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/jsi18n/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
     "admin/r/<path:content_type_id>/<path:object_id>/": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
+    # Versions of agents: for those alone who may see agents, and a change of one for those who may change them.
+    "admin/chat/agent/models/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
+    "admin/chat/agent/<int:agent_id>/versions/<int:number>/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
+    "admin/chat/agent/<int:agent_id>/versions/<int:number>/try/": [
+        Row("GET", LOGIN, LOGIN, LOGIN, 403),
+        Row("POST", LOGIN, LOGIN, LOGIN, 403),
+    ],
+    "admin/chat/agent/<int:agent_id>/do/<str:act>/": [
+        Row("GET", LOGIN, LOGIN, LOGIN, 405),
+        Row("POST", LOGIN, LOGIN, LOGIN, 403),
+    ],
     "admin/^(?P<app_label>auth|axes|chat|accounts)/$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
     "admin/(?P<url>.*)$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
     # Where accounts were in earlier versions: leads on, whoever asks.

@@ -1,4 +1,4 @@
-"""How the databases carry out what is asked by the clock and within a run's transactions: by indexes, however long the tables are."""
+"""How the databases execute what is asked by the clock and within a run's transactions: by indexes, however long the tables are."""
 
 import contextlib
 import re
@@ -48,7 +48,7 @@ def large(
 
 
 class _Explained:
-    """Explains each statement before it is carried out, and keeps what reads a whole table."""
+    """Explains each statement before it is executed, and keeps what reads a whole table."""
 
     def __init__(self) -> None:
         self.whole: list[str] = []

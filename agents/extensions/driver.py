@@ -1,0 +1,318 @@
+"""Lets an agent of Qwen-Agent's that others have written work on a run, so that its steps are those of any other run.
+
+The agent works in a thread of its own, from which come turns, calls of tools and results. The run's thread takes them in order and has
+them written into the log: a turn as a reply that grows, a call with the limits that all have. What the agent asks our model goes
+its own way, and is shown as far as the agent says it. After a stop the run ends at once, and the agent when it next does any of this.
+"""
+
+import json
+import queue
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from qwen_agent.llm.schema import ASSISTANT, FUNCTION, Message
+
+from agents import threads
+from agents.cancellation import CancelToken
+from agents.errors import AgentError, LimitReached, Stopped
+from agents.extensions.asking import AskedModel, Asking
+from agents.extensions.qwen_tools import OUTPUT_LIMIT, TIMEOUT_S, as_text, schema_of
+from agents.extensions.turns import Said, Turn, said_in
+from agents.models.reply import Reply, ReplyWriter
+from agents.models.reply_parts import Call, FinishedReply
+from agents.sentence import Sentence
+from agents.text import json_object
+from agents.tools import Egress, Tool, ToolError
+from agents.tools.runner import Job, ToolOutcome
+
+#: How Qwen-Agent tells a model that a tool of its own has failed.
+_FAILED = re.compile(r"\AAn error occurred when calling tool `.*?`:\n(\w+): .*?\nTraceback:\n", re.DOTALL)
+
+
+class Host(Protocol):
+    """The run: see `agents.stream.AgentRun`."""
+
+    @property
+    def max_iterations(self) -> int:
+        """How often the model may be asked."""
+        ...
+
+    def write(self, writer: ReplyWriter, *, goes_on: bool = False) -> FinishedReply:
+        """Have a reply written and shown, and wait for its end. ``goes_on``: it belongs to the model call of the one before."""
+        ...
+
+    def ask(self, writer: ReplyWriter, reply: Reply) -> "Future[None]":
+        """Have a reply written that is shown to nobody."""
+        ...
+
+    def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
+        """Run tool calls at the same time, wait for all, and return what came of each by id."""
+        ...
+
+    def call_at_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have ``callback`` called when the run is stopped; returns what removes it."""
+        ...
+
+
+@dataclass(slots=True)
+class _ToolCall:
+    """The agent has a tool called, and waits for what comes of it."""
+
+    said: Said
+    tool: Tool
+    outcome: "Future[str]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """The agent says what a tool has returned."""
+
+    said: Said
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    error: BaseException | None
+
+
+class Work:
+    """An agent at work, from its beginning to its end."""
+
+    def __init__(self, host: Host, egress: Egress) -> None:
+        self._host = host
+        self._egress = egress
+        self._news: queue.SimpleQueue[Turn | _ToolCall | _Result | _End] = queue.SimpleQueue()
+        self._asking = Asking(host.ask, host.max_iterations)
+        # Of the agent's thread: the turn that it is in, what it yielded last, and how much of that has been dealt with.
+        self._turn: Turn | None = None
+        self._yielded: Sequence[Message] = ()
+        self._at = 0
+        self._last = ""
+        # Of it too: names of calls that it has announced and not made, and of those it has made and not reported.
+        self._announced: list[str] = []
+        self._made: list[str] = []
+        # Of the run's thread: calls without a result.
+        self._open: list[Call] = []
+        self._has_written = False
+
+    def model(self, made: Callable[[Asking], Any]) -> AskedModel:
+        """Our model, as the agent asks it."""
+        return AskedModel(made(self._asking))
+
+    # -- in the run's thread ----------------------------------------------------------------------
+
+    def carry_out(self, agent: Any, messages: Sequence[Message]) -> None:
+        """Let the agent work to its end, blocking. Raises what the run does, and what the agent does."""
+        remove_callback = self._host.call_at_stop(lambda: self._news.put(_End(Stopped())))
+        threads.run(lambda: self._generate(agent, messages))
+        try:
+            while True:
+                news = self._news.get()
+                if isinstance(news, _End):
+                    if news.error is not None:
+                        raise news.error
+                    if not self._has_written:
+                        raise AgentError("internal", Sentence("The agent ended without an answer."))
+                    return
+                self._heed(news)
+        finally:
+            remove_callback()
+            self._asking.stop()
+            self._refuse_calls()
+
+    def _heed(self, news: Turn | _ToolCall | _Result) -> None:
+        if isinstance(news, Turn):
+            self._write(news)
+        elif isinstance(news, _ToolCall):
+            self._call(news)
+        else:
+            call = self._opened(news.said)
+            self._host.run_tools([Job(call.id, call.name, "{}", _Known(news.text))])
+
+    def _write(self, turn: Turn, *, goes_on: bool = False) -> None:
+        self._open += self._host.write(turn.write, goes_on=goes_on).calls
+        self._has_written = True
+
+    def _call(self, asked: _ToolCall) -> None:
+        call = self._opened(asked.said)
+        arguments = call.arguments if json_object(call.arguments, None) is not None else "{}"
+        try:
+            outcome = self._host.run_tools([Job(call.id, call.name, arguments, asked.tool)])[call.id]
+        except BaseException as error:
+            asked.outcome.set_exception(error)
+            raise
+        asked.outcome.set_result(outcome.content)
+
+    def _opened(self, said: Said) -> Call:
+        """The call in the log that this one is; where the agent has called a tool without saying so, it is written there."""
+        fits = [call for call in self._open if call.name == said.name]
+        same = [call for call in fits if (call.id == said.id and said.id) or call.arguments == said.text]
+        if not fits:
+            self._write(Turn([said], is_over=True, counts=False), goes_on=self._has_written)
+            fits = self._open[-1:]
+        found = (same or fits)[0]
+        self._open.remove(found)
+        return found
+
+    def _refuse_calls(self) -> None:
+        """Nobody answers any more: who waits for an answer is told."""
+        self._news.put(_End(None))  # so that the queue has an end
+        while not isinstance(news := self._news.get(), _End):
+            if isinstance(news, _ToolCall) and not news.outcome.done():
+                news.outcome.set_exception(Stopped())
+
+    # -- in the agent's thread --------------------------------------------------------------------
+
+    def _generate(self, agent: Any, messages: Sequence[Message]) -> None:
+        error: Exception | None = None
+        try:
+            for yielded in agent.run(list(messages)):
+                self._asking.check()
+                self._see(yielded)
+            self._end_turn()
+        except BaseException as caught:  # noqa: BLE001 - whatever an agent raises ends its run alone
+            error = (
+                caught if isinstance(caught, Exception) else RuntimeError(f"The agent raised {type(caught).__name__}.")
+            )
+            if self._turn is not None:
+                self._break_off(self._turn, error)
+        self._news.put(_End(error))
+
+    @staticmethod
+    def _break_off(turn: Turn, error: Exception) -> None:
+        if isinstance(error, LimitReached):
+            turn.end()  # what it said before is whole
+        else:
+            turn.fail(error)
+
+    def _see(self, yielded: Sequence[Any]) -> None:
+        """Look at the messages so far for what is new."""
+        messages = [Message(**each) if isinstance(each, dict) else each for each in yielded]
+        self._yielded = messages
+        if len(messages) < self._at:  # it begins anew
+            self._at, self._last = 0, ""
+        messages = [*self._more_of_last(messages), *messages[self._at :]]
+        results = [place for place, message in enumerate(messages) if message.role == FUNCTION]
+        begin = 0
+        for place in results:
+            self._show(messages[begin:place])
+            self._take_result(messages[place])
+            begin = place + 1
+        if results:
+            self._at, self._last = len(yielded) - (len(messages) - begin), ""
+        self._show(messages[begin:])
+
+    def _more_of_last(self, messages: Sequence[Message]) -> list[Message]:
+        """What has come to the message that stood before a call, where an agent writes all that it says into one."""
+        if not self._last:
+            return []
+        text = as_text(messages[self._at - 1].content)
+        if text == self._last:
+            return []
+        return [Message(ASSISTANT, text.removeprefix(self._last))]
+
+    def _show(self, messages: Sequence[Message]) -> None:
+        said = said_in(messages)
+        if not said:
+            return
+        if self._turn is None:
+            self._turn = Turn(counts=not self._asking.has_asked)
+            self._turn.said = said
+            self._news.put(self._turn)
+        self._turn.show(said)
+
+    def _end_turn(self, call: Said | None = None) -> None:
+        """The turn is over: with a call that it has led to, where the agent has not announced one of that name."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            self._announced += [each.name for each in turn.said if each.kind == "call"]
+            is_new = call is not None and call.name not in self._announced
+            # What has been said before a call is a thought.
+            turn.end(*([call] if call is not None and is_new else []))
+
+    def _take_result(self, message: Message) -> None:
+        name = message.name or "tool"
+        said = Said("call", "{}", name, str((message.extra or {}).get("function_id") or ""))
+        if name in self._made:
+            self._end_turn()
+            self._made.remove(name)
+            return
+        self._end_turn(said)
+        if name in self._announced:
+            self._announced.remove(name)
+        self._news.put(_Result(said, as_text(message.content)))
+
+    def call_tool(self, name: str, arguments: Any, tool: Any, call: Callable[[], Any]) -> str:
+        """Have a tool called with our limits, and wait for what comes of it; ``call`` is how the agent would."""
+        self._asking.check()
+        written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False, default=str)
+        said = Said("call", written or "{}", name)
+        self._pass_yielded()
+        self._end_turn(said)
+        if name in self._announced:
+            self._announced.remove(name)
+        self._made.append(name)
+        ours = getattr(tool, "tool", None)
+        asked = _ToolCall(said, ours or self._egress.guard(_TheirCall(name, tool, written, call)))
+        self._news.put(asked)
+        return asked.outcome.result()
+
+    def _pass_yielded(self) -> None:
+        """What has been yielded so far is dealt with."""
+        self._at = len(self._yielded)
+        last = self._yielded[-1] if self._yielded else None
+        is_text = last is not None and last.role == ASSISTANT and not last.function_call
+        self._last = as_text(last.content) if last is not None and is_text and last.content else ""
+
+
+class Driven:
+    """Goes before an agent's class, so that the tools it calls are called by the run."""
+
+    work: Work
+    function_map: Mapping[str, Any]
+
+    def _call_tool(self, tool_name: str, tool_args: Any = "{}", **kwargs: Any) -> Any:
+        theirs = super()._call_tool  # type: ignore[misc] # of the class behind this one
+        tool = self.function_map.get(tool_name)
+        return self.work.call_tool(tool_name, tool_args, tool, lambda: theirs(tool_name, tool_args, **kwargs))
+
+
+class _TheirCall:
+    """A call as the agent would make it, as a tool of ours."""
+
+    def __init__(self, name: str, tool: Any, arguments: str, call: Callable[[], Any]) -> None:
+        self.name = name
+        self.description = str(getattr(tool, "description", ""))
+        is_object = json_object(arguments, None) is not None
+        schema = schema_of(getattr(tool, "parameters", {}))
+        self.parameters: dict[str, Any] = schema if is_object and isinstance(schema, dict) else {}
+        self.timeout_s: float = getattr(tool, "timeout_s", TIMEOUT_S)
+        self.output_limit: int = getattr(tool, "output_limit", OUTPUT_LIMIT)
+        self.reaches_outside = bool(getattr(tool, "reaches_outside", True))
+        self._call = call
+
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+        """Make it. Raises `ToolError`."""
+        text = as_text(self._call())
+        if failed := _FAILED.match(text):
+            raise ToolError(f"The tool failed unexpectedly ({failed[1]}).")
+        return text
+
+
+class _Known:
+    """A tool whose result is there already."""
+
+    name = description = ""
+    timeout_s, output_limit = TIMEOUT_S, OUTPUT_LIMIT
+
+    def __init__(self, text: str) -> None:
+        self.parameters: dict[str, Any] = {}
+        self._text = text
+
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+        """Return it."""
+        return self._text

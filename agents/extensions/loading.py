@@ -1,0 +1,151 @@
+"""Imports extensions and takes what they hold, once, as a process starts; whatever is wrong with one is told in a line."""
+
+import importlib
+import inspect
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any
+
+from agents.loading import name_workspace, silence_log
+from agents.specs import forget_agents
+from agents.tools import RESERVED
+from agents.tools.declared import declared_by, unset_in
+from agents.tools.registry import BadTool, forget_tools, info_of, register_tool
+from agents.tools.tool import Tool
+
+#: The group by which installed packages announce modules of theirs.
+ENTRY_POINTS = "thinkaloud.extensions"
+
+
+class ExtensionsRefused(Exception):
+    """With these extensions nothing can start; `problems` are sentences for people, one for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class _Problem(Exception):
+    """What is wrong with an extension, in words that go on after its name."""
+
+
+def load_extensions(modules: Sequence[str], *, installed: bool = True) -> None:
+    """Take the tools and agents of these modules, and of those that installed packages announce. Raises `ExtensionsRefused`.
+
+    What was loaded before is forgotten first.
+    """
+    forget_tools()
+    forget_agents()
+    wanted: dict[str, str | EntryPoint] = {name: name for name in modules}
+    if installed:
+        wanted |= {point.value: point for point in entry_points(group=ENTRY_POINTS) if point.value not in wanted}
+    problems: list[str] = []
+    for name, source in wanted.items():
+        try:
+            _take_module(name, source)
+        except _Problem as problem:
+            said = "EXTENSIONS" if isinstance(source, str) else f"the installed extension “{source.name}”"
+            problems.append(f"{said}: {name} {problem}.")
+    if problems:
+        raise ExtensionsRefused(problems)
+
+
+def _take_module(name: str, source: str | EntryPoint) -> None:
+    loaded = _imported(name, source)
+    classes = [loaded] if isinstance(loaded, type) else list(_classes_of(loaded))
+    taken = 0
+    for each in classes:
+        try:
+            taken += _take_class(each, name)
+        except (BadTool, ValueError) as error:
+            raise _Problem(f"can't be used: {each.__name__} {error}") from None
+    if not taken:
+        raise _Problem("holds no tool and no agent")
+
+
+def _imported(name: str, source: str | EntryPoint) -> Any:
+    name_workspace()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(name) if isinstance(source, str) else source.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a module may do anything while it is imported
+        raise _Problem(_why_not(name, error)) from None
+    finally:
+        silence_log()
+
+
+def _why_not(name: str, error: BaseException) -> str:
+    """Why a module can't be imported, in a line that says where."""
+    if (
+        isinstance(error, ModuleNotFoundError)
+        and error.name
+        and (name == error.name or name.startswith(f"{error.name}."))
+    ):
+        return "can't be imported: there is no such module"
+    words = " ".join(str(error).split())[:300]
+    cause = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    own = [frame for frame in frames if frame.filename != __file__]
+    where = f", {os.path.basename(own[-1].filename)} line {own[-1].lineno}" if own else ""  # noqa: PTH119
+    return f"can't be imported ({cause}{where})"
+
+
+def _classes_of(module: ModuleType) -> Iterator[type]:
+    """The classes that a module offers: those it names in ``__all__``, else those that it or a module below it has defined."""
+    named = getattr(module, "__all__", None)
+    found = {}
+    for name, value in vars(module).items():
+        if isinstance(value, type) and (name in named if named is not None else _is_from(module, value)):
+            found[value] = None
+    # A module may be imported for nothing but that it registers its tools.
+    for value in getattr(sys.modules.get("qwen_agent.tools.base"), "TOOL_REGISTRY", {}).values():
+        if _is_from(module, value):
+            found[value] = None
+    yield from found
+
+
+def _is_from(module: ModuleType, value: type) -> bool:
+    return value.__module__ == module.__name__ or value.__module__.startswith(f"{module.__name__}.")
+
+
+def _take_class(each: type, origin: str) -> bool:
+    """Take a class if it is one of the three kinds; whether it was. Raises `ValueError` with what is wrong with it."""
+    if inspect.isabstract(each):
+        return False
+    if Tool in each.__mro__:
+        _take_tool(each, origin)
+        return True
+    if "qwen_agent" not in sys.modules:
+        return False
+    # Imported here because it imports Qwen-Agent, which this extension has done already.
+    from agents.extensions import qwen_agents, qwen_tools  # noqa: PLC0415
+
+    if qwen_tools.is_tool(each):
+        _take_tool(each, origin, qwen_tools.QwenTool)
+        return True
+    if qwen_agents.is_agent(each):
+        qwen_agents.take_agent(each, origin)
+        return True
+    return False
+
+
+def _take_tool(each: type, origin: str, adapter: Callable[[Any], Tool] = lambda tool: tool) -> None:
+    settings = declared_by(each)
+    try:
+        # A setting that has to be set and is not may be what it is made with: what it says of itself is read without.
+        tool = adapter(object.__new__(each) if unset_in(settings) else each())
+        info = info_of(tool, origin, settings)
+    except Exception as error:  # noqa: BLE001 - whatever it does when it is made
+        words = " ".join(str(error).split())[:200]
+        raise BadTool(f"can't be made without arguments ({type(error).__name__}: {words})") from None
+    if info.name in RESERVED:
+        raise BadTool(f"has the name “{info.name}”, which a built-in tool has already")
+    register_tool(info, lambda: adapter(each()))

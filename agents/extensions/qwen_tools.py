@@ -1,0 +1,80 @@
+"""Qwen-Agent's tools, as people have written them by its `@register_tool`, as tools of ours."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from qwen_agent.llm.schema import ContentItem
+from qwen_agent.tools.base import BaseTool, ToolServiceError
+
+from agents.addresses import mask_text
+from agents.cancellation import CancelToken
+from agents.tools.tool import ToolError
+
+TIMEOUT_S = 60.0
+OUTPUT_LIMIT = 50_000
+_MOST_SAID = 300
+
+
+def is_tool(each: type) -> bool:
+    """Whether a class is such a tool."""
+    return issubclass(each, BaseTool)
+
+
+class QwenTool:
+    """One of Qwen-Agent's tools. Limits and effects are those that its class declares as ours do, else the cautious ones."""
+
+    def __init__(self, tool: BaseTool) -> None:
+        self._tool = tool
+        self.name: str = tool.name
+        self.description: str = tool.description
+        self.parameters = schema_of(tool.parameters)
+        self.timeout_s: float = getattr(tool, "timeout_s", TIMEOUT_S)
+        self.output_limit: int = getattr(tool, "output_limit", OUTPUT_LIMIT)
+        self.has_side_effects: bool = getattr(tool, "has_side_effects", True)
+        self.reaches_outside: bool = getattr(tool, "reaches_outside", True)
+
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+        """Call it with its arguments as JSON, as Qwen-Agent does. Raises `ToolError`."""
+        try:
+            return as_text(self._tool.call(json.dumps(arguments, ensure_ascii=False)))
+        except ToolServiceError as error:
+            words = mask_text(" ".join(str(error).split()))[:_MOST_SAID]
+            raise ToolError(f"The tool failed: {words}") from error
+
+
+def schema_of(parameters: Any) -> Any:
+    """Qwen-Agent's parameters as a JSON schema; they are a list, as its older tools have it, or one already. Others come as they are."""
+    if not isinstance(parameters, list):
+        return {"properties": {}, **parameters} if isinstance(parameters, dict) else parameters
+    if not all(isinstance(each, Mapping) and isinstance(each.get("name"), str) for each in parameters):
+        return parameters
+    return {
+        "type": "object",
+        "properties": {
+            each["name"]: {key: value for key, value in each.items() if key not in ("name", "required")}
+            for each in parameters
+        },
+        "required": [each["name"] for each in parameters if each.get("required")],
+    }
+
+
+def as_text(result: Any) -> str:
+    """What a tool returned, for a model that reads text; what isn't text is described."""
+    if isinstance(result, str):
+        return result
+    if isinstance(result, list) and result and all(isinstance(item, ContentItem) for item in result):
+        return "\n\n".join(map(_described, result))
+    try:
+        return json.dumps(result, ensure_ascii=False, indent=4)
+    except (TypeError, ValueError):
+        return str(result)
+
+
+def _described(item: ContentItem) -> str:
+    kind, value = item.get_type_and_value()
+    if kind == "text":
+        return str(value)
+    place = value if isinstance(value, str) and not value.startswith("data:") and len(value) <= _MOST_SAID else ""
+    where = f" {place}" if place else ""
+    return f"[{kind}{where}: it was returned, but only text can be passed on to you]"

@@ -1,0 +1,133 @@
+"""What Qwen-Agent's agents yield, told apart into turns: what is said and which tools are called, then the tools' results.
+
+`run()` yields all messages so far again and again, and some agents begin their list anew, or write over what they said.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from qwen_agent.llm.schema import Message
+
+from agents.errors import ModelError, Stopped
+from agents.events import Usage
+from agents.extensions.qwen_tools import as_text
+from agents.models.reply import MOST_CALLS, REPLY_LIMIT, Reply
+from agents.models.reply_parts import Part
+from agents.sentence import Sentence
+from agents.text import clean
+
+_THINK, _THOUGHT = "<think>", "</think>"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A stretch of what an agent says, whole so far."""
+
+    kind: Literal["reasoning", "content", "call"]
+    text: str
+    """Of a call: its arguments."""
+    name: str = ""
+    id: str = ""
+
+
+def said_in(messages: Sequence[Message]) -> list[Said]:
+    """What an agent's messages say. Of several texts the last is the answer, or on its way to be; those before it are thoughts."""
+    found: list[Said] = []
+    for message in messages:
+        if thought := _text(message.reasoning_content):
+            found.append(Said("reasoning", thought))
+        text = _text(message.content)
+        if text.lstrip().startswith(_THINK):
+            thought, _, text = text.lstrip().removeprefix(_THINK).partition(_THOUGHT)
+            found.append(Said("reasoning", thought))
+        if text.strip():
+            found = [Said("reasoning", each.text) if each.kind == "content" else each for each in found]
+            found.append(Said("content", text))
+        if call := message.function_call:
+            id_ = str((message.extra or {}).get("function_id") or "")
+            found.append(Said("call", call.arguments, call.name, id_))
+    return [each for each in found if each.kind == "call" or each.text.strip()]
+
+
+def _text(content: Any) -> str:
+    return as_text(content) if content else ""
+
+
+class Turn:
+    """A turn of an agent: shown by the agent's thread, written into the run's log on its event loop."""
+
+    def __init__(self, said: Sequence[Said] = (), *, is_over: bool = False, counts: bool = True) -> None:
+        self.said = said
+        """What it holds so far."""
+        self.is_over = is_over
+        self.counts = counts
+        """Whether nobody else counts its tokens."""
+        self._error: Exception | None = None
+        self._began: list[float] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
+
+    # -- in the agent's thread --------------------------------------------------------------------
+
+    def show(self, said: Sequence[Said]) -> None:
+        """It has come so far."""
+        self.said = said
+        self._wake()
+
+    def end(self, *more: Said) -> None:
+        """It has come to its end."""
+        self.said = [*self.said, *more]
+        self.is_over = True
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """It breaks off here."""
+        self._error = error
+        self.end()
+
+    def _wake(self) -> None:
+        if self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._news.set)
+            except RuntimeError:  # the loop is closed: nobody is left to tell
+                raise Stopped from None
+
+    # -- on the event loop ------------------------------------------------------------------------
+
+    async def write(self, reply: Reply) -> None:
+        """Write it into a reply, from its beginning to its end."""
+        reply.calls_in_text = False
+        self._loop = asyncio.get_running_loop()
+        while True:
+            is_over = self.is_over  # before what it holds is looked at
+            self._put(reply)
+            if is_over:
+                break
+            await self._news.wait()
+            self._news.clear()
+        if not self.counts:
+            reply.usage = Usage()
+        if self._error is not None:
+            raise self._error
+        reply.finish("stop")
+
+    def _put(self, reply: Reply) -> None:
+        said = self.said
+        if sum(len(each.text) for each in said) > REPLY_LIMIT:
+            raise ModelError(
+                Sentence("The agent's turn was longer than %(n)s characters, so it was stopped.", n=f"{REPLY_LIMIT:,}")
+            )
+        self._began += [time.monotonic()] * (len(said) - len(self._began))
+        parts = [
+            Part(each.kind, began, [clean(each.text)], clean(each.name), clean(each.id))
+            for each, began in zip(said, self._began, strict=False)
+        ]
+        calls = [part for part in parts if part.kind == "call"]
+        reply.surplus = max(0, len(calls) - MOST_CALLS)
+        for part in calls[MOST_CALLS + 1 :]:
+            parts.remove(part)
+        reply.parts[:] = parts
+        reply.notify()

@@ -1,0 +1,40 @@
+"""Imports Qwen-Agent, which takes seconds, and keeps it quiet."""
+
+import functools
+import logging
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+_loading = threading.Lock()
+
+
+def load() -> Callable[..., None]:
+    """The driver of Qwen-Agent's loop. The first call imports Qwen-Agent, which takes seconds."""
+    with _loading:  # silencing warnings is for one thread at a time
+        return _import_driver()
+
+
+@functools.cache
+def _import_driver() -> Callable[..., None]:
+    name_workspace()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its many dependencies; none is ours to heed
+        from agents.qwen import converse  # noqa: PLC0415 - seconds that `import agents` must not take
+    silence_log()
+    return converse
+
+
+def name_workspace() -> None:
+    """Have Qwen-Agent, which is yet to be imported, keep its folder elsewhere than in the working directory."""
+    os.environ.setdefault("QWEN_AGENT_DEFAULT_WORKSPACE", str(Path(tempfile.gettempdir()) / "qwen-agent"))
+
+
+def silence_log() -> None:
+    """Have Qwen-Agent, which has been imported, write to our log alone: it writes every call to stderr by a handler of its own."""
+    noisy = logging.getLogger("qwen_agent_logger")
+    noisy.handlers.clear()
+    noisy.setLevel(logging.WARNING)

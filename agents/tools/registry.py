@@ -1,0 +1,149 @@
+"""The tools that extensions have brought, by name: whatever asks which tools there are asks here, beside the built-in ones."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from agents.cancellation import CancelToken
+from agents.tools.declared import Setting, hide_secrets, unset_in
+from agents.tools.tool import Tool, ToolError
+
+#: What models accept as a tool's name.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_LONGEST_CALL_S = 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class ToolInfo:
+    """A tool as pages and programs list it."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """JSON schema of the arguments."""
+    timeout_s: float
+    output_limit: int
+    has_side_effects: bool
+    """Whether a call changes something outside, so that it must not be made twice."""
+    reaches_outside: bool
+    """Whether what it is given may leave this machine."""
+    origin: str = ""
+    """The module of the extension that brought it; empty: it is built in."""
+    settings: tuple[Setting, ...] = ()
+    """What the operator sets for it."""
+
+    @property
+    def problem(self) -> str:
+        """Why it can't be used now, as a sentence; empty where it can."""
+        unset = unset_in(self.settings)
+        return f"The tool “{self.name}” needs {' and '.join(unset)}, which is not set." if unset else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    info: ToolInfo
+    make: Callable[[], Tool]
+
+
+@dataclass(slots=True)
+class _Registry:
+    entries: dict[str, _Entry] = field(default_factory=dict)
+
+
+_registry = _Registry()
+
+
+class BadTool(ValueError):
+    """An extension's tool can't be taken. The text says why, in words that go on after its class's name."""
+
+
+def info_of(tool: Tool, origin: str = "", settings: tuple[Setting, ...] = ()) -> ToolInfo:
+    """What a tool says of itself. Who doesn't say so reaches outside and has side effects."""
+    return ToolInfo(
+        tool.name,
+        tool.description,
+        tool.parameters,
+        tool.timeout_s,
+        tool.output_limit,
+        bool(getattr(tool, "has_side_effects", True)),
+        bool(getattr(tool, "reaches_outside", True)),
+        origin,
+        settings,
+    )
+
+
+def register_tool(info: ToolInfo, make: Callable[[], Tool]) -> None:
+    """Have agents find a tool by its name; ``make`` makes one for a run. Raises `BadTool`."""
+    _check(info)
+    if other := _registry.entries.get(info.name):
+        raise BadTool(f"has the name “{info.name}”, which a tool of {other.info.origin} has already")
+    _registry.entries[info.name] = _Entry(info, make)
+
+
+def extension_tools() -> list[ToolInfo]:
+    """The tools that extensions have brought."""
+    return [entry.info for entry in _registry.entries.values()]
+
+
+def make_tool(name: str) -> Tool:
+    """The tool of that name for a run. Raises `LookupError` where no extension has brought it, `ToolError` where it can't be used."""
+    entry = _registry.entries[name]
+    if entry.info.problem:
+        raise ToolError(entry.info.problem)
+    try:
+        return ExtensionTool(entry.make(), entry.info)
+    except ToolError:
+        raise
+    except Exception as error:
+        words = f"The tool “{name}” can't be made ({type(error).__name__})."
+        raise ToolError(words) from error
+
+
+def forget_tools() -> None:
+    """Leave none but the built-in ones."""
+    _registry.entries.clear()
+
+
+class ExtensionTool:
+    """An extension's tool, from which no secret of its own comes out."""
+
+    def __init__(self, tool: Tool, info: ToolInfo) -> None:
+        self._tool = tool
+        self._settings = info.settings
+        self.name, self.description, self.parameters = info.name, info.description, info.parameters
+        self.timeout_s, self.output_limit = info.timeout_s, info.output_limit
+        self.has_side_effects, self.reaches_outside = info.has_side_effects, info.reaches_outside
+
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+        """Call it. Raises `ToolError`."""
+        try:
+            return hide_secrets(str(self._tool.call(arguments, stop)), self._settings)
+        except ToolError as error:
+            raise ToolError(hide_secrets(str(error), self._settings)) from error
+
+
+def _check(info: ToolInfo) -> None:
+    if not isinstance(info.name, str) or not _NAME.fullmatch(info.name):
+        raise BadTool(f"has the name “{str(info.name)[:80]}”; names are letters, digits, _ and -, at most 64")
+    if not isinstance(info.description, str) or not info.description.strip():
+        raise BadTool("has no description, by which models know what it is for")
+    if not isinstance(info.parameters, dict) or info.parameters.get("type") != "object":
+        raise BadTool("has parameters that are no JSON schema of an object")
+    try:
+        Draft202012Validator.check_schema(info.parameters)
+    except SchemaError as error:
+        raise BadTool(f"has parameters that are no JSON schema ({_first_line(error.message)})") from None
+    for name, value, most in (
+        ("timeout_s", info.timeout_s, _LONGEST_CALL_S),
+        ("output_limit", info.output_limit, 10**7),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+            raise BadTool(f"has a {name} of {str(value)[:80]}; it is a number above 0 and at most {most:,}")
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0][:200]

@@ -1,0 +1,67 @@
+"""Agents: those that one may use, and what each can do."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router, Schema
+from pydantic import Field
+
+from chat.api.bodies import user_of
+from chat.catalog import agents as catalog
+from chat.catalog import model_servers
+from chat.runtime import database
+
+router = Router()
+
+
+class AgentOut(Schema):
+    """An agent that one may use."""
+
+    name: str
+    title: str
+    description: str
+    version: int
+    model: str
+    provider: str = Field(description="The name of the server that the model is at.")
+    tools: list[str]
+    mcp_servers: list[str] | None = Field(description="Those that it has; null: all that are configured.")
+    sub_agents: list[str] = Field(description="Agents that it may ask.")
+    starters: list[str] = Field(description="Questions to begin with.")
+    sees_images: bool
+    is_default: bool = Field(description="Whether it answers where none is named.")
+
+
+class AgentList(Schema):
+    """Agents, in the order in which they were made."""
+
+    items: list[AgentOut]
+
+
+def _offered(user_id: int) -> list[dict[str, Any]]:
+    usable = catalog.usable_by(user_id)
+    default = catalog.default_for(usable)
+    return [_agent_out(version, default) for version in usable]
+
+
+def _agent_out(version: catalog.Version, default: str) -> dict[str, Any]:
+    spec, (model, provider) = version.spec, model_servers.names_of(version)
+    return {
+        "name": spec.name,
+        "title": spec.title,
+        "description": spec.description,
+        "version": spec.version,
+        "model": model,
+        "provider": provider,
+        "tools": spec.tools,
+        "mcp_servers": None if spec.mcp is None else [choice.server for choice in spec.mcp],
+        "sub_agents": spec.sub_agents,
+        "starters": spec.starters,
+        "sees_images": model_servers.sees_images(version),
+        "is_default": spec.name == default,
+    }
+
+
+@router.get("agents/", response=AgentList)
+async def list_agents(request: HttpRequest) -> dict[str, Any]:
+    """List the agents that one may use, with what each can do."""
+    return {"items": await database.read(_offered, user_of(request).pk)}

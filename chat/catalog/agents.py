@@ -1,0 +1,201 @@
+"""The agents that there are: which version runs take, who may use which, and what a version says.
+
+A version never changes, so each is read once. Which one is current is looked at again when a second has passed; what lets a message in
+asks the database itself, in the statement that it asks anyway (`CURRENT_SQL`, `with_current`).
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+
+from agents import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, Parameters
+from chat.accounts.models import User
+from chat.models import Agent, AgentVersion
+
+#: So long what was read of who is current counts, in seconds.
+_FRESH_S = 1.0
+_MOST_VERSIONS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of an agent, and which model server it asks; ``None``: the environment's."""
+
+    pk: int
+    spec: AgentSpec
+    server_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """An agent as it stands: ``current`` is its published version, ``groups`` who may use it."""
+
+    name: str
+    title: str
+    current: int
+    groups: frozenset[int]
+    is_archived: bool
+
+
+@dataclass(slots=True)
+class _Known:
+    """What this process has read, and until when it counts."""
+
+    agents: Mapping[str, _Standing]
+    until: float = 0.0
+
+
+_known = _Known({})
+
+
+def load_version(pk: int) -> Version:
+    """A version by its key: one that this process has met costs nothing."""
+    return _load(pk)
+
+
+@lru_cache(maxsize=_MOST_VERSIONS)
+def _load(pk: int) -> Version:
+    row = AgentVersion.objects.select_related("agent").get(pk=pk)
+    return Version(pk, spec_of(row), row.model_server_id)
+
+
+def spec_of(row: AgentVersion) -> AgentSpec:
+    """What a version says, as agents are built from it."""
+    name = row.agent.name
+    return AgentSpec(
+        name=name,
+        title=_own_words(name, row.title),
+        description=_own_words(name, row.description),
+        instructions=row.instructions,
+        tools=tuple(row.tools),
+        version=row.number,
+        mcp=None if row.mcp is None else tuple(_choice(chosen) for chosen in row.mcp),
+        sub_agents=tuple(row.sub_agents),
+        model=row.model,
+        parameters=Parameters(**_known_fields(Parameters, row.parameters)),
+        limits=Limits(**_known_fields(Limits, row.limits)),
+        starters=tuple(row.starters),
+    )
+
+
+def _known_fields(kind: type[Parameters | Limits], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a version of this program knows of what another one has saved."""
+    return {each.name: said[each.name] for each in fields(kind) if each.name in said}
+
+
+def _own_words(name: str, text: str) -> str:
+    """The text; where a built-in agent still has it, the sentence that pages can say in other languages."""
+    built_in = AGENTS.get(name)
+    own = (built_in.title, built_in.description) if built_in is not None else ()
+    return next((sentence for sentence in own if sentence == text), text)
+
+
+def _choice(chosen: Mapping[str, Any]) -> McpChoice:
+    tools = chosen.get("tools")
+    return McpChoice(chosen["server"], None if tools is None else tuple(tools))
+
+
+def refresh() -> None:
+    """Look which agents there are, unless that was done just now. One statement."""
+    if time.monotonic() < _known.until:
+        return
+    found = Agent.objects.exclude(current=None).order_by("pk")
+    agents: dict[str, _Standing] = {}
+    for name, title, current, archived_at, group in found.values_list(
+        "name", "current__title", "current_id", "archived_at", "groups"
+    ):
+        so_far = agents[name].groups if name in agents else frozenset()
+        groups = so_far | ({group} - {None})
+        agents[name] = _Standing(name, _own_words(name, title), current, groups, archived_at is not None)
+    _known.agents = agents
+    _known.until = time.monotonic() + _FRESH_S
+
+
+def forget() -> None:
+    """Look again at the next question: this process has changed something, or the tables are others."""
+    _known.until = 0.0
+    _known.agents = {}
+    _load.cache_clear()
+
+
+def usable_by(user_id: int) -> list[Version]:
+    """The agents that a user may use now, each in its current version, in the order in which they were made."""
+    refresh()
+    return [load_version(each.current) for each in _usable(_known.agents.values(), user_id)]
+
+
+def all_current() -> list[Version]:
+    """The current versions of all agents that are offered to anybody."""
+    refresh()
+    return [load_version(each.current) for each in _known.agents.values() if not each.is_archived]
+
+
+def may_use(name: str, user_id: int) -> bool:
+    """Whether there is an agent of that name for this user now."""
+    refresh()
+    standing = _known.agents.get(name)
+    return standing is not None and bool(_usable([standing], user_id))
+
+
+def is_open(name: str) -> bool | None:
+    """`may_use` for everybody, from what was read just now: None where the database has to be asked. For the loop."""
+    if time.monotonic() >= _known.until:
+        return None
+    standing = _known.agents.get(name)
+    if standing is None or standing.is_archived:
+        return False
+    return None if standing.groups else True
+
+
+def _usable(standings: Iterable[_Standing], user_id: int) -> list[_Standing]:
+    offered = [standing for standing in standings if not standing.is_archived]
+    if not any(standing.groups for standing in offered):
+        return offered
+    own = set(User.groups.through.objects.filter(user_id=user_id).values_list("group_id", flat=True))
+    return [standing for standing in offered if not standing.groups or standing.groups & own]
+
+
+def default_for(usable: Iterable[Version]) -> str:
+    """The agent that answers where none was named: the installation's, else the first; empty where there is none."""
+    names = [version.spec.name for version in usable]
+    return DEFAULT_AGENT if DEFAULT_AGENT in names else next(iter(names), "")
+
+
+def title_of(name: str) -> str:
+    """How an agent is called, from what this process has read: it asks nothing. Its name where it has read nothing of it."""
+    known = _known.agents.get(name) or AGENTS.get(name)
+    return known.title if known is not None else name
+
+
+def all_names() -> list[str]:
+    """The names of all agents, archived ones too: what stored runs may have been answered by."""
+    refresh()
+    return list(_known.agents)
+
+
+#: The current version of an agent, for a user who may use it: for statements that are written out. The places are for the agent's name
+#: and the user's key, as SQL.
+CURRENT_SQL = f"""(SELECT agent.current_id FROM {Agent._meta.db_table} agent WHERE agent.name = {{name}} AND agent.archived_at IS NULL
+    AND (NOT EXISTS (SELECT 1 FROM {Agent.groups.through._meta.db_table} opened WHERE opened.agent_id = agent.id)
+        OR EXISTS (SELECT 1 FROM {Agent.groups.through._meta.db_table} opened
+            JOIN {User.groups.through._meta.db_table} member ON member.group_id = opened.group_id
+            WHERE opened.agent_id = agent.id AND member.user_id = {{user}})))"""  # noqa: S608 - our own names
+
+
+def with_current(runs: QuerySet[Any]) -> QuerySet[Any]:
+    """Runs with ``current_version``: that of their agent, if the one who asked may use it."""
+    usable = Agent.objects.filter(
+        Q(groups=None) | Q(groups__user=OuterRef("user_id")), name=OuterRef("agent_name"), archived_at=None
+    )
+    annotated: QuerySet[Any] = runs.annotate(current_version=Subquery(usable.values("current_id")[:1]))
+    return annotated
+
+
+def current_of(name: str, user_id: int) -> int | None:
+    """The current version of an agent that the user may use, as the database has it at this moment."""
+    usable = Agent.objects.filter(Q(groups=None) | Q(groups__user=user_id), name=name, archived_at=None)
+    return usable.values_list("current_id", flat=True).first()

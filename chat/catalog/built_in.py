@@ -1,0 +1,32 @@
+"""The agents that the program comes with, each as version 1 of itself."""
+
+from django.db import connections, transaction
+from django.utils import timezone
+
+from agents import AGENTS
+from chat.catalog import agents
+from chat.models import Agent, AgentVersion, VersionState
+
+
+def make_built_in(using: str = "default") -> None:
+    """Add those that are missing. After each migration, and where the tables were emptied; those that staff have changed stay."""
+    if Agent._meta.db_table not in connections[using].introspection.table_names():
+        return  # an earlier state of the tables
+    with transaction.atomic(using):
+        there = set(Agent.objects.using(using).values_list("name", flat=True))
+        for name, spec in AGENTS.items():
+            if name in there:
+                continue
+            agent = Agent.objects.using(using).create(name=name)
+            agent.current = AgentVersion.objects.using(using).create(
+                agent=agent,
+                number=1,
+                state=VersionState.PUBLISHED,
+                published_at=timezone.now(),
+                title=spec.title,
+                description=spec.description,
+                instructions=spec.instructions,
+                tools=list(spec.tools),
+            )
+            agent.save(update_fields=["current"], using=using)
+    agents.forget()

@@ -1,0 +1,99 @@
+"""Which model an agent's version asks, and where: the environment's, or a server that staff have entered."""
+
+import time
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from django.conf import settings
+
+from agents import AgentError, ModelSettings, Sentence
+from chat.catalog.agents import Version
+from chat.catalog.sealed import BadSecret, unseal
+from chat.models import ModelServer
+
+#: So long what was read of a server counts, in seconds.
+_FRESH_S = 1.0
+#: What answers where no server is configured, and the name of the one that the environment names.
+DEMO, ENVIRONMENT = "demo", "default"
+
+
+@dataclass(slots=True)
+class _Read:
+    row: ModelServer
+    until: float
+
+
+_read: dict[int, _Read] = {}
+
+
+def forget() -> None:
+    """Read the servers again."""
+    _read.clear()
+
+
+def names_of(version: Version) -> tuple[str, str]:
+    """The model that a version asks, and the name of its server."""
+    if version.server_id is not None:
+        return version.spec.model, _server(version.server_id).name
+    configured: ModelSettings = settings.AGENT_MODEL
+    if not configured.server:
+        return DEMO, DEMO
+    return version.spec.model or configured.model, ENVIRONMENT
+
+
+def settings_for(version: Version) -> ModelSettings:
+    """How a version's model is asked. Raises `AgentError` where its server may not be asked any more, or its key can't be read."""
+    configured: ModelSettings = settings.AGENT_MODEL
+    if version.server_id is None:
+        is_other = configured.server and version.spec.model
+        return replace(configured, model=version.spec.model) if is_other else configured
+    return settings_at(_server(version.server_id), version.spec.model)
+
+
+def installation_settings() -> ModelSettings:
+    """How the environment's server is asked. Raises `AgentError` where there is none."""
+    configured: ModelSettings = settings.AGENT_MODEL
+    if not configured.server:
+        raise AgentError("model_error", Sentence("No model server is configured: the built-in demo model answers."))
+    return configured
+
+
+def settings_at(server: ModelServer, model: str) -> ModelSettings:
+    """How a model at a server is asked. Raises `AgentError` likewise."""
+    configured: ModelSettings = settings.AGENT_MODEL
+    if server.archived_at is not None:
+        raise AgentError("model_unreachable", Sentence("The model server “%(name)s” was closed.", name=server.name))
+    if not settings.MODEL_SERVER_ADDRESSES.allows(server.address):
+        raise AgentError(
+            "model_unreachable",
+            Sentence("The address of the model server “%(name)s” is not allowed any more.", name=server.name),
+        )
+    try:
+        key = unseal(server.key)
+    except BadSecret as bad:
+        raise AgentError(
+            "model_auth",
+            Sentence("The key of the model server “%(name)s”: %(reason)s", name=server.name, reason=bad.message),
+        ) from bad
+    return ModelSettings(
+        server.address,
+        model,
+        key,
+        configured.timeout_s,
+        max_input_tokens=configured.max_input_tokens,
+        public_only=not settings.MODEL_SERVER_ADDRESSES.names_host(server.address),
+    )
+
+
+def sees_images(version: Version) -> bool:
+    """Whether the version's model sees pictures, as whoever configured its server has said."""
+    model, _ = names_of(version)
+    seeing = settings.LLM_SEEING_MODELS if version.server_id is None else _server(version.server_id).seeing_models
+    return any(fnmatchcase(model, pattern) for pattern in seeing)
+
+
+def _server(pk: int) -> ModelServer:
+    known = _read.get(pk)
+    if known is None or time.monotonic() >= known.until:
+        known = _read[pk] = _Read(ModelServer.objects.get(pk=pk), time.monotonic() + _FRESH_S)
+    return known.row

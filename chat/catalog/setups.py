@@ -1,0 +1,34 @@
+"""What a run is carried out with: its agent's version, and the model that this one asks."""
+
+from dataclasses import dataclass, replace
+
+from agents import AgentError, AgentSpec, ModelSettings
+from chat.catalog import agents, model_servers
+from chat.models import Run
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSetup:
+    """An agent and how its model is asked; ``problem`` says why it can't be, where it can't."""
+
+    spec: AgentSpec
+    model: ModelSettings
+    problem: AgentError | None = None
+
+
+def find_setup(run: Run) -> AgentSetup | None:
+    """With what a run is carried out, by the version that it took; None where it took none, because there was none for who asked."""
+    if run.agent_version_id is None:
+        return None
+    version = agents.load_version(run.agent_version_id)
+    try:
+        model = replace(model_servers.settings_for(version), sees_images=model_servers.sees_images(version))
+        return AgentSetup(version.spec, model)
+    except AgentError as problem:
+        return AgentSetup(version.spec, ModelSettings(), problem)
+
+
+def name_model(run: Run) -> None:
+    """Have a run name the model that its version asks, and the server."""
+    if run.agent_version_id is not None:
+        run.model, run.provider = model_servers.names_of(agents.load_version(run.agent_version_id))

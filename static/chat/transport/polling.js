@@ -1,0 +1,241 @@
+/**
+ * The stand-in for the live connection, where that is blocked or not wanted: it asks the API again and again.
+ */
+
+import { SENTENCES } from "../state/messages.js";
+import { ApiError } from "./api.js";
+
+/** @import { Frame, Link, Transport } from "../state/types.js" */
+/** @import { Api } from "./api.js" */
+
+export const POLL = Object.freeze({ busy: 1_000, idle: 3_000, hidden: 10_000, longest: 15_000 });
+
+/** @typedef {{later(run: () => void, ms: number): any, cancel(timer: any): void}} Timers */
+
+/** @type {Timers} */
+const TIMERS = { later: (run, ms) => setTimeout(run, ms), cancel: (timer) => clearTimeout(timer) };
+
+/**
+ * Has the methods of a socket, and hands over the very same frames.
+ * What is being written has no place in the log, so a step appears when it is finished.
+ *
+ * @implements {Transport}
+ */
+export class PollingTransport {
+  #from;
+  #commands;
+  /** @type {any} */
+  #timer = null;
+  #word = "idle";
+  #failures = 0;
+  #isRunning = false;
+  /** Whether the session has something to do, so that something new can be expected soon. */
+  #isBusy = false;
+  #isAsking = false;
+  /** What was reported of the connection last, as JSON. */
+  #reported = "";
+
+  /**
+   * @param {object} from
+   * @param {Pick<Api, "events"|"send"|"cancel"|"continueRun">} from.api
+   * @param {string} from.session
+   * @param {() => object} from.page what a frame says of the session that the API does not
+   * @param {() => {seq: number}} from.cursor the last event that the page holds
+   * @param {(frame: Frame) => void} from.onFrame
+   * @param {(link: Link) => void} from.onState
+   * @param {Timers} [from.clock]
+   * @param {() => boolean} [from.isHidden]
+   * @param {() => boolean} [from.isOnline]
+   */
+  constructor({ clock = TIMERS, isHidden = () => false, isOnline = () => true, ...from }) {
+    this.#from = { ...from, clock, isHidden, isOnline };
+    this.#commands = commandsOver(from.api, from.session);
+  }
+
+  open() {
+    this.#isRunning = true;
+    this.#become("connecting");
+    void this.#poll();
+  }
+
+  /**
+   * Send a command; false where there is none of that name, or nothing is sent any more.
+   *
+   * @param {string} type
+   * @param {any} payload
+   */
+  send(type, payload) {
+    if (!(type in this.#commands) || !this.#isRunning) return false;
+    void this.#execute(type, payload);
+    return true;
+  }
+
+  resume() {
+    void this.#poll();
+    return true;
+  }
+
+  nudge() {
+    this.#failures = 0;
+    // Whoever was logged out may have logged in again, here or in another tab.
+    if (this.#word === "logged_out") this.#isRunning = true;
+    void this.#poll();
+  }
+
+  offline() {
+    this.#wait(null);
+    this.#become("offline");
+  }
+
+  close() {
+    this.#isRunning = false;
+    this.#wait(null);
+    this.#become("closed");
+  }
+
+  get state() {
+    return { word: this.#word };
+  }
+
+  get isOpen() {
+    return this.#word === "polling";
+  }
+
+  /**
+   * @param {string} word
+   * @param {Partial<Link>} [more]
+   */
+  #become(word, more = {}) {
+    const state = JSON.stringify([word, more]);
+    this.#word = word;
+    if (state === this.#reported) return;
+    this.#reported = state;
+    this.#from.onState({ word, ...more });
+  }
+
+  /**
+   * Ask after so many milliseconds, and not before; null for not at all.
+   *
+   * @param {number|null} pause
+   */
+  #wait(pause) {
+    const { clock } = this.#from;
+    clock.cancel(this.#timer);
+    this.#timer = pause === null ? null : clock.later(() => this.#poll(), pause);
+  }
+
+  async #poll() {
+    this.#wait(null);
+    if (!this.#isRunning || this.#isAsking) return;
+    if (!this.#from.isOnline()) {
+      this.#become("offline");
+      return;
+    }
+    this.#isAsking = true;
+    let hasMore = false;
+    try {
+      hasMore = await this.#ask();
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      this.#isAsking = false;
+    }
+    if (this.#isRunning) this.#wait(hasMore ? 0 : this.#pause);
+  }
+
+  /** Hand over what is new. Returns whether there is more. */
+  async #ask() {
+    const { api, session, page, cursor, onFrame } = this.#from;
+    const before = cursor().seq;
+    const answer = await api.events(session, before);
+    if (!this.#isRunning) return false;
+    this.#failures = 0;
+    const isReset = answer.last_seq < before;
+    const data = { ...page(), session_id: session, last_seq: answer.last_seq, run: answer.run, queue: answer.queue };
+    onFrame(/** @type {Frame} */ ({ type: "session", data: isReset ? { ...data, reset: true } : data }));
+    for (const frame of answer.events) onFrame(frame);
+    this.#isBusy = answer.run !== null || answer.queue.length > 0;
+    this.#become("polling", { seconds: Math.round(this.#pause / 1000) });
+    return isReset || cursor().seq < answer.last_seq;
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    this.#failures += 1;
+    if (error instanceof ApiError && error.status === 401) {
+      this.#isRunning = false;
+      this.#become("logged_out");
+    } else if (error instanceof ApiError && (error.status === 404 || error.status === 403)) {
+      this.#isRunning = false;
+      this.#become("gone");
+    } else {
+      this.#become("waiting", { until: null });
+    }
+  }
+
+  /** Milliseconds between two questions. */
+  get #pause() {
+    if (this.#failures) return Math.min(POLL.longest, POLL.busy * 2 ** this.#failures);
+    if (this.#from.isHidden()) return POLL.hidden;
+    return this.#isBusy ? POLL.busy : POLL.idle;
+  }
+
+  /**
+   * @param {string} type
+   * @param {any} payload
+   */
+  async #execute(type, payload) {
+    const { onFrame } = this.#from;
+    const { client_message_id } = payload;
+    try {
+      const frame = await this.#commands[type](payload);
+      if (frame) onFrame(frame);
+    } catch (error) {
+      if (!isRefusal(error)) {
+        this.#failed(error);
+        onFrame({ type: "unsent", data: { client_message_id } });
+        this.#wait(this.#isRunning ? this.#pause : null);
+        return;
+      }
+      const data = { code: error.code, message: error.message || SENTENCES.failedRequest, client_message_id };
+      onFrame(/** @type {Frame} */ ({ type: "error", data }));
+    }
+    this.#isBusy = true;
+    await this.#poll();
+  }
+}
+
+/**
+ * What each command is as a call; each returns the frame that the socket would answer with.
+ *
+ * @param {Pick<Api, "send"|"cancel"|"continueRun">} api
+ * @param {string} session
+ * @returns {Record<string, (payload: any) => Promise<Frame|null>>}
+ */
+function commandsOver(api, session) {
+  return {
+    async chat(payload) {
+      const answer = await api.send(session, payload);
+      return { type: "accepted", data: { client_message_id: payload.client_message_id, ...answer } };
+    },
+    async cancel(payload) {
+      if (payload.run_id) await api.cancel(payload.run_id);
+      return null;
+    },
+    async continue({ run_id, client_message_id }) {
+      const answer = await api.continueRun(run_id, { client_message_id });
+      return { type: "accepted", data: { client_message_id, queued: 0, ...answer } };
+    },
+  };
+}
+
+/**
+ * Whether the server itself has refused. A proxy's answer, or none, leaves open whether the message was accepted.
+ *
+ * @param {unknown} error
+ * @returns {error is ApiError}
+ */
+function isRefusal(error) {
+  if (!(error instanceof ApiError) || [401, 408, 502, 504].includes(error.status)) return false;
+  return error.message !== "" || error.status < 500;
+}

@@ -1,0 +1,333 @@
+"""Agents and model servers in the admin, as somebody with just one right meets them."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.test import Client
+from django.urls import reverse
+
+from agents import ModelSettings
+from agents.models import server_facts
+from agents.models.address_list import AddressList
+from chat.accounts.models import User
+from chat.admin.agent_form import MOST_INSTRUCTIONS
+from chat.catalog import agents as catalog
+from chat.catalog import model_servers, server_changes
+from chat.models import Agent, AgentVersion, AuditEntry, ModelServer, VersionState
+from tests.chat import making
+from tests.model_server import ModelServer as Model
+from tests.model_server import Script
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CHANGE = ("chat.view_agent", "chat.add_agent", "chat.change_agent")
+SERVERS = ("chat.view_modelserver", "chat.add_modelserver", "chat.change_modelserver")
+ALLOWED = "https://models.example/v1"
+
+
+@pytest.fixture(autouse=True)
+def servers_allowed(settings: Any) -> None:
+    settings.MODEL_SERVER_ADDRESSES = AddressList(["https://models.example"])
+    settings.FIELD_KEY = "a key of at least thirty-two characters"
+
+
+@pytest.fixture
+def writer(client: Client) -> User:
+    """One of the staff who may change agents, and no more."""
+    user = making.staff(*CHANGE, name="writer")
+    client.force_login(user)
+    return user
+
+
+@pytest.fixture
+def publisher() -> Client:
+    made = Client()
+    made.force_login(making.staff(*CHANGE, "chat.publish_agent", name="publisher"))
+    return made
+
+
+@pytest.fixture
+def keeper() -> Client:
+    """One of the staff who may enter model servers, and no more."""
+    made = Client()
+    made.force_login(making.staff(*SERVERS, name="keeper"))
+    return made
+
+
+def agent(name: str = "researcher") -> Agent:
+    return Agent.objects.select_related("current").get(name=name)
+
+
+def at(page: str, *args: Any) -> str:
+    return reverse(f"admin:chat_agent_{page}", args=args)
+
+
+def said(**changes: Any) -> dict[str, Any]:
+    """What a browser sends of the form."""
+    form = {
+        "based_on": 1,
+        "title": "Researcher",
+        "description": "",
+        "instructions": "You are careful.",
+        "instructions_shown": "on",
+        "tools": ["python"],
+        "all_servers": "on",
+        "thinking": "",
+        "note": "shorter",
+    }
+    return {name: value for name, value in {**form, **changes}.items() if value is not None}
+
+
+def errors(answer: Any) -> str:
+    return " ".join(str(error) for found in answer.context["errors"] for error in found)
+
+
+def test_a_save_is_a_draft_and_publishing_makes_runs_take_it(client: Client, writer: User, publisher: Client) -> None:
+    first = agent().current
+    assert client.get(at("change", agent().pk)).status_code == 200
+    wishes = {
+        "temperature": "0.3",
+        "thinking": "false",
+        "extra_body": '{"top_k": 5}',
+        "iterations": "3",
+        "budget": "0.5 usd",
+        "starters": "What is new?\n\n  And   then?",
+        "sub_agents": ["writer"],
+        "model": "big",
+    }
+    answer = client.post(at("change", agent().pk), said(**wishes))
+    assert answer.status_code == 302, errors(answer)
+    made = agent().versions.get(number=2)
+    assert (made.state, made.created_by, made.note, agent().current) == (VersionState.DRAFT, writer, "shorter", first)
+    assert made.instructions == "You are careful."
+    assert made.parameters == {"temperature": 0.3, "thinking": False, "extra_body": {"top_k": 5}}
+    assert made.limits == {"iterations": 3, "budget": "0.5 USD"}
+    assert (made.starters, made.sub_agents, made.tools, made.mcp) == (
+        ["What is new?", "And then?"],
+        ["writer"],
+        ["python"],
+        None,
+    )
+    assert publisher.post(at("act", made.agent_id, "publish"), {"number": 2}).status_code == 302
+    assert agent().current == made
+    catalog.forget()
+    assert catalog.load_version(made.pk).spec.parameters.temperature == 0.3
+
+
+def test_what_the_form_shows_saved_again_says_the_same(client: Client, writer: User) -> None:
+    client.post(at("change", agent().pk), said(temperature="0.3", thinking="true", starters="Why?", time_s="9"))
+    form = client.get(at("change", agent().pk)).context["adminform"].form
+    shown = {name: form[name].value() for name in form.fields}
+    again = {name: value for name, value in shown.items() if value not in (None, False, [], "")}
+    again["extra_body"] = ""
+    assert client.post(at("change", agent().pk), again).status_code == 302
+    second, third = (agent().versions.get(number=number) for number in (2, 3))
+    page = client.get(at("version", second.agent_id, 3)).content.decode()
+    assert "They say the same." in page
+    assert (second.parameters, second.limits) == (third.parameters, third.limits)
+
+
+def test_of_two_who_edit_the_later_is_told_and_loses_nothing(client: Client, writer: User, publisher: Client) -> None:
+    address = at("change", agent().pk)
+    assert publisher.post(address, said(instructions="Theirs.")).status_code == 302
+    answer = client.post(address, said(instructions="Mine.", note="mine"))
+    page = answer.content.decode()
+    assert answer.status_code == 200
+    assert "Version 2 was saved by publisher while you were writing." in page
+    assert "Mine." in page
+    assert at("version", agent().pk, 2) in page
+    assert agent().versions.count() == 2
+    based_on = re.search(r'name="based_on" value="(\d+)"', page)
+    assert based_on is not None
+    assert client.post(address, said(instructions="Mine.", based_on=based_on[1])).status_code == 302
+    assert list(agent().versions.values_list("instructions", flat=True))[:2] == ["Mine.", "Theirs."]
+
+
+def test_a_new_agent_is_offered_to_nobody_before_it_is_published(
+    client: Client, writer: User, publisher: Client
+) -> None:
+    answer = client.post(at("add"), said(name="poet", title="Poet", based_on=None))
+    assert answer.status_code == 302, errors(answer)
+    assert "poet" not in [version.spec.name for version in catalog.usable_by(writer.pk)]
+    publisher.post(at("act", agent("poet").pk, "publish"), {"number": 1})
+    catalog.forget()
+    assert "poet" in [version.spec.name for version in catalog.usable_by(writer.pk)]
+    assert AuditEntry.objects.filter(about="agent poet 1").count() == 2
+
+
+#: What a careless and a hostile person would send. A further one is one line: the fields, and a word of the refusal.
+REFUSED = [
+    ({"instructions": "x" * 1_000_000}, "1,000,000 characters; at most 50,000"),
+    ({"instructions": "x" * (MOST_INSTRUCTIONS + 1)}, "50,001 characters"),
+    ({"title": ""}, "required"),
+    ({"title": "x" * 81}, "at most 80"),
+    ({"tools": ["rm"]}, "rm is not one of the available choices"),
+    ({"sub_agents": ["researcher"]}, "not one of the available choices"),
+    ({"all_servers": None, "servers": ["sh -c 'id'"]}, "not one of the available choices"),
+    ({"temperature": "9"}, "less than or equal to 2"),
+    ({"temperature": "nan"}, "Enter a number"),
+    ({"max_tokens": "0"}, "greater than or equal to 1"),
+    ({"extra_body": "[1]"}, "JSON object"),
+    ({"extra_body": "{"}, "valid JSON"),
+    ({"extra_body": '{"messages": [], "model": "x"}'}, "own: messages, model"),
+    ({"extra_body": '{"a": "' + "x" * 20_000 + '"}'}, "10,000"),
+    ({"budget": "much"}, "0.50 USD"),
+    ({"iterations": "-1"}, "greater than or equal to 1"),
+    ({"starters": "\n".join("q" * 9)}, "At most 8 questions"),
+    ({"model_server": "999"}, "Select a valid choice"),
+    ({"instructions": "a\x00b"}, "Null characters"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), REFUSED, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_cannot_be_is_refused_in_words(client: Client, writer: User, changes: dict[str, Any], words: str) -> None:
+    answer = client.post(at("change", agent().pk), said(**changes))
+    assert answer.status_code == 200
+    assert words in errors(answer)
+    assert agent().versions.count() == 1
+
+
+@pytest.mark.parametrize("name", ["Poet", "1st", "a b", "a-b", "x" * 41, "researcher", "é", "poet\n"])
+def test_names_that_no_agent_may_have(client: Client, writer: User, name: str) -> None:
+    answer = client.post(at("add"), said(name=name, based_on=None))
+    if name == "poet\n":  # white space around a name is no part of it
+        assert Agent.objects.filter(name="poet").exists()
+        return
+    assert answer.status_code == 200
+    assert Agent.objects.count() == 3
+
+
+# What somebody who may change agents may not
+
+
+def acts(of: Agent) -> dict[str, tuple[str, dict[str, Any]]]:
+    return {
+        "publish": (at("act", of.pk, "publish"), {"number": 1}),
+        "archive": (at("act", of.pk, "archive"), {}),
+        "bring back": (at("act", of.pk, "bring_back"), {}),
+        "enter a server": (reverse("admin:chat_modelserver_add"), {"name": "x", "address": ALLOWED}),
+        "see servers": (reverse("admin:chat_modelserver_changelist"), {}),
+        "delete": (at("delete", of.pk), {"post": "yes"}),
+    }
+
+
+@pytest.mark.parametrize("act", list(acts(Agent(pk=1))))
+def test_who_may_change_agents_may_do_no_more(client: Client, writer: User, act: str) -> None:
+    address, form = acts(agent())[act]
+    assert client.post(address, form).status_code == 403
+    assert agent().archived_at is None
+    assert not ModelServer.objects.exists()
+
+
+def test_who_may_use_an_agent_is_not_the_writers_to_say(client: Client, writer: User, publisher: Client) -> None:
+    inside = Group.objects.create(name="inside")
+    client.post(at("change", agent().pk), said(groups=[inside.pk]))
+    assert not agent().groups.exists()
+    publisher.post(at("change", agent().pk), said(groups=[inside.pk], based_on=2))
+    assert list(agent().groups.all()) == [inside]
+    # What the writer saves later leaves that as it is.
+    client.post(at("change", agent().pk), said(based_on=3))
+    assert list(agent().groups.all()) == [inside]
+
+
+@pytest.mark.parametrize("nobody", [None, "bare"])
+def test_others_see_nothing_of_agents(client: Client, nobody: str | None) -> None:
+    if nobody:
+        client.force_login(making.staff(name=nobody))
+    pages = (
+        at("changelist"),
+        at("change", agent().pk),
+        at("version", agent().pk, 1),
+        at("try", agent().pk, 1),
+        at("models"),
+    )
+    assert {client.get(page).status_code for page in pages} == {403 if nobody else 302}
+
+
+# Model servers
+
+
+def enter(client: Client, pk: int | None = None, **form: Any) -> Any:
+    page = reverse("admin:chat_modelserver_add") if pk is None else reverse("admin:chat_modelserver_change", args=(pk,))
+    return client.post(page, {"name": "models", "address": ALLOWED, "new_key": "sk-secret", "seeing": "*-vl"} | form)
+
+
+def test_a_server_is_entered_and_its_key_is_never_shown(keeper: Client) -> None:
+    assert enter(keeper).status_code == 302
+    made = ModelServer.objects.get()
+    page = keeper.get(reverse("admin:chat_modelserver_change", args=(made.pk,))).content.decode()
+    assert "sk-secret" not in page + made.key
+    assert made.key not in page
+    assert made.seeing_models == ["*-vl"]
+    # Saved again without a key, it keeps it; at another address it is gone.
+    enter(keeper, made.pk, new_key="")
+    assert ModelServer.objects.get().key
+    answer = keeper.post(
+        reverse("admin:chat_modelserver_change", args=(made.pk,)),
+        {"name": "models", "address": f"{ALLOWED}/other", "new_key": "", "seeing": ""},
+        follow=True,
+    )
+    assert "the key was emptied" in answer.content.decode()
+    assert ModelServer.objects.get().key == ""
+
+
+SERVERS_REFUSED = [
+    ({"address": "https://evil.test/v1"}, "has not allowed this address"),
+    ({"address": "http://169.254.169.254/latest"}, "has not allowed this address"),
+    ({"address": "http://models.example/v1"}, "has not allowed this address"),
+    ({"address": "https://models.example@evil.test/"}, "has not allowed this address"),
+    ({"address": "file:///etc/passwd"}, "has not allowed this address"),
+    ({"new_key": "env:SECRET_KEY"}, "begin with AGENT_"),
+    ({"new_key": "env:LLM_API_KEY"}, "begin with AGENT_"),
+    ({"name": ""}, "required"),
+]
+
+
+@pytest.mark.parametrize(("form", "words"), SERVERS_REFUSED)
+def test_servers_that_may_not_be(keeper: Client, form: dict[str, Any], words: str) -> None:
+    answer = enter(keeper, **form)
+    assert answer.status_code == 200
+    assert words in errors(answer)
+    assert not ModelServer.objects.exists()
+
+
+def test_where_the_operator_allows_none_none_can_be_entered(keeper: Client, settings: Any) -> None:
+    settings.MODEL_SERVER_ADDRESSES = AddressList(())
+    assert "MODEL_SERVER_ADDRESSES" in errors(enter(keeper))
+
+
+# Trying
+
+
+@pytest.fixture
+def model(settings: Any) -> Iterator[Model]:
+    """A model server on this machine, which the operator has allowed and staff have entered."""
+    server_facts.forget_facts()
+    with Model() as running:
+        running.is_judging = False  # a strict one is sent no pictures
+        settings.MODEL_SERVER_ADDRESSES = AddressList([f"http://{running.host}:*"])
+        settings.AGENT_MODEL = ModelSettings()
+        yield running
+
+
+def test_a_draft_is_tried_at_its_own_server_before_it_is_published(client: Client, writer: User, model: Model) -> None:
+    own = server_changes.save_server(
+        ModelServer(), writer, name="own", address=model.url, key="sk-own", seeing_models=["scripted"]
+    )
+    model_servers.forget()
+    assert client.get(at("models"), {"server": own.pk}).json() == {"models": ["scripted"], "message": ""}
+    made = client.post(at("change", agent().pk), said(model_server=own.pk, model="scripted", temperature="0.1"))
+    assert made.status_code == 302, errors(made)
+    model.enqueue(Script("It is 42."), Script("red"))
+    page = client.post(at("try", agent().pk, 2), {"question": "What is it?"}).content.decode()
+    assert "It is 42." in page
+    asked = model.requests[0]
+    assert (asked.body["temperature"], asked.headers["Authorization"]) == (0.1, "Bearer sk-own")
+    assert "sees pictures" in page
+    assert AgentVersion.objects.get(number=2).state == VersionState.DRAFT
+    # A server that is gone is told of, too.
+    server_changes.close_server(own, writer, closed=True)
+    model_servers.forget()
+    assert "was closed" in client.post(at("try", agent().pk, 2), {"question": "?"}).content.decode()

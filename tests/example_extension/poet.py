@@ -1,0 +1,24 @@
+"""An agent as Qwen-Agent has them, unchanged but for what it declares."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from qwen_agent.agents import FnCallAgent
+from qwen_agent.llm.schema import ASSISTANT, Message
+
+from tests.example_extension.roll_dice import RollDice
+
+
+class Poet(FnCallAgent):  # type: ignore[misc] # Qwen-Agent has no types
+    """Answers, and signs what it has written."""
+
+    tools = ("current_time",)
+
+    def __init__(self, llm: Any = None, function_list: Any = None) -> None:
+        super().__init__([*(function_list or []), RollDice()], llm, "You are a poet.")
+
+    def _run(self, messages: list[Message], **kwargs: Any) -> Iterator[list[Message]]:
+        said: list[Message] = []
+        for said in super()._run(messages, **kwargs):
+            yield said
+        yield [*said[:-1], Message(ASSISTANT, f"{said[-1].content}\n\nThe poet")]
