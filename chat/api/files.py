@@ -89,7 +89,7 @@ async def get_file(request: HttpRequest, file_id: str) -> StreamingHttpResponse:
         "Content-Security-Policy": _POLICY,
         "X-Content-Type-Options": "nosniff",
         # It never changes; but who may see it does.
-        "Cache-Control": "private, max-age=300",
+        "Cache-Control": "private, no-cache",
     }
     return StreamingHttpResponse(_content(file), content_type=_content_type(file.media_type), headers=headers)
 

@@ -48,7 +48,7 @@ _LONGEST_S = 0.1
 #: A session with no more rows than this is removed in the transaction that deletes it.
 _AT_ONCE = 500
 #: Files that one batch removes: each may be large.
-_FILES = 5
+_FILES = 2
 #: Sessions that one batch is about.
 _SESSIONS = 50
 
