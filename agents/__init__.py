@@ -4,8 +4,19 @@ from agents.addresses import mask_text
 from agents.agent import Agent, get_agent, preload
 from agents.documents import PICTURES, DocumentText, Unreadable, Unsupported, has_text, read_text, tell_type
 from agents.errors import AgentError, UnknownAgent
-from agents.events import Outcome, PartialStep, Step, Usage
+from agents.events import (
+    CallBegun,
+    CallEnded,
+    ModelCallEvent,
+    ModelRequest,
+    Outcome,
+    PartialStep,
+    RunEvent,
+    Step,
+    Usage,
+)
 from agents.extensions import ExtensionsRefused, load_extensions
+from agents.metering import Allowance, Meter
 from agents.sentence import Sentence
 from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters
 from agents.steps import FileData
@@ -42,6 +53,9 @@ __all__ = [
     "AgentError",
     "AgentRun",
     "AgentSpec",
+    "Allowance",
+    "CallBegun",
+    "CallEnded",
     "CancelToken",
     "DocumentText",
     "ExtensionsRefused",
@@ -50,11 +64,15 @@ __all__ = [
     "HostPolicy",
     "Limits",
     "McpChoice",
+    "Meter",
+    "ModelCallEvent",
+    "ModelRequest",
     "ModelSettings",
     "Outcome",
     "Parameters",
     "PartialStep",
     "ReturnedFile",
+    "RunEvent",
     "Secret",
     "Sentence",
     "ServerState",

@@ -7,9 +7,11 @@ from typing import Any
 
 from agents.errors import AgentError
 from agents.events import Step
+from agents.loading import load
+from agents.metering import Meter
 from agents.specs import AgentSpec, ModelSettings, find_agent
 from agents.steps import FileData, StepData
-from agents.stream import AgentRun, Task, load
+from agents.stream import AgentRun, Task
 from agents.text import clean
 from agents.tools import Toolbox, connect_servers
 
@@ -33,13 +35,14 @@ class Agent:
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
         skip_initial_steps: bool = False,
         files: Sequence[FileData] = (),
+        meter: Meter | None = None,
     ) -> AgentRun:
         """Set the agent to work on ``prompt`` after ``history``, inside a running event loop.
 
         Without a prompt it goes on from the history, which then ends with the user's message or tool results.
         ``history`` holds messages in OpenAI's shape; ``session_id`` only labels the thread. ``skip_initial_steps`` leaves out the steps of
-        `initial_steps`, for who has recorded them beforehand. ``files`` came with the prompt; those of earlier messages stand in their
-        own ``files``.
+        `initial_steps`, for who has recorded them beforehand. ``meter`` keeps the run's budget. ``files`` came with the prompt; those
+        of earlier messages stand in their own ``files``.
         """
         asking: dict[str, Any] = {"role": "user", "content": prompt, **({"files": files} if files else {})}
         conversation = [*history, asking] if prompt is not None else list(history)
@@ -50,9 +53,8 @@ class Agent:
             raise ValueError("An agent needs at least one model call.")
         message = clean(asked[-1]) if isinstance(asked[-1], str) else ""
         label = str(session_id or self.spec.name)
-        return AgentRun(
-            Task(self.spec, self.model, self.toolbox, conversation, message, max_iterations, label, skip_initial_steps)
-        )
+        parts = (self.spec, self.model, self.toolbox, conversation, message, max_iterations, label)
+        return AgentRun(Task(*parts, skip_initial_steps, meter))
 
     async def run_with_reasoning_stream(
         self,

@@ -1,10 +1,11 @@
-"""The words an agent speaks while it works: growth of a step being written, and finished steps.
+"""The words an agent speaks while it works: growth of a step being written, finished steps, and what each model call was asked.
 
 What a finished step holds is in `agents.steps`. Lengths count UTF-16 code units, as JavaScript's ``length`` does.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from agents.steps import NumberedType, StepData, StepType
 
@@ -50,11 +51,85 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a run cost; ``estimated`` where a model server reported none."""
+    """Tokens that a run, or one of its model calls, cost; ``estimated`` where a model server reported none.
+
+    Of the input, ``cached_tokens`` were in the server's cache; of the output, ``reasoning_tokens`` were thoughts: ``None`` where it
+    does not say.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     estimated: bool = False
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    def plus(self, more: "Usage") -> "Usage":
+        """Both together."""
+        return Usage(
+            self.input_tokens + more.input_tokens,
+            self.output_tokens + more.output_tokens,
+            self.estimated or more.estimated,
+            _sum(self.cached_tokens, more.cached_tokens),
+            _sum(self.reasoning_tokens, more.reasoning_tokens),
+        )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return (one or 0) + (other or 0) if one is not None or other is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What of the conversation a request does not hold, because the model can't read so much: messages, and tokens as estimated."""
+
+    messages: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """What a model is asked with, exactly as it is sent; neither address nor key.
+
+    ``parameters`` is the rest of the request's body. ``tools`` are declared with it; ``tool_names`` are offered, also where the prompt
+    declares them. ``limit`` is how many tokens the model reads, as far as is known.
+    """
+
+    model: str
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] = ()
+    tool_names: Sequence[str] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    left_out: LeftOut = LeftOut()
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CallBegun:
+    """A model call begins. ``attempt`` counts the requests that one call took: a server may refuse the first, and get a narrower one."""
+
+    iteration: int
+    attempt: int
+    started_at: float
+    """Unix seconds."""
+    request: ModelRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """That request was answered, refused or given up; ``error`` says why, in words for people."""
+
+    iteration: int
+    attempt: int
+    duration_ms: int
+    first_token_ms: int | None = None
+    """From its sending to the first token; ``None`` where none came."""
+    finish_reason: str = ""
+    """As the server has it."""
+    usage: Usage = field(default_factory=Usage)
+    error: str = ""
+
+
+ModelCallEvent: TypeAlias = CallBegun | CallEnded
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +141,13 @@ class Outcome:
     usage: Usage = field(default_factory=Usage)
     code: str = ""
     error: str = ""
+
+
+RunEvent: TypeAlias = Step | PartialStep | ModelCallEvent
+
+
+def number_of(event: RunEvent) -> Any:
+    """The number of the step that an event is about, if it is about one."""
+    if isinstance(event, Step):
+        return event.data.get("step")
+    return event.step if isinstance(event, PartialStep) else None

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from agents.events import LeftOut
 from agents.text import clean, estimate_tokens
 
 ChatMessage = dict[str, Any]
@@ -156,17 +157,17 @@ def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()
     return valid
 
 
-def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMessage], int]:
-    """The messages that fit into ``budget`` tokens, and what they cost, both estimated.
+def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMessage], int, LeftOut]:
+    """The messages that fit into ``budget`` tokens, what they cost, and what is left out, all as estimated.
 
     Left out are whole turns, the oldest first: a turn goes from a user's message to before the next. The system's message and
     the newest turn stay; if they alone are too long, the newest turn's results are shortened, the oldest first, and then its
     oldest calls left out with their results.
     """
     costs = [cost(message) for message in messages]
-    total = sum(costs)
+    total = whole = sum(costs)
     if total <= budget:
-        return messages, total
+        return messages, total, LeftOut()
     head = 1 if messages and messages[0]["role"] == "system" else 0
     starts = [
         i
@@ -187,7 +188,23 @@ def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMe
             before = cost(message)
             kept[index] = {**message, "content": message["content"][:_SHORT] + _SHORTENED}
             total -= before - cost(kept[index])
-    return _without_oldest_calls(kept, head + 1, total, budget)
+    kept, total = _without_oldest_calls(kept, head + 1, total, budget)
+    return kept, total, LeftOut(len(messages) - len(kept), whole - total)
+
+
+def explain_left_out(left_out: LeftOut) -> str:
+    """What people should know of it; empty where nothing is left out."""
+    about = f"about {left_out.tokens:,} tokens"
+    if left_out.messages:
+        return (
+            f"The conversation is longer than the model reads at a time: from here on its {left_out.messages:,} oldest messages, "
+            f"{about} with what was shortened, are left out."
+        )
+    if left_out.tokens:
+        return (
+            f"The tools' results are longer than the model reads at a time: {about} of them are left out from here on."
+        )
+    return ""
 
 
 def _without_oldest_calls(
@@ -206,8 +223,11 @@ def _without_oldest_calls(
 
 def cost(message: ChatMessage) -> int:
     """Tokens a message takes, estimated."""
-    tokens = 4 + estimate_tokens(message["content"] or "") + _other_costs(message, _KNOWN_FIELDS)
-    tokens += _IMAGE_COST * len(message.get(IMAGES, ()))
+    content = message["content"]
+    tokens = 4 + estimate_tokens(_text(content)) + _other_costs(message, _KNOWN_FIELDS)
+    # Pictures beside the text or, as they are sent, among its parts.
+    pictures = len(content) - 1 if isinstance(content, list) else len(message.get(IMAGES, ()))
+    tokens += _IMAGE_COST * pictures
     for call in message.get("tool_calls") or ():
         function = call["function"]
         tokens += 8 + estimate_tokens(function["name"] + function["arguments"]) + _other_costs(call, _KNOWN_IN_CALL)

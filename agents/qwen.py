@@ -32,7 +32,7 @@ from agents.tools.runner import Job, ToolOutcome, run_tool
 fncall_agent.MAX_LLM_CALL_PER_RUN = sys.maxsize
 
 
-class ReplyHost(driver.Desk, base.ReplyHost, Protocol):
+class ReplyHost(driver.Host, base.ReplyHost, Protocol):
     """The run that the loop works for: has replies written and tools run."""
 
     def note(self, words: str) -> None:
@@ -154,7 +154,8 @@ def _let_work(
 
 def _model(settings: ModelSettings, parameters: Parameters, host: base.ReplyHost) -> Any:
     if not settings.server:
-        return get_chat_model({"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "host": host})
+        demo = {"model_type": model.MODEL_TYPE, "model": model.MODEL_TYPE, "host": host}
+        return get_chat_model({**demo, "max_input_tokens": settings.max_input_tokens})
     return get_chat_model(
         {
             "model_type": openai_compatible.MODEL_TYPE,

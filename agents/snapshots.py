@@ -12,7 +12,18 @@ from typing import Any, Literal, cast
 
 from agents.events import PartialStep, Step
 from agents.models.reply_parts import Call, Part
-from agents.steps import CONTENT_LIMIT, FileData, FinalAnswerStep, NumberedType, StepBase, ThoughtStep, ToolResultStep
+from agents.steps import (
+    CONTENT_LIMIT,
+    BudgetUse,
+    ContextUse,
+    FileData,
+    FinalAnswerStep,
+    IterationEndStep,
+    NumberedType,
+    StepBase,
+    ThoughtStep,
+    ToolResultStep,
+)
 from agents.text import json_object, utf16_cut, utf16_length
 
 #: The name of a tool call in which none could be read.
@@ -49,6 +60,9 @@ class StepSplitter:
     ) -> None:
         self.iteration = 0
         self.open_calls: dict[str, _Open] = {}
+        self.context: ContextUse | None = None
+        """What the conversation takes of the model's context since the last reply; `budget` is where that stands since then."""
+        self.budget: BudgetUse | None = None
         self._clock, self._now = clock, now
         self._number = 0
         self._ids = set(taken_ids)
@@ -75,7 +89,18 @@ class StepSplitter:
         if not self._in_iteration:
             return []
         self._in_iteration = False
-        return [Step({"type": "iteration_end", **self._base()})]
+        base = self._base()
+        data: IterationEndStep = {
+            "type": "iteration_end",
+            "content": base["content"],
+            "iteration": base["iteration"],
+            "timestamp": base["timestamp"],
+        }
+        if self.context is not None:
+            data["context"] = self.context
+        if self.budget is not None:
+            data["budget"] = self.budget
+        return [Step(data)]
 
     def limit(self, max_iterations: int) -> Step:
         """The last allowed model call still asked for tools."""

@@ -9,6 +9,9 @@ from typing import Any, Literal, cast
 from agents.errors import UnknownAgent
 from agents.sentence import Sentence
 
+#: Fields of a request to a model that no agent's extra body has a say in.
+OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice", "n", "functions"})
+
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
@@ -69,10 +72,6 @@ class AgentSpec:
     """Questions to begin with."""
     agent_class: str = ""
     """The class of an extension that does its work, by the name that it was registered by; empty: it is ours."""
-
-    def has_server(self, name: str) -> bool:
-        """Whether it has that MCP server."""
-        return self.mcp is None or any(choice.server == name for choice in self.mcp)
 
 
 ToolFormat = Literal["auto", "native", "template", "template:qwen3-coder", "template:glm", "template:llama"]

@@ -47,10 +47,30 @@ class IterationStartStep(StepBase):
     type: Literal["iteration_start"]
 
 
+class ContextUse(TypedDict):
+    """How much of what the model reads at a time the conversation takes, in tokens."""
+
+    used: int
+    limit: int
+    """0 where it is not known."""
+
+
+class BudgetUse(TypedDict):
+    """How much is used of the tightest budget that a run has."""
+
+    used: float
+    limit: float
+    unit: str
+    """``tokens``, or a currency."""
+
+
 class IterationEndStep(StepBase):
     """A model call and its tools have ended."""
 
     type: Literal["iteration_end"]
+    context: NotRequired[ContextUse]
+    """After that call; so is the budget, where there is one."""
+    budget: NotRequired[BudgetUse]
 
 
 class ThoughtStep(StepBase):

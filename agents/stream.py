@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents import threads
+from agents.calls import CallRecord, OpenCall
 from agents.cancellation import CancelToken
 from agents.errors import AgentError, LimitReached, Stopped, clear_traceback_frames
-from agents.events import Outcome, PartialStep, Status, Step, Usage
+from agents.events import ModelRequest, Outcome, PartialStep, RunEvent, Status, Step, number_of
 from agents.loading import load
+from agents.metering import Meter
 from agents.models.ends import check_end, meaning
 from agents.models.reply import MOST_CALLS, Reply, ReplyWriter
 from agents.models.reply_parts import Call, FinishedReply
@@ -46,6 +48,8 @@ class Task:
     label: str
     skip_initial_steps: bool = False
     """Whether the reader has the steps of `initial_steps` already."""
+    meter: Meter | None = None
+    """Keeps the run's budget, where it has one."""
 
 
 def initial_steps(message: str) -> list[Step]:
@@ -54,7 +58,7 @@ def initial_steps(message: str) -> list[Step]:
 
 
 class AgentRun:
-    """An agent at work. Iterate it for its steps and their growth; make it inside a running event loop.
+    """An agent at work. Iterate it for its steps, their growth and its model calls; make it inside a running event loop.
 
     One reader. Growth that isn't read in time gives way to newer growth of the same step; steps never do. It works
     on whether it is read or not, until it ends or is stopped with `cancel` or `aclose`.
@@ -69,10 +73,12 @@ class AgentRun:
         """Where set, growth goes here at once instead of into the iteration, unless steps before it wait to be read."""
         self._task = task
         self._loop = asyncio.get_running_loop()
-        self._events: deque[Step | PartialStep] = deque()
+        self._events: deque[RunEvent] = deque()
         self._reader: asyncio.Future[None] | None = None
-        self._splitter = StepSplitter(_ids(task.conversation))
-        self._usage = Usage()
+        self._splitter = StepSplitter(
+            [str(call["id"]) for message in task.conversation for call in message.get("tool_calls") or ()]
+        )
+        self._calls = CallRecord(self._splitter, self._push, task.meter)
         self._stop = CancelToken()
         self._pausing = ""
         self._failure: AgentError | None = None
@@ -91,10 +97,10 @@ class AgentRun:
 
     # -- for the reader ---------------------------------------------------------------------------
 
-    def __aiter__(self) -> AsyncIterator[Step | PartialStep]:
+    def __aiter__(self) -> AsyncIterator[RunEvent]:
         return self
 
-    async def __anext__(self) -> Step | PartialStep:
+    async def __anext__(self) -> RunEvent:
         while not self._events:
             if self.outcome is not None:
                 raise StopAsyncIteration
@@ -105,7 +111,7 @@ class AgentRun:
                 self._reader = None
         return self._events.popleft()
 
-    def ready(self) -> list[Step | PartialStep]:
+    def ready(self) -> list[RunEvent]:
         """What has come and waits to be read, without waiting for more."""
         events = list(self._events)
         self._events.clear()
@@ -157,28 +163,32 @@ class AgentRun:
             self._post(self._thread_ended, error)
         del error  # which holds this frame
 
-    def write(self, writer: ReplyWriter, *, goes_on: bool = False) -> FinishedReply:
+    def offers_tools(self) -> bool:
+        """What the budget says of the next model call. See `agents.models.base.ReplyHost`."""
+        return self._calls.offers_tools(self.note)
+
+    def write(
+        self, writer: ReplyWriter, request: ModelRequest | None = None, *, goes_on: bool = False
+    ) -> FinishedReply:
         """Have a reply written on the event loop, and wait for it. See `agents.models.base.ReplyHost`.
 
-        ``goes_on``: it belongs to the model call of the one before.
+        ``request``: what a model is asked with, where one is. ``goes_on``: it belongs to the model call of the one before.
         """
         self._awaited = future = Future[FinishedReply]()
-        self._post(self._begin_reply, writer, future, goes_on)
+        self._post(self._begin_reply, writer, request, future, goes_on)
         return future.result()
 
-    def replies(self, writer: ReplyWriter) -> Iterator[FinishedReply]:
+    def replies(self, writer: ReplyWriter, request: ModelRequest) -> Iterator[FinishedReply]:
         """The same, for Qwen-Agent's own loop, to which nothing is shown before its end."""
-        yield self.write(writer)
+        yield self.write(writer, request)
 
-    def ask(self, writer: ReplyWriter, reply: Reply) -> Future[None]:
+    def ask(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> Future[None]:
         """Have a reply written on the event loop that is shown to nobody; its tokens count. See `agents.extensions.driver`."""
-        return asyncio.run_coroutine_threadsafe(self._ask(writer, reply), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._ask(writer, request, reply), self._loop)
 
-    async def _ask(self, writer: ReplyWriter, reply: Reply) -> None:
-        try:
+    async def _ask(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> None:
+        with self._calls.open(request, reply):
             await self._write(writer, reply)
-        finally:
-            self._count(reply)
 
     @property
     def max_iterations(self) -> int:
@@ -217,7 +227,9 @@ class AgentRun:
 
     # -- on the event loop: the model -------------------------------------------------------------
 
-    def _begin_reply(self, writer: ReplyWriter, future: Future[FinishedReply], goes_on: bool) -> None:
+    def _begin_reply(
+        self, writer: ReplyWriter, request: ModelRequest | None, future: Future[FinishedReply], goes_on: bool
+    ) -> None:
         if self._stop.is_set() or self.outcome is not None:
             future.set_exception(Stopped())
             return
@@ -233,11 +245,12 @@ class AgentRun:
             self._push(self._splitter.begin())
         self._has_asked = True
         self._reply = reply = Reply(self._grew, pause=self._pacer.pause, resume=self._pacer.resume)
+        call = self._calls.begin(request, reply) if request is not None else None
         self._shown_parts = 0
         self._pacer.begin(self._show)
         self._writing = self._loop.create_task(self._write(writer, reply))
         # Not in the coroutine itself: one that is cancelled before it began never runs.
-        self._writing.add_done_callback(lambda writing: self._guarded(self._reply_ended, writing, reply, future))
+        self._writing.add_done_callback(lambda writing: self._guarded(self._reply_ended, writing, reply, future, call))
 
     async def _write(self, writer: ReplyWriter, reply: Reply) -> None:
         await writer(reply)
@@ -261,14 +274,19 @@ class AgentRun:
             self._note(reply.note)
             reply.note = ""
 
-    def _reply_ended(self, writing: asyncio.Task[None], reply: Reply, future: Future[FinishedReply]) -> None:
+    def _reply_ended(
+        self,
+        writing: asyncio.Task[None],
+        reply: Reply,
+        future: Future[FinishedReply],
+        call: OpenCall | None,
+    ) -> None:
         self._pacer.end()
         self._reply = Reply()
         self._writing = None
         error = _error_of(writing)
         if isinstance(error, Stopped) and not self._stop.is_set():  # cancelled from outside: the loop is shutting down
             self._stop.set("The server was shut down.")
-        self._count(reply)
         self._take_note(reply)
         steps, calls = self._splitter.finish(
             reply.parts,
@@ -279,6 +297,7 @@ class AgentRun:
             is_cut=error is not None and meaning(reply.finish_reason or "") == "cut",
         )
         self._push(steps)
+        self._calls.end(call, reply, error)
         self._remember(reply, calls)
         if reply.surplus:
             self._too_many_calls = (
@@ -294,14 +313,6 @@ class AgentRun:
         self._close_open(f"{reason} The call was not complete, so it was not run.".strip())
         future.set_exception(error)
         self._end_if_stopped()
-
-    def _count(self, reply: Reply) -> None:
-        used, total = reply.counted(), self._usage
-        self._usage = Usage(
-            total.input_tokens + used.input_tokens,
-            total.output_tokens + used.output_tokens,
-            total.estimated or used.estimated,
-        )
 
     def _remember(self, reply: Reply, calls: Sequence[Call]) -> None:
         message: dict[str, Any] = {"role": "assistant", "content": reply.content}
@@ -396,22 +407,20 @@ class AgentRun:
     def _end(self, status: Status, code: str = "", error: str = "") -> None:
         if self.outcome is not None:
             return
-        self.outcome = Outcome(status, self._splitter.iteration, self._usage, code, error)
+        self.outcome = Outcome(status, self._splitter.iteration, self._calls.usage, code, error)
         if self._deadline is not None:
             self._deadline.cancel()
         self._wake()
 
     # -- events -----------------------------------------------------------------------------------
 
-    def _push(self, events: Sequence[Step | PartialStep]) -> None:
+    def _push(self, events: Sequence[RunEvent]) -> None:
         for event in events:
             if isinstance(event, PartialStep) and self.on_partial is not None and not self._events:
                 self.on_partial(event)
                 continue
             last = self._events[-1] if self._events else None
-            if isinstance(last, PartialStep) and last.step == (
-                event.step if isinstance(event, PartialStep) else event.data.get("step")
-            ):
+            if isinstance(last, PartialStep) and last.step == number_of(event):
                 self._events.pop()  # superseded before anyone has seen it
             self._events.append(event)
         if self._events:
@@ -441,7 +450,3 @@ def _called(call: Call, server: str) -> dict[str, Any]:
     """A call in OpenAI's shape, with what its server wants back."""
     origin = {"origin": {"server": server, "fields": dict(call.fields)}} if call.fields else {}
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}, **origin}
-
-
-def _ids(conversation: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [str(call["id"]) for message in conversation for call in message.get("tool_calls") or ()]

@@ -57,7 +57,8 @@ async def try_agent(agent: Agent, question: str) -> Trial:
     run = agent.start(question, max_iterations=MOST_CALLS)
     async with contextlib.aclosing(run):
         async for item in run:
-            _note(seen, item)
+            if isinstance(item, Step | PartialStep):
+                _note(seen, item)
     seen.ended = time.perf_counter()
     seen.outcome = run.outcome or seen.outcome
     return seen

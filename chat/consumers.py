@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable
 from typing import Any, cast
 from urllib.parse import parse_qs
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -19,9 +19,12 @@ from django.db import Error as DatabaseError
 
 from agents.sentence import Sentence
 from chat import protocol
+from chat.access import Role
 from chat.catalog import agents as catalog
+from chat.catalog import budgets
 from chat.live import connections, handshake
 from chat.live import registry as feed_registry
+from chat.live.presence import presence
 from chat.live.subscriber import Subscriber
 from chat.models import Door
 from chat.protocol import (
@@ -37,13 +40,13 @@ from chat.protocol import (
     as_uuid,
     encode,
     error_data,
-    group_messages,
 )
 from chat.protocol.frames import AcceptedData, PongData, RoleName, SessionData
 from chat.runs import commands as run_commands
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
-from chat.runtime import background, database, groups
+from chat.runtime import database
+from chat.security import audit
 from chat.serving import supervisor
 from chat.store import selectors
 
@@ -73,7 +76,6 @@ class SessionConsumer(AsyncWebsocketConsumer):
         self._subscriber: Subscriber | None = None
         self._fallback_agent: str | None = None
         self._ended = False
-        self._left = False
         self._turns: float = _AT_ONCE
         self._turn_at = time.monotonic()
 
@@ -116,26 +118,25 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await self._end(Close.INTERNAL)
 
     async def _enter(self) -> None:
-        self.login = await database.read(handshake.login_of, self.scope)
+        session_id = as_uuid(self.scope["url_route"]["kwargs"]["session_id"])
+        self.login, grant = await database.read(find_who_enters, self.scope, session_id)
         # Cookies and all: nothing looks at them again, however long the socket stays open.
         cast(list[Any], self.scope["headers"]).clear()
         if self.login is None:
             await self._end(Close.NOT_LOGGED_IN)
             return
-        session_id = as_uuid(self.scope["url_route"]["kwargs"]["session_id"])
-        entrance: connections.Entrance | None = None
-        if session_id is not None:
-            try:
-                entrance = await database.write_settled(
-                    self._entered, connections.enter, self.login.user, session_id, run_registry.PROCESS
-                )
-            except connections.TooMany:
-                await self._end(Close.TOO_MANY)
-                return
-        if entrance is None:
+        if session_id is None or grant is None:
             await self._end(Close.NO_SUCH_SESSION)
             return
-        self._subscriber = await feed_registry.join_feed(entrance.session_id, self.login, self._send_text, self._end)
+        if grant.role is Role.STAFF:
+            await database.write(audit.note_view, self.login.user.pk, session_id, Door.SOCKET)
+        try:
+            self._entrance = entrance = connections.let_in(self.login.user, session_id, grant)
+        except connections.TooMany:
+            await self._end(Close.TOO_MANY)
+            return
+        presence.has_come(run_registry.PROCESS, entrance)
+        self._subscriber, view = await feed_registry.join_feed(session_id, self.login, self._send_text, self._end)
         if supervisor.is_draining():
             # It came in just before nobody was let in any more.
             await self._end(Close.RESTARTING)
@@ -149,20 +150,21 @@ class SessionConsumer(AsyncWebsocketConsumer):
             problems.append(
                 ("unknown_agent", Sentence("There is no agent “%(name)s”; the session's own is used.", name=agent[:64]))
             )
-        problem = await self._begin(query.get("last_seq", ["0"])[-1], query.get("last_id", [None])[-1])
+        problem = await self._begin(query.get("last_seq", ["0"])[-1], query.get("last_id", [None])[-1], view)
         for code, message in [*problems, *problem]:
             self._error(code, message)
-        await groups.publish(groups.of_session(entrance.session_id), group_messages.PEOPLE_CHANGED)
 
     async def _may_use(self, agent: str) -> bool:
         """Whether there is such an agent for this user; for most, this process knows without asking."""
         known = catalog.is_open(agent)
         return await database.read(catalog.may_use, agent, self._user().pk) if known is None else known
 
-    async def _begin(self, last_seq: Any, last_id: Any) -> list[tuple[ErrorCode, str]]:
-        """Send the session's frame, then everything after what the client says it has."""
+    async def _begin(
+        self, last_seq: Any, last_id: Any, view: selectors.SessionView | None = None
+    ) -> list[tuple[ErrorCode, str]]:
+        """Send the session's frame, then everything after what the client says it has; ``view`` is what was read just now, if it was."""
         subscriber, entrance = self._joined()
-        view = await database.read(selectors.session_view, entrance.session_id)
+        view = view or await database.read(selectors.session_view, entrance.session_id)
         if view is None:
             subscriber.request_close(Close.NO_SUCH_SESSION)
             return []
@@ -175,18 +177,11 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if last_id and not reset and known:
             stored = await database.read(selectors.event_id_at, entrance.session_id, known)
             reset = stored is None or as_uuid(str(last_id)) != stored
-        data: SessionData = {
-            "session_id": str(entrance.session_id),
-            "title": view.title,
-            "agent": view.agent_name,
-            "last_seq": view.last_seq,
-            "role": cast(RoleName, str(entrance.role)),
-            "window": protocol.WINDOW,
-            "run": view.run,
-            "queue": view.queue,
-        }
+        data = _session_data(entrance, view)
         if reset:
             data["reset"] = True
+        if budgets.is_any() and (budget := await database.read(budgets.tightest_for, view.owner_id, view.agent_name)):
+            data["budget"] = budget
         subscriber.feed.note_queue_sent(view.queue)
         subscriber.start(encode({"type": "session", "data": data}), 0 if reset else known)
         if seq is None:
@@ -319,28 +314,39 @@ class SessionConsumer(AsyncWebsocketConsumer):
         with contextlib.suppress(OSError):
             await self.base_send(cast(Any, message))
 
-    def _entered(self, entrance: connections.Entrance | None, _error: BaseException | None) -> None:
-        """Keep the row that says that this socket is open, also where the client has gone while it was written: then it goes too."""
-        self._entrance = entrance
-        if self._left:
-            background.spawn(self._leave(), "leave")
-
     async def _leave(self) -> None:
-        self._left = True
         subscriber, self._subscriber = self._subscriber, None
         entrance, self._entrance = self._entrance, None
+        if entrance is not None:
+            presence.has_gone(run_registry.PROCESS, entrance)
         if subscriber is not None:
             await feed_registry.leave_feed(subscriber)
-        if entrance is not None:
-            await asyncio.shield(_gone(entrance))
 
 
-async def _gone(entrance: connections.Entrance) -> None:
-    try:
-        await database.write(connections.leave, entrance.connection_id)
-    except DatabaseError:
-        logger.warning("A closed socket could not be noted", exc_info=True)
-    await groups.publish(groups.of_session(entrance.session_id), group_messages.PEOPLE_CHANGED)
+def find_who_enters(
+    scope: handshake.Scope, session_id: UUID | None
+) -> tuple[handshake.Login | None, connections.Grant | None]:
+    """Whose the handshake is, and what they are to the session; reads only."""
+    login = handshake.login_of(scope)
+    if login is None or session_id is None:
+        return login, None
+    return login, connections.find_grant(login.user, session_id, run_registry.PROCESS)
+
+
+def _session_data(entrance: connections.Entrance, view: selectors.SessionView) -> SessionData:
+    data: SessionData = {
+        "session_id": str(entrance.session_id),
+        "title": view.title,
+        "agent": view.agent_name,
+        "last_seq": view.last_seq,
+        "role": cast(RoleName, str(entrance.role)),
+        "window": protocol.WINDOW,
+        "run": view.run,
+        "queue": view.queue,
+    }
+    if view.context is not None:
+        data["context"] = view.context
+    return data
 
 
 def _count(value: Any) -> int | None:

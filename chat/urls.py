@@ -2,13 +2,17 @@
 
 from django.urls import include, path
 
+from chat.web import calls as call_pages
 from chat.web import runs as run_pages
 from chat.web import sessions as session_pages
+from chat.web import start as start_pages
 
 urlpatterns = [
     path("", session_pages.home, name="home"),
     path("sessions/", session_pages.sessions, name="sessions"),
+    path("sessions/new/", start_pages.begin, name="begin"),
     path("sessions/<uuid:session_id>/", session_pages.session, name="session"),
     path("runs/<uuid:run_id>/", run_pages.run, name="run"),
+    path("runs/<uuid:run_id>/calls/<int:number>/", call_pages.call, name="call"),
     path("schedules/", include("chat.web.schedules")),
 ]

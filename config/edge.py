@@ -33,7 +33,8 @@ class EdgeMiddleware:
     """
 
     sync_capable = async_capable = True
-    _probes: Mapping[str, Callable[[HttpRequest], Awaitable[HttpResponse]]] = {
+    #: What answers each of the probes' addresses.
+    probes: Mapping[str, Callable[[HttpRequest], Awaitable[HttpResponse]]] = {
         "/healthz": health.healthz,
         "/readyz": health.readyz,
     }
@@ -47,12 +48,12 @@ class EdgeMiddleware:
         """Answer, or pass the request on."""
         if iscoroutinefunction(self._get_response):
             return self._answer(request)
-        if probe := self._probes.get(request.path_info):
+        if probe := self.probes.get(request.path_info):
             return async_to_sync(probe)(request)
         return lead_to_https(request) or _led(request, self._get_response(request))
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        if probe := self._probes.get(request.path_info):
+        if probe := self.probes.get(request.path_info):
             return await probe(request)
         return lead_to_https(request) or _led(request, await self._get_response(request))
 

@@ -4,13 +4,16 @@ What these do before and after a view asks neither database nor disk, so it is d
 change to a thread and back, twice a request, which costs more than the work itself.
 """
 
-from typing import Any
+from functools import cache, partial
+from typing import Any, cast
 
 from asgiref.sync import sync_to_async
 from csp.middleware import CSPMiddleware, PolicyParts
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware as StockAuthentication
 from django.contrib.messages.middleware import MessageMiddleware as StockMessages
 from django.contrib.sessions.middleware import SessionMiddleware as StockSessions
+from django.db import Error as DatabaseError
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware as StockXFrameOptions
@@ -19,6 +22,10 @@ from django.middleware.csrf import CsrfViewMiddleware as StockCsrf
 from django.middleware.security import SecurityMiddleware as StockSecurity
 from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.functional import SimpleLazyObject
+
+from chat.runtime import database
+from chat.security.logins import find_login
 
 
 class OnLoop(MiddlewareMixin):
@@ -63,7 +70,38 @@ class CsrfMiddleware(OnLoop, StockCsrf):
 
 
 class AuthenticationMiddleware(OnLoop, StockAuthentication):
-    """Who asks, found out when somebody wants to know."""
+    """Who asks: read once, on a reading connection, where a cookie says that somebody may be logged in.
+
+    What proves no login, or has to be renewed, is left to Django, which looks when somebody wants to know.
+    """
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        """Pass the request on, with who asks."""
+        self.process_request(request)
+        asked: Any = request
+        session_key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+        if session_key:
+            try:
+                login = await database.read(find_login, session_key)
+            except DatabaseError as error:
+                # Told where somebody wants to know, in the words of that place.
+                asked.user = SimpleLazyObject(partial(_fail, error))
+                asked.auser = partial(_fail_later, error)
+                login = None
+            if login is not None and login.is_by_current_key:
+                asked.session._session_cache = login.data  # noqa: SLF001 - as loaded, which `load` has no way to be given
+                asked.session.accessed = True
+                asked._cached_user = asked._acached_user = login.user  # noqa: SLF001 - Django's own names
+        response: HttpResponseBase = await cast(Any, self).get_response(request)
+        return response
+
+
+def _fail(error: DatabaseError) -> Any:
+    raise error
+
+
+async def _fail_later(error: DatabaseError) -> Any:
+    raise error
 
 
 class XFrameOptionsMiddleware(OnLoop, StockXFrameOptions):
@@ -87,6 +125,11 @@ class MessageMiddleware(OnLoop, StockMessages):
         return bool(stored.used or stored.added_new)
 
 
+@cache
+def _admin_path() -> str:
+    return reverse("admin:index")
+
+
 class ContentSecurityMiddleware(OnLoop, CSPMiddleware):
     """Sends the policy with every page; Django's admin, whose scripts know no Trusted Types, does without those."""
 
@@ -95,6 +138,6 @@ class ContentSecurityMiddleware(OnLoop, CSPMiddleware):
     ) -> PolicyParts:
         """Return the policy of one response."""
         parts = super().get_policy_parts(request, response, report_only)
-        if request.path_info.startswith(reverse("admin:index")):
+        if request.path_info.startswith(_admin_path()):
             parts.replace = {**(parts.replace or {}), "require-trusted-types-for": None}
         return parts

@@ -1,6 +1,7 @@
 """Django's handler for HTTP, whose synchronous work runs on threads that are used again, each with its database connection."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
@@ -8,8 +9,12 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.db import close_old_connections, connections, reset_queries
 
+from config.edge import EdgeMiddleware
+
 #: Threads that are kept while no request needs them. More requests at once have more threads, which end with them.
 _MOST_IDLE = 8
+#: How the addresses of probes end.
+PROBES = tuple(EdgeMiddleware.probes)
 
 
 class PageThread(ThreadPoolExecutor):
@@ -18,9 +23,14 @@ class PageThread(ThreadPoolExecutor):
     def __init__(self) -> None:
         super().__init__(max_workers=1, thread_name_prefix="page")
         self._submitted = self._finished = 0
+        #: Whether the request has its answer, and whether it has needed the thread for that.
+        self.has_answered = self.was_needed = False
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run a function on the thread."""
+        """Run a function on the thread; what ends a request that has done nothing there is done at once."""
+        if self.has_answered and not self.was_needed:
+            return _done(fn, *args, **kwargs)
+        self.was_needed = True
         self._submitted += 1
         future = super().submit(fn, *args, **kwargs)
         future.add_done_callback(self._note_finished)
@@ -33,11 +43,21 @@ class PageThread(ThreadPoolExecutor):
 
     def retire(self) -> None:
         """End the thread once it has done what it was given, and close its connections."""
-        self.submit(connections.close_all)
+        super().submit(connections.close_all)
         self.shutdown(wait=False)
 
     def _note_finished(self, _: Future[Any]) -> None:
         self._finished += 1
+
+
+def _done(fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+    """What an executor gives that has called a function."""
+    future: Future[Any] = Future()
+    try:
+        future.set_result(fn(*args, **kwargs))
+    except BaseException as error:  # noqa: BLE001 - for whoever asked
+        future.set_exception(error)
+    return future
 
 
 class PageHandler(ASGIHandler):
@@ -51,13 +71,30 @@ class PageHandler(ASGIHandler):
         request_started.disconnect(reset_queries)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request."""
+        """Serve one request; probes, which come all day and need no thread, before anything else looks at it."""
+        if scope["path"].endswith(PROBES) and await self._answer_probe(scope, send):
+            return
         thread = self._idle.pop() if self._idle else PageThread()
+        thread.has_answered = thread.was_needed = False
+
+        async def answer(message: Any) -> None:
+            await send(message)
+            thread.has_answered = message["type"] == "http.response.body" and not message.get("more_body")
+
         try:
             async with ThreadSensitiveContext(executor=thread):
-                await self.handle(scope, receive, send)
+                await self.handle(scope, receive, answer)
         finally:
             if thread.is_busy or len(self._idle) >= _MOST_IDLE:
                 thread.retire()
             else:
                 self._idle.append(thread)
+
+    async def _answer_probe(self, scope: Any, send: Any) -> bool:
+        """Answer, where the address is a probe's."""
+        request, _ = self.create_request(scope, BytesIO())
+        probe = EdgeMiddleware.probes.get(request.path_info) if request else None
+        if request is None or probe is None:
+            return False
+        await self.send_response(await probe(request), send)
+        return True

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from agents.specs import ModelSettings
+from agents.tools.mcp_config import server_entries
 from agents.tools.policy import HostPolicy
 from config import content_security, logs
 from config.database_address import describe_sqlite
@@ -47,7 +48,7 @@ LLM_MAX_INPUT_TOKENS = env.LLM_MAX_INPUT_TOKENS
 LLM_SEEING_MODELS = env.LLM_SEEING_MODELS
 MODEL_SERVER_ADDRESSES = env.MODEL_SERVER_ADDRESSES
 FIELD_KEY = env.FIELD_KEY
-MCP_SERVERS = env.MCP_SERVERS
+MCP_SERVERS = server_entries(env.MCP_SERVERS)
 EXTENSIONS = env.EXTENSIONS
 FETCH_ALLOWED_HOSTS = env.FETCH_ALLOWED_HOSTS
 FETCH_DENIED_HOSTS = env.FETCH_DENIED_HOSTS

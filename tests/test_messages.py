@@ -192,7 +192,19 @@ class _Visible(HTMLParser):
 
 
 #: What is called the same everywhere: the product, formats, names of tools.
-_NAMES = {"Thinkaloud", "JSON", "OpenAPI", "AsyncAPI", "current_time", "fetch_page", "search_history", "python"}
+_NAMES = {
+    "Thinkaloud",
+    "JSON",
+    "CSV",
+    "UTC",
+    "curl",
+    "OpenAPI",
+    "AsyncAPI",
+    "current_time",
+    "fetch_page",
+    "search_history",
+    "python",
+}
 _TAGS = re.compile(
     r"\{%\s*block \w+_class\s*%\}.*?\{%\s*endblock\s*%\}|\{%\s*comment.*?endcomment\s*%\}"
     r"|\{%\s*blocktrans.*?endblocktrans(?:late)?\s*%\}|\{#.*?#\}|\{\{.*?\}\}|\{%.*?%\}",

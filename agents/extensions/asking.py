@@ -10,6 +10,7 @@ from typing import Any
 from qwen_agent.llm.schema import Message
 
 from agents.errors import LimitReached, Stopped
+from agents.events import ModelRequest
 from agents.models.reply import Reply, ReplyWriter
 from agents.models.reply_parts import Call, FinishedReply
 
@@ -20,7 +21,14 @@ _PACE_S = 0.04
 class Asking:
     """The model calls of one agent's run: at most so many, and none after a stop. In place of the run, for the models."""
 
-    def __init__(self, ask: Callable[[ReplyWriter, Reply], "Future[None]"], most: int) -> None:
+    def __init__(
+        self,
+        ask: Callable[[ReplyWriter, ModelRequest, Reply], "Future[None]"],
+        most: int,
+        offers_tools: Callable[[], bool],
+    ) -> None:
+        self.offers_tools = offers_tools
+        """See `agents.models.base.ReplyHost`."""
         self._ask = ask
         self._most = most
         self._asked = 0
@@ -46,17 +54,17 @@ class Asking:
         for future in pending:
             future.cancel()
 
-    def write(self, writer: ReplyWriter) -> FinishedReply:
+    def write(self, writer: ReplyWriter, request: ModelRequest) -> FinishedReply:
         """Have a reply written, and wait for it. Raises `AgentError`, `Stopped` and `LimitReached`."""
-        *_, finished = self.replies(writer)
+        *_, finished = self.replies(writer, request)
         return finished
 
-    def replies(self, writer: ReplyWriter) -> Iterator[FinishedReply]:
+    def replies(self, writer: ReplyWriter, request: ModelRequest) -> Iterator[FinishedReply]:
         """The reply's states while it is written, the last one finished."""
         states: queue.SimpleQueue[FinishedReply | None] = queue.SimpleQueue()
         reply = Reply()
         reply.notify = _Shower(reply, states.put)
-        future = self._begin(writer, reply)
+        future = self._begin(writer, request, reply)
         future.add_done_callback(lambda _: states.put(None))
         try:
             while (state := states.get()) is not None:
@@ -69,13 +77,13 @@ class Asking:
                 self._pending.discard(future)
         yield _state_of(reply)
 
-    def _begin(self, writer: ReplyWriter, reply: Reply) -> "Future[None]":
+    def _begin(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> "Future[None]":
         with self._lock:
             self.check()
             if self._asked >= self._most:
                 raise LimitReached
             self._asked += 1
-            future = self._ask(writer, reply)
+            future = self._ask(writer, request, reply)
             self._pending.add(future)
             return future
 
@@ -130,5 +138,5 @@ class AskedModel:
         )
         if stream:
             return states
-        *_, whole = states
+        *_before, whole = states
         return whole

@@ -18,6 +18,7 @@ from qwen_agent.llm.schema import ASSISTANT, FUNCTION, Message
 from agents import threads
 from agents.cancellation import CancelToken
 from agents.errors import AgentError, LimitReached, Stopped
+from agents.events import ModelRequest
 from agents.extensions.asking import AskedModel, Asking
 from agents.extensions.qwen_tools import OUTPUT_LIMIT, TIMEOUT_S, as_text, schema_of
 from agents.extensions.turns import Said, Turn, said_in
@@ -40,12 +41,21 @@ class Host(Protocol):
         """How often the model may be asked."""
         ...
 
-    def write(self, writer: ReplyWriter, *, goes_on: bool = False) -> FinishedReply:
-        """Have a reply written and shown, and wait for its end. ``goes_on``: it belongs to the model call of the one before."""
+    def write(
+        self, writer: ReplyWriter, request: ModelRequest | None = None, *, goes_on: bool = False
+    ) -> FinishedReply:
+        """Have a reply written and shown, and wait for its end. ``goes_on``: it belongs to the model call of the one before.
+
+        ``request`` is what a model of ours is asked with, where one is.
+        """
         ...
 
-    def ask(self, writer: ReplyWriter, reply: Reply) -> "Future[None]":
-        """Have a reply written that is shown to nobody."""
+    def ask(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> "Future[None]":
+        """Have a reply to a request written that is shown to nobody."""
+        ...
+
+    def offers_tools(self) -> bool:
+        """What the budget says of the next model call."""
         ...
 
     def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
@@ -86,7 +96,7 @@ class Work:
         self._host = host
         self._egress = egress
         self._news: queue.SimpleQueue[Turn | _ToolCall | _Result | _End] = queue.SimpleQueue()
-        self._asking = Asking(host.ask, host.max_iterations)
+        self._asking = Asking(host.ask, host.max_iterations, host.offers_tools)
         # Of the agent's thread: the turn that it is in, what it yielded last, and how much of that has been dealt with.
         self._turn: Turn | None = None
         self._yielded: Sequence[Message] = ()

@@ -101,7 +101,7 @@ def _why_not(name: str, error: BaseException) -> str:
 def _classes_of(module: ModuleType) -> Iterator[type]:
     """The classes that a module offers: those it names in ``__all__``, else those that it or a module below it has defined."""
     named = getattr(module, "__all__", None)
-    found = {}
+    found: dict[type, None] = {}
     for name, value in vars(module).items():
         if isinstance(value, type) and (name in named if named is not None else _is_from(module, value)):
             found[value] = None

@@ -30,7 +30,7 @@ def take_agent(each: type[Any], origin: str) -> None:
     name is the class's own, and the description the first line of its docstring. Raises `ValueError` with what is wrong.
     """
     words = _WORDS.split(each.__name__)
-    name = _said(each, "agent_name") or "_".join(words).lower()
+    name = _declared(each, "agent_name") or "_".join(words).lower()
     if not _NAME.fullmatch(name):
         raise ValueError(f"has the name “{name[:80]}”; agents' names are small letters, digits and _, at most 40")
     tools = vars(each).get("tools", ())
@@ -41,11 +41,11 @@ def take_agent(each: type[Any], origin: str) -> None:
     except TypeError as error:
         raise ValueError(f"can't be made: its constructor has a {error} that nobody gives") from None
     summary = (each.__doc__ or "").strip().partition("\n")[0]
-    description = _said(each, "description") or summary
+    description = _declared(each, "description") or summary
     register_agent(
         AgentSpec(
             name,
-            _said(each, "title") or " ".join(words),
+            _declared(each, "title") or " ".join(words),
             description,
             "",
             tuple(tools),
@@ -83,7 +83,7 @@ def _given(each: type[Any], model: Any, tools: Sequence[Any], instructions: str)
     return {name: value for name, value in offered.items() if takes_all or name in taken}
 
 
-def _said(each: type[Any], name: str) -> str:
+def _declared(each: type[Any], name: str) -> str:
     value = vars(each).get(name)
     return value if isinstance(value, str) else ""
 

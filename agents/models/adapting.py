@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from agents.events import LeftOut, ModelRequest
 from agents.history import IMAGES, OF_TOOLS, ChatMessage, fit_to_budget
 from agents.models.refusals import Refused, find_limit, is_too_long
 from agents.models.server_facts import ServerFacts
@@ -102,6 +103,8 @@ class Asking:
         input_estimate: int,
         uses_template: bool,
         may_use_template: bool,
+        left_out: LeftOut = LeftOut(),  # noqa: B008 - frozen
+        limit: int = 0,
     ) -> None:
         self.note = ""
         """What people should know of the change, if anything."""
@@ -116,12 +119,20 @@ class Asking:
         self._left_out = set(facts.left_out)
         self._filled_in = facts.filled_in
         self._limit = 0
+        self._given_limit, self._cut = limit, left_out
         self._learned: list[Callable[[], None]] = []
 
     def encode(self) -> bytes:
         """The request as it goes over the wire now."""
+        return orjson.dumps(self._current())
+
+    def described(self) -> ModelRequest:
+        """The same for the record: `encode` is its messages, tools, model and parameters, and nothing else."""
         body = self._current()
-        return orjson.dumps({**body, "messages": [_in_parts(message) for message in body["messages"]]})
+        messages, tools, model = body.pop("messages"), body.pop("tools", []), body.pop("model")
+        names = [tool["function"]["name"] for tool in self._body.get("tools", ())]
+        limit = self._limit or self._given_limit
+        return ModelRequest(model, messages, tools, names, body, self._cut, limit)
 
     def adapt(self, refusal: Refused) -> bool:
         """Change the request as the refusal says; false where it doesn't say what would do."""
@@ -197,10 +208,11 @@ class Asking:
         if not limit or budget >= estimate:
             budget = int(estimate * _BLIND_CUT)
         overhead = estimate - fit_to_budget(self._messages, estimate)[1]
-        kept, cost = fit_to_budget(self._messages, budget - overhead)
+        kept, cost, left_out = fit_to_budget(self._messages, budget - overhead)
         if len(kept) == len(self._messages) and cost + overhead >= estimate:
             return False
         self._messages, self.input_estimate, self._limit = kept, cost + overhead, budget
+        self._cut = LeftOut(self._cut.messages + left_out.messages, self._cut.tokens + left_out.tokens)
         at = f"{limit:,} tokens" if limit else "less than was asked"
         self.note = (
             f"The model server reads {at} at a time, so the oldest of this conversation was left out. "
@@ -219,6 +231,10 @@ class Asking:
     # -- the request as it is now -----------------------------------------------------------------
 
     def _current(self) -> dict[str, Any]:
+        body = self._changed()
+        return {**body, "messages": [_in_parts(message) for message in body["messages"]]}
+
+    def _changed(self) -> dict[str, Any]:
         body = {key: value for key, value in self._body.items() if key not in self._left_out}
         if "stream" not in body:
             body.pop("stream_options", None)

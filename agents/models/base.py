@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from qwen_agent.llm.base import BaseChatModel
-from qwen_agent.llm.schema import ASSISTANT, FunctionCall, Message
+from qwen_agent.llm.schema import ASSISTANT, SYSTEM, FunctionCall, Message
 from qwen_agent.tools import image_search
 
+from agents.events import ModelRequest
+from agents.metering import LAST_CALL
 from agents.models.reply import Reply, ReplyWriter
 from agents.models.reply_parts import FinishedReply
 
@@ -23,17 +25,28 @@ socket.getaddrinfo = image_search._orig_getaddrinfo  # noqa: SLF001
 class ReplyHost(Protocol):
     """Where replies are written: the run that a model works for."""
 
-    def write(self, writer: ReplyWriter) -> FinishedReply:
-        """Have ``writer`` write a reply on the run's event loop and wait for its end.
+    def offers_tools(self) -> bool:
+        """Whether the next model call is offered tools: the last one of a budget is not. Raises `AgentError` where none may be made."""
+        ...
+
+    def write(self, writer: ReplyWriter, request: ModelRequest) -> FinishedReply:
+        """Have ``writer`` write the reply to a request on the run's event loop and wait for its end.
 
         Raises `AgentError` when it fails, `Stopped` when the run was stopped, `LimitReached` when the run is out of
         model calls.
         """
         ...
 
-    def replies(self, writer: ReplyWriter) -> Iterator[FinishedReply]:
+    def replies(self, writer: ReplyWriter, request: ModelRequest) -> Iterator[FinishedReply]:
         """The same for a loop that looks on while a reply grows: its states, of which the last is the finished one."""
         ...
+
+
+def _for_last_call(messages: list[Message]) -> list[Message]:
+    """The conversation with a word to the model that this is its last call."""
+    if not messages or messages[0].role != SYSTEM:
+        return [Message(SYSTEM, LAST_CALL), *messages]
+    return [Message(SYSTEM, f"{messages[0].content}\n\n{LAST_CALL}"), *messages[1:]]
 
 
 class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has no types
@@ -48,6 +61,10 @@ class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has 
         """Make the request, in the thread of Qwen-Agent's loop."""
 
     @abstractmethod
+    def describe(self, request: Any) -> ModelRequest:
+        """What that request sends first, for the record; one that is changed and sent again is told by `Reply.on_retry`."""
+
+    @abstractmethod
     async def write(self, request: Any, reply: Reply) -> None:
         """Write the reply to it and finish it, on the event loop. A stop comes as asyncio's cancellation."""
 
@@ -55,8 +72,10 @@ class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has 
         self, messages: list[Message], functions: list[dict[str, Any]] | None = None, *_: Any, **__: Any
     ) -> Iterator[list[Message]]:
         """One model call. Qwen-Agent's own version copies and tokenises the whole conversation each time."""
+        if not self._host.offers_tools():
+            messages, functions = _for_last_call(messages), []
         request = self.prepare(messages, functions or [])
-        for written in self._host.replies(lambda reply: self.write(request, reply)):
+        for written in self._host.replies(lambda reply: self.write(request, reply), self.describe(request)):
             yield self._messages(written)
 
     @staticmethod

@@ -94,7 +94,33 @@ def _usage(told: Any) -> Usage | None:
         if not isinstance(found, int | float) or not 0 <= found < _MOST_TOKENS:
             return None
         counts.append(int(found))
-    return Usage(counts[0], counts[1])
+    return Usage(counts[0], counts[1], False, _part(told, _CACHED, counts[0]), _part(told, _THOUGHT, counts[1]))
+
+
+# Of a count, the part that is told beside it: in details or, DeepSeek's, Anthropic's and Moonshot's, at the top.
+_CACHED: tuple[tuple[str, ...], ...] = (
+    ("prompt_tokens_details", "cached_tokens"),
+    ("input_tokens_details", "cached_tokens"),
+    ("prompt_cache_hit_tokens",),
+    ("cache_read_input_tokens",),
+    ("cached_tokens",),
+)
+_THOUGHT: tuple[tuple[str, ...], ...] = (
+    ("completion_tokens_details", "reasoning_tokens"),
+    ("output_tokens_details", "reasoning_tokens"),
+    ("reasoning_tokens",),
+)
+
+
+def _part(told: dict[str, Any], places: tuple[tuple[str, ...], ...], whole: int) -> int | None:
+    """How many of so many tokens were of a kind; ``None`` where the server says nothing, or nothing sensible, of it."""
+    for place in places:
+        found: Any = told
+        for name in place:
+            found = found.get(name) if isinstance(found, dict) else None
+        if isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found <= whole:
+            return int(found)
+    return None
 
 
 def _add_choices(chunk: dict[str, Any], reply: Reply) -> None:

@@ -12,22 +12,20 @@ from qwen_agent.llm.base import register_llm
 from qwen_agent.llm.schema import ASSISTANT, FUNCTION, ContentItem, Message
 
 from agents.addresses import mask_address
-from agents.history import IMAGES, OF_TOOLS, ChatMessage, fit_to_budget, make_valid
+from agents.events import LeftOut, ModelRequest
+from agents.history import IMAGES, OF_TOOLS, ChatMessage, explain_left_out, fit_to_budget, make_valid
 from agents.models.adapting import Asking
 from agents.models.base import StreamingChatModel
 from agents.models.openai_stream import stream_completion
 from agents.models.refusals import Refused
 from agents.models.reply import Reply
 from agents.models.server_facts import facts_of
+from agents.models.server_url import COMPLETIONS, DASHSCOPE, completions_url
 from agents.models.tool_templates import TEMPLATE, TEMPLATES, ToolTemplate
-from agents.specs import Parameters
+from agents.specs import OWN_FIELDS, Parameters
 from agents.text import clean, estimate_tokens, json_object
 
 MODEL_TYPE = "openai_compatible"
-DASHSCOPE = "https://dashscope.aliyuncs.com/compatible-mode/v1"
-_PATH = "/chat/completions"
-#: Fields of a request that no agent's extra body has a say in.
-OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice", "n", "functions"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +39,9 @@ class Request:
     prompt: str
     """The tools as that template has them."""
     input_estimate: int
+    left_out: LeftOut
+    limit: int
+    """Tokens it may hold."""
     parameters: Mapping[str, Any]
     """What else its body holds."""
 
@@ -72,32 +73,53 @@ class OpenAICompatible(StreamingChatModel):
         self._tool_format: str = cfg["tool_format"]
         self._template = TEMPLATES.get(self._tool_format, TEMPLATES[TEMPLATE])
         self._budget: int = cfg["max_input_tokens"]
+        self._told = LeftOut()
         self._public_only: bool = cfg["public_only"]
         self._parameters = parameters_of_body(cfg["parameters"], self._url)
 
-    def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Request:
-        """The request, cut to what the model can read."""
-        tools = [{"type": "function", "function": function} for function in functions]
-        prompt = self._template.explain(tools)
-        overhead = estimate_tokens(prompt) if tools else 0
-        valid = make_valid(to_wire(messages, server_id(self._url, self.model)), {each["name"] for each in functions})
-        wire, cost = fit_to_budget(valid, facts_of(self._url, self.model).limit(self._budget) - overhead)
-        return Request(self.model, wire, tools, self._template, prompt, cost + overhead, self._parameters)
-
-    async def write(self, request: Request, reply: Reply) -> None:
-        """Stream the completion into the reply."""
-        reply.calls_in_text = bool(request.tools)
-        reply.tools = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in request.tools}
-        reply.server = server_id(self._url, self.model)
+    def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> tuple[Request, Asking]:
+        """The request, and how it is put to this server as far as it is known."""
+        request = self.request(messages, functions)
+        # Also where none is offered any more: to calls in the conversation the same applies.
+        has_calls = bool(request.tools) or any(message["role"] == "tool" for message in request.messages)
         asking = Asking(
             request.body(),
             request.in_template,
             facts_of(self._url, self.model),
             place=mask_address(self._url),
             input_estimate=request.input_estimate,
-            uses_template=bool(request.tools) and self._tool_format in TEMPLATES,
-            may_use_template=bool(request.tools) and self._tool_format == "auto",
+            uses_template=has_calls and self._tool_format in TEMPLATES,
+            may_use_template=has_calls and self._tool_format == "auto",
+            left_out=request.left_out,
+            limit=request.limit,
         )
+        if request.left_out.messages > self._told.messages or (request.left_out.tokens and not self._told.tokens):
+            self._told = request.left_out
+            asking.note = explain_left_out(request.left_out)
+        return request, asking
+
+    def describe(self, request: tuple[Request, Asking]) -> ModelRequest:
+        """What is sent first."""
+        return request[1].described()
+
+    def request(self, messages: list[Message], functions: list[dict[str, Any]]) -> Request:
+        """The request, cut to what the model can read."""
+        tools = [{"type": "function", "function": function} for function in functions]
+        prompt = self._template.explain(tools) if tools else ""
+        overhead = estimate_tokens(prompt)
+        valid = make_valid(to_wire(messages, server_id(self._url, self.model)), {each["name"] for each in functions})
+        limit = facts_of(self._url, self.model).limit(self._budget)
+        wire, cost, left_out = fit_to_budget(valid, limit - overhead)
+        return Request(
+            self.model, wire, tools, self._template, prompt, cost + overhead, left_out, limit, self._parameters
+        )
+
+    async def write(self, prepared: tuple[Request, Asking], reply: Reply) -> None:
+        """Stream the completion into the reply."""
+        request, asking = prepared
+        reply.calls_in_text = bool(request.tools)
+        reply.tools = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in request.tools}
+        reply.server = server_id(self._url, self.model)
         while True:
             reply.input_estimate, reply.note = asking.input_estimate, asking.note
             reply.asks_for_text_calls = asking.uses_template
@@ -106,6 +128,7 @@ class OpenAICompatible(StreamingChatModel):
             except Refused as refusal:
                 if reply.parts or not asking.adapt(refusal):
                     raise
+                reply.on_retry(str(refusal), asking.described())
             else:
                 asking.remember()
                 return
@@ -114,12 +137,6 @@ class OpenAICompatible(StreamingChatModel):
         await stream_completion(
             self._url, self._api_key, body, reply, timeout_s=self._timeout_s, public_only=self._public_only
         )
-
-
-def completions_url(server: str) -> str:
-    """Where a server takes chat completions, from its base URL or the word ``dashscope``."""
-    base = DASHSCOPE if server.strip().lower() == "dashscope" else server.strip().rstrip("/")
-    return base if base.endswith(_PATH) else base + _PATH
 
 
 def parameters_of_body(parameters: Parameters, url: str = "") -> dict[str, Any]:
@@ -136,7 +153,7 @@ def parameters_of_body(parameters: Parameters, url: str = "") -> dict[str, Any]:
 def server_id(url: str, model: str) -> str:
     """What tells one server's own fields from another's: its address without secrets, and the model."""
     parts = urlsplit(url)
-    return f"{mask_address(url)}{parts.path.removesuffix(_PATH)} {model}"
+    return f"{mask_address(url)}{parts.path.removesuffix(COMPLETIONS)} {model}"
 
 
 def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:

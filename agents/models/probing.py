@@ -14,11 +14,11 @@ import orjson
 from agents.errors import ModelError
 from agents.models import http
 from agents.models.adapting import wants_field
-from agents.models.openai_compatible import completions_url
 from agents.models.openai_stream import stream_completion
 from agents.models.refusals import Refused
 from agents.models.reply import Reply
 from agents.models.server_facts import ServerFacts, facts_of
+from agents.models.server_url import completions_url
 from agents.specs import ModelSettings
 from agents.text import clean
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from agents.arguments import known_name, repaired
 from agents.errors import ModelError
-from agents.events import Usage
+from agents.events import ModelRequest, Usage
 from agents.models.call_deltas import begins_again, continues_call, repeats_call
 from agents.models.field_texts import FieldTexts
 from agents.models.reply_parts import Part
@@ -53,6 +53,8 @@ class Reply(TextScanner):
         """How many seconds not to read, because nobody could show more sooner; mostly 0."""
         self.resume = resume
         """Says that such a pause is over."""
+        self.on_retry: Callable[[str, ModelRequest], None] = lambda _error, _request: None
+        """Told why a request was refused, and what is sent instead."""
         self.asks_for_text_calls = False
         """Whether the model was asked to write its calls in its text: one within a thought counts, then, where nothing follows it."""
         self.parts: list[Part] = []

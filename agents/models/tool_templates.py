@@ -23,11 +23,11 @@ class ToolTemplate:
         return self.explained.format(tool_descs="\n".join(orjson.dumps(tool).decode() for tool in tools))
 
     def put_in(self, messages: Sequence[ChatMessage], prompt: str) -> list[ChatMessage]:
-        """The conversation with tools, calls and results as text. ``prompt`` is what `explain` has made."""
-        wire: list[ChatMessage] = [{"role": "system", "content": prompt}]
+        """The conversation with tools, calls and results as text. ``prompt`` is what `explain` has made; empty where none is offered."""
+        wire: list[ChatMessage] = [{"role": "system", "content": prompt}] if prompt else []
         for message in messages:
             role, content = message["role"], message["content"]
-            if role == "system":
+            if role == "system" and prompt:
                 wire[0]["content"] = f"{content}\n\n{prompt}"
                 continue
             if role == "tool":
@@ -36,7 +36,7 @@ class ToolTemplate:
                 function = call["function"]
                 said = self.write_call(function["name"], orjson.loads(function["arguments"]))
                 content = f"{content}\n{said}".lstrip("\n")
-            if wire[-1]["role"] == role:
+            if wire and wire[-1]["role"] == role:
                 wire[-1]["content"] += "\n" + content
             else:
                 wire.append({"role": role, "content": content})

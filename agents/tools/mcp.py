@@ -162,12 +162,18 @@ def tools(
         elif problem := server.problem:
             missing.append(problem)
         else:
-            offered = [tool for tool in server.tools if server.config is not None and server.config.offers(tool.name)]
+            offered = _wanted(server)
             chosen = [tool for tool in offered if choice.tools is None or tool.name in choice.tools]
             found += [MCPTool(server, tool, names.name_of(server.name, tool.name)) for tool in chosen]
             lacking = set(choice.tools or ()) - {tool.name for tool in offered}
             missing += [f"The MCP server “{server.name}” has no tool “{name}” any more." for name in sorted(lacking)]
+            missing += [f"The MCP server “{server.name}” {words}." for words in server.offer.left_out]
     return found, missing
+
+
+def _wanted(server: Server) -> list[types.Tool]:
+    """The tools of a server that the operator wants of it."""
+    return [tool for tool in server.offer.tools if server.config is not None and server.config.offers(tool.name)]
 
 
 def states() -> list[ServerState]:
@@ -178,7 +184,7 @@ def states() -> list[ServerState]:
 def offered() -> dict[str, dict[str, str]]:
     """The tools of each server that is connected now, by name, with what each does."""
     return {
-        server.name: {tool.name: tool.description or "" for tool in server.tools}
+        server.name: {tool.name: tool.description or "" for tool in _wanted(server)}
         for server in connected_servers.all()
         if not server.problem
     }

@@ -12,7 +12,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TextIO
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,6 +26,7 @@ from agents.proxies import proxy_for
 from agents.tools import mcp_program
 from agents.tools.mcp_config import CALL_S, BadConfig, ServerConfig, read_config
 from agents.tools.mcp_content import failure_text, progress_text
+from agents.tools.mcp_offer import Offer, read_offer
 from agents.tools.server_state import ServerState, State
 from agents.tools.tool import ToolError
 
@@ -38,6 +39,8 @@ _CLOSE_S = 5.0
 FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _HELD_S = 30.0
+#: How often a server that goes on saying that its tools have changed is asked for them.
+_REREAD_S = 1.0
 #: How an address answers that knows nothing of streamable HTTP, so that the older transport is tried.
 _NOT_STREAMABLE = frozenset({400, 404, 405, 406, 410, 415, 501})
 
@@ -60,7 +63,7 @@ class Server:
     def __init__(self, name: str, config: Any) -> None:
         self.name = name
         self.config: ServerConfig | None = None
-        self.tools: Sequence[types.Tool] = ()
+        self.offer = Offer()
         self._state: State = "connecting"
         self._last_error = ""
         self._attempts = 0
@@ -77,6 +80,7 @@ class Server:
         self._task: asyncio.Task[None] | None = None
         self._life: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._offer_is_old = False
         self._calls = 0
         self._was_connected = False
         self._works_by_sse = False
@@ -94,7 +98,7 @@ class Server:
         """How things stand."""
         place = self.config.place if self.config else ""
         connected = self._state == "connected"
-        tools, attempts = (len(self.tools), 0) if connected else (0, self._attempts)
+        tools, attempts = (len(self.offer.tools), 0) if connected else (0, self._attempts)
         return ServerState(self.name, place, self._state, tools, attempts, self._last_error, self._since)
 
     @property
@@ -195,14 +199,14 @@ class Server:
                 _Session(read, write, logging_callback=self._heard_log, message_handler=self._heard) as session,
             ):
                 await session.initialize()
-                self.tools = await _list_tools(session)
+                self.offer = await read_offer(session)
                 clock.reschedule(None)
                 self._works_by_sse = by_sse and config.transport == "http-or-sse"
                 self._session = session
                 self._last_error = ""
                 self._was_connected = True
                 self._set_state("connected")
-                log.info("The MCP server %s is connected: %d tools", self.name, len(self.tools))
+                log.info("The MCP server %s is connected: %d tools", self.name, len(self.offer.tools))
                 await self._end.wait()
         except Exception as error:
             if clock.expired():
@@ -302,15 +306,19 @@ class Server:
     async def _heard(self, message: Any) -> None:
         """Read its tools again where it says that they have changed; runs take what is there when they begin."""
         if isinstance(message, types.ToolListChangedNotification):
-            self._reading = asyncio.create_task(self._read_tools_again())
+            self._offer_is_old = True
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._read_tools_again())
 
     async def _read_tools_again(self) -> None:
-        session = self._session
-        if session is not None:
+        """Read them, and once more where they have changed meanwhile, however often that was said."""
+        while self._offer_is_old and (session := self._session) is not None:
+            self._offer_is_old = False
             try:
-                self.tools = await _list_tools(session)
+                self.offer = await read_offer(session)
             except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError, httpx2.HTTPError):
                 log.info("The tools of the MCP server %s could not be read again", self.name)
+            await asyncio.sleep(_REREAD_S)
 
     async def _heard_log(self, params: types.LoggingMessageNotificationParams) -> None:
         log.debug("MCP server %s: %s", self.name, str(params.data)[:300])
@@ -398,17 +406,6 @@ class Server:
                 yield errors
         finally:
             thread.join(0.5)
-
-
-async def _list_tools(session: ClientSession) -> list[types.Tool]:
-    found: list[types.Tool] = []
-    cursor: str | None = None
-    while True:
-        page = await session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
-        found.extend(page.tools)
-        cursor = page.next_cursor
-        if not cursor or len(found) > 1_000:
-            return found
 
 
 def _secrets(config: ServerConfig | None) -> list[str]:

@@ -126,7 +126,7 @@ class ExtensionTool:
             raise ToolError(hide_secrets(str(error), self._settings)) from error
 
 
-def _check(info: ToolInfo) -> None:
+def _check(info: Any) -> None:
     if not isinstance(info.name, str) or not _NAME.fullmatch(info.name):
         raise BadTool(f"has the name “{str(info.name)[:80]}”; names are letters, digits, _ and -, at most 64")
     if not isinstance(info.description, str) or not info.description.strip():

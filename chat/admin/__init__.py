@@ -3,7 +3,19 @@
 Read-only, but for the few things that may be done. Nothing here counts or scans the step log: lists know their length up to a limit.
 """
 
-from chat.admin import agents, model_servers, operations, runs, schedules, sessions, site, steps, tool_servers, users
+from chat.admin import (
+    agents,
+    model_servers,
+    operations,
+    runs,
+    schedules,
+    sessions,
+    site,
+    steps,
+    tool_servers,
+    usage,
+    users,
+)
 
 from chat.admin import labels  # isort: skip - when the others have registered their tables
 
@@ -18,5 +30,6 @@ __all__ = [
     "site",
     "steps",
     "tool_servers",
+    "usage",
     "users",
 ]

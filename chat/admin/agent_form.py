@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 import agents
-from agents.models.openai_compatible import OWN_FIELDS
+from agents.specs import OWN_FIELDS
 from chat.catalog.agent_versions import SavedMeanwhile, content_of
 from chat.models import Agent, AgentVersion, ModelServer
 from chat.rendering.sentences import translate_sentence
@@ -26,17 +26,32 @@ _LONGEST_BODY = 10_000
 _BUDGET = re.compile(r"\d{1,9}(\.\d{1,6})? [A-Z]{3}")
 
 
+_WIDE = forms.TextInput(attrs={"class": "vTextField"})
+
+
 def _lines(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+class _ObjectField(forms.JSONField):
+    """A JSON object; none is shown as nothing."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """The object as it is edited."""
+        return super().prepare_value(value) if value else ""
 
 
 class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes take no parameters at run time
     """An agent with the words of its newest version. What is saved is the version after that one."""
 
     based_on = forms.IntegerField(widget=forms.HiddenInput, required=False)
-    title = forms.CharField(label=_("Title"), max_length=80, help_text=_("What people choose it by."))
+    title = forms.CharField(widget=_WIDE, label=_("Title"), max_length=80, help_text=_("What people choose it by."))
     description = forms.CharField(
-        label=_("What it is for"), max_length=300, required=False, help_text=_("One sentence, shown beside the title.")
+        widget=_WIDE,
+        label=_("What it is for"),
+        max_length=300,
+        required=False,
+        help_text=_("One sentence, shown beside the title."),
     )
     instructions = forms.CharField(
         label=_("Instructions"),
@@ -101,7 +116,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         coerce=lambda word: word == "true",
         empty_value=None,
     )
-    extra_body = forms.JSONField(
+    extra_body = _ObjectField(
         label=_("Further fields of the request"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 3, "cols": 60, "spellcheck": "false"}),
@@ -120,7 +135,11 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         help_text=_("One a line. Empty: those of the page."),
     )
     note = forms.CharField(
-        label=_("What is new"), max_length=200, required=False, help_text=_("For colleagues, in the list of versions.")
+        widget=_WIDE,
+        label=_("What is new"),
+        max_length=200,
+        required=False,
+        help_text=_("For colleagues, in the list of versions."),
     )
 
     class Meta:
@@ -135,7 +154,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        newest = newest_of(self.instance)
+        newest = self.newest = newest_of(self.instance)
         if newest is not None:
             self.initial = {**initial_of(newest), **self.initial, "based_on": newest.number}
         self.fields["tools"].choices = _tool_choices(newest)  # type: ignore[attr-defined]
@@ -205,6 +224,8 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         plain = ("title", "description", "instructions", "instructions_shown", "model_server", "model", "starters")
         return {
             **{name: data[name] for name in plain},
+            # An agent of an extension stays one.
+            "agent_class": self.newest.agent_class if self.newest is not None else "",
             "tools": list(data["tools"]),
             "sub_agents": list(data["sub_agents"]),
             "mcp": None if data["all_servers"] else _mcp_of(data["servers"]),
@@ -227,7 +248,7 @@ def initial_of(version: AgentVersion) -> dict[str, Any]:
         **version.parameters,
         **version.limits,
         "thinking": "" if thinking is None else str(thinking).lower(),
-        "extra_body": version.parameters.get("extra_body"),
+        "extra_body": version.parameters.get("extra_body", {}),
         "starters": "\n".join(version.starters),
         "all_servers": version.mcp is None,
         "servers": list(_chosen(version.mcp or ())),
@@ -245,7 +266,13 @@ def _tool_choices(newest: AgentVersion | None) -> list[tuple[str, SafeString]]:
 
 
 def _labelled(name: str, words: str) -> SafeString:
-    return format_html("<code>{}</code> {}", name, words.partition("\n")[0])
+    return format_html("<code>{}</code> {}", name, _first_sentence(words))
+
+
+def _first_sentence(words: str) -> str:
+    """What a tool does, without what only the model has to know."""
+    line = words.partition("\n")[0]
+    return line.partition(". ")[0].rstrip(".")
 
 
 _TOOL_MARK = "\t"

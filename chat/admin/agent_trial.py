@@ -48,8 +48,7 @@ def try_version(version: AgentVersion, question: str, by: User) -> Tried:
         model = model_servers.settings_for(tried)
     except AgentError as error:
         return Tried("", translate_sentence(error.message), [])
-    servers = {name: server for name, server in settings.MCP_SERVERS.items() if tried.spec.has_server(name)}
-    box = Toolbox(search_history=search.bound_to(by), mcp_servers=servers, hosts=settings.FETCH_HOSTS)
+    box = Toolbox(search_history=search.bound_to(by), mcp_servers=settings.MCP_SERVERS, hosts=settings.FETCH_HOSTS)
     agent = Agent(tried.spec, model, box)
     try:
         trial, sees = async_to_sync(_try)(agent, question.strip() or QUESTION)

@@ -103,7 +103,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """The model that it asks, and where."""
         if agent.current is None:
             return "–"
-        return " · ".join(model_servers.names_of(load_version(agent.current.pk)))
+        return " · ".join(dict.fromkeys(model_servers.names_of(load_version(agent.current.pk))))
 
     @admin.display(description=_("for"))
     def open_to(self, agent: Agent) -> str:

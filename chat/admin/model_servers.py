@@ -1,6 +1,6 @@
 """Model servers in the admin, for those who were permitted just that: who may change agents can choose one, and no more."""
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -21,7 +21,7 @@ class ServerForm(forms.ModelForm):  # type: ignore[type-arg]
     """A server. Its key is never shown again: what is typed replaces it."""
 
     new_key = forms.CharField(
-        label=_("Key"),
+        label=_("New key"),
         required=False,
         max_length=500,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
@@ -40,6 +40,9 @@ class ServerForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = ModelServer
         fields = ("name", "address")
+        widgets: ClassVar[dict[str, forms.Widget]] = {
+            "address": forms.TextInput(attrs={"class": "vLargeTextField", "size": 80})
+        }
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -23,11 +23,12 @@ from chat.admin.formatting import SHOWN_CHARACTERS, admin_link, two_lines, usern
 from chat.models import LIVE, Door, Run, Step
 from chat.protocol import as_uuid
 from chat.rendering import humanize
+from chat.rendering.calls import call_line
 from chat.runs import commands as run_commands
 from chat.runs import recovery
 from chat.runs.admission import Refused
 from chat.runtime import clock
-from chat.store import selectors
+from chat.store import call_reader, selectors
 
 #: Steps on one page of a run, and characters of each.
 _RUN_STEPS = 200
@@ -153,8 +154,9 @@ class RunAdmin(ConfirmedActionsAdmin):
 
     @admin.display(description=_("tokens"))
     def tokens(self, run: Run) -> str:
-        """What went in and came out."""
-        return humanize.usage(run.input_tokens, run.output_tokens, estimated=run.usage_estimated)
+        """What went in and came out, and what that cost where it is known."""
+        used = humanize.usage(run.input_tokens, run.output_tokens, estimated=run.usage_estimated)
+        return used if run.cost is None else f"{used} · {humanize.cost(float(run.cost), run.currency)}"
 
     @admin.display(description=_("stopped by"))
     def stopped_by(self, run: Run) -> str:
@@ -186,8 +188,20 @@ class RunAdmin(ConfirmedActionsAdmin):
             "steps": [_row(step) for step in shown],
             "began_at": begin,
             "next": shown[-1].position if len(steps) > _RUN_STEPS else None,
+            "calls": _calls(as_uuid(object_id)),
         }
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
+
+
+def _calls(run_id: UUID | None) -> list[dict[str, Any]]:
+    """The run's model calls, each with the page that shows what the model saw."""
+    run = Run.objects.filter(pk=run_id).first() if run_id is not None else None
+    if run is None:
+        return []
+    return [
+        call_line(call_reader.call_data(row, []), reverse("call", args=[run.pk, number]))
+        for number, row in enumerate(call_reader.rows_of(run), 1)
+    ]
 
 
 def _row(step: Step) -> dict[str, Any]:

@@ -48,7 +48,7 @@ async def list_events(
 
     def look() -> tuple[selectors.SessionView | None, drafts.Draft | None, list[str]]:
         # The draft before the log: a step that is stored in between supersedes it, and is there.
-        draft = drafts.of(session.pk) or reconcile.head_and_draft(session.pk)[1]
+        draft = drafts.of(session.pk) or reconcile.saved_drafts([session.pk]).get(session.pk)
         view = selectors.session_view(session.pk)
         head = view.last_seq if view else 0
         return view, draft, [stored.frame for stored in selectors.stored_after(session.pk, after, limit, head)]

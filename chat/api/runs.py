@@ -14,6 +14,7 @@ from chat.models import Door, Origin, Run
 from chat.protocol import ClientMessageId
 from chat.protocol.frames import AcceptedData, Usage
 from chat.runs import commands as run_commands
+from chat.runs import events as run_events
 from chat.runtime import database
 from chat.store import selectors
 
@@ -85,11 +86,7 @@ def _run_out(run: Run) -> dict[str, Any]:
         "ended_at": run.ended_at and run.ended_at.timestamp(),
         "duration_ms": None if lasted is None else round(lasted.total_seconds() * 1000),
         "iterations": run.iterations,
-        "usage": {
-            "input_tokens": run.input_tokens,
-            "output_tokens": run.output_tokens,
-            "estimated": run.usage_estimated,
-        },
+        "usage": run_events.usage_of(run),
         "code": run.code or None,
         "cancelled_by": run.cancelled_by.get_username() if run.cancelled_by else None,
     }

@@ -2,12 +2,13 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
+import orjson
 from django.conf import settings
 from django.db.models import Q
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from ninja import Router, Schema, Status
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 
@@ -66,7 +67,21 @@ class SessionPage(Schema):
     next: str | None
 
 
-def _session_out(session: Session) -> dict[str, Any]:
+class _Row(NamedTuple):
+    """What of a session's row is told."""
+
+    pk: UUID
+    title: str
+    agent_name: str
+    enable_reasoning: bool
+    status: str
+    archived: bool
+    created_at: datetime
+    active_at: datetime
+    last_seq: int
+
+
+def _session_out(session: Session | _Row) -> dict[str, Any]:
     return {
         "id": session.pk,
         "title": session.title,
@@ -106,7 +121,7 @@ async def list_sessions(
     agent: str = "",
     archived: bool = False,
     cursor: str = "",
-) -> dict[str, Any]:
+) -> HttpResponse:
     """List one's own sessions, latest activity first.
 
     The words of `q` must all occur in the title or in one step. `status` is a run's; `running` means all that is not finished.
@@ -117,22 +132,24 @@ async def list_sessions(
     if not is_clean(agent):
         raise BadFrame("bad_text", Sentence("agent: there is a character in it that no name has."))
 
-    def page() -> list[Session]:
+    def page() -> list[_Row]:
         sessions = selectors.past_sessions(user_of(request), text=q, status=status, agent=agent, archived=archived)
-        return list(sessions.filter(_after(cursor))[: PAGE_LENGTH + 1])
+        return [_Row(*row) for row in sessions.filter(_after(cursor)).values_list(*_Row._fields)[: PAGE_LENGTH + 1]]
 
     found = await database.read(page)
-    return {
+    told = {
         "items": [_session_out(session) for session in found[:PAGE_LENGTH]],
         "next": _cursor(found[PAGE_LENGTH - 1]) if len(found) > PAGE_LENGTH else None,
     }
+    # As `SessionPage` has it, without a check of each field: that costs as much as all the rest.
+    return HttpResponse(orjson.dumps(told), content_type="application/json")
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR = re.compile(r"(\d{1,17})-([0-9a-f]{32})")
 
 
-def _cursor(last: Session) -> str:
+def _cursor(last: _Row) -> str:
     """A page's end: the last session's place in the order, to the microsecond that the database keeps."""
     return f"{(last.active_at - _EPOCH) // timedelta(microseconds=1)}-{last.pk.hex}"
 

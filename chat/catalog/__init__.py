@@ -1,1 +1,1 @@
-"""What there is to work with: agents and their versions, model servers and what they can do, tool servers; and how these are changed."""
+"""What there is to work with: agents, model servers, what these can do and cost, what may be spent, tool servers; and their changes."""

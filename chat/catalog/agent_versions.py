@@ -28,6 +28,7 @@ CONTENT = (
     "parameters",
     "limits",
     "starters",
+    "agent_class",
 )
 
 

@@ -79,6 +79,7 @@ def spec_of(row: AgentVersion) -> AgentSpec:
         parameters=Parameters(**_known_fields(Parameters, row.parameters)),
         limits=Limits(**_known_fields(Limits, row.limits)),
         starters=tuple(row.starters),
+        agent_class=row.agent_class,
     )
 
 
@@ -169,6 +170,11 @@ def title_of(name: str) -> str:
     """How an agent is called, from what this process has read: it asks nothing. Its name where it has read nothing of it."""
     known = _known.agents.get(name) or AGENTS.get(name)
     return known.title if known is not None else name
+
+
+def all_titles() -> tuple[tuple[str, str], ...]:
+    """How all agents are called, by the same: what names agents is not what it was where this is not."""
+    return tuple((each.name, each.title) for each in _known.agents.values())
 
 
 def all_names() -> list[str]:

@@ -1,4 +1,4 @@
-"""The agents that the program comes with, each as version 1 of itself."""
+"""The agents that the program and its extensions come with, each as version 1 of itself."""
 
 from django.db import connections, transaction
 from django.utils import timezone
@@ -27,6 +27,8 @@ def make_built_in(using: str = "default") -> None:
                 description=spec.description,
                 instructions=spec.instructions,
                 tools=list(spec.tools),
+                mcp=None if spec.mcp is None else [{"server": each.server, "tools": each.tools} for each in spec.mcp],
+                agent_class=spec.agent_class,
             )
             agent.save(update_fields=["current"], using=using)
     agents.forget()

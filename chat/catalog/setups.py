@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from agents import AgentError, AgentSpec, ModelSettings
+from django.conf import settings
+
+from agents import AgentError, AgentSpec, Limits, ModelSettings
 from chat.catalog import agents, model_servers
 from chat.models import Run
 
@@ -26,6 +28,11 @@ def find_setup(run: Run) -> AgentSetup | None:
         return AgentSetup(version.spec, model)
     except AgentError as problem:
         return AgentSetup(version.spec, ModelSettings(), problem)
+
+
+def most_iterations(limits: Limits) -> int:
+    """Model calls that a run may make: as many as its agent and the installation allow; 0 for any number."""
+    return min((each for each in (limits.iterations, settings.MAX_ITERATIONS) if each), default=0)
 
 
 def name_model(run: Run) -> None:

@@ -1,5 +1,6 @@
 """Who stands behind a WebSocket's handshake: its origin, its login, and whether that login still holds."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -11,66 +12,82 @@ from django.db.models.functions import Now
 
 from chat.access import VIEW_SESSIONS, Role, has_right, role_of
 from chat.accounts.models import User
-from chat.models import Connection, Door, Process
+from chat.models import Connection, Process
 from chat.runtime import clock
 from chat.runtime.db_values import uuid_param
-from chat.security import audit
 from chat.security.origins import told_causes
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """What somebody is to a session that they want to open a socket on."""
+
+    role: Role
+    #: How many sockets they have open in other processes.
+    elsewhere: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entrance:
-    """A socket let in: its session, the user's role there, and the row that says it is open."""
+    """A socket let in: its session, the user and their role there, and the row that says it is open."""
 
     session_id: UUID
+    user_id: int
     role: Role
     connection_id: UUID
 
 
-#: The rows of the sockets that are open in this process.
-open_here: set[UUID] = set()
+#: The sockets that are open in this process, each with its user.
+open_here: dict[UUID, int] = {}
 
 
 class TooMany(Exception):
     """The user has as many sockets open as one may have."""
 
 
-_OWNER = "SELECT owner_id FROM chat_session WHERE id = %s AND deleted_at IS NULL"
-_COUNT = "SELECT COUNT(*) FROM chat_connection WHERE user_id = %s"
-_ENTER = (
-    "INSERT INTO chat_connection (id, process, session_id, user_id, role, opened_at) VALUES (%s, %s, %s, %s, %s, {now})"
-)
+_GRANT = """SELECT owner_id, (SELECT COUNT(*) FROM chat_connection WHERE user_id = %s AND process <> %s)
+    FROM chat_session WHERE id = %s AND deleted_at IS NULL"""
 
 
-@transaction.atomic
-def enter(user: User, session_id: UUID, process: str) -> Entrance | None:
-    """Let a user's socket into a session and note that it is open; None where nothing may be told of the session."""
+def find_grant(user: User, session_id: UUID, process: str) -> Grant | None:
+    """What a user is to a session; None where nothing may be told of it."""
     with connection.cursor() as cursor:
-        cursor.execute(_OWNER, [uuid_param(session_id)])
-        owner = cursor.fetchone()
-        role = owner and role_of(
-            user.pk, owner[0], is_active=user.is_active, sees_others=lambda: has_right(user, VIEW_SESSIONS)
-        )
-        if role is None:
-            return None
-        most = settings.MAX_SOCKETS_PER_USER
-        if most:
-            cursor.execute(_COUNT, [user.pk])
-            if cursor.fetchone()[0] >= most:
-                raise TooMany
-        entrance = Entrance(session_id, role, uuid4())
-        row = [uuid_param(entrance.connection_id), process, uuid_param(session_id), user.pk, role]
-        cursor.execute(_ENTER.format(now=clock.now_expression()), row)
-        if role is Role.STAFF:
-            audit.note_view(user.pk, session_id, Door.SOCKET)
-    open_here.add(entrance.connection_id)
+        cursor.execute(_GRANT, [user.pk, process, uuid_param(session_id)])
+        row = cursor.fetchone()
+    role = row and role_of(
+        user.pk, row[0], is_active=user.is_active, sees_others=lambda: has_right(user, VIEW_SESSIONS)
+    )
+    return Grant(role, row[1]) if role else None
+
+
+def let_in(user: User, session_id: UUID, grant: Grant) -> Entrance:
+    """Count a user's socket on a session as open; raises `TooMany`. Of the loop: between the count and this no other comes in here."""
+    most = settings.MAX_SOCKETS_PER_USER
+    if most and grant.elsewhere + sum(here == user.pk for here in open_here.values()) >= most:
+        raise TooMany
+    entrance = Entrance(session_id, user.pk, grant.role, uuid4())
+    open_here[entrance.connection_id] = user.pk
     return entrance
 
 
-def leave(connection_id: UUID) -> None:
-    """A socket is gone."""
-    open_here.discard(connection_id)
-    Connection.objects.filter(pk=connection_id).delete()
+_ENTER = """INSERT INTO chat_connection (id, process, session_id, user_id, role, opened_at)
+    SELECT %s, %s, session.id, person.id, %s, {now} FROM chat_session session, {people} person
+    WHERE session.id = %s AND session.deleted_at IS NULL AND person.id = %s ON CONFLICT DO NOTHING"""
+
+
+@transaction.atomic
+def note(process: str, opened: Sequence[Entrance], closed: Collection[UUID]) -> None:
+    """Write which sockets of a process are open, and which no longer; again where that was done before does no harm."""
+    if opened:
+        statement = _ENTER.format(now=clock.now_expression(), people=User._meta.db_table)
+        rows = [
+            (uuid_param(each.connection_id), process, each.role, uuid_param(each.session_id), each.user_id)
+            for each in opened
+        ]
+        with connection.cursor() as cursor:
+            cursor.executemany(statement, rows)
+    if closed:
+        Connection.objects.filter(pk__in=closed).delete()
 
 
 def beat(process: str) -> None:

@@ -67,8 +67,8 @@ class Feed:
         self.window = EventWindow(0, KEPT_FRAMES)
         self.draft: Draft | None = None
         self.subscribers: dict[Subscriber, None] = {}
-        #: Done once the feed is open; an error where it could not be opened.
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        #: Done once the feed is open, with what the session was then; an error where it could not be opened.
+        self.ready: asyncio.Future[selectors.SessionView | None] = asyncio.get_running_loop().create_future()
         self._subscription = groups.GroupSubscription(groups.of_session(session_id), self._deliver)
         self._ended: list[UUID] = []
         self._stored_steps: dict[UUID, int] = {}
@@ -108,7 +108,7 @@ class Feed:
         try:
             await self._subscription.open()
             drafts.watch(self.session_id, self.take_draft)
-            head, saved = await database.read(reconcile.head_and_draft, self.session_id)
+            view, saved = await database.read(selectors.view_and_draft, self.session_id)
         except BaseException as error:
             # Whoever comes later opens a feed anew; whoever waits for this one is told.
             self._on_dropped(self)
@@ -119,10 +119,10 @@ class Feed:
             if not isinstance(error, Exception):
                 raise
             return
-        self.window = EventWindow(head, KEPT_FRAMES)
+        self.window = EventWindow(view.last_seq if view else 0, KEPT_FRAMES)
         if self.draft is None:
             self.take_draft(drafts.of(self.session_id) or saved)
-        self.ready.set_result(None)
+        self.ready.set_result(view)
         self._catch_up_soon(self._heard_head)
 
     async def close(self) -> None:

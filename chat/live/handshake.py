@@ -3,20 +3,19 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError
-from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
 from django.http.cookie import parse_cookie
 from django.utils import timezone
-from django.utils.crypto import constant_time_compare
 
 from chat.access import VIEW_SESSIONS, holders_among
 from chat.accounts.models import User
 from chat.models import Session
+from chat.security.logins import find_login
 from chat.security.origins import explain_mismatch, warn_once
 
 #: The handshake as ASGI tells it.
@@ -99,35 +98,18 @@ def login_of(scope: Scope) -> Login | None:
     return _login(session_key) if session_key else None
 
 
-# Written out, like what `enter` says: all of it is part of every socket's opening, and took most of its time as querysets.
-_USER = f"SELECT * FROM {User._meta.db_table} WHERE id = %s"  # noqa: S608 - our own table
-
-
 def _login(session_key: str) -> Login | None:
-    stored = import_module(settings.SESSION_ENGINE).SessionStore(session_key).load()
-    if stored.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
-        return None
-    user = next(iter(User.objects.raw(_USER, [stored.get(SESSION_KEY)])), None)
-    if user is None or not user.is_active:
-        return None
-    proof = stored.get(HASH_SESSION_KEY, "")
-    # A key that was rotated still proves the login, as over HTTP.
-    hashes = (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())
-    if not any(constant_time_compare(proof, known) for known in hashes):
-        return None
-    return Login(user, session_key)
+    found = find_login(session_key)
+    return Login(found.user, session_key) if found else None
 
 
 def expired_logins(logins: Iterable[Login]) -> set[str]:
     """The session keys among these that prove no login any more: logged out, expired, deactivated, deleted, password changed."""
     from_key = {login.session_key: login for login in logins}
-    if settings.SESSION_ENGINE != "django.contrib.sessions.backends.db":
-        return {key for key in from_key if _login(key) is None}
-    store = import_module(settings.SESSION_ENGINE).SessionStore.get_model_class()
     alive = set(
-        store.objects.filter(session_key__in=list(from_key), expire_date__gt=timezone.now()).values_list(
-            "session_key", flat=True
-        )
+        SessionStore.get_model_class()
+        .objects.filter(session_key__in=list(from_key), expire_date__gt=timezone.now())
+        .values_list("session_key", flat=True)
     )
     users = {login.user.pk: login.user.password for login in from_key.values()}
     now = dict(User.objects.filter(pk__in=list(users), is_active=True).values_list("pk", "password"))

@@ -11,7 +11,7 @@ from chat.live.handshake import Login, expired_logins, withdrawn_rights
 from chat.live.subscriber import End, Send, Subscriber
 from chat.protocol import Close
 from chat.runtime import background, database
-from chat.store import reconcile
+from chat.store import reconcile, selectors
 
 logger = logging.getLogger(__name__)
 
@@ -26,23 +26,26 @@ open_feeds: dict[UUID, Feed] = {}
 open_sockets: dict[Subscriber, None] = {}
 
 
-async def join_feed(session_id: UUID, login: Login, send: Send, end: End) -> Subscriber:
-    """Give a socket its place in the session's feed, which is opened for the first one."""
+async def join_feed(
+    session_id: UUID, login: Login, send: Send, end: End
+) -> tuple[Subscriber, selectors.SessionView | None]:
+    """Give a socket its place in the session's feed. It is opened for the first one, which is given what was read for that."""
     feed = open_feeds.get(session_id)
+    is_first = feed is None
     if feed is None:
         feed = open_feeds[session_id] = Feed(session_id, drop_feed)
     subscriber = Subscriber(feed, login, send, end)
     feed.add(subscriber)
     open_sockets[subscriber] = None
     try:
-        await asyncio.shield(feed.ready)
+        view = await asyncio.shield(feed.ready)
     except BaseException:
         open_sockets.pop(subscriber, None)
         feed.remove(subscriber)
         if not feed.subscribers:
             drop_feed(feed)
         raise
-    return subscriber
+    return subscriber, view if is_first else None
 
 
 async def leave_feed(subscriber: Subscriber) -> None:

@@ -72,6 +72,7 @@ class Migration(migrations.Migration):
                 ('limits', models.JSONField(default=dict)),
                 ('starters', models.JSONField(default=list, help_text='Questions to begin with.')),
                 ('policy', models.JSONField(default=list)),
+                ('agent_class', models.CharField(blank=True, db_default='', default='', help_text='The class of an extension that does its work.', max_length=40)),
                 ('agent', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='versions', to='chat.agent')),
                 ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],

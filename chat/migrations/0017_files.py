@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0013_agents'),
+        ('chat', '0015_calls'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

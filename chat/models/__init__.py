@@ -1,6 +1,7 @@
 """What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
 
 from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
+from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.operations import (
     MANY_SESSIONS,
@@ -53,8 +54,12 @@ __all__ = [
     "AgentVersion",
     "Announcement",
     "AuditEntry",
+    "Budget",
+    "BudgetScope",
     "ClosedAccount",
     "Connection",
+    "Cost",
+    "DailyUsage",
     "Door",
     "Draft",
     "File",
@@ -62,6 +67,8 @@ __all__ = [
     "FileText",
     "Level",
     "MissedPolicy",
+    "ModelCall",
+    "ModelContent",
     "ModelServer",
     "ModelServerFacts",
     "Occurrence",
@@ -69,6 +76,7 @@ __all__ = [
     "Outcome",
     "OverlapPolicy",
     "PauseReason",
+    "Price",
     "Process",
     "Run",
     "RunStatus",

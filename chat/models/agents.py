@@ -102,6 +102,9 @@ class AgentVersion(models.Model):
     limits = models.JSONField(default=dict)
     starters = models.JSONField(default=list, help_text="Questions to begin with.")
     policy = models.JSONField(default=list)
+    agent_class = models.CharField(
+        max_length=40, blank=True, default="", db_default="", help_text="The class of an extension that does its work."
+    )
 
     class Meta:
         ordering = ("agent", "-number")

@@ -185,6 +185,10 @@ class Run(models.Model):
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
     usage_estimated = models.BooleanField(default=False)
+    cached_tokens = models.PositiveBigIntegerField(null=True, help_text="Of the input, as far as its server tells.")
+    reasoning_tokens = models.PositiveBigIntegerField(null=True, help_text="Of the output, likewise.")
+    cost = models.DecimalField(max_digits=20, decimal_places=10, null=True, help_text="Empty: it is not known.")
+    currency = models.CharField(max_length=8, blank=True, default="", db_default="")
     code = models.CharField(max_length=32, blank=True, help_text="Why it failed, as the wire's error code.")
     #: In the process that began it: when, by a clock that nobody sets, in seconds.
     begun_at: float | None = None

@@ -12,7 +12,7 @@ import orjson
 from typing_extensions import TypedDict
 
 from agents.sentence import parts_of
-from agents.steps import FileData, NumberedType, StepData
+from agents.steps import BudgetUse, ContextUse, FileData, NumberedType, StepData
 from chat.protocol.constants import End, ErrorCode
 
 LevelName = Literal["info", "warning", "error"]
@@ -22,13 +22,27 @@ Ended = Literal[End, "skipped", "missed"]
 DeltaType = Literal[NumberedType, "response"]
 
 
+class CostData(TypedDict):
+    """What tokens cost."""
+
+    amount: float
+    currency: str
+    """Three letters."""
+
+
 class Usage(TypedDict):
-    """Tokens of a run."""
+    """Tokens of a run, or of one of its model calls."""
 
     input_tokens: int
     output_tokens: int
     estimated: bool
     """Whether the model's server did not tell."""
+    cached_tokens: NotRequired[int]
+    """Of the input, those that were in the server's cache; missing where it does not tell."""
+    reasoning_tokens: NotRequired[int]
+    """Of the output, those of thoughts; likewise."""
+    cost: NotRequired[CostData]
+    """Missing where it is not known."""
 
 
 class LiveRun(TypedDict):
@@ -69,6 +83,10 @@ class SessionData(TypedDict):
     """Stored frames that may be left unacknowledged."""
     run: LiveRun | None
     queue: list[QueuedRun]
+    context: NotRequired[ContextUse]
+    """After its last model call."""
+    budget: NotRequired[BudgetUse]
+    """The tightest that its next run has."""
     reset: NotRequired[Literal[True]]
     """The log is not the one that the client has: forget all of it, the whole follows."""
 

@@ -268,6 +268,13 @@ def usage(input_tokens: int, output_tokens: int, *, estimated: bool = False) -> 
     return " / ".join(map(nbsp, words.split(" / ")))
 
 
+def cost(amount: float, currency: str) -> str:
+    """What tokens cost: ``1.20 USD``, ``0.0123 USD``; the smallest amounts as a bound."""
+    if 0 < amount < 0.0001:
+        return nbsp(_("under %(amount)s %(currency)s") % {"amount": "0.0001", "currency": currency})
+    return nbsp(f"{amount:.2f} {currency}" if amount >= 1 or amount == 0 else f"{amount:.4f} {currency}")
+
+
 def status(
     status: str,
     *,

@@ -26,6 +26,7 @@ def inspection(run: Run, row: models.Run) -> Row:
         item["bar"] = bar
     return {
         "run": run,
+        "cost": humanize.cost(float(row.cost), row.currency) if row.cost is not None else "",
         "ended": run.ended,
         "counts": counts,
         "facts": [

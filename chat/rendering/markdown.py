@@ -6,7 +6,6 @@ A page first says what it is going to show (``prepare_markdown``), so that all o
 import hashlib
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 
@@ -14,13 +13,13 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from agents.untrusted.pool import Pool, TooSlow, Unfinished
+from chat.runtime.kept import Kept, text_size
 
 #: What one text may take of a CPU, and all of a page by the clock, in seconds.
 _CPU_S = 2.0
 _PAGE_S = 4.0
-#: Bytes of results that are kept, and what one counts beside its characters.
+#: Bytes of results that are kept.
 _KEPT = 32 << 20
-_OVERHEAD = 300
 #: How long a text that was too slow isn't tried again, in seconds.
 _SLOW_FOR_S = 600.0
 #: Characters of thoughts that are rendered with a page, the newest: few are ever opened, and the browser renders the others when they are.
@@ -30,21 +29,20 @@ _pool = Pool(2, "agents.untrusted.markdown")
 
 
 class _Results:
-    """What came of texts, the least used forgotten first; None is one that was too slow. Safe to use from any thread."""
+    """What came of texts; None is one that was too slow. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[bytes, tuple[str | None, float]] = OrderedDict()
-        self._size = 0
+        self._kept: Kept[bytes, tuple[str | None, float]] = Kept(_KEPT)
         self._awaited: dict[bytes, Future[str | None]] = {}
 
     def claim(self, key: bytes) -> tuple[Future[str | None], bool]:
         """What becomes of a text, and whether it is the caller who has to see to it: who asks meanwhile waits for the same."""
         with self._lock:
-            if key in self._kept and time.monotonic() < self._kept[key][1]:
-                self._kept.move_to_end(key)
+            known = self._kept.get(key)
+            if known is not None and time.monotonic() < known[1]:
                 done: Future[str | None] = Future()
-                done.set_result(self._kept[key][0])
+                done.set_result(known[0])
                 return done, False
             if key in self._awaited:
                 return self._awaited[key], False
@@ -52,33 +50,19 @@ class _Results:
 
     def kept(self, key: bytes) -> str | None:
         """What came of a text, where that is known."""
-        with self._lock:
-            return self._kept[key][0] if key in self._kept else None
+        known = self._kept.get(key)
+        return known[0] if known else None
 
     def settle(self, key: bytes, result: object) -> None:
         """Note what came of a claimed text."""
         html = result if isinstance(result, str) else None
         with self._lock:
-            if html is not None or isinstance(result, TooSlow):
-                self._keep(key, html)
+            if html is not None:
+                self._kept.keep(key, (html, float("inf")), text_size(html))
+            elif isinstance(result, TooSlow):
+                self._kept.keep(key, (None, time.monotonic() + _SLOW_FOR_S), 0)
             waiting = self._awaited.pop(key)
         waiting.set_result(html)
-
-    def _keep(self, key: bytes, html: str | None) -> None:
-        self._forget(key)
-        self._kept[key] = html, float("inf") if html is not None else time.monotonic() + _SLOW_FOR_S
-        self._size += _size(html)
-        while self._size > _KEPT:
-            self._forget(next(iter(self._kept)))
-
-    def _forget(self, key: bytes) -> None:
-        if key in self._kept:
-            self._size -= _size(self._kept.pop(key)[0])
-
-
-def _size(html: str | None) -> int:
-    # Four bytes are the most that a character takes.
-    return _OVERHEAD + (0 if html is None else len(html) * (1 if html.isascii() else 4))
 
 
 _results = _Results()

@@ -18,8 +18,9 @@ from agents.sentence import Sentence
 from chat.access import may_stop
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
+from chat.catalog import budgets
 from chat.models import IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
-from chat.runs import dispatch, executor, publisher
+from chat.runs import dispatch, executor, metering, publisher
 from chat.runs import events as run_events
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
@@ -27,12 +28,13 @@ from chat.runs.admission import (
     Admission,
     Refused,
     check_access,
+    check_agent,
     check_files,
     check_message,
     lock_session,
     no_such_agent,
 )
-from chat.runs.sessions import title_from
+from chat.runs.sessions import create_once, title_from, unsaved_session
 from chat.runs.state import End
 from chat.runtime import background, database
 from chat.security import audit
@@ -88,6 +90,31 @@ async def ask(
         origin=origin,
         file_ids=file_ids,
     )
+
+
+async def begin(user: User, *, message: str, agent_name: str, enable_reasoning: bool, key: str) -> Accepted:
+    """Open a session with its first message, see `ask`. Where the message is refused there is no session either. Raises `Refused`.
+
+    Whoever asks the same again with the same ``key`` gets the same session and the same run.
+    """
+    check_message(message)
+    new = unsaved_session(user, agent_name, "", enable_reasoning, key)
+
+    @transaction.atomic
+    def begin_atomically() -> Accepted:
+        check_agent(agent_name, user.pk)
+        return ask_atomically(
+            user,
+            create_once(new).pk,
+            message=message,
+            agent_name=agent_name,
+            fallback_agent=None,
+            enable_reasoning=enable_reasoning,
+            client_message_id=key,
+            origin=Origin.CHAT,
+        )
+
+    return await accept_run(begin_atomically)
 
 
 @transaction.atomic
@@ -188,6 +215,8 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
                 "Only the session's latest run can be continued, and only when it was stopped, failed, was interrupted or hit its limit."
             ),
         )
+    if (spent := metering.used_up(budgets.standings_for(user.pk, old.agent_name))) is not None:
+        raise Refused("budget_exceeded", spent)
     run = Run(
         session_id=session_id,
         user=user,

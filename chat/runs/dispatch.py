@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
+from chat.catalog import budgets
 from chat.catalog.setups import find_setup
 from chat.models import LIVE, Run, Session
 from chat.runs import events as run_events
@@ -120,7 +121,8 @@ def claim_next(session_id: UUID) -> ClaimedRun | None:
 def claim_events(run: Run) -> ClaimedRun:
     """Store the first events of a run that this process has just been given, in the same transaction."""
     events = step_log.append_unowned(run, run_events.opening(run))
-    return ClaimedRun(run, events, find_setup(run), _history_along(run) if events[-1].seq <= SHORT_LOG else None)
+    history = _history_along(run) if events[-1].seq <= SHORT_LOG else None
+    return ClaimedRun(run, events, find_setup(run), history, budgets.standings_for(run.user_id, run.agent_name))
 
 
 @transaction.atomic
@@ -130,7 +132,8 @@ def claim_again(run_id: UUID) -> ClaimedRun | None:
     if run is None or run_id in running or run.steps.count() != len(run_events.opening(run)):
         return None
     run.session_has_files = run.session.has_files
-    return ClaimedRun(run, selectors.stored_of(run), find_setup(run))
+    standings = budgets.standings_for(run.user_id, run.agent_name)
+    return ClaimedRun(run, selectors.stored_of(run), find_setup(run), budgets=standings)
 
 
 def _history_along(run: Run) -> list[dict[str, Any]] | None:

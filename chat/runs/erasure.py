@@ -25,6 +25,8 @@ from chat.models import (
     File,
     FileChunk,
     FileText,
+    ModelCall,
+    ModelContent,
     Occurrence,
     Run,
     Schedule,
@@ -141,6 +143,13 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
         _delete(Step.objects.filter(pk__in=steps))
     if len(steps) == limit:
         return True
+    for kept in (ModelCall, ModelContent):
+        rows = kept._base_manager.filter(session__in=session_ids)  # noqa: SLF001
+        keys = _keys(rows, limit)
+        if keys:
+            _delete(kept._base_manager.filter(pk__in=keys))  # noqa: SLF001
+        if len(keys) == limit:
+            return True
     runs = _keys(Run.objects.filter(session__in=session_ids), limit)
     if runs:
         Run.objects.filter(continues__in=runs).update(continues=None)

@@ -10,13 +10,14 @@ import orjson
 from django.utils import timezone
 
 import agents
-from agents import Outcome
+from agents import Outcome, Usage
 from agents.steps import ErrorStep, FinalAnswerStep, ThoughtStep, ToolResultStep, ToolUseStep
 from agents.text import utf16_length
 from chat import protocol
-from chat.models import Run, RunStatus, Step
+from chat.models import Cost, Run, RunStatus, Step
 from chat.protocol import ErrorCode, error_data
 from chat.protocol.frames import ReasoningCompleteData, ReasoningStartData, ResponseData
+from chat.protocol.frames import Usage as UsageData
 from chat.runs.state import End
 from chat.runtime import clock
 from chat.store import selectors
@@ -63,11 +64,7 @@ def completed(run: Run, end: End, *, removed: bool = False) -> Entry:
         "status": cast(protocol.End, str(end.status)),
         "total_iterations": end.iterations,
         "duration_ms": max(0, round(lasted * 1000)),
-        "usage": {
-            "input_tokens": end.usage.input_tokens,
-            "output_tokens": end.usage.output_tokens,
-            "estimated": end.usage.estimated,
-        },
+        "usage": usage_data(end.usage, end.cost),
     }
     if end.code:
         data["code"] = cast(ErrorCode, end.code)
@@ -76,6 +73,28 @@ def completed(run: Run, end: End, *, removed: bool = False) -> Entry:
     if removed:
         data["removed"] = True
     return Entry("reasoning_complete", data)
+
+
+def usage_data(usage: Usage, cost: Cost | None) -> UsageData:
+    """Tokens and what they cost, as the wire has them."""
+    data: UsageData = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "estimated": usage.estimated,
+    }
+    if usage.cached_tokens is not None:
+        data["cached_tokens"] = usage.cached_tokens
+    if usage.reasoning_tokens is not None:
+        data["reasoning_tokens"] = usage.reasoning_tokens
+    if cost is not None:
+        data["cost"] = {"amount": float(cost.amount), "currency": cost.currency}
+    return data
+
+
+def usage_of(run: Run) -> UsageData:
+    """The same of a run that has ended, from its row."""
+    used = Usage(run.input_tokens, run.output_tokens, run.usage_estimated, run.cached_tokens, run.reasoning_tokens)
+    return usage_data(used, None if run.cost is None else Cost(run.cost, run.currency))
 
 
 def failed(outcome: Outcome) -> Entry:

@@ -17,16 +17,18 @@ from django.db import Error as DatabaseError
 
 import agents
 from agents import AgentError, Outcome, Sentence
-from chat.catalog.setups import AgentSetup
+from chat.catalog import budgets, prices
+from chat.catalog.budgets import BudgetState
+from chat.catalog.setups import AgentSetup, most_iterations
 from chat.models import Run, RunStatus
 from chat.runs import toolbox
 from chat.runs.publisher import publish_events
-from chat.runs.recorder import RunRecorder, store_end, with_retries
+from chat.runs.recorder import Recorded, RunRecorder, store_end, with_retries
 from chat.runs.registry import RunHandle, running
 from chat.runs.state import End
 from chat.runtime import database, db_check, malloc
 from chat.store import drafts, history
-from chat.store.step_log import Entry, Fenced, Stored
+from chat.store.step_log import Fenced, Stored
 
 logger = logging.getLogger(__name__)
 _NO_LIMIT = 1_000_000
@@ -42,6 +44,8 @@ class ClaimedRun:
     setup: AgentSetup | None
     #: The session's turns before it, where they were read along.
     history: list[dict[str, Any]] | None = None
+    #: Those that hold for it, as they stood when it was claimed.
+    budgets: list[BudgetState] = field(default_factory=list)
     #: Set when it has ended.
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -49,6 +53,7 @@ class ClaimedRun:
 def preload_agents() -> None:
     """Import what the first run would wait for; what is there then stays, so the garbage collector need not look at it again."""
     agents.preload(settings.MCP_SERVERS)
+    prices.warm_prices(settings.AGENT_MODEL.server)
     malloc.freeze_gc()
     logger.info("The agents are loaded")
 
@@ -71,20 +76,22 @@ async def execute_run(claim: ClaimedRun, handle: RunHandle) -> list[UUID]:
     return waiting
 
 
-async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, list[Entry]]:
-    """Let the agent work, and record it; returns the end and the entries that are stored together with it."""
+async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, Recorded]:
+    """Let the agent work, and record it; returns the end and what is stored together with it."""
     run = claim.run
     recorder = RunRecorder(run)
     try:
         setup = _usable(claim)
-        agent = agents.Agent(setup.spec, setup.model, toolbox.toolbox_for(run, setup.spec))
+        agent = agents.Agent(setup.spec, setup.model, toolbox.toolbox_for(run))
+        recorder.use_model(agent.model)
         stream = agent.start(
             None if run.continues_id else run.message,
             history=await _history(claim),
             session_id=str(run.session_id),
-            max_iterations=_most_iterations(setup.spec.limits),
+            max_iterations=most_iterations(setup.spec.limits) or _NO_LIMIT,
             skip_initial_steps=True,
             files=orjson.loads(run.files) if run.files else (),
+            meter=recorder.meter([*claim.budgets, *budgets.of_version(setup.spec.limits)]),
         )
         stream.on_partial = recorder.on_partial
         handle.begun(stream)
@@ -114,7 +121,8 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, list[Entry]]
     status = RunStatus(outcome.status)
     if status is RunStatus.CANCELLED and handle.pausing:
         status = RunStatus.INTERRUPTED
-    return End(status, outcome.iterations, outcome.usage, outcome.code), recorder.final_entries(outcome)
+    recorded = await recorder.last(outcome)
+    return End(status, outcome.iterations, outcome.usage, outcome.code, recorder.cost), recorded
 
 
 def _usable(claim: ClaimedRun) -> AgentSetup:
@@ -127,11 +135,6 @@ def _usable(claim: ClaimedRun) -> AgentSetup:
     if claim.setup.problem is not None:
         raise claim.setup.problem
     return claim.setup
-
-
-def _most_iterations(limits: agents.Limits) -> int:
-    """Model calls that a run may make: as many as its agent and the installation allow."""
-    return min(each for each in (limits.iterations, settings.MAX_ITERATIONS, _NO_LIMIT) if each)
 
 
 @contextlib.contextmanager

@@ -1,25 +1,34 @@
-"""What an agent yields, on its way into the log: stored first, then published; a database that is away for a moment is waited for."""
+"""What an agent yields, on its way into the log: stored first, then published; a database that is away for a moment is waited for.
+
+Its model calls are stored with the steps beside which they begin and end, in the same commits.
+"""
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar, cast
+from decimal import Decimal
+from typing import NamedTuple, TypeVar, cast
 from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.db import transaction
 
-from agents import Outcome, PartialStep, Step
+from agents import CallBegun, CallEnded, ModelSettings, Outcome, PartialStep, RunEvent, Step
 from agents.steps import StepData
-from chat.models import Run, RunStatus
+from chat.catalog import budgets, prices
+from chat.catalog.budgets import BudgetState
+from chat.models import Cost, Run, RunStatus
 from chat.runs import auto_continue
 from chat.runs import events as run_events
 from chat.runs import state as run_state
+from chat.runs.metering import RunMeter
 from chat.runs.publisher import DraftPublisher, publish_events
 from chat.runs.state import End
-from chat.runtime import database, db_check, groups
+from chat.runtime import background, database, db_check, groups
 from chat.store import drafts, step_log
+from chat.store.calls import CallWriter, PricedCall
 from chat.store.drafts import Draft
 from chat.store.step_log import Entry, Fenced, Stored
 
@@ -30,6 +39,19 @@ T = TypeVar("T")
 RETRY_AFTER_S = (0.1, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
 #: A run that has ended is stored as ended whenever the database is back: until then it is this process that tries.
 _END_RETRY_AFTER_S = 5.0
+
+
+#: From then on a first call that has brought nothing to store yet is stored by itself.
+_SLOW_S = 1.0
+
+
+class Recorded(NamedTuple):
+    """What is to be stored of a run at once: steps, and the model calls that began or ended beside them."""
+
+    entries: list[Entry]
+    calls: list[CallBegun | PricedCall]
+    writer: CallWriter
+    meter: RunMeter | None
 
 
 class RunRecorder:
@@ -46,11 +68,49 @@ class RunRecorder:
         self._partial = False
         self._waiting: list[Entry] = []
         self._last: list[Entry] = []
+        self._calls: list[CallBegun | PricedCall] = []
+        self._open: dict[tuple[int, int], CallBegun] = {}
+        self._writer = CallWriter(run, provider="demo")
+        self._server = ""
+        self._model = ""
+        self._costs: list[Cost | None] = []
+        self._meter: RunMeter | None = None
+        self._slow: asyncio.TimerHandle | None = None
+        self._storing_begun: asyncio.Task[None] | None = None
 
-    async def record(self, items: Sequence[Step | PartialStep]) -> None:
+    @property
+    def cost(self) -> Cost | None:
+        """What its model calls have cost so far; None where that is not known of one of them."""
+        known = [cost for cost in self._costs if cost is not None]
+        if not known or len(known) < len(self._costs) or len({cost.currency for cost in known}) > 1:
+            return None
+        return Cost(sum((cost.amount for cost in known), Decimal(0)), known[0].currency)
+
+    def use_model(self, model: ModelSettings) -> None:
+        """Which model the run asks, before it asks anything."""
+        self._server = model.server
+        prices.expect_server(model.server)
+        self._writer.provider = self._run.provider or ("default" if model.server else "demo")
+
+    def meter(self, standings: Sequence[BudgetState]) -> RunMeter | None:
+        """What keeps the budgets that hold for the run, where there are any."""
+        self._meter = RunMeter(standings, self._price) if standings else None
+        return self._meter
+
+    def _price(self, call: CallEnded) -> Cost | None:
+        """What a call has cost, where that is known."""
+        if not call.usage.input_tokens + call.usage.output_tokens:
+            return None
+        provider = self._writer.provider
+        return prices.cost_of(call.usage, model=self._model, provider=provider, server=self._server)
+
+    async def record(self, items: Sequence[RunEvent]) -> None:
         """Save the steps in one transaction, and tell them; then show what is being written now."""
         for item in items:
             if isinstance(item, PartialStep):
+                continue
+            if not isinstance(item, Step):
+                self._note_call(item)
                 continue
             self._finished(item)
             numbered = self._run.enable_reasoning
@@ -60,13 +120,12 @@ class RunRecorder:
         entries = self._waiting
         # After an answer the run ends at once: one commit for all that is left.
         if entries and not self._last and cast(StepData, entries[-1].data)["type"] != "final_answer":
-            self._waiting = []
             self._saving = True
+            await self._begun_stored()
+            recorded = self._take()
             try:
                 events = await _stored(
-                    self._run,
-                    lambda: step_log.append(self._run, entries),
-                    lambda: step_log.append_again(self._run, entries),
+                    self._run, lambda: _append(self._run, recorded), lambda: _append_again(self._run, recorded)
                 )
             finally:
                 self._saving = False
@@ -74,6 +133,50 @@ class RunRecorder:
         last, late, self._late = items[-1], self._late, None
         if late is not None or isinstance(last, PartialStep):
             self._publish_partial(late or cast(PartialStep, last))
+
+    def _take(self) -> Recorded:
+        """What waits to be stored, which then waits no more."""
+        recorded = Recorded(self._waiting, self._calls, self._writer, self._meter)
+        self._waiting, self._calls = [], []
+        return recorded
+
+    def _note_call(self, call: CallBegun | CallEnded) -> None:
+        """A model call has begun or ended: that is stored with the next steps."""
+        if isinstance(call, CallBegun):
+            self._model = call.request.model
+            self._calls.append(call)
+            self._open[call.iteration, call.attempt] = call
+            if (call.iteration, call.attempt) == (1, 1):
+                # The step that says so was stored before it was known what is asked.
+                self._slow = asyncio.get_running_loop().call_later(_SLOW_S, self._store_begun)
+            return
+        self._open.pop((call.iteration, call.attempt), None)
+        cost = self._price(call)
+        if call.usage.input_tokens + call.usage.output_tokens:
+            self._costs.append(cost)
+        self._calls.append(PricedCall(call, cost))
+
+    def _store_begun(self) -> None:
+        """Nothing else is stored for so long: store by itself that the first call has begun, and what is asked."""
+        if self._calls and not self._saving:
+            self._storing_begun = background.spawn(self._write_begun(), "a call that has begun")
+
+    async def _write_begun(self) -> None:
+        recorded = Recorded([], self._calls, self._writer, self._meter)
+        self._calls = []
+        try:
+            await database.write(_append, self._run, recorded)
+        except (DatabaseError, Fenced):
+            # With the next steps, then.
+            self._calls = [*recorded.calls, *self._calls]
+
+    async def _begun_stored(self) -> None:
+        """Wait until nothing else of this run's is being stored, and is not going to be."""
+        if self._slow is not None:
+            self._slow.cancel()
+        if self._storing_begun is not None:
+            await self._storing_begun
+            self._storing_begun = None
 
     def on_partial(self, partial: PartialStep) -> None:
         """Show a step that is being written, once those before it are stored."""
@@ -106,16 +209,44 @@ class RunRecorder:
             self._answer = str(step.data["content"])
             self._partial = bool(step.data.get("partial"))
 
-    def final_entries(self, outcome: Outcome) -> list[Entry]:
+    async def last(self, outcome: Outcome) -> Recorded:
         """What is stored together with the run's end."""
-        entries = [*self._waiting, *self._last]
+        await self._begun_stored()
+        for begun in self._open.values():
+            # The run did not wait for its end.
+            lasted = max(0, round((time.time() - begun.started_at) * 1000))
+            self._calls.append(PricedCall(CallEnded(begun.iteration, begun.attempt, lasted, error="stopped"), None))
+        waiting = self._take()
+        entries = [*waiting.entries, *self._last]
         if not self._run.enable_reasoning and (self._answer or outcome.status == "completed"):
             entries.append(run_events.answered(self._answer, partial=self._partial))
         if outcome.status == "failed":
             if not self._last:
                 entries.append(run_events.failed_step(outcome, numbered=self._run.enable_reasoning))
             entries.append(run_events.failed(outcome))
-        return entries
+        return waiting._replace(entries=entries)
+
+
+@transaction.atomic
+def _append(run: Run, recorded: Recorded) -> list[Stored]:
+    events = step_log.append(run, recorded.entries)
+    _write_calls(run, recorded)
+    return events
+
+
+@transaction.atomic
+def _append_again(run: Run, recorded: Recorded) -> list[Stored]:
+    events = step_log.append_again(run, recorded.entries)
+    _write_calls(run, recorded)
+    return events
+
+
+def _write_calls(run: Run, recorded: Recorded) -> None:
+    recorded.writer.write(recorded.calls)
+    meter, ended = recorded.meter, [call for call in recorded.calls if isinstance(call, PricedCall)]
+    if meter is not None and ended:
+        standings = budgets.standings_for(run.user_id, run.agent_name)
+        transaction.on_commit(lambda: meter.refresh(ended, standings))
 
 
 async def with_retries(
@@ -140,11 +271,11 @@ async def _stored(run: Run, store: Callable[[], T], again: Callable[[], T]) -> T
     return await with_retries(run, "stored", lambda: database.write(store), lambda: database.write(again))
 
 
-async def store_end(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], list[UUID]]:
+async def store_end(run: Run, recorded: Recorded, end: End) -> tuple[list[Stored], list[UUID]]:
     """Store the end, however long the database is away: nobody else would, as long as this process is alive."""
 
     def store() -> tuple[list[Stored], list[UUID]]:
-        return end_run(run, entries, end)
+        return end_run(run, recorded.entries, end, lambda: recorded.writer.write(recorded.calls))
 
     while True:
         try:
@@ -158,8 +289,13 @@ async def store_end(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[
 
 
 @transaction.atomic
-def end_run(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored], list[UUID]]:
-    """End a run in the log and in its row; returns the events, and the sessions in which another one may start because of it."""
+def end_run(
+    run: Run, entries: Sequence[Entry], end: End, write_calls: Callable[[], None] = lambda: None
+) -> tuple[list[Stored], list[UUID]]:
+    """End a run in the log and in its row; returns the events, and the sessions in which another one may start because of it.
+
+    ``write_calls`` stores what is left to be stored of its model calls.
+    """
     if end.status in (RunStatus.CANCELLED, RunStatus.INTERRUPTED):
         now = Run.objects.filter(pk=run.pk).values_list("status", "cancelled_by").first()
         if now is not None and now[0] == RunStatus.CANCELLING:
@@ -167,6 +303,7 @@ def end_run(run: Run, entries: Sequence[Entry], end: End) -> tuple[list[Stored],
             run.cancelled_by_id = now[1]
             end = replace(end, status=RunStatus.CANCELLED)
     events = step_log.append(run, [*entries, run_events.completed(run, end)])
+    write_calls()
     if not run_state.finish(run.pk, run.session_id, end, fence=run.fence):
         raise Fenced(f"Run {run.pk} ended elsewhere.")
     auto_continue.after(run, end)

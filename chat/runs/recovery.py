@@ -6,7 +6,6 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.db import transaction
 
-from agents import Usage
 from chat.models import LIVE, Run, RunStatus, Session
 from chat.runs import auto_continue, dispatch, publisher, quarantine
 from chat.runs import events as run_events
@@ -14,7 +13,7 @@ from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.runtime import database, db_check
-from chat.store import step_log
+from chat.store import calls, step_log
 from chat.store.step_log import Stored
 
 logger = logging.getLogger(__name__)
@@ -58,7 +57,9 @@ def interrupt_atomically(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
     # Someone had asked for it to be stopped: then that is what has happened.
     status = RunStatus.CANCELLED if run.status == RunStatus.CANCELLING else RunStatus.INTERRUPTED
     steps = list(run.steps.order_by("position"))
-    end = End(status, max((step.iteration for step in steps), default=0), Usage(estimated=True))
+    calls.close_open(run.pk)
+    usage, cost = calls.usage_of(run.pk)
+    end = End(status, max((step.iteration for step in steps), default=0), usage, cost=cost)
     entries = [*run_events.left_open(run, steps), run_events.completed(run, end)]
     events = step_log.append(run, entries)
     run_state.finish(run.pk, run.session_id, end, fence=run.fence)

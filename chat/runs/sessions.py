@@ -51,26 +51,31 @@ async def create_session(
 
     Whoever asks again with the same ``key`` within a day gets the same session; with other wishes it is a conflict.
     """
-    name = agent_name or agents.DEFAULT_AGENT
-    title = "" if is_blank(title) else title.strip()
-    new = Session(owner=user, agent_name=name, title=title, enable_reasoning=enable_reasoning)
-    if key is not None:
-        new.creation_key = key
-        new.creation_digest = sha256(repr((name, title, enable_reasoning)).encode()).hexdigest()
+    new = unsaved_session(user, agent_name or agents.DEFAULT_AGENT, title, enable_reasoning, key)
 
     def create() -> Session:
-        check_agent(name, user.pk)
+        check_agent(new.agent_name, user.pk)
         if key is not None:
-            return _create_once(new)
+            return create_once(new)
         new.save(force_insert=True)
         return new
 
     return await database.write(create)
 
 
+def unsaved_session(user: User, agent_name: str, title: str, enable_reasoning: bool, key: str | None) -> Session:
+    """A session that is in no table yet."""
+    title = "" if is_blank(title) else title.strip()
+    new = Session(owner=user, agent_name=agent_name, title=title, enable_reasoning=enable_reasoning)
+    if key is not None:
+        new.creation_key = key
+        new.creation_digest = sha256(repr((agent_name, title, enable_reasoning)).encode()).hexdigest()
+    return new
+
+
 @transaction.atomic
-def _create_once(new: Session) -> Session:
-    """The session of this key: the one that is there, or this one."""
+def create_once(new: Session) -> Session:
+    """Save a session that has a key, and return it; or the one of that key that is there already. Raises `Refused`."""
     made = Session.objects.filter(owner=new.owner, creation_key=new.creation_key)
     # A key of long ago stands for nothing any more.
     made.filter(created_at__lt=timezone.now() - _KEY_HOLDS).update(creation_key=None)

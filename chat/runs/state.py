@@ -28,12 +28,13 @@ from chat.models import (
     LIVE_SQL,
     QUEUED_SQL,
     UNFINISHED,
+    Cost,
     Run,
     RunStatus,
     Session,
 )
 from chat.runtime import clock
-from chat.runtime.db_values import datetime_param, uuid_from_db, uuid_param, uuids_from_db
+from chat.runtime.db_values import datetime_param, decimal_param, uuid_from_db, uuid_param, uuids_from_db
 from chat.store import step_log
 
 #: From where each status may be reached.
@@ -59,6 +60,8 @@ class End:
     iterations: int = 0
     usage: Usage = field(default_factory=Usage)
     code: str = ""
+    cost: Cost | None = None
+    """Where it is known."""
 
 
 def enqueue(run: Run, *, title: str, is_first: bool) -> None:
@@ -156,7 +159,8 @@ def request_cancel(run: Run, user: User | None) -> bool:
 
 #: Written out, because it stands at the end of every run; as querysets the two statements took longer than the commit.
 _FINISH = """UPDATE chat_run SET status = %s, ended_at = {now}, iterations = %s, input_tokens = %s, output_tokens = %s,
-    usage_estimated = %s, code = %s, cancelled_by_id = COALESCE(%s, cancelled_by_id)
+    usage_estimated = %s, cached_tokens = %s, reasoning_tokens = %s, cost = %s, currency = %s, code = %s,
+    cancelled_by_id = COALESCE(%s, cancelled_by_id)
     WHERE id = %s AND status IN ({moves}) AND fence = COALESCE(%s, fence)"""
 
 
@@ -169,6 +173,10 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
         usage.input_tokens,
         usage.output_tokens,
         usage.estimated,
+        usage.cached_tokens,
+        usage.reasoning_tokens,
+        end.cost and decimal_param(end.cost.amount),
+        end.cost.currency if end.cost else "",
         end.code,
     ]
     with connection.cursor() as cursor:

@@ -23,13 +23,13 @@ _MESSAGES = 1_000
 _PAGES = 200
 
 
-def toolbox_for(run: Run, spec: agents.AgentSpec) -> agents.Toolbox:
+def toolbox_for(run: Run) -> agents.Toolbox:
     """What the run's agent hands to its tools."""
     # The session's own past is in the agent's history already.
     past = None if run.user is None else search.bound_to(run.user, apart_from=run.session_id)
     return agents.Toolbox(
         search_history=past,
-        mcp_servers={name: server for name, server in settings.MCP_SERVERS.items() if spec.has_server(name)},
+        mcp_servers=settings.MCP_SERVERS,
         privacy=SessionRecord(run.session_id),
         hosts=settings.FETCH_HOSTS,
         files=FilesOfSession(run),

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -35,6 +37,11 @@ def uuids_from_db(values: Iterable[str | UUID]) -> list[UUID]:
                 _unreadable.add(str(value))
                 logger.warning("A row of the database is left out, because %r is no identifier", value)
     return found
+
+
+def decimal_param(value: Decimal) -> Any:
+    """An amount of money, with ten places, as statements that are written out take it."""
+    return connection.ops.adapt_decimalfield_value(value, max_digits=20, decimal_places=10)
 
 
 def datetime_param(value: datetime) -> str | None:

@@ -8,7 +8,7 @@ loop's time to others. Where daphne, Autobahn or Twisted have no public way to t
 import asyncio
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from daphne.server import Server
@@ -33,6 +33,17 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
 
     #: The last event's.
     _frame: ClassVar[Frame] = Frame()
+    #: What Autobahn copies from its factory into each socket, and words for its log whether anybody reads that or not: half of what a
+    #: socket's opening takes. Here all sockets have it together, by `adopt_options`.
+    CONFIG_ATTRS: ClassVar[Sequence[str]] = ()
+    perMessageCompressionAccept = staticmethod(accepted)  # noqa: N815
+
+    @classmethod
+    def adopt_options(cls, factory: Any) -> None:
+        """Have the options of a factory from now on."""
+        for name in super().CONFIG_ATTRS:
+            if name != "perMessageCompressionAccept":
+                setattr(cls, name, getattr(factory, name))
 
     def connectionMade(self) -> None:  # noqa: N802
         """Take the connection over from the HTTP channel, which was told until now when the network takes no more."""
@@ -42,7 +53,6 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
         self._intake = ReadThrottle(super().dataReceived, self.transport.pauseProducing, self.transport.resumeProducing)
         self._drained: asyncio.Future[None] | None = None
         self._sent_at = 0.0
-        self.perMessageCompressionAccept = accepted
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, streaming=True)
 
@@ -154,8 +164,9 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
         self._port: Any = None
 
     def listen_success(self, port: Any) -> None:
-        """Note where it listens."""
+        """Note where it listens, and how it was set up."""
         super().listen_success(port)
+        DaphneSocket.adopt_options(self.ws_factory)
         self._port = port
 
     async def stop_listening(self) -> None:

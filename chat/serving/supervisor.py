@@ -13,7 +13,9 @@ from django.db import Error as DatabaseError
 
 import agents
 from chat.catalog import tool_servers
+from chat.catalog.budgets import BudgetLoader
 from chat.catalog.model_facts import FactsLoader
+from chat.catalog.prices import PriceLoader
 from chat.live import connections
 from chat.live import registry as feed_registry
 from chat.protocol import Close, encode, group_messages
@@ -129,9 +131,11 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
     await groups.GroupSubscription(groups.EVERYONE, _hear).open()
     announcements, sweeps = _Announcements(), _Sweeps()
     tool_servers_here = tool_servers.Publisher(run_registry.PROCESS)
-    facts = FactsLoader()
+    facts, prices, budgets = FactsLoader(), PriceLoader(), BudgetLoader()
     chores = (
         facts.load_in_time,
+        prices.load_in_time,
+        budgets.load_in_time,
         compare_runs,
         announcements.tell_new,
         look,

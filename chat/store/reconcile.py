@@ -64,20 +64,3 @@ def saved_drafts(session_ids: Sequence[UUID]) -> dict[UUID, Draft]:
     with connection.cursor() as cursor:
         cursor.execute(_DRAFTS.format(places=places), [*map(uuid_param, session_ids)])
         return {uuid_from_db(at): Draft(uuid_from_db(run_id), *draft) for at, run_id, *draft in cursor.fetchall()}
-
-
-# Written out, like what `session_view` asks first: both are part of every socket's opening, and took half of it as querysets.
-_HEAD_AND_DRAFT = """SELECT session.last_seq, draft.run_id, draft.number, draft.type, draft.attempt, draft.text
-    FROM chat_session session LEFT JOIN chat_run run ON run.session_id = session.id AND run.status IN ('running', 'cancelling')
-    LEFT JOIN chat_draft draft ON draft.run_id = run.id WHERE session.id = %s"""
-
-
-def head_and_draft(session_id: UUID) -> tuple[int, Draft | None]:
-    """The session's last number, and what was last saved of the step that its live run is writing."""
-    with connection.cursor() as cursor:
-        cursor.execute(_HEAD_AND_DRAFT, [uuid_param(session_id)])
-        row = cursor.fetchone()
-    if row is None:
-        return 0, None
-    head, run_id, *draft = row
-    return head, Draft(uuid_from_db(run_id), *draft) if run_id else None

@@ -1,15 +1,29 @@
 """Reads. Nothing here writes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, cast
 from uuid import UUID
 
 import orjson
 from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
+from agents.steps import ContextUse
 from chat.accounts.models import User
-from chat.models import IS_LIVE, IS_QUEUED, UNFINISHED, UNFINISHED_SQL, Announcement, Run, RunStatus, Session, Step
+from chat.models import (
+    IS_LIVE,
+    IS_QUEUED,
+    LIVE_SQL,
+    UNFINISHED,
+    UNFINISHED_SQL,
+    Announcement,
+    Run,
+    RunStatus,
+    Session,
+    Step,
+)
 from chat.protocol import stored_frame
 from chat.protocol.frames import (
     AnnouncementData,
@@ -22,8 +36,9 @@ from chat.protocol.frames import (
     StoredFrame,
     StoredType,
 )
-from chat.runtime.db_values import uuid_param
+from chat.runtime.db_values import uuid_from_db, uuid_param
 from chat.store import search
+from chat.store.drafts import Draft
 from chat.store.step_log import Stored
 
 #: Steps that a page's HTML holds.
@@ -42,6 +57,23 @@ def past_sessions(
     if text.strip():
         sessions = search.Search(user, text).sessions(sessions)
     return sessions.order_by("-active_at", "-id")
+
+
+class ListedSession(NamedTuple):
+    """As much of a session as a list tells."""
+
+    pk: UUID
+    title: str
+    agent_name: str
+    status: str
+    archived: bool
+    active_at: datetime
+    last_seq: int
+
+
+def listed_sessions(user: User, most: int) -> list[ListedSession]:
+    """The user's own sessions with the latest activity, those that are archived left out."""
+    return [ListedSession(*row) for row in past_sessions(user).values_list(*ListedSession._fields)[:most]]
 
 
 def stored_after(session_id: UUID, after: int, limit: int, up_to: int | None = None) -> list[Stored]:
@@ -67,50 +99,80 @@ def _as_sent(steps: QuerySet[Step]) -> list[Stored]:
     ]
 
 
+@dataclass(slots=True)
+class Stretch:
+    """The events of one run that a page shows: between two numbers, which its first and its last have."""
+
+    run_id: UUID
+    first: int
+    last: int
+    #: The identifier of its last event, which is in no other history of the log.
+    last_id: UUID
+    #: Whether its first is the run's first, and its last the run's end.
+    begins: bool
+    ends: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A page's share of a session's events: whole model calls, in order."""
+    """A page's share of a session's events: whole model calls, in order, by the runs that they belong to."""
 
-    frames: list[StoredFrame]
-    runs: dict[UUID, Run]
+    stretches: list[Stretch]
     #: How many numbered events lie before it.
     earlier: int
-    #: Whether it reaches the session's last event.
-    reaches_head: bool
 
     @property
     def first(self) -> int:
         """The number of its first event; 0 where it has none."""
-        return self.frames[0]["seq"] if self.frames else 0
+        return self.stretches[0].first if self.stretches else 0
 
 
-def window(session: Session, *, before: int | None = None, limit: int = PAGE_STEPS) -> Window:
-    """The latest events of a session, or the latest before a number, and the runs they belong to.
+_NEWEST = """SELECT seq, event_id, run_id, event, type FROM chat_step
+    WHERE session_id = %s AND seq IS NOT NULL AND seq < %s ORDER BY seq DESC LIMIT %s"""
+
+
+def window(session_id: UUID, *, before: int | None = None, limit: int = PAGE_STEPS) -> Window:
+    """The latest events of a session, or the latest before a number, without what they say.
 
     It begins where a model call or a run begins, so that no tool's result is parted from its call.
     """
-    numbered = Step.objects.filter(session=session, seq__isnull=False)
-    steps = numbered if before is None else numbered.filter(seq__lt=before)
-    columns = ("seq", "event_id", "run_id", "event", "type", "body")
-    rows = list(steps.order_by("-seq").values_list(*columns)[: limit + PAGE_STEPS])
+    most = limit + PAGE_STEPS
+    with connection.cursor() as cursor:
+        cursor.execute(_NEWEST, [uuid_param(session_id), _NO_NUMBER if before is None else before, most])
+        rows: list[tuple[int, Any, Any, str, str]] = cursor.fetchall()
     last = limit
     while last < len(rows) and not _begins(rows[last - 1][3], rows[last - 1][4]):
         last += 1
-    rows = rows[: last if last < len(rows) or len(rows) < limit + PAGE_STEPS else limit]
-    rows.reverse()
-    frames = [
+    rows = rows[: last if last < len(rows) or len(rows) < most else limit]
+    stretches: dict[Any, Stretch] = {}
+    for seq, event_id, run_id, event, _ in reversed(rows):
+        stretch = stretches.get(run_id)
+        if stretch is None:
+            begins = event == "reasoning_start"
+            stretch = stretches[run_id] = Stretch(uuid_from_db(run_id), seq, seq, event_id, begins, ends=False)
+        stretch.last, stretch.last_id, stretch.ends = seq, event_id, event == "reasoning_complete"
+    for stretch in stretches.values():
+        stretch.last_id = uuid_from_db(stretch.last_id)
+    return Window(list(stretches.values()), rows[-1][0] - 1 if rows else 0)
+
+
+#: Above every number of an event.
+_NO_NUMBER = 2**63 - 1
+
+
+def frames_between(session_id: UUID, first: int, last: int) -> list[StoredFrame]:
+    """The events between two numbers, with both, as they are sent."""
+    return _frames(Step.objects.filter(session_id=session_id, seq__range=(first, last)).order_by("seq"))
+
+
+def _frames(steps: QuerySet[Step]) -> list[StoredFrame]:
+    return [
         cast(
             StoredFrame,
             {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run_id), "data": orjson.loads(body)},
         )
-        for seq, event_id, run_id, event, _, body in rows
+        for seq, event_id, run_id, event, body in steps.values_list("seq", "event_id", "run_id", "event", "body")
     ]
-    runs = {
-        run.pk: run
-        for run in Run.objects.filter(pk__in={row[2] for row in rows}).select_related("user", "cancelled_by")
-    }
-    first = rows[0][0] if rows else 1
-    return Window(frames, runs, first - 1, reaches_head=before is None)
 
 
 def steps_outside(run_id: UUID, first: int, last: int) -> dict[str, int]:
@@ -124,10 +186,9 @@ def steps_outside(run_id: UUID, first: int, last: int) -> dict[str, int]:
     )
 
 
-def model_asked(run_id: UUID) -> str:
-    """The model that a run asks, as its first event names it; runs of older versions name none."""
-    begun = Step.objects.filter(run_id=run_id, event="reasoning_start").values_list("body", flat=True).first()
-    return str(orjson.loads(begun).get("model", "")) if begun else ""
+def beginning_of(run_id: UUID) -> list[StoredFrame]:
+    """A run's first event, as it is sent; runs of older versions may have none."""
+    return _frames(Step.objects.filter(run_id=run_id, event="reasoning_start", seq__isnull=False))
 
 
 def _begins(event: str, kind: str) -> bool:
@@ -211,24 +272,55 @@ class SessionView:
     last_seq: int
     run: LiveRun | None
     queue: list[QueuedRun]
+    context: ContextUse | None
+    """After its last model call that has ended."""
+    owner_id: int
 
 
-_VIEW = f"""SELECT title, agent_name, last_seq,
-    EXISTS (SELECT 1 FROM chat_run WHERE session_id = chat_session.id AND {UNFINISHED_SQL})
-    FROM chat_session WHERE id = %s AND deleted_at IS NULL"""  # noqa: S608 - our own condition
+_VIEW = f"""SELECT session.title, session.agent_name, session.last_seq,
+    EXISTS (SELECT 1 FROM chat_run WHERE session_id = session.id AND {UNFINISHED_SQL}),
+    last.used, last.context_limit, session.owner_id{{columns}}
+    FROM chat_session session LEFT JOIN (
+        SELECT session_id, input_tokens + output_tokens AS used, context_limit FROM chat_modelcall
+        WHERE session_id = %s AND duration_ms IS NOT NULL AND error = '' ORDER BY id DESC LIMIT 1
+    ) AS last ON last.session_id = session.id {{joined}}
+    WHERE session.id = %s AND session.deleted_at IS NULL"""  # noqa: S608 - our own condition
+_VIEW_ALONE = _VIEW.format(columns="", joined="")
+_VIEW_AND_DRAFT = _VIEW.format(
+    columns=", draft.run_id, draft.number, draft.type, draft.attempt, draft.text",
+    joined=f"""LEFT JOIN chat_run run ON run.session_id = session.id AND run.{LIVE_SQL}
+    LEFT JOIN chat_draft draft ON draft.run_id = run.id""",
+)
 
 
 def session_view(session_id: UUID) -> SessionView | None:
     """What the ``session`` frame tells; None where it is gone."""
-    with connection.cursor() as cursor:
-        cursor.execute(_VIEW, [uuid_param(session_id)])
-        row = cursor.fetchone()
+    row = _row_of(_VIEW_ALONE, session_id)
+    return None if row is None else _view(session_id, row)
+
+
+def view_and_draft(session_id: UUID) -> tuple[SessionView | None, Draft | None]:
+    """The same, and what was last saved, at the same moment, of the step that the session's live run is writing."""
+    row = _row_of(_VIEW_AND_DRAFT, session_id)
     if row is None:
-        return None
-    title, agent_name, last_seq, is_busy = row
+        return None, None
+    *told, run_id, number, kind, attempt, text = row
+    draft = Draft(uuid_from_db(run_id), number, kind, attempt, text) if run_id else None
+    return _view(session_id, told), draft
+
+
+def _row_of(statement: str, session_id: UUID) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [uuid_param(session_id), uuid_param(session_id)])
+        return cursor.fetchone()
+
+
+def _view(session_id: UUID, row: Sequence[Any]) -> SessionView:
+    title, agent_name, last_seq, is_busy, used, limit, owner_id = row
+    context: ContextUse | None = None if used is None else {"used": used, "limit": limit}
     if not is_busy:
-        return SessionView(title, agent_name, last_seq, None, [])
-    return SessionView(title, agent_name, last_seq, live_run(session_id), queue(session_id))
+        return SessionView(title, agent_name, last_seq, None, [], context, owner_id)
+    return SessionView(title, agent_name, last_seq, live_run(session_id), queue(session_id), context, owner_id)
 
 
 def step_data(step: Step) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """What the templates say in words, icons and small drawings."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
 from django import template
 from django.conf import settings
@@ -19,6 +21,8 @@ from django.utils.translation import gettext as _
 import agents
 from agents import FileData
 from chat.rendering import humanize, markdown
+from chat.rendering.fragments import fragment, surroundings
+from chat.rendering.rows import BLANK, Row
 from chat.store.search import Hit
 
 register = template.Library()
@@ -62,6 +66,12 @@ def duration(ms: int | str | None) -> str:
 
 
 @register.filter
+def at_key(values: Mapping[Any, Any], key: Any) -> Any:
+    """What stands under a key; nothing where there is none."""
+    return values.get(key, ())
+
+
+@register.filter
 def roughly(ms: int | str | None) -> str:
     """A measured time within a sentence; nothing for what has none yet."""
     return humanize.approx_duration(ms) if isinstance(ms, int) else ""
@@ -78,6 +88,18 @@ def icon(name: str, css: str = "", slot: str = "") -> SafeString:
         static("chat/icons.svg"),
         name or "tool",
     )
+
+
+@register.simple_tag
+def constant(template_name: str, **values: Any) -> SafeString:
+    """A part of pages that is the same wherever its values are: it sees nothing of the page but them."""
+    return fragment(template_name, (surroundings(), *values.items()), lambda: values)
+
+
+@register.simple_tag
+def blank_rows() -> dict[str, Row]:
+    """Empty rows, from which the page's script clones."""
+    return BLANK
 
 
 @register.simple_tag

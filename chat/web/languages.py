@@ -120,8 +120,9 @@ class AccountLanguageMiddleware(_InLanguage):
         return "" if _is_for_programs(request) else account_language(request.user)
 
     def asks_database(self, request: HttpRequest) -> bool:
-        """Whether somebody may be logged in, for whom the page looks in any case."""
-        return settings.SESSION_COOKIE_NAME in request.COOKIES and not _is_for_programs(request)
+        """Whether somebody may be logged in who has not been found yet."""
+        may_be = settings.SESSION_COOKIE_NAME in request.COOKIES and not _is_for_programs(request)
+        return may_be and not hasattr(request, "_cached_user")
 
 
 def _language_of(request: HttpRequest) -> str:

@@ -1,22 +1,34 @@
 """The page of one run."""
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from chat import models
 from chat.models import UNFINISHED, RunStatus
+from chat.rendering import calls as call_rows
 from chat.rendering import inspection, markdown, rows, transcript
-from chat.store import selectors
+from chat.store import call_reader, selectors
 from chat.web.page import render_page, run_from_row, visible_session
 
 #: Events of a run on one page of it.
 RUN_EVENTS = 200
 #: Steps of an inspected run on one page.
 RUN_STEPS = 200
+
+
+def _call_lines(run: models.Run) -> dict[int, list[dict[str, Any]]]:
+    """A line for each of the run's model calls, by its iteration."""
+    lines: dict[int, list[dict[str, Any]]] = {}
+    for number, row in enumerate(call_reader.rows_of(run), 1):
+        line = call_rows.call_line(call_reader.call_data(row, []), reverse("call", args=[run.pk, number]))
+        lines.setdefault(row.iteration, []).append(line)
+    return lines
 
 
 @require_safe
@@ -40,6 +52,9 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         ]
     )
     events = Paginator(frames, RUN_EVENTS).get_page(request.GET.get("events"))
+    calls = _call_lines(found)
+    # One that came to nothing has no step.
+    told = {row["iteration"] for row in inspected["rows"]} | {folded.iteration if folded.answer else 0}
     return render_page(
         request,
         "chat/run.html",
@@ -55,4 +70,6 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         head=rows.header(folded),
         events=events,
         rows=[inspection.event_row(frame) for frame in events],
+        calls=calls,
+        calls_alone=[(n, lines) for n, lines in calls.items() if n not in told] if not steps.has_next() else [],
     )

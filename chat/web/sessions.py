@@ -1,6 +1,7 @@
 """The pages. Each reads, asks who may, and renders; nothing here writes."""
 
-from dataclasses import asdict
+import secrets
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -12,17 +13,29 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from chat import access, models
+from chat import access
 from chat.catalog import agents as catalog
+from chat.catalog.setups import most_iterations
 from chat.models import UNFINISHED, RunStatus, Session
-from chat.rendering import markdown, rows, transcript
+from chat.rendering import rows
 from chat.rendering.agents import agent_rows
 from chat.runs.admission import MOST_FILES
 from chat.store import search, selectors
-from chat.web.page import _side_row, render_page, run_from_row, user_of, visible_session
+from chat.web import conversation
+from chat.web.page import (
+    listed_rows,
+    listed_sessions,
+    reader_time,
+    render_page,
+    session_row,
+    user_of,
+    visible_session,
+)
 
 #: Sessions on one page of past sessions.
 PAGE_SESSIONS = 40
+#: Sessions that the start page leads back to.
+RECENT = 6
 #: Steps shown under a session that was found by them, the newest.
 HITS = 3
 
@@ -31,22 +44,29 @@ HITS = 3
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """Start something new, or go on with what was begun."""
-    recent = selectors.past_sessions(user_of(request))[:6]
-    usable = catalog.usable_by(user_of(request).pk)
-    offered = agent_rows(usable)
+    return start_page(request)
+
+
+def start_page(request: HttpRequest, **said: Any) -> HttpResponse:
+    """The start page; ``said`` is what its form holds, where that could not be sent, and why it was ``refused``."""
+    offer = _offer(request)
+    beside = listed_sessions(request)
+    with reader_time(request):
+        recent = listed_rows("chat/_recent.html", beside[:RECENT])
     return render_page(
         request,
         "chat/home.html",
+        beside,
         page="home",
-        recent=[_side_row(session) for session in recent],
-        agents=offered,
-        agent_name=catalog.default_for(usable),
-        enable_reasoning=True,
+        recent=recent,
+        agents=offer.agents,
         state={
             "user": user_of(request).pk,
             "max_chars": settings.MAX_MESSAGE_CHARS,
             "max_files": MOST_FILES,
         },
+        form_key=secrets.token_hex(16),
+        **{"agent_name": offer.chosen, "enable_reasoning": True, **said},
     )
 
 
@@ -74,9 +94,9 @@ def sessions(request: HttpRequest) -> HttpResponse:
         page="sessions",
         filters=filters,
         filtered=any(filters.values()),
-        agents=agent_rows(catalog.usable_by(user_of(request).pk)),
+        agents=_offer(request).agents,
         statuses=_STATUSES,
-        found=[_side_row(session) | {"hits": hits.get(session.pk, [])} for session in page],
+        found=[session_row(session) | {"hits": hits.get(session.pk, [])} for session in page],
         pages=page,
         query=urlencode({name: value for name, value in filters.items() if value}),
     )
@@ -91,19 +111,17 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     """One conversation: its latest steps, or those before a number."""
     found, role = visible_session(request, session_id)
     before = _before(request, found)
-    window = selectors.window(found, before=before)
-    runs = _folded(window)
-    # A message that was taken out of the line is no run to speak of, as long as there is another.
+    window = selectors.window(found.pk, before=before)
+    may_drive = access.may_drive(role)
+    with reader_time(request):
+        runs = conversation.shown_runs(found, window, may_drive=may_drive)
+    # A message that was removed from the queue is no run to speak of, as long as there is another.
     at = next((at for at in reversed(range(len(runs))) if not runs[at].removed), len(runs) - 1)
     latest = runs[at] if runs else None
     live = before is None
-    thoughts = (item.text for run in runs for item in run.items if item.kind == "thought")
-    usable = catalog.usable_by(user_of(request).pk)
-    offered = agent_rows(usable)
-    is_there = any(agent["name"] == found.agent_name for agent in offered)
-    chosen = found.agent_name if is_there else catalog.default_for(usable)
-    answers = [run.answer.text for run in runs if run.answer is not None]
-    markdown.prepare_markdown([*answers, *markdown.newest_thoughts(thoughts)])
+    last = window.stretches[-1] if window.stretches else None
+    standing = selectors.session_view(found.pk)
+    offer = _offer(request, found.agent_name)
     return render_page(
         request,
         "chat/session.html",
@@ -111,38 +129,52 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         session=found,
         current_id=found.pk,
         role=str(role),
-        may_drive=access.may_drive(role),
+        may_drive=may_drive,
         may_manage=access.may_manage(role),
-        agents=offered,
-        agent_name=chosen,
-        withdrawn="" if chosen == found.agent_name else rows.agent_title(found.agent_name),
+        agents=offer.agents,
+        agent_name=offer.chosen,
+        withdrawn="" if offer.chosen == found.agent_name else rows.agent_title(found.agent_name),
         enable_reasoning=found.enable_reasoning,
         agent_title=rows.agent_title(found.agent_name),
-        runs=[rows.run_row(run) for run in runs],
+        runs=[run.html for run in runs],
         latest_run=latest.id if latest else None,
-        head=rows.header(latest),
+        head=latest.head if latest else rows.header(None),
         window={"first": window.first, "last": found.last_seq, "more": window.earlier, "live": live},
-        blank=rows.BLANK,
         state={
             "session": {"id": str(found.pk), "title": found.title, "agent": found.agent_name, "role": str(role)},
             "user": user_of(request).pk,
             "name": user_of(request).get_username(),
-            "cursor": {"seq": window.frames[-1]["seq"], "id": window.frames[-1]["id"]}
-            if window.frames
-            else {"seq": 0, "id": None},
+            "cursor": {"seq": last.last, "id": str(last.last_id)} if last else {"seq": 0, "id": None},
             "first": window.first,
             "live": live,
-            "may": {"drive": access.may_drive(role), "stop": access.may_stop(request.user, found)},
-            "runs": [_outlined(run) for run in runs[max(at, 0) :]],
-            "run": selectors.live_run(found.pk),
-            "queue": selectors.queue(found.pk),
+            "may": {"drive": may_drive, "stop": access.may_stop(request.user, found)},
+            "runs": [run.state for run in runs[max(at, 0) :]],
+            "run": standing.run if standing else None,
+            "queue": standing.queue if standing else [],
             "now": timezone.now().timestamp(),
-            "max_iterations": settings.MAX_ITERATIONS,
+            "max_iterations": offer.max_iterations,
             "max_chars": settings.MAX_MESSAGE_CHARS,
             "max_files": MOST_FILES,
-            "agents": {agent["name"]: agent["title"] for agent in offered},
+            "agents": {agent["name"]: agent["title"] for agent in offer.agents},
         },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """The agents to choose from, the one that is chosen, and how many model calls a run of that one may make; 0 for any number."""
+
+    agents: list[dict[str, Any]]
+    chosen: str
+    max_iterations: int
+
+
+def _offer(request: HttpRequest, agent_name: str = "") -> _Offer:
+    """What the composer offers: of that name where there is one, else the one that answers unless another is named."""
+    usable = {version.spec.name: version for version in catalog.usable_by(user_of(request).pk)}
+    chosen = agent_name if agent_name in usable else catalog.default_for(usable.values())
+    most = most_iterations(usable[chosen].spec.limits) if chosen else settings.MAX_ITERATIONS
+    return _Offer(agent_rows(usable.values()), chosen, most)
 
 
 def _before(request: HttpRequest, found: Session) -> int | None:
@@ -162,50 +194,3 @@ def _uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
-
-
-def _folded(window: selectors.Window) -> list[transcript.Run]:
-    """The window's runs; of those that it cuts, what the rest of the log says of them."""
-    runs = transcript.fold(window.frames, known={str(key): run_from_row(run) for key, run in window.runs.items()})
-    if not runs:
-        return runs
-    first, last = window.frames[0], window.frames[-1]
-    if first["type"] != "reasoning_start":
-        runs[0].outside = selectors.steps_outside(UUID(runs[0].id), first["seq"], last["seq"])
-        runs[0].model = selectors.model_asked(UUID(runs[0].id))
-    if not runs[-1].ended:
-        row = window.runs[UUID(runs[-1].id)]
-        if row.is_finished:
-            runs[-1].outside = selectors.steps_outside(row.pk, first["seq"], last["seq"])
-            _end(runs[-1], row)
-    return runs
-
-
-def _end(run: transcript.Run, row: models.Run) -> None:
-    """End a folded run whose last event lies elsewhere, as its row says."""
-    run.status = row.status
-    run.iteration = row.iterations
-    run.cancelled_by = row.cancelled_by.get_username() if row.cancelled_by else None
-    run.usage = {
-        "input_tokens": row.input_tokens,
-        "output_tokens": row.output_tokens,
-        "estimated": row.usage_estimated,
-    }
-    if row.started_at and row.ended_at:
-        run.duration_ms = round((row.ended_at - row.started_at).total_seconds() * 1000)
-
-
-def _outlined(run: transcript.Run) -> dict[str, Any]:
-    """A folded run for the page's script, without the texts that the page shows already and that no later event touches."""
-    state = asdict(run)
-    for item in state["items"]:
-        item["text"] = ""
-        if any(call["result"] is None for call in item["calls"]):
-            continue
-        for call in item["calls"]:
-            call["arguments"] = None
-            if call["result"]["ok"]:
-                call["result"]["content"] = ""
-    if state["answer"] is not None:
-        state["answer"]["text"] = ""
-    return state

@@ -135,6 +135,14 @@ export const WINDOW = 200;
  */
 
 /**
+ * How much is used of the tightest budget that a run has.
+ * @typedef {object} BudgetUse
+ * @property {number} used
+ * @property {number} limit
+ * @property {string} unit `tokens`, or a currency.
+ */
+
+/**
  * The agent has come to its end.
  * @typedef {object} CompleteStep
  * @property {string} content
@@ -142,6 +150,20 @@ export const WINDOW = 200;
  * @property {number} timestamp
  * @property {"complete"} type
  * @property {number} total_iterations
+ */
+
+/**
+ * How much of what the model reads at a time the conversation takes, in tokens.
+ * @typedef {object} ContextUse
+ * @property {number} used
+ * @property {number} limit 0 where it is not known.
+ */
+
+/**
+ * What tokens cost.
+ * @typedef {object} CostData
+ * @property {number} amount
+ * @property {string} currency Three letters.
  */
 
 /**
@@ -214,6 +236,8 @@ export const WINDOW = 200;
  * @property {number} iteration
  * @property {number} timestamp
  * @property {"iteration_end"} type
+ * @property {ContextUse} [context] After that call; so is the budget, where there is one.
+ * @property {BudgetUse} [budget]
  */
 
 /**
@@ -413,6 +437,8 @@ export const WINDOW = 200;
  * @property {number} window Stored frames that may be left unacknowledged.
  * @property {LiveRun | null} run
  * @property {Array<QueuedRun>} queue
+ * @property {ContextUse} [context] After its last model call.
+ * @property {BudgetUse} [budget] The tightest that its next run has.
  * @property {true} [reset] The log is not the one that the client has: forget all of it, the whole follows.
  */
 
@@ -476,11 +502,15 @@ export const WINDOW = 200;
  */
 
 /**
- * Tokens of a run.
+ * Tokens of a run, or of one of its model calls.
  * @typedef {object} Usage
  * @property {number} input_tokens
  * @property {number} output_tokens
  * @property {boolean} estimated Whether the model's server did not tell.
+ * @property {number} [cached_tokens] Of the input, those that were in the server's cache; missing where it does not
+ *   tell.
+ * @property {number} [reasoning_tokens] Of the output, those of thoughts; likewise.
+ * @property {CostData} [cost] Missing where it is not known.
  */
 
 /**

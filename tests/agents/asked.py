@@ -9,8 +9,9 @@ from qwen_agent.llm.schema import SYSTEM, Message
 from agents.history import repair_tool_calls
 from agents.models.adapting import LONG_IDS, Asking
 from agents.models.adapting import SYSTEM as SYSTEM_PART
-from agents.models.openai_compatible import OpenAICompatible, completions_url, server_id
+from agents.models.openai_compatible import OpenAICompatible, server_id
 from agents.models.server_facts import ServerFacts
+from agents.models.server_url import completions_url
 from agents.qwen import _to_qwen
 from agents.specs import Parameters
 
@@ -39,7 +40,7 @@ def bodies(conversation: Sequence[Mapping[str, Any]], budget: int = 58_000) -> I
     )
     messages = [Message(SYSTEM, "You are you."), *_to_qwen(repair_tool_calls(conversation))]
     echo = {"name": "echo", "description": "Says it.", "parameters": {"type": "object", "properties": {}}}
-    request = model.prepare(messages, [echo])
+    request = model.request(messages, [echo])
     for left_out in ((), ("stream_options", "name", "reasoning_content", "reasoning_details"), (SYSTEM_PART, LONG_IDS)):
         for uses_template in (False, True):
             asking = Asking(

@@ -24,7 +24,7 @@ def test_agents_are_found_by_name() -> None:
 
 
 def test_what_qwen_agent_changes_for_the_whole_process_is_taken_back() -> None:
-    script = "import socket\nbefore = socket.getaddrinfo\nfrom agents import stream\nstream.load()\nassert socket.getaddrinfo is before"
+    script = "import socket\nbefore = socket.getaddrinfo\nfrom agents import loading\nloading.load()\nassert socket.getaddrinfo is before"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.events import LeftOut
 from agents.history import NO_RESULT, cost, fit_to_budget, repair_tool_calls
 
 
@@ -75,9 +76,10 @@ def test_what_fits_is_the_newest_turns_whole(turns: list[list[dict[str, Any]]], 
     system = {"role": "system", "content": "You are you."}
     turns = [renumbered(turn, f"turn{number}_") for number, turn in enumerate(turns)]
     messages = [system, *(message for turn in turns for message in turn)]
-    kept, total = fit_to_budget(messages, budget)
+    kept, total, left_out = fit_to_budget(messages, budget)
     assert kept[0] == system
     assert total == sum(map(cost, kept))
+    assert left_out == LeftOut(len(messages) - len(kept), sum(map(cost, messages)) - total)
     number_kept = sum(m["role"] == "user" for m in kept)
     assert repair_tool_calls(kept) == kept
     if sum(map(cost, [system, *turns[-1]])) > budget:  # its results are too short to be shortened
@@ -96,8 +98,9 @@ def test_what_fits_is_the_newest_turns_whole(turns: list[list[dict[str, Any]]], 
 
 def test_a_newest_turn_too_long_by_itself_has_its_older_results_shortened() -> None:
     turn = [user("q"), said("", "1"), result("1", "r" * 40_000), said("", "2"), result("2", "天" * 400)]
-    kept, total = fit_to_budget(turn, 2_000)
+    kept, total, left_out = fit_to_budget(turn, 2_000)
     assert total <= 2_000
     assert kept[2]["content"].startswith("r" * 600)
     assert "shortened" in kept[2]["content"]
+    assert (left_out.messages, left_out.tokens) == (0, sum(map(cost, turn)) - total)
     assert kept[4] == turn[4]

@@ -1,6 +1,5 @@
 """Agents that others have written on Qwen-Agent: whatever they do, their steps are those of any other run."""
 
-import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -10,10 +9,10 @@ from typing import Any
 import pytest
 
 import agents
-from agents import ModelSettings, PartialStep, SessionPrivacy, Step, Toolbox
-from agents.extensions.qwen_agents import take_agent
+from agents import ModelSettings, PartialStep, Step
 from agents.tools import runner
 from tests.agents.conftest import kinds, steps_of
+from tests.agents.others import start
 from tests.model_server import Call, ModelServer, Script
 
 
@@ -21,33 +20,6 @@ from tests.model_server import Call, ModelServer, Script
 def _no_extensions() -> Iterator[None]:
     yield
     agents.load_extensions([], installed=False)
-
-
-def start(
-    server: ModelServer,
-    source: str,
-    *,
-    privacy: SessionPrivacy | None = None,
-    released: threading.Event | None = None,
-    **settings: Any,
-) -> agents.AgentRun:
-    """A run of the agent of the class ``A`` in a module of this source. What it waits for is ``released``."""
-    names: dict[str, Any] = {"__name__": "written_here", "released": released}
-    exec(PREFIX + textwrap.dedent(source), names)
-    take_agent(names["A"], "written_here")
-    model = ModelSettings(server=server.url, model="scripted")
-    return agents.get_agent("a", model=model, toolbox=Toolbox(privacy=privacy)).start("Go.", **settings)
-
-
-PREFIX = """
-from qwen_agent.agent import Agent
-from qwen_agent.agents import Assistant, FnCallAgent
-from qwen_agent.llm.schema import Message, FunctionCall, ContentItem
-from tests.example_extension.roll_dice import RollDice
-def say(text, **more): return Message("assistant", text, **more)
-def call(name, arguments="{}"): return Message("assistant", "", function_call=FunctionCall(name, arguments))
-def result(name, text): return Message("function", text, name=name)
-"""
 
 
 async def test_an_agent_that_calls_tools_by_our_model(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -290,6 +290,23 @@ async def connect(client: Client, seen: Seen) -> None:
         await socket.close()
 
 
+async def back(client: Client, seen: Seen) -> None:
+    """Lose sockets all at once, and open each again at once: how long it takes until each has its session's frame."""
+    sockets = await client.open_all()
+    await _start(client)
+    await asyncio.gather(*(socket.close() for socket in sockets))
+    began = time.perf_counter()
+
+    async def again(session: str) -> Socket:
+        socket = await client.open(session)
+        seen.seconds.append(time.perf_counter() - began)
+        return socket
+
+    again_open = await asyncio.gather(*map(again, client.job.sessions))
+    _finish(client, seen)
+    await asyncio.gather(*(socket.close() for socket in again_open))
+
+
 async def idle(client: Client, seen: Seen) -> None:
     """How much memory the server takes for each further socket that does nothing."""
     job = client.job
@@ -344,7 +361,7 @@ async def get(client: Client, seen: Seen) -> None:
 
 
 _KINDS: dict[str, Callable[[Client, Seen], Awaitable[None]]] = {
-    work.__name__: work for work in (turns, load, watch, connect, idle, replay, get)
+    work.__name__: work for work in (turns, load, watch, connect, back, idle, replay, get)
 }
 
 

@@ -37,6 +37,9 @@ class Sizes:
     """Steps that are searched, in each database."""
     runs: int = 200_000
     """Runs that lie in each database while it is asked by the clock."""
+    schedules: int = 1_000
+    """Schedules that are due in one second."""
+    starts: int = 5
     requests: int = 200
     """Requests of each kind, one after the other."""
     stock_turns: int = 20

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+from tests.benchmarks import bursts
 from tests.benchmarks.client import TAG
 from tests.benchmarks.figure import (
     MS,
@@ -242,6 +243,9 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "shares": cpu_shares,
     "watchers": watchers,
     "idle": idle,
+    "back": bursts.back,
+    "due": bursts.due,
+    "later-start": bursts.later_start,
     "open-2000": open_2000,
     "replay": replay,
     "history": history,

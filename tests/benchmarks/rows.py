@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat.accounts.models import User
-from chat.models import Session
+from chat.models import Occurrence, Schedule, Session
 from chat.store.step_log import Entry
 from tests.benchmarks import searchable
 from tests.chat import large, making
@@ -57,6 +57,34 @@ def _long_session(events: int) -> Session:
         making.append(run, *_run(message))
         making.end(run)
     return session
+
+
+def schedules(count: int, in_s: int) -> None:
+    """Schedules that are due together, so many seconds from now, each into a session of its own."""
+    now = timezone.now()
+    at = now + timedelta(seconds=in_s)
+    owner = User.objects.get(username=USER)
+    Schedule.objects.bulk_create(
+        Schedule(
+            owner=owner,
+            name=f"Tide {number}",
+            agent_name="researcher",
+            message=f"How high is the tide? [tag=due-{number} tokens=5]",
+            at=at,
+            next_at=at,
+            since=now,
+        )
+        for number in range(count)
+    )
+    print(json.dumps(count))
+
+
+def begun() -> None:
+    """How many schedules' runs have begun, and how long after they were due."""
+    runs = Occurrence.objects.filter(run__started_at__isnull=False).values_list("run__started_at", "due_at")
+    late = sorted((started - due).total_seconds() for started, due in runs)
+    told = {"begun": len(late), "latest_s": late[-1], "median_s": late[len(late) // 2]} if late else {"begun": 0}
+    print(json.dumps({"latest_s": 0.0, "median_s": 0.0, **told}))
 
 
 def large_result(length: int) -> None:

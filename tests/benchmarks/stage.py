@@ -103,6 +103,25 @@ class Stage:
             self._server.stop()
 
     @contextlib.contextmanager
+    def make_run(self) -> Iterator[str]:
+        """The product as ``make run`` starts it, on a data folder that it keeps for the next time; gives the address where it will be."""
+        port = services.free_port()
+        environment = {
+            "DATA_DIR": str(self._folder / "make-run"),
+            "PORT": str(port),
+            "LLM_MODEL_SERVER": self._stub_url,
+            "LLM_MODEL": "stub",
+        }
+        command = [sys.executable, str(ROOT / "scripts" / "bootstrap.py"), "run"]
+        with subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                yield f"http://127.0.0.1:{port}"
+            finally:
+                process.terminate()
+
+    @contextlib.contextmanager
     def apart(self, name: str, *, served: bool = False) -> Iterator[None]:
         """Let the product have data of its own meanwhile, where ``served`` on PostgreSQL: what it fills burdens no other figure."""
         usual = self._server

@@ -103,7 +103,7 @@ class Client:
 
     async def join(self, run: Run, login: Login, after: int = 0) -> "Client":
         """Take a place in the feed."""
-        self.subscriber = await feed_registry.join_feed(run.session_id, login, self._send, self._end)
+        self.subscriber, _ = await feed_registry.join_feed(run.session_id, login, self._send, self._end)
         self.subscriber.start(encode({"type": "session", "data": _session(run)}), after)
         return self
 

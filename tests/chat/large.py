@@ -82,6 +82,18 @@ def fill(runs: int, steps_of_run: int, users_in_all: int = USERS) -> Large:
             [then],
         )
         cursor.execute(
+            f"""INSERT INTO chat_modelcall (session_id, run_id, iteration, attempt, model, provider, parameters, tool_names, depth,
+                messages, left_out_messages, left_out_tokens, context_limit, started_at, duration_ms, finish_reason, input_tokens,
+                output_tokens, estimated, currency, error)
+            SELECT run.session_id, run.id, n.i, 1, 'm', 'default', '{{}}', '[]', 0, '[]', 0, 0, 8000, %s, 5, 'stop', 10, 1, {false()},
+                '', '' FROM chat_run run, {numbers(2)} WHERE run.status <> 'queued'""",
+            [then],
+        )
+        cursor.execute(
+            f"""INSERT INTO chat_modelcontent (session_id, sha256, role, tokens, body)
+            SELECT session.id, 'so' || n.i, 'user', 5, '{{}}' FROM chat_session session, {numbers(4)}"""
+        )
+        cursor.execute(
             "INSERT INTO chat_stepcontent (step_id, content) SELECT id, 'so' FROM chat_step WHERE number = 1"
         )
         cursor.execute(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -9,8 +10,10 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from agents import Usage
+from agents import CallBegun, CallEnded, ModelRequest, Usage
 from chat.accounts.models import User
+from chat.catalog import budgets, prices
+from chat.catalog.budgets import Limit
 from chat.live import connections, handshake
 from chat.models import Draft, Origin, Run, RunStatus
 from chat.runs import admission, dispatch, erasure, quarantine, recorder, recovery
@@ -18,7 +21,8 @@ from chat.runs import commands as run_commands
 from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.schedules import occurrences
-from chat.store import history, reconcile, selectors, step_log
+from chat.store import call_reader, history, reconcile, selectors, step_log
+from chat.store.calls import CallWriter, PricedCall
 from tests.chat import making
 from tests.chat.large import Large
 
@@ -61,6 +65,16 @@ def _run_now(at: Large) -> Any:
     return occurrences.run_now(at.schedule.pk, timezone.now())
 
 
+def _call(at: Large) -> None:
+    asked = ModelRequest("m", [{"role": "user", "content": "Why?"}])
+    writer = CallWriter(at.live, provider="default")
+    writer.write([CallBegun(3, 1, 1.5, asked), PricedCall(CallEnded(3, 1, 5, usage=Usage(10, 1)), None)])
+
+
+_LIMITS = [
+    Limit(scope, None, "", Decimal(10), unit) for scope in ("user_day", "agent_day") for unit in ("tokens", "USD")
+]
+
 #: What is asked by the clock, by each process, every second or every few. A further one is one line.
 BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "runs of a process": lambda at: run_state.owned_by("process 1"),
@@ -69,10 +83,11 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "live runs": lambda at: run_state.live_runs(),
     "who may start": lambda at: run_state.waiting_sessions(),
     "what watched sessions look like": lambda at: reconcile.fingerprints_of([at.session_id]),
-    "the head and the draft": lambda at: reconcile.head_and_draft(at.session_id),
+    "the head and the draft": lambda at: selectors.view_and_draft(at.session_id),
     "growing texts of other processes": lambda at: reconcile.saved_drafts([at.session_id]),
     "drafts of runs that have ended": lambda at: step_log.forget_ended_drafts(),
     "new events": lambda at: selectors.stored_after(at.session_id, 10, 100),
+    "prices and budgets": lambda at: (prices.load_prices(), budgets.load_budgets()),
     "announcements": lambda at: (selectors.last_announcement(), selectors.announcements_after(0)),
     "a process lives": lambda at: connections.beat("process 1"),
     "sockets of silent processes": lambda at: connections.forget_silent("process 1", SOON),
@@ -95,6 +110,9 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "the place in line": lambda at: selectors.queue_position(at.queued),
     "the line": lambda at: selectors.queue(at.session_id),
     "the run at work": lambda at: selectors.live_run(at.session_id),
+    "who opens a socket": lambda at: connections.find_grant(
+        User(pk=at.user_id, is_active=True), at.session_id, "process 1"
+    ),
     "what a socket is told first": lambda at: selectors.session_view(at.session_id),
     "the next of a session": lambda at: run_state.next_in(at.session_id),
     "claiming the next": lambda at: dispatch.claim_next(at.session_id),
@@ -110,6 +128,10 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "stopping one in line": _cancel_in_line,
     "the end": lambda at: recorder.end_run(at.live, [], End(RunStatus.COMPLETED, 1, Usage())),
     "who may start after it": lambda at: run_state.sessions_unblocked_by(at.live),
+    "a model call": _call,
+    "a run's model calls": lambda at: call_reader.calls_of(at.ended),
+    "a model call in full": lambda at: call_reader.full_call(at.ended, 1),
+    "what is used of a day": lambda at: [budgets.used_of(limit, at.user_id, "researcher") for limit in _LIMITS],
     "interrupting": lambda at: recovery.interrupt_atomically(at.live.pk),
     "taking over": lambda at: run_state.take_from(at.live, "process 2"),
     "setting aside": lambda at: quarantine.fail_run(at.live.pk),
@@ -127,6 +149,9 @@ BY_A_PAGE: dict[str, Callable[[Large], Any]] = {
     "the list of sessions": lambda at: list(selectors.past_sessions(User(pk=at.user_id))[:30]),
     "those of an agent": lambda at: list(selectors.past_sessions(User(pk=at.user_id), agent="researcher")[:30]),
     "those at work": lambda at: list(selectors.past_sessions(User(pk=at.user_id), status="running")[:30]),
+    "the list beside a page": lambda at: selectors.listed_sessions(User(pk=at.user_id), 60),
+    "a page's share of a session": lambda at: selectors.window(at.session_id),
+    "an earlier share": lambda at: selectors.window(at.session_id, before=100),
     "those with words": lambda at: list(selectors.past_sessions(User(pk=at.user_id), text="session so")[:30]),
 }
 EVERYTHING = {**BY_THE_CLOCK, **BY_A_RUN, **BY_A_PAGE}

@@ -2,15 +2,21 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.core.signals import request_finished
 from django.http import HttpRequest, HttpResponse
+from django.test import Client
 from django.urls import path
 from django.utils.module_loading import import_string
 
+from chat.runtime import database
 from config.page_handler import PageHandler, PageThread
+from tests.chat import making
 
 threads: list[int] = []
 started, release = threading.Event(), threading.Event()
@@ -44,13 +50,13 @@ def handler(settings: Any) -> PageHandler:
     return PageHandler()
 
 
-async def get(handler: PageHandler, address: str, left: asyncio.Event | None = None) -> int:
+async def get(handler: PageHandler, address: str, left: asyncio.Event | None = None, cookie: bytes = b"") -> int:
     """Ask for a page, as a server does; who has ``left`` waits no more."""
     scope = {
         "type": "http",
         "method": "GET",
         "path": address,
-        "headers": [(b"host", b"127.0.0.1")],
+        "headers": [(b"host", b"127.0.0.1"), (b"cookie", cookie)],
         "query_string": b"",
     }
     sent: list[dict[str, Any]] = []
@@ -113,17 +119,39 @@ def test_no_middleware_takes_a_request_from_the_loop(name: str) -> None:
     assert import_string(name).async_capable
 
 
+#: How often answering changes to the request's own thread: for its view, its template where that is apart, and its end.
+CHANGES = {"/accounts/login/": 3, "/": 2, "/sessions/": 2, "/api/sessions/": 0, "/healthz": 0}
+
+
 @pytest.mark.django_db(transaction=True)
-async def test_a_page_changes_threads_for_its_view_its_template_and_its_end_alone(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("address", CHANGES)
+async def test_an_answer_changes_threads_no_oftener_than_it_has_to(
+    monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     changes: list[Any] = []
-    submit = PageThread.submit
+    submit = ThreadPoolExecutor.submit
 
-    def count(self: PageThread, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        changes.append(fn)
+    def count(self: ThreadPoolExecutor, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self, PageThread):
+            changes.append(fn)
         return submit(self, fn, *args, **kwargs)
 
-    monkeypatch.setattr(PageThread, "submit", count)
-    assert await get(PageHandler(), "/accounts/login/") == 200
-    assert len(changes) == 3
+    ended: list[Any] = []
+
+    def end(**signal: Any) -> None:
+        ended.append(signal)
+
+    cookie = b"sessionid=" + (await sync_to_async(_log_in)()).encode()
+    handler = PageHandler()
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", count)
+    request_finished.connect(end)
+    assert await get(handler, address, cookie=b"" if "login" in address else cookie) == 200
+    assert len(changes) == CHANGES[address]
+    assert len(ended) == (address != "/healthz")
+    database.close()
+
+
+def _log_in() -> str:
+    client = Client()
+    client.force_login(making.user())
+    return client.cookies["sessionid"].value

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -107,3 +108,11 @@ def test_the_product_migrates_and_serves_on_postgres(postgres_url: str) -> None:
     show = "from chat.models import Session; print(Session.objects.count())"
     assert run("manage.py", "migrate", "-v0", DATABASE_URL=postgres_url).returncode == 0
     assert run("manage.py", "shell", "-v0", "-c", show, DATABASE_URL=postgres_url).stdout == "0\n"
+
+
+def test_servers_of_tools_are_found_in_other_programs_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = {"command": "one"}
+    monkeypatch.setenv(
+        "MCP_SERVERS", json.dumps({"mcpServers": {"one": one, "two": {"command": "2", "disabled": True}}})
+    )
+    assert runpy.run_path(str(PROJECT / "config" / "settings.py"))["MCP_SERVERS"] == {"one": one}

@@ -91,3 +91,15 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     assert first.stop() == 0
     assert second.returncode == 1
     assert second.stderr == f"Thinkaloud cannot start: Port {port} on 127.0.0.1 is in use. Set PORT to another one.\n"
+
+
+def test_the_first_page_waits_for_no_agent(tmp_path: Path) -> None:
+    """Qwen-Agent, which takes seconds, is imported beside the first requests."""
+    program = """
+import sys, django
+django.setup(set_prefix=False)
+import config.asgi, config.urls
+assert not {"qwen_agent", "openai", "mcp"} & set(sys.modules), "slow imports"
+"""
+    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "DATA_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], cwd=PROJECT, env=environ, check=True)

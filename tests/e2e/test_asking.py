@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from agents.history import GO_ON
 from tests.e2e.conftest import Enter
@@ -45,6 +45,24 @@ async def test_a_first_message_makes_a_session_and_its_answer_grows_on_the_page(
     await expect(home.page).to_have_title(re.compile("^Say a few words"))
     row = home.sessions.get_by_role("link", name=re.compile("^Say a few words"))
     await expect(row).to_have_attribute("aria-current", "page")
+
+
+async def test_enter_sends_the_first_message_while_the_page_s_scripts_are_on_their_way(enter: Enter) -> None:
+    home = await enter("")
+    held: list[Route] = []
+
+    async def hold(route: Route) -> None:
+        held.append(route)
+
+    await home.page.route(re.compile(r"/page/start\.[0-9a-f]+\.js"), hold)
+    await home.page.goto("/", wait_until="commit")
+    await home.message.fill("Sooner than the scripts")
+    await home.page.evaluate("() => import(document.querySelector('script[src*=first-message]').src)")
+    await home.message.press("Enter")
+    await home.page.wait_for_url(re.compile(r"/sessions/[0-9a-f-]{36}/$"))
+    await home.ended()
+    await expect(home.questions).to_have_text(["Sooner than the scripts"])
+    assert held
 
 
 async def test_text_grows_at_least_eight_times_in_its_first_second(talk: Conversation) -> None:

@@ -1,5 +1,6 @@
 """Logging in, two people, one's own past sessions, and hands that use no mouse."""
 
+import asyncio
 import re
 
 from playwright.async_api import Page, expect
@@ -211,7 +212,7 @@ async def test_the_account_page(enter: Enter) -> None:
     await expect(page.get_by_role("heading", level=1)).to_have_text("Change password")
 
 
-async def test_a_conversation_can_be_read_without_javascript(
+async def test_a_conversation_can_be_begun_and_read_without_javascript(
     talk: Conversation, enter: Enter, model: ModelServer
 ) -> None:
     model.enqueue(Script(reasoning="Aha.", calls=[Call("python", {"code": "print(6 * 7)"})]), Script("It is **42**."))
@@ -226,6 +227,14 @@ async def test_a_conversation_can_be_read_without_javascript(
     await plain.ended()
     home = await enter("/", java_script_enabled=False)
     await expect(home.sessions.get_by_role("link", name=re.compile("^Plain reading"))).to_be_visible()
+    model.enqueue(Script("Plain as well."))
+    await home.page.get_by_label("Message").fill("Plain asking")
+    await home.page.get_by_role("button", name="Send", exact=True).click()
+    await expect(home.questions).to_have_text(["Plain asking"])
+    async with asyncio.timeout(20):
+        while not await home.answer.count():
+            await home.page.reload()
+    await expect(home.answer).to_have_text("Plain as well.")
 
 
 async def test_staff_find_a_run_in_the_administration(talk: Conversation, enter: Enter, server: Server) -> None:

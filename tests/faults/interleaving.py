@@ -123,17 +123,6 @@ class Database:
         await self._points.reach(f"answer {name}", OF_DATABASE, OperationalError("the answer got lost"))
         return answer
 
-    async def call_settled(self, settled: Callable[..., None], function: Callable[..., Any], *args: Any) -> Any:
-        """Stand in for ``database.write_settled``: what comes of it is told, also where the caller has gone by then."""
-
-        def tell(done: "asyncio.Task[Any]") -> None:
-            if not done.cancelled():
-                settled(None if done.exception() else done.result(), done.exception())
-
-        asked = asyncio.create_task(self.call(function, *args))
-        asked.add_done_callback(tell)
-        return await asyncio.shield(asked)
-
 
 class Layer:
     """A channel layer that reaches other processes."""

@@ -19,7 +19,7 @@ from chat import consumers, models
 from chat.access import Role
 from chat.live import feed, subscriber
 from chat.live import registry as feed_registry
-from chat.live.connections import Entrance
+from chat.live.connections import Entrance, Grant
 from chat.live.handshake import Login
 from chat.runs import publisher
 from chat.runtime import background, database, groups
@@ -93,23 +93,21 @@ class MemoryLog:
             return set(), set()
         return getattr(self, function.__name__)(*args)
 
-    def login_of(self, _scope: Any) -> Login:
-        return Login(self.user, "key")  # type: ignore[arg-type]
+    def find_who_enters(self, _scope: Any, _session_id: UUID) -> tuple[Login, Grant]:
+        return Login(self.user, "key"), Grant(Role.OWNER, 0)  # type: ignore[arg-type]
 
-    def enter(self, _user: Any, session_id: UUID, _process: str) -> Entrance:
-        entrance = Entrance(session_id, Role.OWNER, uuid4())
-        self._opened += 1
-        self.people[entrance.connection_id] = self._opened
-        return entrance
-
-    def leave(self, connection_id: UUID) -> None:
-        self.people.pop(connection_id, None)
+    def note(self, _process: str, opened: Sequence[Entrance], closed: Sequence[UUID]) -> None:
+        for entrance in opened:
+            self._opened += 1
+            self.people.setdefault(entrance.connection_id, self._opened)
+        for connection_id in closed:
+            self.people.pop(connection_id, None)
 
     def stored_after(self, _session_id: UUID, after: int, limit: int) -> list[Stored]:
         return [stored for stored in self.events if stored.seq > after][:limit]
 
-    def head_and_draft(self, _session_id: UUID) -> tuple[int, Draft | None]:
-        return self.head, self.draft
+    def view_and_draft(self, session_id: UUID) -> tuple[SessionView, Draft | None]:
+        return self.session_view(session_id), self.draft
 
     def fingerprints_of(self, session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprint]:
         opened = self.people.values()
@@ -127,7 +125,7 @@ class MemoryLog:
         return [{"user": "ada", "role": "owner", "sockets": len(self.people)}] if self.people else []
 
     def session_view(self, _session_id: UUID) -> SessionView:
-        return SessionView("", "researcher", self.head, None, list(self.line))
+        return SessionView("", "researcher", self.head, None, list(self.line), None, 1)
 
     def event_id_at(self, _session_id: UUID, _seq: int) -> None:
         return None
@@ -156,7 +154,6 @@ class Course:
         )
         patch.setattr(database, "read", door.call)
         patch.setattr(database, "write", door.call)
-        patch.setattr(database, "write_settled", door.call_settled)
         for module in (feed, subscriber, feed_registry, groups, consumers):
             patch.setattr(module, "time", clock)
         channel_layers.set("default", Layer(self.points))
@@ -319,7 +316,8 @@ def test_the_log_in_memory_answers_as_the_real_one() -> None:
     for after in range(9):
         for limit in (1, 3, 100):
             assert log.stored_after(session.pk, after, limit) == selectors.stored_after(session.pk, after, limit)
-    assert log.head_and_draft(session.pk) == reconcile.head_and_draft(session.pk)
+    for told, stored in zip(log.view_and_draft(session.pk), selectors.view_and_draft(session.pk), strict=True):
+        assert getattr(told, "last_seq", None) == getattr(stored, "last_seq", None)
     assert log.session_view(session.pk).last_seq == selectors.session_view(session.pk).last_seq  # type: ignore[union-attr]
     assert log.presence(session.pk) == selectors.presence(session.pk)
     assert log.queue(session.pk) == selectors.queue(session.pk)
@@ -329,4 +327,4 @@ def test_the_log_in_memory_answers_as_the_real_one() -> None:
     row = models.Draft(run_id=run.pk, number=8, type="thought", attempt=1, text="the end", updated_at=timezone.now())
     step_log.save_drafts([row])
     assert log.saved_drafts([session.pk]) == reconcile.saved_drafts([session.pk])
-    assert log.head_and_draft(session.pk) == reconcile.head_and_draft(session.pk)
+    assert log.view_and_draft(session.pk)[1] == selectors.view_and_draft(session.pk)[1] == log.draft

@@ -16,6 +16,7 @@ from qwen_agent.llm.base import register_llm
 from qwen_agent.llm.schema import Message
 
 from agents.attachments import BEFORE_FILES
+from agents.events import ModelRequest
 from agents.history import ChatMessage
 from agents.models.base import StreamingChatModel
 from agents.models.demo.asks import Ask, Unreadable, as_text, current_time, today_from, understand
@@ -46,6 +47,20 @@ class Plan:
     calls: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the model was asked, and the reply that it is going to give."""
+
+    messages: Sequence[ChatMessage]
+    functions: Sequence[Mapping[str, Any]]
+    plan: Plan
+
+    @property
+    def input_estimate(self) -> int:
+        """Tokens that a real model would have had to read."""
+        return sum(estimate_tokens(message["content"]) for message in self.messages)
+
+
 @register_llm(MODEL_TYPE)
 class Demo(StreamingChatModel):
     """Writes what `plan` decides, at a human pace. ``cfg["interval_s"]``: seconds between tokens."""
@@ -53,15 +68,26 @@ class Demo(StreamingChatModel):
     def __init__(self, cfg: dict[str, Any]) -> None:
         super().__init__(cfg)
         self._interval_s: float = cfg.get("interval_s", INTERVAL_S)
+        self._limit: int = cfg.get("max_input_tokens", 0)
 
-    def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> tuple[Plan, int]:
-        """The reply, and what a real model would have had to read for it."""
+    def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Asked:
+        """The conversation, and the reply to it."""
         wire = to_wire(messages)
-        return plan(wire, functions), sum(estimate_tokens(message["content"]) for message in wire)
+        return Asked(wire, functions, plan(wire, functions))
 
-    async def write(self, request: tuple[Plan, int], reply: Reply) -> None:
+    def describe(self, request: Asked) -> ModelRequest:
+        """What a real model would have been sent."""
+        return ModelRequest(
+            model=MODEL_TYPE,
+            messages=request.messages,
+            tools=[{"type": "function", "function": function} for function in request.functions],
+            tool_names=[function["name"] for function in request.functions],
+            limit=self._limit,
+        )
+
+    async def write(self, request: Asked, reply: Reply) -> None:
         """Write it out, token by token."""
-        planned, reply.input_estimate = request
+        planned, reply.input_estimate = request.plan, request.input_estimate
         # Pages and questions are quoted; a call in them is a quotation too.
         reply.calls_in_text = False
         for token in _TOKEN.findall(planned.reasoning):

@@ -328,6 +328,22 @@ export function usage(used) {
 }
 
 /**
+ * How much of what the model reads at a time the conversation takes.
+ * @param {{used: number, limit: number}} context
+ */
+export function contextUse({ used, limit }) {
+  return bound(gettext("Context %(share)s%%", { share: String(Math.min(100, Math.ceil((used * 100) / limit))) }));
+}
+
+/**
+ * How much of the tightest budget is used.
+ * @param {{used: number, limit: number}} budget
+ */
+export function budgetUse({ used, limit }) {
+  return bound(gettext("Budget %(share)s%%", { share: String(Math.min(100, Math.floor((used * 100) / limit))) }));
+}
+
+/**
  * Two letters for a person.
  * @param {string} name
  */

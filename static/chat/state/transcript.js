@@ -34,6 +34,8 @@ export function initial(page = {}) {
     gap: false,
     isGone: false,
     resets: 0,
+    context: null,
+    budget: null,
   };
 }
 
@@ -137,6 +139,8 @@ function joinedSession(state, data) {
     head: Math.max(data.last_seq, data.reset ? 0 : fresh.seq),
     live: data.run,
     queue: data.queue,
+    context: data.context ?? fresh.context,
+    budget: data.budget ?? fresh.budget,
     runs: data.run ? cancelling(fresh.runs, data.run) : fresh.runs,
   };
 }
@@ -188,6 +192,7 @@ function stored(state, frame) {
   const known = state.runs[frame.run_id];
   const run = applied(known ?? newRun(frame.run_id), frame);
   const runs = { ...state.runs, [run.id]: run };
+  const shares = sharesOf(frame);
   return {
     ...state,
     gap: false,
@@ -197,7 +202,19 @@ function stored(state, frame) {
     runs,
     order: known ? state.order : [...state.order, run.id],
     live: liveAfter(state.live, run, runs),
+    context: shares.context ?? state.context,
+    budget: shares.budget ?? state.budget,
   };
+}
+
+/**
+ * What the end of an iteration tells of the model's context and of the budget.
+ *
+ * @param {StoredFrame} frame
+ * @returns {{context?: State["context"], budget?: State["budget"]}}
+ */
+function sharesOf({ type, data }) {
+  return type === "reasoning_step" && data.type === "iteration_end" ? data : {};
 }
 
 /**

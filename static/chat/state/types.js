@@ -74,7 +74,8 @@
  * @typedef {{
  *   session: Session|null, seq: number, id: string|null, head: number, joined: boolean, order: string[], runs: Record<string, Run>,
  *   live: {id: string, status: string, started_at: number|null}|null, queue: QueuedMessage[], people: Person[], gap: boolean,
- *   isGone: boolean, resets: number,
+ *   isGone: boolean, resets: number, context: {used: number, limit: number}|null,
+ *   budget: {used: number, limit: number, unit: string}|null,
  * }} State
  */
 

@@ -142,7 +142,8 @@ function createHead({ page, act, log }) {
       if (state.session?.title && state.session.title !== header.title) header.setTitle(state.session.title);
       if (state.isGone) page.may.drive = page.may.stop = false;
       const shown = log.runOf(latest?.id);
-      header.paint(latest, { word: shown?.status ?? status(latest?.status ?? ""), now, isGone: state.isGone });
+      const { isGone, context, budget } = state;
+      header.paint(latest, { word: shown?.status ?? status(latest?.status ?? ""), now, isGone, context, budget });
       if (latest && shown) receipt.paint(latest, act.stopRequestedBy(latest.id), shown.article, now);
     },
     /** @param {number|null} now the server's time, where it is known */

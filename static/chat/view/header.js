@@ -3,7 +3,7 @@
  */
 
 import { byId, makeRect, setData, setShown, setText, slot, visible } from "../lib/dom.js";
-import { clock, iterationOf, roughly, usage } from "../state/humanize.js";
+import { budgetUse, clock, contextUse, iterationOf, roughly, usage } from "../state/humanize.js";
 import { dot } from "../state/run-status.js";
 import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
@@ -59,8 +59,10 @@ export function createHeader({ page, onStop }) {
      * @param {string} more.word what it is doing
      * @param {number|null} more.now the server's time, where it is known
      * @param {boolean} more.isGone whether the session is none any more
+     * @param {{used: number, limit: number}|null} more.context what the conversation takes of the model's context
+     * @param {{used: number, limit: number}|null} more.budget what is used of the tightest budget
      */
-    paint(run, { word, now, isGone }) {
+    paint(run, { word, now, isGone, context, budget }) {
       shown = run;
       setShown(byId("run-facts"), run !== null && !isGone);
       byId("run-dot").className = `dot ${run === null ? "done" : dot(run.status)}`;
@@ -71,6 +73,8 @@ export function createHeader({ page, onStop }) {
       setText(state, word);
       setData(state, "tone", dot(run.status));
       paintFigures(run, run.limit || page.max_iterations);
+      paintShare("context", context, contextUse);
+      paintShare("budget", budget, budgetUse);
       paintStop(run);
       paintLinks(run);
       tick(now);
@@ -125,6 +129,24 @@ function paintFigures(run, limit) {
   const spent = run.usage !== null && run.usage.input_tokens + run.usage.output_tokens > 0;
   setText(tokens, run.usage !== null && spent ? usage(run.usage) : "");
   setShown(tokens, spent);
+}
+
+/**
+ * How much of the model's context, or of a budget, is used: from four fifths on it is a warning.
+ *
+ * @param {string} id
+ * @param {{used: number, limit: number}|null} share
+ * @param {(share: {used: number, limit: number}) => string} words
+ */
+function paintShare(id, share, words) {
+  // It stands in the message box, which whoever only watches has not.
+  const gauge = document.getElementById(id);
+  if (gauge === null) return;
+  const isKnown = share !== null && share.limit > 0;
+  setShown(gauge, isKnown);
+  if (!isKnown) return;
+  setText(gauge, words(share));
+  setData(gauge, "tone", share.used >= share.limit * 0.8 ? "wait" : "");
 }
 
 /**

@@ -9,8 +9,8 @@ import pytest
 
 from agents import Outcome
 from agents.models import server_facts
-from agents.models.openai_compatible import completions_url
 from agents.models.server_facts import LASTS_S, ServerFacts, facts_of
+from agents.models.server_url import completions_url
 from tests.agents.conftest import MakeAgent, kinds, steps_of
 from tests.model_server import Call, ModelServer, Script, by_words
 

@@ -393,7 +393,7 @@ async def test_with_no_configuration_it_thinks_calls_python_and_answers_right() 
     async for event in run:
         if isinstance(event, Step):
             steps.append(event.data)
-        else:
+        elif isinstance(event, PartialStep):
             shown.append(event)
             moments.append(time.monotonic())
     assert [step["type"] for step in steps] == [

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agents.models.completion_reader import CompletionReader
-from agents.models.openai_compatible import DASHSCOPE, completions_url
 from agents.models.reply import Reply
+from agents.models.server_url import DASHSCOPE, completions_url
 from tests.agents.conftest import MakeAgent, kinds, steps_of
 from tests.model_server import Call, ModelServer, Script
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from agents import AgentError, Parameters
-from agents.models.openai_compatible import DASHSCOPE, parameters_of_body
+from agents.models.openai_compatible import parameters_of_body
 from agents.models.probing import list_models, sees_images
+from agents.models.server_url import DASHSCOPE
 from tests.agents.conftest import MakeAgent
 from tests.model_server import ModelServer, Script
 

@@ -6,6 +6,7 @@ What happens goes to the file named by the first argument.
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 import anyio
 from mcp.server.mcpserver import Context, Image, MCPServer
@@ -86,6 +87,17 @@ def mixed() -> list[object]:
         ),
     ]
 
+
+def choose(choice: Literal[tuple(f"choice number {number}" for number in range(2_000))]) -> str:  # type: ignore[valid-type]
+    """Chooses."""
+    return str(choice)
+
+
+if os.environ.get("BABBLES"):
+    server.add_tool(lambda: "said", "wordy", description="word " * 10_000)
+    server.add_tool(choose, "choosy", description="Chooses.")
+    for number in range(300):
+        server.add_tool(lambda: "said", f"tool {number}", description="One of many.")
 
 note(f"pid {os.getpid()}")
 sys.stderr.write("ready to serve\n")

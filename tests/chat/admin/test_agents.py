@@ -145,6 +145,18 @@ def test_of_two_who_edit_the_later_is_told_and_loses_nothing(client: Client, wri
     assert list(agent().versions.values_list("instructions", flat=True))[:2] == ["Mine.", "Theirs."]
 
 
+def test_a_difference_shows_what_each_version_says(client: Client, writer: User) -> None:
+    client.post(at("change", agent().pk), said(instructions="One.\nTwo.", tools=["python"], max_tokens="9"))
+    client.post(at("change", agent().pk), said(instructions="One.\n<b>Three.", tools=[], max_tokens="9", based_on=2))
+    page = " ".join(client.get(at("version", agent().pk, 3)).content.decode().split())
+    for shown in ("<p>One.</p>", "<del>Two.</del>", "<ins>&lt;b&gt;Three.</ins>", "<del>python</del> <ins>–</ins>"):
+        assert shown in page
+    assert "max_tokens" not in page
+    first = client.get(at("version", agent().pk, 3), {"with": "1"}).content.decode()
+    assert "max_tokens" in first
+    assert "There is no version before it." in client.get(at("version", agent().pk, 1)).content.decode()
+
+
 def test_a_new_agent_is_offered_to_nobody_before_it_is_published(
     client: Client, writer: User, publisher: Client
 ) -> None:

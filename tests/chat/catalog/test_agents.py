@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from agents import AGENTS
+from agents.specs import forget_agents, register_agent
 from chat.accounts.models import User
 from chat.catalog import agent_versions, agents, built_in
 from chat.catalog.agent_versions import SavedMeanwhile, Unchangeable, content_of
@@ -59,6 +61,21 @@ def test_the_built_in_agents_are_version_1_of_themselves() -> None:
         assert agents.spec_of(current) == spec
 
 
+def test_an_agent_of_an_extension_is_one_in_each_of_its_versions(ada: User) -> None:
+    spec = replace(AGENTS["writer"], name="poet", mcp=(), agent_class="poet")
+    register_agent(spec)
+    try:
+        built_in.make_built_in()
+        current = agent("poet").current
+        assert current is not None
+        assert agents.spec_of(current) == spec
+        assert agents.load_version(published(ada, "poet", title="Bard").pk).spec == replace(
+            spec, version=2, title="Bard"
+        )
+    finally:
+        forget_agents()
+
+
 def test_what_staff_have_made_of_them_stays(ada: User) -> None:
     published(ada, title="Finder")
     agent_versions.archive_agent(agent("writer").pk, ada, archived=True)
@@ -91,6 +108,17 @@ def test_a_draft_is_taken_by_no_run(ada: User) -> None:
     agents.forget()
     assert ask(ada, making.session(ada).pk).agent_version == now.current
     assert agents.title_of("researcher") == "Researcher"
+
+
+def test_what_another_process_publishes_is_taken_by_the_next_message(ada: User) -> None:
+    """Nothing that this process has read stands between."""
+    session = making.session(ada)
+    ask(ada, session.pk)
+    now = agent()
+    assert now.current is not None
+    made = agent_versions.save_version(now.pk, ada, content_of(now.current), based_on=1)
+    Agent.objects.filter(pk=now.pk).update(current=made)
+    assert ask(ada, making.session(ada).pk).agent_version == made
 
 
 def test_starting_a_run_asks_for_no_version_that_is_known(ada: User) -> None:

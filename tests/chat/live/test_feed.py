@@ -23,7 +23,7 @@ from chat.protocol.frames import AcceptedData
 from chat.runs import commands as run_commands
 from chat.runs import publisher
 from chat.runtime import database, groups
-from chat.store import drafts, reconcile, selectors, step_log
+from chat.store import drafts, selectors, step_log
 from chat.store.drafts import Draft
 from tests.chat.following import Broken, Client, Losing, Silent, grow, layer, started, store, watching
 
@@ -177,7 +177,7 @@ async def seated(client: Client, run: Run, login: Login) -> SessionConsumer:
     consumer = SessionConsumer()
     consumer.login = login
     consumer._subscriber = client.subscriber
-    consumer._entrance = Entrance(run.session_id, Role.OWNER, uuid4())
+    consumer._entrance = Entrance(run.session_id, login.user.pk, Role.OWNER, uuid4())
     return consumer
 
 
@@ -227,7 +227,7 @@ async def test_a_feed_that_cannot_be_opened_keeps_nobody_waiting(
         raise OperationalError("the disk is away")
 
     with monkeypatch.context() as away:
-        away.setattr(reconcile, "head_and_draft", fail)
+        away.setattr(selectors, "view_and_draft", fail)
         both = await asyncio.gather(*(Client().join(run, login) for _ in range(2)), return_exceptions=True)
     assert [type(one) for one in both] == [OperationalError, OperationalError]
     client = await Client().join(run, login)

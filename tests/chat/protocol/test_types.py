@@ -20,7 +20,7 @@ STORED = {
 }
 #: Of each type of frame that is not stored. What is told as a list has the fields of one.
 UNSTORED = {
-    "session": ("session_id title agent last_seq role window run queue", "reset"),
+    "session": ("session_id title agent last_seq role window run queue", "reset context budget"),
     "accepted": ("client_message_id run_id queued", ""),
     "queue": ("run_id client_message_id user message", ""),
     "error": ("message code id", "client_message_id template values"),
@@ -38,7 +38,7 @@ EVERY_STEP = "type content iteration timestamp"
 STEPS = {
     "start": ("message", ""),
     "iteration_start": ("", ""),
-    "iteration_end": ("", ""),
+    "iteration_end": ("", "context budget"),
     "thought": ("step duration_ms", "partial"),
     "tool_use": ("step tool_name tool_call_id arguments", ""),
     "tool_result": ("step tool_name tool_call_id ok duration_ms truncated content_length", "files"),

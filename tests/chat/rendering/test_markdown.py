@@ -190,14 +190,6 @@ def test_who_asks_for_the_same_meanwhile_waits_for_it(impatient: list[int]) -> N
     assert impatient == [1]
 
 
-def test_what_is_remembered_is_bounded(impatient: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering_markdown, "_KEPT", 50_000)
-    for number in range(100):
-        rendering_markdown.markdown(f"{number} " * 1_000)
-        assert rendering_markdown._results._size <= 50_000
-    assert 0 < len(rendering_markdown._results._kept) < 50
-
-
 def test_a_worker_that_fails_is_no_error_of_the_page(impatient: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Pool(1, "nosuchmodule")
     monkeypatch.setattr(rendering_markdown, "_pool", broken)

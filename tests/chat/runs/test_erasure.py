@@ -80,7 +80,7 @@ def shown(session: Session, user: User) -> list[str]:
         "a search": lambda: search.find(user, "apples"),
         "a search for sessions": lambda: search.Search(user, "apples").sessions(Session.objects.all()).exists(),
         "a search's hits": lambda: search.Search(user, "apples").hits([session.pk], 3),
-        "a socket": lambda: connections.enter(user, session.pk, "p"),
+        "a socket": lambda: connections.find_grant(user, session.pk, "p"),
         "what a socket is told": lambda: selectors.session_view(session.pk),
         "what a feed looks at": lambda: reconcile.fingerprints_of([session.pk]),
         "a message": lambda: admission.load_for_update(session.pk, user.pk, "m"),

@@ -11,6 +11,7 @@ import pytest
 from django.test import AsyncClient
 from django.utils import timezone
 
+from chat.access import Role
 from chat.live import connections
 from chat.models import Connection, Process, Run, RunStatus, Session
 from chat.runs import events as run_events
@@ -118,12 +119,12 @@ def test_sockets_and_processes_are_seen_by_the_databases_clock(ahead_s: float) -
     session = _session()
     assert session.owner is not None
     process = f"process {uuid.uuid4().hex}"
-    entrance = connections.enter(session.owner, session.pk, process)
-    assert entrance is not None
+    entrance = connections.Entrance(session.pk, session.owner.pk, Role.OWNER, uuid.uuid4())
+    connections.note(process, [entrance], [])
     connections.beat(process)
     assert _off(Connection.objects.get(pk=entrance.connection_id).opened_at) < 30
     assert _off(Process.objects.get(name=process).seen_at) < 30
-    connections.leave(entrance.connection_id)
+    connections.note(process, [], [entrance.connection_id])
 
 
 async def test_a_process_whose_clock_is_wrong_sweeps_nobody_who_lives_and_everybody_who_is_silent(

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -16,11 +17,12 @@ from django.utils import timezone
 
 from chat import access
 from chat.accounts.models import User
-from chat.live import connections
-from chat.models import MANY_SESSIONS, Act, AuditEntry, Connection, Door, Run, RunStatus, Schedule, Session
+from chat.consumers import SessionConsumer
+from chat.live import connections, handshake
+from chat.models import MANY_SESSIONS, Act, AuditEntry, Door, Run, RunStatus, Schedule, Session
 from chat.runs import admission
 from chat.runs import commands as run_commands
-from chat.runtime import database
+from chat.runtime import background, database
 from chat.security import audit
 from tests.chat import making
 
@@ -101,7 +103,7 @@ def test_the_permission_decides(run: Run, right: str) -> None:
     session = Session.objects.get()
     assert (access.role_in(user, session) is access.Role.STAFF) is sees
     assert (audit.find_session(user, session.pk) is not None) is sees
-    assert (connections.enter(user, session.pk, "process") is not None) is sees
+    assert (connections.find_grant(user, session.pk, "process") is not None) is sees
     assert access.has_right_now(user.pk, access.VIEW_SESSIONS) is sees
     assert (access.holders_among({user.pk}, access.VIEW_SESSIONS) == {user.pk}) is sees
 
@@ -215,16 +217,40 @@ def test_who_was_not_permitted_sees_nothing_and_nothing_is_noted(client: Client,
     assert not AuditEntry.objects.exists()
 
 
+async def opened(user: User, run: Run) -> list[str]:
+    """What somebody is sent who opens a socket on a run's session."""
+    sent: list[str] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    consumer = SessionConsumer()
+    consumer.base_send = send
+    consumer.scope = cast(
+        Any, {"headers": [], "url_route": {"kwargs": {"session_id": str(run.session_id)}}, "query_string": b""}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handshake, "login_of", lambda _scope: handshake.Login(user, "key"))
+        try:
+            await consumer._enter()
+        finally:
+            await consumer._leave()
+            await background.drain(5)
+    return sent
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_socket_of_staff_is_noted_with_its_opening(staff: User, run: Run) -> None:
-    assert connections.enter(staff, run.session_id, "process") is not None
+    assert async_to_sync(opened)(staff, run)[:1] == ["websocket.send"]
     entry = AuditEntry.objects.get()
     assert (entry.actor_id, entry.session_id, entry.door) == (staff.pk, run.session_id, Door.SOCKET)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_socket_that_cannot_be_noted_is_not_opened(staff: User, run: Run, unwritable: None) -> None:
     with pytest.raises(DatabaseError):
-        connections.enter(staff, run.session_id, "process")
-    assert not Connection.objects.exists()
+        async_to_sync(opened)(staff, run)
+    assert not connections.open_here
 
 
 @pytest.mark.django_db(transaction=True)
@@ -233,7 +259,7 @@ def test_one_s_own_is_no_look(client: Client, staff: User) -> None:
     for address in (f"/sessions/{own.session_id}/", f"/runs/{own.pk}/", f"/api/sessions/{own.session_id}/events/"):
         assert client.get(address).status_code == 200
     assert client.get(reverse("admin:chat_run_change", args=[own.pk])).status_code == 200
-    connections.enter(staff, own.session_id, "process")
+    assert async_to_sync(opened)(staff, own)[:1] == ["websocket.send"]
     assert not AuditEntry.objects.exists()
 
 

@@ -13,11 +13,13 @@ from django.test import AsyncClient
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
+from agents import CallBegun, ModelRequest
 from chat import access, protocol
 from chat.accounts.models import User
 from chat.models import Run, Schedule, Session, SessionFile
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
+from chat.store.calls import CallWriter
 from tests.chat import making
 from tests.serving import Browser, Server, Socket
 
@@ -58,8 +60,10 @@ ROWS: dict[str, list[Row]] = {
     # Pages. Lists show what is one's own, to staff too.
     "": page(200, 200, 200),
     "sessions/": page(200, 200, 200, query="?q=okapi"),
+    "sessions/new/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 403, 403, 403)],
     "sessions/<uuid:session_id>/": page(404, 200, 200),
     "runs/<uuid:run_id>/": page(404, 200, 200),
+    "runs/<uuid:run_id>/calls/<int:number>/": page(404, 200, 200),
     # The API.
     "api/^docs/?$": [Row("GET", LOGIN, 200, 200, 200)],
     "api/openapi.json": [Row("GET", 401, 200, 200, 200)],
@@ -85,6 +89,8 @@ ROWS: dict[str, list[Row]] = {
     "api/files/<file_id>/": [Row("GET", 401, 404, 200, 200)],
     "api/files/<file_id>/text/": [Row("GET", 401, 404, 200, 200)],
     "api/runs/<run_id>/": [Row("GET", 401, 404, 200, 200)],
+    "api/runs/<run_id>/calls/": [Row("GET", 401, 404, 200, 200), Row("POST", 401, 405, 405, 405)],
+    "api/runs/<run_id>/calls/<number>/messages/": [Row("GET", 401, 404, 200, 200)],
     "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202)],
     "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403)],
     # Schedules are their owner's alone; staff see to them in the admin.
@@ -205,6 +211,8 @@ def owned() -> tuple[Session, Run]:
     run = making.run(session, message=SECRET)
     making.append(run, making.thought(SECRET))
     making.file(owner, SECRET, session)
+    asked = ModelRequest("m", [{"role": "user", "content": SECRET}])
+    CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
     return session, run
 
 

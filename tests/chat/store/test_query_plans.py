@@ -14,7 +14,16 @@ from tests.chat.databases import postgresql
 from tests.chat.large import Large, fill
 from tests.chat.statements import EVERYTHING
 
-BIG = ("chat_run", "chat_step", "chat_session", "chat_schedule", "chat_occurrence", "chat_stepcontent")
+BIG = (
+    "chat_run",
+    "chat_step",
+    "chat_session",
+    "chat_schedule",
+    "chat_occurrence",
+    "chat_stepcontent",
+    "chat_modelcall",
+    "chat_modelcontent",
+)
 SIZES = [
     pytest.param((8_000, 5), id="8,000 runs"),
     pytest.param((200_000, 5), id="200,000 runs", marks=pytest.mark.long),

@@ -15,6 +15,7 @@ STATIC = Path(settings.BASE_DIR) / "static"
 FAR_BELOW = {
     "chat/page/main.js": "chat/lib/markdown-links.js",
     "chat/page/start.js": "chat/lib/platform.js",
+    "chat/page/first-message.js": "chat/lib/keyboard.js",
     "chat/page/shell.js": "chat/view/focus.js",
     "chat/page/preferences.js": "chat/transport/addresses.js",
 }

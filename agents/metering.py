@@ -1,0 +1,37 @@
+"""What a run may still spend: asked before each of its model calls, by whoever keeps its budget."""
+
+from typing import NamedTuple, Protocol
+
+from agents.events import CallEnded
+from agents.steps import BudgetUse
+
+
+class Allowance(NamedTuple):
+    """What the next model call may be."""
+
+    refusal: str = ""
+    """Why none may be made, for people; empty where one may."""
+    is_last: bool = False
+    """It is offered no tools, so that it answers from what there is."""
+    note: str = ""
+    """What people should know beforehand."""
+
+
+class Meter(Protocol):
+    """Keeps the budget of one run."""
+
+    def spend(self, call: CallEnded) -> BudgetUse | None:
+        """A model call has ended; on the run's event loop. Returns where the budget stands, if there is one."""
+        ...
+
+    def allow(self) -> Allowance:
+        """What the next call may be, from the agent's thread, after `spend` for all before it. Touches neither disk nor network."""
+        ...
+
+
+#: What a model is told beside its instructions in its last call.
+LAST_CALL = (
+    "The budget of this run is used up, so no tool can be called any more. "
+    "Answer now from what you have, and say what is left open."
+)
+EXCEEDED_CODE = "budget_exceeded"

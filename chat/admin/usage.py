@@ -1,0 +1,163 @@
+"""What was used and what it cost, for staff: by person, agent, model and day, with a chart and as a file; prices and budgets."""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import Any, ClassVar, cast
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from chat.admin.actions import ReadOnlyAdmin
+from chat.catalog.budgets import load_budgets
+from chat.catalog.prices import load_prices
+from chat.models import Budget, DailyUsage, Price
+from chat.rendering import humanize
+from chat.store import usage
+from chat.store.usage import By, Total
+
+#: Days that are shown, by choice.
+_DAYS = (7, 30, 90, 365)
+_BY: dict[By, Any] = {"day": _("by day"), "user": _("by person"), "agent": _("by agent"), "model": _("by model")}
+#: Rows of the table; what is beyond them is in the file.
+_ROWS = 200
+#: How a cell begins that a spreadsheet would take for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@admin.register(DailyUsage)
+class UsageAdmin(ReadOnlyAdmin):
+    """One page instead of a list: totals, their chart and the file. It holds sums, and nothing that was said."""
+
+    is_private = False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The totals of the days that are asked for."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        asked = request.GET.get("days", "")
+        days = int(asked) if asked in map(str, _DAYS) else 30
+        until = timezone.now().date()
+        since = until - timedelta(days=days - 1)
+        if request.GET.get("format") == "csv":
+            name = f"usage-{since}-{until}.csv"
+            return cast(HttpResponse, _csv_file(name, usage.COLUMNS, usage.rows_between(since, until)))
+        by = cast(By, request.GET.get("by") if request.GET.get("by") in _BY else "day")
+        by_day, rows = usage.totals(by, since, until)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("Usage"),
+            "opts": self.opts,
+            "days": days,
+            "by": by,
+            "choices_of_days": [(number, number == days) for number in _DAYS],
+            "choices_of_by": [(key, words, key == by) for key, words in _BY.items()],
+            "bars": _bars(by_day, [str(since + timedelta(days=n)) for n in range(days)]),
+            "rows": [_row(total) for total in rows[:_ROWS]],
+            "since": since,
+            "until": until,
+        }
+        return TemplateResponse(request, "admin/chat/usage.html", context)
+
+
+def _bars(totals: Iterable[Total], days: list[str]) -> list[dict[str, Any]]:
+    """A bar for each day, a hundred high at most: what went in and, on top of it, what came out."""
+    found = {total.name: total for total in totals}
+    most = max((total.tokens for total in found.values()), default=0) or 1
+    bars = []
+    for place, day in enumerate(days):
+        total = found.get(day) or Total(day)
+        height, out = total.tokens * 100 / most, total.output_tokens * 100 / most
+        bars.append(
+            {
+                "x": round(place * 1000 / len(days), 2),
+                "width": round(800 / len(days), 2),
+                "y": round(100 - height, 2),
+                "height": round(height - out, 2),
+                "below": round(100 - height + out, 2),
+                "out": round(out, 2),
+                "words": f"{day}: {humanize.usage(total.input_tokens, total.output_tokens)}",
+            }
+        )
+    return bars
+
+
+def _row(total: Total) -> dict[str, Any]:
+    costs = [humanize.cost(float(amount), currency) for currency, amount in sorted(total.costs.items())]
+    if total.unpriced:
+        costs.append(gettext("unknown for %(n)s calls") % {"n": humanize.count(total.unpriced)})
+    return {"total": total, "cost": ", ".join(costs)}
+
+
+class _Echo:
+    def write(self, line: str) -> str:
+        return line
+
+
+def _csv_file(name: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> HttpResponseBase:
+    """A file with a line of names and the rows, written as it is sent."""
+
+    def lines() -> Iterator[str]:
+        writer = csv.writer(_Echo())
+        yield writer.writerow(columns)
+        for row in rows:
+            yield writer.writerow(map(_cell, row))
+
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _cell(value: Any) -> Any:
+    """A value as a spreadsheet takes it for what it is: a text that it would take for a formula is quoted."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+class _LoadedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """A table that processes keep in memory: this one reads it again at once, others within seconds."""
+
+    load: ClassVar[Callable[[], None]]
+
+    def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
+        """Save, and read again."""
+        super().save_model(request, obj, form, change)
+        transaction.on_commit(type(self).load)
+
+    def delete_model(self, request: HttpRequest, obj: Model) -> None:
+        """Delete, and read again."""
+        super().delete_model(request, obj)
+        transaction.on_commit(type(self).load)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Delete several, and read again."""
+        super().delete_queryset(request, queryset)
+        transaction.on_commit(type(self).load)
+
+
+@admin.register(Price)
+class PriceAdmin(_LoadedAdmin):
+    """What tokens cost here: holds before the prices that are known of public servers, from the next call on."""
+
+    load = staticmethod(load_prices)
+    list_display = ("provider", "model", "input", "cached", "output", "currency")
+    ordering = ("provider", "model")
+    fields = ("provider", "model", ("input", "cached", "output", "currency"))
+
+
+@admin.register(Budget)
+class BudgetAdmin(_LoadedAdmin):
+    """How many tokens, or how much money, runs may use."""
+
+    load = staticmethod(load_budgets)
+    list_display = ("scope", "user", "agent_name", "limit", "unit")
+    list_select_related = ("user",)
+    ordering = ("scope", "agent_name")
+    fields = ("scope", "user", "agent_name", ("limit", "unit"))
+    autocomplete_fields: ClassVar = ("user",)

@@ -1,0 +1,63 @@
+"""What a run's model calls were asked, saw and cost."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router
+
+from agents.sentence import Sentence
+from chat.access import VIEW_SESSIONS, Role, has_right
+from chat.api.bodies import user_of
+from chat.api.paths import visible_run
+from chat.models import Run
+from chat.protocol.model_calls import CallsData, MessagesData
+from chat.rendering.calls import without_instructions
+from chat.runs.admission import Refused
+from chat.runtime import database
+from chat.security import audit
+from chat.store import call_reader
+
+router = Router()
+
+
+async def _inspected_run(request: HttpRequest, run_id: str) -> Run:
+    """The run of a path, for who may see what its models were sent: whoever drives the session, and staff."""
+    run = await visible_run(request, run_id)
+    found = await database.read(audit.find_session, user_of(request), run.session_id)
+    if found is None or found[1] is Role.WATCHER:
+        raise Refused("not_allowed", Sentence("You may watch this session, but not see what its models were sent."))
+    return run
+
+
+@router.get("runs/{run_id}/calls/", response=CallsData)
+async def list_calls(request: HttpRequest, run_id: str) -> CallsData:
+    """List a run's model calls: with what each was asked, what it used, took and cost.
+
+    `left_out` is what of the conversation was left out, because it is longer than the model reads. `cost` is missing where it is not
+    known, `duration_ms` is null until the call has ended.
+    """
+    run = await _inspected_run(request, run_id)
+    return {"calls": await database.read(call_reader.calls_of, run)}
+
+
+@router.get("runs/{run_id}/calls/{number}/messages/", response=MessagesData)
+async def list_messages(request: HttpRequest, run_id: str, number: str) -> MessagesData:
+    """Read the messages of a run's call, from 1 on, exactly as they were sent.
+
+    Where the agent's instructions are shown to staff alone, others get words that say so in their place.
+    """
+    run = await _inspected_run(request, run_id)
+    place = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
+    sees_all = await database.read(has_right, user_of(request), VIEW_SESSIONS)
+
+    def look() -> list[dict[str, Any]] | None:
+        call = call_reader.full_call(run, place)
+        if call is None:
+            return None
+        hides = call_reader.hides_instructions(run) and not sees_all
+        return without_instructions(call.messages) if hides else call.messages
+
+    messages = await database.read(look)
+    if messages is None:
+        raise Refused("not_found", Sentence("There is no such model call in this run."))
+    return {"messages": messages}

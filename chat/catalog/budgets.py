@@ -1,0 +1,111 @@
+"""How many tokens, or how much money, runs may use: which budgets hold for whom, and how much of them is used."""
+
+import re
+import time
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+
+from django.db.models import F, Sum
+from django.utils import timezone
+
+from agents import Limits
+from agents.steps import BudgetUse
+from chat.models import Budget, BudgetScope, DailyUsage
+from chat.runtime import database
+
+#: How often a process looks for budgets that were changed, in seconds.
+_LOOK_EVERY_S = 5.0
+TOKENS = "tokens"
+_AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
+
+
+class Limit(NamedTuple):
+    """A budget as staff have set it."""
+
+    scope: str
+    user_id: int | None
+    agent_name: str
+    limit: Decimal
+    unit: str
+
+    def holds_for(self, user_id: int | None, agent_name: str) -> bool:
+        """Whether it is about runs of this person with this agent."""
+        return self.user_id in (None, user_id) and self.agent_name in ("", agent_name)
+
+
+@dataclass(slots=True)
+class BudgetState:
+    """A budget that holds for a run, and how much of it was used before that."""
+
+    limit: Limit
+    used: Decimal
+
+    def use(self, more: Decimal) -> BudgetUse:
+        """How it stands when so much more is used."""
+        return {"used": float(self.used + more), "limit": float(self.limit.limit), "unit": self.limit.unit}
+
+
+#: Those that there are. Most installations have none, and then nothing is asked of the database for them.
+_limits: list[Limit] = []
+
+
+def load_budgets() -> None:
+    """Read the budgets that hold in this process from then on."""
+    _limits[:] = [Limit(*row) for row in Budget.objects.order_by("pk").values_list(*Limit._fields)]
+
+
+def standings_for(user_id: int | None, agent_name: str) -> list[BudgetState]:
+    """The budgets that hold for somebody's run with an agent, with what is used of each today. No statement where there are none."""
+    return [
+        BudgetState(limit, Decimal(0) if limit.scope == BudgetScope.RUN else used_of(limit, user_id, agent_name))
+        for limit in _limits
+        if limit.holds_for(user_id, agent_name)
+    ]
+
+
+def of_version(limits: Limits) -> list[BudgetState]:
+    """What an agent's version allows each of its runs."""
+    found = []
+    if limits.tokens:
+        found.append(Limit(BudgetScope.RUN, None, "", Decimal(limits.tokens), TOKENS))
+    amount, _, currency = (limits.budget or "").partition(" ")
+    if currency and _AMOUNT.fullmatch(amount) and Decimal(amount):
+        found.append(Limit(BudgetScope.RUN, None, "", Decimal(amount), currency.strip()))
+    return [BudgetState(limit, Decimal(0)) for limit in found]
+
+
+def used_of(limit: Limit, user_id: int | None, agent_name: str) -> Decimal:
+    """What is used of a day's budget today, by a person or with an agent."""
+    sums = DailyUsage.objects.filter(day=timezone.now().date())
+    if limit.scope == BudgetScope.USER_DAY:
+        sums = sums.filter(user=user_id)
+    if limit.scope == BudgetScope.AGENT_DAY or limit.agent_name:
+        sums = sums.filter(agent_name=agent_name)
+    if limit.unit == TOKENS:
+        return Decimal(sums.aggregate(used=Sum(F("input_tokens") + F("output_tokens")))["used"] or 0)
+    return sums.filter(currency=limit.unit).aggregate(used=Sum("cost"))["used"] or Decimal(0)
+
+
+def is_any() -> bool:
+    """Whether there are budgets at all."""
+    return bool(_limits)
+
+
+def tightest_for(user_id: int | None, agent_name: str) -> BudgetUse | None:
+    """Of those that hold for somebody's next run with an agent the one of which the largest share is used."""
+    uses = [standing.use(Decimal(0)) for standing in standings_for(user_id, agent_name)]
+    return max(uses, key=lambda use: use["used"] / use["limit"], default=None)
+
+
+class BudgetLoader:
+    """Loads them at the first look, and every so often: staff may change them, wherever."""
+
+    def __init__(self) -> None:
+        self._due_at = 0.0
+
+    async def load_in_time(self) -> None:
+        """Called every second."""
+        if time.monotonic() >= self._due_at:
+            await database.read(load_budgets)
+            self._due_at = time.monotonic() + _LOOK_EVERY_S

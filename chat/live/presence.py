@@ -1,0 +1,81 @@
+"""What other processes and pages know of the sockets that are open here: written a moment after they came or went, all of them together.
+
+A socket that has gone by then is written nowhere. What cannot be written is tried again for as long as it is so.
+"""
+
+import asyncio
+import logging
+from uuid import UUID
+
+from django.db import Error as DatabaseError
+
+from chat.live import connections
+from chat.live.connections import Entrance
+from chat.protocol import group_messages
+from chat.runtime import background, database, groups
+
+logger = logging.getLogger(__name__)
+
+_PAUSE_S = 0.05
+_RETRY_S = 1.0
+
+
+class Presence:
+    """What of this process's sockets is not written yet. Belongs to one loop, or to the next where that is closed."""
+
+    def __init__(self) -> None:
+        self._opened: dict[UUID, Entrance] = {}
+        self._closed: dict[UUID, Entrance] = {}
+        #: Which may have been written, although nobody said so.
+        self._unsure: set[UUID] = set()
+        #: What writes it, as long as there is something to write.
+        self.writing: asyncio.Task[None] | None = None
+
+    def has_come(self, process: str, entrance: Entrance) -> None:
+        """Have it written that a socket is open."""
+        self._opened[entrance.connection_id] = entrance
+        self._write_soon(process)
+
+    def has_gone(self, process: str, entrance: Entrance) -> None:
+        """Have it written that a socket is open no longer."""
+        key = entrance.connection_id
+        connections.open_here.pop(key, None)
+        if self._opened.pop(key, None) is None or key in self._unsure:
+            self._closed[key] = entrance
+            self._write_soon(process)
+
+    def _write_soon(self, process: str) -> None:
+        if self.writing is None or self.writing.get_loop().is_closed():
+            self.writing = background.spawn(self._write(process), "note sockets")
+
+    async def _write(self, process: str) -> None:
+        try:
+            while self._opened or self._closed:
+                await asyncio.sleep(_PAUSE_S)
+                opened, self._opened = self._opened, {}
+                closed, self._closed = self._closed, {}
+                try:
+                    await database.write(connections.note, process, list(opened.values()), list(closed))
+                except DatabaseError:
+                    logger.warning("It could not be noted who came and went; it is tried again", exc_info=True)
+                    self._keep(opened, closed)
+                    await asyncio.sleep(_RETRY_S)
+                    continue
+                self._unsure -= opened.keys() | closed.keys()
+                for session_id in {each.session_id for each in (*opened.values(), *closed.values())}:
+                    await groups.publish(groups.of_session(session_id), group_messages.PEOPLE_CHANGED)
+        finally:
+            self.writing = None
+
+    def _keep(self, opened: dict[UUID, Entrance], closed: dict[UUID, Entrance]) -> None:
+        """Write this with what has come meanwhile."""
+        self._unsure |= opened.keys()
+        for key, entrance in opened.items():
+            if key in connections.open_here:
+                self._opened[key] = entrance
+            else:
+                self._closed[key] = entrance
+        self._closed |= closed
+
+
+presence = Presence()

@@ -1,0 +1,72 @@
+"""What the API tells of a run's model calls: what each was asked, saw and cost. Times are Unix seconds."""
+
+from typing import Any, NotRequired
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
+
+from chat.protocol.frames import CostData
+
+
+class SentMessageData(TypedDict):
+    """A message that the model was sent, without its text."""
+
+    role: str
+    sha256: str
+    """Of the message's JSON text."""
+    tokens_estimated: int
+
+
+class LeftOutData(TypedDict):
+    """What of the conversation was left out, because it is longer than the model reads."""
+
+    messages: int
+    tokens_estimated: int
+
+
+class CallUsageData(TypedDict):
+    """Tokens of a call; zeros until it has ended."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: NotRequired[int]
+    reasoning_tokens: NotRequired[int]
+    estimated: bool
+    """Whether the model's server did not tell."""
+
+
+class CallData(TypedDict):
+    """A model call: a request, and what came of it. ``duration_ms`` is null until it has ended."""
+
+    iteration: int
+    attempt: int
+    """A request that the server refused is followed by a narrower one."""
+    model: str
+    provider: str
+    """The model server's name."""
+    agent_version: int | None
+    parameters: dict[str, Any]
+    tools: list[str]
+    messages: list[SentMessageData]
+    left_out: LeftOutData | None
+    started_at: float
+    first_token_ms: int | None
+    duration_ms: int | None
+    finish_reason: str | None
+    usage: CallUsageData
+    cost: NotRequired[CostData]
+    """Missing where it is not known."""
+    error: NotRequired[str]
+    """Why it has no answer, or only a piece of one."""
+
+
+class CallsData(TypedDict):
+    """The model calls of a run in order."""
+
+    calls: list[CallData]
+
+
+class MessagesData(TypedDict):
+    """The messages of a call in full, as they were sent."""
+
+    messages: list[dict[str, Any]]

@@ -1,0 +1,121 @@
+"""Keeps the budgets of one run: warned of at four fifths, then one last call without tools, then no more."""
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+from agents import Allowance, CallEnded, Sentence
+from agents.steps import BudgetUse
+from chat.catalog.budgets import TOKENS, BudgetState, Limit
+from chat.models import BudgetScope, Cost
+from chat.store.calls import PricedCall
+
+#: The share of a budget from which on people are warned.
+_WARN_AT = Decimal("0.8")
+
+
+class Spent:
+    """What calls have used: tokens, and money as far as their cost is known."""
+
+    def __init__(self) -> None:
+        self._amounts: dict[str, Decimal] = {}
+
+    def add(self, call: CallEnded, cost: Cost | None) -> None:
+        """Add a call."""
+        self._more(TOKENS, Decimal(call.usage.input_tokens + call.usage.output_tokens))
+        if cost is not None:
+            self._more(cost.currency, cost.amount)
+
+    def of(self, limit: Limit) -> Decimal:
+        """How much of it counts for a budget, in its unit."""
+        return self._amounts.get(limit.unit, Decimal(0))
+
+    def _more(self, unit: str, amount: Decimal) -> None:
+        self._amounts[unit] = self._amounts.get(unit, Decimal(0)) + amount
+
+
+class RunMeter:
+    """What a run may still spend, of all budgets that hold for it. ``price`` says what a call has cost, where that is known.
+
+    What other runs spend of a day's budget is known as it stood when this run began, and after each of its stored calls: `refresh`.
+    """
+
+    def __init__(self, standings: Sequence[BudgetState], price: Callable[[CallEnded], Cost | None]) -> None:
+        self._standings = list(standings)
+        self._price = price
+        self._spent = Spent()
+        #: Of what this run has spent, what the sums of the day hold already.
+        self._summed = Spent()
+        self._is_warned = self._had_last = False
+        self._has_asked = False
+
+    def spend(self, call: CallEnded) -> BudgetUse | None:
+        """A model call has ended."""
+        self._spent.add(call, self._price(call))
+        tight = self._tightest()
+        return None if tight is None else tight.use(self._spent.of(tight.limit))
+
+    def refresh(self, stored: Sequence[PricedCall], standings: Sequence[BudgetState]) -> None:
+        """Take over how the budgets stand now that these calls of the run's are stored, and so are part of the day's sums."""
+        for call in stored:
+            self._summed.add(call.ended, call.cost)
+        for standing in standings:
+            if standing.limit.scope != BudgetScope.RUN:
+                standing.used = max(Decimal(0), standing.used - self._summed.of(standing.limit))
+        self._standings = list(standings)
+
+    def allow(self) -> Allowance:
+        """What the next call may be: any; the last, once a budget is used up; none after that, or where it was before the first."""
+        tight = self._tightest()
+        if tight is None:
+            return Allowance()
+        share = self._share(tight)
+        if share >= 1:
+            if self._had_last or not self._has_asked:
+                return Allowance(refusal=_used_up(tight.limit))
+            self._had_last = True
+            return Allowance(is_last=True, note=f"{_used_up(tight.limit)} One last answer follows, without tools.")
+        self._has_asked = True
+        if share < _WARN_AT or self._is_warned:
+            return Allowance()
+        self._is_warned = True
+        used = tight.used + self._spent.of(tight.limit)
+        return Allowance(note=f"{share:.0%} of {_named(tight.limit)} is used: {_amount(used, tight.limit)}.")
+
+    def _tightest(self) -> BudgetState | None:
+        return max(self._standings, key=self._share, default=None)
+
+    def _share(self, standing: BudgetState) -> Decimal:
+        return (standing.used + self._spent.of(standing.limit)) / standing.limit.limit
+
+
+def used_up(standings: Sequence[BudgetState]) -> str | None:
+    """The sentence that says which of these is used up; None where none is."""
+    return next((_used_up(each.limit) for each in standings if each.used >= each.limit.limit), None)
+
+
+def _used_up(limit: Limit) -> str:
+    """The sentence that says so."""
+    if limit.scope == BudgetScope.RUN:
+        return Sentence("The budget of this run is used up: %(limit)s.", limit=_whole(limit))
+    if limit.scope == BudgetScope.USER_DAY:
+        return Sentence(
+            "Your budget for today is used up: %(limit)s. There is more from midnight UTC on.", limit=_whole(limit)
+        )
+    return Sentence(
+        "The agent's budget for today is used up: %(limit)s. There is more from midnight UTC on.", limit=_whole(limit)
+    )
+
+
+def _named(limit: Limit) -> str:
+    return {BudgetScope.RUN: "the budget of this run", BudgetScope.USER_DAY: "your budget for today"}.get(
+        BudgetScope(limit.scope), "the agent's budget for today"
+    )
+
+
+def _whole(limit: Limit) -> str:
+    figure = f"{limit.limit:,.0f}" if limit.unit == TOKENS else f"{limit.limit.normalize():,f}"
+    return f"{figure} {limit.unit}"
+
+
+def _amount(used: Decimal, limit: Limit) -> str:
+    return f"{used:,.0f} of {_whole(limit)}" if limit.unit == TOKENS else f"{used:,.4f} of {_whole(limit)}"

@@ -1,0 +1,117 @@
+"""A run's model calls as they are told: each with what it was asked with, and in full."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from chat.models import ModelCall, ModelContent, Run
+from chat.protocol.model_calls import CallData, SentMessageData
+from chat.store.calls import AT_ONCE, Refs, refs_of, whole_list
+
+
+@dataclass(frozen=True, slots=True)
+class FullCall:
+    """A call with everything that was sent in it: messages and declared tools, each as it was."""
+
+    data: CallData
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]]
+
+
+def rows_of(run: Run) -> list[ModelCall]:
+    """The rows of a run's model calls, in order: the first one is number 1."""
+    return list(ModelCall.objects.filter(run=run).order_by("pk"))
+
+
+def hides_instructions(run: Run) -> bool:
+    """Whether the run's agent shows its instructions to staff alone."""
+    return run.agent_version is not None and not run.agent_version.instructions_shown
+
+
+def calls_of(run: Run) -> list[CallData]:
+    """A run's model calls in order, as the API tells them."""
+    rows = rows_of(run)
+    lists = _lists(run, rows)
+    sent = _sent({ref for refs in lists for ref in refs})
+    return [call_data(row, [sent[ref] for ref in refs if ref in sent]) for row, refs in zip(rows, lists, strict=True)]
+
+
+def full_call(run: Run, number: int) -> FullCall | None:
+    """The run's call of that number, from 1 on, in full; None where there is none."""
+    rows = rows_of(run)[:number] if number > 0 else []
+    if len(rows) < number or not rows:
+        return None
+    row, refs = rows[-1], _lists(run, rows)[-1]
+    bodies = _bodies({*refs, *([row.tools_id] if row.tools_id is not None else [])})
+    tools, sent = bodies.get(row.tools_id or 0), _sent(set(refs))
+    data = call_data(row, [sent[ref] for ref in refs])
+    return FullCall(data, [orjson.loads(bodies[ref]) for ref in refs], orjson.loads(tools) if tools else [])
+
+
+def call_data(row: ModelCall, messages: list[SentMessageData]) -> CallData:
+    """A call as the API tells it, with the messages that it was asked with."""
+    data: CallData = {
+        "iteration": row.iteration,
+        "attempt": row.attempt,
+        "model": row.model,
+        "provider": row.provider,
+        "agent_version": row.agent_version,
+        "parameters": orjson.loads(row.parameters),
+        "tools": orjson.loads(row.tool_names),
+        "messages": messages,
+        "left_out": {"messages": row.left_out_messages, "tokens_estimated": row.left_out_tokens}
+        if row.left_out_messages or row.left_out_tokens
+        else None,
+        "started_at": row.started_at.timestamp(),
+        "first_token_ms": row.first_token_ms,
+        "duration_ms": row.duration_ms,
+        "finish_reason": row.finish_reason or None,
+        "usage": {
+            "input_tokens": row.input_tokens,
+            "output_tokens": row.output_tokens,
+            "estimated": row.estimated,
+        },
+    }
+    if row.cached_tokens is not None:
+        data["usage"]["cached_tokens"] = row.cached_tokens
+    if row.reasoning_tokens is not None:
+        data["usage"]["reasoning_tokens"] = row.reasoning_tokens
+    if row.cost is not None:
+        data["cost"] = {"amount": float(row.cost), "currency": row.currency}
+    if row.error:
+        data["error"] = row.error
+    return data
+
+
+def _lists(run: Run, rows: Sequence[ModelCall]) -> list[Refs]:
+    """What each of a run's calls was asked with."""
+    known: dict[int, Refs] = {}
+    for row in rows:
+        if row.base_id is not None and row.base_id not in known:
+            known[row.base_id] = refs_of(run.session_id, row.base_id)
+        known[row.pk] = whole_list(orjson.loads(row.messages), known.get(row.base_id or 0, []))
+    return [known[row.pk] for row in rows]
+
+
+def _sent(refs: set[int]) -> dict[int, SentMessageData]:
+    found: dict[int, SentMessageData] = {}
+    for some in _in_parts(refs):
+        for pk, role, digest, tokens in ModelContent.objects.filter(pk__in=some).values_list(
+            "pk", "role", "sha256", "tokens"
+        ):
+            found[pk] = {"role": role, "sha256": digest, "tokens_estimated": tokens}
+    return found
+
+
+def _bodies(refs: set[int]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for some in _in_parts(refs):
+        found |= dict(ModelContent.objects.filter(pk__in=some).values_list("pk", "body"))
+    return found
+
+
+def _in_parts(refs: set[int]) -> list[list[int]]:
+    keys = sorted(refs)
+    return [keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)]

@@ -1,0 +1,254 @@
+"""The only writer of model calls, their contents and the sums of a day.
+
+What is written rides in the transactions that store a run's steps, which hold the session's row: of one session, one writes at a time.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+import orjson
+from django.db import connection, transaction
+from django.db.models import Max, Sum
+from django.utils import timezone
+
+from agents import CallBegun, CallEnded, Usage
+from agents.history import ChatMessage
+from agents.history import cost as estimate_message
+from agents.text import clean, estimate_tokens
+from chat.models import Cost, ModelCall, ModelContent, Run
+from chat.runtime.db_values import datetime_param, decimal_param, uuid_param
+
+#: Fewer calls than this may stand on one another, however short their lists.
+_LEAST_DEPTH = 16
+#: Within what databases take as values of one statement.
+AT_ONCE = 500
+INTERRUPTED = "interrupted"
+
+Refs = list[int]
+"""Contents, by their keys, in the order in which they were sent."""
+TOOLS = "tools"
+
+
+class PricedCall(NamedTuple):
+    """A call that has ended, and what it cost as far as that is known."""
+
+    ended: CallEnded
+    cost: Cost | None
+
+
+class _Content(NamedTuple):
+    role: str
+    tokens: int
+    body: str
+
+
+class _Known(NamedTuple):
+    """The call before, and the whole list of what it was asked with."""
+
+    call_id: int
+    refs: Refs
+    depth: int
+
+
+# Written out, because they run for every model call.
+_BEGIN = """INSERT INTO chat_modelcall (session_id, run_id, iteration, attempt, model, provider, agent_version, parameters, tool_names,
+    tools_id, base_id, depth, messages, left_out_messages, left_out_tokens, context_limit, started_at,
+    finish_reason, input_tokens, output_tokens, estimated, currency, error)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '', 0, 0, %s, '', '')
+    ON CONFLICT (run_id, iteration, attempt) DO NOTHING RETURNING id"""
+_END = """UPDATE chat_modelcall SET duration_ms = %s, first_token_ms = %s, finish_reason = %s, input_tokens = %s, output_tokens = %s,
+    cached_tokens = %s, reasoning_tokens = %s, estimated = %s, cost = %s, currency = %s, error = %s
+    WHERE run_id = %s AND iteration = %s AND attempt = %s AND duration_ms IS NULL RETURNING provider, model"""
+_SUM = """INSERT INTO chat_dailyusage AS sums (day, user_id, agent_name, provider, model, currency, calls, input_tokens, output_tokens,
+    cached_tokens, reasoning_tokens, cost) VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s, %s, %s, %s)
+    ON CONFLICT (day, user_id, agent_name, provider, model, currency) DO UPDATE SET calls = sums.calls + 1,
+    input_tokens = sums.input_tokens + excluded.input_tokens, output_tokens = sums.output_tokens + excluded.output_tokens,
+    cached_tokens = sums.cached_tokens + excluded.cached_tokens,
+    reasoning_tokens = sums.reasoning_tokens + excluded.reasoning_tokens, cost = sums.cost + excluded.cost"""
+
+
+class CallWriter:
+    """Writes the model calls of one run, whose process holds one of these. What it has seen stored it need not look up."""
+
+    def __init__(self, run: Run, *, provider: str) -> None:
+        self._run = run
+        self.provider = provider
+        """The name of the model server."""
+        self._known: _Known | None = None
+        self._ids: dict[str, int] = {}
+
+    def write(self, calls: Sequence[CallBegun | PricedCall]) -> None:
+        """Store what has begun and ended, within the caller's transaction; what is stored already is left as it is."""
+        before, ids = self._known, dict(self._ids)
+        for call in calls:
+            if isinstance(call, CallBegun):
+                before = self._begin(call, before or _newest(self._run.session_id), ids)
+            else:
+                self._end(call)
+        # Until it is committed it may be taken back.
+        transaction.on_commit(lambda: self._remember(before, ids))
+
+    def _remember(self, known: _Known | None, ids: dict[str, int]) -> None:
+        self._known, self._ids = known, ids
+
+    def _begin(self, call: CallBegun, before: _Known | None, ids: dict[str, int]) -> _Known | None:
+        request = call.request
+        contents = [_content(message) for message in request.messages]
+        tools = _tools(request.tools)
+        digests = [sha256(content.body.encode()).hexdigest() for content in contents]
+        tools_digest = sha256(tools.body.encode()).hexdigest() if tools is not None else None
+        wanted = dict(zip(digests, contents, strict=True))
+        if tools is not None and tools_digest is not None:
+            wanted[tools_digest] = tools
+        _store_contents(self._run.session_id, wanted, ids)
+        refs = [ids[digest] for digest in digests]
+        depth, base, messages = _differing(refs, before)
+        values = [
+            uuid_param(self._run.session_id),
+            uuid_param(self._run.pk),
+            call.iteration,
+            call.attempt,
+            clean(request.model)[:200],
+            self.provider[:100],
+            self._run.agent_version.number if self._run.agent_version is not None else None,
+            _json(request.parameters),
+            _json(list(request.tool_names)),
+            ids[tools_digest] if tools_digest is not None else None,
+            base,
+            depth,
+            _json(messages),
+            request.left_out.messages,
+            request.left_out.tokens,
+            request.limit,
+            datetime_param(datetime.fromtimestamp(call.started_at, UTC)),
+            False,
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(_BEGIN, values)
+            row = cursor.fetchone()
+        return before if row is None else _Known(row[0], refs, depth)
+
+    def _end(self, call: PricedCall) -> None:
+        ended, usage, cost = call.ended, call.ended.usage, call.cost
+        amount, currency = (cost.amount, cost.currency) if cost is not None else (None, "")
+        counts = [usage.input_tokens, usage.output_tokens]
+        stored_amount = None if amount is None else decimal_param(amount)
+        values = [
+            *(ended.duration_ms, ended.first_token_ms, clean(ended.finish_reason)[:64]),
+            *(*counts, usage.cached_tokens, usage.reasoning_tokens, usage.estimated),
+            *(stored_amount, currency, clean(ended.error)[:2_000]),
+            *(uuid_param(self._run.pk), ended.iteration, ended.attempt),
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(_END, values)
+            row = cursor.fetchone()
+            if row is None or not sum(counts):
+                return
+            whose = [timezone.now().date(), self._run.user_id, self._run.agent_name, *row, currency]
+            sums = [*counts, usage.cached_tokens or 0, usage.reasoning_tokens or 0, stored_amount or 0]
+            cursor.execute(_SUM, [*whose, *sums])
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _content(message: Mapping[str, Any]) -> _Content:
+    return _Content(str(message.get("role", ""))[:16], estimate_message(cast(ChatMessage, message)), _json(message))
+
+
+def _tools(tools: Sequence[Mapping[str, Any]]) -> _Content | None:
+    if not tools:
+        return None
+    body = _json(list(tools))
+    return _Content(TOOLS, estimate_tokens(body), body)
+
+
+def _store_contents(session_id: UUID, wanted: Mapping[str, _Content], ids: dict[str, int]) -> None:
+    """Store the contents that the session has not, and put the keys of all of them into ``ids``."""
+    ids |= _stored_ids(session_id, [digest for digest in wanted if digest not in ids])
+    missing = [digest for digest in wanted if digest not in ids]
+    if missing:
+        ModelContent.objects.bulk_create(
+            [ModelContent(session_id=session_id, sha256=digest, **wanted[digest]._asdict()) for digest in missing],
+            ignore_conflicts=True,
+        )
+        ids |= _stored_ids(session_id, missing)
+
+
+def _stored_ids(session_id: UUID, digests: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for start in range(0, len(digests), AT_ONCE):
+        rows = ModelContent.objects.filter(session=session_id, sha256__in=digests[start : start + AT_ONCE])
+        found |= dict(rows.values_list("sha256", "pk"))
+    return found
+
+
+def _differing(refs: Refs, before: _Known | None) -> tuple[int, int | None, list[Any]]:
+    """The depth, the base and the list as it is stored: as what differs from the call before, or whole."""
+    if before is None or before.depth + 1 >= max(_LEAST_DEPTH, len(refs)):
+        return 0, None, list(refs)
+    places = {ref: place for place, ref in enumerate(before.refs)}
+    stored: list[Any] = []
+    for ref in refs:
+        place = places.get(ref)
+        if place is None:
+            stored.append(ref)
+        elif stored and isinstance(stored[-1], list) and stored[-1][1] == place:
+            stored[-1][1] = place + 1
+        else:
+            stored.append([place, place + 1])
+    return before.depth + 1, before.call_id, stored
+
+
+def whole_list(stored: Iterable[Any], base: Refs) -> Refs:
+    """What a call was asked with, from what is stored of it and the list of the call that it stands on."""
+    refs: Refs = []
+    for each in stored:
+        refs += [each] if isinstance(each, int) else base[each[0] : each[1]]
+    return refs
+
+
+def _newest(session_id: UUID) -> _Known | None:
+    """The session's last call."""
+    last = ModelCall.objects.filter(session=session_id).order_by("-pk").values_list("pk", "depth").first()
+    return None if last is None else _Known(last[0], refs_of(session_id, last[0]), last[1])
+
+
+def refs_of(session_id: UUID, call_id: int) -> Refs:
+    """What a call was asked with, from the calls that it stands on."""
+    chain: list[list[Any]] = []
+    wanted: int | None = call_id
+    while wanted is not None:
+        rows = ModelCall.objects.filter(session=session_id, pk__lte=wanted).order_by("-pk")
+        found = False
+        for pk, base, stored in rows.values_list("pk", "base_id", "messages")[:AT_ONCE]:
+            if pk == wanted:
+                found, wanted = True, base
+                chain.append(orjson.loads(stored))
+        if not found:
+            break
+    refs: Refs = []
+    for stored in reversed(chain):
+        refs = whole_list(stored, refs)
+    return refs
+
+
+def close_open(run_id: UUID) -> None:
+    """Say of what a run was asking, when its process went, that it has no answer."""
+    ModelCall.objects.filter(run=run_id, duration_ms=None, error="").update(error=INTERRUPTED)
+
+
+def usage_of(run_id: UUID) -> tuple[Usage, Cost | None]:
+    """What a run's calls used and cost, as far as they are stored; what one that was cut short used is not known."""
+    calls = ModelCall.objects.filter(run=run_id)
+    names = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost")
+    sums = calls.aggregate(**{name: Sum(name) for name in names}, currency=Max("currency"))
+    usage = Usage(
+        sums["input_tokens"] or 0, sums["output_tokens"] or 0, True, sums["cached_tokens"], sums["reasoning_tokens"]
+    )
+    is_known = sums["cost"] is not None and not calls.filter(cost=None, duration_ms__isnull=False, error="").exists()
+    return usage, Cost(sums["cost"], sums["currency"]) if is_known else None

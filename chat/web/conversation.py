@@ -1,0 +1,132 @@
+"""What a page shows of a session's runs. One that has ended is made once: its events never change again.
+
+What is kept of a run is found by its last event, which whoever asks was let to see in a session that they may see: with the session it is
+gone for everybody. It is made of its events and of what its key holds; whatever else is to be shown in a run has to go into the key.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.utils.safestring import SafeString
+
+from chat import models
+from chat.catalog import agents as catalog
+from chat.models import Session
+from chat.rendering import fragments, markdown, rows, transcript
+from chat.runtime.kept import Kept, text_size
+from chat.store import selectors
+from chat.store.selectors import Stretch
+from chat.web.page import run_from_row
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRun:
+    """A run on a page."""
+
+    id: str
+    html: SafeString
+    #: What the page's header says of it.
+    head: rows.Row
+    #: The folded run for the page's script, which goes on from it.
+    state: dict[str, Any]
+    #: Whether it was taken out of the line before it began.
+    removed: bool
+
+
+_kept: Kept[Hashable, ShownRun] = Kept(32 << 20)
+
+
+def shown_runs(session: Session, window: selectors.Window, *, may_drive: bool) -> list[ShownRun]:
+    """The runs of a page's share of a session, in the reader's language and time zone."""
+    # An agent's title stands in what it did.
+    surroundings = fragments.surroundings(), may_drive, catalog.all_titles()
+    keys = {stretch.run_id: (stretch.last_id, stretch.first, surroundings) for stretch in window.stretches}
+    shown = {run_id: None if settings.DEBUG else _kept.get(key) for run_id, key in keys.items()}
+    missing = [stretch for stretch in window.stretches if shown[stretch.run_id] is None]
+    if missing:
+        runs = _folded(session, missing)
+        is_whole = _prepare_texts(runs.values())
+        ended = {stretch.run_id for stretch in missing if stretch.ends}
+        for run_id, run in runs.items():
+            made = shown[run_id] = _make(session, run, may_drive=may_drive)
+            if run_id in ended and is_whole(run):
+                _kept.keep(keys[run_id], made, text_size(made.html) + len(orjson.dumps(made.state)))
+    return [run for run in shown.values() if run is not None]
+
+
+def _make(session: Session, run: transcript.Run, *, may_drive: bool) -> ShownRun:
+    values = {"run": rows.run_row(run), "session": {"id": session.pk}, "may_drive": may_drive}
+    html = fragments.render_fragment("chat/_run.html", values)
+    return ShownRun(run.id, html, rows.header(run), _outlined(run), run.removed)
+
+
+def _prepare_texts(runs: Iterable[transcript.Run]) -> Callable[[transcript.Run], bool]:
+    """Have the Markdown of these runs rendered; gives what says whether that was done with all of a run's that is shown as such."""
+    thoughts = (item.text for run in runs for item in run.items if item.kind == "thought")
+    answers = [run.answer.text for run in runs if run.answer is not None]
+    made = markdown.prepare_markdown([*answers, *markdown.newest_thoughts(thoughts)])
+    undone = {text for text, html in made.items() if html is None}
+    return lambda run: undone.isdisjoint({run.answer.text if run.answer else "", *(item.text for item in run.items)})
+
+
+def _folded(session: Session, stretches: Sequence[Stretch]) -> dict[UUID, transcript.Run]:
+    """The runs of these stretches; of those that the page cuts, what the rest of the log says of them."""
+    wanted = {str(stretch.run_id) for stretch in stretches}
+    # What a run was asked, by whom and of which model, is in its first event, for good.
+    begun = [selectors.beginning_of(stretch.run_id) for stretch in stretches if not stretch.begins]
+    frames = [*chain(*begun), *selectors.frames_between(session.pk, stretches[0].first, stretches[-1].last)]
+    found = models.Run.objects.filter(pk__in=wanted).select_related("user", "cancelled_by")
+    known = {str(run.pk): run for run in found}
+    folded = transcript.fold(
+        (frame for frame in frames if frame["run_id"] in known),
+        known={key: run_from_row(row) for key, row in known.items()},
+    )
+    runs = {UUID(run.id): run for run in folded}
+    for stretch in stretches:
+        if stretch.run_id in runs:
+            _complete(runs[stretch.run_id], known[str(stretch.run_id)], stretch)
+    return runs
+
+
+def _complete(run: transcript.Run, row: models.Run, stretch: Stretch) -> None:
+    """Say what a folded run has outside of what the page shows of it."""
+    ends_elsewhere = not run.ended and row.is_finished
+    if not stretch.begins or ends_elsewhere:
+        run.outside = selectors.steps_outside(row.pk, stretch.first, stretch.last)
+    if ends_elsewhere:
+        _end(run, row)
+
+
+def _end(run: transcript.Run, row: models.Run) -> None:
+    """End a folded run whose last event lies elsewhere, as its row says."""
+    run.status = row.status
+    run.iteration = row.iterations
+    run.cancelled_by = row.cancelled_by.get_username() if row.cancelled_by else None
+    run.usage = {
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+        "estimated": row.usage_estimated,
+    }
+    if row.started_at and row.ended_at:
+        run.duration_ms = round((row.ended_at - row.started_at).total_seconds() * 1000)
+
+
+def _outlined(run: transcript.Run) -> dict[str, Any]:
+    """A folded run for the page's script, without the texts that the page shows already and that no later event touches."""
+    state = asdict(run)
+    for item in state["items"]:
+        item["text"] = ""
+        if any(call["result"] is None for call in item["calls"]):
+            continue
+        for call in item["calls"]:
+            call["arguments"] = None
+            if call["result"]["ok"]:
+                call["result"]["content"] = ""
+    if state["answer"] is not None:
+        state["answer"]["text"] = ""
+    return state

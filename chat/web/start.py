@@ -1,0 +1,49 @@
+"""The start page's form, sent by the browser itself: where scripts do not run, or have not begun yet."""
+
+from hashlib import sha256
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST
+
+from chat import protocol
+from chat.api.errors import status_of
+from chat.protocol import BadFrame
+from chat.rendering.sentences import translate_sentence
+from chat.runs import commands as run_commands
+from chat.runs.admission import Refused
+from chat.security.csrf import refuse_forgery
+from chat.web.page import user_of
+from chat.web.sessions import start_page
+
+
+@require_POST
+@login_required
+def begin(request: HttpRequest) -> HttpResponse:
+    """Open a session with the message, and go there; where that is refused, the start page again, with the text and the reason."""
+    # Browsers send a box's lines as if they were a mail's.
+    message = request.POST.get("message", "").replace("\r\n", "\n")
+    agent_name, enable_reasoning = request.POST.get("agent_name", ""), "enable_reasoning" in request.POST
+    if request.POST.get("user") != str(user_of(request).pk):
+        # Somebody else has logged in since, who is neither to say nor to see what was typed here.
+        return refuse_forgery(request)
+    # A form that is sent twice is one session; another text from the same page, come back to, is another.
+    key = sha256(repr((request.POST.get("form_key"), message, agent_name, enable_reasoning)).encode()).hexdigest()
+    wish = {"message": message, "agent_name": agent_name, "enable_reasoning": enable_reasoning}
+    try:
+        protocol.validated(protocol.Chat, wish)
+        accepted = async_to_sync(run_commands.begin)(
+            user_of(request), message=message, agent_name=agent_name, enable_reasoning=enable_reasoning, key=key
+        )
+    except (BadFrame, Refused) as refused:
+        return _refuse(request, refused, **wish)
+    return redirect("session", accepted.session_id)
+
+
+def _refuse(request: HttpRequest, refused: BadFrame | Refused, **said: Any) -> HttpResponse:
+    answer = start_page(request, **said, refused=translate_sentence(refused.message))
+    answer.status_code = status_of(refused.code)
+    return answer

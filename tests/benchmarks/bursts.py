@@ -1,0 +1,79 @@
+"""The figures of what comes all at once: sockets that come back, schedules that are due, and the first page of a later start."""
+
+import time
+import urllib.request
+from contextlib import suppress
+from urllib.error import URLError
+
+from tests.benchmarks.client import TAG
+from tests.benchmarks.figure import MS, Measured, Sizes, errors, warm_up
+from tests.benchmarks.measuring import Lateness, Row, Window, percentile
+from tests.benchmarks.stage import Stage
+
+#: From when on the schedules are made to when they are due.
+_AHEAD_S = 30
+_WITHIN_S = 90
+_NOBODY_LATE = Window(Lateness(0.0, 0.0), Lateness(0.0, 0.0))
+
+
+def back(stage: Stage, sizes: Sizes) -> Measured:
+    """Sockets that are lost together and come back together, as after a restart of a proxy."""
+    count = sizes.open_sockets
+    with stage.product() as product:
+        sessions = stage.rows("sessions", count + 2)
+        warm_up(stage, product, sessions[:2], f"Tell me [tag={TAG}]")
+        ours = stage.run(product, "back", sessions[2:])
+    with stage.relay() as relay:
+        theirs = stage.run(relay, "back", sessions[2:])
+    rows = [
+        Row(
+            f"{count} sockets back at once: all live again",
+            "ms",
+            *(max(s.seconds) * MS for s in (ours, theirs)),
+            1_000.0,
+        ),
+        Row(
+            f"{count} sockets back at once, median",
+            "ms",
+            *(percentile(side.seconds, 0.5) * MS for side in (ours, theirs)),
+        ),
+        errors("back at once", ours.problems),
+    ]
+    return Measured(rows, ours.window, theirs.window, ours.problems)
+
+
+def due(stage: Stage, sizes: Sizes) -> Measured:
+    """Schedules that are due in one second, each into a session of its own: until the last one's run has begun."""
+    count = sizes.schedules
+    with stage.apart("due"), stage.product() as product:
+        warm_up(stage, product, stage.rows("sessions", 2), f"Tell me [tag={TAG}]")
+        stage.rows("schedules", count, _AHEAD_S)
+        time.sleep(_AHEAD_S)
+        until = time.monotonic() + _WITHIN_S
+        while (seen := stage.rows("begun"))["begun"] < count and time.monotonic() < until:
+            time.sleep(1)
+    problems = [] if seen["begun"] == count else [f"{seen['begun']} of {count} have begun"]
+    name = f"{count:,} schedules due in one second"
+    rows = [
+        Row(f"{name}: the last has begun", "s", seen["latest_s"], None, 15.0),
+        Row(f"{name}: the median has", "s", seen["median_s"]),
+        errors(name, problems),
+    ]
+    return Measured(rows, _NOBODY_LATE, problems=problems)
+
+
+def later_start(stage: Stage, sizes: Sizes) -> Measured:
+    """What `make run` takes to its first page on data that are there."""
+    times = []
+    for _ in range(sizes.starts + 1):
+        began = time.perf_counter()
+        with stage.make_run() as address:
+            while True:
+                with suppress(URLError), urllib.request.urlopen(f"{address}/accounts/login/", timeout=30) as page:
+                    page.read()
+                    break
+                time.sleep(0.005)
+            times.append((time.perf_counter() - began) * MS)
+    # The first one makes what the others find.
+    row = Row("make run, a later start: to the first page, median", "ms", percentile(times[1:], 0.5), None, 1_200.0)
+    return Measured([row], _NOBODY_LATE)

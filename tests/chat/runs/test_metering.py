@@ -1,0 +1,182 @@
+"""Budgets: which hold for whom, and what a run may still do when they are used up."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from agents import Allowance, CallEnded, Limits, Usage
+from chat.accounts.models import User
+from chat.catalog import budgets
+from chat.catalog.budgets import BudgetState, Limit
+from chat.models import Budget, Cost, DailyUsage
+from chat.runs.metering import RunMeter
+from chat.store.calls import PricedCall
+from tests.chat import making
+
+
+def tokens(limit: int, used: int = 0, scope: str = "run") -> BudgetState:
+    return BudgetState(Limit(scope, None, "", Decimal(limit), "tokens"), Decimal(used))
+
+
+def money(limit: str, used: str = "0", scope: str = "user_day") -> BudgetState:
+    return BudgetState(Limit(scope, None, "", Decimal(limit), "USD"), Decimal(used))
+
+
+def call(used: int) -> CallEnded:
+    """A call that used so many tokens; each costs a cent."""
+    return CallEnded(1, 1, 5, usage=Usage(used, 0))
+
+
+def cents(ended: CallEnded) -> Cost | None:
+    return Cost(Decimal(ended.usage.input_tokens) / 100, "USD")
+
+
+def course(meter: RunMeter, calls: list[int]) -> list[str]:
+    """What a run may do before each of its calls, and after the last, in a word."""
+    told = []
+    for used in [*calls, None]:
+        allowance = meter.allow()
+        told.append(
+            "refused" if allowance.refusal else "last" if allowance.is_last else "warned" if allowance.note else "free"
+        )
+        if used is not None and not allowance.refusal:
+            meter.spend(call(used))
+    return told
+
+
+#: Budgets, what each call uses, and what the run may do before each.
+COURSES: dict[str, tuple[list[BudgetState], list[int], list[str]]] = {
+    "none": ([], [10**9], ["free", "free"]),
+    "far from it": ([tokens(1_000)], [100, 100], ["free", "free", "free"]),
+    "warned once": ([tokens(1_000)], [800, 50, 50], ["free", "warned", "free", "free"]),
+    "one last call": ([tokens(1_000)], [900, 200, 50], ["free", "warned", "last", "refused"]),
+    "past it at once": ([tokens(1_000)], [5_000, 50], ["free", "last", "refused"]),
+    "exactly used up": ([tokens(1_000)], [1_000, 1], ["free", "last", "refused"]),
+    "spent before": ([tokens(1_000, 1_000, "user_day")], [5], ["refused", "refused"]),
+    "nearly spent before": ([tokens(1_000, 900, "user_day")], [200, 5], ["warned", "last", "refused"]),
+    "money": ([money("1.00")], [80, 20, 5], ["free", "warned", "last", "refused"]),
+    "the tightest counts": ([tokens(10_000), money("1.00", "0.95")], [10, 5], ["warned", "last", "refused"]),
+}
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_a_run_is_warned_then_has_one_last_call_and_then_none(name: str) -> None:
+    standings, calls, told = COURSES[name]
+    assert course(RunMeter(standings, cents), calls) == told
+
+
+def test_what_is_used_is_told_after_each_call() -> None:
+    meter = RunMeter([tokens(1_000), money("100", "3")], cents)
+    assert meter.spend(call(200)) == {"used": 200.0, "limit": 1000.0, "unit": "tokens"}
+    assert RunMeter([], cents).spend(call(200)) is None
+
+
+def test_a_call_whose_cost_is_not_known_uses_no_money() -> None:
+    meter = RunMeter([money("1.00")], lambda _: None)
+    assert course(meter, [10**6, 10**6]) == ["free"] * 3
+
+
+def test_what_others_use_meanwhile_counts_and_ones_own_once() -> None:
+    """Three of a person's runs at the same time: the sums of the day hold all that is stored, of this run too."""
+    meter = RunMeter([tokens(1_000, 0, "user_day"), tokens(5_000)], cents)
+    assert meter.allow() == Allowance()
+    meter.spend(call(300))
+    meter.refresh([PricedCall(call(300), None)], [tokens(1_000, 300, "user_day"), tokens(5_000)])
+    assert meter.spend(call(0)) == {"used": 300.0, "limit": 1000.0, "unit": "tokens"}
+    meter.refresh([PricedCall(call(0), None)], [tokens(1_000, 1_000, "user_day"), tokens(5_000)])
+    assert meter.allow().is_last
+
+
+# Which hold
+
+
+@pytest.fixture
+def ada(db: None) -> Iterator[User]:
+    yield making.user("ada")
+    Budget.objects.all().delete()
+    budgets.load_budgets()
+
+
+@pytest.fixture
+def used(ada: User) -> User:
+    """Somebody who has used something today, and yesterday; and somebody else."""
+    bo = making.user("bo")
+    today = timezone.now().date()
+    rows: list[dict[str, Any]] = [
+        {
+            "user": ada,
+            "agent_name": "researcher",
+            "input_tokens": 60,
+            "output_tokens": 40,
+            "cost": 2,
+            "currency": "USD",
+        },
+        {"user": ada, "agent_name": "writer", "input_tokens": 5, "output_tokens": 5, "currency": ""},
+        {"user": bo, "agent_name": "researcher", "input_tokens": 900, "cost": 7, "currency": "EUR"},
+        {"user": ada, "agent_name": "researcher", "input_tokens": 10**6, "day": today.replace(year=2001)},
+    ]
+    for row in rows:
+        DailyUsage.objects.create(**({"day": today, "provider": "default", "model": "m"} | row))
+    return bo
+
+
+#: Budgets, and what is used of each by a run of ada's with the researcher; None: it does not hold for that.
+HOLDING: dict[str, tuple[dict[str, Any], int | None]] = {
+    "each run": ({"scope": "run"}, 0),
+    "each run of another agent": ({"scope": "run", "agent_name": "writer"}, None),
+    "a person's day": ({"scope": "user_day"}, 110),
+    "a person's day with the agent": ({"scope": "user_day", "agent_name": "researcher"}, 100),
+    "a person's day in dollars": ({"scope": "user_day", "unit": "USD"}, 2),
+    "a person's day in euros": ({"scope": "user_day", "unit": "EUR"}, 0),
+    "another person's day": ({"scope": "user_day", "user": "bo"}, None),
+    "an agent's day": ({"scope": "agent_day"}, 1_000),
+    "that agent's day": ({"scope": "agent_day", "agent_name": "researcher", "unit": "EUR"}, 7),
+    "another agent's day": ({"scope": "agent_day", "agent_name": "writer"}, None),
+}
+
+
+@pytest.mark.parametrize("name", HOLDING)
+def test_which_budgets_hold_and_what_is_used_of_them(name: str, ada: User, used: User) -> None:
+    row, wanted = HOLDING[name]
+    Budget.objects.create(**({"limit": 10_000} | row | ({"user": used} if "user" in row else {})))
+    budgets.load_budgets()
+    found = [int(standing.used) for standing in budgets.standings_for(ada.pk, "researcher")]
+    assert found == ([] if wanted is None else [wanted])
+
+
+#: What an agent's version says of its runs, and what holds for each: limits and units.
+OF_VERSIONS: list[tuple[Limits, list[tuple[str, str]]]] = [
+    (Limits(), []),
+    (Limits(tokens=5_000), [("5000", "tokens")]),
+    (Limits(budget="0.50 USD"), [("0.50", "USD")]),
+    (Limits(tokens=5_000, budget="2 EUR"), [("5000", "tokens"), ("2", "EUR")]),
+    (Limits(tokens=0, budget="0 EUR"), []),
+    (Limits(budget="much"), []),
+    (Limits(budget="NaN USD"), []),
+    (Limits(budget="-1 USD"), []),
+]
+
+
+@pytest.mark.parametrize(("limits", "holding"), OF_VERSIONS)
+def test_what_an_agents_version_allows_its_runs(limits: Limits, holding: list[tuple[str, str]]) -> None:
+    found = [(str(each.limit.limit), each.limit.unit) for each in budgets.of_version(limits)]
+    assert found == holding
+
+
+def test_where_there_are_no_budgets_nothing_is_asked_for_them(ada: User, django_assert_num_queries: Any) -> None:
+    budgets.load_budgets()
+    with django_assert_num_queries(0):
+        assert budgets.standings_for(ada.pk, "researcher") == []
+    assert not budgets.is_any()
+
+
+def test_the_tightest_budget_is_the_one_of_which_most_is_used(ada: User, used: User) -> None:
+    Budget.objects.create(scope="user_day", limit=1_000)
+    Budget.objects.create(scope="agent_day", limit="7.5", unit="EUR")
+    budgets.load_budgets()
+    assert budgets.is_any()
+    assert budgets.tightest_for(ada.pk, "researcher") == {"used": 7.0, "limit": 7.5, "unit": "EUR"}
+    assert budgets.tightest_for(ada.pk, "writer") == {"used": 110.0, "limit": 1000.0, "unit": "tokens"}

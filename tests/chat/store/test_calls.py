@@ -1,0 +1,293 @@
+"""What a run's model calls were asked, saw and cost: stored by reference, read again exactly, gone with the session."""
+
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from agents import CallBegun, CallEnded, ModelRequest, Usage
+from agents.events import LeftOut
+from chat.accounts.models import User
+from chat.models import Agent, AgentVersion, Cost, DailyUsage, ModelCall, ModelContent, Run, Session
+from chat.runs import erasure, recovery
+from chat.store import call_reader, calls, selectors
+from chat.store.calls import CallWriter, PricedCall
+from tests.chat import making
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Messages = list[dict[str, Any]]
+SYSTEM = {"role": "system", "content": "You are you. " * 40}
+TOOLS = [{"type": "function", "function": {"name": "echo", "parameters": {}}}]
+
+
+@pytest.fixture
+def ada() -> User:
+    return making.user("ada")
+
+
+@pytest.fixture
+def session(ada: User) -> Session:
+    return making.session(ada)
+
+
+def begun(messages: Messages, iteration: int = 1, attempt: int = 1, **more: Any) -> CallBegun:
+    asked = {"model": "m", "messages": messages, "tools": TOOLS, "tool_names": ["echo"], "parameters": {"stream": True}}
+    return CallBegun(iteration, attempt, 1_700_000_000.25, ModelRequest(**(asked | more)))
+
+
+def ended(iteration: int = 1, attempt: int = 1, cost: Cost | None = None, **more: Any) -> PricedCall:
+    told: dict[str, Any] = {"first_token_ms": 7, "finish_reason": "stop", "usage": Usage(100, 10)}
+    return PricedCall(CallEnded(iteration, attempt, 40, **(told | more)), cost)
+
+
+def write(writer: CallWriter, *events: CallBegun | PricedCall) -> None:
+    """Store them as the recorder does: within a transaction."""
+    with transaction.atomic():
+        writer.write(events)
+
+
+def written(run: Run, *conversations: Messages) -> None:
+    """A run whose calls were asked with these, one after the other."""
+    writer = CallWriter(run, provider="default")
+    for number, messages in enumerate(conversations, 1):
+        write(writer, begun(messages, number))
+        write(writer, ended(number))
+
+
+def user(words: str) -> dict[str, Any]:
+    return {"role": "user", "content": words}
+
+
+def said(words: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": words}
+
+
+#: Conversations as calls one after the other are asked with them.
+COURSES: dict[str, list[Messages]] = {
+    "growing": [[SYSTEM, user("1")], [SYSTEM, user("1"), said("2"), user("3")]],
+    "the same again": [[SYSTEM, user("1")], [SYSTEM, user("1")]],
+    "the oldest left out": [
+        [SYSTEM, user("1"), said("2"), user("3"), said("4"), user("5")],
+        [SYSTEM, user("3"), said("4"), user("5"), said("6"), user("7")],
+    ],
+    "nothing in common": [[SYSTEM, user("1")], [user("2")]],
+    "the same words twice": [[SYSTEM, user("1"), said("1"), user("1")], [SYSTEM, user("1"), user("1"), said("1")]],
+    "a result shortened": [
+        [SYSTEM, user("1"), said("long " * 900), user("2")],
+        [SYSTEM, user("1"), said("long"), user("2")],
+    ],
+    "odd": [[{"role": "user", "content": "\x00 \ud83d\ude00 “a” \\u0000", "extra": {"b": [1, None, 2.5]}}]],
+    "long": [[SYSTEM, *(user(str(n)) for n in range(turns))] for turns in range(1, 60)],
+}
+COURSES["odd"][0][0]["content"] = "\x00 😀 “a” \\u0000"
+
+
+@pytest.mark.parametrize("course", COURSES)
+def test_what_was_sent_is_read_again(course: str, session: Session) -> None:
+    conversations = COURSES[course]
+    run = making.run(session)
+    written(run, *conversations)
+    for number, messages in enumerate(conversations, 1):
+        found = call_reader.full_call(run, number)
+        assert found is not None
+        assert (found.messages, found.tools) == (messages, TOOLS)
+        assert [each["role"] for each in found.data["messages"]] == [each["role"] for each in messages]
+    assert call_reader.full_call(run, len(conversations) + 1) is None
+    assert call_reader.full_call(run, 0) is None
+
+
+def test_a_call_is_told_as_the_protocol_says(session: Session) -> None:
+    agent = Agent.objects.create(name="painter")
+    run = making.run(session)
+    Run.objects.update(agent_version=AgentVersion.objects.create(agent=agent, number=3, title="Painter"))
+    run.refresh_from_db()
+    writer = CallWriter(run, provider="default")
+    write(writer, begun([SYSTEM, user("1")], left_out=LeftOut(4, 900), limit=8_000))
+    (call,) = call_reader.calls_of(run)
+    assert (call["duration_ms"], call["finish_reason"], "cost" in call, "error" in call) == (None, None, False, False)
+    usage = Usage(100, 10, False, 64, 8)
+    write(writer, ended(usage=usage, cost=Cost(Decimal("0.0123"), "USD")))
+    (call,) = call_reader.calls_of(run)
+    sent = call.pop("messages")  # type: ignore[misc]
+    assert call == {
+        "iteration": 1,
+        "attempt": 1,
+        "model": "m",
+        "provider": "default",
+        "agent_version": 3,
+        "parameters": {"stream": True},
+        "tools": ["echo"],
+        "left_out": {"messages": 4, "tokens_estimated": 900},
+        "started_at": 1_700_000_000.25,
+        "first_token_ms": 7,
+        "duration_ms": 40,
+        "finish_reason": "stop",
+        "usage": {
+            "input_tokens": 100,
+            "output_tokens": 10,
+            "estimated": False,
+            "cached_tokens": 64,
+            "reasoning_tokens": 8,
+        },
+        "cost": {"amount": 0.0123, "currency": "USD"},
+    }
+    assert [(each["role"], len(each["sha256"]), each["tokens_estimated"] > 0) for each in sent] == [
+        ("system", 64, True),
+        ("user", 64, True),
+    ]
+
+
+def stored_size() -> int:
+    """Characters that calls and their contents take."""
+    lists = sum(len(each.messages) + len(each.parameters) + len(each.tool_names) for each in ModelCall.objects.all())
+    return lists + sum(len(body) for body in ModelContent.objects.values_list("body", flat=True))
+
+
+def test_what_is_stored_grows_with_what_is_said_and_not_with_its_square(session: Session) -> None:
+    """40 turns of one session, each with two calls that are asked with all that was said before."""
+    sizes: list[int] = []
+    messages: Messages = [SYSTEM]
+    for turn in range(40):
+        run = making.run(session)
+        asked = [*messages, user(f"Question {turn}? " * 20)]
+        called = [*asked, said(f"Thought {turn}. " * 20), user(f"Result {turn}. " * 20)]
+        written(run, asked, called)
+        messages = [*called, said(f"Answer {turn}. " * 20)]
+        making.end(run)
+        sizes.append(stored_size())
+    first, second = sizes[19] - sizes[0], sizes[39] - sizes[20]
+    assert second < 1.1 * first
+    last = call_reader.full_call(run, 2)
+    assert last is not None
+    assert last.messages == messages[:-1]
+
+
+def test_an_attempt_that_was_refused_stands_beside_the_next(session: Session) -> None:
+    run = making.run(session)
+    writer = CallWriter(run, provider="default")
+    write(
+        writer,
+        begun([SYSTEM, user("1")]),
+        ended(error="The server refused tools.", usage=Usage()),
+        begun([user("1")], attempt=2, tools=[]),
+        ended(attempt=2),
+    )
+    calls_told = call_reader.calls_of(run)
+    assert [(each["attempt"], each.get("error", "")) for each in calls_told] == [
+        (1, "The server refused tools."),
+        (2, ""),
+    ]
+    first, second = call_reader.full_call(run, 1), call_reader.full_call(run, 2)
+    assert first is not None
+    assert second is not None
+    assert (len(first.tools), len(second.tools), len(second.messages)) == (1, 0, 1)
+    assert DailyUsage.objects.get().calls == 1  # what was refused costs nothing
+
+
+def test_what_was_taken_back_is_written_again_whole(session: Session) -> None:
+    run = making.run(session)
+    writer = CallWriter(run, provider="default")
+    messages = [SYSTEM, user("1")]
+
+    def taken_back() -> None:
+        with transaction.atomic():
+            writer.write([begun(messages)])
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        taken_back()
+    write(writer, begun(messages), ended())
+    # And what was committed though nobody heard of it is not counted twice.
+    write(writer, begun(messages), ended())
+    write(writer, begun([*messages, said("2")], 2))
+    assert [len(call["messages"]) for call in call_reader.calls_of(run)] == [2, 3]
+    assert DailyUsage.objects.get().calls == 1
+
+
+def test_sums_of_a_day_add_up_by_person_agent_model_and_currency(session: Session) -> None:
+    writer = CallWriter(making.run(session), provider="default")
+    known = Cost(Decimal("0.25"), "USD")
+    for iteration, cost in enumerate([known, known, None], 1):
+        write(writer, begun([user("1")], iteration), ended(iteration, cost=cost))
+    rows = DailyUsage.objects.order_by("currency")
+    assert [(row.currency, row.calls, row.input_tokens, row.output_tokens, row.cost) for row in rows] == [
+        ("", 1, 100, 10, 0),
+        ("USD", 2, 200, 20, Decimal("0.5")),
+    ]
+    assert {(row.user_id, row.agent_name, row.provider, row.model) for row in rows} == {
+        (session.owner_id, "researcher", "default", "m")
+    }
+
+
+def test_a_run_that_is_interrupted_says_what_it_was_asking_and_what_it_had_used(session: Session) -> None:
+    run = making.run(session)
+    writer = CallWriter(run, provider="default")
+    write(writer, begun([user("1")]), ended(cost=Cost(Decimal("0.5"), "USD")), begun([user("1"), said("2")], 2))
+    assert recovery.interrupt_atomically(run.pk) is not None
+    run.refresh_from_db()
+    assert (run.input_tokens, run.output_tokens, run.usage_estimated, run.cost) == (100, 10, True, Decimal("0.5"))
+    last = call_reader.calls_of(run)[-1]
+    assert (last.get("error"), last["duration_ms"]) == (calls.INTERRUPTED, None)
+
+
+def test_a_session_that_is_deleted_takes_its_calls_along(session: Session, ada: User) -> None:
+    other = making.run(making.session(ada))
+    for run in (making.run(session), other):
+        written(run, [SYSTEM, user("1")], [SYSTEM, user("1"), said("2")])
+    with transaction.atomic():
+        erasure.hide_session(session.pk)
+    assert not ModelCall.objects.filter(session=session).exists()
+    assert not ModelContent.objects.filter(session=session).exists()
+    assert [len(call["messages"]) for call in call_reader.calls_of(other)] == [2, 3]
+
+
+def test_many_calls_are_removed_in_batches(session: Session) -> None:
+    written(making.run(session), *COURSES["long"])
+    with transaction.atomic():
+        erasure.hide_session(session.pk)
+    pace = erasure.Pace()
+    pace.rows = 10
+    while erasure.erase_batch(pace) is not None:
+        pace.rows = 10
+    assert not ModelCall.objects.exists()
+    assert not ModelContent.objects.exists()
+    assert not Session.everything.exists()
+
+
+def test_a_further_call_asks_the_database_the_same_few_things(session: Session) -> None:
+    run = making.run(session)
+    writer = CallWriter(run, provider="default")
+    messages: Messages = [SYSTEM]
+    counts = []
+    for iteration in range(1, 12):
+        messages = [*messages, user(f"{iteration}")]
+        with CaptureQueriesContext(
+            connection,
+        ) as asked:
+            write(writer, begun(messages, iteration), ended(iteration))
+        counts.append(len([each for each in asked if not each["sql"].startswith(("BEGIN", "COMMIT"))]))
+    # Which contents are there, one that is not, its key, the call, its end, and the day's sum.
+    assert counts[1:] == [6] * 10
+
+
+def test_the_session_says_how_full_the_context_is(session: Session) -> None:
+    view = selectors.session_view(session.pk)
+    assert view is not None
+    assert view.context is None
+    run = making.run(session)
+    writer = CallWriter(run, provider="default")
+    write(writer, begun([user("1")], limit=8_000), ended(), begun([user("1")], 2, limit=8_000))
+    view = selectors.session_view(session.pk)
+    assert view is not None
+    assert view.context == {"used": 110, "limit": 8_000}
+
+
+def test_nothing_of_a_call_names_an_address_or_a_key(session: Session) -> None:
+    run = making.run(session)
+    written(run, [SYSTEM, user("1")])
+    told = orjson.dumps(call_reader.calls_of(run)).decode()
+    assert "http" not in told
