@@ -350,6 +350,9 @@ function superseded(run, step) {
   return { ...run, growth, finished: Math.max(run.finished, step) };
 }
 
+/** @param {{step: number, tool_call_id: string, tool_name: string}} data @param {number|null} seq @param {number} at */
+const callOf = ({ step, tool_call_id, tool_name }, seq, at) => ({ seq, step, at, call_id: tool_call_id, name: tool_name });
+
 /**
  * @param {Run} run
  * @param {number} seq
@@ -359,15 +362,7 @@ function superseded(run, step) {
  * @returns {Run}
  */
 function called(run, seq, at, iteration, data) {
-  const call = {
-    seq,
-    step: data.step,
-    at,
-    call_id: data.tool_call_id,
-    name: data.tool_name,
-    arguments: data.arguments,
-    result: null,
-  };
+  const call = { ...callOf(data, seq, at), arguments: data.arguments, result: null };
   const last = run.items.at(-1);
   if (last?.kind === "calls" && last.iteration === iteration) {
     return { ...run, items: [...run.items.slice(0, -1), { ...last, calls: [...last.calls, call] }] };
@@ -425,15 +420,7 @@ function answered(run, seq, at, iteration, data) {
     }
   }
   // Its call lies before what this page holds: it stands for itself.
-  const call = {
-    seq: null,
-    step: data.step,
-    at,
-    call_id: data.tool_call_id,
-    name: data.tool_name,
-    arguments: {},
-    result,
-  };
+  const call = { ...callOf(data, null, at), arguments: {}, result };
   return { ...run, items: [...run.items, calls(seq, call, iteration)] };
 }
 
