@@ -119,6 +119,8 @@ class AskedModel:
         self._model = model
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_model":  # it is being copied, and has none yet
+            raise AttributeError(name)
         return getattr(self._model, name)
 
     def chat(

@@ -127,6 +127,7 @@ class Work:
                         raise news.error
                     if not self._has_written:
                         raise AgentError("internal", Sentence("The agent ended without an answer."))
+                    self._close_open()
                     return
                 self._heed(news)
         finally:
@@ -136,6 +137,7 @@ class Work:
 
     def _heed(self, news: Turn | _ToolCall | _Result) -> None:
         if isinstance(news, Turn):
+            self._close_open()
             self._write(news)
         elif isinstance(news, _ToolCall):
             self._call(news)
@@ -146,6 +148,12 @@ class Work:
     def _write(self, turn: Turn, *, goes_on: bool = False) -> None:
         self._open += self._host.write(turn.write, goes_on=goes_on).calls
         self._has_written = True
+
+    def _close_open(self) -> None:
+        """The agent goes on, or has ended, and there are calls of which it has not said what came of them."""
+        unsaid, self._open = self._open, []
+        if unsaid:
+            self._host.run_tools([Job(call.id, call.name, "{}", _Known(None)) for call in unsaid])
 
     def _call(self, asked: _ToolCall) -> None:
         call = self._opened(asked.said)
@@ -206,13 +214,19 @@ class Work:
         if len(messages) < self._at:  # it begins anew
             self._at, self._last = 0, ""
         messages = [*self._more_of_last(messages), *messages[self._at :]]
-        results = [place for place, message in enumerate(messages) if message.role == FUNCTION]
         begin = 0
-        for place in results:
-            self._show(messages[begin:place])
-            self._take_result(messages[place])
-            begin = place + 1
-        if results:
+        for place, message in enumerate(messages):
+            if message.role == FUNCTION:
+                self._show(messages[begin:place])
+                self._take_result(message)
+                begin = place + 1
+            elif (
+                place > begin and messages[place - 1].function_call and _is_text(message)
+            ):  # it goes on without a result
+                self._show(messages[begin:place])
+                self._end_turn()
+                begin = place
+        if begin:
             self._at, self._last = len(yielded) - (len(messages) - begin), ""
         self._show(messages[begin:])
 
@@ -269,6 +283,7 @@ class Work:
         ours = getattr(tool, "tool", None)
         asked = _ToolCall(said, ours or self._egress.guard(_TheirCall(name, tool, written, call)))
         self._news.put(asked)
+        self._asking.check()  # after it was put: nobody would answer it any more
         return asked.outcome.result()
 
     def _pass_yielded(self) -> None:
@@ -277,6 +292,10 @@ class Work:
         last = self._yielded[-1] if self._yielded else None
         is_text = last is not None and last.role == ASSISTANT and not last.function_call
         self._last = as_text(last.content) if last is not None and is_text and last.content else ""
+
+
+def _is_text(message: Message) -> bool:
+    return not message.function_call and bool(said_in([message]))
 
 
 class Driven:
@@ -314,15 +333,17 @@ class _TheirCall:
 
 
 class _Known:
-    """A tool whose result is there already."""
+    """A tool whose result is there already, or will never be."""
 
     name = description = ""
     timeout_s, output_limit = TIMEOUT_S, OUTPUT_LIMIT
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str | None) -> None:
         self.parameters: dict[str, Any] = {}
         self._text = text
 
     def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
-        """Return it."""
+        """Return it. Raises `ToolError` where there is none."""
+        if self._text is None:
+            raise ToolError("The agent did not say what came of this call.")
         return self._text

@@ -33,9 +33,9 @@ def take_agent(each: type[Any], origin: str) -> None:
     name = _declared(each, "agent_name") or "_".join(words).lower()
     if not _NAME.fullmatch(name):
         raise ValueError(f"has the name “{name[:80]}”; agents' names are small letters, digits and _, at most 40")
-    tools = vars(each).get("tools", ())
+    tools = vars(each).get("tools")
     if not isinstance(tools, list | tuple) or not all(isinstance(tool, str) for tool in tools):
-        raise ValueError("has tools that are no list of names")
+        tools = ()  # what it keeps by that name is something of its own
     try:
         inspect.signature(each).bind(**_given(each, None, (), ""))
     except TypeError as error:

@@ -3,9 +3,10 @@
 from django.conf import settings
 
 import agents
-from chat.models import Origin, Run, RunStatus
+from chat.models import Origin, Run, RunStatus, Step
 from chat.runs import state as run_state
 from chat.runs.state import End
+from chat.store import selectors
 
 _AUTOMATIC = "auto:"
 _AUTOMATIC_LIMIT = 3
@@ -23,7 +24,7 @@ def after(run: Run, end: End) -> None:
     session = run.session
     if run.user is None or session.runs.filter(number__gt=run.number).exists():
         return
-    if run.steps.filter(type="tool_use").exclude(tool_name__in=agents.without_side_effects()).exists():
+    if _may_have_changed_something(run):
         return
     times, earlier = 0, run
     while earlier.client_message_id.startswith(_AUTOMATIC) and earlier.continues is not None:
@@ -41,3 +42,13 @@ def after(run: Run, end: End) -> None:
             continues=run,
         )
         run_state.enqueue(again, title=session.title, is_first=True)
+
+
+def _may_have_changed_something(run: Run) -> bool:
+    """Whether doing it once more may do something outside twice. What an extension's agent does by itself, nobody here knows."""
+    within = selectors.runs_within(run)
+    if any(each.agent_version is not None and each.agent_version.agent_class for each in (run, *within)):
+        return True
+    calls = Step.objects.filter(run__in=[run, *within], type="tool_use")
+    # Each run within it was asked by one of them, which does nothing by itself.
+    return calls.exclude(tool_name__in=agents.without_side_effects()).count() > len(within)

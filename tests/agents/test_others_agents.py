@@ -69,7 +69,6 @@ AGENTS = {
         """
         class A(Agent):
             def _run(self, messages, **kwargs):
-                yield [say("", reasoning_content="Hm")]
                 yield [say("", reasoning_content="Hm.")]
                 yield [say("Wel", reasoning_content="Hm.")]
                 yield [say("Well.", reasoning_content="Hm.")]
@@ -118,6 +117,21 @@ AGENTS = {
             ("tool_use", {"at": "it"}, 1),
             ("tool_result", "seen", 1),
             ("final_answer", "Seen.", 2),
+        ],
+    ),
+    "does not say what came of its calls": (
+        """
+        class A(Agent):
+            def _run(self, messages, **kwargs):
+                yield [call("look"), say("Do")]
+                yield [call("look"), say("Done."), call("close")]
+        """,
+        [
+            ("tool_use", {}, 1),
+            ("tool_result", "The agent did not say what came of this call.", 1),
+            ("thought", "Done.", 2),
+            ("tool_use", {}, 2),
+            ("tool_result", "The agent did not say what came of this call.", 2),
         ],
     ),
     "reports a result without its call": (
@@ -193,12 +207,7 @@ AGENTS = {
         """,
         [("final_answer", "one and two", 1)],
     ),
-    "is an assistant, whose files are none": (
-        """
-        class A(Assistant): pass
-        """,
-        [("final_answer", "one", 1)],
-    ),
+    "is an assistant, whose files are none": ("class A(Assistant): pass", [("final_answer", "one", 1)]),
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from chat.models import Origin, Run, RunStatus, Session
+from chat.models import Agent, AgentVersion, Origin, Run, RunStatus, Session
 from chat.runs import dispatch, recorder, recovery
 from chat.runs import state as run_state
 from chat.runs.state import End
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def interrupted_by_its_own_process(run: Run) -> None:
-    """The process that carries the run stops in good order."""
+    """The process that executes the run stops in good order."""
     recorder.end_run(run, [], End(RunStatus.INTERRUPTED))
 
 
@@ -70,6 +70,18 @@ def test_three_times_and_no_more(session: Session, interrupt: Interrupt) -> None
 
 
 @BOTH
+def test_never_an_agent_of_an_extension(interrupt: Interrupt) -> None:
+    agent = Agent.objects.create(name="poet")
+    agent.current = AgentVersion.objects.create(agent=agent, number=1, title="Poet", agent_class="poet")
+    agent.save()
+    session = making.session(making.user(), agent_name="poet")
+    run = making.run(session)
+    assert run.agent_version == agent.current
+    interrupt(run)
+    assert session.runs.count() == 1
+
+
+@BOTH
 def test_never_after_a_tool_that_may_have_changed_something(session: Session, interrupt: Interrupt) -> None:
     run = making.run(session)
     making.append(run, called("mail-send"))
@@ -100,3 +112,15 @@ def test_not_where_it_is_not_wanted(session: Session, interrupt: Interrupt, sett
     settings.AUTO_CONTINUE = False  # type: ignore[attr-defined]
     interrupt(making.run(session))
     assert session.runs.count() == 1
+
+
+@pytest.mark.parametrize(("calls", "is_continued"), [(["python"], True), (["python", "mail-send"], False)])
+def test_what_runs_within_have_called_counts_too(session: Session, calls: list[str], is_continued: bool) -> None:
+    """The question itself changes nothing."""
+    run = making.run(session)
+    making.append(run, called("ask_writer"))
+    child = Run(agent_name="writer", message="Do it", parent_call_id="1")
+    run_state.begin_within(child, run)
+    making.append(child, *map(called, calls))
+    interrupted_by_a_sweep(run)
+    assert session.runs.filter(status=RunStatus.QUEUED).exists() == is_continued

@@ -1,4 +1,4 @@
-"""An extension in the product as it is started: its tools and agents are offered, and what they do is stored and sent as any other run is."""
+"""An extension in the product as it is started: its agents are offered, and what they do is stored and sent as any other run is."""
 
 from pathlib import Path
 
