@@ -323,7 +323,7 @@ class SessionView:
     run: LiveRun | None
     queue: list[QueuedRun]
     context: ContextUse | None
-    """After its last model call that has ended."""
+    """After its last model call that has ended; not of the runs within runs, which have contexts of their own."""
     owner_id: int
     children: list[ChildRun]
 
@@ -332,8 +332,9 @@ _VIEW = f"""SELECT session.title, session.agent_name, session.last_seq,
     EXISTS (SELECT 1 FROM chat_run WHERE session_id = session.id AND {UNFINISHED_SQL}),
     last.used, last.context_limit, session.owner_id{{columns}}
     FROM chat_session session LEFT JOIN (
-        SELECT session_id, input_tokens + output_tokens AS used, context_limit FROM chat_modelcall
-        WHERE session_id = %s AND duration_ms IS NOT NULL AND error = '' ORDER BY id DESC LIMIT 1
+        SELECT call.session_id, call.input_tokens + call.output_tokens AS used, call.context_limit FROM chat_modelcall call
+        JOIN chat_run root ON root.id = call.run_id AND root.parent_id IS NULL
+        WHERE call.session_id = %s AND call.duration_ms IS NOT NULL AND call.error = '' ORDER BY call.id DESC LIMIT 1
     ) AS last ON last.session_id = session.id {{joined}}
     WHERE session.id = %s AND session.deleted_at IS NULL"""  # noqa: S608 - our own condition
 _VIEW_ALONE = _VIEW.format(columns="", joined="")
