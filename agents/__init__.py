@@ -17,7 +17,7 @@ from agents.events import (
 from agents.extensions import ExtensionsRefused, load_extensions
 from agents.metering import Allowance, Meter
 from agents.sentence import Sentence
-from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters, find_agent
+from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters
 from agents.stream import AgentRun, initial_steps
 from agents.tools import (
     PAGE_READER,
@@ -76,7 +76,6 @@ __all__ = [
     "Toolbox",
     "UnknownAgent",
     "Usage",
-    "find_agent",
     "get_agent",
     "initial_steps",
     "list_tools",
