@@ -16,11 +16,13 @@ from agents.steps import (
     CONTENT_LIMIT,
     BudgetUse,
     ContextUse,
+    FileData,
     FinalAnswerStep,
     IterationEndStep,
     NumberedType,
     StepBase,
     ThoughtStep,
+    ToolResultStep,
 )
 from agents.text import json_object, utf16_cut, utf16_length
 
@@ -200,25 +202,28 @@ class StepSplitter:
         self._progressed += 1
         return PartialStep(self._number + 1, "tool_result", words, self._progressed, self.open_calls[call_id].name)
 
-    def result(self, call_id: str, *, ok: bool, content: str, duration_ms: int) -> Step:
+    def result(self, call_id: str, *, ok: bool, content: str, duration_ms: int, files: Sequence[FileData] = ()) -> Step:
         """A tool call has its result."""
         name = self.open_calls.pop(call_id).name
         length = utf16_length(content)
         truncated = length > CONTENT_LIMIT
-        return Step(
-            {
-                "type": "tool_result",
-                **self._base(utf16_cut(content, CONTENT_LIMIT) if truncated else content),
-                "step": self._next_number(),
-                "tool_name": name,
-                "tool_call_id": call_id,
-                "ok": ok,
-                "duration_ms": duration_ms,
-                "truncated": truncated,
-                "content_length": length,
-            },
-            content if truncated else None,
-        )
+        told = self._base(utf16_cut(content, CONTENT_LIMIT) if truncated else content)
+        data: ToolResultStep = {
+            "type": "tool_result",
+            "content": told["content"],
+            "iteration": told["iteration"],
+            "timestamp": told["timestamp"],
+            "step": self._next_number(),
+            "tool_name": name,
+            "tool_call_id": call_id,
+            "ok": ok,
+            "duration_ms": duration_ms,
+            "truncated": truncated,
+            "content_length": length,
+        }
+        if files:
+            data["files"] = list(files)
+        return Step(data, content if truncated else None)
 
     def open_for_ms(self, call_id: str) -> int:
         """How long a tool call has been without its result."""

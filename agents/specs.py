@@ -93,6 +93,8 @@ class ModelSettings:
     understood in any case."""
     max_input_tokens: int = 58_000
     """What a request may hold; the oldest turns are left out beyond it."""
+    sees_images: bool = False
+    """Whether pictures are sent along."""
     public_only: bool = False
     """Whether its host may not be in a private network: for addresses that the operator has not named one by one."""
 

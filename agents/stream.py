@@ -348,9 +348,9 @@ class AgentRun:
         if call_id not in self._splitter.open_calls:  # the run was given up before
             return
         name = self._splitter.open_calls[call_id].name
-        step = self._splitter.result(call_id, ok=outcome.ok, content=outcome.content, duration_ms=outcome.duration_ms)
-        self._push([step])
-        self.messages.append({"role": "tool", "tool_call_id": call_id, "name": name, "content": outcome.content})
+        content, took, files = outcome.content, outcome.duration_ms, outcome.files
+        self._push([self._splitter.result(call_id, ok=outcome.ok, content=content, duration_ms=took, files=files)])
+        self.messages.append({"role": "tool", "tool_call_id": call_id, "name": name, "content": content})
         self._end_if_stopped()
 
     def _tool_progressed(self, call_id: str, words: str) -> None:

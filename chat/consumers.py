@@ -246,6 +246,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
                     fallback_agent=self._fallback_agent,
                     enable_reasoning=command.enable_reasoning,
                     client_message_id=command.client_message_id,
+                    files=command.files,
                 )
                 await self._put_in_line(asked, command.client_message_id)
             case Continue():

@@ -116,6 +116,7 @@ async def send_message(request: HttpRequest, session_id: str) -> Status[Accepted
         enable_reasoning=chat.enable_reasoning,
         client_message_id=chat.client_message_id,
         origin=Origin.API,
+        files=chat.files,
     )
     return _accepted(accepted)
 

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0015_calls'),
+        ('chat', '0017_files'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -2,6 +2,7 @@
 
 from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
+from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.operations import (
     MANY_SESSIONS,
     Act,
@@ -69,6 +70,9 @@ __all__ = [
     "DailyUsage",
     "Door",
     "Draft",
+    "File",
+    "FileChunk",
+    "FileText",
     "Level",
     "MissedPolicy",
     "ModelCall",
@@ -86,6 +90,7 @@ __all__ = [
     "RunStatus",
     "Schedule",
     "Session",
+    "SessionFile",
     "Step",
     "StepContent",
     "StepOrigin",

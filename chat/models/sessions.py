@@ -121,6 +121,7 @@ class Session(models.Model):
         help_text="Whether earlier conversations were read in it: tools that reach outside are held to known addresses from then on.",
     )
 
+    has_files = models.BooleanField(default=False, db_default=False, editable=False, help_text="Whether it uses files.")
     deleted_at = models.DateTimeField(null=True, editable=False)
 
     objects = _Sessions()
@@ -154,6 +155,12 @@ class Run(models.Model):
     )
     client_message_id = models.CharField(max_length=64)
     message = models.TextField(blank=True)
+    files = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The files of the message, as JSON, as the wire has them; empty without.",
+    )
     agent_name = models.CharField(max_length=64)
     agent_version = models.ForeignKey(
         AgentVersion,
@@ -204,6 +211,8 @@ class Run(models.Model):
     code = models.CharField(max_length=32, blank=True, help_text="Why it failed, as the wire's error code.")
     #: In the process that began it: when, by a clock that nobody sets, in seconds.
     begun_at: float | None = None
+    #: In the process that executes it: whether its session uses files.
+    session_has_files: bool = False
     #: Where it was looked up: the current version of its agent, which it takes when it begins.
     current_version: int | None = None
 

@@ -12,7 +12,7 @@ import orjson
 from typing_extensions import TypedDict
 
 from agents.sentence import parts_of
-from agents.steps import BudgetUse, ContextUse, NumberedType, StepData
+from agents.steps import BudgetUse, ContextUse, FileData, NumberedType, StepData
 from chat.protocol.constants import End, ErrorCode
 
 LevelName = Literal["info", "warning", "error"]
@@ -192,6 +192,8 @@ class ReasoningStartData(TypedDict):
     timestamp: float
     continues: NotRequired[str]
     """The run that this one goes on from."""
+    files: NotRequired[list[FileData]]
+    """The files of the message."""
     model: NotRequired[str]
 
 

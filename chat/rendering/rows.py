@@ -30,6 +30,7 @@ def run_row(run: Run, within: Sequence[Run] = ()) -> Row:
         "started_at": run.started_at,
         "agent": run.agent,
         "message": run.message,
+        "files": run.files,
         "is_long": humanize.is_long(run.message),
         "user": run.user,
         "continues": run.continues,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from agents.steps import StepData, ToolResultStep
+from agents.steps import FileData, StepData, ToolResultStep
 from agents.tools.ask_agent import PREFIX as ASK_PREFIX
 from chat.protocol.frames import KeptFrame, Usage
 from chat.rendering import humanize
@@ -28,6 +28,7 @@ class Result:
     duration_ms: int | None
     truncated: bool
     content_length: int
+    files: list[FileData] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -100,6 +101,7 @@ class Run:
     agent: str = ""
     model: str = ""
     message: str = ""
+    files: list[FileData] = field(default_factory=list)
     user: str = ""
     enable_reasoning: bool = True
     continues: str | None = None
@@ -226,6 +228,7 @@ def apply(run: Run, frame: KeptFrame) -> None:
             run.agent = data["agent"]
             run.model = data.get("model", "")
             run.message = data["message"]
+            run.files = data.get("files", [])
             run.user = data["user"] or ""
             run.enable_reasoning = data.get("enable_reasoning", True)
             run.continues = data.get("continues")
@@ -298,6 +301,7 @@ def _apply_result(run: Run, seq: int | None, at: float, iteration: int, data: To
         data.get("duration_ms"),
         bool(data.get("truncated")),
         data.get("content_length", len(content)),
+        data.get("files", []),
     )
     for item in reversed(run.items):
         for call in item.calls:

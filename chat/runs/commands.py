@@ -6,11 +6,12 @@ Each checks its caller's right in that transaction.
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec, cast
 from uuid import UUID, uuid4
 
+import orjson
 from django.conf import settings
 from django.db import transaction
 
@@ -29,6 +30,7 @@ from chat.runs.admission import (
     Refused,
     check_access,
     check_agent,
+    check_files,
     check_message,
     lock_session,
     no_such_agent,
@@ -38,6 +40,7 @@ from chat.runs.sessions import create_once, title_from, unsaved_session
 from chat.runs.state import End
 from chat.runtime import background, database
 from chat.security import audit
+from chat.store import files as session_files
 from chat.store import selectors, step_log
 from chat.store.step_log import Stored
 
@@ -70,12 +73,14 @@ async def ask(
     enable_reasoning: bool = True,
     client_message_id: str | None = None,
     origin: Origin = Origin.CHAT,
+    files: Sequence[str] = (),
 ) -> Accepted:
     """Put a message in the session's queue, and start it or publish the queue, see `accept_run`. Raises `Refused`.
 
-    ``fallback_agent`` is used where the message names none; then the session's own.
+    ``fallback_agent`` is used where the message names none; then the session's own. ``files`` are ids of the user's, or the session's.
     """
     check_message(message)
+    file_ids = check_files(files)
     return await accept_run(
         ask_atomically,
         user,
@@ -86,6 +91,7 @@ async def ask(
         enable_reasoning=enable_reasoning,
         client_message_id=client_message_id or uuid4().hex,
         origin=origin,
+        file_ids=file_ids,
     )
 
 
@@ -148,6 +154,7 @@ def ask_atomically(
     enable_reasoning: bool,
     client_message_id: str,
     origin: Origin,
+    file_ids: Sequence[UUID] = (),
 ) -> Accepted:
     """`ask` as one transaction in the caller's thread; the caller then calls `dispatch_accepted`. Raises `Refused`."""
     if agent_name is not None and not _AGENT_NAME.fullmatch(agent_name):
@@ -157,6 +164,7 @@ def ask_atomically(
     if standing.is_known:
         known = Run.objects.get(session=session_id, user=user, client_message_id=client_message_id)
         same = (known.message, known.enable_reasoning, known.continues_id) == (message, enable_reasoning, None)
+        same = same and _file_ids(known) == [str(file_id) for file_id in file_ids]
         return _again(known, is_same=same and agent_name in (None, known.agent_name))
     run = Run(
         session_id=session_id,
@@ -168,7 +176,22 @@ def ask_atomically(
         enable_reasoning=enable_reasoning,
         origin=origin,
     )
+    run.session_has_files = standing.has_files
+    if file_ids:
+        _add_files(run, user, file_ids)
     return _admit(run, standing)
+
+
+def _add_files(run: Run, user: User, file_ids: Sequence[UUID]) -> None:
+    try:
+        run.files = session_files.tie(run.session_id, user.pk, file_ids)
+    except session_files.Missing:
+        raise Refused("not_found", Sentence("One of the files is not there, or not yours.")) from None
+    run.session_has_files = True
+
+
+def _file_ids(run: Run) -> list[str]:
+    return [file["id"] for file in orjson.loads(run.files)] if run.files else []
 
 
 async def continue_run(
@@ -205,12 +228,14 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
         user=user,
         client_message_id=client_message_id,
         message=old.message,
+        files=old.files,
         agent_name=old.agent_name,
         agent_version_id=catalog.current_of(old.agent_name, user.pk),
         enable_reasoning=old.enable_reasoning,
         origin=Origin.CONTINUE,
         continues=old,
     )
+    run.session_has_files = standing.has_files
     return _admit(run, standing)
 
 

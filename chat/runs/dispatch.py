@@ -109,11 +109,13 @@ def _start_if_claimed(claim: ClaimedRun | None) -> None:
 @transaction.atomic
 def claim_next(session_id: UUID) -> ClaimedRun | None:
     """Take the session's next run for this process, as one transaction in the caller's thread; None where none may start."""
-    if not Session.objects.select_for_update().filter(pk=session_id).exists():
+    has_files = Session.objects.select_for_update().filter(pk=session_id).values_list("has_files", flat=True).first()
+    if has_files is None:
         return None
     run = run_state.next_in(session_id)
     if run is None or not run_state.claim(run, PROCESS):
         return None
+    run.session_has_files = has_files
     return claim_events(run)
 
 
@@ -128,9 +130,12 @@ def claim_events(run: Run) -> ClaimedRun:
 @transaction.atomic
 def claim_again(run_id: UUID) -> ClaimedRun | None:
     """The claim of a run that this process has in the table, from what was stored with it."""
-    run = Run.objects.select_related("user").filter(IS_ROOT, pk=run_id, owner=PROCESS, status__in=LIVE).first()
+    run = (
+        Run.objects.select_related("user", "session").filter(IS_ROOT, pk=run_id, owner=PROCESS, status__in=LIVE).first()
+    )
     if run is None or run_id in running or run.steps.count() != len(run_events.opening(run)):
         return None
+    run.session_has_files = run.session.has_files
     setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
     return ClaimedRun(run, selectors.stored_of(run), setup, helpers=helpers_of(run, setup), budgets=standings)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import cast
 
+import orjson
 from django.utils import timezone
 
 import agents
@@ -44,6 +45,8 @@ def started(run: Run, *, model: str | None = None) -> Entry:
     }
     if run.continues_id:
         data["continues"] = str(run.continues_id)
+    if run.files:
+        data["files"] = orjson.loads(run.files)
     if model is not None:
         data["model"] = model
     if run.parent_id is not None:

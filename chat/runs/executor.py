@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
+import orjson
 from django.conf import settings
 from django.db import Error as DatabaseError
 
@@ -93,6 +94,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
             session_id=str(run.session_id),
             max_iterations=most_iterations(setup.spec.limits) or _NO_LIMIT,
             skip_initial_steps=True,
+            files=orjson.loads(run.files) if run.files else (),
             meter=meter,
             calls=[(call.tool_name, call.arguments) for call in begun],
         )

@@ -96,8 +96,8 @@ def begin(run: Run, process: str, *, title: str) -> None:
 #: Likewise.
 _ADD = """INSERT INTO chat_run (id, session_id, number, user_id, client_message_id, message, agent_name, agent_version_id, model,
     provider, enable_reasoning, origin, continues_id, parent_id, parent_call_id, depth, status, created_at, started_at, owner, fence,
-    heartbeat_at, iterations, input_tokens, output_tokens, usage_estimated, code)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, {begun}, %s, %s, {begun}, 0, 0, 0, %s, '')"""
+    heartbeat_at, iterations, input_tokens, output_tokens, usage_estimated, code, files)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, {begun}, %s, %s, {begun}, 0, 0, 0, %s, '', %s)"""
 
 
 def _add(run: Run) -> None:
@@ -123,6 +123,7 @@ def _add(run: Run) -> None:
         run.owner,
         run.fence,
         False,
+        run.files,
     ]
     with connection.cursor() as cursor:
         cursor.execute(_ADD.format(begun=clock.now_expression() if run.started_at else "NULL"), values)
@@ -136,6 +137,7 @@ def begin_within(run: Run, parent: Run) -> None:
     name_model(run)
     run.parent, run.depth = parent, parent.depth + 1
     run.session_id, run.number, run.user = parent.session_id, parent.number, parent.user
+    run.session_has_files = parent.session_has_files
     run.origin, run.enable_reasoning = Origin.AGENT, parent.enable_reasoning
     run.client_message_id = f"agent:{run.pk.hex}"
     run.status, run.owner, run.fence, run.begun_at = RunStatus.RUNNING, parent.owner, parent.fence, time.monotonic()

@@ -11,6 +11,7 @@ from django.db import Error as DatabaseError
 
 import agents
 from chat.models import IS_ROOT, Run, Session, Step
+from chat.runs.tool_files import FilesOfSession
 from chat.runtime.database import ask_patiently
 from chat.store import search
 
@@ -33,6 +34,7 @@ def toolbox_for(run: Run, extra: Sequence[agents.Tool] = ()) -> agents.Toolbox:
         hosts=settings.FETCH_HOSTS,
         extra=extra,
         is_asked_by_person=run.parent_id is None,
+        files=FilesOfSession(run),
     )
 
 

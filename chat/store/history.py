@@ -17,7 +17,7 @@ from chat.runtime.db_values import uuid_param
 _MEMORY_RUNS = 40
 _MEMORY_CHARACTERS = 400_000
 # Written out, because the model is asked only after it: as querysets they took a quarter of the wait for the first token.
-_MEMORY_RUN_ROWS = """SELECT number, message, continues_id, id FROM chat_run
+_MEMORY_RUN_ROWS = """SELECT number, message, continues_id, id, files FROM chat_run
     WHERE session_id = %s AND number < %s AND status <> %s AND parent_id IS NULL ORDER BY number DESC LIMIT %s"""
 _MEMORY_STEP_ROWS = """SELECT run.number, step.body, full_content.content, origin.data
     FROM chat_run run JOIN chat_step step ON step.run_id = run.id
@@ -167,7 +167,7 @@ def conversation_within(run: Run) -> list[dict[str, Any]]:
             ]
             cursor.execute(_WITHIN_THOUGHT_ROWS, [uuid_param(run_id)])
             thoughts = {number: orjson.loads(body)["content"] for number, body in cursor.fetchall()}
-            turn = _turn(None, steps, thoughts)
+            turn = _turn(None, "", steps, thoughts)
             # What it wrote of its answer is written anew by the one that goes on, unless the model's length limit cut it.
             turn.drop_partial()
             turns.append(turn)
@@ -212,20 +212,20 @@ def _turns(session_id: UUID, before: int, unfinished_run: UUID | None) -> list[t
             for number, step, body in cursor.fetchall():
                 thoughts.setdefault(number, {})[step] = orjson.loads(body)["content"]
     found = []
-    for number, message, continues, run_id in runs:
+    for number, message, continues, run_id, files in runs:
         begins = None if continues or not message else message
-        turn = _turn(begins, steps.get(number, []), thoughts.get(number, {}))
+        turn = _turn(begins, files, steps.get(number, []), thoughts.get(number, {}))
         if run_id == unfinished:
             turn.drop_partial()
         found.append((number, turn))
     return found
 
 
-def _turn(message: str | None, steps: Sequence[_StepRow], thoughts: Mapping[int, str]) -> _Turn:
+def _turn(message: str | None, files: str, steps: Sequence[_StepRow], thoughts: Mapping[int, str]) -> _Turn:
     turn = _Turn([], continues=message is None)
     messages = turn.messages
     if message is not None:
-        messages.append({"role": "user", "content": message})
+        messages.append({"role": "user", "content": message, **({"files": orjson.loads(files)} if files else {})})
     asking: dict[str, Any] | None = None
     for step in steps:
         data = step.data
@@ -237,14 +237,13 @@ def _turn(message: str | None, steps: Sequence[_StepRow], thoughts: Mapping[int,
             continue
         asking = None
         if data["type"] == "tool_result":
-            messages.append(
-                {
-                    "role": "tool",
-                    "tool_call_id": data["tool_call_id"],
-                    "name": data["tool_name"],
-                    "content": data["content"] if step.full_content is None else step.full_content,
-                }
-            )
+            result: dict[str, Any] = {
+                "role": "tool",
+                "tool_call_id": data["tool_call_id"],
+                "name": data["tool_name"],
+                "content": data["content"] if step.full_content is None else step.full_content,
+            }
+            messages.append(result | {"files": data["files"]} if "files" in data else result)
         else:
             messages.append({"role": "assistant", "content": data["content"]})
             turn.partial = messages[-1] if data.get("partial") else None

@@ -370,7 +370,8 @@ _DRAFT_COLUMNS = 6
 def _rows_of(statement: str, session_id: UUID) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement, [uuid_param(session_id), uuid_param(session_id)])
-        return cursor.fetchall()
+        rows: list[Any] = cursor.fetchall()
+        return rows
 
 
 def _view(session_id: UUID, row: Sequence[Any]) -> SessionView:

@@ -70,6 +70,8 @@ export const ERROR_CODES = Object.freeze([
   "conflict",
   "rate_limited",
   "queue_full",
+  "unsupported_media",
+  "too_many_files",
   "model_unreachable",
   "model_auth",
   "model_rate_limited",
@@ -103,8 +105,9 @@ export const WINDOW = 200;
 /**
  * @typedef {"bad_json" | "bad_frame" | "unknown_type" | "too_large" | "empty_message" | "bad_text" | "unknown_agent" |
  *   "bad_last_seq" | "not_found" | "not_allowed" | "not_continuable" | "nothing_to_cancel" | "conflict" |
- *   "rate_limited" | "queue_full" | "model_unreachable" | "model_auth" | "model_rate_limited" | "model_timeout" |
- *   "model_cut_off" | "model_error" | "tool_failed" | "storage" | "internal" | "budget_exceeded"} ErrorCode
+ *   "rate_limited" | "queue_full" | "unsupported_media" | "too_many_files" | "model_unreachable" | "model_auth" |
+ *   "model_rate_limited" | "model_timeout" | "model_cut_off" | "model_error" | "tool_failed" | "storage" | "internal" |
+ *   "budget_exceeded"} ErrorCode
  */
 
 /**
@@ -190,6 +193,7 @@ export const WINDOW = 200;
  * @property {boolean} enable_reasoning
  * @property {number} timestamp
  * @property {string} [continues]
+ * @property {Array<FileData>} [files]
  * @property {string} [model]
  * @property {Parent} parent
  */
@@ -279,6 +283,15 @@ export const WINDOW = 200;
  * @property {"error"} type
  * @property {string} error Why, for people.
  * @property {string} code
+ */
+
+/**
+ * A file, added to a message or returned by a tool.
+ * @typedef {object} FileData
+ * @property {string} id
+ * @property {string} name
+ * @property {string} media_type What its content is, whatever its name says.
+ * @property {number} size Bytes.
  */
 
 /**
@@ -446,6 +459,7 @@ export const WINDOW = 200;
  * @property {boolean} enable_reasoning
  * @property {number} timestamp
  * @property {string} [continues] The run that this one goes on from.
+ * @property {Array<FileData>} [files] The files of the message.
  * @property {string} [model]
  */
 
@@ -557,6 +571,7 @@ export const WINDOW = 200;
  * @property {number} duration_ms
  * @property {boolean} truncated Whether `content` is only the beginning.
  * @property {number} content_length Length of the whole.
+ * @property {Array<FileData>} [files] What the tool returned beside its text.
  */
 
 /**
@@ -592,6 +607,7 @@ export const WINDOW = 200;
  * @property {boolean} [enable_reasoning] False: only the answer is numbered and sent.
  * @property {string | null} [client_message_id] The same again, from the same user, is the same message: it gets the
  *   same answer and starts nothing.
+ * @property {Array<string>} [files] Ids of files that go with the message: one's own, or the session's.
  */
 
 /** @typedef {{ type: "chat", payload: ChatPayload }} ChatCommand */

@@ -224,6 +224,9 @@ def answer(number: int, **more: Any) -> tuple[str, dict[str, Any]]:
     return step("final_answer", step=number, content="One.", duration_ms=800, timestamp=1004.0, **more)
 
 
+FILE = {"id": "f1", "name": "red.png", "media_type": "image/png", "size": 73}
+
+
 def within(told: tuple[str, dict[str, Any]], run: str = "r2", **more: Any) -> tuple[str, dict[str, Any]]:
     """The same of a run within another one; its start is told which call has asked it."""
     kind, data = told
@@ -338,6 +341,12 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         complete(usage={"input_tokens": 3, "output_tokens": 1, "estimated": True}),
     ],
     "long result": [start(), call(1), result(1, content="x" * 2000, truncated=True, content_length=48_213), complete()],
+    "files": [
+        start(files=[FILE]),
+        call(1),
+        result(1, files=[FILE]),
+        complete(),
+    ],
     "result without its call": [result(7), answer(8), complete()],
     "unparsed arguments": [start(), call(1, arguments="{broken"), result(1, False), answer(2), complete()],
 }

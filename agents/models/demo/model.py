@@ -15,6 +15,7 @@ from typing import Any
 from qwen_agent.llm.base import register_llm
 from qwen_agent.llm.schema import Message
 
+from agents.attachments import BEFORE_FILES
 from agents.events import ModelRequest
 from agents.history import ChatMessage
 from agents.models.base import StreamingChatModel
@@ -112,7 +113,7 @@ def plan(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str, Any]]
     last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=None)
     if last is None:
         return _introduction("", functions)
-    question = str(messages[last]["content"])
+    question = str(messages[last]["content"]).partition(BEFORE_FILES)[0]
     asks = understand(question)
     if not asks:
         made = _introduction(question, functions)

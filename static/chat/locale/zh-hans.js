@@ -6,6 +6,9 @@ const words = {
   "%(h)s h %(m)s m": "%(h)s 小时 %(m)s 分",
   "%(input)s in / %(output)s out": "输入 %(input)s / 输出 %(output)s",
   "%(m)s m %(s)s s": "%(m)s 分 %(s)s 秒",
+  "%(n)d byte": [
+    "%(n)d 字节"
+  ],
   "%(n)d call at once": [
     "同时 %(n)d 个调用"
   ],
@@ -58,6 +61,7 @@ const words = {
   "A cron expression has five fields: %(fields)s. This one has %(n)d.": "cron 表达式有五个字段：%(fields)s。这个有 %(n)d 个。",
   "A frame must be a JSON object with a type.": "帧必须是带有类型的 JSON 对象。",
   "A frame needs a type, as a string.": "帧需要类型，且必须是字符串。",
+  "A message may have %(n)d files.": "一条消息最多可以有 %(n)d 个文件。",
   "A step could not be stored.": "有步骤无法保存。",
   "A title needs at least one letter, digit or sign that can be seen.": "标题至少要有一个看得见的字母、数字或符号。",
   "A tool failed.": "工具失败了。",
@@ -69,6 +73,7 @@ const words = {
   "Budget %(share)s%%": "预算 %(share)s%%",
   "Catching up": "正在同步",
   "Caught up · #%(seq)s, 0 missing.": "已同步 · #%(seq)s，没有遗漏。",
+  "Checking": "检查中",
   "Close some of your other tabs; this one tries again.": "请关闭一些其他标签页；这一页会重试。",
   "Connecting": "正在连接",
   "Context %(share)s%%": "上下文 %(share)s%%",
@@ -119,9 +124,11 @@ const words = {
   "Not connected yet.": "尚未连接。",
   "Not sent": "未发送",
   "Not sent yet": "尚未发送",
+  "Not sent: the server cannot be reached.": "未发送：无法连接到服务器。",
   "Nothing is running here that could be stopped.": "这里没有可以停止的运行。",
   "Offline": "离线",
   "One of %(choices)s.": "必须是下列之一：%(choices)s。",
+  "One of the files is not there, or not yours.": "其中一个文件不存在，或不是你的。",
   "Only the session's latest run can be continued, and only when it was stopped, failed, was interrupted or hit its limit.": "只有会话中最近一次运行可以继续，而且必须是已停止、失败、中断或达到上限的。",
   "Opening the live connection.": "正在打开实时连接。",
   "Over the API": "经由 API",
@@ -130,6 +137,8 @@ const words = {
   "Queued": "排队中",
   "Reconnecting": "正在重新连接",
   "Reconnecting in %(n)s s": "%(n)s 秒后重新连接",
+  "Remove the files that could not be sent first.": "请先移除无法发送的文件。",
+  "Remove “%(name)s”": "移除“%(name)s”",
   "Removed from the queue": "已从队列移除",
   "Removed from the queue by %(name)s": "由 %(name)s 从队列移除",
   "Report %(id)s.": "报告 %(id)s。",
@@ -141,6 +150,7 @@ const words = {
   "Say when in one way only, not by %(ways)s.": "时间只能用一种方式指定，不能同时用 %(ways)s。",
   "Say when: at, every_minutes or cron.": "请指定时间：at、every_minutes 或 cron。",
   "Schedules": "计划任务",
+  "Send one file, as a form with the field “file”.": "请以含有“file”字段的表单发送一个文件。",
   "Sending": "正在发送",
   "Show all %(n)d rows": [
     "显示全部 %(n)d 行"
@@ -189,11 +199,14 @@ const words = {
   "The database did not answer. Please try again; a message is not taken twice.": "数据库没有响应。请重试；同一条消息不会收两次。",
   "The expression has %(n)s characters; at most %(most)s are allowed.": "表达式有 %(n)s 个字符；最多 %(most)s 个。",
   "The extension that brought this agent is not installed any more.": "带来这个智能体的扩展已不再安装。",
+  "The file could not be looked at just now. Please try again.": "现在无法检查这个文件。请重试。",
+  "The files are still being sent. One moment.": "文件还在发送中，请稍候。",
   "The key of the model server “%(name)s”: %(reason)s": "模型服务器“%(name)s”的密钥：%(reason)s",
   "The key was encrypted with another FIELD_KEY. Enter it again.": "此密钥是用另一个 FIELD_KEY 加密的。请重新输入。",
   "The message has %(n)s characters; at most %(most)s are allowed.": "消息有 %(n)s 个字符；最多 %(most)s 个。",
   "The message is empty.": "消息是空的。",
   "The model called a tool within its thoughts, where the server passes it on as text, so nothing was run. The server's tool parser may not fit the model; LLM_TOOL_FORMAT=template does without one.": "模型在思考中调用了工具，而服务器把它当成文本发来，所以什么都没有运行。服务器的工具解析器可能不适合这个模型；设置 LLM_TOOL_FORMAT=template 就不需要它。",
+  "The model cannot see pictures.": "这个模型看不到图片。",
   "The model could not be reached.": "无法连上模型。",
   "The model ended after its thoughts without giving an answer.": "模型思考之后就结束了，没有给出回答。",
   "The model has had too many requests.": "模型收到太多请求。",
@@ -249,6 +262,7 @@ const words = {
   "There is no agent “%(name)s”; the session's own is used.": "没有名为“%(name)s”的智能体；改用这个会话本身的智能体。",
   "There is no command “%(name)s”. Known: %(known)s.": "没有“%(name)s”这个命令。可用的有：%(known)s。",
   "There is no step %(n)s in this session.": "这个会话里没有步骤 %(n)s。",
+  "There is no such file.": "没有这个文件。",
   "There is no such model call in this run.": "这次运行没有这个模型调用。",
   "There is no such run in this session.": "这个会话里没有这次运行。",
   "There is no such run.": "没有这次运行。",
@@ -304,6 +318,7 @@ const words = {
   "You may watch this session, but not steer it.": "你可以观看这个会话，但不能操作。",
   "Your budget for today is used up: %(limit)s. There is more from midnight UTC on.": "你今天的预算已用完：%(limit)s。UTC 午夜起会有新的预算。",
   "Your drafts and unsent messages are kept on this device.": "你的草稿和未发送的消息保留在这台设备上。",
+  "Your files would be more than %(most)d MB. Delete sessions whose files you no longer need.": "你的文件会超过 %(most)d MB。请删除不再需要其文件的会话。",
   "a call\u0004Cancelled": "已取消",
   "a call\u0004Interrupted": "已中断",
   "a call\u0004Running": "运行中",
@@ -354,10 +369,12 @@ const words = {
   "read %(n)d page": [
     "读取了 %(n)d 个网页"
   ],
+  "read in files": "读取了文件",
   "rules": "规则",
   "run": "运行",
   "runs again.": "再次运行。",
   "runs in": "运行于",
+  "searched files": "搜索了文件",
   "searched past sessions": "搜索了历史会话",
   "session": "会话",
   "showing %(shown)s of %(whole)s": "显示 %(shown)s，共 %(whole)s",
@@ -378,6 +395,11 @@ const words = {
   "was removed from the queue.": "已从队列移除。",
   "when": "何时",
   "“%(expression)s” never comes.": "“%(expression)s”永远不会到来。",
+  "“%(name)s” has no text that can be read. %(why)s": "“%(name)s”没有可以读取的文本。%(why)s",
+  "“%(name)s” is empty.": "“%(name)s”是空的。",
+  "“%(name)s” is not what its name says: what is in it is %(type)s.": "“%(name)s”与其名称不符：内容是 %(type)s。",
+  "“%(name)s” is of a kind that cannot be used here. Text, PDF, Office files and pictures can.": "“%(name)s”是这里无法使用的类型。可以使用文本、PDF、Office 文件和图片。",
+  "“%(name)s” is too large: a file may have %(most)d MB.": "“%(name)s”太大了：一个文件最多 %(most)d MB。",
   "“%(text)s”": "“%(text)s”"
 };
 

@@ -6,6 +6,9 @@ const words = {
   "%(h)s h %(m)s m": "%(h)s 小時 %(m)s 分",
   "%(input)s in / %(output)s out": "輸入 %(input)s / 輸出 %(output)s",
   "%(m)s m %(s)s s": "%(m)s 分 %(s)s 秒",
+  "%(n)d byte": [
+    "%(n)d 位元組"
+  ],
   "%(n)d call at once": [
     "同時 %(n)d 個呼叫"
   ],
@@ -58,6 +61,7 @@ const words = {
   "A cron expression has five fields: %(fields)s. This one has %(n)d.": "cron 運算式有五個欄位：%(fields)s。這個有 %(n)d 個。",
   "A frame must be a JSON object with a type.": "訊框必須是帶有類型的 JSON 物件。",
   "A frame needs a type, as a string.": "訊框需要類型，且必須是字串。",
+  "A message may have %(n)d files.": "一則訊息最多可以有 %(n)d 個檔案。",
   "A step could not be stored.": "有步驟無法儲存。",
   "A title needs at least one letter, digit or sign that can be seen.": "標題至少要有一個看得見的字母、數字或符號。",
   "A tool failed.": "工具失敗了。",
@@ -69,6 +73,7 @@ const words = {
   "Budget %(share)s%%": "預算 %(share)s%%",
   "Catching up": "正在同步",
   "Caught up · #%(seq)s, 0 missing.": "已同步 · #%(seq)s，沒有遺漏。",
+  "Checking": "檢查中",
   "Close some of your other tabs; this one tries again.": "請關閉一些其他分頁；這一頁會再試。",
   "Connecting": "正在連線",
   "Context %(share)s%%": "脈絡 %(share)s%%",
@@ -119,9 +124,11 @@ const words = {
   "Not connected yet.": "尚未連線。",
   "Not sent": "未送出",
   "Not sent yet": "尚未送出",
+  "Not sent: the server cannot be reached.": "未傳送：無法連線到伺服器。",
   "Nothing is running here that could be stopped.": "這裡沒有可以停止的執行。",
   "Offline": "離線",
   "One of %(choices)s.": "必須是下列之一：%(choices)s。",
+  "One of the files is not there, or not yours.": "其中一個檔案不存在，或不是你的。",
   "Only the session's latest run can be continued, and only when it was stopped, failed, was interrupted or hit its limit.": "只有對話中最近一次執行可以繼續，而且必須是已停止、失敗、中斷或達到上限的。",
   "Opening the live connection.": "正在開啟即時連線。",
   "Over the API": "經由 API",
@@ -130,6 +137,8 @@ const words = {
   "Queued": "排隊中",
   "Reconnecting": "正在重新連線",
   "Reconnecting in %(n)s s": "%(n)s 秒後重新連線",
+  "Remove the files that could not be sent first.": "請先移除無法傳送的檔案。",
+  "Remove “%(name)s”": "移除「%(name)s」",
   "Removed from the queue": "已從佇列移除",
   "Removed from the queue by %(name)s": "由 %(name)s 從佇列移除",
   "Report %(id)s.": "報告 %(id)s。",
@@ -141,6 +150,7 @@ const words = {
   "Say when in one way only, not by %(ways)s.": "時間只能用一種方式指定，不能同時用 %(ways)s。",
   "Say when: at, every_minutes or cron.": "請指定時間：at、every_minutes 或 cron。",
   "Schedules": "排程",
+  "Send one file, as a form with the field “file”.": "請以含有「file」欄位的表單傳送一個檔案。",
   "Sending": "正在送出",
   "Show all %(n)d rows": [
     "顯示全部 %(n)d 列"
@@ -189,11 +199,14 @@ const words = {
   "The database did not answer. Please try again; a message is not taken twice.": "資料庫沒有回應。請再試一次；同一則訊息不會收兩次。",
   "The expression has %(n)s characters; at most %(most)s are allowed.": "運算式有 %(n)s 個字元；最多 %(most)s 個。",
   "The extension that brought this agent is not installed any more.": "帶來這個代理的擴充套件已不再安裝。",
+  "The file could not be looked at just now. Please try again.": "現在無法檢查這個檔案。請再試一次。",
+  "The files are still being sent. One moment.": "檔案還在傳送中，請稍候。",
   "The key of the model server “%(name)s”: %(reason)s": "模型伺服器「%(name)s」的金鑰：%(reason)s",
   "The key was encrypted with another FIELD_KEY. Enter it again.": "這個金鑰是用另一個 FIELD_KEY 加密的。請重新輸入。",
   "The message has %(n)s characters; at most %(most)s are allowed.": "訊息有 %(n)s 個字元；最多 %(most)s 個。",
   "The message is empty.": "訊息是空的。",
   "The model called a tool within its thoughts, where the server passes it on as text, so nothing was run. The server's tool parser may not fit the model; LLM_TOOL_FORMAT=template does without one.": "模型在思考中呼叫了工具，而伺服器把它當成文字傳來，所以什麼都沒有執行。伺服器的工具剖析器可能不適合這個模型；設定 LLM_TOOL_FORMAT=template 就不需要它。",
+  "The model cannot see pictures.": "這個模型看不到圖片。",
   "The model could not be reached.": "無法連上模型。",
   "The model ended after its thoughts without giving an answer.": "模型思考之後就結束了，沒有給出答案。",
   "The model has had too many requests.": "模型收到太多要求。",
@@ -249,6 +262,7 @@ const words = {
   "There is no agent “%(name)s”; the session's own is used.": "沒有名為「%(name)s」的代理；改用這個對話本身的代理。",
   "There is no command “%(name)s”. Known: %(known)s.": "沒有「%(name)s」這個指令。可用的有：%(known)s。",
   "There is no step %(n)s in this session.": "這個對話裡沒有步驟 %(n)s。",
+  "There is no such file.": "沒有這個檔案。",
   "There is no such model call in this run.": "這次執行沒有這個模型呼叫。",
   "There is no such run in this session.": "這個對話裡沒有這次執行。",
   "There is no such run.": "沒有這次執行。",
@@ -304,6 +318,7 @@ const words = {
   "You may watch this session, but not steer it.": "你可以觀看這個對話，但不能操作。",
   "Your budget for today is used up: %(limit)s. There is more from midnight UTC on.": "你今天的預算已用完：%(limit)s。UTC 午夜起會有新的預算。",
   "Your drafts and unsent messages are kept on this device.": "你的草稿與未送出的訊息保留在這台裝置上。",
+  "Your files would be more than %(most)d MB. Delete sessions whose files you no longer need.": "你的檔案會超過 %(most)d MB。請刪除不再需要其檔案的對話。",
   "a call\u0004Cancelled": "已取消",
   "a call\u0004Interrupted": "已中斷",
   "a call\u0004Running": "執行中",
@@ -354,10 +369,12 @@ const words = {
   "read %(n)d page": [
     "讀了 %(n)d 個網頁"
   ],
+  "read in files": "讀取了檔案",
   "rules": "規則",
   "run": "執行",
   "runs again.": "再次執行。",
   "runs in": "執行於",
+  "searched files": "搜尋了檔案",
   "searched past sessions": "搜尋了過去的對話",
   "session": "對話",
   "showing %(shown)s of %(whole)s": "顯示 %(shown)s，共 %(whole)s",
@@ -378,6 +395,11 @@ const words = {
   "was removed from the queue.": "已從佇列移除。",
   "when": "何時",
   "“%(expression)s” never comes.": "「%(expression)s」永遠不會到來。",
+  "“%(name)s” has no text that can be read. %(why)s": "「%(name)s」沒有可以讀取的文字。%(why)s",
+  "“%(name)s” is empty.": "「%(name)s」是空的。",
+  "“%(name)s” is not what its name says: what is in it is %(type)s.": "「%(name)s」與其名稱不符：內容是 %(type)s。",
+  "“%(name)s” is of a kind that cannot be used here. Text, PDF, Office files and pictures can.": "「%(name)s」是這裡無法使用的類型。可以使用文字、PDF、Office 檔案和圖片。",
+  "“%(name)s” is too large: a file may have %(most)d MB.": "「%(name)s」太大了：一個檔案最多 %(most)d MB。",
   "“%(text)s”": "「%(text)s」"
 };
 

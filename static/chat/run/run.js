@@ -10,6 +10,7 @@ import { pathTo } from "../transport/addresses.js";
 import { createAnswer } from "./answer.js";
 import { createCallCards } from "./call-card.js";
 import { createChildren } from "./children.js";
+import { fillFiles } from "./files.js";
 import { createOutline } from "./outline.js";
 
 /** @import { Run } from "../state/types.js" */
@@ -261,6 +262,7 @@ function paintHead(article, run, { agent, locale }) {
   const before = slot(article, "continues");
   setShown(before, !isShown);
   if (run.continues) before.href = `#run-${run.continues}`;
+  fillFiles(article, isShown ? run.files : []);
   setText(slot(article, "by"), agent);
   /** @type {HTMLAnchorElement} */
   const inspect = slot(article, "inspect");

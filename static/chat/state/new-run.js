@@ -27,6 +27,7 @@ export function newRun(id) {
     agent: "",
     model: "",
     message: "",
+    files: [],
     user: "",
     enable_reasoning: true,
     continues: null,

@@ -209,6 +209,7 @@ function applied(run, { type, seq, data }) {
         agent: data.agent,
         model: data.model ?? "",
         message: data.message,
+        files: data.files ?? [],
         user: data.user ?? "",
         enable_reasoning: data.enable_reasoning ?? true,
         continues: data.continues ?? null,
@@ -319,6 +320,9 @@ function superseded(run, step) {
   return { ...run, growth, finished: Math.max(run.finished, step) };
 }
 
+/** @param {{step: number, tool_call_id: string, tool_name: string}} data @param {number|null} seq @param {number} at */
+const callOf = ({ step, tool_call_id, tool_name }, seq, at) => ({ seq, step, at, call_id: tool_call_id, name: tool_name });
+
 /**
  * @param {Run} run
  * @param {number} seq
@@ -328,15 +332,7 @@ function superseded(run, step) {
  * @returns {Run}
  */
 function called(run, seq, at, iteration, data) {
-  const call = {
-    seq,
-    step: data.step,
-    at,
-    call_id: data.tool_call_id,
-    name: data.tool_name,
-    arguments: data.arguments,
-    result: null,
-  };
+  const call = { ...callOf(data, seq, at), arguments: data.arguments, result: null };
   const last = run.items.at(-1);
   if (last?.kind === "calls" && last.iteration === iteration) {
     return { ...run, items: [...run.items.slice(0, -1), { ...last, calls: [...last.calls, call] }] };
@@ -382,6 +378,7 @@ function answered(run, seq, at, iteration, data) {
     duration_ms: data.duration_ms ?? null,
     truncated: Boolean(data.truncated),
     content_length: data.content_length ?? content.length,
+    files: data.files ?? [],
   };
   for (let index = run.items.length - 1; index >= 0; index -= 1) {
     const item = run.items[index];
@@ -393,15 +390,7 @@ function answered(run, seq, at, iteration, data) {
     }
   }
   // Its call lies before what this page holds: it stands for itself.
-  const call = {
-    seq: null,
-    step: data.step,
-    at,
-    call_id: data.tool_call_id,
-    name: data.tool_name,
-    arguments: {},
-    result,
-  };
+  const call = { ...callOf(data, null, at), arguments: {}, result };
   return { ...run, items: [...run.items, calls(seq, call, iteration)] };
 }
 

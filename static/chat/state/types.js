@@ -15,12 +15,14 @@
 /** @typedef {import("../protocol.js").QueuedRun} QueuedMessage */
 /** @typedef {import("../protocol.js").Person} Person */
 /** By which call of which run a run within it was asked. @typedef {import("../protocol.js").Parent} Parent */
+/** @typedef {import("../protocol.js").FileData} FileData */
 
 /**
  * What a tool gave back. `content` may be cut off; `content_length` says how long all of it is.
  *
  * @typedef {{
  *   seq: number|null, at: number, ok: boolean, content: string, duration_ms: number|null, truncated: boolean, content_length: number,
+ *   files: FileData[],
  * }} CallResult
  */
 
@@ -57,7 +59,7 @@
  * A run as the page knows it. `outside` counts what of it lies on earlier pages; `finished` is its last finished step.
  *
  * @typedef {{
- *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, user: string,
+ *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, files: FileData[], user: string,
  *   enable_reasoning: boolean, continues: string|null, parent: Parent|null, iteration: number, limit: number, items: Item[], answer: Answer|null,
  *   error: (Parts & {message: string, code: string, id: string})|null, duration_ms: number|null, usage: Usage|null, cancelled_by: string|null,
  *   removed: boolean, outside: Partial<Counts>, growth: Growth|null, finished: number,
@@ -86,7 +88,7 @@
  *
  * @typedef {{
  *   session: Session, user: string, name: string, may: {drive: boolean, stop: boolean}, live: boolean, agents: Record<string, string>,
- *   max_iterations: number, max_chars: number, now: number, first: number, runs?: object[], cursor?: {seq: number, id: string|null},
+ *   max_iterations: number, max_chars: number, max_files: number, now: number, first: number, runs?: object[], cursor?: {seq: number, id: string|null},
  *   run?: State["live"], queue?: QueuedMessage[],
  * }} Page
  */
@@ -103,7 +105,7 @@
  * A message that is not accepted yet. `tried` says that it has been sent and may have been taken.
  *
  * @typedef {{
- *   client_message_id: string, message: string, agent_name?: string, enable_reasoning: boolean, at: number, place: number,
+ *   client_message_id: string, message: string, files?: FileData[], agent_name?: string, enable_reasoning: boolean, at: number, place: number,
  *   tried?: boolean, error?: {code: string, message: string},
  * }} OutboxItem
  */

@@ -13,7 +13,7 @@ from tests import wire_types
 
 #: Of each type of stored event: the fields of its data, and those that may be missing. Those of steps are below.
 STORED = {
-    "reasoning_start": ("agent message user enable_reasoning timestamp", "continues model"),
+    "reasoning_start": ("agent message user enable_reasoning timestamp", "continues files model"),
     "response": ("content", "partial"),
     "error": ("message code id", "client_message_id template values"),
     "reasoning_complete": ("status total_iterations duration_ms usage", "code cancelled_by removed"),
@@ -48,7 +48,7 @@ STEPS = {
     "iteration_end": ("", "context budget"),
     "thought": ("step duration_ms", "partial"),
     "tool_use": ("step tool_name tool_call_id arguments", ""),
-    "tool_result": ("step tool_name tool_call_id ok duration_ms truncated content_length", ""),
+    "tool_result": ("step tool_name tool_call_id ok duration_ms truncated content_length", "files"),
     "final_answer": ("step duration_ms", "partial"),
     "max_iterations_reached": ("max_iterations", ""),
     "complete": ("total_iterations", ""),
@@ -56,7 +56,7 @@ STEPS = {
 }
 #: Of each command.
 COMMANDS = {
-    "chat": ("message", "agent_name enable_reasoning client_message_id"),
+    "chat": ("message", "agent_name enable_reasoning client_message_id files"),
     "cancel": ("", "run_id all"),
     "continue": ("run_id", "client_message_id"),
     "resume": ("", "last_seq last_id"),

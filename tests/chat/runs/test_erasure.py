@@ -16,11 +16,15 @@ from chat.models import (
     ClosedAccount,
     Connection,
     Draft,
+    File,
+    FileChunk,
+    FileText,
     Occurrence,
     Run,
     RunStatus,
     Schedule,
     Session,
+    SessionFile,
     Step,
     StepContent,
     StepOrigin,
@@ -29,7 +33,7 @@ from chat.runs import admission, dispatch, erasure
 from chat.runs import state as run_state
 from chat.schedules import commands as schedule_commands
 from chat.schedules import occurrences
-from chat.store import reconcile, search, selectors, step_log
+from chat.store import file_texts, reconcile, search, selectors, step_log
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db
@@ -62,6 +66,7 @@ def fill(owner: User) -> Session:
     schedule_commands.make(owner, {"message": "?", "every_minutes": 60, "session_id": str(session.pk)}, timezone.now())
     schedule = Schedule.objects.get(session=session)
     Occurrence.objects.create(schedule=schedule, due_at=timezone.now(), outcome="started", run=live)
+    file_texts.prepare(making.file(owner, "apples", session))
     return session
 
 
@@ -124,6 +129,10 @@ def empty(owner: User) -> bool:
         Step.objects,
         StepContent.objects,
         StepOrigin.objects,
+        SessionFile.objects,
+        File.objects,
+        FileChunk.objects,
+        FileText.objects,
         Draft.objects,
         Connection.objects,
     )

@@ -70,6 +70,7 @@ async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Ser
     server.start()
     async with Browser.logged_in(server.url, "ada") as browser:
         session = await browser.new_session()
+        _, file = await browser.send_file("a.txt", b"tea", session_id=session)
     await ask(server, session, "Tell [tokens=5]")
     before = database.events(session)
     # While a run is at work, and what it has stored lies in the write-ahead log.
@@ -98,6 +99,11 @@ async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Ser
     # It is served again, what was at work in the copy has an end, and the next question is answered.
     server.start()
     await ask(server, session, "Tell [tokens=5]")
+    async with (
+        Browser.logged_in(server.url, "ada") as browser,
+        browser.http.get(f"/api/files/{file['id']}/") as answer,
+    ):
+        assert await answer.read() == b"tea", "files are in it"
     assert database.events(session)[: len(restored)] == restored
     await until(lambda: {run.status for run in database.runs(session)} <= {"completed", "interrupted"})
     server.stop()
