@@ -10,7 +10,7 @@ from agents.events import Step
 from agents.loading import load
 from agents.metering import Meter
 from agents.specs import AgentSpec, ModelSettings, find_agent
-from agents.steps import StepData
+from agents.steps import FileData, StepData
 from agents.stream import AgentRun, Task
 from agents.text import clean
 from agents.tools import Toolbox, connect_servers
@@ -34,15 +34,20 @@ class Agent:
         session_id: object = None,
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
         skip_initial_steps: bool = False,
+        files: Sequence[FileData] = (),
         meter: Meter | None = None,
+        calls: Sequence[tuple[str, str]] = (),
     ) -> AgentRun:
         """Set the agent to work on ``prompt`` after ``history``, inside a running event loop.
 
         Without a prompt it goes on from the history, which then ends with the user's message or tool results.
         ``history`` holds messages in OpenAI's shape; ``session_id`` only labels the thread. ``skip_initial_steps`` leaves out the steps of
-        `initial_steps`, for who has recorded them beforehand. ``meter`` keeps the run's budget.
+        `initial_steps`, for who has recorded them beforehand. ``files`` came with the prompt; those of earlier messages stand in their
+        own ``files``. ``meter`` keeps the run's budget. ``calls``, each a tool's name and its arguments as JSON, are made before the
+        model is asked: what a run that this one goes on from had begun and not ended.
         """
-        conversation = [*history, {"role": "user", "content": prompt}] if prompt is not None else list(history)
+        asking: dict[str, Any] = {"role": "user", "content": prompt, **({"files": files} if files else {})}
+        conversation = [*history, asking] if prompt is not None else list(history)
         asked = [message["content"] for message in conversation if message["role"] == "user"]
         if not asked:
             raise ValueError("There is nothing to answer: neither a prompt nor a user's message in the history.")
@@ -51,7 +56,7 @@ class Agent:
         message = clean(asked[-1]) if isinstance(asked[-1], str) else ""
         label = str(session_id or self.spec.name)
         parts = (self.spec, self.model, self.toolbox, conversation, message, max_iterations, label)
-        return AgentRun(Task(*parts, skip_initial_steps, meter))
+        return AgentRun(Task(*parts, skip_initial_steps, meter, tuple(calls)))
 
     async def run_with_reasoning_stream(
         self,

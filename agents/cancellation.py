@@ -23,6 +23,8 @@ class CancelToken:
         # Held while callbacks run: once what removes a callback has returned, it neither runs nor will.
         self._lock = threading.RLock()
         self._reason = ""
+        self.call_id = ""
+        """The id of the call that it was handed to, unique in the run."""
         self.on_progress: Callable[[str], None] = unheard
         """Called, in the tool's thread or another, with what the tool says of how far it has come."""
 

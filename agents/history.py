@@ -16,6 +16,7 @@ ChatMessage = dict[str, Any]
 NO_RESULT = "This call was interrupted before it had a result."
 NO_ANSWER = "(This was stopped or failed before there was an answer.)"
 LEFT_OUT = "(What was said before is left out.)"
+LOOKING = "(Looking at the pictures.)"
 GO_ON = "(This breaks off here. Go on exactly where it does, without repeating anything.)"
 NOTHING = "(nothing)"
 _SHORTENED = "\n[… shortened to fit the model's memory]"
@@ -23,7 +24,12 @@ _SHORT = 600
 """Characters that a shortened tool result keeps."""
 _INVALID_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _LONGEST_NAME = 64
-_KNOWN_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "name"})
+#: The field of a user's message that holds its pictures' addresses, and the tokens that one takes, about.
+IMAGES = "images"
+_IMAGE_COST = 1_000
+#: Marks a user's message of ours that shows the pictures of results: it begins no turn.
+OF_TOOLS = "of_tools"
+_KNOWN_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "name", IMAGES, OF_TOOLS})
 _KNOWN_IN_CALL = frozenset({"id", "type", "function"})
 
 
@@ -140,7 +146,7 @@ def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()
             valid[-1] = {**valid[-1], **message, "content": said}
             continue
         if role == "user" and before in ("user", "tool"):
-            valid.append({"role": "assistant", "content": NO_ANSWER})
+            valid.append({"role": "assistant", "content": LOOKING if OF_TOOLS in message else NO_ANSWER})
         elif role in ("assistant", "tool") and before in ("", "system"):
             valid.append({"role": "user", "content": LEFT_OUT})
         if not message["content"].strip() and not message.get("tool_calls"):
@@ -163,7 +169,11 @@ def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMe
     if total <= budget:
         return messages, total, LeftOut()
     head = 1 if messages and messages[0]["role"] == "system" else 0
-    starts = [i for i in range(head, len(messages)) if i == head or messages[i]["role"] == "user"]
+    starts = [
+        i
+        for i in range(head, len(messages))
+        if i == head or (messages[i]["role"] == "user" and OF_TOOLS not in messages[i])
+    ]
     keep_from = head
     for start, following in pairwise(starts):
         if total <= budget:
@@ -213,7 +223,11 @@ def _without_oldest_calls(
 
 def cost(message: ChatMessage) -> int:
     """Tokens a message takes, estimated."""
-    tokens = 4 + estimate_tokens(message["content"] or "") + _other_costs(message, _KNOWN_FIELDS)
+    content = message["content"]
+    tokens = 4 + estimate_tokens(_text(content)) + _other_costs(message, _KNOWN_FIELDS)
+    # Pictures beside the text or, as they are sent, among its parts.
+    pictures = len(content) - 1 if isinstance(content, list) else len(message.get(IMAGES, ()))
+    tokens += _IMAGE_COST * pictures
     for call in message.get("tool_calls") or ():
         function = call["function"]
         tokens += 8 + estimate_tokens(function["name"] + function["arguments"]) + _other_costs(call, _KNOWN_IN_CALL)

@@ -3,26 +3,31 @@
 Importing this imports Qwen-Agent, which takes seconds; see `agents.stream.load`.
 """
 
+import functools
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from qwen_agent.agents import fncall_agent
 from qwen_agent.llm import get_chat_model
-from qwen_agent.llm.schema import ASSISTANT, FUNCTION, SYSTEM, USER, FunctionCall, Message
+from qwen_agent.llm.schema import ASSISTANT, FUNCTION, SYSTEM, USER, ContentItem, FunctionCall, Message
 from qwen_agent.tools.base import BaseTool
 
 from agents import tools
+from agents.attachments import pictures_of, with_files
 from agents.cancellation import CancelToken
 from agents.errors import AgentError
 from agents.extensions import driver, qwen_agents
 from agents.history import repair_tool_calls
 from agents.models import base, openai_compatible
 from agents.models.demo import model
+from agents.models.reply_parts import Call
 from agents.specs import AgentSpec, ModelSettings, Parameters
+from agents.steps import FileData
 from agents.tools import Egress, Tool, Toolbox, ToolError
-from agents.tools.runner import Job, run_tool
+from agents.tools.keeping import KeepingTool
+from agents.tools.runner import Job, ToolOutcome, run_tool
 
 # Qwen-Agent ends silently at a limit of its own, read once and for all runs. Ours is kept by the host, run by run.
 fncall_agent.MAX_LLM_CALL_PER_RUN = sys.maxsize
@@ -30,6 +35,10 @@ fncall_agent.MAX_LLM_CALL_PER_RUN = sys.maxsize
 
 class ReplyHost(driver.Host, base.ReplyHost, Protocol):
     """The run that the loop works for: has replies written and tools run."""
+
+    def begin_calls(self) -> Sequence[Call]:
+        """The calls that the run begins with, in its log from now on; raises what a stop raises."""
+        ...
 
     def note(self, words: str) -> None:
         """Have the run's log say something that no model has said."""
@@ -59,12 +68,19 @@ class _QwenTool(BaseTool):  # type: ignore[misc] # Qwen-Agent has no types
 class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has no types
     """Qwen-Agent's function-calling agent; the calls of a turn run together before it asks for their results one by one."""
 
-    def __init__(self, llm: Any, toolset: Mapping[str, Tool], host: ReplyHost) -> None:
+    def __init__(
+        self,
+        llm: Any,
+        toolset: Mapping[str, Tool],
+        host: ReplyHost,
+        look_at: Callable[[Sequence[FileData]], list[str]],
+    ) -> None:
         self.mem = None  # else the parent makes a store of files, with a folder and a model of its own
         super().__init__(llm=llm, system_message="")
         self.function_map = {name: _QwenTool(tool) for name, tool in toolset.items()}
         self._host = host
-        self._results: deque[str] = deque()
+        self._look_at = look_at
+        self._results: deque[ToolOutcome] = deque()
 
     def _run(self, messages: list[Message], lang: str = "en", **kwargs: Any) -> Iterator[list[Message]]:
         yield from super()._run(_SharedMessages(messages), lang, **kwargs)
@@ -82,10 +98,11 @@ class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has n
                 jobs.append(Job(message.extra["function_id"], call.name, call.arguments, adapter and adapter.tool))
         if jobs:
             outcomes = self._host.run_tools(jobs)
-            self._results.extend(outcomes[job.id].content for job in jobs)
+            self._results.extend(outcomes[job.id] for job in jobs)
 
-    def _call_tool(self, *_: Any, **__: Any) -> str:
-        return self._results.popleft()
+    def _call_tool(self, *_: Any, **__: Any) -> str | list[ContentItem]:
+        outcome = self._results.popleft()
+        return _content(outcome.content, self._look_at(outcome.files) if outcome.files else ())
 
 
 def converse(
@@ -97,10 +114,17 @@ def converse(
 ) -> None:
     """Let the agent work on the conversation to its end, blocking. Raises what the host raises."""
     try:
-        egress = Egress(history, toolbox.privacy, toolbox.hosts)
+        # What an agent wrote to another names no address that a person would have.
+        written = history if toolbox.is_asked_by_person else [each for each in history if each["role"] != USER]
+        egress = Egress(written, toolbox.privacy, toolbox.hosts)
         missing: list[str] = []
         built = tools.build(spec.tools, toolbox, egress, missing.append, spec.mcp)
         toolset = {name: egress.guard(tool) for name, tool in built.items()}
+        if (files := toolbox.files) is not None:
+            toolset = {name: KeepingTool(tool, files) for name, tool in toolset.items()}
+        told = with_files(history, settings.sees_images, files.content if files else None)
+        if any("images" in message for message in told):
+            egress.mark()
     except ToolError as error:
         raise AgentError("tool_failed", str(error)) from error
     instructions = spec.instructions
@@ -108,14 +132,35 @@ def converse(
         words = f"Some tools are not available in this run. {' '.join(missing)}"
         host.note(words)
         instructions += f"\n\n{words}"
-    conversation = list(_to_qwen(repair_tool_calls(history)))
+    told = [*told, *_first_calls(toolset, host)]
+    look_at = functools.partial(pictures_of, content_of=files.content) if files and settings.sees_images else _see_none
+    conversation = list(_to_qwen(repair_tool_calls(told)))
     if spec.agent_class:
         _let_work(spec, settings, toolset, egress, conversation, host)
         return
-    agent = _Agent(_model(settings, spec.parameters, host), toolset, host)
+    agent = _Agent(_model(settings, spec.parameters, host), toolset, host, look_at)
     messages = _SharedMessages([Message(SYSTEM, instructions), *conversation])
     for _ in agent.run(messages, lang="en"):  # steps leave by the host; Qwen-Agent's own list holds nothing more
         pass
+
+
+def _first_calls(toolset: Mapping[str, Tool], host: ReplyHost) -> list[dict[str, Any]]:
+    """What the calls that the run begins with add to its conversation, when they have ended."""
+    calls = host.begin_calls()
+    if not calls:
+        return []
+    outcomes = host.run_tools([Job(call.id, call.name, call.arguments, toolset.get(call.name)) for call in calls])
+    asking = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in calls
+    ]
+    return [
+        {"role": ASSISTANT, "content": "", "tool_calls": asking},
+        *(
+            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": outcomes[call.id].content}
+            for call in calls
+        ),
+    ]
 
 
 def _let_work(
@@ -154,15 +199,24 @@ def _model(settings: ModelSettings, parameters: Parameters, host: base.ReplyHost
     )
 
 
+def _see_none(_: Sequence[FileData]) -> list[str]:
+    return []
+
+
+def _content(text: str, pictures: Sequence[str]) -> str | list[ContentItem]:
+    """A content as Qwen-Agent has it, with pictures or without."""
+    return [ContentItem(text=text), *(ContentItem(image=address) for address in pictures)] if pictures else text
+
+
 def _to_qwen(history: Sequence[Mapping[str, Any]]) -> Iterator[Message]:
     """OpenAI's messages as Qwen-Agent's, in which each tool call is one of its own."""
     for message in history:
         if message["role"] == "tool":
-            yield Message(
-                FUNCTION, message["content"], name=message["name"], extra={"function_id": message["tool_call_id"]}
-            )
+            content = _content(message["content"], message.get("images", ()))
+            yield Message(FUNCTION, content, name=message["name"], extra={"function_id": message["tool_call_id"]})
         elif message["role"] != ASSISTANT:
-            yield Message(message["role"] if message["role"] == SYSTEM else USER, message["content"])
+            content = _content(message["content"], message.get("images", ()))
+            yield Message(message["role"] if message["role"] == SYSTEM else USER, content)
         else:
             calls = message.get("tool_calls") or ()
             origin = message.get("origin")

@@ -16,11 +16,13 @@ from agents.steps import (
     CONTENT_LIMIT,
     BudgetUse,
     ContextUse,
+    FileData,
     FinalAnswerStep,
     IterationEndStep,
     NumberedType,
     StepBase,
     ThoughtStep,
+    ToolResultStep,
 )
 from agents.text import json_object, utf16_cut, utf16_length
 
@@ -155,24 +157,31 @@ class StepSplitter:
         ]
         thoughts = {"field": reasoning_field, "steps": self._reasoning} if reasoning_field and self._reasoning else {}
         for call in calls:
-            self.open_calls[call.id] = _Open(call.name, self._clock())
             origin = {"server": server, "fields": call.fields, "thoughts": thoughts, "turn": turn_fields}
-            steps.append(
-                Step(
-                    {
-                        "type": "tool_use",
-                        **self._base(),
-                        "step": self._next_number(),
-                        "tool_name": call.name,
-                        "tool_call_id": call.id,
-                        "arguments": json_object(call.arguments, call.arguments),
-                    },
-                    origin=origin if call.fields or thoughts or turn_fields else None,
-                )
-            )
+            steps.append(self._called(call, origin if call.fields or thoughts or turn_fields else None))
             thoughts, turn_fields = {}, {}
         self._begin_reply()
         return steps, calls
+
+    def call(self, wanted: Sequence[tuple[str, str]]) -> tuple[list[Step], list[Call]]:
+        """Tools are called that no reply of this run has asked for, by name and arguments: their steps, and the calls with their ids."""
+        calls = [Call(self._unique(""), name, arguments, {}) for name, arguments in wanted]
+        return [self._called(call, None) for call in calls], calls
+
+    def _called(self, call: Call, origin: dict[str, Any] | None) -> Step:
+        """A tool is called: its step; it is open from now on."""
+        self.open_calls[call.id] = _Open(call.name, self._clock())
+        return Step(
+            {
+                "type": "tool_use",
+                **self._base(),
+                "step": self._next_number(),
+                "tool_name": call.name,
+                "tool_call_id": call.id,
+                "arguments": json_object(call.arguments, call.arguments),
+            },
+            origin=origin,
+        )
 
     def note(self, words: str) -> Step:
         """Something that the run's reader has to know and that no model has said; a thought of ours."""
@@ -193,25 +202,28 @@ class StepSplitter:
         self._progressed += 1
         return PartialStep(self._number + 1, "tool_result", words, self._progressed, self.open_calls[call_id].name)
 
-    def result(self, call_id: str, *, ok: bool, content: str, duration_ms: int) -> Step:
+    def result(self, call_id: str, *, ok: bool, content: str, duration_ms: int, files: Sequence[FileData] = ()) -> Step:
         """A tool call has its result."""
         name = self.open_calls.pop(call_id).name
         length = utf16_length(content)
         truncated = length > CONTENT_LIMIT
-        return Step(
-            {
-                "type": "tool_result",
-                **self._base(utf16_cut(content, CONTENT_LIMIT) if truncated else content),
-                "step": self._next_number(),
-                "tool_name": name,
-                "tool_call_id": call_id,
-                "ok": ok,
-                "duration_ms": duration_ms,
-                "truncated": truncated,
-                "content_length": length,
-            },
-            content if truncated else None,
-        )
+        told = self._base(utf16_cut(content, CONTENT_LIMIT) if truncated else content)
+        data: ToolResultStep = {
+            "type": "tool_result",
+            "content": told["content"],
+            "iteration": told["iteration"],
+            "timestamp": told["timestamp"],
+            "step": self._next_number(),
+            "tool_name": name,
+            "tool_call_id": call_id,
+            "ok": ok,
+            "duration_ms": duration_ms,
+            "truncated": truncated,
+            "content_length": length,
+        }
+        if files:
+            data["files"] = list(files)
+        return Step(data, content if truncated else None)
 
     def open_for_ms(self, call_id: str) -> int:
         """How long a tool call has been without its result."""

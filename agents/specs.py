@@ -63,7 +63,7 @@ class AgentSpec:
     mcp: tuple[McpChoice, ...] | None = None
     """The MCP servers that it has; ``None``: all that are configured."""
     sub_agents: tuple[str, ...] = ()
-    """Names of the agents that it may ask."""
+    """Names of the agents that it may hand work on to, each by a tool ``ask_<name>``."""
     model: str = ""
     """Which model it asks; empty: the installation's."""
     parameters: Parameters = Parameters()
@@ -93,6 +93,8 @@ class ModelSettings:
     understood in any case."""
     max_input_tokens: int = 58_000
     """What a request may hold; the oldest turns are left out beyond it."""
+    sees_images: bool = False
+    """Whether pictures are sent along."""
     public_only: bool = False
     """Whether its host may not be in a private network: for addresses that the operator has not named one by one."""
 
@@ -114,6 +116,7 @@ _BUILT_IN: Mapping[str, AgentSpec] = MappingProxyType(
                 instructions="You are a careful researcher. Establish the facts first, tell what you verified from what "
                 "you assume, and name the source of anything you read." + _COMMON,
                 tools=("python", "current_time", "search_history", "fetch_page"),
+                sub_agents=("developer", "writer"),
             ),
             AgentSpec(
                 name="developer",

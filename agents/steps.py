@@ -12,6 +12,17 @@ from typing_extensions import TypedDict
 CONTENT_LIMIT = 2_000
 
 
+class FileData(TypedDict):
+    """A file, added to a message or returned by a tool."""
+
+    id: str
+    name: str
+    media_type: str
+    """What its content is, whatever its name says."""
+    size: int
+    """Bytes."""
+
+
 class StepBase(TypedDict):
     """What every step has."""
 
@@ -97,6 +108,8 @@ class ToolResultStep(StepBase):
     """Whether ``content`` is only the beginning."""
     content_length: int
     """Length of the whole."""
+    files: NotRequired[list[FileData]]
+    """What the tool returned beside its text."""
 
 
 class FinalAnswerStep(StepBase):

@@ -50,6 +50,8 @@ class Task:
     """Whether the reader has the steps of `initial_steps` already."""
     meter: Meter | None = None
     """Keeps the run's budget, where it has one."""
+    calls: tuple[tuple[str, str], ...] = ()
+    """Tool calls, by name and arguments, to be made before the model is asked."""
 
 
 def initial_steps(message: str) -> list[Step]:
@@ -215,6 +217,14 @@ class AgentRun:
         run_tools(jobs[:MOST_CALLS], self._stop, done, progress)
         return outcomes
 
+    def begin_calls(self) -> Sequence[Call]:
+        """Log the calls that the task begins with. See `agents.qwen.ReplyHost`."""
+        if not self._task.calls:
+            return ()
+        begun: Future[Sequence[Call]] = Future()
+        self._post(self._begin_calls, begun)
+        return begun.result()
+
     def note(self, words: str) -> None:
         """Have the log say something that no model has said. See `agents.qwen.ReplyHost`."""
         self._post(self._note, words)
@@ -325,13 +335,22 @@ class AgentRun:
 
     # -- on the event loop: tools -----------------------------------------------------------------
 
+    def _begin_calls(self, begun: "Future[Sequence[Call]]") -> None:
+        if self._stop.is_set() or self.outcome is not None:
+            begun.set_exception(Stopped())
+            return
+        steps, calls = self._splitter.call(self._task.calls)
+        self._push(steps)
+        self.messages.append({"role": "assistant", "content": "", "tool_calls": [_called(call, "") for call in calls]})
+        begun.set_result(calls)
+
     def _tool_ended(self, call_id: str, outcome: ToolOutcome) -> None:
         if call_id not in self._splitter.open_calls:  # the run was given up before
             return
         name = self._splitter.open_calls[call_id].name
-        step = self._splitter.result(call_id, ok=outcome.ok, content=outcome.content, duration_ms=outcome.duration_ms)
-        self._push([step])
-        self.messages.append({"role": "tool", "tool_call_id": call_id, "name": name, "content": outcome.content})
+        content, took, files = outcome.content, outcome.duration_ms, outcome.files
+        self._push([self._splitter.result(call_id, ok=outcome.ok, content=content, duration_ms=took, files=files)])
+        self.messages.append({"role": "tool", "tool_call_id": call_id, "name": name, "content": content})
         self._end_if_stopped()
 
     def _tool_progressed(self, call_id: str, words: str) -> None:

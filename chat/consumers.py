@@ -246,6 +246,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
                     fallback_agent=self._fallback_agent,
                     enable_reasoning=command.enable_reasoning,
                     client_message_id=command.client_message_id,
+                    files=command.files,
                 )
                 await self._put_in_line(asked, command.client_message_id)
             case Continue():
@@ -342,6 +343,7 @@ def _session_data(entrance: connections.Entrance, view: selectors.SessionView) -
         "window": protocol.WINDOW,
         "run": view.run,
         "queue": view.queue,
+        "children": view.children,
     }
     if view.context is not None:
         data["context"] = view.context

@@ -96,6 +96,8 @@ class Environment(BaseSettings):
     MAX_MESSAGES_PER_MINUTE: int = Field(60, ge=0)
     MAX_QUEUED_RUNS: int = Field(5, ge=0)
     MAX_SCHEDULES_PER_USER: int = Field(100, ge=0)
+    MAX_FILE_MB: int = Field(20, ge=0, le=200)
+    MAX_FILES_PER_USER_MB: int = Field(1_000, ge=0)
 
     HSTS_SECONDS: int = Field(_HOUR_S, ge=0, le=63_072_000)
     HSTS_INCLUDE_SUBDOMAINS: bool = False

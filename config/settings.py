@@ -69,6 +69,8 @@ MAX_SOCKETS_PER_USER = env.MAX_SOCKETS_PER_USER
 MAX_MESSAGES_PER_MINUTE = env.MAX_MESSAGES_PER_MINUTE
 MAX_QUEUED_RUNS = env.MAX_QUEUED_RUNS
 MAX_SCHEDULES_PER_USER = env.MAX_SCHEDULES_PER_USER
+MAX_FILE_MB = env.MAX_FILE_MB
+MAX_FILES_PER_USER_MB = env.MAX_FILES_PER_USER_MB
 
 HSTS_SECONDS = env.HSTS_SECONDS
 HSTS_INCLUDE_SUBDOMAINS = env.HSTS_INCLUDE_SUBDOMAINS
@@ -207,6 +209,8 @@ MAX_BODY_BYTES = {
     "/admin/": DATA_UPLOAD_MAX_MEMORY_SIZE,
     "/admin/login/": 64 * 1024,
     "/api/": DATA_UPLOAD_MAX_MEMORY_SIZE,
+    # What is around the file in its form is little. Where no limit is set, what the database takes in one go of an upload is.
+    "/api/files/": ((MAX_FILE_MB or 200) * 1_000_000) + 64 * 1024,
     "/schedules/": DATA_UPLOAD_MAX_MEMORY_SIZE,
 }
 

@@ -4,6 +4,7 @@ Each rule is kept by some server in use, which answers 400 or 422 where it is br
 that the product sends in any test; see there how a test fails by its words.
 """
 
+import base64
 import json
 import math
 import re
@@ -60,7 +61,9 @@ def _message_faults(message: Mapping[str, Any], sent_before: Collection[str]) ->
         if role != "assistant" or key not in sent_before:
             yield f"unknown field of a message: {key}"
     content = message.get("content")
-    if not isinstance(content, str):
+    if role == "user" and isinstance(content, list):
+        yield from _part_faults(content)
+    elif not isinstance(content, str):
         yield f"content is {content!r}"
     elif not content.strip() and not (role == "assistant" and message.get("tool_calls")):
         yield f"empty content of role {role}"
@@ -70,6 +73,27 @@ def _message_faults(message: Mapping[str, Any], sent_before: Collection[str]) ->
         yield from _call_faults(call, sent_before)
     if role == "tool" and "name" in message and not _NAME.fullmatch(message["name"]):
         yield f"the name of a tool is invalid: {message['name']!r}"
+
+
+def _part_faults(parts: list[Any]) -> Iterator[str]:
+    """A user's content in parts: its text first, then its pictures, each with all that it is."""
+    kinds = [part.get("type") for part in parts]
+    if kinds[:1] != ["text"] or len(kinds) < 2 or set(kinds[1:]) != {"image_url"}:
+        yield f"the parts of a content are {kinds!r}"
+        return
+    if set(parts[0]) != {"type", "text"} or not parts[0]["text"].strip():
+        yield f"a part of text is {parts[0]!r}"
+    for part in parts[1:]:
+        address = part["image_url"].get("url", "")
+        head, _, encoded = address.partition(";base64,")
+        if (
+            set(part) != {"type", "image_url"}
+            or set(part["image_url"]) != {"url"}
+            or not head.startswith("data:image/")
+        ):
+            yield f"a picture is {address[:80]!r}"
+        elif not base64.b64decode(encoded, validate=True):
+            yield "a picture is empty"
 
 
 def _call_faults(call: Mapping[str, Any], sent_before: Collection[str]) -> Iterator[str]:

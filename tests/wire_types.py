@@ -40,7 +40,7 @@ def fault_of(frame: Mapping[str, Any]) -> str:
     model = kinds.get(frame.get("type", ""))
     if model is None:
         return f"there is no frame {frame.get('type')!r}"
-    step = _STEPS.get(frame["data"].get("type", "")) if frame["type"] == "reasoning_step" else None
+    step = _STEPS.get(frame["data"].get("type", "")) if frame["type"] in ("reasoning_step", "child_step") else None
     try:
         if step is not None:
             step.model_validate({"it": frame["data"]})

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from agents.events import LeftOut, ModelRequest
-from agents.history import ChatMessage, fit_to_budget
+from agents.history import IMAGES, OF_TOOLS, ChatMessage, fit_to_budget
 from agents.models.refusals import Refused, find_limit, is_too_long
 from agents.models.server_facts import ServerFacts
 
@@ -30,6 +30,7 @@ _NEEDED_IN_CALLS = frozenset({"id", "type", "function"})
 _COMMON_NAMES = frozenset({"stream", "name"})
 SYSTEM = "system"
 LONG_IDS = "long ids of tool calls"
+_UNSEEN = "(The pictures could not be passed on: you cannot see them.)"
 
 # llama.cpp: tools param requires --jinja flag; Unsupported param: tools. Ollama: … does not support tools. vLLM: "auto" tool choice
 # requires --enable-auto-tool-choice and --tool-call-parser. OpenRouter: No endpoints found that support tool use. LiteLLM: … does not
@@ -44,6 +45,14 @@ _REFUSING_TOOLS = re.compile(
     rf"|(?<![\w.]){_TOOLS} (?:is|are) (?:not (?:yet )?|un)(?:supported|enabled|available|allowed)"
     r"|property '(?:tools|functions)' is unsupported|(?<![\w.])tools: (?:extra|unexpected|unknown)"
     r"|(?:extra_forbidden|extra inputs|extra fields)\W.{0,40}\btools\b(?!\.)",
+    re.IGNORECASE,
+)
+# llama.cpp: image input is not supported - hint: … mmproj. vLLM: … is not a multimodal model; At most 0 image(s) may be provided.
+# OpenAI: image_url is only supported by certain models. DeepSeek: unknown variant `image_url`, expected `text`. OpenRouter: No endpoints
+# found that support image input. Ollama: this model is missing data required for image input.
+_REFUSING_IMAGES = re.compile(
+    r"not a multimodal model|at most 0 image|image_url|image inputs?\b|images? (?:is |are )?(?:not|un)|support (?:for )?(?:images?|vision)"
+    r"|does(?: not|n't) support (?:image|vision|multimodal)|vision is not|content must be a string|\bmmproj\b",
     re.IGNORECASE,
 )
 _REFUSING = re.compile(
@@ -132,7 +141,12 @@ class Asking:
             return False
         if is_too_long(words):
             return self._shorten(refusal)
-        return self._refuses_tools(words) or self._misses_field(words) or self._refuses_part(refusal)
+        return (
+            self._refuses_images(words)
+            or self._refuses_tools(words)
+            or self._misses_field(words)
+            or self._refuses_part(refusal)
+        )
 
     def remember(self) -> None:
         """The server has answered: what it refused before that it is not asked for again."""
@@ -149,6 +163,15 @@ class Asking:
             return False
         self.uses_template = True
         self._learn(self._facts.note_tools_refused, "takes no tools; for some minutes they go in the prompt")
+        return True
+
+    def _refuses_images(self, words: str) -> bool:
+        has_some = any(message.get(IMAGES) for message in self._messages)
+        if not has_some or IMAGES in self._left_out or not _REFUSING_IMAGES.search(words):
+            return False
+        self._left_out.add(IMAGES)
+        self.note = "The model server takes no pictures, so this is answered without seeing them."
+        self._learn(lambda: self._facts.left_out.add(IMAGES), "takes no pictures: they are left out from now on")
         return True
 
     def _misses_field(self, words: str) -> bool:
@@ -208,6 +231,10 @@ class Asking:
     # -- the request as it is now -----------------------------------------------------------------
 
     def _current(self) -> dict[str, Any]:
+        body = self._changed()
+        return {**body, "messages": [_in_parts(message) for message in body["messages"]]}
+
+    def _changed(self) -> dict[str, Any]:
         body = {key: value for key, value in self._body.items() if key not in self._left_out}
         if "stream" not in body:
             body.pop("stream_options", None)
@@ -225,6 +252,10 @@ class Asking:
 
     def _message(self, message: ChatMessage) -> ChatMessage:
         kept = {key: value for key, value in message.items() if key not in self._left_out or key in _NEEDED_IN_MESSAGES}
+        if IMAGES not in kept:
+            kept.pop(OF_TOOLS, None)
+        if IMAGES in message and IMAGES in self._left_out:
+            kept["content"] = f"{message['content']}\n{_UNSEEN}"
         if self._filled_in and kept["role"] == "assistant":
             kept.setdefault(self._filled_in, "")
         if LONG_IDS in self._left_out:
@@ -235,6 +266,15 @@ class Asking:
                 for call in calls
             ]
         return kept
+
+
+def _in_parts(message: ChatMessage) -> ChatMessage:
+    """A message with pictures as the API has it: its text and they as parts of its content."""
+    if IMAGES not in message:
+        return message
+    pictures = [{"type": "image_url", "image_url": {"url": address}} for address in message[IMAGES]]
+    plain = {name: value for name, value in message.items() if name not in {IMAGES, OF_TOOLS}}
+    return {**plain, "content": [{"type": "text", "text": message["content"]}, *pictures]}
 
 
 def _optional_names(body: Mapping[str, Any]) -> Iterator[str]:

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import orjson
 from qwen_agent.llm.base import register_llm
-from qwen_agent.llm.schema import ASSISTANT, FUNCTION, Message
+from qwen_agent.llm.schema import ASSISTANT, FUNCTION, ContentItem, Message
 
 from agents.addresses import mask_address
 from agents.events import LeftOut, ModelRequest
-from agents.history import ChatMessage, explain_left_out, fit_to_budget, make_valid
+from agents.history import IMAGES, OF_TOOLS, ChatMessage, explain_left_out, fit_to_budget, make_valid
 from agents.models.adapting import Asking
 from agents.models.base import StreamingChatModel
 from agents.models.openai_stream import stream_completion
@@ -162,14 +162,18 @@ def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:
     What ``server`` sent beside the known fields goes back to it; what another one sent does not.
     """
     wire: list[ChatMessage] = []
+    seen: list[str] = []
     for message in messages:
         extra = message.extra or {}
+        if seen and message.role != FUNCTION:
+            wire.append(_shown(seen))
+            seen = []
         if message.role == FUNCTION:
-            wire.append(
-                {"role": "tool", "tool_call_id": extra["function_id"], "name": message.name, "content": message.content}
-            )
+            said = _with_pictures(message.content)
+            seen += said.pop(IMAGES, [])
+            wire.append({"role": "tool", "tool_call_id": extra["function_id"], "name": message.name, **said})
         elif message.role != ASSISTANT:
-            wire.append({"role": message.role, "content": message.content})
+            wire.append({"role": message.role, **_with_pictures(message.content)})
         else:
             if not (wire and wire[-1]["role"] == "assistant"):
                 wire.append({"role": "assistant", "content": ""})
@@ -185,7 +189,20 @@ def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:
                 )
             else:
                 said.update(own)
-    return wire
+    return [*wire, _shown(seen)] if seen else wire
+
+
+def _shown(pictures: list[str]) -> ChatMessage:
+    """Pictures that tools returned: results hold text alone, so they follow in a message of the user's, within the turn."""
+    return {"role": "user", "content": "(The pictures that the tools returned.)", IMAGES: pictures, OF_TOOLS: True}
+
+
+def _with_pictures(content: str | list[ContentItem]) -> dict[str, Any]:
+    """Content as text, and its pictures beside it: `Asking` puts them together, for a server that takes them."""
+    if isinstance(content, str):
+        return {"content": content}
+    text = "".join(item.text for item in content if item.text)
+    return {"content": text, IMAGES: [item.image for item in content if item.image]}
 
 
 def _arguments(raw: str) -> str:

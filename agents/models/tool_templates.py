@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from qwen_agent.llm.fncall_prompts.nous_fncall_prompt import FN_CALL_TEMPLATE
 
-from agents.history import ChatMessage
+from agents.history import IMAGES, ChatMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class ToolTemplate:
                 wire[-1]["content"] += "\n" + content
             else:
                 wire.append({"role": role, "content": content})
+            if IMAGES in message:
+                wire[-1][IMAGES] = message[IMAGES]
         return wire
 
 

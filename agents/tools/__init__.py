@@ -7,29 +7,37 @@ from typing import Any
 from agents.cancellation import CancelToken
 from agents.specs import McpChoice
 from agents.tools import registry
+from agents.tools.ask_agent import AskAgentTool
 from agents.tools.current_time import CurrentTimeTool
 from agents.tools.declared import Secret, Setting
 from agents.tools.egress import PAGE_READER, Egress
 from agents.tools.fetch_page import FetchPageTool
+from agents.tools.file_access import FoundLine, ReturnedFile, SessionFiles
+from agents.tools.files import ReadFileTool, SearchFileTool
 from agents.tools.policy import HostPolicy, SessionPrivacy
 from agents.tools.python import PythonTool
 from agents.tools.registry import ToolInfo, info_of
 from agents.tools.search_history import SearchHistoryTool
 from agents.tools.server_state import ServerState
-from agents.tools.tool import Tool, Toolbox, ToolError
+from agents.tools.tool import Tool, Toolbox, ToolError, ToolText
 
 __all__ = [
     "PAGE_READER",
+    "AskAgentTool",
     "CancelToken",
     "Egress",
+    "FoundLine",
     "HostPolicy",
+    "ReturnedFile",
     "Secret",
     "ServerState",
+    "SessionFiles",
     "SessionPrivacy",
     "Setting",
     "Tool",
     "ToolError",
     "ToolInfo",
+    "ToolText",
     "Toolbox",
     "build",
     "connect_servers",
@@ -47,8 +55,10 @@ _BUILT_IN: dict[str, Callable[[Toolbox, Egress], Tool]] = {
     SearchHistoryTool.name: lambda toolbox, egress: SearchHistoryTool(toolbox.search_history, egress.mark),
     FetchPageTool.name: lambda _, egress: FetchPageTool(check_host=egress.check_host),
 }
+#: Tools that are there as soon as the session uses files, whatever the agent has.
+_OF_FILES = (ReadFileTool, SearchFileTool)
 #: Names that no tool of an extension may have.
-RESERVED = frozenset(_BUILT_IN)
+RESERVED = frozenset(_BUILT_IN) | {kind.name for kind in _OF_FILES}
 
 
 def list_tools() -> list[ToolInfo]:
@@ -59,7 +69,8 @@ def list_tools() -> list[ToolInfo]:
 
 def without_side_effects() -> frozenset[str]:
     """Names of tools that change nothing outside. No tool of a server's can have one of them."""
-    return frozenset(tool.name for tool in list_tools() if not tool.has_side_effects)
+    harmless = {tool.name for tool in list_tools() if not tool.has_side_effects}
+    return frozenset(harmless | {kind.name for kind in _OF_FILES})
 
 
 def reserved_names() -> frozenset[str]:
@@ -92,6 +103,9 @@ def build(
         except ToolError as error:
             on_missing(str(error))
     built |= extra
+    if toolbox.files is not None and toolbox.files.are_any:
+        listed = toolbox.files.listed()
+        built |= {kind.name: kind(toolbox.files, listed, egress.mark) for kind in _OF_FILES}
     if toolbox.mcp_servers and choices != ():
         # Imported here because it takes over a second, which nobody without MCP servers should wait for.
         from agents.tools import mcp  # noqa: PLC0415

@@ -1,7 +1,10 @@
 """What MCP servers return, as text for a model that reads text; and what went wrong with one, in words."""
 
+import base64
 import json
 from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote
 
 import anyio
 import httpx2
@@ -9,21 +12,39 @@ from mcp import MCPError, types
 
 from agents.addresses import mask_text
 from agents.text import clean
-from agents.tools.tool import ToolError
+from agents.tools.file_access import ReturnedFile
+from agents.tools.tool import ToolError, ToolText
 
 #: Of what a server says about its failure, so many characters are passed on.
 _MOST_SAID = 300
 
 
 def as_text(result: types.CallToolResult) -> str:
-    """The result; what isn't text is described."""
+    """The result; what isn't text is described, and handed on as a `ToolText`."""
     parts = [_block(block) for block in result.content]
     if not parts and result.structured_content is not None:
         parts = [json.dumps(result.structured_content, ensure_ascii=False, indent=1)]
     text = "\n\n".join(part for part in parts if part)
     if result.is_error:
         raise ToolError(text or "The tool failed and did not say why.")
-    return text or "The tool returned nothing."
+    return ToolText(text or "The tool returned nothing.", [*map(_file, filter(_holds_file, result.content))])
+
+
+def _holds_file(block: types.ContentBlock) -> bool:
+    return isinstance(block, types.ImageContent | types.AudioContent) or (
+        isinstance(block, types.EmbeddedResource) and isinstance(block.resource, types.BlobResourceContents)
+    )
+
+
+def _file(block: Any) -> ReturnedFile:
+    """A picture, a sound or a resource as a file; one that is not what it is called is empty."""
+    is_resource = isinstance(block, types.EmbeddedResource)
+    encoded = block.resource.blob if is_resource else block.data
+    name = unquote(str(block.resource.uri).rpartition("/")[2]) if is_resource else ""
+    try:
+        return ReturnedFile(name, base64.b64decode(encoded))
+    except ValueError:
+        return ReturnedFile(name, b"")
 
 
 def _block(block: types.ContentBlock) -> str:
@@ -42,8 +63,8 @@ def _block(block: types.ContentBlock) -> str:
     )
 
 
-def _size(base64: str) -> str:
-    return f"{len(base64) * 3 // 4 / 1000:.1f} kB"
+def _size(encoded: str) -> str:
+    return f"{len(encoded) * 3 // 4 / 1000:.1f} kB"
 
 
 def progress_text(progress: float, total: float | None, message: str | None) -> str:

@@ -11,7 +11,9 @@ from typing import Any
 
 from agents.arguments import fault
 from agents.cancellation import CancelToken, unheard
+from agents.steps import FileData
 from agents.text import clean, json_object
+from agents.tools.keeping import KeptText
 from agents.tools.schemas import argument_problem
 from agents.tools.tool import Tool, ToolError
 
@@ -35,6 +37,7 @@ class ToolOutcome:
     ok: bool
     content: str
     duration_ms: int
+    files: Sequence[FileData] = ()
 
 
 @dataclass(slots=True)
@@ -49,6 +52,7 @@ class Job:
     began: float = 0.0
     deadline: float = 0.0
     shown_at: float = 0.0
+    files: Sequence[FileData] = ()
 
 
 def run_tool(tool: Tool, raw_arguments: str, stop: CancelToken) -> ToolOutcome:
@@ -115,6 +119,7 @@ class _Turn:
             self._end(job, ok=False, content=problem)
             return
         job.deadline = job.began + job.tool.timeout_s
+        job.stop.call_id = job.id
         job.stop.on_progress = lambda words: self._news.put((job, None, words))
         self._working[job.id] = job
         threading.Thread(
@@ -124,7 +129,9 @@ class _Turn:
     def _work(self, job: Job, tool: Tool, arguments: dict[str, Any]) -> None:
         """In the tool's thread."""
         try:
-            content, ok = str(tool.call(arguments, job.stop)), True
+            result = tool.call(arguments, job.stop)
+            content, ok = str(result), True
+            job.files = result.files if isinstance(result, KeptText) else ()
         except ToolError as error:
             content, ok = str(error), False
         except BaseException as error:  # the run goes on however a tool fails; a panic in Rust is no Exception
@@ -189,7 +196,7 @@ class _Turn:
         job.stop.on_progress = unheard
         duration_ms = round((time.monotonic() - job.began) * 1000) if job.began else 0
         limit = job.tool.output_limit if job.tool else len(content)
-        self._done(job.id, ToolOutcome(ok, _limited(clean(content), limit), duration_ms))
+        self._done(job.id, ToolOutcome(ok, _limited(clean(content), limit), duration_ms, job.files if ok else ()))
 
 
 def _limited(content: str, limit: int) -> str:

@@ -2,14 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from agents.cancellation import CancelToken
+from agents.tools.file_access import ReturnedFile, SessionFiles
 from agents.tools.policy import HostPolicy, SessionPrivacy
 
 
 class ToolError(Exception):
     """A tool could not do it. The text is a sentence that the model and people read as it stands."""
+
+
+class ToolText(str):
+    """What a tool returns, where that is more than words."""
+
+    __slots__ = ("files",)
+
+    files: Sequence[ReturnedFile]
+
+    def __new__(cls, text: str, files: Sequence[ReturnedFile]) -> Self:
+        """The words, and the files beside them, which are not kept yet."""
+        made = super().__new__(cls, text)
+        made.files = files
+        return made
 
 
 class Tool(Protocol):
@@ -47,7 +62,10 @@ class Tool(Protocol):
         return 50_000
 
     def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
-        """Do it, blocking, in a thread of its own; ends soon after ``stop``. Raises `ToolError`."""
+        """Do it, blocking, in a thread of its own; ends soon after ``stop``. Raises `ToolError`.
+
+        What it returns beside words are the ``files`` of a `ToolText`.
+        """
         ...
 
 
@@ -66,3 +84,7 @@ class Toolbox:
     """What is kept of the session, where it outlives the run."""
     hosts: HostPolicy = field(default_factory=HostPolicy)
     """The hosts that tools may ask."""
+    is_asked_by_person: bool = True
+    """Whether a person wrote the messages that the conversation's user says; else an agent did, which may have been talked into them."""
+    files: SessionFiles | None = None
+    """The session's files. Where it uses any, `read_file` and `search_file` are offered."""

@@ -26,7 +26,7 @@ _LONGEST_BODY = 10_000
 _BUDGET = re.compile(r"\d{1,9}(\.\d{1,6})? [A-Z]{3}")
 
 
-_WIDE = forms.TextInput(attrs={"class": "vTextField"})
+_WIDE = forms.TextInput(attrs={"class": "vLargeTextField", "size": 80})
 
 
 def _lines(text: str) -> list[str]:

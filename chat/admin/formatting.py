@@ -46,7 +46,7 @@ def shortened_text(step: Step, data: Mapping[str, Any]) -> str:
     if step.type == "tool_use":
         arguments = data.get("arguments")
         return arguments if isinstance(arguments, str) else humanize.as_json(arguments)
-    if step.event == "reasoning_complete":
+    if step.event in ("reasoning_complete", "child_complete"):
         return humanize.as_json(data)
     return str(data.get("content") or data.get("message") or data.get("error") or "")
 

@@ -1,6 +1,6 @@
 """Runs in the admin."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -74,7 +74,7 @@ class RunAdmin(ConfirmedActionsAdmin):
     fields = (
         ("of_session", "number", "id"),
         "message",
-        ("asked_by", "agent_name", "origin", "enable_reasoning", "continues"),
+        ("asked_by", "agent_name", "origin", "enable_reasoning", "continues", "parent"),
         ("agent_version", "model", "provider"),
         ("status", "code", "stopped_by", "owned_by", "last_sign_of_life"),
         ("created_at", "started_at", "ended_at", "took"),
@@ -184,13 +184,26 @@ class RunAdmin(ConfirmedActionsAdmin):
         found = Step.objects.filter(run__pk=as_uuid(object_id) or UUID(int=0), position__gt=begin).order_by("position")
         steps = list(found.select_related("full_content")[: _RUN_STEPS + 1])
         shown = steps[:_RUN_STEPS]
-        more = {
-            "steps": [_row(step) for step in shown],
+        more: dict[str, Any] = {
+            "steps": [_row(step, str(step.seq or "·")) for step in shown],
             "began_at": begin,
             "next": shown[-1].position if len(steps) > _RUN_STEPS else None,
             "calls": _calls(as_uuid(object_id)),
         }
+        _nest(more["steps"], as_uuid(object_id) or UUID(int=0))
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
+
+
+def _nest(rows: Sequence[dict[str, Any]], run_id: UUID) -> None:
+    """Put the steps of the runs that a run's calls have asked below these, numbered within theirs: 7.1, 7.2."""
+    calls = {row["data"]["tool_call_id"]: row for row in rows if row["step"].type == "tool_use"}
+    for child in Run.objects.filter(parent=run_id, parent_call_id__in=calls).order_by("created_at"):
+        asking = calls[child.parent_call_id]
+        steps = child.steps.select_related("full_content").order_by("position")[:_RUN_STEPS]
+        within = [_row(step, f"{asking['number']}.{place}") for place, step in enumerate(steps, 1)]
+        _nest(within, child.pk)
+        page = reverse("admin:chat_run_change", args=[child.pk])
+        asking["children"].append({"run": child, "steps": within, "page": page})
 
 
 def _calls(run_id: UUID | None) -> list[dict[str, Any]]:
@@ -204,12 +217,14 @@ def _calls(run_id: UUID | None) -> list[dict[str, Any]]:
     ]
 
 
-def _row(step: Step) -> dict[str, Any]:
+def _row(step: Step, number: str) -> dict[str, Any]:
     """A step as the run's page shows it: its text, a call's arguments, or a result, cut where it is long."""
     data = selectors.step_data(step)
     text = whole_text(step, data)
     return {
         "step": step,
+        "number": number,
+        "children": [],
         "data": data,
         "kind": step.type or step.event,
         "text": text[:SHOWN_CHARACTERS],

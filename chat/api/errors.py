@@ -21,6 +21,8 @@ _STATUS: dict[ErrorCode, int] = {
     "conflict": 409,
     "budget_exceeded": 409,
     "too_large": 413,
+    "too_many_files": 413,
+    "unsupported_media": 415,
     "rate_limited": 429,
     "queue_full": 429,
     "storage": 503,

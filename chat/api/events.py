@@ -12,7 +12,7 @@ from agents.sentence import Sentence
 from chat import protocol
 from chat.api.paths import visible_session
 from chat.models import Step
-from chat.protocol.frames import LiveRun, QueuedRun, ReasoningDeltaFrame, StoredFrame
+from chat.protocol.frames import ChildDeltaFrame, ChildRun, LiveRun, QueuedRun, ReasoningDeltaFrame, StoredFrame
 from chat.runs.admission import Refused
 from chat.runtime import database
 from chat.store import drafts, reconcile, selectors
@@ -30,6 +30,8 @@ class EventsOut(TypedDict):
     run: LiveRun | None
     queue: list[QueuedRun]
     growth: ReasoningDeltaFrame | None
+    children: list[ChildRun]
+    children_growth: list[ChildDeltaFrame]
 
 
 @router.get("sessions/{session_id}/events/", response=EventsOut)
@@ -42,24 +44,27 @@ async def list_events(
     """Read a session's events with numbers above `after`, as they were sent.
 
     `last_seq` is the head, `run` the run at work and `queue` the queue behind it. `growth` is the frame of the step being
-    written now, from its beginning, or null.
+    written now, from its beginning, or null. `children` are the runs within it that are at work, `children_growth` what they write.
     """
     session = await visible_session(request, session_id)
 
-    def look() -> tuple[selectors.SessionView | None, drafts.Draft | None, list[str]]:
+    def look() -> tuple[selectors.SessionView | None, list[drafts.Draft], list[str]]:
         # The draft before the log: a step that is stored in between supersedes it, and is there.
-        draft = drafts.of(session.pk) or reconcile.saved_drafts([session.pk]).get(session.pk)
+        saved = [draft for _, draft in reconcile.saved_drafts([session.pk])]
+        written = drafts.of(session.pk) or saved
         view = selectors.session_view(session.pk)
         head = view.last_seq if view else 0
-        return view, draft, [stored.frame for stored in selectors.stored_after(session.pk, after, limit, head)]
+        return view, written, [stored.frame for stored in selectors.stored_after(session.pk, after, limit, head)]
 
-    view, draft, frames = await database.read(look)
+    view, written, frames = await database.read(look)
     if view is None:
         raise Refused("not_found", Sentence("There is no such session."))
-    growth = protocol.encode(draft.frame(0)) if draft else "null"
-    run, queue = orjson.dumps(view.run).decode(), orjson.dumps(view.queue).decode()
+    growth = next((protocol.encode(draft.frame(0)) for draft in written if not draft.is_child), "null")
+    within = ",".join(protocol.encode(draft.frame(0)) for draft in written if draft.is_child)
+    run, queue, children = (orjson.dumps(each).decode() for each in (view.run, view.queue, view.children))
     return HttpResponse(
-        f'{{"events":[{",".join(frames)}],"last_seq":{view.last_seq},"run":{run},"queue":{queue},"growth":{growth}}}',
+        f'{{"events":[{",".join(frames)}],"last_seq":{view.last_seq},"run":{run},"queue":{queue},"growth":{growth},'
+        f'"children":{children},"children_growth":[{within}]}}',
         content_type="application/json",
     )
 

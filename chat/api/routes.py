@@ -14,6 +14,7 @@ from agents.sentence import Sentence
 from chat.api import agents as agent_api
 from chat.api import calls as call_api
 from chat.api import events as event_api
+from chat.api import files as file_api
 from chat.api import runs as run_api
 from chat.api import schedules as schedule_api
 from chat.api import search as search_api
@@ -57,5 +58,5 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
 
 for kind, handler in _handlers.items():
     api.add_exception_handler(kind, handler)
-for module in (agent_api, session_api, event_api, run_api, call_api, search_api, schedule_api):
+for module in (agent_api, session_api, event_api, run_api, call_api, search_api, file_api, schedule_api):
     api.add_router("", module.router)

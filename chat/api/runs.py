@@ -12,7 +12,7 @@ from chat.api.bodies import payload, takes, user_of
 from chat.api.paths import visible_run, visible_session
 from chat.models import Door, Origin, Run
 from chat.protocol import ClientMessageId
-from chat.protocol.frames import AcceptedData, Usage
+from chat.protocol.frames import AcceptedData, Parent, Usage
 from chat.runs import commands as run_commands
 from chat.runs import events as run_events
 from chat.runtime import database
@@ -49,6 +49,7 @@ class RunOut(Schema):
     client_message_id: str
     origin: str
     continues: UUID | None
+    parent: Parent | None = Field(description="By which call of which run it was asked, where it is within one.")
     created_at: float
     started_at: float | None
     ended_at: float | None
@@ -81,6 +82,7 @@ def _run_out(run: Run) -> dict[str, Any]:
         "client_message_id": run.client_message_id,
         "origin": run.origin,
         "continues": run.continues_id,
+        "parent": None if run.parent_id is None else selectors.parent_of(run),
         "created_at": run.created_at.timestamp(),
         "started_at": run.started_at and run.started_at.timestamp(),
         "ended_at": run.ended_at and run.ended_at.timestamp(),
@@ -114,6 +116,7 @@ async def send_message(request: HttpRequest, session_id: str) -> Status[Accepted
         enable_reasoning=chat.enable_reasoning,
         client_message_id=chat.client_message_id,
         origin=Origin.API,
+        files=chat.files,
     )
     return _accepted(accepted)
 

@@ -5,7 +5,7 @@ asks the database itself, in the statement that it asks anyway (`CURRENT_SQL`, `
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -120,6 +120,7 @@ def forget() -> None:
     """Look again at the next question: this process has changed something, or the tables are others."""
     _known.until = 0.0
     _known.agents = {}
+    _offered.clear()
     _load.cache_clear()
 
 
@@ -127,6 +128,23 @@ def usable_by(user_id: int) -> list[Version]:
     """The agents that a user may use now, each in its current version, in the order in which they were made."""
     refresh()
     return [load_version(each.current) for each in _usable(_known.agents.values(), user_id)]
+
+
+#: So long what was read of who may ask whom counts, in seconds; by user, until when and what. A run's start asks nothing for it.
+_OFFERED_S = 60.0
+_MOST_OFFERED = 1_000
+_offered: dict[int, tuple[float, dict[str, AgentSpec]]] = {}
+
+
+def offered_to(user_id: int, names: Sequence[str]) -> tuple[AgentSpec, ...]:
+    """Of the agents of these names those that a user may use, as they were up to a minute ago: whoever asks one looks again."""
+    until, specs = _offered.get(user_id, (0.0, {}))
+    if time.monotonic() >= until:
+        specs = {version.spec.name: version.spec for version in usable_by(user_id)}
+        if len(_offered) >= _MOST_OFFERED:
+            _offered.clear()
+        _offered[user_id] = (time.monotonic() + _OFFERED_S, specs)
+    return tuple(specs[name] for name in names if name in specs)
 
 
 def all_current() -> list[Version]:

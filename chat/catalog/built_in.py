@@ -27,6 +27,7 @@ def make_built_in(using: str = "default") -> None:
                 description=spec.description,
                 instructions=spec.instructions,
                 tools=list(spec.tools),
+                sub_agents=list(spec.sub_agents),
                 mcp=None if spec.mcp is None else [{"server": each.server, "tools": each.tools} for each in spec.mcp],
                 agent_class=spec.agent_class,
             )

@@ -1,6 +1,6 @@
 """What a run is carried out with: its agent's version, and the model that this one asks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 
@@ -24,7 +24,8 @@ def find_setup(run: Run) -> AgentSetup | None:
         return None
     version = agents.load_version(run.agent_version_id)
     try:
-        return AgentSetup(version.spec, model_servers.settings_for(version))
+        model = replace(model_servers.settings_for(version), sees_images=model_servers.sees_images(version))
+        return AgentSetup(version.spec, model)
     except AgentError as problem:
         return AgentSetup(version.spec, ModelSettings(), problem)
 

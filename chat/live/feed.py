@@ -25,6 +25,8 @@ from chat.store.step_log import Stored
 logger = logging.getLogger(__name__)
 PRESENCE_PAUSE_S = 0.2
 KEPT_FRAMES = 250
+#: So many of the runs that ended last are remembered: whole trees of them.
+_ENDED_KEPT = 63
 #: Whole texts come more often than this from a run at work in another process, as long as it writes.
 _UNHEARD_S = 1.0
 
@@ -53,7 +55,7 @@ class Feed:
         "_sending_people",
         "_stored_steps",
         "_subscription",
-        "draft",
+        "drafts",
         "ready",
         "session_id",
         "subscribers",
@@ -65,7 +67,8 @@ class Feed:
         self._on_dropped = on_dropped
         #: What the log's newest events are, from where it was when this feed was opened.
         self.window = EventWindow(0, KEPT_FRAMES)
-        self.draft: Draft | None = None
+        #: The step being written, of each run at work: the root and those within it.
+        self.drafts: dict[UUID, Draft] = {}
         self.subscribers: dict[Subscriber, None] = {}
         #: Done once the feed is open, with what the session was then; an error where it could not be opened.
         self.ready: asyncio.Future[selectors.SessionView | None] = asyncio.get_running_loop().create_future()
@@ -74,7 +77,7 @@ class Feed:
         self._stored_steps: dict[UUID, int] = {}
         #: When a run in another process was last heard to write.
         self._grown_at = 0.0
-        self._growth: tuple[Draft | None, Draft | None, str] = (None, None, "")
+        self._growth: dict[UUID, tuple[Draft | None, Draft, str]] = {}
         #: The queue and the people as they were sent last; None: not yet, or not to everybody.
         self._queue_sent: list[QueuedRun] | None = None
         self._people: list[Person] | None = None
@@ -108,7 +111,7 @@ class Feed:
         try:
             await self._subscription.open()
             drafts.watch(self.session_id, self.take_draft)
-            view, saved = await database.read(selectors.view_and_draft, self.session_id)
+            view, saved = await database.read(selectors.view_and_drafts, self.session_id)
         except BaseException as error:
             # Whoever comes later opens a feed anew; whoever waits for this one is told.
             self._on_dropped(self)
@@ -120,8 +123,8 @@ class Feed:
                 raise
             return
         self.window = EventWindow(view.last_seq if view else 0, KEPT_FRAMES)
-        if self.draft is None:
-            self.take_draft(drafts.of(self.session_id) or saved)
+        for draft in [*drafts.of(self.session_id), *saved]:
+            self.take_draft(draft)
         self.ready.set_result(view)
         self._catch_up_soon(self._heard_head)
 
@@ -155,15 +158,13 @@ class Feed:
             self._reported.add(trouble)
             logger.warning("Session %s: %s", self.session_id, trouble, exc_info=error)
 
-    def growth_frame(self, shown: Draft | None) -> str:
+    def growth_frame(self, draft: Draft, shown: Draft | None) -> str:
         """The growth since what a socket has been shown, encoded once for all that were shown the same."""
-        since, until, frame = self._growth
-        draft = self.draft
-        assert draft is not None  # noqa: S101 - callers hold a draft
+        since, until, frame = self._growth.get(draft.run_id, (None, None, ""))
         if frame and since is shown and until is draft:
             return frame
         frame = encode(draft.frame(shown.length if shown else 0))
-        self._growth = (shown, draft, frame)
+        self._growth[draft.run_id] = (shown, draft, frame)
         return frame
 
     def broadcast(self, frame: str) -> None:
@@ -249,7 +250,8 @@ class Feed:
             self._announce_presence()
         # Another feed of this session may have been closed after this one was opened, and have taken the watching with it.
         drafts.watch(self.session_id, self.take_draft)
-        self.take_draft(drafts.of(self.session_id))
+        for draft in drafts.of(self.session_id):
+            self.take_draft(draft)
         self._catch_up_soon(fingerprint.head)
 
     def _deliver(self, received: groups.Message) -> None:
@@ -264,7 +266,7 @@ class Feed:
                         for each in message["events"]
                     ]
                 )
-            case "written":
+            case "written" | "child_written":
                 self._take_written(message)
             case "queue":
                 self._queue_due = True
@@ -319,35 +321,37 @@ class Feed:
             # The log leaves numbers out: who has not been sent what comes before reads it there.
             self.window = EventWindow(stored.seq - 1, KEPT_FRAMES)
         self.window.append(stored)
-        if stored.event == "reasoning_complete":
-            self._ended = [*self._ended[-15:], stored.run_id]
+        if stored.event in ("reasoning_complete", "child_complete"):
+            self._ended = [*self._ended[-_ENDED_KEPT:], stored.run_id]
             self._stored_steps.pop(stored.run_id, None)
         elif stored.number:
             self._stored_steps[stored.run_id] = max(stored.number, self._stored_steps.get(stored.run_id, 0))
-        if self.draft is not None and self._is_over(self.draft):
-            self.draft = None
+        draft = self.drafts.get(stored.run_id)
+        if draft is not None and self._is_over(draft):
+            del self.drafts[draft.run_id]
+            self._growth.pop(draft.run_id, None)
 
     def _take_written(self, message: TextWritten) -> None:
         """Apply a piece of a run in another process to what is known; what is executed here comes from `drafts` itself.
 
         Where a piece is missing nothing is shown until the whole text comes, which the run sends again and again.
         """
-        if drafts.of(self.session_id) is not None:
+        if drafts.of(self.session_id):
             return
         self._grown_at = time.monotonic()
         run_id, step, attempt = UUID(message["run_id"]), message["step"], message["attempt"]
         text, offset = message["text"], message["offset"]
-        known = self.draft
+        known = self.drafts.get(run_id)
         if offset:
-            here = (run_id, step, attempt, offset)
-            if known is None or (known.run_id, known.step, known.attempt, known.length) != here:
+            if known is None or (known.step, known.attempt, known.length) != (step, attempt, offset):
                 return
             text = known.text + text
-        self.take_draft(Draft(run_id, step, message["kind"], attempt, text, message["tool_name"]))
+        is_child = message["type"] == "child_written"
+        self.take_draft(Draft(run_id, step, message["kind"], attempt, text, message["tool_name"], is_child))
 
     def misses_growth(self, now: float) -> bool:
         """Whether a run at work elsewhere has not been heard to write for so long that the group's messages may be getting lost."""
-        is_elsewhere = groups.reach_others() and drafts.of(self.session_id) is None
+        is_elsewhere = groups.reach_others() and not drafts.of(self.session_id)
         return (
             is_elsewhere
             and self._fingerprint is not None
@@ -355,11 +359,20 @@ class Feed:
             and now - self._grown_at > _UNHEARD_S
         )
 
-    def take_draft(self, draft: Draft | None) -> None:
-        """Show a state of the step being written, where it is newer than what is known."""
-        if draft is not None and not self._is_over(draft) and draft.is_newer_than(self.draft):
-            self.draft = draft
-            self.wake_all()
+    def take_draft(self, draft: Draft) -> None:
+        """Show a state of the step that a run is writing, where it is newer than what is known."""
+        if self._is_over(draft) or not draft.is_newer_than(self.drafts.get(draft.run_id)):
+            return
+        if not draft.is_child:
+            # A session has one root at work: what another one wrote is over, whether its end has come or not.
+            self._forget_other_roots(draft.run_id)
+        self.drafts[draft.run_id] = draft
+        self.wake_all()
+
+    def _forget_other_roots(self, root: UUID) -> None:
+        for run_id in [known.run_id for known in self.drafts.values() if not known.is_child and known.run_id != root]:
+            del self.drafts[run_id]
+            self._growth.pop(run_id, None)
 
     def _is_over(self, draft: Draft) -> bool:
         return draft.run_id in self._ended or 0 < draft.step <= self._stored_steps.get(draft.run_id, 0)

@@ -140,7 +140,7 @@ async def _reconcile_feeds(feeds: list[Feed]) -> None:
             feed.reconcile(fingerprint)
     unheard = {feed.session_id: feed for feed in feeds if feed.misses_growth(time.monotonic())}
     if unheard:
-        for session_id, draft in (await database.read(reconcile.saved_drafts, list(unheard))).items():
+        for session_id, draft in await database.read(reconcile.saved_drafts, list(unheard)):
             unheard[session_id].take_draft(draft)
 
 

@@ -5,6 +5,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from chat.live.handshake import Login
 from chat.protocol import WINDOW, WINDOW_BYTES, Close
@@ -69,7 +70,8 @@ class Subscriber:
         self._task: asyncio.Task[None] | None = None
         self._waked = False
         self._flushing = False
-        self._shown: Draft | None = None
+        #: What it has been shown of the step that a run is writing, by run.
+        self._shown: dict[UUID, Draft] = {}
         self._unacked: list[tuple[int, int]] = []
         self._unacked_bytes = 0
         self._growth_bytes = 0
@@ -89,7 +91,7 @@ class Subscriber:
         self._unacked.clear()
         self._unacked_bytes = self._growth_bytes = 0
         self._stalled_at = None
-        self._shown = None
+        self._shown.clear()
         self.schedule_flush()
 
     def cork(self) -> None:
@@ -176,8 +178,8 @@ class Subscriber:
             return False
         if self._closing is not None or not self._begun:
             return self._closing is not None
-        draft = self.feed.draft
-        lacks = self.cursor < self.feed.head or (draft is not None and draft is not self._shown)
+        grown = any(draft is not self._shown.get(run_id) for run_id, draft in self.feed.drafts.items())
+        lacks = self.cursor < self.feed.head or grown
         return bool(self._queue) or (lacks and not self._held and self._has_credit())
 
     async def _flush(self) -> None:
@@ -242,16 +244,22 @@ class Subscriber:
         return True
 
     async def _send_growth(self) -> None:
-        draft = self.feed.draft
-        if draft is None or not self._has_credit() or self._growth_bytes >= WINDOW_BYTES:
-            return
-        shown = self._shown
-        if shown is not None and shown.run_id == draft.run_id and not draft.is_newer_than(shown):
-            return
-        frame = self.feed.growth_frame(shown if draft.same_text(shown) else None)
-        self._shown = draft
-        self._growth_bytes += len(frame)
-        await self._put(frame)
+        for draft in list(self.feed.drafts.values()):
+            if not self._has_credit() or self._growth_bytes >= WINDOW_BYTES:
+                return
+            if self.cursor < self.feed.head or self._queue:
+                # Something was stored meanwhile, which comes first.
+                self._waked = True
+                return
+            shown = self._shown.get(draft.run_id)
+            if self.feed.drafts.get(draft.run_id) is not draft or (shown and not draft.is_newer_than(shown)):
+                continue
+            frame = self.feed.growth_frame(draft, shown if draft.same_text(shown) else None)
+            self._shown[draft.run_id] = draft
+            self._growth_bytes += len(frame)
+            await self._put(frame)
+        if len(self._shown) > len(self.feed.drafts):
+            self._shown = {run_id: shown for run_id, shown in self._shown.items() if run_id in self.feed.drafts}
 
     def _has_credit(self) -> bool:
         return len(self._unacked) < WINDOW and self._unacked_bytes < WINDOW_BYTES

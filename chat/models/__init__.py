@@ -2,6 +2,7 @@
 
 from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
+from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.operations import (
     MANY_SESSIONS,
     Act,
@@ -17,12 +18,16 @@ from chat.models.operations import (
 )
 from chat.models.schedules import IS_OPEN, OPEN, MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule
 from chat.models.sessions import (
+    AT_WORK_SQL,
+    HAS_NOT_ENDED,
     IS_LIVE,
     IS_QUEUED,
+    IS_ROOT,
     IS_UNFINISHED,
     LIVE,
     LIVE_SQL,
     QUEUED_SQL,
+    ROOT_SQL,
     UNFINISHED,
     UNFINISHED_SQL,
     Draft,
@@ -37,15 +42,19 @@ from chat.models.sessions import (
 
 __all__ = [
     "AGENT_NAME",
+    "AT_WORK_SQL",
+    "HAS_NOT_ENDED",
     "IS_LIVE",
     "IS_OPEN",
     "IS_QUEUED",
+    "IS_ROOT",
     "IS_UNFINISHED",
     "LIVE",
     "LIVE_SQL",
     "MANY_SESSIONS",
     "OPEN",
     "QUEUED_SQL",
+    "ROOT_SQL",
     "UNFINISHED",
     "UNFINISHED_SQL",
     "Act",
@@ -61,6 +70,9 @@ __all__ = [
     "DailyUsage",
     "Door",
     "Draft",
+    "File",
+    "FileChunk",
+    "FileText",
     "Level",
     "MissedPolicy",
     "ModelCall",
@@ -78,6 +90,7 @@ __all__ = [
     "RunStatus",
     "Schedule",
     "Session",
+    "SessionFile",
     "Step",
     "StepContent",
     "StepOrigin",

@@ -57,12 +57,18 @@ def is_one_of(field: str, words: Sequence[str]) -> Q:
     return Q(**{f"{field}__in": [_Literal(word) for word in words]})
 
 
-#: The conditions of partial indexes, for querysets; where a statement is written out, the words stand in it in this order.
-IS_LIVE = is_one_of("status", LIVE)
-IS_UNFINISHED = is_one_of("status", UNFINISHED)
+#: A run that a person or a schedule has asked for; the others are runs within runs.
+IS_ROOT = Q(parent=None)
+ROOT_SQL = "parent_id IS NULL"
+#: The conditions of partial indexes, for querysets; where a statement is written out, the words stand in it in this order. Of a
+#: session's runs only roots are meant but by the first one.
+HAS_NOT_ENDED = is_one_of("status", UNFINISHED)
+IS_LIVE = is_one_of("status", LIVE) & IS_ROOT
+IS_UNFINISHED = HAS_NOT_ENDED & IS_ROOT
 IS_QUEUED = IS_UNFINISHED & Q(status=RunStatus.QUEUED)
-LIVE_SQL = "status IN ('running', 'cancelling')"
-UNFINISHED_SQL = "status IN ('queued', 'running', 'cancelling')"
+AT_WORK_SQL = "status IN ('running', 'cancelling')"
+LIVE_SQL = f"{AT_WORK_SQL} AND {ROOT_SQL}"
+UNFINISHED_SQL = f"status IN ('queued', 'running', 'cancelling') AND {ROOT_SQL}"
 QUEUED_SQL = f"{UNFINISHED_SQL} AND status = 'queued'"
 
 
@@ -73,6 +79,7 @@ class Origin(models.TextChoices):
     API = "api"
     CONTINUE = "continue"
     SCHEDULE = "schedule"
+    AGENT = "agent"
 
 
 class _Sessions(models.Manager["Session"]):
@@ -114,6 +121,7 @@ class Session(models.Model):
         help_text="Whether earlier conversations were read in it: tools that reach outside are held to known addresses from then on.",
     )
 
+    has_files = models.BooleanField(default=False, db_default=False, editable=False, help_text="Whether it uses files.")
     deleted_at = models.DateTimeField(null=True, editable=False)
 
     objects = _Sessions()
@@ -147,6 +155,12 @@ class Run(models.Model):
     )
     client_message_id = models.CharField(max_length=64)
     message = models.TextField(blank=True)
+    files = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The files of the message, as JSON, as the wire has them; empty without.",
+    )
     agent_name = models.CharField(max_length=64)
     agent_version = models.ForeignKey(
         AgentVersion,
@@ -165,6 +179,18 @@ class Run(models.Model):
     continues = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="continuations"
     )
+    parent = models.ForeignKey(
+        "self",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        # Of its own below: nearly all runs have none.
+        db_index=False,
+        related_name="children",
+        help_text="The run whose agent has asked this one.",
+    )
+    parent_call_id = models.CharField(max_length=200, blank=True, default="", db_default="")
+    depth = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="How many runs it is within.")
     status = models.CharField(max_length=16, choices=RunStatus, default=RunStatus.QUEUED)
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
@@ -185,6 +211,8 @@ class Run(models.Model):
     code = models.CharField(max_length=32, blank=True, help_text="Why it failed, as the wire's error code.")
     #: In the process that began it: when, by a clock that nobody sets, in seconds.
     begun_at: float | None = None
+    #: In the process that executes it: whether its session uses files.
+    session_has_files: bool = False
     #: Where it was looked up: the current version of its agent, which it takes when it begins.
     current_version: int | None = None
 
@@ -193,9 +221,13 @@ class Run(models.Model):
         permissions = (("stop_run", "Can stop runs of others"),)
         constraints = (
             models.UniqueConstraint(
-                fields=("session",), condition=Q(status__in=[str(s) for s in LIVE]), name="one_live_run_per_session"
+                fields=("session",),
+                condition=Q(status__in=[str(s) for s in LIVE], parent=None),
+                name="one_live_run_per_session",
             ),
-            models.UniqueConstraint(fields=("session", "number"), name="run_number_in_session"),
+            models.UniqueConstraint(
+                fields=("session", "number"), condition=Q(parent=None), name="run_number_in_session"
+            ),
             models.UniqueConstraint(fields=("session", "user", "client_message_id"), name="one_run_per_client_message"),
         )
         indexes = (
@@ -211,6 +243,9 @@ class Run(models.Model):
             ),
             models.Index(fields=("user", "-created_at"), name="run_by_user"),
             models.Index(fields=("-created_at",), name="run_by_date"),
+            models.Index(fields=("parent",), condition=Q(parent__isnull=False), name="run_within_run"),
+            # Few, roots and others alike.
+            models.Index(fields=("depth",), condition=Q(status__in=[str(s) for s in LIVE]), name="run_at_work"),
         )
 
     def __str__(self) -> str:

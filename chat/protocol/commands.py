@@ -38,6 +38,8 @@ class Chat(_Payload):
     """False: only the answer is numbered and sent."""
     client_message_id: ClientMessageId | None = None
     """The same again, from the same user, is the same message: it gets the same answer and starts nothing."""
+    files: list[StrictStr] = []
+    """Ids of files that go with the message: one's own, or the session's."""
 
 
 class Cancel(_Payload):

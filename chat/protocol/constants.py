@@ -27,6 +27,8 @@ ErrorCode = Literal[
     "conflict",
     "rate_limited",
     "queue_full",
+    "unsupported_media",
+    "too_many_files",
     "model_unreachable",
     "model_auth",
     "model_rate_limited",

@@ -12,7 +12,7 @@ import orjson
 from typing_extensions import TypedDict
 
 from agents.sentence import parts_of
-from agents.steps import BudgetUse, ContextUse, NumberedType, StepData
+from agents.steps import BudgetUse, ContextUse, FileData, NumberedType, StepData
 from chat.protocol.constants import End, ErrorCode
 
 LevelName = Literal["info", "warning", "error"]
@@ -53,6 +53,24 @@ class LiveRun(TypedDict):
     started_at: float | None
 
 
+class Parent(TypedDict):
+    """By which call of which run a run within it was asked."""
+
+    run_id: str
+    tool_call_id: str
+    depth: int
+    """1: within a root."""
+
+
+class ChildRun(TypedDict):
+    """A run within the run at work."""
+
+    id: str
+    status: Literal["running", "cancelling"]
+    started_at: float | None
+    parent: Parent
+
+
 class QueuedRun(TypedDict):
     """A message that waits for the runs before it."""
 
@@ -83,6 +101,8 @@ class SessionData(TypedDict):
     """Stored frames that may be left unacknowledged."""
     run: LiveRun | None
     queue: list[QueuedRun]
+    children: list[ChildRun]
+    """Runs at work within the run at work."""
     context: NotRequired[ContextUse]
     """After its last model call."""
     budget: NotRequired[BudgetUse]
@@ -172,7 +192,15 @@ class ReasoningStartData(TypedDict):
     timestamp: float
     continues: NotRequired[str]
     """The run that this one goes on from."""
+    files: NotRequired[list[FileData]]
+    """The files of the message."""
     model: NotRequired[str]
+
+
+class ChildStartData(ReasoningStartData):
+    """A run within another one begins."""
+
+    parent: Parent
 
 
 class ResponseData(TypedDict):
@@ -221,6 +249,14 @@ class ReasoningDeltaFrame(TypedDict):
     """What a run writes now."""
 
     type: Literal["reasoning_delta"]
+    run_id: str
+    data: DeltaData
+
+
+class ChildDeltaFrame(TypedDict):
+    """What a run within another one writes now."""
+
+    type: Literal["child_delta"]
     run_id: str
     data: DeltaData
 
@@ -304,11 +340,40 @@ class ReasoningCompleteFrame(_Stored):
     data: ReasoningCompleteData
 
 
+class ChildStartFrame(_Stored):
+    """A run within another one begins; its other events stand between those of the run that asked it."""
+
+    type: Literal["child_start"]
+    data: ChildStartData
+
+
+class ChildStepFrame(_Stored):
+    """A step of a run within another one."""
+
+    type: Literal["child_step"]
+    data: StepData
+
+
+class ChildErrorFrame(_Stored):
+    """Why a run within another one has failed."""
+
+    type: Literal["child_error"]
+    data: ErrorData
+
+
+class ChildCompleteFrame(_Stored):
+    """A run within another one has ended; its usage holds that of the runs within it."""
+
+    type: Literal["child_complete"]
+    data: ReasoningCompleteData
+
+
 UnstoredFrame: TypeAlias = (
     SessionFrame
     | AcceptedFrame
     | QueueFrame
     | ReasoningDeltaFrame
+    | ChildDeltaFrame
     | PongFrame
     | PresenceFrame
     | AnnouncementFrame
@@ -316,26 +381,60 @@ UnstoredFrame: TypeAlias = (
     | ErrorFrame
 )
 StoredFrame: TypeAlias = (
-    ReasoningStartFrame | ReasoningStepFrame | ResponseFrame | ReasoningCompleteFrame | RunErrorFrame
+    ReasoningStartFrame
+    | ReasoningStepFrame
+    | ResponseFrame
+    | ReasoningCompleteFrame
+    | RunErrorFrame
+    | ChildStartFrame
+    | ChildStepFrame
+    | ChildErrorFrame
+    | ChildCompleteFrame
 )
 
 
-class _KeptStep(TypedDict):
-    """A step of a run without reasoning: kept with it, and never sent."""
+class _Kept(TypedDict):
+    """What is kept with a run without reasoning and never sent has."""
 
-    type: Literal["reasoning_step"]
     seq: None
     id: str
     run_id: str
+
+
+class _KeptStep(_Kept):
+    type: Literal["reasoning_step", "child_step"]
     data: StepData
 
 
+class _KeptStart(_Kept):
+    type: Literal["child_start"]
+    data: ChildStartData
+
+
+class _KeptError(_Kept):
+    type: Literal["child_error"]
+    data: ErrorData
+
+
+class _KeptEnd(_Kept):
+    type: Literal["child_complete"]
+    data: ReasoningCompleteData
+
+
 #: An event as the log has it, sent or not.
-KeptFrame: TypeAlias = StoredFrame | _KeptStep
+KeptFrame: TypeAlias = StoredFrame | _KeptStep | _KeptStart | _KeptError | _KeptEnd
 #: What the log holds of it.
 EventData: TypeAlias = ReasoningStartData | StepData | ResponseData | ErrorData | ReasoningCompleteData
 
-StoredType = Literal["reasoning_start", "reasoning_step", "response", "reasoning_complete", "error"]
+ChildType = Literal["child_start", "child_step", "child_error", "child_complete"]
+StoredType = Literal["reasoning_start", "reasoning_step", "response", "reasoning_complete", "error", ChildType]
+#: How a run within another one tells what a root tells.
+CHILD_TYPES: dict[StoredType, ChildType] = {
+    "reasoning_start": "child_start",
+    "reasoning_step": "child_step",
+    "error": "child_error",
+    "reasoning_complete": "child_complete",
+}
 
 
 def type_of(frame: type) -> str:

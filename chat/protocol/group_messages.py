@@ -42,9 +42,11 @@ class EventsStored(_Message):
 
 
 class TextWritten(_Message):
-    """To a session's group: what a run writes, from ``offset`` on."""
+    """To a session's group: what a run writes, from ``offset`` on. Of a run within another one it is ``child_written``, which the version
+    before this one leaves.
+    """  # noqa: D205 - one thought
 
-    type: Literal["written"]
+    type: Literal["written", "child_written"]
     run_id: str
     step: int
     kind: str

@@ -16,6 +16,8 @@ Message = Mapping[str, Any]
 #: The newest messages stand open on a call's page.
 _OPEN = 2
 _HIDDEN = "(shown to staff alone)"
+#: Characters of a picture that are shown.
+_PICTURE = 60
 
 
 def call_line(call: CallData, page: str) -> Row:
@@ -35,7 +37,8 @@ def call_page(
     call: CallData, messages: Sequence[Message], tools: Sequence[Message], *, number: int, of: int, is_hidden: bool
 ) -> Row:
     """One call in full. ``is_hidden``: the agent's instructions have been taken out of the messages."""
-    body = {"model": call["model"], "messages": list(messages), **call["parameters"]}
+    messages = _without_pictures(messages)
+    body = {"model": call["model"], "messages": messages, **call["parameters"]}
     if tools:
         body["tools"] = list(tools)
     raw = json.dumps(body, ensure_ascii=False, indent=2)
@@ -144,3 +147,14 @@ def _message(message: Message, tokens: int, *, is_open: bool) -> Row:
 
 def _text(content: Any) -> str:
     return content if isinstance(content, str) else humanize.as_json(content)
+
+
+def _without_pictures(value: Any) -> Any:
+    """The same, with pictures that stand in it cut short: megabytes that nobody reads. The API has them whole."""
+    if isinstance(value, str):
+        return f"{value[:_PICTURE]}… ({len(value):,} characters)" if value.startswith("data:") else value
+    if isinstance(value, Mapping):
+        return {name: _without_pictures(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_pictures(each) for each in value]
+    return value

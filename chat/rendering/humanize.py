@@ -92,6 +92,11 @@ def size(length: int) -> str:
     return nbsp(_("%(n)s MB") % {"n": f"{tenths // 10}.{tenths % 10}"})
 
 
+def file_size(number: int) -> str:
+    """The size of a file: ``412 bytes``, ``48 kB``, ``1.2 MB``."""
+    return size(number) if number >= 1000 else nbsp(ngettext("%(n)d byte", "%(n)d bytes", number) % {"n": number})
+
+
 def first_line(text: str) -> str:
     """The beginning of a text on one line."""
     return " ".join(text[:400].split())[:_GIST]
@@ -187,7 +192,14 @@ def summarize_result(content: str) -> str:
 
 
 #: Icon of a tool in the sprite; any other tool gets a wrench.
-_ICONS = {"python": "python", "fetch_page": "globe", "search_history": "history", "current_time": "clock"}
+_ICONS = {
+    "python": "python",
+    "fetch_page": "globe",
+    "search_history": "history",
+    "current_time": "clock",
+    "read_file": "file",
+    "search_file": "search",
+}
 
 
 def icon(tool_name: str) -> str:
@@ -208,6 +220,10 @@ def _done(tool_name: str, times: int) -> str:
             return _("searched past sessions")
         case "current_time":
             return _("looked at the clock")
+        case "read_file":
+            return _("read in files")
+        case "search_file":
+            return _("searched files")
     if times == 1:
         return _("used %(tool)s") % {"tool": tool_name}
     return ngettext("used %(tool)s %(n)d time", "used %(tool)s %(n)d times", times) % {"tool": tool_name, **n}

@@ -1,6 +1,6 @@
 """The rows of a run's own page: where its time went, what it was given, and each of its events."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from django.utils.translation import gettext as _
@@ -15,13 +15,13 @@ from chat.rendering.transcript import Run
 Row = dict[str, Any]
 
 
-def inspection(run: Run, row: models.Run) -> Row:
-    """One run for the page that inspects it: where its time went, and its steps over time."""
+def inspection(run: Run, row: models.Run, within: Sequence[Run] = ()) -> Row:
+    """One run for the page that inspects it: where its time went, and its steps over time, with those of the runs within it."""
     began = run.started_at or row.created_at.timestamp()
     waited_ms = max(0, round((began - row.created_at.timestamp()) * 1000))
     total_ms = run.duration_ms or round(_last_moment(run, began) * 1000)
     counts = run.counts()
-    rows = run_row(run)["rows"]
+    rows = run_row(run, within)["rows"]
     for item, bar in zip(rows, run.bars(total_ms), strict=True):
         item["bar"] = bar
     return {
@@ -141,7 +141,8 @@ def event_row(frame: KeptFrame) -> Row:
     )
     return {
         "seq": frame["seq"],
-        "name": data.get("type") if frame["type"] == "reasoning_step" else frame["type"],
+        "name": data.get("type") if frame["type"] in ("reasoning_step", "child_step") else frame["type"],
+        "run_id": frame["run_id"],
         "told": humanize.first_line(told if isinstance(told, str) else humanize.as_json(told)),
         "at": data.get("timestamp"),
         "json": humanize.as_json(dict(frame)),

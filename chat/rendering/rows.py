@@ -1,5 +1,6 @@
 """Folded runs dressed for the templates: every word, number and drawing that a row shows."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -8,7 +9,7 @@ from django.utils.translation import ngettext, pgettext
 from chat.catalog import agents as catalog
 from chat.rendering import humanize
 from chat.rendering.sentences import translate_error, translate_sentence
-from chat.rendering.transcript import Call, Item, Run
+from chat.rendering.transcript import Answer, Call, Item, Run
 
 Row = dict[str, Any]
 
@@ -16,11 +17,12 @@ Row = dict[str, Any]
 _CAUSE = 400
 
 
-def run_row(run: Run) -> Row:
-    """A run as ``_run.html`` takes it."""
+def run_row(run: Run, within: Sequence[Run] = ()) -> Row:
+    """A run as ``_run.html`` takes it, with those ``within`` it, at whatever depth, in the rows of the calls that have asked them."""
     counts = run.counts()
     bars = run.bars()
     rows = [item_row(run, item, bar) for item, bar in zip(run.items, bars, strict=True)]
+    _nest(rows, run, within)
     return {
         "id": run.id,
         "status": run.status,
@@ -28,6 +30,7 @@ def run_row(run: Run) -> Row:
         "started_at": run.started_at,
         "agent": run.agent,
         "message": run.message,
+        "files": run.files,
         "is_long": humanize.is_long(run.message),
         "user": run.user,
         "continues": run.continues,
@@ -47,6 +50,54 @@ def run_row(run: Run) -> Row:
         "trouble": failure_banner(run) if run.ended else None,
         "end_icon": _END_ICONS.get(run.status, "check"),
         "endline": run_summary(run, counts),
+    }
+
+
+def _nest(rows: Sequence[Row], run: Run, within: Sequence[Run]) -> None:
+    """Put the runs within a run into its rows, each in that of the call that has asked it."""
+    for row, item in zip(rows, run.items, strict=False):
+        calls = {call.call_id: call for call in item.calls}
+        row["children"] = [
+            _child_row(child, within, row.get("n") or str(calls[asked].seq or calls[asked].step))
+            for child in within
+            if child.parent is not None
+            and child.parent["run_id"] == run.id
+            and (asked := child.parent["tool_call_id"]) in calls
+        ]
+
+
+def _child_row(run: Run, within: Sequence[Run], number: str) -> Row:
+    """A run within another one as ``_child.html`` takes it: its rows are numbered within the row ``number``, its answer is the last."""
+    rows = [item_row(run, item, bar) for item, bar in zip(run.items, run.bars(), strict=True)]
+    if run.answer is not None:
+        rows.append(_answer_item(run, run.answer))
+    for place, row in enumerate(rows, 1):
+        row["n"] = f"{number}.{place}"
+    _nest(rows, run, within)
+    return {
+        "id": run.id,
+        "status": run.status,
+        "ended": run.ended,
+        "agent": asked_by(run),
+        "message": run.message,
+        "number": number,
+        "word": header(run)["word"],
+        "duration_ms": run.duration_ms,
+        "rows": rows,
+    }
+
+
+def _answer_item(run: Run, answer: Answer) -> Row:
+    """The answer of a run within another one, as a row like a thought's: the reader's answer is the root's."""
+    return {
+        "kind": "thought",
+        "seq": answer.seq,
+        "bar": run.answer_bar(),
+        "iteration": run.iteration,
+        "title": _("Answer"),
+        "text": answer.text,
+        "duration_ms": answer.duration_ms,
+        "partial": answer.partial,
     }
 
 
@@ -245,4 +296,5 @@ BLANK: dict[str, Row] = {
     "call": {"kind": "call", "call": {"cause": ""}},
     "calls": {"kind": "calls", "calls": []},
     "answer": {"kind": "answer", "text": ""},
+    "child": {"rows": []},
 }

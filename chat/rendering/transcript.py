@@ -5,9 +5,10 @@ Pure; no database. Mirrored by ``static/chat/state/transcript.js`` for what arri
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from agents.steps import StepData, ToolResultStep
+from agents.steps import FileData, StepData, ToolResultStep
+from agents.tools.ask_agent import PREFIX as ASK_PREFIX
 from chat.protocol.frames import KeptFrame, Usage
 from chat.rendering import humanize
 
@@ -27,6 +28,7 @@ class Result:
     duration_ms: int | None
     truncated: bool
     content_length: int
+    files: list[FileData] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -99,9 +101,12 @@ class Run:
     agent: str = ""
     model: str = ""
     message: str = ""
+    files: list[FileData] = field(default_factory=list)
     user: str = ""
     enable_reasoning: bool = True
     continues: str | None = None
+    #: By which call of which run it was asked, as the wire tells it; None of a root.
+    parent: dict[str, Any] | None = None
     iteration: int = 0
     limit: int = 0
     items: list[Item] = field(default_factory=list)
@@ -178,42 +183,66 @@ def _tenth(number: float) -> float:
 
 
 def fold(frames: Iterable[KeptFrame], known: Mapping[str, Run] | None = None) -> list[Run]:
-    """Fold stored frames, in order, into runs. ``known`` says what is known of runs whose first event is not among the frames."""
+    """Fold stored frames, in order, into runs, those within others after the roots.
+
+    ``known`` says what is known of runs whose first event is not among the frames.
+    """
     runs: dict[str, Run] = {}
+    known = known or {}
     for frame in frames:
         run_id = frame["run_id"]
         run = runs.get(run_id)
         if run is None:
-            run = (known or {}).get(run_id) or Run(run_id)
+            run = known.get(run_id) or Run(run_id)
+            _open_call(run, runs, known)
             runs[run_id] = run
         apply(run, frame)
-    return list(runs.values())
+    return sorted(runs.values(), key=lambda run: run.parent is not None)
+
+
+def _open_call(run: Run, runs: dict[str, Run], known: Mapping[str, Run]) -> None:
+    """See to it that the call by which a run was asked is there: where it lies before the window of events, it stands for itself."""
+    asked = run.parent
+    if asked is None:
+        return
+    parent = runs.get(asked["run_id"]) or known.get(asked["run_id"])
+    if parent is None:
+        return
+    if parent.id not in runs:
+        _open_call(parent, runs, known)
+        runs[parent.id] = parent
+    if all(call.call_id != asked["tool_call_id"] for call in parent.calls):
+        at = run.started_at or 0.0
+        call = Call(None, 0, at, asked["tool_call_id"], f"{ASK_PREFIX}{run.agent}", {})
+        parent.items.append(Item("calls", None, 0, at, parent.iteration, calls=[call]))
 
 
 def apply(run: Run, frame: KeptFrame) -> None:
     """Fold one stored frame into its run."""
     seq = frame["seq"]
     match frame["type"]:
-        case "reasoning_start":
+        case "reasoning_start" | "child_start":
             data = frame["data"]
             run.status = "running"
             run.started_at = data["timestamp"]
             run.agent = data["agent"]
             run.model = data.get("model", "")
             run.message = data["message"]
+            run.files = data.get("files", [])
             run.user = data["user"] or ""
             run.enable_reasoning = data.get("enable_reasoning", True)
             run.continues = data.get("continues")
-        case "reasoning_step":
+            run.parent = cast(dict[str, Any] | None, data.get("parent"))
+        case "reasoning_step" | "child_step":
             _apply_step(run, seq, frame["data"])
         case "response":
             answer = frame["data"]
             run.answer = Answer(seq, 0, 0.0, answer["content"], None, bool(answer.get("partial")))
-        case "error":
+        case "error" | "child_error":
             error = frame["data"]
             run.error = {"message": error["message"], "code": error["code"], "id": error.get("id", "")}
             run.error |= {name: error[name] for name in ("template", "values") if name in error}
-        case "reasoning_complete":
+        case "reasoning_complete" | "child_complete":
             end = frame["data"]
             run.status = end["status"]
             run.duration_ms = end.get("duration_ms")
@@ -272,6 +301,7 @@ def _apply_result(run: Run, seq: int | None, at: float, iteration: int, data: To
         data.get("duration_ms"),
         bool(data.get("truncated")),
         data.get("content_length", len(content)),
+        data.get("files", []),
     )
     for item in reversed(run.items):
         for call in item.calls:

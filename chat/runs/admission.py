@@ -3,7 +3,7 @@
 It runs for every message, before the model is asked anything; as a dozen queries it was most of the wait for the first token.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -18,11 +18,13 @@ from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_o
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
 from chat.catalog.agents import CURRENT_SQL
-from chat.models import LIVE_SQL, QUEUED_SQL, UNFINISHED_SQL, Origin, Run, Session
-from chat.protocol import ErrorCode, is_blank
+from chat.models import LIVE_SQL, QUEUED_SQL, ROOT_SQL, UNFINISHED_SQL, Origin, Run, Session
+from chat.protocol import ErrorCode, as_uuid, is_blank
 from chat.runtime.db_values import datetime_param, uuid_param
 
 _MINUTE = timedelta(seconds=60)
+#: Files of one message.
+MOST_FILES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Admission:
 
     ``last_number`` is the newest run's; ``waiting`` counts the session's queue, ``is_live`` says whether a run is at work in it.
     ``at_work`` counts the user's runs at work anywhere, ``recent`` the user's messages of the last minute, each only up to its limit;
-    ``is_known`` says whether this message has come before. ``agent_name`` answers, the session's own where none was named;
+    ``is_known`` says whether this message has come before, ``has_files`` whether the session uses files.
+    ``agent_name`` answers, the session's own where none was named;
     ``agent_version`` is its current one, None where the user may use no such agent.
     """
 
@@ -47,6 +50,7 @@ class Admission:
     at_work: int
     recent: int
     is_known: bool
+    has_files: bool = False
 
 
 def load_for_update(
@@ -67,14 +71,15 @@ def load_for_update(
         cursor.execute(
             f"""
             SELECT s.owner_id, s.title, {agent}, {CURRENT_SQL.format(name=agent, user="u.id")}, u.is_active, u.is_staff,
-                (SELECT COALESCE(MAX(number), 0) FROM {run} WHERE session_id = s.id),
+                (SELECT COALESCE(MAX(number), 0) FROM {run} WHERE session_id = s.id AND {ROOT_SQL}),
                 (SELECT COUNT(*) FROM {run} WHERE session_id = s.id AND {QUEUED_SQL}),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND {LIVE_SQL}),
                 (SELECT COUNT(*) FROM (
                     SELECT 1 FROM {run} WHERE user_id = u.id AND {UNFINISHED_SQL} AND status <> 'queued' LIMIT %s) AS at_work),
                 (SELECT COUNT(*) FROM (
-                    SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s LIMIT %s) AS recent),
-                EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s)
+                    SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s AND {ROOT_SQL} LIMIT %s) AS recent),
+                EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s),
+                s.has_files
             FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s AND s.deleted_at IS NULL
             """,  # noqa: S608 - our own names
             [
@@ -92,7 +97,7 @@ def load_for_update(
         row = cursor.fetchone()
     if row is None:
         return None
-    owner_id, title, name, version, active, staff, last_number, waiting, live, at_work, recent, known = row
+    owner_id, title, name, version, active, staff, last_number, waiting, live, at_work, recent, known, has_files = row
     return Admission(
         owner_id,
         title,
@@ -106,6 +111,7 @@ def load_for_update(
         at_work,
         recent,
         bool(known),
+        bool(has_files),
     )
 
 
@@ -131,6 +137,16 @@ def check_message(message: str) -> None:
         )
     if is_blank(message):
         raise Refused("empty_message", Sentence("The message is empty."))
+
+
+def check_files(ids: Sequence[str]) -> list[UUID]:
+    """The files that a message names, each once; refuse too many, and what can be no file's."""
+    if len(ids) > MOST_FILES:
+        raise Refused("too_many_files", Sentence("A message may have %(n)d files.", n=MOST_FILES))
+    found = [as_uuid(each) for each in dict.fromkeys(ids)]
+    if None in found:
+        raise Refused("not_found", Sentence("One of the files is not there, or not yours."))
+    return list(dict.fromkeys(each for each in found if each is not None))
 
 
 def check_agent(name: str, user_id: int) -> None:

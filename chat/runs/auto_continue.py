@@ -3,9 +3,10 @@
 from django.conf import settings
 
 import agents
-from chat.models import Origin, Run, RunStatus
+from chat.models import Origin, Run, RunStatus, Step
 from chat.runs import state as run_state
 from chat.runs.state import End
+from chat.store import selectors
 
 _AUTOMATIC = "auto:"
 _AUTOMATIC_LIMIT = 3
@@ -45,6 +46,9 @@ def after(run: Run, end: End) -> None:
 
 def _may_have_changed_something(run: Run) -> bool:
     """Whether doing it once more may do something outside twice. What an extension's agent does by itself, nobody here knows."""
-    if run.agent_version is not None and run.agent_version.agent_class:
+    within = selectors.runs_within(run)
+    if any(each.agent_version is not None and each.agent_version.agent_class for each in (run, *within)):
         return True
-    return run.steps.filter(type="tool_use").exclude(tool_name__in=agents.without_side_effects()).exists()
+    calls = Step.objects.filter(run__in=[run, *within], type="tool_use")
+    # Each run within it was asked by one of them, which does nothing by itself.
+    return calls.exclude(tool_name__in=agents.without_side_effects()).count() > len(within)

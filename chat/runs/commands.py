@@ -5,11 +5,13 @@ Each checks its caller's right in that transaction.
 """
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec, cast
 from uuid import UUID, uuid4
 
+import orjson
 from django.conf import settings
 from django.db import transaction
 
@@ -18,8 +20,8 @@ from chat.access import may_stop
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
 from chat.catalog import budgets
-from chat.models import IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
-from chat.runs import dispatch, executor, metering, publisher
+from chat.models import AGENT_NAME, HAS_NOT_ENDED, IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
+from chat.runs import dispatch, metering, publisher
 from chat.runs import events as run_events
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
@@ -28,18 +30,22 @@ from chat.runs.admission import (
     Refused,
     check_access,
     check_agent,
+    check_files,
     check_message,
     lock_session,
     no_such_agent,
 )
+from chat.runs.children import ClaimedRun
 from chat.runs.sessions import create_once, title_from, unsaved_session
 from chat.runs.state import End
 from chat.runtime import background, database
 from chat.security import audit
+from chat.store import files as session_files
 from chat.store import selectors, step_log
 from chat.store.step_log import Stored
 
 P = ParamSpec("P")
+_AGENT_NAME = re.compile(AGENT_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class Accepted:
     client_message_id: str
     queued: int
     is_new: bool
-    claim: executor.ClaimedRun | None = None
+    claim: ClaimedRun | None = None
 
 
 async def ask(
@@ -67,12 +73,14 @@ async def ask(
     enable_reasoning: bool = True,
     client_message_id: str | None = None,
     origin: Origin = Origin.CHAT,
+    files: Sequence[str] = (),
 ) -> Accepted:
     """Put a message in the session's queue, and start it or publish the queue, see `accept_run`. Raises `Refused`.
 
-    ``fallback_agent`` is used where the message names none; then the session's own.
+    ``fallback_agent`` is used where the message names none; then the session's own. ``files`` are ids of the user's, or the session's.
     """
     check_message(message)
+    file_ids = check_files(files)
     return await accept_run(
         ask_atomically,
         user,
@@ -83,6 +91,7 @@ async def ask(
         enable_reasoning=enable_reasoning,
         client_message_id=client_message_id or uuid4().hex,
         origin=origin,
+        file_ids=file_ids,
     )
 
 
@@ -145,12 +154,17 @@ def ask_atomically(
     enable_reasoning: bool,
     client_message_id: str,
     origin: Origin,
+    file_ids: Sequence[UUID] = (),
 ) -> Accepted:
     """`ask` as one transaction in the caller's thread; the caller then calls `dispatch_accepted`. Raises `Refused`."""
+    if agent_name is not None and not _AGENT_NAME.fullmatch(agent_name):
+        # Nor can every text be asked for in a statement.
+        raise no_such_agent(agent_name, user.pk)
     standing = check_access(session_id, user, client_message_id, agent_name or fallback_agent)
     if standing.is_known:
         known = Run.objects.get(session=session_id, user=user, client_message_id=client_message_id)
         same = (known.message, known.enable_reasoning, known.continues_id) == (message, enable_reasoning, None)
+        same = same and _file_ids(known) == [str(file_id) for file_id in file_ids]
         return _again(known, is_same=same and agent_name in (None, known.agent_name))
     run = Run(
         session_id=session_id,
@@ -162,7 +176,22 @@ def ask_atomically(
         enable_reasoning=enable_reasoning,
         origin=origin,
     )
+    run.session_has_files = standing.has_files
+    if file_ids:
+        _add_files(run, user, file_ids)
     return _admit(run, standing)
+
+
+def _add_files(run: Run, user: User, file_ids: Sequence[UUID]) -> None:
+    try:
+        run.files = session_files.tie(run.session_id, user.pk, file_ids)
+    except session_files.Missing:
+        raise Refused("not_found", Sentence("One of the files is not there, or not yours.")) from None
+    run.session_has_files = True
+
+
+def _file_ids(run: Run) -> list[str]:
+    return [file["id"] for file in orjson.loads(run.files)] if run.files else []
 
 
 async def continue_run(
@@ -185,7 +214,7 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
         return _again(known, is_same=known.continues_id == old.pk)
     # What was taken out of the queue before it began has changed nothing.
     later = runs.filter(number__gt=old.number).exclude(status=RunStatus.CANCELLED, started_at=None)
-    if later.exists() or old.status not in run_state.CONTINUABLE:
+    if later.exists() or old.parent_id is not None or old.status not in run_state.CONTINUABLE:
         raise Refused(
             "not_continuable",
             Sentence(
@@ -199,12 +228,14 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
         user=user,
         client_message_id=client_message_id,
         message=old.message,
+        files=old.files,
         agent_name=old.agent_name,
         agent_version_id=catalog.current_of(old.agent_name, user.pk),
         enable_reasoning=old.enable_reasoning,
         origin=Origin.CONTINUE,
         continues=old,
     )
+    run.session_has_files = standing.has_files
     return _admit(run, standing)
 
 
@@ -277,6 +308,7 @@ async def cancel(
 ) -> Stops:
     """Stop a run of the session: the given one, else the running one; ``everything`` adds the queue. Raises `Refused`.
 
+    A run within another one is stopped alone, where it is given.
     ``door`` is what it was asked through: whoever stops what is another's is noted with it.
     """
     stops, events = await database.write(cancel_atomically, user, session_id, run_id, everything=everything, door=door)
@@ -300,7 +332,8 @@ def cancel_atomically(
     if run_id is not None and not everything:
         if not Run.objects.filter(session_id=session_id, pk=run_id).exists():
             raise Refused("not_found", Sentence("There is no such run in this session."))
-        unfinished = unfinished.filter(pk=run_id)
+        # Runs within runs can be stopped one by one.
+        unfinished = Run.objects.filter(HAS_NOT_ENDED, session_id=session_id, pk=run_id)
     elif not everything:
         unfinished = unfinished.filter(IS_LIVE)
     running: list[UUID] = []

@@ -11,11 +11,12 @@ from django.db import connection, transaction
 
 from chat.catalog import budgets
 from chat.catalog.setups import find_setup
-from chat.models import LIVE, Run, Session
+from chat.models import IS_ROOT, LIVE, Run, Session
 from chat.runs import events as run_events
 from chat.runs import quarantine
 from chat.runs import state as run_state
-from chat.runs.executor import ClaimedRun, execute_run, load_history
+from chat.runs.children import ClaimedRun, helpers_of
+from chat.runs.executor import execute_run, load_history
 from chat.runs.publisher import publish_events, publish_queue
 from chat.runs.registry import PROCESS, RunHandle, accepting, early_stops, running, write_and_start
 from chat.runtime import background, broker, database, db_check
@@ -108,29 +109,35 @@ def _start_if_claimed(claim: ClaimedRun | None) -> None:
 @transaction.atomic
 def claim_next(session_id: UUID) -> ClaimedRun | None:
     """Take the session's next run for this process, as one transaction in the caller's thread; None where none may start."""
-    if not Session.objects.select_for_update().filter(pk=session_id).exists():
+    has_files = Session.objects.select_for_update().filter(pk=session_id).values_list("has_files", flat=True).first()
+    if has_files is None:
         return None
     run = run_state.next_in(session_id)
     if run is None or not run_state.claim(run, PROCESS):
         return None
+    run.session_has_files = has_files
     return claim_events(run)
 
 
 def claim_events(run: Run) -> ClaimedRun:
     """Store the first events of a run that this process has just been given, in the same transaction."""
     events = step_log.append_unowned(run, run_events.opening(run))
-    history = _history_along(run) if events[-1].seq <= SHORT_LOG else None
-    return ClaimedRun(run, events, find_setup(run), history, budgets.standings_for(run.user_id, run.agent_name))
+    past = _history_along(run) if events[-1].seq <= SHORT_LOG else None
+    setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
+    return ClaimedRun(run, events, setup, past, helpers_of(run, setup), standings)
 
 
 @transaction.atomic
 def claim_again(run_id: UUID) -> ClaimedRun | None:
     """The claim of a run that this process has in the table, from what was stored with it."""
-    run = Run.objects.select_related("user").filter(pk=run_id, owner=PROCESS, status__in=LIVE).first()
+    run = (
+        Run.objects.select_related("user", "session").filter(IS_ROOT, pk=run_id, owner=PROCESS, status__in=LIVE).first()
+    )
     if run is None or run_id in running or run.steps.count() != len(run_events.opening(run)):
         return None
-    standings = budgets.standings_for(run.user_id, run.agent_name)
-    return ClaimedRun(run, selectors.stored_of(run), find_setup(run), budgets=standings)
+    run.session_has_files = run.session.has_files
+    setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
+    return ClaimedRun(run, selectors.stored_of(run), setup, helpers=helpers_of(run, setup), budgets=standings)
 
 
 def _history_along(run: Run) -> list[dict[str, Any]] | None:

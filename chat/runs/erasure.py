@@ -22,17 +22,22 @@ from chat.models import (
     ClosedAccount,
     Connection,
     Draft,
+    File,
+    FileChunk,
+    FileText,
     ModelCall,
     ModelContent,
     Occurrence,
     Run,
     Schedule,
     Session,
+    SessionFile,
     Step,
     StepContent,
     StepOrigin,
 )
 from chat.runs import state as run_state
+from chat.store import files as stored_files
 from chat.store import search
 
 logger = logging.getLogger(__name__)
@@ -44,6 +49,8 @@ _SMALLEST_BATCH = 50
 _LONGEST_S = 0.1
 #: A session with no more rows than this is removed in the transaction that deletes it.
 _AT_ONCE = 500
+#: Files that one batch removes: each may be large.
+_FILES = 2
 #: Sessions that one batch is about.
 _SESSIONS = 50
 
@@ -98,15 +105,19 @@ class Pace:
 
 
 def is_any() -> bool:
-    """Whether something is deleted that has not all been removed."""
-    return Session.everything.filter(deleted_at__isnull=False).exists() or ClosedAccount.objects.exists()
+    """Whether something is deleted that has not all been removed, or a file was never used."""
+    return (
+        Session.everything.filter(deleted_at__isnull=False).exists()
+        or ClosedAccount.objects.exists()
+        or stored_files.unused().exists()
+    )
 
 
 def erase_batch(pace: Pace) -> float | None:
     """Remove a batch of what is deleted; returns how many seconds that has held up others, None where there is nothing (more) to do."""
     began = time.monotonic()
     with transaction.atomic():
-        did = _erase_hidden(pace.rows) or _erase_account(pace.rows)
+        did = _erase_hidden(pace.rows) or _erase_account(pace.rows) or _erase_unused()
     took = time.monotonic() - began
     if not did:
         return None
@@ -122,6 +133,8 @@ def _erase_hidden(limit: int) -> bool:
 
 def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
     """Remove so many rows that belong to sessions that are marked, and the sessions themselves where those were all; whether any."""
+    if _erase_files_of(session_ids):
+        return True
     steps = _keys(Step.objects.filter(session__in=session_ids), limit)
     if steps:
         search.forget(steps)
@@ -137,7 +150,9 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
             _delete(kept._base_manager.filter(pk__in=keys))  # noqa: SLF001
         if len(keys) == limit:
             return True
-    runs = _keys(Run.objects.filter(session__in=session_ids), limit)
+    # Those within others first, to which these refer.
+    within = Run.objects.filter(session__in=session_ids).order_by("-depth")
+    runs = list(within.values_list("pk", flat=True)[:limit])
     if runs:
         Run.objects.filter(continues__in=runs).update(continues=None)
         Occurrence.objects.filter(run__in=runs).update(run=None)
@@ -149,6 +164,34 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
     Schedule.objects.filter(session__in=session_ids).update(session=None)
     _delete(Session.everything.filter(pk__in=session_ids))
     return True
+
+
+def _erase_files_of(session_ids: list[UUID]) -> bool:
+    """Untie some files from the sessions, and remove those of them that nothing else uses; whether there may be more."""
+    uses = dict(SessionFile.objects.filter(session__in=session_ids).values_list("pk", "file_id")[:_FILES])
+    if not uses:
+        return False
+    _delete(SessionFile.objects.filter(pk__in=uses))
+    file_ids = set(uses.values())
+    _erase_files(file_ids - set(SessionFile.objects.filter(file__in=file_ids).values_list("file_id", flat=True)))
+    return len(uses) == _FILES
+
+
+def _erase_files(file_ids: set[UUID]) -> bool:
+    if not file_ids:
+        return False
+    for parts in (SessionFile, FileChunk, FileText):
+        _delete(parts.objects.filter(file__in=file_ids))
+    _delete(File.objects.filter(pk__in=file_ids))
+    return True
+
+
+def _erase_unused() -> bool:
+    return _erase_files(set(_keys(stored_files.unused(), _FILES)))
+
+
+def _erase_files_of_user(user_id: int, _limit: int) -> bool:
+    return _erase_files(set(_keys(File.objects.filter(owner=user_id), _FILES)))
 
 
 def _erase_account(limit: int) -> bool:
@@ -199,6 +242,7 @@ _PARTS: tuple[Callable[[int, int], bool], ...] = (
     _forget_stopped,
     _delete_some(lambda user_id: Occurrence.objects.filter(schedule__owner=user_id)),
     _delete_some(lambda user_id: Schedule.objects.filter(owner=user_id)),
+    _erase_files_of_user,
     _delete_some(lambda user_id: Connection.objects.filter(user=user_id)),
     _delete_some(lambda user_id: LogEntry.objects.filter(user=user_id)),
 )

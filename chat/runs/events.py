@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import cast
 
+import orjson
 from django.utils import timezone
 
 import agents
@@ -15,14 +16,14 @@ from agents.text import utf16_length
 from chat import protocol
 from chat.models import Cost, Run, RunStatus, Step
 from chat.protocol import ErrorCode, error_data
-from chat.protocol.frames import ReasoningCompleteData, ReasoningStartData, ResponseData
+from chat.protocol.frames import ChildStartData, ReasoningCompleteData, ReasoningStartData, ResponseData
 from chat.protocol.frames import Usage as UsageData
 from chat.runs.state import End
 from chat.runtime import clock
 from chat.store import selectors
 from chat.store.step_log import Entry
 
-_NO_RESULT = "The server stopped before this tool had finished; nothing of its result was kept."
+NO_RESULT = "The server stopped before this tool had finished; nothing of its result was kept."
 
 
 def opening(run: Run) -> list[Entry]:
@@ -44,8 +45,12 @@ def started(run: Run, *, model: str | None = None) -> Entry:
     }
     if run.continues_id:
         data["continues"] = str(run.continues_id)
+    if run.files:
+        data["files"] = orjson.loads(run.files)
     if model is not None:
         data["model"] = model
+    if run.parent_id is not None:
+        return Entry("reasoning_start", ChildStartData(**data, parent=selectors.parent_of(run)))
     return Entry("reasoning_start", data)
 
 
@@ -144,7 +149,7 @@ def left_open(run: Run, steps: Sequence[Step]) -> list[Entry]:
     data += [
         {
             "type": "tool_result",
-            "content": _NO_RESULT,
+            "content": NO_RESULT,
             "iteration": iteration,
             "timestamp": now,
             "step": next(numbers),
@@ -153,12 +158,12 @@ def left_open(run: Run, steps: Sequence[Step]) -> list[Entry]:
             "ok": False,
             "duration_ms": max(0, round((now - call["timestamp"]) * 1000)),
             "truncated": False,
-            "content_length": utf16_length(_NO_RESULT),
+            "content_length": utf16_length(NO_RESULT),
         }
         for call in _open_calls(steps)
     ]
     entries = [Entry("reasoning_step", one, numbered=run.enable_reasoning) for one in data]
-    if not run.enable_reasoning:
+    if not run.enable_reasoning and run.parent_id is None:
         stored = [cast(FinalAnswerStep, selectors.step_data(step)) for step in steps if step.type == "final_answer"]
         answers = [one["content"] for one in [*stored, *data] if one["type"] == "final_answer"]
         entries += [answered(answers[-1], partial=True)] if answers else []

@@ -6,47 +6,35 @@ A run belongs to the process, never to a socket. Growth of a step in progress go
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
+import orjson
 from django.conf import settings
 from django.db import Error as DatabaseError
 
 import agents
 from agents import AgentError, Outcome, Sentence
 from chat.catalog import budgets, prices
-from chat.catalog.budgets import BudgetState
 from chat.catalog.setups import AgentSetup, most_iterations
 from chat.models import Run, RunStatus
+from chat.runs import events as run_events
 from chat.runs import toolbox
+from chat.runs.children import ClaimedRun, Delegation, Finished, Tree
 from chat.runs.publisher import publish_events
 from chat.runs.recorder import Recorded, RunRecorder, store_end, with_retries
 from chat.runs.registry import RunHandle, running
 from chat.runs.state import End
 from chat.runtime import database, db_check, malloc
 from chat.store import drafts, history
-from chat.store.step_log import Fenced, Stored
+from chat.store.step_log import Fenced
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 _NO_LIMIT = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedRun:
-    """A run that this process executes, and its first events, which are stored but not told yet."""
-
-    run: Run
-    events: list[Stored]
-    #: Who answers; none where the agent was withdrawn before the run began.
-    setup: AgentSetup | None
-    #: The session's turns before it, where they were read along.
-    history: list[dict[str, Any]] | None = None
-    #: Those that hold for it, as they stood when it was claimed.
-    budgets: list[BudgetState] = field(default_factory=list)
-    #: Set when it has ended.
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def preload_agents() -> None:
@@ -59,37 +47,56 @@ def preload_agents() -> None:
 
 async def execute_run(claim: ClaimedRun, handle: RunHandle) -> list[UUID]:
     """Execute a claimed run to its end, whatever happens; returns the sessions in which another run may start because of it."""
-    run = claim.run
-    waiting: list[UUID] = []
-    try:
-        await publish_events(run.session_id, claim.events)
-        end, held = await _work(claim, handle)
-        events, waiting = await store_end(run, held, end)
-        await publish_events(run.session_id, events)
-    except Fenced:
-        logger.warning("Run %s was taken from this process", run.pk)
-    finally:
-        drafts.drop(run.session_id)
-        running.pop(run.pk, None)
-        handle.ended.set()
+    _, waiting = await _execute(claim, handle, Tree())
     return waiting
 
 
-async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, Recorded]:
+async def _execute_within(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> Finished | None:
+    """Execute a run within another one, likewise; None where it was taken from this process."""
+    return (await _execute(claim, handle, tree))[0]
+
+
+async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finished | None, list[UUID]]:
+    run = claim.run
+    finished: Finished | None = None
+    waiting: list[UUID] = []
+    try:
+        await publish_events(run.session_id, claim.events)
+        ended, held = await _work(claim, handle, tree)
+        events, waiting = await store_end(run, held, ended.end)
+        await publish_events(run.session_id, events)
+        finished = ended
+    except Fenced:
+        logger.warning("Run %s was taken from this process", run.pk)
+    finally:
+        drafts.drop(run.session_id, run.pk)
+        running.pop(run.pk, None)
+        handle.ended.set()
+    return finished, waiting
+
+
+async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finished, Recorded]:
     """Let the agent work, and record it; returns the end and what is stored together with it."""
     run = claim.run
-    recorder = RunRecorder(run)
+    delegation = Delegation(run, tree, _execute_within)
+    recorder = RunRecorder(run, delegation.note_stored)
     try:
         setup = _usable(claim)
-        agent = agents.Agent(setup.spec, setup.model, toolbox.toolbox_for(run))
+        delegation.unfinished = begun = await _unfinished(run)
+        tools = toolbox.toolbox_for(run, delegation.tools(claim.helpers))
+        agent = agents.Agent(setup.spec, setup.model, tools)
         recorder.use_model(agent.model)
+        meter = recorder.meter([*claim.budgets, *budgets.of_version(setup.spec.limits)], claim.around)
+        delegation.meters = claim.around if meter is None else (*claim.around, meter)
         stream = agent.start(
             None if run.continues_id else run.message,
             history=await _history(claim),
             session_id=str(run.session_id),
             max_iterations=most_iterations(setup.spec.limits) or _NO_LIMIT,
             skip_initial_steps=True,
-            meter=recorder.meter([*claim.budgets, *budgets.of_version(setup.spec.limits)]),
+            files=orjson.loads(run.files) if run.files else (),
+            meter=meter,
+            calls=[(call.tool_name, call.arguments) for call in begun],
         )
         stream.on_partial = recorder.on_partial
         handle.begun(stream)
@@ -99,6 +106,8 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, Recorded]:
                     await recorder.record([first, *stream.ready()])
             finally:
                 await stream.aclose()
+                # What it has asked of others and does not wait for any more ends before it.
+                await delegation.close(handle.stopped_because or "The run that asked has ended.")
         outcome = stream.outcome or Outcome("failed", 0, code="internal", error="The agent ended without a result.")
     except Fenced:
         raise
@@ -120,7 +129,15 @@ async def _work(claim: ClaimedRun, handle: RunHandle) -> tuple[End, Recorded]:
     if status is RunStatus.CANCELLED and handle.pausing:
         status = RunStatus.INTERRUPTED
     recorded = await recorder.last(outcome)
-    return End(status, outcome.iterations, outcome.usage, outcome.code, recorder.cost), recorded
+    end = End(status, outcome.iterations, outcome.usage, outcome.code, recorder.cost)
+    return Finished(delegation.added_to(end), recorder.answer, outcome.error or handle.stopped_because), recorded
+
+
+async def _unfinished(run: Run) -> list[history.UnfinishedCall]:
+    """What the run that this one goes on from had asked of other agents and had no answer to."""
+    if run.continues_id is None:
+        return []
+    return await _read(run, history.unfinished_calls, run.continues_id, run_events.NO_RESULT)
 
 
 def _usable(claim: ClaimedRun) -> AgentSetup:
@@ -150,7 +167,9 @@ def _time_limit(stream: agents.AgentRun, time_s: float | None) -> Iterator[None]
 
 
 def load_history(run: Run) -> list[dict[str, Any]]:
-    """The session's turns before a run; none before its first one."""
+    """The session's turns before a run; none before its first one. Of a run within another one, what it goes on from."""
+    if run.parent_id is not None:
+        return history.conversation_within(run)
     if run.number == 1:
         return []
     return history.conversation_history(run.session_id, run.number, unfinished_run=run.continues_id)
@@ -169,8 +188,13 @@ async def _history(claim: ClaimedRun) -> list[dict[str, Any]]:
     """The session's turns before a run; a database that is away is waited for. Raises `_NoHistory`."""
     if claim.history is not None:
         return claim.history
+    return await _read(claim.run, load_history, claim.run)
+
+
+async def _read(run: Run, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Read what was said before; a database that is away is waited for. Raises `_NoHistory`."""
     try:
-        return await with_retries(claim.run, "read", lambda: database.read(load_history, claim.run))
+        return await with_retries(run, "read", lambda: database.read(function, *args, **kwargs))
     except Exception as error:
         if isinstance(error, DatabaseError) and not db_check.is_unreadable(error):
             words = "The database did not answer when what was said before was to be read, so the run was stopped."

@@ -39,9 +39,16 @@ class RunMeter:
     What other runs spend of a day's budget is known as it stood when this run began, and after each of its stored calls: `refresh`.
     """
 
-    def __init__(self, standings: Sequence[BudgetState], price: Callable[[CallEnded], Cost | None]) -> None:
+    def __init__(
+        self,
+        standings: Sequence[BudgetState],
+        price: Callable[[CallEnded], Cost | None],
+        around: Sequence["RunMeter"] = (),
+    ) -> None:
+        """``around`` are those of the runs that it is within: what it spends is theirs too, and where one is used up it gets no more."""
         self._standings = list(standings)
         self._price = price
+        self._around = tuple(around)
         self._spent = Spent()
         #: Of what this run has spent, what the sums of the day hold already.
         self._summed = Spent()
@@ -50,14 +57,16 @@ class RunMeter:
 
     def spend(self, call: CallEnded) -> BudgetUse | None:
         """A model call has ended."""
-        self._spent.add(call, self._price(call))
+        cost = self._price(call)
+        for meter in (self, *self._around):
+            meter.add(call, cost)
         tight = self._tightest()
         return None if tight is None else tight.use(self._spent.of(tight.limit))
 
     def refresh(self, stored: Sequence[PricedCall], standings: Sequence[BudgetState]) -> None:
         """Take over how the budgets stand now that these calls of the run's are stored, and so are part of the day's sums."""
-        for call in stored:
-            self._summed.add(call.ended, call.cost)
+        for meter in (self, *self._around):
+            meter.note_summed(stored)
         for standing in standings:
             if standing.limit.scope != BudgetScope.RUN:
                 standing.used = max(Decimal(0), standing.used - self._summed.of(standing.limit))
@@ -65,6 +74,8 @@ class RunMeter:
 
     def allow(self) -> Allowance:
         """What the next call may be: any; the last, once a budget is used up; none after that, or where it was before the first."""
+        if refusal := next((words for meter in self._around if (words := meter.refusal())), None):
+            return Allowance(refusal=refusal)
         tight = self._tightest()
         if tight is None:
             return Allowance()
@@ -80,6 +91,20 @@ class RunMeter:
         self._is_warned = True
         used = tight.used + self._spent.of(tight.limit)
         return Allowance(note=f"{share:.0%} of {_named(tight.limit)} is used: {_amount(used, tight.limit)}.")
+
+    def add(self, call: CallEnded, cost: Cost | None) -> None:
+        """A call of the run's, or of one within it, has ended."""
+        self._spent.add(call, cost)
+
+    def note_summed(self, stored: Sequence[PricedCall]) -> None:
+        """Calls are stored, and so are part of the day's sums."""
+        for call in stored:
+            self._summed.add(call.ended, call.cost)
+
+    def refusal(self) -> str | None:
+        """The sentence that says which budget is used up; None where none is."""
+        tight = self._tightest()
+        return None if tight is None or self._share(tight) < 1 else _used_up(tight.limit)
 
     def _tightest(self) -> BudgetState | None:
         return max(self._standings, key=self._share, default=None)

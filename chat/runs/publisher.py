@@ -56,7 +56,7 @@ class DraftPublisher:
         self._published = draft
         return {
             "version": group_messages.VERSION,
-            "type": "written",
+            "type": "child_written" if draft.is_child else "written",
             "run_id": str(draft.run_id),
             "step": draft.step,
             "kind": draft.type,

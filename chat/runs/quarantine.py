@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _UNREADABLE = "What is stored of this run cannot be read, so it was set aside. Please ask again."
 _NEXT = f"SELECT id FROM chat_run WHERE session_id = %s AND {QUEUED_SQL} ORDER BY number LIMIT 1"  # noqa: S608 - our own condition
-_COLUMNS = """SELECT session_id, status, enable_reasoning,
+_COLUMNS = """SELECT session_id, status, enable_reasoning, parent_id,
     (SELECT COALESCE(MAX(position), 0) FROM chat_step WHERE run_id = chat_run.id) FROM chat_run WHERE id = %s"""
 
 
@@ -48,7 +48,9 @@ def fail_run(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
         row = cursor.fetchone()
     if row is None or row[1] not in UNFINISHED:
         return None
-    session_id, status, numbered, position = uuid_from_db(row[0]), row[1], bool(row[2]), row[3]
+    session_id, status, numbered, position = uuid_from_db(row[0]), row[1], bool(row[2]), row[4]
+    within = Run.objects.filter(parent=run_id, status__in=UNFINISHED).values_list("pk", flat=True)
+    events = [event for child_id in within for event in (fail_run(child_id) or (session_id, []))[1]]
     outcome = Outcome("failed", 0, code="internal", error=_UNREADABLE)
     end = End(RunStatus.FAILED, code=outcome.code)
     if not Session.objects.select_for_update().filter(pk=session_id).exists():
@@ -56,7 +58,8 @@ def fail_run(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
     if not run_state.finish(run_id, session_id, end):
         return None
     step_log.forget_draft(run_id)
-    run = Run(pk=run_id, session_id=session_id, enable_reasoning=numbered)
+    parent_id = None if row[3] is None else uuid_from_db(row[3])
+    run = Run(pk=run_id, session_id=session_id, enable_reasoning=numbered, parent_id=parent_id)
     entries = [
         run_events.failed_step(outcome, numbered=numbered),
         run_events.failed(outcome),
@@ -65,10 +68,10 @@ def fail_run(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
     try:
         with transaction.atomic():
             first = [_started(run)] if status == RunStatus.QUEUED else []
-            return session_id, step_log.append_unowned(run, [*first, *entries], position=position)
+            return session_id, [*events, *step_log.append_unowned(run, [*first, *entries], position=position)]
     except Exception:
         logger.exception("What became of run %s could not be stored in the log of its session", run_id)
-        return session_id, []
+        return session_id, events
 
 
 def _started(run: Run) -> step_log.Entry:

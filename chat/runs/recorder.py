@@ -14,12 +14,13 @@ from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.db import transaction
+from django.db.models import Q
 
 from agents import CallBegun, CallEnded, ModelSettings, Outcome, PartialStep, RunEvent, Step
 from agents.steps import StepData
 from chat.catalog import budgets, prices
 from chat.catalog.budgets import BudgetState
-from chat.models import Cost, Run, RunStatus
+from chat.models import IS_LIVE, Cost, Run, RunStatus
 from chat.runs import auto_continue
 from chat.runs import events as run_events
 from chat.runs import state as run_state
@@ -57,14 +58,17 @@ class Recorded(NamedTuple):
 class RunRecorder:
     """What one run's agent yields, on its way to the log and to those who watch."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, on_call: Callable[[str], None]) -> None:
+        """``on_call`` is called with the id of each tool call that is stored."""
         self._run = run
+        self._on_call = on_call
         self._saving = False
         self._late: PartialStep | None = None
         self._publisher = DraftPublisher(run.session_id) if groups.reach_others() else None
         self._attempt = 0
         self._step = 0
-        self._answer = ""
+        self.answer = ""
+        """The run's answer so far as it is finished."""
         self._partial = False
         self._waiting: list[Entry] = []
         self._last: list[Entry] = []
@@ -92,9 +96,9 @@ class RunRecorder:
         prices.expect_server(model.server)
         self._writer.provider = self._run.provider or ("default" if model.server else "demo")
 
-    def meter(self, standings: Sequence[BudgetState]) -> RunMeter | None:
-        """What keeps the budgets that hold for the run, where there are any."""
-        self._meter = RunMeter(standings, self._price) if standings else None
+    def meter(self, standings: Sequence[BudgetState], around: Sequence[RunMeter] = ()) -> RunMeter | None:
+        """What keeps the budgets that hold for the run, where there are any; ``around``: those of the runs that it is within."""
+        self._meter = RunMeter(standings, self._price, around) if standings or around else None
         return self._meter
 
     def _price(self, call: CallEnded) -> Cost | None:
@@ -129,6 +133,9 @@ class RunRecorder:
                 )
             finally:
                 self._saving = False
+            for entry in entries:
+                if entry.data.get("type") == "tool_use":
+                    self._on_call(str(entry.data.get("tool_call_id")))
             await publish_events(self._run.session_id, events)
         last, late, self._late = items[-1], self._late, None
         if late is not None or isinstance(last, PartialStep):
@@ -193,20 +200,22 @@ class RunRecorder:
                 self._publisher.publish(draft)
 
     def _draft(self, partial: PartialStep) -> Draft | None:
-        if self._run.enable_reasoning:
-            return Draft(self._run.pk, partial.step, partial.type, partial.attempt, partial.text, partial.tool_name)
-        if partial.type != "final_answer":
+        run = self._run
+        is_child = run.parent_id is not None
+        if run.enable_reasoning:
+            return Draft(run.pk, partial.step, partial.type, partial.attempt, partial.text, partial.tool_name, is_child)
+        if is_child or partial.type != "final_answer":
             return None
         # One text for the whole answer: what turns out to be a thought is started anew by the next attempt.
         if partial.step != self._step:
             self._step = partial.step
             self._attempt += 1
-        return Draft(self._run.pk, 0, "response", self._attempt, partial.text)
+        return Draft(run.pk, 0, "response", self._attempt, partial.text)
 
     def _finished(self, step: Step) -> None:
-        drafts.drop(self._run.session_id)
+        drafts.drop(self._run.session_id, self._run.pk)
         if step.type == "final_answer":
-            self._answer = str(step.data["content"])
+            self.answer = str(step.data["content"])
             self._partial = bool(step.data.get("partial"))
 
     async def last(self, outcome: Outcome) -> Recorded:
@@ -218,8 +227,9 @@ class RunRecorder:
             self._calls.append(PricedCall(CallEnded(begun.iteration, begun.attempt, lasted, error="stopped"), None))
         waiting = self._take()
         entries = [*waiting.entries, *self._last]
-        if not self._run.enable_reasoning and (self._answer or outcome.status == "completed"):
-            entries.append(run_events.answered(self._answer, partial=self._partial))
+        is_told = self._run.parent_id is None and not self._run.enable_reasoning
+        if is_told and (self.answer or outcome.status == "completed"):
+            entries.append(run_events.answered(self.answer, partial=self._partial))
         if outcome.status == "failed":
             if not self._last:
                 entries.append(run_events.failed_step(outcome, numbered=self._run.enable_reasoning))
@@ -296,15 +306,20 @@ def end_run(
 
     ``write_calls`` stores what is left to be stored of its model calls.
     """
+    by = None
     if end.status in (RunStatus.CANCELLED, RunStatus.INTERRUPTED):
-        now = Run.objects.filter(pk=run.pk).values_list("status", "cancelled_by").first()
-        if now is not None and now[0] == RunStatus.CANCELLING:
+        stopping = Run.objects.filter(Q(pk=run.pk) | Q(IS_LIVE, session_id=run.session_id), status=RunStatus.CANCELLING)
+        # Itself before its root.
+        asked = stopping.select_related("cancelled_by").order_by("-depth").first()
+        if asked is not None:
             # Somebody had asked for it to be stopped: then that is what has happened, whatever else came meanwhile.
-            run.cancelled_by_id = now[1]
+            run.cancelled_by = by = asked.cancelled_by
             end = replace(end, status=RunStatus.CANCELLED)
     events = step_log.append(run, [*entries, run_events.completed(run, end)])
     write_calls()
-    if not run_state.finish(run.pk, run.session_id, end, fence=run.fence):
+    if not run_state.finish(run.pk, run.session_id, end, fence=run.fence, by=by):
         raise Fenced(f"Run {run.pk} ended elsewhere.")
+    if run.parent_id is not None:
+        return events, []
     auto_continue.after(run, end)
     return events, run_state.sessions_unblocked_by(run)

@@ -7,13 +7,13 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 
 from chat.models import LIVE, Run, RunStatus, Session
-from chat.runs import auto_continue, dispatch, publisher, quarantine
+from chat.runs import auto_continue, children, dispatch, publisher, quarantine
 from chat.runs import events as run_events
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.runtime import database, db_check
-from chat.store import calls, step_log
+from chat.store import calls, selectors, step_log
 from chat.store.step_log import Stored
 
 logger = logging.getLogger(__name__)
@@ -54,14 +54,31 @@ def interrupt_atomically(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
         return None
     if not run_state.take_from(run, run_registry.PROCESS):
         return None
-    # Someone had asked for it to be stopped: then that is what has happened.
-    status = RunStatus.CANCELLED if run.status == RunStatus.CANCELLING else RunStatus.INTERRUPTED
+    events: list[Stored] = []
+    # What is within it ends with it, the deepest first, as where its process ends it.
+    for child in reversed(selectors.runs_within(run)):
+        if child.status in LIVE:
+            events += _close(child, stopped_with=run)[1]
+    end, closing = _close(run)
+    if run.parent_id is None:
+        auto_continue.after(run, end)
+    return run.session_id, [*events, *closing]
+
+
+def _close(run: Run, stopped_with: Run | None = None) -> tuple[End, list[Stored]]:
+    """Close what a run has left open, and end it."""
+    # Someone had asked for it, or for the one it is within, to be stopped: then that is what has happened.
+    asked = next((each for each in (run, stopped_with) if each and each.status == RunStatus.CANCELLING), None)
+    run.cancelled_by = None if asked is None else asked.cancelled_by
     steps = list(run.steps.order_by("position"))
+    iterations = max((step.iteration for step in steps), default=0)
     calls.close_open(run.pk)
     usage, cost = calls.usage_of(run.pk)
-    end = End(status, max((step.iteration for step in steps), default=0), usage, cost=cost)
+    status = RunStatus.CANCELLED if asked else RunStatus.INTERRUPTED
+    end = End(status, iterations, usage, cost=cost)
+    for child in Run.objects.filter(parent=run):
+        end = children.with_child(end, children.end_of(child))
     entries = [*run_events.left_open(run, steps), run_events.completed(run, end)]
     events = step_log.append(run, entries)
-    run_state.finish(run.pk, run.session_id, end, fence=run.fence)
-    auto_continue.after(run, end)
-    return run.session_id, events
+    run_state.finish(run.pk, run.session_id, end, fence=run.fence, by=run.cancelled_by)
+    return end, events

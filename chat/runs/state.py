@@ -21,6 +21,8 @@ from chat.accounts.models import User
 from chat.catalog.agents import with_current
 from chat.catalog.setups import name_model
 from chat.models import (
+    AT_WORK_SQL,
+    HAS_NOT_ENDED,
     IS_LIVE,
     IS_QUEUED,
     IS_UNFINISHED,
@@ -29,6 +31,7 @@ from chat.models import (
     QUEUED_SQL,
     UNFINISHED,
     Cost,
+    Origin,
     Run,
     RunStatus,
     Session,
@@ -92,9 +95,9 @@ def begin(run: Run, process: str, *, title: str) -> None:
 
 #: Likewise.
 _ADD = """INSERT INTO chat_run (id, session_id, number, user_id, client_message_id, message, agent_name, agent_version_id, model,
-    provider, enable_reasoning, origin, continues_id, status, created_at, started_at, owner, fence, heartbeat_at, iterations, input_tokens,
-    output_tokens, usage_estimated, code)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, {begun}, %s, %s, {begun}, 0, 0, 0, %s, '')"""
+    provider, enable_reasoning, origin, continues_id, parent_id, parent_call_id, depth, status, created_at, started_at, owner, fence,
+    heartbeat_at, iterations, input_tokens, output_tokens, usage_estimated, code, files)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, {begun}, %s, %s, {begun}, 0, 0, 0, %s, '', %s)"""
 
 
 def _add(run: Run) -> None:
@@ -112,14 +115,34 @@ def _add(run: Run) -> None:
         run.enable_reasoning,
         run.origin,
         run.continues_id and uuid_param(run.continues_id),
+        run.parent_id and uuid_param(run.parent_id),
+        run.parent_call_id,
+        run.depth,
         run.status,
         datetime_param(run.created_at),
         run.owner,
         run.fence,
         False,
+        run.files,
     ]
     with connection.cursor() as cursor:
         cursor.execute(_ADD.format(begun=clock.now_expression() if run.started_at else "NULL"), values)
+
+
+def begin_within(run: Run, parent: Run) -> None:
+    """Add a run within another one, which its process executes from the beginning, under the same fence; the caller holds the session.
+
+    It has its agent's version already.
+    """
+    name_model(run)
+    run.parent, run.depth = parent, parent.depth + 1
+    run.session_id, run.number, run.user = parent.session_id, parent.number, parent.user
+    run.session_has_files = parent.session_has_files
+    run.origin, run.enable_reasoning = Origin.AGENT, parent.enable_reasoning
+    run.client_message_id = f"agent:{run.pk.hex}"
+    run.status, run.owner, run.fence, run.begun_at = RunStatus.RUNNING, parent.owner, parent.fence, time.monotonic()
+    run.started_at = run.heartbeat_at = clock.now()
+    _add(run)
 
 
 def claim(run: Run, process: str) -> bool:
@@ -193,8 +216,8 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
 
 def abandon(of: Q) -> list[UUID]:
     """End unfinished runs whose log nobody will read any more, so that they take no place; returns those that were at work."""
-    found = dict(Run.objects.filter(IS_UNFINISHED, of).values_list("pk", "status"))
-    Run.objects.filter(IS_UNFINISHED, pk__in=found).update(status=RunStatus.CANCELLED, ended_at=timezone.now())
+    found = dict(Run.objects.filter(HAS_NOT_ENDED, of).values_list("pk", "status"))
+    Run.objects.filter(HAS_NOT_ENDED, pk__in=found).update(status=RunStatus.CANCELLED, ended_at=timezone.now())
     return [run_id for run_id, status in found.items() if status != RunStatus.QUEUED]
 
 
@@ -231,20 +254,21 @@ def stopped_by(username: str | None) -> str:
     return f"Stopped by {username}." if username else "Stopped by an operator."
 
 
-_LIVE_RUNS = f"SELECT id FROM chat_run WHERE {LIVE_SQL}"  # noqa: S608 - our own condition
+#: Roots before what is within them, which ends with them.
+_LIVE_RUNS = f"SELECT id FROM chat_run WHERE {AT_WORK_SQL} {{silent}} ORDER BY depth"  # noqa: S608 - our own condition
 
 
 def silent_since(since: datetime) -> list[UUID]:
     """Live runs whose owner has given no sign of life since then, by the database's clock."""
     with connection.cursor() as cursor:
-        cursor.execute(f"{_LIVE_RUNS} AND heartbeat_at < %s", [datetime_param(since)])
+        cursor.execute(_LIVE_RUNS.format(silent="AND heartbeat_at < %s"), [datetime_param(since)])
         return uuids_from_db(run_id for (run_id,) in cursor.fetchall())
 
 
 def live_runs() -> list[UUID]:
     """All runs at work, wherever."""
     with connection.cursor() as cursor:
-        cursor.execute(_LIVE_RUNS)
+        cursor.execute(_LIVE_RUNS.format(silent=""))
         return uuids_from_db(run_id for (run_id,) in cursor.fetchall())
 
 
@@ -272,11 +296,11 @@ _WAITING = """SELECT session_id FROM (
         SELECT session_id, user_id, created_at, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY created_at) AS place
         FROM chat_run AS waiting WHERE {queued} {whose} AND NOT EXISTS (
             SELECT 1 FROM chat_run AS before_it WHERE before_it.session_id = waiting.session_id
-            AND before_it.status IN ('queued', 'running', 'cancelling')
+            AND before_it.status IN ('queued', 'running', 'cancelling') AND before_it.parent_id IS NULL
             AND (before_it.status <> 'queued' OR before_it.number < waiting.number))
     ) AS first WHERE %s = 0 OR place <= %s - (
         SELECT COUNT(*) FROM chat_run AS live WHERE live.user_id = first.user_id
-        AND live.status IN ('queued', 'running', 'cancelling') AND live.status <> 'queued')
+        AND live.status IN ('queued', 'running', 'cancelling') AND live.status <> 'queued' AND live.parent_id IS NULL)
     ORDER BY created_at LIMIT %s"""
 #: So many are worth looking at at a time.
 _MOST_WAITING = 200
@@ -313,7 +337,7 @@ def _moving(run_id: UUID, to: RunStatus) -> QuerySet[Run]:
 
 _REPEAT = f"""UPDATE chat_session SET active_at = %s, status = COALESCE(
         (SELECT status FROM chat_run WHERE session_id = %s AND {LIVE_SQL}),
-        (SELECT status FROM chat_run WHERE session_id = %s ORDER BY number DESC LIMIT 1)
+        (SELECT status FROM chat_run WHERE session_id = %s AND parent_id IS NULL ORDER BY number DESC LIMIT 1)
     ) WHERE id = %s"""  # noqa: S608 - our own condition
 
 

@@ -1,6 +1,6 @@
 """What the tools of a run may use from here: the asking person's history, what their session has read, and the operator's settings."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import ParamSpec, TypeVar
 from uuid import UUID
@@ -10,7 +10,8 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 import agents
-from chat.models import Run, Session, Step
+from chat.models import IS_ROOT, Run, Session, Step
+from chat.runs.tool_files import FilesOfSession
 from chat.runtime.database import ask_patiently
 from chat.store import search
 
@@ -22,8 +23,8 @@ _MESSAGES = 1_000
 _PAGES = 200
 
 
-def toolbox_for(run: Run) -> agents.Toolbox:
-    """What the run's agent hands to its tools."""
+def toolbox_for(run: Run, extra: Sequence[agents.Tool] = ()) -> agents.Toolbox:
+    """What the run's agent hands to its tools, and ``extra`` tools of the run's own."""
     # The session's own past is in the agent's history already.
     past = None if run.user is None else search.bound_to(run.user, apart_from=run.session_id)
     return agents.Toolbox(
@@ -31,6 +32,9 @@ def toolbox_for(run: Run) -> agents.Toolbox:
         mcp_servers=settings.MCP_SERVERS,
         privacy=SessionRecord(run.session_id),
         hosts=settings.FETCH_HOSTS,
+        extra=extra,
+        is_asked_by_person=run.parent_id is None,
+        files=FilesOfSession(run),
     )
 
 
@@ -68,8 +72,8 @@ class SessionRecord:
 
     @_in_a_tools_thread
     def person_texts(self) -> Iterable[str]:
-        """The messages that people wrote here, the newest first."""
-        runs = Run.objects.filter(session_id=self._session_id).order_by("-number")
+        """The messages that people wrote here, the newest first; those of runs within runs were written by agents."""
+        runs = Run.objects.filter(IS_ROOT, session_id=self._session_id).order_by("-number")
         return list(runs.values_list("message", flat=True)[:_MESSAGES])
 
     @_in_a_tools_thread

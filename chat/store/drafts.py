@@ -1,7 +1,7 @@
 """The text of steps still being written, of the runs that this process executes.
 
-One latest-state cell per run: the agent's growth replaces what is in it. Those who show it take what they have not seen yet; every
-second the cells that changed are saved, all in one transaction, so that a crash loses no more than that.
+One latest-state cell per run, also of one within another: the agent's growth replaces what is in it. Those who show it take what they
+have not seen yet; every second the cells that changed are saved, all in one transaction, so that a crash loses no more than that.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from agents.text import from_utf16, utf16_length
 from chat import models
-from chat.protocol.frames import DeltaData, DeltaType, ReasoningDeltaFrame
+from chat.protocol.frames import ChildDeltaFrame, DeltaData, DeltaType, ReasoningDeltaFrame
 from chat.runtime import database
 from chat.store import step_log
 
@@ -35,6 +35,7 @@ class Draft:
     attempt: int
     text: str
     tool_name: str = ""
+    is_child: bool = False
     length: int = field(default=0)
 
     def __post_init__(self) -> None:
@@ -54,7 +55,7 @@ class Draft:
             and other.length <= self.length
         )
 
-    def frame(self, offset: int) -> ReasoningDeltaFrame:
+    def frame(self, offset: int) -> ReasoningDeltaFrame | ChildDeltaFrame:
         """The frame that tells of it from an offset on."""
         data: DeltaData = {
             "step": self.step,
@@ -65,27 +66,31 @@ class Draft:
         }
         if self.tool_name:
             data["tool_name"] = self.tool_name
+        if self.is_child:
+            return {"type": "child_delta", "run_id": str(self.run_id), "data": data}
         return {"type": "reasoning_delta", "run_id": str(self.run_id), "data": data}
 
 
 Watcher = Callable[[Draft], None]
 
-cells: dict[UUID, Draft] = {}
+#: By session, and in it by run.
+cells: dict[UUID, dict[UUID, Draft]] = {}
+#: The runs whose cell has changed since it was saved.
 unsaved: set[UUID] = set()
 watchers: dict[UUID, Watcher] = {}
 _is_failing = False
 
 
 def put(session_id: UUID, draft: Draft) -> None:
-    """Replace what the session's live run is writing, and show it to who watches here."""
-    cells[session_id] = draft
-    unsaved.add(session_id)
+    """Replace what one of the session's runs at work is writing, and show it to who watches here."""
+    cells.setdefault(session_id, {})[draft.run_id] = draft
+    unsaved.add(draft.run_id)
     if (watcher := watchers.get(session_id)) is not None:
         watcher(draft)
 
 
 def watch(session_id: UUID, watcher: Watcher) -> None:
-    """Call for each new state of what the session's run in this process writes; one watcher per session."""
+    """Call for each new state of what the session's runs in this process write; one watcher per session."""
     watchers[session_id] = watcher
 
 
@@ -95,15 +100,18 @@ def unwatch(session_id: UUID, watcher: Watcher) -> None:
         del watchers[session_id]
 
 
-def of(session_id: UUID) -> Draft | None:
-    """What the session's run in this process is writing now."""
-    return cells.get(session_id)
+def of(session_id: UUID) -> list[Draft]:
+    """What the session's runs in this process are writing now, each at most one step."""
+    return list(cells.get(session_id, {}).values())
 
 
-def drop(session_id: UUID) -> None:
-    """The step is stored, or the run has ended: nothing is being written."""
-    cells.pop(session_id, None)
-    unsaved.discard(session_id)
+def drop(session_id: UUID, run_id: UUID) -> None:
+    """The step is stored, or the run has ended: it is writing nothing."""
+    unsaved.discard(run_id)
+    at_work = cells.get(session_id, {})
+    at_work.pop(run_id, None)
+    if not at_work:
+        cells.pop(session_id, None)
 
 
 async def save_for_ever() -> None:
@@ -119,10 +127,11 @@ async def save_for_ever() -> None:
 async def save() -> None:
     """Save what changed since the last time, and what could not be saved then."""
     changed = {
-        session_id: cells[session_id]
-        for session_id in unsaved
+        draft.run_id: session_id
+        for session_id, at_work in cells.items()
+        for draft in at_work.values()
         # How far a tool has come is nothing to go on from.
-        if session_id in cells and cells[session_id].type != "tool_result"
+        if draft.run_id in unsaved and draft.type != "tool_result"
     }
     unsaved.clear()
     if not changed:
@@ -137,13 +146,13 @@ async def save() -> None:
             text=draft.text,
             updated_at=now,
         )
-        for draft in changed.values()
+        for draft in (cells[session_id][run_id] for run_id, session_id in changed.items())
     ]
     saved: set[UUID] = set()
     try:
         saved = await _saved(rows)
     finally:
-        unsaved.update(at for at, draft in changed.items() if draft.run_id not in saved and at in cells)
+        unsaved.update(run_id for run_id, at in changed.items() if run_id not in saved and run_id in cells.get(at, ()))
 
 
 async def _saved(rows: Sequence[models.Draft]) -> set[UUID]:

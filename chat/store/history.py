@@ -9,24 +9,25 @@ import orjson
 from django.db import connection
 
 from agents.steps import FinalAnswerStep, ToolResultStep, ToolUseStep
-from chat.models import RunStatus
+from agents.tools.ask_agent import PREFIX as ASK_PREFIX
+from chat.models import Run, RunStatus, Step
 from chat.runtime.db_values import uuid_param
 
 #: How far back an agent's memory reads: runs at once, and characters in all. What fits its context is decided where the model is known.
 _MEMORY_RUNS = 40
 _MEMORY_CHARACTERS = 400_000
 # Written out, because the model is asked only after it: as querysets they took a quarter of the wait for the first token.
-_MEMORY_RUN_ROWS = """SELECT number, message, continues_id, id FROM chat_run
-    WHERE session_id = %s AND number < %s AND status <> %s ORDER BY number DESC LIMIT %s"""
+_MEMORY_RUN_ROWS = """SELECT number, message, continues_id, id, files FROM chat_run
+    WHERE session_id = %s AND number < %s AND status <> %s AND parent_id IS NULL ORDER BY number DESC LIMIT %s"""
 _MEMORY_STEP_ROWS = """SELECT run.number, step.body, full_content.content, origin.data
     FROM chat_run run JOIN chat_step step ON step.run_id = run.id
     LEFT JOIN chat_stepcontent full_content ON full_content.step_id = step.id
     LEFT JOIN chat_steporigin origin ON origin.step_id = step.id
-    WHERE run.session_id = %s AND run.number BETWEEN %s AND %s
+    WHERE run.session_id = %s AND run.number BETWEEN %s AND %s AND run.parent_id IS NULL
     AND step.event = 'reasoning_step' AND step.type IN ('tool_use', 'tool_result', 'final_answer')
     ORDER BY run.number, step.position"""
 _MEMORY_THOUGHT_ROWS = """SELECT run.number, step.number, step.body FROM chat_run run JOIN chat_step step ON step.run_id = run.id
-    WHERE run.session_id = %s AND run.number BETWEEN %s AND %s
+    WHERE run.session_id = %s AND run.number BETWEEN %s AND %s AND run.parent_id IS NULL
     AND step.event = 'reasoning_step' AND step.type = 'thought'"""
 
 
@@ -86,6 +87,93 @@ def conversation_history(session_id: UUID, before: int, *, unfinished_run: UUID 
     return _joined(turns[::-1])
 
 
+class UnfinishedCall(NamedTuple):
+    """A question to another agent that a run has left without an answer; ``child_id`` is the run that was at work on it, if one was."""
+
+    tool_name: str
+    arguments: str
+    agent_name: str
+    message: str
+    child_id: UUID | None
+
+
+def unfinished_calls(run_id: UUID, no_result: str) -> list[UnfinishedCall]:
+    """The questions to other agents with which an ended run was broken off, in their order.
+
+    Those of its last turn whose run was broken off together with it, and those that had not begun: their result is ``no_result``, or is
+    missing. One that was stopped by itself, or has failed, has its answer.
+    """
+    steps = Step.objects.filter(run_id=run_id, type__in=("iteration_start", "tool_use", "tool_result"))
+    calls: dict[str, ToolUseStep] = {}
+    results: dict[str, str] = {}
+    for kind, body in steps.order_by("position").values_list("type", "body"):
+        data = orjson.loads(body)
+        if kind == "iteration_start":
+            calls.clear()
+        elif kind == "tool_use":
+            calls[data["tool_call_id"]] = data
+        else:
+            results[data["tool_call_id"]] = data["content"]
+    children = {child.parent_call_id: child for child in Run.objects.filter(parent=run_id)} if calls else {}
+    found = []
+    for call_id, call in calls.items():
+        arguments, child = call["arguments"], children.get(call_id)
+        if not call["tool_name"].startswith(ASK_PREFIX) or not isinstance(arguments, dict):
+            continue
+        if child is None:
+            is_open = results.get(call_id, no_result) == no_result
+        else:
+            is_open = child.status in _BROKEN_OFF and child.cancel_requested_at is None
+        if is_open:
+            found.append(
+                UnfinishedCall(
+                    call["tool_name"],
+                    orjson.dumps(arguments).decode(),
+                    call["tool_name"].removeprefix(ASK_PREFIX),
+                    str(arguments.get("message", "")),
+                    None if child is None else child.pk,
+                )
+            )
+    return found
+
+
+_BROKEN_OFF = (RunStatus.INTERRUPTED, RunStatus.CANCELLED)
+_WITHIN_STEP_ROWS = """SELECT step.body, full_content.content, origin.data FROM chat_step step
+    LEFT JOIN chat_stepcontent full_content ON full_content.step_id = step.id
+    LEFT JOIN chat_steporigin origin ON origin.step_id = step.id
+    WHERE step.run_id = %s AND step.event = 'child_step' AND step.type IN ('tool_use', 'tool_result', 'final_answer')
+    ORDER BY step.position"""
+_WITHIN_THOUGHT_ROWS = (
+    "SELECT number, body FROM chat_step WHERE run_id = %s AND event = 'child_step' AND type = 'thought'"
+)
+
+
+def conversation_within(run: Run) -> list[dict[str, Any]]:
+    """What a run within another one goes on from: the message, and what the runs before it have done about it; empty where it begins."""
+    chain: list[UUID] = []
+    before = run.continues_id
+    while before is not None:
+        chain.append(before)
+        before = Run.objects.filter(pk=before).values_list("continues_id", flat=True).first()
+    if not chain:
+        return []
+    turns = [_Turn([{"role": "user", "content": run.message}], continues=False)]
+    with connection.cursor() as cursor:
+        for run_id in reversed(chain):
+            cursor.execute(_WITHIN_STEP_ROWS, [uuid_param(run_id)])
+            steps = [
+                _StepRow(orjson.loads(body), full_content, None if origin is None else orjson.loads(origin))
+                for body, full_content, origin in cursor.fetchall()
+            ]
+            cursor.execute(_WITHIN_THOUGHT_ROWS, [uuid_param(run_id)])
+            thoughts = {number: orjson.loads(body)["content"] for number, body in cursor.fetchall()}
+            turn = _turn(None, "", steps, thoughts)
+            # What it wrote of its answer is written anew by the one that goes on, unless the model's length limit cut it.
+            turn.drop_partial()
+            turns.append(turn)
+    return _joined(turns)
+
+
 def _joined(turns: Sequence[_Turn]) -> list[dict[str, Any]]:
     """The messages of turns, oldest first; the pieces of an answer that was cut are one message."""
     messages: list[dict[str, Any]] = []
@@ -124,20 +212,20 @@ def _turns(session_id: UUID, before: int, unfinished_run: UUID | None) -> list[t
             for number, step, body in cursor.fetchall():
                 thoughts.setdefault(number, {})[step] = orjson.loads(body)["content"]
     found = []
-    for number, message, continues, run_id in runs:
+    for number, message, continues, run_id, files in runs:
         begins = None if continues or not message else message
-        turn = _turn(begins, steps.get(number, []), thoughts.get(number, {}))
+        turn = _turn(begins, files, steps.get(number, []), thoughts.get(number, {}))
         if run_id == unfinished:
             turn.drop_partial()
         found.append((number, turn))
     return found
 
 
-def _turn(message: str | None, steps: Sequence[_StepRow], thoughts: Mapping[int, str]) -> _Turn:
+def _turn(message: str | None, files: str, steps: Sequence[_StepRow], thoughts: Mapping[int, str]) -> _Turn:
     turn = _Turn([], continues=message is None)
     messages = turn.messages
     if message is not None:
-        messages.append({"role": "user", "content": message})
+        messages.append({"role": "user", "content": message, **({"files": orjson.loads(files)} if files else {})})
     asking: dict[str, Any] | None = None
     for step in steps:
         data = step.data
@@ -149,14 +237,13 @@ def _turn(message: str | None, steps: Sequence[_StepRow], thoughts: Mapping[int,
             continue
         asking = None
         if data["type"] == "tool_result":
-            messages.append(
-                {
-                    "role": "tool",
-                    "tool_call_id": data["tool_call_id"],
-                    "name": data["tool_name"],
-                    "content": data["content"] if step.full_content is None else step.full_content,
-                }
-            )
+            result: dict[str, Any] = {
+                "role": "tool",
+                "tool_call_id": data["tool_call_id"],
+                "name": data["tool_name"],
+                "content": data["content"] if step.full_content is None else step.full_content,
+            }
+            messages.append(result | {"files": data["files"]} if "files" in data else result)
         else:
             messages.append({"role": "assistant", "content": data["content"]})
             turn.partial = messages[-1] if data.get("partial") else None

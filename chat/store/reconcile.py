@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from chat.models import LIVE, LIVE_SQL, QUEUED_SQL
+from chat.models import AT_WORK_SQL, LIVE, QUEUED_SQL
 from chat.runtime.db_values import uuid_from_db, uuid_param
 from chat.store.drafts import Draft
 
@@ -53,14 +53,18 @@ def fingerprints_of(session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprin
         }
 
 
-_DRAFTS = f"""SELECT run.session_id, draft.run_id, draft.number, draft.type, draft.attempt, draft.text
-    FROM chat_run run JOIN chat_draft draft ON draft.run_id = run.id
-    WHERE {LIVE_SQL} AND run.session_id IN ({{places}})"""  # noqa: S608 - our own condition
+_DRAFT = "draft.run_id, draft.number, draft.type, draft.attempt, draft.text, run.parent_id IS NOT NULL"
+_DRAFTS = f"""SELECT run.session_id, {_DRAFT} FROM chat_run run JOIN chat_draft draft ON draft.run_id = run.id
+    WHERE {AT_WORK_SQL} AND run.session_id IN ({{places}})"""  # noqa: S608 - our own condition
 
 
-def saved_drafts(session_ids: Sequence[UUID]) -> dict[UUID, Draft]:
-    """What was last saved of the steps that these sessions' live runs are writing, by session."""
+def saved_drafts(session_ids: Sequence[UUID]) -> list[tuple[UUID, Draft]]:
+    """What was last saved of the steps that these sessions' runs at work are writing, each with its session."""
     places = ", ".join(["%s"] * len(session_ids))
     with connection.cursor() as cursor:
         cursor.execute(_DRAFTS.format(places=places), [*map(uuid_param, session_ids)])
-        return {uuid_from_db(at): Draft(uuid_from_db(run_id), *draft) for at, run_id, *draft in cursor.fetchall()}
+        return [(uuid_from_db(at), _draft(*draft)) for at, *draft in cursor.fetchall()]
+
+
+def _draft(run_id: Any, step: int, kind: str, attempt: int, text: str, is_child: Any) -> Draft:
+    return Draft(uuid_from_db(run_id), step, kind, attempt, text, is_child=bool(is_child))

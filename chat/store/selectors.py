@@ -1,6 +1,6 @@
 """Reads. Nothing here writes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, cast
@@ -13,9 +13,10 @@ from django.db.models import Count, Q, QuerySet
 from agents.steps import ContextUse
 from chat.accounts.models import User
 from chat.models import (
-    IS_LIVE,
+    AT_WORK_SQL,
+    HAS_NOT_ENDED,
     IS_QUEUED,
-    LIVE_SQL,
+    LIVE,
     UNFINISHED,
     UNFINISHED_SQL,
     Announcement,
@@ -26,10 +27,13 @@ from chat.models import (
 )
 from chat.protocol import stored_frame
 from chat.protocol.frames import (
+    CHILD_TYPES,
     AnnouncementData,
+    ChildRun,
     KeptFrame,
     LevelName,
     LiveRun,
+    Parent,
     Person,
     QueuedRun,
     RoleName,
@@ -145,7 +149,10 @@ def window(session_id: UUID, *, before: int | None = None, limit: int = PAGE_STE
         last += 1
     rows = rows[: last if last < len(rows) or len(rows) < most else limit]
     stretches: dict[Any, Stretch] = {}
-    for seq, event_id, run_id, event, _ in reversed(rows):
+    roots = _roots_of({run_id for _, _, run_id, event, _ in rows if event in CHILD_TYPES.values()})
+    for seq, event_id, own_id, event, _ in reversed(rows):
+        # What is within a run lies between its events.
+        run_id = roots.get(own_id, own_id)
         stretch = stretches.get(run_id)
         if stretch is None:
             begins = event == "reasoning_start"
@@ -154,6 +161,21 @@ def window(session_id: UUID, *, before: int | None = None, limit: int = PAGE_STE
     for stretch in stretches.values():
         stretch.last_id = uuid_from_db(stretch.last_id)
     return Window(list(stretches.values()), rows[-1][0] - 1 if rows else 0)
+
+
+#: A run within another one has the number of its root.
+_ROOTS = """SELECT child.id, root.id FROM chat_run child
+    JOIN chat_run root ON root.session_id = child.session_id AND root.number = child.number AND root.parent_id IS NULL
+    WHERE child.id IN ({places})"""
+
+
+def _roots_of(run_ids: Collection[Any]) -> dict[Any, Any]:
+    """The roots of runs within runs, by keys as the database has them."""
+    if not run_ids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_ROOTS.format(places=", ".join(["%s"] * len(run_ids))), [*run_ids])
+        return dict(cursor.fetchall())
 
 
 #: Above every number of an event.
@@ -177,7 +199,9 @@ def _frames(steps: QuerySet[Step]) -> list[StoredFrame]:
 
 def steps_outside(run_id: UUID, first: int, last: int) -> dict[str, int]:
     """How many steps a run has before and after two numbers, which lie within it."""
-    steps = Step.objects.filter(run_id=run_id, event="reasoning_step").exclude(seq__range=(first, last))
+    steps = Step.objects.filter(run_id=run_id, event__in=("reasoning_step", "child_step")).exclude(
+        seq__range=(first, last)
+    )
     return steps.aggregate(
         steps=Count("pk", filter=Q(type__in=("thought", "tool_use", "final_answer"))),
         thoughts=Count("pk", filter=Q(type="thought")),
@@ -192,19 +216,32 @@ def beginning_of(run_id: UUID) -> list[StoredFrame]:
 
 
 def _begins(event: str, kind: str) -> bool:
-    return event == "reasoning_start" or kind == "iteration_start"
+    return event == "reasoning_start" or (event == "reasoning_step" and kind == "iteration_start")
 
 
 def run_frames(run: Run) -> list[KeptFrame]:
-    """All events of a run in order, those that are kept without a number too."""
-    rows = Step.objects.filter(run=run).order_by("position")
+    """All events of a run and of those within it in order, those that are kept without a number too."""
+    runs = [run.pk, *(each.pk for each in runs_within(run))]
+    # As they were stored: what has no number has its place too.
+    rows = Step.objects.filter(run__in=runs).order_by("pk")
     return [
         cast(
             KeptFrame,
-            {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run.pk), "data": orjson.loads(body)},
+            {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run_id), "data": orjson.loads(body)},
         )
-        for event, seq, event_id, body in rows.values_list("event", "seq", "event_id", "body")
+        for run_id, event, seq, event_id, body in rows.values_list("run_id", "event", "seq", "event_id", "body")
     ]
+
+
+def runs_within(run: Run) -> list[Run]:
+    """The runs within a run, at every depth, those that began first before the others."""
+    found: list[Run] = []
+    level = [run.pk]
+    while level:
+        children = list(Run.objects.filter(parent__in=level).order_by("created_at"))
+        level = [child.pk for child in children]
+        found += children
+    return found
 
 
 def event_id_at(session_id: UUID, seq: int) -> UUID | None:
@@ -214,17 +251,30 @@ def event_id_at(session_id: UUID, seq: int) -> UUID | None:
 
 def live_run(session_id: UUID) -> LiveRun | None:
     """The run at work, as the wire tells it."""
-    run = Run.objects.filter(IS_LIVE, session_id=session_id).first()
-    return None if run is None else queue_entry(run)
+    return at_work(session_id)[0]
 
 
-def queue_entry(run: Run) -> LiveRun:
-    """A run as the ``session`` frame names it."""
-    return {
-        "id": str(run.pk),
-        "status": cast(Literal["running", "cancelling"], run.status),
-        "started_at": run.started_at.timestamp() if run.started_at else None,
-    }
+def at_work(session_id: UUID) -> tuple[LiveRun | None, list[ChildRun]]:
+    """The run at work and those within it, as the wire tells them."""
+    runs = Run.objects.filter(HAS_NOT_ENDED, session_id=session_id, status__in=LIVE).order_by("depth", "created_at")
+    root: LiveRun | None = None
+    children: list[ChildRun] = []
+    for run in runs:
+        live: LiveRun = {
+            "id": str(run.pk),
+            "status": cast(Literal["running", "cancelling"], run.status),
+            "started_at": run.started_at.timestamp() if run.started_at else None,
+        }
+        if run.parent_id is None:
+            root = live
+        else:
+            children.append({**live, "parent": parent_of(run)})
+    return root, children
+
+
+def parent_of(run: Run) -> Parent:
+    """By which call of which run a run within it was asked, as the wire tells it."""
+    return {"run_id": str(run.parent_id), "tool_call_id": run.parent_call_id, "depth": run.depth}
 
 
 def queue(session_id: UUID) -> list[QueuedRun]:
@@ -273,54 +323,65 @@ class SessionView:
     run: LiveRun | None
     queue: list[QueuedRun]
     context: ContextUse | None
-    """After its last model call that has ended."""
+    """After its last model call that has ended; not of the runs within runs, which have contexts of their own."""
     owner_id: int
+    children: list[ChildRun]
 
 
 _VIEW = f"""SELECT session.title, session.agent_name, session.last_seq,
     EXISTS (SELECT 1 FROM chat_run WHERE session_id = session.id AND {UNFINISHED_SQL}),
     last.used, last.context_limit, session.owner_id{{columns}}
     FROM chat_session session LEFT JOIN (
-        SELECT session_id, input_tokens + output_tokens AS used, context_limit FROM chat_modelcall
-        WHERE session_id = %s AND duration_ms IS NOT NULL AND error = '' ORDER BY id DESC LIMIT 1
+        SELECT call.session_id, call.input_tokens + call.output_tokens AS used, call.context_limit FROM chat_modelcall call
+        JOIN chat_run root ON root.id = call.run_id AND root.parent_id IS NULL
+        WHERE call.session_id = %s AND call.duration_ms IS NOT NULL AND call.error = '' ORDER BY call.id DESC LIMIT 1
     ) AS last ON last.session_id = session.id {{joined}}
     WHERE session.id = %s AND session.deleted_at IS NULL"""  # noqa: S608 - our own condition
 _VIEW_ALONE = _VIEW.format(columns="", joined="")
-_VIEW_AND_DRAFT = _VIEW.format(
-    columns=", draft.run_id, draft.number, draft.type, draft.attempt, draft.text",
-    joined=f"""LEFT JOIN chat_run run ON run.session_id = session.id AND run.{LIVE_SQL}
+_VIEW_AND_DRAFTS = _VIEW.format(
+    columns=", draft.run_id, draft.number, draft.type, draft.attempt, draft.text, run.parent_id IS NOT NULL",
+    joined=f"""LEFT JOIN chat_run run ON run.session_id = session.id AND run.{AT_WORK_SQL}
     LEFT JOIN chat_draft draft ON draft.run_id = run.id""",
 )
 
 
 def session_view(session_id: UUID) -> SessionView | None:
     """What the ``session`` frame tells; None where it is gone."""
-    row = _row_of(_VIEW_ALONE, session_id)
-    return None if row is None else _view(session_id, row)
+    rows = _rows_of(_VIEW_ALONE, session_id)
+    return _view(session_id, rows[0]) if rows else None
 
 
-def view_and_draft(session_id: UUID) -> tuple[SessionView | None, Draft | None]:
-    """The same, and what was last saved, at the same moment, of the step that the session's live run is writing."""
-    row = _row_of(_VIEW_AND_DRAFT, session_id)
-    if row is None:
-        return None, None
-    *told, run_id, number, kind, attempt, text = row
-    draft = Draft(uuid_from_db(run_id), number, kind, attempt, text) if run_id else None
-    return _view(session_id, told), draft
+def view_and_drafts(session_id: UUID) -> tuple[SessionView | None, list[Draft]]:
+    """The same, and what was last saved, at the same moment, of the steps that the session's runs at work are writing."""
+    rows = _rows_of(_VIEW_AND_DRAFTS, session_id)
+    if not rows:
+        return None, []
+    saved = [
+        Draft(uuid_from_db(run_id), number, kind, attempt, text, is_child=bool(is_child))
+        for *_, run_id, number, kind, attempt, text, is_child in rows
+        if run_id
+    ]
+    return _view(session_id, rows[0][:-_DRAFT_COLUMNS]), saved
 
 
-def _row_of(statement: str, session_id: UUID) -> Any:
+#: How many columns of those rows are a draft's.
+_DRAFT_COLUMNS = 6
+
+
+def _rows_of(statement: str, session_id: UUID) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement, [uuid_param(session_id), uuid_param(session_id)])
-        return cursor.fetchone()
+        rows: list[Any] = cursor.fetchall()
+        return rows
 
 
 def _view(session_id: UUID, row: Sequence[Any]) -> SessionView:
     title, agent_name, last_seq, is_busy, used, limit, owner_id = row
     context: ContextUse | None = None if used is None else {"used": used, "limit": limit}
     if not is_busy:
-        return SessionView(title, agent_name, last_seq, None, [], context, owner_id)
-    return SessionView(title, agent_name, last_seq, live_run(session_id), queue(session_id), context, owner_id)
+        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [])
+    run, children = at_work(session_id)
+    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children)
 
 
 def step_data(step: Step) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from agents.text import clean
 from chat.models import LIVE, Draft, Run, Step, StepContent, StepOrigin
 from chat.protocol import body, stored_frame
-from chat.protocol.frames import EventData, StoredType
+from chat.protocol.frames import CHILD_TYPES, EventData, StoredType
 from chat.runtime.db_values import datetime_param, uuid_param
 from chat.store import search
 
@@ -70,7 +70,9 @@ class Fenced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event to store. ``numbered`` is false for what is kept with the run but never sent; ``origin`` is never sent either."""
+    """An event to store, as a root would tell it. ``numbered`` is false for what is kept with the run but never sent; ``origin`` is never
+    sent either.
+    """  # noqa: D205 - one thought
 
     event: StoredType
     data: EventData
@@ -97,10 +99,16 @@ def append(run: Run, entries: Sequence[Entry]) -> list[Stored]:
 
     ``run`` is as its owner knows it. Raises `Fenced` where it isn't live any more or its fence has risen since.
     """
-    numbered = sum(entry.numbered for entry in entries)
+    numbered = _count_numbered(run, entries)
     last = _advance(run.session_id, numbered)
     position = _owned_position(run.pk, run.fence)
-    return _insert(run.pk, run.session_id, last - numbered, position, entries)
+    return _insert(run, last - numbered, position, entries)
+
+
+def hold(run: Run) -> None:
+    """Hold a run for the rest of the transaction; raises `Fenced` as `append` does."""
+    _advance(run.session_id, 0)
+    _owned_position(run.pk, run.fence)
 
 
 @transaction.atomic(savepoint=False)
@@ -121,9 +129,18 @@ def append_again(run: Run, entries: Sequence[Entry]) -> list[Stored]:
 
 def append_unowned(run: Run, entries: Sequence[Entry], *, position: int = 0) -> list[Stored]:
     """Store events of a run, within the transaction in which `runs.state` moves it: its first, or those after ``position``."""
-    numbered = sum(entry.numbered for entry in entries)
+    numbered = _count_numbered(run, entries)
     last = _advance(run.session_id, numbered)
-    return _insert(run.pk, run.session_id, last - numbered, position, entries)
+    return _insert(run, last - numbered, position, entries)
+
+
+def _is_numbered(run: Run, entry: Entry) -> bool:
+    # Of a run within another one all is kept back where the root's reader wants no reasoning.
+    return entry.numbered and (run.parent_id is None or run.enable_reasoning)
+
+
+def _count_numbered(run: Run, entries: Sequence[Entry]) -> int:
+    return sum(_is_numbered(run, entry) for entry in entries)
 
 
 def _advance(session_id: UUID, count: int) -> int:
@@ -151,8 +168,8 @@ def _owned_position(run_id: UUID, fence: int) -> int:
     return position
 
 
-def _insert(run_id: UUID, session_id: UUID, seq: int, position: int, entries: Sequence[Entry]) -> list[Stored]:
-    session, run, now = uuid_param(session_id), uuid_param(run_id), datetime_param(timezone.now())
+def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry]) -> list[Stored]:
+    session, run_id, now = uuid_param(run.session_id), uuid_param(run.pk), datetime_param(timezone.now())
     rows: list[_Row] = []
     stored: list[Stored] = []
     for entry in entries:
@@ -161,18 +178,20 @@ def _insert(run_id: UUID, session_id: UUID, seq: int, position: int, entries: Se
         # By its columns: whatever kind it is, it has them or not.
         data = cast(Mapping[str, Any], entry.data)
         number = data.get("step")
-        if entry.numbered:
+        event = entry.event if run.parent_id is None else CHILD_TYPES[entry.event]
+        is_numbered = _is_numbered(run, entry)
+        if is_numbered:
             seq += 1
-            frame = stored_frame(entry.event, seq, event_id, run_id, text)
-            stored.append(Stored(seq, run_id, frame, entry.event, number or 0))
+            frame = stored_frame(event, seq, event_id, run.pk, text)
+            stored.append(Stored(seq, run.pk, frame, event, number or 0))
         rows.append(
             _Row(
                 session,
-                run,
-                seq if entry.numbered else None,
+                run_id,
+                seq if is_numbered else None,
                 position,
                 uuid_param(event_id),
-                entry.event,
+                event,
                 data.get("type", "") if entry.event == "reasoning_step" else "",
                 number,
                 data.get("iteration") or 0,
@@ -200,9 +219,9 @@ def _insert(run_id: UUID, session_id: UUID, seq: int, position: int, entries: Se
     last_number = max((row.number or 0 for row in rows), default=0)
     if last_number:
         with connection.cursor() as cursor:
-            cursor.execute(_END_DRAFT, [run, last_number])
+            cursor.execute(_END_DRAFT, [run_id, last_number])
     search.index(
-        session_id,
+        run.session_id,
         [
             search.Indexed(at, row.event, row.type, row.body, row.seq is not None, whole)
             for at, row, whole in zip(step_ids, rows, wholes, strict=True)

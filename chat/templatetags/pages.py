@@ -18,6 +18,8 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language, pgettext, to_locale
 from django.utils.translation import gettext as _
 
+import agents
+from agents import FileData
 from chat.rendering import humanize, markdown
 from chat.rendering.fragments import fragment, surroundings
 from chat.rendering.rows import BLANK, Row
@@ -43,6 +45,18 @@ VENDOR = {
     "highlight.js": "vendor/highlight.js",
     "temml": "vendor/temml.js",
 }
+
+
+@register.filter
+def file_size(size: int | str | None) -> str:
+    """The size of a file; nothing for none."""
+    return humanize.file_size(size) if isinstance(size, int) else ""
+
+
+@register.filter
+def is_picture(file: FileData | str | None) -> bool:
+    """Whether a file is a picture that pages show."""
+    return isinstance(file, dict) and file["media_type"] in agents.PICTURES
 
 
 @register.filter

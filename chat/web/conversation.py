@@ -4,7 +4,7 @@ What is kept of a run is found by its last event, which whoever asks was let to 
 gone for everybody. It is made of its events and of what its key holds; whatever else is to be shown in a run has to go into the key.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
@@ -32,9 +32,10 @@ class ShownRun:
     html: SafeString
     #: What the page's header says of it.
     head: rows.Row
-    #: The folded run for the page's script, which goes on from it.
+    #: The folded run for the page's script, which goes on from it, and those within it.
     state: dict[str, Any]
-    #: Whether it was taken out of the line before it began.
+    within: list[dict[str, Any]]
+    #: Whether it was removed from the queue before it began.
     removed: bool
 
 
@@ -49,54 +50,65 @@ def shown_runs(session: Session, window: selectors.Window, *, may_drive: bool) -
     shown = {run_id: None if settings.DEBUG else _kept.get(key) for run_id, key in keys.items()}
     missing = [stretch for stretch in window.stretches if shown[stretch.run_id] is None]
     if missing:
-        runs = _folded(session, missing)
-        is_whole = _prepare_texts(runs.values())
+        trees = _folded(session, missing)
+        is_whole = _prepare_texts([run for tree in trees.values() for run in tree])
         ended = {stretch.run_id for stretch in missing if stretch.ends}
-        for run_id, run in runs.items():
-            made = shown[run_id] = _make(session, run, may_drive=may_drive)
-            if run_id in ended and is_whole(run):
-                _kept.keep(keys[run_id], made, text_size(made.html) + len(orjson.dumps(made.state)))
+        for run_id, tree in trees.items():
+            made = shown[run_id] = _make(session, tree, may_drive=may_drive)
+            if run_id in ended and all(map(is_whole, tree)):
+                _kept.keep(keys[run_id], made, text_size(made.html) + len(orjson.dumps([made.state, made.within])))
     return [run for run in shown.values() if run is not None]
 
 
-def _make(session: Session, run: transcript.Run, *, may_drive: bool) -> ShownRun:
-    values = {"run": rows.run_row(run), "session": {"id": session.pk}, "may_drive": may_drive}
+def _make(session: Session, tree: Sequence[transcript.Run], *, may_drive: bool) -> ShownRun:
+    run, *within = tree
+    values = {"run": rows.run_row(run, within), "session": {"id": session.pk}, "may_drive": may_drive}
     html = fragments.render_fragment("chat/_run.html", values)
-    return ShownRun(run.id, html, rows.header(run), _outlined(run), run.removed)
+    return ShownRun(run.id, html, rows.header(run), _outlined(run), list(map(_outlined, within)), run.removed)
 
 
-def _prepare_texts(runs: Iterable[transcript.Run]) -> Callable[[transcript.Run], bool]:
+def _prepare_texts(runs: Sequence[transcript.Run]) -> Callable[[transcript.Run], bool]:
     """Have the Markdown of these runs rendered; gives what says whether that was done with all of a run's that is shown as such."""
-    thoughts = (item.text for run in runs for item in run.items if item.kind == "thought")
-    answers = [run.answer.text for run in runs if run.answer is not None]
+    thoughts = [item.text for run in runs for item in run.items if item.kind == "thought"]
+    # Those of runs within runs are rows like thoughts.
+    thoughts += [run.answer.text for run in runs if run.parent is not None and run.answer is not None]
+    answers = [run.answer.text for run in runs if run.parent is None and run.answer is not None]
     made = markdown.prepare_markdown([*answers, *markdown.newest_thoughts(thoughts)])
     undone = {text for text, html in made.items() if html is None}
     return lambda run: undone.isdisjoint({run.answer.text if run.answer else "", *(item.text for item in run.items)})
 
 
-def _folded(session: Session, stretches: Sequence[Stretch]) -> dict[UUID, transcript.Run]:
-    """The runs of these stretches; of those that the page cuts, what the rest of the log says of them."""
-    wanted = {str(stretch.run_id) for stretch in stretches}
+def _folded(session: Session, stretches: Sequence[Stretch]) -> dict[UUID, list[transcript.Run]]:
+    """The runs of these stretches, each with those within it; of those that the page cuts, what the rest of the log says of them."""
     # What a run was asked, by whom and of which model, is in its first event, for good.
     begun = [selectors.beginning_of(stretch.run_id) for stretch in stretches if not stretch.begins]
     frames = [*chain(*begun), *selectors.frames_between(session.pk, stretches[0].first, stretches[-1].last)]
-    found = models.Run.objects.filter(pk__in=wanted).select_related("user", "cancelled_by")
+    numbers = models.Run.objects.filter(pk__in=[stretch.run_id for stretch in stretches]).values("number")
+    # A run within another one has the number of its root.
+    found = models.Run.objects.filter(session=session, number__in=numbers).select_related("user", "cancelled_by")
     known = {str(run.pk): run for run in found}
     folded = transcript.fold(
         (frame for frame in frames if frame["run_id"] in known),
         known={key: run_from_row(row) for key, row in known.items()},
     )
-    runs = {UUID(run.id): run for run in folded}
+    by_number: dict[int, list[transcript.Run]] = {}
+    for run in folded:
+        by_number.setdefault(known[run.id].number, []).append(run)
+    trees: dict[UUID, list[transcript.Run]] = {}
     for stretch in stretches:
-        if stretch.run_id in runs:
-            _complete(runs[stretch.run_id], known[str(stretch.run_id)], stretch)
-    return runs
+        row = known.get(str(stretch.run_id))
+        if row is None or row.number not in by_number:
+            continue
+        tree = trees[stretch.run_id] = by_number[row.number]
+        for run in tree:
+            _complete(run, known[run.id], stretch)
+    return trees
 
 
 def _complete(run: transcript.Run, row: models.Run, stretch: Stretch) -> None:
     """Say what a folded run has outside of what the page shows of it."""
     ends_elsewhere = not run.ended and row.is_finished
-    if not stretch.begins or ends_elsewhere:
+    if (not stretch.begins and run.parent is None) or ends_elsewhere:
         run.outside = selectors.steps_outside(row.pk, stretch.first, stretch.last)
     if ends_elsewhere:
         _end(run, row)

@@ -8,6 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
+import orjson
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -53,9 +54,11 @@ def run_from_row(run: models.Run) -> transcript.Run:
         started_at=run.started_at.timestamp() if run.started_at else None,
         agent=run.agent_name,
         message=run.message,
+        files=orjson.loads(run.files) if run.files else [],
         user=run.user.get_username() if run.user else "",
         enable_reasoning=run.enable_reasoning,
         continues=str(run.continues_id) if run.continues_id else None,
+        parent=None if run.parent_id is None else dict(selectors.parent_of(run)),
         iteration=run.iterations,
         removed=run.status == RunStatus.CANCELLED and run.started_at is None,
     )

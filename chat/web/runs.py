@@ -40,15 +40,19 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         raise Http404
     _session, role = visible_session(request, found.session_id)
     frames = selectors.run_frames(found)
-    folded = (transcript.fold(frames, known={str(found.pk): run_from_row(found)}) or [run_from_row(found)])[0]
+    runs = {run.id: run for run in transcript.fold(frames, known={str(found.pk): run_from_row(found)})}
+    folded = runs.pop(str(found.pk), None) or run_from_row(found)
     if found.status not in UNFINISHED or found.status == RunStatus.QUEUED:
         folded.status = found.status
-    inspected = inspection.inspection(folded, found)
+    inspected = inspection.inspection(folded, found, list(runs.values()))
     steps = Paginator(inspected["rows"], RUN_STEPS).get_page(request.GET.get("steps"))
     markdown.prepare_markdown(
         [
             *([folded.answer.text] if folded.answer else []),
             *markdown.newest_thoughts(row["text"] for row in steps if row["kind"] == "thought"),
+            *markdown.newest_thoughts(
+                item.text for run in runs.values() for item in run.items if item.kind == "thought"
+            ),
         ]
     )
     events = Paginator(frames, RUN_EVENTS).get_page(request.GET.get("events"))
@@ -62,7 +66,7 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         session=found.session,
         current_id=found.session_id,
         run=found,
-        number_of_runs=found.session.runs.count(),
+        number_of_runs=found.session.runs.filter(models.IS_ROOT).count(),
         role=str(role),
         agent_title=rows.asked_by(folded),
         inspected=inspected,

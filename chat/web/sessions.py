@@ -19,6 +19,7 @@ from chat.catalog.setups import most_iterations
 from chat.models import UNFINISHED, RunStatus, Session
 from chat.rendering import rows
 from chat.rendering.agents import agent_rows
+from chat.runs.admission import MOST_FILES
 from chat.store import search, selectors
 from chat.web import conversation
 from chat.web.page import (
@@ -62,6 +63,7 @@ def start_page(request: HttpRequest, **said: Any) -> HttpResponse:
         state={
             "user": user_of(request).pk,
             "max_chars": settings.MAX_MESSAGE_CHARS,
+            "max_files": MOST_FILES,
         },
         form_key=secrets.token_hex(16),
         **{"agent_name": offer.chosen, "enable_reasoning": True, **said},
@@ -146,12 +148,13 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "first": window.first,
             "live": live,
             "may": {"drive": may_drive, "stop": access.may_stop(request.user, found)},
-            "runs": [run.state for run in runs[max(at, 0) :]],
+            "runs": [state for run in runs[max(at, 0) :] for state in (run.state, *run.within)],
             "run": standing.run if standing else None,
             "queue": standing.queue if standing else [],
             "now": timezone.now().timestamp(),
             "max_iterations": offer.max_iterations,
             "max_chars": settings.MAX_MESSAGE_CHARS,
+            "max_files": MOST_FILES,
             "agents": {agent["name"]: agent["title"] for agent in offer.agents},
         },
     )

@@ -15,6 +15,10 @@ export const STORED = Object.freeze([
   "response",
   "reasoning_complete",
   "error",
+  "child_start",
+  "child_step",
+  "child_error",
+  "child_complete",
 ]);
 
 export const UNSTORED = Object.freeze([
@@ -22,6 +26,7 @@ export const UNSTORED = Object.freeze([
   "accepted",
   "queue",
   "reasoning_delta",
+  "child_delta",
   "pong",
   "presence",
   "announcement",
@@ -65,6 +70,8 @@ export const ERROR_CODES = Object.freeze([
   "conflict",
   "rate_limited",
   "queue_full",
+  "unsupported_media",
+  "too_many_files",
   "model_unreachable",
   "model_auth",
   "model_rate_limited",
@@ -98,8 +105,9 @@ export const WINDOW = 200;
 /**
  * @typedef {"bad_json" | "bad_frame" | "unknown_type" | "too_large" | "empty_message" | "bad_text" | "unknown_agent" |
  *   "bad_last_seq" | "not_found" | "not_allowed" | "not_continuable" | "nothing_to_cancel" | "conflict" |
- *   "rate_limited" | "queue_full" | "model_unreachable" | "model_auth" | "model_rate_limited" | "model_timeout" |
- *   "model_cut_off" | "model_error" | "tool_failed" | "storage" | "internal" | "budget_exceeded"} ErrorCode
+ *   "rate_limited" | "queue_full" | "unsupported_media" | "too_many_files" | "model_unreachable" | "model_auth" |
+ *   "model_rate_limited" | "model_timeout" | "model_cut_off" | "model_error" | "tool_failed" | "storage" | "internal" |
+ *   "budget_exceeded"} ErrorCode
  */
 
 /**
@@ -137,6 +145,78 @@ export const WINDOW = 200;
  * @property {number} used
  * @property {number} limit
  * @property {string} unit `tokens`, or a currency.
+ */
+
+/**
+ * A run within another one has ended; its usage holds that of the runs within it.
+ * @typedef {object} ChildCompleteFrame
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} run_id
+ * @property {"child_complete"} type
+ * @property {ReasoningCompleteData} data
+ */
+
+/**
+ * What a run within another one writes now.
+ * @typedef {object} ChildDeltaFrame
+ * @property {"child_delta"} type
+ * @property {string} run_id
+ * @property {DeltaData} data
+ */
+
+/**
+ * Why a run within another one has failed.
+ * @typedef {object} ChildErrorFrame
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} run_id
+ * @property {"child_error"} type
+ * @property {ErrorData} data
+ */
+
+/**
+ * A run within the run at work.
+ * @typedef {object} ChildRun
+ * @property {string} id
+ * @property {"running" | "cancelling"} status
+ * @property {number | null} started_at
+ * @property {Parent} parent
+ */
+
+/**
+ * A run within another one begins.
+ * @typedef {object} ChildStartData
+ * @property {string} agent
+ * @property {string} message
+ * @property {string} user
+ * @property {boolean} enable_reasoning
+ * @property {number} timestamp
+ * @property {string} [continues]
+ * @property {Array<FileData>} [files]
+ * @property {string} [model]
+ * @property {Parent} parent
+ */
+
+/**
+ * A run within another one begins; its other events stand between those of the run that asked it.
+ * @typedef {object} ChildStartFrame
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} run_id
+ * @property {"child_start"} type
+ * @property {ChildStartData} data
+ */
+
+/**
+ * A step of a run within another one.
+ * @typedef {object} ChildStepFrame
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} run_id
+ * @property {"child_step"} type
+ * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep} data
  */
 
 /**
@@ -203,6 +283,15 @@ export const WINDOW = 200;
  * @property {"error"} type
  * @property {string} error Why, for people.
  * @property {string} code
+ */
+
+/**
+ * A file, added to a message or returned by a tool.
+ * @typedef {object} FileData
+ * @property {string} id
+ * @property {string} name
+ * @property {string} media_type What its content is, whatever its name says.
+ * @property {number} size Bytes.
  */
 
 /**
@@ -276,6 +365,14 @@ export const WINDOW = 200;
  * @typedef {object} NotificationFrame
  * @property {"notification"} type
  * @property {NotificationData} data
+ */
+
+/**
+ * By which call of which run a run within it was asked.
+ * @typedef {object} Parent
+ * @property {string} run_id
+ * @property {string} tool_call_id
+ * @property {number} depth 1: within a root.
  */
 
 /**
@@ -362,6 +459,7 @@ export const WINDOW = 200;
  * @property {boolean} enable_reasoning
  * @property {number} timestamp
  * @property {string} [continues] The run that this one goes on from.
+ * @property {Array<FileData>} [files] The files of the message.
  * @property {string} [model]
  */
 
@@ -424,6 +522,7 @@ export const WINDOW = 200;
  * @property {number} window Stored frames that may be left unacknowledged.
  * @property {LiveRun | null} run
  * @property {Array<QueuedRun>} queue
+ * @property {Array<ChildRun>} children Runs at work within the run at work.
  * @property {ContextUse} [context] After its last model call.
  * @property {BudgetUse} [budget] The tightest that its next run has.
  * @property {true} [reset] The log is not the one that the client has: forget all of it, the whole follows.
@@ -472,6 +571,7 @@ export const WINDOW = 200;
  * @property {number} duration_ms
  * @property {boolean} truncated Whether `content` is only the beginning.
  * @property {number} content_length Length of the whole.
+ * @property {Array<FileData>} [files] What the tool returned beside its text.
  */
 
 /**
@@ -507,6 +607,7 @@ export const WINDOW = 200;
  * @property {boolean} [enable_reasoning] False: only the answer is numbered and sent.
  * @property {string | null} [client_message_id] The same again, from the same user, is the same message: it gets the
  *   same answer and starts nothing.
+ * @property {Array<string>} [files] Ids of files that go with the message: one's own, or the session's.
  */
 
 /** @typedef {{ type: "chat", payload: ChatPayload }} ChatCommand */
@@ -556,13 +657,13 @@ export const WINDOW = 200;
 /** @typedef {ChatCommand | CancelCommand | ContinueCommand | ResumeCommand | AckCommand | PingCommand} Command */
 
 /**
- * @typedef {ReasoningStartFrame | ReasoningStepFrame | ResponseFrame | ReasoningCompleteFrame | RunErrorFrame}
- *   StoredFrame
+ * @typedef {ReasoningStartFrame | ReasoningStepFrame | ResponseFrame | ReasoningCompleteFrame | RunErrorFrame |
+ *   ChildStartFrame | ChildStepFrame | ChildErrorFrame | ChildCompleteFrame} StoredFrame
  */
 
 /**
- * @typedef {SessionFrame | AcceptedFrame | QueueFrame | ReasoningDeltaFrame | PongFrame | PresenceFrame |
- *   AnnouncementFrame | NotificationFrame | ErrorFrame} UnstoredFrame
+ * @typedef {SessionFrame | AcceptedFrame | QueueFrame | ReasoningDeltaFrame | ChildDeltaFrame | PongFrame |
+ *   PresenceFrame | AnnouncementFrame | NotificationFrame | ErrorFrame} UnstoredFrame
  */
 
 /**

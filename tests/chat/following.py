@@ -146,6 +146,7 @@ def _session(run: Run) -> SessionData:
         "window": WINDOW,
         "run": None,
         "queue": [],
+        "children": [],
     }
 
 

@@ -28,7 +28,7 @@ _NUMBERS = {
 
 @dataclass(frozen=True)
 class Large:
-    """Where in it one may look: somebody, a session of theirs with a run at work and one in line, an ended run, and a schedule."""
+    """Where in it one may look: somebody, a session of theirs with a run at work and one queued, an ended run, and a schedule."""
 
     user_id: int
     session_id: UUID
@@ -55,7 +55,7 @@ def fill(runs: int, steps_of_run: int, users_in_all: int = USERS) -> Large:
 
         session = f"(n.i - 1) / {RUNS_OF_SESSION} + 1"
         place = f"(n.i - 1) %% {RUNS_OF_SESSION} + 1"
-        # The runs at work, and behind each one in line, are the last of the last sessions.
+        # The runs at work, and the one queued behind each, are the last of the last sessions.
         status = f"""CASE WHEN {session} <= {last - LIVE} OR {place} < {RUNS_OF_SESSION - 1} THEN 'completed'
             WHEN {place} = {RUNS_OF_SESSION - 1} THEN 'running' ELSE 'queued' END"""
         cursor.execute(

@@ -1,5 +1,6 @@
 """Rows that tests of the log and of sockets begin with."""
 
+from hashlib import sha256
 from typing import Any, cast, get_args
 
 from django.contrib.auth.models import Permission
@@ -7,11 +8,11 @@ from django.contrib.auth.models import Permission
 from agents.steps import StepData
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
-from chat.models import LIVE, Run, RunStatus, Session
+from chat.models import LIVE, File, Run, RunStatus, Session
 from chat.protocol.frames import type_of
 from chat.runs import state as run_state
 from chat.runs.state import End
-from chat.store import step_log
+from chat.store import files, step_log
 from chat.store.step_log import Entry, Stored
 
 
@@ -56,6 +57,15 @@ def run(of: Session, *, message: str = "Why?", owned_by: str = "process-1", **fi
     if owned_by:
         made.current_version = catalog.current_of(made.agent_name, of.owner.pk)
         assert run_state.claim(made, owned_by)
+    return made
+
+
+def file(owner: User, text: str = "Tea: 3 euros", *used_in: Session, name: str = "notes.txt") -> File:
+    """A text file of somebody's, which sessions may use."""
+    content = text.encode()
+    made = files.keep(owner.pk, name=name, media_type="text/plain", content=content, sha256=sha256(content).hexdigest())
+    for each in used_in:
+        files.tie(each.pk, owner.pk, [made.pk])
     return made
 
 

@@ -57,7 +57,7 @@ def _refused(act: Callable[..., Any], *values: Any) -> None:
         act(*values)
 
 
-def _cancel_in_line(at: Large) -> None:
+def _cancel_queued(at: Large) -> None:
     run_commands.cancel_atomically(User(pk=at.user_id), at.session_id, at.queued.pk, everything=False)
 
 
@@ -83,7 +83,7 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "live runs": lambda at: run_state.live_runs(),
     "who may start": lambda at: run_state.waiting_sessions(),
     "what watched sessions look like": lambda at: reconcile.fingerprints_of([at.session_id]),
-    "the head and the draft": lambda at: selectors.view_and_draft(at.session_id),
+    "the head and the draft": lambda at: selectors.view_and_drafts(at.session_id),
     "growing texts of other processes": lambda at: reconcile.saved_drafts([at.session_id]),
     "drafts of runs that have ended": lambda at: step_log.forget_ended_drafts(),
     "new events": lambda at: selectors.stored_after(at.session_id, 10, 100),
@@ -106,8 +106,8 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "continuing": lambda at: _refused(
         run_commands.continue_atomically, User(pk=at.user_id), at.session_id, at.ended.pk, "m"
     ),
-    "standing in line": lambda at: run_state.enqueue(_new_run(at), title="?", is_first=False),
-    "the place in line": lambda at: selectors.queue_position(at.queued),
+    "queueing": lambda at: run_state.enqueue(_new_run(at), title="?", is_first=False),
+    "the place in the queue": lambda at: selectors.queue_position(at.queued),
     "the line": lambda at: selectors.queue(at.session_id),
     "the run at work": lambda at: selectors.live_run(at.session_id),
     "who opens a socket": lambda at: connections.find_grant(
@@ -125,7 +125,7 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "a draft": lambda at: step_log.save_drafts([_draft(at)]),
     "asking to stop": lambda at: run_state.request_cancel(at.live, None),
     "stopping": lambda at: run_commands.cancel_atomically(User(pk=at.user_id), at.session_id, None, everything=False),
-    "stopping one in line": _cancel_in_line,
+    "stopping a queued one": _cancel_queued,
     "the end": lambda at: recorder.end_run(at.live, [], End(RunStatus.COMPLETED, 1, Usage())),
     "who may start after it": lambda at: run_state.sessions_unblocked_by(at.live),
     "a model call": _call,

@@ -339,3 +339,29 @@ async def test_an_answer_that_the_length_limit_cut_says_so_and_can_be_gone_on_wi
     cut, gone_on = [[message["content"] for message in request.body["messages"][1:]] for request in model.requests[-2:]]
     assert cut == ["Tell me about tides", "The tides follow the moon, and", GO_ON]
     assert gone_on == ["Tell me about tides", "The tides follow the moon, and the sun.", "And now?"]
+
+
+#: What of the runs within a run its reader sees of their rows.
+ROWS_WITHIN = """() => [...document.querySelectorAll("#log [data-child], #log [data-child] .step")].map((row) => [
+  row.dataset.status ?? row.dataset.item, row.dataset.number ?? row.id, row.dataset.state ?? "",
+  ...[...row.querySelectorAll("[data-slot]")].filter((part) => part.closest("[data-child], .step") === row)
+    .filter((part) => /^(n|name|state|dur|out|child-agent|child-message|child-word|child-dur)$/.test(part.dataset.slot))
+    .map((part) => part.textContent.trim()),
+])"""
+
+
+async def test_a_run_within_a_run_is_live_what_it_is_after_a_reload(talk: Conversation) -> None:
+    await talk.ask('Hand on [reasoning=3 call=ask_developer:{"message":"Say something"} call=python:{"code":"6*7"}]')
+    within = talk.log.locator("[data-child]")
+    await expect(within).to_have_attribute("data-status", "completed")
+    await talk.ended()
+    live: list[list[str]] = await talk.page.evaluate(ROWS_WITHIN)
+    asked = (await talk.step("calls").get_attribute("id") or "").removeprefix("s")
+    assert [row[0] for row in live] == ["completed", "thought"]
+    assert f"{asked}.1" in live[1], live
+    await talk.page.reload()
+    await talk.ended()
+    assert await talk.page.evaluate(ROWS_WITHIN) == live
+    await talk.open_outline()
+    await within.locator("> summary").click()
+    await expect(within.locator(".step-n")).to_have_text([f"{asked}.1"])

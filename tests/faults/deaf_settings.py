@@ -39,4 +39,4 @@ class WithDeafTool(AppConfig):
         from chat.runs import toolbox  # noqa: PLC0415 - its models exist only now
 
         usual = toolbox.toolbox_for
-        toolbox.toolbox_for = lambda run: replace(usual(run), extra=[Deaf()])
+        toolbox.toolbox_for = lambda run, extra=(): replace(usual(run, extra), extra=[*extra, Deaf()])

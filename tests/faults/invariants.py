@@ -165,18 +165,20 @@ def lifecycles(events: Sequence[StoredEvent], runs: Sequence[StoredRun]) -> Iter
     ended: dict[str, str] = {}
     begun: set[str] = set()
     for event in events:
-        is_first = event.event == "reasoning_start"
+        kind = event.event.replace("child_", "reasoning_")
+        is_first = kind == "reasoning_start"
         if event.run_id in ended:
             yield f"event {event.seq} comes after its run's end"
         if is_first == (event.run_id in begun):
             yield f"event {event.seq} {'begins its run again' if is_first else 'comes before its run has begun'}"
         begun.add(event.run_id)
-        # One that is removed from the queue starts and ends in the middle of the one at work.
+        is_within = kind != event.event
+        # One that is removed from the queue starts and ends in the middle of the one at work, and so does one within it.
         at_work = at_work or event.run_id
-        if event.event == "reasoning_complete":
+        if kind == "reasoning_complete":
             ended[event.run_id] = event.data["status"]
             at_work = None if at_work == event.run_id else at_work
-        elif not is_first and event.run_id != at_work:
+        elif not is_first and event.run_id != at_work and not is_within:
             yield f"event {event.seq} comes while another run is at work"
     for run in runs:
         if run.status in UNFINISHED:

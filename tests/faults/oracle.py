@@ -24,6 +24,7 @@ FINAL_CODES = (4401, 4403, 4404)
 #: A command that these answer may be sent again; anything else is the answer.
 PASSING_CODES = ("storage",)
 STORED = ("reasoning_start", "reasoning_step", "response", "reasoning_complete", "error")
+STORED += ("child_start", "child_step", "child_error", "child_complete")
 _OPEN_S = 5.0
 
 
@@ -75,11 +76,23 @@ class Run:
     answer: str | None = None
     last_step: int = 0
     growth: Growth | None = None
+    #: By which call of which run it was asked; None of a root.
+    parent: Frame | None = None
+
+    @property
+    def is_child(self) -> bool:
+        """Whether it is within another one."""
+        return self.parent is not None
 
     @property
     def ended(self) -> bool:
         """Whether its last event has come."""
         return self.status != "running"
+
+    def has_open(self, call_id: str) -> bool:
+        """Whether a call has no result yet."""
+        kinds = [e["data"]["type"] for e in self.entries if e["data"].get("tool_call_id") == call_id]
+        return kinds == ["tool_use"]
 
     def shown(self) -> Any:
         """All of it that should be the same on every screen."""
@@ -101,6 +114,8 @@ class State:
         self.id: str | None = None
         self.runs: dict[str, Run] = {}
         self.live: str | None = None
+        #: The runs that were seen growing.
+        self.grown: set[str] = set()
         self.queue: list[Frame] = []
         self.people: list[Frame] = []
 
@@ -126,7 +141,9 @@ class State:
                 self.queue = data
             case "presence":
                 self.people = data
-            case "reasoning_delta":
+            case "reasoning_delta" | "child_delta":
+                if (run := self.runs.get(frame["run_id"])) and run.is_child != (frame["type"] == "child_delta"):
+                    self._complain(f"a run grew by {frame['type']}")
                 self._grow(frame["run_id"], data)
             case _ if "seq" in frame:
                 self._store(frame)
@@ -142,6 +159,7 @@ class State:
             if not known.put(data["offset"], data["text"]):
                 return
             run.growth = known
+            self.grown.add(run_id)
         elif (data["step"], data["attempt"]) == (known.step, known.attempt):
             known.put(data["offset"], data["text"])
 
@@ -154,15 +172,13 @@ class State:
         run = self.runs.setdefault(frame["run_id"], Run())
         if run.ended:
             self._complain(f"event {frame['seq']} came after its run's end")
-        if (frame["type"] == "reasoning_start") != (not run.entries):
+        if (frame["type"] in ("reasoning_start", "child_start")) != (not run.entries):
             self._complain(f"a run began with, or went on to, {frame['type']} {frame['seq']}")
         run.entries.append(frame)
         data = frame["data"]
-        match frame["type"]:
+        match frame["type"].replace("child_", "reasoning_"):
             case "reasoning_start":
-                run.message = data["message"]
-                # One that is removed from the queue starts and ends in the middle of the one at work.
-                self.live = self.live or frame["run_id"]
+                self._begin(run, frame)
             case "reasoning_step":
                 self._step(run, data)
             case "response":
@@ -172,6 +188,16 @@ class State:
                 run.status, run.growth = data["status"], None
                 if self.live == frame["run_id"]:
                     self.live = None
+
+    def _begin(self, run: Run, frame: Frame) -> None:
+        run.message, run.parent = frame["data"]["message"], frame["data"].get("parent")
+        if run.parent is None:
+            # One that is removed from the queue starts and ends in the middle of the one at work.
+            self.live = self.live or frame["run_id"]
+            return
+        around = self.runs.get(run.parent["run_id"])
+        if around is None or around.ended or not around.has_open(run.parent["tool_call_id"]):
+            self._complain(f"run {frame['run_id']} began within nothing that is at work")
 
     def _step(self, run: Run, data: Frame) -> None:
         number = data.get("step")

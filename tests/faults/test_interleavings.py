@@ -106,8 +106,8 @@ class MemoryLog:
     def stored_after(self, _session_id: UUID, after: int, limit: int) -> list[Stored]:
         return [stored for stored in self.events if stored.seq > after][:limit]
 
-    def view_and_draft(self, session_id: UUID) -> tuple[SessionView, Draft | None]:
-        return self.session_view(session_id), self.draft
+    def view_and_drafts(self, session_id: UUID) -> tuple[SessionView, list[Draft]]:
+        return self.session_view(session_id), [self.draft] if self.draft else []
 
     def fingerprints_of(self, session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprint]:
         opened = self.people.values()
@@ -115,8 +115,8 @@ class MemoryLog:
         line = (len(self.line), 1, self.line[-1]["number"]) if self.line else reconcile.NOTHING
         return {session_id: SessionFingerprint(self.head, line, people, is_live=True) for session_id in session_ids}
 
-    def saved_drafts(self, session_ids: Sequence[UUID]) -> dict[UUID, Draft]:
-        return dict.fromkeys(session_ids, self.draft) if self.draft else {}
+    def saved_drafts(self, session_ids: Sequence[UUID]) -> list[tuple[UUID, Draft]]:
+        return [(session_id, self.draft) for session_id in session_ids] if self.draft else []
 
     def queue(self, _session_id: UUID) -> list[dict[str, Any]]:
         return list(self.line)
@@ -125,7 +125,7 @@ class MemoryLog:
         return [{"user": "ada", "role": "owner", "sockets": len(self.people)}] if self.people else []
 
     def session_view(self, _session_id: UUID) -> SessionView:
-        return SessionView("", "researcher", self.head, None, list(self.line), None, 1)
+        return SessionView("", "researcher", self.head, None, list(self.line), None, 1, [])
 
     def event_id_at(self, _session_id: UUID, _seq: int) -> None:
         return None
@@ -316,15 +316,17 @@ def test_the_log_in_memory_answers_as_the_real_one() -> None:
     for after in range(9):
         for limit in (1, 3, 100):
             assert log.stored_after(session.pk, after, limit) == selectors.stored_after(session.pk, after, limit)
-    for told, stored in zip(log.view_and_draft(session.pk), selectors.view_and_draft(session.pk), strict=True):
-        assert getattr(told, "last_seq", None) == getattr(stored, "last_seq", None)
+    assert log.view_and_drafts(session.pk)[1] == selectors.view_and_drafts(session.pk)[1] == []
+    view = selectors.view_and_drafts(session.pk)[0]
+    assert view is not None
+    assert log.view_and_drafts(session.pk)[0].last_seq == view.last_seq
     assert log.session_view(session.pk).last_seq == selectors.session_view(session.pk).last_seq  # type: ignore[union-attr]
     assert log.presence(session.pk) == selectors.presence(session.pk)
     assert log.queue(session.pk) == selectors.queue(session.pk)
     assert log.fingerprints_of([session.pk]) == reconcile.fingerprints_of([session.pk])
-    assert log.saved_drafts([session.pk]) == reconcile.saved_drafts([session.pk]) == {}
+    assert log.saved_drafts([session.pk]) == reconcile.saved_drafts([session.pk]) == []
     log.draft = Draft(run.pk, 8, "thought", 1, "the end")
     row = models.Draft(run_id=run.pk, number=8, type="thought", attempt=1, text="the end", updated_at=timezone.now())
     step_log.save_drafts([row])
     assert log.saved_drafts([session.pk]) == reconcile.saved_drafts([session.pk])
-    assert log.view_and_draft(session.pk)[1] == selectors.view_and_draft(session.pk)[1] == log.draft
+    assert log.view_and_drafts(session.pk)[1] == selectors.view_and_drafts(session.pk)[1] == [log.draft]

@@ -119,7 +119,7 @@ async def _message_by_socket(here: Here) -> Work:  # noqa: F811
     return _socket(here)._handle(Chat(message="What is 2 + 2?"))
 
 
-async def _message_in_line(here: Here) -> Work:  # noqa: F811
+async def _queued_message(here: Here) -> Work:  # noqa: F811
     await _socket(here)._handle(Chat(message="What is 3 + 3?"))
     return _socket(here)._handle(Chat(message="What is 2 + 2?"))
 
@@ -142,7 +142,7 @@ WAYS = {
     "a schedule that is run now, over HTTP": _schedule_over_http,
     "a schedule that is run now, by the page's form": _schedule_by_form,
     "a message by socket": _message_by_socket,
-    "a message that waits in line": _message_in_line,
+    "a queued message": _queued_message,
     "a continuation by socket": _continue_by_socket,
     "what waits, taken up": _look,
 }

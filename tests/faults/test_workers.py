@@ -186,7 +186,7 @@ async def test_the_broker_is_away(world: World, model: ModelServer, broker: Redi
 
 
 async def test_no_worker_takes_more_than_it_has_slots_for(world: World, model: ModelServer) -> None:
-    """Eight runs on two workers of two slots: four at a time, the others in line, and each in its turn."""
+    """Eight runs on two workers of two slots: four at a time, the others queued, and each in its turn."""
     model.reset()
     sessions = [await world.new_session() for _ in range(8)]
     async with contextlib.AsyncExitStack() as until_done:

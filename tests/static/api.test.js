@@ -17,7 +17,7 @@ function server() {
       calls.push(["events", after]);
       if (broken) throw broken;
       const events = stored.filter((frame) => frame.seq > after).slice(0, limit);
-      return { events, last_seq: stored.length, run, queue: [] };
+      return { events, last_seq: stored.length, run, queue: [], children: [], children_growth: [] };
     },
     async send(session, payload) {
       calls.push(["send", payload]);
@@ -204,7 +204,7 @@ const OUTCOMES = [
   ["a proxy that waited in vain", new ApiError(504, "internal", ""), "unsent"],
   ["logged out", new ApiError(401, "not_allowed", "Please log in."), "unsent"],
   ["too long for a proxy", new ApiError(413, "internal", ""), "error"],
-  ["too many in line", new ApiError(429, "queue_full", "Five wait."), "error"],
+  ["too many queued", new ApiError(429, "queue_full", "Five wait."), "error"],
   ["no right to", new ApiError(403, "not_allowed", "You may watch."), "error"],
   ["our fault, in words", new ApiError(500, "internal", "Noted."), "error"],
   ["the database, in words", new ApiError(503, "storage", "Try again."), "error"],

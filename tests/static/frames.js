@@ -53,6 +53,7 @@ export function sessionFrame(more = {}) {
       window: 200,
       run: null,
       queue: [],
+      children: [],
       ...more,
     },
   };

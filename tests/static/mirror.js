@@ -39,7 +39,7 @@ const questions = {
   growth: (deltas) => deltas.reduce(grow, null)?.text ?? null,
   transcript(frames) {
     const state = frames.reduce(reduce, initial());
-    return state.order.map((id) => {
+    return [...state.order, ...state.within].map((id) => {
       const run = state.runs[id];
       const { growth: _growth, finished: _finished, ended: _ended, ...told } = run;
       return {

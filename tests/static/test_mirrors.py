@@ -224,7 +224,41 @@ def answer(number: int, **more: Any) -> tuple[str, dict[str, Any]]:
     return step("final_answer", step=number, content="One.", duration_ms=800, timestamp=1004.0, **more)
 
 
+FILE = {"id": "f1", "name": "red.png", "media_type": "image/png", "size": 73}
+
+
+def within(told: tuple[str, dict[str, Any]], run: str = "r2", **more: Any) -> tuple[str, dict[str, Any]]:
+    """The same of a run within another one; its start is told which call has asked it."""
+    kind, data = told
+    return f"child_{kind.removeprefix('reasoning_')}", {"run": run, **data, **more}
+
+
+def asked(by: str, call_id: str, depth: int = 1) -> dict[str, Any]:
+    return {"parent": {"run_id": by, "tool_call_id": call_id, "depth": depth}, "agent": "developer"}
+
+
 STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "runs within": [
+        start(),
+        call(1, "ask_developer", arguments={"message": "Add it up"}),
+        call(2, "ask_developer", arguments={"message": "And this"}),
+        within(start(**asked("r1", "c1"))),
+        within(thought(1)),
+        within(start(**asked("r1", "c2")), "r3"),
+        within(call(2, "ask_writer")),
+        within(start(**asked("r2", "c2", 2)), "r4"),
+        within(("error", {"message": "No.", "code": "model_error", "id": "1"}), "r3"),
+        within(complete("failed", code="model_error"), "r3"),
+        result(2, False, "ask_developer"),
+        within(answer(1), "r4"),
+        within(complete(), "r4"),
+        within(result(2, name="ask_writer")),
+        within(answer(3)),
+        within(complete()),
+        result(1, name="ask_developer"),
+        answer(3),
+        complete(),
+    ],
     "finished": [
         start(),
         step("start"),
@@ -307,6 +341,12 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         complete(usage={"input_tokens": 3, "output_tokens": 1, "estimated": True}),
     ],
     "long result": [start(), call(1), result(1, content="x" * 2000, truncated=True, content_length=48_213), complete()],
+    "files": [
+        start(files=[FILE]),
+        call(1),
+        result(1, files=[FILE]),
+        complete(),
+    ],
     "result without its call": [result(7), answer(8), complete()],
     "unparsed arguments": [start(), call(1, arguments="{broken"), result(1, False), answer(2), complete()],
 }
@@ -320,7 +360,7 @@ def test_runs_are_folded_the_same(ask_in_language: tuple[str, Ask], name: str) -
 
 
 def compare_story(ask: Ask, name: str) -> None:
-    frames = [frame(seq, kind, **data) for seq, (kind, data) in enumerate(STORIES[name], 1)]
+    frames: list[Any] = [frame(seq, kind, **data) for seq, (kind, data) in enumerate(STORIES[name], 1)]
     mine = [
         {
             "run": asdict(run),

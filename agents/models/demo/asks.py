@@ -35,6 +35,15 @@ _RECALL = re.compile(
     r"|(?:搜尋|搜索|查詢|查)(?:一下)?(?:歷史|历史|之前的對話|過去的對話)[:\s]*(?P<history>[^?\n]*)",
     _WORDS,
 )
+_AGENTS = {
+    "研究員": "researcher", "研究员": "researcher", "開發者": "developer", "开发者": "developer", "寫作者": "writer", "写作者": "writer",
+}  # fmt: skip
+_HAND_ON = re.compile(
+    r"(?:\bask the (?P<agent>researcher|developer|writer)\b\s*(?:to\b)?[\s:,]*"
+    rf"|(?:請|请|問|问|讓|让)(?P<who>{'|'.join(_AGENTS)})[\s:,]*)(?P<what>[^\n]+?)"
+    r"(?=\s*[.;]?\s*(?:and\s+)?\bask the |[;。]|\n|\s*$)",
+    _WORDS,
+)
 _PLACE = re.compile(r"\bin\s+(?P<place>[a-z][a-z_/ .'-]{1,40}?)(?=\s+(?:right|now|at|today)\b|[?.,!;]|\s*$)", _WORDS)
 _HAN_PLACES = {
     "台北": "Asia/Taipei", "臺北": "Asia/Taipei", "台灣": "Asia/Taipei", "臺灣": "Asia/Taipei", "東京": "Asia/Tokyo",
@@ -87,7 +96,10 @@ def understand(message: str) -> list[Ask]:
     original = message[:_READ]
     chinese = speaks_chinese(message)
     text = original.translate(_PLAIN)
-    asks = [_page(match, chinese=chinese) for match in _URL.finditer(text)]
+    # What another agent is to do is read by that one.
+    asks = [_hand_on(match, original[slice(*match.span("what"))], chinese=chinese) for match in _HAND_ON.finditer(text)]
+    text = _HAND_ON.sub(lambda match: TAKEN * len(match[0]), text)
+    asks += [_page(match, chinese=chinese) for match in _URL.finditer(text)]
     text = _URL.sub(lambda match: TAKEN * len(match[0]), text)
     if (recall := _RECALL.search(text)) and (what := _recalled(recall)):
         asks.append(_recall(recall.start(), what, chinese=chinese))
@@ -302,6 +314,23 @@ def _recall(start: int, what: str, *, chinese: bool) -> Ask:
 
     topic = f"先前說過關於「{what}」的什麼" if chinese else f"what was said about “{what}”"
     return Ask(start, "search_history", topic, lambda _: {"query": what}, read)
+
+
+def _hand_on(match: re.Match[str], what: str, *, chinese: bool) -> Ask:
+    agent = (match["agent"] or _AGENTS[match["who"]]).lower()
+    name = match["who"] or agent
+    what = what.strip(" ,，")
+
+    def read(result: str) -> str:
+        # Without the other one's signature: the same stands below all of it.
+        said = result.partition("\n\n*—")[0].strip()
+        head = f"{name}的回答：" if chinese else f"The {name} answers:"
+        # As it was written: it is Markdown already.
+        quoted = "\n".join(f"> {line}".rstrip() for line in said[:2_000].split("\n"))
+        return f"{head}\n\n{quoted}"
+
+    topic = f"{name}對「{what}」的回答" if chinese else f"what the {name} says to “{what}”"
+    return Ask(match.start(), f"ask_{agent}", topic, lambda _: {"message": what}, read)
 
 
 def _page(match: re.Match[str], *, chinese: bool) -> Ask:

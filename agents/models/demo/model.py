@@ -15,6 +15,7 @@ from typing import Any
 from qwen_agent.llm.base import register_llm
 from qwen_agent.llm.schema import Message
 
+from agents.attachments import BEFORE_FILES
 from agents.events import ModelRequest
 from agents.history import ChatMessage
 from agents.models.base import StreamingChatModel
@@ -112,7 +113,7 @@ def plan(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str, Any]]
     last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=None)
     if last is None:
         return _introduction("", functions)
-    question = str(messages[last]["content"])
+    question = str(messages[last]["content"]).partition(BEFORE_FILES)[0]
     asks = understand(question)
     if not asks:
         made = _introduction(question, functions)
@@ -270,6 +271,7 @@ _EXAMPLES = (
     ("current_time", "What time is it in Tokyo?", "東京現在幾點？"),
     ("search_history", "What did we say about percentages?", "我們之前說過什麼關於百分比？"),
     ("fetch_page", "Read https://example.com", "讀 https://example.com"),
+    ("ask_developer", "Ask the developer: what is 2 to the power of 32?", "請開發者：2 的 32 次方是多少？"),
 )
 
 

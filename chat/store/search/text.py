@@ -143,7 +143,7 @@ def indexed_text(event: str, kind: str, body: str, numbered: bool, full_content:
         return "" if data.get("continues") else str(data["message"])
     if event == "response":
         return str(orjson.loads(body)["content"])
-    if event != "reasoning_step":
+    if event not in ("reasoning_step", "child_step"):
         return ""
     if kind == "tool_use":
         data = orjson.loads(body)

@@ -11,6 +11,7 @@ import { dot, status } from "../state/run-status.js";
 import { SENTENCES } from "../state/messages.js";
 import { abandoned, current, initial, reduce, stopping } from "../state/transcript.js";
 import { createOutbox } from "../transport/outbox.js";
+import { attachmentsOf } from "../view/attachments.js";
 import { createComposer } from "../view/composer.js";
 import { createView } from "../view/conversation.js";
 import { receive as receiveNotification } from "../view/notify.js";
@@ -23,7 +24,7 @@ import { onRefresh, refresh, showCurrent } from "./session-list.js";
 import { api } from "./shell.js";
 import { Steps } from "./steps.js";
 
-/** @import { Frame, Page, Run } from "../state/types.js" */
+/** @import { FileData, Frame, Page, Run } from "../state/types.js" */
 
 const TICK_EVERY = 500;
 /** Milliseconds after which a queue that nothing stands before and that does not move is shown as waiting for room. */
@@ -52,8 +53,8 @@ const connection = new Connection({
   onFrame: receive,
   onLink: linked,
 });
-/** @param {string} text */
-const giveBack = (text) => composer?.giveBack(text);
+/** @param {string} text @param {FileData[]} [files] */
+const giveBack = (text, files) => composer?.giveBack(text, files);
 const outgoing = new Outgoing({
   outbox: createOutbox({ storage, user: page.user, session }),
   connection,
@@ -87,6 +88,7 @@ const composer =
         form,
         openDraft: (hooks) => createDraft({ storage, tab: tabStore(), user: page.user, session, ...hooks }),
         most: page.max_chars,
+        attachments: attachmentsOf(form, page),
         onSend: send,
         onTakeBack: takeBack,
         onChoose: (choice) => void keepChoice(choice),
@@ -219,7 +221,7 @@ function runChanged(frame) {
 
 // ---- what the reader asks for ----
 
-/** @param {{message: string, agent_name: string, enable_reasoning: boolean}} message */
+/** @param {{message: string, files: FileData[], agent_name: string, enable_reasoning: boolean}} message */
 function send(message) {
   if (connection.link.word === "gone") {
     composer?.refuse(SENTENCES.gone[0]);

@@ -8,7 +8,7 @@ import { closeNotice, notice } from "../view/notices.js";
 
 /** @import { Connection } from "./connection.js" */
 /** @import { Outbox } from "../transport/outbox.js" */
-/** @import { Link, UnsentMessage } from "../state/types.js" */
+/** @import { FileData, Link, UnsentMessage } from "../state/types.js" */
 
 /** A message that is accepted this soon, in milliseconds, never shows as being sent. */
 const SOON = 400;
@@ -25,7 +25,7 @@ export class Outgoing {
    * @param {Outbox} from.outbox
    * @param {Connection} from.connection
    * @param {() => boolean} from.hasJoined whether the server has sent the session's state
-   * @param {(text: string) => void} from.giveBack put a text back into the message box
+   * @param {(text: string, files?: FileData[]) => void} from.giveBack put a text back into the message box
    * @param {() => void} from.onChange what is to be shown of them may be different now
    */
   constructor(from) {
@@ -43,7 +43,7 @@ export class Outgoing {
     return this.#from.outbox.items().length === 0;
   }
 
-  /** @param {{message: string, agent_name: string, enable_reasoning: boolean}} message */
+  /** @param {{message: string, files: FileData[], agent_name: string, enable_reasoning: boolean}} message */
   send(message) {
     const { outbox, connection, onChange } = this.#from;
     const { client_message_id: id } = outbox.add({ ...message, at: Date.now() });
@@ -58,9 +58,10 @@ export class Outgoing {
   flush() {
     const { outbox, connection, hasJoined } = this.#from;
     if (!connection.isOpen && !(connection.takesEarly && hasJoined())) return;
-    for (const { client_message_id, message, agent_name, enable_reasoning } of outbox.unsent()) {
+    for (const { client_message_id, message, files = [], agent_name, enable_reasoning } of outbox.unsent()) {
       outbox.markSent(client_message_id);
-      if (connection.send("chat", { message, agent_name, enable_reasoning, client_message_id })) continue;
+      const payload = { message, files: files.map((file) => file.id), agent_name, enable_reasoning, client_message_id };
+      if (connection.send("chat", payload)) continue;
       outbox.forgetSending(client_message_id);
       return;
     }
@@ -79,7 +80,7 @@ export class Outgoing {
     if (!item || (item.tried && !item.error)) return;
     outbox.remove(id);
     onChange();
-    if (text !== null) giveBack(text);
+    if (text !== null) giveBack(text, item.files);
   }
 
   /** @param {string} id */

@@ -5,6 +5,7 @@
 import { pathTo } from "../transport/addresses.js";
 import { ApiError } from "../transport/api.js";
 import { byId, closestTo, find } from "../lib/dom.js";
+import { attachmentsOf } from "../view/attachments.js";
 import { createComposer } from "../view/composer.js";
 import { createDraft } from "../state/drafts.js";
 import { createOutbox } from "../transport/outbox.js";
@@ -16,6 +17,8 @@ import { SENTENCES } from "../state/messages.js";
 
 /** What a session is asked for by, and its first message: kept until there is one. @typedef {{wish: string, key: string, message: string|null, id: string|null}} Kept */
 
+/** @import { FileData } from "../state/types.js" */
+
 /** @type {import("../state/types.js").Page} */
 const page = JSON.parse(byId("page-state").textContent ?? "");
 const storage = localStore();
@@ -24,6 +27,7 @@ const composer = createComposer({
   form: byId("composer"),
   openDraft: (hooks) => createDraft({ storage, tab: tabStore(), user: page.user, session: "new", ...hooks }),
   most: page.max_chars,
+  attachments: attachmentsOf(byId("composer"), page),
   onSend: begin,
 });
 composer.focus();
@@ -49,13 +53,14 @@ function keyFor({ agent_name, enable_reasoning }) {
 }
 
 /**
- * The same text is the same message, however often it is sent.
+ * The same text with the same files is the same message, however often it is sent.
  *
- * @param {{message: string}} message
+ * @param {{message: string, files: FileData[]}} message
  */
-function idFor({ message }) {
-  const id = keep?.message === message && keep.id !== null ? keep.id : newId();
-  if (keep) remember({ ...keep, message, id });
+function idFor({ message, files }) {
+  const said = JSON.stringify([message, ...files.map((file) => file.id)]);
+  const id = keep?.message === said && keep.id !== null ? keep.id : newId();
+  if (keep) remember({ ...keep, message: said, id });
   return id;
 }
 
@@ -66,7 +71,7 @@ function remember(next) {
   keep = next;
 }
 
-/** @param {{message: string, agent_name: string, enable_reasoning: boolean}} message */
+/** @param {{message: string, files: FileData[], agent_name: string, enable_reasoning: boolean}} message */
 async function begin(message) {
   if (beginning) return;
   beginning = true;
@@ -78,7 +83,8 @@ async function begin(message) {
     const item = outbox.add({ ...message, client_message_id: idFor(message), at: Date.now() });
     if (!outbox.isSaved) {
       // No storage to take it there: it goes out from here.
-      await api.send(id, { ...message, client_message_id: item.client_message_id });
+      const files = message.files.map((file) => file.id);
+      await api.send(id, { ...message, files, client_message_id: item.client_message_id });
     }
     // What was typed meanwhile is not what was sent.
     if (composer.text === message.message) composer.clear();

@@ -26,49 +26,37 @@ const LAST_CHARACTERS = 120;
  * @param {HTMLElement} from.list where the rows go
  * @param {CallCards} from.cards
  * @param {(change: () => void) => void} from.keepEnd see paced-text.js
+ * @param {string} [from.number] of a run within another one: the number within which its rows are numbered
  */
-export function createOutline({ list, cards, keepEnd }) {
+export function createOutline({ list, cards, keepEnd, number = "" }) {
   /** @type {Row[]} */
   const rows = [];
-  const growing = createGrowingRow({ list, keepEnd });
-
-  /**
-   * The rows that the server has rendered: the last ones, where it has left earlier ones out of the state.
-   *
-   * @param {Run} run
-   */
-  function adopt(run) {
-    if (!run.items.length) return;
-    const elements = /** @type {HTMLElement[]} */ ([...list.children].slice(-run.items.length));
-    run.items.forEach((item, index) => {
-      const element = elements[index];
-      if (!element) return;
-      rows[index] = { item, element, wentOn: null, ended: run.ended };
-      findAll(element, "[data-call]").forEach((card, place) => cards.adopt(card, item.calls[place] ?? null));
-    });
-  }
+  const growing = createGrowingRow({ list, keepEnd, isWithin: number !== "" });
+  /** @param {number} index */
+  const numberAt = (index) => number && `${number}.${index + 1}`;
 
   /**
    * Show what is new or different. Returns how many rows were added.
    *
    * @param {Run} run
    * @param {number|null} now the server's time, where it is known
+   * @param {Item[]} items
    */
-  function paint(run, now) {
+  function paint(run, now, items = run.items) {
     let added = 0;
     let hasChanged = false;
-    run.items.forEach((item, index) => {
+    items.forEach((item, index) => {
       const hasGoneOn = wentOn(run, item);
       const row = rows[index];
       if (!row) {
-        const element = build(cards, run, item);
+        const element = build(cards, run, item, numberAt(index));
         element.classList.add("arrive");
         list.insertBefore(element, growing.element);
         rows[index] = { item, element, wentOn: hasGoneOn, ended: run.ended };
         added += 1;
         hasChanged = true;
       } else if (row.item !== item || (isUnsettled(item) && (row.wentOn !== hasGoneOn || row.ended !== run.ended))) {
-        const element = item.kind === "calls" ? repainted(cards, row.element, run, item) : row.element;
+        const element = item.kind === "calls" ? repainted(cards, row.element, run, item, numberAt(index)) : row.element;
         rows[index] = { item, element, wentOn: hasGoneOn, ended: run.ended };
         hasChanged = true;
       }
@@ -92,9 +80,14 @@ export function createOutline({ list, cards, keepEnd }) {
   }
 
   return {
-    adopt,
+    /** The rows that the server has rendered. @param {Run} run @param {Item[]} items */
+    adopt(run, items = run.items) {
+      rows.push(...adopted({ list, cards }, run, items));
+    },
     paint,
     drawBars,
+    /** See `placeIn`. @param {string} callId */
+    placeOf: (callId) => placeIn(rows, callId, numberAt),
     get isEmpty() {
       return list.firstElementChild === null;
     },
@@ -116,6 +109,40 @@ export function createOutline({ list, cards, keepEnd }) {
 }
 
 /**
+ * The rows that the server has rendered: the last ones, where it has left earlier ones out of the state.
+ *
+ * @param {{list: HTMLElement, cards: CallCards}} from
+ * @param {Run} run
+ * @param {Item[]} items
+ * @returns {Row[]}
+ */
+function adopted({ list, cards }, run, items) {
+  const elements = items.length ? /** @type {HTMLElement[]} */ ([...list.children].slice(-items.length)) : [];
+  return elements.map((element, index) => {
+    const item = items[index];
+    // Those of runs within it come after its own.
+    const own = findAll(element, "[data-call]").slice(0, item.calls.length);
+    own.forEach((card, place) => cards.adopt(card, item.calls[place] ?? null));
+    return { item, element, wentOn: null, ended: run.ended };
+  });
+}
+
+/**
+ * Where a run that was asked by a call goes, and the number of the step that it is within; null where there is no such call.
+ *
+ * @param {Row[]} rows
+ * @param {string} callId
+ * @param {(index: number) => string} numberAt
+ */
+function placeIn(rows, callId, numberAt) {
+  const index = rows.findIndex(({ item }) => item.calls.some((call) => call.call_id === callId));
+  if (index < 0) return null;
+  const { item, element } = rows[index];
+  const call = item.calls.find(({ call_id: id }) => id === callId);
+  return { place: slot(element, "children"), number: numberAt(index) || String(call?.seq ?? call?.step ?? "") };
+}
+
+/**
  * Show how long the calls of a row have been at work.
  *
  * @param {CallCards} cards
@@ -134,10 +161,11 @@ function tickCalls(cards, { item, element }, now) {
  * @param {CallCards} cards
  * @param {Run} run
  * @param {Item} item
+ * @param {string} number that it shows; empty: that of its event
  */
-function build(cards, run, item) {
+function build(cards, run, item, number) {
   const element = clone(item.kind === "thought" ? "thought" : item.calls.length > 1 ? "calls" : "call");
-  setNumber(element, item.seq);
+  setNumber(element, item.seq, number);
   if (item.kind === "thought") fillThought(element, item);
   else fillCalls(cards, element, run, item);
   return element;
@@ -150,14 +178,17 @@ function build(cards, run, item) {
  * @param {HTMLElement} element
  * @param {Run} run
  * @param {Item} item
+ * @param {string} number
  */
-function repainted(cards, element, run, item) {
+function repainted(cards, element, run, item, number) {
   const isPair = element.dataset.item === "calls";
   if (isPair === item.calls.length > 1) {
     fillCalls(cards, element, run, item);
     return element;
   }
-  const fresh = build(cards, run, item);
+  const fresh = build(cards, run, item, number);
+  // The runs within it stay as they are.
+  slot(fresh, "children").replaceWith(/** @type {HTMLElement} */ (slot(element, "children")));
   element.replaceWith(fresh);
   return fresh;
 }
@@ -168,8 +199,9 @@ function repainted(cards, element, run, item) {
  * @param {object} from
  * @param {HTMLElement} from.list
  * @param {(change: () => void) => void} from.keepEnd
+ * @param {boolean} from.isWithin whether an answer is a row too
  */
-function createGrowingRow({ list, keepEnd }) {
+function createGrowingRow({ list, keepEnd, isWithin }) {
   /** @type {{element: HTMLElement, step: number, text: ReturnType<typeof createPacedText>}|null} */
   let shown = null;
 
@@ -215,7 +247,7 @@ function createGrowingRow({ list, keepEnd }) {
      * @param {number|null} now
      */
     paint(run, now) {
-      const growth = isAnswer(run.growth) ? null : run.growth;
+      const growth = isAnswer(run.growth) && !isWithin ? null : run.growth;
       if (growth === null || shown?.step !== growth.step) close();
       if (growth === null) return;
       shown ??= open(growth);
@@ -224,7 +256,8 @@ function createGrowingRow({ list, keepEnd }) {
       setData(element, "kind", isTool ? "tool" : "");
       setIcon(slot(element, "icon"), isTool ? icon(growth.tool_name) : "thought");
       const name = slot(element, "name");
-      setText(name, isTool ? growth.tool_name || SENTENCES.toolCall : SENTENCES.thinking);
+      const doing = isAnswer(growth) ? SENTENCES.answering : SENTENCES.thinking;
+      setText(name, isTool ? growth.tool_name || SENTENCES.toolCall : doing);
       name.classList.toggle("t-live", !isTool);
       setShown(slot(element, "state"), isTool);
       setShown(slot(element, "window"), !isTool);
@@ -240,7 +273,7 @@ function createGrowingRow({ list, keepEnd }) {
  * @param {Item} item
  */
 function fillThought(element, item) {
-  setText(slot(element, "name"), thoughtFor(item.duration_ms));
+  setText(slot(element, "name"), item.isAnswer ? SENTENCES.answer : thoughtFor(item.duration_ms));
   setText(slot(element, "arg"), markdownGist(item.text));
   setText(slot(element, "dur"), duration(item.duration_ms));
   const text = slot(element, "text");

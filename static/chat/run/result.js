@@ -7,6 +7,7 @@ import { ngettext } from "../lib/gettext.js";
 import { asJson, duration, joined, showing, size } from "../state/humanize.js";
 import { SENTENCES } from "../state/messages.js";
 import { highlight } from "../lib/colouring.js";
+import { fillFiles } from "./files.js";
 
 /** @import { CallResult } from "../state/types.js" */
 
@@ -72,6 +73,7 @@ export function fillResult(card, result, contentUrl) {
   setText(slot(part, "facts"), joined(size(result.content_length), duration(result.duration_ms)));
   slot(part, "content").textContent = visible(result.content);
   delete part.dataset.dressed;
+  fillFiles(part, result.files);
   setShown(slot(part, "more"), result.truncated);
   if (result.truncated) {
     setText(slot(part, "cut"), showing(result.content.length, result.content_length));

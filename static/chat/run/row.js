@@ -9,12 +9,14 @@ import { setText, slot } from "../lib/dom.js";
  *
  * @param {HTMLElement} element
  * @param {number|null} seq null where it has none
+ * @param {string} [shown] the number that it shows, where that is another one
  */
-export function setNumber(element, seq) {
+export function setNumber(element, seq, shown) {
+  if (shown) setText(slot(element, "n"), shown);
   if (seq === null) return;
   element.id = `s${seq}`;
   /** @type {HTMLAnchorElement} */
   const link = slot(element, "n");
-  setText(link, String(seq));
+  setText(link, shown || String(seq));
   link.href = `#s${seq}`;
 }

@@ -9,6 +9,8 @@ import { answerBar, counts, itemBar, using } from "../state/figures.js";
 import { pathTo } from "../transport/addresses.js";
 import { createAnswer } from "./answer.js";
 import { createCallCards } from "./call-card.js";
+import { createChildren } from "./children.js";
+import { fillFiles } from "./files.js";
 import { createOutline } from "./outline.js";
 
 /** @import { Run } from "../state/types.js" */
@@ -25,6 +27,7 @@ export class RunArticle {
   #now;
   #cards;
   #outline;
+  #children;
   #answer;
   /** @type {Run|null} */
   #painted = null;
@@ -52,6 +55,7 @@ export class RunArticle {
     this.#now = slot(article, "now");
     this.#cards = createCallCards({ contentUrl, choices });
     this.#outline = createOutline({ list: slot(article, "steps"), cards: this.#cards, keepEnd });
+    this.#children = createChildren({ contentUrl, keepEnd, choices, agentTitle: from.agentTitle });
     this.#answer = createAnswer({ place: slot(article, "answer"), keepEnd, run });
     if (this.#isAdopted) this.#adopt();
     else setUp(article, run);
@@ -103,6 +107,21 @@ export class RunArticle {
     if (this.#run.ended || now === null) return;
     this.#tickSummary(now);
     this.#outline.tick(this.#run, now, this.#details.open);
+    this.#children.tick(now);
+  }
+
+  /**
+   * Paint a run within this one, at whatever depth.
+   *
+   * @param {Run} child
+   * @param {number|null} now
+   */
+  paintWithin(child, now) {
+    const asked = child.parent;
+    if (asked === null) return;
+    const isOwn = asked.run_id === this.#run.id;
+    const place = isOwn ? this.#outline.placeOf(asked.tool_call_id) : this.#children.placeOf(asked.run_id, asked.tool_call_id);
+    if (place) this.#children.paint(child, place, now);
   }
 
   /**
@@ -111,7 +130,8 @@ export class RunArticle {
    * @param {HTMLElement} card
    */
   fillInside(card) {
-    this.#cards.fillInside(card);
+    if (card.closest("[data-child]")) this.#children.fillInside(card);
+    else this.#cards.fillInside(card);
   }
 
   /** Whether the last toggle of the outline was ours, not the reader's. */
@@ -242,6 +262,7 @@ function paintHead(article, run, { agent, locale }) {
   const before = slot(article, "continues");
   setShown(before, !isShown);
   if (run.continues) before.href = `#run-${run.continues}`;
+  fillFiles(article, isShown ? run.files : []);
   setText(slot(article, "by"), agent);
   /** @type {HTMLAnchorElement} */
   const inspect = slot(article, "inspect");

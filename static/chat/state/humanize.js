@@ -117,6 +117,14 @@ export function size(length) {
 }
 
 /**
+ * The size of a file: `412 bytes`, `48 kB`, `1.2 MB`.
+ * @param {number} number
+ */
+export function fileSize(number) {
+  return number >= 1000 ? size(number) : bound(ngettext("%(n)d byte", "%(n)d bytes", number));
+}
+
+/**
  * The beginning of a text on one line.
  * @param {string} text
  */
@@ -231,6 +239,8 @@ const ICONS = Object.freeze({
   fetch_page: "globe",
   search_history: "history",
   current_time: "clock",
+  read_file: "file",
+  search_file: "search",
 });
 
 /**
@@ -255,6 +265,10 @@ function done(name, times) {
       return gettext("searched past sessions");
     case "current_time":
       return gettext("looked at the clock");
+    case "read_file":
+      return gettext("read in files");
+    case "search_file":
+      return gettext("searched files");
     default:
       return times === 1
         ? gettext("used %(tool)s", { tool: name })

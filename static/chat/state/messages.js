@@ -131,6 +131,15 @@ export const SENTENCES = Object.freeze({
       n: length.toLocaleString("en"),
       most: most.toLocaleString("en"),
     }),
+  /** @param {number} most */
+  tooManyFiles: (most) => gettext("A message may have %(n)d files.", { n: most }),
+  checkingFile: gettext("Checking"),
+  unseenPicture: gettext("The model cannot see pictures."),
+  fileNotSent: gettext("Not sent: the server cannot be reached."),
+  /** @param {string} name */
+  removeFile: (name) => gettext("Remove “%(name)s”", { name }),
+  removeBadFiles: gettext("Remove the files that could not be sent first."),
+  filesUnderWay: gettext("The files are still being sent. One moment."),
   offlineStart: gettext("The server cannot be reached. Your text is kept here."),
   failedRequest: gettext("That did not work. Try again."),
   offlineStop: gettext("Stop could not be sent: the server cannot be reached."),
@@ -163,5 +172,7 @@ export const SENTENCES = Object.freeze({
   openRun: pgettext("to a run", "Open"),
   openSchedules: gettext("Schedules"),
   thinking: gettext("Thinking"),
+  answering: gettext("Answering"),
+  answer: gettext("Answer"),
   toolCall: gettext("Tool call"),
 });

@@ -5,8 +5,8 @@
  * by `===` what it has to paint.
  */
 
-import { ENDS } from "../protocol.js";
 import { grow } from "./growth.js";
+import { adopt, newRun } from "./new-run.js";
 
 /** @import { Call, Frame, Item, Page, Run, State, StoredFrame } from "./types.js" */
 
@@ -26,7 +26,8 @@ export function initial(page = {}) {
     id: page.cursor?.id ?? null,
     head: page.cursor?.seq ?? 0,
     joined: false,
-    order: runs.map((run) => run.id),
+    order: runs.filter((run) => run.parent === null).map((run) => run.id),
+    within: runs.filter((run) => run.parent !== null).map((run) => run.id),
     runs: Object.fromEntries(runs.map((run) => [run.id, run])),
     live: page.run ?? null,
     queue: page.queue ?? [],
@@ -36,45 +37,6 @@ export function initial(page = {}) {
     resets: 0,
     context: null,
     budget: null,
-  };
-}
-
-/**
- * @param {any} run
- * @returns {Run}
- */
-function adopt(run) {
-  return { ...newRun(run.id), ...run, growth: null, ended: ENDS.includes(run.status) };
-}
-
-/**
- * @param {string} id
- * @returns {Run}
- */
-function newRun(id) {
-  return {
-    id,
-    status: "running",
-    ended: false,
-    started_at: null,
-    agent: "",
-    model: "",
-    message: "",
-    user: "",
-    enable_reasoning: true,
-    continues: null,
-    iteration: 0,
-    limit: 0,
-    items: [],
-    answer: null,
-    error: null,
-    duration_ms: null,
-    usage: null,
-    cancelled_by: null,
-    removed: false,
-    outside: {},
-    growth: null,
-    finished: 0,
   };
 }
 
@@ -89,12 +51,7 @@ export function current(state) {
   return state.runs[state.live?.id ?? ""] ?? state.runs[last] ?? null;
 }
 
-/**
- * Whether a frame is a stored event.
- *
- * @param {Frame} frame
- * @returns {frame is StoredFrame}
- */
+/** Whether a frame is a stored event. @param {Frame} frame @returns {frame is StoredFrame} */
 function isStored(frame) {
   return "seq" in frame;
 }
@@ -115,6 +72,7 @@ export function reduce(state, frame) {
     case "presence":
       return { ...state, people: frame.data };
     case "reasoning_delta":
+    case "child_delta":
       return grown(state, frame.run_id ?? "", frame.data);
     case "pong":
       return frame.data.last_seq > state.head ? { ...state, head: frame.data.last_seq } : state;
@@ -140,7 +98,7 @@ function joinedSession(state, data) {
     queue: data.queue,
     context: data.context ?? fresh.context,
     budget: data.budget ?? fresh.budget,
-    runs: data.run ? cancelling(fresh.runs, data.run) : fresh.runs,
+    runs: [...(data.run ? [data.run] : []), ...data.children].reduce(cancelling, fresh.runs),
   };
 }
 
@@ -199,11 +157,19 @@ function stored(state, frame) {
     id: frame.id,
     head: Math.max(state.head, frame.seq),
     runs,
-    order: known ? state.order : [...state.order, run.id],
-    live: liveAfter(state.live, run, runs),
+    ...(known ? {} : begun(state, frame)),
+    live: isWithin(frame) ? state.live : liveAfter(state.live, run, runs),
     context: shares.context ?? state.context,
     budget: shares.budget ?? state.budget,
   };
+}
+
+/** Whether an event is of a run within another one. @param {StoredFrame} frame */
+const isWithin = (frame) => frame.type.startsWith("child_");
+
+/** Where a run that was not known goes. @param {State} state @param {StoredFrame} frame */
+function begun(state, frame) {
+  return isWithin(frame) ? { within: [...state.within, frame.run_id] } : { order: [...state.order, frame.run_id] };
 }
 
 /**
@@ -230,23 +196,36 @@ function liveAfter(live, run, runs) {
 
 /**
  * @param {Run} run
+ * @param {import("../protocol.js").ReasoningStartData|import("../protocol.js").ChildStartData} data
+ * @returns {Run}
+ */
+function started(run, data) {
+  return {
+    ...run,
+    started_at: data.timestamp,
+    agent: data.agent,
+    model: data.model ?? "",
+    message: data.message,
+    files: data.files ?? [],
+    user: data.user ?? "",
+    enable_reasoning: data.enable_reasoning ?? true,
+    continues: data.continues ?? null,
+    parent: "parent" in data ? data.parent : null,
+  };
+}
+
+/**
+ * @param {Run} run
  * @param {StoredFrame} frame
  * @returns {Run}
  */
 function applied(run, { type, seq, data }) {
   switch (type) {
     case "reasoning_start":
-      return {
-        ...run,
-        started_at: data.timestamp,
-        agent: data.agent,
-        model: data.model ?? "",
-        message: data.message,
-        user: data.user ?? "",
-        enable_reasoning: data.enable_reasoning ?? true,
-        continues: data.continues ?? null,
-      };
+    case "child_start":
+      return started(run, data);
     case "reasoning_step":
+    case "child_step":
       return appliedStep(run, seq, data);
     case "response":
       return {
@@ -262,8 +241,10 @@ function applied(run, { type, seq, data }) {
         },
       };
     case "error":
+    case "child_error":
       return { ...run, error: errorOf(data) };
     case "reasoning_complete":
+    case "child_complete":
       return {
         ...run,
         status: data.status,
@@ -348,6 +329,9 @@ function superseded(run, step) {
   return { ...run, growth, finished: Math.max(run.finished, step) };
 }
 
+/** @param {{step: number, tool_call_id: string, tool_name: string}} data @param {number|null} seq @param {number} at */
+const callOf = ({ step, tool_call_id, tool_name }, seq, at) => ({ seq, step, at, call_id: tool_call_id, name: tool_name });
+
 /**
  * @param {Run} run
  * @param {number} seq
@@ -357,15 +341,7 @@ function superseded(run, step) {
  * @returns {Run}
  */
 function called(run, seq, at, iteration, data) {
-  const call = {
-    seq,
-    step: data.step,
-    at,
-    call_id: data.tool_call_id,
-    name: data.tool_name,
-    arguments: data.arguments,
-    result: null,
-  };
+  const call = { ...callOf(data, seq, at), arguments: data.arguments, result: null };
   const last = run.items.at(-1);
   if (last?.kind === "calls" && last.iteration === iteration) {
     return { ...run, items: [...run.items.slice(0, -1), { ...last, calls: [...last.calls, call] }] };
@@ -411,6 +387,7 @@ function answered(run, seq, at, iteration, data) {
     duration_ms: data.duration_ms ?? null,
     truncated: Boolean(data.truncated),
     content_length: data.content_length ?? content.length,
+    files: data.files ?? [],
   };
   for (let index = run.items.length - 1; index >= 0; index -= 1) {
     const item = run.items[index];
@@ -422,15 +399,7 @@ function answered(run, seq, at, iteration, data) {
     }
   }
   // Its call lies before what this page holds: it stands for itself.
-  const call = {
-    seq: null,
-    step: data.step,
-    at,
-    call_id: data.tool_call_id,
-    name: data.tool_name,
-    arguments: {},
-    result,
-  };
+  const call = { ...callOf(data, null, at), arguments: {}, result };
   return { ...run, items: [...run.items, calls(seq, call, iteration)] };
 }
 
@@ -448,11 +417,7 @@ function grown(state, runId, data) {
   return { ...state, runs: { ...state.runs, [runId]: { ...run, growth } } };
 }
 
-/**
- * What an error says, with the parts of its sentence where it has any.
- *
- * @param {any} data
- */
+/** What an error says, with the parts of its sentence where it has any. @param {any} data */
 function errorOf({ message, code, id = "", template, values }) {
   return { message, code, id, ...(template === undefined ? {} : { template }), ...(values === undefined ? {} : { values }) };
 }

@@ -14,12 +14,15 @@
 /** @typedef {import("../protocol.js").Usage} Usage */
 /** @typedef {import("../protocol.js").QueuedRun} QueuedMessage */
 /** @typedef {import("../protocol.js").Person} Person */
+/** By which call of which run a run within it was asked. @typedef {import("../protocol.js").Parent} Parent */
+/** @typedef {import("../protocol.js").FileData} FileData */
 
 /**
  * What a tool gave back. `content` may be cut off; `content_length` says how long all of it is.
  *
  * @typedef {{
  *   seq: number|null, at: number, ok: boolean, content: string, duration_ms: number|null, truncated: boolean, content_length: number,
+ *   files: FileData[],
  * }} CallResult
  */
 
@@ -36,7 +39,7 @@
  *
  * @typedef {{
  *   kind: "thought"|"calls", seq: number|null, step: number, at: number, iteration: number, text: string, duration_ms: number|null,
- *   partial: boolean, calls: Call[],
+ *   partial: boolean, calls: Call[], isAnswer?: boolean,
  * }} Item
  */
 
@@ -56,8 +59,8 @@
  * A run as the page knows it. `outside` counts what of it lies on earlier pages; `finished` is its last finished step.
  *
  * @typedef {{
- *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, user: string,
- *   enable_reasoning: boolean, continues: string|null, iteration: number, limit: number, items: Item[], answer: Answer|null,
+ *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, files: FileData[], user: string,
+ *   enable_reasoning: boolean, continues: string|null, parent: Parent|null, iteration: number, limit: number, items: Item[], answer: Answer|null,
  *   error: (Parts & {message: string, code: string, id: string})|null, duration_ms: number|null, usage: Usage|null, cancelled_by: string|null,
  *   removed: boolean, outside: Partial<Counts>, growth: Growth|null, finished: number,
  * }} Run
@@ -67,10 +70,11 @@
 
 /**
  * What the page knows of its session. `seq` and `id` are those of the last event it holds, `head` is the number of the session's last;
- * `gap` says that one between was lost, and `resets` counts how often all was begun anew.
+ * `gap` says that one between was lost, and `resets` counts how often all was begun anew. `order` are the roots, `within` the runs within
+ * them, each in the order in which they began.
  *
  * @typedef {{
- *   session: Session|null, seq: number, id: string|null, head: number, joined: boolean, order: string[], runs: Record<string, Run>,
+ *   session: Session|null, seq: number, id: string|null, head: number, joined: boolean, order: string[], within: string[], runs: Record<string, Run>,
  *   live: {id: string, status: string, started_at: number|null}|null, queue: QueuedMessage[], people: Person[], gap: boolean,
  *   isGone: boolean, resets: number, context: {used: number, limit: number}|null,
  *   budget: {used: number, limit: number, unit: string}|null,
@@ -84,7 +88,7 @@
  *
  * @typedef {{
  *   session: Session, user: string, name: string, may: {drive: boolean, stop: boolean}, live: boolean, agents: Record<string, string>,
- *   max_iterations: number, max_chars: number, now: number, first: number, runs?: object[], cursor?: {seq: number, id: string|null},
+ *   max_iterations: number, max_chars: number, max_files: number, now: number, first: number, runs?: object[], cursor?: {seq: number, id: string|null},
  *   run?: State["live"], queue?: QueuedMessage[],
  * }} Page
  */
@@ -101,7 +105,7 @@
  * A message that is not accepted yet. `tried` says that it has been sent and may have been taken.
  *
  * @typedef {{
- *   client_message_id: string, message: string, agent_name?: string, enable_reasoning: boolean, at: number, place: number,
+ *   client_message_id: string, message: string, files?: FileData[], agent_name?: string, enable_reasoning: boolean, at: number, place: number,
  *   tried?: boolean, error?: {code: string, message: string},
  * }} OutboxItem
  */

@@ -7,6 +7,8 @@ import { isComposing } from "../lib/keyboard.js";
 import { SENTENCES } from "../state/messages.js";
 
 /** @import { Draft } from "../state/drafts.js" */
+/** @import { FileData } from "../state/types.js" */
+/** @import { Attachments } from "./attachments.js" */
 
 const TOUCH = matchMedia("(pointer: coarse)");
 
@@ -18,11 +20,12 @@ const TOUCH = matchMedia("(pointer: coarse)");
  * @param {HTMLFormElement} from.form
  * @param {(hooks: DraftHooks) => Draft} from.openDraft makes what keeps the text
  * @param {number} from.most characters of a message; 0 for any number
- * @param {(message: {message: string} & Choice) => void} from.onSend
+ * @param {(message: {message: string, files: FileData[]} & Choice) => void} from.onSend
+ * @param {Attachments} from.attachments the files beside it
  * @param {() => boolean} [from.onTakeBack] have the last waiting message back, to be written anew: it is given back once that is sure
  * @param {(choice: Choice) => void} [from.onChoose] another agent, or reasoning switched
  */
-export function createComposer({ form, openDraft, most, onSend, onTakeBack = () => false, onChoose = () => {} }) {
+export function createComposer({ form, openDraft, most, attachments, onSend, onTakeBack = () => false, onChoose = () => {} }) {
   const text = createText({ form, openDraft, most, onType: () => refuse("") });
   const chosen = watchChoice(form, onChoose);
   const button = createSendButton(form);
@@ -41,8 +44,9 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
   function submit() {
     const message = text.value;
     if (!message.trim()) return;
-    refuse(text.excess);
-    if (!text.excess) onSend({ message, ...chosen() });
+    const problem = text.excess || attachments.problem;
+    refuse(problem);
+    if (!problem) onSend({ message, files: attachments.files, ...chosen() });
   }
 
   text.box.addEventListener("keydown", (event) => {
@@ -63,9 +67,21 @@ export function createComposer({ form, openDraft, most, onSend, onTakeBack = () 
 
   return {
     /** Empty the box: its text is on its way. */
-    clear: () => text.set(""),
+    clear() {
+      text.set("");
+      attachments.clear();
+    },
     offer: text.offer,
-    giveBack: text.giveBack,
+    /**
+     * Put a text back, before what is being written now, and its files; and go on with it.
+     *
+     * @param {string} said
+     * @param {FileData[]} [files]
+     */
+    giveBack(said, files = []) {
+      text.giveBack(said);
+      attachments.giveBack(files);
+    },
     /** The text as it stands. */
     get text() {
       return text.value;

@@ -54,6 +54,17 @@ export function createLog({ log, page, choices, scroll }) {
     return added;
   }
 
+  /**
+   * @param {State} state
+   * @param {Run} run a run within another one
+   * @param {number|null} now
+   */
+  function paintWithin(state, run, now) {
+    let root = run;
+    while (root.parent !== null && state.runs[root.parent.run_id]) root = state.runs[root.parent.run_id];
+    runs.get(root.id)?.paintWithin(run, now);
+  }
+
   function clear() {
     runs.clear();
     log.replaceChildren();
@@ -80,6 +91,9 @@ export function createLog({ log, page, choices, scroll }) {
       for (const id of state.order) {
         const run = state.runs[id];
         if (before?.runs[id] !== run || !runs.has(id)) added += paintRun(run, now);
+      }
+      for (const id of state.within) {
+        if (before?.runs[id] !== state.runs[id]) paintWithin(state, state.runs[id], now);
       }
       return added;
     },

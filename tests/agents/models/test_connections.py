@@ -377,7 +377,7 @@ async def test_who_does_not_take_the_call_is_not_waited_for() -> None:
         full = sockets.enter_context(socket.socket())
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        for _ in range(4):  # who waits in line until there is no room
+        for _ in range(4):  # who waits in the queue until there is no room
             waiting = sockets.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())

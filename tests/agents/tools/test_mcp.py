@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from agents.specs import McpChoice
-from agents.tools import CancelToken, Tool, Toolbox, ToolError, build, mcp, mcp_server
+from agents.tools import CancelToken, Tool, Toolbox, ToolError, ToolText, build, mcp, mcp_server
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
 
@@ -111,7 +111,10 @@ def test_a_tool_that_fails_says_why(server: Server) -> None:
 
 
 def test_what_is_not_text_is_described(server: Server) -> None:
-    assert call(server.tools()["test-mixed"]) == (
+    result = call(server.tools()["test-mixed"])
+    assert isinstance(result, ToolText)
+    assert [(file.name, len(file.content)) for file in result.files] == [("", 1_200)]
+    assert result == (
         "some text\n\n[image, image/png, 1.2 kB: it was returned, but only text can be passed on to you]\n\n"
         "[link: report, file:///report.txt]\n\nfile:///notes.txt:\nremember the milk"
     )

@@ -106,7 +106,7 @@ async def test_asking_over_http_is_asking(bo: Browser) -> None:
     assert run["usage"]["output_tokens"] > 0
     assert run["code"] is None
     assert run["started_at"] <= run["ended_at"]
-    assert abs(run["started_at"] - run["created_at"]) < 5, "it did not wait in line"
+    assert abs(run["started_at"] - run["created_at"]) < 5, "it did not wait in the queue"
     assert run["duration_ms"] == round((run["ended_at"] - run["started_at"]) * 1000)
     status, session = await bo.call("GET", f"sessions/{session_id}/")
     assert (session["title"], session["status"]) == (QUICK, "completed")
@@ -253,6 +253,8 @@ async def test_the_description_needs_nothing_but_our_own_files(bo: Browser) -> N
         "/api/sessions/{session_id}/events/{seq}/content/",
         "/api/sessions/{session_id}/messages/",
         "/api/runs/{run_id}/",
+        "/api/runs/{run_id}/calls/",
+        "/api/runs/{run_id}/calls/{number}/messages/",
         "/api/runs/{run_id}/cancel/",
         "/api/runs/{run_id}/continue/",
         "/api/search/",

@@ -166,6 +166,17 @@ def test_an_agent_that_one_may_not_use_is_refused_as_unknown_everywhere(ada: Use
     assert old.agent_version is not None
 
 
+@pytest.mark.parametrize(
+    "name", ["", "poet", "Researcher", "researcher\n", "a\x00b", "\ud800", "x" * 100_000, "' OR 1=1 --"]
+)
+def test_names_that_no_agent_has_are_refused_whatever_they_are(ada: User, name: str) -> None:
+    with pytest.raises(Refused, match="There is no agent") as refused:
+        ask(ada, making.session(ada).pk, agent_name=name)
+    assert refused.value.code == "unknown_agent"
+    assert len(refused.value.message) < 200
+    refused.value.message.encode()
+
+
 def test_who_is_in_one_of_its_groups_may_use_it(ada: User) -> None:
     inside = Group.objects.create(name="inside")
     agent_versions.set_groups(agent().pk, ada, [inside, Group.objects.create(name="more")])

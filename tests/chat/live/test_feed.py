@@ -70,6 +70,35 @@ async def test_growth_arrives_in_pieces_and_a_late_client_begins_with_the_whole(
     assert second.frames[-1]["data"]["offset"] == 0
 
 
+async def test_what_runs_within_write_comes_beside_what_their_root_writes(started: tuple[Run, Login]) -> None:
+    run, login = started
+    early = await Client().join(run, login)
+    texts = {run.pk: ["a", "ab"], uuid4(): ["c", "cd"], uuid4(): ["e", "ef"]}
+    for place in range(2):
+        for run_id, pieces in texts.items():
+            drafts.put(run.session_id, Draft(run_id, 1, "thought", 1, pieces[place], is_child=run_id != run.pk))
+    late = await Client().join(run, login)
+
+    def shown(client: Client) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for frame in client.frames:
+            if frame["type"].endswith("_delta"):
+                data = frame["data"]
+                found[frame["run_id"]] = found.get(frame["run_id"], "")[: data["offset"]] + data["text"]
+        return found
+
+    whole = {str(run_id): pieces[-1] for run_id, pieces in texts.items()}
+    for client in (early, late):
+        await client.until(lambda client=client: shown(client) == whole)  # type: ignore[misc]
+        kinds = {frame["run_id"]: frame["type"] for frame in client.frames if frame["type"].endswith("_delta")}
+        assert kinds == {key: "reasoning_delta" if key == str(run.pk) else "child_delta" for key in whole}
+    deltas = [frame for frame in late.frames if frame["type"].endswith("_delta")]
+    assert [frame["data"]["offset"] for frame in deltas] == [0, 0, 0], "one for each, from its beginning"
+    ended = next(run_id for run_id in texts if run_id != run.pk)
+    drafts.drop(run.session_id, ended)
+    assert {draft.run_id for draft in drafts.of(run.session_id)} == texts.keys() - {ended}
+
+
 async def test_what_a_run_tells_other_processes_is_put_together_there(started: tuple[Run, Login]) -> None:
     run, login = started
     client = await Client().join(run, login)
@@ -121,7 +150,7 @@ async def test_the_text_kept_for_a_crash_is_shown_to_who_joins(started: tuple[Ru
     run, login = started
     drafts.put(run.session_id, Draft(run.pk, 1, "thought", 1, "kept"))
     await drafts.save()
-    drafts.drop(run.session_id)
+    drafts.drop(run.session_id, run.pk)
     client = await Client().join(run, login)
     await client.until(lambda: client.text.get(1) == "kept")
 
@@ -227,7 +256,7 @@ async def test_a_feed_that_cannot_be_opened_keeps_nobody_waiting(
         raise OperationalError("the disk is away")
 
     with monkeypatch.context() as away:
-        away.setattr(selectors, "view_and_draft", fail)
+        away.setattr(selectors, "view_and_drafts", fail)
         both = await asyncio.gather(*(Client().join(run, login) for _ in range(2)), return_exceptions=True)
     assert [type(one) for one in both] == [OperationalError, OperationalError]
     client = await Client().join(run, login)
@@ -285,7 +314,7 @@ async def test_a_line_that_was_told_and_is_gone_before_anyone_looked(started: tu
     run, login = started
     client = await Client().join(run, login)
     assert client.subscriber is not None
-    # The session's frame has told of somebody in line; the group's word that the line is empty again was lost.
+    # The session's frame has a message queued; the group's message that the queue is empty again was lost.
     client.subscriber.feed.note_queue_sent([{"run_id": "one that has begun meanwhile"}])
     await client.until(lambda: any(frame["type"] == "queue" and frame["data"] == [] for frame in client.frames))
 

@@ -13,18 +13,25 @@ from tests import wire_types
 
 #: Of each type of stored event: the fields of its data, and those that may be missing. Those of steps are below.
 STORED = {
-    "reasoning_start": ("agent message user enable_reasoning timestamp", "continues model"),
+    "reasoning_start": ("agent message user enable_reasoning timestamp", "continues files model"),
     "response": ("content", "partial"),
     "error": ("message code id", "client_message_id template values"),
     "reasoning_complete": ("status total_iterations duration_ms usage", "code cancelled_by removed"),
 }
+#: The same of a run within another one.
+STORED |= {
+    "child_start": (f"{STORED['reasoning_start'][0]} parent", STORED["reasoning_start"][1]),
+    "child_error": STORED["error"],
+    "child_complete": STORED["reasoning_complete"],
+}
 #: Of each type of frame that is not stored. What is told as a list has the fields of one.
 UNSTORED = {
-    "session": ("session_id title agent last_seq role window run queue", "reset context budget"),
+    "session": ("session_id title agent last_seq role window run queue children", "reset context budget"),
     "accepted": ("client_message_id run_id queued", ""),
     "queue": ("run_id client_message_id user message", ""),
     "error": ("message code id", "client_message_id template values"),
     "reasoning_delta": ("step type attempt offset text", "tool_name"),
+    "child_delta": ("step type attempt offset text", "tool_name"),
     "pong": ("last_seq timestamp", ""),
     "presence": ("user role sockets", ""),
     "announcement": ("message level", ""),
@@ -41,7 +48,7 @@ STEPS = {
     "iteration_end": ("", "context budget"),
     "thought": ("step duration_ms", "partial"),
     "tool_use": ("step tool_name tool_call_id arguments", ""),
-    "tool_result": ("step tool_name tool_call_id ok duration_ms truncated content_length", ""),
+    "tool_result": ("step tool_name tool_call_id ok duration_ms truncated content_length", "files"),
     "final_answer": ("step duration_ms", "partial"),
     "max_iterations_reached": ("max_iterations", ""),
     "complete": ("total_iterations", ""),
@@ -49,7 +56,7 @@ STEPS = {
 }
 #: Of each command.
 COMMANDS = {
-    "chat": ("message", "agent_name enable_reasoning client_message_id"),
+    "chat": ("message", "agent_name enable_reasoning client_message_id files"),
     "cancel": ("", "run_id all"),
     "continue": ("run_id", "client_message_id"),
     "resume": ("", "last_seq last_id"),
@@ -77,7 +84,7 @@ def test_a_stored_event_holds_what_the_protocol_says(word: str) -> None:
 @pytest.mark.parametrize("word", UNSTORED)
 def test_a_frame_that_is_not_stored_holds_what_the_protocol_says(word: str) -> None:
     kind = members(UnstoredFrame)[word]
-    beside = {"run_id"} if word == "reasoning_delta" else set()
+    beside = {"run_id"} if word.endswith("_delta") else set()
     assert wire_types.keys_of(kind) == ({"type", "data"} | beside, set())
     assert fields_of(kind) == tuple(set(names.split()) for names in UNSTORED[word])
 
@@ -97,7 +104,8 @@ def test_a_command_takes_what_the_protocol_says(word: str) -> None:
 
 
 def test_there_are_no_others() -> None:
-    assert set(members(StoredFrame)) == {*STORED, "reasoning_step"} == set(get_args(StoredType)) == set(protocol.STORED)
+    steps = {"reasoning_step", "child_step"}
+    assert set(members(StoredFrame)) == {*STORED, *steps} == set(get_args(StoredType)) == set(protocol.STORED)
     assert set(members(UnstoredFrame)) == set(UNSTORED) == {*protocol.UNSTORED, "error"}
     assert set(members(StepData)) == set(STEPS) == set(get_args(StepType)) == set(protocol.STEP_TYPES)
     assert set(PAYLOADS) == set(COMMANDS) == set(protocol.COMMANDS)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def interrupted_by_its_own_process(run: Run) -> None:
-    """The process that carries the run stops in good order."""
+    """The process that executes the run stops in good order."""
     recorder.end_run(run, [], End(RunStatus.INTERRUPTED))
 
 
@@ -112,3 +112,15 @@ def test_not_where_it_is_not_wanted(session: Session, interrupt: Interrupt, sett
     settings.AUTO_CONTINUE = False  # type: ignore[attr-defined]
     interrupt(making.run(session))
     assert session.runs.count() == 1
+
+
+@pytest.mark.parametrize(("calls", "is_continued"), [(["python"], True), (["python", "mail-send"], False)])
+def test_what_runs_within_have_called_counts_too(session: Session, calls: list[str], is_continued: bool) -> None:
+    """The question itself changes nothing."""
+    run = making.run(session)
+    making.append(run, called("ask_writer"))
+    child = Run(agent_name="writer", message="Do it", parent_call_id="1")
+    run_state.begin_within(child, run)
+    making.append(child, *map(called, calls))
+    interrupted_by_a_sweep(run)
+    assert session.runs.filter(status=RunStatus.QUEUED).exists() == is_continued

@@ -16,11 +16,15 @@ from chat.models import (
     ClosedAccount,
     Connection,
     Draft,
+    File,
+    FileChunk,
+    FileText,
     Occurrence,
     Run,
     RunStatus,
     Schedule,
     Session,
+    SessionFile,
     Step,
     StepContent,
     StepOrigin,
@@ -29,7 +33,7 @@ from chat.runs import admission, dispatch, erasure
 from chat.runs import state as run_state
 from chat.schedules import commands as schedule_commands
 from chat.schedules import occurrences
-from chat.store import reconcile, search, selectors, step_log
+from chat.store import file_texts, reconcile, search, selectors, step_log
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db
@@ -62,6 +66,7 @@ def fill(owner: User) -> Session:
     schedule_commands.make(owner, {"message": "?", "every_minutes": 60, "session_id": str(session.pk)}, timezone.now())
     schedule = Schedule.objects.get(session=session)
     Occurrence.objects.create(schedule=schedule, due_at=timezone.now(), outcome="started", run=live)
+    file_texts.prepare(making.file(owner, "apples", session))
     return session
 
 
@@ -124,6 +129,10 @@ def empty(owner: User) -> bool:
         Step.objects,
         StepContent.objects,
         StepOrigin.objects,
+        SessionFile.objects,
+        File.objects,
+        FileChunk.objects,
+        FileText.objects,
         Draft.objects,
         Connection.objects,
     )
@@ -211,3 +220,26 @@ def test_a_closed_account_cannot_be_asked_for(ada: User) -> None:
     found = admission.load_for_update(session_id, ada.pk, "m")
     assert found is not None
     assert not found.user_is_active
+
+
+@pytest.mark.django_db(transaction=True)
+def test_runs_within_runs_are_removed_before_those_that_asked_them(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch is committed by itself, and leaves no run that refers to one that is gone."""
+    monkeypatch.setattr(erasure, "_AT_ONCE", 1)
+    session = making.session(ada)
+    asking = making.run(session)
+    for place in range(3):
+        child = Run(agent_name="writer", message="Do it", parent_call_id=str(place))
+        run_state.begin_within(child, asking)
+        making.append(child, making.thought("?"))
+        asking = child
+    with transaction.atomic():
+        erasure.hide_session(session.pk)
+    assert not Run.objects.filter(session=session, status__in=("running", "cancelling")).exists()
+    pace = erasure.Pace()
+    while True:
+        pace.rows = 1
+        if erasure.erase_batch(pace) is None:
+            break
+    assert not Run.objects.filter(session_id=session.pk).exists()
+    assert not Session.everything.filter(pk=session.pk).exists()

@@ -132,7 +132,7 @@ def test_a_key_holds_for_a_day() -> None:
 
     def make_one() -> Session:
         key = Session(owner=ada, agent_name="writer", creation_key="k", creation_digest="d")
-        return sessions._create_once(key)
+        return sessions.create_once(key)
 
     first = make_one()
     assert make_one().pk == first.pk

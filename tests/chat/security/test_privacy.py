@@ -16,7 +16,7 @@ from django.utils import timezone
 from agents import CallBegun, ModelRequest
 from chat import access, protocol
 from chat.accounts.models import User
-from chat.models import Run, Schedule, Session
+from chat.models import Run, Schedule, Session, SessionFile
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
 from chat.store.calls import CallWriter
@@ -84,6 +84,10 @@ ROWS: dict[str, list[Row]] = {
     "api/sessions/<session_id>/events/": [Row("GET", 401, 404, 200, 200)],
     "api/sessions/<session_id>/events/<seq>/content/": [Row("GET", 401, 404, 200, 200)],
     "api/sessions/<session_id>/messages/": [Row("POST", 401, 404, 202, 403, '{"message": "hello"}')],
+    # Files: their owner's, and of those who see a session that uses them. A form is sent in `tests/chat/api/test_files.py`.
+    "api/files/": [Row("GET", 401, 405, 405, 405), Row("POST", 401, 400, 400, 400)],
+    "api/files/<file_id>/": [Row("GET", 401, 404, 200, 200)],
+    "api/files/<file_id>/text/": [Row("GET", 401, 404, 200, 200)],
     "api/runs/<run_id>/": [Row("GET", 401, 404, 200, 200)],
     "api/runs/<run_id>/calls/": [Row("GET", 401, 404, 200, 200), Row("POST", 401, 405, 405, 405)],
     "api/runs/<run_id>/calls/<number>/messages/": [Row("GET", 401, 404, 200, 200)],
@@ -206,6 +210,7 @@ def owned() -> tuple[Session, Run]:
     schedule_commands.make(owner, fields, timezone.now())
     run = making.run(session, message=SECRET)
     making.append(run, making.thought(SECRET))
+    making.file(owner, SECRET, session)
     asked = ModelRequest("m", [{"role": "user", "content": SECRET}])
     CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
     return session, run
@@ -220,7 +225,16 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
     act = "delete" if about and about[1] == "session" else "pause" if "/schedule/" in address else "stop"
     schedule = Schedule.objects.filter(session=session).first() if session else None
     schedule_id = str(schedule.pk if schedule else uuid4())
-    named = {"session_id": session_id, "run_id": run_id, "schedule_id": schedule_id, "seq": "1", "name": act}
+    used = SessionFile.objects.filter(session=session).first() if session else None
+    file_id = str(used.file_id if used else uuid4())
+    named = {
+        "session_id": session_id,
+        "run_id": run_id,
+        "file_id": file_id,
+        "schedule_id": schedule_id,
+        "seq": "1",
+        "name": act,
+    }
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda part: named.get(part[1], object_id), address)
     path = path.replace("(?P<url>.*)$", "x/")
     path = re.sub(r"\(\?P<app_label>[^)]*\)", "chat", path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import services
-from tests.faults.world import Database
+from tests.faults.world import Database, until
 from tests.model_server import ModelServer
 from tests.serving import ROOT, Browser, Server
 
@@ -58,9 +58,12 @@ def made(request: pytest.FixtureRequest, tmp_path: Path, model: ModelServer) -> 
 
 async def ask(server: Server, session: str, words: str) -> None:
     """Ask, and wait for the end."""
-    async with Browser.logged_in(server.url, "ada") as browser, browser.socket(session) as socket:
-        await socket.send("chat", message=words)
-        await socket.until_type("reasoning_complete")
+    async with Browser.logged_in(server.url, "ada") as browser:
+        last_seq = (await browser.call("GET", f"sessions/{session}/"))[1]["last_seq"]
+        # Without what was said before, which has ended.
+        async with browser.socket(session, f"?last_seq={last_seq}") as socket:
+            await socket.send("chat", message=words)
+            await socket.until_type("reasoning_complete")
 
 
 async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Server, Database], tmp_path: Path) -> None:
@@ -70,6 +73,7 @@ async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Ser
     server.start()
     async with Browser.logged_in(server.url, "ada") as browser:
         session = await browser.new_session()
+        _, file = await browser.send_file("a.txt", b"tea", session_id=session)
     await ask(server, session, "Tell [tokens=5]")
     before = database.events(session)
     # While a run is at work, and what it has stored lies in the write-ahead log.
@@ -98,8 +102,13 @@ async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Ser
     # It is served again, what was at work in the copy has an end, and the next question is answered.
     server.start()
     await ask(server, session, "Tell [tokens=5]")
+    async with (
+        Browser.logged_in(server.url, "ada") as browser,
+        browser.http.get(f"/api/files/{file['id']}/") as answer,
+    ):
+        assert await answer.read() == b"tea", "files are in it"
     assert database.events(session)[: len(restored)] == restored
-    assert {run.status for run in database.runs(session)} <= {"completed", "interrupted"}
+    await until(lambda: {run.status for run in database.runs(session)} <= {"completed", "interrupted"})
     server.stop()
 
 

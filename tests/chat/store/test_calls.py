@@ -284,6 +284,11 @@ def test_the_session_says_how_full_the_context_is(session: Session) -> None:
     view = selectors.session_view(session.pk)
     assert view is not None
     assert view.context == {"used": 110, "limit": 8_000}
+    # An agent that is asked by another one has a context of its own.
+    Run.objects.update(parent=run)
+    view = selectors.session_view(session.pk)
+    assert view is not None
+    assert view.context is None
 
 
 def test_nothing_of_a_call_names_an_address_or_a_key(session: Session) -> None:

@@ -108,7 +108,7 @@ async def test_a_text_that_cannot_be_saved_keeps_no_other_from_it() -> None:
     await drafts.save()
     await database.write(execute, "DROP TRIGGER refused")
     assert await database.read(lambda: set(models.Draft.objects.values_list("text", flat=True))) == {"good", "good too"}
-    assert drafts.unsaved == {runs[1].session_id}
+    assert drafts.unsaved == {runs[1].pk}
 
 
 async def test_saving_goes_on_after_a_mistake_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

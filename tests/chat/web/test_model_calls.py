@@ -16,6 +16,7 @@ from agents import CallBegun, CallEnded, ModelRequest, Usage
 from agents.events import LeftOut
 from chat.accounts.models import User
 from chat.models import Agent, AgentVersion, AuditEntry, Cost, Run
+from chat.protocol.model_calls import CallData
 from chat.rendering import calls as call_rows
 from chat.store.calls import CallWriter, PricedCall
 from tests.chat import making
@@ -38,6 +39,24 @@ MESSAGES: list[dict[str, Any]] = [
     {"role": "tool", "tool_call_id": "c1", "name": "python", "content": "397.8"},
 ]
 TOOLS = [{"type": "function", "function": {"name": "python", "parameters": {}}}]
+
+
+CALL: CallData = {
+    "iteration": 1,
+    "attempt": 1,
+    "model": "small-model",
+    "provider": "default",
+    "agent_version": None,
+    "parameters": {},
+    "tools": [],
+    "messages": [{"role": "user", "sha256": "", "tokens_estimated": 1}],
+    "left_out": None,
+    "started_at": 1.5,
+    "first_token_ms": None,
+    "duration_ms": None,
+    "finish_reason": None,
+    "usage": {"input_tokens": 0, "output_tokens": 0, "estimated": False},
+}
 
 
 @pytest.fixture
@@ -154,6 +173,15 @@ def test_instructions_that_are_not_shown_are_shown_to_staff_alone(client: Client
             assert answer.status_code == 200
             content = answer.content.decode()
             assert ("You are you." in content, "397.8" in content) == (sees, True), (who, address)
+
+
+def test_pictures_are_cut_short_on_the_page_and_whole_over_the_api() -> None:
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 90_000}"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]}]
+    told = call_rows.call_page(CALL, messages, [], number=1, of=1, is_hidden=False)
+    assert "What is it?" in str(told["messages"])
+    assert "90,022 characters" in told["raw"]
+    assert len(str(told)) < 5_000
 
 
 def test_a_look_of_staff_is_noted(client: Client, ada: User) -> None:

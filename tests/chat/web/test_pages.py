@@ -13,7 +13,10 @@ from django.test import Client
 from chat import access
 from chat.accounts.models import User
 from chat.models import Run, RunStatus, Schedule, Session, Step
+from chat.runs import state as run_state
+from chat.store import selectors
 from chat.store.step_log import Entry
+from chat.web import conversation
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db
@@ -503,3 +506,73 @@ def test_what_else_fails_shows_no_traceback(page: Client, monkeypatch: pytest.Mo
     assert answer.status_code == 500
     assert "This page could not be shown" in answer.text
     assert "ZeroDivision" not in answer.text
+
+
+def within(run: Run, asked: str, agent: str, **fields: Any) -> Run:
+    """A run within another one, at work."""
+    child = Run(agent_name=agent, message=f"For the {agent}", parent_call_id=asked, **fields)
+    run_state.begin_within(child, run)
+    making.append(child, start(child, agent=agent, parent=selectors.parent_of(child)))
+    return child
+
+
+@pytest.fixture
+def nested(ada: User) -> Run:
+    """A run whose second call was asked of the developer, who asked the writer."""
+    run = making.run(making.session(ada))
+    making.append(
+        run, start(run), step("iteration_start"), call(1), call(2, "ask_developer", arguments={"message": "Do it"})
+    )
+    child = within(run, "c2", "developer")
+    making.append(child, step("iteration_start"), step("thought", step=1, content="How?"), call(2, "ask_writer"))
+    grandchild = within(child, "c2", "writer")
+    making.append(grandchild, step("final_answer", step=1, content="Grandly."), complete())
+    making.end(grandchild, RunStatus.COMPLETED)
+    making.append(child, result(2, name="ask_writer"), step("final_answer", step=4, content="Done."), complete())
+    making.end(child, RunStatus.COMPLETED)
+    making.append(
+        run, result(1), result(2, name="ask_developer"), step("final_answer", step=9, content="All done."), complete()
+    )
+    making.end(run, RunStatus.COMPLETED)
+    return run
+
+
+@pytest.mark.parametrize("address", ["/sessions/{session}/", "/runs/{run}/"])
+def test_runs_within_a_run_stand_in_the_row_of_their_call(page: Client, nested: Run, address: str) -> None:
+    html = page.get(address.format(session=nested.session_id, run=nested.pk)).content.decode()
+    children = [child for child in Run.objects.order_by("depth") if child.parent_id]
+    places = [html.index(f'data-child="{child.pk}"') for child in children]
+    assert places == sorted(places)
+    numbers = re.findall(r'class="step-n"[^>]*>\s*([\d.]+)</a>', html)
+    asked = Step.objects.get(run=nested, tool_name="ask_developer", type="tool_use").seq
+    assert [number for number in numbers if "." in number] == [
+        f"{asked}.1",
+        f"{asked}.2",
+        f"{asked}.2.1",
+        f"{asked}.3",
+    ]
+    assert html.count("Grandly.") >= 1
+    if address.startswith("/sessions"):
+        state = json.loads(re.findall(r'<script id="page-state"[^>]*>(.*?)</script>', html, re.DOTALL)[0])
+        assert [run["id"] for run in state["runs"] if run["parent"]] == [str(child.pk) for child in children]
+
+
+def test_a_run_within_a_run_has_a_page_of_its_own(page: Client, nested: Run) -> None:
+    child = Run.objects.get(parent=nested)
+    html = page.get(f"/runs/{child.pk}/").content.decode()
+    assert "For the developer" in html
+    assert "All done." not in html
+
+
+def test_a_window_that_begins_within_a_child_shows_it_in_its_place(
+    nested: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the call lies before the window, as in a run whose children have more steps than a page."""
+    monkeypatch.setattr(selectors, "PAGE_STEPS", 3)
+    window = selectors.window(nested.session_id, before=9, limit=2)
+    assert [(stretch.run_id, stretch.first, stretch.last) for stretch in window.stretches] == [(nested.pk, 7, 8)]
+    [shown] = conversation.shown_runs(nested.session, window, may_drive=True)
+    child = Run.objects.get(parent=nested)
+    assert f'data-child="{child.pk}"' in shown.html
+    assert "How?" in shown.html
+    assert child.pk in {UUID(state["id"]) for state in shown.within}

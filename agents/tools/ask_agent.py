@@ -1,0 +1,39 @@
+"""The `ask_…` tools: one agent hands a piece of work on to another. Who carries it out is said by whoever starts the agent."""
+
+from collections.abc import Callable
+from typing import Any
+
+from agents.cancellation import CancelToken
+from agents.specs import AgentSpec
+
+#: Longest time that another agent may take, in seconds.
+LONGEST_S = 3_600.0
+PREFIX = "ask_"
+
+
+class AskAgentTool:
+    """Has another agent work on a message; its final answer is the result."""
+
+    timeout_s = LONGEST_S
+    output_limit = 100_000
+    # Whatever the other one's tools send is looked at there.
+    reaches_outside = False
+
+    def __init__(self, spec: AgentSpec, ask: Callable[[str, str, CancelToken], str]) -> None:
+        """``ask`` is called with the agent's name, the message and the call's token; blocks, and raises `ToolError`."""
+        self.name = f"{PREFIX}{spec.name}"
+        self.description = (
+            f"Hands a piece of work on to another agent, “{spec.title}”, and returns its final answer."
+            f" {spec.description} It knows nothing of this conversation, so the message has to say everything that it needs."
+        )
+        self.parameters: dict[str, Any] = {
+            "type": "object",
+            "properties": {"message": {"type": "string", "description": "What the other agent is to do, in full."}},
+            "required": ["message"],
+        }
+        self._agent = spec.name
+        self._ask = ask
+
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+        """The other agent's answer to ``arguments["message"]``."""
+        return self._ask(self._agent, str(arguments["message"]), stop)

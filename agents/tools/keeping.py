@@ -1,0 +1,42 @@
+"""Keeps the files that tools return with their words: pictures, documents, whatever it is."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from agents.cancellation import CancelToken
+from agents.steps import FileData
+from agents.tools.file_access import SessionFiles
+from agents.tools.tool import Tool, ToolText
+
+
+class KeptText(str):
+    """A tool's words, and the files that were kept with them."""
+
+    __slots__ = ("files",)
+
+    files: Sequence[FileData]
+
+    def __new__(cls, text: str, files: Sequence[FileData]) -> Self:
+        """The words, which say what became of each file."""
+        made = super().__new__(cls, text)
+        made.files = files
+        return made
+
+
+class KeepingTool:
+    """A tool whose files are kept before anybody hears of its result."""
+
+    def __init__(self, tool: Tool, files: SessionFiles) -> None:
+        self._tool, self._files = tool, files
+        self.name, self.description, self.parameters = tool.name, tool.description, tool.parameters
+        self.timeout_s, self.output_limit = tool.timeout_s, tool.output_limit
+
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+        """Call the tool, and keep what it returns beside words."""
+        result = self._tool.call(arguments, stop)
+        if not isinstance(result, ToolText) or not result.files:
+            return result
+        kept, problems = self._files.keep(result.files)
+        names = ", ".join(f"“{file['name']}”" for file in kept)
+        told = [f"Kept in this conversation, where the person sees it: {names}."] if kept else []
+        return KeptText("\n".join([result, *(f"[{words}]" for words in (*told, *problems))]), kept)

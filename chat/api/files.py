@@ -1,0 +1,140 @@
+"""Files: sent, looked at, and read as text."""
+
+from collections.abc import AsyncIterator
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote
+
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from ninja import Router, Schema, Status
+
+import agents
+from agents.sentence import Sentence
+from chat.api.bodies import user_of
+from chat.api.paths import visible_session
+from chat.models import Door, File
+from chat.protocol import BadFrame, as_uuid
+from chat.runs import uploads
+from chat.runs.admission import Refused
+from chat.runtime import database
+from chat.runtime.database import ask_patiently
+from chat.security import audit
+from chat.store import file_texts, files
+
+router = Router()
+
+#: What a file may do where a browser opens it as a page: nothing.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "session_id": {
+                            "type": "string",
+                            "format": "uuid",
+                            "description": "A session that uses it from now on.",
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+class FileOut(Schema):
+    """A file."""
+
+    id: str
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+
+
+@router.post("files/", response={201: FileOut}, openapi_extra=_FORM)
+async def send_file(request: HttpRequest) -> Status[dict[str, Any]]:
+    """Send a file, as a form with the field `file`.
+
+    What it is, is told by its content: text, PDF, Office files and pictures are taken. One that no message names within a day is removed.
+    """
+    sent = request.FILES.getlist("file") if request.content_type == "multipart/form-data" else []
+    if len(sent) != 1:
+        raise BadFrame("bad_frame", Sentence("Send one file, as a form with the field “file”."))
+    session_id = request.POST.get("session_id", "")
+    session = await visible_session(request, str(session_id)) if session_id else None
+    (content,) = sent
+    file = await uploads.take_file(
+        user_of(request), cast(BinaryIO, content.file), content.size or 0, name=content.name or "", session=session
+    )
+    return Status(201, {**files.describe(file), "sha256": file.sha256})
+
+
+@router.get(
+    "files/{file_id}/",
+    openapi_extra={"responses": {200: {"description": "Its content", "content": {"application/octet-stream": {}}}}},
+)
+async def get_file(request: HttpRequest, file_id: str) -> StreamingHttpResponse:
+    """Read a file of one's own, or of a session that one sees. Pictures are shown, anything else is for saving."""
+    file = await _visible_file(request, file_id)
+    kind = "inline" if file.media_type in agents.PICTURES else "attachment"
+    headers = {
+        "Content-Disposition": f"{kind}; filename*=UTF-8''{quote(file.name, safe='')}",
+        "Content-Length": str(file.size),
+        "Content-Security-Policy": _POLICY,
+        "X-Content-Type-Options": "nosniff",
+        # It never changes; but who may see it does.
+        "Cache-Control": "private, no-cache",
+    }
+    return StreamingHttpResponse(_content(file), content_type=_content_type(file.media_type), headers=headers)
+
+
+@router.get(
+    "files/{file_id}/text/",
+    openapi_extra={"responses": {200: {"description": "The text", "content": {"text/plain": {}}}}},
+)
+async def get_text(request: HttpRequest, file_id: str) -> HttpResponse:
+    """Read the text of a file, as the agents read it; pages are parted by a form feed."""
+    file = await _visible_file(request, file_id)
+    try:
+        text = await uploads.in_file_thread(ask_patiently, _whole_text, file)
+    except file_texts.NoText as why:
+        words = Sentence("“%(name)s” has no text that can be read. %(why)s", name=file.name, why=str(why))
+        raise Refused("unsupported_media", words) from None
+    except agents.Unreadable as why:
+        raise Refused("storage", str(why)) from None
+    headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": _POLICY}
+    return HttpResponse(text, content_type="text/plain; charset=utf-8", headers=headers)
+
+
+async def _visible_file(request: HttpRequest, file_id: str) -> File:
+    """The file of a path: its owner's, and everybody's who sees a session that uses it."""
+    key, user = as_uuid(file_id), user_of(request)
+    file = await database.read(files.whole().filter(pk=key).first) if key else None
+    if file is not None and file.owner_id == user.pk:
+        return file
+    for session_id in await database.read(files.sessions_using, file.pk) if file is not None else ():
+        if file is not None and await audit.open_session_async(user, session_id, Door.API):
+            return file
+    raise Refused("not_found", Sentence("There is no such file."))
+
+
+async def _content(file: File) -> AsyncIterator[bytes]:
+    number = 0
+    while (piece := await database.read(files.chunk, file.pk, number)) is not None:
+        yield piece
+        number += 1
+
+
+def _content_type(media_type: str) -> str:
+    return f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
+
+
+def _whole_text(file: File) -> str:
+    file_texts.prepare(file)
+    return "".join(file_texts.whole_text(file))

@@ -1,0 +1,84 @@
+"""Tables of files: what people add to a question and what tools return. Written by ``store.files`` and ``store.file_texts`` alone.
+
+A file's content lies in the database, in chunks: any process of any machine can serve it and hand it to a model, it is in every
+backup, and it goes in the transaction in which its session goes. Nothing else that several machines share is needed for that.
+"""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from chat.models.sessions import Session
+
+
+class File(models.Model):
+    """One file of one owner; content and name never change.
+
+    It may be looked at by its owner and by whoever sees a session that uses it. ``is_whole`` is false while its content is still being
+    written; nobody is told of it before. One that no session uses (``is_used``) is removed after a day.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="files")
+    name = models.CharField(max_length=200)
+    media_type = models.CharField(max_length=100, help_text="What its content is, whatever its sender said.")
+    size = models.PositiveBigIntegerField(help_text="Bytes.")
+    sha256 = models.CharField(max_length=64)
+    is_whole = models.BooleanField(default=False, db_default=False)
+    is_used = models.BooleanField(default=False, db_default=False)
+    pages = models.PositiveIntegerField(null=True, help_text="Pages of its text; empty before that was read.")
+    problem = models.CharField(
+        max_length=300, blank=True, default="", db_default="", help_text="Why its text could not be read."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = (models.Index(fields=("created_at",), condition=Q(is_used=False), name="file_unused"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class FileChunk(models.Model):
+    """A piece of a file's content; ``number`` counts from 0."""
+
+    file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="chunks")
+    number = models.PositiveIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("file", "number"), name="one_chunk_per_number"),)
+
+    def __str__(self) -> str:
+        return f"{self.file_id} {self.number}"
+
+
+class FileText(models.Model):
+    """A passage of a file's text: whole lines of one page, from ``first_line`` on. ``terms`` are the words that it is found by."""
+
+    file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="texts")
+    page = models.PositiveIntegerField()
+    first_line = models.PositiveIntegerField()
+    text = models.TextField()
+    terms = models.TextField()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("file", "page", "first_line"), name="one_text_per_place"),)
+
+    def __str__(self) -> str:
+        return f"{self.file_id} {self.page}:{self.first_line}"
+
+
+class SessionFile(models.Model):
+    """That a session uses a file: whoever sees the one sees the other."""
+
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="used_files")
+    file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="uses")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("session", "file"), name="one_use_per_session"),)
+
+    def __str__(self) -> str:
+        return f"{self.session_id} {self.file_id}"

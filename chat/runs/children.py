@@ -1,0 +1,270 @@
+"""Runs within runs: what a run's agent hands on to other agents, each a run of its own, in the same process and under the same fence.
+
+One `Tree` belongs to a root and counts what is within it; each run at work has a `Delegation`, by which its agent asks. A run's end waits
+for those that it has asked.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from uuid import UUID
+
+from django.db import Error as DatabaseError
+from django.db import transaction
+
+import agents
+from agents import CancelToken, ToolError, Usage
+from agents.text import clean
+from chat.catalog import agents as catalog
+from chat.catalog import budgets
+from chat.catalog.budgets import BudgetState
+from chat.catalog.setups import AgentSetup, find_setup
+from chat.models import Cost, Run, RunStatus
+from chat.protocol import is_blank
+from chat.runs import events as run_events
+from chat.runs import registry as run_registry
+from chat.runs import state as run_state
+from chat.runs.metering import RunMeter
+from chat.runs.registry import RunHandle
+from chat.runs.state import End
+from chat.runtime import background
+from chat.store import history, step_log
+from chat.store.history import UnfinishedCall
+from chat.store.step_log import Fenced, Stored
+
+#: How many runs may be at work within a root at the same time, how many there may be in all, and how deep.
+AT_ONCE = 8
+IN_ALL = 32
+DEEPEST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRun:
+    """A run that this process executes, and its first events, which are stored but not told yet."""
+
+    run: Run
+    events: list[Stored]
+    #: Who answers; none where the agent was withdrawn before the run began.
+    setup: AgentSetup | None
+    #: The turns before it, where they were read along.
+    history: list[dict[str, object]] | None = None
+    #: The agents that its agent may ask.
+    helpers: tuple[agents.AgentSpec, ...] = ()
+    #: The budgets that hold for it, as they stood when it was claimed.
+    budgets: list[BudgetState] = field(default_factory=list)
+    #: What keeps the budgets of the runs that it is within.
+    around: tuple[RunMeter, ...] = ()
+    #: Set when it has ended.
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def helpers_of(run: Run, setup: AgentSetup | None) -> tuple[agents.AgentSpec, ...]:
+    """The agents that a run's agent may ask, in its order, without those that are closed to who asked, or are not there."""
+    if setup is None or not setup.spec.sub_agents or run.user_id is None:
+        return ()
+    return catalog.offered_to(run.user_id, setup.spec.sub_agents)
+
+
+@dataclass(slots=True)
+class Finished:
+    """How a run ended, for who asked it: its answer, or why there is none."""
+
+    end: End
+    answer: str = ""
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Tree:
+    """The runs within a root, counted."""
+
+    at_work: int = 0
+    begun: int = 0
+
+    def admit(self, depth: int) -> None:
+        """Let one more run begin; raises `ToolError` with the limit that keeps it from that."""
+        if depth > DEEPEST:
+            raise ToolError(
+                f"Agents may ask each other {DEEPEST} levels deep, and this is the last one. Answer with what you have."
+            )
+        if self.begun >= IN_ALL:
+            raise ToolError(f"All {IN_ALL} questions to other agents that a run may ask are asked. Go on without them.")
+        if self.at_work >= AT_ONCE:
+            raise ToolError(
+                f"{AT_ONCE} other agents are at work for this run, which is as many as may be at the same time."
+                " Ask again when one of them has answered."
+            )
+        self.begun += 1
+        self.at_work += 1
+
+
+Execute = Callable[[ClaimedRun, RunHandle, Tree], Awaitable[Finished | None]]
+
+
+class Delegation:
+    """By which one run's agent asks others. Belongs to the loop that serves; only `ask` is called from elsewhere."""
+
+    def __init__(self, run: Run, tree: Tree, execute: Execute) -> None:
+        """``execute`` carries a run within this one to its end."""
+        self.unfinished: list[UnfinishedCall] = []
+        """What the run that this one goes on from has left without an answer."""
+        self.meters: tuple[RunMeter, ...] = ()
+        """What keeps this run's budgets and those of the runs that it is within."""
+        self._ended: list[End] = []
+        self._run = run
+        self._tree = tree
+        self._execute = execute
+        self._loop = asyncio.get_running_loop()
+        self._handles: dict[UUID, RunHandle] = {}
+        self._closed_because = ""
+        self._stored_calls: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    def tools(self, helpers: Sequence[agents.AgentSpec]) -> list[agents.AskAgentTool]:
+        """A tool for each agent that may be asked."""
+        return [agents.AskAgentTool(helper, self.ask) for helper in helpers]
+
+    def ask(self, agent_name: str, message: str, stop: CancelToken) -> str:
+        """Have another agent answer, in a tool's thread; its answer. Raises `ToolError`."""
+        return asyncio.run_coroutine_threadsafe(self._ask(agent_name, message, stop), self._loop).result()
+
+    def note_stored(self, call_id: str) -> None:
+        """A call of the run is in the log: what it brings about may follow it there."""
+        self._stored_calls[call_id].set()
+
+    async def close(self, reason: str) -> None:
+        """The run is about to end: stop what is at work within it, and wait until its end is stored."""
+        self._closed_because = reason
+        for stored in self._stored_calls.values():
+            stored.set()
+        for handle in list(self._handles.values()):
+            handle.stop(reason)
+        while self._handles:
+            await next(iter(self._handles.values())).ended.wait()
+
+    async def _ask(self, agent_name: str, message: str, stop: CancelToken) -> str:
+        message = clean(message)
+        if is_blank(message):
+            raise ToolError("The message is empty: say what the other agent is to do.")
+        if not self._closed_because:
+            await self._stored_calls[stop.call_id].wait()
+        if self._closed_because or stop.is_set():
+            raise ToolError(self._closed_because or stop.reason)
+        self._tree.admit(self._run.depth + 1)
+        try:
+            finished = await self._carry(agent_name, message, stop)
+        finally:
+            self._tree.at_work -= 1
+        if finished is None:
+            raise ToolError("What the other agent did could not be kept, because the run has ended meanwhile.")
+        self._ended.append(finished.end)
+        return _answer(agent_name, finished)
+
+    async def _carry(self, agent_name: str, message: str, stop: CancelToken) -> Finished | None:
+        """Begin the other run and wait for its end; None where it was taken from this process."""
+        run = Run(agent_name=agent_name, message=message, parent_call_id=stop.call_id)
+        run.continues_id = self._take_unfinished(agent_name, message)
+        handle = self._handles[run.pk] = RunHandle(asyncio.Event())
+
+        def stop_it() -> None:
+            self._loop.call_soon_threadsafe(handle.stop, stop.reason)
+
+        remove_callback = stop.add_callback(stop_it)
+        ending: list[asyncio.Task[Finished | None]] = []
+
+        def start(claim: ClaimedRun) -> None:
+            run_registry.running[run.pk] = handle
+            if not run_registry.is_open():
+                handle.pause()
+            ending.append(background.spawn(self._finish(claim, handle), f"run {run.pk}"))
+
+        try:
+            await run_registry.write_and_start(start, _begin, run, self._run, self.meters)
+            # Whoever stops waiting does not stop the run.
+            return await asyncio.shield(ending[0])
+        except Fenced:
+            return None
+        except agents.UnknownAgent as unknown:
+            raise ToolError(str(unknown)) from unknown
+        except DatabaseError as error:
+            raise ToolError("The other agent could not be asked, because the database did not answer.") from error
+        finally:
+            remove_callback()
+            if not ending:
+                self._forget(run.pk)
+
+    async def _finish(self, claim: ClaimedRun, handle: RunHandle) -> Finished | None:
+        try:
+            return await self._execute(claim, handle, self._tree)
+        finally:
+            self._forget(claim.run.pk)
+
+    def _forget(self, run_id: UUID) -> None:
+        handle = self._handles.pop(run_id, None)
+        if handle is not None:
+            handle.ended.set()
+
+    def _take_unfinished(self, agent_name: str, message: str) -> UUID | None:
+        """The run to go on from, where this question was asked before and its run was broken off."""
+        for call in self.unfinished:
+            if (call.agent_name, call.message) == (agent_name, message):
+                self.unfinished.remove(call)
+                return call.child_id
+        return None
+
+    def added_to(self, end: End) -> End:
+        """The run's own end, with the tokens and the cost of the runs within it: they count once, at the root."""
+        for ended in self._ended:
+            end = with_child(end, ended)
+        return end
+
+
+def with_child(end: End, child: End) -> End:
+    """A run's end with what a run within it has used. Where that of one is unknown, so is the sum."""
+    return replace(end, usage=end.usage.plus(child.usage), cost=_cost(end, child))
+
+
+def _cost(one: End, other: End) -> Cost | None:
+    costly = [each for each in (one, other) if each.usage.input_tokens + each.usage.output_tokens]
+    costs = [each.cost for each in costly if each.cost is not None]
+    if not costs or len(costs) < len(costly) or len({cost.currency for cost in costs}) > 1:
+        return None
+    return Cost(sum((cost.amount for cost in costs), Decimal(0)), costs[0].currency)
+
+
+def end_of(run: Run) -> End:
+    """How a run has ended, from its row."""
+    used = Usage(run.input_tokens, run.output_tokens, run.usage_estimated, run.cached_tokens, run.reasoning_tokens)
+    cost = None if run.cost is None else Cost(run.cost, run.currency)
+    return End(RunStatus(run.status), run.iterations, used, run.code, cost)
+
+
+@transaction.atomic
+def _begin(run: Run, parent: Run, around: tuple[RunMeter, ...]) -> ClaimedRun:
+    """Begin a run within another one, which this process holds; raises `Fenced` where it does not any more, and `agents.UnknownAgent`."""
+    step_log.hold(parent)
+    # As at this moment: it may have been closed to who asks since the tool was made.
+    version = None if parent.user_id is None else catalog.current_of(run.agent_name, parent.user_id)
+    if version is None:
+        raise agents.UnknownAgent(f"There is no agent named “{run.agent_name}” any more.")
+    run.agent_version_id = version
+    run_state.begin_within(run, parent)
+    events = step_log.append_unowned(run, run_events.opening(run))
+    setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
+    past = history.conversation_within(run)
+    return ClaimedRun(run, events, setup, past, helpers_of(run, setup), standings, around)
+
+
+def _answer(agent_name: str, finished: Finished) -> str:
+    """The result of the call; raises `ToolError` where there is no answer."""
+    match finished.end.status:
+        case RunStatus.COMPLETED:
+            return finished.answer or f"The agent “{agent_name}” ended without an answer."
+        case RunStatus.FAILED:
+            raise ToolError(f"The agent “{agent_name}” failed: {finished.error}")
+        case RunStatus.MAX_ITERATIONS:
+            limit = finished.end.iterations
+            raise ToolError(f"The agent “{agent_name}” had no answer after {limit} model calls, which is its limit.")
+        case _:
+            raise ToolError(finished.error or f"The agent “{agent_name}” was stopped.")

@@ -1,0 +1,168 @@
+"""Files: kept in the database in chunks, found by who may have them, and tied to the sessions that use them.
+
+Told of on the wire by `FileData`. Content is written in short transactions, so that nobody waits for a large one; a file counts for
+its owner's limit from the first of them on, and is there for others after the last.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import BinaryIO
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, QuerySet, Sum, Value
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from agents import FileData
+from agents.text import clean
+from chat.accounts.models import User
+from chat.models import File, FileChunk, Session, SessionFile
+
+#: Bytes of a chunk.
+CHUNK = 512 * 1024
+_MB = 1_000_000
+#: A file counts for at least so much: the smallest, too, are rows that have to be kept.
+_LEAST = 4_096
+#: One that no session uses is kept for so long.
+UNUSED_FOR = timedelta(days=1)
+_LONGEST_NAME, _LONGEST_ENDING = 200, 20
+#: Files of one session that are told to an agent.
+MOST_LISTED = 200
+
+
+class NoRoom(Exception):
+    """The owner's files would be more than may be kept."""
+
+
+class Missing(Exception):
+    """There is no such file, or it is nobody's business here."""
+
+
+def plain_name(name: str) -> str:
+    """A file's name as it is kept: without the folders before it, and without characters that nobody sees."""
+    last = re.split(r"[/\\]", clean(name))[-1]
+    shown = "".join(
+        " " if char.isspace() else char for char in last if char.isspace() or unicodedata.category(char)[0] != "C"
+    )
+    shown = " ".join(shown.split()).strip(". ") or "file"
+    if len(shown) <= _LONGEST_NAME:
+        return shown
+    ending = PurePosixPath(shown).suffix[:_LONGEST_ENDING]
+    return shown[: _LONGEST_NAME - len(ending)] + ending
+
+
+def describe(file: File) -> FileData:
+    """A file as the wire tells of it."""
+    return {"id": str(file.pk), "name": file.name, "media_type": file.media_type, "size": file.size}
+
+
+@transaction.atomic
+def begin(owner_id: int, *, name: str, media_type: str, size: int, sha256: str) -> File:
+    """Take a file in; its content follows by `add_chunk`, and `finish` makes it whole. Raises `NoRoom`."""
+    if most := settings.MAX_FILES_PER_USER_MB * _MB:
+        # One after the other, so that no two take the same place.
+        User.objects.select_for_update(no_key=True).filter(pk=owner_id).first()
+        counted = Greatest("size", Value(_LEAST))
+        kept = File.objects.filter(owner=owner_id).aggregate(sum=Sum(counted))["sum"] or 0
+        if kept + max(size, _LEAST) > most:
+            raise NoRoom
+    return File.objects.create(owner_id=owner_id, name=name, media_type=media_type, size=size, sha256=sha256)
+
+
+def add_chunk(file: File, number: int, data: bytes) -> None:
+    """Write a piece of its content, counted from 0."""
+    FileChunk.objects.create(file=file, number=number, data=data)
+
+
+@transaction.atomic
+def finish(file: File, session_id: UUID | None = None) -> None:
+    """All of its content is there; the session, if one is named, uses it from now on."""
+    File.objects.filter(pk=file.pk).update(is_whole=True)
+    if session_id is not None:
+        _tie(session_id, [file.pk])
+
+
+def keep(owner_id: int, *, name: str, media_type: str, content: bytes, sha256: str) -> File:
+    """`begin`, each chunk, and `finish`, on the caller's thread; no session uses it yet. Raises `NoRoom`."""
+    file = begin(owner_id, name=name, media_type=media_type, size=len(content), sha256=sha256)
+    for number, at in enumerate(range(0, len(content), CHUNK)):
+        add_chunk(file, number, content[at : at + CHUNK])
+    finish(file)
+    return file
+
+
+def chunks_of(content: BinaryIO) -> Iterator[bytes]:
+    """An uploaded file's content, by the pieces in which it is kept."""
+    content.seek(0)
+    while piece := content.read(CHUNK):
+        yield piece
+
+
+def tie(session_id: UUID, user_id: int, file_ids: Sequence[UUID]) -> str:
+    """Let a session, which the caller holds, use files of the user's or of its own; returns them as `Run.files` has them.
+
+    Raises `Missing` where one is neither.
+    """
+    found = {file.pk: file for file in whole().filter(pk__in=file_ids).filter(_at_hand(session_id, user_id))}
+    if len(found) < len(file_ids):
+        raise Missing
+    _tie(session_id, file_ids)
+    return orjson.dumps([describe(found[file_id]) for file_id in file_ids]).decode()
+
+
+def tie_returned(session_id: UUID, file_ids: Sequence[UUID]) -> None:
+    """Let a session use files that its tools have returned."""
+    with transaction.atomic():
+        _tie(session_id, file_ids)
+
+
+def _tie(session_id: UUID, file_ids: Sequence[UUID]) -> None:
+    uses = [SessionFile(session_id=session_id, file_id=file_id) for file_id in file_ids]
+    SessionFile.objects.bulk_create(uses, ignore_conflicts=True)
+    File.objects.filter(pk__in=file_ids, is_used=False).update(is_used=True)
+    Session.objects.filter(pk=session_id, has_files=False).update(has_files=True)
+
+
+def _at_hand(session_id: UUID, user_id: int) -> Q:
+    used_here = SessionFile.objects.filter(session=session_id).values("file")
+    return Q(owner=user_id) | Q(pk__in=used_here)
+
+
+def whole() -> QuerySet[File]:
+    """The files that there are."""
+    return File.objects.filter(is_whole=True)
+
+
+def of_session(session_id: UUID) -> list[File]:
+    """The files that a session uses, the first one first; the newest of very many."""
+    newest = whole().filter(uses__session=session_id).order_by("-uses__id")[:MOST_LISTED]
+    return list(newest)[::-1]
+
+
+def sessions_using(file_id: UUID) -> list[UUID]:
+    """Some of the sessions that use a file, by which others than its owner may see it."""
+    uses = SessionFile.objects.filter(file=file_id, session__deleted_at=None).order_by("-pk")
+    return list(uses.values_list("session_id", flat=True)[:MOST_LISTED])
+
+
+def chunk(file_id: UUID, number: int) -> bytes | None:
+    """A piece of a file's content; None after the last."""
+    found = FileChunk.objects.filter(file=file_id, number=number).values_list("data", flat=True).first()
+    return None if found is None else bytes(found)
+
+
+def content(file_id: UUID) -> bytes:
+    """All of a file's content."""
+    pieces = FileChunk.objects.filter(file=file_id).order_by("number").values_list("data", flat=True)
+    return b"".join(bytes(piece) for piece in pieces)
+
+
+def unused() -> QuerySet[File]:
+    """Files that no session has used in time."""
+    return File.objects.filter(is_used=False, created_at__lt=timezone.now() - UNUSED_FOR)

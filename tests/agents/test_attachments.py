@@ -1,0 +1,181 @@
+"""Files in a conversation: what a model is told and shown of them, and what becomes of those that tools return."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from agents import Agent, CancelToken, FileData, FoundLine, ModelSettings, ReturnedFile, Toolbox, ToolText, get_agent
+from tests import documents
+from tests.agents.conftest import Echo, steps_of
+from tests.model_server import ModelServer, Script, by_words
+
+PNG = documents.picture()
+PICTURE: FileData = {"id": "p1", "name": "red.png", "media_type": "image/png", "size": len(PNG)}
+NOTES: FileData = {"id": "t1", "name": "notes.txt", "media_type": "text/plain", "size": 8}
+LINES = ["Tea: 3", "Milk: 1"]
+
+
+class Files:
+    """A session's files, in memory."""
+
+    def __init__(self, *listed: FileData) -> None:
+        self.are_any = bool(listed)
+        self._listed = listed
+        self.kept: list[ReturnedFile] = []
+
+    def listed(self) -> Sequence[FileData]:
+        return self._listed
+
+    def pages(self, file_id: str, stop: CancelToken) -> int:
+        return 1
+
+    def lines(self, file_id: str, page: int, first: int) -> Iterator[tuple[int, str]]:
+        return iter([(number, line) for number, line in enumerate(LINES, 1) if number >= first])
+
+    def search(
+        self, file_ids: Sequence[str], query: str, limit: int, stop: CancelToken
+    ) -> tuple[list[FoundLine], list[str]]:
+        return [FoundLine(NOTES, 1, 2, "Milk: 1")] if query == "milk" else [], ["“a.png” could not be searched."]
+
+    def content(self, file_id: str) -> bytes:
+        return PNG if file_id == "p1" else b""
+
+    def keep(self, returned: Sequence[ReturnedFile]) -> tuple[list[FileData], list[str]]:
+        self.kept += returned
+        return [PICTURE], ["Another was left out."]
+
+
+class Drawing(Echo):
+    """Returns a picture beside its words."""
+
+    name = "draw"
+
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+        return ToolText("Here it is.", [ReturnedFile("", PNG)])
+
+
+def agent_with(server: ModelServer, files: Files, **settings: Any) -> Agent:
+    model = ModelSettings(**({"server": server.url, "model": "scripted"} | settings))
+    agent = get_agent("writer", model=model, toolbox=Toolbox(extra=[Drawing()], files=files))
+    return dataclasses.replace(agent, spec=dataclasses.replace(agent.spec, tools=()))
+
+
+async def asked(server: ModelServer, files: Files, message: str = "Look", **settings: Any) -> list[dict[str, Any]]:
+    run = agent_with(server, files, **settings).start(message, files=[PICTURE, NOTES])
+    steps = await steps_of(run)
+    assert run.outcome is not None
+    assert run.outcome.status == "completed", run.outcome
+    return steps
+
+
+def last_content(server: ModelServer) -> Any:
+    return [message for message in server.requests[-1].body["messages"] if message["role"] == "user"][-1]["content"]
+
+
+async def test_a_model_that_sees_is_sent_the_picture_and_told_of_the_rest(server: ModelServer) -> None:
+    await asked(server, Files(PICTURE, NOTES), sees_images=True)
+    text, picture = last_content(server)
+    assert text["text"].startswith("Look\n\nFiles with this message: ")
+    assert "“red.png”, image/png, 0.1 kB, shown here; “notes.txt”, text/plain, 0.0 kB, to be read" in text["text"]
+    assert picture["image_url"]["url"].startswith("data:image/png;base64,iVBORw0KGgo")
+
+
+async def test_a_model_that_does_not_see_is_told_so(server: ModelServer) -> None:
+    await asked(server, Files(PICTURE, NOTES))
+    assert "“red.png”, image/png, 0.1 kB, a picture that you cannot see" in last_content(server)
+
+
+async def test_pictures_of_earlier_turns_are_shown_again_and_gone_ones_are_not(server: ModelServer) -> None:
+    gone: FileData = {**PICTURE, "id": "gone"}
+    history = [
+        {"role": "user", "content": "One", "files": [PICTURE]},
+        {"role": "assistant", "content": "Red."},
+        {"role": "user", "content": "Two", "files": [gone]},
+        {"role": "assistant", "content": "?"},
+    ]
+    await steps_of(agent_with(server, Files(PICTURE), sees_images=True).start("Three", history=history))
+    users = [message["content"] for message in server.requests[0].body["messages"] if message["role"] == "user"]
+    assert [isinstance(content, list) for content in users] == [True, False, False]
+
+
+async def test_pictures_go_along_where_tools_stand_in_the_prompt(server: ModelServer) -> None:
+    await asked(server, Files(PICTURE), sees_images=True, tool_format="template")
+    assert last_content(server)[1]["type"] == "image_url"
+
+
+#: What servers answer that take no pictures. A further one is one line.
+NO_IMAGES = [
+    (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
+    (400, "At most 0 image(s) may be provided in one prompt."),
+    (400, "m is not a multimodal model"),
+    (400, "Invalid content type. image_url is only supported by certain models."),
+    (422, "messages[1]: unknown variant `image_url`, expected `text` at line 1"),
+    (404, "No endpoints found that support image input"),
+    (400, "this model does not support images"),
+    (400, "'messages.1.content' : content must be a string"),
+]
+
+
+@pytest.mark.parametrize(("status", "words"), NO_IMAGES)
+async def test_a_server_that_takes_no_pictures_is_asked_without(server: ModelServer, status: int, words: str) -> None:
+    def respond(body: dict[str, Any]) -> Script:
+        if any(isinstance(message["content"], list) for message in body["messages"]):
+            return Script(status=status, body=json.dumps({"error": {"message": words}}))
+        return by_words(body)
+
+    server.respond = respond
+    steps = await asked(server, Files(PICTURE), sees_images=True)
+    assert any("takes no pictures" in step["content"] for step in steps if step["type"] == "thought")
+    assert "you cannot see them" in last_content(server)
+    await asked(server, Files(PICTURE), sees_images=True)
+    assert len(server.requests) == 3, "it is not tried again"
+
+
+async def test_what_tools_return_is_kept_and_told_of(server: ModelServer) -> None:
+    files = Files()
+    steps = await asked(server, files, 'Draw [call=draw:{"text": "x"}]')
+    (result,) = [step for step in steps if step["type"] == "tool_result"]
+    assert result["files"] == [PICTURE]
+    assert result["content"] == (
+        "Here it is.\n[Kept in this conversation, where the person sees it: “red.png”.]\n[Another was left out.]"
+    )
+    assert files.kept == [ReturnedFile("", PNG)]
+
+
+async def test_a_model_that_sees_is_shown_what_tools_return(server: ModelServer) -> None:
+    call = 'Draw [call=draw:{"text": "x"} call=draw:{"text": "y"}]'
+    await steps_of(agent_with(server, Files(), sees_images=True).start(call))
+    shown = server.requests[-1].body["messages"][-5:]
+    assert [message["role"] for message in shown] == ["assistant", "tool", "tool", "assistant", "user"]
+    assert [part["type"] for part in shown[-1]["content"]] == ["text", "image_url", "image_url"]
+
+
+CALLS: list[tuple[str, dict[str, Any], bool, str]] = [
+    ("read_file", {"file": "notes.txt"}, True, "“notes.txt”, page 1 of 1, lines 1–2:\n1\tTea: 3\n2\tMilk: 1"),
+    ("read_file", {"file": "“NOTES.txt”", "to_line": 1}, True, "1\tTea: 3\n[The page goes on at line 2.]"),
+    ("read_file", {"file": "t1", "from_line": 2}, True, "lines 2–2:\n2\tMilk: 1"),
+    ("read_file", {"file": "t1", "from_line": 9}, False, "Page 1 of “notes.txt” has no line 9."),
+    ("read_file", {"file": "t1", "page": 7}, False, "“notes.txt” has 1 page; there is no page 7."),
+    ("read_file", {"file": "other"}, False, "There is no file “other” in this conversation. There are: “notes.txt”."),
+    ("read_file", {"file": "t1", "page": 0}, False, "page"),
+    (
+        "search_file",
+        {"query": "milk"},
+        True,
+        "1 line for “milk”:\n“notes.txt”, page 1, line 2: Milk: 1\n[“a.png” could",
+    ),
+    ("search_file", {"query": "tea", "file": "t1"}, True, "Nothing was found for “tea” in 1 file."),
+    ("search_file", {"query": " "}, False, "the query is empty"),
+]
+
+
+@pytest.mark.parametrize(("tool", "arguments", "ok", "words"), CALLS)
+async def test_the_tools_say_where_it_stands(
+    server: ModelServer, tool: str, arguments: dict[str, Any], ok: bool, words: str
+) -> None:
+    run = agent_with(server, Files(NOTES)).start(f"Look [call={tool}:{json.dumps(arguments)}]")
+    (result,) = [step for step in await steps_of(run) if step["type"] == "tool_result"]
+    assert (result["ok"], words in result["content"]) == (ok, True), result["content"]

@@ -1,0 +1,471 @@
+"""Runs within runs, carried in this process: each a run of its own in the one log, none left behind, whatever becomes of its root."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from asgiref.sync import sync_to_async
+
+from agents import AgentSpec, ModelSettings
+from chat.catalog import built_in
+from chat.models import Run, RunStatus, Step
+from chat.runs import commands, events, executor, recovery, toolbox
+from chat.runs import registry as run_registry
+from chat.runtime import database
+from chat.store import history, selectors
+from tests.faults import invariants
+from tests.faults.conftest import OpenWorld, Record
+from tests.faults.here import ENDS_WITHIN_S, Here, here
+from tests.faults.world import SCALE
+from tests.model_server import Call, ModelServer, Script
+
+__all__ = ["here"]
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
+
+#: Who may ask whom: `boss` anybody, `ring` itself without end, `helper` nobody.
+SPECS = (
+    AgentSpec(
+        "boss", "Boss", "Hands everything on.", "You hand on.", ("python",), sub_agents=("helper", "boss", "ring")
+    ),
+    AgentSpec("ring", "Ring", "Asks itself.", "You ask yourself.", (), sub_agents=("ring",)),
+    AgentSpec("helper", "Helper", "Does the work.", "You work.", ("python",)),
+)
+ADD: Call = Call("python", {"code": "6*7"})
+
+
+def ask(message: str, of: str = "helper") -> Call:
+    """A question to another agent."""
+    return Call(f"ask_{of}", {"message": message})
+
+
+#: What the model says to a message, reply by reply; the last one again and again.
+PLANS: dict[str, Sequence[Script]] = {
+    "hand on": [Script(reasoning="Who knows?", calls=[ask("work")]), Script("The boss says so.")],
+    "work": [Script(reasoning="Let me see.", calls=[ADD]), Script("It is 42.")],
+    "two levels": [Script(calls=[ask("hand on", of="boss")]), Script("All done.")],
+    "two at once": [Script(calls=[ask("work"), ADD, ask("hand on", of="boss")]), Script("Both done.")],
+    "nine at once": [Script(calls=[ask(f"slow {n}") for n in range(9)]), Script("Enough.")],
+    "thirty-three": [
+        *(Script(calls=[ask("say")] * 8) for _ in range(4)),
+        Script(calls=[ask("say")]),
+        Script("Enough."),
+    ],
+    "ring": [Script(calls=[ask("ring", of="ring")]), Script("Back again.")],
+    "say": [Script("Said.")],
+    "hang": [Script(fault="hang")],
+    "hand on what hangs": [Script(calls=[ask("hang")]), Script("Without it, then.")],
+    "hand on deep what hangs": [Script(calls=[ask("hand on what hangs", of="boss")]), Script("Without it, then.")],
+    "hand on what fails": [Script(calls=[ask("fail")]), Script("It failed.")],
+    "fail": [Script(status=401)],
+    "hand on nothing": [Script(calls=[ask("  \n")]), Script("Nothing.")],
+    "hand on and on": [Script(calls=[ask("loop")]), Script("It never ends.")],
+    "loop": [Script(calls=[ADD])],
+} | {f"slow {n}": [Script(reasoning="Hm. " * 20, every_s=0.02), Script("Done.")] for n in range(9)}
+
+
+def respond(body: dict[str, Any]) -> Script:
+    """By the last user's message, and how many replies there have been since."""
+    messages = body["messages"]
+    # What a run that goes on may be told last by us is no plan.
+    last = max(at for at, message in enumerate(messages) if message["content"].strip() in PLANS)
+    replies = sum(message["role"] == "assistant" for message in messages[last:])
+    plan = PLANS[messages[last]["content"].strip()]
+    return plan[min(replies, len(plan) - 1)]
+
+
+@pytest.fixture
+def planned(transactional_db: None, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[ModelServer]:
+    """The model's side of all agents, which follow `PLANS`."""
+    monkeypatch.setattr(built_in, "AGENTS", {spec.name: spec for spec in SPECS})
+    built_in.make_built_in()
+    with ModelServer() as server:
+        server.respond = respond
+        settings.AGENT_MODEL = ModelSettings(server.url, "stub", timeout_s=20.0)
+        settings.MAX_ITERATIONS = 8
+        yield server
+
+
+async def start(here: Here, message: str, **fields: Any) -> UUID:
+    """Ask the boss, or who is named."""
+    accepted = await commands.ask(here.user, here.session.pk, message=message, **{"agent_name": "boss", **fields})
+    return accepted.run_id
+
+
+async def finish(here: Here, message: str, **fields: Any) -> Run:
+    """Ask, and wait until all has ended."""
+    run_id = await start(here, message, **fields)
+    assert await here.all_ended()
+    return await database.read(Run.objects.select_related("cancelled_by").get, pk=run_id)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something in the database or in memory is so."""
+    async with asyncio.timeout(ENDS_WITHIN_S):
+        while not await database.read(condition):  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.01)
+
+
+def tree(here: Here) -> list[Run]:
+    """The session's runs, each before those within it."""
+    return list(Run.objects.filter(session=here.session).order_by("number", "depth", "created_at"))
+
+
+async def log(here: Here) -> list[Step]:
+    """The session's events as they were stored."""
+    return await database.read(lambda: list(Step.objects.filter(session=here.session).order_by("pk")))
+
+
+def told(steps: Sequence[Step], names: dict[UUID, str]) -> list[str]:
+    """Events in a word each, with whose they are."""
+    return [f"{names[step.run_id]} {step.type or step.event}" for step in steps]
+
+
+def check_log(steps: Sequence[Step], runs: Sequence[Run]) -> None:
+    """No number left out; each run begins and ends once, within the one that asked it, and as its row says."""
+    assert [step.seq for step in steps] == list(range(1, len(steps) + 1))
+    by_run = {run.pk: [step for step in steps if step.run_id == run.pk] for run in runs}
+    for run in runs:
+        own, kind = by_run[run.pk], "child" if run.parent_id else "reasoning"
+        assert [step.position for step in own] == list(range(1, len(own) + 1))
+        assert {step.event for step in own} <= {f"{kind}_start", f"{kind}_step", f"{kind}_complete"} | (
+            {"child_error"} if run.parent_id else {"error"}
+        )
+        assert (own[0].event, own[-1].event) == (f"{kind}_start", f"{kind}_complete")
+        assert orjson.loads(own[-1].body)["status"] == run.status
+        numbers = [step.number for step in own if step.number]
+        assert numbers == list(range(1, len(numbers) + 1))
+        if run.parent_id:
+            around = by_run[run.parent_id]
+            calls = [step for step in around if orjson.loads(step.body).get("tool_call_id") == run.parent_call_id]
+            use, result = calls
+            assert use.pk < own[0].pk
+            assert own[-1].pk < result.pk
+            assert orjson.loads(own[0].body)["parent"] == selectors.parent_of(run)
+
+
+async def result_of(here: Here, tool: str = "ask_helper") -> tuple[bool, str]:
+    """What came of the root's first call of a tool."""
+    step = await database.read(
+        lambda: Step.objects.filter(event="reasoning_step", type="tool_result", tool_name=tool).order_by("pk").first()
+    )
+    assert step is not None
+    data = orjson.loads(step.body)
+    return data["ok"], data["content"]
+
+
+async def test_a_question_to_another_agent_is_a_run_within_the_one_that_asks(here: Here, planned: ModelServer) -> None:
+    root = await finish(here, "hand on")
+    runs, steps = await database.read(tree, here), await log(here)
+    child = runs[1]
+    assert (root.status, child.status) == ("completed", "completed")
+    assert (child.parent_id, child.parent_call_id, child.depth, child.number) == (root.pk, "call_1", 1, root.number)
+    assert (child.agent_name, child.message, child.user_id) == ("helper", "work", here.user.pk)
+    assert (child.owner, child.fence) == (root.owner, root.fence)
+    check_log(steps, runs)
+    names = {root.pk: "boss", child.pk: "helper"}
+    assert told(steps, names)[5:-7] == [
+        f"helper {kind}"
+        for kind in (
+            *("child_start", "start", "iteration_start", "thought", "tool_use", "tool_result", "iteration_end"),
+            *("iteration_start", "final_answer", "iteration_end", "complete", "child_complete"),
+        )
+    ]
+    assert await result_of(here) == (True, "It is 42.")
+    # Tokens count once, at the root: its end holds those of both.
+    own = sum(len(script.deltas()) for script in PLANS["hand on"])
+    assert root.output_tokens == own + child.output_tokens
+    assert child.output_tokens == sum(len(script.deltas()) for script in PLANS["work"])
+
+
+async def test_a_later_model_call_is_told_of_the_call_and_its_result_alone(here: Here, planned: ModelServer) -> None:
+    await finish(here, "hand on")
+    assert "work" not in [m["content"] for request in planned.requests[-1:] for m in request.body["messages"]]
+    past = await database.read(history.conversation_history, here.session.pk, 2)
+    assert [message["role"] for message in past] == ["user", "assistant", "tool", "assistant"]
+    assert past[2]["content"] == "It is 42."
+    # Nor does what an agent wrote to another count as a person's words.
+    assert await database.read(toolbox.SessionRecord(here.session.pk).person_texts) == ["hand on"]
+    within = [
+        request.body["messages"] for request in planned.requests if request.body["messages"][1]["content"] == "work"
+    ]
+    assert [[message["role"] for message in each] for each in within] == [
+        ["system", "user"],
+        ["system", "user", "assistant", "tool"],
+    ]
+
+
+async def test_many_at_once_and_at_two_levels_stay_in_order(here: Here, planned: ModelServer) -> None:
+    root = await finish(here, "two at once")
+    runs, steps = await database.read(tree, here), await log(here)
+    assert [(run.status, run.depth) for run in runs] == [
+        ("completed", 0),
+        ("completed", 1),
+        ("completed", 1),
+        ("completed", 2),
+    ]
+    check_log(steps, runs)
+    assert root.input_tokens > sum(run.input_tokens for run in runs if run.depth == 1) > 0
+
+
+@pytest.mark.parametrize(
+    ("message", "tool", "said"),
+    [
+        ("hand on what fails", "ask_helper", "The agent “helper” failed: "),
+        ("hand on nothing", "ask_helper", "The message is empty"),
+        ("hand on and on", "ask_helper", "The agent “helper” had no answer after 8 model calls"),
+    ],
+)
+async def test_a_question_without_an_answer_says_why(
+    here: Here, planned: ModelServer, message: str, tool: str, said: str
+) -> None:
+    root = await finish(here, message)
+    ok, content = await result_of(here, tool)
+    assert not ok
+    assert said in content
+    assert root.status == "completed"
+    check_log(await log(here), await database.read(tree, here))
+
+
+@pytest.mark.parametrize(
+    ("message", "agent", "runs", "refusals", "words"),
+    [
+        ("nine at once", "boss", 8, 1, "8 other agents are at work for this run"),
+        ("thirty-three", "boss", 32, 1, "All 32 questions to other agents"),
+        ("ring", "ring", 3, 1, "Agents may ask each other 3 levels deep"),
+    ],
+)
+async def test_there_are_limits_in_clear_words(
+    here: Here, planned: ModelServer, message: str, agent: str, runs: int, refusals: int, words: str
+) -> None:
+    root = await finish(here, message, agent_name=agent)
+    found, steps = await database.read(tree, here), await log(here)
+    assert root.status == "completed"
+    assert len(found) - 1 == runs
+    refused = [step for step in steps if step.type == "tool_result" and words in step.body]
+    assert len(refused) == refusals
+    assert not any(step.ok for step in refused)
+    check_log(steps, found)
+
+
+async def test_they_count_neither_as_active_runs_nor_as_messages(
+    here: Here, planned: ModelServer, settings: Any
+) -> None:
+    settings.MAX_ACTIVE_RUNS_PER_USER, settings.MAX_MESSAGES_PER_MINUTE = 2, 2
+    await start(here, "hand on what hangs")
+    await until(lambda: Run.objects.filter(depth=1).exists())
+    other = await sync_to_async(lambda: type(here.session).objects.create(owner=here.user, agent_name="boss"))()
+    accepted = await commands.ask(here.user, other.pk, message="say", agent_name="helper")
+    assert accepted.queued == 0
+    with pytest.raises(commands.Refused, match="2 messages a minute"):
+        await commands.ask(here.user, other.pk, message="say", agent_name="helper")
+    await commands.cancel(here.user, here.session.pk)
+    assert await here.all_ended()
+
+
+@pytest.mark.parametrize("message", ["hand on what hangs", "hand on deep what hangs"])
+async def test_a_stop_reaches_every_level_at_once(here: Here, planned: ModelServer, message: str) -> None:
+    depth = 2 if "deep" in message else 1
+    root = await start(here, message)
+    await planned.until(lambda: any(each.body["messages"][-1]["content"] == "hang" for each in planned.requests))
+    loop = asyncio.get_running_loop()
+    told_at = loop.time()
+    await commands.cancel(here.user, here.session.pk)
+    assert await here.all_ended()
+    assert loop.time() - told_at < 1.0
+    await planned.until(lambda: planned.requests[-1].closed_at is not None)
+    runs, steps = await database.read(tree, here), await log(here)
+    assert [run.status for run in runs] == ["cancelled"] * (depth + 1)
+    assert {run.cancelled_by_id for run in runs} == {here.user.pk}
+    assert runs[0].pk == root
+    check_log(steps, runs)
+    assert not any(step.ok for step in steps if step.type == "tool_result")
+
+
+async def test_one_is_stopped_alone_and_its_parent_goes_on(here: Here, planned: ModelServer) -> None:
+    await start(here, "hand on what hangs")
+    await until(lambda: Run.objects.filter(depth=1).exists())
+    child = (await database.read(tree, here))[1]
+    stops = await commands.cancel(here.user, here.session.pk, child.pk)
+    assert stops.running == [child.pk]
+    assert await here.all_ended()
+    runs = await database.read(tree, here)
+    assert [run.status for run in runs] == ["completed", "cancelled"]
+    assert await result_of(here) == (False, "Stopped by ada.")
+    with pytest.raises(commands.Refused) as refused:
+        await commands.continue_run(here.user, here.session.pk, child.pk)
+    assert refused.value.code == "not_continuable"
+
+
+async def test_a_session_names_what_is_at_work_in_it(here: Here, planned: ModelServer) -> None:
+    root = await start(here, "hand on deep what hangs")
+    await until(lambda: Run.objects.filter(depth=2).exists())
+    view = await database.read(selectors.session_view, here.session.pk)
+    runs = await database.read(tree, here)
+    assert view is not None
+    assert view.run is not None
+    assert view.run["id"] == str(root)
+    assert [(child["id"], child["parent"]) for child in view.children] == [
+        (str(run.pk), selectors.parent_of(run)) for run in runs[1:]
+    ]
+    await commands.cancel(here.user, here.session.pk)
+    assert await here.all_ended()
+
+
+async def test_without_reasoning_nothing_of_them_is_numbered(here: Here, planned: ModelServer) -> None:
+    root = await finish(here, "hand on", enable_reasoning=False)
+    steps = await log(here)
+    numbered = [step for step in steps if step.seq is not None]
+    assert [step.event for step in numbered] == ["reasoning_start", "response", "reasoning_complete"]
+    assert [step.seq for step in numbered] == [1, 2, 3]
+    within = [step for step in steps if step.run_id != root.pk]
+    assert [within[0].event, within[-1].event] == ["child_start", "child_complete"]
+
+
+async def test_a_pause_ends_them_with_their_root_and_the_next_run_goes_on_with_each(
+    here: Here, planned: ModelServer
+) -> None:
+    """As where a process is told to stop: what is asked after comes from the runs that were broken off."""
+    await start(here, "two levels")
+    await until(lambda: Run.objects.filter(depth=2).exists())
+    run_registry.stop_accepting()
+    run_registry.interrupt_all()
+    assert await here.all_ended()
+    run_registry.start_accepting()
+    runs = await database.read(tree, here)
+    assert {run.status for run in runs} == {"interrupted"}
+    await go_on(here, runs[0].pk)
+
+
+async def go_on(here: Here, root: UUID) -> None:
+    """Continue a root to its end: what was at work within it goes on too, and nothing whose result is stored is done again."""
+    before = await database.read(tree, here)
+    await commands.continue_run(here.user, here.session.pk, root)
+    assert await here.all_ended()
+    runs, steps = await database.read(tree, here), await log(here)
+    check_log(steps, runs)
+    added = [run for run in runs if run.pk not in {each.pk for each in before}]
+    assert all(run.status == "completed" for run in added)
+    broken_off = {run.pk for run in before if run.parent_id and run.status != "completed"}
+    assert {run.continues_id for run in added if run.parent_id} - {None} == broken_off
+    done = [run for run in runs if run.agent_name == "helper" and run.status == "completed"]
+    assert len(done) == 1, "the work was done again"
+
+
+def live_at(n: int) -> Callable[..., Any]:
+    """`publish_events`, after whose nth event the process is taken for dead: another one ends its run."""
+    count, died = itertools.count(1), []
+    telling = executor.publish_events
+
+    async def publish(session_id: UUID, stored: Sequence[Any]) -> None:
+        await telling(session_id, stored)
+        for _ in stored:
+            if next(count) == n:
+                root = await database.read(lambda: Run.objects.filter(parent=None, status__in=["running"]).first())
+                if root is not None:
+                    died.append(await database.write(recovery.interrupt_atomically, root.pk))
+
+    return publish
+
+
+#: Events of "two levels", all told.
+EVENTS = 40
+
+
+@pytest.mark.parametrize("n", range(1, EVENTS, 3))
+async def test_a_run_that_is_taken_away_at_any_event_leaves_nothing_and_goes_on(
+    here: Here, planned: ModelServer, monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    publish = live_at(n)
+    for module in ("chat.runs.executor", "chat.runs.recorder"):
+        monkeypatch.setattr(f"{module}.publish_events", publish)
+    root = await start(here, "two levels")
+    assert await here.all_ended()
+    assert not run_registry.running_ids()
+    runs, steps = await database.read(tree, here), await log(here)
+    check_log(steps, runs)
+    if runs[0].status == RunStatus.COMPLETED:
+        return
+    assert runs[0].status == RunStatus.INTERRUPTED
+    assert {run.status for run in runs} <= {"interrupted", "completed"}
+    no_result = [step for step in steps if events.NO_RESULT in step.body]
+    assert all(step.type == "tool_result" for step in no_result)
+    await go_on(here, root)
+
+
+# Processes of their own
+
+
+def fan_out(body: dict[str, Any]) -> Script:
+    """Eight questions at once to the developer, who writes each answer slowly."""
+    last = max(at for at, message in enumerate(body["messages"]) if message["role"] == "user")
+    if "Fan out" not in body["messages"][last]["content"]:
+        return Script(reasoning="Let me think. " * 10, content="A part of it. " * 10, every_s=0.03)
+    if len(body["messages"]) > last + 1:
+        return Script("All parts are there.")
+    return Script(calls=[Call("ask_developer", {"message": f"Part {n}"}) for n in range(8)])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("topology", ["sqlite", SCALE])
+async def test_ten_parents_with_eight_children_each_stream_at_once(
+    open_world: OpenWorld, model: ModelServer, record_property: Record, topology: str
+) -> None:
+    """Each client has each event once, in order, and what it was shown growing is what was stored."""
+    model.respond = fan_out
+    world = open_world(topology)
+    sessions = [await world.new_session() for _ in range(10)]
+    async with contextlib.AsyncExitStack() as until_done:
+        clients = [await until_done.enter_async_context(world.client(session)) for session in sessions]
+        for client in clients:
+            await client.until(lambda client=client: client.is_connected)  # type: ignore[misc]
+        runs = await asyncio.gather(*(client.ask("Fan out") for client in clients))
+        for client, run_id in zip(clients, runs, strict=True):
+            assert await client.ended(run_id, 120) == "completed"
+        for session, client in zip(sessions, clients, strict=True):
+            events_of = await invariants.check(world, session, [client])
+            assert sum(event.event == "child_complete" for event in events_of) == 8
+            assert len(client.state.grown) >= 8, "not all of them were seen growing"
+    times = [(request.at, request.finished_at or request.at) for request in model.requests]
+    most = max(sum(began <= at < ended for began, ended in times) for at, _ in times)
+    record_property("model calls at the same time, at most", most)
+
+
+@pytest.mark.long
+async def test_the_process_is_killed_at_every_event_of_a_nested_run(open_world: OpenWorld, model: ModelServer) -> None:
+    """And started again, and the run continued: nothing is lost or doubled, nothing says that it runs, and the work goes on."""
+    model.respond = nested
+    world = open_world("sqlite", DJANGO_SETTINGS_MODULE="tests.faults.dying_settings")
+    [server] = world.servers
+    told = server.data_dir / "dies_after"
+    session = await world.new_session()
+    async with world.client(session) as client:
+        assert await client.ended(await client.ask("Hand on")) == "completed"
+        length = client.state.seq
+    for dies_after in range(1, length):
+        session = await world.new_session()
+        told.write_text(f"{dies_after} {session}")
+        async with world.client(session) as client:
+            asking = asyncio.create_task(client.ask("Hand on"))
+            await asyncio.to_thread(server.process.wait, 30)  # type: ignore[union-attr]
+            told.write_text("")
+            await world.start(server)
+            run_id = await asking
+            # What is stored with its end is not told of before.
+            if await client.ended(run_id) == "interrupted":
+                assert await client.ended(await client.go_on(run_id)) == "completed"
+            await invariants.check(world, session, [client])
+
+
+def nested(body: dict[str, Any]) -> Script:
+    """The researcher hands on, the developer calculates."""
+    asked = [message["content"] for message in body["messages"] if message["role"] == "user"]
+    has_result = body["messages"][-1]["role"] == "tool"
+    if "Work" in asked:
+        return Script("It is 42.") if has_result else Script(reasoning="Let me see.", calls=[ADD])
+    return Script("So it is.") if has_result else Script(calls=[Call("ask_developer", {"message": "Work"})])
