@@ -56,6 +56,12 @@ def _text(content: Any) -> str:
     return as_text(content) if content else ""
 
 
+def _aligned(finished: Sequence[Said], said: Sequence[Said]) -> Sequence[Said]:
+    """What is said now, behind what has been shown as finished: some agents leave that out when they write their answer over."""
+    kinds = [each.kind for each in finished]
+    return said if [each.kind for each in said[: len(kinds)]] == kinds else [*finished, *said[-1:]]
+
+
 class Turn:
     """A turn of an agent: shown by the agent's thread, written into the run's log on its event loop."""
 
@@ -74,7 +80,7 @@ class Turn:
 
     def show(self, said: Sequence[Said]) -> None:
         """It has come so far."""
-        self.said = said
+        self.said = _aligned(self.said[:-1], said)
         self._wake()
 
     def end(self, *more: Said) -> None:

@@ -97,10 +97,10 @@ AGENTS = {
         """
         class A(Agent):
             def _run(self, messages, **kwargs):
-                yield [say("A first try that is long")]
+                yield [say("A first try that is long", reasoning_content="Hm.")]
                 yield [say("Better.")]
         """,
-        [("final_answer", "Better.", 1)],
+        [("thought", "Hm.", 1), ("final_answer", "Better.", 1)],
     ),
     "reports tools that it has called itself": (
         """
