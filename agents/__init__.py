@@ -18,7 +18,7 @@ from agents.events import (
 from agents.extensions import ExtensionsRefused, load_extensions
 from agents.metering import Allowance, Meter
 from agents.sentence import Sentence
-from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters, find_agent
+from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters
 from agents.steps import FileData
 from agents.stream import AgentRun, initial_steps
 from agents.tools import (
@@ -91,7 +91,6 @@ __all__ = [
     "Unreadable",
     "Unsupported",
     "Usage",
-    "find_agent",
     "get_agent",
     "has_text",
     "initial_steps",

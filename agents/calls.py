@@ -69,10 +69,18 @@ class CallRecord:
             raise
         self.end(call, reply, None)
 
+    def close(self) -> None:
+        """The run has ended: nobody is told any more, and what tells is let go, or an ended run would hold itself in memory."""
+        self._push = _tell_nobody
+
     def _next_attempt(self, iteration: int) -> int:
         """The number of a request among those of an iteration."""
         self._attempts[iteration] = self._attempts.get(iteration, 0) + 1
         return self._attempts[iteration]
+
+
+def _tell_nobody(_events: Sequence[RunEvent]) -> None:
+    """Stand in for a run that has ended."""
 
 
 class OpenCall:

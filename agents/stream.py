@@ -425,6 +425,7 @@ class AgentRun:
         if self.outcome is not None:
             return
         self.outcome = Outcome(status, self._splitter.iteration, self._calls.usage, code, error)
+        self._calls.close()
         if self._deadline is not None:
             self._deadline.cancel()
         self._wake()

@@ -23,14 +23,9 @@ class PageThread(ThreadPoolExecutor):
     def __init__(self) -> None:
         super().__init__(max_workers=1, thread_name_prefix="page")
         self._submitted = self._finished = 0
-        #: Whether the request has its answer, and whether it has needed the thread for that.
-        self.has_answered = self.was_needed = False
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run a function on the thread; what ends a request that has done nothing there is done at once."""
-        if self.has_answered and not self.was_needed:
-            return _done(fn, *args, **kwargs)
-        self.was_needed = True
+        """Run a function on the thread."""
         self._submitted += 1
         future = super().submit(fn, *args, **kwargs)
         future.add_done_callback(self._note_finished)
@@ -43,21 +38,11 @@ class PageThread(ThreadPoolExecutor):
 
     def retire(self) -> None:
         """End the thread once it has done what it was given, and close its connections."""
-        super().submit(connections.close_all)
+        self.submit(connections.close_all)
         self.shutdown(wait=False)
 
     def _note_finished(self, _: Future[Any]) -> None:
         self._finished += 1
-
-
-def _done(fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-    """What an executor gives that has called a function."""
-    future: Future[Any] = Future()
-    try:
-        future.set_result(fn(*args, **kwargs))
-    except BaseException as error:  # noqa: BLE001 - for whoever asked
-        future.set_exception(error)
-    return future
 
 
 class PageHandler(ASGIHandler):
@@ -75,15 +60,9 @@ class PageHandler(ASGIHandler):
         if scope["path"].endswith(PROBES) and await self._answer_probe(scope, send):
             return
         thread = self._idle.pop() if self._idle else PageThread()
-        thread.has_answered = thread.was_needed = False
-
-        async def answer(message: Any) -> None:
-            await send(message)
-            thread.has_answered = message["type"] == "http.response.body" and not message.get("more_body")
-
         try:
             async with ThreadSensitiveContext(executor=thread):
-                await self.handle(scope, receive, answer)
+                await self.handle(scope, receive, send)
         finally:
             if thread.is_busy or len(self._idle) >= _MOST_IDLE:
                 thread.retire()

@@ -271,7 +271,8 @@ _CODE = re.compile(
 
 
 _KEYS = {
-    f'"{key}"' for key in ("Enter", "Escape", "End", "Home", "Tab", "Alt", "Control", "Meta", "Shift", "Notification")
+    f'"{key}"'
+    for key in ("Enter", "Escape", "End", "Home", "Tab", "Alt", "Control", "Meta", "Shift", "Notification", "Files")
 }
 
 

@@ -1,5 +1,6 @@
 """Qwen-Agent's tools, as people have written them by its `@register_tool`, as tools of ours."""
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,8 @@ from qwen_agent.tools.base import BaseTool, ToolServiceError
 
 from agents.addresses import mask_text
 from agents.cancellation import CancelToken
-from agents.tools.tool import ToolError
+from agents.tools.file_access import ReturnedFile
+from agents.tools.tool import ToolError, ToolText
 
 TIMEOUT_S = 60.0
 OUTPUT_LIMIT = 50_000
@@ -60,11 +62,11 @@ def schema_of(parameters: Any) -> Any:
 
 
 def as_text(result: Any) -> str:
-    """What a tool returned, for a model that reads text; what isn't text is described."""
+    """What a tool returned, for a model that reads text; what isn't text is described, and, where it came along, handed on beside it."""
     if isinstance(result, str):
         return result
     if isinstance(result, list) and result and all(isinstance(item, ContentItem) for item in result):
-        return "\n\n".join(map(_described, result))
+        return ToolText("\n\n".join(map(_described, result)), [file for item in result if (file := _file(item))])
     try:
         return json.dumps(result, ensure_ascii=False, indent=4)
     except (TypeError, ValueError):
@@ -78,3 +80,15 @@ def _described(item: ContentItem) -> str:
     place = value if isinstance(value, str) and not value.startswith("data:") and len(value) <= _MOST_SAID else ""
     where = f" {place}" if place else ""
     return f"[{kind}{where}: it was returned, but only text can be passed on to you]"
+
+
+def _file(item: ContentItem) -> ReturnedFile | None:
+    """What an item holds besides text, where it is written into its address; what stands elsewhere is not fetched."""
+    kind, value = item.get_type_and_value()
+    head, is_data, encoded = value.partition(";base64,") if isinstance(value, str) else ("", "", "")
+    if kind == "text" or not is_data or not head.startswith("data:"):
+        return None
+    try:
+        return ReturnedFile("", base64.b64decode(encoded))
+    except ValueError:
+        return ReturnedFile("", b"")

@@ -10,7 +10,7 @@ from jsonschema.exceptions import SchemaError
 
 from agents.cancellation import CancelToken
 from agents.tools.declared import Setting, hide_secrets, unset_in
-from agents.tools.tool import Tool, ToolError
+from agents.tools.tool import Tool, ToolError, ToolText
 
 #: What models accept as a tool's name.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -121,7 +121,9 @@ class ExtensionTool:
     def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         """Call it. Raises `ToolError`."""
         try:
-            return hide_secrets(str(self._tool.call(arguments, stop)), self._settings)
+            result = self._tool.call(arguments, stop)
+            words = hide_secrets(str(result), self._settings)
+            return ToolText(words, result.files) if isinstance(result, ToolText) else words
         except ToolError as error:
             raise ToolError(hide_secrets(str(error), self._settings)) from error
 

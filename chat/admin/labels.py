@@ -89,8 +89,10 @@ NAMES = (
     gettext_noop("failures"),
     gettext_noop("Failures in a row; 0 is never."),
     gettext_noop("fence"),
+    gettext_noop("files"),
     gettext_noop("for"),
     gettext_noop("From when the minutes count."),
+    gettext_noop("has files"),
     gettext_noop("has read private"),
     gettext_noop("has run, or nothing is due any more"),
     gettext_noop("heartbeat at"),
@@ -184,6 +186,7 @@ NAMES = (
     gettext_noop("step"),
     gettext_noop("steps"),
     gettext_noop("Stop"),
+    gettext_noop("The files of the message, as JSON, as the wire has them; empty without."),
     gettext_noop("The frame's type on the wire."),
     gettext_noop("The name of the server that the model is at."),
     gettext_noop("The one it took when it began."),
@@ -214,6 +217,7 @@ NAMES = (
     gettext_noop(
         "Whether earlier conversations were read in it: tools that reach outside are held to known addresses from then on."
     ),
+    gettext_noop("Whether it uses files."),
     gettext_noop("Whether its page asks for the steps, too."),
     gettext_noop("Who asked."),
     gettext_noop("Why it failed, as the wire's error code."),

@@ -13,8 +13,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, IntegrityError, connection
 
+import agents
+from chat.catalog import built_in
 from chat.rendering import markdown
 from chat.runs import executor
 from chat.runtime import broker, db_check, malloc, process_lock, redis_check
@@ -58,11 +60,24 @@ def prepare_process() -> int:
         redis_check.RedisRefused,
     ) as refused:
         raise StartRefused(str(refused)) from None
+    _offer_extensions()
     ended = supervisor.recover_runs() if alone else 0
     connection.close()
     threading.Thread(target=_preload, name="warm", daemon=True).start()
     _Start.done = True
     return ended
+
+
+def _offer_extensions() -> None:
+    """Make the agents of extensions that are new here; those that the program comes with are there since the last migration."""
+    if not any(spec.agent_class for spec in agents.AGENTS.values()):
+        return
+    try:
+        built_in.make_built_in()
+    except IntegrityError:
+        logger.info("Another process has just made the agents of extensions")
+    except DatabaseError as away:
+        logger.warning("New agents of extensions could not be made: %s", away)
 
 
 def _preload() -> None:

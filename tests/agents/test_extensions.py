@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qwen_agent.llm.schema import ContentItem
 
 import agents
 from agents import CancelToken, Toolbox, ToolError
 from agents.tools import build
+from tests.example_extension import RollDice
 
 EXAMPLE = "tests.example_extension"
 
@@ -78,6 +80,20 @@ def test_what_an_extension_brings_stands_beside_what_is_built_in() -> None:
 )
 def test_tools_of_both_kinds_are_called(name: str, arguments: dict[str, Any], result: str) -> None:
     assert tool(name).call(arguments, CancelToken()) == result
+
+
+def test_files_that_a_tool_returns_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEATHER_KEY", "sesame-open")
+    agents.load_extensions([EXAMPLE])
+    items = [
+        ContentItem(text="Rolled."),
+        ContentItem(image="data:image/png;base64,iVBORw=="),
+        ContentItem(file="a.pdf"),
+    ]
+    monkeypatch.setattr(RollDice, "call", lambda *_: items)
+    result = tool("roll_dice").call({"times": 1}, CancelToken())
+    assert [file.content for file in result.files] == [b"\x89PNG"]
+    assert result.startswith("Rolled.\n\n[image: it was returned")
 
 
 @pytest.mark.usefixtures("example")

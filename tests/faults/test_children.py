@@ -440,21 +440,20 @@ async def test_ten_parents_with_eight_children_each_stream_at_once(
 async def test_the_process_is_killed_at_every_event_of_a_nested_run(open_world: OpenWorld, model: ModelServer) -> None:
     """And started again, and the run continued: nothing is lost or doubled, nothing says that it runs, and the work goes on."""
     model.respond = nested
-    world = open_world("sqlite", DJANGO_SETTINGS_MODULE="tests.faults.dying_settings", DIES_AFTER="0")
+    world = open_world("sqlite", DJANGO_SETTINGS_MODULE="tests.faults.dying_settings")
     [server] = world.servers
+    told = server.data_dir / "dies_after"
     session = await world.new_session()
     async with world.client(session) as client:
         assert await client.ended(await client.ask("Hand on")) == "completed"
         length = client.state.seq
     for dies_after in range(1, length):
         session = await world.new_session()
-        await asyncio.to_thread(server.stop)
-        server.environment["DIES_AFTER"] = str(dies_after)
-        await world.start(server)
+        told.write_text(f"{dies_after} {session}")
         async with world.client(session) as client:
             asking = asyncio.create_task(client.ask("Hand on"))
             await asyncio.to_thread(server.process.wait, 30)  # type: ignore[union-attr]
-            server.environment["DIES_AFTER"] = "0"
+            told.write_text("")
             await world.start(server)
             run_id = await asking
             # What is stored with its end is not told of before.

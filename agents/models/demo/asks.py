@@ -325,7 +325,9 @@ def _hand_on(match: re.Match[str], what: str, *, chinese: bool) -> Ask:
         # Without the other one's signature: the same stands below all of it.
         said = result.partition("\n\n*—")[0].strip()
         head = f"{name}的回答：" if chinese else f"The {name} answers:"
-        return f"{head}\n\n{_quoted(said, 2_000)}"
+        # As it was written: it is Markdown already.
+        quoted = "\n".join(f"> {line}".rstrip() for line in said[:2_000].split("\n"))
+        return f"{head}\n\n{quoted}"
 
     topic = f"{name}對「{what}」的回答" if chinese else f"what the {name} says to “{what}”"
     return Ask(match.start(), f"ask_{agent}", topic, lambda _: {"message": what}, read)

@@ -17,6 +17,6 @@ export function setNumber(element, seq, shown) {
   element.id = `s${seq}`;
   /** @type {HTMLAnchorElement} */
   const link = slot(element, "n");
-  setText(link, shown ?? String(seq));
+  setText(link, shown || String(seq));
   link.href = `#s${seq}`;
 }

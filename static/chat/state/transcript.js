@@ -196,6 +196,26 @@ function liveAfter(live, run, runs) {
 
 /**
  * @param {Run} run
+ * @param {import("../protocol.js").ReasoningStartData|import("../protocol.js").ChildStartData} data
+ * @returns {Run}
+ */
+function started(run, data) {
+  return {
+    ...run,
+    started_at: data.timestamp,
+    agent: data.agent,
+    model: data.model ?? "",
+    message: data.message,
+    files: data.files ?? [],
+    user: data.user ?? "",
+    enable_reasoning: data.enable_reasoning ?? true,
+    continues: data.continues ?? null,
+    parent: "parent" in data ? data.parent : null,
+  };
+}
+
+/**
+ * @param {Run} run
  * @param {StoredFrame} frame
  * @returns {Run}
  */
@@ -203,18 +223,7 @@ function applied(run, { type, seq, data }) {
   switch (type) {
     case "reasoning_start":
     case "child_start":
-      return {
-        ...run,
-        started_at: data.timestamp,
-        agent: data.agent,
-        model: data.model ?? "",
-        message: data.message,
-        files: data.files ?? [],
-        user: data.user ?? "",
-        enable_reasoning: data.enable_reasoning ?? true,
-        continues: data.continues ?? null,
-        parent: "parent" in data ? data.parent : null,
-      };
+      return started(run, data);
     case "reasoning_step":
     case "child_step":
       return appliedStep(run, seq, data);

@@ -24,7 +24,7 @@ export function sendFile(file, { user, onProgress, signal }) {
   const request = new XMLHttpRequest();
   request.open("POST", pathTo("api/files/"));
   request.responseType = "json";
-  for (const [name, value] of [["Accept", "application/json"], ["X-CSRFToken", csrfToken()], ["X-Page-User", String(user)]]) {
+  for (const [name, value] of [["X-CSRFToken", csrfToken()], ["X-Page-User", String(user)]]) {
     request.setRequestHeader(name, value);
   }
   return new Promise((resolve, reject) => {

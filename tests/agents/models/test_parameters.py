@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents import AgentError, Parameters
+from agents import AgentError, Parameters, PartialStep, Step
 from agents.models.openai_compatible import parameters_of_body
 from agents.models.probing import list_models, sees_images
 from agents.models.server_url import DASHSCOPE
@@ -46,6 +46,8 @@ async def test_a_run_that_fails_from_outside_closes_what_is_open(server: ModelSe
     run = make_agent().start("?")
     types = []
     async for event in run:
+        if not isinstance(event, Step | PartialStep):
+            continue
         types.append(event.type)
         if event.type == "final_answer":
             run.fail(AgentError("budget_exceeded", "Its time is over."))

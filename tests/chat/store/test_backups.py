@@ -58,9 +58,12 @@ def made(request: pytest.FixtureRequest, tmp_path: Path, model: ModelServer) -> 
 
 async def ask(server: Server, session: str, words: str) -> None:
     """Ask, and wait for the end."""
-    async with Browser.logged_in(server.url, "ada") as browser, browser.socket(session) as socket:
-        await socket.send("chat", message=words)
-        await socket.until_type("reasoning_complete")
+    async with Browser.logged_in(server.url, "ada") as browser:
+        last_seq = (await browser.call("GET", f"sessions/{session}/"))[1]["last_seq"]
+        # Without what was said before, which has ended.
+        async with browser.socket(session, f"?last_seq={last_seq}") as socket:
+            await socket.send("chat", message=words)
+            await socket.until_type("reasoning_complete")
 
 
 async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Server, Database], tmp_path: Path) -> None:
