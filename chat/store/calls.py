@@ -18,7 +18,7 @@ from agents import CallBegun, CallEnded, Usage
 from agents.history import ChatMessage
 from agents.history import cost as estimate_message
 from agents.text import clean, estimate_tokens
-from chat.models import Cost, ModelCall, ModelContent, Run
+from chat.models import Cost, ModelCall, Run
 from chat.runtime.db_values import datetime_param, decimal_param, uuid_param
 
 #: Fewer calls than this may stand on one another, however short their lists.
@@ -59,6 +59,9 @@ _BEGIN = """INSERT INTO chat_modelcall (session_id, run_id, iteration, attempt, 
     finish_reason, input_tokens, output_tokens, estimated, currency, error)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '', 0, 0, %s, '', '')
     ON CONFLICT (run_id, iteration, attempt) DO NOTHING RETURNING id"""
+_FIND_CONTENTS = "SELECT sha256, id FROM chat_modelcontent WHERE session_id = %s AND sha256 IN ({places})"
+_ADD_CONTENTS = """INSERT INTO chat_modelcontent (session_id, sha256, role, tokens, body) VALUES {rows}
+    ON CONFLICT (session_id, sha256) DO UPDATE SET tokens = excluded.tokens RETURNING sha256, id"""
 _END = """UPDATE chat_modelcall SET duration_ms = %s, first_token_ms = %s, finish_reason = %s, input_tokens = %s, output_tokens = %s,
     cached_tokens = %s, reasoning_tokens = %s, estimated = %s, cost = %s, currency = %s, error = %s
     WHERE run_id = %s AND iteration = %s AND attempt = %s AND duration_ms IS NULL RETURNING provider, model"""
@@ -169,22 +172,25 @@ def _tools(tools: Sequence[Mapping[str, Any]]) -> _Content | None:
 
 def _store_contents(session_id: UUID, wanted: Mapping[str, _Content], ids: dict[str, int]) -> None:
     """Store the contents that the session has not, and put the keys of all of them into ``ids``."""
-    ids |= _stored_ids(session_id, [digest for digest in wanted if digest not in ids])
-    missing = [digest for digest in wanted if digest not in ids]
-    if missing:
-        ModelContent.objects.bulk_create(
-            [ModelContent(session_id=session_id, sha256=digest, **wanted[digest]._asdict()) for digest in missing],
-            ignore_conflicts=True,
-        )
-        ids |= _stored_ids(session_id, missing)
+    session = uuid_param(session_id)
+    unknown = [digest for digest in wanted if digest not in ids]
+    with connection.cursor() as cursor:
+        if not ids:
+            # The first call of a run: most of what it is asked with was said before.
+            for some in _in_parts(unknown):
+                places = ", ".join(["%s"] * len(some))
+                cursor.execute(_FIND_CONTENTS.format(places=places), [session, *some])
+                ids |= dict(cursor.fetchall())
+            unknown = [digest for digest in unknown if digest not in ids]
+        for some in _in_parts(unknown):
+            rows = ", ".join(["(%s, %s, %s, %s, %s)"] * len(some))
+            values = [value for digest in some for value in (session, digest, *wanted[digest])]
+            cursor.execute(_ADD_CONTENTS.format(rows=rows), values)
+            ids |= dict(cursor.fetchall())
 
 
-def _stored_ids(session_id: UUID, digests: Sequence[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for start in range(0, len(digests), AT_ONCE):
-        rows = ModelContent.objects.filter(session=session_id, sha256__in=digests[start : start + AT_ONCE])
-        found |= dict(rows.values_list("sha256", "pk"))
-    return found
+def _in_parts(digests: Sequence[str]) -> list[Sequence[str]]:
+    return [digests[start : start + AT_ONCE] for start in range(0, len(digests), AT_ONCE)]
 
 
 def _differing(refs: Refs, before: _Known | None) -> tuple[int, int | None, list[Any]]:

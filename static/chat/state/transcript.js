@@ -245,20 +245,29 @@ function applied(run, { type, seq, data }) {
       return { ...run, error: errorOf(data) };
     case "reasoning_complete":
     case "child_complete":
-      return {
-        ...run,
-        status: data.status,
-        ended: true,
-        growth: null,
-        duration_ms: data.duration_ms ?? null,
-        usage: data.usage ?? null,
-        cancelled_by: data.cancelled_by ?? null,
-        iteration: data.total_iterations ?? run.iteration,
-        removed: data.removed ?? run.removed,
-      };
+      return completed(run, data);
     default:
       return run;
   }
+}
+
+/**
+ * @param {Run} run
+ * @param {import("../protocol.js").ReasoningCompleteData} data
+ * @returns {Run}
+ */
+function completed(run, data) {
+  return {
+    ...run,
+    status: data.status,
+    ended: true,
+    growth: null,
+    duration_ms: data.duration_ms ?? null,
+    usage: data.usage ?? null,
+    cancelled_by: data.cancelled_by ?? null,
+    iteration: data.total_iterations ?? run.iteration,
+    removed: data.removed ?? run.removed,
+  };
 }
 
 /**
