@@ -75,7 +75,7 @@ class RunAdmin(ConfirmedActionsAdmin):
         ("of_session", "number", "id"),
         "message",
         ("asked_by", "agent_name", "origin", "enable_reasoning", "continues", "parent"),
-        ("agent_version", "model", "provider"),
+        ("by_version", "model", "provider"),
         ("status", "code", "stopped_by", "owned_by", "last_sign_of_life"),
         ("created_at", "started_at", "ended_at", "took"),
         ("iterations", "tokens"),
@@ -143,6 +143,11 @@ class RunAdmin(ConfirmedActionsAdmin):
     def asked_by(self, run: Run) -> str:
         """Who asked."""
         return username_of(run.user)
+
+    @admin.display(description=_("agent version"))
+    def by_version(self, run: Run) -> str:
+        """Which version of its agent it took."""
+        return "—" if run.agent_version is None else f"{run.agent_name} {run.agent_version.number}"
 
     @admin.display(description=_("took"))
     def took(self, run: Run) -> str:

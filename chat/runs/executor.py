@@ -85,7 +85,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
         delegation.unfinished = begun = await _unfinished(run)
         tools = toolbox.toolbox_for(run, delegation.tools(claim.helpers))
         agent = agents.Agent(setup.spec, setup.model, tools)
-        recorder.use_model(agent.model)
+        recorder.use_model(agent.model, agent.spec.version)
         meter = recorder.meter([*claim.budgets, *budgets.of_version(setup.spec.limits)], claim.around)
         delegation.meters = claim.around if meter is None else (*claim.around, meter)
         stream = agent.start(

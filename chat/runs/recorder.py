@@ -90,11 +90,12 @@ class RunRecorder:
             return None
         return Cost(sum((cost.amount for cost in known), Decimal(0)), known[0].currency)
 
-    def use_model(self, model: ModelSettings) -> None:
-        """Which model the run asks, before it asks anything."""
+    def use_model(self, model: ModelSettings, version: int) -> None:
+        """Which model the run asks, before it asks anything, and by which version of its agent."""
         self._server = model.server
         prices.expect_server(model.server)
         self._writer.provider = self._run.provider or ("default" if model.server else "demo")
+        self._writer.version = version if self._run.agent_version_id is not None else None
 
     def meter(self, standings: Sequence[BudgetState], around: Sequence[RunMeter] = ()) -> RunMeter | None:
         """What keeps the budgets that hold for the run, where there are any; ``around``: those of the runs that it is within."""

@@ -80,6 +80,10 @@ class CallWriter:
         self._run = run
         self.provider = provider
         """The name of the model server."""
+        self.version: int | None = None
+        """The number of the agent's version."""
+        # Before the first call of a session's first run nothing is stored that could be asked for.
+        self._is_first = run.number == 1 and run.parent_id is None
         self._known: _Known | None = None
         self._ids: dict[str, int] = {}
 
@@ -88,14 +92,18 @@ class CallWriter:
         before, ids = self._known, dict(self._ids)
         for call in calls:
             if isinstance(call, CallBegun):
-                before = self._begin(call, before or _newest(self._run.session_id), ids)
+                before = self._begin(call, before or self._before(), ids)
             else:
                 self._end(call)
         # Until it is committed it may be taken back.
         transaction.on_commit(lambda: self._remember(before, ids))
 
+    def _before(self) -> _Known | None:
+        return None if self._is_first else _newest(self._run.session_id)
+
     def _remember(self, known: _Known | None, ids: dict[str, int]) -> None:
         self._known, self._ids = known, ids
+        self._is_first = self._is_first and known is None
 
     def _begin(self, call: CallBegun, before: _Known | None, ids: dict[str, int]) -> _Known | None:
         request = call.request
@@ -106,7 +114,7 @@ class CallWriter:
         wanted = dict(zip(digests, contents, strict=True))
         if tools is not None and tools_digest is not None:
             wanted[tools_digest] = tools
-        _store_contents(self._run.session_id, wanted, ids)
+        _store_contents(self._run.session_id, wanted, ids, is_first=self._is_first)
         refs = [ids[digest] for digest in digests]
         depth, base, messages = _differing(refs, before)
         values = [
@@ -116,7 +124,7 @@ class CallWriter:
             call.attempt,
             clean(request.model)[:200],
             self.provider[:100],
-            self._run.agent_version.number if self._run.agent_version is not None else None,
+            self.version,
             _json(request.parameters),
             _json(list(request.tool_names)),
             ids[tools_digest] if tools_digest is not None else None,
@@ -170,12 +178,12 @@ def _tools(tools: Sequence[Mapping[str, Any]]) -> _Content | None:
     return _Content(TOOLS, estimate_tokens(body), body)
 
 
-def _store_contents(session_id: UUID, wanted: Mapping[str, _Content], ids: dict[str, int]) -> None:
-    """Store the contents that the session has not, and put the keys of all of them into ``ids``."""
+def _store_contents(session_id: UUID, wanted: Mapping[str, _Content], ids: dict[str, int], *, is_first: bool) -> None:
+    """Store the contents that the session has not, and put the keys of all of them into ``ids``; ``is_first``: it has none."""
     session = uuid_param(session_id)
     unknown = [digest for digest in wanted if digest not in ids]
     with connection.cursor() as cursor:
-        if not ids:
+        if not ids and not is_first:
             # The first call of a run: most of what it is asked with was said before.
             for some in _in_parts(unknown):
                 places = ", ".join(["%s"] * len(some))

@@ -130,6 +130,11 @@ class Window:
         """The number of its first event; 0 where it has none."""
         return self.stretches[0].first if self.stretches else 0
 
+    @property
+    def newest(self) -> Stretch | None:
+        """The one that its last event belongs to. Runs may lie in each other: one that waits can be removed while another is at work."""
+        return max(self.stretches, key=lambda stretch: stretch.last, default=None)
+
 
 _NEWEST = """SELECT seq, event_id, run_id, event, type FROM chat_step
     WHERE session_id = %s AND seq IS NOT NULL AND seq < %s ORDER BY seq DESC LIMIT %s"""

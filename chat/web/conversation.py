@@ -82,7 +82,8 @@ def _folded(session: Session, stretches: Sequence[Stretch]) -> dict[UUID, list[t
     """The runs of these stretches, each with those within it; of those that the page cuts, what the rest of the log says of them."""
     # What a run was asked, by whom and of which model, is in its first event, for good.
     begun = [selectors.beginning_of(stretch.run_id) for stretch in stretches if not stretch.begins]
-    frames = [*chain(*begun), *selectors.frames_between(session.pk, stretches[0].first, stretches[-1].last)]
+    last = max(stretch.last for stretch in stretches)
+    frames = [*chain(*begun), *selectors.frames_between(session.pk, stretches[0].first, last)]
     numbers = models.Run.objects.filter(pk__in=[stretch.run_id for stretch in stretches]).values("number")
     # A run within another one has the number of its root.
     found = models.Run.objects.filter(session=session, number__in=numbers).select_related("user", "cancelled_by")

@@ -119,7 +119,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     at = next((at for at in reversed(range(len(runs))) if not runs[at].removed), len(runs) - 1)
     latest = runs[at] if runs else None
     live = before is None
-    last = window.stretches[-1] if window.stretches else None
+    last = window.newest
     standing = selectors.session_view(found.pk)
     offer = _offer(request, found.agent_name)
     return render_page(

@@ -328,6 +328,7 @@ const words = {
   "a role\u0004staff": "工作人员",
   "a role\u0004watches": "观看中",
   "about %(usage)s": "约%(usage)s",
+  "agent version": "智能体版本",
   "agent: there is a character in it that no name has.": "agent：智能体名称里不会有的字符。",
   "at: neither Unix seconds nor a date and time like 2027-03-01T09:00.": "at：既不是 Unix 秒数，也不是像 2027-03-01T09:00 的日期和时间。",
   "between the parts of a list\u0004, ": "、",

@@ -328,6 +328,7 @@ const words = {
   "a role\u0004staff": "工作人員",
   "a role\u0004watches": "觀看中",
   "about %(usage)s": "約%(usage)s",
+  "agent version": "代理版本",
   "agent: there is a character in it that no name has.": "agent：代理名稱裡不會有的字元。",
   "at: neither Unix seconds nor a date and time like 2027-03-01T09:00.": "at：既不是 Unix 秒數，也不是像 2027-03-01T09:00 的日期與時間。",
   "between the parts of a list\u0004, ": "、",

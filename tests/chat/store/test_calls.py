@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from agents import CallBegun, CallEnded, ModelRequest, Usage
 from agents.events import LeftOut
 from chat.accounts.models import User
-from chat.models import Agent, AgentVersion, Cost, DailyUsage, ModelCall, ModelContent, Run, Session
+from chat.models import Cost, DailyUsage, ModelCall, ModelContent, Run, Session
 from chat.runs import erasure, recovery
 from chat.store import call_reader, calls, selectors
 from chat.store.calls import CallWriter, PricedCall
@@ -101,11 +101,9 @@ def test_what_was_sent_is_read_again(course: str, session: Session) -> None:
 
 
 def test_a_call_is_told_as_the_protocol_says(session: Session) -> None:
-    agent = Agent.objects.create(name="painter")
     run = making.run(session)
-    Run.objects.update(agent_version=AgentVersion.objects.create(agent=agent, number=3, title="Painter"))
-    run.refresh_from_db()
     writer = CallWriter(run, provider="default")
+    writer.version = 3
     write(writer, begun([SYSTEM, user("1")], left_out=LeftOut(4, 900), limit=8_000))
     (call,) = call_reader.calls_of(run)
     assert (call["duration_ms"], call["finish_reason"], "cost" in call, "error" in call) == (None, None, False, False)

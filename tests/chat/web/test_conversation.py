@@ -15,6 +15,7 @@ from chat.accounts.models import User
 from chat.catalog import agents as catalog
 from chat.models import AgentVersion, Run, RunStatus, Session
 from chat.rendering import markdown
+from chat.store import step_log
 from chat.store.step_log import Entry
 from tests.chat import making
 
@@ -240,3 +241,17 @@ def test_no_part_that_is_kept_has_what_belongs_to_one_answer(page: Client, ada: 
     assert not set(tokens[0]) & set(tokens[1])
     for answer, [nonce, *_] in zip(answers, nonces, strict=True):
         assert f"'nonce-{nonce}'" in answer["Content-Security-Policy"]
+
+
+def test_a_run_within_which_another_was_removed_from_the_queue_is_whole(page: Client, ada: User) -> None:
+    session = making.session(ada)
+    run = making.run(session, message="Count")
+    making.append(run, start(run), making.step("iteration_start"))
+    removed = making.run(session, message="Later", owned_by="")
+    step_log.append_unowned(removed, [start(removed), complete("cancelled", removed=True)])
+    Run.objects.filter(pk=removed.pk).update(status=RunStatus.CANCELLED)
+    making.append(run, ANSWER, complete("cancelled"))
+    making.end(run, RunStatus.CANCELLED)
+    content = looked_at(page, f"/sessions/{session.pk}/")
+    assert "397.8" in content
+    assert re.search(r'"cursor": \{"seq": 6,', content), "what has been shown would be sent again"
