@@ -49,7 +49,7 @@ def test_the_proxy_takes_its_file_and_has_nothing_to_format() -> None:
     assert run(PROGRAMS / "caddy", "fmt", "Caddyfile").stdout == (PROJECT / "Caddyfile").read_text("utf-8")
     (route,) = json.loads(done.stdout)["apps"]["http"]["servers"]["srv0"]["routes"]
     handlers = {each["handler"]: each for each in route["handle"]}
-    assert handlers["request_body"]["max_size"] == 3_000_000
+    assert handlers["request_body"]["max_size"] == 21_000_000
     upstreams = [upstream["dial"] for upstream in handlers["reverse_proxy"]["upstreams"]]
     assert upstreams == [f"{name}:8000" for name in SERVICES if name.startswith("web-")]
 

@@ -42,6 +42,8 @@ class Bad:
 
     statement: str
     of: str = "run"
+    code: str = "internal"
+    """With which the run fails."""
 
     def spoil(self, run: Run) -> None:
         """Make it so."""
@@ -54,7 +56,9 @@ SPOILT: dict[str, dict[str, Bad]] = {
         "a step that is no JSON": Bad("UPDATE chat_step SET body = '{\"type\": ' WHERE session_id = %s", "session"),
         "a step that is JSON of another kind": Bad("UPDATE chat_step SET body = '[]' WHERE session_id = %s", "session"),
         "a step without what it is to have": Bad("UPDATE chat_step SET body = '{}' WHERE session_id = %s", "session"),
-        "an agent that is not there": Bad("UPDATE chat_run SET agent_name = 'nobody' WHERE id = %s"),
+        "an agent that is not there": Bad(
+            "UPDATE chat_run SET agent_name = 'nobody' WHERE id = %s", code="unknown_agent"
+        ),
     },
     "sqlite": {
         "a step that is no text": Bad(
@@ -184,8 +188,9 @@ async def test_what_waits_and_cannot_be_read(
     with caplog.at_level(logging.WARNING), contextlib.suppress(ValueError):
         await LOOKS[look]()
     ends = [await _become(run_id) for run_id in (first, spoilt, last)]
-    assert ends == [("completed", ""), ("failed", "internal"), ("completed", "")], "a bad row stood in others' way"
-    assert caplog.records
+    assert ends == [("completed", ""), ("failed", bad.code), ("completed", "")], "a bad row stood in others' way"
+    # That an agent was withdrawn meanwhile is nothing for the log.
+    assert caplog.records or bad.code != "internal"
     names = await sync_to_async(_names)(spoilt)
     assert (names[0], names[-2:]) == ("reasoning_start", ["error", "reasoning_complete"])
 
@@ -247,7 +252,8 @@ async def test_a_session_that_is_no_identifier_is_left_out(here: Here, caplog: p
     await sync_to_async(spoil_all)()
     await queue_watch.look()
     assert await _become(run_id) == ("completed", "")
-    assert caplog.records
+    # That an agent was withdrawn meanwhile is nothing for the log.
+    assert caplog.records or bad.code != "internal"
 
 
 def test_what_has_ended_is_not_set_aside(transactional_db: None) -> None:

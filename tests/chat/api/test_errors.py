@@ -13,7 +13,8 @@ ROOT = Path(errors.__file__).parents[2]
 CODES = set(
     "bad_json bad_frame unknown_type too_large empty_message bad_text unknown_agent bad_last_seq not_found not_allowed "
     "not_continuable nothing_to_cancel conflict rate_limited queue_full model_unreachable model_auth model_rate_limited "
-    "model_timeout model_cut_off model_error tool_failed storage internal budget_exceeded".split()
+    "model_timeout model_cut_off model_error tool_failed storage internal budget_exceeded too_many_files "
+    "unsupported_media".split()
 )
 #: Which argument of a call is a code, by what is called; ``code=`` is one in any call.
 PLACES = {
@@ -79,4 +80,4 @@ def test_codes_are_found_where_they_are_told() -> None:
 
 def test_each_status_is_one_of_a_code_of_the_protocol() -> None:
     assert errors._STATUS.keys() <= CODES
-    assert set(errors._STATUS.values()) <= {400, 401, 403, 404, 409, 413, 429, 500, 503}
+    assert set(errors._STATUS.values()) <= {400, 401, 403, 404, 409, 413, 415, 429, 500, 503}

@@ -425,7 +425,7 @@ def test_what_people_and_models_wrote_stays_text(page: Client, ada: User) -> Non
     for address in ["/", "/sessions/?q=alert", f"/sessions/{session.pk}/", f"/runs/{run.pk}/"]:
         html = page.get(address).content.decode()
         assert "<script>alert" not in html
-        assert "<img" not in html
+        assert "<img src=x" not in html
 
 
 def test_pages_keep_to_the_policy(page: Client, ada: User) -> None:
