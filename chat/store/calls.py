@@ -59,6 +59,7 @@ _BEGIN = """INSERT INTO chat_modelcall (session_id, run_id, iteration, attempt, 
     finish_reason, input_tokens, output_tokens, estimated, currency, error)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '', 0, 0, %s, '', '')
     ON CONFLICT (run_id, iteration, attempt) DO NOTHING RETURNING id"""
+_LATEST = "SELECT id, depth, base_id, messages FROM chat_modelcall WHERE session_id = %s ORDER BY id DESC LIMIT %s"
 _FIND_CONTENTS = "SELECT sha256, id FROM chat_modelcontent WHERE session_id = %s AND sha256 IN ({places})"
 _ADD_CONTENTS = """INSERT INTO chat_modelcontent (session_id, sha256, role, tokens, body) VALUES {rows}
     ON CONFLICT (session_id, sha256) DO UPDATE SET tokens = excluded.tokens RETURNING sha256, id"""
@@ -228,8 +229,19 @@ def whole_list(stored: Iterable[Any], base: Refs) -> Refs:
 
 def _newest(session_id: UUID) -> _Known | None:
     """The session's last call."""
-    last = ModelCall.objects.filter(session=session_id).order_by("-pk").values_list("pk", "depth").first()
-    return None if last is None else _Known(last[0], refs_of(session_id, last[0]), last[1])
+    with connection.cursor() as cursor:
+        cursor.execute(_LATEST, [uuid_param(session_id), _LEAST_DEPTH])
+        rows: list[tuple[int, int, int | None, str]] = cursor.fetchall()
+    if not rows:
+        return None
+    last, depth, *_ = rows[0]
+    chain: list[list[Any]] = []
+    wanted: int | None = last
+    for call_id, _, base, stored in rows:
+        if call_id == wanted:
+            chain.append(orjson.loads(stored))
+            wanted = base
+    return _Known(last, _joined(chain) if wanted is None else refs_of(session_id, last), depth)
 
 
 def refs_of(session_id: UUID, call_id: int) -> Refs:
@@ -245,6 +257,11 @@ def refs_of(session_id: UUID, call_id: int) -> Refs:
                 chain.append(orjson.loads(stored))
         if not found:
             break
+    return _joined(chain)
+
+
+def _joined(chain: Sequence[Sequence[Any]]) -> Refs:
+    """What a call was asked with, from its own list as it is stored and those of the calls that it stands on, in this order."""
     refs: Refs = []
     for stored in reversed(chain):
         refs = whole_list(stored, refs)

@@ -269,7 +269,11 @@ MEANS: dict[str, Callable[[Page], Awaitable[None]]] = {
 }
 
 
-@pytest.mark.parametrize("means", MEANS)
+#: Those by which another one of the table goes as well.
+SAME = ("a finger, 80 px", "a finger, 250 px", "Home", "ArrowUp", "a jump to an element")
+
+
+@pytest.mark.parametrize("means", [pytest.param(name, marks=[pytest.mark.long] * (name in SAME)) for name in MEANS])
 async def test_a_hand_that_goes_up_is_never_pulled_back(growth: Growth, means: str) -> None:
     await stays(growth, MEANS[means], means)
 
