@@ -44,6 +44,8 @@ _HAND_ON = re.compile(
     r"(?=\s*[.;]?\s*(?:and\s+)?\bask the |[;。]|\n|\s*$)",
     _WORDS,
 )
+#: A file with a text, as `agents.attachments` tells of it.
+_TEXT_FILE = re.compile(r"“(?P<name>[^”]+)”, [^;]*?, to be read with read_file")
 _PLACE = re.compile(r"\bin\s+(?P<place>[a-z][a-z_/ .'-]{1,40}?)(?=\s+(?:right|now|at|today)\b|[?.,!;]|\s*$)", _WORDS)
 _HAN_PLACES = {
     "台北": "Asia/Taipei", "臺北": "Asia/Taipei", "台灣": "Asia/Taipei", "臺灣": "Asia/Taipei", "東京": "Asia/Tokyo",
@@ -91,8 +93,8 @@ class Ask:
     needs_today: bool = False
 
 
-def understand(message: str) -> list[Ask]:
-    """The parts of a message that can be settled, in its order; nothing where there are none."""
+def understand(message: str, files: str = "") -> list[Ask]:
+    """The parts of a message that can be settled, in its order, and its files, of which ``files`` tells; nothing where there are none."""
     original = message[:_READ]
     chinese = speaks_chinese(message)
     text = original.translate(_PLAIN)
@@ -109,6 +111,7 @@ def understand(message: str) -> list[Ask]:
     if now is not None:
         asks.append(_now(now, _zone(text), chinese=chinese))
     asks.extend(_sum(found, original[found.start : found.end], chinese=chinese) for found in find_sums(text))
+    asks.extend(_file(match, len(message), chinese=chinese) for match in _TEXT_FILE.finditer(files[:_READ]))
     return sorted(asks, key=lambda ask: ask.start)
 
 
@@ -345,6 +348,20 @@ def _page(match: re.Match[str], *, chinese: bool) -> Ask:
 
     topic = f"網頁 {url} 的內容" if chinese else f"what {url} says"
     return Ask(match.start(), "fetch_page", topic, lambda _: {"url": url}, read)
+
+
+def _file(match: re.Match[str], after: int, *, chinese: bool) -> Ask:
+    name = match["name"]
+    title = quote(as_text(name))
+
+    def read(result: str) -> str:
+        page, lines, text = _matched(r"“.*”, page ([\d,]+) of [\d,]+, lines ([\d,]+–[\d,]+):\n(.*)", result)
+        said = "\n".join(line.partition("\t")[2] for line in text.split("\n"))
+        head = f"「{title}」第 {page} 頁第 {lines} 行：" if chinese else f"**{title}**, page {page}, lines {lines}:"
+        return f"{head}\n\n{_quoted(said, 600)}"
+
+    topic = f"檔案「{name}」的內容" if chinese else f"what is in “{name}”"
+    return Ask(after + match.start(), "read_file", topic, lambda _: {"file": name}, read)
 
 
 # -- reading and writing --------------------------------------------------------------------------

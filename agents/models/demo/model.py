@@ -113,8 +113,8 @@ def plan(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str, Any]]
     last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=None)
     if last is None:
         return _introduction("", functions)
-    question = str(messages[last]["content"]).partition(BEFORE_FILES)[0]
-    asks = understand(question)
+    question, _, files = str(messages[last]["content"]).partition(BEFORE_FILES)
+    asks = understand(question, files)
     if not asks:
         made = _introduction(question, functions)
     else:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agents import AGENTS, CancelToken, Outcome, PartialStep, Step, Toolbox, ToolError, get_agent
+from agents.attachments import with_files
 from agents.models.demo.model import Plan, plan
 from agents.tools import build
 from tests.agents.conftest import Echo, Waiting, steps_of
@@ -280,6 +281,21 @@ def test_what_was_found_is_quoted_as_text() -> None:
         "About “\\*cats\\*”, your earlier sessions have:\n\n"
         "> 1. “Cats & dogs”, 2026-11-20, step 4\n> They said \\<b\\>no\\</b\\> to \\*cats\\*."
     )
+
+
+def test_the_files_of_a_message_are_read_and_quoted_with_page_and_line() -> None:
+    files = [
+        {"id": "1", "name": "notes.txt", "media_type": "text/plain", "size": 46},
+        {"id": "2", "name": "red.png", "media_type": "image/png", "size": 73},
+    ]
+    (told,) = with_files([{"role": "user", "content": "What is it about?", "files": files}], False, None)
+    functions = [*FUNCTIONS, {"name": "read_file", "description": "", "parameters": {}}]
+    planned = decide(str(told["content"]), functions=functions)
+    assert calls(planned) == [("read_file", {"file": "notes.txt"})]
+    result = "“notes.txt”, page 1 of 1, lines 1–2:\n1\tThe *flour* order is 40 kg.\n2\tIt comes on Monday."
+    answer = decide(str(told["content"]), [result], functions=functions).content
+    quoted = "> The \\*flour\\* order is 40 kg.\n> It comes on Monday."
+    assert answer.startswith(f"**notes.txt**, page 1, lines 1–2:\n\n{quoted}")
 
 
 def test_a_page_is_quoted_from_its_beginning() -> None:
