@@ -81,6 +81,7 @@ def _forget_others() -> None:
     feed_registry.open_feeds.clear()
     drafts.cells.clear()
     run_registry.running.clear()
+    run_registry.starting_writes.clear()
     connections.open_here.clear()
     run_registry.start_accepting()
 
