@@ -15,10 +15,9 @@ _MOST_CHARACTERS = 16_000
 _NAMED = 30
 
 
-class ReadFileTool:
-    """Reads a file's text."""
+class _FileTool:
+    """What both have: files of one session, and no way out of it."""
 
-    name = "read_file"
     timeout_s = 90.0
     output_limit = 20_000
     reaches_outside = False
@@ -26,6 +25,15 @@ class ReadFileTool:
 
     def __init__(self, files: SessionFiles, listed: Sequence[FileData], on_read: Callable[[], None]) -> None:
         self._files, self._listed, self._on_read = files, listed, on_read
+
+
+class ReadFileTool(_FileTool):
+    """Reads a file's text."""
+
+    name = "read_file"
+
+    def __init__(self, files: SessionFiles, listed: Sequence[FileData], on_read: Callable[[], None]) -> None:
+        super().__init__(files, listed, on_read)
         self.description = (
             "Reads the text of a file of this conversation, with page and line numbers; name these when you use what you read."
             f" A long one is read piece by piece. {_there_are(listed)}"
@@ -70,17 +78,13 @@ class ReadFileTool:
         return f"{told}:\n" + "\n".join(f"{number}\t{line}" for number, line in taken) + rest
 
 
-class SearchFileTool:
+class SearchFileTool(_FileTool):
     """Finds words in files."""
 
     name = "search_file"
-    timeout_s = 90.0
-    output_limit = 20_000
-    reaches_outside = False
-    has_side_effects = False
 
     def __init__(self, files: SessionFiles, listed: Sequence[FileData], on_read: Callable[[], None]) -> None:
-        self._files, self._listed, self._on_read = files, listed, on_read
+        super().__init__(files, listed, on_read)
         self.description = (
             "Searches the files of this conversation for words and returns the lines that hold them, with file, page and line; name"
             f" these when you use what you found. Search for a few telling words. {_there_are(listed)}"

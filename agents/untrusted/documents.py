@@ -24,13 +24,22 @@ _OFFICE = {
 
 def office_kind(content: bytes) -> str:
     """What an archive is: ``docx``, ``xlsx``, ``xlsb``, ``pptx``, or empty for any other."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = set(archive.namelist()[:_MOST_PARTS])
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+    parts = _parts(content)
+    if parts is None:
         return ""
+    names = {part.filename for part in parts[:_MOST_PARTS]}
     found = [kind for part, kind in _OFFICE.items() if part in names]
     return found[0] if found and "[Content_Types].xml" in names else ""
+
+
+def _parts(content: bytes) -> list[zipfile.ZipInfo] | None:
+    """What an archive holds, by its index; None where it is no archive that can be read."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+        # Bytes that others made: zipfile raises each of these for an index that lies of itself, and whoever asks says what it means.
+        return None
 
 
 def extract(kind: str, content: bytes) -> list[Any]:
@@ -56,10 +65,8 @@ class _Locked(Exception):
 
 def _packed_problem(content: bytes) -> str:
     """What is wrong with an archive before anything of it is unpacked; what its index hides, memory and time end."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            parts = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+    parts = _parts(content)
+    if parts is None:
         return "It is damaged."
     if len(parts) > _MOST_PARTS or sum(part.file_size for part in parts) > _MOST_UNPACKED:
         return "Unpacked it would be larger than a file may be."
