@@ -1,6 +1,5 @@
 """Tool-using agents on Qwen-Agent whose reasoning is a stream. Knows nothing of Django or sockets."""
 
-from agents.addresses import mask_text
 from agents.agent import Agent, get_agent, preload
 from agents.documents import PICTURES, DocumentText, Unreadable, Unsupported, has_text, read_text, tell_type
 from agents.errors import AgentError, UnknownAgent
@@ -16,6 +15,7 @@ from agents.events import (
     Usage,
 )
 from agents.extensions import ExtensionsRefused, load_extensions
+from agents.masking import mask_text
 from agents.metering import Allowance, Meter
 from agents.sentence import Sentence
 from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters

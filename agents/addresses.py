@@ -135,7 +135,7 @@ def mask_address(url: str) -> str:
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{port}" if port else "")
 
 
-def mask_text(text: str) -> str:
+def mask_addresses(text: str) -> str:
     """A text in which each address, whatever its scheme, is masked."""
     return _ANY_ADDRESS.sub(_masked, text) if "://" in text else text
 

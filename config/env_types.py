@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator
 
-from agents.addresses import BadAddress, authority, mask_text, split_address
+from agents.addresses import BadAddress, authority, mask_addresses, split_address
 from agents.models.address_list import AddressList
 from config.addresses import AddressRefused
 from config.database_address import parse_database
@@ -152,7 +152,7 @@ def _json_object(raw: str) -> dict[str, Any]:
 
 def _masked(value: str) -> str:
     """A bad address of a server without what may be secret."""
-    return mask_text(value) if "://" in value else re.sub(r"^.*@|[?#].*", "…", value)
+    return mask_addresses(value) if "://" in value else re.sub(r"^.*@|[?#].*", "…", value)
 
 
 def _split(url: str) -> SplitResult | None:

@@ -11,7 +11,7 @@ from django.db import InterfaceError, InternalError, OperationalError, Programmi
 from redis.exceptions import RedisError
 from structlog.typing import EventDict, WrappedLogger
 
-from agents.addresses import mask_text
+from agents.masking import mask_text
 
 #: Fields that are never written down, whoever logs them.
 PRIVATE = frozenset(

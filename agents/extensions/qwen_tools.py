@@ -8,8 +8,8 @@ from typing import Any
 from qwen_agent.llm.schema import ContentItem
 from qwen_agent.tools.base import BaseTool, ToolServiceError
 
-from agents.addresses import mask_text
 from agents.cancellation import CancelToken
+from agents.masking import mask_text
 from agents.tools.file_access import ReturnedFile
 from agents.tools.tool import ToolError, ToolText
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from agents.addresses import mask_text
 from agents.errors import ModelError
+from agents.masking import mask_text
 from agents.sentence import Sentence
 from agents.text import clean
 

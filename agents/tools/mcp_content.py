@@ -10,7 +10,7 @@ import anyio
 import httpx2
 from mcp import MCPError, types
 
-from agents.addresses import mask_text
+from agents.masking import mask_text
 from agents.text import clean
 from agents.tools.file_access import ReturnedFile
 from agents.tools.tool import ToolError, ToolText

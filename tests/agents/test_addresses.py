@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.addresses import BadAddress, addresses_in, mask_address, mask_text, normalize_address
+from agents.addresses import BadAddress, addresses_in, mask_address, mask_addresses, normalize_address
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_of_an_address_the_host_alone_is_shown(address: str, shown: str) -> None
     ],
 )
 def test_addresses_are_masked_wherever_they_stand(text: str) -> None:
-    masked = mask_text(text)
+    masked = mask_addresses(text)
     assert "SECRET" not in masked
     assert "h.test" in masked
-    assert mask_text(masked) == masked
+    assert mask_addresses(masked) == masked
