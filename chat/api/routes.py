@@ -14,6 +14,7 @@ from agents.sentence import Sentence
 from chat.api import agents as agent_api
 from chat.api import calls as call_api
 from chat.api import events as event_api
+from chat.api import exports as export_api
 from chat.api import files as file_api
 from chat.api import runs as run_api
 from chat.api import schedules as schedule_api
@@ -58,5 +59,5 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
 
 for kind, handler in _handlers.items():
     api.add_exception_handler(kind, handler)
-for module in (agent_api, session_api, event_api, run_api, call_api, search_api, file_api, schedule_api):
+for module in (agent_api, session_api, event_api, run_api, call_api, search_api, file_api, export_api, schedule_api):
     api.add_router("", module.router)

@@ -3,6 +3,7 @@
 from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
+from chat.models.imports import ImportedDocument
 from chat.models.operations import (
     MANY_SESSIONS,
     Act,
@@ -73,6 +74,7 @@ __all__ = [
     "File",
     "FileChunk",
     "FileText",
+    "ImportedDocument",
     "Level",
     "MissedPolicy",
     "ModelCall",

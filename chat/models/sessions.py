@@ -80,6 +80,7 @@ class Origin(models.TextChoices):
     CONTINUE = "continue"
     SCHEDULE = "schedule"
     AGENT = "agent"
+    IMPORT = "import"
 
 
 class _Sessions(models.Manager["Session"]):
@@ -122,6 +123,9 @@ class Session(models.Model):
     )
 
     has_files = models.BooleanField(default=False, db_default=False, editable=False, help_text="Whether it uses files.")
+    imported_at = models.DateTimeField(
+        null=True, editable=False, help_text="When it was made from another program's trajectory: it is only read."
+    )
     deleted_at = models.DateTimeField(null=True, editable=False)
 
     objects = _Sessions()

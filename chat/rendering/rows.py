@@ -70,7 +70,7 @@ def _child_row(run: Run, within: Sequence[Run], number: str) -> Row:
     """A run within another one as ``_child.html`` takes it: its rows are numbered within the row ``number``, its answer is the last."""
     rows = [item_row(run, item, bar) for item, bar in zip(run.items, run.bars(), strict=True)]
     if run.answer is not None:
-        rows.append(_answer_item(run, run.answer))
+        rows.append(answer_item(run, run.answer))
     for place, row in enumerate(rows, 1):
         row["n"] = f"{number}.{place}"
     _nest(rows, run, within)
@@ -87,7 +87,7 @@ def _child_row(run: Run, within: Sequence[Run], number: str) -> Row:
     }
 
 
-def _answer_item(run: Run, answer: Answer) -> Row:
+def answer_item(run: Run, answer: Answer) -> Row:
     """The answer of a run within another one, as a row like a thought's: the reader's answer is the root's."""
     return {
         "kind": "thought",

@@ -25,6 +25,7 @@ from chat.models import (
     File,
     FileChunk,
     FileText,
+    ImportedDocument,
     ModelCall,
     ModelContent,
     Occurrence,
@@ -161,6 +162,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
     if len(runs) == limit:
         return True
     _delete(Connection.objects.filter(session__in=session_ids))
+    _delete(ImportedDocument.objects.filter(session__in=session_ids))
     Schedule.objects.filter(session__in=session_ids).update(session=None)
     _delete(Session.everything.filter(pk__in=session_ids))
     return True

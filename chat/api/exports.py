@@ -1,0 +1,143 @@
+"""A session or a run as one file, and what would be hidden in it; a session made from another program's trajectory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Annotated, Any, TypeVar, cast
+
+from django.http import HttpRequest, StreamingHttpResponse
+from django.utils import timezone, translation
+from ninja import Query, Router, Schema
+from pydantic import Field
+
+from chat.api.paths import visible_run, visible_session
+from chat.exports.files import FORMATS, Format, disposition, file_name, next_piece, preview
+from chat.exports.masking import Masker
+from chat.exports.source import Source
+from chat.models import Run, Session
+from chat.protocol import BadFrame
+from chat.runtime import database
+
+router = Router()
+T = TypeVar("T")
+
+_FILE: dict[str, Any] = {
+    "responses": {
+        200: {
+            "description": "The file",
+            "content": {kind.media_type.partition(";")[0]: {"schema": {"type": "string"}} for kind in FORMATS.values()},
+        }
+    }
+}
+_Name = Annotated[str, Query(alias="format", description=f"One of {', '.join(FORMATS)}.")]
+_Mask = Annotated[bool, Query(description="Whether what looks like a secret is hidden.")]
+
+
+class PlaceOut(Schema):
+    """Something that is hidden."""
+
+    seq: int | None = Field(description="The event's number; null for what has none, and for the title.")
+    what: str = Field(description="The kind of step.")
+    tool: str
+    kind: str = Field(description="What it looks like: key, token, password, private key.")
+    excerpt: str = Field(description="The text around it, masked.")
+
+
+class PreviewOut(Schema):
+    """What is hidden in a file: how much in all, and the first hundred places."""
+
+    count: int
+    kinds: dict[str, int]
+    places: list[PlaceOut]
+
+
+@router.get("sessions/{session_id}/export/", openapi_extra=_FILE)
+async def export_session(
+    request: HttpRequest, session_id: str, format_name: _Name = "json", mask: _Mask = True
+) -> StreamingHttpResponse:
+    """Save a session as one file: for reading (`markdown`, `html`), as its events were sent (`json`), or for other programs (`atif`)."""
+    session = await visible_session(request, session_id)
+    return await _file(session, None, format_name, mask=mask)
+
+
+@router.get("runs/{run_id}/export/", openapi_extra=_FILE)
+async def export_run(
+    request: HttpRequest, run_id: str, format_name: _Name = "json", mask: _Mask = True
+) -> StreamingHttpResponse:
+    """Save a run as one file, with the runs within it."""
+    run = await _run(request, run_id)
+    return await _file(run.session, run, format_name, mask=mask)
+
+
+@router.get("sessions/{session_id}/export/preview/", response=PreviewOut)
+async def preview_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
+    """Tell what is hidden in a file of the session."""
+    return await _preview(Source(await visible_session(request, session_id)))
+
+
+@router.get("runs/{run_id}/export/preview/", response=PreviewOut)
+async def preview_run(request: HttpRequest, run_id: str) -> dict[str, Any]:
+    """Tell what is hidden in a file of the run."""
+    run = await _run(request, run_id)
+    return await _preview(Source(run.session, run))
+
+
+async def _run(request: HttpRequest, run_id: str) -> Run:
+    found = await visible_run(request, run_id)
+    rows = Run.objects.select_related("session", "agent_version", "user")
+    return cast(Run, await database.read(rows.filter(pk=found.pk).first))
+
+
+async def _file(session: Session, run: Run | None, name: str, *, mask: bool) -> StreamingHttpResponse:
+    chosen = FORMATS.get(name)
+    if chosen is None:
+        raise BadFrame("bad_frame", f"format: one of {', '.join(FORMATS)}.")
+    source = Source(session, run, Masker(is_on=mask))
+    headers = {
+        "Content-Disposition": disposition(file_name(source, chosen)),
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "private, no-store",
+    }
+    pieces = await _pieces(source, chosen)
+    return StreamingHttpResponse(pieces, content_type=chosen.media_type, headers=headers)
+
+
+#: So many pieces are made at the same time, whoever asks: the database's threads are there for everybody.
+_at_once = asyncio.Semaphore(2)
+
+
+def _as_reader() -> Callable[[Callable[[], T]], T]:
+    """What calls in the language and the time zone of this request, on whatever thread."""
+    language, zone = translation.get_language(), timezone.get_current_timezone()
+
+    def call(function: Callable[[], T]) -> T:
+        with translation.override(language), timezone.override(zone):
+            return function()
+
+    return call
+
+
+async def _pieces(source: Source, chosen: Format) -> AsyncIterator[bytes]:
+    """The file's pieces. The first is made before anything is answered, so that an error can still be told."""
+    texts, call = chosen.write(source), _as_reader()
+
+    async def piece() -> bytes:
+        async with _at_once:
+            return await database.read(call, partial(next_piece, texts))
+
+    first = await piece()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        following = first
+        while following:
+            yield following
+            following = await piece()
+
+    return pieces()
+
+
+async def _preview(source: Source) -> dict[str, Any]:
+    async with _at_once:
+        await database.read(preview, source)
+    masker = source.masker
+    return {"count": masker.counts.total(), "kinds": dict(masker.counts), "places": masker.places}

@@ -1,0 +1,71 @@
+"""The formats of a file, its name, and its pieces."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from chat.exports.as_atif import write_atif
+from chat.exports.as_html import write_html
+from chat.exports.as_json import write_json
+from chat.exports.as_markdown import write_markdown
+from chat.exports.source import Source
+from chat.store.files import plain_name
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A kind of file: how it is written, what it ends in, and its type."""
+
+    write: Callable[[Source], Iterator[str]]
+    ending: str
+    media_type: str
+
+
+FORMATS = {
+    "markdown": Format(write_markdown, ".md", "text/markdown; charset=utf-8"),
+    "html": Format(write_html, ".html", "text/html; charset=utf-8"),
+    "json": Format(write_json, ".json", "application/json"),
+    "atif": Format(write_atif, ".atif.json", "application/json"),
+}
+#: Characters of a piece, at least.
+_PIECE = 64 * 1024
+#: What some file system does not take, or takes for something else; and the longest name, in bytes, that all take with an ending.
+_UNSAFE = re.compile(r'[<>:"/\\|?*%\x00-\x1f\x7f]+')
+_DEVICES = re.compile(r"(?i)(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?")
+_LONGEST = 180
+
+
+def file_name(source: Source, chosen: Format) -> str:
+    """A name that every file system takes, of the title and, for a run, its number."""
+    title = plain_name(_UNSAFE.sub(" ", source.title)) if source.title.strip() else "session"
+    title = title.encode()[:_LONGEST].decode(errors="ignore").strip(" .") or "session"
+    if _DEVICES.fullmatch(title):
+        title = f"session {title}"
+    run = f" {source.run.number}" if source.run is not None else ""
+    return f"{title}{run}{chosen.ending}"
+
+
+def disposition(name: str) -> str:
+    """The header that has a browser save a file under this name."""
+    plain = re.sub(r"[^A-Za-z0-9 ._()-]", "_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def next_piece(texts: Iterator[str]) -> bytes:
+    """The next piece of a file, of some size; empty at the end."""
+    parts: list[str] = []
+    length = 0
+    for text in texts:
+        parts.append(text)
+        length += len(text)
+        if length >= _PIECE:
+            break
+    return "".join(parts).encode(errors="replace")
+
+
+def preview(source: Source) -> None:
+    """Look through everything, so that the source's masker knows what it hides."""
+    _ = source.title
+    for _event in source.events():
+        pass

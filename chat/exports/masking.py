@@ -1,0 +1,98 @@
+"""The events of a log without what looks like a secret, and where something was hidden."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from agents import masking
+from agents.masking import Kind
+from agents.steps import CONTENT_LIMIT
+from agents.text import utf16_cut
+from chat.store.log_reader import Event
+
+#: Places that a preview tells, and characters around each.
+MOST_TOLD = 100
+_AROUND = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something is hidden: the event's number, what it is, the tool, and the text around it, masked."""
+
+    seq: int | None
+    what: str
+    tool: str
+    kind: Kind
+    excerpt: str
+
+
+@dataclass(slots=True)
+class Masker:
+    """Hides secrets in what passes through it, and counts them; one that is off passes everything on as it is."""
+
+    is_on: bool = True
+    counts: Counter[str] = field(default_factory=Counter)
+    places: list[Place] = field(default_factory=list)
+    _at: tuple[int | None, str, str] = (None, "", "")
+
+    def mask_events(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Events, masked."""
+        return map(self.mask_event, events) if self.is_on else iter(events)
+
+    def mask_event(self, event: Event) -> Event:
+        """An event, masked: a result that is cut is masked as a whole, so that no half of a secret is left at its end."""
+        if not (masking.may_hold_secret(event.body) or (event.content and masking.may_hold_secret(event.content))):
+            return event
+        data = event.data
+        self._at = (event.seq, event.type or event.event, data.get("tool_name", ""))
+        if event.content is not None:
+            event.content = self.mask_text(event.content)
+            data["content"] = ""
+        data = self.mask_json(data)
+        if event.content is not None:
+            data["content"] = utf16_cut(event.content, CONTENT_LIMIT)
+        event.body = orjson.dumps(data).decode()
+        return event
+
+    def mask_text(self, text: str) -> str:
+        """A text, masked."""
+        if not self.is_on:
+            return text
+        masked, secrets = masking.mask_and_tell(text)
+        for secret in secrets:
+            self._tell(secret.kind, masked[max(0, secret.start - _AROUND) : secret.end + _AROUND])
+        return masked
+
+    def mask_json(self, value: Any, kind: Kind | None = None) -> Any:
+        """A value of JSON, masked; ``kind`` is what its name says it is."""
+        if not self.is_on:
+            return value
+        match value:
+            case str():
+                if kind is not None and masking.is_secret_value(value, is_password=kind == "password"):
+                    return self._hide(kind)
+                return self.mask_text(value)
+            case dict():
+                return {
+                    self.mask_text(name): self.mask_json(each, masking.name_kind(name) or kind)
+                    for name, each in value.items()
+                }
+            case list():
+                return [self.mask_json(each, kind) for each in value]
+            case int() | float() if kind == "password" and not isinstance(value, bool):
+                return self._hide(kind)
+        return value
+
+    def _hide(self, kind: Kind) -> str:
+        words = masking.hidden(kind)
+        self._tell(kind, words)
+        return words
+
+    def _tell(self, kind: Kind, excerpt: str) -> None:
+        self.counts[kind] += 1
+        if len(self.places) < MOST_TOLD:
+            seq, what, tool = self._at
+            self.places.append(Place(seq, what, tool, kind, " ".join(excerpt.split())))

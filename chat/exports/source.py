@@ -1,0 +1,62 @@
+"""What a file is made of: a session or a run, its events through a masker."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Max, Min, Sum
+from django.utils import timezone
+
+from chat.exports.masking import Masker
+from chat.models import Run, Session
+from chat.store import log_reader
+from chat.store.log_reader import Event
+
+
+@dataclass(slots=True)
+class Source:
+    """A session, or one run of it, to be written into a file; read from the database as it is asked for."""
+
+    session: Session
+    run: Run | None = None
+    masker: Masker = field(default_factory=Masker)
+    made_at: datetime = field(default_factory=timezone.now)
+    _title: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The session's title, masked."""
+        if self._title is None:
+            self._title = self.masker.mask_text(self.session.title)
+        return self._title
+
+    def events(self) -> Iterator[Event]:
+        """All events in the order of the log."""
+        if self.run is not None:
+            return self.masker.mask_events(log_reader.tree_events(self.run))
+        return self.masker.mask_events(log_reader.session_events(self.session.pk, self.session.last_seq))
+
+    def runs(self) -> Iterator[Run]:
+        """The runs that it has, without those within them."""
+        return iter([self.run]) if self.run is not None else log_reader.root_runs(self.session.pk)
+
+    def events_of(self, run: Run) -> Iterator[Event]:
+        """The run's own events, in order."""
+        return self.masker.mask_events(log_reader.run_events(run.pk))
+
+    def totals(self) -> dict[str, Any]:
+        """Tokens and cost of all its runs; those of a run within another are in that one's."""
+        runs = Run.objects.filter(pk=self.run.pk) if self.run else Run.objects.filter(session=self.session, parent=None)
+        sums = runs.aggregate(
+            *(Sum(name) for name in ("input_tokens", "output_tokens", "cached_tokens", "cost")),
+            first=Min("currency"),
+            last=Max("currency"),
+        )
+        is_dollars = sums["first"] == sums["last"] == "USD"
+        return {
+            "total_prompt_tokens": sums["input_tokens__sum"] or 0,
+            "total_completion_tokens": sums["output_tokens__sum"] or 0,
+            "total_cached_tokens": sums["cached_tokens__sum"],
+            "total_cost_usd": float(sums["cost__sum"]) if is_dollars and sums["cost__sum"] is not None else None,
+        }

@@ -1,0 +1,15 @@
+"""What sessions were made from that came from other programs."""
+
+from django.db import models
+
+from chat.models.sessions import Session
+
+
+class ImportedDocument(models.Model):
+    """The trajectory that a session was made from, as it came: ATIF, as JSON."""
+
+    session = models.OneToOneField(Session, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    document = models.TextField()
+
+    def __str__(self) -> str:
+        return f"Document of {self.session_id}"
