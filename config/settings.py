@@ -211,6 +211,7 @@ MAX_BODY_BYTES = {
     "/api/": DATA_UPLOAD_MAX_MEMORY_SIZE,
     # What is around the file in its form is little. Where no limit is set, what the database takes in one go of an upload is.
     "/api/files/": ((MAX_FILE_MB or 200) * 1_000_000) + 64 * 1024,
+    "/api/sessions/import/": 20 * 1024 * 1024,
     "/schedules/": DATA_UPLOAD_MAX_MEMORY_SIZE,
 }
 

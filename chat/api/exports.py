@@ -7,11 +7,16 @@ from typing import Annotated, Any, TypeVar, cast
 
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone, translation
-from ninja import Query, Router, Schema
+from ninja import Query, Router, Schema, Status
 from pydantic import Field
 
+from agents.sentence import Sentence
+from chat.api.bodies import user_of
 from chat.api.paths import visible_run, visible_session
+from chat.api.sessions import SessionOut, session_out
+from chat.exports.atif_reader import MOST_BYTES
 from chat.exports.files import FORMATS, Format, disposition, file_name, next_piece, preview
+from chat.exports.importing import plan_import, store_import
 from chat.exports.masking import Masker
 from chat.exports.source import Source
 from chat.models import Run, Session
@@ -60,6 +65,24 @@ async def export_session(
     return await _file(session, None, format_name, mask=mask)
 
 
+_DOCUMENT = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
+
+
+@router.post("sessions/import/", response={201: SessionOut}, openapi_extra=_DOCUMENT)
+async def import_session(request: HttpRequest) -> Status[dict[str, Any]]:
+    """Make a session of an ATIF document, the body, of at most 20 MiB: it can be read like any other, and nothing can be asked in it."""
+    if request.content_type != "application/json":
+        raise BadFrame("bad_json", Sentence("The body must be JSON, with Content-Type: application/json."))
+    # Not its ``body``, which is held to what other requests may have.
+    body = request.read(MOST_BYTES + 1)
+    if len(body) > MOST_BYTES:
+        raise BadFrame("too_large", Sentence("The document is too large: it may have 20 MiB."))
+    async with _one_at_a_time:
+        planned = await asyncio.to_thread(plan_import, body)
+        session = await database.write(store_import, user_of(request), planned)
+    return Status(201, session_out(session))
+
+
 @router.get("runs/{run_id}/export/", openapi_extra=_FILE)
 async def export_run(
     request: HttpRequest, run_id: str, format_name: _Name = "json", mask: _Mask = True
@@ -104,6 +127,7 @@ async def _file(session: Session, run: Run | None, name: str, *, mask: bool) -> 
 
 #: So many pieces are made at the same time, whoever asks: the database's threads are there for everybody.
 _at_once = asyncio.Semaphore(2)
+_one_at_a_time = asyncio.Semaphore(1)
 
 
 def _as_reader() -> Callable[[Callable[[], T]], T]:

@@ -59,5 +59,5 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
 
 for kind, handler in _handlers.items():
     api.add_exception_handler(kind, handler)
-for module in (agent_api, session_api, event_api, run_api, call_api, search_api, file_api, export_api, schedule_api):
+for module in (agent_api, export_api, session_api, event_api, run_api, call_api, search_api, file_api, schedule_api):
     api.add_router("", module.router)

@@ -57,6 +57,7 @@ class SessionOut(Schema):
     created_at: float
     active_at: float
     last_seq: int
+    imported: bool = Field(description="Whether it was made from another program's trajectory: it is only read.")
     websocket_path: str
 
 
@@ -79,9 +80,11 @@ class _Row(NamedTuple):
     created_at: datetime
     active_at: datetime
     last_seq: int
+    imported_at: datetime | None
 
 
-def _session_out(session: Session | _Row) -> dict[str, Any]:
+def session_out(session: Session | _Row) -> dict[str, Any]:
+    """A session as it is told."""
     return {
         "id": session.pk,
         "title": session.title,
@@ -92,6 +95,7 @@ def _session_out(session: Session | _Row) -> dict[str, Any]:
         "created_at": session.created_at.timestamp(),
         "active_at": session.active_at.timestamp(),
         "last_seq": session.last_seq,
+        "imported": session.imported_at is not None,
         "websocket_path": f"{settings.PUBLIC_URL.path}/ws/chat/{session.pk}/",
     }
 
@@ -110,7 +114,7 @@ async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
     session = await runs_sessions.create_session(
         user_of(request), agent_name=new.agent_name, title=new.title, enable_reasoning=new.enable_reasoning, key=key
     )
-    return Status(201, _session_out(session))
+    return Status(201, session_out(session))
 
 
 @router.get("sessions/", response=SessionPage)
@@ -138,7 +142,7 @@ async def list_sessions(
 
     found = await database.read(page)
     told = {
-        "items": [_session_out(session) for session in found[:PAGE_LENGTH]],
+        "items": [session_out(session) for session in found[:PAGE_LENGTH]],
         "next": _cursor(found[PAGE_LENGTH - 1]) if len(found) > PAGE_LENGTH else None,
     }
     # As `SessionPage` has it, without a check of each field: that costs as much as all the rest.
@@ -167,7 +171,7 @@ def _after(cursor: str) -> Q:
 @router.get("sessions/{session_id}/", response=SessionOut)
 async def get_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
     """Show a session."""
-    return _session_out(await visible_session(request, session_id))
+    return session_out(await visible_session(request, session_id))
 
 
 @router.patch("sessions/{session_id}/", response=SessionOut, openapi_extra=takes(SessionChanges))
@@ -175,9 +179,7 @@ async def change_session(request: HttpRequest, session_id: str) -> dict[str, Any
     """Rename it, archive it, or change the agent and the reasoning that its page asks with."""
     session = await visible_session(request, session_id)
     changes = payload(request, SessionChanges).model_dump(exclude_unset=True)
-    return _session_out(
-        await runs_sessions.change_session(user_of(request), session, **changes) if changes else session
-    )
+    return session_out(await runs_sessions.change_session(user_of(request), session, **changes) if changes else session)
 
 
 @router.delete("sessions/{session_id}/", response={204: None})

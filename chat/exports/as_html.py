@@ -28,7 +28,7 @@ from chat.rendering.markdown import prepare_markdown
 from chat.rendering.transcript import Item
 from chat.store import files
 
-_STYLES = ("tokens", "base", "conversation", "files", "narrow")
+_STYLES = ("tokens", "base", "pages", "conversation", "files", "narrow")
 #: Characters of thoughts that are rendered as Markdown, the first; the others stand as they were written.
 _RENDERED = 400_000
 #: Bytes of a picture that is in the file, and of all of them.

@@ -19,6 +19,7 @@ from chat.models.operations import (
 )
 from chat.models.schedules import IS_OPEN, OPEN, MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule
 from chat.models.sessions import (
+    AGENT_NAME_LENGTH,
     AT_WORK_SQL,
     HAS_NOT_ENDED,
     IS_LIVE,
@@ -43,6 +44,7 @@ from chat.models.sessions import (
 
 __all__ = [
     "AGENT_NAME",
+    "AGENT_NAME_LENGTH",
     "AT_WORK_SQL",
     "HAS_NOT_ENDED",
     "IS_LIVE",

@@ -32,6 +32,8 @@ class RunStatus(models.TextChoices):
     INTERRUPTED = "interrupted"
 
 
+#: Of the names of agents that are kept with sessions and runs, characters.
+AGENT_NAME_LENGTH = 64
 LIVE = (RunStatus.RUNNING, RunStatus.CANCELLING)
 UNFINISHED = (RunStatus.QUEUED, *LIVE)
 

@@ -25,6 +25,7 @@ from chat.runtime.db_values import datetime_param, uuid_param
 _MINUTE = timedelta(seconds=60)
 #: Files of one message.
 MOST_FILES = 20
+IS_IMPORTED = Sentence("This session was imported: it can be read, but nothing can be asked in it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Admission:
     recent: int
     is_known: bool
     has_files: bool = False
+    is_imported: bool = False
 
 
 def load_for_update(
@@ -79,7 +81,7 @@ def load_for_update(
                 (SELECT COUNT(*) FROM (
                     SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s AND {ROOT_SQL} LIMIT %s) AS recent),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s),
-                s.has_files
+                s.has_files, s.imported_at IS NOT NULL
             FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s AND s.deleted_at IS NULL
             """,  # noqa: S608 - our own names
             [
@@ -97,7 +99,22 @@ def load_for_update(
         row = cursor.fetchone()
     if row is None:
         return None
-    owner_id, title, name, version, active, staff, last_number, waiting, live, at_work, recent, known, has_files = row
+    (
+        owner_id,
+        title,
+        name,
+        version,
+        active,
+        staff,
+        last_number,
+        waiting,
+        live,
+        at_work,
+        recent,
+        known,
+        has_files,
+        imported,
+    ) = row
     return Admission(
         owner_id,
         title,
@@ -112,6 +129,7 @@ def load_for_update(
         recent,
         bool(known),
         bool(has_files),
+        bool(imported),
     )
 
 
@@ -179,6 +197,8 @@ def check_access(session_id: UUID, user: User, client_message_id: str, agent_nam
         raise Refused("not_found", Sentence("There is no such session."))
     if not may_drive(role):
         raise Refused("not_allowed", Sentence("You may watch this session, but not steer it."))
+    if standing.is_imported:
+        raise Refused("not_allowed", IS_IMPORTED)
     return standing
 
 

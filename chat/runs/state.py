@@ -129,6 +129,11 @@ def _add(run: Run) -> None:
         cursor.execute(_ADD.format(begun=clock.now_expression() if run.started_at else "NULL"), values)
 
 
+def add_ended(run: Run) -> None:
+    """Add a run that has run elsewhere, as it ended there."""
+    run.save(force_insert=True)
+
+
 def begin_within(run: Run, parent: Run) -> None:
     """Add a run within another one, which its process executes from the beginning, under the same fence; the caller holds the session.
 

@@ -127,11 +127,14 @@ def append_again(run: Run, entries: Sequence[Entry]) -> list[Stored]:
     ]
 
 
-def append_unowned(run: Run, entries: Sequence[Entry], *, position: int = 0) -> list[Stored]:
-    """Store events of a run, within the transaction in which `runs.state` moves it: its first, or those after ``position``."""
+def append_unowned(run: Run, entries: Sequence[Entry], *, position: int = 0, findable: bool = True) -> list[Stored]:
+    """Store events of a run, within the transaction in which `runs.state` moves it: its first, or those after ``position``.
+
+    What is not ``findable`` no search leads to, neither people's nor agents'.
+    """
     numbered = _count_numbered(run, entries)
     last = _advance(run.session_id, numbered)
-    return _insert(run, last - numbered, position, entries)
+    return _insert(run, last - numbered, position, entries, findable=findable)
 
 
 def _is_numbered(run: Run, entry: Entry) -> bool:
@@ -168,7 +171,7 @@ def _owned_position(run_id: UUID, fence: int) -> int:
     return position
 
 
-def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry]) -> list[Stored]:
+def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry], *, findable: bool = True) -> list[Stored]:
     session, run_id, now = uuid_param(run.session_id), uuid_param(run.pk), datetime_param(timezone.now())
     rows: list[_Row] = []
     stored: list[Stored] = []
@@ -220,13 +223,14 @@ def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry]) -> list
     if last_number:
         with connection.cursor() as cursor:
             cursor.execute(_END_DRAFT, [run_id, last_number])
-    search.index(
-        run.session_id,
-        [
-            search.Indexed(at, row.event, row.type, row.body, row.seq is not None, whole)
-            for at, row, whole in zip(step_ids, rows, wholes, strict=True)
-        ],
-    )
+    if findable:
+        search.index(
+            run.session_id,
+            [
+                search.Indexed(at, row.event, row.type, row.body, row.seq is not None, whole)
+                for at, row, whole in zip(step_ids, rows, wholes, strict=True)
+            ],
+        )
     return stored
 
 

@@ -1,0 +1,118 @@
+"""An ATIF document of another program, read and checked: what comes in is no more than this server can carry, and valid."""
+
+import json
+import re
+from typing import Any, NoReturn
+
+import orjson
+from atif import Trajectory
+from pydantic import ValidationError
+
+from agents.sentence import Sentence
+from agents.text import clean
+from chat.protocol import BadFrame
+
+#: Bytes of a document, steps and trajectories in it, lists and objects in it, and how deep they may lie in each other.
+MOST_BYTES = 20 * 1024 * 1024
+MOST_STEPS = 10_000
+_MOST_TRAJECTORIES = 500
+_MOST_PARTS = 1_000_000
+_DEEPEST = 100
+_MOST_NESTED = 8
+_VERSION = re.compile(r"ATIF-v1\.\d{1,3}")
+
+
+def read_document(body: bytes) -> tuple[Trajectory, str]:
+    """The trajectory, and the document as it is kept. Raises `BadFrame`, whose words name the place."""
+    document = _load(body)
+    if not isinstance(document, dict):
+        raise BadFrame("bad_frame", Sentence("The document must be a JSON object: an ATIF trajectory."))
+    _check_depth(document)
+    _count(document)
+    if not _VERSION.fullmatch(str(document.get("schema_version", ""))):
+        raise BadFrame("bad_frame", Sentence("schema_version: only ATIF-v1.0 to ATIF-v1.8 are read here."))
+    try:
+        trajectory = Trajectory.model_validate(document)
+    except ValidationError as failure:
+        first = failure.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))[:200] or "trajectory"
+        raise BadFrame("bad_frame", f"{place}: {first['msg'][:300]}") from None
+    return trajectory, orjson.dumps(document).decode()
+
+
+def _load(body: bytes) -> Any:
+    if body.count(b"{") + body.count(b"[") > _MOST_PARTS:
+        raise BadFrame("bad_frame", Sentence("The document has more lists and objects than are read here."))
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # Lone surrogates, which it refuses, are only repaired.
+        try:
+            text = body.decode()
+            document = json.loads(text, parse_constant=_refuse, parse_int=_integer)
+        except (ValueError, RecursionError):
+            raise BadFrame("bad_json", Sentence("This is not valid JSON.")) from None
+        return _cleaned(document)
+    # What models and tools have said is repaired as it is when they say it here.
+    return _cleaned(document) if b"\\u0000" in body else document
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(word)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 19 or not -(2**63) <= int(digits) < 2**63:
+        raise ValueError(digits)
+    return int(digits)
+
+
+def _cleaned(value: Any, depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+        raise _too_deep()
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(name): _cleaned(each, depth + 1) for name, each in value.items()}
+    return [_cleaned(each, depth + 1) for each in value] if isinstance(value, list) else value
+
+
+def _too_deep() -> BadFrame:
+    return BadFrame("bad_frame", Sentence("The document is nested more than %(n)d deep.", n=_DEEPEST))
+
+
+def _check_depth(document: Any) -> None:
+    level = [document]
+    for _ in range(_DEEPEST):
+        level = [
+            each
+            for value in level
+            for each in (value.values() if isinstance(value, dict) else value)
+            if isinstance(each, dict | list)
+        ]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _count(document: dict[str, Any]) -> None:
+    """Refuse too many steps, or trajectories, before each is looked at."""
+    steps, trajectories = 0, 0
+    level: list[Any] = [document]
+    for _ in range(_MOST_NESTED):
+        below: list[Any] = []
+        for each in level:
+            trajectories += 1
+            told = each.get("steps")
+            steps += len(told) if isinstance(told, list) else 0
+            within = each.get("subagent_trajectories")
+            below += [one for one in within if isinstance(one, dict)] if isinstance(within, list) else []
+        if steps > MOST_STEPS:
+            raise BadFrame(
+                "bad_frame", Sentence("steps: there are more than %(n)d, which is the most that is read.", n=MOST_STEPS)
+            )
+        level = below
+    if level or trajectories > _MOST_TRAJECTORIES:
+        raise BadFrame(
+            "bad_frame", Sentence("subagent_trajectories: there are too many, or they lie too deep in each other.")
+        )

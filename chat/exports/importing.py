@@ -1,0 +1,100 @@
+"""Sessions made from other programs' trajectories: to be read like any other, and no more than that."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import cast
+
+from django.db import transaction
+from django.utils import timezone
+
+from agents.text import clean
+from chat.accounts.models import User
+from chat.exports.atif_reader import read_document
+from chat.exports.atif_runs import PlannedRun, plan_runs
+from chat.models import AGENT_NAME_LENGTH, ImportedDocument, Origin, Run, RunStatus, Session
+from chat.protocol.frames import ChildStartData
+from chat.runs import state as run_state
+from chat.runs.sessions import title_from
+from chat.store import step_log
+from chat.store.step_log import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A document that has been read, and what becomes of it."""
+
+    title: str
+    agent_name: str
+    document: str
+    runs: list[PlannedRun]
+
+
+def plan_import(body: bytes) -> Planned:
+    """Read an ATIF document; asks no database. Raises `BadFrame`."""
+    trajectory, document = read_document(body)
+    runs = plan_runs(trajectory, timezone.now().timestamp())
+    told = (trajectory.extra or {}).get("title")
+    asked = next((run.message for run in runs if run.message.strip()), trajectory.agent.name)
+    title = title_from(clean(told if isinstance(told, str) and told.strip() else asked))
+    return Planned(title, clean(trajectory.agent.name)[:AGENT_NAME_LENGTH], document, runs)
+
+
+@transaction.atomic
+def store_import(user: User, planned: Planned) -> Session:
+    """Make the session, all of it or nothing."""
+    session = Session.objects.create(
+        owner=user,
+        title=planned.title,
+        agent_name=planned.agent_name,
+        status=RunStatus(planned.runs[-1].status) if planned.runs else "",
+        imported_at=timezone.now(),
+    )
+    ImportedDocument.objects.create(session=session, document=planned.document)
+    for number, run in enumerate(planned.runs, 1):
+        _store_run(session, run, number)
+    session.refresh_from_db()
+    return session
+
+
+def _store_run(
+    session: Session, planned: PlannedRun, number: int, parent: Run | None = None, call_id: str = ""
+) -> None:
+    run = Run(
+        session=session,
+        number=number,
+        user=None,
+        message=planned.message,
+        agent_name=planned.agent[:AGENT_NAME_LENGTH],
+        model=planned.model,
+        origin=Origin.IMPORT,
+        status=RunStatus(planned.status),
+        created_at=_moment(planned.began),
+        started_at=_moment(planned.began),
+        ended_at=_moment(planned.ended),
+        iterations=planned.iterations,
+        input_tokens=planned.usage["input_tokens"],
+        output_tokens=planned.usage["output_tokens"],
+        cached_tokens=planned.usage.get("cached_tokens"),
+        cost=None if planned.cost is None else Decimal(str(round(planned.cost, 10))),
+        currency="" if planned.cost is None else "USD",
+        parent=parent,
+        parent_call_id=call_id,
+        depth=0 if parent is None else parent.depth + 1,
+    )
+    run.client_message_id = f"import:{run.pk.hex}"
+    if parent is not None:
+        start = planned.entries[0]
+        asked = {"run_id": str(parent.pk), "tool_call_id": call_id, "depth": run.depth}
+        planned.entries[0] = Entry(start.event, cast(ChildStartData, {**start.data, "parent": asked}))
+    run_state.add_ended(run)
+    done = 0
+    for place, asked_by, child in planned.children:
+        step_log.append_unowned(run, planned.entries[done:place], position=done, findable=False)
+        done = place
+        _store_run(session, child, number, run, asked_by)
+    step_log.append_unowned(run, planned.entries[done:], position=done, findable=False)
+
+
+def _moment(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)
