@@ -73,6 +73,7 @@ class ListedSession(NamedTuple):
     archived: bool
     active_at: datetime
     last_seq: int
+    imported_at: datetime | None
 
 
 def listed_sessions(user: User, most: int) -> list[ListedSession]:

@@ -127,6 +127,7 @@ def session_row(session: Session | ListedSession) -> dict[str, Any]:
         "tone": _TONES.get(session.status, ""),
         "ending": word,
         "events": session.last_seq,
+        "imported": session.imported_at is not None,
     }
 
 

@@ -112,7 +112,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     found, role = visible_session(request, session_id)
     before = _before(request, found)
     window = selectors.window(found.pk, before=before)
-    may_drive = access.may_drive(role)
+    may_drive = access.may_drive(role) and found.imported_at is None
     with reader_time(request):
         runs = conversation.shown_runs(found, window, may_drive=may_drive)
     # A message that was removed from the queue is no run to speak of, as long as there is another.
