@@ -75,6 +75,7 @@ class ServerForm(forms.ModelForm):  # type: ignore[type-arg]
 class ModelServerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Where models are that agents may ask."""
 
+    notes_itself = True
     form = ServerForm
     list_display = ("name", "shown_address", "shown_key", "is_open", "changed_at", "changed_by")
     list_select_related = ("changed_by",)
