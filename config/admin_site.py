@@ -1,10 +1,10 @@
 """The admin's site: whatever is changed in it, by whichever of its pages, is in the audit, in the transaction that changes it."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 
@@ -62,7 +62,7 @@ class NotedAdmin(_ADMIN):  # type: ignore[misc] # mixed into each class that is 
             return
         subject_id = obj.pk if isinstance(obj, User) else getattr(obj, "user_id", None)
         about = "account" if isinstance(obj, User) else f"{obj._meta.model_name} {obj.pk}"
-        audit.note_act(request.user.pk, act, Door.ADMIN, subject_id=subject_id, about=about, **details)
+        audit.note_act(cast(int, request.user.pk), act, Door.ADMIN, subject_id=subject_id, about=about, **details)
 
 
 def _rights(obj: Any) -> dict[str, Any]:
@@ -83,6 +83,6 @@ class Site(admin.AdminSite):
             admin_class = type(bases[1].__name__, bases, {"__module__": bases[1].__module__})
         super().register(model_or_iterable, admin_class, **options)
 
-    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """Lead there."""
         return redirect("password_change")

@@ -5,6 +5,7 @@ Read-only, but for the few things that may be done. Nothing here counts or scans
 
 from chat.admin import (
     agents,
+    audit,
     model_servers,
     operations,
     runs,
@@ -21,6 +22,7 @@ from chat.admin import labels  # isort: skip - when the others have registered t
 
 __all__ = [
     "agents",
+    "audit",
     "labels",
     "model_servers",
     "operations",
