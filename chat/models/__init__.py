@@ -1,16 +1,13 @@
 """What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
 
 from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
+from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, AuditPurge, Door
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.operations import (
-    MANY_SESSIONS,
-    Act,
     Announcement,
-    AuditEntry,
     ClosedAccount,
     Connection,
-    Door,
     Level,
     ModelServerFacts,
     Process,
@@ -51,7 +48,9 @@ __all__ = [
     "IS_UNFINISHED",
     "LIVE",
     "LIVE_SQL",
+    "LOOKS",
     "MANY_SESSIONS",
+    "NOBODY",
     "OPEN",
     "QUEUED_SQL",
     "ROOT_SQL",
@@ -62,6 +61,7 @@ __all__ = [
     "AgentVersion",
     "Announcement",
     "AuditEntry",
+    "AuditPurge",
     "Budget",
     "BudgetScope",
     "ClosedAccount",
