@@ -33,6 +33,7 @@ WRITERS = {
     "AgentVersion": ["catalog/agent_versions.py", "catalog/built_in.py"],
     "EnteredServer": ["catalog/server_changes.py"],
     "McpServer": ["catalog/server_changes.py"],
+    "AuditEntry": ["security/audit.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -57,6 +58,7 @@ CALLED = {
     "AgentVersion": {"AgentVersion", "version"},
     "EnteredServer": {"EnteredServer", "ModelServer", "server"},
     "McpServer": {"McpServer"},
+    "AuditEntry": {"AuditEntry"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -10,7 +10,7 @@ from django.utils import timezone
 from chat.accounts.models import User
 from chat.catalog import mcp_servers, model_servers, tool_servers
 from chat.catalog.sealed import seal
-from chat.models import Act, EnteredServer, McpServer, ModelServer
+from chat.models import Act, Door, EnteredServer, McpServer, ModelServer
 from chat.security import audit
 
 S = TypeVar("S", bound=EnteredServer)
@@ -52,7 +52,7 @@ def keep_offer(server: McpServer, offered: Mapping[str, str]) -> None:
 
 def _changed(by: User, act: Act, server: EnteredServer, *former: str) -> None:
     kind, tell = _KINDS[type(server)]
-    audit.note_change(by.pk, act, f"{kind} server {server.name}")
+    audit.note_act(by.pk, act, Door.ADMIN, about=f"{kind} server {server.name}")
     names = dict.fromkeys([server.name, *former])
     transaction.on_commit(lambda: tell(names))
 

@@ -69,7 +69,9 @@ class McpServer(EnteredServer):
     )
     transport = models.CharField(max_length=16, choices=Transport, default=Transport.EITHER)
     key_header = models.CharField(
-        max_length=40, default="Authorization", help_text="In which the key is sent: by Authorization as a bearer token."
+        max_length=40,
+        default="Authorization",
+        help_text="In which the key is sent: by Authorization as a bearer token.",
     )
     offered = models.JSONField(default=dict, blank=True, editable=False)
 
