@@ -6,6 +6,7 @@ Read-only, but for the few things that may be done. Nothing here counts or scans
 from chat.admin import (
     agents,
     audit,
+    mcp_servers,
     model_servers,
     operations,
     runs,
@@ -24,6 +25,7 @@ __all__ = [
     "agents",
     "audit",
     "labels",
+    "mcp_servers",
     "model_servers",
     "operations",
     "runs",
