@@ -12,7 +12,7 @@ from chat.models import NOBODY, Act, Door
 from chat.security import audit
 
 #: Of whom it is noted already that somebody who is kept out tries on, and in which stretch of time.
-_kept_out: dict[int | None, int] = {}
+_noted_lockouts: dict[int | None, int] = {}
 
 
 def watch_logins() -> None:
@@ -64,9 +64,9 @@ def _failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | Non
 def _is_news(subject_id: int | None) -> bool:
     """Whether this is the first time in ten minutes: who is kept out may try as often as the network carries."""
     window = int(time.time() // audit.WINDOW_S)
-    for known in [known for known, noted_in in _kept_out.items() if noted_in != window]:
-        del _kept_out[known]
-    if subject_id in _kept_out:
+    for known in [known for known, noted_in in _noted_lockouts.items() if noted_in != window]:
+        del _noted_lockouts[known]
+    if subject_id in _noted_lockouts:
         return False
-    _kept_out[subject_id] = window
+    _noted_lockouts[subject_id] = window
     return True

@@ -41,7 +41,7 @@ class World:
 @pytest.fixture
 def world(settings: Any) -> Iterator[World]:
     settings.ALLOW_SIGNUP = True
-    account_acts._kept_out.clear()
+    account_acts._noted_lockouts.clear()
     root = making.user("root", is_staff=True, is_superuser=True)
     ada = making.user("ada")
     making.session(ada)
@@ -245,7 +245,7 @@ def test_what_rights_somebody_has_then_is_told_by_numbers(world: World) -> None:
     }
 
 
-def test_who_is_kept_out_fills_no_audit(world: World) -> None:
+def test_who_is_noted_lockouts_fills_no_audit(world: World) -> None:
     for _ in range(20):
         login(world.nobody, "wrong")
     assert 7 <= AuditEntry.objects.count() <= 9
