@@ -39,6 +39,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
+from chat.models.tokens import ApiToken, Scope, holds_now
 
 __all__ = [
     "AGENT_NAME",
@@ -61,6 +62,7 @@ __all__ = [
     "Agent",
     "AgentVersion",
     "Announcement",
+    "ApiToken",
     "AuditEntry",
     "Budget",
     "BudgetScope",
@@ -89,6 +91,7 @@ __all__ = [
     "Run",
     "RunStatus",
     "Schedule",
+    "Scope",
     "Session",
     "SessionFile",
     "Step",
@@ -96,4 +99,5 @@ __all__ = [
     "StepOrigin",
     "ToolServer",
     "VersionState",
+    "holds_now",
 ]
