@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, StrictFloat, StrictInt, StrictStr
 from agents.sentence import Sentence
 from chat.api.auth import PAGES_ALONE, READ
 from chat.api.bodies import payload, takes, user_of
-from chat.models import ApiToken, Scope
+from chat.models import ApiToken, Door, Scope
 from chat.protocol import BadFrame, as_uuid, group_messages, is_blank
 from chat.runs.admission import Refused
 from chat.runtime import database, groups
@@ -41,7 +41,9 @@ class TokenOut(Schema):
     expires_at: float | None
     created_at: float
     last_used_at: float | None = Field(description="To the minute.")
-    last_used_door: str | None = Field(description="Through which door it came then: api, socket, v1, metrics.")
+    last_used_door: str | None = Field(
+        description="Through which door it came then: api, socket, stream, v1, agui, metrics."
+    )
 
 
 class MadeTokenOut(TokenOut):
@@ -105,7 +107,7 @@ async def make_token(request: HttpRequest, response: HttpResponse) -> Status[dic
         raise BadFrame("bad_frame", f"scope: one of {', '.join(Scope.values)}.")
     try:
         made, text = await database.write(
-            tokens.make_token, user_of(request), new.name.strip(), Scope(new.scope), _expiry(new.expires_at)
+            tokens.make_token, user_of(request), new.name.strip(), Scope(new.scope), _expiry(new.expires_at), Door.API
         )
     except tokens.TooManyTokens:
         words = Sentence("You have %(n)d tokens, and more are not allowed. Revoke one first.", n=tokens.MOST_TOKENS)
@@ -118,7 +120,7 @@ async def make_token(request: HttpRequest, response: HttpResponse) -> Status[dic
 async def revoke_token(request: HttpRequest, token_id: str) -> Status[None]:
     """Revoke a token: nobody gets in with it any more, and what is open by it closes."""
     key = as_uuid(token_id)
-    if key is None or not await database.write(tokens.revoke_token, user_of(request).pk, key):
+    if key is None or not await database.write(tokens.revoke_token, user_of(request).pk, key, door=Door.API):
         raise Refused("not_found", Sentence("There is no such token."))
     await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
     return Status(204, None)

@@ -1,16 +1,22 @@
 """What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
 
-from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
+from chat.models.agents import (
+    AGENT_NAME,
+    Agent,
+    AgentVersion,
+    EnteredServer,
+    McpServer,
+    ModelServer,
+    Transport,
+    VersionState,
+)
+from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, AuditPurge, Door
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.operations import (
-    MANY_SESSIONS,
-    Act,
     Announcement,
-    AuditEntry,
     ClosedAccount,
     Connection,
-    Door,
     Level,
     ModelServerFacts,
     Process,
@@ -52,7 +58,9 @@ __all__ = [
     "IS_UNFINISHED",
     "LIVE",
     "LIVE_SQL",
+    "LOOKS",
     "MANY_SESSIONS",
+    "NOBODY",
     "OPEN",
     "QUEUED_SQL",
     "ROOT_SQL",
@@ -64,6 +72,7 @@ __all__ = [
     "Announcement",
     "ApiToken",
     "AuditEntry",
+    "AuditPurge",
     "Budget",
     "BudgetScope",
     "ClosedAccount",
@@ -72,10 +81,12 @@ __all__ = [
     "DailyUsage",
     "Door",
     "Draft",
+    "EnteredServer",
     "File",
     "FileChunk",
     "FileText",
     "Level",
+    "McpServer",
     "MissedPolicy",
     "ModelCall",
     "ModelContent",
@@ -98,6 +109,7 @@ __all__ = [
     "StepContent",
     "StepOrigin",
     "ToolServer",
+    "Transport",
     "VersionState",
     "holds_now",
 ]

@@ -22,13 +22,13 @@ from django.db.models import Q
 from django.utils import timezone
 
 from chat.accounts.models import User
-from chat.models import ApiToken, Scope, holds_now
+from chat.models import Act, ApiToken, Door, Scope, holds_now
 from chat.runtime import background, database
 from chat.runtime.kept import Kept
+from chat.security import audit
 
-#: Addresses under which a token is looked at, and what the door there is called where it is told how a token was used last.
-_DOORS = {"/api/": "api", "/v1/": "v1", "/metrics": "metrics"}
-_PATHS = tuple(_DOORS)
+#: Addresses under which a token is looked at: the API, the doors that others' clients know, and the operators' figures.
+_PATHS = ("/api/", "/v1/", "/metrics")
 #: Tokens that an account may have, and how many that hold no more it keeps to look at.
 MOST_TOKENS = 50
 _MOST_ENDED = 50
@@ -71,7 +71,9 @@ class Token:
 
 
 @transaction.atomic
-def make_token(user: User, name: str, scope: Scope, expires_at: datetime | None) -> tuple[ApiToken, str]:
+def make_token(
+    user: User, name: str, scope: Scope, expires_at: datetime | None, door: Door = Door.PAGE
+) -> tuple[ApiToken, str]:
     """Make a token; returns its row and the token itself, which is nowhere else. Raises `TooManyTokens`."""
     # Held, so that of two made at once the second is counted too.
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
@@ -84,18 +86,29 @@ def make_token(user: User, name: str, scope: Scope, expires_at: datetime | None)
     text = f"tk_{secret}{_checksum(secret)}"
     made = ApiToken(user=user, name=name, scope=scope, expires_at=expires_at, prefix=text[:9], digest=_digest(text))
     made.save(force_insert=True)
+    about = f"token {made.pk}"
+    audit.note_act(user.pk, Act.TOKEN_MADE, door, subject_id=user.pk, about=about, scope=scope.value)
     return made, text
 
 
-def revoke_token(user_id: int, token_id: UUID) -> bool:
-    """End one of an account's tokens; false where it has none of that identifier that was not revoked before."""
+@transaction.atomic
+def revoke_token(user_id: int, token_id: UUID, *, by: int | None = None, door: Door = Door.PAGE) -> bool:
+    """End one of an account's tokens; false where it has none of that identifier that was not revoked before.
+
+    ``by`` is who does it, where that is not its owner. Sockets and streams that are open by it are closed by whoever looks, within a
+    second; at once, where `group_messages.LOGINS_CHANGED` is published after this.
+    """
     own = ApiToken.objects.filter(user=user_id, pk=token_id, revoked_at=None)
-    return bool(own.update(revoked_at=timezone.now()))
+    if not own.update(revoked_at=timezone.now()):
+        return False
+    audit.note_act(by or user_id, Act.TOKEN_REVOKED, door, subject_id=user_id, about=f"token {token_id}")
+    return True
 
 
-def revoke_all(user_id: int) -> int:
+def revoke_all(user_id: int, *, by: int | None = None, door: Door = Door.PAGE) -> int:
     """End all of an account's tokens; returns how many there were."""
-    return ApiToken.objects.filter(user=user_id, revoked_at=None).update(revoked_at=timezone.now())
+    own = ApiToken.objects.filter(user=user_id, revoked_at=None).values_list("pk", flat=True)
+    return sum(revoke_token(user_id, token_id, by=by, door=door) for token_id in list(own))
 
 
 def tokens_of(user_id: int) -> list[ApiToken]:
@@ -118,8 +131,14 @@ def is_token_path(path: str) -> bool:
 
 
 def door_of(path: str) -> str:
-    """What the door at such a path is called."""
-    return next(door for start, door in _DOORS.items() if path.startswith(start))
+    """What the door at such a path is called, where people are told how a token was used last."""
+    if path.startswith("/metrics"):
+        return "metrics"
+    if path.startswith("/v1/"):
+        return Door.V1
+    if path.startswith("/api/agui/"):
+        return Door.AGUI
+    return Door.STREAM if path.endswith("/stream/") else Door.API
 
 
 def is_bearer(header: str) -> bool:
@@ -199,7 +218,7 @@ def _in_letters(number: int, length: int) -> str:
 # Those who keep trying
 
 
-class _Attempts:
+class Attempts:
     """How many attempts that failed each address has left: one more every few seconds, up to so many. Safe to use from any thread."""
 
     MOST = 300
@@ -240,7 +259,7 @@ def _network(address: str) -> str:
     return str(ip_network(f"{address.partition('%')[0]}/64", strict=False)) if ":" in address else address
 
 
-_attempts = _Attempts()
+_attempts = Attempts()
 #: Digests of tokens that held when they came last, and of such as will never hold again; and when the use of a token was last written.
 _seen: Kept[str, bool] = Kept(1 << 20)
 _ended: Kept[str, bool] = Kept(1 << 20)

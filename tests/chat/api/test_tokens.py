@@ -15,7 +15,7 @@ from django.utils import timezone
 from chat.accounts.models import User
 from chat.api.docs import openapi_schema
 from chat.api.routes import api
-from chat.models import ApiToken, Scope
+from chat.models import ApiToken, AuditEntry, Scope
 from chat.runtime import background, database
 from chat.security import tokens
 from tests.chat import making
@@ -80,6 +80,11 @@ async def test_a_token_is_made_shown_once_listed_and_revoked(stage: Stage) -> No
     assert (await stage.call("GET", "sessions/", f"Bearer {text}")).status_code == 401
     assert (await stage.call("GET", "tokens/")).json()["items"] == []
     assert (await stage.call("DELETE", f"tokens/{told['id']}/")).status_code == 404
+    noted = await database.read(lambda: list(AuditEntry.objects.filter(about=f"token {told['id']}")))
+    assert {(each.actor_id, each.action, each.door) for each in noted} == {
+        (stage.other.pk, "token_made", "api"),
+        (stage.other.pk, "token_revoked", "api"),
+    }
 
 
 BAD_BODIES: dict[str, Any] = {
@@ -299,13 +304,13 @@ async def test_a_token_in_an_address_or_another_header_is_none(stage: Stage) -> 
 async def test_who_keeps_trying_is_held_off_and_who_has_a_token_is_not(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens._Attempts, "MOST", 5)
+    monkeypatch.setattr(tokens.Attempts, "MOST", 5)
     good = f"Bearer {stage.texts['read']}"
     assert (await stage.call("GET", "sessions/", good)).status_code == 200
     statuses = [(await stage.call("GET", "sessions/", f"Bearer tk_{n}")).status_code for n in range(7)]
     assert statuses == [401] * 5 + [429] * 2
     refused = await stage.call("GET", "sessions/", "Bearer tk_x")
-    assert 0 < int(refused["Retry-After"]) <= tokens._Attempts.ONE_MORE_S
+    assert 0 < int(refused["Retry-After"]) <= tokens.Attempts.ONE_MORE_S
     assert (await stage.call("GET", "sessions/", good)).status_code == 200, "it was seen before"
     assert (await stage.call("GET", "sessions/", f"Bearer {stage.texts['ask']}")).status_code == 429
 
