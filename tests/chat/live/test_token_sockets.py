@@ -1,5 +1,6 @@
 """Sockets that programs open with a token: let in, held to its scope, and closed when it ends, by whichever process that was."""
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ import pytest
 import websockets
 
 from chat import consumers, protocol
+from tests.event_streams import following
 from tests.serving import Browser, Server, Socket
 
 
@@ -120,3 +122,15 @@ async def test_a_socket_closes_when_its_token_ends_and_no_other_does(product: Se
         for open_socket in (other, page):
             await open_socket.send("ping")
             await open_socket.until_type("pong")
+
+
+async def test_a_stream_ends_when_its_token_does(product: Server, bo: Browser) -> None:
+    session_id = await bo.new_session()
+    token_id, header = await token(bo)
+    async with following(bo, session_id, token=header) as stream:
+        assert (await stream.next()).event == "session"
+        assert await bo.call("DELETE", f"tokens/{token_id}/") == (204, None)
+        async with asyncio.timeout(5):
+            assert await stream.closed() == protocol.Close.NOT_LOGGED_IN
+    async with following(bo, session_id, token=header) as stream:
+        assert stream.response.status_code == 401
