@@ -45,6 +45,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
+from chat.models.tokens import ApiToken, Scope, holds_now
 
 __all__ = [
     "AGENT_NAME",
@@ -69,6 +70,7 @@ __all__ = [
     "Agent",
     "AgentVersion",
     "Announcement",
+    "ApiToken",
     "AuditEntry",
     "AuditPurge",
     "Budget",
@@ -100,6 +102,7 @@ __all__ = [
     "Run",
     "RunStatus",
     "Schedule",
+    "Scope",
     "Session",
     "SessionFile",
     "Step",
@@ -108,4 +111,5 @@ __all__ = [
     "ToolServer",
     "Transport",
     "VersionState",
+    "holds_now",
 ]
