@@ -11,6 +11,7 @@ from ninja import Query, Router, Schema, Status
 from pydantic import Field
 
 from agents.sentence import Sentence
+from chat.api.auth import MANAGE, READ
 from chat.api.bodies import user_of
 from chat.api.paths import visible_run, visible_session
 from chat.api.sessions import SessionOut, session_out
@@ -19,9 +20,10 @@ from chat.exports.files import FORMATS, Format, disposition, file_name, next_pie
 from chat.exports.importing import plan_import, store_import
 from chat.exports.masking import Masker
 from chat.exports.source import Source
-from chat.models import Run, Session
+from chat.models import Act, Door, Run, Session
 from chat.protocol import BadFrame
 from chat.runtime import database
+from chat.security import audit
 
 router = Router()
 T = TypeVar("T")
@@ -56,19 +58,19 @@ class PreviewOut(Schema):
     places: list[PlaceOut]
 
 
-@router.get("sessions/{session_id}/export/", openapi_extra=_FILE)
+@router.get("sessions/{session_id}/export/", auth=READ, openapi_extra=_FILE)
 async def export_session(
     request: HttpRequest, session_id: str, format_name: _Name = "json", mask: _Mask = True
 ) -> StreamingHttpResponse:
     """Save a session as one file: for reading (`markdown`, `html`), as its events were sent (`json`), or for other programs (`atif`)."""
     session = await visible_session(request, session_id)
-    return await _file(session, None, format_name, mask=mask)
+    return await _file(request, session, None, format_name, mask=mask)
 
 
 _DOCUMENT = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
 
-@router.post("sessions/import/", response={201: SessionOut}, openapi_extra=_DOCUMENT)
+@router.post("sessions/import/", auth=MANAGE, response={201: SessionOut}, openapi_extra=_DOCUMENT)
 async def import_session(request: HttpRequest) -> Status[dict[str, Any]]:
     """Make a session of an ATIF document, the body, of at most 20 MiB: it can be read like any other, and nothing can be asked in it."""
     if request.content_type != "application/json":
@@ -83,22 +85,22 @@ async def import_session(request: HttpRequest) -> Status[dict[str, Any]]:
     return Status(201, session_out(session))
 
 
-@router.get("runs/{run_id}/export/", openapi_extra=_FILE)
+@router.get("runs/{run_id}/export/", auth=READ, openapi_extra=_FILE)
 async def export_run(
     request: HttpRequest, run_id: str, format_name: _Name = "json", mask: _Mask = True
 ) -> StreamingHttpResponse:
     """Save a run as one file, with the runs within it."""
     run = await _run(request, run_id)
-    return await _file(run.session, run, format_name, mask=mask)
+    return await _file(request, run.session, run, format_name, mask=mask)
 
 
-@router.get("sessions/{session_id}/export/preview/", response=PreviewOut)
+@router.get("sessions/{session_id}/export/preview/", auth=READ, response=PreviewOut)
 async def preview_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
     """Tell what is hidden in a file of the session."""
     return await _preview(Source(await visible_session(request, session_id)))
 
 
-@router.get("runs/{run_id}/export/preview/", response=PreviewOut)
+@router.get("runs/{run_id}/export/preview/", auth=READ, response=PreviewOut)
 async def preview_run(request: HttpRequest, run_id: str) -> dict[str, Any]:
     """Tell what is hidden in a file of the run."""
     run = await _run(request, run_id)
@@ -111,10 +113,22 @@ async def _run(request: HttpRequest, run_id: str) -> Run:
     return cast(Run, await database.read(rows.filter(pk=found.pk).first))
 
 
-async def _file(session: Session, run: Run | None, name: str, *, mask: bool) -> StreamingHttpResponse:
+async def _file(
+    request: HttpRequest, session: Session, run: Run | None, name: str, *, mask: bool
+) -> StreamingHttpResponse:
     chosen = FORMATS.get(name)
     if chosen is None:
         raise BadFrame("bad_frame", f"format: one of {', '.join(FORMATS)}.")
+    await database.write(
+        audit.note_act,
+        user_of(request).pk,
+        Act.EXPORT,
+        Door.API,
+        session_id=session.pk,
+        run_id=run.pk if run is not None else None,
+        format=name,
+        mask=mask,
+    )
     source = Source(session, run, Masker(is_on=mask))
     headers = {
         "Content-Disposition": disposition(file_name(source, chosen)),

@@ -12,10 +12,11 @@ from agents.text import clean
 from chat.accounts.models import User
 from chat.exports.atif_reader import read_document
 from chat.exports.atif_runs import PlannedRun, plan_runs
-from chat.models import AGENT_NAME_LENGTH, ImportedDocument, Origin, Run, RunStatus, Session
+from chat.models import AGENT_NAME_LENGTH, Act, Door, ImportedDocument, Origin, Run, RunStatus, Session
 from chat.protocol.frames import ChildStartData
 from chat.runs import state as run_state
 from chat.runs.sessions import title_from
+from chat.security import audit
 from chat.store import step_log
 from chat.store.step_log import Entry
 
@@ -50,6 +51,7 @@ def store_import(user: User, planned: Planned) -> Session:
         status=RunStatus(planned.runs[-1].status) if planned.runs else "",
         imported_at=timezone.now(),
     )
+    audit.note_act(user.pk, Act.IMPORT, Door.API, session_id=session.pk, subject_id=user.pk)
     ImportedDocument.objects.create(session=session, document=planned.document)
     for number, run in enumerate(planned.runs, 1):
         _store_run(session, run, number)

@@ -1,17 +1,23 @@
 """What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
 
-from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
+from chat.models.agents import (
+    AGENT_NAME,
+    Agent,
+    AgentVersion,
+    EnteredServer,
+    McpServer,
+    ModelServer,
+    Transport,
+    VersionState,
+)
+from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, AuditPurge, Door
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.imports import ImportedDocument
 from chat.models.operations import (
-    MANY_SESSIONS,
-    Act,
     Announcement,
-    AuditEntry,
     ClosedAccount,
     Connection,
-    Door,
     Level,
     ModelServerFacts,
     Process,
@@ -41,6 +47,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
+from chat.models.tokens import ApiToken, Scope, holds_now
 
 __all__ = [
     "AGENT_NAME",
@@ -54,7 +61,9 @@ __all__ = [
     "IS_UNFINISHED",
     "LIVE",
     "LIVE_SQL",
+    "LOOKS",
     "MANY_SESSIONS",
+    "NOBODY",
     "OPEN",
     "QUEUED_SQL",
     "ROOT_SQL",
@@ -64,7 +73,9 @@ __all__ = [
     "Agent",
     "AgentVersion",
     "Announcement",
+    "ApiToken",
     "AuditEntry",
+    "AuditPurge",
     "Budget",
     "BudgetScope",
     "ClosedAccount",
@@ -73,11 +84,13 @@ __all__ = [
     "DailyUsage",
     "Door",
     "Draft",
+    "EnteredServer",
     "File",
     "FileChunk",
     "FileText",
     "ImportedDocument",
     "Level",
+    "McpServer",
     "MissedPolicy",
     "ModelCall",
     "ModelContent",
@@ -93,11 +106,14 @@ __all__ = [
     "Run",
     "RunStatus",
     "Schedule",
+    "Scope",
     "Session",
     "SessionFile",
     "Step",
     "StepContent",
     "StepOrigin",
     "ToolServer",
+    "Transport",
     "VersionState",
+    "holds_now",
 ]
