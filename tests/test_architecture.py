@@ -20,6 +20,7 @@ WRITERS = {
     "FileChunk": ["store/files.py"],
     "FileText": ["store/file_texts.py"],
     "SessionFile": ["store/files.py"],
+    "ImportedDocument": ["exports/importing.py"],
     "Process": ["live/connections.py"],
     "Connection": ["live/connections.py"],
     "Schedule": ["schedules/commands.py", "schedules/occurrences.py"],
@@ -61,6 +62,7 @@ CALLED = {
     "McpServer": {"McpServer"},
     "AuditEntry": {"AuditEntry"},
     "ApiToken": {"ApiToken", "tokens"},
+    "ImportedDocument": {"ImportedDocument"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

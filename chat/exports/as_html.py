@@ -51,7 +51,7 @@ class _Writer:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._unrendered = _RENDERED
-        self._room = _PICTURES
+        self._bytes_left = _PICTURES
 
     def head(self) -> str:
         session = self._source.session
@@ -129,11 +129,11 @@ class _Writer:
 
     def _picture(self, file: FileData) -> str:
         key = as_uuid(file["id"])
-        if file["media_type"] not in agents.PICTURES or key is None or file["size"] > min(_PICTURE, self._room):
+        if file["media_type"] not in agents.PICTURES or key is None or file["size"] > min(_PICTURE, self._bytes_left):
             return ""
         if not files.whole().filter(pk=key, uses__session=self._source.session).exists():
             return ""
-        self._room -= file["size"]
+        self._bytes_left -= file["size"]
         return f"data:{file['media_type']};base64,{b64encode(files.content(key)).decode()}"
 
 

@@ -47,7 +47,7 @@ def fill(owner: User, **fields: Any) -> Session:
         making.thought(HOSTILE),
         step("tool_use", step=2, tool_call_id="h", tool_name="fetch_page", arguments=f'{{"url": {HOSTILE}'),
         step("tool_result", HOSTILE, step=3, tool_call_id="h", tool_name="fetch_page", ok=False),
-        step("final_answer", HOSTILE, step=4),
+        step("final_answer", HOSTILE, step=4, iteration=2),
         step("error", error="It failed.", code="model_error"),
     )
     making.append(failed, Entry("error", {"message": "It failed.", "code": "model_error", "id": "abcd1234"}))

@@ -86,6 +86,15 @@ ROWS: dict[str, list[Row]] = {
     "api/sessions/<session_id>/stream/": [Row("GET", 401, 404, 200, 200), Row("POST", 401, 405, 405, 405)],
     "api/sessions/<session_id>/events/<seq>/content/": [Row("GET", 401, 404, 200, 200)],
     "api/sessions/<session_id>/messages/": [Row("POST", 401, 404, 202, 403, '{"message": "hello"}')],
+    # As one file, and read in from one: its owner's, like any session.
+    "api/sessions/<session_id>/export/": [
+        Row("GET", 401, 404, 200, 200, query="?format=html"),
+        Row("POST", 401, 405, 405, 405),
+    ],
+    "api/sessions/<session_id>/export/preview/": [Row("GET", 401, 404, 200, 200)],
+    "api/runs/<run_id>/export/": [Row("GET", 401, 404, 200, 200, query="?format=markdown&mask=false")],
+    "api/runs/<run_id>/export/preview/": [Row("GET", 401, 404, 200, 200)],
+    "api/sessions/import/": [Row("GET", 401, 405, 405, 405), Row("POST", 401, 400, 400, 400)],
     # Files: their owner's, and of those who see a session that uses them. A form is sent in `tests/chat/api/test_files.py`.
     "api/files/": [Row("GET", 401, 405, 405, 405), Row("POST", 401, 400, 400, 400)],
     "api/files/<file_id>/": [Row("GET", 401, 404, 200, 200)],
