@@ -1,6 +1,7 @@
 """What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
 
 from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
+from chat.models.along import SentAlong
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.operations import (
@@ -89,6 +90,7 @@ __all__ = [
     "Run",
     "RunStatus",
     "Schedule",
+    "SentAlong",
     "Session",
     "SessionFile",
     "Step",
