@@ -16,7 +16,7 @@ from agents.sentence import Sentence
 from agents.text import is_clean
 from chat.api.bodies import payload, takes, user_of
 from chat.api.paths import visible_session
-from chat.models import RunStatus, Session
+from chat.models import Door, RunStatus, Session
 from chat.protocol import BadFrame
 from chat.runs import sessions as runs_sessions
 from chat.runtime import database
@@ -183,5 +183,5 @@ async def change_session(request: HttpRequest, session_id: str) -> dict[str, Any
 @router.delete("sessions/{session_id}/", response={204: None})
 async def delete_session(request: HttpRequest, session_id: str) -> Status[None]:
     """Stop it and remove everything of it."""
-    await runs_sessions.delete_session(user_of(request), await visible_session(request, session_id))
+    await runs_sessions.delete_session(user_of(request), await visible_session(request, session_id), Door.API)
     return Status(204, None)

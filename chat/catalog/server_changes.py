@@ -10,7 +10,7 @@ from agents.sentence import Sentence
 from chat.accounts.models import User
 from chat.catalog import model_servers
 from chat.catalog.sealed import seal
-from chat.models import Act, ModelServer
+from chat.models import Act, Door, ModelServer
 from chat.security import audit
 
 
@@ -56,5 +56,5 @@ def close_server(server: ModelServer, by: User, *, closed: bool) -> None:
 
 
 def _changed(by: User, act: Act, server: ModelServer) -> None:
-    audit.note_change(by.pk, act, f"model server {server.name}")
+    audit.note_act(by.pk, act, Door.ADMIN, about=f"model server {server.name}")
     transaction.on_commit(model_servers.forget)

@@ -2,16 +2,13 @@
 
 from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
 from chat.models.along import SentAlong
+from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, AuditPurge, Door
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.operations import (
-    MANY_SESSIONS,
-    Act,
     Announcement,
-    AuditEntry,
     ClosedAccount,
     Connection,
-    Door,
     Level,
     ModelServerFacts,
     Process,
@@ -52,7 +49,9 @@ __all__ = [
     "IS_UNFINISHED",
     "LIVE",
     "LIVE_SQL",
+    "LOOKS",
     "MANY_SESSIONS",
+    "NOBODY",
     "OPEN",
     "QUEUED_SQL",
     "ROOT_SQL",
@@ -63,6 +62,7 @@ __all__ = [
     "AgentVersion",
     "Announcement",
     "AuditEntry",
+    "AuditPurge",
     "Budget",
     "BudgetScope",
     "ClosedAccount",

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0018_children'),
+        ('chat', '0019_audit'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
