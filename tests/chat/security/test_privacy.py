@@ -82,6 +82,7 @@ ROWS: dict[str, list[Row]] = {
         Row("DELETE", 401, 404, 204, 403),
     ],
     "api/sessions/<session_id>/events/": [Row("GET", 401, 404, 200, 200)],
+    "api/sessions/<session_id>/stream/": [Row("GET", 401, 404, 200, 200), Row("POST", 401, 405, 405, 405)],
     "api/sessions/<session_id>/events/<seq>/content/": [Row("GET", 401, 404, 200, 200)],
     "api/sessions/<session_id>/messages/": [Row("POST", 401, 404, 202, 403, '{"message": "hello"}')],
     # Files: their owner's, and of those who see a session that uses them. A form is sent in `tests/chat/api/test_files.py`.
