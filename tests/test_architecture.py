@@ -32,7 +32,8 @@ WRITERS = {
     "DailyUsage": ["store/calls.py"],
     "Agent": ["catalog/agent_versions.py", "catalog/built_in.py"],
     "AgentVersion": ["catalog/agent_versions.py", "catalog/built_in.py"],
-    "ModelServer": ["catalog/server_changes.py"],
+    "EnteredServer": ["catalog/server_changes.py"],
+    "McpServer": ["catalog/server_changes.py"],
     "AuditEntry": ["security/audit.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
@@ -57,7 +58,8 @@ CALLED = {
     "DailyUsage": {"DailyUsage"},
     "Agent": {"Agent", "agent"},
     "AgentVersion": {"AgentVersion", "version"},
-    "ModelServer": {"ModelServer", "server"},
+    "EnteredServer": {"EnteredServer", "ModelServer", "server"},
+    "McpServer": {"McpServer"},
     "AuditEntry": {"AuditEntry"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
