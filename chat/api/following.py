@@ -72,8 +72,8 @@ class Follower:
             self._ended.set_result(code)
 
 
-async def open_session(request: HttpRequest, session_id: UUID | None) -> Follower:
-    """The request's user as a follower of a session; raises `Refused` where there is none for them, or they follow too many."""
+async def open_session(request: HttpRequest, session_id: UUID | None, door: Door) -> Follower:
+    """The request's user as a follower of a session, through a door; raises `Refused` where none is theirs, or they follow too many."""
     user = user_of(request)
     process = run_registry.PROCESS
     grant = await database.read(connections.find_grant, user, session_id, process) if session_id else None
@@ -82,5 +82,5 @@ async def open_session(request: HttpRequest, session_id: UUID | None) -> Followe
     if not connections.may_enter(user, grant):
         raise Refused("rate_limited", Sentence("You have too many connections open. Please close some."))
     if grant.role is Role.STAFF:
-        await database.write(audit.note_view, user.pk, session_id, Door.API)
+        await database.write(audit.note_view, user.pk, session_id, door)
     return Follower(Login(user, request.session.session_key or ""), session_id, grant)

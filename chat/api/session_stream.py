@@ -10,6 +10,7 @@ from ninja import Router
 from agents.sentence import Sentence
 from chat.api.event_stream import EventStreamResponse, EventWriter, event
 from chat.api.following import open_session
+from chat.models import Door
 from chat.protocol import BadFrame, as_uuid
 
 router = Router()
@@ -41,7 +42,7 @@ async def stream_session(request: HttpRequest, session_id: str, after: str = "")
     that of a socket. Counts as a socket.
     """
     place = _last_place(request, after)
-    follower = await open_session(request, as_uuid(session_id))
+    follower = await open_session(request, as_uuid(session_id), Door.STREAM)
 
     async def produce(writer: EventWriter) -> None:
         code = await follower.follow(lambda frame: writer.write(encoded(frame)), *place)
