@@ -18,6 +18,7 @@ former_accounts = RedirectView.as_view(
 urlpatterns = [
     path("", include("chat.urls")),
     path("api/", include("chat.api.urls")),
+    path("v1/", include("chat.openai.urls")),
     path("accounts/", include("chat.web.accounts")),
     re_path(r"^admin/auth/user/(?P<rest>.*)$", former_accounts),
     path("admin/", admin.site.urls),

@@ -59,8 +59,8 @@ class CompletionStream:
     _head: bytes = field(init=False)
     _tail: bytes = field(init=False)
     _content: str = ""
-    _part: int = 0
-    _begun: set[str] = field(default_factory=set)
+    #: The part that was told last in each field.
+    _parts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._teller = RunTeller(self.run_id)
@@ -101,13 +101,9 @@ class CompletionStream:
 
     def _parted(self, name: str, part: int, text: str) -> str:
         """The text, parted from what was told before it in the same field."""
-        is_new = part != self._part or part < 0
-        self._part = part
-        if not is_new:
-            return text
-        is_first = name not in self._begun
-        self._begun.add(name)
-        return text if is_first else BETWEEN + text
+        before = self._parts.get(name)
+        self._parts[name] = part
+        return text if before is None or (before == part and part > 0) else BETWEEN + text
 
     def _delta(self, name: bytes, text: str) -> bytes:
         return self._head + name + orjson.dumps(text) + self._tail

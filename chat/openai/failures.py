@@ -1,5 +1,6 @@
 """What goes wrong, in the shape that OpenAI's clients read: ``{"error": {"message", "type", "param", "code"}}``."""
 
+import secrets
 from typing import Any
 
 from chat.openai.telling import Ended
@@ -38,6 +39,8 @@ class Failure(Exception):
         self.message = message
         self.code = _NAMES.get(code, code)
         self.param = param
+        self.id = secrets.token_hex(4)
+        """By which operators find it in the log."""
         self.is_final = is_final
         """Whether the same again would come to the same: clients try again by themselves, and a run costs."""
 
@@ -52,7 +55,7 @@ class Failure(Exception):
 
     def body(self) -> dict[str, Any]:
         """The error as clients read it."""
-        return {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return {"message": self.message, "type": self.kind, "param": self.param, "code": self.code, "id": self.id}
 
 
 def bad(message: str, param: str | None = None, code: str = "bad_frame") -> Failure:

@@ -101,25 +101,27 @@ class Output:
     run_id: str
     items: list[Item] = field(default_factory=list)
     ended: Ended | None = None
-    _part: int = 0
-    _calls: dict[str, int] = field(default_factory=dict)
+    #: Where the items of parts and of calls are.
+    _places: dict[int | str, int] = field(default_factory=dict)
 
     def add(self, piece: Piece) -> int:
         """Add one more piece; the place of the item that it belongs to."""
         match piece:
             case Text(part=part, kind=kind, text=text):
-                if part != self._part:
-                    self._part = part
+                if part not in self._places:
+                    self._places[part] = len(self.items)
                     self.items.append(_text_item(f"{_STEMS[kind]}_{self.run_id}_{part}", kind))
-                item = self.items[-1]
+                place = self._places[part]
+                item = self.items[place]
                 item["content"][0]["text"] += text
                 if piece.is_whole:
                     item["status"] = "completed"
+                return place
             case ToolCall(call_id=call_id):
-                self._calls[call_id] = len(self.items)
+                self._places[call_id] = len(self.items)
                 self.items.append(_call_item(f"tool_{self.run_id}_{call_id}", piece))
             case ToolResult(call_id=call_id):
-                place = self._calls.get(call_id, len(self.items) - 1)
+                place = self._places.get(call_id, len(self.items) - 1)
                 self.items[place] |= {"status": "completed" if piece.ok else "failed", "output": piece.content}
                 return place
             case Ended():
@@ -156,9 +158,8 @@ class ResponseStream:
     _output: Output = field(init=False)
     _teller: RunTeller = field(init=False)
     _number: int = 0
-    #: What is around each piece of the part that is being written, but for its number and its text.
-    _around: tuple[bytes, bytes] = (b"", b"")
-    _part: int = 0
+    #: What is around each piece of a part that is being written, but for its number and its text.
+    _around: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._output = Output(self.asked.run_id)
@@ -195,8 +196,7 @@ class ResponseStream:
                 yield from self._end(piece)
 
     def _text(self, piece: Text) -> Iterator[bytes]:
-        if piece.part != self._part:
-            self._part = piece.part
+        if piece.part not in self._around:
             place = self._output.add(Text(piece.part, piece.kind, ""))
             item = self._output.items[place]
             yield self._event("response.output_item.added", output_index=place, item={**item, "content": []})
@@ -205,10 +205,10 @@ class ResponseStream:
             name = f"response.{_CONTENT[piece.kind]}.delta"
             head, tail = orjson.dumps({"type": name, **where})[:-1], b"}\n\n"
             more = b',"logprobs":[]' if piece.kind == "text" else b""
-            self._around = (f"event: {name}\ndata: ".encode() + head + b',"sequence_number":', more + tail)
+            self._around[piece.part] = (f"event: {name}\ndata: ".encode() + head + b',"sequence_number":', more + tail)
         place = self._output.add(piece)
         if piece.text:
-            head, tail = self._around
+            head, tail = self._around[piece.part]
             yield b'%b%d,"delta":%b%b' % (head, self._number, orjson.dumps(piece.text), tail)
             self._number += 1
         if piece.is_whole:
@@ -218,7 +218,7 @@ class ResponseStream:
         item = self._output.items[place]
         where = {"item_id": item["id"], "output_index": place, "content_index": 0}
         (part,) = item["content"]
-        more = {"logprobs": []} if kind == "text" else {}
+        more: dict[str, Any] = {"logprobs": []} if kind == "text" else {}
         yield self._event(f"response.{_CONTENT[kind]}.done", **where, text=part["text"], **more)
         yield self._event("response.content_part.done", **where, part=part)
         yield self._event("response.output_item.done", output_index=place, item=item)

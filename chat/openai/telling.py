@@ -72,7 +72,7 @@ Piece = Text | ToolCall | ToolResult | Ended
 
 
 @dataclass(slots=True)
-class _Writing:
+class _Draft:
     """What was told of a step that is not stored yet."""
 
     step: int
@@ -94,7 +94,8 @@ class RunTeller:
     answer: str = ""
     """The answer as the log has it."""
     _parts: int = 0
-    _writing: _Writing | None = None
+    #: By step; a step may begin to grow before the one before it is stored.
+    _drafts: dict[int, _Draft] = field(default_factory=dict)
     _failure: Mapping[str, Any] = field(default_factory=dict)
 
     def take(self, frame: Frame) -> Iterator[Piece]:
@@ -104,47 +105,42 @@ class RunTeller:
         data = frame["data"]
         match frame["type"]:
             case "reasoning_delta":
-                yield from self._grow(data)
+                yield from self._take_growth(data)
             case "reasoning_step":
-                yield from self._store(data)
+                yield from self._take_step(data)
             case "error":
                 self._failure = data
             case "reasoning_complete":
-                yield from self._close()
+                yield from self._close_up_to(None)
                 yield self._ended(data)
 
-    def _grow(self, data: Mapping[str, Any]) -> Iterator[Piece]:
+    def _take_growth(self, data: Mapping[str, Any]) -> Iterator[Piece]:
         kind = _KINDS.get(data["type"])
         if kind is None:
             return
-        writing = self._writing
-        if writing is None or writing.step != data["step"]:
-            yield from self._close()
-            writing = self._begin(data["step"], kind, data["attempt"])
-        if data["attempt"] < writing.attempt:
+        draft = self._drafts.get(data["step"]) or self._begin(data["step"], kind, data["attempt"])
+        if data["attempt"] < draft.attempt:
             return
         text = data["text"]
         if data["offset"] == 0:
-            yield from self._say(kind, text, data["attempt"])
-        elif data["attempt"] == writing.attempt and data["offset"] == writing.length:
-            writing.text += text
-            writing.length += utf16_length(text)
-            writing.is_told = True
-            yield Text(writing.part, writing.kind, text)
+            yield from self._tell_more(draft, kind, text, data["attempt"])
+        elif data["attempt"] == draft.attempt and data["offset"] == draft.length:
+            draft.text += text
+            draft.length += utf16_length(text)
+            draft.is_told = True
+            yield Text(draft.part, draft.kind, text)
 
-    def _store(self, data: Mapping[str, Any]) -> Iterator[Piece]:
+    def _take_step(self, data: Mapping[str, Any]) -> Iterator[Piece]:
         match data["type"]:
             case "thought" | "final_answer":
                 kind = _KINDS[data["type"]]
                 if kind == "text":
                     self.answer = data["content"]
-                if self._writing is None or self._writing.step != data["step"]:
-                    yield from self._close()
-                    self._begin(data["step"], kind, 0)
-                yield from self._say(kind, data["content"], None)
-                yield from self._close()
+                draft = self._drafts.get(data["step"]) or self._begin(data["step"], kind, 0)
+                yield from self._tell_more(draft, kind, data["content"], None)
+                yield from self._close_up_to(data["step"])
             case "tool_use":
-                yield from self._close()
+                yield from self._close_up_to(data["step"])
                 arguments = data["arguments"]
                 text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
                 yield ToolCall(data["tool_call_id"], data["tool_name"], text)
@@ -152,37 +148,38 @@ class RunTeller:
                 content = f"{data['content']}…" if data["truncated"] else data["content"]
                 yield ToolResult(data["tool_call_id"], data["tool_name"], content, data["ok"])
 
-    def _begin(self, step: int, kind: Kind, attempt: int) -> _Writing:
+    def _begin(self, step: int, kind: Kind, attempt: int) -> _Draft:
         self._parts += 1
-        self._writing = _Writing(step, self._parts, kind, attempt)
-        return self._writing
+        self._drafts[step] = draft = _Draft(step, self._parts, kind, attempt)
+        return draft
 
-    def _say(self, kind: Kind, whole: str, attempt: int | None) -> Iterator[Piece]:
+    def _tell_more(self, draft: _Draft, kind: Kind, whole: str, attempt: int | None) -> Iterator[Piece]:
         """Tell what a step's text, as a whole, has beyond what was told of it; ``attempt`` is None where it is stored."""
-        writing = self._writing
-        assert writing is not None  # noqa: S101 - whoever calls this has begun it
         is_stored = attempt is None
-        goes_on = whole.startswith(writing.text)
-        is_known = whole.rstrip() == writing.text.rstrip() if is_stored else attempt == writing.attempt
-        if not goes_on and is_known and writing.text.startswith(whole.rstrip()):
+        goes_on = whole.startswith(draft.text)
+        is_known = whole.rstrip() == draft.text.rstrip() if is_stored else attempt == draft.attempt
+        if not goes_on and is_known and draft.text.startswith(whole.rstrip()):
             return
-        known = writing.text if goes_on else ""
+        known = draft.text if goes_on else ""
         # What was told as text stays text, whatever it turns out to be once it is whole.
-        if writing.is_told and not (goes_on and (is_stored or kind == writing.kind)):
-            yield from self._close()
-            writing = self._begin(writing.step, kind, writing.attempt)
-        elif not writing.is_told:
-            writing.kind = kind
-        writing.text, writing.length = whole, utf16_length(whole)
-        writing.attempt = writing.attempt if attempt is None else attempt
+        if draft.is_told and not (goes_on and (is_stored or kind == draft.kind)):
+            yield Text(draft.part, draft.kind, "", is_whole=True)
+            draft = self._begin(draft.step, kind, draft.attempt)
+        elif not draft.is_told:
+            draft.kind = kind
+        draft.text, draft.length = whole, utf16_length(whole)
+        draft.attempt = draft.attempt if attempt is None else attempt
         if more := whole[len(known) :]:
-            writing.is_told = True
-            yield Text(writing.part, writing.kind, more)
+            draft.is_told = True
+            yield Text(draft.part, draft.kind, more)
 
-    def _close(self) -> Iterator[Piece]:
-        writing, self._writing = self._writing, None
-        if writing is not None and writing.is_told:
-            yield Text(writing.part, writing.kind, "", is_whole=True)
+    def _close_up_to(self, step: int | None) -> Iterator[Piece]:
+        """Nothing more comes of the steps up to this one; None: of all."""
+        for number in sorted(self._drafts):
+            if step is None or number <= step:
+                draft = self._drafts.pop(number)
+                if draft.is_told:
+                    yield Text(draft.part, draft.kind, "", is_whole=True)
 
     def _ended(self, data: ReasoningCompleteData) -> Ended:
         status, code = data["status"], data.get("code")
@@ -192,7 +189,7 @@ class RunTeller:
         if status == "failed":
             error = str(self._failure.get("message") or _ENDED[status])
             return Ended(usage, False, error, code or "internal", lasted)
-        return Ended(usage, False, _ENDED[status], status, lasted)
+        return Ended(usage, False, _ENDED[status], "cancelled" if status == "cancelled" else "interrupted", lasted)
 
 
 @dataclass(slots=True)
@@ -204,17 +201,17 @@ class Said:
     reasoning: list[str] = field(default_factory=list)
     """Thoughts and tool steps, as `tool_words` words them."""
     ended: Ended | None = None
-    _part: int = 0
+    _places: dict[int, int] = field(default_factory=dict)
 
     def add(self, piece: Piece) -> None:
         """Add one more piece."""
         match piece:
             case Text(part=part, kind=kind, text=text):
                 parts = self.content if kind == "text" else self.reasoning
-                if part != self._part:
-                    self._part = part
+                if part not in self._places:
+                    self._places[part] = len(parts)
                     parts.append("")
-                parts[-1] += text
+                parts[self._places[part]] += text
             case Ended():
                 self.ended = piece
             case _:

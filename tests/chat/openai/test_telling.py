@@ -108,6 +108,17 @@ CASES = {
     "a text begun anew that goes on from what was told": Case(
         [grown(1, "final_answer", 0, "Ri"), grown(1, "final_answer", 0, "Right", 2), answer(1, "Right.")], ["Right."]
     ),
+    "a step that is stored after the next one has begun": Case(
+        [
+            grown(1, "thought", 0, "Hm"),
+            grown(2, "final_answer", 0, "Y"),
+            thought(1, "Hm."),
+            grown(2, "final_answer", 1, "es"),
+            answer(2, "Yes."),
+        ],
+        ["Yes."],
+        ["Hm."],
+    ),
     "another step before this one was stored": Case(
         [grown(1, "thought", 0, "Hm"), grown(2, "final_answer", 0, "Yes"), answer(2, "Yes")], ["Yes"], ["Hm"]
     ),
