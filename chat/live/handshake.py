@@ -104,7 +104,7 @@ def _login(session_key: str) -> Login | None:
 
 
 def expired_logins(logins: Iterable[Login]) -> set[str]:
-    """The session keys among these that prove no login any more: logged out, expired, deactivated, deleted, password changed."""
+    """The session keys among these that prove no login any more: logged out, expired, deactivated, refused, deleted, password changed."""
     from_key = {login.session_key: login for login in logins}
     alive = set(
         SessionStore.get_model_class()
@@ -112,7 +112,7 @@ def expired_logins(logins: Iterable[Login]) -> set[str]:
         .values_list("session_key", flat=True)
     )
     users = {login.user.pk: login.user.password for login in from_key.values()}
-    now = dict(User.objects.filter(pk__in=list(users), is_active=True).values_list("pk", "password"))
+    now = dict(User.objects.filter(pk__in=list(users), is_active=True, refused_at=None).values_list("pk", "password"))
     gone = set()
     for known_key, login in from_key.items():
         password = now.get(login.user.pk)

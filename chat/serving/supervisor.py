@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.db import connections as db_connections
 
 import agents
 from chat.catalog import tool_servers
@@ -25,6 +26,7 @@ from chat.runs import state as run_state
 from chat.runtime import background, clock, database, groups
 from chat.runtime.each_row import EachRow
 from chat.schedules import ticker
+from chat.security.oidc import standing
 from chat.serving.heartbeat import Heartbeat
 from chat.store import drafts, selectors, step_log
 
@@ -63,6 +65,8 @@ def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.look) -> N
     background.spawn(_tick_for_ever(look), "tick")
     background.spawn(ticker.tick_for_ever(), "schedules")
     background.spawn(_erase_for_ever(), "erase")
+    if settings.OIDC_ISSUER and settings.OIDC_RECHECK_S:
+        background.spawn(_recheck_for_ever(), "ask provider")
 
 
 def serving_loop() -> asyncio.AbstractEventLoop | None:
@@ -189,6 +193,24 @@ async def _erase_for_ever() -> None:
         except Exception:
             logger.exception("What was deleted could not be removed; that is tried again")
         await asyncio.sleep(TICK_S if took_s is None else took_s)
+
+
+async def _recheck_for_ever() -> None:
+    """Ask the provider again about those who logged in by it, on a thread that nobody else waits for; what it refuses ends at once."""
+    while True:
+        try:
+            if await database.read(standing.is_due) and await asyncio.to_thread(_check_standing):
+                await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
+        except Exception:
+            logger.exception("The provider could not be asked again; that is tried once more")
+        await asyncio.sleep(TICK_S)
+
+
+def _check_standing() -> bool:
+    try:
+        return standing.check_due()
+    finally:
+        db_connections.close_all()
 
 
 class _Announcements:

@@ -6,7 +6,6 @@ from axes.handlers.proxy import AxesProxyHandler
 from axes.helpers import get_lockout_response
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import login
 from django.contrib.auth import views as auth
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.mixins import LoginRequiredMixin
@@ -16,14 +15,19 @@ from django.forms import EmailField, ModelForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.urls import path, reverse_lazy
+from django.urls import path, reverse, reverse_lazy
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.generic import CreateView, UpdateView
 
 from chat.accounts.models import User
 from chat.protocol import group_messages
 from chat.runtime import groups
+from chat.security import second_factor
+from chat.security.login_stages import begin_login
 from chat.serving import supervisor
+from chat.web import provider_login
+from chat.web import second_factor as second_factor_pages
 from chat.web.languages import choose_language
 
 
@@ -37,7 +41,18 @@ class LoginView(auth.LoginView):
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
         """Say whether accounts can be made."""
-        return super().get_context_data(allow_signup=settings.ALLOW_SIGNUP, **context)
+        more = {
+            "allow_signup": settings.ALLOW_SIGNUP,
+            "provider": settings.OIDC_NAME if settings.OIDC_ISSUER else "",
+            "passkey_action": f"{reverse('passkey_login')}?{urlencode({'next': self.get_success_url()})}",
+            "has_passkeys": second_factor.is_any_passkey(),
+        }
+        return super().get_context_data(**more, **context)
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Go on to what comes after the password."""
+        user = form.get_user()
+        return begin_login(self.request, user, "password", self.get_success_url(), username=user.get_username())
 
     def form_invalid(self, form: Any) -> HttpResponse:
         """Ask for the password, which has to be typed again; what was wrong is read out with it."""
@@ -87,6 +102,12 @@ class PasswordChangeView(auth.PasswordChangeView):
 
     success_url = reverse_lazy("account")
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Let in those who have a password: who comes by the provider has none."""
+        if request.user.is_authenticated and not request.user.has_usable_password():
+            raise Http404
+        return super().dispatch(request, *args, **kwargs)
+
     def form_valid(self, form: Any) -> HttpResponse:
         """Save, and close the sockets of the logins that this has ended."""
         answer = super().form_valid(form)
@@ -132,15 +153,18 @@ class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
     def form_valid(self, form: Any) -> HttpResponse:
         """Make the account and log in."""
         user = form.save()
-        login(self.request, user, backend="django.contrib.auth.backends.ModelBackend")
-        return redirect(self.get_success_url())
+        return begin_login(self.request, user, "password", self.get_success_url(), username=user.get_username())
 
 
 urlpatterns = [
     path("", AccountView.as_view(), name="account"),
     path("language/", choose_language, name="language"),
     path("login/", LoginView.as_view(), name="login"),
+    # What allauth calls the same page.
+    path("login/", LoginView.as_view(), name="account_login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("password_change/", PasswordChangeView.as_view(), name="password_change"),
     path("signup/", SignupView.as_view(), name="signup"),
+    *provider_login.urlpatterns,
+    *second_factor_pages.urlpatterns,
 ]
