@@ -147,8 +147,10 @@ def test_nothing_leads_past_the_second_factor(client: Client, secret: str, gap: 
         "not json",
         "[" * 20_000,
         '{"id": "AA", "rawId": "AA", "type": "public-key", "response": {}}',
-        '{"id": "AA", "rawId": "AA", "type": "public-key", "response": {"clientDataJSON": "AA", "authenticatorData": "AA",'
-        ' "signature": "AA"}}',
+        (
+            '{"id": "AA", "rawId": "AA", "type": "public-key", "response": {"clientDataJSON": "AA", "authenticatorData": "AA",'
+            ' "signature": "AA"}}'
+        ),
         '{"id": "AA", "rawId": "AA", "type": "public-key", "response": {"clientDataJSON": "e30", "authenticatorData": "%s",'
         ' "signature": "AA", "userHandle": "MQ"}}' % ("A" * 50),
     ],
