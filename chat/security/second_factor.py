@@ -14,7 +14,7 @@ from allauth.mfa.webauthn.internal import auth as webauthn
 from axes.handlers.proxy import AxesProxyHandler
 from cryptography.exceptions import InvalidSignature
 from django.core.exceptions import ValidationError
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -118,14 +118,6 @@ def prove_passkey(user: User | None, answer: str) -> Authenticator | None:
         logger.info("A passkey proved nothing: %s", type(bad).__name__)
         return None
     return cast(Authenticator, factor)
-
-
-def is_any_passkey() -> bool:
-    """Whether anybody can log in by a passkey. A database that is away has the login page say nothing of it."""
-    try:
-        return bool(Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN).exists())
-    except DatabaseError:
-        return False
 
 
 def add_passkey(user: User, name: str, answer: str) -> Authenticator | None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from uuid import UUID
 
 from django.conf import settings
@@ -26,7 +27,6 @@ from chat.runs import state as run_state
 from chat.runtime import background, clock, database, groups
 from chat.runtime.each_row import EachRow
 from chat.schedules import ticker
-from chat.security.oidc import standing
 from chat.serving.heartbeat import Heartbeat
 from chat.store import drafts, selectors, step_log
 
@@ -197,18 +197,22 @@ async def _erase_for_ever() -> None:
 
 async def _recheck_for_ever() -> None:
     """Ask the provider again about those who logged in by it, on a thread that nobody else waits for; what it refuses ends at once."""
+    # Loaded where there is a provider: an installation without one needs none of it.
+    standing = await asyncio.to_thread(import_module, "chat.security.oidc.standing")
     while True:
         try:
-            if await database.read(standing.is_due) and await asyncio.to_thread(_check_standing):
+            if await database.read(standing.is_due) and await asyncio.to_thread(
+                _with_own_connection, standing.check_due
+            ):
                 await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
         except Exception:
             logger.exception("The provider could not be asked again; that is tried once more")
         await asyncio.sleep(TICK_S)
 
 
-def _check_standing() -> bool:
+def _with_own_connection(check: Callable[[], bool]) -> bool:
     try:
-        return standing.check_due()
+        return check()
     finally:
         db_connections.close_all()
 

@@ -1,7 +1,10 @@
 """Logging in and out, one's own account, and making one where that is allowed."""
 
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any, cast
 
+from allauth.mfa.models import Authenticator
 from axes.handlers.proxy import AxesProxyHandler
 from axes.helpers import get_lockout_response
 from django.conf import settings
@@ -10,6 +13,7 @@ from django.contrib.auth import views as auth
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.views import RedirectURLMixin
+from django.db import DatabaseError
 from django.db.models import QuerySet
 from django.forms import EmailField, ModelForm
 from django.http import Http404, HttpRequest, HttpResponse
@@ -23,17 +27,30 @@ from django.views.generic import CreateView, UpdateView
 from chat.accounts.models import User
 from chat.protocol import group_messages
 from chat.runtime import groups
-from chat.security import second_factor
-from chat.security.login_stages import begin_login
 from chat.serving import supervisor
 from chat.web import provider_login
-from chat.web import second_factor as second_factor_pages
 from chat.web.languages import choose_language
 
 
 def tell_logins_ended() -> None:
     """Let every process look at once whose login has ended, and close those sockets."""
     groups.tell_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
+
+
+def _is_any_passkey() -> bool:
+    """Whether anybody can log in by a passkey. A database that is away has the login page say nothing of it."""
+    try:
+        return bool(Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN).exists())
+    except DatabaseError:
+        return False
+
+
+def _go_on(request: HttpRequest, user: User, next_url: str) -> HttpResponse:
+    """Go on with somebody who has given their password."""
+    # Loaded with the first login, and not before the first page.
+    from chat.security.login_stages import begin_login  # noqa: PLC0415
+
+    return begin_login(request, user, "password", next_url, username=user.get_username())
 
 
 class LoginView(auth.LoginView):
@@ -45,14 +62,13 @@ class LoginView(auth.LoginView):
             "allow_signup": settings.ALLOW_SIGNUP,
             "provider": settings.OIDC_NAME if settings.OIDC_ISSUER else "",
             "passkey_action": f"{reverse('passkey_login')}?{urlencode({'next': self.get_success_url()})}",
-            "has_passkeys": second_factor.is_any_passkey(),
+            "has_passkeys": _is_any_passkey(),
         }
         return super().get_context_data(**more, **context)
 
     def form_valid(self, form: Any) -> HttpResponse:
         """Go on to what comes after the password."""
-        user = form.get_user()
-        return begin_login(self.request, user, "password", self.get_success_url(), username=user.get_username())
+        return _go_on(self.request, form.get_user(), self.get_success_url())
 
     def form_invalid(self, form: Any) -> HttpResponse:
         """Ask for the password, which has to be typed again; what was wrong is read out with it."""
@@ -152,8 +168,17 @@ class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
 
     def form_valid(self, form: Any) -> HttpResponse:
         """Make the account and log in."""
-        user = form.save()
-        return begin_login(self.request, user, "password", self.get_success_url(), username=user.get_username())
+        return _go_on(self.request, form.save(), self.get_success_url())
+
+
+def _later(name: str) -> Callable[..., HttpResponse]:
+    """A page of second factors, whose libraries are loaded when somebody first wants one."""
+
+    def view(request: HttpRequest, **named: Any) -> HttpResponse:
+        answer: HttpResponse = getattr(import_module("chat.web.second_factor"), name)(request, **named)
+        return answer
+
+    return view
 
 
 urlpatterns = [
@@ -166,5 +191,13 @@ urlpatterns = [
     path("password_change/", PasswordChangeView.as_view(), name="password_change"),
     path("signup/", SignupView.as_view(), name="signup"),
     *provider_login.urlpatterns,
-    *second_factor_pages.urlpatterns,
+    path("second-factor/", _later("ask_second_factor"), name="mfa_authenticate"),
+    path("second-factor/required/", _later("require_second_factor"), name="second_factor_required"),
+    path("passkey/", _later("log_in_by_passkey"), name="passkey_login"),
+    path("confirm/", _later("confirm"), name="account_confirm"),
+    path("security/", _later("show_security"), name="security"),
+    path("security/app/", _later("set_up_app"), name="second_factor_app"),
+    path("security/codes/", _later("recovery_codes"), name="recovery_codes"),
+    path("security/passkeys/add/", _later("add_passkey"), name="passkey_add"),
+    path("security/factors/<int:factor_id>/remove/", _later("remove_factor"), name="second_factor_remove"),
 ]

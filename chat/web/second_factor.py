@@ -22,7 +22,7 @@ from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import path, reverse
+from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
@@ -298,16 +298,3 @@ def remove_factor(request: HttpRequest, factor_id: int) -> HttpResponse:
     else:
         messages.error(request, str(get_adapter().error_messages["cannot_delete_authenticator"]))
     return redirect("security")
-
-
-urlpatterns = [
-    path("second-factor/", ask_second_factor, name="mfa_authenticate"),
-    path("second-factor/required/", require_second_factor, name="second_factor_required"),
-    path("passkey/", log_in_by_passkey, name="passkey_login"),
-    path("confirm/", confirm, name="account_confirm"),
-    path("security/", show_security, name="security"),
-    path("security/app/", set_up_app, name="second_factor_app"),
-    path("security/codes/", recovery_codes, name="recovery_codes"),
-    path("security/passkeys/add/", add_passkey, name="passkey_add"),
-    path("security/factors/<int:factor_id>/remove/", remove_factor, name="second_factor_remove"),
-]
