@@ -58,6 +58,7 @@ LLM_SEEING_MODELS = env.LLM_SEEING_MODELS
 MODEL_SERVER_ADDRESSES = env.MODEL_SERVER_ADDRESSES
 FIELD_KEY = env.FIELD_KEY
 MCP_SERVERS = server_entries(env.MCP_SERVERS)
+MCP_SERVER_ADDRESSES = env.MCP_SERVER_ADDRESSES
 EXTENSIONS = env.EXTENSIONS
 FETCH_ALLOWED_HOSTS = env.FETCH_ALLOWED_HOSTS
 FETCH_DENIED_HOSTS = env.FETCH_DENIED_HOSTS
@@ -109,7 +110,7 @@ CSRF_FAILURE_VIEW = "chat.security.csrf.refuse_forgery"
 
 INSTALLED_APPS = [
     "daphne",
-    "django.contrib.admin",
+    "chat.apps.SiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

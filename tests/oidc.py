@@ -16,7 +16,7 @@ from scripts import bootstrap
 from tests.services import Service, free_port
 
 CLIENT_ID, CLIENT_SECRET = "thinkaloud", "the client's secret, of tests"
-SCRIPT = Path(__file__).with_name("oidc_provider.mjs")
+SCRIPT = Path(__file__).with_name("oidc_provider.js")
 CALLBACK = "/accounts/oidc/callback/"
 
 

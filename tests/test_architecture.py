@@ -31,8 +31,10 @@ WRITERS = {
     "DailyUsage": ["store/calls.py"],
     "Agent": ["catalog/agent_versions.py", "catalog/built_in.py"],
     "AgentVersion": ["catalog/agent_versions.py", "catalog/built_in.py"],
-    "ModelServer": ["catalog/server_changes.py"],
+    "EnteredServer": ["catalog/server_changes.py"],
+    "McpServer": ["catalog/server_changes.py"],
     "AuditEntry": ["security/audit.py"],
+    "ApiToken": ["security/tokens.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -55,8 +57,10 @@ CALLED = {
     "DailyUsage": {"DailyUsage"},
     "Agent": {"Agent", "agent"},
     "AgentVersion": {"AgentVersion", "version"},
-    "ModelServer": {"ModelServer", "server"},
+    "EnteredServer": {"EnteredServer", "ModelServer", "server"},
+    "McpServer": {"McpServer"},
     "AuditEntry": {"AuditEntry"},
+    "ApiToken": {"ApiToken", "tokens"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -1,6 +1,15 @@
 """What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
 
-from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
+from chat.models.agents import (
+    AGENT_NAME,
+    Agent,
+    AgentVersion,
+    EnteredServer,
+    McpServer,
+    ModelServer,
+    Transport,
+    VersionState,
+)
 from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, AuditPurge, Door
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
@@ -36,6 +45,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
+from chat.models.tokens import ApiToken, Scope, holds_now
 
 __all__ = [
     "AGENT_NAME",
@@ -60,6 +70,7 @@ __all__ = [
     "Agent",
     "AgentVersion",
     "Announcement",
+    "ApiToken",
     "AuditEntry",
     "AuditPurge",
     "Budget",
@@ -70,10 +81,12 @@ __all__ = [
     "DailyUsage",
     "Door",
     "Draft",
+    "EnteredServer",
     "File",
     "FileChunk",
     "FileText",
     "Level",
+    "McpServer",
     "MissedPolicy",
     "ModelCall",
     "ModelContent",
@@ -89,11 +102,14 @@ __all__ = [
     "Run",
     "RunStatus",
     "Schedule",
+    "Scope",
     "Session",
     "SessionFile",
     "Step",
     "StepContent",
     "StepOrigin",
     "ToolServer",
+    "Transport",
     "VersionState",
+    "holds_now",
 ]

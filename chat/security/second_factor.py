@@ -13,6 +13,7 @@ from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.webauthn.internal import auth as webauthn
 from axes.handlers.proxy import AxesProxyHandler
 from cryptography.exceptions import InvalidSignature
+from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
@@ -144,7 +145,8 @@ def may_try(request: HttpRequest, user: User | None) -> bool:
 
 def count_failure(request: HttpRequest, user: User | None) -> bool:
     """Count a wrong code or passkey like a wrong password; whether that was one too many."""
-    AxesProxyHandler.user_login_failed(count_failure, _credentials(user), request)
+    # Whoever counts passwords that are wrong counts this too.
+    user_login_failed.send(__name__, credentials=_credentials(user), request=request)
     return bool(getattr(request, "axes_locked_out", False))
 
 

@@ -1,5 +1,5 @@
 /**
- * `node tests/oidc_provider.mjs PORT REDIRECT_URI`: a real OpenID provider (npm's `oidc-provider`) on loopback, whose people a test makes and takes
+ * `node tests/oidc_provider.js PORT REDIRECT_URI`: a real OpenID provider (npm's `oidc-provider`) on loopback, whose people a test makes and takes
  * away by `PUT /people/<sub>` with their claims, or null. Who logs in is said by `PUT /next`, as somebody's `sub`, or null for "cancelled".
  */
 
