@@ -73,28 +73,36 @@ Piece = Text | ToolCall | ToolResult | Ended
 
 @dataclass(slots=True)
 class _Draft:
-    """What was told of a step that is not stored yet."""
+    """A step that is being written, and how much of it was told."""
 
-    step: int
-    part: int
     kind: Kind
     attempt: int
     text: str = ""
     length: int = 0
-    """Of the text as the run has it now, in UTF-16 code units."""
-    is_told: bool = False
-    """Whether some of this part was told."""
+    """Of the text, in UTF-16 code units."""
+    told: int = 0
+    """Of the text, in characters."""
+    part: int = 0
+    """The part in which it is told; 0: none yet."""
+
+    def replace(self, text: str, attempt: int) -> None:
+        """The text is this one now."""
+        self.text, self.length, self.attempt = text, utf16_length(text), attempt
 
 
 @dataclass(slots=True)
 class RunTeller:
-    """What was told of a run so far. Give it all frames of its session, in their order; those of others are left."""
+    """What was told of a run so far. Give it all frames of its session, in their order; those of others are left.
+
+    A step may begin to grow before the one before it is stored: of that nothing is told until it is its turn.
+    """
 
     run_id: str
     answer: str = ""
     """The answer as the log has it."""
     _parts: int = 0
-    #: By step; a step may begin to grow before the one before it is stored.
+    #: The last step that is stored.
+    _stored: int = 0
     _drafts: dict[int, _Draft] = field(default_factory=dict)
     _failure: Mapping[str, Any] = field(default_factory=dict)
 
@@ -111,75 +119,91 @@ class RunTeller:
             case "error":
                 self._failure = data
             case "reasoning_complete":
-                yield from self._close_up_to(None)
+                for draft in self._drafts.values():
+                    yield from self._close(draft)
                 yield self._ended(data)
 
     def _take_growth(self, data: Mapping[str, Any]) -> Iterator[Piece]:
-        kind = _KINDS.get(data["type"])
-        if kind is None:
+        kind, step, text = _KINDS.get(data["type"]), data["step"], data["text"]
+        if kind is None or step <= self._stored:
             return
-        draft = self._drafts.get(data["step"]) or self._begin(data["step"], kind, data["attempt"])
+        draft = self._drafts.get(step)
+        if draft is None:
+            draft = self._drafts[step] = _Draft(kind, data["attempt"])
         if data["attempt"] < draft.attempt:
             return
-        text = data["text"]
         if data["offset"] == 0:
-            yield from self._tell_more(draft, kind, text, data["attempt"])
+            if data["attempt"] == draft.attempt and draft.text.startswith(text):
+                return
+            yield from self._begin_anew(draft, kind, text, data["attempt"])
         elif data["attempt"] == draft.attempt and data["offset"] == draft.length:
             draft.text += text
             draft.length += utf16_length(text)
-            draft.is_told = True
-            yield Text(draft.part, draft.kind, text)
+        if step == self._stored + 1:
+            yield from self._tell(draft)
 
     def _take_step(self, data: Mapping[str, Any]) -> Iterator[Piece]:
         match data["type"]:
             case "thought" | "final_answer":
-                kind = _KINDS[data["type"]]
-                if kind == "text":
-                    self.answer = data["content"]
-                draft = self._drafts.get(data["step"]) or self._begin(data["step"], kind, 0)
-                yield from self._tell_more(draft, kind, data["content"], None)
-                yield from self._close_up_to(data["step"])
+                yield from self._take_text(_KINDS[data["type"]], data["step"], data["content"])
             case "tool_use":
-                yield from self._close_up_to(data["step"])
+                yield from self._drop(data["step"])
                 arguments = data["arguments"]
                 text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
                 yield ToolCall(data["tool_call_id"], data["tool_name"], text)
             case "tool_result":
+                yield from self._drop(data["step"])
                 content = f"{data['content']}…" if data["truncated"] else data["content"]
                 yield ToolResult(data["tool_call_id"], data["tool_name"], content, data["ok"])
+            case _:
+                return
+        self._stored = data["step"]
+        if (following := self._drafts.get(self._stored + 1)) is not None:
+            yield from self._tell(following)
 
-    def _begin(self, step: int, kind: Kind, attempt: int) -> _Draft:
-        self._parts += 1
-        self._drafts[step] = draft = _Draft(step, self._parts, kind, attempt)
-        return draft
-
-    def _tell_more(self, draft: _Draft, kind: Kind, whole: str, attempt: int | None) -> Iterator[Piece]:
-        """Tell what a step's text, as a whole, has beyond what was told of it; ``attempt`` is None where it is stored."""
-        is_stored = attempt is None
-        goes_on = whole.startswith(draft.text)
-        is_known = whole.rstrip() == draft.text.rstrip() if is_stored else attempt == draft.attempt
-        if not goes_on and is_known and draft.text.startswith(whole.rstrip()):
-            return
-        known = draft.text if goes_on else ""
-        # What was told as text stays text, whatever it turns out to be once it is whole.
-        if draft.is_told and not (goes_on and (is_stored or kind == draft.kind)):
-            yield Text(draft.part, draft.kind, "", is_whole=True)
-            draft = self._begin(draft.step, kind, draft.attempt)
-        elif not draft.is_told:
+    def _take_text(self, kind: Kind, step: int, content: str) -> Iterator[Piece]:
+        if kind == "text":
+            self.answer = content
+        draft = self._drafts.get(step) or _Draft(kind, 0)
+        told = draft.text[: draft.told]
+        # What was told as text stays text, whatever it turned out to be; white space at the end may be gone.
+        if told and content.rstrip() != told.rstrip():
+            yield from self._begin_anew(draft, draft.kind if content.startswith(told) else kind, content, draft.attempt)
+        elif not told:
             draft.kind = kind
-        draft.text, draft.length = whole, utf16_length(whole)
-        draft.attempt = draft.attempt if attempt is None else attempt
-        if more := whole[len(known) :]:
-            draft.is_told = True
-            yield Text(draft.part, draft.kind, more)
+            draft.replace(content, draft.attempt)
+        yield from self._tell(draft)
+        yield from self._close(draft)
+        self._drafts.pop(step, None)
 
-    def _close_up_to(self, step: int | None) -> Iterator[Piece]:
-        """Nothing more comes of the steps up to this one; None: of all."""
-        for number in sorted(self._drafts):
-            if step is None or number <= step:
-                draft = self._drafts.pop(number)
-                if draft.is_told:
-                    yield Text(draft.part, draft.kind, "", is_whole=True)
+    def _begin_anew(self, draft: _Draft, kind: Kind, text: str, attempt: int) -> Iterator[Piece]:
+        """A step's text is another one now; what it has in common with what was told is not told again."""
+        told = draft.text[: draft.told]
+        goes_on = text.startswith(told)
+        if not goes_on or kind != draft.kind:
+            yield from self._close(draft)
+            draft.kind, draft.part, draft.told = kind, 0, len(told) if goes_on else 0
+        draft.replace(text, attempt)
+
+    def _tell(self, draft: _Draft) -> Iterator[Piece]:
+        more = draft.text[draft.told :]
+        if not more:
+            return
+        if not draft.part:
+            self._parts += 1
+            draft.part = self._parts
+        draft.told = len(draft.text)
+        yield Text(draft.part, draft.kind, more)
+
+    def _close(self, draft: _Draft) -> Iterator[Piece]:
+        if draft.part:
+            yield Text(draft.part, draft.kind, "", is_whole=True)
+
+    def _drop(self, step: int) -> Iterator[Piece]:
+        """Another step took the place of what was being written as this one."""
+        draft = self._drafts.pop(step, None)
+        if draft is not None:
+            yield from self._close(draft)
 
     def _ended(self, data: ReasoningCompleteData) -> Ended:
         status, code = data["status"], data.get("code")

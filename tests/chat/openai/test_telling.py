@@ -119,8 +119,21 @@ CASES = {
         ["Yes."],
         ["Hm."],
     ),
-    "another step before this one was stored": Case(
-        [grown(1, "thought", 0, "Hm"), grown(2, "final_answer", 0, "Yes"), answer(2, "Yes")], ["Yes"], ["Hm"]
+    "a result that is stored after the next step has begun": Case(
+        [
+            call(1, "a", "x", {}),
+            grown(3, "thought", 0, "So"),
+            result(2, "a", "x", "1"),
+            thought(3, "So."),
+            answer(4, "1"),
+        ],
+        ["1"],
+        ["→ x {}", "← x 1", "So."],
+    ),
+    "a step that never was": Case(
+        [grown(1, "thought", 0, "Hm"), call(1, "a", "x", {}), result(2, "a", "x", "1"), answer(3, "1")],
+        ["1"],
+        ["Hm", "→ x {}", "← x 1"],
     ),
     "a whole text again": Case(
         [grown(1, "final_answer", 0, "Yes"), grown(1, "final_answer", 0, "Yes"), answer(1, "Yes")], ["Yes"]
