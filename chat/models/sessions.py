@@ -83,6 +83,7 @@ class Origin(models.TextChoices):
     SCHEDULE = "schedule"
     AGENT = "agent"
     IMPORT = "import"
+    OPENAI = "openai"
 
 
 class _Sessions(models.Manager["Session"]):
