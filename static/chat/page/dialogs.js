@@ -8,6 +8,7 @@ import { isBlank } from "../state/humanize.js";
 import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
 import { notice } from "../view/notices.js";
+import { chooseDocument, openExport } from "./exports.js";
 import { pageSession, publishTitles, refresh } from "./session-list.js";
 
 /** @import { Api } from "../transport/api.js" */
@@ -44,6 +45,11 @@ export function setUpDialogs(api) {
       aim(button);
       remove(api, target);
     },
+    export(button) {
+      aim(button);
+      openExport(api, target.id);
+    },
+    import: () => chooseDocument(api),
     "copy-session-link"(button) {
       closeMenu(button);
       void copy({ text: new URL(pathTo(`sessions/${target.id}/`), location.href).href }, null);

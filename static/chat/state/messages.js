@@ -169,6 +169,17 @@ export const SENTENCES = Object.freeze({
   confirmStop: (others) =>
     ngettext("%(n)d other person watches this run. Stop it?", "%(n)d other people watch this run. Stop it?", others),
   newSession: gettext("New session"),
+  noSecrets: gettext("Nothing here looks like a secret."),
+  /** @param {number} number */
+  hidden: (number) => ngettext("%(n)d place will be hidden.", "%(n)d places will be hidden.", number),
+  /** @param {number} number */
+  notHidden: (number) =>
+    ngettext("%(n)d place that looks like a secret will be in the file.", "%(n)d places that look like secrets will be in the file.", number),
+  /** @param {number} seq */
+  stepNumber: (seq) => gettext("Step %(n)d", { n: seq }),
+  noJson: gettext("This file is no JSON."),
+  importing: gettext("Reading the file …"),
+  largeDocument: gettext("The document is too large: it may have 20 MiB."),
   openRun: pgettext("to a run", "Open"),
   openSchedules: gettext("Schedules"),
   thinking: gettext("Thinking"),

@@ -91,6 +91,15 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = c
      * @param {number} limit
      */
     events: (session, after, limit = 200) => call("GET", `sessions/${session}/events/?after=${after}&limit=${limit}`),
+    /**
+     * What would be hidden in a file of the session.
+     *
+     * @param {string} session
+     * @returns {Promise<{count: number, places: {seq: number|null, tool: string, excerpt: string}[]}>}
+     */
+    exportPreview: (session) => call("GET", `sessions/${session}/export/preview/`),
+    /** @param {unknown} trajectory an ATIF document */
+    importSession: (trajectory) => call("POST", "sessions/import/", trajectory),
     /** @param {string} session @param {object} payload */
     send: (session, payload) => call("POST", `sessions/${session}/messages/`, payload),
     /** @param {string} run */
