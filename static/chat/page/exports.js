@@ -29,13 +29,15 @@ export function openExport(api, session) {
   let count = null;
   mask.checked = true;
   setShown(find(dialog, ".msg"), false);
-  setText(slot(dialog, "found"), "");
+  const found = slot(dialog, "found");
+  found.dataset.words ??= found.textContent ?? "";
+  setText(found, found.dataset.words);
   slot(dialog, "places").replaceChildren();
   const showCount = () => {
     if (count === null) return;
     const words = count === 0 ? SENTENCES.noSecrets : mask.checked ? SENTENCES.hidden(count) : SENTENCES.notHidden(count);
-    setText(slot(dialog, "found"), words);
-    slot(dialog, "found").classList.toggle("t-wait", count > 0 && !mask.checked);
+    setText(found, words);
+    found.classList.toggle("t-wait", count > 0 && !mask.checked);
   };
   const submitted = (/** @type {SubmitEvent} */ event) => {
     if (event.submitter?.getAttribute("value") !== "ok") return;
@@ -51,9 +53,9 @@ export function openExport(api, session) {
     mask.removeEventListener("change", showCount);
   }, { once: true });
   dialog.showModal();
-  void look(api, session, dialog, closed.signal).then((found) => {
+  void look(api, session, dialog, closed.signal).then((number) => {
     if (closed.signal.aborted) return;
-    count = found;
+    count = number;
     showCount();
   });
 }
