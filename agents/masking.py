@@ -91,7 +91,6 @@ _NAMES = (
     "signing_key",
     "credential",
     "sessionid",
-    "session_id",
     "csrftoken",
     "cookie",
     "金鑰",
