@@ -127,7 +127,7 @@ async function send(api, file) {
     return;
   }
   setText(message, SENTENCES.importing);
-  /** @type {unknown} */
+  /** @type {object} */
   let trajectory;
   try {
     trajectory = JSON.parse(await file.text());

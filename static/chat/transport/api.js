@@ -98,7 +98,7 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = c
      * @returns {Promise<{count: number, places: {seq: number|null, tool: string, excerpt: string}[]}>}
      */
     exportPreview: (session) => call("GET", `sessions/${session}/export/preview/`),
-    /** @param {unknown} trajectory an ATIF document */
+    /** @param {object} trajectory an ATIF document */
     importSession: (trajectory) => call("POST", "sessions/import/", trajectory),
     /** @param {string} session @param {object} payload */
     send: (session, payload) => call("POST", `sessions/${session}/messages/`, payload),
