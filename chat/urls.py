@@ -6,6 +6,7 @@ from chat.web import calls as call_pages
 from chat.web import runs as run_pages
 from chat.web import sessions as session_pages
 from chat.web import start as start_pages
+from chat.web import tokens as token_pages
 
 urlpatterns = [
     path("", session_pages.home, name="home"),
@@ -14,5 +15,7 @@ urlpatterns = [
     path("sessions/<uuid:session_id>/", session_pages.session, name="session"),
     path("runs/<uuid:run_id>/", run_pages.run, name="run"),
     path("runs/<uuid:run_id>/calls/<int:number>/", call_pages.call, name="call"),
+    path("accounts/tokens/", token_pages.index, name="tokens"),
+    path("accounts/tokens/<uuid:token_id>/revoke/", token_pages.revoke, name="token-revoke"),
     path("schedules/", include("chat.web.schedules")),
 ]

@@ -119,6 +119,8 @@ ROWS: dict[str, list[Row]] = {
     "api/notifications/": [Row("GET", 401, 200, 200, 200)],
     # Accounts: everyone's own, and nobody else's.
     "accounts/": [Row("GET", LOGIN, 200, 200, 200)],
+    "accounts/tokens/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", LOGIN, 400, 400, 400)],
+    "accounts/tokens/<uuid:token_id>/revoke/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
     "accounts/login/": [Row("GET", 200, 200, 200, 200)],
     "accounts/logout/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, LOGIN, LOGIN, LOGIN)],
     "accounts/password_change/": [Row("GET", LOGIN, 200, 200, 200)],
