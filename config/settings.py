@@ -101,7 +101,7 @@ CSRF_FAILURE_VIEW = "chat.security.csrf.refuse_forgery"
 
 INSTALLED_APPS = [
     "daphne",
-    "django.contrib.admin",
+    "chat.apps.SiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

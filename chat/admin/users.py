@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import ngettext
 
 from chat.accounts.models import User
@@ -36,6 +36,11 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
         lost = [_with_sessions(str(user), user.sessions.count()) for user in users]
         missing = set() if self.has_delete_permission(request) else {"user"}
         return lost, {"users": len(users)}, missing, []
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 - Django's name
+        """Set somebody's password, and note it, as one."""
+        with transaction.atomic():
+            return super().user_change_password(request, id, form_url)
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         """Close an account at once; all that belongs to it is removed little by little, however much it is."""

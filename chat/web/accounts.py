@@ -11,6 +11,7 @@ from django.contrib.auth import views as auth
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.views import RedirectURLMixin
+from django.db import transaction
 from django.db.models import QuerySet
 from django.forms import EmailField, ModelForm
 from django.http import Http404, HttpRequest, HttpResponse
@@ -21,8 +22,10 @@ from django.utils.translation import gettext as _
 from django.views.generic import CreateView, UpdateView
 
 from chat.accounts.models import User
+from chat.models import Act, Door
 from chat.protocol import group_messages
 from chat.runtime import groups
+from chat.security import audit
 from chat.serving import supervisor
 from chat.web.languages import choose_language
 
@@ -89,7 +92,10 @@ class PasswordChangeView(auth.PasswordChangeView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         """Save, and close the sockets of the logins that this has ended."""
-        answer = super().form_valid(form)
+        user = cast(User, self.request.user)
+        with transaction.atomic():
+            audit.note_act(user.pk, Act.PASSWORD, Door.PAGE, subject_id=user.pk)
+            answer = super().form_valid(form)
         tell_logins_ended()
         messages.success(self.request, _("The password was changed."))
         return answer
@@ -131,7 +137,9 @@ class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
 
     def form_valid(self, form: Any) -> HttpResponse:
         """Make the account and log in."""
-        user = form.save()
+        with transaction.atomic():
+            user = form.save()
+            audit.note_act(user.pk, Act.CREATE, Door.PAGE, subject_id=user.pk, about="account")
         login(self.request, user, backend="django.contrib.auth.backends.ModelBackend")
         return redirect(self.get_success_url())
 

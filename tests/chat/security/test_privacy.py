@@ -131,7 +131,7 @@ ROWS: dict[str, list[Row]] = {
     "admin/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
     "admin/login/": [Row("GET", 200, 200, 200, 302)],
     "admin/logout/": [Row("GET", 302, 302, 302, 405)],
-    "admin/password_change/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
+    "admin/password_change/": [Row("GET", LOGIN, LOGIN, LOGIN, 302)],
     "admin/password_change/done/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
     "admin/autocomplete/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/jsi18n/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
