@@ -70,7 +70,7 @@ class TokenForm(forms.Form):
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
     """One's own tokens; a new one is shown in the answer to the form that makes it, and never again."""
-    form = TokenForm(request.POST or None)
+    form = TokenForm(request.POST if request.method == "POST" else None)
     made: dict[str, Any] = {}
     if request.method == "POST" and form.is_valid():
         fields = form.cleaned_data

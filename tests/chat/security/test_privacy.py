@@ -221,7 +221,7 @@ def owned() -> tuple[Session, Run]:
     run = making.run(session, message=SECRET)
     making.append(run, making.thought(SECRET))
     making.file(owner, SECRET, session)
-    tokens.make_token(owner, SECRET, Scope.MANAGE, None)
+    tokens.make_token(owner, "a token", Scope.MANAGE, None)
     asked = ModelRequest("m", [{"role": "user", "content": SECRET}])
     CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
     return session, run
