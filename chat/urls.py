@@ -7,6 +7,7 @@ from chat.web import runs as run_pages
 from chat.web import sessions as session_pages
 from chat.web import start as start_pages
 from chat.web import tokens as token_pages
+from chat.web import webhooks as webhook_pages
 
 urlpatterns = [
     path("", session_pages.home, name="home"),
@@ -17,5 +18,8 @@ urlpatterns = [
     path("runs/<uuid:run_id>/calls/<int:number>/", call_pages.call, name="call"),
     path("accounts/tokens/", token_pages.index, name="tokens"),
     path("accounts/tokens/<uuid:token_id>/revoke/", token_pages.revoke, name="token-revoke"),
+    path("accounts/webhooks/", webhook_pages.index, name="webhooks"),
+    path("accounts/webhooks/<uuid:webhook_id>/remove/", webhook_pages.remove, name="webhook-remove"),
+    path("accounts/webhooks/<uuid:webhook_id>/test/", webhook_pages.test, name="webhook-test"),
     path("schedules/", include("chat.web.schedules")),
 ]

@@ -35,6 +35,8 @@ WRITERS = {
     "McpServer": ["catalog/server_changes.py"],
     "AuditEntry": ["security/audit.py"],
     "ApiToken": ["security/tokens.py"],
+    "Webhook": ["store/webhooks.py"],
+    "WebhookDelivery": ["store/webhooks.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -61,6 +63,8 @@ CALLED = {
     "McpServer": {"McpServer"},
     "AuditEntry": {"AuditEntry"},
     "ApiToken": {"ApiToken", "tokens"},
+    "Webhook": {"Webhook", "webhooks"},
+    "WebhookDelivery": {"WebhookDelivery", "deliveries"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -46,6 +46,7 @@ from chat.models.sessions import (
     StepOrigin,
 )
 from chat.models.tokens import ApiToken, Scope, holds_now
+from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "AGENT_NAME",
@@ -79,6 +80,7 @@ __all__ = [
     "Connection",
     "Cost",
     "DailyUsage",
+    "DeliveryState",
     "Door",
     "Draft",
     "EnteredServer",
@@ -111,5 +113,7 @@ __all__ = [
     "ToolServer",
     "Transport",
     "VersionState",
+    "Webhook",
+    "WebhookDelivery",
     "holds_now",
 ]
