@@ -12,5 +12,14 @@ class User(AbstractUser):
     #: processes of the version before this column write rows without it.
     language = models.CharField(_("language"), max_length=16, blank=True, default="", db_default="")
 
+    retention_days = models.PositiveIntegerField(
+        _("days that sessions are kept"),
+        null=True,
+        blank=True,
+        help_text=_(
+            "After so many days without a change a session is deleted. Empty: as the installation has it; 0: never."
+        ),
+    )
+
     class Meta(AbstractUser.Meta):
         db_table = "auth_user"

@@ -8,6 +8,7 @@ from django.contrib.auth.admin import UserAdmin
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from chat.accounts.models import User
@@ -22,6 +23,8 @@ def _with_sessions(name: str, number: int) -> str:
 @admin.register(User)
 class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
     """Accounts. With one that is deleted its sessions go too, and what is at work in them stops."""
+
+    fieldsets = (*(UserAdmin.fieldsets or ()), (_("Retention"), {"fields": ("retention_days",)}))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         """All accounts but those that are being removed."""
