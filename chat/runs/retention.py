@@ -96,7 +96,7 @@ async def expire_some() -> bool:
     now = clock.now()
     if not await database.read(chores.is_due, SESSIONS, now):
         return False
-    place = await database.write(chores.take_up, SESSIONS, now)
+    place = await database.write(chores.claim, SESSIONS, now)
     if place is None:
         return False
     after_user = int(place or 0)
@@ -124,7 +124,7 @@ async def purge_audit() -> bool:
     now = clock.now()
     if not settings.AUDIT_DAYS or not await database.read(chores.is_due, AUDIT, now):
         return False
-    if await database.write(chores.take_up, AUDIT, now) is None:
+    if await database.write(chores.claim, AUDIT, now) is None:
         return False
     before = now - timedelta(days=settings.AUDIT_DAYS)
     is_more = await database.write(audit.remove_older, before, _ENTRIES)

@@ -16,7 +16,7 @@ def is_due(name: str, now: datetime) -> bool:
     return not Chore.objects.filter(name=name, next_at__gt=now).exists()
 
 
-def take_up(name: str, now: datetime) -> str | None:
+def claim(name: str, now: datetime) -> str | None:
     """Take a chore up where it is due; the place that it has come to, empty for the beginning; None where another process has it."""
     Chore.objects.get_or_create(name=name, defaults={"next_at": now})
     seen = Chore.objects.get(name=name)

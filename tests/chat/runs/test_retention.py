@@ -178,8 +178,8 @@ def test_all_of_many_go_whoever_holds_some(thirty: None, monkeypatch: pytest.Mon
 
 def test_one_process_at_a_time_and_another_after_a_crash(thirty: None) -> None:
     aged(making.user("ada"), 40)
-    assert chores.take_up(retention.SESSIONS, NOW) == ""
-    assert chores.take_up(retention.SESSIONS, NOW) is None
+    assert chores.claim(retention.SESSIONS, NOW) == ""
+    assert chores.claim(retention.SESSIONS, NOW) is None
     expire()
     assert Session.objects.exists(), "another process is at it"
     Chore.objects.update(next_at=NOW, place="")
