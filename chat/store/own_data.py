@@ -22,6 +22,7 @@ from chat.models import (
     Occurrence,
     Run,
     Schedule,
+    SentAlong,
     Session,
     SessionFile,
     Step,
@@ -143,6 +144,8 @@ def _columns(row: Model, without: tuple[str, ...]) -> dict[str, Any]:
 
 #: Columns that say how a run is carried, and nothing of what was said.
 _OF_PROCESSES = ("owner", "fence", "heartbeat_at", "user_id", "session_id", "cancelled_by_id")
+#: By what a request is known again, which says nothing of what was in it.
+_OF_REQUESTS = ("owner_id", "asked", "answered", "request_key", "request_digest")
 #: Of a model call: what a server was sent is the steps again, with instructions that may be others' to show.
 _AS_SENT = ("session_id", "parameters", "tool_names", "tools_id", "base_id", "depth", "messages")
 
@@ -153,6 +156,8 @@ def _session_json(session: Session) -> Iterator[bytes]:
     used = SessionFile.objects.filter(session=session).values_list("file_id", flat=True)
     yield orjson.dumps([str(pk) for pk in used]) + b',"runs":'
     yield from _list(_values(Run.objects.filter(session=session), _OF_PROCESSES))
+    yield b',"sent_along":'
+    yield from _list(_values(SentAlong.objects.filter(run__session=session), _OF_REQUESTS))
     yield b',"calls":'
     yield from _list(_values(ModelCall.objects.filter(session=session), _AS_SENT))
     yield b',"events":'

@@ -33,6 +33,7 @@ from chat.models import (
     RunStatus,
     Schedule,
     Scope,
+    SentAlong,
     Session,
     StepContent,
     StepOrigin,
@@ -71,6 +72,7 @@ def fill(name: str) -> User:
     CallWriter(run, provider="default").write(
         [CallBegun(1, 1, 1.5, ModelRequest("m", [{"role": "user", "content": "?"}]))]
     )
+    SentAlong.objects.create(run=run, owner=user, agent_name="researcher", messages=f'["{name} said before"]')
     making.end(run)
     live = making.run(session, continues=run)
     Draft.objects.create(run=live, number=2, type="thought", text="and", updated_at=timezone.now())
@@ -211,6 +213,7 @@ async def test_the_archive_has_all_of_it_and_nothing_of_others() -> None:
         "ada again",
         "ada's apples",
         "ada's script",
+        "ada said before",
         "ada@example.org",
     ):
         assert said in whole, said
