@@ -3,6 +3,7 @@
 from django.urls import include, path
 
 from chat.web import calls as call_pages
+from chat.web import own_data
 from chat.web import runs as run_pages
 from chat.web import sessions as session_pages
 from chat.web import start as start_pages
@@ -21,5 +22,7 @@ urlpatterns = [
     path("accounts/webhooks/", webhook_pages.index, name="webhooks"),
     path("accounts/webhooks/<uuid:webhook_id>/remove/", webhook_pages.remove, name="webhook-remove"),
     path("accounts/webhooks/<uuid:webhook_id>/test/", webhook_pages.test, name="webhook-test"),
+    # Beside the pages of accounts, of which few are served at a time: it may take long.
+    path("data/archive/", own_data.send_archive, name="own_archive"),
     path("schedules/", include("chat.web.schedules")),
 ]
