@@ -17,6 +17,7 @@ from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.imports import ImportedDocument
 from chat.models.operations import (
     Announcement,
+    Chore,
     ClosedAccount,
     Connection,
     Level,
@@ -49,6 +50,7 @@ from chat.models.sessions import (
     StepOrigin,
 )
 from chat.models.tokens import ApiToken, Scope, holds_now
+from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "AGENT_NAME",
@@ -79,10 +81,12 @@ __all__ = [
     "AuditPurge",
     "Budget",
     "BudgetScope",
+    "Chore",
     "ClosedAccount",
     "Connection",
     "Cost",
     "DailyUsage",
+    "DeliveryState",
     "Door",
     "Draft",
     "EnteredServer",
@@ -117,5 +121,7 @@ __all__ = [
     "ToolServer",
     "Transport",
     "VersionState",
+    "Webhook",
+    "WebhookDelivery",
     "holds_now",
 ]
