@@ -194,7 +194,10 @@ class _Visible(HTMLParser):
 #: What is called the same everywhere: the product, formats, names of tools.
 _NAMES = {
     "Thinkaloud",
+    "ATIF",
+    "HTML",
     "JSON",
+    "Markdown",
     "CSV",
     "UTC",
     "curl",
@@ -302,7 +305,9 @@ _RAISED = {
 }
 #: Words for programs, of which a page has no use.
 _FOR_PROGRAMS = {
+    "chat/api/exports.py": 1,
     "chat/api/sessions.py": 1,
+    "chat/exports/atif_reader.py": 1,
     "chat/protocol/commands.py": 1,
     "chat/api/errors.py": 1,
     "chat/api/routes.py": 1,

@@ -100,6 +100,8 @@ NAMES = (
     gettext_noop("How many runs it is within."),
     gettext_noop("id"),
     gettext_noop("ID"),
+    gettext_noop("Import"),
+    gettext_noop("imported at"),
     gettext_noop("In which the key is sent: by Authorization as a bearer token."),
     gettext_noop("Info"),
     gettext_noop("input tokens"),

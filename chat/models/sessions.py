@@ -126,9 +126,8 @@ class Session(models.Model):
     )
 
     has_files = models.BooleanField(default=False, db_default=False, editable=False, help_text="Whether it uses files.")
-    imported_at = models.DateTimeField(
-        null=True, editable=False, help_text="When it was made from another program's trajectory: it is only read."
-    )
+    # When it was made from another program's trajectory: it is only read.
+    imported_at = models.DateTimeField(null=True, editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)
 
     objects = _Sessions()

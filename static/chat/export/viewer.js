@@ -60,7 +60,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const by = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 }[event.key];
     const isOnRow = document.activeElement?.matches("summary") ?? false;
-    if (!by || (event.key.startsWith("Arrow") && !isOnRow)) return;
+    if (!by || (event.key.length > 1 && !isOnRow)) return;
     event.preventDefault();
     move(by);
   });

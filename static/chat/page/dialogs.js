@@ -45,11 +45,11 @@ export function setUpDialogs(api) {
       aim(button);
       remove(api, target);
     },
-    export(button) {
+    "save-file"(button) {
       aim(button);
       openExport(api, target.id);
     },
-    import: () => chooseDocument(api),
+    "choose-document": () => chooseDocument(api),
     "copy-session-link"(button) {
       closeMenu(button);
       void copy({ text: new URL(pathTo(`sessions/${target.id}/`), location.href).href }, null);
