@@ -1,12 +1,15 @@
 """Who may see, drive, stop and inspect a session: the one place for pages, sockets, API and admin."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db.models import Q
+from django.db.models.functions import Now
 
 from chat.accounts.models import User
-from chat.models import Session
+from chat.models import Session, Share, ShareJoin
 
 #: What staff must be given to see sessions of others, to stop runs there, and to delete such a session. Being staff alone gives nothing.
 VIEW_SESSIONS, STOP_RUNS, DELETE_SESSIONS = "chat.view_session", "chat.stop_run", "chat.delete_session"
@@ -28,17 +31,41 @@ def role_in(user: AnyUser, session: Session) -> Role | None:
     if user.pk is None or user.is_anonymous or session.deleted_at is not None:
         return None
     return role_of(
-        user.pk, session.owner_id, is_active=user.is_active, sees_others=lambda: has_right(user, VIEW_SESSIONS)
+        user.pk,
+        session.pk,
+        session.owner_id,
+        is_active=user.is_active,
+        sees_others=lambda: has_right(user, VIEW_SESSIONS),
     )
 
 
-def role_of(user_id: int, owner_id: int, *, is_active: bool, sees_others: Callable[[], bool]) -> Role | None:
-    """`role_in`, for who has not the rows at hand; ``sees_others`` is asked only about somebody else's session."""
+def role_of(
+    user_id: int, session_id: UUID, owner_id: int, *, is_active: bool, sees_others: Callable[[], bool]
+) -> Role | None:
+    """`role_in`, for who has not the rows at hand; ``sees_others`` is asked only where the session is not shared with the user."""
     if not is_active:
         return None
     if user_id == owner_id:
         return Role.OWNER
-    return Role.STAFF if sees_others() else None
+    return shared_roles(user_id, [session_id]).get(session_id) or (Role.STAFF if sees_others() else None)
+
+
+def shares_with(user_id: int) -> Q:
+    """The condition of those shares that count for a user now: with themselves, with a group of theirs, by a link that they joined by."""
+    counts = Q(expires_at=None) | Q(expires_at__gt=Now())
+    groups = User.groups.through.objects.filter(user_id=user_id).values("group_id")
+    joined = ShareJoin.objects.filter(user_id=user_id).values("share_id")
+    return counts & (Q(user_id=user_id) | Q(group_id__in=groups) | Q(pk__in=joined))
+
+
+def shared_roles(user_id: int, session_ids: Iterable[UUID]) -> dict[UUID, Role]:
+    """The user's role in those of the sessions that are shared with them: the highest, where several shares count."""
+    roles: dict[UUID, Role] = {}
+    found = Share.objects.filter(shares_with(user_id), session_id__in=list(session_ids))
+    for session_id, role in found.order_by().values_list("session_id", "role"):
+        if roles.get(session_id) is not Role.DRIVER:
+            roles[session_id] = Role(role)
+    return roles
 
 
 def has_right(user: AnyUser, permission: str) -> bool:

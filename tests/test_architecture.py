@@ -33,6 +33,8 @@ WRITERS = {
     "AgentVersion": ["catalog/agent_versions.py", "catalog/built_in.py"],
     "ModelServer": ["catalog/server_changes.py"],
     "AuditEntry": ["security/audit.py"],
+    "Share": ["runs/sharing.py"],
+    "ShareJoin": ["runs/sharing.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -57,6 +59,8 @@ CALLED = {
     "AgentVersion": {"AgentVersion", "version"},
     "ModelServer": {"ModelServer", "server"},
     "AuditEntry": {"AuditEntry"},
+    "Share": {"Share", "share", "shares"},
+    "ShareJoin": {"ShareJoin", "joins"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -19,6 +19,7 @@ from chat.api import runs as run_api
 from chat.api import schedules as schedule_api
 from chat.api import search as search_api
 from chat.api import sessions as session_api
+from chat.api import shares as share_api
 from chat.api.auth import ForgedRequest, SessionCookieAuth
 from chat.api.errors import error_response, internal_error, invalid_input, not_logged_in, storage_error
 from chat.protocol import BadFrame
@@ -58,5 +59,5 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
 
 for kind, handler in _handlers.items():
     api.add_exception_handler(kind, handler)
-for module in (agent_api, session_api, event_api, run_api, call_api, search_api, file_api, schedule_api):
+for module in (agent_api, session_api, event_api, run_api, call_api, search_api, file_api, schedule_api, share_api):
     api.add_router("", module.router)

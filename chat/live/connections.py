@@ -55,7 +55,7 @@ def find_grant(user: User, session_id: UUID, process: str) -> Grant | None:
         cursor.execute(_GRANT, [user.pk, process, uuid_param(session_id)])
         row = cursor.fetchone()
     role = row and role_of(
-        user.pk, row[0], is_active=user.is_active, sees_others=lambda: has_right(user, VIEW_SESSIONS)
+        user.pk, session_id, row[0], is_active=user.is_active, sees_others=lambda: has_right(user, VIEW_SESSIONS)
     )
     return Grant(role, row[1]) if role else None
 

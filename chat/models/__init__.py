@@ -36,6 +36,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
+from chat.models.sharing import OwnerOffer, Share, ShareJoin
 
 __all__ = [
     "AGENT_NAME",
@@ -83,6 +84,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "OverlapPolicy",
+    "OwnerOffer",
     "PauseReason",
     "Price",
     "Process",
@@ -91,6 +93,8 @@ __all__ = [
     "Schedule",
     "Session",
     "SessionFile",
+    "Share",
+    "ShareJoin",
     "Step",
     "StepContent",
     "StepOrigin",

@@ -16,7 +16,8 @@ from django.utils import timezone
 from agents import CallBegun, ModelRequest
 from chat import access, protocol
 from chat.accounts.models import User
-from chat.models import Run, Schedule, Session, SessionFile
+from chat.models import Door, Run, Schedule, Session, SessionFile
+from chat.runs import sharing
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
 from chat.store.calls import CallWriter
@@ -25,14 +26,19 @@ from tests.serving import Browser, Server, Socket
 
 #: Stands in every session of the owner's, and so must stand in no answer to anyone who may not see it.
 SECRET = "the okapi is at the quay"
-#: Staff may see sessions and stop runs; who is staff and was permitted nothing is "bare".
-PEOPLE = ("anonymous", "another", "owner", "bare", "staff")
+#: Staff may see sessions and stop runs; who is staff and was permitted nothing is "bare". The owner's session is shared with a
+#: watcher and a driver.
+PEOPLE = ("anonymous", "another", "owner", "bare", "watcher", "driver", "staff")
 LOGIN = "login"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A request, and what each gets: a status, or LOGIN for a redirect to the login page."""
+    """A request, and what each gets: a status, or LOGIN for a redirect to the login page.
+
+    Of what is in a session, a watcher gets what staff get, and a driver what a watcher gets, where they have no word of their own; of
+    all else, what another gets.
+    """
 
     method: str
     anonymous: int | str
@@ -41,11 +47,17 @@ class Row:
     staff: int | str
     body: str = "{}"
     query: str = ""
+    watcher: int | str | None = None
+    driver: int | str | None = None
 
     def expected(self, address: str, person: str) -> int | str:
         """What somebody gets; being staff alone opens the admin's door, and nothing of others."""
         if person == "bare":
             person = "staff" if address.startswith("admin/") else "another"
+        if person == "driver" and self.driver is None:
+            person = "watcher"
+        if person == "watcher" and self.watcher is None:
+            person = "staff" if IN_A_SESSION.search(address) and not address.startswith("admin/") else "another"
         answer: int | str = getattr(self, person)
         return answer
 
@@ -55,6 +67,8 @@ def page(another: int, owner: int, staff: int, *, query: str = "") -> list[Row]:
     return [Row("GET", LOGIN, another, owner, staff, query=query), Row("POST", 405, 405, 405, 405)]
 
 
+#: What is in a session, by the names of what its address leads to.
+IN_A_SESSION = re.compile(r"<(?:\w+:)?(?:session|run|file)_id>")
 SCHEDULE = '{"message": "hello", "every_minutes": 60}'
 ROWS: dict[str, list[Row]] = {
     # Pages. Lists show what is one's own, to staff too.
@@ -63,7 +77,13 @@ ROWS: dict[str, list[Row]] = {
     "sessions/new/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 403, 403, 403)],
     "sessions/<uuid:session_id>/": page(404, 200, 200),
     "runs/<uuid:run_id>/": page(404, 200, 200),
-    "runs/<uuid:run_id>/calls/<int:number>/": page(404, 200, 200),
+    "runs/<uuid:run_id>/calls/<int:number>/": [
+        Row("GET", LOGIN, 404, 200, 200, watcher=404, driver=200),
+        Row("POST", 405, 405, 405, 405),
+    ],
+    # With whom a session is shared is its owner's to say, and to know; what a link leads to, anybody's who has it and logs in.
+    "sessions/<uuid:session_id>/share/": [Row("GET", LOGIN, 404, 200, 404), Row("POST", LOGIN, 404, 400, 404)],
+    "s/<str:secret>/": [Row("GET", LOGIN, 404, 404, 404), Row("POST", LOGIN, 404, 404, 404)],
     # The API.
     "api/^docs/?$": [Row("GET", LOGIN, 200, 200, 200)],
     "api/openapi.json": [Row("GET", 401, 200, 200, 200)],
@@ -83,16 +103,27 @@ ROWS: dict[str, list[Row]] = {
     ],
     "api/sessions/<session_id>/events/": [Row("GET", 401, 404, 200, 200)],
     "api/sessions/<session_id>/events/<seq>/content/": [Row("GET", 401, 404, 200, 200)],
-    "api/sessions/<session_id>/messages/": [Row("POST", 401, 404, 202, 403, '{"message": "hello"}')],
+    "api/sessions/<session_id>/messages/": [Row("POST", 401, 404, 202, 403, '{"message": "hello"}', driver=202)],
+    "api/sessions/<session_id>/shares/": [
+        Row("GET", 401, 404, 200, 403),
+        Row("POST", 401, 404, 201, 403, '{"link": true}'),
+    ],
+    "api/shares/<share_id>/": [
+        Row("PATCH", 401, 404, 200, 403, '{"role": "driver"}', watcher=403),
+        Row("DELETE", 401, 404, 204, 403, watcher=403),
+    ],
     # Files: their owner's, and of those who see a session that uses them. A form is sent in `tests/chat/api/test_files.py`.
     "api/files/": [Row("GET", 401, 405, 405, 405), Row("POST", 401, 400, 400, 400)],
     "api/files/<file_id>/": [Row("GET", 401, 404, 200, 200)],
     "api/files/<file_id>/text/": [Row("GET", 401, 404, 200, 200)],
     "api/runs/<run_id>/": [Row("GET", 401, 404, 200, 200)],
-    "api/runs/<run_id>/calls/": [Row("GET", 401, 404, 200, 200), Row("POST", 401, 405, 405, 405)],
-    "api/runs/<run_id>/calls/<number>/messages/": [Row("GET", 401, 404, 200, 200)],
-    "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202)],
-    "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403)],
+    "api/runs/<run_id>/calls/": [
+        Row("GET", 401, 404, 200, 200, watcher=403, driver=200),
+        Row("POST", 401, 405, 405, 405),
+    ],
+    "api/runs/<run_id>/calls/<number>/messages/": [Row("GET", 401, 404, 200, 200, watcher=403, driver=200)],
+    "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202, watcher=403, driver=202)],
+    "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403, driver=409)],
     # Schedules are their owner's alone; staff see to them in the admin.
     "schedules/": page(200, 200, 200),
     "schedules/new/": [Row("GET", LOGIN, 200, 200, 200)],
@@ -187,7 +218,7 @@ def test_no_row_is_about_an_address_that_is_gone() -> None:
 @pytest.fixture
 async def clients(transactional_db: None) -> AsyncIterator[dict[str, AsyncClient]]:
     def make() -> None:
-        for name in ("another", "owner"):
+        for name in ("another", "owner", "watcher", "driver"):
             making.user(name)
         making.staff(name="bare")
         making.staff(access.VIEW_SESSIONS, access.STOP_RUNS)
@@ -211,6 +242,8 @@ def owned() -> tuple[Session, Run]:
     run = making.run(session, message=SECRET)
     making.append(run, making.thought(SECRET))
     making.file(owner, SECRET, session)
+    for role in (access.Role.WATCHER, access.Role.DRIVER):
+        sharing.make_share(owner, session.pk, sharing.Wish(user=role), role, None, Door.API)
     asked = ModelRequest("m", [{"role": "user", "content": SECRET}])
     CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
     return session, run
@@ -227,11 +260,13 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
     schedule_id = str(schedule.pk if schedule else uuid4())
     used = SessionFile.objects.filter(session=session).first() if session else None
     file_id = str(used.file_id if used else uuid4())
+    shared = session.shares.first() if session else None
     named = {
         "session_id": session_id,
         "run_id": run_id,
         "file_id": file_id,
         "schedule_id": schedule_id,
+        "share_id": str(shared.pk if shared else uuid4()),
         "seq": "1",
         "name": act,
     }
@@ -257,7 +292,9 @@ async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient]
             expected = row.expected(address, person)
             assert what_came(answer) == expected, f"{person}: {row.method} {path}"
             said = answer.content.decode() if not answer.streaming else ""
-            if person in ("anonymous", "another", "bare") or expected not in (200, 201, 202, 204):
+            if person in ("anonymous", "another", "bare") or (
+                person != "owner" and expected not in (200, 201, 202, 204)
+            ):
                 assert SECRET not in said, f"{person}: {row.method} {path}"
             if address in ("sessions/", "api/sessions/", "api/search/", "") and person == "staff":
                 assert SECRET not in said, "lists are one's own"
