@@ -31,10 +31,12 @@ WRITERS = {
     "DailyUsage": ["store/calls.py"],
     "Agent": ["catalog/agent_versions.py", "catalog/built_in.py"],
     "AgentVersion": ["catalog/agent_versions.py", "catalog/built_in.py"],
-    "ModelServer": ["catalog/server_changes.py"],
+    "EnteredServer": ["catalog/server_changes.py"],
+    "McpServer": ["catalog/server_changes.py"],
     "AuditEntry": ["security/audit.py"],
     "Share": ["runs/sharing.py"],
     "ShareJoin": ["runs/sharing.py"],
+    "ApiToken": ["security/tokens.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -57,10 +59,12 @@ CALLED = {
     "DailyUsage": {"DailyUsage"},
     "Agent": {"Agent", "agent"},
     "AgentVersion": {"AgentVersion", "version"},
-    "ModelServer": {"ModelServer", "server"},
+    "EnteredServer": {"EnteredServer", "ModelServer", "server"},
+    "McpServer": {"McpServer"},
     "AuditEntry": {"AuditEntry"},
     "Share": {"Share", "share", "shares"},
     "ShareJoin": {"ShareJoin", "joins"},
+    "ApiToken": {"ApiToken", "tokens"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -1,6 +1,15 @@
 """What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
 
-from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
+from chat.models.agents import (
+    AGENT_NAME,
+    Agent,
+    AgentVersion,
+    EnteredServer,
+    McpServer,
+    ModelServer,
+    Transport,
+    VersionState,
+)
 from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, AuditPurge, Door
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
@@ -37,6 +46,7 @@ from chat.models.sessions import (
     StepOrigin,
 )
 from chat.models.sharing import OwnerOffer, Share, ShareJoin
+from chat.models.tokens import ApiToken, Scope, holds_now
 
 __all__ = [
     "AGENT_NAME",
@@ -61,6 +71,7 @@ __all__ = [
     "Agent",
     "AgentVersion",
     "Announcement",
+    "ApiToken",
     "AuditEntry",
     "AuditPurge",
     "Budget",
@@ -71,10 +82,12 @@ __all__ = [
     "DailyUsage",
     "Door",
     "Draft",
+    "EnteredServer",
     "File",
     "FileChunk",
     "FileText",
     "Level",
+    "McpServer",
     "MissedPolicy",
     "ModelCall",
     "ModelContent",
@@ -91,6 +104,7 @@ __all__ = [
     "Run",
     "RunStatus",
     "Schedule",
+    "Scope",
     "Session",
     "SessionFile",
     "Share",
@@ -99,5 +113,7 @@ __all__ = [
     "StepContent",
     "StepOrigin",
     "ToolServer",
+    "Transport",
     "VersionState",
+    "holds_now",
 ]

@@ -62,6 +62,7 @@ class ToolServer(models.Model):
     transport = models.CharField(max_length=300, blank=True, help_text="How it is reached, and the host it is at.")
     state = models.CharField(max_length=16)
     tools = models.PositiveIntegerField(default=0)
+    offered = models.JSONField(null=True, help_text="Its tools by name, with what each does.")
     attempts = models.PositiveIntegerField(default=0, help_text="Tries in a row that failed.")
     last_error = models.CharField(max_length=500, blank=True)
     since = models.DateTimeField()

@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('auth', '0012_alter_user_first_name_max_length'),
-        ('chat', '0019_audit'),
+        ('chat', '0021_tokens'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
