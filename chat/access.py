@@ -1,6 +1,7 @@
 """Who may see, drive, stop and inspect a session: the one place for pages, sockets, API and admin."""
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from uuid import UUID
 
@@ -65,6 +66,29 @@ def shared_roles(user_id: int, session_ids: Iterable[UUID]) -> dict[UUID, Role]:
     for session_id, role in found.order_by().values_list("session_id", "role"):
         if roles.get(session_id) is not Role.DRIVER:
             roles[session_id] = Role(role)
+    return roles
+
+
+def shared_roles_of(pairs: Collection[tuple[UUID, int]]) -> dict[tuple[UUID, int], Role]:
+    """`shared_roles` of many users at once, by session and user: three statements, however many there are."""
+    sessions, users = {session for session, _ in pairs}, {user for _, user in pairs}
+    counts = Q(expires_at=None) | Q(expires_at__gt=Now())
+    found = Share.objects.filter(counts, session_id__in=sessions).order_by()
+    shares = list(found.values_list("pk", "session_id", "user_id", "group_id", "role"))
+    if not shares:
+        return {}
+    members, joined = defaultdict(set), defaultdict(set)
+    of_groups = User.groups.through.objects.filter(group_id__in={each[3] for each in shares}, user_id__in=users)
+    for group_id, user_id in of_groups.values_list("group_id", "user_id"):
+        members[group_id].add(user_id)
+    by_links = ShareJoin.objects.filter(share_id__in=[each[0] for each in shares], user_id__in=users)
+    for share_id, user_id in by_links.values_list("share_id", "user_id"):
+        joined[share_id].add(user_id)
+    roles: dict[tuple[UUID, int], Role] = {}
+    for share_id, session_id, user_id, group_id, role in shares:
+        for person in {user_id} | members[group_id] | joined[share_id]:
+            if (session_id, person) in pairs and roles.get((session_id, person)) is not Role.DRIVER:
+                roles[session_id, person] = Role(role)
     return roles
 
 

@@ -95,6 +95,11 @@ def note(process: str, opened: Sequence[Entrance], closed: Collection[UUID]) -> 
         Connection.objects.filter(pk__in=closed).delete()
 
 
+def change_role(entrance: Entrance) -> None:
+    """Write what somebody on an open socket is to the session now."""
+    Connection.objects.filter(pk=entrance.connection_id).update(role=entrance.role)
+
+
 def beat(process: str) -> None:
     """A process that serves is alive, and so are its sockets; note what it has told the log meanwhile."""
     Process.objects.update_or_create(name=process, defaults={"seen_at": Now(), "noticed": told_causes()})
