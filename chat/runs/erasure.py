@@ -31,6 +31,7 @@ from chat.models import (
     OwnerOffer,
     Run,
     Schedule,
+    SentAlong,
     Session,
     SessionFile,
     Share,
@@ -161,6 +162,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
         Run.objects.filter(continues__in=runs).update(continues=None)
         Occurrence.objects.filter(run__in=runs).update(run=None)
         _delete(Draft.objects.filter(run__in=runs))
+        _delete(SentAlong.objects.filter(run__in=runs))
         _delete(Run.objects.filter(pk__in=runs))
     if len(runs) == limit:
         return True
