@@ -37,6 +37,8 @@ WRITERS = {
     "AuditEntry": ["security/audit.py"],
     "Share": ["runs/sharing.py"],
     "ShareJoin": ["runs/sharing.py"],
+    "AuditPurge": ["security/audit.py"],
+    "Chore": ["store/chores.py"],
     "ApiToken": ["security/tokens.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
@@ -66,6 +68,8 @@ CALLED = {
     "AuditEntry": {"AuditEntry"},
     "Share": {"Share", "share", "shares"},
     "ShareJoin": {"ShareJoin", "joins"},
+    "AuditPurge": {"AuditPurge"},
+    "Chore": {"Chore"},
     "ApiToken": {"ApiToken", "tokens"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}

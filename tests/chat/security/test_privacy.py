@@ -85,6 +85,8 @@ ROWS: dict[str, list[Row]] = {
     # With whom a session is shared is its owner's to say, and to know; what a link leads to, anybody's who has it and logs in.
     "sessions/<uuid:session_id>/share/": [Row("GET", LOGIN, 404, 200, 404), Row("POST", LOGIN, 404, 400, 404)],
     "s/<str:secret>/": [Row("GET", LOGIN, 404, 404, 404), Row("POST", LOGIN, 404, 404, 404)],
+    # One's own data, of whoever asks.
+    "data/archive/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
     # The API.
     "api/^docs/?$": [Row("GET", LOGIN, 200, 200, 200)],
     "api/openapi.json": [Row("GET", 401, 200, 200, 200)],
@@ -157,6 +159,8 @@ ROWS: dict[str, list[Row]] = {
     "api/notifications/": [Row("GET", 401, 200, 200, 200)],
     # Accounts: everyone's own, and nobody else's.
     "accounts/": [Row("GET", LOGIN, 200, 200, 200)],
+    "accounts/data/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
+    "accounts/data/delete/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
     "accounts/login/": [Row("GET", 200, 200, 200, 200)],
     "accounts/logout/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, LOGIN, LOGIN, LOGIN)],
     "accounts/password_change/": [Row("GET", LOGIN, 200, 200, 200)],

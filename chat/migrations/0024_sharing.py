@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('auth', '0012_alter_user_first_name_max_length'),
-        ('chat', '0022_sent_along'),
+        ('chat', '0023_retention'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
