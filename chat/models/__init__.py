@@ -49,6 +49,7 @@ from chat.models.sessions import (
 )
 from chat.models.sharing import OwnerOffer, Share, ShareJoin
 from chat.models.tokens import ApiToken, Scope, holds_now
+from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "AGENT_NAME",
@@ -83,6 +84,7 @@ __all__ = [
     "Connection",
     "Cost",
     "DailyUsage",
+    "DeliveryState",
     "Door",
     "Draft",
     "EnteredServer",
@@ -119,5 +121,7 @@ __all__ = [
     "ToolServer",
     "Transport",
     "VersionState",
+    "Webhook",
+    "WebhookDelivery",
     "holds_now",
 ]
