@@ -49,6 +49,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
+from chat.models.sharing import OwnerOffer, Share, ShareJoin
 from chat.models.tokens import ApiToken, Scope, holds_now
 from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
@@ -105,6 +106,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "OverlapPolicy",
+    "OwnerOffer",
     "PauseReason",
     "Price",
     "Process",
@@ -115,6 +117,8 @@ __all__ = [
     "SentAlong",
     "Session",
     "SessionFile",
+    "Share",
+    "ShareJoin",
     "Step",
     "StepContent",
     "StepOrigin",

@@ -27,11 +27,6 @@ async def test_a_session_is_saved_after_a_look_at_what_is_hidden_and_works_alone
     dialog = page.locator("#export-dialog")
     await expect(dialog.locator("[data-slot=found]")).to_contain_text("will be hidden")
     await expect(dialog.locator(".places")).to_contain_text("[hidden key]")
-    await page.screenshot(path="/tmp/shots/dialog-1280.png")
-    await page.emulate_media(color_scheme="dark")
-    await page.set_viewport_size({"width": 360, "height": 800})
-    await page.screenshot(path="/tmp/shots/dialog-360-dark.png")
-    await page.set_viewport_size({"width": 1280, "height": 800})
     await dialog.get_by_role("switch").click()
     await expect(dialog.locator("[data-slot=found]")).to_contain_text("will be in the file")
     await dialog.get_by_role("switch").click()
@@ -87,10 +82,6 @@ async def test_a_trajectory_is_read_in_and_only_read(enter: Enter, tmp_path: Pat
     page = (await enter("/sessions/")).page
     file = tmp_path / "other.json"
     file.write_text("{")
-    await page.screenshot(path="/tmp/shots/sessions-1280.png")
-    await page.set_viewport_size({"width": 360, "height": 800})
-    await page.screenshot(path="/tmp/shots/sessions-360.png")
-    await page.set_viewport_size({"width": 1280, "height": 800})
     async with page.expect_file_chooser() as chooser:
         await page.get_by_role("button", name="Import a trajectory").click()
     await (await chooser.value).set_files(file)
@@ -102,4 +93,3 @@ async def test_a_trajectory_is_read_in_and_only_read(enter: Enter, tmp_path: Pat
     await expect(page.locator(".answer")).to_contain_text("An okapi.")
     await expect(page.locator("#dock")).to_contain_text("This session was imported.")
     await expect(page.locator("#message")).to_have_count(0)
-    await page.screenshot(path="/tmp/shots/imported-1280.png")
