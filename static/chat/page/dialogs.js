@@ -8,7 +8,7 @@ import { isBlank } from "../state/humanize.js";
 import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
 import { notice } from "../view/notices.js";
-import { chooseDocument, openExport } from "./exports.js";
+import { chooseDocument, saveSession } from "./saving.js";
 import { pageSession, publishTitles, refresh } from "./session-list.js";
 
 /** @import { Api } from "../transport/api.js" */
@@ -48,7 +48,7 @@ export function setUpDialogs(api) {
     },
     "save-file"(button) {
       aim(button);
-      openExport(api, target.id);
+      saveSession(api, target.id);
     },
     "choose-document": () => chooseDocument(api),
     "copy-session-link"(button) {

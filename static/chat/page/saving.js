@@ -18,7 +18,7 @@ const MOST_BYTES = 20 * 1024 * 1024;
  * @param {Api} api
  * @param {string} session
  */
-export function openExport(api, session) {
+export function saveSession(api, session) {
   /** @type {HTMLDialogElement} */
   const dialog = byId("export-dialog");
   /** @type {HTMLFormElement} */
