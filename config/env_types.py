@@ -124,6 +124,13 @@ def _model_server(raw: str) -> str:
     raise ValueRefused("must be dashscope or start with http:// or https:// and name a host", _masked(raw))
 
 
+def _endpoint(raw: str) -> str:
+    parsed = _split(raw)
+    if parsed is None or parsed.scheme not in {"http", "https"} or not parsed.hostname:
+        raise ValueRefused("must start with http:// or https:// and name a host", _masked(raw))
+    return raw
+
+
 def _redis(raw: str) -> RedisAddress:
     try:
         return parse_redis(raw)
@@ -191,6 +198,7 @@ Words = Annotated[list[str], BeforeValidator(_words)]
 Networks = Annotated[list[str], BeforeValidator(_networks)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 Hosts = Annotated[list[str], BeforeValidator(_hosts)]
+Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 FieldKey = Annotated[str, BeforeValidator(_field_key)]
 Addresses = Annotated[AddressList, BeforeValidator(_addresses)]
 Folder = Annotated[Path, BeforeValidator(_folder)]

@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
-from chat.web import health
+from chat.web import echo, health, metrics
 
 # For those that ask without having read a page. The plain name, for this answer outlives the file's hashed ones.
 icon = RedirectView.as_view(url=f"{settings.STATIC_URL}chat/favicon/done.svg", permanent=True)
@@ -24,6 +24,8 @@ urlpatterns = [
     path("favicon.ico", icon, name="icon"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("healthz/echo", echo.echo, name="echo"),
+    path("metrics", metrics.figures, name="metrics"),
 ]
 
 handler500 = "chat.web.errors.server_error"

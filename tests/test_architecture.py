@@ -32,6 +32,8 @@ WRITERS = {
     "Agent": ["catalog/agent_versions.py", "catalog/built_in.py"],
     "AgentVersion": ["catalog/agent_versions.py", "catalog/built_in.py"],
     "ModelServer": ["catalog/server_changes.py"],
+    "TraceCursor": ["traces/cursor.py"],
+    "TracedRun": ["traces/cursor.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -55,6 +57,8 @@ CALLED = {
     "Agent": {"Agent", "agent"},
     "AgentVersion": {"AgentVersion", "version"},
     "ModelServer": {"ModelServer", "server"},
+    "TraceCursor": {"TraceCursor"},
+    "TracedRun": {"TracedRun"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

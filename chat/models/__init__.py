@@ -39,6 +39,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
+from chat.models.traces import TraceCursor, TracedRun
 
 __all__ = [
     "AGENT_NAME",
@@ -95,5 +96,7 @@ __all__ = [
     "StepContent",
     "StepOrigin",
     "ToolServer",
+    "TraceCursor",
+    "TracedRun",
     "VersionState",
 ]

@@ -6,10 +6,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.utils.module_loading import import_string
 
 import agents
 from chat.catalog import tool_servers
@@ -28,6 +30,9 @@ from chat.schedules import ticker
 from chat.serving.heartbeat import Heartbeat
 from chat.store import drafts, selectors, step_log
 
+if TYPE_CHECKING:
+    from chat.traces.exporter import TraceExporter
+
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
@@ -44,6 +49,7 @@ class _Process:
 
     loop: asyncio.AbstractEventLoop | None = None
     draining: bool = False
+    traces: "TraceExporter | None" = None
 
 
 this_process = _Process()
@@ -63,6 +69,15 @@ def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.look) -> N
     background.spawn(_tick_for_ever(look), "tick")
     background.spawn(ticker.tick_for_ever(), "schedules")
     background.spawn(_erase_for_ever(), "erase")
+    if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+        background.spawn(_send_traces(), "traces")
+
+
+async def _send_traces() -> None:
+    """Begin to send traces. OpenTelemetry's packages are loaded where they are wanted alone, and nothing waits for that."""
+    exporter: type[TraceExporter] = await asyncio.to_thread(import_string, "chat.traces.exporter.TraceExporter")
+    this_process.traces = exporter(run_registry.PROCESS)
+    this_process.traces.start()
 
 
 def serving_loop() -> asyncio.AbstractEventLoop | None:
@@ -95,6 +110,9 @@ async def stop_clockwork() -> None:
         logger.warning("Some runs could not be ended; who sweeps next will do it", exc_info=True)
     await feed_registry.close_all(Close.RESTARTING, _CLOSE_S)
     heart.stop()
+    if this_process.traces is not None:
+        await asyncio.to_thread(this_process.traces.stop, _CLOSE_S)
+        this_process.traces = None
     await background.drain(2.0)
     await tool_servers.forget(run_registry.PROCESS)
     try:
