@@ -183,7 +183,7 @@ def test_static_files_that_are_collected_are_well(settings: Any, tmp_path: Path)
 
 
 #: What a model server says of itself, by the model that is asked of it.
-MODELS = [("stub", Level.OK, "has stub"), ("other", Level.WARN, "does not list other")]
+MODELS = [("scripted", Level.OK, "has scripted"), ("other", Level.WARN, "does not list other")]
 
 
 @pytest.mark.parametrize(("name", "level", "said"), MODELS)
