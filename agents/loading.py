@@ -23,6 +23,7 @@ def _import_driver() -> Callable[..., None]:
     name_workspace()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its many dependencies; none is ours to heed
+        import agents.tools.schemas  # noqa: F401, PLC0415 - every call waits for it
         from agents.qwen import converse  # noqa: PLC0415 - seconds that `import agents` must not take
     silence_log()
     return converse

@@ -82,6 +82,7 @@ class Environment(BaseSettings):
     MODEL_SERVER_ADDRESSES: Addresses = AddressList(())
     FIELD_KEY: FieldKey = ""
     MCP_SERVERS: JsonObject = {}
+    MCP_SERVER_ADDRESSES: Addresses = AddressList(())
     EXTENSIONS: Words = []
     FETCH_ALLOWED_HOSTS: Hosts = []
     FETCH_DENIED_HOSTS: Hosts = []

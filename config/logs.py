@@ -8,7 +8,6 @@ from typing import Any
 import structlog
 from django.core.exceptions import SuspiciousOperation
 from django.db import InterfaceError, InternalError, OperationalError, ProgrammingError
-from redis.exceptions import RedisError
 from structlog.typing import EventDict, WrappedLogger
 
 from agents.addresses import mask_text
@@ -45,7 +44,7 @@ def leave_private_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 #: PostgreSQL's code for a table that is not there.
 UNDEFINED_TABLE = "42P01"
 #: What a part raises that is away, or takes no changes: a fact about that part. Where in our code it was noticed is no news.
-AWAY = (ConnectionError, TimeoutError, RedisError, OperationalError, InterfaceError, InternalError)
+AWAY = (ConnectionError, TimeoutError, OperationalError, InterfaceError, InternalError)
 
 
 def lacks_tables(error: object) -> bool:
@@ -53,11 +52,17 @@ def lacks_tables(error: object) -> bool:
     return isinstance(error, ProgrammingError) and getattr(error.__cause__, "sqlstate", "") == UNDEFINED_TABLE
 
 
+def is_of_redis(error: object) -> bool:
+    """Whether the client of Redis raised it. Who has no Redis need not wait for that client to be imported."""
+    client = sys.modules.get("redis.exceptions")
+    return client is not None and isinstance(error, client.RedisError)
+
+
 def say_in_a_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Replace a traceback by its error's own words: of a part that is away, of an empty database, of a request that is none of ours."""
     info = event.get("exc_info")
     error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
-    if isinstance(error, (*AWAY, SuspiciousOperation)) or lacks_tables(error):
+    if isinstance(error, (*AWAY, SuspiciousOperation)) or is_of_redis(error) or lacks_tables(error):
         del event["exc_info"]
         event["error"] = " ".join(f"{type(error).__name__}: {error}".split())
     return event

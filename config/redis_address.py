@@ -11,15 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from redis.connection import URL_QUERY_ARGUMENT_PARSERS
-
 from config.addresses import AddressRefused
 
 REDIS_FORMS = ("redis", "rediss", "unix", "sentinel", "rediss+sentinel")
 _SENTINEL_PORT = 26379
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TLS_PARAMETERS = {*_TLS_FILES, "ssl_ca_path", "ssl_check_hostname", "ssl_cert_reqs"}
-_REDIS_PARAMETERS = {*_TLS_PARAMETERS, *URL_QUERY_ARGUMENT_PARSERS, "username", "password"}
 _SENTINEL_PARAMETERS = {*_TLS_PARAMETERS, "sentinel_username", "sentinel_password"}
 
 
@@ -43,8 +40,11 @@ def parse_redis(raw: str) -> RedisAddress:
         raise AddressRefused(f"must start with {forms} and name a host")
     if parsed.scheme.endswith("sentinel"):
         return _sentinels(parsed)
+    # Here, because who has no Redis need not wait for its client.
+    from redis.connection import URL_QUERY_ARGUMENT_PARSERS  # noqa: PLC0415
+
     known = dict(parse_qsl(parsed.query))
-    _refuse_unknown(known, _REDIS_PARAMETERS)
+    _refuse_unknown(known, {*_TLS_PARAMETERS, *URL_QUERY_ARGUMENT_PARSERS, "username", "password"})
     number = known.get("db", "") if parsed.scheme == "unix" else parsed.path.strip("/") or known.get("db", "")
     _check_number(number)
     if parsed.scheme == "unix":

@@ -26,6 +26,7 @@ from chat.store import search
 from config.passwords import Argon2PasswordHasher
 from scripts import machine
 from tests import model_server, services, wire_types
+from tests.chat import databases
 
 hypothesis.settings.register_profile("quick", max_examples=100, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=3_000, deadline=None)
@@ -116,6 +117,13 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     """Test on a database file (in this process's own folder), because one in memory cannot be shared by threads."""
     database = connections["default"].settings_dict
     database["TEST"]["NAME"] = str(Path(os.environ["DATA_DIR"]) / "tests.sqlite3")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """Make the tables; those of the audit can be emptied between tests, which the product's own database lets nobody do."""
+    with django_db_blocker.unblock():
+        databases.let_audit_be_emptied()
 
 
 @pytest.fixture(scope="session")

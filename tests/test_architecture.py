@@ -31,7 +31,10 @@ WRITERS = {
     "DailyUsage": ["store/calls.py"],
     "Agent": ["catalog/agent_versions.py", "catalog/built_in.py"],
     "AgentVersion": ["catalog/agent_versions.py", "catalog/built_in.py"],
-    "ModelServer": ["catalog/server_changes.py"],
+    "EnteredServer": ["catalog/server_changes.py"],
+    "McpServer": ["catalog/server_changes.py"],
+    "AuditEntry": ["security/audit.py"],
+    "ApiToken": ["security/tokens.py"],
     "TraceCursor": ["traces/cursor.py"],
     "TracedRun": ["traces/cursor.py"],
 }
@@ -56,7 +59,10 @@ CALLED = {
     "DailyUsage": {"DailyUsage"},
     "Agent": {"Agent", "agent"},
     "AgentVersion": {"AgentVersion", "version"},
-    "ModelServer": {"ModelServer", "server"},
+    "EnteredServer": {"EnteredServer", "ModelServer", "server"},
+    "McpServer": {"McpServer"},
+    "AuditEntry": {"AuditEntry"},
+    "ApiToken": {"ApiToken", "tokens"},
     "TraceCursor": {"TraceCursor"},
     "TracedRun": {"TracedRun"},
 }

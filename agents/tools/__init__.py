@@ -41,9 +41,11 @@ __all__ = [
     "Toolbox",
     "build",
     "connect_servers",
+    "drop_server",
     "list_tools",
+    "look_at_server",
+    "renew_server",
     "reserved_names",
-    "restart_server",
     "server_states",
     "server_tools",
     "without_side_effects",
@@ -106,7 +108,7 @@ def build(
     if toolbox.files is not None and toolbox.files.are_any:
         listed = toolbox.files.listed()
         built |= {kind.name: kind(toolbox.files, listed, egress.mark) for kind in _OF_FILES}
-    if toolbox.mcp_servers and choices != ():
+    if choices != () and (toolbox.mcp_servers or choices):
         # Imported here because it takes over a second, which nobody without MCP servers should wait for.
         from agents.tools import mcp  # noqa: PLC0415
 
@@ -140,7 +142,23 @@ def server_tools() -> dict[str, dict[str, str]]:
     return found
 
 
-def restart_server(name: str) -> bool:
-    """Have an MCP server connected anew; whether this process has to do with it."""
-    restart = getattr(sys.modules.get("agents.tools.mcp"), "restart", lambda _: False)
-    return bool(restart(name))
+def renew_server(name: str, entry: Any) -> None:
+    """Have this process connect to an MCP server anew, as it is configured now. Imports for a second."""
+    from agents.tools import mcp  # noqa: PLC0415 - as in `build`
+
+    mcp.renew(name, entry, reserved_names())
+
+
+def drop_server(name: str) -> None:
+    """End this process's session with an MCP server that is there no more."""
+    getattr(sys.modules.get("agents.tools.mcp"), "drop", lambda _: None)(name)
+
+
+def look_at_server(name: str, entry: Any, within_s: float) -> tuple[dict[str, str], str]:
+    """Connect to an MCP server apart from those of runs, and leave it: its tools with what each does, or a sentence about why not.
+
+    Blocks for so long, and imports for a second.
+    """
+    from agents.tools import mcp  # noqa: PLC0415 - as in `build`
+
+    return mcp.look_at(name, entry, within_s)

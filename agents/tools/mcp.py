@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mcp import types
@@ -99,35 +100,65 @@ class _Loop:
         return self._loop is not None and self._owner == os.getpid()
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    server: Server
+    #: The server's entry as text, by which another one is told.
+    entry: str
+
+
 class _Servers:
-    """All servers known to this process, by configuration; what is configured doesn't change while it lives."""
+    """The servers known to this process, by name. One that is configured otherwise than before takes the other's place."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sets: dict[str, tuple[list[Server], ToolNames]] = {}
+        self._known: dict[str, _Known] = {}
+        self._names: ToolNames | None = None
 
     def of(self, configured: Mapping[str, Any], reserved: Collection[str] = ()) -> tuple[list[Server], ToolNames]:
-        """The servers of a configuration, being connected to from the first time it is seen; and their tools' names."""
-        key = json.dumps([os.getpid(), configured], sort_keys=True, default=str)
+        """The servers of a configuration, being connected to from the first time each is seen; and their tools' names."""
+        entries = {str(name): entry for name, entry in server_entries(configured).items()}
         with self._lock:
-            if key not in self._sets:
-                entries = server_entries(configured)
-                servers = [Server(str(name), entry) for name, entry in entries.items()]
-                self._sets[key] = servers, ToolNames(map(str, entries), reserved)
-                for server in servers:
-                    _loop.submit(_started(server))
-            return self._sets[key]
+            self._begin_anew_in_a_child()
+            names = self._names = self._names or ToolNames((), reserved)
+            names.add_servers(entries)
+            return [self._server(name, entry) for name, entry in entries.items()], names
+
+    def _server(self, name: str, entry: Any) -> Server:
+        text = json.dumps(entry, sort_keys=True, default=repr)
+        known = self._known.get(name)
+        if known is not None and known.entry == text:
+            return known.server
+        if known is not None:
+            _loop.submit(known.server.close())
+        server = Server(name, entry)
+        self._known[name] = _Known(server, text)
+        _loop.submit(_started(server))
+        return server
+
+    def _begin_anew_in_a_child(self) -> None:
+        """A forked child has the objects, but no connections."""
+        if not _loop.is_ours():
+            self._known.clear()
 
     def all(self) -> list[Server]:
         """Those that this process has to do with."""
         with self._lock:
-            return [server for servers, _ in self._sets.values() for server in servers] if _loop.is_ours() else []
+            return [known.server for known in self._known.values()] if _loop.is_ours() else []
+
+    def drop(self, name: str) -> None:
+        """End the session with a server that is there no more; calls under way end with it."""
+        with self._lock:
+            known = self._known.pop(name, None)
+        if known is not None:
+            _loop.submit(known.server.close())
 
     def close(self) -> None:
         """End all sessions; called when the process ends."""
         closing = [_loop.submit(server.close()) for server in self.all()]
         with self._lock:
-            self._sets.clear()
+            self._known.clear()
+            self._names = None
         concurrent.futures.wait(closing, _CLOSE_S)
 
 
@@ -183,11 +214,7 @@ def states() -> list[ServerState]:
 
 def offered() -> dict[str, dict[str, str]]:
     """The tools of each server that is connected now, by name, with what each does."""
-    return {
-        server.name: {tool.name: tool.description or "" for tool in _wanted(server)}
-        for server in connected_servers.all()
-        if not server.problem
-    }
+    return {server.name: _described(server) for server in connected_servers.all() if not server.problem}
 
 
 def restart(name: str) -> bool:
@@ -196,6 +223,44 @@ def restart(name: str) -> bool:
     for server in found:
         _loop.submit(server.restart())
     return bool(found)
+
+
+def renew(name: str, entry: Any, reserved: Collection[str] = ()) -> None:
+    """Have a server connected anew, as it is configured now."""
+    before = connected_servers.all()
+    (server,), _ = connected_servers.of({name: entry}, reserved)
+    if server in before:
+        restart(name)
+
+
+def drop(name: str) -> None:
+    """End the session with a server that is there no more."""
+    connected_servers.drop(name)
+
+
+def look_at(name: str, entry: Any, within_s: float) -> tuple[dict[str, str], str]:
+    """Connect to a server apart from the others, and leave it: its tools with what each does, or a sentence about what is wrong.
+
+    Blocks for so long.
+    """
+    return _loop.submit(_look_at(Server(name, entry), within_s)).result()
+
+
+async def _look_at(server: Server, within_s: float) -> tuple[dict[str, str], str]:
+    server.start()
+    try:
+        async with asyncio.timeout(within_s):
+            await server.tried()
+    except TimeoutError:
+        return {}, f"The MCP server “{server.name}” did not answer within {within_s:g} seconds."
+    finally:
+        problem = server.problem
+        await server.close()
+    return ({}, problem) if problem else (_described(server), "")
+
+
+def _described(server: Server) -> dict[str, str]:
+    return {tool.name: tool.description or "" for tool in _wanted(server)}
 
 
 def _ignore(_value: object) -> None:

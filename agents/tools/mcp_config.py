@@ -7,6 +7,7 @@ program. Here all become one `ServerConfig`.
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
@@ -64,6 +65,13 @@ class BadConfig(ValueError):
 _Word = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """In place of a server's entry: it is not to be used, because ``why``, in words that go on after "its configuration"."""
+
+    why: str
+
+
 class _Entry(BaseModel):
     command: str | list[str] = ""
     args: list[_Word] = []
@@ -98,6 +106,10 @@ class ServerConfig(BaseModel):
     """Tools (or all of them) of which the operator says that they send nothing outside."""
     only: list[str] | None = None
     without: list[str] = []
+    follows_redirects: bool = True
+    """Within the server's own origin; to another one nobody is followed."""
+    public_only: bool = False
+    """Whether the address must not lead into a private network."""
 
     @property
     def place(self) -> str:
@@ -141,7 +153,11 @@ def _is_switched_off(entry: Any) -> bool:
 
 
 def read_config(given: Any) -> ServerConfig:
-    """A server's entry as ours. Raises `BadConfig`."""
+    """A server's entry as ours, and what is ours already as it is. Raises `BadConfig`."""
+    if isinstance(given, ServerConfig):
+        return given
+    if isinstance(given, Withheld):
+        raise BadConfig(given.why)
     if not isinstance(given, Mapping):
         raise BadConfig("can't be used")
     fields = _renamed(given)

@@ -13,8 +13,16 @@ class ToolNames:
 
     def __init__(self, servers: Iterable[str], reserved: Collection[str]) -> None:
         self._reserved = reserved
-        self._prefixes = _apart(servers)
+        self._prefixes: dict[str, str] = {}
         self._names: dict[tuple[str, str], str] = {}
+        self.add_servers(servers)
+
+    def add_servers(self, servers: Iterable[str]) -> None:
+        """Give each server a beginning for its tools' names, whichever of them is there at the moment: the same in every process."""
+        for server in servers:
+            if server not in self._prefixes:
+                prefix = _clean(server)[:_LONGEST_SERVER]
+                self._prefixes[server] = _free(prefix, self._prefixes.values(), _LONGEST_SERVER)
 
     def name_of(self, server: str, tool: str) -> str:
         """The name of a server's tool."""
@@ -24,14 +32,6 @@ class ToolNames:
             name = _clean(f"{self._prefixes[server]}-{tool}")[:LONGEST]
             self._names[key] = _free(name, taken)
         return self._names[key]
-
-
-def _apart(servers: Iterable[str]) -> dict[str, str]:
-    """A beginning for each server's names, whichever of them is there at the moment: the same in every process."""
-    prefixes: dict[str, str] = {}
-    for server in dict.fromkeys(servers):
-        prefixes[server] = _free(_clean(server)[:_LONGEST_SERVER], prefixes.values(), _LONGEST_SERVER)
-    return prefixes
 
 
 def _clean(name: str) -> str:

@@ -24,6 +24,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from agents.proxies import proxy_for
 from agents.tools import mcp_program
+from agents.tools.mcp_bounds import PublicTransport, refuse_redirect
 from agents.tools.mcp_config import CALL_S, BadConfig, ServerConfig, read_config
 from agents.tools.mcp_content import failure_text, progress_text
 from agents.tools.mcp_offer import Offer, read_offer
@@ -116,6 +117,11 @@ class Server:
         """Connect, and stay connected; returns at once. On the loop."""
         if self._task is None and self.config is not None:
             self._task = asyncio.create_task(self._keep(self.config), name=f"mcp {self.name}")
+
+    async def tried(self) -> None:
+        """Wait until it is connected, or known not to be. On the loop."""
+        while self._state == "connecting":
+            await self._changed.wait()
 
     async def restart(self) -> None:
         """End the session, and connect at once."""
@@ -358,14 +364,18 @@ class Server:
             timeout: httpx2.Timeout | None = None,
             auth: httpx2.Auth | None = None,
         ) -> httpx2.AsyncClient:
+            certificates = ssl.create_default_context()
+            hooks = [self._note_refusal] if config.follows_redirects else [refuse_redirect, self._note_refusal]
             return httpx2.AsyncClient(
                 headers=headers,
                 timeout=timeout or httpx2.Timeout(START_S),
                 auth=auth,
+                # By a proxy it is the proxy that looks up where the host is.
+                transport=PublicTransport(certificates) if config.public_only and not proxy else None,
                 proxy=proxy.url if proxy else None,
                 trust_env=False,
-                verify=ssl.create_default_context(),
-                event_hooks={"response": [self._note_refusal]},
+                verify=certificates,
+                event_hooks={"response": hooks},
             )
 
         return make

@@ -5,9 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-
 from agents.cancellation import CancelToken
 from agents.tools.declared import Setting, hide_secrets, unset_in
 from agents.tools.tool import Tool, ToolError, ToolText
@@ -129,6 +126,9 @@ class ExtensionTool:
 
 
 def _check(info: Any) -> None:
+    # Here, because few have extensions, and nobody's start need wait for it.
+    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415
+
     if not isinstance(info.name, str) or not _NAME.fullmatch(info.name):
         raise BadTool(f"has the name “{str(info.name)[:80]}”; names are letters, digits, _ and -, at most 64")
     if not isinstance(info.description, str) or not info.description.strip():

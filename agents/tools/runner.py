@@ -14,7 +14,6 @@ from agents.cancellation import CancelToken, unheard
 from agents.steps import FileData
 from agents.text import clean, json_object
 from agents.tools.keeping import KeptText
-from agents.tools.schemas import argument_problem
 from agents.tools.tool import Tool, ToolError
 
 log = logging.getLogger(__name__)
@@ -114,6 +113,9 @@ class _Turn:
             self._end(job, ok=False, content=f"There is no tool named “{job.name[:80]}”.")
             return
         arguments = json_object(job.arguments, None)
+        # Imported with the driver, which comes before any call: see `agents.loading`.
+        from agents.tools.schemas import argument_problem  # noqa: PLC0415
+
         problem = fault(job.arguments) if arguments is None else argument_problem(arguments, job.tool.parameters)
         if arguments is None or problem:
             self._end(job, ok=False, content=problem)

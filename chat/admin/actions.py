@@ -17,7 +17,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext
 
 from chat.accounts.models import User
-from chat.models import MANY_SESSIONS, Act, Door, Schedule, Session
+from chat.models import MANY_SESSIONS, Act, Door, Run, Schedule, Session
 from chat.protocol import as_uuid
 from chat.rendering.sentences import translate_sentence
 from chat.runs.admission import Refused
@@ -97,8 +97,14 @@ def record_look(request: HttpRequest, thing: Any) -> None:
 
 def record_act(request: HttpRequest, thing: Any, act: Act) -> None:
     """Note that something is done to it, likewise, before it is."""
-    if (session_id := session_of_another(request, thing)) is not None:
-        audit.note_act(user_pk(request), session_id, Door.ADMIN, act)
+    if (session_id := session_of_another(request, thing)) is None:
+        return
+    if isinstance(thing, Schedule):
+        about, owner_id = f"schedule {thing.pk}", thing.owner_id
+        audit.note_act(user_pk(request), act, Door.ADMIN, session_id=session_id, subject_id=owner_id, about=about)
+    else:
+        run_id = thing.pk if isinstance(thing, Run) else None
+        audit.note_act(user_pk(request), act, Door.ADMIN, session_id=session_id, run_id=run_id)
 
 
 def session_of_another(request: HttpRequest, thing: Any) -> UUID | None:
@@ -119,6 +125,8 @@ class ConfirmedAction:
     fits: Callable[[Any], bool] = lambda _: True
     #: Why it does not fit the others.
     otherwise: "StrOrPromise" = ""
+    #: Whether it is noted with the act itself, whoever does it through whichever door.
+    is_noted: bool = False
 
 
 def _about(name: str, text: str) -> str:
@@ -173,7 +181,7 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
         left_out = self._left_out(act, len(found) - len(chosen), len(found))
         if request.method == "POST" or not chosen:
             for thing in chosen:
-                if name != Act.STOP:  # which is noted with the stop itself, whoever does it through whichever door
+                if not act.is_noted:
                     record_act(request, thing, Act(name))
                 self._do(request, act, thing)
             if left_out or not found:

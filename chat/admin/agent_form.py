@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from django import forms
-from django.conf import settings
 from django.http import QueryDict
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -15,9 +14,10 @@ from django.utils.translation import gettext_lazy as _
 
 import agents
 from agents.specs import OWN_FIELDS
+from chat.catalog import mcp_servers
 from chat.catalog.agent_versions import SavedMeanwhile, content_of
 from chat.models import Agent, AgentVersion, ModelServer
-from chat.rendering.sentences import translate_sentence
+from chat.rendering.sentences import first_sentence, translate_sentence
 
 #: Characters of instructions: about what a model of today reads at a time leaves room for besides.
 MOST_INSTRUCTIONS = 50_000
@@ -68,10 +68,10 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
     )
     tools = forms.MultipleChoiceField(label=_("Tools"), required=False, widget=forms.CheckboxSelectMultiple)
     all_servers = forms.BooleanField(
-        label=_("All tool servers (MCP)"),
+        label=_("All of the environment's tool servers (MCP)"),
         required=False,
         initial=True,
-        help_text=_("Those that are configured, also what is added later. Otherwise the ones chosen below."),
+        help_text=_("Those of the environment, also what is added there later. Otherwise the ones chosen below."),
     )
     servers = forms.MultipleChoiceField(
         label=_("Tool servers (MCP)"),
@@ -214,6 +214,9 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
             typed = cast(QueryDict, self.data).copy()
             typed["based_on"] = str(newest.number)
             self.data = typed
+        if data.get("all_servers") and data.get("servers"):
+            told = gettext("Either all of the environment's, or the ones chosen here: one of the two.")
+            self.add_error("servers", told)
         if data.get("model_server") is not None and not data.get("model"):
             self.add_error("model", gettext("Say which of the server's models it asks."))
         return data
@@ -266,23 +269,17 @@ def _tool_choices(newest: AgentVersion | None) -> list[tuple[str, SafeString]]:
 
 
 def _labelled(name: str, words: str) -> SafeString:
-    return format_html("<code>{}</code> {}", name, _first_sentence(words))
-
-
-def _first_sentence(words: str) -> str:
-    """What a tool does, without what only the model has to know."""
-    line = words.partition("\n")[0]
-    return line.partition(". ")[0].rstrip(".")
+    return format_html("<code>{}</code> {}", name, first_sentence(words))
 
 
 _TOOL_MARK = "\t"
 
 
 def _server_choices(newest: AgentVersion | None) -> list[tuple[str, SafeString]]:
-    """The configured servers, each with its tools as far as this process knows them, and what was chosen before."""
-    known = agents.server_tools()
+    """The servers that there are, each with its tools as far as they are known, and what was chosen before."""
+    known = mcp_servers.known_tools()
     choices: dict[str, SafeString] = {}
-    for server in settings.MCP_SERVERS:
+    for server in mcp_servers.names_to_choose():
         choices[server] = _labelled(server, gettext("all its tools"))
         for tool, words in known.get(server, {}).items():
             choices[f"{server}{_TOOL_MARK}{tool}"] = _labelled(f"{server} · {tool}", words)

@@ -13,7 +13,8 @@ from agents import Agent, AgentError, ModelSettings, Toolbox
 from agents.models.probing import sees_images
 from agents.trial import QUESTION, Trial, try_agent
 from chat.accounts.models import User
-from chat.catalog import agents, model_servers
+from chat.admin.patience import Busy, one_of_few
+from chat.catalog import agents, mcp_servers, model_servers
 from chat.catalog.model_facts import save_facts
 from chat.models import AgentVersion
 from chat.rendering import humanize
@@ -48,10 +49,17 @@ def try_version(version: AgentVersion, question: str, by: User) -> Tried:
         model = model_servers.settings_for(tried)
     except AgentError as error:
         return Tried("", translate_sentence(error.message), [])
-    box = Toolbox(search_history=search.bound_to(by), mcp_servers=settings.MCP_SERVERS, hosts=settings.FETCH_HOSTS)
+    box = Toolbox(
+        search_history=search.bound_to(by),
+        mcp_servers=mcp_servers.configured_for(tried.spec.mcp),
+        hosts=settings.FETCH_HOSTS,
+    )
     agent = Agent(tried.spec, model, box)
     try:
-        trial, sees = async_to_sync(_try)(agent, question.strip() or QUESTION)
+        with one_of_few():
+            trial, sees = async_to_sync(_try)(agent, question.strip() or QUESTION)
+    except Busy as busy:
+        return Tried("", translate_sentence(busy.message), [])
     except TimeoutError:
         return Tried("", _("It took longer than %(n)d seconds.") % {"n": _PATIENCE_S}, [])
     if model.server and trial.outcome.status != "failed":

@@ -89,6 +89,7 @@ class RunAdmin(ConfirmedActionsAdmin):
             _stop,
             lambda run: not run.is_finished,
             _("had ended already"),
+            is_noted=True,
         ),
         "interrupt": ConfirmedAction(
             _("Interrupt"),

@@ -16,12 +16,12 @@ from chat.accounts.models import User
 from chat.admin.actions import ConfirmedAction, ConfirmedActionsAdmin
 from chat.admin.filters import AgentFilter, StatusFilter, UserFilter
 from chat.admin.formatting import username_of
-from chat.models import Session
+from chat.models import Door, Session
 from chat.runs import sessions
 
 
 def _delete(user: User, session: Session) -> str:
-    async_to_sync(sessions.delete_session)(user, session, as_operator=True)
+    async_to_sync(sessions.delete_session)(user, session, Door.ADMIN, as_operator=True)
     return gettext("was deleted, with all its runs.")
 
 
@@ -63,6 +63,7 @@ class SessionAdmin(ConfirmedActionsAdmin):
             access.DELETE_SESSIONS,
             _("These sessions are deleted, with all their runs and steps. A run in progress is stopped."),
             _delete,
+            is_noted=True,
         )
     }
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from agents.sentence import Sentence
 from chat.accounts.models import User
 from chat.catalog import agents
-from chat.models import Act, Agent, AgentVersion, VersionState
+from chat.models import Act, Agent, AgentVersion, Door, VersionState
 from chat.security import audit
 
 #: What a version says, by the names of its columns.
@@ -151,5 +151,5 @@ def _circle(name: str, sub_agents: Sequence[str]) -> list[str]:
 
 def _changed(by: User, act: Act, what: Agent | AgentVersion) -> None:
     name = what.name if isinstance(what, Agent) else f"{what.agent.name} {what.number}"
-    audit.note_change(by.pk, act, f"agent {name}")
+    audit.note_act(by.pk, act, Door.ADMIN, about=f"agent {name}")
     transaction.on_commit(agents.forget)

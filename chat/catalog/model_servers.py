@@ -9,6 +9,7 @@ from django.conf import settings
 from agents import AgentError, ModelSettings, Sentence
 from chat.catalog.agents import Version
 from chat.catalog.sealed import BadSecret, unseal
+from chat.catalog.server_addresses import addresses_for
 from chat.models import ModelServer
 
 #: So long what was read of a server counts, in seconds.
@@ -63,7 +64,8 @@ def settings_at(server: ModelServer, model: str) -> ModelSettings:
     configured: ModelSettings = settings.AGENT_MODEL
     if server.archived_at is not None:
         raise AgentError("model_unreachable", Sentence("The model server “%(name)s” was closed.", name=server.name))
-    if not settings.MODEL_SERVER_ADDRESSES.allows(server.address):
+    allowed = addresses_for(ModelServer)
+    if not allowed.allows(server.address):
         raise AgentError(
             "model_unreachable",
             Sentence("The address of the model server “%(name)s” is not allowed any more.", name=server.name),
@@ -81,7 +83,7 @@ def settings_at(server: ModelServer, model: str) -> ModelSettings:
         key,
         configured.timeout_s,
         max_input_tokens=configured.max_input_tokens,
-        public_only=not settings.MODEL_SERVER_ADDRESSES.names_host(server.address),
+        public_only=not allowed.names_host(server.address),
     )
 
 

@@ -1,60 +1,74 @@
-"""Model servers, entered and changed by staff who were permitted just that. Every change is in the audit."""
+"""Servers of models and tools, entered and changed by staff who were permitted just that. Every change is in the audit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from django.conf import settings
+from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.utils import timezone
 
-from agents.sentence import Sentence
 from chat.accounts.models import User
-from chat.catalog import model_servers
+from chat.catalog import mcp_servers, model_servers, tool_servers
 from chat.catalog.sealed import seal
-from chat.models import Act, ModelServer
+from chat.models import Act, Door, EnteredServer, McpServer, ModelServer
 from chat.security import audit
 
-
-def refusal_of_address(address: str) -> str:
-    """Why a model server may not be at this address, as a sentence; empty where it may."""
-    if not settings.MODEL_SERVER_ADDRESSES:
-        return Sentence(
-            "The operator has allowed no addresses of model servers: MODEL_SERVER_ADDRESSES names those that may be entered."
-        )
-    if not settings.MODEL_SERVER_ADDRESSES.allows(address):
-        return Sentence(
-            "The operator has not allowed this address. MODEL_SERVER_ADDRESSES names those that may be entered."
-        )
-    return ""
+S = TypeVar("S", bound=EnteredServer)
 
 
 @transaction.atomic
-def save_server(
-    server: ModelServer, by: User, *, name: str, address: str, key: str | None, seeing_models: Sequence[str]
-) -> ModelServer:
+def save_server(server: S, by: User, *, name: str, address: str, key: str | None, **more: Any) -> S:
     """Enter a server, or change one. ``key``: a new one, empty for none, None to keep it; another address empties one that is kept.
 
-    Raises `chat.catalog.sealed.BadSecret`. Whether the address is allowed is looked at by whoever calls, and at each use.
+    ``more`` are fields of its kind. Raises `chat.catalog.sealed.BadSecret`. Whether the address is allowed is looked at by whoever
+    calls, and at each use.
     """
-    moved = bool(server.pk) and ModelServer.objects.select_for_update().get(pk=server.pk).address != address
+    kind = type(server)._default_manager  # noqa: SLF001 - of whichever kind it is
+    before = kind.select_for_update().filter(pk=server.pk).first()
     if key is not None:
         server.key = seal(key)
-    elif moved:
+    elif before is not None and before.address != address:
         server.key = ""
-    server.name, server.address, server.seeing_models = name, address, list(seeing_models)
+    for field, value in {"name": name, "address": address, **more}.items():
+        setattr(server, field, value)
     server.changed_at, server.changed_by = timezone.now(), by
     server.save()
-    _changed(by, Act.SAVE, server)
+    _changed(by, Act.SAVE, server, *([before.name] if before is not None else []))
     return server
 
 
 @transaction.atomic
-def close_server(server: ModelServer, by: User, *, closed: bool) -> None:
+def close_server(server: EnteredServer, by: User, *, closed: bool) -> None:
     """Have nobody ask a server any more, or again."""
     server.archived_at = timezone.now() if closed else None
     server.save(update_fields=["archived_at"])
     _changed(by, Act.ARCHIVE if closed else Act.RESTORE, server)
 
 
-def _changed(by: User, act: Act, server: ModelServer) -> None:
-    audit.note_change(by.pk, act, f"model server {server.name}")
-    transaction.on_commit(model_servers.forget)
+def keep_offer(server: McpServer, offered: Mapping[str, str]) -> None:
+    """Keep which tools a trial has found."""
+    McpServer.objects.filter(pk=server.pk).update(offered=dict(offered))
+
+
+def _changed(by: User, act: Act, server: EnteredServer, *former: str) -> None:
+    kind, tell = _KINDS[type(server)]
+    audit.note_act(by.pk, act, Door.ADMIN, about=f"{kind} server {server.name}")
+    names = dict.fromkeys([server.name, *former])
+    transaction.on_commit(lambda: tell(names))
+
+
+def _tell_of_model_servers(_names: Mapping[str, None]) -> None:
+    model_servers.forget()
+
+
+def _tell_of_tool_servers(names: Mapping[str, None]) -> None:
+    """Have all processes connect as it is now: who missed it finds out at the next run that has the server."""
+    mcp_servers.forget()
+    for name in names:
+        async_to_sync(tool_servers.restart)(name)
+
+
+_KINDS: dict[type[EnteredServer], tuple[str, Callable[[Mapping[str, None]], None]]] = {
+    ModelServer: ("model", _tell_of_model_servers),
+    McpServer: ("tool", _tell_of_tool_servers),
+}

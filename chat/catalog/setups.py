@@ -1,21 +1,24 @@
 """What a run is carried out with: its agent's version, and the model that this one asks."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from django.conf import settings
 
 from agents import AgentError, AgentSpec, Limits, ModelSettings
-from chat.catalog import agents, model_servers
+from chat.catalog import agents, mcp_servers, model_servers
 from chat.models import Run
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSetup:
-    """An agent and how its model is asked; ``problem`` says why it can't be, where it can't."""
+    """An agent, how its model is asked, and the tool servers there are for it; ``problem`` says why it can't be, where it can't."""
 
     spec: AgentSpec
     model: ModelSettings
     problem: AgentError | None = None
+    mcp_servers: Mapping[str, Any] = field(default_factory=dict)
 
 
 def find_setup(run: Run) -> AgentSetup | None:
@@ -25,7 +28,7 @@ def find_setup(run: Run) -> AgentSetup | None:
     version = agents.load_version(run.agent_version_id)
     try:
         model = replace(model_servers.settings_for(version), sees_images=model_servers.sees_images(version))
-        return AgentSetup(version.spec, model)
+        return AgentSetup(version.spec, model, mcp_servers=mcp_servers.configured_for(version.spec.mcp))
     except AgentError as problem:
         return AgentSetup(version.spec, ModelSettings(), problem)
 

@@ -1,16 +1,27 @@
 """The only writer of `ToolServer`: how processes that execute runs stand with their MCP servers, for operators to see."""
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
+from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import transaction
+from django.db import connection, transaction
 
 import agents
+from chat.catalog import mcp_servers
 from chat.models import Process, ToolServer
 from chat.protocol import group_messages
 from chat.protocol.group_messages import RestartToolServer
 from chat.runtime import database, groups
+
+logger = logging.getLogger(__name__)
+
+#: Characters that are kept of what a tool does: the first sentence is for people, the rest for models.
+_LONGEST_WORDS = 300
+_NONE: Mapping[str, Any] = {}
 
 
 class Publisher:
@@ -18,18 +29,20 @@ class Publisher:
 
     def __init__(self, process: str) -> None:
         self._process = process
-        self._published: Sequence[agents.ServerState] = []
+        self._published: tuple[Sequence[agents.ServerState], Mapping[str, Any]] = [], {}
 
     async def publish(self) -> None:
         """Look, and write what is new; nothing is asked of the database where nothing is."""
-        states = agents.server_states()
-        if states != self._published:
-            await database.write(_store, self._process, states)
-            self._published = states
+        standing = agents.server_states(), agents.server_tools()
+        if standing != self._published:
+            await database.write(_store, self._process, *standing)
+            self._published = standing
 
 
 @transaction.atomic
-def _store(process: str, states: Sequence[agents.ServerState]) -> None:
+def _store(
+    process: str, states: Sequence[agents.ServerState], offered: Mapping[str, Mapping[str, str]] = _NONE
+) -> None:
     alive = [process, *Process.objects.values_list("name", flat=True)]
     ToolServer.objects.exclude(process__in=alive).delete()
     ToolServer.objects.filter(process=process).exclude(name__in=[state.name for state in states]).delete()
@@ -38,6 +51,7 @@ def _store(process: str, states: Sequence[agents.ServerState]) -> None:
             "transport": state.transport[:300],
             "state": state.state,
             "tools": state.tools,
+            "offered": {name: words[:_LONGEST_WORDS] for name, words in offered.get(state.name, _NONE).items()} or None,
             "attempts": state.attempts,
             "last_error": state.last_error[:500],
             "since": datetime.fromtimestamp(state.since, UTC),
@@ -58,3 +72,33 @@ async def restart(name: str) -> None:
     """Have all processes connect to a server anew."""
     message: RestartToolServer = {"version": group_messages.VERSION, "type": "restart_tool_server", "name": name}
     await groups.publish(groups.EVERYONE, message)
+
+
+class _Here:
+    """Whether this process executes runs, and so has connections of its own."""
+
+    connects = False
+
+
+def connect_all() -> Mapping[str, Any]:
+    """From now on this process connects to all servers; returns those that are configured now. Blocks; on a thread of one's own."""
+    _Here.connects = True
+    try:
+        return mcp_servers.all_configured()
+    except DatabaseError:
+        logger.warning("The tool servers that staff have entered could not be read; runs that have them connect")
+        return settings.MCP_SERVERS
+    finally:
+        connection.close()
+
+
+async def connect_anew(name: str) -> None:
+    """In this process: connect to a server anew, as it is configured now; one that is gone is left."""
+    if not _Here.connects:
+        return
+    mcp_servers.forget()
+    configured = await database.read(mcp_servers.all_configured)
+    if name in configured:
+        await asyncio.to_thread(agents.renew_server, name, configured[name])
+    else:
+        agents.drop_server(name)

@@ -1,16 +1,22 @@
 """What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
 
-from chat.models.agents import AGENT_NAME, Agent, AgentVersion, ModelServer, VersionState
+from chat.models.agents import (
+    AGENT_NAME,
+    Agent,
+    AgentVersion,
+    EnteredServer,
+    McpServer,
+    ModelServer,
+    Transport,
+    VersionState,
+)
+from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, AuditPurge, Door
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.operations import (
-    MANY_SESSIONS,
-    Act,
     Announcement,
-    AuditEntry,
     ClosedAccount,
     Connection,
-    Door,
     Level,
     ModelServerFacts,
     Process,
@@ -39,6 +45,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
+from chat.models.tokens import ApiToken, Scope, holds_now
 from chat.models.traces import TraceCursor, TracedRun
 
 __all__ = [
@@ -52,7 +59,9 @@ __all__ = [
     "IS_UNFINISHED",
     "LIVE",
     "LIVE_SQL",
+    "LOOKS",
     "MANY_SESSIONS",
+    "NOBODY",
     "OPEN",
     "QUEUED_SQL",
     "ROOT_SQL",
@@ -62,7 +71,9 @@ __all__ = [
     "Agent",
     "AgentVersion",
     "Announcement",
+    "ApiToken",
     "AuditEntry",
+    "AuditPurge",
     "Budget",
     "BudgetScope",
     "ClosedAccount",
@@ -71,10 +82,12 @@ __all__ = [
     "DailyUsage",
     "Door",
     "Draft",
+    "EnteredServer",
     "File",
     "FileChunk",
     "FileText",
     "Level",
+    "McpServer",
     "MissedPolicy",
     "ModelCall",
     "ModelContent",
@@ -90,6 +103,7 @@ __all__ = [
     "Run",
     "RunStatus",
     "Schedule",
+    "Scope",
     "Session",
     "SessionFile",
     "Step",
@@ -98,5 +112,7 @@ __all__ = [
     "ToolServer",
     "TraceCursor",
     "TracedRun",
+    "Transport",
     "VersionState",
+    "holds_now",
 ]

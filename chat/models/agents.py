@@ -1,6 +1,6 @@
-"""Agents as staff make them: what an agent is, its versions, which never change, and the servers of the models that they ask.
+"""Agents as staff make them: what an agent is, its versions, which never change, and the servers of models and tools that they ask.
 
-Written by ``catalog.agent_versions`` and ``catalog.model_servers`` alone.
+Written by ``catalog.agent_versions`` and ``catalog.server_changes`` alone.
 """
 
 from django.conf import settings
@@ -13,18 +13,16 @@ from django.utils import timezone
 AGENT_NAME = r"[a-z][a-z0-9_]{0,39}"
 
 
-class ModelServer(models.Model):
-    """An OpenAI-compatible server that agents may ask, beside the one that the environment names.
+#: What a tool server may be called: as it stands in the names of its tools, so that no two are alike.
+TOOL_SERVER_NAME = r"[a-z][a-z0-9_-]{0,31}"
 
-    ``key`` is empty, ``env:AGENT_…``, or encrypted with ``FIELD_KEY``: never the key itself.
-    """
+
+class EnteredServer(models.Model):
+    """A server that staff have entered. ``key`` is empty, ``env:AGENT_…``, or encrypted with ``FIELD_KEY``: never the key itself."""
 
     name = models.CharField(max_length=40, unique=True, help_text="What people see of it.")
-    address = models.CharField(max_length=500, help_text="Its base URL, which usually ends in /v1.")
+    address = models.CharField(max_length=500)
     key = models.TextField(blank=True, default="", db_default="", editable=False)
-    seeing_models = models.JSONField(
-        default=list, blank=True, help_text="Names of its models that see pictures; * stands for any letters."
-    )
     archived_at = models.DateTimeField(null=True, blank=True, editable=False)
     changed_at = models.DateTimeField(default=timezone.now, editable=False)
     changed_by = models.ForeignKey(
@@ -32,11 +30,53 @@ class ModelServer(models.Model):
     )
 
     class Meta:
+        abstract = True
         ordering = ("name",)
         default_permissions = ("add", "change", "view")
 
     def __str__(self) -> str:
         return self.name
+
+
+class ModelServer(EnteredServer):
+    """An OpenAI-compatible server that agents may ask, beside the one that the environment names."""
+
+    address = models.CharField(max_length=500, help_text="Its base URL, which usually ends in /v1.")
+    seeing_models = models.JSONField(
+        default=list, blank=True, help_text="Names of its models that see pictures; * stands for any letters."
+    )
+
+
+class Transport(models.TextChoices):
+    """How a tool server is spoken with."""
+
+    EITHER = "http-or-sse", "whichever it speaks"
+    STREAMABLE_HTTP = "streamable-http", "streamable HTTP"
+    SSE = "sse", "SSE"
+
+
+class McpServer(EnteredServer):
+    """An MCP server at an address, beside those that the environment names; an agent has it where a version chooses it.
+
+    ``offered`` are its tools as they were found by the last trial, by name, with what each does.
+    """
+
+    name = models.CharField(
+        max_length=32,
+        unique=True,
+        validators=[RegexValidator(rf"\A{TOOL_SERVER_NAME}\Z")],
+        help_text="Its tools are called by it: small letters, digits, hyphens and underscores.",
+    )
+    transport = models.CharField(max_length=16, choices=Transport, default=Transport.EITHER)
+    key_header = models.CharField(
+        max_length=40,
+        default="Authorization",
+        help_text="In which the key is sent: by Authorization as a bearer token.",
+    )
+    offered = models.JSONField(default=dict, blank=True, editable=False)
+
+    class Meta(EnteredServer.Meta):
+        verbose_name = "MCP server"
 
 
 class Agent(models.Model):

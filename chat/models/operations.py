@@ -1,4 +1,4 @@
-"""What operators set and look after: processes, sockets, tool servers, announcements, and the record of who did what."""
+"""What operators set and look after: processes, sockets, tool servers, announcements, and accounts that are being removed."""
 
 import uuid
 
@@ -16,6 +16,9 @@ class ClosedAccount(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="closed"
     )
     closed_at = models.DateTimeField(default=timezone.now)
+    pseudonym = models.BigIntegerField(
+        null=True, help_text="What the audit calls it from then on, a negative number that is kept nowhere else."
+    )
 
     def __str__(self) -> str:
         return f"Closed: {self.user_id}"
@@ -60,6 +63,7 @@ class ToolServer(models.Model):
     transport = models.CharField(max_length=300, blank=True, help_text="How it is reached, and the host it is at.")
     state = models.CharField(max_length=16)
     tools = models.PositiveIntegerField(default=0)
+    offered = models.JSONField(null=True, help_text="Its tools by name, with what each does.")
     attempts = models.PositiveIntegerField(default=0, help_text="Tries in a row that failed.")
     last_error = models.CharField(max_length=500, blank=True)
     since = models.DateTimeField()
@@ -92,71 +96,6 @@ class Announcement(models.Model):
 
     def __str__(self) -> str:
         return self.message
-
-
-class Door(models.TextChoices):
-    """Where somebody looked at what belongs to others."""
-
-    PAGE = "page"
-    API = "api"
-    SOCKET = "socket"
-    ADMIN = "admin"
-
-
-class Act(models.TextChoices):
-    """What somebody did to what belongs to others."""
-
-    VIEW = "view"
-    SEARCH = "search"
-    STOP = "stop"
-    INTERRUPT = "interrupt"
-    DELETE = "delete"
-    PAUSE = "pause"
-    RESUME = "resume"
-    RUN_NOW = "run"
-    SAVE = "save"
-    PUBLISH = "publish"
-    ARCHIVE = "archive"
-    RESTORE = "restore"
-
-
-#: In place of one session's identifier: many at once, as in a list or by a search.
-MANY_SESSIONS = uuid.UUID(int=0)
-
-
-class AuditEntry(models.Model):
-    """That one of the staff looked at what belongs to others, or did something to it: who, what, through which door, when.
-
-    Identifiers alone, and never changed. ``actor_id`` stays when the account is gone. ``window`` numbers stretches of ten minutes: one
-    entry of looks for each person, session and door. Each act has an entry, and the microsecond as its window.
-    """
-
-    actor_id = models.BigIntegerField()
-    action = models.CharField(max_length=16, choices=Act)
-    session_id = models.UUIDField(default=MANY_SESSIONS)
-    door = models.CharField(max_length=16, choices=Door)
-    about = models.CharField(
-        max_length=80, blank=True, default="", db_default="", help_text="What it was done to, where that is no session."
-    )
-    at = models.DateTimeField(default=timezone.now)
-    window = models.PositiveBigIntegerField()
-
-    class Meta:
-        ordering = ("-at", "-id")
-        verbose_name_plural = "audit entries"
-        default_permissions = ("view",)
-        constraints = (
-            models.UniqueConstraint(
-                fields=("actor_id", "session_id", "door", "action", "window"), name="one_audit_entry_per_window"
-            ),
-        )
-        indexes = (
-            models.Index(fields=("-at",), name="audit_by_date"),
-            models.Index(fields=("session_id", "-at"), name="audit_by_session"),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.action} by {self.actor_id} at {self.at:%Y-%m-%d %H:%M}"
 
 
 class ModelServerFacts(models.Model):

@@ -26,7 +26,8 @@ ClientMessageId = Annotated[StrictStr, Field(min_length=1, max_length=64)]
 
 
 class _Payload(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+    # Docstrings of attributes would be read from the source at each start, which takes longer than all else here.
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Chat(_Payload):
@@ -34,20 +35,21 @@ class Chat(_Payload):
 
     message: StrictStr
     agent_name: StrictStr | None = None
-    enable_reasoning: StrictBool = True
-    """False: only the answer is numbered and sent."""
-    client_message_id: ClientMessageId | None = None
-    """The same again, from the same user, is the same message: it gets the same answer and starts nothing."""
-    files: list[StrictStr] = []
-    """Ids of files that go with the message: one's own, or the session's."""
+    enable_reasoning: StrictBool = Field(True, description="False: only the answer is numbered and sent.")
+    client_message_id: ClientMessageId | None = Field(
+        None,
+        description="The same again, from the same user, is the same message: it gets the same answer and starts nothing.",
+    )
+    files: list[StrictStr] = Field(
+        [], description="Ids of files that go with the message: one's own, or the session's."
+    )
 
 
 class Cancel(_Payload):
     """Stop a run; by default the one that is running."""
 
     run_id: StrictStr | None = None
-    all: StrictBool = False
-    """The queue too."""
+    all: StrictBool = Field(False, description="The queue too.")
 
 
 class Continue(_Payload):
@@ -60,10 +62,8 @@ class Continue(_Payload):
 class Resume(_Payload):
     """Replay after ``last_seq``, then live."""
 
-    last_seq: Any = 0
-    """The number of the newest event that the client has."""
-    last_id: Any = None
-    """That event's id, by which the log is known to be the same."""
+    last_seq: Any = Field(0, description="The number of the newest event that the client has.")
+    last_id: Any = Field(None, description="That event's id, by which the log is known to be the same.")
 
 
 class Ack(_Payload):

@@ -13,19 +13,20 @@ from chat.protocol.frames import StoredFrame, UnstoredFrame
 _REFERENCE = "#/components/schemas/{model}"
 
 
-class _Frames(BaseModel):
-    # Whatever is in it is described by its docstrings, too.
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    unstored: UnstoredFrame
-    stored: StoredFrame
-    step: StepData
-
-
 @cache
 def frame_schemas() -> dict[str, Any]:
     """The types of all frames, of their data and of the steps, by their names."""
-    schemas: dict[str, Any] = _Frames.model_json_schema(ref_template=_REFERENCE)["$defs"]
+
+    # Made when it is asked for: reading the docstrings takes longer than most of the product's start.
+    class Frames(BaseModel):
+        # Whatever is in it is described by its docstrings, too.
+        model_config = ConfigDict(use_attribute_docstrings=True)
+
+        unstored: UnstoredFrame
+        stored: StoredFrame
+        step: StepData
+
+    schemas: dict[str, Any] = Frames.model_json_schema(ref_template=_REFERENCE)["$defs"]
     return {name: _without_titles(schema) for name, schema in schemas.items()}
 
 

@@ -17,3 +17,9 @@ def translate_error(error: Mapping[str, Any]) -> str:
     """The message of an error as the protocol carries it: by its ``template`` where it has one, else as it stands."""
     message = str(error.get("message", ""))
     return say_parts(error, gettext) if error.get("template") else message
+
+
+def first_sentence(words: str) -> str:
+    """What a tool does, without what only the model has to know."""
+    line = words.partition("\n")[0]
+    return line.partition(". ")[0].rstrip(".")

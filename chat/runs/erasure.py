@@ -37,6 +37,7 @@ from chat.models import (
     StepOrigin,
 )
 from chat.runs import state as run_state
+from chat.security import audit
 from chat.store import files as stored_files
 from chat.store import search
 
@@ -80,7 +81,7 @@ def close_account(user_id: int) -> list[UUID]:
     # Ends every login that there is.
     user.set_unusable_password()
     user.save(update_fields=("is_active", "is_staff", "is_superuser", "password"))
-    ClosedAccount.objects.get_or_create(user=user)
+    ClosedAccount.objects.get_or_create(user=user, defaults={"pseudonym": audit.new_pseudonym()})
     Schedule.objects.filter(owner=user).update(enabled=False, next_at=None)
     own = run_state.abandon(Q(session__owner=user))
     elsewhere = run_state.abandon(Q(user=user))
@@ -198,9 +199,15 @@ def _erase_account(limit: int) -> bool:
     closed = ClosedAccount.objects.select_for_update(skip_locked=True, of=("self",)).order_by("closed_at").first()
     if closed is None:
         return False
+    if closed.pseudonym is None:
+        # A process of an earlier version has closed it.
+        closed.pseudonym = audit.new_pseudonym()
+        closed.save(update_fields=["pseudonym"])
     for part in _PARTS:
         if part(closed.user_id, limit):
             return True
+    if audit.use_pseudonym(closed.user_id, closed.pseudonym, limit):
+        return True
     # What is left of it is little, and by what other packages keep of accounts.
     User.objects.get(pk=closed.user_id).delete()
     logger.info("The account %d was removed", closed.user_id)

@@ -16,7 +16,7 @@ from django.db import Error as DatabaseError
 
 import agents
 from agents import AgentError, Outcome, Sentence
-from chat.catalog import budgets, prices
+from chat.catalog import budgets, prices, tool_servers
 from chat.catalog.setups import AgentSetup, most_iterations
 from chat.models import Run, RunStatus
 from chat.runs import events as run_events
@@ -39,7 +39,7 @@ _NO_LIMIT = 1_000_000
 
 def preload_agents() -> None:
     """Import what the first run would wait for; what is there then stays, so the garbage collector need not look at it again."""
-    agents.preload(settings.MCP_SERVERS)
+    agents.preload(tool_servers.connect_all())
     prices.warm_prices(settings.AGENT_MODEL.server)
     malloc.freeze_gc()
     logger.info("The agents are loaded")
@@ -83,7 +83,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     try:
         setup = _usable(claim)
         delegation.unfinished = begun = await _unfinished(run)
-        tools = toolbox.toolbox_for(run, delegation.tools(claim.helpers))
+        tools = toolbox.toolbox_for(run, delegation.tools(claim.helpers), setup.mcp_servers)
         agent = agents.Agent(setup.spec, setup.model, tools)
         recorder.use_model(agent.model, agent.spec.version)
         meter = recorder.meter([*claim.budgets, *budgets.of_version(setup.spec.limits)], claim.around)

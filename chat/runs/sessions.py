@@ -13,12 +13,13 @@ import agents
 from agents.sentence import Sentence
 from chat.access import may_delete, may_manage, role_in
 from chat.accounts.models import User
-from chat.models import Session
+from chat.models import Act, Door, Session
 from chat.protocol import group_messages, is_blank
 from chat.runs import erasure
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused, check_agent, lock_session
 from chat.runtime import database, groups
+from chat.security import audit
 
 TITLE_LENGTH = 80
 #: So long somebody who deletes an account is kept waiting for it to be gone.
@@ -115,7 +116,7 @@ async def change_session(user: User, session: Session, **changes: Any) -> Sessio
     return session
 
 
-async def delete_session(user: User, session: Session, *, as_operator: bool = False) -> None:
+async def delete_session(user: User, session: Session, door: Door, *, as_operator: bool = False) -> None:
     """Stop its run, close its sockets, and remove everything of it in one transaction: of a long one, all sight of it. Raises `Refused`.
 
     ``as_operator`` is for the admin: staff who may delete sessions.
@@ -124,6 +125,7 @@ async def delete_session(user: User, session: Session, *, as_operator: bool = Fa
     @transaction.atomic
     def remove() -> list[UUID]:
         lock_session(session.pk, user, may_delete if as_operator else _manages)
+        audit.note_act(user.pk, Act.DELETE, door, session_id=session.pk, subject_id=session.owner_id)
         return erasure.hide_session(session.pk)
 
     for run_id in await database.write(remove):

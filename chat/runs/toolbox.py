@@ -1,8 +1,8 @@
 """What the tools of a run may use from here: the asking person's history, what their session has read, and the operator's settings."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import orjson
@@ -23,13 +23,15 @@ _MESSAGES = 1_000
 _PAGES = 200
 
 
-def toolbox_for(run: Run, extra: Sequence[agents.Tool] = ()) -> agents.Toolbox:
-    """What the run's agent hands to its tools, and ``extra`` tools of the run's own."""
+def toolbox_for(
+    run: Run, extra: Sequence[agents.Tool] = (), mcp_servers: Mapping[str, Any] | None = None
+) -> agents.Toolbox:
+    """What the run's agent hands to its tools, and ``extra`` tools of the run's own. ``mcp_servers``: None for the environment's."""
     # The session's own past is in the agent's history already.
     past = None if run.user is None else search.bound_to(run.user, apart_from=run.session_id)
     return agents.Toolbox(
         search_history=past,
-        mcp_servers=settings.MCP_SERVERS,
+        mcp_servers=settings.MCP_SERVERS if mcp_servers is None else mcp_servers,
         privacy=SessionRecord(run.session_id),
         hosts=settings.FETCH_HOSTS,
         extra=extra,

@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer, get_channel_layer
-from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from chat.runtime import background
 
@@ -251,9 +250,9 @@ class GroupListener:
 
     async def _reset_channel(self) -> None:
         """Give up the channel, and in a layer that keeps one connection for all of a process, that connection."""
-        layer = get_channel_layer()
+        layer: Any = get_channel_layer()
         self._channel = ""
-        if isinstance(layer, RedisPubSubChannelLayer):
+        if reach_others():
             await _breaker(layer).call(layer.flush, "closing its connections")
 
     async def _join_all(self) -> None:

@@ -1,14 +1,17 @@
-"""What staff look at that belongs to others, and what they do to it, noted before they see it or it is done.
+"""The audit: what staff look at that belongs to others, and what anybody does that others may have to know of.
 
-The one way by which pages, API and sockets open a session. Where it cannot be noted, the database's error goes to whoever asked, and
-nothing is shown or done.
+A look is noted, and committed, before it is answered; an act in the transaction of what is done. `open_session` is the one way by which
+pages, API and sockets open a session. Where something cannot be noted, the database's error goes to whoever asked, and nothing is shown
+or done.
 """
 
+import secrets
 import time
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from chat import access
 from chat.access import AnyUser, Role
@@ -20,6 +23,7 @@ WINDOW_S = 600
 #: What is noted already, in the window of this number: entries that are committed.
 _noted: set[tuple[object, ...]] = set()
 _noted_in = 0
+_ABOUT = 80
 
 
 def note_view(actor_id: int, session_id: UUID, door: Door) -> None:
@@ -32,18 +36,52 @@ def note_search(actor_id: int, door: Door) -> None:
     _note(actor_id, MANY_SESSIONS, door, Act.SEARCH)
 
 
-def note_act(actor_id: int, session_id: UUID, door: Door, action: Act) -> None:
-    """Note that one of the staff does something to what is somebody else's: each time, in the transaction in which it is done."""
+def note_act(
+    actor_id: int,
+    action: Act,
+    door: Door,
+    *,
+    session_id: UUID = MANY_SESSIONS,
+    run_id: UUID | None = None,
+    subject_id: int | None = None,
+    about: str = "",
+    **details: Any,
+) -> None:
+    """Note that somebody does something: each time, on this thread, in the transaction in which it is done.
+
+    ``actor_id`` is the number of who does it, or `NOBODY`. ``subject_id`` is whose it is, or to whom it is done; of a session it is
+    found. ``about`` names an object by its kind and identifier, as in ``token 12`` or ``agent poet 3``. ``details`` are values of JSON:
+    identifiers and the words of closed lists, never what people wrote. From the loop: ``await database.write(audit.note_act, …)``.
+    """
+    if subject_id is None:
+        subject_id = _owner_of(session_id)
     AuditEntry.objects.create(
-        actor_id=actor_id, session_id=session_id, door=door, action=action, window=time.time_ns() // 1000
+        actor_id=actor_id,
+        action=action,
+        door=door,
+        session_id=session_id,
+        run_id=run_id,
+        subject_id=subject_id,
+        about=about[:_ABOUT],
+        details=details,
+        window=time.time_ns() // 1000,
     )
 
 
-def note_change(actor_id: int, action: Act, about: str) -> None:
-    """Note that one of the staff changes what is everybody's, named by ``about``: in the transaction in which it is done."""
-    AuditEntry.objects.create(
-        actor_id=actor_id, door=Door.ADMIN, action=action, about=about, window=time.time_ns() // 1000
-    )
+def new_pseudonym() -> int:
+    """A number for an account that is deleted, which says nothing about whom it stands for."""
+    return -1 - secrets.randbelow(2**62)
+
+
+def use_pseudonym(user_id: int, pseudonym: int, limit: int) -> bool:
+    """Have so many entries name an account that is being removed by its pseudonym; whether any did not."""
+    every: QuerySet[AuditEntry] = QuerySet(AuditEntry)
+    for person in ("actor_id", "subject_id"):
+        keys = list(every.filter(**{person: user_id}).values_list("pk", flat=True)[:limit])
+        every.filter(pk__in=keys).update(**{person: pseudonym})
+        if keys:
+            return True
+    return False
 
 
 def _note(actor_id: int, session_id: UUID, door: Door, action: Act) -> None:
@@ -55,12 +93,23 @@ def _note(actor_id: int, session_id: UUID, door: Door, action: Act) -> None:
     entry = (actor_id, session_id, door, action)
     if entry in _noted:
         return
-    # Whoever noted it in another process was first; both are well.
-    AuditEntry.objects.bulk_create(
-        [AuditEntry(actor_id=actor_id, session_id=session_id, door=door, action=action, window=window)],
-        ignore_conflicts=True,
+    noted = AuditEntry(
+        actor_id=actor_id,
+        session_id=session_id,
+        subject_id=_owner_of(session_id),
+        door=door,
+        action=action,
+        window=window,
     )
+    # Whoever noted it in another process was first; both are well.
+    AuditEntry.objects.bulk_create([noted], ignore_conflicts=True)
     transaction.on_commit(lambda: _noted.add(entry) if window == _noted_in else None)
+
+
+def _owner_of(session_id: UUID) -> int | None:
+    if session_id == MANY_SESSIONS:
+        return None
+    return Session.everything.filter(pk=session_id).values_list("owner_id", flat=True).first()
 
 
 def find_session(user: AnyUser, session_id: UUID) -> tuple[Session, Role] | None:

@@ -19,7 +19,7 @@ import agents
 from chat.catalog import built_in
 from chat.rendering import markdown
 from chat.runs import executor
-from chat.runtime import broker, db_check, malloc, process_lock, redis_check
+from chat.runtime import broker, db_check, malloc, process_lock
 from chat.serving import supervisor
 
 logger = logging.getLogger(__name__)
@@ -34,11 +34,16 @@ class StartRefused(Exception):
     """This process must not serve; the text is for people."""
 
 
+#: For so long a process that has just started waits for somebody who wants a page, before it loads the agents.
+_FIRST_PAGE_S = 2.0
+
+
 class _Start:
     """Whether this process has been prepared, and why not where it was refused."""
 
     done = False
     refusal = ""
+    answered = threading.Event()
 
 
 def prepare_process() -> int:
@@ -52,12 +57,11 @@ def prepare_process() -> int:
         alone = process_lock.acquire_lock()
         process_lock.warn_if_open()
         _check_tables(alone=alone)
-        redis_check.check_redis()
+        _check_redis()
     except (
         process_lock.AlreadyServing,
         db_check.MigrationsPending,
         db_check.DatabaseUnavailable,
-        redis_check.RedisRefused,
     ) as refused:
         raise StartRefused(str(refused)) from None
     _offer_extensions()
@@ -66,6 +70,18 @@ def prepare_process() -> int:
     threading.Thread(target=_preload, name="warm", daemon=True).start()
     _Start.done = True
     return ended
+
+
+def _check_redis() -> None:
+    if not (settings.REDIS_URL or settings.BROKER_URL):
+        return
+    # Here, because who has no Redis need not wait for its client.
+    from chat.runtime.redis_check import RedisRefused, check_redis  # noqa: PLC0415
+
+    try:
+        check_redis()
+    except RedisRefused as refused:
+        raise StartRefused(str(refused)) from None
 
 
 def _offer_extensions() -> None:
@@ -81,8 +97,9 @@ def _offer_extensions() -> None:
 
 
 def _preload() -> None:
-    """Load what the first page and the first run would wait for."""
+    """Load what the first run would wait for, when the first page, which it would hold up, has been answered."""
     markdown.start_workers()
+    _Start.answered.wait(_FIRST_PAGE_S)
     (broker.warm if settings.BROKER_URL else executor.preload_agents)()
 
 
@@ -109,6 +126,7 @@ class LifespanApplication:
             await self._live(receive, send)
         elif _Start.done or await self._has_started():
             await self._application(scope, receive, send)
+            _Start.answered.set()
         else:
             await _refuse(scope, send)
 

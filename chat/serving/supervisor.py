@@ -13,7 +13,6 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.utils.module_loading import import_string
 
-import agents
 from chat.catalog import tool_servers
 from chat.catalog.budgets import BudgetLoader
 from chat.catalog.model_facts import FactsLoader
@@ -261,6 +260,6 @@ def _hear(received: groups.Message) -> None:
         case "logins":
             background.spawn(feed_registry.check_logins(), "check logins")
         case "restart_tool_server":
-            agents.restart_server(message["name"])
+            background.spawn(tool_servers.connect_anew(message["name"]), "connect tool server")
         case "notification":
             feed_registry.send_to_user(message["user_id"], encode({"type": "notification", "data": message["data"]}))

@@ -2,13 +2,38 @@
 
 import contextlib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from django.core.management import call_command
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.utils import load_backend
 
 from config.database_address import parse_database
+
+#: What keeps the audit as it is.
+GUARD: Any = import_module("chat.migrations.0019_audit")
+
+
+def let_audit_be_emptied() -> None:
+    """Take away what keeps the audit as it is, for tests that empty their tables."""
+    with connection.cursor() as cursor:
+        for statement in GUARD.DROP[connection.vendor]:
+            cursor.execute(statement)
+
+
+@contextlib.contextmanager
+def guarded_audit() -> Iterator[None]:
+    """Let the audit be kept as it is in the product, for a while."""
+    let_audit_be_emptied()
+    with connection.cursor() as cursor:
+        for statement in GUARD.CREATE[connection.vendor]:
+            cursor.execute(statement)
+    try:
+        yield
+    finally:
+        let_audit_be_emptied()
 
 
 @contextlib.contextmanager

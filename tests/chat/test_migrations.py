@@ -1,10 +1,18 @@
 """Databases of an earlier version, brought up to date."""
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+
+from chat.models import Act, AuditEntry, AuditPurge, Door
+from chat.models.audit import NeverChanges
+from chat.security import audit
+from tests.chat import databases
 
 OTHERS = [
     ("accounts", "0001_initial"),
@@ -45,3 +53,45 @@ def test_who_stopped_runs_of_others_may_go_on() -> None:
         assert [each.name for each in stop.group_set.all()] == ["operators"]
     finally:
         MigrationExecutor(connection).migrate(newest)
+        databases.let_audit_be_emptied()
+
+
+#: What nobody may do to the audit, each as a statement.
+FORBIDDEN = {
+    "removing": "DELETE FROM chat_auditentry",
+    "another act": "UPDATE chat_auditentry SET action = 'search'",
+    "somebody else": "UPDATE chat_auditentry SET actor_id = 2",
+    "a pseudonym of nobody's": "UPDATE chat_auditentry SET actor_id = -5",
+    "another's thing": "UPDATE chat_auditentry SET subject_id = 3",
+    "another time": "UPDATE chat_auditentry SET at = '2020-01-01 00:00:00'",
+    "other details": "UPDATE chat_auditentry SET details = '{\"a\": 1}'",
+    "emptying": "TRUNCATE chat_auditentry",
+}
+
+
+def check_guard() -> None:
+    """Entries stay as they are, in a database that is up to date."""
+    audit.note_act(1, Act.STOP, Door.API, subject_id=2)
+    before = AuditEntry.objects.values().get()
+    for forbidden, statement in FORBIDDEN.items():
+        if connection.vendor == "sqlite" and statement.startswith("TRUNCATE"):
+            continue
+        with pytest.raises(IntegrityError, match="entries of the audit are not"), transaction.atomic():
+            connection.cursor().execute(statement)
+        assert AuditEntry.objects.values().get() == before, forbidden
+    for act in (AuditEntry.objects.all().delete, AuditEntry.objects.get().delete, AuditEntry.objects.get().save):
+        with pytest.raises(NeverChanges):
+            act()
+    AuditPurge.objects.create(before=timezone.now() + timedelta(days=1))
+    connection.cursor().execute("DELETE FROM chat_auditentry")
+    assert not AuditEntry.objects.exists()
+
+
+def test_nobody_changes_the_audit(tmp_path: Path, django_db_blocker: Any) -> None:
+    with django_db_blocker.unblock(), databases.postgresql(f"sqlite:///{tmp_path / 'new.sqlite3'}"):
+        check_guard()
+
+
+def test_nobody_changes_the_audit_on_postgresql(postgres_url: str, django_db_blocker: Any) -> None:
+    with django_db_blocker.unblock(), databases.postgresql(postgres_url):
+        check_guard()

@@ -103,3 +103,18 @@ assert not {"qwen_agent", "openai", "mcp"} & set(sys.modules), "slow imports"
 """
     environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "DATA_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], cwd=PROJECT, env=environ, check=True)
+
+
+#: Each takes a noticeable part of a start, and nothing before the first page needs it.
+LATER = ("jsonschema", "kombu", "numpy", "openai", "qwen_agent", "redis")
+
+
+def test_a_start_imports_no_more_than_the_first_page_needs() -> None:
+    script = "import config.asgi, config.urls, chat.management.commands.serve, sys; print(*sys.modules)"
+    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "REDIS_URL": "", "BROKER_URL": ""}
+    imported = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, env=environ, check=True, capture_output=True, text=True
+    )
+    modules = set(imported.stdout.split())
+    assert "config.asgi" in modules
+    assert modules.isdisjoint(LATER)

@@ -39,4 +39,6 @@ class WithDeafTool(AppConfig):
         from chat.runs import toolbox  # noqa: PLC0415 - its models exist only now
 
         usual = toolbox.toolbox_for
-        toolbox.toolbox_for = lambda run, extra=(): replace(usual(run, extra), extra=[*extra, Deaf()])
+        toolbox.toolbox_for = lambda run, extra=(), servers=None: replace(
+            usual(run, extra, servers), extra=[*extra, Deaf()]
+        )

@@ -16,14 +16,13 @@ from chat.accounts.models import User
 from chat.admin.agent_form import MOST_INSTRUCTIONS
 from chat.catalog import agents as catalog
 from chat.catalog import model_servers, server_changes
-from chat.models import Agent, AgentVersion, AuditEntry, ModelServer, VersionState
+from chat.models import Agent, AgentVersion, AuditEntry, McpServer, ModelServer, VersionState
 from tests.chat import making
 from tests.model_server import ModelServer as Model
 from tests.model_server import Script
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CHANGE = ("chat.view_agent", "chat.add_agent", "chat.change_agent")
-SERVERS = ("chat.view_modelserver", "chat.add_modelserver", "chat.change_modelserver")
 ALLOWED = "https://models.example/v1"
 
 
@@ -45,14 +44,6 @@ def writer(client: Client) -> User:
 def publisher() -> Client:
     made = Client()
     made.force_login(making.staff(*CHANGE, "chat.publish_agent", name="publisher"))
-    return made
-
-
-@pytest.fixture
-def keeper() -> Client:
-    """One of the staff who may enter model servers, and no more."""
-    made = Client()
-    made.force_login(making.staff(*SERVERS, name="keeper"))
     return made
 
 
@@ -219,8 +210,12 @@ def acts(of: Agent) -> dict[str, tuple[str, dict[str, Any]]]:
         "publish": (at("act", of.pk, "publish"), {"number": 1}),
         "archive": (at("act", of.pk, "archive"), {}),
         "bring back": (at("act", of.pk, "bring_back"), {}),
-        "enter a server": (reverse("admin:chat_modelserver_add"), {"name": "x", "address": ALLOWED}),
-        "see servers": (reverse("admin:chat_modelserver_changelist"), {}),
+        "enter a model server": (reverse("admin:chat_modelserver_add"), {"name": "x", "address": ALLOWED}),
+        "see model servers": (reverse("admin:chat_modelserver_changelist"), {}),
+        "enter a tool server": (reverse("admin:chat_mcpserver_add"), {"name": "x", "address": ALLOWED}),
+        "see tool servers": (reverse("admin:chat_mcpserver_changelist"), {}),
+        "change a tool server": (reverse("admin:chat_mcpserver_change", args=(1,)), {"name": "x", "address": ALLOWED}),
+        "try a tool server": (reverse("admin:chat_mcpserver_try", args=(1,)), {}),
         "delete": (at("delete", of.pk), {"post": "yes"}),
     }
 
@@ -231,6 +226,7 @@ def test_who_may_change_agents_may_do_no_more(client: Client, writer: User, act:
     assert client.post(address, form).status_code == 403
     assert agent().archived_at is None
     assert not ModelServer.objects.exists()
+    assert not McpServer.objects.exists()
 
 
 def test_who_may_use_an_agent_is_not_the_writers_to_say(client: Client, writer: User, publisher: Client) -> None:
@@ -256,58 +252,6 @@ def test_others_see_nothing_of_agents(client: Client, nobody: str | None) -> Non
         at("models"),
     )
     assert {client.get(page).status_code for page in pages} == {403 if nobody else 302}
-
-
-# Model servers
-
-
-def enter(client: Client, pk: int | None = None, **form: Any) -> Any:
-    page = reverse("admin:chat_modelserver_add") if pk is None else reverse("admin:chat_modelserver_change", args=(pk,))
-    return client.post(page, {"name": "models", "address": ALLOWED, "new_key": "sk-secret", "seeing": "*-vl"} | form)
-
-
-def test_a_server_is_entered_and_its_key_is_never_shown(keeper: Client) -> None:
-    assert enter(keeper).status_code == 302
-    made = ModelServer.objects.get()
-    page = keeper.get(reverse("admin:chat_modelserver_change", args=(made.pk,))).content.decode()
-    assert "sk-secret" not in page + made.key
-    assert made.key not in page
-    assert made.seeing_models == ["*-vl"]
-    # Saved again without a key, it keeps it; at another address it is gone.
-    enter(keeper, made.pk, new_key="")
-    assert ModelServer.objects.get().key
-    answer = keeper.post(
-        reverse("admin:chat_modelserver_change", args=(made.pk,)),
-        {"name": "models", "address": f"{ALLOWED}/other", "new_key": "", "seeing": ""},
-        follow=True,
-    )
-    assert "the key was emptied" in answer.content.decode()
-    assert ModelServer.objects.get().key == ""
-
-
-SERVERS_REFUSED = [
-    ({"address": "https://evil.test/v1"}, "has not allowed this address"),
-    ({"address": "http://169.254.169.254/latest"}, "has not allowed this address"),
-    ({"address": "http://models.example/v1"}, "has not allowed this address"),
-    ({"address": "https://models.example@evil.test/"}, "has not allowed this address"),
-    ({"address": "file:///etc/passwd"}, "has not allowed this address"),
-    ({"new_key": "env:SECRET_KEY"}, "begin with AGENT_"),
-    ({"new_key": "env:LLM_API_KEY"}, "begin with AGENT_"),
-    ({"name": ""}, "required"),
-]
-
-
-@pytest.mark.parametrize(("form", "words"), SERVERS_REFUSED)
-def test_servers_that_may_not_be(keeper: Client, form: dict[str, Any], words: str) -> None:
-    answer = enter(keeper, **form)
-    assert answer.status_code == 200
-    assert words in errors(answer)
-    assert not ModelServer.objects.exists()
-
-
-def test_where_the_operator_allows_none_none_can_be_entered(keeper: Client, settings: Any) -> None:
-    settings.MODEL_SERVER_ADDRESSES = AddressList(())
-    assert "MODEL_SERVER_ADDRESSES" in errors(enter(keeper))
 
 
 # Trying

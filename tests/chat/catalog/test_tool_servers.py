@@ -15,8 +15,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 import agents
-from chat.catalog import tool_servers
-from chat.models import Process, ToolServer
+from agents.models.address_list import AddressList
+from chat.catalog import mcp_servers, tool_servers
+from chat.models import McpServer, Process, ToolServer
+from tests.agents.tools.test_mcp import Server, eventually
+from tests.agents.tools.test_mcp import serving as serving_tools
 from tests.chat import making
 from tests.serving import Browser, serving
 
@@ -98,6 +101,30 @@ def test_what_staff_may_do_is_what_they_are_permitted(
     chosen = ToolServer.objects.get(name="github")
     client.post(reverse(PAGE), {"action": "connect_anew", "_selected_action": [chosen.pk]})
     assert told == (["github"] if restarts else [])
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_process_that_executes_runs_connects_to_what_is_entered(
+    tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving_tools(Server(tmp_path), "streamable-http") as address:
+        settings.MCP_SERVER_ADDRESSES = AddressList(["http://127.0.0.1:*"])
+        far = await McpServer.objects.acreate(name="far", address=address)
+        await tool_servers.connect_anew("far")
+        assert agents.server_states() == [], "one that executes none connects to nothing"
+        monkeypatch.setattr(tool_servers._Here, "connects", True)
+        await tool_servers.connect_anew("far")
+        assert await asyncio.to_thread(eventually, lambda: "add" in agents.server_tools().get("far", {}))
+        await Process.objects.acreate(name="one", seen_at=timezone.now())
+        await tool_servers.Publisher("one").publish()
+        assert (await asyncio.to_thread(mcp_servers.known_tools))["far"]["add"] == "Adds two numbers."
+        far.archived_at = timezone.now()
+        await far.asave()
+        await tool_servers.connect_anew("far")
+        assert [state.state for state in agents.server_states()] == ["unusable"]
+        await far.adelete()
+        await tool_servers.connect_anew("far")
+        assert agents.server_states() == []
 
 
 async def test_a_serving_process_shows_its_servers_and_connects_anew(tmp_path: Path) -> None:

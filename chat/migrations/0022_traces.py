@@ -7,11 +7,15 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0019_metrics'),
+        ('chat', '0021_tokens'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
+        migrations.AlterModelOptions(
+            name='process',
+            options={'permissions': (('view_metrics', 'Can read the metrics'),), 'verbose_name_plural': 'processes'},
+        ),
         migrations.CreateModel(
             name='TraceCursor',
             fields=[

@@ -1,0 +1,120 @@
+"""Servers that staff enter, in the admin, for those who were permitted just that: who may change agents can choose one, and no more."""
+
+from typing import Any, ClassVar, cast
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from agents import mask_text
+from chat.accounts.models import User
+from chat.catalog import server_changes
+from chat.catalog.sealed import BadSecret, describe_secret, seal
+from chat.catalog.server_addresses import refusal_of_address
+from chat.models import EnteredServer
+from chat.rendering.sentences import translate_sentence
+
+
+class ServerForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A server. Its key is never shown again: what is typed replaces it."""
+
+    new_key = forms.CharField(
+        label=_("New key"),
+        required=False,
+        max_length=500,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
+        help_text=_(
+            "env:AGENT_… names a variable of the environment that holds it. Empty: as it is. Another address empties it."
+        ),
+    )
+    no_key = forms.BooleanField(label=_("It needs no key"), required=False)
+
+    class Meta:
+        widgets: ClassVar[dict[str, forms.Widget]] = {
+            "address": forms.TextInput(attrs={"class": "vLargeTextField", "size": 80})
+        }
+
+    def clean_address(self) -> str:
+        """Where the operator has allowed servers to be."""
+        address: str = self.cleaned_data["address"].strip()
+        if refusal := refusal_of_address(type(self.instance), address):
+            raise forms.ValidationError(translate_sentence(refusal))
+        return address
+
+    def clean_new_key(self) -> str:
+        """What can be kept."""
+        key: str = self.cleaned_data["new_key"]
+        try:
+            seal(key)
+        except BadSecret as bad:
+            raise forms.ValidationError(translate_sentence(bad.message)) from None
+        return key
+
+    def said_key(self) -> str | None:
+        """The new key; empty for none, None to leave it as it is."""
+        if self.cleaned_data["no_key"]:
+            return ""
+        return self.cleaned_data["new_key"] or None
+
+    def more(self) -> dict[str, Any]:
+        """What servers of this kind have beside name, address and key."""
+        return {}
+
+
+class EnteredServerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Where servers are that agents may ask."""
+
+    list_display = ("name", "shown_address", "shown_key", "is_open", "changed_at", "changed_by")
+    list_select_related = ("changed_by",)
+    ordering = ("archived_at", "name")
+    readonly_fields: ClassVar[tuple[str, ...]] = ("shown_key",)
+    actions = ("close", "open_again")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody: versions name it. A server is closed."""
+        return False
+
+    @admin.display(description=_("address"))
+    def shown_address(self, server: EnteredServer) -> str:
+        """Where it is."""
+        return mask_text(server.address)
+
+    @admin.display(description=_("key"))
+    def shown_key(self, server: EnteredServer) -> str:
+        """The variable that holds it, or that there is one."""
+        return describe_secret(server.key) or "–"
+
+    @admin.display(description=_("open"), boolean=True)
+    def is_open(self, server: EnteredServer) -> bool:
+        """Whether agents may ask it."""
+        return server.archived_at is None
+
+    def save_model(self, request: HttpRequest, obj: EnteredServer, form: Any, change: bool) -> None:
+        """Enter or change it."""
+        data = form.cleaned_data
+        had_key = bool(obj.key)
+        server_changes.save_server(
+            obj,
+            cast(User, request.user),
+            name=data["name"],
+            address=data["address"],
+            key=form.said_key(),
+            **form.more(),
+        )
+        if had_key and not obj.key and not data["no_key"]:
+            self.message_user(request, gettext("The address is another one, so the key was emptied."), messages.WARNING)
+
+    @admin.action(description=_("Close: agents may ask it no more"), permissions=["change"])
+    def close(self, request: HttpRequest, queryset: QuerySet[EnteredServer]) -> None:
+        """Have nobody ask these any more; runs of their agents fail, and say so."""
+        for server in queryset:
+            server_changes.close_server(server, cast(User, request.user), closed=True)
+
+    @admin.action(description=_("Open again"), permissions=["change"])
+    def open_again(self, request: HttpRequest, queryset: QuerySet[EnteredServer]) -> None:
+        """Have agents ask these again."""
+        for server in queryset:
+            server_changes.close_server(server, cast(User, request.user), closed=False)
