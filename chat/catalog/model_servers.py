@@ -87,15 +87,6 @@ def settings_at(server: ModelServer, model: str) -> ModelSettings:
     )
 
 
-def can_read_key(server: ModelServer) -> bool:
-    """Whether the server's key can be read with what is set here."""
-    try:
-        unseal(server.key)
-    except BadSecret:
-        return False
-    return True
-
-
 def sees_images(version: Version) -> bool:
     """Whether the version's model sees pictures, as whoever configured its server has said."""
     model, _ = names_of(version)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from chat.doctor import front, servers, storage
+from chat.doctor import front, others, servers, storage
 from chat.doctor.findings import Check
 
 CHECKS: Mapping[str, Check] = {
@@ -18,5 +18,7 @@ CHECKS: Mapping[str, Check] = {
     "secrets": servers.check_secrets,
     "model servers": servers.check_model_servers,
     "tool servers": servers.check_tool_servers,
+    "login provider": others.check_login_provider,
+    "mail": others.check_mail,
     "public address": front.check_front,
 }

@@ -9,9 +9,10 @@ from django.conf import settings
 import agents
 from agents import AgentError, ModelSettings, mask_text
 from agents.models.probing import reach_server
-from chat.catalog import model_servers
+from chat.catalog import mcp_servers, model_servers
+from chat.catalog import sealed as sealing
 from chat.doctor.findings import Finding, broken, doubtful, well
-from chat.models import AgentVersion, ModelServer, Process
+from chat.models import AgentVersion, McpServer, ModelServer, Process
 from chat.runtime import redis_check
 
 _SLOW_MS = 20
@@ -111,14 +112,15 @@ def _check_model_server(name: str, asked: ModelSettings) -> Iterator[Finding]:
 
 def check_tool_servers() -> Iterator[Finding]:
     """Whether each MCP server can be connected to from here."""
-    if not settings.MCP_SERVERS:
-        yield well("none is configured (MCP_SERVERS)")
+    configured = mcp_servers.all_configured()
+    if not configured:
+        yield well("none is configured (MCP_SERVERS, or in the admin)")
         return
-    agents.preload(settings.MCP_SERVERS)
+    agents.preload(configured)
     until = time.monotonic() + _CONNECTED_WITHIN_S
     while time.monotonic() < until:
         states = agents.server_states()
-        if len(states) >= len(settings.MCP_SERVERS) and all(state.state != "connecting" for state in states):
+        if len(states) >= len(configured) and all(state.state != "connecting" for state in states):
             break
         time.sleep(_LOOK_EVERY_S)
     for state in agents.server_states():
@@ -127,13 +129,18 @@ def check_tool_servers() -> Iterator[Finding]:
         else:
             why = mask_text(state.last_error) or "it does not answer"
             yield broken(
-                f"{state.name} ({state.transport}): {why}", "See to its entry in MCP_SERVERS, and that it runs."
+                f"{state.name} ({state.transport}): {why}",
+                "See to its entry in MCP_SERVERS or in the admin, and that it runs.",
             )
 
 
 def check_secrets() -> Iterator[Finding]:
     """Whether what encrypts is set, and reads what was encrypted."""
-    sealed = list(ModelServer.objects.filter(archived_at=None, key__startswith="fernet:"))
+    sealed = [
+        server
+        for kind in (ModelServer, McpServer)
+        for server in kind.objects.filter(archived_at=None, key__startswith=sealing.SEALED)
+    ]
     if not settings.FIELD_KEY:
         if sealed:
             yield broken(
@@ -142,7 +149,7 @@ def check_secrets() -> Iterator[Finding]:
         else:
             yield well("FIELD_KEY is not set: keys are named as env:AGENT_…, none is in the database")
         return
-    unread = [server.name for server in sealed if not model_servers.can_read_key(server)]
+    unread = [server.name for server in sealed if not sealing.can_unseal(server.key)]
     for name in unread:
         yield broken(
             f"the key of {name} was encrypted with another FIELD_KEY", "Set that one again, or enter the key anew."

@@ -25,7 +25,7 @@ def take_lease(process: str) -> bool:
     fields = {"since": now, "process": process, "leased_until": now + timedelta(seconds=LEASE_S)}
     _, is_new = TraceCursor.objects.get_or_create(pk=_THE_ONE, defaults=fields)
     del fields["since"]
-    free = Q(process=process) | Q(leased_until__lt=Now())
+    free = Q(process=process) | Q(leased_until__lte=Now())
     return is_new or bool(TraceCursor.objects.filter(free, pk=_THE_ONE).update(**fields))
 
 

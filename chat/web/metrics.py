@@ -6,10 +6,12 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chat.access import has_right
-from chat.accounts.models import User
+from chat.access import has_right_now
+from chat.api.auth import NotLoggedIn, OutOfScope, authenticate_request
+from chat.models import Scope
 from chat.runtime import database, metrics
 from chat.security.passes import is_metrics_token
+from chat.security.tokens import BadToken, TooManyAttempts
 from chat.serving.gauges import gauges
 
 VIEW_METRICS = "chat.view_metrics"
@@ -20,13 +22,19 @@ _making: dict[str, "asyncio.Task[tuple[bytes, str]]"] = {}
 @require_safe
 @never_cache
 async def figures(request: HttpRequest) -> HttpResponse:
-    """Answer `METRICS_TOKEN`, and staff who may look at metrics."""
+    """Answer `METRICS_TOKEN`, and staff who may look at metrics, by their login or a token of theirs."""
     if has_token(request):
         return await answer(request)
-    user = await request.auser()
-    if not isinstance(user, User):
-        return _refuse("Log in, or send METRICS_TOKEN as bearer.", 401)
-    if not await database.read(has_right, user, VIEW_METRICS):
+    try:
+        login = await authenticate_request(request, Scope.READ)
+    except TooManyAttempts as many:
+        return _refuse(f"Too many tokens that are none came from there. Wait {many.wait_s:.0f} s.", 429)
+    except (NotLoggedIn, BadToken):
+        return _refuse("Log in, or send METRICS_TOKEN or a token of yours as bearer.", 401)
+    except OutOfScope:
+        return _refuse("This token does not hold for that.", 403)
+    # A token's account is without the rights of staff elsewhere; here its own count.
+    if not await database.read(has_right_now, login.user.pk, VIEW_METRICS):
         return _refuse(f"Metrics are for staff with the permission {VIEW_METRICS}.", 403)
     return await answer(request)
 

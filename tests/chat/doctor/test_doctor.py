@@ -6,8 +6,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from django.test import AsyncClient
 from django.utils import timezone
 
 from chat.catalog import sealed
-from chat.doctor import front, servers, storage
+from chat.doctor import front, others, servers, storage
 from chat.doctor.checks import CHECKS
 from chat.doctor.examination import examine
 from chat.doctor.findings import Check, Finding, Level, broken, well
@@ -33,7 +34,18 @@ from tests.services import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.django_db(transaction=True)
+#: What a case has started, which ends with it.
+listening: list[ThreadingHTTPServer] = []
 Break = Callable[[Any, pytest.MonkeyPatch, Path], Any]
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    yield
+    while listening:
+        server = listening.pop()
+        server.shutdown()
+        server.server_close()
 
 
 def nothing(*_: Any) -> None:
@@ -112,6 +124,35 @@ def tools_missing(settings: Any, *_: Any) -> None:
     settings.MCP_SERVERS = {"gone": {"command": "/nonexistent/program"}}
 
 
+def provider(added: str | None) -> Break:
+    """A provider that calls itself by its address and this; None: there is none."""
+
+    def start(settings: Any, *_: Any) -> None:
+        settings.OIDC_ISSUER = f"http://127.0.0.1:{free_port()}"
+        if added is None:
+            return
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = json.dumps({"issuer": f"http://{self.headers['Host']}{added}"}).encode()
+                self.send_response(200 if self.path == "/.well-known/openid-configuration" else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        listening.append(server)
+        settings.OIDC_ISSUER = f"http://127.0.0.1:{server.server_port}"
+
+    return start
+
+
+def mail_away(settings: Any, *_: Any) -> None:
+    settings.EMAIL_URL, settings.EMAIL_HOST, settings.EMAIL_PORT = "smtp://ada:hunter2@x", "127.0.0.1", free_port()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+
+
 def nobody_serves(settings: Any, *_: Any) -> None:
     port = free_port()
     settings.PUBLIC_URL = PublicUrl(f"http://127.0.0.1:{port}", "127.0.0.1", secure=False)
@@ -145,6 +186,12 @@ CASES: list[tuple[Check, Break, Level, str, str]] = [
     (servers.check_model_servers, server_forbidden, Level.FAIL, "not allowed any more", "in the admin"),
     (servers.check_tool_servers, nothing, Level.OK, "none is configured", ""),
     (servers.check_tool_servers, tools_missing, Level.FAIL, "gone (", "MCP_SERVERS"),
+    (others.check_login_provider, nothing, Level.OK, "none is configured", ""),
+    (others.check_login_provider, provider(None), Level.FAIL, "cannot be read", "OIDC_ISSUER"),
+    (others.check_login_provider, provider("/"), Level.FAIL, "calls itself", "to the letter"),
+    (others.check_login_provider, provider(""), Level.OK, "tells of itself", ""),
+    (others.check_mail, nothing, Level.OK, "nothing is mailed", ""),
+    (others.check_mail, mail_away, Level.FAIL, "cannot be used", "EMAIL_URL"),
     (front.check_front, nothing, Level.OK, "PUBLIC_URL is not set", ""),
     (front.check_front, nobody_serves, Level.FAIL, "cannot be reached from here", "something serves"),
 ]

@@ -15,11 +15,12 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from agents import CallEnded, PartialStep, Usage
-from chat.models import Cost, Run, RunStatus
+from chat.models import Cost, Run, RunStatus, Scope
 from chat.runs import recorder
 from chat.runs import state as run_state
 from chat.runs.recorder import RunRecorder
 from chat.runtime import database, metrics
+from chat.security.tokens import make_token, revoke_all
 from chat.serving import gauges, metrics_port
 from tests.chat import making
 from tests.chat.following import Client, Silent, layer, started, store, watching
@@ -273,3 +274,22 @@ async def test_a_worker_tells_its_figures_at_a_port_of_its_own() -> None:
             await asyncio.to_thread(end)
     assert told.status_code == 200
     assert "thinkaloud_runs_here" in told.text
+
+
+#: Whose token, what it holds, and what it gets.
+TOKENS = [
+    (("chat.view_metrics",), Scope.READ, 200),
+    (("chat.view_metrics",), Scope.MANAGE, 200),
+    ((), Scope.READ, 403),
+]
+
+
+@pytest.mark.parametrize(("permissions", "scope", "status"), TOKENS)
+async def test_a_token_of_staff_opens_it_with_their_own_right(
+    permissions: tuple[str, ...], scope: Scope, status: int
+) -> None:
+    user = await database.write(making.staff, *permissions)
+    _, token = await database.write(make_token, user, "scraper", scope, None)
+    assert (await asked(AsyncClient(), Authorization=f"Bearer {token}")).status_code == status
+    await database.write(revoke_all, user.pk)
+    assert (await asked(AsyncClient(), Authorization=f"Bearer {token}")).status_code == 401
