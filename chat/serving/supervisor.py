@@ -74,8 +74,9 @@ def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.look) -> N
 
 async def _send_traces() -> None:
     """Begin to send traces. OpenTelemetry's packages are loaded where they are wanted alone, and nothing waits for that."""
+    began_at = clock.now()
     exporter: type[TraceExporter] = await asyncio.to_thread(import_string, "chat.traces.exporter.TraceExporter")
-    this_process.traces = exporter(run_registry.PROCESS)
+    this_process.traces = exporter(run_registry.PROCESS, began_at)
     this_process.traces.start()
 
 

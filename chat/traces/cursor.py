@@ -19,10 +19,10 @@ _SETTLED_AFTER = timedelta(minutes=10)
 _THE_ONE = 1
 
 
-def take_lease(process: str) -> bool:
-    """Let this process send for a while, unless another does. The first time, what ends from now on is to be sent."""
+def take_lease(process: str, since: datetime | None = None) -> bool:
+    """Let this process send for a while, unless another does. The first time, what ended ``since`` then, or from now on, is sent."""
     now = clock.read_database()
-    fields = {"since": now, "process": process, "leased_until": now + timedelta(seconds=LEASE_S)}
+    fields = {"since": since or now, "process": process, "leased_until": now + timedelta(seconds=LEASE_S)}
     _, is_new = TraceCursor.objects.get_or_create(pk=_THE_ONE, defaults=fields)
     del fields["since"]
     free = Q(process=process) | Q(leased_until__lte=Now())

@@ -7,6 +7,7 @@ as the same spans, and none is left out.
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
@@ -27,8 +28,10 @@ AT_ONCE = 50
 class TraceExporter:
     """The thread, and what it has told the log."""
 
-    def __init__(self, process: str) -> None:
+    def __init__(self, process: str, began_at: datetime) -> None:
+        """``began_at``: when the process began to execute runs; where nothing was ever sent, what ended since then is."""
         self._process = process
+        self._began_at = began_at
         self._sender = Sender()
         self._stop = threading.Event()
         self._is_away = False
@@ -50,7 +53,7 @@ class TraceExporter:
             while not self._stop.wait(EVERY_S):
                 close_old_connections()
                 try:
-                    if cursor.take_lease(self._process):
+                    if cursor.take_lease(self._process, self._began_at):
                         self._send_all()
                 except DatabaseError as error:
                     logger.warning("Traces could not be read; trying again: %s", error)

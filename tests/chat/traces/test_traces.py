@@ -314,15 +314,16 @@ def test_the_thread_sends_by_itself_and_tells_once_that_the_collector_is_away(
     asked = threading.Semaphore(0)
     take_lease = cursor.take_lease
 
-    def counted(process: str) -> bool:
+    def counted(process: str, since: Any = None) -> bool:
         asked.release()
-        return take_lease(process)
+        return take_lease(process, since)
 
     monkeypatch.setattr(cursor, "take_lease", counted)
-    take_all()
+    began_at = timezone.now()
+    # Before it has looked for the first time ever.
     run = ended_run()
     collector.statuses.extend([401] * 3)
-    sending = TraceExporter("process-1")
+    sending = TraceExporter("process-1", began_at)
     sending.start()
     try:
         while not collector.requests:
