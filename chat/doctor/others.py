@@ -15,7 +15,7 @@ _PATIENCE_S = 8.0
 
 def check_login_provider() -> Iterator[Finding]:
     """Whether OIDC's provider tells of itself, under the name that is configured."""
-    issuer = getattr(settings, "OIDC_ISSUER", "")
+    issuer = settings.OIDC_ISSUER
     if not issuer:
         yield well("none is configured (OIDC_ISSUER): people log in by their passwords")
         return

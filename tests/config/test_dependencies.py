@@ -34,10 +34,11 @@ PART_OF = {
     "kombu": "celery",
     "opentelemetry-api": "opentelemetry-exporter-otlp-proto-http",
     "opentelemetry-sdk": "opentelemetry-exporter-otlp-proto-http",
+    "pyjwt": "django-allauth",
     "psycopg-pool": "psycopg",
     "pydantic-monty-client": "pydantic-monty",
     "redis": "channels-redis",
-    "requests": "opentelemetry-exporter-otlp-proto-http",
+    "requests": "django-allauth",
     "twisted": "daphne",
 }
 
