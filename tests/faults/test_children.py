@@ -331,6 +331,14 @@ async def test_a_pause_ends_them_with_their_root_and_the_next_run_goes_on_with_e
     here: Here, planned: ModelServer
 ) -> None:
     """As where a process is told to stop: what is asked after comes from the runs that were broken off."""
+    hangs = iter([Script(fault="hang")])
+
+    def hang_once(body: dict[str, Any]) -> Script:
+        """The innermost is not done before it is broken off."""
+        is_innermost = body["messages"][-1]["content"].strip() == "work"
+        return next(hangs, None) or respond(body) if is_innermost else respond(body)
+
+    planned.respond = hang_once
     await start(here, "two levels")
     await until(lambda: Run.objects.filter(depth=2).exists())
     run_registry.stop_accepting()
