@@ -1,5 +1,6 @@
 """Ask, watch, stop, come back: the promise, in a browser."""
 
+import os
 import re
 from typing import Any
 
@@ -365,3 +366,26 @@ async def test_a_run_within_a_run_is_live_what_it_is_after_a_reload(talk: Conver
     await talk.open_outline()
     await within.locator("> summary").click()
     await expect(within.locator(".step-n")).to_have_text([f"{asked}.1"])
+
+
+async def test_a_run_within_a_run_is_stopped_by_itself(talk: Conversation, model: ModelServer) -> None:
+    def respond(body: dict[str, Any]) -> Script:
+        asked = body["messages"][-1]
+        if asked["role"] == "tool":
+            return Script("Without it, then.")
+        if asked["content"] == "Take your time":
+            return Script(reasoning="Hm. " * 10, content="And so on. " * 400, every_s=0.05)
+        return Script(calls=[Call("ask_developer", {"message": "Take your time"})])
+
+    model.respond = respond
+    await talk.ask("Hand on")
+    within = talk.log.locator("[data-child]")
+    await expect(within.locator("[data-item]").last).to_contain_text("And so on.")
+    stop = within.get_by_role("button", name="Stop this agent")
+    if folder := os.environ.get("SHOTS"):
+        await talk.page.screenshot(path=f"{folder}/nested-live.png")
+    await stop.click()
+    await expect(within).to_have_attribute("data-status", "cancelled")
+    await expect(stop).to_be_hidden()
+    await expect(talk.answer).to_have_text("Without it, then.")
+    await talk.ended()
