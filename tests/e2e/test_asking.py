@@ -191,10 +191,17 @@ async def test_a_message_that_nobody_takes_up_says_that_it_waits_for_room(talk: 
 async def test_a_waiting_message_can_be_taken_back_and_edited(talk: Conversation) -> None:
     await talk.ask("First [tokens=2000 every=20]")
     await talk.is_at_work()
+    files = talk.page.locator("#attachments > li")
+    note: Any = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"Tea: 3"}
+    await talk.page.locator("#attach-input").set_input_files(note)
+    await expect(files).to_have_text([re.compile("notes.txt")])
+    await expect(files.locator("[data-slot=state]")).to_be_empty()
     await talk.ask("Second, with a misteak")
     await expect(talk.waiting).to_have_count(1)
+    await expect(files).to_have_count(0)
     await talk.message.press("ArrowUp")
     await expect(talk.message).to_have_value("Second, with a misteak")
+    await expect(files).to_have_text([re.compile("notes.txt")])
     await expect(talk.waiting).to_have_count(0)
     await talk.stop.click()
     await expect(talk.endlines).to_have_text([re.compile("^Stopped by mei ·"), "Removed from the queue by mei"])
