@@ -21,12 +21,8 @@ from agents.sentence import Sentence
 from chat import protocol
 from chat.access import Role
 from chat.catalog import agents as catalog
-from chat.catalog import budgets
-from chat.live import connections, handshake
-from chat.live import registry as feed_registry
-from chat.live.presence import presence
-from chat.live.subscriber import Subscriber
-from chat.models import Door
+from chat.live import connections, handshake, seats
+from chat.models import Door, Scope
 from chat.protocol import (
     Ack,
     BadFrame,
@@ -41,12 +37,12 @@ from chat.protocol import (
     encode,
     error_data,
 )
-from chat.protocol.frames import AcceptedData, PongData, RoleName, SessionData
+from chat.protocol.frames import AcceptedData, PongData
 from chat.runs import commands as run_commands
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
 from chat.runtime import database
-from chat.security import audit
+from chat.security import audit, tokens
 from chat.serving import supervisor
 from chat.store import selectors
 
@@ -56,6 +52,16 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 200
 _PER_S = 200
 _SIZE_OF_ONE = 4096
+
+#: What a token must hold for each command.
+NEEDED: dict[type, Scope] = {
+    Ack: Scope.READ,
+    Ping: Scope.READ,
+    Resume: Scope.READ,
+    Chat: Scope.ASK,
+    Continue: Scope.ASK,
+    Cancel: Scope.ASK,
+}
 
 
 class RefuseConsumer(AsyncWebsocketConsumer):
@@ -72,8 +78,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
     def __init__(self) -> None:
         super().__init__()
         self.login: handshake.Login | None = None
-        self._entrance: connections.Entrance | None = None
-        self._subscriber: Subscriber | None = None
+        self._seat: seats.Seat | None = None
         self._fallback_agent: str | None = None
         self._ended = False
         self._turns: float = _AT_ONCE
@@ -102,8 +107,8 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 raise StopConsumer
 
     async def connect(self) -> None:
-        """Check origin, login and right; then join, replay and go live."""
-        if not handshake.is_own_origin(self.scope):
+        """Check origin, login and right; then join, replay and go live. A token is sent by no page: where it comes from says nothing."""
+        if handshake.bearer_of(self.scope) is None and not handshake.is_own_origin(self.scope):
             await self.close()
             return
         await self.accept()
@@ -125,18 +130,20 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if self.login is None:
             await self._end(Close.NOT_LOGGED_IN)
             return
+        if self.login.token is not None:
+            tokens.note_use(self.login.token, Door.SOCKET)
         if session_id is None or grant is None:
             await self._end(Close.NO_SUCH_SESSION)
             return
         if grant.role is Role.STAFF:
             await database.write(audit.note_view, self.login.user.pk, session_id, Door.SOCKET)
         try:
-            self._entrance = entrance = connections.let_in(self.login.user, session_id, grant)
+            self._seat, view = await seats.take_seat(
+                run_registry.PROCESS, session_id, self.login, grant, self._send_text, self._end
+            )
         except connections.TooMany:
             await self._end(Close.TOO_MANY)
             return
-        presence.has_come(run_registry.PROCESS, entrance)
-        self._subscriber, view = await feed_registry.join_feed(session_id, self.login, self._send_text, self._end)
         if supervisor.is_draining():
             # It came in just before nobody was let in any more.
             await self._end(Close.RESTARTING)
@@ -163,39 +170,20 @@ class SessionConsumer(AsyncWebsocketConsumer):
         self, last_seq: Any, last_id: Any, view: selectors.SessionView | None = None
     ) -> list[tuple[ErrorCode, str]]:
         """Send the session's frame, then everything after what the client says it has; ``view`` is what was read just now, if it was."""
-        subscriber, entrance = self._joined()
-        view = view or await database.read(selectors.session_view, entrance.session_id)
-        if view is None:
-            subscriber.request_close(Close.NO_SUCH_SESSION)
-            return []
-        if view.last_seq > subscriber.feed.head:
-            # The group has not brought what this frame promises: without it, growth would be told before the replay has ended.
-            await subscriber.feed.catch_up(view.last_seq)
         seq = _count(last_seq)
-        known = seq or 0
-        reset = known > view.last_seq
-        if last_id and not reset and known:
-            stored = await database.read(selectors.event_id_at, entrance.session_id, known)
-            reset = stored is None or as_uuid(str(last_id)) != stored
-        data = _session_data(entrance, view)
-        if reset:
-            data["reset"] = True
-        if budgets.is_any() and (budget := await database.read(budgets.tightest_for, view.owner_id, view.agent_name)):
-            data["budget"] = budget
-        subscriber.feed.note_queue_sent(view.queue)
-        subscriber.start(encode({"type": "session", "data": data}), 0 if reset else known)
+        await self._seated().begin(seq or 0, str(last_id) if last_id else None, view)
         if seq is None:
             return [("bad_last_seq", "last_seq must be a whole number from 0 on; the whole log is sent.")]
         return []
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Take a client's frame."""
-        if self._subscriber is None or self._ended:
+        if self._seat is None or self._ended:
             return
-        self._subscriber.touch()
+        self._seat.subscriber.touch()
         await self._turn(len(text_data or bytes_data or ""))
         if len(text_data or bytes_data or "") > protocol.FRAME_LIMIT:
-            self._subscriber.request_close(Close.TOO_LARGE)
+            self._seat.subscriber.request_close(Close.TOO_LARGE)
             return
         own_id: str | None = None
         try:
@@ -214,7 +202,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def _turn(self, size: int) -> None:
         """Wait until the next command may be taken up: when the client has read its answers, and others have had their time."""
-        await self._joined()[0].wait_drained()
+        await self._seated().subscriber.wait_drained()
         now = time.monotonic()
         self._turns = min(_AT_ONCE, self._turns + (now - self._turn_at) * _PER_S) - 1 - size / _SIZE_OF_ONE
         self._turn_at = now
@@ -222,7 +210,11 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await asyncio.sleep(-self._turns / _PER_S)
 
     async def _handle(self, command: protocol.Command) -> None:
-        subscriber, entrance = self._joined()
+        subscriber, entrance = self._seated().subscriber, self._seated().entrance
+        if not cast(handshake.Login, self.login).may(NEEDED[type(command)]):
+            words = Sentence("This token may watch, but not ask, stop or change anything.")
+            self._error("not_allowed", words, getattr(command, "client_message_id", None))
+            return
         match command:
             case Ack(seq=seq):
                 subscriber.acknowledge(seq)
@@ -259,7 +251,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def _put_in_line(self, asked: Awaitable[run_commands.Accepted], client_message_id: str | None) -> None:
         """Answer with `accepted` before anything of the run is sent."""
-        subscriber, _ = self._joined()
+        subscriber = self._seated().subscriber
         subscriber.cork()
         try:
             accepted = await asked
@@ -277,7 +269,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             subscriber.uncork()
 
     async def _cancel(self, command: Cancel) -> None:
-        _, entrance = self._joined()
+        entrance = self._seated().entrance
         try:
             # What cannot be a run's identifier names none.
             run_id = None if command.run_id is None else as_uuid(command.run_id) or uuid4()
@@ -288,14 +280,14 @@ class SessionConsumer(AsyncWebsocketConsumer):
             self._error(refused.code, refused.message)
 
     def _error(self, code: ErrorCode, message: str, client_message_id: str | None = None) -> None:
-        subscriber, entrance = self._joined()
+        subscriber, entrance = self._seated().subscriber, self._seated().entrance
         error_id = secrets.token_hex(4)
         logger.info("Refused a command: %s %s (session %s)", code, error_id, entrance.session_id)
         data = error_data(code, message, error_id, client_message_id)
         subscriber.send_control(encode({"type": "error", "data": data}))
 
-    def _joined(self) -> tuple[Subscriber, connections.Entrance]:
-        return cast(Subscriber, self._subscriber), cast(connections.Entrance, self._entrance)
+    def _seated(self) -> seats.Seat:
+        return cast(seats.Seat, self._seat)
 
     def _user(self) -> Any:
         return cast(handshake.Login, self.login).user
@@ -315,12 +307,9 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await self.base_send(cast(Any, message))
 
     async def _leave(self) -> None:
-        subscriber, self._subscriber = self._subscriber, None
-        entrance, self._entrance = self._entrance, None
-        if entrance is not None:
-            presence.has_gone(run_registry.PROCESS, entrance)
-        if subscriber is not None:
-            await feed_registry.leave_feed(subscriber)
+        seat, self._seat = self._seat, None
+        if seat is not None:
+            await seat.leave()
 
 
 def find_who_enters(
@@ -331,23 +320,6 @@ def find_who_enters(
     if login is None or session_id is None:
         return login, None
     return login, connections.find_grant(login.user, session_id, run_registry.PROCESS)
-
-
-def _session_data(entrance: connections.Entrance, view: selectors.SessionView) -> SessionData:
-    data: SessionData = {
-        "session_id": str(entrance.session_id),
-        "title": view.title,
-        "agent": view.agent_name,
-        "last_seq": view.last_seq,
-        "role": cast(RoleName, str(entrance.role)),
-        "window": protocol.WINDOW,
-        "run": view.run,
-        "queue": view.queue,
-        "children": view.children,
-    }
-    if view.context is not None:
-        data["context"] = view.context
-    return data
 
 
 def _count(value: Any) -> int | None:

@@ -9,6 +9,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.db import close_old_connections, connections, reset_queries
 
+from chat.api.event_stream import EventStreamResponse
 from config.edge import EdgeMiddleware
 
 #: Threads that are kept while no request needs them. More requests at once have more threads, which end with them.
@@ -45,6 +46,31 @@ class PageThread(ThreadPoolExecutor):
         self._finished += 1
 
 
+class _Exchange:
+    """One request's two directions; of an event stream only the beginning is sent, and the rest is for the stream itself to write."""
+
+    def __init__(self, receive: Any, send: Any) -> None:
+        self._receive, self._send = receive, send
+        self.stream: EventStreamResponse | None = None
+        self._is_gone = False
+
+    async def receive(self) -> Any:
+        """What comes next from the client."""
+        message = await self._receive()
+        self._is_gone = message["type"] == "http.disconnect"
+        return message
+
+    async def __call__(self, message: Any) -> None:
+        """Send a part of the answer."""
+        if self.stream is None or message["type"] == "http.response.start":
+            await self._send(message)
+
+    async def stream_on(self) -> None:
+        """Write the stream, where the answer is one and the client is still there."""
+        if self.stream is not None and not self._is_gone:
+            await self.stream.serve(self._receive, self._send)
+
+
 class PageHandler(ASGIHandler):
     """Serves each request on one thread, as Django does, without making that thread and its connection anew."""
 
@@ -60,14 +86,22 @@ class PageHandler(ASGIHandler):
         if scope["path"].endswith(PROBES) and await self._answer_probe(scope, send):
             return
         thread = self._idle.pop() if self._idle else PageThread()
+        exchange = _Exchange(receive, send)
         try:
             async with ThreadSensitiveContext(executor=thread):
-                await self.handle(scope, receive, send)
+                await self.handle(scope, exchange.receive, exchange)
         finally:
             if thread.is_busy or len(self._idle) >= _MOST_IDLE:
                 thread.retire()
             else:
                 self._idle.append(thread)
+        await exchange.stream_on()
+
+    async def send_response(self, response: Any, send: Any) -> None:
+        """Send an answer; a stream's own part comes when the request's thread has been given back."""
+        if isinstance(response, EventStreamResponse):
+            send.stream = response
+        await super().send_response(response, send)
 
     async def _answer_probe(self, scope: Any, send: Any) -> bool:
         """Answer, where the address is a probe's."""

@@ -16,6 +16,7 @@ WRITERS = {
     "Step": ["store/step_log.py"],
     "StepContent": ["store/step_log.py"],
     "Draft": ["store/step_log.py"],
+    "SentAlong": ["store/sent_along.py"],
     "File": ["store/files.py", "store/file_texts.py"],
     "FileChunk": ["store/files.py"],
     "FileText": ["store/file_texts.py"],
@@ -34,6 +35,7 @@ WRITERS = {
     "EnteredServer": ["catalog/server_changes.py"],
     "McpServer": ["catalog/server_changes.py"],
     "AuditEntry": ["security/audit.py"],
+    "ApiToken": ["security/tokens.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -41,6 +43,7 @@ CALLED = {
     "Step": {"Step", "step", "steps"},
     "StepContent": {"StepContent", "full_content"},
     "Draft": {"Draft", "draft"},
+    "SentAlong": {"SentAlong", "sent_along"},
     "File": {"File"},
     "FileChunk": {"FileChunk", "chunks"},
     "FileText": {"FileText"},
@@ -59,6 +62,7 @@ CALLED = {
     "EnteredServer": {"EnteredServer", "ModelServer", "server"},
     "McpServer": {"McpServer"},
     "AuditEntry": {"AuditEntry"},
+    "ApiToken": {"ApiToken", "tokens"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -60,10 +60,15 @@ def find_grant(user: User, session_id: UUID, process: str) -> Grant | None:
     return Grant(role, row[1]) if role else None
 
 
+def may_enter(user: User, grant: Grant) -> bool:
+    """Whether a user may open one socket more."""
+    most = settings.MAX_SOCKETS_PER_USER
+    return not most or grant.elsewhere + sum(here == user.pk for here in open_here.values()) < most
+
+
 def let_in(user: User, session_id: UUID, grant: Grant) -> Entrance:
     """Count a user's socket on a session as open; raises `TooMany`. Of the loop: between the count and this no other comes in here."""
-    most = settings.MAX_SOCKETS_PER_USER
-    if most and grant.elsewhere + sum(here == user.pk for here in open_here.values()) >= most:
+    if not may_enter(user, grant):
         raise TooMany
     entrance = Entrance(session_id, user.pk, grant.role, uuid4())
     open_here[entrance.connection_id] = user.pk

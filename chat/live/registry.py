@@ -27,14 +27,14 @@ open_sockets: dict[Subscriber, None] = {}
 
 
 async def join_feed(
-    session_id: UUID, login: Login, send: Send, end: End
+    session_id: UUID, login: Login, send: Send, end: End, *, acknowledges: bool = True
 ) -> tuple[Subscriber, selectors.SessionView | None]:
-    """Give a socket its place in the session's feed. It is opened for the first one, which is given what was read for that."""
+    """Give a client its place in the session's feed. It is opened for the first one, which is given what was read for that."""
     feed = open_feeds.get(session_id)
     is_first = feed is None
     if feed is None:
         feed = open_feeds[session_id] = Feed(session_id, drop_feed)
-    subscriber = Subscriber(feed, login, send, end)
+    subscriber = Subscriber(feed, login, send, end, acknowledges=acknowledges)
     feed.add(subscriber)
     open_sockets[subscriber] = None
     try:
@@ -152,7 +152,7 @@ async def check_logins() -> None:
     seats = [(each.feed.session_id, each.login) for each in seated]
     ended, lost = await database.read(lambda: (expired_logins(login for _, login in seats), withdrawn_rights(seats)))
     for subscriber in seated:
-        if subscriber.login.session_key in ended:
+        if subscriber.login.key in ended:
             subscriber.request_close(Close.NOT_LOGGED_IN)
         elif (subscriber.feed.session_id, subscriber.login.user.pk) in lost:
             subscriber.request_close(Close.WITHDRAWN)

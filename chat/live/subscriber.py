@@ -1,4 +1,4 @@
-"""One socket's place in a feed: what it has been sent, what it has acknowledged, what it lacks."""
+"""One client's place in a feed: what it has been sent, what it has acknowledged, what it lacks."""
 
 import asyncio
 import time
@@ -30,10 +30,15 @@ End = Callable[[int], Coroutine[Any, Any, None]]
 
 
 class Subscriber:
-    """One socket's place in a feed: what it has been sent, what it has acknowledged, what it lacks."""
+    """One client's place in a feed: what it has been sent, what it has acknowledged, what it lacks.
+
+    A client that can say nothing, as the reader of an event stream, acknowledges nothing: it is sent what the network takes, and what it
+    lacks waits in the log.
+    """
 
     # Thousands of them do nothing most of the time: neither they nor their feeds hold more than they need.
     __slots__ = (
+        "_acknowledges",
         "_begun",
         "_closing",
         "_drained",
@@ -56,9 +61,10 @@ class Subscriber:
         "login",
     )
 
-    def __init__(self, feed: "Feed", login: Login, send: Send, end: End) -> None:
+    def __init__(self, feed: "Feed", login: Login, send: Send, end: End, *, acknowledges: bool = True) -> None:
         self.feed = feed
         self.login = login
+        self._acknowledges = acknowledges
         self.cursor = 0
         self.last_heard = time.monotonic()
         self._send = send
@@ -149,7 +155,7 @@ class Subscriber:
         """The code to close with where the client reads nothing or is silent."""
         if any(since is not None and now - since > STALL_S for since in (self._stalled_at, self._sending_since)):
             return Close.TOO_SLOW
-        if now - self.last_heard > SILENCE_S:
+        if self._acknowledges and now - self.last_heard > SILENCE_S:
             return Close.SILENT
         return None
 
@@ -238,8 +244,9 @@ class Subscriber:
                     self._stalled_at = self._stalled_at or time.monotonic()
                     return False
                 self.cursor = stored.seq
-                self._unacked.append((stored.seq, len(stored.frame)))
-                self._unacked_bytes += len(stored.frame)
+                if self._acknowledges:
+                    self._unacked.append((stored.seq, len(stored.frame)))
+                    self._unacked_bytes += len(stored.frame)
                 await self._put(stored.frame)
         return True
 
@@ -256,7 +263,8 @@ class Subscriber:
                 continue
             frame = self.feed.growth_frame(draft, shown if draft.same_text(shown) else None)
             self._shown[draft.run_id] = draft
-            self._growth_bytes += len(frame)
+            if self._acknowledges:
+                self._growth_bytes += len(frame)
             await self._put(frame)
         if len(self._shown) > len(self.feed.drafts):
             self._shown = {run_id: shown for run_id, shown in self._shown.items() if run_id in self.feed.drafts}

@@ -10,6 +10,7 @@ from chat.models.agents import (
     Transport,
     VersionState,
 )
+from chat.models.along import SentAlong
 from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, AuditPurge, Door
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
@@ -45,6 +46,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
+from chat.models.tokens import ApiToken, Scope, holds_now
 
 __all__ = [
     "AGENT_NAME",
@@ -69,6 +71,7 @@ __all__ = [
     "Agent",
     "AgentVersion",
     "Announcement",
+    "ApiToken",
     "AuditEntry",
     "AuditPurge",
     "Budget",
@@ -100,6 +103,8 @@ __all__ = [
     "Run",
     "RunStatus",
     "Schedule",
+    "Scope",
+    "SentAlong",
     "Session",
     "SessionFile",
     "Step",
@@ -108,4 +113,5 @@ __all__ = [
     "ToolServer",
     "Transport",
     "VersionState",
+    "holds_now",
 ]

@@ -197,10 +197,10 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
         """Pass on what the application sends; it may go on once the network has taken it."""
-        if message["type"] != "websocket.send":
-            await super().handle_reply(protocol, message)
+        if message["type"] == "websocket.send" or message.get("more_body"):
+            if not self.connections.get(protocol, _GONE).get("disconnected"):
+                protocol.handle_reply(message)
+            if protocol.is_held_up:
+                await protocol.taken()
             return
-        if not self.connections.get(protocol, _GONE).get("disconnected"):
-            protocol.handle_reply(message)
-        if protocol.is_held_up:
-            await protocol.taken()
+        await super().handle_reply(protocol, message)

@@ -8,16 +8,16 @@ import re
 import time
 from typing import Any
 
-from daphne.http_protocol import WebRequest
 from django.conf import settings
 from twisted.web import http
 
 from chat.serving.body_limits import LINGER_S, SILENCE_S, body_limit, refusal, time_limit
+from chat.serving.http_pace import PacedRequest
 
 _WHOLE_ADDRESS = re.compile(rb"(?i)^https?://[^/?#]*/?")
 
 
-class UnparsedRequest(WebRequest):  # type: ignore[misc] # untyped
+class UnparsedRequest(PacedRequest):
     """A request whose body is the application's to read: Twisted would take forms apart by itself, and fall over some of them."""
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802

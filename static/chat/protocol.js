@@ -196,6 +196,7 @@ export const WINDOW = 200;
  * @property {Array<FileData>} [files]
  * @property {string} [model]
  * @property {number} [max_iterations]
+ * @property {SentAlongData} [sent_along]
  * @property {Parent} parent
  */
 
@@ -464,6 +465,7 @@ export const WINDOW = 200;
  * @property {string} [model]
  * @property {number} [max_iterations] Model calls that it may make, by the version of its agent that it takes; absent
  *   where there is no limit.
+ * @property {SentAlongData} [sent_along]
  */
 
 /**
@@ -512,6 +514,13 @@ export const WINDOW = 200;
  * @property {string} run_id
  * @property {"error"} type
  * @property {ErrorData} data
+ */
+
+/**
+ * What a client that keeps the conversation itself has sent along with a message. Its words are on the run's page.
+ * @typedef {object} SentAlongData
+ * @property {number} messages How many earlier messages the session does not have.
+ * @property {boolean} instructions Whether there is something behind the agent's instructions.
  */
 
 /**

@@ -19,6 +19,7 @@ from chat.live import connections, handshake
 from chat.live.connections import Entrance
 from chat.live.handshake import Login
 from chat.live.presence import presence
+from chat.live.seats import Seat
 from chat.models import Connection, Run
 from chat.protocol import Chat, Continue
 from chat.runs import dispatch
@@ -72,7 +73,7 @@ class _Leaving:
             asyncio.get_running_loop().call_soon(task.cancel)
 
 
-class _Seat:
+class _Subscriber:
     """A socket's place in a feed that shows nothing."""
 
     feed = SimpleNamespace(head=0)
@@ -87,8 +88,8 @@ class _Seat:
 def _socket(here: Here) -> SessionConsumer:  # noqa: F811
     consumer = SessionConsumer()
     consumer.login = Login(here.user, "key")
-    consumer._subscriber = _Seat()  # type: ignore[assignment]
-    consumer._entrance = Entrance(here.session.pk, here.user.pk, Role.OWNER, uuid4())
+    entrance = Entrance(here.session.pk, here.user.pk, Role.OWNER, uuid4())
+    consumer._seat = Seat("process-1", entrance, _Subscriber())  # type: ignore[arg-type]
     return consumer
 
 

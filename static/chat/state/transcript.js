@@ -208,6 +208,7 @@ function started(run, data) {
     limit: data.max_iterations ?? 0,
     message: data.message,
     files: data.files ?? [],
+    sent_along: data.sent_along ?? null,
     user: data.user ?? "",
     enable_reasoning: data.enable_reasoning ?? true,
     continues: data.continues ?? null,

@@ -17,6 +17,7 @@ from chat.live import feed, subscriber
 from chat.live import registry as feed_registry
 from chat.live.connections import Entrance
 from chat.live.handshake import Login
+from chat.live.seats import Seat
 from chat.models import Run, Session, Step
 from chat.protocol import WINDOW, Close, encode
 from chat.protocol.frames import AcceptedData
@@ -205,8 +206,9 @@ async def seated(client: Client, run: Run, login: Login) -> SessionConsumer:
     await client.join(run, login)
     consumer = SessionConsumer()
     consumer.login = login
-    consumer._subscriber = client.subscriber
-    consumer._entrance = Entrance(run.session_id, login.user.pk, Role.OWNER, uuid4())
+    assert client.subscriber is not None
+    entrance = Entrance(run.session_id, login.user.pk, Role.OWNER, uuid4())
+    consumer._seat = Seat("process-1", entrance, client.subscriber)
     return consumer
 
 

@@ -16,9 +16,10 @@ from django.utils import timezone
 from agents import CallBegun, ModelRequest
 from chat import access, protocol
 from chat.accounts.models import User
-from chat.models import Run, Schedule, Session, SessionFile
+from chat.models import ApiToken, Run, Schedule, Scope, Session, SessionFile
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
+from chat.security import tokens
 from chat.store.calls import CallWriter
 from tests.chat import making
 from tests.serving import Browser, Server, Socket
@@ -82,6 +83,7 @@ ROWS: dict[str, list[Row]] = {
         Row("DELETE", 401, 404, 204, 403),
     ],
     "api/sessions/<session_id>/events/": [Row("GET", 401, 404, 200, 200)],
+    "api/sessions/<session_id>/stream/": [Row("GET", 401, 404, 200, 200), Row("POST", 401, 405, 405, 405)],
     "api/sessions/<session_id>/events/<seq>/content/": [Row("GET", 401, 404, 200, 200)],
     "api/sessions/<session_id>/messages/": [Row("POST", 401, 404, 202, 403, '{"message": "hello"}')],
     # Files: their owner's, and of those who see a session that uses them. A form is sent in `tests/chat/api/test_files.py`.
@@ -93,6 +95,13 @@ ROWS: dict[str, list[Row]] = {
     "api/runs/<run_id>/calls/<number>/messages/": [Row("GET", 401, 404, 200, 200)],
     "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202)],
     "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403)],
+    # The door of OpenAI's clients, which tokens alone open.
+    "v1/models": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
+    "v1/models/<str:name>": [Row("GET", 401, 401, 401, 401)],
+    "v1/chat/completions": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
+    "v1/responses": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
+    "v1/responses/<str:response_id>": [Row("GET", 401, 401, 401, 401)],
+    "v1/": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
     # Schedules are their owner's alone; staff see to them in the admin.
     "schedules/": page(200, 200, 200),
     "schedules/new/": [Row("GET", LOGIN, 200, 200, 200)],
@@ -108,6 +117,12 @@ ROWS: dict[str, list[Row]] = {
         Row("DELETE", 401, 404, 204, 404),
     ],
     "api/schedules/<schedule_id>/run/": [Row("POST", 401, 404, 202, 404)],
+    # Tokens are their owner's alone; a stranger's cannot be told from none.
+    "api/tokens/": [
+        Row("GET", 401, 200, 200, 200),
+        Row("POST", 401, 201, 201, 201, '{"name": "mine", "scope": "read"}'),
+    ],
+    "api/tokens/<token_id>/": [Row("DELETE", 401, 404, 204, 404), Row("GET", 401, 405, 405, 405)],
     "api/notifications/": [Row("GET", 401, 200, 200, 200)],
     # Accounts: everyone's own, and nobody else's.
     "accounts/": [Row("GET", LOGIN, 200, 200, 200)],
@@ -115,13 +130,29 @@ ROWS: dict[str, list[Row]] = {
     "accounts/logout/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, LOGIN, LOGIN, LOGIN)],
     "accounts/password_change/": [Row("GET", LOGIN, 200, 200, 200)],
     "accounts/signup/": [Row("GET", 404, 404, 404, 404), Row("POST", 404, 404, 404, 404)],
+    "accounts/oidc/login/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
+    "accounts/oidc/callback/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
+    # Stages of a login, for whoever is in the middle of one: others are led to its beginning, or home.
+    "accounts/second-factor/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
+    "accounts/second-factor/required/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
+    "accounts/passkey/": [Row("GET", 405, 405, 405, 405), Row("POST", 200, 200, 200, 200)],
+    "accounts/confirm/": [Row("GET", LOGIN, 200, 200, 200)],
+    "accounts/security/": [Row("GET", LOGIN, 200, 200, 200)],
+    # Only for those who have just shown who they are.
+    "accounts/security/app/": [Row("GET", LOGIN, 302, 302, 302)],
+    "accounts/security/codes/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
+    "accounts/security/passkeys/add/": [Row("GET", LOGIN, 302, 302, 302)],
+    "accounts/security/factors/<int:factor_id>/remove/": [
+        Row("GET", 405, 405, 405, 405),
+        Row("POST", LOGIN, 302, 302, 302),
+    ],
     # What a page is read in; whoever is logged in has it kept with the account.
     "accounts/language/": [Row("GET", 405, 405, 405, 405), Row("POST", 302, 302, 302, 302)],
     # The admin: here staff are without permissions of their own; with them they see what those say.
     "admin/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
-    "admin/login/": [Row("GET", 200, 200, 200, 302)],
+    "admin/login/": [Row("GET", LOGIN, LOGIN, LOGIN, LOGIN)],
     "admin/logout/": [Row("GET", 302, 302, 302, 405)],
-    "admin/password_change/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
+    "admin/password_change/": [Row("GET", LOGIN, LOGIN, LOGIN, 302)],
     "admin/password_change/done/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
     "admin/autocomplete/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/jsi18n/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
@@ -211,6 +242,7 @@ def owned() -> tuple[Session, Run]:
     run = making.run(session, message=SECRET)
     making.append(run, making.thought(SECRET))
     making.file(owner, SECRET, session)
+    tokens.make_token(owner, SECRET, Scope.MANAGE, None)
     asked = ModelRequest("m", [{"role": "user", "content": SECRET}])
     CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
     return session, run
@@ -227,7 +259,10 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
     schedule_id = str(schedule.pk if schedule else uuid4())
     used = SessionFile.objects.filter(session=session).first() if session else None
     file_id = str(used.file_id if used else uuid4())
+    token = ApiToken.objects.filter(user=session.owner_id, revoked_at=None).first() if session else None
+    token_id = str(token.pk if token else uuid4())
     named = {
+        "token_id": token_id,
         "session_id": session_id,
         "run_id": run_id,
         "file_id": file_id,

@@ -1,0 +1,100 @@
+"""A client's seat at a session, whatever connects it: counted and seen by others, told the session, then replayed and live.
+
+A socket has one, and so has every door that streams.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+from uuid import UUID
+
+from chat import protocol
+from chat.catalog import budgets
+from chat.live import connections, registry
+from chat.live.handshake import Login
+from chat.live.presence import presence
+from chat.live.subscriber import End, Send, Subscriber
+from chat.protocol import Close, as_uuid, encode
+from chat.protocol.frames import RoleName, SessionData
+from chat.runtime import database
+from chat.store import selectors
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Somebody's place at a session, in this process."""
+
+    process: str
+    entrance: connections.Entrance
+    subscriber: Subscriber
+
+    async def begin(self, last_seq: int, last_id: str | None, view: selectors.SessionView | None = None) -> None:
+        """Send the session's frame, then everything after what the client says it has; ``view`` is what was read just now, if it was.
+
+        A number above the head, or another event under that number, is another log: then all of it is sent, after ``reset``.
+        """
+        subscriber, session_id = self.subscriber, self.entrance.session_id
+        view = view or await database.read(selectors.session_view, session_id)
+        if view is None:
+            subscriber.request_close(Close.NO_SUCH_SESSION)
+            return
+        if view.last_seq > subscriber.feed.head:
+            # The group has not brought what this frame promises: without it, growth would be told before the replay has ended.
+            await subscriber.feed.catch_up(view.last_seq)
+        reset = last_seq > view.last_seq
+        if last_id and not reset and last_seq:
+            stored = await database.read(selectors.event_id_at, session_id, last_seq)
+            reset = stored is None or as_uuid(last_id) != stored
+        data = _session_data(self.entrance, view)
+        if reset:
+            data["reset"] = True
+        if budgets.is_any() and (budget := await database.read(budgets.tightest_for, view.owner_id, view.agent_name)):
+            data["budget"] = budget
+        subscriber.feed.note_queue_sent(view.queue)
+        subscriber.start(encode({"type": "session", "data": data}), 0 if reset else last_seq)
+
+    async def leave(self) -> None:
+        """Give the place back."""
+        presence.has_gone(self.process, self.entrance)
+        await registry.leave_feed(self.subscriber)
+
+
+async def take_seat(
+    process: str,
+    session_id: UUID,
+    login: Login,
+    grant: connections.Grant,
+    send: Send,
+    end: End,
+    *,
+    acknowledges: bool = True,
+) -> tuple[Seat, selectors.SessionView | None]:
+    """Take a place at a session that the client may see; also what was read of the session, if it was.
+
+    ``send`` is given each frame's text, the same object for everybody, and returns when the network has taken it; ``end`` a close code.
+    Raises `connections.TooMany`. Whoever has a seat gives it back by `Seat.leave`.
+    """
+    entrance = connections.let_in(login.user, session_id, grant)
+    presence.has_come(process, entrance)
+    try:
+        subscriber, view = await registry.join_feed(session_id, login, send, end, acknowledges=acknowledges)
+    except BaseException:
+        presence.has_gone(process, entrance)
+        raise
+    return Seat(process, entrance, subscriber), view
+
+
+def _session_data(entrance: connections.Entrance, view: selectors.SessionView) -> SessionData:
+    data: SessionData = {
+        "session_id": str(entrance.session_id),
+        "title": view.title,
+        "agent": view.agent_name,
+        "last_seq": view.last_seq,
+        "role": cast(RoleName, str(entrance.role)),
+        "window": protocol.WINDOW,
+        "run": view.run,
+        "queue": view.queue,
+        "children": view.children,
+    }
+    if view.context is not None:
+        data["context"] = view.context
+    return data
