@@ -17,11 +17,11 @@ SAID = {"title": "Researcher", "thinking": "", "all_servers": "on"}
 SERVER = {"name": "far", "transport": "http-or-sse", "key_header": "Authorization", "new_key": ""}
 
 
-async def submit(staff: Browser, address: str, **form: Any) -> None:
+async def submit(staff: Browser, page: str, **form: Any) -> None:
     """Send a form of the admin, which then leads on."""
     fields = {**form, "csrfmiddlewaretoken": staff.cookie("csrftoken")}
-    headers = {"Referer": f"{staff.url}{address}"}
-    async with staff.http.post(address, data=fields, headers=headers, allow_redirects=False) as answer:
+    headers = {"Referer": f"{staff.url}{page}"}
+    async with staff.http.post(page, data=fields, headers=headers, allow_redirects=False) as answer:
         assert answer.status == 302, await answer.text()
 
 
