@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from agents import AGENTS
+from agents import AGENTS, Limits, Parameters
 from agents.specs import forget_agents, register_agent
 from chat.accounts.models import User
 from chat.catalog import agent_versions, agents, built_in
@@ -63,7 +63,8 @@ def test_the_built_in_agents_are_version_1_of_themselves() -> None:
 
 
 def test_an_agent_of_an_extension_is_one_in_each_of_its_versions(ada: User) -> None:
-    spec = replace(AGENTS["writer"], name="poet", mcp=(), agent_class="poet")
+    wishes = {"limits": Limits(iterations=3), "parameters": Parameters(temperature=0.5), "starters": ("Why?",)}
+    spec = replace(AGENTS["writer"], name="poet", mcp=(), agent_class="poet", **wishes)  # type: ignore[arg-type] # of each kind
     register_agent(spec)
     try:
         built_in.make_built_in()
