@@ -35,7 +35,11 @@ WRITERS = {
     "EnteredServer": ["catalog/server_changes.py"],
     "McpServer": ["catalog/server_changes.py"],
     "AuditEntry": ["security/audit.py"],
+    "AuditPurge": ["security/audit.py"],
+    "Chore": ["store/chores.py"],
     "ApiToken": ["security/tokens.py"],
+    "Webhook": ["store/webhooks.py"],
+    "WebhookDelivery": ["store/webhooks.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -62,7 +66,11 @@ CALLED = {
     "EnteredServer": {"EnteredServer", "ModelServer", "server"},
     "McpServer": {"McpServer"},
     "AuditEntry": {"AuditEntry"},
+    "AuditPurge": {"AuditPurge"},
+    "Chore": {"Chore"},
     "ApiToken": {"ApiToken", "tokens"},
+    "Webhook": {"Webhook", "webhooks"},
+    "WebhookDelivery": {"WebhookDelivery", "deliveries"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -16,6 +16,7 @@ from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, 
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.operations import (
     Announcement,
+    Chore,
     ClosedAccount,
     Connection,
     Level,
@@ -47,6 +48,7 @@ from chat.models.sessions import (
     StepOrigin,
 )
 from chat.models.tokens import ApiToken, Scope, holds_now
+from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "AGENT_NAME",
@@ -76,10 +78,12 @@ __all__ = [
     "AuditPurge",
     "Budget",
     "BudgetScope",
+    "Chore",
     "ClosedAccount",
     "Connection",
     "Cost",
     "DailyUsage",
+    "DeliveryState",
     "Door",
     "Draft",
     "EnteredServer",
@@ -113,5 +117,7 @@ __all__ = [
     "ToolServer",
     "Transport",
     "VersionState",
+    "Webhook",
+    "WebhookDelivery",
     "holds_now",
 ]
