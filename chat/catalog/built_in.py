@@ -33,8 +33,8 @@ def make_built_in(using: str = "default") -> None:
                 sub_agents=list(spec.sub_agents),
                 mcp=None if spec.mcp is None else [{"server": each.server, "tools": each.tools} for each in spec.mcp],
                 model=spec.model,
-                parameters=_said(spec.parameters),
-                limits=_said(spec.limits),
+                parameters=_stated(spec.parameters),
+                limits=_stated(spec.limits),
                 starters=list(spec.starters),
                 agent_class=spec.agent_class,
             )
@@ -42,7 +42,7 @@ def make_built_in(using: str = "default") -> None:
     agents.forget()
 
 
-def _said(wishes: Parameters | Limits) -> dict[str, Any]:
+def _stated(wishes: Parameters | Limits) -> dict[str, Any]:
     """What is wished for, without what is left as it is."""
     usual = type(wishes)()
     names = [each.name for each in fields(wishes)]

@@ -211,10 +211,6 @@ ROWS: dict[str, list[Row]] = {
         Row("GET", LOGIN, LOGIN, LOGIN, 405),
         Row("POST", LOGIN, LOGIN, LOGIN, 403),
     ],
-    "admin/chat/mcpserver/<int:pk>/try/": [
-        Row("GET", LOGIN, LOGIN, LOGIN, 405),
-        Row("POST", LOGIN, LOGIN, LOGIN, 403),
-    ],
     "admin/^(?P<app_label>auth|axes|chat|accounts)/$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
     "admin/(?P<url>.*)$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
     # Where accounts were in earlier versions: leads on, whoever asks.
