@@ -38,6 +38,7 @@ from chat.models import (
     StepContent,
     StepOrigin,
 )
+from chat.models.webhooks import Webhook, WebhookDelivery
 from chat.runs import erasure
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
@@ -90,6 +91,8 @@ def fill(name: str) -> User:
     AccessAttempt.objects.create(username=name, ip_address="192.0.2.1", failures_since_start=1)
     Authenticator.objects.create(user=user, type=Authenticator.Type.TOTP, data={"secret": f"secret of {name}"})
     ProviderLogin.objects.create(user=user, issuer="https://id.example.org", subject=name, confirmed_at=timezone.now())
+    hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
+    WebhookDelivery.objects.create(webhook=hook, event="run.ended")
     audit.note_act(user.pk, Act.EXPORT, Door.API, session_id=session.pk)
     return user
 
@@ -214,10 +217,11 @@ async def test_the_archive_has_all_of_it_and_nothing_of_others() -> None:
         "ada's apples",
         "ada's script",
         "ada said before",
+        "ada.example.org",
         "ada@example.org",
     ):
         assert said in whole, said
-    for hidden in ("bo's", "bo asks", "bo@example", "bo again", "digest of", "secret of", "argon2"):
+    for hidden in ("bo's", "bo asks", "bo@example", "bo.example", "bo again", "digest of", "secret of", "argon2"):
         assert hidden not in whole, hidden
     noted = json.loads(texts["audit.json"])
     assert [(entry["action"], entry["by"], entry["yours"]) for entry in noted] == [
