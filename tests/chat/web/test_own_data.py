@@ -55,7 +55,7 @@ PASSWORD = "correct horse 17"
 #: Tables in which nothing belongs to one person, or, of usage, its sums are kept.
 OF_NOBODY = set(
     "Permission Group ContentType Migration Process ToolServer Announcement ModelServerFacts Price Agent AgentVersion ModelServer "
-    "McpServer Chore AuditPurge AuditEntry AccessLog AccessFailureLog SocialApp".split()
+    "McpServer TraceCursor TracedRun Chore AuditPurge AuditEntry AccessLog AccessFailureLog SocialApp".split()
 )
 
 
