@@ -34,6 +34,7 @@ DATABASES = {"default": env.DATABASE_URL or describe_sqlite(DATA_DIR / "thinkalo
 REDIS_URL = env.REDIS_URL
 BROKER_URL = env.BROKER_URL
 ALLOW_SIGNUP = env.ALLOW_SIGNUP
+EMAIL_URL = env.EMAIL_URL
 MFA_REQUIRED = env.MFA_REQUIRED
 OIDC_ISSUER = env.OIDC_ISSUER
 OIDC_NAME = env.OIDC_NAME or urlsplit(OIDC_ISSUER).hostname or ""
@@ -229,6 +230,14 @@ MAX_BODY_BYTES = {
 }
 
 CONTENT_SECURITY_POLICY = {"DIRECTIVES": content_security.POLICY}
+
+# Without a server nothing is mailed; the pages that would do it are not there.
+if EMAIL_URL:
+    EMAIL_HOST, EMAIL_PORT = EMAIL_URL.host, EMAIL_URL.port
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = EMAIL_URL.user, EMAIL_URL.password
+    EMAIL_USE_SSL, EMAIL_USE_TLS = EMAIL_URL.use_ssl, EMAIL_URL.use_starttls
+    DEFAULT_FROM_EMAIL = SERVER_EMAIL = EMAIL_URL.sender
+EMAIL_TIMEOUT = 10
 
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "login"

@@ -13,7 +13,6 @@ from tests.e2e.watch import ANSWERED, Watch
 from tests.oidc import OidcProvider
 from tests.serving import PASSWORD, Server
 
-
 #: Colours fade when the theme changes.
 AT_REST = "() => Promise.all(document.getAnimations().map(animation => animation.finished))"
 
