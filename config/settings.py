@@ -227,6 +227,8 @@ MAX_BODY_BYTES = {
     # What is around the file in its form is little. Where no limit is set, what the database takes in one go of an upload is.
     "/api/files/": ((MAX_FILE_MB or 200) * 1_000_000) + 64 * 1024,
     "/schedules/": DATA_UPLOAD_MAX_MEMORY_SIZE,
+    # A conversation, and the pictures of a message in base64.
+    "/v1/": ((MAX_FILE_MB or 200) * 1_400_000) + DATA_UPLOAD_MAX_MEMORY_SIZE,
 }
 
 CONTENT_SECURITY_POLICY = {"DIRECTIVES": content_security.POLICY}

@@ -28,6 +28,7 @@ def lead_to_login(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("", include("chat.urls")),
     path("api/", include("chat.api.urls")),
+    path("v1/", include("chat.openai.urls")),
     path("accounts/", include("chat.web.accounts")),
     re_path(r"^admin/auth/user/(?P<rest>.*)$", former_accounts),
     # There is one login, for everybody.

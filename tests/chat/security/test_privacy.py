@@ -95,6 +95,13 @@ ROWS: dict[str, list[Row]] = {
     "api/runs/<run_id>/calls/<number>/messages/": [Row("GET", 401, 404, 200, 200)],
     "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202)],
     "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403)],
+    # The door of OpenAI's clients, which tokens alone open.
+    "v1/models": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
+    "v1/models/<str:name>": [Row("GET", 401, 401, 401, 401)],
+    "v1/chat/completions": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
+    "v1/responses": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
+    "v1/responses/<str:response_id>": [Row("GET", 401, 401, 401, 401)],
+    "v1/": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
     # Schedules are their owner's alone; staff see to them in the admin.
     "schedules/": page(200, 200, 200),
     "schedules/new/": [Row("GET", LOGIN, 200, 200, 200)],
