@@ -37,6 +37,9 @@ ALLOW_SIGNUP = env.ALLOW_SIGNUP
 EMAIL_URL = env.EMAIL_URL
 MFA_REQUIRED = env.MFA_REQUIRED
 OIDC_ISSUER = env.OIDC_ISSUER
+OIDC_CLIENT_ID = env.OIDC_CLIENT_ID
+OIDC_CLIENT_SECRET = env.OIDC_CLIENT_SECRET
+OIDC_SCOPES = env.OIDC_SCOPES
 OIDC_NAME = env.OIDC_NAME or urlsplit(OIDC_ISSUER).hostname or ""
 OIDC_GROUPS_CLAIM = env.OIDC_GROUPS_CLAIM
 OIDC_GROUPS = env.OIDC_GROUPS
@@ -287,9 +290,9 @@ SOCIALACCOUNT_PROVIDERS = {
             {
                 "provider_id": OIDC_ISSUER,
                 "name": OIDC_NAME,
-                "client_id": env.OIDC_CLIENT_ID,
-                "secret": env.OIDC_CLIENT_SECRET,
-                "settings": {"server_url": OIDC_ISSUER, "scope": env.OIDC_SCOPES},
+                "client_id": OIDC_CLIENT_ID,
+                "secret": OIDC_CLIENT_SECRET,
+                "settings": {"server_url": OIDC_ISSUER, "scope": OIDC_SCOPES},
             }
         ]
         if OIDC_ISSUER
