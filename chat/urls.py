@@ -7,6 +7,8 @@ from chat.web import own_data
 from chat.web import runs as run_pages
 from chat.web import sessions as session_pages
 from chat.web import start as start_pages
+from chat.web import tokens as token_pages
+from chat.web import webhooks as webhook_pages
 
 urlpatterns = [
     path("", session_pages.home, name="home"),
@@ -15,6 +17,11 @@ urlpatterns = [
     path("sessions/<uuid:session_id>/", session_pages.session, name="session"),
     path("runs/<uuid:run_id>/", run_pages.run, name="run"),
     path("runs/<uuid:run_id>/calls/<int:number>/", call_pages.call, name="call"),
+    path("accounts/tokens/", token_pages.index, name="tokens"),
+    path("accounts/tokens/<uuid:token_id>/revoke/", token_pages.revoke, name="token-revoke"),
+    path("accounts/webhooks/", webhook_pages.index, name="webhooks"),
+    path("accounts/webhooks/<uuid:webhook_id>/remove/", webhook_pages.remove, name="webhook-remove"),
+    path("accounts/webhooks/<uuid:webhook_id>/test/", webhook_pages.test, name="webhook-test"),
     # Beside the pages of accounts, of which few are served at a time: it may take long.
     path("data/archive/", own_data.send_archive, name="own_archive"),
     path("schedules/", include("chat.web.schedules")),

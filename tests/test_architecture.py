@@ -38,6 +38,8 @@ WRITERS = {
     "AuditPurge": ["security/audit.py"],
     "Chore": ["store/chores.py"],
     "ApiToken": ["security/tokens.py"],
+    "Webhook": ["store/webhooks.py"],
+    "WebhookDelivery": ["store/webhooks.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -67,6 +69,8 @@ CALLED = {
     "AuditPurge": {"AuditPurge"},
     "Chore": {"Chore"},
     "ApiToken": {"ApiToken", "tokens"},
+    "Webhook": {"Webhook", "webhooks"},
+    "WebhookDelivery": {"WebhookDelivery", "deliveries"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -48,6 +48,7 @@ from chat.models.sessions import (
     StepOrigin,
 )
 from chat.models.tokens import ApiToken, Scope, holds_now
+from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "AGENT_NAME",
@@ -82,6 +83,7 @@ __all__ = [
     "Connection",
     "Cost",
     "DailyUsage",
+    "DeliveryState",
     "Door",
     "Draft",
     "EnteredServer",
@@ -115,5 +117,7 @@ __all__ = [
     "ToolServer",
     "Transport",
     "VersionState",
+    "Webhook",
+    "WebhookDelivery",
     "holds_now",
 ]

@@ -16,10 +16,11 @@ from django.utils import timezone
 from agents import CallBegun, ModelRequest
 from chat import access, protocol
 from chat.accounts.models import User
-from chat.models import ApiToken, Run, Schedule, Scope, Session, SessionFile
+from chat.models import ApiToken, Run, Schedule, Scope, Session, SessionFile, Webhook
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
 from chat.security import tokens
+from chat.store import webhooks
 from chat.store.calls import CallWriter
 from tests.chat import making
 from tests.serving import Browser, Server, Socket
@@ -128,6 +129,12 @@ ROWS: dict[str, list[Row]] = {
     "api/notifications/": [Row("GET", 401, 200, 200, 200)],
     # Accounts: everyone's own, and nobody else's.
     "accounts/": [Row("GET", LOGIN, 200, 200, 200)],
+    # Here the operator has allowed none.
+    "accounts/webhooks/": [Row("GET", LOGIN, 404, 404, 404)],
+    "accounts/webhooks/<uuid:webhook_id>/remove/": [Row("POST", LOGIN, 404, 302, 404)],
+    "accounts/webhooks/<uuid:webhook_id>/test/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
+    "accounts/tokens/": [Row("GET", LOGIN, 200, 200, 200)],
+    "accounts/tokens/<uuid:token_id>/revoke/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
     "accounts/data/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
     "accounts/data/delete/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
     "accounts/login/": [Row("GET", 200, 200, 200, 200)],
@@ -248,7 +255,9 @@ def owned() -> tuple[Session, Run]:
     run = making.run(session, message=SECRET)
     making.append(run, making.thought(SECRET))
     making.file(owner, SECRET, session)
-    tokens.make_token(owner, SECRET, Scope.MANAGE, None)
+    tokens.make_token(owner, "a token", Scope.MANAGE, None)
+    Webhook.objects.filter(owner=owner).delete()
+    webhooks.make_webhook(owner, "https://example.org/")
     asked = ModelRequest("m", [{"role": "user", "content": SECRET}])
     CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
     return session, run
@@ -269,6 +278,9 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
     token_id = str(token.pk if token else uuid4())
     named = {
         "token_id": token_id,
+        "webhook_id": str(
+            Webhook.objects.filter(owner=session.owner_id).latest("created_at").pk if session else uuid4()
+        ),
         "session_id": session_id,
         "run_id": run_id,
         "file_id": file_id,
