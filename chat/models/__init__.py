@@ -47,6 +47,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
+from chat.models.sharing import OwnerOffer, Share, ShareJoin
 from chat.models.tokens import ApiToken, Scope, holds_now
 from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
@@ -101,6 +102,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "OverlapPolicy",
+    "OwnerOffer",
     "PauseReason",
     "Price",
     "Process",
@@ -111,6 +113,8 @@ __all__ = [
     "SentAlong",
     "Session",
     "SessionFile",
+    "Share",
+    "ShareJoin",
     "Step",
     "StepContent",
     "StepOrigin",
