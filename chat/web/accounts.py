@@ -107,19 +107,15 @@ class AccountView(LoginRequiredMixin, UpdateView):  # type: ignore[type-arg]
     template_name = "registration/account.html"
     success_url = reverse_lazy("account")
 
-    def get_context_data(self, **context: Any) -> dict[str, Any]:
-        """Say whether webhooks can be made."""
-        return super().get_context_data(webhooks_allowed=settings.WEBHOOKS, **context)
-
     def get_object(self, queryset: QuerySet[User] | None = None) -> User:
         """Whoever is logged in, read anew, so that what is typed shows nowhere before it is saved."""
         return User.objects.get(pk=cast(User, self.request.user).pk)
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
-        """Say whether there is an address to confirm."""
+        """Say whether there is an address to confirm, and whether webhooks can be made."""
         person = cast(User, self.request.user)
         can_confirm = bool(settings.EMAIL_URL and person.email) and confirmed_address(person) is None
-        return super().get_context_data(can_confirm=can_confirm, **context)
+        return super().get_context_data(can_confirm=can_confirm, webhooks_allowed=settings.WEBHOOKS, **context)
 
     def form_valid(self, form: Any) -> HttpResponse:
         """Save, and say so."""
