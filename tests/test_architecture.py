@@ -40,6 +40,8 @@ WRITERS = {
     "AuditPurge": ["security/audit.py"],
     "Chore": ["store/chores.py"],
     "ApiToken": ["security/tokens.py"],
+    "TraceCursor": ["traces/cursor.py"],
+    "TracedRun": ["traces/cursor.py"],
     "Webhook": ["store/webhooks.py"],
     "WebhookDelivery": ["store/webhooks.py"],
 }
@@ -73,6 +75,8 @@ CALLED = {
     "AuditPurge": {"AuditPurge"},
     "Chore": {"Chore"},
     "ApiToken": {"ApiToken", "tokens"},
+    "TraceCursor": {"TraceCursor"},
+    "TracedRun": {"TracedRun"},
     "Webhook": {"Webhook", "webhooks"},
     "WebhookDelivery": {"WebhookDelivery", "deliveries"},
 }

@@ -49,6 +49,7 @@ from chat.models.sessions import (
 )
 from chat.models.sharing import OwnerOffer, Share, ShareJoin
 from chat.models.tokens import ApiToken, Scope, holds_now
+from chat.models.traces import TraceCursor, TracedRun
 from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
@@ -119,6 +120,8 @@ __all__ = [
     "StepContent",
     "StepOrigin",
     "ToolServer",
+    "TraceCursor",
+    "TracedRun",
     "Transport",
     "VersionState",
     "Webhook",
