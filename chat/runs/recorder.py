@@ -100,9 +100,14 @@ class RunRecorder:
         self._writer.provider = self._run.provider or ("default" if model.server else "demo")
         self._writer.version = version if self._run.agent_version_id is not None else None
 
-    def meter(self, standings: Sequence[BudgetState], around: Sequence[RunMeter] = ()) -> RunMeter | None:
-        """What keeps the budgets that hold for the run, where there are any; ``around``: those of the runs that it is within."""
-        self._meter = RunMeter(standings, self._price, around) if standings or around else None
+    def meter(
+        self, standings: Sequence[BudgetState], own: Sequence[BudgetState] = (), around: Sequence[RunMeter] = ()
+    ) -> RunMeter | None:
+        """What keeps the budgets that hold for the run, where there are any.
+
+        ``own`` are those of its agent's version, ``around`` those of the runs that it is within.
+        """
+        self._meter = RunMeter(standings, self._price, around, own) if standings or around or own else None
         return self._meter
 
     def _price(self, call: CallEnded) -> Cost | None:
