@@ -151,7 +151,7 @@ const words = {
   "Opening the live connection.": "正在打开实时连接。",
   "Others are trying something just now. Try again in a moment.": "现在有其他人正在试用。请稍后再试。",
   "Over the API": "经由 API",
-  "Passkeys need a newer browser, and an address that begins with https or is localhost.": "",
+  "Passkeys need a newer browser, and an address that begins with https or is localhost.": "通行密钥需要较新的浏览器，且网址须以 https 开头或为 localhost。",
   "Pause": "暂停",
   "Please log in.": "请登录。",
   "Port %(port)d is not asked: web pages are on ports 80 and 443.": "",
@@ -202,7 +202,7 @@ const words = {
   "That could not be changed. Try again.": "无法更改。请重试。",
   "That could not be copied. Select the text and copy it yourself.": "无法复制。请选中文本后自行复制。",
   "That date lies outside of what a calendar holds.": "那个日期超出了历法的范围。",
-  "That did not work, or was cancelled. Try again.": "",
+  "That did not work, or was cancelled. Try again.": "没有成功，或已取消。请重试。",
   "That did not work. Try again.": "没有成功。请重试。",
   "That run is not on this page.": "那次运行不在这一页上。",
   "That time is past. Choose one that is still to come.": "那个时间已经过了。请选择尚未到来的时间。",
@@ -224,11 +224,11 @@ const words = {
   "The budget of this run is used up: %(limit)s.": "这次运行的预算已用完：%(limit)s。",
   "The choice holds for this page; it could not be kept with the session.": "这个选择只在这一页有效；无法保存到会话里。",
   "The client has sent %(n)d earlier message along": [
-    ""
+    "客户端附上了 %(n)d 条之前的消息"
   ],
-  "The client has sent instructions along": "",
+  "The client has sent instructions along": "客户端附上了指示",
   "The client has sent instructions and %(n)d earlier message along": [
-    ""
+    "客户端附上了指示和 %(n)d 条之前的消息"
   ],
   "The connection broke. Runs go on, and nothing is lost.": "连接中断了。运行会继续，什么都不会丢失。",
   "The database did not answer. Please try again; a message is not taken twice.": "数据库没有响应。请重试；同一条消息不会收两次。",
@@ -305,7 +305,7 @@ const words = {
   "There is no step %(n)s in this session.": "这个会话里没有步骤 %(n)s。",
   "There is no such file.": "没有这个文件。",
   "There is no such model call in this run.": "这次运行没有这个模型调用。",
-  "There is no such response.": "",
+  "There is no such response.": "没有这个响应。",
   "There is no such run in this session.": "这个会话里没有这次运行。",
   "There is no such run.": "没有这次运行。",
   "There is no such schedule.": "没有这个计划任务。",
@@ -324,7 +324,7 @@ const words = {
   "These schedules run again from now on; what was due meanwhile is not made up for.": "这些计划任务从现在起再次运行；期间到期的不会补上。",
   "These schedules run no more until they are resumed. What waits is given up; a run in progress goes on.": "这些计划任务在恢复之前不再运行。等待中的会放弃；进行中的运行会继续。",
   "Thinking": "正在思考",
-  "This Idempotency-Key was used for another request before.": "",
+  "This Idempotency-Key was used for another request before.": "这个 Idempotency-Key 之前已用于另一个请求。",
   "This Idempotency-Key was used for another session before.": "这个 Idempotency-Key 之前已用在另一个会话。",
   "This agent needs %(settings)s, which is not set.": "这个智能体需要 %(settings)s，但没有设置。",
   "This browser cannot do that.": "这个浏览器做不到。",
@@ -466,7 +466,7 @@ const words = {
   "“%(expression)s” never comes.": "“%(expression)s”永远不会到来。",
   "“%(name)s” has no text that can be read. %(why)s": "“%(name)s”没有可以读取的文本。%(why)s",
   "“%(name)s” is empty.": "“%(name)s”是空的。",
-  "“%(name)s” is no picture.": "",
+  "“%(name)s” is no picture.": "“%(name)s”不是图片。",
   "“%(name)s” is not what its name says: what is in it is %(type)s.": "“%(name)s”与其名称不符：内容是 %(type)s。",
   "“%(name)s” is of a kind that cannot be used here. Text, PDF, Office files and pictures can.": "“%(name)s”是这里无法使用的类型。可以使用文本、PDF、Office 文件和图片。",
   "“%(name)s” is too large: a file may have %(most)d MB.": "“%(name)s”太大了：一个文件最多 %(most)d MB。",

@@ -151,7 +151,7 @@ const words = {
   "Opening the live connection.": "正在開啟即時連線。",
   "Others are trying something just now. Try again in a moment.": "現在有其他人正在試用。請稍後再試。",
   "Over the API": "經由 API",
-  "Passkeys need a newer browser, and an address that begins with https or is localhost.": "",
+  "Passkeys need a newer browser, and an address that begins with https or is localhost.": "通行金鑰需要較新的瀏覽器，且網址須以 https 開頭或為 localhost。",
   "Pause": "暫停",
   "Please log in.": "請登入。",
   "Port %(port)d is not asked: web pages are on ports 80 and 443.": "",
@@ -202,7 +202,7 @@ const words = {
   "That could not be changed. Try again.": "無法變更。請再試一次。",
   "That could not be copied. Select the text and copy it yourself.": "無法複製。請選取文字後自行複製。",
   "That date lies outside of what a calendar holds.": "那個日期超出了曆法的範圍。",
-  "That did not work, or was cancelled. Try again.": "",
+  "That did not work, or was cancelled. Try again.": "沒有成功，或已取消。請再試一次。",
   "That did not work. Try again.": "沒有成功。請再試一次。",
   "That run is not on this page.": "那次執行不在這一頁上。",
   "That time is past. Choose one that is still to come.": "那個時間已經過了。請選擇尚未到來的時間。",
@@ -224,11 +224,11 @@ const words = {
   "The budget of this run is used up: %(limit)s.": "這次執行的預算已用完：%(limit)s。",
   "The choice holds for this page; it could not be kept with the session.": "這個選擇只在這一頁有效；無法存到對話裡。",
   "The client has sent %(n)d earlier message along": [
-    ""
+    "用戶端附上了 %(n)d 則先前的訊息"
   ],
-  "The client has sent instructions along": "",
+  "The client has sent instructions along": "用戶端附上了指示",
   "The client has sent instructions and %(n)d earlier message along": [
-    ""
+    "用戶端附上了指示和 %(n)d 則先前的訊息"
   ],
   "The connection broke. Runs go on, and nothing is lost.": "連線中斷了。執行會繼續，什麼都不會遺失。",
   "The database did not answer. Please try again; a message is not taken twice.": "資料庫沒有回應。請再試一次；同一則訊息不會收兩次。",
@@ -305,7 +305,7 @@ const words = {
   "There is no step %(n)s in this session.": "這個對話裡沒有步驟 %(n)s。",
   "There is no such file.": "沒有這個檔案。",
   "There is no such model call in this run.": "這次執行沒有這個模型呼叫。",
-  "There is no such response.": "",
+  "There is no such response.": "沒有這個回應。",
   "There is no such run in this session.": "這個對話裡沒有這次執行。",
   "There is no such run.": "沒有這次執行。",
   "There is no such schedule.": "沒有這個排程。",
@@ -324,7 +324,7 @@ const words = {
   "These schedules run again from now on; what was due meanwhile is not made up for.": "這些排程從現在起再次執行；期間到期的不會補上。",
   "These schedules run no more until they are resumed. What waits is given up; a run in progress goes on.": "這些排程在恢復之前不再執行。等待中的會放棄；進行中的執行會繼續。",
   "Thinking": "正在思考",
-  "This Idempotency-Key was used for another request before.": "",
+  "This Idempotency-Key was used for another request before.": "這個 Idempotency-Key 先前已用於另一個請求。",
   "This Idempotency-Key was used for another session before.": "這個 Idempotency-Key 之前已用在另一個對話。",
   "This agent needs %(settings)s, which is not set.": "這個代理需要 %(settings)s，但沒有設定。",
   "This browser cannot do that.": "這個瀏覽器辦不到。",
@@ -466,7 +466,7 @@ const words = {
   "“%(expression)s” never comes.": "「%(expression)s」永遠不會到來。",
   "“%(name)s” has no text that can be read. %(why)s": "「%(name)s」沒有可以讀取的文字。%(why)s",
   "“%(name)s” is empty.": "「%(name)s」是空的。",
-  "“%(name)s” is no picture.": "",
+  "“%(name)s” is no picture.": "「%(name)s」不是圖片。",
   "“%(name)s” is not what its name says: what is in it is %(type)s.": "「%(name)s」與其名稱不符：內容是 %(type)s。",
   "“%(name)s” is of a kind that cannot be used here. Text, PDF, Office files and pictures can.": "「%(name)s」是這裡無法使用的類型。可以使用文字、PDF、Office 檔案和圖片。",
   "“%(name)s” is too large: a file may have %(most)d MB.": "「%(name)s」太大了：一個檔案最多 %(most)d MB。",
