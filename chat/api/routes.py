@@ -12,6 +12,7 @@ from ninja.errors import AuthenticationError, ValidationError
 
 from agents.sentence import Sentence
 from chat.api import agents as agent_api
+from chat.api import agui as agui_api
 from chat.api import calls as call_api
 from chat.api import events as event_api
 from chat.api import files as file_api
@@ -59,5 +60,16 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
 
 for kind, handler in _handlers.items():
     api.add_exception_handler(kind, handler)
-for module in (agent_api, session_api, event_api, stream_api, run_api, call_api, search_api, file_api, schedule_api):
+for module in (
+    agent_api,
+    session_api,
+    event_api,
+    stream_api,
+    run_api,
+    call_api,
+    search_api,
+    file_api,
+    schedule_api,
+    agui_api,
+):
     api.add_router("", module.router)

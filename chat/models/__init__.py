@@ -45,6 +45,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
+from chat.models.threads import Thread
 
 __all__ = [
     "AGENT_NAME",
@@ -105,6 +106,7 @@ __all__ = [
     "Step",
     "StepContent",
     "StepOrigin",
+    "Thread",
     "ToolServer",
     "Transport",
     "VersionState",

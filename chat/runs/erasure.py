@@ -35,6 +35,7 @@ from chat.models import (
     Step,
     StepContent,
     StepOrigin,
+    Thread,
 )
 from chat.runs import state as run_state
 from chat.security import audit
@@ -162,6 +163,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
     if len(runs) == limit:
         return True
     _delete(Connection.objects.filter(session__in=session_ids))
+    _delete(Thread.objects.filter(session__in=session_ids))
     Schedule.objects.filter(session__in=session_ids).update(session=None)
     _delete(Session.everything.filter(pk__in=session_ids))
     return True
