@@ -22,7 +22,7 @@ from chat import protocol
 from chat.access import Role
 from chat.catalog import agents as catalog
 from chat.live import connections, handshake, seats
-from chat.models import Door
+from chat.models import Door, Scope
 from chat.protocol import (
     Ack,
     BadFrame,
@@ -42,7 +42,7 @@ from chat.runs import commands as run_commands
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
 from chat.runtime import database
-from chat.security import audit
+from chat.security import audit, tokens
 from chat.serving import supervisor
 from chat.store import selectors
 
@@ -52,6 +52,16 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 200
 _PER_S = 200
 _SIZE_OF_ONE = 4096
+
+#: What a token must hold for each command.
+NEEDED: dict[type, Scope] = {
+    Ack: Scope.READ,
+    Ping: Scope.READ,
+    Resume: Scope.READ,
+    Chat: Scope.ASK,
+    Continue: Scope.ASK,
+    Cancel: Scope.ASK,
+}
 
 
 class RefuseConsumer(AsyncWebsocketConsumer):
@@ -97,8 +107,8 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 raise StopConsumer
 
     async def connect(self) -> None:
-        """Check origin, login and right; then join, replay and go live."""
-        if not handshake.is_own_origin(self.scope):
+        """Check origin, login and right; then join, replay and go live. A token is sent by no page: where it comes from says nothing."""
+        if handshake.bearer_of(self.scope) is None and not handshake.is_own_origin(self.scope):
             await self.close()
             return
         await self.accept()
@@ -120,6 +130,8 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if self.login is None:
             await self._end(Close.NOT_LOGGED_IN)
             return
+        if self.login.token is not None:
+            tokens.note_use(self.login.token, Door.SOCKET)
         if session_id is None or grant is None:
             await self._end(Close.NO_SUCH_SESSION)
             return
@@ -199,6 +211,10 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def _handle(self, command: protocol.Command) -> None:
         subscriber, entrance = self._seated().subscriber, self._seated().entrance
+        if not cast(handshake.Login, self.login).may(NEEDED[type(command)]):
+            words = Sentence("This token may watch, but not ask, stop or change anything.")
+            self._error("not_allowed", words, getattr(command, "client_message_id", None))
+            return
         match command:
             case Ack(seq=seq):
                 subscriber.acknowledge(seq)

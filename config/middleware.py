@@ -11,6 +11,7 @@ from asgiref.sync import sync_to_async
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware as StockAuthentication
+from django.contrib.auth.models import AnonymousUser
 from django.contrib.messages.middleware import MessageMiddleware as StockMessages
 from django.contrib.sessions.middleware import SessionMiddleware as StockSessions
 from django.db import Error as DatabaseError
@@ -25,7 +26,8 @@ from django.utils.deprecation import MiddlewareMixin
 from django.utils.functional import SimpleLazyObject
 
 from chat.runtime import database
-from chat.security.logins import find_login
+from chat.security import tokens
+from chat.security.logins import StoredLogin, find_login
 
 
 class OnLoop(MiddlewareMixin):
@@ -70,30 +72,49 @@ class CsrfMiddleware(OnLoop, StockCsrf):
 
 
 class AuthenticationMiddleware(OnLoop, StockAuthentication):
-    """Who asks: read once, on a reading connection, where a cookie says that somebody may be logged in.
+    """Who asks: read once, on a reading connection, where a cookie says that somebody may be logged in, or a token does.
 
-    What proves no login, or has to be renewed, is left to Django, which looks when somebody wants to know.
+    What proves no login, or has to be renewed, is left to Django, which looks when somebody wants to know. With a token, where those are
+    taken, nobody looks at a cookie. A request has its token as ``token``, or why it has none: see `chat.api.auth`.
     """
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on, with who asks."""
         self.process_request(request)
         asked: Any = request
+        bearer = request.META.get("HTTP_AUTHORIZATION", "")
         session_key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-        if session_key:
-            try:
-                login = await database.read(find_login, session_key)
-            except DatabaseError as error:
-                # Told where somebody wants to know, in the words of that place.
-                asked.user = SimpleLazyObject(partial(_fail, error))
-                asked.auser = partial(_fail_later, error)
-                login = None
-            if login is not None and login.is_by_current_key:
-                asked.session._session_cache = login.data  # noqa: SLF001 - as loaded, which `load` has no way to be given
-                asked.session.accessed = True
-                asked._cached_user = asked._acached_user = login.user  # noqa: SLF001 - Django's own names
+        try:
+            if tokens.is_bearer(bearer) and tokens.is_token_path(request.path_info):
+                await _take_token(asked, bearer)
+            elif session_key:
+                _take_login(asked, await database.read(find_login, session_key))
+        except DatabaseError as error:
+            # Told where somebody wants to know, in the words of that place.
+            asked.user = SimpleLazyObject(partial(_fail, error))
+            asked.auser = partial(_fail_later, error)
         response: HttpResponseBase = await cast(Any, self).get_response(request)
         return response
+
+
+def _take_login(asked: Any, login: StoredLogin | None) -> None:
+    if login is not None and login.is_by_current_key:
+        asked.session._session_cache = login.data  # noqa: SLF001 - as loaded, which `load` has no way to be given
+        asked.session.accessed = True
+        asked._cached_user = asked._acached_user = login.user  # noqa: SLF001 - Django's own names
+
+
+async def _take_token(asked: Any, bearer: str) -> None:
+    asked._cached_user = asked._acached_user = AnonymousUser()  # noqa: SLF001
+    address = asked.META.get("REMOTE_ADDR") or ""
+    try:
+        digest = tokens.find_digest(bearer, address)
+        asked.token = token = await database.read(tokens.find_token, digest, address)
+    except tokens.BadToken as bad:
+        asked.token = bad
+        return
+    asked._cached_user = asked._acached_user = token.user  # noqa: SLF001
+    tokens.note_use(token, tokens.door_of(asked.path_info))
 
 
 def _fail(error: DatabaseError) -> Any:

@@ -72,10 +72,11 @@ async def client_of(browser: Browser, url: str = "") -> AsyncIterator[httpx.Asyn
 
 @contextlib.asynccontextmanager
 async def following(
-    browser: Browser, session_id: str, query: str = "", *, last: str = "", url: str = ""
+    browser: Browser, session_id: str, query: str = "", *, last: str = "", url: str = "", token: str = ""
 ) -> AsyncIterator[EventStream]:
-    """A stream of a session, after the event that is called ``last``."""
+    """A stream of a session, after the event that is called ``last``; with a token, that counts and not the login."""
     headers = {"Last-Event-ID": last} if last else {}
+    headers |= {"Authorization": token} if token else {}
     async with (
         client_of(browser, url) as client,
         aconnect_sse(client, "GET", f"/api/sessions/{session_id}/stream/{query}", headers=headers) as source,

@@ -35,6 +35,7 @@ WRITERS = {
     "EnteredServer": ["catalog/server_changes.py"],
     "McpServer": ["catalog/server_changes.py"],
     "AuditEntry": ["security/audit.py"],
+    "ApiToken": ["security/tokens.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -61,6 +62,7 @@ CALLED = {
     "EnteredServer": {"EnteredServer", "ModelServer", "server"},
     "McpServer": {"McpServer"},
     "AuditEntry": {"AuditEntry"},
+    "ApiToken": {"ApiToken", "tokens"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -6,6 +6,7 @@ from django.http import HttpRequest
 from ninja import Router, Schema
 from pydantic import Field
 
+from chat.api.auth import READ
 from chat.api.bodies import user_of
 from chat.catalog import agents as catalog
 from chat.catalog import model_servers
@@ -61,7 +62,7 @@ def _agent_out(version: catalog.Version, default: str) -> dict[str, Any]:
     }
 
 
-@router.get("agents/", response=AgentList)
+@router.get("agents/", auth=READ, response=AgentList)
 async def list_agents(request: HttpRequest) -> dict[str, Any]:
     """List the agents that one may use, with what each can do."""
     return {"items": await database.read(_offered, user_of(request).pk)}

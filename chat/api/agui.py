@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from agents.sentence import Sentence
 from chat.api.agui_events import NOWHERE, Identified, Translator
+from chat.api.auth import ASK
 from chat.api.bodies import payload, takes, user_of
 from chat.api.errors import error_response
 from chat.api.event_stream import EventStreamResponse, EventWriter, event
@@ -70,7 +71,9 @@ class RunAgentInput(BaseModel):
     resume: Any = Field(None, description="Refused: nothing waits for an answer yet.")
 
 
-@router.post("agui/{agent}/", response={200: None}, openapi_extra={**takes(RunAgentInput), "responses": {200: _ANSWER}})
+@router.post(
+    "agui/{agent}/", auth=ASK, response={200: None}, openapi_extra={**takes(RunAgentInput), "responses": {200: _ANSWER}}
+)
 async def run_agent(request: HttpRequest, agent: str) -> HttpResponseBase:
     """Ask an agent, and follow what it does as AG-UI 1.0 has it, by server-sent events.
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from agents.sentence import Sentence
 from chat import protocol
 from chat.accounts.models import User
+from chat.live.handshake import Login
 from chat.protocol import BadFrame
 
 T = TypeVar("T", bound=BaseModel)
@@ -17,6 +18,11 @@ _NO_JSON = BadFrame("bad_json", Sentence("The body must be JSON, with Content-Ty
 def user_of(request: HttpRequest) -> User:
     """Who has logged in."""
     return cast(User, request.auth)  # type: ignore[attr-defined] # set by ninja
+
+
+def login_of(request: HttpRequest) -> Login:
+    """Who has logged in, and by what."""
+    return cast(Login, request.login)  # type: ignore[attr-defined] # set by `chat.api.auth`
 
 
 def takes(kind: type[BaseModel]) -> dict[str, Any]:

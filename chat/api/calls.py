@@ -7,6 +7,7 @@ from ninja import Router
 
 from agents.sentence import Sentence
 from chat.access import VIEW_SESSIONS, Role, has_right
+from chat.api.auth import READ
 from chat.api.bodies import user_of
 from chat.api.paths import visible_run
 from chat.models import Run
@@ -29,7 +30,7 @@ async def _inspected_run(request: HttpRequest, run_id: str) -> Run:
     return run
 
 
-@router.get("runs/{run_id}/calls/", response=CallsData)
+@router.get("runs/{run_id}/calls/", auth=READ, response=CallsData)
 async def list_calls(request: HttpRequest, run_id: str) -> CallsData:
     """List a run's model calls: with what each was asked, what it used, took and cost.
 
@@ -40,7 +41,7 @@ async def list_calls(request: HttpRequest, run_id: str) -> CallsData:
     return {"calls": await database.read(call_reader.calls_of, run)}
 
 
-@router.get("runs/{run_id}/calls/{number}/messages/", response=MessagesData)
+@router.get("runs/{run_id}/calls/{number}/messages/", auth=READ, response=MessagesData)
 async def list_messages(request: HttpRequest, run_id: str, number: str) -> MessagesData:
     """Read the messages of a run's call, from 1 on, exactly as they were sent.
 

@@ -7,7 +7,8 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from chat.api.errors import not_logged_in, status_of
+from chat.api.auth import TokenAuth
+from chat.api.errors import refuse_strangers, status_of
 from chat.api.routes import api
 from chat.protocol import CLOSES, ERROR_CODES
 from chat.protocol.frames import StoredFrame, UnstoredFrame, type_of
@@ -28,14 +29,28 @@ _QUERY = {
 
 async def openapi(request: HttpRequest) -> HttpResponse:
     """The API's description for programs."""
-    if (await request.auser()).is_anonymous:
-        return not_logged_in()
+    if stranger := await refuse_strangers(request):
+        return stranger
     return HttpResponse(orjson.dumps(openapi_schema(), option=orjson.OPT_NON_STR_KEYS), content_type="application/json")
 
 
 def openapi_schema() -> dict[str, Any]:
     """The description of all calls, as OpenAPI has it."""
     described = dict(api.get_openapi_schema(path_prefix="/api/"))
+    needed = {
+        api.get_openapi_operation_id(operation): auth.needed.value
+        for bound in api._get_bound_routers()  # noqa: SLF001 - where ninja's own description finds them
+        for view in bound.path_operations.values()
+        for operation in view.operations
+        for auth in operation.auth_callbacks
+        if isinstance(auth, TokenAuth)
+    }
+    for methods in described["paths"].values():
+        for call in methods.values():
+            for way in call["security"]:
+                # What OpenAPI calls a role; ninja leaves it empty.
+                if TokenAuth.__name__ in way:
+                    way[TokenAuth.__name__] = [needed[call["operationId"]]]
     # With what the types say of their fields, which ninja leaves out.
     described["components"]["schemas"] |= frame_schemas()
     return described
@@ -43,8 +58,8 @@ def openapi_schema() -> dict[str, Any]:
 
 async def asyncapi(request: HttpRequest) -> HttpResponse:
     """The socket's description for programs."""
-    if (await request.auser()).is_anonymous:
-        return not_logged_in()
+    if stranger := await refuse_strangers(request):
+        return stranger
     return HttpResponse(orjson.dumps(socket_schema()), content_type="application/json")
 
 

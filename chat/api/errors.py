@@ -1,6 +1,7 @@
 """Errors of the API, in the shape that the socket's have: ``{"error": {"code", "message", "id"}}``."""
 
 import logging
+import math
 import secrets
 
 import orjson
@@ -8,7 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from ninja.errors import ValidationError
 
 from agents.sentence import Sentence
+from chat.api.auth import OutOfScope, token_of
 from chat.protocol import ErrorCode, ErrorData, error_data
+from chat.security.tokens import BadToken, TooManyAttempts
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +67,36 @@ def error_response(code: ErrorCode, message: str, status: int | None = None) -> 
 def not_logged_in() -> HttpResponse:
     """The answer to whoever is not logged in."""
     return error_response("not_allowed", Sentence("Please log in."), 401)
+
+
+async def refuse_strangers(request: HttpRequest) -> HttpResponse | None:
+    """The answer to whoever is not logged in and has no token, at an address that is no call; None for others."""
+    try:
+        token_of(request)
+    except BadToken as bad:
+        return bad_token(request, bad)
+    return not_logged_in() if (await request.auser()).is_anonymous else None
+
+
+def bad_token(_: HttpRequest, failure: BadToken) -> HttpResponse:
+    """The answer to a token that is unknown, expired or revoked; and to the address from which too many such have come."""
+    if isinstance(failure, TooManyAttempts):
+        told = error_response("rate_limited", Sentence("Too many tokens that are none came from there. Please wait."))
+        told["Retry-After"] = str(math.ceil(failure.wait_s))
+        return told
+    told = error_response("not_allowed", Sentence("This token is unknown, has expired or was revoked."), 401)
+    told["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+    return told
+
+
+def out_of_scope(_: HttpRequest, failure: OutOfScope) -> HttpResponse:
+    """The answer to a token that may not do this."""
+    if failure.needed is None:
+        return error_response("not_allowed", Sentence("No token may do this; log in on the pages."))
+    words = Sentence("This needs a token with the scope “%(scope)s”.", scope=failure.needed.value)
+    told = error_response("not_allowed", words)
+    told["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{failure.needed.value}"'
+    return told
 
 
 def invalid_input(_: HttpRequest, failure: ValidationError) -> HttpResponse:

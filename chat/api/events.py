@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat import protocol
+from chat.api.auth import READ
 from chat.api.paths import visible_session
 from chat.models import Step
 from chat.protocol.frames import ChildDeltaFrame, ChildRun, LiveRun, QueuedRun, ReasoningDeltaFrame, StoredFrame
@@ -34,7 +35,7 @@ class EventsOut(TypedDict):
     children_growth: list[ChildDeltaFrame]
 
 
-@router.get("sessions/{session_id}/events/", response=EventsOut)
+@router.get("sessions/{session_id}/events/", auth=READ, response=EventsOut)
 async def list_events(
     request: HttpRequest,
     session_id: str,
@@ -71,6 +72,7 @@ async def list_events(
 
 @router.get(
     "sessions/{session_id}/events/{seq}/content/",
+    auth=READ,
     openapi_extra={"responses": {200: {"description": "The text", "content": {"text/plain": {}}}}},
 )
 async def get_content(request: HttpRequest, session_id: str, seq: str) -> HttpResponse:

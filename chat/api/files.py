@@ -9,6 +9,7 @@ from ninja import Router, Schema, Status
 
 import agents
 from agents.sentence import Sentence
+from chat.api.auth import MANAGE, READ
 from chat.api.bodies import user_of
 from chat.api.paths import visible_session
 from chat.models import Door, File
@@ -57,7 +58,7 @@ class FileOut(Schema):
     sha256: str
 
 
-@router.post("files/", response={201: FileOut}, openapi_extra=_FORM)
+@router.post("files/", auth=MANAGE, response={201: FileOut}, openapi_extra=_FORM)
 async def send_file(request: HttpRequest) -> Status[dict[str, Any]]:
     """Send a file, as a form with the field `file`.
 
@@ -77,6 +78,7 @@ async def send_file(request: HttpRequest) -> Status[dict[str, Any]]:
 
 @router.get(
     "files/{file_id}/",
+    auth=READ,
     openapi_extra={"responses": {200: {"description": "Its content", "content": {"application/octet-stream": {}}}}},
 )
 async def get_file(request: HttpRequest, file_id: str) -> StreamingHttpResponse:
@@ -96,6 +98,7 @@ async def get_file(request: HttpRequest, file_id: str) -> StreamingHttpResponse:
 
 @router.get(
     "files/{file_id}/text/",
+    auth=READ,
     openapi_extra={"responses": {200: {"description": "The text", "content": {"text/plain": {}}}}},
 )
 async def get_text(request: HttpRequest, file_id: str) -> HttpResponse:

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from agents.sentence import Sentence
 from chat.access import Role
-from chat.api.bodies import user_of
+from chat.api.bodies import login_of, user_of
 from chat.live import connections, seats
 from chat.live.handshake import Login
 from chat.models import Door
@@ -83,4 +83,4 @@ async def open_session(request: HttpRequest, session_id: UUID | None, door: Door
         raise Refused("rate_limited", Sentence("You have too many connections open. Please close some."))
     if grant.role is Role.STAFF:
         await database.write(audit.note_view, user.pk, session_id, door)
-    return Follower(Login(user, request.session.session_key or ""), session_id, grant)
+    return Follower(login_of(request), session_id, grant)

@@ -21,31 +21,44 @@ from chat.api import schedules as schedule_api
 from chat.api import search as search_api
 from chat.api import session_stream as stream_api
 from chat.api import sessions as session_api
-from chat.api.auth import ForgedRequest, SessionCookieAuth
-from chat.api.errors import error_response, internal_error, invalid_input, not_logged_in, storage_error
+from chat.api import tokens as token_api
+from chat.api.auth import PAGES_ALONE, ForgedRequest, NotLoggedIn, OutOfScope
+from chat.api.errors import (
+    bad_token,
+    error_response,
+    internal_error,
+    invalid_input,
+    not_logged_in,
+    out_of_scope,
+    storage_error,
+)
 from chat.protocol import BadFrame
 from chat.runs.admission import Refused
 from chat.schedules.commands import BadField
+from chat.security.tokens import BadToken
 
 api = NinjaAPI(
     title="Thinkaloud",
     version="1",
     description=(
-        "Log in at `/accounts/login/`; the session cookie is the key. A request that changes something carries the value of "
-        "the cookie `csrftoken` in the header `X-CSRFToken`. A page may name in `X-Page-User` the number of the account that it was "
-        "made for; where another is logged in by then, it is refused with 403. Such a page is told with each error what "
-        "its message was made of. Times are Unix seconds."
+        "Programs send a token, made under *Account*, as `Authorization: Bearer tk_…`: what it must hold is said of each call, and "
+        "`manage` holds `ask`, which holds `read`. Pages log in at `/accounts/login/`; then the session cookie is the key, and a "
+        "request that changes something carries the value of the cookie `csrftoken` in the header `X-CSRFToken`. With both, the "
+        "token counts. A page may name in `X-Page-User` the number of the account that it was made for; where another is logged in "
+        "by then, it is refused with 403. Such a page is told with each error what its message was made of. Times are Unix seconds."
     ),
     urls_namespace="api",
     docs_url=None,
     openapi_url=None,
-    auth=SessionCookieAuth(),
+    auth=PAGES_ALONE,
 )
 _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
     Exception: internal_error,
     DatabaseError: storage_error,
     ValidationError: invalid_input,
-    AuthenticationError: lambda *_: not_logged_in(),
+    **dict.fromkeys((AuthenticationError, NotLoggedIn), lambda *_: not_logged_in()),
+    BadToken: bad_token,
+    OutOfScope: out_of_scope,
     ForgedRequest: lambda _, failure: error_response("not_allowed", failure.args[0]),
     # A body that Django cannot take apart, which it does to look for a token.
     **dict.fromkeys(
@@ -71,5 +84,6 @@ for module in (
     file_api,
     schedule_api,
     agui_api,
+    token_api,
 ):
     api.add_router("", module.router)

@@ -8,6 +8,7 @@ from ninja import Router, Schema, Status
 from pydantic import BaseModel, Field, StrictBool
 
 from chat import protocol
+from chat.api.auth import ASK, READ
 from chat.api.bodies import payload, takes, user_of
 from chat.api.paths import visible_run, visible_session
 from chat.models import Door, Origin, Run
@@ -103,7 +104,9 @@ def _accepted(accepted: run_commands.Accepted) -> Status[AcceptedData]:
     return Status(202, data)
 
 
-@router.post("sessions/{session_id}/messages/", response={202: AcceptedData}, openapi_extra=takes(protocol.Chat))
+@router.post(
+    "sessions/{session_id}/messages/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes(protocol.Chat)
+)
 async def send_message(request: HttpRequest, session_id: str) -> Status[AcceptedData]:
     """Ask: start a run, or queue it. The same `client_message_id` again gets the same answer and nothing else."""
     session = await visible_session(request, session_id)
@@ -121,14 +124,14 @@ async def send_message(request: HttpRequest, session_id: str) -> Status[Accepted
     return _accepted(accepted)
 
 
-@router.get("runs/{run_id}/", response=RunOut)
+@router.get("runs/{run_id}/", auth=READ, response=RunOut)
 async def get_run(request: HttpRequest, run_id: str) -> dict[str, Any]:
     """Show a run."""
     run = await visible_run(request, run_id)
     return await database.read(_run_out, run)
 
 
-@router.post("runs/{run_id}/cancel/", response={202: StoppedOut}, openapi_extra=takes(Stop))
+@router.post("runs/{run_id}/cancel/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes(Stop))
 async def cancel_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
     """Stop a run."""
     run = await visible_run(request, run_id)
@@ -137,7 +140,7 @@ async def cancel_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]
     return Status(202, {"run_id": run.pk})
 
 
-@router.post("runs/{run_id}/continue/", response={202: AcceptedData}, openapi_extra=takes(Onward))
+@router.post("runs/{run_id}/continue/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes(Onward))
 async def continue_run(request: HttpRequest, run_id: str) -> Status[AcceptedData]:
     """Go on from the session's latest run, as a new run, whose identifier is in the answer."""
     run = await visible_run(request, run_id)

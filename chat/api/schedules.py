@@ -9,6 +9,7 @@ from ninja import Router, Schema, Status
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from agents.sentence import Sentence
+from chat.api.auth import MANAGE, READ
 from chat.api.bodies import payload, takes, user_of
 from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, Schedule
 from chat.protocol import BadFrame, as_uuid
@@ -188,7 +189,7 @@ def _key(schedule_id: str) -> UUID:
 # Calls
 
 
-@router.get("schedules/", response=SchedulePage)
+@router.get("schedules/", auth=READ, response=SchedulePage)
 async def list_schedules(request: HttpRequest, cursor: str = "") -> dict[str, Any]:
     """List one's own schedules, newest first. `cursor` is `next` of the page before."""
 
@@ -209,7 +210,7 @@ async def list_schedules(request: HttpRequest, cursor: str = "") -> dict[str, An
     return await database.read(page)
 
 
-@router.post("schedules/", response={201: ScheduleOut}, openapi_extra=takes(NewSchedule))
+@router.post("schedules/", auth=MANAGE, response={201: ScheduleOut}, openapi_extra=takes(NewSchedule))
 async def create_schedule(request: HttpRequest) -> Status[dict[str, Any]]:
     """Make a schedule: a message that is asked by the clock, as if it had been typed."""
     new = payload(request, NewSchedule)
@@ -217,7 +218,7 @@ async def create_schedule(request: HttpRequest) -> Status[dict[str, Any]]:
     return Status(201, await _shown(schedule))
 
 
-@router.get("schedules/{schedule_id}/", response=ScheduleOut)
+@router.get("schedules/{schedule_id}/", auth=READ, response=ScheduleOut)
 async def get_schedule(request: HttpRequest, schedule_id: str) -> dict[str, Any]:
     """Show a schedule."""
     schedule = await database.read(schedule_selectors.schedules_of(user_of(request)).filter(pk=_key(schedule_id)).first)
@@ -226,7 +227,7 @@ async def get_schedule(request: HttpRequest, schedule_id: str) -> dict[str, Any]
     return await _shown(schedule)
 
 
-@router.patch("schedules/{schedule_id}/", response=ScheduleOut, openapi_extra=takes(ScheduleChanges))
+@router.patch("schedules/{schedule_id}/", auth=MANAGE, response=ScheduleOut, openapi_extra=takes(ScheduleChanges))
 async def change_schedule(request: HttpRequest, schedule_id: str) -> dict[str, Any]:
     """Change it; `enabled` pauses it, or lets it go on."""
     changes = payload(request, ScheduleChanges).given()
@@ -234,14 +235,14 @@ async def change_schedule(request: HttpRequest, schedule_id: str) -> dict[str, A
     return await _shown(schedule)
 
 
-@router.delete("schedules/{schedule_id}/", response={204: None})
+@router.delete("schedules/{schedule_id}/", auth=MANAGE, response={204: None})
 async def delete_schedule(request: HttpRequest, schedule_id: str) -> Status[None]:
     """Delete it. What it has asked stays where it was asked."""
     await database.write(schedule_commands.remove, user_of(request), _key(schedule_id))
     return Status(204, None)
 
 
-@router.post("schedules/{schedule_id}/run/", response={202: StartedOut})
+@router.post("schedules/{schedule_id}/run/", auth=MANAGE, response={202: StartedOut})
 async def run_schedule(request: HttpRequest, schedule_id: str) -> Status[dict[str, Any]]:
     """Run it now, besides its times."""
     accepted = await run_commands.accept_run(occurrences.run_now, _key(schedule_id), clock.now(), user_of(request))
@@ -253,7 +254,7 @@ async def run_schedule(request: HttpRequest, schedule_id: str) -> Status[dict[st
 _LATEST = 253_402_300_799
 
 
-@router.get("notifications/", response=Notifications)
+@router.get("notifications/", auth=READ, response=Notifications)
 async def list_notifications(
     request: HttpRequest, after: Annotated[float | None, Field(ge=0, le=_LATEST)] = None
 ) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from ninja import Router, Schema
 from pydantic import Field
 
+from chat.api.auth import READ
 from chat.api.bodies import user_of
 from chat.api.sessions import PAGE_LENGTH
 from chat.runtime import database
@@ -35,7 +36,7 @@ class Hits(Schema):
     items: list[HitOut]
 
 
-@router.get("search/", response=Hits)
+@router.get("search/", auth=READ, response=Hits)
 async def find_steps(
     request: HttpRequest, q: str = "", limit: Annotated[int, Field(ge=1, le=100)] = PAGE_LENGTH
 ) -> dict[str, Any]:

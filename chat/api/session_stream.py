@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from ninja import Router
 
 from agents.sentence import Sentence
+from chat.api.auth import READ
 from chat.api.event_stream import EventStreamResponse, EventWriter, event
 from chat.api.following import open_session
 from chat.models import Door
@@ -33,7 +34,7 @@ class Place(NamedTuple):
     event_id: str | None = None
 
 
-@router.get("sessions/{session_id}/stream/", openapi_extra={"responses": {200: _ANSWER}})
+@router.get("sessions/{session_id}/stream/", auth=READ, openapi_extra={"responses": {200: _ANSWER}})
 async def stream_session(request: HttpRequest, session_id: str, after: str = "") -> EventStreamResponse:
     """Follow a session by server-sent events: the frames that a socket is sent, in the same order.
 

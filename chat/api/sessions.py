@@ -14,6 +14,7 @@ from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 
 from agents.sentence import Sentence
 from agents.text import is_clean
+from chat.api.auth import MANAGE, READ
 from chat.api.bodies import payload, takes, user_of
 from chat.api.paths import visible_session
 from chat.models import Door, RunStatus, Session
@@ -96,7 +97,7 @@ def _session_out(session: Session | _Row) -> dict[str, Any]:
     }
 
 
-@router.post("sessions/", response={201: SessionOut}, openapi_extra=takes(NewSession))
+@router.post("sessions/", auth=MANAGE, response={201: SessionOut}, openapi_extra=takes(NewSession))
 async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
     """Open a session.
 
@@ -113,7 +114,7 @@ async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
     return Status(201, _session_out(session))
 
 
-@router.get("sessions/", response=SessionPage)
+@router.get("sessions/", auth=READ, response=SessionPage)
 async def list_sessions(
     request: HttpRequest,
     q: str = "",
@@ -164,13 +165,13 @@ def _after(cursor: str) -> Q:
     return Q(active_at__lt=active_at) | Q(active_at=active_at, pk__lt=UUID(match[2]))
 
 
-@router.get("sessions/{session_id}/", response=SessionOut)
+@router.get("sessions/{session_id}/", auth=READ, response=SessionOut)
 async def get_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
     """Show a session."""
     return _session_out(await visible_session(request, session_id))
 
 
-@router.patch("sessions/{session_id}/", response=SessionOut, openapi_extra=takes(SessionChanges))
+@router.patch("sessions/{session_id}/", auth=MANAGE, response=SessionOut, openapi_extra=takes(SessionChanges))
 async def change_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
     """Rename it, archive it, or change the agent and the reasoning that its page asks with."""
     session = await visible_session(request, session_id)
@@ -180,7 +181,7 @@ async def change_session(request: HttpRequest, session_id: str) -> dict[str, Any
     )
 
 
-@router.delete("sessions/{session_id}/", response={204: None})
+@router.delete("sessions/{session_id}/", auth=MANAGE, response={204: None})
 async def delete_session(request: HttpRequest, session_id: str) -> Status[None]:
     """Stop it and remove everything of it."""
     await runs_sessions.delete_session(user_of(request), await visible_session(request, session_id), Door.API)

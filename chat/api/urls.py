@@ -14,7 +14,7 @@ from django.urls import URLPattern, path, re_path
 
 from chat.api.auth import PAGE_HEADER
 from chat.api.docs import asyncapi, docs, openapi
-from chat.api.errors import ErrorResponse, error_response, not_logged_in
+from chat.api.errors import ErrorResponse, error_response, refuse_strangers
 from chat.api.routes import api
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ def _in_own_words(view: Callable[..., Any]) -> Callable[..., Any]:
 
 async def _refuse_method(request: HttpRequest, allowed: str) -> HttpResponse:
     """Tell of a method that an address has not, to those alone who are logged in."""
-    if (await request.auser()).is_anonymous:
-        return not_logged_in()
+    if stranger := await refuse_strangers(request):
+        return stranger
     refused = error_response("bad_frame", f"This address takes {allowed}.", 405)
     refused["Allow"] = allowed
     return refused
@@ -46,8 +46,8 @@ async def _refuse_method(request: HttpRequest, allowed: str) -> HttpResponse:
 
 async def unknown(request: HttpRequest) -> HttpResponse:
     """Any other address."""
-    if (await request.auser()).is_anonymous:
-        return not_logged_in()
+    if stranger := await refuse_strangers(request):
+        return stranger
     return error_response("not_found", "There is no such address.")
 
 

@@ -14,9 +14,11 @@ from django.utils import timezone
 
 from chat.access import VIEW_SESSIONS, holders_among
 from chat.accounts.models import User
+from chat.models import Scope as TokenScope
 from chat.models import Session
 from chat.security.logins import find_login
 from chat.security.origins import explain_mismatch, warn_once
+from chat.security.tokens import BadToken, Token, is_bearer, read_token, still_holding
 
 #: The handshake as ASGI tells it.
 Scope = Mapping[str, Any]
@@ -82,14 +84,37 @@ def _is_allowed_host(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A login as it was when the socket opened."""
+    """Who somebody was when a socket or a stream was opened, and by what: a login on the pages, or a token."""
 
     user: User
     session_key: str
+    token: Token | None = None
+
+    @property
+    def key(self) -> str:
+        """By which it is told from others."""
+        return self.session_key if self.token is None else str(self.token.id)
+
+    def may(self, needed: TokenScope) -> bool:
+        """Whether this is within what its token may do; a login on the pages may do all that its account may."""
+        return self.token is None or self.token.scope.holds(needed)
+
+
+def bearer_of(scope: Scope) -> str | None:
+    """The handshake's ``Authorization``, where that is meant to be a token."""
+    header = ",".join(value.decode("latin1") for name, value in scope["headers"] if name == b"authorization")
+    return header if is_bearer(header) else None
 
 
 def login_of(scope: Scope) -> Login | None:
-    """The login behind the handshake's session cookie. Reads only: nothing of the login is renewed or thrown away."""
+    """The login behind the handshake's token, else its session cookie. Reads only: nothing of it is renewed or thrown away."""
+    bearer = bearer_of(scope)
+    if bearer is not None:
+        try:
+            token = read_token(bearer, (scope.get("client") or ("", 0))[0])
+        except BadToken:
+            return None
+        return Login(token.user, "", token)
     try:
         cookies = parse_cookie(request_header(scope, b"cookie") or "")
     except CookieError:
@@ -104,8 +129,14 @@ def _login(session_key: str) -> Login | None:
 
 
 def expired_logins(logins: Iterable[Login]) -> set[str]:
-    """The session keys among these that prove no login any more: logged out, expired, deactivated, deleted, password changed."""
-    from_key = {login.session_key: login for login in logins}
+    """The keys of those among these that prove nothing any more: logged out, revoked, expired, deactivated, deleted, password changed."""
+    known = {login.key: login for login in logins}
+    token_ids = {login.token.id for login in known.values() if login.token is not None}
+    gone = {str(token_id) for token_id in token_ids - still_holding(token_ids)} if token_ids else set()
+    return gone | _ended_sessions({key: login for key, login in known.items() if login.token is None})
+
+
+def _ended_sessions(from_key: dict[str, Login]) -> set[str]:
     alive = set(
         SessionStore.get_model_class()
         .objects.filter(session_key__in=list(from_key), expire_date__gt=timezone.now())

@@ -152,7 +152,7 @@ async def check_logins() -> None:
     seats = [(each.feed.session_id, each.login) for each in seated]
     ended, lost = await database.read(lambda: (expired_logins(login for _, login in seats), withdrawn_rights(seats)))
     for subscriber in seated:
-        if subscriber.login.session_key in ended:
+        if subscriber.login.key in ended:
             subscriber.request_close(Close.NOT_LOGGED_IN)
         elif (subscriber.feed.session_id, subscriber.login.user.pk) in lost:
             subscriber.request_close(Close.WITHDRAWN)

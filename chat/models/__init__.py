@@ -46,6 +46,7 @@ from chat.models.sessions import (
     StepOrigin,
 )
 from chat.models.threads import Thread
+from chat.models.tokens import ApiToken, Scope, holds_now
 
 __all__ = [
     "AGENT_NAME",
@@ -70,6 +71,7 @@ __all__ = [
     "Agent",
     "AgentVersion",
     "Announcement",
+    "ApiToken",
     "AuditEntry",
     "AuditPurge",
     "Budget",
@@ -101,6 +103,7 @@ __all__ = [
     "Run",
     "RunStatus",
     "Schedule",
+    "Scope",
     "Session",
     "SessionFile",
     "Step",
@@ -110,4 +113,5 @@ __all__ = [
     "ToolServer",
     "Transport",
     "VersionState",
+    "holds_now",
 ]

@@ -35,6 +35,9 @@ class Kept(Generic[K, V]):
             self._entries.move_to_end(key)
             return self._entries[key][0]
 
+    def __contains__(self, key: K) -> bool:
+        return self.get(key) is not None
+
     def keep(self, key: K, value: V, size: int) -> None:
         """Have a value under a key from now on; ``size`` is about the bytes of its texts."""
         with self._lock:

@@ -16,9 +16,10 @@ from django.utils import timezone
 from agents import CallBegun, ModelRequest
 from chat import access, protocol
 from chat.accounts.models import User
-from chat.models import Run, Schedule, Session, SessionFile
+from chat.models import ApiToken, Run, Schedule, Scope, Session, SessionFile
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
+from chat.security import tokens
 from chat.store.calls import CallWriter
 from tests.chat import making
 from tests.serving import Browser, Server, Socket
@@ -112,6 +113,12 @@ ROWS: dict[str, list[Row]] = {
         Row("DELETE", 401, 404, 204, 404),
     ],
     "api/schedules/<schedule_id>/run/": [Row("POST", 401, 404, 202, 404)],
+    # Tokens are their owner's alone; a stranger's cannot be told from none.
+    "api/tokens/": [
+        Row("GET", 401, 200, 200, 200),
+        Row("POST", 401, 201, 201, 201, '{"name": "mine", "scope": "read"}'),
+    ],
+    "api/tokens/<token_id>/": [Row("DELETE", 401, 404, 204, 404), Row("GET", 401, 405, 405, 405)],
     "api/notifications/": [Row("GET", 401, 200, 200, 200)],
     # Accounts: everyone's own, and nobody else's.
     "accounts/": [Row("GET", LOGIN, 200, 200, 200)],
@@ -215,6 +222,7 @@ def owned() -> tuple[Session, Run]:
     run = making.run(session, message=SECRET)
     making.append(run, making.thought(SECRET))
     making.file(owner, SECRET, session)
+    tokens.make_token(owner, SECRET, Scope.MANAGE, None)
     asked = ModelRequest("m", [{"role": "user", "content": SECRET}])
     CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
     return session, run
@@ -231,7 +239,10 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
     schedule_id = str(schedule.pk if schedule else uuid4())
     used = SessionFile.objects.filter(session=session).first() if session else None
     file_id = str(used.file_id if used else uuid4())
+    token = ApiToken.objects.filter(user=session.owner_id, revoked_at=None).first() if session else None
+    token_id = str(token.pk if token else uuid4())
     named = {
+        "token_id": token_id,
         "session_id": session_id,
         "run_id": run_id,
         "file_id": file_id,

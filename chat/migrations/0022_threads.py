@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0020_mcp_servers'),
+        ('chat', '0021_tokens'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

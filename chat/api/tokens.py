@@ -1,0 +1,126 @@
+"""Tokens: made and revoked by their owner on the pages, listed for the owner's programs too."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from ninja import Router, Schema, Status
+from pydantic import BaseModel, Field, StrictFloat, StrictInt, StrictStr
+
+from agents.sentence import Sentence
+from chat.api.auth import PAGES_ALONE, READ
+from chat.api.bodies import payload, takes, user_of
+from chat.models import ApiToken, Door, Scope
+from chat.protocol import BadFrame, as_uuid, group_messages, is_blank
+from chat.runs.admission import Refused
+from chat.runtime import database, groups
+from chat.security import tokens
+
+router = Router()
+
+
+class NewToken(BaseModel):
+    """A token to make."""
+
+    name: Annotated[StrictStr, Field(max_length=100)] = Field(description="What it is for, to know it again by.")
+    scope: StrictStr = Field(description="read, ask or manage; each holds the one before.")
+    expires_at: StrictInt | StrictFloat | StrictStr | None = Field(
+        None, description="Unix seconds, or a date and time with its zone; null: it does not expire."
+    )
+
+
+class TokenOut(Schema):
+    """A token, of which only the beginning is shown."""
+
+    id: UUID
+    name: str
+    scope: str
+    prefix: str
+    expires_at: float | None
+    created_at: float
+    last_used_at: float | None = Field(description="To the minute.")
+    last_used_door: str | None = Field(
+        description="Through which door it came then: api, socket, stream, v1, agui, metrics."
+    )
+
+
+class MadeTokenOut(TokenOut):
+    """A token that was made just now."""
+
+    token: str = Field(description="The token itself. It is shown here, and never again.")
+
+
+class TokenList(Schema):
+    """Tokens that were not revoked, newest first."""
+
+    items: list[TokenOut]
+
+
+def _moment(at: datetime | None) -> float | None:
+    return at.timestamp() if at else None
+
+
+def _token_out(token: ApiToken) -> dict[str, Any]:
+    return {
+        "id": token.pk,
+        "name": token.name,
+        "scope": token.scope,
+        "prefix": token.prefix,
+        "expires_at": _moment(token.expires_at),
+        "created_at": token.created_at.timestamp(),
+        "last_used_at": _moment(token.last_used_at),
+        "last_used_door": token.last_used_door or None,
+    }
+
+
+def _expiry(at: float | str | None) -> datetime | None:
+    """When a token is to expire, as a person says it: a moment to come."""
+    if at is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(at) if isinstance(at, str) else datetime.fromtimestamp(at, UTC)
+    except (ValueError, OverflowError, OSError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        words = Sentence("expires_at: neither Unix seconds nor a date and time like 2027-03-01T09:00Z.")
+        raise BadFrame("bad_frame", words)
+    if moment <= timezone.now():
+        raise BadFrame("bad_frame", Sentence("expires_at: this moment has passed."))
+    return moment
+
+
+@router.get("tokens/", auth=READ, response=TokenList)
+async def list_tokens(request: HttpRequest) -> dict[str, Any]:
+    """List one's own tokens, newest first, without those that were revoked."""
+    return {"items": [_token_out(token) for token in await database.read(tokens.tokens_of, user_of(request).pk)]}
+
+
+@router.post("tokens/", auth=PAGES_ALONE, response={201: MadeTokenOut}, openapi_extra=takes(NewToken))
+async def make_token(request: HttpRequest, response: HttpResponse) -> Status[dict[str, Any]]:
+    """Make a token. It is in this answer alone; of what is kept it cannot be read again."""
+    new = payload(request, NewToken)
+    if is_blank(new.name):
+        raise BadFrame("bad_frame", Sentence("A name needs at least one letter, digit or sign that can be seen."))
+    if new.scope not in Scope.values:
+        raise BadFrame("bad_frame", f"scope: one of {', '.join(Scope.values)}.")
+    try:
+        made, text = await database.write(
+            tokens.make_token, user_of(request), new.name.strip(), Scope(new.scope), _expiry(new.expires_at), Door.API
+        )
+    except tokens.TooManyTokens:
+        words = Sentence("You have %(n)d tokens, and more are not allowed. Revoke one first.", n=tokens.MOST_TOKENS)
+        raise Refused("rate_limited", words) from None
+    response["Cache-Control"] = "no-store"
+    return Status(201, {**_token_out(made), "token": text})
+
+
+@router.delete("tokens/{token_id}/", auth=PAGES_ALONE, response={204: None})
+async def revoke_token(request: HttpRequest, token_id: str) -> Status[None]:
+    """Revoke a token: nobody gets in with it any more, and what is open by it closes."""
+    key = as_uuid(token_id)
+    if key is None or not await database.write(tokens.revoke_token, user_of(request).pk, key, door=Door.API):
+        raise Refused("not_found", Sentence("There is no such token."))
+    await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
+    return Status(204, None)

@@ -1,0 +1,271 @@
+"""Tokens: made, recognised, revoked. What proves no token costs no look at the database, and who keeps trying is held off.
+
+A token is ``tk_``, 43 letters and digits that hold 256 random bits, and six that are a checksum of them.
+"""
+
+import re
+import secrets
+import string
+import threading
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from ipaddress import ip_network
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from chat.accounts.models import User
+from chat.models import Act, ApiToken, Door, Scope, holds_now
+from chat.runtime import background, database
+from chat.runtime.kept import Kept
+from chat.security import audit
+
+#: Addresses under which a token is looked at: the API, the doors that others' clients know, and the operators' figures.
+_PATHS = ("/api/", "/v1/", "/metrics")
+#: Tokens that an account may have, and how many that hold no more it keeps to look at.
+MOST_TOKENS = 50
+_MOST_ENDED = 50
+#: How often it is written when a token was last used.
+_NOTED_EVERY_S = 60
+_LETTERS = string.digits + string.ascii_letters
+_SECRET, _CHECKSUM = 43, 6
+_TOKEN = re.compile(rf"tk_([0-9A-Za-z]{{{_SECRET}}})([0-9A-Za-z]{{{_CHECKSUM}}})")
+_BEARER = re.compile(r"bearer(?: +(\S+))? *", re.IGNORECASE)
+_ANY_BEARER = re.compile(r"(?:^|,)\s*(?:bearer\b|tk_)", re.IGNORECASE)
+
+
+class BadToken(Exception):
+    """What was sent in place of a login is no token that holds."""
+
+
+class TooManyAttempts(BadToken):
+    """So many were sent from there that were none that no further one is looked at for a while; ``wait_s`` says how long."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__()
+        self.wait_s = wait_s
+
+
+class TooManyTokens(Exception):
+    """The account has as many tokens as one may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that holds, and whose it is. That account is without the rights of staff here, whatever it has on pages."""
+
+    id: UUID
+    user: User
+    scope: Scope
+    noted_at: datetime | None
+
+
+# Made and revoked
+
+
+@transaction.atomic
+def make_token(
+    user: User, name: str, scope: Scope, expires_at: datetime | None, door: Door = Door.PAGE
+) -> tuple[ApiToken, str]:
+    """Make a token; returns its row and the token itself, which is nowhere else. Raises `TooManyTokens`."""
+    # Held, so that of two made at once the second is counted too.
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    own = ApiToken.objects.filter(user=user)
+    if own.filter(holds_now()).count() >= MOST_TOKENS:
+        raise TooManyTokens
+    ended = list(own.exclude(holds_now()).values_list("pk", flat=True)[_MOST_ENDED:])
+    ApiToken.objects.filter(pk__in=ended).delete()
+    secret = _in_letters(secrets.randbits(256), _SECRET)
+    text = f"tk_{secret}{_checksum(secret)}"
+    made = ApiToken(user=user, name=name, scope=scope, expires_at=expires_at, prefix=text[:9], digest=_digest(text))
+    made.save(force_insert=True)
+    about = f"token {made.pk}"
+    audit.note_act(user.pk, Act.TOKEN_MADE, door, subject_id=user.pk, about=about, scope=scope.value)
+    return made, text
+
+
+@transaction.atomic
+def revoke_token(user_id: int, token_id: UUID, *, by: int | None = None, door: Door = Door.PAGE) -> bool:
+    """End one of an account's tokens; false where it has none of that identifier that was not revoked before.
+
+    ``by`` is who does it, where that is not its owner. Sockets and streams that are open by it are closed by whoever looks, within a
+    second; at once, where `group_messages.LOGINS_CHANGED` is published after this.
+    """
+    own = ApiToken.objects.filter(user=user_id, pk=token_id, revoked_at=None)
+    if not own.update(revoked_at=timezone.now()):
+        return False
+    audit.note_act(by or user_id, Act.TOKEN_REVOKED, door, subject_id=user_id, about=f"token {token_id}")
+    return True
+
+
+def revoke_all(user_id: int, *, by: int | None = None, door: Door = Door.PAGE) -> int:
+    """End all of an account's tokens; returns how many there were."""
+    own = ApiToken.objects.filter(user=user_id, revoked_at=None).values_list("pk", flat=True)
+    return sum(revoke_token(user_id, token_id, by=by, door=door) for token_id in list(own))
+
+
+def tokens_of(user_id: int) -> list[ApiToken]:
+    """An account's tokens, newest first, without those that were revoked."""
+    return list(ApiToken.objects.filter(user=user_id, revoked_at=None))
+
+
+def still_holding(token_ids: Iterable[UUID]) -> set[UUID]:
+    """Which of these tokens still hold, and belong to an account that may log in."""
+    alive = ApiToken.objects.filter(holds_now(), pk__in=list(token_ids), user__is_active=True)
+    return set(alive.values_list("pk", flat=True))
+
+
+# Recognised
+
+
+def is_token_path(path: str) -> bool:
+    """Whether a token is looked at under this path."""
+    return path.startswith(_PATHS)
+
+
+def door_of(path: str) -> str:
+    """What the door at such a path is called, where people are told how a token was used last."""
+    if path.startswith("/metrics"):
+        return "metrics"
+    if path.startswith("/v1/"):
+        return Door.V1
+    if path.startswith("/api/agui/"):
+        return Door.AGUI
+    return Door.STREAM if path.endswith("/stream/") else Door.API
+
+
+def is_bearer(header: str) -> bool:
+    """Whether an ``Authorization`` header, or several as one list, is meant to be a token. Other schemes are a proxy's affair."""
+    return _ANY_BEARER.search(header) is not None
+
+
+def find_digest(header: str, address: str) -> str:
+    """The digest of the token in a header; raises `BadToken` where it can be none. Asks no database."""
+    bearer = _BEARER.fullmatch(header)
+    match = _TOKEN.fullmatch(bearer[1] or "") if bearer else None
+    if match is None or not secrets.compare_digest(_checksum(match[1]), match[2]):
+        _attempts.count_failure(address)
+        raise BadToken
+    digest = _digest(match[0])
+    if digest in _ended:
+        raise BadToken
+    if digest not in _seen and (wait_s := _attempts.seconds_to_wait(address)):
+        raise TooManyAttempts(wait_s)
+    return digest
+
+
+def find_token(digest: str, address: str) -> Token:
+    """The token of a digest, and its account, by one statement; raises `BadToken`."""
+    row = ApiToken.objects.select_related("user").filter(digest=digest).first()
+    if row is None:
+        _attempts.count_failure(address)
+        raise BadToken
+    if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= timezone.now()):
+        _ended.keep(digest, True, len(digest))
+        raise BadToken
+    if not row.user.is_active:
+        raise BadToken
+    _seen.keep(digest, True, len(digest))
+    row.user.is_staff = row.user.is_superuser = False
+    return Token(row.pk, row.user, Scope(row.scope), row.last_used_at)
+
+
+def read_token(header: str, address: str) -> Token:
+    """Both: the token of a header. Raises `BadToken`."""
+    return find_token(find_digest(header, address), address)
+
+
+def note_use(token: Token, door: str) -> None:
+    """Have it written, soon and at most once a minute, that a token was used. Of the loop."""
+    now = time.monotonic()
+    if token.noted_at is not None and (timezone.now() - token.noted_at).total_seconds() < _NOTED_EVERY_S:
+        return
+    if now - (_noted.get(token.id) or -_NOTED_EVERY_S) < _NOTED_EVERY_S:
+        return
+    _noted.keep(token.id, now, 16)
+    background.spawn(database.write(_write_use, token.id, door), "note a token's use")
+
+
+def _write_use(token_id: UUID, door: str) -> None:
+    now = timezone.now()
+    is_due = Q(last_used_at=None) | Q(last_used_at__lte=now - timedelta(seconds=_NOTED_EVERY_S))
+    ApiToken.objects.filter(is_due, pk=token_id).update(last_used_at=now, last_used_door=door)
+
+
+def _digest(token: str) -> str:
+    return sha256(token.encode()).hexdigest()
+
+
+def _checksum(secret: str) -> str:
+    return _in_letters(zlib.crc32(secret.encode()), _CHECKSUM)
+
+
+def _in_letters(number: int, length: int) -> str:
+    letters = []
+    for _ in range(length):
+        number, rest = divmod(number, len(_LETTERS))
+        letters.append(_LETTERS[rest])
+    return "".join(letters)
+
+
+# Those who keep trying
+
+
+class Attempts:
+    """How many attempts that failed each address has left: one more every few seconds, up to so many. Safe to use from any thread."""
+
+    MOST = 300
+    ONE_MORE_S = 3.0
+    _ADDRESSES = 10_000
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: When all would be given back.
+        self._full_at: OrderedDict[str, float] = OrderedDict()
+
+    def count_failure(self, address: str) -> None:
+        """Count one that failed; raises `TooManyAttempts` where that is one too many."""
+        wait_s = self.seconds_to_wait(address)
+        if wait_s:
+            raise TooManyAttempts(wait_s)
+        with self._lock:
+            key = _network(address)
+            now = time.monotonic()
+            self._full_at[key] = max(self._full_at.pop(key, now), now) + self.ONE_MORE_S
+            if len(self._full_at) > self._ADDRESSES:
+                self._full_at.popitem(last=False)
+
+    def seconds_to_wait(self, address: str) -> float:
+        """How long an address has to wait until it has one more; 0 where it has some left."""
+        with self._lock:
+            owed_s = self._full_at.get(_network(address), 0.0) - time.monotonic()
+        return max(0.0, owed_s - (self.MOST - 1) * self.ONE_MORE_S)
+
+    def forget(self) -> None:
+        """Give everybody all of them back."""
+        with self._lock:
+            self._full_at.clear()
+
+
+def _network(address: str) -> str:
+    """What is counted as one client: of IPv6, what one household has."""
+    return str(ip_network(f"{address.partition('%')[0]}/64", strict=False)) if ":" in address else address
+
+
+_attempts = Attempts()
+#: Digests of tokens that held when they came last, and of such as will never hold again; and when the use of a token was last written.
+_seen: Kept[str, bool] = Kept(1 << 20)
+_ended: Kept[str, bool] = Kept(1 << 20)
+_noted: Kept[UUID, float] = Kept(1 << 20)
+
+
+def forget_attempts() -> None:
+    """Forget who has tried what. For tests, and for operators in a shell."""
+    _attempts.forget()
