@@ -10,6 +10,7 @@ from ninja import Router
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from agents.sentence import Sentence
+from agents.text import is_clean
 from chat.api.agui_events import NOWHERE, Identified, Translator
 from chat.api.auth import ASK
 from chat.api.bodies import payload, takes, user_of
@@ -78,7 +79,8 @@ async def run_agent(request: HttpRequest, agent: str) -> HttpResponseBase:
     """Ask an agent, and follow what it does as AG-UI 1.0 has it, by server-sent events.
 
     Closing the connection does not stop the run: the same `runId` again follows it from its start, and with `Last-Event-ID` from behind
-    that event. Runs within the run are subagents. What is ignored is named by a custom event, `ignored`.
+    that event; events without an identifier that came behind it are told again. Runs within the run are subagents. What is ignored is
+    named by a custom event, `ignored`.
     """
     asked = payload(request, RunAgentInput)
     if asked.resume:
@@ -115,6 +117,15 @@ async def run_agent(request: HttpRequest, agent: str) -> HttpResponseBase:
 
 def _question(messages: list[_Message]) -> str:
     """What the user has said last."""
+    said = _text_of(messages)
+    if not is_clean(said):
+        raise BadFrame(
+            "bad_text", Sentence("The text holds a character that cannot be stored (NUL or half of a pair).")
+        )
+    return said
+
+
+def _text_of(messages: list[_Message]) -> str:
     content = next((message.content for message in reversed(messages) if message.role == "user"), None)
     if isinstance(content, str):
         return content

@@ -1,10 +1,11 @@
 """A run's frames as AG-UI's events, version 1.0.
 
 What comes from the log has an identifier, ``<seq>.<n>``: n counts the events that one stored event becomes, the same ones each time. Text
-that is still written has none: where a client comes back, it is told again, from the log. So what a client has up to an event with an
-identifier is settled, and what follows it is as good as the next one with an identifier says.
+that is still written has none, nor has any event as long as some text is open: where a client comes back, both are told again, from the
+log. So what a client has up to an event with an identifier is settled, and what follows that it forgets before it goes on from there.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -61,6 +62,8 @@ class _Text:
     attempt: int
     shown: str = ""
     length: int = 0
+    #: White space at its end, which is left out where nothing follows it.
+    held: str = ""
 
 
 @dataclass(slots=True)
@@ -70,9 +73,10 @@ class _Run:
     run_id: str
     #: What says whose an event is: nothing for the root's.
     tag: Event
-    text: _Text | None = None
-    #: The step whose text was begun and given up.
-    discarded: int = -1
+    #: By step: the next one may be begun before the one before it is stored.
+    texts: dict[int, _Text] = field(default_factory=dict)
+    #: The steps whose text was begun and given up.
+    discarded: set[int] = field(default_factory=set)
     iteration: str = ""
     error: Data = field(default_factory=dict)
     model: str = ""
@@ -80,7 +84,7 @@ class _Run:
 
     def message_id(self, step: int, attempt: object) -> str:
         """What the message of a step is called; another one where that was begun and given up."""
-        return f"{self.run_id}.{step}" + (f".{attempt}" if self.discarded == step else "")
+        return f"{self.run_id}.{step}" + (f".{attempt}" if step in self.discarded else "")
 
 
 class Translator:
@@ -110,12 +114,12 @@ class Translator:
         frame = orjson.loads(text)
         if frame["type"] in ("reasoning_delta", "child_delta"):
             run = self._runs.get(frame["run_id"])
-            return [] if run is None else [Identified(event) for event in _grow(run, frame["data"])]
+            return [] if run is None else [Identified(event) for event in _written(run, frame["data"])]
         run = self._run_of(frame) if "seq" in frame else None
         if run is None:
             return []
         seq, handle = frame["seq"], self.handlers.get(frame["type"])
-        told = list(_placed(seq, handle(self, run, frame["data"]))) if handle else []
+        told = list(self._placed(seq, handle(self, run, frame["data"]))) if handle else []
         return [each for each in told if self._is_new(seq, each)]
 
     @property
@@ -127,6 +131,18 @@ class Translator:
     def failed(code: str, message: str) -> Event:
         """The event that ends a stream whose run can be followed no further."""
         return {"type": "RUN_ERROR", "message": message, "code": code}
+
+    def _placed(self, seq: int, told: Iterator[_Told]) -> Iterator[Identified]:
+        n = 0
+        for each in told:
+            if isinstance(each, _Passing):
+                yield Identified(each.event)
+                continue
+            if isinstance(each, _At):
+                n, each = each.n, each.event  # noqa: PLW2901
+            is_settled = not any(run.texts for run in self._runs.values())
+            yield Identified(each, (seq, n) if is_settled else None)
+            n += 1
 
     def _is_new(self, seq: int, each: Identified) -> bool:
         return seq > self._after[0] if each.place is None else each.place > self._after
@@ -157,7 +173,7 @@ class Translator:
         yield {"type": "SUBAGENT_STARTED", **run.tag, "name": data["agent"], **within, **call, **_at(data)}
 
     def _complete(self, run: _Run, data: Data) -> Iterator[_Told]:
-        yield from _give_up_text(run)
+        yield from _give_up_texts(run)
         yield from _end_iteration(run)
         run.has_ended = True
         status = data["status"]
@@ -198,7 +214,7 @@ class Translator:
             case "thought" | "final_answer" as kind:
                 yield from _settle(run, kind, data)
             case "tool_use":
-                yield from _give_up_text(run)
+                yield from _give_up_texts(run, data["step"])
                 yield from _call(run, data)
             case "tool_result":
                 yield _result(run, data)
@@ -223,81 +239,73 @@ class Translator:
     }
 
 
-def _placed(seq: int, told: Iterator[_Told]) -> Iterator[Identified]:
-    n = 0
-    for each in told:
-        match each:
-            case _Passing(event):
-                yield Identified(event)
-            case _At(n, event):
-                yield Identified(event, (seq, n))
-                n += 1
-            case event:
-                yield Identified(event, (seq, n))
-                n += 1
-
-
 # Texts
 
 
-def _grow(run: _Run, data: Data) -> Iterator[Event]:
+def _written(run: _Run, data: Data) -> Iterator[Event]:
     """What a piece of text becomes. A step that is told of by its end alone becomes nothing until then."""
     if data["type"] not in ("thought", "final_answer", "response"):
         return
     kind, step, attempt, piece = _kind(data["type"]), data["step"], data["attempt"], data["text"]
-    known = run.text
-    is_known = known is not None and (known.kind, known.step, known.attempt) == (kind, step, attempt)
-    if known is None or not is_known or (data["offset"] == 0 and not piece.startswith(known.shown)):
+    known = run.texts.get(step)
+    is_known = known is not None and (known.kind, known.attempt) == (kind, attempt)
+    if known is None or not is_known or (data["offset"] == 0 and not piece.startswith(known.shown + known.held)):
         if data["offset"]:
             return  # the whole comes within moments
-        yield from (passing.event for passing in _give_up_text(run))
-        known = run.text = _Text(kind, run.message_id(step, attempt), step, attempt)
+        if known is not None:
+            yield from (passing.event for passing in _give_up_text(run, known))
+        known = run.texts[step] = _Text(kind, run.message_id(step, attempt), step, attempt)
         yield from _opening(run, known)
     elif data["offset"] == 0:
-        piece = piece[len(known.shown) :]
+        piece = piece[len(known.shown + known.held) :]
     elif data["offset"] != known.length:
         return
-    if piece:
-        known.shown += piece
-        known.length += utf16_length(piece)
-        yield _content(run, known, piece)
+    known.length += utf16_length(piece)
+    piece = known.held + piece
+    told = piece.rstrip()
+    known.held = piece[len(told) :]
+    if told:
+        known.shown += told
+        yield _content(run, known, told)
 
 
 def _settle(run: _Run, kind: str, data: Data) -> Iterator[_Told]:
     """A finished text: whole, or what is missing of it where it was told while it was written."""
-    content, text = data["content"], run.text
-    if text is not None and text.step == data["step"] and _is_beginning(text.shown, content):
-        run.text = None
-        rest = content[len(text.shown) :] if content.startswith(text.shown) else ""
+    step, content = data["step"], data["content"]
+    yield from _give_up_texts(run, step - 1)
+    text = run.texts.get(step)
+    if text is not None and content.startswith(text.shown):
+        del run.texts[step]
+        rest = content[len(text.shown) :]
         if rest:
             yield _Passing(_content(run, text, rest))
         *before, last = _closing(run, text, data)
         yield from map(_Passing, before)
         yield _At(_LAST[kind], last)
         return
-    yield from _give_up_text(run)
-    whole = _Text(kind, run.message_id(data["step"], "stored"), data["step"], 0)
+    if text is not None:
+        yield from _give_up_text(run, text)
+    whole = _Text(kind, run.message_id(step, "stored"), step, 0)
     yield from _opening(run, whole)
     yield _content(run, whole, content)
     yield from _closing(run, whole, data)
 
 
-def _give_up_text(run: _Run) -> Iterator[_Passing]:
+def _give_up_texts(run: _Run, until: float = math.inf) -> Iterator[_Passing]:
+    for text in [text for step, text in run.texts.items() if step <= until]:
+        yield from _give_up_text(run, text)
+
+
+def _give_up_text(run: _Run, text: _Text) -> Iterator[_Passing]:
     """End a text that is not what it seemed to become: it began anew, or nothing came of it."""
-    text, run.text = run.text, None
-    if text is not None:
-        run.discarded = text.step
-        yield from map(_Passing, _closing(run, text, {}))
-        yield _Passing({**_custom("discarded", {"messageId": text.message_id}), **run.tag})
+    del run.texts[text.step]
+    run.discarded.add(text.step)
+    yield from map(_Passing, _closing(run, text, {}))
+    yield _Passing({**_custom("discarded", {"messageId": text.message_id}), **run.tag})
 
 
 def _kind(of_delta: str) -> str:
     return "thought" if of_delta == "thought" else "final_answer"
-
-
-def _is_beginning(shown: str, content: str) -> bool:
-    """Whether a text was shown as far as it had come; at its ends white space may have gone."""
-    return content.startswith(shown) or content.strip().startswith(shown.strip())
 
 
 #: The number of the last of the events that a finished text is.
