@@ -5,10 +5,18 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.contrib.admin import apps as admin_apps
 from django.db.models.signals import post_migrate
 from django.utils.translation import pgettext_lazy
 
 import agents
+
+
+class SiteConfig(admin_apps.AdminConfig):
+    """Django's admin, with a site that notes what is changed in it."""
+
+    default = False
+    default_site = "config.admin_site.Site"
 
 
 class ChatConfig(AppConfig):
@@ -19,10 +27,13 @@ class ChatConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Have the built-in agents in the tables wherever these are brought up to date, and take the tools and agents of extensions.
+        """Have logins noted, the built-in agents in the tables wherever these are brought up to date, and the extensions' tools and agents.
 
         Extensions are taken in every process, so that whichever can't start says so, and why.
         """
+        from chat.security.account_acts import watch_logins  # noqa: PLC0415 - the models are not loaded yet above
+
+        watch_logins()
         post_migrate.connect(_make_built_in, sender=self)
         try:
             agents.load_extensions(settings.EXTENSIONS)

@@ -21,6 +21,8 @@ from config.database_address import parse_database
 from config.redis_address import RedisAddress, parse_redis
 
 _SHORTEST_KEY = 32
+#: What the table of accounts of providers has room for.
+_LONGEST_ISSUER = 200
 #: What relative paths begin at.
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -124,6 +126,22 @@ def _model_server(raw: str) -> str:
     raise ValueRefused("must be dashscope or start with http:// or https:// and name a host", _masked(raw))
 
 
+def _issuer(raw: str) -> str:
+    parsed = _split(raw)
+    is_here = parsed is not None and parsed.hostname in {"localhost", "127.0.0.1", "::1"}
+    if (
+        parsed is None
+        or not (parsed.scheme == "https" or (parsed.scheme == "http" and is_here))
+        or not parsed.hostname
+        or parsed.query
+        or parsed.fragment
+        or "@" in parsed.netloc
+        or len(raw) > _LONGEST_ISSUER
+    ):
+        raise ValueRefused("must be the provider's address, https://…, as it calls itself", _masked(raw))
+    return raw
+
+
 def _redis(raw: str) -> RedisAddress:
     try:
         return parse_redis(raw)
@@ -191,6 +209,7 @@ Words = Annotated[list[str], BeforeValidator(_words)]
 Networks = Annotated[list[str], BeforeValidator(_networks)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 Hosts = Annotated[list[str], BeforeValidator(_hosts)]
+Issuer = Annotated[str, BeforeValidator(_issuer)]
 FieldKey = Annotated[str, BeforeValidator(_field_key)]
 Addresses = Annotated[AddressList, BeforeValidator(_addresses)]
 Folder = Annotated[Path, BeforeValidator(_folder)]

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -19,6 +19,7 @@ from config.env_types import (
     FieldKey,
     Folder,
     Hosts,
+    Issuer,
     JsonObject,
     ModelServer,
     Networks,
@@ -70,6 +71,17 @@ class Environment(BaseSettings):
     DJANGO_SUPERUSER_USERNAME: str = "admin"
     DJANGO_SUPERUSER_PASSWORD: str = ""
     DJANGO_SUPERUSER_EMAIL: str = ""
+    MFA_REQUIRED: Literal["none", "staff", "all"] = "none"
+    OIDC_ISSUER: Issuer = ""
+    OIDC_NAME: str = ""
+    OIDC_CLIENT_ID: str = ""
+    OIDC_CLIENT_SECRET: str = ""
+    OIDC_SCOPES: Words = ["openid", "profile", "email"]
+    OIDC_GROUPS_CLAIM: str = "groups"
+    OIDC_GROUPS: JsonObject = {}
+    OIDC_STAFF_GROUPS: Words = []
+    OIDC_ALLOWED_GROUPS: Words = []
+    OIDC_RECHECK_S: float = Field(300, ge=0, le=_DAY_S)
 
     LLM_MODEL_SERVER: ModelServer = ""
     LLM_MODEL: str = ""
@@ -168,6 +180,12 @@ def _contradictions(env: Environment) -> list[str]:
         )
     if env.REDIS_URL and not env.SECRET_KEY:
         found.append("SECRET_KEY must be set where REDIS_URL is: the processes that share it need the same one.")
+    if env.OIDC_ISSUER and not (env.OIDC_CLIENT_ID and env.OIDC_CLIENT_SECRET):
+        found.append("OIDC_CLIENT_ID and OIDC_CLIENT_SECRET must be set where OIDC_ISSUER is.")
+    if env.OIDC_ISSUER and "openid" not in env.OIDC_SCOPES:
+        found.append("OIDC_SCOPES must contain openid.")
+    if not all(isinstance(name, str) and name.strip() and len(name) <= 150 for name in env.OIDC_GROUPS.values()):
+        found.append('OIDC_GROUPS must give each value of the claim the name of one group, as in {"idp-team": "team"}.')
     return found
 
 

@@ -18,6 +18,8 @@ from config.proxies import Application, Scope
 
 #: Where a password is typed, or an account is made.
 PATHS = ("/accounts/", "/admin/login/", "/admin/accounts/user/", "/admin/password_change/")
+#: Where a provider is asked, which may take its time.
+PROVIDER_PATHS = "/accounts/oidc/"
 #: How long somebody waits before being asked to come back.
 PATIENCE_S = 10.0
 _RETRY_AFTER_S = 10
@@ -88,8 +90,8 @@ class LoginGate:
 
     def __init__(self, application: Application) -> None:
         self._application = application
-        # What is sent is hashed; the pages with the forms are not held up by it.
-        self._lines = {True: Line(4, 512, 128), False: Line(16, 1024, 512)}
+        # What is sent is hashed; the pages with the forms are not held up by it, nor by a provider that is slow to answer.
+        self._hashing, self._asking, self._reading = Line(4, 512, 128), Line(8, 256, 64), Line(16, 1024, 512)
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Pass one request on when it is its turn."""
@@ -97,7 +99,9 @@ class LoginGate:
         if scope["type"] != "http" or not path.startswith(PATHS):
             await self._application(scope, receive, send)
             return
-        line = self._lines[scope["method"] not in {"GET", "HEAD", "OPTIONS"}]
+        line = self._reading if scope["method"] in {"GET", "HEAD", "OPTIONS"} else self._hashing
+        if path.startswith(PROVIDER_PATHS):
+            line = self._asking
         client = proxies.client_network((scope.get("client") or ("", 0))[0])
         try:
             await line.enter(client)

@@ -11,6 +11,7 @@ from asgiref.sync import sync_to_async
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware as StockAuthentication
+from django.contrib.auth.middleware import get_user as find_django_user
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.messages.middleware import MessageMiddleware as StockMessages
 from django.contrib.sessions.middleware import SessionMiddleware as StockSessions
@@ -25,9 +26,10 @@ from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.functional import SimpleLazyObject
 
+from chat.accounts.models import User
 from chat.runtime import database
 from chat.security import tokens
-from chat.security.logins import StoredLogin, find_login
+from chat.security.logins import StoredLogin, find_login, lacks_second_factor
 
 
 class OnLoop(MiddlewareMixin):
@@ -74,9 +76,17 @@ class CsrfMiddleware(OnLoop, StockCsrf):
 class AuthenticationMiddleware(OnLoop, StockAuthentication):
     """Who asks: read once, on a reading connection, where a cookie says that somebody may be logged in, or a token does.
 
-    What proves no login, or has to be renewed, is left to Django, which looks when somebody wants to know. With a token, where those are
-    taken, nobody looks at a cookie. A request has its token as ``token``, or why it has none: see `chat.api.auth`.
+    What proves no login, or has to be renewed, is left to Django, which looks when somebody wants to know; whom it finds is held to the
+    same rules. With a token, where those are taken, nobody looks at a cookie. A request has its token as ``token``, or why it has none:
+    see `chat.api.auth`.
     """
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Have whoever wants to know find who asks."""
+        super().process_request(request)
+        asked: Any = request
+        asked.user = SimpleLazyObject(partial(_find_user, request))
+        asked.auser = partial(_find_user_later, request)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on, with who asks."""
@@ -95,6 +105,22 @@ class AuthenticationMiddleware(OnLoop, StockAuthentication):
             asked.auser = partial(_fail_later, error)
         response: HttpResponseBase = await cast(Any, self).get_response(request)
         return response
+
+
+def _find_user(request: HttpRequest) -> User | AnonymousUser:
+    """Whom Django finds behind the session; nobody where a login of theirs does not hold."""
+    asked: Any = request
+    user: Any = find_django_user(request)
+    if user.is_authenticated and (not user.may_enter or lacks_second_factor(user, request.session)):
+        user = asked._cached_user = asked._acached_user = AnonymousUser()  # noqa: SLF001 - Django's own names
+    return cast("User | AnonymousUser", user)
+
+
+async def _find_user_later(request: HttpRequest) -> User | AnonymousUser:
+    asked: Any = request
+    if not hasattr(asked, "_acached_user"):
+        asked._acached_user = await sync_to_async(_find_user)(request)  # noqa: SLF001 - Django's own name
+    return cast("User | AnonymousUser", asked._acached_user)  # noqa: SLF001
 
 
 def _take_login(asked: Any, login: StoredLogin | None) -> None:

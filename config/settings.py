@@ -6,6 +6,7 @@ The README's table says what each means; a test keeps the two equal.
 import sys
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from agents.specs import ModelSettings
 from agents.tools.mcp_config import server_entries
@@ -33,6 +34,14 @@ DATABASES = {"default": env.DATABASE_URL or describe_sqlite(DATA_DIR / "thinkalo
 REDIS_URL = env.REDIS_URL
 BROKER_URL = env.BROKER_URL
 ALLOW_SIGNUP = env.ALLOW_SIGNUP
+MFA_REQUIRED = env.MFA_REQUIRED
+OIDC_ISSUER = env.OIDC_ISSUER
+OIDC_NAME = env.OIDC_NAME or urlsplit(OIDC_ISSUER).hostname or ""
+OIDC_GROUPS_CLAIM = env.OIDC_GROUPS_CLAIM
+OIDC_GROUPS = env.OIDC_GROUPS
+OIDC_STAFF_GROUPS = env.OIDC_STAFF_GROUPS
+OIDC_ALLOWED_GROUPS = env.OIDC_ALLOWED_GROUPS
+OIDC_RECHECK_S = env.OIDC_RECHECK_S
 FIRST_ACCOUNT = {
     "username": env.DJANGO_SUPERUSER_USERNAME,
     "password": env.DJANGO_SUPERUSER_PASSWORD,
@@ -101,12 +110,15 @@ CSRF_FAILURE_VIEW = "chat.security.csrf.refuse_forgery"
 
 INSTALLED_APPS = [
     "daphne",
-    "django.contrib.admin",
+    "chat.apps.SiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.mfa",
     "axes",
     "channels",
     "csp",
@@ -128,6 +140,7 @@ MIDDLEWARE = [
     "config.middleware.XFrameOptionsMiddleware",
     "config.middleware.ContentSecurityMiddleware",
     "axes.middleware.AxesMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
@@ -213,6 +226,8 @@ MAX_BODY_BYTES = {
     # What is around the file in its form is little. Where no limit is set, what the database takes in one go of an upload is.
     "/api/files/": ((MAX_FILE_MB or 200) * 1_000_000) + 64 * 1024,
     "/schedules/": DATA_UPLOAD_MAX_MEMORY_SIZE,
+    # A conversation, and the pictures of a message in base64.
+    "/v1/": ((MAX_FILE_MB or 200) * 1_400_000) + DATA_UPLOAD_MAX_MEMORY_SIZE,
 }
 
 CONTENT_SECURITY_POLICY = {"DIRECTIVES": content_security.POLICY}
@@ -235,6 +250,43 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+# Stages of a login, second factors and the accounts of an OpenID provider are allauth's; its pages are not: see chat/web/.
+ACCOUNT_ADAPTER = "chat.security.login_stages.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_UNIQUE_EMAIL = False
+ACCOUNT_EMAIL_NOTIFICATIONS = False
+# Failures are counted by what follows below, in the database, and not in the memory of each process.
+ACCOUNT_RATE_LIMITS = False
+ACCOUNT_REAUTHENTICATION_REQUIRED = False
+MFA_ADAPTER = "chat.security.second_factor.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_REAUTHENTICATION_REQUIRED = False
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Thinkaloud"
+MFA_TOTP_TOLERANCE = 1
+MFA_RATE_LIMITS = False
+SOCIALACCOUNT_ADAPTER = "chat.security.oidc.adapter.ProviderAdapter"
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = False
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": OIDC_ISSUER,
+                "name": OIDC_NAME,
+                "client_id": env.OIDC_CLIENT_ID,
+                "secret": env.OIDC_CLIENT_SECRET,
+                "settings": {"server_url": OIDC_ISSUER, "scope": env.OIDC_SCOPES},
+            }
+        ]
+        if OIDC_ISSUER
+        else [],
+    }
+}
 # Who guesses is held off by name and address together, by address and by name, and only for a while: see config/login_limits.py.
 AXES_HANDLER = "config.login_limits.LimitsHandler"
 AXES_FAILURE_LIMIT = 8

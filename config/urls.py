@@ -2,7 +2,10 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path, re_path
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import include, path, re_path, reverse
+from django.utils.http import urlencode
 from django.views.generic import RedirectView
 
 from chat.web import health
@@ -15,11 +18,21 @@ former_accounts = RedirectView.as_view(
     url=f"{settings.FORCE_SCRIPT_NAME or ''}/admin/accounts/user/%(rest)s", query_string=True, permanent=True
 )
 
+
+def lead_to_login(request: HttpRequest) -> HttpResponse:
+    """Lead to the login page, and from there where one was going."""
+    going = urlencode({"next": request.GET.get("next") or reverse("admin:index")})
+    return redirect(f"{reverse('login')}?{going}")
+
+
 urlpatterns = [
     path("", include("chat.urls")),
     path("api/", include("chat.api.urls")),
+    path("v1/", include("chat.openai.urls")),
     path("accounts/", include("chat.web.accounts")),
     re_path(r"^admin/auth/user/(?P<rest>.*)$", former_accounts),
+    # There is one login, for everybody.
+    path("admin/login/", lead_to_login),
     path("admin/", admin.site.urls),
     path("favicon.ico", icon, name="icon"),
     path("healthz", health.healthz, name="healthz"),

@@ -112,7 +112,7 @@ def test_every_file_it_names_exists() -> None:
         if re.fullmatch(r"[\w.][\w./-]*", word)
         and ("/" in word or word.endswith((".py", ".md", ".toml", ".lock", ".json")) or word == "LICENSE")
     }
-    paths |= set(re.findall(r"(?:chat|agents|config|tests)/[\w/]*(?:\.py)?", "\n".join(BLOCKS)))
+    paths |= set(re.findall(r"(?<!/)(?:chat|agents|config|tests)/[\w/]*(?:\.py)?", "\n".join(BLOCKS)))
     paths |= set(re.findall(r"\]\(((?!https?:)[^)#]+)\)", README))
     assert len(paths) > 10
     assert sorted(path for path in paths - made if not (PROJECT / path).exists()) == []

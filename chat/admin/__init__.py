@@ -5,6 +5,7 @@ Read-only, but for the few things that may be done. Nothing here counts or scans
 
 from chat.admin import (
     agents,
+    audit,
     mcp_servers,
     model_servers,
     operations,
@@ -22,6 +23,7 @@ from chat.admin import labels  # isort: skip - when the others have registered t
 
 __all__ = [
     "agents",
+    "audit",
     "labels",
     "mcp_servers",
     "model_servers",

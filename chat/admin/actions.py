@@ -46,6 +46,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     #: Whether its rows belong to people, so that each look at them is noted.
     is_private = True
+    #: What may be done here is noted where it is done.
+    notes_itself = True
     paginator = BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER

@@ -42,6 +42,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ordering = ("archived_at", "name")
     filter_horizontal = ("groups",)
     save_as_continue = False
+    notes_itself = True
     fieldsets = (
         (None, {"fields": ("based_on", "name", "title", "description", "instructions", "instructions_shown")}),
         (_("What it can do"), {"fields": ("tools", "all_servers", "servers", "sub_agents")}),

@@ -67,6 +67,7 @@ class ServerForm(forms.ModelForm):  # type: ignore[type-arg]
 class EnteredServerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Where servers are that agents may ask."""
 
+    notes_itself = True
     list_display = ("name", "shown_address", "shown_key", "is_open", "changed_at", "changed_by")
     list_select_related = ("changed_by",)
     ordering = ("archived_at", "name")

@@ -9,10 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from chat.admin.actions import ReadOnlyAdmin
+from chat.admin.actions import ReadOnlyAdmin, user_pk
 from chat.catalog import tool_servers
-from chat.models import Process, ToolServer
+from chat.models import Act, Door, Process, ToolServer
 from chat.rendering.humanize import listed
+from chat.security import audit
 
 _ABOUT = _(
     "Each process that executes runs has connections of its own. What stands here is what it said when something last changed;"
@@ -53,6 +54,7 @@ class ToolServerAdmin(ReadOnlyAdmin):
             names.setdefault(row.name, row)
         for name, row in names.items():
             self.log_change(request, row, gettext("Connected anew."))
+            audit.note_act(user_pk(request), Act.RESTART, Door.ADMIN, about=f"tool server {name}")
             async_to_sync(tool_servers.restart)(name)
         told = listed(names)
         self.message_user(

@@ -1,8 +1,8 @@
 """What was used and what it cost, for staff: by person, agent, model and day, with a chart and as a file; prices and budgets."""
 
-import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from itertools import chain
 from typing import Any, ClassVar, cast
 
 from django.contrib import admin
@@ -16,11 +16,13 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from chat.admin.actions import ReadOnlyAdmin
+from chat.admin.actions import ReadOnlyAdmin, user_pk
 from chat.catalog.budgets import load_budgets
 from chat.catalog.prices import load_prices
-from chat.models import Budget, DailyUsage, Price
+from chat.models import Act, Budget, DailyUsage, Door, Price
 from chat.rendering import humanize
+from chat.rendering.spreadsheets import csv_line
+from chat.security import audit
 from chat.store import usage
 from chat.store.usage import By, Total
 
@@ -29,8 +31,6 @@ _DAYS = (7, 30, 90, 365)
 _BY: dict[By, Any] = {"day": _("by day"), "user": _("by person"), "agent": _("by agent"), "model": _("by model")}
 #: Rows of the table; what is beyond them is in the file.
 _ROWS = 200
-#: How a cell begins that a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @admin.register(DailyUsage)
@@ -48,6 +48,7 @@ class UsageAdmin(ReadOnlyAdmin):
         until = timezone.now().date()
         since = until - timedelta(days=days - 1)
         if request.GET.get("format") == "csv":
+            audit.note_act(user_pk(request), Act.EXPORT, Door.ADMIN, about="usage")
             name = f"usage-{since}-{until}.csv"
             return cast(HttpResponse, _csv_file(name, usage.COLUMNS, usage.rows_between(since, until)))
         by = cast(By, request.GET.get("by") if request.GET.get("by") in _BY else "day")
@@ -97,27 +98,11 @@ def _row(total: Total) -> dict[str, Any]:
     return {"total": total, "cost": ", ".join(costs)}
 
 
-class _Echo:
-    def write(self, line: str) -> str:
-        return line
-
-
 def _csv_file(name: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> HttpResponseBase:
     """A file with a line of names and the rows, written as it is sent."""
-
-    def lines() -> Iterator[str]:
-        writer = csv.writer(_Echo())
-        yield writer.writerow(columns)
-        for row in rows:
-            yield writer.writerow(map(_cell, row))
-
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8", headers=headers)
-
-
-def _cell(value: Any) -> Any:
-    """A value as a spreadsheet takes it for what it is: a text that it would take for a formula is quoted."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    lines = map(csv_line, chain([columns], rows))
+    return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)
 
 
 class _LoadedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

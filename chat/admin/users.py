@@ -1,14 +1,17 @@
 """Accounts in the admin."""
 
-from typing import Any
+from typing import Any, cast
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from asgiref.sync import async_to_sync
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.utils.translation import ngettext
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext_lazy, ngettext
 
 from chat.accounts.models import User
 from chat.runs import erasure, sessions
@@ -19,9 +22,17 @@ def _with_sessions(name: str, number: int) -> str:
     return text % {"name": name, "n": f"{number:,}"}
 
 
+# What allauth would show there: tokens and secrets, and whose account is whose. People see to their own, the environment to the rest.
+for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken):
+    admin.site.unregister(model)
+
+
 @admin.register(User)
 class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
     """Accounts. With one that is deleted its sessions go too, and what is at work in them stops."""
+
+    actions = ("remove_second_factors",)
+    readonly_fields = ("refused_at",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         """All accounts but those that are being removed."""
@@ -36,6 +47,24 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
         lost = [_with_sessions(str(user), user.sessions.count()) for user in users]
         missing = set() if self.has_delete_permission(request) else {"user"}
         return lost, {"users": len(users)}, missing, []
+
+    @admin.action(description=gettext_lazy("Remove all second factors"), permissions=["change"])
+    def remove_second_factors(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """For who has lost them: they log in without, and set them up anew. Nobody does it for who has more rights than they."""
+        from chat.security import second_factor  # noqa: PLC0415 - its libraries are loaded where they are used
+
+        done = 0
+        for user in queryset:
+            if request.user.is_superuser or not (user.is_superuser or user.is_staff):
+                second_factor.remove_factors(cast(int, request.user.pk), user)
+                done += 1
+        text = ngettext("%(n)s account has no second factor now.", "%(n)s accounts have no second factor now.", done)
+        self.message_user(request, text % {"n": done})
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 - Django's name
+        """Set somebody's password, and note it, as one."""
+        with transaction.atomic():
+            return super().user_change_password(request, id, form_url)
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         """Close an account at once; all that belongs to it is removed little by little, however much it is."""

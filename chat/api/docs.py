@@ -27,6 +27,10 @@ _QUERY = {
 }
 
 
+#: Calls of other doors, by their paths; each adds its own where its addresses are.
+other_paths: dict[str, dict[str, Any]] = {}
+
+
 async def openapi(request: HttpRequest) -> HttpResponse:
     """The API's description for programs."""
     if stranger := await refuse_strangers(request):
@@ -53,6 +57,7 @@ def openapi_schema() -> dict[str, Any]:
                     way[TokenAuth.__name__] = [needed[call["operationId"]]]
     # With what the types say of their fields, which ninja leaves out.
     described["components"]["schemas"] |= frame_schemas()
+    described["paths"] = {**described["paths"], **other_paths}
     return described
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 from agents.sentence import Sentence
 from chat.api.auth import MANAGE, READ
 from chat.api.bodies import payload, takes, user_of
-from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, Schedule
+from chat.models import Door, MissedPolicy, Occurrence, Outcome, OverlapPolicy, Schedule
 from chat.protocol import BadFrame, as_uuid
 from chat.protocol.frames import NotificationData
 from chat.runs import commands as run_commands
@@ -238,7 +238,7 @@ async def change_schedule(request: HttpRequest, schedule_id: str) -> dict[str, A
 @router.delete("schedules/{schedule_id}/", auth=MANAGE, response={204: None})
 async def delete_schedule(request: HttpRequest, schedule_id: str) -> Status[None]:
     """Delete it. What it has asked stays where it was asked."""
-    await database.write(schedule_commands.remove, user_of(request), _key(schedule_id))
+    await database.write(schedule_commands.remove, user_of(request), _key(schedule_id), Door.API)
     return Status(204, None)
 
 

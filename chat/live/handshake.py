@@ -129,7 +129,7 @@ def _login(session_key: str) -> Login | None:
 
 
 def expired_logins(logins: Iterable[Login]) -> set[str]:
-    """The keys of those among these that prove nothing any more: logged out, revoked, expired, deactivated, deleted, password changed."""
+    """The keys of those that prove nothing any more: logged out, revoked, expired, deactivated, refused, deleted, password changed."""
     known = {login.key: login for login in logins}
     token_ids = {login.token.id for login in known.values() if login.token is not None}
     gone = {str(token_id) for token_id in token_ids - still_holding(token_ids)} if token_ids else set()
@@ -143,7 +143,7 @@ def _ended_sessions(from_key: dict[str, Login]) -> set[str]:
         .values_list("session_key", flat=True)
     )
     users = {login.user.pk: login.user.password for login in from_key.values()}
-    now = dict(User.objects.filter(pk__in=list(users), is_active=True).values_list("pk", "password"))
+    now = dict(User.objects.filter(pk__in=list(users), is_active=True, refused_at=None).values_list("pk", "password"))
     gone = set()
     for known_key, login in from_key.items():
         password = now.get(login.user.pk)

@@ -10,6 +10,7 @@ from chat.models.agents import (
     Transport,
     VersionState,
 )
+from chat.models.along import SentAlong
 from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, AuditPurge, Door
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
@@ -104,6 +105,7 @@ __all__ = [
     "RunStatus",
     "Schedule",
     "Scope",
+    "SentAlong",
     "Session",
     "SessionFile",
     "Step",

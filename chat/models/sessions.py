@@ -80,6 +80,7 @@ class Origin(models.TextChoices):
     CONTINUE = "continue"
     SCHEDULE = "schedule"
     AGENT = "agent"
+    OPENAI = "openai"
 
 
 class _Sessions(models.Manager["Session"]):

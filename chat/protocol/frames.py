@@ -181,6 +181,15 @@ class ErrorData(TypedDict):
     """The values by name: strings, numbers, or a sentence's own ``template`` and ``values``."""
 
 
+class SentAlongData(TypedDict):
+    """What a client that keeps the conversation itself has sent along with a message. Its words are on the run's page."""
+
+    messages: int
+    """How many earlier messages the session does not have."""
+    instructions: bool
+    """Whether there is something behind the agent's instructions."""
+
+
 class ReasoningStartData(TypedDict):
     """A run begins; its other events follow in one piece."""
 
@@ -195,6 +204,7 @@ class ReasoningStartData(TypedDict):
     files: NotRequired[list[FileData]]
     """The files of the message."""
     model: NotRequired[str]
+    sent_along: NotRequired[SentAlongData]
 
 
 class ChildStartData(ReasoningStartData):

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
 from agents.text import utf16_length
+from chat.protocol.frames import SentAlongData
 from chat.strip_markdown import strip_markdown
 
 #: Characters of a text that a folded row holds; the row's own width cuts the rest.
@@ -258,6 +259,26 @@ def tools(number: int) -> str:
 def failed(number: int) -> str:
     """How many tool calls failed; nothing for none."""
     return nbsp(ngettext("%(n)d failed", "%(n)d failed", number) % {"n": number}) if number else ""
+
+
+def sent_along(along: SentAlongData) -> str:
+    """What a client that keeps the conversation itself has sent along with a message."""
+    number = along["messages"]
+    if not number:
+        return _("The client has sent instructions along")
+    if not along["instructions"]:
+        words = ngettext(
+            "The client has sent %(n)d earlier message along",
+            "The client has sent %(n)d earlier messages along",
+            number,
+        )
+    else:
+        words = ngettext(
+            "The client has sent instructions and %(n)d earlier message along",
+            "The client has sent instructions and %(n)d earlier messages along",
+            number,
+        )
+    return words % {"n": number}
 
 
 def usage(input_tokens: int, output_tokens: int, *, estimated: bool = False) -> str:

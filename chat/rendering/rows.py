@@ -31,6 +31,7 @@ def run_row(run: Run, within: Sequence[Run] = ()) -> Row:
         "agent": run.agent,
         "message": run.message,
         "files": run.files,
+        "sent_along": humanize.sent_along(run.sent_along) if run.sent_along else "",
         "is_long": humanize.is_long(run.message),
         "user": run.user,
         "continues": run.continues,

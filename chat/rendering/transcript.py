@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from agents.steps import FileData, StepData, ToolResultStep
 from agents.tools.ask_agent import PREFIX as ASK_PREFIX
-from chat.protocol.frames import KeptFrame, Usage
+from chat.protocol.frames import KeptFrame, SentAlongData, Usage
 from chat.rendering import humanize
 
 LIVE_STATUSES = ("queued", "running", "cancelling")
@@ -102,6 +102,8 @@ class Run:
     model: str = ""
     message: str = ""
     files: list[FileData] = field(default_factory=list)
+    #: What a client that keeps the conversation itself has sent along.
+    sent_along: SentAlongData | None = None
     user: str = ""
     enable_reasoning: bool = True
     continues: str | None = None
@@ -229,6 +231,7 @@ def apply(run: Run, frame: KeptFrame) -> None:
             run.model = data.get("model", "")
             run.message = data["message"]
             run.files = data.get("files", [])
+            run.sent_along = data.get("sent_along")
             run.user = data["user"] or ""
             run.enable_reasoning = data.get("enable_reasoning", True)
             run.continues = data.get("continues")

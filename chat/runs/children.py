@@ -58,6 +58,14 @@ class ClaimedRun:
     around: tuple[RunMeter, ...] = ()
     #: Set when it has ended.
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    #: What whoever asked wants to stand behind the agent's instructions.
+    instructions: str = ""
+
+    def instruct(self, spec: agents.AgentSpec) -> agents.AgentSpec:
+        """The agent, with those instructions behind its own."""
+        if not self.instructions:
+            return spec
+        return replace(spec, instructions=f"{spec.instructions}\n\n{self.instructions}")
 
 
 def helpers_of(run: Run, setup: AgentSetup | None) -> tuple[agents.AgentSpec, ...]:

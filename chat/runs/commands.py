@@ -20,7 +20,19 @@ from chat.access import may_stop
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
 from chat.catalog import budgets
-from chat.models import AGENT_NAME, HAS_NOT_ENDED, IS_LIVE, IS_UNFINISHED, Act, Door, Origin, Run, RunStatus, Session
+from chat.models import (
+    AGENT_NAME,
+    HAS_NOT_ENDED,
+    IS_LIVE,
+    IS_UNFINISHED,
+    Act,
+    Door,
+    Origin,
+    Run,
+    RunStatus,
+    SentAlong,
+    Session,
+)
 from chat.runs import dispatch, metering, publisher
 from chat.runs import events as run_events
 from chat.runs import registry as run_registry
@@ -41,7 +53,7 @@ from chat.runs.state import End
 from chat.runtime import background, database
 from chat.security import audit
 from chat.store import files as session_files
-from chat.store import selectors, step_log
+from chat.store import selectors, sent_along, step_log
 from chat.store.step_log import Stored
 
 P = ParamSpec("P")
@@ -155,8 +167,12 @@ def ask_atomically(
     client_message_id: str,
     origin: Origin,
     file_ids: Sequence[UUID] = (),
+    along: SentAlong | None = None,
 ) -> Accepted:
-    """`ask` as one transaction in the caller's thread; the caller then calls `dispatch_accepted`. Raises `Refused`."""
+    """`ask` as one transaction in the caller's thread; the caller then calls `dispatch_accepted`. Raises `Refused`.
+
+    ``along`` is what a client has sent with it that keeps the conversation itself.
+    """
     if agent_name is not None and not _AGENT_NAME.fullmatch(agent_name):
         # Nor can every text be asked for in a statement.
         raise no_such_agent(agent_name, user.pk)
@@ -179,6 +195,8 @@ def ask_atomically(
     run.session_has_files = standing.has_files
     if file_ids:
         _add_files(run, user, file_ids)
+    if along is not None:
+        sent_along.add(along, run)
     return _admit(run, standing)
 
 

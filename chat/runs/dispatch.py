@@ -20,7 +20,7 @@ from chat.runs.executor import execute_run, load_history
 from chat.runs.publisher import publish_events, publish_queue
 from chat.runs.registry import PROCESS, RunHandle, accepting, early_stops, running, write_and_start
 from chat.runtime import background, broker, database, db_check
-from chat.store import selectors, step_log
+from chat.store import selectors, sent_along, step_log
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,9 @@ def claim_events(run: Run) -> ClaimedRun:
     events = step_log.append_unowned(run, run_events.opening(run))
     past = _history_along(run) if events[-1].seq <= SHORT_LOG else None
     setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
-    return ClaimedRun(run, events, setup, past, helpers_of(run, setup), standings)
+    return ClaimedRun(
+        run, events, setup, past, helpers_of(run, setup), standings, instructions=sent_along.instructions_of(run)
+    )
 
 
 @transaction.atomic
@@ -137,7 +139,14 @@ def claim_again(run_id: UUID) -> ClaimedRun | None:
         return None
     run.session_has_files = run.session.has_files
     setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
-    return ClaimedRun(run, selectors.stored_of(run), setup, helpers=helpers_of(run, setup), budgets=standings)
+    return ClaimedRun(
+        run,
+        selectors.stored_of(run),
+        setup,
+        helpers=helpers_of(run, setup),
+        budgets=standings,
+        instructions=sent_along.instructions_of(run),
+    )
 
 
 def _history_along(run: Run) -> list[dict[str, Any]] | None:

@@ -30,6 +30,7 @@ from chat.models import (
     Occurrence,
     Run,
     Schedule,
+    SentAlong,
     Session,
     SessionFile,
     Step,
@@ -159,6 +160,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
         Run.objects.filter(continues__in=runs).update(continues=None)
         Occurrence.objects.filter(run__in=runs).update(run=None)
         _delete(Draft.objects.filter(run__in=runs))
+        _delete(SentAlong.objects.filter(run__in=runs))
         _delete(Run.objects.filter(pk__in=runs))
     if len(runs) == limit:
         return True

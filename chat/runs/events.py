@@ -20,7 +20,7 @@ from chat.protocol.frames import ChildStartData, ReasoningCompleteData, Reasonin
 from chat.protocol.frames import Usage as UsageData
 from chat.runs.state import End
 from chat.runtime import clock
-from chat.store import selectors
+from chat.store import selectors, sent_along
 from chat.store.step_log import Entry
 
 NO_RESULT = "The server stopped before this tool had finished; nothing of its result was kept."
@@ -49,6 +49,9 @@ def started(run: Run, *, model: str | None = None) -> Entry:
         data["files"] = orjson.loads(run.files)
     if model is not None:
         data["model"] = model
+    if (along := sent_along.of_run(run)) is not None and (along.messages or along.instructions):
+        told = len(orjson.loads(along.messages)) if along.messages else 0
+        data["sent_along"] = {"messages": told, "instructions": bool(along.instructions)}
     if run.parent_id is not None:
         return Entry("reasoning_start", ChildStartData(**data, parent=selectors.parent_of(run)))
     return Entry("reasoning_start", data)

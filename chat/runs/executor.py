@@ -27,7 +27,7 @@ from chat.runs.recorder import Recorded, RunRecorder, store_end, with_retries
 from chat.runs.registry import RunHandle, running
 from chat.runs.state import End
 from chat.runtime import database, db_check, malloc
-from chat.store import drafts, history
+from chat.store import drafts, history, sent_along
 from chat.store.step_log import Fenced
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
     try:
         await publish_events(run.session_id, claim.events)
         ended, held = await _work(claim, handle, tree)
-        events, waiting = await store_end(run, held, ended.end)
+        events, waiting = await store_end(run, held, ended.end, ended.answer)
         await publish_events(run.session_id, events)
         finished = ended
     except Fenced:
@@ -84,7 +84,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
         setup = _usable(claim)
         delegation.unfinished = begun = await _unfinished(run)
         tools = toolbox.toolbox_for(run, delegation.tools(claim.helpers), setup.mcp_servers)
-        agent = agents.Agent(setup.spec, setup.model, tools)
+        agent = agents.Agent(claim.instruct(setup.spec), setup.model, tools)
         recorder.use_model(agent.model, agent.spec.version)
         meter = recorder.meter([*claim.budgets, *budgets.of_version(setup.spec.limits)], claim.around)
         delegation.meters = claim.around if meter is None else (*claim.around, meter)
@@ -170,9 +170,10 @@ def load_history(run: Run) -> list[dict[str, Any]]:
     """The session's turns before a run; none before its first one. Of a run within another one, what it goes on from."""
     if run.parent_id is not None:
         return history.conversation_within(run)
+    along = sent_along.messages_of(run)
     if run.number == 1:
-        return []
-    return history.conversation_history(run.session_id, run.number, unfinished_run=run.continues_id)
+        return along
+    return [*history.conversation_history(run.session_id, run.number, unfinished_run=run.continues_id), *along]
 
 
 class _NoHistory(Exception):

@@ -20,7 +20,7 @@ from agents import CallBegun, CallEnded, ModelSettings, Outcome, PartialStep, Ru
 from agents.steps import StepData
 from chat.catalog import budgets, prices
 from chat.catalog.budgets import BudgetState
-from chat.models import IS_LIVE, Cost, Run, RunStatus
+from chat.models import IS_LIVE, Cost, Origin, Run, RunStatus
 from chat.runs import auto_continue
 from chat.runs import events as run_events
 from chat.runs import state as run_state
@@ -28,7 +28,7 @@ from chat.runs.metering import RunMeter
 from chat.runs.publisher import DraftPublisher, publish_events
 from chat.runs.state import End
 from chat.runtime import background, database, db_check, groups
-from chat.store import drafts, step_log
+from chat.store import drafts, sent_along, step_log
 from chat.store.calls import CallWriter, PricedCall
 from chat.store.drafts import Draft
 from chat.store.step_log import Entry, Fenced, Stored
@@ -40,6 +40,8 @@ T = TypeVar("T")
 RETRY_AFTER_S = (0.1, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
 #: A run that has ended is stored as ended whenever the database is back: until then it is this process that tries.
 _END_RETRY_AFTER_S = 5.0
+#: Ends after which a conversation can go on.
+_ANSWERED = (RunStatus.COMPLETED, RunStatus.MAX_ITERATIONS)
 
 
 #: From then on a first call that has brought nothing to store yet is stored by itself.
@@ -282,11 +284,11 @@ async def _stored(run: Run, store: Callable[[], T], again: Callable[[], T]) -> T
     return await with_retries(run, "stored", lambda: database.write(store), lambda: database.write(again))
 
 
-async def store_end(run: Run, recorded: Recorded, end: End) -> tuple[list[Stored], list[UUID]]:
-    """Store the end, however long the database is away: nobody else would, as long as this process is alive."""
+async def store_end(run: Run, recorded: Recorded, end: End, answer: str = "") -> tuple[list[Stored], list[UUID]]:
+    """Store the end, with what was answered, however long the database is away: nobody else would, as long as this process is alive."""
 
     def store() -> tuple[list[Stored], list[UUID]]:
-        return end_run(run, recorded.entries, end, lambda: recorded.writer.write(recorded.calls))
+        return end_run(run, recorded.entries, end, lambda: recorded.writer.write(recorded.calls), answer)
 
     while True:
         try:
@@ -301,7 +303,11 @@ async def store_end(run: Run, recorded: Recorded, end: End) -> tuple[list[Stored
 
 @transaction.atomic
 def end_run(
-    run: Run, entries: Sequence[Entry], end: End, write_calls: Callable[[], None] = lambda: None
+    run: Run,
+    entries: Sequence[Entry],
+    end: End,
+    write_calls: Callable[[], None] = lambda: None,
+    answer: str = "",
 ) -> tuple[list[Stored], list[UUID]]:
     """End a run in the log and in its row; returns the events, and the sessions in which another one may start because of it.
 
@@ -322,5 +328,7 @@ def end_run(
         raise Fenced(f"Run {run.pk} ended elsewhere.")
     if run.parent_id is not None:
         return events, []
+    if run.origin == Origin.OPENAI and (end.status in _ANSWERED or end.code == "budget_exceeded"):
+        sent_along.note_answer(run.pk, answer)
     auto_continue.after(run, end)
     return events, run_state.sessions_unblocked_by(run)

@@ -20,12 +20,13 @@ import agents
 from agents.sentence import Sentence
 from chat.access import may_drive, role_in
 from chat.accounts.models import User
-from chat.models import MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule, Session
+from chat.models import Act, Door, MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule, Session
 from chat.protocol import ErrorCode, as_uuid
 from chat.runs import admission, sessions
 from chat.runs.admission import Refused
 from chat.schedules import recurrence
 from chat.schedules.recurrence import Invalid, Recurrence
+from chat.security import audit
 
 logger = logging.getLogger(__name__)
 MOST_FAILURES = 100
@@ -125,9 +126,10 @@ def resume(schedule_id: UUID, now: datetime) -> None:
 
 
 @transaction.atomic
-def remove(user: User, schedule_id: UUID) -> None:
+def remove(user: User, schedule_id: UUID, door: Door) -> None:
     """Delete it and its history; runs that it has caused stay, also one at work. Raises `Refused`."""
     schedule = own_schedule(user, schedule_id)
+    audit.note_act(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"schedule {schedule.pk}")
     schedule.delete()
 
 

@@ -3,7 +3,7 @@
 It is asked at each request and by each socket that opens, so what was ended or withdrawn counts at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +48,7 @@ def find_login(session_key: str) -> StoredLogin | None:
         if user_id is None:
             return None
     user = next(iter(User.objects.raw(_LOGIN, [user_id, session_key, datetime_param(timezone.now())])), None)
-    if user is None or not user.is_active:
+    if user is None or not user.may_enter:
         return None
     stored = user.__dict__.pop("session_data")
     data = known_data if stored == known_text else SessionStore().decode(stored)
@@ -58,6 +58,8 @@ def find_login(session_key: str) -> StoredLogin | None:
     data = deepcopy(data)
     if data.get(SESSION_KEY) != user_id or data.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
         return None
+    if lacks_second_factor(user, data):
+        return None
     proof = data.get(HASH_SESSION_KEY, "")
     if _is_proven(proof, [user.get_session_auth_hash()]):
         return StoredLogin(data, user, is_by_current_key=True)
@@ -65,6 +67,20 @@ def find_login(session_key: str) -> StoredLogin | None:
     if _is_proven(proof, list(user.get_session_auth_fallback_hash())):
         return StoredLogin(data, user, is_by_current_key=False)
     return None
+
+
+def must_have_second_factor(user: User) -> bool:
+    """Whether the installation wants a second factor of this person."""
+    return settings.MFA_REQUIRED == "all" or (settings.MFA_REQUIRED == "staff" and user.is_staff)
+
+
+def lacks_second_factor(user: User, data: Mapping[str, Any]) -> bool:
+    """Whether a login, by what is stored for it, was made without the second factor that it must have: it then holds no more."""
+    if not must_have_second_factor(user):
+        return False
+    if data.get("account_authentication_methods_user") != str(user.pk):
+        return True
+    return not any(record.get("method") == "mfa" for record in data.get("account_authentication_methods", []))
 
 
 def _is_proven(proof: str, hashes: Sequence[str]) -> bool:

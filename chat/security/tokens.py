@@ -118,7 +118,7 @@ def tokens_of(user_id: int) -> list[ApiToken]:
 
 def still_holding(token_ids: Iterable[UUID]) -> set[UUID]:
     """Which of these tokens still hold, and belong to an account that may log in."""
-    alive = ApiToken.objects.filter(holds_now(), pk__in=list(token_ids), user__is_active=True)
+    alive = ApiToken.objects.filter(holds_now(), pk__in=list(token_ids), user__is_active=True, user__refused_at=None)
     return set(alive.values_list("pk", flat=True))
 
 
@@ -170,7 +170,7 @@ def find_token(digest: str, address: str) -> Token:
     if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= timezone.now()):
         _ended.keep(digest, True, len(digest))
         raise BadToken
-    if not row.user.is_active:
+    if not row.user.may_enter:
         raise BadToken
     _seen.keep(digest, True, len(digest))
     row.user.is_staff = row.user.is_superuser = False

@@ -52,6 +52,9 @@ def _own_path(path: str) -> str:
 def refusal(status: int, path: str) -> tuple[bytes, str, bytes]:
     """An answer to who is refused before the application hears of it: the status's words, the body's type, the body."""
     reason, code, words = _REASONS[status]
+    if _own_path(path).startswith("/v1/"):
+        told = {"message": words, "type": "invalid_request_error", "param": None, "code": code or "timeout"}
+        return reason, "application/json", orjson.dumps({"error": told})
     if code is None or not _own_path(path).startswith("/api/"):
         return reason, "text/plain; charset=utf-8", f"{words}\n".encode()
     body = orjson.dumps({"error": error_data(code, words, secrets.token_hex(4))})

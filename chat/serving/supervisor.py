@@ -6,10 +6,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.db import connections as db_connections
 
 from chat.catalog import tool_servers
 from chat.catalog.budgets import BudgetLoader
@@ -62,6 +64,8 @@ def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.look) -> N
     background.spawn(_tick_for_ever(look), "tick")
     background.spawn(ticker.tick_for_ever(), "schedules")
     background.spawn(_erase_for_ever(), "erase")
+    if settings.OIDC_ISSUER and settings.OIDC_RECHECK_S:
+        background.spawn(_recheck_for_ever(), "ask provider")
 
 
 def serving_loop() -> asyncio.AbstractEventLoop | None:
@@ -188,6 +192,28 @@ async def _erase_for_ever() -> None:
         except Exception:
             logger.exception("What was deleted could not be removed; that is tried again")
         await asyncio.sleep(TICK_S if took_s is None else took_s)
+
+
+async def _recheck_for_ever() -> None:
+    """Ask the provider again about those who logged in by it, on a thread that nobody else waits for; what it refuses ends at once."""
+    # Loaded where there is a provider: an installation without one needs none of it.
+    standing = await asyncio.to_thread(import_module, "chat.security.oidc.standing")
+    while True:
+        try:
+            if await database.read(standing.is_due) and await asyncio.to_thread(
+                _with_own_connection, standing.check_due
+            ):
+                await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
+        except Exception:
+            logger.exception("The provider could not be asked again; that is tried once more")
+        await asyncio.sleep(TICK_S)
+
+
+def _with_own_connection(check: Callable[[], bool]) -> bool:
+    try:
+        return check()
+    finally:
+        db_connections.close_all()
 
 
 class _Announcements:

@@ -17,8 +17,9 @@ from chat.runtime.db_values import uuid_param
 _MEMORY_RUNS = 40
 _MEMORY_CHARACTERS = 400_000
 # Written out, because the model is asked only after it: as querysets they took a quarter of the wait for the first token.
-_MEMORY_RUN_ROWS = """SELECT number, message, continues_id, id, files FROM chat_run
-    WHERE session_id = %s AND number < %s AND status <> %s AND parent_id IS NULL ORDER BY number DESC LIMIT %s"""
+_MEMORY_RUN_ROWS = """SELECT run.number, run.message, run.continues_id, run.id, run.files, along.messages FROM chat_run run
+    LEFT JOIN chat_sentalong along ON along.run_id = run.id
+    WHERE run.session_id = %s AND run.number < %s AND run.status <> %s AND run.parent_id IS NULL ORDER BY run.number DESC LIMIT %s"""
 _MEMORY_STEP_ROWS = """SELECT run.number, step.body, full_content.content, origin.data
     FROM chat_run run JOIN chat_step step ON step.run_id = run.id
     LEFT JOIN chat_stepcontent full_content ON full_content.step_id = step.id
@@ -212,9 +213,11 @@ def _turns(session_id: UUID, before: int, unfinished_run: UUID | None) -> list[t
             for number, step, body in cursor.fetchall():
                 thoughts.setdefault(number, {})[step] = orjson.loads(body)["content"]
     found = []
-    for number, message, continues, run_id, files in runs:
+    for number, message, continues, run_id, files, along in runs:
         begins = None if continues or not message else message
         turn = _turn(begins, files, steps.get(number, []), thoughts.get(number, {}))
+        if along:
+            turn.messages[:0] = orjson.loads(along)
         if run_id == unfinished:
             turn.drop_partial()
         found.append((number, turn))

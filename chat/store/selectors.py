@@ -305,6 +305,12 @@ def queue_position(run: Run) -> int:
     return 1 + Run.objects.filter(IS_QUEUED, session_id=run.session_id, number__lt=run.number).count()
 
 
+def begins_after(run: Run) -> int:
+    """The number of the session's event after which a root run's own come: those of one that waits, all that are to come."""
+    first = Step.objects.filter(run=run, seq__isnull=False).order_by("position").values_list("seq", flat=True).first()
+    return run.session.last_seq if first is None else first - 1
+
+
 _PRESENT = f"""SELECT person.username, connection.role, COUNT(*)
     FROM chat_connection connection JOIN {User._meta.db_table} person ON person.id = connection.user_id
     WHERE connection.session_id = %s GROUP BY person.username, connection.role"""  # noqa: S608 - our own table

@@ -1,29 +1,36 @@
 """Logging in and out, one's own account, and making one where that is allowed."""
 
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any, cast
 
+from allauth.mfa.models import Authenticator
 from axes.handlers.proxy import AxesProxyHandler
 from axes.helpers import get_lockout_response
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import login
 from django.contrib.auth import views as auth
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.views import RedirectURLMixin
+from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 from django.forms import EmailField, ModelForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.urls import path, reverse_lazy
+from django.urls import path, reverse, reverse_lazy
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.generic import CreateView, UpdateView
 
 from chat.accounts.models import User
+from chat.models import Act, Door
 from chat.protocol import group_messages
 from chat.runtime import groups
+from chat.security import audit
 from chat.serving import supervisor
+from chat.web import provider_login
 from chat.web.languages import choose_language
 
 
@@ -32,12 +39,38 @@ def tell_logins_ended() -> None:
     groups.tell_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
 
 
+def _is_any_passkey() -> bool:
+    """Whether anybody can log in by a passkey. A database that is away has the login page say nothing of it."""
+    try:
+        return bool(Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN).exists())
+    except DatabaseError:
+        return False
+
+
+def _go_on(request: HttpRequest, user: User, next_url: str) -> HttpResponse:
+    """Go on with somebody who has given their password."""
+    # Loaded with the first login, and not before the first page.
+    from chat.security.login_stages import begin_login  # noqa: PLC0415
+
+    return begin_login(request, user, "password", next_url, username=user.get_username())
+
+
 class LoginView(auth.LoginView):
     """Log in, and go where one was going."""
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
         """Say whether accounts can be made."""
-        return super().get_context_data(allow_signup=settings.ALLOW_SIGNUP, **context)
+        more = {
+            "allow_signup": settings.ALLOW_SIGNUP,
+            "provider": settings.OIDC_NAME if settings.OIDC_ISSUER else "",
+            "passkey_action": f"{reverse('passkey_login')}?{urlencode({'next': self.get_success_url()})}",
+            "has_passkeys": _is_any_passkey(),
+        }
+        return super().get_context_data(**more, **context)
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Go on to what comes after the password."""
+        return _go_on(self.request, form.get_user(), self.get_success_url())
 
     def form_invalid(self, form: Any) -> HttpResponse:
         """Ask for the password, which has to be typed again; what was wrong is read out with it."""
@@ -87,9 +120,18 @@ class PasswordChangeView(auth.PasswordChangeView):
 
     success_url = reverse_lazy("account")
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Let in those who have a password: who comes by the provider has none."""
+        if request.user.is_authenticated and not request.user.has_usable_password():
+            raise Http404
+        return super().dispatch(request, *args, **kwargs)
+
     def form_valid(self, form: Any) -> HttpResponse:
         """Save, and close the sockets of the logins that this has ended."""
-        answer = super().form_valid(form)
+        user = cast(User, self.request.user)
+        with transaction.atomic():
+            audit.note_act(user.pk, Act.PASSWORD, Door.PAGE, subject_id=user.pk)
+            answer = super().form_valid(form)
         tell_logins_ended()
         messages.success(self.request, _("The password was changed."))
         return answer
@@ -131,16 +173,39 @@ class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
 
     def form_valid(self, form: Any) -> HttpResponse:
         """Make the account and log in."""
-        user = form.save()
-        login(self.request, user, backend="django.contrib.auth.backends.ModelBackend")
-        return redirect(self.get_success_url())
+        with transaction.atomic():
+            user = form.save()
+            audit.note_act(user.pk, Act.CREATE, Door.PAGE, subject_id=user.pk, about="account")
+        return _go_on(self.request, user, self.get_success_url())
+
+
+def _later(name: str) -> Callable[..., HttpResponse]:
+    """A page of second factors, whose libraries are loaded when somebody first wants one."""
+
+    def view(request: HttpRequest, **named: Any) -> HttpResponse:
+        answer: HttpResponse = getattr(import_module("chat.web.second_factor"), name)(request, **named)
+        return answer
+
+    return view
 
 
 urlpatterns = [
     path("", AccountView.as_view(), name="account"),
     path("language/", choose_language, name="language"),
     path("login/", LoginView.as_view(), name="login"),
+    # What allauth calls the same page.
+    path("login/", LoginView.as_view(), name="account_login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("password_change/", PasswordChangeView.as_view(), name="password_change"),
     path("signup/", SignupView.as_view(), name="signup"),
+    *provider_login.urlpatterns,
+    path("second-factor/", _later("ask_second_factor"), name="mfa_authenticate"),
+    path("second-factor/required/", _later("require_second_factor"), name="second_factor_required"),
+    path("passkey/", _later("log_in_by_passkey"), name="passkey_login"),
+    path("confirm/", _later("confirm"), name="account_confirm"),
+    path("security/", _later("show_security"), name="security"),
+    path("security/app/", _later("set_up_app"), name="second_factor_app"),
+    path("security/codes/", _later("recovery_codes"), name="recovery_codes"),
+    path("security/passkeys/add/", _later("add_passkey"), name="passkey_add"),
+    path("security/factors/<int:factor_id>/remove/", _later("remove_factor"), name="second_factor_remove"),
 ]

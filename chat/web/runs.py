@@ -11,9 +11,10 @@ from django.views.decorators.http import require_safe
 
 from chat import models
 from chat.models import UNFINISHED, RunStatus
+from chat.protocol.frames import SentAlongData
 from chat.rendering import calls as call_rows
-from chat.rendering import inspection, markdown, rows, transcript
-from chat.store import call_reader, selectors
+from chat.rendering import humanize, inspection, markdown, rows, transcript
+from chat.store import call_reader, selectors, sent_along
 from chat.web.page import render_page, run_from_row, visible_session
 
 #: Events of a run on one page of it.
@@ -29,6 +30,16 @@ def _call_lines(run: models.Run) -> dict[int, list[dict[str, Any]]]:
         line = call_rows.call_line(call_reader.call_data(row, []), reverse("call", args=[run.pk, number]))
         lines.setdefault(row.iteration, []).append(line)
     return lines
+
+
+def _sent_along(run: models.Run) -> dict[str, Any] | None:
+    """What came with the run's message from a client that keeps the conversation itself."""
+    along = sent_along.of_run(run)
+    messages = sent_along.messages_of(run)
+    if along is None or not (messages or along.instructions):
+        return None
+    told: SentAlongData = {"messages": len(messages), "instructions": bool(along.instructions)}
+    return {"words": humanize.sent_along(told), "instructions": along.instructions, "messages": messages}
 
 
 @require_safe
@@ -70,6 +81,7 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         role=str(role),
         agent_title=rows.asked_by(folded),
         inspected=inspected,
+        along=_sent_along(found),
         steps=steps,
         head=rows.header(folded),
         events=events,

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
-from chat.models import MissedPolicy, OverlapPolicy, Schedule
+from chat.models import Door, MissedPolicy, OverlapPolicy, Schedule
 from chat.rendering.rows import agent_title
 from chat.rendering.sentences import translate_sentence
 from chat.runs import commands as run_commands
@@ -326,7 +326,7 @@ def delete(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
     """Ask whether it is meant; when it is, delete it."""
     schedule = _own(request, schedule_id)
     if request.method == "POST":
-        schedule_commands.remove(_user(request), schedule.pk)
+        schedule_commands.remove(_user(request), schedule.pk, Door.PAGE)
         messages.success(request, _("“%(name)s” was deleted.") % {"name": schedule.name})
         return redirect("schedules")
     return render_page(

@@ -196,6 +196,7 @@ export const WINDOW = 200;
  * @property {string} [continues]
  * @property {Array<FileData>} [files]
  * @property {string} [model]
+ * @property {SentAlongData} [sent_along]
  * @property {Parent} parent
  */
 
@@ -462,6 +463,7 @@ export const WINDOW = 200;
  * @property {string} [continues] The run that this one goes on from.
  * @property {Array<FileData>} [files] The files of the message.
  * @property {string} [model]
+ * @property {SentAlongData} [sent_along]
  */
 
 /**
@@ -510,6 +512,13 @@ export const WINDOW = 200;
  * @property {string} run_id
  * @property {"error"} type
  * @property {ErrorData} data
+ */
+
+/**
+ * What a client that keeps the conversation itself has sent along with a message. Its words are on the run's page.
+ * @typedef {object} SentAlongData
+ * @property {number} messages How many earlier messages the session does not have.
+ * @property {boolean} instructions Whether there is something behind the agent's instructions.
  */
 
 /**

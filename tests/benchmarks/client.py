@@ -42,6 +42,8 @@ class Job:
     spread_s: float = 0.0
     """Sessions begin evenly over so long."""
     held: int = 0
+    token: str = ""
+    """By which other doors than the pages' are opened."""
     after: int = 0
     """The last stored event that the client has already."""
     pages: Mapping[str, str] = field(default_factory=dict)
@@ -253,6 +255,49 @@ async def load(client: Client, seen: Seen) -> None:
     _read(heard, seen)
 
 
+async def completions(client: Client, seen: Seen) -> None:
+    """The same through the door of OpenAI's API: a stream for each answer."""
+    job = client.job
+    await _start(client)
+
+    async def one(number: int, session: str) -> list[Heard]:
+        await asyncio.sleep(job.spread_s * number / len(job.sessions))
+        sent = time.time()
+        message = {"role": "user", "content": job.message.replace(TAG, session)}
+        body = {"model": "researcher", "messages": [message], "stream": True}
+        headers = {"Authorization": f"Bearer {job.token}", "X-Session-Id": session}
+        async with client.http.post(f"{job.url}/v1/chat/completions", json=body, headers=headers) as answer:
+            lines = [(time.time(), line) async for line in answer.content]
+        return [Heard(session, sent, 0, _as_frames(lines))]
+
+    heard = await asyncio.gather(*(one(*each) for each in enumerate(job.sessions)), return_exceptions=True)
+    _finish(client, seen)
+    _read(heard, seen)
+
+
+def _as_frames(lines: Sequence[tuple[float, bytes]]) -> list[tuple[float, str]]:
+    """What chunks of a completion say, as frames would have said it."""
+    frames: list[tuple[float, str]] = []
+    text = ""
+
+    def tell(at: float, kind: str, **data: Any) -> None:
+        frames.append((at, orjson.dumps({"type": kind, "data": data}).decode()))
+
+    for at, line in lines:
+        if not line.startswith(b"data: {"):
+            continue
+        chunk = orjson.loads(line[6:])
+        if "error" in chunk:
+            tell(at, "error", message=chunk["error"]["message"])
+        for choice in chunk.get("choices", ()):
+            if more := choice["delta"].get("content"):
+                tell(at, "reasoning_delta", step=1, type="final_answer", attempt=1, offset=len(text), text=more)
+                text += more
+            if choice["finish_reason"]:
+                tell(at, "reasoning_step", step=1, type="final_answer", content=text)
+    return frames
+
+
 async def watch(client: Client, seen: Seen) -> None:
     """Watch one answer on many sockets of its session. The first of them asks, where there is something to ask."""
     job = client.job
@@ -361,7 +406,7 @@ async def get(client: Client, seen: Seen) -> None:
 
 
 _KINDS: dict[str, Callable[[Client, Seen], Awaitable[None]]] = {
-    work.__name__: work for work in (turns, load, watch, connect, back, idle, replay, get)
+    work.__name__: work for work in (turns, load, completions, watch, connect, back, idle, replay, get)
 }
 
 

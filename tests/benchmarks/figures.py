@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.benchmarks import bursts
 from tests.benchmarks.client import TAG
+from tests.benchmarks.doors import doors
 from tests.benchmarks.figure import (
     MS,
     Measured,
@@ -242,6 +243,7 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "heavy-load": heavy_load,
     "shares": cpu_shares,
     "watchers": watchers,
+    "doors": doors,
     "idle": idle,
     "back": bursts.back,
     "due": bursts.due,

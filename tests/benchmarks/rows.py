@@ -12,7 +12,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat.accounts.models import User
-from chat.models import Occurrence, Schedule, Session
+from chat.models import Occurrence, Schedule, Scope, Session
+from chat.security.tokens import make_token
 from chat.store.step_log import Entry
 from tests.benchmarks import searchable
 from tests.chat import large, making
@@ -34,6 +35,11 @@ def login() -> None:
     store["_auth_user_hash"] = user.get_session_auth_hash()
     store.create()
     print(json.dumps(store.session_key))
+
+
+def token() -> None:
+    """A token of that account."""
+    print(json.dumps(make_token(User.objects.get(username=USER), "benchmark", Scope.ASK, None)[1]))
 
 
 def sessions(count: int) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -115,6 +116,7 @@ def fill(runs: int, steps_of_run: int, users_in_all: int = USERS) -> Large:
             SELECT {uuid("d", "n.i")}, 'process 1', {uuid("a", "n.i")}, {first}, 'owner', %s FROM {numbers(200)}""",
             [then],
         )
+        fill_audit(cursor, runs)
         if connection.vendor == "postgresql":
             # It does so by itself after a while; SQLite never does.
             cursor.execute("ANALYZE")
@@ -128,6 +130,22 @@ def fill(runs: int, steps_of_run: int, users_in_all: int = USERS) -> Large:
         of_session.get(status="queued"),
         of_session.get(number=1),
         Schedule.objects.get(pk=schedule_id),
+    )
+
+
+def fill_audit(cursor: Any, entries: int) -> None:
+    """So many entries, a few seconds apart: nearly all are looks of some of the staff, by three doors."""
+    numbers = _NUMBERS[connection.vendor].format(count=entries)
+    at = "datetime('2020-01-01', '+' || n.i || ' seconds')"
+    if connection.vendor == "postgresql":
+        at = "timestamptz '2020-01-01' + n.i * interval '1 second'"
+    session = _UUID[connection.vendor].format(mark="a", number="n.i %% 1000 + 1")
+    cursor.execute(
+        f"""INSERT INTO chat_auditentry (actor_id, action, subject_id, session_id, door, about, details, at, "window")
+        SELECT n.i %% 7 + 1, CASE WHEN n.i %% 1000 = 0 THEN 'stop' WHEN n.i %% 50 = 0 THEN 'login' ELSE 'view' END, n.i %% 500,
+            {session}, CASE n.i %% 3 WHEN 0 THEN 'page' WHEN 1 THEN 'api' ELSE 'admin' END, '', '{{}}', {at}, n.i
+        FROM {numbers}""",
+        [],
     )
 
 

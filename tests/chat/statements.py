@@ -22,6 +22,7 @@ from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.schedules import occurrences
 from chat.store import call_reader, history, reconcile, selectors, step_log
+from chat.store.audit_log import AuditFilter, Cursor
 from chat.store.calls import CallWriter, PricedCall
 from tests.chat import making
 from tests.chat.large import Large
@@ -50,6 +51,11 @@ def _new_run(at: Large) -> Run:
 
 def _draft(at: Large) -> Draft:
     return Draft(run_id=at.live.pk, number=1, type="thought", text="so", updated_at=timezone.now())
+
+
+def audit_place() -> Cursor:
+    """A place in the midst of the audit's entries."""
+    return Cursor(timezone.now() - timedelta(days=2000), 5_000)
 
 
 def _refused(act: Callable[..., Any], *values: Any) -> None:
@@ -152,6 +158,12 @@ BY_A_PAGE: dict[str, Callable[[Large], Any]] = {
     "the list beside a page": lambda at: selectors.listed_sessions(User(pk=at.user_id), 60),
     "a page's share of a session": lambda at: selectors.window(at.session_id),
     "an earlier share": lambda at: selectors.window(at.session_id, before=100),
+    "the audit's next page": lambda _: AuditFilter().entries(100, audit_place()),
+    "the audit of a person": lambda at: AuditFilter(person=at.user_id).entries(100, audit_place()),
+    "the audit of an act": lambda _: AuditFilter(action="stop", door="api").entries(100),
+    "the audit of a door": lambda _: AuditFilter(door="command").entries(100),
+    "the audit of a session": lambda at: AuditFilter(session_id=at.session_id).entries(100),
+    "the audit of a time": lambda _: AuditFilter(since=SOON, until=timezone.now()).entries(100),
     "those with words": lambda at: list(selectors.past_sessions(User(pk=at.user_id), text="session so")[:30]),
 }
 EVERYTHING = {**BY_THE_CLOCK, **BY_A_RUN, **BY_A_PAGE}

@@ -32,9 +32,11 @@ PART_OF = {
     "asgiref": "django",
     "autobahn": "daphne",
     "kombu": "celery",
+    "pyjwt": "django-allauth",
     "psycopg-pool": "psycopg",
     "pydantic-monty-client": "pydantic-monty",
     "redis": "channels-redis",
+    "requests": "django-allauth",
     "twisted": "daphne",
 }
 

@@ -13,7 +13,7 @@ from chat.accounts.models import User
 from config.login_limits import LIMITS, client_address
 
 pytestmark = pytest.mark.django_db
-ADMIN_LOGIN, LOGIN = "/admin/login/", "/accounts/login/"
+LOGIN = "/accounts/login/"
 BOTH, ADDRESS, NAME = LIMITS.values()
 
 
@@ -22,7 +22,7 @@ def admin() -> User:
     return User.objects.create_superuser("admin", password="the right one")
 
 
-def log_in(password: str, address: str = "192.0.2.1", name: str = "admin", page: str = ADMIN_LOGIN) -> Any:
+def log_in(password: str, address: str = "192.0.2.1", name: str = "admin", page: str = LOGIN) -> Any:
     return Client(REMOTE_ADDR=address).post(page, {"username": name, "password": password})
 
 

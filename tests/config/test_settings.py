@@ -51,8 +51,8 @@ def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
 def answers() -> dict[str, Any]:
     """What an installation at https://chat.example.org answers."""
     asked = [
-        ("plain", "/admin/login/", {}),
-        ("secure", "/admin/login/", {"X-Forwarded-Proto": "https"}),
+        ("plain", "/accounts/login/", {}),
+        ("secure", "/accounts/login/", {"X-Forwarded-Proto": "https"}),
         ("health", "/healthz", {}),
         ("ready", "/readyz", {}),
     ]
@@ -64,7 +64,7 @@ def answers() -> dict[str, Any]:
 
 def test_plain_http_is_redirected(answers: dict[str, Any]) -> None:
     assert answers["plain"]["status"] == 301
-    assert answers["plain"]["headers"]["Location"] == "https://chat.example.org/admin/login/"
+    assert answers["plain"]["headers"]["Location"] == "https://chat.example.org/accounts/login/"
 
 
 def test_probes_are_not_redirected(answers: dict[str, Any]) -> None:

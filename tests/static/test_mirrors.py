@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from chat.rendering import rows, transcript, humanize
 from chat import protocol
+from chat.protocol.frames import SentAlongData
 from chat.store.drafts import Draft
 from chat.strip_markdown import strip_markdown
 from scripts import bootstrap
@@ -134,6 +135,8 @@ def compare_words(ask: Ask) -> None:
     expected += [(["size", number], humanize.size(number)) for number in numbers]
     for name in ("steps", "tools", "failed"):
         expected += [([name, number], getattr(humanize, name)(number)) for number in numbers]
+    alongs: list[SentAlongData] = [{"messages": n, "instructions": both} for n in (0, 1, 2) for both in (True, False)]
+    expected += [(["sentAlong", along], humanize.sent_along(along)) for along in alongs]
     expected += [(["gist", text], humanize.first_line(text)) for text in TEXTS]
     expected += [(["markdownGist", text], humanize.markdown_gist(text)) for text in [*TEXTS, "**a** " * 400, "😀" * 1_200]]
     questions = [*TEXTS, "line\n" * 11, "line\n" * 12, "x" * 960, "x" * 961, "😀" * 481, "y" * 81 + "\n" * 10]
@@ -347,6 +350,7 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         result(1, files=[FILE]),
         complete(),
     ],
+    "sent along": [start(sent_along={"messages": 3, "instructions": True}), answer(1), complete()],
     "result without its call": [result(7), answer(8), complete()],
     "unparsed arguments": [start(), call(1, arguments="{broken"), result(1, False), answer(2), complete()],
 }

@@ -5,9 +5,11 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from agents.text import clean
-from chat.models import Announcement, Level
+from chat.models import NOBODY, Act, Announcement, Door, Level
+from chat.security import audit
 
 
 class Command(BaseCommand):
@@ -27,5 +29,7 @@ class Command(BaseCommand):
             announcement.full_clean()
         except ValidationError as error:
             raise CommandError(f"That cannot be announced: {' '.join(error.messages)}") from None
-        announcement.save()
+        with transaction.atomic():
+            announcement.save()
+            audit.note_act(NOBODY, Act.CREATE, Door.COMMAND, about=f"announcement {announcement.pk}")
         self.stdout.write("Announced.")

@@ -3,7 +3,7 @@
  */
 
 import { clone, makeBar, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
-import { atWorkLine, did, failed, initials, isLong, joined, roughly, steps, ticking, tint } from "../state/humanize.js";
+import { atWorkLine, did, failed, initials, isLong, joined, roughly, sentAlong, steps, ticking, tint } from "../state/humanize.js";
 import { endIcon, endline, status, trouble } from "../state/run-status.js";
 import { answerBar, counts, itemBar, using } from "../state/figures.js";
 import { pathTo } from "../transport/addresses.js";
@@ -267,6 +267,11 @@ function paintHead(article, run, { agent, locale }) {
   /** @type {HTMLAnchorElement} */
   const inspect = slot(article, "inspect");
   inspect.href = pathTo(`runs/${run.id}/`);
+  /** @type {HTMLAnchorElement} */
+  const along = slot(article, "along");
+  along.href = `${inspect.href}#along`;
+  setText(along, run.sent_along ? sentAlong(run.sent_along) : "");
+  setShown(along, run.sent_along !== null);
 }
 
 /**

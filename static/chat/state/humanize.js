@@ -361,3 +361,19 @@ export function initials(name) {
 export function tint(name) {
   return ["", "b", "c", "d"][[...name].reduce((sum, letter) => sum + (letter.codePointAt(0) ?? 0), 0) % 4];
 }
+
+/**
+ * What a client that keeps the conversation itself has sent along with a message.
+ *
+ * @param {import("../protocol.js").SentAlongData} along
+ */
+export function sentAlong({ messages, instructions }) {
+  if (!messages) return gettext("The client has sent instructions along");
+  if (!instructions)
+    return ngettext("The client has sent %(n)d earlier message along", "The client has sent %(n)d earlier messages along", messages);
+  return ngettext(
+    "The client has sent instructions and %(n)d earlier message along",
+    "The client has sent instructions and %(n)d earlier messages along",
+    messages,
+  );
+}

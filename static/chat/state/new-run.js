@@ -28,6 +28,7 @@ export function newRun(id) {
     model: "",
     message: "",
     files: [],
+    sent_along: null,
     user: "",
     enable_reasoning: true,
     continues: null,

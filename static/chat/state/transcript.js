@@ -207,6 +207,7 @@ function started(run, data) {
     model: data.model ?? "",
     message: data.message,
     files: data.files ?? [],
+    sent_along: data.sent_along ?? null,
     user: data.user ?? "",
     enable_reasoning: data.enable_reasoning ?? true,
     continues: data.continues ?? null,

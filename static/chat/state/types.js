@@ -59,7 +59,8 @@
  * A run as the page knows it. `outside` counts what of it lies on earlier pages; `finished` is its last finished step.
  *
  * @typedef {{
- *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, files: FileData[], user: string,
+ *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, files: FileData[],
+ *   sent_along: import("../protocol.js").SentAlongData|null, user: string,
  *   enable_reasoning: boolean, continues: string|null, parent: Parent|null, iteration: number, limit: number, items: Item[], answer: Answer|null,
  *   error: (Parts & {message: string, code: string, id: string})|null, duration_ms: number|null, usage: Usage|null, cancelled_by: string|null,
  *   removed: boolean, outside: Partial<Counts>, growth: Growth|null, finished: number,

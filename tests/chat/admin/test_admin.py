@@ -110,7 +110,7 @@ def test_pages_run_no_script_of_their_own(client: Client, root: User, ada: User)
 
 
 def test_every_page_names_the_icon(client: Client, root: User) -> None:
-    for name in ("index", "chat_run_changelist", "accounts_user_add", "password_change"):
+    for name in ("index", "chat_run_changelist", "accounts_user_add"):
         [icon] = re.findall(r'<link rel="icon"[^>]* href="([^"]+)"', page(client, name))
         assert icon.startswith("/static/chat/favicon/done")
     client.logout()

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.test import override_settings
 
 from chat.accounts.models import User
-from chat.models import Occurrence, Origin, Outcome, PauseReason, Run, RunStatus, Schedule, Session
+from chat.models import Door, Occurrence, Origin, Outcome, PauseReason, Run, RunStatus, Schedule, Session
 from chat.runs import auto_continue
 from chat.runs import state as run_state
 from chat.runs.admission import Refused
@@ -394,7 +394,7 @@ def test_nobody_touches_anothers(ada: User) -> None:
     eve = making.user("eve", is_staff=True)
     for act in (
         lambda: schedule_commands.change(eve, schedule.pk, {"name": "Mine"}, NOW),
-        lambda: schedule_commands.remove(eve, schedule.pk),
+        lambda: schedule_commands.remove(eve, schedule.pk, Door.API),
         lambda: occurrences.run_now(schedule.pk, NOW, eve),
         lambda: schedule_commands.change(ada, uuid4(), {"name": "Mine"}, NOW),
     ):
@@ -404,7 +404,7 @@ def test_nobody_touches_anothers(ada: User) -> None:
     theirs = making.session(ada)
     with pytest.raises(Refused):
         made(eve, session_id=str(theirs.pk))
-    schedule_commands.remove(ada, schedule.pk)
+    schedule_commands.remove(ada, schedule.pk, Door.API)
     assert not Schedule.objects.exists()
 
 

@@ -284,7 +284,7 @@ def test_an_entry_outlives_the_account(client: Client, staff: User, run: Run) ->
     staff.delete()
     making.user("root", is_staff=True, is_superuser=True)
     client.force_login(User.objects.get(username="root"))
-    shown = client.get(reverse("admin:chat_auditentry_changelist"), {"q": str(key)}).content.decode()
+    shown = client.get(reverse("admin:chat_auditentry_changelist"), {"person": str(key)}).content.decode()
     assert f"account {key}, deleted" in shown
     assert str(run.session_id) in shown
 
@@ -298,9 +298,7 @@ def test_entries_are_read_by_those_who_may_and_changed_by_nobody(client: Client,
     )
     assert client.get(changelist).status_code == 403
     making.permit(staff, "chat.view_auditentry")
-    for search in ("staff", str(run.session_id), str(staff.pk), ""):
-        assert re.search(r"1 audit entry", client.get(changelist, {"q": search}).content.decode()), search
-    assert "0 audit entries" in client.get(changelist, {"q": "ada"}).content.decode()
+    assert str(run.session_id) in client.get(changelist).content.decode()
     assert client.get(change).status_code == 200
     making.user("root", is_staff=True, is_superuser=True)
     client.force_login(User.objects.get(username="root"))

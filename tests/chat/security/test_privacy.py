@@ -98,6 +98,13 @@ ROWS: dict[str, list[Row]] = {
     "api/runs/<run_id>/calls/<number>/messages/": [Row("GET", 401, 404, 200, 200)],
     "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202)],
     "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403)],
+    # The door of OpenAI's clients, which tokens alone open.
+    "v1/models": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
+    "v1/models/<str:name>": [Row("GET", 401, 401, 401, 401)],
+    "v1/chat/completions": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
+    "v1/responses": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
+    "v1/responses/<str:response_id>": [Row("GET", 401, 401, 401, 401)],
+    "v1/": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
     # Schedules are their owner's alone; staff see to them in the admin.
     "schedules/": page(200, 200, 200),
     "schedules/new/": [Row("GET", LOGIN, 200, 200, 200)],
@@ -126,13 +133,29 @@ ROWS: dict[str, list[Row]] = {
     "accounts/logout/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, LOGIN, LOGIN, LOGIN)],
     "accounts/password_change/": [Row("GET", LOGIN, 200, 200, 200)],
     "accounts/signup/": [Row("GET", 404, 404, 404, 404), Row("POST", 404, 404, 404, 404)],
+    "accounts/oidc/login/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
+    "accounts/oidc/callback/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
+    # Stages of a login, for whoever is in the middle of one: others are led to its beginning, or home.
+    "accounts/second-factor/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
+    "accounts/second-factor/required/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
+    "accounts/passkey/": [Row("GET", 405, 405, 405, 405), Row("POST", 200, 200, 200, 200)],
+    "accounts/confirm/": [Row("GET", LOGIN, 200, 200, 200)],
+    "accounts/security/": [Row("GET", LOGIN, 200, 200, 200)],
+    # Only for those who have just shown who they are.
+    "accounts/security/app/": [Row("GET", LOGIN, 302, 302, 302)],
+    "accounts/security/codes/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
+    "accounts/security/passkeys/add/": [Row("GET", LOGIN, 302, 302, 302)],
+    "accounts/security/factors/<int:factor_id>/remove/": [
+        Row("GET", 405, 405, 405, 405),
+        Row("POST", LOGIN, 302, 302, 302),
+    ],
     # What a page is read in; whoever is logged in has it kept with the account.
     "accounts/language/": [Row("GET", 405, 405, 405, 405), Row("POST", 302, 302, 302, 302)],
     # The admin: here staff are without permissions of their own; with them they see what those say.
     "admin/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
-    "admin/login/": [Row("GET", 200, 200, 200, 302)],
+    "admin/login/": [Row("GET", LOGIN, LOGIN, LOGIN, LOGIN)],
     "admin/logout/": [Row("GET", 302, 302, 302, 405)],
-    "admin/password_change/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
+    "admin/password_change/": [Row("GET", LOGIN, LOGIN, LOGIN, 302)],
     "admin/password_change/done/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
     "admin/autocomplete/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/jsi18n/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],

@@ -23,6 +23,7 @@ BIG = (
     "chat_stepcontent",
     "chat_modelcall",
     "chat_modelcontent",
+    "chat_auditentry",
 )
 SIZES = [
     pytest.param((8_000, 5), id="8,000 runs"),

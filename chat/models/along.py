@@ -1,0 +1,36 @@
+"""What clients that keep a conversation themselves have sent along with a message. Written by ``store.sent_along`` alone."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from chat.models.sessions import Run
+
+
+class SentAlong(models.Model):
+    """What came with a run's message through a door whose clients send the whole conversation each time.
+
+    ``asked`` stands for that conversation up to the message, ``answered`` for the same with the run's answer: by that the next request
+    finds the session. Each is empty where the session holds anything else, or there is no answer.
+    """
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, primary_key=True, related_name="sent_along")
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)
+    agent_name = models.CharField(max_length=64)
+    instructions = models.TextField(blank=True, help_text="What goes behind the agent's instructions.")
+    messages = models.TextField(blank=True, help_text="Earlier messages that the session does not have, as JSON.")
+    asked = models.CharField(max_length=64, blank=True, editable=False)
+    answered = models.CharField(max_length=64, blank=True, editable=False)
+    request_key = models.CharField(  # noqa: DJ001 - unique where there is one
+        max_length=64, null=True, blank=True, editable=False, help_text="By which its client may ask for it again."
+    )
+    request_digest = models.CharField(max_length=64, blank=True, editable=False)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("owner", "request_key"), name="one_run_per_request_key"),)
+        indexes = (
+            models.Index(fields=("owner", "agent_name", "answered"), condition=~Q(answered=""), name="along_by_answer"),
+        )
+
+    def __str__(self) -> str:
+        return f"Sent along with {self.run_id}"

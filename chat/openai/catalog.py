@@ -1,0 +1,47 @@
+"""What this door lists: agents as models, and runs as responses."""
+
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from chat.accounts.models import User
+from chat.catalog import agents
+from chat.models import AgentVersion, RunStatus
+from chat.openai.responses import Asked, Status
+from chat.openai.telling import Frame
+from chat.store import selectors, sent_along
+
+
+def models_for(user: User) -> list[dict[str, Any]]:
+    """The agents that a user may use, as OpenAI lists models."""
+    usable = agents.usable_by(user.pk)
+    made = dict(AgentVersion.objects.filter(pk__in=[each.pk for each in usable]).values_list("pk", "created_at"))
+    return [
+        {
+            "id": each.spec.name,
+            "object": "model",
+            "created": int(made[each.pk].timestamp()),
+            "owned_by": "thinkaloud",
+            "name": str(each.spec.title),
+            "description": str(each.spec.description),
+        }
+        for each in usable
+    ]
+
+
+def stored_response(user: User, run_id: UUID) -> tuple[Asked, list[Frame], Status] | None:
+    """What a run of a user's own was asked for, its frames so far, and the state of one that has not ended; None where there is none."""
+    place = sent_along.find_run(user.pk, run_id)
+    if place is None:
+        return None
+    run = place.run
+    asked = Asked(
+        str(run.pk),
+        run.agent_name,
+        int(run.created_at.timestamp()),
+        sent_along.instructions_of(run) or None,
+        metadata={"session_id": str(run.session_id)},
+    )
+    frames = [orjson.loads(stored.frame) for stored in selectors.stored_of(run)]
+    return asked, frames, "queued" if run.status == RunStatus.QUEUED else "in_progress"

@@ -1,0 +1,128 @@
+"""Pure: what is told of a run → OpenAI's chat completions, whole or in chunks."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from chat.openai.failures import run_failure
+from chat.openai.telling import BETWEEN, Ended, Frame, Piece, RunTeller, Said, Text, tool_words
+from chat.protocol.frames import Usage
+
+DONE = b"data: [DONE]\n\n"
+
+
+def usage_of(usage: Usage) -> dict[str, Any]:
+    """Tokens, by the names that they have here."""
+    sent, written = usage["input_tokens"], usage["output_tokens"]
+    return {
+        "prompt_tokens": sent,
+        "completion_tokens": written,
+        "total_tokens": sent + written,
+        "prompt_tokens_details": {"cached_tokens": usage.get("cached_tokens", 0)},
+        "completion_tokens_details": {"reasoning_tokens": usage.get("reasoning_tokens", 0)},
+    }
+
+
+def completion(run_id: str, model: str, created: int, said: Said) -> dict[str, Any]:
+    """The answer of a run that has ended with one."""
+    assert said.ended is not None  # noqa: S101 - whoever calls this has waited for it
+    message: dict[str, Any] = {"role": "assistant", "content": BETWEEN.join(said.content), "refusal": None}
+    if said.reasoning:
+        message["reasoning_content"] = BETWEEN.join(said.reasoning)
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(said.ended)}
+    return {
+        "id": f"chatcmpl-{run_id}",
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "choices": [choice],
+        "usage": usage_of(said.ended.usage),
+    }
+
+
+def _reason(ended: Ended) -> str:
+    return "length" if ended.is_cut else "stop"
+
+
+@dataclass(slots=True)
+class CompletionStream:
+    """A run's chunks as the body of an event stream, each as bytes. Give it the frames of the run's session, in their order."""
+
+    run_id: str
+    model: str
+    created: int
+    with_usage: bool = False
+    """Whether the client wants a last chunk with the tokens."""
+    is_over: bool = False
+    _teller: RunTeller = field(init=False)
+    _head: bytes = field(init=False)
+    _tail: bytes = field(init=False)
+    _content: str = ""
+    #: The part that was told last in each field.
+    _parts: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._teller = RunTeller(self.run_id)
+        head = orjson.dumps(self._envelope())[:-1]
+        # What is around a token's text is the same for every token.
+        self._head = b"data: " + head + b',"choices":[{"index":0,"delta":{"'
+        self._tail = (
+            b'},"logprobs":null,"finish_reason":null}]' + (b',"usage":null}' if self.with_usage else b"}") + b"\n\n"
+        )
+
+    @property
+    def told_otherwise(self) -> str:
+        """The answer as the client was told it, where that is not as the log has it; else empty."""
+        return self._content if self._content.strip() != self._teller.answer.strip() else ""
+
+    def begin(self) -> bytes:
+        """The first chunk."""
+        return self._head + b'role":"assistant","content":""' + self._tail
+
+    def take(self, frame: Frame) -> bytes:
+        """The chunks that one more frame makes; empty for most that are no tokens."""
+        return b"".join(map(self._chunk, self._teller.take(frame)))
+
+    def _chunk(self, piece: Piece) -> bytes:
+        match piece:
+            case Text(is_whole=True):
+                return b""
+            case Text(part=part, kind="text", text=text):
+                text = self._parted("content", part, text)
+                self._content += text
+                return self._delta(b'content":', text)
+            case Text(part=part, text=text):
+                return self._delta(b'reasoning_content":', self._parted("reasoning", part, text))
+            case Ended():
+                return self._end(piece)
+            case _:
+                return self._delta(b'reasoning_content":', self._parted("reasoning", -1, tool_words(piece)))
+
+    def _parted(self, name: str, part: int, text: str) -> str:
+        """The text, parted from what was told before it in the same field."""
+        before = self._parts.get(name)
+        self._parts[name] = part
+        return text if before is None or (before == part and part > 0) else BETWEEN + text
+
+    def _delta(self, name: bytes, text: str) -> bytes:
+        return self._head + name + orjson.dumps(text) + self._tail
+
+    def _end(self, ended: Ended) -> bytes:
+        self.is_over = True
+        if ended.error:
+            return b"data: " + orjson.dumps({"error": run_failure(ended).body()}) + b"\n\n" + DONE
+        choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": _reason(ended)}
+        last: dict[str, Any] = {**self._envelope(), "choices": [choice]}
+        if not self.with_usage:
+            return b"data: " + orjson.dumps(last) + b"\n\n" + DONE
+        used = {**self._envelope(), "choices": [], "usage": usage_of(ended.usage)}
+        return b"".join(b"data: " + orjson.dumps(each) + b"\n\n" for each in ({**last, "usage": None}, used)) + DONE
+
+    def _envelope(self) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{self.run_id}",
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+        }

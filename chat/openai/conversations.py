@@ -1,0 +1,212 @@
+"""Pure: the conversation that a client sends whole with each request, and by what an earlier one is known again."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Literal
+
+from agents.text import is_clean
+from chat.openai.failures import bad, unsupported
+from chat.openai.telling import BETWEEN
+from chat.store.sent_along import next_digest
+
+Role = Literal["user", "assistant", "tool"]
+#: Roles whose words go behind the agent's instructions.
+_INSTRUCTING = ("system", "developer")
+_TEXTS = ("text", "input_text", "output_text", "refusal", "summary_text")
+_IMAGES = ("image_url", "input_image")
+_DATA_URL = re.compile(r"data:image/[\w.+-]{1,40};base64,")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something that was said, as the client keeps it."""
+
+    role: Role
+    text: str
+    images: tuple[str, ...] = ()
+    """The ``data:`` addresses of its pictures."""
+    calls: tuple[dict[str, Any], ...] = ()
+    """Calls of tools that were the client's, in OpenAI's shape."""
+    call_id: str = ""
+    """Of a tool's result: the call's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What a request asks, and what was said before."""
+
+    asked: Message
+    earlier: tuple[Message, ...] = ()
+    instructions: str = ""
+
+
+def conversation_of(messages: Sequence[Message], instructions: Iterable[str], where: str) -> Conversation:
+    """The conversation that ends with the user's message; raises `Failure` where it does not. ``where`` is the field's name."""
+    if not messages or messages[-1].role != "user":
+        raise bad(f"The last of “{where}” must be the user's: it is what is asked.", where)
+    return Conversation(messages[-1], tuple(_joined(messages[:-1])), BETWEEN.join(filter(None, instructions)))
+
+
+def _joined(messages: Iterable[Message]) -> Iterable[Message]:
+    """The messages; what an assistant said in several pieces, one after the other, is one."""
+    before: Message | None = None
+    for message in messages:
+        if before is not None and message.role == before.role == "assistant" and not (before.calls or message.calls):
+            before = Message("assistant", BETWEEN.join(filter(None, (before.text, message.text))))
+            continue
+        if before is not None:
+            yield before
+        before = message
+    if before is not None:
+        yield before
+
+
+# Known again
+
+
+def digest_of(messages: Iterable[Message]) -> str:
+    """By what a conversation is known again: equal for equal messages, however their texts were sent."""
+    digest = ""
+    for each in messages:
+        pictures = [picture_digest(image) for image in each.images]
+        digest = next_digest(digest, each.role, each.text, pictures, each.calls, each.call_id)
+    return digest
+
+
+def picture_digest(address: str) -> str:
+    """By what a picture is known again."""
+    return sha256(address.encode()).hexdigest()
+
+
+# Read from a body
+
+
+@dataclass(slots=True)
+class _Read:
+    """What was read of a body so far."""
+
+    messages: list[Message] = field(default_factory=list)
+    instructions: list[str] = field(default_factory=list)
+
+    def take(self, raw: Any, place: str) -> None:
+        """Read one more message."""
+        if not isinstance(raw, dict):
+            raise bad(f"{place}: a message is an object with a role.", place)
+        role = raw.get("role")
+        text, images = _content(raw.get("content"), f"{place}.content")
+        if role in _INSTRUCTING:
+            self.instructions.append(text)
+        elif role == "user":
+            self.messages.append(Message("user", text, images))
+        elif role == "assistant":
+            self.messages.append(Message("assistant", text, calls=_calls(raw.get("tool_calls"), f"{place}.tool_calls")))
+        elif role in ("tool", "function"):
+            call_id = raw.get("tool_call_id") or raw.get("name") or ""
+            self.messages.append(Message("tool", text, call_id=_text(call_id, f"{place}.tool_call_id")))
+        else:
+            raise bad(f"{place}.role: one of system, developer, user, assistant, tool.", f"{place}.role")
+
+
+def read_messages(raw: Sequence[Any], where: str) -> tuple[list[Message], list[str]]:
+    """The messages of a chat completion's body, and what instructs; raises `Failure` with the field that is at fault."""
+    read = _Read()
+    for number, each in enumerate(raw):
+        read.take(each, f"{where}[{number}]")
+    return read.messages, read.instructions
+
+
+def read_items(raw: Any, where: str) -> tuple[list[Message], list[str]]:
+    """The same of the input of a response: a text, or items. Thoughts and our tools' calls are what we know ourselves."""
+    if isinstance(raw, str):
+        return [Message("user", _text(raw, where))], []
+    if not isinstance(raw, list):
+        raise bad(f"{where}: a text, or a list of items.", where)
+    read = _Read()
+    for number, each in enumerate(raw):
+        place = f"{where}[{number}]"
+        kind = each.get("type", "message") if isinstance(each, dict) else None
+        if kind == "message":
+            read.take(each, place)
+        elif kind == "function_call":
+            function = {"name": each.get("name"), "arguments": each.get("arguments")}
+            calls = _calls([{"id": each.get("call_id"), "function": function}], place)
+            read.messages.append(Message("assistant", "", calls=calls))
+        elif kind == "function_call_output":
+            output, _ = _content(each.get("output"), f"{place}.output")
+            read.messages.append(Message("tool", output, call_id=_text(each.get("call_id"), f"{place}.call_id")))
+        elif kind == "item_reference" or not isinstance(kind, str):
+            raise unsupported(place, f"{place}: send the item itself.")
+        # Anything else is a thought, or a hosted tool's call: part of an answer, and no message.
+    return read.messages, read.instructions
+
+
+def _content(raw: Any, place: str) -> tuple[str, tuple[str, ...]]:
+    if raw is None:
+        return "", ()
+    if isinstance(raw, str):
+        return _text(raw, place), ()
+    if not isinstance(raw, list):
+        raise bad(f"{place}: a text, or a list of parts.", place)
+    texts: list[str] = []
+    images: list[str] = []
+    for number, part in enumerate(raw):
+        at = f"{place}[{number}]"
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in _TEXTS:
+            texts.append(_text(part.get("refusal" if kind == "refusal" else "text"), at))
+        elif kind in _IMAGES:
+            images.append(_image(part.get("image_url"), f"{at}.image_url"))
+        elif isinstance(kind, str):
+            raise unsupported(at, f"{at}: parts of type “{kind[:40]}” are not taken here, only texts and images.")
+        else:
+            raise bad(f"{at}: a part is an object with a type.", at)
+    return "\n".join(texts), tuple(images)
+
+
+def _text(raw: Any, place: str) -> str:
+    if not isinstance(raw, str):
+        raise bad(f"{place}: a text is needed here.", place)
+    if not is_clean(raw):
+        raise bad(
+            f"{place}: the text holds a character that cannot be stored (NUL or half of a pair).", place, "bad_text"
+        )
+    return raw
+
+
+def _image(raw: Any, place: str) -> str:
+    address = raw.get("url") if isinstance(raw, dict) else raw
+    if not isinstance(address, str):
+        raise bad(f"{place}: the address of an image is needed here.", place)
+    if not _DATA_URL.match(address):
+        raise unsupported(place, f"{place}: images are taken as data:image/…;base64,… alone; no address is fetched.")
+    return address
+
+
+def image_bytes(address: str) -> bytes:
+    """The image itself; raises `Failure`."""
+    try:
+        return base64.b64decode(address.partition(",")[2], validate=True)
+    except binascii.Error:
+        raise bad("An image is not valid base64.", "image_url") from None
+
+
+def _calls(raw: Any, place: str) -> tuple[dict[str, Any], ...]:
+    """Calls of tools in OpenAI's shape, with nothing in them that models do not need."""
+    if raw is None:
+        return ()
+    if not isinstance(raw, list):
+        raise bad(f"{place}: a list of calls.", place)
+    return tuple(_call(each, f"{place}[{number}]") for number, each in enumerate(raw))
+
+
+def _call(raw: Any, place: str) -> dict[str, Any]:
+    function = raw.get("function") if isinstance(raw, dict) else None
+    if not isinstance(function, dict):
+        raise bad(f"{place}: a call is an object with an id and a function.", place)
+    name, arguments = (_text(function.get(field), f"{place}.function.{field}") for field in ("name", "arguments"))
+    call_id = _text(raw.get("id"), f"{place}.id")
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}

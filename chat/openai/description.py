@@ -1,0 +1,155 @@
+"""This door's calls as OpenAPI describes them, for the API's document."""
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_FLAG: Schema = {"type": "boolean"}
+_ANY: Schema = {"type": "object"}
+_METADATA: Schema = {
+    "type": "object",
+    "maxProperties": 16,
+    "additionalProperties": {"type": "string", "maxLength": 512},
+    "description": "`session_id` in it is the session to go on with.",
+}
+_PART: Schema = {
+    "type": "object",
+    "required": ["type"],
+    "properties": {
+        "type": {"enum": ["text", "input_text", "output_text", "refusal", "image_url", "input_image"]},
+        "text": _TEXT,
+        "image_url": {"description": "`data:image/…;base64,…`, as a text or as `{url}`."},
+    },
+}
+_MESSAGE: Schema = {
+    "type": "object",
+    "required": ["role"],
+    "properties": {
+        "role": {"enum": ["system", "developer", "user", "assistant", "tool"]},
+        "content": {"anyOf": [_TEXT, {"type": "array", "items": _PART}, {"type": "null"}]},
+    },
+}
+_COMPLETION: Schema = {
+    "type": "object",
+    "required": ["model", "messages"],
+    "properties": {
+        "model": {"type": "string", "description": "The name of an agent."},
+        "messages": {
+            "type": "array",
+            "items": _MESSAGE,
+            "description": "The conversation; the user's last message is asked.",
+        },
+        "stream": _FLAG,
+        "stream_options": {"type": "object", "properties": {"include_usage": _FLAG}},
+        "metadata": _METADATA,
+    },
+}
+_RESPONSE: Schema = {
+    "type": "object",
+    "required": ["model", "input"],
+    "properties": {
+        "model": {"type": "string", "description": "The name of an agent."},
+        "input": {
+            "anyOf": [_TEXT, {"type": "array", "items": _ANY}],
+            "description": "What is asked, or the conversation as items.",
+        },
+        "instructions": {"type": "string", "description": "Goes behind the agent's own."},
+        "previous_response_id": {"type": "string", "description": "The response to go on from."},
+        "store": {"const": True},
+        "stream": _FLAG,
+        "metadata": _METADATA,
+    },
+}
+_ERROR: Schema = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code", "id"],
+            "properties": {
+                "message": _TEXT,
+                "type": _TEXT,
+                "param": {"type": ["string", "null"]},
+                "code": _TEXT,
+                "id": _TEXT,
+            },
+        }
+    },
+}
+_ERRORS = {
+    400: "Not as it has to be; `param` names the field",
+    401: "No token, or none that holds",
+    403: "The token's scope is too small",
+    404: "No such model, session or response",
+    405: "Another method is needed",
+    408: "The body did not come in time",
+    409: "The run was stopped, or the key was used for another request",
+    413: "Too large, or too many files",
+    415: "Not a picture",
+    429: "A limit; `Retry-After` says when to try again",
+    500: "This program failed",
+    502: "The model's server failed",
+    503: "The database is away, or the run was interrupted",
+    504: "The model was silent for too long",
+}
+_OF_ALL = (401, 403, 405, 429, 500, 503)
+
+
+def _json(schema: Schema) -> Schema:
+    return {"application/json": {"schema": schema}}
+
+
+def _call(told: str, needed: str, *errors: int, body: Schema | None = None, path: str = "") -> Schema:
+    """A call: what it does, the scope of a token that may make it, and what it may answer with."""
+    answers = {
+        200: {"description": "OK", "content": _json(_ANY) | ({"text/event-stream": {"schema": _TEXT}} if body else {})}
+    }
+    answers |= {
+        status: {"description": _ERRORS[status], "content": _json(_ERROR)} for status in sorted({*_OF_ALL, *errors})
+    }
+    called: Schema = {
+        "description": f"{told} Takes a token with `{needed}`, and no login of the pages.",
+        "security": [{"TokenAuth": []}],
+        "responses": answers,
+    }
+    if path:
+        called["parameters"] = [{"in": "path", "name": path, "required": True, "schema": _TEXT}]
+    if body is not None:
+        called["requestBody"] = {"required": True, "content": _json(body)}
+        called["parameters"] = [
+            {"in": "header", "name": name, "required": False, "schema": _TEXT, "description": words}
+            for name, words in (
+                ("X-Session-Id", "The session to go on with; it is in every answer."),
+                ("Idempotency-Key", "The same again, within a day, is the same run, told from its start."),
+                ("X-Stop-On-Disconnect", "`true`: a connection that is closed stops the run."),
+            )
+        ]
+    return called
+
+
+_ASKING = (400, 404, 408, 409, 413, 415, 502, 504)
+PATHS: dict[str, dict[str, Schema]] = {
+    "/v1/models": {"get": _call("List the agents that one may use, as OpenAI lists models.", "read")},
+    "/v1/models/{name}": {"get": _call("Show one of them.", "read", 404, path="name")},
+    "/v1/chat/completions": {
+        "post": _call(
+            "Ask, as OpenAI's chat completions have it. Thoughts and tool steps come as `reasoning_content`.",
+            "ask",
+            *_ASKING,
+            body=_COMPLETION,
+        )
+    },
+    "/v1/responses": {
+        "post": _call(
+            "Ask, in the shape of Open Responses. Tools that were called are items of the type `thinkaloud:tool_call`.",
+            "ask",
+            *_ASKING,
+            body=_RESPONSE,
+        )
+    },
+    "/v1/responses/{response_id}": {
+        "get": _call("Show a response as it stands.", "read", 404, path="response_id"),
+    },
+}

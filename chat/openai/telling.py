@@ -1,0 +1,253 @@
+"""Pure: the frames of one run → what a client that knows no frames is told of it, piece by piece, each piece once.
+
+A client of a stream can't be told that something was not so. A text that turns out to have been a thought stays what it was told as,
+and what is written anew follows what was told before as a part of its own.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from agents.text import utf16_length
+from chat.protocol import ErrorCode
+from chat.protocol.frames import ReasoningCompleteData, Usage
+
+#: A frame as JSON has it.
+Frame = Mapping[str, Any]
+Kind = Literal["thought", "text"]
+_KINDS: dict[str, Kind] = {"thought": "thought", "final_answer": "text"}
+
+_LENGTHS = ("max_iterations", "budget_exceeded")
+_ENDED = {
+    "cancelled": "The run was stopped.",
+    "interrupted": "The run was interrupted: the server that carried it has stopped. It can be continued.",
+    "failed": "The run failed.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """More of a part that is being written; a part is of one kind. ``is_whole``: nothing more of it comes."""
+
+    part: int
+    kind: Kind
+    text: str
+    is_whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool is called."""
+
+    call_id: str
+    name: str
+    arguments: str
+    """JSON, or the text that the model wrote where that is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call came to."""
+
+    call_id: str
+    name: str
+    content: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The run has ended. Without an ``error`` it has an answer; ``is_cut``: a limit or a budget ended it."""
+
+    usage: Usage
+    is_cut: bool
+    error: str = ""
+    code: ErrorCode | Literal["cancelled", "interrupted"] | None = None
+    duration_ms: int = 0
+
+
+Piece = Text | ToolCall | ToolResult | Ended
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A step that is being written, and how much of it was told."""
+
+    kind: Kind
+    attempt: int
+    text: str = ""
+    length: int = 0
+    """Of the text, in UTF-16 code units."""
+    told: int = 0
+    """Of the text, in characters."""
+    part: int = 0
+    """The part in which it is told; 0: none yet."""
+
+    def replace(self, text: str, attempt: int) -> None:
+        """The text is this one now."""
+        self.text, self.length, self.attempt = text, utf16_length(text), attempt
+
+
+@dataclass(slots=True)
+class RunTeller:
+    """What was told of a run so far. Give it all frames of its session, in their order; those of others are left.
+
+    A step may begin to grow before the one before it is stored: of that nothing is told until it is its turn.
+    """
+
+    run_id: str
+    answer: str = ""
+    """The answer as the log has it."""
+    _parts: int = 0
+    #: The last step that is stored.
+    _stored: int = 0
+    _drafts: dict[int, _Draft] = field(default_factory=dict)
+    _failure: Mapping[str, Any] = field(default_factory=dict)
+
+    def take(self, frame: Frame) -> Iterator[Piece]:
+        """What is to be told because of one more frame."""
+        if frame.get("run_id") != self.run_id:
+            return
+        data = frame["data"]
+        match frame["type"]:
+            case "reasoning_delta":
+                yield from self._take_growth(data)
+            case "reasoning_step":
+                yield from self._take_step(data)
+            case "error":
+                self._failure = data
+            case "reasoning_complete":
+                for draft in self._drafts.values():
+                    yield from self._close(draft)
+                yield self._ended(data)
+
+    def _take_growth(self, data: Mapping[str, Any]) -> Iterator[Piece]:
+        kind, step, text = _KINDS.get(data["type"]), data["step"], data["text"]
+        if kind is None or step <= self._stored:
+            return
+        draft = self._drafts.get(step)
+        if draft is None:
+            draft = self._drafts[step] = _Draft(kind, data["attempt"])
+        if data["attempt"] < draft.attempt:
+            return
+        if data["offset"] == 0:
+            if data["attempt"] == draft.attempt and draft.text.startswith(text):
+                return
+            yield from self._begin_anew(draft, kind, text, data["attempt"])
+        elif data["attempt"] == draft.attempt and data["offset"] == draft.length:
+            draft.text += text
+            draft.length += utf16_length(text)
+        if step == self._stored + 1:
+            yield from self._tell(draft)
+
+    def _take_step(self, data: Mapping[str, Any]) -> Iterator[Piece]:
+        match data["type"]:
+            case "thought" | "final_answer":
+                yield from self._take_text(_KINDS[data["type"]], data["step"], data["content"])
+            case "tool_use":
+                yield from self._drop(data["step"])
+                arguments = data["arguments"]
+                text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+                yield ToolCall(data["tool_call_id"], data["tool_name"], text)
+            case "tool_result":
+                yield from self._drop(data["step"])
+                content = f"{data['content']}…" if data["truncated"] else data["content"]
+                yield ToolResult(data["tool_call_id"], data["tool_name"], content, data["ok"])
+            case _:
+                return
+        self._stored = data["step"]
+        if (following := self._drafts.get(self._stored + 1)) is not None:
+            yield from self._tell(following)
+
+    def _take_text(self, kind: Kind, step: int, content: str) -> Iterator[Piece]:
+        if kind == "text":
+            self.answer = content
+        draft = self._drafts.get(step) or _Draft(kind, 0)
+        told = draft.text[: draft.told]
+        # What was told as text stays text, whatever it turned out to be; white space at the end may be gone.
+        if told and content.rstrip() != told.rstrip():
+            yield from self._begin_anew(draft, draft.kind if content.startswith(told) else kind, content, draft.attempt)
+        elif not told:
+            draft.kind = kind
+            draft.replace(content, draft.attempt)
+        yield from self._tell(draft)
+        yield from self._close(draft)
+        self._drafts.pop(step, None)
+
+    def _begin_anew(self, draft: _Draft, kind: Kind, text: str, attempt: int) -> Iterator[Piece]:
+        """A step's text is another one now; what it has in common with what was told is not told again."""
+        told = draft.text[: draft.told]
+        goes_on = text.startswith(told)
+        if not goes_on or kind != draft.kind:
+            yield from self._close(draft)
+            draft.kind, draft.part, draft.told = kind, 0, len(told) if goes_on else 0
+        draft.replace(text, attempt)
+
+    def _tell(self, draft: _Draft) -> Iterator[Piece]:
+        more = draft.text[draft.told :]
+        if not more:
+            return
+        if not draft.part:
+            self._parts += 1
+            draft.part = self._parts
+        draft.told = len(draft.text)
+        yield Text(draft.part, draft.kind, more)
+
+    def _close(self, draft: _Draft) -> Iterator[Piece]:
+        if draft.part:
+            yield Text(draft.part, draft.kind, "", is_whole=True)
+
+    def _drop(self, step: int) -> Iterator[Piece]:
+        """Another step took the place of what was being written as this one."""
+        draft = self._drafts.pop(step, None)
+        if draft is not None:
+            yield from self._close(draft)
+
+    def _ended(self, data: ReasoningCompleteData) -> Ended:
+        status, code = data["status"], data.get("code")
+        usage, lasted = data["usage"], data["duration_ms"]
+        if status == "completed" or status in _LENGTHS or code in _LENGTHS:
+            return Ended(usage, is_cut=status != "completed", duration_ms=lasted)
+        if status == "failed":
+            error = str(self._failure.get("message") or _ENDED[status])
+            return Ended(usage, False, error, code or "internal", lasted)
+        return Ended(usage, False, _ENDED[status], "cancelled" if status == "cancelled" else "interrupted", lasted)
+
+
+@dataclass(slots=True)
+class Said:
+    """A run's parts, put together: its answer, and what led to it."""
+
+    content: list[str] = field(default_factory=list)
+    """The parts that were told as text."""
+    reasoning: list[str] = field(default_factory=list)
+    """Thoughts and tool steps, as `tool_words` words them."""
+    ended: Ended | None = None
+    _places: dict[int, int] = field(default_factory=dict)
+
+    def add(self, piece: Piece) -> None:
+        """Add one more piece."""
+        match piece:
+            case Text(part=part, kind=kind, text=text):
+                parts = self.content if kind == "text" else self.reasoning
+                if part not in self._places:
+                    self._places[part] = len(parts)
+                    parts.append("")
+                parts[self._places[part]] += text
+            case Ended():
+                self.ended = piece
+            case _:
+                self.reasoning.append(tool_words(piece))
+
+
+#: Stands between parts that a client is given as one text.
+BETWEEN = "\n\n"
+
+
+def tool_words(piece: ToolCall | ToolResult) -> str:
+    """A tool's call or result as a line that people can read."""
+    if isinstance(piece, ToolCall):
+        return f"→ {piece.name} {piece.arguments}"
+    return f"← {piece.name} {piece.content}" if piece.ok else f"← {piece.name} failed: {piece.content}"

@@ -1,0 +1,291 @@
+"""What HTTP sees of this door. Tokens alone open it; errors have the shape that its clients read."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Protocol
+
+import orjson
+from django.db import Error as DatabaseError
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http.response import HttpResponseBase
+
+from chat.api.auth import token_of
+from chat.api.errors import status_of
+from chat.api.event_stream import EventStreamResponse, EventWriter
+from chat.live.handshake import Login
+from chat.models import Door, Scope
+from chat.openai import catalog, completions, requests, responses
+from chat.openai.asking import ask
+from chat.openai.completions import CompletionStream
+from chat.openai.failures import RETRY_AFTER_S, Failure, bad, refused, run_failure
+from chat.openai.following import check_room, follow_run
+from chat.openai.requests import Body, Wish
+from chat.openai.responses import Output, ResponseStream
+from chat.openai.telling import Ended, Frame, Piece, RunTeller, Said
+from chat.protocol import as_uuid
+from chat.runs import commands as run_commands
+from chat.runs.admission import Refused
+from chat.runs.client_turns import Asked
+from chat.runtime import background, database
+from chat.security.tokens import BadToken, TooManyAttempts
+from chat.store import sent_along
+
+logger = logging.getLogger(__name__)
+
+View = Callable[..., Any]
+_KEY = re.compile(r"[!-~]{1,64}")
+_ANSWERED_AS = "X-Session-Id"
+
+
+class _Stream(Protocol):
+    """A run's answer as a stream writes it."""
+
+    is_over: bool
+
+    @property
+    def told_otherwise(self) -> str: ...
+
+    def begin(self) -> bytes: ...
+
+    def take(self, frame: Frame) -> bytes: ...
+
+
+# Around every call
+
+
+def door(needed: Scope, *methods: str) -> Callable[[View], View]:
+    """A call that a token may make which holds ``needed``; whatever goes wrong is told in this door's shape."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        async def wrapped(request: HttpRequest, **values: str) -> Any:
+            try:
+                login = _login(request, needed)
+                if request.method not in methods:
+                    raise Failure(405, f"This address takes {', '.join(methods)}.", "bad_frame")
+                return await view(request, login, **values)
+            except Exception as failure:  # noqa: BLE001 - told, and where it is ours noted
+                return _told(request, failure)
+
+        wrapped.csrf_exempt = True  # type: ignore[attr-defined] # no cookie counts here
+        return wrapped
+
+    return decorate
+
+
+def _login(request: HttpRequest, needed: Scope) -> Login:
+    token = token_of(request)
+    if token is None:
+        raise Failure(401, "Send a token, made under Account: “Authorization: Bearer tk_…”.", "invalid_api_key")
+    if not token.scope.holds(needed):
+        raise Failure(403, f"This needs a token with the scope “{needed.value}”.", "not_allowed")
+    return Login(token.user, "", token)
+
+
+def _told(request: HttpRequest, failure: Exception) -> HttpResponse:
+    match failure:
+        case Failure():
+            return _failed(failure)
+        case TooManyAttempts(wait_s=wait_s):
+            told = _failed(
+                Failure(429, "Too many tokens that are none came from there.", "rate_limited", is_final=False)
+            )
+            told["Retry-After"] = str(int(wait_s) + 1)
+            return told
+        case BadToken():
+            return _failed(Failure(401, "This token is unknown, has expired or was revoked.", "invalid_api_key"))
+        case Refused():
+            told = _failed(refused(failure.code, str(failure.message), status_of(failure.code)))
+            if failure.code in RETRY_AFTER_S:
+                told["Retry-After"] = str(RETRY_AFTER_S[failure.code])
+            return told
+        case UnreadablePostError():
+            return _failed(bad("The body could not be read.", code="bad_json"))
+        case DatabaseError():
+            logger.error("The database did not answer (%s)", request.path, exc_info=failure)
+            return _failed(Failure(503, "The database did not answer. Please try again.", "storage", is_final=False))
+    ours = Failure(500, "Something in this program went wrong; it has been noted.", "internal")
+    logger.error("A request failed (%s): %s", request.path, ours.id, exc_info=failure)
+    return _failed(ours)
+
+
+def _failed(failure: Failure) -> HttpResponse:
+    logger.info("Refused a request: %s %s (%d)", failure.code, failure.id, failure.status)
+    told = _json({"error": failure.body()}, failure.status)
+    if failure.is_final:
+        # These clients try again by themselves, even where it would come to the same, or do the same again.
+        told["x-should-retry"] = "false"
+    return told
+
+
+def _json(data: Any, status: int = 200) -> HttpResponse:
+    return HttpResponse(orjson.dumps(data), status=status, content_type="application/json")
+
+
+# The calls
+
+
+@door(Scope.READ, "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+async def unknown(request: HttpRequest, login: Login) -> HttpResponse:
+    """Any other address."""
+    raise Failure(404, f"There is no such address: {request.path[:200]}", "not_found")
+
+
+@door(Scope.READ, "GET")
+async def list_models(request: HttpRequest, login: Login) -> HttpResponse:
+    """The agents that one may use."""
+    return _json({"object": "list", "data": await database.read(catalog.models_for, login.user)})
+
+
+@door(Scope.READ, "GET")
+async def get_model(request: HttpRequest, login: Login, name: str) -> HttpResponse:
+    """One of them."""
+    for model in await database.read(catalog.models_for, login.user):
+        if model["id"] == name:
+            return _json(model)
+    raise refused("unknown_agent", f"There is no model “{name[:64]}”.", 404)
+
+
+@door(Scope.ASK, "POST")
+async def complete_chat(request: HttpRequest, login: Login) -> HttpResponseBase:
+    """Ask, and answer as a chat completion."""
+    raw, body = _body(request)
+    wish, asked = await _asked(request, login, raw, requests.completion_wish, body)
+    run_id = str(asked.run_id)
+    if wish.stream:
+        return _stream(request, login, asked, CompletionStream(run_id, wish.model, asked.created, wish.with_usage))
+    said = Said()
+    ended = await _wait(request, login, asked, said.add)
+    if ended.error:
+        raise run_failure(ended)
+    return _answer(_json(completions.completion(run_id, wish.model, asked.created, said)), asked)
+
+
+@door(Scope.ASK, "POST")
+async def respond(request: HttpRequest, login: Login) -> HttpResponseBase:
+    """Ask, and answer as a response."""
+    raw, body = _body(request)
+    wish, asked = await _asked(request, login, raw, requests.response_wish, body)
+    told = responses.Asked(
+        str(asked.run_id),
+        wish.model,
+        asked.created,
+        wish.conversation.instructions or None,
+        wish.previous,
+        {**wish.metadata, "session_id": str(asked.session_id)},
+    )
+    if wish.stream:
+        return _stream(request, login, asked, ResponseStream(told))
+    output = Output(told.run_id)
+    ended = await _wait(request, login, asked, output.add)
+    if ended.error:
+        raise run_failure(ended)
+    return _answer(_json(told.resource(responses.status_of(ended), output.items, ended)), asked)
+
+
+@door(Scope.READ, "GET")
+async def get_response(request: HttpRequest, login: Login, response_id: str) -> HttpResponse:
+    """A response as it stands, from the log."""
+    run_id = as_uuid(response_id.removeprefix("resp_"))
+    found = await database.read(catalog.stored_response, login.user, run_id) if run_id else None
+    if found is None:
+        raise Failure(404, "There is no such response.", "not_found", "response_id")
+    asked, frames, status = found
+    output, teller = Output(asked.run_id), RunTeller(asked.run_id)
+    for frame in frames:
+        for piece in teller.take(frame):
+            output.add(piece)
+    ended = output.ended
+    told = _json(asked.resource(responses.status_of(ended) if ended else status, output.items, ended))
+    told[_ANSWERED_AS] = asked.metadata["session_id"]
+    return told
+
+
+def _body(request: HttpRequest) -> tuple[bytes, Body]:
+    # Not `request.body`, which knows one limit for all addresses: this one's is kept before Django.
+    raw = request.read()
+    return raw, requests.read_body(raw)
+
+
+async def _asked(
+    request: HttpRequest, login: Login, raw: bytes, read: Callable[[Body], Wish], body: Body
+) -> tuple[Wish, Asked]:
+    wish = read(body)
+    named = request.headers.get(_ANSWERED_AS)
+    if named:
+        wish = wish.in_session(named)
+    check_room(login.user)
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise bad("Idempotency-Key: 1 to 64 visible ASCII characters.", "Idempotency-Key")
+    return wish, await ask(login.user, wish, key, raw)
+
+
+def _answer(answer: HttpResponseBase, asked: Asked) -> HttpResponseBase:
+    answer[_ANSWERED_AS] = str(asked.session_id)
+    return answer
+
+
+async def _wait(request: HttpRequest, login: Login, asked: Asked, add: Callable[[Piece], object]) -> Ended:
+    """Add what is told of a run, up to its end; growth, which its steps hold too, is left out."""
+    teller = RunTeller(str(asked.run_id))
+    ends: list[Ended] = []
+
+    async def take(frame: Frame) -> bool:
+        if frame["type"] != "reasoning_delta":
+            for piece in teller.take(frame):
+                add(piece)
+                if isinstance(piece, Ended):
+                    ends.append(piece)
+        return bool(ends)
+
+    try:
+        await follow_run(login, asked, take)
+    except asyncio.CancelledError:
+        _client_gone(request, login, asked)
+        raise
+    return ends[0]
+
+
+def _stream(request: HttpRequest, login: Login, asked: Asked, stream: _Stream) -> HttpResponseBase:
+    """The run as an event stream."""
+
+    async def produce(writer: EventWriter) -> None:
+        await writer.write(stream.begin())
+
+        async def take(frame: Frame) -> bool:
+            events = stream.take(frame)
+            if stream.is_over:
+                if content := stream.told_otherwise:
+                    # The conversation is known by what its client has, before that can go on with it.
+                    await database.write(sent_along.note_answer, asked.run_id, content)
+                await writer.write_last(events)
+            elif events:
+                await writer.write(events)
+            return stream.is_over
+
+        try:
+            await follow_run(login, asked, take)
+        except Failure as failure:
+            await writer.write_last(b"data: " + orjson.dumps({"error": failure.body()}) + b"\n\n" + completions.DONE)
+        except asyncio.CancelledError:
+            _client_gone(request, login, asked)
+            raise
+
+    return _answer(EventStreamResponse(produce), asked)
+
+
+def _client_gone(request: HttpRequest, login: Login, asked: Asked) -> None:
+    """The run goes on, unless the client has said that it should not."""
+    if request.headers.get("X-Stop-On-Disconnect", "").lower() == "true":
+        background.spawn(_stop(login, asked), "stop a run whose client has gone")
+
+
+async def _stop(login: Login, asked: Asked) -> None:
+    try:
+        await run_commands.cancel(login.user, asked.session_id, asked.run_id, door=Door.V1)
+    except Refused:
+        logger.info("Run %s had ended when its client went away", asked.run_id)

@@ -1,0 +1,213 @@
+"""The use case: ask for a client that keeps the conversation itself and sends all of it each time.
+
+Where a session of the account holds what it sends, that one is gone on with; else there is a new one, and the rest is sent along.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+from django.db import IntegrityError, transaction
+
+from agents import PICTURES
+from agents.sentence import Sentence
+from chat.accounts.models import User
+from chat.models import Origin, Run, SentAlong
+from chat.protocol import as_uuid
+from chat.runs import commands, uploads
+from chat.runs.admission import Refused, check_agent, check_files, check_message
+from chat.runs.sessions import unsaved_session
+from chat.runtime import database
+from chat.store import files as session_files
+from chat.store import history, selectors, sent_along
+from chat.store.sent_along import Place, next_digest
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierMessage:
+    """Something that was said before, in OpenAI's shape, and its pictures."""
+
+    data: dict[str, Any]
+    images: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTurn:
+    """What is asked, and what the client says was said before."""
+
+    agent_name: str
+    message: str
+    images: tuple[bytes, ...] = ()
+    pictures: tuple[str, ...] = ()
+    """What stands for the images in digests."""
+    earlier: tuple[EarlierMessage, ...] = ()
+    earlier_digest: str = ""
+    instructions: str = ""
+    session_id: str | None = None
+    """The session to go on with, where the client names one; what was said before, it has then itself."""
+    previous: UUID | None = None
+    """The run to go on from, likewise."""
+    key: str | None = None
+    key_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A run that a client has asked for, or had; its events have numbers above ``after``."""
+
+    session_id: UUID
+    run_id: UUID
+    created: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Where a turn belongs. Without a ``session_id`` in a new session, ``history`` being what was said before."""
+
+    session_id: UUID | None
+    before: str | None
+    """What stands for all that was said before; None where nothing does."""
+    history: Sequence[dict[str, Any]] | None = None
+
+
+class _Elsewhere(Exception):
+    """What was found before the images were kept is not there any more."""
+
+
+async def ask_for_client(user: User, turn: ClientTurn) -> Asked:
+    """Ask, in the session where the turn belongs; the same ``key`` again gets the same run. Raises `Refused`."""
+    check_message(turn.message)
+    kept = await _keep(user, turn.images)
+    earlier: list[list[UUID]] | None = None
+    while True:
+        if earlier is None and any(message.images for message in turn.earlier) and await _is_new(user, turn):
+            earlier = [await _keep(user, message.images) for message in turn.earlier]
+        try:
+            accepted = await commands.accept_run(_ask, user, turn, kept, earlier)
+        except _Elsewhere:
+            continue
+        except IntegrityError:
+            # Asked twice at once, and the other was first.
+            if turn.key is None:
+                raise
+            accepted = await commands.accept_run(_ask, user, turn, kept, earlier)
+        if accepted.claim is not None:
+            run, after = accepted.claim.run, accepted.claim.events[0].seq - 1
+        else:
+            run, after = await database.read(_begins_after, accepted.run_id)
+        return Asked(accepted.session_id, accepted.run_id, int(run.created_at.timestamp()), after)
+
+
+def _begins_after(run_id: UUID) -> tuple[Run, int]:
+    run = Run.objects.select_related("session").get(pk=run_id)
+    return run, selectors.begins_after(run)
+
+
+async def _keep(user: User, images: Sequence[bytes]) -> list[UUID]:
+    check_files([str(uuid4()) for _ in images])
+    kept = []
+    for number, image in enumerate(images, 1):
+        if not image:
+            raise Refused("unsupported_media", Sentence("“%(name)s” is empty.", name=f"image-{number}"))
+        file = await uploads.take_file(user, io.BytesIO(image), len(image), name=f"image-{number}")
+        if file.media_type not in PICTURES:
+            raise Refused("unsupported_media", Sentence("“%(name)s” is no picture.", name=f"image-{number}"))
+        kept.append(file.pk)
+    return kept
+
+
+async def _is_new(user: User, turn: ClientTurn) -> bool:
+    return (await database.read(_find, user, turn)).session_id is None
+
+
+@transaction.atomic
+def _ask(user: User, turn: ClientTurn, file_ids: list[UUID], earlier: list[list[UUID]] | None) -> commands.Accepted:
+    if turn.key is not None and (known := _known(user, turn.key, turn.key_digest)) is not None:
+        place = selectors.queue_position(known)
+        return commands.Accepted(known.session_id, known.pk, known.client_message_id, place, is_new=False)
+    check_agent(turn.agent_name, user.pk)
+    found = _find(user, turn)
+    along = SentAlong(owner=user, agent_name=turn.agent_name, instructions=turn.instructions)
+    along.request_key, along.request_digest = turn.key, turn.key_digest
+    session_id = found.session_id
+    if session_id is None:
+        new = unsaved_session(user, turn.agent_name, "", True, None)
+        new.save(force_insert=True)
+        session_id = new.pk
+    if found.history is not None:
+        along.messages = _messages(user, session_id, found.history, turn, earlier)
+    if found.before is not None:
+        along.asked = next_digest(found.before, "user", turn.message, turn.pictures)
+    return commands.ask_atomically(
+        user,
+        session_id,
+        message=turn.message,
+        agent_name=turn.agent_name,
+        fallback_agent=None,
+        enable_reasoning=True,
+        client_message_id=uuid4().hex,
+        origin=Origin.OPENAI,
+        file_ids=file_ids,
+        along=along,
+    )
+
+
+def _known(user: User, key: str, digest: str) -> Run | None:
+    try:
+        return sent_along.find_by_key(user.pk, key, digest)
+    except sent_along.KeyTaken:
+        raise Refused("conflict", Sentence("This Idempotency-Key was used for another request before.")) from None
+
+
+def _find(user: User, turn: ClientTurn) -> _Found:
+    said = [message.data for message in turn.earlier]
+    if turn.previous is not None:
+        return _from_run(user, turn.previous)
+    if turn.session_id is not None:
+        session_id = as_uuid(turn.session_id)
+        if session_id is None:
+            raise Refused("not_found", Sentence("There is no such session."))
+        latest = sent_along.latest_in(session_id)
+        if latest is None:
+            return _Found(session_id, None, said)
+        is_same = latest.answered != "" and latest.answered == turn.earlier_digest
+        return _Found(session_id, turn.earlier_digest if is_same else None)
+    if said and (place := sent_along.find_conversation(user.pk, turn.agent_name, turn.earlier_digest)):
+        return _Found(place.session_id, turn.earlier_digest)
+    return _Found(None, turn.earlier_digest, said)
+
+
+def _from_run(user: User, run_id: UUID) -> _Found:
+    """Where one goes on from a run: in its session, or in a new one where that has gone on already."""
+    place: Place | None = sent_along.find_run(user.pk, run_id)
+    if place is None:
+        raise Refused("not_found", Sentence("There is no such response."))
+    before = place.answered or None
+    if place.is_latest:
+        return _Found(place.session_id, before)
+    return _Found(None, before, history.conversation_history(place.session_id, place.run.number + 1))
+
+
+def _messages(
+    user: User,
+    session_id: UUID,
+    said: Sequence[dict[str, Any]],
+    turn: ClientTurn,
+    earlier: list[list[UUID]] | None,
+) -> str:
+    """What is sent along, as JSON: with the pictures as files that the session uses."""
+    if not said:
+        return ""
+    if turn.previous is not None or not any(message.images for message in turn.earlier):
+        return orjson.dumps(said).decode()
+    if earlier is None:
+        raise _Elsewhere
+    told = []
+    for message, file_ids in zip(said, earlier, strict=True):
+        files = orjson.loads(session_files.tie(session_id, user.pk, file_ids)) if file_ids else []
+        told.append({**message, "files": files} if files else message)
+    return orjson.dumps(told).decode()

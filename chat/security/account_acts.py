@@ -1,0 +1,72 @@
+"""What people do to their accounts, in the audit: they log in, in whichever way, try to, and log out."""
+
+import ipaddress
+import time
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.http import HttpRequest
+
+from chat.accounts.models import User
+from chat.models import NOBODY, Act, Door
+from chat.security import audit
+
+#: Of whom it is noted already that somebody who is kept out tries on, and in which stretch of time.
+_noted_lockouts: dict[int | None, int] = {}
+
+
+def watch_logins() -> None:
+    """Have every login, failure and logout noted from now on, whichever page or backend it comes by."""
+    user_logged_in.connect(_logged_in, dispatch_uid="audit")
+    user_login_failed.connect(_failed, dispatch_uid="audit")
+    user_logged_out.connect(_logged_out, dispatch_uid="audit")
+
+
+def network_of(request: HttpRequest) -> str:
+    """The network that a request comes from, wide enough to be nobody's own; empty where it is not known."""
+    try:
+        address = ipaddress.ip_address(request.META.get("REMOTE_ADDR", ""))
+    except ValueError:
+        return ""
+    return str(ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False))
+
+
+def _is_of_program(request: HttpRequest | None) -> bool:
+    """Whether nobody has asked for it: Django's own way to log somebody in for a test, or a command."""
+    return request is None or request.method is None
+
+
+def _door(request: HttpRequest) -> Door:
+    return Door.ADMIN if request.path_info.startswith("/admin/") else Door.PAGE
+
+
+def _logged_in(sender: Any, request: HttpRequest | None, user: User, **_: Any) -> None:
+    if request is not None and not _is_of_program(request):
+        audit.note_act(user.pk, Act.LOGIN, _door(request), subject_id=user.pk, network=network_of(request))
+
+
+def _logged_out(sender: Any, request: HttpRequest | None, user: User | None, **_: Any) -> None:
+    if user is not None and request is not None and not _is_of_program(request):
+        audit.note_act(user.pk, Act.LOGOUT, _door(request), subject_id=user.pk)
+
+
+def _failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
+    """Note whose account it was, where there is one. What was typed instead of a name is not kept: it may be a password."""
+    if request is None or _is_of_program(request):
+        return
+    name = credentials.get("username")
+    subject_id = User.objects.filter(username=name).values_list("pk", flat=True).first() if name else None
+    if getattr(request, "axes_locked_out", False) and not _is_news(subject_id):
+        return
+    audit.note_act(NOBODY, Act.LOGIN_FAILED, _door(request), subject_id=subject_id, network=network_of(request))
+
+
+def _is_news(subject_id: int | None) -> bool:
+    """Whether this is the first time in ten minutes: who is kept out may try as often as the network carries."""
+    window = int(time.time() // audit.WINDOW_S)
+    for known in [known for known, noted_in in _noted_lockouts.items() if noted_in != window]:
+        del _noted_lockouts[known]
+    if subject_id in _noted_lockouts:
+        return False
+    _noted_lockouts[subject_id] = window
+    return True

@@ -1,0 +1,183 @@
+"""What allauth is told about the provider: its client, whom its answers let in, and which account is theirs."""
+
+import logging
+import re
+from hashlib import sha256
+from typing import Any
+
+import requests
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
+from allauth.socialaccount.providers.base import AuthError
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
+from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
+from django.conf import settings
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from chat.accounts.models import User
+from chat.security.login_stages import forget_attempt
+from chat.security.oidc import membership, provider, standing
+from chat.security.oidc.http import BoundedSession
+from chat.security.oidc.provider import find_apps
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_NAME = 140
+
+
+def nonce_of(verifier: str) -> str:
+    """What an ID token must carry to be of the login whose PKCE verifier this is: the session has that, and nobody else."""
+    return sha256(f"nonce {verifier}".encode()).hexdigest()
+
+
+class ProviderClient(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # untyped
+    """One login by the provider: its addresses are those of `find_endpoints`, its tokens are held to `read_claims`."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(request, settings.OIDC_ISSUER)
+        self._verifier = ""
+
+    @property
+    def openid_config(self) -> dict[str, Any]:
+        """The provider's word about itself."""
+        return provider.find_endpoints()
+
+    def get_callback_url(self, request: HttpRequest, app: SocialApp) -> str:
+        """Where the provider sends people back to."""
+        path = reverse("oidc_callback")
+        return f"{settings.PUBLIC_URL.origin}{path}" if settings.PUBLIC_URL.origin else request.build_absolute_uri(path)
+
+    def get_access_token_data(
+        self, request: HttpRequest, app: SocialApp, client: Any, pkce_code_verifier: Any = None
+    ) -> dict[str, Any]:
+        """Change the code for tokens."""
+        self._verifier = pkce_code_verifier or ""
+        form = {
+            "grant_type": "authorization_code",
+            "code": request.GET.get("code", ""),
+            "redirect_uri": client.callback_url,
+            "code_verifier": self._verifier,
+        }
+        status, tokens = provider.ask_tokens(form)
+        if status != requests.codes.ok or not isinstance(tokens.get("access_token"), str):
+            raise OAuth2Error(f"The provider gave no tokens: {status} {str(tokens.get('error', ''))[:80]}")
+        return tokens
+
+    def parse_token(self, data: dict[str, Any]) -> SocialToken:
+        """The tokens by which the provider is asked again. They are kept by `standing`, encrypted."""
+        return SocialToken()
+
+    def complete_login(self, request: HttpRequest, app: SocialApp, token: SocialToken, **told: Any) -> SocialLogin:
+        """Who logs in, by what the provider says of them."""
+        tokens = told["response"]
+        claims = provider.read_claims(tokens, nonce=nonce_of(self._verifier))
+        found: SocialLogin = self.get_provider().sociallogin_from_response(request, {"id_token": claims})
+        found.answer = standing.Answer(claims, tokens)
+        return found
+
+
+class Provider(OpenIDConnectProvider):  # type: ignore[misc] # untyped
+    """The provider, as allauth knows it."""
+
+    def get_oauth2_adapter(self, request: HttpRequest) -> ProviderClient:
+        """The client of a login."""
+        return ProviderClient(request)
+
+    def get_pkce_params(self) -> dict[str, str]:
+        """What binds the code, and with it the ID token, to the session that asks."""
+        parameters: dict[str, str] = super().get_pkce_params()
+        return {**parameters, "nonce": nonce_of(parameters["code_verifier"])}
+
+    def extract_extra_data(self, data: Any) -> dict[str, Any]:
+        """Nothing of what is claimed is kept beside the account."""
+        return {}
+
+    def extract_email_addresses(self, data: Any) -> list[Any]:
+        """None: that an address is somebody's is for them to confirm here."""
+        return []
+
+
+class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # untyped
+    """Which rules allauth keeps for those who come through the provider."""
+
+    def list_apps(
+        self, request: HttpRequest, provider: str | None = None, client_id: str | None = None
+    ) -> list[SocialApp]:
+        """The one of the environment; none of the database's."""
+        return [
+            SocialApp(provider="openid_connect", **each)
+            for each in find_apps()
+            if provider in {None, "openid_connect", each["provider_id"]}
+        ]
+
+    def get_provider(self, request: HttpRequest, provider: str, client_id: str | None = None) -> Provider:
+        """The provider, as we know it."""
+        apps = self.list_apps(request)
+        if not apps:
+            raise SocialApp.DoesNotExist
+        return Provider(request, app=apps[0])
+
+    def get_requests_session(self) -> BoundedSession:
+        """What requests are made by."""
+        return BoundedSession()
+
+    def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
+        """Whoever the provider vouches for, and a rule lets in, gets an account: `ALLOW_SIGNUP` is for those whom nobody vouches for."""
+        return True
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
+        """Turn away those whom no rule lets in. For an account that is there, note what is said of it now."""
+        answer: standing.Answer = sociallogin.answer
+        # What is stored while a further stage is under way holds no token.
+        sociallogin.token = None
+        if not membership.may_enter(answer.claims):
+            if sociallogin.is_existing:
+                standing.refuse_account(sociallogin.user.pk)
+            raise ImmediateHttpResponse(_refuse(request, "not_let_in", 403))
+        forget_attempt(request)
+        if sociallogin.is_existing:
+            standing.confirm_account(sociallogin.user, answer)
+
+    def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: Any = None) -> Any:
+        """Make an account, with what is said of it."""
+        sociallogin.user.username = free_username(sociallogin.answer.claims)
+        with transaction.atomic():
+            user = super().save_user(request, sociallogin, form)
+            standing.confirm_account(user, sociallogin.answer)
+        return user
+
+    def on_authentication_error(
+        self, request: HttpRequest, provider: Any, error: Any = None, exception: Any = None, **_: Any
+    ) -> None:
+        """Say that it did not work, in our words."""
+        raise ImmediateHttpResponse(self.explain_failure(request, exception or error))
+
+    def explain_failure(self, request: HttpRequest, problem: Exception | str) -> HttpResponse:
+        """The page that says that it did not work; why, in the log."""
+        logger.warning("A login by the provider failed: %s", problem)
+        if isinstance(problem, requests.RequestException):
+            return _refuse(request, "unreachable", 503)
+        return _refuse(request, "cancelled" if problem == AuthError.CANCELLED else "failed", 403)
+
+
+def _refuse(request: HttpRequest, kind: str, status: int) -> HttpResponse:
+    return render(
+        request, "registration/provider_refused.html", {"kind": kind, "provider": settings.OIDC_NAME}, status=status
+    )
+
+
+def free_username(claims: dict[str, Any]) -> str:
+    """A name that nobody has here: as the provider calls them, with a number behind it where that is somebody's already."""
+    claimed = str(claims.get("preferred_username") or claims.get("name") or "user")
+    name = re.sub(r"[^\w.@+-]+", "-", User.normalize_username(claimed)).strip("-")[:_LONGEST_NAME] or "user"
+    number = 1
+    free = name
+    while User.objects.filter(username__iexact=free).exists():
+        number += 1
+        free = f"{name}-{number}"
+    return free

@@ -1,0 +1,214 @@
+"""The provider's own word: where it is asked what, and by which keys it signs. Its tokens and its answers, checked to the letter."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import jwt
+import requests
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+from django.conf import settings
+
+from chat.security.oidc.http import BoundedSession
+
+#: How long the provider's word about itself, and its keys, are believed; and how soon they are asked for again when they were none.
+_KEPT_S = 3600.0
+_RETRY_S = 5.0
+#: Keys are asked for again by a token that names one that is not there, but no sooner than this.
+_KEYS_AT_LEAST_S = 10.0
+#: What an ID token may be signed by: keys of which the provider alone has the secret half.
+_ALGORITHMS = frozenset("RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA".split())
+#: How far the provider's clock may be from ours.
+_LEEWAY_S = 60
+_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
+_LONGEST_SUBJECT = 191
+Claims = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What was read at an address, and when; or why it could not be read."""
+
+    read_at: float
+    document: dict[str, Any]
+    problem: requests.RequestException | OAuth2Error | None = None
+
+
+_kept: dict[str, _Kept] = {}
+
+
+def forget_documents() -> None:
+    """Ask for everything anew."""
+    _kept.clear()
+
+
+def find_apps() -> list[dict[str, Any]]:
+    """The one client that is configured, as allauth describes clients; or none."""
+    providers: dict[str, Any] = settings.SOCIALACCOUNT_PROVIDERS
+    apps: list[dict[str, Any]] = providers["openid_connect"]["APPS"]
+    return apps
+
+
+def find_endpoints() -> dict[str, Any]:
+    """The provider's word about itself. Raises `OAuth2Error` where it is not the one that is configured, or `requests.RequestException`."""
+    address = f"{settings.OIDC_ISSUER.rstrip('/')}/.well-known/openid-configuration"
+    return _document(address, _check_configuration)
+
+
+def _check_configuration(document: dict[str, Any]) -> None:
+    said = document.get("issuer")
+    if said != settings.OIDC_ISSUER:
+        raise OAuth2Error(f"The provider calls itself {said!r}: OIDC_ISSUER must be exactly that")
+    for name in _ENDPOINTS:
+        if name in document and not _is_safe(document[name]):
+            raise OAuth2Error(f"The provider's {name} is no https address")
+    missing = [name for name in ("authorization_endpoint", "token_endpoint", "jwks_uri") if name not in document]
+    if missing:
+        raise OAuth2Error(f"The provider says nothing of its {', '.join(missing)}")
+
+
+def _is_safe(address: object) -> bool:
+    try:
+        parts = urlsplit(address) if isinstance(address, str) else None
+        host = parts.hostname if parts else None
+    except ValueError:
+        return False
+    if parts is None or not host:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and settings.OIDC_ISSUER.startswith("http://"))
+
+
+def _document(
+    address: str, check: Callable[[dict[str, Any]], None] | None = None, max_age_s: float = _KEPT_S
+) -> dict[str, Any]:
+    kept = _kept.get(address)
+    now = time.monotonic()
+    if kept is None or now - kept.read_at >= (max_age_s if kept.problem is None else _RETRY_S):
+        kept = _kept[address] = _read_document(address, check, now)
+    if kept.problem is not None:
+        raise kept.problem.with_traceback(None)
+    return kept.document
+
+
+def _read_document(address: str, check: Callable[[dict[str, Any]], None] | None, now: float) -> _Kept:
+    try:
+        document = _as_object(_get(address))
+        if check:
+            check(document)
+    except (requests.RequestException, OAuth2Error) as problem:
+        return _Kept(now, {}, problem)
+    return _Kept(now, document)
+
+
+def _get(address: str, **options: Any) -> requests.Response:
+    with BoundedSession() as session:
+        answer = session.get(address, **options)
+    if answer.status_code != requests.codes.ok:
+        raise requests.HTTPError(f"The provider answered {answer.status_code}", response=answer)
+    return answer
+
+
+def _as_object(answer: requests.Response) -> dict[str, Any]:
+    try:
+        read = json.loads(answer.content)
+    except (ValueError, RecursionError):
+        read = None
+    if not isinstance(read, dict):
+        raise OAuth2Error("The provider's answer is no JSON object")
+    return read
+
+
+def ask_tokens(form: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    """Ask for tokens, as this client; returns the status and what was said. Raises as `find_endpoints` does."""
+    known = find_endpoints()
+    methods = known.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
+    app = find_apps()[0]
+    options: dict[str, Any] = {}
+    if isinstance(methods, list) and "client_secret_post" in methods:
+        form = {**form, "client_id": app["client_id"], "client_secret": app["secret"]}
+    else:
+        options["auth"] = requests.auth.HTTPBasicAuth(quote(app["client_id"], safe=""), quote(app["secret"], safe=""))
+    with BoundedSession() as session:
+        answer = session.post(known["token_endpoint"], data=form, headers={"Accept": "application/json"}, **options)
+    return answer.status_code, _as_object(answer)
+
+
+def read_claims(tokens: dict[str, Any], *, nonce: str | None = None, subject: str | None = None) -> Claims:
+    """What tokens say of somebody: of the ID token, and of what the provider says when it is asked with the access token.
+
+    Of a login the ``nonce`` is given, and there must be an ID token; of a later question the ``subject``. Raises `OAuth2Error` where
+    anything is not as it must be, `requests.RequestException` where the provider does not answer.
+    """
+    claims: Claims = {}
+    id_token = tokens.get("id_token")
+    if isinstance(id_token, str):
+        claims = _verify(id_token, nonce)
+    elif nonce is not None:
+        raise OAuth2Error("There is no ID token")
+    if "userinfo_endpoint" in find_endpoints():
+        said = ask_userinfo(str(tokens.get("access_token")))
+        if said.get("sub") != claims.get("sub", subject):
+            raise OAuth2Error("What the provider says is about somebody else")
+        claims |= {name: value for name, value in said.items() if name not in {"iss", "aud", "exp", "nonce"}}
+    found = claims.get("sub")
+    if (
+        not isinstance(found, str)
+        or not 0 < len(found) <= _LONGEST_SUBJECT
+        or (subject is not None and found != subject)
+    ):
+        raise OAuth2Error("The provider does not say, as it must, whom this is about")
+    return claims
+
+
+def ask_userinfo(access_token: str) -> Claims:
+    """What the provider says of whoever has an access token. Raises as `read_claims` does."""
+    address = find_endpoints()["userinfo_endpoint"]
+    return _as_object(_get(address, headers={"Authorization": f"Bearer {access_token}"}))
+
+
+def _verify(id_token: str, nonce: str | None) -> Claims:
+    app = find_apps()[0]
+    try:
+        header = jwt.get_unverified_header(id_token)
+        if header.get("alg") not in _ALGORITHMS:
+            raise OAuth2Error("The ID token is not signed as it must be")
+        key = _find_key(header)
+        claims: Claims = jwt.decode(
+            id_token,
+            key,
+            algorithms=[header["alg"]],
+            audience=app["client_id"],
+            issuer=settings.OIDC_ISSUER,
+            leeway=_LEEWAY_S,
+            options={"require": ["iss", "sub", "aud", "exp", "iat"]},
+        )
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError) as bad:
+        raise OAuth2Error(f"The ID token is not valid: {type(bad).__name__}") from bad
+    if nonce is not None and claims.get("nonce") != nonce:
+        raise OAuth2Error("The ID token is not of this login")
+    audience = claims["aud"]
+    if claims.get("azp", app["client_id"]) != app["client_id"] or (
+        isinstance(audience, list) and len(audience) > 1 and "azp" not in claims
+    ):
+        raise OAuth2Error("The ID token is another client's")
+    return claims
+
+
+def _find_key(header: dict[str, Any]) -> jwt.PyJWK:
+    """The provider's key that a token names. One that is not known is asked for: keys change."""
+    address = find_endpoints()["jwks_uri"]
+    for max_age_s in (_KEPT_S, _KEYS_AT_LEAST_S):
+        listed = _document(address, max_age_s=max_age_s).get("keys")
+        for each in listed if isinstance(listed, list) else []:
+            if not isinstance(each, dict) or each.get("use", "sig") != "sig" or each.get("kid") != header.get("kid"):
+                continue
+            try:
+                key = jwt.PyJWK(each, algorithm=each.get("alg") or header["alg"])
+            except jwt.PyJWTError:
+                continue
+            if key.algorithm_name == header["alg"]:
+                return key
+    raise OAuth2Error("The ID token is signed by a key that is none of the provider's")

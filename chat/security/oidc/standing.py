@@ -1,0 +1,175 @@
+"""What the provider last said of an account: kept, and asked for again."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import requests
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from chat.accounts.models import ProviderLogin, User
+from chat.models import NOBODY, Act, Door
+from chat.security import audit
+from chat.security.oidc import membership, provider
+from chat.security.sealing import seal, unseal
+
+logger = logging.getLogger(__name__)
+
+#: When somebody is asked about again whom the provider could say nothing of.
+_AWAY_S = 30
+#: Whom it is asked about at a time, and until when nobody else asks about them meanwhile.
+_AT_ONCE = 20
+_CLAIMED_S = 120
+_LONGEST_S = 10_000_000
+#: What a provider says of who has a token that it does not honour any more. Whatever else it says is its own affair, or our client's.
+_REFUSALS = frozenset({"invalid_grant", "access_denied"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the provider said of somebody, and the tokens by which it is asked again."""
+
+    claims: dict[str, Any]
+    tokens: dict[str, Any]
+
+
+class _Refused(Exception):
+    """The provider says no."""
+
+
+@transaction.atomic
+def confirm_account(user: User, answer: Answer) -> None:
+    """Note a yes: with it come groups and standing, and the account, if it was refused, is let in again."""
+    now = timezone.now()
+    row = ProviderLogin.objects.filter(user=user).first() or ProviderLogin(user=user)
+    row.issuer, row.subject, row.refresh_token = settings.OIDC_ISSUER, answer.claims["sub"], ""
+    _keep_answer(row, answer, now)
+    row.save()
+    _apply(user, answer, Door.PAGE)
+    if user.refused_at is not None:
+        User.objects.filter(pk=user.pk).update(refused_at=None)
+        user.refused_at = None
+
+
+@transaction.atomic
+def refuse_account(user_id: int) -> None:
+    """Note a no: all logins and tokens of the account end, and no password lets it in."""
+    now = timezone.now()
+    user = User.objects.select_for_update().get(pk=user_id)
+    user.refused_at = user.refused_at or now
+    # A login proves itself by the password's hash: none of now proves one again, also after a later yes.
+    user.set_unusable_password()
+    user.save(update_fields=["refused_at", "password"])
+    audit.note_act(NOBODY, Act.DENY, Door.SCHEDULE, subject_id=user.pk, about=f"user {user.pk}")
+    ProviderLogin.objects.filter(user=user).update(next_check_at=None, refresh_token="", access_token="")
+
+
+def _keep_answer(row: ProviderLogin, answer: Answer, now: datetime) -> None:
+    """What the next question is asked by: the token for that, or, where the provider gives none, the other one for as long as it lasts."""
+    refresh, access = answer.tokens.get("refresh_token"), answer.tokens.get("access_token")
+    if isinstance(refresh, str) and refresh:
+        row.refresh_token = seal(refresh)
+    if row.refresh_token:
+        row.access_token, row.access_expires_at = "", None
+    elif isinstance(access, str) and len(answer.tokens) > 1:
+        # As the provider has just given it, with all that comes with it.
+        lasts = answer.tokens.get("expires_in")
+        row.access_token = seal(access)
+        row.access_expires_at = now + timedelta(seconds=min(lasts, _LONGEST_S)) if isinstance(lasts, int) else None
+    row.confirmed_at = now
+    row.next_check_at = now + timedelta(seconds=settings.OIDC_RECHECK_S) if settings.OIDC_RECHECK_S else None
+
+
+def is_due() -> bool:
+    """Whether the provider is to be asked about somebody."""
+    return ProviderLogin.objects.filter(next_check_at__lte=timezone.now(), issuer=settings.OIDC_ISSUER).exists()
+
+
+def check_due() -> bool:
+    """Ask the provider again about those whose time has come, a few of them; whether somebody was refused, or is something else now.
+
+    Called from a thread that may wait, by any number of processes: nobody is asked about by two.
+    """
+    now = timezone.now()
+    due = ProviderLogin.objects.filter(next_check_at__lte=now, issuer=settings.OIDC_ISSUER)
+    changed = False
+    for row in due.select_related("user").order_by("next_check_at")[:_AT_ONCE]:
+        ours = ProviderLogin.objects.filter(pk=row.pk, next_check_at=row.next_check_at)
+        if ours.update(next_check_at=now + timedelta(seconds=_CLAIMED_S)):
+            row.next_check_at = now + timedelta(seconds=_CLAIMED_S)
+            changed |= _check(row)
+    return changed
+
+
+def _check(row: ProviderLogin) -> bool:
+    """Ask about one account, and note the answer, unless a login has brought another one meanwhile."""
+    asked_with = {"pk": row.pk, "refresh_token": row.refresh_token, "access_token": row.access_token}
+    try:
+        answer = _ask(row)
+        if not membership.may_enter(answer.claims) and _tells_groups(answer):
+            raise _Refused("no rule lets them in")
+    except _Refused as refused:
+        with transaction.atomic():
+            if not ProviderLogin.objects.select_for_update().filter(**asked_with).exists():
+                return False
+            refuse_account(row.pk)
+        logger.warning("The provider lets account %s in no more: %s", row.pk, refused)
+        return True
+    except (requests.RequestException, OAuth2Error) as away:
+        again = min(_AWAY_S, settings.OIDC_RECHECK_S)
+        ProviderLogin.objects.filter(**asked_with).update(next_check_at=timezone.now() + timedelta(seconds=again))
+        logger.warning("The provider could not be asked about account %s; what it last said holds: %s", row.pk, away)
+        return False
+    with transaction.atomic():
+        if not ProviderLogin.objects.select_for_update().filter(**asked_with).exists():
+            return False
+        _keep_answer(row, answer, timezone.now())
+        row.save()
+        return _tells_groups(answer) and _apply(row.user, answer, Door.SCHEDULE)
+
+
+def _apply(user: User, answer: Answer, door: Door) -> bool:
+    if not membership.apply_claims(user, answer.claims):
+        return False
+    groups = sorted(user.groups.values_list("pk", flat=True))
+    audit.note_act(
+        NOBODY, Act.PERMIT, door, subject_id=user.pk, about=f"user {user.pk}", is_staff=user.is_staff, groups=groups
+    )
+    return True
+
+
+def _tells_groups(answer: Answer) -> bool:
+    """Whether groups that are not in the answer are none: it has all that a login's has, or names some."""
+    return "id_token" in answer.tokens or bool(membership.claimed_groups(answer.claims))
+
+
+def _ask(row: ProviderLogin) -> Answer:
+    if row.refresh_token:
+        tokens = _refresh(unseal(row.refresh_token))
+    else:
+        access = unseal(row.access_token) if row.access_token else None
+        has_ended = row.access_expires_at is not None and row.access_expires_at <= timezone.now()
+        if access is None or has_ended:
+            raise _Refused("there is no token by which to ask")
+        tokens = {"access_token": access}
+    try:
+        return Answer(provider.read_claims(tokens, subject=row.subject), tokens)
+    except requests.HTTPError as error:
+        if error.response is not None and error.response.status_code in {401, 403}:
+            raise _Refused(f"it answers {error.response.status_code}") from error
+        raise
+
+
+def _refresh(token: str | None) -> dict[str, Any]:
+    if token is None:
+        raise _Refused("its token was encrypted with another key")
+    status, said = provider.ask_tokens({"grant_type": "refresh_token", "refresh_token": token})
+    if status in {400, 401, 403} and said.get("error") in _REFUSALS:
+        raise _Refused(f"it answers {said['error']}")
+    if status != requests.codes.ok or not isinstance(said.get("access_token"), str):
+        raise OAuth2Error(f"The provider gave no tokens: {status} {str(said.get('error', ''))[:80]}")
+    return said

@@ -1,0 +1,166 @@
+"""Second factors: their secrets are encrypted, a code counts once, and who guesses is held off like who guesses passwords."""
+
+import json
+import logging
+import secrets
+from base64 import b32encode
+from hashlib import sha256
+from typing import Any, cast
+
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.webauthn.internal import auth as webauthn
+from axes.handlers.proxy import AxesProxyHandler
+from cryptography.exceptions import InvalidSignature
+from django.contrib.auth.signals import user_login_failed
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from chat.accounts.models import User
+from chat.models import Act, Door
+from chat.security import audit
+from chat.security.logins import must_have_second_factor
+from chat.security.sealing import seal, unseal
+
+logger = logging.getLogger(__name__)
+
+
+class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # untyped
+    """Which rules allauth keeps for second factors."""
+
+    error_messages = {
+        **DefaultMFAAdapter.error_messages,
+        "incorrect_code": _("This code is not right, or was used before."),
+        "cannot_delete_authenticator": _("Your account must have a second factor: set up another one first."),
+    }
+
+    def get_totp_label(self, user: User) -> str:
+        """What an app for codes calls the account."""
+        return user.get_username()
+
+    def get_public_key_credential_rp_entity(self) -> dict[str, str]:
+        """The site that a passkey is for: its name is what the browser shows."""
+        entity: dict[str, str] = super().get_public_key_credential_rp_entity()
+        return {**entity, "name": "Thinkaloud"}
+
+    def get_public_key_credential_user_entity(self, user: User) -> dict[str, Any]:
+        """Whose a passkey is, as the browser shows it."""
+        entity: dict[str, Any] = super().get_public_key_credential_user_entity(user)
+        return {**entity, "name": user.get_username(), "display_name": user.get_full_name() or user.get_username()}
+
+    def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:  # noqa: A002 - allauth's own
+        """What a passkey is called that nobody has named."""
+        number = Authenticator.objects.filter(user=user, type=type).count() + 1
+        return gettext("Passkey %(number)s") % {"number": number}
+
+    def encrypt(self, text: str) -> str:
+        """A secret as it may be stored."""
+        return seal(text)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        """A secret; one that no key reads any more is as if it were another: nothing proves it."""
+        found = unseal(encrypted_text)
+        if found is None:
+            logger.error(
+                "A second factor was encrypted with another key than FIELD_KEY or SECRET_KEY: it proves nothing any more"
+            )
+            return b32encode(secrets.token_bytes(20)).decode()
+        return found
+
+    def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
+        """Whether somebody may do without this one."""
+        user = authenticator.user
+        others = (
+            Authenticator.objects.filter(user=user)
+            .exclude(pk=authenticator.pk)
+            .exclude(type=Authenticator.Type.RECOVERY_CODES)
+        )
+        return not must_have_second_factor(user) or others.exists()
+
+
+@transaction.atomic
+def prove_code(user: User, code: str) -> Authenticator | None:
+    """The factor that a code proves: of an app, or a recovery code; each counts once. None: it proves nothing."""
+    for factor in (
+        Authenticator.objects.select_for_update()
+        .filter(user=user)
+        .exclude(type=Authenticator.Type.WEBAUTHN)
+        .order_by("pk")
+    ):
+        used = sha256(f"{factor.pk} {code}".encode()).hexdigest()
+        if factor.data.get("last_code") == used or not factor.wrap().validate_code(code):
+            continue
+        factor.refresh_from_db()
+        if factor.type == Authenticator.Type.TOTP:
+            factor.data["last_code"] = used
+            factor.save(update_fields=["data"])
+        return cast(Authenticator, factor)
+    return None
+
+
+#: What comes of an answer that is none of a browser's, or that another key has signed.
+_BAD_ANSWER = (ValidationError, InvalidSignature, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
+def prove_passkey(user: User | None, answer: str) -> Authenticator | None:
+    """The passkey by which a browser has answered, as JSON. Without ``user`` it says itself whose it is, and must have asked its holder."""
+    try:
+        credential = json.loads(answer)
+        parsed = webauthn.parse_authentication_response(credential)
+        whose = user or webauthn.extract_user_from_response(credential)
+        factor = webauthn.complete_authentication(whose, credential)
+        if user is None and not parsed.response.authenticator_data.is_user_verified():
+            return None
+    except _BAD_ANSWER as bad:
+        logger.info("A passkey proved nothing: %s", type(bad).__name__)
+        return None
+    return cast(Authenticator, factor)
+
+
+def add_passkey(user: User, name: str, answer: str) -> Authenticator | None:
+    """Keep the passkey that a browser has made, as JSON; None where it is none."""
+    try:
+        credential = json.loads(answer)
+        webauthn.parse_registration_response(credential)
+        if not webauthn.complete_registration(credential).is_user_verified():
+            return None
+    except _BAD_ANSWER as bad:
+        logger.info("A passkey could not be kept: %s", type(bad).__name__)
+        return None
+    with transaction.atomic():
+        made = webauthn.WebAuthn.add(user, name, credential).instance
+        RecoveryCodes.activate(user)
+        note_change(user, Act.FACTOR_ADDED, made)
+    return cast(Authenticator, made)
+
+
+def may_try(request: HttpRequest, user: User | None) -> bool:
+    """Whether this name, from here, may try another code; without a name, whether anything may be tried from here."""
+    return bool(AxesProxyHandler.is_allowed(request, _credentials(user)))
+
+
+def count_failure(request: HttpRequest, user: User | None) -> bool:
+    """Count a wrong code or passkey like a wrong password; whether that was one too many."""
+    # Whoever counts passwords that are wrong counts this too.
+    user_login_failed.send(__name__, credentials=_credentials(user), request=request)
+    return bool(getattr(request, "axes_locked_out", False))
+
+
+def _credentials(user: User | None) -> dict[str, str]:
+    return {"username": user.get_username() if user else ""}
+
+
+def note_change(user: User, action: Act, factor: Authenticator) -> None:
+    """Note, in the audit, that somebody has added a factor or removed one."""
+    audit.note_act(user.pk, action, Door.PAGE, subject_id=user.pk, about=f"{factor.type} {factor.pk}")
+
+
+@transaction.atomic
+def remove_factors(actor_id: int, user: User) -> None:
+    """Take all second factors from an account, as staff do for who has lost them."""
+    if Authenticator.objects.filter(user=user).delete()[0]:
+        audit.note_act(actor_id, Act.FACTOR_REMOVED, Door.ADMIN, subject_id=user.pk)

@@ -1,0 +1,135 @@
+"""What clients that keep a conversation themselves have sent along with a message, and by what their sessions are found again."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from chat.models import IS_ROOT, Origin, Run, RunStatus, SentAlong
+
+#: For so long a key stands for the run that was asked for with it.
+_KEY_HOLDS = timedelta(hours=24)
+
+
+def next_digest(
+    before: str,
+    role: str,
+    text: str,
+    pictures: Sequence[str] = (),
+    calls: Sequence[Mapping[str, Any]] = (),
+    call_id: str = "",
+) -> str:
+    """By what a conversation with one more message is known again: ``before`` stands for it without, "" for none.
+
+    ``pictures`` stand for themselves, by what they hold.
+    """
+    # Clients strip what they show, and send that back.
+    said = [before, role, text.strip(), list(pictures), list(calls), call_id]
+    return sha256(orjson.dumps(said)).hexdigest()
+
+
+class Place(NamedTuple):
+    """Where a conversation is gone on with."""
+
+    session_id: UUID
+    run: Run
+    """The last one of it."""
+    answered: str
+    is_latest: bool
+
+
+def _is_followed() -> Exists:
+    later = Run.objects.filter(IS_ROOT, session=OuterRef("session"), number__gt=OuterRef("number"))
+    # What was taken out of the queue before it began has changed nothing.
+    return Exists(later.exclude(status=RunStatus.CANCELLED, started_at=None))
+
+
+def find_conversation(owner_id: int, agent_name: str, answered: str) -> Place | None:
+    """The newest session that an account has made here with this agent, and that holds exactly this conversation."""
+    rows = Run.objects.filter(
+        ~_is_followed(),
+        session__owner=owner_id,
+        session__deleted_at=None,
+        sent_along__owner=owner_id,
+        sent_along__agent_name=agent_name,
+        sent_along__answered=answered,
+    )
+    return _place(rows.order_by("-created_at").first(), answered)
+
+
+def find_run(owner_id: int, run_id: UUID) -> Place | None:
+    """Where one goes on from a run of a session of one's own."""
+    run = Run.objects.filter(IS_ROOT, pk=run_id, session__owner=owner_id, session__deleted_at=None).first()
+    return _place(run, None)
+
+
+def latest_in(session_id: UUID) -> Place | None:
+    """The same of a session's latest run; None before its first."""
+    return _place(Run.objects.filter(IS_ROOT, session=session_id).order_by("-number").first(), None)
+
+
+def _place(run: Run | None, answered: str | None) -> Place | None:
+    if run is None:
+        return None
+    if answered is None:
+        answered = SentAlong.objects.filter(run=run).values_list("answered", flat=True).first() or ""
+    is_latest = not Run.objects.filter(_is_followed(), pk=run.pk).exists()
+    return Place(run.session_id, run, answered, is_latest)
+
+
+class KeyTaken(Exception):
+    """The key stands for another request."""
+
+
+def find_by_key(owner_id: int, key: str, digest: str) -> Run | None:
+    """The run that was asked for with a key within a day; raises `KeyTaken` where that was another request."""
+    rows = SentAlong.objects.filter(owner=owner_id, request_key=key)
+    # A key of long ago stands for nothing any more.
+    rows.filter(run__created_at__lt=timezone.now() - _KEY_HOLDS).update(request_key=None)
+    row = rows.select_related("run").first()
+    if row is not None and row.request_digest != digest:
+        raise KeyTaken
+    return None if row is None else row.run
+
+
+def add(along: SentAlong, run: Run) -> None:
+    """Keep what comes with a run that is about to be added itself."""
+    along.run = run
+    along.save(force_insert=True)
+
+
+def note_answer(run_id: UUID, answer: str) -> None:
+    """The conversation goes on with this answer of the run's, as its client has it."""
+    asked = SentAlong.objects.filter(run=run_id).values_list("asked", flat=True).first()
+    if asked:
+        SentAlong.objects.filter(run=run_id).update(answered=next_digest(asked, "assistant", answer))
+
+
+def of_run(run: Run) -> SentAlong | None:
+    """What was sent along with a run, read once; of most there is nothing."""
+    if run.origin != Origin.OPENAI:
+        return None
+    try:
+        return run.sent_along
+    except SentAlong.DoesNotExist:
+        return None
+
+
+def messages_of(run: Run) -> list[dict[str, Any]]:
+    """The messages that were sent along with a run, as a model is given them."""
+    along = of_run(run)
+    return orjson.loads(along.messages) if along is not None and along.messages else []
+
+
+def instructions_of(run: Run) -> str:
+    """What goes behind the agent's instructions in a run, or in one that goes on from it."""
+    begun: Run | None = run
+    while begun is not None and begun.continues_id is not None:
+        begun = Run.objects.filter(pk=begun.continues_id).only("continues", "origin").first()
+    along = None if begun is None else of_run(begun)
+    return along.instructions if along is not None else ""

@@ -1,0 +1,69 @@
+"""Logging in by the OpenID provider: there, and back."""
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+
+def safe_next(request: HttpRequest) -> str:
+    """Where somebody was going; home, where that is no place of ours."""
+    place = request.GET.get("next", "")
+    is_ours = url_has_allowed_host_and_scheme(place, {request.get_host()}, require_https=request.is_secure())
+    return place if is_ours else reverse(settings.LOGIN_REDIRECT_URL)
+
+
+@never_cache
+@require_GET
+def begin_provider_login(request: HttpRequest) -> HttpResponse:
+    """Lead to the provider. Another site's page does not: what it leads to is the login page, and a click there."""
+    if not settings.OIDC_ISSUER:
+        raise Http404
+    if request.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}:
+        return redirect(f"{reverse('login')}?{request.GET.urlencode()}")
+    # Loaded where it is used: an installation without a provider needs none of it.
+    from allauth.socialaccount.providers.oauth2.client import OAuth2Error  # noqa: PLC0415
+    from requests import RequestException  # noqa: PLC0415
+
+    from chat.security.login_stages import STAGES_S  # noqa: PLC0415
+    from chat.security.oidc.adapter import ProviderAdapter  # noqa: PLC0415
+
+    adapter = ProviderAdapter(request)
+    provider = adapter.get_provider(request, settings.OIDC_ISSUER)
+    if not request.user.is_authenticated:
+        request.session.set_expiry(STAGES_S)
+    parameters = {"prompt": "login"} if "again" in request.GET else {}
+    try:
+        answer: HttpResponse = provider.redirect(
+            request, process="login", next_url=safe_next(request), auth_params=parameters
+        )
+    except (OAuth2Error, RequestException) as problem:
+        return adapter.explain_failure(request, problem)
+    return answer
+
+
+@never_cache
+@require_GET
+def end_provider_login(request: HttpRequest) -> HttpResponse:
+    """Take somebody who comes back from the provider."""
+    if not settings.OIDC_ISSUER:
+        raise Http404
+    from allauth.socialaccount.providers.oauth2.client import OAuth2Error  # noqa: PLC0415
+    from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView  # noqa: PLC0415
+
+    from chat.security.oidc.adapter import ProviderAdapter, ProviderClient  # noqa: PLC0415
+
+    # Whose answer this is, the provider says itself (RFC 9207), if it says it at all.
+    if request.GET.get("iss", settings.OIDC_ISSUER) != settings.OIDC_ISSUER:
+        return ProviderAdapter(request).explain_failure(request, OAuth2Error("The answer is another provider's"))
+    answer: HttpResponse = OAuth2CallbackView.adapter_view(ProviderClient)(request)
+    return answer
+
+
+urlpatterns = [
+    path("oidc/login/", begin_provider_login, name="oidc_login"),
+    path("oidc/callback/", end_provider_login, name="oidc_callback"),
+]

@@ -1,0 +1,88 @@
+"""The admin's site: whatever is changed in it, by whichever of its pages, is in the audit, in the transaction that changes it."""
+
+from typing import Any, cast
+
+from django.contrib import admin
+from django.db import transaction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+
+from chat.accounts.models import User
+from chat.models import Act, Door
+from chat.security import audit
+
+#: Fields of accounts and groups that say what somebody may do.
+_RIGHTS = frozenset({"is_active", "is_staff", "is_superuser", "groups", "user_permissions", "permissions"})
+_PASSWORDS = frozenset({"password", "password1", "password2"})
+_ADMIN: Any = admin.ModelAdmin
+
+
+class NotedAdmin(_ADMIN):  # type: ignore[misc] # mixed into each class that is registered
+    """Writes an entry beside each line that Django writes into its own log.
+
+    A page whose acts are noted where they are done, in more words than are known here, says so by ``notes_itself``.
+    """
+
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        """Keep which fields have changed, and which tables of what belongs to it, by their names."""
+        within = [each.model._meta.model_name for each in formsets or () if each.has_changed()]
+        request.changed_fields = sorted({*form.changed_data, *within})  # type: ignore[attr-defined]
+        return super().construct_change_message(request, form, formsets, add)
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Note that something was made."""
+        self._note_change(request, obj, Act.CREATE)
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Note what was changed: names of fields, and what an account may now do."""
+        fields = getattr(request, "changed_fields", [])
+        if _PASSWORDS & set(fields):
+            self._note_change(request, obj, Act.PASSWORD)
+        elif fields:
+            act = Act.PERMIT if _RIGHTS & set(fields) else Act.CHANGE
+            self._note_change(request, obj, act, fields=fields, **(_rights(obj) if act is Act.PERMIT else {}))
+        return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """Note what is deleted, which is there still."""
+        for obj in queryset:
+            self._note_change(request, obj, Act.DELETE)
+        return super().log_deletions(request, queryset)
+
+    def response_action(self, request: HttpRequest, queryset: Any) -> HttpResponseBase | None:
+        """Do what was chosen of a list as one act."""
+        with transaction.atomic():
+            answer: HttpResponseBase | None = super().response_action(request, queryset)
+        return answer
+
+    def _note_change(self, request: HttpRequest, obj: Any, act: Act, **details: Any) -> None:
+        if getattr(self, "notes_itself", False):
+            return
+        subject_id = obj.pk if isinstance(obj, User) else getattr(obj, "user_id", None)
+        about = "account" if isinstance(obj, User) else f"{obj._meta.model_name} {obj.pk}"
+        audit.note_act(cast(int, request.user.pk), act, Door.ADMIN, subject_id=subject_id, about=about, **details)
+
+
+def _rights(obj: Any) -> dict[str, Any]:
+    """What an account or a group may, by flags and numbers."""
+    flags = {name: getattr(obj, name) for name in ("is_active", "is_staff", "is_superuser") if hasattr(obj, name)}
+    sets = ("groups", "user_permissions", "permissions")
+    numbers = {name: sorted(getattr(obj, name).values_list("pk", flat=True)) for name in sets if hasattr(obj, name)}
+    return {**flags, **numbers}
+
+
+class Site(admin.AdminSite):
+    """The one site. Passwords are changed where everybody changes theirs."""
+
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Register a page, ours or another package's, with entries for all that it changes."""
+        bases = (NotedAdmin, admin_class or admin.ModelAdmin)
+        if admin_class is None or not issubclass(admin_class, NotedAdmin):
+            admin_class = type(bases[1].__name__, bases, {"__module__": bases[1].__module__})
+        super().register(model_or_iterable, admin_class, **options)
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Lead there."""
+        return redirect("password_change")

@@ -1,0 +1,40 @@
+"""One served product, and tokens of its users."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from openai import AsyncOpenAI
+
+from tests.serving import Browser, Server
+
+
+@dataclass(frozen=True)
+class Door:
+    """Somebody's way in: their login on the pages, and the unmodified client with a token of theirs."""
+
+    browser: Browser
+    client: AsyncOpenAI
+    token: str
+    url: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What plain HTTP needs."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+async def make_token(browser: Browser, scope: str) -> str:
+    status, made = await browser.call("POST", "tokens/", {"name": f"to {scope}", "scope": scope})
+    assert status == 201, made
+    return str(made["token"])
+
+
+@pytest.fixture
+async def door(product: Server) -> AsyncIterator[Door]:
+    """Bo's."""
+    async with Browser.logged_in(product.url, "bo") as browser:
+        token = await make_token(browser, "ask")
+        address = f"{product.url}/v1"
+        async with AsyncOpenAI(base_url=address, api_key=token, max_retries=0) as client:
+            yield Door(browser, client, token, address)

@@ -1,0 +1,53 @@
+"""Clients of npm, as they come, against the served product; one process of Node for all that they do."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import bootstrap
+from tests.chat.openai.conftest import Door
+from tests.serving import ROOT
+
+ANSWER = "The tools said: 42"
+IDEAS = "".join(f"idea{i:<3} " for i in range(4)).strip()
+REASONING = f'{IDEAS}\n\n→ python {{"code":"6*7"}}\n\n← python 42\n\n{IDEAS}'
+
+
+@pytest.fixture
+async def told(door: Door) -> dict[str, Any]:
+    """What each client has made of it."""
+    node = bootstrap.find_node(Path(sys.executable))
+    script = ROOT / "tests" / "chat" / "openai" / "clients.js"
+    done = await asyncio.create_subprocess_exec(
+        node, str(script), door.url, door.token, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    said, wrong = await done.communicate()
+    assert done.returncode == 0, wrong.decode()
+    made: dict[str, Any] = json.loads(said)
+    return made
+
+
+async def test_the_clients_of_npm(told: dict[str, Any], door: Door) -> None:
+    theirs = told["openai"]
+    assert {"researcher", "developer", "writer"} <= set(theirs["models"])
+    assert (await door.browser.call("GET", f"sessions/{theirs['session']}/"))[0] == 200
+    assert (theirs["whole"]["content"], theirs["whole"]["reasoning_content"]) == (ANSWER, REASONING)
+    assert (theirs["streamed"]["content"], theirs["streamed"]["reasoning"]) == (ANSWER, REASONING)
+    assert theirs["streamed"]["finish"] == "stop"
+    assert theirs["streamed"]["usage"]["total_tokens"] > 0
+    assert theirs["response"]["text"] == ANSWER
+    assert theirs["response"]["types"] == ["reasoning", "thinkaloud:tool_call", "reasoning", "message"]
+    assert theirs["events"][-1] == "response.completed"
+    assert theirs["failed"]["code"] in {"model_error", "model_cut_off"}
+    assert (theirs["unknown"]["status"], theirs["unknown"]["code"]) == (404, "model_not_found")
+    sdk = told["ai"]
+    for which in ("whole", "streamed"):
+        assert (sdk[which]["text"], sdk[which]["reasoning"]) == (ANSWER, REASONING)
+        assert sdk[which]["finish"] == "stop"
+        assert sdk[which]["usage"] > 0
+    assert sdk["errors"]
+    assert sdk["unknown"]["status"] == 404
