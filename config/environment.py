@@ -111,6 +111,8 @@ class Environment(BaseSettings):
     MAX_SCHEDULES_PER_USER: int = Field(100, ge=0)
     MAX_FILE_MB: int = Field(20, ge=0, le=200)
     MAX_FILES_PER_USER_MB: int = Field(1_000, ge=0)
+    RETENTION_DAYS: int = Field(0, ge=0, le=36_500)
+    AUDIT_DAYS: int = Field(0, ge=0, le=36_500)
 
     HSTS_SECONDS: int = Field(_HOUR_S, ge=0, le=63_072_000)
     HSTS_INCLUDE_SUBDOMAINS: bool = False

@@ -36,6 +36,8 @@ WRITERS = {
     "EnteredServer": ["catalog/server_changes.py"],
     "McpServer": ["catalog/server_changes.py"],
     "AuditEntry": ["security/audit.py"],
+    "AuditPurge": ["security/audit.py"],
+    "Chore": ["store/chores.py"],
     "ApiToken": ["security/tokens.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
@@ -64,6 +66,8 @@ CALLED = {
     "EnteredServer": {"EnteredServer", "ModelServer", "server"},
     "McpServer": {"McpServer"},
     "AuditEntry": {"AuditEntry"},
+    "AuditPurge": {"AuditPurge"},
+    "Chore": {"Chore"},
     "ApiToken": {"ApiToken", "tokens"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}

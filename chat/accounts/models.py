@@ -20,6 +20,15 @@ class User(AbstractUser):
         """Whether what proves to be this person lets in: the account is neither deactivated nor refused by its provider."""
         return self.is_active and self.refused_at is None
 
+    retention_days = models.PositiveIntegerField(
+        _("days that sessions are kept"),
+        null=True,
+        blank=True,
+        help_text=_(
+            "After so many days without a change a session is deleted. Empty: as the installation has it; 0: never."
+        ),
+    )
+
     class Meta(AbstractUser.Meta):
         db_table = "auth_user"
 

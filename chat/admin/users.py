@@ -31,6 +31,7 @@ for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken
 class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
     """Accounts. With one that is deleted its sessions go too, and what is at work in them stops."""
 
+    fieldsets = (*(UserAdmin.fieldsets or ()), (gettext_lazy("Retention"), {"fields": ("retention_days",)}))
     actions = ("remove_second_factors",)
     readonly_fields = ("refused_at",)
 

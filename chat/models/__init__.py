@@ -16,6 +16,7 @@ from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, 
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.operations import (
     Announcement,
+    Chore,
     ClosedAccount,
     Connection,
     Level,
@@ -77,6 +78,7 @@ __all__ = [
     "AuditPurge",
     "Budget",
     "BudgetScope",
+    "Chore",
     "ClosedAccount",
     "Connection",
     "Cost",

@@ -40,6 +40,17 @@ class Process(models.Model):
         return self.name
 
 
+class Chore(models.Model):
+    """Something that one process at a time does now and then, over everything: see `chat.store.chores`."""
+
+    name = models.CharField(primary_key=True, max_length=40)
+    next_at = models.DateTimeField(help_text="Before then it is somebody's, or nobody's turn yet.")
+    place = models.CharField(max_length=80, blank=True, default="", db_default="", help_text="How far it has come.")
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Connection(models.Model):
     """One open socket, removed when it closes or when its process is found dead."""
 

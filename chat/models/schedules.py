@@ -75,6 +75,10 @@ class Schedule(models.Model):
         indexes = (
             models.Index(fields=("owner", "-created_at", "-id"), name="schedule_by_owner"),
             models.Index(fields=("next_at",), condition=Q(enabled=True), name="schedule_due"),
+            # Into which sessions something is still asked: those are kept.
+            models.Index(
+                fields=("session",), condition=Q(enabled=True, session__isnull=False), name="schedule_into_session"
+            ),
         )
 
     def __str__(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from axes.models import AccessAttempt
 from django.contrib.admin.models import LogEntry
 from django.db import transaction
 from django.db.models import Model, Q, QuerySet
@@ -212,8 +213,11 @@ def _erase_account(limit: int) -> bool:
             return True
     if audit.use_pseudonym(closed.user_id, closed.pseudonym, limit):
         return True
+    user = User.objects.get(pk=closed.user_id)
+    # Failed logins name it, and do not go with it.
+    AccessAttempt.objects.filter(username=user.get_username()).delete()
     # What is left of it is little, and by what other packages keep of accounts.
-    User.objects.get(pk=closed.user_id).delete()
+    user.delete()
     logger.info("The account %d was removed", closed.user_id)
     return True
 

@@ -55,7 +55,7 @@ def _failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | Non
     if request is None or _is_of_program(request):
         return
     name = credentials.get("username")
-    subject_id = User.objects.filter(username=name).values_list("pk", flat=True).first() if name else None
+    subject_id = User.objects.filter(username=name, closed=None).values_list("pk", flat=True).first() if name else None
     if getattr(request, "axes_locked_out", False) and not _is_news(subject_id):
         return
     audit.note_act(NOBODY, Act.LOGIN_FAILED, _door(request), subject_id=subject_id, network=network_of(request))

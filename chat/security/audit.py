@@ -7,6 +7,7 @@ or done.
 
 import secrets
 import time
+from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from django.db.models import QuerySet
 
 from chat import access
 from chat.access import AnyUser, Role
-from chat.models import MANY_SESSIONS, Act, AuditEntry, Door, Session
+from chat.models import MANY_SESSIONS, Act, AuditEntry, AuditPurge, Door, Session
 from chat.runtime import database
 
 #: Looks of one person at one session through one door make one entry in this time.
@@ -82,6 +83,18 @@ def use_pseudonym(user_id: int, pseudonym: int, limit: int) -> bool:
         if keys:
             return True
     return False
+
+
+@transaction.atomic
+def remove_older(before: datetime, limit: int) -> bool:
+    """Remove so many entries from before a moment; whether there may be more. The only way in which any is removed."""
+    every: QuerySet[AuditEntry] = QuerySet(AuditEntry)
+    keys = list(every.filter(at__lt=before).order_by("at", "id").values_list("pk", flat=True)[:limit])
+    permit = AuditPurge.objects.create(before=before)
+    old = every.filter(pk__in=keys)
+    old._raw_delete(old.db)  # noqa: SLF001 - nothing refers to entries
+    permit.delete()
+    return len(keys) == limit
 
 
 def _note(actor_id: int, session_id: UUID, door: Door, action: Act) -> None:

@@ -20,7 +20,7 @@ from chat.catalog.prices import PriceLoader
 from chat.live import connections
 from chat.live import registry as feed_registry
 from chat.protocol import Close, encode, group_messages
-from chat.runs import dispatch, erasure, queue_watch, recovery
+from chat.runs import dispatch, erasure, queue_watch, recovery, retention
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runtime import background, clock, database, groups
@@ -35,6 +35,8 @@ TICK_S = 1.0
 #: How long a stopping process waits for runs that were stopped to say so in the log; then it says so itself.
 _STOP_S = 2.0
 _CLOSE_S = 2.0
+#: How often it is looked whether something is kept no longer.
+_EXPIRE_S = 60.0
 #: The loop waits no longer than this for a thread of the database to let go of the interpreter (Python's own: 5 ms).
 _SWITCH_S = 0.0002
 
@@ -64,6 +66,7 @@ def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.look) -> N
     background.spawn(_tick_for_ever(look), "tick")
     background.spawn(ticker.tick_for_ever(), "schedules")
     background.spawn(_erase_for_ever(), "erase")
+    background.spawn(_expire_for_ever(), "retention")
     if settings.OIDC_ISSUER and settings.OIDC_RECHECK_S:
         background.spawn(_recheck_for_ever(), "ask provider")
 
@@ -192,6 +195,17 @@ async def _erase_for_ever() -> None:
         except Exception:
             logger.exception("What was deleted could not be removed; that is tried again")
         await asyncio.sleep(TICK_S if took_s is None else took_s)
+
+
+async def _expire_for_ever() -> None:
+    """Delete what is kept no longer, where that is this process's turn; between batches others write."""
+    while True:
+        is_more = False
+        try:
+            is_more = await retention.expire_some() | await retention.purge_audit()
+        except Exception:
+            logger.exception("What is kept no longer could not be deleted; that is tried again")
+        await asyncio.sleep(TICK_S if is_more else _EXPIRE_S)
 
 
 async def _recheck_for_ever() -> None:

@@ -32,6 +32,7 @@ from chat.security import audit
 from chat.serving import supervisor
 from chat.web import provider_login
 from chat.web.languages import choose_language
+from chat.web.own_data import show_data
 
 
 def tell_logins_ended() -> None:
@@ -179,11 +180,11 @@ class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
         return _go_on(self.request, user, self.get_success_url())
 
 
-def _later(name: str) -> Callable[..., HttpResponse]:
-    """A page of second factors, whose libraries are loaded when somebody first wants one."""
+def _later(name: str, module: str = "second_factor") -> Callable[..., HttpResponse]:
+    """A page of second factors, or one that asks for them: their libraries are loaded when somebody first wants one."""
 
     def view(request: HttpRequest, **named: Any) -> HttpResponse:
-        answer: HttpResponse = getattr(import_module("chat.web.second_factor"), name)(request, **named)
+        answer: HttpResponse = getattr(import_module(f"chat.web.{module}"), name)(request, **named)
         return answer
 
     return view
@@ -203,6 +204,8 @@ urlpatterns = [
     path("second-factor/required/", _later("require_second_factor"), name="second_factor_required"),
     path("passkey/", _later("log_in_by_passkey"), name="passkey_login"),
     path("confirm/", _later("confirm"), name="account_confirm"),
+    path("data/", show_data, name="own_data"),
+    path("data/delete/", _later("delete_account", "account_deletion"), name="delete_account"),
     path("security/", _later("show_security"), name="security"),
     path("security/app/", _later("set_up_app"), name="second_factor_app"),
     path("security/codes/", _later("recovery_codes"), name="recovery_codes"),

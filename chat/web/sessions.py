@@ -19,6 +19,7 @@ from chat.catalog.setups import most_iterations
 from chat.models import UNFINISHED, RunStatus, Session
 from chat.rendering import rows
 from chat.rendering.agents import agent_rows
+from chat.runs import retention
 from chat.runs.admission import MOST_FILES
 from chat.store import search, selectors
 from chat.web import conversation
@@ -135,6 +136,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         agent_name=offer.chosen,
         withdrawn="" if offer.chosen == found.agent_name else rows.agent_title(found.agent_name),
         enable_reasoning=found.enable_reasoning,
+        expires_at=retention.expires_at(found, found.owner),
         agent_title=rows.agent_title(found.agent_name),
         runs=[run.html for run in runs],
         latest_run=latest.id if latest else None,

@@ -16,11 +16,12 @@ from chat.catalog import budgets, prices
 from chat.catalog.budgets import Limit
 from chat.live import connections, handshake
 from chat.models import Draft, Origin, Run, RunStatus
-from chat.runs import admission, dispatch, erasure, quarantine, recorder, recovery
+from chat.runs import admission, dispatch, erasure, quarantine, recorder, recovery, retention
 from chat.runs import commands as run_commands
 from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.schedules import occurrences
+from chat.security import audit
 from chat.store import call_reader, history, reconcile, selectors, step_log
 from chat.store.audit_log import AuditFilter, Cursor
 from chat.store.calls import CallWriter, PricedCall
@@ -83,6 +84,8 @@ _LIMITS = [
 
 #: What is asked by the clock, by each process, every second or every few. A further one is one line.
 BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
+    "what is kept no longer": lambda at: list(retention.untouched([at.user_id], SOON)[:50]),
+    "entries that are kept no longer": lambda _: audit.remove_older(SOON - timedelta(days=3_000), 100),
     "runs of a process": lambda at: run_state.owned_by("process 1"),
     "a sign of life": lambda at: run_state.beat("process 1", [at.live.pk]),
     "silent runs": lambda at: run_state.silent_since(SOON),

@@ -66,6 +66,8 @@ ROWS: dict[str, list[Row]] = {
     "sessions/<uuid:session_id>/": page(404, 200, 200),
     "runs/<uuid:run_id>/": page(404, 200, 200),
     "runs/<uuid:run_id>/calls/<int:number>/": page(404, 200, 200),
+    # One's own data, of whoever asks.
+    "data/archive/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
     # The API.
     "api/^docs/?$": [Row("GET", LOGIN, 200, 200, 200)],
     "api/openapi.json": [Row("GET", 401, 200, 200, 200)],
@@ -129,6 +131,8 @@ ROWS: dict[str, list[Row]] = {
     "api/notifications/": [Row("GET", 401, 200, 200, 200)],
     # Accounts: everyone's own, and nobody else's.
     "accounts/": [Row("GET", LOGIN, 200, 200, 200)],
+    "accounts/data/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
+    "accounts/data/delete/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
     "accounts/login/": [Row("GET", 200, 200, 200, 200)],
     "accounts/logout/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, LOGIN, LOGIN, LOGIN)],
     "accounts/password_change/": [Row("GET", LOGIN, 200, 200, 200)],

@@ -1,0 +1,132 @@
+"""What is kept no longer: sessions untouched for so many days, deleted whole, and entries of the audit as old as its own setting says.
+
+A session is never deleted while one of its runs has not ended or an enabled schedule asks in it. One process at a time sees to it, in
+short transactions, between which others write; whoever is killed meanwhile, another goes on.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+
+from chat.accounts.models import User
+from chat.models import HAS_NOT_ENDED, NOBODY, Act, Door, Run, Schedule, Session
+from chat.protocol import group_messages
+from chat.runs import erasure
+from chat.runtime import clock, database, groups
+from chat.security import audit
+from chat.store import chores
+
+SESSIONS, AUDIT = "retention", "audit retention"
+#: How often everything is looked through.
+_EVERY = timedelta(hours=1)
+#: Accounts that are looked at in one go, and sessions that go before the next look.
+_USERS = 200
+_AT_ONCE = 50
+#: Entries of the audit that are removed in one transaction.
+_ENTRIES = 1_000
+
+
+def days_kept(user: User) -> int:
+    """After how many days an untouched session of this account is deleted; 0: never."""
+    return settings.RETENTION_DAYS if user.retention_days is None else user.retention_days
+
+
+def expires_at(session: Session, owner: User) -> datetime | None:
+    """When this session is deleted if nothing happens in it; None: never, as things are."""
+    days = days_kept(owner)
+    if not days or Schedule.objects.filter(session=session, enabled=True).exists():
+        return None
+    return session.active_at + timedelta(days=days)
+
+
+def untouched(user_ids: list[int], before: datetime) -> QuerySet[Session]:
+    """Sessions of these accounts in which nothing has happened since, and nothing is going to."""
+    unfinished = Run.objects.filter(HAS_NOT_ENDED, session=OuterRef("pk"))
+    scheduled = Schedule.objects.filter(session=OuterRef("pk"), enabled=True)
+    old = Session.objects.filter(owner__in=user_ids, active_at__lt=before)
+    return old.filter(~Exists(unfinished), ~Exists(scheduled))
+
+
+def expired_sessions(after_user: int, now: datetime) -> tuple[list[UUID], int | None]:
+    """Some sessions whose time is over, of accounts after this one; and the account up to which those were all, None at the end."""
+    every = User.objects.filter(pk__gt=after_user, closed=None).order_by("pk")
+    if not settings.RETENTION_DAYS:
+        every = every.filter(retention_days__gt=0)
+    people = list(every[:_USERS])
+    found: list[UUID] = []
+    for days, user_ids in _by_days(people):
+        of_them = untouched(user_ids, now - timedelta(days=days)).order_by()
+        found += of_them.values_list("pk", flat=True)[: _AT_ONCE - len(found)]
+        if len(found) == _AT_ONCE:
+            # There may be more of the same people.
+            return found, after_user
+    return found, people[-1].pk if len(people) == _USERS else None
+
+
+def _by_days(people: list[User]) -> Iterator[tuple[int, list[int]]]:
+    kept: dict[int, list[int]] = {}
+    for user in people:
+        kept.setdefault(days_kept(user), []).append(user.pk)
+    return ((days, user_ids) for days, user_ids in kept.items() if days)
+
+
+@transaction.atomic
+def expire_session(session_id: UUID, now: datetime) -> bool:
+    """Delete one of them, unless something has happened in it meanwhile or somebody holds it; whether it is gone."""
+    held = Session.objects.select_for_update(skip_locked=True, of=("self",)).select_related("owner")
+    session = held.filter(pk=session_id).first()
+    days = days_kept(session.owner) if session is not None else 0
+    if session is None or not days:
+        return False
+    # Held, so that none is enabled before this is done.
+    list(Schedule.objects.select_for_update().filter(session=session).values_list("pk"))
+    if not untouched([session.owner_id], now - timedelta(days=days)).filter(pk=session_id).exists():
+        return False
+    audit.note_act(NOBODY, Act.EXPIRE, Door.SCHEDULE, session_id=session_id, subject_id=session.owner_id, days=days)
+    erasure.hide_session(session_id)
+    return True
+
+
+async def expire_some() -> bool:
+    """See to the sessions whose time is over, where it is this process's turn; whether there may be more to do at once."""
+    now = clock.now()
+    if not await database.read(chores.is_due, SESSIONS, now):
+        return False
+    place = await database.write(chores.claim, SESSIONS, now)
+    if place is None:
+        return False
+    after_user = int(place or 0)
+    found, upto = await database.read(expired_sessions, after_user, now)
+    gone = 0
+    for session_id in found:
+        if await database.write(expire_session, session_id, now):
+            gone += 1
+            await groups.publish(groups.of_session(session_id), group_messages.SESSION_DELETED)
+    if upto == after_user and not gone:
+        # Somebody holds them all: they have their turn in an hour.
+        upto = await database.read(_after, after_user)
+    next_at = clock.now() if upto is not None else clock.now() + _EVERY
+    await database.write(chores.put_down, SESSIONS, str(upto or ""), next_at)
+    return upto is not None
+
+
+def _after(user_id: int) -> int | None:
+    """The account that follows this one."""
+    return User.objects.filter(pk__gt=user_id).order_by("pk").values_list("pk", flat=True).first()
+
+
+async def purge_audit() -> bool:
+    """Remove some of the audit's entries that are older than `AUDIT_DAYS`, likewise."""
+    now = clock.now()
+    if not settings.AUDIT_DAYS or not await database.read(chores.is_due, AUDIT, now):
+        return False
+    if await database.write(chores.claim, AUDIT, now) is None:
+        return False
+    before = now - timedelta(days=settings.AUDIT_DAYS)
+    is_more = await database.write(audit.remove_older, before, _ENTRIES)
+    await database.write(chores.put_down, AUDIT, "", clock.now() + (timedelta() if is_more else _EVERY))
+    return is_more

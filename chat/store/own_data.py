@@ -1,0 +1,212 @@
+"""Everything that is kept of one account, as one archive, made piece by piece while it is sent.
+
+Each piece is made on the thread that asks for it, by short reads: however much there is, neither memory nor a thread is held for it.
+"""
+
+import re
+import zipfile
+from collections.abc import Iterator
+from typing import IO, Any, cast
+
+import orjson
+from django.db.models import Model, Q, QuerySet
+
+from chat.accounts.models import User
+from chat.models import (
+    ApiToken,
+    AuditEntry,
+    DailyUsage,
+    File,
+    FileChunk,
+    ModelCall,
+    Occurrence,
+    Run,
+    Schedule,
+    SentAlong,
+    Session,
+    SessionFile,
+    Step,
+    StepContent,
+)
+
+#: Rows that are read at a time, and bytes of a piece, at least.
+ROWS = 200
+PIECE = 64 * 1024
+#: What stands in no name of a file in the archive.
+_UNSAFE = re.compile(r"[^\w .()-]+")
+_README = """Everything that is kept of your account.
+
+account.json    what you have said about yourself, your groups, and your settings
+sessions/       each of your sessions as JSON, with every step and model call, and as Markdown, for reading
+files/          the files that you have sent, and that tools have made for you
+schedules.json  your schedules, and what became of them
+tokens.json     your tokens, without the secrets, of which none is kept
+usage.json      tokens and costs, by day
+audit.json      what you did that is noted, and what others did to what is yours
+"""
+
+
+class _Sink:
+    """Takes what the archive's writer writes, until somebody takes it away."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self._pieces.append(piece)
+        self.size += len(piece)
+        return len(piece)
+
+    def flush(self) -> None:
+        pass
+
+    def take(self) -> bytes:
+        taken, self._pieces, self.size = b"".join(self._pieces), [], 0
+        return taken
+
+
+def archive(user: User) -> Iterator[bytes]:
+    """The archive's pieces. A connection of a database is used by each alone."""
+    sink = _Sink()
+    with zipfile.ZipFile(cast(IO[bytes], sink), "w", zipfile.ZIP_DEFLATED) as archived:
+        for name, parts in _members(user):
+            with archived.open(zipfile.ZipInfo(name, _moment(user)), "w", force_zip64=True) as member:
+                for part in parts:
+                    member.write(part)
+                    if sink.size >= PIECE:
+                        yield sink.take()
+            yield sink.take()
+    yield sink.take()
+
+
+def _moment(user: User) -> tuple[int, int, int, int, int, int]:
+    # The date that members have; a zip knows none before 1980.
+    return (max(1980, user.date_joined.year), 1, 1, 0, 0, 0)
+
+
+def _members(user: User) -> Iterator[tuple[str, Iterator[bytes]]]:
+    yield "README.txt", iter([_README.encode()])
+    yield "account.json", iter([_json(_account(user))])
+    for session in _each(Session.objects.filter(owner=user)):
+        yield f"sessions/{session.pk}.json", _session_json(session)
+        yield f"sessions/{session.pk}.md", _session_markdown(session)
+    for file in _each(File.objects.filter(owner=user, is_whole=True)):
+        name = _UNSAFE.sub("_", file.name).strip(". ") or "file"
+        yield f"files/{file.pk}/{name}", _content(file)
+    yield "schedules.json", _list(_schedule(schedule) for schedule in _each(Schedule.objects.filter(owner=user)))
+    yield "tokens.json", _list(_values(ApiToken.objects.filter(user=user), without=("digest", "user_id")))
+    yield "usage.json", _list(_values(DailyUsage.objects.filter(user=user), without=("id", "user_id")))
+    about = AuditEntry.objects.filter(Q(actor_id=user.pk) | Q(subject_id=user.pk))
+    yield "audit.json", _list(_entry(entry, user) for entry in _each(about))
+
+
+def _account(user: User) -> dict[str, Any]:
+    fields = ("username", "first_name", "last_name", "email", "language", "retention_days", "date_joined", "last_login")
+    return {**{name: getattr(user, name) for name in fields}, "groups": [group.name for group in user.groups.all()]}
+
+
+def _each(rows: QuerySet[Any]) -> Iterator[Any]:
+    """Rows in the order of their keys, so many at a time."""
+    after: Any = None
+    while True:
+        later = rows if after is None else rows.filter(pk__gt=after)
+        some = list(later.order_by("pk")[:ROWS])
+        yield from some
+        if len(some) < ROWS:
+            return
+        after = some[-1].pk
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2)
+
+
+def _list(items: Iterator[Any]) -> Iterator[bytes]:
+    """A JSON list, item by item."""
+    between = b"[\n"
+    for item in items:
+        yield between + orjson.dumps(item, default=str)
+        between = b",\n"
+    yield b"\n]\n" if between != b"[\n" else b"[]\n"
+
+
+def _values(rows: QuerySet[Any], without: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """Rows as their columns."""
+    return (_columns(row, without) for row in _each(rows))
+
+
+def _columns(row: Model, without: tuple[str, ...]) -> dict[str, Any]:
+    names = (field.attname for field in row._meta.concrete_fields)
+    return {name: getattr(row, name) for name in names if name not in without}
+
+
+#: Columns that say how a run is carried, and nothing of what was said.
+_OF_PROCESSES = ("owner", "fence", "heartbeat_at", "user_id", "session_id", "cancelled_by_id")
+#: By what a request is known again, which says nothing of what was in it.
+_OF_REQUESTS = ("owner_id", "asked", "answered", "request_key", "request_digest")
+#: Of a model call: what a server was sent is the steps again, with instructions that may be others' to show.
+_AS_SENT = ("session_id", "parameters", "tool_names", "tools_id", "base_id", "depth", "messages")
+
+
+def _session_json(session: Session) -> Iterator[bytes]:
+    head = _columns(session, ("owner_id", "creation_key", "creation_digest", "deleted_at"))
+    yield orjson.dumps(head, default=str)[:-1] + b',"files":'
+    used = SessionFile.objects.filter(session=session).values_list("file_id", flat=True)
+    yield orjson.dumps([str(pk) for pk in used]) + b',"runs":'
+    yield from _list(_values(Run.objects.filter(session=session), _OF_PROCESSES))
+    yield b',"sent_along":'
+    yield from _list(_values(SentAlong.objects.filter(run__session=session), _OF_REQUESTS))
+    yield b',"calls":'
+    yield from _list(_values(ModelCall.objects.filter(session=session), _AS_SENT))
+    yield b',"events":'
+    yield from _list(_event(step) for step in _each(Step.objects.filter(session=session)))
+    yield b"}\n"
+
+
+def _event(step: Step) -> dict[str, Any]:
+    event = {
+        "type": step.event,
+        "seq": step.seq,
+        "id": step.event_id,
+        "run_id": step.run_id,
+        "created_at": step.created_at,
+        "data": orjson.Fragment(step.body),
+    }
+    whole = StepContent.objects.filter(step=step).values_list("content", flat=True).first()
+    return event if whole is None else {**event, "full_content": whole}
+
+
+def _session_markdown(session: Session) -> Iterator[bytes]:
+    """The questions and answers; what was thought between them stands in the JSON."""
+    yield f"# {session.title or session.pk}\n".encode()
+    for run in _each(Run.objects.filter(session=session, parent=None)):
+        yield f"\n## {run.created_at:%Y-%m-%d %H:%M}, {run.agent_name}\n\n".encode()
+        yield "\n".join(f"> {line}" for line in run.message.splitlines()).encode(errors="replace") + b"\n"
+        for answer in Step.objects.filter(run=run, type="final_answer").order_by("position"):
+            yield f"\n{orjson.loads(answer.body).get('content', '')}\n".encode(errors="replace")
+
+
+def _content(file: File) -> Iterator[bytes]:
+    number = 0
+    while (chunk := FileChunk.objects.filter(file=file, number=number).first()) is not None:
+        yield bytes(chunk.data)
+        number += 1
+
+
+def _schedule(schedule: Schedule) -> dict[str, Any]:
+    outcomes = Occurrence.objects.filter(schedule=schedule)
+    return {**_columns(schedule, ("owner_id",)), "occurrences": list(_values(outcomes, ("schedule_id",)))}
+
+
+def _entry(entry: AuditEntry, user: User) -> dict[str, Any]:
+    """An entry, without the name of whoever of the staff it was."""
+    by = (
+        "you"
+        if entry.actor_id == user.pk
+        else "the installation, or somebody unknown"
+        if not entry.actor_id
+        else "staff"
+    )
+    return {**_columns(entry, ("actor_id", "subject_id", "window")), "by": by, "yours": entry.subject_id == user.pk}
