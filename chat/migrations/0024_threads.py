@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0022_sent_along'),
+        ('chat', '0023_retention'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
