@@ -111,6 +111,7 @@ class Environment(BaseSettings):
     MAX_SCHEDULES_PER_USER: int = Field(100, ge=0)
     MAX_FILE_MB: int = Field(20, ge=0, le=200)
     MAX_FILES_PER_USER_MB: int = Field(1_000, ge=0)
+    WEBHOOKS: bool = False
     RETENTION_DAYS: int = Field(0, ge=0, le=36_500)
     AUDIT_DAYS: int = Field(0, ge=0, le=36_500)
 

@@ -36,9 +36,13 @@ WRITERS = {
     "EnteredServer": ["catalog/server_changes.py"],
     "McpServer": ["catalog/server_changes.py"],
     "AuditEntry": ["security/audit.py"],
+    "Share": ["runs/sharing.py"],
+    "ShareJoin": ["runs/sharing.py"],
     "AuditPurge": ["security/audit.py"],
     "Chore": ["store/chores.py"],
     "ApiToken": ["security/tokens.py"],
+    "Webhook": ["store/webhooks.py"],
+    "WebhookDelivery": ["store/webhooks.py"],
 }
 #: How a row, or a session's or user's rows, of that table are called where they are used.
 CALLED = {
@@ -66,9 +70,13 @@ CALLED = {
     "EnteredServer": {"EnteredServer", "ModelServer", "server"},
     "McpServer": {"McpServer"},
     "AuditEntry": {"AuditEntry"},
+    "Share": {"Share", "share", "shares"},
+    "ShareJoin": {"ShareJoin", "joins"},
     "AuditPurge": {"AuditPurge"},
     "Chore": {"Chore"},
     "ApiToken": {"ApiToken", "tokens"},
+    "Webhook": {"Webhook", "webhooks"},
+    "WebhookDelivery": {"WebhookDelivery", "deliveries"},
 }
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}

@@ -15,6 +15,7 @@ from agents.tools.fetch_page import FetchPageTool
 from agents.tools.file_access import FoundLine, ReturnedFile, SessionFiles
 from agents.tools.files import ReadFileTool, SearchFileTool
 from agents.tools.policy import HostPolicy, SessionPrivacy
+from agents.tools.posting import Poster, refusal_of_page_address
 from agents.tools.python import PythonTool
 from agents.tools.registry import ToolInfo, info_of
 from agents.tools.search_history import SearchHistoryTool
@@ -28,6 +29,7 @@ __all__ = [
     "Egress",
     "FoundLine",
     "HostPolicy",
+    "Poster",
     "ReturnedFile",
     "Secret",
     "ServerState",
@@ -44,6 +46,7 @@ __all__ = [
     "drop_server",
     "list_tools",
     "look_at_server",
+    "refusal_of_page_address",
     "renew_server",
     "reserved_names",
     "server_states",

@@ -97,7 +97,7 @@ class FetchPageTool:
             except (OSError, http.client.HTTPException, zlib.error) as error:
                 # A closed line is how the deadline and a stop end a blocked read.
                 line.check()
-                raise ToolError(_why(error)) from error
+                raise ToolError(failure_words(error)) from error
             line.check()
         return text
 
@@ -409,7 +409,8 @@ def _shut(connection: socket.socket) -> None:
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
-def _why(error: Exception) -> str:
+def failure_words(error: Exception) -> str:
+    """What went wrong with a connection, for people."""
     if isinstance(error, TimeoutError):
         return "The site did not answer in time."
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -104,7 +104,7 @@ async def make_token(request: HttpRequest, response: HttpResponse) -> Status[dic
     if is_blank(new.name):
         raise BadFrame("bad_frame", Sentence("A name needs at least one letter, digit or sign that can be seen."))
     if new.scope not in Scope.values:
-        raise BadFrame("bad_frame", f"scope: one of {', '.join(Scope.values)}.")
+        raise BadFrame("bad_frame", Sentence("scope: one of %(known)s.", known=", ".join(Scope.values)))
     try:
         made, text = await database.write(
             tokens.make_token, user_of(request), new.name.strip(), Scope(new.scope), _expiry(new.expires_at), Door.API

@@ -47,8 +47,10 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
+from chat.models.sharing import OwnerOffer, Share, ShareJoin
 from chat.models.threads import Thread
 from chat.models.tokens import ApiToken, Scope, holds_now
+from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "AGENT_NAME",
@@ -83,6 +85,7 @@ __all__ = [
     "Connection",
     "Cost",
     "DailyUsage",
+    "DeliveryState",
     "Door",
     "Draft",
     "EnteredServer",
@@ -100,6 +103,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "OverlapPolicy",
+    "OwnerOffer",
     "PauseReason",
     "Price",
     "Process",
@@ -110,6 +114,8 @@ __all__ = [
     "SentAlong",
     "Session",
     "SessionFile",
+    "Share",
+    "ShareJoin",
     "Step",
     "StepContent",
     "StepOrigin",
@@ -117,5 +123,7 @@ __all__ = [
     "ToolServer",
     "Transport",
     "VersionState",
+    "Webhook",
+    "WebhookDelivery",
     "holds_now",
 ]

@@ -111,7 +111,7 @@ def _call(told: str, needed: str, *errors: int, body: Schema | None = None, path
     }
     called: Schema = {
         "description": f"{told} Takes a token with `{needed}`, and no login of the pages.",
-        "security": [{"TokenAuth": []}],
+        "security": [{"TokenAuth": [needed]}],
         "responses": answers,
     }
     if path:

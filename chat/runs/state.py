@@ -38,7 +38,7 @@ from chat.models import (
 )
 from chat.runtime import clock
 from chat.runtime.db_values import datetime_param, decimal_param, uuid_from_db, uuid_param, uuids_from_db
-from chat.store import step_log
+from chat.store import step_log, webhooks
 
 #: From where each status may be reached.
 MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
@@ -211,6 +211,7 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
         # Now that the run's row is held, nobody saves one any more.
         step_log.forget_draft(run_id)
         _repeat_status(session_id)
+        webhooks.note_end(run_id)
     return bool(moved)
 
 

@@ -106,6 +106,10 @@ class AccountView(LoginRequiredMixin, UpdateView):  # type: ignore[type-arg]
     template_name = "registration/account.html"
     success_url = reverse_lazy("account")
 
+    def get_context_data(self, **context: Any) -> dict[str, Any]:
+        """Say whether webhooks can be made."""
+        return super().get_context_data(webhooks_allowed=settings.WEBHOOKS, **context)
+
     def get_object(self, queryset: QuerySet[User] | None = None) -> User:
         """Whoever is logged in, read anew, so that what is typed shows nowhere before it is saved."""
         return User.objects.get(pk=cast(User, self.request.user).pk)

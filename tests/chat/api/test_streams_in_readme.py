@@ -1,8 +1,11 @@
 """The README's examples of event streams and AG-UI, as they stand there but for the address, the session and the token."""
 
 import asyncio
+import contextlib
+import os
 import re
 import shutil
+import signal
 
 import pytest
 
@@ -28,12 +31,17 @@ async def test_an_example_works(product: Server, bo: Browser, section: str) -> N
     example = example.replace("$SESSION", session_id)
     assert product.url in example
     assert made["token"] in example
-    running = await asyncio.create_subprocess_exec(*command, example, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    # In a group of its own, which ends with what the shell has started.
+    running = await asyncio.create_subprocess_exec(
+        *command, example, cwd=ROOT, stdout=asyncio.subprocess.PIPE, start_new_session=True
+    )
     assert running.stdout is not None
-    async with asyncio.timeout(20):
-        # A stream goes on until it is left.
-        while expected not in (line := (await running.stdout.readline()).decode()):
-            assert line, "it has ended"
-    if running.returncode is None:
-        running.kill()
+    try:
+        async with asyncio.timeout(20):
+            # A stream goes on until it is left.
+            while expected not in (line := (await running.stdout.readline()).decode()):
+                assert line, "it has ended"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
     await running.wait()

@@ -1,0 +1,54 @@
+"""Sending something to a public web address, past the same guard as `fetch_page` reads by: and following no redirect."""
+
+import http.client
+from collections.abc import Mapping
+
+from agents.addresses import BadAddress, authority, request_target, split_address
+from agents.cancellation import CancelToken
+from agents.sentence import Sentence
+from agents.tools.fetch_page import FetchPageTool, failure_words, web_ports_only
+from agents.tools.tool import ToolError
+
+
+def refusal_of_page_address(url: str) -> str | None:
+    """Why this is no address that a page may be at, as far as its look says; None where it may be one."""
+    try:
+        _, _, port = split_address(url)
+    except BadAddress as bad:
+        return str(bad)
+    return (
+        None
+        if web_ports_only(port)
+        else Sentence("Port %(port)d is not asked: web pages are on ports 80 and 443.", port=port)
+    )
+
+
+class Poster(FetchPageTool):
+    """Sends to addresses that people have entered. Its policies are those of `FetchPageTool`."""
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Send, and return the status of the answer, of which nothing is read.
+
+        Raises `ToolError`, whose text is for people, where the address is none of the public internet, or does not answer in time.
+        """
+        with self._deadline(CancelToken()) as line:
+            try:
+                target = self._vet(url, line)
+                connection = http.client.HTTPConnection(target.host, target.port)
+                connection.sock = self._connect(target, line)
+                place = authority(target.parts.scheme, target.host, target.port)
+                path = request_target(target.parts)
+                forwards = target.proxy is not None and target.parts.scheme == "http"
+                sent = {"Host": place, "User-Agent": "Thinkaloud", "Connection": "close", **headers}
+                if target.proxy is not None and forwards and target.proxy.authorization:
+                    sent["Proxy-Authorization"] = target.proxy.authorization
+                connection.request("POST", f"http://{place}{path}" if forwards else path, body, sent)
+                with connection.getresponse() as response:
+                    line.check()
+                    return response.status
+            except ToolError:
+                line.check()
+                raise
+            except (OSError, http.client.HTTPException) as error:
+                line.check()
+                raise ToolError(failure_words(error)) from error

@@ -1,0 +1,222 @@
+"""Webhooks: made and removed by their owner, and what they are to be sent: stored with what it tells of, kept until it has arrived.
+
+A run's end costs one question where webhooks are allowed, and nothing else: whoever delivers does so later, and by itself.
+"""
+
+import base64
+import hmac
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from agents.sentence import Sentence
+from chat.accounts.models import User
+from chat.models import DeliveryState, Run, Webhook, WebhookDelivery
+
+#: Webhooks of one account.
+MOST_WEBHOOKS = 10
+RUN_ENDED, PING = "run.ended", "ping"
+#: Pauses before something is tried again; after the last it is given up.
+RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (0.25, 1, 5, 30, 120, 360, 720, 1440))
+#: A webhook to which nothing has arrived for so long, although it was tried, is given up.
+GIVEN_UP_AFTER = timedelta(days=3)
+#: So long something belongs to whoever has taken it up: longer than any attempt.
+_LEASE = timedelta(seconds=60)
+_KEPT_FOR = timedelta(days=30)
+#: Deliveries that are removed at a time.
+_SWEPT = 500
+
+
+class TooManyWebhooks(Exception):
+    """The account has as many webhooks as one may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """Something to send: where to, under which identifier, what, and by which secret it is signed; None where that is lost."""
+
+    delivery_id: UUID
+    webhook_id: UUID
+    url: str
+    body: bytes
+    secret: bytes | None
+
+    def headers(self, now: float) -> dict[str, str]:
+        """The headers that go with it, as the Standard Webhooks specification has them."""
+        stamp = str(int(now))
+        signed = f"{self.delivery_id}.{stamp}.".encode() + self.body
+        signature = base64.b64encode(hmac.digest(self.secret or b"", signed, "sha256")).decode()
+        return {
+            "Content-Type": "application/json",
+            "webhook-id": str(self.delivery_id),
+            "webhook-timestamp": stamp,
+            "webhook-signature": f"v1,{signature}",
+        }
+
+
+# Made and removed
+
+
+@transaction.atomic
+def make_webhook(user: User, url: str) -> tuple[Webhook, str]:
+    """Make a webhook; returns its row and its secret, which is nowhere else. Raises `TooManyWebhooks`."""
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    if Webhook.objects.filter(owner=user).count() >= MOST_WEBHOOKS:
+        raise TooManyWebhooks
+    made = Webhook(owner=user, url=url)
+    secret = _derived(settings.SECRET_KEY, made.pk)
+    made.fingerprint = _fingerprint(secret)
+    made.save(force_insert=True)
+    return made, f"whsec_{base64.b64encode(secret).decode()}"
+
+
+def remove_webhook(user_id: int, webhook_id: UUID) -> bool:
+    """Remove one of an account's webhooks, with what it was still to be sent; false where there is none of that identifier."""
+    return bool(Webhook.objects.filter(owner=user_id, pk=webhook_id).delete()[0])
+
+
+def revive_webhook(user_id: int, webhook_id: UUID) -> bool:
+    """Send to a webhook again that was given up, and let it be tried: false where there is none of that identifier."""
+    own = Webhook.objects.filter(owner=user_id, pk=webhook_id)
+    if not own.update(disabled_at=None, failing_since=None):
+        return False
+    WebhookDelivery.objects.create(webhook_id=webhook_id, event=PING)
+    return True
+
+
+def webhooks_of(user_id: int) -> list[Webhook]:
+    """An account's webhooks, the first one first."""
+    return list(Webhook.objects.filter(owner=user_id))
+
+
+def latest_deliveries(webhook_id: UUID, most: int = 20) -> list[WebhookDelivery]:
+    """What a webhook was sent last, or is to be sent."""
+    return list(WebhookDelivery.objects.filter(webhook=webhook_id)[:most])
+
+
+def note_end(run_id: UUID) -> None:
+    """Have the webhooks of a session's owner told that a run has ended, in the transaction in which it does. Runs within runs are not."""
+    if not settings.WEBHOOKS:
+        return
+    runs = {"owner__sessions__runs": run_id, "owner__sessions__runs__parent": None}
+    told = Webhook.objects.filter(disabled_at=None, **runs).values_list("pk", flat=True)
+    WebhookDelivery.objects.bulk_create(
+        WebhookDelivery(webhook_id=webhook_id, event=RUN_ENDED, run_id=run_id) for webhook_id in told
+    )
+
+
+# Delivered
+
+
+def is_any_due() -> bool:
+    """Whether something is to be sent now."""
+    due = WebhookDelivery.objects.filter(state=DeliveryState.WAITING, next_at__lte=timezone.now())
+    return due.filter(webhook__disabled_at=None).exists()
+
+
+@transaction.atomic
+def take_due(most: int, busy: Collection[UUID]) -> list[Letter]:
+    """Take up what is due, one for each webhook that is not busy: it is nobody else's for a while."""
+    now = timezone.now()
+    due = WebhookDelivery.objects.select_for_update(skip_locked=True, of=("self",)).select_related("webhook")
+    due = due.filter(state=DeliveryState.WAITING, next_at__lte=now, webhook__disabled_at=None)
+    found: dict[UUID, WebhookDelivery] = {}
+    for delivery in due.exclude(webhook__in=busy).filter(webhook__owner__is_active=True).order_by("next_at")[:200]:
+        found.setdefault(delivery.webhook_id, delivery)
+    taken = list(found.values())[:most]
+    WebhookDelivery.objects.filter(pk__in=[each.pk for each in taken]).update(
+        next_at=now + _LEASE, attempts=F("attempts") + 1
+    )
+    runs = Run.objects.select_related("session").in_bulk([each.run_id for each in taken if each.run_id])
+    return [
+        Letter(
+            each.pk,
+            each.webhook_id,
+            each.webhook.url,
+            orjson.dumps(_told(each, runs.get(each.run_id) if each.run_id else None)),
+            _secret_of(each.webhook),
+        )
+        for each in taken
+    ]
+
+
+@transaction.atomic
+def settle(letter: Letter, status: int | None, error: str) -> None:
+    """Note what has come of an attempt: arrived, or tried again later, or given up, and with it perhaps the webhook."""
+    now = timezone.now()
+    delivery = WebhookDelivery.objects.select_related("webhook").filter(pk=letter.delivery_id).first()
+    if delivery is None or delivery.state != DeliveryState.WAITING:
+        return
+    own = Webhook.objects.filter(pk=letter.webhook_id)
+    if not error:
+        _settle(delivery, DeliveryState.DELIVERED, now, status, "")
+        own.update(failing_since=None)
+        return
+    own.filter(failing_since=None).update(failing_since=now)
+    if delivery.attempts > len(RETRY_AFTER):
+        _settle(delivery, DeliveryState.FAILED, now, status, error)
+    else:
+        WebhookDelivery.objects.filter(pk=delivery.pk).update(
+            next_at=now + RETRY_AFTER[delivery.attempts - 1], status=status, error=error[:300]
+        )
+    own.filter(disabled_at=None, failing_since__lte=now - GIVEN_UP_AFTER).update(disabled_at=now)
+
+
+def _settle(delivery: WebhookDelivery, state: DeliveryState, now: datetime, status: int | None, error: str) -> None:
+    WebhookDelivery.objects.filter(pk=delivery.pk).update(state=state, settled_at=now, status=status, error=error[:300])
+
+
+def sweep_deliveries() -> None:
+    """Remove some of what is older than it is kept."""
+    old = WebhookDelivery.objects.filter(created_at__lt=timezone.now() - _KEPT_FOR).order_by()
+    WebhookDelivery.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:_SWEPT])).delete()
+
+
+def _told(delivery: WebhookDelivery, run: Run | None) -> dict[str, Any]:
+    """The body of what is sent: identifiers, the title and a link; nothing that was asked or answered."""
+    told: dict[str, Any] = {"type": delivery.event, "timestamp": delivery.created_at.isoformat(), "data": {}}
+    if delivery.run_id is not None:
+        told["data"] = {"run_id": str(delivery.run_id)}
+    if run is not None:
+        site = settings.PUBLIC_URL.origin or f"http://{settings.HOST}:{settings.PORT}"
+        address = f"{site}{settings.PUBLIC_URL.path}/sessions/{run.session_id}/#run-{run.pk}"
+        told["data"] |= {
+            "session_id": str(run.session_id),
+            "status": run.status,
+            "title": run.session.title,
+            "url": address,
+        }
+    return told
+
+
+# Secrets
+
+
+def _derived(key: str, webhook_id: UUID) -> bytes:
+    return hmac.digest(key.encode(), f"webhook {webhook_id}".encode(), "sha256")
+
+
+def _fingerprint(secret: bytes) -> str:
+    return sha256(b"fingerprint " + secret).hexdigest()
+
+
+def _secret_of(webhook: Webhook) -> bytes | None:
+    for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        secret = _derived(key, webhook.pk)
+        if hmac.compare_digest(_fingerprint(secret), webhook.fingerprint):
+            return secret
+    return None
+
+
+def lost_secret() -> str:
+    """What is said of a webhook whose secret can't be made any more."""
+    return Sentence("SECRET_KEY has changed, and with it the secret. Remove this webhook, and make it anew.")

@@ -1,0 +1,96 @@
+"""One's own webhooks: made, their secret shown once, what they were sent, removed."""
+
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, pgettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+import agents
+from chat.models import DeliveryState, Webhook, WebhookDelivery
+from chat.rendering.sentences import translate_sentence
+from chat.store import webhooks
+from chat.web.page import render_page, user_of
+
+
+class WebhookForm(forms.Form):
+    """A webhook to make."""
+
+    url = forms.CharField(
+        label=gettext_lazy("Address"),
+        max_length=1000,
+        widget=forms.URLInput(attrs={"placeholder": "https://", "autocomplete": "url"}),
+    )
+
+    def clean_url(self) -> str:
+        """An address as it may be asked for; whether it is a public one is looked at each time that something is sent."""
+        url: str = self.cleaned_data["url"].strip()
+        if (problem := agents.refusal_of_page_address(url)) is not None:
+            raise forms.ValidationError(translate_sentence(problem))
+        return url
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def index(request: HttpRequest) -> HttpResponse:
+    """One's own webhooks; a new one's secret is shown in the answer to the form that makes it, and never again."""
+    if not settings.WEBHOOKS:
+        raise Http404
+    form = WebhookForm(request.POST if request.method == "POST" else None)
+    made: dict[str, Any] = {}
+    if request.method == "POST" and form.is_valid():
+        try:
+            webhook, secret = webhooks.make_webhook(user_of(request), form.cleaned_data["url"])
+        except webhooks.TooManyWebhooks:
+            words = _("You have %(n)d webhooks, and more are not allowed. Remove one first.")
+            form.add_error(None, words % {"n": webhooks.MOST_WEBHOOKS})
+        else:
+            made, form = {"made": webhook, "text": secret}, WebhookForm()
+    lines = [_line(webhook) for webhook in webhooks.webhooks_of(user_of(request).pk)]
+    answer = render_page(request, "registration/webhooks.html", form=form, lines=lines, **made)
+    answer.status_code = 400 if form.errors else 200
+    return answer
+
+
+@require_POST
+@login_required
+def remove(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
+    """Remove one."""
+    if not webhooks.remove_webhook(user_of(request).pk, webhook_id):
+        raise Http404
+    messages.success(request, _("Removed. Nothing more is sent there."))
+    return redirect("webhooks")
+
+
+@require_POST
+@login_required
+def test(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
+    """Send something to try it; one that was given up is taken up again by that."""
+    if not webhooks.revive_webhook(user_of(request).pk, webhook_id):
+        raise Http404
+    messages.success(request, _("A test is on its way. Reload the page to see what has become of it."))
+    return redirect("webhooks")
+
+
+def _line(webhook: Webhook) -> dict[str, Any]:
+    sent = [_delivery_line(each) for each in webhooks.latest_deliveries(webhook.pk)]
+    return {"webhook": webhook, "sent": sent}
+
+
+def _delivery_line(delivery: WebhookDelivery) -> dict[str, Any]:
+    words = {
+        DeliveryState.WAITING: pgettext("delivery", "Waiting"),
+        DeliveryState.DELIVERED: pgettext("delivery", "Delivered"),
+        DeliveryState.FAILED: pgettext("delivery", "Given up"),
+    }
+    error = translate_sentence(delivery.error) if delivery.error else ""
+    return {"delivery": delivery, "word": words[DeliveryState(delivery.state)], "error": error}

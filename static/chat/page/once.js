@@ -1,0 +1,11 @@
+/**
+ * What is shown once, copied by a button.
+ */
+
+import { copy } from "../lib/clipboard.js";
+import { findAll } from "../lib/dom.js";
+
+for (const button of findAll(document, "button[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => void copy({ text: document.getElementById(button.dataset.copy ?? "")?.textContent ?? "" }, button));
+}
