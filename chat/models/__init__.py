@@ -50,6 +50,7 @@ from chat.models.sessions import (
 from chat.models.sharing import OwnerOffer, Share, ShareJoin
 from chat.models.threads import Thread
 from chat.models.tokens import ApiToken, Scope, holds_now
+from chat.models.traces import TraceCursor, TracedRun
 from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
@@ -121,6 +122,8 @@ __all__ = [
     "StepOrigin",
     "Thread",
     "ToolServer",
+    "TraceCursor",
+    "TracedRun",
     "Transport",
     "VersionState",
     "Webhook",

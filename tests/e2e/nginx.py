@@ -37,7 +37,7 @@ http {{
             proxy_set_header X-Forwarded-Proto $scheme;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection $connection_upgrade;
-            proxy_buffering {buffering};
+            proxy_buffering off;
             proxy_read_timeout 120s;
         }}
     }}
@@ -46,8 +46,8 @@ http {{
 
 
 @contextlib.contextmanager
-def in_front_of(address: str, path: str, *, takes_off: bool, buffers: bool = False) -> Iterator[str]:
-    """The address of an nginx that passes on what is below a path, which it takes off or leaves; it may buffer, as by its defaults."""
+def in_front_of(address: str, path: str, *, takes_off: bool, instead: tuple[str, str] = ("", "")) -> Iterator[str]:
+    """The address of an nginx that passes on what is below a path, which it takes off or leaves; ``instead`` stands for a line."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program, "make test-scale brings it"
     port = services.free_port()
@@ -55,8 +55,9 @@ def in_front_of(address: str, path: str, *, takes_off: bool, buffers: bool = Fal
         folder = Path(made)
         target = f"{address}/" if takes_off else address
         file = folder / "nginx.conf"
-        buffering = "on" if buffers else "off"
-        file.write_text(_CONFIGURATION.format(folder=folder, port=port, path=path, target=target, buffering=buffering))
+        configuration = _CONFIGURATION.format(folder=folder, port=port, path=path, target=target)
+        assert instead[0] in configuration
+        file.write_text(configuration.replace(*instead) if instead[0] else configuration)
         process = subprocess.Popen([program, "-e", str(folder / "error.log"), "-c", str(file), "-p", str(folder)])
         try:
             _await(process, port)

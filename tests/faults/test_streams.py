@@ -118,7 +118,9 @@ async def test_a_server_that_is_killed_in_mid_stream(open_world: OpenWorld) -> N
 @pytest.mark.scale
 async def test_a_proxy_with_its_own_defaults_holds_nothing_back(served: Server, bo: Browser) -> None:
     """Behind nginx that buffers, as it does by itself: growth comes through as it is written."""
-    with in_front_of(served.url, "/", takes_off=False, buffers=True) as address:
+    with in_front_of(
+        served.url, "/", takes_off=False, instead=("proxy_buffering off;", "proxy_buffering on;")
+    ) as address:
         session = await bo.new_session()
         async with following(bo, session, url=address) as stream:
             message = {"message": "Tell [tokens=100 every=50]"}

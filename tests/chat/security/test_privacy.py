@@ -223,6 +223,8 @@ ROWS: dict[str, list[Row]] = {
     # For those who watch over the process.
     "healthz": [Row("GET", 200, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
     "readyz": [Row("GET", 200, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
+    "healthz/echo": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
+    "metrics": [Row("GET", 401, 403, 403, 403), Row("POST", 405, 405, 405, 405)],
 }
 #: Every model's pages in the admin.
 MODEL_PAGE = re.compile(

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0025_sharing'),
+        ('chat', '0026_traces'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
