@@ -1,12 +1,16 @@
 """Who may see, drive, stop and inspect a session: the one place for pages, sockets, API and admin."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
+from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db.models import Q
+from django.db.models.functions import Now
 
 from chat.accounts.models import User
-from chat.models import Session
+from chat.models import Session, Share, ShareJoin
 
 #: What staff must be given to see sessions of others, to stop runs there, and to delete such a session. Being staff alone gives nothing.
 VIEW_SESSIONS, STOP_RUNS, DELETE_SESSIONS = "chat.view_session", "chat.stop_run", "chat.delete_session"
@@ -28,17 +32,64 @@ def role_in(user: AnyUser, session: Session) -> Role | None:
     if user.pk is None or user.is_anonymous or session.deleted_at is not None:
         return None
     return role_of(
-        user.pk, session.owner_id, is_active=user.is_active, sees_others=lambda: has_right(user, VIEW_SESSIONS)
+        user.pk,
+        session.pk,
+        session.owner_id,
+        is_active=user.is_active,
+        sees_others=lambda: has_right(user, VIEW_SESSIONS),
     )
 
 
-def role_of(user_id: int, owner_id: int, *, is_active: bool, sees_others: Callable[[], bool]) -> Role | None:
-    """`role_in`, for who has not the rows at hand; ``sees_others`` is asked only about somebody else's session."""
+def role_of(
+    user_id: int, session_id: UUID, owner_id: int, *, is_active: bool, sees_others: Callable[[], bool]
+) -> Role | None:
+    """`role_in`, for who has not the rows at hand; ``sees_others`` is asked only where the session is not shared with the user."""
     if not is_active:
         return None
     if user_id == owner_id:
         return Role.OWNER
-    return Role.STAFF if sees_others() else None
+    return shared_roles(user_id, [session_id]).get(session_id) or (Role.STAFF if sees_others() else None)
+
+
+def shares_with(user_id: int) -> Q:
+    """The condition of those shares that count for a user now: with themselves, with a group of theirs, by a link that they joined by."""
+    counts = Q(expires_at=None) | Q(expires_at__gt=Now())
+    groups = User.groups.through.objects.filter(user_id=user_id).values("group_id")
+    joined = ShareJoin.objects.filter(user_id=user_id).values("share_id")
+    return counts & (Q(user_id=user_id) | Q(group_id__in=groups) | Q(pk__in=joined))
+
+
+def shared_roles(user_id: int, session_ids: Iterable[UUID]) -> dict[UUID, Role]:
+    """The user's role in those of the sessions that are shared with them: the highest, where several shares count."""
+    roles: dict[UUID, Role] = {}
+    found = Share.objects.filter(shares_with(user_id), session_id__in=list(session_ids))
+    for session_id, role in found.order_by().values_list("session_id", "role"):
+        if roles.get(session_id) is not Role.DRIVER:
+            roles[session_id] = Role(role)
+    return roles
+
+
+def shared_roles_of(pairs: Collection[tuple[UUID, int]]) -> dict[tuple[UUID, int], Role]:
+    """`shared_roles` of many users at once, by session and user: three statements, however many there are."""
+    sessions, users = {session for session, _ in pairs}, {user for _, user in pairs}
+    counts = Q(expires_at=None) | Q(expires_at__gt=Now())
+    found = Share.objects.filter(counts, session_id__in=sessions).order_by()
+    shares = list(found.values_list("pk", "session_id", "user_id", "group_id", "role"))
+    if not shares:
+        return {}
+    members, joined = defaultdict(set), defaultdict(set)
+    of_groups = User.groups.through.objects.filter(group_id__in={each[3] for each in shares}, user_id__in=users)
+    for group_id, user_id in of_groups.values_list("group_id", "user_id"):
+        members[group_id].add(user_id)
+    by_links = ShareJoin.objects.filter(share_id__in=[each[0] for each in shares], user_id__in=users)
+    for share_id, user_id in by_links.values_list("share_id", "user_id"):
+        joined[share_id].add(user_id)
+    roles: dict[tuple[UUID, int], Role] = {}
+    for share_id, session_id, user_id, group_id, role in shares:
+        for person in {user_id} | members[group_id] | joined[share_id]:
+            if (session_id, person) in pairs and roles.get((session_id, person)) is not Role.DRIVER:
+                roles[session_id, person] = Role(role)
+    return roles
 
 
 def has_right(user: AnyUser, permission: str) -> bool:

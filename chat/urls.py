@@ -6,6 +6,7 @@ from chat.web import calls as call_pages
 from chat.web import own_data
 from chat.web import runs as run_pages
 from chat.web import sessions as session_pages
+from chat.web import sharing as sharing_pages
 from chat.web import start as start_pages
 from chat.web import tokens as token_pages
 from chat.web import webhooks as webhook_pages
@@ -15,6 +16,8 @@ urlpatterns = [
     path("sessions/", session_pages.sessions, name="sessions"),
     path("sessions/new/", start_pages.begin, name="begin"),
     path("sessions/<uuid:session_id>/", session_pages.session, name="session"),
+    path("sessions/<uuid:session_id>/share/", sharing_pages.shares, name="shares"),
+    path("s/<str:secret>/", sharing_pages.join, name="join"),
     path("runs/<uuid:run_id>/", run_pages.run, name="run"),
     path("runs/<uuid:run_id>/calls/<int:number>/", call_pages.call, name="call"),
     path("accounts/tokens/", token_pages.index, name="tokens"),

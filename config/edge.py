@@ -13,7 +13,7 @@ from django.shortcuts import render
 from agents.sentence import Sentence
 from chat.rendering.sentences import translate_sentence
 from chat.security.origins import warn_once
-from chat.web import health
+from chat.web import echo, health, metrics
 from config import content_security, proxies
 
 #: Set where somebody is led from http to https, and taken back by the first request that came by https: whoever brings it by http was led
@@ -27,16 +27,19 @@ Answer = Callable[[HttpRequest], Any]
 
 
 class EdgeMiddleware:
-    """Answers `/healthz` and `/readyz`, whatever name or scheme they are asked by, for probes use addresses; and leads to https.
+    """Answers probes, and `/metrics` to the operator's token, whatever name or scheme they are asked by; and leads to https.
+
+    Probes and scrapers use addresses.
 
     What it does is done where it is called, without a hop through a thread.
     """
 
     sync_capable = async_capable = True
     #: What answers each of the probes' addresses.
-    probes: Mapping[str, Callable[[HttpRequest], Awaitable[HttpResponse]]] = {
+    probes: Mapping[str, Callable[[HttpRequest], Awaitable[HttpResponseBase]]] = {
         "/healthz": health.healthz,
         "/readyz": health.readyz,
+        "/healthz/echo": echo.echo,
     }
 
     def __init__(self, get_response: Answer) -> None:
@@ -48,12 +51,17 @@ class EdgeMiddleware:
         """Answer, or pass the request on."""
         if iscoroutinefunction(self._get_response):
             return self._answer(request)
-        if probe := self.probes.get(request.path_info):
+        if probe := self._probe(request):
             return async_to_sync(probe)(request)
         return lead_to_https(request) or _led(request, self._get_response(request))
 
+    def _probe(self, request: HttpRequest) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]] | None:
+        if request.path_info == "/metrics" and metrics.has_token(request):
+            return metrics.answer
+        return self.probes.get(request.path_info)
+
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        if probe := self.probes.get(request.path_info):
+        if probe := self._probe(request):
             return await probe(request)
         return lead_to_https(request) or _led(request, await self._get_response(request))
 

@@ -126,6 +126,13 @@ def _model_server(raw: str) -> str:
     raise ValueRefused("must be dashscope or start with http:// or https:// and name a host", _masked(raw))
 
 
+def _endpoint(raw: str) -> str:
+    parsed = _split(raw)
+    if parsed is None or parsed.scheme not in {"http", "https"} or not parsed.hostname:
+        raise ValueRefused("must start with http:// or https:// and name a host", _masked(raw))
+    return raw
+
+
 def _issuer(raw: str) -> str:
     parsed = _split(raw)
     is_here = parsed is not None and parsed.hostname in {"localhost", "127.0.0.1", "::1"}
@@ -209,6 +216,7 @@ Words = Annotated[list[str], BeforeValidator(_words)]
 Networks = Annotated[list[str], BeforeValidator(_networks)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 Hosts = Annotated[list[str], BeforeValidator(_hosts)]
+Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 Issuer = Annotated[str, BeforeValidator(_issuer)]
 FieldKey = Annotated[str, BeforeValidator(_field_key)]
 Addresses = Annotated[AddressList, BeforeValidator(_addresses)]

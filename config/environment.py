@@ -16,6 +16,7 @@ from config.env_file import UnreadableFile, joined_lines, misspelt_names, read_f
 from config.env_types import (
     Addresses,
     Database,
+    Endpoint,
     FieldKey,
     Folder,
     Hosts,
@@ -115,6 +116,12 @@ class Environment(BaseSettings):
     RETENTION_DAYS: int = Field(0, ge=0, le=36_500)
     AUDIT_DAYS: int = Field(0, ge=0, le=36_500)
 
+    METRICS_TOKEN: str = ""
+    WORKER_METRICS_PORT: int = Field(0, ge=0, le=65535)
+    OTEL_EXPORTER_OTLP_ENDPOINT: Endpoint = ""
+    OTEL_EXPORTER_OTLP_HEADERS: str = ""
+    OTEL_CONTENT: bool = False
+
     HSTS_SECONDS: int = Field(_HOUR_S, ge=0, le=63_072_000)
     HSTS_INCLUDE_SUBDOMAINS: bool = False
     HSTS_PRELOAD: bool = False
@@ -181,6 +188,8 @@ def _contradictions(env: Environment) -> list[str]:
         found.append(
             "BROKER_URL needs REDIS_URL and a postgres:// DATABASE_URL: workers are processes of their own, which share both."
         )
+    if env.WORKER_METRICS_PORT and not env.METRICS_TOKEN:
+        found.append("WORKER_METRICS_PORT needs METRICS_TOKEN: nobody can log in there.")
     if env.REDIS_URL and not env.SECRET_KEY:
         found.append("SECRET_KEY must be set where REDIS_URL is: the processes that share it need the same one.")
     if env.OIDC_ISSUER and not (env.OIDC_CLIENT_ID and env.OIDC_CLIENT_SECRET):

@@ -130,6 +130,8 @@ def plan() -> dict[str, Any]:
             "agents": {"level": "INFO"},
             "chat": {"level": "INFO"},
             "config": {"level": "INFO"},
+            # Whoever sends traces says, once, that they are not taken.
+            "opentelemetry": {"level": "CRITICAL"},
             # That connections were cut is logged by whoever was at work on one, not by the pool for each of those that lay there.
             "psycopg.pool": {"filters": [_is_no_closed_connection]},
         },

@@ -8,7 +8,7 @@ from django.urls import include, path, re_path, reverse
 from django.utils.http import urlencode
 from django.views.generic import RedirectView
 
-from chat.web import health
+from chat.web import echo, health, metrics
 
 # For those that ask without having read a page. The plain name, for this answer outlives the file's hashed ones.
 icon = RedirectView.as_view(url=f"{settings.STATIC_URL}chat/favicon/done.svg", permanent=True)
@@ -37,6 +37,8 @@ urlpatterns = [
     path("favicon.ico", icon, name="icon"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("healthz/echo", echo.echo, name="echo"),
+    path("metrics", metrics.figures, name="metrics"),
 ]
 
 handler500 = "chat.web.errors.server_error"

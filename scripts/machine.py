@@ -13,7 +13,7 @@ from scripts.shell import BootstrapError, log_line, run_quietly
 
 INSTALLED_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 #: What stands around the product where it is large: programs, and Debian's packages that bring them.
-PROGRAMS = {"pgbouncer": "pgbouncer", "nginx": "nginx"}
+PROGRAMS = {"pgbouncer": "pgbouncer", "nginx": "nginx", "promtool": "prometheus"}
 
 
 def find_chromium(python: Path) -> str | None:

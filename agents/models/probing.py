@@ -144,15 +144,48 @@ async def sees_images(settings: ModelSettings) -> bool | None:
     return "red" in reply.content.lower()
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What a model server answers to who only asks which models it has."""
+
+    status: int = 0
+    models: list[str] | None = None
+    """``None``: it lists none."""
+    problem: str = ""
+    """Why it could not be asked, for people; empty where it answered."""
+
+
+async def reach_server(settings: ModelSettings) -> Reached:
+    """Ask a server which models it has: nothing is generated."""
+    base = completions_url(settings.server).removesuffix("/chat/completions")
+    try:
+        status, body = await _ask(f"{base}/models", settings)
+    except TimeoutError:
+        return Reached(problem=f"it has not answered within {_PATIENCE_S:g} s")
+    except (OSError, ModelError) as error:
+        return Reached(problem=" ".join(str(error).split()) or type(error).__name__)
+    models = None
+    with contextlib.suppress(ValueError):
+        models = _listed(orjson.loads(body) if status == 200 else None)
+    return Reached(status, None if models is None else _names(models))
+
+
 async def list_models(settings: ModelSettings) -> list[str] | None:
     """The names of the server's models, as it lists them; ``None`` where it does not."""
     models = await _models(settings)
-    return None if models is None else [clean(str(each["id"]))[:_LONGEST_NAME] for each in models if each.get("id")]
+    return None if models is None else _names(models)
+
+
+def _names(models: list[dict[str, Any]]) -> list[str]:
+    return [clean(str(each["id"]))[:_LONGEST_NAME] for each in models if each.get("id")]
 
 
 async def _models(settings: ModelSettings) -> list[dict[str, Any]] | None:
     base = completions_url(settings.server).removesuffix("/chat/completions")
-    listed = await _get(f"{base}/models", settings)
+    return _listed(await _get(f"{base}/models", settings))
+
+
+def _listed(listed: Any) -> list[dict[str, Any]] | None:
     models = listed.get("data") if isinstance(listed, dict) else None
     return [each for each in models if isinstance(each, dict)][:_MOST_MODELS] if isinstance(models, list) else None
 
@@ -177,16 +210,21 @@ def _contexts(said: Any, depth: int = 0) -> Iterator[int]:
 
 async def _get(url: str, settings: ModelSettings) -> Any:
     """The JSON that is there; nothing where there is none."""
+    try:
+        status, body = await _ask(url, settings)
+        return orjson.loads(body) if status == 200 else None
+    except (OSError, ValueError):
+        return None
+
+
+async def _ask(url: str, settings: ModelSettings) -> tuple[int, bytes]:
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     if settings.api_key:
         headers["Authorization"] = f"Bearer {settings.api_key}"
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            connection = await http.get(url, headers, connect_s=_PATIENCE_S, public_only=settings.public_only)
-            with contextlib.closing(connection):
-                body = bytearray()
-                while (data := await connection.read()) and len(body) < _BODY_LIMIT:
-                    body += data
-                return orjson.loads(body) if connection.status == 200 else None
-    except (OSError, ValueError):
-        return None
+    async with asyncio.timeout(_PATIENCE_S):
+        connection = await http.get(url, headers, connect_s=_PATIENCE_S, public_only=settings.public_only)
+        with contextlib.closing(connection):
+            body = bytearray()
+            while (data := await connection.read()) and len(body) < _BODY_LIMIT:
+                body += data
+            return connection.status, bytes(body)

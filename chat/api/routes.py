@@ -20,6 +20,7 @@ from chat.api import schedules as schedule_api
 from chat.api import search as search_api
 from chat.api import session_stream as stream_api
 from chat.api import sessions as session_api
+from chat.api import shares as share_api
 from chat.api import tokens as token_api
 from chat.api.auth import PAGES_ALONE, ForgedRequest, NotLoggedIn, OutOfScope
 from chat.api.errors import (
@@ -82,6 +83,7 @@ for module in (
     search_api,
     file_api,
     schedule_api,
+    share_api,
     token_api,
 ):
     api.add_router("", module.router)

@@ -59,6 +59,8 @@ class SessionOut(Schema):
     active_at: float
     last_seq: int
     websocket_path: str
+    owner: str | None = Field(None, description="Whose it is; in lists of what others share.")
+    role: str | None = Field(None, description="driver or watcher; likewise.")
 
 
 class SessionPage(Schema):
@@ -121,25 +123,31 @@ async def list_sessions(
     status: str = "",
     agent: str = "",
     archived: bool = False,
+    shared: bool = False,
     cursor: str = "",
 ) -> HttpResponse:
-    """List one's own sessions, latest activity first.
+    """List one's own sessions, or with `shared` those that others share, latest activity first.
 
     The words of `q` must all occur in the title or in one step. `status` is a run's; `running` means all that is not finished.
-    `cursor` is `next` of the page before.
+    `cursor` is `next` of the page before. In sessions of others, words are looked for in titles alone.
     """
     if status and status not in RunStatus.values:
         raise BadFrame("bad_frame", f"status: one of {', '.join(RunStatus.values)}.")
     if not is_clean(agent):
         raise BadFrame("bad_text", Sentence("agent: there is a character in it that no name has."))
 
-    def page() -> list[_Row]:
-        sessions = selectors.past_sessions(user_of(request), text=q, status=status, agent=agent, archived=archived)
-        return [_Row(*row) for row in sessions.filter(_after(cursor)).values_list(*_Row._fields)[: PAGE_LENGTH + 1]]
+    def page() -> tuple[list[_Row], dict[UUID, dict[str, str]]]:
+        user = user_of(request)
+        if shared:
+            sessions = selectors.shared_sessions(user, text=q, status=status, agent=agent)
+        else:
+            sessions = selectors.past_sessions(user, text=q, status=status, agent=agent, archived=archived)
+        rows = [_Row(*row) for row in sessions.filter(_after(cursor)).values_list(*_Row._fields)[: PAGE_LENGTH + 1]]
+        return rows, selectors.sharing_of(user, [row.pk for row in rows]) if shared else {}
 
-    found = await database.read(page)
+    found, sharing = await database.read(page)
     told = {
-        "items": [_session_out(session) for session in found[:PAGE_LENGTH]],
+        "items": [_session_out(session) | sharing.get(session.pk, {}) for session in found[:PAGE_LENGTH]],
         "next": _cursor(found[PAGE_LENGTH - 1]) if len(found) > PAGE_LENGTH else None,
     }
     # As `SessionPage` has it, without a check of each field: that costs as much as all the rest.

@@ -14,7 +14,8 @@ from django.conf import settings
 from agents.sentence import Sentence
 
 _VARIABLE = re.compile(r"env:(AGENT_[A-Z0-9_]{1,80})")
-_SEALED = "fernet:"
+#: How what is encrypted begins.
+SEALED = "fernet:"
 
 
 class BadSecret(Exception):
@@ -35,7 +36,7 @@ def seal(text: str) -> str:
         raise BadSecret(
             Sentence("Without FIELD_KEY no key can be kept here: name a variable that holds it, as in env:AGENT_KEY.")
         )
-    return _SEALED + _cipher().encrypt(text.encode()).decode()
+    return SEALED + _cipher().encrypt(text.encode()).decode()
 
 
 def unseal(stored: str) -> str:
@@ -48,14 +49,23 @@ def unseal(stored: str) -> str:
             raise BadSecret(Sentence("The variable %(name)s is not set.", name=variable[1]))
         return found
     try:
-        return _cipher().decrypt(stored.removeprefix(_SEALED).encode()).decode()
+        return _cipher().decrypt(stored.removeprefix(SEALED).encode()).decode()
     except (InvalidToken, ValueError):
         raise BadSecret(Sentence("The key was encrypted with another FIELD_KEY. Enter it again.")) from None
 
 
+def can_unseal(stored: str) -> bool:
+    """Whether it can be read with what is set here."""
+    try:
+        unseal(stored)
+    except BadSecret:
+        return False
+    return True
+
+
 def describe_secret(stored: str) -> str:
     """What may be shown of it: the variable's name; of an encrypted one that it is there."""
-    return "••••••" if stored.startswith(_SEALED) else stored
+    return "••••••" if stored.startswith(SEALED) else stored
 
 
 def _cipher() -> Fernet:

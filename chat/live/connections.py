@@ -55,7 +55,7 @@ def find_grant(user: User, session_id: UUID, process: str) -> Grant | None:
         cursor.execute(_GRANT, [user.pk, process, uuid_param(session_id)])
         row = cursor.fetchone()
     role = row and role_of(
-        user.pk, row[0], is_active=user.is_active, sees_others=lambda: has_right(user, VIEW_SESSIONS)
+        user.pk, session_id, row[0], is_active=user.is_active, sees_others=lambda: has_right(user, VIEW_SESSIONS)
     )
     return Grant(role, row[1]) if role else None
 
@@ -93,6 +93,11 @@ def note(process: str, opened: Sequence[Entrance], closed: Collection[UUID]) -> 
             cursor.executemany(statement, rows)
     if closed:
         Connection.objects.filter(pk__in=closed).delete()
+
+
+def change_role(entrance: Entrance) -> None:
+    """Write what somebody on an open socket is to the session now."""
+    Connection.objects.filter(pk=entrance.connection_id).update(role=entrance.role)
 
 
 def beat(process: str) -> None:

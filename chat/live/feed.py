@@ -16,7 +16,7 @@ from chat.live.subscriber import READ_FRAMES, UNSENT, Subscriber
 from chat.protocol import Close, encode, group_messages
 from chat.protocol.frames import Person, QueuedRun
 from chat.protocol.group_messages import TextWritten
-from chat.runtime import background, database, groups
+from chat.runtime import background, database, groups, metrics
 from chat.store import drafts, reconcile, selectors
 from chat.store.drafts import Draft
 from chat.store.event_window import NOT_KNOWN, EventWindow
@@ -59,6 +59,8 @@ class Feed:
         "ready",
         "session_id",
         "subscribers",
+        "told_at",
+        "told_from",
         "window",
     )
 
@@ -75,6 +77,8 @@ class Feed:
         self._subscription = groups.GroupSubscription(groups.of_session(session_id), self._deliver)
         self._ended: list[UUID] = []
         self._stored_steps: dict[UUID, int] = {}
+        #: When the newest events that the group has told of were stored (0: it did not say), and the number they begin with.
+        self.told_at, self.told_from = 0.0, 0
         #: When a run in another process was last heard to write.
         self._grown_at = 0.0
         self._growth: dict[UUID, tuple[Draft | None, Draft, str]] = {}
@@ -248,6 +252,8 @@ class Feed:
             self._publish_queue()
         if self._people_due:
             self._announce_presence()
+        if fingerprint.head > max(self.head, self._heard_head):
+            metrics.healed_messages.inc()
         # Another feed of this session may have been closed after this one was opened, and have taken the watching with it.
         drafts.watch(self.session_id, self.take_draft)
         for draft in drafts.of(self.session_id):
@@ -264,7 +270,8 @@ class Feed:
                     [
                         Stored(each["seq"], UUID(each["run_id"]), each["frame"], each["event"], each["number"])
                         for each in message["events"]
-                    ]
+                    ],
+                    message.get("at", 0.0),
                 )
             case "written" | "child_written":
                 self._take_written(message)
@@ -295,9 +302,11 @@ class Feed:
                 self._queue_sent, self._queue_unsure = queue, False
                 self.broadcast(encode({"type": "queue", "data": queue}))
 
-    def _take_all(self, events: list[Stored]) -> None:
+    def _take_all(self, events: list[Stored], at: float) -> None:
         if not events:
             return
+        if events[0].seq > self.head:
+            self.told_from, self.told_at = events[0].seq, at
         if not self.is_open or events[0].seq > self.head + 1:
             self._catch_up_soon(events[-1].seq)
         elif not self._have(events[-1]):

@@ -1,6 +1,6 @@
 """Who opens a socket, and from where: the origin, the login, and whether both still hold."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http.cookies import CookieError
 from typing import Any
@@ -12,7 +12,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.http.cookie import parse_cookie
 from django.utils import timezone
 
-from chat.access import VIEW_SESSIONS, holders_among
+from chat.access import VIEW_SESSIONS, Role, holders_among, shared_roles_of
 from chat.accounts.models import User
 from chat.models import Scope as TokenScope
 from chat.models import Session
@@ -156,12 +156,19 @@ def _ended_sessions(from_key: dict[str, Login]) -> set[str]:
     return gone
 
 
-def withdrawn_rights(seats: Iterable[tuple[UUID, Login]]) -> set[tuple[UUID, int]]:
-    """The seats, as session and user, whose user has lost the right to be there. An owner's right can't be lost but with the session."""
-    staff = {(session_id, login.user.pk) for session_id, login in seats if login.user.is_staff}
-    if not staff:
-        return set()
-    still = holders_among({user for _, user in staff}, VIEW_SESSIONS)
-    demoted = {(session_id, user) for session_id, user in staff if user not in still}
-    owners = Session.objects.filter(pk__in={session_id for session_id, _ in demoted}).values_list("id", "owner_id")
-    return demoted - set(owners)
+def current_roles(seats: Sequence[tuple[UUID, Login]]) -> list[Role | None]:
+    """What each of these, as session and login, is to the session now; None where nothing is left of it."""
+    if not seats:
+        return []
+    owners = dict(Session.objects.filter(pk__in={key for key, _ in seats}).values_list("pk", "owner_id"))
+    shared = shared_roles_of({(key, login.user.pk) for key, login in seats})
+    staff = {login.user.pk for _, login in seats if login.user.is_staff and login.token is None}
+    seeing = holders_among(staff, VIEW_SESSIONS)
+
+    def role(session_id: UUID, login: Login) -> Role | None:
+        if owners.get(session_id) == login.user.pk:
+            return Role.OWNER
+        staff_role = Role.STAFF if login.user.pk in seeing and login.token is None else None
+        return shared.get((session_id, login.user.pk), staff_role)
+
+    return [role(session_id, login) for session_id, login in seats]

@@ -6,8 +6,9 @@ import time
 from typing import Any
 from uuid import UUID
 
+from chat.access import Role
 from chat.live.feed import Feed
-from chat.live.handshake import Login, expired_logins, withdrawn_rights
+from chat.live.handshake import Login, current_roles, expired_logins
 from chat.live.subscriber import End, Send, Subscriber
 from chat.protocol import Close
 from chat.runtime import background, database
@@ -145,17 +146,28 @@ async def _reconcile_feeds(feeds: list[Feed]) -> None:
 
 
 async def check_logins() -> None:
-    """Close the sockets whose login has ended (logged out, deactivated, deleted, password changed) or whose right was withdrawn."""
+    """Close the sockets whose login has ended (logged out, deactivated, deleted, password changed) or whose right was withdrawn.
+
+    Whoever has another right than before is told. An owner's is lost only with the session.
+    """
     seated = all_subscribers()
     if not seated:
         return
-    seats = [(each.feed.session_id, each.login) for each in seated]
-    ended, lost = await database.read(lambda: (expired_logins(login for _, login in seats), withdrawn_rights(seats)))
+    others = [each for each in seated if each.seat is not None and each.seat.entrance.role is not Role.OWNER]
+    seats = [(each.feed.session_id, each.login) for each in others]
+    ended, roles = await database.read(lambda: (expired_logins(each.login for each in seated), current_roles(seats)))
     for subscriber in seated:
         if subscriber.login.key in ended:
             subscriber.request_close(Close.NOT_LOGGED_IN)
-        elif (subscriber.feed.session_id, subscriber.login.user.pk) in lost:
+    for subscriber, role in zip(others, roles, strict=True):
+        seat = subscriber.seat
+        if seat is None or subscriber not in open_sockets or role is seat.entrance.role:
+            continue
+        if role is None or role is Role.STAFF:
+            # What staff look at is noted before they see it: they come in anew.
             subscriber.request_close(Close.WITHDRAWN)
+        else:
+            await seat.change_role(role)
 
 
 async def close_all(code: int, timeout_s: float) -> None:

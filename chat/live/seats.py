@@ -3,23 +3,24 @@
 A socket has one, and so has every door that streams.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 from uuid import UUID
 
 from chat import protocol
+from chat.access import Role
 from chat.catalog import budgets
 from chat.live import connections, registry
 from chat.live.handshake import Login
 from chat.live.presence import presence
 from chat.live.subscriber import End, Send, Subscriber
-from chat.protocol import Close, as_uuid, encode
+from chat.protocol import Close, as_uuid, encode, group_messages
 from chat.protocol.frames import RoleName, SessionData
-from chat.runtime import database
+from chat.runtime import database, groups
 from chat.store import selectors
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Seat:
     """Somebody's place at a session, in this process."""
 
@@ -52,6 +53,13 @@ class Seat:
         subscriber.feed.note_queue_sent(view.queue)
         subscriber.start(encode({"type": "session", "data": data}), 0 if reset else last_seq)
 
+    async def change_role(self, role: Role) -> None:
+        """Tell the client, and those who see who is here, what they are to the session from now on."""
+        self.entrance = replace(self.entrance, role=role)
+        await self.begin(self.subscriber.cursor, None)
+        await database.write(connections.change_role, self.entrance)
+        await groups.publish(groups.of_session(self.entrance.session_id), group_messages.PEOPLE_CHANGED)
+
     async def leave(self) -> None:
         """Give the place back."""
         presence.has_gone(self.process, self.entrance)
@@ -80,7 +88,8 @@ async def take_seat(
     except BaseException:
         presence.has_gone(process, entrance)
         raise
-    return Seat(process, entrance, subscriber), view
+    subscriber.seat = seat = Seat(process, entrance, subscriber)
+    return seat, view
 
 
 def _session_data(entrance: connections.Entrance, view: selectors.SessionView) -> SessionData:

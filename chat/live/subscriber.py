@@ -9,12 +9,13 @@ from uuid import UUID
 
 from chat.live.handshake import Login
 from chat.protocol import WINDOW, WINDOW_BYTES, Close
-from chat.runtime import background
+from chat.runtime import background, metrics
 from chat.store.drafts import Draft
 from chat.store.event_window import NOT_KNOWN
 
 if TYPE_CHECKING:
     from chat.live.feed import Feed
+    from chat.live.seats import Seat
 
 #: An unread window, or a frame that the network doesn't take, this old closes the socket.
 STALL_S = 30.0
@@ -47,6 +48,7 @@ class Subscriber:
         "_growth_bytes",
         "_held",
         "_queue",
+        "_replayed",
         "_send",
         "_sending_since",
         "_shown",
@@ -59,11 +61,14 @@ class Subscriber:
         "feed",
         "last_heard",
         "login",
+        "seat",
     )
 
     def __init__(self, feed: "Feed", login: Login, send: Send, end: End, *, acknowledges: bool = True) -> None:
         self.feed = feed
         self.login = login
+        #: Whose place it is; a feed that is followed from within has none.
+        self.seat: Seat | None = None
         self._acknowledges = acknowledges
         self.cursor = 0
         self.last_heard = time.monotonic()
@@ -71,6 +76,8 @@ class Subscriber:
         self._end = end
         self._queue: list[str] = []
         self._held = 0
+        #: What has a number up to this one was stored before it came.
+        self._replayed = 0
         self._begun = False
         self._closing: int | None = None
         self._task: asyncio.Task[None] | None = None
@@ -93,7 +100,7 @@ class Subscriber:
             # What was told since the socket took its place may be newer than what this frame was made of: it comes after.
             self._queue.insert(0, session_frame)
             self._begun = True
-        self.cursor = cursor
+        self.cursor, self._replayed = cursor, self.feed.head
         self._unacked.clear()
         self._unacked_bytes = self._growth_bytes = 0
         self._stalled_at = None
@@ -248,6 +255,8 @@ class Subscriber:
                     self._unacked.append((stored.seq, len(stored.frame)))
                     self._unacked_bytes += len(stored.frame)
                 await self._put(stored.frame)
+                if stored.seq > self._replayed and stored.seq >= self.feed.told_from and self.feed.told_at:
+                    metrics.step_delay_seconds.observe(max(0.0, time.time() - self.feed.told_at))
         return True
 
     async def _send_growth(self) -> None:

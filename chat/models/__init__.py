@@ -47,7 +47,9 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
+from chat.models.sharing import OwnerOffer, Share, ShareJoin
 from chat.models.tokens import ApiToken, Scope, holds_now
+from chat.models.traces import TraceCursor, TracedRun
 from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
@@ -101,6 +103,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "OverlapPolicy",
+    "OwnerOffer",
     "PauseReason",
     "Price",
     "Process",
@@ -111,10 +114,14 @@ __all__ = [
     "SentAlong",
     "Session",
     "SessionFile",
+    "Share",
+    "ShareJoin",
     "Step",
     "StepContent",
     "StepOrigin",
     "ToolServer",
+    "TraceCursor",
+    "TracedRun",
     "Transport",
     "VersionState",
     "Webhook",

@@ -35,6 +35,7 @@ class Process(models.Model):
 
     class Meta:
         verbose_name_plural = "processes"
+        permissions = (("view_metrics", "Can read the metrics"),)
 
     def __str__(self) -> str:
         return self.name

@@ -244,6 +244,9 @@ class Run(models.Model):
             ),
             models.Index(fields=("user", "-created_at"), name="run_by_user"),
             models.Index(fields=("-created_at",), name="run_by_date"),
+            models.Index(
+                fields=("ended_at",), condition=Q(ended_at__isnull=False, parent__isnull=True), name="run_by_end"
+            ),
             models.Index(fields=("parent",), condition=Q(parent__isnull=False), name="run_within_run"),
             # Few, roots and others alike.
             models.Index(fields=("depth",), condition=Q(status__in=[str(s) for s in LIVE]), name="run_at_work"),

@@ -7,7 +7,7 @@ before this one, which had no number and told events and texts as lists, are sti
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, NotRequired, TypeAlias, cast
 
 from typing_extensions import TypedDict
 
@@ -39,6 +39,8 @@ class EventsStored(_Message):
 
     type: Literal["events"]
     events: list[StoredEvent]
+    at: NotRequired[float]
+    """When they were stored, by the clock of the machine that stored them."""
 
 
 class TextWritten(_Message):

@@ -171,6 +171,7 @@ def check_access(session_id: UUID, user: User, client_message_id: str, agent_nam
         raise Refused("not_found", Sentence("There is no such session."))
     role = role_of(
         user.pk,
+        session_id,
         standing.owner_id,
         is_active=standing.user_is_active,
         sees_others=lambda: standing.user_is_staff and has_right_now(user.pk, VIEW_SESSIONS),

@@ -29,11 +29,14 @@ from chat.models import (
     ModelCall,
     ModelContent,
     Occurrence,
+    OwnerOffer,
     Run,
     Schedule,
     SentAlong,
     Session,
     SessionFile,
+    Share,
+    ShareJoin,
     Step,
     StepContent,
     StepOrigin,
@@ -166,6 +169,10 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
         return True
     _delete(Connection.objects.filter(session__in=session_ids))
     Schedule.objects.filter(session__in=session_ids).update(session=None)
+    shares = Share.objects.filter(session__in=session_ids)
+    _delete(ShareJoin.objects.filter(share__in=_keys(shares, limit)))
+    _delete(shares)
+    _delete(OwnerOffer.objects.filter(session__in=session_ids))
     _delete(Session.everything.filter(pk__in=session_ids))
     return True
 

@@ -1,6 +1,7 @@
 """Tells the clients of a session, in every process, what was stored, what is being written, and that its queue has changed."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -78,5 +79,6 @@ async def publish_events(session_id: UUID, events: Sequence[Stored]) -> None:
             {"seq": e.seq, "run_id": str(e.run_id), "frame": e.frame, "event": e.event, "number": e.number}
             for e in events
         ],
+        "at": time.time(),
     }
     await groups.publish(groups.of_session(session_id), message)

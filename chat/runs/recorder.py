@@ -27,7 +27,7 @@ from chat.runs import state as run_state
 from chat.runs.metering import RunMeter
 from chat.runs.publisher import DraftPublisher, publish_events
 from chat.runs.state import End
-from chat.runtime import background, database, db_check, groups
+from chat.runtime import background, database, db_check, groups, metrics
 from chat.store import drafts, sent_along, step_log
 from chat.store.calls import CallWriter, PricedCall
 from chat.store.drafts import Draft
@@ -69,6 +69,7 @@ class RunRecorder:
         self._publisher = DraftPublisher(run.session_id) if groups.reach_others() else None
         self._attempt = 0
         self._step = 0
+        self._has_spoken = False
         self.answer = ""
         """The run's answer so far as it is finished."""
         self._partial = False
@@ -165,6 +166,7 @@ class RunRecorder:
         if call.usage.input_tokens + call.usage.output_tokens:
             self._costs.append(cost)
         self._calls.append(PricedCall(call, cost))
+        count_call(self._run.agent_name, self._writer.provider, call, cost)
 
     def _store_begun(self) -> None:
         """Nothing else is stored for so long: store by itself that the first call has begun, and what is asked."""
@@ -201,6 +203,10 @@ class RunRecorder:
             drafts.put(self._run.session_id, draft)
             if self._publisher is not None:
                 self._publisher.publish(draft)
+        if not self._has_spoken:
+            self._has_spoken = True
+            if self._run.begun_at is not None:
+                metrics.first_token_seconds.observe(time.monotonic() - self._run.begun_at)
 
     def _draft(self, partial: PartialStep) -> Draft | None:
         run = self._run
@@ -240,6 +246,21 @@ class RunRecorder:
         return waiting._replace(entries=entries)
 
 
+def count_call(agent_name: str, provider: str, call: CallEnded, cost: Cost | None) -> None:
+    """Count a model call that has ended. One that was stopped from here is no error of the server's."""
+    agent, server = metrics.agents.of(agent_name), metrics.servers.of(provider)
+    metrics.model_calls.labels(server).inc()
+    metrics.model_call_seconds.labels(server).observe(call.duration_ms / 1000)
+    if call.first_token_ms is not None:
+        metrics.model_first_token_seconds.labels(server).observe(call.first_token_ms / 1000)
+    if call.error and call.error != "stopped":
+        metrics.model_errors.labels(server).inc()
+    metrics.input_tokens.labels(agent, server).inc(call.usage.input_tokens)
+    metrics.output_tokens.labels(agent, server).inc(call.usage.output_tokens)
+    if cost is not None:
+        metrics.cost.labels(agent, server, metrics.currencies.of(cost.currency)).inc(float(cost.amount))
+
+
 @transaction.atomic
 def _append(run: Run, recorded: Recorded) -> list[Stored]:
     events = step_log.append(run, recorded.entries)
@@ -274,6 +295,7 @@ async def with_retries(
             if db_check.is_unreadable(error):
                 raise
             ask = again or first
+            metrics.database_retries.inc()
             logger.warning("Run %s could not be %s; trying again in %s s", run.pk, done, pause, exc_info=True)
             await asyncio.sleep(pause)
     return await ask()

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -30,14 +30,22 @@ from chat.models import (
     LIVE_SQL,
     QUEUED_SQL,
     UNFINISHED,
+    UNFINISHED_SQL,
     Cost,
     Origin,
     Run,
     RunStatus,
     Session,
 )
-from chat.runtime import clock
-from chat.runtime.db_values import datetime_param, decimal_param, uuid_from_db, uuid_param, uuids_from_db
+from chat.runtime import clock, metrics
+from chat.runtime.db_values import (
+    datetime_from_db,
+    datetime_param,
+    decimal_param,
+    uuid_from_db,
+    uuid_param,
+    uuids_from_db,
+)
 from chat.store import step_log, webhooks
 
 #: From where each status may be reached.
@@ -183,7 +191,8 @@ def request_cancel(run: Run, user: User | None) -> bool:
 _FINISH = """UPDATE chat_run SET status = %s, ended_at = {now}, iterations = %s, input_tokens = %s, output_tokens = %s,
     usage_estimated = %s, cached_tokens = %s, reasoning_tokens = %s, cost = %s, currency = %s, code = %s,
     cancelled_by_id = COALESCE(%s, cancelled_by_id)
-    WHERE id = %s AND status IN ({moves}) AND fence = COALESCE(%s, fence)"""
+    WHERE id = %s AND status IN ({moves}) AND fence = COALESCE(%s, fence)
+    RETURNING agent_name, started_at, cancel_requested_at"""
 
 
 def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None, by: User | None = None) -> bool:
@@ -206,13 +215,25 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
             _FINISH.format(now=clock.now_expression(), moves=", ".join(["%s"] * len(moves))),
             [*values, by.pk if by is not None else None, uuid_param(run_id), *moves, fence],
         )
-        moved = cursor.rowcount
-    if moved:
+        moved = cursor.fetchone()
+    if moved is not None:
         # Now that the run's row is held, nobody saves one any more.
         step_log.forget_draft(run_id)
         _repeat_status(session_id)
         webhooks.note_end(run_id)
-    return bool(moved)
+        transaction.on_commit(lambda: _count(end.status, *moved))
+    return moved is not None
+
+
+def _count(status: RunStatus, agent_name: str, started_at: Any, cancel_requested_at: Any) -> None:
+    """Count a run whose end is stored now; the times are as the database gave them."""
+    metrics.runs_ended.labels(status.value, metrics.agents.of(agent_name)).inc()
+    if started_at is not None:
+        lasted = (clock.now() - datetime_from_db(started_at)).total_seconds()
+        metrics.run_seconds.labels(status.value).observe(max(0.0, lasted))
+        if cancel_requested_at is not None and status is RunStatus.CANCELLED:
+            waited = (timezone.now() - datetime_from_db(cancel_requested_at)).total_seconds()
+            metrics.stop_seconds.observe(max(0.0, waited))
 
 
 def abandon(of: Q) -> list[UUID]:
@@ -271,6 +292,32 @@ def live_runs() -> list[UUID]:
     with connection.cursor() as cursor:
         cursor.execute(_LIVE_RUNS.format(silent=""))
         return uuids_from_db(run_id for (run_id,) in cursor.fetchall())
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """How many runs are in the queue and at work, in the whole installation."""
+
+    queued: int
+    at_work: int
+    may_start: int
+    """Sessions whose next run may start, and has not yet."""
+    oldest_s: float
+    """How long the oldest message has been in the queue, in seconds."""
+
+
+_COUNTS = f"SELECT status, COUNT(*), MIN(created_at) FROM chat_run WHERE {UNFINISHED_SQL} GROUP BY status"  # noqa: S608 - our own condition
+
+
+def count_unfinished() -> QueueCounts:
+    """Count the runs that have not ended, by the index of those."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNTS)
+        found = {status: (count, oldest) for status, count, oldest in cursor.fetchall()}
+    queued, oldest = found.pop(RunStatus.QUEUED, (0, None))
+    waited = 0.0 if oldest is None else (timezone.now() - datetime_from_db(oldest)).total_seconds()
+    at_work = sum(count for count, _ in found.values())
+    return QueueCounts(queued, at_work, len(waiting_sessions()) if queued else 0, max(0.0, waited))
 
 
 def next_in(session_id: UUID) -> Run | None:

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 import agents
-from chat.models import IS_ROOT, Run, Session, Step
+from chat.models import IS_ROOT, Run, Session, Share, Step
 from chat.runs.tool_files import FilesOfSession
 from chat.runtime.database import ask_patiently
 from chat.store import search
@@ -27,10 +27,8 @@ def toolbox_for(
     run: Run, extra: Sequence[agents.Tool] = (), mcp_servers: Mapping[str, Any] | None = None
 ) -> agents.Toolbox:
     """What the run's agent hands to its tools, and ``extra`` tools of the run's own. ``mcp_servers``: None for the environment's."""
-    # The session's own past is in the agent's history already.
-    past = None if run.user is None else search.bound_to(run.user, apart_from=run.session_id)
     return agents.Toolbox(
-        search_history=past,
+        search_history=_history_of(run),
         mcp_servers=settings.MCP_SERVERS if mcp_servers is None else mcp_servers,
         privacy=SessionRecord(run.session_id),
         hosts=settings.FETCH_HOSTS,
@@ -54,6 +52,29 @@ def _in_a_tools_thread(method: Callable[P, T]) -> Callable[P, T]:
             raise agents.ToolError(words) from error
 
     return call
+
+
+def _history_of(run: Run) -> Callable[[str, int], list[dict[str, Any]]] | None:
+    """The search in the asking person's own sessions. Where others see the session too it refuses: they are not to read those by it."""
+    user, session_id = run.user, run.session_id
+    if user is None:
+        return None
+    # The session's own past is in the agent's history already.
+    look = search.bound_to(user, apart_from=session_id)
+
+    def look_alone(query: str, limit: int) -> list[dict[str, Any]]:
+        if _is_seen_by_others(session_id, user.pk):
+            words = "Others can see this session, so earlier conversations, which are one person's alone, are not searched here."
+            raise agents.ToolError(words)
+        return look(query, limit)
+
+    return look_alone
+
+
+@_in_a_tools_thread
+def _is_seen_by_others(session_id: UUID, user_id: int) -> bool:
+    is_shared = Share.objects.filter(session=session_id).exists()
+    return is_shared or not Session.objects.filter(pk=session_id, owner=user_id).exists()
 
 
 class SessionRecord:

@@ -6,11 +6,12 @@ what lasts within a process is measured by a clock that nobody sets.
 
 import logging
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.db import connection
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
+
+from chat.runtime.db_values import datetime_from_db
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +43,7 @@ def read_database() -> datetime:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {now_expression()}", [])
         (told,) = cursor.fetchone()
-    if isinstance(told, str):
-        told = parse_datetime(told)
-    assert isinstance(told, datetime)  # noqa: S101 - both databases answer with one
-    return told if told.tzinfo else told.replace(tzinfo=UTC)
+    return datetime_from_db(told)
 
 
 def measure() -> datetime:
@@ -65,6 +63,11 @@ def measure() -> datetime:
 def now() -> datetime:
     """The database's time, as far as is known: this machine's, put right by what was measured last."""
     return timezone.now() - timedelta(seconds=_skew.ahead_s)
+
+
+def skew_s() -> float:
+    """How far this machine's clock is ahead of the database's, in seconds, as last measured."""
+    return _skew.ahead_s
 
 
 def describe_skew() -> str:

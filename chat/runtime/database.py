@@ -15,7 +15,9 @@ from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, Error, close_old_connections, connection, connections
+from prometheus_client import Histogram
 
+from chat.runtime import metrics
 from chat.runtime.db_check import dedicated_connection, is_away
 
 logger = logging.getLogger(__name__)
@@ -29,15 +31,19 @@ READERS = 4
 WRITERS = 1 if connection.vendor == "sqlite" else 6
 
 
+#: What is to be called, for whom, and since when it waits.
+_Call = tuple[Callable[[], Any], "asyncio.Future[Any]", Settled[Any] | None, float]
+
+
 class _Pool:
     """Threads that keep their database connections between calls."""
 
-    def __init__(self, name: str, size: int) -> None:
+    def __init__(self, name: str, size: int, waited: Histogram) -> None:
+        """``waited``: how long calls wait until one of the threads takes them."""
         self._name = name
         self._size = size
-        self._calls: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any], Settled[Any] | None] | None] = (
-            SimpleQueue()
-        )
+        self._waited = waited
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     async def run(self, call: Callable[[], T], settled: Settled[T] | None = None) -> T:
@@ -52,7 +58,7 @@ class _Pool:
             for thread in self._threads:
                 thread.start()
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._calls.put((call, answer, settled))
+        self._calls.put((call, answer, settled, time.perf_counter()))
         try:
             return await answer
         finally:
@@ -60,7 +66,8 @@ class _Pool:
 
     def _work(self) -> None:
         while (asked := self._calls.get()) is not None:
-            call, answer, settled = asked
+            call, answer, settled, asked_at = asked
+            self._waited.observe(time.perf_counter() - asked_at)
             result, error = None, None
             try:
                 result = with_usable_connection(call)
@@ -101,8 +108,8 @@ def with_usable_connection(call: Callable[[], T]) -> T:
     return call()
 
 
-_readers = _Pool("db-read", READERS)
-_writers = _Pool("db-write", WRITERS)
+_readers = _Pool("db-read", READERS, metrics.read_wait_seconds)
+_writers = _Pool("db-write", WRITERS, metrics.write_wait_seconds)
 
 
 def use_dedicated_connection() -> None:

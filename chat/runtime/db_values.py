@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.utils.dateparse import parse_datetime
 
 logger = logging.getLogger(__name__)
 
@@ -47,3 +48,10 @@ def decimal_param(value: Decimal) -> Any:
 def datetime_param(value: datetime) -> str | None:
     """A date and time as statements that are written out take it."""
     return connection.ops.adapt_datetimefield_value(value)
+
+
+def datetime_from_db(value: datetime | str) -> datetime:
+    """The date and time that a statement that is written out gave back."""
+    read = parse_datetime(value) if isinstance(value, str) else value
+    assert read is not None  # noqa: S101 - the column holds nothing else
+    return read if read.tzinfo else read.replace(tzinfo=UTC)

@@ -33,29 +33,35 @@ _ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interv
 _FOR_GOOD = ("db index", "invalid db", "wrongpass", "noauth", "noperm", "unknown command")
 
 
+#: What a Redis that is away or refuses makes of an attempt.
+AWAY = (RedisError, KombuError, OSError)
+Attempt = Callable[[], None]
+
+
 class RedisRefused(Exception):
     """A Redis answers and will not do; the text is for people."""
 
 
 def check_redis() -> None:
     """Raise `RedisRefused` where a Redis that the settings name answers and cannot be used."""
-    parts: list[tuple[str, Any, Callable[[], None]]] = [
-        ("REDIS_URL", settings.REDIS_URL, _try_channel_layer),
-        ("BROKER_URL", settings.BROKER_URL, _try_broker),
+    parts: list[tuple[str, Any, Attempt]] = [
+        ("REDIS_URL", settings.REDIS_URL, try_channel_layer),
+        ("BROKER_URL", settings.BROKER_URL, try_broker),
     ]
     for name, address, attempt in parts:
         if not address:
             continue
         try:
             attempt()
-        except (RedisError, KombuError, OSError) as error:
-            reason = _lasting_reason(error)
+        except AWAY as error:
+            reason = lasting_reason(error)
             if reason is not None:
                 raise RedisRefused(f"The Redis of {name} cannot be used: {reason}") from None
             logger.warning("The Redis of %s does not answer; going on, and trying until it does: %s", name, error)
 
 
-def _try_channel_layer() -> None:
+def try_channel_layer() -> None:
+    """Publish and listen as the channel layer does; raises one of `AWAY`."""
     asyncio.run(asyncio.wait_for(_publish_and_hear(), _PATIENCE_S))
 
 
@@ -69,7 +75,8 @@ async def _publish_and_hear() -> None:
         await client.connection_pool.disconnect()
 
 
-def _try_broker() -> None:
+def try_broker() -> None:
+    """Look into the broker's queue as its client does; raises one of `AWAY`."""
     options = {**settings.CELERY_BROKER_TRANSPORT_OPTIONS, "socket_timeout": _PATIENCE_S, **_ONCE_MORE}
     with Connection(
         settings.CELERY_BROKER_URL, ssl=settings.CELERY_BROKER_USE_SSL or False, transport_options=options
@@ -81,7 +88,7 @@ def _try_broker() -> None:
         client.smembers(f"_kombu.binding.{queue}")
 
 
-def _lasting_reason(error: BaseException) -> str | None:
+def lasting_reason(error: BaseException) -> str | None:
     """The server's reason where asking again would not help; None where it may."""
     for cause in _causes(error):
         words = " ".join(str(cause).split())

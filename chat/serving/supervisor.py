@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connections as db_connections
+from django.utils.module_loading import import_string
 
 from chat.catalog import tool_servers
 from chat.catalog.budgets import BudgetLoader
@@ -29,6 +31,9 @@ from chat.schedules import ticker
 from chat.serving import webhook_delivery
 from chat.serving.heartbeat import Heartbeat
 from chat.store import drafts, selectors, step_log
+
+if TYPE_CHECKING:
+    from chat.traces.exporter import TraceExporter
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +53,7 @@ class _Process:
 
     loop: asyncio.AbstractEventLoop | None = None
     draining: bool = False
+    traces: "TraceExporter | None" = None
 
 
 this_process = _Process()
@@ -68,8 +74,18 @@ def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.look) -> N
     background.spawn(ticker.tick_for_ever(), "schedules")
     background.spawn(_erase_for_ever(), "erase")
     background.spawn(_expire_for_ever(), "retention")
+    if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+        background.spawn(_send_traces(), "traces")
     if settings.OIDC_ISSUER and settings.OIDC_RECHECK_S:
         background.spawn(_recheck_for_ever(), "ask provider")
+
+
+async def _send_traces() -> None:
+    """Begin to send traces. OpenTelemetry's packages are loaded where they are wanted alone, and nothing waits for that."""
+    began_at = clock.now()
+    exporter: type[TraceExporter] = await asyncio.to_thread(import_string, "chat.traces.exporter.TraceExporter")
+    this_process.traces = exporter(run_registry.PROCESS, began_at)
+    this_process.traces.start()
 
 
 def serving_loop() -> asyncio.AbstractEventLoop | None:
@@ -102,6 +118,9 @@ async def stop_clockwork() -> None:
         logger.warning("Some runs could not be ended; who sweeps next will do it", exc_info=True)
     await feed_registry.close_all(Close.RESTARTING, _CLOSE_S)
     heart.stop()
+    if this_process.traces is not None:
+        await asyncio.to_thread(this_process.traces.stop, _CLOSE_S)
+        this_process.traces = None
     await background.drain(2.0)
     await tool_servers.forget(run_registry.PROCESS)
     try:

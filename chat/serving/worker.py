@@ -7,6 +7,7 @@ found by looking.
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runtime import background, database
 from chat.serving import supervisor
+from chat.serving.metrics_port import serve_figures
 
 
 class Worker:
@@ -24,6 +26,7 @@ class Worker:
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(slots)
         self._thread = threading.Thread(target=self._run, name="runs", daemon=True)
+        self._end_figures: Callable[[], None] = lambda: None
         self._ending: asyncio.Task[None] | None = None
         #: Whether it was told to stop.
         self.is_stopping = False
@@ -31,6 +34,7 @@ class Worker:
     def start(self) -> None:
         """Begin to look for what is in the queue."""
         self._thread.start()
+        self._end_figures = serve_figures()
 
     def execute_next_run(self, session_id: UUID) -> bool:
         """Execute the session's next run to its end, if one waits and may start; False where this worker takes up nothing any more.
@@ -57,6 +61,7 @@ class Worker:
     def join(self) -> None:
         """After `stop`: wait until all is over."""
         self._thread.join()
+        self._end_figures()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

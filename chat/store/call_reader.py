@@ -50,6 +50,13 @@ def full_call(run: Run, number: int) -> FullCall | None:
     return FullCall(data, [orjson.loads(bodies[ref]) for ref in refs], orjson.loads(tools) if tools else [])
 
 
+def sent_messages(run: Run, rows: Sequence[ModelCall]) -> list[list[dict[str, Any]]]:
+    """What each of these model calls of a run, its first ones, was asked with, in full."""
+    lists = _lists(run, rows)
+    bodies = {ref: orjson.loads(body) for ref, body in _bodies({ref for refs in lists for ref in refs}).items()}
+    return [[bodies[ref] for ref in refs if ref in bodies] for refs in lists]
+
+
 def call_data(row: ModelCall, messages: list[SentMessageData]) -> CallData:
     """A call as the API tells it, with the messages that it was asked with."""
     data: CallData = {

@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
 from agents.steps import ContextUse
+from chat.access import shared_roles, shares_with
 from chat.accounts.models import User
 from chat.models import (
     AT_WORK_SQL,
@@ -23,6 +24,7 @@ from chat.models import (
     Run,
     RunStatus,
     Session,
+    Share,
     Step,
 )
 from chat.protocol import stored_frame
@@ -54,6 +56,26 @@ def past_sessions(
 ) -> QuerySet[Session]:
     """The user's own sessions, latest activity first, as the page's and the API's filters say."""
     sessions = Session.objects.filter(owner=user, archived=archived)
+    return _as_filters_say(sessions, user, text, status, agent)
+
+
+def shared_sessions(user: User, *, text: str = "", status: str = "", agent: str = "") -> QuerySet[Session]:
+    """The sessions of others that are shared with the user, likewise. Words are looked for in their titles."""
+    shared = Share.objects.filter(shares_with(user.pk)).values("session_id")
+    sessions = Session.objects.filter(pk__in=shared).exclude(owner=user)
+    for word in text.split():
+        sessions = sessions.filter(title__icontains=word)
+    return _as_filters_say(sessions, user, "", status, agent)
+
+
+def sharing_of(user: User, session_ids: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
+    """Of sessions that others share with the user: ``owner`` and the user's ``role``."""
+    roles = shared_roles(user.pk, session_ids)
+    owners = Session.objects.filter(pk__in=session_ids).values_list("pk", "owner__username")
+    return {pk: {"owner": owner, "role": str(roles[pk])} for pk, owner in owners if pk in roles}
+
+
+def _as_filters_say(sessions: QuerySet[Session], user: User, text: str, status: str, agent: str) -> QuerySet[Session]:
     if status:
         sessions = sessions.filter(status__in=UNFINISHED if status == "running" else [status])
     if agent:

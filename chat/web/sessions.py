@@ -77,18 +77,21 @@ def sessions(request: HttpRequest) -> HttpResponse:
     """Past sessions, filtered as the address says; with words to search for, the steps in which they occur."""
     if request.GET.get("part") == "side":
         return render_page(request, "chat/_sessions.html", current_id=_uuid(request.GET.get("current", "")))
-    filters = {name: request.GET.get(name, "") for name in ("q", "status", "agent", "archived")}
-    found = selectors.past_sessions(
-        user_of(request),
-        status=filters["status"],
-        agent=filters["agent"],
-        archived=filters["archived"] == "true",
-    )
-    looking = search.Search(user_of(request), filters["q"])
-    if filters["q"].strip():
-        found = looking.sessions(found)
+    filters = {name: request.GET.get(name, "") for name in ("q", "status", "agent", "archived", "shared")}
+    user, is_shared = user_of(request), filters["shared"] == "true"
+    looking = search.Search(user, filters["q"])
+    if is_shared:
+        found = selectors.shared_sessions(
+            user, text=filters["q"], status=filters["status"], agent=filters["agent"]
+        ).select_related("owner")
+    else:
+        found = selectors.past_sessions(
+            user, status=filters["status"], agent=filters["agent"], archived=filters["archived"] == "true"
+        )
+        if filters["q"].strip():
+            found = looking.sessions(found)
     page = Paginator(found, PAGE_SESSIONS).get_page(request.GET.get("page"))
-    hits = looking.hits([session.pk for session in page], HITS)
+    hits = {} if is_shared else looking.hits([session.pk for session in page], HITS)
     return render_page(
         request,
         "chat/sessions.html",
@@ -97,7 +100,11 @@ def sessions(request: HttpRequest) -> HttpResponse:
         filtered=any(filters.values()),
         agents=_offer(request).agents,
         statuses=_STATUSES,
-        found=[session_row(session) | {"hits": hits.get(session.pk, [])} for session in page],
+        found=[
+            session_row(session)
+            | {"hits": hits.get(session.pk, []), "owner": session.owner.get_username() if is_shared else ""}
+            for session in page
+        ],
         pages=page,
         query=urlencode({name: value for name, value in filters.items() if value}),
     )

@@ -43,6 +43,9 @@ class Sizes:
     requests: int = 200
     """Requests of each kind, one after the other."""
     stock_turns: int = 20
+    pairs: int = 10
+    """How often the product is measured beside itself."""
+    observed_sessions: int = 20
     most_sessions: int = 100
     """The larger of two loads; the other sizes below are the larger of two too."""
     most_watchers: int = 100

@@ -23,6 +23,7 @@ from tests.benchmarks.figure import (
 )
 from tests.benchmarks.growing import growth
 from tests.benchmarks.measuring import Lateness, Row, Window, percentile
+from tests.benchmarks.observed import observed
 from tests.benchmarks.shares import cpu_shares
 from tests.benchmarks.short import costs
 from tests.benchmarks.stage import Outcome, Side, Stage
@@ -242,6 +243,7 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "load": load,
     "heavy-load": heavy_load,
     "shares": cpu_shares,
+    "observed": observed,
     "watchers": watchers,
     "doors": doors,
     "idle": idle,

@@ -122,7 +122,7 @@ class Stage:
                 process.terminate()
 
     @contextlib.contextmanager
-    def apart(self, name: str, *, served: bool = False) -> Iterator[None]:
+    def apart(self, name: str, *, served: bool = False, **environment: str) -> Iterator[None]:
         """Let the product have data of its own meanwhile, where ``served`` on PostgreSQL: what it fills burdens no other figure."""
         usual = self._server
         with contextlib.ExitStack() as until_done:
@@ -131,7 +131,7 @@ class Stage:
             if served:
                 self._server = self._prepared(folder, DATABASE_URL=until_done.enter_context(services.postgres()))
             else:
-                self._server = self._prepared(folder)
+                self._server = self._prepared(folder, **environment)
             try:
                 yield
             finally:

@@ -100,9 +100,10 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "announcements": lambda at: (selectors.last_announcement(), selectors.announcements_after(0)),
     "a process lives": lambda at: connections.beat("process 1"),
     "sockets of silent processes": lambda at: connections.forget_silent("process 1", SOON),
-    "rights withdrawn": lambda at: handshake.withdrawn_rights(
+    "rights changed": lambda at: handshake.current_roles(
         [(at.session_id, handshake.Login(User(pk=1, is_staff=True), "key"))]
     ),
+    "what is shared with somebody": lambda at: list(selectors.shared_sessions(User(pk=at.user_id))[:31]),
     "what is to be removed": lambda at: erasure.is_any(),
     "schedules due": lambda at: occurrences.due_schedules(timezone.now(), 200),
     "schedules whose run has ended": lambda at: occurrences.ended_schedules(),

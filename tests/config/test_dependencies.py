@@ -4,7 +4,7 @@ import ast
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import files, packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,8 @@ PART_OF = {
     "asgiref": "django",
     "autobahn": "daphne",
     "kombu": "celery",
+    "opentelemetry-api": "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry-sdk": "opentelemetry-exporter-otlp-proto-http",
     "pyjwt": "django-allauth",
     "psycopg-pool": "psycopg",
     "pydantic-monty-client": "pydantic-monty",
@@ -48,14 +50,22 @@ def declared() -> set[str]:
 
 def imported() -> set[str]:
     """The distributions that files of the product import, whichever way."""
-    found = {name for file in PRODUCT for name in _imports(file)} - {
-        *sys.stdlib_module_names,
-        "agents",
-        "chat",
-        "config",
-    }
-    owners = packages_distributions()
-    return {canonicalize_name(owner) for name in found for owner in owners.get(name, [name])}
+    ours = {*sys.stdlib_module_names, "agents", "chat", "config"}
+    found = {name for file in PRODUCT for name in _imports(file) if name.partition(".")[0] not in ours}
+    return {canonicalize_name(owner) for name in found for owner in _owners(name)}
+
+
+def _owners(module: str) -> list[str]:
+    """The distributions that a module comes from: of a package that several share, the one that has the module."""
+    top = module.partition(".")[0]
+    owners = packages_distributions().get(top, [top])
+    if len(set(owners)) == 1:
+        return owners
+    path = module.replace(".", "/")
+    having = [
+        name for name in owners if any(str(file).startswith((f"{path}/", f"{path}.py")) for file in files(name) or ())
+    ]
+    return having or owners
 
 
 def _imports(file: Path) -> Iterator[str]:
@@ -66,9 +76,9 @@ def _imports(file: Path) -> Iterator[str]:
         if node in left_out:
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.partition(".")[0]
+            yield node.module
 
 
 def test_each_dependency_is_used_or_has_its_reason() -> None:

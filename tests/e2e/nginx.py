@@ -46,8 +46,8 @@ http {{
 
 
 @contextlib.contextmanager
-def in_front_of(address: str, path: str, *, takes_off: bool) -> Iterator[str]:
-    """The address of an nginx that passes on what is below a path, which it takes off or leaves."""
+def in_front_of(address: str, path: str, *, takes_off: bool, instead: tuple[str, str] = ("", "")) -> Iterator[str]:
+    """The address of an nginx that passes on what is below a path, which it takes off or leaves; ``instead`` stands for a line."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program, "make test-scale brings it"
     port = services.free_port()
@@ -55,7 +55,9 @@ def in_front_of(address: str, path: str, *, takes_off: bool) -> Iterator[str]:
         folder = Path(made)
         target = f"{address}/" if takes_off else address
         file = folder / "nginx.conf"
-        file.write_text(_CONFIGURATION.format(folder=folder, port=port, path=path, target=target))
+        configuration = _CONFIGURATION.format(folder=folder, port=port, path=path, target=target)
+        assert instead[0] in configuration
+        file.write_text(configuration.replace(*instead) if instead[0] else configuration)
         process = subprocess.Popen([program, "-e", str(folder / "error.log"), "-c", str(file), "-p", str(folder)])
         try:
             _await(process, port)

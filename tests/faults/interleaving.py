@@ -192,8 +192,9 @@ class Watcher:
         """Open a socket, with what it has, or as if it had so much."""
         self._commands = asyncio.Queue()
         self._commands.put_nowait({"type": "websocket.connect"})
-        self._wanted = [self.seq if seq is None else seq]
-        self._spawn(self._serve(self._commands))
+        has = self.seq if seq is None else seq
+        self._wanted = [has]
+        self._spawn(self._serve(self._commands, has))
 
     def goes(self) -> None:
         """Close it."""
@@ -214,7 +215,7 @@ class Watcher:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work))
 
-    async def _serve(self, commands: "asyncio.Queue[dict[str, Any]]") -> None:
+    async def _serve(self, commands: "asyncio.Queue[dict[str, Any]]", has: int) -> None:
         async def send(message: dict[str, Any]) -> None:
             kind = json.loads(message["text"])["type"] if "text" in message else message["type"]
             try:
@@ -230,7 +231,7 @@ class Watcher:
             "type": "websocket",
             "path": "/",
             "headers": [(b"origin", b"http://localhost"), (b"host", b"localhost")],
-            "query_string": f"last_seq={self._wanted[-1]}".encode(),
+            "query_string": f"last_seq={has}".encode(),
             "url_route": {"kwargs": {"session_id": str(self._session_id)}},
         }
         try:

@@ -90,7 +90,7 @@ class MemoryLog:
     def answer(self, function: Any, *args: Any, **_: Any) -> Any:
         """What a function that was handed to the database's door would return."""
         if function.__name__ == "<lambda>":  # whose login has ended, whose right was withdrawn
-            return set(), set()
+            return set(), []
         return getattr(self, function.__name__)(*args)
 
     def find_who_enters(self, _scope: Any, _session_id: UUID) -> tuple[Login, Grant]:

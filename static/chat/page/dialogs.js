@@ -30,6 +30,7 @@ export function setUpDialogs(api) {
       const words = slot(byId("session-menu"), "archive");
       words.dataset.archive ??= words.textContent ?? "";
       setText(words, (target.archived ? words.dataset.other : words.dataset.archive) ?? "");
+      slot(byId("session-menu"), "share").setAttribute("href", pathTo(`sessions/${target.id}/share/`));
       byId("session-menu").showPopover();
     },
     rename(button) {

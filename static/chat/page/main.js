@@ -205,7 +205,12 @@ function receive(frame) {
 /** @param {{title: string, role: string}} data */
 function hasJoined(data) {
   if (data.title) view.setTitle(data.title);
-  page.may.drive = ["owner", "driver"].includes(data.role);
+  const drives = ["owner", "driver"].includes(data.role);
+  if (drives !== page.may.drive) {
+    // The page was made for another role; what is typed in its box is kept on this device.
+    location.reload();
+    return;
+  }
   outgoing.flush();
 }
 

@@ -104,6 +104,7 @@ SAID: dict[str, tuple[Mapping[str, Any], list[tuple[Any, ...]]]] = {
             "version": 1,
             "type": "events",
             "events": [{"seq": 4, "run_id": RUN, "frame": FRAME, "event": "reasoning_step", "number": 2}],
+            "at": 1.5,
         },
         [],
     ),
@@ -150,7 +151,8 @@ def test_every_message_is_tried() -> None:
     kinds = {type_of(kind): kind for kind in (*get_args(SessionMessage), *get_args(ProcessMessage))}
     assert set(kinds) == set(SAID)
     for word, (said, _) in SAID.items():
-        assert set(said) == kinds[word].__required_keys__
+        kind = kinds[word]
+        assert set(said) == kind.__required_keys__ | kind.__optional_keys__
         assert said["version"] == group_messages.VERSION
 
 
@@ -193,6 +195,7 @@ async def test_what_is_published_is_what_is_tried(started: tuple[Run, Login], mo
         await sent.put(message)
 
     monkeypatch.setattr(groups, "publish", publish)
+    monkeypatch.setattr(publisher.time, "time", lambda: 1.5)
     await publisher.publish_events(run.session_id, [Stored(4, UUID(RUN), FRAME, "reasoning_step", 2)])
     assert await sent.get() == SAID["events"][0]
     publisher.DraftPublisher(run.session_id).publish(Draft(UUID(RUN), 1, "thought", 1, "Let"))

@@ -16,7 +16,8 @@ from django.utils import timezone
 from agents import CallBegun, ModelRequest
 from chat import access, protocol
 from chat.accounts.models import User
-from chat.models import ApiToken, Run, Schedule, Scope, Session, SessionFile, Webhook
+from chat.models import ApiToken, Door, Run, Schedule, Scope, Session, SessionFile, Webhook
+from chat.runs import sharing
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
 from chat.security import tokens
@@ -27,14 +28,19 @@ from tests.serving import Browser, Server, Socket
 
 #: Stands in every session of the owner's, and so must stand in no answer to anyone who may not see it.
 SECRET = "the okapi is at the quay"
-#: Staff may see sessions and stop runs; who is staff and was permitted nothing is "bare".
-PEOPLE = ("anonymous", "another", "owner", "bare", "staff")
+#: Staff may see sessions and stop runs; who is staff and was permitted nothing is "bare". The owner's session is shared with a
+#: watcher and a driver.
+PEOPLE = ("anonymous", "another", "owner", "bare", "watcher", "driver", "staff")
 LOGIN = "login"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A request, and what each gets: a status, or LOGIN for a redirect to the login page."""
+    """A request, and what each gets: a status, or LOGIN for a redirect to the login page.
+
+    Of what is in a session, a watcher gets what staff get, and a driver what a watcher gets, where they have no word of their own; of
+    all else, what another gets.
+    """
 
     method: str
     anonymous: int | str
@@ -43,11 +49,17 @@ class Row:
     staff: int | str
     body: str = "{}"
     query: str = ""
+    watcher: int | str | None = None
+    driver: int | str | None = None
 
     def expected(self, address: str, person: str) -> int | str:
         """What somebody gets; being staff alone opens the admin's door, and nothing of others."""
         if person == "bare":
             person = "staff" if address.startswith("admin/") else "another"
+        if person == "driver" and self.driver is None:
+            person = "watcher"
+        if person == "watcher" and self.watcher is None:
+            person = "staff" if IN_A_SESSION.search(address) and not address.startswith("admin/") else "another"
         answer: int | str = getattr(self, person)
         return answer
 
@@ -57,6 +69,8 @@ def page(another: int, owner: int, staff: int, *, query: str = "") -> list[Row]:
     return [Row("GET", LOGIN, another, owner, staff, query=query), Row("POST", 405, 405, 405, 405)]
 
 
+#: What is in a session, by the names of what its address leads to.
+IN_A_SESSION = re.compile(r"<(?:\w+:)?(?:session|run|file)_id>")
 SCHEDULE = '{"message": "hello", "every_minutes": 60}'
 ROWS: dict[str, list[Row]] = {
     # Pages. Lists show what is one's own, to staff too.
@@ -65,7 +79,13 @@ ROWS: dict[str, list[Row]] = {
     "sessions/new/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 403, 403, 403)],
     "sessions/<uuid:session_id>/": page(404, 200, 200),
     "runs/<uuid:run_id>/": page(404, 200, 200),
-    "runs/<uuid:run_id>/calls/<int:number>/": page(404, 200, 200),
+    "runs/<uuid:run_id>/calls/<int:number>/": [
+        Row("GET", LOGIN, 404, 200, 200, watcher=404, driver=200),
+        Row("POST", 405, 405, 405, 405),
+    ],
+    # With whom a session is shared is its owner's to say, and to know; what a link leads to, anybody's who has it and logs in.
+    "sessions/<uuid:session_id>/share/": [Row("GET", LOGIN, 404, 200, 404), Row("POST", LOGIN, 404, 400, 404)],
+    "s/<str:secret>/": [Row("GET", LOGIN, 404, 404, 404), Row("POST", LOGIN, 404, 404, 404)],
     # One's own data, of whoever asks.
     "data/archive/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
     # The API.
@@ -88,16 +108,27 @@ ROWS: dict[str, list[Row]] = {
     "api/sessions/<session_id>/events/": [Row("GET", 401, 404, 200, 200)],
     "api/sessions/<session_id>/stream/": [Row("GET", 401, 404, 200, 200), Row("POST", 401, 405, 405, 405)],
     "api/sessions/<session_id>/events/<seq>/content/": [Row("GET", 401, 404, 200, 200)],
-    "api/sessions/<session_id>/messages/": [Row("POST", 401, 404, 202, 403, '{"message": "hello"}')],
+    "api/sessions/<session_id>/messages/": [Row("POST", 401, 404, 202, 403, '{"message": "hello"}', driver=202)],
+    "api/sessions/<session_id>/shares/": [
+        Row("GET", 401, 404, 200, 403),
+        Row("POST", 401, 404, 201, 403, '{"link": true}'),
+    ],
+    "api/shares/<share_id>/": [
+        Row("PATCH", 401, 404, 200, 403, '{"role": "driver"}', watcher=403),
+        Row("DELETE", 401, 404, 204, 403, watcher=403),
+    ],
     # Files: their owner's, and of those who see a session that uses them. A form is sent in `tests/chat/api/test_files.py`.
     "api/files/": [Row("GET", 401, 405, 405, 405), Row("POST", 401, 400, 400, 400)],
     "api/files/<file_id>/": [Row("GET", 401, 404, 200, 200)],
     "api/files/<file_id>/text/": [Row("GET", 401, 404, 200, 200)],
     "api/runs/<run_id>/": [Row("GET", 401, 404, 200, 200)],
-    "api/runs/<run_id>/calls/": [Row("GET", 401, 404, 200, 200), Row("POST", 401, 405, 405, 405)],
-    "api/runs/<run_id>/calls/<number>/messages/": [Row("GET", 401, 404, 200, 200)],
-    "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202)],
-    "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403)],
+    "api/runs/<run_id>/calls/": [
+        Row("GET", 401, 404, 200, 200, watcher=403, driver=200),
+        Row("POST", 401, 405, 405, 405),
+    ],
+    "api/runs/<run_id>/calls/<number>/messages/": [Row("GET", 401, 404, 200, 200, watcher=403, driver=200)],
+    "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202, watcher=403, driver=202)],
+    "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403, driver=409)],
     # The door of OpenAI's clients, which tokens alone open.
     "v1/models": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
     "v1/models/<str:name>": [Row("GET", 401, 401, 401, 401)],
@@ -175,6 +206,7 @@ ROWS: dict[str, list[Row]] = {
         Row("GET", LOGIN, LOGIN, LOGIN, 403),
         Row("POST", LOGIN, LOGIN, LOGIN, 403),
     ],
+    "admin/chat/mcpserver/<int:pk>/try/": [Row("GET", LOGIN, LOGIN, LOGIN, 405), Row("POST", LOGIN, LOGIN, LOGIN, 403)],
     "admin/chat/agent/<int:agent_id>/do/<str:act>/": [
         Row("GET", LOGIN, LOGIN, LOGIN, 405),
         Row("POST", LOGIN, LOGIN, LOGIN, 403),
@@ -188,6 +220,8 @@ ROWS: dict[str, list[Row]] = {
     # For those who watch over the process.
     "healthz": [Row("GET", 200, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
     "readyz": [Row("GET", 200, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
+    "healthz/echo": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
+    "metrics": [Row("GET", 401, 403, 403, 403), Row("POST", 405, 405, 405, 405)],
 }
 #: Every model's pages in the admin.
 MODEL_PAGE = re.compile(
@@ -229,7 +263,7 @@ def test_no_row_is_about_an_address_that_is_gone() -> None:
 @pytest.fixture
 async def clients(transactional_db: None) -> AsyncIterator[dict[str, AsyncClient]]:
     def make() -> None:
-        for name in ("another", "owner"):
+        for name in ("another", "owner", "watcher", "driver"):
             making.user(name)
         making.staff(name="bare")
         making.staff(access.VIEW_SESSIONS, access.STOP_RUNS)
@@ -253,6 +287,8 @@ def owned() -> tuple[Session, Run]:
     run = making.run(session, message=SECRET)
     making.append(run, making.thought(SECRET))
     making.file(owner, SECRET, session)
+    for role in (access.Role.WATCHER, access.Role.DRIVER):
+        sharing.make_share(owner, session.pk, sharing.Wish(user=role), role, None, Door.API)
     tokens.make_token(owner, "a token", Scope.MANAGE, None)
     Webhook.objects.filter(owner=owner).delete()
     webhooks.make_webhook(owner, "https://example.org/")
@@ -272,6 +308,7 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
     schedule_id = str(schedule.pk if schedule else uuid4())
     used = SessionFile.objects.filter(session=session).first() if session else None
     file_id = str(used.file_id if used else uuid4())
+    shared = session.shares.first() if session else None
     token = ApiToken.objects.filter(user=session.owner_id, revoked_at=None).first() if session else None
     token_id = str(token.pk if token else uuid4())
     named = {
@@ -283,6 +320,7 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
         "run_id": run_id,
         "file_id": file_id,
         "schedule_id": schedule_id,
+        "share_id": str(shared.pk if shared else uuid4()),
         "seq": "1",
         "name": act,
     }
@@ -308,7 +346,9 @@ async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient]
             expected = row.expected(address, person)
             assert what_came(answer) == expected, f"{person}: {row.method} {path}"
             said = answer.content.decode() if not answer.streaming else ""
-            if person in ("anonymous", "another", "bare") or expected not in (200, 201, 202, 204):
+            if person in ("anonymous", "another", "bare") or (
+                person != "owner" and expected not in (200, 201, 202, 204)
+            ):
                 assert SECRET not in said, f"{person}: {row.method} {path}"
             if address in ("sessions/", "api/sessions/", "api/search/", "") and person == "staff":
                 assert SECRET not in said, "lists are one's own"

@@ -1,0 +1,161 @@
+"""Who else may see or drive a session: shared, changed, withdrawn."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from ninja import Router, Schema, Status
+from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+
+from agents.sentence import Sentence
+from chat.access import Role
+from chat.api.bodies import payload, takes, user_of
+from chat.api.errors import error_response
+from chat.api.paths import visible_session
+from chat.models import Door, Share
+from chat.protocol import BadFrame, as_uuid, group_messages
+from chat.runs import sharing
+from chat.runs.admission import Refused
+from chat.runtime import database, groups
+
+router = Router()
+
+#: Unix seconds up to which a moment can be told: the year 9999.
+_LATEST = 253_370_764_800
+_Moment = Annotated[StrictInt | StrictFloat | None, Field(description="Unix seconds; null: until it is withdrawn.")]
+
+
+class NewShare(BaseModel):
+    """With whom to share: one of `user`, `group` and `link`."""
+
+    user: Annotated[StrictStr, Field(max_length=150)] | None = None
+    group: Annotated[StrictStr, Field(max_length=150)] | None = Field(None, description="One of one's own.")
+    link: StrictBool = Field(False, description="Whoever has it, and an account here, may join as a watcher.")
+    role: Literal["watcher", "driver"] = "watcher"
+    expires_at: _Moment = None
+
+
+class ShareChanges(BaseModel):
+    """What is to be different of a share; what is left out stays."""
+
+    role: Literal["watcher", "driver"] = "watcher"
+    expires_at: _Moment = None
+
+
+class ShareOut(Schema):
+    """A share."""
+
+    id: UUID
+    user: str | None = None
+    group: str | None = None
+    link: bool
+    url: str | None = Field(None, description="Of a link: told once, when it is made.")
+    role: str
+    expires_at: float | None
+    created_at: float
+
+
+class ShareList(Schema):
+    """The shares of a session, oldest first."""
+
+    items: list[ShareOut]
+
+
+def _share_out(share: Share, url: str = "") -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "id": share.pk,
+        "link": share.link_hash is not None,
+        "role": share.role,
+        "expires_at": share.expires_at.timestamp() if share.expires_at else None,
+        "created_at": share.created_at.timestamp(),
+    }
+    if share.user is not None:
+        told["user"] = share.user.get_username()
+    if share.group is not None:
+        told["group"] = share.group.name
+    if url:
+        told["url"] = url
+    return told
+
+
+def link_address(request: HttpRequest, secret: str) -> str:
+    """The whole address of a link; empty without its secret."""
+    if not secret:
+        return ""
+    path = reverse("join", args=[secret])
+    return f"{settings.PUBLIC_URL.origin}{path}" if settings.PUBLIC_URL.origin else request.build_absolute_uri(path)
+
+
+@router.get("sessions/{session_id}/shares/", response=ShareList, exclude_unset=True)
+async def list_shares(request: HttpRequest, session_id: str) -> dict[str, Any]:
+    """List with whom one's own session is shared."""
+    session = await visible_session(request, session_id)
+    shares = await database.write(sharing.list_shares, user_of(request), session.pk)
+    return {"items": [_share_out(share) for share in shares]}
+
+
+@router.post(
+    "sessions/{session_id}/shares/", response={201: ShareOut}, openapi_extra=takes(NewShare), exclude_unset=True
+)
+async def make_share(request: HttpRequest, session_id: str) -> Any:
+    """Share one's own session with a person, a group of one's own, or whoever has a link."""
+    session = await visible_session(request, session_id)
+    new = payload(request, NewShare)
+    if sum((new.user is not None, new.group is not None, new.link)) != 1:
+        raise BadFrame("bad_frame", Sentence("Share with one of user, group and link."))
+    wish = sharing.Wish(new.user or "", new.group or "", link=new.link)
+    try:
+        share, secret = await database.write(
+            sharing.make_share,
+            user_of(request),
+            session.pk,
+            wish,
+            Role(new.role),
+            _moment(new.expires_at),
+            Door.API,
+        )
+    except sharing.UnknownName as unknown:
+        return error_response(unknown.code, unknown.message, 400)
+    await _tell_sockets()
+    return Status(201, _share_out(share, link_address(request, secret)))
+
+
+@router.patch("shares/{share_id}/", response=ShareOut, openapi_extra=takes(ShareChanges), exclude_unset=True)
+async def change_share(request: HttpRequest, share_id: str) -> dict[str, Any]:
+    """Give a share of one's own session another role or another end; open sockets hear of it at once."""
+    changes = payload(request, ShareChanges).model_dump(exclude_unset=True)
+    if "expires_at" in changes:
+        changes["expires_at"] = _moment(changes["expires_at"])
+    share = await database.write(sharing.change_share, user_of(request), _key(share_id), changes, Door.API)
+    await _tell_sockets()
+    return _share_out(share)
+
+
+@router.delete("shares/{share_id}/", response={204: None})
+async def withdraw_share(request: HttpRequest, share_id: str) -> HttpResponse | Status[None]:
+    """Withdraw a share of one's own session; the sockets of who has no other are closed at once."""
+    await database.write(sharing.withdraw_share, user_of(request), _key(share_id), Door.API)
+    await _tell_sockets()
+    return Status(204, None)
+
+
+async def _tell_sockets() -> None:
+    await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
+
+
+def _key(share_id: str) -> UUID:
+    key = as_uuid(share_id)
+    if key is None:
+        raise Refused("not_found", Sentence("There is no such share."))
+    return key
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    if seconds is None:
+        return None
+    if not 0 < seconds < _LATEST:
+        raise BadFrame("bad_frame", Sentence("expires_at: Unix seconds."))
+    return datetime.fromtimestamp(seconds, UTC)

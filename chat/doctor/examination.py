@@ -1,0 +1,70 @@
+"""Runs checks side by side, each in a thread of its own and for a bounded time; whatever one does stops no other."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from django.db import DatabaseError, connections
+
+from agents import mask_text
+from chat.doctor.findings import Check, Finding, Level, broken
+
+PATIENCE_S = 20.0
+_NO_IDEA = "See whether it is there at all."
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A finding, and the check that it comes from."""
+
+    check: str
+    finding: Finding
+
+    @property
+    def level(self) -> Level:
+        """How it stands."""
+        return self.finding.level
+
+
+@dataclass(slots=True)
+class _Running:
+    name: str
+    check: Check
+    findings: list[Finding] = field(default_factory=list)
+    thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self.thread = threading.Thread(target=self._run, name=f"doctor {self.name}", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            for finding in self.check():
+                self.findings.append(finding)
+        except Exception as error:  # noqa: BLE001 - whatever a broken part makes of a check is what it tells
+            words = " ".join(f"{type(error).__name__}: {error}".split())
+            action = "See to the database and its migrations first." if isinstance(error, DatabaseError) else _NO_IDEA
+            self.findings.append(broken(f"could not be looked at ({words[:300]})", action))
+        finally:
+            connections.close_all()
+
+    def wait(self, until: float, patience_s: float) -> Iterator[Told]:
+        assert self.thread is not None  # noqa: S101 - started by `examine`
+        self.thread.join(max(0.0, until - time.monotonic()))
+        found = list(self.findings)
+        if self.thread.is_alive():
+            words = f"has not answered within {patience_s:g} s"
+            found.append(broken(words, "It hangs: see whether a firewall drops what is sent there."))
+        for finding in found:
+            yield Told(self.name, Finding(finding.level, mask_text(finding.said), mask_text(finding.action)))
+
+
+def examine(checks: Mapping[str, Check], patience_s: float = PATIENCE_S) -> Iterator[Told]:
+    """What the checks tell, in their order; each has so long. Secrets in what parts say are masked."""
+    running = [_Running(name, check) for name, check in checks.items()]
+    for each in running:
+        each.start()
+    until = time.monotonic() + patience_s
+    for each in running:
+        yield from each.wait(until, patience_s)

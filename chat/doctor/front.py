@@ -1,0 +1,176 @@
+"""What is between people and the processes: this installation asks itself by way of `PUBLIC_URL`, and says what the proxy in front does."""
+
+import http.client
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from itertools import pairwise
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import httpx2
+from django.conf import settings
+
+from chat.doctor.findings import Finding, broken, doubtful, well
+from chat.security.passes import DOCTOR_HEADER, doctor_pass
+
+_PATIENCE_S = 8.0
+_OFF_S = 2.0
+#: The pieces of a stream come one after the other, a quarter of a second apart, unless something holds them back.
+_PAUSE_S, _PAUSES = 0.1, 2
+_ECHO = "/healthz/echo"
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    headers: httpx2.Headers
+    seen: dict[str, Any] | None
+
+
+def check_front() -> Iterator[Finding]:
+    """Whether the address that people use leads here, and what becomes of scheme, host, client, sockets and streams on the way."""
+    public = settings.PUBLIC_URL
+    if not public.host:
+        yield well("PUBLIC_URL is not set: plain http on this machine")
+        return
+    base = f"{public.origin}{public.path}"
+    try:
+        answer = _ask(f"{base}{_ECHO}")
+    except (httpx2.HTTPError, OSError) as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        yield broken(
+            f"{base} cannot be reached from here: {words}",
+            "See that something serves, that the name leads to the proxy, and that its certificate is accepted.",
+        )
+        return
+    if answer.seen is None:
+        yield broken(
+            f"{base}{_ECHO} is not answered by this installation, but by something else ({answer.status})",
+            "Have the proxy pass this address on, with the header X-Doctor; all processes need the same SECRET_KEY.",
+        )
+        return
+    yield from _check_headers(answer.seen)
+    yield from _check_date(answer.headers)
+    yield from _check_socket(base)
+    yield from _check_stream(base)
+
+
+def _ask(url: str) -> _Answer:
+    with httpx2.Client(timeout=_PATIENCE_S, follow_redirects=False) as client:
+        answer = client.get(url, headers={DOCTOR_HEADER: doctor_pass()})
+    try:
+        seen = answer.json() if answer.status_code == 200 else None
+    except ValueError:
+        seen = None
+    return _Answer(answer.status_code, answer.headers, seen if isinstance(seen, dict) and "scheme" in seen else None)
+
+
+def _check_headers(seen: dict[str, Any]) -> Iterator[Finding]:
+    public = settings.PUBLIC_URL
+    scheme, _, host = public.origin.partition("://")
+    if seen["ignored_peer"]:
+        yield broken(
+            f"X-Forwarded-… comes from {seen['ignored_peer']}, which is none of TRUSTED_PROXIES, and is not believed",
+            f"Add {seen['ignored_peer']} to TRUSTED_PROXIES.",
+        )
+    elif seen["scheme"] != scheme:
+        said = f"X-Forwarded-Proto: {seen['forwarded_proto']}" if seen["forwarded_proto"] else "no X-Forwarded-Proto"
+        yield broken(
+            f"requests seem to come by {seen['scheme']}: the proxy sends {said}",
+            f"Have it send X-Forwarded-Proto: {scheme} (nginx: proxy_set_header X-Forwarded-Proto $scheme;).",
+        )
+    else:
+        yield well(f"requests come by {scheme}")
+    if seen["host"] != host:
+        yield broken(
+            f"the host is lost on the way: {host} arrives as {seen['host'] or 'nothing'}",
+            "Have the proxy pass Host on as it came (nginx: proxy_set_header Host $http_host;).",
+        )
+    elif not seen["host_is_known"]:
+        yield broken(f"{host} is none of ALLOWED_HOSTS", "Add it there.")
+    else:
+        yield well("the host arrives as it was asked for")
+    yield _judge_client(seen)
+
+
+def _judge_client(seen: dict[str, Any]) -> Finding:
+    if seen["forwarded_for"] or seen["ignored_peer"]:
+        return well(f"this machine is seen as {seen['client']}")
+    return doubtful(
+        f"clients are all seen as {seen['client']}: nothing says whom the proxy asks for",
+        "Have it send X-Forwarded-For (nginx: $proxy_add_x_forwarded_for), unless nothing is in front: "
+        "who guesses passwords is held off by address.",
+    )
+
+
+def _check_date(headers: httpx2.Headers) -> Iterator[Finding]:
+    try:
+        told = parsedate_to_datetime(headers.get("Date", ""))
+    except (TypeError, ValueError):
+        return
+    off = (datetime.now(UTC) - told).total_seconds()
+    # It has no fractions, and the answer was on its way.
+    if abs(off) > _OFF_S + 1:
+        yield doubtful(f"the clock in front is {-off:+.0f} s off this machine's", "Set both by NTP.")
+
+
+def _check_socket(base: str) -> Iterator[Finding]:
+    status = _upgrade(base)
+    if status == 101:
+        yield well("WebSockets are passed on")
+    elif status == 403:
+        yield broken(
+            "a socket of the site's own page is refused (403): scheme or host differ from PUBLIC_URL's",
+            "Mend what the lines above name.",
+        )
+    else:
+        yield broken(
+            f"WebSockets are not passed on (answered by {status or 'nothing'}): pages fall back to asking again and again",
+            "nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; Connection $connection_upgrade;",
+        )
+
+
+def _upgrade(base: str) -> int:
+    """Ask for a socket, as a page of ours does that is not logged in; returns the answer's status, 0 where there was none."""
+    parts = urlsplit(base)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=_PATIENCE_S)
+    headers = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Origin": settings.PUBLIC_URL.origin,
+    }
+    try:
+        connection.request("GET", f"{parts.path}/ws/chat/{uuid4()}/", headers=headers)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+def _check_stream(base: str) -> Iterator[Finding]:
+    arrived: list[float] = []
+    headers = {DOCTOR_HEADER: doctor_pass()}
+    try:
+        with (
+            httpx2.Client(timeout=_PATIENCE_S) as client,
+            client.stream("GET", f"{base}{_ECHO}?stream", headers=headers) as answer,
+        ):
+            arrived.extend(time.monotonic() for _ in answer.iter_raw())
+    except (httpx2.HTTPError, OSError) as error:
+        yield broken(f"a stream breaks off: {type(error).__name__}", "See the proxy's log.")
+        return
+    if sum(later - earlier > _PAUSE_S for earlier, later in pairwise(arrived)) >= _PAUSES:
+        yield well("streams are passed on as they come")
+    else:
+        yield doubtful(
+            "streams are held back and come all at once",
+            "nginx: proxy_buffering off; and no compression of text/event-stream.",
+        )

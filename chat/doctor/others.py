@@ -1,0 +1,58 @@
+"""Services of others that people are logged in and written to by: the provider of OIDC, the mail server."""
+
+import smtplib
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+from django.conf import settings
+from django.core import mail
+
+from chat.doctor.findings import Finding, broken, well
+
+_PATIENCE_S = 8.0
+
+
+def check_login_provider() -> Iterator[Finding]:
+    """Whether OIDC's provider tells of itself, under the name that is configured."""
+    issuer = settings.OIDC_ISSUER
+    if not issuer:
+        yield well("none is configured (OIDC_ISSUER): people log in by their passwords")
+        return
+    address = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+    try:
+        with httpx2.Client(timeout=_PATIENCE_S, follow_redirects=False) as client:
+            answer = client.get(address)
+        told: Any = answer.json() if answer.status_code == 200 else None
+    except (httpx2.HTTPError, OSError, ValueError) as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        yield broken(f"{address} cannot be read: {words}", "See that OIDC_ISSUER is right, and reached from here.")
+        return
+    if not isinstance(told, dict):
+        yield broken(
+            f"{address} is answered by {answer.status_code}", "See that OIDC_ISSUER is what the provider calls itself."
+        )
+    elif told.get("issuer") != issuer:
+        yield broken(
+            f"the provider calls itself {told.get('issuer')}, not {issuer}",
+            "Write OIDC_ISSUER to the letter, slash and all.",
+        )
+    else:
+        yield well(f"{issuer} tells of itself")
+
+
+def check_mail() -> Iterator[Finding]:
+    """Whether the mail server takes our login; nothing is sent."""
+    if not getattr(settings, "EMAIL_URL", ""):
+        yield well("none is configured (EMAIL_URL): nothing is mailed")
+        return
+    try:
+        with mail.get_connection():
+            pass
+    except smtplib.SMTPAuthenticationError as refused:
+        yield broken(f"the server does not take the login ({refused.smtp_code})", "Set name and password in EMAIL_URL.")
+    except (OSError, smtplib.SMTPException) as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        yield broken(f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} cannot be used: {words}", "See to EMAIL_URL.")
+    else:
+        yield well(f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} takes what we send")

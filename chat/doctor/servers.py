@@ -1,0 +1,158 @@
+"""What this installation asks over the network: Redis, the broker, models, tools."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+from django.conf import settings
+
+import agents
+from agents import AgentError, ModelSettings, mask_text
+from agents.models.probing import reach_server
+from chat.catalog import mcp_servers, model_servers
+from chat.catalog import sealed as sealing
+from chat.doctor.findings import Finding, broken, doubtful, well
+from chat.models import AgentVersion, McpServer, ModelServer, Process
+from chat.runtime import redis_check
+
+_SLOW_MS = 20
+#: So long MCP servers have to be connected to.
+_CONNECTED_WITHIN_S, _LOOK_EVERY_S = 15.0, 0.2
+
+
+def check_channel_layer() -> Iterator[Finding]:
+    """Whether the Redis of the channel layer does what is asked of it."""
+    if not settings.REDIS_URL:
+        yield well("is this process's memory (REDIS_URL is not set): one process serves")
+        return
+    yield from _check_redis("REDIS_URL", redis_check.try_channel_layer, "clients see steps up to a second later")
+
+
+def check_broker() -> Iterator[Finding]:
+    """Whether the broker does, and whether anybody works for it."""
+    if not settings.BROKER_URL:
+        yield well("none is wanted (BROKER_URL is not set): the process that serves executes the runs")
+        return
+    yield from _check_redis("BROKER_URL", redis_check.try_broker, "runs start up to a second later")
+
+
+def _check_redis(name: str, attempt: "redis_check.Attempt", otherwise: str) -> Iterator[Finding]:
+    began = time.perf_counter()
+    try:
+        attempt()
+    except redis_check.AWAY as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        lasting = redis_check.lasting_reason(error)
+        action = (
+            f"Mend {name} or what it names."
+            if lasting
+            else f"See that the Redis of {name} runs. Until then {otherwise}."
+        )
+        yield broken(f"cannot be used: {lasting or words}", action)
+        return
+    took_ms = (time.perf_counter() - began) * 1000
+    yield well(f"does what is asked of it, within {took_ms:.0f} ms")
+
+
+def check_processes() -> Iterator[Finding]:
+    """Which processes live, and what they have noticed around them."""
+    alive = list(Process.objects.order_by("name"))
+    if not alive:
+        yield doubtful("none lives: nobody serves", "Start one: make run, or manage.py serve.")
+        return
+    yield well(f"{len(alive)} live")
+    for process in alive:
+        for line in filter(None, process.noticed.split("\n")):
+            yield doubtful(f"{process.name} has noticed: {line}", "Mend what it names, then restart that process.")
+
+
+def check_model_servers() -> Iterator[Finding]:
+    """Whether each model server answers, takes its key, and has the models that are asked of it."""
+    configured: ModelSettings = settings.AGENT_MODEL
+    if configured.server:
+        yield from _check_model_server("LLM_MODEL_SERVER", configured)
+    else:
+        yield doubtful(
+            "LLM_MODEL_SERVER is not set: the built-in demo model answers, which is no language model",
+            "Name a server, then run: manage.py check_llm",
+        )
+    for server in ModelServer.objects.filter(archived_at=None).order_by("name"):
+        asked = AgentVersion.objects.filter(model_server=server, agent__current_id__isnull=False)
+        names = asked.order_by("model").values_list("model", flat=True).distinct()
+        for model in list(names) or [""]:
+            try:
+                yield from _check_model_server(server.name, model_servers.settings_at(server, model))
+            except AgentError as problem:
+                yield broken(f"{server.name}: {problem.message}", "See to it in the admin, under Model servers.")
+
+
+def _check_model_server(name: str, asked: ModelSettings) -> Iterator[Finding]:
+    where = f"{name} ({mask_text(asked.server)})"
+    began = time.perf_counter()
+    reached = asyncio.run(reach_server(asked))
+    took_ms = (time.perf_counter() - began) * 1000
+    if reached.problem:
+        yield broken(
+            f"{where}: {reached.problem}", "See that it runs, and is reached from here; proxies are HTTPS_PROXY's."
+        )
+    elif reached.status in (401, 403):
+        yield broken(
+            f"{where} does not take the key ({reached.status})", "Set LLM_API_KEY, or the server's key in the admin."
+        )
+    elif reached.models is None:
+        yield doubtful(
+            f"{where} answers, and lists no models ({reached.status})", "Ask it something: manage.py check_llm"
+        )
+    elif asked.model and asked.model not in reached.models:
+        known = ", ".join(reached.models[:5]) or "none"
+        yield doubtful(f"{where} does not list {asked.model}; it has {known}", "Set LLM_MODEL, or the agent's model.")
+    else:
+        yield well(f"{where} answers in {took_ms:.0f} ms{f', and has {asked.model}' if asked.model else ''}")
+
+
+def check_tool_servers() -> Iterator[Finding]:
+    """Whether each MCP server can be connected to from here."""
+    configured = mcp_servers.all_configured()
+    if not configured:
+        yield well("none is configured (MCP_SERVERS, or in the admin)")
+        return
+    agents.preload(configured)
+    until = time.monotonic() + _CONNECTED_WITHIN_S
+    while time.monotonic() < until:
+        states = agents.server_states()
+        if len(states) >= len(configured) and all(state.state != "connecting" for state in states):
+            break
+        time.sleep(_LOOK_EVERY_S)
+    for state in agents.server_states():
+        if state.state == "connected":
+            yield well(f"{state.name} ({state.transport}) has {state.tools} tools")
+        else:
+            why = mask_text(state.last_error) or "it does not answer"
+            yield broken(
+                f"{state.name} ({state.transport}): {why}",
+                "See to its entry in MCP_SERVERS or in the admin, and that it runs.",
+            )
+
+
+def check_secrets() -> Iterator[Finding]:
+    """Whether what encrypts is set, and reads what was encrypted."""
+    sealed = [
+        server
+        for kind in (ModelServer, McpServer)
+        for server in kind.objects.filter(archived_at=None, key__startswith=sealing.SEALED)
+    ]
+    if not settings.FIELD_KEY:
+        if sealed:
+            yield broken(
+                "FIELD_KEY is not set, and keys are encrypted with one", "Set the FIELD_KEY that they were made with."
+            )
+        else:
+            yield well("FIELD_KEY is not set: keys are named as env:AGENT_…, none is in the database")
+        return
+    unread = [server.name for server in sealed if not sealing.can_unseal(server.key)]
+    for name in unread:
+        yield broken(
+            f"the key of {name} was encrypted with another FIELD_KEY", "Set that one again, or enter the key anew."
+        )
+    if not unread:
+        yield well(f"FIELD_KEY is set{f', and reads the keys of {len(sealed)} servers' if sealed else ''}")

@@ -1,0 +1,167 @@
+"""The database, its tables and its clock, the disk, who can read what is on it, and the static files."""
+
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.staticfiles.storage import staticfiles_storage
+from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from chat.doctor.findings import Finding, broken, doubtful, well
+from chat.runtime import clock, db_check
+
+_SLOW_MS = 20
+_ROUNDS = 5
+#: Of the disk so much has to be free: SQLite's log of writes, a backup's copy.
+_LITTLE_FREE, _HARDLY_FREE = 2 << 30, 200 << 20
+_OFF_S = 2.0
+_FEW_CONNECTIONS = 30
+_OLDEST_POSTGRESQL = 14
+#: Collected in every installation.
+_A_STATIC_FILE = "chat/page/main.js"
+
+
+def check_database() -> Iterator[Finding]:
+    """Whether it answers, how fast, and how it is set."""
+    try:
+        connection.ensure_connection()
+    except OperationalError as away:
+        yield broken(
+            f"does not answer: {' '.join(str(db_check.reason_of(away)).split())}",
+            "See that the server of DATABASE_URL runs, and that name, password and database are right.",
+        )
+        return
+    took_ms = min(_round_trip_ms() for _ in range(_ROUNDS))
+    yield well(f"{_version()}, answers in {took_ms:.1f} ms")
+    if took_ms > _SLOW_MS:
+        yield doubtful(
+            f"an answer takes {took_ms:.0f} ms: a run waits for about five of them", "Bring it nearer to the processes."
+        )
+    yield from _check_sqlite() if connection.vendor == "sqlite" else _check_postgresql()
+
+
+def _round_trip_ms() -> float:
+    began = time.perf_counter()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        cursor.fetchone()
+    return (time.perf_counter() - began) * 1000
+
+
+def _version() -> str:
+    return f"{connection.display_name} {'.'.join(map(str, connection.get_database_version()))}"
+
+
+def _scalar(statement: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return str(cursor.fetchone()[0])
+
+
+def _check_sqlite() -> Iterator[Finding]:
+    mode = _scalar("PRAGMA journal_mode")
+    if mode != "wal":
+        yield doubtful(
+            f"its journal mode is {mode}: who writes keeps out who reads",
+            "Put it on a disk of this machine, where WAL works; a network's file system has none.",
+        )
+    said = _scalar("PRAGMA quick_check(1)")
+    if said != "ok":
+        yield broken(f"its file is damaged: {said}", "Restore a backup: manage.py restore FILE.")
+
+
+def _check_postgresql() -> Iterator[Finding]:
+    major = connection.get_database_version()[0]
+    if major < _OLDEST_POSTGRESQL:
+        yield doubtful(f"version {major} is old", f"Upgrade PostgreSQL to {_OLDEST_POSTGRESQL} or newer.")
+    if _scalar("SELECT pg_is_in_recovery()") == "True":
+        yield broken(
+            "this is a standby, which takes no changes",
+            "Name the primary in DATABASE_URL, or add ?target_session_attrs=read-write.",
+        )
+    free = int(_scalar("SELECT current_setting('max_connections')::int - (SELECT count(*) FROM pg_stat_activity)"))
+    if free < _FEW_CONNECTIONS:
+        yield doubtful(
+            f"only {free} more connections are to be had; a process takes up to 12",
+            "Raise max_connections, or put a PgBouncer before it (SCALING.md).",
+        )
+    if _scalar("SELECT current_setting('server_encoding')") != "UTF8":
+        yield broken("its encoding is not UTF8", "Create the database anew with ENCODING 'UTF8'.")
+
+
+def check_migrations() -> Iterator[Finding]:
+    """Whether the tables are those of this version."""
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if plan:
+        names = ", ".join(str(migration) for migration, _ in plan[:3])
+        yield broken(f"{len(plan)} are not applied ({names}{' …' if plan[3:] else ''})", "Run: manage.py migrate")
+    else:
+        yield well("all are applied")
+
+
+def check_clock() -> Iterator[Finding]:
+    """Whether this machine's clock agrees with the database's."""
+    own, told = datetime.now(UTC), clock.read_database()
+    off = (own - told).total_seconds()
+    if abs(off) < _OFF_S:
+        yield well(f"agrees with the database's ({off:+.1f} s)")
+    else:
+        yield doubtful(f"is {off:+.0f} s off the database's: times of steps are off as much", "Set both by NTP.")
+
+
+def check_disk() -> Iterator[Finding]:
+    """Whether there is room."""
+    for name, folder in {"DATA_DIR": settings.DATA_DIR, "the static files": Path(settings.STATIC_ROOT)}.items():
+        if not folder.exists():
+            continue
+        free = shutil.disk_usage(folder).free
+        said = f"{free / (1 << 30):.1f} GiB are free where {name} is"
+        if free < _HARDLY_FREE:
+            yield broken(said, "Make room: nothing can be stored without.")
+        elif free < _LITTLE_FREE:
+            yield doubtful(said, "Make room before it is full.")
+        else:
+            yield well(said)
+
+
+def check_permissions() -> Iterator[Finding]:
+    """Whether other accounts of this machine can read what is none of theirs."""
+    private = [settings.DATA_DIR, settings.DATA_DIR / "secret_key", settings.BASE_DIR / ".env"]
+    if connection.vendor == "sqlite" and Path(connection.settings_dict["NAME"]).is_absolute():
+        private.append(Path(connection.settings_dict["NAME"]))
+    opened = [path for path in private if path.exists() and _others_can_read(path)]
+    for path in opened:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        yield doubtful(f"other accounts of this machine can read {path} (mode {mode:o})", f"Run: chmod -R go= {path}")
+    if not opened:
+        yield well("what is private can be read by this account alone")
+
+
+def _others_can_read(path: Path) -> bool:
+    is_behind = path != settings.DATA_DIR and not path.parent.stat().st_mode & 0o011
+    return bool(path.stat().st_mode & 0o077) and not is_behind
+
+
+def check_static_files() -> Iterator[Finding]:
+    """Whether they are collected, and are those of this version."""
+    action = "Run: manage.py collectstatic --no-input --clear"
+    try:
+        name = staticfiles_storage.url(_A_STATIC_FILE)
+    except (ValueError, ImproperlyConfigured):
+        name = ""
+    collected = Path(settings.STATIC_ROOT) / name.removeprefix(settings.STATIC_URL)
+    if not name or name.endswith(_A_STATIC_FILE) or not collected.is_file():
+        yield broken(f"are not collected in {settings.STATIC_ROOT}: pages have neither style nor scripts", action)
+        return
+    missing = [each for each in ("vendor",) if not (Path(settings.STATIC_ROOT) / each).is_dir()]
+    if missing:
+        yield broken("the browser's libraries are missing", "Run: make vendor, then manage.py collectstatic --no-input")
+        return
+    yield well(f"are collected in {settings.STATIC_ROOT}")

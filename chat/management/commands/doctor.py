@@ -1,0 +1,46 @@
+"""``manage.py doctor``: says of every part whether it is well, and what to do where it is not."""
+
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from chat.doctor.checks import CHECKS
+from chat.doctor.examination import PATIENCE_S, examine
+from chat.doctor.findings import Level
+
+
+class Command(BaseCommand):
+    """Look at everything, change nothing, print no secret."""
+
+    help = (
+        "Say whether database, Redis, servers, files, clock and the proxy in front are well, and what to do where not."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take how it is to be told."""
+        parser.add_argument("--json", action="store_true", help="tell it as JSON, for programs")
+        parser.add_argument(
+            "--timeout", type=float, default=PATIENCE_S, help="seconds that each check has (default: %(default)g)"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Tell; the exit code is 1 where something does not work."""
+        found = []
+        for told in examine(CHECKS, options["timeout"]):
+            found.append(told)
+            if not options["json"]:
+                self.stdout.write(f"{told.level:4}  {told.check}: {told.finding.said}")
+                if told.finding.action:
+                    self.stdout.write(f"      → {told.finding.action}")
+                self.stdout.flush()
+        if options["json"]:
+            lines = [
+                {"check": each.check, "level": each.level, "said": each.finding.said, "action": each.finding.action}
+                for each in found
+            ]
+            self.stdout.write(json.dumps({"findings": lines}, ensure_ascii=False, indent=2))
+        if any(each.level is Level.FAIL for each in found):
+            sys.exit(1)

@@ -1,0 +1,67 @@
+"""Who besides its owner may see or drive a session. Written by ``runs.sharing`` alone; what a role may, ``access`` says."""
+
+import uuid
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.db import models
+from django.db.models import Q
+
+from chat.models.sessions import Session
+
+
+class Share(models.Model):
+    """A session is shared with one person, one group, or whoever has a link.
+
+    Of a link the hash alone is kept. It makes those watchers who have joined by it, for as long as it holds.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="shares")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="shares")
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, null=True, related_name="+")
+    link_hash = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001 - unique where there is one
+    role = models.CharField(max_length=16, help_text="driver or watcher.")
+    expires_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("created_at", "id")
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(user__isnull=False, group__isnull=True, link_hash__isnull=True)
+                | Q(user__isnull=True, group__isnull=False, link_hash__isnull=True)
+                | Q(user__isnull=True, group__isnull=True, link_hash__isnull=False),
+                name="share_with_one_kind",
+            ),
+            models.UniqueConstraint(fields=("session", "user"), name="one_share_per_user"),
+            models.UniqueConstraint(fields=("session", "group"), name="one_share_per_group"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.role} of {self.session_id}"
+
+
+class ShareJoin(models.Model):
+    """Somebody has joined a session by its link."""
+
+    share = models.ForeignKey(Share, on_delete=models.CASCADE, related_name="joins")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    joined_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("share", "user"), name="one_join_per_user"),)
+
+    def __str__(self) -> str:
+        return f"{self.user_id} by {self.share_id}"
+
+
+class OwnerOffer(models.Model):
+    """A session's owner has asked somebody to take it over, who has not answered yet."""
+
+    session = models.OneToOneField(Session, on_delete=models.CASCADE, primary_key=True, related_name="offer")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    offered_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.session_id} to {self.user_id}"

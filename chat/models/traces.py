@@ -1,0 +1,30 @@
+"""How far the traces of runs have been sent to a collector. Written by ``traces.cursor`` alone."""
+
+from django.db import models
+
+
+class TraceCursor(models.Model):
+    """The one row that says it: runs that ended before ``since`` are sent, and which process sends, as long as its lease lasts."""
+
+    since = models.DateTimeField()
+    process = models.CharField(max_length=120, blank=True)
+    leased_until = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"Sent up to {self.since}"
+
+
+class TracedRun(models.Model):
+    """A run that ended after the cursor and is sent; it goes when the cursor has passed it."""
+
+    run_id = models.UUIDField(primary_key=True)
+    ended_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"Sent: {self.run_id}"

@@ -1,0 +1,217 @@
+"""Sharing a session: with a person, a group, or whoever has a link. The only writer of these tables.
+
+Each function is one transaction, on a thread of the database, and checks there that its caller owns the session. What a share gives,
+`access` says; that sockets which are open now hear of a change is its caller's work (`group_messages.LOGINS_CHANGED`).
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from agents.sentence import Sentence
+from agents.text import clean
+from chat.access import Role, may_manage, role_in
+from chat.accounts.models import User
+from chat.models import Act, AuditEntry, Door, Session, Share, ShareJoin
+from chat.runs.admission import Refused, lock_session
+from chat.security import audit
+
+#: Shares that a session may have.
+MOST_SHARES = 100
+#: Names that there are none of, which one account may try in an hour: more would tell who has an account here.
+MOST_UNKNOWN = 20
+_HOUR = timedelta(hours=1)
+_LINK_BYTES = 32
+
+
+class UnknownName(Refused):
+    """There is nobody, or no group of one's own, of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("not_found", Sentence("There is no “%(name)s” to share with.", name=clean(name[:80])))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """With whom to share: exactly one of the three."""
+
+    user: str = ""
+    group: str = ""
+    link: bool = False
+
+
+def _owns(user: User, session: Session) -> bool:
+    role = role_in(user, session)
+    return role is not None and may_manage(role)
+
+
+def list_shares(user: User, session_id: UUID) -> list[Share]:
+    """The shares of a session that have not expired, oldest first. Raises `Refused`."""
+    with transaction.atomic():
+        lock_session(session_id, user, _owns)
+    counts = Q(expires_at=None) | Q(expires_at__gt=Now())
+    return list(Share.objects.filter(counts, session_id=session_id).select_related("user", "group"))
+
+
+def make_share(
+    user: User, session_id: UUID, wish: Wish, role: Role, expires_at: datetime | None, door: Door
+) -> tuple[Share, str]:
+    """Share a session; returns the share and, of a link, its secret, which is told nowhere else. Raises `Refused`."""
+    if not (wish.link or wish.group or wish.user):
+        raise Refused("bad_frame", Sentence("Say with whom."))
+    with transaction.atomic():
+        session = lock_session(session_id, user, _owns)
+        _check(role, expires_at)
+        if Share.objects.filter(session=session).count() >= MOST_SHARES:
+            raise Refused(
+                "conflict", Sentence("A session may be shared %(n)d times. Withdraw one first.", n=MOST_SHARES)
+            )
+        share, secret = Share(session=session, role=role, expires_at=expires_at), ""
+        if wish.link:
+            if role is not Role.WATCHER:
+                raise Refused("bad_frame", Sentence("Whoever has a link may watch, and no more."))
+            secret = secrets.token_urlsafe(_LINK_BYTES)
+            share.link_hash = _hashed(secret)
+        elif wish.group:
+            share.group = user.groups.filter(name=wish.group).first()
+        else:
+            share.user = User.objects.filter(username=wish.user, is_active=True, closed=None).first()
+        if wish.link or share.group or share.user:
+            unknown = ""
+            _save(session, share)
+            _note(user, Act.SHARE, door, share)
+        else:
+            unknown = wish.group or wish.user
+            _note_unknown(user, door)
+    if unknown:
+        raise UnknownName(unknown)
+    return share, secret
+
+
+def _check(role: Role, expires_at: datetime | None) -> None:
+    if role not in (Role.WATCHER, Role.DRIVER):
+        raise Refused("bad_frame", Sentence("role: watcher or driver."))
+    if expires_at is not None and expires_at <= timezone.now():
+        raise Refused("bad_frame", Sentence("expires_at: a moment that is still to come."))
+
+
+def _save(session: Session, share: Share) -> None:
+    if share.user_id == session.owner_id:
+        raise Refused("bad_frame", Sentence("The session is yours; it need not be shared with you."))
+    if not share.link_hash:
+        same = Share.objects.filter(session=session, user=share.user, group=share.group)
+        same.filter(expires_at__lte=Now()).delete()
+        if same.exists():
+            raise Refused("conflict", Sentence("It is shared with them already; change that instead."))
+    share.save(force_insert=True)
+
+
+def _note_unknown(user: User, door: Door) -> None:
+    tried = AuditEntry.objects.filter(actor_id=user.pk, at__gt=timezone.now() - _HOUR, action=Act.SHARE_UNKNOWN)
+    if tried.count() >= MOST_UNKNOWN:
+        raise Refused("rate_limited", Sentence("Too many names that there are none of. Try again in an hour."))
+    audit.note_act(user.pk, Act.SHARE_UNKNOWN, door)
+
+
+def _note(user: User, act: Act, door: Door, share: Share) -> None:
+    who: dict[str, Any] = {"group": share.group_id} if share.group_id else {}
+    subject = share.user_id or None
+    audit.note_act(
+        user.pk,
+        act,
+        door,
+        session_id=share.session_id,
+        subject_id=subject,
+        about=f"share {share.pk}",
+        role=str(share.role),
+        link=share.link_hash is not None,
+        **who,
+    )
+
+
+def _locked_share(user: User, share_id: UUID) -> Share:
+    """A share of one's own session, which is held for the rest of the transaction."""
+    share = Share.objects.select_related("user", "group").filter(pk=share_id).first()
+    session_id = share.session_id if share is not None else None
+    if share is None or session_id is None:
+        raise Refused("not_found", Sentence("There is no such share."))
+    try:
+        lock_session(session_id, user, _owns)
+    except Refused as refused:
+        if refused.code == "not_found":
+            raise Refused("not_found", Sentence("There is no such share.")) from None
+        raise
+    return share
+
+
+@transaction.atomic
+def change_share(user: User, share_id: UUID, changes: dict[str, Any], door: Door) -> Share:
+    """Give a share another ``role`` or ``expires_at``, whichever is named. Raises `Refused`."""
+    share = _locked_share(user, share_id)
+    role = Role(changes.get("role", share.role))
+    if share.link_hash and role is not Role.WATCHER:
+        raise Refused("bad_frame", Sentence("Whoever has a link may watch, and no more."))
+    _check(role, changes.get("expires_at"))
+    share.role = role
+    share.expires_at = changes.get("expires_at", share.expires_at)
+    share.save(update_fields=("role", "expires_at"))
+    _note(user, Act.SHARE, door, share)
+    return share
+
+
+@transaction.atomic
+def withdraw_share(user: User, share_id: UUID, door: Door) -> None:
+    """Withdraw a share; who had no other loses the session. Raises `Refused`."""
+    share = _locked_share(user, share_id)
+    _note(user, Act.UNSHARE, door, share)
+    share.delete()
+
+
+@transaction.atomic
+def leave_session(user: User, session_id: UUID, door: Door) -> bool:
+    """Give up what was shared with oneself alone, and what one has joined; whether there was any. What a group has stays."""
+    mine = Share.objects.filter(session_id=session_id, user=user)
+    joined = ShareJoin.objects.filter(share__session_id=session_id, user=user)
+    found = mine.exists() or joined.exists()
+    if found:
+        audit.note_act(user.pk, Act.UNSHARE, door, session_id=session_id)
+        joined.delete()
+        mine.delete()
+    return found
+
+
+def find_link(secret: str) -> Share | None:
+    """The share that a link's secret opens, if it still does."""
+    counts = Q(expires_at=None) | Q(expires_at__gt=Now())
+    found = Share.objects.filter(counts, link_hash=_hashed(secret), session__deleted_at=None)
+    return found.select_related("session", "session__owner").first()
+
+
+@transaction.atomic
+def join_session(user: User, secret: str, door: Door) -> UUID | None:
+    """Become a watcher by a link; the session, or None where the link opens nothing. Owners and members stay what they are."""
+    share = find_link(secret)
+    if share is None:
+        return None
+    session = Session.objects.select_for_update().filter(pk=share.session_id).first()
+    if session is None or not Share.objects.filter(pk=share.pk).exists():
+        return None
+    if session.owner_id != user.pk:
+        _, is_new = ShareJoin.objects.get_or_create(share=share, user=user)
+        if is_new:
+            audit.note_act(
+                user.pk, Act.JOIN, door, session_id=session.pk, subject_id=session.owner_id, about=f"share {share.pk}"
+            )
+    return session.pk
+
+
+def _hashed(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

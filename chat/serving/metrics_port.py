@@ -1,0 +1,56 @@
+"""A worker's figures: it serves no pages, so it tells them at a port of its own (`WORKER_METRICS_PORT`), to who has `METRICS_TOKEN`."""
+
+import logging
+import threading
+from collections.abc import Callable
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from django.conf import settings
+from prometheus_client import make_wsgi_app
+
+from chat.runtime import metrics
+from chat.security.passes import is_metrics_token
+
+logger = logging.getLogger(__name__)
+
+#: Whoever asks and says nothing is given up after so long.
+_SILENCE_S = 10
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = _SILENCE_S
+
+    def log_message(self, *_: Any) -> None:
+        """Who asked for figures, and how, is no news."""
+
+
+def serve_figures() -> Callable[[], None]:
+    """Serve this process's figures from a thread, where a port is set; returns what ends it. A port that is taken is logged."""
+    if not settings.WORKER_METRICS_PORT:
+        return lambda: None
+    figures = make_wsgi_app(metrics.REGISTRY)
+
+    def guarded(environ: dict[str, Any], start_response: Any) -> Any:
+        if is_metrics_token(environ.get("HTTP_AUTHORIZATION", "")):
+            return figures(environ, start_response)
+        start_response("401 Unauthorized", [("Content-Type", "text/plain"), ("WWW-Authenticate", "Bearer")])
+        return [b"Send METRICS_TOKEN as bearer.\n"]
+
+    try:
+        server = make_server(settings.HOST, settings.WORKER_METRICS_PORT, guarded, _Server, _Handler)
+    except OSError as error:
+        logger.warning("This worker's metrics cannot be served at port %d: %s", settings.WORKER_METRICS_PORT, error)
+        return lambda: None
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+    def end() -> None:
+        server.shutdown()
+        server.server_close()
+
+    return end

@@ -1,0 +1,133 @@
+"""What was said, for spans: nothing, unless `OTEL_CONTENT` asks for it; then as the conventions have messages, and masked."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import orjson
+
+from agents import mask_text
+from chat.models import ModelCall, Run, Step
+from chat.store import call_reader
+from chat.store.selectors import step_data
+
+#: Of one text so many characters are sent; collectors refuse what is too large.
+_MOST_CHARS = 16_000
+
+Attributes = dict[str, Any]
+Part = dict[str, Any]
+
+
+class Content(Protocol):
+    """What spans say of what was said."""
+
+    def run(self, run: Run, steps: Sequence[Step]) -> Attributes:
+        """Of a run: the question and the answer."""
+        ...
+
+    def calls_of(self, run: Run, calls: Sequence[ModelCall], steps: Sequence[Step]) -> dict[int, Attributes]:
+        """Of each of a run's model calls: what it was asked with and what it answered."""
+        ...
+
+    def tool(self, called: dict[str, Any], result: dict[str, Any] | None) -> Attributes:
+        """Of a tool call: its arguments and its result."""
+        ...
+
+
+class NoContent:
+    """Nothing of it."""
+
+    def run(self, run: Run, steps: Sequence[Step]) -> Attributes:
+        """Nothing."""
+        return {}
+
+    def calls_of(self, run: Run, calls: Sequence[ModelCall], steps: Sequence[Step]) -> dict[int, Attributes]:
+        """Nothing."""
+        return {}
+
+    def tool(self, called: dict[str, Any], result: dict[str, Any] | None) -> Attributes:
+        """Nothing."""
+        return {}
+
+
+class MaskedContent:
+    """All of it, masked, and long texts cut."""
+
+    def run(self, run: Run, steps: Sequence[Step]) -> Attributes:
+        """The question, and the last answer."""
+        said = {"gen_ai.input.messages": _json([_message("user", [_text(run.message)])])} if run.message else {}
+        answers = [step for step in steps if step.type == "final_answer"]
+        if answers:
+            said["gen_ai.output.messages"] = _json([_message("assistant", [_text(step_data(answers[-1])["content"])])])
+        return said
+
+    def calls_of(self, run: Run, calls: Sequence[ModelCall], steps: Sequence[Step]) -> dict[int, Attributes]:
+        """The messages as they were sent, and the steps that came of them."""
+        found: dict[int, Attributes] = {}
+        for call, messages in zip(calls, call_reader.sent_messages(run, calls), strict=True):
+            own = [step for step in steps if step.iteration == call.iteration and step.type in _PARTS]
+            parts = [_PARTS[step.type](step_data(step)) for step in own]
+            found[call.pk] = {
+                "gen_ai.input.messages": _json([_sent(message) for message in messages]),
+                "gen_ai.output.messages": _json([_message("assistant", parts)]) if parts else None,
+            }
+        return found
+
+    def tool(self, called: dict[str, Any], result: dict[str, Any] | None) -> Attributes:
+        """The arguments, and the result as far as it stands in its step."""
+        arguments = called["arguments"]
+        text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+        said = {"gen_ai.tool.call.arguments": _masked(text)}
+        if result is not None:
+            said["gen_ai.tool.call.result"] = _masked(result["content"])
+        return said
+
+
+def _tool_call(called: dict[str, Any]) -> Part:
+    return {
+        "type": "tool_call",
+        "id": called["tool_call_id"],
+        "name": called["tool_name"],
+        "arguments": _masked(orjson.dumps(called["arguments"]).decode()),
+    }
+
+
+#: How steps stand in what a model has said.
+_PARTS: dict[str, Callable[[dict[str, Any]], Part]] = {
+    "thought": lambda said: {"type": "reasoning", "content": _masked(said["content"])},
+    "final_answer": lambda said: _text(said["content"]),
+    "tool_use": _tool_call,
+}
+
+
+def _sent(message: dict[str, Any]) -> dict[str, Any]:
+    """A message as it was sent to a model, as the conventions have it. Pictures are left out."""
+    content = message.get("content") or ""
+    texts = [content] if isinstance(content, str) else [part["text"] for part in content if "text" in part]
+    parts = [_text(text) for text in texts if text]
+    if message.get("role") == "tool":
+        parts = [
+            {"type": "tool_call_response", "id": message.get("tool_call_id"), "response": _masked("\n".join(texts))}
+        ]
+    for call in message.get("tool_calls") or ():
+        asked = call.get("function") or {}
+        arguments = _masked(str(asked.get("arguments", "")))
+        parts.append({"type": "tool_call", "id": call.get("id"), "name": asked.get("name"), "arguments": arguments})
+    return _message(str(message.get("role", "")), parts)
+
+
+def _message(role: str, parts: list[Part]) -> dict[str, Any]:
+    return {"role": role, "parts": parts}
+
+
+def _text(text: str) -> Part:
+    return {"type": "text", "content": _masked(text)}
+
+
+def _masked(text: str) -> str:
+    """A text without what looks like a secret; masked before it is cut, so that no half of one is left."""
+    whole = mask_text(text)
+    return whole if len(whole) <= _MOST_CHARS else f"{whole[:_MOST_CHARS]}… [{len(whole) - _MOST_CHARS} more]"
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()

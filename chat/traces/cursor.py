@@ -1,0 +1,62 @@
+"""Which runs have been sent, and which process sends: so that none is left out, whatever is restarted when, and two don't send the same.
+
+Ends become visible in another order than they have their times. Hence the cursor stays behind, and what is sent beyond it is noted by run.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db import models, transaction
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
+
+from chat.models import UNFINISHED, Run, TraceCursor, TracedRun
+from chat.runtime import clock
+
+LEASE_S = 60
+#: An end is visible to others well before it is so old: no transaction lasts that long.
+_SETTLED_AFTER = timedelta(minutes=10)
+_THE_ONE = 1
+
+
+def take_lease(process: str, since: datetime | None = None) -> bool:
+    """Let this process send for a while, unless another does. The first time, what ended ``since`` then, or from now on, is sent."""
+    now = clock.read_database()
+    fields = {"since": since or now, "process": process, "leased_until": now + timedelta(seconds=LEASE_S)}
+    _, is_new = TraceCursor.objects.get_or_create(pk=_THE_ONE, defaults=fields)
+    del fields["since"]
+    free = Q(process=process) | Q(leased_until__lte=Now())
+    return is_new or bool(TraceCursor.objects.filter(free, pk=_THE_ONE).update(**fields))
+
+
+def give_up_lease(process: str) -> None:
+    """Let another process send at once."""
+    TraceCursor.objects.filter(pk=_THE_ONE, process=process).update(leased_until=Now())
+
+
+def unsent_runs(limit: int) -> list[Run]:
+    """The runs that ended first of those that have not been sent; those within others go with them."""
+    since = TraceCursor.objects.values_list("since", flat=True).get(pk=_THE_ONE)
+    sent = TracedRun.objects.filter(run_id=OuterRef("pk"))
+    return list(ended_roots().filter(~Exists(sent), ended_at__gte=since).order_by("ended_at")[:limit])
+
+
+def ended_roots() -> "models.QuerySet[Run]":
+    """Runs that were asked for and have ended."""
+    ended = Run.objects.filter(ended_at__isnull=False, parent__isnull=True).exclude(status__in=UNFINISHED)
+    return ended.select_related("agent_version")
+
+
+@transaction.atomic
+def note_sent(runs: Sequence[Run], *, are_last: bool) -> None:
+    """These have been sent. ``are_last``: no other was waiting, so the cursor moves on to what is settled."""
+    TracedRun.objects.bulk_create(
+        [TracedRun(run_id=run.pk, ended_at=run.ended_at) for run in runs if run.ended_at], ignore_conflicts=True
+    )
+    if are_last:
+        _move_to(clock.read_database() - _SETTLED_AFTER)
+
+
+def _move_to(settled: datetime) -> None:
+    if TraceCursor.objects.filter(pk=_THE_ONE, since__lt=settled).update(since=settled):
+        TracedRun.objects.filter(ended_at__lt=settled).delete()

@@ -1,0 +1,107 @@
+"""Sends the traces of runs that have ended, from a thread of its own: nothing waits for it, and it never gives up.
+
+Of all processes one does so at a time. A run is noted as sent once the collector has taken it, so that after a crash it may be sent again,
+as the same spans, and none is left out.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connections
+
+from chat.models import Run
+from chat.runtime import database
+from chat.traces import cursor
+from chat.traces.content import MaskedContent, NoContent
+from chat.traces.sending import Sender, Sent
+from chat.traces.spans import read_trees, spans_of
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 5.0
+AT_ONCE = 50
+
+
+class TraceExporter:
+    """The thread, and what it has told the log."""
+
+    def __init__(self, process: str, began_at: datetime) -> None:
+        """``began_at``: when the process began to execute runs; where nothing was ever sent, what ended since then is."""
+        self._process = process
+        self._began_at = began_at
+        self._sender = Sender()
+        self._stop = threading.Event()
+        self._is_away = False
+        self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
+
+    def start(self) -> None:
+        """Send from now on."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Send no more; what is on its way is waited for, for a moment."""
+        self._stop.set()
+        self._sender.close()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        database.use_dedicated_connection()
+        try:
+            while not self._stop.wait(EVERY_S):
+                close_old_connections()
+                try:
+                    if cursor.take_lease(self._process, self._began_at):
+                        self._send_all()
+                except DatabaseError as error:
+                    logger.warning("Traces could not be read; trying again: %s", error)
+                except Exception:
+                    logger.exception("Traces could not be sent; trying again")
+            cursor.give_up_lease(self._process)
+        except DatabaseError:
+            logger.info("The lease of who sends traces runs out by itself")
+        finally:
+            connections.close_all()
+
+    def _send_all(self) -> None:
+        while not self._stop.is_set() and cursor.take_lease(self._process):
+            if not send_unsent(self._sender, self._tell):
+                return
+
+    def _tell(self, sent: Sent) -> None:
+        """Tell the log that the collector is away, or is back: once."""
+        is_away = sent is Sent.AWAY
+        if is_away and not self._is_away:
+            logger.warning("Traces wait: the collector (OTEL_EXPORTER_OTLP_ENDPOINT) is away, %s", self._sender.why)
+        elif self._is_away and not is_away:
+            logger.warning("The collector takes traces again")
+        self._is_away = is_away
+
+
+def send_unsent(sender: Sender, tell: Callable[[Sent], None]) -> bool:
+    """Send the next runs that have not been sent, and note it; whether there may be more that can be sent now."""
+    runs = cursor.unsent_runs(AT_ONCE)
+    sent = send_runs(sender, runs)
+    tell(sent)
+    if sent is Sent.AWAY:
+        return False
+    cursor.note_sent(runs, are_last=len(runs) < AT_ONCE)
+    return len(runs) == AT_ONCE
+
+
+def send_runs(sender: Sender, runs: Sequence[Run]) -> Sent:
+    """Send runs that have ended. Where the collector refuses them together, each is sent alone; what it refuses then is left out."""
+    content = MaskedContent() if settings.OTEL_CONTENT else NoContent()
+    spans = [span for tree in read_trees(runs) for span in spans_of(tree, content)]
+    sent = sender.send(spans) if spans else Sent.TAKEN
+    if sent is not Sent.REFUSED:
+        return sent
+    if len(runs) == 1:
+        logger.warning("The collector does not take the trace of run %s: %s", runs[0].pk, sender.why)
+        return Sent.TAKEN
+    for run in runs:
+        if send_runs(sender, [run]) is Sent.AWAY:
+            return Sent.AWAY
+    return Sent.TAKEN

@@ -1,0 +1,52 @@
+"""`/healthz/echo`: how a request has reached this process, told to `manage.py doctor` alone, which asks by way of the proxy in front."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from chat.security.passes import DOCTOR_HEADER, is_doctor
+
+#: What a stream of ours is like: pieces with pauses between them, and the headers by which proxies pass them on at once.
+_PIECES, _PAUSE_S = 4, 0.25
+_STREAM_HEADERS = {"Cache-Control": "no-transform", "X-Accel-Buffering": "no"}
+
+
+@require_safe
+@never_cache
+async def echo(request: HttpRequest) -> HttpResponseBase:
+    """Tell the doctor what this request looks like from here, or send it a stream; to anybody else there is nothing here."""
+    if not is_doctor(request.headers.get(DOCTOR_HEADER, "")):
+        return HttpResponse("There is no such page.\n", status=404, content_type="text/plain; charset=utf-8")
+    if "stream" in request.GET:
+        return StreamingHttpResponse(_pieces(), content_type="text/event-stream", headers=_STREAM_HEADERS)
+    return JsonResponse(_seen(request))
+
+
+async def _pieces() -> AsyncIterator[bytes]:
+    for number in range(_PIECES):
+        yield f"data: {number}\n\n".encode()
+        await asyncio.sleep(_PAUSE_S)
+
+
+def _seen(request: HttpRequest) -> dict[str, Any]:
+    try:
+        request.get_host()
+        host_is_known = True
+    except DisallowedHost:
+        host_is_known = False
+    return {
+        "scheme": "https" if request.is_secure() else "http",
+        "host": request.META.get("HTTP_HOST", ""),
+        "host_is_known": host_is_known,
+        "client": request.META.get("REMOTE_ADDR", ""),
+        "forwarded_for": request.headers.get("X-Forwarded-For", ""),
+        "forwarded_proto": request.headers.get("X-Forwarded-Proto", ""),
+        # Whose X-Forwarded-… was not believed.
+        "ignored_peer": getattr(request, "scope", {}).get("thinkaloud.ignored_proxy", ""),
+    }

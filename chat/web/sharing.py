@@ -1,0 +1,109 @@
+"""Sharing as pages: with whom a session is shared, and the door behind a link."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods
+
+from chat.access import Role, may_manage
+from chat.api.errors import status_of
+from chat.api.shares import link_address
+from chat.models import Door
+from chat.protocol import as_uuid, group_messages
+from chat.rendering.sentences import translate_sentence
+from chat.runs import sharing
+from chat.runs.admission import Refused
+from chat.runtime import groups
+from chat.serving import supervisor
+from chat.web.page import reader_time, render_page, user_of, visible_session
+
+#: For how many days a share may be made to hold.
+DAYS = (1, 7, 30)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def shares(request: HttpRequest, session_id: UUID) -> HttpResponse:
+    """With whom a session is shared; its owner shares it here, changes that and withdraws it."""
+    found, role = visible_session(request, session_id)
+    if not may_manage(role):
+        raise Http404
+    context: dict[str, Any] = {}
+    status = 200
+    if request.method == "POST":
+        try:
+            secret = _act(request, session_id)
+        except Refused as refused:
+            context = {"refused": translate_sentence(refused.message), "said": request.POST}
+            status = status_of(refused.code)
+        else:
+            groups.tell_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
+            if not secret:
+                return redirect("shares", session_id)
+            context = {"link": link_address(request, secret)}
+    user = user_of(request)
+    with reader_time(request):
+        answer = render_page(
+            request,
+            "chat/shares.html",
+            page="shares",
+            session=found,
+            current_id=found.pk,
+            shares=sharing.list_shares(user, found.pk),
+            own_groups=user.groups.order_by("name"),
+            days=DAYS,
+            **context,
+        )
+    answer.status_code = status
+    return answer
+
+
+def _act(request: HttpRequest, session_id: UUID) -> str:
+    """Do what a form says; returns a new link's secret."""
+    user, form = user_of(request), request.POST
+    share_id = as_uuid(form.get("share", ""))
+    if share_id is not None:
+        if "withdraw" in form:
+            sharing.withdraw_share(user, share_id, Door.PAGE)
+        else:
+            sharing.change_share(user, share_id, {"role": _role(form.get("role", ""))}, Door.PAGE)
+        return ""
+    kind = form.get("kind", "user")
+    wish = sharing.Wish(
+        form.get("user", "").strip() if kind == "user" else "",
+        form.get("group", "") if kind == "group" else "",
+        link=kind == "link",
+    )
+    days = form.get("days", "")
+    expires_at = timezone.now() + timedelta(days=int(days)) if days in map(str, DAYS) else None
+    role = Role.WATCHER if kind == "link" else _role(form.get("role", ""))
+    _, secret = sharing.make_share(user, session_id, wish, role, expires_at, Door.PAGE)
+    return secret
+
+
+def _role(word: str) -> Role:
+    return Role.DRIVER if word == Role.DRIVER else Role.WATCHER
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def join(request: HttpRequest, secret: str) -> HttpResponse:
+    """Behind a link: what it leads to, and a button to join. A link that opens nothing is no page, whatever the reason."""
+    if not request.user.is_authenticated:
+        return redirect(f"{reverse('login')}?next={request.get_full_path()}")
+    if request.method == "POST":
+        session_id = sharing.join_session(user_of(request), secret, Door.PAGE)
+        if session_id is None:
+            raise Http404
+        return redirect("session", session_id)
+    share = sharing.find_link(secret)
+    if share is None:
+        raise Http404
+    if share.session.owner_id == user_of(request).pk:
+        return redirect("session", share.session_id)
+    return render_page(request, "chat/join.html", page="join", share=share)

@@ -1,0 +1,342 @@
+"""Each part that can be broken is found broken, with what mends it; what is well is found well; no check stops another."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import call_command
+from django.db.migrations.recorder import MigrationRecorder
+from django.test import AsyncClient
+from django.utils import timezone
+
+from chat.catalog import sealed
+from chat.doctor import front, others, servers, storage
+from chat.doctor.checks import CHECKS
+from chat.doctor.examination import examine
+from chat.doctor.findings import Check, Finding, Level, broken, well
+from chat.models import ModelServer, Process
+from chat.runtime import clock
+from chat.security.passes import DOCTOR_HEADER, doctor_pass
+from config.env_types import PublicUrl
+from tests.model_server import ModelServer as Model
+from tests.services import free_port
+
+ROOT = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.django_db(transaction=True)
+#: What a case has started, which ends with it.
+listening: list[ThreadingHTTPServer] = []
+Break = Callable[[Any, pytest.MonkeyPatch, Path], Any]
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    yield
+    while listening:
+        server = listening.pop()
+        server.shutdown()
+        server.server_close()
+
+
+def nothing(*_: Any) -> None:
+    """All is well."""
+
+
+def unmigrated(*_: Any) -> None:
+    _newest_migration().delete()
+
+
+def _newest_migration() -> Any:
+    return MigrationRecorder.Migration.objects.filter(app="chat").order_by("name").last()
+
+
+def clock_off(_: Any, patch: pytest.MonkeyPatch, __: Path) -> None:
+    told = clock.read_database
+    patch.setattr(clock, "read_database", lambda: told() - timedelta(seconds=40))
+
+
+def disk(free: int) -> Break:
+    return lambda _, patch, __: patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+
+def open_folder(settings: Any, _: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path / "data"
+    settings.DATA_DIR.mkdir()
+    settings.DATA_DIR.chmod(0o755)
+
+
+def open_env_file(settings: Any, _: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings.BASE_DIR = tmp_path
+    tmp_path.chmod(0o755)
+    (tmp_path / ".env").write_text("SECRET_KEY=x")
+    (tmp_path / ".env").chmod(0o644)
+
+
+def redis_away(settings: Any, *_: Any) -> None:
+    address = f"redis://:hunter2@127.0.0.1:{free_port()}/0"
+    settings.REDIS_URL = address
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "", "CONFIG": {"hosts": [address]}}}
+
+
+def process_noticed(*_: Any) -> None:
+    Process.objects.create(name="web-1", seen_at=timezone.now(), noticed="The proxy loses the host.")
+
+
+def process_lives(*_: Any) -> None:
+    Process.objects.create(name="web-1", seen_at=timezone.now())
+
+
+def model(settings: Any, address: str, name: str = "stub", key: str = "key") -> None:
+    was = settings.AGENT_MODEL
+    settings.AGENT_MODEL = type(was)(address, name, key, 5)
+
+
+def model_away(settings: Any, *_: Any) -> None:
+    model(settings, f"http://127.0.0.1:{free_port()}/v1")
+
+
+def key_lost(settings: Any, *_: Any) -> None:
+    settings.FIELD_KEY = "a key of the fields, long enough."
+    ModelServer.objects.create(name="lab", address="http://127.0.0.1:1/v1", key=sealed.seal("sk-hunter2"))
+    settings.FIELD_KEY = "another key of fields, long enough."
+
+
+def key_unset(settings: Any, *_: Any) -> None:
+    key_lost(settings)
+    settings.FIELD_KEY = ""
+
+
+def server_forbidden(settings: Any, *_: Any) -> None:
+    ModelServer.objects.create(name="lab", address="http://127.0.0.1:1/v1")
+
+
+def tools_missing(settings: Any, *_: Any) -> None:
+    settings.MCP_SERVERS = {"gone": {"command": "/nonexistent/program"}}
+
+
+def provider(added: str | None) -> Break:
+    """A provider that calls itself by its address and this; None: there is none."""
+
+    def start(settings: Any, *_: Any) -> None:
+        settings.OIDC_ISSUER = f"http://127.0.0.1:{free_port()}"
+        if added is None:
+            return
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = json.dumps({"issuer": f"http://{self.headers['Host']}{added}"}).encode()
+                self.send_response(200 if self.path == "/.well-known/openid-configuration" else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        listening.append(server)
+        settings.OIDC_ISSUER = f"http://127.0.0.1:{server.server_port}"
+
+    return start
+
+
+def mail_away(settings: Any, *_: Any) -> None:
+    settings.EMAIL_URL, settings.EMAIL_HOST, settings.EMAIL_PORT = "smtp://ada:hunter2@x", "127.0.0.1", free_port()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+
+
+def nobody_serves(settings: Any, *_: Any) -> None:
+    port = free_port()
+    settings.PUBLIC_URL = PublicUrl(f"http://127.0.0.1:{port}", "127.0.0.1", secure=False)
+
+
+#: The check, what is broken, how it stands then, how that is said, and what is to be done.
+CASES: list[tuple[Check, Break, Level, str, str]] = [
+    (storage.check_database, nothing, Level.OK, "answers in", ""),
+    (storage.check_migrations, nothing, Level.OK, "all are applied", ""),
+    (storage.check_migrations, unmigrated, Level.FAIL, "are not applied (chat.", "manage.py migrate"),
+    (storage.check_clock, nothing, Level.OK, "agrees with the database's", ""),
+    (storage.check_clock, clock_off, Level.WARN, "+40 s off", "NTP"),
+    (storage.check_disk, disk(10 << 30), Level.OK, "10.0 GiB are free", ""),
+    (storage.check_disk, disk(1 << 30), Level.WARN, "1.0 GiB are free", "Make room"),
+    (storage.check_disk, disk(10 << 20), Level.FAIL, "0.0 GiB are free", "Make room"),
+    (storage.check_permissions, nothing, Level.OK, "this account alone", ""),
+    (storage.check_permissions, open_folder, Level.WARN, "(mode 755)", "chmod -R go= "),
+    (storage.check_permissions, open_env_file, Level.WARN, ".env (mode 644)", "chmod -R go= "),
+    (storage.check_static_files, nothing, Level.FAIL, "are not collected", "collectstatic"),
+    (servers.check_channel_layer, nothing, Level.OK, "memory", ""),
+    (servers.check_channel_layer, redis_away, Level.FAIL, "cannot be used", "See that the Redis of REDIS_URL runs."),
+    (servers.check_broker, nothing, Level.OK, "none is wanted", ""),
+    (servers.check_processes, nothing, Level.WARN, "nobody serves", "make run"),
+    (servers.check_processes, process_lives, Level.OK, "1 live", ""),
+    (servers.check_processes, process_noticed, Level.WARN, "web-1 has noticed: The proxy loses the host.", "restart"),
+    (servers.check_secrets, nothing, Level.OK, "none is in the database", ""),
+    (servers.check_secrets, key_lost, Level.FAIL, "the key of lab was encrypted with another", "enter the key anew"),
+    (servers.check_secrets, key_unset, Level.FAIL, "FIELD_KEY is not set, and keys", "Set the FIELD_KEY"),
+    (servers.check_model_servers, nothing, Level.WARN, "demo model", "check_llm"),
+    (servers.check_model_servers, model_away, Level.FAIL, "LLM_MODEL_SERVER (http://127.0.0.1", "See that it runs"),
+    (servers.check_model_servers, server_forbidden, Level.FAIL, "not allowed any more", "in the admin"),
+    (servers.check_tool_servers, nothing, Level.OK, "none is configured", ""),
+    (servers.check_tool_servers, tools_missing, Level.FAIL, "gone (", "MCP_SERVERS"),
+    (others.check_login_provider, nothing, Level.OK, "none is configured", ""),
+    (others.check_login_provider, provider(None), Level.FAIL, "cannot be read", "OIDC_ISSUER"),
+    (others.check_login_provider, provider("/"), Level.FAIL, "calls itself", "to the letter"),
+    (others.check_login_provider, provider(""), Level.OK, "tells of itself", ""),
+    (others.check_mail, nothing, Level.OK, "nothing is mailed", ""),
+    (others.check_mail, mail_away, Level.FAIL, "cannot be used", "EMAIL_URL"),
+    (front.check_front, nothing, Level.OK, "PUBLIC_URL is not set", ""),
+    (front.check_front, nobody_serves, Level.FAIL, "cannot be reached from here", "something serves"),
+]
+
+
+@pytest.mark.parametrize(("check", "breaks", "level", "said", "action"), CASES)
+def test_what_is_broken_is_found_with_what_mends_it(
+    check: Check,
+    breaks: Break,
+    level: Level,
+    said: str,
+    action: str,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    newest = _newest_migration()
+    try:
+        breaks(settings, monkeypatch, tmp_path)
+        found = list(examine({"it": check}))
+    finally:
+        MigrationRecorder.Migration.objects.get_or_create(app=newest.app, name=newest.name)
+    worst = max(found, key=lambda told: list(Level).index(told.level))
+    assert worst.level is level, found
+    assert said in worst.finding.said
+    assert action in worst.finding.action
+    assert "hunter2" not in str(found)
+
+
+def test_static_files_that_are_collected_are_well(settings: Any, tmp_path: Path) -> None:
+    settings.STATIC_ROOT = tmp_path / "static"
+    call_command("collectstatic", interactive=False, verbosity=0)
+    assert [each.level for each in storage.check_static_files()] == [Level.OK]
+    shutil.rmtree(settings.STATIC_ROOT / "vendor")
+    assert [each.level for each in storage.check_static_files()] == [Level.FAIL]
+
+
+#: What a model server says of itself, by the model that is asked of it.
+MODELS = [("scripted", Level.OK, "has scripted"), ("other", Level.WARN, "does not list other")]
+
+
+@pytest.mark.parametrize(("name", "level", "said"), MODELS)
+def test_a_model_server_is_asked_which_models_it_has(settings: Any, name: str, level: Level, said: str) -> None:
+    with Model() as server:
+        model(settings, server.url, name)
+        (told,) = servers.check_model_servers()
+        assert server.requests == [], "nothing is generated"
+    assert (told.level, said in told.said) == (level, True), told
+
+
+def failing() -> Iterable[Finding]:
+    yield well("so far")
+    raise ConnectionError("https://ada:hunter2@db.example.org/x went away")
+
+
+def test_a_check_that_fails_or_hangs_stops_no_other() -> None:
+    let_go = threading.Event()
+
+    def hanging() -> Iterable[Finding]:
+        yield well("begun")
+        let_go.wait(60)
+        yield well("too late")
+
+    checks = {"one": failing, "two": hanging, "three": lambda: [broken("no", "Do it.")]}
+    found = [(told.check, told.level, told.finding.said) for told in examine(checks, 0.3)]
+    let_go.set()
+    assert [(check, level) for check, level, _ in found] == [
+        ("one", Level.OK),
+        ("one", Level.FAIL),
+        ("two", Level.OK),
+        ("two", Level.FAIL),
+        ("three", Level.FAIL),
+    ]
+    assert "hunter2" not in str(found)
+    assert "has not answered within 0.3 s" in found[3][2]
+
+
+#: What a request looked like when it arrived: what differs from how it should, how that stands, and how it is said.
+SEEN: list[tuple[dict[str, Any], Level, str]] = [
+    ({}, Level.OK, "requests come by https"),
+    ({"scheme": "http", "forwarded_proto": ""}, Level.FAIL, "the proxy sends no X-Forwarded-Proto"),
+    ({"scheme": "http", "forwarded_proto": "http"}, Level.FAIL, "the proxy sends X-Forwarded-Proto: http"),
+    ({"ignored_peer": "10.0.0.9"}, Level.FAIL, "comes from 10.0.0.9, which is none of TRUSTED_PROXIES"),
+    ({"host": "127.0.0.1:8000"}, Level.FAIL, "chat.example.org arrives as 127.0.0.1:8000"),
+    ({"host_is_known": False}, Level.FAIL, "none of ALLOWED_HOSTS"),
+    ({"forwarded_for": ""}, Level.WARN, "clients are all seen as 203.0.113.9"),
+]
+
+
+@pytest.mark.parametrize(("differs", "level", "said"), SEEN)
+def test_what_a_proxy_makes_of_a_request_is_judged(
+    settings: Any, differs: dict[str, Any], level: Level, said: str
+) -> None:
+    settings.PUBLIC_URL = PublicUrl("https://chat.example.org", "chat.example.org", secure=True)
+    right = {
+        "scheme": "https",
+        "host": "chat.example.org",
+        "host_is_known": True,
+        "client": "203.0.113.9",
+        "forwarded_for": "203.0.113.9",
+        "forwarded_proto": "https",
+        "ignored_peer": "",
+    }
+    found = list(front._check_headers({**right, **differs}))
+    assert any(each.level is level and said in each.said for each in found), found
+    assert max((list(Level).index(each.level) for each in found), default=0) == list(Level).index(level)
+
+
+async def test_the_echo_answers_the_doctor_alone() -> None:
+    for shown in ("", "echo", f"{doctor_pass()}x"):
+        assert (await AsyncClient().get("/healthz/echo", headers={DOCTOR_HEADER: shown})).status_code == 404
+    told = await AsyncClient().get("/healthz/echo", headers={DOCTOR_HEADER: doctor_pass()})
+    assert (told.status_code, told.json()["scheme"]) == (200, "http")
+
+
+@pytest.mark.long
+def test_the_command_tells_all_of_an_installation_where_everything_is_broken(tmp_path: Path) -> None:
+    gone = f"127.0.0.1:{free_port()}"
+    environment = {
+        "DATA_DIR": str(tmp_path),
+        "DATABASE_URL": f"postgres://ada:hunter2@{gone}/thinkaloud",
+        "REDIS_URL": f"redis://:hunter2@{gone}/0",
+        "BROKER_URL": f"redis://:hunter2@{gone}/1",
+        "SECRET_KEY": django_settings.SECRET_KEY,
+        "LLM_MODEL_SERVER": f"http://{gone}/v1",
+        "LLM_API_KEY": "sk-hunter2",
+        "MCP_SERVERS": '{"gone": {"command": "/nonexistent/program", "env": {"KEY": "hunter2"}}}',
+        "PUBLIC_URL": f"https://{gone}",
+    }
+    command = [sys.executable, "manage.py", "doctor", "--json", "--timeout", "15"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)["findings"]
+    assert {each["check"] for each in found} == set(CHECKS)
+    failed = {each["check"] for each in found if each["level"] == "fail"}
+    assert failed >= {"database", "channel layer", "broker", "model servers", "tool servers", "public address"}
+    assert all(each["action"] for each in found if each["level"] != "ok")
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_the_command_says_in_lines_what_is_well(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.management.commands.doctor.CHECKS", {"disk": lambda: [well("there is room")]})
+    call_command("doctor")
+    assert capsys.readouterr().out == "ok    disk: there is room\n"

@@ -1,0 +1,338 @@
+"""What of a run is sent to a collector, that none is left out, and that a collector which behaves badly costs nothing."""
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
+
+from agents import CallBegun, CallEnded, ModelRequest, Usage
+from chat.models import Run, RunStatus, TraceCursor, TracedRun
+from chat.runs import state as run_state
+from chat.runs.state import End
+from chat.store.calls import CallWriter, PricedCall
+from chat.traces import cursor, exporter
+from chat.traces.exporter import TraceExporter, send_unsent
+from chat.traces.sending import Sender, Sent
+from chat.traces.spans import span_id
+from tests.chat import making
+from tests.chat.traces.collector import Collector, attributes_of
+from tests.services import free_port
+
+pytestmark = pytest.mark.django_db(transaction=True)
+KEY = "sk-0123456789abcdefghijklmnop"
+
+
+@pytest.fixture
+def collector(settings: Any) -> Iterator[Collector]:
+    with Collector() as made:
+        settings.OTEL_EXPORTER_OTLP_ENDPOINT = made.address
+        settings.OTEL_EXPORTER_OTLP_HEADERS = "x-tenant=lab"
+        yield made
+
+
+def call(run: Run, iteration: int, *, error: str = "", said: str = "Why?") -> None:
+    request = ModelRequest("qwen", [{"role": "user", "content": said}], parameters={"temperature": 0.5})
+    begun = CallBegun(iteration, 1, 1_800_000_000.0, request)
+    ended = CallEnded(iteration, 1, 250, 50, "stop", Usage(11, 7, cached_tokens=3), error)
+    CallWriter(run, provider="lab").write([begun, PricedCall(ended, None)])
+
+
+def ended_run(status: RunStatus = RunStatus.COMPLETED, code: str = "", **fields: Any) -> Run:
+    """A run with two model calls, a tool that worked and one that was left open, that has ended."""
+    run = making.run(making.session(making.user(f"user-{uuid4().hex[:8]}")), **fields)
+    call(run, 1)
+    use = {"tool_name": "python", "timestamp": 1_800_000_001.0, "arguments": {"code": f"key = '{KEY}'"}}
+    making.append(
+        run,
+        making.step("thought", "Hm."),
+        making.step("tool_use", tool_call_id="1", **use),
+        making.step("tool_result", f"It is {KEY}.", tool_call_id="1", tool_name="python", duration_ms=40),
+        making.step("tool_use", tool_call_id="2", **use),
+    )
+    call(run, 2, error="It does not answer." if code else "")
+    making.append(run, making.step("final_answer", "Because.", iteration=2))
+    assert run_state.finish(run.pk, run.session_id, End(status, 2, Usage(22, 14), code))
+    run.refresh_from_db()
+    return run
+
+
+def take_all() -> None:
+    """A collector was named before anything ended: nothing of what follows is passed over."""
+    cursor.take_lease("process-1")
+    TraceCursor.objects.update(since=timezone.now() - timedelta(days=1))
+
+
+def send(*, at_once: int = exporter.AT_ONCE) -> list[Sent]:
+    told: list[Sent] = []
+    sender = Sender()
+    while send_unsent(sender, told.append):
+        pass
+    return told
+
+
+def by_name(spans: list[Span]) -> dict[str, Span]:
+    return {span.name: span for span in spans}
+
+
+def test_a_run_is_a_trace_of_its_model_and_tool_calls(collector: Collector) -> None:
+    take_all()
+    run = ended_run()
+    assert send() == [Sent.TAKEN]
+    assert collector.headers[0]["x-tenant"] == "lab"
+    spans = collector.spans
+    names = ["invoke_agent researcher", "chat qwen", "chat qwen", "execute_tool python", "execute_tool python"]
+    assert [span.name for span in spans] == names
+    root, first, _, worked, left = spans
+    assert {UUID(bytes=span.trace_id) for span in spans} == {run.pk}
+    assert len({span.span_id for span in spans}) == 5
+    assert root.parent_span_id == b""
+    assert {span.parent_span_id for span in spans[1:]} == {root.span_id}
+    assert (first.end_time_unix_nano - first.start_time_unix_nano) == 250_000_000
+    assert (worked.start_time_unix_nano, worked.end_time_unix_nano) == (
+        1_800_000_001 * 10**9,
+        1_800_000_001_040_000_000,
+    )
+    assert [span.status.code for span in (root, worked, left)] == [
+        SpanStatus.STATUS_CODE_UNSET,
+        SpanStatus.STATUS_CODE_UNSET,
+        SpanStatus.STATUS_CODE_ERROR,
+    ]
+    told = attributes_of(first)
+    expected = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "qwen",
+        "gen_ai.provider.name": "lab",
+        "gen_ai.agent.name": "researcher",
+        "gen_ai.conversation.id": str(run.session_id),
+        "gen_ai.response.finish_reasons": ["stop"],
+        "gen_ai.usage.input_tokens": 11,
+        "gen_ai.usage.output_tokens": 7,
+        "gen_ai.usage.cache_read.input_tokens": 3,
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.response.time_to_first_chunk": 0.05,
+    }
+    assert expected.items() <= told.items()
+    of_tool = attributes_of(worked)
+    assert (of_tool["gen_ai.tool.name"], of_tool["gen_ai.tool.call.id"]) == ("python", "1")
+    resource = collector.requests[0].resource_spans[0].resource.attributes
+    assert [each.value.string_value for each in resource if each.key == "service.name"] == ["thinkaloud"]
+
+
+def test_nothing_that_was_said_is_sent_unless_it_is_asked_for(collector: Collector) -> None:
+    take_all()
+    ended_run(message="the okapi")
+    send()
+    said = str(collector.requests)
+    assert "okapi" not in said
+    assert "Because" not in said
+    assert "Hm." not in said
+
+
+def test_what_was_said_is_sent_masked_where_it_is_asked_for(collector: Collector, settings: Any) -> None:
+    settings.OTEL_CONTENT = True
+    take_all()
+    ended_run(message="the okapi")
+    send()
+    root, first, second, worked, _ = collector.spans
+    told = attributes_of(root)
+    assert json.loads(told["gen_ai.input.messages"])[0]["parts"] == [{"type": "text", "content": "the okapi"}]
+    assert json.loads(told["gen_ai.output.messages"])[0]["parts"] == [{"type": "text", "content": "Because."}]
+    answered = json.loads(attributes_of(first)["gen_ai.output.messages"])[0]["parts"]
+    assert [part["type"] for part in answered] == ["reasoning", "tool_call", "tool_call"]
+    asked = json.loads(attributes_of(second)["gen_ai.input.messages"])
+    assert asked == [{"role": "user", "parts": [{"type": "text", "content": "Why?"}]}]
+    assert "It is" in attributes_of(worked)["gen_ai.tool.call.result"]
+
+
+#: How a run ended, by which code, and the error of its span.
+ENDS = [
+    (RunStatus.COMPLETED, "", None),
+    (RunStatus.CANCELLED, "", None),
+    (RunStatus.MAX_ITERATIONS, "", None),
+    (RunStatus.FAILED, "model_timeout", "model_timeout"),
+    (RunStatus.INTERRUPTED, "", "interrupted"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "error"), ENDS)
+def test_a_trace_says_how_its_run_ended(collector: Collector, status: RunStatus, code: str, error: str | None) -> None:
+    take_all()
+    ended_run(status, code)
+    send()
+    told = attributes_of(collector.spans[0])
+    assert told["thinkaloud.run.status"] == status
+    assert told.get("error.type") == error
+    of_call = attributes_of(collector.spans[2])
+    assert of_call.get("error.type") == ("model_error" if code else None)
+
+
+def test_a_run_within_a_run_is_below_the_call_that_asked_for_it(collector: Collector) -> None:
+    take_all()
+    parent = making.run(making.session(making.user()))
+    making.append(parent, making.step("tool_use", tool_call_id="7", tool_name="ask_writer", timestamp=1.5))
+    child = Run(agent_name="writer", message="Write.", parent_call_id="7")
+    run_state.begin_within(child, parent)
+    call(child, 1)
+    assert run_state.finish(child.pk, child.session_id, End(RunStatus.COMPLETED))
+    making.end(parent)
+    send()
+    named = by_name(collector.spans)
+    asking, below = named["execute_tool ask_writer"], named["invoke_agent writer"]
+    assert below.parent_span_id == asking.span_id
+    assert named["chat qwen"].parent_span_id == below.span_id
+    assert {UUID(bytes=span.trace_id) for span in collector.spans} == {parent.pk}
+    assert len(collector.spans) == 4
+
+
+def test_a_run_that_goes_on_from_another_says_so(collector: Collector) -> None:
+    take_all()
+    stopped = ended_run(RunStatus.CANCELLED)
+    later = making.run(stopped.session, continues=stopped)
+    making.end(later)
+    send()
+    (link,) = [link for span in collector.spans for link in span.links]
+    assert UUID(bytes=link.trace_id) == stopped.pk
+    assert int.from_bytes(link.span_id) == span_id(stopped.pk, "run")
+
+
+def test_what_was_sent_is_not_sent_again_and_made_again_it_is_the_same(collector: Collector) -> None:
+    take_all()
+    ended_run()
+    send()
+    send()
+    assert len(collector.requests) == 1
+    since = (timezone.now() - timedelta(days=1)).isoformat()
+    said = StringIO()
+    call_command("export_traces", since=cursor.clock.now() - timedelta(days=1), stdout=said)
+    assert since
+    assert said.getvalue() == "1 runs are sent.\n"
+    assert collector.requests[1] == collector.requests[0]
+
+
+#: What a collector answers at first, what comes of it, and whether it is asked again for that later.
+BAD_ANSWERS = [(429, Sent.AWAY), (503, Sent.AWAY), (401, Sent.AWAY), (404, Sent.AWAY), (302, Sent.AWAY)]
+
+
+@pytest.mark.parametrize(("status", "came"), BAD_ANSWERS)
+def test_what_a_collector_did_not_take_is_sent_when_it_is_back(
+    collector: Collector, status: int, came: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.traces.sending._PATIENCE_S", 0.2)
+    take_all()
+    run = ended_run()
+    collector.statuses.extend([status] * 20)
+    assert send() == [came]
+    assert not TracedRun.objects.exists()
+    collector.statuses.clear()
+    assert send() == [Sent.TAKEN]
+    assert {UUID(bytes=span.trace_id) for span in collector.spans} == {run.pk}
+
+
+def test_what_a_collector_refuses_is_told_and_keeps_nothing_else_from_it(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    take_all()
+    runs = [ended_run() for _ in range(3)]
+    # All together, and then the second alone.
+    collector.statuses.extend([400, 200, 413, 200])
+    assert send() == [Sent.TAKEN]
+    assert [UUID(bytes=span.trace_id) for span in collector.spans if not span.parent_span_id] == [
+        runs[0].pk,
+        runs[2].pk,
+    ]
+    assert f"does not take the trace of run {runs[1].pk}: it answers 413" in caplog.text
+    assert TracedRun.objects.count() == 3
+
+
+def test_an_end_that_becomes_visible_late_is_not_passed_over(collector: Collector) -> None:
+    take_all()
+    ended_run()
+    send()
+    # Its transaction took longer than those of runs that ended after it.
+    late = ended_run()
+    Run.objects.filter(pk=late.pk).update(ended_at=timezone.now() - timedelta(minutes=9))
+    send()
+    assert UUID(bytes=collector.requests[1].resource_spans[0].scope_spans[0].spans[0].trace_id) == late.pk
+
+
+def test_the_cursor_moves_on_and_takes_its_notes_along(collector: Collector) -> None:
+    take_all()
+    run = ended_run()
+    Run.objects.filter(pk=run.pk).update(ended_at=timezone.now() - timedelta(minutes=11))
+    send()
+    assert not TracedRun.objects.exists()
+    assert timezone.now() - TraceCursor.objects.get().since < timedelta(minutes=11)
+    send()
+    assert len(collector.requests) == 1
+
+
+def test_one_process_sends_at_a_time_and_another_when_it_is_silent() -> None:
+    assert cursor.take_lease("one")
+    assert not cursor.take_lease("two")
+    assert cursor.take_lease("one")
+    TraceCursor.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    assert cursor.take_lease("two")
+    cursor.give_up_lease("two")
+    assert cursor.take_lease("one")
+
+
+def test_what_ended_before_a_collector_was_named_is_left_to_the_command(collector: Collector) -> None:
+    ended_run()
+    cursor.take_lease("process-1")
+    assert send() == [Sent.TAKEN]
+    assert collector.requests == []
+
+
+def test_the_command_says_from_where_to_go_on(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat.traces.sending._PATIENCE_S", 0.2)
+    settings.OTEL_EXPORTER_OTLP_ENDPOINT = f"http://127.0.0.1:{free_port()}"
+    run = ended_run()
+    with pytest.raises(
+        CommandError, match=f"0 runs are sent, then it does not answer. Go on with: --since {run.ended_at:%Y}"
+    ):
+        call_command("export_traces", since=cursor.clock.now() - timedelta(days=1))
+    settings.OTEL_EXPORTER_OTLP_ENDPOINT = ""
+    with pytest.raises(CommandError, match="Set OTEL_EXPORTER_OTLP_ENDPOINT"):
+        call_command("export_traces", since=cursor.clock.now())
+
+
+def test_the_thread_sends_by_itself_and_tells_once_that_the_collector_is_away(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("chat.traces.sending._PATIENCE_S", 0.1)
+    monkeypatch.setattr(exporter, "EVERY_S", 0.02)
+    asked = threading.Semaphore(0)
+    take_lease = cursor.take_lease
+
+    def counted(process: str, since: Any = None) -> bool:
+        asked.release()
+        return take_lease(process, since)
+
+    monkeypatch.setattr(cursor, "take_lease", counted)
+    began_at = timezone.now()
+    # Before it has looked for the first time ever.
+    run = ended_run()
+    collector.statuses.extend([401] * 3)
+    sending = TraceExporter("process-1", began_at)
+    sending.start()
+    try:
+        while not collector.requests:
+            assert asked.acquire(timeout=20)
+    finally:
+        sending.stop(10)
+    assert {UUID(bytes=span.trace_id) for span in collector.spans} == {run.pk}
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    away = [words for words in told if "is away, it answers 401" in words]
+    assert len(away) == 1
+    assert sum("takes traces again" in words for words in told) == 1
+    assert len(told) == 2, "the library says nothing beside it"
