@@ -39,9 +39,9 @@ class CallRecord:
             raise AgentError(EXCEEDED_CODE, allowance.refusal)
         return not allowance.is_last
 
-    def begin(self, request: ModelRequest, reply: Reply) -> "OpenCall":
-        """A model call begins with this request; ``reply`` is where it is answered."""
-        call = OpenCall(self._splitter.iteration, self._next_attempt, request)
+    def begin(self, request: ModelRequest, reply: Reply, ahead: int = 0) -> "OpenCall":
+        """A model call begins with this request; ``reply`` is where it is answered. ``ahead``: so many iterations later it will show."""
+        call = OpenCall(self._splitter.iteration + ahead, self._next_attempt, request)
         reply.on_retry = lambda error, narrower: self._push(call.again(error, narrower))
         self._push([call.begun])
         return call
@@ -59,9 +59,9 @@ class CallRecord:
             self._push([ended])
 
     @contextlib.contextmanager
-    def open(self, request: ModelRequest, reply: Reply) -> Iterator[None]:
-        """A model call from its beginning to its end."""
-        call = self.begin(request, reply)
+    def open(self, request: ModelRequest, reply: Reply, ahead: int = 0) -> Iterator[None]:
+        """A model call from its beginning to its end, likewise."""
+        call = self.begin(request, reply, ahead)
         try:
             yield
         except BaseException as error:

@@ -189,7 +189,9 @@ class AgentRun:
         return asyncio.run_coroutine_threadsafe(self._ask(writer, request, reply), self._loop)
 
     async def _ask(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> None:
-        with self._calls.open(request, reply):
+        # What is asked after a turn was written leads to the next one.
+        is_next = self._has_asked and self._writing is None and self._splitter.iteration < self._task.max_iterations
+        with self._calls.open(request, reply, ahead=int(is_next)):
             await self._write(writer, reply)
 
     @property

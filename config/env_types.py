@@ -18,6 +18,7 @@ from agents.addresses import BadAddress, authority, mask_text, split_address
 from agents.models.address_list import AddressList
 from config.addresses import AddressRefused
 from config.database_address import parse_database
+from config.mail_address import MailServer, parse_mail
 from config.redis_address import RedisAddress, parse_redis
 
 _SHORTEST_KEY = 32
@@ -156,6 +157,13 @@ def _redis(raw: str) -> RedisAddress:
         raise ValueRefused(str(bad), raw) from None
 
 
+def _mail(raw: str) -> MailServer:
+    try:
+        return parse_mail(raw)
+    except AddressRefused as bad:
+        raise ValueRefused(str(bad), None) from None
+
+
 def _database(raw: str) -> dict[str, Any]:
     try:
         return parse_database(raw, BASE_DIR)
@@ -216,6 +224,7 @@ Words = Annotated[list[str], BeforeValidator(_words)]
 Networks = Annotated[list[str], BeforeValidator(_networks)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 Hosts = Annotated[list[str], BeforeValidator(_hosts)]
+Mail = Annotated[MailServer | None, BeforeValidator(_mail)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 Issuer = Annotated[str, BeforeValidator(_issuer)]
 FieldKey = Annotated[str, BeforeValidator(_field_key)]

@@ -22,6 +22,7 @@ from config.env_types import (
     Hosts,
     Issuer,
     JsonObject,
+    Mail,
     ModelServer,
     Networks,
     Origins,
@@ -72,6 +73,7 @@ class Environment(BaseSettings):
     DJANGO_SUPERUSER_USERNAME: str = "admin"
     DJANGO_SUPERUSER_PASSWORD: str = ""
     DJANGO_SUPERUSER_EMAIL: str = ""
+    EMAIL_URL: Mail = None
     MFA_REQUIRED: Literal["none", "staff", "all"] = "none"
     OIDC_ISSUER: Issuer = ""
     OIDC_NAME: str = ""
@@ -194,7 +196,7 @@ def _contradictions(env: Environment) -> list[str]:
         found.append("SECRET_KEY must be set where REDIS_URL is: the processes that share it need the same one.")
     if env.OIDC_ISSUER and not (env.OIDC_CLIENT_ID and env.OIDC_CLIENT_SECRET):
         found.append("OIDC_CLIENT_ID and OIDC_CLIENT_SECRET must be set where OIDC_ISSUER is.")
-    if env.OIDC_ISSUER and "openid" not in env.OIDC_SCOPES:
+    if "openid" not in env.OIDC_SCOPES:
         found.append("OIDC_SCOPES must contain openid.")
     if not all(isinstance(name, str) and name.strip() and len(name) <= 150 for name in env.OIDC_GROUPS.values()):
         found.append('OIDC_GROUPS must give each value of the claim the name of one group, as in {"idp-team": "team"}.')

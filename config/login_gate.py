@@ -18,8 +18,8 @@ from config.proxies import Application, Scope
 
 #: Where a password is typed, or an account is made.
 PATHS = ("/accounts/", "/admin/login/", "/admin/accounts/user/", "/admin/password_change/")
-#: Where a provider is asked, which may take its time.
-PROVIDER_PATHS = "/accounts/oidc/"
+#: Where a provider is asked, or a mail server, which may take their time.
+PROVIDER_PATHS = ("/accounts/oidc/", "/accounts/email/")
 #: How long somebody waits before being asked to come back.
 PATIENCE_S = 10.0
 _RETRY_AFTER_S = 10

@@ -34,8 +34,12 @@ DATABASES = {"default": env.DATABASE_URL or describe_sqlite(DATA_DIR / "thinkalo
 REDIS_URL = env.REDIS_URL
 BROKER_URL = env.BROKER_URL
 ALLOW_SIGNUP = env.ALLOW_SIGNUP
+EMAIL_URL = env.EMAIL_URL
 MFA_REQUIRED = env.MFA_REQUIRED
 OIDC_ISSUER = env.OIDC_ISSUER
+OIDC_CLIENT_ID = env.OIDC_CLIENT_ID
+OIDC_CLIENT_SECRET = env.OIDC_CLIENT_SECRET
+OIDC_SCOPES = env.OIDC_SCOPES
 OIDC_NAME = env.OIDC_NAME or urlsplit(OIDC_ISSUER).hostname or ""
 OIDC_GROUPS_CLAIM = env.OIDC_GROUPS_CLAIM
 OIDC_GROUPS = env.OIDC_GROUPS
@@ -241,6 +245,14 @@ MAX_BODY_BYTES = {
 
 CONTENT_SECURITY_POLICY = {"DIRECTIVES": content_security.POLICY}
 
+# Without a server nothing is mailed; the pages that would do it are not there.
+if EMAIL_URL:
+    EMAIL_HOST, EMAIL_PORT = EMAIL_URL.host, EMAIL_URL.port
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = EMAIL_URL.user, EMAIL_URL.password
+    EMAIL_USE_SSL, EMAIL_USE_TLS = EMAIL_URL.use_ssl, EMAIL_URL.use_starttls
+    DEFAULT_FROM_EMAIL = SERVER_EMAIL = EMAIL_URL.sender
+EMAIL_TIMEOUT = 10
+
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
@@ -287,9 +299,9 @@ SOCIALACCOUNT_PROVIDERS = {
             {
                 "provider_id": OIDC_ISSUER,
                 "name": OIDC_NAME,
-                "client_id": env.OIDC_CLIENT_ID,
-                "secret": env.OIDC_CLIENT_SECRET,
-                "settings": {"server_url": OIDC_ISSUER, "scope": env.OIDC_SCOPES},
+                "client_id": OIDC_CLIENT_ID,
+                "secret": OIDC_CLIENT_SECRET,
+                "settings": {"server_url": OIDC_ISSUER, "scope": OIDC_SCOPES},
             }
         ]
         if OIDC_ISSUER

@@ -27,8 +27,13 @@ class OidcProvider(Service):
         self.port = free_port()
         self.issuer = f"http://127.0.0.1:{self.port}"
         node = bootstrap.find_node(Path(sys.executable))
-        uris = [f"{origin}{CALLBACK}" for origin in origins]
-        super().__init__([str(node), str(SCRIPT), str(self.port), *uris], ready="ready")
+        self._arguments = [str(node), str(SCRIPT), str(self.port)]
+        super().__init__(self._arguments, ready="ready")
+        self.lead_back_to(*origins)
+
+    def lead_back_to(self, *origins: str) -> None:
+        """Where people may be sent back to, from its next start on."""
+        self._arguments += [f"{origin}{CALLBACK}" for origin in origins]
 
     def _put(self, path: str, value: Any) -> None:
         body = json.dumps(value).encode()

@@ -1,9 +1,12 @@
 """The agents that the program and its extensions come with, each as version 1 of itself."""
 
+from dataclasses import fields
+from typing import Any
+
 from django.db import connections, transaction
 from django.utils import timezone
 
-from agents import AGENTS
+from agents import AGENTS, Limits, Parameters
 from chat.catalog import agents
 from chat.models import Agent, AgentVersion, VersionState
 
@@ -29,7 +32,18 @@ def make_built_in(using: str = "default") -> None:
                 tools=list(spec.tools),
                 sub_agents=list(spec.sub_agents),
                 mcp=None if spec.mcp is None else [{"server": each.server, "tools": each.tools} for each in spec.mcp],
+                model=spec.model,
+                parameters=_stated(spec.parameters),
+                limits=_stated(spec.limits),
+                starters=list(spec.starters),
                 agent_class=spec.agent_class,
             )
             agent.save(update_fields=["current"], using=using)
     agents.forget()
+
+
+def _stated(wishes: Parameters | Limits) -> dict[str, Any]:
+    """What is wished for, without what is left as it is."""
+    usual = type(wishes)()
+    names = [each.name for each in fields(wishes)]
+    return {name: getattr(wishes, name) for name in names if getattr(wishes, name) != getattr(usual, name)}

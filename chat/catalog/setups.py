@@ -38,6 +38,13 @@ def most_iterations(limits: Limits) -> int:
     return min((each for each in (limits.iterations, settings.MAX_ITERATIONS) if each), default=0)
 
 
+def most_of(run: Run) -> int:
+    """The same of a run, by the version that it took; 0 where it took none, too."""
+    if run.agent_version_id is None:
+        return 0
+    return most_iterations(agents.load_version(run.agent_version_id).spec.limits)
+
+
 def name_model(run: Run) -> None:
     """Have a run name the model that its version asks, and the server."""
     if run.agent_version_id is not None:

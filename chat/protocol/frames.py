@@ -204,6 +204,8 @@ class ReasoningStartData(TypedDict):
     files: NotRequired[list[FileData]]
     """The files of the message."""
     model: NotRequired[str]
+    max_iterations: NotRequired[int]
+    """Model calls that it may make, by the version of its agent that it takes; absent where there is no limit."""
     sent_along: NotRequired[SentAlongData]
 
 

@@ -234,6 +234,7 @@ def apply(run: Run, frame: KeptFrame) -> None:
             run.sent_along = data.get("sent_along")
             run.user = data["user"] or ""
             run.enable_reasoning = data.get("enable_reasoning", True)
+            run.limit = data.get("max_iterations", 0)
             run.continues = data.get("continues")
             run.parent = cast(dict[str, Any] | None, data.get("parent"))
         case "reasoning_step" | "child_step":

@@ -14,6 +14,7 @@ from agents import Outcome, Usage
 from agents.steps import ErrorStep, FinalAnswerStep, ThoughtStep, ToolResultStep, ToolUseStep
 from agents.text import utf16_length
 from chat import protocol
+from chat.catalog import setups
 from chat.models import Cost, Run, RunStatus, Step
 from chat.protocol import ErrorCode, error_data
 from chat.protocol.frames import ChildStartData, ReasoningCompleteData, ReasoningStartData, ResponseData
@@ -31,11 +32,11 @@ def opening(run: Run) -> list[Entry]:
     steps = [
         Entry("reasoning_step", step.data, numbered=run.enable_reasoning) for step in agents.initial_steps(run.message)
     ]
-    return [started(run, model=run.model or None), *steps]
+    return [started(run, model=run.model or None, most=setups.most_of(run)), *steps]
 
 
-def started(run: Run, *, model: str | None = None) -> Entry:
-    """The first event of a run, with the model that it asks, if it asks one."""
+def started(run: Run, *, model: str | None = None, most: int = 0) -> Entry:
+    """The first event of a run, with the model that it asks, if it asks one, and how often it may; 0 for any number."""
     data: ReasoningStartData = {
         "agent": run.agent_name,
         "message": run.message,
@@ -49,6 +50,8 @@ def started(run: Run, *, model: str | None = None) -> Entry:
         data["files"] = orjson.loads(run.files)
     if model is not None:
         data["model"] = model
+    if most:
+        data["max_iterations"] = most
     if (along := sent_along.of_run(run)) is not None and (along.messages or along.instructions):
         told = len(orjson.loads(along.messages)) if along.messages else 0
         data["sent_along"] = {"messages": told, "instructions": bool(along.instructions)}

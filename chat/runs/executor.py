@@ -86,7 +86,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
         tools = toolbox.toolbox_for(run, delegation.tools(claim.helpers), setup.mcp_servers)
         agent = agents.Agent(claim.instruct(setup.spec), setup.model, tools)
         recorder.use_model(agent.model, agent.spec.version)
-        meter = recorder.meter([*claim.budgets, *budgets.of_version(setup.spec.limits)], claim.around)
+        meter = recorder.meter(claim.budgets, budgets.of_version(setup.spec.limits), claim.around)
         delegation.meters = claim.around if meter is None else (*claim.around, meter)
         stream = agent.start(
             None if run.continues_id else run.message,

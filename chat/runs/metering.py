@@ -44,9 +44,14 @@ class RunMeter:
         standings: Sequence[BudgetState],
         price: Callable[[CallEnded], Cost | None],
         around: Sequence["RunMeter"] = (),
+        own: Sequence[BudgetState] = (),
     ) -> None:
-        """``around`` are those of the runs that it is within: what it spends is theirs too, and where one is used up it gets no more."""
+        """``around`` are those of the runs that it is within: what it spends is theirs too, and where one is used up it gets no more.
+
+        ``own`` are the budgets of the version that the run has taken: they stay as they are, whatever staff change meanwhile.
+        """
         self._standings = list(standings)
+        self._own = tuple(own)
         self._price = price
         self._around = tuple(around)
         self._spent = Spent()
@@ -107,7 +112,7 @@ class RunMeter:
         return None if tight is None or self._share(tight) < 1 else _used_up(tight.limit)
 
     def _tightest(self) -> BudgetState | None:
-        return max(self._standings, key=self._share, default=None)
+        return max((*self._own, *self._standings), key=self._share, default=None)
 
     def _share(self, standing: BudgetState) -> Decimal:
         return (standing.used + self._spent.of(standing.limit)) / standing.limit.limit

@@ -100,9 +100,14 @@ class RunRecorder:
         self._writer.provider = self._run.provider or ("default" if model.server else "demo")
         self._writer.version = version if self._run.agent_version_id is not None else None
 
-    def meter(self, standings: Sequence[BudgetState], around: Sequence[RunMeter] = ()) -> RunMeter | None:
-        """What keeps the budgets that hold for the run, where there are any; ``around``: those of the runs that it is within."""
-        self._meter = RunMeter(standings, self._price, around) if standings or around else None
+    def meter(
+        self, standings: Sequence[BudgetState], own: Sequence[BudgetState] = (), around: Sequence[RunMeter] = ()
+    ) -> RunMeter | None:
+        """What keeps the budgets that hold for the run, where there are any.
+
+        ``own`` are those of its agent's version, ``around`` those of the runs that it is within.
+        """
+        self._meter = RunMeter(standings, self._price, around, own) if standings or around or own else None
         return self._meter
 
     def _price(self, call: CallEnded) -> Cost | None:
@@ -351,6 +356,7 @@ def end_run(
     if run.parent_id is not None:
         return events, []
     if run.origin == Origin.OPENAI and (end.status in _ANSWERED or end.code == "budget_exceeded"):
-        sent_along.note_answer(run.pk, answer)
+        along = sent_along.of_run(run)
+        sent_along.note_answer(run.pk, answer, along.asked if along else None)
     auto_continue.after(run, end)
     return events, run_state.sessions_unblocked_by(run)

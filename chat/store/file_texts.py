@@ -3,6 +3,7 @@
 Words are those of the full-text search (`chat.store.search`): case and accents don't count, Chinese is found by pairs of characters.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,6 +13,7 @@ from django.db.models import F, QuerySet, Value
 from django.db.models.functions import StrIndex
 
 import agents
+from agents import Sentence
 from chat.models import File, FileText
 from chat.store import files
 from chat.store.search.text import SearchQuery, index_terms
@@ -43,8 +45,29 @@ def prepare(file: File, stop: agents.CancelToken | None = None) -> int:
     if file.pages is None:
         _read(file, stop)
     if file.problem or not file.pages:
-        raise NoText(file.problem or "It has no text.")
+        raise NoText(_worded(file.problem or "It has no text."))
     return file.pages
+
+
+#: Why files have no text, as `agents.read_text` says it and as it is kept: so that people are told in their language.
+_REASONS = (
+    Sentence("It has no text."),
+    Sentence("It is a picture."),
+    Sentence("It is damaged."),
+    Sentence("It is protected by a password."),
+    Sentence("It needs more memory than reading a file may take."),
+    Sentence("Reading it took longer than it may."),
+    Sentence("There is no text in it: perhaps its pages are pictures."),
+    Sentence("Unpacked it would be larger than a file may be."),
+)
+_DAMAGED = re.compile(r"It is damaged, or not quite what it says it is \((\w+)\)\.")
+
+
+def _worded(reason: str) -> str:
+    """The reason as a sentence that can be said in other languages, where it is one of ours."""
+    if damaged := _DAMAGED.fullmatch(reason):
+        return Sentence("It is damaged, or not quite what it says it is (%(error)s).", error=damaged[1])
+    return next((known for known in _REASONS if known == reason), reason)
 
 
 def _read(file: File, stop: agents.CancelToken | None) -> None:

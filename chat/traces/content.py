@@ -20,6 +20,9 @@ Part = dict[str, Any]
 class Content(Protocol):
     """What spans say of what was said."""
 
+    kinds: tuple[str, ...]
+    """Of the steps that are looked at."""
+
     def run(self, run: Run, steps: Sequence[Step]) -> Attributes:
         """Of a run: the question and the answer."""
         ...
@@ -36,6 +39,8 @@ class Content(Protocol):
 class NoContent:
     """Nothing of it."""
 
+    kinds: tuple[str, ...] = ("tool_use", "tool_result")
+
     def run(self, run: Run, steps: Sequence[Step]) -> Attributes:
         """Nothing."""
         return {}
@@ -51,6 +56,8 @@ class NoContent:
 
 class MaskedContent:
     """All of it, masked, and long texts cut."""
+
+    kinds: tuple[str, ...] = ("tool_use", "tool_result", "thought", "final_answer")
 
     def run(self, run: Run, steps: Sequence[Step]) -> Attributes:
         """The question, and the last answer."""

@@ -16,17 +16,20 @@ from chat.runtime import clock
 LEASE_S = 60
 #: An end is visible to others well before it is so old: no transaction lasts that long.
 _SETTLED_AFTER = timedelta(minutes=10)
+#: The cursor moves by so much at least: most of the time nothing is written.
+_MOVED_BY = timedelta(minutes=5)
 _THE_ONE = 1
 
 
 def take_lease(process: str, since: datetime | None = None) -> bool:
     """Let this process send for a while, unless another does. The first time, what ended ``since`` then, or from now on, is sent."""
     now = clock.read_database()
-    fields = {"since": since or now, "process": process, "leased_until": now + timedelta(seconds=LEASE_S)}
-    _, is_new = TraceCursor.objects.get_or_create(pk=_THE_ONE, defaults=fields)
-    del fields["since"]
+    lease = {"process": process, "leased_until": now + timedelta(seconds=LEASE_S)}
+    held, is_new = TraceCursor.objects.get_or_create(pk=_THE_ONE, defaults={"since": since or now, **lease})
+    if is_new or (held.process == process and held.leased_until - now > timedelta(seconds=LEASE_S / 2)):
+        return True
     free = Q(process=process) | Q(leased_until__lte=Now())
-    return is_new or bool(TraceCursor.objects.filter(free, pk=_THE_ONE).update(**fields))
+    return bool(TraceCursor.objects.filter(free, pk=_THE_ONE).update(**lease))
 
 
 def give_up_lease(process: str) -> None:
@@ -50,13 +53,10 @@ def ended_roots() -> "models.QuerySet[Run]":
 @transaction.atomic
 def note_sent(runs: Sequence[Run], *, are_last: bool) -> None:
     """These have been sent. ``are_last``: no other was waiting, so the cursor moves on to what is settled."""
-    TracedRun.objects.bulk_create(
-        [TracedRun(run_id=run.pk, ended_at=run.ended_at) for run in runs if run.ended_at], ignore_conflicts=True
-    )
-    if are_last:
-        _move_to(clock.read_database() - _SETTLED_AFTER)
-
-
-def _move_to(settled: datetime) -> None:
-    if TraceCursor.objects.filter(pk=_THE_ONE, since__lt=settled).update(since=settled):
+    if runs:
+        noted = [TracedRun(run_id=run.pk, ended_at=run.ended_at) for run in runs if run.ended_at]
+        TracedRun.objects.bulk_create(noted, ignore_conflicts=True)
+    settled = clock.read_database() - _SETTLED_AFTER
+    if are_last and TraceCursor.objects.filter(pk=_THE_ONE, since__lt=settled - _MOVED_BY).exists():
+        TraceCursor.objects.filter(pk=_THE_ONE).update(since=settled)
         TracedRun.objects.filter(ended_at__lt=settled).delete()

@@ -53,8 +53,7 @@ class TraceExporter:
             while not self._stop.wait(EVERY_S):
                 close_old_connections()
                 try:
-                    if cursor.take_lease(self._process, self._began_at):
-                        self._send_all()
+                    self._send_all()
                 except DatabaseError as error:
                     logger.warning("Traces could not be read; trying again: %s", error)
                 except Exception:
@@ -66,7 +65,7 @@ class TraceExporter:
             connections.close_all()
 
     def _send_all(self) -> None:
-        while not self._stop.is_set() and cursor.take_lease(self._process):
+        while not self._stop.is_set() and cursor.take_lease(self._process, self._began_at):
             if not send_unsent(self._sender, self._tell):
                 return
 
@@ -94,7 +93,7 @@ def send_unsent(sender: Sender, tell: Callable[[Sent], None]) -> bool:
 def send_runs(sender: Sender, runs: Sequence[Run]) -> Sent:
     """Send runs that have ended. Where the collector refuses them together, each is sent alone; what it refuses then is left out."""
     content = MaskedContent() if settings.OTEL_CONTENT else NoContent()
-    spans = [span for tree in read_trees(runs) for span in spans_of(tree, content)]
+    spans = [span for tree in read_trees(runs, content.kinds) for span in spans_of(tree, content)]
     sent = sender.send(spans) if spans else Sent.TAKEN
     if sent is not Sent.REFUSED:
         return sent

@@ -47,8 +47,8 @@ class Tree:
     steps: dict[UUID, list[Step]] = field(default_factory=lambda: defaultdict(list))
 
 
-def read_trees(roots: Sequence[Run]) -> list[Tree]:
-    """Read what the spans of these runs are made of, in a handful of queries."""
+def read_trees(roots: Sequence[Run], kinds: Sequence[str]) -> list[Tree]:
+    """Read what the spans of these runs are made of, in a handful of queries; of their steps, those of these kinds."""
     trees = {root.pk: Tree(root, [root]) for root in roots}
     tree_of = {root.pk: tree for root, tree in zip(roots, trees.values(), strict=True)}
     level: Sequence[Run] = roots
@@ -59,7 +59,8 @@ def read_trees(roots: Sequence[Run]) -> list[Tree]:
             tree_of[run.pk].runs.append(run)
     for call in ModelCall.objects.filter(run_id__in=list(tree_of)).order_by("pk"):
         tree_of[call.run_id].calls[call.run_id].append(call)
-    for step in Step.objects.filter(run_id__in=list(tree_of)).exclude(type="").order_by("run_id", "position"):
+    steps = Step.objects.filter(run_id__in=list(tree_of), type__in=kinds).order_by("run_id", "position")
+    for step in steps.only("run_id", "type", "iteration", "body"):
         tree_of[step.run_id].steps[step.run_id].append(step)
     return list(trees.values())
 

@@ -24,13 +24,14 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.generic import CreateView, UpdateView
 
+from chat.accounts.addresses import confirmed_address
 from chat.accounts.models import User
 from chat.models import Act, Door
 from chat.protocol import group_messages
 from chat.runtime import groups
 from chat.security import audit
 from chat.serving import supervisor
-from chat.web import provider_login
+from chat.web import addresses, provider_login
 from chat.web.languages import choose_language
 from chat.web.own_data import show_data
 
@@ -106,13 +107,15 @@ class AccountView(LoginRequiredMixin, UpdateView):  # type: ignore[type-arg]
     template_name = "registration/account.html"
     success_url = reverse_lazy("account")
 
-    def get_context_data(self, **context: Any) -> dict[str, Any]:
-        """Say whether webhooks can be made."""
-        return super().get_context_data(webhooks_allowed=settings.WEBHOOKS, **context)
-
     def get_object(self, queryset: QuerySet[User] | None = None) -> User:
         """Whoever is logged in, read anew, so that what is typed shows nowhere before it is saved."""
         return User.objects.get(pk=cast(User, self.request.user).pk)
+
+    def get_context_data(self, **context: Any) -> dict[str, Any]:
+        """Say whether there is an address to confirm, and whether webhooks can be made."""
+        person = cast(User, self.request.user)
+        can_confirm = bool(settings.EMAIL_URL and person.email) and confirmed_address(person) is None
+        return super().get_context_data(can_confirm=can_confirm, webhooks_allowed=settings.WEBHOOKS, **context)
 
     def form_valid(self, form: Any) -> HttpResponse:
         """Save, and say so."""
@@ -204,6 +207,7 @@ urlpatterns = [
     path("password_change/", PasswordChangeView.as_view(), name="password_change"),
     path("signup/", SignupView.as_view(), name="signup"),
     *provider_login.urlpatterns,
+    *addresses.urlpatterns,
     path("second-factor/", _later("ask_second_factor"), name="mfa_authenticate"),
     path("second-factor/required/", _later("require_second_factor"), name="second_factor_required"),
     path("passkey/", _later("log_in_by_passkey"), name="passkey_login"),

@@ -195,6 +195,7 @@ export const WINDOW = 200;
  * @property {string} [continues]
  * @property {Array<FileData>} [files]
  * @property {string} [model]
+ * @property {number} [max_iterations]
  * @property {SentAlongData} [sent_along]
  * @property {Parent} parent
  */
@@ -462,6 +463,8 @@ export const WINDOW = 200;
  * @property {string} [continues] The run that this one goes on from.
  * @property {Array<FileData>} [files] The files of the message.
  * @property {string} [model]
+ * @property {number} [max_iterations] Model calls that it may make, by the version of its agent that it takes; absent
+ *   where there is no limit.
  * @property {SentAlongData} [sent_along]
  */
 

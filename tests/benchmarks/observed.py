@@ -16,7 +16,7 @@ from tests.chat.traces.collector import Collector
 
 _TOKEN = "for the benchmark"
 _MOST = 1.03
-_SCRAPED_EVERY_S = 5.0
+_SCRAPED_EVERY_S = 15.0
 _MESSAGE = f"What time is it? [tag={TAG} reasoning=10 tokens=100 every=20 call=current_time:{{}}]"
 
 

@@ -1,9 +1,14 @@
 """A whole product to talk to, shared by the tests of a module."""
 
 from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
 
 import pytest
+from django.core.management import call_command
+from pytest_django.plugin import DjangoDbBlocker
 
+from tests import services
+from tests.chat.databases import let_audit_be_emptied, postgresql
 from tests.model_server import ModelServer
 from tests.serving import Browser, Server, serving
 
@@ -30,3 +35,23 @@ async def bo(product: Server) -> AsyncIterator[Browser]:
     """A logged-in user."""
     async with Browser.logged_in(product.url, "bo") as browser:
         yield browser
+
+
+@pytest.fixture(scope="module")
+def tables(postgres_server: str, django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """The address of a PostgreSQL database with all tables."""
+    with services.database(postgres_server, f"tables_{uuid4().hex}") as address:
+        with django_db_blocker.unblock(), postgresql(address):
+            let_audit_be_emptied()
+        yield address
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def on_each_database(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[None]:
+    """A test is one of both databases."""
+    if request.param == "sqlite":
+        yield
+        return
+    with postgresql(request.getfixturevalue("tables"), has_tables=True):
+        yield
+        call_command("flush", verbosity=0, interactive=False)

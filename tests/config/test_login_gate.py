@@ -101,6 +101,30 @@ async def test_what_hashes_waits_and_nothing_else(method: str, path: str, is_hel
     assert most == (4 if is_held else 10)
 
 
+async def test_a_provider_that_is_slow_holds_up_no_other_login() -> None:
+    begun: list[str] = []
+    go_on = asyncio.Event()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        begun.append(scope["path"])
+        if "oidc" in scope["path"]:
+            await go_on.wait()
+
+    gate = LoginGate(application)
+    asked = [("GET", "/accounts/oidc/callback/")] * 40 + [("GET", "/accounts/login/"), ("POST", "/accounts/login/")]
+    tasks = [
+        asyncio.create_task(
+            gate({"type": "http", "method": method, "path": path, "client": ["192.0.2.1", 1]}, None, None)
+        )
+        for method, path in asked
+    ]
+    await settled()
+    assert begun.count("/accounts/login/") == 2
+    assert begun.count("/accounts/oidc/callback/") == 8
+    go_on.set()
+    await asyncio.gather(*tasks)
+
+
 async def test_who_is_sent_away_is_told_so() -> None:
     sent: list[Any] = []
 

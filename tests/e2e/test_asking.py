@@ -1,5 +1,6 @@
 """Ask, watch, stop, come back: the promise, in a browser."""
 
+import os
 import re
 from typing import Any
 
@@ -190,10 +191,17 @@ async def test_a_message_that_nobody_takes_up_says_that_it_waits_for_room(talk: 
 async def test_a_waiting_message_can_be_taken_back_and_edited(talk: Conversation) -> None:
     await talk.ask("First [tokens=2000 every=20]")
     await talk.is_at_work()
+    files = talk.page.locator("#attachments > li")
+    note: Any = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"Tea: 3"}
+    await talk.page.locator("#attach-input").set_input_files(note)
+    await expect(files).to_have_text([re.compile("notes.txt")])
+    await expect(files.locator("[data-slot=state]")).to_be_empty()
     await talk.ask("Second, with a misteak")
     await expect(talk.waiting).to_have_count(1)
+    await expect(files).to_have_count(0)
     await talk.message.press("ArrowUp")
     await expect(talk.message).to_have_value("Second, with a misteak")
+    await expect(files).to_have_text([re.compile("notes.txt")])
     await expect(talk.waiting).to_have_count(0)
     await talk.stop.click()
     await expect(talk.endlines).to_have_text([re.compile("^Stopped by mei ·"), "Removed from the queue by mei"])
@@ -365,3 +373,26 @@ async def test_a_run_within_a_run_is_live_what_it_is_after_a_reload(talk: Conver
     await talk.open_outline()
     await within.locator("> summary").click()
     await expect(within.locator(".step-n")).to_have_text([f"{asked}.1"])
+
+
+async def test_a_run_within_a_run_is_stopped_by_itself(talk: Conversation, model: ModelServer) -> None:
+    def respond(body: dict[str, Any]) -> Script:
+        asked = body["messages"][-1]
+        if asked["role"] == "tool":
+            return Script("Without it, then.")
+        if asked["content"] == "Take your time":
+            return Script(reasoning="Hm. " * 10, content="And so on. " * 400, every_s=0.05)
+        return Script(calls=[Call("ask_developer", {"message": "Take your time"})])
+
+    model.respond = respond
+    await talk.ask("Hand on")
+    within = talk.log.locator("[data-child]")
+    await expect(within.locator("[data-item]").last).to_contain_text("And so on.")
+    stop = within.get_by_role("button", name="Stop this agent")
+    if folder := os.environ.get("SHOTS"):
+        await talk.page.screenshot(path=f"{folder}/nested-live.png")
+    await stop.click()
+    await expect(within).to_have_attribute("data-status", "cancelled")
+    await expect(stop).to_be_hidden()
+    await expect(talk.answer).to_have_text("Without it, then.")
+    await talk.ended()

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from asgiref.sync import sync_to_async
 
-from agents import AgentSpec, ModelSettings
+from agents import AgentSpec, Limits, ModelSettings
 from chat.catalog import built_in
 from chat.models import Run, RunStatus, Step
 from chat.runs import commands, events, executor, recovery, toolbox
@@ -35,6 +35,9 @@ SPECS = (
     ),
     AgentSpec("ring", "Ring", "Asks itself.", "You ask yourself.", (), sub_agents=("ring",)),
     AgentSpec("helper", "Helper", "Does the work.", "You work.", ("python",)),
+    AgentSpec(
+        "tight", "Tight", "Has little.", "You spend.", ("python",), sub_agents=("boss",), limits=Limits(tokens=1)
+    ),
 )
 ADD: Call = Call("python", {"code": "6*7"})
 
@@ -63,6 +66,7 @@ PLANS: dict[str, Sequence[Script]] = {
     "hand on deep what hangs": [Script(calls=[ask("hand on what hangs", of="boss")]), Script("Without it, then.")],
     "hand on what fails": [Script(calls=[ask("fail")]), Script("It failed.")],
     "fail": [Script(status=401)],
+    "hand on what is spent": [Script(calls=[ask("hand on", of="boss")]), Script("Enough.")],
     "hand on nothing": [Script(calls=[ask("  \n")]), Script("Nothing.")],
     "hand on and on": [Script(calls=[ask("loop")]), Script("It never ends.")],
     "loop": [Script(calls=[ADD])],
@@ -253,6 +257,18 @@ async def test_there_are_limits_in_clear_words(
     check_log(steps, found)
 
 
+async def test_what_a_run_may_use_holds_for_all_within_it(here: Here, planned: ModelServer) -> None:
+    """Its budget is used up by its own first call: what it asks is asked of no model, and it has one last answer, without tools."""
+    root = await finish(here, "hand on what is spent", agent_name="tight")
+    runs = await database.read(tree, here)
+    assert [(run.agent_name, run.status, run.code) for run in runs] == [
+        ("tight", "completed", ""),
+        ("boss", "failed", "budget_exceeded"),
+    ]
+    assert ["tools" in request.body for request in planned.requests] == [True, False]
+    assert root.input_tokens + root.output_tokens > 1
+
+
 async def test_they_count_neither_as_active_runs_nor_as_messages(
     here: Here, planned: ModelServer, settings: Any
 ) -> None:
@@ -331,6 +347,14 @@ async def test_a_pause_ends_them_with_their_root_and_the_next_run_goes_on_with_e
     here: Here, planned: ModelServer
 ) -> None:
     """As where a process is told to stop: what is asked after comes from the runs that were broken off."""
+    hangs = iter([Script(fault="hang")])
+
+    def hang_once(body: dict[str, Any]) -> Script:
+        """The innermost is not done before it is broken off."""
+        is_innermost = body["messages"][-1]["content"].strip() == "work"
+        return next(hangs, None) or respond(body) if is_innermost else respond(body)
+
+    planned.respond = hang_once
     await start(here, "two levels")
     await until(lambda: Run.objects.filter(depth=2).exists())
     run_registry.stop_accepting()

@@ -332,7 +332,7 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "stopped at once": [start(), complete("cancelled", cancelled_by="mei", duration_ms=0, total_iterations=0)],
     "interrupted": [start(continues="r0"), thought(1, partial=True), complete("interrupted", usage=None)],
     "limit": [
-        start(),
+        start(max_iterations=20),
         call(1),
         result(1),
         step("max_iterations_reached", max_iterations=20),

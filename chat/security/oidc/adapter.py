@@ -97,6 +97,11 @@ class Provider(OpenIDConnectProvider):  # type: ignore[misc] # untyped
         """Nothing of what is claimed is kept beside the account."""
         return {}
 
+    def extract_common_fields(self, data: Any) -> dict[str, str]:
+        """Names and address, where they are text, without what no name has."""
+        claimed = super().extract_common_fields(data)
+        return {name: clean_text(value) for name, value in claimed.items() if isinstance(value, str)}
+
     def extract_email_addresses(self, data: Any) -> list[Any]:
         """None: that an address is somebody's is for them to confirm here."""
         return []
@@ -171,9 +176,14 @@ def _refuse(request: HttpRequest, kind: str, status: int) -> HttpResponse:
     )
 
 
+def clean_text(text: str) -> str:
+    """What may be shown, and stored: no NUL, no mark that turns what follows around."""
+    return "".join(letter for letter in text if letter.isprintable())[:_LONGEST_NAME]
+
+
 def free_username(claims: dict[str, Any]) -> str:
     """A name that nobody has here: as the provider calls them, with a number behind it where that is somebody's already."""
-    claimed = str(claims.get("preferred_username") or claims.get("name") or "user")
+    claimed = clean_text(str(claims.get("preferred_username") or claims.get("name") or "user"))
     name = re.sub(r"[^\w.@+-]+", "-", User.normalize_username(claimed)).strip("-")[:_LONGEST_NAME] or "user"
     number = 1
     free = name

@@ -154,11 +154,8 @@ def read_claims(tokens: dict[str, Any], *, nonce: str | None = None, subject: st
             raise OAuth2Error("What the provider says is about somebody else")
         claims |= {name: value for name, value in said.items() if name not in {"iss", "aud", "exp", "nonce"}}
     found = claims.get("sub")
-    if (
-        not isinstance(found, str)
-        or not 0 < len(found) <= _LONGEST_SUBJECT
-        or (subject is not None and found != subject)
-    ):
+    is_name = isinstance(found, str) and 0 < len(found) <= _LONGEST_SUBJECT and found.isprintable()
+    if not is_name or (subject is not None and found != subject):
         raise OAuth2Error("The provider does not say, as it must, whom this is about")
     return claims
 

@@ -7,6 +7,7 @@ import { SENTENCES } from "../state/messages.js";
 import { ApiError } from "../transport/api.js";
 import { notice } from "../view/notices.js";
 
+/** @import { FileData } from "../state/types.js" */
 /** @import { Api } from "../transport/api.js" */
 /** @import { Connection } from "./connection.js" */
 
@@ -16,7 +17,7 @@ import { notice } from "../view/notices.js";
  * @param {Api} from.api
  * @param {Connection} from.connection
  * @param {(run: string, isStopping: boolean) => void} from.onStopping show that a run is being stopped, or that it is not
- * @param {(text: string) => void} from.giveBack put a text back into the message box
+ * @param {(text: string, files?: FileData[]) => void} from.giveBack put a text back into the message box, and its files beside it
  */
 export function createCommands({ me, api, connection, onStopping, giveBack }) {
   /** Runs that this page has asked to stop. @type {Set<string>} */
@@ -100,12 +101,13 @@ export function createCommands({ me, api, connection, onStopping, giveBack }) {
      *
      * @param {string} run
      * @param {string} status
+     * @param {FileData[]} files those of its message
      */
-    ended(run, status) {
+    ended(run, status, files) {
       stops.delete(run);
       const text = takingBack.get(run);
       takingBack.delete(run);
-      if (text !== undefined && status === "cancelled") giveBack(text);
+      if (text !== undefined && status === "cancelled") giveBack(text, files);
     },
   };
 }

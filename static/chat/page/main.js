@@ -218,7 +218,7 @@ function hasJoined(data) {
 function runChanged(frame) {
   if (frame.type === "reasoning_complete") {
     view.closeNotice("refused");
-    commands.ended(frame.run_id ?? "", frame.data.status);
+    commands.ended(frame.run_id ?? "", frame.data.status, state.runs[frame.run_id ?? ""]?.files ?? []);
   }
   hasUnsentChanged = true;
   void refresh();

@@ -205,6 +205,7 @@ function started(run, data) {
     started_at: data.timestamp,
     agent: data.agent,
     model: data.model ?? "",
+    limit: data.max_iterations ?? 0,
     message: data.message,
     files: data.files ?? [],
     sent_along: data.sent_along ?? null,

@@ -70,6 +70,7 @@ export function createView({ page, act, storage, fetchContent }) {
     fillCard: log.fillCard,
     keepPlace: scroll.keepPlace,
     onContinue: act.continueRun,
+    onStop: (run) => act.stop(run, painted?.people ?? []),
     onStarter: act.offer,
   });
   createEarlier({ log: element, fillCard: log.fillCard, keepPlace: scroll.keepPlace, onCome: scroll.leave });
@@ -84,6 +85,7 @@ export function createView({ page, act, storage, fetchContent }) {
     head.paint(state, now);
     if (state.queue !== painted?.queue || unsent !== null) waiting.paint(state.queue, unsent ?? [], isMoving);
     if (state.people !== painted?.people) paintPeople(state.people);
+    element.toggleAttribute("data-may-stop", page.may.stop && page.live);
     painted = state;
     return added;
   }

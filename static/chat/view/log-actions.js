@@ -17,9 +17,10 @@ import { showWhole } from "../run/result.js";
  * @param {(card: HTMLElement) => void} from.fillCard have a call's card hold what is copied from it
  * @param {(change: () => void) => void} from.keepPlace see scroll.js
  * @param {(run: string, onFailed: () => void) => void} from.onContinue
+ * @param {(run: string) => void} from.onStop
  * @param {(text: string) => void} from.onStarter a question that the empty page offers
  */
-export function createLogActions({ log, runOf, fetchContent, fillCard, keepPlace, onContinue, onStarter }) {
+export function createLogActions({ log, runOf, fetchContent, fillCard, keepPlace, onContinue, onStop, onStarter }) {
   offerActions(log);
   /** @param {HTMLElement} element @returns {HTMLElement} */
   const runAround = (element) => closest(element, ".run");
@@ -39,6 +40,7 @@ export function createLogActions({ log, runOf, fetchContent, fillCard, keepPlace
       pressed.disabled = true;
       onContinue(runAround(button).dataset.run ?? "", () => (pressed.disabled = false));
     },
+    "stop-child": (button) => onStop(closest(button, "[data-child]").dataset.child ?? ""),
     whole(button) {
       const seq = /** @type {HTMLAnchorElement} */ (button).href.match(/events\/(\d+)\//u)?.[1] ?? "";
       void showWhole(button, () => fetchContent(seq));

@@ -17,6 +17,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.migrations.exceptions import InconsistentMigrationHistory
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
@@ -157,11 +158,8 @@ def test_going_back_to_the_former_version_and_on_again_keeps_what_was_granted(ad
     assert Permission.objects.filter(codename="delete_user").count() == 1
     call_command("migrate", verbosity=0)
     applied = MigrationRecorder(connection).migration_qs.filter(app="accounts")
-    assert sorted(applied.values_list("name", flat=True)) == [
-        "0001_initial",
-        "0002_user_language",
-        "0003_provider_login",
-    ]
+    own = {name for application, name in MigrationLoader(None).disk_migrations if application == "accounts"}
+    assert sorted(applied.values_list("name", flat=True)) == sorted(own)
 
 
 def test_a_former_database_that_was_left_in_the_middle_is_said_to_be(address: str) -> None:

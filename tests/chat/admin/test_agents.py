@@ -192,6 +192,13 @@ def test_what_cannot_be_is_refused_in_words(client: Client, writer: User, change
     assert agent().versions.count() == 1
 
 
+def test_a_server_of_ones_own_has_no_model_by_itself(client: Client, writer: User) -> None:
+    own = ModelServer.objects.create(name="own", address=ALLOWED)
+    answer = client.post(at("change", agent().pk), said(model_server=own.pk, model=""))
+    assert "Say which of the server" in errors(answer)
+    assert agent().versions.count() == 1
+
+
 @pytest.mark.parametrize("name", ["Poet", "1st", "a b", "a-b", "x" * 41, "researcher", "é", "poet\n"])
 def test_names_that_no_agent_may_have(client: Client, writer: User, name: str) -> None:
     answer = client.post(at("add"), said(name=name, based_on=None))

@@ -64,6 +64,8 @@ SUMS: dict[str, list[tuple[str, int, str]]] = {
 }
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("on_each_database")
 @pytest.mark.parametrize("by", SUMS)
 def test_sums(by: Any, client: Client, staff: User, ada: User) -> None:
     used(ada, input_tokens=20, cost=Decimal("1.25"), currency="USD")

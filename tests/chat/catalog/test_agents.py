@@ -1,6 +1,7 @@
 """Agents as data: which version a run takes, who may use an agent, and what is said where there is none."""
 
 import asyncio
+import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -12,12 +13,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from agents import AGENTS
+from agents import AGENTS, Limits, Parameters
 from agents.specs import forget_agents, register_agent
 from chat.accounts.models import User
 from chat.catalog import agent_versions, agents, built_in
 from chat.catalog.agent_versions import SavedMeanwhile, Unchangeable, content_of
-from chat.models import Act, Agent, AgentVersion, AuditEntry, Origin, Run, RunStatus
+from chat.models import Act, Agent, AgentVersion, AuditEntry, Origin, Run, RunStatus, Step
 from chat.runs import commands, dispatch
 from chat.runs import state as run_state
 from chat.runs.admission import Refused
@@ -62,7 +63,8 @@ def test_the_built_in_agents_are_version_1_of_themselves() -> None:
 
 
 def test_an_agent_of_an_extension_is_one_in_each_of_its_versions(ada: User) -> None:
-    spec = replace(AGENTS["writer"], name="poet", mcp=(), agent_class="poet")
+    wishes = {"limits": Limits(iterations=3), "parameters": Parameters(temperature=0.5), "starters": ("Why?",)}
+    spec = replace(AGENTS["writer"], name="poet", mcp=(), agent_class="poet", **wishes)  # type: ignore[arg-type] # of each kind
     register_agent(spec)
     try:
         built_in.make_built_in()
@@ -99,6 +101,19 @@ def test_a_run_takes_the_version_that_is_current_when_it_begins_and_keeps_it(ada
     assert claim.run.agent_version == second
     assert claim.setup is not None
     assert (claim.setup.spec.version, claim.setup.spec.instructions) == (2, "Be brief.")
+
+
+def test_a_runs_start_says_how_often_its_version_may_ask_the_model(ada: User, settings: Any) -> None:
+    """Whatever later versions say, and whichever agent the session has by then."""
+    settings.MAX_ITERATIONS = 20
+    session = making.session(ada)
+    ask(ada, session.pk)
+    published(ada, limits={"iterations": 3})
+    ask(ada, making.session(ada).pk)
+    settings.MAX_ITERATIONS = 0
+    ask(ada, making.session(ada, agent_name="writer").pk, agent_name="writer")
+    starts = Step.objects.filter(event="reasoning_start").order_by("pk")
+    assert [json.loads(step.body).get("max_iterations") for step in starts] == [20, 3, None]
 
 
 def test_a_draft_is_taken_by_no_run(ada: User) -> None:

@@ -13,7 +13,10 @@ from tests import wire_types
 
 #: Of each type of stored event: the fields of its data, and those that may be missing. Those of steps are below.
 STORED = {
-    "reasoning_start": ("agent message user enable_reasoning timestamp", "continues files model"),
+    "reasoning_start": (
+        "agent message user enable_reasoning timestamp",
+        "continues files max_iterations model sent_along",
+    ),
     "response": ("content", "partial"),
     "error": ("message code id", "client_message_id template values"),
     "reasoning_complete": ("status total_iterations duration_ms usage", "code cancelled_by removed"),

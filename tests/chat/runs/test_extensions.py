@@ -16,7 +16,8 @@ async def test_an_agent_of_an_extension_is_asked_like_any_other(tmp_path: Path, 
             async with browser.http.get("/api/agents/") as answer:
                 offered = {agent["name"]: agent for agent in (await answer.json())["items"]}
             assert offered["poet"]["description"] == "Answers, and signs what it has written."
-            async with browser.socket(await browser.new_session()) as socket:
+            session = await browser.new_session()
+            async with browser.socket(session) as socket:
                 words = 'Roll [reasoning=6 call=roll_dice:{"times":1} call=current_time:{}]'
                 await socket.send("chat", message=words, agent_name="poet")
                 complete = await socket.until_type("reasoning_complete")
@@ -50,5 +51,5 @@ async def test_an_agent_of_an_extension_is_asked_like_any_other(tmp_path: Path, 
                 (1, ["current_time", "roll_dice"]),
                 (2, ["current_time", "roll_dice"]),
             ]
-            async with browser.http.get(f"/runs/{run_id}/") as page:
-                assert "used roll_dice" in (await page.text())
+            async with browser.http.get(f"/sessions/{session}/") as page:
+                assert "used roll_dice" in (await page.text()).lower()

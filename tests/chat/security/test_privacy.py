@@ -174,6 +174,8 @@ ROWS: dict[str, list[Row]] = {
     "accounts/signup/": [Row("GET", 404, 404, 404, 404), Row("POST", 404, 404, 404, 404)],
     "accounts/oidc/login/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
     "accounts/oidc/callback/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
+    "accounts/email/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 404, 404)],
+    "accounts/email/<str:key>/": [Row("GET", LOGIN, 404, 404, 404), Row("POST", LOGIN, 404, 404, 404)],
     # Stages of a login, for whoever is in the middle of one: others are led to its beginning, or home.
     "accounts/second-factor/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
     "accounts/second-factor/required/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],

@@ -7,13 +7,16 @@ import pytest
 from django.test import override_settings
 from django.utils import timezone
 
+from agents import Sentence
 from chat.accounts.models import User
 from chat.models import File, FileText, Session
 from chat.runs import erasure
 from chat.store import file_texts, files
+from tests import documents
 from tests.chat import making
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_each_database")]
+WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
 
 @pytest.fixture
@@ -147,8 +150,20 @@ def test_one_endless_line_is_broken(ada: User) -> None:
     assert [len(line) for _, line in file_texts.lines(file, 1)] == [1_000] * 10
 
 
-def test_why_there_is_no_text_is_kept(ada: User) -> None:
-    file = files.keep(ada.pk, name="a.pdf", media_type="application/pdf", content=b"%PDF-1.4 nothing", sha256="")
+#: Files without text: their type, what is in them, and why there is none. Each reason is one that pages can say in other languages.
+WITHOUT_TEXT = {
+    "damaged": ("application/pdf", b"%PDF-1.4 nothing", r"It is damaged, or not quite what it says it is \(\w+\)\."),
+    "a picture": ("image/png", documents.picture(), r"It is a picture\."),
+    "a bomb": (WORD, documents.bomb(), r"Unpacked it would be larger than a file may be\."),
+    "empty pages": ("application/pdf", documents.pdf(""), r"There is no text in it: perhaps its pages are pictures\."),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_TEXT)
+def test_why_there_is_no_text_is_kept(case: str, ada: User) -> None:
+    kind, content, words = WITHOUT_TEXT[case]
+    file = files.keep(ada.pk, name="a", media_type=kind, content=content, sha256="")
     for _ in range(2):
-        with pytest.raises(file_texts.NoText, match="damaged"):
+        with pytest.raises(file_texts.NoText, match=words) as found:
             file_texts.prepare(File.objects.get(pk=file.pk))
+        assert isinstance(found.value.args[0], Sentence)

@@ -2,44 +2,19 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-from pytest_django import DjangoDbBlocker
 
 from chat.models import Draft, Run, RunStatus, Session, Step, StepContent
 from chat.runs import state as run_state
 from chat.store import selectors, step_log
 from chat.store.step_log import Entry, Fenced
-from tests import services
 from tests.chat import making
-from tests.chat.databases import postgresql
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(scope="module")
-def tables(postgres_server: str, django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
-    """The address of a PostgreSQL database with all tables."""
-    with services.database(postgres_server, "step_log") as address:
-        with django_db_blocker.unblock(), postgresql(address):
-            pass
-        yield address
-
-
-@pytest.fixture(autouse=True, params=["sqlite", "postgres"])
-def on_each_database(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[None]:
-    """Every test of the log is one of both databases."""
-    if request.param == "sqlite":
-        yield
-        return
-    with postgresql(request.getfixturevalue("tables"), has_tables=True):
-        yield
-        call_command("flush", verbosity=0, interactive=False)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_each_database")]
 
 
 def test_events_are_numbered_from_one_without_holes() -> None:

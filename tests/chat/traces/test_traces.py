@@ -271,7 +271,7 @@ def test_the_cursor_moves_on_and_takes_its_notes_along(collector: Collector) -> 
     Run.objects.filter(pk=run.pk).update(ended_at=timezone.now() - timedelta(minutes=11))
     send()
     assert not TracedRun.objects.exists()
-    assert timezone.now() - TraceCursor.objects.get().since < timedelta(minutes=11)
+    assert timedelta(minutes=10) <= timezone.now() - TraceCursor.objects.get().since < timedelta(minutes=11)
     send()
     assert len(collector.requests) == 1
 
@@ -280,6 +280,9 @@ def test_one_process_sends_at_a_time_and_another_when_it_is_silent() -> None:
     assert cursor.take_lease("one")
     assert not cursor.take_lease("two")
     assert cursor.take_lease("one")
+    TraceCursor.objects.update(leased_until=timezone.now() + timedelta(seconds=cursor.LEASE_S / 4))
+    assert cursor.take_lease("one"), "and has it for longer"
+    assert TraceCursor.objects.get().leased_until > timezone.now() + timedelta(seconds=cursor.LEASE_S / 2)
     TraceCursor.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
     assert cursor.take_lease("two")
     cursor.give_up_lease("two")

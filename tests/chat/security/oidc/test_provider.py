@@ -1,10 +1,12 @@
 """Logging in by a provider that others wrote: who comes in, with which groups, and when it is over."""
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import Group
 from django.test import Client
@@ -255,6 +257,48 @@ def test_an_account_that_staff_have_deactivated_stays_out(provider: OidcProvider
     assert answer.status_code == 403
     assert "lets nobody in" in answer.content.decode()
     assert not is_in(client)
+
+
+def test_the_second_factor_is_asked_for_after_the_provider_too(provider: OidcProvider, client: Client) -> None:
+    provider.know("g-15", **WHO)
+    log_in(Client())
+    secret = generate_totp_secret()
+    TOTP.activate(User.objects.get(), secret)
+    assert log_in(client, "?next=/schedules/")["Location"] == "/accounts/second-factor/"
+    assert not is_in(client)
+    refresh = unseal(ProviderLogin.objects.get().refresh_token)
+    assert refresh
+    assert refresh not in str(dict(client.session))
+    code = format_hotp_value(hotp_value(secret, int(time.time()) // 30))
+    assert client.post("/accounts/second-factor/", {"code": code})["Location"] == "/schedules/"
+    assert is_in(client)
+
+
+def test_who_must_have_a_second_factor_sets_it_up_also_after_the_provider(
+    provider: OidcProvider, settings: Any, client: Client
+) -> None:
+    settings.MFA_REQUIRED = "all"
+    provider.know("g-16", **WHO)
+    assert log_in(client)["Location"] == "/accounts/second-factor/required/"
+    assert not is_in(client)
+
+
+def test_who_has_no_password_confirms_by_the_provider(provider: OidcProvider, client: Client) -> None:
+    provider.know("g-17", **WHO)
+    log_in(client)
+    assert client.get("/accounts/password_change/").status_code == 404
+    assert client.get("/accounts/security/app/").status_code == 200, "they have just logged in"
+    session = client.session
+    session["account_authentication_methods"][0]["at"] -= 3600
+    session.save()
+    where = client.get("/accounts/security/app/")["Location"]
+    page = client.get(where).content.decode()
+    assert 'type="password"' not in page
+    assert "/accounts/oidc/login/?again=1&amp;next=%2Faccounts%2Fsecurity%2Fapp%2F" in page
+    begun = client.get("/accounts/oidc/login/?again=1&next=%2Faccounts%2Fsecurity%2Fapp%2F")
+    assert "prompt=login" in begun["Location"]
+    assert log_in(client, "?next=%2Faccounts%2Fsecurity%2Fapp%2F")["Location"] == "/accounts/security/app/"
+    assert client.get("/accounts/security/app/").status_code == 200
 
 
 @pytest.mark.parametrize(
