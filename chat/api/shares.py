@@ -110,7 +110,7 @@ async def make_share(request: HttpRequest, session_id: str) -> Any:
     session = await visible_session(request, session_id)
     new = payload(request, NewShare)
     if sum((new.user is not None, new.group is not None, new.link)) != 1:
-        raise BadFrame("bad_frame", Sentence("Share with one of user, group and link."))
+        raise BadFrame("bad_frame", Sentence("Share with exactly one: a person, a group or a link."))
     wish = sharing.Wish(new.user or "", new.group or "", link=new.link)
     try:
         share, secret = await database.write(

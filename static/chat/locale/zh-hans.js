@@ -169,7 +169,7 @@ const words = {
   "Schedules": "计划任务",
   "Send one file, as a form with the field “file”.": "请以含有“file”字段的表单发送一个文件。",
   "Sending": "正在发送",
-  "Share with one of user, group and link.": "",
+  "Share with exactly one: a person, a group or a link.": "",
   "Show all %(n)d rows": [
     "显示全部 %(n)d 行"
   ],

@@ -169,7 +169,7 @@ const words = {
   "Schedules": "排程",
   "Send one file, as a form with the field “file”.": "請以含有「file」欄位的表單傳送一個檔案。",
   "Sending": "正在送出",
-  "Share with one of user, group and link.": "",
+  "Share with exactly one: a person, a group or a link.": "",
   "Show all %(n)d rows": [
     "顯示全部 %(n)d 列"
   ],
