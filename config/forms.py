@@ -43,7 +43,10 @@ class FormsMiddleware(MiddlewareMixin):
 
 
 def _refuse(request: HttpRequest, status: int, code: ErrorCode, words: str) -> HttpResponse:
-    if not request.path.removeprefix(settings.PUBLIC_URL.path).startswith("/api/"):
+    path = request.path.removeprefix(settings.PUBLIC_URL.path)
+    if not path.startswith(("/api/", "/v1/")):
         return HttpResponse(f"{words}\n", status=status, content_type="text/plain; charset=utf-8")
-    body = orjson.dumps({"error": error_data(code, words, secrets.token_hex(4))})
-    return HttpResponse(body, status=status, content_type="application/json")
+    error: dict[str, Any] = dict(error_data(code, words, secrets.token_hex(4)))
+    if path.startswith("/v1/"):
+        error |= {"type": "invalid_request_error", "param": None}
+    return HttpResponse(orjson.dumps({"error": error}), status=status, content_type="application/json")

@@ -41,6 +41,8 @@ class Failure(Exception):
         self.param = param
         self.id = secrets.token_hex(4)
         """By which operators find it in the log."""
+        self.session_id = ""
+        """Where the run is that it is about, if it is about one."""
         self.is_final = is_final
         """Whether the same again would come to the same: clients try again by themselves, and a run costs."""
 

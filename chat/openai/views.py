@@ -115,6 +115,8 @@ def _told(request: HttpRequest, failure: Exception) -> HttpResponse:
 def _failed(failure: Failure) -> HttpResponse:
     logger.info("Refused a request: %s %s (%d)", failure.code, failure.id, failure.status)
     told = _json({"error": failure.body()}, failure.status)
+    if failure.session_id:
+        told[_ANSWERED_AS] = failure.session_id
     if failure.is_final:
         # These clients try again by themselves, even where it would come to the same, or do the same again.
         told["x-should-retry"] = "false"
@@ -158,9 +160,7 @@ async def complete_chat(request: HttpRequest, login: Login) -> HttpResponseBase:
     if wish.stream:
         return _stream(request, login, asked, CompletionStream(run_id, wish.model, asked.created, wish.with_usage))
     said = Said()
-    ended = await _wait(request, login, asked, said.add)
-    if ended.error:
-        raise run_failure(ended)
+    await _wait(request, login, asked, said.add)
     return _answer(_json(completions.completion(run_id, wish.model, asked.created, said)), asked)
 
 
@@ -181,8 +181,6 @@ async def respond(request: HttpRequest, login: Login) -> HttpResponseBase:
         return _stream(request, login, asked, ResponseStream(told))
     output = Output(told.run_id)
     ended = await _wait(request, login, asked, output.add)
-    if ended.error:
-        raise run_failure(ended)
     return _answer(_json(told.resource(responses.status_of(ended), output.items, ended)), asked)
 
 
@@ -230,7 +228,7 @@ def _answer(answer: HttpResponseBase, asked: Asked) -> HttpResponseBase:
 
 
 async def _wait(request: HttpRequest, login: Login, asked: Asked, add: Callable[[Piece], object]) -> Ended:
-    """Add what is told of a run, up to its end; growth, which its steps hold too, is left out."""
+    """Add what is told of a run, up to its end; growth, which its steps hold too, is left out. Raises `Failure` where it has no answer."""
     teller = RunTeller(str(asked.run_id))
     ends: list[Ended] = []
 
@@ -244,6 +242,11 @@ async def _wait(request: HttpRequest, login: Login, asked: Asked, add: Callable[
 
     try:
         await follow_run(login, asked, take)
+        if ends[0].error:
+            raise run_failure(ends[0])
+    except Failure as failure:
+        failure.session_id = str(asked.session_id)
+        raise
     except asyncio.CancelledError:
         _client_gone(request, login, asked)
         raise

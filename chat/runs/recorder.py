@@ -356,6 +356,7 @@ def end_run(
     if run.parent_id is not None:
         return events, []
     if run.origin == Origin.OPENAI and (end.status in _ANSWERED or end.code == "budget_exceeded"):
-        sent_along.note_answer(run.pk, answer)
+        along = sent_along.of_run(run)
+        sent_along.note_answer(run.pk, answer, along.asked if along else None)
     auto_continue.after(run, end)
     return events, run_state.sessions_unblocked_by(run)

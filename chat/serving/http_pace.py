@@ -19,7 +19,27 @@ class PacedRequest(WebRequest):  # type: ignore[misc] # untyped
         is_first = message["type"] == "http.response.body" and message.get("more_body") and self.producer is None
         if is_first and not self.finished and self.channel is not None:
             self.registerProducer(self, True)
-        super().handle_reply(message)
+        if not (message.get("more_body") and self.chunked and self._put_at_once(message["body"])):
+            super().handle_reply(message)
+
+    def _put_at_once(self, body: bytes) -> bool:
+        """Write a part of a stream where nothing waits to be written: to be told when the network can take it costs more than the writing.
+
+        False where something waits, or the answer is over: then it goes the usual way.
+        """
+        transport = self.channel and self.channel.transport
+        if not body or self.finished or transport is None or self._disconnected:
+            return False
+        if transport.dataBuffer or transport._tempDataLen or not transport.connected or transport.disconnecting:  # noqa: SLF001
+            return False
+        chunk = b"%x\r\n%b\r\n" % (len(body), body)
+        sent = transport.writeSomeData(chunk)
+        # Anything but a number says that the connection is lost, which the reactor finds out by itself.
+        written = sent if isinstance(sent, int) else 0
+        if written < len(chunk):
+            transport.write(chunk[written:])
+        self.sentLength += len(body)
+        return True
 
     def finish(self) -> None:
         """The answer is whole: who does not read its rest is cut off after a while."""

@@ -25,9 +25,11 @@ from chat.models import (
     SentAlong,
     Session,
     SessionFile,
+    Share,
     Step,
     StepContent,
 )
+from chat.models.webhooks import Webhook
 
 #: Rows that are read at a time, and bytes of a piece, at least.
 ROWS = 200
@@ -40,7 +42,9 @@ account.json    what you have said about yourself, your groups, and your setting
 sessions/       each of your sessions as JSON, with every step and model call, and as Markdown, for reading
 files/          the files that you have sent, and that tools have made for you
 schedules.json  your schedules, and what became of them
+shares.json     with whom you share sessions, and which are shared with you
 tokens.json     your tokens, without the secrets, of which none is kept
+webhooks.json   addresses of yours that are told of runs
 usage.json      tokens and costs, by day
 audit.json      what you did that is noted, and what others did to what is yours
 """
@@ -97,6 +101,9 @@ def _members(user: User) -> Iterator[tuple[str, Iterator[bytes]]]:
         yield f"files/{file.pk}/{name}", _content(file)
     yield "schedules.json", _list(_schedule(schedule) for schedule in _each(Schedule.objects.filter(owner=user)))
     yield "tokens.json", _list(_values(ApiToken.objects.filter(user=user), without=("digest", "user_id")))
+    shares = Share.objects.filter(Q(session__owner=user) | Q(user=user))
+    yield "shares.json", _list(_values(shares, without=("link_hash",)))
+    yield "webhooks.json", _list(_values(Webhook.objects.filter(owner=user), without=("owner_id", "fingerprint")))
     yield "usage.json", _list(_values(DailyUsage.objects.filter(user=user), without=("id", "user_id")))
     about = AuditEntry.objects.filter(Q(actor_id=user.pk) | Q(subject_id=user.pk))
     yield "audit.json", _list(_entry(entry, user) for entry in _each(about))

@@ -59,27 +59,27 @@ def find_conversation(owner_id: int, agent_name: str, answered: str) -> Place | 
         sent_along__agent_name=agent_name,
         sent_along__answered=answered,
     )
-    return _place(rows.order_by("-created_at").first(), answered)
+    run = rows.order_by("-created_at").first()
+    return None if run is None else Place(run.session_id, run, answered, is_latest=True)
 
 
 def find_run(owner_id: int, run_id: UUID) -> Place | None:
     """Where one goes on from a run of a session of one's own."""
     run = Run.objects.filter(IS_ROOT, pk=run_id, session__owner=owner_id, session__deleted_at=None).first()
-    return _place(run, None)
+    if run is None:
+        return None
+    return Place(run.session_id, run, _answered(run), not Run.objects.filter(_is_followed(), pk=run.pk).exists())
 
 
 def latest_in(session_id: UUID) -> Place | None:
     """The same of a session's latest run; None before its first."""
-    return _place(Run.objects.filter(IS_ROOT, session=session_id).order_by("-number").first(), None)
+    run = Run.objects.filter(IS_ROOT, session=session_id).order_by("-number").first()
+    return None if run is None else Place(session_id, run, _answered(run), is_latest=True)
 
 
-def _place(run: Run | None, answered: str | None) -> Place | None:
-    if run is None:
-        return None
-    if answered is None:
-        answered = SentAlong.objects.filter(run=run).values_list("answered", flat=True).first() or ""
-    is_latest = not Run.objects.filter(_is_followed(), pk=run.pk).exists()
-    return Place(run.session_id, run, answered, is_latest)
+def _answered(run: Run) -> str:
+    along = of_run(run)
+    return "" if along is None else along.answered
 
 
 class KeyTaken(Exception):
@@ -103,9 +103,10 @@ def add(along: SentAlong, run: Run) -> None:
     along.save(force_insert=True)
 
 
-def note_answer(run_id: UUID, answer: str) -> None:
-    """The conversation goes on with this answer of the run's, as its client has it."""
-    asked = SentAlong.objects.filter(run=run_id).values_list("asked", flat=True).first()
+def note_answer(run_id: UUID, answer: str, asked: str | None = None) -> None:
+    """The conversation goes on with this answer of the run's, as its client has it; ``asked`` is the row's, where that is known."""
+    if asked is None:
+        asked = SentAlong.objects.filter(run=run_id).values_list("asked", flat=True).first()
     if asked:
         SentAlong.objects.filter(run=run_id).update(answered=next_digest(asked, "assistant", answer))
 

@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -39,6 +40,8 @@ PAGE_SESSIONS = 40
 RECENT = 6
 #: Steps shown under a session that was found by them, the newest.
 HITS = 3
+#: A session that is deleted within this time says so at its head, and before that in its menu.
+EXPIRES_SOON = timedelta(days=7)
 
 
 @require_safe
@@ -129,6 +132,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     live = before is None
     last = window.newest
     standing = selectors.session_view(found.pk)
+    expires_at = retention.expires_at(found, found.owner)
     offer = _offer(request, found.agent_name)
     return render_page(
         request,
@@ -143,7 +147,8 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         agent_name=offer.chosen,
         withdrawn="" if offer.chosen == found.agent_name else rows.agent_title(found.agent_name),
         enable_reasoning=found.enable_reasoning,
-        expires_at=retention.expires_at(found, found.owner),
+        expires_at=expires_at,
+        expires_soon=expires_at is not None and expires_at - timezone.now() < EXPIRES_SOON,
         agent_title=rows.agent_title(found.agent_name),
         runs=[run.html for run in runs],
         latest_run=latest.id if latest else None,

@@ -12,7 +12,7 @@ _MOST = 1.2
 
 def doors(stage: Stage, sizes: Sizes) -> Measured:
     """Many sessions streaming at once, over sockets and then over `/v1`."""
-    count, tokens = sizes.sessions, sizes.tokens
+    count, tokens = sizes.sessions, 2 * sizes.tokens
     message = f"Tell me about tides [tag={TAG} tokens={tokens} every={1000 / _RATE:g} stamp]"
     token = stage.rows("token")
     with stage.product() as product:

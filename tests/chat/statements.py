@@ -22,7 +22,7 @@ from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.schedules import occurrences
 from chat.security import audit
-from chat.store import call_reader, history, reconcile, selectors, step_log
+from chat.store import call_reader, history, reconcile, selectors, sent_along, step_log
 from chat.store.audit_log import AuditFilter, Cursor
 from chat.store.calls import CallWriter, PricedCall
 from tests.chat import making
@@ -130,6 +130,10 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "claiming again": lambda at: dispatch.claim_again(at.live.pk),
     "room for one more": lambda at: run_state.under_run_limit(at.user_id),
     "what was said": lambda at: history.conversation_history(at.session_id, 15),
+    "a client's conversation": lambda at: sent_along.find_conversation(at.user_id, "researcher", "0" * 64),
+    "a run to go on from": lambda at: sent_along.find_run(at.user_id, at.ended.pk),
+    "a client's key": lambda at: sent_along.find_by_key(at.user_id, "key", ""),
+    "a client's answer": lambda at: sent_along.note_answer(at.ended.pk, "so"),
     "a step": lambda at: step_log.append(at.live, [making.thought("so", 100)]),
     "a step again": lambda at: step_log.append_again(at.live, [making.thought("so", 100)]),
     "a draft": lambda at: step_log.save_drafts([_draft(at)]),

@@ -107,13 +107,13 @@ async def test_what_cannot_be_noted_is_shown_to_nobody(
 ) -> None:
     """The table takes nothing: staff see nothing, and whoever owns it all the same."""
     look, _, refused = DOORS[door]
-    database.rows(UNWRITABLE)
-    try:
-        async with Browser.logged_in(product.url, "looker") as looker, Browser.logged_in(product.url, "bo") as bo:
+    async with Browser.logged_in(product.url, "looker") as looker, Browser.logged_in(product.url, "bo") as bo:
+        database.rows(UNWRITABLE)
+        try:
             assert await look(looker, session) == refused
             assert await look(bo, session) == 200
-    finally:
-        database.rows("DROP TRIGGER no_audit")
+        finally:
+            database.rows("DROP TRIGGER no_audit")
 
 
 async def test_a_stop_over_the_socket_is_noted_in_the_transaction_that_stops(

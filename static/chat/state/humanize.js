@@ -369,8 +369,9 @@ export function tint(name) {
  */
 export function sentAlong({ messages, instructions }) {
   if (!messages) return gettext("The client has sent instructions along");
-  if (!instructions)
+  if (!instructions) {
     return ngettext("The client has sent %(n)d earlier message along", "The client has sent %(n)d earlier messages along", messages);
+  }
   return ngettext(
     "The client has sent instructions and %(n)d earlier message along",
     "The client has sent instructions and %(n)d earlier messages along",

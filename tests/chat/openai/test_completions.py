@@ -216,6 +216,7 @@ async def test_a_run_that_fails_is_an_error(door: Door, words: str) -> None:
     assert failed.value.status_code == status
     assert failed.value.code in codes
     assert failed.value.response.headers["x-should-retry"] == "false"
+    assert len(failed.value.response.headers["X-Session-Id"]) == 36
     stream = await door.client.chat.completions.create(model=MODEL, messages=asking(words), stream=True)
     with pytest.raises(APIError) as told:
         async for _ in stream:

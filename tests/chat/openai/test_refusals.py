@@ -107,6 +107,27 @@ async def test_a_body_that_is_too_large(product: Server, door: Door) -> None:
     assert (answer.status, told["error"]["code"], told["error"]["param"]) == (413, "too_large", None)
 
 
+#: Bodies that are no JSON by their type: the type, the body, and the status.
+OTHER_TYPES = {
+    "none": ("", ASK, 200),
+    "a form, as curl says without being told": ("application/x-www-form-urlencoded", ASK, 200),
+    "text": ("text/plain", ASK, 200),
+    "a form that is none": ("multipart/form-data; boundary=x", b"--y\r\n", 400),
+    "a form": ("multipart/form-data; boundary=x", b"--x\r\n\r\n\r\n--x--\r\n", 400),
+    "another charset": ("application/json; charset=utf-16", ASK, 200),
+    "nonsense": ("/", b"\xff", 400),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_TYPES)
+async def test_the_type_of_a_body(product: Server, door: Door, name: str) -> None:
+    kind, body, expected = OTHER_TYPES[name]
+    status, told, _ = send(product, "POST", "/v1/chat/completions", body, {**door.headers, "Content-Type": kind})
+    assert status == expected, told
+    if status != 200:
+        assert_error(told)
+
+
 @pytest.mark.parametrize("words", ["x" * 40_000, "", " \u200b "], ids=["long", "empty", "blank"])
 async def test_a_message_that_is_none(product: Server, door: Door, words: str) -> None:
     body = json.dumps({"model": "researcher", "messages": [{"role": "user", "content": words}]}).encode()
