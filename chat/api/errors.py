@@ -20,6 +20,7 @@ _STATUS: dict[ErrorCode, int] = {
     "not_allowed": 403,
     "not_found": 404,
     "not_continuable": 409,
+    "not_waiting": 409,
     "nothing_to_cancel": 409,
     "conflict": 409,
     "budget_exceeded": 409,

@@ -112,9 +112,10 @@ class EventStreamResponse(StreamingHttpResponse):
 
 
 def event(kind: str, data: str, event_id: str = "") -> bytes:
-    """One event, of data on a single line."""
-    named = f"id: {event_id}\nevent: {kind}\ndata: {data}\n\n" if event_id else f"event: {kind}\ndata: {data}\n\n"
-    return named.encode()
+    """One event, of data on a single line; one without a kind is what clients call a message."""
+    identified = f"id: {event_id}\n" if event_id else ""
+    named = f"event: {kind}\n" if kind else ""
+    return f"{identified}{named}data: {data}\n\n".encode()
 
 
 async def _wait_until_gone(receive: Receive) -> None:

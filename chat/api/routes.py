@@ -12,6 +12,7 @@ from ninja.errors import AuthenticationError, ValidationError
 
 from agents.sentence import Sentence
 from chat.api import agents as agent_api
+from chat.api import agui as agui_api
 from chat.api import calls as call_api
 from chat.api import events as event_api
 from chat.api import exports as export_api
@@ -86,6 +87,7 @@ for module in (
     search_api,
     file_api,
     schedule_api,
+    agui_api,
     share_api,
     token_api,
 ):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, Stric
 
 from agents.sentence import Sentence
 from chat.access import Role
+from chat.api.auth import MANAGE, READ
 from chat.api.bodies import payload, takes, user_of
 from chat.api.errors import error_response
 from chat.api.paths import visible_session
@@ -89,7 +90,7 @@ def link_address(request: HttpRequest, secret: str) -> str:
     return f"{settings.PUBLIC_URL.origin}{path}" if settings.PUBLIC_URL.origin else request.build_absolute_uri(path)
 
 
-@router.get("sessions/{session_id}/shares/", response=ShareList, exclude_unset=True)
+@router.get("sessions/{session_id}/shares/", auth=READ, response=ShareList, exclude_unset=True)
 async def list_shares(request: HttpRequest, session_id: str) -> dict[str, Any]:
     """List with whom one's own session is shared."""
     session = await visible_session(request, session_id)
@@ -98,14 +99,18 @@ async def list_shares(request: HttpRequest, session_id: str) -> dict[str, Any]:
 
 
 @router.post(
-    "sessions/{session_id}/shares/", response={201: ShareOut}, openapi_extra=takes(NewShare), exclude_unset=True
+    "sessions/{session_id}/shares/",
+    auth=MANAGE,
+    response={201: ShareOut},
+    openapi_extra=takes(NewShare),
+    exclude_unset=True,
 )
 async def make_share(request: HttpRequest, session_id: str) -> Any:
     """Share one's own session with a person, a group of one's own, or whoever has a link."""
     session = await visible_session(request, session_id)
     new = payload(request, NewShare)
     if sum((new.user is not None, new.group is not None, new.link)) != 1:
-        raise BadFrame("bad_frame", Sentence("Share with one of user, group and link."))
+        raise BadFrame("bad_frame", Sentence("Share with exactly one: a person, a group or a link."))
     wish = sharing.Wish(new.user or "", new.group or "", link=new.link)
     try:
         share, secret = await database.write(
@@ -123,7 +128,9 @@ async def make_share(request: HttpRequest, session_id: str) -> Any:
     return Status(201, _share_out(share, link_address(request, secret)))
 
 
-@router.patch("shares/{share_id}/", response=ShareOut, openapi_extra=takes(ShareChanges), exclude_unset=True)
+@router.patch(
+    "shares/{share_id}/", auth=MANAGE, response=ShareOut, openapi_extra=takes(ShareChanges), exclude_unset=True
+)
 async def change_share(request: HttpRequest, share_id: str) -> dict[str, Any]:
     """Give a share of one's own session another role or another end; open sockets hear of it at once."""
     changes = payload(request, ShareChanges).model_dump(exclude_unset=True)
@@ -134,7 +141,7 @@ async def change_share(request: HttpRequest, share_id: str) -> dict[str, Any]:
     return _share_out(share)
 
 
-@router.delete("shares/{share_id}/", response={204: None})
+@router.delete("shares/{share_id}/", auth=MANAGE, response={204: None})
 async def withdraw_share(request: HttpRequest, share_id: str) -> HttpResponse | Status[None]:
     """Withdraw a share of one's own session; the sockets of who has no other are closed at once."""
     await database.write(sharing.withdraw_share, user_of(request), _key(share_id), Door.API)

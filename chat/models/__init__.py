@@ -50,6 +50,7 @@ from chat.models.sessions import (
     StepOrigin,
 )
 from chat.models.sharing import OwnerOffer, Share, ShareJoin
+from chat.models.threads import Thread
 from chat.models.tokens import ApiToken, Scope, holds_now
 from chat.models.traces import TraceCursor, TracedRun
 from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
@@ -123,6 +124,7 @@ __all__ = [
     "Step",
     "StepContent",
     "StepOrigin",
+    "Thread",
     "ToolServer",
     "TraceCursor",
     "TracedRun",

@@ -39,6 +39,7 @@ ErrorCode = Literal[
     "storage",
     "internal",
     "budget_exceeded",
+    "not_waiting",
 ]
 ERROR_CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
 

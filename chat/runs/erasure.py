@@ -41,6 +41,7 @@ from chat.models import (
     Step,
     StepContent,
     StepOrigin,
+    Thread,
 )
 from chat.runs import state as run_state
 from chat.security import audit
@@ -170,6 +171,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
         return True
     _delete(Connection.objects.filter(session__in=session_ids))
     _delete(ImportedDocument.objects.filter(session__in=session_ids))
+    _delete(Thread.objects.filter(session__in=session_ids))
     Schedule.objects.filter(session__in=session_ids).update(session=None)
     shares = Share.objects.filter(session__in=session_ids)
     _delete(ShareJoin.objects.filter(share__in=_keys(shares, limit)))

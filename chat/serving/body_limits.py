@@ -54,6 +54,7 @@ def refusal(status: int, path: str) -> tuple[bytes, str, bytes]:
     reason, code, words = _REASONS[status]
     if _own_path(path).startswith("/v1/"):
         told = {"message": words, "type": "invalid_request_error", "param": None, "code": code or "timeout"}
+        told["id"] = secrets.token_hex(4)
         return reason, "application/json", orjson.dumps({"error": told})
     if code is None or not _own_path(path).startswith("/api/"):
         return reason, "text/plain; charset=utf-8", f"{words}\n".encode()

@@ -433,3 +433,10 @@ def announcements_after(last_id: int) -> list[tuple[int, AnnouncementData]]:
 def last_announcement() -> int:
     """The newest announcement's id; 0 where there is none."""
     return Announcement.objects.order_by("-pk").values_list("id", flat=True).first() or 0
+
+
+def place_before(run_id: UUID) -> tuple[int, int]:
+    """The number behind which a run's events stand, the log's newest where it has not begun; and that newest."""
+    run = Run.objects.filter(pk=run_id).values_list("session__last_seq", "steps__seq").order_by("steps__position")
+    head, first = run[0]
+    return (head if first is None else first - 1), head

@@ -41,7 +41,7 @@ def shares(request: HttpRequest, session_id: UUID) -> HttpResponse:
             secret = _act(request, session_id)
         except Refused as refused:
             context = {"refused": translate_sentence(refused.message), "said": request.POST}
-            status = status_of(refused.code)
+            status = 400 if isinstance(refused, sharing.UnknownName) else status_of(refused.code)
         else:
             groups.tell_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
             if not secret:

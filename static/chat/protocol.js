@@ -82,6 +82,7 @@ export const ERROR_CODES = Object.freeze([
   "storage",
   "internal",
   "budget_exceeded",
+  "not_waiting",
 ]);
 
 /** Close codes. */
@@ -107,7 +108,7 @@ export const WINDOW = 200;
  *   "bad_last_seq" | "not_found" | "not_allowed" | "not_continuable" | "nothing_to_cancel" | "conflict" |
  *   "rate_limited" | "queue_full" | "unsupported_media" | "too_many_files" | "model_unreachable" | "model_auth" |
  *   "model_rate_limited" | "model_timeout" | "model_cut_off" | "model_error" | "tool_failed" | "storage" | "internal" |
- *   "budget_exceeded"} ErrorCode
+ *   "budget_exceeded" | "not_waiting"} ErrorCode
  */
 
 /**

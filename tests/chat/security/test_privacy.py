@@ -72,6 +72,7 @@ def page(another: int, owner: int, staff: int, *, query: str = "") -> list[Row]:
 #: What is in a session, by the names of what its address leads to.
 IN_A_SESSION = re.compile(r"<(?:\w+:)?(?:session|run|file)_id>")
 SCHEDULE = '{"message": "hello", "every_minutes": 60}'
+AGUI = '{"threadId": "t", "runId": "r", "messages": [{"role": "user", "content": "hello"}]}'
 ROWS: dict[str, list[Row]] = {
     # Pages. Lists show what is one's own, to staff too.
     "": page(200, 200, 200),
@@ -127,6 +128,8 @@ ROWS: dict[str, list[Row]] = {
     "api/runs/<run_id>/export/preview/": [Row("GET", 401, 404, 200, 200)],
     "api/sessions/import/": [Row("GET", 401, 405, 405, 405), Row("POST", 401, 400, 400, 400)],
     # Files: their owner's, and of those who see a session that uses them. A form is sent in `tests/chat/api/test_files.py`.
+    # Whoever asks has a session of their own for it; that of another is a name like any other.
+    "api/agui/<agent>/": [Row("GET", 401, 405, 405, 405), Row("POST", 401, 404, 404, 404, AGUI)],
     "api/files/": [Row("GET", 401, 405, 405, 405), Row("POST", 401, 400, 400, 400)],
     "api/files/<file_id>/": [Row("GET", 401, 404, 200, 200)],
     "api/files/<file_id>/text/": [Row("GET", 401, 404, 200, 200)],

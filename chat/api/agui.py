@@ -1,0 +1,151 @@
+"""AG-UI: an agent run by its protocol, and what it thinks and does streamed as that has it."""
+
+import re
+from typing import Any
+
+import orjson
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from ninja import Router
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+
+from agents.sentence import Sentence
+from agents.text import is_clean
+from chat.api.agui_events import NOWHERE, Identified, Translator
+from chat.api.auth import ASK
+from chat.api.bodies import payload, takes, user_of
+from chat.api.errors import error_response
+from chat.api.event_stream import EventStreamResponse, EventWriter, event
+from chat.api.following import open_session
+from chat.catalog import agents as catalog
+from chat.models import Door
+from chat.protocol import BadFrame, ClientMessageId, Close
+from chat.runs.admission import Refused
+from chat.runs.threads import ask_in_thread
+from chat.runtime import database
+from chat.store import selectors
+
+router = Router()
+
+_PLACE = re.compile(r"(\d{1,18})\.(\d{1,6})")
+_ANSWER = {
+    "description": "AG-UI's events; those that the log holds have an identifier, `<seq>.<n>`",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+#: What ends a stream although its run has not ended, and that coming back does not mend.
+_FAILURES = {
+    Close.NOT_LOGGED_IN: ("not_allowed", "Your login has ended."),
+    Close.WITHDRAWN: ("not_allowed", "You may not see this session any more."),
+    Close.NO_SUCH_SESSION: ("not_found", "The session was deleted."),
+    Close.TOO_MANY: ("rate_limited", "You have too many connections open."),
+    Close.INTERNAL: ("internal", "Something in this program went wrong; it has been noted."),
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    type: StrictStr
+    text: StrictStr = ""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    role: StrictStr
+    content: Any = None
+
+
+class RunAgentInput(BaseModel):
+    """AG-UI's request to run an agent: the last message of its user is asked."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    threadId: StrictStr = Field(  # noqa: N815 - AG-UI's names
+        min_length=1, max_length=256, description="A session's id; else the client's own name for one, which is made."
+    )
+    runId: ClientMessageId = Field(description="The same again is the same run, which is followed anew.")  # noqa: N815
+    messages: list[_Message]
+    tools: Any = Field(None, description="Ignored: the agent has its own.")
+    state: Any = Field(None, description="Ignored.")
+    context: Any = Field(None, description="Ignored.")
+    resume: Any = Field(None, description="Refused: nothing waits for an answer yet.")
+
+
+@router.post(
+    "agui/{agent}/", auth=ASK, response={200: None}, openapi_extra={**takes(RunAgentInput), "responses": {200: _ANSWER}}
+)
+async def run_agent(request: HttpRequest, agent: str) -> HttpResponseBase:
+    """Ask an agent, and follow what it does as AG-UI 1.0 has it, by server-sent events.
+
+    Closing the connection does not stop the run: the same `runId` again follows it from its start, and with `Last-Event-ID` from behind
+    that event; events without an identifier that came behind it are told again. Runs within the run are subagents. What is ignored is
+    named by a custom event, `ignored`.
+    """
+    asked = payload(request, RunAgentInput)
+    if asked.resume:
+        raise Refused("not_waiting", Sentence("Nothing waits for an answer here."))
+    user = user_of(request)
+    if not await database.read(catalog.may_use, agent, user.pk):
+        return error_response("unknown_agent", Sentence("There is no such agent."), 404)
+    accepted = await ask_in_thread(
+        user, asked.threadId, message=_question(asked.messages), agent_name=agent, client_message_id=asked.runId
+    )
+    follower = await open_session(request, accepted.session_id, Door.AGUI)
+    begins_after, head = await database.read(selectors.place_before, accepted.run_id)
+    translator = Translator(
+        asked.threadId,
+        asked.runId,
+        str(accepted.run_id),
+        after=_place(request.headers.get("Last-Event-ID", ""), head),
+        ignored=tuple(name for name in ("tools", "state", "context") if getattr(asked, name)),
+    )
+
+    async def produce(writer: EventWriter) -> None:
+        async def send(frame: str) -> None:
+            if events := translator.take(frame):
+                await writer.write(b"".join(map(_encoded, events)))
+            if translator.has_ended:
+                follower.stop()
+
+        code = await follower.follow(send, begins_after)
+        if code in _FAILURES:
+            await writer.write_last(_encoded(Identified(translator.failed(*_FAILURES[code]))))
+
+    return EventStreamResponse(produce)
+
+
+def _question(messages: list[_Message]) -> str:
+    """What the user has said last."""
+    said = _text_of(messages)
+    if not is_clean(said):
+        raise BadFrame(
+            "bad_text", Sentence("The text holds a character that cannot be stored (NUL or half of a pair).")
+        )
+    return said
+
+
+def _text_of(messages: list[_Message]) -> str:
+    content = next((message.content for message in reversed(messages) if message.role == "user"), None)
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise BadFrame("empty_message", Sentence("The message is empty."))
+    try:
+        parts = [_Part.model_validate(part) for part in content]
+    except ValueError:
+        raise BadFrame("bad_frame", "messages: a part needs a type, and a text.") from None
+    if any(part.type != "text" for part in parts):
+        raise Refused("unsupported_media", Sentence("Only text is taken here; files are sent to /api/files/."))
+    return "\n".join(part.text for part in parts)
+
+
+def _place(header: str, head: int) -> tuple[int, int]:
+    """The last event that the client has; none where the log has no such number."""
+    found = _PLACE.fullmatch(header) if header.isascii() else None
+    place = (int(found[1]), int(found[2])) if found else NOWHERE
+    return place if place[0] <= head else NOWHERE
+
+
+def _encoded(each: Identified) -> bytes:
+    return event("", orjson.dumps(each.event).decode(), f"{each.place[0]}.{each.place[1]}" if each.place else "")

@@ -1,0 +1,414 @@
+"""A run's frames as AG-UI's events, version 1.0.
+
+What comes from the log has an identifier, ``<seq>.<n>``: n counts the events that one stored event becomes, the same ones each time. Text
+that is still written has none, nor has any event as long as some text is open: where a client comes back, both are told again, from the
+log. So what a client has up to an event with an identifier is settled, and what follows that it forgets before it goes on from there.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import orjson
+
+from agents.text import utf16_length
+
+Event = dict[str, Any]
+Data = dict[str, Any]
+
+VERSION = "1.0"
+#: Before all events.
+NOWHERE = (0, 0)
+#: Ends of a run within another one that it has come to by itself.
+_REACHED = ("completed", "max_iterations")
+_WORDS = {
+    "interrupted": "The run was interrupted before it had come to its end.",
+    "cancelled": "The run was stopped.",
+    "failed": "The run has failed.",
+}
+
+
+class Identified(NamedTuple):
+    """An event, and its identifier if it has one."""
+
+    event: Event
+    place: tuple[int, int] | None = None
+
+
+class _Passing(NamedTuple):
+    """An event that is not made from the log alone."""
+
+    event: Event
+
+
+class _At(NamedTuple):
+    """An event that stands for those of a stored one up to this, which were told while they were written."""
+
+    n: int
+    event: Event
+
+
+_Told = Event | _Passing | _At
+
+
+@dataclass(slots=True)
+class _Text:
+    """A text that the client is shown while it is written."""
+
+    kind: str
+    message_id: str
+    step: int
+    attempt: int
+    shown: str = ""
+    length: int = 0
+    #: White space at its end, which is left out where nothing follows it.
+    held: str = ""
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run of the tree, as far as it has been told."""
+
+    run_id: str
+    #: What says whose an event is: nothing for the root's.
+    tag: Event
+    #: By step: the next one may be begun before the one before it is stored.
+    texts: dict[int, _Text] = field(default_factory=dict)
+    #: The steps whose text was begun and given up.
+    discarded: set[int] = field(default_factory=set)
+    iteration: str = ""
+    error: Data = field(default_factory=dict)
+    model: str = ""
+    has_ended: bool = False
+
+    def message_id(self, step: int, attempt: object) -> str:
+        """What the message of a step is called; another one where that was begun and given up."""
+        return f"{self.run_id}.{step}" + (f".{attempt}" if step in self.discarded else "")
+
+
+class Translator:
+    """Turns the frames of a session, from where a run begins, into the events of that run and those within it.
+
+    ``after`` is the last place that the client has: what comes up to it is taken in, and not told again. ``ignored`` names what the
+    client has sent that nothing is done with.
+    """
+
+    def __init__(
+        self,
+        thread_id: str,
+        run_id: str,
+        root: str,
+        *,
+        after: tuple[int, int] = NOWHERE,
+        ignored: tuple[str, ...] = (),
+    ) -> None:
+        self._ids = {"threadId": thread_id, "runId": run_id}
+        self._root = root
+        self._after = after
+        self._ignored = ignored
+        self._runs: dict[str, _Run] = {}
+
+    def take(self, text: str) -> list[Identified]:
+        """What a frame becomes; nothing where it is another run's, or no part of the log."""
+        frame = orjson.loads(text)
+        if frame["type"] in ("reasoning_delta", "child_delta"):
+            run = self._runs.get(frame["run_id"])
+            return [] if run is None else [Identified(event) for event in _written(run, frame["data"])]
+        run = self._run_of(frame) if "seq" in frame else None
+        if run is None:
+            return []
+        seq, handle = frame["seq"], self.handlers.get(frame["type"])
+        told = list(self._placed(seq, handle(self, run, frame["data"]))) if handle else []
+        return [each for each in told if self._is_new(seq, each)]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run's last event has been told."""
+        return self._root in self._runs and self._runs[self._root].has_ended
+
+    @staticmethod
+    def failed(code: str, message: str) -> Event:
+        """The event that ends a stream whose run can be followed no further."""
+        return {"type": "RUN_ERROR", "message": message, "code": code}
+
+    def _placed(self, seq: int, told: Iterator[_Told]) -> Iterator[Identified]:
+        n = 0
+        for each in told:
+            if isinstance(each, _Passing):
+                yield Identified(each.event)
+                continue
+            if isinstance(each, _At):
+                n, each = each.n, each.event  # noqa: PLW2901
+            is_settled = not any(run.texts for run in self._runs.values())
+            yield Identified(each, (seq, n) if is_settled else None)
+            n += 1
+
+    def _is_new(self, seq: int, each: Identified) -> bool:
+        return seq > self._after[0] if each.place is None else each.place > self._after
+
+    def _run_of(self, frame: Data) -> _Run | None:
+        run_id = frame["run_id"]
+        if run_id in self._runs:
+            return self._runs[run_id]
+        parent = frame["data"].get("parent")
+        if run_id == self._root:
+            self._runs[run_id] = _Run(run_id, {})
+        elif frame["type"] == "child_start" and parent["run_id"] in self._runs:
+            self._runs[run_id] = _Run(run_id, {"subagentRunId": run_id})
+        return self._runs.get(run_id)
+
+    # The beginning and the end
+
+    def _start(self, run: _Run, data: Data) -> Iterator[_Told]:
+        run.model = data.get("model", "")
+        if not run.tag:
+            yield {"type": "RUN_STARTED", **self._ids, "protocolVersion": VERSION, **_at(data)}
+            if self._ignored:
+                yield _Passing(_custom("ignored", list(self._ignored)))
+            return
+        parent = data["parent"]
+        within = {} if parent["run_id"] == self._root else {"parentSubagentRunId": parent["run_id"]}
+        call = {"parentToolCallId": _call_id(parent["run_id"], parent["tool_call_id"])}
+        yield {"type": "SUBAGENT_STARTED", **run.tag, "name": data["agent"], **within, **call, **_at(data)}
+
+    def _complete(self, run: _Run, data: Data) -> Iterator[_Told]:
+        yield from _give_up_texts(run)
+        yield from _end_iteration(run)
+        run.has_ended = True
+        status = data["status"]
+        error = {
+            "message": run.error.get("message") or _WORDS.get(status, ""),
+            "code": data.get("code") or run.error.get("code") or status,
+        }
+        if run.tag:
+            if status in _REACHED:
+                yield {"type": "SUBAGENT_FINISHED", **run.tag, "outcome": {"type": "success"}}
+            else:
+                yield {"type": "SUBAGENT_ERROR", **run.tag, **error}
+            return
+        for child in self._runs.values():
+            if not child.has_ended:
+                yield from self._complete(child, {"status": "interrupted"})
+        about = {"usage": [_usage(run.model, data["usage"])], "metadata": _about_end(data)}
+        if status in (*_REACHED, "cancelled"):
+            outcome = {"type": "cancelled" if status == "cancelled" else "success"}
+            yield {"type": "RUN_FINISHED", **self._ids, "outcome": outcome, **about}
+        else:
+            yield {"type": "RUN_ERROR", **error, **about}
+
+    def _error(self, run: _Run, data: Data) -> Iterator[_Told]:
+        run.error = data
+        return iter(())
+
+    # Steps
+
+    def _step(self, run: _Run, data: Data) -> Iterator[_Told]:
+        match data["type"]:
+            case "iteration_start":
+                yield from _end_iteration(run)
+                run.iteration = f"iteration {data['iteration']}"
+                yield {"type": "STEP_STARTED", **run.tag, "stepName": run.iteration, **_at(data)}
+            case "iteration_end":
+                yield from _end_iteration(run)
+            case "thought" | "final_answer" as kind:
+                yield from _settle(run, kind, data)
+            case "tool_use":
+                yield from _give_up_texts(run, data["step"])
+                yield from _call(run, data)
+            case "tool_result":
+                yield _result(run, data)
+            case "start" | "complete" | "error":
+                pass
+            case other:
+                yield {**_custom(other, data), **run.tag}
+
+    def _response(self, run: _Run, data: Data) -> Iterator[_Told]:
+        yield from _settle(run, "final_answer", {**data, "step": 0})
+
+    handlers: ClassVar[dict[str, Callable[["Translator", _Run, Data], Iterator[_Told]]]] = {
+        "reasoning_start": _start,
+        "reasoning_step": _step,
+        "response": _response,
+        "reasoning_complete": _complete,
+        "error": _error,
+        "child_start": _start,
+        "child_step": _step,
+        "child_complete": _complete,
+        "child_error": _error,
+    }
+
+
+# Texts
+
+
+def _written(run: _Run, data: Data) -> Iterator[Event]:
+    """What a piece of text becomes. A step that is told of by its end alone becomes nothing until then."""
+    if data["type"] not in ("thought", "final_answer", "response"):
+        return
+    kind, step, attempt, piece = _kind(data["type"]), data["step"], data["attempt"], data["text"]
+    known = run.texts.get(step)
+    is_known = known is not None and (known.kind, known.attempt) == (kind, attempt)
+    if known is None or not is_known or (data["offset"] == 0 and not piece.startswith(known.shown + known.held)):
+        if data["offset"]:
+            return  # the whole comes within moments
+        if known is not None:
+            yield from (passing.event for passing in _give_up_text(run, known))
+        known = run.texts[step] = _Text(kind, run.message_id(step, attempt), step, attempt)
+        yield from _opening(run, known)
+    elif data["offset"] == 0:
+        piece = piece[len(known.shown + known.held) :]
+    elif data["offset"] != known.length:
+        return
+    known.length += utf16_length(piece)
+    piece = known.held + piece
+    told = piece.rstrip()
+    known.held = piece[len(told) :]
+    if told:
+        known.shown += told
+        yield _content(run, known, told)
+
+
+def _settle(run: _Run, kind: str, data: Data) -> Iterator[_Told]:
+    """A finished text: whole, or what is missing of it where it was told while it was written."""
+    step, content = data["step"], data["content"]
+    yield from _give_up_texts(run, step - 1)
+    text = run.texts.get(step)
+    if text is not None and content.startswith(text.shown):
+        del run.texts[step]
+        rest = content[len(text.shown) :]
+        if rest:
+            yield _Passing(_content(run, text, rest))
+        *before, last = _closing(run, text, data)
+        yield from map(_Passing, before)
+        yield _At(_LAST[kind], last)
+        return
+    if text is not None:
+        yield from _give_up_text(run, text)
+    whole = _Text(kind, run.message_id(step, "stored"), step, 0)
+    yield from _opening(run, whole)
+    yield _content(run, whole, content)
+    yield from _closing(run, whole, data)
+
+
+def _give_up_texts(run: _Run, until: float = math.inf) -> Iterator[_Passing]:
+    for text in [text for step, text in run.texts.items() if step <= until]:
+        yield from _give_up_text(run, text)
+
+
+def _give_up_text(run: _Run, text: _Text) -> Iterator[_Passing]:
+    """End a text that is not what it seemed to become: it began anew, or nothing came of it."""
+    del run.texts[text.step]
+    run.discarded.add(text.step)
+    yield from map(_Passing, _closing(run, text, {}))
+    yield _Passing({**_custom("discarded", {"messageId": text.message_id}), **run.tag})
+
+
+def _kind(of_delta: str) -> str:
+    return "thought" if of_delta == "thought" else "final_answer"
+
+
+#: The number of the last of the events that a finished text is.
+_LAST = {"thought": 4, "final_answer": 2}
+
+
+def _opening(run: _Run, text: _Text) -> Iterator[Event]:
+    named = {"messageId": text.message_id, **run.tag}
+    if text.kind == "thought":
+        yield {"type": "REASONING_START", **named}
+        yield {"type": "REASONING_MESSAGE_START", **named, "role": "reasoning"}
+    else:
+        yield {"type": "TEXT_MESSAGE_START", **named, "role": "assistant"}
+
+
+def _content(run: _Run, text: _Text, piece: str) -> Event:
+    kind = "REASONING_MESSAGE_CONTENT" if text.kind == "thought" else "TEXT_MESSAGE_CONTENT"
+    return {"type": kind, "messageId": text.message_id, **run.tag, "delta": piece}
+
+
+def _closing(run: _Run, text: _Text, data: Data) -> Iterator[Event]:
+    named = {"messageId": text.message_id, **run.tag, **_at(data)}
+    if data.get("partial"):
+        named["metadata"] = {"partial": True}
+    if text.kind == "thought":
+        yield {"type": "REASONING_MESSAGE_END", **named}
+        yield {"type": "REASONING_END", **named}
+    else:
+        yield {"type": "TEXT_MESSAGE_END", **named}
+
+
+# All else
+
+
+def _end_iteration(run: _Run) -> Iterator[Event]:
+    name, run.iteration = run.iteration, ""
+    if name:
+        yield {"type": "STEP_FINISHED", **run.tag, "stepName": name}
+
+
+def _call(run: _Run, data: Data) -> Iterator[Event]:
+    named = {"toolCallId": _call_id(run.run_id, data["tool_call_id"]), **run.tag}
+    arguments = data["arguments"]
+    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    yield {"type": "TOOL_CALL_START", **named, "toolCallName": data["tool_name"], **_at(data)}
+    yield {"type": "TOOL_CALL_ARGS", **named, "delta": text}
+    yield {"type": "TOOL_CALL_END", **named}
+
+
+def _result(run: _Run, data: Data) -> Event:
+    return {
+        "type": "TOOL_CALL_RESULT",
+        "messageId": run.message_id(data["step"], "result"),
+        "toolCallId": _call_id(run.run_id, data["tool_call_id"]),
+        **run.tag,
+        "role": "tool",
+        "content": data["content"],
+        "metadata": {
+            "ok": data["ok"],
+            "durationMs": data["duration_ms"],
+            "truncated": data["truncated"],
+            "contentLength": data["content_length"],
+            **({"files": data["files"]} if "files" in data else {}),
+        },
+        **_at(data),
+    }
+
+
+def _call_id(run_id: str, call_id: str) -> str:
+    """A call's identifier in its thread: the model's own is one in its run alone."""
+    return f"{run_id}.{call_id}"
+
+
+def _custom(name: str, value: Any) -> Event:
+    return {"type": "CUSTOM", "name": name, "value": value}
+
+
+def _at(data: Data) -> Event:
+    """When it was, in milliseconds."""
+    return {"timestamp": round(data["timestamp"] * 1000)} if "timestamp" in data else {}
+
+
+def _usage(model: str, usage: Data) -> Event:
+    told = {
+        "model": model or None,
+        "inputTokens": usage["input_tokens"],
+        "outputTokens": usage["output_tokens"],
+        "totalTokens": usage["input_tokens"] + usage["output_tokens"],
+        "reasoningTokens": usage.get("reasoning_tokens"),
+        "cachedInputTokens": usage.get("cached_tokens"),
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _about_end(data: Data) -> Event:
+    """What our own ends say beyond AG-UI's."""
+    usage = data["usage"]
+    told = {
+        "status": data["status"],
+        "iterations": data["total_iterations"],
+        "durationMs": data["duration_ms"],
+        "usageEstimated": usage["estimated"],
+        "cost": usage.get("cost"),
+        "cancelledBy": data.get("cancelled_by"),
+    }
+    return {name: value for name, value in told.items() if value is not None}

@@ -1,0 +1,58 @@
+"""Messages that name their conversation as their client does: `Thread` says which session that is."""
+
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from chat.accounts.models import User
+from chat.models import Origin, Thread
+from chat.protocol import as_uuid
+from chat.runs.admission import check_agent, check_message
+from chat.runs.commands import Accepted, accept_run, ask_atomically
+from chat.runs.sessions import unsaved_session
+from chat.security import audit
+
+
+async def ask_in_thread(user: User, thread: str, *, message: str, agent_name: str, client_message_id: str) -> Accepted:
+    """`commands.ask` in the session that ``thread`` stands for. Raises `Refused`.
+
+    The identifier of a session that the user may see stands for that one; anything else, of at most 256 characters, names a session
+    of the user's own, which is made with its first message.
+    """
+    check_message(message)
+    return await accept_run(_ask, user, thread, message, agent_name, client_message_id)
+
+
+@transaction.atomic
+def _ask(user: User, thread: str, message: str, agent_name: str, client_message_id: str) -> Accepted:
+    key = as_uuid(thread)
+    is_session = key is not None and audit.find_session(user, key) is not None
+    return ask_atomically(
+        user,
+        key if key is not None and is_session else _own_session(user, thread, agent_name),
+        message=message,
+        agent_name=agent_name,
+        fallback_agent=None,
+        enable_reasoning=True,
+        client_message_id=client_message_id,
+        origin=Origin.API,
+    )
+
+
+def _own_session(user: User, thread: str, agent_name: str) -> UUID:
+    named = Thread.objects.select_related("session").filter(owner=user, name=thread)
+    known = named.first()
+    if known is not None and known.session.deleted_at is None:
+        return known.session_id
+    check_agent(agent_name, user.pk)
+    # That of a session which is being removed is free again.
+    named.delete()
+    new = unsaved_session(user, agent_name, "", enable_reasoning=True, key=None)
+    try:
+        with transaction.atomic():
+            new.save(force_insert=True)
+            Thread.objects.create(owner=user, name=thread, session=new)
+    except IntegrityError:
+        # Asked twice at once, and the other was first.
+        return named.get().session_id
+    return new.pk

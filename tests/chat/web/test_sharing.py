@@ -1,0 +1,73 @@
+"""The page on which a session is shared, as forms without a script, and the door behind a link."""
+
+import re
+
+import pytest
+from django.contrib.auth.models import Group
+from django.test import Client
+
+from chat.accounts.models import User
+from chat.models import Session, Share
+from tests.chat import making
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def ada() -> User:
+    return making.user("ada")
+
+
+@pytest.fixture
+def session(ada: User) -> Session:
+    return making.session(ada, title="Apples")
+
+
+@pytest.fixture
+def client(ada: User) -> Client:
+    client = Client()
+    client.force_login(ada)
+    return client
+
+
+def test_it_is_shared_changed_and_withdrawn_by_forms(client: Client, session: Session, ada: User) -> None:
+    making.user("bo")
+    ada.groups.add(Group.objects.create(name="team"))
+    page = f"/sessions/{session.pk}/share/"
+    form = {"kind": "user", "user": " bo ", "role": "driver", "days": "7"}
+    assert client.post(page, form).headers["Location"] == page
+    assert client.post(page, {"kind": "group", "group": "team", "role": "watcher", "days": ""}).status_code == 302
+    by_name = {str(share.user or share.group): share for share in Share.objects.select_related("user", "group")}
+    assert {name: share.role for name, share in by_name.items()} == {"bo": "driver", "team": "watcher"}
+    assert by_name["bo"].expires_at is not None
+    assert by_name["team"].expires_at is None
+    client.post(page, {"share": str(by_name["team"].pk), "role": "driver"})
+    client.post(page, {"share": str(by_name["bo"].pk), "withdraw": "1"})
+    assert list(Share.objects.values_list("group__name", "role")) == [("team", "driver")]
+
+
+def test_a_link_is_shown_once_and_joins_by_a_button(client: Client, session: Session) -> None:
+    page = f"/sessions/{session.pk}/share/"
+    shown = client.post(page, {"kind": "link"})
+    match = re.search(r'value="http://testserver(/s/[\w-]+/)"', shown.content.decode())
+    assert match is not None
+    assert match[1] not in client.get(page).content.decode()
+    assert client.get(match[1]).headers["Location"] == f"/sessions/{session.pk}/", "its owner is there already"
+    bo = Client()
+    bo.force_login(making.user("bo"))
+    assert "Join as a watcher" in bo.get(match[1]).content.decode()
+    assert bo.get(f"/sessions/{session.pk}/").status_code == 404
+    assert bo.post(match[1]).headers["Location"] == f"/sessions/{session.pk}/"
+    assert "You are watching" in bo.get(f"/sessions/{session.pk}/").content.decode()
+    assert "Apples" in bo.get("/sessions/?shared=true").content.decode()
+    assert "Apples" not in bo.get("/sessions/").content.decode()
+
+
+def test_what_is_refused_is_said_beside_what_was_typed(client: Client, session: Session) -> None:
+    page = f"/sessions/{session.pk}/share/"
+    refused = client.post(page, {"kind": "user", "user": "<b>nobody"})
+    assert refused.status_code == 400
+    words = refused.content.decode()
+    assert "&lt;b&gt;nobody" in words
+    assert "<b>nobody" not in words
+    assert client.post(page, {"share": str(session.pk), "role": "driver"}).status_code == 404
