@@ -150,6 +150,7 @@ NAMES = (
     gettext_noop("output tokens"),
     gettext_noop("overlap"),
     gettext_noop("owner"),
+    gettext_noop("OpenAI"),
     gettext_noop("parent"),
     gettext_noop("parent call id"),
     gettext_noop("pause after"),

@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='run',
             name='origin',
-            field=models.CharField(choices=[('chat', 'Chat'), ('api', 'Api'), ('continue', 'Continue'), ('schedule', 'Schedule'), ('agent', 'Agent'), ('openai', 'Openai')], default='chat', max_length=16),
+            field=models.CharField(choices=[('chat', 'Chat'), ('api', 'Api'), ('continue', 'Continue'), ('schedule', 'Schedule'), ('agent', 'Agent'), ('openai', 'OpenAI')], default='chat', max_length=16),
         ),
         migrations.CreateModel(
             name='SentAlong',

@@ -26,6 +26,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='run',
             name='origin',
-            field=models.CharField(choices=[('chat', 'Chat'), ('api', 'Api'), ('continue', 'Continue'), ('schedule', 'Schedule'), ('agent', 'Agent'), ('import', 'Import'), ('openai', 'Openai')], default='chat', max_length=16),
+            field=models.CharField(choices=[('chat', 'Chat'), ('api', 'Api'), ('continue', 'Continue'), ('schedule', 'Schedule'), ('agent', 'Agent'), ('import', 'Import'), ('openai', 'OpenAI')], default='chat', max_length=16),
         ),
     ]

@@ -83,7 +83,7 @@ class Origin(models.TextChoices):
     SCHEDULE = "schedule"
     AGENT = "agent"
     IMPORT = "import"
-    OPENAI = "openai"
+    OPENAI = "openai", "OpenAI"
 
 
 class _Sessions(models.Manager["Session"]):

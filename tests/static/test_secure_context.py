@@ -15,6 +15,8 @@ SECURE_ONLY = (
     r"navigator\.clipboard",
     r"ClipboardItem",
     r"\bNotification\b(?!s)",
+    r"\bnavigator\b.*credentials|credentials\b.*\bnavigator\b",
+    r"\bPublicKeyCredential\b",
     r"navigator\.(?:bluetooth|credentials|geolocation|gpu|hid|keyboard|locks|mediaDevices|permissions|serial|serviceWorker|share|storage|usb|wakeLock|xr)\b",
     r"\bcaches\b",
     r"\bcookieStore\b",
@@ -44,4 +46,10 @@ def test_only_one_file_asks_for_it(part: str) -> None:
 
 def test_the_search_finds_what_there_is() -> None:
     used = [part for part in SECURE_ONLY if re.search(part, code(STATIC / "lib" / PLATFORM))]
-    assert used == [r"navigator\.clipboard", r"ClipboardItem", r"\bNotification\b(?!s)"]
+    assert used == [
+        r"navigator\.clipboard",
+        r"ClipboardItem",
+        r"\bNotification\b(?!s)",
+        r"\bnavigator\b.*credentials|credentials\b.*\bnavigator\b",
+        r"\bPublicKeyCredential\b",
+    ]

@@ -100,3 +100,23 @@ export function showNotification(title, options) {
     return null;
   }
 }
+
+/** Whether the browser knows passkeys, and may ask for them here. */
+export function hasPasskeys() {
+  return typeof PublicKeyCredential === "function" && "parseRequestOptionsFromJSON" in PublicKeyCredential;
+}
+
+/**
+ * Have whoever sits before the browser make a passkey, or answer with one; returns the answer as JSON. Fails where that is cancelled.
+ *
+ * @param {any} publicKey what the server wants to have signed
+ * @param {boolean} isNew
+ */
+export async function askForPasskey(publicKey, isNew) {
+  const { credentials } = globalThis.navigator;
+  const credential = isNew
+    ? await credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(publicKey) })
+    : await credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(publicKey) });
+  if (!(credential instanceof PublicKeyCredential)) throw new Error("no passkey");
+  return JSON.stringify(credential.toJSON());
+}

@@ -4,6 +4,7 @@
  */
 
 import { gettext } from "../lib/gettext.js";
+import { askForPasskey, hasPasskeys } from "../lib/platform.js";
 
 /** @typedef {HTMLFormElement & { credential: HTMLInputElement }} PasskeyForm */
 
@@ -29,16 +30,9 @@ async function findQuestion(form) {
  */
 async function answerForm(form) {
   const { publicKey } = await findQuestion(form);
-  const credential =
-    form.dataset.passkey === "create"
-      ? await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(publicKey) })
-      : await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(publicKey) });
-  if (!(credential instanceof PublicKeyCredential)) throw new Error("no passkey");
-  form.credential.value = JSON.stringify(credential.toJSON());
+  form.credential.value = await askForPasskey(publicKey, form.dataset.passkey === "create");
   form.submit();
 }
-
-const canAnswer = typeof PublicKeyCredential === "function" && "parseRequestOptionsFromJSON" in PublicKeyCredential;
 
 for (const element of document.querySelectorAll("form[data-passkey]")) {
   const form = /** @type {PasskeyForm} */ (element);
@@ -47,10 +41,10 @@ for (const element of document.querySelectorAll("form[data-passkey]")) {
     if (problem instanceof HTMLElement) problem.textContent = words;
   };
   form.hidden = false;
-  if (!canAnswer) tell(gettext("Passkeys need a newer browser, and an address that begins with https or is localhost."));
+  if (!hasPasskeys()) tell(gettext("Passkeys need a newer browser, and an address that begins with https or is localhost."));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (!canAnswer) return;
+    if (!hasPasskeys()) return;
     tell("");
     answerForm(form).catch(() => tell(gettext("That did not work, or was cancelled. Try again.")));
   });

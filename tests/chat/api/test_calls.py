@@ -271,6 +271,17 @@ async def test_the_description_needs_nothing_but_our_own_files(bo: Browser) -> N
         "/api/schedules/{schedule_id}/run/",
         "/api/agents/",
         "/api/notifications/",
+        "/api/agui/{agent}/",
+        "/api/sessions/{session_id}/shares/",
+        "/api/sessions/{session_id}/stream/",
+        "/api/shares/{share_id}/",
+        "/api/tokens/",
+        "/api/tokens/{token_id}/",
+        "/v1/chat/completions",
+        "/v1/models",
+        "/v1/models/{name}",
+        "/v1/responses",
+        "/v1/responses/{response_id}",
     }
 
 
