@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+import os
+import re
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,8 @@ import websockets
 from chat import consumers, protocol
 from tests.event_streams import following
 from tests.serving import Browser, Server, Socket
+
+README = (Path(__file__).resolve().parents[3] / "README.md").read_text("utf-8")
 
 
 @contextlib.asynccontextmanager
@@ -134,3 +140,15 @@ async def test_a_stream_ends_when_its_token_does(product: Server, bo: Browser) -
             assert await stream.closed() == protocol.Close.NOT_LOGGED_IN
     async with following(bo, session_id, token=header) as stream:
         assert stream.response.status_code == 401
+
+
+async def test_the_readme_s_five_lines_ask_by_a_token(product: Server, bo: Browser) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (code,) = [block for block in blocks if "THINKALOUD_TOKEN" in block]
+    _, header = await token(bo, "manage")
+    environment = {**os.environ, "THINKALOUD_URL": product.url, "THINKALOUD_TOKEN": header.removeprefix("Bearer ")}
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await program.communicate()
+    assert "'run_id'" in said.decode(), said.decode()
