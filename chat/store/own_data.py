@@ -18,6 +18,7 @@ from chat.models import (
     DailyUsage,
     File,
     FileChunk,
+    ImportedDocument,
     ModelCall,
     Occurrence,
     Run,
@@ -28,6 +29,7 @@ from chat.models import (
     Share,
     Step,
     StepContent,
+    Thread,
 )
 from chat.models.webhooks import Webhook
 
@@ -163,6 +165,10 @@ def _session_json(session: Session) -> Iterator[bytes]:
     used = SessionFile.objects.filter(session=session).values_list("file_id", flat=True)
     yield orjson.dumps([str(pk) for pk in used]) + b',"runs":'
     yield from _list(_values(Run.objects.filter(session=session), _OF_PROCESSES))
+    yield b',"threads":'
+    yield from _list(iter(Thread.objects.filter(session=session).values_list("name", flat=True)))
+    yield b',"imported_from":'
+    yield from _list(iter(ImportedDocument.objects.filter(session=session).values_list("document", flat=True)))
     yield b',"sent_along":'
     yield from _list(_values(SentAlong.objects.filter(run__session=session), _OF_REQUESTS))
     yield b',"calls":'

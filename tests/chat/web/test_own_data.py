@@ -28,6 +28,7 @@ from chat.models import (
     DailyUsage,
     Door,
     Draft,
+    ImportedDocument,
     Occurrence,
     OwnerOffer,
     Run,
@@ -40,6 +41,7 @@ from chat.models import (
     ShareJoin,
     StepContent,
     StepOrigin,
+    Thread,
 )
 from chat.models.webhooks import Webhook, WebhookDelivery
 from chat.runs import erasure
@@ -94,6 +96,8 @@ def fill(name: str) -> User:
     AccessAttempt.objects.create(username=name, ip_address="192.0.2.1", failures_since_start=1)
     Authenticator.objects.create(user=user, type=Authenticator.Type.TOTP, data={"secret": f"secret of {name}"})
     ProviderLogin.objects.create(user=user, issuer="https://id.example.org", subject=name, confirmed_at=timezone.now())
+    ImportedDocument.objects.create(session=session, document=f'{{"agent": "{name} came with it"}}')
+    Thread.objects.create(owner=user, name=f"{name} calls it so", session=session)
     share = Share.objects.create(session=session, link_hash=f"secret of {name}", role="watcher")
     ShareJoin.objects.create(share=share, user=user)
     OwnerOffer.objects.create(session=session, user=user)
@@ -229,6 +233,8 @@ async def test_the_archive_has_all_of_it_and_nothing_of_others() -> None:
         "ada's apples",
         "ada's script",
         "ada said before",
+        "ada calls it so",
+        "ada came with it",
         "ada.example.org",
         "ada@example.org",
     ):
