@@ -305,6 +305,7 @@ _RAISED = {
 }
 #: Words for programs, of which a page has no use.
 _FOR_PROGRAMS = {
+    "chat/api/agui.py": 1,
     "chat/api/exports.py": 1,
     "chat/api/sessions.py": 1,
     "chat/exports/atif_reader.py": 1,

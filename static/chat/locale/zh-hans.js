@@ -449,7 +449,7 @@ const words = {
   "session": "会话",
   "showing %(shown)s of %(whole)s": "显示 %(shown)s，共 %(whole)s",
   "status": "状态",
-  "steps: there are more than %(n)d, which is the most that is read.": "steps：超过 %(n)d 个，这是能读取的上限。",
+  "steps: there are more than %(n)d, which is the most that is read.": "steps（步骤）：超过 %(n)d 个，这是能读取的上限。",
   "stopped by": "停止者",
   "subagent_trajectories: there are too many, or they lie too deep in each other.": "subagent_trajectories：数量太多，或彼此嵌套太深。",
   "the proxy must pass the header Host on as it came": "代理服务器必须把 Host 标头原样转发",
