@@ -55,7 +55,7 @@ export default [
     languageOptions: { globals: globals.worker },
   },
   {
-    files: ["tests/**/*.js"],
+    files: ["tests/**/*.{js,mjs}"],
     languageOptions: { globals: globals.node },
   },
 ];
