@@ -28,8 +28,20 @@ def login_of(request: HttpRequest) -> Login:
 def takes(kind: type[BaseModel]) -> dict[str, Any]:
     """How the API's description tells of a body, which `payload` reads."""
     schema = kind.model_json_schema()
+    schema = _put_in(schema, schema.pop("$defs", {}))
     required = bool(schema.get("required"))
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+
+
+def _put_in(schema: Any, parts: dict[str, Any]) -> Any:
+    """A schema with its parts where it refers to them: within a larger document they are not found by where they stood."""
+    if isinstance(schema, list):
+        return [_put_in(each, parts) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if (name := schema.get("$ref", "").removeprefix("#/$defs/")) in parts:
+        return _put_in(parts[name], parts)
+    return {key: _put_in(value, parts) for key, value in schema.items()}
 
 
 def payload(request: HttpRequest, kind: type[T]) -> T:

@@ -35,7 +35,7 @@ async def in_file_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kw
 async def take_file(user: User, content: BinaryIO, size: int, *, name: str, session: Session | None = None) -> File:
     """Keep a file of the user's; a session that is named uses it from now on. Raises `Refused`."""
     if session is not None:
-        role = role_in(user, session)
+        role = await database.read(role_in, user, session)
         if role is None or not may_drive(role):
             raise Refused("not_allowed", Sentence("You may watch this session, but not steer it."))
     name = files.plain_name(name)

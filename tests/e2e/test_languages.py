@@ -32,6 +32,7 @@ SIZES: dict[str, dict[str, Any]] = {
 NAMES = """
 Thinkaloud API JSON OpenAPI Python python current_time fetch_page search_history researcher developer writer mei omar ada example
 com https http Asia Taipei UTC cron Cron kB MB English Ctrl Esc End scripted Token Cookie JavaScript Unix URL ID MCP admin qwen default
+OpenAI AG UI ATIF HTML Markdown
 """.split()
 #: What anybody can read or hear of a page: its texts that are shown, and what stands for a picture or in an empty field.
 READ = """() => {

@@ -356,7 +356,8 @@ async def test_a_pause_ends_them_with_their_root_and_the_next_run_goes_on_with_e
 
     planned.respond = hang_once
     await start(here, "two levels")
-    await until(lambda: Run.objects.filter(depth=2).exists())
+    # Asked, and not only begun: else it is the next run's question that hangs.
+    await until(lambda: any(request.body["messages"][-1]["content"].strip() == "work" for request in planned.requests))
     run_registry.stop_accepting()
     run_registry.interrupt_all()
     assert await here.all_ended()

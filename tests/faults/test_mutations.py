@@ -114,7 +114,7 @@ NOTICED = [
     *(
         (
             "without_limits_of_logins",
-            f"test_logins.py::test_guesses_are_limited[{common}-/accounts/login/]",
+            f"test_logins.py::test_guesses_are_limited[{common}]",
             "guessing goes on and on",
         )
         for common in ("by address", "by name")

@@ -122,9 +122,13 @@ async def test_a_step_s_way_to_a_client_is_measured_and_a_replay_is_none(started
     client = await Client().join(run, login)
     await client.until(lambda: client.seqs == [1, 2, 3])
     assert figure("step_delay_seconds_count") == before
-    await store(run, 2, after=3)
-    await client.until(lambda: client.seqs[-1:] == [5])
-    assert figure("step_delay_seconds_count") - before == 2
+    # What is found at the poll of every second, before the group has told of it, has no way to measure.
+    for after in range(3, 43, 2):
+        await store(run, 2, after=after)
+        await client.until(lambda after=after: client.seqs[-1:] == [after + 2])
+        if measured := figure("step_delay_seconds_count") - before:
+            break
+    assert measured in (1, 2)
 
 
 @pytest.mark.parametrize("layer", [Silent()], indirect=True)
