@@ -81,6 +81,8 @@ def layer(request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.fixture
 async def watching(layer: Any) -> AsyncIterator[None]:
     """The comparison with the log runs, as in a serving process."""
+    # What an earlier test has left listens to its own layer, and would go on doing so.
+    await background.drain(5)
     watch = background.spawn(feed_registry.poll_forever(), "watch")
     yield
     watch.cancel()

@@ -350,10 +350,18 @@ def what_came(answer: Any) -> int | str:
     return int(answer.status_code)
 
 
+def people_at(address: str) -> list[str]:
+    """Who is tried there: what a session is shared for is in it, and staff with rights have tables of their own in the admin."""
+    left_out = {"staff"} if address.startswith("admin/") else set()
+    if address.startswith("admin/") or not re.search(r"_id>|^s/|^api/search|^(api/)?sessions/$", address):
+        left_out |= {"watcher", "driver"}
+    return [person for person in PEOPLE if person not in left_out]
+
+
 @pytest.mark.parametrize("address", ADDRESSES)
 async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient], address: str) -> None:
     for row in rows_of(address):
-        for person in PEOPLE[:-1] if address.startswith("admin/") else PEOPLE:
+        for person in people_at(address):
             session, run = await database.write(owned)
             path = await database.read(filled_in, address, session, run) + row.query
             answer = await clients[person].generic(row.method, path, row.body, content_type="application/json")
