@@ -87,7 +87,8 @@ def test_filters_leave_what_they_say(client: Client, people: dict[str, User], no
     query, left = FILTERS[by]
     query = {name: value.replace("PK", str(people["ada"].pk)) for name, value in query.items()}
     page = client.get(reverse(PAGE), query).content.decode()
-    assert sorted(word for word in noted if f"<span class="mono">the {word}</span>" in page) == sorted(left.split())
+    shown = '<span class="mono">the {}</span>'
+    assert sorted(word for word in noted if shown.format(word) in page) == sorted(left.split())
 
 
 def test_a_page_tells_who_and_whose(client: Client, people: dict[str, User], noted: list[str]) -> None:
