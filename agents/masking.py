@@ -56,6 +56,7 @@ _SHAPES: Mapping[str, tuple[Kind, str]] = {
     "whsec_": ("key", "[A-Za-z0-9+/=_-]{16,}+"),
     # Our own.
     "tk_": ("token", "[A-Za-z0-9_-]{20,}+"),
+    "lk_": ("token", "[A-Za-z0-9_-]{20,}+"),
     # JSON Web Tokens: {" in Base64.
     "eyJ": ("token", r"[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}+(?:\.[A-Za-z0-9_-]*+)?"),
 }

@@ -23,6 +23,7 @@ SECRETS = {
     "Google": (f"AIza{CHANCE}{CHANCE}", CHANCE),
     "Hugging Face": (f"hf_{CHANCE}", CHANCE),
     "ours": (f"tk_{CHANCE}", CHANCE),
+    "a link of ours": (f"Not Found: /s/lk_{CHANCE}/", CHANCE),
     "JWT": ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl", "eyJzdWIi"),
     "PEM": (f"key:\n{PEM}\nthen", "MIIEow"),
     "PEM, cut": (PEM[:70], "MIIEow"),
