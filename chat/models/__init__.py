@@ -49,7 +49,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
-from chat.models.sharing import OwnerOffer, Share, ShareJoin
+from chat.models.sharing import Share, ShareJoin
 from chat.models.threads import Thread
 from chat.models.tokens import ApiToken, Scope, holds_now
 from chat.models.traces import TraceCursor, TracedRun
@@ -108,7 +108,6 @@ __all__ = [
     "Origin",
     "Outcome",
     "OverlapPolicy",
-    "OwnerOffer",
     "PauseReason",
     "Price",
     "Process",

@@ -30,7 +30,6 @@ from chat.models import (
     ModelCall,
     ModelContent,
     Occurrence,
-    OwnerOffer,
     Run,
     Schedule,
     SentAlong,
@@ -176,7 +175,6 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
     shares = Share.objects.filter(session__in=session_ids)
     _delete(ShareJoin.objects.filter(share__in=_keys(shares, limit)))
     _delete(shares)
-    _delete(OwnerOffer.objects.filter(session__in=session_ids))
     _delete(Session.everything.filter(pk__in=session_ids))
     return True
 

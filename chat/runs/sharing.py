@@ -176,19 +176,6 @@ def withdraw_share(user: User, share_id: UUID, door: Door) -> None:
     share.delete()
 
 
-@transaction.atomic
-def leave_session(user: User, session_id: UUID, door: Door) -> bool:
-    """Give up what was shared with oneself alone, and what one has joined; whether there was any. What a group has stays."""
-    mine = Share.objects.filter(session_id=session_id, user=user)
-    joined = ShareJoin.objects.filter(share__session_id=session_id, user=user)
-    found = mine.exists() or joined.exists()
-    if found:
-        audit.note_act(user.pk, Act.UNSHARE, door, session_id=session_id)
-        joined.delete()
-        mine.delete()
-    return found
-
-
 def find_link(secret: str) -> Share | None:
     """The share that a link's secret opens, if it still does."""
     counts = Q(expires_at=None) | Q(expires_at__gt=Now())

@@ -21,7 +21,6 @@ from chat.models import (
     FileChunk,
     FileText,
     Occurrence,
-    OwnerOffer,
     Run,
     RunStatus,
     Schedule,
@@ -73,7 +72,6 @@ def fill(owner: User) -> Session:
     file_texts.prepare(making.file(owner, "apples", session))
     share, _ = sharing.make_share(owner, session.pk, sharing.Wish(link=True), access.Role.WATCHER, None, Door.API)
     ShareJoin.objects.create(share=share, user=owner)
-    OwnerOffer.objects.create(session=session, user=owner)
     return session
 
 
@@ -144,7 +142,6 @@ def empty(owner: User) -> bool:
         Connection.objects,
         Share.objects,
         ShareJoin.objects,
-        OwnerOffer.objects,
     )
     return not any(table.exists() for table in rows) and not search.find(owner, "apples")
 

@@ -30,7 +30,6 @@ from chat.models import (
     Draft,
     ImportedDocument,
     Occurrence,
-    OwnerOffer,
     Run,
     RunStatus,
     Schedule,
@@ -100,7 +99,6 @@ def fill(name: str) -> User:
     Thread.objects.create(owner=user, name=f"{name} calls it so", session=session)
     share = Share.objects.create(session=session, link_hash=f"secret of {name}", role="watcher")
     ShareJoin.objects.create(share=share, user=user)
-    OwnerOffer.objects.create(session=session, user=user)
     hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
     WebhookDelivery.objects.create(webhook=hook, event="run.ended")
     audit.note_act(user.pk, Act.EXPORT, Door.API, session_id=session.pk)
