@@ -16,6 +16,7 @@ from daphne.ws_protocol import WebSocketProtocol
 
 from chat.serving.backpressure import Message, MessageQueue, ReadThrottle, do_nothing
 from chat.serving.frames import Frame, accepted
+from chat.serving.network_producer import NetworkProducer
 
 #: How long a client has to answer a close frame.
 _CLOSE_WITHIN_S = 5.0
@@ -28,7 +29,7 @@ _LARGE = 64 * 1024
 _BURST_S = 0.001
 
 
-class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
+class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # untyped
     """Daphne's side of one socket."""
 
     #: The last event's.
@@ -51,7 +52,6 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
         for told in (self.is_open, self.is_closed):
             told.addCallback(do_nothing)  # else they hold the protocol, and it them
         self._intake = ReadThrottle(super().dataReceived, self.transport.pauseProducing, self.transport.resumeProducing)
-        self._drained: asyncio.Future[None] | None = None
         self._sent_at = 0.0
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, streaming=True)
@@ -102,30 +102,6 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc] # untyped
             asyncio.get_running_loop().call_later(_CLOSE_WITHIN_S, self.transport.abortConnection)
 
     # What it is sent
-
-    def pauseProducing(self) -> None:  # noqa: N802
-        """The network takes no more."""
-        if self._drained is None:
-            self._drained = asyncio.get_running_loop().create_future()
-
-    def resumeProducing(self) -> None:  # noqa: N802
-        """The network has taken everything."""
-        drained, self._drained = self._drained, None
-        if drained is not None:
-            drained.set_result(None)
-
-    def stopProducing(self) -> None:  # noqa: N802
-        """The connection is gone already."""
-
-    @property
-    def is_held_up(self) -> bool:
-        """Whether the network has still to take some of what this client was sent."""
-        return self._drained is not None
-
-    async def taken(self) -> None:
-        """Wait until the network has taken what this client was sent."""
-        while self._drained is not None:
-            await asyncio.shield(self._drained)
 
     def serverSend(self, content: Any, binary: bool = False) -> None:  # noqa: N802
         """Send a frame; those of one event come one after the other, and all are the same object, framed once."""

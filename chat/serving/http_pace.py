@@ -1,18 +1,17 @@
 """Answers that are sent piece by piece over HTTP on daphne: the application goes on once the network has taken what it was given."""
 
-import asyncio
 from typing import Any
 
 from daphne.http_protocol import WebRequest
+
+from chat.serving.network_producer import NetworkProducer
 
 #: How long a client has to take the rest of an answer that has ended.
 _REST_WITHIN_S = 5.0
 
 
-class PacedRequest(WebRequest):  # type: ignore[misc] # untyped
+class PacedRequest(NetworkProducer, WebRequest):  # type: ignore[misc] # untyped
     """A request whose answer is written no faster than it is read."""
-
-    _drained: asyncio.Future[None] | None = None
 
     def handle_reply(self, message: dict[str, Any]) -> None:
         """Send a part of the answer; with the first of several, ask to be told when the network takes no more."""
@@ -57,27 +56,3 @@ class PacedRequest(WebRequest):  # type: ignore[misc] # untyped
         """Nobody waits for a client that has gone."""
         self.resumeProducing()
         super().connectionLost(reason)
-
-    def pauseProducing(self) -> None:  # noqa: N802
-        """The network takes no more."""
-        if self._drained is None:
-            self._drained = asyncio.get_running_loop().create_future()
-
-    def resumeProducing(self) -> None:  # noqa: N802
-        """The network has taken everything."""
-        drained, self._drained = self._drained, None
-        if drained is not None:
-            drained.set_result(None)
-
-    def stopProducing(self) -> None:  # noqa: N802
-        """The connection is gone already."""
-
-    @property
-    def is_held_up(self) -> bool:
-        """Whether the network has still to take some of the answer."""
-        return self._drained is not None
-
-    async def taken(self) -> None:
-        """Wait until the network has taken what was sent."""
-        while self._drained is not None:
-            await asyncio.shield(self._drained)
