@@ -126,6 +126,7 @@ async def test_a_stop_over_the_socket_is_noted_in_the_transaction_that_stops(
         bo.socket(session) as owner,
         ada.socket(session) as staff,
     ):
+        await staff.until_type("session")  # let in, and the look noted, before nothing can be noted
         await owner.send("chat", message="Wait [fault=hang]")
         await owner.until_step("iteration_start")
         acts = "SELECT action, door FROM chat_auditentry WHERE session_id = ? AND action <> 'view'"
