@@ -1,6 +1,7 @@
 """Runs in the admin."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import flatten
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -20,12 +21,14 @@ from chat.accounts.models import User
 from chat.admin.actions import ConfirmedAction, ConfirmedActionsAdmin
 from chat.admin.filters import AgentFilter, OriginFilter, SlowFilter, StatusFilter, TroubleFilter, UserFilter
 from chat.admin.formatting import SHOWN_CHARACTERS, admin_link, two_lines, username_of, whole_text
+from chat.admin.now import show_now
 from chat.models import LIVE, Door, Run, Step
 from chat.protocol import as_uuid
 from chat.rendering import humanize
 from chat.rendering.calls import call_line
 from chat.runs import commands as run_commands
 from chat.runs import recovery
+from chat.runs import state as run_state
 from chat.runs.admission import Refused
 from chat.runtime import clock
 from chat.store import call_reader, selectors
@@ -43,6 +46,14 @@ def _interrupt(_user: User, run: Run) -> str:
     if not async_to_sync(recovery.interrupt)(run.pk):
         raise Refused("nothing_to_cancel", Sentence("It is not running."))
     return gettext("was interrupted; it can be continued.")
+
+
+def _continue(_user: User, run: Run) -> str:
+    """As whoever had asked: it is their session, and their budget."""
+    if run.user is None:
+        raise Refused("not_continuable", Sentence("Whoever asked for it has no account any more."))
+    async_to_sync(run_commands.continue_run)(run.user, run.session_id, run.pk)
+    return gettext("is continued, as a new run.")
 
 
 @admin.register(Run)
@@ -102,7 +113,21 @@ class RunAdmin(ConfirmedActionsAdmin):
             lambda run: run.status in LIVE,
             _("had ended already, or not begun"),
         ),
+        "continue": ConfirmedAction(
+            _("Continue"),
+            "chat.change_run",
+            _("New runs go on from these, for the people who had asked."),
+            _continue,
+            lambda run: run.parent_id is None and run.status in run_state.CONTINUABLE,
+            _("cannot be continued"),
+        ),
     }
+    backs: ClassVar[Mapping[str, str]] = {"now": "chat_run_now"}
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page of what is at work."""
+        page = self.admin_site.admin_view(partial(show_now, self))
+        return [path("now/", page, name="chat_run_now"), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """All runs, with what every row shows."""
