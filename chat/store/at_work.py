@@ -4,7 +4,7 @@ Each function is one bounded statement or two, by an index; none reads the log.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -66,7 +66,7 @@ def silent_after_s() -> float:
     return settings.RUN_LEASE_S / 2
 
 
-def unfinished_runs() -> list[Run]:
+def unfinished_runs() -> Sequence[Run]:
     """Runs that have not ended, those at work first and the oldest of each first; each with its newest step's time and iteration."""
     last = Step.objects.filter(run=OuterRef("pk")).order_by("-position")
     found = _shown(Run.objects.filter(HAS_NOT_ENDED)).annotate(
