@@ -35,7 +35,7 @@ def keep_keys(apps: Any, _: Any) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0028_import'),
+        ('chat', '0029_waiting'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
