@@ -24,7 +24,8 @@ def test_agents_are_found_by_name() -> None:
 
 
 def test_what_qwen_agent_changes_for_the_whole_process_is_taken_back() -> None:
-    script = "import socket\nbefore = socket.getaddrinfo\nfrom agents import loading\nloading.load_driver()\nassert socket.getaddrinfo is before"
+    load = "from agents import loading\nloading.load_driver()\n"
+    script = f"import socket\nbefore = socket.getaddrinfo\n{load}assert socket.getaddrinfo is before"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.events import LeftOut
-from agents.history import NO_RESULT, message_tokens, fit_to_budget, repair_tool_calls
+from agents.history import NO_RESULT, fit_to_budget, message_tokens, repair_tool_calls
 
 
 def user(text: str) -> dict[str, Any]:
