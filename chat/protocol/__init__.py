@@ -6,6 +6,7 @@
 from chat.protocol.commands import (
     COMMANDS,
     Ack,
+    Activity,
     BadFrame,
     Cancel,
     Chat,
@@ -45,6 +46,7 @@ __all__ = [
     "WINDOW",
     "WINDOW_BYTES",
     "Ack",
+    "Activity",
     "BadFrame",
     "Cancel",
     "Chat",
