@@ -27,6 +27,8 @@ from chat.models import Door, Scope
 from chat.protocol import (
     Ack,
     Activity,
+    Answer,
+    Approve,
     BadFrame,
     Cancel,
     Chat,
@@ -66,6 +68,8 @@ NEEDED: dict[type, Scope] = {
     Chat: Scope.ASK,
     Continue: Scope.ASK,
     Cancel: Scope.ASK,
+    Approve: Scope.ASK,
+    Answer: Scope.ASK,
 }
 
 
@@ -256,6 +260,8 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 await self._cancel(command)
             case Activity():
                 await self._tell_activity(command)
+            case Approve() | Answer():
+                self._error("not_waiting", Sentence("Nothing here waits for a decision."))
 
     async def _put_in_line(self, asked: Awaitable[run_commands.Accepted], client_message_id: str | None) -> None:
         """Answer with `accepted` before anything of the run is sent."""

@@ -31,6 +31,7 @@ from chat.models import (
     ModelCall,
     ModelContent,
     Occurrence,
+    RequestKey,
     Run,
     Schedule,
     SentAlong,
@@ -270,6 +271,7 @@ _PARTS: tuple[Callable[[int, int], bool], ...] = (
     _delete_some(lambda user_id: Verdict.objects.filter(user=user_id)),
     _delete_some(lambda user_id: Comment.objects.filter(user=user_id)),
     _delete_some(lambda user_id: Connection.objects.filter(user=user_id)),
+    _delete_some(lambda user_id: RequestKey.objects.filter(owner=user_id)),
     _delete_some(lambda user_id: LogEntry.objects.filter(user=user_id)),
 )
 
