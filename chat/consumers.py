@@ -232,13 +232,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 pong: PongData = {"last_seq": subscriber.feed.head, "timestamp": time.time()}
                 subscriber.send_control(encode({"type": "pong", "data": pong}))
             case Resume():
-                subscriber.cork()
-                try:
-                    problems = await self._begin(command.last_seq, command.last_id)
-                finally:
-                    subscriber.uncork()
-                for code, message in problems:
-                    self._error(code, message)
+                await self._resume(command)
             case Chat():
                 asked = run_commands.ask(
                     self._user(),
@@ -281,6 +275,16 @@ class SessionConsumer(AsyncWebsocketConsumer):
             return
         finally:
             subscriber.uncork()
+
+    async def _resume(self, command: Resume) -> None:
+        subscriber = self._seated().subscriber
+        subscriber.cork()
+        try:
+            problems = await self._begin(command.last_seq, command.last_id)
+        finally:
+            subscriber.uncork()
+        for code, message in problems:
+            self._error(code, message)
 
     async def _cancel(self, command: Cancel) -> None:
         entrance = self._seated().entrance
