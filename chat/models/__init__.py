@@ -29,6 +29,7 @@ from chat.models.schedules import IS_OPEN, OPEN, MissedPolicy, Occurrence, Outco
 from chat.models.sessions import (
     AGENT_NAME_LENGTH,
     AT_WORK_SQL,
+    CURRENT,
     HAS_NOT_ENDED,
     IS_LIVE,
     IS_QUEUED,
@@ -53,12 +54,14 @@ from chat.models.sharing import Share, ShareJoin
 from chat.models.threads import Thread
 from chat.models.tokens import ApiToken, Scope, holds_now
 from chat.models.traces import TraceCursor, TracedRun
+from chat.models.waiting import StandingApproval, WaitingCall, WaitingKind
 from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "AGENT_NAME",
     "AGENT_NAME_LENGTH",
     "AT_WORK_SQL",
+    "CURRENT",
     "HAS_NOT_ENDED",
     "IS_LIVE",
     "IS_OPEN",
@@ -120,6 +123,7 @@ __all__ = [
     "SessionFile",
     "Share",
     "ShareJoin",
+    "StandingApproval",
     "Step",
     "StepContent",
     "StepOrigin",
@@ -129,6 +133,8 @@ __all__ = [
     "TracedRun",
     "Transport",
     "VersionState",
+    "WaitingCall",
+    "WaitingKind",
     "Webhook",
     "WebhookDelivery",
     "holds_now",
