@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from agents.steps import QuestionField
 
@@ -65,7 +66,9 @@ class FormField:
 
 def argument_fields(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> list[FormField]:
     """A field for each argument that the call has or its tool's JSON schema names; what no field fits is edited as JSON."""
-    return [_argument_field(f"a{place}", name, arguments, schema) for place, name in enumerate(_names(arguments, schema))]
+    return [
+        _argument_field(f"a{place}", name, arguments, schema) for place, name in enumerate(_names(arguments, schema))
+    ]
 
 
 def _names(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
@@ -87,7 +90,9 @@ def _argument_field(key: str, name: str, arguments: Mapping[str, Any], schema: M
         choices = part.get("enum") or [True, False]
         has_none = not is_required or name not in arguments
         shown.options = [("", "–", name not in arguments)] if has_none else []
-        shown.options += [(_as_json(each), _option_words(each), each == value and name in arguments) for each in choices]
+        shown.options += [
+            (_as_json(each), _option_words(each), each == value and name in arguments) for each in choices
+        ]
     elif name in arguments:
         shown.text = _text(kind, value)
     return shown
@@ -151,7 +156,7 @@ def _text(kind: str, value: Any) -> str:
 
 def _option_words(value: Any) -> str:
     if isinstance(value, bool):
-        return _("Yes") if value else _("No")
+        return pgettext("an answer", "Yes") if value else pgettext("an answer", "No")
     return str(value)
 
 
@@ -162,6 +167,15 @@ def _as_json(value: Any, indent: int | None = None) -> str:
 def whole_json(arguments: Mapping[str, Any]) -> str:
     """All arguments as one text."""
     return _as_json(dict(arguments), indent=2)
+
+
+def with_sent(fields: list[FormField], sent: Sent) -> list[FormField]:
+    """The fields with what was filled in."""
+    for shown in fields:
+        if shown.key in sent:
+            shown.text = _lf(sent.get(shown.key, ""))
+            shown.options = [(value, words, value == shown.text) for value, words, _is_chosen in shown.options]
+    return fields
 
 
 def read_arguments(sent: Sent, arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -186,7 +200,11 @@ def _read_fields(sent: Sent, arguments: Mapping[str, Any], schema: Mapping[str, 
         if shown.key not in sent:
             continue
         text = _lf(sent.get(shown.key, ""))
-        before = next((value for value, _words, is_chosen in shown.options if is_chosen), "") if shown.options else shown.text
+        before = (
+            next((value for value, _words, is_chosen in shown.options if is_chosen), "")
+            if shown.options
+            else shown.text
+        )
         if text == before:
             continue
         if text == "" and (shown.kind != "text" or shown.label not in arguments):
@@ -252,7 +270,10 @@ def _question_field(key: str, asked: QuestionField, sent: Sent | None) -> FormFi
         shown.options = [(str(place), words, str(place) in chosen) for place, words in enumerate(options)]
     elif kind == "yes_no":
         shown.kind = "choice"
-        shown.options = [(word, words, word in chosen) for word, words in (("yes", _("Yes")), ("no", _("No")))]
+        shown.options = [
+            (word, words, word in chosen)
+            for word, words in (("yes", pgettext("an answer", "Yes")), ("no", pgettext("an answer", "No")))
+        ]
     elif chosen:
         shown.text = _lf(chosen[-1])
     return shown

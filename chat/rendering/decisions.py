@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from chat.rendering import humanize
 from chat.rendering.transcript import Call, Decision, Request
@@ -25,6 +26,7 @@ def decision_row(call: Call, run_id: str, asked_by: str) -> Row | None:
         "run_id": run_id,
         "call": urlencode({"call": call.call_id}),
         "why": asked(asked_by, is_question) if call.waits else "",
+        "asks": request.text if request is not None else "",
         "deadline": request.deadline if request is not None and call.waits else None,
         "by_itself": by_itself(request, "") if request is not None and call.waits else "",
         "said": said(decision, is_question) if decision is not None else "",
@@ -107,9 +109,9 @@ def answered(request: Request | None, decision: Decision | None) -> list[tuple[s
 def _answer(value: Any) -> str:
     match value:
         case True:
-            return _("Yes")
+            return pgettext("an answer", "Yes")
         case False:
-            return _("No")
+            return pgettext("an answer", "No")
         case None | "" | []:
             return "–"
         case list():

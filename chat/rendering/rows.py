@@ -138,7 +138,9 @@ def item_row(run: Run, item: Item, bar: Row) -> Row:
     if len(calls) == 1:
         return row | {"kind": "call", "call": calls[0], "duration_ms": calls[0]["duration_ms"]}
     span = item.span()
-    state = next((state for state in ("wait", "live", "fail", "off") if any(call["state"] == state for call in calls)), "")
+    state = next(
+        (state for state in ("wait", "live", "fail", "off") if any(call["state"] == state for call in calls)), ""
+    )
     return row | {
         "kind": "calls",
         "calls": calls,

@@ -51,6 +51,8 @@ class Request:
     deadline: float | None
     unanswered: str
     fields: list[Any] | None = None
+    #: What an agent asks, in a sentence or two.
+    text: str = ""
 
 
 @dataclass(slots=True)
@@ -372,17 +374,20 @@ def _apply_waiting(
     run: Run, seq: int | None, at: float, data: ApprovalRequestStep | QuestionStep | ApprovalStep | AnswerStep
 ) -> None:
     call = next((call for call in reversed(list(run.calls)) if call.call_id == data["tool_call_id"]), None)
-    if call is None and data["type"] in ("approval_request", "question"):
-        # Its call lies before the window of events, or is not numbered: it stands for itself.
-        call = Call(None, 0, at, data["tool_call_id"], data.get("tool_name", ASK_USER), data.get("arguments", {}))
-        _add_call(run, call, seq, data.get("iteration", 0))
     if call is None:
-        return
+        # Its call lies before the window of events, or is not numbered: it stands for itself.
+        if data["type"] == "approval_request":
+            call = Call(None, 0, at, data["tool_call_id"], data["tool_name"], data["arguments"])
+        elif data["type"] == "question":
+            call = Call(None, 0, at, data["tool_call_id"], ASK_USER, {})
+        else:
+            return
+        _add_call(run, call, seq, data.get("iteration", 0))
     match data["type"]:
         case "approval_request":
-            call.request = Request(seq, at, data.get("deadline"), data.get("unanswered", "deny"))
+            call.request = Request(seq, at, data["deadline"], data["unanswered"])
         case "question":
-            call.request = Request(seq, at, data.get("deadline"), "deny", cast(list[Any], data["fields"]))
+            call.request = Request(seq, at, data["deadline"], "deny", cast(list[Any], data["fields"]), data["content"])
         case "approval":
             call.decision = Decision(
                 seq,
@@ -390,8 +395,8 @@ def _apply_waiting(
                 data["decision"],
                 data["user"],
                 data.get("arguments"),
-                data.get("scope") or "once",
-                data.get("reason") or "",
+                data["scope"],
+                data["reason"],
             )
         case "answer":
             call.decision = Decision(seq, at, "answer", data["user"], answers=dict(data["answers"]))

@@ -24,7 +24,7 @@ from chat.rendering import humanize, transcript
 from chat.rendering import rows as rendering_rows
 from chat.rendering.fragments import fragment, surroundings
 from chat.security import audit
-from chat.store import selectors
+from chat.store import selectors, waiting_pages
 from chat.store.selectors import ListedSession
 
 #: Sessions in the list beside the conversation; all of them are on the page of past sessions.
@@ -109,7 +109,14 @@ def _listed_row(template: str, session: ListedSession, is_current: bool, around:
     return fragment(template, key, lambda: session_row(session) | {"is_current": is_current})
 
 
-_TONES = {"running": "t-live", "cancelling": "t-live", "queued": "t-live", "failed": "t-fail", "interrupted": "t-wait", "waiting": "t-wait"}
+_TONES = {
+    "running": "t-live",
+    "cancelling": "t-live",
+    "queued": "t-live",
+    "failed": "t-fail",
+    "interrupted": "t-wait",
+    "waiting": "t-wait",
+}
 
 
 def session_row(session: Session | ListedSession) -> dict[str, Any]:
@@ -144,7 +151,8 @@ def render_page(
     with reader_time(request):
         listed = listed_sessions(request) if beside is None else beside
         side = _side(listed, context.get("current_id"))
-        return render(request, template, {"side": side, "filters": {}, "current_id": None, **context})
+        needs = waiting_pages.count_waiting_for(user_of(request))
+        return render(request, template, {"side": side, "needs": needs, "filters": {}, "current_id": None, **context})
 
 
 def listed_sessions(request: HttpRequest) -> list[ListedSession]:

@@ -93,13 +93,7 @@ export function createCallCards({ contentUrl, choices }) {
     card.dataset.call = call.call_id;
     setData(card, "result", call.result?.seq ? String(call.result.seq) : "");
     fillLine(card, call, word, inside?.call?.result ?? null);
-    cards.set(card, {
-      call,
-      // What the server has rendered and then left out of the state is there already.
-      args: call.arguments === null || (inside !== undefined && inside.args && inside.call?.arguments === call.arguments),
-      result: inside !== undefined && inside.result && inside.call?.result === call.result,
-      people: inside !== undefined && inside.call?.request === call.request && inside.call?.decision === call.decision,
-    });
+    cards.set(card, kept(inside, call));
     if (card instanceof HTMLDetailsElement) {
       const isNew = inside === undefined && card.classList.contains("tool");
       // What people are asked for is in sight, whatever else is.
@@ -171,6 +165,25 @@ export function createCallCards({ contentUrl, choices }) {
         if (call && choices.step(call.seq) === undefined && card instanceof HTMLDetailsElement) card.open = false;
       }
     },
+  };
+}
+
+/**
+ * What of a card's inside still holds for what is said of its call now.
+ *
+ * @param {Inside|undefined} inside
+ * @param {Call} call
+ * @returns {Inside}
+ */
+function kept(inside, call) {
+  const before = inside?.call;
+  if (!inside || !before) return { call, args: call.arguments === null, result: false, people: false };
+  return {
+    call,
+    // What the server has rendered and then left out of the state is there already.
+    args: call.arguments === null || (inside.args && before.arguments === call.arguments),
+    result: inside.result && before.result === call.result,
+    people: inside.people && before.request === call.request && before.decision === call.decision,
   };
 }
 

@@ -24,6 +24,8 @@ export function fillDecision(part, run, call) {
   setShown(slot(part, "ask"), waits);
   setText(slot(part, "why"), waits ? asked(run.user, isQuestion) : "");
   setShown(slot(part, "why"), waits);
+  setText(slot(part, "asks"), request?.text ?? "");
+  setShown(slot(part, "asks"), Boolean(request?.text));
   fillDeadline(part, call, null);
   setShown(slot(part, "decided"), decision !== null);
   setText(slot(part, "said"), decision ? said(decision, isQuestion) : "");
@@ -35,9 +37,9 @@ export function fillDecision(part, run, call) {
   fillPairs(slot(part, "answers"), answered(request, decision).flatMap(([label, words]) => [make("dt", label), make("dd", words)]));
   fillPairs(slot(part, "changes"), decision && call.arguments !== null ? changes(call.arguments, decision.arguments).flatMap(changed) : []);
   const place = slot(part, "form");
-  if (waits && "mayDecide" in part.dataset) {
-    /** @type {HTMLAnchorElement} */
-    const link = slot(part, "decide");
+  /** @type {HTMLAnchorElement|null} */
+  const link = slot(part, "decide");
+  if (waits && link && "mayDecide" in part.dataset) {
     link.href = pathTo(`runs/${run.id}/decide/?call=${encodeURIComponent(call.call_id)}`);
     loadForm(place, link);
   } else dropForm(place);

@@ -134,9 +134,9 @@ function waitingPart(seq, at, data) {
   const more = { arguments: data.arguments ?? null, scope: data.scope || "once", reason: data.reason || "" };
   switch (data.type) {
     case "approval_request":
-      return { request: { seq, at, deadline, unanswered: data.unanswered ?? "deny", fields: null } };
+      return { request: { seq, at, deadline, unanswered: data.unanswered ?? "deny", fields: null, text: "" } };
     case "question":
-      return { request: { seq, at, deadline, unanswered: "deny", fields: data.fields } };
+      return { request: { seq, at, deadline, unanswered: "deny", fields: data.fields, text: data.content } };
     case "approval":
       return { decision: { seq, at, decision: data.decision, user, ...more, answers: null } };
     default:

@@ -2,7 +2,7 @@
  * How the page says what people are asked for within a run, and what they have decided: as chat/rendering/decisions.py does; tested equal.
  */
 
-import { gettext } from "../lib/gettext.js";
+import { gettext, pgettext } from "../lib/gettext.js";
 import { asJson, listed } from "./humanize.js";
 
 /** @import { Decision, Request } from "./types.js" */
@@ -83,7 +83,7 @@ export function answered(request, decision) {
 
 /** @param {any} value */
 function answer(value) {
-  if (typeof value === "boolean") return value ? gettext("Yes") : gettext("No");
+  if (typeof value === "boolean") return value ? pgettext("an answer", "Yes") : pgettext("an answer", "No");
   if (value === null || value === "" || (Array.isArray(value) && !value.length)) return "–";
   return Array.isArray(value) ? listed(value.map(words)) : words(value);
 }

@@ -29,7 +29,7 @@
 /**
  * What a call waits for: a decision about it, or answers to its `fields`. At its `deadline` it is decided by itself, as `unanswered` says.
  *
- * @typedef {{ seq: number|null, at: number, deadline: number|null, unanswered: string, fields: Field[]|null }} Request
+ * @typedef {{ seq: number|null, at: number, deadline: number|null, unanswered: string, fields: Field[]|null, text: string }} Request
  */
 
 /** @typedef {{ name: string, label: string, kind: string, options?: string[], required: boolean }} Field */

@@ -7,6 +7,7 @@ import { waitedMs, waitsFor } from "../state/figures.js";
 import { budgetUse, clock, contextUse, iterationOf, joined, roughly, usage, waited } from "../state/humanize.js";
 import { dot } from "../state/run-status.js";
 import { SENTENCES } from "../state/messages.js";
+import { badged } from "./badge.js";
 import { pathTo } from "../transport/addresses.js";
 
 /** @import { Page, Run } from "../state/types.js" */
@@ -117,7 +118,7 @@ function dotOf(run) {
 function paintTab(run, title, doing = "") {
   const name = title || SENTENCES.newSession;
   const isLive = run !== null && !run.ended;
-  const whole = visible(`${isLive ? `● ${doing} · ${name}` : name} · Thinkaloud`);
+  const whole = badged(visible(`${isLive ? `● ${doing} · ${name}` : name} · Thinkaloud`));
   if (document.title !== whole) document.title = whole;
   const favicon = byId("favicon");
   const href = favicon.dataset[dotOf(run)] ?? favicon.dataset.done;
