@@ -25,6 +25,7 @@ from chat.models.operations import (
     Process,
     ToolServer,
 )
+from chat.models.request_keys import RequestKey
 from chat.models.schedules import IS_OPEN, OPEN, MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule
 from chat.models.sessions import (
     AGENT_NAME_LENGTH,
@@ -114,6 +115,7 @@ __all__ = [
     "PauseReason",
     "Price",
     "Process",
+    "RequestKey",
     "Run",
     "RunStatus",
     "Schedule",

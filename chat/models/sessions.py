@@ -115,7 +115,7 @@ class Session(models.Model):
     )
     archived = models.BooleanField(default=False)
     creation_key = models.CharField(  # noqa: DJ001 - unique where there is one
-        max_length=64, null=True, blank=True, editable=False, help_text="By which its client may ask for it again."
+        max_length=64, null=True, blank=True, editable=False, help_text="Of the version before: see `RequestKey`."
     )
     creation_digest = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001
     last_seq = models.PositiveBigIntegerField(default=0, editable=False)

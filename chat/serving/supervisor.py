@@ -224,7 +224,9 @@ async def _expire_for_ever() -> None:
     while True:
         is_more = False
         try:
-            is_more = await retention.expire_some() | await retention.purge_audit()
+            is_more = (
+                await retention.expire_some() | await retention.purge_audit() | await retention.sweep_request_keys()
+            )
         except Exception:
             logger.exception("What is kept no longer could not be deleted; that is tried again")
         await asyncio.sleep(TICK_S if is_more else _EXPIRE_S)
