@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from agents.sentence import Sentence
-from agents.text import clean, is_clean
+from agents.text import clean_text, is_clean
 from chat.protocol.constants import ErrorCode
 
 
@@ -149,7 +149,9 @@ def parse(text: str | None) -> Command:
         raise BadFrame(
             "unknown_type",
             Sentence(
-                "There is no command “%(name)s”. Known: %(known)s.", name=clean(kind[:40]), known=", ".join(COMMANDS)
+                "There is no command “%(name)s”. Known: %(known)s.",
+                name=clean_text(kind[:40]),
+                known=", ".join(COMMANDS),
             ),
         )
     payload = frame.get("payload", {})
