@@ -115,7 +115,7 @@ class Session(models.Model):
     )
     archived = models.BooleanField(default=False)
     creation_key = models.CharField(  # noqa: DJ001 - unique where there is one
-        max_length=64, null=True, blank=True, editable=False, help_text="By which its client may ask for it again."
+        max_length=64, null=True, blank=True, editable=False, help_text="Of the version before: see `RequestKey`."
     )
     creation_digest = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001
     last_seq = models.PositiveBigIntegerField(default=0, editable=False)
@@ -130,6 +130,9 @@ class Session(models.Model):
     )
 
     has_files = models.BooleanField(default=False, db_default=False, editable=False, help_text="Whether it uses files.")
+    notes_version = models.PositiveBigIntegerField(
+        default=0, db_default=0, editable=False, help_text="Counts changes of its verdicts and comments."
+    )
     # When it was made from another program's trajectory: it is only read.
     imported_at = models.DateTimeField(null=True, editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)
