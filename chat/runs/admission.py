@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from agents.sentence import Sentence
-from agents.text import clean, utf16_length
+from agents.text import clean_text, utf16_length
 from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_of
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
@@ -178,7 +178,7 @@ def no_such_agent(name: str, user_id: int) -> Refused:
     known = ", ".join(version.spec.name for version in catalog.usable_by(user_id))
     return Refused(
         "unknown_agent",
-        Sentence("There is no agent “%(name)s”. There are: %(known)s.", name=clean(name[:64]), known=known or "–"),
+        Sentence("There is no agent “%(name)s”. There are: %(known)s.", name=clean_text(name[:64]), known=known or "–"),
     )
 
 

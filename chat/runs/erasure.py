@@ -30,6 +30,7 @@ from chat.models import (
     ModelCall,
     ModelContent,
     Occurrence,
+    RequestKey,
     Run,
     Schedule,
     SentAlong,
@@ -266,6 +267,7 @@ _PARTS: tuple[Callable[[int, int], bool], ...] = (
     _delete_some(lambda user_id: Schedule.objects.filter(owner=user_id)),
     _erase_files_of_user,
     _delete_some(lambda user_id: Connection.objects.filter(user=user_id)),
+    _delete_some(lambda user_id: RequestKey.objects.filter(owner=user_id)),
     _delete_some(lambda user_id: LogEntry.objects.filter(user=user_id)),
 )
 

@@ -4,6 +4,8 @@ export const COMMANDS = Object.freeze([
   "chat",
   "cancel",
   "continue",
+  "approve",
+  "answer",
   "resume",
   "ack",
   "ping",
@@ -44,6 +46,10 @@ export const STEP_TYPES = Object.freeze([
   "max_iterations_reached",
   "complete",
   "error",
+  "approval_request",
+  "approval",
+  "question",
+  "answer",
 ]);
 
 export const ENDS = Object.freeze([
@@ -83,6 +89,8 @@ export const ERROR_CODES = Object.freeze([
   "internal",
   "budget_exceeded",
   "not_waiting",
+  "bad_arguments",
+  "not_decided",
 ]);
 
 /** Close codes. */
@@ -108,7 +116,7 @@ export const WINDOW = 200;
  *   "bad_last_seq" | "not_found" | "not_allowed" | "not_continuable" | "nothing_to_cancel" | "conflict" |
  *   "rate_limited" | "queue_full" | "unsupported_media" | "too_many_files" | "model_unreachable" | "model_auth" |
  *   "model_rate_limited" | "model_timeout" | "model_cut_off" | "model_error" | "tool_failed" | "storage" | "internal" |
- *   "budget_exceeded" | "not_waiting"} ErrorCode
+ *   "budget_exceeded" | "not_waiting" | "bad_arguments" | "not_decided"} ErrorCode
  */
 
 /**
@@ -138,6 +146,48 @@ export const WINDOW = 200;
  * @typedef {object} AnnouncementFrame
  * @property {"announcement"} type
  * @property {AnnouncementData} data
+ */
+
+/**
+ * A person has answered.
+ * @typedef {object} AnswerStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"answer"} type
+ * @property {string} tool_call_id
+ * @property {string | null} user Null: nobody did until the deadline.
+ * @property {Record<string, unknown>} answers By the fields' names: texts, lists of texts, numbers, yes or no.
+ */
+
+/**
+ * A call waits until a person has allowed or denied it.
+ * @typedef {object} ApprovalRequestStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"approval_request"} type
+ * @property {string} tool_call_id
+ * @property {string} tool_name
+ * @property {Record<string, unknown>} arguments
+ * @property {number} deadline
+ * @property {"deny" | "stop"} unanswered What becomes of it after the deadline: it is denied, or the run ends.
+ */
+
+/**
+ * Somebody has allowed or denied a call.
+ * @typedef {object} ApprovalStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"approval"} type
+ * @property {string} tool_call_id
+ * @property {"allow" | "deny"} decision
+ * @property {string | null} user Null: nobody did until the deadline.
+ * @property {Record<string, unknown>} [arguments] With which it is made instead of those that the model wrote.
+ * @property {"once" | "session"} scope `session`: so are later calls of this tool under this rule, in runs of who
+ *   asked.
+ * @property {string} reason
  */
 
 /**
@@ -180,7 +230,7 @@ export const WINDOW = 200;
  * A run within the run at work.
  * @typedef {object} ChildRun
  * @property {string} id
- * @property {"running" | "cancelling"} status
+ * @property {"running" | "cancelling" | "waiting"} status
  * @property {number | null} started_at
  * @property {Parent} parent
  */
@@ -219,7 +269,8 @@ export const WINDOW = 200;
  * @property {string} run_id
  * @property {"child_step"} type
  * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep} data
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | ApprovalRequestStep | ApprovalStep | QuestionStep
+ *   | AnswerStep} data
  */
 
 /**
@@ -333,7 +384,7 @@ export const WINDOW = 200;
  * The run at work.
  * @typedef {object} LiveRun
  * @property {string} id
- * @property {"running" | "cancelling"} status
+ * @property {"running" | "cancelling" | "waiting"} status
  * @property {number | null} started_at
  */
 
@@ -364,10 +415,10 @@ export const WINDOW = 200;
  */
 
 /**
- * How a scheduled run has ended.
+ * How a scheduled run has ended, or that a run waits for the reader.
  * @typedef {object} NotificationFrame
  * @property {"notification"} type
- * @property {NotificationData} data
+ * @property {NotificationData | WaitingData} data
  */
 
 /**
@@ -408,6 +459,28 @@ export const WINDOW = 200;
  */
 
 /**
+ * Something that a person is asked.
+ * @typedef {object} QuestionField
+ * @property {string} name
+ * @property {string} label
+ * @property {"text" | "choice" | "choices" | "number" | "yes_no"} kind
+ * @property {Array<string>} [options] Of `choice`, of which one is taken, and `choices`, of which any number are.
+ * @property {boolean} required
+ */
+
+/**
+ * The agent asks a person, and waits.
+ * @typedef {object} QuestionStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"question"} type
+ * @property {string} tool_call_id
+ * @property {Array<QuestionField>} fields
+ * @property {number} deadline
+ */
+
+/**
  * The messages that wait, at each change.
  * @typedef {object} QueueFrame
  * @property {"queue"} type
@@ -432,6 +505,8 @@ export const WINDOW = 200;
  * @property {Usage} usage
  * @property {ErrorCode} [code]
  * @property {string} [cancelled_by]
+ * @property {number} [waited_ms] How long it waited for people, which `duration_ms` leaves out; missing where it did
+ *   not.
  * @property {true} [removed] It was taken out of the queue before it began.
  */
 
@@ -487,7 +562,8 @@ export const WINDOW = 200;
  * @property {string} run_id
  * @property {"reasoning_step"} type
  * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep} data
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | ApprovalRequestStep | ApprovalStep | QuestionStep
+ *   | AnswerStep} data
  */
 
 /**
@@ -613,6 +689,19 @@ export const WINDOW = 200;
  */
 
 /**
+ * A run has begun to wait for the reader, or for somebody else who may decide, on whatever session's socket.
+ * @typedef {object} WaitingData
+ * @property {"approval" | "question"} kind
+ * @property {string} session_id
+ * @property {string} title
+ * @property {string} run_id
+ * @property {string} tool_call_id
+ * @property {string} tool_name
+ * @property {number} deadline
+ * @property {number} timestamp
+ */
+
+/**
  * Ask: starts a run, or queues it.
  * @typedef {object} ChatPayload
  * @property {string} message
@@ -644,6 +733,30 @@ export const WINDOW = 200;
 /** @typedef {{ type: "continue", payload: ContinuePayload }} ContinueCommand */
 
 /**
+ * Allow or deny a call of a run that waits.
+ * @typedef {object} ApprovePayload
+ * @property {string} tool_call_id
+ * @property {"allow" | "deny"} decision
+ * @property {Record<string, unknown> | null} [arguments] The arguments to make it with instead; they are checked as the
+ *   model's are.
+ * @property {"once" | "session"} [scope] `session`: later calls of this tool under this rule too, in runs of who asked.
+ * @property {string | null} [reason]
+ * @property {string} run_id
+ */
+
+/** @typedef {{ type: "approve", payload: ApprovePayload }} ApproveCommand */
+
+/**
+ * Answer what the agent of a run asks.
+ * @typedef {object} AnswerPayload
+ * @property {string} tool_call_id
+ * @property {Record<string, unknown>} answers By the fields' names.
+ * @property {string} run_id
+ */
+
+/** @typedef {{ type: "answer", payload: AnswerPayload }} AnswerCommand */
+
+/**
  * Replay after `last_seq`, then live.
  * @typedef {object} ResumePayload
  * @property {unknown} [last_seq] The number of the newest event that the client has.
@@ -667,7 +780,10 @@ export const WINDOW = 200;
 
 /** @typedef {{ type: "ping", payload: PingPayload }} PingCommand */
 
-/** @typedef {ChatCommand | CancelCommand | ContinueCommand | ResumeCommand | AckCommand | PingCommand} Command */
+/**
+ * @typedef {ChatCommand | CancelCommand | ContinueCommand | ApproveCommand | AnswerCommand | ResumeCommand | AckCommand
+ *   | PingCommand} Command
+ */
 
 /**
  * @typedef {ReasoningStartFrame | ReasoningStepFrame | ResponseFrame | ReasoningCompleteFrame | RunErrorFrame |
@@ -681,7 +797,8 @@ export const WINDOW = 200;
 
 /**
  * @typedef {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep} StepData
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | ApprovalRequestStep | ApprovalStep | QuestionStep
+ *   | AnswerStep} StepData
  */
 
 /** @typedef {StoredFrame | UnstoredFrame} Frame */
