@@ -12,6 +12,7 @@ import re
 import sys
 import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -174,8 +175,14 @@ def postgres_template(postgres_server: str, django_db_setup: None, django_db_blo
     name = f"template_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    with django_db_blocker.unblock(), databases.postgresql(f"{postgres_server.rpartition('/')[0]}/{name}"):
-        databases.let_audit_be_emptied()
+
+    def make() -> None:
+        with django_db_blocker.unblock(), databases.postgresql(f"{postgres_server.rpartition('/')[0]}/{name}"):
+            databases.let_audit_be_emptied()
+
+    # Whoever asks for it may be on an event loop.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(make).result()
     return name
 
 
