@@ -110,9 +110,16 @@ class Ping(_Payload):
     """A sign of life."""
 
 
+class Activity(_Payload):
+    """What the reader does just now: passed on to others at most once a second, never stored."""
+
+    seq: Annotated[StrictInt, Field(ge=0)] | None = Field(None, description="The number of the step that they read.")
+    typing: StrictBool | None = None
+
+
 C = TypeVar("C", bound=BaseModel)
 
-Command = Chat | Cancel | Continue | Approve | Answer | Resume | Ack | Ping
+Command = Chat | Cancel | Continue | Approve | Answer | Resume | Ack | Ping | Activity
 PAYLOADS: dict[str, type[Command]] = {
     "chat": Chat,
     "cancel": Cancel,
@@ -122,6 +129,7 @@ PAYLOADS: dict[str, type[Command]] = {
     "resume": Resume,
     "ack": Ack,
     "ping": Ping,
+    "activity": Activity,
 }
 COMMANDS = tuple(PAYLOADS)
 
