@@ -122,6 +122,11 @@ def may_manage(role: Role) -> bool:
     return role is Role.OWNER
 
 
+def may_copy(role: Role) -> bool:
+    """Whether this role takes copies of the session, and goes on from its places in sessions of its own."""
+    return role in (Role.OWNER, Role.DRIVER, Role.WATCHER)
+
+
 def may_stop(user: AnyUser, session: Session) -> bool:
     """Whether the user stops runs of the session: whoever drives it, and staff who may stop runs, whether they see it or not."""
     role = role_in(user, session)

@@ -13,6 +13,7 @@ from ninja.errors import AuthenticationError, ValidationError
 from agents.sentence import Sentence
 from chat.api import agents as agent_api
 from chat.api import agui as agui_api
+from chat.api import branches as branch_api
 from chat.api import calls as call_api
 from chat.api import events as event_api
 from chat.api import exports as export_api
@@ -89,6 +90,7 @@ for module in (
     schedule_api,
     agui_api,
     share_api,
+    branch_api,
     token_api,
 ):
     api.add_router("", module.router)

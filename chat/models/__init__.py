@@ -49,7 +49,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
-from chat.models.sharing import Share, ShareJoin
+from chat.models.sharing import IndexMove, OwnerOffer, Share, ShareJoin
 from chat.models.threads import Thread
 from chat.models.tokens import ApiToken, Scope, holds_now
 from chat.models.traces import TraceCursor, TracedRun
@@ -97,6 +97,7 @@ __all__ = [
     "FileChunk",
     "FileText",
     "ImportedDocument",
+    "IndexMove",
     "Level",
     "McpServer",
     "MissedPolicy",
@@ -108,6 +109,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "OverlapPolicy",
+    "OwnerOffer",
     "PauseReason",
     "Price",
     "Process",

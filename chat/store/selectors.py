@@ -118,9 +118,15 @@ def stored_of(run: Run) -> list[Stored]:
 
 def _as_sent(steps: QuerySet[Step]) -> list[Stored]:
     return [
-        Stored(seq, run_id, stored_frame(event, seq, event_id, run_id, body), cast(StoredType, event), number or 0)
-        for seq, event_id, run_id, event, number, body in steps.values_list(
-            "seq", "event_id", "run_id", "event", "number", "body"
+        Stored(
+            seq,
+            run_id,
+            stored_frame(event, seq, event_id, run_id, body, copied_from),
+            cast(StoredType, event),
+            number or 0,
+        )
+        for seq, event_id, run_id, event, number, body, copied_from in steps.values_list(
+            "seq", "event_id", "run_id", "event", "number", "body", "copied_from"
         )
         if seq is not None
     ]
@@ -219,10 +225,23 @@ def _frames(steps: QuerySet[Step]) -> list[StoredFrame]:
     return [
         cast(
             StoredFrame,
-            {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run_id), "data": orjson.loads(body)},
+            {
+                "type": event,
+                "seq": seq,
+                "id": str(event_id),
+                "run_id": str(run_id),
+                **_copied(copied_from),
+                "data": orjson.loads(body),
+            },
         )
-        for seq, event_id, run_id, event, body in steps.values_list("seq", "event_id", "run_id", "event", "body")
+        for seq, event_id, run_id, event, body, copied_from in steps.values_list(
+            "seq", "event_id", "run_id", "event", "body", "copied_from"
+        )
     ]
+
+
+def _copied(copied_from: UUID | None) -> dict[str, str]:
+    return {} if copied_from is None else {"copied_from": str(copied_from)}
 
 
 def steps_outside(run_id: UUID, first: int, last: int) -> dict[str, int]:
@@ -255,9 +274,18 @@ def run_frames(run: Run) -> list[KeptFrame]:
     return [
         cast(
             KeptFrame,
-            {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run_id), "data": orjson.loads(body)},
+            {
+                "type": event,
+                "seq": seq,
+                "id": str(event_id),
+                "run_id": str(run_id),
+                **_copied(copied_from),
+                "data": orjson.loads(body),
+            },
         )
-        for run_id, event, seq, event_id, body in rows.values_list("run_id", "event", "seq", "event_id", "body")
+        for run_id, event, seq, event_id, body, copied_from in rows.values_list(
+            "run_id", "event", "seq", "event_id", "body", "copied_from"
+        )
     ]
 
 
@@ -360,11 +388,13 @@ class SessionView:
     """After its last model call that has ended; not of the runs within runs, which have contexts of their own."""
     owner_id: int
     children: list[ChildRun]
+    has_family: bool = False
+    """Whether it was copied, or is a copy."""
 
 
 _VIEW = f"""SELECT session.title, session.agent_name, session.last_seq,
     EXISTS (SELECT 1 FROM chat_run WHERE session_id = session.id AND {UNFINISHED_SQL}),
-    last.used, last.context_limit, session.owner_id{{columns}}
+    last.used, last.context_limit, session.owner_id, session.family IS NOT NULL{{columns}}
     FROM chat_session session LEFT JOIN (
         SELECT call.session_id, call.input_tokens + call.output_tokens AS used, call.context_limit FROM chat_modelcall call
         JOIN chat_run root ON root.id = call.run_id AND root.parent_id IS NULL
@@ -410,12 +440,13 @@ def _rows_of(statement: str, session_id: UUID) -> list[Any]:
 
 
 def _view(session_id: UUID, row: Sequence[Any]) -> SessionView:
-    title, agent_name, last_seq, is_busy, used, limit, owner_id = row
+    title, agent_name, last_seq, is_busy, used, limit, owner_id, has_family = row
+    has_family = bool(has_family)
     context: ContextUse | None = None if used is None else {"used": used, "limit": limit}
     if not is_busy:
-        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [])
+        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [], has_family)
     run, children = at_work(session_id)
-    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children)
+    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children, has_family)
 
 
 def step_data(step: Step) -> dict[str, Any]:

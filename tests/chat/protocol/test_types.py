@@ -29,7 +29,7 @@ STORED |= {
 }
 #: Of each type of frame that is not stored. What is told as a list has the fields of one.
 UNSTORED = {
-    "session": ("session_id title agent last_seq role window run queue children", "reset context budget"),
+    "session": ("session_id title agent last_seq role window run queue children", "reset context budget branch"),
     "accepted": ("client_message_id run_id queued", ""),
     "queue": ("run_id client_message_id user message", ""),
     "error": ("message code id", "client_message_id template values"),
