@@ -25,6 +25,8 @@ from chat.live import connections, handshake, seats
 from chat.models import Door, Scope
 from chat.protocol import (
     Ack,
+    Answer,
+    Approve,
     BadFrame,
     Cancel,
     Chat,
@@ -61,6 +63,8 @@ NEEDED: dict[type, Scope] = {
     Chat: Scope.ASK,
     Continue: Scope.ASK,
     Cancel: Scope.ASK,
+    Approve: Scope.ASK,
+    Answer: Scope.ASK,
 }
 
 
@@ -248,6 +252,8 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 )
             case Cancel():
                 await self._cancel(command)
+            case Approve() | Answer():
+                self._error("not_waiting", Sentence("Nothing here waits for a decision."))
 
     async def _put_in_line(self, asked: Awaitable[run_commands.Accepted], client_message_id: str | None) -> None:
         """Answer with `accepted` before anything of the run is sent."""

@@ -11,9 +11,10 @@ from chat.api.auth import MANAGE
 from chat.api.bodies import payload, takes, user_of
 from chat.api.errors import ErrorResponse, error_response
 from chat.api.paths import visible_session
-from chat.api.sessions import SessionOut, branch_of, idempotency_key, session_out
+from chat.api.sessions import SessionOut, branch_of, session_out
 from chat.models import Door, Session
 from chat.runs.branching import Branch, TooLong, make_branch
+from chat.runs.request_keys import HEADER
 from chat.runtime import database
 
 router = Router()
@@ -42,7 +43,7 @@ async def copy_session(request: HttpRequest, session_id: str) -> Any:
     not copied: 400. `Idempotency-Key` as for `POST sessions/`.
     """
     session = await visible_session(request, session_id)
-    return await _made(request, Branch(session.pk, key=idempotency_key(request)))
+    return await _made(request, Branch(session.pk, key=request.headers.get(HEADER)))
 
 
 @router.post("sessions/{session_id}/branch/", auth=MANAGE, response={201: BranchOut}, openapi_extra=takes(NewBranch))
@@ -53,7 +54,7 @@ async def branch_session(request: HttpRequest, session_id: str) -> Any:
     """
     session = await visible_session(request, session_id)
     new = payload(request, NewBranch)
-    wish = Branch(session.pk, new.after_seq, new.message, new.agent_name, tuple(new.files), idempotency_key(request))
+    wish = Branch(session.pk, new.after_seq, new.message, new.agent_name, tuple(new.files), request.headers.get(HEADER))
     return await _made(request, wish)
 
 

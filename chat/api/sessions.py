@@ -20,6 +20,7 @@ from chat.api.paths import visible_session
 from chat.models import Door, RunStatus, Session
 from chat.protocol import BadFrame
 from chat.protocol.frames import BranchData
+from chat.runs import request_keys
 from chat.runs import sessions as runs_sessions
 from chat.runtime import database
 from chat.store import branches, selectors
@@ -27,7 +28,6 @@ from chat.store import branches, selectors
 router = Router()
 
 PAGE_LENGTH = 30
-_KEY = re.compile(r"[!-~]{1,64}")
 
 
 class NewSession(BaseModel):
@@ -106,14 +106,6 @@ def session_out(session: Session | _Row) -> dict[str, Any]:
     }
 
 
-def idempotency_key(request: HttpRequest) -> str | None:
-    """By what its client may ask for the same again, where it says so."""
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not _KEY.fullmatch(key):
-        raise BadFrame("bad_frame", Sentence("Idempotency-Key: 1 to 64 visible ASCII characters."))
-    return key
-
-
 @router.post("sessions/", auth=MANAGE, response={201: SessionOut}, openapi_extra=takes(NewSession))
 async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
     """Open a session.
@@ -122,7 +114,7 @@ async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
     same session.
     """
     new = payload(request, NewSession)
-    key = idempotency_key(request)
+    key = request.headers.get(request_keys.HEADER)
     session = await runs_sessions.create_session(
         user_of(request), agent_name=new.agent_name, title=new.title, enable_reasoning=new.enable_reasoning, key=key
     )

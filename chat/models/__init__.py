@@ -25,10 +25,12 @@ from chat.models.operations import (
     Process,
     ToolServer,
 )
+from chat.models.request_keys import RequestKey
 from chat.models.schedules import IS_OPEN, OPEN, MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule
 from chat.models.sessions import (
     AGENT_NAME_LENGTH,
     AT_WORK_SQL,
+    CURRENT,
     HAS_NOT_ENDED,
     IS_LIVE,
     IS_QUEUED,
@@ -53,12 +55,14 @@ from chat.models.sharing import IndexMove, OwnerOffer, Share, ShareJoin
 from chat.models.threads import Thread
 from chat.models.tokens import ApiToken, Scope, holds_now
 from chat.models.traces import TraceCursor, TracedRun
+from chat.models.waiting import StandingApproval, WaitingCall, WaitingKind
 from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "AGENT_NAME",
     "AGENT_NAME_LENGTH",
     "AT_WORK_SQL",
+    "CURRENT",
     "HAS_NOT_ENDED",
     "IS_LIVE",
     "IS_OPEN",
@@ -113,6 +117,7 @@ __all__ = [
     "PauseReason",
     "Price",
     "Process",
+    "RequestKey",
     "Run",
     "RunStatus",
     "Schedule",
@@ -122,6 +127,7 @@ __all__ = [
     "SessionFile",
     "Share",
     "ShareJoin",
+    "StandingApproval",
     "Step",
     "StepContent",
     "StepOrigin",
@@ -131,6 +137,8 @@ __all__ = [
     "TracedRun",
     "Transport",
     "VersionState",
+    "WaitingCall",
+    "WaitingKind",
     "Webhook",
     "WebhookDelivery",
     "holds_now",

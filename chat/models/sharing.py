@@ -57,7 +57,7 @@ class ShareJoin(models.Model):
 
 
 class OwnerOffer(models.Model):
-    """A session's owner has asked somebody to take it over, who has not answered yet. Written by ``runs.handover`` alone."""
+    """A session's owner has asked somebody to take it over, who has not answered yet. Written by ``schedules.handover`` alone."""
 
     session = models.OneToOneField(Session, on_delete=models.CASCADE, primary_key=True, related_name="offer")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -68,7 +68,7 @@ class OwnerOffer(models.Model):
 
 
 class IndexMove(models.Model):
-    """What a session's steps are found by still names an earlier owner of it, behind this step. Written by ``runs.handover`` alone."""
+    """What a session's steps are found by still names an earlier owner of it, behind this step. Written by ``schedules.handover`` alone."""
 
     session = models.OneToOneField(Session, on_delete=models.CASCADE, primary_key=True, related_name="+")
     after = models.PositiveBigIntegerField(default=0)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Protocol
@@ -29,6 +28,7 @@ from chat.protocol import as_uuid
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
 from chat.runs.client_turns import Asked
+from chat.runs.request_keys import HEADER, read_key
 from chat.runtime import background, database
 from chat.security.tokens import BadToken, TooManyAttempts
 from chat.store import sent_along
@@ -36,7 +36,6 @@ from chat.store import sent_along
 logger = logging.getLogger(__name__)
 
 View = Callable[..., Any]
-_KEY = re.compile(r"[!-~]{1,64}")
 _ANSWERED_AS = "X-Session-Id"
 
 
@@ -216,10 +215,11 @@ async def _asked(
     if named:
         wish = wish.in_session(named)
     check_room(login.user)
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not _KEY.fullmatch(key):
-        raise bad("Idempotency-Key: 1 to 64 visible ASCII characters.", "Idempotency-Key")
-    return wish, await ask(login.user, wish, key, raw)
+    try:
+        key = read_key(request.headers.get(HEADER), raw)
+    except Refused as refusal:
+        raise bad(refusal.message, HEADER) from None
+    return wish, await ask(login.user, wish, key)
 
 
 def _answer(answer: HttpResponseBase, asked: Asked) -> HttpResponseBase:

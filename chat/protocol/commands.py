@@ -1,7 +1,8 @@
 """Commands of clients: parsed from their frames, and from the bodies of the API's calls."""
 
 import json
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import orjson
@@ -59,6 +60,39 @@ class Continue(_Payload):
     client_message_id: ClientMessageId | None = None
 
 
+class Decide(_Payload):
+    """Allow or deny a call that waits."""
+
+    tool_call_id: StrictStr
+    decision: Literal["allow", "deny"]
+    arguments: dict[str, Any] | None = Field(
+        None, description="The arguments to make it with instead; they are checked as the model's are."
+    )
+    scope: Literal["once", "session"] = Field(
+        "once", description="`session`: later calls of this tool under this rule too, in runs of who asked."
+    )
+    reason: Annotated[StrictStr, Field(max_length=2000)] | None = None
+
+
+class Approve(Decide):
+    """Allow or deny a call of a run that waits."""
+
+    run_id: StrictStr
+
+
+class Reply(_Payload):
+    """Answer what an agent asks."""
+
+    tool_call_id: StrictStr
+    answers: dict[str, Any] = Field(description="By the fields' names.")
+
+
+class Answer(Reply):
+    """Answer what the agent of a run asks."""
+
+    run_id: StrictStr
+
+
 class Resume(_Payload):
     """Replay after ``last_seq``, then live."""
 
@@ -78,11 +112,13 @@ class Ping(_Payload):
 
 C = TypeVar("C", bound=BaseModel)
 
-Command = Chat | Cancel | Continue | Resume | Ack | Ping
+Command = Chat | Cancel | Continue | Approve | Answer | Resume | Ack | Ping
 PAYLOADS: dict[str, type[Command]] = {
     "chat": Chat,
     "cancel": Cancel,
     "continue": Continue,
+    "approve": Approve,
+    "answer": Answer,
     "resume": Resume,
     "ack": Ack,
     "ping": Ping,
@@ -121,7 +157,7 @@ def validated(kind: type[C], payload: dict[str, Any]) -> C:
     own_id = payload.get("client_message_id")
     client_message_id = own_id if isinstance(own_id, str) and len(own_id) <= 64 and is_clean(own_id) else None
     # Only what a command has is looked at: a client may write half a million other values into a frame.
-    texts = [value for name in kind.model_fields if isinstance(value := payload.get(name), str)]
+    texts = _texts([payload[name] for name in kind.model_fields if name in payload])
     if not all(map(is_clean, texts)):
         raise BadFrame(
             "bad_text",
@@ -134,6 +170,18 @@ def validated(kind: type[C], payload: dict[str, Any]) -> C:
         first = failure.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "payload"
         raise BadFrame("bad_frame", f"{where}: {first['msg']}.", client_message_id) from None
+
+
+def _texts(values: list[Any]) -> Iterator[str]:
+    """The texts within values, however deep they lie."""
+    while values:
+        value = values.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            values += [*value, *value.values()]
+        elif isinstance(value, list):
+            values += value
 
 
 def as_uuid(value: str | None) -> UUID | None:

@@ -41,6 +41,8 @@ ErrorCode = Literal[
     "budget_exceeded",
     "not_waiting",
     "bad_seq",
+    "bad_arguments",
+    "not_decided",
 ]
 ERROR_CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
 

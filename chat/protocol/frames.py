@@ -19,6 +19,8 @@ LevelName = Literal["info", "warning", "error"]
 RoleName = Literal["owner", "driver", "watcher", "staff"]
 #: What can become of a due time of a schedule: its run's end, or what kept it from running.
 Ended = Literal[End, "skipped", "missed"]
+#: A run that waits has no process: it goes on when people have decided.
+LiveStatus = Literal["running", "cancelling", "waiting"]
 DeltaType = Literal[NumberedType, "response"]
 
 
@@ -49,7 +51,7 @@ class LiveRun(TypedDict):
     """The run at work."""
 
     id: str
-    status: Literal["running", "cancelling"]
+    status: LiveStatus
     started_at: float | None
 
 
@@ -66,7 +68,7 @@ class ChildRun(TypedDict):
     """A run within the run at work."""
 
     id: str
-    status: Literal["running", "cancelling"]
+    status: LiveStatus
     started_at: float | None
     parent: Parent
 
@@ -184,6 +186,19 @@ class NotificationData(TypedDict):
     timestamp: float
 
 
+class WaitingData(TypedDict):
+    """A run has begun to wait for the reader, or for somebody else who may decide, on whatever session's socket."""
+
+    kind: Literal["approval", "question"]
+    session_id: str
+    title: str
+    run_id: str
+    tool_call_id: str
+    tool_name: str
+    deadline: float
+    timestamp: float
+
+
 class ErrorData(TypedDict):
     """What went wrong: with a command, or, in a stored event, with a run."""
 
@@ -250,6 +265,8 @@ class ReasoningCompleteData(TypedDict):
     usage: Usage
     code: NotRequired[ErrorCode]
     cancelled_by: NotRequired[str]
+    waited_ms: NotRequired[int]
+    """How long it waited for people, which `duration_ms` leaves out; missing where it did not."""
     removed: NotRequired[Literal[True]]
     """It was taken out of the queue before it began."""
 
@@ -313,10 +330,10 @@ class AnnouncementFrame(TypedDict):
 
 
 class NotificationFrame(TypedDict):
-    """How a scheduled run has ended."""
+    """How a scheduled run has ended, or that a run waits for the reader."""
 
     type: Literal["notification"]
-    data: NotificationData
+    data: NotificationData | WaitingData
 
 
 class ErrorFrame(TypedDict):

@@ -10,12 +10,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from agents.sentence import Sentence
@@ -26,6 +25,7 @@ from chat.runs import commands
 from chat.runs import state as run_state
 from chat.runs.admission import Refused, check_agent, check_files, check_message, lock_session
 from chat.runs.commands import Accepted
+from chat.runs.request_keys import AskedKey, claim_key, find_made, read_key, settle_key
 from chat.runtime import background, database
 from chat.security import audit
 from chat.store import branches, sent_along, step_log
@@ -40,9 +40,6 @@ _RUNS = 100
 _HELD = timedelta(minutes=10)
 #: Copies that one process makes at a time.
 _AT_ONCE = asyncio.Semaphore(2)
-#: For so long a key stands for the session that was made with it; and how often it is looked whether that is whole, in seconds.
-_KEY_HOLDS = timedelta(hours=24)
-_LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +55,13 @@ class Branch:
     agent_name: str | None = None
     files: Sequence[str] = ()
     key: str | None = None
+    """The request's ``Idempotency-Key``."""
 
     @property
-    def digest(self) -> str:
-        """By what the same wish is known again."""
+    def asked_key(self) -> AskedKey | None:
+        """The key, and by what the same wish is known again."""
         wish = (str(self.source), self.after_seq, self.message, self.agent_name, list(self.files))
-        return sha256(repr(wish).encode()).hexdigest()
+        return read_key(self.key, repr(wish).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,6 @@ class Made:
 
     session_id: UUID
     run_id: UUID | None = None
-    queued: int = 0
 
 
 class TooLong(Refused):
@@ -96,23 +93,23 @@ async def make_branch(user: User, wish: Branch, door: Door) -> Made:
 
 async def _make(user: User, wish: Branch, door: Door) -> Made:
     made = await database.write(_begin, user, wish)
-    while made is None:
-        # The same was asked before, and is being made.
-        await asyncio.sleep(_LOOK_S)
-        made = await database.write(_begin, user, wish)
     if isinstance(made, Made):
         return made
     try:
         async with _AT_ONCE:
             await _copy(made)
         if wish.message is None:
-            await database.write(_show, user, wish, made, door)
-            return Made(made.session.pk)
-        accepted = await commands.accept_run(_show_and_ask, user, wish, made, door)
+            shown = await database.write(_show, user, wish, made, door)
+        else:
+            accepted = await commands.accept_run(_show_and_ask, user, wish, made, door)
+            shown = Made(accepted.session_id, accepted.run_id)
     except BaseException:
         await database.write(_discard, made.session.pk)
         raise
-    return Made(accepted.session_id, accepted.run_id, accepted.queued)
+    if shown.session_id != made.session.pk:
+        # The same was asked for at the same time, and that one was ready first.
+        await database.write(_discard, made.session.pk)
+    return shown
 
 
 @dataclass(slots=True)
@@ -125,11 +122,10 @@ class _Copy:
 
 
 @transaction.atomic
-def _begin(user: User, wish: Branch) -> _Copy | Made | None:
-    """The session that is to be filled, which nobody sees; what was made of the same wish before; None while that is being made."""
-    if wish.key is not None and (known := _known(user, wish)) is not None:
-        session, is_whole = known
-        return _again(session, wish) if is_whole else None
+def _begin(user: User, wish: Branch) -> _Copy | Made:
+    """The session that is to be filled, which nobody sees; or what was made with the same key before."""
+    if (known := find_made(user.pk, wish.asked_key)) is not None:
+        return Made(*known)
     source = Session.objects.filter(pk=wish.source).first()
     role = role_in(user, source) if source is not None else None
     if source is None or role is None:
@@ -151,37 +147,9 @@ def _begin(user: User, wish: Branch) -> _Copy | Made | None:
         last_seq=extent.after_seq,
         status=extent.status,
         deleted_at=timezone.now() + _HELD,
-        creation_key=wish.key,
-        creation_digest=wish.digest if wish.key is not None else None,
     )
-    try:
-        with transaction.atomic():
-            session.save(force_insert=True)
-    except IntegrityError:
-        # Asked twice at once, and the other was first.
-        if wish.key is None:
-            raise
-        return None
+    session.save(force_insert=True)
     return _Copy(session, extent)
-
-
-def _known(user: User, wish: Branch) -> tuple[Session, bool] | None:
-    """The session of this key, and whether it is whole."""
-    made = Session.everything.filter(owner=user, creation_key=wish.key)
-    # A key of long ago stands for nothing any more, nor does that of one that is deleted.
-    made.filter(created_at__lt=timezone.now() - _KEY_HOLDS).update(creation_key=None)
-    made.filter(deleted_at__lte=timezone.now()).update(creation_key=None)
-    session = made.first()
-    if session is None:
-        return None
-    if session.creation_digest != wish.digest:
-        raise Refused("conflict", Sentence("This Idempotency-Key was used for another session before."))
-    return session, session.deleted_at is None
-
-
-def _again(session: Session, wish: Branch) -> Made:
-    run = Run.objects.filter(session=session, client_message_id=wish.key, copied_from=None).first()
-    return Made(session.pk, None if run is None else run.pk)
 
 
 async def _copy(copy: _Copy) -> None:
@@ -269,20 +237,52 @@ def _copy_contents(pairs: Sequence[tuple[int, int]]) -> None:
 
 
 @transaction.atomic
-def _show(user: User, wish: Branch, copy: _Copy, door: Door) -> Session:
-    """Show the session, which is whole, to its owner; returns the one that it was copied from."""
-    source = lock_session(
-        wish.source, user, lambda who, session: (role := role_in(who, session)) is not None and may_copy(role)
+def _show(user: User, wish: Branch, copy: _Copy, door: Door) -> Made:
+    """Show the session, which is whole, to its owner; or tell what was made meanwhile with the same key."""
+    if (known := claim_key(user.pk, wish.asked_key)) is not None:
+        return Made(*known)
+    _show_whole(user, wish, copy, door)
+    settle_key(user.pk, wish.asked_key, copy.session.pk)
+    return Made(copy.session.pk)
+
+
+@transaction.atomic
+def _show_and_ask(user: User, wish: Branch, copy: _Copy, door: Door) -> Accepted:
+    """The same, and ask in it what is to be asked; where that is refused, there is no session either."""
+    if (known := claim_key(user.pk, wish.asked_key)) is not None and known.run_id is not None:
+        return Accepted(known.session_id, known.run_id, "", 0, is_new=False)
+    _show_whole(user, wish, copy, door)
+    new = copy.session
+    file_ids = check_files(wish.files)
+    session_files.tie_copied(new.pk, wish.source, file_ids)
+    accepted = commands.ask_atomically(
+        user,
+        new.pk,
+        message=wish.message or "",
+        agent_name=wish.agent_name,
+        fallback_agent=None,
+        enable_reasoning=new.enable_reasoning,
+        client_message_id=uuid4().hex,
+        origin=Origin.CHAT if door is Door.PAGE else Origin.API,
+        file_ids=file_ids,
     )
+    settle_key(user.pk, wish.asked_key, new.pk, accepted.run_id)
+    return accepted
+
+
+def _copies(user: User, session: Session) -> bool:
+    role = role_in(user, session)
+    return role is not None and may_copy(role)
+
+
+def _show_whole(user: User, wish: Branch, copy: _Copy, door: Door) -> None:
+    source = lock_session(wish.source, user, _copies)
     new, extent = copy.session, copy.extent
-    if branches.steps_stored(new.pk) != len(extent.step_ids):
-        # An earlier version at work beside this one takes what is hidden for deleted.
-        raise Refused("storage", Sentence("The copy could not be finished. Please try again."))
-    now = timezone.now()
     family = source.family
     if family is None:
         family = uuid4()
         Session.objects.filter(pk=source.pk).update(family=family)
+    now = timezone.now()
     shown = Session.everything.filter(pk=new.pk, deleted_at__gt=now).update(
         deleted_at=None,
         created_at=now,
@@ -295,32 +295,12 @@ def _show(user: User, wish: Branch, copy: _Copy, door: Door) -> Session:
         has_read_private=source.has_read_private,
         imported_at=source.imported_at,
     )
-    if not shown:
+    # An earlier version at work beside this one takes what is hidden for deleted.
+    if not shown or branches.steps_stored(new.pk) != len(extent.step_ids):
         raise Refused("storage", Sentence("The copy could not be finished. Please try again."))
     audit.note_act(user.pk, Act.COPY, door, session_id=source.pk, subject_id=source.owner_id, about=f"session {new.pk}")
-    return source
-
-
-@transaction.atomic
-def _show_and_ask(user: User, wish: Branch, copy: _Copy, door: Door) -> Accepted:
-    """The same, and ask in it what is to be asked; where that is refused, there is no session either."""
-    source, new = _show(user, wish, copy, door), copy.session
-    file_ids = check_files(wish.files)
-    session_files.tie_copied(new.pk, source.pk, file_ids)
-    return commands.ask_atomically(
-        user,
-        new.pk,
-        message=wish.message or "",
-        agent_name=wish.agent_name,
-        fallback_agent=None,
-        enable_reasoning=source.enable_reasoning,
-        client_message_id=wish.key or uuid4().hex,
-        origin=Origin.CHAT if door is Door.PAGE else Origin.API,
-        file_ids=file_ids,
-    )
 
 
 def _discard(session_id: UUID) -> None:
-    """Give up a session that is not whole: it is removed like any that was deleted, and its key stands for nothing."""
-    hidden = Session.everything.filter(pk=session_id, deleted_at__isnull=False)
-    hidden.update(deleted_at=timezone.now(), creation_key=None)
+    """Give up a session that is not shown: it is removed like any that was deleted."""
+    Session.everything.filter(pk=session_id, deleted_at__isnull=False).update(deleted_at=timezone.now())

@@ -32,6 +32,7 @@ from chat.models import (
     ModelContent,
     Occurrence,
     OwnerOffer,
+    RequestKey,
     Run,
     Schedule,
     SentAlong,
@@ -274,6 +275,7 @@ _PARTS: tuple[Callable[[int, int], bool], ...] = (
     _delete_some(lambda user_id: Schedule.objects.filter(owner=user_id)),
     _erase_files_of_user,
     _delete_some(lambda user_id: Connection.objects.filter(user=user_id)),
+    _delete_some(lambda user_id: RequestKey.objects.filter(owner=user_id)),
     _delete_some(lambda user_id: LogEntry.objects.filter(user=user_id)),
 )
 

@@ -27,7 +27,7 @@ from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runtime import background, clock, database, groups
 from chat.runtime.each_row import EachRow
-from chat.schedules import ticker
+from chat.schedules import handover, ticker
 from chat.serving import webhook_delivery
 from chat.serving.heartbeat import Heartbeat
 from chat.store import drafts, selectors, step_log
@@ -224,7 +224,11 @@ async def _expire_for_ever() -> None:
     while True:
         is_more = False
         try:
-            is_more = await retention.expire_some() | await retention.purge_audit()
+            # What a process that died has left.
+            await handover.move_index()
+            is_more = (
+                await retention.expire_some() | await retention.purge_audit() | await retention.sweep_request_keys()
+            )
         except Exception:
             logger.exception("What is kept no longer could not be deleted; that is tried again")
         await asyncio.sleep(TICK_S if is_more else _EXPIRE_S)

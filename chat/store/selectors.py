@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import orjson
@@ -15,9 +15,9 @@ from chat.access import shared_roles, shares_with
 from chat.accounts.models import User
 from chat.models import (
     AT_WORK_SQL,
+    CURRENT,
     HAS_NOT_ENDED,
     IS_QUEUED,
-    LIVE,
     UNFINISHED,
     UNFINISHED_SQL,
     Announcement,
@@ -35,6 +35,7 @@ from chat.protocol.frames import (
     KeptFrame,
     LevelName,
     LiveRun,
+    LiveStatus,
     Parent,
     Person,
     QueuedRun,
@@ -312,13 +313,13 @@ def live_run(session_id: UUID) -> LiveRun | None:
 
 def at_work(session_id: UUID) -> tuple[LiveRun | None, list[ChildRun]]:
     """The run at work and those within it, as the wire tells them."""
-    runs = Run.objects.filter(HAS_NOT_ENDED, session_id=session_id, status__in=LIVE).order_by("depth", "created_at")
+    runs = Run.objects.filter(HAS_NOT_ENDED, session_id=session_id, status__in=CURRENT).order_by("depth", "created_at")
     root: LiveRun | None = None
     children: list[ChildRun] = []
     for run in runs:
         live: LiveRun = {
             "id": str(run.pk),
-            "status": cast(Literal["running", "cancelling"], run.status),
+            "status": cast(LiveStatus, run.status),
             "started_at": run.started_at.timestamp() if run.started_at else None,
         }
         if run.parent_id is None:

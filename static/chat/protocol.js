@@ -4,6 +4,8 @@ export const COMMANDS = Object.freeze([
   "chat",
   "cancel",
   "continue",
+  "approve",
+  "answer",
   "resume",
   "ack",
   "ping",
@@ -44,6 +46,10 @@ export const STEP_TYPES = Object.freeze([
   "max_iterations_reached",
   "complete",
   "error",
+  "approval_request",
+  "approval",
+  "question",
+  "answer",
 ]);
 
 export const ENDS = Object.freeze([
@@ -83,6 +89,9 @@ export const ERROR_CODES = Object.freeze([
   "internal",
   "budget_exceeded",
   "not_waiting",
+  "bad_seq",
+  "bad_arguments",
+  "not_decided",
 ]);
 
 /** Close codes. */
@@ -108,7 +117,7 @@ export const WINDOW = 200;
  *   "bad_last_seq" | "not_found" | "not_allowed" | "not_continuable" | "nothing_to_cancel" | "conflict" |
  *   "rate_limited" | "queue_full" | "unsupported_media" | "too_many_files" | "model_unreachable" | "model_auth" |
  *   "model_rate_limited" | "model_timeout" | "model_cut_off" | "model_error" | "tool_failed" | "storage" | "internal" |
- *   "budget_exceeded" | "not_waiting"} ErrorCode
+ *   "budget_exceeded" | "not_waiting" | "bad_seq" | "bad_arguments" | "not_decided"} ErrorCode
  */
 
 /**
@@ -141,6 +150,61 @@ export const WINDOW = 200;
  */
 
 /**
+ * A person has answered.
+ * @typedef {object} AnswerStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"answer"} type
+ * @property {string} tool_call_id
+ * @property {string | null} user Null: nobody did until the deadline.
+ * @property {Record<string, unknown>} answers By the fields' names: texts, lists of texts, numbers, yes or no.
+ */
+
+/**
+ * A call waits until a person has allowed or denied it.
+ * @typedef {object} ApprovalRequestStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"approval_request"} type
+ * @property {string} tool_call_id
+ * @property {string} tool_name
+ * @property {Record<string, unknown>} arguments
+ * @property {number} deadline
+ * @property {"deny" | "stop"} unanswered What becomes of it after the deadline: it is denied, or the run ends.
+ */
+
+/**
+ * Somebody has allowed or denied a call.
+ * @typedef {object} ApprovalStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"approval"} type
+ * @property {string} tool_call_id
+ * @property {"allow" | "deny"} decision
+ * @property {string | null} user Null: nobody did until the deadline.
+ * @property {Record<string, unknown>} [arguments] With which it is made instead of those that the model wrote.
+ * @property {"once" | "session"} scope `session`: so are later calls of this tool under this rule, in runs of who
+ *   asked.
+ * @property {string} reason
+ */
+
+/**
+ * Where a session stands among those that were copied from each other, as far as its reader sees them.
+ * @typedef {object} BranchData
+ * @property {string} family The same for all of them.
+ * @property {string | null} of The session that this one's log begins as a copy of; null where there is none, or none
+ *   that the reader sees.
+ * @property {number | null} after_seq The last event of the copy; null for the session that the family begins with.
+ * @property {number} number Its place among those that part at the same event, the one that they part from first; 1 for
+ *   the session that the family begins with.
+ * @property {number} count How many those are; for the session that the family begins with, how many the whole family
+ *   has.
+ */
+
+/**
  * How much is used of the tightest budget that a run has.
  * @typedef {object} BudgetUse
  * @property {number} used
@@ -154,6 +218,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"child_complete"} type
  * @property {ReasoningCompleteData} data
  */
@@ -172,6 +237,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"child_error"} type
  * @property {ErrorData} data
  */
@@ -180,7 +246,7 @@ export const WINDOW = 200;
  * A run within the run at work.
  * @typedef {object} ChildRun
  * @property {string} id
- * @property {"running" | "cancelling"} status
+ * @property {"running" | "cancelling" | "waiting"} status
  * @property {number | null} started_at
  * @property {Parent} parent
  */
@@ -207,6 +273,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"child_start"} type
  * @property {ChildStartData} data
  */
@@ -217,9 +284,11 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"child_step"} type
  * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep} data
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | ApprovalRequestStep | ApprovalStep | QuestionStep
+ *   | AnswerStep} data
  */
 
 /**
@@ -333,7 +402,7 @@ export const WINDOW = 200;
  * The run at work.
  * @typedef {object} LiveRun
  * @property {string} id
- * @property {"running" | "cancelling"} status
+ * @property {"running" | "cancelling" | "waiting"} status
  * @property {number | null} started_at
  */
 
@@ -364,10 +433,10 @@ export const WINDOW = 200;
  */
 
 /**
- * How a scheduled run has ended.
+ * How a scheduled run has ended, or that a run waits for the reader.
  * @typedef {object} NotificationFrame
  * @property {"notification"} type
- * @property {NotificationData} data
+ * @property {NotificationData | WaitingData} data
  */
 
 /**
@@ -408,6 +477,28 @@ export const WINDOW = 200;
  */
 
 /**
+ * Something that a person is asked.
+ * @typedef {object} QuestionField
+ * @property {string} name
+ * @property {string} label
+ * @property {"text" | "choice" | "choices" | "number" | "yes_no"} kind
+ * @property {Array<string>} [options] Of `choice`, of which one is taken, and `choices`, of which any number are.
+ * @property {boolean} required
+ */
+
+/**
+ * The agent asks a person, and waits.
+ * @typedef {object} QuestionStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"question"} type
+ * @property {string} tool_call_id
+ * @property {Array<QuestionField>} fields
+ * @property {number} deadline
+ */
+
+/**
  * The messages that wait, at each change.
  * @typedef {object} QueueFrame
  * @property {"queue"} type
@@ -432,6 +523,8 @@ export const WINDOW = 200;
  * @property {Usage} usage
  * @property {ErrorCode} [code]
  * @property {string} [cancelled_by]
+ * @property {number} [waited_ms] How long it waited for people, which `duration_ms` leaves out; missing where it did
+ *   not.
  * @property {true} [removed] It was taken out of the queue before it began.
  */
 
@@ -441,6 +534,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"reasoning_complete"} type
  * @property {ReasoningCompleteData} data
  */
@@ -475,6 +569,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"reasoning_start"} type
  * @property {ReasoningStartData} data
  */
@@ -485,9 +580,11 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"reasoning_step"} type
  * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep} data
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | ApprovalRequestStep | ApprovalStep | QuestionStep
+ *   | AnswerStep} data
  */
 
 /**
@@ -503,6 +600,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"response"} type
  * @property {ResponseData} data
  */
@@ -513,6 +611,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"error"} type
  * @property {ErrorData} data
  */
@@ -538,6 +637,7 @@ export const WINDOW = 200;
  * @property {Array<ChildRun>} children Runs at work within the run at work.
  * @property {ContextUse} [context] After its last model call.
  * @property {BudgetUse} [budget] The tightest that its next run has.
+ * @property {BranchData} [branch] Missing where nothing was copied from it, and it from nothing, that the reader sees.
  * @property {true} [reset] The log is not the one that the client has: forget all of it, the whole follows.
  */
 
@@ -613,6 +713,19 @@ export const WINDOW = 200;
  */
 
 /**
+ * A run has begun to wait for the reader, or for somebody else who may decide, on whatever session's socket.
+ * @typedef {object} WaitingData
+ * @property {"approval" | "question"} kind
+ * @property {string} session_id
+ * @property {string} title
+ * @property {string} run_id
+ * @property {string} tool_call_id
+ * @property {string} tool_name
+ * @property {number} deadline
+ * @property {number} timestamp
+ */
+
+/**
  * Ask: starts a run, or queues it.
  * @typedef {object} ChatPayload
  * @property {string} message
@@ -644,6 +757,30 @@ export const WINDOW = 200;
 /** @typedef {{ type: "continue", payload: ContinuePayload }} ContinueCommand */
 
 /**
+ * Allow or deny a call of a run that waits.
+ * @typedef {object} ApprovePayload
+ * @property {string} tool_call_id
+ * @property {"allow" | "deny"} decision
+ * @property {Record<string, unknown> | null} [arguments] The arguments to make it with instead; they are checked as the
+ *   model's are.
+ * @property {"once" | "session"} [scope] `session`: later calls of this tool under this rule too, in runs of who asked.
+ * @property {string | null} [reason]
+ * @property {string} run_id
+ */
+
+/** @typedef {{ type: "approve", payload: ApprovePayload }} ApproveCommand */
+
+/**
+ * Answer what the agent of a run asks.
+ * @typedef {object} AnswerPayload
+ * @property {string} tool_call_id
+ * @property {Record<string, unknown>} answers By the fields' names.
+ * @property {string} run_id
+ */
+
+/** @typedef {{ type: "answer", payload: AnswerPayload }} AnswerCommand */
+
+/**
  * Replay after `last_seq`, then live.
  * @typedef {object} ResumePayload
  * @property {unknown} [last_seq] The number of the newest event that the client has.
@@ -667,7 +804,10 @@ export const WINDOW = 200;
 
 /** @typedef {{ type: "ping", payload: PingPayload }} PingCommand */
 
-/** @typedef {ChatCommand | CancelCommand | ContinueCommand | ResumeCommand | AckCommand | PingCommand} Command */
+/**
+ * @typedef {ChatCommand | CancelCommand | ContinueCommand | ApproveCommand | AnswerCommand | ResumeCommand | AckCommand
+ *   | PingCommand} Command
+ */
 
 /**
  * @typedef {ReasoningStartFrame | ReasoningStepFrame | ResponseFrame | ReasoningCompleteFrame | RunErrorFrame |
@@ -681,7 +821,8 @@ export const WINDOW = 200;
 
 /**
  * @typedef {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep} StepData
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | ApprovalRequestStep | ApprovalStep | QuestionStep
+ *   | AnswerStep} StepData
  */
 
 /** @typedef {StoredFrame | UnstoredFrame} Frame */

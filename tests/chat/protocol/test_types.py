@@ -19,7 +19,7 @@ STORED = {
     ),
     "response": ("content", "partial"),
     "error": ("message code id", "client_message_id template values"),
-    "reasoning_complete": ("status total_iterations duration_ms usage", "code cancelled_by removed"),
+    "reasoning_complete": ("status total_iterations duration_ms usage", "code cancelled_by removed waited_ms"),
 }
 #: The same of a run within another one.
 STORED |= {
@@ -38,9 +38,10 @@ UNSTORED = {
     "pong": ("last_seq timestamp", ""),
     "presence": ("user role sockets", ""),
     "announcement": ("message level", ""),
+    # How a scheduled run has ended, and that one waits: what both have, and what one of them has.
     "notification": (
-        "id schedule_id title text texts status paused run_id session_id duration_ms timestamp",
-        "",
+        "title run_id session_id timestamp",
+        "id schedule_id text texts status paused duration_ms kind tool_call_id tool_name deadline",
     ),
 }
 #: Of each kind of step, beside what all have.
@@ -56,12 +57,18 @@ STEPS = {
     "max_iterations_reached": ("max_iterations", ""),
     "complete": ("total_iterations", ""),
     "error": ("error code", ""),
+    "approval_request": ("tool_call_id tool_name arguments deadline unanswered", ""),
+    "approval": ("tool_call_id decision user scope reason", "arguments"),
+    "question": ("tool_call_id fields deadline", ""),
+    "answer": ("tool_call_id user answers", ""),
 }
 #: Of each command.
 COMMANDS = {
     "chat": ("message", "agent_name enable_reasoning client_message_id files"),
     "cancel": ("", "run_id all"),
     "continue": ("run_id", "client_message_id"),
+    "approve": ("run_id tool_call_id decision", "arguments scope reason"),
+    "answer": ("run_id tool_call_id answers", ""),
     "resume": ("", "last_seq last_id"),
     "ack": ("seq", ""),
     "ping": ("", ""),
@@ -74,7 +81,9 @@ def members(union: Any) -> dict[str, Any]:
 
 def fields_of(frame: Any) -> tuple[set[str], set[str]]:
     data = frame.__annotations__["data"]
-    return wire_types.keys_of(*(get_args(data) or [data]))
+    kinds = [wire_types.keys_of(kind) for kind in get_args(data) or [data]]
+    always = set.intersection(*(needed for needed, _ in kinds))
+    return always, set.union(*(needed | perhaps for needed, perhaps in kinds)) - always
 
 
 @pytest.mark.parametrize("word", STORED)

@@ -30,6 +30,7 @@ from chat.models import (
     Draft,
     ImportedDocument,
     Occurrence,
+    RequestKey,
     Run,
     RunStatus,
     Schedule,
@@ -97,6 +98,7 @@ def fill(name: str) -> User:
     ProviderLogin.objects.create(user=user, issuer="https://id.example.org", subject=name, confirmed_at=timezone.now())
     ImportedDocument.objects.create(session=session, document=f'{{"agent": "{name} came with it"}}')
     Thread.objects.create(owner=user, name=f"{name} calls it so", session=session)
+    RequestKey.objects.create(owner=user, key="k", digest=f"digest of {name}", session_id=session.pk)
     share = Share.objects.create(session=session, link_hash=f"secret of {name}", role="watcher")
     ShareJoin.objects.create(share=share, user=user)
     hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
