@@ -30,7 +30,7 @@ from chat.runtime import background, database
 from chat.security import audit
 from chat.store import branches, sent_along, step_log
 from chat.store import files as session_files
-from chat.store.branches import Extent
+from chat.store.branches import CopyPlan
 
 #: Events of one batch, and characters of whole texts.
 _EVENTS = 200
@@ -117,7 +117,7 @@ class _Copy:
     """A copy in the making."""
 
     session: Session
-    extent: Extent
+    plan: CopyPlan
     run_ids: dict[UUID, UUID] = field(default_factory=dict)
 
 
@@ -134,30 +134,30 @@ def _begin(user: User, wish: Branch) -> _Copy | Made:
         raise Refused("not_allowed", Sentence("You may look at this session, but not copy it."))
     if wish.agent_name is not None:
         check_agent(wish.agent_name, user.pk)
-    extent = branches.extent(source, wish.after_seq)
-    if extent is None:
+    plan = branches.plan_copy(source, wish.after_seq)
+    if plan is None:
         raise Refused("bad_seq", Sentence("after_seq: 0, or the number of the last event of a run."))
-    if extent.is_too_long:
+    if plan.is_too_long:
         raise TooLong
     session = Session(
         owner=user,
         title=source.title,
         agent_name=wish.agent_name or source.agent_name,
         enable_reasoning=source.enable_reasoning,
-        last_seq=extent.after_seq,
-        status=extent.status,
+        last_seq=plan.after_seq,
+        status=plan.status,
         deleted_at=timezone.now() + _HELD,
     )
     session.save(force_insert=True)
-    return _Copy(session, extent)
+    return _Copy(session, plan)
 
 
 async def _copy(copy: _Copy) -> None:
     """Fill the session, batch by batch; whoever else wants to write has as much time again after each."""
-    session_id, extent = copy.session.pk, copy.extent
-    for runs in _parts(extent.runs, _RUNS):
+    session_id, plan = copy.session.pk, copy.plan
+    for runs in _parts(plan.runs, _RUNS):
         await _write(session_id, _copy_runs, copy, runs)
-    for step_ids in _parts(extent.step_ids, _EVENTS):
+    for step_ids in _parts(plan.step_ids, _EVENTS):
         wholes = await _write(session_id, _copy_events, copy, step_ids)
         for some in _by_length(wholes):
             await _write(session_id, _copy_contents, some)
@@ -211,7 +211,7 @@ def _copy_runs(copy: _Copy, run_keys: Sequence[UUID]) -> None:
     named = {file["id"] for run in runs if run.files for file in orjson.loads(run.files)}
     for messages in sent_along.copy_for({run.pk: copy.run_ids[run.pk] for run in runs}, copy.session.owner_id):
         named |= {file["id"] for message in orjson.loads(messages) for file in message.get("files", ())}
-    session_files.tie_copied(copy.session.pk, copy.extent.source_id, map(UUID, named))
+    session_files.tie_copied(copy.session.pk, copy.plan.source_id, map(UUID, named))
 
 
 def _copied_run(copy: _Copy, run: Run) -> Run:
@@ -227,7 +227,7 @@ def _copied_run(copy: _Copy, run: Run) -> Run:
 
 def _copy_events(copy: _Copy, step_ids: Sequence[int]) -> list[tuple[int, int, int]]:
     copied = step_log.copy_events(copy.session.pk, step_ids, copy.run_ids)
-    session_files.tie_copied(copy.session.pk, copy.extent.source_id, copied.files)
+    session_files.tie_copied(copy.session.pk, copy.plan.source_id, copied.files)
     return copied.wholes
 
 
@@ -277,7 +277,7 @@ def _copies(user: User, session: Session) -> bool:
 
 def _show_whole(user: User, wish: Branch, copy: _Copy, door: Door) -> None:
     source = lock_session(wish.source, user, _copies)
-    new, extent = copy.session, copy.extent
+    new, plan = copy.session, copy.plan
     family = source.family
     if family is None:
         family = uuid4()
@@ -289,14 +289,14 @@ def _show_whole(user: User, wish: Branch, copy: _Copy, door: Door) -> None:
         active_at=now,
         family=family,
         copied_from=source.pk,
-        parted_from=branches.parts_from(source, extent.after_seq),
-        parted_after=extent.after_seq,
+        parted_from=branches.parts_from(source, plan.after_seq),
+        parted_after=plan.after_seq,
         # Marks that say what may be done in it.
         has_read_private=source.has_read_private,
         imported_at=source.imported_at,
     )
     # An earlier version at work beside this one takes what is hidden for deleted.
-    if not shown or branches.steps_stored(new.pk) != len(extent.step_ids):
+    if not shown or branches.steps_stored(new.pk) != len(plan.step_ids):
         raise Refused("storage", Sentence("The copy could not be finished. Please try again."))
     audit.note_act(user.pk, Act.COPY, door, session_id=source.pk, subject_id=source.owner_id, about=f"session {new.pk}")
 

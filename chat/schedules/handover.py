@@ -91,7 +91,7 @@ def offer_of(session_id: UUID) -> OwnerOffer | None:
 def offers_to(user: User) -> list[OwnerOffer]:
     """The sessions that somebody is asked to take over, the oldest offer first."""
     asked = OwnerOffer.objects.filter(user=user, session__deleted_at=None, session__owner__is_active=True)
-    return list(asked.select_related("session__owner").order_by("offered_at"))
+    return list(asked.select_related("session__owner", "user").order_by("offered_at"))
 
 
 async def move_index() -> None:

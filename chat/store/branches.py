@@ -21,7 +21,7 @@ _MOST_MEMBERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class CopyPlan:
     """How much of a session is copied: the runs that have ended up to an event, those within others last, and their events.
 
     ``status`` is the newest run's.
@@ -35,13 +35,13 @@ class Extent:
     is_too_long: bool = False
 
 
-def extent(source: Session, after_seq: int | None) -> Extent | None:
+def plan_copy(source: Session, after_seq: int | None) -> CopyPlan | None:
     """All that a session has up to an event, or to the end of its last run that has ended; None where nothing ends there."""
     end = _last_end(source) if after_seq is None else after_seq
     if not _ends_at(source, end):
         return None
     if end > MOST_STEPS:
-        return Extent(source.pk, end, "", [], [], is_too_long=True)
+        return CopyPlan(source.pk, end, "", [], [], is_too_long=True)
     ends = Step.objects.filter(session=source, seq__lte=end, event="reasoning_complete")
     roots = Run.objects.filter(IS_ROOT, pk__in=ends.values("run_id")).order_by("number")
     numbers = list(roots.values_list("number", "status"))
@@ -57,7 +57,7 @@ def extent(source: Session, after_seq: int | None) -> Extent | None:
         step_ids += Step.objects.filter(run__in=some.order_by().values("pk")).order_by().values_list("pk", flat=True)
     status = numbers[-1][1] if numbers else ""
     is_too_long = len(step_ids) > MOST_STEPS
-    return Extent(source.pk, end, status, [pk for *_, pk in sorted(runs)], sorted(step_ids), is_too_long)
+    return CopyPlan(source.pk, end, status, [pk for *_, pk in sorted(runs)], sorted(step_ids), is_too_long)
 
 
 def _last_end(source: Session) -> int:

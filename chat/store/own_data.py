@@ -6,6 +6,7 @@ Each piece is made on the thread that asks for it, by short reads: however much 
 import re
 import zipfile
 from collections.abc import Iterator
+from itertools import chain
 from typing import IO, Any, cast
 
 import orjson
@@ -21,6 +22,7 @@ from chat.models import (
     ImportedDocument,
     ModelCall,
     Occurrence,
+    OwnerOffer,
     Run,
     Schedule,
     SentAlong,
@@ -104,7 +106,8 @@ def _members(user: User) -> Iterator[tuple[str, Iterator[bytes]]]:
     yield "schedules.json", _list(_schedule(schedule) for schedule in _each(Schedule.objects.filter(owner=user)))
     yield "tokens.json", _list(_values(ApiToken.objects.filter(user=user), without=("digest", "user_id")))
     shares = Share.objects.filter(Q(session__owner=user) | Q(user=user))
-    yield "shares.json", _list(_values(shares, without=("link_hash",)))
+    offers = OwnerOffer.objects.filter(Q(session__owner=user) | Q(user=user))
+    yield "shares.json", _list(chain(_values(shares, without=("link_hash",)), _values(offers)))
     yield "webhooks.json", _list(_values(Webhook.objects.filter(owner=user), without=("owner_id", "fingerprint")))
     yield "usage.json", _list(_values(DailyUsage.objects.filter(user=user), without=("id", "user_id")))
     about = AuditEntry.objects.filter(Q(actor_id=user.pk) | Q(subject_id=user.pk))

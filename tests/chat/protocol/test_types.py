@@ -89,7 +89,7 @@ def fields_of(frame: Any) -> tuple[set[str], set[str]]:
 @pytest.mark.parametrize("word", STORED)
 def test_a_stored_event_holds_what_the_protocol_says(word: str) -> None:
     kind = members(StoredFrame)[word]
-    assert wire_types.keys_of(kind) == ({"type", "seq", "id", "run_id", "data"}, set())
+    assert wire_types.keys_of(kind) == ({"type", "seq", "id", "run_id", "data"}, {"copied_from"})
     assert fields_of(kind) == tuple(set(names.split()) for names in STORED[word])
 
 

@@ -1,5 +1,7 @@
 """Copies of sessions: exact, whole or not there at all, and counted nowhere."""
 
+import io
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -416,15 +418,18 @@ def test_a_copy_has_its_own_time_and_end(ada: User, settings: Any) -> None:
     assert (told["of"], told["number"], told["count"]) == (None, 1, 1)
 
 
+def archived(user: User) -> zipfile.ZipFile:
+    return zipfile.ZipFile(io.BytesIO(b"".join(own_data.archive(user))))
+
+
 def test_ones_own_data_have_a_copy_as_a_session_and_nothing_twice(ada: User) -> None:
     source = stock.fill(ada)
     making.file(ada, "tea", source)
-    before = list(own_data._members(ada))
+    before = set(archived(ada).namelist())
     copy = copied(ada, source)
-    names = [name for name, _ in own_data._members(ada)]
-    assert sorted(set(names) - {name for name, _ in before}) == [f"sessions/{copy.pk}.json", f"sessions/{copy.pk}.md"]
-    parts = dict(own_data._members(ada))
-    told = orjson.loads(b"".join(parts[f"sessions/{copy.pk}.json"]))
+    after = archived(ada)
+    assert set(after.namelist()) - before == {f"sessions/{copy.pk}.json", f"sessions/{copy.pk}.md"}
+    told = orjson.loads(after.read(f"sessions/{copy.pk}.json"))
     assert told["calls"] == []
     assert {run["copied_from"] for run in told["runs"]} == {str(pk) for pk in source.runs.values_list("pk", flat=True)}
     assert UUID(told["copied_from"]) == source.pk

@@ -48,13 +48,10 @@ def found(user: User) -> int:
     return len(search.find(user, "oolong", 1_000))
 
 
-def test_another_owner_has_all_of_it_and_the_old_one_drives(
-    on_each_database: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(erasure, "_FIRST_BATCH", 3)
+def test_another_owner_has_all_of_it_and_the_old_one_drives(on_each_database: None) -> None:
     ada, bo, cy = people()
-    # More than one lot of the index on SQLite, and entries of others between them.
-    session, other = spoken(ada, 300), spoken(cy)
+    # More than one batch, and than a lot of the index on SQLite, and entries of others between them.
+    session, other = spoken(ada, 450), spoken(cy)
     fields = {"message": "?", "every_minutes": 60, "session_id": str(session.pk)}
     commands.make(ada, fields, timezone.now())
     sharing.make_share(ada, session.pk, Wish(user="bo"), Role.WATCHER, None, Door.API)
@@ -67,7 +64,7 @@ def test_another_owner_has_all_of_it_and_the_old_one_drives(
     async_to_sync(handover.move_index)()
     session.refresh_from_db()
     assert (role_in(bo, session), role_in(ada, session), role_in(cy, session)) == (Role.OWNER, Role.DRIVER, None)
-    assert (found(ada), found(bo), found(cy)) == (0, 300, 5)
+    assert (found(ada), found(bo), found(cy)) == (0, 450, 5)
     assert search.Search(bo, "oolong").sessions(Session.objects.filter(owner=bo)).get() == session
     assert not session.archived
     schedule = Schedule.objects.get()
@@ -81,10 +78,10 @@ def test_another_owner_has_all_of_it_and_the_old_one_drives(
         (Act.HAND_OVER, bo.pk, ada.pk),
     ]
     # What is said from now on is the new owner's at once; and once more to another, before and after a batch.
-    making.append(session.runs.get(), making.thought("oolong again", 301))
-    assert found(bo) == 301
+    making.append(session.runs.get(), making.thought("oolong again", 451))
+    assert found(bo) == 451
     hand_over(session, bo, cy)
-    assert (found(ada), found(bo), found(cy)) == (0, 0, 306)
+    assert (found(ada), found(bo), found(cy)) == (0, 0, 456)
     assert other.owner == cy
 
 

@@ -29,7 +29,9 @@ from chat.models import (
     Door,
     Draft,
     ImportedDocument,
+    IndexMove,
     Occurrence,
+    OwnerOffer,
     RequestKey,
     Run,
     RunStatus,
@@ -101,6 +103,8 @@ def fill(name: str) -> User:
     RequestKey.objects.create(owner=user, key="k", digest=f"digest of {name}", session_id=session.pk)
     share = Share.objects.create(session=session, link_hash=f"secret of {name}", role="watcher")
     ShareJoin.objects.create(share=share, user=user)
+    OwnerOffer.objects.create(session=session, user=user)
+    IndexMove.objects.create(session=session)
     hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
     WebhookDelivery.objects.create(webhook=hook, event="run.ended")
     audit.note_act(user.pk, Act.EXPORT, Door.API, session_id=session.pk)
