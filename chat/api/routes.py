@@ -18,6 +18,7 @@ from chat.api import calls as call_api
 from chat.api import events as event_api
 from chat.api import exports as export_api
 from chat.api import files as file_api
+from chat.api import notes as note_api
 from chat.api import owners as owner_api
 from chat.api import runs as run_api
 from chat.api import schedules as schedule_api
@@ -93,6 +94,7 @@ for module in (
     share_api,
     branch_api,
     owner_api,
+    note_api,
     token_api,
 ):
     api.add_router("", module.router)

@@ -14,6 +14,7 @@ from chat.accounts.models import User
 from chat.live import connections
 from chat.models import (
     ClosedAccount,
+    Comment,
     Connection,
     Door,
     Draft,
@@ -33,6 +34,7 @@ from chat.models import (
     Step,
     StepContent,
     StepOrigin,
+    Verdict,
 )
 from chat.runs import admission, dispatch, erasure, sharing
 from chat.runs import state as run_state
@@ -76,6 +78,8 @@ def fill(owner: User) -> Session:
     ShareJoin.objects.create(share=share, user=owner)
     OwnerOffer.objects.create(session=session, user=owner)
     IndexMove.objects.create(session=session)
+    Comment.objects.create(session=session, seq=1, user=owner, text="apples", version=1)
+    Verdict.objects.create(session=session, run=run, user=owner, word="bad", version=2)
     return session
 
 
@@ -148,6 +152,8 @@ def empty(owner: User) -> bool:
         ShareJoin.objects,
         OwnerOffer.objects,
         IndexMove.objects,
+        Comment.objects,
+        Verdict.objects,
     )
     return not any(table.exists() for table in rows) and not search.find(owner, "apples")
 

@@ -24,6 +24,7 @@ from chat.models import (
     AuditEntry,
     Budget,
     ClosedAccount,
+    Comment,
     Connection,
     DailyUsage,
     Door,
@@ -44,6 +45,7 @@ from chat.models import (
     StepContent,
     StepOrigin,
     Thread,
+    Verdict,
 )
 from chat.models.webhooks import Webhook, WebhookDelivery
 from chat.runs import erasure
@@ -105,6 +107,8 @@ def fill(name: str) -> User:
     ShareJoin.objects.create(share=share, user=user)
     OwnerOffer.objects.create(session=session, user=user)
     IndexMove.objects.create(session=session)
+    Comment.objects.create(session=session, seq=1, user=user, text=f"{name} comments", version=1)
+    Verdict.objects.create(session=session, run=run, user=user, word="bad", reason=f"{name} reasons", version=2)
     hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
     WebhookDelivery.objects.create(webhook=hook, event="run.ended")
     audit.note_act(user.pk, Act.EXPORT, Door.API, session_id=session.pk)
@@ -238,12 +242,25 @@ async def test_the_archive_has_all_of_it_and_nothing_of_others() -> None:
         "ada's script",
         "ada said before",
         "ada calls it so",
+        "ada comments",
+        "ada reasons",
         "ada came with it",
         "ada.example.org",
         "ada@example.org",
     ):
         assert said in whole, said
-    for hidden in ("bo's", "bo asks", "bo@example", "bo.example", "bo again", "digest of", "secret of", "argon2"):
+    for hidden in (
+        "bo's",
+        "bo asks",
+        "bo@example",
+        "bo.example",
+        "bo again",
+        "bo comments",
+        "bo reasons",
+        "digest of",
+        "secret of",
+        "argon2",
+    ):
         assert hidden not in whole, hidden
     noted = json.loads(texts["audit.json"])
     assert [(entry["action"], entry["by"], entry["yours"]) for entry in noted] == [
