@@ -189,7 +189,7 @@ def test_it_goes_on_where_a_batch_failed(long: Session, ada: User, monkeypatch: 
         calls += 1
         usual(rows)
         # Not as often as any one batch deletes, or that would never be done.
-        if calls % 13 == 0:
+        if calls % 29 == 0:
             raise OperationalError("the process was killed")
 
     monkeypatch.setattr(erasure, "_delete", delete)
