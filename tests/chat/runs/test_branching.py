@@ -36,7 +36,7 @@ from chat.runs.admission import Refused, load_for_update
 from chat.runs.branching import Branch, Made, make_branch
 from chat.runs.sharing import Wish
 from chat.runtime import database
-from chat.store import branches, files, history, own_data, search, selectors, sent_along, step_log
+from chat.store import branches, files, history, own_data, run_figures, search, selectors, sent_along, step_log
 from chat.store.calls import CallWriter
 from chat.traces import cursor
 from tests import wire_types
@@ -345,6 +345,7 @@ def figures(user: User) -> dict[str, Any]:
         "runs at work": admission.at_work,
         "found": len(search.find(user, "tea", 100)),
         "handed to traces": cursor.ended_roots().count(),
+        "figures for staff": run_figures.figures_of(Run.objects.all()).runs,
     }
 
 
