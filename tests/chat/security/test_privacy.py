@@ -120,6 +120,23 @@ ROWS: dict[str, list[Row]] = {
         Row("PATCH", 401, 404, 200, 403, '{"role": "driver"}', watcher=403),
         Row("DELETE", 401, 404, 204, 403, watcher=403),
     ],
+    # A session of one's own that begins as a copy: for whoever sees it, but for staff.
+    "api/sessions/<session_id>/copy/": [
+        Row("GET", 401, 405, 405, 405),
+        Row("POST", 401, 404, 201, 403, watcher=201),
+    ],
+    "api/sessions/<session_id>/branch/": [
+        Row("POST", 401, 404, 201, 403, '{"after_seq": 0}', watcher=201),
+        Row("POST", 401, 404, 201, 403, '{"after_seq": 0, "message": "hello"}', watcher=201),
+    ],
+    # Whose it is its owner says, and who was asked by them; nobody was here.
+    "api/offers/": [Row("GET", 401, 200, 200, 200)],
+    "api/sessions/<session_id>/owner/": [
+        Row("POST", 401, 404, 201, 403, '{"user": "another"}'),
+        Row("DELETE", 401, 404, 404, 404),
+    ],
+    "api/sessions/<session_id>/owner/accept/": [Row("POST", 401, 404, 404, 404)],
+    "api/sessions/<session_id>/leave/": [Row("POST", 401, 404, 403, 403, watcher=204)],
     # Whoever sees the session by a right of their own says what they think of it; what staff think they say elsewhere.
     "api/runs/<run_id>/verdict/": [
         Row("GET", 401, 404, 200, 200),
