@@ -205,7 +205,7 @@ def test_a_run_s_page_has_its_audit_for_those_who_may_see_that(client: Client, a
     assert 'id="audit"' not in client.get(address).content.decode()
     client.force_login(making.staff("chat.view_run", "chat.view_auditentry", name="auditor"))
     answer = client.get(address)
-    assert [row["act"] for row in answer.context["audit"]] == ["Looked at", "Stopped"]
+    assert [row["act"] for row in answer.context["audit"]] == ["Stopped", "Looked at"]
     assert 'id="audit"' in answer.content.decode()
 
 
