@@ -41,11 +41,13 @@ from chat.models import (
     SessionFile,
     Share,
     ShareJoin,
+    StandingApproval,
     Step,
     StepContent,
     StepOrigin,
     Thread,
     Verdict,
+    WaitingCall,
 )
 from chat.runs import state as run_state
 from chat.security import audit
@@ -156,7 +158,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
         _delete(Step.objects.filter(pk__in=steps))
     if len(steps) == limit:
         return True
-    for kept in (ModelCall, ModelContent, Verdict, Comment):
+    for kept in (ModelCall, ModelContent, Verdict, Comment, WaitingCall, StandingApproval):
         rows = kept._base_manager.filter(session__in=session_ids)  # noqa: SLF001
         keys = _keys(rows, limit)
         if keys:
