@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from chat.access import VIEW_SESSIONS, has_right, shares_with
 from chat.accounts.models import User
@@ -141,6 +141,15 @@ def branches_of(user: User, session_ids: Collection[UUID]) -> dict[UUID, BranchD
             if member.pk in session_ids and (data := _told(member, members)) is not None:
                 told[member.pk] = data
     return told
+
+
+def family_sizes(user: User, sessions: Collection[Session]) -> dict[UUID, int]:
+    """How many of a family somebody owns, of those of these sessions that have one with others."""
+    keys = {session.family for session in sessions if session.family is not None}
+    if not keys:
+        return {}
+    rows = Session.objects.filter(owner=user, family__in=keys).order_by().values_list("family")
+    return {family: count for family, count in rows.annotate(count=Count("pk")) if family is not None and count > 1}
 
 
 def _families(user: User, keys: Collection[UUID | None]) -> dict[UUID, list[Member]]:

@@ -94,7 +94,10 @@ def sessions(request: HttpRequest) -> HttpResponse:
         )
         if filters["q"].strip():
             found = looking.sessions(found)
+        elif not filters["status"] and not filters["agent"]:
+            found = selectors.one_of_each_family(found)
     page = Paginator(found, PAGE_SESSIONS).get_page(request.GET.get("page"))
+    sizes = {} if is_shared else branches.family_sizes(user, list(page))
     offers = [] if any(filters.values()) else handover.offers_to(user)
     hits = {} if is_shared else looking.hits([session.pk for session in page], HITS)
     return render_page(
@@ -108,7 +111,11 @@ def sessions(request: HttpRequest) -> HttpResponse:
         statuses=_STATUSES,
         found=[
             session_row(session)
-            | {"hits": hits.get(session.pk, []), "owner": session.owner.get_username() if is_shared else ""}
+            | {
+                "branches": sizes.get(session.family, 0),
+                "hits": hits.get(session.pk, []),
+                "owner": session.owner.get_username() if is_shared else "",
+            }
             for session in page
         ],
         pages=page,

@@ -128,3 +128,14 @@ def test_a_session_is_offered_and_taken_over_by_forms(source: Session) -> None:
     assert ada.get(f"/sessions/{source.pk}/").status_code == 404
     unknown = bo.post(share, {"owner": "nobody"})
     assert unknown.status_code == 400
+
+
+def test_the_list_shows_a_family_as_one(source: Session) -> None:
+    client = client_of("ada")
+    post(client, f"/sessions/{source.pk}/copy/")
+    post(client, f"/sessions/{source.pk}/copy/")
+    listed = client.get("/sessions/").content.decode()
+    assert listed.count('class="line-row"') == 1
+    assert "3 branches" in words(listed)
+    # Looked for, each is found.
+    assert client.get("/sessions/?status=completed").content.decode().count('class="line-row"') == 3
