@@ -4,6 +4,7 @@ from django.urls import include, path
 
 from chat.web import branches as branch_pages
 from chat.web import calls as call_pages
+from chat.web import comparison as comparison_pages
 from chat.web import own_data, reading
 from chat.web import runs as run_pages
 from chat.web import sessions as session_pages
@@ -21,6 +22,7 @@ urlpatterns = [
     path("sessions/<uuid:session_id>/copy/", branch_pages.copy, name="copy"),
     path("sessions/<uuid:session_id>/owner/", branch_pages.owner, name="owner"),
     path("sessions/<uuid:session_id>/leave/", branch_pages.leave, name="leave"),
+    path("compare/", comparison_pages.compare, name="compare"),
     path("runs/<uuid:run_id>/branch/", branch_pages.branch, name="branch"),
     path("s/<str:secret>/", sharing_pages.join, name="join"),
     path("runs/<uuid:run_id>/", run_pages.run, name="run"),

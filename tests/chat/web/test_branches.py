@@ -139,3 +139,20 @@ def test_the_list_shows_a_family_as_one(source: Session) -> None:
     assert "3 branches" in words(listed)
     # Looked for, each is found.
     assert client.get("/sessions/?status=completed").content.decode().count('class="line-row"') == 3
+
+
+def test_two_runs_stand_side_by_side(source: Session) -> None:
+    client, first = client_of("bo"), source.runs.get(number=1, parent=None)
+    second = source.runs.get(message=stock.HOSTILE)
+    page = client.get(f"/compare/?a={first.pk}&b={second.pk}").content.decode()
+    assert page.count('class="pair') > 2
+    assert "<ins>" in page
+    assert "<script>alert" not in page
+    # Where it can be compared with what; an address will do; what one does not see is not there.
+    offered = client.get(f"/compare/?a={first.pk}").content.decode()
+    assert f"b={second.pk}" in offered
+    assert client.get("/compare/", {"a": first.pk, "b": f"http://x/runs/{second.pk}/"}).status_code == 200
+    hidden = making.run(making.session(making.user("cy")))
+    for odd in (hidden.pk, "x", ""):
+        assert client.get("/compare/", {"a": odd, "b": first.pk}).status_code == 404
+    assert client.get("/compare/", {"a": first.pk, "b": hidden.pk}).status_code == 404
