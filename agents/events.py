@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias
 
 from agents.steps import NumberedType, StepData, StepType
 
-Status = Literal["completed", "cancelled", "failed", "max_iterations"]
+#: One that waits for people has not ended: it is gone on with, by another `Agent.start`.
+Status = Literal["completed", "cancelled", "failed", "max_iterations", "waiting"]
 
 
 @dataclass(frozen=True, slots=True)

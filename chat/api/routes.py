@@ -24,6 +24,7 @@ from chat.api import session_stream as stream_api
 from chat.api import sessions as session_api
 from chat.api import shares as share_api
 from chat.api import tokens as token_api
+from chat.api import waiting as waiting_api
 from chat.api.auth import PAGES_ALONE, ForgedRequest, NotLoggedIn, OutOfScope
 from chat.api.errors import (
     bad_token,
@@ -83,6 +84,7 @@ for module in (
     event_api,
     stream_api,
     run_api,
+    waiting_api,
     call_api,
     search_api,
     file_api,

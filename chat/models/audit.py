@@ -49,6 +49,8 @@ class Act(models.TextChoices):
     JOIN = "join", pgettext_lazy("act", "Joined by a link")
     APPROVE = "approve", pgettext_lazy("act", "Approved")
     DENY = "deny", pgettext_lazy("act", "Denied")
+    ANSWER = "answer", pgettext_lazy("act", "Answered")
+    REVOKE = "revoke", pgettext_lazy("act", "Approval taken back")
     EXPORT = "export", pgettext_lazy("act", "Exported")
     IMPORT = "import", pgettext_lazy("act", "Imported")
     LOGIN = "login", pgettext_lazy("act", "Logged in")

@@ -22,7 +22,7 @@ from chat.catalog.prices import PriceLoader
 from chat.live import connections
 from chat.live import registry as feed_registry
 from chat.protocol import Close, encode, group_messages
-from chat.runs import dispatch, erasure, queue_watch, recovery, retention
+from chat.runs import deciding, dispatch, erasure, queue_watch, recovery, retention
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runtime import background, clock, database, groups
@@ -169,6 +169,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
         tool_servers_here.publish,
         sweeps.sweep_in_time,
         letters.send_due,
+        deciding.expire_due,
     )
     while True:
         # Each by itself, so that what one of them cannot do is not left undone by the others.
