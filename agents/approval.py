@@ -76,7 +76,7 @@ def judge(policies: Sequence[Policy], tool_name: str, arguments: Mapping[str, An
     """What the strictest of the policies says of a call."""
     found = [next((rule for rule in policy if rule.matches(tool_name, arguments)), None) for policy in policies]
     matched = [rule for rule in found if rule is not None]
-    decision = max((rule.decision for rule in matched), key=_STRICTNESS.__getitem__, default="allow")
+    decision: Decision = max((rule.decision for rule in matched), key=_STRICTNESS.__getitem__, default="allow")
     if decision != "ask":
         return Verdict(decision)
     asking = [(rule.tool, sorted(rule.arguments)) for rule in matched if rule.decision == "ask"]

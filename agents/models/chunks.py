@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agents.events import Usage
-from agents.models.ends import is_end, meaning
+from agents.models.ends import classify_end, is_end
 from agents.models.reply import Reply
 
 #: Fields of reasoning as text, in the order in which they are looked for.
@@ -167,7 +167,7 @@ _LONG = 32
 
 def _is_cut_already(reply: Reply) -> bool:
     """Whether the reply has ended before, badly: another end behind that mends nothing."""
-    return reply.finish_reason is not None and meaning(reply.finish_reason) != "whole"
+    return reply.finish_reason is not None and classify_end(reply.finish_reason) != "whole"
 
 
 def _add_delta(delta: dict[str, Any], reply: Reply) -> None:

@@ -15,6 +15,7 @@ from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, Aud
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.imports import ImportedDocument
+from chat.models.notes import Comment, Verdict, VerdictWord
 from chat.models.operations import (
     Announcement,
     Chore,
@@ -90,6 +91,7 @@ __all__ = [
     "BudgetScope",
     "Chore",
     "ClosedAccount",
+    "Comment",
     "Connection",
     "Cost",
     "DailyUsage",
@@ -134,6 +136,8 @@ __all__ = [
     "TraceCursor",
     "TracedRun",
     "Transport",
+    "Verdict",
+    "VerdictWord",
     "VersionState",
     "WaitingCall",
     "WaitingKind",

@@ -16,7 +16,7 @@ from django.db import transaction
 
 import agents
 from agents import CancelToken, ToolError, Usage
-from agents.text import clean
+from agents.text import clean_text
 from chat.catalog import agents as catalog
 from chat.catalog import budgets
 from chat.catalog.budgets import BudgetState
@@ -160,7 +160,7 @@ class Delegation:
             await next(iter(self._handles.values())).ended.wait()
 
     async def _ask(self, agent_name: str, message: str, stop: CancelToken) -> str:
-        message = clean(message)
+        message = clean_text(message)
         if is_blank(message):
             raise ToolError("The message is empty: say what the other agent is to do.")
         if not self._closed_because:

@@ -6,8 +6,8 @@ A run that waits has no process. What it waits for are rows of `WaitingCall`, wh
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import orjson
@@ -86,7 +86,7 @@ def _begin(run: Run, recorded: Recorded, entries: Sequence[Entry], held: Sequenc
             fields=orjson.dumps(list(call.fields)).decode() if call.fields else "",
             rule=call.rule,
             unanswered=settings.APPROVAL_UNANSWERED,
-            deadline=_datetime(request["deadline"]),  # type: ignore[typeddict-item] # a request has one
+            deadline=datetime.fromtimestamp(request["deadline"], UTC),  # type: ignore[typeddict-item] # a request has one
         )
         for call, request in zip(held, requests, strict=True)
     ]
@@ -174,10 +174,6 @@ def _request(run: Run, call: HeldCall, iteration: int) -> Entry:
             "unanswered": settings.APPROVAL_UNANSWERED,
         }
     return Entry("reasoning_step", data)
-
-
-def _datetime(stamp: float) -> Any:
-    return timezone.datetime.fromtimestamp(stamp, tz=timezone.get_default_timezone())
 
 
 # What people say

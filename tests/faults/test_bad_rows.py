@@ -169,7 +169,7 @@ async def _by_worker() -> None:
         worker._loop.close()
 
 
-LOOKS: dict[str, Callable[[], Awaitable[None]]] = {"who serves": queue_watch.look, "a worker": _by_worker}
+LOOKS: dict[str, Callable[[], Awaitable[None]]] = {"who serves": queue_watch.start_waiting, "a worker": _by_worker}
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -250,7 +250,7 @@ async def test_a_session_that_is_no_identifier_is_left_out(here: Here, caplog: p
             spoil()
 
     await sync_to_async(spoil_all)()
-    await queue_watch.look()
+    await queue_watch.start_waiting()
     assert await _become(run_id) == ("completed", "")
     # That an agent was withdrawn meanwhile is nothing for the log.
     assert caplog.records or bad.code != "internal"

@@ -219,7 +219,7 @@ def offered_to(choices: tuple[McpChoice, ...]) -> tuple[list[str], list[str]]:
     """The names of tools that a run would have now, and what it would be told of others."""
     missing: list[str] = []
     box = agents.Toolbox(mcp_servers=mcp_servers.configured_for(choices))
-    return sorted(agents.tools.build([], box, None, missing.append, choices)), missing
+    return sorted(agents.tools.build_tools([], box, None, missing.append, choices)), missing
 
 
 def test_runs_have_a_server_as_it_is_entered_now(

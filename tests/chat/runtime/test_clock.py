@@ -120,11 +120,11 @@ def test_sockets_and_processes_are_seen_by_the_databases_clock(ahead_s: float) -
     assert session.owner is not None
     process = f"process {uuid.uuid4().hex}"
     entrance = connections.Entrance(session.pk, session.owner.pk, Role.OWNER, uuid.uuid4())
-    connections.note(process, [entrance], [])
-    connections.beat(process)
+    connections.store_connections(process, [entrance], [])
+    connections.store_heartbeat(process)
     assert _off(Connection.objects.get(pk=entrance.connection_id).opened_at) < 30
     assert _off(Process.objects.get(name=process).seen_at) < 30
-    connections.note(process, [], [entrance.connection_id])
+    connections.store_connections(process, [], [entrance.connection_id])
 
 
 async def test_a_process_whose_clock_is_wrong_sweeps_nobody_who_lives_and_everybody_who_is_silent(

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0029_waiting'),
+        ('chat', '0031_notes'),
     ]
 
     operations = [
