@@ -20,6 +20,7 @@ urlpatterns = [
     path("sessions/<uuid:session_id>/share/", sharing_pages.shares, name="shares"),
     path("s/<str:secret>/", sharing_pages.join, name="join"),
     path("runs/<uuid:run_id>/", run_pages.run, name="run"),
+    path("sessions/<uuid:session_id>/allowed/", waiting_pages.allowed, name="allowed"),
     path("waiting/", waiting_pages.index, name="waiting"),
     path("runs/<uuid:run_id>/decide/", waiting_pages.decide, name="decide"),
     path("runs/<uuid:run_id>/calls/<int:number>/", call_pages.call, name="call"),

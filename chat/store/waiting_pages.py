@@ -5,7 +5,6 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from chat.accounts.models import User
 from chat.models import Run, StandingApproval, WaitingCall
 
 
@@ -29,7 +28,7 @@ def session_of(run_id: UUID) -> UUID | None:
     return Run.objects.filter(pk=run_id).values_list("session_id", flat=True).first()
 
 
-def standing_approvals(user: User, session_id: UUID) -> list[StandingApproval]:
-    """What needs no further decision in a session, in runs that the user asks for."""
-    found = StandingApproval.objects.filter(session_id=session_id, user=user).select_related("made_by")
+def standing_approvals(session_id: UUID) -> list[StandingApproval]:
+    """What needs no further decision in a session, each in the runs of one person."""
+    found = StandingApproval.objects.filter(session_id=session_id).select_related("user", "made_by")
     return list(found.order_by("tool_name", "pk"))

@@ -1,5 +1,6 @@
 """What waits for people as pages: the list over all sessions, and the form of each, which works without a script."""
 
+import contextlib
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
@@ -85,6 +86,27 @@ def decide(request: HttpRequest, run_id: UUID) -> HttpResponse:
     answer = render_page(request, "chat/decide.html", **place, **context)
     answer.status_code = status
     return answer
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def allowed(request: HttpRequest, session_id: UUID) -> HttpResponse:
+    """What is allowed in a session without a further decision; whoever drives it takes it back here."""
+    session, role = visible_session(request, session_id)
+    if not may_drive(role):
+        raise PermissionDenied
+    if request.method == "POST":
+        key = request.POST.get("approval", "")
+        if not (key.isdecimal() and len(key) < 16):
+            raise Http404
+        # Somebody else may have been faster.
+        with contextlib.suppress(Refused):
+            async_to_sync(deciding.revoke)(user_of(request), session_id, int(key), Door.PAGE)
+        return redirect("allowed", session_id)
+    standing = waiting_pages.standing_approvals(session_id)
+    return render_page(
+        request, "chat/allowed.html", page="allowed", session=session, current_id=session_id, standing=standing
+    )
 
 
 def _found(request: HttpRequest, run_id: UUID) -> WaitingCall | None:

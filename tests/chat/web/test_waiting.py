@@ -103,6 +103,14 @@ def test_it_is_allowed_for_the_session(client: Client, session: Session) -> None
     call = waiting(session)
     client.post(address(call), {"decision": "session", "back": "waiting"})
     assert list(StandingApproval.objects.values_list("tool_name", "user__username")) == [("send_mail", "ada")]
+    page = f"/sessions/{session.pk}/allowed/"
+    match = re.search(r'name="approval" value="(\d+)"', client.get(page).content.decode())
+    assert match is not None
+    assert client.post(page, {"approval": "0"}).headers["Location"] == page, "somebody else was faster"
+    assert client.post(page, {"approval": "x"}).status_code == 404
+    assert client.post(page, {"approval": match[1]}).headers["Location"] == page
+    assert not StandingApproval.objects.exists()
+    assert "Nothing is allowed beforehand" in client.get(page).content.decode()
 
 
 def test_what_is_asked_is_answered(client: Client, session: Session) -> None:
@@ -181,10 +189,10 @@ def test_only_who_drives_decides(session: Session, role: str | None, expected: i
     client = logged_in(bo)
     for where in (address(call), address(call, part="form")):
         assert client.get(where).status_code == expected
-    assert client.post(address(call, part="form"), {"decision": "deny"}).status_code == expected
     listed = client.get("/waiting/").content.decode()
     assert (address(call).replace("&", "&amp;") in listed) is (expected == 200)
     assert ('id="needs" hidden' not in re.sub(r"\s+", " ", listed)) is (expected == 200)
+    assert client.post(address(call, part="form"), {"decision": "deny"}).status_code == expected
 
 
 def test_the_list_has_pages_and_takes_odd_addresses(
