@@ -18,6 +18,12 @@ from chat.rendering.waiting import rule_words
 _EMPTY_ROWS = 2
 _PARTS = ("tool", "arguments", "decision")
 
+_EXAMPLE = {
+    "tool": "fetch_*",
+    "arguments": "url: https://intranet.*",
+    "call": "fetch_page url=https://example.org/",
+}
+
 Row = dict[str, str]
 
 
@@ -37,6 +43,7 @@ class PolicyWidget(forms.Widget):
         empty = [{"tool": "", "arguments": "", "decision": "ask"}] * _EMPTY_ROWS
         return context | {
             "rows": [*_as_rows(value), *empty],
+            "example": _EXAMPLE,
             "decisions": [(word, decision_words(word)) for word in ("ask", "deny", "allow")],
             "installation": [(rule_words(rule), decision_words(rule.decision)) for rule in settings.APPROVAL_POLICY],
         }

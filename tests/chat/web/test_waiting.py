@@ -10,7 +10,9 @@ from django.test import Client
 from django.utils import timezone
 from django.utils.http import urlencode
 
+from agents import read_policy
 from chat.accounts.models import User
+from chat.catalog import built_in
 from chat.models import Run, RunStatus, Session, Share, StandingApproval, WaitingCall
 from tests.chat import making
 
@@ -25,7 +27,11 @@ FIELDS = [
 
 
 @pytest.fixture
-def ada(transactional_db: None) -> User:
+def ada(transactional_db: None, settings: Any) -> User:
+    built_in.make_built_in()
+    settings.APPROVAL_POLICY = read_policy(
+        [{"tool": "send_*", "arguments": {"to": "*@mill.example"}, "decision": "ask"}]
+    )
     return making.user("ada")
 
 
@@ -92,6 +98,7 @@ def test_a_form_decides(client: Client, session: Session, name: str) -> None:
     shown = client.get(address(call)).content.decode()
     assert 'value="orders@mill.example"' in shown
     assert "Denied by itself" in shown
+    assert "<code>send_* · to: *@mill.example</code>" in shown
     done = client.post(address(call), form)
     assert done.headers["Location"] == f"/sessions/{session.pk}/#run-{call.run_id}"
     call.refresh_from_db()
