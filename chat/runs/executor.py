@@ -93,8 +93,11 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
         setup = _usable(claim)
         delegation.unfinished = begun = await _unfinished(claim)
         delegation.policies = (*claim.policies, setup.spec.policy)
-        tools = toolbox.toolbox_for(run, delegation.tools(claim.helpers), setup.mcp_servers)
-        agent = agents.Agent(claim.instruct(setup.spec), setup.model, tools)
+        agent = agents.Agent(
+            claim.instruct(setup.spec),
+            setup.model,
+            toolbox.toolbox_for(run, delegation.tools(claim.helpers), setup.mcp_servers),
+        )
         recorder.use_model(agent.model, agent.spec.version)
         meter = recorder.meter(claim.budgets, budgets.of_version(setup.spec.limits), claim.around)
         delegation.meters = claim.around if meter is None else (*claim.around, meter)
