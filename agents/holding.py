@@ -99,7 +99,8 @@ def _held(job: Job, tool: Tool, arguments: dict[str, Any], gate: Gate) -> HeldCa
     verdict = judge(gate.policies, job.name, arguments)
     if verdict.decision == "deny":
         raise ToolError(DENIED)
-    if job.name == AskUserTool.name:
+    # An agent may be called “user”, and then the tool that asks it has this name.
+    if job.name == AskUserTool.name and tool.parameters is AskUserTool.parameters:
         fields = fields_of(arguments)
         return HeldCall(job.id, job.name, arguments, {}, "question", question=str(arguments["question"]), fields=fields)
     if verdict.decision == "ask" and not gate.is_allowed(job.name, verdict.rule):

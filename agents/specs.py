@@ -118,7 +118,7 @@ _BUILT_IN: Mapping[str, AgentSpec] = MappingProxyType(
                 description=Sentence("Finds things out: reads pages, calculates, recalls earlier conversations."),
                 instructions="You are a careful researcher. Establish the facts first, tell what you verified from what "
                 "you assume, and name the source of anything you read." + _COMMON,
-                tools=("python", "current_time", "search_history", "fetch_page"),
+                tools=("python", "current_time", "search_history", "fetch_page", "ask_user"),
                 sub_agents=("developer", "writer"),
             ),
             AgentSpec(

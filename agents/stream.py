@@ -74,8 +74,6 @@ class AgentRun:
     def __init__(self, task: Task) -> None:
         self.outcome: Outcome | None = None
         """How it ended; set with the last event."""
-        self.held: Sequence[HeldCall] = ()
-        """The calls that wait for people, where that is how it ended."""
         self.messages: list[dict[str, Any]] = []
         """What the run has added to the conversation, in OpenAI's shape; ``origin`` is what goes back to the server it came from."""
         self.on_partial: Callable[[PartialStep], None] | None = None
@@ -385,8 +383,7 @@ class AgentRun:
 
     def _wait_for_people(self, held: Sequence[HeldCall]) -> None:
         if not self._stop.is_set() and self.outcome is None:
-            self.held = held
-            self._end("waiting")
+            self._end("waiting", held=held)
 
     def _tool_progressed(self, call_id: str, words: str) -> None:
         if call_id in self._splitter.open_calls and self.outcome is None:
@@ -456,10 +453,10 @@ class AgentRun:
             if not self._awaited.done():
                 self._awaited.set_exception(failure)
 
-    def _end(self, status: Status, code: str = "", error: str = "") -> None:
+    def _end(self, status: Status, code: str = "", error: str = "", held: Sequence[HeldCall] = ()) -> None:
         if self.outcome is not None:
             return
-        self.outcome = Outcome(status, self._splitter.iteration, self._calls.usage, code, error)
+        self.outcome = Outcome(status, self._splitter.iteration, self._calls.usage, code, error, held)
         self._calls.close()
         if self._deadline is not None:
             self._deadline.cancel()

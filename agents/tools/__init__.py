@@ -59,8 +59,8 @@ _BUILT_IN: dict[str, Callable[[Toolbox, Egress], Tool]] = {
     PythonTool.name: lambda _, __: PythonTool(),
     CurrentTimeTool.name: lambda _, __: CurrentTimeTool(),
     SearchHistoryTool.name: lambda toolbox, egress: SearchHistoryTool(toolbox.search_history, egress.mark),
-    AskUserTool.name: lambda _, __: AskUserTool(),
     FetchPageTool.name: lambda _, egress: FetchPageTool(check_host=egress.check_host),
+    AskUserTool.name: lambda _, __: AskUserTool(),
 }
 #: Tools that are there as soon as the session uses files, whatever the agent has.
 _OF_FILES = (ReadFileTool, SearchFileTool)

@@ -7,7 +7,9 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.template.loader import render_to_string
 from django.utils.datastructures import MultiValueDict
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -47,6 +49,10 @@ class PolicyWidget(forms.Widget):
             "decisions": [(word, decision_words(word)) for word in ("ask", "deny", "allow")],
             "installation": [(rule_words(rule), decision_words(rule.decision)) for rule in settings.APPROVAL_POLICY],
         }
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        """By the application's own templates, which the renderer of Django's widgets does not look for."""
+        return render_to_string(self.template_name, self.get_context(name, value, attrs))
 
     def value_from_datadict(self, data: Any, files: MultiValueDict[str, Any], name: str) -> list[Row]:
         """The rows that say something, in their order."""

@@ -13,11 +13,13 @@ from ninja.errors import AuthenticationError, ValidationError
 from agents.sentence import Sentence
 from chat.api import agents as agent_api
 from chat.api import agui as agui_api
+from chat.api import branches as branch_api
 from chat.api import calls as call_api
 from chat.api import events as event_api
 from chat.api import exports as export_api
 from chat.api import files as file_api
 from chat.api import notes as note_api
+from chat.api import owners as owner_api
 from chat.api import runs as run_api
 from chat.api import schedules as schedule_api
 from chat.api import search as search_api
@@ -92,6 +94,8 @@ for module in (
     schedule_api,
     agui_api,
     share_api,
+    branch_api,
+    owner_api,
     note_api,
     token_api,
 ):

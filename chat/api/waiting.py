@@ -62,9 +62,9 @@ class StandingList(Schema):
 @router.get("waiting/", auth=READ, response=WaitingPage)
 async def list_waiting(request: HttpRequest, cursor: str = "") -> dict[str, Any]:
     """List what waits for one's decision or answer, in all sessions that one drives. `cursor` is `next` of the page before."""
-    inbox = await database.read(waiting_calls.inbox, user_of(request).pk, _place(cursor))
-    items = [{**entry._asdict(), "deadline": entry.deadline.timestamp()} for entry in inbox.entries]
-    after = inbox.next_after
+    page = await database.read(waiting_calls.list_open, user_of(request).pk, _place(cursor))
+    items = [{**entry._asdict(), "deadline": entry.deadline.timestamp()} for entry in page.entries]
+    after = page.next_after
     return {"items": items, "next": f"{after[0].timestamp():.6f}-{after[1]}" if after is not None else None}
 
 

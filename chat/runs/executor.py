@@ -6,7 +6,7 @@ A run belongs to the process, never to a socket. Growth of a step in progress go
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -88,16 +88,12 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     run = claim.run
     delegation = Delegation(run, tree, _execute_within)
     recorder = RunRecorder(run, delegation.note_stored)
-    held: Sequence[agents.HeldCall] = ()
     try:
         setup = _usable(claim)
         delegation.unfinished = begun = await _unfinished(claim)
         delegation.policies = (*claim.policies, setup.spec.policy)
-        agent = agents.Agent(
-            claim.instruct(setup.spec),
-            setup.model,
-            toolbox.toolbox_for(run, delegation.tools(claim.helpers), setup.mcp_servers),
-        )
+        tools = toolbox.toolbox_for(run, delegation.tools(claim.helpers), setup.mcp_servers)
+        agent = agents.Agent(claim.instruct(setup.spec), setup.model, tools)
         recorder.use_model(agent.model, agent.spec.version)
         meter = recorder.meter(claim.budgets, budgets.of_version(setup.spec.limits), claim.around)
         delegation.meters = claim.around if meter is None else (*claim.around, meter)
@@ -125,7 +121,6 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
                 await stream.aclose()
                 # What it has asked of others and does not wait for any more ends before it.
                 await delegation.close(reason)
-        held = stream.held
         outcome = stream.outcome or Outcome("failed", 0, code="internal", error="The agent ended without a result.")
     except Fenced:
         raise
@@ -150,7 +145,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     end = delegation.added_to(End(status, outcome.iterations, outcome.usage, outcome.code, recorder.cost))
     if claim.resumed is not None:
         end = with_child(replace(end, iterations=max(end.iterations, run.iterations)), end_of(run))
-    return Finished(end, recorder.answer, outcome.error or handle.stopped_because, held), recorded
+    return Finished(end, recorder.answer, outcome.error or handle.stopped_because, outcome.held), recorded
 
 
 async def _unfinished(claim: ClaimedRun) -> list[history.UnfinishedCall]:

@@ -4,7 +4,7 @@ Each move is one conditional UPDATE, so that of two that race the first to commi
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -141,6 +141,11 @@ def _add(run: Run) -> None:
 def add_ended(run: Run) -> None:
     """Add a run that has run elsewhere, as it ended there."""
     run.save(force_insert=True)
+
+
+def add_copies(runs: Sequence[Run]) -> None:
+    """Add copies of runs that have ended: nobody carries them, and they count for nothing."""
+    Run.objects.bulk_create(runs)
 
 
 def begin_within(run: Run, parent: Run) -> None:

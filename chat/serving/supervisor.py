@@ -27,7 +27,7 @@ from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runtime import background, clock, database, groups
 from chat.runtime.each_row import EachRow
-from chat.schedules import ticker
+from chat.schedules import handover, ticker
 from chat.serving import webhook_delivery
 from chat.serving.heartbeat import Heartbeat
 from chat.store import drafts, selectors, step_log
@@ -225,6 +225,8 @@ async def _expire_for_ever() -> None:
     while True:
         is_more = False
         try:
+            # What a process that died has left.
+            await handover.move_index()
             is_more = (
                 await retention.expire_some() | await retention.purge_audit() | await retention.sweep_request_keys()
             )

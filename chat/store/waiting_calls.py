@@ -59,7 +59,7 @@ def deciders(session_id: UUID) -> list[int]:
     return list(people.distinct().values_list("pk", flat=True)[:_MOST_TOLD])
 
 
-class InboxEntry(NamedTuple):
+class WaitingEntry(NamedTuple):
     """Something that waits for a person, in a list over all sessions."""
 
     pk: int
@@ -73,14 +73,14 @@ class InboxEntry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Inbox:
+class WaitingPage:
     """A page of what waits; ``next_after`` is where the next one begins, None where there is none."""
 
-    entries: Sequence[InboxEntry]
+    entries: Sequence[WaitingEntry]
     next_after: tuple[datetime, int] | None
 
 
-def inbox(user_id: int, after: tuple[datetime, int] | None = None, limit: int = 50) -> Inbox:
+def list_open(user_id: int, after: tuple[datetime, int] | None = None, limit: int = 50) -> WaitingPage:
     """What waits in all sessions in which the user decides, by its deadline."""
     found = _open_for(user_id).order_by("deadline", "pk")
     if after is not None:
@@ -89,10 +89,10 @@ def inbox(user_id: int, after: tuple[datetime, int] | None = None, limit: int = 
     rows = found.values_list(
         "pk", "session_id", "session__title", "run_id", "tool_call_id", "kind", "tool_name", "deadline"
     )
-    entries = [InboxEntry(*row) for row in rows[: limit + 1]]
+    entries = [WaitingEntry(*row) for row in rows[: limit + 1]]
     more = len(entries) > limit
     entries = entries[:limit]
-    return Inbox(entries, (entries[-1].deadline, entries[-1].pk) if more else None)
+    return WaitingPage(entries, (entries[-1].deadline, entries[-1].pk) if more else None)
 
 
 def count_open(user_id: int, most: int = 100) -> int:

@@ -100,7 +100,8 @@ def constant(template_name: str, **values: Any) -> SafeString:
 def include_with(context: template.Context, template_name: str, values: Mapping[str, Any]) -> SafeString:
     """A template with values of its own beside the page's: a row's, say, by the names that it has where it stands alone."""
     with context.push(**values):
-        return context.template.engine.get_template(template_name).render(context)
+        made: SafeString = template.Engine.get_default().get_template(template_name).render(context)
+        return made
 
 
 @register.simple_tag

@@ -82,8 +82,8 @@ def decide(request: HttpRequest, run_id: UUID) -> HttpResponse:
     if "part" in request.GET:
         with reader_time(request):
             return render(request, "chat/_decide_part.html", context, status=status)
-    place = {"page": "waiting", "session": call.session, "current_id": call.session_id}
-    answer = render_page(request, "chat/decide.html", **place, **context)
+    context |= {"page": "waiting", "session": call.session, "current_id": call.session_id}
+    answer = render_page(request, "chat/decide.html", **context)
     answer.status_code = status
     return answer
 

@@ -340,7 +340,7 @@ async def test_what_is_decided_and_not_taken_up_is_found(here: Here, model: Mode
     await approve(here, run_id)
     assert await here.statuses() == ["waiting"]
     run_registry.start_accepting()
-    await queue_watch.look()
+    await queue_watch.start_waiting()
     assert (await ended(here, run_id)).status == RunStatus.COMPLETED
     assert names(await steps_of(run_id)) == [*BEGINNING, USE, REQUEST, APPROVAL, RESULT, *ENDING]
 
@@ -351,7 +351,7 @@ async def test_nothing_but_people_ends_the_wait(here: Here, model: ModelServer) 
     assert await database.read(run_state.silent_since, timezone.now() + timedelta(days=1)) == []
     assert await database.read(run_state.sessions_to_look_at) == []
     assert not await recovery.interrupt(run_id)
-    await queue_watch.look()
+    await queue_watch.start_waiting()
     assert await here.statuses() == ["waiting"]
     counts = await database.read(run_state.count_unfinished)
     assert (counts.at_work, counts.queued) == (0, 0)
@@ -389,7 +389,7 @@ async def test_a_call_that_may_have_run_is_closed_as_that_and_asked_for_again(
     assert run.status == RunStatus.INTERRUPTED
     assert names(steps)[-3:] == [APPROVAL, RESULT, "reasoning_complete"]
     assert "may have run" in result_of(steps)["content"]
-    assert await database.read(auto_continue.of, run) is None
+    assert await database.read(auto_continue.continuation_of, run) is None
     model.reset()
     model.enqueue(Script(reasoning="Again.", calls=[HELD]), Script("Done."))
     onward = (await commands.continue_run(here.user, here.session.pk, run_id)).run_id
@@ -437,14 +437,14 @@ async def test_the_inbox_holds_what_waits_for_one(here: Here, model: ModelServer
     run_id = await held(here, model, HELD, QUESTION)
 
     async def waiting_for(who: Any, **place: Any) -> list[tuple[str, str]]:
-        found = await database.read(waiting_calls.inbox, who.pk, **place)
+        found = await database.read(waiting_calls.list_open, who.pk, **place)
         return [(entry.tool_call_id, entry.kind) for entry in found.entries]
 
     expected = [("call_1", "approval"), ("call_2", "question")]
     assert await waiting_for(here.user) == await waiting_for(driver) == expected
     assert await waiting_for(watcher) == []
     assert sorted(await database.read(waiting_calls.deciders, here.session.pk)) == sorted([here.user.pk, driver.pk])
-    page = await database.read(waiting_calls.inbox, here.user.pk, limit=1)
+    page = await database.read(waiting_calls.list_open, here.user.pk, limit=1)
     assert await waiting_for(here.user, after=page.next_after) == expected[1:]
     await approve(here, run_id)
     assert await waiting_for(here.user) == expected[1:]

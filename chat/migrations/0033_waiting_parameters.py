@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0031_notes'),
+        ('chat', '0032_branches'),
     ]
 
     operations = [
