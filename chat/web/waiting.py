@@ -41,16 +41,16 @@ PAGE_CALLS = 30
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
     """All that waits for the reader, each with its form."""
-    inbox = waiting_calls.inbox(user_of(request).pk, _after(request.GET.get("after", "")), PAGE_CALLS)
-    shown = waiting_pages.shown_calls([entry.pk for entry in inbox.entries])
+    listed = waiting_calls.list_open(user_of(request).pk, _after(request.GET.get("after", "")), PAGE_CALLS)
+    shown = waiting_pages.shown_calls([entry.pk for entry in listed.entries])
     return render_page(
         request,
         "chat/waiting.html",
         page="waiting",
         found=[_shown(call) | {"back": "waiting"} for call in shown],
         after=""
-        if inbox.next_after is None
-        else urlencode({"after": f"{inbox.next_after[0].isoformat()}~{inbox.next_after[1]}"}),
+        if listed.next_after is None
+        else urlencode({"after": f"{listed.next_after[0].isoformat()}~{listed.next_after[1]}"}),
     )
 
 
