@@ -42,10 +42,10 @@ def mark_words(left: str, right: str) -> list[list[tuple[str, bool]]]:
     """Both texts in pieces, each with whether the other one has it not."""
     a, b = _WORDS.findall(left[:COMPARED]), _WORDS.findall(right[:COMPARED])
     marked: list[list[tuple[str, bool]]] = [[], []]
-    for tag, *ends in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        for side, (words, start, end) in enumerate(((a, *ends[:2]), (b, *ends[2:]))):
-            if start < end:
-                marked[side].append(("".join(words[start:end]), tag != "equal"))
+    for tag, a_at, a_end, b_at, b_end in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        for side, words in enumerate((a[a_at:a_end], b[b_at:b_end])):
+            if words:
+                marked[side].append(("".join(words), tag != "equal"))
     for side, text in enumerate((left, right)):
         if text[COMPARED:]:
             marked[side].append((text[COMPARED:], False))
