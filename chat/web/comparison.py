@@ -24,9 +24,9 @@ def compare(request: HttpRequest) -> HttpResponse:
     left = _run(request, request.GET.get("a", ""))
     other = request.GET.get("b", "").strip()
     if not other:
-        context = {"offered": _offered(request, left)}
+        offered = _offered(request, left)
         return render_page(
-            request, "chat/compare.html", page="compare", left=left, current_id=left.session_id, **context
+            request, "chat/compare.html", page="compare", left=left, current_id=left.session_id, offered=offered
         )
     # An address is as good as its last part.
     right = _run(request, other.rstrip("/").rpartition("/")[2])
@@ -69,7 +69,6 @@ def _offered(request: HttpRequest, left: Run) -> list[Run]:
     sessions: set[UUID] = {left.session_id}
     for place in branches.places_in(user_of(request), left.session):
         sessions |= {member.pk for member in place.members}
-    runs = Run.objects.filter(IS_ROOT, session__in=sessions, copied_from=None, session__deleted_at=None).exclude(
-        pk=left.pk
-    )
-    return list(runs.exclude(pk=left.copied_from).select_related("session").order_by("-created_at")[:_MOST_OFFERED])
+    runs = Run.objects.filter(IS_ROOT, session__in=sessions, copied_from=None, session__deleted_at=None)
+    others = runs.exclude(pk__in=[left.pk, left.copied_from or left.pk])
+    return list(others.select_related("session").order_by("-created_at")[:_MOST_OFFERED])

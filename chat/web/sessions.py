@@ -112,7 +112,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
         found=[
             session_row(session)
             | {
-                "branches": sizes.get(session.family, 0),
+                "branches": sizes.get(session.family, 0) if session.family else 0,
                 "hits": hits.get(session.pk, []),
                 "owner": session.owner.get_username() if is_shared else "",
             }
@@ -198,9 +198,13 @@ def _parted(request: HttpRequest, session: Session, window: selectors.Window) ->
         run = str(max(behind, key=lambda stretch: stretch.last).run_id) if behind else ""
         if behind or window.first <= place.after_seq + 1:
             at, members = place.number - 1, place.members
-            told = {"after_seq": place.after_seq, "number": place.number, "count": len(members)}
-            told["before"] = members[at - 1] if at else None
-            told["after"] = members[at + 1] if place.number < len(members) else None
+            told = {
+                "after_seq": place.after_seq,
+                "number": place.number,
+                "count": len(members),
+                "before": members[at - 1] if at else None,
+                "after": members[at + 1] if place.number < len(members) else None,
+            }
             parted.setdefault(run, []).append(told)
     return parted
 
