@@ -88,7 +88,18 @@ async def make_branch(user: User, wish: Branch, door: Door) -> Made:
         check_message(wish.message)
         check_files(wish.files)
     # Whoever has asked may go: with a key they come again for it.
-    return await asyncio.shield(background.spawn(_make(user, wish, door), f"copy {wish.source}"))
+    made = await asyncio.shield(background.spawn(_make_or_refuse(user, wish, door), f"copy {wish.source}"))
+    if isinstance(made, Refused):
+        raise made
+    return made
+
+
+async def _make_or_refuse(user: User, wish: Branch, door: Door) -> Made | Refused:
+    """What is refused is no failure of the task's."""
+    try:
+        return await _make(user, wish, door)
+    except Refused as refused:
+        return refused
 
 
 async def _make(user: User, wish: Branch, door: Door) -> Made:
