@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 
-from chat.access import VIEW_SESSIONS, has_right, shares_with
+from chat.access import VIEW_SESSIONS, Role, has_right, role_in, shares_with
 from chat.accounts.models import User
 from chat.models import HAS_NOT_ENDED, IS_ROOT, Run, Session, Share, Step
 from chat.protocol.frames import BranchData
@@ -87,6 +87,15 @@ def _ends_at(source: Session, seq: int) -> bool:
 def steps_stored(session_id: UUID) -> int:
     """How many events a session has, those without a number too."""
     return Step.objects.filter(session=session_id).count()
+
+
+def carried_run(user: User, run: Run) -> Run:
+    """The run whose model calls are a copy's, too: the one that was carried, where the user owns or drives its session; else itself."""
+    if run.copied_from is None:
+        return run
+    carried = Run.objects.select_related("session", "agent_version").filter(pk=run.copied_from).first()
+    role = None if carried is None else role_in(user, carried.session)
+    return carried if carried is not None and role in (Role.OWNER, Role.DRIVER) else run
 
 
 def parts_from(source: Session, after_seq: int) -> UUID:
