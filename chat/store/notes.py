@@ -18,6 +18,8 @@ from chat.protocol.notes import (
     VerdictName,
 )
 
+#: Comments that a page shows to who has no scripts.
+_PAGE_COMMENTS = 200
 NO_NOTES: NotesData = {"version": 0, "counts": {}, "verdicts": {}, "mine": {}}
 
 
@@ -38,6 +40,12 @@ def summary(session_id: UUID, user_id: int, version: int) -> NotesData:
 def shown_comments(session_id: UUID) -> QuerySet[Comment]:
     """A session's comments, without those that are deleted, oldest first."""
     return Comment.objects.filter(session_id=session_id, deleted_at=None).order_by("created_at", "id")
+
+
+def newest_comments(session_id: UUID) -> list[Comment]:
+    """The newest of a session's comments, oldest first, as many as a page without scripts shows."""
+    newest = shown_comments(session_id).select_related("user").reverse()[:_PAGE_COMMENTS]
+    return list(newest)[::-1]
 
 
 def _counts(comments: QuerySet[Comment]) -> Iterable[tuple[int, int]]:
