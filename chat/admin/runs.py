@@ -20,6 +20,7 @@ from chat.accounts.models import User
 from chat.admin.actions import ConfirmedAction, ConfirmedActionsAdmin
 from chat.admin.filters import AgentFilter, OriginFilter, SlowFilter, StatusFilter, TroubleFilter, UserFilter
 from chat.admin.formatting import SHOWN_CHARACTERS, admin_link, two_lines, username_of, whole_text
+from chat.admin.note_filters import CommentFilter, NotedRuns, VerdictFilter, with_counts
 from chat.models import LIVE, Door, Run, Step
 from chat.protocol import as_uuid
 from chat.rendering import humanize
@@ -46,7 +47,7 @@ def _interrupt(_user: User, run: Run) -> str:
 
 
 @admin.register(Run)
-class RunAdmin(ConfirmedActionsAdmin):
+class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
     """Runs, and each one's steps in order."""
 
     list_display = (
@@ -55,11 +56,14 @@ class RunAdmin(ConfirmedActionsAdmin):
         "took",
         "at_work_in",
         "asked_of",
+        "said",
         "created_at",
     )
     list_filter = (
         StatusFilter,
         TroubleFilter,
+        VerdictFilter,
+        CommentFilter,
         SlowFilter,
         AgentFilter,
         OriginFilter,
@@ -106,12 +110,8 @@ class RunAdmin(ConfirmedActionsAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """All runs, with what every row shows."""
-        return (
-            super()
-            .get_queryset(request)
-            .filter(session__deleted_at=None)
-            .select_related("session", "user", "cancelled_by", "agent_version")
-        )
+        runs = super().get_queryset(request).filter(session__deleted_at=None)
+        return with_counts(runs.select_related("session", "user", "cancelled_by", "agent_version"))
 
     @admin.display(description=_("run"), ordering="created_at")
     def name(self, run: Run) -> str:

@@ -163,7 +163,11 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "cursor": {"seq": last.last, "id": str(last.last_id)} if last else {"seq": 0, "id": None},
             "first": window.first,
             "live": live,
-            "may": {"drive": may_drive, "stop": access.may_stop(request.user, found), "note": role is not access.Role.STAFF},
+            "may": {
+                "drive": may_drive,
+                "stop": access.may_stop(request.user, found),
+                "note": role is not access.Role.STAFF,
+            },
             "shows_reading": user_of(request).shows_reading,
             "runs": [state for run in runs[max(at, 0) :] for state in (run.state, *run.within)],
             "run": standing.run if standing else None,
