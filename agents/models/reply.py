@@ -57,6 +57,8 @@ class Reply(TextScanner):
         """Told why a request was refused, and what is sent instead."""
         self.asks_for_text_calls = False
         """Whether the model was asked to write its calls in its text: one within a thought counts, then, where nothing follows it."""
+        self.choice: Any = None
+        """Which of a server's answers this is, by its index; None until one has begun."""
         self.parts: list[Part] = []
         self.finish_reason: str | None = None
         self.end_is_sure = False

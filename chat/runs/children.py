@@ -141,11 +141,15 @@ class Delegation:
         """A call of the run is in the log: what it brings about may follow it there."""
         self._stored_calls[call_id].set()
 
-    async def close(self, reason: str) -> None:
-        """The run is about to end: stop what is at work within it, and wait until its end is stored."""
+    def refuse(self, reason: str) -> None:
+        """Nothing more is stored of the run: a call that waits to be in the log is told so, where it would keep its thread for nothing."""
         self._closed_because = reason
         for stored in self._stored_calls.values():
             stored.set()
+
+    async def close(self, reason: str) -> None:
+        """The run is about to end: stop what is at work within it, and wait until its end is stored."""
+        self.refuse(reason)
         for handle in list(self._handles.values()):
             handle.stop(reason)
         while self._handles:

@@ -19,6 +19,7 @@ from agents.history import ChatMessage, message_tokens
 from agents.text import clean_text, estimate_tokens
 from chat.models import Cost, ModelCall, Run
 from chat.runtime.db_values import datetime_param, decimal_param, uuid_param
+from chat.store.call_pictures import name_pictures
 
 #: Fewer calls than this may stand on one another, however short their lists.
 _LEAST_DEPTH = 16
@@ -192,7 +193,10 @@ def _store_contents(session_id: UUID, wanted: Mapping[str, _Content], ids: dict[
             unknown = [digest for digest in unknown if digest not in ids]
         for some in _in_parts(unknown):
             rows = ", ".join(["(%s, %s, %s, %s, %s)"] * len(some))
-            values = [value for digest in some for value in (session, digest, *wanted[digest])]
+            values: list[Any] = []
+            for digest in some:
+                content = wanted[digest]
+                values += [session, digest, *content[:-1], name_pictures(session_id, content.body)]
             cursor.execute(_ADD_CONTENTS.format(rows=rows), values)
             ids |= dict(cursor.fetchall())
 

@@ -45,7 +45,7 @@ def elsewhere() -> Iterator[tuple[str, list[str]]]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving_it:
-        threading.Thread(target=serving_it.serve_forever, daemon=True).start()
+        threading.Thread(target=serving_it.serve_forever, args=[0.05], daemon=True).start()
         yield f"http://127.0.0.1:{serving_it.server_port}", heard
         serving_it.shutdown()
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -210,6 +211,7 @@ def test_a_trial_says_what_is_wrong(entered: tuple[Client, McpServer, Server], s
     assert "names an address that is not allowed any more" in answer
     assert McpServer.objects.get().offered == {}
     with patience.one_of_few(), patience.one_of_few():
+        assert connection.connection is None, "who waits keeps a connection from others"
         answer = client.post(page(McpServer, "try", server.pk), follow=True).content.decode()
         assert "Others are trying something just now." in answer
     assert client.get(page(McpServer, "try", server.pk)).status_code == 405

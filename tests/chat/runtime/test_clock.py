@@ -22,7 +22,6 @@ from chat.runs.state import End
 from chat.runtime import clock, database
 from chat.schedules import occurrences, ticker
 from chat.serving import heartbeat, supervisor
-from tests import services
 from tests.chat import making
 from tests.chat.databases import postgresql
 
@@ -50,22 +49,13 @@ def skew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "_skew", clock._Skew())
 
 
-@pytest.fixture(scope="module")
-def prepared(postgres_server: str, django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
-    """The address of a PostgreSQL database with tables, which the tests here share."""
-    with services.database(postgres_server, f"clock_{uuid.uuid4().hex}") as address:
-        with django_db_blocker.unblock(), postgresql(address):
-            database.close()
-        yield address
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def on_each_database(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[None]:
     """The same on both databases."""
     if request.param == "sqlite":
         yield
         return
-    with postgresql(request.getfixturevalue("prepared"), has_tables=True):
+    with postgresql(request.getfixturevalue("tables"), has_tables=True):
         yield
         database.close()
 

@@ -412,8 +412,8 @@ def test_nobody_touches_anothers(ada: User) -> None:
 
 
 @pytest.fixture
-def on_postgres(postgres_url: str, transactional_db: None) -> Iterator[None]:
-    with postgresql(postgres_url):
+def on_postgres(postgres_with_tables: str, transactional_db: None) -> Iterator[None]:
+    with postgresql(postgres_with_tables, has_tables=True):
         yield
 
 
