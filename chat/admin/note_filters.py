@@ -65,7 +65,7 @@ def _or_none(found: Subquery) -> Coalesce:
     return Coalesce(found, Value(0), output_field=IntegerField())
 
 
-class NotedRuns(admin.ModelAdmin[Run]):
+class NotedRuns:
     """A list of runs that says how many verdicts and comments there are; its rows come from `with_counts`."""
 
     @admin.display(description=_("said of it"))
