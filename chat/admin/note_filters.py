@@ -1,13 +1,24 @@
 """What people say about runs, in the admin's list of them: filters and counts."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
 from django.contrib import admin
-from django.db.models import Count, Exists, IntegerField, OuterRef, Q, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext
 
 from chat.admin.filters import ChoiceFilter
 from chat.models import Comment, Run, Step, Verdict, VerdictWord
+from chat.protocol.notes import VerdictCounts
+from chat.store import notes
+
+if TYPE_CHECKING:
+    _Admin = admin.ModelAdmin[Run]
+else:
+    _Admin = object
 
 
 class VerdictFilter(ChoiceFilter):
@@ -48,33 +59,47 @@ def _comments() -> QuerySet[Comment]:
     return Comment.objects.filter(session=OuterRef("session"), deleted_at=None, seq__in=steps).order_by()
 
 
-def with_counts(runs: QuerySet[Run]) -> QuerySet[Run]:
-    """Runs, each with ``good``, ``bad`` and ``commented``: how many verdicts and comments there are."""
-    verdicts = Verdict.objects.filter(run=OuterRef("pk")).order_by().values("run")
-    comments = _comments().values("session").annotate(n=Count("pk")).values("n")
+def _count_comments(runs: Sequence[Run]) -> dict[UUID, int]:
+    """How many comments there are on the steps of these runs, by run."""
+    commented: dict[tuple[UUID, int], int] = {}
+    rows = Comment.objects.filter(session__in={run.session_id for run in runs}, deleted_at=None).order_by()
+    for session_id, seq, n in (
+        rows.values("session_id", "seq").annotate(n=Count("pk")).values_list("session_id", "seq", "n")
+    ):
+        commented[session_id, seq] = n
+    counts: dict[UUID, int] = {}
+    if commented:
+        steps = Step.objects.filter(run__in=[run.pk for run in runs], seq__in={seq for _, seq in commented})
+        for run_id, session_id, seq in steps.order_by().values_list("run_id", "session_id", "seq"):
+            counts[run_id] = counts.get(run_id, 0) + commented.get((session_id, seq or 0), 0)
+    return counts
 
-    def count(word: VerdictWord) -> Coalesce:
-        return _or_none(Subquery(verdicts.annotate(n=Count("pk", filter=Q(word=word))).values("n")))
 
-    return runs.annotate(
-        good=count(VerdictWord.GOOD), bad=count(VerdictWord.BAD), commented=_or_none(Subquery(comments))
-    )
+class NotedRuns(_Admin):
+    """A list of runs that says how many verdicts and comments there are: of a page's rows alone, all of them at once."""
 
-
-def _or_none(found: Subquery) -> Coalesce:
-    return Coalesce(found, Value(0), output_field=IntegerField())
-
-
-class NotedRuns:
-    """A list of runs that says how many verdicts and comments there are; its rows come from `with_counts`."""
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The list, whose rows know it."""
+        changes = super().get_changelist_instance(request)
+        runs = list(changes.result_list)
+        verdicts = notes.verdict_counts(Verdict.objects.filter(run__in=[run.pk for run in runs]))
+        comments = _count_comments(runs)
+        for run in runs:
+            vars(run)["said_of_it"] = _words(verdicts.get(run.pk), comments.get(run.pk, 0))
+        changes.result_list = runs
+        return changes
 
     @admin.display(description=_("said of it"))
     def said(self, run: Run) -> str:
         """In few words; empty where nobody has said anything."""
-        good, bad, comments = (getattr(run, name, 0) for name in ("good", "bad", "commented"))
-        parts = (
-            pgettext("verdicts", "%(n)d good") % {"n": good} if good else "",
-            pgettext("verdicts", "%(n)d bad") % {"n": bad} if bad else "",
-            ngettext("%(n)d comment", "%(n)d comments", comments) % {"n": comments} if comments else "",
-        )
-        return " · ".join(filter(None, parts))
+        return str(getattr(run, "said_of_it", ""))
+
+
+def _words(verdicts: VerdictCounts | None, comments: int) -> str:
+    good, bad = (verdicts["good"], verdicts["bad"]) if verdicts else (0, 0)
+    parts = (
+        pgettext("verdicts", "%(n)d good") % {"n": good} if good else "",
+        pgettext("verdicts", "%(n)d bad") % {"n": bad} if bad else "",
+        ngettext("%(n)d comment", "%(n)d comments", comments) % {"n": comments} if comments else "",
+    )
+    return " · ".join(filter(None, parts))
