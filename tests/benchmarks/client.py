@@ -23,7 +23,7 @@ _DELTA = '{"type":"reasoning_delta"'
 _ACK_EVERY = 100
 _PATIENCE_S = 60.0
 _OPENING_AT_ONCE = 20
-_COMMENT_PAUSE_S = 0.1
+_COMMENT_PAUSE_S = 0.3
 #: What a page would have been given, to show that a request comes from it.
 _TOKEN = "t" * 32
 _SETTLED_BYTES = 64 << 10

@@ -180,7 +180,7 @@ def watchers(stage: Stage, sizes: Sizes) -> Measured:
 
 def commented(stage: Stage, sizes: Sizes) -> Measured:
     """The same, while somebody comments: each comment goes to every socket."""
-    count, times = sizes.watchers, 30
+    count, times = sizes.watchers, 10
     message = f"Tell me about tides [tag={TAG} tokens={sizes.tokens} every={1000 / _WATCHED_RATE:g} stamp]"
     with stage.product() as product:
         *warm, session = stage.rows("sessions", 3)
