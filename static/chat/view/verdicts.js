@@ -127,6 +127,7 @@ export class Verdicts {
     });
     slot(article, "ending").querySelector(".body")?.append(form);
     box.focus();
+    form.scrollIntoView({ block: "nearest" });
     void this.#tellOthers(run, form);
   }
 
