@@ -70,8 +70,8 @@ def _count_comments(runs: Sequence[Run]) -> dict[UUID, int]:
     counts: dict[UUID, int] = {}
     if commented:
         steps = Step.objects.filter(run__in=[run.pk for run in runs], seq__in={seq for _, seq in commented})
-        for run_id, session_id, seq in steps.order_by().values_list("run_id", "session_id", "seq"):
-            counts[run_id] = counts.get(run_id, 0) + commented.get((session_id, seq or 0), 0)
+        for run_id, session_id, number in steps.order_by().values_list("run_id", "session_id", "seq"):
+            counts[run_id] = counts.get(run_id, 0) + commented.get((session_id, number or 0), 0)
     return counts
 
 

@@ -53,6 +53,7 @@ async def test_a_run_is_judged_and_its_steps_commented_on_by_two(enter: Enter, a
     await page.locator(".thread textarea").press("ControlOrMeta+Enter")
     await expect(other.locator(".thread .said")).to_have_text(["I see.", "It is."])
     await page.locator(".thread li").nth(1).get_by_role("button", name="Delete the comment").click()
+    await page.get_by_role("button", name="Press again to delete the comment").click()
     await expect(other.locator(".thread .said")).to_have_text(["I see."])
     await other.reload()
     await expect(other.locator(".outline [data-slot=noted]")).to_have_text("1 comment")

@@ -22,5 +22,5 @@ export const NOTES = {
   edited: pgettext("a comment", "edited"),
   good: pgettext("verdict", "good"),
   bad: pgettext("verdict", "bad"),
-  confirmDelete: gettext("Delete this comment?"),
+  pressAgain: gettext("Press again to delete the comment"),
 };

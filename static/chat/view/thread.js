@@ -131,7 +131,7 @@ export class Thread {
     event.preventDefault();
     const comment = this.#comments.get(button.closest("[data-comment]")?.getAttribute("data-comment") ?? "");
     if (button.dataset.note === "cancel") this.#reset();
-    if (button.dataset.note === "delete" && comment) void this.#remove(comment);
+    if (button.dataset.note === "delete" && comment && isMeant(button)) void this.#remove(comment);
     if (button.dataset.note === "edit" && comment) this.#change(comment);
   }
 
@@ -162,7 +162,6 @@ export class Thread {
 
   /** @param {Comment} comment */
   async #remove(comment) {
-    if (!confirm(NOTES.confirmDelete)) return;
     await this.#attempt(async () => {
       await this.#from.api.deleteComment(comment.id);
       this.#tell({ ...comment, deleted: true });
@@ -231,4 +230,23 @@ export class Thread {
     setShown(slot(row, "delete"), mayNote && (comment.user === me || isOwner));
     return row;
   }
+}
+
+/**
+ * Whether this is the second press of a button that takes two; the first says so.
+ *
+ * @param {HTMLElement} button
+ */
+function isMeant(button) {
+  if (button.dataset.pressed) return true;
+  const label = button.getAttribute("aria-label") ?? "";
+  const ask = (/** @type {string} */ words, /** @type {string} */ pressed) => {
+    button.title = words;
+    button.setAttribute("aria-label", words);
+    button.dataset.pressed = pressed;
+    button.classList.toggle("t-fail", pressed !== "");
+  };
+  ask(NOTES.pressAgain, "once");
+  button.addEventListener("blur", () => ask(label, ""), { once: true });
+  return false;
 }
