@@ -15,6 +15,9 @@ const words = {
   "%(n)d character": [
     "%(n)d 个字符"
   ],
+  "%(n)d comment": [
+    "%(n)d 条评论"
+  ],
   "%(n)d failed": [
     "%(n)d 个失败"
   ],
@@ -33,6 +36,9 @@ const words = {
   ],
   "%(n)d other person watches this run. Stop it?": [
     "还有 %(n)d 人正在观看这次运行。要停止吗？"
+  ],
+  "%(n)d person is typing": [
+    "%(n)d 人正在输入"
   ],
   "%(n)d place that looks like a secret will be in the file.": [
     "文件中会有 %(n)d 处看起来像机密的内容。"
@@ -56,6 +62,7 @@ const words = {
   "%(n)s ms": "%(n)s 毫秒",
   "%(n)s of %(total)s": "%(n)s / %(total)s",
   "%(n)s s": "%(n)s 秒",
+  "%(name)s is typing": "%(name)s 正在输入",
   "%(name)s's agent asks:": "%(name)s 的智能体询问：",
   "%(name)s's agent wants to make this call. A rule wants somebody to decide.": "%(name)s 的智能体想进行此调用。有规则要求由人决定。",
   "%(one)s %(other)s": "%(one)s%(other)s",
@@ -85,9 +92,9 @@ const words = {
   "Answer": "回答",
   "Answered by %(name)s": "%(name)s 已回答",
   "Answering": "正在回答",
-  "At most %(most)s characters are allowed.": "",
-  "At most %(n)d changes a minute. Please wait a moment.": "",
-  "At most %(n)d comments a minute. Please wait a moment.": "",
+  "At most %(most)s characters are allowed.": "最多 %(most)s 个字符。",
+  "At most %(n)d changes a minute. Please wait a moment.": "每分钟最多更改 %(n)d 次。请稍候。",
+  "At most %(n)d comments a minute. Please wait a moment.": "每分钟最多 %(n)d 条评论。请稍候。",
   "At most %(n)d messages a minute. Please wait a moment.": "每分钟最多 %(n)d 条消息。请稍候。",
   "Browsers only do that for pages that are opened over https, or on the server's own machine.": "浏览器只对以 https 打开、或在服务器本机打开的页面这么做。",
   "Budget %(share)s%%": "预算 %(share)s%%",
@@ -125,6 +132,7 @@ const words = {
   "Interrupted by a restart.": "因重启而中断。",
   "Interrupted by restart": "因重启而中断",
   "It answered with status %(status)d.": "它以状态 %(status)d 响应。",
+  "It could not be saved. Please try again.": "无法保存。请重试。",
   "It has no text.": "文件没有文字。",
   "It is a picture.": "文件是图片。",
   "It is damaged, or not quite what it says it is (%(error)s).": "文件已损坏，或与所标示的类型不完全相符（%(error)s）。",
@@ -176,8 +184,8 @@ const words = {
   "Offline": "离线",
   "One of %(choices)s.": "必须是下列之一：%(choices)s。",
   "One of the files is not there, or not yours.": "其中一个文件不存在，或不是你的。",
-  "Only its author and the session's owner can delete a comment.": "",
-  "Only its author can change a comment.": "",
+  "Only its author and the session's owner can delete a comment.": "只有评论的作者和会话的所有者可以删除评论。",
+  "Only its author can change a comment.": "只有作者可以修改评论。",
   "Only text is taken here; files are sent to /api/files/.": "这里只接受文字；文件请发送到 /api/files/。",
   "Only the session's latest run can be continued, and only when it was stopped, failed, was interrupted or hit its limit.": "只有会话中最近一次运行可以继续，而且必须是已停止、失败、中断或达到上限的。",
   "Opening the live connection.": "正在打开实时连接。",
@@ -187,6 +195,7 @@ const words = {
   "Pause": "暂停",
   "Please log in.": "请登录。",
   "Port %(port)d is not asked: web pages are on ports 80 and 443.": "不会向端口 %(port)d 发送：网页在端口 80 与 443。",
+  "Press again to delete the comment": "再按一次即可删除评论",
   "Queued": "排队中",
   "Reading it took longer than it may.": "读取文件的时间超过上限。",
   "Reading the file …": "正在读取文件…",
@@ -221,7 +230,7 @@ const words = {
   "Somebody else has logged in.": "有别人登录了。",
   "Something in this program went wrong; it has been noted.": "这个程序出了问题；已记录下来。",
   "Something went wrong on our side (error %(id)s).": "我们这边出了问题（错误 %(id)s）。",
-  "Staff may look at this session, but not judge it or comment on it.": "",
+  "Staff may look at this session, but not judge it or comment on it.": "管理人员可以查看这个会话，但不能评价或评论。",
   "Start page": "首页",
   "Starting": "正在启动",
   "Step %(n)d": "步骤 %(n)d",
@@ -269,7 +278,7 @@ const words = {
   "The client has sent instructions and %(n)d earlier message along": [
     "客户端附上了指示和 %(n)d 条之前的消息"
   ],
-  "The comment is empty.": "",
+  "The comment is empty.": "评论是空的。",
   "The connection broke. Runs go on, and nothing is lost.": "连接中断了。运行会继续，什么都不会丢失。",
   "The copy could not be finished. Please try again.": "",
   "The copy was given up, because it took too long.": "",
@@ -349,7 +358,7 @@ const words = {
   "There is no command “%(name)s”. Known: %(known)s.": "没有“%(name)s”这个命令。可用的有：%(known)s。",
   "There is no step %(n)s in this session.": "这个会话里没有步骤 %(n)s。",
   "There is no such agent.": "没有这个智能体。",
-  "There is no such comment.": "",
+  "There is no such comment.": "没有这条评论。",
   "There is no such file.": "没有这个文件。",
   "There is no such model call in this run.": "这次运行没有这个模型调用。",
   "There is no such response.": "没有这个响应。",
@@ -384,7 +393,7 @@ const words = {
   "This message's identifier was used for another message before.": "这条消息的标识符之前已用在另一条消息。",
   "This needs a token with the scope “%(scope)s”.": "这需要范围为“%(scope)s”的令牌。",
   "This page asks the server for news instead of receiving them. Everything else works.": "这个页面改为向服务器询问新内容，而不是等它发来。其他一切正常。",
-  "This session has %(n)d comments, and takes no more.": "",
+  "This session has %(n)d comments, and takes no more.": "这个会话已有 %(n)d 条评论，不能再增加。",
   "This session is gone, or not yours any more.": "这个会话已不存在，或不再属于你。",
   "This session is not available any more.": "这个会话已不可用。",
   "This session was imported: it can be read, but nothing can be asked in it.": "这个会话是导入的：可以阅读，但不能在其中提问。",
@@ -432,6 +441,7 @@ const words = {
   "a call\u0004Cancelled": "已取消",
   "a call\u0004Interrupted": "已中断",
   "a call\u0004Running": "运行中",
+  "a comment\u0004edited": "已编辑",
   "a new session each time": "每次都用新会话",
   "a queued message\u0004Next": "下一条",
   "a role\u0004may ask": "可提问",
@@ -494,6 +504,7 @@ const words = {
     "读取了 %(n)d 个网页"
   ],
   "read in files": "读取了文件",
+  "reads event %(n)s": "正在读事件 %(n)s",
   "role: watcher or driver.": "role：watcher 或 driver。",
   "rules": "规则",
   "run": "运行",
@@ -523,6 +534,8 @@ const words = {
   ],
   "user": "用户",
   "user, asked at": "",
+  "verdict\u0004bad": "不好",
+  "verdict\u0004good": "好",
   "waited %(time)s": "等待了 %(time)s",
   "was interrupted; it can be continued.": "已中断；可以继续。",
   "was removed from the queue.": "已从队列移除。",

@@ -15,6 +15,9 @@ const words = {
   "%(n)d character": [
     "%(n)d 個字元"
   ],
+  "%(n)d comment": [
+    "%(n)d 則留言"
+  ],
   "%(n)d failed": [
     "%(n)d 個失敗"
   ],
@@ -33,6 +36,9 @@ const words = {
   ],
   "%(n)d other person watches this run. Stop it?": [
     "還有 %(n)d 人正在觀看這次執行。要停止嗎？"
+  ],
+  "%(n)d person is typing": [
+    "%(n)d 人正在輸入"
   ],
   "%(n)d place that looks like a secret will be in the file.": [
     "檔案中會有 %(n)d 處看起來像機密的內容。"
@@ -56,6 +62,7 @@ const words = {
   "%(n)s ms": "%(n)s 毫秒",
   "%(n)s of %(total)s": "%(n)s / %(total)s",
   "%(n)s s": "%(n)s 秒",
+  "%(name)s is typing": "%(name)s 正在輸入",
   "%(name)s's agent asks:": "%(name)s 的代理詢問：",
   "%(name)s's agent wants to make this call. A rule wants somebody to decide.": "%(name)s 的代理想進行此呼叫。有規則要求由人決定。",
   "%(one)s %(other)s": "%(one)s%(other)s",
@@ -85,9 +92,9 @@ const words = {
   "Answer": "答案",
   "Answered by %(name)s": "%(name)s 已回應",
   "Answering": "正在回答",
-  "At most %(most)s characters are allowed.": "",
-  "At most %(n)d changes a minute. Please wait a moment.": "",
-  "At most %(n)d comments a minute. Please wait a moment.": "",
+  "At most %(most)s characters are allowed.": "最多 %(most)s 個字元。",
+  "At most %(n)d changes a minute. Please wait a moment.": "每分鐘最多更改 %(n)d 次。請稍候。",
+  "At most %(n)d comments a minute. Please wait a moment.": "每分鐘最多 %(n)d 則留言。請稍候。",
   "At most %(n)d messages a minute. Please wait a moment.": "每分鐘最多 %(n)d 則訊息。請稍候。",
   "Browsers only do that for pages that are opened over https, or on the server's own machine.": "瀏覽器只對以 https 開啟、或在伺服器本機開啟的頁面這麼做。",
   "Budget %(share)s%%": "預算 %(share)s%%",
@@ -125,6 +132,7 @@ const words = {
   "Interrupted by a restart.": "因重新啟動而中斷。",
   "Interrupted by restart": "因重新啟動而中斷",
   "It answered with status %(status)d.": "它以狀態 %(status)d 回應。",
+  "It could not be saved. Please try again.": "無法儲存。請再試一次。",
   "It has no text.": "檔案沒有文字。",
   "It is a picture.": "檔案是圖片。",
   "It is damaged, or not quite what it says it is (%(error)s).": "檔案已損毀，或與所標示的類型不完全相符（%(error)s）。",
@@ -176,8 +184,8 @@ const words = {
   "Offline": "離線",
   "One of %(choices)s.": "必須是下列之一：%(choices)s。",
   "One of the files is not there, or not yours.": "其中一個檔案不存在，或不是你的。",
-  "Only its author and the session's owner can delete a comment.": "",
-  "Only its author can change a comment.": "",
+  "Only its author and the session's owner can delete a comment.": "只有留言的作者和對話的擁有者可以刪除留言。",
+  "Only its author can change a comment.": "只有作者可以修改留言。",
   "Only text is taken here; files are sent to /api/files/.": "這裡只接受文字；檔案請送到 /api/files/。",
   "Only the session's latest run can be continued, and only when it was stopped, failed, was interrupted or hit its limit.": "只有對話中最近一次執行可以繼續，而且必須是已停止、失敗、中斷或達到上限的。",
   "Opening the live connection.": "正在開啟即時連線。",
@@ -187,6 +195,7 @@ const words = {
   "Pause": "暫停",
   "Please log in.": "請登入。",
   "Port %(port)d is not asked: web pages are on ports 80 and 443.": "不會向連接埠 %(port)d 傳送：網頁在連接埠 80 與 443。",
+  "Press again to delete the comment": "再按一次就會刪除留言",
   "Queued": "排隊中",
   "Reading it took longer than it may.": "讀取檔案的時間超過上限。",
   "Reading the file …": "正在讀取檔案…",
@@ -221,7 +230,7 @@ const words = {
   "Somebody else has logged in.": "有別人登入了。",
   "Something in this program went wrong; it has been noted.": "這個程式出了問題；已記錄下來。",
   "Something went wrong on our side (error %(id)s).": "我們這邊發生問題（錯誤 %(id)s）。",
-  "Staff may look at this session, but not judge it or comment on it.": "",
+  "Staff may look at this session, but not judge it or comment on it.": "管理人員可以查看這個對話，但不能評價或留言。",
   "Start page": "首頁",
   "Starting": "正在啟動",
   "Step %(n)d": "步驟 %(n)d",
@@ -269,7 +278,7 @@ const words = {
   "The client has sent instructions and %(n)d earlier message along": [
     "用戶端附上了指示和 %(n)d 則先前的訊息"
   ],
-  "The comment is empty.": "",
+  "The comment is empty.": "留言是空的。",
   "The connection broke. Runs go on, and nothing is lost.": "連線中斷了。執行會繼續，什麼都不會遺失。",
   "The copy could not be finished. Please try again.": "",
   "The copy was given up, because it took too long.": "",
@@ -349,7 +358,7 @@ const words = {
   "There is no command “%(name)s”. Known: %(known)s.": "沒有「%(name)s」這個指令。可用的有：%(known)s。",
   "There is no step %(n)s in this session.": "這個對話裡沒有步驟 %(n)s。",
   "There is no such agent.": "沒有這個代理。",
-  "There is no such comment.": "",
+  "There is no such comment.": "沒有這則留言。",
   "There is no such file.": "沒有這個檔案。",
   "There is no such model call in this run.": "這次執行沒有這個模型呼叫。",
   "There is no such response.": "沒有這個回應。",
@@ -384,7 +393,7 @@ const words = {
   "This message's identifier was used for another message before.": "這則訊息的識別碼之前已用在另一則訊息。",
   "This needs a token with the scope “%(scope)s”.": "這需要範圍為「%(scope)s」的權杖。",
   "This page asks the server for news instead of receiving them. Everything else works.": "這個頁面改為向伺服器詢問新內容，而不是等它傳來。其他一切正常。",
-  "This session has %(n)d comments, and takes no more.": "",
+  "This session has %(n)d comments, and takes no more.": "這個對話已有 %(n)d 則留言，不能再增加。",
   "This session is gone, or not yours any more.": "這個對話已不存在，或不再屬於你。",
   "This session is not available any more.": "這個對話已無法使用。",
   "This session was imported: it can be read, but nothing can be asked in it.": "這個對話是匯入的：可以閱讀，但不能在其中提問。",
@@ -432,6 +441,7 @@ const words = {
   "a call\u0004Cancelled": "已取消",
   "a call\u0004Interrupted": "已中斷",
   "a call\u0004Running": "執行中",
+  "a comment\u0004edited": "已編輯",
   "a new session each time": "每次都用新的對話",
   "a queued message\u0004Next": "下一則",
   "a role\u0004may ask": "可提問",
@@ -494,6 +504,7 @@ const words = {
     "讀了 %(n)d 個網頁"
   ],
   "read in files": "讀取了檔案",
+  "reads event %(n)s": "正在讀事件 %(n)s",
   "role: watcher or driver.": "role：watcher 或 driver。",
   "rules": "規則",
   "run": "執行",
@@ -523,6 +534,8 @@ const words = {
   ],
   "user": "使用者",
   "user, asked at": "",
+  "verdict\u0004bad": "不好",
+  "verdict\u0004good": "好",
   "waited %(time)s": "等待了 %(time)s",
   "was interrupted; it can be continued.": "已中斷；可以繼續。",
   "was removed from the queue.": "已從佇列移除。",
