@@ -9,7 +9,7 @@ import { SENTENCES } from "../state/messages.js";
 import { csrfToken } from "../transport/api.js";
 
 /** Where people write: focus is not taken from there. */
-const WRITES = "input, textarea, select, [contenteditable], dialog, [popover]";
+const WRITES = "input, textarea, select, [contenteditable], dialog, [popover], .decide-form";
 
 /**
  * Put the form into its place, unless it is there or on its way.
@@ -44,7 +44,11 @@ export function dropForm(place) {
   delete place.dataset.from;
   const hadFocus = place.contains(document.activeElement);
   place.replaceChildren();
-  if (hadFocus) document.getElementById("message")?.focus();
+  if (!hadFocus) return;
+  /** @type {HTMLElement|null} */
+  const next = document.querySelector('#log [data-slot="form"]:has(form)');
+  if (next) focusForm(next);
+  else document.getElementById("message")?.focus();
 }
 
 /**
