@@ -16,12 +16,13 @@ const WRITES = "input, textarea, select, [contenteditable], dialog, [popover], .
  *
  * @param {HTMLElement} place
  * @param {HTMLAnchorElement} link to the form's own page, which is offered where the form can't be had
+ * @param {string} address that page's
  */
-export function loadForm(place, link) {
-  if (place.dataset.from === link.href) return;
-  place.dataset.from = link.href;
-  fetchPart(`${link.href}&part=form`, (body) => {
-    if (place.dataset.from !== link.href) return;
+export function loadForm(place, link, address) {
+  if (place.dataset.from === address) return;
+  place.dataset.from = address;
+  fetchPart(`${address}&part=form`, (body) => {
+    if (place.dataset.from !== address) return;
     if (body === null) {
       delete place.dataset.from;
       return;
