@@ -13,6 +13,8 @@ from agents.events import (
     RunEvent,
     Step,
     Usage,
+    Word,
+    WordsWanted,
 )
 from agents.extensions import ExtensionsRefused, load_extensions
 from agents.masking import mask_text
@@ -96,6 +98,8 @@ __all__ = [
     "Unreadable",
     "Unsupported",
     "Usage",
+    "Word",
+    "WordsWanted",
     "drop_server",
     "get_agent",
     "has_text",

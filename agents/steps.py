@@ -145,6 +145,15 @@ class ErrorStep(StepBase):
     code: str
 
 
+class SteerStep(StepBase):
+    """A word that somebody has put in while the run was at work: the model call of its iteration is the first that reads it."""
+
+    type: Literal["steer"]
+    user: str
+    """Empty where the account is gone."""
+    client_message_id: str
+
+
 StepData: TypeAlias = (
     StartStep
     | IterationStartStep
@@ -156,6 +165,7 @@ StepData: TypeAlias = (
     | MaxIterationsStep
     | CompleteStep
     | ErrorStep
+    | SteerStep
 )
 NumberedType = Literal["thought", "tool_use", "tool_result", "final_answer"]
 StepType = Literal[
@@ -169,4 +179,5 @@ StepType = Literal[
     "max_iterations_reached",
     "complete",
     "error",
+    "steer",
 ]

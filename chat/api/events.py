@@ -13,7 +13,15 @@ from chat import protocol
 from chat.api.auth import READ
 from chat.api.paths import visible_session
 from chat.models import Step
-from chat.protocol.frames import ChildDeltaFrame, ChildRun, LiveRun, QueuedRun, ReasoningDeltaFrame, StoredFrame
+from chat.protocol.frames import (
+    ChildDeltaFrame,
+    ChildRun,
+    LiveRun,
+    PendingWord,
+    QueuedRun,
+    ReasoningDeltaFrame,
+    StoredFrame,
+)
 from chat.runs.admission import Refused
 from chat.runtime import database
 from chat.store import drafts, reconcile, selectors
@@ -33,6 +41,7 @@ class EventsOut(TypedDict):
     growth: ReasoningDeltaFrame | None
     children: list[ChildRun]
     children_growth: list[ChildDeltaFrame]
+    steering: list[PendingWord]
 
 
 @router.get("sessions/{session_id}/events/", auth=READ, response=EventsOut)
@@ -45,7 +54,8 @@ async def list_events(
     """Read a session's events with numbers above `after`, as they were sent.
 
     `last_seq` is the head, `run` the run at work and `queue` the queue behind it. `growth` is the frame of the step being
-    written now, from its beginning, or null. `children` are the runs within it that are at work, `children_growth` what they write.
+    written now, from its beginning, or null. `children` are the runs within it that are at work, `children_growth` what they write,
+    `steering` the words into the run at work that its model has not read.
     """
     session = await visible_session(request, session_id)
 
@@ -62,10 +72,11 @@ async def list_events(
         raise Refused("not_found", Sentence("There is no such session."))
     growth = next((protocol.encode(draft.frame(0)) for draft in written if not draft.is_child), "null")
     within = ",".join(protocol.encode(draft.frame(0)) for draft in written if draft.is_child)
-    run, queue, children = (orjson.dumps(each).decode() for each in (view.run, view.queue, view.children))
+    told = (view.run, view.queue, view.children, view.steering)
+    run, queue, children, steering = (orjson.dumps(each).decode() for each in told)
     return HttpResponse(
         f'{{"events":[{",".join(frames)}],"last_seq":{view.last_seq},"run":{run},"queue":{queue},"growth":{growth},'
-        f'"children":{children},"children_growth":[{within}]}}',
+        f'"children":{children},"children_growth":[{within}],"steering":{steering}}}',
         content_type="application/json",
     )
 

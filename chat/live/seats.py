@@ -50,7 +50,7 @@ class Seat:
             data["reset"] = True
         if budgets.is_any() and (budget := await database.read(budgets.tightest_for, view.owner_id, view.agent_name)):
             data["budget"] = budget
-        subscriber.feed.note_queue_sent(view.queue)
+        subscriber.feed.note_queue_sent(view.queue, view.steering)
         subscriber.start(encode({"type": "session", "data": data}), 0 if reset else last_seq)
 
     async def change_role(self, role: Role) -> None:
@@ -103,6 +103,7 @@ def _session_data(entrance: connections.Entrance, view: selectors.SessionView) -
         "run": view.run,
         "queue": view.queue,
         "children": view.children,
+        "steering": view.steering,
     }
     if view.context is not None:
         data["context"] = view.context

@@ -50,6 +50,7 @@ from chat.models.sessions import (
     StepOrigin,
 )
 from chat.models.sharing import Share, ShareJoin
+from chat.models.steering import SteeringWord, WordState
 from chat.models.threads import Thread
 from chat.models.tokens import ApiToken, Scope, holds_now
 from chat.models.traces import TraceCursor, TracedRun
@@ -120,6 +121,7 @@ __all__ = [
     "SessionFile",
     "Share",
     "ShareJoin",
+    "SteeringWord",
     "Step",
     "StepContent",
     "StepOrigin",
@@ -131,5 +133,6 @@ __all__ = [
     "VersionState",
     "Webhook",
     "WebhookDelivery",
+    "WordState",
     "holds_now",
 ]

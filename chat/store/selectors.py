@@ -36,6 +36,7 @@ from chat.protocol.frames import (
     LevelName,
     LiveRun,
     Parent,
+    PendingWord,
     Person,
     QueuedRun,
     RoleName,
@@ -43,7 +44,7 @@ from chat.protocol.frames import (
     StoredType,
 )
 from chat.runtime.db_values import uuid_from_db, uuid_param
-from chat.store import search
+from chat.store import search, steering
 from chat.store.drafts import Draft
 from chat.store.step_log import Stored
 
@@ -321,6 +322,13 @@ def queue(session_id: UUID) -> list[QueuedRun]:
     ]
 
 
+def lines(session_id: UUID) -> tuple[list[QueuedRun], list[PendingWord]]:
+    """What waits in a session, as the wire tells it: runs for those before them, words for the model of the run at work."""
+    # In this order: a word that goes into the queue between the two is told of twice, and not for a moment nowhere.
+    words = steering.pending_in(session_id)
+    return queue(session_id), words
+
+
 def queue_position(run: Run) -> int:
     """How many runs stand before this one and at it: 0 once it runs."""
     if run.status != RunStatus.QUEUED:
@@ -360,11 +368,13 @@ class SessionView:
     """After its last model call that has ended; not of the runs within runs, which have contexts of their own."""
     owner_id: int
     children: list[ChildRun]
+    steering: list[PendingWord]
+    """Words into the run at work that it has not read."""
 
 
 _VIEW = f"""SELECT session.title, session.agent_name, session.last_seq,
     EXISTS (SELECT 1 FROM chat_run WHERE session_id = session.id AND {UNFINISHED_SQL}),
-    last.used, last.context_limit, session.owner_id{{columns}}
+    last.used, last.context_limit, session.owner_id, {steering.HAS_PENDING_SQL}{{columns}}
     FROM chat_session session LEFT JOIN (
         SELECT call.session_id, call.input_tokens + call.output_tokens AS used, call.context_limit FROM chat_modelcall call
         JOIN chat_run root ON root.id = call.run_id AND root.parent_id IS NULL
@@ -410,12 +420,13 @@ def _rows_of(statement: str, session_id: UUID) -> list[Any]:
 
 
 def _view(session_id: UUID, row: Sequence[Any]) -> SessionView:
-    title, agent_name, last_seq, is_busy, used, limit, owner_id = row
+    title, agent_name, last_seq, is_busy, used, limit, owner_id, has_words = row
     context: ContextUse | None = None if used is None else {"used": used, "limit": limit}
     if not is_busy:
-        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [])
+        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [], [])
     run, children = at_work(session_id)
-    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children)
+    words = steering.pending_in(session_id) if has_words else []
+    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children, words)
 
 
 def step_data(step: Step) -> dict[str, Any]:

@@ -4,6 +4,8 @@ export const COMMANDS = Object.freeze([
   "chat",
   "cancel",
   "continue",
+  "steer",
+  "unsteer",
   "resume",
   "ack",
   "ping",
@@ -25,6 +27,7 @@ export const UNSTORED = Object.freeze([
   "session",
   "accepted",
   "queue",
+  "steering",
   "reasoning_delta",
   "child_delta",
   "pong",
@@ -44,6 +47,7 @@ export const STEP_TYPES = Object.freeze([
   "max_iterations_reached",
   "complete",
   "error",
+  "steer",
 ]);
 
 export const ENDS = Object.freeze([
@@ -112,15 +116,16 @@ export const WINDOW = 200;
  */
 
 /**
- * A run that exists now: the answer to `chat` and `continue`.
+ * A run that exists now: the answer to `chat` and `continue`, and to `steer` that it is taken.
  * @typedef {object} AcceptedData
  * @property {string} client_message_id
  * @property {string} run_id
  * @property {number} queued Place in the queue; 0: it runs.
+ * @property {true} [steer] It is a word into that run, which its next model call reads.
  */
 
 /**
- * The answer to `chat` and `continue`, before any frame of the run.
+ * The answer to `chat`, `continue` and `steer`, before any frame of the run.
  * @typedef {object} AcceptedFrame
  * @property {"accepted"} type
  * @property {AcceptedData} data
@@ -219,7 +224,7 @@ export const WINDOW = 200;
  * @property {string} run_id
  * @property {"child_step"} type
  * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep} data
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | SteerStep} data
  */
 
 /**
@@ -379,6 +384,14 @@ export const WINDOW = 200;
  */
 
 /**
+ * A word into the run at work, which its model has not read yet.
+ * @typedef {object} PendingWord
+ * @property {string} client_message_id
+ * @property {string | null} user
+ * @property {string} message
+ */
+
+/**
  * Somebody who has the session open.
  * @typedef {object} Person
  * @property {string} user
@@ -487,7 +500,7 @@ export const WINDOW = 200;
  * @property {string} run_id
  * @property {"reasoning_step"} type
  * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep} data
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | SteerStep} data
  */
 
 /**
@@ -536,6 +549,7 @@ export const WINDOW = 200;
  * @property {LiveRun | null} run
  * @property {Array<QueuedRun>} queue
  * @property {Array<ChildRun>} children Runs at work within the run at work.
+ * @property {Array<PendingWord>} steering Words into the run at work that its next model call is to read, oldest first.
  * @property {ContextUse} [context] After its last model call.
  * @property {BudgetUse} [budget] The tightest that its next run has.
  * @property {true} [reset] The log is not the one that the client has: forget all of it, the whole follows.
@@ -556,6 +570,25 @@ export const WINDOW = 200;
  * @property {number} timestamp
  * @property {"start"} type
  * @property {string} message
+ */
+
+/**
+ * A word that somebody has put in while the run was at work: the model call of its iteration is the first that reads
+ *   it.
+ * @typedef {object} SteerStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"steer"} type
+ * @property {string} user Empty where the account is gone.
+ * @property {string} client_message_id
+ */
+
+/**
+ * The words into the run at work that its model has not read yet, at each change.
+ * @typedef {object} SteeringFrame
+ * @property {"steering"} type
+ * @property {Array<PendingWord>} data
  */
 
 /**
@@ -644,6 +677,25 @@ export const WINDOW = 200;
 /** @typedef {{ type: "continue", payload: ContinuePayload }} ContinueCommand */
 
 /**
+ * Put a word into the run at work, which its next model call reads; where none is at work it is a `chat`.
+ * @typedef {object} SteerPayload
+ * @property {string} message
+ * @property {string | null} [client_message_id] The same again, from the same user, is the same word: it gets the same
+ *   answer.
+ * @property {boolean} [interrupt] End what is being written or run now, so that it is read at once.
+ */
+
+/** @typedef {{ type: "steer", payload: SteerPayload }} SteerCommand */
+
+/**
+ * Take a word back that no model call has read.
+ * @typedef {object} UnsteerPayload
+ * @property {string} client_message_id
+ */
+
+/** @typedef {{ type: "unsteer", payload: UnsteerPayload }} UnsteerCommand */
+
+/**
  * Replay after `last_seq`, then live.
  * @typedef {object} ResumePayload
  * @property {unknown} [last_seq] The number of the newest event that the client has.
@@ -667,7 +719,10 @@ export const WINDOW = 200;
 
 /** @typedef {{ type: "ping", payload: PingPayload }} PingCommand */
 
-/** @typedef {ChatCommand | CancelCommand | ContinueCommand | ResumeCommand | AckCommand | PingCommand} Command */
+/**
+ * @typedef {ChatCommand | CancelCommand | ContinueCommand | SteerCommand | UnsteerCommand | ResumeCommand | AckCommand
+ *   | PingCommand} Command
+ */
 
 /**
  * @typedef {ReasoningStartFrame | ReasoningStepFrame | ResponseFrame | ReasoningCompleteFrame | RunErrorFrame |
@@ -675,13 +730,13 @@ export const WINDOW = 200;
  */
 
 /**
- * @typedef {SessionFrame | AcceptedFrame | QueueFrame | ReasoningDeltaFrame | ChildDeltaFrame | PongFrame |
- *   PresenceFrame | AnnouncementFrame | NotificationFrame | ErrorFrame} UnstoredFrame
+ * @typedef {SessionFrame | AcceptedFrame | QueueFrame | SteeringFrame | ReasoningDeltaFrame | ChildDeltaFrame |
+ *   PongFrame | PresenceFrame | AnnouncementFrame | NotificationFrame | ErrorFrame} UnstoredFrame
  */
 
 /**
  * @typedef {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep} StepData
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | SteerStep} StepData
  */
 
 /** @typedef {StoredFrame | UnstoredFrame} Frame */

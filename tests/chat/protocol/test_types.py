@@ -29,9 +29,10 @@ STORED |= {
 }
 #: Of each type of frame that is not stored. What is told as a list has the fields of one.
 UNSTORED = {
-    "session": ("session_id title agent last_seq role window run queue children", "reset context budget"),
-    "accepted": ("client_message_id run_id queued", ""),
+    "session": ("session_id title agent last_seq role window run queue children steering", "reset context budget"),
+    "accepted": ("client_message_id run_id queued", "steer"),
     "queue": ("run_id client_message_id user message", ""),
+    "steering": ("client_message_id user message", ""),
     "error": ("message code id", "client_message_id template values"),
     "reasoning_delta": ("step type attempt offset text", "tool_name"),
     "child_delta": ("step type attempt offset text", "tool_name"),
@@ -56,12 +57,15 @@ STEPS = {
     "max_iterations_reached": ("max_iterations", ""),
     "complete": ("total_iterations", ""),
     "error": ("error code", ""),
+    "steer": ("user client_message_id", ""),
 }
 #: Of each command.
 COMMANDS = {
     "chat": ("message", "agent_name enable_reasoning client_message_id files"),
     "cancel": ("", "run_id all"),
     "continue": ("run_id", "client_message_id"),
+    "steer": ("message", "client_message_id interrupt"),
+    "unsteer": ("client_message_id", ""),
     "resume": ("", "last_seq last_id"),
     "ack": ("seq", ""),
     "ping": ("", ""),
