@@ -154,6 +154,74 @@ class SteerStep(StepBase):
     client_message_id: str
 
 
+# People inside a run: what waits for them, and what they said. None of these has a number of its own.
+
+
+class ApprovalRequestStep(StepBase):
+    """A call waits until a person has allowed or denied it."""
+
+    type: Literal["approval_request"]
+    tool_call_id: str
+    tool_name: str
+    arguments: dict[str, Any]
+    deadline: float
+    unanswered: Literal["deny", "stop"]
+    """What becomes of it after the deadline: it is denied, or the run ends."""
+
+
+class ApprovalStep(StepBase):
+    """Somebody has allowed or denied a call."""
+
+    type: Literal["approval"]
+    tool_call_id: str
+    decision: Literal["allow", "deny"]
+    user: str | None
+    """Null: nobody did until the deadline."""
+    arguments: NotRequired[dict[str, Any]]
+    """With which it is made instead of those that the model wrote."""
+    scope: Literal["once", "session"]
+    """``session``: so are later calls of this tool under this rule, in runs of who asked."""
+    reason: str
+
+
+FieldKind = Literal["text", "choice", "choices", "number", "yes_no"]
+
+
+class QuestionField(TypedDict):
+    """Something that a person is asked."""
+
+    name: str
+    label: str
+    kind: FieldKind
+    options: NotRequired[list[str]]
+    """Of ``choice``, of which one is taken, and ``choices``, of which any number are."""
+    required: bool
+
+
+class QuestionStep(StepBase):
+    """The agent asks a person, and waits."""
+
+    type: Literal["question"]
+    tool_call_id: str
+    fields: list[QuestionField]
+    deadline: float
+
+
+class AnswerStep(StepBase):
+    """A person has answered."""
+
+    type: Literal["answer"]
+    tool_call_id: str
+    user: str | None
+    """Null: nobody did until the deadline."""
+    answers: dict[str, Any]
+    """By the fields' names: texts, lists of texts, numbers, yes or no."""
+
+
+PeopleStep: TypeAlias = ApprovalRequestStep | ApprovalStep | QuestionStep | AnswerStep
+#: Steps that are sent also where no reasoning is.
+PEOPLE_TYPES = ("approval_request", "approval", "question", "answer")
+
 StepData: TypeAlias = (
     StartStep
     | IterationStartStep
@@ -166,6 +234,7 @@ StepData: TypeAlias = (
     | CompleteStep
     | ErrorStep
     | SteerStep
+    | PeopleStep
 )
 NumberedType = Literal["thought", "tool_use", "tool_result", "final_answer"]
 StepType = Literal[
@@ -180,4 +249,8 @@ StepType = Literal[
     "complete",
     "error",
     "steer",
+    "approval_request",
+    "approval",
+    "question",
+    "answer",
 ]

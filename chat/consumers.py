@@ -21,10 +21,14 @@ from agents.sentence import Sentence
 from chat import protocol
 from chat.access import Role
 from chat.catalog import agents as catalog
+from chat.live import activity as live_activity
 from chat.live import connections, handshake, seats
 from chat.models import Door, Scope
 from chat.protocol import (
     Ack,
+    Activity,
+    Answer,
+    Approve,
     BadFrame,
     Cancel,
     Chat,
@@ -55,17 +59,22 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 200
 _PER_S = 200
 _SIZE_OF_ONE = 4096
+#: What somebody does is passed on once in so many seconds; what they say of it between is left.
+_ACTIVITY_PAUSE_S = 1.0
 
 #: What a token must hold for each command.
 NEEDED: dict[type, Scope] = {
     Ack: Scope.READ,
     Ping: Scope.READ,
+    Activity: Scope.READ,
     Resume: Scope.READ,
     Chat: Scope.ASK,
     Continue: Scope.ASK,
     Cancel: Scope.ASK,
     Steer: Scope.ASK,
     Unsteer: Scope.ASK,
+    Approve: Scope.ASK,
+    Answer: Scope.ASK,
 }
 
 
@@ -88,6 +97,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         self._ended = False
         self._turns: float = _AT_ONCE
         self._turn_at = time.monotonic()
+        self._active_at = -_ACTIVITY_PAUSE_S
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Take events one by one. The session's feed hears the group for all sockets, so this one needs no channel of its own."""
@@ -227,19 +237,17 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 pong: PongData = {"last_seq": subscriber.feed.head, "timestamp": time.time()}
                 subscriber.send_control(encode({"type": "pong", "data": pong}))
             case Resume():
-                subscriber.cork()
-                try:
-                    problems = await self._begin(command.last_seq, command.last_id)
-                finally:
-                    subscriber.uncork()
-                for code, message in problems:
-                    self._error(code, message)
+                await self._resume(command)
             case Chat() | Continue() | Steer():
                 await self._put_in_line(self._asked(command), command.client_message_id)
             case Unsteer():
                 await self._unsteer(command)
             case Cancel():
                 await self._cancel(command)
+            case Activity():
+                await self._tell_activity(command)
+            case Approve() | Answer():
+                self._error("not_waiting", Sentence("Nothing here waits for a decision."))
 
     def _asked(self, command: Chat | Continue | Steer) -> Awaitable[run_commands.Accepted]:
         """What a command that asks something comes to."""
@@ -297,6 +305,16 @@ class SessionConsumer(AsyncWebsocketConsumer):
         except Refused as refused:
             self._error(refused.code, refused.message, own_id)
 
+    async def _resume(self, command: Resume) -> None:
+        subscriber = self._seated().subscriber
+        subscriber.cork()
+        try:
+            problems = await self._begin(command.last_seq, command.last_id)
+        finally:
+            subscriber.uncork()
+        for code, message in problems:
+            self._error(code, message)
+
     async def _cancel(self, command: Cancel) -> None:
         entrance = self._seated().entrance
         try:
@@ -307,6 +325,15 @@ class SessionConsumer(AsyncWebsocketConsumer):
             )
         except Refused as refused:
             self._error(refused.code, refused.message)
+
+    async def _tell_activity(self, activity: Activity) -> None:
+        if (activity.seq or 0) > self._seated().subscriber.feed.head:
+            self._error("bad_seq", Sentence("There is no step %(n)s in this session.", n=str(activity.seq)[:20]))
+            return
+        now = time.monotonic()
+        if now - self._active_at >= _ACTIVITY_PAUSE_S:
+            self._active_at = now
+            await live_activity.tell(self._user(), self._seated().entrance, activity.seq, typing=activity.typing)
 
     def _error(self, code: ErrorCode, message: str, client_message_id: str | None = None) -> None:
         subscriber, entrance = self._seated().subscriber, self._seated().entrance

@@ -29,6 +29,15 @@ class User(AbstractUser):
         ),
     )
 
+    shows_reading = models.BooleanField(
+        _("show others where I read"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "Whether those who watch a session with you see which step you are at. Who asks in it is always seen."
+        ),
+    )
+
     class Meta(AbstractUser.Meta):
         db_table = "auth_user"
 

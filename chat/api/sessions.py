@@ -19,6 +19,7 @@ from chat.api.bodies import payload, takes, user_of
 from chat.api.paths import visible_session
 from chat.models import Door, RunStatus, Session
 from chat.protocol import BadFrame
+from chat.runs import request_keys
 from chat.runs import sessions as runs_sessions
 from chat.runtime import database
 from chat.store import selectors
@@ -26,7 +27,6 @@ from chat.store import selectors
 router = Router()
 
 PAGE_LENGTH = 30
-_KEY = re.compile(r"[!-~]{1,64}")
 
 
 class NewSession(BaseModel):
@@ -111,9 +111,7 @@ async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
     same session.
     """
     new = payload(request, NewSession)
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not _KEY.fullmatch(key):
-        raise BadFrame("bad_frame", Sentence("Idempotency-Key: 1 to 64 visible ASCII characters."))
+    key = request.headers.get(request_keys.HEADER)
     session = await runs_sessions.create_session(
         user_of(request), agent_name=new.agent_name, title=new.title, enable_reasoning=new.enable_reasoning, key=key
     )

@@ -15,6 +15,7 @@ from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, Aud
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.imports import ImportedDocument
+from chat.models.notes import Comment, Verdict, VerdictWord
 from chat.models.operations import (
     Announcement,
     Chore,
@@ -25,10 +26,12 @@ from chat.models.operations import (
     Process,
     ToolServer,
 )
+from chat.models.request_keys import RequestKey
 from chat.models.schedules import IS_OPEN, OPEN, MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule
 from chat.models.sessions import (
     AGENT_NAME_LENGTH,
     AT_WORK_SQL,
+    CURRENT,
     HAS_NOT_ENDED,
     IS_LIVE,
     IS_QUEUED,
@@ -54,12 +57,14 @@ from chat.models.steering import SteeringWord, WordState
 from chat.models.threads import Thread
 from chat.models.tokens import ApiToken, Scope, holds_now
 from chat.models.traces import TraceCursor, TracedRun
+from chat.models.waiting import StandingApproval, WaitingCall, WaitingKind
 from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "AGENT_NAME",
     "AGENT_NAME_LENGTH",
     "AT_WORK_SQL",
+    "CURRENT",
     "HAS_NOT_ENDED",
     "IS_LIVE",
     "IS_OPEN",
@@ -87,6 +92,7 @@ __all__ = [
     "BudgetScope",
     "Chore",
     "ClosedAccount",
+    "Comment",
     "Connection",
     "Cost",
     "DailyUsage",
@@ -112,6 +118,7 @@ __all__ = [
     "PauseReason",
     "Price",
     "Process",
+    "RequestKey",
     "Run",
     "RunStatus",
     "Schedule",
@@ -121,6 +128,7 @@ __all__ = [
     "SessionFile",
     "Share",
     "ShareJoin",
+    "StandingApproval",
     "SteeringWord",
     "Step",
     "StepContent",
@@ -130,7 +138,11 @@ __all__ = [
     "TraceCursor",
     "TracedRun",
     "Transport",
+    "Verdict",
+    "VerdictWord",
     "VersionState",
+    "WaitingCall",
+    "WaitingKind",
     "Webhook",
     "WebhookDelivery",
     "WordState",

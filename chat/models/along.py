@@ -22,7 +22,7 @@ class SentAlong(models.Model):
     asked = models.CharField(max_length=64, blank=True, editable=False)
     answered = models.CharField(max_length=64, blank=True, editable=False)
     request_key = models.CharField(  # noqa: DJ001 - unique where there is one
-        max_length=64, null=True, blank=True, editable=False, help_text="By which its client may ask for it again."
+        max_length=64, null=True, blank=True, editable=False, help_text="Of the version before: see `RequestKey`."
     )
     request_digest = models.CharField(max_length=64, blank=True, editable=False)
 

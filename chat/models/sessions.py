@@ -25,6 +25,7 @@ class RunStatus(models.TextChoices):
     QUEUED = "queued"
     RUNNING = "running"
     CANCELLING = "cancelling"
+    WAITING = "waiting"
     COMPLETED = "completed"
     CANCELLED = "cancelled"
     FAILED = "failed"
@@ -34,8 +35,11 @@ class RunStatus(models.TextChoices):
 
 #: Of the names of agents that are kept with sessions and runs, characters.
 AGENT_NAME_LENGTH = 64
+#: With a process that carries them.
 LIVE = (RunStatus.RUNNING, RunStatus.CANCELLING)
-UNFINISHED = (RunStatus.QUEUED, *LIVE)
+#: What a session has at most one of at a time; one that waits for people has no process.
+CURRENT = (*LIVE, RunStatus.WAITING)
+UNFINISHED = (RunStatus.QUEUED, *CURRENT)
 
 
 class _Literal(models.Expression):
@@ -65,12 +69,12 @@ ROOT_SQL = "parent_id IS NULL"
 #: The conditions of partial indexes, for querysets; where a statement is written out, the words stand in it in this order. Of a
 #: session's runs only roots are meant but by the first one.
 HAS_NOT_ENDED = is_one_of("status", UNFINISHED)
-IS_LIVE = is_one_of("status", LIVE) & IS_ROOT
+IS_LIVE = is_one_of("status", CURRENT) & IS_ROOT
 IS_UNFINISHED = HAS_NOT_ENDED & IS_ROOT
 IS_QUEUED = IS_UNFINISHED & Q(status=RunStatus.QUEUED)
 AT_WORK_SQL = "status IN ('running', 'cancelling')"
-LIVE_SQL = f"{AT_WORK_SQL} AND {ROOT_SQL}"
-UNFINISHED_SQL = f"status IN ('queued', 'running', 'cancelling') AND {ROOT_SQL}"
+LIVE_SQL = f"status IN ('running', 'cancelling', 'waiting') AND {ROOT_SQL}"
+UNFINISHED_SQL = f"status IN ('queued', 'running', 'cancelling', 'waiting') AND {ROOT_SQL}"
 QUEUED_SQL = f"{UNFINISHED_SQL} AND status = 'queued'"
 
 
@@ -111,7 +115,7 @@ class Session(models.Model):
     )
     archived = models.BooleanField(default=False)
     creation_key = models.CharField(  # noqa: DJ001 - unique where there is one
-        max_length=64, null=True, blank=True, editable=False, help_text="By which its client may ask for it again."
+        max_length=64, null=True, blank=True, editable=False, help_text="Of the version before: see `RequestKey`."
     )
     creation_digest = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001
     last_seq = models.PositiveBigIntegerField(default=0, editable=False)
@@ -126,6 +130,9 @@ class Session(models.Model):
     )
 
     has_files = models.BooleanField(default=False, db_default=False, editable=False, help_text="Whether it uses files.")
+    notes_version = models.PositiveBigIntegerField(
+        default=0, db_default=0, editable=False, help_text="Counts changes of its verdicts and comments."
+    )
     # When it was made from another program's trajectory: it is only read.
     imported_at = models.DateTimeField(null=True, editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)
@@ -215,6 +222,9 @@ class Run(models.Model):
     cost = models.DecimalField(max_digits=20, decimal_places=10, null=True, help_text="Empty: it is not known.")
     currency = models.CharField(max_length=8, blank=True, default="", db_default="")
     code = models.CharField(max_length=32, blank=True, help_text="Why it failed, as the wire's error code.")
+    waiting_since = models.DateTimeField(null=True, help_text="Since when it has waited for people, while it does.")
+    waited_ms = models.PositiveBigIntegerField(default=0, db_default=0, help_text="How long it has waited before.")
+    decided_at = models.DateTimeField(null=True, help_text="While it waits: since when all is decided.")
     #: In the process that began it: when, by a clock that nobody sets, in seconds.
     begun_at: float | None = None
     #: In the process that executes it: whether its session uses files.
@@ -228,7 +238,7 @@ class Run(models.Model):
         constraints = (
             models.UniqueConstraint(
                 fields=("session",),
-                condition=Q(status__in=[str(s) for s in LIVE], parent=None),
+                condition=Q(status__in=[str(s) for s in CURRENT], parent=None),
                 name="one_live_run_per_session",
             ),
             models.UniqueConstraint(
@@ -253,6 +263,9 @@ class Run(models.Model):
                 fields=("ended_at",), condition=Q(ended_at__isnull=False, parent__isnull=True), name="run_by_end"
             ),
             models.Index(fields=("parent",), condition=Q(parent__isnull=False), name="run_within_run"),
+            models.Index(
+                fields=("decided_at",), condition=Q(status="waiting", decided_at__isnull=False), name="run_decided"
+            ),
             # Few, roots and others alike.
             models.Index(fields=("depth",), condition=Q(status__in=[str(s) for s in LIVE]), name="run_at_work"),
         )

@@ -1,24 +1,23 @@
 """From what a request wants to a run: in a session that people can watch, stop and inspect."""
 
-from hashlib import sha256
-
 from chat.accounts.models import User
 from chat.openai.conversations import Message, digest_of, image_bytes, picture_digest
-from chat.openai.failures import bad
+from chat.openai.failures import bad_request
 from chat.openai.requests import Wish
 from chat.protocol import as_uuid
 from chat.runs import client_turns
 from chat.runs.client_turns import Asked, ClientTurn, EarlierMessage
+from chat.runs.request_keys import AskedKey
 from chat.runs.uploads import in_file_thread
 
 #: Bytes of a picture, in base64, that are decoded on the loop.
 _SMALL = 64 * 1024
 
 
-async def ask(user: User, wish: Wish, key: str | None, raw: bytes) -> Asked:
-    """Ask what the request with this body wants; ``key`` is its Idempotency-Key. Raises `Failure` and `Refused`."""
+async def start_run(user: User, wish: Wish, key: AskedKey | None) -> Asked:
+    """Ask what a request wants. Raises `Failure` and `Refused`."""
     images = sum(len(image) for message in _messages(wish) for image in message.images)
-    turn = await in_file_thread(_turn, wish, key, raw) if images > _SMALL else _turn(wish, key, raw)
+    turn = await in_file_thread(_turn, wish, key) if images > _SMALL else _turn(wish, key)
     return await client_turns.ask_for_client(user, turn)
 
 
@@ -26,15 +25,15 @@ def _messages(wish: Wish) -> tuple[Message, ...]:
     return (*wish.conversation.earlier, wish.conversation.asked)
 
 
-def _turn(wish: Wish, key: str | None, raw: bytes) -> ClientTurn:
+def _turn(wish: Wish, key: AskedKey | None) -> ClientTurn:
     asked, earlier = wish.conversation.asked, wish.conversation.earlier
     previous = None
     if wish.previous is not None:
         previous = as_uuid(wish.previous.removeprefix("resp_"))
         if previous is None:
-            raise bad("There is no such response.", "previous_response_id", "not_found")
+            raise bad_request("There is no such response.", "previous_response_id", "not_found")
         if earlier:
-            raise bad("With “previous_response_id”, “input” is what is new: one message.", "input")
+            raise bad_request("With “previous_response_id”, “input” is what is new: one message.", "input")
     return ClientTurn(
         wish.model,
         asked.text,
@@ -46,7 +45,6 @@ def _turn(wish: Wish, key: str | None, raw: bytes) -> ClientTurn:
         session_id=wish.session_id,
         previous=previous,
         key=key,
-        key_digest=sha256(raw).hexdigest() if key is not None else "",
     )
 
 

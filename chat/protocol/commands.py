@@ -1,14 +1,15 @@
 """Commands of clients: parsed from their frames, and from the bodies of the API's calls."""
 
 import json
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from agents.sentence import Sentence
-from agents.text import clean, is_clean
+from agents.text import clean_text, is_clean
 from chat.protocol.constants import ErrorCode
 
 
@@ -77,6 +78,39 @@ class Unsteer(_Payload):
     client_message_id: ClientMessageId
 
 
+class Decide(_Payload):
+    """Allow or deny a call that waits."""
+
+    tool_call_id: StrictStr
+    decision: Literal["allow", "deny"]
+    arguments: dict[str, Any] | None = Field(
+        None, description="The arguments to make it with instead; they are checked as the model's are."
+    )
+    scope: Literal["once", "session"] = Field(
+        "once", description="`session`: later calls of this tool under this rule too, in runs of who asked."
+    )
+    reason: Annotated[StrictStr, Field(max_length=2000)] | None = None
+
+
+class Approve(Decide):
+    """Allow or deny a call of a run that waits."""
+
+    run_id: StrictStr
+
+
+class Reply(_Payload):
+    """Answer what an agent asks."""
+
+    tool_call_id: StrictStr
+    answers: dict[str, Any] = Field(description="By the fields' names.")
+
+
+class Answer(Reply):
+    """Answer what the agent of a run asks."""
+
+    run_id: StrictStr
+
+
 class Resume(_Payload):
     """Replay after ``last_seq``, then live."""
 
@@ -94,18 +128,28 @@ class Ping(_Payload):
     """A sign of life."""
 
 
+class Activity(_Payload):
+    """What the reader does just now: passed on to others at most once a second, never stored."""
+
+    seq: Annotated[StrictInt, Field(ge=0)] | None = Field(None, description="The number of the step that they read.")
+    typing: StrictBool | None = None
+
+
 C = TypeVar("C", bound=BaseModel)
 
-Command = Chat | Cancel | Continue | Steer | Unsteer | Resume | Ack | Ping
+Command = Chat | Cancel | Continue | Steer | Unsteer | Approve | Answer | Resume | Ack | Ping | Activity
 PAYLOADS: dict[str, type[Command]] = {
     "chat": Chat,
     "cancel": Cancel,
     "continue": Continue,
     "steer": Steer,
     "unsteer": Unsteer,
+    "approve": Approve,
+    "answer": Answer,
     "resume": Resume,
     "ack": Ack,
     "ping": Ping,
+    "activity": Activity,
 }
 COMMANDS = tuple(PAYLOADS)
 
@@ -125,7 +169,9 @@ def parse(text: str | None) -> Command:
         raise BadFrame(
             "unknown_type",
             Sentence(
-                "There is no command “%(name)s”. Known: %(known)s.", name=clean(kind[:40]), known=", ".join(COMMANDS)
+                "There is no command “%(name)s”. Known: %(known)s.",
+                name=clean_text(kind[:40]),
+                known=", ".join(COMMANDS),
             ),
         )
     payload = frame.get("payload", {})
@@ -141,7 +187,7 @@ def validated(kind: type[C], payload: dict[str, Any]) -> C:
     own_id = payload.get("client_message_id")
     client_message_id = own_id if isinstance(own_id, str) and len(own_id) <= 64 and is_clean(own_id) else None
     # Only what a command has is looked at: a client may write half a million other values into a frame.
-    texts = [value for name in kind.model_fields if isinstance(value := payload.get(name), str)]
+    texts = _texts([payload[name] for name in kind.model_fields if name in payload])
     if not all(map(is_clean, texts)):
         raise BadFrame(
             "bad_text",
@@ -154,6 +200,18 @@ def validated(kind: type[C], payload: dict[str, Any]) -> C:
         first = failure.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "payload"
         raise BadFrame("bad_frame", f"{where}: {first['msg']}.", client_message_id) from None
+
+
+def _texts(values: list[Any]) -> Iterator[str]:
+    """The texts within values, however deep they lie."""
+    while values:
+        value = values.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            values += [*value, *value.values()]
+        elif isinstance(value, list):
+            values += value
 
 
 def as_uuid(value: str | None) -> UUID | None:

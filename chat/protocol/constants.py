@@ -40,6 +40,9 @@ ErrorCode = Literal[
     "internal",
     "budget_exceeded",
     "not_waiting",
+    "bad_seq",
+    "bad_arguments",
+    "not_decided",
 ]
 ERROR_CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
 

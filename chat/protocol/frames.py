@@ -14,11 +14,14 @@ from typing_extensions import TypedDict
 from agents.sentence import parts_of
 from agents.steps import BudgetUse, ContextUse, FileData, NumberedType, StepData
 from chat.protocol.constants import End, ErrorCode
+from chat.protocol.notes import ActivityFrame, CommentFrame, NotesData, VerdictFrame
 
 LevelName = Literal["info", "warning", "error"]
 RoleName = Literal["owner", "driver", "watcher", "staff"]
 #: What can become of a due time of a schedule: its run's end, or what kept it from running.
 Ended = Literal[End, "skipped", "missed"]
+#: A run that waits has no process: it goes on when people have decided.
+LiveStatus = Literal["running", "cancelling", "waiting"]
 DeltaType = Literal[NumberedType, "response"]
 
 
@@ -49,7 +52,7 @@ class LiveRun(TypedDict):
     """The run at work."""
 
     id: str
-    status: Literal["running", "cancelling"]
+    status: LiveStatus
     started_at: float | None
 
 
@@ -66,7 +69,7 @@ class ChildRun(TypedDict):
     """A run within the run at work."""
 
     id: str
-    status: Literal["running", "cancelling"]
+    status: LiveStatus
     started_at: float | None
     parent: Parent
 
@@ -113,6 +116,7 @@ class SessionData(TypedDict):
     """Runs at work within the run at work."""
     steering: list[PendingWord]
     """Words into the run at work that its next model call is to read, oldest first."""
+    notes: NotesData
     context: NotRequired[ContextUse]
     """After its last model call."""
     budget: NotRequired[BudgetUse]
@@ -175,6 +179,19 @@ class NotificationData(TypedDict):
     run_id: str | None
     session_id: str | None
     duration_ms: int | None
+    timestamp: float
+
+
+class WaitingData(TypedDict):
+    """A run has begun to wait for the reader, or for somebody else who may decide, on whatever session's socket."""
+
+    kind: Literal["approval", "question"]
+    session_id: str
+    title: str
+    run_id: str
+    tool_call_id: str
+    tool_name: str
+    deadline: float
     timestamp: float
 
 
@@ -244,6 +261,8 @@ class ReasoningCompleteData(TypedDict):
     usage: Usage
     code: NotRequired[ErrorCode]
     cancelled_by: NotRequired[str]
+    waited_ms: NotRequired[int]
+    """How long it waited for people, which `duration_ms` leaves out; missing where it did not."""
     removed: NotRequired[Literal[True]]
     """It was taken out of the queue before it began."""
 
@@ -314,10 +333,10 @@ class AnnouncementFrame(TypedDict):
 
 
 class NotificationFrame(TypedDict):
-    """How a scheduled run has ended."""
+    """How a scheduled run has ended, or that a run waits for the reader."""
 
     type: Literal["notification"]
-    data: NotificationData
+    data: NotificationData | WaitingData
 
 
 class ErrorFrame(TypedDict):
@@ -411,6 +430,10 @@ UnstoredFrame: TypeAlias = (
     | AnnouncementFrame
     | NotificationFrame
     | ErrorFrame
+    # Verdicts, comments, activity
+    | VerdictFrame
+    | CommentFrame
+    | ActivityFrame
 )
 StoredFrame: TypeAlias = (
     ReasoningStartFrame

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from agents import PICTURES
 from agents.sentence import Sentence
@@ -19,6 +19,7 @@ from chat.models import Origin, Run, SentAlong
 from chat.protocol import as_uuid
 from chat.runs import commands, uploads
 from chat.runs.admission import Refused, check_agent, check_files, check_message
+from chat.runs.request_keys import AskedKey, claim_key, settle_key
 from chat.runs.sessions import unsaved_session
 from chat.runtime import database
 from chat.store import files as session_files
@@ -50,8 +51,7 @@ class ClientTurn:
     """The session to go on with, where the client names one; what was said before, it has then itself."""
     previous: UUID | None = None
     """The run to go on from, likewise."""
-    key: str | None = None
-    key_digest: str = ""
+    key: AskedKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +90,6 @@ async def ask_for_client(user: User, turn: ClientTurn) -> Asked:
             accepted = await commands.accept_run(_ask, user, turn, kept, earlier)
         except _Elsewhere:
             continue
-        except IntegrityError:
-            # Asked twice at once, and the other was first.
-            if turn.key is None:
-                raise
-            accepted = await commands.accept_run(_ask, user, turn, kept, earlier)
         if accepted.claim is not None:
             run, after = accepted.claim.run, accepted.claim.events[0].seq - 1
         else:
@@ -126,23 +121,23 @@ async def _is_new(user: User, turn: ClientTurn) -> bool:
 
 @transaction.atomic
 def _ask(user: User, turn: ClientTurn, file_ids: list[UUID], earlier: list[list[UUID]] | None) -> commands.Accepted:
-    if turn.key is not None and (known := _known(user, turn.key, turn.key_digest)) is not None:
+    if (made := claim_key(user.pk, turn.key)) is not None and made.run_id is not None:
+        known = Run.objects.get(id=made.run_id)
         place = selectors.queue_position(known)
         return commands.Accepted(known.session_id, known.pk, known.client_message_id, place, is_new=False)
     check_agent(turn.agent_name, user.pk)
     found = _find(user, turn)
     along = SentAlong(owner=user, agent_name=turn.agent_name, instructions=turn.instructions)
-    along.request_key, along.request_digest = turn.key, turn.key_digest
     session_id = found.session_id
     if session_id is None:
-        new = unsaved_session(user, turn.agent_name, "", True, None)
+        new = unsaved_session(user, turn.agent_name, "", True)
         new.save(force_insert=True)
         session_id = new.pk
     if found.history is not None:
         along.messages = _messages(user, session_id, found.history, turn, earlier)
     if found.before is not None:
         along.asked = next_digest(found.before, "user", turn.message, turn.pictures)
-    return commands.ask_atomically(
+    accepted = commands.ask_atomically(
         user,
         session_id,
         message=turn.message,
@@ -154,13 +149,8 @@ def _ask(user: User, turn: ClientTurn, file_ids: list[UUID], earlier: list[list[
         file_ids=file_ids,
         along=along,
     )
-
-
-def _known(user: User, key: str, digest: str) -> Run | None:
-    try:
-        return sent_along.find_by_key(user.pk, key, digest)
-    except sent_along.KeyTaken:
-        raise Refused("conflict", Sentence("This Idempotency-Key was used for another request before.")) from None
+    settle_key(user.pk, turn.key, accepted.session_id, accepted.run_id)
+    return accepted
 
 
 def _find(user: User, turn: ClientTurn) -> _Found:

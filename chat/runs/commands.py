@@ -48,7 +48,7 @@ from chat.runs.admission import (
     no_such_agent,
 )
 from chat.runs.children import ClaimedRun
-from chat.runs.sessions import create_once, title_from, unsaved_session
+from chat.runs.sessions import asked_key, create_once, title_from, unsaved_session
 from chat.runs.state import End
 from chat.runtime import background, database
 from chat.security import audit
@@ -115,14 +115,15 @@ async def begin(user: User, *, message: str, agent_name: str, enable_reasoning: 
     Whoever asks the same again with the same ``key`` gets the same session and the same run.
     """
     check_message(message)
-    new = unsaved_session(user, agent_name, "", enable_reasoning, key)
+    new = unsaved_session(user, agent_name, "", enable_reasoning)
+    asked = asked_key(key, new)
 
     @transaction.atomic
     def begin_atomically() -> Accepted:
         check_agent(agent_name, user.pk)
         return ask_atomically(
             user,
-            create_once(new).pk,
+            create_once(new, asked).pk,
             message=message,
             agent_name=agent_name,
             fallback_agent=None,

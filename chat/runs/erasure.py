@@ -21,6 +21,7 @@ from chat.accounts.models import User
 from chat.models import (
     IS_OPEN,
     ClosedAccount,
+    Comment,
     Connection,
     Draft,
     File,
@@ -30,6 +31,7 @@ from chat.models import (
     ModelCall,
     ModelContent,
     Occurrence,
+    RequestKey,
     Run,
     Schedule,
     SentAlong,
@@ -42,6 +44,7 @@ from chat.models import (
     StepContent,
     StepOrigin,
     Thread,
+    Verdict,
     WordState,
 )
 from chat.runs import state as run_state
@@ -153,7 +156,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
         _delete(Step.objects.filter(pk__in=steps))
     if len(steps) == limit:
         return True
-    for kept in (ModelCall, ModelContent):
+    for kept in (ModelCall, ModelContent, Verdict, Comment):
         rows = kept._base_manager.filter(session__in=session_ids)  # noqa: SLF001
         keys = _keys(rows, limit)
         if keys:
@@ -270,7 +273,10 @@ _PARTS: tuple[Callable[[int, int], bool], ...] = (
     _delete_some(lambda user_id: Schedule.objects.filter(owner=user_id)),
     _erase_files_of_user,
     _delete_some(lambda user_id: SteeringWord.objects.filter(user=user_id)),
+    _delete_some(lambda user_id: Verdict.objects.filter(user=user_id)),
+    _delete_some(lambda user_id: Comment.objects.filter(user=user_id)),
     _delete_some(lambda user_id: Connection.objects.filter(user=user_id)),
+    _delete_some(lambda user_id: RequestKey.objects.filter(owner=user_id)),
     _delete_some(lambda user_id: LogEntry.objects.filter(user=user_id)),
 )
 

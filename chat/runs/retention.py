@@ -15,18 +15,18 @@ from django.db.models import Exists, OuterRef, QuerySet
 from chat.accounts.models import User
 from chat.models import HAS_NOT_ENDED, NOBODY, Act, Door, Run, Schedule, Session
 from chat.protocol import group_messages
-from chat.runs import erasure
+from chat.runs import erasure, request_keys
 from chat.runtime import clock, database, groups
 from chat.security import audit
 from chat.store import chores
 
-SESSIONS, AUDIT = "retention", "audit retention"
+SESSIONS, AUDIT, KEYS = "retention", "audit retention", "request keys"
 #: How often everything is looked through.
 _EVERY = timedelta(hours=1)
 #: Accounts that are looked at in one go, and sessions that go before the next look.
 _USERS = 200
 _AT_ONCE = 50
-#: Entries of the audit that are removed in one transaction.
+#: Entries of the audit, and keys, that are removed in one transaction.
 _ENTRIES = 1_000
 
 
@@ -43,7 +43,7 @@ def expires_at(session: Session, owner: User) -> datetime | None:
     return session.active_at + timedelta(days=days)
 
 
-def untouched(user_ids: list[int], before: datetime) -> QuerySet[Session]:
+def untouched_sessions(user_ids: list[int], before: datetime) -> QuerySet[Session]:
     """Sessions of these accounts in which nothing has happened since, and nothing is going to."""
     unfinished = Run.objects.filter(HAS_NOT_ENDED, session=OuterRef("pk"))
     scheduled = Schedule.objects.filter(session=OuterRef("pk"), enabled=True)
@@ -59,7 +59,7 @@ def expired_sessions(after_user: int, now: datetime) -> tuple[list[UUID], int | 
     people = list(every[:_USERS])
     found: list[UUID] = []
     for days, user_ids in _by_days(people):
-        of_them = untouched(user_ids, now - timedelta(days=days)).order_by()
+        of_them = untouched_sessions(user_ids, now - timedelta(days=days)).order_by()
         found += of_them.values_list("pk", flat=True)[: _AT_ONCE - len(found)]
         if len(found) == _AT_ONCE:
             # There may be more of the same people.
@@ -84,7 +84,7 @@ def expire_session(session_id: UUID, now: datetime) -> bool:
         return False
     # Held, so that none is enabled before this is done.
     list(Schedule.objects.select_for_update().filter(session=session).values_list("pk"))
-    if not untouched([session.owner_id], now - timedelta(days=days)).filter(pk=session_id).exists():
+    if not untouched_sessions([session.owner_id], now - timedelta(days=days)).filter(pk=session_id).exists():
         return False
     audit.note_act(NOBODY, Act.EXPIRE, Door.SCHEDULE, session_id=session_id, subject_id=session.owner_id, days=days)
     erasure.hide_session(session_id)
@@ -117,6 +117,16 @@ async def expire_some() -> bool:
 def _after(user_id: int) -> int | None:
     """The account that follows this one."""
     return User.objects.filter(pk__gt=user_id).order_by("pk").values_list("pk", flat=True).first()
+
+
+async def sweep_request_keys() -> bool:
+    """Remove some of the keys by which requests could be asked again, once they hold no longer, likewise."""
+    now = clock.now()
+    if not await database.read(chores.is_due, KEYS, now) or await database.write(chores.claim, KEYS, now) is None:
+        return False
+    is_more = await database.write(request_keys.sweep_keys, _ENTRIES)
+    await database.write(chores.put_down, KEYS, "", clock.now() + (timedelta() if is_more else _EVERY))
+    return is_more
 
 
 async def purge_audit() -> bool:

@@ -1,13 +1,10 @@
 """Sessions: opened, changed, deleted, and named after their first message."""
 
 from collections.abc import Sequence
-from datetime import timedelta
-from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
-from django.utils import timezone
+from django.db import transaction
 
 import agents
 from agents.sentence import Sentence
@@ -15,9 +12,10 @@ from chat.access import may_delete, may_manage, role_in
 from chat.accounts.models import User
 from chat.models import Act, Door, Session
 from chat.protocol import group_messages, is_blank
-from chat.runs import erasure
+from chat.runs import erasure, request_keys
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused, check_agent, lock_session
+from chat.runs.request_keys import AskedKey, claim_key, settle_key
 from chat.runtime import database, groups
 from chat.security import audit
 
@@ -41,60 +39,48 @@ def title_from(message: str) -> str:
     return (head if len(head) > TITLE_LENGTH // 2 else cut) + "…"
 
 
-#: For so long a key stands for the session that was made with it.
-_KEY_HOLDS = timedelta(hours=24)
-
-
 async def create_session(
-    user: User, *, agent_name: str | None = None, title: str = "", enable_reasoning: bool = True, key: str | None = None
+    user: User,
+    *,
+    agent_name: str | None = None,
+    title: str = "",
+    enable_reasoning: bool = True,
+    key: str | None = None,
 ) -> Session:
-    """Open a session without a message yet. Raises `Refused`.
+    """Open a session without a message yet; ``key`` is its ``Idempotency-Key``. Raises `Refused`.
 
     Whoever asks again with the same ``key`` within a day gets the same session; with other wishes it is a conflict.
     """
-    new = unsaved_session(user, agent_name or agents.DEFAULT_AGENT, title, enable_reasoning, key)
+    new = unsaved_session(user, agent_name or agents.DEFAULT_AGENT, title, enable_reasoning)
+    asked = asked_key(key, new)
 
+    @transaction.atomic
     def create() -> Session:
         check_agent(new.agent_name, user.pk)
-        if key is not None:
-            return create_once(new)
-        new.save(force_insert=True)
-        return new
+        return create_once(new, asked)
 
     return await database.write(create)
 
 
-def unsaved_session(user: User, agent_name: str, title: str, enable_reasoning: bool, key: str | None) -> Session:
+def unsaved_session(user: User, agent_name: str, title: str, enable_reasoning: bool) -> Session:
     """A session that is in no table yet."""
     title = "" if is_blank(title) else title.strip()
-    new = Session(owner=user, agent_name=agent_name, title=title, enable_reasoning=enable_reasoning)
-    if key is not None:
-        new.creation_key = key
-        new.creation_digest = sha256(repr((agent_name, title, enable_reasoning)).encode()).hexdigest()
+    return Session(owner=user, agent_name=agent_name, title=title, enable_reasoning=enable_reasoning)
+
+
+def asked_key(key: str | None, new: Session) -> AskedKey | None:
+    """The key by which a session is asked for that is to be like this one. Raises `Refused`."""
+    wishes = (new.agent_name, new.title, new.enable_reasoning)
+    return request_keys.read_key(key, repr(wishes).encode())
+
+
+def create_once(new: Session, key: AskedKey | None) -> Session:
+    """Save a session and return it; or the one that was made with this key before. Within a transaction; raises `Refused`."""
+    if (made := claim_key(new.owner_id, key)) is not None:
+        return Session.objects.get(pk=made.session_id)
+    new.save(force_insert=True)
+    settle_key(new.owner_id, key, new.pk)
     return new
-
-
-@transaction.atomic
-def create_once(new: Session) -> Session:
-    """Save a session that has a key, and return it; or the one of that key that is there already. Raises `Refused`."""
-    made = Session.objects.filter(owner=new.owner, creation_key=new.creation_key)
-    # A key of long ago stands for nothing any more.
-    made.filter(created_at__lt=timezone.now() - _KEY_HOLDS).update(creation_key=None)
-    known = made.first()
-    if known is None:
-        try:
-            with transaction.atomic():
-                new.save(force_insert=True)
-        except IntegrityError:
-            # Asked twice at once, and the other was first.
-            known = made.first()
-            if known is None:
-                raise
-    if known is None:
-        return new
-    if known.creation_digest != new.creation_digest:
-        raise Refused("conflict", Sentence("This Idempotency-Key was used for another session before."))
-    return known
 
 
 async def change_session(user: User, session: Session, **changes: Any) -> Session:

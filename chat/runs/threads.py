@@ -47,7 +47,7 @@ def _own_session(user: User, thread: str, agent_name: str) -> UUID:
     check_agent(agent_name, user.pk)
     # That of a session which is being removed is free again.
     named.delete()
-    new = unsaved_session(user, agent_name, "", enable_reasoning=True, key=None)
+    new = unsaved_session(user, agent_name, "", enable_reasoning=True)
     try:
         with transaction.atomic():
             new.save(force_insert=True)

@@ -59,7 +59,7 @@ class _Process:
 this_process = _Process()
 
 
-def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.look) -> None:
+def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.start_waiting) -> None:
     """Start this process's clockwork on the running loop; again and again is once. ``look`` takes up, every second, what waits."""
     loop = asyncio.get_running_loop()
     if this_process.loop is loop:
@@ -226,7 +226,9 @@ async def _expire_for_ever() -> None:
     while True:
         is_more = False
         try:
-            is_more = await retention.expire_some() | await retention.purge_audit()
+            is_more = (
+                await retention.expire_some() | await retention.purge_audit() | await retention.sweep_request_keys()
+            )
         except Exception:
             logger.exception("What is kept no longer could not be deleted; that is tried again")
         await asyncio.sleep(TICK_S if is_more else _EXPIRE_S)

@@ -15,6 +15,7 @@ from chat.accounts.models import User
 from chat.models import (
     ApiToken,
     AuditEntry,
+    Comment,
     DailyUsage,
     File,
     FileChunk,
@@ -30,6 +31,7 @@ from chat.models import (
     Step,
     StepContent,
     Thread,
+    Verdict,
 )
 from chat.models.webhooks import Webhook
 
@@ -46,6 +48,8 @@ files/          the files that you have sent, and that tools have made for you
 schedules.json  your schedules, and what became of them
 shares.json     with whom you share sessions, and which are shared with you
 tokens.json     your tokens, without the secrets, of which none is kept
+verdicts.json   what you have said about runs, in your sessions and in others'
+comments.json   and about steps
 webhooks.json   addresses of yours that are told of runs
 usage.json      tokens and costs, by day
 audit.json      what you did that is noted, and what others did to what is yours
@@ -105,6 +109,10 @@ def _members(user: User) -> Iterator[tuple[str, Iterator[bytes]]]:
     yield "tokens.json", _list(_values(ApiToken.objects.filter(user=user), without=("digest", "user_id")))
     shares = Share.objects.filter(Q(session__owner=user) | Q(user=user))
     yield "shares.json", _list(_values(shares, without=("link_hash",)))
+    verdicts = Verdict.objects.filter(user=user).exclude(word="")
+    yield "verdicts.json", _list(_values(verdicts, without=("id", "user_id", "version")))
+    comments = Comment.objects.filter(user=user, deleted_at=None)
+    yield "comments.json", _list(_values(comments, without=("user_id", "version", "deleted_at")))
     yield "webhooks.json", _list(_values(Webhook.objects.filter(owner=user), without=("owner_id", "fingerprint")))
     yield "usage.json", _list(_values(DailyUsage.objects.filter(user=user), without=("id", "user_id")))
     about = AuditEntry.objects.filter(Q(actor_id=user.pk) | Q(subject_id=user.pk))

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import orjson
@@ -15,9 +15,9 @@ from chat.access import shared_roles, shares_with
 from chat.accounts.models import User
 from chat.models import (
     AT_WORK_SQL,
+    CURRENT,
     HAS_NOT_ENDED,
     IS_QUEUED,
-    LIVE,
     UNFINISHED,
     UNFINISHED_SQL,
     Announcement,
@@ -35,6 +35,7 @@ from chat.protocol.frames import (
     KeptFrame,
     LevelName,
     LiveRun,
+    LiveStatus,
     Parent,
     PendingWord,
     Person,
@@ -285,13 +286,13 @@ def live_run(session_id: UUID) -> LiveRun | None:
 
 def at_work(session_id: UUID) -> tuple[LiveRun | None, list[ChildRun]]:
     """The run at work and those within it, as the wire tells them."""
-    runs = Run.objects.filter(HAS_NOT_ENDED, session_id=session_id, status__in=LIVE).order_by("depth", "created_at")
+    runs = Run.objects.filter(HAS_NOT_ENDED, session_id=session_id, status__in=CURRENT).order_by("depth", "created_at")
     root: LiveRun | None = None
     children: list[ChildRun] = []
     for run in runs:
         live: LiveRun = {
             "id": str(run.pk),
-            "status": cast(Literal["running", "cancelling"], run.status),
+            "status": cast(LiveStatus, run.status),
             "started_at": run.started_at.timestamp() if run.started_at else None,
         }
         if run.parent_id is None:
@@ -370,11 +371,13 @@ class SessionView:
     children: list[ChildRun]
     steering: list[PendingWord]
     """Words into the run at work that it has not read."""
+    notes_version: int = 0
+    """Counts changes of verdicts and comments."""
 
 
 _VIEW = f"""SELECT session.title, session.agent_name, session.last_seq,
     EXISTS (SELECT 1 FROM chat_run WHERE session_id = session.id AND {UNFINISHED_SQL}),
-    last.used, last.context_limit, session.owner_id, {steering.HAS_PENDING_SQL}{{columns}}
+    last.used, last.context_limit, session.owner_id, session.notes_version, {steering.HAS_PENDING_SQL}{{columns}}
     FROM chat_session session LEFT JOIN (
         SELECT call.session_id, call.input_tokens + call.output_tokens AS used, call.context_limit FROM chat_modelcall call
         JOIN chat_run root ON root.id = call.run_id AND root.parent_id IS NULL
@@ -420,13 +423,13 @@ def _rows_of(statement: str, session_id: UUID) -> list[Any]:
 
 
 def _view(session_id: UUID, row: Sequence[Any]) -> SessionView:
-    title, agent_name, last_seq, is_busy, used, limit, owner_id, has_words = row
+    title, agent_name, last_seq, is_busy, used, limit, owner_id, notes, has_words = row
     context: ContextUse | None = None if used is None else {"used": used, "limit": limit}
     if not is_busy:
-        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [], [])
+        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [], [], notes)
     run, children = at_work(session_id)
     words = steering.pending_in(session_id) if has_words else []
-    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children, words)
+    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children, words, notes)
 
 
 def step_data(step: Step) -> dict[str, Any]:

@@ -1,19 +1,14 @@
 """What clients that keep a conversation themselves have sent along with a message, and by what their sessions are found again."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
 from django.db.models import Exists, OuterRef
-from django.utils import timezone
 
 from chat.models import IS_ROOT, Origin, Run, RunStatus, SentAlong
-
-#: For so long a key stands for the run that was asked for with it.
-_KEY_HOLDS = timedelta(hours=24)
 
 
 def next_digest(
@@ -80,21 +75,6 @@ def latest_in(session_id: UUID) -> Place | None:
 def _answered(run: Run) -> str:
     along = of_run(run)
     return "" if along is None else along.answered
-
-
-class KeyTaken(Exception):
-    """The key stands for another request."""
-
-
-def find_by_key(owner_id: int, key: str, digest: str) -> Run | None:
-    """The run that was asked for with a key within a day; raises `KeyTaken` where that was another request."""
-    rows = SentAlong.objects.filter(owner=owner_id, request_key=key)
-    # A key of long ago stands for nothing any more.
-    rows.filter(run__created_at__lt=timezone.now() - _KEY_HOLDS).update(request_key=None)
-    row = rows.select_related("run").first()
-    if row is not None and row.request_digest != digest:
-        raise KeyTaken
-    return None if row is None else row.run
 
 
 def add(along: SentAlong, run: Run) -> None:

@@ -6,9 +6,12 @@ export const COMMANDS = Object.freeze([
   "continue",
   "steer",
   "unsteer",
+  "approve",
+  "answer",
   "resume",
   "ack",
   "ping",
+  "activity",
 ]);
 
 export const STORED = Object.freeze([
@@ -34,6 +37,9 @@ export const UNSTORED = Object.freeze([
   "presence",
   "announcement",
   "notification",
+  "verdict",
+  "comment",
+  "activity",
 ]);
 
 export const STEP_TYPES = Object.freeze([
@@ -48,6 +54,10 @@ export const STEP_TYPES = Object.freeze([
   "complete",
   "error",
   "steer",
+  "approval_request",
+  "approval",
+  "question",
+  "answer",
 ]);
 
 export const ENDS = Object.freeze([
@@ -87,6 +97,9 @@ export const ERROR_CODES = Object.freeze([
   "internal",
   "budget_exceeded",
   "not_waiting",
+  "bad_seq",
+  "bad_arguments",
+  "not_decided",
 ]);
 
 /** Close codes. */
@@ -112,7 +125,7 @@ export const WINDOW = 200;
  *   "bad_last_seq" | "not_found" | "not_allowed" | "not_continuable" | "nothing_to_cancel" | "conflict" |
  *   "rate_limited" | "queue_full" | "unsupported_media" | "too_many_files" | "model_unreachable" | "model_auth" |
  *   "model_rate_limited" | "model_timeout" | "model_cut_off" | "model_error" | "tool_failed" | "storage" | "internal" |
- *   "budget_exceeded" | "not_waiting"} ErrorCode
+ *   "budget_exceeded" | "not_waiting" | "bad_seq" | "bad_arguments" | "not_decided"} ErrorCode
  */
 
 /**
@@ -132,6 +145,21 @@ export const WINDOW = 200;
  */
 
 /**
+ * What somebody does just now; true for a few seconds, unless it is said again.
+ * @typedef {object} ActivityData
+ * @property {string} user
+ * @property {number} [seq] The number of the step that they read.
+ * @property {boolean} [typing]
+ */
+
+/**
+ * Somebody types, or reads.
+ * @typedef {object} ActivityFrame
+ * @property {"activity"} type
+ * @property {ActivityData} data
+ */
+
+/**
  * Words of the operators, to everyone.
  * @typedef {object} AnnouncementData
  * @property {string} message
@@ -143,6 +171,48 @@ export const WINDOW = 200;
  * @typedef {object} AnnouncementFrame
  * @property {"announcement"} type
  * @property {AnnouncementData} data
+ */
+
+/**
+ * A person has answered.
+ * @typedef {object} AnswerStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"answer"} type
+ * @property {string} tool_call_id
+ * @property {string | null} user Null: nobody did until the deadline.
+ * @property {Record<string, unknown>} answers By the fields' names: texts, lists of texts, numbers, yes or no.
+ */
+
+/**
+ * A call waits until a person has allowed or denied it.
+ * @typedef {object} ApprovalRequestStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"approval_request"} type
+ * @property {string} tool_call_id
+ * @property {string} tool_name
+ * @property {Record<string, unknown>} arguments
+ * @property {number} deadline
+ * @property {"deny" | "stop"} unanswered What becomes of it after the deadline: it is denied, or the run ends.
+ */
+
+/**
+ * Somebody has allowed or denied a call.
+ * @typedef {object} ApprovalStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"approval"} type
+ * @property {string} tool_call_id
+ * @property {"allow" | "deny"} decision
+ * @property {string | null} user Null: nobody did until the deadline.
+ * @property {Record<string, unknown>} [arguments] With which it is made instead of those that the model wrote.
+ * @property {"once" | "session"} scope `session`: so are later calls of this tool under this rule, in runs of who
+ *   asked.
+ * @property {string} reason
  */
 
 /**
@@ -185,7 +255,7 @@ export const WINDOW = 200;
  * A run within the run at work.
  * @typedef {object} ChildRun
  * @property {string} id
- * @property {"running" | "cancelling"} status
+ * @property {"running" | "cancelling" | "waiting"} status
  * @property {number | null} started_at
  * @property {Parent} parent
  */
@@ -224,7 +294,29 @@ export const WINDOW = 200;
  * @property {string} run_id
  * @property {"child_step"} type
  * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | SteerStep} data
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | SteerStep | ApprovalRequestStep | ApprovalStep |
+ *   QuestionStep | AnswerStep} data
+ */
+
+/**
+ * A comment, new or changed.
+ * @typedef {object} CommentData
+ * @property {string} id
+ * @property {number} seq The number of the step that it is about.
+ * @property {string} user
+ * @property {string} text Plain; empty where it is deleted.
+ * @property {number} created_at
+ * @property {number | null} edited_at
+ * @property {true} [deleted]
+ * @property {number} count Comments that the step has now.
+ * @property {number} version
+ */
+
+/**
+ * Somebody has commented on a step, or changed or deleted that.
+ * @typedef {object} CommentFrame
+ * @property {"comment"} type
+ * @property {CommentData} data
  */
 
 /**
@@ -338,7 +430,7 @@ export const WINDOW = 200;
  * The run at work.
  * @typedef {object} LiveRun
  * @property {string} id
- * @property {"running" | "cancelling"} status
+ * @property {"running" | "cancelling" | "waiting"} status
  * @property {number | null} started_at
  */
 
@@ -353,13 +445,22 @@ export const WINDOW = 200;
  */
 
 /**
+ * What is said beside the log of a session: how much of it, and up to which change.
+ * @typedef {object} NotesData
+ * @property {number} version
+ * @property {Record<string, number>} counts Comments by the number of the step that they are about.
+ * @property {Record<string, VerdictCounts>} verdicts By run.
+ * @property {Record<string, "good" | "bad">} mine The reader's own verdicts by run.
+ */
+
+/**
  * How a scheduled run of the reader's has ended, on whatever session's socket.
  * @typedef {object} NotificationData
  * @property {number} id
  * @property {string} schedule_id
  * @property {string} title
  * @property {string} text
- * @property {Record<string, unknown>} texts The text in each language that the pages have, by its code.
+ * @property {Record<string, string>} texts The text in each language that the pages have, by its code.
  * @property {"completed" | "cancelled" | "failed" | "max_iterations" | "interrupted" | "skipped" | "missed"} status
  * @property {boolean} paused Whether the schedule was paused because of it.
  * @property {string | null} run_id
@@ -369,10 +470,10 @@ export const WINDOW = 200;
  */
 
 /**
- * How a scheduled run has ended.
+ * How a scheduled run has ended, or that a run waits for the reader.
  * @typedef {object} NotificationFrame
  * @property {"notification"} type
- * @property {NotificationData} data
+ * @property {NotificationData | WaitingData} data
  */
 
 /**
@@ -421,6 +522,28 @@ export const WINDOW = 200;
  */
 
 /**
+ * Something that a person is asked.
+ * @typedef {object} QuestionField
+ * @property {string} name
+ * @property {string} label
+ * @property {"text" | "choice" | "choices" | "number" | "yes_no"} kind
+ * @property {Array<string>} [options] Of `choice`, of which one is taken, and `choices`, of which any number are.
+ * @property {boolean} required
+ */
+
+/**
+ * The agent asks a person, and waits.
+ * @typedef {object} QuestionStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"question"} type
+ * @property {string} tool_call_id
+ * @property {Array<QuestionField>} fields
+ * @property {number} deadline
+ */
+
+/**
  * The messages that wait, at each change.
  * @typedef {object} QueueFrame
  * @property {"queue"} type
@@ -445,6 +568,8 @@ export const WINDOW = 200;
  * @property {Usage} usage
  * @property {ErrorCode} [code]
  * @property {string} [cancelled_by]
+ * @property {number} [waited_ms] How long it waited for people, which `duration_ms` leaves out; missing where it did
+ *   not.
  * @property {true} [removed] It was taken out of the queue before it began.
  */
 
@@ -500,7 +625,8 @@ export const WINDOW = 200;
  * @property {string} run_id
  * @property {"reasoning_step"} type
  * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | SteerStep} data
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | SteerStep | ApprovalRequestStep | ApprovalStep |
+ *   QuestionStep | AnswerStep} data
  */
 
 /**
@@ -550,6 +676,7 @@ export const WINDOW = 200;
  * @property {Array<QueuedRun>} queue
  * @property {Array<ChildRun>} children Runs at work within the run at work.
  * @property {Array<PendingWord>} steering Words into the run at work that its next model call is to read, oldest first.
+ * @property {NotesData} notes
  * @property {ContextUse} [context] After its last model call.
  * @property {BudgetUse} [budget] The tightest that its next run has.
  * @property {true} [reset] The log is not the one that the client has: forget all of it, the whole follows.
@@ -646,6 +773,45 @@ export const WINDOW = 200;
  */
 
 /**
+ * How many think what of a run.
+ * @typedef {object} VerdictCounts
+ * @property {number} good
+ * @property {number} bad
+ */
+
+/**
+ * Somebody has judged a run, or taken that back: `verdict` is null then.
+ * @typedef {object} VerdictData
+ * @property {string} run_id
+ * @property {string} user
+ * @property {"good" | "bad" | null} verdict
+ * @property {string} reason
+ * @property {number} good
+ * @property {number} bad
+ * @property {number} version
+ */
+
+/**
+ * Somebody has judged a run.
+ * @typedef {object} VerdictFrame
+ * @property {"verdict"} type
+ * @property {VerdictData} data
+ */
+
+/**
+ * A run has begun to wait for the reader, or for somebody else who may decide, on whatever session's socket.
+ * @typedef {object} WaitingData
+ * @property {"approval" | "question"} kind
+ * @property {string} session_id
+ * @property {string} title
+ * @property {string} run_id
+ * @property {string} tool_call_id
+ * @property {string} tool_name
+ * @property {number} deadline
+ * @property {number} timestamp
+ */
+
+/**
  * Ask: starts a run, or queues it.
  * @typedef {object} ChatPayload
  * @property {string} message
@@ -696,6 +862,30 @@ export const WINDOW = 200;
 /** @typedef {{ type: "unsteer", payload: UnsteerPayload }} UnsteerCommand */
 
 /**
+ * Allow or deny a call of a run that waits.
+ * @typedef {object} ApprovePayload
+ * @property {string} tool_call_id
+ * @property {"allow" | "deny"} decision
+ * @property {Record<string, unknown> | null} [arguments] The arguments to make it with instead; they are checked as the
+ *   model's are.
+ * @property {"once" | "session"} [scope] `session`: later calls of this tool under this rule too, in runs of who asked.
+ * @property {string | null} [reason]
+ * @property {string} run_id
+ */
+
+/** @typedef {{ type: "approve", payload: ApprovePayload }} ApproveCommand */
+
+/**
+ * Answer what the agent of a run asks.
+ * @typedef {object} AnswerPayload
+ * @property {string} tool_call_id
+ * @property {Record<string, unknown>} answers By the fields' names.
+ * @property {string} run_id
+ */
+
+/** @typedef {{ type: "answer", payload: AnswerPayload }} AnswerCommand */
+
+/**
  * Replay after `last_seq`, then live.
  * @typedef {object} ResumePayload
  * @property {unknown} [last_seq] The number of the newest event that the client has.
@@ -720,8 +910,17 @@ export const WINDOW = 200;
 /** @typedef {{ type: "ping", payload: PingPayload }} PingCommand */
 
 /**
- * @typedef {ChatCommand | CancelCommand | ContinueCommand | SteerCommand | UnsteerCommand | ResumeCommand | AckCommand
- *   | PingCommand} Command
+ * What the reader does just now: passed on to others at most once a second, never stored.
+ * @typedef {object} ActivityPayload
+ * @property {number | null} [seq] The number of the step that they read.
+ * @property {boolean | null} [typing]
+ */
+
+/** @typedef {{ type: "activity", payload: ActivityPayload }} ActivityCommand */
+
+/**
+ * @typedef {ChatCommand | CancelCommand | ContinueCommand | SteerCommand | UnsteerCommand | ApproveCommand |
+ *   AnswerCommand | ResumeCommand | AckCommand | PingCommand | ActivityCommand} Command
  */
 
 /**
@@ -731,12 +930,14 @@ export const WINDOW = 200;
 
 /**
  * @typedef {SessionFrame | AcceptedFrame | QueueFrame | SteeringFrame | ReasoningDeltaFrame | ChildDeltaFrame |
- *   PongFrame | PresenceFrame | AnnouncementFrame | NotificationFrame | ErrorFrame} UnstoredFrame
+ *   PongFrame | PresenceFrame | AnnouncementFrame | NotificationFrame | ErrorFrame | VerdictFrame | CommentFrame |
+ *   ActivityFrame} UnstoredFrame
  */
 
 /**
  * @typedef {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | SteerStep} StepData
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | SteerStep | ApprovalRequestStep | ApprovalStep |
+ *   QuestionStep | AnswerStep} StepData
  */
 
 /** @typedef {StoredFrame | UnstoredFrame} Frame */

@@ -150,6 +150,7 @@ def _session(run: Run) -> SessionData:
         "queue": [],
         "children": [],
         "steering": [],
+        "notes": {"version": 0, "counts": {}, "verdicts": {}, "mine": {}},
     }
 
 

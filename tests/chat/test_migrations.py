@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from chat.models import Act, AuditEntry, AuditPurge, Door
+from chat.models import Act, AuditEntry, AuditPurge, Door, RequestKey
 from chat.models.audit import NeverChanges
 from chat.security import audit
 from tests.chat import databases
@@ -95,3 +95,23 @@ def test_nobody_changes_the_audit(tmp_path: Path, django_db_blocker: Any) -> Non
 def test_nobody_changes_the_audit_on_postgresql(postgres_url: str, django_db_blocker: Any) -> None:
     with django_db_blocker.unblock(), databases.postgresql(postgres_url):
         check_guard()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_keys_of_the_last_day_stand_for_what_they_stood_for() -> None:
+    newest = MigrationExecutor(connection).loader.graph.leaf_nodes()
+    before = [("chat", "0028_import"), *(leaf for leaf in newest if leaf[0] != "chat")]
+    executor = MigrationExecutor(connection)
+    executor.migrate(before)
+    try:
+        old = MigrationExecutor(connection).loader.project_state(before).apps
+        owner = old.get_model("accounts", "User").objects.create(username="ada")
+        sessions = old.get_model("chat", "Session").objects
+        made = [sessions.create(owner=owner, creation_key=key, creation_digest="d") for key in ("new", "old")]
+        sessions.filter(pk=made[1].pk).update(created_at=timezone.now() - timedelta(days=2))
+        MigrationExecutor(connection).migrate(newest)
+        key = RequestKey.objects.get()
+        assert (key.key, key.digest, key.session_id, key.run_id) == ("new", "d", made[0].pk, None)
+    finally:
+        MigrationExecutor(connection).migrate(newest)
+        databases.let_audit_be_emptied()

@@ -19,8 +19,8 @@ from agents.attachments import BEFORE_FILES
 from agents.events import ModelRequest
 from agents.history import WORD, ChatMessage, without_marks
 from agents.models.base import StreamingChatModel
-from agents.models.demo.asks import Ask, Unreadable, as_text, current_time, today_from, understand
-from agents.models.demo.chinese import finish_reply, quote, speaks_chinese
+from agents.models.demo.asks import Ask, Unreadable, as_text, current_time, parse_asks, today_from
+from agents.models.demo.chinese import finish_reply, quote_text, speaks_chinese
 from agents.models.openai_compatible import to_wire
 from agents.models.reply import Reply
 from agents.text import estimate_tokens
@@ -73,7 +73,7 @@ class Demo(StreamingChatModel):
     def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Asked:
         """The conversation, and the reply to it."""
         wire = to_wire(messages)
-        return Asked(wire, functions, plan(wire, functions))
+        return Asked(wire, functions, plan_reply(wire, functions))
 
     def describe(self, request: Asked) -> ModelRequest:
         """What a real model would have been sent."""
@@ -108,7 +108,7 @@ class Demo(StreamingChatModel):
         await asyncio.sleep(self._interval_s)
 
 
-def plan(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str, Any]]) -> Plan:
+def plan_reply(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str, Any]]) -> Plan:
     """The next reply in a conversation: calls while something is left to find out, then the answer."""
     asked = (place for place, message in enumerate(messages) if message["role"] == "user" and WORD not in message)
     last = max(asked, default=None)
@@ -117,7 +117,7 @@ def plan(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str, Any]]
     question, _, files = str(messages[last]["content"]).partition(BEFORE_FILES)
     since = messages[last + 1 :]
     words = [str(message["content"]) for message in since if WORD in message]
-    asks = [*understand(question, files), *(ask for word in words for ask in understand(word))]
+    asks = [*parse_asks(question, files), *(ask for word in words for ask in parse_asks(word))]
     if not asks:
         made = _introduction(question, functions)
     else:
@@ -230,7 +230,7 @@ class _Turn:
             if self._chinese:
                 return f"我不知道{topic}：需要工具 `{tool}`，但這個代理沒有它"
             return f"I don't know {topic}: I would need the tool `{tool}`, which this agent does not have"
-        said = quote(as_text(" ".join(result.split())[:300].rstrip(".。")))
+        said = quote_text(as_text(" ".join(result.split())[:300].rstrip(".。")))
         if self._chinese:
             return f"我無法得知{topic}：工具 `{tool}` 沒有給出可用的結果，它回覆「{said}」"
         return f"I could not find out {topic}: the tool `{tool}` gave no usable result. It answered “{said}”"

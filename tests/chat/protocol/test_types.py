@@ -19,7 +19,7 @@ STORED = {
     ),
     "response": ("content", "partial"),
     "error": ("message code id", "client_message_id template values"),
-    "reasoning_complete": ("status total_iterations duration_ms usage", "code cancelled_by removed"),
+    "reasoning_complete": ("status total_iterations duration_ms usage", "code cancelled_by removed waited_ms"),
 }
 #: The same of a run within another one.
 STORED |= {
@@ -29,7 +29,10 @@ STORED |= {
 }
 #: Of each type of frame that is not stored. What is told as a list has the fields of one.
 UNSTORED = {
-    "session": ("session_id title agent last_seq role window run queue children steering", "reset context budget"),
+    "session": (
+        "session_id title agent last_seq role window run queue children steering notes",
+        "reset context budget",
+    ),
     "accepted": ("client_message_id run_id queued", "steer"),
     "queue": ("run_id client_message_id user message", ""),
     "steering": ("client_message_id user message", ""),
@@ -39,9 +42,13 @@ UNSTORED = {
     "pong": ("last_seq timestamp", ""),
     "presence": ("user role sockets", ""),
     "announcement": ("message level", ""),
+    "verdict": ("run_id user verdict reason good bad version", ""),
+    "comment": ("id seq user text created_at edited_at count version", "deleted"),
+    "activity": ("user", "seq typing"),
+    # How a scheduled run has ended, and that one waits: what both have, and what one of them has.
     "notification": (
-        "id schedule_id title text texts status paused run_id session_id duration_ms timestamp",
-        "",
+        "title run_id session_id timestamp",
+        "id schedule_id text texts status paused duration_ms kind tool_call_id tool_name deadline",
     ),
 }
 #: Of each kind of step, beside what all have.
@@ -58,6 +65,10 @@ STEPS = {
     "complete": ("total_iterations", ""),
     "error": ("error code", ""),
     "steer": ("user client_message_id", ""),
+    "approval_request": ("tool_call_id tool_name arguments deadline unanswered", ""),
+    "approval": ("tool_call_id decision user scope reason", "arguments"),
+    "question": ("tool_call_id fields deadline", ""),
+    "answer": ("tool_call_id user answers", ""),
 }
 #: Of each command.
 COMMANDS = {
@@ -66,9 +77,12 @@ COMMANDS = {
     "continue": ("run_id", "client_message_id"),
     "steer": ("message", "client_message_id interrupt"),
     "unsteer": ("client_message_id", ""),
+    "approve": ("run_id tool_call_id decision", "arguments scope reason"),
+    "answer": ("run_id tool_call_id answers", ""),
     "resume": ("", "last_seq last_id"),
     "ack": ("seq", ""),
     "ping": ("", ""),
+    "activity": ("", "seq typing"),
 }
 
 
@@ -78,7 +92,9 @@ def members(union: Any) -> dict[str, Any]:
 
 def fields_of(frame: Any) -> tuple[set[str], set[str]]:
     data = frame.__annotations__["data"]
-    return wire_types.keys_of(*(get_args(data) or [data]))
+    kinds = [wire_types.keys_of(kind) for kind in get_args(data) or [data]]
+    always = set.intersection(*(needed for needed, _ in kinds))
+    return always, set.union(*(needed | perhaps for needed, perhaps in kinds)) - always
 
 
 @pytest.mark.parametrize("word", STORED)

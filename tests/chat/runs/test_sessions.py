@@ -5,12 +5,15 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import aiohttp
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
-from chat.models import Session
-from chat.runs import admission, sessions
+from chat.models import RequestKey, Session
+from chat.runs import admission, request_keys, sessions
 from chat.runs.admission import Refused
+from chat.runs.request_keys import AskedKey
 from tests.chat import making
 from tests.serving import Browser, Server
 
@@ -114,6 +117,19 @@ async def test_the_same_key_with_other_wishes_is_a_conflict(bo: Browser) -> None
         assert (status, answer["error"]["code"]) == (409, "conflict")
 
 
+async def test_the_same_key_for_another_call_is_a_conflict(bo: Browser) -> None:
+    key = uuid4().hex
+    _, token = await bo.call("POST", "tokens/", {"name": "x", "scope": "ask"})
+    await make(bo, key)
+    body = {"model": "researcher", "messages": [{"role": "user", "content": "Hello"}]}
+    headers = {"Idempotency-Key": key, "Authorization": f"Bearer {token['token']}"}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{bo.url}/v1/chat/completions", json=body, headers=headers) as answer,
+    ):
+        assert (answer.status, (await answer.json())["error"]["code"]) == (409, "conflict")
+
+
 async def test_a_key_is_its_owners_alone(bo: Browser, product: Server) -> None:
     key = uuid4().hex
     async with Browser.logged_in(product.url, "cy") as cy:
@@ -130,16 +146,52 @@ async def test_what_is_no_key_is_refused(bo: Browser, key: str) -> None:
 def test_a_key_holds_for_a_day() -> None:
     ada = making.user()
 
+    @transaction.atomic
     def make_one() -> Session:
-        key = Session(owner=ada, agent_name="writer", creation_key="k", creation_digest="d")
-        return sessions.create_once(key)
+        return sessions.create_once(Session(owner=ada, agent_name="writer"), AskedKey("k", "d"))
+
+    def age(minutes: int) -> None:
+        RequestKey.objects.update(created_at=timezone.now() - timedelta(minutes=minutes))
 
     first = make_one()
     assert make_one().pk == first.pk
-    Session.objects.filter(pk=first.pk).update(created_at=timezone.now() - timedelta(hours=23, minutes=59))
+    age(24 * 60 - 1)
+    assert not request_keys.sweep_keys(10)
     assert make_one().pk == first.pk
-    Session.objects.filter(pk=first.pk).update(created_at=timezone.now() - timedelta(hours=24, minutes=1))
+    age(24 * 60 + 1)
+    second = make_one()
+    assert second.pk != first.pk
+    age(24 * 60 + 1)
+    assert request_keys.sweep_keys(1)
+    assert not RequestKey.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_of_what_is_gone_makes_it_anew() -> None:
+    ada = making.user()
+
+    @transaction.atomic
+    def make_one() -> Session:
+        return sessions.create_once(Session(owner=ada, agent_name="writer"), AskedKey("k", "d"))
+
+    first = make_one()
+    Session.objects.filter(pk=first.pk).update(deleted_at=timezone.now())
     assert make_one().pk != first.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_that_was_claimed_by_what_failed_is_free() -> None:
+    ada = making.user()
+    asked = AskedKey("k", "d")
+
+    @transaction.atomic
+    def fail() -> None:
+        assert request_keys.claim_key(ada.pk, asked) is None
+        raise Refused("rate_limited", "Not now.")
+
+    with pytest.raises(Refused):
+        fail()
+    assert not RequestKey.objects.exists()
 
 
 @pytest.mark.django_db

@@ -24,12 +24,14 @@ from chat.models import (
     AuditEntry,
     Budget,
     ClosedAccount,
+    Comment,
     Connection,
     DailyUsage,
     Door,
     Draft,
     ImportedDocument,
     Occurrence,
+    RequestKey,
     Run,
     RunStatus,
     Schedule,
@@ -41,6 +43,7 @@ from chat.models import (
     StepContent,
     StepOrigin,
     Thread,
+    Verdict,
 )
 from chat.models.webhooks import Webhook, WebhookDelivery
 from chat.runs import erasure
@@ -97,8 +100,11 @@ def fill(name: str) -> User:
     ProviderLogin.objects.create(user=user, issuer="https://id.example.org", subject=name, confirmed_at=timezone.now())
     ImportedDocument.objects.create(session=session, document=f'{{"agent": "{name} came with it"}}')
     Thread.objects.create(owner=user, name=f"{name} calls it so", session=session)
+    RequestKey.objects.create(owner=user, key="k", digest=f"digest of {name}", session_id=session.pk)
     share = Share.objects.create(session=session, link_hash=f"secret of {name}", role="watcher")
     ShareJoin.objects.create(share=share, user=user)
+    Comment.objects.create(session=session, seq=1, user=user, text=f"{name} comments", version=1)
+    Verdict.objects.create(session=session, run=run, user=user, word="bad", reason=f"{name} reasons", version=2)
     hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
     WebhookDelivery.objects.create(webhook=hook, event="run.ended")
     audit.note_act(user.pk, Act.EXPORT, Door.API, session_id=session.pk)
@@ -232,12 +238,25 @@ async def test_the_archive_has_all_of_it_and_nothing_of_others() -> None:
         "ada's script",
         "ada said before",
         "ada calls it so",
+        "ada comments",
+        "ada reasons",
         "ada came with it",
         "ada.example.org",
         "ada@example.org",
     ):
         assert said in whole, said
-    for hidden in ("bo's", "bo asks", "bo@example", "bo.example", "bo again", "digest of", "secret of", "argon2"):
+    for hidden in (
+        "bo's",
+        "bo asks",
+        "bo@example",
+        "bo.example",
+        "bo again",
+        "bo comments",
+        "bo reasons",
+        "digest of",
+        "secret of",
+        "argon2",
+    ):
         assert hidden not in whole, hidden
     noted = json.loads(texts["audit.json"])
     assert [(entry["action"], entry["by"], entry["yours"]) for entry in noted] == [

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0028_import'),
+        ('chat', '0031_notes'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,0 +1,83 @@
+"""The header ``Idempotency-Key``: for a day, whoever asks again with the same key gets what was made the first time.
+
+One key of an account stands for one request, whichever call it was for.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from typing import NamedTuple
+from uuid import UUID
+
+from django.utils import timezone
+
+from agents.sentence import Sentence
+from chat.models import RequestKey, Session
+from chat.runs.admission import Refused
+
+HEADER = "Idempotency-Key"
+#: For so long a key stands for what was made with it.
+HOLDS = timedelta(hours=24)
+_KEY = re.compile(r"[!-~]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class AskedKey:
+    """A key that came with a request, and what stands for that request."""
+
+    key: str
+    digest: str
+
+
+class Made(NamedTuple):
+    """What a key stands for."""
+
+    session_id: UUID
+    run_id: UUID | None
+
+
+def read_key(header: str | None, asked: bytes) -> AskedKey | None:
+    """The key of a request, None without one; ``asked`` is all that makes the request another one. Raises `Refused`."""
+    if header is None:
+        return None
+    if not _KEY.fullmatch(header):
+        raise Refused("bad_frame", Sentence("Idempotency-Key: 1 to 64 visible ASCII characters."))
+    return AskedKey(header, sha256(asked).hexdigest())
+
+
+def claim_key(owner_id: int, asked: AskedKey | None) -> Made | None:
+    """What was made with a key already; None: the caller makes it, in the transaction that this belongs to, and calls `settle_key`.
+
+    Who asks at the same time waits here until that transaction has ended. Raises `Refused` where the key was another request's.
+    What takes long is best made before, and thrown away where the key turns out to be another's.
+    """
+    if asked is None:
+        return None
+    while True:
+        own = RequestKey(owner_id=owner_id, key=asked.key, digest=asked.digest)
+        RequestKey.objects.bulk_create([own], ignore_conflicts=True)
+        known = RequestKey.objects.get(owner=owner_id, key=asked.key)
+        if known.pk == own.pk:
+            return None
+        # A key of long ago, or of what is not there any more, stands for nothing.
+        holds = known.created_at > timezone.now() - HOLDS
+        if holds and known.session_id is not None and Session.objects.filter(pk=known.session_id).exists():
+            if known.digest != asked.digest:
+                raise Refused("conflict", Sentence("This Idempotency-Key was used for another request before."))
+            return Made(known.session_id, known.run_id)
+        RequestKey.objects.filter(pk=known.pk).delete()
+
+
+def settle_key(owner_id: int, asked: AskedKey | None, session_id: UUID, run_id: UUID | None = None) -> None:
+    """Have a claimed key stand for what the caller has made, in the same transaction."""
+    if asked is not None:
+        RequestKey.objects.filter(owner=owner_id, key=asked.key).update(session_id=session_id, run_id=run_id)
+
+
+def sweep_keys(most: int) -> bool:
+    """Remove some of the keys that hold no longer; whether there may be more."""
+    old = RequestKey.objects.filter(created_at__lt=timezone.now() - HOLDS)
+    keys = list(old.order_by("created_at").values_list("pk", flat=True)[:most])
+    RequestKey.objects.filter(pk__in=keys).delete()
+    return len(keys) == most
