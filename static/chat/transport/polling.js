@@ -151,7 +151,7 @@ export class PollingTransport {
     if (!this.#isRunning) return false;
     this.#failures = 0;
     const isReset = answer.last_seq < before;
-    const data = { ...page(), session_id: session, last_seq: answer.last_seq, run: answer.run, queue: answer.queue, children: answer.children };
+    const data = { ...page(), session_id: session, last_seq: answer.last_seq, run: answer.run, queue: answer.queue, children: answer.children, steering: answer.steering };
     onFrame(/** @type {Frame} */ ({ type: "session", data: isReset ? { ...data, reset: true } : data }));
     for (const frame of answer.events) onFrame(frame);
     this.#isBusy = answer.run !== null || answer.queue.length > 0;
@@ -216,6 +216,10 @@ function commandsOver(api, session) {
   return {
     async chat(payload) {
       const answer = await api.send(session, payload);
+      return { type: "accepted", data: { client_message_id: payload.client_message_id, ...answer } };
+    },
+    async steer(payload) {
+      const answer = await api.steer(session, payload);
       return { type: "accepted", data: { client_message_id: payload.client_message_id, ...answer } };
     },
     async cancel(payload) {
