@@ -1,6 +1,7 @@
 """Tool-using agents on Qwen-Agent whose reasoning is a stream. Knows nothing of Django or sockets."""
 
 from agents.agent import Agent, get_agent, preload
+from agents.approval import Gate, Policy, judge, read_policy
 from agents.documents import PICTURES, DocumentText, Unreadable, Unsupported, has_text, read_text, tell_type
 from agents.errors import AgentError, UnknownAgent
 from agents.events import (
@@ -17,6 +18,7 @@ from agents.events import (
     WordsWanted,
 )
 from agents.extensions import ExtensionsRefused, load_extensions
+from agents.holding import DecidedCall, HeldCall, Resumed
 from agents.masking import mask_text
 from agents.metering import Allowance, Meter
 from agents.sentence import Sentence
@@ -65,10 +67,13 @@ __all__ = [
     "CallBegun",
     "CallEnded",
     "CancelToken",
+    "DecidedCall",
     "DocumentText",
     "ExtensionsRefused",
     "FileData",
     "FoundLine",
+    "Gate",
+    "HeldCall",
     "HostPolicy",
     "Limits",
     "McpChoice",
@@ -79,7 +84,9 @@ __all__ = [
     "Outcome",
     "Parameters",
     "PartialStep",
+    "Policy",
     "Poster",
+    "Resumed",
     "ReturnedFile",
     "RunEvent",
     "Secret",
@@ -104,11 +111,13 @@ __all__ = [
     "get_agent",
     "has_text",
     "initial_steps",
+    "judge",
     "list_tools",
     "load_extensions",
     "look_at_server",
     "mask_text",
     "preload",
+    "read_policy",
     "read_text",
     "refusal_of_page_address",
     "renew_server",

@@ -52,7 +52,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
-from chat.models.sharing import Share, ShareJoin
+from chat.models.sharing import IndexMove, OwnerOffer, Share, ShareJoin
 from chat.models.steering import SteeringWord, WordState
 from chat.models.threads import Thread
 from chat.models.tokens import ApiToken, Scope, holds_now
@@ -104,6 +104,7 @@ __all__ = [
     "FileChunk",
     "FileText",
     "ImportedDocument",
+    "IndexMove",
     "Level",
     "McpServer",
     "MissedPolicy",
@@ -115,6 +116,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "OverlapPolicy",
+    "OwnerOffer",
     "PauseReason",
     "Price",
     "Process",

@@ -27,6 +27,7 @@ class SessionFingerprint:
     words: RowsFingerprint = NOTHING
     #: Whether a run is at work.
     is_live: bool = False
+    owner_id: int = 0
     #: Counts changes of verdicts and comments.
     notes: int = 0
 
@@ -38,7 +39,8 @@ _LINES = f"""SELECT 'queue', session_id, COUNT(*), MIN(number), MAX(number) FROM
     WHERE state = 'pending' AND session_id IN ({{places}}) GROUP BY session_id"""  # noqa: S608 - our own condition
 _PEOPLE = """SELECT session_id, COUNT(*), MIN(opened_at), MAX(opened_at) FROM chat_connection
     WHERE session_id IN ({places}) GROUP BY session_id"""
-_HEADS = "SELECT id, last_seq, status, notes_version FROM chat_session WHERE deleted_at IS NULL AND id IN ({places})"
+_HEADS = """SELECT id, last_seq, status, owner_id, notes_version FROM chat_session
+    WHERE deleted_at IS NULL AND id IN ({places})"""
 
 
 def fingerprints_of(session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprint]:
@@ -60,9 +62,10 @@ def fingerprints_of(session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprin
                 people.get(at, NOTHING),
                 lines.get(("words", at), NOTHING),
                 status in LIVE,
+                owner,
                 notes,
             )
-            for at, head, status, notes in cursor.fetchall()
+            for at, head, status, owner, notes in cursor.fetchall()
         }
 
 

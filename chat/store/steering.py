@@ -58,6 +58,12 @@ def lengths_pending(run_id: UUID) -> list[int]:
     return list(waiting.values_list(Length("message"), flat=True))
 
 
+def newest_for(run_id: UUID) -> int:
+    """The number of the newest word that a run has not read; 0 where there is none."""
+    waiting = SteeringWord.objects.filter(run=run_id, state=WordState.PENDING)
+    return waiting.order_by("-pk").values_list("pk", flat=True).first() or 0
+
+
 def pending_in(session_id: UUID) -> list[PendingWord]:
     """The words that a session's run at work has not read, as the wire tells them."""
     users = User._meta.db_table

@@ -24,7 +24,7 @@ from chat.models import DeliveryState, Run, Webhook, WebhookDelivery
 
 #: Webhooks of one account.
 MOST_WEBHOOKS = 10
-RUN_ENDED, PING = "run.ended", "ping"
+RUN_ENDED, RUN_WAITING, PING = "run.ended", "run.waiting", "ping"
 #: Pauses before something is tried again; after the last it is given up.
 RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (0.25, 1, 5, 30, 120, 360, 720, 1440))
 #: A webhook to which nothing has arrived for so long, although it was tried, is given up.
@@ -105,12 +105,21 @@ def latest_deliveries(webhook_id: UUID, most: int = 20) -> list[WebhookDelivery]
 
 def note_end(run_id: UUID) -> None:
     """Have the webhooks of a session's owner told that a run has ended, in the transaction in which it does. Runs within runs are not."""
+    _note(run_id, RUN_ENDED)
+
+
+def note_waiting(run_id: UUID) -> None:
+    """Have them told that a run waits for people, likewise."""
+    _note(run_id, RUN_WAITING)
+
+
+def _note(run_id: UUID, event: str) -> None:
     if not settings.WEBHOOKS:
         return
     runs = {"owner__sessions__runs": run_id, "owner__sessions__runs__parent": None}
     told = Webhook.objects.filter(disabled_at=None, **runs).values_list("pk", flat=True)
     WebhookDelivery.objects.bulk_create(
-        WebhookDelivery(webhook_id=webhook_id, event=RUN_ENDED, run_id=run_id) for webhook_id in told
+        WebhookDelivery(webhook_id=webhook_id, event=event, run_id=run_id) for webhook_id in told
     )
 
 

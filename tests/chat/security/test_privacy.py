@@ -16,7 +16,7 @@ from django.utils import timezone
 from agents import CallBegun, ModelRequest
 from chat import access, protocol
 from chat.accounts.models import User
-from chat.models import ApiToken, Door, Run, Schedule, Scope, Session, SessionFile, Webhook
+from chat.models import ApiToken, Door, Run, Schedule, Scope, Session, SessionFile, StandingApproval, Webhook
 from chat.runs import notes, sharing
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
@@ -120,6 +120,23 @@ ROWS: dict[str, list[Row]] = {
         Row("PATCH", 401, 404, 200, 403, '{"role": "driver"}', watcher=403),
         Row("DELETE", 401, 404, 204, 403, watcher=403),
     ],
+    # A session of one's own that begins as a copy: for whoever sees it, but for staff.
+    "api/sessions/<session_id>/copy/": [
+        Row("GET", 401, 405, 405, 405),
+        Row("POST", 401, 404, 201, 403, watcher=201),
+    ],
+    "api/sessions/<session_id>/branch/": [
+        Row("POST", 401, 404, 201, 403, '{"after_seq": 0}', watcher=201),
+        Row("POST", 401, 404, 201, 403, '{"after_seq": 0, "message": "hello"}', watcher=201),
+    ],
+    # Whose it is its owner says, and who was asked by them; nobody was here.
+    "api/offers/": [Row("GET", 401, 200, 200, 200)],
+    "api/sessions/<session_id>/owner/": [
+        Row("POST", 401, 404, 201, 403, '{"user": "another"}'),
+        Row("DELETE", 401, 404, 404, 404),
+    ],
+    "api/sessions/<session_id>/owner/accept/": [Row("POST", 401, 404, 404, 404)],
+    "api/sessions/<session_id>/leave/": [Row("POST", 401, 404, 403, 403, watcher=204)],
     # Whoever sees the session by a right of their own says what they think of it; what staff think they say elsewhere.
     "api/runs/<run_id>/verdict/": [
         Row("GET", 401, 404, 200, 200),
@@ -161,6 +178,18 @@ ROWS: dict[str, list[Row]] = {
     ],
     "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202, watcher=403, driver=202)],
     "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403, driver=409)],
+    # What waits for people: for those who drive the session. Here nothing does, so that there is nothing to decide.
+    "api/waiting/": [Row("GET", 401, 200, 200, 200), Row("POST", 401, 405, 405, 405)],
+    "api/runs/<run_id>/approve/": [
+        Row("POST", 401, 404, 409, 403, '{"tool_call_id": "c", "decision": "allow"}', watcher=403, driver=409)
+    ],
+    "api/runs/<run_id>/answer/": [
+        Row("POST", 401, 404, 409, 403, '{"tool_call_id": "c", "answers": {}}', watcher=403, driver=409)
+    ],
+    "api/sessions/<session_id>/approvals/": [Row("GET", 401, 404, 200, 200)],
+    "api/sessions/<session_id>/approvals/<approval_id>/": [
+        Row("DELETE", 401, 404, 204, 403, watcher=403, driver=204),
+    ],
     # The door of OpenAI's clients, which tokens alone open.
     "v1/models": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
     "v1/models/<str:name>": [Row("GET", 401, 401, 401, 401)],
@@ -235,6 +264,9 @@ ROWS: dict[str, list[Row]] = {
     "admin/autocomplete/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/jsi18n/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
     "admin/r/<path:content_type_id>/<path:object_id>/": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
+    # What is at work now, and the list of runs as a file: as the runs' own pages.
+    "admin/chat/run/now/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
+    "admin/chat/run/csv/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     # Versions of agents: for those alone who may see agents, and a change of one for those who may change them.
     "admin/chat/agent/models/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/chat/agent/<int:agent_id>/versions/<int:number>/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
@@ -331,6 +363,7 @@ def owned() -> tuple[Session, Run]:
     asked = ModelRequest("m", [{"role": "user", "content": SECRET}])
     CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
     notes.write_comment(owner, session.pk, 1, SECRET)
+    StandingApproval.objects.create(session=session, user=owner, tool_name="python", rule="r")
     return session, run
 
 
@@ -347,6 +380,7 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
     file_id = str(used.file_id if used else uuid4())
     shared = session.shares.first() if session else None
     commented = session.comments.first() if session else None
+    allowed = session.standing_approvals.first() if session else None
     token = ApiToken.objects.filter(user=session.owner_id, revoked_at=None).first() if session else None
     token_id = str(token.pk if token else uuid4())
     named = {
@@ -360,6 +394,7 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
         "schedule_id": schedule_id,
         "share_id": str(shared.pk if shared else uuid4()),
         "seq": "1",
+        "approval_id": str(allowed.pk if allowed else 2**40),
         "comment_id": str(commented.pk if commented else uuid4()),
         "name": act,
     }
@@ -432,6 +467,8 @@ COMMANDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "resume": ({"last_seq": 0}, "session", "session"),
     "ack": ({"seq": 1}, "pong", "pong"),
     "ping": ({}, "pong", "pong"),
+    "approve": ({"run_id": "RUN", "tool_call_id": "c", "decision": "allow"}, "not_waiting", "not_allowed"),
+    "answer": ({"run_id": "RUN", "tool_call_id": "c", "answers": {}}, "not_waiting", "not_allowed"),
     "activity": ({"seq": 1, "typing": True}, "pong", "pong"),
     "cancel": ({"all": True}, "reasoning_complete", "reasoning_complete"),
 }
