@@ -306,6 +306,7 @@ function appliedStep(run, seq, data) {
             duration_ms: data.duration_ms ?? null,
             partial: Boolean(data.partial),
             calls: [],
+            by: "",
           },
         ],
       };
@@ -352,7 +353,7 @@ function appliedStep(run, seq, data) {
  */
 function withPieceKept(run) {
   if (run.answer === null) return run;
-  const piece = { ...run.answer, iteration: run.iteration, calls: [] };
+  const piece = { ...run.answer, iteration: run.iteration, calls: [], by: "" };
   return { ...run, answer: null, items: [...run.items, { ...piece, kind: "thought" }] };
 }
 

@@ -58,7 +58,7 @@
  *
  * @typedef {{
  *   kind: "thought"|"calls"|"word", seq: number|null, step: number, at: number, iteration: number, text: string, duration_ms: number|null,
- *   partial: boolean, calls: Call[], isAnswer?: boolean, by?: string,
+ *   partial: boolean, calls: Call[], isAnswer?: boolean, by: string,
  * }} Item
  */
 
