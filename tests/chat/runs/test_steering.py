@@ -11,7 +11,7 @@ from django.db import DatabaseError
 from agents import ModelSettings
 from chat.access import Role
 from chat.models import Act, AuditEntry, Door, Run, SteeringWord, Step
-from chat.runs import commands, recorder, recovery, sharing, steering
+from chat.runs import commands, recorder, sharing, steering
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
 from chat.runtime import database
@@ -156,35 +156,6 @@ async def test_the_longest_is_taken(here: Here, model_side: ModelServer, setting
     with pytest.raises(Refused) as refused:
         await steering.steer(here.user, here.session.pk, message=f"{longest}x")
     assert refused.value.code == "too_large"
-
-
-@pytest.mark.parametrize("when", ["before it was read", "as it is read", "when it was read and nobody heard"])
-async def test_a_process_that_dies_loses_no_word(
-    here: Here, model_side: ModelServer, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
-    """It is in the log, or in the queue, and never in both: whatever of its reading was committed."""
-    run_id = await begun(here, model_side, Script(STORY, every_s=0.02), Script(STORY, every_s=0.02), Script("Yes."))
-    if when != "before it was read":
-        original = recorder._append_words
-
-        def dying(*args: Any, **kwargs: Any) -> Any:
-            if when == "as it is read":
-                raise DatabaseError("gone")
-            original(*args, **kwargs)
-            raise DatabaseError("gone")
-
-        monkeypatch.setattr(recorder, "_append_words", dying)
-        monkeypatch.setattr(recorder, "RETRY_AFTER_S", (60.0,))
-    await say(here, "Be brief.", interrupt=when != "before it was read")
-    if when == "when it was read and nobody heard":
-        await until(lambda: bool(read_words(here)))
-    assert await recovery.interrupt(run_id)
-    run_registry.stop_local_run(run_id, "Gone.")
-    monkeypatch.undo()
-    read = await database.read(read_words, here)
-    later = (await database.read(asked, here))[1:]
-    assert [*read, *later] == ["Be brief."]
-    assert await here.all_ended()
 
 
 async def test_a_commit_that_nobody_heard_of_is_not_made_twice(
