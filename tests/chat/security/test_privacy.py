@@ -86,6 +86,16 @@ ROWS: dict[str, list[Row]] = {
         Row("GET", LOGIN, 404, 200, 200, watcher=404, driver=200),
         Row("POST", 405, 405, 405, 405),
     ],
+    # What waits is for whoever drives; a call that there is none of is told to nobody.
+    "waiting/": page(200, 200, 200),
+    "runs/<uuid:run_id>/decide/": [
+        Row("GET", LOGIN, 404, 404, 403, watcher=403, driver=404),
+        Row("POST", LOGIN, 404, 404, 403, watcher=403, driver=404),
+    ],
+    "sessions/<uuid:session_id>/allowed/": [
+        Row("GET", LOGIN, 404, 200, 403, watcher=403, driver=200),
+        Row("POST", LOGIN, 404, 404, 403, watcher=403, driver=404),
+    ],
     # With whom a session is shared is its owner's to say, and to know; what a link leads to, anybody's who has it and logs in.
     "sessions/<uuid:session_id>/share/": [Row("GET", LOGIN, 404, 200, 404), Row("POST", LOGIN, 404, 400, 404)],
     "s/<str:secret>/": [Row("GET", LOGIN, 404, 404, 404), Row("POST", LOGIN, 404, 404, 404)],
