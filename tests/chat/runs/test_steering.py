@@ -193,7 +193,7 @@ async def test_who_steers_another_s_run_is_in_the_audit(here: Here, model_side: 
     await steering.steer(driver, here.session.pk, message="Be brief.", interrupt=True)
     assert await here.all_ended()
     notes = await database.read(
-        lambda: list(AuditEntry.objects.filter(act=Act.STEER).values_list("actor_id", "run_id", "subject_id"))
+        lambda: list(AuditEntry.objects.filter(action=Act.STEER).values_list("actor_id", "run_id", "subject_id"))
     )
     assert notes == [(driver.pk, run_id, here.user.pk)]
 
