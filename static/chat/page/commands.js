@@ -81,20 +81,10 @@ export function createCommands({ me, session, api, connection, onStopping, giveB
       if (!(await send("cancel", { run_id: run }, () => api.cancel(run)))) takingBack.delete(run);
     },
     /**
-     * Take a word back that no model has read.
-     *
      * @param {string} id
-     * @param {string|null} text given back once it is sure that it was not read, to be written anew
+     * @param {string|null} text
      */
-    async takeBackWord(id, text) {
-      try {
-        await api.unsteer(session, id);
-        if (text !== null) giveBack(text);
-      } catch (error) {
-        const title = (error instanceof ApiError && error.message) || SENTENCES.failedRequest;
-        notice("refused", { title, tone: "wait", icon: "warn" });
-      }
-    },
+    takeBackWord: (id, text) => takeBackWord({ session, api, giveBack }, id, text),
     /** @param {string} id */
     accepted(id) {
       continuing.delete(id);
@@ -126,4 +116,21 @@ export function createCommands({ me, session, api, connection, onStopping, giveB
       if (text !== undefined && status === "cancelled") giveBack(text, files);
     },
   };
+}
+
+/**
+ * Take a word back that no model has read.
+ *
+ * @param {{session: string, api: Api, giveBack: (text: string) => void}} from
+ * @param {string} id
+ * @param {string|null} text given back once it is sure that it was not read, to be written anew
+ */
+async function takeBackWord({ session, api, giveBack }, id, text) {
+  try {
+    await api.unsteer(session, id);
+    if (text !== null) giveBack(text);
+  } catch (error) {
+    const title = (error instanceof ApiError && error.message) || SENTENCES.failedRequest;
+    notice("refused", { title, tone: "wait", icon: "warn" });
+  }
 }

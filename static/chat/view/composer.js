@@ -30,8 +30,7 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
   const chosen = watchChoice(form, onChoose);
   const button = createSendButton(form);
   const refused = find(form, "#refused");
-  const ways = form.querySelector("#ways");
-  let isBusy = false;
+  const ways = createWays(form);
 
   /**
    * Say why the text cannot be sent; empty takes that away.
@@ -47,9 +46,9 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
   function submit(way) {
     const message = text.value;
     if (!message.trim()) return;
-    const problem = text.excess || attachments.problem || (isBusy && way && attachments.files.length ? SENTENCES.wordsOnly : "");
+    const problem = text.excess || attachments.problem || (ways.areOpen && way && attachments.files.length ? SENTENCES.wordsOnly : "");
     refuse(problem);
-    if (!problem) onSend({ message, files: attachments.files, ...chosen(), ...(isBusy && way && { way }) });
+    if (!problem) onSend({ message, files: attachments.files, ...chosen(), ...(ways.areOpen && way && { way }) });
   }
 
   text.box.addEventListener("keydown", (event) => {
@@ -70,10 +69,7 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
     event.preventDefault();
     submit();
   });
-  ways?.addEventListener("click", (event) => {
-    const button = closestTo(event, "[data-way]");
-    if (button) submit(/** @type {Way} */ (button.dataset.way));
-  });
+  ways.onPress(submit);
 
   return {
     /** Empty the box: its text is on its way. */
@@ -105,12 +101,39 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
      * @param {boolean} isAtWork
      */
     setBusy(isQueueing, isAtWork) {
-      isBusy = isAtWork;
       text.setBusy(isQueueing);
       button.setBusy(isQueueing);
-      if (ways) setShown(/** @type {HTMLElement} */ (ways), isAtWork);
+      ways.open(isAtWork);
     },
     disable: button.disable,
+  };
+}
+
+/**
+ * The buttons by which a message goes into the run at work instead of behind it. They are there while one is.
+ *
+ * @param {HTMLFormElement} form
+ */
+function createWays(form) {
+  /** @type {HTMLElement|null} */
+  const place = form.querySelector("#ways");
+  let areOpen = false;
+  return {
+    get areOpen() {
+      return areOpen;
+    },
+    /** @param {boolean} isAtWork */
+    open(isAtWork) {
+      areOpen = isAtWork;
+      if (place) setShown(place, isAtWork);
+    },
+    /** @param {(way: Way) => void} act */
+    onPress(act) {
+      place?.addEventListener("click", (event) => {
+        const pressed = closestTo(event, "[data-way]");
+        if (pressed) act(/** @type {Way} */ (pressed.dataset.way));
+      });
+    },
   };
 }
 

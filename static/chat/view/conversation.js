@@ -62,6 +62,8 @@ export function createView({ page, act, storage, fetchContent }) {
   });
   /** @type {State|null} */
   let painted = null;
+  /** @type {Map<string, number>} */
+  let reading = new Map();
 
   createToggles({ log: element, choices, takeFold: log.takeFold, fillCard: log.fillCard, onOpen: scroll.leave });
   createLogActions({
@@ -86,7 +88,7 @@ export function createView({ page, act, storage, fetchContent }) {
     head.paint(state, now);
     const hasMoved = state.queue !== painted?.queue || state.steering !== painted.steering;
     if (hasMoved || unsent !== null) waiting.paint(state.queue, state.steering, unsent ?? [], isMoving);
-    if (state.people !== painted?.people) paintPeople(state.people);
+    if (state.people !== painted?.people) paintPeople(state.people, reading);
     element.toggleAttribute("data-may-stop", page.may.stop && page.live);
     painted = state;
     return added;
@@ -109,6 +111,11 @@ export function createView({ page, act, storage, fetchContent }) {
      */
     paint(state, given) {
       scroll.addMissed(scroll.keepEnd(() => paintAll(state, given)));
+    },
+    /** Where others read. @param {Map<string, number>} next */
+    setReading(next) {
+      reading = next;
+      paintPeople(painted?.people ?? [], reading);
     },
     /** Twice a second: clocks. */
     tick: head.tick,
