@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 from django.db import connection
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from agents.steps import ContextUse
 from chat.access import shared_roles, shares_with
@@ -61,6 +61,17 @@ def past_sessions(
     return _as_filters_say(sessions, user, text, status, agent)
 
 
+def one_of_each_family(sessions: QuerySet[Session]) -> QuerySet[Session]:
+    """Of somebody's own sessions that were copied from each other the one with the latest activity alone."""
+    newer = Session.objects.filter(
+        owner=OuterRef("owner"),
+        archived=OuterRef("archived"),
+        family=OuterRef("family"),
+        active_at__gt=OuterRef("active_at"),
+    )
+    return sessions.filter(Q(family=None) | ~Exists(newer))
+
+
 def shared_sessions(user: User, *, text: str = "", status: str = "", agent: str = "") -> QuerySet[Session]:
     """The sessions of others that are shared with the user, likewise. Words are looked for in their titles."""
     shared = Share.objects.filter(shares_with(user.pk)).values("session_id")
@@ -102,7 +113,10 @@ class ListedSession(NamedTuple):
 
 def listed_sessions(user: User, most: int) -> list[ListedSession]:
     """The user's own sessions with the latest activity, those that are archived left out."""
-    return [ListedSession(*row) for row in past_sessions(user).values_list(*ListedSession._fields)[:most]]
+    return [
+        ListedSession(*row)
+        for row in one_of_each_family(past_sessions(user)).values_list(*ListedSession._fields)[:most]
+    ]
 
 
 def stored_after(session_id: UUID, after: int, limit: int, up_to: int | None = None) -> list[Stored]:

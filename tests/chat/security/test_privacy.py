@@ -98,6 +98,19 @@ ROWS: dict[str, list[Row]] = {
     ],
     # With whom a session is shared is its owner's to say, and to know; what a link leads to, anybody's who has it and logs in.
     "sessions/<uuid:session_id>/share/": [Row("GET", LOGIN, 404, 200, 404), Row("POST", LOGIN, 404, 400, 404)],
+    # For whoever sees it, but for staff; what the forms lack is refused. Here the run has not ended, and nobody was asked.
+    # Of two runs that one sees; here none is named.
+    "compare/": page(404, 404, 404),
+    "runs/<uuid:run_id>/branch/": [
+        Row("GET", LOGIN, 404, 404, 403, watcher=404),
+        Row("POST", LOGIN, 404, 404, 403, watcher=404),
+    ],
+    "sessions/<uuid:session_id>/copy/": [
+        Row("GET", 405, 405, 405, 405),
+        Row("POST", LOGIN, 404, 302, 403, watcher=302),
+    ],
+    "sessions/<uuid:session_id>/owner/": [Row("POST", LOGIN, 404, 404, 404)],
+    "sessions/<uuid:session_id>/leave/": [Row("POST", LOGIN, 404, 403, 403, watcher=302)],
     "s/<str:secret>/": [Row("GET", LOGIN, 404, 404, 404), Row("POST", LOGIN, 404, 404, 404)],
     # One's own data, of whoever asks.
     "data/archive/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
