@@ -2,13 +2,16 @@
 
 from django.urls import include, path
 
+from chat.web import branches as branch_pages
 from chat.web import calls as call_pages
+from chat.web import comparison as comparison_pages
 from chat.web import own_data, reading
 from chat.web import runs as run_pages
 from chat.web import sessions as session_pages
 from chat.web import sharing as sharing_pages
 from chat.web import start as start_pages
 from chat.web import tokens as token_pages
+from chat.web import waiting as waiting_pages
 from chat.web import webhooks as webhook_pages
 
 urlpatterns = [
@@ -17,8 +20,16 @@ urlpatterns = [
     path("sessions/new/", start_pages.begin, name="begin"),
     path("sessions/<uuid:session_id>/", session_pages.session, name="session"),
     path("sessions/<uuid:session_id>/share/", sharing_pages.shares, name="shares"),
+    path("sessions/<uuid:session_id>/copy/", branch_pages.copy, name="copy"),
+    path("sessions/<uuid:session_id>/owner/", branch_pages.owner, name="owner"),
+    path("sessions/<uuid:session_id>/leave/", branch_pages.leave, name="leave"),
+    path("compare/", comparison_pages.compare, name="compare"),
+    path("runs/<uuid:run_id>/branch/", branch_pages.branch, name="branch"),
     path("s/<str:secret>/", sharing_pages.join, name="join"),
     path("runs/<uuid:run_id>/", run_pages.run, name="run"),
+    path("sessions/<uuid:session_id>/allowed/", waiting_pages.allowed, name="allowed"),
+    path("waiting/", waiting_pages.index, name="waiting"),
+    path("runs/<uuid:run_id>/decide/", waiting_pages.decide, name="decide"),
     path("runs/<uuid:run_id>/calls/<int:number>/", call_pages.call, name="call"),
     path("accounts/reading/", reading.choose_reading, name="reading"),
     path("accounts/tokens/", token_pages.index, name="tokens"),
