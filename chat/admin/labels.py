@@ -251,7 +251,6 @@ OTHERS = (
     gettext_noop("access attempts"),
     gettext_noop("access failure"),
     gettext_noop("access failures"),
-    gettext_noop("User Agent"),
     gettext_noop("IP Address"),
     gettext_noop("Username"),
     gettext_noop("Path"),

@@ -21,7 +21,7 @@ class FailureAdmin(ReadOnlyAdmin):
     list_filter = ("locked_out", ("attempt_time", admin.DateFieldListFilter))
     search_fields = ("username", "ip_address")
     ordering = ("-attempt_time",)
-    fields = (*list_display, "user_agent")
+    fields = list_display
     readonly_fields = fields
 
 
@@ -33,7 +33,7 @@ class AttemptAdmin(ReadOnlyAdmin):
     list_display = ("attempt_time", "username", "ip_address", "failures_since_start")
     search_fields = ("username", "ip_address")
     ordering = ("-attempt_time",)
-    fields = (*list_display, "path_info", "user_agent")
+    fields = (*list_display, "path_info")
     readonly_fields = fields
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
