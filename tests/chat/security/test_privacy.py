@@ -195,6 +195,10 @@ ROWS: dict[str, list[Row]] = {
         Row("POST", 401, 405, 405, 405),
     ],
     "api/runs/<run_id>/calls/<number>/messages/": [Row("GET", 401, 404, 200, 200, watcher=403, driver=200)],
+    "api/sessions/<session_id>/steer/": [Row("POST", 401, 404, 202, 403, '{"message": "hello"}', driver=202)],
+    "api/sessions/<session_id>/unsteer/": [
+        Row("POST", 401, 404, 409, 403, '{"client_message_id": "hello"}', driver=409),
+    ],
     "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202, watcher=403, driver=202)],
     "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403, driver=409)],
     # What waits for people: for those who drive the session. Here nothing does, so that there is nothing to decide.
@@ -481,6 +485,8 @@ def told_apart(answer: Any, path: str) -> tuple[Any, ...]:
 COMMANDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "chat": ({"message": "hello"}, "accepted", "not_allowed"),
     "continue": ({"run_id": "RUN"}, "not_continuable", "not_allowed"),
+    "steer": ({"message": "hello"}, "accepted", "not_allowed"),
+    "unsteer": ({"client_message_id": "hello"}, "nothing_to_cancel", "not_allowed"),
     "resume": ({"last_seq": 0}, "session", "session"),
     "ack": ({"seq": 1}, "pong", "pong"),
     "ping": ({}, "pong", "pong"),
