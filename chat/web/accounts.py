@@ -29,7 +29,7 @@ from chat.accounts.models import User
 from chat.models import Act, Door
 from chat.protocol import group_messages
 from chat.runtime import groups
-from chat.security import audit
+from chat.security import audit, tokens
 from chat.serving import supervisor
 from chat.web import addresses, provider_login
 from chat.web.languages import choose_language
@@ -124,7 +124,7 @@ class AccountView(LoginRequiredMixin, UpdateView):  # type: ignore[type-arg]
 
 
 class PasswordChangeView(auth.PasswordChangeView):
-    """Change the password: every other login ends."""
+    """Change the password: every other login ends, and every token."""
 
     success_url = reverse_lazy("account")
 
@@ -139,9 +139,12 @@ class PasswordChangeView(auth.PasswordChangeView):
         user = cast(User, self.request.user)
         with transaction.atomic():
             audit.note_act(user.pk, Act.PASSWORD, Door.PAGE, subject_id=user.pk)
+            tokens.revoke_all(user.pk)
             answer = super().form_valid(form)
         tell_logins_ended()
-        messages.success(self.request, _("The password was changed."))
+        messages.success(
+            self.request, _("The password was changed. Everything else that was logged in, and every token, has ended.")
+        )
         return answer
 
 
