@@ -24,6 +24,7 @@ urlpatterns = [
     path("accounts/tokens/<uuid:token_id>/revoke/", token_pages.revoke, name="token-revoke"),
     path("accounts/webhooks/", webhook_pages.index, name="webhooks"),
     path("accounts/webhooks/<uuid:webhook_id>/remove/", webhook_pages.remove, name="webhook-remove"),
+    path("accounts/webhooks/deliveries/<uuid:delivery_id>/retry/", webhook_pages.retry, name="webhook-retry"),
     path("accounts/webhooks/<uuid:webhook_id>/test/", webhook_pages.test, name="webhook-test"),
     # Beside the pages of accounts, of which few are served at a time: it may take long.
     path("data/archive/", own_data.send_archive, name="own_archive"),

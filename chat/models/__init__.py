@@ -15,6 +15,7 @@ from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, Aud
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.imports import ImportedDocument
+from chat.models.mails import Mail, MailKind, MailState
 from chat.models.operations import (
     Announcement,
     Chore,
@@ -102,6 +103,9 @@ __all__ = [
     "FileText",
     "ImportedDocument",
     "Level",
+    "Mail",
+    "MailKind",
+    "MailState",
     "McpServer",
     "MissedPolicy",
     "ModelCall",

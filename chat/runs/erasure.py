@@ -27,6 +27,7 @@ from chat.models import (
     FileChunk,
     FileText,
     ImportedDocument,
+    Mail,
     ModelCall,
     ModelContent,
     Occurrence,
@@ -268,6 +269,7 @@ _PARTS: tuple[Callable[[int, int], bool], ...] = (
     _erase_files_of_user,
     _delete_some(lambda user_id: Connection.objects.filter(user=user_id)),
     _delete_some(lambda user_id: RequestKey.objects.filter(owner=user_id)),
+    _delete_some(lambda user_id: Mail.objects.filter(user=user_id)),
     _delete_some(lambda user_id: LogEntry.objects.filter(user=user_id)),
 )
 

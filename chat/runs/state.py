@@ -46,7 +46,7 @@ from chat.runtime.db_values import (
     uuid_param,
     uuids_from_db,
 )
-from chat.store import step_log, webhooks
+from chat.store import notices, step_log
 
 #: From where each status may be reached.
 MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
@@ -225,7 +225,7 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
         # Now that the run's row is held, nobody saves one any more.
         step_log.forget_draft(run_id)
         _repeat_status(session_id)
-        webhooks.note_end(run_id)
+        notices.note_end(run_id)
         transaction.on_commit(lambda: _count(end.status, *moved))
     return moved is not None
 

@@ -21,10 +21,11 @@ from django.utils import timezone
 from agents.sentence import Sentence
 from chat.accounts.models import User
 from chat.models import DeliveryState, Run, Webhook, WebhookDelivery
+from chat.store.links import page_address
 
 #: Webhooks of one account.
 MOST_WEBHOOKS = 10
-RUN_ENDED, PING = "run.ended", "ping"
+RUN_ENDED, RUN_WAITING, PING = "run.ended", "run.waiting", "ping"
 #: Pauses before something is tried again; after the last it is given up.
 RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (0.25, 1, 5, 30, 120, 360, 720, 1440))
 #: A webhook to which nothing has arrived for so long, although it was tried, is given up.
@@ -41,8 +42,8 @@ class TooManyWebhooks(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """Something to send: where to, under which identifier, what, and by which secret it is signed; None where that is lost."""
+class Attempt:
+    """A delivery that is to be tried now: where to, under which identifier, what, and signed by which secret; None: lost."""
 
     delivery_id: UUID
     webhook_id: UUID
@@ -98,6 +99,13 @@ def webhooks_of(user_id: int) -> list[Webhook]:
     return list(Webhook.objects.filter(owner=user_id))
 
 
+def retry_delivery(user_id: int, delivery_id: UUID) -> bool:
+    """Try something again that was given up, or sooner than it would be; false where there is none such, or it has arrived."""
+    own = WebhookDelivery.objects.filter(webhook__owner=user_id, pk=delivery_id).exclude(state=DeliveryState.DELIVERED)
+    held = own.filter(webhook__disabled_at=None)
+    return bool(held.update(state=DeliveryState.WAITING, next_at=timezone.now(), attempts=0, settled_at=None))
+
+
 def latest_deliveries(webhook_id: UUID, most: int = 20) -> list[WebhookDelivery]:
     """What a webhook was sent last, or is to be sent."""
     return list(WebhookDelivery.objects.filter(webhook=webhook_id)[:most])
@@ -105,12 +113,21 @@ def latest_deliveries(webhook_id: UUID, most: int = 20) -> list[WebhookDelivery]
 
 def note_end(run_id: UUID) -> None:
     """Have the webhooks of a session's owner told that a run has ended, in the transaction in which it does. Runs within runs are not."""
+    _note(run_id, RUN_ENDED)
+
+
+def note_waiting(run_id: UUID) -> None:
+    """Have them told that a run waits for people, likewise."""
+    _note(run_id, RUN_WAITING)
+
+
+def _note(run_id: UUID, event: str) -> None:
     if not settings.WEBHOOKS:
         return
     runs = {"owner__sessions__runs": run_id, "owner__sessions__runs__parent": None}
     told = Webhook.objects.filter(disabled_at=None, **runs).values_list("pk", flat=True)
     WebhookDelivery.objects.bulk_create(
-        WebhookDelivery(webhook_id=webhook_id, event=RUN_ENDED, run_id=run_id) for webhook_id in told
+        WebhookDelivery(webhook_id=webhook_id, event=event, run_id=run_id) for webhook_id in told
     )
 
 
@@ -124,7 +141,7 @@ def is_any_due() -> bool:
 
 
 @transaction.atomic
-def take_due(most: int, busy: Collection[UUID]) -> list[Letter]:
+def take_due(most: int, busy: Collection[UUID]) -> list[Attempt]:
     """Take up what is due, one for each webhook that is not busy: it is nobody else's for a while."""
     now = timezone.now()
     due = WebhookDelivery.objects.select_for_update(skip_locked=True, of=("self",)).select_related("webhook")
@@ -138,7 +155,7 @@ def take_due(most: int, busy: Collection[UUID]) -> list[Letter]:
     )
     runs = Run.objects.select_related("session").in_bulk([each.run_id for each in taken if each.run_id])
     return [
-        Letter(
+        Attempt(
             each.pk,
             each.webhook_id,
             each.webhook.url,
@@ -150,13 +167,13 @@ def take_due(most: int, busy: Collection[UUID]) -> list[Letter]:
 
 
 @transaction.atomic
-def settle(letter: Letter, status: int | None, error: str) -> None:
+def settle(attempt: Attempt, status: int | None, error: str) -> None:
     """Note what has come of an attempt: arrived, or tried again later, or given up, and with it perhaps the webhook."""
     now = timezone.now()
-    delivery = WebhookDelivery.objects.select_related("webhook").filter(pk=letter.delivery_id).first()
+    delivery = WebhookDelivery.objects.select_related("webhook").filter(pk=attempt.delivery_id).first()
     if delivery is None or delivery.state != DeliveryState.WAITING:
         return
-    own = Webhook.objects.filter(pk=letter.webhook_id)
+    own = Webhook.objects.filter(pk=attempt.webhook_id)
     if not error:
         _settle(delivery, DeliveryState.DELIVERED, now, status, "")
         own.update(failing_since=None)
@@ -187,13 +204,11 @@ def _told(delivery: WebhookDelivery, run: Run | None) -> dict[str, Any]:
     if delivery.run_id is not None:
         told["data"] = {"run_id": str(delivery.run_id)}
     if run is not None:
-        site = settings.PUBLIC_URL.origin or f"http://{settings.HOST}:{settings.PORT}"
-        address = f"{site}{settings.PUBLIC_URL.path}/sessions/{run.session_id}/#run-{run.pk}"
         told["data"] |= {
             "session_id": str(run.session_id),
             "status": run.status,
             "title": run.session.title,
-            "url": address,
+            "url": page_address(f"/sessions/{run.session_id}/#run-{run.pk}"),
         }
     return told
 

@@ -29,6 +29,7 @@ from chat.models import (
     Door,
     Draft,
     ImportedDocument,
+    Mail,
     Occurrence,
     RequestKey,
     Run,
@@ -102,6 +103,7 @@ def fill(name: str) -> User:
     share = Share.objects.create(session=session, link_hash=f"secret of {name}", role="watcher")
     ShareJoin.objects.create(share=share, user=user)
     hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
+    Mail.objects.create(user=user, kind="run.waiting", run_id=run.pk)
     WebhookDelivery.objects.create(webhook=hook, event="run.ended")
     audit.note_act(user.pk, Act.EXPORT, Door.API, session_id=session.pk)
     return user
