@@ -7,12 +7,12 @@ from typing import Any
 
 from agents.errors import AgentError
 from agents.events import Step
-from agents.loading import load
+from agents.loading import load_driver
 from agents.metering import Meter
 from agents.specs import AgentSpec, ModelSettings, find_agent
 from agents.steps import FileData, StepData
 from agents.stream import AgentRun, Task
-from agents.text import clean
+from agents.text import clean_text
 from agents.tools import Toolbox, connect_servers
 
 DEFAULT_MAX_ITERATIONS = 20
@@ -53,7 +53,7 @@ class Agent:
             raise ValueError("There is nothing to answer: neither a prompt nor a user's message in the history.")
         if max_iterations < 1:
             raise ValueError("An agent needs at least one model call.")
-        message = clean(asked[-1]) if isinstance(asked[-1], str) else ""
+        message = clean_text(asked[-1]) if isinstance(asked[-1], str) else ""
         label = str(session_id or self.spec.name)
         parts = (self.spec, self.model, self.toolbox, conversation, message, max_iterations, label)
         return AgentRun(Task(*parts, skip_initial_steps, meter, tuple(calls)))
@@ -115,7 +115,7 @@ def get_agent(
 def preload(mcp_servers: Mapping[str, Any] = {}) -> None:
     """Import Qwen-Agent and begin to connect to MCP servers, so that the first run doesn't wait. Takes seconds: call it in a thread."""
     connect_servers(mcp_servers)
-    load()
+    load_driver()
 
 
 def _raise_failure(run: AgentRun) -> None:

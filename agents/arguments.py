@@ -15,7 +15,7 @@ _DEEPEST = 4
 _NEAR = 24
 
 
-def repaired(raw: str) -> str:
+def repair_arguments(raw: str) -> str:
     """The arguments as the JSON object that they can only be meant as; as they came where they are one, or might be several things."""
     if json_object(raw, None) is not None and raw.strip():
         return raw
@@ -117,7 +117,7 @@ def _folded(name: str) -> str:
     return re.sub(r"[-_. ]+", "_", name).casefold()
 
 
-def fault(raw: str) -> str:
+def describe_fault(raw: str) -> str:
     """What is wrong with arguments that are no JSON object, as a sentence that a model can act on."""
     what = _fault(raw)
     return f"The arguments of the call could not be read: {what}. They have to be one JSON object. Nothing was run."

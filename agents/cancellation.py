@@ -7,7 +7,7 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 
-def unheard(_words: str) -> None:
+def ignore_words(_words: str) -> None:
     """Nobody has asked."""
 
 
@@ -25,7 +25,7 @@ class CancelToken:
         self._reason = ""
         self.call_id = ""
         """The id of the call that it was handed to, unique in the run."""
-        self.on_progress: Callable[[str], None] = unheard
+        self.on_progress: Callable[[str], None] = ignore_words
         """Called, in the tool's thread or another, with what the tool says of how far it has come."""
 
     def progress(self, words: str) -> None:

@@ -118,7 +118,7 @@ def read_text(media_type: str, content: bytes, stop: CancelToken | None = None) 
     kind = _KINDS.get(media_type, "text")
     try:
         pages, problem = _readers.run(
-            "documents.extract", kind, content, cpu_s=_READ_CPU_S, timeout_s=_READ_S, stop=stop
+            "documents.extract_pages", kind, content, cpu_s=_READ_CPU_S, timeout_s=_READ_S, stop=stop
         )
     except TooSlow:
         return DocumentText([], "Reading it took longer than it may.")

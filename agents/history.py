@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from agents.events import LeftOut
-from agents.text import clean, estimate_tokens
+from agents.text import clean_text, estimate_tokens
 
 ChatMessage = dict[str, Any]
 """A message in OpenAI's shape."""
@@ -104,7 +104,7 @@ def repair_tool_calls(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]
 
     for given in history:
         message = dict(given)
-        message["content"] = clean(_text(message.get("content")))
+        message["content"] = clean_text(_text(message.get("content")))
         if message["role"] == "tool":
             wanted = str(message.get("tool_call_id", ""))
             for at, call in enumerate(waiting):
@@ -164,7 +164,7 @@ def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMe
     the newest turn stay; if they alone are too long, the newest turn's results are shortened, the oldest first, and then its
     oldest calls left out with their results.
     """
-    costs = [cost(message) for message in messages]
+    costs = [message_tokens(message) for message in messages]
     total = whole = sum(costs)
     if total <= budget:
         return messages, total, LeftOut()
@@ -185,9 +185,9 @@ def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMe
         if total <= budget:
             break
         if message["role"] == "tool" and len(message["content"]) > _SHORT + len(_SHORTENED):
-            before = cost(message)
+            before = message_tokens(message)
             kept[index] = {**message, "content": message["content"][:_SHORT] + _SHORTENED}
-            total -= before - cost(kept[index])
+            total -= before - message_tokens(kept[index])
     kept, total = _without_oldest_calls(kept, head + 1, total, budget)
     return kept, total, LeftOut(len(messages) - len(kept), whole - total)
 
@@ -216,12 +216,12 @@ def _without_oldest_calls(
     for start, following in pairwise(asking):
         if total <= budget:
             break
-        total -= sum(map(cost, kept[start:following]))
+        total -= sum(map(message_tokens, kept[start:following]))
         cut_to = following
     return kept[:first] + kept[cut_to:], total
 
 
-def cost(message: ChatMessage) -> int:
+def message_tokens(message: ChatMessage) -> int:
     """Tokens a message takes, estimated."""
     content = message["content"]
     tokens = 4 + estimate_tokens(_text(content)) + _other_costs(message, _KNOWN_FIELDS)

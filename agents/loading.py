@@ -12,7 +12,7 @@ from pathlib import Path
 _loading = threading.Lock()
 
 
-def load() -> Callable[..., None]:
+def load_driver() -> Callable[..., None]:
     """The driver of Qwen-Agent's loop. The first call imports Qwen-Agent, which takes seconds."""
     with _loading:  # silencing warnings is for one thread at a time
         return _import_driver()
@@ -24,9 +24,9 @@ def _import_driver() -> Callable[..., None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its many dependencies; none is ours to heed
         import agents.tools.schemas  # noqa: F401, PLC0415 - every call waits for it
-        from agents.qwen import converse  # noqa: PLC0415 - seconds that `import agents` must not take
+        from agents.qwen import run_conversation  # noqa: PLC0415 - seconds that `import agents` must not take
     silence_log()
-    return converse
+    return run_conversation
 
 
 def name_workspace() -> None:

@@ -189,7 +189,7 @@ def may_hold_secret(text: str) -> bool:
     return any(word in lower for word in (*_SCHEMES, *_PASSWORDS, *_NAMES))
 
 
-def hidden(kind: Kind) -> str:
+def placeholder_for(kind: Kind) -> str:
     """What stands in the place of a secret."""
     return f"[hidden {kind}]"
 
@@ -208,7 +208,7 @@ def mask_and_tell(text: str) -> tuple[str, list[Secret]]:
     told: list[Secret] = []
     length, end = 0, 0
     for secret in secrets:
-        before, words = text[end : secret.start], hidden(secret.kind)
+        before, words = text[end : secret.start], placeholder_for(secret.kind)
         told.append(Secret(secret.kind, length + len(before), length + len(before) + len(words)))
         parts += (before, words)
         length += len(before) + len(words)

@@ -105,7 +105,7 @@ class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has n
         return _content(outcome.content, self._look_at(outcome.files) if outcome.files else ())
 
 
-def converse(
+def run_conversation(
     spec: AgentSpec,
     settings: ModelSettings,
     toolbox: Toolbox,
@@ -118,7 +118,7 @@ def converse(
         written = history if toolbox.is_asked_by_person else [each for each in history if each["role"] != USER]
         egress = Egress(written, toolbox.privacy, toolbox.hosts)
         missing: list[str] = []
-        built = tools.build(spec.tools, toolbox, egress, missing.append, spec.mcp)
+        built = tools.build_tools(spec.tools, toolbox, egress, missing.append, spec.mcp)
         toolset = {name: egress.guard(tool) for name, tool in built.items()}
         if (files := toolbox.files) is not None:
             toolset = {name: KeepingTool(tool, files) for name, tool in toolset.items()}

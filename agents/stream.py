@@ -20,9 +20,9 @@ from agents.calls import CallRecord, OpenCall
 from agents.cancellation import CancelToken
 from agents.errors import AgentError, LimitReached, Stopped, clear_traceback_frames
 from agents.events import ModelRequest, Outcome, PartialStep, RunEvent, Status, Step, number_of
-from agents.loading import load
+from agents.loading import load_driver
 from agents.metering import Meter
-from agents.models.ends import check_end, meaning
+from agents.models.ends import check_end, classify_end
 from agents.models.reply import MOST_CALLS, Reply, ReplyWriter
 from agents.models.reply_parts import Call, FinishedReply
 from agents.pace import Throttle
@@ -95,7 +95,7 @@ class AgentRun:
         steps = self._splitter.open(task.message)
         if not task.skip_initial_steps:
             self._push(steps)
-        threads.run(self._work)
+        threads.run_in_thread(self._work)
 
     # -- for the reader ---------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class AgentRun:
         threading.current_thread().name = f"agent-{task.label}"
         error: Exception | None = None
         try:
-            load()(task.spec, task.model, task.toolbox, task.conversation, self)
+            load_driver()(task.spec, task.model, task.toolbox, task.conversation, self)
         except Exception as caught:  # noqa: BLE001 - whatever breaks, the run has to end and say so
             error = caught
         with contextlib.suppress(Stopped):
@@ -306,7 +306,7 @@ class AgentRun:
             server=reply.server,
             reasoning_field=reply.reasoning_field,
             turn_fields=reply.details,
-            is_cut=error is not None and meaning(reply.finish_reason or "") == "cut",
+            is_cut=error is not None and classify_end(reply.finish_reason or "") == "cut",
         )
         self._push(steps)
         self._calls.end(call, reply, error)

@@ -18,7 +18,7 @@ def is_clean(text: str) -> bool:
     return True
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """The text with halves of surrogate pairs joined, and NUL and lone surrogates as U+FFFD."""
     if is_clean(text):
         return text
@@ -93,7 +93,7 @@ def _float(digits: str) -> float:
 
 def _clean_json(value: Any) -> Any:
     if isinstance(value, str):
-        return clean(value)
+        return clean_text(value)
     if isinstance(value, dict):
-        return {clean(key): _clean_json(item) for key, item in value.items()}
+        return {clean_text(key): _clean_json(item) for key, item in value.items()}
     return [_clean_json(item) for item in value] if isinstance(value, list) else value

@@ -26,7 +26,7 @@ class _Worker:
                 _idle.append(self)
 
 
-def run(work: Callable[[], None]) -> None:
+def run_in_thread(work: Callable[[], None]) -> None:
     """Run in a thread of its own, at once; ``work`` handles its own errors."""
     with _lock:
         worker = _idle.pop() if _idle else None

@@ -21,10 +21,12 @@ from agents.sentence import Sentence
 from chat import protocol
 from chat.access import Role
 from chat.catalog import agents as catalog
+from chat.live import activity as live_activity
 from chat.live import connections, handshake, seats
 from chat.models import Door, Scope
 from chat.protocol import (
     Ack,
+    Activity,
     Answer,
     Approve,
     BadFrame,
@@ -54,11 +56,14 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 200
 _PER_S = 200
 _SIZE_OF_ONE = 4096
+#: What somebody does is passed on once in so many seconds; what they say of it between is left.
+_ACTIVITY_PAUSE_S = 1.0
 
 #: What a token must hold for each command.
 NEEDED: dict[type, Scope] = {
     Ack: Scope.READ,
     Ping: Scope.READ,
+    Activity: Scope.READ,
     Resume: Scope.READ,
     Chat: Scope.ASK,
     Continue: Scope.ASK,
@@ -87,6 +92,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         self._ended = False
         self._turns: float = _AT_ONCE
         self._turn_at = time.monotonic()
+        self._active_at = -_ACTIVITY_PAUSE_S
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Take events one by one. The session's feed hears the group for all sockets, so this one needs no channel of its own."""
@@ -226,13 +232,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 pong: PongData = {"last_seq": subscriber.feed.head, "timestamp": time.time()}
                 subscriber.send_control(encode({"type": "pong", "data": pong}))
             case Resume():
-                subscriber.cork()
-                try:
-                    problems = await self._begin(command.last_seq, command.last_id)
-                finally:
-                    subscriber.uncork()
-                for code, message in problems:
-                    self._error(code, message)
+                await self._resume(command)
             case Chat():
                 asked = run_commands.ask(
                     self._user(),
@@ -252,6 +252,8 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 )
             case Cancel():
                 await self._cancel(command)
+            case Activity():
+                await self._tell_activity(command)
             case Approve() | Answer():
                 self._error("not_waiting", Sentence("Nothing here waits for a decision."))
 
@@ -274,6 +276,16 @@ class SessionConsumer(AsyncWebsocketConsumer):
         finally:
             subscriber.uncork()
 
+    async def _resume(self, command: Resume) -> None:
+        subscriber = self._seated().subscriber
+        subscriber.cork()
+        try:
+            problems = await self._begin(command.last_seq, command.last_id)
+        finally:
+            subscriber.uncork()
+        for code, message in problems:
+            self._error(code, message)
+
     async def _cancel(self, command: Cancel) -> None:
         entrance = self._seated().entrance
         try:
@@ -284,6 +296,15 @@ class SessionConsumer(AsyncWebsocketConsumer):
             )
         except Refused as refused:
             self._error(refused.code, refused.message)
+
+    async def _tell_activity(self, activity: Activity) -> None:
+        if (activity.seq or 0) > self._seated().subscriber.feed.head:
+            self._error("bad_seq", Sentence("There is no step %(n)s in this session.", n=str(activity.seq)[:20]))
+            return
+        now = time.monotonic()
+        if now - self._active_at >= _ACTIVITY_PAUSE_S:
+            self._active_at = now
+            await live_activity.tell(self._user(), self._seated().entrance, activity.seq, typing=activity.typing)
 
     def _error(self, code: ErrorCode, message: str, client_message_id: str | None = None) -> None:
         subscriber, entrance = self._seated().subscriber, self._seated().entrance

@@ -3,7 +3,7 @@
 from django.urls import include, path
 
 from chat.web import calls as call_pages
-from chat.web import own_data
+from chat.web import own_data, reading
 from chat.web import runs as run_pages
 from chat.web import sessions as session_pages
 from chat.web import sharing as sharing_pages
@@ -20,6 +20,7 @@ urlpatterns = [
     path("s/<str:secret>/", sharing_pages.join, name="join"),
     path("runs/<uuid:run_id>/", run_pages.run, name="run"),
     path("runs/<uuid:run_id>/calls/<int:number>/", call_pages.call, name="call"),
+    path("accounts/reading/", reading.choose_reading, name="reading"),
     path("accounts/tokens/", token_pages.index, name="tokens"),
     path("accounts/tokens/<uuid:token_id>/revoke/", token_pages.revoke, name="token-revoke"),
     path("accounts/webhooks/", webhook_pages.index, name="webhooks"),

@@ -57,7 +57,7 @@ class EdgeMiddleware:
 
     def _probe(self, request: HttpRequest) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]] | None:
         if request.path_info == "/metrics" and metrics.has_token(request):
-            return metrics.answer
+            return metrics.metrics_answer
         return self.probes.get(request.path_info)
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:

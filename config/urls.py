@@ -38,7 +38,7 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("healthz/echo", echo.echo, name="echo"),
-    path("metrics", metrics.figures, name="metrics"),
+    path("metrics", metrics.metrics_page, name="metrics"),
 ]
 
 handler500 = "chat.web.errors.server_error"

@@ -94,7 +94,8 @@ def _js_type(value: dict[str, Any]) -> str:
         case "array":
             return f"Array<{_js_type(value['items'])}>"
         case "object":
-            return "Record<string, unknown>"
+            within = value.get("additionalProperties")
+            return f"Record<string, {_js_type(within) if isinstance(within, dict) else 'unknown'}>"
         case None:
             return "unknown"
         case kind:

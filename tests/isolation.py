@@ -8,6 +8,7 @@ import atexit
 import os
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,9 @@ ENVIRONMENT = Path(__file__).resolve().parent.parent / "config" / "environment.p
 VARIABLES = re.findall(r"^    ([A-Z_]+): ", ENVIRONMENT.read_text("utf-8"), re.MULTILINE)
 
 os.environ.update(dict.fromkeys(VARIABLES, ""))
+# Hundreds of processes are started, each of which would compile the whole product anew where the machine keeps no bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ["SECRET_KEY"] = "the secret of tests, known to everyone, and long enough to please"
 os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="thinkaloud-tests-")
 # What is collected for serving: nothing. Pages then name static files plainly.

@@ -118,7 +118,7 @@ class Work:
     def carry_out(self, agent: Any, messages: Sequence[Message]) -> None:
         """Let the agent work to its end, blocking. Raises what the run does, and what the agent does."""
         remove_callback = self._host.call_at_stop(lambda: self._news.put(_End(Stopped())))
-        threads.run(lambda: self._generate(agent, messages))
+        threads.run_in_thread(lambda: self._generate(agent, messages))
         try:
             while True:
                 news = self._news.get()

@@ -17,7 +17,7 @@ from agents.extensions.qwen_tools import as_text
 from agents.models.reply import MOST_CALLS, REPLY_LIMIT, Reply
 from agents.models.reply_parts import Part
 from agents.sentence import Sentence
-from agents.text import clean
+from agents.text import clean_text
 
 _THINK, _THOUGHT = "<think>", "</think>"
 
@@ -128,7 +128,7 @@ class Turn:
             )
         self._began += [time.monotonic()] * (len(said) - len(self._began))
         parts = [
-            Part(each.kind, began, [clean(each.text)], clean(each.name), clean(each.id))
+            Part(each.kind, began, [clean_text(each.text)], clean_text(each.name), clean_text(each.id))
             for each, began in zip(said, self._began, strict=False)
         ]
         calls = [part for part in parts if part.kind == "call"]

@@ -6,9 +6,9 @@ some send it in pieces, some send all once more at the end.
 
 from collections.abc import Collection
 
-from agents.arguments import repaired
+from agents.arguments import repair_arguments
 from agents.models.reply_parts import Part
-from agents.text import clean
+from agents.text import clean_text
 
 
 def continues_call(part: Part, id: str, name: str, arguments: str, tools: Collection[str]) -> bool:  # noqa: A002
@@ -18,7 +18,7 @@ def continues_call(part: Part, id: str, name: str, arguments: str, tools: Collec
         begins = bool(name) and (not arguments or arguments.lstrip().startswith("{") or not part.pieces)
         return not begins and not part.is_whole
     if not name or not part.name:
-        part.name = part.name or clean(name)
+        part.name = part.name or clean_text(name)
         return True
     if not part.text.strip():
         return _joins_name(part, name, tools)
@@ -41,12 +41,12 @@ def repeats_call(part: Part, id: str, name: str, arguments: str) -> bool:  # noq
     is_all = arguments.strip()[:1] in ("{", '"') and arguments.rstrip()[-1:] in ("}", '"')
     if not part.pieces or not is_all or (name and not id):
         return False
-    return part.is_whole and repaired(arguments) == repaired(part.text) != "{}"
+    return part.is_whole and repair_arguments(arguments) == repair_arguments(part.text) != "{}"
 
 
 def _joins_name(part: Part, name: str, tools: Collection[str]) -> bool:
     """Whether a name that follows a name is a piece of it, or all of it once more."""
     if part.name in tools or name == part.name:
         return name == part.name
-    part.name = clean(name) if name.startswith(part.name) else part.name + clean(name)
+    part.name = clean_text(name) if name.startswith(part.name) else part.name + clean_text(name)
     return True

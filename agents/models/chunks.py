@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agents.events import Usage
-from agents.models.ends import is_end, meaning
+from agents.models.ends import classify_end, is_end
 from agents.models.reply import Reply
 
 #: Fields of reasoning as text, in the order in which they are looked for.
@@ -26,11 +26,17 @@ class ServerError(Exception):
         self.told = told
 
 
-def text_alone(chunk: Any) -> tuple[str, str] | None:
-    """The text of a chunk that says nothing else, and its field; nothing of any other, nor of what is no chunk."""
+def text_alone(chunk: Any, of_choice: Any) -> tuple[str, str] | None:
+    """The text of a chunk of that choice that says nothing else, and its field; nothing of any other, nor of what is no chunk."""
     try:
         (choice,) = chunk["choices"]
-        if choice.get("finish_reason") or chunk.get("usage") or "error" in chunk or "error" in choice:
+        if (
+            (choice.get("index") or 0) != of_choice
+            or choice.get("finish_reason")
+            or chunk.get("usage")
+            or "error" in chunk
+            or "error" in choice
+        ):
             return None
         ((field, text),) = [said for said in choice["delta"].items() if said[1] and said[0] != "role"]
     except (AttributeError, LookupError, TypeError, ValueError):
@@ -124,10 +130,9 @@ def _part(told: dict[str, Any], places: tuple[tuple[str, ...], ...], whole: int)
 
 
 def _add_choices(chunk: dict[str, Any], reply: Reply) -> None:
-    choices = chunk.get("choices")
-    if not choices:
+    choice = _own_choice(chunk.get("choices") or [], reply)
+    if choice is None:
         return
-    choice = choices[0]
     delta = choice.get("delta")
     if delta:
         if not _repeats_all(delta, choice, reply):
@@ -144,6 +149,17 @@ def _add_choices(chunk: dict[str, Any], reply: Reply) -> None:
     if reason and is_end(reason) and not _is_cut_already(reply):
         is_alone = not any(value for name, value in (delta or {}).items() if name != "role")
         reply.end(reason, is_sure=is_alone)
+
+
+def _own_choice(choices: list[dict[str, Any]], reply: Reply) -> dict[str, Any] | None:
+    """Of several answers to the same question, which a server may give unasked, the one that began first; the others are none of ours."""
+    for choice in choices:
+        index = choice.get("index") or 0
+        if reply.choice is None:
+            reply.choice = index
+        if index == reply.choice:
+            return choice
+    return None
 
 
 def _reason(choice: dict[str, Any]) -> str:
@@ -167,7 +183,7 @@ _LONG = 32
 
 def _is_cut_already(reply: Reply) -> bool:
     """Whether the reply has ended before, badly: another end behind that mends nothing."""
-    return reply.finish_reason is not None and meaning(reply.finish_reason) != "whole"
+    return reply.finish_reason is not None and classify_end(reply.finish_reason) != "whole"
 
 
 def _add_delta(delta: dict[str, Any], reply: Reply) -> None:

@@ -182,7 +182,7 @@ class CompletionReader:
         try:
             for chunk in self._parsed_together(lines) or self._parsed_one_by_one(lines, is_all=is_all):
                 heard = True
-                said = text_alone(chunk)
+                said = text_alone(chunk, self._reply.choice)
                 if texts and (said is None or said[0] != field or field not in self._reply.texts.plain):
                     self._reply.add_field_text(field, "".join(texts))
                     texts.clear()

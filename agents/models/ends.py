@@ -39,7 +39,7 @@ def is_end(reason: str) -> bool:
     return _bare(reason) not in _NONE
 
 
-def meaning(reason: str) -> End:
+def classify_end(reason: str) -> End:
     """What a server's finish reason means."""
     return _MEANINGS.get(_bare(reason), "other")
 
@@ -47,7 +47,7 @@ def meaning(reason: str) -> End:
 def check_end(reply: Reply) -> None:
     """Raise `ModelError` where a finished reply is not a whole one, or holds neither an answer nor a call."""
     reason = reply.finish_reason or ""
-    end = meaning(reason)
+    end = classify_end(reason)
     has_answer = bool(reply.content.strip())
     if end == "cut":
         words = (

@@ -23,7 +23,7 @@ from agents.models.server_facts import facts_of
 from agents.models.server_url import COMPLETIONS, DASHSCOPE, completions_url
 from agents.models.tool_templates import TEMPLATE, TEMPLATES, ToolTemplate
 from agents.specs import OWN_FIELDS, Parameters
-from agents.text import clean, estimate_tokens, json_object
+from agents.text import clean_text, estimate_tokens, json_object
 
 MODEL_TYPE = "openai_compatible"
 
@@ -214,7 +214,7 @@ def _arguments(raw: str) -> str:
 def _checked_arguments(raw: str) -> str:
     read = json_object(raw, None)
     if read is None:
-        return json.dumps({"unreadable": clean(raw)}, ensure_ascii=False)
+        return json.dumps({"unreadable": clean_text(raw)}, ensure_ascii=False)
     try:
         json.loads(raw, object_pairs_hook=_without_doubles)
         orjson.loads(raw)

@@ -20,7 +20,7 @@ from agents.models.http import Connection, ProxyRefused, Unreachable
 from agents.models.refusals import Refused, explain_event, explain_refusal, hide_key, hide_secret
 from agents.models.reply import Reply
 from agents.sentence import Sentence
-from agents.text import clean
+from agents.text import clean_text
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ def _sent_elsewhere(connection: Connection, url: str, api_key: str) -> ModelErro
 
 async def _refusal(connection: Connection, api_key: str) -> Refused:
     """What a status other than 200 means, in words."""
-    body = clean((await _bounded(connection, _ERROR_BODY_LIMIT)).decode("utf-8", "replace"))
+    body = clean_text((await _bounded(connection, _ERROR_BODY_LIMIT)).decode("utf-8", "replace"))
     log.warning("Model server answered %s: %s", connection.status, hide_key(body[:1000], api_key))
     return explain_refusal(connection.status, connection.headers, body, api_key)
 

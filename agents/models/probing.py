@@ -20,7 +20,7 @@ from agents.models.reply import Reply
 from agents.models.server_facts import ServerFacts, facts_of
 from agents.models.server_url import completions_url
 from agents.specs import ModelSettings
-from agents.text import clean
+from agents.text import clean_text
 
 _USER = {"role": "user", "content": "Say yes."}
 _TOOL = {
@@ -177,7 +177,7 @@ async def list_models(settings: ModelSettings) -> list[str] | None:
 
 
 def _names(models: list[dict[str, Any]]) -> list[str]:
-    return [clean(str(each["id"]))[:_LONGEST_NAME] for each in models if each.get("id")]
+    return [clean_text(str(each["id"]))[:_LONGEST_NAME] for each in models if each.get("id")]
 
 
 async def _models(settings: ModelSettings) -> list[dict[str, Any]] | None:

@@ -13,7 +13,7 @@ import orjson
 from agents.errors import ModelError
 from agents.masking import mask_text
 from agents.sentence import Sentence
-from agents.text import clean
+from agents.text import clean_text
 
 _LONGEST_REASON = 300
 #: Where servers put their words, those nearest to the cause first.
@@ -182,7 +182,7 @@ def _number(patterns: list[re.Pattern[str]], text: str) -> int:
 
 def with_reason(words: str, reason: str, api_key: str) -> str:
     """The words with the server's own reason, if it gave one fit for people."""
-    reason = hide_key(" ".join(_UNSEEN.sub("", clean(reason)).split()), api_key)
+    reason = hide_key(" ".join(_UNSEEN.sub("", clean_text(reason)).split()), api_key)
     if not reason or "Traceback" in reason:
         return words if words.endswith(".") else Sentence("%(what)s.", what=words)
     reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
-from agents.arguments import known_name, repaired
+from agents.arguments import known_name, repair_arguments
 from agents.errors import ModelError
 from agents.events import ModelRequest, Usage
 from agents.models.call_deltas import begins_again, continues_call, repeats_call
@@ -15,7 +15,7 @@ from agents.models.reply_parts import Part
 from agents.models.scanner import TextScanner
 from agents.models.text_calls import Form, Schemas, bare_calls, name_in
 from agents.sentence import Sentence
-from agents.text import clean, ends_in_half_a_pair, estimate_tokens
+from agents.text import clean_text, ends_in_half_a_pair, estimate_tokens
 
 #: Characters one reply may have. No model writes that much; a broken or hostile server does.
 REPLY_LIMIT = 2_000_000
@@ -57,6 +57,8 @@ class Reply(TextScanner):
         """Told why a request was refused, and what is sent instead."""
         self.asks_for_text_calls = False
         """Whether the model was asked to write its calls in its text: one within a thought counts, then, where nothing follows it."""
+        self.choice: Any = None
+        """Which of a server's answers this is, by its index; None until one has begun."""
         self.parts: list[Part] = []
         self.finish_reason: str | None = None
         self.end_is_sure = False
@@ -146,7 +148,7 @@ class Reply(TextScanner):
     def add_call(self, name: str, arguments: str = "", id: str = "") -> Part:  # noqa: A002
         """Begin a tool call; `extend_call` adds to its arguments."""
         self.settle_text()
-        part = self._current = Part("call", self._clock(), [], clean(name), clean(id))
+        part = self._current = Part("call", self._clock(), [], clean_text(name), clean_text(id))
         self._keep_call(part)
         self.extend_call(arguments)
         return part
@@ -189,7 +191,7 @@ class Reply(TextScanner):
         if part is None:
             part = self.add_call(name, arguments, id)
         elif not repeats_call(part, id, name, arguments):
-            part.id = part.id or clean(id)
+            part.id = part.id or clean_text(id)
             self._extend(part, arguments)
         self._current = part
         if slot is not None and (name or id):
@@ -211,12 +213,12 @@ class Reply(TextScanner):
         self._add_held()
         half, self._half = self._half, ""
         if half:
-            self.scan(clean(half))
+            self.scan(clean_text(half))
         self.settle_text()
         self._drop_end_mark()
         for part in self.parts:
             if part.kind == "call":
-                part.name, part.pieces[:] = known_name(part.name, self.tools), [repaired(part.text)]
+                part.name, part.pieces[:] = known_name(part.name, self.tools), [repair_arguments(part.text)]
         if not self.has_calls:
             self._read_as_call()
 
@@ -313,7 +315,7 @@ class Reply(TextScanner):
 
     def begin_block(self, name: str = "") -> None:
         """A call begins that is written in the text; where its tool's name is given, its arguments."""
-        self._current = Part("call", self._clock(), [""], clean(name), raw=not name)
+        self._current = Part("call", self._clock(), [""], clean_text(name), raw=not name)
         self._keep_call(self._current)
 
     def add_to_block(self, text: str) -> None:
@@ -376,7 +378,7 @@ class Reply(TextScanner):
             text, self._half = self._half + text, ""
         if ends_in_half_a_pair(text):
             text, self._half = text[:-1], text[-1]
-        return clean(text)
+        return clean_text(text)
 
     def _resume(self, text: str) -> None:
         """What goes on after its end has not ended."""
@@ -418,7 +420,7 @@ class Reply(TextScanner):
         if self.asks_for_text_calls:
             for part in probe.parts:
                 part.kind = "call" if part.kind == "call" else "reasoning"
-                part.pieces[:] = [repaired(part.text) if part.kind == "call" else part.text]
+                part.pieces[:] = [repair_arguments(part.text) if part.kind == "call" else part.text]
             self.parts[-1:] = probe.parts
 
 

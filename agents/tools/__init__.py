@@ -83,7 +83,7 @@ def reserved_names() -> frozenset[str]:
     return RESERVED | {tool.name for tool in registry.extension_tools()}
 
 
-def build(
+def build_tools(
     names: Sequence[str],
     toolbox: Toolbox,
     egress: Egress | None = None,
@@ -115,7 +115,7 @@ def build(
         # Imported here because it takes over a second, which nobody without MCP servers should wait for.
         from agents.tools import mcp  # noqa: PLC0415
 
-        found, missing = mcp.tools(toolbox.mcp_servers, reserved_names(), choices)
+        found, missing = mcp.connected_tools(toolbox.mcp_servers, reserved_names(), choices)
         # No server takes the place of a tool of ours.
         built = {**built, **{tool.name: tool for tool in found if tool.name not in built}}
         for words in missing:
@@ -126,35 +126,35 @@ def build(
 def connect_servers(configured: Mapping[str, Any]) -> None:
     """Begin to connect to MCP servers, in the background, so that runs find them connected. Imports for a second."""
     if configured:
-        from agents.tools import mcp  # noqa: PLC0415 - as in `build`
+        from agents.tools import mcp  # noqa: PLC0415 - as in `build_tools`
 
-        mcp.connect(configured, reserved_names())
+        mcp.connect_servers(configured, reserved_names())
 
 
 def server_states() -> list[ServerState]:
     """How this process stands with its MCP servers; none where it has none."""
     # Perhaps it is just being imported, in another thread.
-    states = getattr(sys.modules.get("agents.tools.mcp"), "states", list)
+    states = getattr(sys.modules.get("agents.tools.mcp"), "server_states", list)
     found: list[ServerState] = states()
     return found
 
 
 def server_tools() -> dict[str, dict[str, str]]:
     """The tools of the MCP servers that this process is connected to, by server and name, with what each does."""
-    found: dict[str, dict[str, str]] = getattr(sys.modules.get("agents.tools.mcp"), "offered", dict)()
+    found: dict[str, dict[str, str]] = getattr(sys.modules.get("agents.tools.mcp"), "offered_tools", dict)()
     return found
 
 
 def renew_server(name: str, entry: Any) -> None:
     """Have this process connect to an MCP server anew, as it is configured now. Imports for a second."""
-    from agents.tools import mcp  # noqa: PLC0415 - as in `build`
+    from agents.tools import mcp  # noqa: PLC0415 - as in `build_tools`
 
-    mcp.renew(name, entry, reserved_names())
+    mcp.reconnect_server(name, entry, reserved_names())
 
 
 def drop_server(name: str) -> None:
     """End this process's session with an MCP server that is there no more."""
-    getattr(sys.modules.get("agents.tools.mcp"), "drop", lambda _: None)(name)
+    getattr(sys.modules.get("agents.tools.mcp"), "drop_server", lambda _: None)(name)
 
 
 def look_at_server(name: str, entry: Any, within_s: float) -> tuple[dict[str, str], str]:
@@ -162,6 +162,6 @@ def look_at_server(name: str, entry: Any, within_s: float) -> tuple[dict[str, st
 
     Blocks for so long, and imports for a second.
     """
-    from agents.tools import mcp  # noqa: PLC0415 - as in `build`
+    from agents.tools import mcp  # noqa: PLC0415 - as in `build_tools`
 
     return mcp.look_at(name, entry, within_s)

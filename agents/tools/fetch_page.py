@@ -282,7 +282,7 @@ class FetchPageTool:
             if kind in _HTML_TYPES:
                 title, text = self._in_worker("from_html", line, page.body, page.charset, page.url, self.output_limit)
                 return title, text
-            return "", self._in_worker("beginning", line, page.body, page.charset, self.output_limit + 1)
+            return "", self._in_worker("decode_start", line, page.body, page.charset, self.output_limit + 1)
         except Unfinished as unread:
             line.check()
             raise ToolError("The page arrived, but takes too long to read.") from unread

@@ -171,12 +171,12 @@ connected_servers = _Servers()
 atexit.register(connected_servers.close)
 
 
-def connect(configured: Mapping[str, Any], reserved: Collection[str] = ()) -> None:
+def connect_servers(configured: Mapping[str, Any], reserved: Collection[str] = ()) -> None:
     """Begin to connect to these servers, in the background. ``reserved``: names that none of their tools may have."""
     connected_servers.of(configured, reserved)
 
 
-def tools(
+def connected_tools(
     configured: Mapping[str, Any], reserved: Collection[str] = (), choices: Sequence[McpChoice] | None = None
 ) -> tuple[list[MCPTool], list[str]]:
     """The chosen tools of the servers that are connected now, and a sentence about each chosen server and tool that isn't there."""
@@ -207,17 +207,17 @@ def _wanted(server: Server) -> list[types.Tool]:
     return [tool for tool in server.offer.tools if server.config is not None and server.config.offers(tool.name)]
 
 
-def states() -> list[ServerState]:
+def server_states() -> list[ServerState]:
     """How this process stands with each of its servers."""
     return [server.state for server in connected_servers.all()]
 
 
-def offered() -> dict[str, dict[str, str]]:
+def offered_tools() -> dict[str, dict[str, str]]:
     """The tools of each server that is connected now, by name, with what each does."""
     return {server.name: _described(server) for server in connected_servers.all() if not server.problem}
 
 
-def restart(name: str) -> bool:
+def restart_server(name: str) -> bool:
     """Have a server connected anew; whether this process has to do with it."""
     found = [server for server in connected_servers.all() if server.name == name]
     for server in found:
@@ -225,15 +225,15 @@ def restart(name: str) -> bool:
     return bool(found)
 
 
-def renew(name: str, entry: Any, reserved: Collection[str] = ()) -> None:
+def reconnect_server(name: str, entry: Any, reserved: Collection[str] = ()) -> None:
     """Have a server connected anew, as it is configured now."""
     before = connected_servers.all()
     (server,), _ = connected_servers.of({name: entry}, reserved)
     if server in before:
-        restart(name)
+        restart_server(name)
 
 
-def drop(name: str) -> None:
+def drop_server(name: str) -> None:
     """End the session with a server that is there no more."""
     connected_servers.drop(name)
 

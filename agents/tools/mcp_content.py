@@ -11,7 +11,7 @@ import httpx2
 from mcp import MCPError, types
 
 from agents.masking import mask_text
-from agents.text import clean
+from agents.text import clean_text
 from agents.tools.file_access import ReturnedFile
 from agents.tools.tool import ToolError, ToolText
 
@@ -70,7 +70,7 @@ def _size(encoded: str) -> str:
 def progress_text(progress: float, total: float | None, message: str | None) -> str:
     """How far a call has come, in the server's words where it has any."""
     done = f"{progress:g} of {total:g}" if total else f"{progress:g}"
-    words = " ".join(clean(message or "").split())[:_MOST_SAID]
+    words = " ".join(clean_text(message or "").split())[:_MOST_SAID]
     return f"{done}: {words}" if words else done
 
 
@@ -81,7 +81,7 @@ def failure_text(error: BaseException | None, said: str = "", secrets: Sequence[
     words = said or _words(error)
     for secret in sorted(secrets, key=len, reverse=True):
         words = words.replace(secret, "…")
-    return mask_text(" ".join(clean(words).split()))[:_MOST_SAID].rstrip(".")
+    return mask_text(" ".join(clean_text(words).split()))[:_MOST_SAID].rstrip(".")
 
 
 def _words(error: BaseException | None) -> str:

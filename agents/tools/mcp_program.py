@@ -15,7 +15,7 @@ from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
-from agents.tools.supervised import supervised
+from agents.tools.supervised import supervised_command
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class TooMuch(Exception):
 
 
 @contextlib.asynccontextmanager
-async def started(
+async def stdio_client(
     parameters: StdioServerParameters, errors: TextIO
 ) -> AsyncIterator[tuple[MemoryObjectReceiveStream[Any], MemoryObjectSendStream[SessionMessage]]]:
     """Run the program for the length of a block; yields what a session reads from and writes to."""
@@ -42,7 +42,7 @@ async def started(
         writing,
         said,
         await anyio.open_process(
-            supervised(parameters.command, parameters.args, env, str(parameters.cwd or ".")),
+            supervised_command(parameters.command, parameters.args, env, str(parameters.cwd or ".")),
             env=env,
             stderr=errors,
             cwd=parameters.cwd,

@@ -337,7 +337,7 @@ class Server:
             # The environment comes on top of PATH, HOME and the like: what else is in ours is none of its business.
             parameters = StdioServerParameters(command=config.command, args=config.args, env=config.env, cwd=config.cwd)
             with self._listen() as errors:
-                async with mcp_program.started(parameters, errors) as (read, write):
+                async with mcp_program.stdio_client(parameters, errors) as (read, write):
                     yield read, write
         elif by_sse:
             make_client = self._client_factory(config)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.arguments import fault
-from agents.cancellation import CancelToken, unheard
+from agents.arguments import describe_fault
+from agents.cancellation import CancelToken, ignore_words
 from agents.steps import FileData
-from agents.text import clean, json_object
+from agents.text import clean_text, json_object
 from agents.tools.keeping import KeptText
 from agents.tools.tool import Tool, ToolError
 
@@ -116,7 +116,9 @@ class _Turn:
         # Imported with the driver, which comes before any call: see `agents.loading`.
         from agents.tools.schemas import argument_problem  # noqa: PLC0415
 
-        problem = fault(job.arguments) if arguments is None else argument_problem(arguments, job.tool.parameters)
+        problem = (
+            describe_fault(job.arguments) if arguments is None else argument_problem(arguments, job.tool.parameters)
+        )
         if arguments is None or problem:
             self._end(job, ok=False, content=problem)
             return
@@ -169,7 +171,7 @@ class _Turn:
         job.deadline = max(job.deadline, min(now + timeout_s, job.began + max(timeout_s, LONGEST_S)))
         if now - job.shown_at >= PROGRESS_EVERY_S:
             job.shown_at = now
-            self._progress(job.id, clean(words)[:PROGRESS_LIMIT])
+            self._progress(job.id, clean_text(words)[:PROGRESS_LIMIT])
 
     def _wind_down(self) -> None:
         """Close every call after a stop: with its result if it has one, else with the reason."""
@@ -195,10 +197,10 @@ class _Turn:
     def _end(self, job: Job, *, ok: bool, content: str) -> None:
         self._working.pop(job.id, None)
         # Nobody is told any more, and the job holds itself no longer by what would tell.
-        job.stop.on_progress = unheard
+        job.stop.on_progress = ignore_words
         duration_ms = round((time.monotonic() - job.began) * 1000) if job.began else 0
         limit = job.tool.output_limit if job.tool else len(content)
-        self._done(job.id, ToolOutcome(ok, _limited(clean(content), limit), duration_ms, job.files if ok else ()))
+        self._done(job.id, ToolOutcome(ok, _limited(clean_text(content), limit), duration_ms, job.files if ok else ()))
 
 
 def _limited(content: str, limit: int) -> str:

@@ -12,7 +12,7 @@ _PROGRAM = str(Path(__file__).with_name("supervise.py"))
 _IS_LINUX = sys.platform == "linux"
 
 
-def supervised(command: str, arguments: Sequence[str], env: Mapping[str, str], cwd: str) -> list[str]:
+def supervised_command(command: str, arguments: Sequence[str], env: Mapping[str, str], cwd: str) -> list[str]:
     """The command line that runs a program under supervision. Raises `FileNotFoundError` where there is none of that name."""
     place = os.path.join(cwd, command) if "/" in command else command  # noqa: PTH118 - as the system joins them
     if shutil.which(place, path=env.get("PATH")) is None:

@@ -42,7 +42,7 @@ def _parts(content: bytes) -> list[zipfile.ZipInfo] | None:
         return None
 
 
-def extract(kind: str, content: bytes) -> list[Any]:
+def extract_pages(kind: str, content: bytes) -> list[Any]:
     """The pages of a document's text and, where it has none that can be read, a sentence that says why."""
     if kind in ("docx", "xlsx", "xlsb", "pptx") and (problem := _packed_problem(content)):
         return [[], problem]
@@ -141,10 +141,10 @@ def _cell(value: Any) -> str:
 
 
 def _text(content: bytes) -> Iterator[str]:
-    yield decoded(content) or ""
+    yield decode_text(content) or ""
 
 
-def decoded(content: bytes) -> str | None:
+def decode_text(content: bytes) -> str | None:
     """Bytes as text, whatever of the usual encodings they are in; None where they are none."""
     for encoding, marks in (("utf-8-sig", b""), ("utf-16", b"\xff\xfe"), ("utf-16", b"\xfe\xff")):
         if marks and not content.startswith(marks):
@@ -165,7 +165,7 @@ def decoded(content: bytes) -> str | None:
 
 def is_text(content: bytes) -> bool:
     """Whether bytes are text that people wrote, and not something that happens to be readable."""
-    text = decoded(content)
+    text = decode_text(content)
     if text is None:
         return False
     odd = sum(text.count(mark) for mark in _ODD)

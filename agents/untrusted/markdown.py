@@ -41,12 +41,12 @@ _ALLOWED_CLASSES = {
 }
 
 
-def render(text: str) -> str:
+def render_markdown(text: str) -> str:
     """A model's Markdown as HTML."""
-    return clean(_parser(text).render(text))
+    return sanitize_html(_parser(text).render(text))
 
 
-def clean(html: str) -> str:
+def sanitize_html(html: str) -> str:
     """What the allowlist lets through of HTML."""
     return nh3.clean(
         html,

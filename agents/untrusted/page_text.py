@@ -67,7 +67,7 @@ _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w-]+)""", re.IGNORECASE)
 
 
-def decode(body: bytes, charset: str | None) -> str:
+def decode_body(body: bytes, charset: str | None) -> str:
     """The text of ``body``; what can't be decoded becomes U+FFFD.
 
     ``charset`` is a label of the web's own encodings. Python knows far more, and some of those take the square of the length.
@@ -77,14 +77,14 @@ def decode(body: bytes, charset: str | None) -> str:
     return text
 
 
-def beginning(body: bytes, charset: str | None, limit: int) -> str:
+def decode_start(body: bytes, charset: str | None, limit: int) -> str:
     """The first ``limit`` characters of what is text as it is."""
-    return decode(body, charset)[:limit]
+    return decode_body(body, charset)[:limit]
 
 
 def from_html(body: bytes, charset: str | None, url: str, limit: int) -> tuple[str, str]:
     """Title and text of the page at ``url``; the text ends soon after ``limit`` characters."""
-    html = decode(body, charset or _declared(body))
+    html = decode_body(body, charset or _declared(body))
     reader = _Reader(url, limit)
     at = 0
     while at < len(html) and not reader.done:

@@ -49,7 +49,8 @@ class Stoppable(Protocol):
 class Pool:
     """Worker processes, at most ``size`` of them, started when first needed. Safe to use from any thread, and after a fork.
 
-    ``modules`` are imported by each worker; a function is named by the last part of its module's name and its own: ``markdown.render``.
+    ``modules`` are imported by each worker; a function is named by the last part of its module's name and its own:
+    ``markdown.render_markdown``.
     """
 
     def __init__(self, size: int, *modules: str) -> None:
@@ -213,7 +214,7 @@ class _Worker:
     def begin(self, function: str, items: Sequence[Sequence[Any]], cpu_s: float, deadline: float) -> None:
         # Its results wait in the socket until they are read here: what is sent last must not wait for that.
         with self._talking(deadline):
-            self._socket.sendall(worker.pack([function, [list(each) for each in items], cpu_s]))
+            self._socket.sendall(worker.pack_message([function, [list(each) for each in items], cpu_s]))
 
     def next_result(self, cpu_s: float, deadline: float) -> Any:
         began = time.monotonic()
@@ -231,7 +232,7 @@ class _Worker:
 
     def _receive(self, deadline: float) -> Any:
         with self._talking(deadline):
-            return worker.receive(self._socket)
+            return worker.receive_message(self._socket)
 
     @contextlib.contextmanager
     def _talking(self, deadline: float) -> Iterator[None]:

@@ -27,23 +27,23 @@ _MEMORY = 768 * _MIB
 _RESTING_MEMORY = 160 * _MIB
 
 
-def pack(message: Any) -> bytes:
+def pack_message(message: Any) -> bytes:
     """A message with its length before it. Lone surrogates, which models do write, pass."""
     body: bytes = msgpack.packb(message, unicode_errors="surrogatepass")
     return _HEAD.pack(len(body)) + body
 
 
-def unpack(body: bytes) -> Any:
+def unpack_message(body: bytes) -> Any:
     """The message that ``pack`` made, without its length."""
     return msgpack.unpackb(body, unicode_errors="surrogatepass", strict_map_key=False)
 
 
-def receive(connection: socket.socket) -> Any:
+def receive_message(connection: socket.socket) -> Any:
     """The next message; EOFError where there will be none, ValueError where it is no message of ours."""
     (size,) = _HEAD.unpack(_exactly(connection, _HEAD.size))
     if size > _LARGEST:
         raise ValueError(size)
-    return unpack(_exactly(connection, size))
+    return unpack_message(_exactly(connection, size))
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:
@@ -90,12 +90,12 @@ def main(handle: int, modules: list[str]) -> None:
     _limit()
     known = {name.rpartition(".")[2]: importlib.import_module(name) for name in modules}
     with socket.socket(fileno=handle) as connection:
-        connection.sendall(pack("ready"))
+        connection.sendall(pack_message("ready"))
         while True:
-            name, items, cpu_s = receive(connection)
+            name, items, cpu_s = receive_message(connection)
             module, _, function = name.partition(".")
             for arguments in items:
-                connection.sendall(pack(_one(getattr(known[module], function), arguments, cpu_s)))
+                connection.sendall(pack_message(_one(getattr(known[module], function), arguments, cpu_s)))
 
 
 def _one(work: Any, arguments: list[Any], cpu_s: float) -> list[Any]:

@@ -33,6 +33,15 @@ class User(AbstractUser):
     mail_waiting = models.BooleanField(_("Mail me when a run waits for me"), default=True, db_default=True)
     mail_failures = models.BooleanField(_("Mail me when a scheduled run has failed"), default=True, db_default=True)
 
+    shows_reading = models.BooleanField(
+        _("show others where I read"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "Whether those who watch a session with you see which step you are at. Who asks in it is always seen."
+        ),
+    )
+
     class Meta(AbstractUser.Meta):
         db_table = "auth_user"
 

@@ -110,7 +110,7 @@ class ScheduleAdmin(ConfirmedActionsAdmin):
     @admin.display(description=_("health"), ordering="paused_because")
     def health(self, schedule: Schedule) -> str:
         """Whether it runs, and why it does not."""
-        return schedule_selectors.paused(schedule) or gettext("Runs by its times")
+        return schedule_selectors.pause_reason(schedule) or gettext("Runs by its times")
 
     @admin.display(description=_("next"), ordering="next_at")
     def next_time(self, schedule: Schedule) -> str:
@@ -147,7 +147,7 @@ class ScheduleAdmin(ConfirmedActionsAdmin):
     @admin.display(description=_("rules"))
     def stated_rules(self, schedule: Schedule) -> SafeString | str:
         """Its rules, as its owner reads them."""
-        return join_lines(schedule_selectors.rules(schedule))
+        return join_lines(schedule_selectors.schedule_rules(schedule))
 
     @admin.display(description=_("last twenty"))
     def history(self, schedule: Schedule) -> SafeString | str:

@@ -15,7 +15,7 @@ from chat.api.agui_events import NOWHERE, Identified, Translator
 from chat.api.auth import ASK
 from chat.api.bodies import payload, takes, user_of
 from chat.api.errors import error_response
-from chat.api.event_stream import EventStreamResponse, EventWriter, event
+from chat.api.event_stream import EventStreamResponse, EventWriter, format_event
 from chat.api.following import open_session
 from chat.catalog import agents as catalog
 from chat.models import Door
@@ -148,4 +148,4 @@ def _place(header: str, head: int) -> tuple[int, int]:
 
 
 def _encoded(each: Identified) -> bytes:
-    return event("", orjson.dumps(each.event).decode(), f"{each.place[0]}.{each.place[1]}" if each.place else "")
+    return format_event("", orjson.dumps(each.event).decode(), f"{each.place[0]}.{each.place[1]}" if each.place else "")

@@ -111,7 +111,7 @@ class EventStreamResponse(StreamingHttpResponse):
         await self._produce(writer)
 
 
-def event(kind: str, data: str, event_id: str = "") -> bytes:
+def format_event(kind: str, data: str, event_id: str = "") -> bytes:
     """One event, of data on a single line; one without a kind is what clients call a message."""
     identified = f"id: {event_id}\n" if event_id else ""
     named = f"event: {kind}\n" if kind else ""

@@ -16,7 +16,7 @@ from chat.api.bodies import user_of
 from chat.api.paths import visible_run, visible_session
 from chat.api.sessions import SessionOut, session_out
 from chat.exports.atif_reader import MOST_BYTES
-from chat.exports.files import FORMATS, Format, disposition, file_name, next_piece, preview
+from chat.exports.files import FORMATS, Format, content_disposition, file_name, next_piece, scan_source
 from chat.exports.importing import plan_import, store_import
 from chat.exports.masking import Masker
 from chat.exports.source import Source
@@ -131,7 +131,7 @@ async def _file(
     )
     source = Source(session, run, Masker(is_on=mask))
     headers = {
-        "Content-Disposition": disposition(file_name(source, chosen)),
+        "Content-Disposition": content_disposition(file_name(source, chosen)),
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-store",
     }
@@ -176,6 +176,6 @@ async def _pieces(source: Source, chosen: Format) -> AsyncIterator[bytes]:
 
 async def _preview(source: Source) -> dict[str, Any]:
     async with _at_once:
-        await database.read(preview, source)
+        await database.read(scan_source, source)
     masker = source.masker
     return {"count": masker.counts.total(), "kinds": dict(masker.counts), "places": masker.places}

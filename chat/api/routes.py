@@ -17,6 +17,7 @@ from chat.api import calls as call_api
 from chat.api import events as event_api
 from chat.api import exports as export_api
 from chat.api import files as file_api
+from chat.api import notes as note_api
 from chat.api import runs as run_api
 from chat.api import schedules as schedule_api
 from chat.api import search as search_api
@@ -89,6 +90,7 @@ for module in (
     schedule_api,
     agui_api,
     share_api,
+    note_api,
     token_api,
 ):
     api.add_router("", module.router)

@@ -138,7 +138,7 @@ def _moment(at: float | str) -> datetime:
         ) from None
 
 
-def out(line: ScheduleRow) -> dict[str, Any]:
+def schedule_out(line: ScheduleRow) -> dict[str, Any]:
     """A schedule as the API tells it."""
     schedule = line.schedule
     return {
@@ -204,7 +204,7 @@ async def list_schedules(request: HttpRequest, cursor: str = "") -> dict[str, An
                 )
             mine = schedule_selectors.schedules_after(mine, last)
         found = list(mine[: _PAGE + 1])
-        items = [out(line) for line in schedule_selectors.schedule_rows(found[:_PAGE])]
+        items = [schedule_out(line) for line in schedule_selectors.schedule_rows(found[:_PAGE])]
         return {"items": items, "next": str(found[_PAGE - 1].pk) if len(found) > _PAGE else None}
 
     return await database.read(page)
@@ -271,4 +271,4 @@ async def list_notifications(
 
 
 async def _shown(schedule: Schedule) -> dict[str, Any]:
-    return await database.read(lambda: out(schedule_selectors.schedule_row(schedule)))
+    return await database.read(lambda: schedule_out(schedule_selectors.schedule_row(schedule)))

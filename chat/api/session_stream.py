@@ -9,7 +9,7 @@ from ninja import Router
 
 from agents.sentence import Sentence
 from chat.api.auth import READ
-from chat.api.event_stream import EventStreamResponse, EventWriter, event
+from chat.api.event_stream import EventStreamResponse, EventWriter, format_event
 from chat.api.following import open_session
 from chat.models import Door
 from chat.protocol import BadFrame, as_uuid
@@ -46,8 +46,8 @@ async def stream_session(request: HttpRequest, session_id: str, after: str = "")
     follower = await open_session(request, as_uuid(session_id), Door.STREAM)
 
     async def produce(writer: EventWriter) -> None:
-        code = await follower.follow(lambda frame: writer.write(encoded(frame)), *place)
-        await writer.write_last(event("close", orjson.dumps({"code": code}).decode()))
+        code = await follower.follow(lambda frame: writer.write(encode_frame(frame)), *place)
+        await writer.write_last(format_event("close", orjson.dumps({"code": code}).decode()))
 
     return EventStreamResponse(produce)
 
@@ -79,11 +79,11 @@ class _Encoded(NamedTuple):
 _last = _Encoded("", b"")
 
 
-def encoded(frame: str) -> bytes:
+def encode_frame(frame: str) -> bytes:
     """A frame as an event, made once for all readers: each of them is sent the same object, one after the other."""
     global _last
     if frame is not _last.frame:
         head = _HEAD.match(frame)
         kind, seq, event_id = head.groups() if head else ("message", None, None)
-        _last = _Encoded(frame, event(kind, frame, f"{seq}.{event_id}" if seq else ""))
+        _last = _Encoded(frame, format_event(kind, frame, f"{seq}.{event_id}" if seq else ""))
     return _last.chunk

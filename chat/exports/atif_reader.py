@@ -9,7 +9,7 @@ from atif import Trajectory
 from pydantic import ValidationError
 
 from agents.sentence import Sentence
-from agents.text import clean
+from agents.text import clean_text
 from chat.protocol import BadFrame
 
 #: Bytes of a document, steps and trajectories in it, lists and objects in it, and how deep they may lie in each other.
@@ -71,9 +71,9 @@ def _cleaned(value: Any, depth: int = 0) -> Any:
     if depth > _DEEPEST:
         raise _too_deep()
     if isinstance(value, str):
-        return clean(value)
+        return clean_text(value)
     if isinstance(value, dict):
-        return {clean(name): _cleaned(each, depth + 1) for name, each in value.items()}
+        return {clean_text(name): _cleaned(each, depth + 1) for name, each in value.items()}
     return [_cleaned(each, depth + 1) for each in value] if isinstance(value, list) else value
 
 

@@ -13,7 +13,7 @@ import orjson
 from atif import ContentPart, ObservationResult, Step, Trajectory
 
 from agents.steps import CONTENT_LIMIT, StepData
-from agents.text import clean, utf16_cut, utf16_length
+from agents.text import clean_text, utf16_cut, utf16_length
 from chat.protocol import ENDS, End
 from chat.protocol.frames import ReasoningCompleteData, ReasoningStartData, Usage
 from chat.store.step_log import Entry
@@ -174,7 +174,7 @@ class _Writer:
 
     def call(self, told_id: str, name: str, arguments: dict[str, Any] | str, at: float) -> str:
         """A call; gives the name that is its alone in the run."""
-        base = clean(told_id)[:_LONGEST_ID] or f"call-{self._number + 1}"
+        base = clean_text(told_id)[:_LONGEST_ID] or f"call-{self._number + 1}"
         call_id, again = base, 1
         while call_id in self._ids:
             again += 1
@@ -258,13 +258,13 @@ def _text(message: str | list[ContentPart], most: int) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    text = clean(text)
+    text = clean_text(text)
     return text if len(text) * 2 <= most or utf16_length(text) <= most else f"{utf16_cut(text, most - 1)}…"
 
 
 def _name(told: Any, otherwise: str) -> str:
     name = told if isinstance(told, str) and told.strip() else otherwise
-    return " ".join(clean(name)[: 2 * _LONGEST_NAME].split())[:_LONGEST_NAME]
+    return " ".join(clean_text(name)[: 2 * _LONGEST_NAME].split())[:_LONGEST_NAME]
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

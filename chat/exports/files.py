@@ -46,7 +46,7 @@ def file_name(source: Source, chosen: Format) -> str:
     return f"{title}{run}{chosen.ending}"
 
 
-def disposition(name: str) -> str:
+def content_disposition(name: str) -> str:
     """The header that has a browser save a file under this name."""
     plain = re.sub(r"[^A-Za-z0-9 ._()-]", "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
@@ -64,7 +64,7 @@ def next_piece(texts: Iterator[str]) -> bytes:
     return "".join(parts).encode(errors="replace")
 
 
-def preview(source: Source) -> None:
+def scan_source(source: Source) -> None:
     """Look through everything, so that the source's masker knows what it hides."""
     _ = source.title
     for _event in source.events():

@@ -8,7 +8,7 @@ from typing import cast
 from django.db import transaction
 from django.utils import timezone
 
-from agents.text import clean
+from agents.text import clean_text
 from chat.accounts.models import User
 from chat.exports.atif_reader import read_document
 from chat.exports.atif_runs import PlannedRun, plan_runs
@@ -37,8 +37,8 @@ def plan_import(body: bytes) -> Planned:
     runs = plan_runs(trajectory, timezone.now().timestamp())
     told = (trajectory.extra or {}).get("title")
     asked = next((run.message for run in runs if run.message.strip()), trajectory.agent.name)
-    title = title_from(clean(told if isinstance(told, str) and told.strip() else asked))
-    return Planned(title, clean(trajectory.agent.name)[:AGENT_NAME_LENGTH], document, runs)
+    title = title_from(clean_text(told if isinstance(told, str) and told.strip() else asked))
+    return Planned(title, clean_text(trajectory.agent.name)[:AGENT_NAME_LENGTH], document, runs)
 
 
 @transaction.atomic

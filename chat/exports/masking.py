@@ -87,7 +87,7 @@ class Masker:
         return value
 
     def _hide(self, kind: Kind) -> str:
-        words = masking.hidden(kind)
+        words = masking.placeholder_for(kind)
         self._tell(kind, words)
         return words
 

@@ -81,7 +81,7 @@ _ENTER = """INSERT INTO chat_connection (id, process, session_id, user_id, role,
 
 
 @transaction.atomic
-def note(process: str, opened: Sequence[Entrance], closed: Collection[UUID]) -> None:
+def store_connections(process: str, opened: Sequence[Entrance], closed: Collection[UUID]) -> None:
     """Write which sockets of a process are open, and which no longer; again where that was done before does no harm."""
     if opened:
         statement = _ENTER.format(now=clock.now_expression(), people=User._meta.db_table)
@@ -100,7 +100,7 @@ def change_role(entrance: Entrance) -> None:
     Connection.objects.filter(pk=entrance.connection_id).update(role=entrance.role)
 
 
-def beat(process: str) -> None:
+def store_heartbeat(process: str) -> None:
     """A process that serves is alive, and so are its sockets; note what it has told the log meanwhile."""
     Process.objects.update_or_create(name=process, defaults={"seen_at": Now(), "noticed": told_causes()})
 

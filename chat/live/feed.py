@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
+from chat.live.notes import NoteTeller
 from chat.live.subscriber import READ_FRAMES, UNSENT, Subscriber
 from chat.protocol import Close, encode, group_messages
 from chat.protocol.frames import Person, QueuedRun
@@ -43,6 +44,7 @@ class Feed:
         "_growth",
         "_heard_head",
         "_is_catching_up",
+        "_notes",
         "_on_dropped",
         "_opening",
         "_people",
@@ -92,6 +94,7 @@ class Feed:
         self._sending_people = False
         self._fingerprint: reconcile.SessionFingerprint | None = None
         self._reading = asyncio.Lock()
+        self._notes = NoteTeller(self)
         #: The highest number that anybody has told of.
         self._heard_head = 0
         self._is_catching_up = False
@@ -129,6 +132,7 @@ class Feed:
         self.window = EventWindow(view.last_seq if view else 0, KEPT_FRAMES)
         for draft in [*drafts.of(self.session_id), *saved]:
             self.take_draft(draft)
+        self._notes.open(view.notes_version if view else 0)
         self.ready.set_result(view)
         self._catch_up_soon(self._heard_head)
 
@@ -259,6 +263,7 @@ class Feed:
         for draft in drafts.of(self.session_id):
             self.take_draft(draft)
         self._catch_up_soon(fingerprint.head)
+        self._notes.reconcile(fingerprint.notes)
 
     def _deliver(self, received: groups.Message) -> None:
         message = group_messages.read_session_message(received)
@@ -280,6 +285,10 @@ class Feed:
                 self._publish_queue()
             case "presence":
                 self._announce_presence()
+            case "noted":
+                self._notes.take(message)
+            case "activity":
+                self._notes.pass_on(message)
             case "gone":
                 for subscriber in list(self.subscribers):
                     subscriber.request_close(Close.NO_SUCH_SESSION)

@@ -55,7 +55,7 @@ class Presence:
                 opened, self._opened = self._opened, {}
                 closed, self._closed = self._closed, {}
                 try:
-                    await database.write(connections.note, process, list(opened.values()), list(closed))
+                    await database.write(connections.store_connections, process, list(opened.values()), list(closed))
                 except DatabaseError:
                     logger.warning("It could not be noted who came and went; it is tried again", exc_info=True)
                     self._keep(opened, closed)

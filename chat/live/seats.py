@@ -17,7 +17,7 @@ from chat.live.subscriber import End, Send, Subscriber
 from chat.protocol import Close, as_uuid, encode, group_messages
 from chat.protocol.frames import RoleName, SessionData
 from chat.runtime import database, groups
-from chat.store import selectors
+from chat.store import notes, selectors
 
 
 @dataclass(slots=True)
@@ -46,6 +46,8 @@ class Seat:
             stored = await database.read(selectors.event_id_at, session_id, last_seq)
             reset = stored is None or as_uuid(last_id) != stored
         data = _session_data(self.entrance, view)
+        if view.notes_version:
+            data["notes"] = await database.read(notes.summary, session_id, self.entrance.user_id, view.notes_version)
         if reset:
             data["reset"] = True
         if budgets.is_any() and (budget := await database.read(budgets.tightest_for, view.owner_id, view.agent_name)):
@@ -103,6 +105,7 @@ def _session_data(entrance: connections.Entrance, view: selectors.SessionView) -
         "run": view.run,
         "queue": view.queue,
         "children": view.children,
+        "notes": notes.NO_NOTES,
     }
     if view.context is not None:
         data["context"] = view.context

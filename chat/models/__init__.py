@@ -16,6 +16,7 @@ from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, 
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.imports import ImportedDocument
 from chat.models.mails import Mail, MailKind, MailState
+from chat.models.notes import Comment, Verdict, VerdictWord
 from chat.models.operations import (
     Announcement,
     Chore,
@@ -91,6 +92,7 @@ __all__ = [
     "BudgetScope",
     "Chore",
     "ClosedAccount",
+    "Comment",
     "Connection",
     "Cost",
     "DailyUsage",
@@ -138,6 +140,8 @@ __all__ = [
     "TraceCursor",
     "TracedRun",
     "Transport",
+    "Verdict",
+    "VerdictWord",
     "VersionState",
     "WaitingCall",
     "WaitingKind",

@@ -130,6 +130,9 @@ class Session(models.Model):
     )
 
     has_files = models.BooleanField(default=False, db_default=False, editable=False, help_text="Whether it uses files.")
+    notes_version = models.PositiveBigIntegerField(
+        default=0, db_default=0, editable=False, help_text="Counts changes of its verdicts and comments."
+    )
     # When it was made from another program's trajectory: it is only read.
     imported_at = models.DateTimeField(null=True, editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)

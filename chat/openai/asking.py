@@ -2,7 +2,7 @@
 
 from chat.accounts.models import User
 from chat.openai.conversations import Message, digest_of, image_bytes, picture_digest
-from chat.openai.failures import bad
+from chat.openai.failures import bad_request
 from chat.openai.requests import Wish
 from chat.protocol import as_uuid
 from chat.runs import client_turns
@@ -14,7 +14,7 @@ from chat.runs.uploads import in_file_thread
 _SMALL = 64 * 1024
 
 
-async def ask(user: User, wish: Wish, key: AskedKey | None) -> Asked:
+async def start_run(user: User, wish: Wish, key: AskedKey | None) -> Asked:
     """Ask what a request wants. Raises `Failure` and `Refused`."""
     images = sum(len(image) for message in _messages(wish) for image in message.images)
     turn = await in_file_thread(_turn, wish, key) if images > _SMALL else _turn(wish, key)
@@ -31,9 +31,9 @@ def _turn(wish: Wish, key: AskedKey | None) -> ClientTurn:
     if wish.previous is not None:
         previous = as_uuid(wish.previous.removeprefix("resp_"))
         if previous is None:
-            raise bad("There is no such response.", "previous_response_id", "not_found")
+            raise bad_request("There is no such response.", "previous_response_id", "not_found")
         if earlier:
-            raise bad("With “previous_response_id”, “input” is what is new: one message.", "input")
+            raise bad_request("With “previous_response_id”, “input” is what is new: one message.", "input")
     return ClientTurn(
         wish.model,
         asked.text,

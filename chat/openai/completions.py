@@ -24,7 +24,7 @@ def usage_of(usage: Usage) -> dict[str, Any]:
     }
 
 
-def completion(run_id: str, model: str, created: int, said: Said) -> dict[str, Any]:
+def build_completion(run_id: str, model: str, created: int, said: Said) -> dict[str, Any]:
     """The answer of a run that has ended with one."""
     assert said.ended is not None  # noqa: S101 - whoever calls this has waited for it
     message: dict[str, Any] = {"role": "assistant", "content": BETWEEN.join(said.content), "refusal": None}

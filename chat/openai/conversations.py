@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from agents.text import is_clean
-from chat.openai.failures import bad, unsupported
+from chat.openai.failures import bad_request, unsupported_parameter
 from chat.openai.telling import BETWEEN
 from chat.store.sent_along import next_digest
 
@@ -47,7 +47,7 @@ class Conversation:
 def conversation_of(messages: Sequence[Message], instructions: Iterable[str], where: str) -> Conversation:
     """The conversation that ends with the user's message; raises `Failure` where it does not. ``where`` is the field's name."""
     if not messages or messages[-1].role != "user":
-        raise bad(f"The last of “{where}” must be the user's: it is what is asked.", where)
+        raise bad_request(f"The last of “{where}” must be the user's: it is what is asked.", where)
     return Conversation(messages[-1], tuple(_joined(messages[:-1])), BETWEEN.join(filter(None, instructions)))
 
 
@@ -95,7 +95,7 @@ class _Read:
     def take(self, raw: Any, place: str) -> None:
         """Read one more message."""
         if not isinstance(raw, dict):
-            raise bad(f"{place}: a message is an object with a role.", place)
+            raise bad_request(f"{place}: a message is an object with a role.", place)
         role = raw.get("role")
         text, images = _content(raw.get("content"), f"{place}.content")
         if role in _INSTRUCTING:
@@ -108,7 +108,7 @@ class _Read:
             call_id = raw.get("tool_call_id") or raw.get("name") or ""
             self.messages.append(Message("tool", text, call_id=_text(call_id, f"{place}.tool_call_id")))
         else:
-            raise bad(f"{place}.role: one of system, developer, user, assistant, tool.", f"{place}.role")
+            raise bad_request(f"{place}.role: one of system, developer, user, assistant, tool.", f"{place}.role")
 
 
 def read_messages(raw: Sequence[Any], where: str) -> tuple[list[Message], list[str]]:
@@ -124,7 +124,7 @@ def read_items(raw: Any, where: str) -> tuple[list[Message], list[str]]:
     if isinstance(raw, str):
         return [Message("user", _text(raw, where))], []
     if not isinstance(raw, list):
-        raise bad(f"{where}: a text, or a list of items.", where)
+        raise bad_request(f"{where}: a text, or a list of items.", where)
     read = _Read()
     for number, each in enumerate(raw):
         place = f"{where}[{number}]"
@@ -139,7 +139,7 @@ def read_items(raw: Any, where: str) -> tuple[list[Message], list[str]]:
             output, _ = _content(each.get("output"), f"{place}.output")
             read.messages.append(Message("tool", output, call_id=_text(each.get("call_id"), f"{place}.call_id")))
         elif kind == "item_reference" or not isinstance(kind, str):
-            raise unsupported(place, f"{place}: send the item itself.")
+            raise unsupported_parameter(place, f"{place}: send the item itself.")
         # Anything else is a thought, or a hosted tool's call: part of an answer, and no message.
     return read.messages, read.instructions
 
@@ -150,7 +150,7 @@ def _content(raw: Any, place: str) -> tuple[str, tuple[str, ...]]:
     if isinstance(raw, str):
         return _text(raw, place), ()
     if not isinstance(raw, list):
-        raise bad(f"{place}: a text, or a list of parts.", place)
+        raise bad_request(f"{place}: a text, or a list of parts.", place)
     texts: list[str] = []
     images: list[str] = []
     for number, part in enumerate(raw):
@@ -161,17 +161,19 @@ def _content(raw: Any, place: str) -> tuple[str, tuple[str, ...]]:
         elif kind in _IMAGES:
             images.append(_image(part.get("image_url"), f"{at}.image_url"))
         elif isinstance(kind, str):
-            raise unsupported(at, f"{at}: parts of type “{kind[:40]}” are not taken here, only texts and images.")
+            raise unsupported_parameter(
+                at, f"{at}: parts of type “{kind[:40]}” are not taken here, only texts and images."
+            )
         else:
-            raise bad(f"{at}: a part is an object with a type.", at)
+            raise bad_request(f"{at}: a part is an object with a type.", at)
     return "\n".join(texts), tuple(images)
 
 
 def _text(raw: Any, place: str) -> str:
     if not isinstance(raw, str):
-        raise bad(f"{place}: a text is needed here.", place)
+        raise bad_request(f"{place}: a text is needed here.", place)
     if not is_clean(raw):
-        raise bad(
+        raise bad_request(
             f"{place}: the text holds a character that cannot be stored (NUL or half of a pair).", place, "bad_text"
         )
     return raw
@@ -180,9 +182,11 @@ def _text(raw: Any, place: str) -> str:
 def _image(raw: Any, place: str) -> str:
     address = raw.get("url") if isinstance(raw, dict) else raw
     if not isinstance(address, str):
-        raise bad(f"{place}: the address of an image is needed here.", place)
+        raise bad_request(f"{place}: the address of an image is needed here.", place)
     if not _DATA_URL.match(address):
-        raise unsupported(place, f"{place}: images are taken as data:image/…;base64,… alone; no address is fetched.")
+        raise unsupported_parameter(
+            place, f"{place}: images are taken as data:image/…;base64,… alone; no address is fetched."
+        )
     return address
 
 
@@ -191,7 +195,7 @@ def image_bytes(address: str) -> bytes:
     try:
         return base64.b64decode(address.partition(",")[2], validate=True)
     except binascii.Error:
-        raise bad("An image is not valid base64.", "image_url") from None
+        raise bad_request("An image is not valid base64.", "image_url") from None
 
 
 def _calls(raw: Any, place: str) -> tuple[dict[str, Any], ...]:
@@ -199,14 +203,14 @@ def _calls(raw: Any, place: str) -> tuple[dict[str, Any], ...]:
     if raw is None:
         return ()
     if not isinstance(raw, list):
-        raise bad(f"{place}: a list of calls.", place)
+        raise bad_request(f"{place}: a list of calls.", place)
     return tuple(_call(each, f"{place}[{number}]") for number, each in enumerate(raw))
 
 
 def _call(raw: Any, place: str) -> dict[str, Any]:
     function = raw.get("function") if isinstance(raw, dict) else None
     if not isinstance(function, dict):
-        raise bad(f"{place}: a call is an object with an id and a function.", place)
+        raise bad_request(f"{place}: a call is an object with an id and a function.", place)
     name, arguments = (_text(function.get(field), f"{place}.function.{field}") for field in ("name", "arguments"))
     call_id = _text(raw.get("id"), f"{place}.id")
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}

@@ -60,17 +60,17 @@ class Failure(Exception):
         return {"message": self.message, "type": self.kind, "param": self.param, "code": self.code, "id": self.id}
 
 
-def bad(message: str, param: str | None = None, code: str = "bad_frame") -> Failure:
+def bad_request(message: str, param: str | None = None, code: str = "bad_frame") -> Failure:
     """A request that is not as it has to be."""
     return Failure(400, message, code, param)
 
 
-def unsupported(param: str, message: str = "") -> Failure:
+def unsupported_parameter(param: str, message: str = "") -> Failure:
     """A request for what this door does not do."""
-    return bad(message or f"“{param}” is not supported here.", param, "unsupported_parameter")
+    return bad_request(message or f"“{param}” is not supported here.", param, "unsupported_parameter")
 
 
-def refused(code: ErrorCode, message: str, status: int) -> Failure:
+def refused_command(code: ErrorCode, message: str, status: int) -> Failure:
     """A command that was refused; ``status`` is the API's."""
     param = "model" if code == "unknown_agent" else None
     return Failure(_STATUS.get(code, status), message, code, param, is_final=code not in RETRY_AFTER_S)

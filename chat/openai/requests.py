@@ -5,7 +5,7 @@ from typing import Any
 
 from agents.text import is_clean
 from chat.openai.conversations import Conversation, conversation_of, read_items, read_messages
-from chat.openai.failures import bad, unsupported
+from chat.openai.failures import bad_request, unsupported_parameter
 from chat.protocol import BadFrame, load
 
 Body = dict[str, Any]
@@ -54,11 +54,11 @@ def read_body(raw: bytes) -> Body:
     try:
         body = load(raw.decode())
     except UnicodeDecodeError:
-        raise bad("The body is not UTF-8.", code="bad_json") from None
+        raise bad_request("The body is not UTF-8.", code="bad_json") from None
     except BadFrame as failure:
-        raise bad(str(failure.message), code=failure.code) from None
+        raise bad_request(str(failure.message), code=failure.code) from None
     if not isinstance(body, dict):
-        raise bad("The body must be a JSON object.")
+        raise bad_request("The body must be a JSON object.")
     return body
 
 
@@ -66,12 +66,12 @@ def completion_wish(body: Body) -> Wish:
     """What the body of a chat completion wants; raises `Failure`."""
     raw = body.get("messages")
     if not isinstance(raw, list):
-        raise bad("“messages” is missing, or no list.", "messages")
+        raise bad_request("“messages” is missing, or no list.", "messages")
     _refuse_unsupported(body)
     messages, instructions = read_messages(raw, "messages")
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
-        raise bad("“stream_options” must be an object.", "stream_options")
+        raise bad_request("“stream_options” must be an object.", "stream_options")
     metadata = _metadata(body)
     return Wish(
         _model(body),
@@ -86,13 +86,15 @@ def completion_wish(body: Body) -> Wish:
 def response_wish(body: Body) -> Wish:
     """What the body of a response wants, likewise."""
     if "input" not in body:
-        raise bad("“input” is missing.", "input")
+        raise bad_request("“input” is missing.", "input")
     _refuse_unsupported(body)
     if not _flag(body, "store", default=True):
-        raise unsupported("store", "“store”: false is not supported: what is asked here is always kept, as a session.")
+        raise unsupported_parameter(
+            "store", "“store”: false is not supported: what is asked here is always kept, as a session."
+        )
     text = body.get("text")
     if isinstance(text, dict) and text.get("format") not in (None, {"type": "text"}):
-        raise unsupported("text.format")
+        raise unsupported_parameter("text.format")
     own = _optional_text(body, "instructions")
     messages, instructions = read_items(body["input"], "input")
     metadata = _metadata(body)
@@ -111,13 +113,13 @@ def _refuse_unsupported(body: Body) -> None:
         value = body.get(name)
         # `True` is 1, which asks for one choice.
         if value is not None and not any(type(value) is type(each) and value == each for each in harmless):
-            raise unsupported(name)
+            raise unsupported_parameter(name)
 
 
 def _model(body: Body) -> str:
     model = _optional_text(body, "model")
     if not model:
-        raise bad("“model” is missing: the name of an agent, as /v1/models lists them.", "model")
+        raise bad_request("“model” is missing: the name of an agent, as /v1/models lists them.", "model")
     return model
 
 
@@ -125,7 +127,7 @@ def _optional_text(body: Body, name: str) -> str | None:
     value = body.get(name)
     if value is None or (isinstance(value, str) and is_clean(value)):
         return value
-    raise bad(f"“{name}” must be a text.", name)
+    raise bad_request(f"“{name}” must be a text.", name)
 
 
 def _flag(body: Body, name: str, *, default: bool = False) -> bool:
@@ -133,7 +135,7 @@ def _flag(body: Body, name: str, *, default: bool = False) -> bool:
     if value is None:
         return default
     if not isinstance(value, bool):
-        raise bad(f"“{name}” must be true or false.", name)
+        raise bad_request(f"“{name}” must be true or false.", name)
     return value
 
 
@@ -142,7 +144,7 @@ def _metadata(body: Body) -> dict[str, str]:
     if given is None:
         return {}
     if not isinstance(given, dict) or len(given) > _METADATA_MOST:
-        raise bad(f"“metadata” must be an object of up to {_METADATA_MOST} texts.", "metadata")
+        raise bad_request(f"“metadata” must be an object of up to {_METADATA_MOST} texts.", "metadata")
     for name, value in given.items():
         if (
             not isinstance(value, str)
@@ -151,5 +153,5 @@ def _metadata(body: Body) -> dict[str, str]:
             or len(name) > 64
             or len(value) > 512
         ):
-            raise bad(f"“metadata.{name[:64]}” must be a text of up to 512 characters.", "metadata")
+            raise bad_request(f"“metadata.{name[:64]}” must be a text of up to 512 characters.", "metadata")
     return given

@@ -17,9 +17,9 @@ from chat.api.event_stream import EventStreamResponse, EventWriter
 from chat.live.handshake import Login
 from chat.models import Door, Scope
 from chat.openai import catalog, completions, requests, responses
-from chat.openai.asking import ask
+from chat.openai.asking import start_run
 from chat.openai.completions import CompletionStream
-from chat.openai.failures import RETRY_AFTER_S, Failure, bad, refused, run_failure
+from chat.openai.failures import RETRY_AFTER_S, Failure, bad_request, refused_command, run_failure
 from chat.openai.following import check_room, follow_run
 from chat.openai.requests import Body, Wish
 from chat.openai.responses import Output, ResponseStream
@@ -55,7 +55,7 @@ class _Stream(Protocol):
 # Around every call
 
 
-def door(needed: Scope, *methods: str) -> Callable[[View], View]:
+def openai_view(needed: Scope, *methods: str) -> Callable[[View], View]:
     """A call that a token may make which holds ``needed``; whatever goes wrong is told in this door's shape."""
 
     def decorate(view: View) -> View:
@@ -97,12 +97,12 @@ def _told(request: HttpRequest, failure: Exception) -> HttpResponse:
         case BadToken():
             return _failed(Failure(401, "This token is unknown, has expired or was revoked.", "invalid_api_key"))
         case Refused():
-            told = _failed(refused(failure.code, str(failure.message), status_of(failure.code)))
+            told = _failed(refused_command(failure.code, str(failure.message), status_of(failure.code)))
             if failure.code in RETRY_AFTER_S:
                 told["Retry-After"] = str(RETRY_AFTER_S[failure.code])
             return told
         case UnreadablePostError():
-            return _failed(bad("The body could not be read.", code="bad_json"))
+            return _failed(bad_request("The body could not be read.", code="bad_json"))
         case DatabaseError():
             logger.error("The database did not answer (%s)", request.path, exc_info=failure)
             return _failed(Failure(503, "The database did not answer. Please try again.", "storage", is_final=False))
@@ -129,28 +129,28 @@ def _json(data: Any, status: int = 200) -> HttpResponse:
 # The calls
 
 
-@door(Scope.READ, "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+@openai_view(Scope.READ, "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 async def unknown(request: HttpRequest, login: Login) -> HttpResponse:
     """Any other address."""
     raise Failure(404, f"There is no such address: {request.path[:200]}", "not_found")
 
 
-@door(Scope.READ, "GET")
+@openai_view(Scope.READ, "GET")
 async def list_models(request: HttpRequest, login: Login) -> HttpResponse:
     """The agents that one may use."""
     return _json({"object": "list", "data": await database.read(catalog.models_for, login.user)})
 
 
-@door(Scope.READ, "GET")
+@openai_view(Scope.READ, "GET")
 async def get_model(request: HttpRequest, login: Login, name: str) -> HttpResponse:
     """One of them."""
     for model in await database.read(catalog.models_for, login.user):
         if model["id"] == name:
             return _json(model)
-    raise refused("unknown_agent", f"There is no model “{name[:64]}”.", 404)
+    raise refused_command("unknown_agent", f"There is no model “{name[:64]}”.", 404)
 
 
-@door(Scope.ASK, "POST")
+@openai_view(Scope.ASK, "POST")
 async def complete_chat(request: HttpRequest, login: Login) -> HttpResponseBase:
     """Ask, and answer as a chat completion."""
     raw, body = _body(request)
@@ -160,11 +160,11 @@ async def complete_chat(request: HttpRequest, login: Login) -> HttpResponseBase:
         return _stream(request, login, asked, CompletionStream(run_id, wish.model, asked.created, wish.with_usage))
     said = Said()
     await _wait(request, login, asked, said.add)
-    return _answer(_json(completions.completion(run_id, wish.model, asked.created, said)), asked)
+    return _answer(_json(completions.build_completion(run_id, wish.model, asked.created, said)), asked)
 
 
-@door(Scope.ASK, "POST")
-async def respond(request: HttpRequest, login: Login) -> HttpResponseBase:
+@openai_view(Scope.ASK, "POST")
+async def create_response(request: HttpRequest, login: Login) -> HttpResponseBase:
     """Ask, and answer as a response."""
     raw, body = _body(request)
     wish, asked = await _asked(request, login, raw, requests.response_wish, body)
@@ -183,7 +183,7 @@ async def respond(request: HttpRequest, login: Login) -> HttpResponseBase:
     return _answer(_json(told.resource(responses.status_of(ended), output.items, ended)), asked)
 
 
-@door(Scope.READ, "GET")
+@openai_view(Scope.READ, "GET")
 async def get_response(request: HttpRequest, login: Login, response_id: str) -> HttpResponse:
     """A response as it stands, from the log."""
     run_id = as_uuid(response_id.removeprefix("resp_"))
@@ -218,8 +218,8 @@ async def _asked(
     try:
         key = read_key(request.headers.get(HEADER), raw)
     except Refused as refusal:
-        raise bad(refusal.message, HEADER) from None
-    return wish, await ask(login.user, wish, key)
+        raise bad_request(refusal.message, HEADER) from None
+    return wish, await start_run(login.user, wish, key)
 
 
 def _answer(answer: HttpResponseBase, asked: Asked) -> HttpResponseBase:

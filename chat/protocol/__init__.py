@@ -6,6 +6,7 @@
 from chat.protocol.commands import (
     COMMANDS,
     Ack,
+    Activity,
     Answer,
     Approve,
     BadFrame,
@@ -49,6 +50,7 @@ __all__ = [
     "WINDOW",
     "WINDOW_BYTES",
     "Ack",
+    "Activity",
     "Answer",
     "Approve",
     "BadFrame",

@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from agents.sentence import Sentence
-from agents.text import clean, is_clean
+from agents.text import clean_text, is_clean
 from chat.protocol.constants import ErrorCode
 
 
@@ -110,9 +110,16 @@ class Ping(_Payload):
     """A sign of life."""
 
 
+class Activity(_Payload):
+    """What the reader does just now: passed on to others at most once a second, never stored."""
+
+    seq: Annotated[StrictInt, Field(ge=0)] | None = Field(None, description="The number of the step that they read.")
+    typing: StrictBool | None = None
+
+
 C = TypeVar("C", bound=BaseModel)
 
-Command = Chat | Cancel | Continue | Approve | Answer | Resume | Ack | Ping
+Command = Chat | Cancel | Continue | Approve | Answer | Resume | Ack | Ping | Activity
 PAYLOADS: dict[str, type[Command]] = {
     "chat": Chat,
     "cancel": Cancel,
@@ -122,6 +129,7 @@ PAYLOADS: dict[str, type[Command]] = {
     "resume": Resume,
     "ack": Ack,
     "ping": Ping,
+    "activity": Activity,
 }
 COMMANDS = tuple(PAYLOADS)
 
@@ -141,7 +149,9 @@ def parse(text: str | None) -> Command:
         raise BadFrame(
             "unknown_type",
             Sentence(
-                "There is no command “%(name)s”. Known: %(known)s.", name=clean(kind[:40]), known=", ".join(COMMANDS)
+                "There is no command “%(name)s”. Known: %(known)s.",
+                name=clean_text(kind[:40]),
+                known=", ".join(COMMANDS),
             ),
         )
     payload = frame.get("payload", {})

@@ -40,6 +40,7 @@ ErrorCode = Literal[
     "internal",
     "budget_exceeded",
     "not_waiting",
+    "bad_seq",
     "bad_arguments",
     "not_decided",
 ]

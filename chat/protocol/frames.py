@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from agents.sentence import parts_of
 from agents.steps import BudgetUse, ContextUse, FileData, NumberedType, StepData
 from chat.protocol.constants import End, ErrorCode
+from chat.protocol.notes import ActivityFrame, CommentFrame, NotesData, VerdictFrame
 
 LevelName = Literal["info", "warning", "error"]
 RoleName = Literal["owner", "driver", "watcher", "staff"]
@@ -105,6 +106,7 @@ class SessionData(TypedDict):
     queue: list[QueuedRun]
     children: list[ChildRun]
     """Runs at work within the run at work."""
+    notes: NotesData
     context: NotRequired[ContextUse]
     """After its last model call."""
     budget: NotRequired[BudgetUse]
@@ -408,6 +410,10 @@ UnstoredFrame: TypeAlias = (
     | AnnouncementFrame
     | NotificationFrame
     | ErrorFrame
+    # Verdicts, comments, activity
+    | VerdictFrame
+    | CommentFrame
+    | ActivityFrame
 )
 StoredFrame: TypeAlias = (
     ReasoningStartFrame

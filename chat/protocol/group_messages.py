@@ -12,6 +12,7 @@ from typing import Any, Literal, NotRequired, TypeAlias, cast
 from typing_extensions import TypedDict
 
 from chat.protocol.frames import NotificationData, StoredType
+from chat.protocol.notes import ActivityData
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,21 @@ class SessionDeleted(_Message):
     type: Literal["gone"]
 
 
+class Noted(_Message):
+    """To a session's group: a verdict or a comment was changed. ``notes_version`` counts these changes: each follows the one before."""
+
+    type: Literal["noted"]
+    notes_version: int
+    frame: str
+
+
+class ActivityTold(_Message):
+    """To a session's group: what somebody does just now. Whoever misses it misses nothing."""
+
+    type: Literal["activity"]
+    data: ActivityData
+
+
 class StopRun(_Message):
     """To everyone: stop this run, whoever executes it. ``because`` is the reason, a sentence for people."""
 
@@ -105,7 +121,9 @@ class RestartToolServer(_Message):
     name: str
 
 
-SessionMessage: TypeAlias = EventsStored | TextWritten | QueueChanged | PeopleChanged | SessionDeleted
+SessionMessage: TypeAlias = (
+    EventsStored | TextWritten | QueueChanged | PeopleChanged | SessionDeleted | Noted | ActivityTold
+)
 ProcessMessage: TypeAlias = StopRun | LoginsChanged | UserNotified | RestartToolServer
 
 QUEUE_CHANGED: QueueChanged = {"version": VERSION, "type": "queue"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from agents.text import clean
+from agents.text import clean_text
 
 #: Spaces, controls, what only formats or joins, and marks that need something to stand on.
 _UNSEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Mn", "Me"})
@@ -42,9 +42,9 @@ _DEEPEST = 100
 def _cleaned(value: Any, depth: int = 0) -> Any:
     match value:
         case str():
-            return clean(value)
+            return clean_text(value)
         case dict() if depth < _DEEPEST:
-            return {clean(str(key)): _cleaned(item, depth + 1) for key, item in value.items()}
+            return {clean_text(str(key)): _cleaned(item, depth + 1) for key, item in value.items()}
         case list() | tuple() if depth < _DEEPEST:
             return [_cleaned(item, depth + 1) for item in value]
         case float() if not math.isfinite(value):
@@ -53,4 +53,4 @@ def _cleaned(value: Any, depth: int = 0) -> Any:
             return value
         case dict() | list() | tuple():
             return "\u2026"
-    return clean(str(value))
+    return clean_text(str(value))

@@ -304,15 +304,18 @@ def status(
     begun: bool = True,
     by: str | None = None,
     limit: int = 0,
+    waits_for: str = "",
 ) -> str:
     """The one status word of a run: the same in header, sidebar and tab title.
 
     ``using`` names the tools at work, ``growing`` is the type of the step being written, ``begun`` is false before a run's first
-    step, ``by`` is who stopped it.
+    step, ``by`` is who stopped it, ``waits_for`` is ``approval`` or ``question`` where it is known what people are to do.
     """
     match status:
         case "queued":
             return _("Queued")
+        case "waiting":
+            return waiting(waits_for)
         case "running":
             return _at_work(using, growing, begun)
         case "cancelling":
@@ -342,6 +345,21 @@ def _at_work(using: Sequence[str], growing: str, begun: bool) -> str:
     return _("Thinking") if begun else _("Starting")
 
 
+def waiting(waits_for: str) -> str:
+    """What a run waits for."""
+    match waits_for:
+        case "approval":
+            return _("Waiting for approval")
+        case "question":
+            return _("Waiting for an answer")
+    return _("Waiting for somebody")
+
+
+def waited(ms: int | None) -> str:
+    """How long a run has waited for people; nothing for not at all."""
+    return nbsp(_("waited %(time)s") % {"time": approx_duration(ms)}) if ms else ""
+
+
 def removed(by: str | None) -> str:
     """The end of a run that never began."""
     return _("Removed from the queue by %(name)s") % {"name": by} if by else _("Removed from the queue")
@@ -351,6 +369,7 @@ def removed(by: str | None) -> str:
 _DOTS = {
     "queued": "queue",
     "running": "live",
+    "waiting": "wait",
     "cancelling": "halt",
     "completed": "done",
     "cancelled": "halt",

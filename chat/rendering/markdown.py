@@ -87,7 +87,7 @@ def _work_on(missing: dict[bytes, str]) -> None:
     try:
         if missing:
             results = _pool.run_each(
-                "markdown.render", [[text] for text in missing.values()], cpu_s=_CPU_S, timeout_s=_PAGE_S
+                "markdown.render_markdown", [[text] for text in missing.values()], cpu_s=_CPU_S, timeout_s=_PAGE_S
             )
     finally:
         # Whatever happened, nobody waits for ever.

@@ -8,6 +8,7 @@ from django.utils.translation import ngettext, pgettext
 
 from chat.catalog import agents as catalog
 from chat.rendering import humanize
+from chat.rendering.decisions import decision_row
 from chat.rendering.sentences import translate_error, translate_sentence
 from chat.rendering.transcript import Answer, Call, Item, Run
 
@@ -77,12 +78,11 @@ def _child_row(run: Run, within: Sequence[Run], number: str) -> Row:
     _nest(rows, run, within)
     return {
         "id": run.id,
-        "status": run.status,
         "ended": run.ended,
         "agent": asked_by(run),
         "message": run.message,
         "number": number,
-        "word": header(run)["word"],
+        **{name: header(run)[name] for name in ("status", "word")},
         "duration_ms": run.duration_ms,
         "rows": rows,
     }
@@ -138,7 +138,9 @@ def item_row(run: Run, item: Item, bar: Row) -> Row:
     if len(calls) == 1:
         return row | {"kind": "call", "call": calls[0], "duration_ms": calls[0]["duration_ms"]}
     span = item.span()
-    state = next((state for state in ("live", "fail", "off") if any(call["state"] == state for call in calls)), "")
+    state = next(
+        (state for state in ("wait", "live", "fail", "off") if any(call["state"] == state for call in calls)), ""
+    )
     return row | {
         "kind": "calls",
         "calls": calls,
@@ -151,7 +153,7 @@ def item_row(run: Run, item: Item, bar: Row) -> Row:
 
 def call_row(run: Run, item: Item, call: Call) -> Row:
     """One tool call with its result."""
-    state, word = _state(run, item, call)
+    state, word = call_state(run, item, call)
     result = call.result
     content = "" if result is None else result.content
     return {
@@ -167,20 +169,31 @@ def call_row(run: Run, item: Item, call: Call) -> Row:
         "out": humanize.summarize_result(content) if result is not None and result.ok else "",
         "state": state,
         "word": word,
-        "cause": content.strip()[:_CAUSE] if state in ("fail", "off") else "",
+        "decision": decision_row(call, run.id, run.user),
+        "cause": content.strip()[:_CAUSE] if state in ("fail", "off") and not call.denied else "",
         "from_tool": state == "fail",
         "went_on": state == "fail" and run.went_on(item),
         "seqs": "" if result is None or result.seq is None or call.seq is None else f"{call.seq} → {result.seq}",
-        "open": not run.ended and isinstance(call.arguments, dict) and isinstance(call.arguments.get("code"), str),
+        "open": not run.ended and (call.request is not None or _has_code(call.arguments)),
     }
 
 
-def _state(run: Run, item: Item, call: Call) -> tuple[str, str]:
+def _has_code(arguments: Any) -> bool:
+    return isinstance(arguments, dict) and isinstance(arguments.get("code"), str)
+
+
+def call_state(run: Run, item: Item, call: Call) -> tuple[str, str]:
     """A call's state and its word; a call that worked has neither."""
+    if call.result is None and run.ended:
+        return ("", "") if call.decision is not None else ("off", _("No result"))
+    is_question = call.request is not None and call.request.fields is not None
     if call.result is None:
-        return ("off", _("No result")) if run.ended else ("live", pgettext("a call", "Running"))
+        what = "question" if is_question else "approval"
+        return ("wait", humanize.waiting(what)) if call.waits else ("live", pgettext("a call", "Running"))
     if call.result.ok:
         return "", ""
+    if call.denied:
+        return "off", _("Not answered") if is_question else _("Denied")
     if run.broken(item, call):
         return "fail", _("Failed")
     return "off", pgettext("a call", "Cancelled") if run.status == "cancelled" else pgettext("a call", "Interrupted")
@@ -265,6 +278,7 @@ def run_summary(run: Run, counts: dict[str, int] | None = None) -> str:
         humanize.tools(counts["tools"]) if counts["tools"] else "",
         humanize.failed(counts["failed"]),
         humanize.approx_duration(run.duration_ms),
+        humanize.waited(run.waited_ms),
         humanize.usage(used["input_tokens"], used["output_tokens"], estimated=used["estimated"])
         if used and used["input_tokens"] + used["output_tokens"]
         else "",
@@ -280,10 +294,13 @@ def header(run: Run | None) -> Row:
     if run is None:
         return {"status": "", "word": "", "clock": ""}
     using = [call.name for call in run.calls if call.result is None]
+    waits_for = run.waits_for if run.status == "running" else ""
+    status = "waiting" if waits_for else run.status
+    limit = run.limit or run.iteration
     return {
-        "status": run.status,
+        "status": status,
         "word": humanize.status(
-            run.status, using=using, begun=bool(run.items), by=run.cancelled_by, limit=run.limit or run.iteration
+            status, using=using, begun=bool(run.items), by=run.cancelled_by, limit=limit, waits_for=waits_for
         ),
         "clock": humanize.approx_duration(run.duration_ms),
     }
@@ -294,7 +311,7 @@ BLANK: dict[str, Row] = {
     "run": {"rows": [], "open": True},
     "thought": {"kind": "thought"},
     "growing": {"kind": "growing"},
-    "call": {"kind": "call", "call": {"cause": ""}},
+    "call": {"kind": "call", "call": {"cause": "", "decision": None}},
     "calls": {"kind": "calls", "calls": []},
     "answer": {"kind": "answer", "text": ""},
     "child": {"rows": []},

@@ -7,12 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from agents.steps import FileData, StepData, ToolResultStep
+from agents.steps import (
+    AnswerStep,
+    ApprovalRequestStep,
+    ApprovalStep,
+    FileData,
+    QuestionStep,
+    StepData,
+    ToolResultStep,
+)
 from agents.tools.ask_agent import PREFIX as ASK_PREFIX
 from chat.protocol.frames import KeptFrame, SentAlongData, Usage
 from chat.rendering import humanize
 
-LIVE_STATUSES = ("queued", "running", "cancelling")
+LIVE_STATUSES = ("queued", "running", "waiting", "cancelling")
+#: The tool by which an agent asks people.
+ASK_USER = "ask_user"
 #: The shortest bar of a strip, in per cent of the run.
 SHORTEST_BAR = 1.6
 
@@ -32,6 +42,36 @@ class Result:
 
 
 @dataclass(slots=True)
+class Request:
+    """What a call waits for: a decision about it, or answers to its ``fields``."""
+
+    seq: int | None
+    at: float
+    #: When it is decided by itself; ``unanswered`` says how: ``deny`` or ``stop``.
+    deadline: float | None
+    unanswered: str
+    fields: list[Any] | None = None
+    #: What an agent asks, in a sentence or two.
+    text: str = ""
+
+
+@dataclass(slots=True)
+class Decision:
+    """What somebody has decided about a call, or answered; ``user`` is None where the deadline has."""
+
+    seq: int | None
+    at: float
+    #: ``allow``, ``deny`` or ``answer``.
+    decision: str
+    user: str | None
+    #: The arguments that it is called with, where they are others than the model's.
+    arguments: Any = None
+    scope: str = "once"
+    reason: str = ""
+    answers: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
 class Call:
     """A tool call with its result, which is None while the tool works."""
 
@@ -42,6 +82,18 @@ class Call:
     name: str
     arguments: Any
     result: Result | None = None
+    request: Request | None = None
+    decision: Decision | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for people."""
+        return self.request is not None and self.decision is None and self.result is None
+
+    @property
+    def denied(self) -> bool:
+        """Whether it was not to be called, which is no failure of the tool."""
+        return self.decision is not None and self.decision.decision == "deny"
 
     @property
     def icon(self) -> str:
@@ -115,6 +167,8 @@ class Run:
     answer: Answer | None = None
     error: dict[str, Any] | None = None
     duration_ms: int | None = None
+    #: How long of that it waited for people.
+    waited_ms: int | None = None
     usage: Usage | None = None
     cancelled_by: str | None = None
     #: Whether it was taken out of the queue before it began.
@@ -132,13 +186,26 @@ class Run:
         """Its tool calls, in order."""
         return (call for item in self.items for call in item.calls)
 
+    @property
+    def whole_ms(self) -> int | None:
+        """From its beginning to its end, with what it waited for people."""
+        return None if self.duration_ms is None else self.duration_ms + (self.waited_ms or 0)
+
+    @property
+    def waits_for(self) -> str:
+        """What it waits for, where it waits for people: ``question``, or ``approval``. Empty where a tool is at work, or the model."""
+        unfinished = [call for call in self.calls if call.result is None]
+        if self.ended or not unfinished or not all(call.waits for call in unfinished):
+            return ""
+        return "question" if all(call.request and call.request.fields for call in unfinished) else "approval"
+
     def went_on(self, item: Item) -> bool:
         """Whether the agent did anything after this item."""
         return item is not self.items[-1] or (self.answer is not None and not self.answer.partial)
 
     def broken(self, item: Item, call: Call) -> bool:
         """Whether a call has failed; one that was ended together with its run has not."""
-        if call.result is None or call.result.ok:
+        if call.result is None or call.result.ok or call.denied:
             return False
         return self.status not in ("cancelled", "interrupted") or self.went_on(item)
 
@@ -156,12 +223,12 @@ class Run:
 
     def bars(self, total_ms: float | None = None) -> list[dict[str, Any]]:
         """Where each item lies in the run's time, as per cent: ``x``, ``width`` and what fills it; empty where unknown."""
-        total = self.duration_ms if total_ms is None else total_ms
+        total = self.whole_ms if total_ms is None else total_ms
         return [self._bar(item.span(), total, self._fill(item)) for item in self.items]
 
     def answer_bar(self, total_ms: float | None = None) -> dict[str, Any]:
         """Where the answer lies in the run's time."""
-        total = self.duration_ms if total_ms is None else total_ms
+        total = self.whole_ms if total_ms is None else total_ms
         answer = self.answer
         if answer is None or answer.duration_ms is None:
             return {}
@@ -250,6 +317,7 @@ def apply(run: Run, frame: KeptFrame) -> None:
             end = frame["data"]
             run.status = end["status"]
             run.duration_ms = end.get("duration_ms")
+            run.waited_ms = end.get("waited_ms")
             run.usage = end.get("usage")
             run.cancelled_by = end.get("cancelled_by")
             run.iteration = end.get("total_iterations", run.iteration)
@@ -278,13 +346,11 @@ def _apply_step(run: Run, seq: int | None, data: StepData) -> None:
             )
         case "tool_use":
             call = Call(seq, data["step"], at, data["tool_call_id"], data["tool_name"], data.get("arguments"))
-            last = run.items[-1] if run.items else None
-            if last is not None and last.kind == "calls" and last.iteration == iteration:
-                last.calls.append(call)
-            else:
-                run.items.append(Item("calls", seq, call.step, at, iteration, calls=[call]))
+            _add_call(run, call, seq, iteration)
         case "tool_result":
             _apply_result(run, seq, at, iteration, data)
+        case "approval_request" | "question" | "approval" | "answer":
+            _apply_waiting(run, seq, at, data)
         case "final_answer":
             run.answer = Answer(
                 seq, data["step"], at, data["content"], data.get("duration_ms"), bool(data.get("partial"))
@@ -293,6 +359,47 @@ def _apply_step(run: Run, seq: int | None, data: StepData) -> None:
             run.limit = data.get("max_iterations", 0)
         case "error":
             run.error = run.error or {"message": data["error"], "code": data["code"], "id": ""}
+
+
+def _add_call(run: Run, call: Call, seq: int | None, iteration: int) -> None:
+    """Put a call behind those that its model call has asked for already."""
+    last = run.items[-1] if run.items else None
+    if last is not None and last.kind == "calls" and last.iteration == iteration:
+        last.calls.append(call)
+    else:
+        run.items.append(Item("calls", seq, call.step, call.at, iteration, calls=[call]))
+
+
+def _apply_waiting(
+    run: Run, seq: int | None, at: float, data: ApprovalRequestStep | QuestionStep | ApprovalStep | AnswerStep
+) -> None:
+    call = next((call for call in reversed(list(run.calls)) if call.call_id == data["tool_call_id"]), None)
+    if call is None:
+        # Its call lies before the window of events, or is not numbered: it stands for itself.
+        if data["type"] == "approval_request":
+            call = Call(None, 0, at, data["tool_call_id"], data["tool_name"], data["arguments"])
+        elif data["type"] == "question":
+            call = Call(None, 0, at, data["tool_call_id"], ASK_USER, {})
+        else:
+            return
+        _add_call(run, call, seq, data.get("iteration", 0))
+    match data["type"]:
+        case "approval_request":
+            call.request = Request(seq, at, data["deadline"], data["unanswered"])
+        case "question":
+            call.request = Request(seq, at, data["deadline"], "deny", cast(list[Any], data["fields"]), data["content"])
+        case "approval":
+            call.decision = Decision(
+                seq,
+                at,
+                data["decision"],
+                data["user"],
+                data.get("arguments"),
+                data["scope"],
+                data["reason"],
+            )
+        case "answer":
+            call.decision = Decision(seq, at, "answer", data["user"], answers=dict(data["answers"]))
 
 
 def _apply_result(run: Run, seq: int | None, at: float, iteration: int, data: ToolResultStep) -> None:

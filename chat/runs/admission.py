@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from agents.sentence import Sentence
-from agents.text import clean, utf16_length
+from agents.text import clean_text, utf16_length
 from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_of
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
@@ -178,7 +178,7 @@ def no_such_agent(name: str, user_id: int) -> Refused:
     known = ", ".join(version.spec.name for version in catalog.usable_by(user_id))
     return Refused(
         "unknown_agent",
-        Sentence("There is no agent “%(name)s”. There are: %(known)s.", name=clean(name[:64]), known=known or "–"),
+        Sentence("There is no agent “%(name)s”. There are: %(known)s.", name=clean_text(name[:64]), known=known or "–"),
     )
 
 
@@ -203,7 +203,12 @@ def check_access(session_id: UUID, user: User, client_message_id: str, agent_nam
     return standing
 
 
-def lock_session(session_id: UUID, user: User, may: Callable[[User, Session], bool]) -> Session:
+_MAY_WATCH = Sentence("You may watch this session, but not steer it.")
+
+
+def lock_session(
+    session_id: UUID, user: User, may: Callable[[User, Session], bool], refusal: str = _MAY_WATCH
+) -> Session:
     """The session, with its row held for the rest of the transaction: one command at a time, by who may give it now."""
     session = Session.objects.select_for_update().filter(pk=session_id).first()
     asking = User.objects.filter(pk=user.pk).first()
@@ -211,5 +216,5 @@ def lock_session(session_id: UUID, user: User, may: Callable[[User, Session], bo
         if may(asking, session):
             return session
         if role_in(asking, session) is not None:
-            raise Refused("not_allowed", Sentence("You may watch this session, but not steer it."))
+            raise Refused("not_allowed", refusal)
     raise Refused("not_found", Sentence("There is no such session."))

@@ -12,7 +12,7 @@ _AUTOMATIC = "auto:"
 _AUTOMATIC_LIMIT = 3
 
 
-def of(run: Run) -> Run | None:
+def continuation_of(run: Run) -> Run | None:
     """The run by which the server itself goes on from this one."""
     return run.continuations.filter(client_message_id__startswith=_AUTOMATIC).first()
 

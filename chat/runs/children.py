@@ -16,7 +16,7 @@ from django.db import transaction
 
 import agents
 from agents import CancelToken, ToolError, Usage
-from agents.text import clean
+from agents.text import clean_text
 from chat.catalog import agents as catalog
 from chat.catalog import budgets
 from chat.catalog.budgets import BudgetState
@@ -141,18 +141,22 @@ class Delegation:
         """A call of the run is in the log: what it brings about may follow it there."""
         self._stored_calls[call_id].set()
 
-    async def close(self, reason: str) -> None:
-        """The run is about to end: stop what is at work within it, and wait until its end is stored."""
+    def refuse(self, reason: str) -> None:
+        """Nothing more is stored of the run: a call that waits to be in the log is told so, where it would keep its thread for nothing."""
         self._closed_because = reason
         for stored in self._stored_calls.values():
             stored.set()
+
+    async def close(self, reason: str) -> None:
+        """The run is about to end: stop what is at work within it, and wait until its end is stored."""
+        self.refuse(reason)
         for handle in list(self._handles.values()):
             handle.stop(reason)
         while self._handles:
             await next(iter(self._handles.values())).ended.wait()
 
     async def _ask(self, agent_name: str, message: str, stop: CancelToken) -> str:
-        message = clean(message)
+        message = clean_text(message)
         if is_blank(message):
             raise ToolError("The message is empty: say what the other agent is to do.")
         if not self._closed_because:

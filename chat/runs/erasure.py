@@ -21,6 +21,7 @@ from chat.accounts.models import User
 from chat.models import (
     IS_OPEN,
     ClosedAccount,
+    Comment,
     Connection,
     Draft,
     File,
@@ -43,6 +44,7 @@ from chat.models import (
     StepContent,
     StepOrigin,
     Thread,
+    Verdict,
 )
 from chat.runs import state as run_state
 from chat.security import audit
@@ -152,7 +154,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
         _delete(Step.objects.filter(pk__in=steps))
     if len(steps) == limit:
         return True
-    for kept in (ModelCall, ModelContent):
+    for kept in (ModelCall, ModelContent, Verdict, Comment):
         rows = kept._base_manager.filter(session__in=session_ids)  # noqa: SLF001
         keys = _keys(rows, limit)
         if keys:
@@ -267,6 +269,8 @@ _PARTS: tuple[Callable[[int, int], bool], ...] = (
     _delete_some(lambda user_id: Occurrence.objects.filter(schedule__owner=user_id)),
     _delete_some(lambda user_id: Schedule.objects.filter(owner=user_id)),
     _erase_files_of_user,
+    _delete_some(lambda user_id: Verdict.objects.filter(user=user_id)),
+    _delete_some(lambda user_id: Comment.objects.filter(user=user_id)),
     _delete_some(lambda user_id: Connection.objects.filter(user=user_id)),
     _delete_some(lambda user_id: RequestKey.objects.filter(owner=user_id)),
     _delete_some(lambda user_id: Mail.objects.filter(user=user_id)),

@@ -105,9 +105,11 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
                 async for first in stream:
                     await recorder.record([first, *stream.ready()])
             finally:
+                reason = handle.stopped_because or "The run that asked has ended."
+                delegation.refuse(reason)
                 await stream.aclose()
                 # What it has asked of others and does not wait for any more ends before it.
-                await delegation.close(handle.stopped_because or "The run that asked has ended.")
+                await delegation.close(reason)
         outcome = stream.outcome or Outcome("failed", 0, code="internal", error="The agent ended without a result.")
     except Fenced:
         raise

@@ -41,7 +41,7 @@ the_watch = QueueWatch()
 _each = EachRow("Moving on the queue of session")
 
 
-async def look() -> None:
+async def start_waiting() -> None:
     """See to whatever waits anywhere and may start. Workers look themselves: here it is noticed if none does."""
     waiting = await database.read(run_state.waiting_sessions)
     if settings.BROKER_URL:

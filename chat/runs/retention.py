@@ -43,7 +43,7 @@ def expires_at(session: Session, owner: User) -> datetime | None:
     return session.active_at + timedelta(days=days)
 
 
-def untouched(user_ids: list[int], before: datetime) -> QuerySet[Session]:
+def untouched_sessions(user_ids: list[int], before: datetime) -> QuerySet[Session]:
     """Sessions of these accounts in which nothing has happened since, and nothing is going to."""
     unfinished = Run.objects.filter(HAS_NOT_ENDED, session=OuterRef("pk"))
     scheduled = Schedule.objects.filter(session=OuterRef("pk"), enabled=True)
@@ -59,7 +59,7 @@ def expired_sessions(after_user: int, now: datetime) -> tuple[list[UUID], int | 
     people = list(every[:_USERS])
     found: list[UUID] = []
     for days, user_ids in _by_days(people):
-        of_them = untouched(user_ids, now - timedelta(days=days)).order_by()
+        of_them = untouched_sessions(user_ids, now - timedelta(days=days)).order_by()
         found += of_them.values_list("pk", flat=True)[: _AT_ONCE - len(found)]
         if len(found) == _AT_ONCE:
             # There may be more of the same people.
@@ -84,7 +84,7 @@ def expire_session(session_id: UUID, now: datetime) -> bool:
         return False
     # Held, so that none is enabled before this is done.
     list(Schedule.objects.select_for_update().filter(session=session).values_list("pk"))
-    if not untouched([session.owner_id], now - timedelta(days=days)).filter(pk=session_id).exists():
+    if not untouched_sessions([session.owner_id], now - timedelta(days=days)).filter(pk=session_id).exists():
         return False
     audit.note_act(NOBODY, Act.EXPIRE, Door.SCHEDULE, session_id=session_id, subject_id=session.owner_id, days=days)
     erasure.hide_session(session_id)

@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from agents.sentence import Sentence
-from agents.text import clean
+from agents.text import clean_text
 from chat.access import Role, may_manage, role_in
 from chat.accounts.models import User
 from chat.models import Act, AuditEntry, Door, Session, Share, ShareJoin
@@ -37,7 +37,7 @@ class UnknownName(Refused):
     """There is nobody, or no group of one's own, of that name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__("not_found", Sentence("There is no “%(name)s” to share with.", name=clean(name[:80])))
+        super().__init__("not_found", Sentence("There is no “%(name)s” to share with.", name=clean_text(name[:80])))
 
 
 @dataclass(frozen=True, slots=True)

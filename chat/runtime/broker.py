@@ -99,7 +99,7 @@ def notify_workers(session_id: UUID) -> None:
     notifier.notify(session_id)
 
 
-def warm() -> None:
+def preload_notifier() -> None:
     """Load what the first notification would wait for."""
     notifier.warm()
 

@@ -15,12 +15,12 @@ from chat.schedules.recurrence import Cron, Every, Once, Recurrence
 _SYMBOLS = {name: number for number, name in enumerate("SUN MON TUE WED THU FRI SAT".split())}
 
 
-def place(zone: ZoneInfo) -> str:
+def zone_name(zone: ZoneInfo) -> str:
     """A zone as people say it: ``Taipei`` for Asia/Taipei."""
     return zone.key.rpartition("/")[2].replace("_", " ")
 
 
-def when(recurrence: Recurrence, zone: ZoneInfo) -> str:
+def recurrence_words(recurrence: Recurrence, zone: ZoneInfo) -> str:
     """When it runs: ``every weekday at 09:00, Taipei``."""
     match recurrence:
         case Once(at):
@@ -36,7 +36,7 @@ def when(recurrence: Recurrence, zone: ZoneInfo) -> str:
 
 
 def _with_place(said: str, zone: ZoneInfo) -> str:
-    return _("%(when)s, %(place)s") % {"when": said, "place": place(zone)}
+    return _("%(when)s, %(place)s") % {"when": said, "place": zone_name(zone)}
 
 
 def _every(minutes: int) -> str:

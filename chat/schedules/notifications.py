@@ -10,7 +10,7 @@ from chat.accounts.models import User
 from chat.models import Occurrence, PauseReason
 from chat.protocol.frames import Ended, NotificationData
 from chat.rendering import humanize
-from chat.schedules.selectors import outcome_word, paused, took_ms
+from chat.schedules.selectors import outcome_word, pause_reason, took_ms
 
 #: Who asks again for what was told hears so much of the time before again, because what is stored first may be seen last.
 _OVERLAP = timedelta(seconds=15)
@@ -37,7 +37,11 @@ def _notification(occurrence: Occurrence) -> NotificationData:
     texts = {}
     for code, _name in settings.LANGUAGES:
         with translation.override(code):
-            told = [outcome_word(occurrence), humanize.approx_duration(took), paused(schedule) if is_paused else ""]
+            told = [
+                outcome_word(occurrence),
+                humanize.approx_duration(took),
+                pause_reason(schedule) if is_paused else "",
+            ]
         texts[code] = " · ".join(part for part in told if part)
     return {
         "id": occurrence.pk,

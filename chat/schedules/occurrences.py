@@ -235,7 +235,7 @@ def _settle_own(schedule: Schedule, now: datetime) -> tuple[int, ...]:
 
 def _goes_on(occurrence: Occurrence, run: Run) -> bool:
     """Whether the server itself goes on from an interrupted run; then that one counts."""
-    onward = auto_continue.of(run) if run.status == RunStatus.INTERRUPTED else None
+    onward = auto_continue.continuation_of(run) if run.status == RunStatus.INTERRUPTED else None
     if onward is None:
         return False
     occurrence.run = onward

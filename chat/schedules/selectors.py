@@ -44,12 +44,12 @@ class ScheduleRow:
     @property
     def rules(self) -> list[str]:
         """Its rules, in words."""
-        return rules(self.schedule)
+        return schedule_rules(self.schedule)
 
     @property
     def paused(self) -> str:
         """Why it does not run, in words; empty where it does."""
-        return paused(self.schedule)
+        return pause_reason(self.schedule)
 
 
 def schedule_row(schedule: Schedule) -> ScheduleRow:
@@ -71,13 +71,13 @@ def _line(schedule: Schedule, last: list[Occurrence]) -> ScheduleRow:
     except Invalid as invalid:
         return ScheduleRow(schedule, ZoneInfo("UTC"), translate_sentence(invalid.message), [], last)
     times = [schedule.next_at, *recurrence.following(again, schedule.next_at, NEXT - 1)] if schedule.next_at else []
-    return ScheduleRow(schedule, zone, schedule_humanize.when(again, zone), times, last)
+    return ScheduleRow(schedule, zone, schedule_humanize.recurrence_words(again, zone), times, last)
 
 
 def in_words(schedule: Schedule) -> str:
     """When it runs, in words; what is wrong with that, where this machine cannot tell."""
     try:
-        return schedule_humanize.when(recurrence_of(schedule), recurrence.zone(schedule.time_zone))
+        return schedule_humanize.recurrence_words(recurrence_of(schedule), recurrence.zone(schedule.time_zone))
     except Invalid as invalid:
         return translate_sentence(invalid.message)
 
@@ -110,7 +110,7 @@ def took_ms(occurrence: Occurrence) -> int | None:
     return round((run.ended_at - run.started_at).total_seconds() * 1000)
 
 
-def rules(schedule: Schedule) -> list[str]:
+def schedule_rules(schedule: Schedule) -> list[str]:
     """What becomes of missed times, of times that overlap, and of failures."""
     missed = {
         MissedPolicy.ONCE: _("Times missed while no server ran are made up for once."),
@@ -129,7 +129,7 @@ def rules(schedule: Schedule) -> list[str]:
     return [missed[MissedPolicy(schedule.missed)], overlap[OverlapPolicy(schedule.overlap)], after]
 
 
-def paused(schedule: Schedule) -> str:
+def pause_reason(schedule: Schedule) -> str:
     """Why it does not run, in words; empty where it does."""
     if schedule.enabled:
         return ""

@@ -92,11 +92,11 @@ class Ticker:
         if seen.accepted is not None:
             await run_commands.dispatch_accepted(seen.accepted)
         for settled in seen.settled:
-            await tell(settled)
+            await notify_owner(settled)
         return seen != TickResult()
 
 
-async def tell(occurrence_id: int) -> None:
+async def notify_owner(occurrence_id: int) -> None:
     """Tell the owner's open pages how an occurrence has ended."""
     told = await database.read(notifications.notification, occurrence_id)
     if told is not None:

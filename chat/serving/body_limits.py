@@ -49,7 +49,7 @@ def _own_path(path: str) -> str:
     return path.removeprefix(settings.PUBLIC_URL.path)
 
 
-def refusal(status: int, path: str) -> tuple[bytes, str, bytes]:
+def refusal_answer(status: int, path: str) -> tuple[bytes, str, bytes]:
     """An answer to who is refused before the application hears of it: the status's words, the body's type, the body."""
     reason, code, words = _REASONS[status]
     if _own_path(path).startswith("/v1/"):
@@ -130,7 +130,7 @@ class _Request:
         self._is_refused = True
         if self._has_begun:
             return _GONE
-        _, kind, body = refusal(status, self._scope["path"])
+        _, kind, body = refusal_answer(status, self._scope["path"])
         headers = [
             (b"content-type", kind.encode()),
             (b"content-length", str(len(body)).encode()),

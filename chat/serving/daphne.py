@@ -15,7 +15,7 @@ from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
 
 from chat.serving.backpressure import Message, MessageQueue, ReadThrottle, do_nothing
-from chat.serving.frames import Frame, accepted
+from chat.serving.frames import Frame, accept_deflate
 from chat.serving.network_producer import NetworkProducer
 
 #: How long a client has to answer a close frame.
@@ -37,7 +37,7 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
     #: What Autobahn copies from its factory into each socket, and words for its log whether anybody reads that or not: half of what a
     #: socket's opening takes. Here all sockets have it together, by `adopt_options`.
     CONFIG_ATTRS: ClassVar[Sequence[str]] = ()
-    perMessageCompressionAccept = staticmethod(accepted)  # noqa: N815
+    perMessageCompressionAccept = staticmethod(accept_deflate)  # noqa: N815
 
     @classmethod
     def adopt_options(cls, factory: Any) -> None:

@@ -50,7 +50,7 @@ def _framed(payload: bytes) -> bytes:
     return framed
 
 
-def accepted(offers: Sequence[Any]) -> PerMessageDeflateOfferAccept | None:
+def accept_deflate(offers: Sequence[Any]) -> PerMessageDeflateOfferAccept | None:
     """Compression without a memory on either side, if the client offers that."""
     for offer in offers:
         if isinstance(offer, PerMessageDeflateOffer) and offer.accept_no_context_takeover:

@@ -53,7 +53,7 @@ class Heartbeat:
             while True:
                 close_old_connections()
                 try:
-                    live_connections.beat(run_registry.PROCESS)
+                    live_connections.store_heartbeat(run_registry.PROCESS)
                     run_state.beat(run_registry.PROCESS, run_registry.running_ids())
                     beaten_at = clock.measure().timestamp()
                     self.missed = False

@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from twisted.web import http
 
-from chat.serving.body_limits import LINGER_S, SILENCE_S, body_limit, refusal, time_limit
+from chat.serving.body_limits import LINGER_S, SILENCE_S, body_limit, refusal_answer, time_limit
 from chat.serving.http_pace import PacedRequest
 
 _WHOLE_ADDRESS = re.compile(rb"(?i)^https?://[^/?#]*/?")
@@ -122,7 +122,7 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
             if request.content is not None:
                 request.content.close()
         path = getattr(self, "_path", b"/").decode("latin1")
-        reason, kind, body = refusal(status, path)
+        reason, kind, body = refusal_answer(status, path)
         head = (
             f"Server: thinkaloud\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
             "X-Content-Type-Options: nosniff\r\n\r\n"

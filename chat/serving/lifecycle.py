@@ -100,7 +100,7 @@ def _preload() -> None:
     """Load what the first run would wait for, when the first page, which it would hold up, has been answered."""
     markdown.start_workers()
     _Start.answered.wait(_FIRST_PAGE_S)
-    (broker.warm if settings.BROKER_URL else executor.preload_agents)()
+    (broker.preload_notifier if settings.BROKER_URL else executor.preload_agents)()
 
 
 def _check_tables(*, alone: bool) -> None:

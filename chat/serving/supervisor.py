@@ -59,7 +59,7 @@ class _Process:
 this_process = _Process()
 
 
-def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.look) -> None:
+def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.start_waiting) -> None:
     """Start this process's clockwork on the running loop; again and again is once. ``look`` takes up, every second, what waits."""
     loop = asyncio.get_running_loop()
     if this_process.loop is loop:

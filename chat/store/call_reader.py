@@ -8,6 +8,7 @@ import orjson
 
 from chat.models import ModelCall, ModelContent, Run
 from chat.protocol.model_calls import CallData, SentMessageData
+from chat.store.call_pictures import show_pictures
 from chat.store.calls import AT_ONCE, Refs, refs_of, whole_list
 
 
@@ -44,7 +45,7 @@ def full_call(run: Run, number: int) -> FullCall | None:
     if len(rows) < number or not rows:
         return None
     row, refs = rows[-1], _lists(run, rows)[-1]
-    bodies = _bodies({*refs, *([row.tools_id] if row.tools_id is not None else [])})
+    bodies = _bodies(run, {*refs, *([row.tools_id] if row.tools_id is not None else [])})
     tools, sent = bodies.get(row.tools_id or 0), _sent(set(refs))
     data = call_data(row, [sent[ref] for ref in refs])
     return FullCall(data, [orjson.loads(bodies[ref]) for ref in refs], orjson.loads(tools) if tools else [])
@@ -53,7 +54,7 @@ def full_call(run: Run, number: int) -> FullCall | None:
 def sent_messages(run: Run, rows: Sequence[ModelCall]) -> list[list[dict[str, Any]]]:
     """What each of these model calls of a run, its first ones, was asked with, in full."""
     lists = _lists(run, rows)
-    bodies = {ref: orjson.loads(body) for ref, body in _bodies({ref for refs in lists for ref in refs}).items()}
+    bodies = {ref: orjson.loads(body) for ref, body in _bodies(run, {ref for refs in lists for ref in refs}).items()}
     return [[bodies[ref] for ref in refs if ref in bodies] for refs in lists]
 
 
@@ -112,10 +113,11 @@ def _sent(refs: set[int]) -> dict[int, SentMessageData]:
     return found
 
 
-def _bodies(refs: set[int]) -> dict[int, str]:
+def _bodies(run: Run, refs: set[int]) -> dict[int, str]:
     found: dict[int, str] = {}
     for some in _in_parts(refs):
-        found |= dict(ModelContent.objects.filter(pk__in=some).values_list("pk", "body"))
+        for pk, body in ModelContent.objects.filter(pk__in=some).values_list("pk", "body"):
+            found[pk] = show_pictures(run.session_id, body)
     return found
 
 

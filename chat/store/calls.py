@@ -15,11 +15,11 @@ from django.db.models import Max, Sum
 from django.utils import timezone
 
 from agents import CallBegun, CallEnded, Usage
-from agents.history import ChatMessage
-from agents.history import cost as estimate_message
-from agents.text import clean, estimate_tokens
+from agents.history import ChatMessage, message_tokens
+from agents.text import clean_text, estimate_tokens
 from chat.models import Cost, ModelCall, Run
 from chat.runtime.db_values import datetime_param, decimal_param, uuid_param
+from chat.store.call_pictures import name_pictures
 
 #: Fewer calls than this may stand on one another, however short their lists.
 _LEAST_DEPTH = 16
@@ -123,7 +123,7 @@ class CallWriter:
             uuid_param(self._run.pk),
             call.iteration,
             call.attempt,
-            clean(request.model)[:200],
+            clean_text(request.model)[:200],
             self.provider[:100],
             self.version,
             _json(request.parameters),
@@ -149,9 +149,9 @@ class CallWriter:
         counts = [usage.input_tokens, usage.output_tokens]
         stored_amount = None if amount is None else decimal_param(amount)
         values = [
-            *(ended.duration_ms, ended.first_token_ms, clean(ended.finish_reason)[:64]),
+            *(ended.duration_ms, ended.first_token_ms, clean_text(ended.finish_reason)[:64]),
             *(*counts, usage.cached_tokens, usage.reasoning_tokens, usage.estimated),
-            *(stored_amount, currency, clean(ended.error)[:2_000]),
+            *(stored_amount, currency, clean_text(ended.error)[:2_000]),
             *(uuid_param(self._run.pk), ended.iteration, ended.attempt),
         ]
         with connection.cursor() as cursor:
@@ -169,7 +169,7 @@ def _json(value: Any) -> str:
 
 
 def _content(message: Mapping[str, Any]) -> _Content:
-    return _Content(str(message.get("role", ""))[:16], estimate_message(cast(ChatMessage, message)), _json(message))
+    return _Content(str(message.get("role", ""))[:16], message_tokens(cast(ChatMessage, message)), _json(message))
 
 
 def _tools(tools: Sequence[Mapping[str, Any]]) -> _Content | None:
@@ -193,7 +193,10 @@ def _store_contents(session_id: UUID, wanted: Mapping[str, _Content], ids: dict[
             unknown = [digest for digest in unknown if digest not in ids]
         for some in _in_parts(unknown):
             rows = ", ".join(["(%s, %s, %s, %s, %s)"] * len(some))
-            values = [value for digest in some for value in (session, digest, *wanted[digest])]
+            values: list[Any] = []
+            for digest in some:
+                content = wanted[digest]
+                values += [session, digest, *content[:-1], name_pictures(session_id, content.body)]
             cursor.execute(_ADD_CONTENTS.format(rows=rows), values)
             ids |= dict(cursor.fetchall())
 

@@ -20,7 +20,7 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from agents import FileData
-from agents.text import clean
+from agents.text import clean_text
 from chat.accounts.models import User
 from chat.models import File, FileChunk, Session, SessionFile
 
@@ -46,7 +46,7 @@ class Missing(Exception):
 
 def plain_name(name: str) -> str:
     """A file's name as it is kept: without the folders before it, and without characters that nobody sees."""
-    last = re.split(r"[/\\]", clean(name))[-1]
+    last = re.split(r"[/\\]", clean_text(name))[-1]
     shown = "".join(
         " " if char.isspace() else char for char in last if char.isspace() or unicodedata.category(char)[0] != "C"
     )

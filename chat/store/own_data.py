@@ -15,6 +15,7 @@ from chat.accounts.models import User
 from chat.models import (
     ApiToken,
     AuditEntry,
+    Comment,
     DailyUsage,
     File,
     FileChunk,
@@ -31,6 +32,7 @@ from chat.models import (
     Step,
     StepContent,
     Thread,
+    Verdict,
 )
 from chat.models.webhooks import Webhook
 
@@ -47,6 +49,8 @@ files/          the files that you have sent, and that tools have made for you
 schedules.json  your schedules, and what became of them
 shares.json     with whom you share sessions, and which are shared with you
 tokens.json     your tokens, without the secrets, of which none is kept
+verdicts.json   what you have said about runs, in your sessions and in others'
+comments.json   and about steps
 webhooks.json   addresses of yours that are told of runs
 mails.json      what you were mailed: when, and about which run
 usage.json      tokens and costs, by day
@@ -107,6 +111,10 @@ def _members(user: User) -> Iterator[tuple[str, Iterator[bytes]]]:
     yield "tokens.json", _list(_values(ApiToken.objects.filter(user=user), without=("digest", "user_id")))
     shares = Share.objects.filter(Q(session__owner=user) | Q(user=user))
     yield "shares.json", _list(_values(shares, without=("link_hash",)))
+    verdicts = Verdict.objects.filter(user=user).exclude(word="")
+    yield "verdicts.json", _list(_values(verdicts, without=("id", "user_id", "version")))
+    comments = Comment.objects.filter(user=user, deleted_at=None)
+    yield "comments.json", _list(_values(comments, without=("user_id", "version", "deleted_at")))
     yield "webhooks.json", _list(_values(Webhook.objects.filter(owner=user), without=("owner_id", "fingerprint")))
     yield "mails.json", _list(_values(Mail.objects.filter(user=user), without=("user_id",)))
     yield "usage.json", _list(_values(DailyUsage.objects.filter(user=user), without=("id", "user_id")))

@@ -361,11 +361,13 @@ class SessionView:
     """After its last model call that has ended; not of the runs within runs, which have contexts of their own."""
     owner_id: int
     children: list[ChildRun]
+    notes_version: int = 0
+    """Counts changes of verdicts and comments."""
 
 
 _VIEW = f"""SELECT session.title, session.agent_name, session.last_seq,
     EXISTS (SELECT 1 FROM chat_run WHERE session_id = session.id AND {UNFINISHED_SQL}),
-    last.used, last.context_limit, session.owner_id{{columns}}
+    last.used, last.context_limit, session.owner_id, session.notes_version{{columns}}
     FROM chat_session session LEFT JOIN (
         SELECT call.session_id, call.input_tokens + call.output_tokens AS used, call.context_limit FROM chat_modelcall call
         JOIN chat_run root ON root.id = call.run_id AND root.parent_id IS NULL
@@ -411,12 +413,12 @@ def _rows_of(statement: str, session_id: UUID) -> list[Any]:
 
 
 def _view(session_id: UUID, row: Sequence[Any]) -> SessionView:
-    title, agent_name, last_seq, is_busy, used, limit, owner_id = row
+    title, agent_name, last_seq, is_busy, used, limit, owner_id, notes = row
     context: ContextUse | None = None if used is None else {"used": used, "limit": limit}
     if not is_busy:
-        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [])
+        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [], notes)
     run, children = at_work(session_id)
-    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children)
+    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children, notes)
 
 
 def step_data(step: Step) -> dict[str, Any]:

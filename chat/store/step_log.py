@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from django.db import connection, transaction
 from django.utils import timezone
 
-from agents.text import clean
+from agents.text import clean_text
 from chat.models import LIVE, Draft, Run, Step, StepContent, StepOrigin
 from chat.protocol import body, stored_frame
 from chat.protocol.frames import CHILD_TYPES, EventData, StoredType
@@ -198,7 +198,7 @@ def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry], *, find
                 data.get("type", "") if entry.event == "reasoning_step" else "",
                 number,
                 data.get("iteration") or 0,
-                clean(data.get("tool_name", ""))[:128],
+                clean_text(data.get("tool_name", ""))[:128],
                 data.get("ok"),
                 data.get("duration_ms"),
                 text,
@@ -206,7 +206,7 @@ def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry], *, find
             )
         )
     step_ids = _store(rows)
-    wholes = [entry.full_content if entry.full_content is None else clean(entry.full_content) for entry in entries]
+    wholes = [entry.full_content if entry.full_content is None else clean_text(entry.full_content) for entry in entries]
     kept = [
         StepContent(step_id=at, content=whole) for at, whole in zip(step_ids, wholes, strict=True) if whole is not None
     ]
@@ -257,7 +257,7 @@ def save_drafts(drafts: Sequence[Draft]) -> set[UUID]:
     statement = _SAVE_DRAFT.format(sharing=_SHARE_RUN if connection.features.has_select_for_update else "")
     with connection.cursor() as cursor:
         for draft in drafts:
-            text, now = clean(draft.text), datetime_param(draft.updated_at)
+            text, now = clean_text(draft.text), datetime_param(draft.updated_at)
             values = [draft.number, draft.type, draft.attempt, text, now, uuid_param(draft.run_id), *LIVE]
             cursor.execute(statement, values)
             if cursor.rowcount:

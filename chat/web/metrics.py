@@ -21,10 +21,10 @@ _making: dict[str, "asyncio.Task[tuple[bytes, str]]"] = {}
 
 @require_safe
 @never_cache
-async def figures(request: HttpRequest) -> HttpResponse:
+async def metrics_page(request: HttpRequest) -> HttpResponse:
     """Answer `METRICS_TOKEN`, and staff who may look at metrics, by their login or a token of theirs."""
     if has_token(request):
-        return await answer(request)
+        return await metrics_answer(request)
     try:
         login = await authenticate_request(request, Scope.READ)
     except TooManyAttempts as many:
@@ -36,7 +36,7 @@ async def figures(request: HttpRequest) -> HttpResponse:
     # A token's account is without the rights of staff elsewhere; here its own count.
     if not await database.read(has_right_now, login.user.pk, VIEW_METRICS):
         return _refuse(f"Metrics are for staff with the permission {VIEW_METRICS}.", 403)
-    return await answer(request)
+    return await metrics_answer(request)
 
 
 def has_token(request: HttpRequest) -> bool:
@@ -46,7 +46,7 @@ def has_token(request: HttpRequest) -> bool:
 
 @require_safe
 @never_cache
-async def answer(request: HttpRequest) -> HttpResponse:
+async def metrics_answer(request: HttpRequest) -> HttpResponse:
     """The figures, whoever asks. They are put into words on a thread, and the database is asked now and then."""
     await gauges.refresh()
     accept = request.headers.get("Accept", "")[:1_000]

@@ -24,7 +24,7 @@ from chat.rendering import humanize, transcript
 from chat.rendering import rows as rendering_rows
 from chat.rendering.fragments import fragment, surroundings
 from chat.security import audit
-from chat.store import selectors
+from chat.store import selectors, waiting_pages
 from chat.store.selectors import ListedSession
 
 #: Sessions in the list beside the conversation; all of them are on the page of past sessions.
@@ -73,13 +73,17 @@ class SideGroup:
 
 
 def _side(sessions: Sequence[ListedSession], current_id: UUID | None) -> list[SideGroup]:
-    """The list beside the conversation: what runs, then by day."""
-    running, days = SideGroup(pgettext("sessions", "Running")), _days()
+    """The list beside the conversation: what waits for its owner, what runs, then by day."""
+    waiting, running, days = SideGroup(_("Needs you")), SideGroup(pgettext("sessions", "Running")), _days()
     for session, row in zip(sessions, listed_rows("chat/_session.html", sessions, current_id), strict=True):
-        is_running = session.status in UNFINISHED
-        group = running if is_running else next(group for since, group in days if session.active_at >= since)
+        if session.status == RunStatus.WAITING:
+            group = waiting
+        elif session.status in UNFINISHED:
+            group = running
+        else:
+            group = next(group for since, group in days if session.active_at >= since)
         group.rows.append(row)
-    return [group for group in (running, *(group for _since, group in days)) if group.rows]
+    return [group for group in (waiting, running, *(group for _since, group in days)) if group.rows]
 
 
 def _days() -> list[tuple[datetime, SideGroup]]:
@@ -105,7 +109,14 @@ def _listed_row(template: str, session: ListedSession, is_current: bool, around:
     return fragment(template, key, lambda: session_row(session) | {"is_current": is_current})
 
 
-_TONES = {"running": "t-live", "cancelling": "t-live", "queued": "t-live", "failed": "t-fail", "interrupted": "t-wait"}
+_TONES = {
+    "running": "t-live",
+    "cancelling": "t-live",
+    "queued": "t-live",
+    "failed": "t-fail",
+    "interrupted": "t-wait",
+    "waiting": "t-wait",
+}
 
 
 def session_row(session: Session | ListedSession) -> dict[str, Any]:
@@ -123,7 +134,7 @@ def session_row(session: Session | ListedSession) -> dict[str, Any]:
         "word": humanize.status(session.status, begun=True) if session.status else _("Nothing asked yet"),
         "archived": session.archived,
         "active_at": session.active_at,
-        "is_live": session.status in UNFINISHED,
+        "is_live": session.status in UNFINISHED and session.status != RunStatus.WAITING,
         "tone": _TONES.get(session.status, ""),
         "ending": word,
         "events": session.last_seq,
@@ -140,7 +151,8 @@ def render_page(
     with reader_time(request):
         listed = listed_sessions(request) if beside is None else beside
         side = _side(listed, context.get("current_id"))
-        return render(request, template, {"side": side, "filters": {}, "current_id": None, **context})
+        needs = waiting_pages.count_waiting_for(user_of(request))
+        return render(request, template, {"side": side, "needs": needs, "filters": {}, "current_id": None, **context})
 
 
 def listed_sessions(request: HttpRequest) -> list[ListedSession]:

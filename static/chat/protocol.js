@@ -9,6 +9,7 @@ export const COMMANDS = Object.freeze([
   "resume",
   "ack",
   "ping",
+  "activity",
 ]);
 
 export const STORED = Object.freeze([
@@ -33,6 +34,9 @@ export const UNSTORED = Object.freeze([
   "presence",
   "announcement",
   "notification",
+  "verdict",
+  "comment",
+  "activity",
 ]);
 
 export const STEP_TYPES = Object.freeze([
@@ -89,6 +93,7 @@ export const ERROR_CODES = Object.freeze([
   "internal",
   "budget_exceeded",
   "not_waiting",
+  "bad_seq",
   "bad_arguments",
   "not_decided",
 ]);
@@ -116,7 +121,7 @@ export const WINDOW = 200;
  *   "bad_last_seq" | "not_found" | "not_allowed" | "not_continuable" | "nothing_to_cancel" | "conflict" |
  *   "rate_limited" | "queue_full" | "unsupported_media" | "too_many_files" | "model_unreachable" | "model_auth" |
  *   "model_rate_limited" | "model_timeout" | "model_cut_off" | "model_error" | "tool_failed" | "storage" | "internal" |
- *   "budget_exceeded" | "not_waiting" | "bad_arguments" | "not_decided"} ErrorCode
+ *   "budget_exceeded" | "not_waiting" | "bad_seq" | "bad_arguments" | "not_decided"} ErrorCode
  */
 
 /**
@@ -132,6 +137,21 @@ export const WINDOW = 200;
  * @typedef {object} AcceptedFrame
  * @property {"accepted"} type
  * @property {AcceptedData} data
+ */
+
+/**
+ * What somebody does just now; true for a few seconds, unless it is said again.
+ * @typedef {object} ActivityData
+ * @property {string} user
+ * @property {number} [seq] The number of the step that they read.
+ * @property {boolean} [typing]
+ */
+
+/**
+ * Somebody types, or reads.
+ * @typedef {object} ActivityFrame
+ * @property {"activity"} type
+ * @property {ActivityData} data
  */
 
 /**
@@ -274,6 +294,27 @@ export const WINDOW = 200;
  */
 
 /**
+ * A comment, new or changed.
+ * @typedef {object} CommentData
+ * @property {string} id
+ * @property {number} seq The number of the step that it is about.
+ * @property {string} user
+ * @property {string} text Plain; empty where it is deleted.
+ * @property {number} created_at
+ * @property {number | null} edited_at
+ * @property {true} [deleted]
+ * @property {number} count Comments that the step has now.
+ * @property {number} version
+ */
+
+/**
+ * Somebody has commented on a step, or changed or deleted that.
+ * @typedef {object} CommentFrame
+ * @property {"comment"} type
+ * @property {CommentData} data
+ */
+
+/**
  * The agent has come to its end.
  * @typedef {object} CompleteStep
  * @property {string} content
@@ -399,13 +440,22 @@ export const WINDOW = 200;
  */
 
 /**
+ * What is said beside the log of a session: how much of it, and up to which change.
+ * @typedef {object} NotesData
+ * @property {number} version
+ * @property {Record<string, number>} counts Comments by the number of the step that they are about.
+ * @property {Record<string, VerdictCounts>} verdicts By run.
+ * @property {Record<string, "good" | "bad">} mine The reader's own verdicts by run.
+ */
+
+/**
  * How a scheduled run of the reader's has ended, on whatever session's socket.
  * @typedef {object} NotificationData
  * @property {number} id
  * @property {string} schedule_id
  * @property {string} title
  * @property {string} text
- * @property {Record<string, unknown>} texts The text in each language that the pages have, by its code.
+ * @property {Record<string, string>} texts The text in each language that the pages have, by its code.
  * @property {"completed" | "cancelled" | "failed" | "max_iterations" | "interrupted" | "skipped" | "missed"} status
  * @property {boolean} paused Whether the schedule was paused because of it.
  * @property {string | null} run_id
@@ -612,6 +662,7 @@ export const WINDOW = 200;
  * @property {LiveRun | null} run
  * @property {Array<QueuedRun>} queue
  * @property {Array<ChildRun>} children Runs at work within the run at work.
+ * @property {NotesData} notes
  * @property {ContextUse} [context] After its last model call.
  * @property {BudgetUse} [budget] The tightest that its next run has.
  * @property {true} [reset] The log is not the one that the client has: forget all of it, the whole follows.
@@ -686,6 +737,32 @@ export const WINDOW = 200;
  *   tell.
  * @property {number} [reasoning_tokens] Of the output, those of thoughts; likewise.
  * @property {CostData} [cost] Missing where it is not known.
+ */
+
+/**
+ * How many think what of a run.
+ * @typedef {object} VerdictCounts
+ * @property {number} good
+ * @property {number} bad
+ */
+
+/**
+ * Somebody has judged a run, or taken that back: `verdict` is null then.
+ * @typedef {object} VerdictData
+ * @property {string} run_id
+ * @property {string} user
+ * @property {"good" | "bad" | null} verdict
+ * @property {string} reason
+ * @property {number} good
+ * @property {number} bad
+ * @property {number} version
+ */
+
+/**
+ * Somebody has judged a run.
+ * @typedef {object} VerdictFrame
+ * @property {"verdict"} type
+ * @property {VerdictData} data
  */
 
 /**
@@ -781,8 +858,17 @@ export const WINDOW = 200;
 /** @typedef {{ type: "ping", payload: PingPayload }} PingCommand */
 
 /**
+ * What the reader does just now: passed on to others at most once a second, never stored.
+ * @typedef {object} ActivityPayload
+ * @property {number | null} [seq] The number of the step that they read.
+ * @property {boolean | null} [typing]
+ */
+
+/** @typedef {{ type: "activity", payload: ActivityPayload }} ActivityCommand */
+
+/**
  * @typedef {ChatCommand | CancelCommand | ContinueCommand | ApproveCommand | AnswerCommand | ResumeCommand | AckCommand
- *   | PingCommand} Command
+ *   | PingCommand | ActivityCommand} Command
  */
 
 /**
@@ -792,7 +878,8 @@ export const WINDOW = 200;
 
 /**
  * @typedef {SessionFrame | AcceptedFrame | QueueFrame | ReasoningDeltaFrame | ChildDeltaFrame | PongFrame |
- *   PresenceFrame | AnnouncementFrame | NotificationFrame | ErrorFrame} UnstoredFrame
+ *   PresenceFrame | AnnouncementFrame | NotificationFrame | ErrorFrame | VerdictFrame | CommentFrame | ActivityFrame}
+ *   UnstoredFrame
  */
 
 /**

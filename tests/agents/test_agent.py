@@ -24,7 +24,8 @@ def test_agents_are_found_by_name() -> None:
 
 
 def test_what_qwen_agent_changes_for_the_whole_process_is_taken_back() -> None:
-    script = "import socket\nbefore = socket.getaddrinfo\nfrom agents import loading\nloading.load()\nassert socket.getaddrinfo is before"
+    load = "from agents import loading\nloading.load_driver()\n"
+    script = f"import socket\nbefore = socket.getaddrinfo\n{load}assert socket.getaddrinfo is before"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
@@ -35,7 +36,7 @@ def test_every_agent_has_words_and_tools_that_exist(name: str) -> None:
     assert spec.title
     assert spec.description.endswith(".")
     assert spec.instructions
-    assert set(tools.build(spec.tools, Toolbox())) == set(spec.tools)
+    assert set(tools.build_tools(spec.tools, Toolbox())) == set(spec.tools)
 
 
 async def test_steps_come_as_a_stream_or_as_a_list(server: ModelServer, make_agent: MakeAgent) -> None:
@@ -97,7 +98,7 @@ async def test_tools_that_cannot_be_had_fail_the_run_with_a_sentence(
     def build(*_: object) -> None:
         raise ToolError("The cupboard is empty.")
 
-    monkeypatch.setattr(tools, "build", build)
+    monkeypatch.setattr(tools, "build_tools", build)
     run = make_agent().start("?")
     steps = await steps_of(run)
     assert steps[-1] == {**steps[-1], "type": "error", "code": "tool_failed", "error": "The cupboard is empty."}
@@ -109,7 +110,7 @@ async def test_our_own_failure_is_told_by_number_alone(
     def build(*_: object) -> None:
         raise KeyError("/secret/path")
 
-    monkeypatch.setattr(tools, "build", build)
+    monkeypatch.setattr(tools, "build_tools", build)
     run = make_agent().start("?")
     steps = await steps_of(run)
     assert steps[-1]["code"] == "internal"

@@ -13,7 +13,7 @@ from qwen_agent.llm.schema import ContentItem
 
 import agents
 from agents import CancelToken, Toolbox, ToolError
-from agents.tools import build
+from agents.tools import build_tools
 from tests.example_extension import RollDice
 
 EXAMPLE = "tests.example_extension"
@@ -32,7 +32,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tool(name: str) -> Any:
-    return build([name], Toolbox())[name]
+    return build_tools([name], Toolbox())[name]
 
 
 @pytest.mark.usefixtures("example")
@@ -106,7 +106,7 @@ def test_a_tool_without_its_secret_is_left_out_and_the_agent_is_told(monkeypatch
     monkeypatch.delenv("WEATHER_KEY", raising=False)
     agents.load_extensions([EXAMPLE])
     missing: list[str] = []
-    assert list(build(["weather", "roll_dice", "gone"], Toolbox(), on_missing=missing.append)) == ["roll_dice"]
+    assert list(build_tools(["weather", "roll_dice", "gone"], Toolbox(), on_missing=missing.append)) == ["roll_dice"]
     assert missing == [
         "The tool “weather” needs WEATHER_KEY, which is not set.",
         "The tool “gone” is not installed.",

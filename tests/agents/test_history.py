@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.events import LeftOut
-from agents.history import NO_RESULT, cost, fit_to_budget, repair_tool_calls
+from agents.history import NO_RESULT, fit_to_budget, message_tokens, repair_tool_calls
 
 
 def user(text: str) -> dict[str, Any]:
@@ -78,22 +78,22 @@ def test_what_fits_is_the_newest_turns_whole(turns: list[list[dict[str, Any]]], 
     messages = [system, *(message for turn in turns for message in turn)]
     kept, total, left_out = fit_to_budget(messages, budget)
     assert kept[0] == system
-    assert total == sum(map(cost, kept))
-    assert left_out == LeftOut(len(messages) - len(kept), sum(map(cost, messages)) - total)
+    assert total == sum(map(message_tokens, kept))
+    assert left_out == LeftOut(len(messages) - len(kept), sum(map(message_tokens, messages)) - total)
     number_kept = sum(m["role"] == "user" for m in kept)
     assert repair_tool_calls(kept) == kept
-    if sum(map(cost, [system, *turns[-1]])) > budget:  # its results are too short to be shortened
+    if sum(map(message_tokens, [system, *turns[-1]])) > budget:  # its results are too short to be shortened
         assert number_kept == 1
         assert kept[1] == turns[-1][0]
         assert kept[2:] == turns[-1][-(len(kept) - 2) :]
         assert len(kept) == 3 or total <= budget or len(turns[-1]) == 2
         return
     assert len(kept) == 1 + sum(map(len, turns[len(turns) - number_kept :]))
-    if sum(map(cost, messages)) <= budget:
+    if sum(map(message_tokens, messages)) <= budget:
         assert kept == messages
     elif number_kept < len(turns):  # one more turn would have been too much
         more = [system, *(message for turn in turns[len(turns) - number_kept - 1 :] for message in turn)]
-        assert sum(map(cost, more)) > budget
+        assert sum(map(message_tokens, more)) > budget
 
 
 def test_a_newest_turn_too_long_by_itself_has_its_older_results_shortened() -> None:
@@ -102,5 +102,5 @@ def test_a_newest_turn_too_long_by_itself_has_its_older_results_shortened() -> N
     assert total <= 2_000
     assert kept[2]["content"].startswith("r" * 600)
     assert "shortened" in kept[2]["content"]
-    assert (left_out.messages, left_out.tokens) == (0, sum(map(cost, turn)) - total)
+    assert (left_out.messages, left_out.tokens) == (0, sum(map(message_tokens, turn)) - total)
     assert kept[4] == turn[4]

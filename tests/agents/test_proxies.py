@@ -15,7 +15,7 @@ import pytest
 from agents.models import http
 from agents.models.http import ProxyRefused, Unreachable, post
 from agents.proxies import UnusableProxy, proxy_for
-from agents.tools import CancelToken, Toolbox, ToolError, build, mcp
+from agents.tools import CancelToken, Toolbox, ToolError, build_tools, mcp
 from agents.tools.fetch_page import FetchPageTool
 from tests.agents.tools.site import Site, any_port, is_loopback, site  # noqa: F401 - fixtures
 from tests.agents.tools.test_fetch_page_addresses import certificate, secure_site  # noqa: F401 - fixtures
@@ -292,8 +292,8 @@ def test_mcp_servers_are_reached_by_it(monkeypatch: pytest.MonkeyPatch, tmp_path
     with serving(server, kind, **environment) as url, proxying(int(url.split(":")[2].split("/")[0])) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
         config = {"far": {"url": url, "type": kind}}
-        assert eventually(lambda: "far-add" in build([], Toolbox(mcp_servers=config)), 20)
-        tool = build([], Toolbox(mcp_servers=config))["far-add"]
+        assert eventually(lambda: "far-add" in build_tools([], Toolbox(mcp_servers=config)), 20)
+        tool = build_tools([], Toolbox(mcp_servers=config))["far-add"]
         assert tool.call({"a": 17, "b": 2340}, CancelToken()) == "2357"
         mcp.connected_servers.close()
     assert all(url.rpartition("/")[0] in line for line in proxy.asked)

@@ -6,22 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.text import clean, estimate_tokens, from_utf16, json_object, utf16_cut, utf16_length
+from agents.text import clean_text, estimate_tokens, from_utf16, json_object, utf16_cut, utf16_length
 
 ANY_TEXT = st.text(st.characters(codec=None))
 
 
 @given(ANY_TEXT)
 def test_clean_text_can_be_stored_and_stays_clean(text: str) -> None:
-    cleaned = clean(text)
+    cleaned = clean_text(text)
     cleaned.encode()
     assert "\x00" not in cleaned
-    assert clean(cleaned) == cleaned
+    assert clean_text(cleaned) == cleaned
 
 
 def test_only_what_cannot_be_stored_is_replaced() -> None:
-    assert clean("a\x00b\ud800c\udc00d\ud83d\ude00") == "a\ufffdb\ufffdc\ufffdd😀"
-    assert clean("天氣 😀 \t\n") == "天氣 😀 \t\n"
+    assert clean_text("a\x00b\ud800c\udc00d\ud83d\ude00") == "a\ufffdb\ufffdc\ufffdd😀"
+    assert clean_text("天氣 😀 \t\n") == "天氣 😀 \t\n"
 
 
 @given(st.text(), st.integers(0, 40))

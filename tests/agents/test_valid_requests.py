@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.arguments import repaired
+from agents.arguments import repair_arguments
 from agents.history import GO_ON, LEFT_OUT, NO_ANSWER, NOTHING, make_valid
 from tests.agents.asked import OWN_FIELDS, SERVER, bodies
 from tests.strict_judge import find_faults
@@ -164,7 +164,7 @@ ARGUMENTS: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("written", "sent"), ARGUMENTS)
 def test_arguments_are_sent_as_json_that_every_server_reads_the_same(written: str, sent: str) -> None:
-    asked = {"id": "1", "type": "function", "function": {"name": "echo", "arguments": repaired(written)}}
+    asked = {"id": "1", "type": "function", "function": {"name": "echo", "arguments": repair_arguments(written)}}
     body = next(bodies([USER, asking(asked), result()]))
     assert not find_faults(body, OWN_FIELDS)
     (message,) = (message for message in body["messages"] if message.get("tool_calls"))

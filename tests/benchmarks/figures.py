@@ -22,6 +22,7 @@ from tests.benchmarks.figure import (
     worst,
 )
 from tests.benchmarks.growing import growth
+from tests.benchmarks.kept_calls import kept_calls
 from tests.benchmarks.measuring import Lateness, Row, Window, percentile
 from tests.benchmarks.observed import observed
 from tests.benchmarks.shares import cpu_shares
@@ -244,6 +245,7 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "heavy-load": heavy_load,
     "shares": cpu_shares,
     "observed": observed,
+    "kept-calls": kept_calls,
     "watchers": watchers,
     "doors": doors,
     "idle": idle,

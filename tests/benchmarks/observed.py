@@ -5,6 +5,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
+from typing import Any
 
 import psutil
 
@@ -29,7 +30,8 @@ def observed(stage: Stage, sizes: Sizes) -> Measured:
         with stage.apart("observed", **environment), stage.product() as watched, _scraping(watched):
             seen = stage.rows("sessions", sizes.observed_sessions + 2)
             warm_up(stage, watched, seen[:2], _MESSAGE)
-            pairs = [_pair(stage, (watched, seen[2:]), (without, plain[2:])) for _ in range(sizes.pairs)]
+            sides = ((watched, seen[2:]), (without, plain[2:]))
+            pairs = [run_pair(stage, *sides, "load", message=_MESSAGE, spread_s=1.0) for _ in range(sizes.pairs)]
         traces = sum(not span.parent_span_id for span in collector.spans)
     ours, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     outcomes = [outcome for pair in pairs for outcome in pair[2]]
@@ -44,12 +46,12 @@ def observed(stage: Stage, sizes: Sizes) -> Measured:
     return Measured(rows, worst(*(outcome.window for outcome in outcomes)), None, problems)
 
 
-def _pair(
-    stage: Stage, ours: tuple[Side, list[str]], theirs: tuple[Side, list[str]]
+def run_pair(
+    stage: Stage, ours: tuple[Side, list[str]], theirs: tuple[Side, list[str]], kind: str, **job: Any
 ) -> tuple[float, float, list[Outcome]]:
-    """Processor seconds that each process took while both were loaded in turn."""
+    """Have clients do a job with one side and then with the other; the processor seconds that each process took, and what was seen."""
     before = [_cpu_s(side.pid) for side, _ in (ours, theirs)]
-    outcomes = [stage.run(side, "load", sessions, message=_MESSAGE, spread_s=1.0) for side, sessions in (ours, theirs)]
+    outcomes = [stage.run(side, kind, sessions, **job) for side, sessions in (ours, theirs)]
     after = [_cpu_s(side.pid) for side, _ in (ours, theirs)]
     return after[0] - before[0], after[1] - before[1], outcomes
 

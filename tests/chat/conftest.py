@@ -5,10 +5,9 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
-from pytest_django.plugin import DjangoDbBlocker
 
 from tests import services
-from tests.chat.databases import let_audit_be_emptied, postgresql
+from tests.chat.databases import postgresql
 from tests.model_server import ModelServer
 from tests.serving import Browser, Server, serving
 
@@ -38,11 +37,9 @@ async def bo(product: Server) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def tables(postgres_server: str, django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
-    """The address of a PostgreSQL database with all tables."""
-    with services.database(postgres_server, f"tables_{uuid4().hex}") as address:
-        with django_db_blocker.unblock(), postgresql(address):
-            let_audit_be_emptied()
+def tables(postgres_server: str, postgres_template: str) -> Iterator[str]:
+    """The address of a PostgreSQL database with all tables, which a module's tests share."""
+    with services.database(postgres_server, f"tables_{uuid4().hex}", template=postgres_template) as address:
         yield address
 
 

@@ -84,7 +84,7 @@ _LIMITS = [
 
 #: What is asked by the clock, by each process, every second or every few. A further one is one line.
 BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
-    "what is kept no longer": lambda at: list(retention.untouched([at.user_id], SOON)[:50]),
+    "what is kept no longer": lambda at: list(retention.untouched_sessions([at.user_id], SOON)[:50]),
     "entries that are kept no longer": lambda _: audit.remove_older(SOON - timedelta(days=3_000), 100),
     "runs of a process": lambda at: run_state.owned_by("process 1"),
     "a sign of life": lambda at: run_state.beat("process 1", [at.live.pk]),
@@ -98,7 +98,7 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "new events": lambda at: selectors.stored_after(at.session_id, 10, 100),
     "prices and budgets": lambda at: (prices.load_prices(), budgets.load_budgets()),
     "announcements": lambda at: (selectors.last_announcement(), selectors.announcements_after(0)),
-    "a process lives": lambda at: connections.beat("process 1"),
+    "a process lives": lambda at: connections.store_heartbeat("process 1"),
     "sockets of silent processes": lambda at: connections.forget_silent("process 1", SOON),
     "rights changed": lambda at: handshake.current_roles(
         [(at.session_id, handshake.Login(User(pk=1, is_staff=True), "key"))]

@@ -56,16 +56,17 @@ def imported() -> set[str]:
 
 
 def _owners(module: str) -> list[str]:
-    """The distributions that a module comes from: of a package that several share, the one that has the module."""
+    """The distributions that a module, or a name in one, comes from: of a package that several share, the one that has the module."""
     top = module.partition(".")[0]
     owners = packages_distributions().get(top, [top])
     if len(set(owners)) == 1:
         return owners
-    path = module.replace(".", "/")
-    having = [
-        name for name in owners if any(str(file).startswith((f"{path}/", f"{path}.py")) for file in files(name) or ())
-    ]
-    return having or owners
+    for path in (module.replace(".", "/"), module.rpartition(".")[0].replace(".", "/")):
+        begins = (f"{path}/", f"{path}.py")
+        having = [name for name in owners if any(str(file).startswith(begins) for file in files(name) or ())]
+        if having:
+            return having
+    return owners
 
 
 def _imports(file: Path) -> Iterator[str]:
@@ -78,7 +79,7 @@ def _imports(file: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def test_each_dependency_is_used_or_has_its_reason() -> None:

@@ -189,7 +189,7 @@ def test_staff_find_the_cause(settings: Any, django_user_model: Any, door: str, 
     else:
         lines = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         assert not handshake.is_own_origin({"type": "websocket", "scheme": "ws", "headers": lines})
-    connections.beat("process 1")
+    connections.store_heartbeat("process 1")
     staff = Client(headers={"Host": HOST})
     staff.force_login(django_user_model.objects.create_superuser("root"))
     page = staff.get("/admin/chat/process/").content.decode()

@@ -115,7 +115,7 @@ def without_the_finish_reason() -> None:
 
 def counting_every_end_as_whole() -> None:
     """A model's answer is whole whatever its server gives as the reason for its end."""
-    ends.meaning = lambda _: "whole"
+    ends.classify_end = lambda _: "whole"
 
 
 def taking_every_tag_for_a_thought() -> None:

@@ -14,7 +14,6 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from django.utils import timezone
 
-from chat.accounts.models import User
 from chat.models import Run, RunStatus, Schedule, Session
 from chat.runs import quarantine, queue_watch
 from chat.runs import registry as run_registry
@@ -25,7 +24,6 @@ from chat.schedules import commands as schedule_commands
 from chat.schedules import ticker
 from chat.serving import supervisor
 from chat.serving.worker import Worker
-from tests import services
 from tests.chat import making
 from tests.chat.databases import postgresql
 from tests.faults.here import Here, here  # noqa: F401 - a fixture
@@ -109,17 +107,14 @@ async def bad(request: pytest.FixtureRequest, transactional_db: None) -> AsyncIt
     if database == "sqlite":
         yield what
         return
-    server, template = request.getfixturevalue("postgres_server"), request.getfixturevalue("ready")
-    with services.database(server, f"rows_{uuid4().hex}", template=template) as address:
-        # Tests share the thread that Django's synchronous code runs on, and with it the connection.
-        there = postgresql(address, has_tables=True)
-        await sync_to_async(there.__enter__)()
-        try:
-            await sync_to_async(User.objects.all().delete)()
-            assert await runtime_database.read(lambda: connection.vendor) == "postgresql"
-            yield what
-        finally:
-            await sync_to_async(there.__exit__)(None, None, None)
+    # Tests share the thread that Django's synchronous code runs on, and with it the connection.
+    there = postgresql(request.getfixturevalue("postgres_with_tables"), has_tables=True)
+    await sync_to_async(there.__enter__)()
+    try:
+        assert await runtime_database.read(lambda: connection.vendor) == "postgresql"
+        yield what
+    finally:
+        await sync_to_async(there.__exit__)(None, None, None)
 
 
 def _waiting(owner: Any, *, bad: Bad | None = None, live: bool = False) -> UUID:
@@ -169,7 +164,7 @@ async def _by_worker() -> None:
         worker._loop.close()
 
 
-LOOKS: dict[str, Callable[[], Awaitable[None]]] = {"who serves": queue_watch.look, "a worker": _by_worker}
+LOOKS: dict[str, Callable[[], Awaitable[None]]] = {"who serves": queue_watch.start_waiting, "a worker": _by_worker}
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -250,7 +245,7 @@ async def test_a_session_that_is_no_identifier_is_left_out(here: Here, caplog: p
             spoil()
 
     await sync_to_async(spoil_all)()
-    await queue_watch.look()
+    await queue_watch.start_waiting()
     assert await _become(run_id) == ("completed", "")
     # That an agent was withdrawn meanwhile is nothing for the log.
     assert caplog.records or bad.code != "internal"

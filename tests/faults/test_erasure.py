@@ -34,7 +34,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: 
         address = f"sqlite:///{tmp_path}/data.sqlite3"
         if request.param == "postgresql":
             server = request.getfixturevalue("postgres_server")
-            address = until_done.enter_context(services.database(server, f"erasing_{uuid4().hex}"))
+            template = request.getfixturevalue("postgres_template")
+            address = until_done.enter_context(services.database(server, f"erasing_{uuid4().hex}", template=template))
         until_done.enter_context(django_db_blocker.unblock())
         until_done.enter_context(postgresql(address))
         yield request.param

@@ -67,7 +67,7 @@ async def _asked(here: Here) -> Accepted:  # noqa: F811
 async def _by_the_clock() -> None:
     """What a process does every second, sooner."""
     while True:
-        for chore in (supervisor.compare_runs, queue_watch.look):
+        for chore in (supervisor.compare_runs, queue_watch.start_waiting):
             try:
                 await chore()
             except (OperationalError, InterfaceError, InternalError):

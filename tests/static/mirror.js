@@ -7,11 +7,12 @@ import MarkdownIt from "markdown-it";
 
 import { makeParsers, parserFor } from "../../static/chat/lib/markdown.js";
 import { inside } from "../../static/chat/run/result.js";
-import { answerBar, counts, itemBar } from "../../static/chat/state/figures.js";
+import { answerBar, broken, counts, itemBar, waitsFor, wholeMs } from "../../static/chat/state/figures.js";
 import { grow } from "../../static/chat/state/growth.js";
 import { initial, reduce } from "../../static/chat/state/transcript.js";
 import { stripMarkdown } from "../../static/chat/lib/strip-markdown.js";
 import { complete } from "../../static/chat/run/unfinished.js";
+import * as decisions from "../../static/chat/state/decisions.js";
 import * as figures from "../../static/chat/state/humanize.js";
 import * as ends from "../../static/chat/state/run-status.js";
 
@@ -45,8 +46,19 @@ const questions = {
       return {
         run: told,
         counts: counts(run),
-        bars: [...run.items.map((item) => itemBar(run, item, run.duration_ms)), answerBar(run, run.duration_ms)],
+        bars: [...run.items.map((item) => itemBar(run, item, wholeMs(run))), answerBar(run, wholeMs(run))],
         endline: run.ended ? words.endline(run, counts(run)) : "",
+        waits: waitsFor(run),
+        calls: run.items.flatMap((item) =>
+          item.calls.map((call) => ({
+            state: words.callState(run, call, broken(run, item, call)),
+            asked: decisions.asked(run.user, Boolean(call.request?.fields)),
+            byItself: call.request ? [decisions.byItself(call.request, ""), decisions.byItself(call.request, "0:59")] : null,
+            said: call.decision ? decisions.said(call.decision, Boolean(call.request?.fields)) : "",
+            changes: call.decision ? decisions.changes(call.arguments, call.decision.arguments) : [],
+            answers: decisions.answered(call.request, call.decision),
+          })),
+        ),
         trouble: run.ended ? words.trouble(run, counts(run)) : null,
       };
     });

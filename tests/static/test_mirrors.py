@@ -16,7 +16,7 @@ from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.rendering import rows, transcript, humanize
+from chat.rendering import decisions, rows, transcript, humanize
 from chat import protocol
 from chat.protocol.frames import SentAlongData
 from chat.store.drafts import Draft
@@ -167,7 +167,8 @@ def compare_words(ask: Ask) -> None:
     expected += [(["initials", name], humanize.initials(name)) for name in names]
     expected += [(["tint", name], humanize.tint(name)) for name in names]
     expected += [(["cause", code], humanize.cause(code)) for code in [*protocol.ERROR_CODES, "unknown"]]
-    for name in ("", "queued", "running", "cancelling", *protocol.ENDS):
+    expected += [(["waited", ms], humanize.waited(ms)) for ms in times]
+    for name in ("", "queued", "running", "waiting", "cancelling", *protocol.ENDS):
         expected += [(["dot", name], humanize.dot(name)), (["status", name], humanize.status(name))]
         for more in (
             {"using": ["python"]},
@@ -179,6 +180,8 @@ def compare_words(ask: Ask) -> None:
             {"begun": False},
             {"by": "Jonas"},
             {"limit": 20},
+            {"waits_for": "approval"},
+            {"waits_for": "question"},
         ):
             expected.append((["status", name, more], humanize.status(name, **more)))  # type: ignore[arg-type] # one of each
     answers = ask("words", [call for call, _ in expected])
@@ -225,6 +228,29 @@ def result(of: int, ok: bool = True, name: str = "python", **more: Any) -> tuple
 
 def answer(number: int, **more: Any) -> tuple[str, dict[str, Any]]:
     return step("final_answer", step=number, content="One.", duration_ms=800, timestamp=1004.0, **more)
+
+
+def request(of: int, **more: Any) -> tuple[str, dict[str, Any]]:
+    told = {"tool_call_id": f"c{of}", "tool_name": "python", "arguments": {"code": "1"}, "deadline": 5000.0, "unanswered": "deny"}
+    return step("approval_request", **(told | more))
+
+
+def approval(of: int, decision: str = "allow", **more: Any) -> tuple[str, dict[str, Any]]:
+    told = {"tool_call_id": f"c{of}", "decision": decision, "user": "jonas", "scope": "once", "reason": ""}
+    return step("approval", **(told | more))
+
+
+def question(of: int) -> tuple[str, dict[str, Any]]:
+    fields = [
+        {"name": "where", "label": "Where to?", "kind": "text", "required": True},
+        {"name": "which", "label": "", "kind": "choices", "options": ["a", "b"], "required": False},
+        {"name": "sure", "label": "Sure?", "kind": "yes_no", "required": True},
+    ]
+    return step("question", tool_call_id=f"c{of}", fields=fields, deadline=5000.0)
+
+
+def replied(of: int, answers: dict[str, Any], user: str | None = "jonas") -> tuple[str, dict[str, Any]]:
+    return step("answer", tool_call_id=f"c{of}", user=user, answers=answers)
 
 
 FILE = {"id": "f1", "name": "red.png", "media_type": "image/png", "size": 73}
@@ -352,6 +378,58 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     ],
     "sent along": [start(sent_along={"messages": 3, "instructions": True}), answer(1), complete()],
     "result without its call": [result(7), answer(8), complete()],
+    "waits for approval": [start(), call(1), request(1)],
+    "waits for two of three": [start(), call(1), call(2), call(3), result(1), request(2), request(3), approval(2)],
+    "waits beside a tool at work": [start(), call(1), call(2), request(2)],
+    "allowed": [
+        start(),
+        call(1),
+        request(1),
+        approval(1, reason="It is fine."),
+        result(1),
+        answer(3),
+        complete(waited_ms=61_000),
+    ],
+    "allowed with other arguments": [
+        start(user=""),
+        call(1, arguments={"code": "1", "n": 2, "gone": True}),
+        request(1, unanswered="stop"),
+        approval(1, arguments={"code": "2", "n": 2, "new": ["a"]}, scope="session"),
+        result(1),
+        complete(),
+    ],
+    "allowed beforehand": [start(), call(1), approval(1, user=None), result(1), complete()],
+    "denied": [start(), call(1), request(1), approval(1, "deny"), result(1, False, content="Denied."), answer(2), complete()],
+    "denied by the deadline": [
+        start(),
+        call(1),
+        request(1),
+        approval(1, "deny", user=None),
+        result(1, False, content="Nobody decided."),
+        complete(),
+    ],
+    "stopped by the deadline": [start(), call(1), request(1, unanswered="stop"), result(1, False), complete("cancelled", code="not_decided")],
+    "stopped while it waits": [start(), call(1), request(1), result(1, False), complete("cancelled", cancelled_by="mei")],
+    "asks": [start(), call(1, "ask_user"), question(1)],
+    "asks and is answered": [
+        start(),
+        call(1, "ask_user"),
+        question(1),
+        replied(1, {"where": "Taipei", "which": ["a", "b"], "sure": True, "none": [], "n": 2.5, "other": {"a": 1}}),
+        result(1, name="ask_user"),
+        complete(waited_ms=900),
+    ],
+    "asks and is not answered": [
+        start(),
+        call(1, "ask_user"),
+        question(1),
+        replied(1, {}, None),
+        result(1, False, name="ask_user", content="Nobody answered."),
+        answer(2),
+        complete(),
+    ],
+    "waits without reasoning": [start(enable_reasoning=False), request(1), question(2), approval(1), complete()],
+    "decided out of sight": [approval(7), answer(8), complete()],
     "unparsed arguments": [start(), call(1, arguments="{broken"), result(1, False), answer(2), complete()],
 }
 
@@ -371,11 +449,28 @@ def compare_story(ask: Ask, name: str) -> None:
             "counts": run.counts(),
             "bars": [bar or None for bar in [*run.bars(), run.answer_bar()]],
             "endline": rows.run_summary(run),
+            "waits": run.waits_for,
+            "calls": [told_of(run, item, call) for item in run.items for call in item.calls],
             "trouble": rows.failure_banner(run) if run.ended else None,
         }
         for run in transcript.fold(frames)
     ]
     assert ask("transcript", frames) == json.loads(json.dumps(mine))
+
+
+def told_of(run: transcript.Run, item: transcript.Item, call: transcript.Call) -> dict[str, Any]:
+    """What a call's card says of it, and of what people are asked about it."""
+    request, decision = call.request, call.decision
+    is_question = request is not None and request.fields is not None
+    times = ("", "0:59")
+    return {
+        "state": rows.call_state(run, item, call),
+        "asked": decisions.asked(run.user, is_question),
+        "byItself": None if request is None else [decisions.by_itself(request, time) for time in times],
+        "said": "" if decision is None else decisions.said(decision, is_question),
+        "changes": [] if decision is None else decisions.changes(call.arguments, decision.arguments),
+        "answers": decisions.answered(request, decision),
+    }
 
 
 def grow(

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Literal
 from zoneinfo import available_timezones
 
-from agents.models.demo.chinese import quote, speaks_chinese
+from agents.models.demo.chinese import quote_text, speaks_chinese
 from agents.models.demo.dates import TAKEN, DateQuestion, Day, find_dates
 from agents.models.demo.sums import Sum, find_sums
 
@@ -93,7 +93,7 @@ class Ask:
     needs_today: bool = False
 
 
-def understand(message: str, files: str = "") -> list[Ask]:
+def parse_asks(message: str, files: str = "") -> list[Ask]:
     """The parts of a message that can be settled, in its order, and its files, of which ``files`` tells; nothing where there are none."""
     original = message[:_READ]
     chinese = speaks_chinese(message)
@@ -342,7 +342,7 @@ def _page(match: re.Match[str], *, chinese: bool) -> Ask:
 
     def read(result: str) -> str:
         title, address, text = _matched(r"(?:Title: (.*)\n)?Address: (\S+)\n\n(.*)", result)
-        name = quote(as_text(title or address))
+        name = quote_text(as_text(title or address))
         head = f"「{name}」的開頭：" if chinese else f"**{name}** begins:"
         return f"{head}\n\n{_quoted(text, 600)}"
 
@@ -352,7 +352,7 @@ def _page(match: re.Match[str], *, chinese: bool) -> Ask:
 
 def _file(match: re.Match[str], after: int, *, chinese: bool) -> Ask:
     name = match["name"]
-    title = quote(as_text(name))
+    title = quote_text(as_text(name))
 
     def read(result: str) -> str:
         page, lines, text = _matched(r"“.*”, page ([\d,]+) of [\d,]+, lines ([\d,]+–[\d,]+):\n(.*)", result)
@@ -381,4 +381,4 @@ def as_text(text: str) -> str:
 
 def _quoted(text: str, limit: int) -> str:
     text = text[:limit] + ("…" if len(text) > limit else "")
-    return "\n".join(f"> {quote(as_text(line.strip()))}" if line.strip() else ">" for line in text.split("\n"))
+    return "\n".join(f"> {quote_text(as_text(line.strip()))}" if line.strip() else ">" for line in text.split("\n"))

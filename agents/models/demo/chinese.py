@@ -37,7 +37,7 @@ def speaks_chinese(text: str) -> bool:
     return _HAN.search(text) is not None
 
 
-def quote(text: str) -> str:
+def quote_text(text: str) -> str:
     """Somebody else's words: they stay as they are written. `finish_reply` takes the marks off."""
     return f"{_OPEN}{text}{_CLOSE}"
 

@@ -19,8 +19,8 @@ from agents.attachments import BEFORE_FILES
 from agents.events import ModelRequest
 from agents.history import ChatMessage
 from agents.models.base import StreamingChatModel
-from agents.models.demo.asks import Ask, Unreadable, as_text, current_time, today_from, understand
-from agents.models.demo.chinese import finish_reply, quote, speaks_chinese
+from agents.models.demo.asks import Ask, Unreadable, as_text, current_time, parse_asks, today_from
+from agents.models.demo.chinese import finish_reply, quote_text, speaks_chinese
 from agents.models.openai_compatible import to_wire
 from agents.models.reply import Reply
 from agents.text import estimate_tokens
@@ -73,7 +73,7 @@ class Demo(StreamingChatModel):
     def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Asked:
         """The conversation, and the reply to it."""
         wire = to_wire(messages)
-        return Asked(wire, functions, plan(wire, functions))
+        return Asked(wire, functions, plan_reply(wire, functions))
 
     def describe(self, request: Asked) -> ModelRequest:
         """What a real model would have been sent."""
@@ -108,13 +108,13 @@ class Demo(StreamingChatModel):
         await asyncio.sleep(self._interval_s)
 
 
-def plan(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str, Any]]) -> Plan:
+def plan_reply(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str, Any]]) -> Plan:
     """The next reply in a conversation: calls while something is left to find out, then the answer."""
     last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=None)
     if last is None:
         return _introduction("", functions)
     question, _, files = str(messages[last]["content"]).partition(BEFORE_FILES)
-    asks = understand(question, files)
+    asks = parse_asks(question, files)
     if not asks:
         made = _introduction(question, functions)
     else:
@@ -218,7 +218,7 @@ class _Turn:
             if self._chinese:
                 return f"我不知道{topic}：需要工具 `{tool}`，但這個代理沒有它"
             return f"I don't know {topic}: I would need the tool `{tool}`, which this agent does not have"
-        said = quote(as_text(" ".join(result.split())[:300].rstrip(".。")))
+        said = quote_text(as_text(" ".join(result.split())[:300].rstrip(".。")))
         if self._chinese:
             return f"我無法得知{topic}：工具 `{tool}` 沒有給出可用的結果，它回覆「{said}」"
         return f"I could not find out {topic}: the tool `{tool}` gave no usable result. It answered “{said}”"

@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from agents.text import clean
+from agents.text import clean_text
 from chat.models import NOBODY, Act, Announcement, Door, Level
 from chat.security import audit
 
@@ -24,7 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Write it down; every serving process looks for new ones each second."""
-        announcement = Announcement(message=clean(options["text"]).strip(), level=options["level"])
+        announcement = Announcement(message=clean_text(options["text"]).strip(), level=options["level"])
         try:
             announcement.full_clean()
         except ValidationError as error:

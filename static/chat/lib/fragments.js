@@ -36,13 +36,31 @@ export function fetchPage(address) {
   });
 }
 
+/**
+ * Send what a form says, and take the part of a page that answers it, whether that is content or refused.
+ *
+ * @param {string} address
+ * @param {FormData} data
+ * @returns {Promise<HTMLElement|null>} null where there is no such answer
+ */
+export function postForm(address, data) {
+  return new Promise((resolve) => {
+    const request = openRequest(address, "POST");
+    request.onloadend = () => {
+      const isPart = request.response?.querySelector("[data-part-of]") ?? null;
+      resolve(isPart ? request.response.body : null);
+    };
+    request.send(data);
+  });
+}
+
 /** Milliseconds after which an answer counts as one that can't be had: whoever asks again by the clock waits for the one before. */
 const PATIENCE = 30_000;
 
-/** @param {string} address */
-function openRequest(address) {
+/** @param {string} address @param {string} [method] */
+function openRequest(address, method = "GET") {
   const request = new XMLHttpRequest();
-  request.open("GET", address);
+  request.open(method, address);
   request.timeout = PATIENCE;
   request.responseType = "document";
   return request;

@@ -7,6 +7,7 @@ import { errorText } from "../lib/gettext.js";
 import { localStore, tabStore } from "../lib/storage.js";
 import { createDraft } from "../state/drafts.js";
 import { joined } from "../state/humanize.js";
+import { waitsFor } from "../state/figures.js";
 import { dot, status } from "../state/run-status.js";
 import { SENTENCES } from "../state/messages.js";
 import { abandoned, current, initial, reduce, stopping } from "../state/transcript.js";
@@ -120,11 +121,14 @@ function paint() {
  * @param {Run} run
  */
 function showInList(run) {
-  const isLive = !run.ended;
+  const waits = waitsFor(run) !== "" && run.status === "running";
+  const isLive = !run.ended && !waits;
+  const shown = dot(waits ? "waiting" : run.status);
+  const word = run.status === "completed" ? "" : waits ? byId("run-state").textContent : status(run.status);
   showCurrent({
-    dot: dot(run.status),
-    word: isLive ? joined(byId("run-state").textContent, byId("clock").textContent) : run.status === "completed" ? "" : status(run.status),
-    tone: `t-${dot(run.status)}`,
+    dot: shown,
+    word: isLive ? joined(byId("run-state").textContent, byId("clock").textContent) : (word ?? ""),
+    tone: `t-${shown}`,
     agent: isLive ? "" : (page.agents[page.session.agent] ?? page.session.agent),
     isLive,
   });

@@ -7,6 +7,7 @@ import { fetchPart, replaceContent } from "../lib/fragments.js";
 import { joined } from "../state/humanize.js";
 import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
+import { setBadge } from "../view/badge.js";
 import { closeNotice, notice } from "../view/notices.js";
 
 /** What a session's row says of its run. @typedef {{dot: string, word: string, tone: string, agent: string, isLive: boolean}} SessionRow */
@@ -86,6 +87,7 @@ async function fetchList() {
     again?.focus();
   }
   paintCurrent();
+  countNeeds();
   publishTitles(titlesOf(list));
 }
 
@@ -116,6 +118,11 @@ function titlesOf(rows) {
   return Object.fromEntries([...found].map(({ dataset }) => [dataset.session ?? "", dataset.title ?? ""]));
 }
 
+/** How much waits for the reader stands with the list. */
+function countNeeds() {
+  setBadge(Number(list.querySelector("[data-needs]")?.getAttribute("data-needs") ?? 0));
+}
+
 function paintCurrent() {
   const row = list.querySelector(".sess[aria-current]");
   const [dot, meta] = [row?.querySelector(".dot"), row?.querySelector(".meta")];
@@ -128,6 +135,7 @@ function paintCurrent() {
   setShown(row.querySelector(".badge"), isLive);
 }
 
+countNeeds();
 const refreshIfSeen = () => document.visibilityState === "visible" && void refresh();
 setInterval(() => navigator.onLine && refreshIfSeen(), REFRESH_EVERY);
 document.addEventListener("visibilitychange", refreshIfSeen);

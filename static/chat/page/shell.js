@@ -6,17 +6,18 @@ import { byId, closestTo, setData } from "../lib/dom.js";
 import { createApi } from "../transport/api.js";
 import { localStore } from "../lib/storage.js";
 import "../view/focus.js";
-import { startNotifications } from "../view/notify.js";
+import { onWaiting, startNotifications } from "../view/notify.js";
 import { setUpDialogs } from "./dialogs.js";
 import "./drawer.js";
 import "./keys.js";
 import { keepPreference } from "./preferences.js";
-import "./session-list.js";
+import { refresh } from "./session-list.js";
 
 /** The API, as the one whom the page was made for. */
 export const api = createApi({ user: byId("sessions").dataset.user });
 
 startNotifications({ api, storage: localStore() });
+onWaiting(() => void refresh());
 setUpDialogs(api);
 
 // ---- menus open beside what opens them ----

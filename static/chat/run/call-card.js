@@ -3,9 +3,10 @@
  */
 
 import { clone, find, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
-import { atOnce, duration, failed, icon, returned, telling } from "../state/humanize.js";
+import { atOnce, duration, failed, icon, returned, telling, ticking } from "../state/humanize.js";
 import { callState } from "../state/run-status.js";
-import { broken, span, wentOn } from "../state/figures.js";
+import { broken, isWaiting, span, wentOn } from "../state/figures.js";
+import { fillDecision, tickDecision } from "./decision.js";
 import { enhanceCard, fillArguments, fillResult } from "./result.js";
 
 /** @import { Call, Item, Run } from "../state/types.js" */
@@ -14,7 +15,7 @@ import { enhanceCard, fillArguments, fillResult } from "./result.js";
 /** Characters of a failed call's result that stand in its row. */
 const CAUSE = 400;
 
-/** What is inside a card: the call it shows, and which of its parts are filled. @typedef {{call: Call|null, args: boolean, result: boolean}} Inside */
+/** What is inside a card: the call it shows, and which of its parts are filled. @typedef {{call: Call|null, args: boolean, result: boolean, people: boolean}} Inside */
 
 /** @typedef {ReturnType<typeof createCallCards>} CallCards */
 
@@ -37,7 +38,8 @@ function fillOne(cards, element, run, item) {
   const state = cards.fill(find(element, ".tool"), run, item, call);
   setData(element, "state", state);
   setIcon(slot(element, "icon"), icon(call.name));
-  const cause = state === "fail" || state === "off" ? (call.result?.content ?? "").trim().slice(0, CAUSE) : "";
+  const isTold = (state === "fail" || state === "off") && call.decision?.decision !== "deny";
+  const cause = isTold ? (call.result?.content ?? "").trim().slice(0, CAUSE) : "";
   setShown(slot(element, "err"), cause !== "");
   setText(slot(element, "cause"), cause);
   setShown(slot(element, "from"), state === "fail");
@@ -58,7 +60,7 @@ function fillSeveral(cards, element, run, item) {
     if (call.result && !call.result.ok && call.result.content) setText(slot(mini, "out"), call.result.content.trim().slice(0, CAUSE));
     return state;
   });
-  setData(element, "state", ["live", "fail", "off"].find((state) => states.includes(state)));
+  setData(element, "state", ["wait", "live", "fail", "off"].find((state) => states.includes(state)));
   setText(slot(element, "name"), atOnce(item.calls.length));
   setWord(element, failed(states.filter((state) => state === "fail").length));
   const took = span(item);
@@ -91,19 +93,29 @@ export function createCallCards({ contentUrl, choices }) {
     card.dataset.call = call.call_id;
     setData(card, "result", call.result?.seq ? String(call.result.seq) : "");
     fillLine(card, call, word, inside?.call?.result ?? null);
-    cards.set(card, {
-      call,
-      // What the server has rendered and then left out of the state is there already.
-      args: call.arguments === null || (inside !== undefined && inside.args && inside.call?.arguments === call.arguments),
-      result: inside !== undefined && inside.result && inside.call?.result === call.result,
-    });
+    cards.set(card, kept(inside, call));
     if (card instanceof HTMLDetailsElement) {
-      if (inside === undefined && card.classList.contains("tool")) {
-        card.open = choices.step(call.seq) ?? (!run.ended && typeof call.arguments?.code === "string");
-      }
+      const isNew = inside === undefined && card.classList.contains("tool");
+      // What people are asked for is in sight, whatever else is.
+      if (state === "wait" && !inside?.call?.request) card.open = true;
+      else if (isNew) card.open = choices.step(call.seq) ?? (!run.ended && typeof call.arguments?.code === "string");
       if (card.open) fillInside(card);
     }
+    if (!cards.get(card)?.people) fillPeople(card, run, call);
     return state;
+  }
+
+  /**
+   * What people are asked about a call, and what they have said.
+   *
+   * @param {HTMLElement} card
+   * @param {Run} run
+   * @param {Call} call
+   */
+  function fillPeople(card, run, call) {
+    fillDecision(find(card, '[data-part="decision"]'), run, call);
+    const inside = cards.get(card);
+    if (inside) inside.people = true;
   }
 
   /**
@@ -125,23 +137,27 @@ export function createCallCards({ contentUrl, choices }) {
     fill,
     fillInside,
     /**
-     * A card that the server has filled.
+     * A card that the server has filled. What of it waits for people is filled once more: its form is not the server's.
      *
      * @param {HTMLElement} card
+     * @param {Run} run
      * @param {Call|null} call
      */
-    adopt(card, call) {
-      cards.set(card, { call, args: true, result: true });
+    adopt(card, run, call) {
+      cards.set(card, { call, args: true, result: true, people: true });
+      if (call && isWaiting(call)) fillPeople(card, run, call);
     },
     /**
-     * Show how long a call has been at work.
+     * Show how long a call has been at work, or has waited.
      *
      * @param {Call} call
-     * @param {string} time
+     * @param {number} now the server's time
      */
-    tick(call, time) {
+    tick(call, now) {
       const card = [...cards].find(([, inside]) => inside.call === call)?.[0];
-      if (card) setText(slot(card, "dur"), time);
+      if (!card) return;
+      setText(slot(card, "dur"), ticking((now - call.at) * 1000));
+      if (isWaiting(call)) tickDecision(find(card, '[data-part="decision"]'), call, now);
     },
     /** Code was opened to be watched; at the run's end it is history, unless the reader has chosen. */
     fold() {
@@ -149,6 +165,25 @@ export function createCallCards({ contentUrl, choices }) {
         if (call && choices.step(call.seq) === undefined && card instanceof HTMLDetailsElement) card.open = false;
       }
     },
+  };
+}
+
+/**
+ * What of a card's inside still holds for what is said of its call now.
+ *
+ * @param {Inside|undefined} inside
+ * @param {Call} call
+ * @returns {Inside}
+ */
+function kept(inside, call) {
+  const before = inside?.call;
+  if (!inside || !before) return { call, args: call.arguments === null, result: false, people: false };
+  return {
+    call,
+    // What the server has rendered and then left out of the state is there already.
+    args: call.arguments === null || (inside.args && before.arguments === call.arguments),
+    result: inside.result && before.result === call.result,
+    people: inside.people && before.request === call.request && before.decision === call.decision,
   };
 }
 

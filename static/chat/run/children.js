@@ -5,7 +5,7 @@
 import { clone, find, setData, setText, slot } from "../lib/dom.js";
 import { duration, joined, ticking } from "../state/humanize.js";
 import { status } from "../state/run-status.js";
-import { using } from "../state/figures.js";
+import { using, waitedMs, waitsFor } from "../state/figures.js";
 import { createCallCards } from "./call-card.js";
 import { createOutline } from "./outline.js";
 
@@ -105,7 +105,7 @@ function createChild({ run: first, at, contentUrl, keepEnd, choices, agentTitle 
     /** @param {number} now */
     tick(now) {
       if (run.ended) return;
-      if (run.started_at !== null) setText(slot(element, "child-dur"), ticking((now - run.started_at) * 1000));
+      if (run.started_at !== null) setText(slot(element, "child-dur"), ticking((now - run.started_at) * 1000 - waitedMs(run, now)));
       outline.tick(run, now, element.open);
     },
   };
@@ -133,7 +133,9 @@ function itemsOf(run) {
 
 /** @param {Run} run */
 function wordOf(run) {
-  return status(run.status, {
+  const waits = waitsFor(run);
+  return status(waits && run.status === "running" ? "waiting" : run.status, {
+    waits_for: waits,
     using: using(run),
     growing: run.growth?.type ?? "",
     begun: run.items.length > 0 || run.growth !== null,

@@ -5,7 +5,7 @@
 import { clone, findAll, make, setBar, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
 import { duration, icon, markdownGist, thoughtFor, ticking } from "../state/humanize.js";
 import { SENTENCES } from "../state/messages.js";
-import { bar, itemBar, wentOn } from "../state/figures.js";
+import { bar, isWaiting, itemBar, wentOn, wholeMs } from "../state/figures.js";
 import { isAnswer } from "./answer.js";
 import { fillCalls } from "./call-card.js";
 import { createPacedText } from "./paced-text.js";
@@ -74,7 +74,8 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
     const total = totalMs(run, now);
     for (const { item, element } of rows) {
       const isLive = item.kind === "calls" && item.calls.some((call) => call.result === null);
-      const where = isLive && now !== null ? bar(run, [item.at, now], total, "live") : itemBar(run, item, total);
+      const fill = isLive && item.calls.every((call) => call.result !== null || isWaiting(call)) ? "wait" : "live";
+      const where = isLive && now !== null ? bar(run, [item.at, now], total, fill) : itemBar(run, item, total);
       setBar(slot(element, "bar"), where);
     }
   }
@@ -122,7 +123,7 @@ function adopted({ list, cards }, run, items) {
     const item = items[index];
     // Those of runs within it come after its own.
     const own = findAll(element, "[data-call]").slice(0, item.calls.length);
-    own.forEach((card, place) => cards.adopt(card, item.calls[place] ?? null));
+    own.forEach((card, place) => cards.adopt(card, run, item.calls[place] ?? null));
     return { item, element, wentOn: null, ended: run.ended };
   });
 }
@@ -151,7 +152,7 @@ function placeIn(rows, callId, numberAt) {
  */
 function tickCalls(cards, { item, element }, now) {
   const waiting = item.calls.filter((call) => call.result === null);
-  for (const call of waiting) cards.tick(call, ticking((now - call.at) * 1000));
+  for (const call of waiting) cards.tick(call, now);
   if (waiting.length && item.calls.length > 1) setText(slot(element, "dur"), ticking((now - item.at) * 1000));
 }
 
@@ -313,6 +314,7 @@ function lastMoment(run) {
  * @param {number|null} now
  */
 function totalMs(run, now) {
-  if (run.duration_ms !== null) return run.duration_ms;
+  const whole = wholeMs(run);
+  if (whole !== null) return whole;
   return now === null || run.started_at === null ? 0 : (now - run.started_at) * 1000;
 }

@@ -5,7 +5,7 @@
 import { clone, makeBar, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
 import { atWorkLine, did, failed, initials, isLong, joined, roughly, sentAlong, steps, ticking, tint } from "../state/humanize.js";
 import { endIcon, endline, status, trouble } from "../state/run-status.js";
-import { answerBar, counts, itemBar, using } from "../state/figures.js";
+import { answerBar, counts, itemBar, using, waitedMs, waitsFor, wholeMs } from "../state/figures.js";
 import { pathTo } from "../transport/addresses.js";
 import { createAnswer } from "./answer.js";
 import { createCallCards } from "./call-card.js";
@@ -159,7 +159,7 @@ export class RunArticle {
   #tickSummary(now) {
     const run = this.#run;
     const isFolded = !run.ended && !this.#details.open;
-    const time = now === null || run.started_at === null ? "" : ticking((now - run.started_at) * 1000);
+    const time = now === null || run.started_at === null ? "" : ticking((now - run.started_at) * 1000 - waitedMs(run, now));
     setText(this.#now, isFolded ? joined(this.status, time) : "");
   }
 
@@ -196,7 +196,9 @@ function setUp(article, run) {
 
 /** @param {Run} run */
 function statusOf(run) {
-  return status(run.status, {
+  const waits = waitsFor(run);
+  return status(waits && run.status === "running" ? "waiting" : run.status, {
+    waits_for: waits,
     using: using(run),
     growing: run.growth?.type ?? "",
     begun: run.items.length > 0 || run.growth !== null,
@@ -228,7 +230,7 @@ function paintSummary(article, run) {
  * @param {Run} run
  */
 function paintStrip(strip, run) {
-  const bars = [...run.items.map((item) => itemBar(run, item, run.duration_ms)), answerBar(run, run.duration_ms)];
+  const bars = [...run.items.map((item) => itemBar(run, item, wholeMs(run))), answerBar(run, wholeMs(run))];
   strip.replaceChildren(...[...strip.children].slice(0, 1), ...bars.filter((bar) => bar !== null).map(makeBar));
 }
 

@@ -25,7 +25,7 @@ export function wentOn(run, item) {
  * @returns {boolean}
  */
 export function broken(run, item, call) {
-  if (call.result === null || call.result.ok) return false;
+  if (call.result === null || call.result.ok || call.decision?.decision === "deny") return false;
   return !["cancelled", "interrupted"].includes(run.status) || wentOn(run, item);
 }
 
@@ -47,6 +47,42 @@ export function counts(run) {
   const here = { steps: thoughts + made + (run.answer ? 1 : 0), thoughts, tools: made, failed };
   const { steps = 0, thoughts: earlier = 0, tools = 0, failed: broke = 0 } = run.outside;
   return { steps: here.steps + steps, thoughts: here.thoughts + earlier, tools: here.tools + tools, failed: here.failed + broke };
+}
+
+/** From a run's beginning to its end, with what it waited for people; null before that. @param {Run} run */
+export const wholeMs = (run) => (run.duration_ms === null ? null : run.duration_ms + (run.waited_ms ?? 0));
+
+/**
+ * How long a run has waited for people so far, in milliseconds: several calls that wait at once count once.
+ *
+ * @param {Run} run
+ * @param {number} now the server's time
+ */
+export function waitedMs(run, now) {
+  if (run.waited_ms !== null) return run.waited_ms;
+  let [whole, until] = [0, 0];
+  for (const { calls } of run.items) {
+    const times = calls.flatMap(({ request, decision }) => (request ? [[request.at, decision?.at ?? now]] : []));
+    for (const [from, to] of times.sort(([one], [other]) => one - other)) {
+      whole += Math.max(0, to - Math.max(from, until));
+      until = Math.max(until, to);
+    }
+  }
+  return whole * 1000;
+}
+
+/** Whether a call waits for people. @param {Call} call */
+export const isWaiting = (call) => call.request !== null && call.decision === null && call.result === null;
+
+/**
+ * What a run waits for, where it waits for people: `question`, or `approval`. Empty where a tool is at work, or the model.
+ *
+ * @param {Run} run
+ */
+export function waitsFor(run) {
+  const open = run.items.flatMap((item) => item.calls.filter((call) => call.result === null));
+  if (run.ended || !open.length || !open.every(isWaiting)) return "";
+  return open.every((call) => call.request?.fields) ? "question" : "approval";
 }
 
 /**

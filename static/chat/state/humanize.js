@@ -285,10 +285,22 @@ export function did(toolNames, thoughts = 0) {
   /** @type {Map<string, number>} */
   const times = new Map();
   for (const name of toolNames) times.set(name, (times.get(name) ?? 0) + 1);
-  const told = [...times].map(([name, number]) => done(name, number)).join(pgettext("between the parts of a list", ", "));
+  const told = listed([...times].map(([name, number]) => done(name, number)));
   if (!told) return thoughts ? gettext("Thought it through") : "";
   return told[0].toUpperCase() + told.slice(1);
 }
+
+/**
+ * Parts of a sentence in a row.
+ * @param {string[]} parts
+ */
+export const listed = (parts) => parts.join(pgettext("between the parts of a list", ", "));
+
+/**
+ * How long a run has waited for people; nothing for not at all.
+ * @param {Milliseconds} ms
+ */
+export const waited = (ms) => (ms ? bound(gettext("waited %(time)s", { time: roughly(ms) })) : "");
 
 export const atWorkLine = gettext("Working");
 /** @param {number} number */

@@ -180,6 +180,9 @@ export const SENTENCES = Object.freeze({
   noJson: gettext("This file is no JSON."),
   importing: gettext("Reading the file …"),
   largeDocument: gettext("The document is too large: it may have 20 MiB."),
+  asksYou: gettext("An agent asks you something."),
+  /** @param {string} tool */
+  needsYou: (tool) => gettext("%(tool)s waits for your decision.", { tool }),
   openRun: pgettext("to a run", "Open"),
   openSchedules: gettext("Schedules"),
   thinking: gettext("Thinking"),

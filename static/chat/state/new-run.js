@@ -39,6 +39,7 @@ export function newRun(id) {
     answer: null,
     error: null,
     duration_ms: null,
+    waited_ms: null,
     usage: null,
     cancelled_by: null,
     removed: false,

@@ -3,18 +3,21 @@
  */
 
 import { errorText, gettext, ngettext, pgettext } from "../lib/gettext.js";
-import { failed, joined, roughly, steps, tools, usage } from "./humanize.js";
+import { isWaiting } from "./figures.js";
+import { failed, joined, roughly, steps, tools, usage, waited } from "./humanize.js";
 /** @import { Call, Counts, Run } from "./types.js" */
 
 /**
  * The one status word of a run.
  * @param {string} name
- * @param {{ using?: string[], growing?: string, begun?: boolean, by?: string|null, limit?: number }} more
+ * @param {{ using?: string[], growing?: string, begun?: boolean, by?: string|null, limit?: number, waits_for?: string }} more
  */
-export function status(name, { using = [], growing = "", begun = true, by = null, limit = 0 } = {}) {
+export function status(name, { using = [], growing = "", begun = true, by = null, limit = 0, waits_for = "" } = {}) {
   switch (name) {
     case "queued":
       return gettext("Queued");
+    case "waiting":
+      return waiting(waits_for);
     case "running":
       return atWork(using, growing, begun);
     case "cancelling":
@@ -49,10 +52,26 @@ function atWork(using, growing, begun) {
   return begun ? gettext("Thinking") : gettext("Starting");
 }
 
+/**
+ * What a run waits for.
+ * @param {string} what
+ */
+export function waiting(what) {
+  switch (what) {
+    case "approval":
+      return gettext("Waiting for approval");
+    case "question":
+      return gettext("Waiting for an answer");
+    default:
+      return gettext("Waiting for somebody");
+  }
+}
+
 /** @type {Readonly<Record<string, string>>} */
 const DOTS = Object.freeze({
   queued: "queue",
   running: "live",
+  waiting: "wait",
   cancelling: "halt",
   completed: "done",
   cancelled: "halt",
@@ -173,6 +192,7 @@ export function endline(run, counts) {
     counts.tools ? tools(counts.tools) : "",
     failed(counts.failed),
     roughly(run.duration_ms),
+    waited(run.waited_ms),
     used && spent ? usage(used) : "",
   );
 }
@@ -185,8 +205,12 @@ export function endline(run, counts) {
  * @returns {[string, string]}
  */
 export function callState(run, call, isBroken) {
-  if (call.result === null) return run.ended ? ["off", gettext("No result")] : ["live", pgettext("a call", "Running")];
+  if (call.result === null && run.ended) return call.decision ? ["", ""] : ["off", gettext("No result")];
+  if (call.result === null) {
+    return isWaiting(call) ? ["wait", waiting(call.request?.fields ? "question" : "approval")] : ["live", pgettext("a call", "Running")];
+  }
   if (call.result.ok) return ["", ""];
+  if (call.decision?.decision === "deny") return ["off", call.request?.fields ? gettext("Not answered") : gettext("Denied")];
   if (isBroken) return ["fail", gettext("Failed")];
   return ["off", run.status === "cancelled" ? pgettext("a call", "Cancelled") : pgettext("a call", "Interrupted")];
 }

@@ -5,10 +5,11 @@
  * by `===` what it has to paint.
  */
 
+import { answered, called, decided } from "./calls.js";
 import { grow } from "./growth.js";
 import { adopt, newRun } from "./new-run.js";
 
-/** @import { Call, Frame, Item, Page, Run, State, StoredFrame } from "./types.js" */
+/** @import { Frame, Page, Run, State, StoredFrame } from "./types.js" */
 
 const LIVE = ["queued", "running", "cancelling"];
 
@@ -265,6 +266,7 @@ function completed(run, data) {
     ended: true,
     growth: null,
     duration_ms: data.duration_ms ?? null,
+    waited_ms: data.waited_ms ?? null,
     usage: data.usage ?? null,
     cancelled_by: data.cancelled_by ?? null,
     iteration: data.total_iterations ?? run.iteration,
@@ -321,6 +323,11 @@ function appliedStep(run, seq, data) {
       };
     case "max_iterations_reached":
       return { ...next, limit: data.max_iterations ?? 0 };
+    case "approval_request":
+    case "question":
+    case "approval":
+    case "answer":
+      return decided(next, seq, at, data);
     case "error":
       return next.error ? next : { ...next, error: { message: data.error, code: data.code, id: "" } };
     default:
@@ -338,80 +345,6 @@ function appliedStep(run, seq, data) {
 function superseded(run, step) {
   const growth = run.growth && run.growth.step <= step ? null : run.growth;
   return { ...run, growth, finished: Math.max(run.finished, step) };
-}
-
-/** @param {{step: number, tool_call_id: string, tool_name: string}} data @param {number|null} seq @param {number} at */
-const callOf = ({ step, tool_call_id, tool_name }, seq, at) => ({ seq, step, at, call_id: tool_call_id, name: tool_name });
-
-/**
- * @param {Run} run
- * @param {number} seq
- * @param {number} at
- * @param {number} iteration
- * @param {import("../protocol.js").ToolUseStep} data
- * @returns {Run}
- */
-function called(run, seq, at, iteration, data) {
-  const call = { ...callOf(data, seq, at), arguments: data.arguments, result: null };
-  const last = run.items.at(-1);
-  if (last?.kind === "calls" && last.iteration === iteration) {
-    return { ...run, items: [...run.items.slice(0, -1), { ...last, calls: [...last.calls, call] }] };
-  }
-  return { ...run, items: [...run.items, calls(seq, call, iteration)] };
-}
-
-/**
- * @param {number} seq
- * @param {Call} call
- * @param {number} iteration
- * @returns {Item}
- */
-function calls(seq, call, iteration) {
-  return {
-    kind: "calls",
-    seq,
-    step: call.step,
-    at: call.at,
-    iteration,
-    text: "",
-    duration_ms: null,
-    partial: false,
-    calls: [call],
-  };
-}
-
-/**
- * @param {Run} run
- * @param {number} seq
- * @param {number} at
- * @param {number} iteration
- * @param {import("../protocol.js").ToolResultStep} data
- * @returns {Run}
- */
-function answered(run, seq, at, iteration, data) {
-  const content = data.content ?? "";
-  const result = {
-    seq,
-    at,
-    ok: Boolean(data.ok),
-    content,
-    duration_ms: data.duration_ms ?? null,
-    truncated: Boolean(data.truncated),
-    content_length: data.content_length ?? content.length,
-    files: data.files ?? [],
-  };
-  for (let index = run.items.length - 1; index >= 0; index -= 1) {
-    const item = run.items[index];
-    const place = item.calls.findIndex((call) => call.call_id === data.tool_call_id && call.result === null);
-    if (place >= 0) {
-      const items = [...run.items];
-      items[index] = { ...item, calls: item.calls.with(place, { ...item.calls[place], result }) };
-      return { ...run, items };
-    }
-  }
-  // Its call lies before what this page holds: it stands for itself.
-  const call = { ...callOf(data, null, at), arguments: {}, result };
-  return { ...run, items: [...run.items, calls(seq, call, iteration)] };
 }
 
 /**

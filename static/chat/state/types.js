@@ -27,10 +27,28 @@
  */
 
 /**
+ * What a call waits for: a decision about it, or answers to its `fields`. At its `deadline` it is decided by itself, as `unanswered` says.
+ *
+ * @typedef {{ seq: number|null, at: number, deadline: number|null, unanswered: string, fields: Field[]|null, text: string }} Request
+ */
+
+/** @typedef {{ name: string, label: string, kind: string, options?: string[], required: boolean }} Field */
+
+/**
+ * What somebody has decided about a call, or answered; `user` is null where its deadline has. `arguments` are null where they are the model's.
+ *
+ * @typedef {{
+ *   seq: number|null, at: number, decision: string, user: string|null, arguments: any, scope: string, reason: string,
+ *   answers: Record<string, any>|null,
+ * }} Decision
+ */
+
+/**
  * A tool call. `arguments` is null where the page was made without them: they stand in the markup already.
  *
  * @typedef {{
  *   seq: number|null, step: number, at: number, call_id: string, name: string, arguments: any, result: CallResult|null,
+ *   request: Request|null, decision: Decision|null,
  * }} Call
  */
 
@@ -62,7 +80,8 @@
  *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, files: FileData[],
  *   sent_along: import("../protocol.js").SentAlongData|null, user: string,
  *   enable_reasoning: boolean, continues: string|null, parent: Parent|null, iteration: number, limit: number, items: Item[], answer: Answer|null,
- *   error: (Parts & {message: string, code: string, id: string})|null, duration_ms: number|null, usage: Usage|null, cancelled_by: string|null,
+ *   error: (Parts & {message: string, code: string, id: string})|null, duration_ms: number|null, waited_ms: number|null,
+ *   usage: Usage|null, cancelled_by: string|null,
  *   removed: boolean, outside: Partial<Counts>, growth: Growth|null, finished: number,
  * }} Run
  */

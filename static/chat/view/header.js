@@ -3,9 +3,11 @@
  */
 
 import { byId, makeRect, setData, setShown, setText, slot, visible } from "../lib/dom.js";
-import { budgetUse, clock, contextUse, iterationOf, roughly, usage } from "../state/humanize.js";
+import { waitedMs, waitsFor } from "../state/figures.js";
+import { budgetUse, clock, contextUse, iterationOf, joined, roughly, usage, waited } from "../state/humanize.js";
 import { dot } from "../state/run-status.js";
 import { SENTENCES } from "../state/messages.js";
+import { badged } from "./badge.js";
 import { pathTo } from "../transport/addresses.js";
 
 /** @import { Page, Run } from "../state/types.js" */
@@ -45,7 +47,11 @@ export function createHeader({ page, onStop }) {
   function tick(now) {
     if (shown === null) return;
     let text = roughly(shown.duration_ms);
-    if (!shown.ended) text = now === null || shown.started_at === null ? "" : clock((now - shown.started_at) * 1000);
+    if (!shown.ended) {
+      const waits = now === null ? 0 : waitedMs(shown, now);
+      text = now === null || shown.started_at === null ? "" : clock((now - shown.started_at) * 1000 - waits);
+      text = joined(text, waited(waits));
+    }
     setText(time, text);
     paintTab(shown, title, `${text} · ${state.textContent}`);
   }
@@ -65,13 +71,13 @@ export function createHeader({ page, onStop }) {
     paint(run, { word, now, isGone, context, budget }) {
       shown = run;
       setShown(byId("run-facts"), run !== null && !isGone);
-      byId("run-dot").className = `dot ${run === null ? "done" : dot(run.status)}`;
+      byId("run-dot").className = `dot ${dotOf(run)}`;
       if (run === null) {
         paintTab(null, title);
         return;
       }
       setText(state, word);
-      setData(state, "tone", dot(run.status));
+      setData(state, "tone", dotOf(run));
       paintFigures(run, run.limit || page.max_iterations);
       paintShare("context", context, contextUse);
       paintShare("budget", budget, budgetUse);
@@ -94,6 +100,15 @@ export function createHeader({ page, onStop }) {
 }
 
 /**
+ * A run's dot: what waits for people is amber here, in the list and in the tab.
+ *
+ * @param {Run|null} run
+ */
+function dotOf(run) {
+  return run === null ? "done" : dot(run.status === "running" && waitsFor(run) ? "waiting" : run.status);
+}
+
+/**
  * The browser's tab: what is at work says so even where the page is out of sight.
  *
  * @param {Run|null} run
@@ -103,10 +118,10 @@ export function createHeader({ page, onStop }) {
 function paintTab(run, title, doing = "") {
   const name = title || SENTENCES.newSession;
   const isLive = run !== null && !run.ended;
-  const whole = visible(`${isLive ? `● ${doing} · ${name}` : name} · Thinkaloud`);
+  const whole = badged(visible(`${isLive ? `● ${doing} · ${name}` : name} · Thinkaloud`));
   if (document.title !== whole) document.title = whole;
   const favicon = byId("favicon");
-  const href = favicon.dataset[run === null ? "done" : dot(run.status)] ?? favicon.dataset.done;
+  const href = favicon.dataset[dotOf(run)] ?? favicon.dataset.done;
   if (href && favicon.getAttribute("href") !== href) favicon.setAttribute("href", href);
 }
 

@@ -1,5 +1,5 @@
 /**
- * Says that a scheduled run has ended: on this page, and where the reader allows it by the browser itself, once for all tabs.
+ * Says that a scheduled run has ended, or that a run waits for the reader: on this page, and where the reader allows it by the browser itself, once for all tabs.
  *
  * A page with a live connection gets it at once. All ask now and then, so that nothing is lost with a connection; what comes twice has
  * the same id.
@@ -34,12 +34,20 @@ const TONES = Object.freeze({ failed: "fail", interrupted: "wait", max_iteration
  * }} ScheduleNotification
  */
 
+/**
+ * A run has begun to wait for the reader, or for another who may decide.
+ *
+ * @typedef {import("../protocol.js").WaitingData} WaitingNotification
+ */
+
 /** @type {Set<string>} */
 const received = new Set();
 /** @type {string[]} */
 const lines = [];
 /** @type {Set<(data: ScheduleNotification) => void>} */
 const watchers = new Set();
+/** @type {Set<() => void>} */
+const waitingWatchers = new Set();
 const tabs = new BroadcastChannel("thinkaloud.notifications");
 /** What another tab has shown to somebody who looks at it. @type {Set<string>} */
 const seenElsewhere = new Set();
@@ -77,15 +85,28 @@ export function onNotification(watcher) {
   watchers.add(watcher);
 }
 
+/**
+ * Call a function whenever something more waits for the reader.
+ *
+ * @param {() => void} watcher
+ */
+export function onWaiting(watcher) {
+  waitingWatchers.add(watcher);
+}
+
 /** @type {Store} */
 let kept = null;
 
 /**
  * Take one, from wherever it comes.
  *
- * @param {ScheduleNotification} data
+ * @param {ScheduleNotification|WaitingNotification} data
  */
 export function receive(data) {
+  if ("kind" in data) {
+    receiveWaiting(data);
+    return;
+  }
   if (received.has(data.id)) return;
   received.add(data.id);
   for (const watcher of watchers) watcher(data);
@@ -94,6 +115,25 @@ export function receive(data) {
   if (!isHere || data.paused) show(data);
   if (document.visibilityState === "visible") tabs.postMessage(data.id);
   else setTimeout(() => notifyByBrowser(data), OTHERS_FIRST);
+}
+
+/**
+ * Take word of a call that waits.
+ *
+ * @param {WaitingNotification} data
+ */
+function receiveWaiting({ run_id: run, tool_call_id: call, session_id: session, title, tool_name: tool, kind }) {
+  const id = `${run}/${call}`;
+  if (received.has(id)) return;
+  received.add(id);
+  for (const look of waitingWatchers) look();
+  const text = kind === "question" ? SENTENCES.asksYou : SENTENCES.needsYou(tool);
+  const href = pathTo(`sessions/${session}/#run-${run}`);
+  if (location.pathname !== pathTo(`sessions/${session}/`)) {
+    notice(`notification-${id}`, { title: title || SENTENCES.newSession, text, tone: "wait", icon: "approve", link: { text: SENTENCES.openRun, href } });
+  }
+  if (document.visibilityState === "visible") tabs.postMessage(id);
+  else setTimeout(() => tellByBrowser({ id, title: title || SENTENCES.newSession, text, href }), OTHERS_FIRST);
 }
 
 /**
@@ -115,12 +155,18 @@ function show(data) {
 
 /** @param {ScheduleNotification} data */
 function notifyByBrowser(data) {
-  if (!isWanted(kept) || seenElsewhere.has(data.id) || document.visibilityState === "visible") return;
+  const href = pathTo(data.session_id ? `sessions/${data.session_id}/` : "schedules/");
+  tellByBrowser({ id: data.id, title: data.title, text: textOf(data), href });
+}
+
+/** @param {{id: string, title: string, text: string, href: string}} told */
+function tellByBrowser({ id, title, text, href }) {
+  if (!isWanted(kept) || seenElsewhere.has(id) || document.visibilityState === "visible") return;
   // One with the same tag takes the other's place: tabs that all notify show one.
-  const shown = showNotification(visible(data.title), { body: visible(textOf(data)), tag: `thinkaloud-${data.id}` });
+  const shown = showNotification(visible(title), { body: visible(text), tag: `thinkaloud-${id}` });
   shown?.addEventListener("click", () => {
     window.focus();
-    location.assign(pathTo(data.session_id ? `sessions/${data.session_id}/` : "schedules/"));
+    location.assign(href);
   });
 }
 

@@ -5,7 +5,7 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agents.arguments import fault, repaired
+from agents.arguments import describe_fault, repair_arguments
 from agents.text import json_object
 from tests.agents.models.test_transcripts import TRANSCRIPTS
 from tests.agents.models.wire.transcript import body, told
@@ -120,10 +120,10 @@ def test_a_stream_that_is_cut_is_never_whole(data: bytes, cut: int) -> None:
 
 @given(st.text(st.sampled_from('{}[]":,\\ 1aNn`') | st.characters(), max_size=40) | st.builds(json.dumps, _JSON))
 def test_any_arguments_are_repaired_once_and_told_of(raw: str) -> None:
-    once = repaired(raw)
-    assert repaired(once) == once
+    once = repair_arguments(raw)
+    assert repair_arguments(once) == once
     if json_object(raw, None) is not None and raw.strip():
         assert once == raw
-    words = fault(raw)
+    words = describe_fault(raw)
     assert words.endswith("Nothing was run.")
     assert len(words) < 300

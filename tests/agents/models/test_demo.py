@@ -13,15 +13,15 @@ import pytest
 
 from agents import AGENTS, CancelToken, Outcome, PartialStep, Step, Toolbox, ToolError, get_agent
 from agents.attachments import with_files
-from agents.models.demo.model import Plan, plan
-from agents.tools import build
+from agents.models.demo.model import Plan, plan_reply
+from agents.tools import build_tools
 from tests.agents.conftest import Echo, Waiting, steps_of
 
 FLAGSHIP = "What is 17 % of 2,340, and which weekday is 2031-03-01?"
 TOOLS = AGENTS["researcher"].tools
 FUNCTIONS = [
     {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    for tool in build(TOOLS, Toolbox()).values()
+    for tool in build_tools(TOOLS, Toolbox()).values()
 ]
 SIGNED = "*— the built-in demo model. Connect a real one with `LLM_MODEL_SERVER` and `LLM_MODEL`.*"
 SIGNED_ZH = "*— 內建的示範模型。設定 `LLM_MODEL_SERVER` 與 `LLM_MODEL` 即可連接真正的模型。*"
@@ -34,7 +34,7 @@ def decide(question: str, *rounds: Sequence[str], functions: Sequence[dict[str, 
         {"role": "user", "content": question},
     ]
     for number, results in enumerate(rounds):
-        planned = plan(messages, functions)
+        planned = plan_reply(messages, functions)
         assert len(planned.calls) == len(results)
         calls = [
             {"id": f"{number}-{place}", "type": "function", "function": {"name": name, "arguments": arguments}}
@@ -43,7 +43,7 @@ def decide(question: str, *rounds: Sequence[str], functions: Sequence[dict[str, 
         messages.append({"role": "assistant", "content": "", "tool_calls": calls})
         for call, result in zip(calls, results, strict=True):
             messages.append({"role": "tool", "tool_call_id": call["id"], "name": "any", "content": result})
-    return plan(messages, functions)
+    return plan_reply(messages, functions)
 
 
 def said(question: str, *rounds: Sequence[str]) -> str:
@@ -127,7 +127,7 @@ def test_only_the_last_question_counts() -> None:
         {"role": "tool", "tool_call_id": "a", "name": "python", "content": "2"},
         {"role": "assistant", "content": "2"},
     ]
-    planned = plan([*earlier, {"role": "user", "content": "What is 1 + 1?"}], FUNCTIONS)
+    planned = plan_reply([*earlier, {"role": "user", "content": "What is 1 + 1?"}], FUNCTIONS)
     assert calls(planned) == [("python", {"code": "1 + 1"})]
 
 
@@ -143,10 +143,10 @@ def test_results_are_told_apart_by_their_calls_not_by_their_order() -> None:
         {"role": "tool", "tool_call_id": "1", "name": "python", "content": "'Saturday'"},
         {"role": "tool", "tool_call_id": "0", "name": "python", "content": "397.8"},
     ]
-    answer = plan(messages, FUNCTIONS).content
+    answer = plan_reply(messages, FUNCTIONS).content
     assert "17 % of 2,340 = **397.8**" in answer
     assert "2031-03-01 is a **Saturday**" in answer
-    assert len(plan(messages[:3], FUNCTIONS).calls) == 1, "what is still missing is called, and nothing else"
+    assert len(plan_reply(messages[:3], FUNCTIONS).calls) == 1, "what is still missing is called, and nothing else"
 
 
 def test_more_parts_than_it_answers() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.models.demo.asks import understand
+from agents.models.demo.asks import parse_asks
 from agents.models.demo.dates import find_dates
 from agents.tools import CancelToken
 from agents.tools.python import PythonTool
@@ -32,7 +32,7 @@ MARCH_1 = [
 def computed(question: str) -> list[str]:
     """What the real tool returns for each question about a date, were it the 22nd of November 2026."""
     tool = PythonTool()
-    asks = [ask for ask in understand(question) if ask.tool == "python"]
+    asks = [ask for ask in parse_asks(question) if ask.tool == "python"]
     return [tool.call(ask.arguments(TODAY), CancelToken()).strip("'") for ask in asks]
 
 

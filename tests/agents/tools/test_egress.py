@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.tools import CancelToken, Egress, HostPolicy, Tool, Toolbox, ToolError, build
+from agents.tools import CancelToken, Egress, HostPolicy, Tool, Toolbox, ToolError, build_tools
 from agents.tools.egress import LINKS_PER_PAGE
 
 WROTE = "Compare https://example.org/report?year=2026 with https://bücher.example/a and https://192.0.2.7:8080/x. Also docs.example.net."
@@ -233,7 +233,7 @@ def test_the_mark_and_the_addresses_of_earlier_runs_come_from_the_record() -> No
 def test_a_search_that_finds_something_marks_the_session_before_it_is_told() -> None:
     record, hits = Record(), [{"excerpt": "the code word"}]
     toolbox = Toolbox(search_history=lambda query, limit: hits, privacy=record)
-    search = build(["search_history"], toolbox)["search_history"]
+    search = build_tools(["search_history"], toolbox)["search_history"]
     search.call({"query": "code"}, CancelToken())
     assert record.marked
     record.marked, hits[:] = False, []
@@ -248,7 +248,7 @@ def test_what_cannot_be_marked_is_not_told() -> None:
 
     toolbox = Toolbox(search_history=lambda query, limit: [{"excerpt": "the code word"}], privacy=Away())
     assert (
-        refusal(lambda: build(["search_history"], toolbox)["search_history"].call({"query": "x"}, CancelToken()))
+        refusal(lambda: build_tools(["search_history"], toolbox)["search_history"].call({"query": "x"}, CancelToken()))
         == "The database is away."
     )
 

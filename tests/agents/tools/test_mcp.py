@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from agents.specs import McpChoice
-from agents.tools import CancelToken, Tool, Toolbox, ToolError, ToolText, build, mcp, mcp_server
+from agents.tools import CancelToken, Tool, Toolbox, ToolError, ToolText, build_tools, mcp, mcp_server
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
 
@@ -35,7 +35,7 @@ class Server:
 
         def tried() -> bool:
             missing.clear()
-            self.found = build([], Toolbox(mcp_servers=self.config), on_missing=missing.append)
+            self.found = build_tools([], Toolbox(mcp_servers=self.config), on_missing=missing.append)
             return not any("still being connected" in words for words in missing)
 
         assert eventually(tried, 40)
@@ -92,7 +92,7 @@ def test_a_servers_tools_are_ours(server: Server) -> None:
 
 def test_built_in_tools_and_servers_stand_side_by_side(server: Server) -> None:
     server.tools()
-    assert set(build(["python"], Toolbox(mcp_servers=server.config))) > {"python", "test-add"}
+    assert set(build_tools(["python"], Toolbox(mcp_servers=server.config))) > {"python", "test-add"}
 
 
 def test_configuration_as_other_programs_files_have_it(server: Server) -> None:
@@ -238,12 +238,12 @@ def test_nobody_waits_for_a_server(server: Server) -> None:
     server.config["mute"] = MUTE
     began = time.monotonic()
     missing: list[str] = []
-    build([], Toolbox(mcp_servers=server.config), on_missing=missing.append)
+    build_tools([], Toolbox(mcp_servers=server.config), on_missing=missing.append)
     assert time.monotonic() - began < 0.5
     assert missing == [f"The MCP server “{name}” is still being connected." for name in ("test", "mute")]
-    assert eventually(lambda: "test-add" in build([], Toolbox(mcp_servers=server.config)))
+    assert eventually(lambda: "test-add" in build_tools([], Toolbox(mcp_servers=server.config)))
     began = time.monotonic()
-    assert call(build([], Toolbox(mcp_servers=server.config))["test-add"], a=1, b=1) == "2"
+    assert call(build_tools([], Toolbox(mcp_servers=server.config))["test-add"], a=1, b=1) == "2"
     assert time.monotonic() - began < 1
 
 
@@ -256,10 +256,10 @@ def test_a_server_that_failed_is_tried_again_by_itself(
     program = f"import os, sys; os.path.exists({str(ready)!r}) and os.execv(sys.executable, {command!r})"
     server.config = {"late": {"command": sys.executable, "args": ["-c", program]}}
     assert server.tools() == {}
-    assert eventually(lambda: mcp.states()[0].attempts >= 3)
+    assert eventually(lambda: mcp.server_states()[0].attempts >= 3)
     ready.touch()
-    assert eventually(lambda: "late-add" in build([], Toolbox(mcp_servers=server.config)))
-    (state,) = mcp.states()
+    assert eventually(lambda: "late-add" in build_tools([], Toolbox(mcp_servers=server.config)))
+    (state,) = mcp.server_states()
     assert (state.name, state.state, state.tools, state.attempts, state.last_error) == ("late", "connected", 8, 0, "")
 
 
@@ -267,7 +267,7 @@ def test_pauses_between_tries_grow(server: Server, tmp_path: Path) -> None:
     journal = tmp_path / "attempts"
     server.config = {"broken": {"command": sys.executable, "args": ["-c", f"open({str(journal)!r}, 'a').write('x')"]}}
     server.tools()
-    (state,) = mcp.states()
+    (state,) = mcp.server_states()
     assert (state.state, state.attempts, state.last_error) == ("waiting", 1, "it ended at once")
     server.tools()
     assert journal.read_text() == "x", "asking for its tools is no reason to try"
@@ -276,21 +276,21 @@ def test_pauses_between_tries_grow(server: Server, tmp_path: Path) -> None:
 def test_a_server_is_connected_anew_when_an_operator_says_so(server: Server) -> None:
     server.tools()
     first = server.pid()
-    assert mcp.restart("test")
-    assert not mcp.restart("another")
-    assert eventually(lambda: server.pid() != first and mcp.states()[0].state == "connected")
+    assert mcp.restart_server("test")
+    assert not mcp.restart_server("another")
+    assert eventually(lambda: server.pid() != first and mcp.server_states()[0].state == "connected")
     assert gone(first)
     server.config = {"mute": MUTE}
-    build([], Toolbox(mcp_servers=server.config))
-    assert eventually(lambda: mcp.states()[-1].state == "connecting")
-    assert mcp.restart("mute"), "also one that hangs"
+    build_tools([], Toolbox(mcp_servers=server.config))
+    assert eventually(lambda: mcp.server_states()[-1].state == "connecting")
+    assert mcp.restart_server("mute"), "also one that hangs"
 
 
 def test_a_server_that_is_switched_off_is_not_started(server: Server) -> None:
     server.config["off"] = {**server.config["test"], "disabled": True}
     server.config["out"] = {**server.config["test"], "enabled": False}
     assert all(name.startswith("test-") for name in server.tools())
-    assert [state.name for state in mcp.states()] == ["test"]
+    assert [state.name for state in mcp.server_states()] == ["test"]
 
 
 def test_tools_that_the_operator_leaves_out(server: Server) -> None:
@@ -338,7 +338,7 @@ def test_servers_over_http(server: Server, kind: str, said: str) -> None:
     with serving(server, kind) as url:
         server.config = {"far": {"url": url, **({said: kind} if said else {})}}
         assert call(server.tools()["far-add"], a=17, b=2340) == "2357"
-        assert mcp.states()[0].transport.endswith(f"at {url.rpartition('/')[0]}")
+        assert mcp.server_states()[0].transport.endswith(f"at {url.rpartition('/')[0]}")
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_what_a_server_says_when_it_refuses_is_said(
         server.tools()
         site.shutdown()
     assert server.missing == [f"The MCP server “far” could not be started: {said}."]
-    assert "SECRET" not in repr(mcp.states())
+    assert "SECRET" not in repr(mcp.server_states())
 
 
 def test_names_are_made_fit_for_models(server: Server) -> None:
@@ -386,8 +386,8 @@ def test_names_are_made_fit_for_models(server: Server) -> None:
 @pytest.mark.parametrize("end", ["sys.exit()", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_servers_end_with_our_process(server: Server, end: str) -> None:
     script = (
-        "import os, signal, sys, time\nfrom agents.tools import Toolbox, build\n"
-        f"while 'test-add' not in build([], Toolbox(mcp_servers={server.config!r})): time.sleep(0.05)\n{end}"
+        "import os, signal, sys, time\nfrom agents.tools import Toolbox, build_tools\n"
+        f"while 'test-add' not in build_tools([], Toolbox(mcp_servers={server.config!r})): time.sleep(0.05)\n{end}"
     )
     subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
     assert eventually(lambda: gone(server.pid()))
@@ -445,5 +445,5 @@ def test_an_agent_has_the_servers_and_tools_that_it_chose(
     }
     server.tools()
     missing: list[str] = []
-    assert set(build([], Toolbox(mcp_servers=server.config), None, missing.append, choices)) == names
+    assert set(build_tools([], Toolbox(mcp_servers=server.config), None, missing.append, choices)) == names
     assert missing == told

@@ -45,7 +45,7 @@ def elsewhere() -> Iterator[tuple[str, list[str]]]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving_it:
-        threading.Thread(target=serving_it.serve_forever, daemon=True).start()
+        threading.Thread(target=serving_it.serve_forever, args=[0.05], daemon=True).start()
         yield f"http://127.0.0.1:{serving_it.server_port}", heard
         serving_it.shutdown()
 
@@ -97,5 +97,5 @@ def test_a_look_leaves_the_server_and_nothing_of_the_key_is_told(tmp_path: Path)
     there = Server(tmp_path)
     look_at_server("near", next(iter(there.config.values())), 20)
     assert there.notes()[-1] == "ended"
-    assert mcp.states() == []
-    assert "sk-secret" not in json.dumps([str(state) for state in mcp.states()])
+    assert mcp.server_states() == []
+    assert "sk-secret" not in json.dumps([str(state) for state in mcp.server_states()])

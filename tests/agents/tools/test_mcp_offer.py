@@ -1,6 +1,6 @@
 """What is taken of what an MCP server offers, against a real one."""
 
-from agents.tools import CancelToken, Toolbox, build
+from agents.tools import CancelToken, Toolbox, build_tools
 from tests.agents.tools.test_mcp import Server, eventually, server  # noqa: F401 - a fixture
 
 
@@ -20,4 +20,4 @@ def test_a_server_that_offers_too_much_leaves_room(server: Server) -> None:  # n
 def test_changes_are_read_however_often_they_are_told(server: Server) -> None:  # noqa: F811
     for _ in range(30):
         assert server.tools()["test-learn"].call({}, CancelToken()) == "learnt"
-    assert eventually(lambda: "test-learnt" in build([], Toolbox(mcp_servers=server.config)))
+    assert eventually(lambda: "test-learnt" in build_tools([], Toolbox(mcp_servers=server.config)))

@@ -82,9 +82,9 @@ def took() -> Iterator[Callable[[str], float]]:
 
 @pytest.mark.parametrize("unit", REPEATED)
 def test_the_server_takes_time_in_proportion(unit: str) -> None:
-    assert_linear(markdown.render, unit * (SERVER // len(unit)))
+    assert_linear(markdown.render_markdown, unit * (SERVER // len(unit)))
 
 
 @pytest.mark.parametrize("unit", REPEATED)
 def test_the_browser_takes_time_in_proportion(took: Callable[[str], float], unit: str) -> None:
-    assert_linear(markdown.render, unit * (BROWSER // len(unit)), took)
+    assert_linear(markdown.render_markdown, unit * (BROWSER // len(unit)), took)

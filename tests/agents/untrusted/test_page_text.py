@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.untrusted.page_text import decode, from_html
+from agents.untrusted.page_text import decode_body, from_html
 from tests.agents.untrusted.linear import assert_linear
 
 #: Some of them take the square of the length, others are no text.
@@ -112,7 +112,7 @@ def test_the_title_is_one_line_and_the_first_one() -> None:
     ],
 )
 def test_decoding_never_fails(body: bytes, charset: str | None, text: str) -> None:
-    assert decode(body, charset) == text
+    assert decode_body(body, charset) == text
 
 
 def test_it_stops_when_it_has_enough() -> None:

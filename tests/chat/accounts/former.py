@@ -19,6 +19,7 @@ from django.test import Client  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from chat.models import Run, Schedule, Session  # noqa: E402
+from tests.chat.accounts import first_release  # noqa: E402
 
 PASSWORD = sys.argv[2]
 
@@ -51,6 +52,11 @@ def make() -> None:
     print(browser.cookies["sessionid"].value)
 
 
+def make_first() -> None:
+    """Make a database of the first release, whose process was killed; print the identifier of the session in it."""
+    print(first_release.make_first(PASSWORD))
+
+
 def note(by: User, about: User) -> None:
     """Write into the admin's history."""
     kind = ContentType.objects.get_for_model(User)
@@ -77,4 +83,4 @@ def migrate() -> None:
 
 
 if __name__ == "__main__":
-    {"make": make, "use": use, "migrate": migrate}[sys.argv[1]]()
+    {"make": make, "make first": make_first, "use": use, "migrate": migrate}[sys.argv[1]]()

@@ -14,7 +14,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.db.migrations.exceptions import InconsistentMigrationHistory
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
@@ -23,8 +23,12 @@ from django.test import Client
 
 from chat.accounts.models import User
 from chat.models import Run, Schedule, Session
+from chat.runs import state as run_state
+from chat.runtime import database
 from chat.runtime.db_check import MigrationsPending, check_tables
+from chat.serving import supervisor
 from tests import services
+from tests.chat.accounts import first_release
 from tests.chat.databases import postgresql
 
 PASSWORD = "a long enough password"
@@ -53,7 +57,10 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: A
             empty = until_done.enter_context(services.database(server, f"former_{uuid4().hex}"))
         until_done.enter_context(django_db_blocker.unblock())
         until_done.enter_context(postgresql(empty, has_tables=True))
+        # Threads that read are connected anew as well.
+        database.close()
         yield empty
+        database.close()
         connection.close()
 
 
@@ -100,6 +107,38 @@ def test_everything_of_a_former_database_is_kept(address: str) -> None:
     assert not ContentType.objects.filter(app_label="auth", model="user").exists()
 
 
+def test_a_database_of_the_first_release_goes_on(address: str) -> None:
+    """Through every migration since: all is there as it was told, what was at work is ended, and what waited is run next."""
+    session_id = former(address, "make first")
+    call_command("migrate", verbosity=0)
+    check_tables()
+    connection.check_constraints()
+
+    browser = Client()
+    assert browser.post("/accounts/login/", {"username": "bo", "password": PASSWORD}).status_code == 302
+    told = browser.get(f"/api/sessions/{session_id}/events/").json()["events"]
+    stored = [event for _, (_, events) in first_release.RUNS.items() for event in events]
+    assert [event["seq"] for event in told] == list(range(1, len(stored) + 3))
+    steps = [(event["type"], event["data"]) for event in told if event["type"] != "reasoning_start"]
+    assert [(kind, {**data, **wanted}) for (kind, data), (_, wanted) in zip(steps, stored, strict=True)] == steps
+    assert [kind for kind, _ in steps] == [kind for kind, _ in stored]
+    assert browser.get(f"/api/sessions/{session_id}/events/4/content/").content.decode() == first_release.LONG
+    assert [hit["seq"] for hit in browser.get("/api/search/?q=okapi quay").json()["items"]] == [2]
+
+    # Its process is gone: what was at work is interrupted with what it had said, and what waited is next.
+    supervisor.recover_runs()
+    page = browser.get(f"/sessions/{session_id}/").content.decode()
+    assert all(words in page for words in ("Tides", "At <strong>noon</strong>", "Six hours later.", "Thank you"))
+    states = list(Run.objects.order_by("number").values_list("status", flat=True))
+    assert states == ["completed", "interrupted", "queued"]
+    with transaction.atomic():
+        assert run_state.next_in(Session.objects.get().pk) is not None
+    assert Client().get(f"/api/sessions/{session_id}/events/").status_code == 401
+    staff = Client()
+    staff.force_login(User.objects.get(username="ada"))
+    assert staff.get(f"/admin/chat/session/{session_id}/change/").status_code == 200
+
+
 def test_its_tables_are_those_of_a_new_database(address: str, tmp_path: Path) -> None:
     def columns() -> dict[str, list[tuple[Any, ...]]]:
         with connection.cursor() as cursor:
@@ -117,7 +156,7 @@ def test_its_tables_are_those_of_a_new_database(address: str, tmp_path: Path) ->
             tables = ("auth_user", "auth_user_groups", "auth_user_user_permissions", "chat_session")
             return {table: connection.introspection.get_constraints(cursor, table) for table in tables}
 
-    former(address, "make")
+    former(address, "make first")
     call_command("migrate", verbosity=0)
     adopted = (columns(), constraints())
     with contextlib.ExitStack() as until_done:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -210,6 +211,7 @@ def test_a_trial_says_what_is_wrong(entered: tuple[Client, McpServer, Server], s
     assert "names an address that is not allowed any more" in answer
     assert McpServer.objects.get().offered == {}
     with patience.one_of_few(), patience.one_of_few():
+        assert connection.connection is None, "who waits keeps a connection from others"
         answer = client.post(page(McpServer, "try", server.pk), follow=True).content.decode()
         assert "Others are trying something just now." in answer
     assert client.get(page(McpServer, "try", server.pk)).status_code == 405
@@ -219,7 +221,7 @@ def offered_to(choices: tuple[McpChoice, ...]) -> tuple[list[str], list[str]]:
     """The names of tools that a run would have now, and what it would be told of others."""
     missing: list[str] = []
     box = agents.Toolbox(mcp_servers=mcp_servers.configured_for(choices))
-    return sorted(agents.tools.build([], box, None, missing.append, choices)), missing
+    return sorted(agents.tools.build_tools([], box, None, missing.append, choices)), missing
 
 
 def test_runs_have_a_server_as_it_is_entered_now(

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.urls import path
 
 from chat.api import event_stream
-from chat.api.event_stream import EventStreamResponse, EventWriter, event
+from chat.api.event_stream import EventStreamResponse, EventWriter, format_event
 from config.page_handler import PageHandler
 
 
@@ -51,7 +51,7 @@ ends: list[str] = []
 
 async def _produce(writer: EventWriter) -> None:
     try:
-        await writer.write(event("begun", "1", "1.a"))
+        await writer.write(format_event("begun", "1", "1.a"))
         await asyncio.Event().wait()
     except asyncio.CancelledError:
         ends.append("cancelled")

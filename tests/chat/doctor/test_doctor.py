@@ -141,7 +141,7 @@ def provider(added: str | None) -> Break:
                 self.wfile.write(body)
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
         listening.append(server)
         settings.OIDC_ISSUER = f"http://127.0.0.1:{server.server_port}"
 

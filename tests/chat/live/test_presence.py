@@ -53,13 +53,13 @@ async def settled(here: Presence) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_many_that_come_and_go_together_are_written_together(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[tuple[int, int]] = []
-    note = connections.note
+    note = connections.store_connections
 
     def counted(process: str, opened: list[Entrance], closed: list[UUID]) -> None:
         batches.append((len(opened), len(closed)))
         note(process, opened, closed)
 
-    monkeypatch.setattr(connections, "note", counted)
+    monkeypatch.setattr(connections, "store_connections", counted)
 
     async def go() -> None:
         here = Presence()
@@ -86,7 +86,7 @@ def test_many_that_come_and_go_together_are_written_together(session: Session, m
 def test_what_could_not_be_written_is_written_later(
     session: Session, monkeypatch: pytest.MonkeyPatch, is_lost: bool
 ) -> None:
-    note, failures = connections.note, iter((True, True, False, True, False))
+    note, failures = connections.store_connections, iter((True, True, False, True, False))
 
     def failing(process: str, opened: list[Entrance], closed: list[UUID]) -> None:
         fails = next(failures)
@@ -95,7 +95,7 @@ def test_what_could_not_be_written_is_written_later(
         if fails:
             raise OperationalError("the disk is away")
 
-    monkeypatch.setattr(connections, "note", failing)
+    monkeypatch.setattr(connections, "store_connections", failing)
 
     async def go() -> None:
         here = Presence()
@@ -119,7 +119,7 @@ def test_rows_of_what_is_gone_are_left_out_and_cost_no_other(session: Session) -
     of_nobody = Entrance(session.pk, 10**6, Role.OWNER, uuid4())
     of_nothing = Entrance(uuid4(), session.owner_id, Role.OWNER, uuid4())
     for _ in range(2):
-        connections.note(PROCESS, [of_nobody, stays, of_nothing], [uuid4()])
+        connections.store_connections(PROCESS, [of_nobody, stays, of_nothing], [uuid4()])
     assert written() == {stays.connection_id}
     row = Connection.objects.get()
     assert (row.process, row.session, row.user, row.role) == (PROCESS, session, session.owner, "owner")
@@ -129,8 +129,8 @@ def test_rows_of_what_is_gone_are_left_out_and_cost_no_other(session: Session) -
 def test_who_enters_is_asked_in_one_statement(session: Session) -> None:
     assert isinstance(session.owner, User)
     other = Entrance(session.pk, session.owner_id, Role.OWNER, uuid4())
-    connections.note("process 2", [other], [])
-    connections.note(PROCESS, [Entrance(session.pk, session.owner_id, Role.OWNER, uuid4())], [])
+    connections.store_connections("process 2", [other], [])
+    connections.store_connections(PROCESS, [Entrance(session.pk, session.owner_id, Role.OWNER, uuid4())], [])
     with CaptureQueriesContext(connection) as asked:
         grant = connections.find_grant(session.owner, session.pk, PROCESS)
     assert grant == Grant(Role.OWNER, 1)

@@ -308,7 +308,7 @@ def test_a_whole_answer_is_that_of_the_log(name: str) -> None:
                 said.add(piece)
                 output.add(piece)
     assert said.ended is not None
-    completion = ChatCompletion.model_validate(completions.completion(RUN, "researcher", 5, said))
+    completion = ChatCompletion.model_validate(completions.build_completion(RUN, "researcher", 5, said))
     assert completion.choices[0].message.content == teller.answer
     response = Asked(RUN, "researcher", 5).resource(responses.status_of(said.ended), output.items, said.ended)
     Response.model_construct(**response)

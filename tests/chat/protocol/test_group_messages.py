@@ -125,6 +125,11 @@ SAID: dict[str, tuple[Mapping[str, Any], list[tuple[Any, ...]]]] = {
     "queue": (group_messages.QUEUE_CHANGED, [("queue",)]),
     "presence": (group_messages.PEOPLE_CHANGED, [("presence",)]),
     "gone": (group_messages.SESSION_DELETED, [("gone",)]),
+    "noted": (
+        {"version": 1, "type": "noted", "notes_version": 3, "frame": "{}"},
+        [],
+    ),
+    "activity": ({"version": 1, "type": "activity", "data": {"user": "mei", "typing": True}}, []),
     "stop": (
         {"version": 1, "type": "stop", "run_id": RUN, "because": "Stopped by mei."},
         [("stop", UUID(RUN), "Stopped by mei.")],

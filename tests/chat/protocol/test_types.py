@@ -29,7 +29,7 @@ STORED |= {
 }
 #: Of each type of frame that is not stored. What is told as a list has the fields of one.
 UNSTORED = {
-    "session": ("session_id title agent last_seq role window run queue children", "reset context budget"),
+    "session": ("session_id title agent last_seq role window run queue children notes", "reset context budget"),
     "accepted": ("client_message_id run_id queued", ""),
     "queue": ("run_id client_message_id user message", ""),
     "error": ("message code id", "client_message_id template values"),
@@ -38,6 +38,9 @@ UNSTORED = {
     "pong": ("last_seq timestamp", ""),
     "presence": ("user role sockets", ""),
     "announcement": ("message level", ""),
+    "verdict": ("run_id user verdict reason good bad version", ""),
+    "comment": ("id seq user text created_at edited_at count version", "deleted"),
+    "activity": ("user", "seq typing"),
     # How a scheduled run has ended, and that one waits: what both have, and what one of them has.
     "notification": (
         "title run_id session_id timestamp",
@@ -72,6 +75,7 @@ COMMANDS = {
     "resume": ("", "last_seq last_id"),
     "ack": ("seq", ""),
     "ping": ("", ""),
+    "activity": ("", "seq typing"),
 }
 
 

@@ -89,7 +89,7 @@ ATTACKS = [
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_nothing_runs_loads_or_styles(attack: str) -> None:
-    html = markdown.render(attack)
+    html = markdown.render_markdown(attack)
     inspect(html)
     assert "<script" not in html
     assert "<img" not in html
@@ -97,32 +97,32 @@ def test_nothing_runs_loads_or_styles(attack: str) -> None:
 
 @given(st.lists(st.one_of(st.sampled_from(ATTACKS), st.text(max_size=20)), max_size=6).map("\n".join))
 def test_nothing_does_in_any_mixture(text: str) -> None:
-    inspect(markdown.render(text))
+    inspect(markdown.render_markdown(text))
 
 
 @pytest.mark.parametrize(("text", "html"), CASES)
 def test_what_models_write_reads_well(text: str, html: str) -> None:
-    assert markdown.render(text).replace(' dir="auto"', "").strip() == html
+    assert markdown.render_markdown(text).replace(' dir="auto"', "").strip() == html
 
 
 def test_each_block_reads_in_the_direction_of_its_words() -> None:
-    html = markdown.render("# a\n\nb\n\n- c\n\n> d\n\n| e |\n|--|\n| f |\n")
+    html = markdown.render_markdown("# a\n\nb\n\n- c\n\n> d\n\n| e |\n|--|\n| f |\n")
     assert re.findall(r"<(\w+)(?: class=\"\w+\")? dir=\"auto\"", html) == ["h3", "p", "ul", "blockquote", "th", "td"]
 
 
 @pytest.mark.parametrize("language", ["", "nosuchlanguage", "python " + "x" * 50])
 def test_any_language_is_shown(language: str) -> None:
-    assert "1 &lt; 2" in markdown.render(f"```{language}\n1 < 2\n```")
+    assert "1 &lt; 2" in markdown.render_markdown(f"```{language}\n1 < 2\n```")
 
 
 def test_links_lead_outside_and_tell_nothing() -> None:
-    html = markdown.render("see https://a.example/x and [b](https://b.example)")
+    html = markdown.render_markdown("see https://a.example/x and [b](https://b.example)")
     assert html.count('target="_blank"') == 2
     assert html.count('rel="noopener noreferrer nofollow"') == 2
 
 
 def test_a_picture_becomes_a_link_to_it() -> None:
-    html = markdown.render("![a map](https://maps.example/1.png)")
+    html = markdown.render_markdown("![a map](https://maps.example/1.png)")
     assert '<a href="https://maps.example/1.png"' in html
     assert ">a map</a>" in html
 
@@ -166,7 +166,7 @@ def test_it_costs_no_other_text_of_the_page_its_looks(impatient: list[int]) -> N
 def test_a_page_of_many_texts_costs_one_trip(impatient: list[int]) -> None:
     texts = [f"**{number}**" for number in range(200)]
     rendering_markdown.prepare_markdown(texts)
-    assert [rendering_markdown.markdown(text) for text in texts] == [markdown.render(text) for text in texts]
+    assert [rendering_markdown.markdown(text) for text in texts] == [markdown.render_markdown(text) for text in texts]
     assert impatient == [200]
 
 

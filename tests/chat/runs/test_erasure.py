@@ -14,6 +14,7 @@ from chat.accounts.models import User
 from chat.live import connections
 from chat.models import (
     ClosedAccount,
+    Comment,
     Connection,
     Door,
     Draft,
@@ -31,6 +32,7 @@ from chat.models import (
     Step,
     StepContent,
     StepOrigin,
+    Verdict,
 )
 from chat.runs import admission, dispatch, erasure, sharing
 from chat.runs import state as run_state
@@ -72,6 +74,8 @@ def fill(owner: User) -> Session:
     file_texts.prepare(making.file(owner, "apples", session))
     share, _ = sharing.make_share(owner, session.pk, sharing.Wish(link=True), access.Role.WATCHER, None, Door.API)
     ShareJoin.objects.create(share=share, user=owner)
+    Comment.objects.create(session=session, seq=1, user=owner, text="apples", version=1)
+    Verdict.objects.create(session=session, run=run, user=owner, word="bad", version=2)
     return session
 
 
@@ -142,6 +146,8 @@ def empty(owner: User) -> bool:
         Connection.objects,
         Share.objects,
         ShareJoin.objects,
+        Comment.objects,
+        Verdict.objects,
     )
     return not any(table.exists() for table in rows) and not search.find(owner, "apples")
 
@@ -177,7 +183,7 @@ def test_it_goes_on_where_a_batch_failed(long: Session, ada: User, monkeypatch: 
         calls += 1
         usual(rows)
         # Not as often as any one batch deletes, or that would never be done.
-        if calls % 11 == 0:
+        if calls % 13 == 0:
             raise OperationalError("the process was killed")
 
     monkeypatch.setattr(erasure, "_delete", delete)

@@ -140,8 +140,8 @@ def test_what_is_untouched_goes(thirty: None, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", ["with an ended run", "with a run in line", "with a schedule"])
-def test_the_same_on_postgresql(thirty: None, postgres_url: str, case: str) -> None:
-    with postgresql(postgres_url):
+def test_the_same_on_postgresql(thirty: None, postgres_with_tables: str, case: str) -> None:
+    with postgresql(postgres_with_tables, has_tables=True):
         try:
             check(case)
         finally:
@@ -211,8 +211,8 @@ def test_the_audit_is_kept_as_long_as_is_set(settings: Any) -> None:
     check_purge(settings)
 
 
-def test_the_audit_likewise_on_postgresql(settings: Any, postgres_url: str) -> None:
-    with postgresql(postgres_url):
+def test_the_audit_likewise_on_postgresql(settings: Any, postgres_with_tables: str) -> None:
+    with postgresql(postgres_with_tables, has_tables=True):
         try:
             check_purge(settings)
         finally:

@@ -22,7 +22,6 @@ from chat.runs.state import End
 from chat.runtime import clock, database
 from chat.schedules import occurrences, ticker
 from chat.serving import heartbeat, supervisor
-from tests import services
 from tests.chat import making
 from tests.chat.databases import postgresql
 
@@ -50,22 +49,13 @@ def skew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "_skew", clock._Skew())
 
 
-@pytest.fixture(scope="module")
-def prepared(postgres_server: str, django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
-    """The address of a PostgreSQL database with tables, which the tests here share."""
-    with services.database(postgres_server, f"clock_{uuid.uuid4().hex}") as address:
-        with django_db_blocker.unblock(), postgresql(address):
-            database.close()
-        yield address
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def on_each_database(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[None]:
     """The same on both databases."""
     if request.param == "sqlite":
         yield
         return
-    with postgresql(request.getfixturevalue("prepared"), has_tables=True):
+    with postgresql(request.getfixturevalue("tables"), has_tables=True):
         yield
         database.close()
 
@@ -120,11 +110,11 @@ def test_sockets_and_processes_are_seen_by_the_databases_clock(ahead_s: float) -
     assert session.owner is not None
     process = f"process {uuid.uuid4().hex}"
     entrance = connections.Entrance(session.pk, session.owner.pk, Role.OWNER, uuid.uuid4())
-    connections.note(process, [entrance], [])
-    connections.beat(process)
+    connections.store_connections(process, [entrance], [])
+    connections.store_heartbeat(process)
     assert _off(Connection.objects.get(pk=entrance.connection_id).opened_at) < 30
     assert _off(Process.objects.get(name=process).seen_at) < 30
-    connections.note(process, [], [entrance.connection_id])
+    connections.store_connections(process, [], [entrance.connection_id])
 
 
 async def test_a_process_whose_clock_is_wrong_sweeps_nobody_who_lives_and_everybody_who_is_silent(

@@ -222,7 +222,7 @@ def test_it_pauses_after_failures_in_a_row_and_tells(ada: User) -> None:
         tick(NOW + 30 * number * MINUTE)
         finish(schedule, status, NOW + 30 * number * MINUTE)
     assert (reread(schedule).enabled, schedule.paused_because, schedule.failures) == (False, PauseReason.FAILURES, 2)
-    assert schedule_selectors.paused(schedule) == "Paused after 2 failures in a row."
+    assert schedule_selectors.pause_reason(schedule) == "Paused after 2 failures in a row."
     told = notifications.notifications(ada, NOW)[-1]
     assert (told["title"], told["paused"], told["status"]) == ("Prices", True, "failed")
     assert "Paused after 2 failures in a row." in told["text"]
@@ -274,7 +274,7 @@ def test_what_cannot_be_asked_pauses_and_says_why(ada: User, what: str) -> None:
         User.objects.update(is_active=False)
     tick(NOW + 30 * MINUTE)
     assert (reread(schedule).enabled, schedule.paused_because) == (False, PauseReason.REFUSED)
-    assert schedule_selectors.paused(schedule).startswith("Paused: ")
+    assert schedule_selectors.pause_reason(schedule).startswith("Paused: ")
     assert outcomes(schedule) == [("09:30", "skipped")]
     assert not Run.objects.exists()
     assert notifications.notifications(ada, NOW)[0]["paused"]
@@ -412,8 +412,8 @@ def test_nobody_touches_anothers(ada: User) -> None:
 
 
 @pytest.fixture
-def on_postgres(postgres_url: str, transactional_db: None) -> Iterator[None]:
-    with postgresql(postgres_url):
+def on_postgres(postgres_with_tables: str, transactional_db: None) -> Iterator[None]:
+    with postgresql(postgres_with_tables, has_tables=True):
         yield
 
 

@@ -17,7 +17,7 @@ from agents import CallBegun, ModelRequest
 from chat import access, protocol
 from chat.accounts.models import User
 from chat.models import ApiToken, Door, Run, Schedule, Scope, Session, SessionFile, Webhook
-from chat.runs import sharing
+from chat.runs import notes, sharing
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
 from chat.security import tokens
@@ -32,6 +32,8 @@ SECRET = "the okapi is at the quay"
 #: watcher and a driver.
 PEOPLE = ("anonymous", "another", "owner", "bare", "watcher", "driver", "staff")
 LOGIN = "login"
+#: What answers who was let in; after any other, nothing is changed.
+LET_IN = (200, 201, 202, 204, 302)
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,20 @@ ROWS: dict[str, list[Row]] = {
     ],
     "api/shares/<share_id>/": [
         Row("PATCH", 401, 404, 200, 403, '{"role": "driver"}', watcher=403),
+        Row("DELETE", 401, 404, 204, 403, watcher=403),
+    ],
+    # Whoever sees the session by a right of their own says what they think of it; what staff think they say elsewhere.
+    "api/runs/<run_id>/verdict/": [
+        Row("GET", 401, 404, 200, 200),
+        Row("PUT", 401, 404, 200, 403, '{"verdict": "good"}', watcher=200),
+    ],
+    "api/sessions/<session_id>/comments/": [
+        Row("GET", 401, 404, 200, 200),
+        Row("POST", 401, 404, 201, 403, '{"seq": 1, "text": "so"}', watcher=201),
+    ],
+    # Here it is the owner's own.
+    "api/comments/<comment_id>/": [
+        Row("PATCH", 401, 404, 200, 403, '{"text": "so"}', watcher=403),
         Row("DELETE", 401, 404, 204, 403, watcher=403),
     ],
     # As one file, and read in from one: its owner's, like any session.
@@ -210,6 +226,8 @@ ROWS: dict[str, list[Row]] = {
         Row("GET", 405, 405, 405, 405),
         Row("POST", LOGIN, 302, 302, 302),
     ],
+    # Whether others see where one reads.
+    "accounts/reading/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 302, 302, 302)],
     # What a page is read in; whoever is logged in has it kept with the account.
     "accounts/language/": [Row("GET", 405, 405, 405, 405), Row("POST", 302, 302, 302, 302)],
     # The admin: here staff are without permissions of their own; with them they see what those say.
@@ -316,6 +334,7 @@ def owned() -> tuple[Session, Run]:
     webhooks.make_webhook(owner, "https://example.org/")
     asked = ModelRequest("m", [{"role": "user", "content": SECRET}])
     CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
+    notes.write_comment(owner, session.pk, 1, SECRET)
     return session, run
 
 
@@ -331,6 +350,7 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
     used = SessionFile.objects.filter(session=session).first() if session else None
     file_id = str(used.file_id if used else uuid4())
     shared = session.shares.first() if session else None
+    commented = session.comments.first() if session else None
     token = ApiToken.objects.filter(user=session.owner_id, revoked_at=None).first() if session else None
     token_id = str(token.pk if token else uuid4())
     named = {
@@ -344,6 +364,7 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
         "schedule_id": schedule_id,
         "share_id": str(shared.pk if shared else uuid4()),
         "seq": "1",
+        "comment_id": str(commented.pk if commented else uuid4()),
         "name": act,
     }
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda part: named.get(part[1], object_id), address)
@@ -368,9 +389,9 @@ def people_at(address: str) -> list[str]:
 
 @pytest.mark.parametrize("address", ADDRESSES)
 async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient], address: str) -> None:
+    session, run = await database.write(owned)
     for row in rows_of(address):
         for person in people_at(address):
-            session, run = await database.write(owned)
             path = await database.read(filled_in, address, session, run) + row.query
             answer = await clients[person].generic(row.method, path, row.body, content_type="application/json")
             expected = row.expected(address, person)
@@ -391,6 +412,9 @@ async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient]
                 )
             if address == "accounts/logout/" and person != "anonymous" and row.method == "POST":
                 await clients[person].aforce_login(await User.objects.aget(username=person))
+            if row.method != "GET" and expected in LET_IN:
+                # What was changed, or is gone, is there again for the next.
+                session, run = await database.write(owned)
 
 
 def told_apart(answer: Any, path: str) -> tuple[Any, ...]:
@@ -410,6 +434,7 @@ COMMANDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "resume": ({"last_seq": 0}, "session", "session"),
     "ack": ({"seq": 1}, "pong", "pong"),
     "ping": ({}, "pong", "pong"),
+    "activity": ({"seq": 1, "typing": True}, "pong", "pong"),
     "cancel": ({"all": True}, "reasoning_complete", "reasoning_complete"),
 }
 
@@ -421,7 +446,7 @@ def test_every_command_has_a_row() -> None:
 async def answer_to(socket: Socket, command: str, run_id: str) -> str:
     payload, _, _ = COMMANDS[command]
     await socket.send(command, **{key: run_id if value == "RUN" else value for key, value in payload.items()})
-    if command == "ack":
+    if command in ("ack", "activity"):
         # Nothing answers it; that the socket lives on does.
         await socket.send("ping")
     kinds = ("accepted", "error", "session", "pong", "reasoning_complete")

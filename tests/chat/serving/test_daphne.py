@@ -8,7 +8,7 @@ from daphne.ws_protocol import WebSocketFactory
 from twisted.internet.testing import StringTransport
 
 from chat.serving.daphne import DaphneSocket
-from chat.serving.frames import accepted
+from chat.serving.frames import accept_deflate
 
 
 class Server:
@@ -41,7 +41,7 @@ def test_a_socket_has_the_options_of_its_factory_and_nobody_words_them(worded: l
     assert len(options) > 20
     differing = {name for name in options if getattr(socket, name) != getattr(factory, name)}
     assert differing == {"perMessageCompressionAccept"}
-    assert socket.perMessageCompressionAccept is accepted
+    assert socket.perMessageCompressionAccept is accept_deflate
     assert (socket.maxFramePayloadSize, socket.openHandshakeTimeout, socket.autoPingInterval) == (12_345, 3, 7)
     # All sockets have them together.
     assert not set(options) & set(vars(socket))

@@ -1,6 +1,8 @@
 """What a run's model calls were asked, saw and cost: stored by reference, read again exactly, gone with the session."""
 
+import base64
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -13,7 +15,7 @@ from agents.events import LeftOut
 from chat.accounts.models import User
 from chat.models import Cost, DailyUsage, ModelCall, ModelContent, Run, Session
 from chat.runs import erasure, recovery
-from chat.store import call_reader, calls, selectors
+from chat.store import call_reader, calls, files, selectors
 from chat.store.calls import CallWriter, PricedCall
 from tests.chat import making
 
@@ -294,3 +296,46 @@ def test_nothing_of_a_call_names_an_address_or_a_key(session: Session) -> None:
     written(run, [SYSTEM, user("1")])
     told = orjson.dumps(call_reader.calls_of(run)).decode()
     assert "http" not in told
+
+
+PIXEL = base64.b64encode(b"\x89PNG of nothing").decode()
+
+
+def seen(url: str, words: str = "What is this?") -> dict[str, Any]:
+    """A question with a picture, as a model that sees is sent it."""
+    content = [{"type": "text", "text": words}, {"type": "image_url", "image_url": {"url": url}}]
+    return {"role": "user", "content": content}
+
+
+#: Messages, and whether their picture is kept once more: only what is a file of the session need not be.
+PICTURES: dict[str, tuple[dict[str, Any], bool]] = {
+    "a file of the session": (seen(f"data:image/png;base64,{PIXEL}"), False),
+    "a file of another session": (seen(f"data:image/png;base64,{base64.b64encode(b'another').decode()}"), True),
+    "no file": (seen(f"data:image/png;base64,{base64.b64encode(b'nothing').decode()}"), True),
+    "no base64": (seen("data:image/png;base64,%%%"), True),
+    "written otherwise": (seen(f"data:image/png;base64,{PIXEL}===="), True),
+    "an address elsewhere": (seen("https://example.org/a.png"), True),
+    "words that look like one": (user('"session-file:x,data:image/png;base64" "data:image/png;base64,AAAA"'), True),
+}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_a_picture_is_kept_once_and_told_as_it_was_sent(ada: User, session: Session, kind: str) -> None:
+    message, is_kept_again = PICTURES[kind]
+    content = base64.b64decode(PIXEL)
+    for used_in, each in ((session, content), (making.session(ada), b"another")):
+        digest = sha256(each).hexdigest()
+        file = files.keep(ada.pk, name="a.png", media_type="image/png", content=each, sha256=digest)
+        files.tie(used_in.pk, ada.pk, [file.pk])
+    run = making.run(session)
+    # The same again is the same content still, whatever is kept of it.
+    written(run, [SYSTEM, message], [SYSTEM, message, said("A pixel."), user("Sure?")])
+
+    assert call_reader.sent_messages(run, call_reader.rows_of(run))[0] == [SYSTEM, message]
+    full = call_reader.full_call(run, 2)
+    assert full is not None
+    assert full.messages[1] == message
+    assert full.data["messages"][1]["sha256"] == sha256(orjson.dumps(message)).hexdigest()
+    kept = ModelContent.objects.get(sha256=full.data["messages"][1]["sha256"]).body
+    assert (orjson.loads(kept) == message) is is_kept_again
+    assert (PIXEL in kept) is (is_kept_again and PIXEL in str(message))

@@ -20,20 +20,10 @@ from chat.runtime import database
 from chat.serving import supervisor
 from chat.store import drafts, step_log
 from chat.store.drafts import Draft
-from tests import services
 from tests.chat import making
 from tests.chat.databases import postgresql
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(scope="module")
-def prepared(postgres_server: str, django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
-    """The address of a PostgreSQL database with tables, which the tests here share."""
-    with services.database(postgres_server, f"drafts_{uuid.uuid4().hex}") as address:
-        with django_db_blocker.unblock(), postgresql(address):
-            database.close()
-        yield address
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -42,7 +32,7 @@ def on_each_database(request: pytest.FixtureRequest, transactional_db: None) -> 
     if request.param == "sqlite":
         yield request.param
         return
-    with postgresql(request.getfixturevalue("prepared"), has_tables=True):
+    with postgresql(request.getfixturevalue("tables"), has_tables=True):
         yield request.param
         database.close()
 

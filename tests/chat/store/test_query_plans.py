@@ -50,7 +50,8 @@ def large(
         address = f"sqlite:///{tmp_path_factory.mktemp('large')}/large.sqlite3"
         if request.param == "postgresql":
             server = request.getfixturevalue("postgres_server")
-            address = until_done.enter_context(services.database(server, f"plans_{uuid4().hex}"))
+            template = request.getfixturevalue("postgres_template")
+            address = until_done.enter_context(services.database(server, f"plans_{uuid4().hex}", template=template))
         until_done.enter_context(django_db_blocker.unblock())
         # The same for both: a connection of the test's own.
         until_done.enter_context(postgresql(address))

@@ -29,7 +29,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "sqlite":
         yield "sqlite"
     else:
-        with postgresql(request.getfixturevalue("postgres_url")):
+        with postgresql(request.getfixturevalue("postgres_with_tables"), has_tables=True):
             yield "postgresql"
 
 

@@ -24,6 +24,7 @@ from chat.models import (
     AuditEntry,
     Budget,
     ClosedAccount,
+    Comment,
     Connection,
     DailyUsage,
     Door,
@@ -43,6 +44,7 @@ from chat.models import (
     StepContent,
     StepOrigin,
     Thread,
+    Verdict,
 )
 from chat.models.webhooks import Webhook, WebhookDelivery
 from chat.runs import erasure
@@ -102,6 +104,8 @@ def fill(name: str) -> User:
     RequestKey.objects.create(owner=user, key="k", digest=f"digest of {name}", session_id=session.pk)
     share = Share.objects.create(session=session, link_hash=f"secret of {name}", role="watcher")
     ShareJoin.objects.create(share=share, user=user)
+    Comment.objects.create(session=session, seq=1, user=user, text=f"{name} comments", version=1)
+    Verdict.objects.create(session=session, run=run, user=user, word="bad", reason=f"{name} reasons", version=2)
     hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
     Mail.objects.create(user=user, kind="run.waiting", run_id=run.pk)
     WebhookDelivery.objects.create(webhook=hook, event="run.ended")
@@ -236,12 +240,25 @@ async def test_the_archive_has_all_of_it_and_nothing_of_others() -> None:
         "ada's script",
         "ada said before",
         "ada calls it so",
+        "ada comments",
+        "ada reasons",
         "ada came with it",
         "ada.example.org",
         "ada@example.org",
     ):
         assert said in whole, said
-    for hidden in ("bo's", "bo asks", "bo@example", "bo.example", "bo again", "digest of", "secret of", "argon2"):
+    for hidden in (
+        "bo's",
+        "bo asks",
+        "bo@example",
+        "bo.example",
+        "bo again",
+        "bo comments",
+        "bo reasons",
+        "digest of",
+        "secret of",
+        "argon2",
+    ):
         assert hidden not in whole, hidden
     noted = json.loads(texts["audit.json"])
     assert [(entry["action"], entry["by"], entry["yours"]) for entry in noted] == [

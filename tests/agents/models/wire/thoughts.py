@@ -33,7 +33,31 @@ def _details(text: str, **more: Any) -> dict[str, Any]:
 
 _LONG = "The user says hello, so hello it is."
 
+
+def _of(index: int, chunk: dict[str, Any]) -> dict[str, Any]:
+    """The chunk as a piece of a server's answer of that index."""
+    return {**chunk, "choices": [{**choice, "index": index} for choice in chunk["choices"]]}
+
+
 TABLE: Table = {
+    "a second answer, which nobody asked for, between the pieces of the first": (
+        body(_of(0, says("hel")), _of(1, says("hi")), _of(1, ends()), _of(0, says("lo")), _of(0, ends())),
+        ["answer: hello"],
+    ),
+    "two answers in each chunk": (
+        body(
+            *(
+                {"choices": _of(1, says(b))["choices"] + _of(0, says(a))["choices"]}
+                for a, b in (("h", "x"), ("i", "y"))
+            ),
+            ends(),
+        ),
+        ["answer: xy"],
+    ),
+    "an answer whose index is not 0": (
+        body(_of(1, says("hel")), _of(1, says("lo")), _of(1, ends())),
+        ["answer: hello"],
+    ),
     "details that grow": (
         body(*map(_details, _grows(_LONG)), says("hello"), ends()),
         [f"thought: {_LONG}", "answer: hello"],

@@ -6,4 +6,4 @@ def from_html(*_: object) -> None:
         pass
 
 
-beginning = from_html
+decode_start = from_html

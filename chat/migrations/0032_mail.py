@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0030_request_keys'),
+        ('chat', '0031_notes'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,0 +1,30 @@
+"""What somebody at a session does just now, told to the others: never stored, and lost without harm."""
+
+from chat.access import Role, may_drive
+from chat.accounts.models import User
+from chat.live.connections import Entrance
+from chat.protocol import group_messages
+from chat.protocol.group_messages import ActivityTold
+from chat.protocol.notes import ActivityData
+from chat.runtime import database, groups
+
+
+async def tell(user: User, entrance: Entrance, seq: int | None, *, typing: bool | None) -> None:
+    """Tell which step somebody reads, and whether they type, as far as others are to know it.
+
+    Who types is told of those who may ask; where a watcher reads, only where they have switched that on. Of staff nothing is told.
+    """
+    drives = may_drive(entrance.role)
+    data: ActivityData = {"user": user.get_username()}
+    if typing is not None and drives:
+        data["typing"] = typing
+    if seq is not None and (drives or (entrance.role is Role.WATCHER and await _shows_reading(user))):
+        data["seq"] = seq
+    if len(data) > 1:
+        message: ActivityTold = {"version": group_messages.VERSION, "type": "activity", "data": data}
+        await groups.publish(groups.of_session(entrance.session_id), message)
+
+
+async def _shows_reading(user: User) -> bool:
+    """As it is now: whoever has the socket open may have changed it since."""
+    return await database.read(User.objects.filter(pk=user.pk, shows_reading=True).exists)

@@ -1,0 +1,119 @@
+"""How the pages say what people are asked for within a run, and what they have decided.
+
+For what arrives live ``static/chat/state/decisions.js`` says alike, with the same sentences; tested equal.
+"""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
+
+from chat.rendering import humanize
+from chat.rendering.transcript import Call, Decision, Request
+
+Row = dict[str, Any]
+
+
+def decision_row(call: Call, run_id: str, asked_by: str) -> Row | None:
+    """What a call's card says of people, as ``_decision.html`` takes it; None where nobody is asked."""
+    request, decision = call.request, call.decision
+    if request is None and decision is None:
+        return None
+    is_question = request is not None and request.fields is not None
+    return {
+        "waits": call.waits,
+        "run_id": run_id,
+        "call": urlencode({"call": call.call_id}),
+        "why": asked(asked_by, is_question) if call.waits else "",
+        "asks": request.text if request is not None else "",
+        "deadline": request.deadline if request is not None and call.waits else None,
+        "by_itself": by_itself(request, "") if request is not None and call.waits else "",
+        "said": said(decision, is_question) if decision is not None else "",
+        "at": decision.at if decision is not None else None,
+        "reason": decision.reason if decision is not None else "",
+        "changes": changes(call.arguments, decision.arguments) if decision is not None else [],
+        "answers": answered(request, decision),
+    }
+
+
+def asked(name: str, is_question: bool) -> str:
+    """Whose question led here."""
+    if is_question:
+        return _("%(name)s's agent asks:") % {"name": name} if name else _("The agent asks:")
+    if name:
+        return _("%(name)s's agent wants to make this call. A rule wants somebody to decide.") % {"name": name}
+    return _("The agent wants to make this call. A rule wants somebody to decide.")
+
+
+def by_itself(request: Request, time: str) -> str:
+    """What becomes of it where nobody decides; ``time`` is how long from now, or empty for no more than what."""
+    if request.deadline is None:
+        return ""
+    if request.fields is not None:
+        return _("Goes on without an answer in %(time)s") % {"time": time} if time else _("Goes on without an answer")
+    if request.unanswered == "stop":
+        return _("Stops by itself in %(time)s") % {"time": time} if time else _("Stops by itself")
+    return _("Denied by itself in %(time)s") % {"time": time} if time else _("Denied by itself")
+
+
+def said(decision: Decision, is_question: bool) -> str:
+    """Who has decided what."""
+    name = {"name": decision.user}
+    match decision.decision:
+        case "answer" if decision.user:
+            return _("Answered by %(name)s") % name
+        case "allow" if decision.user is None:
+            return _("Allowed")
+        case "allow" if decision.scope == "session":
+            return _("Allowed for this session by %(name)s") % name
+        case "allow":
+            return _("Allowed by %(name)s") % name
+        case "deny" if decision.user:
+            return _("Denied by %(name)s") % name
+    return _("Nobody answered in time") if is_question else _("Denied by itself: nobody decided in time")
+
+
+def changes(before: Any, after: Any) -> list[Row]:
+    """The arguments that somebody has changed: the name of each, what it was and what it is; empty where it was or is not there."""
+    if after is None:
+        return []
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        old, new = _words(before), _words(after)
+        return [] if old == new else [{"name": "", "before": old, "after": new}]
+    names = dict.fromkeys([*before, *after])
+    rows = [
+        {
+            "name": name,
+            "before": _words(before[name]) if name in before else "",
+            "after": _words(after[name]) if name in after else "",
+        }
+        for name in names
+    ]
+    return [row for row in rows if row["before"] != row["after"]]
+
+
+def _words(value: Any) -> str:
+    return value if isinstance(value, str) else humanize.as_json(value)
+
+
+def answered(request: Request | None, decision: Decision | None) -> list[tuple[str, str]]:
+    """The answers, each with what was asked for."""
+    if decision is None or decision.answers is None:
+        return []
+    fields = request.fields if request is not None and request.fields is not None else []
+    labels = {field["name"]: field["label"] or field["name"] for field in fields}
+    return [(labels.get(name, name), _answer(value)) for name, value in decision.answers.items()]
+
+
+def _answer(value: Any) -> str:
+    match value:
+        case True:
+            return pgettext("an answer", "Yes")
+        case False:
+            return pgettext("an answer", "No")
+        case None | "" | []:
+            return "–"
+        case list():
+            return humanize.listed(map(_words, value))
+    return _words(value)

@@ -1,0 +1,68 @@
+"""Pictures in the messages that are kept of model calls. The session's files hold them already, so what is kept names the file.
+
+Only the table has such names: whoever asks what was sent is told it as it was.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from chat.models import File
+from chat.store import files
+
+#: Begins the address of a picture that is a file of the session: its identifier and how the address began follow.
+_NAMED = "session-file:"
+_HELD = "data:"
+
+
+def name_pictures(session_id: UUID, body: str) -> str:
+    """A message, as JSON, in which each picture that is a file of the session stands by that file's identifier."""
+    if f'"{_HELD}' not in body:
+        return body
+    message = orjson.loads(body)
+    for address in _addresses(message):
+        head, _, text = address["url"].partition(",")
+        if head.startswith(_HELD) and (file_id := _file_of(session_id, text)) is not None:
+            address["url"] = f"{_NAMED}{file_id},{head}"
+    return orjson.dumps(message).decode()
+
+
+def show_pictures(session_id: UUID, body: str) -> str:
+    """The message as it was sent. A picture whose file is gone stays a name."""
+    if f'"{_NAMED}' not in body:
+        return body
+    message = orjson.loads(body)
+    for address in _addresses(message):
+        named, _, head = address["url"].partition(",")
+        if named.startswith(_NAMED) and (content := _content_of(session_id, named.removeprefix(_NAMED))):
+            address["url"] = f"{head},{base64.b64encode(content).decode()}"
+    return orjson.dumps(message).decode()
+
+
+def _addresses(message: Any) -> Iterator[dict[str, Any]]:
+    """Where a message has pictures: only there, never in its words, is an address written or read."""
+    content = message.get("content") if isinstance(message, dict) else None
+    for part in content if isinstance(content, list) else ():
+        if part.get("type") == "image_url":
+            yield part["image_url"]
+
+
+def _file_of(session_id: UUID, text: str) -> UUID | None:
+    try:
+        content = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None
+    if base64.b64encode(content).decode() != text:
+        return None
+    same = File.objects.filter(uses__session=session_id, is_whole=True, sha256=sha256(content).hexdigest())
+    return same.values_list("pk", flat=True).first()
+
+
+def _content_of(session_id: UUID, file_id: str) -> bytes:
+    there = File.objects.filter(uses__session=session_id, is_whole=True, pk=UUID(file_id)).exists()
+    return files.content(UUID(file_id)) if there else b""

@@ -1,0 +1,118 @@
+"""Reads of verdicts and comments: how much there is, what has changed since, and the comments themselves."""
+
+from collections.abc import Iterable
+from typing import cast
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet
+
+from chat.models import Comment, Verdict, VerdictWord
+from chat.protocol import encode
+from chat.protocol.notes import (
+    CommentData,
+    CommentFrame,
+    NotesData,
+    VerdictCounts,
+    VerdictData,
+    VerdictFrame,
+    VerdictName,
+)
+
+NO_NOTES: NotesData = {"version": 0, "counts": {}, "verdicts": {}, "mine": {}}
+
+
+def summary(session_id: UUID, user_id: int, version: int) -> NotesData:
+    """How much is said beside a session's log, for one reader. ``version`` was read before: what is here may be newer."""
+    if not version:
+        return NO_NOTES
+    judged = Verdict.objects.filter(session_id=session_id).exclude(word="")
+    mine = judged.filter(user_id=user_id).values_list("run_id", "word")
+    return {
+        "version": version,
+        "counts": {str(seq): count for seq, count in _counts(shown_comments(session_id))},
+        "verdicts": {str(run_id): counts for run_id, counts in verdict_counts(judged).items()},
+        "mine": {str(run_id): cast(VerdictName, word) for run_id, word in mine},
+    }
+
+
+def shown_comments(session_id: UUID) -> QuerySet[Comment]:
+    """A session's comments, without those that are deleted, oldest first."""
+    return Comment.objects.filter(session_id=session_id, deleted_at=None).order_by("created_at", "id")
+
+
+def _counts(comments: QuerySet[Comment]) -> Iterable[tuple[int, int]]:
+    return comments.order_by("seq").values("seq").annotate(count=Count("pk")).values_list("seq", "count")
+
+
+def verdict_counts(verdicts: QuerySet[Verdict]) -> dict[UUID, VerdictCounts]:
+    """How many think what, by run."""
+    rows = (
+        verdicts.order_by()
+        .values("run_id")
+        .annotate(good=Count("pk", filter=Q(word=VerdictWord.GOOD)), bad=Count("pk", filter=Q(word=VerdictWord.BAD)))
+    )
+    return {row["run_id"]: {"good": row["good"], "bad": row["bad"]} for row in rows}
+
+
+def frames_after(session_id: UUID, version: int, limit: int) -> list[tuple[int, str]]:
+    """What has changed since a version: frames in the order of their versions, each of which is the newest of what it is about."""
+    verdicts = Verdict.objects.filter(session_id=session_id, version__gt=version).order_by("version")
+    comments = Comment.objects.filter(session_id=session_id, version__gt=version).order_by("version")
+    changed: list[Verdict | Comment] = [
+        *verdicts.select_related("user")[:limit],
+        *comments.select_related("user")[:limit],
+    ]
+    newest = sorted(changed, key=lambda row: row.version)[:limit]
+    runs = verdict_counts(Verdict.objects.filter(run__in=[row.run_id for row in newest if isinstance(row, Verdict)]))
+    about = [row.seq for row in newest if isinstance(row, Comment)]
+    counts = dict(_counts(shown_comments(session_id).filter(seq__in=about)))
+    return [
+        (
+            row.version,
+            verdict_frame(row, runs[row.run_id])
+            if isinstance(row, Verdict)
+            else comment_frame(row, counts.get(row.seq, 0)),
+        )
+        for row in newest
+    ]
+
+
+def verdict_data(verdict: Verdict, counts: VerdictCounts) -> VerdictData:
+    """A verdict as the wire tells it, with how many think what of the run now."""
+    return {
+        "run_id": str(verdict.run_id),
+        "user": verdict.user.get_username(),
+        "verdict": cast(VerdictName, verdict.word) if verdict.word else None,
+        "reason": verdict.reason,
+        **counts,
+        "version": verdict.version,
+    }
+
+
+def verdict_frame(verdict: Verdict, counts: VerdictCounts) -> str:
+    """Its frame."""
+    frame: VerdictFrame = {"type": "verdict", "data": verdict_data(verdict, counts)}
+    return encode(frame)
+
+
+def comment_data(comment: Comment, count: int) -> CommentData:
+    """A comment as the wire tells it, with how many its step has now."""
+    data: CommentData = {
+        "id": str(comment.pk),
+        "seq": comment.seq,
+        "user": comment.user.get_username(),
+        "text": comment.text,
+        "created_at": comment.created_at.timestamp(),
+        "edited_at": comment.edited_at.timestamp() if comment.edited_at else None,
+        "count": count,
+        "version": comment.version,
+    }
+    if comment.deleted_at is not None:
+        data["deleted"] = True
+    return data
+
+
+def comment_frame(comment: Comment, count: int) -> str:
+    """Its frame."""
+    frame: CommentFrame = {"type": "comment", "data": comment_data(comment, count)}
+    return encode(frame)

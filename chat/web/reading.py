@@ -1,0 +1,22 @@
+"""Whether those who watch a session with somebody see where they read."""
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import resolve_url
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
+
+from chat.web.page import user_of
+
+
+@require_POST
+@login_required
+def choose_reading(request: HttpRequest) -> HttpResponse:
+    """Keep whether it is shown (``on`` is 1), and go back."""
+    user = user_of(request)
+    user.shows_reading = request.POST.get("on") == "1"
+    user.save(update_fields=["shows_reading"])
+    back = request.POST.get("next", "")
+    if not url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure()):
+        back = resolve_url("home")
+    return HttpResponseRedirect(back)

@@ -1,0 +1,112 @@
+/**
+ * The form by which somebody decides, or answers: the server renders it and reads what it says, here as on its page without scripts.
+ */
+
+import { closestTo, find, findAll, setShown } from "../lib/dom.js";
+import { fetchPart, postForm, replaceContent } from "../lib/fragments.js";
+import { isComposing } from "../lib/keyboard.js";
+import { SENTENCES } from "../state/messages.js";
+import { csrfToken } from "../transport/api.js";
+
+/** Where people write: focus is not taken from there. */
+const WRITES = "input, textarea, select, [contenteditable], dialog, [popover]";
+
+/**
+ * Put the form into its place, unless it is there or on its way.
+ *
+ * @param {HTMLElement} place
+ * @param {HTMLAnchorElement} link to the form's own page, which is offered where the form can't be had
+ */
+export function loadForm(place, link) {
+  if (place.dataset.from === link.href) return;
+  place.dataset.from = link.href;
+  fetchPart(`${link.href}&part=form`, (body) => {
+    if (place.dataset.from !== link.href) return;
+    if (body === null) {
+      delete place.dataset.from;
+      return;
+    }
+    replaceContent(place, body);
+    setShown(link, false);
+    setUpForm(place);
+    const isWriting = document.activeElement?.closest(WRITES);
+    const isFree = !isWriting || (isWriting instanceof HTMLTextAreaElement && isWriting.id === "message" && isWriting.value === "");
+    if (isFree && place.checkVisibility()) focusForm(place);
+  });
+}
+
+/**
+ * Nothing waits here any more.
+ *
+ * @param {HTMLElement} place
+ */
+export function dropForm(place) {
+  delete place.dataset.from;
+  const hadFocus = place.contains(document.activeElement);
+  place.replaceChildren();
+  if (hadFocus) document.getElementById("message")?.focus();
+}
+
+/**
+ * The field to answer in, or the group of buttons: Enter there allows nothing.
+ *
+ * @param {HTMLElement} place
+ */
+export function focusForm(place) {
+  const first = findAll(place, "[data-first], form")[0];
+  /** @type {HTMLElement|undefined} */ (first)?.focus({ preventScroll: true });
+}
+
+/**
+ * Have a form sent without leaving the page, and by Ctrl and Enter too.
+ *
+ * @param {HTMLElement} place
+ */
+export function setUpForm(place) {
+  /** @type {HTMLFormElement|null} */
+  const form = find(place, "form");
+  if (!form) return;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    void send(place, form, /** @type {SubmitEvent} */ (event).submitter);
+  });
+  form.addEventListener("keydown", (event) => {
+    const isSend = event.key === "Enter" && (event.ctrlKey || event.metaKey) && !isComposing(event);
+    /** @type {HTMLButtonElement|null} */
+    const main = find(form, "[data-main]");
+    if (isSend && main) form.requestSubmit(main);
+    // A field of one line must not allow a call because somebody ends it with Enter.
+    const isLine = event.key === "Enter" && closestTo(event, "input:not([type=checkbox], [type=radio])");
+    if (isSend || isLine) event.preventDefault();
+  });
+}
+
+/**
+ * @param {HTMLElement} place
+ * @param {HTMLFormElement} form
+ * @param {HTMLElement|null} submitter
+ */
+async function send(place, form, submitter) {
+  const address = new URL(form.action);
+  address.searchParams.set("part", "form");
+  const data = new FormData(form, submitter);
+  // Logging in makes a new one, and the form may be older than that.
+  data.set("csrfmiddlewaretoken", csrfToken());
+  const buttons = findAll(form, "button");
+  for (const button of buttons) /** @type {HTMLButtonElement} */ (button).disabled = true;
+  const body = await postForm(address.href, data);
+  if (body !== null) {
+    // Meanwhile the log may have said the same.
+    if (!place.contains(form)) return;
+    replaceContent(place, body);
+    setUpForm(place);
+    /** @type {HTMLElement|null} */ (find(place, "[role=alert]"))?.focus();
+    return;
+  }
+  for (const button of buttons) /** @type {HTMLButtonElement} */ (button).disabled = false;
+  const told = /** @type {HTMLElement|null} */ (find(form, "[data-failed]"));
+  if (told) {
+    told.textContent = SENTENCES.failedRequest;
+    told.hidden = false;
+  }
+}

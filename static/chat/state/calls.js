@@ -1,0 +1,145 @@
+/**
+ * A run's calls, as its steps tell of them: asked for, waiting for people, decided, answered. Pure, as transcript.js is.
+ */
+
+/** @import { Call, Item, Run } from "./types.js" */
+
+/** @param {{step: number, tool_call_id: string, tool_name: string}} data @param {number|null} seq @param {number} at */
+const callOf = ({ step, tool_call_id, tool_name }, seq, at) => ({ seq, step, at, call_id: tool_call_id, name: tool_name });
+
+/**
+ * A call that the model asks for.
+ *
+ * @param {Run} run
+ * @param {number} seq
+ * @param {number} at
+ * @param {number} iteration
+ * @param {import("../protocol.js").ToolUseStep} data
+ * @returns {Run}
+ */
+export function called(run, seq, at, iteration, data) {
+  const call = { ...callOf(data, seq, at), arguments: data.arguments, result: null, request: null, decision: null };
+  return addCall(run, call, seq, iteration);
+}
+
+/**
+ * Put a call behind those that its model call has asked for already.
+ *
+ * @param {Run} run
+ * @param {Call} call
+ * @param {number} seq
+ * @param {number} iteration
+ * @returns {Run}
+ */
+function addCall(run, call, seq, iteration) {
+  const last = run.items.at(-1);
+  if (last?.kind === "calls" && last.iteration === iteration) {
+    return { ...run, items: [...run.items.slice(0, -1), { ...last, calls: [...last.calls, call] }] };
+  }
+  return { ...run, items: [...run.items, calls(seq, call, iteration)] };
+}
+
+/**
+ * @param {number} seq
+ * @param {Call} call
+ * @param {number} iteration
+ * @returns {Item}
+ */
+function calls(seq, call, iteration) {
+  return {
+    kind: "calls",
+    seq,
+    step: call.step,
+    at: call.at,
+    iteration,
+    text: "",
+    duration_ms: null,
+    partial: false,
+    calls: [call],
+  };
+}
+
+/**
+ * What a call came to.
+ *
+ * @param {Run} run
+ * @param {number} seq
+ * @param {number} at
+ * @param {number} iteration
+ * @param {import("../protocol.js").ToolResultStep} data
+ * @returns {Run}
+ */
+export function answered(run, seq, at, iteration, data) {
+  const content = data.content ?? "";
+  const result = {
+    seq,
+    at,
+    ok: Boolean(data.ok),
+    content,
+    duration_ms: data.duration_ms ?? null,
+    truncated: Boolean(data.truncated),
+    content_length: data.content_length ?? content.length,
+    files: data.files ?? [],
+  };
+  const next = withCall(run, (call) => call.call_id === data.tool_call_id && call.result === null, { result });
+  if (next !== null) return next;
+  // Its call lies before what this page holds: it stands for itself.
+  const call = { ...callOf(data, null, at), arguments: {}, result, request: null, decision: null };
+  return { ...run, items: [...run.items, calls(seq, call, iteration)] };
+}
+
+/**
+ * A run with something more said of its latest call of a kind; null where it has none.
+ *
+ * @param {Run} run
+ * @param {(call: Call) => boolean} isMeant
+ * @param {Partial<Call>} more
+ * @returns {Run|null}
+ */
+function withCall(run, isMeant, more) {
+  for (let index = run.items.length - 1; index >= 0; index -= 1) {
+    const item = run.items[index];
+    const place = item.calls.findLastIndex(isMeant);
+    if (place >= 0) {
+      const items = [...run.items];
+      items[index] = { ...item, calls: item.calls.with(place, { ...item.calls[place], ...more }) };
+      return { ...run, items };
+    }
+  }
+  return null;
+}
+
+/**
+ * A call waits for people, or does no longer.
+ *
+ * @param {Run} run
+ * @param {number} seq
+ * @param {number} at
+ * @param {any} data
+ * @returns {Run}
+ */
+export function decided(run, seq, at, data) {
+  const part = waitingPart(seq, at, data);
+  const next = withCall(run, (call) => call.call_id === data.tool_call_id, part);
+  if (next !== null || !part.request) return next ?? run;
+  // Its call lies before what this page holds, or is not numbered: it stands for itself.
+  const { tool_call_id, tool_name = "ask_user", arguments: args = {} } = data;
+  const call = { ...callOf({ step: 0, tool_call_id, tool_name }, null, at), arguments: args, result: null, request: null, decision: null };
+  return addCall(run, { ...call, ...part }, seq, data.iteration ?? 0);
+}
+
+/** @param {number} seq @param {number} at @param {any} data @returns {Partial<Call>} */
+function waitingPart(seq, at, data) {
+  const { user = null, deadline = null } = data;
+  const more = { arguments: data.arguments ?? null, scope: data.scope || "once", reason: data.reason || "" };
+  switch (data.type) {
+    case "approval_request":
+      return { request: { seq, at, deadline, unanswered: data.unanswered ?? "deny", fields: null, text: "" } };
+    case "question":
+      return { request: { seq, at, deadline, unanswered: "deny", fields: data.fields, text: data.content } };
+    case "approval":
+      return { decision: { seq, at, decision: data.decision, user, ...more, answers: null } };
+    default:
+      return { decision: { seq, at, decision: "answer", user, ...more, answers: data.answers } };
+  }
+}

@@ -1,0 +1,50 @@
+"""What it costs to keep every model call with what it was asked: the product beside itself without, in turns."""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+
+from tests.benchmarks.client import TAG
+from tests.benchmarks.figure import Measured, Sizes, added, added_after_tool, errors, problems_of, warm_up, worst
+from tests.benchmarks.measuring import Row, Turn
+from tests.benchmarks.observed import run_pair
+from tests.benchmarks.stage import Outcome, Stage
+from tests.benchmarks.stub import Note
+
+_MOST = 1.03
+_SESSIONS, _TURNS = 8, 5
+_MESSAGE = f"What time is it? [tag={TAG} reasoning=5 tokens=30 every=2 call=current_time:{{}}]"
+
+
+def kept_calls(stage: Stage, sizes: Sizes) -> Measured:
+    """Medians over so many pairs: in each, both answer the same questions with a tool call, one after the other, in sessions of its own."""
+    count = sizes.pairs * _SESSIONS + 2
+    with stage.product() as keeping:
+        kept = stage.rows("sessions", count)
+        warm_up(stage, keeping, kept[:2], _MESSAGE)
+        with (
+            stage.apart("unstored", DJANGO_SETTINGS_MODULE="tests.benchmarks.unstored_settings"),
+            stage.product() as without,
+        ):
+            unkept = stage.rows("sessions", count)
+            warm_up(stage, without, unkept[:2], _MESSAGE)
+            pairs = []
+            for at in range(2, count, _SESSIONS):
+                some = slice(at, at + _SESSIONS)
+                sides = ((keeping, kept[some]), (without, unkept[some]))
+                pairs.append(run_pair(stage, *sides, "turns", message=_MESSAGE, times=_TURNS))
+    outcomes = [outcome for pair in pairs for outcome in pair[2]]
+    problems = problems_of(*outcomes)
+    name = f"calls kept, {sizes.pairs} pairs of {_SESSIONS * _TURNS} runs"
+    rows = []
+    for what, unit, values in (
+        ("server CPU", "s", [pair[:2] for pair in pairs]),
+        ("first token", "ms", [[_median(side, added) for side in pair[2]] for pair in pairs]),
+        ("after a tool round", "ms", [[_median(side, added_after_tool) for side in pair[2]] for pair in pairs]),
+    ):
+        ours, theirs = (median(pair[side] for pair in values) for side in (0, 1))
+        rows.append(Row(f"{name}: {what}, median", unit, ours, theirs, theirs * _MOST))
+    return Measured([*rows, errors(name, problems)], worst(*(outcome.window for outcome in outcomes)), None, problems)
+
+
+def _median(side: Outcome, time: Callable[[Turn, Mapping[str, Sequence[Note]]], float]) -> float:
+    return median(time(turn, side.notes) for turn in side.turns if not turn.problems)
