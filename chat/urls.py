@@ -1,9 +1,9 @@
 """The pages' addresses."""
 
-from django.urls import include, path
+from django.urls import include, path, re_path
 
+from chat.web import api_page, own_data, reading
 from chat.web import calls as call_pages
-from chat.web import own_data, reading
 from chat.web import runs as run_pages
 from chat.web import sessions as session_pages
 from chat.web import sharing as sharing_pages
@@ -21,6 +21,8 @@ urlpatterns = [
     path("runs/<uuid:run_id>/", run_pages.run, name="run"),
     path("runs/<uuid:run_id>/calls/<int:number>/", call_pages.call, name="call"),
     path("accounts/reading/", reading.choose_reading, name="reading"),
+    # Made from the calls' own descriptions, which are beside them.
+    re_path(r"^api/docs/?$", api_page.docs, name="api-docs"),
     path("accounts/tokens/", token_pages.index, name="tokens"),
     path("accounts/tokens/<uuid:token_id>/revoke/", token_pages.revoke, name="token-revoke"),
     path("accounts/webhooks/", webhook_pages.index, name="webhooks"),

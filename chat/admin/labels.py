@@ -204,7 +204,7 @@ NAMES = (
     gettext_noop("The frame's type on the wire."),
     gettext_noop("The name of the server that the model is at."),
     gettext_noop("The one it took when it began."),
-    gettext_noop("The process that carries the run."),
+    gettext_noop("The process that executes the run."),
     gettext_noop("The run whose agent has asked this one."),
     gettext_noop("The step's type, for a reasoning step."),
     gettext_noop("The wire's step: counts thoughts, calls, results and answers."),

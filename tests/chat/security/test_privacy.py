@@ -92,7 +92,7 @@ ROWS: dict[str, list[Row]] = {
     # One's own data, of whoever asks.
     "data/archive/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
     # The API.
-    "api/^docs/?$": [Row("GET", LOGIN, 200, 200, 200)],
+    "^api/docs/?$": [Row("GET", LOGIN, 200, 200, 200)],
     "api/openapi.json": [Row("GET", 401, 200, 200, 200)],
     "api/asyncapi.json": [Row("GET", 401, 200, 200, 200)],
     "api/": [Row("GET", 401, 404, 404, 404), Row("POST", 401, 404, 404, 404)],
