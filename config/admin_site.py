@@ -1,5 +1,6 @@
 """The admin's site: whatever is changed in it, by whichever of its pages, is in the audit, in the transaction that changes it."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from django.contrib import admin
@@ -11,6 +12,7 @@ from django.shortcuts import redirect
 from chat.accounts.models import User
 from chat.models import Act, Door
 from chat.security import audit
+from config.admin_tasks import arrange_by_task
 
 #: Fields of accounts and groups that say what somebody may do.
 _RIGHTS = frozenset({"is_active", "is_staff", "is_superuser", "groups", "user_permissions", "permissions"})
@@ -74,7 +76,24 @@ def _rights(obj: Any) -> dict[str, Any]:
 
 
 class Site(admin.AdminSite):
-    """The one site. Passwords are changed where everybody changes theirs."""
+    """The one site. Its first page tells what is so now; passwords are changed where everybody changes theirs."""
+
+    index_template = "admin/chat/index.html"
+    #: What the first page tells somebody beside its list of pages: given by those who know.
+    overview: Callable[[HttpRequest], dict[str, Any]] = staticmethod(lambda _: {})
+    #: Pages that are no table's, for somebody, as lines of the group of tasks that is named.
+    further_pages: Callable[[HttpRequest], dict[str, list[dict[str, Any]]]] = staticmethod(lambda _: {})
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """All pages by what they are for; those of one application where that is asked for."""
+        applications = super().get_app_list(request, app_label)
+        if app_label is not None:
+            return applications
+        return arrange_by_task(applications, self.further_pages(request))
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """The first page."""
+        return super().index(request, {**(extra_context or {}), **self.overview(request)})
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """Register a page, ours or another package's, with entries for all that it changes."""

@@ -38,7 +38,8 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg] # Django's classes 
     @cached_property
     def count(self) -> int:
         """How many there are, or the limit."""
-        return cast(QuerySet[Any], self.object_list).order_by()[:_COUNTED].count()
+        # Without what each row shows beside it.
+        return cast(QuerySet[Any], self.object_list).order_by().values("pk")[:_COUNTED].count()
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -139,6 +140,8 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
     """Read-only but for a few acts, each of which asks first and then says what has become of each object."""
 
     acts: ClassVar[Mapping[str, ConfirmedAction]] = {}
+    #: Pages beside the list that offer acts, and are led back to.
+    backs: ClassVar[Mapping[str, str]] = {}
 
     def get_urls(self) -> list[URLPattern]:
         """Add the page that asks."""
@@ -150,9 +153,18 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
             return {}
         return {name: act for name, act in self.acts.items() if request.user.has_perm(act.permission)}
 
-    def _address(self, name: str, keys: list[str]) -> str:
+    def _address(self, name: str, keys: list[str], back: str = "") -> str:
         page = reverse(f"admin:chat_{self.opts.model_name}_act", args=[name])
-        return f"{page}?{urlencode({'id': keys}, doseq=True)}"
+        return f"{page}?{urlencode({'id': keys, **({'back': back} if back else {})}, doseq=True)}"
+
+    def acts_on(self, request: HttpRequest, thing: Any, *, back: str = "") -> list[tuple["StrOrPromise", str]]:
+        """What somebody may do to it, each with the address of the page that asks. ``back`` is one of `backs`: where it leads then."""
+        may = self._may(request).items()
+        return [(act.label, self._address(name, [str(thing.pk)], back)) for name, act in may if act.fits(thing)]
+
+    def _back(self, given: Any) -> str:
+        name = self.backs.get(given.get("back", ""), f"chat_{self.opts.model_name}_changelist")
+        return reverse(f"admin:{name}")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """The acts that the user may, as a list's actions."""
@@ -190,8 +202,11 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
                 self.message_user(
                     request, left_out or gettext("There is nothing of that kind any more."), messages.WARNING
                 )
-            return HttpResponseRedirect(reverse(f"admin:chat_{self.opts.model_name}_changelist"))
+            return HttpResponseRedirect(self._back(given))
         context = {**self.admin_site.each_context(request), "opts": self.opts, "title": act.label}
+        context.update(
+            back=given.get("back", "") if given.get("back") in self.backs else "", leads_back=self._back(given)
+        )
         return TemplateResponse(
             request, "admin/chat/act.html", {**context, "act": act, "chosen": chosen, "left_out": left_out}
         )
@@ -220,9 +235,5 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """Offer the acts that fit on the object's own page too."""
         thing = self.get_object(request, object_id)
-        offered = [
-            (act.label, self._address(name, [object_id]))
-            for name, act in self._may(request).items()
-            if thing is not None and act.fits(thing)
-        ]
+        offered = [] if thing is None else self.acts_on(request, thing)
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "acts": offered})

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.db.models import F, Max, QuerySet
+from django.db.models import F, Max, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
@@ -15,12 +15,15 @@ from chat.models import LIVE, UNFINISHED, Origin, PauseReason, Run, RunStatus, S
 from chat.rendering.rows import agent_title
 from chat.runtime import clock
 from chat.schedules import occurrences
+from chat.store.run_figures import Elapsed
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
 #: Steps are filtered among so many of the newest.
 NEWEST_STEPS = 100_000
+#: What runs have is found among so many of the newest.
+_NEWEST_RUNS = 1_000
 
 
 class ChoiceFilter(admin.SimpleListFilter):
@@ -65,6 +68,36 @@ class AgentFilter(ChoiceFilter):
         return tuple((name, agent_title(name)) for name in catalog.all_names())
 
 
+class RecentFilter(admin.SimpleListFilter):
+    """By a value of a column that has few: those of the newest rows are offered, and whichever is chosen."""
+
+    column: str
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The values of the newest rows."""
+        newest = model_admin.model.objects.order_by("-created_at").values_list(self.column, flat=True)[:_NEWEST_RUNS]
+        values = {*newest, str(self.value() or "")}
+        return [(value, value) for value in sorted(values) if value]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those with that value."""
+        return queryset if self.value() is None else queryset.filter(**{self.column: self.value()})
+
+
+class ModelFilter(RecentFilter):
+    """By the model that answered."""
+
+    title = _("model")
+    parameter_name = column = "model"
+
+
+class ReasonFilter(RecentFilter):
+    """By why a run failed, as the wire's error code."""
+
+    title = _("reason")
+    parameter_name = column = "code"
+
+
 class OriginFilter(ChoiceFilter):
     """By the door through which a run was asked for."""
 
@@ -103,8 +136,10 @@ class SlowFilter(ChoiceFilter):
         if value not in dict(self.choices_of):
             return queryset
         longest = timedelta(seconds=int(value))
-        ended = queryset.filter(ended_at__gt=F("started_at") + longest)
-        return ended | queryset.filter(ended_at=None, started_at__lt=clock.now() - longest)
+        # By no index: most runs have ended, and those that were asked for last are wanted first.
+        timed: QuerySet[Any] = queryset.alias(lasted=Elapsed(F("ended_at"), F("started_at")))
+        at_work = Q(ended_at=None, started_at__lt=clock.now() - longest)
+        return timed.filter(Q(lasted__gt=longest.total_seconds() * 1000) | at_work)
 
 
 class TroubleFilter(ChoiceFilter):

@@ -1,6 +1,7 @@
 """Runs in the admin."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -9,7 +10,9 @@ from django.contrib import admin
 from django.contrib.admin.utils import flatten
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.formats import localize
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -18,17 +21,29 @@ from agents.sentence import Sentence
 from chat import access
 from chat.accounts.models import User
 from chat.admin.actions import ConfirmedAction, ConfirmedActionsAdmin
-from chat.admin.filters import AgentFilter, OriginFilter, SlowFilter, StatusFilter, TroubleFilter, UserFilter
+from chat.admin.filters import (
+    AgentFilter,
+    ModelFilter,
+    OriginFilter,
+    ReasonFilter,
+    SlowFilter,
+    StatusFilter,
+    TroubleFilter,
+    UserFilter,
+)
 from chat.admin.formatting import SHOWN_CHARACTERS, admin_link, two_lines, username_of, whole_text
+from chat.admin.now import show_now
+from chat.admin.run_file import figure_lines, send_runs
 from chat.models import LIVE, Door, Run, Step
 from chat.protocol import as_uuid
 from chat.rendering import humanize
 from chat.rendering.calls import call_line
 from chat.runs import commands as run_commands
 from chat.runs import recovery
+from chat.runs import state as run_state
 from chat.runs.admission import Refused
 from chat.runtime import clock
-from chat.store import call_reader, selectors
+from chat.store import call_reader, run_figures, selectors
 
 #: Steps on one page of a run, and characters of each.
 _RUN_STEPS = 200
@@ -45,23 +60,27 @@ def _interrupt(_user: User, run: Run) -> str:
     return gettext("was interrupted; it can be continued.")
 
 
+def _continue(_user: User, run: Run) -> str:
+    """As whoever had asked: it is their session, and their budget."""
+    if run.user is None:
+        raise Refused("not_continuable", Sentence("Whoever asked for it has no account any more."))
+    async_to_sync(run_commands.continue_run)(run.user, run.session_id, run.pk)
+    return gettext("is continued, as a new run.")
+
+
 @admin.register(Run)
 class RunAdmin(ConfirmedActionsAdmin):
     """Runs, and each one's steps in order."""
 
-    list_display = (
-        "name",
-        "state",
-        "took",
-        "at_work_in",
-        "asked_of",
-        "created_at",
-    )
+    change_list_template = "admin/chat/run_list.html"
+    list_display = ("name", "state", "took_and_spoke", "used", "answered_by", "asked")
     list_filter = (
         StatusFilter,
         TroubleFilter,
         SlowFilter,
         AgentFilter,
+        ModelFilter,
+        ReasonFilter,
         OriginFilter,
         UserFilter,
         ("created_at", admin.DateFieldListFilter),
@@ -77,7 +96,7 @@ class RunAdmin(ConfirmedActionsAdmin):
         ("asked_by", "agent_name", "origin", "enable_reasoning", "continues", "parent"),
         ("by_version", "model", "provider"),
         ("status", "code", "stopped_by", "owned_by", "last_sign_of_life"),
-        ("created_at", "started_at", "ended_at", "took"),
+        ("created_at", "started_at", "ended_at", "took", "first_token"),
         ("iterations", "tokens"),
     )
     readonly_fields = tuple(flatten(fields))
@@ -102,16 +121,37 @@ class RunAdmin(ConfirmedActionsAdmin):
             lambda run: run.status in LIVE,
             _("had ended already, or not begun"),
         ),
+        "continue": ConfirmedAction(
+            _("Continue"),
+            "chat.change_run",
+            _("New runs go on from these, for the people who had asked."),
+            _continue,
+            lambda run: run.parent_id is None and run.status in run_state.CONTINUABLE,
+            _("cannot be continued"),
+        ),
     }
+    backs: ClassVar[Mapping[str, str]] = {"now": "chat_run_now"}
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page of what is at work."""
+        page = self.admin_site.admin_view(partial(show_now, self))
+        file = self.admin_site.admin_view(partial(send_runs, self))
+        own = [path("now/", page, name="chat_run_now"), path("csv/", file, name="chat_run_csv")]
+        return [*own, *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """All runs, with what every row shows."""
-        return (
-            super()
-            .get_queryset(request)
-            .filter(session__deleted_at=None)
-            .select_related("session", "user", "cancelled_by", "agent_version")
-        )
+        every = super().get_queryset(request).filter(session__deleted_at=None)
+        return run_figures.with_figures(every).select_related("session", "user", "cancelled_by", "agent_version")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, and figures of what it is narrowed to."""
+        answer = super().changelist_view(request, extra_context)
+        shown = getattr(answer, "context_data", None) or {}
+        if "cl" in shown:
+            shown["figures"] = figure_lines(run_figures.figures_of(shown["cl"].queryset))
+            shown["most_rows"] = run_figures.MOST_ROWS
+        return answer
 
     @admin.display(description=_("run"), ordering="created_at")
     def name(self, run: Run) -> str:
@@ -125,20 +165,33 @@ class RunAdmin(ConfirmedActionsAdmin):
 
     @admin.display(description=_("status"), ordering="status")
     def state(self, run: Run) -> SafeString:
-        """Where it stands, and why it failed."""
+        """Where it stands, and why it failed or, at work, what executes it and how long ago that was last known to be alive."""
+        if run.status in LIVE:
+            return two_lines(run.get_status_display(), f"{run.owner} · {self.last_sign_of_life(run)}")
         return two_lines(run.get_status_display(), run.code)
 
-    @admin.display(description=_("process"))
-    def at_work_in(self, run: Run) -> str:
-        """What executes it, and how long ago that was last known to be alive."""
-        if run.status not in LIVE:
-            return "—"
-        return two_lines(run.owner, self.last_sign_of_life(run))
+    @admin.display(description=_("took, first token after"))
+    def took_and_spoke(self, run: Run) -> SafeString:
+        """How long it took, and how long it was silent first."""
+        return two_lines(self.took(run), self.first_token(run))
 
-    @admin.display(description=_("user"), ordering="user__username")
-    def asked_of(self, run: Run) -> SafeString:
-        """Who asked, and which agent."""
-        return two_lines(username_of(run.user), run.agent_name)
+    @admin.display(description=_("tokens, cost"))
+    def used(self, run: Run) -> SafeString:
+        """What went in and came out, and what that cost where it is known."""
+        if not run.is_finished:
+            return two_lines("—", "")
+        used = humanize.usage(run.input_tokens, run.output_tokens, estimated=run.usage_estimated)
+        return two_lines(used, "" if run.cost is None else humanize.cost(float(run.cost), run.currency))
+
+    @admin.display(description=_("agent, model"))
+    def answered_by(self, run: Run) -> SafeString:
+        """Which agent, and which model it had."""
+        return two_lines(run.agent_name, run.model)
+
+    @admin.display(description=_("user, asked at"), ordering="created_at")
+    def asked(self, run: Run) -> SafeString:
+        """Who asked, and when."""
+        return two_lines(username_of(run.user), localize(timezone.localtime(run.created_at)))
 
     @admin.display(description=_("user"), ordering="user__username")
     def asked_by(self, run: Run) -> str:
@@ -157,6 +210,12 @@ class RunAdmin(ConfirmedActionsAdmin):
             return "—"
         lasted = (run.ended_at or clock.now()) - run.started_at
         return humanize.duration(round(lasted.total_seconds() * 1000))
+
+    @admin.display(description=_("first token after"))
+    def first_token(self, run: Run) -> str:
+        """From its beginning to the first token of a model."""
+        first_ms: float | None = getattr(run, "first_ms", None)
+        return "" if first_ms is None else humanize.duration(max(0, round(first_ms)))
 
     @admin.display(description=_("tokens"))
     def tokens(self, run: Run) -> str:

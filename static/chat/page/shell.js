@@ -2,15 +2,15 @@
  * What is around every page of a logged-in reader: the list of sessions, menus, dialogs, light and dark, and the keys.
  */
 
-import { byId, closestTo, setData } from "../lib/dom.js";
+import { byId, closestTo } from "../lib/dom.js";
 import { createApi } from "../transport/api.js";
 import { localStore } from "../lib/storage.js";
 import "../view/focus.js";
 import { onWaiting, startNotifications } from "../view/notify.js";
+import "./appearance.js";
 import { setUpDialogs } from "./dialogs.js";
 import "./drawer.js";
 import "./keys.js";
-import { keepPreference } from "./preferences.js";
 import { refresh } from "./session-list.js";
 
 /** The API, as the one whom the page was made for. */
@@ -54,21 +54,6 @@ function place(menu, anchor) {
   menu.style.top = `${Math.max(8, fitsBelow ? anchor.bottom + 4 : anchor.top - height - 4)}px`;
   const left = anchor.left + width <= innerWidth - 8 ? anchor.left : anchor.right - width;
   menu.style.left = `${Math.max(8, left)}px`;
-}
-
-// ---- light and dark ----
-
-const root = document.documentElement;
-/** @type {NodeListOf<HTMLElement>} */
-const themes = document.querySelectorAll("[data-theme-choice]");
-for (const button of themes) {
-  button.setAttribute("aria-pressed", String(button.dataset.themeChoice === (root.dataset.theme ?? "")));
-  button.addEventListener("click", () => {
-    const { themeChoice = "" } = button.dataset;
-    setData(root, "theme", themeChoice);
-    keepPreference("theme", themeChoice);
-    for (const other of themes) other.setAttribute("aria-pressed", String(other === button));
-  });
 }
 
 // ---- filters apply themselves ----

@@ -239,6 +239,9 @@ ROWS: dict[str, list[Row]] = {
     "admin/autocomplete/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/jsi18n/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
     "admin/r/<path:content_type_id>/<path:object_id>/": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
+    # What is at work now, and the list of runs as a file: as the runs' own pages.
+    "admin/chat/run/now/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
+    "admin/chat/run/csv/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     # Versions of agents: for those alone who may see agents, and a change of one for those who may change them.
     "admin/chat/agent/models/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/chat/agent/<int:agent_id>/versions/<int:number>/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],

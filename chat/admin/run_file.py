@@ -1,0 +1,65 @@
+"""The list of runs as figures and as a file, for whatever it is narrowed to."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponseRedirect, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils.translation import gettext
+
+from chat.admin.actions import user_pk
+from chat.models import Act, Door, Run
+from chat.rendering import humanize
+from chat.rendering.spreadsheets import csv_line
+from chat.runtime import database
+from chat.security import audit
+from chat.store import run_figures
+from chat.store.run_figures import Figures
+
+
+def figure_lines(figures: Figures) -> dict[str, Any]:
+    """The figures in words: over which runs they are, and each with its name."""
+    of = gettext("Of these %(n)s runs") if figures.is_all else gettext("Of the newest %(n)s of these runs")
+    lines = [
+        (gettext("Duration"), _middle_and_slow(figures.duration_ms)),
+        (gettext("First token after"), _middle_and_slow(figures.first_token_ms)),
+        (gettext("Tokens"), humanize.usage(figures.input_tokens, figures.output_tokens)),
+        (gettext("Cost"), ", ".join(humanize.cost(float(cost), name) for name, cost in sorted(figures.costs.items()))),
+    ]
+    return {"of": of % {"n": f"{figures.runs:,}"}, "lines": [(name, value or "—") for name, value in lines]}
+
+
+def _middle_and_slow(found: tuple[float, float] | None) -> str:
+    if found is None:
+        return ""
+    middle, slow = (humanize.duration(round(ms)) for ms in found)
+    return gettext("half within %(middle)s, 95 %% within %(slow)s") % {"middle": middle, "slow": slow}
+
+
+def send_runs(page: Any, request: HttpRequest) -> HttpResponseBase:
+    """A file of the runs that the list shows by the same query, the newest `MOST_ROWS` at most: figures and names, not what was said."""
+    if not page.has_view_permission(request):
+        raise PermissionDenied
+    try:
+        runs = page.get_changelist_instance(request).queryset
+    except IncorrectLookupParameters:
+        return HttpResponseRedirect(f"{reverse('admin:chat_run_changelist')}?e=1")
+    audit.note_act(user_pk(request), Act.EXPORT, Door.ADMIN, about="runs", narrowed_by=sorted(request.GET)[:20])
+    headers = {"Content-Disposition": 'attachment; filename="runs.csv"'}
+    return StreamingHttpResponse(_lines(runs), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def _lines(runs: QuerySet[Run]) -> AsyncIterator[str]:
+    """The file as it is sent, so many rows at a time."""
+    yield csv_line(run_figures.COLUMNS)
+    last, sent = None, 0
+    while sent < run_figures.MOST_ROWS:
+        rows = await database.read(run_figures.rows_after, runs, last)
+        if not rows:
+            return
+        yield "".join(map(csv_line, run_figures.file_rows(rows)))
+        last, sent = (rows[-1][4], rows[-1][0]), sent + len(rows)

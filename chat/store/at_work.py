@@ -1,0 +1,143 @@
+"""What is at work, waits, or went wrong a moment ago in the whole installation, for those who look after it.
+
+Each function is one bounded statement or two, by an index; none reads the log.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.utils import timezone
+
+from chat.models import HAS_NOT_ENDED, IS_ROOT, LIVE, Connection, ModelCall, Process, Run, RunStatus, Step
+from chat.runtime import clock
+
+#: Runs that are listed at most, those at work first.
+MOST = 200
+#: Model calls that are looked at, the newest.
+CALLS = 1_000
+#: How long after its end an interrupted or failed run is shown.
+LATELY = timedelta(hours=1)
+#: A run that is to stop and has not after so long, hangs.
+_STOPS_WITHIN = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLoad:
+    """A process, the seconds since its last sign of life, what it executes and whom it serves."""
+
+    name: str
+    silent_s: int
+    runs: int
+    sockets: int
+    noticed: tuple[str, ...]
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has missed two signs of life in a row."""
+        return self.silent_s > silent_after_s()
+
+
+@dataclass(slots=True)
+class ServerTrouble:
+    """Of one model server's calls among the newest: how many there were, how many failed, and the last failure."""
+
+    name: str
+    calls: int = 0
+    failed: int = 0
+    last_error: str = ""
+    last_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Failures:
+    """How many runs have ended badly since a moment, by their end."""
+
+    failed: int = 0
+    interrupted: int = 0
+    codes: Counter[str] = field(default_factory=Counter)
+
+
+def silent_after_s() -> float:
+    """Seconds without a sign of life from which on a process is silent: it gives one each sixth of the lease."""
+    return settings.RUN_LEASE_S / 2
+
+
+def unfinished_runs() -> Sequence[Run]:
+    """Runs that have not ended, those at work first and the oldest of each first; each with its newest step's time and iteration."""
+    last = Step.objects.filter(run=OuterRef("pk")).order_by("-position")
+    found = _shown(Run.objects.filter(HAS_NOT_ENDED)).annotate(
+        last_step_at=Subquery(last.values("created_at")[:1]), at_iteration=Subquery(last.values("iteration")[:1])
+    )
+    # Of those in the queue there may be thousands, of the others as many as processes carry.
+    at_work = found.exclude(status=RunStatus.QUEUED).order_by("created_at")[:MOST]
+    queued = found.filter(status=RunStatus.QUEUED).order_by("created_at")[:MOST]
+    return [*at_work, *queued][:MOST]
+
+
+def continuable_runs() -> list[Run]:
+    """Roots that were interrupted or failed lately, the newest first."""
+    ended = Run.objects.filter(IS_ROOT, ended_at__gte=timezone.now() - LATELY)
+    ended = ended.filter(status__in=(RunStatus.INTERRUPTED, RunStatus.FAILED))
+    return list(_shown(ended).order_by("-ended_at")[:20])
+
+
+def _shown(runs: QuerySet[Run]) -> QuerySet[Run]:
+    return runs.filter(session__deleted_at=None).select_related("session", "user").defer("session__creation_key")
+
+
+def is_stuck(run: Run, now: datetime) -> bool:
+    """Whether a run at work looks as if it hung: its process is silent, or it should have stopped by now."""
+    if run.status not in LIVE:
+        return False
+    silent = run.heartbeat_at is not None and (now - run.heartbeat_at).total_seconds() > silent_after_s()
+    asked_at = run.cancel_requested_at
+    return silent or (run.status == RunStatus.CANCELLING and asked_at is not None and now - asked_at > _STOPS_WITHIN)
+
+
+def processes() -> list[ProcessLoad]:
+    """The processes that are known, by name, and any other that runs name as their own."""
+    at_work = _counted(Run.objects.filter(HAS_NOT_ENDED, status__in=LIVE), "owner")
+    sockets = _counted(Connection.objects.all(), "process")
+    now, loads = clock.now(), []
+    for name, seen_at, noticed in Process.objects.order_by("name").values_list("name", "seen_at", "noticed"):
+        silent_s = max(0, round((now - seen_at).total_seconds()))
+        lines = tuple(noticed.splitlines())
+        loads.append(ProcessLoad(name, silent_s, at_work.pop(name, 0), sockets.get(name, 0), lines))
+    return loads
+
+
+def _counted(rows: QuerySet[Run] | QuerySet[Connection], by: str) -> dict[str, int]:
+    found: Iterable[tuple[str, int]] = rows.order_by().values_list(by).annotate(number=Count("pk"))
+    return dict(found)
+
+
+def model_servers() -> list[ServerTrouble]:
+    """The model servers that the newest calls have asked, those with most failures first. Calls that were stopped are none."""
+    servers: dict[str, ServerTrouble] = {}
+    newest = ModelCall.objects.order_by("-pk").values_list("provider", "error", "started_at")[:CALLS]
+    for provider, error, started_at in newest:
+        server = servers.setdefault(provider, ServerTrouble(provider))
+        server.calls += 1
+        if error and error != "stopped":
+            server.failed += 1
+            if server.last_at is None:
+                server.last_error, server.last_at = error, started_at
+    return sorted(servers.values(), key=lambda server: (-server.failed, server.name))
+
+
+def failures_since(moment: datetime) -> Failures:
+    """The roots that have failed or were interrupted since then."""
+    rows = Run.objects.filter(IS_ROOT, ended_at__gte=moment, status__in=(RunStatus.FAILED, RunStatus.INTERRUPTED))
+    failures = Failures()
+    for status, code, number in rows.order_by().values_list("status", "code").annotate(number=Count("pk")):
+        if status == RunStatus.FAILED:
+            failures.failed += number
+        else:
+            failures.interrupted += number
+        if code:
+            failures.codes[code] += number
+    return failures

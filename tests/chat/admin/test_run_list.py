@@ -1,0 +1,172 @@
+"""The list of runs as figures and as a file: right against sums made by hand, bounded, permitted, noted."""
+
+import csv
+import io
+import random
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import AsyncClient, Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from chat.accounts.models import User
+from chat.admin import run_file
+from chat.models import Act, AuditEntry, ModelCall, Run, RunStatus
+from chat.runtime import database
+from chat.store import run_figures
+from tests.chat import making
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LIST, FILE = "admin:chat_run_changelist", "admin:chat_run_csv"
+
+
+def ended(owner: User, lasted_ms: int, spoke_ms: int | None = None, **fields: Any) -> Run:
+    """A run that took so long, and whose model's first token came so long after its beginning, by its second request."""
+    run = making.run(making.session(owner))
+    began = timezone.now() - timedelta(minutes=1)
+    usual = {"status": RunStatus.COMPLETED, "started_at": began, "ended_at": began + timedelta(milliseconds=lasted_ms)}
+    Run.objects.filter(pk=run.pk).update(**(usual | fields))
+    asked = began + timedelta(milliseconds=(spoke_ms or 0) // 2)
+    after = None if spoke_ms is None else spoke_ms - spoke_ms // 2
+    for attempt, first in ((1, None), (2, after)):
+        ModelCall.objects.create(
+            session=run.session, run=run, iteration=1, attempt=attempt, model="m", provider="p", parameters="{}",
+            tool_names="[]", depth=0, messages="[]", started_at=asked, first_token_ms=first,
+        )  # fmt: skip
+    return Run.objects.get(pk=run.pk)
+
+
+@pytest.mark.usefixtures("on_each_database")
+def test_figures_are_those_of_a_sum_by_hand() -> None:
+    ada, chance = making.user("ada"), random.Random(7)
+    lasted = [chance.randrange(1, 90_000) for _ in range(41)]
+    spoke = [None if n % 5 == 0 else chance.randrange(1, 900) for n in range(41)]
+    for n, (total, first) in enumerate(zip(lasted, spoke, strict=True)):
+        money = {"cost": Decimal("0.25"), "currency": "USD" if n % 2 else "EUR"} if n % 3 else {}
+        ended(ada, total, first, input_tokens=n, output_tokens=2 * n, **money)
+    root = ended(ada, 5, None, status=RunStatus.FAILED)
+    ended(ada, 1, None, parent=root, input_tokens=10**6, status=RunStatus.FAILED)
+    making.run(making.session(ada))  # has no end yet
+    found = run_figures.figures_of(Run.objects.exclude(status=RunStatus.FAILED))
+
+    def brute(values: list[int]) -> tuple[int, int]:
+        """The least value that so large a part of all is not above."""
+
+        def least(part: float) -> int:
+            return min(value for value in values if sum(other <= value for other in values) >= part * len(values))
+
+        return least(0.5), least(0.95)
+
+    assert (found.runs, found.is_all) == (42, True)
+    assert found.duration_ms == pytest.approx(brute(lasted), abs=1)
+    assert found.first_token_ms == pytest.approx(brute([first for first in spoke if first is not None]), abs=1)
+    assert (found.input_tokens, found.output_tokens) == (sum(range(41)), 2 * sum(range(41)))
+    assert found.costs == {"USD": Decimal("0.25") * 13, "EUR": Decimal("0.25") * 14}
+    failed = run_figures.figures_of(Run.objects.filter(status=RunStatus.FAILED))
+    assert (failed.runs, failed.input_tokens, failed.first_token_ms) == (2, 0, None), "what is within one counts once"
+
+
+def test_figures_are_of_the_newest_alone_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_figures, "NEWEST", 3)
+    ada = making.user("ada")
+    for n in range(5):
+        ended(ada, 1_000 * (n + 1), created_at=timezone.now() + timedelta(seconds=n))
+    found = run_figures.figures_of(Run.objects.all())
+    assert (found.runs, found.is_all, found.duration_ms) == (3, False, pytest.approx((4_000, 5_000), abs=1))
+    assert run_file.figure_lines(found)["of"] == "Of the newest 3 of these runs"
+
+
+def test_the_list_shows_figures_of_what_it_is_narrowed_to(client: Client) -> None:
+    client.force_login(making.staff("chat.view_run"))
+    ada = making.user("ada")
+    ended(ada, 2_000, 300, input_tokens=40, output_tokens=2, model="qwen-9", cost=Decimal("0.5"), currency="USD")
+    ended(ada, 60_000, 900, status=RunStatus.FAILED, code="model_timeout", model="other")
+
+    def shown(**query: str) -> tuple[int, list[Any]]:
+        answer = client.get(reverse(LIST), query)
+        lines = answer.context["figures"]["lines"]
+        return len(answer.context["cl"].result_list), [value.replace("\N{NO-BREAK SPACE}", " ") for _, value in lines]
+
+    for query, count, duration, first in (
+        ({}, 2, "half within 2.0 s, 95 % within 1 m 00 s", "half within 0.3 s, 95 % within 0.9 s"),
+        ({"model": "qwen-9"}, 1, "half within 2.0 s, 95 % within 2.0 s", "half within 0.3 s, 95 % within 0.3 s"),
+        (
+            {"code": "model_timeout"},
+            1,
+            "half within 1 m 00 s, 95 % within 1 m 00 s",
+            "half within 0.9 s, 95 % within 0.9 s",
+        ),
+        ({"slow": "10"}, 1, "half within 1 m 00 s, 95 % within 1 m 00 s", "half within 0.9 s, 95 % within 0.9 s"),
+        ({"model": "none"}, 0, "—", "—"),
+    ):
+        assert (shown(**query)[0], *shown(**query)[1][:2]) == (count, duration, first), query
+    content = client.get(reverse(LIST), {"model": "qwen-9"}).content.decode()
+    for words in ("0.3\N{NO-BREAK SPACE}s", "qwen-9", "0.50"):
+        assert words in content
+
+
+def test_the_list_asks_as_much_for_many_runs_as_for_few(client: Client) -> None:
+    client.force_login(making.staff("chat.view_run"))
+    ada, asked = making.user("ada"), []
+    for more in (2, 20):
+        for _ in range(more):
+            ended(ada, 500, 50)
+        client.get(reverse(LIST))
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            assert client.get(reverse(LIST)).status_code == 200
+        asked.append(len(queries))
+    assert asked[0] == asked[1] <= 14, asked
+
+
+async def read(staff: User, **query: str) -> list[list[str]]:
+    client = AsyncClient()
+    await client.aforce_login(staff)
+    answer: Any = await client.get(reverse(FILE), query)
+    assert answer.status_code == 200
+    return list(csv.reader(io.StringIO(b"".join([part async for part in answer]).decode())))
+
+
+async def test_the_file_has_what_the_list_has_in_pieces_and_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_figures, "ROWS_AT_ONCE", 3)
+
+    def make() -> tuple[User, list[Run]]:
+        ada = making.user("=cmd()")
+        runs = [ended(ada, 1_500, 250, model="@m", cost=Decimal("0.5"), currency="USD") for _ in range(7)]
+        # Several of one moment, which a piece may end within.
+        Run.objects.update(created_at=timezone.now())
+        ended(ada, 10, status=RunStatus.FAILED, code="internal")
+        return making.staff("chat.view_run"), runs
+
+    staff, runs = await database.write(make)
+    header, *rows = await read(staff, status="completed", q="Why")
+    assert header == list(run_figures.COLUMNS)
+    assert sorted(row[0] for row in rows) == sorted(str(run.pk) for run in runs)
+    told = dict(zip(header, rows[0], strict=True))
+    facts = (told["user"], told["model"], told["duration_ms"], told["first_token_ms"], told["currency"])
+    assert facts == ("'=cmd()", "'@m", "1500", "250", "USD")
+    assert Decimal(told["cost"]) == Decimal("0.5")
+    assert not any("Why?" in cell for row in rows for cell in row), "what was said is in no file of figures"
+    entry = await AuditEntry.objects.aget(action=Act.EXPORT)
+    assert (entry.actor_id, entry.about, entry.details) == (staff.pk, "runs", {"narrowed_by": ["q", "status"]})
+    monkeypatch.setattr(run_figures, "MOST_ROWS", 6)
+    assert len(await read(staff)) == 1 + 6
+    database.close()
+
+
+def test_the_file_is_for_those_who_may_see_runs(client: Client) -> None:
+    for who, status in (
+        (making.staff(name="bare"), 403),
+        (making.user("ada"), 302),
+        (making.staff("chat.view_run"), 200),
+    ):
+        client.force_login(who)
+        assert client.get(reverse(FILE)).status_code == status
+    odd = client.get(reverse(FILE), {"created_at__nonsense": "1"})
+    assert (odd.status_code, odd["Location"]) == (302, f"{reverse(LIST)}?e=1")
