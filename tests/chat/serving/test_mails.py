@@ -112,7 +112,7 @@ async def note_waiting(**fields: Any) -> UUID:
 
 
 #: Languages, and how the subject begins in each.
-LANGUAGES = {"": "Needs you: Tea and cake"}
+LANGUAGES = {"": "Needs you: Tea and cake", "zh-hant": "需要你：Tea and cake", "zh-hans": "需要你：Tea and cake"}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
