@@ -1,6 +1,7 @@
 """Tool-using agents on Qwen-Agent whose reasoning is a stream. Knows nothing of Django or sockets."""
 
 from agents.agent import Agent, get_agent, preload
+from agents.approval import Gate, Policy, judge, read_policy
 from agents.documents import PICTURES, DocumentText, Unreadable, Unsupported, has_text, read_text, tell_type
 from agents.errors import AgentError, UnknownAgent
 from agents.events import (
@@ -15,6 +16,7 @@ from agents.events import (
     Usage,
 )
 from agents.extensions import ExtensionsRefused, load_extensions
+from agents.holding import DecidedCall, HeldCall, Resumed
 from agents.masking import mask_text
 from agents.metering import Allowance, Meter
 from agents.sentence import Sentence
@@ -63,10 +65,13 @@ __all__ = [
     "CallBegun",
     "CallEnded",
     "CancelToken",
+    "DecidedCall",
     "DocumentText",
     "ExtensionsRefused",
     "FileData",
     "FoundLine",
+    "Gate",
+    "HeldCall",
     "HostPolicy",
     "Limits",
     "McpChoice",
@@ -77,7 +82,9 @@ __all__ = [
     "Outcome",
     "Parameters",
     "PartialStep",
+    "Policy",
     "Poster",
+    "Resumed",
     "ReturnedFile",
     "RunEvent",
     "Secret",
@@ -100,11 +107,13 @@ __all__ = [
     "get_agent",
     "has_text",
     "initial_steps",
+    "judge",
     "list_tools",
     "load_extensions",
     "look_at_server",
     "mask_text",
     "preload",
+    "read_policy",
     "read_text",
     "refusal_of_page_address",
     "renew_server",

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agents.approval import Gate
 from agents.errors import AgentError
 from agents.events import Step
+from agents.holding import Resumed
 from agents.loading import load_driver
 from agents.metering import Meter
 from agents.specs import AgentSpec, ModelSettings, find_agent
@@ -37,6 +39,8 @@ class Agent:
         files: Sequence[FileData] = (),
         meter: Meter | None = None,
         calls: Sequence[tuple[str, str]] = (),
+        gate: Gate = Gate(),  # noqa: B008 - frozen
+        resumed: Resumed | None = None,
     ) -> AgentRun:
         """Set the agent to work on ``prompt`` after ``history``, inside a running event loop.
 
@@ -44,7 +48,8 @@ class Agent:
         ``history`` holds messages in OpenAI's shape; ``session_id`` only labels the thread. ``skip_initial_steps`` leaves out the steps of
         `initial_steps`, for who has recorded them beforehand. ``files`` came with the prompt; those of earlier messages stand in their
         own ``files``. ``meter`` keeps the run's budget. ``calls``, each a tool's name and its arguments as JSON, are made before the
-        model is asked: what a run that this one goes on from had begun and not ended.
+        model is asked: what a run that this one goes on from had begun and not ended. ``gate`` says which calls wait for people; where
+        one does, the run ends as ``waiting``, and goes on by another start, with ``resumed``, and with all that it has done in ``history``.
         """
         asking: dict[str, Any] = {"role": "user", "content": prompt, **({"files": files} if files else {})}
         conversation = [*history, asking] if prompt is not None else list(history)
@@ -56,7 +61,7 @@ class Agent:
         message = clean_text(asked[-1]) if isinstance(asked[-1], str) else ""
         label = str(session_id or self.spec.name)
         parts = (self.spec, self.model, self.toolbox, conversation, message, max_iterations, label)
-        return AgentRun(Task(*parts, skip_initial_steps, meter, tuple(calls)))
+        return AgentRun(Task(*parts, skip_initial_steps, meter, tuple(calls), gate, resumed))
 
     async def run_with_reasoning_stream(
         self,

@@ -25,6 +25,8 @@ class CancelToken:
         self._reason = ""
         self.call_id = ""
         """The id of the call that it was handed to, unique in the run."""
+        self.is_decided = False
+        """Whether a person has allowed the call that it was handed to, with its arguments as they are."""
         self.on_progress: Callable[[str], None] = ignore_words
         """Called, in the tool's thread or another, with what the tool says of how far it has come."""
 

@@ -5,11 +5,15 @@ What a finished step holds is in `agents.steps`. Lengths count UTF-16 code units
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agents.steps import NumberedType, StepData, StepType
 
-Status = Literal["completed", "cancelled", "failed", "max_iterations"]
+if TYPE_CHECKING:
+    from agents.holding import HeldCall
+
+#: One that waits for people has not ended: it is gone on with, by another `Agent.start`.
+Status = Literal["completed", "cancelled", "failed", "max_iterations", "waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,8 @@ class Outcome:
     usage: Usage = field(default_factory=Usage)
     code: str = ""
     error: str = ""
+    held: "Sequence[HeldCall]" = ()
+    """The calls that wait for people, where it waits."""
 
 
 RunEvent: TypeAlias = Step | PartialStep | ModelCallEvent

@@ -20,13 +20,14 @@ from agents.cancellation import CancelToken
 from agents.errors import AgentError
 from agents.extensions import driver, qwen_agents
 from agents.history import repair_tool_calls
+from agents.holding import DecidedCall
 from agents.models import base, openai_compatible
 from agents.models.demo import model
 from agents.models.reply_parts import Call
 from agents.specs import AgentSpec, ModelSettings, Parameters
 from agents.steps import FileData
 from agents.tools import Egress, Tool, Toolbox, ToolError
-from agents.tools.keeping import KeepingTool
+from agents.tools.keeping import KeepingTool, KeptText
 from agents.tools.runner import Job, ToolOutcome, run_tool
 
 # Qwen-Agent ends silently at a limit of its own, read once and for all runs. Ours is kept by the host, run by run.
@@ -38,6 +39,14 @@ class ReplyHost(driver.Host, base.ReplyHost, Protocol):
 
     def begin_calls(self) -> Sequence[Call]:
         """The calls that the run begins with, in its log from now on; raises what a stop raises."""
+        ...
+
+    def decided_calls(self) -> Sequence[DecidedCall]:
+        """The calls that people have decided on, with which the run goes on; they are in its log and in the conversation already."""
+        ...
+
+    def settle(self, call_id: str, outcome: ToolOutcome) -> None:
+        """Have the log say what came of a call that was not run."""
         ...
 
     def note(self, words: str) -> None:
@@ -132,8 +141,8 @@ def run_conversation(
         words = f"Some tools are not available in this run. {' '.join(missing)}"
         host.note(words)
         instructions += f"\n\n{words}"
-    told = [*told, *_first_calls(toolset, host)]
     look_at = functools.partial(pictures_of, content_of=files.content) if files and settings.sees_images else _see_none
+    told = [*told, *_first_calls(toolset, host), *_decided_calls(toolset, host, look_at)]
     conversation = list(_to_qwen(repair_tool_calls(told)))
     if spec.agent_class:
         _let_work(spec, settings, toolset, egress, conversation, host)
@@ -161,6 +170,51 @@ def _first_calls(toolset: Mapping[str, Tool], host: ReplyHost) -> list[dict[str,
             for call in calls
         ),
     ]
+
+
+def _decided_calls(
+    toolset: Mapping[str, Tool], host: ReplyHost, look_at: Callable[[Sequence[FileData]], list[str]]
+) -> list[dict[str, Any]]:
+    """What the calls that people have decided on add to the conversation, when those that were allowed have run."""
+    calls = host.decided_calls()
+    jobs, outcomes = [], {}
+    for call in calls:
+        if call.outcome is not None:
+            outcomes[call.id] = call.outcome
+            host.settle(call.id, call.outcome)
+            continue
+        tool = toolset.get(call.name)
+        jobs.append(job := Job(call.id, call.name, call.arguments, tool and _NotedTool(tool, call.note)))
+        job.stop.is_decided = True
+    outcomes |= host.run_tools(jobs) if jobs else {}
+    return [
+        {
+            "role": "tool",
+            "tool_call_id": call.id,
+            "name": call.name,
+            "content": outcomes[call.id].content,
+            "images": look_at(outcomes[call.id].files),
+        }
+        for call in calls
+    ]
+
+
+class _NotedTool:
+    """A tool whose result stands behind a note: a person has changed what it was called with, and the model has to know."""
+
+    def __init__(self, tool: Tool, note: str) -> None:
+        self.name, self.description, self.parameters = tool.name, tool.description, tool.parameters
+        self.timeout_s, self.output_limit = tool.timeout_s, tool.output_limit
+        self._tool, self._note = tool, note
+
+    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+        """Call it. Raises `ToolError`, behind the note too."""
+        try:
+            result = self._tool.call(arguments, stop)
+        except ToolError as error:
+            raise ToolError(f"{self._note}{error}") from error
+        text = f"{self._note}{result}"
+        return KeptText(text, result.files) if isinstance(result, KeptText) else text
 
 
 def _let_work(

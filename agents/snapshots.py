@@ -76,6 +76,12 @@ class StepSplitter:
         """The run begins, and with it its first model call."""
         return [Step({"type": "start", **self._base(), "message": message}), *self.begin()]
 
+    def resume(self, iteration: int, number: int, calls: Mapping[str, str]) -> None:
+        """The run goes on within a model call whose reply is written: where its numbers stand, and the open calls' names by their ids."""
+        self.iteration, self._number, self._in_iteration = iteration, number, True
+        self.open_calls = {call_id: _Open(name, self._clock()) for call_id, name in calls.items()}
+        self._ids |= calls.keys()
+
     def begin(self) -> list[Step]:
         """One more model call begins; the one before has ended with its tools."""
         steps = self.end_iteration()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, cast
 
+from agents.approval import Policy
 from agents.errors import UnknownAgent
 from agents.sentence import Sentence
 
@@ -70,6 +71,8 @@ class AgentSpec:
     limits: Limits = Limits()
     starters: tuple[str, ...] = ()
     """Questions to begin with."""
+    policy: Policy = ()
+    """Which of its calls wait for people, beside what the installation says."""
     agent_class: str = ""
     """The class of an extension that does its work, by the name that it was registered by; empty: it is ours."""
 
@@ -115,7 +118,7 @@ _BUILT_IN: Mapping[str, AgentSpec] = MappingProxyType(
                 description=Sentence("Finds things out: reads pages, calculates, recalls earlier conversations."),
                 instructions="You are a careful researcher. Establish the facts first, tell what you verified from what "
                 "you assume, and name the source of anything you read." + _COMMON,
-                tools=("python", "current_time", "search_history", "fetch_page"),
+                tools=("python", "current_time", "search_history", "fetch_page", "ask_user"),
                 sub_agents=("developer", "writer"),
             ),
             AgentSpec(

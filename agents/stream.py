@@ -12,14 +12,16 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agents import threads
+from agents.approval import Gate
 from agents.calls import CallRecord, OpenCall
 from agents.cancellation import CancelToken
 from agents.errors import AgentError, LimitReached, Stopped, clear_traceback_frames
 from agents.events import ModelRequest, Outcome, PartialStep, RunEvent, Status, Step, number_of
+from agents.holding import DecidedCall, HeldCall, Resumed, sort_calls
 from agents.loading import load_driver
 from agents.metering import Meter
 from agents.models.ends import check_end, classify_end
@@ -52,6 +54,9 @@ class Task:
     """Keeps the run's budget, where it has one."""
     calls: tuple[tuple[str, str], ...] = ()
     """Tool calls, by name and arguments, to be made before the model is asked."""
+    gate: Gate = field(default_factory=Gate)
+    resumed: Resumed | None = None
+    """Where the run stood, where it has waited: the conversation then holds what it has done so far."""
 
 
 def initial_steps(message: str) -> list[Step]:
@@ -92,9 +97,13 @@ class AgentRun:
         self._awaited = Future[FinishedReply]()
         self._has_asked = False
         self._too_many_calls = ""
-        steps = self._splitter.open(task.message)
-        if not task.skip_initial_steps:
-            self._push(steps)
+        if (resumed := task.resumed) is not None:
+            self._splitter.resume(resumed.iteration, resumed.step, {call.id: call.name for call in resumed.calls})
+            self._has_asked = True
+        else:
+            steps = self._splitter.open(task.message)
+            if not task.skip_initial_steps:
+                self._push(steps)
         threads.run_in_thread(self._work)
 
     # -- for the reader ---------------------------------------------------------------------------
@@ -204,7 +213,10 @@ class AgentRun:
         return self._stop.add_callback(callback)
 
     def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
-        """Run a turn's tool calls and wait for them all. See `agents.qwen.ReplyHost`."""
+        """Run a turn's tool calls and wait for them all. See `agents.qwen.ReplyHost`.
+
+        Where some of them wait for people, the run ends when the others have: raises what a stop raises.
+        """
         outcomes: dict[str, ToolOutcome] = {}
 
         def done(call_id: str, outcome: ToolOutcome) -> None:
@@ -216,8 +228,22 @@ class AgentRun:
 
         for job in jobs[MOST_CALLS:]:
             done(job.id, ToolOutcome(ok=False, content=self._too_many_calls, duration_ms=0))
-        run_tools(jobs[:MOST_CALLS], self._stop, done, progress)
+        turn = sort_calls(jobs[:MOST_CALLS], self._task.gate)
+        for call_id, words in turn.refused.items():
+            done(call_id, ToolOutcome(ok=False, content=words, duration_ms=0))
+        run_tools(turn.ready, self._stop, done, progress)
+        if turn.held:
+            self._post(self._wait_for_people, turn.held)
+            raise Stopped
         return outcomes
+
+    def decided_calls(self) -> Sequence[DecidedCall]:
+        """The calls that people have decided on, with which the run goes on. See `agents.qwen.ReplyHost`."""
+        return self._task.resumed.calls if self._task.resumed is not None else ()
+
+    def settle(self, call_id: str, outcome: ToolOutcome) -> None:
+        """A call has come to an end without being run. See `agents.qwen.ReplyHost`."""
+        self._post(self._tool_ended, call_id, outcome)
 
     def begin_calls(self) -> Sequence[Call]:
         """Log the calls that the task begins with. See `agents.qwen.ReplyHost`."""
@@ -355,6 +381,10 @@ class AgentRun:
         self.messages.append({"role": "tool", "tool_call_id": call_id, "name": name, "content": content})
         self._end_if_stopped()
 
+    def _wait_for_people(self, held: Sequence[HeldCall]) -> None:
+        if not self._stop.is_set() and self.outcome is None:
+            self._end("waiting", held=held)
+
     def _tool_progressed(self, call_id: str, words: str) -> None:
         if call_id in self._splitter.open_calls and self.outcome is None:
             self._push([self._splitter.progress(call_id, words)])
@@ -423,10 +453,10 @@ class AgentRun:
             if not self._awaited.done():
                 self._awaited.set_exception(failure)
 
-    def _end(self, status: Status, code: str = "", error: str = "") -> None:
+    def _end(self, status: Status, code: str = "", error: str = "", held: Sequence[HeldCall] = ()) -> None:
         if self.outcome is not None:
             return
-        self.outcome = Outcome(status, self._splitter.iteration, self._calls.usage, code, error)
+        self.outcome = Outcome(status, self._splitter.iteration, self._calls.usage, code, error, held)
         self._calls.close()
         if self._deadline is not None:
             self._deadline.cancel()

@@ -122,6 +122,11 @@ def may_manage(role: Role) -> bool:
     return role is Role.OWNER
 
 
+def may_copy(role: Role) -> bool:
+    """Whether this role takes copies of the session, and goes on from its places in sessions of its own."""
+    return role in (Role.OWNER, Role.DRIVER, Role.WATCHER)
+
+
 def may_note(user: AnyUser, session: Session) -> bool:
     """Whether the user judges runs and comments on steps: whoever sees the session by a right of their own, not as staff."""
     return role_in(user, session) in (Role.OWNER, Role.DRIVER, Role.WATCHER)

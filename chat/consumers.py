@@ -43,6 +43,7 @@ from chat.protocol import (
 )
 from chat.protocol.frames import AcceptedData, PongData
 from chat.runs import commands as run_commands
+from chat.runs import deciding
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
 from chat.runtime import database
@@ -255,7 +256,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             case Activity():
                 await self._tell_activity(command)
             case Approve() | Answer():
-                self._error("not_waiting", Sentence("Nothing here waits for a decision."))
+                await self._decide(command)
 
     async def _put_in_line(self, asked: Awaitable[run_commands.Accepted], client_message_id: str | None) -> None:
         """Answer with `accepted` before anything of the run is sent."""
@@ -294,6 +295,18 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await run_commands.cancel(
                 self._user(), entrance.session_id, run_id, everything=command.all, door=Door.SOCKET
             )
+        except Refused as refused:
+            self._error(refused.code, refused.message)
+
+    async def _decide(self, command: Approve | Answer) -> None:
+        # What cannot be a run's identifier names none.
+        session_id, run_id = self._seated().entrance.session_id, as_uuid(command.run_id) or uuid4()
+        try:
+            if isinstance(command, Answer):
+                call_id, answers = command.tool_call_id, command.answers
+                await deciding.answer(self._user(), session_id, run_id, call_id, answers, Door.SOCKET)
+            else:
+                await deciding.approve(self._user(), session_id, run_id, deciding.approval_of(command), Door.SOCKET)
         except Refused as refused:
             self._error(refused.code, refused.message)
 

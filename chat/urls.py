@@ -9,6 +9,7 @@ from chat.web import sessions as session_pages
 from chat.web import sharing as sharing_pages
 from chat.web import start as start_pages
 from chat.web import tokens as token_pages
+from chat.web import waiting as waiting_pages
 from chat.web import webhooks as webhook_pages
 
 urlpatterns = [
@@ -19,6 +20,9 @@ urlpatterns = [
     path("sessions/<uuid:session_id>/share/", sharing_pages.shares, name="shares"),
     path("s/<str:secret>/", sharing_pages.join, name="join"),
     path("runs/<uuid:run_id>/", run_pages.run, name="run"),
+    path("sessions/<uuid:session_id>/allowed/", waiting_pages.allowed, name="allowed"),
+    path("waiting/", waiting_pages.index, name="waiting"),
+    path("runs/<uuid:run_id>/decide/", waiting_pages.decide, name="decide"),
     path("runs/<uuid:run_id>/calls/<int:number>/", call_pages.call, name="call"),
     path("accounts/reading/", reading.choose_reading, name="reading"),
     # Made from the calls' own descriptions, which are beside them.

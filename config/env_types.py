@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator
 
 from agents.addresses import BadAddress, authority, mask_addresses, split_address
+from agents.approval import Policy, read_policy
 from agents.models.address_list import AddressList
 from config.addresses import AddressRefused
 from config.database_address import parse_database
@@ -183,6 +184,17 @@ def _json_object(raw: str) -> dict[str, Any]:
     return read
 
 
+def _policy(raw: str) -> Policy:
+    try:
+        return read_policy(json.loads(raw))
+    except RecursionError:
+        raise ValueRefused("must be a JSON list of rules", raw) from None
+    except json.JSONDecodeError as error:
+        raise ValueRefused(f"must be a JSON list of rules ({error.msg})", raw) from None
+    except ValueError as error:
+        raise ValueRefused(f"must be a JSON list of rules: {str(error).rstrip('.')}", None) from None
+
+
 def _masked(value: str) -> str:
     """A bad address of a server without what may be secret."""
     return mask_addresses(value) if "://" in value else re.sub(r"^.*@|[?#].*", "…", value)
@@ -235,3 +247,4 @@ ModelServer = Annotated[str, BeforeValidator(_model_server)]
 Redis = Annotated[RedisAddress | None, BeforeValidator(_redis)]
 Database = Annotated[dict[str, Any] | None, BeforeValidator(_database)]
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_json_object)]
+ApprovalPolicy = Annotated[Policy, BeforeValidator(_policy)]

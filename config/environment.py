@@ -15,6 +15,7 @@ from agents.specs import ToolFormat
 from config.env_file import UnreadableFile, joined_lines, misspelt_names, read_file
 from config.env_types import (
     Addresses,
+    ApprovalPolicy,
     Database,
     Endpoint,
     FieldKey,
@@ -105,6 +106,9 @@ class Environment(BaseSettings):
     RUN_LEASE_S: float = Field(30, ge=1, le=_DAY_S)
     SHUTDOWN_S: float = Field(5, ge=0, le=_HOUR_S)
     AUTO_CONTINUE: bool = False
+    APPROVAL_POLICY: ApprovalPolicy = ()
+    APPROVAL_DEADLINE_S: float = Field(86_400, ge=1, le=366 * _DAY_S)
+    APPROVAL_UNANSWERED: Literal["deny", "stop"] = "deny"
     MAX_ACTIVE_RUNS_PER_USER: int = Field(4, ge=0)
     MAX_RUNS_PER_WORKER: int = Field(100, ge=1, le=1_000)
     MAX_MESSAGE_CHARS: int = Field(32_000, ge=0)

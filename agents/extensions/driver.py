@@ -143,7 +143,7 @@ class Work:
             self._call(news)
         else:
             call = self._opened(news.said)
-            self._host.run_tools([Job(call.id, call.name, "{}", _Known(news.text))])
+            self._host.run_tools([_report(call, news.text)])
 
     def _write(self, turn: Turn, *, goes_on: bool = False) -> None:
         self._open += self._host.write(turn.write, goes_on=goes_on).calls
@@ -153,7 +153,7 @@ class Work:
         """The agent goes on, or has ended, and there are calls of which it has not said what came of them."""
         unsaid, self._open = self._open, []
         if unsaid:
-            self._host.run_tools([Job(call.id, call.name, "{}", _Known(None)) for call in unsaid])
+            self._host.run_tools([_report(call, None) for call in unsaid])
 
     def _call(self, asked: _ToolCall) -> None:
         call = self._opened(asked.said)
@@ -330,6 +330,13 @@ class _TheirCall:
         if failed := _FAILED.match(text):
             raise ToolError(f"The tool failed unexpectedly ({failed[1]}).")
         return text
+
+
+def _report(call: Call, text: str | None) -> Job:
+    """A call that the agent has made itself: there is nothing to decide on any more."""
+    job = Job(call.id, call.name, "{}", _Known(text))
+    job.stop.is_decided = True
+    return job
 
 
 class _Known:

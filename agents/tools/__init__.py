@@ -8,6 +8,7 @@ from agents.cancellation import CancelToken
 from agents.specs import McpChoice
 from agents.tools import registry
 from agents.tools.ask_agent import AskAgentTool
+from agents.tools.ask_user import AskUserTool
 from agents.tools.current_time import CurrentTimeTool
 from agents.tools.declared import Secret, Setting
 from agents.tools.egress import PAGE_READER, Egress
@@ -59,6 +60,7 @@ _BUILT_IN: dict[str, Callable[[Toolbox, Egress], Tool]] = {
     CurrentTimeTool.name: lambda _, __: CurrentTimeTool(),
     SearchHistoryTool.name: lambda toolbox, egress: SearchHistoryTool(toolbox.search_history, egress.mark),
     FetchPageTool.name: lambda _, egress: FetchPageTool(check_host=egress.check_host),
+    AskUserTool.name: lambda _, __: AskUserTool(),
 }
 #: Tools that are there as soon as the session uses files, whatever the agent has.
 _OF_FILES = (ReadFileTool, SearchFileTool)

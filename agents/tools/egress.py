@@ -50,11 +50,14 @@ class Egress:
         """The tool, behind this check where it reaches outside."""
         return GuardedTool(tool, self) if reaches_outside(tool) else tool
 
-    def admit(self, tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments as the tool may have them; raises `ToolError` with why it may not."""
+    def admit(self, tool: Tool, arguments: dict[str, Any], *, is_decided: bool = False) -> dict[str, Any]:
+        """The arguments as the tool may have them; raises `ToolError` with why it may not.
+
+        ``is_decided``: a person has allowed the call.
+        """
         for text in _texts(arguments):
             self._check_host(text)
-        if not self._is_private():
+        if is_decided or not self._is_private():
             return arguments
         admitted: dict[str, Any] = self._admitted(arguments, tool.parameters, _Budget())
         return admitted
@@ -193,9 +196,23 @@ class GuardedTool:
         self.name, self.description, self.parameters = tool.name, tool.description, tool.parameters
         self.timeout_s, self.output_limit = tool.timeout_s, tool.output_limit
 
+    def is_private(self, arguments: dict[str, Any]) -> bool:
+        """Whether the call would tell what nobody outside knows, so that a person has to allow it."""
+        try:
+            self._egress.admit(self._tool, arguments, is_decided=True)
+        except ToolError:
+            # A host that is closed to all: no person opens it.
+            return False
+        try:
+            self._egress.admit(self._tool, arguments)
+        except ToolError:
+            return True
+        return False
+
     def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         """Call the tool with what may leave; raises `ToolError` before anything does."""
-        result = self._tool.call(self._egress.admit(self._tool, arguments), stop)
+        admitted = self._egress.admit(self._tool, arguments, is_decided=stop.is_decided)
+        result = self._tool.call(admitted, stop)
         if self._tool.name == PAGE_READER:
             self._egress.note_page(result)
         return result

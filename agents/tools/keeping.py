@@ -31,6 +31,11 @@ class KeepingTool:
         self.name, self.description, self.parameters = tool.name, tool.description, tool.parameters
         self.timeout_s, self.output_limit = tool.timeout_s, tool.output_limit
 
+    def is_private(self, arguments: dict[str, Any]) -> bool:
+        """As `agents.tools.egress.GuardedTool` says it of the tool."""
+        asked = getattr(self._tool, "is_private", None)
+        return asked is not None and asked(arguments)
+
     def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         """Call the tool, and keep what it returns beside words."""
         result = self._tool.call(arguments, stop)

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 import agents
 from agents.specs import OWN_FIELDS
+from chat.admin.policy_field import PolicyField
 from chat.catalog import mcp_servers
 from chat.catalog.agent_versions import SavedMeanwhile, content_of
 from chat.models import Agent, AgentVersion, ModelServer
@@ -82,6 +83,14 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
     sub_agents = forms.MultipleChoiceField(
         label=_("Agents that it may ask"), required=False, widget=forms.CheckboxSelectMultiple
     )
+    policy = PolicyField(
+        label=_("Calls that wait for people"),
+        required=False,
+        help_text=_(
+            "The first rule that fits a call counts; where none does, it is allowed. Each argument on a line of its own; one that a call "
+            "does not have fits nothing."
+        ),
+    )
     model_server = forms.ModelChoiceField(
         label=_("Model server"),
         queryset=ModelServer.objects.none(),
@@ -147,7 +156,10 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         fields = ("name", "groups")
 
     class Media:
-        js = (forms.Script("chat/page/agent-form.js", type="module"),)
+        js = (
+            forms.Script("chat/page/agent-form.js", type="module"),
+            forms.Script("chat/page/policy-table.js", type="module"),
+        )
 
     #: What somebody else has saved since the form was opened.
     saved_meanwhile: AgentVersion | None = None
@@ -224,7 +236,16 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
     def content(self) -> dict[str, Any]:
         """What the version says."""
         data = self.cleaned_data
-        plain = ("title", "description", "instructions", "instructions_shown", "model_server", "model", "starters")
+        plain = (
+            "title",
+            "description",
+            "instructions",
+            "instructions_shown",
+            "model_server",
+            "model",
+            "starters",
+            "policy",
+        )
         return {
             **{name: data[name] for name in plain},
             # An agent of an extension stays one.

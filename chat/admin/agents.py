@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
@@ -19,6 +20,7 @@ from agents.models.probing import list_models
 from chat.accounts.models import User
 from chat.admin.agent_form import AgentForm, newest_of
 from chat.admin.agent_trial import try_version
+from chat.admin.policy_field import PolicyWidget, try_policy
 from chat.catalog import agent_versions, model_servers
 from chat.catalog.agent_versions import Unchangeable, content_of
 from chat.catalog.agents import load_version
@@ -45,7 +47,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     notes_itself = True
     fieldsets = (
         (None, {"fields": ("based_on", "name", "title", "description", "instructions", "instructions_shown")}),
-        (_("What it can do"), {"fields": ("tools", "all_servers", "servers", "sub_agents")}),
+        (_("What it can do"), {"fields": ("tools", "all_servers", "servers", "sub_agents", "policy")}),
         (
             _("Model"),
             {
@@ -164,6 +166,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """The admin's own, and those of versions."""
         view = self.admin_site.admin_view
         own = [
+            path("policy/", view(require_POST(self.try_policy)), name="chat_agent_policy"),
             path("models/", view(self.list_models), name="chat_agent_models"),
             path("<int:agent_id>/versions/<int:number>/", view(self.show_difference), name="chat_agent_version"),
             path("<int:agent_id>/versions/<int:number>/try/", view(self.show_trial), name="chat_agent_try"),
@@ -171,6 +174,13 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         ]
         urls: list[URLPattern] = super().get_urls()
         return [*own, *urls]
+
+    def try_policy(self, request: HttpRequest) -> HttpResponse:
+        """What the rules of the form, as they stand in it, say of a call."""
+        if not (self.has_change_permission(request) or self.has_add_permission(request)):
+            raise PermissionDenied
+        rows = PolicyWidget().value_from_datadict(request.POST, MultiValueDict(), "policy")
+        return JsonResponse({"told": try_policy(rows, request.POST.get("call", ""))})
 
     def _version(self, request: HttpRequest, agent_id: int, number: int) -> AgentVersion:
         if not self.has_view_permission(request):

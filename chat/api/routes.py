@@ -13,11 +13,13 @@ from ninja.errors import AuthenticationError, ValidationError
 from agents.sentence import Sentence
 from chat.api import agents as agent_api
 from chat.api import agui as agui_api
+from chat.api import branches as branch_api
 from chat.api import calls as call_api
 from chat.api import events as event_api
 from chat.api import exports as export_api
 from chat.api import files as file_api
 from chat.api import notes as note_api
+from chat.api import owners as owner_api
 from chat.api import runs as run_api
 from chat.api import schedules as schedule_api
 from chat.api import search as search_api
@@ -25,6 +27,7 @@ from chat.api import session_stream as stream_api
 from chat.api import sessions as session_api
 from chat.api import shares as share_api
 from chat.api import tokens as token_api
+from chat.api import waiting as waiting_api
 from chat.api.auth import PAGES_ALONE, ForgedRequest, NotLoggedIn, OutOfScope
 from chat.api.errors import (
     bad_token,
@@ -84,12 +87,15 @@ for module in (
     event_api,
     stream_api,
     run_api,
+    waiting_api,
     call_api,
     search_api,
     file_api,
     schedule_api,
     agui_api,
     share_api,
+    branch_api,
+    owner_api,
     note_api,
     token_api,
 ):

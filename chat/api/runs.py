@@ -16,6 +16,7 @@ from chat.protocol import ClientMessageId
 from chat.protocol.frames import AcceptedData, Parent, Usage
 from chat.runs import commands as run_commands
 from chat.runs import events as run_events
+from chat.runs import state as run_state
 from chat.runtime import database
 from chat.store import selectors
 
@@ -54,7 +55,8 @@ class RunOut(Schema):
     created_at: float
     started_at: float | None
     ended_at: float | None
-    duration_ms: int | None
+    duration_ms: int | None = Field(description="Without the time that it has waited for people.")
+    waited_ms: int = Field(description="How long it has waited for people, until now where it does.")
     iterations: int
     usage: Usage
     code: str | None
@@ -69,6 +71,7 @@ class StoppedOut(Schema):
 
 def _run_out(run: Run) -> dict[str, Any]:
     lasted = run.ended_at - run.started_at if run.ended_at and run.started_at else None
+    waited_ms = run_state.waited_ms(run)
     return {
         "id": run.pk,
         "session_id": run.session_id,
@@ -87,7 +90,8 @@ def _run_out(run: Run) -> dict[str, Any]:
         "created_at": run.created_at.timestamp(),
         "started_at": run.started_at and run.started_at.timestamp(),
         "ended_at": run.ended_at and run.ended_at.timestamp(),
-        "duration_ms": None if lasted is None else round(lasted.total_seconds() * 1000),
+        "duration_ms": None if lasted is None else max(0, round(lasted.total_seconds() * 1000) - waited_ms),
+        "waited_ms": waited_ms,
         "iterations": run.iterations,
         "usage": run_events.usage_of(run),
         "code": run.code or None,

@@ -19,10 +19,11 @@ from chat.api.bodies import payload, takes, user_of
 from chat.api.paths import visible_session
 from chat.models import Door, RunStatus, Session
 from chat.protocol import BadFrame
+from chat.protocol.frames import BranchData
 from chat.runs import request_keys
 from chat.runs import sessions as runs_sessions
 from chat.runtime import database
-from chat.store import selectors
+from chat.store import branches, selectors
 
 router = Router()
 
@@ -62,6 +63,7 @@ class SessionOut(Schema):
     websocket_path: str
     owner: str | None = Field(None, description="Whose it is; in lists of what others share.")
     role: str | None = Field(None, description="driver or watcher; likewise.")
+    branch: BranchData | None = Field(None, description="Its place among sessions that were copied from each other.")
 
 
 class SessionPage(Schema):
@@ -84,6 +86,7 @@ class _Row(NamedTuple):
     active_at: datetime
     last_seq: int
     imported_at: datetime | None
+    family: UUID | None
 
 
 def session_out(session: Session | _Row) -> dict[str, Any]:
@@ -138,18 +141,24 @@ async def list_sessions(
     if not is_clean(agent):
         raise BadFrame("bad_text", Sentence("agent: there is a character in it that no name has."))
 
-    def page() -> tuple[list[_Row], dict[UUID, dict[str, str]]]:
+    def page() -> tuple[list[_Row], dict[UUID, dict[str, Any]]]:
         user = user_of(request)
         if shared:
             sessions = selectors.shared_sessions(user, text=q, status=status, agent=agent)
         else:
             sessions = selectors.past_sessions(user, text=q, status=status, agent=agent, archived=archived)
         rows = [_Row(*row) for row in sessions.filter(_after(cursor)).values_list(*_Row._fields)[: PAGE_LENGTH + 1]]
-        return rows, selectors.sharing_of(user, [row.pk for row in rows]) if shared else {}
+        keys = [row.pk for row in rows]
+        about: dict[UUID, dict[str, Any]] = {key: {} for key in keys}
+        for key, told in selectors.sharing_of(user, keys).items() if shared else ():
+            about[key] |= told
+        for key, branch in branches.branches_of(user, [row.pk for row in rows if row.family]).items():
+            about[key]["branch"] = branch
+        return rows, about
 
-    found, sharing = await database.read(page)
+    found, about = await database.read(page)
     told = {
-        "items": [session_out(session) | sharing.get(session.pk, {}) for session in found[:PAGE_LENGTH]],
+        "items": [session_out(session) | about[session.pk] for session in found[:PAGE_LENGTH]],
         "next": _cursor(found[PAGE_LENGTH - 1]) if len(found) > PAGE_LENGTH else None,
     }
     # As `SessionPage` has it, without a check of each field: that costs as much as all the rest.
@@ -178,7 +187,15 @@ def _after(cursor: str) -> Q:
 @router.get("sessions/{session_id}/", auth=READ, response=SessionOut)
 async def get_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
     """Show a session."""
-    return session_out(await visible_session(request, session_id))
+    session = await visible_session(request, session_id)
+    return session_out(session) | await branch_of(request, session)
+
+
+async def branch_of(request: HttpRequest, session: Session) -> dict[str, Any]:
+    """Its place in its family, where it has one that the reader sees."""
+    if session.family is None:
+        return {}
+    return {"branch": (await database.read(branches.branches_of, user_of(request), [session.pk])).get(session.pk)}
 
 
 @router.patch("sessions/{session_id}/", auth=MANAGE, response=SessionOut, openapi_extra=takes(SessionChanges))

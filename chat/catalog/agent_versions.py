@@ -28,6 +28,7 @@ CONTENT = (
     "parameters",
     "limits",
     "starters",
+    "policy",
     "agent_class",
 )
 

@@ -4,6 +4,7 @@ A version never changes, so each is read once. Which one is current is looked at
 asks the database itself, in the statement that it asks anyway (`CURRENT_SQL`, `with_current`).
 """
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,9 +13,11 @@ from typing import Any
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
-from agents import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, Parameters
+from agents import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, Parameters, Policy, read_policy
 from chat.accounts.models import User
 from chat.models import Agent, AgentVersion
+
+logger = logging.getLogger(__name__)
 
 #: So long what was read of who is current counts, in seconds.
 _FRESH_S = 1.0
@@ -80,7 +83,17 @@ def spec_of(row: AgentVersion) -> AgentSpec:
         limits=Limits(**_known_fields(Limits, row.limits)),
         starters=tuple(row.starters),
         agent_class=row.agent_class,
+        policy=_policy(row),
     )
+
+
+def _policy(row: AgentVersion) -> Policy:
+    """Which of its calls wait. One that can't be read, which no form saves, lets nothing pass by itself."""
+    try:
+        return read_policy(row.policy)
+    except ValueError:
+        logger.exception("The policy of the agent “%s” can't be read: all its calls wait for people", row.agent.name)
+        return read_policy([{"tool": "*", "decision": "ask"}])
 
 
 def _known_fields(kind: type[Parameters | Limits], said: Mapping[str, Any]) -> dict[str, Any]:

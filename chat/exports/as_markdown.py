@@ -12,6 +12,7 @@ from chat.exports.folding import Folding
 from chat.exports.source import Source
 from chat.models import Run
 from chat.rendering import humanize
+from chat.rendering.decisions import decision_row
 from chat.rendering.rows import agent_title, asked_by, failure_banner, run_summary
 from chat.rendering.transcript import Call, Item
 
@@ -65,6 +66,7 @@ def _call(call: Call) -> str:
     number = "" if call.seq is None else f"{call.seq} · "
     arguments = call.arguments if isinstance(call.arguments, str) else humanize.as_json(call.arguments)
     parts = [f"**{number}{_line(call.name)}**", _fenced(arguments, "" if isinstance(call.arguments, str) else "json")]
+    parts += _decided(call)
     if (result := call.result) is None:
         parts.append(f"*{_('No result')}*")
     else:
@@ -73,6 +75,17 @@ def _call(call: Call) -> str:
         parts += [_fenced(result.content)] if result.content else []
         parts += ["\n".join(f"- {_line(file['name'])}" for file in result.files)] if result.files else []
     return "\n\n".join(parts)
+
+
+def _decided(call: Call) -> list[str]:
+    """Who has decided about a call, or answered it, and what."""
+    told = decision_row(call, "", "")
+    if told is None or not told["said"]:
+        return []
+    parts = [told["said"], *([_closed(told["reason"])] if told["reason"] else [])]
+    parts += [f"- {_line(label)}: {_line(words)}" for label, words in told["answers"]]
+    edited = call.decision.arguments if call.decision is not None else None
+    return [*parts, *([_fenced(humanize.as_json(edited), "json")] if edited is not None else [])]
 
 
 def _fenced(text: str, language: str = "") -> str:

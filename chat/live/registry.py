@@ -139,6 +139,8 @@ async def _reconcile_feeds(feeds: list[Feed]) -> None:
             feed.invalidate()
         else:
             feed.reconcile(fingerprint)
+    owners = {session_id: fingerprint.owner_id for session_id, fingerprint in fingerprints.items()}
+    await _tell_roles([each for feed in feeds for each in feed.subscribers if _owned_before(each, owners)])
     unheard = {feed.session_id: feed for feed in feeds if feed.misses_growth(time.monotonic())}
     if unheard:
         for session_id, draft in await database.read(reconcile.saved_drafts, list(unheard)):
@@ -148,7 +150,7 @@ async def _reconcile_feeds(feeds: list[Feed]) -> None:
 async def check_logins() -> None:
     """Close the sockets whose login has ended (logged out, deactivated, deleted, password changed) or whose right was withdrawn.
 
-    Whoever has another right than before is told. An owner's is lost only with the session.
+    Whoever has another right than before is told. Of an owner's, who can hand the session over, the feed's comparison knows.
     """
     seated = all_subscribers()
     if not seated:
@@ -159,7 +161,24 @@ async def check_logins() -> None:
     for subscriber in seated:
         if subscriber.login.key in ended:
             subscriber.request_close(Close.NOT_LOGGED_IN)
-    for subscriber, role in zip(others, roles, strict=True):
+    await _change_roles(others, roles)
+
+
+def _owned_before(subscriber: Subscriber, owners: dict[UUID, int]) -> bool:
+    """Whether a socket is its session's owner's, who is that no more."""
+    seat, owner_id = subscriber.seat, owners.get(subscriber.feed.session_id)
+    return seat is not None and seat.entrance.role is Role.OWNER and owner_id not in (None, subscriber.login.user.pk)
+
+
+async def _tell_roles(subscribers: list[Subscriber]) -> None:
+    if subscribers:
+        seats = [(each.feed.session_id, each.login) for each in subscribers]
+        await _change_roles(subscribers, await database.read(current_roles, seats))
+
+
+async def _change_roles(subscribers: list[Subscriber], roles: list[Role | None]) -> None:
+    """Tell whoever has another right than before, and close the sockets of who has none."""
+    for subscriber, role in zip(subscribers, roles, strict=True):
         seat = subscriber.seat
         if seat is None or subscriber not in open_sockets or role is seat.entrance.role:
             continue

@@ -17,7 +17,7 @@ from chat.live.subscriber import End, Send, Subscriber
 from chat.protocol import Close, as_uuid, encode, group_messages
 from chat.protocol.frames import RoleName, SessionData
 from chat.runtime import database, groups
-from chat.store import notes, selectors
+from chat.store import branches, notes, selectors
 
 
 @dataclass(slots=True)
@@ -52,6 +52,10 @@ class Seat:
             data["reset"] = True
         if budgets.is_any() and (budget := await database.read(budgets.tightest_for, view.owner_id, view.agent_name)):
             data["budget"] = budget
+        if view.has_family:
+            family = await database.read(branches.branches_of, subscriber.login.user, [session_id])
+            if session_id in family:
+                data["branch"] = family[session_id]
         subscriber.feed.note_queue_sent(view.queue)
         subscriber.start(encode({"type": "session", "data": data}), 0 if reset else last_seq)
 

@@ -53,7 +53,7 @@ from chat.models.sessions import (
     StepContent,
     StepOrigin,
 )
-from chat.models.sharing import Share, ShareJoin
+from chat.models.sharing import IndexMove, OwnerOffer, Share, ShareJoin
 from chat.models.threads import Thread
 from chat.models.tokens import ApiToken, Scope, holds_now
 from chat.models.traces import TraceCursor, TracedRun
@@ -104,6 +104,7 @@ __all__ = [
     "FileChunk",
     "FileText",
     "ImportedDocument",
+    "IndexMove",
     "Level",
     "Mail",
     "MailKind",
@@ -118,6 +119,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "OverlapPolicy",
+    "OwnerOffer",
     "PauseReason",
     "Price",
     "Process",

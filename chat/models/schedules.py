@@ -31,6 +31,7 @@ class PauseReason(models.TextChoices):
     DONE = "done", "has run, or nothing is due any more"
     FAILURES = "failures", "failed too often in a row"
     REFUSED = "refused", "could not be asked"
+    HANDED_OVER = "handed_over", "its session has another owner"
 
 
 class Schedule(models.Model):

@@ -135,6 +135,16 @@ class Session(models.Model):
     )
     # When it was made from another program's trajectory: it is only read.
     imported_at = models.DateTimeField(null=True, editable=False)
+    # Sessions that were copied from each other are a family. The names of others' may lead nowhere: they are found again by who may see
+    # them, and are gone with their own owners.
+    family = models.UUIDField(null=True, editable=False)
+    copied_from = models.UUIDField(null=True, editable=False, help_text="The session that its log begins as a copy of.")
+    parted_from = models.UUIDField(
+        null=True,
+        editable=False,
+        help_text="The one of the family whose own events it leaves: that one, or one before it.",
+    )
+    parted_after = models.PositiveBigIntegerField(null=True, editable=False, help_text="The last event they share.")
     deleted_at = models.DateTimeField(null=True, editable=False)
 
     objects = _Sessions()
@@ -146,6 +156,7 @@ class Session(models.Model):
         indexes = (
             models.Index(fields=("deleted_at",), condition=Q(deleted_at__isnull=False), name="session_deleted"),
             models.Index(fields=("owner", "-active_at", "-id"), name="session_by_activity"),
+            models.Index(fields=("family",), condition=Q(family__isnull=False), name="session_family"),
             models.Index(fields=("owner", "status", "-active_at"), name="session_by_status"),
         )
 
@@ -222,6 +233,11 @@ class Run(models.Model):
     cost = models.DecimalField(max_digits=20, decimal_places=10, null=True, help_text="Empty: it is not known.")
     currency = models.CharField(max_length=8, blank=True, default="", db_default="")
     code = models.CharField(max_length=32, blank=True, help_text="Why it failed, as the wire's error code.")
+    copied_from = models.UUIDField(
+        null=True,
+        editable=False,
+        help_text="The run that this one is a copy of, at first hand: it alone was carried, and counts.",
+    )
     waiting_since = models.DateTimeField(null=True, help_text="Since when it has waited for people, while it does.")
     waited_ms = models.PositiveBigIntegerField(default=0, db_default=0, help_text="How long it has waited before.")
     decided_at = models.DateTimeField(null=True, help_text="While it waits: since when all is decided.")
@@ -309,6 +325,7 @@ class Step(models.Model):
     duration_ms = models.PositiveBigIntegerField(null=True)
     body = models.TextField()
     created_at = models.DateTimeField()
+    copied_from = models.UUIDField(null=True, help_text="The identifier of the event that this one is a copy of.")
 
     class Meta:
         ordering = ("session", "seq", "position")

@@ -54,3 +54,24 @@ class ShareJoin(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} by {self.share_id}"
+
+
+class OwnerOffer(models.Model):
+    """A session's owner has asked somebody to take it over, who has not answered yet. Written by ``schedules.handover`` alone."""
+
+    session = models.OneToOneField(Session, on_delete=models.CASCADE, primary_key=True, related_name="offer")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    offered_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.session_id} to {self.user_id}"
+
+
+class IndexMove(models.Model):
+    """What a session's steps are found by still names an earlier owner of it, behind this step. Written by ``schedules.handover`` alone."""
+
+    session = models.OneToOneField(Session, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    after = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.session_id} behind {self.after}"

@@ -28,6 +28,9 @@ class WaitingCall(models.Model):
     kind = models.CharField(max_length=16, choices=WaitingKind, default=WaitingKind.APPROVAL)
     tool_name = models.CharField(max_length=200)
     arguments = models.TextField()
+    parameters = models.TextField(
+        blank=True, default="", db_default="", help_text="The JSON schema that the arguments fit."
+    )
     fields = models.TextField(blank=True)
     rule = models.CharField(max_length=64, blank=True)
     unanswered = models.CharField(max_length=8, default="deny")

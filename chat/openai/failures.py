@@ -80,3 +80,8 @@ def run_failure(ended: Ended) -> Failure:
     """Why a run has no answer."""
     code = ended.code or "internal"
     return Failure(_STATUS.get(code, 500), ended.error, code)
+
+
+def run_waits(address: str) -> Failure:
+    """A run waits for a person, who decides or answers at this address; it goes on then."""
+    return Failure(409, f"The run waits for a person's decision or answer, which is given at {address}", "conflict")

@@ -27,6 +27,15 @@ _ENDED = {
 }
 
 
+def is_request(frame: Frame, run_id: str) -> bool:
+    """Whether a frame says that the run waits for a person."""
+    return (
+        frame["type"] == "reasoning_step"
+        and frame.get("run_id") == run_id
+        and frame["data"]["type"] in ("approval_request", "question")
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """More of a part that is being written; a part is of one kind. ``is_whole``: nothing more of it comes."""

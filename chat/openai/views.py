@@ -7,9 +7,11 @@ from functools import wraps
 from typing import Any, Protocol
 
 import orjson
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 
 from chat.api.auth import token_of
 from chat.api.errors import status_of
@@ -19,11 +21,11 @@ from chat.models import Door, Scope
 from chat.openai import catalog, completions, requests, responses
 from chat.openai.asking import start_run
 from chat.openai.completions import CompletionStream
-from chat.openai.failures import RETRY_AFTER_S, Failure, bad_request, refused_command, run_failure
+from chat.openai.failures import RETRY_AFTER_S, Failure, bad_request, refused_command, run_failure, run_waits
 from chat.openai.following import check_room, follow_run
 from chat.openai.requests import Body, Wish
 from chat.openai.responses import Output, ResponseStream
-from chat.openai.telling import Ended, Frame, Piece, RunTeller, Said
+from chat.openai.telling import Ended, Frame, Piece, RunTeller, Said, is_request
 from chat.protocol import as_uuid
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
@@ -31,7 +33,7 @@ from chat.runs.client_turns import Asked
 from chat.runs.request_keys import HEADER, read_key
 from chat.runtime import background, database
 from chat.security.tokens import BadToken, TooManyAttempts
-from chat.store import sent_along
+from chat.store import sent_along, waiting_calls
 
 logger = logging.getLogger(__name__)
 
@@ -231,8 +233,14 @@ async def _wait(request: HttpRequest, login: Login, asked: Asked, add: Callable[
     """Add what is told of a run, up to its end; growth, which its steps hold too, is left out. Raises `Failure` where it has no answer."""
     teller = RunTeller(str(asked.run_id))
     ends: list[Ended] = []
+    waits = False
 
     async def take(frame: Frame) -> bool:
+        nonlocal waits
+        if is_request(frame, teller.run_id):
+            # Of a run that is followed anew it may be one that is decided long since.
+            waits = bool(await database.read(waiting_calls.open_calls, asked.run_id))
+            return waits
         if frame["type"] != "reasoning_delta":
             for piece in teller.take(frame):
                 add(piece)
@@ -242,6 +250,8 @@ async def _wait(request: HttpRequest, login: Login, asked: Asked, add: Callable[
 
     try:
         await follow_run(login, asked, take)
+        if waits:
+            raise run_waits(_address(request, asked))
         if ends[0].error:
             raise run_failure(ends[0])
     except Failure as failure:
@@ -251,6 +261,11 @@ async def _wait(request: HttpRequest, login: Login, asked: Asked, add: Callable[
         _client_gone(request, login, asked)
         raise
     return ends[0]
+
+
+def _address(request: HttpRequest, asked: Asked) -> str:
+    path = reverse("session", args=[asked.session_id])
+    return f"{settings.PUBLIC_URL.origin}{path}" if settings.PUBLIC_URL.origin else request.build_absolute_uri(path)
 
 
 def _stream(request: HttpRequest, login: Login, asked: Asked, stream: _Stream) -> HttpResponseBase:

@@ -91,6 +91,22 @@ class Person(TypedDict):
     sockets: int
 
 
+class BranchData(TypedDict):
+    """Where a session stands among those that were copied from each other, as far as its reader sees them."""
+
+    family: str
+    """The same for all of them."""
+    of: str | None
+    """The session that this one's log begins as a copy of; null where there is none, or none that the reader sees."""
+    after_seq: int | None
+    """The last event of the copy; null for the session that the family begins with."""
+    number: int
+    """Its place among those that part at the same event, the one that they part from first; 1 for the session that the family begins
+    with."""
+    count: int
+    """How many those are; for the session that the family begins with, how many the whole family has."""
+
+
 class SessionData(TypedDict):
     """What a client is told first, and again after `resume`; the replay follows."""
 
@@ -111,6 +127,8 @@ class SessionData(TypedDict):
     """After its last model call."""
     budget: NotRequired[BudgetUse]
     """The tightest that its next run has."""
+    branch: NotRequired[BranchData]
+    """Missing where nothing was copied from it, and it from nothing, that the reader sees."""
     reset: NotRequired[Literal[True]]
     """The log is not the one that the client has: forget all of it, the whole follows."""
 
@@ -334,6 +352,8 @@ class _Stored(TypedDict):
     """Its number in the session: from 1 on, none left out."""
     id: str
     run_id: str
+    copied_from: NotRequired[str]
+    """In a copy: the `id` that the event has there where it was copied."""
 
 
 class ReasoningStartFrame(_Stored):
@@ -434,6 +454,7 @@ class _Kept(TypedDict):
     seq: None
     id: str
     run_id: str
+    copied_from: NotRequired[str]
 
 
 class _KeptStep(_Kept):
@@ -488,9 +509,10 @@ def encode(frame: UnstoredFrame) -> str:
     return orjson.dumps(frame).decode()
 
 
-def stored_frame(event: str, seq: int, event_id: UUID, run_id: UUID, body: str) -> str:
+def stored_frame(event: str, seq: int, event_id: UUID, run_id: UUID, body: str, copied_from: UUID | None = None) -> str:
     """A stored event's frame, around the JSON text of its data as it lies in the log."""
-    return f'{{"type":"{event}","seq":{seq},"id":"{event_id}","run_id":"{run_id}","data":{body}}}'
+    copied = "" if copied_from is None else f',"copied_from":"{copied_from}"'
+    return f'{{"type":"{event}","seq":{seq},"id":"{event_id}","run_id":"{run_id}"{copied},"data":{body}}}'
 
 
 def error_data(code: ErrorCode, message: str, error_id: str, client_message_id: str | None = None) -> ErrorData:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NotRequired, TypeAlias, cast
 
 from typing_extensions import TypedDict
 
-from chat.protocol.frames import NotificationData, StoredType
+from chat.protocol.frames import NotificationData, StoredType, WaitingData
 from chat.protocol.notes import ActivityData
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class UserNotified(_Message):
 
     type: Literal["notification"]
     user_id: int
-    data: NotificationData
+    data: NotificationData | WaitingData
 
 
 class RestartToolServer(_Message):

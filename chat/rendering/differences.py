@@ -53,6 +53,7 @@ def _labels() -> dict[str, str]:
         "parameters": _("Parameters"),
         "limits": _("Limits"),
         "starters": _("Questions to begin with"),
+        "policy": _("Calls that wait for people"),
     }
 
 

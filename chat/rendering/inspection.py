@@ -19,7 +19,7 @@ def inspection(run: Run, row: models.Run, within: Sequence[Run] = ()) -> Row:
     """One run for the page that inspects it: where its time went, and its steps over time, with those of the runs within it."""
     began = run.started_at or row.created_at.timestamp()
     waited_ms = max(0, round((began - row.created_at.timestamp()) * 1000))
-    total_ms = run.duration_ms or round(_last_moment(run, began) * 1000)
+    total_ms = run.whole_ms or round(_last_moment(run, began) * 1000)
     counts = run.counts()
     rows = run_row(run, within)["rows"]
     for item, bar in zip(rows, run.bars(total_ms), strict=True):
@@ -69,11 +69,13 @@ def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
     tools = sum(lengths.values()) - failed
     model = sum(item.duration_ms or 0 for item in run.items if item.kind == "thought")
     model += (run.answer.duration_ms or 0) if run.answer is not None else 0
-    other = max(0, total_ms - model - tools - failed)
+    people = run.waited_ms or 0
+    other = max(0, total_ms - model - tools - failed - people)
     parts = [
         ("wait", _("Waiting in the queue"), waited_ms),
         ("model", _("Thinking and writing"), model),
         ("tool", _("Tools"), tools),
+        ("wait", _("Waiting for people"), people),
         ("fail", _("Failed tools"), failed),
         ("model2", _("Waiting for the model, and the rest"), other),
     ]

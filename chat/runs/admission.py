@@ -77,9 +77,11 @@ def load_for_update(
                 (SELECT COUNT(*) FROM {run} WHERE session_id = s.id AND {QUEUED_SQL}),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND {LIVE_SQL}),
                 (SELECT COUNT(*) FROM (
-                    SELECT 1 FROM {run} WHERE user_id = u.id AND {UNFINISHED_SQL} AND status <> 'queued' LIMIT %s) AS at_work),
+                    SELECT 1 FROM {run} WHERE user_id = u.id AND {UNFINISHED_SQL}
+                    AND status NOT IN ('queued', 'waiting') LIMIT %s) AS at_work),
                 (SELECT COUNT(*) FROM (
-                    SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s AND {ROOT_SQL} LIMIT %s) AS recent),
+                    SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s AND {ROOT_SQL}
+                    AND copied_from IS NULL LIMIT %s) AS recent),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s),
                 s.has_files, s.imported_at IS NOT NULL
             FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s AND s.deleted_at IS NULL

@@ -6,7 +6,7 @@ import agents
 from chat.models import Origin, Run, RunStatus, Step
 from chat.runs import state as run_state
 from chat.runs.state import End
-from chat.store import selectors
+from chat.store import selectors, waiting_calls
 
 _AUTOMATIC = "auto:"
 _AUTOMATIC_LIMIT = 3
@@ -24,7 +24,8 @@ def after(run: Run, end: End) -> None:
     session = run.session
     if run.user is None or session.runs.filter(number__gt=run.number).exists():
         return
-    if _may_have_changed_something(run):
+    # What people have decided on is done once, and they are asked again.
+    if waiting_calls.has_waited(run.pk) or _may_have_changed_something(run):
         return
     times, earlier = 0, run
     while earlier.client_message_id.startswith(_AUTOMATIC) and earlier.continues is not None:

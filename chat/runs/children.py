@@ -60,6 +60,10 @@ class ClaimedRun:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     #: What whoever asked wants to stand behind the agent's instructions.
     instructions: str = ""
+    #: What the runs that it is within say of tool calls.
+    policies: tuple[agents.Policy, ...] = ()
+    #: Where it stood, where it has waited for people.
+    resumed: agents.Resumed | None = None
 
     def instruct(self, spec: agents.AgentSpec) -> agents.AgentSpec:
         """The agent, with those instructions behind its own."""
@@ -82,6 +86,8 @@ class Finished:
     end: End
     answer: str = ""
     error: str = ""
+    held: Sequence[agents.HeldCall] = ()
+    """The calls that wait for people, where it has not ended but waits."""
 
 
 @dataclass(slots=True)
@@ -120,6 +126,8 @@ class Delegation:
         """What the run that this one goes on from has left without an answer."""
         self.meters: tuple[RunMeter, ...] = ()
         """What keeps this run's budgets and those of the runs that it is within."""
+        self.policies: tuple[agents.Policy, ...] = ()
+        """What this run's agent, and those of the runs that it is within, say of tool calls."""
         self._ended: list[End] = []
         self._run = run
         self._tree = tree
@@ -192,7 +200,7 @@ class Delegation:
             ending.append(background.spawn(self._finish(claim, handle), f"run {run.pk}"))
 
         try:
-            await run_registry.write_and_start(start, _begin, run, self._run, self.meters)
+            await run_registry.write_and_start(start, _begin, run, self._run, self.meters, self.policies)
             # Whoever stops waiting does not stop the run.
             return await asyncio.shield(ending[0])
         except Fenced:
@@ -253,7 +261,7 @@ def end_of(run: Run) -> End:
 
 
 @transaction.atomic
-def _begin(run: Run, parent: Run, around: tuple[RunMeter, ...]) -> ClaimedRun:
+def _begin(run: Run, parent: Run, around: tuple[RunMeter, ...], policies: tuple[agents.Policy, ...]) -> ClaimedRun:
     """Begin a run within another one, which this process holds; raises `Fenced` where it does not any more, and `agents.UnknownAgent`."""
     step_log.hold(parent)
     # As at this moment: it may have been closed to who asks since the tool was made.
@@ -265,7 +273,8 @@ def _begin(run: Run, parent: Run, around: tuple[RunMeter, ...]) -> ClaimedRun:
     events = step_log.append_unowned(run, run_events.opening(run))
     setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
     past = history.conversation_within(run)
-    return ClaimedRun(run, events, setup, past, helpers_of(run, setup), standings, around)
+    helpers = helpers_of(run, setup)
+    return ClaimedRun(run, events, setup, past, helpers, standings, around, policies=policies)
 
 
 def _answer(agent_name: str, finished: Finished) -> str:

@@ -33,7 +33,7 @@ from chat.models import (
     SentAlong,
     Session,
 )
-from chat.runs import dispatch, metering, publisher
+from chat.runs import dispatch, metering, publisher, waiting
 from chat.runs import events as run_events
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
@@ -359,6 +359,11 @@ def cancel_atomically(
     ended: list[UUID] = []
     events: list[Stored] = []
     for run in unfinished.select_related("user").order_by("number"):
+        if run.status == RunStatus.WAITING:
+            # No process has it: it ends here and now.
+            events += waiting.end(run, RunStatus.CANCELLED, run_state.stopped_by(user.get_username()), by=user)
+            ended.append(run.pk)
+            continue
         if run.status != RunStatus.QUEUED:
             run_state.request_cancel(run, user)
             running.append(run.pk)

@@ -28,10 +28,12 @@ from chat.models import (
     FileChunk,
     FileText,
     ImportedDocument,
+    IndexMove,
     Mail,
     ModelCall,
     ModelContent,
     Occurrence,
+    OwnerOffer,
     RequestKey,
     Run,
     Schedule,
@@ -40,11 +42,13 @@ from chat.models import (
     SessionFile,
     Share,
     ShareJoin,
+    StandingApproval,
     Step,
     StepContent,
     StepOrigin,
     Thread,
     Verdict,
+    WaitingCall,
 )
 from chat.runs import state as run_state
 from chat.security import audit
@@ -118,7 +122,7 @@ class Pace:
 def is_any() -> bool:
     """Whether something is deleted that has not all been removed, or a file was never used."""
     return (
-        Session.everything.filter(deleted_at__isnull=False).exists()
+        Session.everything.filter(deleted_at__lte=timezone.now()).exists()
         or ClosedAccount.objects.exists()
         or stored_files.unused().exists()
     )
@@ -137,7 +141,8 @@ def erase_batch(pace: Pace) -> float | None:
 
 
 def _erase_hidden(limit: int) -> bool:
-    hidden = Session.everything.select_for_update(skip_locked=True).filter(deleted_at__isnull=False)
+    # What is hidden until a later moment is still being copied; where nobody does that any more, it has its turn then.
+    hidden = Session.everything.select_for_update(skip_locked=True).filter(deleted_at__lte=timezone.now())
     session_ids = list(hidden.order_by("deleted_at").values_list("pk", flat=True)[:_SESSIONS])
     return bool(session_ids) and _erase_sessions(session_ids, limit)
 
@@ -154,7 +159,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
         _delete(Step.objects.filter(pk__in=steps))
     if len(steps) == limit:
         return True
-    for kept in (ModelCall, ModelContent, Verdict, Comment):
+    for kept in (ModelCall, ModelContent, Verdict, Comment, WaitingCall, StandingApproval):
         rows = kept._base_manager.filter(session__in=session_ids)  # noqa: SLF001
         keys = _keys(rows, limit)
         if keys:
@@ -179,6 +184,8 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
     shares = Share.objects.filter(session__in=session_ids)
     _delete(ShareJoin.objects.filter(share__in=_keys(shares, limit)))
     _delete(shares)
+    _delete(OwnerOffer.objects.filter(session__in=session_ids))
+    _delete(IndexMove.objects.filter(session__in=session_ids))
     _delete(Session.everything.filter(pk__in=session_ids))
     return True
 
@@ -234,8 +241,11 @@ def _erase_account(limit: int) -> bool:
 
 
 def _hide_sessions(user_id: int, limit: int) -> bool:
-    session_ids = _keys(Session.objects.filter(owner=user_id), limit)
-    Session.objects.filter(pk__in=session_ids).update(deleted_at=timezone.now())
+    now = timezone.now()
+    # Those too that are still being copied.
+    shown = Session.everything.filter(Q(deleted_at=None) | Q(deleted_at__gt=now), owner=user_id)
+    session_ids = _keys(shown, limit)
+    Session.everything.filter(pk__in=session_ids).update(deleted_at=now)
     return bool(session_ids)
 
 

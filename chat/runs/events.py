@@ -3,7 +3,7 @@
 import itertools
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 import orjson
@@ -25,6 +25,10 @@ from chat.store import selectors, sent_along
 from chat.store.step_log import Entry
 
 NO_RESULT = "The server stopped before this tool had finished; nothing of its result was kept."
+#: The same of a call that people have allowed, and that was begun: whoever goes on is not to make it again by itself.
+MAY_HAVE_RUN = (
+    "The server stopped after this call was allowed and begun. It may have run; nothing of its result was kept."
+)
 
 
 def opening(run: Run) -> list[Entry]:
@@ -71,13 +75,15 @@ def completed(run: Run, end: End, *, removed: bool = False) -> Entry:
     data: ReasoningCompleteData = {
         "status": cast(protocol.End, str(end.status)),
         "total_iterations": end.iterations,
-        "duration_ms": max(0, round(lasted * 1000)),
+        "duration_ms": max(0, round(lasted * 1000) - run.waited_ms),
         "usage": usage_data(end.usage, end.cost),
     }
     if end.code:
         data["code"] = cast(ErrorCode, end.code)
     if end.status is RunStatus.CANCELLED and run.cancelled_by is not None:
         data["cancelled_by"] = run.cancelled_by.get_username()
+    if run.waited_ms:
+        data["waited_ms"] = run.waited_ms
     if removed:
         data["removed"] = True
     return Entry("reasoning_complete", data)
@@ -131,8 +137,11 @@ def answered(content: str, *, partial: bool) -> Entry:
     return Entry("response", data)
 
 
-def left_open(run: Run, steps: Sequence[Step]) -> list[Entry]:
-    """What closes a run whose process is gone: text in progress becomes its step, open tool calls get their result."""
+def left_open(run: Run, steps: Sequence[Step], *, words: str = NO_RESULT, begun: Collection[str] = ()) -> list[Entry]:
+    """What closes a run whose process is gone: text in progress becomes its step, open tool calls get their result, which is ``words``.
+
+    ``begun`` are the ids of calls that people have allowed and that were begun.
+    """
     iteration = max((step.iteration for step in steps), default=0)
     last = max((step.number or 0 for step in steps), default=0)
     numbers = itertools.count(1 + last)
@@ -155,7 +164,7 @@ def left_open(run: Run, steps: Sequence[Step]) -> list[Entry]:
     data += [
         {
             "type": "tool_result",
-            "content": NO_RESULT,
+            "content": (said := MAY_HAVE_RUN if call["tool_call_id"] in begun else words),
             "iteration": iteration,
             "timestamp": now,
             "step": next(numbers),
@@ -164,7 +173,7 @@ def left_open(run: Run, steps: Sequence[Step]) -> list[Entry]:
             "ok": False,
             "duration_ms": max(0, round((now - call["timestamp"]) * 1000)),
             "truncated": False,
-            "content_length": utf16_length(NO_RESULT),
+            "content_length": utf16_length(said),
         }
         for call in _open_calls(steps)
     ]

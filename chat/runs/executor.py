@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -20,13 +21,13 @@ from chat.catalog import budgets, prices, tool_servers
 from chat.catalog.setups import AgentSetup, most_iterations
 from chat.models import Run, RunStatus
 from chat.runs import events as run_events
-from chat.runs import toolbox
-from chat.runs.children import ClaimedRun, Delegation, Finished, Tree
+from chat.runs import toolbox, waiting
+from chat.runs.children import ClaimedRun, Delegation, Finished, Tree, end_of, with_child
 from chat.runs.publisher import publish_events
 from chat.runs.recorder import Recorded, RunRecorder, store_end, with_retries
 from chat.runs.registry import RunHandle, running
 from chat.runs.state import End
-from chat.runtime import database, db_check, malloc
+from chat.runtime import clock, database, db_check, malloc
 from chat.store import drafts, history, sent_along
 from chat.store.step_log import Fenced
 
@@ -47,8 +48,8 @@ def preload_agents() -> None:
 
 async def execute_run(claim: ClaimedRun, handle: RunHandle) -> list[UUID]:
     """Execute a claimed run to its end, whatever happens; returns the sessions in which another run may start because of it."""
-    _, waiting = await _execute(claim, handle, Tree())
-    return waiting
+    _, unblocked = await _execute(claim, handle, Tree())
+    return unblocked
 
 
 async def _execute_within(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> Finished | None:
@@ -59,20 +60,27 @@ async def _execute_within(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> F
 async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finished | None, list[UUID]]:
     run = claim.run
     finished: Finished | None = None
-    waiting: list[UUID] = []
+    unblocked: list[UUID] = []
     try:
         await publish_events(run.session_id, claim.events)
         ended, held = await _work(claim, handle, tree)
-        events, waiting = await store_end(run, held, ended.end, ended.answer)
+        if ended.end.status is RunStatus.WAITING:
+            begun = await waiting.begin(run, held, ended.held, ended.end)
+            await publish_events(run.session_id, begun.events)
+            await waiting.tell_people(begun)
+            return None, begun.unblocked
+        events, unblocked = await store_end(run, held, ended.end, ended.answer)
         await publish_events(run.session_id, events)
         finished = ended
     except Fenced:
         logger.warning("Run %s was taken from this process", run.pk)
     finally:
-        drafts.drop(run.session_id, run.pk)
-        running.pop(run.pk, None)
+        # What has waited may be at work again by now.
+        if running.get(run.pk) is handle:
+            drafts.drop(run.session_id, run.pk)
+            del running[run.pk]
         handle.ended.set()
-    return finished, waiting
+    return finished, unblocked
 
 
 async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finished, Recorded]:
@@ -82,14 +90,15 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     recorder = RunRecorder(run, delegation.note_stored)
     try:
         setup = _usable(claim)
-        delegation.unfinished = begun = await _unfinished(run)
+        delegation.unfinished = begun = await _unfinished(claim)
+        delegation.policies = (*claim.policies, setup.spec.policy)
         tools = toolbox.toolbox_for(run, delegation.tools(claim.helpers), setup.mcp_servers)
         agent = agents.Agent(claim.instruct(setup.spec), setup.model, tools)
         recorder.use_model(agent.model, agent.spec.version)
         meter = recorder.meter(claim.budgets, budgets.of_version(setup.spec.limits), claim.around)
         delegation.meters = claim.around if meter is None else (*claim.around, meter)
         stream = agent.start(
-            None if run.continues_id else run.message,
+            None if run.continues_id or claim.resumed else run.message,
             history=await _history(claim),
             session_id=str(run.session_id),
             max_iterations=most_iterations(setup.spec.limits) or _NO_LIMIT,
@@ -97,10 +106,12 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
             files=orjson.loads(run.files) if run.files else (),
             meter=meter,
             calls=[(call.tool_name, call.arguments) for call in begun],
+            gate=waiting.gate_for(run, setup, claim.policies),
+            resumed=claim.resumed,
         )
         stream.on_partial = recorder.on_partial
         handle.begun(stream)
-        with _time_limit(stream, setup.spec.limits.time_s):
+        with _time_limit(stream, setup.spec.limits.time_s, _worked_s(claim)):
             try:
                 async for first in stream:
                     await recorder.record([first, *stream.ready()])
@@ -131,13 +142,16 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     if status is RunStatus.CANCELLED and handle.pausing:
         status = RunStatus.INTERRUPTED
     recorded = await recorder.last(outcome)
-    end = End(status, outcome.iterations, outcome.usage, outcome.code, recorder.cost)
-    return Finished(delegation.added_to(end), recorder.answer, outcome.error or handle.stopped_because), recorded
+    end = delegation.added_to(End(status, outcome.iterations, outcome.usage, outcome.code, recorder.cost))
+    if claim.resumed is not None:
+        end = with_child(replace(end, iterations=max(end.iterations, run.iterations)), end_of(run))
+    return Finished(end, recorder.answer, outcome.error or handle.stopped_because, outcome.held), recorded
 
 
-async def _unfinished(run: Run) -> list[history.UnfinishedCall]:
+async def _unfinished(claim: ClaimedRun) -> list[history.UnfinishedCall]:
     """What the run that this one goes on from had asked of other agents and had no answer to."""
-    if run.continues_id is None:
+    run = claim.run
+    if run.continues_id is None or claim.resumed is not None:
         return []
     return await _read(run, history.unfinished_calls, run.continues_id, run_events.NO_RESULT)
 
@@ -155,23 +169,38 @@ def _usable(claim: ClaimedRun) -> AgentSetup:
 
 
 @contextlib.contextmanager
-def _time_limit(stream: agents.AgentRun, time_s: float | None) -> Iterator[None]:
-    """Fail the run when its agent's time is over."""
+def _time_limit(stream: agents.AgentRun, time_s: float | None, worked_s: float) -> Iterator[None]:
+    """Fail the run when its agent's time is over, of which so much is gone."""
     if not time_s:
         yield
         return
     words = Sentence("The agent's time limit of %(n)s seconds was reached.", n=f"{time_s:g}")
-    timer = asyncio.get_running_loop().call_later(time_s, stream.fail, AgentError("budget_exceeded", words))
+    timer = asyncio.get_running_loop().call_later(
+        max(0.0, time_s - worked_s), stream.fail, AgentError("budget_exceeded", words)
+    )
     try:
         yield
     finally:
         timer.cancel()
 
 
-def load_history(run: Run) -> list[dict[str, Any]]:
-    """The session's turns before a run; none before its first one. Of a run within another one, what it goes on from."""
+def _worked_s(claim: ClaimedRun) -> float:
+    """How long a run that has waited had been at work before."""
+    run = claim.run
+    if claim.resumed is None or run.started_at is None:
+        return 0.0
+    return max(0.0, (clock.now() - run.started_at).total_seconds() - run.waited_ms / 1000)
+
+
+def load_history(run: Run, *, has_begun: bool = False) -> list[dict[str, Any]]:
+    """The session's turns before a run; none before its first one. Of a run within another one, what it goes on from.
+
+    ``has_begun``: the run has waited, and its own turn is the last of them.
+    """
     if run.parent_id is not None:
         return history.conversation_within(run)
+    if has_begun:
+        return history.conversation_history(run.session_id, run.number + 1, unfinished_run=run.continues_id)
     along = sent_along.messages_of(run)
     if run.number == 1:
         return along
@@ -191,7 +220,7 @@ async def _history(claim: ClaimedRun) -> list[dict[str, Any]]:
     """The session's turns before a run; a database that is away is waited for. Raises `_NoHistory`."""
     if claim.history is not None:
         return claim.history
-    return await _read(claim.run, load_history, claim.run)
+    return await _read(claim.run, load_history, claim.run, has_begun=claim.resumed is not None)
 
 
 async def _read(run: Run, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-from agents import Allowance, CallEnded, Sentence
+from agents import Allowance, CallEnded, Sentence, Usage
 from agents.steps import BudgetUse
 from chat.catalog.budgets import TOKENS, BudgetState, Limit
 from chat.models import BudgetScope, Cost
@@ -59,6 +59,16 @@ class RunMeter:
         self._summed = Spent()
         self._is_warned = self._had_last = False
         self._has_asked = False
+
+    def note_earlier(self, used: Usage, cost: Cost | None) -> None:
+        """The run has waited for people: what it used before counts, and is part of the day's sums already."""
+        earlier = CallEnded(0, 0, 0, usage=used)
+        for spent in (self._spent, self._summed):
+            spent.add(earlier, cost)
+        for standing in self._standings:
+            if standing.limit.scope != BudgetScope.RUN:
+                standing.used = max(Decimal(0), standing.used - self._summed.of(standing.limit))
+        self._has_asked = True
 
     def spend(self, call: CallEnded) -> BudgetUse | None:
         """A model call has ended."""

@@ -31,8 +31,11 @@ def fail_next(session_id: UUID) -> list[Stored] | None:
     """Set aside the session's next run in the queue; returns the events that say so, None where none waits or one is at work."""
     if not Session.objects.select_for_update().filter(pk=session_id).exists():
         return None
-    if Run.objects.filter(IS_LIVE, session_id=session_id).exists():
-        return None
+    live = Run.objects.filter(IS_LIVE, session_id=session_id).values_list("pk", "decided_at").first()
+    if live is not None:
+        # One that is to go on, and can't.
+        failed = fail_run(live[0]) if live[1] is not None else None
+        return None if failed is None else failed[1]
     with connection.cursor() as cursor:
         cursor.execute(_NEXT, [uuid_param(session_id)])
         row = cursor.fetchone()

@@ -43,7 +43,7 @@ _each = EachRow("Moving on the queue of session")
 
 async def start_waiting() -> None:
     """See to whatever waits anywhere and may start. Workers look themselves: here it is noticed if none does."""
-    waiting = await database.read(run_state.waiting_sessions)
+    waiting = await database.read(run_state.sessions_to_look_at)
     if settings.BROKER_URL:
         the_watch.look(waiting)
         return

@@ -24,6 +24,7 @@ from chat.models import IS_LIVE, Cost, Origin, Run, RunStatus
 from chat.runs import auto_continue
 from chat.runs import events as run_events
 from chat.runs import state as run_state
+from chat.runs.children import end_of
 from chat.runs.metering import RunMeter
 from chat.runs.publisher import DraftPublisher, publish_events
 from chat.runs.state import End
@@ -103,11 +104,14 @@ class RunRecorder:
     def meter(
         self, standings: Sequence[BudgetState], own: Sequence[BudgetState] = (), around: Sequence[RunMeter] = ()
     ) -> RunMeter | None:
-        """What keeps the budgets that hold for the run, where there are any.
+        """What keeps the budgets that hold for the run, where there are any. Where it has waited, what it used before counts.
 
         ``own`` are those of its agent's version, ``around`` those of the runs that it is within.
         """
         self._meter = RunMeter(standings, self._price, around, own) if standings or around or own else None
+        if self._meter is not None and self._run.input_tokens + self._run.output_tokens:
+            earlier = end_of(self._run)
+            self._meter.note_earlier(earlier.usage, earlier.cost)
         return self._meter
 
     def _price(self, call: CallEnded) -> Cost | None:

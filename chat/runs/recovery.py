@@ -13,7 +13,7 @@ from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.runtime import database, db_check
-from chat.store import calls, selectors, step_log
+from chat.store import calls, selectors, step_log, waiting_calls
 from chat.store.step_log import Stored
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,10 @@ def _close(run: Run, stopped_with: Run | None = None) -> tuple[End, list[Stored]
     end = End(status, iterations, usage, cost=cost)
     for child in Run.objects.filter(parent=run):
         end = children.with_child(end, children.end_of(child))
-    entries = [*run_events.left_open(run, steps), run_events.completed(run, end)]
+    entries = [
+        *run_events.left_open(run, steps, begun=waiting_calls.begun_calls(run.pk)),
+        run_events.completed(run, end),
+    ]
     events = step_log.append(run, entries)
     run_state.finish(run.pk, run.session_id, end, fence=run.fence, by=run.cancelled_by)
     return end, events

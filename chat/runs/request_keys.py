@@ -60,13 +60,25 @@ def claim_key(owner_id: int, asked: AskedKey | None) -> Made | None:
         known = RequestKey.objects.get(owner=owner_id, key=asked.key)
         if known.pk == own.pk:
             return None
-        # A key of long ago, or of what is not there any more, stands for nothing.
-        holds = known.created_at > timezone.now() - HOLDS
-        if holds and known.session_id is not None and Session.objects.filter(pk=known.session_id).exists():
-            if known.digest != asked.digest:
-                raise Refused("conflict", Sentence("This Idempotency-Key was used for another request before."))
-            return Made(known.session_id, known.run_id)
+        if (made := _made(known, asked)) is not None:
+            return made
         RequestKey.objects.filter(pk=known.pk).delete()
+
+
+def find_made(owner_id: int, asked: AskedKey | None) -> Made | None:
+    """What was made with a key already, for who is to look before what takes long. Raises `Refused` likewise."""
+    known = None if asked is None else RequestKey.objects.filter(owner=owner_id, key=asked.key).first()
+    return None if known is None or asked is None else _made(known, asked)
+
+
+def _made(known: RequestKey, asked: AskedKey) -> Made | None:
+    """What a key stands for; one of long ago, or of what is not there any more, stands for nothing."""
+    holds = known.created_at > timezone.now() - HOLDS
+    if not holds or known.session_id is None or not Session.objects.filter(pk=known.session_id).exists():
+        return None
+    if known.digest != asked.digest:
+        raise Refused("conflict", Sentence("This Idempotency-Key was used for another request before."))
+    return Made(known.session_id, known.run_id)
 
 
 def settle_key(owner_id: int, asked: AskedKey | None, session_id: UUID, run_id: UUID | None = None) -> None:

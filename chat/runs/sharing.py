@@ -91,7 +91,7 @@ def make_share(
             _note(user, Act.SHARE, door, share)
         else:
             unknown = wish.group or wish.user
-            _note_unknown(user, door)
+            note_unknown(user, door)
     if unknown:
         raise UnknownName(unknown)
     return share, secret
@@ -115,7 +115,8 @@ def _save(session: Session, share: Share) -> None:
     share.save(force_insert=True)
 
 
-def _note_unknown(user: User, door: Door) -> None:
+def note_unknown(user: User, door: Door) -> None:
+    """Count a name that there is none of, which somebody has tried; more than may be are refused."""
     tried = AuditEntry.objects.filter(actor_id=user.pk, at__gt=timezone.now() - _HOUR, action=Act.SHARE_UNKNOWN)
     if tried.count() >= MOST_UNKNOWN:
         raise Refused("rate_limited", Sentence("Too many names that there are none of. Try again in an hour."))
@@ -174,6 +175,30 @@ def withdraw_share(user: User, share_id: UUID, door: Door) -> None:
     share = _locked_share(user, share_id)
     _note(user, Act.UNSHARE, door, share)
     share.delete()
+
+
+@transaction.atomic
+def leave_session(user: User, session_id: UUID, door: Door) -> None:
+    """Give up what was shared with oneself alone, and what one has joined; what a group has stays. Raises `Refused`."""
+    session = lock_session(session_id, user, lambda who, session: role_in(who, session) is not None)
+    if session.owner_id == user.pk:
+        raise Refused("not_allowed", Sentence("The session is yours. Hand it over, or delete it."))
+    mine = Share.objects.filter(session=session, user=user)
+    joined = ShareJoin.objects.filter(share__session=session, user=user)
+    if not mine.exists() and not joined.exists():
+        raise Refused(
+            "not_allowed", Sentence("It is shared with a group of yours, or shown to staff: it cannot be left.")
+        )
+    audit.note_act(user.pk, Act.LEAVE, door, session_id=session_id, subject_id=session.owner_id)
+    joined.delete()
+    mine.delete()
+
+
+def swap_owner(session: Session, owner: User, before_id: int) -> None:
+    """The session, which the caller holds, has another owner: who was it before drives it now, and nothing is shared with oneself."""
+    Share.objects.filter(session=session, user=owner).delete()
+    ShareJoin.objects.filter(share__session=session, user=owner).delete()
+    Share.objects.create(session=session, user_id=before_id, role=Role.DRIVER)
 
 
 def find_link(secret: str) -> Share | None:

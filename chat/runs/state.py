@@ -4,7 +4,7 @@ Each move is one conditional UPDATE, so that of two that race the first to commi
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -50,8 +50,9 @@ from chat.store import notices, step_log
 
 #: From where each status may be reached.
 MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
-    RunStatus.RUNNING: (RunStatus.QUEUED,),
+    RunStatus.RUNNING: (RunStatus.QUEUED, RunStatus.WAITING),
     RunStatus.CANCELLING: (RunStatus.RUNNING,),
+    RunStatus.WAITING: (RunStatus.RUNNING,),
     RunStatus.COMPLETED: LIVE,
     RunStatus.CANCELLED: UNFINISHED,
     # From the queue where it can't be read, and so not be started.
@@ -142,6 +143,11 @@ def add_ended(run: Run) -> None:
     run.save(force_insert=True)
 
 
+def add_copies(runs: Sequence[Run]) -> None:
+    """Add copies of runs that have ended: nobody carries them, and they count for nothing."""
+    Run.objects.bulk_create(runs)
+
+
 def begin_within(run: Run, parent: Run) -> None:
     """Add a run within another one, which its process executes from the beginning, under the same fence; the caller holds the session.
 
@@ -182,6 +188,71 @@ def claim(run: Run, process: str) -> bool:
     return bool(moved)
 
 
+def suspend(run: Run, end: End) -> bool:
+    """Let a run wait for people: no process has it any more. False where it isn't running any more, or not under this fence.
+
+    ``end`` is what it has used so far.
+    """
+    usage = end.usage
+    moved = _moving(run.pk, RunStatus.WAITING).filter(fence=run.fence)
+    suspended = moved.update(
+        status=RunStatus.WAITING,
+        owner="",
+        heartbeat_at=None,
+        waiting_since=Now(),
+        decided_at=None,
+        iterations=end.iterations,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        usage_estimated=usage.estimated,
+        cached_tokens=usage.cached_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        cost=end.cost and end.cost.amount,
+        currency=end.cost.currency if end.cost else "",
+    )
+    if suspended:
+        step_log.forget_draft(run.pk)
+        _repeat_status(run.session_id)
+        notices.note_waiting(run.pk)
+    return bool(suspended)
+
+
+def note_decided(run_id: UUID) -> None:
+    """Nothing more is to be decided of a run that waits: it may be taken up."""
+    Run.objects.filter(pk=run_id, status=RunStatus.WAITING).update(decided_at=Now())
+
+
+def resume(run: Run, process: str) -> bool:
+    """Take a run that has waited for a process; false where someone else was faster. The caller holds the session's row."""
+    moved = Run.objects.filter(pk=run.pk, status=RunStatus.WAITING, decided_at__isnull=False).update(
+        status=RunStatus.RUNNING,
+        owner=process,
+        fence=F("fence") + 1,
+        heartbeat_at=Now(),
+        waited_ms=waited_ms(run),
+        waiting_since=None,
+        decided_at=None,
+    )
+    if moved:
+        _repeat_status(run.session_id)
+    return bool(moved)
+
+
+def waited_ms(run: Run) -> int:
+    """How long a run has waited for people, until now where it still does."""
+    if run.waiting_since is None:
+        return run.waited_ms
+    return run.waited_ms + max(0, round((clock.now() - run.waiting_since).total_seconds() * 1000))
+
+
+def end_waiting(run: Run) -> None:
+    """A run that waits is about to end: keep how long it has waited."""
+    run.waited_ms, run.waiting_since = waited_ms(run), None
+    Run.objects.filter(pk=run.pk, status=RunStatus.WAITING).update(
+        waited_ms=run.waited_ms, waiting_since=None, decided_at=None
+    )
+
+
 def request_cancel(run: Run, user: User | None) -> bool:
     """Ask for a running run to be stopped; false where it isn't running any more."""
     moved = _moving(run.pk, RunStatus.CANCELLING).update(
@@ -197,7 +268,7 @@ _FINISH = """UPDATE chat_run SET status = %s, ended_at = {now}, iterations = %s,
     usage_estimated = %s, cached_tokens = %s, reasoning_tokens = %s, cost = %s, currency = %s, code = %s,
     cancelled_by_id = COALESCE(%s, cancelled_by_id)
     WHERE id = %s AND status IN ({moves}) AND fence = COALESCE(%s, fence)
-    RETURNING agent_name, started_at, cancel_requested_at"""
+    RETURNING agent_name, started_at, cancel_requested_at, waited_ms"""
 
 
 def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None, by: User | None = None) -> bool:
@@ -230,11 +301,11 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
     return moved is not None
 
 
-def _count(status: RunStatus, agent_name: str, started_at: Any, cancel_requested_at: Any) -> None:
+def _count(status: RunStatus, agent_name: str, started_at: Any, cancel_requested_at: Any, waited_ms: int) -> None:
     """Count a run whose end is stored now; the times are as the database gave them."""
     metrics.runs_ended.labels(status.value, metrics.agents.of(agent_name)).inc()
     if started_at is not None:
-        lasted = (clock.now() - datetime_from_db(started_at)).total_seconds()
+        lasted = (clock.now() - datetime_from_db(started_at)).total_seconds() - waited_ms / 1000
         metrics.run_seconds.labels(status.value).observe(max(0.0, lasted))
         if cancel_requested_at is not None and status is RunStatus.CANCELLED:
             waited = (timezone.now() - datetime_from_db(cancel_requested_at)).total_seconds()
@@ -320,15 +391,20 @@ def count_unfinished() -> QueueCounts:
         cursor.execute(_COUNTS)
         found = {status: (count, oldest) for status, count, oldest in cursor.fetchall()}
     queued, oldest = found.pop(RunStatus.QUEUED, (0, None))
+    found.pop(RunStatus.WAITING, None)
     waited = 0.0 if oldest is None else (timezone.now() - datetime_from_db(oldest)).total_seconds()
     at_work = sum(count for count, _ in found.values())
     return QueueCounts(queued, at_work, len(waiting_sessions()) if queued else 0, max(0.0, waited))
 
 
 def next_in(session_id: UUID) -> Run | None:
-    """The run to start next in a session, or None where one is live, none waits or its user has enough of them running."""
-    if Run.objects.filter(IS_LIVE, session_id=session_id).exists():
-        return None
+    """The run to start next in a session, or None where one is live, none waits or its user has enough of them running.
+
+    One that has waited for people, and on which all is decided, comes before the others, and is counted by no limit.
+    """
+    live = Run.objects.filter(IS_LIVE, session_id=session_id).first()
+    if live is not None:
+        return live if live.decided_at is not None else None
     run = with_current(Run.objects.filter(IS_QUEUED, session_id=session_id)).order_by("number").first()
     return run if run is not None and under_run_limit(run.user_id) else None
 
@@ -340,7 +416,7 @@ def under_run_limit(user_id: int | None) -> bool:
         return True
     if user_id is not None:
         User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
-    return Run.objects.filter(IS_LIVE, IS_UNFINISHED, user=user_id).count() < most
+    return Run.objects.filter(IS_UNFINISHED, status__in=LIVE, user=user_id).count() < most
 
 
 #: Written out, because it is asked at the end of every run. Of a user's sessions no more than may start now: one whose schedules have
@@ -349,14 +425,26 @@ _WAITING = """SELECT session_id FROM (
         SELECT session_id, user_id, created_at, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY created_at) AS place
         FROM chat_run AS waiting WHERE {queued} {whose} AND NOT EXISTS (
             SELECT 1 FROM chat_run AS before_it WHERE before_it.session_id = waiting.session_id
-            AND before_it.status IN ('queued', 'running', 'cancelling') AND before_it.parent_id IS NULL
+            AND before_it.status IN ('queued', 'running', 'cancelling', 'waiting') AND before_it.parent_id IS NULL
             AND (before_it.status <> 'queued' OR before_it.number < waiting.number))
     ) AS first WHERE %s = 0 OR place <= %s - (
         SELECT COUNT(*) FROM chat_run AS live WHERE live.user_id = first.user_id
-        AND live.status IN ('queued', 'running', 'cancelling') AND live.status <> 'queued' AND live.parent_id IS NULL)
+        AND live.status IN ('queued', 'running', 'cancelling', 'waiting') AND live.status NOT IN ('queued', 'waiting')
+        AND live.parent_id IS NULL)
     ORDER BY created_at LIMIT %s"""
 #: So many are worth looking at at a time.
 _MOST_WAITING = 200
+_DECIDED = (
+    "SELECT session_id FROM chat_run WHERE status = 'waiting' AND decided_at IS NOT NULL ORDER BY decided_at LIMIT %s"
+)
+
+
+def sessions_to_look_at() -> list[UUID]:
+    """Sessions in which a run may begin, or go on because people have decided; these first. What is looked at every second."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DECIDED, [_MOST_WAITING])
+        decided = uuids_from_db(found for (found,) in cursor.fetchall())
+    return list(dict.fromkeys([*decided, *waiting_sessions()]))
 
 
 def waiting_sessions(user_id: int | None = None) -> list[UUID]:

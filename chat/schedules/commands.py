@@ -260,6 +260,13 @@ def pause_locked(schedule: Schedule, reason: PauseReason, words: str = "") -> No
     waiting.update(outcome=Outcome.SKIPPED, reason="paused")
 
 
+def pause_into(session_id: UUID) -> None:
+    """Pause all that run in a session, which the caller holds: it has another owner."""
+    for schedule in Schedule.objects.select_for_update().filter(session=session_id, enabled=True):
+        pause_locked(schedule, PauseReason.HANDED_OVER)
+        schedule.save()
+
+
 def set_paused(schedule: Schedule, reason: PauseReason, words: str = "") -> None:
     """Note why it is due no more; what waits stays."""
     schedule.enabled, schedule.next_at = False, None

@@ -144,6 +144,8 @@ def pause_reason(schedule: Schedule) -> str:
             return _("Paused: %(why)s") % {"why": _(schedule.paused_words) if schedule.paused_words else ""}
         case PauseReason.OPERATOR:
             return _("Paused by an operator.")
+        case PauseReason.HANDED_OVER:
+            return _("Paused, because its session has another owner now.")
     return _("Paused.")
 
 

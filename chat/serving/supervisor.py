@@ -22,12 +22,12 @@ from chat.catalog.prices import PriceLoader
 from chat.live import connections
 from chat.live import registry as feed_registry
 from chat.protocol import Close, encode, group_messages
-from chat.runs import dispatch, erasure, queue_watch, recovery, retention
+from chat.runs import deciding, dispatch, erasure, queue_watch, recovery, retention
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runtime import background, clock, database, groups
 from chat.runtime.each_row import EachRow
-from chat.schedules import ticker
+from chat.schedules import handover, ticker
 from chat.serving import mail_delivery, webhook_delivery
 from chat.serving.heartbeat import Heartbeat
 from chat.store import drafts, selectors, step_log
@@ -170,6 +170,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
         sweeps.sweep_in_time,
         deliverer.send_due,
         mailer.send_due,
+        deciding.expire_due,
     )
     while True:
         # Each by itself, so that what one of them cannot do is not left undone by the others.
@@ -225,6 +226,8 @@ async def _expire_for_ever() -> None:
     while True:
         is_more = False
         try:
+            # What a process that died has left.
+            await handover.move_index()
             is_more = (
                 await retention.expire_some() | await retention.purge_audit() | await retention.sweep_request_keys()
             )

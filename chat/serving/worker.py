@@ -92,7 +92,7 @@ class Worker:
         """Take up what is in the queue for which there is room."""
         if self._slots.locked():
             return
-        for session_id in await database.read(run_state.waiting_sessions):
+        for session_id in await database.read(run_state.sessions_to_look_at):
             if self._slots.locked():
                 return
             await self._slots.acquire()

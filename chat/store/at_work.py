@@ -80,7 +80,7 @@ def unfinished_runs() -> Sequence[Run]:
 
 def continuable_runs() -> list[Run]:
     """Roots that were interrupted or failed lately, the newest first."""
-    ended = Run.objects.filter(IS_ROOT, ended_at__gte=timezone.now() - LATELY)
+    ended = Run.objects.filter(IS_ROOT, copied_from=None, ended_at__gte=timezone.now() - LATELY)
     ended = ended.filter(status__in=(RunStatus.INTERRUPTED, RunStatus.FAILED))
     return list(_shown(ended).order_by("-ended_at")[:20])
 
@@ -131,7 +131,9 @@ def model_servers() -> list[ServerTrouble]:
 
 def failures_since(moment: datetime) -> Failures:
     """The roots that have failed or were interrupted since then."""
-    rows = Run.objects.filter(IS_ROOT, ended_at__gte=moment, status__in=(RunStatus.FAILED, RunStatus.INTERRUPTED))
+    rows = Run.objects.filter(
+        IS_ROOT, copied_from=None, ended_at__gte=moment, status__in=(RunStatus.FAILED, RunStatus.INTERRUPTED)
+    )
     failures = Failures()
     for status, code, number in rows.order_by().values_list("status", "code").annotate(number=Count("pk")):
         if status == RunStatus.FAILED:

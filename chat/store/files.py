@@ -6,7 +6,7 @@ its owner's limit from the first of them on, and is there for others after the l
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -122,11 +122,19 @@ def tie_returned(session_id: UUID, file_ids: Sequence[UUID]) -> None:
         _tie(session_id, file_ids)
 
 
+def tie_copied(session_id: UUID, source_id: UUID, file_ids: Iterable[UUID]) -> None:
+    """Let a copy of a session, or what is asked in it first, use those of these files that the session itself uses."""
+    used = SessionFile.objects.filter(session=source_id, file__in=list(file_ids))
+    if found := list(used.values_list("file_id", flat=True)):
+        _tie(session_id, found)
+
+
 def _tie(session_id: UUID, file_ids: Sequence[UUID]) -> None:
     uses = [SessionFile(session_id=session_id, file_id=file_id) for file_id in file_ids]
     SessionFile.objects.bulk_create(uses, ignore_conflicts=True)
     File.objects.filter(pk__in=file_ids, is_used=False).update(is_used=True)
-    Session.objects.filter(pk=session_id, has_files=False).update(has_files=True)
+    # Also one that is still hidden, because it is being copied.
+    Session.everything.filter(pk=session_id, has_files=False).update(has_files=True)
 
 
 def _at_hand(session_id: UUID, user_id: int) -> Q:

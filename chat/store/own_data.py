@@ -6,6 +6,7 @@ Each piece is made on the thread that asks for it, by short reads: however much 
 import re
 import zipfile
 from collections.abc import Iterator
+from itertools import chain
 from typing import IO, Any, cast
 
 import orjson
@@ -23,6 +24,7 @@ from chat.models import (
     Mail,
     ModelCall,
     Occurrence,
+    OwnerOffer,
     Run,
     Schedule,
     SentAlong,
@@ -110,7 +112,8 @@ def _members(user: User) -> Iterator[tuple[str, Iterator[bytes]]]:
     yield "schedules.json", _list(_schedule(schedule) for schedule in _each(Schedule.objects.filter(owner=user)))
     yield "tokens.json", _list(_values(ApiToken.objects.filter(user=user), without=("digest", "user_id")))
     shares = Share.objects.filter(Q(session__owner=user) | Q(user=user))
-    yield "shares.json", _list(_values(shares, without=("link_hash",)))
+    offers = OwnerOffer.objects.filter(Q(session__owner=user) | Q(user=user))
+    yield "shares.json", _list(chain(_values(shares, without=("link_hash",)), _values(offers)))
     verdicts = Verdict.objects.filter(user=user).exclude(word="")
     yield "verdicts.json", _list(_values(verdicts, without=("id", "user_id", "version")))
     comments = Comment.objects.filter(user=user, deleted_at=None)

@@ -25,6 +25,7 @@ class SessionFingerprint:
     people: RowsFingerprint
     #: Whether a run is at work.
     is_live: bool = False
+    owner_id: int = 0
     #: Counts changes of verdicts and comments.
     notes: int = 0
 
@@ -34,7 +35,8 @@ _QUEUES = f"""SELECT session_id, COUNT(*), MIN(number), MAX(number) FROM chat_ru
     WHERE {QUEUED_SQL} AND session_id IN ({{places}}) GROUP BY session_id"""  # noqa: S608 - our own condition
 _PEOPLE = """SELECT session_id, COUNT(*), MIN(opened_at), MAX(opened_at) FROM chat_connection
     WHERE session_id IN ({places}) GROUP BY session_id"""
-_HEADS = "SELECT id, last_seq, status, notes_version FROM chat_session WHERE deleted_at IS NULL AND id IN ({places})"
+_HEADS = """SELECT id, last_seq, status, owner_id, notes_version FROM chat_session
+    WHERE deleted_at IS NULL AND id IN ({places})"""
 
 
 def fingerprints_of(session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprint]:
@@ -50,8 +52,10 @@ def fingerprints_of(session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprin
         people = {row[0]: row[1:] for row in cursor.fetchall()}
         cursor.execute(_HEADS.format(places=places), [*wanted])
         return {
-            wanted[at]: SessionFingerprint(head, lines.get(at, NOTHING), people.get(at, NOTHING), status in LIVE, notes)
-            for at, head, status, notes in cursor.fetchall()
+            wanted[at]: SessionFingerprint(
+                head, lines.get(at, NOTHING), people.get(at, NOTHING), status in LIVE, owner, notes
+            )
+            for at, head, status, owner, notes in cursor.fetchall()
         }
 
 

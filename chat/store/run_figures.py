@@ -73,7 +73,8 @@ def with_figures(runs: QuerySet[Run]) -> QuerySet[Any]:
 
 def figures_of(runs: QuerySet[Run]) -> Figures:
     """The figures of the newest of these."""
-    newest = with_figures(runs).order_by("-created_at", "-pk")
+    # What was copied was counted where it ran.
+    newest = with_figures(runs.filter(copied_from=None)).order_by("-created_at", "-pk")
     rows = newest.values_list(
         "lasted_ms", "first_ms", "parent_id", "input_tokens", "output_tokens", "cost", "currency"
     )[: NEWEST + 1]

@@ -119,9 +119,15 @@ def stored_of(run: Run) -> list[Stored]:
 
 def _as_sent(steps: QuerySet[Step]) -> list[Stored]:
     return [
-        Stored(seq, run_id, stored_frame(event, seq, event_id, run_id, body), cast(StoredType, event), number or 0)
-        for seq, event_id, run_id, event, number, body in steps.values_list(
-            "seq", "event_id", "run_id", "event", "number", "body"
+        Stored(
+            seq,
+            run_id,
+            stored_frame(event, seq, event_id, run_id, body, copied_from),
+            cast(StoredType, event),
+            number or 0,
+        )
+        for seq, event_id, run_id, event, number, body, copied_from in steps.values_list(
+            "seq", "event_id", "run_id", "event", "number", "body", "copied_from"
         )
         if seq is not None
     ]
@@ -220,10 +226,23 @@ def _frames(steps: QuerySet[Step]) -> list[StoredFrame]:
     return [
         cast(
             StoredFrame,
-            {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run_id), "data": orjson.loads(body)},
+            {
+                "type": event,
+                "seq": seq,
+                "id": str(event_id),
+                "run_id": str(run_id),
+                **_copied(copied_from),
+                "data": orjson.loads(body),
+            },
         )
-        for seq, event_id, run_id, event, body in steps.values_list("seq", "event_id", "run_id", "event", "body")
+        for seq, event_id, run_id, event, body, copied_from in steps.values_list(
+            "seq", "event_id", "run_id", "event", "body", "copied_from"
+        )
     ]
+
+
+def _copied(copied_from: UUID | None) -> dict[str, str]:
+    return {} if copied_from is None else {"copied_from": str(copied_from)}
 
 
 def steps_outside(run_id: UUID, first: int, last: int) -> dict[str, int]:
@@ -256,9 +275,18 @@ def run_frames(run: Run) -> list[KeptFrame]:
     return [
         cast(
             KeptFrame,
-            {"type": event, "seq": seq, "id": str(event_id), "run_id": str(run_id), "data": orjson.loads(body)},
+            {
+                "type": event,
+                "seq": seq,
+                "id": str(event_id),
+                "run_id": str(run_id),
+                **_copied(copied_from),
+                "data": orjson.loads(body),
+            },
         )
-        for run_id, event, seq, event_id, body in rows.values_list("run_id", "event", "seq", "event_id", "body")
+        for run_id, event, seq, event_id, body, copied_from in rows.values_list(
+            "run_id", "event", "seq", "event_id", "body", "copied_from"
+        )
     ]
 
 
@@ -363,11 +391,13 @@ class SessionView:
     children: list[ChildRun]
     notes_version: int = 0
     """Counts changes of verdicts and comments."""
+    has_family: bool = False
+    """Whether it was copied, or is a copy."""
 
 
 _VIEW = f"""SELECT session.title, session.agent_name, session.last_seq,
     EXISTS (SELECT 1 FROM chat_run WHERE session_id = session.id AND {UNFINISHED_SQL}),
-    last.used, last.context_limit, session.owner_id, session.notes_version{{columns}}
+    last.used, last.context_limit, session.owner_id, session.notes_version, session.family IS NOT NULL{{columns}}
     FROM chat_session session LEFT JOIN (
         SELECT call.session_id, call.input_tokens + call.output_tokens AS used, call.context_limit FROM chat_modelcall call
         JOIN chat_run root ON root.id = call.run_id AND root.parent_id IS NULL
@@ -413,12 +443,13 @@ def _rows_of(statement: str, session_id: UUID) -> list[Any]:
 
 
 def _view(session_id: UUID, row: Sequence[Any]) -> SessionView:
-    title, agent_name, last_seq, is_busy, used, limit, owner_id, notes = row
+    title, agent_name, last_seq, is_busy, used, limit, owner_id, notes, has_family = row
     context: ContextUse | None = None if used is None else {"used": used, "limit": limit}
+    about = (notes, bool(has_family))
     if not is_busy:
-        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [], notes)
+        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [], *about)
     run, children = at_work(session_id)
-    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children, notes)
+    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children, *about)
 
 
 def step_data(step: Step) -> dict[str, Any]:

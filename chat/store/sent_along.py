@@ -83,6 +83,22 @@ def add(along: SentAlong, run: Run) -> None:
     along.save(force_insert=True)
 
 
+def copy_for(run_ids: Mapping[UUID, UUID], owner_id: int) -> list[str]:
+    """Keep with copies of runs what was sent along with those; by none of it a conversation is found. Returns their messages."""
+    copies = [
+        SentAlong(
+            run_id=run_ids[along.run_id],
+            owner_id=owner_id,
+            agent_name=along.agent_name,
+            instructions=along.instructions,
+            messages=along.messages,
+        )
+        for along in SentAlong.objects.filter(run__in=list(run_ids))
+    ]
+    SentAlong.objects.bulk_create(copies)
+    return [along.messages for along in copies if along.messages]
+
+
 def note_answer(run_id: UUID, answer: str, asked: str | None = None) -> None:
     """The conversation goes on with this answer of the run's, as its client has it; ``asked`` is the row's, where that is known."""
     if asked is None:

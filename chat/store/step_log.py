@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 from uuid import UUID, uuid4
 
+import orjson
 from django.db import connection, transaction
+from django.db.models.functions import Length
 from django.utils import timezone
 
 from agents.text import clean_text
@@ -234,17 +236,86 @@ def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry], *, find
     return stored
 
 
-def _store(rows: Sequence[_Row]) -> list[int]:
+def _store(rows: Sequence[tuple[Any, ...]], insert: str = _INSERT, places: str = _PLACES) -> list[int]:
     """Insert the rows; returns their primary keys."""
     step_ids: list[int] = []
     with connection.cursor() as cursor:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             some = rows[start : start + _ROWS_AT_ONCE]
             cursor.execute(
-                f"{_INSERT} {', '.join([_PLACES] * len(some))} RETURNING id", [value for row in some for value in row]
+                f"{insert} {', '.join([places] * len(some))} RETURNING id", [value for row in some for value in row]
             )
             step_ids += [step_id for (step_id,) in cursor.fetchall()]
     return step_ids
+
+
+#: What stands in an event's data of runs of the same session, and of files.
+_NAMES_RUNS = ("reasoning_start", "child_start")
+_HAS_FILES = '"files":'
+
+
+@dataclass(slots=True)
+class Copied:
+    """A batch of copied events."""
+
+    wholes: list[tuple[int, int, int]]
+    """Of those that have their whole text beside them: the key, the copy's, and the text's length."""
+    files: set[UUID]
+    """The files that they name."""
+
+
+@transaction.atomic(savepoint=False)
+def copy_events(session_id: UUID, step_ids: Sequence[int], run_ids: Mapping[UUID, UUID]) -> Copied:
+    """Copy events into a session that nobody sees yet: under their numbers, with their times, as events of the runs' copies.
+
+    They are not made findable, and their whole texts follow by `copy_content`.
+    """
+    rows = Step.objects.filter(pk__in=step_ids).order_by("pk").values_list("pk", "event_id", *_COPIED)
+    keys: list[int] = []
+    copies: list[tuple[Any, ...]] = []
+    files: set[UUID] = set()
+    for key, event_id, run_id, created_at, event, text, *rest in rows:
+        told = text
+        if event in _NAMES_RUNS or _HAS_FILES in text:
+            data = orjson.loads(text)
+            files |= {UUID(file["id"]) for file in data.get("files", ())}
+            told = body(_about_copies(data, run_ids)) if event in _NAMES_RUNS else text
+        keys.append(key)
+        own = [uuid_param(session_id), uuid_param(uuid4()), uuid_param(event_id)]
+        copies.append((*own, uuid_param(run_ids[run_id]), datetime_param(created_at), event, told, *rest))
+    copied_as = dict(zip(keys, _store(copies, _INSERT_COPY, _COPY_PLACES), strict=True))
+    origins = StepOrigin.objects.filter(step__in=keys).values_list("step_id", "data")
+    StepOrigin.objects.bulk_create([StepOrigin(step_id=copied_as[key], data=data) for key, data in origins])
+    wholes = StepContent.objects.filter(step__in=keys).values_list("step_id", Length("content"))
+    return Copied([(key, copied_as[key], size) for key, size in wholes], files)
+
+
+def copy_content(step_id: int, copy_id: int) -> None:
+    """Copy the whole text of an event to its copy."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COPY_CONTENT, [copy_id, step_id])
+
+
+#: Columns that an event and its copy have in common, but for the runs that the first of them name.
+_COPIED = (
+    *("run_id", "created_at", "event", "body"),
+    *("seq", "position", "type", "number", "iteration", "tool_name", "ok", "duration_ms"),
+)
+_COPY_COLUMNS = ("session_id", "event_id", "copied_from", *_COPIED)
+_INSERT_COPY = f"INSERT INTO chat_step ({', '.join(_COPY_COLUMNS)}) VALUES"
+_COPY_PLACES = f"({', '.join(['%s'] * len(_COPY_COLUMNS))})"
+_COPY_CONTENT = (
+    "INSERT INTO chat_stepcontent (step_id, content) SELECT %s, content FROM chat_stepcontent WHERE step_id = %s"
+)
+
+
+def _about_copies(data: dict[str, Any], run_ids: Mapping[UUID, UUID]) -> Any:
+    """A run's first event, with the copies of the runs that it names."""
+    if "continues" in data:
+        data["continues"] = str(run_ids.get(UUID(data["continues"]), data["continues"]))
+    if "parent" in data:
+        data["parent"]["run_id"] = str(run_ids[UUID(data["parent"]["run_id"])])
+    return data
 
 
 @transaction.atomic

@@ -96,6 +96,14 @@ def constant(template_name: str, **values: Any) -> SafeString:
     return fragment(template_name, (surroundings(), *values.items()), lambda: values)
 
 
+@register.simple_tag(takes_context=True)
+def include_with(context: template.Context, template_name: str, values: Mapping[str, Any]) -> SafeString:
+    """A template with values of its own beside the page's: a row's, say, by the names that it has where it stands alone."""
+    with context.push(**values):
+        made: SafeString = template.Engine.get_default().get_template(template_name).render(context)
+        return made
+
+
 @register.simple_tag
 def blank_rows() -> dict[str, Row]:
     """Empty rows, from which the page's script clones."""

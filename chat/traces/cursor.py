@@ -46,7 +46,8 @@ def unsent_runs(limit: int) -> list[Run]:
 
 def ended_roots() -> "models.QuerySet[Run]":
     """Runs that were asked for and have ended."""
-    ended = Run.objects.filter(ended_at__isnull=False, parent__isnull=True).exclude(status__in=UNFINISHED)
+    ended = Run.objects.filter(ended_at__isnull=False, parent__isnull=True, copied_from=None)
+    ended = ended.exclude(status__in=UNFINISHED)
     return ended.select_related("agent_version")
 
 

@@ -24,11 +24,13 @@ from chat.rendering import humanize, transcript
 from chat.rendering import rows as rendering_rows
 from chat.rendering.fragments import fragment, surroundings
 from chat.security import audit
-from chat.store import selectors, waiting_pages
+from chat.store import selectors, waiting_calls
 from chat.store.selectors import ListedSession
 
 #: Sessions in the list beside the conversation; all of them are on the page of past sessions.
 SIDE_SESSIONS = 60
+#: What waits for the reader is counted up to here.
+_MOST_NEEDS = 99
 
 
 def user_of(request: HttpRequest) -> User:
@@ -151,7 +153,7 @@ def render_page(
     with reader_time(request):
         listed = listed_sessions(request) if beside is None else beside
         side = _side(listed, context.get("current_id"))
-        needs = waiting_pages.count_waiting_for(user_of(request))
+        needs = waiting_calls.count_open(user_of(request).pk, _MOST_NEEDS)
         return render(request, template, {"side": side, "needs": needs, "filters": {}, "current_id": None, **context})
 
 

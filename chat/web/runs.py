@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from chat import models
+from chat.access import may_drive
 from chat.models import UNFINISHED, RunStatus
 from chat.protocol.frames import SentAlongData
 from chat.rendering import calls as call_rows
@@ -79,6 +80,7 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         run=found,
         number_of_runs=found.session.runs.filter(models.IS_ROOT).count(),
         role=str(role),
+        may_drive=may_drive(role),
         agent_title=rows.asked_by(folded),
         inspected=inspected,
         along=_sent_along(found),

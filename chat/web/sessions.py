@@ -113,7 +113,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
     )
 
 
-_STATUSES = ("running", *(str(status) for status in RunStatus if status not in UNFINISHED))
+_STATUSES = ("running", "waiting", *(str(status) for status in RunStatus if status not in UNFINISHED))
 
 
 @require_safe

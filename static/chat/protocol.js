@@ -211,6 +211,19 @@ export const WINDOW = 200;
  */
 
 /**
+ * Where a session stands among those that were copied from each other, as far as its reader sees them.
+ * @typedef {object} BranchData
+ * @property {string} family The same for all of them.
+ * @property {string | null} of The session that this one's log begins as a copy of; null where there is none, or none
+ *   that the reader sees.
+ * @property {number | null} after_seq The last event of the copy; null for the session that the family begins with.
+ * @property {number} number Its place among those that part at the same event, the one that they part from first; 1 for
+ *   the session that the family begins with.
+ * @property {number} count How many those are; for the session that the family begins with, how many the whole family
+ *   has.
+ */
+
+/**
  * How much is used of the tightest budget that a run has.
  * @typedef {object} BudgetUse
  * @property {number} used
@@ -224,6 +237,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"child_complete"} type
  * @property {ReasoningCompleteData} data
  */
@@ -242,6 +256,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"child_error"} type
  * @property {ErrorData} data
  */
@@ -277,6 +292,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"child_start"} type
  * @property {ChildStartData} data
  */
@@ -287,6 +303,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"child_step"} type
  * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
  *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | ApprovalRequestStep | ApprovalStep | QuestionStep
@@ -566,6 +583,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"reasoning_complete"} type
  * @property {ReasoningCompleteData} data
  */
@@ -600,6 +618,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"reasoning_start"} type
  * @property {ReasoningStartData} data
  */
@@ -610,6 +629,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"reasoning_step"} type
  * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
  *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | ApprovalRequestStep | ApprovalStep | QuestionStep
@@ -629,6 +649,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"response"} type
  * @property {ResponseData} data
  */
@@ -639,6 +660,7 @@ export const WINDOW = 200;
  * @property {number} seq
  * @property {string} id
  * @property {string} run_id
+ * @property {string} [copied_from]
  * @property {"error"} type
  * @property {ErrorData} data
  */
@@ -665,6 +687,7 @@ export const WINDOW = 200;
  * @property {NotesData} notes
  * @property {ContextUse} [context] After its last model call.
  * @property {BudgetUse} [budget] The tightest that its next run has.
+ * @property {BranchData} [branch] Missing where nothing was copied from it, and it from nothing, that the reader sees.
  * @property {true} [reset] The log is not the one that the client has: forget all of it, the whole follows.
  */
 

@@ -38,7 +38,7 @@ def tool(name: str) -> Any:
 @pytest.mark.usefixtures("example")
 def test_what_an_extension_brings_stands_beside_what_is_built_in() -> None:
     tools = {tool.name: tool for tool in agents.list_tools()}
-    assert list(tools) == ["python", "current_time", "search_history", "fetch_page", "roll_dice", "weather"]
+    assert list(tools) == ["python", "current_time", "search_history", "fetch_page", "ask_user", "roll_dice", "weather"]
     weather, dice = tools["weather"], tools["roll_dice"]
     assert (weather.origin, weather.timeout_s, weather.output_limit, weather.problem) == (EXAMPLE, 5.0, 50_000, "")
     assert [(setting.variable, setting.is_secret) for setting in weather.settings] == [

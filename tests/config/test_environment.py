@@ -118,6 +118,18 @@ def start(**environ: str) -> str:
         ("MAX_ITERATIONS", "-1", "MAX_ITERATIONS must be a whole number of 0 or more, not '-1'."),
         ("MAX_MESSAGE_CHARS", "1e3", "MAX_MESSAGE_CHARS must be a whole number of 0 or more, not '1e3'."),
         ("RUN_LEASE_S", "0", "RUN_LEASE_S must be a number from 1 to 86400, not '0'."),
+        (
+            "APPROVAL_POLICY",
+            "[{",
+            "APPROVAL_POLICY must be a JSON list of rules (Expecting property name enclosed in double quotes), not '[{'.",
+        ),
+        ("APPROVAL_POLICY", "{}", "APPROVAL_POLICY must be a JSON list of rules: A policy is a list of rules."),
+        (
+            "APPROVAL_POLICY",
+            '[{"tool": "python", "decision": "perhaps"}]',
+            "APPROVAL_POLICY must be a JSON list of rules: Rule 1 needs a “decision”: allow, ask or deny.",
+        ),
+        ("APPROVAL_UNANSWERED", "wait", "APPROVAL_UNANSWERED must be one of deny, stop, not 'wait'."),
         ("AUTO_CONTINUE", "sure", "AUTO_CONTINUE must be true or false, not 'sure'."),
         ("BROKER_URL", "amqp://localhost", "BROKER_URL must start with redis://, rediss://"),
         ("BROKER_URL", "redis://localhost", "BROKER_URL needs REDIS_URL and a postgres:// DATABASE_URL"),

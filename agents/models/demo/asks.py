@@ -15,6 +15,7 @@ from zoneinfo import available_timezones
 from agents.models.demo.chinese import quote_text, speaks_chinese
 from agents.models.demo.dates import TAKEN, DateQuestion, Day, find_dates
 from agents.models.demo.sums import Sum, find_sums
+from agents.text import json_object
 
 #: What is read of a message; a demo's question is shorter.
 _READ = 4_000
@@ -42,6 +43,10 @@ _HAND_ON = re.compile(
     r"(?:\bask the (?P<agent>researcher|developer|writer)\b\s*(?:to\b)?[\s:,]*"
     rf"|(?:請|请|問|问|讓|让)(?P<who>{'|'.join(_AGENTS)})[\s:,]*)(?P<what>[^\n]+?)"
     r"(?=\s*[.;]?\s*(?:and\s+)?\bask the |[;。]|\n|\s*$)",
+    _WORDS,
+)
+_ASK_ME = re.compile(
+    r"\bask me\b\s*(?:about\b)?[\s:,]*(?P<what>[^\n.;?!]+?)(?=,?\s+and\b|[\n.;?!]|\s*$)|(?:問我|问我)[\s:,]*(?P<about>[^\n。；?!]+)",
     _WORDS,
 )
 #: A file with a text, as `agents.attachments` tells of it.
@@ -101,6 +106,11 @@ def parse_asks(message: str, files: str = "") -> list[Ask]:
     # What another agent is to do is read by that one.
     asks = [_hand_on(match, original[slice(*match.span("what"))], chinese=chinese) for match in _HAND_ON.finditer(text)]
     text = _HAND_ON.sub(lambda match: TAKEN * len(match[0]), text)
+    asks += [
+        _ask_me(match, original[slice(*match.span("what" if match["what"] else "about"))], chinese=chinese)
+        for match in _ASK_ME.finditer(text)
+    ]
+    text = _ASK_ME.sub(lambda match: TAKEN * len(match[0]), text)
     asks += [_page(match, chinese=chinese) for match in _URL.finditer(text)]
     text = _URL.sub(lambda match: TAKEN * len(match[0]), text)
     if (recall := _RECALL.search(text)) and (what := _recalled(recall)):
@@ -334,6 +344,28 @@ def _hand_on(match: re.Match[str], what: str, *, chinese: bool) -> Ask:
 
     topic = f"{name}對「{what}」的回答" if chinese else f"what the {name} says to “{what}”"
     return Ask(match.start(), f"ask_{agent}", topic, lambda _: {"message": what}, read)
+
+
+def _ask_me(match: re.Match[str], what: str, *, chinese: bool) -> Ask:
+    what = what.strip(" ,，：:")
+    question = f"關於「{what}」，您想怎麼做？" if chinese else f"What is your answer about “{what}”?"
+    fields = [
+        {"name": "answer", "label": "您的回答" if chinese else "Your answer", "kind": "text", "required": True},
+        {"name": "sure", "label": "您確定嗎？" if chinese else "Are you sure?", "kind": "yes_no", "required": False},
+    ]
+
+    def read(result: str) -> str:
+        said = json_object(result, None)
+        if said is None or not isinstance(said.get("answer"), str):
+            raise Unreadable
+        answer = quote_text(as_text(" ".join(said["answer"].split())[:300]))
+        doubts = said.get("sure") is False
+        if chinese:
+            return f"您對「{what}」的回答是：{answer}" + ("，但您還不確定" if doubts else "")
+        return f"about {what} you answered “{answer}”" + (", and are not sure" if doubts else "")
+
+    topic = f"您對「{what}」的回答" if chinese else f"what you say about {what}"
+    return Ask(match.start(), "ask_user", topic, lambda _: {"question": question, "fields": fields}, read)
 
 
 def _page(match: re.Match[str], *, chinese: bool) -> Ask:

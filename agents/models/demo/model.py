@@ -271,6 +271,7 @@ _EXAMPLES = (
     ("current_time", "What time is it in Tokyo?", "東京現在幾點？"),
     ("search_history", "What did we say about percentages?", "我們之前說過什麼關於百分比？"),
     ("fetch_page", "Read https://example.com", "讀 https://example.com"),
+    ("ask_user", "Ask me where to go.", "問我想去哪裡。"),
     ("ask_developer", "Ask the developer: what is 2 to the power of 32?", "請開發者：2 的 32 次方是多少？"),
 )
 

@@ -69,6 +69,12 @@ def forget(step_ids: Sequence[int]) -> None:
     _index().forget(step_ids)
 
 
+def move(session_id: UUID, step_ids: Sequence[int]) -> None:
+    """Have steps found by whoever owns their session now."""
+    if step_ids:
+        _index().move(session_id, step_ids)
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A step in which all the words occur. ``seq`` is empty for what is kept with its run but never sent."""

@@ -22,6 +22,15 @@ class PostgreSQLIndex:
             [*rows, session_id],
         )
 
+    def move(self, session_id: UUID, step_ids: Sequence[int]) -> None:
+        """Name the session's owner of now in the entries of steps."""
+        execute_sql(
+            f"""UPDATE chat_search SET owner_id = session.owner_id, terms = ts_delete(terms, '{OWNER_MARK}' || chat_search.owner_id)
+                || array_to_tsvector(ARRAY['{OWNER_MARK}' || session.owner_id])
+            FROM chat_session session WHERE session.id = %s AND step_id = ANY(%s)""",  # noqa: S608 - our own marks
+            [session_id, list(step_ids)],
+        )
+
     def forget(self, step_ids: Sequence[int]) -> None:
         """The trigger does that: here it is called once for all that one statement deletes."""
 

@@ -26,6 +26,17 @@ class SQLiteIndex:
             [*rows, session_id.hex],
         )
 
+    def move(self, session_id: UUID, step_ids: Sequence[int]) -> None:
+        """Name the session's owner of now in the entries of steps."""
+        these, value = self.listed(step_ids, "bigint")
+        owner = f"' {OWNER_MARK}' || (SELECT owner_id FROM chat_session WHERE id = %s)"  # noqa: S608 - our own mark
+        for table, key in (("chat_search_new", "step_id"), ("chat_search", "rowid")):
+            execute_sql(
+                f"""UPDATE {table} SET terms = {owner} || ' ' || substr(terms, instr(terms, '{SESSION_MARK}'))
+                WHERE {key} IN ({these})""",  # noqa: S608 - our own names
+                [session_id.hex, value],
+            )
+
     def forget(self, step_ids: Sequence[int]) -> None:
         """Take steps out of the index."""
         # One by one, as the trigger does it, each would be a statement of its own.

@@ -11,6 +11,7 @@ import { waitsFor } from "../state/figures.js";
 import { dot, status } from "../state/run-status.js";
 import { SENTENCES } from "../state/messages.js";
 import { abandoned, current, initial, reduce, stopping } from "../state/transcript.js";
+import { focusForm } from "../run/decision-form.js";
 import { createOutbox } from "../transport/outbox.js";
 import { attachmentsOf } from "../view/attachments.js";
 import { createComposer } from "../view/composer.js";
@@ -28,6 +29,8 @@ import { Steps } from "./steps.js";
 /** @import { FileData, Frame, Page, Run } from "../state/types.js" */
 
 const TICK_EVERY = 500;
+/** Steps in which people are asked, or say something. */
+const PEOPLE = ["approval_request", "question", "approval", "answer"];
 /** Milliseconds after which a queue that nothing stands before and that does not move is shown as waiting for room. */
 const NO_ROOM = 10_000;
 
@@ -202,6 +205,8 @@ function receive(frame) {
   state = reduce(state, frame);
   if (frame.type === "session") hasJoined(frame.data);
   if (frame.type === "reasoning_start" || frame.type === "reasoning_complete") runChanged(frame);
+  // Where it waits for people, and where it does no longer, the list says so.
+  if (frame.type === "reasoning_step" && PEOPLE.includes(frame.data.type)) void refresh();
   if (state.gap && !before.gap) connection.resume();
   if (state !== before) repaint();
 }
@@ -305,6 +310,13 @@ function runAtWork() {
   return run && !run.ended ? run : null;
 }
 
+onKey("w", () => {
+  /** @type {HTMLElement|null} */
+  const place = document.querySelector('#log [data-slot="form"]:has(form)');
+  if (place === null) return;
+  place.scrollIntoView({ block: "nearest" });
+  focusForm(place);
+});
 onKey("End", () => view.scroll.toEnd());
 onKey("Escape", () => composer?.focus());
 /** No single key stops a run: what is meant as a word must not end it. */

@@ -18,6 +18,7 @@ export const api = createApi({ user: byId("sessions").dataset.user });
 
 startNotifications({ api, storage: localStore() });
 onWaiting(() => void refresh());
+document.addEventListener("thinkaloud:decided", () => void refresh());
 setUpDialogs(api);
 
 // ---- menus open beside what opens them ----

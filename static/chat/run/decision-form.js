@@ -53,8 +53,9 @@ export function dropForm(place) {
  * @param {HTMLElement} place
  */
 export function focusForm(place) {
-  const first = findAll(place, "[data-first], form")[0];
-  /** @type {HTMLElement|undefined} */ (first)?.focus({ preventScroll: true });
+  /** @type {HTMLElement|null} */
+  const first = find(place, "[data-first]") ?? find(place, "form");
+  first?.focus({ preventScroll: true });
 }
 
 /**
@@ -92,11 +93,12 @@ async function send(place, form, submitter) {
   const data = new FormData(form, submitter);
   // Logging in makes a new one, and the form may be older than that.
   data.set("csrfmiddlewaretoken", csrfToken());
-  const buttons = findAll(form, "button");
+  const buttons = findAll(form, "button:not([hidden])");
   for (const button of buttons) /** @type {HTMLButtonElement} */ (button).disabled = true;
   const body = await postForm(address.href, data);
   if (body !== null) {
     // Meanwhile the log may have said the same.
+    document.dispatchEvent(new Event("thinkaloud:decided"));
     if (!place.contains(form)) return;
     replaceContent(place, body);
     setUpForm(place);

@@ -37,9 +37,9 @@ export function fillDecision(part, run, call) {
   fillPairs(slot(part, "answers"), answered(request, decision).flatMap(([label, words]) => [make("dt", label), make("dd", words)]));
   fillPairs(slot(part, "changes"), decision && call.arguments !== null ? changes(call.arguments, decision.arguments).flatMap(changed) : []);
   const place = slot(part, "form");
-  /** @type {HTMLAnchorElement|null} */
-  const link = slot(part, "decide");
-  if (waits && link && "mayDecide" in part.dataset) {
+  if (waits && "mayDecide" in part.dataset) {
+    /** @type {HTMLAnchorElement} */
+    const link = slot(part, "decide");
     link.href = pathTo(`runs/${run.id}/decide/?call=${encodeURIComponent(call.call_id)}`);
     loadForm(place, link);
   } else dropForm(place);

@@ -6,7 +6,7 @@ import pytest
 
 from agents.tools import CancelToken, Tool, Toolbox, build_tools
 
-BUILT_IN = ["python", "current_time", "search_history", "fetch_page"]
+BUILT_IN = ["python", "current_time", "search_history", "fetch_page", "ask_user"]
 
 
 class Mine:

@@ -16,7 +16,7 @@ from chat.models import Act, AuditEntry, Door, Session, Share
 from chat.runs import sharing
 from chat.runs.admission import Refused
 from tests.chat import making
-from tests.chat.api.test_calls import ask, ended
+from tests.chat.api.test_calls import QUICK, ask, ended
 from tests.serving import Browser, Server
 
 
@@ -269,3 +269,53 @@ def test_who_is_deactivated_or_gone_is_nobody_to_share_with() -> None:
     User.objects.filter(pk=gone.pk).update(is_active=False)
     with pytest.raises(sharing.UnknownName):
         sharing.make_share(owner, session.pk, sharing.Wish(user="gone"), Role.WATCHER, None, Door.API)
+
+
+async def test_open_sockets_hear_of_another_owner(bo: Browser, cy: Browser) -> None:
+    session_id = await bo.new_session(title="to hand over")
+    await share(bo, session_id, user="cy")
+    status, offer = await bo.call("POST", f"sessions/{session_id}/owner/", {"user": "cy"})
+    assert (status, offer["user"], offer["title"]) == (201, "cy", "to hand over")
+    assert (await cy.call("GET", "offers/"))[1]["items"] == [offer]
+    async with cy.socket(session_id) as theirs, bo.socket(session_id) as own:
+        assert (await theirs.receive())["data"]["role"] == "watcher"
+        assert (await own.receive())["data"]["role"] == "owner"
+        status, taken = await cy.call("POST", f"sessions/{session_id}/owner/accept/")
+        assert (status, taken["id"]) == (200, session_id)
+        assert (await theirs.until_type("session"))["data"]["role"] == "owner"
+        assert (await own.until_type("session"))["data"]["role"] == "driver"
+        await own.send("chat", message="hello")
+        assert (await own.until_type("accepted"))["data"]["queued"] == 0
+    assert (await bo.call("PATCH", f"sessions/{session_id}/", {"title": "mine"}))[0] == 403
+    assert await bo.call("POST", f"sessions/{session_id}/leave/") == (204, None)
+    assert (await bo.call("GET", f"sessions/{session_id}/"))[0] == 404
+
+
+async def test_a_copy_is_ones_own_and_a_branch_goes_on_otherwise(bo: Browser, cy: Browser) -> None:
+    session_id = await bo.new_session(title="tea")
+    first = await ended(bo, await ask(bo, session_id))
+    await share(bo, session_id, user="cy")
+    _, log = await bo.call("GET", f"sessions/{session_id}/events/")
+    headers = {"Idempotency-Key": "once"}
+    status, copy = await cy.call("POST", f"sessions/{session_id}/copy/", headers=headers)
+    assert (status, copy["title"], copy["last_seq"]) == (201, "tea", log["last_seq"])
+    assert (await cy.call("POST", f"sessions/{session_id}/copy/", headers=headers))[1]["id"] == copy["id"]
+    branch = {"of": session_id, "after_seq": log["last_seq"], "number": 2, "count": 2}
+    assert branch.items() <= copy["branch"].items()
+    _, own = await cy.call("GET", f"sessions/{copy['id']}/events/")
+    assert [event["copied_from"] for event in own["events"]] == [event["id"] for event in log["events"]]
+    async with cy.socket(copy["id"]) as socket:
+        assert (await socket.receive())["data"]["branch"] == copy["branch"]
+    # Going on from before the first question, as another agent.
+    wish = {"after_seq": 0, "message": QUICK, "agent_name": "writer"}
+    status, made = await bo.call("POST", f"sessions/{session_id}/branch/", wish)
+    assert (status, made["agent_name"], made["branch"]["after_seq"]) == (201, "writer", 0)
+    assert (await ended(bo, made["run_id"]))["status"] == first["status"]
+    listed = {
+        item["id"]: item["branch"] for item in (await bo.call("GET", "sessions/"))[1]["items"] if "branch" in item
+    }
+    assert listed[session_id]["count"] == 2, "of what cy has copied bo learns nothing"
+    assert set(listed) >= {session_id, made["id"]}
+    for odd in ({"after_seq": 2}, {"after_seq": -1}, {"after_seq": "1"}, {}, {"after_seq": 0, "message": " "}):
+        status, refused = await bo.call("POST", f"sessions/{session_id}/branch/", odd)
+        assert status == 400, refused

@@ -29,7 +29,10 @@ STORED |= {
 }
 #: Of each type of frame that is not stored. What is told as a list has the fields of one.
 UNSTORED = {
-    "session": ("session_id title agent last_seq role window run queue children notes", "reset context budget"),
+    "session": (
+        "session_id title agent last_seq role window run queue children notes",
+        "reset context budget branch",
+    ),
     "accepted": ("client_message_id run_id queued", ""),
     "queue": ("run_id client_message_id user message", ""),
     "error": ("message code id", "client_message_id template values"),
@@ -93,7 +96,7 @@ def fields_of(frame: Any) -> tuple[set[str], set[str]]:
 @pytest.mark.parametrize("word", STORED)
 def test_a_stored_event_holds_what_the_protocol_says(word: str) -> None:
     kind = members(StoredFrame)[word]
-    assert wire_types.keys_of(kind) == ({"type", "seq", "id", "run_id", "data"}, set())
+    assert wire_types.keys_of(kind) == ({"type", "seq", "id", "run_id", "data"}, {"copied_from"})
     assert fields_of(kind) == tuple(set(names.split()) for names in STORED[word])
 
 

@@ -21,7 +21,9 @@ from chat.models import (
     File,
     FileChunk,
     FileText,
+    IndexMove,
     Occurrence,
+    OwnerOffer,
     Run,
     RunStatus,
     Schedule,
@@ -74,6 +76,8 @@ def fill(owner: User) -> Session:
     file_texts.prepare(making.file(owner, "apples", session))
     share, _ = sharing.make_share(owner, session.pk, sharing.Wish(link=True), access.Role.WATCHER, None, Door.API)
     ShareJoin.objects.create(share=share, user=owner)
+    OwnerOffer.objects.create(session=session, user=owner)
+    IndexMove.objects.create(session=session)
     Comment.objects.create(session=session, seq=1, user=owner, text="apples", version=1)
     Verdict.objects.create(session=session, run=run, user=owner, word="bad", version=2)
     return session
@@ -146,6 +150,8 @@ def empty(owner: User) -> bool:
         Connection.objects,
         Share.objects,
         ShareJoin.objects,
+        OwnerOffer.objects,
+        IndexMove.objects,
         Comment.objects,
         Verdict.objects,
     )
@@ -183,7 +189,7 @@ def test_it_goes_on_where_a_batch_failed(long: Session, ada: User, monkeypatch: 
         calls += 1
         usual(rows)
         # Not as often as any one batch deletes, or that would never be done.
-        if calls % 13 == 0:
+        if calls % 29 == 0:
             raise OperationalError("the process was killed")
 
     monkeypatch.setattr(erasure, "_delete", delete)

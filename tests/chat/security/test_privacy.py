@@ -16,7 +16,7 @@ from django.utils import timezone
 from agents import CallBegun, ModelRequest
 from chat import access, protocol
 from chat.accounts.models import User
-from chat.models import ApiToken, Door, Run, Schedule, Scope, Session, SessionFile, Webhook
+from chat.models import ApiToken, Door, Run, Schedule, Scope, Session, SessionFile, StandingApproval, Webhook
 from chat.runs import notes, sharing
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
@@ -86,6 +86,16 @@ ROWS: dict[str, list[Row]] = {
         Row("GET", LOGIN, 404, 200, 200, watcher=404, driver=200),
         Row("POST", 405, 405, 405, 405),
     ],
+    # What waits is for whoever drives; a call that there is none of is told to nobody.
+    "waiting/": page(200, 200, 200),
+    "runs/<uuid:run_id>/decide/": [
+        Row("GET", LOGIN, 404, 404, 403, watcher=403, driver=404),
+        Row("POST", LOGIN, 404, 404, 403, watcher=403, driver=404),
+    ],
+    "sessions/<uuid:session_id>/allowed/": [
+        Row("GET", LOGIN, 404, 200, 403, watcher=403, driver=200),
+        Row("POST", LOGIN, 404, 404, 403, watcher=403, driver=404),
+    ],
     # With whom a session is shared is its owner's to say, and to know; what a link leads to, anybody's who has it and logs in.
     "sessions/<uuid:session_id>/share/": [Row("GET", LOGIN, 404, 200, 404), Row("POST", LOGIN, 404, 400, 404)],
     "s/<str:secret>/": [Row("GET", LOGIN, 404, 404, 404), Row("POST", LOGIN, 404, 404, 404)],
@@ -120,6 +130,23 @@ ROWS: dict[str, list[Row]] = {
         Row("PATCH", 401, 404, 200, 403, '{"role": "driver"}', watcher=403),
         Row("DELETE", 401, 404, 204, 403, watcher=403),
     ],
+    # A session of one's own that begins as a copy: for whoever sees it, but for staff.
+    "api/sessions/<session_id>/copy/": [
+        Row("GET", 401, 405, 405, 405),
+        Row("POST", 401, 404, 201, 403, watcher=201),
+    ],
+    "api/sessions/<session_id>/branch/": [
+        Row("POST", 401, 404, 201, 403, '{"after_seq": 0}', watcher=201),
+        Row("POST", 401, 404, 201, 403, '{"after_seq": 0, "message": "hello"}', watcher=201),
+    ],
+    # Whose it is its owner says, and who was asked by them; nobody was here.
+    "api/offers/": [Row("GET", 401, 200, 200, 200)],
+    "api/sessions/<session_id>/owner/": [
+        Row("POST", 401, 404, 201, 403, '{"user": "another"}'),
+        Row("DELETE", 401, 404, 404, 404),
+    ],
+    "api/sessions/<session_id>/owner/accept/": [Row("POST", 401, 404, 404, 404)],
+    "api/sessions/<session_id>/leave/": [Row("POST", 401, 404, 403, 403, watcher=204)],
     # Whoever sees the session by a right of their own says what they think of it; what staff think they say elsewhere.
     "api/runs/<run_id>/verdict/": [
         Row("GET", 401, 404, 200, 200),
@@ -157,6 +184,18 @@ ROWS: dict[str, list[Row]] = {
     "api/runs/<run_id>/calls/<number>/messages/": [Row("GET", 401, 404, 200, 200, watcher=403, driver=200)],
     "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202, watcher=403, driver=202)],
     "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403, driver=409)],
+    # What waits for people: for those who drive the session. Here nothing does, so that there is nothing to decide.
+    "api/waiting/": [Row("GET", 401, 200, 200, 200), Row("POST", 401, 405, 405, 405)],
+    "api/runs/<run_id>/approve/": [
+        Row("POST", 401, 404, 409, 403, '{"tool_call_id": "c", "decision": "allow"}', watcher=403, driver=409)
+    ],
+    "api/runs/<run_id>/answer/": [
+        Row("POST", 401, 404, 409, 403, '{"tool_call_id": "c", "answers": {}}', watcher=403, driver=409)
+    ],
+    "api/sessions/<session_id>/approvals/": [Row("GET", 401, 404, 200, 200)],
+    "api/sessions/<session_id>/approvals/<approval_id>/": [
+        Row("DELETE", 401, 404, 204, 403, watcher=403, driver=204),
+    ],
     # The door of OpenAI's clients, which tokens alone open.
     "v1/models": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
     "v1/models/<str:name>": [Row("GET", 401, 401, 401, 401)],
@@ -338,6 +377,7 @@ def owned() -> tuple[Session, Run]:
     asked = ModelRequest("m", [{"role": "user", "content": SECRET}])
     CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
     notes.write_comment(owner, session.pk, 1, SECRET)
+    StandingApproval.objects.create(session=session, user=owner, tool_name="python", rule="r")
     return session, run
 
 
@@ -354,6 +394,7 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
     file_id = str(used.file_id if used else uuid4())
     shared = session.shares.first() if session else None
     commented = session.comments.first() if session else None
+    allowed = session.standing_approvals.first() if session else None
     token = ApiToken.objects.filter(user=session.owner_id, revoked_at=None).first() if session else None
     token_id = str(token.pk if token else uuid4())
     named = {
@@ -367,6 +408,7 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
         "schedule_id": schedule_id,
         "share_id": str(shared.pk if shared else uuid4()),
         "seq": "1",
+        "approval_id": str(allowed.pk if allowed else 2**40),
         "comment_id": str(commented.pk if commented else uuid4()),
         "name": act,
     }
@@ -437,6 +479,8 @@ COMMANDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "resume": ({"last_seq": 0}, "session", "session"),
     "ack": ({"seq": 1}, "pong", "pong"),
     "ping": ({}, "pong", "pong"),
+    "approve": ({"run_id": "RUN", "tool_call_id": "c", "decision": "allow"}, "not_waiting", "not_allowed"),
+    "answer": ({"run_id": "RUN", "tool_call_id": "c", "answers": {}}, "not_waiting", "not_allowed"),
     "activity": ({"seq": 1, "typing": True}, "pong", "pong"),
     "cancel": ({"all": True}, "reasoning_complete", "reasoning_complete"),
 }

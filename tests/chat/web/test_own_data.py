@@ -30,8 +30,10 @@ from chat.models import (
     Door,
     Draft,
     ImportedDocument,
+    IndexMove,
     Mail,
     Occurrence,
+    OwnerOffer,
     RequestKey,
     Run,
     RunStatus,
@@ -41,10 +43,12 @@ from chat.models import (
     Session,
     Share,
     ShareJoin,
+    StandingApproval,
     StepContent,
     StepOrigin,
     Thread,
     Verdict,
+    WaitingCall,
 )
 from chat.models.webhooks import Webhook, WebhookDelivery
 from chat.runs import erasure
@@ -104,8 +108,13 @@ def fill(name: str) -> User:
     RequestKey.objects.create(owner=user, key="k", digest=f"digest of {name}", session_id=session.pk)
     share = Share.objects.create(session=session, link_hash=f"secret of {name}", role="watcher")
     ShareJoin.objects.create(share=share, user=user)
+    OwnerOffer.objects.create(session=session, user=user)
+    IndexMove.objects.create(session=session)
     Comment.objects.create(session=session, seq=1, user=user, text=f"{name} comments", version=1)
     Verdict.objects.create(session=session, run=run, user=user, word="bad", reason=f"{name} reasons", version=2)
+    held = {"tool_call_id": "c", "tool_name": "t", "arguments": f'{{"to": "{name}"}}', "deadline": timezone.now()}
+    WaitingCall.objects.create(session=session, run=run, decided_by=user, **held)
+    StandingApproval.objects.create(session=session, user=user, tool_name="t", rule="r", made_by=user)
     hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
     Mail.objects.create(user=user, kind="run.waiting", run_id=run.pk)
     WebhookDelivery.objects.create(webhook=hook, event="run.ended")

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0031_notes'),
+        ('chat', '0033_waiting_parameters'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,0 +1,111 @@
+"""Sorts the calls of a model's turn: what runs at once, what is refused, and what waits for people."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from agents.approval import PRIVATE, Gate, judge
+from agents.steps import QuestionField
+from agents.text import json_object
+from agents.tools.ask_user import AskUserTool, fields_of
+from agents.tools.runner import Job, ToolOutcome
+from agents.tools.tool import Tool, ToolError
+
+DENIED = "This installation's rules forbid this call. Nothing was run; go on without it."
+_CANNOT_WAIT = (
+    "This call needs a person's decision, for which this agent cannot wait here. Nothing was run; go on without it."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCall:
+    """A call that waits for people. Of a question, ``fields`` is the form."""
+
+    id: str
+    tool_name: str
+    arguments: dict[str, Any]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """The JSON schema that they fit."""
+    kind: Literal["approval", "question"] = "approval"
+    rule: str = ""
+    question: str = ""
+    fields: Sequence[QuestionField] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedCall:
+    """A call that has waited, in the run that goes on: it runs with these arguments, or has its outcome already."""
+
+    id: str
+    name: str
+    arguments: str
+    outcome: ToolOutcome | None = None
+    note: str = ""
+    """What stands before its result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Where a run stood that has waited: its last model call and numbered step, and the calls that people have decided on."""
+
+    iteration: int
+    step: int
+    calls: tuple[DecidedCall, ...]
+
+
+@dataclass(slots=True)
+class Turn:
+    """A turn's calls, sorted."""
+
+    ready: list[Job] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why, by the call's id, as a sentence."""
+    held: list[HeldCall] = field(default_factory=list)
+
+
+def sort_calls(jobs: Sequence[Job], gate: Gate) -> Turn:
+    """Sort a turn's calls. What can't run anyway, for its name or its arguments, is ready: whoever runs it says why."""
+    turn = Turn()
+    for job in jobs:
+        arguments = json_object(job.arguments, None)
+        if job.stop.is_decided or job.tool is None or arguments is None or _misfits(arguments, job.tool):
+            turn.ready.append(job)
+            continue
+        try:
+            held = _held(job, job.tool, arguments, gate)
+        except ToolError as error:
+            turn.refused[job.id] = str(error)
+            continue
+        if held is None:
+            turn.ready.append(job)
+        elif gate.can_wait:
+            turn.held.append(held)
+        elif held.rule == PRIVATE or held.kind == "question":
+            # The tool says in its own words why it does nothing.
+            turn.ready.append(job)
+        else:
+            turn.refused[job.id] = _CANNOT_WAIT
+    return turn
+
+
+def _misfits(arguments: dict[str, Any], tool: Tool) -> bool:
+    from agents.tools.schemas import argument_problem  # noqa: PLC0415 - as in `agents.tools.runner`
+
+    return bool(argument_problem(arguments, tool.parameters))
+
+
+def _held(job: Job, tool: Tool, arguments: dict[str, Any], gate: Gate) -> HeldCall | None:
+    """What waits of a call, if it has to. Raises `ToolError` where it may not be made at all."""
+    verdict = judge(gate.policies, job.name, arguments)
+    if verdict.decision == "deny":
+        raise ToolError(DENIED)
+    # An agent may be called “user”, and then the tool that asks it has this name.
+    if job.name == AskUserTool.name and tool.parameters is AskUserTool.parameters:
+        fields = fields_of(arguments)
+        return HeldCall(job.id, job.name, arguments, {}, "question", question=str(arguments["question"]), fields=fields)
+    if verdict.decision == "ask" and not gate.is_allowed(job.name, verdict.rule):
+        return HeldCall(job.id, job.name, arguments, tool.parameters, rule=verdict.rule)
+    is_private = getattr(tool, "is_private", None)
+    if is_private is not None and is_private(arguments):
+        return HeldCall(job.id, job.name, arguments, tool.parameters, rule=PRIVATE)
+    return None

@@ -1,0 +1,67 @@
+"""Sessions of one's own that begin as copies: all of another's log, or an earlier place of it from which one goes on otherwise."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from ninja import Router, Status
+from pydantic import BaseModel, Field, StrictInt, StrictStr
+
+from chat.api.auth import MANAGE
+from chat.api.bodies import payload, takes, user_of
+from chat.api.errors import ErrorResponse, error_response
+from chat.api.paths import visible_session
+from chat.api.sessions import SessionOut, branch_of, session_out
+from chat.models import Door, Session
+from chat.runs.branching import Branch, TooLong, make_branch
+from chat.runs.request_keys import HEADER
+from chat.runtime import database
+
+router = Router()
+
+
+class NewBranch(BaseModel):
+    """From where to go on, and how."""
+
+    after_seq: Annotated[StrictInt, Field(ge=0, lt=2**63, description="The last event of a run, or 0.")]
+    message: StrictStr | None = Field(None, description="What is asked there first.")
+    agent_name: StrictStr | None = None
+    files: list[StrictStr] = Field([], description="Files of the message: ids of one's own, or of the session's.")
+
+
+class BranchOut(SessionOut):
+    """The session that was made."""
+
+    run_id: UUID | None = Field(None, description="The run that answers its message.")
+
+
+@router.post("sessions/{session_id}/copy/", auth=MANAGE, response={201: SessionOut})
+async def copy_session(request: HttpRequest, session_id: str) -> Any:
+    """Copy the log of a session, up to the end of its last run that has ended, into a session of one's own.
+
+    It has the same numbers, times and names, and identifiers of its own, with `copied_from` beside them. More than 20,000 steps are
+    not copied: 400. `Idempotency-Key` as for `POST sessions/`.
+    """
+    session = await visible_session(request, session_id)
+    return await _made(request, Branch(session.pk, key=request.headers.get(HEADER)))
+
+
+@router.post("sessions/{session_id}/branch/", auth=MANAGE, response={201: BranchOut}, openapi_extra=takes(NewBranch))
+async def branch_session(request: HttpRequest, session_id: str) -> Any:
+    """Copy the log of a session up to `after_seq` into a session of one's own, and go on there with a message, if one is given.
+
+    `after_seq` is the end of a run that nothing else lies around, or 0; anything else is `bad_seq`. The rest as for `copy/`.
+    """
+    session = await visible_session(request, session_id)
+    new = payload(request, NewBranch)
+    wish = Branch(session.pk, new.after_seq, new.message, new.agent_name, tuple(new.files), request.headers.get(HEADER))
+    return await _made(request, wish)
+
+
+async def _made(request: HttpRequest, wish: Branch) -> ErrorResponse | Status[dict[str, Any]]:
+    try:
+        made = await make_branch(user_of(request), wish, Door.API)
+    except TooLong as refused:
+        return error_response(refused.code, refused.message, 400)
+    session = await database.read(Session.objects.get, pk=made.session_id)
+    return Status(201, session_out(session) | await branch_of(request, session) | {"run_id": made.run_id})

@@ -1,0 +1,110 @@
+"""A session gets another owner: offered, accepted, declined; and left by whom it was shared with."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from ninja import Router, Schema, Status
+from pydantic import BaseModel, Field, StrictStr
+
+from agents.sentence import Sentence
+from chat.api.auth import MANAGE, READ
+from chat.api.bodies import payload, takes, user_of
+from chat.api.errors import error_response
+from chat.api.paths import visible_session
+from chat.api.sessions import SessionOut, session_out
+from chat.models import Door, OwnerOffer, Session
+from chat.protocol import as_uuid, group_messages
+from chat.runs import sharing
+from chat.runs.admission import Refused
+from chat.runtime import background, database, groups
+from chat.schedules import handover
+
+router = Router()
+
+
+class NewOwner(BaseModel):
+    """Who is asked to take it over."""
+
+    user: Annotated[StrictStr, Field(max_length=150)]
+
+
+class OfferOut(Schema):
+    """Somebody is asked to take a session over."""
+
+    session_id: UUID
+    title: str
+    owner: str
+    user: str
+    offered_at: float
+
+
+class OfferList(Schema):
+    """The sessions that one is asked to take over."""
+
+    items: list[OfferOut]
+
+
+def _offer_out(offer: OwnerOffer) -> dict[str, Any]:
+    return {
+        "session_id": offer.session_id,
+        "title": offer.session.title,
+        "owner": offer.session.owner.get_username(),
+        "user": offer.user.get_username(),
+        "offered_at": offer.offered_at.timestamp(),
+    }
+
+
+@router.get("offers/", auth=READ, response=OfferList)
+async def list_offers(request: HttpRequest) -> dict[str, Any]:
+    """List the sessions that one is asked to take over."""
+    return {"items": [_offer_out(offer) for offer in await database.read(handover.offers_to, user_of(request))]}
+
+
+@router.post("sessions/{session_id}/owner/", auth=MANAGE, response={201: OfferOut}, openapi_extra=takes(NewOwner))
+async def offer_session(request: HttpRequest, session_id: str) -> Any:
+    """Ask somebody to take over a session of one's own; whoever was asked before is asked no more.
+
+    They accept by `accept/`. An unknown name is 400 `not_found`, as for shares.
+    """
+    session = await visible_session(request, session_id)
+    name = payload(request, NewOwner).user
+    try:
+        offer = await database.write(handover.offer_session, user_of(request), session.pk, name, Door.API)
+    except sharing.UnknownName as unknown:
+        return error_response(unknown.code, unknown.message, 400)
+    offer.session = session
+    return Status(201, _offer_out(offer))
+
+
+@router.delete("sessions/{session_id}/owner/", auth=MANAGE, response={204: None})
+async def withdraw_offer(request: HttpRequest, session_id: str) -> Status[None]:
+    """Ask nobody any more, as the owner; or decline, as who was asked."""
+    await database.write(handover.withdraw_offer, user_of(request), _key(session_id), Door.API)
+    return Status(204, None)
+
+
+@router.post("sessions/{session_id}/owner/accept/", auth=MANAGE, response=SessionOut)
+async def accept_offer(request: HttpRequest, session_id: str) -> dict[str, Any]:
+    """Take over a session that one was asked to. Who owned it drives it from then on; schedules into it pause."""
+    key = _key(session_id)
+    await database.write(handover.accept_offer, user_of(request), key, Door.API)
+    await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
+    background.spawn(handover.move_index(), "move index")
+    return session_out(await database.read(Session.objects.get, pk=key))
+
+
+@router.post("sessions/{session_id}/leave/", auth=MANAGE, response={204: None})
+async def leave_session(request: HttpRequest, session_id: str) -> Status[None]:
+    """Give up a session that was shared with oneself, or that one has joined by a link."""
+    session = await visible_session(request, session_id)
+    await database.write(sharing.leave_session, user_of(request), session.pk, Door.API)
+    await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
+    return Status(204, None)
+
+
+def _key(session_id: str) -> UUID:
+    key = as_uuid(session_id)
+    if key is None:
+        raise Refused("not_found", Sentence("Nobody has asked you to take this session over, or not any more."))
+    return key

@@ -1,0 +1,129 @@
+"""What waits for people: listed, decided, answered; and what they have allowed beforehand."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from django.http import HttpRequest
+from ninja import Router, Schema, Status
+from pydantic import Field
+
+from agents.sentence import Sentence
+from chat import protocol
+from chat.api.auth import ASK, READ
+from chat.api.bodies import payload, takes, user_of
+from chat.api.paths import visible_run, visible_session
+from chat.api.runs import StoppedOut
+from chat.models import Door, StandingApproval
+from chat.protocol import BadFrame
+from chat.runs import deciding
+from chat.runs.admission import Refused
+from chat.runtime import database
+from chat.store import waiting_calls
+
+router = Router()
+
+
+class WaitingOut(Schema):
+    """A call that waits for a decision, or a question that waits for an answer."""
+
+    session_id: UUID
+    title: str = Field(description="The session's.")
+    run_id: UUID
+    tool_call_id: str
+    kind: Literal["approval", "question"]
+    tool_name: str
+    deadline: float
+
+
+class WaitingPage(Schema):
+    """What waits, by its deadline, and the cursor of the next page."""
+
+    items: list[WaitingOut]
+    next: str | None
+
+
+class StandingOut(Schema):
+    """Calls of a tool that need no further decision in a session."""
+
+    id: int
+    tool_name: str
+    user: str = Field(description="In whose runs.")
+    allowed_by: str | None = Field(description="Null: the account is gone.")
+    created_at: float
+
+
+class StandingList(Schema):
+    """What is allowed in a session, oldest first."""
+
+    items: list[StandingOut]
+
+
+@router.get("waiting/", auth=READ, response=WaitingPage)
+async def list_waiting(request: HttpRequest, cursor: str = "") -> dict[str, Any]:
+    """List what waits for one's decision or answer, in all sessions that one drives. `cursor` is `next` of the page before."""
+    page = await database.read(waiting_calls.list_open, user_of(request).pk, _place(cursor))
+    items = [{**entry._asdict(), "deadline": entry.deadline.timestamp()} for entry in page.entries]
+    after = page.next_after
+    return {"items": items, "next": f"{after[0].timestamp():.6f}-{after[1]}" if after is not None else None}
+
+
+@router.post("runs/{run_id}/approve/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes(protocol.Decide))
+async def approve_call(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
+    """Allow or deny a call of a run that waits. When all of its turn are decided, the run goes on."""
+    run = await visible_run(request, run_id)
+    approval = deciding.approval_of(payload(request, protocol.Decide))
+    await deciding.approve(user_of(request), run.session_id, run.pk, approval, Door.API)
+    return Status(202, {"run_id": run.pk})
+
+
+@router.post("runs/{run_id}/answer/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes(protocol.Reply))
+async def answer_question(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
+    """Answer what the agent of a run that waits asks."""
+    run = await visible_run(request, run_id)
+    said = payload(request, protocol.Reply)
+    await deciding.answer(user_of(request), run.session_id, run.pk, said.tool_call_id, said.answers, Door.API)
+    return Status(202, {"run_id": run.pk})
+
+
+@router.get("sessions/{session_id}/approvals/", auth=READ, response=StandingList)
+async def list_approvals(request: HttpRequest, session_id: str) -> dict[str, Any]:
+    """List what people have allowed for a session, so that it is not asked again."""
+    session = await visible_session(request, session_id)
+    return {"items": await database.read(_standing, session.pk)}
+
+
+@router.delete("sessions/{session_id}/approvals/{approval_id}/", auth=ASK, response={204: None})
+async def revoke_approval(request: HttpRequest, session_id: str, approval_id: str) -> Status[None]:
+    """Take back what was allowed for a session."""
+    session = await visible_session(request, session_id)
+    if not (approval_id.isascii() and approval_id.isdigit() and len(approval_id) < 19):
+        raise Refused("not_found", Sentence("Nothing of that kind is allowed here."))
+    await deciding.revoke(user_of(request), session.pk, int(approval_id), Door.API)
+    return Status(204, None)
+
+
+def _standing(session_id: UUID) -> list[dict[str, Any]]:
+    found = StandingApproval.objects.filter(session=session_id).select_related("user", "made_by").order_by("pk")
+    return [
+        {
+            "id": each.pk,
+            "tool_name": each.tool_name,
+            "user": each.user.get_username(),
+            "allowed_by": each.made_by.get_username() if each.made_by else None,
+            "created_at": each.created_at.timestamp(),
+        }
+        for each in found
+    ]
+
+
+def _place(cursor: str) -> tuple[datetime, int] | None:
+    if not cursor:
+        return None
+    stamp, _, pk = cursor.partition("-")
+    try:
+        if not (pk.isascii() and pk.isdigit() and len(pk) < 19):
+            raise ValueError
+        return datetime.fromtimestamp(float(stamp), UTC), int(pk)
+    except (ValueError, OverflowError, OSError):
+        raise BadFrame("bad_frame", Sentence("cursor: `next` of the page before.")) from None

@@ -1,0 +1,105 @@
+"""A call that waits for people as the pages show it: what it is, which rules want a decision, and its form."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import orjson
+from django.utils.translation import gettext as _
+
+from agents.approval import PRIVATE, Policy, Rule
+from agents.steps import QuestionField
+from chat.models import WaitingCall, WaitingKind
+from chat.rendering import decision_form, decisions, humanize, rows
+from chat.rendering.decision_form import FormField, Sent
+from chat.rendering.transcript import Call, Decision, Request
+
+Row = dict[str, Any]
+
+
+def arguments_of(call: WaitingCall) -> dict[str, Any]:
+    """What the model wants to call the tool with."""
+    return cast(dict[str, Any], orjson.loads(call.arguments or "{}"))
+
+
+def fields_of(call: WaitingCall) -> list[QuestionField]:
+    """What the agent asks; nothing where it asks for a decision."""
+    return cast(list[QuestionField], orjson.loads(call.fields or "[]"))
+
+
+def waiting_row(call: WaitingCall) -> Row:
+    """What lists and the call's own page tell of it."""
+    folded = _folded(call)
+    asked_by = call.run.user.get_username() if call.run.user else ""
+    is_question = call.kind == WaitingKind.QUESTION
+    arguments = arguments_of(call)
+    return {
+        "run_id": call.run_id,
+        "session_id": call.session_id,
+        "title": call.session.title,
+        "tool_name": call.tool_name,
+        "icon": humanize.icon(call.tool_name),
+        "telling": humanize.summarize_arguments(arguments),
+        "is_question": is_question,
+        "word": humanize.waiting("question" if is_question else "approval"),
+        "since": call.created_at.timestamp(),
+        # What an agent asks stands in the form.
+        **(rows.inside({}) if is_question else rows.inside(arguments)),
+        "decision": decisions.decision_row(folded, str(call.run_id), asked_by),
+    }
+
+
+def _folded(call: WaitingCall) -> Call:
+    """The call as a run's outline has it."""
+    is_question = call.kind == WaitingKind.QUESTION
+    fields = fields_of(call) if is_question else None
+    at = call.created_at.timestamp()
+    folded = Call(None, 0, at, call.tool_call_id, call.tool_name, arguments_of(call))
+    asks = str(folded.arguments.get("question", "")) if is_question else ""
+    folded.request = Request(None, at, call.deadline.timestamp(), call.unanswered, fields, asks)
+    if call.decided_at is not None:
+        folded.decision = Decision(
+            None,
+            call.decided_at.timestamp(),
+            call.decision,
+            call.decided_by.get_username() if call.decided_by else None,
+            orjson.loads(call.new_arguments) if call.new_arguments else None,
+            reason=call.reason,
+            answers=orjson.loads(call.answers) if call.answers else None,
+        )
+    return folded
+
+
+def form_row(call: WaitingCall, schema: Mapping[str, Any], sent: Sent | None = None) -> Row:
+    """The form by which it is decided, or answered, with what was ``sent`` and could not be taken."""
+    if call.kind == WaitingKind.QUESTION:
+        return {"is_question": True, "fields": decision_form.question_fields(fields_of(call), sent)}
+    arguments = arguments_of(call)
+    whole = decision_form.whole_json(arguments)
+    text = whole if sent is None else str(sent.get("json", whole)).replace("\r\n", "\n")
+    fields: list[FormField] = decision_form.argument_fields(arguments, schema)
+    return {
+        "is_question": False,
+        "fields": fields if sent is None else decision_form.with_sent(fields, sent),
+        "json": text,
+        "json_rows": min(16, max(3, text.count("\n") + 1)),
+        "json_said": text != whole,
+        "said": sent is not None,
+        "reason": "" if sent is None else sent.get("reason", ""),
+    }
+
+
+def wanting_rules(call: WaitingCall, policies: Sequence[Policy]) -> list[str]:
+    """The rules that want a decision about it, in words."""
+    if call.kind == WaitingKind.QUESTION:
+        return []
+    if call.rule == PRIVATE:
+        return [_("This session has read private things, and this call reaches outside.")]
+    arguments = arguments_of(call)
+    found = [next((rule for rule in policy if rule.matches(call.tool_name, arguments)), None) for policy in policies]
+    return list(dict.fromkeys(rule_words(rule) for rule in found if rule is not None and rule.decision == "ask"))
+
+
+def rule_words(rule: Rule) -> str:
+    """Which calls a rule is for: ``fetch_page · url: https://*``."""
+    arguments = [f"{name}: {glob}" for name, glob in rule.arguments]
+    return " · ".join([rule.tool, *arguments])

@@ -1,0 +1,306 @@
+"""The use case: go on from an earlier place of a session in one of one's own, or take a copy of it.
+
+The new session's log begins as a copy, made in short transactions, between which others write. Until it is whole the session is hidden
+as one that is deleted is, until a moment that each batch moves on: whoever dies meanwhile leaves nothing that anybody sees, and
+`erasure` removes it. What is asked in it first is asked in the transaction that shows it.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+from django.db import transaction
+from django.utils import timezone
+
+from agents.sentence import Sentence
+from chat.access import may_copy, role_in
+from chat.accounts.models import User
+from chat.models import Act, Door, Origin, Run, Session
+from chat.runs import commands
+from chat.runs import state as run_state
+from chat.runs.admission import Refused, check_agent, check_files, check_message, lock_session
+from chat.runs.commands import Accepted
+from chat.runs.request_keys import AskedKey, claim_key, find_made, read_key, settle_key
+from chat.runtime import background, database
+from chat.security import audit
+from chat.store import branches, sent_along, step_log
+from chat.store import files as session_files
+from chat.store.branches import CopyPlan
+
+#: Events of one batch, and characters of whole texts.
+_EVENTS = 200
+_CHARACTERS = 1_000_000
+_RUNS = 100
+#: For so long a session that is being copied is left alone, from its last batch on.
+_HELD = timedelta(minutes=10)
+#: Copies that one process makes at a time.
+_AT_ONCE = asyncio.Semaphore(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """What is to be made of a session.
+
+    ``after_seq`` is the last event to copy: the end of a run, or 0; None for all up to the end of the last run that has ended.
+    """
+
+    source: UUID
+    after_seq: int | None = None
+    message: str | None = None
+    agent_name: str | None = None
+    files: Sequence[str] = ()
+    key: str | None = None
+    """The request's ``Idempotency-Key``."""
+
+    @property
+    def asked_key(self) -> AskedKey | None:
+        """The key, and by what the same wish is known again."""
+        wish = (str(self.source), self.after_seq, self.message, self.agent_name, list(self.files))
+        return read_key(self.key, repr(wish).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The session that was made, and the run that answers its message."""
+
+    session_id: UUID
+    run_id: UUID | None = None
+
+
+class TooLong(Refused):
+    """There is more to copy than is copied."""
+
+    def __init__(self) -> None:
+        super().__init__("too_large", Sentence("More than %(n)s steps are not copied.", n=f"{branches.MOST_STEPS:,}"))
+
+
+async def make_branch(user: User, wish: Branch, door: Door) -> Made:
+    """Make a session of the user's own that begins as a copy; where a message is given, it is asked there. Raises `Refused`.
+
+    The same wish with the same key within a day gets the same session, and the same run.
+    """
+    if wish.message is not None:
+        check_message(wish.message)
+        check_files(wish.files)
+    # Whoever has asked may go: with a key they come again for it.
+    return await asyncio.shield(background.spawn(_make(user, wish, door), f"copy {wish.source}"))
+
+
+async def _make(user: User, wish: Branch, door: Door) -> Made:
+    made = await database.write(_begin, user, wish)
+    if isinstance(made, Made):
+        return made
+    try:
+        async with _AT_ONCE:
+            await _copy(made)
+        if wish.message is None:
+            shown = await database.write(_show, user, wish, made, door)
+        else:
+            accepted = await commands.accept_run(_show_and_ask, user, wish, made, door)
+            shown = Made(accepted.session_id, accepted.run_id)
+    except BaseException:
+        await database.write(_discard, made.session.pk)
+        raise
+    if shown.session_id != made.session.pk:
+        # The same was asked for at the same time, and that one was ready first.
+        await database.write(_discard, made.session.pk)
+    return shown
+
+
+@dataclass(slots=True)
+class _Copy:
+    """A copy in the making."""
+
+    session: Session
+    plan: CopyPlan
+    run_ids: dict[UUID, UUID] = field(default_factory=dict)
+
+
+@transaction.atomic
+def _begin(user: User, wish: Branch) -> _Copy | Made:
+    """The session that is to be filled, which nobody sees; or what was made with the same key before."""
+    if (known := find_made(user.pk, wish.asked_key)) is not None:
+        return Made(*known)
+    source = Session.objects.filter(pk=wish.source).first()
+    role = role_in(user, source) if source is not None else None
+    if source is None or role is None:
+        raise Refused("not_found", Sentence("There is no such session."))
+    if not may_copy(role):
+        raise Refused("not_allowed", Sentence("You may look at this session, but not copy it."))
+    if wish.agent_name is not None:
+        check_agent(wish.agent_name, user.pk)
+    plan = branches.plan_copy(source, wish.after_seq)
+    if plan is None:
+        raise Refused("bad_seq", Sentence("after_seq: 0, or the number of the last event of a run."))
+    if plan.is_too_long:
+        raise TooLong
+    session = Session(
+        owner=user,
+        title=source.title,
+        agent_name=wish.agent_name or source.agent_name,
+        enable_reasoning=source.enable_reasoning,
+        last_seq=plan.after_seq,
+        status=plan.status,
+        deleted_at=timezone.now() + _HELD,
+    )
+    session.save(force_insert=True)
+    return _Copy(session, plan)
+
+
+async def _copy(copy: _Copy) -> None:
+    """Fill the session, batch by batch; whoever else wants to write has as much time again after each."""
+    session_id, plan = copy.session.pk, copy.plan
+    for runs in _parts(plan.runs, _RUNS):
+        await _write(session_id, _copy_runs, copy, runs)
+    for step_ids in _parts(plan.step_ids, _EVENTS):
+        wholes = await _write(session_id, _copy_events, copy, step_ids)
+        for some in _by_length(wholes):
+            await _write(session_id, _copy_contents, some)
+
+
+async def _write(session_id: UUID, work: Any, *args: Any) -> Any:
+    """One batch, in a transaction that first says that the session is still being made."""
+
+    @transaction.atomic
+    def batch() -> tuple[Any, float]:
+        began = time.monotonic()
+        now = timezone.now()
+        hidden = Session.everything.filter(pk=session_id, deleted_at__gt=now)
+        if not hidden.update(deleted_at=now + _HELD):
+            raise Refused("not_found", Sentence("The copy was given up, because it took too long."))
+        return work(*args), time.monotonic() - began
+
+    result, took_s = await database.write(batch)
+    await asyncio.sleep(took_s)
+    return result
+
+
+def _parts(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _by_length(wholes: Sequence[tuple[int, int, int]]) -> list[list[tuple[int, int]]]:
+    """Whole texts, so many together as one transaction may copy."""
+    parts: list[list[tuple[int, int]]] = []
+    length = 0
+    for key, copy, size in wholes:
+        if not parts or length + size > _CHARACTERS:
+            parts.append([])
+            length = 0
+        parts[-1].append((key, copy))
+        length += size
+    return parts
+
+
+#: What of a run is another's in its copy.
+_OWN = {"id", "session", "copied_from", "continues", "parent", "owner", "fence", "heartbeat_at"}
+_SAME = [name for each in Run._meta.concrete_fields if each.name not in _OWN and (name := each.attname)]
+
+
+def _copy_runs(copy: _Copy, run_keys: Sequence[UUID]) -> None:
+    """Copy some runs; those that they name have come before."""
+    found = Run.objects.in_bulk(run_keys)
+    runs = [found[key] for key in run_keys if key in found]
+    copy.run_ids |= {run.pk: uuid4() for run in runs}
+    run_state.add_copies([_copied_run(copy, run) for run in runs])
+    named = {file["id"] for run in runs if run.files for file in orjson.loads(run.files)}
+    for messages in sent_along.copy_for({run.pk: copy.run_ids[run.pk] for run in runs}, copy.session.owner_id):
+        named |= {file["id"] for message in orjson.loads(messages) for file in message.get("files", ())}
+    session_files.tie_copied(copy.session.pk, copy.plan.source_id, map(UUID, named))
+
+
+def _copied_run(copy: _Copy, run: Run) -> Run:
+    return Run(
+        id=copy.run_ids[run.pk],
+        session_id=copy.session.pk,
+        copied_from=run.copied_from or run.pk,
+        continues_id=copy.run_ids.get(run.continues_id) if run.continues_id else None,
+        parent_id=copy.run_ids[run.parent_id] if run.parent_id else None,
+        **{name: getattr(run, name) for name in _SAME},
+    )
+
+
+def _copy_events(copy: _Copy, step_ids: Sequence[int]) -> list[tuple[int, int, int]]:
+    copied = step_log.copy_events(copy.session.pk, step_ids, copy.run_ids)
+    session_files.tie_copied(copy.session.pk, copy.plan.source_id, copied.files)
+    return copied.wholes
+
+
+def _copy_contents(pairs: Sequence[tuple[int, int]]) -> None:
+    for key, copied in pairs:
+        step_log.copy_content(key, copied)
+
+
+@transaction.atomic
+def _show(user: User, wish: Branch, copy: _Copy, door: Door) -> Made:
+    """Show the session, which is whole, to its owner; or tell what was made meanwhile with the same key."""
+    if (known := claim_key(user.pk, wish.asked_key)) is not None:
+        return Made(*known)
+    _show_whole(user, wish, copy, door)
+    settle_key(user.pk, wish.asked_key, copy.session.pk)
+    return Made(copy.session.pk)
+
+
+@transaction.atomic
+def _show_and_ask(user: User, wish: Branch, copy: _Copy, door: Door) -> Accepted:
+    """The same, and ask in it what is to be asked; where that is refused, there is no session either."""
+    if (known := claim_key(user.pk, wish.asked_key)) is not None and known.run_id is not None:
+        return Accepted(known.session_id, known.run_id, "", 0, is_new=False)
+    _show_whole(user, wish, copy, door)
+    new = copy.session
+    file_ids = check_files(wish.files)
+    session_files.tie_copied(new.pk, wish.source, file_ids)
+    accepted = commands.ask_atomically(
+        user,
+        new.pk,
+        message=wish.message or "",
+        agent_name=wish.agent_name,
+        fallback_agent=None,
+        enable_reasoning=new.enable_reasoning,
+        client_message_id=uuid4().hex,
+        origin=Origin.CHAT if door is Door.PAGE else Origin.API,
+        file_ids=file_ids,
+    )
+    settle_key(user.pk, wish.asked_key, new.pk, accepted.run_id)
+    return accepted
+
+
+def _copies(user: User, session: Session) -> bool:
+    role = role_in(user, session)
+    return role is not None and may_copy(role)
+
+
+def _show_whole(user: User, wish: Branch, copy: _Copy, door: Door) -> None:
+    source = lock_session(wish.source, user, _copies)
+    new, plan = copy.session, copy.plan
+    family = source.family
+    if family is None:
+        family = uuid4()
+        Session.objects.filter(pk=source.pk).update(family=family)
+    now = timezone.now()
+    shown = Session.everything.filter(pk=new.pk, deleted_at__gt=now).update(
+        deleted_at=None,
+        created_at=now,
+        active_at=now,
+        family=family,
+        copied_from=source.pk,
+        parted_from=branches.parts_from(source, plan.after_seq),
+        parted_after=plan.after_seq,
+        # Marks that say what may be done in it.
+        has_read_private=source.has_read_private,
+        imported_at=source.imported_at,
+    )
+    # An earlier version at work beside this one takes what is hidden for deleted.
+    if not shown or branches.steps_stored(new.pk) != len(plan.step_ids):
+        raise Refused("storage", Sentence("The copy could not be finished. Please try again."))
+    audit.note_act(user.pk, Act.COPY, door, session_id=source.pk, subject_id=source.owner_id, about=f"session {new.pk}")
+
+
+def _discard(session_id: UUID) -> None:
+    """Give up a session that is not shown: it is removed like any that was deleted."""
+    Session.everything.filter(pk=session_id, deleted_at__isnull=False).update(deleted_at=timezone.now())

@@ -1,0 +1,281 @@
+"""The use case: decide on calls that wait, answer questions; and what becomes of those that nobody decides on.
+
+The coroutines belong on the serving loop; what they write is one transaction each, which checks the caller's right.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from agents import judge
+from agents.approval import PRIVATE
+from agents.sentence import Sentence
+from agents.steps import AnswerStep, ApprovalStep, PeopleStep
+from agents.tools.ask_user import answer_problem
+from chat.access import AnyUser, may_drive, role_in
+from chat.accounts.models import User
+from chat.catalog.setups import find_setup
+from chat.models import Act, Door, Run, RunStatus, Session, WaitingCall, WaitingKind
+from chat.protocol import Decide
+from chat.runs import dispatch, publisher, waiting
+from chat.runs import registry as run_registry
+from chat.runs import state as run_state
+from chat.runs.admission import Refused, lock_session
+from chat.runs.children import ClaimedRun
+from chat.runtime import background, clock, database
+from chat.runtime.each_row import EachRow
+from chat.security import audit
+from chat.store import step_log, waiting_calls
+from chat.store.step_log import Entry, Stored
+
+logger = logging.getLogger(__name__)
+
+NOT_DECIDED = "Nobody decided in time, so the run was stopped."
+_LONGEST_ARGUMENTS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What somebody says of a call. ``arguments``: to make it with instead of the model's."""
+
+    tool_call_id: str
+    decision: Literal["allow", "deny"]
+    arguments: Mapping[str, Any] | None = None
+    scope: Literal["once", "session"] = "once"
+    reason: str = ""
+
+
+def approval_of(said: Decide) -> Approval:
+    """The same from a frame, or from the body of a call."""
+    return Approval(said.tool_call_id, said.decision, said.arguments, said.scope, said.reason or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What came of a decision. ``claim`` is there where the run goes on, and by this process; ``is_ready``: it may go on."""
+
+    session_id: UUID
+    events: list[Stored]
+    is_ready: bool = False
+    claim: ClaimedRun | None = None
+
+
+async def approve(user: User, session_id: UUID, run_id: UUID, approval: Approval, door: Door) -> None:
+    """Allow or deny a call. When nothing of its turn is open any more, the run goes on. Raises `Refused`."""
+    await _decide(_approve_atomically, user, session_id, run_id, approval, door)
+
+
+async def answer(
+    user: User, session_id: UUID, run_id: UUID, tool_call_id: str, answers: Mapping[str, Any], door: Door
+) -> None:
+    """Answer a question, likewise. Raises `Refused`."""
+    await _decide(_answer_atomically, user, session_id, run_id, tool_call_id, answers, door)
+
+
+async def expire_due() -> None:
+    """See to those requests whose deadline has passed: every second, in every process; of several the first does it."""
+    due = await database.read(waiting_calls.due_calls, clock.now())
+    await _expiring.do(due, _expire)
+
+
+async def revoke(user: User, session_id: UUID, approval_id: int, door: Door) -> None:
+    """Take back what was allowed for the session. Raises `Refused`."""
+    await database.write(_revoke, user, session_id, approval_id, door)
+
+
+def may_decide(user: AnyUser, session: Session) -> bool:
+    """Whether the user decides in the session: whoever drives it."""
+    role = role_in(user, session)
+    return role is not None and may_drive(role)
+
+
+async def _decide(function: Any, *args: Any) -> None:
+    def start(decided: Decided) -> None:
+        if decided.claim is not None:
+            dispatch.start_run(decided.claim)
+
+    decided: Decided = await run_registry.write_and_start(start, function, *args)
+    await _tell(decided)
+
+
+async def _tell(decided: Decided) -> None:
+    """Tell of what was stored, where the run does not do that itself; and have it taken up, where that is another's to do."""
+    if decided.claim is not None:
+        return
+    await publisher.publish_events(decided.session_id, decided.events)
+    if decided.is_ready:
+        background.spawn(dispatch.dispatch_next(decided.session_id), f"dispatch {decided.session_id}")
+
+
+@transaction.atomic
+def _approve_atomically(user: User, session_id: UUID, run_id: UUID, approval: Approval, door: Door) -> Decided:
+    session = lock_session(session_id, user, may_decide)
+    run, call = _open_call(session, run_id, approval.tool_call_id, WaitingKind.APPROVAL)
+    arguments = _checked_arguments(run, call, approval)
+    # What a session that has read private things may send out is decided each time.
+    scope = "once" if call.rule == PRIVATE or approval.decision == "deny" else approval.scope
+    data: ApprovalStep = {
+        "type": "approval",
+        "content": "",
+        "iteration": run.iterations,
+        "timestamp": timezone.now().timestamp(),
+        "tool_call_id": call.tool_call_id,
+        "decision": approval.decision,
+        "user": user.get_username(),
+        "scope": scope,
+        "reason": approval.reason,
+    }
+    if arguments is not None:
+        data["arguments"] = dict(arguments)
+    changed = "" if arguments is None else orjson.dumps(arguments).decode()
+    waiting.note_decision(call, decision=approval.decision, by=user, new_arguments=changed, reason=approval.reason)
+    if scope == "session":
+        waiting.allow_from_now_on(call, run, user)
+    act = Act.APPROVE if approval.decision == "allow" else Act.DENY
+    audit.note_act(
+        user.pk,
+        act,
+        door,
+        session_id=session_id,
+        run_id=run.pk,
+        tool=call.tool_name,
+        changed=bool(changed),
+        scope=scope,
+    )
+    return _go_on(run, data)
+
+
+@transaction.atomic
+def _answer_atomically(
+    user: User, session_id: UUID, run_id: UUID, tool_call_id: str, answers: Mapping[str, Any], door: Door
+) -> Decided:
+    session = lock_session(session_id, user, may_decide)
+    run, call = _open_call(session, run_id, tool_call_id, WaitingKind.QUESTION)
+    if problem := answer_problem(orjson.loads(call.fields), answers):
+        raise Refused("bad_arguments", problem)
+    data = _answered(run, call, user, answers)
+    waiting.note_decision(call, decision="answer", by=user, answers=orjson.dumps(answers).decode())
+    audit.note_act(user.pk, Act.ANSWER, door, session_id=session_id, run_id=run.pk)
+    return _go_on(run, data)
+
+
+def _answered(run: Run, call: WaitingCall, by: User | None, answers: Mapping[str, Any]) -> AnswerStep:
+    return {
+        "type": "answer",
+        "content": "",
+        "iteration": run.iterations,
+        "timestamp": timezone.now().timestamp(),
+        "tool_call_id": call.tool_call_id,
+        "user": by.get_username() if by is not None else None,
+        "answers": dict(answers),
+    }
+
+
+def _open_call(session: Session, run_id: UUID, tool_call_id: str, kind: WaitingKind) -> tuple[Run, WaitingCall]:
+    """The call and its run, which waits for this. Raises `Refused`."""
+    run = Run.objects.filter(session=session, pk=run_id).first()
+    if run is None:
+        raise Refused("not_found", Sentence("There is no such run in this session."))
+    calls = WaitingCall.objects.select_related("decided_by").filter(run=run, kind=kind)
+    call = calls.filter(tool_call_id=tool_call_id).first()
+    if call is not None and call.decided_by is not None:
+        who = call.decided_by.get_username()
+        raise Refused("conflict", Sentence("%(user)s has decided on this already.", user=who))
+    if call is None or call.decided_at is not None or run.status != RunStatus.WAITING:
+        raise Refused("not_waiting", Sentence("Nothing waits here for that any more."))
+    return run, call
+
+
+def _checked_arguments(run: Run, call: WaitingCall, approval: Approval) -> Mapping[str, Any] | None:
+    """The arguments that a call is to be made with instead of the model's; None where they stay. Raises `Refused`."""
+    changed = approval.arguments
+    if changed is None or approval.decision == "deny" or changed == orjson.loads(call.arguments):
+        return None
+    # As in `agents.tools.runner`: what checks them takes long to load.
+    from agents.tools.schemas import argument_problem  # noqa: PLC0415
+
+    try:
+        is_long = len(orjson.dumps(changed)) > _LONGEST_ARGUMENTS
+    except orjson.JSONEncodeError:
+        raise Refused("bad_arguments", Sentence("The arguments hold a number that is too large.")) from None
+    if is_long:
+        raise Refused("bad_arguments", Sentence("The arguments are too long."))
+    if problem := argument_problem(dict(changed), orjson.loads(call.parameters or "{}")):
+        raise Refused("bad_arguments", problem)
+    setup = find_setup(run)
+    policies = (settings.APPROVAL_POLICY, *([setup.spec.policy] if setup is not None else []))
+    if judge(policies, call.tool_name, changed).decision == "deny":
+        raise Refused("bad_arguments", Sentence("The rules forbid this call with these arguments."))
+    return changed
+
+
+def _go_on(run: Run, data: PeopleStep, *, here: bool = True) -> Decided:
+    """Store what was decided, and where nothing is open any more let the run go on, here if this process executes runs."""
+    last = run.steps.order_by("-position").values_list("position", flat=True).first() or 0
+    events = step_log.append_unowned(run, [Entry("reasoning_step", data)], position=last)
+    if WaitingCall.objects.filter(run=run, decided_at=None).exists():
+        return Decided(run.session_id, events)
+    run_state.note_decided(run.pk)
+    run.decided_at = timezone.now()
+    claim = dispatch.claim_resumed(run, events) if here and run_registry.executes_runs() else None
+    return Decided(run.session_id, events, is_ready=True, claim=claim)
+
+
+_expiring = EachRow("Ending the wait for call")
+
+
+async def _expire(call_id: int) -> None:
+    await _tell(await database.write(_expire_atomically, call_id))
+
+
+@transaction.atomic
+def _expire_atomically(call_id: int) -> Decided:
+    """A request whose deadline has passed: the call is denied, or the run ends."""
+    call = WaitingCall.objects.filter(pk=call_id, decided_at=None).first()
+    nothing = Decided(UUID(int=0), [])
+    if call is None or not Session.objects.select_for_update().filter(pk=call.session_id).exists():
+        return nothing
+    # As it is now that the session is held.
+    call = WaitingCall.objects.filter(pk=call_id, decided_at=None, deadline__lte=clock.now()).first()
+    if call is None:
+        return nothing
+    run = Run.objects.select_related("session").get(pk=call.run_id)
+    if run.status != RunStatus.WAITING:
+        waiting.forget_open(run.pk)
+        return nothing
+    if call.unanswered == "stop":
+        events = waiting.end(run, RunStatus.CANCELLED, NOT_DECIDED, code="not_decided")
+        return Decided(run.session_id, events, is_ready=True)
+    data: PeopleStep
+    if call.kind == WaitingKind.QUESTION:
+        data = _answered(run, call, None, {})
+    else:
+        data = {
+            "type": "approval",
+            "content": "",
+            "iteration": run.iterations,
+            "timestamp": timezone.now().timestamp(),
+            "tool_call_id": call.tool_call_id,
+            "decision": "deny",
+            "user": None,
+            "scope": "once",
+            "reason": "",
+        }
+    waiting.note_decision(call, decision="deny", by=None)
+    # Whoever looks for what may start takes it up: nobody waits for that who has just pressed a button.
+    return _go_on(run, data, here=False)
+
+
+@transaction.atomic
+def _revoke(user: User, session_id: UUID, approval_id: int, door: Door) -> None:
+    lock_session(session_id, user, may_decide)
+    if not waiting.revoke(session_id, approval_id):
+        raise Refused("not_found", Sentence("Nothing of that kind is allowed here."))
+    audit.note_act(user.pk, Act.REVOKE, door, session_id=session_id)

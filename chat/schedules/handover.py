@@ -1,0 +1,124 @@
+"""A session gets another owner: its owner asks somebody, who accepts. The only writer of these tables.
+
+Each function is one transaction, on a thread of the database, and checks there who asks. That sockets which are open now hear of it is
+the caller's work (`group_messages.LOGINS_CHANGED`), and `move_index` afterwards, which a process that dies at it leaves to others.
+"""
+
+import asyncio
+import time
+from uuid import UUID
+
+from django.db import transaction
+
+from agents.sentence import Sentence
+from chat.access import may_manage, role_in
+from chat.accounts.models import User
+from chat.models import Act, Door, IndexMove, OwnerOffer, Session, Step
+from chat.runs import sharing
+from chat.runs.admission import Refused, lock_session
+from chat.runs.erasure import Pace
+from chat.runs.sharing import UnknownName
+from chat.runtime import database
+from chat.schedules import commands
+from chat.security import audit
+from chat.store import search
+
+
+def _owns(user: User, session: Session) -> bool:
+    role = role_in(user, session)
+    return role is not None and may_manage(role)
+
+
+def offer_session(user: User, session_id: UUID, name: str, door: Door) -> OwnerOffer:
+    """Ask somebody to take over a session of one's own; who was asked before is asked no more. Raises `Refused`."""
+    with transaction.atomic():
+        session = lock_session(session_id, user, _owns)
+        person = User.objects.filter(username=name, is_active=True, closed=None).first()
+        if person == user:
+            raise Refused("bad_frame", Sentence("The session is yours already."))
+        if person is not None:
+            OwnerOffer.objects.filter(session=session).delete()
+            offer = OwnerOffer.objects.create(session=session, user=person)
+            audit.note_act(user.pk, Act.OFFER, door, session_id=session_id, subject_id=person.pk)
+            return offer
+        sharing.note_unknown(user, door)
+    raise UnknownName(name)
+
+
+@transaction.atomic
+def withdraw_offer(user: User, session_id: UUID, door: Door) -> None:
+    """Ask nobody any more, as the owner; or decline, as who was asked. Raises `Refused`."""
+    offer = _locked_offer(session_id)
+    if offer is None or user.pk not in (offer.user_id, offer.session.owner_id):
+        raise _no_offer()
+    subject = offer.user_id if user.pk == offer.session.owner_id else offer.session.owner_id
+    audit.note_act(user.pk, Act.DECLINE, door, session_id=session_id, subject_id=subject)
+    offer.delete()
+
+
+@transaction.atomic
+def accept_offer(user: User, session_id: UUID, door: Door) -> None:
+    """Take a session over: who owned it drives it from now on, and what the clock asks in it pauses. Raises `Refused`."""
+    offer = _locked_offer(session_id)
+    if offer is None or offer.user_id != user.pk or not User.objects.filter(pk=user.pk, is_active=True).exists():
+        raise _no_offer()
+    session = offer.session
+    before_id = session.owner_id
+    offer.delete()
+    Session.objects.filter(pk=session_id).update(owner=user, creation_key=None, creation_digest=None, archived=False)
+    sharing.swap_owner(session, user, before_id)
+    commands.pause_into(session_id)
+    IndexMove.objects.update_or_create(session=session, defaults={"after": 0})
+    audit.note_act(user.pk, Act.HAND_OVER, door, session_id=session_id, subject_id=before_id)
+
+
+def _locked_offer(session_id: UUID) -> OwnerOffer | None:
+    """The offer of a session, which is held for the rest of the transaction."""
+    if Session.objects.select_for_update().filter(pk=session_id).first() is None:
+        return None
+    return OwnerOffer.objects.select_related("session", "user").filter(session=session_id).first()
+
+
+def _no_offer() -> Refused:
+    return Refused("not_found", Sentence("Nobody has asked you to take this session over, or not any more."))
+
+
+def offer_of(session_id: UUID) -> OwnerOffer | None:
+    """Who was asked to take a session over, and has not answered."""
+    return OwnerOffer.objects.select_related("user").filter(session=session_id).first()
+
+
+def offers_to(user: User) -> list[OwnerOffer]:
+    """The sessions that somebody is asked to take over, the oldest offer first."""
+    asked = OwnerOffer.objects.filter(user=user, session__deleted_at=None, session__owner__is_active=True)
+    return list(asked.select_related("session__owner", "user").order_by("offered_at"))
+
+
+async def move_index() -> None:
+    """Have the steps of sessions that were handed over found by their owners of now: in batches, between which others write."""
+    pace = Pace()
+    while await database.read(IndexMove.objects.exists):
+        took_s = await database.write(move_some, pace)
+        await asyncio.sleep(took_s)
+
+
+@transaction.atomic
+def move_some(pace: Pace) -> float:
+    """Move a batch; returns how many seconds that took."""
+    began = time.monotonic()
+    moving = IndexMove.objects.select_for_update(skip_locked=True).order_by("pk").first()
+    if moving is None:
+        # Another process is at it.
+        return 1.0
+    # Held, so that whose it is does not change meanwhile.
+    Session.everything.select_for_update().filter(pk=moving.pk).first()
+    steps = Step.objects.filter(session=moving.pk, pk__gt=moving.after).order_by("pk")
+    step_ids = list(steps.values_list("pk", flat=True)[: pace.rows])
+    search.move(moving.pk, step_ids)
+    if len(step_ids) < pace.rows:
+        moving.delete()
+    else:
+        IndexMove.objects.filter(pk=moving.pk).update(after=step_ids[-1])
+    took = time.monotonic() - began
+    pace.adapt(took)
+    return took

@@ -1,0 +1,198 @@
+"""Sessions that were copied from each other: how far one can be copied, and where each stands in its family."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from chat.access import VIEW_SESSIONS, has_right, shares_with
+from chat.accounts.models import User
+from chat.models import HAS_NOT_ENDED, IS_ROOT, Run, Session, Share, Step
+from chat.protocol.frames import BranchData
+
+#: Steps that are copied at most.
+MOST_STEPS = 20_000
+#: Values of one statement, and sessions of a family that are looked at.
+_AT_ONCE = 500
+_MOST_MEMBERS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPlan:
+    """How much of a session is copied: the runs that have ended up to an event, those within others last, and their events.
+
+    ``status`` is the newest run's.
+    """
+
+    source_id: UUID
+    after_seq: int
+    status: str
+    runs: Sequence[UUID]
+    step_ids: Sequence[int]
+    is_too_long: bool = False
+
+
+def plan_copy(source: Session, after_seq: int | None) -> CopyPlan | None:
+    """All that a session has up to an event, or to the end of its last run that has ended; None where nothing ends there."""
+    end = _last_end(source) if after_seq is None else after_seq
+    if not _ends_at(source, end):
+        return None
+    if end > MOST_STEPS:
+        return CopyPlan(source.pk, end, "", [], [], is_too_long=True)
+    ends = Step.objects.filter(session=source, seq__lte=end, event="reasoning_complete")
+    roots = Run.objects.filter(IS_ROOT, pk__in=ends.values("run_id")).order_by("number")
+    numbers = list(roots.values_list("number", "status"))
+    runs: list[tuple[int, int, UUID]] = []
+    step_ids: list[int] = []
+    for start in range(0, len(numbers), _AT_ONCE):
+        # A run within another one has the number of its root.
+        some = Run.objects.filter(
+            session=source, number__in=[number for number, _ in numbers[start : start + _AT_ONCE]]
+        )
+        runs += some.values_list("depth", "number", "pk")
+        # Those too that are kept without a number.
+        step_ids += Step.objects.filter(run__in=some.order_by().values("pk")).order_by().values_list("pk", flat=True)
+    status = numbers[-1][1] if numbers else ""
+    is_too_long = len(step_ids) > MOST_STEPS
+    return CopyPlan(source.pk, end, status, [pk for *_, pk in sorted(runs)], sorted(step_ids), is_too_long)
+
+
+def _last_end(source: Session) -> int:
+    """The last event before those of the run at work, which has the log's last ones."""
+    at_work = Step.objects.filter(
+        run__in=Run.objects.filter(HAS_NOT_ENDED & IS_ROOT, session=source), seq__isnull=False
+    )
+    first = at_work.order_by("seq").values_list("seq", flat=True).first()
+    return source.last_seq if first is None else first - 1
+
+
+def _ends_at(source: Session, seq: int) -> bool:
+    """Whether no run is under way behind this event."""
+    if seq == 0:
+        return True
+    before = Step.objects.filter(session=source, seq__lte=seq).order_by("-seq")
+    last = before.filter(seq=seq).values_list("event", "run__started_at").first()
+    if last is None or last[0] != "reasoning_complete":
+        return False
+    if last[1] is not None:
+        return True
+    # One that was taken out of the queue: another may be at work around it.
+    begun = before.filter(run__started_at__isnull=False).values_list("event", flat=True).first()
+    return begun in (None, "reasoning_complete")
+
+
+def steps_stored(session_id: UUID) -> int:
+    """How many events a session has, those without a number too."""
+    return Step.objects.filter(session=session_id).count()
+
+
+def parts_from(source: Session, after_seq: int) -> UUID:
+    """The one of a family whose own events a copy up to this event leaves: the source, or one from which that was copied itself."""
+    at = source
+    while at.parted_from is not None and at.parted_after is not None and at.parted_after >= after_seq:
+        before = Session.objects.filter(pk=at.parted_from).first()
+        if before is None or at.parted_after == after_seq:
+            return at.parted_from
+        at = before
+    return at.pk
+
+
+class Member(NamedTuple):
+    """A session of a family."""
+
+    pk: UUID
+    family: UUID
+    copied_from: UUID | None
+    parted_from: UUID | None
+    parted_after: int | None
+    created_at: datetime
+    title: str = ""
+
+
+class Place(NamedTuple):
+    """An event behind which sessions of a family part, and those sessions; the one that the others part from is the first."""
+
+    after_seq: int
+    members: list[Member]
+    number: int
+    """The place among them of the one that is looked at, from 1."""
+
+
+def seen_by(user: User) -> QuerySet[Session]:
+    """The sessions that somebody may see."""
+    if has_right(user, VIEW_SESSIONS):
+        return Session.objects.all()
+    shared = Share.objects.filter(shares_with(user.pk)).values("session_id")
+    return Session.objects.filter(Q(owner=user) | Q(pk__in=shared))
+
+
+def branches_of(user: User, session_ids: Collection[UUID]) -> dict[UUID, BranchData]:
+    """Where each of these sessions, which the user sees, stands among those copied from each other that the user sees, too."""
+    if not session_ids:
+        return {}
+    own = Session.objects.filter(pk__in=session_ids, family__isnull=False)
+    families = _families(user, set(own.values_list("family", flat=True)))
+    told = {}
+    for members in families.values():
+        for member in members:
+            if member.pk in session_ids and (data := _told(member, members)) is not None:
+                told[member.pk] = data
+    return told
+
+
+def _families(user: User, keys: Collection[UUID | None]) -> dict[UUID, list[Member]]:
+    """The sessions of these families that somebody sees, the oldest first."""
+    found: dict[UUID, list[Member]] = {}
+    if keys:
+        rows = seen_by(user).filter(family__in=keys).order_by("created_at", "pk")
+        for row in rows.values_list(*Member._fields)[:_MOST_MEMBERS]:
+            member = Member(*row)
+            found.setdefault(member.family, []).append(member)
+    return found
+
+
+def _told(member: Member, members: Sequence[Member]) -> BranchData | None:
+    if member.parted_from is None:
+        if len(members) < 2:
+            return None
+        return {"family": str(member.family), "of": None, "after_seq": None, "number": 1, "count": len(members)}
+    beside = _parting(members, member.parted_from, member.parted_after)
+    seen = {each.pk for each in members}
+    return {
+        "family": str(member.family),
+        "of": str(member.copied_from) if member.copied_from in seen else None,
+        "after_seq": member.parted_after,
+        "number": beside.index(member) + 1,
+        "count": len(beside),
+    }
+
+
+def _parting(members: Sequence[Member], parted_from: UUID, after_seq: int | None) -> list[Member]:
+    first = [each for each in members if each.pk == parted_from]
+    return first + [each for each in members if each.parted_from == parted_from and each.parted_after == after_seq]
+
+
+def places_in(user: User, session: Session) -> list[Place]:
+    """The events of a session behind which others of its family part, or it from them, in order."""
+    if session.family is None:
+        return []
+    members = _families(user, [session.family]).get(session.family, [])
+    known = {each.pk: each for each in members}
+    at, limit = known.get(session.pk), None
+    places: dict[int, Place] = {}
+    while at is not None:
+        for after in {
+            each.parted_after for each in members if each.parted_from == at.pk and each.parted_after is not None
+        }:
+            if limit is None or after < limit:
+                places[after] = Place(after, _parting(members, at.pk, after), 1)
+        if at.parted_from is None or at.parted_after is None:
+            break
+        limit = at.parted_after
+        beside = _parting(members, at.parted_from, limit)
+        places[limit] = Place(limit, beside, beside.index(at) + 1)
+        at = known.get(at.parted_from)
+    return [place for _, place in sorted(places.items()) if len(place.members) > 1]

@@ -1,0 +1,109 @@
+"""Reads what waits for people, and what they have decided on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Q
+
+from chat.access import shares_with
+from chat.accounts.models import User
+from chat.models import Session, Share, StandingApproval, WaitingCall
+from chat.runtime.db_values import datetime_param
+
+#: Requests whose deadline has passed that are seen to at a time, and people who are told of one.
+_MOST_DUE = 200
+_MOST_TOLD = 200
+_DUE = "SELECT id FROM chat_waitingcall WHERE decided_at IS NULL AND deadline <= %s ORDER BY deadline LIMIT %s"
+
+
+def due_calls(now: datetime) -> list[int]:
+    """The open requests whose deadline has passed, the oldest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DUE, [datetime_param(now), _MOST_DUE])
+        return [pk for (pk,) in cursor.fetchall()]
+
+
+def begun_calls(run_id: UUID) -> set[str]:
+    """The ids of a run's calls that people have allowed and that were begun, whatever came of them."""
+    begun = WaitingCall.objects.filter(run=run_id, decision="allow", spent_at__isnull=False)
+    return set(begun.values_list("tool_call_id", flat=True))
+
+
+def has_waited(run_id: UUID) -> bool:
+    """Whether a run has waited for people."""
+    return WaitingCall.objects.filter(run=run_id).exists()
+
+
+def is_allowed(session_id: UUID, user_id: int, tool_name: str, rule: str) -> bool:
+    """Whether somebody has allowed a tool's calls under these rules beforehand, in this session, for the runs of this user."""
+    return StandingApproval.objects.filter(session=session_id, user=user_id, tool_name=tool_name, rule=rule).exists()
+
+
+def open_calls(run_id: UUID) -> list[WaitingCall]:
+    """What is to be decided of a run, in the order of its calls."""
+    return list(WaitingCall.objects.filter(run=run_id, decided_at=None).order_by("pk"))
+
+
+def deciders(session_id: UUID) -> list[int]:
+    """The people who may decide in a session: its owner, and those with whom it is shared so that they drive it."""
+    shares = Share.objects.filter(session=session_id, role="driver")
+    groups = shares.exclude(group=None).values("group_id")
+    people = User.objects.filter(
+        Q(sessions=session_id) | Q(pk__in=shares.exclude(user=None).values("user_id")) | Q(groups__in=groups),
+        is_active=True,
+    )
+    return list(people.distinct().values_list("pk", flat=True)[:_MOST_TOLD])
+
+
+class WaitingEntry(NamedTuple):
+    """Something that waits for a person, in a list over all sessions."""
+
+    pk: int
+    session_id: UUID
+    title: str
+    run_id: UUID
+    tool_call_id: str
+    kind: str
+    tool_name: str
+    deadline: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingPage:
+    """A page of what waits; ``next_after`` is where the next one begins, None where there is none."""
+
+    entries: Sequence[WaitingEntry]
+    next_after: tuple[datetime, int] | None
+
+
+def list_open(user_id: int, after: tuple[datetime, int] | None = None, limit: int = 50) -> WaitingPage:
+    """What waits in all sessions in which the user decides, by its deadline."""
+    found = _open_for(user_id).order_by("deadline", "pk")
+    if after is not None:
+        deadline, pk = after
+        found = found.filter(Q(deadline__gt=deadline) | Q(deadline=deadline, pk__gt=pk))
+    rows = found.values_list(
+        "pk", "session_id", "session__title", "run_id", "tool_call_id", "kind", "tool_name", "deadline"
+    )
+    entries = [WaitingEntry(*row) for row in rows[: limit + 1]]
+    more = len(entries) > limit
+    entries = entries[:limit]
+    return WaitingPage(entries, (entries[-1].deadline, entries[-1].pk) if more else None)
+
+
+def count_open(user_id: int, most: int = 100) -> int:
+    """How much waits for a user, up to so many."""
+    return len(_open_for(user_id).order_by().values_list("pk", flat=True)[:most])
+
+
+def _open_for(user_id: int):  # type: ignore[no-untyped-def] # a queryset of the table's
+    """The open requests of runs that wait, in sessions that are the user's own or driven by them."""
+    driven = Share.objects.filter(shares_with(user_id), role="driver").values("session_id")
+    own = Session.objects.filter(owner=user_id).values("pk")
+    return WaitingCall.objects.filter(
+        Q(session__in=own) | Q(session__in=driven), decided_at=None, run__status="waiting", session__deleted_at=None
+    )

@@ -1,0 +1,172 @@
+"""A session gets another owner: who may, what goes along, and what each sees afterwards."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.utils import timezone
+
+from chat.access import Role, role_in
+from chat.accounts.models import User
+from chat.models import Act, AuditEntry, Door, IndexMove, OwnerOffer, Schedule, Session, Share
+from chat.runs import erasure, sharing
+from chat.runs.admission import Refused
+from chat.runs.sharing import UnknownName, Wish
+from chat.runtime import database
+from chat.schedules import commands, handover
+from chat.store import search
+from tests.chat import making
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def connections_are_given_back() -> Iterator[None]:
+    yield
+    database.close()
+
+
+def people() -> tuple[User, User, User]:
+    return making.user("ada"), making.user("bo"), making.user("cy")
+
+
+def spoken(owner: User, steps: int = 5) -> Session:
+    session = making.session(owner, title="Tea", archived=True)
+    run = making.run(session)
+    making.append(run, *(making.thought(f"oolong {n}", n) for n in range(1, steps + 1)))
+    return session
+
+
+def hand_over(session: Session, owner: User, to: User) -> None:
+    handover.offer_session(owner, session.pk, to.username, Door.API)
+    handover.accept_offer(to, session.pk, Door.API)
+    async_to_sync(handover.move_index)()
+
+
+def found(user: User) -> int:
+    return len(search.find(user, "oolong", 1_000))
+
+
+def test_another_owner_has_all_of_it_and_the_old_one_drives(on_each_database: None) -> None:
+    ada, bo, cy = people()
+    # More than one batch, and than a lot of the index on SQLite, and entries of others between them.
+    session, other = spoken(ada, 450), spoken(cy)
+    fields = {"message": "?", "every_minutes": 60, "session_id": str(session.pk)}
+    commands.make(ada, fields, timezone.now())
+    sharing.make_share(ada, session.pk, Wish(user="bo"), Role.WATCHER, None, Door.API)
+    handover.offer_session(ada, session.pk, "bo", Door.API)
+    assert [offer.session for offer in handover.offers_to(bo)] == [session]
+    assert role_in(bo, session) is Role.WATCHER, "asked is not owned"
+    handover.accept_offer(bo, session.pk, Door.API)
+    # Nobody is shown what is not theirs, also while the index is being moved.
+    assert found(ada) == 0
+    async_to_sync(handover.move_index)()
+    session.refresh_from_db()
+    assert (role_in(bo, session), role_in(ada, session), role_in(cy, session)) == (Role.OWNER, Role.DRIVER, None)
+    assert (found(ada), found(bo), found(cy)) == (0, 450, 5)
+    assert search.Search(bo, "oolong").sessions(Session.objects.filter(owner=bo)).get() == session
+    assert not session.archived
+    schedule = Schedule.objects.get()
+    assert (schedule.enabled, schedule.paused_because) == (False, "handed_over")
+    assert not OwnerOffer.objects.exists()
+    assert not IndexMove.objects.exists()
+    assert Share.objects.get(session=session).user == ada
+    acts = AuditEntry.objects.filter(action__in=(Act.OFFER, Act.HAND_OVER)).order_by("id")
+    assert [(entry.action, entry.actor_id, entry.subject_id) for entry in acts] == [
+        (Act.OFFER, ada.pk, bo.pk),
+        (Act.HAND_OVER, bo.pk, ada.pk),
+    ]
+    # What is said from now on is the new owner's at once; and once more to another, before and after a batch.
+    making.append(session.runs.get(), making.thought("oolong again", 451))
+    assert found(bo) == 451
+    hand_over(session, bo, cy)
+    assert (found(ada), found(bo), found(cy)) == (0, 0, 456)
+    assert other.owner == cy
+
+
+def test_a_session_that_is_removed_takes_its_offer_and_its_move_along() -> None:
+    ada, bo, cy = people()
+    session = spoken(ada)
+    handover.offer_session(ada, session.pk, "bo", Door.API)
+    handover.accept_offer(bo, session.pk, Door.API)
+    handover.offer_session(bo, session.pk, "cy", Door.API)
+    erasure.hide_session(session.pk)
+    assert not handover.offers_to(cy)
+    assert not OwnerOffer.objects.exists()
+    assert not IndexMove.objects.exists()
+
+
+def offered(ada: User, session: Session) -> None:
+    handover.offer_session(ada, session.pk, "bo", Door.API)
+
+
+#: Who does what with an offer that is made to bo, and what they are told; "" is done.
+ACTS: list[tuple[str, str, str]] = [
+    ("ada", "accept", "not_found"),
+    ("cy", "accept", "not_found"),
+    ("bo", "accept", ""),
+    ("cy", "withdraw", "not_found"),
+    ("bo", "withdraw", ""),
+    ("ada", "withdraw", ""),
+    ("bo", "offer", "not_found"),
+    ("cy", "offer", "not_found"),
+    ("dan", "offer", "not_allowed"),
+    ("ada", "offer", ""),
+]
+
+
+@pytest.mark.parametrize(("name", "act", "code"), ACTS)
+def test_who_may_do_what_with_an_offer(name: str, act: str, code: str) -> None:
+    ada, _bo, _cy = people()
+    dan = making.user("dan")
+    session = spoken(ada)
+    sharing.make_share(ada, session.pk, Wish(user=dan.username), Role.DRIVER, None, Door.API)
+    offered(ada, session)
+    who = User.objects.get(username=name)
+    acts: dict[str, Any] = {
+        "accept": lambda: handover.accept_offer(who, session.pk, Door.API),
+        "withdraw": lambda: handover.withdraw_offer(who, session.pk, Door.API),
+        "offer": lambda: handover.offer_session(who, session.pk, "cy", Door.API),
+    }
+    if not code:
+        acts[act]()
+        assert OwnerOffer.objects.filter(user__username="bo").count() == 0
+        return
+    with pytest.raises(Refused) as refused:
+        acts[act]()
+    assert refused.value.code == code
+    assert OwnerOffer.objects.get().user.username == "bo"
+    session.refresh_from_db()
+    assert session.owner == ada
+
+
+@pytest.mark.parametrize(("name", "code"), [("ada", "bad_frame"), ("nobody", "not_found"), ("gone", "not_found")])
+def test_an_offer_needs_somebody_else(name: str, code: str) -> None:
+    ada, *_ = people()
+    making.user("gone", is_active=False)
+    session = spoken(ada)
+    with pytest.raises(Refused) as refused:
+        handover.offer_session(ada, session.pk, name, Door.API)
+    assert refused.value.code == code
+    assert not OwnerOffer.objects.exists()
+    if name == "nobody":
+        for _ in range(sharing.MOST_UNKNOWN - 1):
+            with pytest.raises(UnknownName):
+                handover.offer_session(ada, session.pk, name, Door.API)
+        with pytest.raises(Refused) as refused:
+            handover.offer_session(ada, session.pk, name, Door.API)
+        assert refused.value.code == "rate_limited"
+
+
+def test_one_leaves_what_was_shared_with_oneself() -> None:
+    ada, bo, cy = people()
+    session = spoken(ada)
+    sharing.make_share(ada, session.pk, Wish(user="bo"), Role.DRIVER, None, Door.API)
+    for who, code in ((ada, "not_allowed"), (cy, "not_found")):
+        with pytest.raises(Refused) as refused:
+            sharing.leave_session(who, session.pk, Door.API)
+        assert refused.value.code == code
+    sharing.leave_session(bo, session.pk, Door.API)
+    assert role_in(bo, session) is None
+    assert AuditEntry.objects.get(action=Act.LEAVE).actor_id == bo.pk

@@ -1,0 +1,171 @@
+"""A run that waits for people: decided on in another browser, after the server was started anew; answered by keyboard; without a script."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.e2e.conftest import Enter
+from tests.e2e.conversation import Conversation
+from tests.e2e.watch import ANSWERED, NO_NETWORK, NO_SOCKET, Watch
+from tests.model_server import Call, ModelServer, Script
+from tests.serving import Server
+
+#: Every agent may ask, and calculate.
+GIVE = """
+from chat.catalog import built_in
+from chat.models import AgentVersion
+
+built_in.make_built_in()
+AgentVersion.objects.update(tools=["python", "ask_user"])
+"""
+POLICY = [{"tool": "python", "arguments": {"code": "*7*"}, "decision": "ask"}]
+QUESTION = Call(
+    "ask_user",
+    {
+        "question": "Some things before I book:",
+        "fields": [
+            {"name": "why", "label": "What for?", "kind": "text"},
+            {"name": "city", "label": "Which city?", "kind": "choice", "options": ["Oslo", "Rome"]},
+            {
+                "name": "extras",
+                "label": "What else?",
+                "kind": "choices",
+                "options": ["Breakfast", "Bicycle"],
+                "required": False,
+            },
+            {"name": "nights", "label": "How many nights?", "kind": "number"},
+            {"name": "sure", "label": "Book it now?", "kind": "yes_no"},
+        ],
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def server(data_dir: Path, module_model: ModelServer) -> Iterator[Server]:
+    process = Server(
+        data_dir,
+        LLM_MODEL_SERVER=module_model.url,
+        LLM_MODEL="scripted",
+        MAX_MESSAGES_PER_MINUTE="0",
+        APPROVAL_POLICY=json.dumps(POLICY),
+    )
+    process.manage("shell", "--no-imports", "--command", GIVE)
+    process.start()
+    yield process
+    process.stop()
+
+
+async def photograph(page: Page, name: str) -> None:
+    """With SHOTS=FOLDER, keep pictures of a page in both widths and themes."""
+    folder = os.environ.get("SHOTS", "")
+    if not folder:
+        return
+    before = page.viewport_size
+    for width, height in ((1440, 900), (360, 740)):
+        await page.set_viewport_size({"width": width, "height": height})
+        for scheme in ("light", "dark"):
+            await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] # one of the two
+            await page.wait_for_timeout(350)
+            await page.screenshot(path=f"{folder}/{name}-{width}-{scheme}.png")
+    if before is not None:
+        await page.set_viewport_size(before)
+
+
+@pytest.mark.long
+async def test_it_is_decided_in_another_browser_after_the_server_was_started_anew(
+    enter: Enter, talk: Conversation, model: ModelServer, server: Server, watch: Watch
+) -> None:
+    watch.allow(NO_SOCKET, NO_NETWORK)
+    model.enqueue(
+        Script(reasoning="I have to calculate.", calls=[Call("python", {"code": "6*7"})]), Script("It is 48.")
+    )
+    await talk.ask("What is 6 times 7?")
+    card = talk.log.locator("[data-item=call]")
+    await expect(card).to_have_attribute("data-state", "wait")
+    await expect(talk.state).to_have_text("Waiting for approval")
+    await expect(card.get_by_role("button", name="Allow once")).to_be_visible()
+    await expect(card).to_contain_text("Denied by itself in")
+    await expect(talk.page).to_have_title(re.compile(r"^\(1\) ● "))
+    await photograph(talk.page, "card")
+    port = int(server.url.rsplit(":", 1)[1].rstrip("/"))
+    server.stop()
+    server.start(port)
+
+    other = await enter("/waiting/")
+    await photograph(other.page, "inbox")
+    await expect(other.page.locator("#needs")).to_have_text("1")
+    await other.page.get_by_text("Edit the arguments").click()
+    await other.page.get_by_role("textbox", name=re.compile("^code")).fill("6*8")
+    await other.page.get_by_role("textbox", name=re.compile("^Reason")).fill("Eight, please.")
+    await other.page.get_by_role("button", name="Allow once").click()
+    await expect(other.page.locator("#needs-list")).to_contain_text("Allowed by mei")
+    await photograph(other.page, "decided-inbox")
+
+    await talk.ended()
+    await talk.open_steps()
+    await expect(card).to_contain_text("Allowed by mei")
+    await expect(card.locator("del")).to_have_text("6*7")
+    await expect(card.locator("ins")).to_have_text("6*8")
+    await expect(talk.page).not_to_have_title(re.compile(r"^\("))
+    await photograph(talk.page, "decided")
+    live = await card.locator("[data-part=decision]").inner_text()
+    await talk.page.reload()
+    await talk.is_live()
+    await talk.open_steps()
+    assert await card.locator("[data-part=decision]").inner_text() == live, "the server says what the page has said"
+
+
+@pytest.mark.long
+async def test_a_form_of_all_kinds_is_answered_by_keyboard_alone(
+    talk: Conversation, model: ModelServer, watch: Watch
+) -> None:
+    watch.allow(ANSWERED.format(status="400"))
+    model.enqueue(Script(calls=[QUESTION]), Script("Booked."))
+    await talk.ask("Book me a room")
+    keyboard = talk.page.keyboard
+    await expect(talk.log.get_by_label("What for?")).to_be_focused()
+    await photograph(talk.page, "question")
+    await talk.log.get_by_label("What for?").focus()
+    await keyboard.type("A fair")
+    await keyboard.press("Tab")
+    await keyboard.press("ArrowDown")
+    await keyboard.press("Tab")
+    await keyboard.press("Space")
+    await keyboard.press("Tab")
+    await keyboard.press("Tab")
+    await keyboard.type("two")
+    await keyboard.press("Enter")
+    await keyboard.press("Tab")
+    await keyboard.press("Space")
+    await keyboard.press("Control+Enter")
+    await expect(talk.log.get_by_role("alert")).to_contain_text("How many nights?")
+    await talk.log.get_by_label("How many nights?").focus()
+    await keyboard.press("ControlOrMeta+a")
+    await keyboard.type("2")
+    await keyboard.press("Control+Enter")
+    await talk.ended()
+    await talk.open_steps()
+    answers = talk.log.locator("[data-slot=answers]")
+    await expect(answers.locator("dd")).to_have_text(["A fair", "Rome", "Breakfast", "2", "Yes"])
+    await photograph(talk.page, "answered")
+
+
+async def test_it_is_decided_without_a_script(enter: Enter, talk: Conversation, model: ModelServer) -> None:
+    model.enqueue(Script(calls=[Call("python", {"code": "7"})]), Script("I may not."))
+    await talk.ask("What is 7?")
+    await expect(talk.state).to_have_text("Waiting for approval")
+    plain = await enter(f"/sessions/{talk.session_id}/", java_script_enabled=False)
+    await plain.log.get_by_role("link", name="Decide").click()
+    await plain.page.get_by_role("textbox", name=re.compile("^Reason")).fill("Not this one.")
+    await photograph(plain.page, "plain")
+    await plain.page.get_by_role("button", name="Deny").click()
+    await expect(plain.page).to_have_url(re.compile(f"/sessions/{talk.session_id}/#run-"))
+    await talk.ended()
+    await talk.open_steps()
+    await expect(talk.log.locator("[data-item=call]")).to_contain_text("Denied by mei")
+    await expect(talk.log.locator("[data-item=call]")).to_contain_text("Not this one.")

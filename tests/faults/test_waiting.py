@@ -1,0 +1,126 @@
+"""A run that waits for people survives whatever ends its processes; killed around a decision, its call is never made twice unasked."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tests.faults import invariants
+from tests.faults.conftest import OpenWorld
+from tests.faults.oracle import Oracle
+from tests.faults.world import SCALE, World, until
+from tests.model_server import Call, ModelServer, Script
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.long]
+
+POLICY = json.dumps([{"tool": "python", "decision": "ask"}])
+HELD = Call("python", {"code": "6*7"})
+
+
+def respond(body: dict[str, Any]) -> Script:
+    """One call, and the answer once there is a result that is one."""
+    results = [message["content"] for message in body["messages"] if message["role"] == "tool"]
+    return Script("So it is 42.") if "42" in results else Script(reasoning="Let me see.", calls=[HELD])
+
+
+async def decide_open(world: World, session_id: str, process: int = 0) -> int:
+    """Allow whatever waits in a session; returns how much that was."""
+    async with world.browser(process=process) as browser:
+        status, waiting = await browser.call("GET", "waiting/")
+        assert status == 200, waiting
+        own = [item for item in waiting["items"] if item["session_id"] == session_id]
+        for item in own:
+            body = {"tool_call_id": item["tool_call_id"], "decision": "allow"}
+            # The answer may be lost with the process; whoever was first has decided.
+            await browser.call("POST", f"runs/{item['run_id']}/approve/", body)
+    return len(own)
+
+
+def status_of(world: World, session_id: str) -> str:
+    return world.database.runs(session_id)[-1].status
+
+
+async def waits(world: World, session_id: str) -> None:
+    await until(lambda: status_of(world, session_id) == "waiting", wanted="the run to wait")
+
+
+async def finish(world: World, session_id: str, client: Oracle, run_id: str) -> None:
+    """Decide and go on as often as it takes."""
+    for _ in range(4):
+        if status_of(world, session_id) == "waiting":
+            await decide_open(world, session_id)
+        if (ended := await client.ended(run_id)) == "completed":
+            return
+        assert ended == "interrupted"
+        run_id = await client.go_on(run_id)
+        await waits(world, session_id)
+    raise AssertionError("the run came to no end")
+
+
+def calls_made(world: World, session_id: str) -> list[bool]:
+    """Of each call that was decided on, whether it has a result of its own."""
+    bodies = [event.data for event in world.database.events(session_id)]
+    return [body["ok"] for body in bodies if body.get("type") == "tool_result"]
+
+
+async def test_the_process_is_killed_at_every_event_around_a_decision(
+    open_world: OpenWorld, model: ModelServer
+) -> None:
+    """A run that had begun to wait waits on, and goes on when it is decided; one that had gone on is interrupted, and asks again."""
+    model.respond = respond
+    settings = {"DJANGO_SETTINGS_MODULE": "tests.faults.dying_settings", "APPROVAL_POLICY": POLICY}
+    world = open_world("sqlite", **settings)
+    [server] = world.servers
+    told = server.data_dir / "dies_after"
+    session = await world.new_session()
+    async with world.client(session) as client:
+        run_id = await client.ask("Work it out")
+        await waits(world, session)
+        await decide_open(world, session)
+        assert await client.ended(run_id) == "completed"
+        length = client.state.seq
+    for dies_after in range(1, length):
+        session = await world.new_session()
+        told.write_text(f"{dies_after} {session}")
+        async with world.client(session) as client:
+            asking = asyncio.create_task(client.ask("Work it out"))
+            dying = asyncio.create_task(asyncio.to_thread(server.process.wait, 30))  # type: ignore[union-attr]
+            while not dying.done():
+                if world.database.runs(session) and status_of(world, session) == "waiting":
+                    deciding = asyncio.create_task(decide_open(world, session))
+                    await asyncio.wait([deciding, dying], return_when=asyncio.FIRST_COMPLETED)
+                    if dying.done():
+                        await asyncio.gather(deciding, return_exceptions=True)
+                await asyncio.sleep(0.02)
+            told.write_text("")
+            at_death = status_of(world, session) if world.database.runs(session) else ""
+            await world.start(server)
+            run_id = await asking
+            if at_death == "waiting":
+                # Its start has left it alone.
+                assert status_of(world, session) in ("waiting", "running", "completed")
+            await finish(world, session, client, run_id)
+            assert calls_made(world, session)[-1]
+            await invariants.check(world, session, [client], logs_may="Traceback")
+
+
+@pytest.mark.parametrize("topology", ["postgres", SCALE])
+async def test_everything_is_killed_while_a_run_waits(open_world: OpenWorld, model: ModelServer, topology: str) -> None:
+    """And started again, and decided through another process: the same run goes on, and its call is made once."""
+    model.respond = respond
+    world = open_world(topology, APPROVAL_POLICY=POLICY)
+    session = await world.new_session()
+    async with world.client(session) as client:
+        run_id = await client.ask("Work it out")
+        await waits(world, session)
+        for process in world.processes:
+            await world.kill(process)
+        for process in world.processes:
+            await world.start(process)
+        assert status_of(world, session) == "waiting"
+        assert await decide_open(world, session, process=1) == 1
+        assert await client.ended(run_id) == "completed"
+        assert calls_made(world, session) == [True]
+        assert len(world.database.runs(session)) == 1
+        await invariants.check(world, session, [client])
