@@ -395,6 +395,7 @@ const words = {
   "Thought for %(time)s": "思考 %(time)s",
   "Thought it through": "思考过了",
   "Too many connections.": "连接太多。",
+  "Too many documents in a minute. Please wait a moment.": "一分钟内的文件太多。请稍候。",
   "Too many names that there are none of. Try again in an hour.": "不存在的名称太多了。请一小时后再试。",
   "Too many tokens that are none came from there. Please wait.": "从那里发来太多无效的令牌。请稍候。",
   "Tool call": "工具调用",

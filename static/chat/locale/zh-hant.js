@@ -395,6 +395,7 @@ const words = {
   "Thought for %(time)s": "思考 %(time)s",
   "Thought it through": "思考過了",
   "Too many connections.": "連線太多。",
+  "Too many documents in a minute. Please wait a moment.": "一分鐘內的文件太多。請稍候。",
   "Too many names that there are none of. Try again in an hour.": "不存在的名稱太多了。請一小時後再試。",
   "Too many tokens that are none came from there. Please wait.": "從那裡送來太多無效的權杖。請稍候。",
   "Tool call": "工具呼叫",
