@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from agents.qwen_tokenizer import defer_tokenizer
+
 _loading = threading.Lock()
 
 
@@ -20,7 +22,7 @@ def load_driver() -> Callable[..., None]:
 
 @functools.cache
 def _import_driver() -> Callable[..., None]:
-    name_workspace()
+    prepare_import()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its many dependencies; none is ours to heed
         import agents.tools.schemas  # noqa: F401, PLC0415 - every call waits for it
@@ -29,8 +31,9 @@ def _import_driver() -> Callable[..., None]:
     return run_conversation
 
 
-def name_workspace() -> None:
-    """Have Qwen-Agent, which is yet to be imported, keep its folder elsewhere than in the working directory."""
+def prepare_import() -> None:
+    """Have Qwen-Agent, which is yet to be imported, read its tokenizer later, and keep its folder elsewhere than where we work."""
+    defer_tokenizer()
     os.environ.setdefault("QWEN_AGENT_DEFAULT_WORKSPACE", str(Path(tempfile.gettempdir()) / "qwen-agent"))
 
 

@@ -20,7 +20,7 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection
 
-from chat.runtime import process_lock
+from chat.runtime import malloc, process_lock
 from config.database_address import POSTGRES_SESSION
 
 MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
@@ -28,6 +28,7 @@ MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 
 def main(command: str | None) -> None:
     """Prepare, then become the management command that serves, if one is named."""
+    malloc.collect_rarely()
     django.setup()
     try:
         # Before anything is changed: a server that is running on these data must not find other tables under it.

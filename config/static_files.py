@@ -34,6 +34,8 @@ def serve_static_files(application: Any) -> Any:
         root=settings.STATIC_ROOT,
         prefix=settings.STATIC_URL,
         allow_all_origins=False,
+        # The folder is filled by us alone: a look at each file for links that lead out of it took a tenth of a second at each start.
+        allow_unsafe_symlinks=True,
         add_headers_function=_add_headers,
     )
 

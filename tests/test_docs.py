@@ -43,7 +43,7 @@ def as_written(value: object) -> str:
         return "empty"
     if isinstance(value, list):
         value = ",".join(value)
-    return f"`{value}`" if value not in ("", None, {}, PublicUrl()) else "empty"
+    return f"`{value}`" if value not in ("", None, {}, (), PublicUrl()) else "empty"
 
 
 def test_the_table_holds_every_variable_and_no_other(settings_as_they_come: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
-from agents.loading import name_workspace, silence_log
+from agents.loading import prepare_import, silence_log
 from agents.specs import forget_agents
 from agents.tools import RESERVED
 from agents.tools.declared import declared_by, unset_in
@@ -69,7 +69,7 @@ def _take_module(name: str, source: str | EntryPoint) -> None:
 
 
 def _imported(name: str, source: str | EntryPoint) -> Any:
-    name_workspace()
+    prepare_import()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,10 +1,10 @@
 """The `ask_user` tool: the agent asks a person, by a form, and gets the answers as its result. The run waits meanwhile."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, get_args
 
 from agents.cancellation import CancelToken
+from agents.sentence import Sentence
 from agents.steps import FieldKind, QuestionField
 from agents.text import utf16_length
 from agents.tools.tool import ToolError
@@ -13,8 +13,8 @@ _MOST_FIELDS = 20
 _MOST_OPTIONS = 50
 _LONGEST_TEXT = 4_000
 _LONGEST_LABEL = 500
+_LARGEST_NUMBER = 1e15
 _CHOOSING = ("choice", "choices")
-_KINDS: tuple[FieldKind, ...] = get_args(FieldKind)
 
 
 class AskUserTool:
@@ -39,7 +39,7 @@ class AskUserTool:
                     "properties": {
                         "name": {"type": "string", "description": "By which you find the answer."},
                         "label": {"type": "string", "description": "What the person reads beside it."},
-                        "kind": {"type": "string", "enum": list(_KINDS)},
+                        "kind": {"type": "string", "enum": list(get_args(FieldKind))},
                         "options": {
                             "type": "array",
                             "items": {"type": "string"},
@@ -97,15 +97,14 @@ def answer_problem(fields: Sequence[QuestionField], answers: Mapping[str, Any]) 
     """What is wrong with somebody's answers, as a sentence for them; empty where nothing is."""
     known = {field["name"] for field in fields}
     if unknown := next((name for name in answers if name not in known), None):
-        return f"There is no field “{unknown[:100]}”."
+        return Sentence("There is no field “%(name)s”.", name=unknown[:100])
     for field in fields:
         value = answers.get(field["name"])
         if _is_missing(value):
             if field["required"]:
-                return f"“{field['label']}” has to be answered."
-            continue
-        if wanted := _wanted(field, value):
-            return f"“{field['label']}” has to be {wanted}."
+                return Sentence("“%(label)s” has to be answered.", label=field["label"])
+        elif problem := _misfit(field, value):
+            return problem
     return ""
 
 
@@ -113,21 +112,46 @@ def _is_missing(value: Any) -> bool:
     return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
-def _wanted(field: QuestionField, value: Any) -> str:
+def _misfit(field: QuestionField, value: Any) -> str:
     """What an answer has to be, where it is not that."""
-    options = field.get("options", [])
-    match field["kind"]:
-        case "text":
-            fits = isinstance(value, str) and utf16_length(value) <= _LONGEST_TEXT
-            return "" if fits else f"a text of at most {_LONGEST_TEXT:,} characters"
-        case "choice":
-            return "" if isinstance(value, str) and value in options else "one of its options"
-        case "choices":
-            fits = isinstance(value, list) and len(value) <= len(options)
-            fits = fits and all(isinstance(each, str) and each in options for each in value)
-            return "" if fits else "a list of its options"
-        case "number":
-            fits = isinstance(value, int | float) and not isinstance(value, bool)
-            return "" if fits and abs(value) < 1e15 and math.isfinite(value) else "a number"
-        case "yes_no":
-            return "" if isinstance(value, bool) else "yes or no"
+    fits, words = _KINDS[field["kind"]]
+    if fits(value, field.get("options", [])):
+        return ""
+    return words(field["label"])
+
+
+def _is_text(value: Any, _options: Sequence[str]) -> bool:
+    return isinstance(value, str) and utf16_length(value) <= _LONGEST_TEXT
+
+
+def _is_choice(value: Any, options: Sequence[str]) -> bool:
+    return isinstance(value, str) and value in options
+
+
+def _are_choices(value: Any, options: Sequence[str]) -> bool:
+    return isinstance(value, list) and len(value) <= len(options) and all(_is_choice(each, options) for each in value)
+
+
+def _is_number(value: Any, _options: Sequence[str]) -> bool:
+    # Neither NaN nor an infinity is in there.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and -_LARGEST_NUMBER < value < _LARGEST_NUMBER
+
+
+def _is_yes_or_no(value: Any, _options: Sequence[str]) -> bool:
+    return isinstance(value, bool)
+
+
+#: By kind: what an answer has to be, and the sentence that says so of a field's label.
+_KINDS: dict[FieldKind, tuple[Callable[[Any, Sequence[str]], bool], Callable[[str], str]]] = {
+    "text": (
+        _is_text,
+        lambda label: Sentence(
+            "“%(label)s” has to be a text of at most %(n)s characters.", label=label, n=f"{_LONGEST_TEXT:,}"
+        ),
+    ),
+    "choice": (_is_choice, lambda label: Sentence("“%(label)s” has to be one of its options.", label=label)),
+    "choices": (_are_choices, lambda label: Sentence("“%(label)s” has to be a list of its options.", label=label)),
+    "number": (_is_number, lambda label: Sentence("“%(label)s” has to be a number.", label=label)),
+    "yes_no": (_is_yes_or_no, lambda label: Sentence("“%(label)s” has to be yes or no.", label=label)),
+}

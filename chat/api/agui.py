@@ -1,7 +1,8 @@
 """AG-UI: an agent run by its protocol, and what it thinks and does streamed as that has it."""
 
 import re
-from typing import Any
+from typing import Any, Literal
+from uuid import UUID
 
 import orjson
 from django.http import HttpRequest
@@ -11,12 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from agents.sentence import Sentence
 from agents.text import is_clean
+from chat.accounts.models import User
 from chat.api.agui_events import NOWHERE, Identified, Translator
+from chat.api.agui_people import interrupts_of, is_about_people, resolve, waiting_run
 from chat.api.auth import ASK
 from chat.api.bodies import payload, takes, user_of
 from chat.api.errors import error_response
 from chat.api.event_stream import EventStreamResponse, EventWriter, format_event
-from chat.api.following import open_session
+from chat.api.following import Follower, open_session
 from chat.catalog import agents as catalog
 from chat.models import Door
 from chat.protocol import BadFrame, ClientMessageId, Close
@@ -56,6 +59,16 @@ class _Message(BaseModel):
     content: Any = None
 
 
+class _Resume(BaseModel):
+    """Of a call, the payload is `{approved, arguments?, reason?, scope?}`; of a question, the answers by field. Cancelled: denied."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    interruptId: StrictStr = Field(max_length=300)  # noqa: N815 - AG-UI's names
+    status: Literal["resolved", "cancelled"]
+    payload: dict[str, Any] | None = None
+
+
 class RunAgentInput(BaseModel):
     """AG-UI's request to run an agent: the last message of its user is asked."""
 
@@ -69,7 +82,9 @@ class RunAgentInput(BaseModel):
     tools: Any = Field(None, description="Ignored: the agent has its own.")
     state: Any = Field(None, description="Ignored.")
     context: Any = Field(None, description="Ignored.")
-    resume: Any = Field(None, description="Refused: nothing waits for an answer yet.")
+    resume: list[_Resume] | None = Field(
+        None, description="What people say of a run that waits, by its interrupts; nothing else is asked then."
+    )
 
 
 @router.post(
@@ -83,9 +98,9 @@ async def run_agent(request: HttpRequest, agent: str) -> HttpResponseBase:
     named by a custom event, `ignored`.
     """
     asked = payload(request, RunAgentInput)
-    if asked.resume:
-        raise Refused("not_waiting", Sentence("Nothing waits for an answer here."))
     user = user_of(request)
+    if asked.resume:
+        return await _go_on(request, user, asked, asked.resume)
     if not await database.read(catalog.may_use, agent, user.pk):
         return error_response("unknown_agent", Sentence("There is no such agent."), 404)
     accepted = await ask_in_thread(
@@ -98,17 +113,48 @@ async def run_agent(request: HttpRequest, agent: str) -> HttpResponseBase:
         asked.runId,
         str(accepted.run_id),
         after=_place(request.headers.get("Last-Event-ID", ""), head),
-        ignored=tuple(name for name in ("tools", "state", "context") if getattr(asked, name)),
+        ignored=_ignored(asked),
     )
+    return _stream(follower, translator, accepted.run_id, begins_after)
+
+
+def _ignored(asked: RunAgentInput) -> tuple[str, ...]:
+    return tuple(name for name in ("tools", "state", "context") if getattr(asked, name))
+
+
+async def _go_on(request: HttpRequest, user: User, asked: RunAgentInput, said: list[_Resume]) -> HttpResponseBase:
+    """Decide and answer what a run waits for, and follow it from there on."""
+    run = await database.read(waiting_run, said[0].interruptId)
+    if run is None or any(not each.interruptId.startswith(f"{run.pk}:") for each in said):
+        raise Refused("not_waiting", Sentence("Nothing waits for an answer here."))
+    follower = await open_session(request, run.session_id, Door.AGUI)
+    head = await database.read(selectors.head_of, run.session_id)
+    for each in said:
+        await resolve(user, run, each.interruptId, each.payload, is_cancelled=each.status == "cancelled")
+    translator = Translator(asked.threadId, asked.runId, str(run.pk), ignored=_ignored(asked))
+    return _stream(follower, translator, run.pk, head, translator.resume(run.iterations))
+
+
+def _stream(
+    follower: Follower, translator: Translator, run_id: UUID, after: int, first: list[Identified] | None = None
+) -> HttpResponseBase:
+    """A run's events from one of its session's on; they end where it waits for people, as an interrupt."""
 
     async def produce(writer: EventWriter) -> None:
+        if first:
+            await writer.write(b"".join(map(_encoded, first)))
+
         async def send(frame: str) -> None:
-            if events := translator.take(frame):
+            events = translator.take(frame)
+            if is_about_people(frame, run_id) and (told := await database.read(interrupts_of, run_id, frame)):
+                events += translator.interrupt(told)
+                follower.stop()
+            if events:
                 await writer.write(b"".join(map(_encoded, events)))
             if translator.has_ended:
                 follower.stop()
 
-        code = await follower.follow(send, begins_after)
+        code = await follower.follow(send, after)
         if code in _FAILURES:
             await writer.write_last(_encoded(Identified(translator.failed(*_FAILURES[code]))))
 

@@ -122,6 +122,20 @@ class Translator:
         told = list(self._placed(seq, handle(self, run, frame["data"]))) if handle else []
         return [each for each in told if self._is_new(seq, each)]
 
+    def resume(self, iteration: int) -> list[Identified]:
+        """The events with which a run goes on that has waited, in a stream that begins within this model call."""
+        run = self._runs[self._root] = _Run(self._root, {}, iteration=f"iteration {iteration}")
+        started = {"type": "RUN_STARTED", **self._ids, "protocolVersion": VERSION}
+        ignored = [_custom("ignored", list(self._ignored))] if self._ignored else []
+        return [Identified(each) for each in (started, *ignored, {"type": "STEP_STARTED", "stepName": run.iteration})]
+
+    def interrupt(self, interrupts: list[Event]) -> list[Identified]:
+        """The events that end the stream of a run that waits for people."""
+        run = self._runs[self._root]
+        closing = [each.event if isinstance(each, _Passing | _At) else each for each in _end_iteration(run)]
+        outcome = {"type": "interrupt", "interrupts": interrupts}
+        return [Identified(each) for each in (*closing, {"type": "RUN_FINISHED", **self._ids, "outcome": outcome})]
+
     @property
     def has_ended(self) -> bool:
         """Whether the run's last event has been told."""
@@ -169,7 +183,7 @@ class Translator:
             return
         parent = data["parent"]
         within = {} if parent["run_id"] == self._root else {"parentSubagentRunId": parent["run_id"]}
-        call = {"parentToolCallId": _call_id(parent["run_id"], parent["tool_call_id"])}
+        call = {"parentToolCallId": name_call(parent["run_id"], parent["tool_call_id"])}
         yield {"type": "SUBAGENT_STARTED", **run.tag, "name": data["agent"], **within, **call, **_at(data)}
 
     def _complete(self, run: _Run, data: Data) -> Iterator[_Told]:
@@ -347,7 +361,7 @@ def _end_iteration(run: _Run) -> Iterator[Event]:
 
 
 def _call(run: _Run, data: Data) -> Iterator[Event]:
-    named = {"toolCallId": _call_id(run.run_id, data["tool_call_id"]), **run.tag}
+    named = {"toolCallId": name_call(run.run_id, data["tool_call_id"]), **run.tag}
     arguments = data["arguments"]
     text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
     yield {"type": "TOOL_CALL_START", **named, "toolCallName": data["tool_name"], **_at(data)}
@@ -359,7 +373,7 @@ def _result(run: _Run, data: Data) -> Event:
     return {
         "type": "TOOL_CALL_RESULT",
         "messageId": run.message_id(data["step"], "result"),
-        "toolCallId": _call_id(run.run_id, data["tool_call_id"]),
+        "toolCallId": name_call(run.run_id, data["tool_call_id"]),
         **run.tag,
         "role": "tool",
         "content": data["content"],
@@ -374,7 +388,7 @@ def _result(run: _Run, data: Data) -> Event:
     }
 
 
-def _call_id(run_id: str, call_id: str) -> str:
+def name_call(run_id: str, call_id: str) -> str:
     """A call's identifier in its thread: the model's own is one in its run alone."""
     return f"{run_id}.{call_id}"
 

@@ -11,12 +11,14 @@ from typing_extensions import TypedDict
 from agents.sentence import Sentence
 from chat import protocol
 from chat.api.auth import READ
+from chat.api.bodies import user_of
 from chat.api.paths import visible_session
 from chat.models import Step
 from chat.protocol.frames import ChildDeltaFrame, ChildRun, LiveRun, QueuedRun, ReasoningDeltaFrame, StoredFrame
+from chat.protocol.notes import NotesData
 from chat.runs.admission import Refused
 from chat.runtime import database
-from chat.store import drafts, reconcile, selectors
+from chat.store import drafts, notes, reconcile, selectors
 
 router = Router()
 
@@ -33,6 +35,7 @@ class EventsOut(TypedDict):
     growth: ReasoningDeltaFrame | None
     children: list[ChildRun]
     children_growth: list[ChildDeltaFrame]
+    notes: NotesData
 
 
 @router.get("sessions/{session_id}/events/", auth=READ, response=EventsOut)
@@ -46,18 +49,20 @@ async def list_events(
 
     `last_seq` is the head, `run` the run at work and `queue` the queue behind it. `growth` is the frame of the step being
     written now, from its beginning, or null. `children` are the runs within it that are at work, `children_growth` what they write.
+    `notes` says how many verdicts and comments there are.
     """
     session = await visible_session(request, session_id)
 
-    def look() -> tuple[selectors.SessionView | None, list[drafts.Draft], list[str]]:
+    def look() -> tuple[selectors.SessionView | None, list[drafts.Draft], list[str], NotesData]:
         # The draft before the log: a step that is stored in between supersedes it, and is there.
         saved = [draft for _, draft in reconcile.saved_drafts([session.pk])]
         written = drafts.of(session.pk) or saved
         view = selectors.session_view(session.pk)
         head = view.last_seq if view else 0
-        return view, written, [stored.frame for stored in selectors.stored_after(session.pk, after, limit, head)]
+        said = notes.summary(session.pk, user_of(request).pk, view.notes_version if view else 0)
+        return view, written, [stored.frame for stored in selectors.stored_after(session.pk, after, limit, head)], said
 
-    view, written, frames = await database.read(look)
+    view, written, frames, said = await database.read(look)
     if view is None:
         raise Refused("not_found", Sentence("There is no such session."))
     growth = next((protocol.encode(draft.frame(0)) for draft in written if not draft.is_child), "null")
@@ -65,7 +70,7 @@ async def list_events(
     run, queue, children = (orjson.dumps(each).decode() for each in (view.run, view.queue, view.children))
     return HttpResponse(
         f'{{"events":[{",".join(frames)}],"last_seq":{view.last_seq},"run":{run},"queue":{queue},"growth":{growth},'
-        f'"children":{children},"children_growth":[{within}]}}',
+        f'"children":{children},"children_growth":[{within}],"notes":{orjson.dumps(said).decode()}}}',
         content_type="application/json",
     )
 

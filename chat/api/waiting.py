@@ -126,4 +126,4 @@ def _place(cursor: str) -> tuple[datetime, int] | None:
             raise ValueError
         return datetime.fromtimestamp(float(stamp), UTC), int(pk)
     except (ValueError, OverflowError, OSError):
-        raise BadFrame("bad_frame", Sentence("cursor: `next` of the page before.")) from None
+        raise BadFrame("bad_frame", "cursor: `next` of the page before.") from None

@@ -6,6 +6,8 @@ import gc
 #: New objects after which the collector looks for garbage, and how often it looks at older ones: nearly all that is dropped here is freed
 #: without it, and under load its looks at what is alive are work for nothing.
 _COLLECT_AFTER = (5_000, 10, 10)
+#: While a process starts: what it imports stays, and each look at all of it takes longer than the one before.
+_COLLECT_AFTER_AT_START = (200_000, 10, 10)
 #: glibc's ``mallopt(3)``: the most heaps that threads may have between them.
 _M_ARENA_MAX = -8
 
@@ -20,6 +22,11 @@ def limit_malloc_arenas() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
+
+
+def collect_rarely() -> None:
+    """Have the garbage collector look seldom, while a process starts; `freeze_gc` ends that."""
+    gc.set_threshold(*_COLLECT_AFTER_AT_START)
 
 
 def freeze_gc() -> None:

@@ -469,6 +469,11 @@ def last_announcement() -> int:
     return Announcement.objects.order_by("-pk").values_list("id", flat=True).first() or 0
 
 
+def head_of(session_id: UUID) -> int:
+    """The number of a session's newest event; 0 where there is none."""
+    return Session.objects.filter(pk=session_id).values_list("last_seq", flat=True).first() or 0
+
+
 def place_before(run_id: UUID) -> tuple[int, int]:
     """The number behind which a run's events stand, the log's newest where it has not begun; and that newest."""
     run = Run.objects.filter(pk=run_id).values_list("session__last_seq", "steps__seq").order_by("steps__position")

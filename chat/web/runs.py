@@ -15,7 +15,7 @@ from chat.models import UNFINISHED, RunStatus
 from chat.protocol.frames import SentAlongData
 from chat.rendering import calls as call_rows
 from chat.rendering import humanize, inspection, markdown, rows, transcript
-from chat.store import call_reader, selectors, sent_along
+from chat.store import call_reader, notes, selectors, sent_along
 from chat.web.page import render_page, run_from_row, visible_session
 
 #: Events of a run on one page of it.
@@ -84,6 +84,7 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         agent_title=rows.asked_by(folded),
         inspected=inspected,
         along=_sent_along(found),
+        said=notes.said_of(found.pk) if found.session.notes_version else None,
         steps=steps,
         head=rows.header(folded),
         events=events,

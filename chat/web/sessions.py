@@ -22,7 +22,7 @@ from chat.rendering import rows
 from chat.rendering.agents import agent_rows
 from chat.runs import retention
 from chat.runs.admission import MOST_FILES
-from chat.store import search, selectors
+from chat.store import notes, search, selectors
 from chat.web import conversation
 from chat.web.page import (
     listed_rows,
@@ -147,6 +147,8 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         agent_name=offer.chosen,
         withdrawn="" if offer.chosen == found.agent_name else rows.agent_title(found.agent_name),
         enable_reasoning=found.enable_reasoning,
+        comments=notes.newest_comments(found.pk) if found.notes_version else (),
+        shows_reading=user_of(request).shows_reading,
         expires_at=expires_at,
         expires_soon=expires_at is not None and expires_at - timezone.now() < EXPIRES_SOON,
         agent_title=rows.agent_title(found.agent_name),
@@ -161,7 +163,12 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "cursor": {"seq": last.last, "id": str(last.last_id)} if last else {"seq": 0, "id": None},
             "first": window.first,
             "live": live,
-            "may": {"drive": may_drive, "stop": access.may_stop(request.user, found)},
+            "may": {
+                "drive": may_drive,
+                "stop": access.may_stop(request.user, found),
+                "note": role is not access.Role.STAFF,
+            },
+            "shows_reading": user_of(request).shows_reading,
             "runs": [state for run in runs[max(at, 0) :] for state in (run.state, *run.within)],
             "run": standing.run if standing else None,
             "queue": standing.queue if standing else [],

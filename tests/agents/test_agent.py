@@ -29,6 +29,24 @@ def test_what_qwen_agent_changes_for_the_whole_process_is_taken_back() -> None:
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
+#: Counts words as Qwen-Agent's own code does, once it has been loaded as we load it, and says when the real tokenizer was read.
+COUNTS = """
+from agents import loading, qwen_tokenizer
+loading.load_driver()
+assert not qwen_tokenizer._read.cache_info().currsize, "it was read at once"
+from qwen_agent.llm.base import tokenizer
+from qwen_agent.tools.simple_doc_parser import count_tokens
+assert tokenizer.count_tokens("high tide") == count_tokens("high tide") == 2
+assert len(tokenizer) > 150_000
+from qwen_agent.utils import tokenization_qwen
+assert tokenization_qwen.QWenTokenizer.__module__ == tokenization_qwen.__name__
+"""
+
+
+def test_qwen_s_tokenizer_is_read_when_somebody_counts_by_it() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", COUNTS], cwd=ROOT, check=True)
+
+
 @pytest.mark.parametrize("name", AGENTS)
 def test_every_agent_has_words_and_tools_that_exist(name: str) -> None:
     spec = AGENTS[name]

@@ -1,10 +1,11 @@
 """What it costs to keep every model call with what it was asked: the product beside itself without, in turns."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from statistics import median
 
 from tests.benchmarks.client import TAG
-from tests.benchmarks.figure import Measured, Sizes, added, added_after_tool, errors, problems_of, warm_up, worst
+from tests.benchmarks.figure import MS, Measured, Sizes, added_after_tool, errors, problems_of, warm_up, worst
 from tests.benchmarks.measuring import Row, Turn
 from tests.benchmarks.observed import run_pair
 from tests.benchmarks.stage import Outcome, Stage
@@ -38,12 +39,18 @@ def kept_calls(stage: Stage, sizes: Sizes) -> Measured:
     rows = []
     for what, unit, values in (
         ("server CPU", "s", [pair[:2] for pair in pairs]),
-        ("first token", "ms", [[_median(side, added) for side in pair[2]] for pair in pairs]),
+        ("first token", "ms", [[_median(side, _added) for side in pair[2]] for pair in pairs]),
         ("after a tool round", "ms", [[_median(side, added_after_tool) for side in pair[2]] for pair in pairs]),
     ):
         ours, theirs = (median(pair[side] for pair in values) for side in (0, 1))
         rows.append(Row(f"{name}: {what}, median", unit, ours, theirs, theirs * _MOST))
     return Measured([*rows, errors(name, problems)], worst(*(outcome.window for outcome in outcomes)), None, problems)
+
+
+def _added(turn: Turn, notes: Mapping[str, Sequence[Note]]) -> float:
+    """Milliseconds from sending the message to the first text, without those that the model took for the first of its two calls."""
+    note, _ = notes[turn.tag]
+    return inf if turn.first is None else (turn.first - turn.sent - (note.first - note.at)) * MS
 
 
 def _median(side: Outcome, time: Callable[[Turn, Mapping[str, Sequence[Note]]], float]) -> float:

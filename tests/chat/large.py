@@ -94,6 +94,14 @@ def fill(runs: int, steps_of_run: int, users_in_all: int = USERS) -> Large:
             f"""INSERT INTO chat_modelcontent (session_id, sha256, role, tokens, body)
             SELECT session.id, 'so' || n.i, 'user', 5, '{{}}' FROM chat_session session, {numbers(4)}"""
         )
+        # Half of them are open, for years.
+        cursor.execute(
+            """INSERT INTO chat_waitingcall (session_id, run_id, tool_call_id, kind, tool_name, arguments, fields, rule, unanswered,
+                created_at, deadline, decided_at, decision, new_arguments, reason, answers)
+            SELECT run.session_id, run.id, 'call_1', 'approval', 'python', '{}', '', 'r', 'deny', %s, %s,
+                CASE WHEN run.number %% 2 = 0 THEN %s END, '', '', '', '' FROM chat_run run WHERE run.status = 'completed'""",
+            [then, datetime_param(timezone.now() + timedelta(days=1_000)), then],
+        )
         cursor.execute(
             "INSERT INTO chat_stepcontent (step_id, content) SELECT id, 'so' FROM chat_step WHERE number = 1"
         )

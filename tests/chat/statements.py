@@ -22,7 +22,7 @@ from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.schedules import occurrences
 from chat.security import audit
-from chat.store import call_reader, history, reconcile, selectors, sent_along, step_log
+from chat.store import call_reader, history, reconcile, selectors, sent_along, step_log, waiting_calls
 from chat.store.audit_log import AuditFilter, Cursor
 from chat.store.calls import CallWriter, PricedCall
 from tests.chat import making
@@ -91,6 +91,8 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "silent runs": lambda at: run_state.silent_since(SOON),
     "live runs": lambda at: run_state.live_runs(),
     "who may start": lambda at: run_state.waiting_sessions(),
+    "who may start or go on": lambda at: run_state.sessions_to_look_at(),
+    "deadlines that have passed": lambda at: waiting_calls.due_calls(timezone.now()),
     "what watched sessions look like": lambda at: reconcile.fingerprints_of([at.session_id]),
     "the head and the draft": lambda at: selectors.view_and_drafts(at.session_id),
     "growing texts of other processes": lambda at: reconcile.saved_drafts([at.session_id]),
@@ -166,6 +168,7 @@ BY_A_PAGE: dict[str, Callable[[Large], Any]] = {
     "the list beside a page": lambda at: selectors.listed_sessions(User(pk=at.user_id), 60),
     "a page's share of a session": lambda at: selectors.window(at.session_id),
     "an earlier share": lambda at: selectors.window(at.session_id, before=100),
+    "what waits for somebody": lambda at: waiting_calls.list_open(at.user_id),
     "the audit's next page": lambda _: AuditFilter().entries(100, audit_place()),
     "the audit of a person": lambda at: AuditFilter(person=at.user_id).entries(100, audit_place()),
     "the audit of an act": lambda _: AuditFilter(action="stop", door="api").entries(100),

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -18,8 +18,9 @@ from tests.e2e.conftest import Enter
 from tests.model_server import ModelServer, Script
 from tests.serving import Browser
 
-#: Updates a second.
+#: Updates a second: each time one of the three, all of them where there is time.
 SPEEDS = (5, 25, 60)
+PACES = [pytest.param((25,), id="25"), pytest.param(SPEEDS, id="each", marks=pytest.mark.long)]
 LINE = "And so it goes on, line after line, until the end of it.\n\n"
 #: So many updates must have been painted after a hand before its place is looked at; few of those that come slowly.
 LATER = 12
@@ -273,15 +274,16 @@ MEANS: dict[str, Callable[[Page], Awaitable[None]]] = {
 SAME = ("a finger, 80 px", "a finger, 250 px", "Home", "ArrowUp", "a jump to an element")
 
 
+@pytest.mark.parametrize("speeds", PACES)
 @pytest.mark.parametrize("means", [pytest.param(name, marks=[pytest.mark.long] * (name in SAME)) for name in MEANS])
-async def test_a_hand_that_goes_up_is_never_pulled_back(growth: Growth, means: str) -> None:
-    await stays(growth, MEANS[means], means)
+async def test_a_hand_that_goes_up_is_never_pulled_back(growth: Growth, means: str, speeds: Sequence[int]) -> None:
+    await stays(growth, MEANS[means], means, speeds)
 
 
-async def stays(growth: Any, go_up: Callable[[Any], Awaitable[None]], means: str) -> None:
-    """Go up while it grows, at each speed, and see that the place stays; in any browser that can do what this does."""
+async def stays(growth: Any, go_up: Callable[[Any], Awaitable[None]], means: str, speeds: Sequence[int]) -> None:
+    """Go up while it grows, at each of these speeds, and see that the place stays; in any browser that can do what this does."""
     page = growth.page
-    for speed in SPEEDS:
+    for speed in speeds:
         await growth.begin()
         async with growth.at(speed):
             await growth.goes_on(2)
@@ -331,15 +333,16 @@ BACK: dict[str, Callable[[Page], Awaitable[None]]] = {
 }
 
 
+@pytest.mark.parametrize("speeds", PACES)
 @pytest.mark.parametrize("back", BACK)
-async def test_reaching_the_end_follows_again(growth: Growth, back: str) -> None:
-    await follows(growth, back)
+async def test_reaching_the_end_follows_again(growth: Growth, back: str, speeds: Sequence[int]) -> None:
+    await follows(growth, back, speeds)
 
 
-async def follows(growth: Any, back: str) -> None:
-    """Go up, then back to the end, at each speed, and see that it is followed."""
+async def follows(growth: Any, back: str, speeds: Sequence[int]) -> None:
+    """Go up, then back to the end, at each of these speeds, and see that it is followed."""
     page = growth.page
-    for speed in SPEEDS:
+    for speed in speeds:
         await growth.begin()
         # In pieces: sixty whole lines a second are faster than any finger.
         async with growth.at(speed, pieces=4):

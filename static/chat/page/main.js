@@ -17,6 +17,7 @@ import { attachmentsOf } from "../view/attachments.js";
 import { createComposer } from "../view/composer.js";
 import { createView } from "../view/conversation.js";
 import { receive as receiveNotification } from "../view/notify.js";
+import { createBeside } from "./beside.js";
 import { createCommands } from "./commands.js";
 import { Connection } from "./connection.js";
 import { onKey } from "./keys.js";
@@ -97,6 +98,14 @@ const composer =
         onTakeBack: takeBack,
         onChoose: (choice) => void keepChoice(choice),
       });
+
+const beside = createBeside({
+  page,
+  api,
+  send: (type, payload) => connection.isOpen && connection.send(type, payload),
+  onRefused: (title) => view.notice("refused", { title, tone: "wait", icon: "warn" }),
+  onReading: view.setReading,
+});
 
 // ---- painting: once per frame, however much has come ----
 
@@ -183,6 +192,7 @@ const receivers = {
     view.notice(`announcement-${message}`, { title: SENTENCES.operators, text: message, tone });
   },
   notification: receiveNotification,
+  ...beside.receivers,
   /** About something this page has sent, or about the connection. */
   error(told) {
     const error = { ...told, message: errorText(told) };
@@ -209,11 +219,13 @@ function receive(frame) {
   if (frame.type === "reasoning_step" && PEOPLE.includes(frame.data.type)) void refresh();
   if (state.gap && !before.gap) connection.resume();
   if (state !== before) repaint();
+  if ("seq" in frame) beside.stepsChanged();
 }
 
-/** @param {{title: string, role: string}} data */
+/** @param {{title: string, role: string, notes?: import("../protocol.js").NotesData}} data */
 function hasJoined(data) {
   if (data.title) view.setTitle(data.title);
+  beside.joined(data);
   const drives = ["owner", "driver"].includes(data.role);
   if (drives !== page.may.drive) {
     // The page was made for another role; what is typed in its box is kept on this device.
@@ -297,6 +309,7 @@ for (const sight of ["visibilitychange", "focus"]) {
 
 setInterval(() => {
   view.tick(clock.now());
+  beside.tick();
   if (connection.link.word === "waiting" || !outgoing.isEmpty) paintConnection();
   const run = runAtWork();
   if (run) showInList(run);

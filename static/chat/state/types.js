@@ -107,7 +107,7 @@
  * What the server has put into a conversation's page.
  *
  * @typedef {{
- *   session: Session, user: string, name: string, may: {drive: boolean, stop: boolean}, live: boolean, agents: Record<string, string>,
+ *   session: Session, user: string, name: string, may: {drive: boolean, stop: boolean, note: boolean}, shows_reading: boolean, live: boolean, agents: Record<string, string>,
  *   max_iterations: number, max_chars: number, max_files: number, now: number, first: number, runs?: object[], cursor?: {seq: number, id: string|null},
  *   run?: State["live"], queue?: QueuedMessage[],
  * }} Page

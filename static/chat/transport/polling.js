@@ -151,7 +151,8 @@ export class PollingTransport {
     if (!this.#isRunning) return false;
     this.#failures = 0;
     const isReset = answer.last_seq < before;
-    const data = { ...page(), session_id: session, last_seq: answer.last_seq, run: answer.run, queue: answer.queue, children: answer.children };
+    const { last_seq, run, queue, children, notes } = answer;
+    const data = { ...page(), session_id: session, last_seq, run, queue, children, ...(notes ? { notes } : {}) };
     onFrame(/** @type {Frame} */ ({ type: "session", data: isReset ? { ...data, reset: true } : data }));
     for (const frame of answer.events) onFrame(frame);
     this.#isBusy = answer.run !== null || answer.queue.length > 0;

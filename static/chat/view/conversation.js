@@ -61,6 +61,8 @@ export function createView({ page, act, storage, fetchContent }) {
   });
   /** @type {State|null} */
   let painted = null;
+  /** @type {Map<string, number>} */
+  let reading = new Map();
 
   createToggles({ log: element, choices, takeFold: log.takeFold, fillCard: log.fillCard, onOpen: scroll.leave });
   createLogActions({
@@ -84,7 +86,7 @@ export function createView({ page, act, storage, fetchContent }) {
     if (state.order.length) document.getElementById("nothing")?.remove();
     head.paint(state, now);
     if (state.queue !== painted?.queue || unsent !== null) waiting.paint(state.queue, unsent ?? [], isMoving);
-    if (state.people !== painted?.people) paintPeople(state.people);
+    if (state.people !== painted?.people) paintPeople(state.people, reading);
     element.toggleAttribute("data-may-stop", page.may.stop && page.live);
     painted = state;
     return added;
@@ -107,6 +109,11 @@ export function createView({ page, act, storage, fetchContent }) {
      */
     paint(state, given) {
       scroll.addMissed(scroll.keepEnd(() => paintAll(state, given)));
+    },
+    /** Where others read. @param {Map<string, number>} next */
+    setReading(next) {
+      reading = next;
+      paintPeople(painted?.people ?? [], reading);
     },
     /** Twice a second: clocks. */
     tick: head.tick,

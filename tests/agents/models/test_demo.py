@@ -364,7 +364,7 @@ def test_it_proposes_only_what_the_agent_has_tools_for() -> None:
 def test_every_example_it_proposes_is_one_it_understands() -> None:
     for greeting in ("Hello", "你好", "你好，你是谁？"):
         examples = re.findall("^- (.+)$", decide(greeting).content, re.MULTILINE)
-        assert len(examples) == 5
+        assert len(examples) == 6
         for example in examples:
             assert decide(example).calls, example
 

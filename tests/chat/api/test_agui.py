@@ -410,3 +410,29 @@ def test_every_close_code_is_told_or_mended_by_coming_back() -> None:
     mended = {Close.RESTARTING, Close.TOO_SLOW, Close.SILENT, Close.TOO_LARGE}
     codes = {value for name, value in vars(Close).items() if name.isupper()}
     assert set(agui._FAILURES) == codes - mended
+
+
+async def test_a_run_that_waits_is_an_interrupt_and_resumed_by_its_answers(bo: Browser, model: ModelServer) -> None:
+    asking = Call("ask_user", {"question": "Where to?", "fields": [{"name": "city", "kind": "text"}]})
+    model.enqueue(Script(reasoning="Hm.", calls=[asking]), Script("To Oslo, then."))
+    body = question("Plan it")
+    before = await events_of(bo, body)
+    finished = before[-1][1]
+    [interrupt] = finished["outcome"]["interrupts"]
+    assert (finished["type"], finished["outcome"]["type"]) == ("RUN_FINISHED", "interrupt")
+    assert (interrupt["reason"], interrupt["message"]) == ("input_required", "Where to?")
+    assert interrupt["toolCallId"] == next(event["toolCallId"] for _, event in before if "toolCallId" in event)
+
+    def said(**entry: Any) -> dict[str, Any]:
+        entry = {"interruptId": interrupt["id"], "status": "resolved", **entry}
+        return question("", thread=body["threadId"]) | {"resume": [entry]}
+
+    for wrong in ({"payload": {}}, {"payload": {"city": 5}}, {"status": "cancelled"}):
+        status, answer = await bo.call("POST", "agui/researcher/", said(**wrong))
+        assert (status, answer["error"]["code"]) == (400, "bad_arguments")
+    after = await events_of(bo, said(payload={"city": "Oslo"}))
+    assert kinds(after)[:2] == ["RUN_STARTED", "STEP_STARTED"]
+    assert "TOOL_CALL_RESULT" in kinds(after)
+    assert after[-1][1]["outcome"] == {"type": "success"}
+    status, answer = await bo.call("POST", "agui/researcher/", said(payload={"city": "Oslo"}))
+    assert (status, answer["error"]["code"]) == (409, "conflict")

@@ -328,3 +328,17 @@ async def test_a_long_conversation_is_taken(door: Door) -> None:
     words = [f"line {i}" for i in range(10_001)]
     answer, _ = await ask(door.client, *words)
     assert json.dumps(answer)
+
+
+async def test_who_waits_for_a_whole_answer_is_told_where_it_is_decided(door: Door) -> None:
+    with pytest.raises(APIStatusError) as waits:
+        await ask(door.client, 'Plan it [call=ask_user:{"question":"Where?"}]')
+    assert waits.value.status_code == 409
+    session_id = waits.value.response.headers["X-Session-Id"]
+    assert f"/sessions/{session_id}/" in waits.value.message
+    _, waiting = await door.browser.call("GET", "waiting/")
+    [item] = [each for each in waiting["items"] if each["session_id"] == session_id]
+    assert (item["kind"], item["tool_name"]) == ("question", "ask_user")
+    said = {"tool_call_id": item["tool_call_id"], "answers": {"answer": "Oslo"}}
+    status, _ = await door.browser.call("POST", f"runs/{item['run_id']}/answer/", said)
+    assert status == 202

@@ -14,8 +14,9 @@ from django.utils import timezone
 
 from agents import AgentSpec, ModelSettings, read_policy
 from chat.accounts.models import User
+from chat.catalog import agents as catalog
 from chat.catalog import built_in
-from chat.models import AuditEntry, Door, Origin, Run, RunStatus, Session, Share, Step, WaitingCall
+from chat.models import Agent, AuditEntry, Door, Origin, Run, RunStatus, Session, Share, Step, WaitingCall
 from chat.protocol import ErrorCode
 from chat.runs import auto_continue, commands, deciding, dispatch, queue_watch, recovery
 from chat.runs import registry as run_registry
@@ -468,3 +469,45 @@ async def test_without_reasoning_people_are_asked_all_the_same(here: Here, model
         (4, "response", ""),
         (5, "reasoning_complete", ""),
     ]
+
+
+async def test_what_cannot_wait_is_refused_in_words(
+    here: Here, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run within another one: its call is refused, and so is a question; nothing hangs."""
+    boss = AgentSpec("boss", "Boss", "Hands on.", "You hand on.", (), sub_agents=("clerk",))
+    monkeypatch.setattr(built_in, "AGENTS", {AGENT.name: AGENT, boss.name: boss})
+    await sync_to_async(built_in.make_built_in)()
+    model.enqueue(
+        Script(calls=[Call("ask_clerk", {"message": "Work."})]),
+        Script(calls=[HELD, QUESTION]),
+        Script("Without it, then."),
+        Script("So be it."),
+    )
+    accepted = await commands.ask(here.user, here.session.pk, message="Go.", agent_name="boss")
+    root = await ended(here, accepted.run_id)
+    child = await database.read(Run.objects.get, parent=root)
+    assert (root.status, child.status) == ("completed", "completed")
+    steps = await steps_of(child.pk)
+    assert "cannot wait" in result_of(steps, "call_1")["content"]
+    assert "Nobody can be asked" in result_of(steps, "call_2")["content"]
+
+
+@pytest.mark.parametrize("stricter", ["operator", "version"])
+async def test_the_stricter_of_operator_and_version_holds(
+    here: Here, model: ModelServer, settings: Any, stricter: str
+) -> None:
+    lax, strict = [{"tool": "*", "decision": "allow"}], [{"tool": "current_time", "decision": "deny"}]
+    settings.APPROVAL_POLICY = read_policy(strict if stricter == "operator" else lax)
+    own = lax if stricter == "operator" else strict
+
+    def set_own() -> None:
+        Agent.objects.get(name=AGENT.name).versions.update(policy=own)
+        catalog.forget()
+
+    await database.write(set_own)
+    model.enqueue(Script(calls=[Call("current_time", {}), HELD]), Script("Done."))
+    run = await ended(here, await ask(here))
+    steps = await steps_of(run.pk)
+    assert "rules forbid" in result_of(steps, "call_1")["content"]
+    assert result_of(steps, "call_2")["content"] == "42"

@@ -24,6 +24,7 @@ BIG = (
     "chat_modelcall",
     "chat_modelcontent",
     "chat_auditentry",
+    "chat_waitingcall",
 )
 SIZES = [
     pytest.param((8_000, 5), id="8,000 runs"),

@@ -403,7 +403,7 @@ def test_staff_read_but_do_not_ask(client: Client, ada: User) -> None:
     client.force_login(making.staff(access.VIEW_SESSIONS))
     answer = client.get(f"/sessions/{run.session_id}/")
     assert "session of ada" in text_of(answer)
-    assert state_of(answer)["may"] == {"drive": False, "stop": False}
+    assert state_of(answer)["may"] == {"drive": False, "stop": False, "note": False}
     assert b'id="composer"' not in answer.content
 
 

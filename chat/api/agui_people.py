@@ -1,0 +1,91 @@
+"""What waits for people, as AG-UI has it: interrupts, and what resumes them. An interrupt's id is ``<run id>:<call id>``."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from agents.sentence import Sentence
+from chat.accounts.models import User
+from chat.api.agui_events import name_call
+from chat.models import Door, Run, WaitingCall, WaitingKind
+from chat.protocol import Decide, as_uuid, validated
+from chat.runs import deciding
+from chat.runs.admission import Refused
+from chat.runtime import database
+from chat.store import waiting_calls
+
+_ABOUT_PEOPLE = ("approval_request", "approval", "question", "answer")
+
+
+def is_about_people(text: str, run_id: UUID) -> bool:
+    """Whether a frame says that a run waits for people, or what they have said."""
+    if not any(f'"type":"{kind}"' in text for kind in _ABOUT_PEOPLE):
+        return False
+    frame = orjson.loads(text)
+    return bool(
+        frame["type"] == "reasoning_step" and frame["run_id"] == str(run_id) and frame["data"]["type"] in _ABOUT_PEOPLE
+    )
+
+
+def interrupts_of(run_id: UUID, text: str) -> list[dict[str, Any]]:
+    """What a run waits for, once all of it is told: none before the last request, nor where it waits no more."""
+    calls = waiting_calls.open_calls(run_id)
+    said = orjson.loads(text)["data"]
+    is_request = said["type"] in ("approval_request", "question")
+    if not calls or (is_request and said["tool_call_id"] != calls[-1].tool_call_id):
+        return []
+    return [_interrupt(call) for call in calls]
+
+
+def _interrupt(call: WaitingCall) -> dict[str, Any]:
+    arguments = orjson.loads(call.arguments)
+    told: dict[str, Any] = {
+        "id": f"{call.run_id}:{call.tool_call_id}",
+        "toolCallId": name_call(str(call.run_id), call.tool_call_id),
+        "expiresAt": call.deadline.isoformat(),
+    }
+    if call.kind == WaitingKind.QUESTION:
+        fields = orjson.loads(call.fields)
+        return told | {
+            "reason": "input_required",
+            "message": str(arguments.get("question", "")),
+            "metadata": {"fields": fields},
+        }
+    schema = {
+        "type": "object",
+        "properties": {
+            "approved": {"type": "boolean"},
+            "arguments": orjson.loads(call.parameters or "{}"),
+            "reason": {"type": "string"},
+            "scope": {"type": "string", "enum": ["once", "session"]},
+        },
+        "required": ["approved"],
+    }
+    metadata = {"toolName": call.tool_name, "arguments": arguments}
+    return told | {"reason": "tool_call", "responseSchema": schema, "metadata": metadata}
+
+
+def waiting_run(interrupt_id: str) -> Run | None:
+    """The run that an interrupt is about."""
+    run_id = as_uuid(interrupt_id.partition(":")[0])
+    return Run.objects.filter(pk=run_id).first() if run_id is not None else None
+
+
+async def resolve(
+    user: User, run: Run, interrupt_id: str, payload: Mapping[str, Any] | None, *, is_cancelled: bool
+) -> None:
+    """Decide on a call, or answer a question. Raises `Refused`."""
+    call_id = interrupt_id.partition(":")[2]
+    kinds = WaitingCall.objects.filter(run=run, tool_call_id=call_id).values_list("kind", flat=True)
+    kind = await database.read(kinds.first)
+    said = dict(payload or {})
+    if kind == WaitingKind.QUESTION:
+        if is_cancelled:
+            raise Refused("bad_arguments", Sentence("A question is answered, or the run stopped."))
+        await deciding.answer(user, run.session_id, run.pk, call_id, said, Door.AGUI)
+        return
+    is_allowed = said.pop("approved", None) is True and not is_cancelled
+    body = {**said, "tool_call_id": call_id, "decision": "allow" if is_allowed else "deny"}
+    await deciding.approve(user, run.session_id, run.pk, deciding.approval_of(validated(Decide, body)), Door.AGUI)
