@@ -41,7 +41,7 @@ NAMES = (
     gettext_noop("body"),
     gettext_noop("budget"),
     gettext_noop("budgets"),
-    gettext_noop("By which its client may ask for it again."),
+    gettext_noop("Of the version before: see `RequestKey`."),
     gettext_noop("cached tokens"),
     gettext_noop("calls"),
     gettext_noop("cancel requested at"),

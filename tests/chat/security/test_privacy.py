@@ -406,6 +406,7 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
         "run_id": run_id,
         "file_id": file_id,
         "schedule_id": schedule_id,
+        "delivery_id": str(uuid4()),
         "share_id": str(shared.pk if shared else uuid4()),
         "seq": "1",
         "approval_id": str(allowed.pk if allowed else 2**40),
