@@ -3,7 +3,9 @@
 from django.urls import include, path, re_path
 
 from chat.web import api_page, own_data, reading
+from chat.web import branches as branch_pages
 from chat.web import calls as call_pages
+from chat.web import comparison as comparison_pages
 from chat.web import runs as run_pages
 from chat.web import sessions as session_pages
 from chat.web import sharing as sharing_pages
@@ -18,6 +20,11 @@ urlpatterns = [
     path("sessions/new/", start_pages.begin, name="begin"),
     path("sessions/<uuid:session_id>/", session_pages.session, name="session"),
     path("sessions/<uuid:session_id>/share/", sharing_pages.shares, name="shares"),
+    path("sessions/<uuid:session_id>/copy/", branch_pages.copy, name="copy"),
+    path("sessions/<uuid:session_id>/owner/", branch_pages.owner, name="owner"),
+    path("sessions/<uuid:session_id>/leave/", branch_pages.leave, name="leave"),
+    path("compare/", comparison_pages.compare, name="compare"),
+    path("runs/<uuid:run_id>/branch/", branch_pages.branch, name="branch"),
     path("s/<str:secret>/", sharing_pages.join, name="join"),
     path("runs/<uuid:run_id>/", run_pages.run, name="run"),
     path("sessions/<uuid:session_id>/allowed/", waiting_pages.allowed, name="allowed"),

@@ -54,6 +54,7 @@ from chat.models.sessions import (
     StepOrigin,
 )
 from chat.models.sharing import IndexMove, OwnerOffer, Share, ShareJoin
+from chat.models.steering import SteeringWord, WordState
 from chat.models.threads import Thread
 from chat.models.tokens import ApiToken, Scope, holds_now
 from chat.models.traces import TraceCursor, TracedRun
@@ -134,6 +135,7 @@ __all__ = [
     "Share",
     "ShareJoin",
     "StandingApproval",
+    "SteeringWord",
     "Step",
     "StepContent",
     "StepOrigin",
@@ -149,5 +151,6 @@ __all__ = [
     "WaitingKind",
     "Webhook",
     "WebhookDelivery",
+    "WordState",
     "holds_now",
 ]

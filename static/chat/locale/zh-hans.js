@@ -28,6 +28,7 @@ const words = {
     "%(n)d 个项目"
   ],
   "%(n)d messages are waiting in this session already. Please wait for one to start.": "这个会话已有 %(n)d 条消息在等待。请等其中一条开始。",
+  "%(n)d messages wait for the model already. Please wait until it has read them.": "已有 %(n)d 条消息在等模型读取，请等它读完。",
   "%(n)d more": [
     "还有 %(n)d 项"
   ],
@@ -62,6 +63,7 @@ const words = {
   "%(n)s ms": "%(n)s 毫秒",
   "%(n)s of %(total)s": "%(n)s / %(total)s",
   "%(n)s s": "%(n)s 秒",
+  "%(name)s added": "%(name)s 补充",
   "%(name)s is typing": "%(name)s 正在输入",
   "%(name)s's agent asks:": "%(name)s 的智能体询问：",
   "%(name)s's agent wants to make this call. A rule wants somebody to decide.": "%(name)s 的智能体想进行此调用。有规则要求由人决定。",
@@ -97,6 +99,7 @@ const words = {
   "At most %(n)d changes a minute. Please wait a moment.": "每分钟最多更改 %(n)d 次。请稍候。",
   "At most %(n)d comments a minute. Please wait a moment.": "每分钟最多 %(n)d 条评论。请稍候。",
   "At most %(n)d messages a minute. Please wait a moment.": "每分钟最多 %(n)d 条消息。请稍候。",
+  "At the next step": "下一步时读取",
   "Browsers only do that for pages that are opened over https, or on the server's own machine.": "浏览器只对以 https 打开、或在服务器本机打开的页面这么做。",
   "Budget %(share)s%%": "预算 %(share)s%%",
   "Catching up": "正在同步",
@@ -121,6 +124,7 @@ const words = {
   "Everything works, only a little later.": "一切正常，只是稍慢一点。",
   "Failed": "失败",
   "Fetching …": "正在获取……",
+  "Files cannot go into a run at work. Send them after it.": "文件不能加进正在进行的运行，请等它结束后再发送。",
   "Finds things out: reads pages, calculates, recalls earlier conversations.": "查明事情：读网页、计算、回顾先前的会话。",
   "Finished": "已完成",
   "Frames must be text, not binary.": "帧必须是文本，不能是二进制。",
@@ -147,6 +151,7 @@ const words = {
   "It must be a whole number of minutes, from 1 to %(most)s.": "必须是 1 到 %(most)s 的整数分钟数。",
   "It needs more memory than reading a file may take.": "读取此文件所需的内存超过上限。",
   "It was deleted, or it is no longer shared with you.": "它已删除，或不再与你分享。",
+  "It was read already, or never said: it cannot be taken back.": "这句话已被读取，或从未发出，无法收回。",
   "Iteration %(n)s": "第 %(n)s 轮",
   "Iteration %(n)s of %(limit)s": "第 %(n)s / %(limit)s 轮",
   "Its last run has not ended yet.": "它的上一次运行还没结束。",

@@ -28,6 +28,7 @@ const words = {
     "%(n)d 個項目"
   ],
   "%(n)d messages are waiting in this session already. Please wait for one to start.": "這個對話已有 %(n)d 則訊息在等待。請等其中一則開始。",
+  "%(n)d messages wait for the model already. Please wait until it has read them.": "已有 %(n)d 則訊息在等模型讀取，請等它讀完。",
   "%(n)d more": [
     "還有 %(n)d 項"
   ],
@@ -62,6 +63,7 @@ const words = {
   "%(n)s ms": "%(n)s 毫秒",
   "%(n)s of %(total)s": "%(n)s / %(total)s",
   "%(n)s s": "%(n)s 秒",
+  "%(name)s added": "%(name)s 補充",
   "%(name)s is typing": "%(name)s 正在輸入",
   "%(name)s's agent asks:": "%(name)s 的代理詢問：",
   "%(name)s's agent wants to make this call. A rule wants somebody to decide.": "%(name)s 的代理想進行此呼叫。有規則要求由人決定。",
@@ -97,6 +99,7 @@ const words = {
   "At most %(n)d changes a minute. Please wait a moment.": "每分鐘最多更改 %(n)d 次。請稍候。",
   "At most %(n)d comments a minute. Please wait a moment.": "每分鐘最多 %(n)d 則留言。請稍候。",
   "At most %(n)d messages a minute. Please wait a moment.": "每分鐘最多 %(n)d 則訊息。請稍候。",
+  "At the next step": "下一步時讀取",
   "Browsers only do that for pages that are opened over https, or on the server's own machine.": "瀏覽器只對以 https 開啟、或在伺服器本機開啟的頁面這麼做。",
   "Budget %(share)s%%": "預算 %(share)s%%",
   "Catching up": "正在同步",
@@ -121,6 +124,7 @@ const words = {
   "Everything works, only a little later.": "一切正常，只是稍慢一點。",
   "Failed": "失敗",
   "Fetching …": "正在擷取……",
+  "Files cannot go into a run at work. Send them after it.": "檔案不能加進正在進行的執行，請等它結束後再送出。",
   "Finds things out: reads pages, calculates, recalls earlier conversations.": "查明事情：讀網頁、計算、回顧先前的對話。",
   "Finished": "已完成",
   "Frames must be text, not binary.": "訊框必須是文字，不能是二進位。",
@@ -147,6 +151,7 @@ const words = {
   "It must be a whole number of minutes, from 1 to %(most)s.": "必須是 1 到 %(most)s 的整數分鐘數。",
   "It needs more memory than reading a file may take.": "讀取這個檔案所需的記憶體超過上限。",
   "It was deleted, or it is no longer shared with you.": "它已刪除，或不再與你分享。",
+  "It was read already, or never said: it cannot be taken back.": "這句話已被讀取，或從未送出，無法收回。",
   "Iteration %(n)s": "第 %(n)s 輪",
   "Iteration %(n)s of %(limit)s": "第 %(n)s / %(limit)s 輪",
   "Its last run has not ended yet.": "它的上一次執行還沒結束。",

@@ -99,7 +99,10 @@ export class Thread {
     const element = this.#element;
     const form = slot(element, "form");
     setShown(form, mayNote);
-    element.addEventListener("toggle", () => element.open && void this.#read());
+    element.addEventListener("toggle", () => {
+      if (element.open) void this.#read();
+      else this.paint(Number(element.dataset.count ?? 0));
+    });
     element.addEventListener("click", (event) => this.#clicked(event));
     form.addEventListener("submit", (event) => {
       event.preventDefault();

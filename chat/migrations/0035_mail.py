@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0033_waiting_parameters'),
+        ('chat', '0034_steering'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
