@@ -32,6 +32,7 @@ from chat.admin.filters import (
     UserFilter,
 )
 from chat.admin.formatting import SHOWN_CHARACTERS, admin_link, two_lines, username_of, whole_text
+from chat.admin.note_filters import CommentFilter, NotedRuns, VerdictFilter
 from chat.admin.now import show_now
 from chat.admin.run_file import figure_lines, send_runs
 from chat.models import LIVE, Door, Run, Step
@@ -69,14 +70,16 @@ def _continue(_user: User, run: Run) -> str:
 
 
 @admin.register(Run)
-class RunAdmin(ConfirmedActionsAdmin):
+class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
     """Runs, and each one's steps in order."""
 
     change_list_template = "admin/chat/run_list.html"
-    list_display = ("name", "state", "took_and_spoke", "used", "answered_by", "asked")
+    list_display = ("name", "state", "took_and_spoke", "used", "answered_by", "said", "asked")
     list_filter = (
         StatusFilter,
         TroubleFilter,
+        VerdictFilter,
+        CommentFilter,
         SlowFilter,
         AgentFilter,
         ModelFilter,

@@ -88,13 +88,28 @@ async def make_branch(user: User, wish: Branch, door: Door) -> Made:
         check_message(wish.message)
         check_files(wish.files)
     # Whoever has asked may go: with a key they come again for it.
-    return await asyncio.shield(background.spawn(_make(user, wish, door), f"copy {wish.source}"))
+    made: Made | Refused = await asyncio.shield(
+        background.spawn(_make_or_refuse(user, wish, door), f"copy {wish.source}")
+    )
+    if isinstance(made, Refused):
+        raise made
+    return made
+
+
+async def _make_or_refuse(user: User, wish: Branch, door: Door) -> Made | Refused:
+    """What is refused is no failure of the task's."""
+    try:
+        return await _make(user, wish, door)
+    except Refused as refused:
+        return refused
 
 
 async def _make(user: User, wish: Branch, door: Door) -> Made:
-    made = await database.write(_begin, user, wish)
+    # Read where no writer waits for it: what is in the log already does not change any more.
+    made = await database.read(_begin, user, wish)
     if isinstance(made, Made):
         return made
+    await database.write(made.session.save, force_insert=True)
     try:
         async with _AT_ONCE:
             await _copy(made)
@@ -121,9 +136,8 @@ class _Copy:
     run_ids: dict[UUID, UUID] = field(default_factory=dict)
 
 
-@transaction.atomic
 def _begin(user: User, wish: Branch) -> _Copy | Made:
-    """The session that is to be filled, which nobody sees; or what was made with the same key before."""
+    """The session that is to be saved and filled, which nobody sees; or what was made with the same key before."""
     if (known := find_made(user.pk, wish.asked_key)) is not None:
         return Made(*known)
     source = Session.objects.filter(pk=wish.source).first()
@@ -139,7 +153,7 @@ def _begin(user: User, wish: Branch) -> _Copy | Made:
         raise Refused("bad_seq", Sentence("after_seq: 0, or the number of the last event of a run."))
     if plan.is_too_long:
         raise TooLong
-    session = Session(
+    new = Session(
         owner=user,
         title=source.title,
         agent_name=wish.agent_name or source.agent_name,
@@ -148,8 +162,7 @@ def _begin(user: User, wish: Branch) -> _Copy | Made:
         status=plan.status,
         deleted_at=timezone.now() + _HELD,
     )
-    session.save(force_insert=True)
-    return _Copy(session, plan)
+    return _Copy(new, plan)
 
 
 async def _copy(copy: _Copy) -> None:

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
-from chat.access import VIEW_SESSIONS, has_right, shares_with
+from chat.access import VIEW_SESSIONS, Role, has_right, role_in, shares_with
 from chat.accounts.models import User
 from chat.models import HAS_NOT_ENDED, IS_ROOT, Run, Session, Share, Step
 from chat.protocol.frames import BranchData
@@ -89,6 +89,15 @@ def steps_stored(session_id: UUID) -> int:
     return Step.objects.filter(session=session_id).count()
 
 
+def carried_run(user: User, run: Run) -> Run:
+    """The run whose model calls are a copy's, too: the one that was carried, where the user owns or drives its session; else itself."""
+    if run.copied_from is None:
+        return run
+    carried = Run.objects.select_related("session", "agent_version").filter(pk=run.copied_from).first()
+    role = None if carried is None else role_in(user, carried.session)
+    return carried if carried is not None and role in (Role.OWNER, Role.DRIVER) else run
+
+
 def parts_from(source: Session, after_seq: int) -> UUID:
     """The one of a family whose own events a copy up to this event leaves: the source, or one from which that was copied itself."""
     at = source
@@ -141,6 +150,15 @@ def branches_of(user: User, session_ids: Collection[UUID]) -> dict[UUID, BranchD
             if member.pk in session_ids and (data := _told(member, members)) is not None:
                 told[member.pk] = data
     return told
+
+
+def family_sizes(user: User, sessions: Collection[Session]) -> dict[UUID, int]:
+    """How many of a family somebody owns, of those of these sessions that have one with others."""
+    keys = {session.family for session in sessions if session.family is not None}
+    if not keys:
+        return {}
+    rows = Session.objects.filter(owner=user, family__in=keys).order_by().values_list("family")
+    return {family: count for family, count in rows.annotate(count=Count("pk")) if family is not None and count > 1}
 
 
 def _families(user: User, keys: Collection[UUID | None]) -> dict[UUID, list[Member]]:

@@ -1,12 +1,12 @@
 """Reads of verdicts and comments: how much there is, what has changed since, and the comments themselves."""
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 
-from chat.models import Comment, Verdict, VerdictWord
+from chat.models import Comment, Step, Verdict, VerdictWord
 from chat.protocol import encode
 from chat.protocol.notes import (
     CommentData,
@@ -18,6 +18,8 @@ from chat.protocol.notes import (
     VerdictName,
 )
 
+#: Comments that a page shows to who has no scripts.
+_PAGE_COMMENTS = 200
 NO_NOTES: NotesData = {"version": 0, "counts": {}, "verdicts": {}, "mine": {}}
 
 
@@ -38,6 +40,24 @@ def summary(session_id: UUID, user_id: int, version: int) -> NotesData:
 def shown_comments(session_id: UUID) -> QuerySet[Comment]:
     """A session's comments, without those that are deleted, oldest first."""
     return Comment.objects.filter(session_id=session_id, deleted_at=None).order_by("created_at", "id")
+
+
+def said_of(run_id: UUID) -> dict[str, list[Any]] | None:
+    """The verdicts on a run and the comments on its steps, for a page; None without any."""
+    verdicts = Verdict.objects.filter(run_id=run_id).exclude(word="").select_related("user").order_by("changed_at")
+    steps = Step.objects.filter(run_id=run_id, seq__isnull=False)
+    comments = Comment.objects.filter(deleted_at=None, session__runs=run_id, seq__in=steps.values("seq"))
+    said: dict[str, list[Any]] = {
+        "verdicts": list(verdicts[:_PAGE_COMMENTS]),
+        "comments": list(comments.select_related("user").order_by("created_at", "id")[:_PAGE_COMMENTS]),
+    }
+    return said if any(said.values()) else None
+
+
+def newest_comments(session_id: UUID) -> list[Comment]:
+    """The newest of a session's comments, oldest first, as many as a page without scripts shows."""
+    newest = shown_comments(session_id).select_related("user").reverse()[:_PAGE_COMMENTS]
+    return list(newest)[::-1]
 
 
 def _counts(comments: QuerySet[Comment]) -> Iterable[tuple[int, int]]:

@@ -10,8 +10,8 @@ from django.views.decorators.http import require_safe
 from chat import models
 from chat.access import VIEW_SESSIONS, Role, has_right
 from chat.rendering import calls as call_rows
-from chat.store import call_reader
-from chat.web.page import render_page, visible_session
+from chat.store import branches, call_reader
+from chat.web.page import render_page, user_of, visible_session
 
 
 @require_safe
@@ -22,11 +22,12 @@ def call(request: HttpRequest, run_id: UUID, number: int) -> HttpResponse:
     if run is None:
         raise Http404
     _session, role = visible_session(request, run.session_id)
-    found = call_reader.full_call(run, number) if role is not Role.WATCHER and number < 10**9 else None
+    carried = branches.carried_run(user_of(request), run)
+    found = call_reader.full_call(carried, number) if role is not Role.WATCHER and number < 10**9 else None
     if found is None:
         raise Http404
-    of = run.calls.count()
-    hides = call_reader.hides_instructions(run) and not has_right(request.user, VIEW_SESSIONS)
+    of = carried.calls.count()
+    hides = call_reader.hides_instructions(carried) and not has_right(request.user, VIEW_SESSIONS)
     messages = call_rows.without_instructions(found.messages) if hides else found.messages
     shown = call_rows.call_page(found.data, messages, found.tools, number=number, of=of, is_hidden=hides)
     shown["before"] = reverse("call", args=[run_id, number - 1]) if number > 1 else ""

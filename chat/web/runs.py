@@ -15,8 +15,8 @@ from chat.models import UNFINISHED, RunStatus
 from chat.protocol.frames import SentAlongData
 from chat.rendering import calls as call_rows
 from chat.rendering import humanize, inspection, markdown, rows, transcript
-from chat.store import call_reader, selectors, sent_along
-from chat.web.page import render_page, run_from_row, visible_session
+from chat.store import branches, call_reader, notes, selectors, sent_along
+from chat.web.page import render_page, run_from_row, user_of, visible_session
 
 #: Events of a run on one page of it.
 RUN_EVENTS = 200
@@ -24,10 +24,10 @@ RUN_EVENTS = 200
 RUN_STEPS = 200
 
 
-def _call_lines(run: models.Run) -> dict[int, list[dict[str, Any]]]:
-    """A line for each of the run's model calls, by its iteration."""
+def _call_lines(run: models.Run, carried: models.Run) -> dict[int, list[dict[str, Any]]]:
+    """A line for each of the run's model calls, by its iteration; a copy has those of the run that was carried."""
     lines: dict[int, list[dict[str, Any]]] = {}
-    for number, row in enumerate(call_reader.rows_of(run), 1):
+    for number, row in enumerate(call_reader.rows_of(carried), 1):
         line = call_rows.call_line(call_reader.call_data(row, []), reverse("call", args=[run.pk, number]))
         lines.setdefault(row.iteration, []).append(line)
     return lines
@@ -63,12 +63,12 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
             *([folded.answer.text] if folded.answer else []),
             *markdown.newest_thoughts(row["text"] for row in steps if row["kind"] == "thought"),
             *markdown.newest_thoughts(
-                item.text for run in runs.values() for item in run.items if item.kind == "thought"
+                item.text for run in runs.values() for item in run.items if item.kind in ("thought", "word")
             ),
         ]
     )
     events = Paginator(frames, RUN_EVENTS).get_page(request.GET.get("events"))
-    calls = _call_lines(found)
+    calls = _call_lines(found, branches.carried_run(user_of(request), found))
     # One that came to nothing has no step.
     told = {row["iteration"] for row in inspected["rows"]} | {folded.iteration if folded.answer else 0}
     return render_page(
@@ -84,6 +84,7 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         agent_title=rows.asked_by(folded),
         inspected=inspected,
         along=_sent_along(found),
+        said=notes.said_of(found.pk) if found.session.notes_version else None,
         steps=steps,
         head=rows.header(folded),
         events=events,

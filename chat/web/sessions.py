@@ -22,7 +22,8 @@ from chat.rendering import rows
 from chat.rendering.agents import agent_rows
 from chat.runs import retention
 from chat.runs.admission import MOST_FILES
-from chat.store import search, selectors
+from chat.schedules import handover
+from chat.store import branches, notes, search, selectors
 from chat.web import conversation
 from chat.web.page import (
     listed_rows,
@@ -93,19 +94,28 @@ def sessions(request: HttpRequest) -> HttpResponse:
         )
         if filters["q"].strip():
             found = looking.sessions(found)
+        elif not filters["status"] and not filters["agent"]:
+            found = selectors.one_of_each_family(found)
     page = Paginator(found, PAGE_SESSIONS).get_page(request.GET.get("page"))
+    sizes = {} if is_shared else branches.family_sizes(user, list(page))
+    offers = [] if any(filters.values()) else handover.offers_to(user)
     hits = {} if is_shared else looking.hits([session.pk for session in page], HITS)
     return render_page(
         request,
         "chat/sessions.html",
         page="sessions",
         filters=filters,
+        offers=offers,
         filtered=any(filters.values()),
         agents=_offer(request).agents,
         statuses=_STATUSES,
         found=[
             session_row(session)
-            | {"hits": hits.get(session.pk, []), "owner": session.owner.get_username() if is_shared else ""}
+            | {
+                "branches": sizes.get(session.family, 0) if session.family else 0,
+                "hits": hits.get(session.pk, []),
+                "owner": session.owner.get_username() if is_shared else "",
+            }
             for session in page
         ],
         pages=page,
@@ -134,6 +144,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     standing = selectors.session_view(found.pk)
     expires_at = retention.expires_at(found, found.owner)
     offer = _offer(request, found.agent_name)
+    parted = _parted(request, found, window)
     return render_page(
         request,
         "chat/session.html",
@@ -147,10 +158,15 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         agent_name=offer.chosen,
         withdrawn="" if offer.chosen == found.agent_name else rows.agent_title(found.agent_name),
         enable_reasoning=found.enable_reasoning,
+        comments=notes.newest_comments(found.pk) if found.notes_version else (),
+        shows_reading=user_of(request).shows_reading,
         expires_at=expires_at,
         expires_soon=expires_at is not None and expires_at - timezone.now() < EXPIRES_SOON,
         agent_title=rows.agent_title(found.agent_name),
-        runs=[run.html for run in runs],
+        runs=[{"html": run.html, "parted": parted.get(run.id, [])} for run in runs],
+        parted={"first": parted.get("", [])},
+        may_copy=access.may_copy(role),
+        may_leave=role in (access.Role.DRIVER, access.Role.WATCHER),
         latest_run=latest.id if latest else None,
         head=latest.head if latest else rows.header(None),
         window={"first": window.first, "last": found.last_seq, "more": window.earlier, "live": live},
@@ -161,10 +177,16 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "cursor": {"seq": last.last, "id": str(last.last_id)} if last else {"seq": 0, "id": None},
             "first": window.first,
             "live": live,
-            "may": {"drive": may_drive, "stop": access.may_stop(request.user, found)},
+            "may": {
+                "drive": may_drive,
+                "stop": access.may_stop(request.user, found),
+                "note": role is not access.Role.STAFF,
+            },
+            "shows_reading": user_of(request).shows_reading,
             "runs": [state for run in runs[max(at, 0) :] for state in (run.state, *run.within)],
             "run": standing.run if standing else None,
             "queue": standing.queue if standing else [],
+            "steering": standing.steering if standing else [],
             "now": timezone.now().timestamp(),
             "max_iterations": offer.max_iterations,
             "max_chars": settings.MAX_MESSAGE_CHARS,
@@ -172,6 +194,27 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "agents": {agent["name"]: agent["title"] for agent in offer.agents},
         },
     )
+
+
+def _parted(request: HttpRequest, session: Session, window: selectors.Window) -> dict[str, list[dict[str, Any]]]:
+    """Where others of its family part from a session: behind the run that is named, or before all."""
+    parted: dict[str, list[dict[str, Any]]] = {}
+    if window.first == 0 and session.last_seq:
+        return parted
+    for place in branches.places_in(user_of(request), session):
+        behind = [stretch for stretch in window.stretches if stretch.last <= place.after_seq]
+        run = str(max(behind, key=lambda stretch: stretch.last).run_id) if behind else ""
+        if behind or window.first <= place.after_seq + 1:
+            at, members = place.number - 1, place.members
+            told = {
+                "after_seq": place.after_seq,
+                "number": place.number,
+                "count": len(members),
+                "before": members[at - 1] if at else None,
+                "after": members[at + 1] if place.number < len(members) else None,
+            }
+            parted.setdefault(run, []).append(told)
+    return parted
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from chat.rendering.sentences import translate_sentence
 from chat.runs import sharing
 from chat.runs.admission import Refused
 from chat.runtime import groups
+from chat.schedules import handover
 from chat.serving import supervisor
 from chat.web.page import reader_time, render_page, user_of, visible_session
 
@@ -58,6 +59,7 @@ def shares(request: HttpRequest, session_id: UUID) -> HttpResponse:
             shares=sharing.list_shares(user, found.pk),
             own_groups=user.groups.order_by("name"),
             days=DAYS,
+            offer=handover.offer_of(found.pk),
             **context,
         )
     answer.status_code = status
@@ -67,6 +69,12 @@ def shares(request: HttpRequest, session_id: UUID) -> HttpResponse:
 def _act(request: HttpRequest, session_id: UUID) -> str:
     """Do what a form says; returns a new link's secret."""
     user, form = user_of(request), request.POST
+    if "withdraw_offer" in form:
+        handover.withdraw_offer(user, session_id, Door.PAGE)
+        return ""
+    if "owner" in form:
+        handover.offer_session(user, session_id, form["owner"].strip(), Door.PAGE)
+        return ""
     share_id = as_uuid(form.get("share", ""))
     if share_id is not None:
         if "withdraw" in form:

@@ -23,6 +23,7 @@ _DELTA = '{"type":"reasoning_delta"'
 _ACK_EVERY = 100
 _PATIENCE_S = 60.0
 _OPENING_AT_ONCE = 20
+_COMMENT_PAUSE_S = 0.3
 #: What a page would have been given, to show that a request comes from it.
 _TOKEN = "t" * 32
 _SETTLED_BYTES = 64 << 10
@@ -309,9 +310,27 @@ async def watch(client: Client, seen: Seen) -> None:
             return [await socket.ask(job.message, socket.session)]
         return [await socket.hear(socket.session, time.time(), socket.seq)]
 
+    comments = asyncio.create_task(_comment(client, sockets[0], job.times if job.message else 0))
     heard = await asyncio.gather(*(one(*each) for each in enumerate(sockets)), return_exceptions=True)
     _finish(client, seen)
+    seen.series["comments"] = await comments
     _read(heard, seen)
+
+
+async def _comment(client: Client, socket: Socket, times: int) -> list[float]:
+    """Comment on the session's first step again and again while it is watched; how long each took, in milliseconds."""
+    took = []
+    for number in range(times):
+        await asyncio.sleep(_COMMENT_PAUSE_S)
+        began = time.perf_counter()
+        address = f"{client.job.url}/api/sessions/{socket.session}/comments/"
+        async with client.http.post(
+            address, json={"seq": 1, "text": f"Comment {number}. " + "So it is. " * 20}
+        ) as answer:
+            if answer.status != 201:
+                raise ConnectionError(f"A comment was answered with {answer.status}: {await answer.text()}")
+        took.append((time.perf_counter() - began) * 1_000)
+    return took
 
 
 def _read(heard: Sequence[list[Heard] | BaseException], seen: Seen) -> None:

@@ -178,6 +178,21 @@ def watchers(stage: Stage, sizes: Sizes) -> Measured:
     return _streamed(name, ours, theirs, count * sizes.tokens, 100.0, cpu)
 
 
+def commented(stage: Stage, sizes: Sizes) -> Measured:
+    """The same, while somebody comments: each comment goes to every socket."""
+    count, times = sizes.watchers, 10
+    message = f"Tell me about tides [tag={TAG} tokens={sizes.tokens} every={1000 / _WATCHED_RATE:g} stamp]"
+    with stage.product() as product:
+        *warm, session = stage.rows("sessions", 3)
+        warm_up(stage, product, warm, f"Tell me [tag={TAG}]")
+        ours = stage.run(product, "watch", [session] * count, message=message, times=times)
+    with stage.relay() as relay:
+        theirs = stage.run(relay, "watch", [session] * count, message=message)
+    name = f"{count} watchers of {_WATCHED_RATE:g}/s, {times} comments"
+    took = percentile(ours.series["comments"], 0.5)
+    return _streamed(name, ours, theirs, count * sizes.tokens, 100.0, Row(f"{name}: a comment, median", "ms", took))
+
+
 def _streamed(name: str, ours: Outcome, theirs: Outcome, tokens: int, most_ms: float, cpu: Row) -> Measured:
     """The rows of answers in which every token is stamped."""
     missing, wrong = lost(ours, tokens), problems_of(ours)
@@ -247,6 +262,7 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "observed": observed,
     "kept-calls": kept_calls,
     "watchers": watchers,
+    "commented": commented,
     "doors": doors,
     "idle": idle,
     "back": bursts.back,

@@ -17,6 +17,7 @@ import { attachmentsOf } from "../view/attachments.js";
 import { createComposer } from "../view/composer.js";
 import { createView } from "../view/conversation.js";
 import { receive as receiveNotification } from "../view/notify.js";
+import { createBeside } from "./beside.js";
 import { createCommands } from "./commands.js";
 import { Connection } from "./connection.js";
 import { onKey } from "./keys.js";
@@ -26,7 +27,7 @@ import { onRefresh, refresh, showCurrent } from "./session-list.js";
 import { api } from "./shell.js";
 import { Steps } from "./steps.js";
 
-/** @import { FileData, Frame, Page, Run } from "../state/types.js" */
+/** @import { FileData, Frame, Page, Run, Way } from "../state/types.js" */
 
 const TICK_EVERY = 500;
 /** Steps in which people are asked, or say something. */
@@ -66,7 +67,7 @@ const outgoing = new Outgoing({
   giveBack,
   onChange: unsentChanged,
 });
-const commands = createCommands({ me: page.name, api, connection, onStopping: showStopping, giveBack });
+const commands = createCommands({ me: page.name, session, api, connection, onStopping: showStopping, giveBack });
 const view = createView({
   page,
   storage,
@@ -79,6 +80,7 @@ const view = createView({
       view.scroll.toEnd();
     },
     removeQueued: (run, text) => void commands.removeQueued(run, text),
+    takeBackWord: (id, text) => void commands.takeBackWord(id, text),
     removeUnsent: (message, text) => outgoing.remove(message, text),
     offer: (text) => composer?.offer(text),
   },
@@ -98,6 +100,14 @@ const composer =
         onChoose: (choice) => void keepChoice(choice),
       });
 
+const beside = createBeside({
+  page,
+  api,
+  send: (type, payload) => connection.isOpen && connection.send(type, payload),
+  onRefused: (title) => view.notice("refused", { title, tone: "wait", icon: "warn" }),
+  onReading: view.setReading,
+});
+
 // ---- painting: once per frame, however much has come ----
 
 function repaint() {
@@ -114,7 +124,8 @@ function paint() {
   view.paint(state, { now: clock.now(), unsent, isMoving: !standsStill() });
   hasUnsentChanged = false;
   const run = current(state);
-  composer?.setBusy(Boolean(run && !run.ended) || state.queue.length > 0);
+  const isAtWork = Boolean(run && !run.ended && run.status !== "queued");
+  composer?.setBusy(Boolean(run && !run.ended) || state.queue.length > 0, isAtWork);
   if (run) showInList(run);
 }
 
@@ -183,6 +194,7 @@ const receivers = {
     view.notice(`announcement-${message}`, { title: SENTENCES.operators, text: message, tone });
   },
   notification: receiveNotification,
+  ...beside.receivers,
   /** About something this page has sent, or about the connection. */
   error(told) {
     const error = { ...told, message: errorText(told) };
@@ -209,11 +221,13 @@ function receive(frame) {
   if (frame.type === "reasoning_step" && PEOPLE.includes(frame.data.type)) void refresh();
   if (state.gap && !before.gap) connection.resume();
   if (state !== before) repaint();
+  if ("seq" in frame) beside.stepsChanged();
 }
 
-/** @param {{title: string, role: string}} data */
+/** @param {{title: string, role: string, notes?: import("../protocol.js").NotesData}} data */
 function hasJoined(data) {
   if (data.title) view.setTitle(data.title);
+  beside.joined(data);
   const drives = ["owner", "driver"].includes(data.role);
   if (drives !== page.may.drive) {
     // The page was made for another role; what is typed in its box is kept on this device.
@@ -235,7 +249,7 @@ function runChanged(frame) {
 
 // ---- what the reader asks for ----
 
-/** @param {{message: string, files: FileData[], agent_name: string, enable_reasoning: boolean}} message */
+/** @param {{message: string, files: FileData[], agent_name: string, enable_reasoning: boolean, way?: Way}} message */
 function send(message) {
   if (connection.link.word === "gone") {
     composer?.refuse(SENTENCES.gone[0]);
@@ -297,6 +311,7 @@ for (const sight of ["visibilitychange", "focus"]) {
 
 setInterval(() => {
   view.tick(clock.now());
+  beside.tick();
   if (connection.link.word === "waiting" || !outgoing.isEmpty) paintConnection();
   const run = runAtWork();
   if (run) showInList(run);

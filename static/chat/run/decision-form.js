@@ -9,19 +9,20 @@ import { SENTENCES } from "../state/messages.js";
 import { csrfToken } from "../transport/api.js";
 
 /** Where people write: focus is not taken from there. */
-const WRITES = "input, textarea, select, [contenteditable], dialog, [popover]";
+const WRITES = "input, textarea, select, [contenteditable], dialog, [popover], .decide-form";
 
 /**
  * Put the form into its place, unless it is there or on its way.
  *
  * @param {HTMLElement} place
  * @param {HTMLAnchorElement} link to the form's own page, which is offered where the form can't be had
+ * @param {string} address that page's
  */
-export function loadForm(place, link) {
-  if (place.dataset.from === link.href) return;
-  place.dataset.from = link.href;
-  fetchPart(`${link.href}&part=form`, (body) => {
-    if (place.dataset.from !== link.href) return;
+export function loadForm(place, link, address) {
+  if (place.dataset.from === address) return;
+  place.dataset.from = address;
+  fetchPart(`${address}&part=form`, (body) => {
+    if (place.dataset.from !== address) return;
     if (body === null) {
       delete place.dataset.from;
       return;
@@ -44,7 +45,11 @@ export function dropForm(place) {
   delete place.dataset.from;
   const hadFocus = place.contains(document.activeElement);
   place.replaceChildren();
-  if (hadFocus) document.getElementById("message")?.focus();
+  if (!hadFocus) return;
+  /** @type {HTMLElement|null} */
+  const next = document.querySelector('#log [data-slot="form"]:has(form)');
+  if (next) focusForm(next);
+  else document.getElementById("message")?.focus();
 }
 
 /**

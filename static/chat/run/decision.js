@@ -40,8 +40,10 @@ export function fillDecision(part, run, call) {
   if (waits && "mayDecide" in part.dataset) {
     /** @type {HTMLAnchorElement} */
     const link = slot(part, "decide");
-    link.href = pathTo(`runs/${run.id}/decide/?call=${encodeURIComponent(call.call_id)}`);
-    loadForm(place, link);
+    // Asked of the link itself it would depend on whether the card is in the page yet.
+    const address = new URL(pathTo(`runs/${run.id}/decide/?call=${encodeURIComponent(call.call_id)}`), location.href).href;
+    link.href = address;
+    loadForm(place, link, address);
   } else dropForm(place);
 }
 

@@ -269,6 +269,7 @@ function paintHead(article, run, { agent, locale }) {
   /** @type {HTMLAnchorElement} */
   const inspect = slot(article, "inspect");
   inspect.href = pathTo(`runs/${run.id}/`);
+  /** @type {HTMLAnchorElement} */ (slot(article, "branch")).href = pathTo(`runs/${run.id}/branch/`);
   /** @type {HTMLAnchorElement} */
   const along = slot(article, "along");
   along.href = `${inspect.href}#along`;

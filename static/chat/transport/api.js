@@ -100,6 +100,18 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = c
     exportPreview: (session) => call("GET", `sessions/${session}/export/preview/`),
     /** @param {object} trajectory an ATIF document */
     importSession: (trajectory) => call("POST", "sessions/import/", trajectory),
+    /** @param {string} session @param {number} seq @returns {Promise<{items: any[]}>} */
+    comments: (session, seq) => call("GET", `sessions/${session}/comments/?seq=${seq}&limit=1000`),
+    /** @param {string} session @param {number} seq @param {string} text */
+    comment: (session, seq, text) => call("POST", `sessions/${session}/comments/`, { seq, text }),
+    /** @param {string} comment @param {string} text */
+    editComment: (comment, text) => call("PATCH", `comments/${comment}/`, { text }),
+    /** @param {string} comment */
+    deleteComment: (comment) => call("DELETE", `comments/${comment}/`),
+    /** @param {string} run @param {"good"|"bad"|null} verdict @param {string} reason */
+    judge: (run, verdict, reason) => call("PUT", `runs/${run}/verdict/`, { verdict, reason }),
+    /** @param {string} run @returns {Promise<{items: {user: string, verdict: string, reason: string}[]}>} */
+    verdicts: (run) => call("GET", `runs/${run}/verdict/`),
     /** @param {string} session @param {object} payload */
     send: (session, payload) => call("POST", `sessions/${session}/messages/`, payload),
     /** @param {string} run */
@@ -111,6 +123,20 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = c
      * @param {object} payload
      */
     continueRun: (run, payload = {}) => call("POST", `runs/${run}/continue/`, payload),
+    /**
+     * Say something to the run at work.
+     *
+     * @param {string} session
+     * @param {object} payload
+     */
+    steer: (session, payload) => call("POST", `sessions/${session}/steer/`, payload),
+    /**
+     * Take that back, where no model has read it.
+     *
+     * @param {string} session
+     * @param {string} id
+     */
+    unsteer: (session, id) => call("POST", `sessions/${session}/unsteer/`, { client_message_id: id }),
     /**
      * @param {string} session
      * @param {string} seq

@@ -27,7 +27,7 @@ import { createWaiting } from "./waiting.js";
  *   stop(run: string, people: Person[]): void,
  *   stopRequestedBy(run: string): string|null,
  *   continueRun(run: string, onFailed: () => void): void,
- *   removeQueued(run: string, text: string|null): void,
+ *   removeQueued(run: string, text: string|null): void, takeBackWord(id: string, text: string|null): void,
  *   removeUnsent(message: string, text: string|null): void,
  *   offer(text: string): void,
  * }} Act
@@ -57,10 +57,13 @@ export function createView({ page, act, storage, fetchContent }) {
     place: document.getElementById("waiting"),
     page,
     onRemoveQueued: act.removeQueued,
+    onTakeBackWord: act.takeBackWord,
     onRemoveUnsent: act.removeUnsent,
   });
   /** @type {State|null} */
   let painted = null;
+  /** @type {Map<string, number>} */
+  let reading = new Map();
 
   createToggles({ log: element, choices, takeFold: log.takeFold, fillCard: log.fillCard, onOpen: scroll.leave });
   createLogActions({
@@ -83,8 +86,9 @@ export function createView({ page, act, storage, fetchContent }) {
     const added = log.paint(state, painted, now);
     if (state.order.length) document.getElementById("nothing")?.remove();
     head.paint(state, now);
-    if (state.queue !== painted?.queue || unsent !== null) waiting.paint(state.queue, unsent ?? [], isMoving);
-    if (state.people !== painted?.people) paintPeople(state.people);
+    const hasMoved = state.queue !== painted?.queue || state.steering !== painted.steering;
+    if (hasMoved || unsent !== null) waiting.paint(state.queue, state.steering, unsent ?? [], isMoving);
+    if (state.people !== painted?.people) paintPeople(state.people, reading);
     element.toggleAttribute("data-may-stop", page.may.stop && page.live);
     painted = state;
     return added;
@@ -107,6 +111,11 @@ export function createView({ page, act, storage, fetchContent }) {
      */
     paint(state, given) {
       scroll.addMissed(scroll.keepEnd(() => paintAll(state, given)));
+    },
+    /** Where others read. @param {Map<string, number>} next */
+    setReading(next) {
+      reading = next;
+      paintPeople(painted?.people ?? [], reading);
     },
     /** Twice a second: clocks. */
     tick: head.tick,

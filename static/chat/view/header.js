@@ -4,7 +4,7 @@
 
 import { byId, makeRect, setData, setShown, setText, slot, visible } from "../lib/dom.js";
 import { waitedMs, waitsFor } from "../state/figures.js";
-import { budgetUse, clock, contextUse, iterationOf, joined, roughly, usage, waited } from "../state/humanize.js";
+import { budgetUse, clock, contextUse, iterationOf, roughly, usage, waited } from "../state/humanize.js";
 import { dot } from "../state/run-status.js";
 import { SENTENCES } from "../state/messages.js";
 import { badged } from "./badge.js";
@@ -47,12 +47,11 @@ export function createHeader({ page, onStop }) {
   function tick(now) {
     if (shown === null) return;
     let text = roughly(shown.duration_ms);
-    if (!shown.ended) {
-      const waits = now === null ? 0 : waitedMs(shown, now);
-      text = now === null || shown.started_at === null ? "" : clock((now - shown.started_at) * 1000 - waits);
-      text = joined(text, waited(waits));
-    }
+    const waits = now === null && !shown.ended ? 0 : waitedMs(shown, now ?? 0);
+    if (!shown.ended) text = now === null || shown.started_at === null ? "" : clock((now - shown.started_at) * 1000 - waits);
     setText(time, text);
+    setText(byId("waited"), waited(waits));
+    setShown(byId("waited"), waits > 0);
     paintTab(shown, title, `${text} · ${state.textContent}`);
   }
 

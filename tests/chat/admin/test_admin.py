@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -14,7 +15,20 @@ from django.utils import timezone
 
 from chat.accounts.models import User
 from chat.admin import actions, runs
-from chat.models import Announcement, Connection, Origin, PauseReason, Run, RunStatus, Schedule, Session, Step
+from chat.models import (
+    Announcement,
+    Connection,
+    Door,
+    Origin,
+    PauseReason,
+    Run,
+    RunStatus,
+    Schedule,
+    Session,
+    Step,
+    Verdict,
+)
+from chat.runs import notes
 from chat.schedules import commands as schedule_commands
 from chat.store import step_log
 from chat.store.step_log import Entry
@@ -188,6 +202,35 @@ def test_runs_are_filtered(client: Client, root: User, ada: User) -> None:
     assert shown(slow="300") == {"slow"}, "what is still at work counts too"
 
 
+def test_runs_are_filtered_by_what_people_say_of_them(client: Client, root: User, ada: User) -> None:
+    bob = making.user("bob")
+    runs = {name: making.run(making.session(ada), message=name) for name in ("bad", "split", "commented", "quiet")}
+    for run in runs.values():
+        making.append(run, making.thought("hm"))
+    for name, user, word in (("bad", ada, "bad"), ("split", ada, "good"), ("split", bob, "bad"), ("quiet", bob, "")):
+        run = runs[name]
+        Verdict.objects.create(session=run.session, run=run, user=user, word=word, version=1)
+    for text in ("Why?", "So?", "Gone"):
+        made, _ = notes.write_comment(ada, runs["commented"].session_id, 1, text)
+    notes.delete_comment(ada, UUID(made["id"]), Door.API)
+    # Beside it, in the same session, nobody has commented.
+    making.end(runs["commented"])
+    runs["beside"] = making.run(runs["commented"].session, message="beside")
+    making.append(runs["beside"], making.thought("hm"))
+
+    def shown(**query: Any) -> set[str]:
+        return {run.message for run in rows(client, "run", **query)}
+
+    assert shown() == set(runs)
+    assert shown(verdict="bad") == {"bad", "split"}
+    assert shown(verdict="good") == {"split"}
+    assert shown(verdict="both") == {"split"}
+    assert shown(verdict="evil") == set()
+    assert shown(comments="some") == {"commented"}
+    content = page(client, "chat_run_changelist")
+    assert [words in content for words in ("1 good · 1 bad", "2 comments", "3 comments")] == [True, True, False]
+
+
 def test_unfinished_runs_tell_their_process_and_its_last_sign_of_life(client: Client, root: User, ada: User) -> None:
     run = making.run(making.session(ada), owned_by="host:42:cafe")
     Run.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=33))
@@ -232,6 +275,8 @@ def test_no_list_counts_the_log(client: Client, root: User, ada: User, monkeypat
         with CaptureQueriesContext(connection) as captured:
             page(client, f"chat_{model}_changelist")
         counts = [query["sql"] for query in captured if "COUNT(" in query["sql"]]
+        # What people say of the rows of one page is counted whole.
+        counts = [sql for sql in counts if not re.search(r"FROM .chat_(verdict|comment)\b", sql)]
         assert counts
         assert all("LIMIT 7" in sql for sql in counts), counts
         assert len(captured) < 12, "rows bring what they show with them"

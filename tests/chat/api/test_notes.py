@@ -34,13 +34,18 @@ class World:
         self.other: Run = making.run(making.session(self.users["another"]))
         self.clients: dict[str, AsyncClient] = {}
 
-    async def call(self, who: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Ask the API as somebody."""
+    async def client(self, who: str) -> AsyncClient:
+        """Somebody's browser."""
         if who not in self.clients:
             self.clients[who] = AsyncClient()
             await self.clients[who].aforce_login(self.users[who])
+        return self.clients[who]
+
+    async def call(self, who: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Ask the API as somebody."""
         text = body if isinstance(body, str) else "" if body is None else json.dumps(body)
-        answer = await self.clients[who].generic(method, f"/api/{path}", text, content_type="application/json")
+        client = await self.client(who)
+        answer = await client.generic(method, f"/api/{path}", text, content_type="application/json")
         return answer.status_code, json.loads(answer.content) if answer.content else None
 
     async def comment(self, who: str, text: str = "Why so?", seq: int = 2) -> Any:
@@ -212,6 +217,19 @@ async def test_a_session_takes_so_many_comments(world: World, monkeypatch: pytes
     await world.comment("owner")
     status, refused = await world.call("driver", "POST", f"sessions/{world.session.pk}/comments/", SAY)
     assert (status, refused["error"]["code"]) == (409, "conflict")
+
+
+async def test_pages_show_it_to_who_has_no_scripts_too(world: World) -> None:
+    await world.comment("watcher", "So <b>bold</b>")
+    await world.call("driver", "PUT", f"runs/{world.run.pk}/verdict/", {"verdict": "bad", "reason": "Not <i>so</i>"})
+    said = {
+        f"/sessions/{world.session.pk}/": ["So &lt;b&gt;bold"],
+        f"/runs/{world.run.pk}/": ["So &lt;b&gt;", "Not &lt;i&gt;"],
+    }
+    for who in ("owner", "staff"):
+        for path, words in said.items():
+            answer = await (await world.client(who)).get(path)
+            assert [each in answer.content.decode() for each in words] == [True] * len(words), path
 
 
 async def test_whose_share_is_withdrawn_says_nothing_more(world: World) -> None:

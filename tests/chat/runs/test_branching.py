@@ -25,6 +25,7 @@ from chat.models import (
     SentAlong,
     Session,
     SessionFile,
+    Share,
     Step,
     StepContent,
     WebhookDelivery,
@@ -36,7 +37,18 @@ from chat.runs.admission import Refused, load_for_update
 from chat.runs.branching import Branch, Made, make_branch
 from chat.runs.sharing import Wish
 from chat.runtime import database
-from chat.store import branches, files, history, own_data, run_figures, search, selectors, sent_along, step_log
+from chat.store import (
+    branches,
+    call_reader,
+    files,
+    history,
+    own_data,
+    run_figures,
+    search,
+    selectors,
+    sent_along,
+    step_log,
+)
 from chat.store.calls import CallWriter
 from chat.traces import cursor
 from tests import wire_types
@@ -326,6 +338,12 @@ def test_nothing_of_a_copy_is_counted_or_found(ada: User, bo: User) -> None:
     copies = [copied(ada, source), copied(bo, source)]
     assert figures(ada) == counted
     assert [table.objects.count() for table in (ModelCall, DailyUsage, File, WebhookDelivery)] == kept
+    # What it was asked with is read where it was asked, by who may read it there: here both, as its owner and as a driver of it.
+    its = copies[1].runs.get(number=1, parent=None)
+    assert call_reader.rows_of(its) == []
+    assert len(call_reader.calls_of(branches.carried_run(bo, its))) == 1
+    Share.objects.update(role="watcher")
+    assert branches.carried_run(bo, its) == its
     # A hit would be the same words again.
     for copy in copies:
         assert not [hit for hit in search.find(copy.owner, "tea", 100) if hit.session_id == copy.pk]

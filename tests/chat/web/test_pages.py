@@ -258,7 +258,7 @@ def test_a_page_begins_where_a_model_call_does(page: Client, ada: User) -> None:
     run = told(ada, *entries, complete())
     html = page.get(f"/sessions/{run.session_id}/").content.decode()
     html = re.sub(r"(?s)<template.*?</template>", "", html)
-    calls = re.findall(r'data-call="c(\d+)" data-result="(\d+)"', html)
+    calls = re.findall(r'data-call="c(\d+)"\s+data-result="(\d+)"', html)
     assert len(calls) > 60
     assert all(number for number, _ in calls)
     assert html.count("<b>Arguments</b>") == len(calls)
@@ -403,7 +403,7 @@ def test_staff_read_but_do_not_ask(client: Client, ada: User) -> None:
     client.force_login(making.staff(access.VIEW_SESSIONS))
     answer = client.get(f"/sessions/{run.session_id}/")
     assert "session of ada" in text_of(answer)
-    assert state_of(answer)["may"] == {"drive": False, "stop": False}
+    assert state_of(answer)["may"] == {"drive": False, "stop": False, "note": False}
     assert b'id="composer"' not in answer.content
 
 

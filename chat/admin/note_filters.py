@@ -1,0 +1,105 @@
+"""What people say about runs, in the admin's list of them: filters and counts."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext, pgettext
+
+from chat.admin.filters import ChoiceFilter
+from chat.models import Comment, Run, Step, Verdict, VerdictWord
+from chat.protocol.notes import VerdictCounts
+from chat.store import notes
+
+if TYPE_CHECKING:
+    _Admin = admin.ModelAdmin[Run]
+else:
+    _Admin = object
+
+
+class VerdictFilter(ChoiceFilter):
+    """By what people think of a run."""
+
+    title = _("verdict")
+    parameter_name = "verdict"
+    choices_of = (
+        (str(VerdictWord.BAD), _("Somebody thinks it bad")),
+        (str(VerdictWord.GOOD), _("Somebody thinks it good")),
+        ("both", _("People disagree")),
+    )
+
+    def fitting(self, queryset: QuerySet[Run], value: str) -> QuerySet[Run]:
+        """Those that somebody has judged so."""
+        words = (VerdictWord.GOOD, VerdictWord.BAD) if value == "both" else (value,)
+        for word in words:
+            queryset = queryset.filter(pk__in=Verdict.objects.filter(word=word).values("run_id"))
+        return queryset
+
+
+class CommentFilter(ChoiceFilter):
+    """By whether there are comments on a run's steps."""
+
+    title = _("comments")
+    parameter_name = "comments"
+    choices_of = (("some", _("With comments")),)
+
+    def fitting(self, queryset: QuerySet[Run], value: str) -> QuerySet[Run]:
+        """Those with comments: only sessions that have any are looked at."""
+        commented = Comment.objects.filter(deleted_at=None).values("session_id")
+        return queryset.filter(Exists(_comments()), session__in=commented)
+
+
+def _comments() -> QuerySet[Comment]:
+    """The comments on the steps of the run that a query is about."""
+    steps = Step.objects.filter(run=OuterRef(OuterRef("pk")), seq__isnull=False).values("seq")
+    return Comment.objects.filter(session=OuterRef("session"), deleted_at=None, seq__in=steps).order_by()
+
+
+def _count_comments(runs: Sequence[Run]) -> dict[UUID, int]:
+    """How many comments there are on the steps of these runs, by run."""
+    commented: dict[tuple[UUID, int], int] = {}
+    rows = Comment.objects.filter(session__in={run.session_id for run in runs}, deleted_at=None).order_by()
+    for session_id, seq, n in (
+        rows.values("session_id", "seq").annotate(n=Count("pk")).values_list("session_id", "seq", "n")
+    ):
+        commented[session_id, seq] = n
+    counts: dict[UUID, int] = {}
+    if commented:
+        steps = Step.objects.filter(run__in=[run.pk for run in runs], seq__in={seq for _, seq in commented})
+        for run_id, session_id, number in steps.order_by().values_list("run_id", "session_id", "seq"):
+            counts[run_id] = counts.get(run_id, 0) + commented.get((session_id, number or 0), 0)
+    return counts
+
+
+class NotedRuns(_Admin):
+    """A list of runs that says how many verdicts and comments there are: of a page's rows alone, all of them at once."""
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The list, whose rows know it."""
+        changes = super().get_changelist_instance(request)
+        runs = list(changes.result_list)
+        verdicts = notes.verdict_counts(Verdict.objects.filter(run__in=[run.pk for run in runs]))
+        comments = _count_comments(runs)
+        for run in runs:
+            vars(run)["said_of_it"] = _words(verdicts.get(run.pk), comments.get(run.pk, 0))
+        changes.result_list = runs
+        return changes
+
+    @admin.display(description=_("said of it"))
+    def said(self, run: Run) -> str:
+        """In few words; empty where nobody has said anything."""
+        return str(getattr(run, "said_of_it", ""))
+
+
+def _words(verdicts: VerdictCounts | None, comments: int) -> str:
+    good, bad = (verdicts["good"], verdicts["bad"]) if verdicts else (0, 0)
+    parts = (
+        pgettext("verdicts", "%(n)d good") % {"n": good} if good else "",
+        pgettext("verdicts", "%(n)d bad") % {"n": bad} if bad else "",
+        ngettext("%(n)d comment", "%(n)d comments", comments) % {"n": comments} if comments else "",
+    )
+    return " · ".join(filter(None, parts))

@@ -1,0 +1,130 @@
+"""Two runs side by side, for people: their steps in pairs, with the words that differ marked; asks no database."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
+
+from agents.untrusted.pool import Pool, Unfinished
+from chat.protocol.frames import KeptFrame
+
+#: Steps of each run that are laid side by side, and characters of each of their texts.
+MOST_STEPS, MOST_CHARACTERS = 300, 20_000
+#: What one pair of texts may take of a CPU, and all of a page by the clock, in seconds.
+_CPU_S, _PAGE_S = 0.5, 4.0
+
+_pool = Pool(1, "agents.untrusted.comparing")
+
+#: A text in pieces, each with whether the other one has it not.
+Marked = list[tuple[str, bool]]
+
+
+@dataclass(slots=True)
+class Part:
+    """A step of a run, with what came of it."""
+
+    kind: str
+    tool: str = ""
+    asked: str = ""
+    text: str = ""
+    ok: bool = True
+    duration_ms: int = 0
+    #: Both as they are shown.
+    shown_asked: Marked = field(default_factory=list)
+    shown_text: Marked = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        if self.kind == "tool":
+            return self.tool
+        return _("Thought") if self.kind == "thought" else pgettext("of a run", "Answer")
+
+    @property
+    def icon(self) -> str:
+        """Its icon's name."""
+        return {"thought": "thought", "answer": "answer"}.get(self.kind, "tool")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What stands beside each other; one of the two may be missing."""
+
+    left: Part | None
+    right: Part | None
+    is_same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs. ``is_cut``: one has more steps than are compared."""
+
+    pairs: list[Pair]
+    is_cut: bool
+
+
+def parts_of(run_id: str, frames: Sequence[KeptFrame]) -> list[Part]:
+    """A run's own thoughts, calls with their results, and answer."""
+    parts: list[Part] = []
+    calls: dict[str, Part] = {}
+    for frame in frames:
+        if frame["run_id"] != run_id:
+            continue
+        data: dict[str, Any] = dict(frame["data"])
+        kind = data.get("type") if frame["type"] == "reasoning_step" else frame["type"]
+        text = str(data.get("content", ""))[:MOST_CHARACTERS]
+        match kind:
+            case "thought":
+                parts.append(Part("thought", text=text, duration_ms=data["duration_ms"]))
+            case "final_answer" | "response" if not parts or parts[-1].kind != "answer":
+                parts.append(Part("answer", text=text, duration_ms=data.get("duration_ms", 0)))
+            case "tool_use":
+                call = calls[data["tool_call_id"]] = Part("tool", data["tool_name"], _as_text(data["arguments"]))
+                parts.append(call)
+            case "tool_result" if data["tool_call_id"] in calls:
+                call = calls[data["tool_call_id"]]
+                call.text, call.ok, call.duration_ms = text, data["ok"], data["duration_ms"]
+    return parts
+
+
+def _as_text(arguments: Any) -> str:
+    if isinstance(arguments, str):
+        return arguments[:MOST_CHARACTERS]
+    told = orjson.dumps(arguments, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
+    return told[:MOST_CHARACTERS]
+
+
+def compare_parts(left: Sequence[Part], right: Sequence[Part]) -> Comparison:
+    """Lay two runs side by side. Where that takes too long, their steps stand in their order, or unmarked."""
+    is_cut = max(len(left), len(right)) > MOST_STEPS
+    left, right = left[:MOST_STEPS], right[:MOST_STEPS]
+    keys = [[(f"{part.kind} {part.tool}", part.asked) for part in parts] for parts in (left, right)]
+    try:
+        places = _pool.run("comparing.align", *keys, cpu_s=_CPU_S, timeout_s=_PAGE_S)
+    except Unfinished:
+        both, longer = min(len(left), len(right)), max(len(left), len(right))
+        places = [(at, at) for at in range(both)]
+        places += [(at, None) if len(left) > both else (None, at) for at in range(both, longer)]
+    pairs = [(None if a is None else left[a], None if b is None else right[b]) for a, b in places]
+    for part in (*left, *right):
+        part.shown_asked, part.shown_text = [(part.asked, False)], [(part.text, False)]
+    _mark([(a, b) for a, b in pairs if a is not None and b is not None])
+    return Comparison([Pair(a, b, _is_same(a, b)) for a, b in pairs], is_cut)
+
+
+def _is_same(left: Part | None, right: Part | None) -> bool:
+    return left is not None and right is not None and (left.asked, left.text) == (right.asked, right.text)
+
+
+def _mark(pairs: Sequence[tuple[Part, Part]]) -> None:
+    """Mark the words that differ, all in one trip."""
+    differing = [(a, b, name) for a, b in pairs for name in ("asked", "text") if getattr(a, name) != getattr(b, name)]
+    texts = [(getattr(a, name), getattr(b, name)) for a, b, name in differing]
+    results = _pool.run_each("comparing.mark_words", texts, cpu_s=_CPU_S, timeout_s=_PAGE_S) if texts else []
+    for (a, b, name), marked in zip(differing, results, strict=True):
+        if not isinstance(marked, Unfinished):
+            for part, pieces in zip((a, b), marked, strict=True):
+                setattr(part, f"shown_{name}", [(text, differs) for text, differs in pieces])

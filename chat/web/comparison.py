@@ -1,0 +1,74 @@
+"""The page of two runs side by side, by link."""
+
+from uuid import UUID
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+
+from chat.models import IS_ROOT, UNFINISHED, Run
+from chat.protocol import as_uuid
+from chat.rendering import comparison
+from chat.rendering.rows import agent_title
+from chat.store import branches, selectors
+from chat.web.page import render_page, user_of, visible_session
+
+#: Runs that are offered for a comparison, the newest.
+_MOST_OFFERED = 60
+
+
+@require_safe
+@login_required
+def compare(request: HttpRequest) -> HttpResponse:
+    """Two runs, named by ``a`` and ``b``; without ``b``, what ``a`` can be compared with."""
+    left = _run(request, request.GET.get("a", ""))
+    other = request.GET.get("b", "").strip()
+    if not other:
+        offered = _offered(request, left)
+        return render_page(
+            request, "chat/compare.html", page="compare", left=left, current_id=left.session_id, offered=offered
+        )
+    # An address is as good as its last part.
+    right = _run(request, other.rstrip("/").rpartition("/")[2])
+    parts = [comparison.parts_of(str(run.pk), selectors.run_frames(run)) for run in (left, right)]
+    return render_page(
+        request,
+        "chat/compare.html",
+        page="compare",
+        current_id=left.session_id,
+        left=left,
+        right=right,
+        sides=[_side(run, own) for run, own in zip((left, right), parts, strict=True)],
+        compared=comparison.compare_parts(*parts),
+    )
+
+
+def _run(request: HttpRequest, name: str) -> Run:
+    key = as_uuid(name)
+    run = Run.objects.select_related("session").filter(IS_ROOT, pk=key).first() if key else None
+    if run is None:
+        raise Http404
+    visible_session(request, run.session_id)
+    return run
+
+
+def _side(run: Run, parts: list[comparison.Part]) -> dict[str, object]:
+    """What stands above a run's steps."""
+    lasted = (run.ended_at - run.started_at).total_seconds() * 1000 if run.started_at and run.ended_at else None
+    return {
+        "run": run,
+        "agent": agent_title(run.agent_name),
+        "duration_ms": None if lasted is None else round(lasted),
+        "calls": sum(part.kind == "tool" for part in parts),
+        "is_live": run.status in UNFINISHED,
+    }
+
+
+def _offered(request: HttpRequest, left: Run) -> list[Run]:
+    """Other runs of the session, and those in which sessions copied from each other go on, the newest first."""
+    sessions: set[UUID] = {left.session_id}
+    for place in branches.places_in(user_of(request), left.session):
+        sessions |= {member.pk for member in place.members}
+    runs = Run.objects.filter(IS_ROOT, session__in=sessions, copied_from=None, session__deleted_at=None)
+    others = runs.exclude(pk__in=[left.pk, left.copied_from or left.pk])
+    return list(others.select_related("session").order_by("-created_at")[:_MOST_OFFERED])

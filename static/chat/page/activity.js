@@ -1,0 +1,101 @@
+/**
+ * What people do just now: this reader's typing and place in the log, told to the others, and theirs, shown here for a few seconds.
+ */
+
+import { byId, setText } from "../lib/dom.js";
+import { typingLine } from "../state/note-words.js";
+
+/** @import { ActivityData } from "../protocol.js" */
+
+/** Milliseconds between two words about it, at least; a little more than the server takes. */
+const PAUSE = 1_100;
+/** For so long it is true, unless it is told again; and so often it is told again as long as it is so. */
+const TYPING_HOLDS = 5_000;
+const READING_HOLDS = 30_000;
+const TYPING_AGAIN = 3_000;
+const READING_AGAIN = 12_000;
+/** Where somebody reads is looked for so often. */
+const LOOK_EVERY = 3_000;
+
+/**
+ * @param {object} from
+ * @param {string} from.me the reader's name
+ * @param {(payload: object) => boolean} from.send false where nothing can be sent now
+ * @param {boolean} from.drives whether others are told that this reader types
+ * @param {boolean} from.showsReading whether others are told where this reader reads
+ * @param {HTMLElement} from.scroll where the log scrolls
+ * @param {HTMLTextAreaElement|null} from.box where messages are typed
+ * @param {(reading: Map<string, number>) => void} from.onReading called when where others read has changed
+ */
+export function createActivity({ me, send, drives, showsReading, scroll, box, onReading }) {
+  const line = byId("typing");
+  /** Until when each of the others is taken to type. @type {Map<string, number>} */
+  const typing = new Map();
+  /** Where each of them reads, and until when that is taken to be so. @type {Map<string, {seq: number, until: number}>} */
+  const reading = new Map();
+  let toldAt = -Infinity;
+  let told = { typing: false, seq: 0 };
+  let typingAt = -Infinity;
+  let readingAt = -Infinity;
+
+  /** The step in the middle of what is in sight; 0 for none. */
+  function seqInSight() {
+    const { left, top, width, height } = scroll.getBoundingClientRect();
+    const at = document.elementFromPoint(left + width / 2, top + height / 2)?.closest(".step[id], .answer[id]");
+    return Number(at?.id.slice(1)) || 0;
+  }
+
+  /** Tell what is new, or was told too long ago. @param {boolean} [isLooking] whether the log is looked at, too */
+  function tell(isLooking = false) {
+    const now = performance.now();
+    if (now - toldAt < PAUSE || document.visibilityState !== "visible") return;
+    const isTyping = drives && box !== null && box.value.trim() !== "" && now - typingAt < TYPING_HOLDS;
+    const seq = isLooking && showsReading ? seqInSight() : told.seq;
+    const isTypingNews = isTyping !== told.typing || (isTyping && now - toldAt > TYPING_AGAIN);
+    const isReadingNews = seq > 0 && (seq !== told.seq || now - readingAt > READING_AGAIN);
+    if (!isTypingNews && !isReadingNews) return;
+    if (!send({ ...(isTypingNews ? { typing: isTyping } : {}), ...(isReadingNews ? { seq } : {}) })) return;
+    toldAt = now;
+    if (isReadingNews) readingAt = now;
+    told = { typing: isTyping, seq };
+  }
+
+  function paint() {
+    const now = performance.now();
+    for (const [user, until] of typing) if (until < now) typing.delete(user);
+    setText(line, typingLine([...typing.keys()]));
+    const before = reading.size;
+    for (const [user, { until }] of reading) if (until < now) reading.delete(user);
+    if (reading.size !== before) changed();
+  }
+
+  function changed() {
+    onReading(new Map([...reading].map(([user, { seq }]) => [user, seq])));
+  }
+
+  box?.addEventListener("input", () => {
+    typingAt = performance.now();
+    tell();
+  });
+  setInterval(() => tell(true), LOOK_EVERY);
+
+  return {
+    /** Twice a second: what was true long ago is not any more. */
+    tick() {
+      paint();
+      if (told.typing) tell();
+    },
+    /** @param {ActivityData} data */
+    receive({ user, seq, typing: types }) {
+      if (user === me) return;
+      const now = performance.now();
+      if (types === true) typing.set(user, now + TYPING_HOLDS);
+      if (types === false) typing.delete(user);
+      if (seq) {
+        reading.set(user, { seq, until: now + READING_HOLDS });
+        changed();
+      }
+      paint();
+    },
+  };
+}

@@ -1,0 +1,65 @@
+/**
+ * What is beside the log: verdicts, comments, and what others do just now; put together for the conversation's page.
+ */
+
+import { byId } from "../lib/dom.js";
+import { Comments } from "../view/comments.js";
+import { Verdicts } from "../view/verdicts.js";
+import { createActivity } from "./activity.js";
+import { onKey } from "./keys.js";
+
+/** @import { Api } from "../transport/api.js" */
+/** @import { Page } from "../state/types.js" */
+
+/**
+ * @param {object} from
+ * @param {Page} from.page
+ * @param {Api} from.api
+ * @param {(type: string, payload: object) => boolean} from.send
+ * @param {(title: string) => void} from.onRefused
+ * @param {(reading: Map<string, number>) => void} from.onReading where others read
+ */
+export function createBeside({ page, api, send, onRefused, onReading }) {
+  const { role, id: session } = page.session;
+  const common = { log: byId("log"), api, me: page.name, mayNote: page.may.note, onRefused };
+  const comments = new Comments({ ...common, session, isOwner: role === "owner" });
+  const verdicts = new Verdicts(common);
+  /** Up to which change of verdicts and comments the page has been told. */
+  let version = 0;
+  /** @template {{version: number}} T @param {(said: T) => void} take @returns {(said: T) => void} */
+  const once = (take) => (said) => {
+    if (said.version <= version) return;
+    ({ version } = said);
+    take(said);
+  };
+  const isHere = role === "owner" || role === "driver";
+  const activity = createActivity({
+    me: page.name,
+    send: (payload) => send("activity", payload),
+    drives: isHere,
+    showsReading: isHere || (role === "watcher" && page.shows_reading),
+    scroll: byId("scroll"),
+    box: /** @type {HTMLTextAreaElement|null} */ (document.getElementById("message")),
+    onReading,
+  });
+  onKey("m", () => comments.openHere());
+
+  return {
+    /** Steps have come, or will be painted. */
+    stepsChanged: () => comments.paintSoon(),
+    tick: activity.tick,
+    /** What is done with each frame about it. @type {Record<string, (data: any) => void>} */
+    receivers: {
+      comment: once((said) => comments.take(said)),
+      verdict: once((said) => verdicts.take(said)),
+      activity: activity.receive,
+    },
+    /** @param {{notes?: import("../protocol.js").NotesData}} data */
+    joined({ notes }) {
+      if (!notes) return;
+      comments.joined(notes, notes.version !== version);
+      verdicts.joined(notes);
+      ({ version } = notes);
+    },
+  };
+}

@@ -1,0 +1,255 @@
+/**
+ * The comments on one step, below it: a line with their number, which opens to what they say and to a box for one more.
+ */
+
+import { clone, closestTo, find, setShown, setText, slot } from "../lib/dom.js";
+import { isComposing } from "../lib/keyboard.js";
+import { initials, tint } from "../state/humanize.js";
+import { commentCount, NOTES } from "../state/note-words.js";
+
+/** @import { Api } from "../transport/api.js" */
+/** @import { CommentData } from "../protocol.js" */
+/** @typedef {{id: string, seq: number, user: string, text: string, created_at: number, edited_at: number|null, deleted?: true}} Comment */
+
+export class Thread {
+  #from;
+  /** @type {HTMLDetailsElement} */
+  #element;
+  /** @type {HTMLTextAreaElement} */
+  #box;
+  /** The steps that it is about: the call's and its result's. */
+  #about;
+  /** @type {Map<string, Comment>} */
+  #comments = new Map();
+  #isRead = false;
+  /** What was told while it was read. @type {Comment[]|null} */
+  #meanwhile = null;
+  /** Which comment the box changes; empty: it takes a new one. */
+  #changing = "";
+
+  /**
+   * @param {object} from
+   * @param {HTMLElement} from.place the step
+   * @param {number} from.seq its number
+   * @param {Api} from.api
+   * @param {string} from.session
+   * @param {string} from.me the reader's name
+   * @param {boolean} from.isOwner whether the session is the reader's
+   * @param {boolean} from.mayNote
+   * @param {(title: string) => void} from.onRefused
+   * @param {(comment: CommentData) => void} from.onSaid what the reader has done is stored; the others are told of it too
+   */
+  constructor(from) {
+    this.#from = from;
+    this.#element = /** @type {HTMLDetailsElement} */ (clone("thread"));
+    this.#box = slot(this.#element, "text");
+    this.#about = new Set([from.seq]);
+    const { place } = from;
+    (place.matches(".answer") ? (place.querySelector(".body") ?? place) : place).append(this.#element);
+    this.#listen();
+  }
+
+  get element() {
+    return this.#element;
+  }
+
+  get seq() {
+    return this.#from.seq;
+  }
+
+  /** @param {Comment} comment */
+  take(comment) {
+    this.#meanwhile?.push(comment);
+    this.#keep(comment);
+    if (this.#isRead) this.#paintComments();
+  }
+
+  /** It is about this step, too. @param {number} other */
+  hear(other) {
+    if (this.#about.has(other)) return;
+    this.#about.add(other);
+    this.readAgain();
+  }
+
+  /** What it says may be older than what is stored. */
+  readAgain() {
+    this.#isRead = false;
+    if (this.#element.open) void this.#read();
+  }
+
+  /** Open it, to write in it. */
+  open() {
+    /** @type {HTMLDetailsElement|null|undefined} */
+    let outer = this.#from.place.closest("details");
+    for (; outer; outer = outer.parentElement?.closest("details")) outer.open = true;
+    setShown(this.#element, true);
+    this.#element.open = true;
+    this.#box.focus();
+  }
+
+  /** @param {number} count */
+  paint(count) {
+    this.#element.dataset.count = String(count);
+    setText(slot(this.#element, "count"), commentCount(count));
+    setShown(this.#element, count > 0 || this.#element.open);
+  }
+
+  #listen() {
+    const { mayNote } = this.#from;
+    const element = this.#element;
+    const form = slot(element, "form");
+    setShown(form, mayNote);
+    element.addEventListener("toggle", () => {
+      if (element.open) void this.#read();
+      else this.paint(Number(element.dataset.count ?? 0));
+    });
+    element.addEventListener("click", (event) => this.#clicked(event));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.#say();
+    });
+    this.#box.addEventListener("keydown", (event) => this.#pressed(event));
+  }
+
+  /** @param {KeyboardEvent} event */
+  #pressed(event) {
+    if (isComposing(event)) return;
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      void this.#say();
+    } else if (event.key === "Escape") {
+      event.stopPropagation();
+      this.#reset();
+      this.#element.open = false;
+      /** @type {HTMLElement|null} */
+      const row = find(this.#from.place, "summary, .step-n");
+      row?.focus();
+    }
+  }
+
+  /** @param {MouseEvent} event */
+  #clicked(event) {
+    const button = closestTo(event, "[data-note]");
+    if (!button) return;
+    event.preventDefault();
+    const comment = this.#comments.get(button.closest("[data-comment]")?.getAttribute("data-comment") ?? "");
+    if (button.dataset.note === "cancel") this.#reset();
+    if (button.dataset.note === "delete" && comment && isMeant(button)) void this.#remove(comment);
+    if (button.dataset.note === "edit" && comment) this.#change(comment);
+  }
+
+  async #read() {
+    if (this.#isRead || this.#meanwhile) return;
+    const { api, session } = this.#from;
+    this.#meanwhile = [];
+    await this.#attempt(async () => {
+      const pages = await Promise.all([...this.#about].map((each) => api.comments(session, each)));
+      this.#comments.clear();
+      for (const comment of [...pages.flatMap((page) => page.items), ...(this.#meanwhile ?? [])]) this.#keep(comment);
+      this.#isRead = true;
+    });
+    this.#meanwhile = null;
+    this.#paintComments();
+  }
+
+  async #say() {
+    const { api, session, seq } = this.#from;
+    const text = this.#box.value;
+    if (!text.trim()) return;
+    await this.#attempt(async () => {
+      const said = await (this.#changing ? api.editComment(this.#changing, text) : api.comment(session, seq, text));
+      this.#reset();
+      this.#tell(said);
+    });
+  }
+
+  /** @param {Comment} comment */
+  async #remove(comment) {
+    await this.#attempt(async () => {
+      await this.#from.api.deleteComment(comment.id);
+      this.#tell({ ...comment, deleted: true });
+      this.#box.focus();
+    });
+  }
+
+  /** @param {Comment} comment */
+  #change(comment) {
+    this.#changing = comment.id;
+    this.#box.value = comment.text;
+    setShown(slot(this.#element, "cancel"), true);
+    this.#box.focus();
+  }
+
+  /** Do what may be refused, and say so then. @param {() => Promise<void>} act */
+  async #attempt(act) {
+    try {
+      await act();
+    } catch (error) {
+      this.#from.onRefused((error instanceof Error && error.message) || NOTES.notSaved);
+    }
+  }
+
+  /** What the reader has done is shown at once; where the connection is live, it is told once more. @param {Comment} comment */
+  #tell(comment) {
+    this.#keep(comment);
+    const count = [...this.#comments.values()].filter((each) => each.seq === comment.seq).length;
+    this.#from.onSaid({ ...comment, count, version: 0 });
+  }
+
+  #reset() {
+    this.#changing = "";
+    this.#box.value = "";
+    setShown(slot(this.#element, "cancel"), false);
+  }
+
+  /** @param {Comment} comment */
+  #keep(comment) {
+    if (comment.deleted) this.#comments.delete(comment.id);
+    else this.#comments.set(comment.id, comment);
+  }
+
+  #paintComments() {
+    const inOrder = [...this.#comments.values()].sort((a, b) => a.created_at - b.created_at);
+    slot(this.#element, "comments").replaceChildren(...inOrder.map((comment) => this.#makeRow(comment)));
+  }
+
+  /** @param {Comment} comment */
+  #makeRow(comment) {
+    const { me, isOwner, mayNote } = this.#from;
+    const row = clone("comment");
+    row.dataset.comment = comment.id;
+    const face = slot(row, "ava");
+    face.className = `ava ${tint(comment.user)}`;
+    setText(face, initials(comment.user));
+    setText(slot(row, "user"), comment.user);
+    const when = new Date(comment.created_at * 1000);
+    /** @type {HTMLTimeElement} */
+    const time = slot(row, "when");
+    time.dateTime = when.toISOString();
+    setText(time, when.toLocaleString(document.documentElement.lang, { dateStyle: "short", timeStyle: "short", hourCycle: "h23" }));
+    setText(slot(row, "edited"), comment.edited_at ? NOTES.edited : "");
+    setText(slot(row, "text"), comment.text);
+    setShown(slot(row, "edit"), mayNote && comment.user === me);
+    setShown(slot(row, "delete"), mayNote && (comment.user === me || isOwner));
+    return row;
+  }
+}
+
+/**
+ * Whether this is the second press of a button that takes two; the first says so.
+ *
+ * @param {HTMLElement} button
+ */
+function isMeant(button) {
+  if (button.dataset.pressed) return true;
+  const label = button.getAttribute("aria-label") ?? "";
+  const ask = (/** @type {string} */ words, /** @type {string} */ pressed) => {
+    button.title = words;
+    button.setAttribute("aria-label", words);
+    button.dataset.pressed = pressed;
+    button.classList.toggle("t-fail", pressed !== "");
+  };
+  ask(NOTES.pressAgain, "once");
+  button.addEventListener("blur", () => ask(label, ""), { once: true });
+  return false;
+}

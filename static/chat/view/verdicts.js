@@ -1,0 +1,145 @@
+/**
+ * What people think of each run: two buttons with numbers at its end, and a box for why.
+ */
+
+import { clone, closest, closestTo, find, findAll, make, setShown, setText, slot } from "../lib/dom.js";
+import { isComposing } from "../lib/keyboard.js";
+import { joined } from "../state/humanize.js";
+import { NOTES } from "../state/note-words.js";
+
+/** @import { Api } from "../transport/api.js" */
+/** @import { NotesData, VerdictCounts, VerdictData } from "../protocol.js" */
+/** @typedef {"good"|"bad"} Word */
+
+export class Verdicts {
+  #from;
+  /** By run. @type {Map<string, VerdictCounts>} */
+  #counts = new Map();
+  /** @type {Map<string, Word>} */
+  #mine = new Map();
+
+  /**
+   * @param {object} from
+   * @param {HTMLElement} from.log
+   * @param {Api} from.api
+   * @param {string} from.me the reader's name
+   * @param {boolean} from.mayNote
+   * @param {(title: string) => void} from.onRefused
+   */
+  constructor(from) {
+    this.#from = from;
+    from.log.addEventListener("click", (event) => this.#clicked(event));
+    new MutationObserver(() => this.paint()).observe(from.log, { childList: true });
+  }
+
+  paint() {
+    for (const article of findAll(this.#from.log, ".run")) this.#paintRun(article);
+  }
+
+  /** @param {NotesData} notes */
+  joined(notes) {
+    this.#counts.clear();
+    this.#mine.clear();
+    for (const [run, each] of Object.entries(notes.verdicts)) this.#counts.set(run, each);
+    for (const [run, word] of Object.entries(notes.mine)) this.#mine.set(run, word);
+    this.paint();
+  }
+
+  /** @param {VerdictData} verdict */
+  take(verdict) {
+    const { run_id: run, good, bad } = verdict;
+    this.#counts.set(run, { good, bad });
+    if (verdict.user === this.#from.me) {
+      if (verdict.verdict) this.#mine.set(run, verdict.verdict);
+      else this.#mine.delete(run);
+    }
+    const article = document.getElementById(`run-${run}`);
+    if (article) this.#paintRun(article);
+  }
+
+  /** @param {HTMLElement} article */
+  #paintRun(article) {
+    const { mayNote } = this.#from;
+    const run = article.dataset.run ?? "";
+    /** @type {HTMLButtonElement[]} */
+    const buttons = findAll(article, "[data-verdict]");
+    for (const button of buttons) {
+      const word = /** @type {Word} */ (button.dataset.verdict);
+      const count = this.#counts.get(run)?.[word] ?? 0;
+      button.disabled = !mayNote;
+      button.setAttribute("aria-pressed", String(this.#mine.get(run) === word));
+      setText(slot(button, "n"), count ? String(count) : "");
+      setShown(button, mayNote || count > 0);
+    }
+  }
+
+  /** @param {MouseEvent} event */
+  #clicked(event) {
+    const button = closestTo(event, "[data-verdict]");
+    if (!button) return;
+    const article = /** @type {HTMLElement} */ (closest(button, ".run"));
+    const run = article.dataset.run ?? "";
+    const word = /** @type {Word} */ (button.dataset.verdict);
+    article.querySelector(".verdict-why")?.remove();
+    if (this.#mine.get(run) === word) void this.#give(run, null, "");
+    else void this.#give(run, word, "").then((isDone) => isDone && this.#askWhy(article, word));
+  }
+
+  /**
+   * Returns whether it is stored.
+   *
+   * @param {string} run
+   * @param {Word|null} word
+   * @param {string} reason
+   */
+  async #give(run, word, reason) {
+    try {
+      this.take(await this.#from.api.judge(run, word, reason));
+      return true;
+    } catch (error) {
+      this.#from.onRefused((error instanceof Error && error.message) || NOTES.notSaved);
+      return false;
+    }
+  }
+
+  /**
+   * Ask why, below the run's last line, beside what others have said.
+   *
+   * @param {HTMLElement} article
+   * @param {Word} word
+   */
+  #askWhy(article, word) {
+    const run = article.dataset.run ?? "";
+    const form = clone("why");
+    /** @type {HTMLTextAreaElement} */
+    const box = slot(form, "reason");
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.#give(run, word, box.value).then((isDone) => isDone && form.remove());
+    });
+    form.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || isComposing(event)) return;
+      event.stopPropagation();
+      form.remove();
+      /** @type {HTMLElement|null} */
+      const button = find(article, `[data-verdict="${word}"]`);
+      button?.focus();
+    });
+    slot(article, "ending").querySelector(".body")?.append(form);
+    box.focus();
+    form.scrollIntoView({ block: "nearest" });
+    void this.#tellOthers(run, form);
+  }
+
+  /**
+   * @param {string} run
+   * @param {HTMLElement} form
+   */
+  async #tellOthers(run, form) {
+    const { api, me } = this.#from;
+    const { items } = await api.verdicts(run).catch(() => ({ items: [] }));
+    const others = items.filter(({ user, reason }) => user !== me && reason);
+    const word = (/** @type {string} */ verdict) => (verdict === "good" ? NOTES.good : NOTES.bad);
+    slot(form, "others").replaceChildren(...others.map((each) => make("li", `${joined(each.user, word(each.verdict))}: ${each.reason}`)));
+  }
+}

@@ -1,0 +1,158 @@
+"""Branches, copies and other owners by forms alone: no script is needed for any of it."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from django.test import Client
+
+from chat import access
+from chat.accounts.models import User
+from chat.models import Door, OwnerOffer, Run, Session
+from chat.runs import registry as run_registry
+from chat.runs import sharing
+from chat.runs.sharing import Wish
+from chat.runtime import database
+from tests.chat import making
+from tests.chat.exports import stock
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(run_registry, "executes_runs", lambda: False)
+    yield
+    database.close()
+
+
+@pytest.fixture
+def source() -> Session:
+    ada = making.user("ada")
+    making.user("bo")
+    session = stock.fill(ada)
+    sharing.make_share(ada, session.pk, Wish(user="bo"), access.Role.WATCHER, None, Door.API)
+    return session
+
+
+def client_of(name: str) -> Client:
+    client = Client()
+    client.force_login(User.objects.get(username=name))
+    return client
+
+
+def post(client: Client, path: str, **form: str) -> str:
+    """Send a form; where it leads."""
+    answer = client.post(path, form)
+    assert answer.status_code == 302, answer.content.decode()[-1500:]
+    return str(answer["Location"])
+
+
+def words(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+def quiet(source: Session) -> Run:
+    return source.runs.get(message="Briefly?")
+
+
+@pytest.mark.parametrize("name", ["ada", "bo"])
+def test_a_question_is_asked_otherwise_and_both_lead_to_each_other(source: Session, name: str) -> None:
+    client, run = client_of(name), quiet(source)
+    path = f"/runs/{run.pk}/branch/"
+    assert f'href="{path}"' in client.get(f"/sessions/{source.pk}/").content.decode()
+    form = client.get(path).content.decode()
+    assert "Briefly?</textarea>" in form
+    key = re.search(r'name="form_key" value="(\w+)"', form)
+    assert key is not None
+    wish = {"message": "At length?", "agent_name": "writer", "form_key": key[1]}
+    there = post(client, path, **wish)
+    assert post(client, path, **wish) == there, "sent twice is one session"
+    made = Session.objects.get(copied_from=source.pk)
+    assert there == f"/sessions/{made.pk}/"
+    before = quiet(source).steps.order_by("position").values_list("seq", flat=True)[0] - 1
+    assert (made.owner.username, made.parted_after) == (name, before)
+    assert list(made.runs.filter(copied_from=None).values_list("message", "agent_name")) == [("At length?", "writer")]
+    page = client.get(there).content.decode()
+    assert f'id="after-{before}"' in page
+    assert "Branch 2 of 2" in words(page)
+    back = re.search(r'rel="prev" href="([^"]*)"', page)
+    assert back is not None
+    assert back[1] == f"/sessions/{source.pk}/?at={before}#after-{before}"
+    assert "Branch 1 of 2" in words(client.get(back[1]).content.decode())
+
+
+def test_of_what_others_have_copied_nothing_is_shown(source: Session) -> None:
+    post(client_of("bo"), f"/sessions/{source.pk}/copy/")
+    assert "Branch" not in words(client_of("ada").get(f"/sessions/{source.pk}/").content.decode())
+
+
+def test_one_goes_on_from_the_end_of_an_earlier_run(source: Session) -> None:
+    client, first = client_of("ada"), source.runs.get(number=1, parent=None)
+    there = post(client, f"/runs/{first.pk}/branch/", on="1", message="", agent_name="")
+    made = Session.objects.get(copied_from=source.pk)
+    assert there == f"/sessions/{made.pk}/"
+    assert made.last_seq == first.steps.order_by("-position").values_list("seq", flat=True)[0]
+    assert made.runs.filter(copied_from=None).count() == 0
+
+
+ODD = {"no words": ({"message": " "}, 400), "an agent that is none": ({"message": "Why?", "agent_name": "x"}, 400)}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_is_refused_says_why_and_keeps_what_was_typed(source: Session, odd: str) -> None:
+    form, status = ODD[odd]
+    answer = client_of("ada").post(f"/runs/{quiet(source).pk}/branch/", form)
+    assert answer.status_code == status
+    assert 'role="alert"' in answer.content.decode()
+    assert f"{form['message']}</textarea>" in answer.content.decode()
+    assert Session.objects.count() == 1
+
+
+def test_a_session_is_offered_and_taken_over_by_forms(source: Session) -> None:
+    ada, bo = client_of("ada"), client_of("bo")
+    share = f"/sessions/{source.pk}/share/"
+    assert post(ada, share, owner="bo") == share
+    assert "You have asked bo to take this session over." in words(ada.get(share).content.decode())
+    assert post(ada, share, withdraw_offer="1") == share
+    assert not OwnerOffer.objects.exists()
+    post(ada, share, owner="bo")
+    assert "ada asks you to take over" in words(bo.get("/sessions/").content.decode())
+    assert post(bo, f"/sessions/{source.pk}/owner/", decline="1") == "/sessions/"
+    post(ada, share, owner="bo")
+    assert post(bo, f"/sessions/{source.pk}/owner/", accept="1") == f"/sessions/{source.pk}/"
+    source.refresh_from_db()
+    assert source.owner.username == "bo"
+    assert ada.get(share).status_code == 404
+    assert post(ada, f"/sessions/{source.pk}/leave/") == "/sessions/"
+    assert ada.get(f"/sessions/{source.pk}/").status_code == 404
+    unknown = bo.post(share, {"owner": "nobody"})
+    assert unknown.status_code == 400
+
+
+def test_the_list_shows_a_family_as_one(source: Session) -> None:
+    client = client_of("ada")
+    post(client, f"/sessions/{source.pk}/copy/")
+    post(client, f"/sessions/{source.pk}/copy/")
+    listed = client.get("/sessions/").content.decode()
+    assert listed.count('class="line-row"') == 1
+    assert "3 branches" in words(listed)
+    # Looked for, each is found.
+    assert client.get("/sessions/?status=completed").content.decode().count('class="line-row"') == 3
+
+
+def test_two_runs_stand_side_by_side(source: Session) -> None:
+    client, first = client_of("bo"), source.runs.get(number=1, parent=None)
+    second = source.runs.get(message=stock.HOSTILE)
+    page = client.get(f"/compare/?a={first.pk}&b={second.pk}").content.decode()
+    assert page.count('class="pair') > 2
+    assert "<ins>" in page
+    assert "<script>alert" not in page
+    # Where it can be compared with what; an address will do; what one does not see is not there.
+    offered = client.get(f"/compare/?a={first.pk}").content.decode()
+    assert f"b={second.pk}" in offered
+    assert client.get("/compare/", {"a": first.pk, "b": f"http://x/runs/{second.pk}/"}).status_code == 200
+    hidden = making.run(making.session(making.user("cy")))
+    for odd in (hidden.pk, "x", ""):
+        assert client.get("/compare/", {"a": odd, "b": first.pk}).status_code == 404
+    assert client.get("/compare/", {"a": first.pk, "b": hidden.pk}).status_code == 404
