@@ -133,7 +133,10 @@ class Translator:
         """The events that end the stream of a run that waits for people."""
         run = self._runs[self._root]
         outcome = {"type": "interrupt", "interrupts": interrupts}
-        return [Identified(each) for each in (*_end_iteration(run), {"type": "RUN_FINISHED", **self._ids, "outcome": outcome})]
+        return [
+            Identified(each)
+            for each in (*_end_iteration(run), {"type": "RUN_FINISHED", **self._ids, "outcome": outcome})
+        ]
 
     @property
     def has_ended(self) -> bool:

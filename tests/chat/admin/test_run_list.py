@@ -51,6 +51,7 @@ def test_figures_are_those_of_a_sum_by_hand() -> None:
         ended(ada, total, first, input_tokens=n, output_tokens=2 * n, **money)
     root = ended(ada, 5, None, status=RunStatus.FAILED)
     ended(ada, 1, None, parent=root, input_tokens=10**6, status=RunStatus.FAILED)
+    ended(ada, 1, None, copied_from=root.pk, input_tokens=10**6, status=RunStatus.FAILED)
     making.run(making.session(ada))  # has no end yet
     found = run_figures.figures_of(Run.objects.exclude(status=RunStatus.FAILED))
 
