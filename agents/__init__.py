@@ -14,6 +14,8 @@ from agents.events import (
     RunEvent,
     Step,
     Usage,
+    Word,
+    WordsWanted,
 )
 from agents.extensions import ExtensionsRefused, load_extensions
 from agents.holding import DecidedCall, HeldCall, Resumed
@@ -103,6 +105,8 @@ __all__ = [
     "Unreadable",
     "Unsupported",
     "Usage",
+    "Word",
+    "WordsWanted",
     "drop_server",
     "get_agent",
     "has_text",

@@ -3,7 +3,7 @@
 What a finished step holds is in `agents.steps`. Lengths count UTF-16 code units, as JavaScript's ``length`` does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -149,7 +149,26 @@ class Outcome:
     """The calls that wait for people, where it waits."""
 
 
-RunEvent: TypeAlias = Step | PartialStep | ModelCallEvent
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What somebody says to a run that is at work. ``number`` rises from word to word."""
+
+    number: int
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class WordsWanted:
+    """A model call begins, and reads the words that are there by now: who stores the run's events hands them over by ``hand_over``.
+
+    Until then nothing goes on. It is called on the event loop; what it is given is read, and never given again.
+    """
+
+    iteration: int
+    hand_over: Callable[[Sequence[Word]], None]
+
+
+RunEvent: TypeAlias = Step | PartialStep | ModelCallEvent | WordsWanted
 
 
 def number_of(event: RunEvent) -> Any:

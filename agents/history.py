@@ -17,8 +17,10 @@ NO_RESULT = "This call was interrupted before it had a result."
 NO_ANSWER = "(This was stopped or failed before there was an answer.)"
 LEFT_OUT = "(What was said before is left out.)"
 LOOKING = "(Looking at the pictures.)"
+READING = "(Reading what is added meanwhile.)"
 GO_ON = "(This breaks off here. Go on exactly where it does, without repeating anything.)"
 NOTHING = "(nothing)"
+_READING: ChatMessage = {"role": "assistant", "content": READING}
 _SHORTENED = "\n[… shortened to fit the model's memory]"
 _SHORT = 600
 """Characters that a shortened tool result keeps."""
@@ -29,7 +31,9 @@ IMAGES = "images"
 _IMAGE_COST = 1_000
 #: Marks a user's message of ours that shows the pictures of results: it begins no turn.
 OF_TOOLS = "of_tools"
-_KNOWN_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "name", IMAGES, OF_TOOLS})
+#: Marks a user's message that came while the turn was at work: it begins none, and is never left out of it.
+WORD = "word"
+_KNOWN_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "name", IMAGES, OF_TOOLS, WORD})
 _KNOWN_IN_CALL = frozenset({"id", "type", "function"})
 
 
@@ -146,7 +150,7 @@ def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()
             valid[-1] = {**valid[-1], **message, "content": said}
             continue
         if role == "user" and before in ("user", "tool"):
-            valid.append({"role": "assistant", "content": LOOKING if OF_TOOLS in message else NO_ANSWER})
+            valid.append({"role": "assistant", "content": _between(message)})
         elif role in ("assistant", "tool") and before in ("", "system"):
             valid.append({"role": "user", "content": LEFT_OUT})
         if not message["content"].strip() and not message.get("tool_calls"):
@@ -157,12 +161,27 @@ def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()
     return valid
 
 
+def _between(message: ChatMessage) -> str:
+    """What the assistant says before a user's message to which it has said nothing."""
+    return LOOKING if OF_TOOLS in message else READING if WORD in message else NO_ANSWER
+
+
+def without_marks(message: ChatMessage) -> ChatMessage:
+    """The message as servers take it, without what says to us alone where it comes from."""
+    return {name: value for name, value in message.items() if name != WORD} if WORD in message else message
+
+
+def word_message(content: str) -> ChatMessage:
+    """The message that tells the model what somebody says to it while it is at work."""
+    return {"role": "user", "content": content, WORD: True}
+
+
 def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMessage], int, LeftOut]:
     """The messages that fit into ``budget`` tokens, what they cost, and what is left out, all as estimated.
 
     Left out are whole turns, the oldest first: a turn goes from a user's message to before the next. The system's message and
     the newest turn stay; if they alone are too long, the newest turn's results are shortened, the oldest first, and then its
-    oldest calls left out with their results.
+    oldest calls left out with their results. What was said to it meanwhile stays.
     """
     costs = [message_tokens(message) for message in messages]
     total = whole = sum(costs)
@@ -172,7 +191,7 @@ def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMe
     starts = [
         i
         for i in range(head, len(messages))
-        if i == head or (messages[i]["role"] == "user" and OF_TOOLS not in messages[i])
+        if i == head or (messages[i]["role"] == "user" and not messages[i].keys() & {OF_TOOLS, WORD})
     ]
     keep_from = head
     for start, following in pairwise(starts):
@@ -213,12 +232,20 @@ def _without_oldest_calls(
     """The newest turn without as many of its calls, from ``first`` on, as are too much; the last ones stay."""
     asking = [i for i in range(first, len(kept)) if kept[i]["role"] == "assistant"]
     cut_to = first
+    words: list[ChatMessage] = []
     for start, following in pairwise(asking):
         if total <= budget:
             break
-        total -= sum(map(message_tokens, kept[start:following]))
+        said = [message for message in kept[start:following] if WORD in message]
+        # Each behind an assistant's, as the strictest servers want it.
+        words += [each for word in said for each in (_READING, word)]
+        total += (
+            sum(map(message_tokens, said))
+            + message_tokens(_READING) * len(said)
+            - sum(map(message_tokens, kept[start:following]))
+        )
         cut_to = following
-    return kept[:first] + kept[cut_to:], total
+    return kept[:first] + words + kept[cut_to:], total
 
 
 def message_tokens(message: ChatMessage) -> int:

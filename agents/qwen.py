@@ -19,7 +19,7 @@ from agents.attachments import pictures_of, with_files
 from agents.cancellation import CancelToken
 from agents.errors import AgentError
 from agents.extensions import driver, qwen_agents
-from agents.history import repair_tool_calls
+from agents.history import WORD, repair_tool_calls, word_message
 from agents.holding import DecidedCall
 from agents.models import base, openai_compatible
 from agents.models.demo import model
@@ -53,6 +53,15 @@ class ReplyHost(driver.Host, base.ReplyHost, Protocol):
         """Have the run's log say something that no model has said."""
         ...
 
+    def read_words(self) -> Sequence[str]:
+        """What was said to the run since its last model call, in the log from now on; raises what a stop raises."""
+        ...
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether the last reply was ended for a word that is to be read at once."""
+        ...
+
 
 class _SharedMessages(list[Message]):
     """Messages that are passed on as they are: nothing changes them, so a copy would be a waste per model call."""
@@ -83,21 +92,32 @@ class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has n
         toolset: Mapping[str, Tool],
         host: ReplyHost,
         look_at: Callable[[Sequence[FileData]], list[str]],
+        on_words: Callable[[Sequence[str]], None],
     ) -> None:
         self.mem = None  # else the parent makes a store of files, with a folder and a model of its own
         super().__init__(llm=llm, system_message="")
         self.function_map = {name: _QwenTool(tool) for name, tool in toolset.items()}
         self._host = host
         self._look_at = look_at
+        self._on_words = on_words
         self._results: deque[ToolOutcome] = deque()
 
     def _run(self, messages: list[Message], lang: str = "en", **kwargs: Any) -> Iterator[list[Message]]:
         yield from super()._run(_SharedMessages(messages), lang, **kwargs)
 
-    def _call_llm(self, *args: Any, **kwargs: Any) -> Iterator[list[Message]]:
-        for output in super()._call_llm(*args, **kwargs):
-            yield output
-            self._run_calls(output)
+    def _call_llm(self, messages: list[Message], *args: Any, **kwargs: Any) -> Iterator[list[Message]]:
+        while True:
+            if words := self._host.read_words():
+                self._on_words(words)
+                messages += _to_qwen([word_message("\n\n".join(words))])
+            output: list[Message] = []
+            for output in super()._call_llm(messages, *args, **kwargs):
+                yield output
+            if not self._host.was_cut:
+                self._run_calls(output)
+                return
+            # What it has said so far stands, and it is asked anew.
+            messages += [message for message in output if message.content]
 
     def _run_calls(self, output: list[Message]) -> None:
         jobs = []
@@ -147,7 +167,7 @@ def run_conversation(
     if spec.agent_class:
         _let_work(spec, settings, toolset, egress, conversation, host)
         return
-    agent = _Agent(_model(settings, spec.parameters, host), toolset, host, look_at)
+    agent = _Agent(_model(settings, spec.parameters, host), toolset, host, look_at, egress.note_words)
     messages = _SharedMessages([Message(SYSTEM, instructions), *conversation])
     for _ in agent.run(messages, lang="en"):  # steps leave by the host; Qwen-Agent's own list holds nothing more
         pass
@@ -270,7 +290,8 @@ def _to_qwen(history: Sequence[Mapping[str, Any]]) -> Iterator[Message]:
             yield Message(FUNCTION, content, name=message["name"], extra={"function_id": message["tool_call_id"]})
         elif message["role"] != ASSISTANT:
             content = _content(message["content"], message.get("images", ()))
-            yield Message(message["role"] if message["role"] == SYSTEM else USER, content)
+            marks = {WORD: True} if WORD in message else None
+            yield Message(message["role"] if message["role"] == SYSTEM else USER, content, extra=marks)
         else:
             calls = message.get("tool_calls") or ()
             origin = message.get("origin")

@@ -145,6 +145,15 @@ class ErrorStep(StepBase):
     code: str
 
 
+class SteerStep(StepBase):
+    """A word that somebody has put in while the run was at work: the model call of its iteration is the first that reads it."""
+
+    type: Literal["steer"]
+    user: str
+    """Empty where the account is gone."""
+    client_message_id: str
+
+
 # People inside a run: what waits for them, and what they said. None of these has a number of its own.
 
 
@@ -224,6 +233,7 @@ StepData: TypeAlias = (
     | MaxIterationsStep
     | CompleteStep
     | ErrorStep
+    | SteerStep
     | PeopleStep
 )
 NumberedType = Literal["thought", "tool_use", "tool_result", "final_answer"]
@@ -238,6 +248,7 @@ StepType = Literal[
     "max_iterations_reached",
     "complete",
     "error",
+    "steer",
     "approval_request",
     "approval",
     "question",

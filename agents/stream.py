@@ -20,7 +20,8 @@ from agents.approval import Gate
 from agents.calls import CallRecord, OpenCall
 from agents.cancellation import CancelToken
 from agents.errors import AgentError, LimitReached, Stopped, clear_traceback_frames
-from agents.events import ModelRequest, Outcome, PartialStep, RunEvent, Status, Step, number_of
+from agents.events import ModelRequest, Outcome, PartialStep, RunEvent, Status, Step, Word, WordsWanted, number_of
+from agents.history import word_message
 from agents.holding import DecidedCall, HeldCall, Resumed, sort_calls
 from agents.loading import load_driver
 from agents.metering import Meter
@@ -33,6 +34,7 @@ from agents.snapshots import StepSplitter
 from agents.specs import AgentSpec, ModelSettings
 from agents.tools.runner import ABANDON_S, Job, ToolOutcome, run_tools
 from agents.tools.tool import Toolbox
+from agents.words import WordInbox
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +96,13 @@ class AgentRun:
         self._pacer = Throttle()
         self._reply = Reply()
         self._shown_parts = 0
-        self._awaited = Future[FinishedReply]()
+        self._awaited = Future[Any]()
         self._has_asked = False
+        self._words = WordInbox()
+        self._tools_stop: CancelToken | None = None
+        self.was_cut = False
+        """Whether the last reply was ended for a word that is to be read at once."""
+        self._is_begun = False
         self._too_many_calls = ""
         if (resumed := task.resumed) is not None:
             self._splitter.resume(resumed.iteration, resumed.step, {call.id: call.name for call in resumed.calls})
@@ -139,6 +146,7 @@ class AgentRun:
             return
         self._stop.set(reason)
         self._deadline = self._loop.call_later(ABANDON_S + 1, self._give_up)
+        self._words.stop()
         if self._writing is not None:
             self._writing.cancel()
         else:
@@ -153,6 +161,17 @@ class AgentRun:
     def pause(self, reason: str) -> None:
         """Stop before the next model call: what is being written or run now comes to its own end first, and may be the last."""
         self._pausing = reason
+
+    def steer(self, number: int, reason: str = "") -> None:
+        """Words for the run are there, up to this number: its next model call reads them. Call on the event loop, as often as you like.
+
+        ``reason``: what is being written or run now ends at once for that one, with this reason, a sentence for people and for the model.
+        """
+        if self.outcome is None and not self._stop.is_set() and self._words.tell(number, reason):
+            if self._writing is not None:
+                self._writing.cancel()
+            elif (tools := self._tools_stop) is not None:
+                tools.set(reason)
 
     async def aclose(self) -> None:
         """Stop, if it hasn't ended, and wait until it has."""
@@ -188,6 +207,15 @@ class AgentRun:
         self._awaited = future = Future[FinishedReply]()
         self._post(self._begin_reply, writer, request, future, goes_on)
         return future.result()
+
+    def read_words(self) -> Sequence[str]:
+        """What was said to the run since its last model call. See `agents.qwen.ReplyHost`."""
+        read: list[str] = []
+        while self._words.is_any:
+            self._awaited = future = Future[Sequence[Word]]()
+            self._post(self._read_words, future)
+            read += [word.content for word in future.result()]
+        return read
 
     def replies(self, writer: ReplyWriter, request: ModelRequest) -> Iterator[FinishedReply]:
         """The same, for Qwen-Agent's own loop, to which nothing is shown before its end."""
@@ -228,10 +256,18 @@ class AgentRun:
 
         for job in jobs[MOST_CALLS:]:
             done(job.id, ToolOutcome(ok=False, content=self._too_many_calls, duration_ms=0))
-        turn = sort_calls(jobs[:MOST_CALLS], self._task.gate)
-        for call_id, words in turn.refused.items():
-            done(call_id, ToolOutcome(ok=False, content=words, duration_ms=0))
-        run_tools(turn.ready, self._stop, done, progress)
+        self._tools_stop = stop = CancelToken()
+        remove_callback = self._stop.add_callback(lambda: stop.set(self._stop.reason))
+        if reason := self._words.cut_because:
+            stop.set(reason)
+        try:
+            turn = sort_calls(jobs[:MOST_CALLS], self._task.gate)
+            for call_id, words in turn.refused.items():
+                done(call_id, ToolOutcome(ok=False, content=words, duration_ms=0))
+            run_tools(turn.ready, stop, done, progress)
+        finally:
+            self._tools_stop = None
+            remove_callback()
         if turn.held:
             self._post(self._wait_for_people, turn.held)
             raise Stopped
@@ -268,19 +304,9 @@ class AgentRun:
     def _begin_reply(
         self, writer: ReplyWriter, request: ModelRequest | None, future: Future[FinishedReply], goes_on: bool
     ) -> None:
-        if self._stop.is_set() or self.outcome is not None:
-            future.set_exception(Stopped())
+        if not self._may_begin(future, goes_on=goes_on):
             return
-        begins = self._has_asked and not goes_on
-        if begins and self._splitter.iteration == self._task.max_iterations:
-            future.set_exception(LimitReached())
-            return
-        if self._pausing:
-            future.set_exception(Stopped())
-            self.cancel(self._pausing)
-            return
-        if begins:
-            self._push(self._splitter.begin())
+        self._is_begun = False
         self._has_asked = True
         self._reply = reply = Reply(self._grew, pause=self._pacer.pause, resume=self._pacer.resume)
         call = self._calls.begin(request, reply) if request is not None else None
@@ -289,6 +315,39 @@ class AgentRun:
         self._writing = self._loop.create_task(self._write(writer, reply))
         # Not in the coroutine itself: one that is cancelled before it began never runs.
         self._writing.add_done_callback(lambda writing: self._guarded(self._reply_ended, writing, reply, future, call))
+        if self._words.cut_because:  # since they were read
+            self._writing.cancel()
+
+    def _may_begin(self, future: "Future[Any]", *, goes_on: bool = False) -> bool:
+        """Whether a model call may begin; then it has, in the log. Else ``future`` says why not."""
+        if self._stop.is_set() or self.outcome is not None:
+            future.set_exception(Stopped())
+            return False
+        begins = self._has_asked and not goes_on and not self._is_begun
+        if begins and self._splitter.iteration == self._task.max_iterations:
+            future.set_exception(LimitReached())
+            return False
+        if self._pausing:
+            future.set_exception(Stopped())
+            self.cancel(self._pausing)
+            return False
+        if begins:
+            self._push(self._splitter.begin())
+        return True
+
+    def _read_words(self, future: "Future[Sequence[Word]]") -> None:
+        """The next model call begins, and waits for the words that it is to read."""
+        if not self._may_begin(future):
+            return
+        self._is_begun = True
+
+        def take(words: Sequence[Word]) -> None:
+            if words and not future.done():
+                self.messages.append(word_message("\n\n".join(word.content for word in words)))
+            inbox_take(words)
+
+        inbox_take = self._words.expect(future)
+        self._push([WordsWanted(self._splitter.iteration, take)])
 
     async def _write(self, writer: ReplyWriter, reply: Reply) -> None:
         await writer(reply)
@@ -323,8 +382,11 @@ class AgentRun:
         self._reply = Reply()
         self._writing = None
         error = _error_of(writing)
-        if isinstance(error, Stopped) and not self._stop.is_set():  # cancelled from outside: the loop is shutting down
+        is_cancelled = isinstance(error, Stopped) and not self._stop.is_set()
+        self.was_cut = is_cancelled and bool(self._words.cut_because)
+        if is_cancelled and not self.was_cut:  # from outside: the loop is shutting down
             self._stop.set("The server was shut down.")
+        reason = self._words.cut_because if self.was_cut else self._stop.reason
         self._take_note(reply)
         steps, calls = self._splitter.finish(
             reply.parts,
@@ -345,10 +407,12 @@ class AgentRun:
         if error is None:
             future.set_result(FinishedReply(reply.content, reply.reasoning, calls, reply.server, reply.fields))
             return
-        reason = (
-            self._stop.reason if isinstance(error, Stopped) else f"{error} " if isinstance(error, AgentError) else ""
-        )
+        reason = reason if isinstance(error, Stopped) else f"{error} " if isinstance(error, AgentError) else ""
         self._close_open(f"{reason} The call was not complete, so it was not run.".strip())
+        if self.was_cut:
+            said = FinishedReply(reply.content, reply.reasoning, (), reply.server, {})
+            future.set_result(said)
+            return
         future.set_exception(error)
         self._end_if_stopped()
 

@@ -37,13 +37,15 @@ from chat.protocol import (
     ErrorCode,
     Ping,
     Resume,
+    Steer,
+    Unsteer,
     as_uuid,
     encode,
     error_data,
 )
 from chat.protocol.frames import AcceptedData, PongData
 from chat.runs import commands as run_commands
-from chat.runs import deciding
+from chat.runs import deciding, steering
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
 from chat.runtime import database
@@ -69,6 +71,8 @@ NEEDED: dict[type, Scope] = {
     Chat: Scope.ASK,
     Continue: Scope.ASK,
     Cancel: Scope.ASK,
+    Steer: Scope.ASK,
+    Unsteer: Scope.ASK,
     Approve: Scope.ASK,
     Answer: Scope.ASK,
 }
@@ -199,7 +203,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         own_id: str | None = None
         try:
             command = protocol.parse(text_data)
-            own_id = command.client_message_id if isinstance(command, Chat | Continue) else None
+            own_id = command.client_message_id if isinstance(command, Chat | Continue | Steer | Unsteer) else None
             await self._handle(command)
         except BadFrame as bad:
             self._error(bad.code, bad.message, bad.client_message_id)
@@ -221,7 +225,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await asyncio.sleep(-self._turns / _PER_S)
 
     async def _handle(self, command: protocol.Command) -> None:
-        subscriber, entrance = self._seated().subscriber, self._seated().entrance
+        subscriber = self._seated().subscriber
         if not cast(handshake.Login, self.login).may(NEEDED[type(command)]):
             words = Sentence("This token may watch, but not ask, stop or change anything.")
             self._error("not_allowed", words, getattr(command, "client_message_id", None))
@@ -234,29 +238,44 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 subscriber.send_control(encode({"type": "pong", "data": pong}))
             case Resume():
                 await self._resume(command)
-            case Chat():
-                asked = run_commands.ask(
-                    self._user(),
-                    entrance.session_id,
-                    message=command.message,
-                    agent_name=command.agent_name,
-                    fallback_agent=self._fallback_agent,
-                    enable_reasoning=command.enable_reasoning,
-                    client_message_id=command.client_message_id,
-                    files=command.files,
-                )
-                await self._put_in_line(asked, command.client_message_id)
-            case Continue():
-                old, own_id = as_uuid(command.run_id), command.client_message_id
-                await self._put_in_line(
-                    run_commands.continue_run(self._user(), entrance.session_id, old, own_id), own_id
-                )
+            case Chat() | Continue() | Steer():
+                await self._put_in_line(self._asked(command), command.client_message_id)
+            case Unsteer():
+                await self._unsteer(command)
             case Cancel():
                 await self._cancel(command)
             case Activity():
                 await self._tell_activity(command)
             case Approve() | Answer():
                 await self._decide(command)
+
+    def _asked(self, command: Chat | Continue | Steer) -> Awaitable[run_commands.Accepted]:
+        """What a command that asks something comes to."""
+        session_id, own_id = self._seated().entrance.session_id, command.client_message_id
+        match command:
+            case Chat():
+                return run_commands.ask(
+                    self._user(),
+                    session_id,
+                    message=command.message,
+                    agent_name=command.agent_name,
+                    fallback_agent=self._fallback_agent,
+                    enable_reasoning=command.enable_reasoning,
+                    client_message_id=own_id,
+                    files=command.files,
+                )
+            case Continue():
+                return run_commands.continue_run(self._user(), session_id, as_uuid(command.run_id), own_id)
+            case Steer():
+                return steering.steer(
+                    self._user(),
+                    session_id,
+                    message=command.message,
+                    client_message_id=own_id,
+                    interrupt=command.interrupt,
+                    fallback_agent=self._fallback_agent,
+                    door=Door.SOCKET,
+                )
 
     async def _put_in_line(self, asked: Awaitable[run_commands.Accepted], client_message_id: str | None) -> None:
         """Answer with `accepted` before anything of the run is sent."""
@@ -269,6 +288,8 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 "run_id": str(accepted.run_id),
                 "queued": accepted.queued,
             }
+            if accepted.is_word:
+                answer["steer"] = True
             # Before the log is let go: the run's first events are in it already, and others may have read them.
             subscriber.send_control(encode({"type": "accepted", "data": answer}))
         except Refused as refused:
@@ -276,6 +297,13 @@ class SessionConsumer(AsyncWebsocketConsumer):
             return
         finally:
             subscriber.uncork()
+
+    async def _unsteer(self, command: Unsteer) -> None:
+        own_id = command.client_message_id
+        try:
+            await steering.unsteer(self._user(), self._seated().entrance.session_id, own_id, Door.SOCKET)
+        except Refused as refused:
+            self._error(refused.code, refused.message, own_id)
 
     async def _resume(self, command: Resume) -> None:
         subscriber = self._seated().subscriber

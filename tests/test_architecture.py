@@ -41,6 +41,7 @@ WRITERS = {
     "AuditEntry": ["security/audit.py"],
     "Share": ["runs/sharing.py"],
     "ShareJoin": ["runs/sharing.py"],
+    "SteeringWord": ["store/steering.py"],
     "IndexMove": ["schedules/handover.py"],
     "OwnerOffer": ["schedules/handover.py"],
     "AuditPurge": ["security/audit.py"],
@@ -52,6 +53,7 @@ WRITERS = {
     "ApiToken": ["security/tokens.py"],
     "TraceCursor": ["traces/cursor.py"],
     "TracedRun": ["traces/cursor.py"],
+    "Mail": ["store/mails.py"],
     "Webhook": ["store/webhooks.py"],
     "WebhookDelivery": ["store/webhooks.py"],
 }
@@ -84,6 +86,7 @@ CALLED = {
     "AuditEntry": {"AuditEntry"},
     "Share": {"Share", "share", "shares"},
     "ShareJoin": {"ShareJoin", "joins"},
+    "SteeringWord": {"SteeringWord", "steering_words"},
     "IndexMove": {"IndexMove"},
     "OwnerOffer": {"OwnerOffer"},
     "AuditPurge": {"AuditPurge"},
@@ -96,6 +99,7 @@ CALLED = {
     "ImportedDocument": {"ImportedDocument"},
     "TraceCursor": {"TraceCursor"},
     "TracedRun": {"TracedRun"},
+    "Mail": {"Mail", "mails"},
     "Webhook": {"Webhook", "webhooks"},
     "WebhookDelivery": {"WebhookDelivery", "deliveries"},
 }

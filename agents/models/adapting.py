@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from agents.events import LeftOut, ModelRequest
-from agents.history import IMAGES, OF_TOOLS, ChatMessage, fit_to_budget
+from agents.history import IMAGES, OF_TOOLS, ChatMessage, fit_to_budget, without_marks
 from agents.models.refusals import Refused, find_limit, is_too_long
 from agents.models.server_facts import ServerFacts
 
@@ -270,6 +270,7 @@ class Asking:
 
 def _in_parts(message: ChatMessage) -> ChatMessage:
     """A message with pictures as the API has it: its text and they as parts of its content."""
+    message = without_marks(message)
     if IMAGES not in message:
         return message
     pictures = [{"type": "image_url", "image_url": {"url": address}} for address in message[IMAGES]]

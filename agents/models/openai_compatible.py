@@ -13,7 +13,7 @@ from qwen_agent.llm.schema import ASSISTANT, FUNCTION, ContentItem, Message
 
 from agents.addresses import mask_address
 from agents.events import LeftOut, ModelRequest
-from agents.history import IMAGES, OF_TOOLS, ChatMessage, explain_left_out, fit_to_budget, make_valid
+from agents.history import IMAGES, OF_TOOLS, WORD, ChatMessage, explain_left_out, fit_to_budget, make_valid
 from agents.models.adapting import Asking
 from agents.models.base import StreamingChatModel
 from agents.models.openai_stream import stream_completion
@@ -173,7 +173,8 @@ def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:
             seen += said.pop(IMAGES, [])
             wire.append({"role": "tool", "tool_call_id": extra["function_id"], "name": message.name, **said})
         elif message.role != ASSISTANT:
-            wire.append({"role": message.role, **_with_pictures(message.content)})
+            marks = {WORD: True} if extra.get(WORD) else {}
+            wire.append({"role": message.role, **_with_pictures(message.content), **marks})
         else:
             if not (wire and wire[-1]["role"] == "assistant"):
                 wire.append({"role": "assistant", "content": ""})

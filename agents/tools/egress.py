@@ -69,6 +69,11 @@ class Egress:
             while len(self._links) > MOST_LINKS:
                 del self._links[next(iter(self._links))]
 
+    def note_words(self, words: Sequence[str]) -> None:
+        """A person has said something more: addresses in it are theirs."""
+        with self._lock:
+            self._history = [*self._history, *({"role": "user", "content": each} for each in words)]
+
     def check_host(self, host: str) -> None:
         """Raise `ToolError` for a host that the operator's lists leave out; also for where a redirect leads."""
         if not self._hosts.allows(host):

@@ -14,7 +14,15 @@ from chat.api.auth import READ
 from chat.api.bodies import user_of
 from chat.api.paths import visible_session
 from chat.models import Step
-from chat.protocol.frames import ChildDeltaFrame, ChildRun, LiveRun, QueuedRun, ReasoningDeltaFrame, StoredFrame
+from chat.protocol.frames import (
+    ChildDeltaFrame,
+    ChildRun,
+    LiveRun,
+    PendingWord,
+    QueuedRun,
+    ReasoningDeltaFrame,
+    StoredFrame,
+)
 from chat.protocol.notes import NotesData
 from chat.runs.admission import Refused
 from chat.runtime import database
@@ -35,6 +43,7 @@ class EventsOut(TypedDict):
     growth: ReasoningDeltaFrame | None
     children: list[ChildRun]
     children_growth: list[ChildDeltaFrame]
+    steering: list[PendingWord]
     notes: NotesData
 
 
@@ -48,7 +57,8 @@ async def list_events(
     """Read a session's events with numbers above `after`, as they were sent.
 
     `last_seq` is the head, `run` the run at work and `queue` the queue behind it. `growth` is the frame of the step being
-    written now, from its beginning, or null. `children` are the runs within it that are at work, `children_growth` what they write.
+    written now, from its beginning, or null. `children` are the runs within it that are at work, `children_growth` what they write,
+    `steering` the words into the run at work that its model has not read.
     `notes` says how many verdicts and comments there are.
     """
     session = await visible_session(request, session_id)
@@ -67,10 +77,11 @@ async def list_events(
         raise Refused("not_found", Sentence("There is no such session."))
     growth = next((protocol.encode(draft.frame(0)) for draft in written if not draft.is_child), "null")
     within = ",".join(protocol.encode(draft.frame(0)) for draft in written if draft.is_child)
-    run, queue, children = (orjson.dumps(each).decode() for each in (view.run, view.queue, view.children))
+    told = (view.run, view.queue, view.children, view.steering)
+    run, queue, children, steering = (orjson.dumps(each).decode() for each in told)
     return HttpResponse(
         f'{{"events":[{",".join(frames)}],"last_seq":{view.last_seq},"run":{run},"queue":{queue},"growth":{growth},'
-        f'"children":{children},"children_growth":[{within}],"notes":{orjson.dumps(said).decode()}}}',
+        f'"children":{children},"children_growth":[{within}],"steering":{steering},"notes":{orjson.dumps(said).decode()}}}',
         content_type="application/json",
     )
 

@@ -17,6 +17,7 @@ from chat.protocol.frames import AcceptedData, Parent, Usage
 from chat.runs import commands as run_commands
 from chat.runs import events as run_events
 from chat.runs import state as run_state
+from chat.runs import steering
 from chat.runtime import database
 from chat.store import selectors
 
@@ -64,7 +65,7 @@ class RunOut(Schema):
 
 
 class StoppedOut(Schema):
-    """A run that is being stopped."""
+    """A run that is being stopped, or that a word was for."""
 
     run_id: UUID
 
@@ -105,6 +106,8 @@ def _accepted(accepted: run_commands.Accepted) -> Status[AcceptedData]:
         "queued": accepted.queued,
         "client_message_id": accepted.client_message_id,
     }
+    if accepted.is_word:
+        data["steer"] = True
     return Status(202, data)
 
 
@@ -126,6 +129,39 @@ async def send_message(request: HttpRequest, session_id: str) -> Status[Accepted
         files=chat.files,
     )
     return _accepted(accepted)
+
+
+@router.post(
+    "sessions/{session_id}/steer/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes(protocol.Steer)
+)
+async def steer_run(request: HttpRequest, session_id: str) -> Status[AcceptedData]:
+    """Put a word into the run at work: its next model call reads it, with `interrupt` at once. Where none is at work, ask it.
+
+    Its `client_message_id` again gets the same answer. Where the run ends before, the word goes into the queue under that identifier.
+    An agent of an extension reads no words: they go into the queue.
+    """
+    session = await visible_session(request, session_id)
+    word = payload(request, protocol.Steer)
+    accepted = await steering.steer(
+        user_of(request),
+        session.pk,
+        message=word.message,
+        client_message_id=word.client_message_id,
+        interrupt=word.interrupt,
+        origin=Origin.API,
+        door=Door.API,
+    )
+    return _accepted(accepted)
+
+
+@router.post(
+    "sessions/{session_id}/unsteer/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes(protocol.Unsteer)
+)
+async def unsteer_run(request: HttpRequest, session_id: str) -> Status[dict[str, Any]]:
+    """Take a word back that no model call has read; `run_id` is the run that it was for."""
+    session = await visible_session(request, session_id)
+    own_id = payload(request, protocol.Unsteer).client_message_id
+    return Status(202, {"run_id": await steering.unsteer(user_of(request), session.pk, own_id, Door.API)})
 
 
 @router.get("runs/{run_id}/", auth=READ, response=RunOut)

@@ -158,6 +158,9 @@ class _Turn:
             case "final_answer" | "response":
                 self._answer = data["content"]
                 self._note(data, "answer_ms")
+            case "steer":
+                said = {"user": data["user"], "message": data["content"], "timestamp": _iso(data["timestamp"])}
+                self._extra.setdefault("steering", []).append(said)
             case _:
                 return
         self.parts += 1

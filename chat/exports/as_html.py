@@ -96,7 +96,7 @@ class _Writer:
         """A row of an outline, with the runs within it."""
         run = folding.run
         row = rows.item_row(run, item, run.bars()[0])
-        if item.kind == "thought":
+        if item.kind in ("thought", "word"):
             self._render(item.text)
         for shown, call in zip(_calls_of(row), item.calls, strict=False):
             shown["files"] = self._shown_files(call.result.files if call.result else [])

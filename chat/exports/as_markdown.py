@@ -55,6 +55,11 @@ def _item(source: Source, folding: Folding, item: Item, within: str) -> Iterator
         number = "" if item.seq is None else f"{item.seq} · "
         yield _behind(f"{within}> ", f"**{number}{_('Thought')}**\n\n{item.text}")
         return
+    if item.kind == "word":
+        number = "" if item.seq is None else f"{item.seq} · "
+        said = _("%(name)s added") % {"name": item.by or _("Somebody")}
+        yield _behind(within, f"**{number}{_line(said)}**\n\n{_closed(item.text)}")
+        return
     for call in item.calls:
         yield _behind(within, _call(call))
         if call.name.startswith(ASK_PREFIX):

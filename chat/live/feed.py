@@ -15,7 +15,7 @@ from uuid import UUID
 from chat.live.notes import NoteTeller
 from chat.live.subscriber import READ_FRAMES, UNSENT, Subscriber
 from chat.protocol import Close, encode, group_messages
-from chat.protocol.frames import Person, QueuedRun
+from chat.protocol.frames import PendingWord, Person, QueuedRun
 from chat.protocol.group_messages import TextWritten
 from chat.runtime import background, database, groups, metrics
 from chat.store import drafts, reconcile, selectors
@@ -55,6 +55,7 @@ class Feed:
         "_reading",
         "_reported",
         "_sending_people",
+        "_steering_sent",
         "_stored_steps",
         "_subscription",
         "drafts",
@@ -86,6 +87,8 @@ class Feed:
         self._growth: dict[UUID, tuple[Draft | None, Draft, str]] = {}
         #: The queue and the people as they were sent last; None: not yet, or not to everybody.
         self._queue_sent: list[QueuedRun] | None = None
+        #: Likewise the words into the run at work, which are read with the queue.
+        self._steering_sent: list[PendingWord] | None = None
         self._people: list[Person] | None = None
         #: Whether there is something about them that has not been read yet.
         self._queue_due = self._people_due = False
@@ -233,11 +236,11 @@ class Feed:
         for subscriber in list(self.subscribers):
             subscriber.request_close(Close.RESTARTING)
 
-    def note_queue_sent(self, queue: list[QueuedRun]) -> None:
+    def note_queue_sent(self, queue: list[QueuedRun], steering: list[PendingWord]) -> None:
         """A socket has been told of the queue with its session's frame, which may be older than what the others were told last."""
         if self._queue_sent is None:
-            self._queue_sent = queue
-        elif queue != self._queue_sent:
+            self._queue_sent, self._steering_sent = queue, steering
+        elif (queue, steering) != (self._queue_sent, self._steering_sent):
             self._queue_due = self._queue_unsure = True
             self._publish_queue()
 
@@ -245,9 +248,12 @@ class Feed:
         """Take up what the group has not said, or what could not be done when it said so: events, the queue, the people, the draft."""
         known, self._fingerprint = self._fingerprint, fingerprint
         # What was told last may have come and gone since the last poll, and the group's message of its going been lost.
-        if fingerprint.queue != (known.queue if known else reconcile.NOTHING) or fingerprint.queue[0] != len(
-            self._queue_sent or ()
-        ):
+        known_lines = (known.queue, known.words) if known else (reconcile.NOTHING, reconcile.NOTHING)
+        told = len(self._queue_sent or ()), len(self._steering_sent or ())
+        if (fingerprint.queue, fingerprint.words) != known_lines or (
+            fingerprint.queue[0],
+            fingerprint.words[0],
+        ) != told:
             self._queue_due = True
         # Nor does anybody know what has come and gone between what was read of the people and the first look.
         if self._people is None or known is None or fingerprint.people != known.people:
@@ -302,13 +308,17 @@ class Feed:
                 return
             self._queue_due = False
             try:
-                queue = await database.read(selectors.queue, self.session_id)
+                queue, steering = await database.read(selectors.lines, self.session_id)
             except Exception as error:  # noqa: BLE001 - logged once; the next poll tries again
                 self._queue_due = True
                 self.report("the queue could not be read", error)
                 return
-            if queue != self._queue_sent or self._queue_unsure:
-                self._queue_sent, self._queue_unsure = queue, False
+            unsure, self._queue_unsure = self._queue_unsure, False
+            if steering != self._steering_sent or unsure:
+                self._steering_sent = steering
+                self.broadcast(encode({"type": "steering", "data": steering}))
+            if queue != self._queue_sent or unsure:
+                self._queue_sent = queue
                 self.broadcast(encode({"type": "queue", "data": queue}))
 
     def _take_all(self, events: list[Stored], at: float) -> None:

@@ -56,7 +56,7 @@ class Seat:
             family = await database.read(branches.branches_of, subscriber.login.user, [session_id])
             if session_id in family:
                 data["branch"] = family[session_id]
-        subscriber.feed.note_queue_sent(view.queue)
+        subscriber.feed.note_queue_sent(view.queue, view.steering)
         subscriber.start(encode({"type": "session", "data": data}), 0 if reset else last_seq)
 
     async def change_role(self, role: Role) -> None:
@@ -109,6 +109,7 @@ def _session_data(entrance: connections.Entrance, view: selectors.SessionView) -
         "run": view.run,
         "queue": view.queue,
         "children": view.children,
+        "steering": view.steering,
         "notes": notes.NO_NOTES,
     }
     if view.context is not None:

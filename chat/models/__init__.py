@@ -15,6 +15,7 @@ from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, Aud
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.imports import ImportedDocument
+from chat.models.mails import Mail, MailKind, MailState
 from chat.models.notes import Comment, Verdict, VerdictWord
 from chat.models.operations import (
     Announcement,
@@ -53,6 +54,7 @@ from chat.models.sessions import (
     StepOrigin,
 )
 from chat.models.sharing import IndexMove, OwnerOffer, Share, ShareJoin
+from chat.models.steering import SteeringWord, WordState
 from chat.models.threads import Thread
 from chat.models.tokens import ApiToken, Scope, holds_now
 from chat.models.traces import TraceCursor, TracedRun
@@ -105,6 +107,9 @@ __all__ = [
     "ImportedDocument",
     "IndexMove",
     "Level",
+    "Mail",
+    "MailKind",
+    "MailState",
     "McpServer",
     "MissedPolicy",
     "ModelCall",
@@ -130,6 +135,7 @@ __all__ = [
     "Share",
     "ShareJoin",
     "StandingApproval",
+    "SteeringWord",
     "Step",
     "StepContent",
     "StepOrigin",
@@ -145,5 +151,6 @@ __all__ = [
     "WaitingKind",
     "Webhook",
     "WebhookDelivery",
+    "WordState",
     "holds_now",
 ]

@@ -29,6 +29,7 @@ class Act(models.TextChoices):
     VIEW = "view", pgettext_lazy("act", "Looked at")
     SEARCH = "search", pgettext_lazy("act", "Searched")
     STOP = "stop", pgettext_lazy("act", "Stopped")
+    STEER = "steer", pgettext_lazy("act", "Steered")
     INTERRUPT = "interrupt", pgettext_lazy("act", "Interrupted")
     CONTINUE = "continue", pgettext_lazy("act", "Continued")
     CREATE = "create", pgettext_lazy("act", "Created")

@@ -60,6 +60,24 @@ class Continue(_Payload):
     client_message_id: ClientMessageId | None = None
 
 
+class Steer(_Payload):
+    """Put a word into the run at work, which its next model call reads; where none is at work it is a `chat`."""
+
+    message: StrictStr
+    client_message_id: ClientMessageId | None = Field(
+        None, description="The same again, from the same user, is the same word: it gets the same answer."
+    )
+    interrupt: StrictBool = Field(
+        False, description="End what is being written or run now, so that it is read at once."
+    )
+
+
+class Unsteer(_Payload):
+    """Take a word back that no model call has read."""
+
+    client_message_id: ClientMessageId
+
+
 class Decide(_Payload):
     """Allow or deny a call that waits."""
 
@@ -119,11 +137,13 @@ class Activity(_Payload):
 
 C = TypeVar("C", bound=BaseModel)
 
-Command = Chat | Cancel | Continue | Approve | Answer | Resume | Ack | Ping | Activity
+Command = Chat | Cancel | Continue | Steer | Unsteer | Approve | Answer | Resume | Ack | Ping | Activity
 PAYLOADS: dict[str, type[Command]] = {
     "chat": Chat,
     "cancel": Cancel,
     "continue": Continue,
+    "steer": Steer,
+    "unsteer": Unsteer,
     "approve": Approve,
     "answer": Answer,
     "resume": Resume,

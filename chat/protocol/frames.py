@@ -83,6 +83,14 @@ class QueuedRun(TypedDict):
     message: str
 
 
+class PendingWord(TypedDict):
+    """A word into the run at work, which its model has not read yet."""
+
+    client_message_id: str
+    user: str | None
+    message: str
+
+
 class Person(TypedDict):
     """Somebody who has the session open."""
 
@@ -122,6 +130,8 @@ class SessionData(TypedDict):
     queue: list[QueuedRun]
     children: list[ChildRun]
     """Runs at work within the run at work."""
+    steering: list[PendingWord]
+    """Words into the run at work that its next model call is to read, oldest first."""
     notes: NotesData
     context: NotRequired[ContextUse]
     """After its last model call."""
@@ -134,12 +144,14 @@ class SessionData(TypedDict):
 
 
 class AcceptedData(TypedDict):
-    """A run that exists now: the answer to `chat` and `continue`."""
+    """A run that exists now: the answer to `chat` and `continue`, and to `steer` that it is taken."""
 
     client_message_id: str
     run_id: str
     queued: int
     """Place in the queue; 0: it runs."""
+    steer: NotRequired[Literal[True]]
+    """It is a word into that run, which its next model call reads."""
 
 
 class DeltaData(TypedDict):
@@ -281,7 +293,7 @@ class SessionFrame(TypedDict):
 
 
 class AcceptedFrame(TypedDict):
-    """The answer to `chat` and `continue`, before any frame of the run."""
+    """The answer to `chat`, `continue` and `steer`, before any frame of the run."""
 
     type: Literal["accepted"]
     data: AcceptedData
@@ -292,6 +304,13 @@ class QueueFrame(TypedDict):
 
     type: Literal["queue"]
     data: list[QueuedRun]
+
+
+class SteeringFrame(TypedDict):
+    """The words into the run at work that its model has not read yet, at each change."""
+
+    type: Literal["steering"]
+    data: list[PendingWord]
 
 
 class ReasoningDeltaFrame(TypedDict):
@@ -423,6 +442,7 @@ UnstoredFrame: TypeAlias = (
     SessionFrame
     | AcceptedFrame
     | QueueFrame
+    | SteeringFrame
     | ReasoningDeltaFrame
     | ChildDeltaFrame
     | PongFrame

@@ -100,6 +100,15 @@ class StopRun(_Message):
     because: str
 
 
+class SteerRun(_Message):
+    """To everyone: there are words for this run up to ``number``, whoever executes it. ``reason``: it is interrupted for that one."""
+
+    type: Literal["steer"]
+    run_id: str
+    number: int
+    reason: str
+
+
 class LoginsChanged(_Message):
     """To everyone: see which sockets' logins still hold."""
 
@@ -124,7 +133,7 @@ class RestartToolServer(_Message):
 SessionMessage: TypeAlias = (
     EventsStored | TextWritten | QueueChanged | PeopleChanged | SessionDeleted | Noted | ActivityTold
 )
-ProcessMessage: TypeAlias = StopRun | LoginsChanged | UserNotified | RestartToolServer
+ProcessMessage: TypeAlias = StopRun | SteerRun | LoginsChanged | UserNotified | RestartToolServer
 
 QUEUE_CHANGED: QueueChanged = {"version": VERSION, "type": "queue"}
 PEOPLE_CHANGED: PeopleChanged = {"version": VERSION, "type": "presence"}

@@ -134,6 +134,12 @@ def item_row(run: Run, item: Item, bar: Row) -> Row:
             "duration_ms": item.duration_ms,
             "partial": item.partial,
         }
+    if item.kind == "word":
+        return row | {
+            "kind": "word",
+            "title": _("%(name)s added") % {"name": item.by or _("Somebody")},
+            "text": item.text,
+        }
     calls = [call_row(run, item, call) for call in item.calls]
     if len(calls) == 1:
         return row | {"kind": "call", "call": calls[0], "duration_ms": calls[0]["duration_ms"]}

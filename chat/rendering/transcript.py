@@ -103,7 +103,7 @@ class Call:
 
 @dataclass(slots=True)
 class Item:
-    """One row of an outline: a thought, or the calls that one model call asked for at once."""
+    """One row of an outline: a thought, the calls that one model call asked for at once, or a word that ``by`` has said meanwhile."""
 
     kind: str
     seq: int | None
@@ -114,6 +114,7 @@ class Item:
     duration_ms: int | None = None
     partial: bool = False
     calls: list[Call] = field(default_factory=list)
+    by: str = ""
 
     def span(self) -> tuple[float, float] | None:
         """When it began and ended, in server time; None where it has not ended or was not measured."""
@@ -330,6 +331,7 @@ def _apply_step(run: Run, seq: int | None, data: StepData) -> None:
     iteration = data.get("iteration", 0)
     match data["type"]:
         case "iteration_start":
+            _keep_piece(run)
             run.iteration = iteration
         case "thought":
             run.items.append(
@@ -355,10 +357,21 @@ def _apply_step(run: Run, seq: int | None, data: StepData) -> None:
             run.answer = Answer(
                 seq, data["step"], at, data["content"], data.get("duration_ms"), bool(data.get("partial"))
             )
+        case "steer":
+            run.items.append(Item("word", seq, 0, at, iteration, data["content"], by=data["user"]))
         case "max_iterations_reached":
             run.limit = data.get("max_iterations", 0)
         case "error":
             run.error = run.error or {"message": data["error"], "code": data["code"], "id": ""}
+
+
+def _keep_piece(run: Run) -> None:
+    """The model is asked again after a piece of an answer: that is a row like a thought's."""
+    piece, run.answer = run.answer, None
+    if piece is not None:
+        row = Item("thought", piece.seq, piece.step, piece.at, run.iteration, piece.text, piece.duration_ms)
+        row.partial = piece.partial
+        run.items.append(row)
 
 
 def _add_call(run: Run, call: Call, seq: int | None, iteration: int) -> None:

@@ -18,7 +18,7 @@ from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_o
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
 from chat.catalog.agents import CURRENT_SQL
-from chat.models import LIVE_SQL, QUEUED_SQL, ROOT_SQL, UNFINISHED_SQL, Origin, Run, Session
+from chat.models import LIVE_SQL, QUEUED_SQL, ROOT_SQL, UNFINISHED_SQL, Origin, Run, Session, SteeringWord
 from chat.protocol import ErrorCode, as_uuid, is_blank
 from chat.runtime.db_values import datetime_param, uuid_param
 
@@ -53,13 +53,15 @@ class Admission:
     is_known: bool
     has_files: bool = False
     is_imported: bool = False
+    is_word: bool = False
+    """Whether it has come before as a word into a run that was at work."""
 
 
 def load_for_update(
     session_id: UUID, user_id: int, client_message_id: str, agent_name: str | None = None
 ) -> Admission | None:
     """Lock the session's row for the rest of the transaction, and look; None where session or user is gone."""
-    session, run, user = (model._meta.db_table for model in (Session, Run, User))
+    session, run, user, word = (model._meta.db_table for model in (Session, Run, User, SteeringWord))
     agent = "COALESCE(%s, s.agent_name)"
     this, since = uuid_param(session_id), datetime_param(timezone.now() - _MINUTE)
     with connection.cursor() as cursor:
@@ -83,7 +85,8 @@ def load_for_update(
                     SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s AND {ROOT_SQL}
                     AND copied_from IS NULL LIMIT %s) AS recent),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s),
-                s.has_files, s.imported_at IS NOT NULL
+                s.has_files, s.imported_at IS NOT NULL,
+                EXISTS (SELECT 1 FROM {word} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s)
             FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s AND s.deleted_at IS NULL
             """,  # noqa: S608 - our own names
             [
@@ -93,6 +96,7 @@ def load_for_update(
                 since,
                 Origin.SCHEDULE,
                 settings.MAX_MESSAGES_PER_MINUTE,
+                client_message_id,
                 client_message_id,
                 this,
                 user_id,
@@ -116,6 +120,7 @@ def load_for_update(
         known,
         has_files,
         imported,
+        is_word,
     ) = row
     return Admission(
         owner_id,
@@ -132,6 +137,7 @@ def load_for_update(
         bool(known),
         bool(has_files),
         bool(imported),
+        bool(is_word),
     )
 
 

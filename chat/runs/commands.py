@@ -53,7 +53,7 @@ from chat.runs.state import End
 from chat.runtime import background, database
 from chat.security import audit
 from chat.store import files as session_files
-from chat.store import selectors, sent_along, step_log
+from chat.store import selectors, sent_along, steering, step_log
 from chat.store.step_log import Stored
 
 P = ParamSpec("P")
@@ -73,6 +73,8 @@ class Accepted:
     queued: int
     is_new: bool
     claim: ClaimedRun | None = None
+    is_word: bool = False
+    """It is a word into that run, which is at work."""
 
 
 async def ask(
@@ -183,6 +185,7 @@ def ask_atomically(
         same = (known.message, known.enable_reasoning, known.continues_id) == (message, enable_reasoning, None)
         same = same and _file_ids(known) == [str(file_id) for file_id in file_ids]
         return _again(known, is_same=same and agent_name in (None, known.agent_name))
+    _check_unused(standing)
     run = Run(
         session_id=session_id,
         user=user,
@@ -231,6 +234,7 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
     if standing.is_known:
         known = runs.get(user=user, client_message_id=client_message_id)
         return _again(known, is_same=known.continues_id == old.pk)
+    _check_unused(standing)
     # What was taken out of the queue before it began has changed nothing.
     later = runs.filter(number__gt=old.number).exclude(status=RunStatus.CANCELLED, started_at=None)
     if later.exists() or old.parent_id is not None or old.status not in run_state.CONTINUABLE:
@@ -258,10 +262,20 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
     return _admit(run, standing)
 
 
+def _check_unused(standing: Admission) -> None:
+    if standing.is_word:
+        raise used_before()
+
+
+def used_before() -> Refused:
+    """The refusal of an identifier that something else has."""
+    return Refused("conflict", Sentence("This message's identifier was used for another message before."))
+
+
 def _again(known: Run, *, is_same: bool) -> Accepted:
     """The answer that a message got the first time."""
     if not is_same:
-        raise Refused("conflict", Sentence("This message's identifier was used for another message before."))
+        raise used_before()
     place = selectors.queue_position(known)
     return Accepted(known.session_id, known.pk, known.client_message_id, place, is_new=False)
 
@@ -297,16 +311,17 @@ async def accept_run(function: Callable[P, Accepted], *args: P.args, **kwargs: P
 
     Who awaits this is told before anything of the run happens, and can answer before anything of it is sent.
     """
-    return await run_registry.write_and_start(_start, function, *args, **kwargs)
+    return await run_registry.write_and_start(start_accepted, function, *args, **kwargs)
 
 
 async def dispatch_accepted(accepted: Accepted) -> None:
     """Start what a transaction of the caller's has accepted, or publish that it waits."""
-    if (moving := _start(accepted)) is not None:
+    if (moving := start_accepted(accepted)) is not None:
         await asyncio.shield(moving)
 
 
-def _start(accepted: Accepted) -> asyncio.Task[None] | None:
+def start_accepted(accepted: Accepted) -> asyncio.Task[None] | None:
+    """Start it, on the loop, as soon as it is committed; returns what is done beside that."""
     if accepted.claim is not None:
         dispatch.start_run(accepted.claim)
     elif accepted.is_new:
@@ -335,8 +350,9 @@ async def cancel(
     for running in stops.running:
         await run_registry.stop_run(running, reason)
     await publisher.publish_events(session_id, events)
-    if stops.ended:
+    if stops.ended or everything:
         await publisher.publish_queue(session_id)
+    if stops.ended:
         background.spawn(dispatch.dispatch_next(session_id), f"dispatch {session_id}")
     return stops
 
@@ -347,6 +363,9 @@ def cancel_atomically(
 ) -> tuple[Stops, list[Stored]]:
     """`cancel` as one transaction in the caller's thread, who then tells of the events and stops those at work. Raises `Refused`."""
     session = lock_session(session_id, user, may_stop)
+    if everything:
+        # They would be asked after the run.
+        steering.take_back_all(session_id)
     unfinished = Run.objects.filter(IS_UNFINISHED, session_id=session_id)
     if run_id is not None and not everything:
         if not Run.objects.filter(session_id=session_id, pk=run_id).exists():

@@ -29,6 +29,7 @@ from chat.models import (
     FileText,
     ImportedDocument,
     IndexMove,
+    Mail,
     ModelCall,
     ModelContent,
     Occurrence,
@@ -42,12 +43,14 @@ from chat.models import (
     Share,
     ShareJoin,
     StandingApproval,
+    SteeringWord,
     Step,
     StepContent,
     StepOrigin,
     Thread,
     Verdict,
     WaitingCall,
+    WordState,
 )
 from chat.runs import state as run_state
 from chat.security import audit
@@ -94,6 +97,7 @@ def close_account(user_id: int) -> list[UUID]:
     # Ends every login that there is.
     user.set_unusable_password()
     user.save(update_fields=("is_active", "is_staff", "is_superuser", "password"))
+    SteeringWord.objects.filter(user=user, state=WordState.PENDING).update(state=WordState.TAKEN_BACK)
     ClosedAccount.objects.get_or_create(user=user, defaults={"pseudonym": audit.new_pseudonym()})
     Schedule.objects.filter(owner=user).update(enabled=False, next_at=None)
     own = run_state.abandon(Q(session__owner=user))
@@ -173,6 +177,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
         Occurrence.objects.filter(run__in=runs).update(run=None)
         _delete(Draft.objects.filter(run__in=runs))
         _delete(SentAlong.objects.filter(run__in=runs))
+        _delete(SteeringWord.objects.filter(run__in=runs))
         _delete(Run.objects.filter(pk__in=runs))
     if len(runs) == limit:
         return True
@@ -278,10 +283,12 @@ _PARTS: tuple[Callable[[int, int], bool], ...] = (
     _delete_some(lambda user_id: Occurrence.objects.filter(schedule__owner=user_id)),
     _delete_some(lambda user_id: Schedule.objects.filter(owner=user_id)),
     _erase_files_of_user,
+    _delete_some(lambda user_id: SteeringWord.objects.filter(user=user_id)),
     _delete_some(lambda user_id: Verdict.objects.filter(user=user_id)),
     _delete_some(lambda user_id: Comment.objects.filter(user=user_id)),
     _delete_some(lambda user_id: Connection.objects.filter(user=user_id)),
     _delete_some(lambda user_id: RequestKey.objects.filter(owner=user_id)),
+    _delete_some(lambda user_id: Mail.objects.filter(user=user_id)),
     _delete_some(lambda user_id: LogEntry.objects.filter(user=user_id)),
 )
 

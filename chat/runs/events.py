@@ -11,11 +11,11 @@ from django.utils import timezone
 
 import agents
 from agents import Outcome, Usage
-from agents.steps import ErrorStep, FinalAnswerStep, ThoughtStep, ToolResultStep, ToolUseStep
+from agents.steps import ErrorStep, FinalAnswerStep, SteerStep, ThoughtStep, ToolResultStep, ToolUseStep
 from agents.text import utf16_length
 from chat import protocol
 from chat.catalog import setups
-from chat.models import Cost, Run, RunStatus, Step
+from chat.models import Cost, Run, RunStatus, SteeringWord, Step
 from chat.protocol import ErrorCode, error_data
 from chat.protocol.frames import ChildStartData, ReasoningCompleteData, ReasoningStartData, ResponseData
 from chat.protocol.frames import Usage as UsageData
@@ -127,6 +127,19 @@ def failed_step(outcome: Outcome, *, numbered: bool) -> Entry:
         "timestamp": timezone.now().timestamp(),
     }
     return Entry("reasoning_step", data, numbered=numbered)
+
+
+def steered(word: SteeringWord, iteration: int) -> Entry:
+    """The step that tells of a word which this model call reads. It is sent where no reasoning is, too."""
+    data: SteerStep = {
+        "type": "steer",
+        "content": word.message,
+        "iteration": iteration,
+        "timestamp": timezone.now().timestamp(),
+        "user": word.user.get_username(),
+        "client_message_id": word.client_message_id,
+    }
+    return Entry("reasoning_step", data, id=word.event_id)
 
 
 def answered(content: str, *, partial: bool) -> Entry:

@@ -28,7 +28,7 @@ from chat.runs.recorder import Recorded, RunRecorder, store_end, with_retries
 from chat.runs.registry import RunHandle, running
 from chat.runs.state import End
 from chat.runtime import clock, database, db_check, malloc
-from chat.store import drafts, history, sent_along
+from chat.store import drafts, history, sent_along, steering
 from chat.store.step_log import Fenced
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
             resumed=claim.resumed,
         )
         stream.on_partial = recorder.on_partial
-        handle.begun(stream)
+        await _note_begun(claim, handle, stream)
         with _time_limit(stream, setup.spec.limits.time_s, _worked_s(claim)):
             try:
                 async for first in stream:
@@ -146,6 +146,13 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     if claim.resumed is not None:
         end = with_child(replace(end, iterations=max(end.iterations, run.iterations)), end_of(run))
     return Finished(end, recorder.answer, outcome.error or handle.stopped_because, outcome.held), recorded
+
+
+async def _note_begun(claim: ClaimedRun, handle: RunHandle, stream: agents.AgentRun) -> None:
+    """The agent has begun: it is told what was asked of the run meanwhile, and that something was said while it waited for people."""
+    handle.begun(stream)
+    if claim.resumed is not None and (newest := await database.read(steering.newest_for, claim.run.pk)):
+        handle.steer(newest, "")
 
 
 async def _unfinished(claim: ClaimedRun) -> list[history.UnfinishedCall]:

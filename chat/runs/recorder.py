@@ -10,26 +10,26 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple, TypeVar, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db import Error as DatabaseError
 from django.db import transaction
 from django.db.models import Q
 
-from agents import CallBegun, CallEnded, ModelSettings, Outcome, PartialStep, RunEvent, Step
+from agents import CallBegun, CallEnded, ModelSettings, Outcome, PartialStep, RunEvent, Step, Word, WordsWanted
 from agents.steps import StepData
 from chat.catalog import budgets, prices
 from chat.catalog.budgets import BudgetState
-from chat.models import IS_LIVE, Cost, Origin, Run, RunStatus
+from chat.models import IS_LIVE, Cost, Origin, Run, RunStatus, SteeringWord
 from chat.runs import auto_continue
 from chat.runs import events as run_events
 from chat.runs import state as run_state
 from chat.runs.children import end_of
 from chat.runs.metering import RunMeter
-from chat.runs.publisher import DraftPublisher, publish_events
+from chat.runs.publisher import DraftPublisher, publish_events, publish_queue
 from chat.runs.state import End
 from chat.runtime import background, database, db_check, groups, metrics
-from chat.store import drafts, sent_along, step_log
+from chat.store import drafts, sent_along, steering, step_log
 from chat.store.calls import CallWriter, PricedCall
 from chat.store.drafts import Draft
 from chat.store.step_log import Entry, Fenced, Stored
@@ -123,8 +123,12 @@ class RunRecorder:
 
     async def record(self, items: Sequence[RunEvent]) -> None:
         """Save the steps in one transaction, and tell them; then show what is being written now."""
+        wanted: WordsWanted | None = None
         for item in items:
             if isinstance(item, PartialStep):
+                continue
+            if isinstance(item, WordsWanted):
+                wanted = item
                 continue
             if not isinstance(item, Step):
                 self._note_call(item)
@@ -134,6 +138,8 @@ class RunRecorder:
             entry = Entry("reasoning_step", item.data, item.full_content, numbered=numbered, origin=item.origin)
             # How it ended is stored together with the end itself.
             (self._last if item.type in ("complete", "error") else self._waiting).append(entry)
+        if wanted is not None:
+            await self._read_words(wanted)
         entries = self._waiting
         # After an answer the run ends at once: one commit for all that is left.
         if entries and not self._last and cast(StepData, entries[-1].data)["type"] != "final_answer":
@@ -153,6 +159,19 @@ class RunRecorder:
         last, late, self._late = items[-1], self._late, None
         if late is not None or isinstance(last, PartialStep):
             self._publish_partial(late or cast(PartialStep, last))
+
+    async def _read_words(self, wanted: WordsWanted) -> None:
+        """A model call begins with what was said to the run: that is stored with what begins it, and then handed over."""
+        await self._begun_stored()
+        recorded, reading = self._take(), uuid4()
+        read = await _stored(
+            self._run,
+            lambda: _append_words(self._run, recorded, wanted, reading),
+            lambda: _append_words(self._run, recorded, wanted, reading, step_log.append_again),
+        )
+        wanted.hand_over([Word(word.pk, word.message) for word in read.words])
+        await publish_events(self._run.session_id, read.events)
+        await publish_queue(self._run.session_id)
 
     def _take(self) -> Recorded:
         """What waits to be stored, which then waits no more."""
@@ -282,6 +301,31 @@ def _append_again(run: Run, recorded: Recorded) -> list[Stored]:
     events = step_log.append_again(run, recorded.entries)
     _write_calls(run, recorded)
     return events
+
+
+class _Read(NamedTuple):
+    """Words that were read just now, and the events that tell so."""
+
+    words: list[SteeringWord]
+    events: list[Stored]
+
+
+@transaction.atomic
+def _append_words(
+    run: Run,
+    recorded: Recorded,
+    wanted: WordsWanted,
+    reading: UUID,
+    append: Callable[[Run, Sequence[Entry]], list[Stored]] = step_log.append,
+) -> _Read:
+    # Held before one looks what is there: nobody takes back what is being read.
+    step_log.hold(run)
+    words = steering.read_by(run, reading)
+    events = append(run, recorded.entries) if recorded.entries else []
+    told = [run_events.steered(word, wanted.iteration) for word in words]
+    events += append(run, told) if told else []
+    _write_calls(run, recorded)
+    return _Read(words, events)
 
 
 def _write_calls(run: Run, recorded: Recorded) -> None:

@@ -14,7 +14,7 @@ from django.conf import settings
 
 import agents
 from chat.protocol import group_messages
-from chat.protocol.group_messages import StopRun
+from chat.protocol.group_messages import SteerRun, StopRun
 from chat.runtime import database, groups
 
 P = ParamSpec("P")
@@ -34,6 +34,7 @@ class RunHandle:
         self.stream: agents.AgentRun | None = None
         self.stopped_because = ""
         self.pausing = False
+        self._words: list[tuple[int, str]] = []
         self.ended = ended
 
     def begun(self, stream: agents.AgentRun) -> None:
@@ -41,8 +42,17 @@ class RunHandle:
         self.stream = stream
         if self.pausing:
             stream.pause(RESTARTING)
+        for word in self._words:
+            stream.steer(*word)
         if self.stopped_because:
             stream.cancel(self.stopped_because)
+
+    def steer(self, number: int, reason: str) -> None:
+        """Words for the run are there, up to this number; ``reason``: what it does is to end at once for that one."""
+        if self.stream is not None:
+            self.stream.steer(number, reason)
+        else:
+            self._words.append((number, reason))
 
     def stop(self, reason: str) -> None:
         """Stop the run; the first reason stays."""
@@ -126,6 +136,28 @@ async def stop_run(run_id: UUID, reason: str) -> None:
         "because": reason,
     }
     await groups.publish(groups.EVERYONE, message)
+
+
+async def steer_run(run_id: UUID, number: int, reason: str) -> None:
+    """Tell a run here, or the process that executes it, that there are words for it; see `RunHandle.steer`."""
+    if run_id in running:
+        steer_local_run(run_id, number, reason)
+        return
+    message: SteerRun = {
+        "version": group_messages.VERSION,
+        "type": "steer",
+        "run_id": str(run_id),
+        "number": number,
+        "reason": reason,
+    }
+    await groups.publish(groups.EVERYONE, message)
+
+
+def steer_local_run(run_id: UUID, number: int, reason: str) -> None:
+    """Tell a run that there are words for it, if this process executes it."""
+    handle = running.get(run_id)
+    if handle is not None:
+        handle.steer(number, reason)
 
 
 def stop_local_run(run_id: UUID, reason: str) -> None:

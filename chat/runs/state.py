@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Max, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -25,6 +25,7 @@ from chat.models import (
     HAS_NOT_ENDED,
     IS_LIVE,
     IS_QUEUED,
+    IS_ROOT,
     IS_UNFINISHED,
     LIVE,
     LIVE_SQL,
@@ -46,7 +47,7 @@ from chat.runtime.db_values import (
     uuid_param,
     uuids_from_db,
 )
-from chat.store import step_log, webhooks
+from chat.store import notices, steering, step_log
 
 #: From where each status may be reached.
 MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
@@ -213,7 +214,7 @@ def suspend(run: Run, end: End) -> bool:
     if suspended:
         step_log.forget_draft(run.pk)
         _repeat_status(run.session_id)
-        webhooks.note_waiting(run.pk)
+        notices.note_waiting(run.pk)
     return bool(suspended)
 
 
@@ -268,7 +269,8 @@ _FINISH = """UPDATE chat_run SET status = %s, ended_at = {now}, iterations = %s,
     usage_estimated = %s, cached_tokens = %s, reasoning_tokens = %s, cost = %s, currency = %s, code = %s,
     cancelled_by_id = COALESCE(%s, cancelled_by_id)
     WHERE id = %s AND status IN ({moves}) AND fence = COALESCE(%s, fence)
-    RETURNING agent_name, started_at, cancel_requested_at, waited_ms"""
+    RETURNING agent_name, started_at, cancel_requested_at, waited_ms,
+    EXISTS (SELECT 1 FROM chat_steeringword word WHERE word.run_id = chat_run.id AND word.state = 'pending')"""
 
 
 def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None, by: User | None = None) -> bool:
@@ -295,10 +297,31 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
     if moved is not None:
         # Now that the run's row is held, nobody saves one any more.
         step_log.forget_draft(run_id)
+        *facts, has_words = moved
+        if has_words:
+            _queue_words(run_id)
         _repeat_status(session_id)
-        webhooks.note_end(run_id)
-        transaction.on_commit(lambda: _count(end.status, *moved))
+        notices.note_end(run_id)
+        transaction.on_commit(lambda: _count(end.status, *facts))
     return moved is not None
+
+
+def _queue_words(run_id: UUID) -> None:
+    """What was said to a run and it has not read is asked after it, as if it had been sent to the queue; no limit holds."""
+    # Not all of it: it may be a run that ends because not all of it can be read.
+    ended = Run.objects.only("session_id", "agent_name", "enable_reasoning").get(pk=run_id)
+    number = Run.objects.filter(IS_ROOT, session_id=ended.session_id).aggregate(last=Max("number"))["last"]
+    for place, word in enumerate(steering.leave(run_id), start=1):
+        run = Run(
+            session_id=ended.session_id,
+            number=number + place,
+            user_id=word.user_id,
+            client_message_id=word.client_message_id,
+            message=word.message,
+            agent_name=ended.agent_name,
+            enable_reasoning=ended.enable_reasoning,
+        )
+        _add(run)
 
 
 def _count(status: RunStatus, agent_name: str, started_at: Any, cancel_requested_at: Any, waited_ms: int) -> None:
@@ -345,6 +368,27 @@ def owned_by(process: str) -> dict[UUID, str | None]:
             uuid_from_db(run_id): stopped_by(name) if status == RunStatus.CANCELLING else None
             for run_id, status, name in cursor.fetchall()
         }
+
+
+#: Words for a process's runs, each run's newest, and the newest of those for which it is to be interrupted, with who has said that.
+_WORDS = f"""SELECT word.run_id, word.id, word.interrupt, person.username FROM chat_steeringword word
+    JOIN chat_run run ON run.id = word.run_id JOIN {User._meta.db_table} person ON person.id = word.user_id
+    WHERE word.state = 'pending' AND run.owner = %s AND run.status = 'running' ORDER BY word.id"""  # noqa: S608 - our own table
+
+
+def words_for(process: str) -> list[tuple[UUID, int, str]]:
+    """The words that a process's runs have not read: whose, their numbers, and why to end at once what the run does; empty without."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WORDS, [process])
+        return [
+            (uuid_from_db(run_id), number, interrupted_by(username) if interrupt else "")
+            for run_id, number, interrupt, username in cursor.fetchall()
+        ]
+
+
+def interrupted_by(username: str) -> str:
+    """The sentence that says who has interrupted what a run was doing."""
+    return f"Interrupted by {username}."
 
 
 def stopped_by(username: str | None) -> str:

@@ -28,7 +28,7 @@ from chat.runs import state as run_state
 from chat.runtime import background, clock, database, groups
 from chat.runtime.each_row import EachRow
 from chat.schedules import handover, ticker
-from chat.serving import webhook_delivery
+from chat.serving import mail_delivery, webhook_delivery
 from chat.serving.heartbeat import Heartbeat
 from chat.store import drafts, selectors, step_log
 
@@ -157,7 +157,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
     await groups.GroupSubscription(groups.EVERYONE, _hear).open()
     announcements, sweeps = _Announcements(), _Sweeps()
     tool_servers_here = tool_servers.Publisher(run_registry.PROCESS)
-    letters = webhook_delivery.Deliverer()
+    deliverer, mailer = webhook_delivery.Deliverer(), mail_delivery.MailDeliverer()
     facts, prices, budgets = FactsLoader(), PriceLoader(), BudgetLoader()
     chores = (
         facts.load_in_time,
@@ -168,7 +168,8 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
         look,
         tool_servers_here.publish,
         sweeps.sweep_in_time,
-        letters.send_due,
+        deliverer.send_due,
+        mailer.send_due,
         deciding.expire_due,
     )
     while True:
@@ -191,6 +192,8 @@ async def compare_runs() -> None:
     for run_id, reason in there.items():
         if reason is not None:
             run_registry.stop_local_run(run_id, reason)
+    for run_id, number, words in await database.read(run_state.words_for, run_registry.PROCESS) if here else ():
+        run_registry.steer_local_run(run_id, number, words)
     for run_id in set(here) - there.keys():
         run_registry.stop_local_run(run_id, "The run is no longer this process's.")
     if not run_registry.is_starting() and run_registry.is_open():
@@ -306,6 +309,8 @@ def _hear(received: groups.Message) -> None:
     match message["type"]:
         case "stop":
             run_registry.stop_local_run(UUID(message["run_id"]), message["because"])
+        case "steer":
+            run_registry.steer_local_run(UUID(message["run_id"]), message["number"], message["reason"])
         case "logins":
             background.spawn(feed_registry.check_logins(), "check logins")
         case "restart_tool_server":

@@ -8,7 +8,8 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
-from agents.steps import FinalAnswerStep, ToolResultStep, ToolUseStep
+from agents.history import WORD, word_message
+from agents.steps import FinalAnswerStep, SteerStep, ToolResultStep, ToolUseStep
 from agents.tools.ask_agent import PREFIX as ASK_PREFIX
 from chat.models import Run, RunStatus, Step
 from chat.runtime.db_values import uuid_param
@@ -25,7 +26,7 @@ _MEMORY_STEP_ROWS = """SELECT run.number, step.body, full_content.content, origi
     LEFT JOIN chat_stepcontent full_content ON full_content.step_id = step.id
     LEFT JOIN chat_steporigin origin ON origin.step_id = step.id
     WHERE run.session_id = %s AND run.number BETWEEN %s AND %s AND run.parent_id IS NULL
-    AND step.event = 'reasoning_step' AND step.type IN ('tool_use', 'tool_result', 'final_answer')
+    AND step.event = 'reasoning_step' AND step.type IN ('tool_use', 'tool_result', 'final_answer', 'steer')
     ORDER BY run.number, step.position"""
 _MEMORY_THOUGHT_ROWS = """SELECT run.number, step.number, step.body FROM chat_run run JOIN chat_step step ON step.run_id = run.id
     WHERE run.session_id = %s AND run.number BETWEEN %s AND %s AND run.parent_id IS NULL
@@ -35,7 +36,7 @@ _MEMORY_THOUGHT_ROWS = """SELECT run.number, step.number, step.body FROM chat_ru
 class _StepRow(NamedTuple):
     """A step that is part of the agent's memory."""
 
-    data: ToolUseStep | ToolResultStep | FinalAnswerStep
+    data: ToolUseStep | ToolResultStep | FinalAnswerStep | SteerStep
     full_content: str | None
     origin: dict[str, Any] | None
 
@@ -239,7 +240,11 @@ def _turn(message: str | None, files: str, steps: Sequence[_StepRow], thoughts: 
             _add_call(asking, data, step.origin, thoughts)
             continue
         asking = None
-        if data["type"] == "tool_result":
+        if data["type"] == "steer":
+            _add_word(messages, data["content"])
+            # What was cut for it is not written anew.
+            turn.partial = None
+        elif data["type"] == "tool_result":
             result: dict[str, Any] = {
                 "role": "tool",
                 "tool_call_id": data["tool_call_id"],
@@ -252,6 +257,13 @@ def _turn(message: str | None, files: str, steps: Sequence[_StepRow], thoughts: 
             turn.partial = messages[-1] if data.get("partial") else None
             turn.is_cut = step.origin is not None and step.origin.get("is_cut", False)
     return turn
+
+
+def _add_word(messages: list[dict[str, Any]], content: str) -> None:
+    """Add what was said to the run; what one model call has read is one message, as it was told then."""
+    if messages and WORD in messages[-1]:
+        content = f"{messages.pop()['content']}\n\n{content}"
+    messages.append(word_message(content))
 
 
 def _add_call(

@@ -23,6 +23,8 @@ class SessionFingerprint:
     head: int
     queue: RowsFingerprint
     people: RowsFingerprint
+    #: Words into the run at work that were not read.
+    words: RowsFingerprint = NOTHING
     #: Whether a run is at work.
     is_live: bool = False
     owner_id: int = 0
@@ -31,8 +33,10 @@ class SessionFingerprint:
 
 
 # Written out, because every feed is looked at every second.
-_QUEUES = f"""SELECT session_id, COUNT(*), MIN(number), MAX(number) FROM chat_run
-    WHERE {QUEUED_SQL} AND session_id IN ({{places}}) GROUP BY session_id"""  # noqa: S608 - our own condition
+_LINES = f"""SELECT 'queue', session_id, COUNT(*), MIN(number), MAX(number) FROM chat_run
+    WHERE {QUEUED_SQL} AND session_id IN ({{places}}) GROUP BY session_id
+    UNION ALL SELECT 'words', session_id, COUNT(*), MIN(id), MAX(id) FROM chat_steeringword
+    WHERE state = 'pending' AND session_id IN ({{places}}) GROUP BY session_id"""  # noqa: S608 - our own condition
 _PEOPLE = """SELECT session_id, COUNT(*), MIN(opened_at), MAX(opened_at) FROM chat_connection
     WHERE session_id IN ({places}) GROUP BY session_id"""
 _HEADS = """SELECT id, last_seq, status, owner_id, notes_version FROM chat_session
@@ -46,14 +50,20 @@ def fingerprints_of(session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprin
         return {}
     places = ", ".join(["%s"] * len(wanted))
     with connection.cursor() as cursor:
-        cursor.execute(_QUEUES.format(places=places), [*wanted])
-        lines = {row[0]: row[1:] for row in cursor.fetchall()}
+        cursor.execute(_LINES.format(places=places), [*wanted, *wanted])
+        lines = {row[:2]: row[2:] for row in cursor.fetchall()}
         cursor.execute(_PEOPLE.format(places=places), [*wanted])
         people = {row[0]: row[1:] for row in cursor.fetchall()}
         cursor.execute(_HEADS.format(places=places), [*wanted])
         return {
             wanted[at]: SessionFingerprint(
-                head, lines.get(at, NOTHING), people.get(at, NOTHING), status in LIVE, owner, notes
+                head,
+                lines.get(("queue", at), NOTHING),
+                people.get(at, NOTHING),
+                lines.get(("words", at), NOTHING),
+                status in LIVE,
+                owner,
+                notes,
             )
             for at, head, status, owner, notes in cursor.fetchall()
         }

@@ -37,6 +37,7 @@ from chat.protocol.frames import (
     LiveRun,
     LiveStatus,
     Parent,
+    PendingWord,
     Person,
     QueuedRun,
     RoleName,
@@ -44,7 +45,7 @@ from chat.protocol.frames import (
     StoredType,
 )
 from chat.runtime.db_values import uuid_from_db, uuid_param
-from chat.store import search
+from chat.store import search, steering
 from chat.store.drafts import Draft
 from chat.store.step_log import Stored
 
@@ -364,6 +365,13 @@ def queue(session_id: UUID) -> list[QueuedRun]:
     ]
 
 
+def lines(session_id: UUID) -> tuple[list[QueuedRun], list[PendingWord]]:
+    """What waits in a session, as the wire tells it: runs for those before them, words for the model of the run at work."""
+    # In this order: a word that goes into the queue between the two is told of twice, and not for a moment nowhere.
+    words = steering.pending_in(session_id)
+    return queue(session_id), words
+
+
 def queue_position(run: Run) -> int:
     """How many runs stand before this one and at it: 0 once it runs."""
     if run.status != RunStatus.QUEUED:
@@ -403,6 +411,8 @@ class SessionView:
     """After its last model call that has ended; not of the runs within runs, which have contexts of their own."""
     owner_id: int
     children: list[ChildRun]
+    steering: list[PendingWord]
+    """Words into the run at work that it has not read."""
     notes_version: int = 0
     """Counts changes of verdicts and comments."""
     has_family: bool = False
@@ -411,7 +421,8 @@ class SessionView:
 
 _VIEW = f"""SELECT session.title, session.agent_name, session.last_seq,
     EXISTS (SELECT 1 FROM chat_run WHERE session_id = session.id AND {UNFINISHED_SQL}),
-    last.used, last.context_limit, session.owner_id, session.notes_version, session.family IS NOT NULL{{columns}}
+    last.used, last.context_limit, session.owner_id, session.notes_version, session.family IS NOT NULL,
+    {steering.HAS_PENDING_SQL}{{columns}}
     FROM chat_session session LEFT JOIN (
         SELECT call.session_id, call.input_tokens + call.output_tokens AS used, call.context_limit FROM chat_modelcall call
         JOIN chat_run root ON root.id = call.run_id AND root.parent_id IS NULL
@@ -457,13 +468,14 @@ def _rows_of(statement: str, session_id: UUID) -> list[Any]:
 
 
 def _view(session_id: UUID, row: Sequence[Any]) -> SessionView:
-    title, agent_name, last_seq, is_busy, used, limit, owner_id, notes, has_family = row
+    title, agent_name, last_seq, is_busy, used, limit, owner_id, notes, has_family, has_words = row
     context: ContextUse | None = None if used is None else {"used": used, "limit": limit}
     about = (notes, bool(has_family))
     if not is_busy:
-        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [], *about)
+        return SessionView(title, agent_name, last_seq, None, [], context, owner_id, [], [], *about)
     run, children = at_work(session_id)
-    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children, *about)
+    words = steering.pending_in(session_id) if has_words else []
+    return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children, words, *about)
 
 
 def step_data(step: Step) -> dict[str, Any]:

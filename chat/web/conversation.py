@@ -69,7 +69,7 @@ def _make(session: Session, tree: Sequence[transcript.Run], *, may_drive: bool) 
 
 def _prepare_texts(runs: Sequence[transcript.Run]) -> Callable[[transcript.Run], bool]:
     """Have the Markdown of these runs rendered; gives what says whether that was done with all of a run's that is shown as such."""
-    thoughts = [item.text for run in runs for item in run.items if item.kind == "thought"]
+    thoughts = [item.text for run in runs for item in run.items if item.kind in ("thought", "word")]
     # Those of runs within runs are rows like thoughts.
     thoughts += [run.answer.text for run in runs if run.parent is not None and run.answer is not None]
     answers = [run.answer.text for run in runs if run.parent is None and run.answer is not None]

@@ -63,7 +63,7 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
             *([folded.answer.text] if folded.answer else []),
             *markdown.newest_thoughts(row["text"] for row in steps if row["kind"] == "thought"),
             *markdown.newest_thoughts(
-                item.text for run in runs.values() for item in run.items if item.kind == "thought"
+                item.text for run in runs.values() for item in run.items if item.kind in ("thought", "word")
             ),
         ]
     )

@@ -186,6 +186,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "runs": [state for run in runs[max(at, 0) :] for state in (run.state, *run.within)],
             "run": standing.run if standing else None,
             "queue": standing.queue if standing else [],
+            "steering": standing.steering if standing else [],
             "now": timezone.now().timestamp(),
             "max_iterations": offer.max_iterations,
             "max_chars": settings.MAX_MESSAGE_CHARS,

@@ -4,6 +4,8 @@ export const COMMANDS = Object.freeze([
   "chat",
   "cancel",
   "continue",
+  "steer",
+  "unsteer",
   "approve",
   "answer",
   "resume",
@@ -28,6 +30,7 @@ export const UNSTORED = Object.freeze([
   "session",
   "accepted",
   "queue",
+  "steering",
   "reasoning_delta",
   "child_delta",
   "pong",
@@ -50,6 +53,7 @@ export const STEP_TYPES = Object.freeze([
   "max_iterations_reached",
   "complete",
   "error",
+  "steer",
   "approval_request",
   "approval",
   "question",
@@ -125,15 +129,16 @@ export const WINDOW = 200;
  */
 
 /**
- * A run that exists now: the answer to `chat` and `continue`.
+ * A run that exists now: the answer to `chat` and `continue`, and to `steer` that it is taken.
  * @typedef {object} AcceptedData
  * @property {string} client_message_id
  * @property {string} run_id
  * @property {number} queued Place in the queue; 0: it runs.
+ * @property {true} [steer] It is a word into that run, which its next model call reads.
  */
 
 /**
- * The answer to `chat` and `continue`, before any frame of the run.
+ * The answer to `chat`, `continue` and `steer`, before any frame of the run.
  * @typedef {object} AcceptedFrame
  * @property {"accepted"} type
  * @property {AcceptedData} data
@@ -306,8 +311,8 @@ export const WINDOW = 200;
  * @property {string} [copied_from]
  * @property {"child_step"} type
  * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | ApprovalRequestStep | ApprovalStep | QuestionStep
- *   | AnswerStep} data
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | SteerStep | ApprovalRequestStep | ApprovalStep |
+ *   QuestionStep | AnswerStep} data
  */
 
 /**
@@ -497,6 +502,14 @@ export const WINDOW = 200;
  */
 
 /**
+ * A word into the run at work, which its model has not read yet.
+ * @typedef {object} PendingWord
+ * @property {string} client_message_id
+ * @property {string | null} user
+ * @property {string} message
+ */
+
+/**
  * Somebody who has the session open.
  * @typedef {object} Person
  * @property {string} user
@@ -632,8 +645,8 @@ export const WINDOW = 200;
  * @property {string} [copied_from]
  * @property {"reasoning_step"} type
  * @property {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | ApprovalRequestStep | ApprovalStep | QuestionStep
- *   | AnswerStep} data
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | SteerStep | ApprovalRequestStep | ApprovalStep |
+ *   QuestionStep | AnswerStep} data
  */
 
 /**
@@ -684,6 +697,7 @@ export const WINDOW = 200;
  * @property {LiveRun | null} run
  * @property {Array<QueuedRun>} queue
  * @property {Array<ChildRun>} children Runs at work within the run at work.
+ * @property {Array<PendingWord>} steering Words into the run at work that its next model call is to read, oldest first.
  * @property {NotesData} notes
  * @property {ContextUse} [context] After its last model call.
  * @property {BudgetUse} [budget] The tightest that its next run has.
@@ -706,6 +720,25 @@ export const WINDOW = 200;
  * @property {number} timestamp
  * @property {"start"} type
  * @property {string} message
+ */
+
+/**
+ * A word that somebody has put in while the run was at work: the model call of its iteration is the first that reads
+ *   it.
+ * @typedef {object} SteerStep
+ * @property {string} content
+ * @property {number} iteration
+ * @property {number} timestamp
+ * @property {"steer"} type
+ * @property {string} user Empty where the account is gone.
+ * @property {string} client_message_id
+ */
+
+/**
+ * The words into the run at work that its model has not read yet, at each change.
+ * @typedef {object} SteeringFrame
+ * @property {"steering"} type
+ * @property {Array<PendingWord>} data
  */
 
 /**
@@ -833,6 +866,25 @@ export const WINDOW = 200;
 /** @typedef {{ type: "continue", payload: ContinuePayload }} ContinueCommand */
 
 /**
+ * Put a word into the run at work, which its next model call reads; where none is at work it is a `chat`.
+ * @typedef {object} SteerPayload
+ * @property {string} message
+ * @property {string | null} [client_message_id] The same again, from the same user, is the same word: it gets the same
+ *   answer.
+ * @property {boolean} [interrupt] End what is being written or run now, so that it is read at once.
+ */
+
+/** @typedef {{ type: "steer", payload: SteerPayload }} SteerCommand */
+
+/**
+ * Take a word back that no model call has read.
+ * @typedef {object} UnsteerPayload
+ * @property {string} client_message_id
+ */
+
+/** @typedef {{ type: "unsteer", payload: UnsteerPayload }} UnsteerCommand */
+
+/**
  * Allow or deny a call of a run that waits.
  * @typedef {object} ApprovePayload
  * @property {string} tool_call_id
@@ -890,8 +942,8 @@ export const WINDOW = 200;
 /** @typedef {{ type: "activity", payload: ActivityPayload }} ActivityCommand */
 
 /**
- * @typedef {ChatCommand | CancelCommand | ContinueCommand | ApproveCommand | AnswerCommand | ResumeCommand | AckCommand
- *   | PingCommand | ActivityCommand} Command
+ * @typedef {ChatCommand | CancelCommand | ContinueCommand | SteerCommand | UnsteerCommand | ApproveCommand |
+ *   AnswerCommand | ResumeCommand | AckCommand | PingCommand | ActivityCommand} Command
  */
 
 /**
@@ -900,15 +952,15 @@ export const WINDOW = 200;
  */
 
 /**
- * @typedef {SessionFrame | AcceptedFrame | QueueFrame | ReasoningDeltaFrame | ChildDeltaFrame | PongFrame |
- *   PresenceFrame | AnnouncementFrame | NotificationFrame | ErrorFrame | VerdictFrame | CommentFrame | ActivityFrame}
- *   UnstoredFrame
+ * @typedef {SessionFrame | AcceptedFrame | QueueFrame | SteeringFrame | ReasoningDeltaFrame | ChildDeltaFrame |
+ *   PongFrame | PresenceFrame | AnnouncementFrame | NotificationFrame | ErrorFrame | VerdictFrame | CommentFrame |
+ *   ActivityFrame} UnstoredFrame
  */
 
 /**
  * @typedef {StartStep | IterationStartStep | IterationEndStep | ThoughtStep | ToolUseStep | ToolResultStep |
- *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | ApprovalRequestStep | ApprovalStep | QuestionStep
- *   | AnswerStep} StepData
+ *   FinalAnswerStep | MaxIterationsStep | CompleteStep | ErrorStep | SteerStep | ApprovalRequestStep | ApprovalStep |
+ *   QuestionStep | AnswerStep} StepData
  */
 
 /** @typedef {StoredFrame | UnstoredFrame} Frame */

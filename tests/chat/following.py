@@ -149,6 +149,7 @@ def _session(run: Run) -> SessionData:
         "run": None,
         "queue": [],
         "children": [],
+        "steering": [],
         "notes": {"version": 0, "counts": {}, "verdicts": {}, "mine": {}},
     }
 

@@ -121,11 +121,14 @@ class MemoryLog:
     def queue(self, _session_id: UUID) -> list[dict[str, Any]]:
         return list(self.line)
 
+    def lines(self, session_id: UUID) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        return self.queue(session_id), []
+
     def presence(self, _session_id: UUID) -> list[dict[str, Any]]:
         return [{"user": "ada", "role": "owner", "sockets": len(self.people)}] if self.people else []
 
     def session_view(self, _session_id: UUID) -> SessionView:
-        return SessionView("", "researcher", self.head, None, list(self.line), None, 1, [])
+        return SessionView("", "researcher", self.head, None, list(self.line), None, 1, [], [])
 
     def event_id_at(self, _session_id: UUID, _seq: int) -> None:
         return None

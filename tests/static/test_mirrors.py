@@ -266,7 +266,32 @@ def asked(by: str, call_id: str, depth: int = 1) -> dict[str, Any]:
     return {"parent": {"run_id": by, "tool_call_id": call_id, "depth": depth}, "agent": "developer"}
 
 
+def word(text: str = "Be brief.", user: str = "mei") -> tuple[str, dict[str, Any]]:
+    return step("steer", content=text, user=user, client_message_id="w")
+
+
 STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "steered": [
+        start(),
+        step("iteration_start"),
+        call(1),
+        result(1),
+        step("iteration_start", iteration=2),
+        word(),
+        word(user=""),
+        answer(3),
+        complete(),
+    ],
+    "cut for a word": [
+        start(),
+        step("iteration_start"),
+        thought(1),
+        answer(2, partial=True),
+        step("iteration_start", iteration=2),
+        word(),
+        answer(3),
+        complete(),
+    ],
     "runs within": [
         start(),
         call(1, "ask_developer", arguments={"message": "Add it up"}),

@@ -17,7 +17,7 @@ from qwen_agent.llm.schema import Message
 
 from agents.attachments import BEFORE_FILES
 from agents.events import ModelRequest
-from agents.history import ChatMessage
+from agents.history import WORD, ChatMessage, without_marks
 from agents.models.base import StreamingChatModel
 from agents.models.demo.asks import Ask, Unreadable, as_text, current_time, parse_asks, today_from
 from agents.models.demo.chinese import finish_reply, quote_text, speaks_chinese
@@ -79,7 +79,7 @@ class Demo(StreamingChatModel):
         """What a real model would have been sent."""
         return ModelRequest(
             model=MODEL_TYPE,
-            messages=request.messages,
+            messages=[without_marks(message) for message in request.messages],
             tools=[{"type": "function", "function": function} for function in request.functions],
             tool_names=[function["name"] for function in request.functions],
             limit=self._limit,
@@ -110,16 +110,28 @@ class Demo(StreamingChatModel):
 
 def plan_reply(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str, Any]]) -> Plan:
     """The next reply in a conversation: calls while something is left to find out, then the answer."""
-    last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=None)
+    asked = (place for place, message in enumerate(messages) if message["role"] == "user" and WORD not in message)
+    last = max(asked, default=None)
     if last is None:
         return _introduction("", functions)
     question, _, files = str(messages[last]["content"]).partition(BEFORE_FILES)
-    asks = parse_asks(question, files)
+    since = messages[last + 1 :]
+    words = [str(message["content"]) for message in since if WORD in message]
+    asks = [*parse_asks(question, files), *(ask for word in words for ask in parse_asks(word))]
     if not asks:
         made = _introduction(question, functions)
     else:
-        made = _Turn(question, asks, {function["name"] for function in functions}, messages[last + 1 :]).plan()
-    return Plan(finish_reply(question, made.reasoning), finish_reply(question, made.content), made.calls)
+        made = _Turn(question, asks, {function["name"] for function in functions}, since).plan()
+    heeded = _heed(words[-1], question) if words and WORD in since[-1] else ""
+    return Plan(finish_reply(question, heeded + made.reasoning), finish_reply(question, made.content), made.calls)
+
+
+def _heed(word: str, question: str) -> str:
+    """What it thinks of a word that came while it was at work."""
+    said = " ".join(word.split())[:300]
+    if speaks_chinese(question):
+        return f"你剛才補充說「{said}」，我接下來就照這句話做。"
+    return f"You have just added: “{said}”. I take that into account from here on. "
 
 
 class _Turn:

@@ -14,12 +14,13 @@ import { notice } from "../view/notices.js";
 /**
  * @param {object} from
  * @param {string} from.me the reader's name
+ * @param {string} from.session
  * @param {Api} from.api
  * @param {Connection} from.connection
  * @param {(run: string, isStopping: boolean) => void} from.onStopping show that a run is being stopped, or that it is not
  * @param {(text: string, files?: FileData[]) => void} from.giveBack put a text back into the message box, and its files beside it
  */
-export function createCommands({ me, api, connection, onStopping, giveBack }) {
+export function createCommands({ me, session, api, connection, onStopping, giveBack }) {
   /** Runs that this page has asked to stop. @type {Set<string>} */
   const stops = new Set();
   /** Texts of messages that are being removed from the queue to be written anew, by their runs. @type {Map<string, string>} */
@@ -79,6 +80,11 @@ export function createCommands({ me, api, connection, onStopping, giveBack }) {
       if (text !== null) takingBack.set(run, text);
       if (!(await send("cancel", { run_id: run }, () => api.cancel(run)))) takingBack.delete(run);
     },
+    /**
+     * @param {string} id
+     * @param {string|null} text
+     */
+    takeBackWord: (id, text) => takeBackWord({ session, api, giveBack }, id, text),
     /** @param {string} id */
     accepted(id) {
       continuing.delete(id);
@@ -110,4 +116,21 @@ export function createCommands({ me, api, connection, onStopping, giveBack }) {
       if (text !== undefined && status === "cancelled") giveBack(text, files);
     },
   };
+}
+
+/**
+ * Take a word back that no model has read.
+ *
+ * @param {{session: string, api: Api, giveBack: (text: string) => void}} from
+ * @param {string} id
+ * @param {string|null} text given back once it is sure that it was not read, to be written anew
+ */
+async function takeBackWord({ session, api, giveBack }, id, text) {
+  try {
+    await api.unsteer(session, id);
+    if (text !== null) giveBack(text);
+  } catch (error) {
+    const title = (error instanceof ApiError && error.message) || SENTENCES.failedRequest;
+    notice("refused", { title, tone: "wait", icon: "warn" });
+  }
 }

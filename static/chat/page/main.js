@@ -27,7 +27,7 @@ import { onRefresh, refresh, showCurrent } from "./session-list.js";
 import { api } from "./shell.js";
 import { Steps } from "./steps.js";
 
-/** @import { FileData, Frame, Page, Run } from "../state/types.js" */
+/** @import { FileData, Frame, Page, Run, Way } from "../state/types.js" */
 
 const TICK_EVERY = 500;
 /** Steps in which people are asked, or say something. */
@@ -67,7 +67,7 @@ const outgoing = new Outgoing({
   giveBack,
   onChange: unsentChanged,
 });
-const commands = createCommands({ me: page.name, api, connection, onStopping: showStopping, giveBack });
+const commands = createCommands({ me: page.name, session, api, connection, onStopping: showStopping, giveBack });
 const view = createView({
   page,
   storage,
@@ -80,6 +80,7 @@ const view = createView({
       view.scroll.toEnd();
     },
     removeQueued: (run, text) => void commands.removeQueued(run, text),
+    takeBackWord: (id, text) => void commands.takeBackWord(id, text),
     removeUnsent: (message, text) => outgoing.remove(message, text),
     offer: (text) => composer?.offer(text),
   },
@@ -123,7 +124,8 @@ function paint() {
   view.paint(state, { now: clock.now(), unsent, isMoving: !standsStill() });
   hasUnsentChanged = false;
   const run = current(state);
-  composer?.setBusy(Boolean(run && !run.ended) || state.queue.length > 0);
+  const isAtWork = Boolean(run && !run.ended && run.status !== "queued");
+  composer?.setBusy(Boolean(run && !run.ended) || state.queue.length > 0, isAtWork);
   if (run) showInList(run);
 }
 
@@ -247,7 +249,7 @@ function runChanged(frame) {
 
 // ---- what the reader asks for ----
 
-/** @param {{message: string, files: FileData[], agent_name: string, enable_reasoning: boolean}} message */
+/** @param {{message: string, files: FileData[], agent_name: string, enable_reasoning: boolean, way?: Way}} message */
 function send(message) {
   if (connection.link.word === "gone") {
     composer?.refuse(SENTENCES.gone[0]);

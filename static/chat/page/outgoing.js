@@ -8,7 +8,7 @@ import { closeNotice, notice } from "../view/notices.js";
 
 /** @import { Connection } from "./connection.js" */
 /** @import { Outbox } from "../transport/outbox.js" */
-/** @import { FileData, Link, UnsentMessage } from "../state/types.js" */
+/** @import { FileData, Link, UnsentMessage, Way } from "../state/types.js" */
 
 /** A message that is accepted this soon, in milliseconds, never shows as being sent. */
 const SOON = 400;
@@ -43,7 +43,7 @@ export class Outgoing {
     return this.#from.outbox.items().length === 0;
   }
 
-  /** @param {{message: string, files: FileData[], agent_name: string, enable_reasoning: boolean}} message */
+  /** @param {{message: string, files: FileData[], agent_name: string, enable_reasoning: boolean, way?: Way}} message */
   send(message) {
     const { outbox, connection, onChange } = this.#from;
     const { client_message_id: id } = outbox.add({ ...message, at: Date.now() });
@@ -58,10 +58,11 @@ export class Outgoing {
   flush() {
     const { outbox, connection, hasJoined } = this.#from;
     if (!connection.isOpen && !(connection.takesEarly && hasJoined())) return;
-    for (const { client_message_id, message, files = [], agent_name, enable_reasoning } of outbox.unsent()) {
+    for (const { client_message_id, message, files = [], agent_name, enable_reasoning, way } of outbox.unsent()) {
       outbox.markSent(client_message_id);
-      const payload = { message, files: files.map((file) => file.id), agent_name, enable_reasoning, client_message_id };
-      if (connection.send("chat", payload)) continue;
+      const asked = { message, files: files.map((file) => file.id), agent_name, enable_reasoning, client_message_id };
+      const said = { message, client_message_id, interrupt: way === "now" };
+      if (way ? connection.send("steer", said) : connection.send("chat", asked)) continue;
       outbox.forgetSending(client_message_id);
       return;
     }

@@ -55,6 +55,12 @@ export function createAnswer({ place, keepEnd, run }) {
     return shown;
   }
 
+  function close() {
+    shown?.text.stop();
+    shown?.element.remove();
+    shown = null;
+  }
+
   /** @param {Answer} answer */
   function finish({ seq, text, partial }) {
     const mine = open();
@@ -76,11 +82,11 @@ export function createAnswer({ place, keepEnd, run }) {
       if (next.answer !== null) {
         if (shown?.seq !== next.answer.seq) finish(next.answer);
       } else if (next.growth !== null && isAnswer(next.growth)) {
+        // A piece of an answer that was cut is a row now.
+        if (shown !== null && shown.seq !== null) close();
         open().text.write(next.growth.text);
-      } else if (shown !== null && shown.seq === null) {
-        shown.text.stop();
-        shown.element.remove();
-        shown = null;
+      } else if (shown !== null) {
+        close();
       }
     },
   };

@@ -125,7 +125,7 @@ function itemsOf(run) {
   if (answer === null) return run.items;
   let item = answers.get(answer);
   if (!item) {
-    item = { ...answer, kind: "thought", iteration: run.iteration, calls: [], isAnswer: true };
+    item = { ...answer, kind: "thought", iteration: run.iteration, calls: [], by: "", isAnswer: true };
     answers.set(answer, item);
   }
   return [...run.items, item];

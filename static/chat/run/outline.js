@@ -165,9 +165,9 @@ function tickCalls(cards, { item, element }, now) {
  * @param {string} number that it shows; empty: that of its event
  */
 function build(cards, run, item, number) {
-  const element = clone(item.kind === "thought" ? "thought" : item.calls.length > 1 ? "calls" : "call");
+  const element = clone(item.kind !== "calls" ? "thought" : item.calls.length > 1 ? "calls" : "call");
   setNumber(element, item.seq, number);
-  if (item.kind === "thought") fillThought(element, item);
+  if (item.kind !== "calls") fillThought(element, item);
   else fillCalls(cards, element, run, item);
   return element;
 }
@@ -274,7 +274,13 @@ function createGrowingRow({ list, keepEnd, isWithin }) {
  * @param {Item} item
  */
 function fillThought(element, item) {
-  setText(slot(element, "name"), item.isAnswer ? SENTENCES.answer : thoughtFor(item.duration_ms));
+  const isWord = item.kind === "word";
+  if (isWord) {
+    element.dataset.item = "word";
+    setIcon(slot(element, "icon"), "user");
+  }
+  const title = item.isAnswer ? SENTENCES.answer : thoughtFor(item.duration_ms);
+  setText(slot(element, "name"), isWord ? SENTENCES.added(item.by) : title);
   setText(slot(element, "arg"), markdownGist(item.text));
   setText(slot(element, "dur"), duration(item.duration_ms));
   const text = slot(element, "text");

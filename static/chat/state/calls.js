@@ -48,6 +48,7 @@ function addCall(run, call, seq, iteration) {
 function calls(seq, call, iteration) {
   return {
     kind: "calls",
+    by: "",
     seq,
     step: call.step,
     at: call.at,

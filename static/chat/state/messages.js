@@ -117,6 +117,10 @@ export const SENTENCES = Object.freeze({
   notArchived: gettext("That could not be changed. Try again."),
   tooMany: [gettext("Too many connections."), gettext("Close some of your other tabs; this one tries again.")],
   operators: gettext("From the operators:"),
+  /** @param {string} name */
+  added: (name) => gettext("%(name)s added", { name: name || gettext("Somebody") }),
+  wordsOnly: gettext("Files cannot go into a run at work. Send them after it."),
+  waitsForModel: gettext("At the next step"),
   sending: gettext("Sending"),
   notSent: gettext("Not sent yet"),
   refused: gettext("Not sent"),

@@ -32,6 +32,7 @@ export function initial(page = {}) {
     runs: Object.fromEntries(runs.map((run) => [run.id, run])),
     live: page.run ?? null,
     queue: page.queue ?? [],
+    steering: page.steering ?? [],
     people: [],
     gap: false,
     isGone: false,
@@ -70,6 +71,8 @@ export function reduce(state, frame) {
       return joinedSession(state, frame.data);
     case "queue":
       return { ...state, queue: frame.data };
+    case "steering":
+      return { ...state, steering: frame.data };
     case "presence":
       return { ...state, people: frame.data };
     case "reasoning_delta":
@@ -97,6 +100,7 @@ function joinedSession(state, data) {
     head: Math.max(data.last_seq, data.reset ? 0 : fresh.seq),
     live: data.run,
     queue: data.queue,
+    steering: data.steering ?? [],
     context: data.context ?? fresh.context,
     budget: data.budget ?? fresh.budget,
     runs: [...(data.run ? [data.run] : []), ...data.children].reduce(cancelling, fresh.runs),
@@ -136,7 +140,7 @@ export function abandoned(state) {
   const runs = Object.fromEntries(
     Object.values(state.runs).map((run) => [run.id, run.ended ? run : { ...run, status: "gone", ended: true, growth: null }]),
   );
-  return { ...state, runs, live: null, queue: [], people: [], isGone: true };
+  return { ...state, runs, live: null, queue: [], steering: [], people: [], isGone: true };
 }
 
 /**
@@ -286,7 +290,7 @@ function appliedStep(run, seq, data) {
   const next = "step" in data ? superseded(run, data.step) : run;
   switch (data.type) {
     case "iteration_start":
-      return { ...next, iteration };
+      return { ...withPieceKept(next), iteration };
     case "thought":
       return {
         ...next,
@@ -302,6 +306,7 @@ function appliedStep(run, seq, data) {
             duration_ms: data.duration_ms ?? null,
             partial: Boolean(data.partial),
             calls: [],
+            by: "",
           },
         ],
       };
@@ -321,6 +326,11 @@ function appliedStep(run, seq, data) {
           partial: Boolean(data.partial),
         },
       };
+    case "steer": {
+      const { content: text, user: by } = data;
+      const said = { seq, step: 0, at, iteration, text, by, duration_ms: null, partial: false, calls: [] };
+      return { ...next, items: [...next.items, { ...said, kind: "word" }] };
+    }
     case "max_iterations_reached":
       return { ...next, limit: data.max_iterations ?? 0 };
     case "approval_request":
@@ -333,6 +343,18 @@ function appliedStep(run, seq, data) {
     default:
       return next;
   }
+}
+
+/**
+ * The model is asked again after a piece of an answer: that is a row like a thought's.
+ *
+ * @param {Run} run
+ * @returns {Run}
+ */
+function withPieceKept(run) {
+  if (run.answer === null) return run;
+  const piece = { ...run.answer, iteration: run.iteration, calls: [], by: "" };
+  return { ...run, answer: null, items: [...run.items, { ...piece, kind: "thought" }] };
 }
 
 /**

@@ -13,6 +13,7 @@
 /** @typedef {import("../protocol.js").StoredFrame} StoredFrame */
 /** @typedef {import("../protocol.js").Usage} Usage */
 /** @typedef {import("../protocol.js").QueuedRun} QueuedMessage */
+/** @typedef {import("../protocol.js").PendingWord} PendingWord */
 /** @typedef {import("../protocol.js").Person} Person */
 /** By which call of which run a run within it was asked. @typedef {import("../protocol.js").Parent} Parent */
 /** @typedef {import("../protocol.js").FileData} FileData */
@@ -56,8 +57,8 @@
  * A row of a run's outline: a thought, or the tool calls of one turn.
  *
  * @typedef {{
- *   kind: "thought"|"calls", seq: number|null, step: number, at: number, iteration: number, text: string, duration_ms: number|null,
- *   partial: boolean, calls: Call[], isAnswer?: boolean,
+ *   kind: "thought"|"calls"|"word", seq: number|null, step: number, at: number, iteration: number, text: string, duration_ms: number|null,
+ *   partial: boolean, calls: Call[], isAnswer?: boolean, by: string,
  * }} Item
  */
 
@@ -95,7 +96,7 @@
  *
  * @typedef {{
  *   session: Session|null, seq: number, id: string|null, head: number, joined: boolean, order: string[], within: string[], runs: Record<string, Run>,
- *   live: {id: string, status: string, started_at: number|null}|null, queue: QueuedMessage[], people: Person[], gap: boolean,
+ *   live: {id: string, status: string, started_at: number|null}|null, queue: QueuedMessage[], steering: PendingWord[], people: Person[], gap: boolean,
  *   isGone: boolean, resets: number, context: {used: number, limit: number}|null,
  *   budget: {used: number, limit: number, unit: string}|null,
  * }} State
@@ -109,7 +110,7 @@
  * @typedef {{
  *   session: Session, user: string, name: string, may: {drive: boolean, stop: boolean, note: boolean}, shows_reading: boolean, live: boolean, agents: Record<string, string>,
  *   max_iterations: number, max_chars: number, max_files: number, now: number, first: number, runs?: object[], cursor?: {seq: number, id: string|null},
- *   run?: State["live"], queue?: QueuedMessage[],
+ *   run?: State["live"], queue?: QueuedMessage[], steering?: PendingWord[],
  * }} Page
  */
 
@@ -126,9 +127,11 @@
  *
  * @typedef {{
  *   client_message_id: string, message: string, files?: FileData[], agent_name?: string, enable_reasoning: boolean, at: number, place: number,
- *   tried?: boolean, error?: {code: string, message: string},
+ *   tried?: boolean, error?: {code: string, message: string}, way?: Way,
  * }} OutboxItem
  */
+
+/** How a message goes into the run at work: read at once, or at its next step. @typedef {"now"|"next"} Way */
 
 /** @typedef {OutboxItem & { label: string, isOnItsWay: boolean }} UnsentMessage */
 

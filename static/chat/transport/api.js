@@ -124,6 +124,20 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = c
      */
     continueRun: (run, payload = {}) => call("POST", `runs/${run}/continue/`, payload),
     /**
+     * Say something to the run at work.
+     *
+     * @param {string} session
+     * @param {object} payload
+     */
+    steer: (session, payload) => call("POST", `sessions/${session}/steer/`, payload),
+    /**
+     * Take that back, where no model has read it.
+     *
+     * @param {string} session
+     * @param {string} id
+     */
+    unsteer: (session, id) => call("POST", `sessions/${session}/unsteer/`, { client_message_id: id }),
+    /**
      * @param {string} session
      * @param {string} seq
      */

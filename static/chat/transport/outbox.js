@@ -33,8 +33,8 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
      * @param {Partial<OutboxItem> & {message: string}} message
      * @returns {OutboxItem}
      */
-    add({ message, files = [], agent_name, enable_reasoning = true, at = 0, client_message_id = makeId() }) {
-      return kept.add({ client_message_id, message, files, agent_name, enable_reasoning, at });
+    add({ message, files = [], agent_name, enable_reasoning = true, at = 0, way, client_message_id = makeId() }) {
+      return kept.add({ client_message_id, message, files, agent_name, enable_reasoning, at, ...(way && { way }) });
     },
     /**
      * All that is not accepted, oldest first. What was refused has its `error`; what has ever been `tried` and has no answer may

@@ -37,7 +37,7 @@ export class PollingTransport {
 
   /**
    * @param {object} from
-   * @param {Pick<Api, "events"|"send"|"cancel"|"continueRun">} from.api
+   * @param {Pick<Api, "events"|"send"|"steer"|"cancel"|"continueRun">} from.api
    * @param {string} from.session
    * @param {() => object} from.page what a frame says of the session that the API does not
    * @param {() => {seq: number}} from.cursor the last event that the page holds
@@ -151,8 +151,8 @@ export class PollingTransport {
     if (!this.#isRunning) return false;
     this.#failures = 0;
     const isReset = answer.last_seq < before;
-    const { last_seq, run, queue, children, notes } = answer;
-    const data = { ...page(), session_id: session, last_seq, run, queue, children, ...(notes ? { notes } : {}) };
+    const { last_seq, run, queue, children, steering, notes } = answer;
+    const data = { ...page(), session_id: session, last_seq, run, queue, children, steering, ...(notes ? { notes } : {}) };
     onFrame(/** @type {Frame} */ ({ type: "session", data: isReset ? { ...data, reset: true } : data }));
     for (const frame of answer.events) onFrame(frame);
     this.#isBusy = answer.run !== null || answer.queue.length > 0;
@@ -209,7 +209,7 @@ export class PollingTransport {
 /**
  * What each command is as a call; each returns the frame that the socket would answer with.
  *
- * @param {Pick<Api, "send"|"cancel"|"continueRun">} api
+ * @param {Pick<Api, "send"|"steer"|"cancel"|"continueRun">} api
  * @param {string} session
  * @returns {Record<string, (payload: any) => Promise<Frame|null>>}
  */
@@ -217,6 +217,10 @@ function commandsOver(api, session) {
   return {
     async chat(payload) {
       const answer = await api.send(session, payload);
+      return { type: "accepted", data: { client_message_id: payload.client_message_id, ...answer } };
+    },
+    async steer(payload) {
+      const answer = await api.steer(session, payload);
       return { type: "accepted", data: { client_message_id: payload.client_message_id, ...answer } };
     },
     async cancel(payload) {

@@ -2,12 +2,12 @@
  * The message box: what is typed is kept, Enter sends, and a refusal stands in words beside it.
  */
 
-import { find, setShown, setText, slot } from "../lib/dom.js";
+import { closestTo, find, setShown, setText, slot } from "../lib/dom.js";
 import { isComposing } from "../lib/keyboard.js";
 import { SENTENCES } from "../state/messages.js";
 
 /** @import { Draft } from "../state/drafts.js" */
-/** @import { FileData } from "../state/types.js" */
+/** @import { FileData, Way } from "../state/types.js" */
 /** @import { Attachments } from "./attachments.js" */
 
 const TOUCH = matchMedia("(pointer: coarse)");
@@ -20,7 +20,7 @@ const TOUCH = matchMedia("(pointer: coarse)");
  * @param {HTMLFormElement} from.form
  * @param {(hooks: DraftHooks) => Draft} from.openDraft makes what keeps the text
  * @param {number} from.most characters of a message; 0 for any number
- * @param {(message: {message: string, files: FileData[]} & Choice) => void} from.onSend
+ * @param {(message: {message: string, files: FileData[], way?: Way} & Choice) => void} from.onSend
  * @param {Attachments} from.attachments the files beside it
  * @param {() => boolean} [from.onTakeBack] have the last waiting message back, to be written anew: it is given back once that is sure
  * @param {(choice: Choice) => void} [from.onChoose] another agent, or reasoning switched
@@ -30,6 +30,7 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
   const chosen = watchChoice(form, onChoose);
   const button = createSendButton(form);
   const refused = find(form, "#refused");
+  const ways = createWays(form);
 
   /**
    * Say why the text cannot be sent; empty takes that away.
@@ -41,19 +42,23 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
     setShown(refused, Boolean(why));
   }
 
-  function submit() {
+  /** @param {Way} [way] into the run at work, instead of after it */
+  function submit(way) {
     const message = text.value;
     if (!message.trim()) return;
-    const problem = text.excess || attachments.problem;
+    const problem = text.excess || attachments.problem || (ways.areOpen && way && attachments.files.length ? SENTENCES.wordsOnly : "");
     refuse(problem);
-    if (!problem) onSend({ message, files: attachments.files, ...chosen() });
+    if (!problem) onSend({ message, files: attachments.files, ...chosen(), ...(ways.areOpen && way && { way }) });
   }
 
   text.box.addEventListener("keydown", (event) => {
     if (isComposing(event)) return;
     const isPlain = !event.shiftKey && !event.altKey && !event.ctrlKey && !event.metaKey;
     // A thumb has no Shift+Enter: there, Enter is a new line, and the button sends.
-    if (event.key === "Enter" && ((isPlain && !TOUCH.matches) || event.ctrlKey || event.metaKey)) {
+    if (event.key === "Enter" && event.altKey) {
+      event.preventDefault();
+      submit(event.shiftKey ? "now" : "next");
+    } else if (event.key === "Enter" && ((isPlain && !TOUCH.matches) || event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       submit();
     } else if (event.key === "ArrowUp" && isPlain && text.value === "" && onTakeBack()) {
@@ -64,6 +69,7 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
     event.preventDefault();
     submit();
   });
+  ways.onPress(submit);
 
   return {
     /** Empty the box: its text is on its way. */
@@ -89,15 +95,45 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
     refuse,
     focus: () => text.box.focus({ preventScroll: true }),
     /**
-     * Say whether a message would be queued.
+     * Say whether a message would be queued, and whether it could go into a run at work.
      *
-     * @param {boolean} isBusy
+     * @param {boolean} isQueueing
+     * @param {boolean} isAtWork
      */
-    setBusy(isBusy) {
-      text.setBusy(isBusy);
-      button.setBusy(isBusy);
+    setBusy(isQueueing, isAtWork) {
+      text.setBusy(isQueueing);
+      button.setBusy(isQueueing);
+      ways.open(isAtWork);
     },
     disable: button.disable,
+  };
+}
+
+/**
+ * The buttons by which a message goes into the run at work instead of behind it. They are there while one is.
+ *
+ * @param {HTMLFormElement} form
+ */
+function createWays(form) {
+  /** @type {HTMLElement|null} */
+  const place = form.querySelector("#ways");
+  let areOpen = false;
+  return {
+    get areOpen() {
+      return areOpen;
+    },
+    /** @param {boolean} isAtWork */
+    open(isAtWork) {
+      areOpen = isAtWork;
+      if (place) setShown(place, isAtWork);
+    },
+    /** @param {(way: Way) => void} act */
+    onPress(act) {
+      place?.addEventListener("click", (event) => {
+        const pressed = closestTo(event, "[data-way]");
+        if (pressed) act(/** @type {Way} */ (pressed.dataset.way));
+      });
+    },
   };
 }
 

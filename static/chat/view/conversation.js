@@ -27,7 +27,7 @@ import { createWaiting } from "./waiting.js";
  *   stop(run: string, people: Person[]): void,
  *   stopRequestedBy(run: string): string|null,
  *   continueRun(run: string, onFailed: () => void): void,
- *   removeQueued(run: string, text: string|null): void,
+ *   removeQueued(run: string, text: string|null): void, takeBackWord(id: string, text: string|null): void,
  *   removeUnsent(message: string, text: string|null): void,
  *   offer(text: string): void,
  * }} Act
@@ -57,6 +57,7 @@ export function createView({ page, act, storage, fetchContent }) {
     place: document.getElementById("waiting"),
     page,
     onRemoveQueued: act.removeQueued,
+    onTakeBackWord: act.takeBackWord,
     onRemoveUnsent: act.removeUnsent,
   });
   /** @type {State|null} */
@@ -85,7 +86,8 @@ export function createView({ page, act, storage, fetchContent }) {
     const added = log.paint(state, painted, now);
     if (state.order.length) document.getElementById("nothing")?.remove();
     head.paint(state, now);
-    if (state.queue !== painted?.queue || unsent !== null) waiting.paint(state.queue, unsent ?? [], isMoving);
+    const hasMoved = state.queue !== painted?.queue || state.steering !== painted.steering;
+    if (hasMoved || unsent !== null) waiting.paint(state.queue, state.steering, unsent ?? [], isMoving);
     if (state.people !== painted?.people) paintPeople(state.people, reading);
     element.toggleAttribute("data-may-stop", page.may.stop && page.live);
     painted = state;

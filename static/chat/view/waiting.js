@@ -5,13 +5,13 @@
 import { clone, closestTo, setData, setText, slot, visible } from "../lib/dom.js";
 import { SENTENCES } from "../state/messages.js";
 
-/** @import { Page, QueuedMessage, UnsentMessage } from "../state/types.js" */
+/** @import { Page, PendingWord, QueuedMessage, UnsentMessage } from "../state/types.js" */
 
 /**
  * A row; it has either a `run` or a `message`.
  *
  * @typedef {{
- *   key: string, text: string, label: string, user?: string|null, run?: string, message?: string, error?: {message: string}, isFixed?: boolean,
+ *   key: string, text: string, label: string, user?: string|null, run?: string, word?: string, message?: string, error?: {message: string}, isFixed?: boolean,
  * }} Row
  */
 
@@ -20,15 +20,17 @@ import { SENTENCES } from "../state/messages.js";
  * @param {HTMLElement|null} from.place null on pages where nothing can be asked
  * @param {Page} from.page
  * @param {(run: string, text: string|null) => void} from.onRemoveQueued with the text where it is to be written anew
+ * @param {(id: string, text: string|null) => void} from.onTakeBackWord likewise
  * @param {(message: string, text: string|null) => void} from.onRemoveUnsent likewise
  */
-export function createWaiting({ place, page, onRemoveQueued, onRemoveUnsent }) {
+export function createWaiting({ place, page, onRemoveQueued, onTakeBackWord, onRemoveUnsent }) {
   place?.addEventListener("click", (event) => {
     const button = closestTo(event, "[data-action]");
     const row = closestTo(event, ".queued");
     if (!button || !row) return;
     const text = button.dataset.action === "edit-waiting" ? slot(row, "text").title : null;
     if (row.dataset.run) onRemoveQueued(row.dataset.run, text);
+    else if (row.dataset.word) onTakeBackWord(row.dataset.word, text);
     else if (row.dataset.message) onRemoveUnsent(row.dataset.message, text);
   });
 
@@ -39,14 +41,15 @@ export function createWaiting({ place, page, onRemoveQueued, onRemoveUnsent }) {
   function fill(element, row) {
     element.dataset.key = row.key;
     setData(element, "run", row.run);
+    setData(element, "word", row.word);
     setData(element, "message", row.message);
     element.classList.toggle("refusal", Boolean(row.error));
-    element.classList.toggle("unsent", !row.run && !row.error);
+    element.classList.toggle("unsent", !row.run && !row.word && !row.error);
     setText(slot(element, "label"), row.user && row.user !== page.name ? `${row.label} · ${row.user}` : row.label);
     const text = slot(element, "text");
     setText(text, row.error ? `${row.error.message} — ${row.text}` : row.text);
     text.title = visible(row.text);
-    const isFixed = Boolean(row.isFixed) || (Boolean(row.run) && !page.may.drive);
+    const isFixed = Boolean(row.isFixed) || (Boolean(row.run ?? row.word) && !page.may.drive);
     for (const button of element.querySelectorAll("button")) button.hidden = isFixed;
     return element;
   }
@@ -54,13 +57,14 @@ export function createWaiting({ place, page, onRemoveQueued, onRemoveUnsent }) {
   return {
     /**
      * @param {QueuedMessage[]} queue
+     * @param {PendingWord[]} words that the run at work has not read
      * @param {UnsentMessage[]} unsent
      * @param {boolean} isMoving whether the queue's first message can be expected to start
      */
-    paint(queue, unsent, isMoving) {
+    paint(queue, words, unsent, isMoving) {
       if (!place) return;
       const kept = new Map(/** @type {HTMLElement[]} */ ([...place.children]).map((element) => [element.dataset.key, element]));
-      const wanted = rowsOf(queue, unsent, isMoving).map((row) => fill(kept.get(row.key) ?? clone("waiting"), row));
+      const wanted = rowsOf(queue, words, unsent, isMoving).map((row) => fill(kept.get(row.key) ?? clone("waiting"), row));
       // What stays is not touched: it may have focus.
       for (const element of kept.values()) if (!wanted.includes(element)) element.remove();
       wanted.forEach((element, index) => {
@@ -72,13 +76,21 @@ export function createWaiting({ place, page, onRemoveQueued, onRemoveUnsent }) {
 
 /**
  * @param {QueuedMessage[]} queue
+ * @param {PendingWord[]} words
  * @param {UnsentMessage[]} unsent
  * @param {boolean} isMoving
  * @returns {Row[]}
  */
-function rowsOf(queue, unsent, isMoving) {
-  const queued = new Set(queue.map((item) => item.client_message_id));
+function rowsOf(queue, words, unsent, isMoving) {
+  const queued = new Set([...queue, ...words].map((item) => item.client_message_id));
   return [
+    ...words.map((item) => ({
+      key: item.client_message_id,
+      text: item.message,
+      label: SENTENCES.waitsForModel,
+      user: item.user,
+      word: item.client_message_id,
+    })),
     ...queue.map((item, index) => ({
       key: item.run_id,
       text: item.message,

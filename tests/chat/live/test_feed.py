@@ -317,7 +317,7 @@ async def test_a_line_that_was_told_and_is_gone_before_anyone_looked(started: tu
     client = await Client().join(run, login)
     assert client.subscriber is not None
     # The session's frame has a message queued; the group's message that the queue is empty again was lost.
-    client.subscriber.feed.note_queue_sent([{"run_id": "one that has begun meanwhile"}])
+    client.subscriber.feed.note_queue_sent([{"run_id": "one that has begun meanwhile"}], [])
     await client.until(lambda: any(frame["type"] == "queue" and frame["data"] == [] for frame in client.frames))
 
 

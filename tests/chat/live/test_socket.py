@@ -36,6 +36,7 @@ async def test_a_run_is_told_from_its_start_to_its_end(bo: Browser) -> None:
             "run": None,
             "queue": [],
             "children": [],
+            "steering": [],
         }
         complete = await ask(socket)
         accepted = next(f for f in socket.frames if f["type"] == "accepted")

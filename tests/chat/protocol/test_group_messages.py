@@ -134,6 +134,7 @@ SAID: dict[str, tuple[Mapping[str, Any], list[tuple[Any, ...]]]] = {
         {"version": 1, "type": "stop", "run_id": RUN, "because": "Stopped by mei."},
         [("stop", UUID(RUN), "Stopped by mei.")],
     ),
+    "steer": ({"version": 1, "type": "steer", "run_id": RUN, "number": 7, "reason": "Interrupted by mei."}, []),
     "logins": (group_messages.LOGINS_CHANGED, [("logins",)]),
     "notification": (
         {"version": 1, "type": "notification", "user_id": 3, "data": {"title": "Report"}},

@@ -30,11 +30,12 @@ STORED |= {
 #: Of each type of frame that is not stored. What is told as a list has the fields of one.
 UNSTORED = {
     "session": (
-        "session_id title agent last_seq role window run queue children notes",
+        "session_id title agent last_seq role window run queue children steering notes",
         "reset context budget branch",
     ),
-    "accepted": ("client_message_id run_id queued", ""),
+    "accepted": ("client_message_id run_id queued", "steer"),
     "queue": ("run_id client_message_id user message", ""),
+    "steering": ("client_message_id user message", ""),
     "error": ("message code id", "client_message_id template values"),
     "reasoning_delta": ("step type attempt offset text", "tool_name"),
     "child_delta": ("step type attempt offset text", "tool_name"),
@@ -63,6 +64,7 @@ STEPS = {
     "max_iterations_reached": ("max_iterations", ""),
     "complete": ("total_iterations", ""),
     "error": ("error code", ""),
+    "steer": ("user client_message_id", ""),
     "approval_request": ("tool_call_id tool_name arguments deadline unanswered", ""),
     "approval": ("tool_call_id decision user scope reason", "arguments"),
     "question": ("tool_call_id fields deadline", ""),
@@ -73,6 +75,8 @@ COMMANDS = {
     "chat": ("message", "agent_name enable_reasoning client_message_id files"),
     "cancel": ("", "run_id all"),
     "continue": ("run_id", "client_message_id"),
+    "steer": ("message", "client_message_id interrupt"),
+    "unsteer": ("client_message_id", ""),
     "approve": ("run_id tool_call_id decision", "arguments scope reason"),
     "answer": ("run_id tool_call_id answers", ""),
     "resume": ("", "last_seq last_id"),

@@ -31,6 +31,7 @@ from chat.models import (
     Draft,
     ImportedDocument,
     IndexMove,
+    Mail,
     Occurrence,
     OwnerOffer,
     RequestKey,
@@ -115,6 +116,7 @@ def fill(name: str) -> User:
     WaitingCall.objects.create(session=session, run=run, decided_by=user, **held)
     StandingApproval.objects.create(session=session, user=user, tool_name="t", rule="r", made_by=user)
     hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
+    Mail.objects.create(user=user, kind="run.waiting", run_id=run.pk)
     WebhookDelivery.objects.create(webhook=hook, event="run.ended")
     audit.note_act(user.pk, Act.EXPORT, Door.API, session_id=session.pk)
     return user

@@ -1,0 +1,47 @@
+"""Words into runs at work. Written by ``store.steering`` alone."""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from chat.models.sessions import Run, Session
+
+
+class WordState(models.TextChoices):
+    """What has become of a word. Only the first changes."""
+
+    PENDING = "pending"
+    READ = "read"
+    TAKEN_BACK = "taken_back"
+    QUEUED = "queued"
+
+
+class SteeringWord(models.Model):
+    """What somebody says to a run while it is at work: kept until a model call reads it, and then, so that it is not taken twice.
+
+    Those of a session have rising keys in the order in which they were committed. Where the run ends first, the word becomes a
+    message in the queue, as a run of its own under the same ``client_message_id``.
+    """
+
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="steering_words", db_index=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steering_words")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    client_message_id = models.CharField(max_length=64)
+    message = models.TextField()
+    interrupt = models.BooleanField(help_text="Whether what was being done was ended for it.")
+    state = models.CharField(max_length=16, choices=WordState, default=WordState.PENDING)
+    created_at = models.DateTimeField(auto_now_add=True)
+    event_id = models.UUIDField(default=uuid.uuid4, help_text="Of the step that tells of it, once it was read.")
+    reading = models.UUIDField(null=True, help_text="The attempt to store that, by which it is found again.")
+
+    class Meta:
+        ordering = ("pk",)
+        constraints = (
+            models.UniqueConstraint(fields=("session", "user", "client_message_id"), name="one_word_per_message"),
+        )
+        indexes = (models.Index(fields=("session",), condition=Q(state="pending"), name="word_pending"),)
+
+    def __str__(self) -> str:
+        return f"{self.state} {self.client_message_id}"

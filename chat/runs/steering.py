@@ -1,0 +1,144 @@
+"""The use case: put a word into a run that is at work, and take it back. Sockets and API come through here.
+
+A word is a row until the run's next model call reads it, in the transaction that stores so. Where the run ends first, the same
+transaction puts it in the queue: see `state.finish`.
+"""
+
+import asyncio
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import transaction
+
+from agents.sentence import Sentence
+from chat.accounts.models import User
+from chat.models import IS_LIVE, Act, Door, Origin, Run
+from chat.runs import commands, publisher
+from chat.runs import registry as run_registry
+from chat.runs import state as run_state
+from chat.runs.admission import Refused, check_access, check_message
+from chat.runs.commands import Accepted
+from chat.runtime import background, database
+from chat.security import audit
+from chat.store import steering
+
+#: Words that may wait for one model call, and how many messages of the greatest length they may be together.
+MOST_PENDING = 100
+_MOST_LENGTHS = 4
+
+
+class _Said(NamedTuple):
+    """A word that was taken, or the message that it is where nothing is at work."""
+
+    accepted: Accepted
+    number: int = 0
+    reason: str = ""
+
+
+async def steer(
+    user: User,
+    session_id: UUID,
+    *,
+    message: str,
+    client_message_id: str | None = None,
+    interrupt: bool = False,
+    fallback_agent: str | None = None,
+    origin: Origin = Origin.CHAT,
+    door: Door = Door.API,
+) -> Accepted:
+    """Say something to the session's run at work, see `commands.Accepted.is_word`; where none is at work, ask it. Raises `Refused`.
+
+    The run's next model call reads it. ``interrupt``: what the run writes or does ends at once for it.
+    """
+    check_message(message)
+
+    def write() -> _Said:
+        own_id = client_message_id or uuid4().hex
+        return _steer_atomically(user, session_id, message, own_id, interrupt, fallback_agent, origin, door)
+
+    return (await run_registry.write_and_start(_heed, write)).accepted
+
+
+@transaction.atomic
+def _steer_atomically(
+    user: User,
+    session_id: UUID,
+    message: str,
+    own_id: str,
+    interrupt: bool,
+    fallback_agent: str | None,
+    origin: Origin,
+    door: Door,
+) -> _Said:
+    standing = check_access(session_id, user, own_id)
+    if standing.is_word and (known := steering.find(session_id, user.pk, own_id)) is not None:
+        if (known.message, known.interrupt) != (message, interrupt):
+            raise commands.used_before()
+        return _Said(Accepted(session_id, known.run_id, own_id, 0, is_new=False, is_word=True))
+    run = Run.objects.select_related("agent_version").filter(IS_LIVE, session_id=session_id).first()
+    if standing.is_known or run is None or not _reads_words(run):
+        asked = commands.ask_atomically(
+            user,
+            session_id,
+            message=message,
+            agent_name=None,
+            fallback_agent=fallback_agent,
+            enable_reasoning=True,
+            client_message_id=own_id,
+            origin=origin,
+        )
+        return _Said(asked)
+    _check_room(run, message)
+    number = steering.add(run, user.pk, own_id, message, interrupt=interrupt)
+    if run.user_id != user.pk:
+        audit.note_act(user.pk, Act.STEER, door, session_id=session_id, run_id=run.pk, subject_id=run.user_id)
+    reason = run_state.interrupted_by(user.get_username()) if interrupt else ""
+    return _Said(Accepted(session_id, run.pk, own_id, 0, is_new=True, is_word=True), number, reason)
+
+
+def _reads_words(run: Run) -> bool:
+    """Whether something can be said to it. What an agent of an extension asks its model, it alone decides."""
+    return run.agent_version is None or not run.agent_version.agent_class
+
+
+def _check_room(run: Run, message: str) -> None:
+    waiting = steering.lengths_pending(run.pk)
+    longest = _MOST_LENGTHS * settings.MAX_MESSAGE_CHARS
+    if len(waiting) >= MOST_PENDING or 0 < longest < sum(waiting) + len(message):
+        raise Refused(
+            "queue_full",
+            Sentence("%(n)d messages wait for the model already. Please wait until it has read them.", n=len(waiting)),
+        )
+
+
+def _heed(said: _Said) -> "asyncio.Task[None] | None":
+    """The word is committed: tell the run, and those who look on."""
+    if not said.accepted.is_word:
+        return commands.start_accepted(said.accepted)
+    if said.accepted.is_new:
+        return background.spawn(_tell(said), f"steer {said.accepted.run_id}")
+    return None
+
+
+async def _tell(said: _Said) -> None:
+    await run_registry.steer_run(said.accepted.run_id, said.number, said.reason)
+    await publisher.publish_queue(said.accepted.session_id)
+
+
+async def unsteer(user: User, session_id: UUID, client_message_id: str, door: Door = Door.API) -> UUID:
+    """Take a word back that no model call has read; returns the run that it was for. Raises `Refused`."""
+    run_id = await database.write(_take_back, user, session_id, client_message_id, door)
+    await publisher.publish_queue(session_id)
+    return run_id
+
+
+@transaction.atomic
+def _take_back(user: User, session_id: UUID, client_message_id: str, door: Door) -> UUID:
+    check_access(session_id, user, client_message_id)
+    word = steering.take_back(session_id, user.pk, client_message_id)
+    if word is None:
+        raise Refused("nothing_to_cancel", Sentence("It was read already, or never said: it cannot be taken back."))
+    if word.user_id != user.pk:
+        audit.note_act(user.pk, Act.STOP, door, session_id=session_id, run_id=word.run_id, subject_id=word.user_id)
+    return word.run_id

@@ -1,0 +1,208 @@
+"""Words into runs at work: read once or queued once, whatever happens around it; each row of the table is a course of events."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import DatabaseError
+
+from agents import ModelSettings
+from chat.access import Role
+from chat.models import Act, AuditEntry, Door, Run, SteeringWord, Step
+from chat.runs import commands, recorder, sharing, steering
+from chat.runs import registry as run_registry
+from chat.runs.admission import Refused
+from chat.runtime import database
+from chat.store import selectors
+from tests.chat import making
+from tests.faults.here import ENDS_WITHIN_S, Here, here
+from tests.model_server import ModelServer, Script
+
+__all__ = ["here"]
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
+
+STORY = "Once upon a time there was a king. " * 30
+
+
+@pytest.fixture
+def model_side(transactional_db: None, settings: Any) -> Iterator[ModelServer]:
+    with ModelServer() as server:
+        settings.AGENT_MODEL = ModelSettings(server.url, "stub", timeout_s=20.0)
+        yield server
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(ENDS_WITHIN_S):
+        while not await database.read(condition):  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def begun(here: Here, server: ModelServer, *scripts: Script) -> UUID:
+    """A run whose model has been asked once, and has not answered."""
+    server.enqueue(*scripts)
+    accepted = await commands.ask(here.user, here.session.pk, message="Tell me.", agent_name="writer")
+    await server.until(lambda: bool(server.requests))
+    return accepted.run_id
+
+
+async def say(here: Here, message: str, **fields: Any) -> commands.Accepted:
+    return await steering.steer(here.user, here.session.pk, message=message, client_message_id=message, **fields)
+
+
+def read_words(here: Here) -> list[str]:
+    steps = Step.objects.filter(session=here.session, type="steer").order_by("pk")
+    return [selectors.step_data(step)["content"] for step in steps]
+
+
+def asked(here: Here) -> list[str]:
+    return list(Run.objects.filter(session=here.session).order_by("number").values_list("message", flat=True))
+
+
+async def test_at_once_it_cuts_the_answer_and_is_told_to_the_model(here: Here, model_side: ModelServer) -> None:
+    run_id = await begun(here, model_side, Script(STORY, every_s=0.02), Script("As you like."))
+    accepted = await say(here, "Be brief.", interrupt=True)
+    assert (accepted.run_id, accepted.is_word, accepted.queued) == (run_id, True, 0)
+    assert await here.all_ended()
+    assert await database.read(read_words, here) == ["Be brief."]
+    assert await database.read(asked, here) == ["Tell me."]
+    assert model_side.requests[1].body["messages"][-1] == {"role": "user", "content": "Be brief."}
+    again = await say(here, "Be brief.", interrupt=True)
+    assert (again.run_id, again.is_word, again.is_new) == (run_id, True, False)
+    for other in ({"interrupt": False}, {"message": "Be long."}):
+        with pytest.raises(Refused, match="another message"):
+            await steering.steer(
+                here.user,
+                here.session.pk,
+                **{"message": "Be brief.", "interrupt": True, "client_message_id": "Be brief.", **other},
+            )
+    with pytest.raises(Refused, match="another message"):
+        await commands.ask(here.user, here.session.pk, message="Be brief.", client_message_id="Be brief.")
+
+
+async def test_where_the_run_ends_first_it_is_asked_next_past_limits(
+    here: Here, model_side: ModelServer, settings: Any
+) -> None:
+    settings.MAX_QUEUED_RUNS = 1
+    await begun(here, model_side, Script("Done.", every_s=0.05), Script("Again."), Script("And again."))
+    for word in ("One.", "Two."):
+        await say(here, word)
+    assert await here.all_ended()
+    assert await database.read(read_words, here) == []
+    assert await database.read(asked, here) == ["Tell me.", "One.", "Two."]
+    # The same again is what it was, and nothing more is asked.
+    assert (await say(here, "One.")).is_word
+    assert len(await database.read(asked, here)) == 3
+
+
+async def test_where_nothing_is_at_work_it_is_a_message(here: Here, model_side: ModelServer) -> None:
+    model_side.enqueue(Script("Yes."))
+    accepted = await say(here, "Hello.")
+    assert not accepted.is_word
+    assert await here.all_ended()
+    assert (await say(here, "Hello.")).run_id == accepted.run_id
+    assert await database.read(asked, here) == ["Hello."]
+
+
+async def test_it_can_be_taken_back_until_it_was_read(here: Here, model_side: ModelServer) -> None:
+    await begun(here, model_side, Script(STORY, every_s=0.02), Script("Yes."))
+    await say(here, "Be brief.")
+    (word,) = (await database.read(selectors.lines, here.session.pk))[1]
+    assert word == {"client_message_id": "Be brief.", "user": here.user.get_username(), "message": "Be brief."}
+    await steering.unsteer(here.user, here.session.pk, "Be brief.")
+    await say(here, "Be kind.", interrupt=True)
+    assert await here.all_ended()
+    assert await database.read(read_words, here) == ["Be kind."]
+    for gone in ("Be brief.", "Be kind.", "Never said."):
+        with pytest.raises(Refused) as refused:
+            await steering.unsteer(here.user, here.session.pk, gone)
+        assert refused.value.code == "nothing_to_cancel"
+
+
+async def test_what_stops_all_takes_words_back_too(here: Here, model_side: ModelServer) -> None:
+    await begun(here, model_side, Script(STORY, every_s=0.02))
+    await say(here, "Be brief.")
+    await commands.cancel(here.user, here.session.pk, everything=True)
+    assert await here.all_ended()
+    assert await database.read(asked, here) == ["Tell me."]
+
+
+async def test_two_at_once_and_a_thousand_are_each_taken_once_or_refused(here: Here, model_side: ModelServer) -> None:
+    await begun(here, model_side, Script(STORY * 10, every_s=0.02), Script("Yes."))
+    results = await asyncio.gather(*(say(here, f"Word {n}.") for n in range(150)), return_exceptions=True)
+    taken = [result for result in results if not isinstance(result, BaseException)]
+    refusals = {result.code for result in results if isinstance(result, Refused)}
+    assert (len(taken), refusals) == (steering.MOST_PENDING, {"queue_full"})
+    with pytest.raises(Refused, match="wait for the model"):
+        await say(here, "Now.", interrupt=True)
+    await run_registry.steer_run(taken[0].run_id, await database.read(newest), "Interrupted by a test.")
+    assert await here.all_ended()
+    assert sorted(await database.read(read_words, here)) == sorted(result.client_message_id for result in taken)
+    assert await database.read(asked, here) == ["Tell me."]
+
+
+def newest() -> int:
+    return int(SteeringWord.objects.order_by("-pk").values_list("pk", flat=True)[0])
+
+
+async def test_the_longest_is_taken(here: Here, model_side: ModelServer, settings: Any) -> None:
+    await begun(here, model_side, Script(STORY, every_s=0.02), Script("Yes."))
+    longest = "x" * settings.MAX_MESSAGE_CHARS
+    await steering.steer(here.user, here.session.pk, message=longest, interrupt=True)
+    assert await here.all_ended()
+    assert await database.read(read_words, here) == [longest]
+    with pytest.raises(Refused) as refused:
+        await steering.steer(here.user, here.session.pk, message=f"{longest}x")
+    assert refused.value.code == "too_large"
+
+
+async def test_a_commit_that_nobody_heard_of_is_not_made_twice(
+    here: Here, model_side: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begun(here, model_side, Script(STORY, every_s=0.02), Script("Yes."))
+    original = recorder._append_words
+    tries: list[int] = []
+
+    def forgetful(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        tries.append(1)
+        if len(tries) == 1:
+            raise DatabaseError("The connection was lost.")
+        return result
+
+    monkeypatch.setattr(recorder, "_append_words", forgetful)
+    await say(here, "Be brief.", interrupt=True)
+    assert await here.all_ended()
+    assert len(tries) == 2
+    assert await database.read(read_words, here) == ["Be brief."]
+    assert model_side.requests[1].body["messages"][-1]["content"] == "Be brief."
+    seqs = await database.read(
+        lambda: list(Step.objects.filter(session=here.session).order_by("seq").values_list("seq", flat=True))
+    )
+    assert seqs == list(range(1, len(seqs) + 1))
+
+
+async def test_who_steers_another_s_run_is_in_the_audit(here: Here, model_side: ModelServer) -> None:
+    driver = await database.write(making.user, "driver")
+    await database.write(
+        sharing.make_share, here.user, here.session.pk, sharing.Wish(user="driver"), Role.DRIVER, None, Door.API
+    )
+    run_id = await begun(here, model_side, Script(STORY, every_s=0.02), Script("Yes."))
+    await steering.steer(driver, here.session.pk, message="Be brief.", interrupt=True)
+    assert await here.all_ended()
+    notes = await database.read(
+        lambda: list(AuditEntry.objects.filter(action=Act.STEER).values_list("actor_id", "run_id", "subject_id"))
+    )
+    assert notes == [(driver.pk, run_id, here.user.pk)]
+
+
+async def test_a_later_run_is_told_what_was_said(here: Here, model_side: ModelServer) -> None:
+    await begun(here, model_side, Script(STORY, every_s=0.02), Script("As you like."), Script("You said so."))
+    await say(here, "Be brief.", interrupt=True)
+    assert await here.all_ended()
+    await commands.ask(here.user, here.session.pk, message="What did I say?", agent_name="writer")
+    assert await here.all_ended()
+    told = [message["content"] for message in model_side.requests[-1].body["messages"] if message["role"] == "user"]
+    assert told == ["Tell me.", "Be brief.", "What did I say?"]
