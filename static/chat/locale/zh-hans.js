@@ -99,7 +99,7 @@ const words = {
   "At most %(n)d changes a minute. Please wait a moment.": "每分钟最多更改 %(n)d 次。请稍候。",
   "At most %(n)d comments a minute. Please wait a moment.": "每分钟最多 %(n)d 条评论。请稍候。",
   "At most %(n)d messages a minute. Please wait a moment.": "每分钟最多 %(n)d 条消息。请稍候。",
-  "At the next step": "下一步时读取",
+  "At the next step": "下一步骤时读取",
   "Browsers only do that for pages that are opened over https, or on the server's own machine.": "浏览器只对以 https 打开、或在服务器本机打开的页面这么做。",
   "Budget %(share)s%%": "预算 %(share)s%%",
   "Catching up": "正在同步",

@@ -99,7 +99,7 @@ const words = {
   "At most %(n)d changes a minute. Please wait a moment.": "每分鐘最多更改 %(n)d 次。請稍候。",
   "At most %(n)d comments a minute. Please wait a moment.": "每分鐘最多 %(n)d 則留言。請稍候。",
   "At most %(n)d messages a minute. Please wait a moment.": "每分鐘最多 %(n)d 則訊息。請稍候。",
-  "At the next step": "下一步時讀取",
+  "At the next step": "下一步驟時讀取",
   "Browsers only do that for pages that are opened over https, or on the server's own machine.": "瀏覽器只對以 https 開啟、或在伺服器本機開啟的頁面這麼做。",
   "Budget %(share)s%%": "預算 %(share)s%%",
   "Catching up": "正在同步",
