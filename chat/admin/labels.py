@@ -247,16 +247,16 @@ NAMES = (
 OTHERS = (
     gettext_noop("Access attempts"),
     gettext_noop("Access failures"),
-    gettext_noop("Access logs"),
     gettext_noop("access attempt"),
     gettext_noop("access attempts"),
     gettext_noop("access failure"),
     gettext_noop("access failures"),
-    gettext_noop("access log"),
-    gettext_noop("access logs"),
-    gettext_noop("Model name"),
-    gettext_noop("Add link"),
-    gettext_noop("Change or view list link"),
+    gettext_noop("IP Address"),
+    gettext_noop("Username"),
+    gettext_noop("Path"),
+    gettext_noop("Attempt Time"),
+    gettext_noop("Failed Logins"),
+    gettext_noop("Access lock out"),
 )
 
 
