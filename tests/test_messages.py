@@ -311,6 +311,7 @@ _FOR_PROGRAMS = {
     "chat/exports/atif_reader.py": 1,
     "chat/protocol/commands.py": 1,
     "chat/api/errors.py": 1,
+    "chat/api/waiting.py": 1,
     "chat/api/routes.py": 1,
     "chat/api/urls.py": 2,
 }
