@@ -30,6 +30,7 @@ from chat.models import (
     Session,
     SessionFile,
     Share,
+    SteeringWord,
     Step,
     StepContent,
     Thread,
@@ -52,6 +53,7 @@ shares.json     with whom you share sessions, and which are shared with you
 tokens.json     your tokens, without the secrets, of which none is kept
 verdicts.json   what you have said about runs, in your sessions and in others'
 comments.json   and about steps
+steering.json   what you have said to runs at work
 webhooks.json   addresses of yours that are told of runs
 usage.json      tokens and costs, by day
 audit.json      what you did that is noted, and what others did to what is yours
@@ -116,6 +118,8 @@ def _members(user: User) -> Iterator[tuple[str, Iterator[bytes]]]:
     yield "verdicts.json", _list(_values(verdicts, without=("id", "user_id", "version")))
     comments = Comment.objects.filter(user=user, deleted_at=None)
     yield "comments.json", _list(_values(comments, without=("user_id", "version", "deleted_at")))
+    words = SteeringWord.objects.filter(user=user)
+    yield "steering.json", _list(_values(words, without=("id", "user_id", "event_id", "reading")))
     yield "webhooks.json", _list(_values(Webhook.objects.filter(owner=user), without=("owner_id", "fingerprint")))
     yield "usage.json", _list(_values(DailyUsage.objects.filter(user=user), without=("id", "user_id")))
     about = AuditEntry.objects.filter(Q(actor_id=user.pk) | Q(subject_id=user.pk))
