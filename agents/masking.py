@@ -57,6 +57,7 @@ _SHAPES: Mapping[str, tuple[Kind, str]] = {
     # Our own.
     "tk_": ("token", "[A-Za-z0-9_-]{20,}+"),
     "lk_": ("token", "[A-Za-z0-9_-]{20,}+"),
+    "pr_": ("token", "[A-Za-z0-9_-]{20,}+"),
     # JSON Web Tokens: {" in Base64.
     "eyJ": ("token", r"[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}+(?:\.[A-Za-z0-9_-]*+)?"),
 }

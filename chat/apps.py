@@ -31,9 +31,10 @@ class ChatConfig(AppConfig):
 
         Extensions are taken in every process, so that whichever can't start says so, and why.
         """
-        from chat.security.account_acts import watch_logins  # noqa: PLC0415 - the models are not loaded yet above
+        from chat.security.account_acts import watch_accounts, watch_logins  # noqa: PLC0415 - the models are not loaded yet above
 
         watch_logins()
+        watch_accounts()
         post_migrate.connect(_make_built_in, sender=self)
         try:
             agents.load_extensions(settings.EXTENSIONS)

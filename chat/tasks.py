@@ -37,6 +37,12 @@ def execute_next_run(session_id: str, **_later: Any) -> None:
         broker.notify_workers(UUID(session_id))
 
 
+@shared_task(name=broker.FORMER_TASK)
+def execute_next_run_as_before(session_id: str, **later: Any) -> None:
+    """The same, as a process of the version before asks for it."""
+    execute_next_run(session_id, **later)
+
+
 class Consumer(consumer.Consumer):
     """Celery's, which outlives whatever its broker does: begun anew it goes on, and meanwhile the runs do.
 

@@ -1,11 +1,11 @@
 """The pages' addresses."""
 
-from django.urls import include, path
+from django.urls import include, path, re_path
 
+from chat.web import api_page, own_data, reading
 from chat.web import branches as branch_pages
 from chat.web import calls as call_pages
 from chat.web import comparison as comparison_pages
-from chat.web import own_data, reading
 from chat.web import runs as run_pages
 from chat.web import sessions as session_pages
 from chat.web import sharing as sharing_pages
@@ -32,10 +32,13 @@ urlpatterns = [
     path("runs/<uuid:run_id>/decide/", waiting_pages.decide, name="decide"),
     path("runs/<uuid:run_id>/calls/<int:number>/", call_pages.call, name="call"),
     path("accounts/reading/", reading.choose_reading, name="reading"),
+    # Made from the calls' own descriptions, which are beside them.
+    re_path(r"^api/docs/?$", api_page.docs, name="api-docs"),
     path("accounts/tokens/", token_pages.index, name="tokens"),
     path("accounts/tokens/<uuid:token_id>/revoke/", token_pages.revoke, name="token-revoke"),
     path("accounts/webhooks/", webhook_pages.index, name="webhooks"),
     path("accounts/webhooks/<uuid:webhook_id>/remove/", webhook_pages.remove, name="webhook-remove"),
+    path("accounts/webhooks/deliveries/<uuid:delivery_id>/retry/", webhook_pages.retry, name="webhook-retry"),
     path("accounts/webhooks/<uuid:webhook_id>/test/", webhook_pages.test, name="webhook-test"),
     # Beside the pages of accounts, of which few are served at a time: it may take long.
     path("data/archive/", own_data.send_archive, name="own_archive"),

@@ -14,7 +14,7 @@ _TASKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("agent", "mcpserver", "modelserver", "toolserver", "price", "budget"),
     ),
     ("people", gettext_noop("People and rights"), ("user", "group", "apitoken", "auditentry")),
-    ("logins", gettext_noop("Failed logins"), ("accessattempt", "accessfailurelog", "accesslog")),
+    ("logins", gettext_noop("Failed logins"), ("accessattempt", "accessfailurelog")),
     ("operation", gettext_noop("Operation"), ("announcement", "process", "connection", "webhook")),
 )
 

@@ -256,6 +256,8 @@ if EMAIL_URL:
     EMAIL_USE_SSL, EMAIL_USE_TLS = EMAIL_URL.use_ssl, EMAIL_URL.use_starttls
     DEFAULT_FROM_EMAIL = SERVER_EMAIL = EMAIL_URL.sender
 EMAIL_TIMEOUT = 10
+# The link of a mail by which a new password is set.
+PASSWORD_RESET_TIMEOUT = 86_400
 
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "login"

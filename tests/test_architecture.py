@@ -53,6 +53,7 @@ WRITERS = {
     "ApiToken": ["security/tokens.py"],
     "TraceCursor": ["traces/cursor.py"],
     "TracedRun": ["traces/cursor.py"],
+    "Mail": ["store/mails.py"],
     "Webhook": ["store/webhooks.py"],
     "WebhookDelivery": ["store/webhooks.py"],
 }
@@ -98,6 +99,7 @@ CALLED = {
     "ImportedDocument": {"ImportedDocument"},
     "TraceCursor": {"TraceCursor"},
     "TracedRun": {"TracedRun"},
+    "Mail": {"Mail", "mails"},
     "Webhook": {"Webhook", "webhooks"},
     "WebhookDelivery": {"WebhookDelivery", "deliveries"},
 }

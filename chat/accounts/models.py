@@ -29,6 +29,10 @@ class User(AbstractUser):
         ),
     )
 
+    #: What somebody with a confirmed address wants to be mailed.
+    mail_waiting = models.BooleanField(_("Mail me when a run waits for me"), default=True, db_default=True)
+    mail_failures = models.BooleanField(_("Mail me when a scheduled run has failed"), default=True, db_default=True)
+
     shows_reading = models.BooleanField(
         _("show others where I read"),
         default=False,

@@ -6,6 +6,7 @@ Read-only, but for the few things that may be done. Nothing here counts or scans
 from chat.admin import (
     agents,
     audit,
+    login_failures,
     mcp_servers,
     model_servers,
     operations,
@@ -26,6 +27,7 @@ __all__ = [
     "agents",
     "audit",
     "labels",
+    "login_failures",
     "mcp_servers",
     "model_servers",
     "operations",

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 from urllib.parse import urlencode
+from uuid import UUID
 
 import orjson
 from django.contrib import admin
@@ -16,7 +17,7 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext
 
 from chat.admin.actions import ReadOnlyAdmin, user_pk
-from chat.models import LOOKS, Act, AuditEntry, Door
+from chat.models import LOOKS, Act, AuditEntry, Door, Run
 from chat.protocol import as_uuid
 from chat.rendering.spreadsheets import csv_line
 from chat.runtime import database
@@ -24,6 +25,8 @@ from chat.security.audit import note_act
 from chat.store.audit_log import COLUMNS, AuditFilter, Cursor, file_row, names_in, person_of
 
 _ROWS = 100
+#: Of a run's, on its own page.
+_BESIDE_A_RUN = 20
 #: Entries that are read at a time for the file.
 _AT_ONCE = 1_000
 _FIELDS = ("person", "action", "door", "session", "since", "until")
@@ -67,6 +70,18 @@ class AuditEntryAdmin(ReadOnlyAdmin):
             "clock": timezone.get_current_timezone_name(),
         }
         return TemplateResponse(request, "admin/chat/audit.html", context)
+
+
+def audit_rows(run_id: UUID | None) -> list[dict[str, Any]]:
+    """The newest entries about one run or its session, in words, for the run's own page."""
+    session_id = Run.objects.filter(pk=run_id).values_list("session_id", flat=True).first() if run_id else None
+    if session_id is None:
+        return []
+    found = [
+        entry for entry in AuditFilter(session_id=session_id).entries(_ROWS, None) if entry.run_id in (run_id, None)
+    ]
+    names = names_in(found)
+    return [_row(entry, names) for entry in found[:_BESIDE_A_RUN]]
 
 
 def _filter_of(typed: dict[str, str]) -> tuple[AuditFilter, list[str]]:

@@ -21,6 +21,7 @@ from agents.sentence import Sentence
 from chat import access
 from chat.accounts.models import User
 from chat.admin.actions import ConfirmedAction, ConfirmedActionsAdmin
+from chat.admin.audit import audit_rows
 from chat.admin.filters import (
     AgentFilter,
     ModelFilter,
@@ -258,6 +259,8 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
             "next": shown[-1].position if len(steps) > _RUN_STEPS else None,
             "calls": _calls(as_uuid(object_id)),
         }
+        if request.user.has_perm("chat.view_auditentry"):
+            more["audit"] = audit_rows(as_uuid(object_id))
         _nest(more["steps"], as_uuid(object_id) or UUID(int=0))
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
 

@@ -62,7 +62,7 @@ class UsageAdmin(ReadOnlyAdmin):
             "choices_of_days": [(number, number == days) for number in _DAYS],
             "choices_of_by": [(key, words, key == by) for key, words in _BY.items()],
             "bars": _bars(by_day, [str(since + timedelta(days=n)) for n in range(days)]),
-            "rows": [_row(total) for total in rows[:_ROWS]],
+            "rows": _rows(rows[:_ROWS]),
             "since": since,
             "until": until,
         }
@@ -91,11 +91,18 @@ def _bars(totals: Iterable[Total], days: list[str]) -> list[dict[str, Any]]:
     return bars
 
 
-def _row(total: Total) -> dict[str, Any]:
+def _rows(totals: list[Total]) -> list[dict[str, Any]]:
+    """The totals in words, each with a bar as long as its share of the longest."""
+    most = max((total.tokens for total in totals), default=0) or 1
+    return [_row(total, most) for total in totals]
+
+
+def _row(total: Total, most: int) -> dict[str, Any]:
     costs = [humanize.cost(float(amount), currency) for currency, amount in sorted(total.costs.items())]
     if total.unpriced:
         costs.append(gettext("unknown for %(n)s calls") % {"n": humanize.count(total.unpriced)})
-    return {"total": total, "cost": ", ".join(costs)}
+    into, out = (round(number * 100 / most, 2) for number in (total.input_tokens, total.output_tokens))
+    return {"total": total, "cost": ", ".join(costs), "into": into, "out": out}
 
 
 def _csv_file(name: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> HttpResponseBase:

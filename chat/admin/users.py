@@ -1,5 +1,6 @@
 """Accounts in the admin."""
 
+from http import HTTPStatus
 from typing import Any, cast
 
 from allauth.account.models import EmailAddress
@@ -14,7 +15,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy, ngettext
 
 from chat.accounts.models import User
+from chat.models import Door
 from chat.runs import erasure, sessions
+from chat.security import tokens
 
 
 def _with_sessions(name: str, number: int) -> str:
@@ -63,9 +66,20 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
         self.message_user(request, text % {"n": done})
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 - Django's name
-        """Set somebody's password, and note it, as one."""
+        """Set somebody's password, which ends their tokens, and note it, as one."""
         with transaction.atomic():
-            return super().user_change_password(request, id, form_url)
+            if request.method == "POST" and id.isdecimal():
+                tokens.revoke_all(int(id), by=request.user.pk, door=Door.ADMIN)
+            answer = super().user_change_password(request, id, form_url)
+            # Nothing was saved where the form is shown again.
+            transaction.set_rollback(answer.status_code != HTTPStatus.FOUND)
+            return answer
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Save an account; with one that is deactivated its tokens end."""
+        if change and not obj.is_active:
+            tokens.revoke_all(obj.pk, by=request.user.pk, door=Door.ADMIN)
+        super().save_model(request, obj, form, change)
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         """Close an account at once; all that belongs to it is removed little by little, however much it is."""

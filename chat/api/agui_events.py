@@ -132,9 +132,8 @@ class Translator:
     def interrupt(self, interrupts: list[Event]) -> list[Identified]:
         """The events that end the stream of a run that waits for people."""
         run = self._runs[self._root]
-        closing = [each.event if isinstance(each, _Passing | _At) else each for each in _end_iteration(run)]
         outcome = {"type": "interrupt", "interrupts": interrupts}
-        return [Identified(each) for each in (*closing, {"type": "RUN_FINISHED", **self._ids, "outcome": outcome})]
+        return [Identified(each) for each in (*_end_iteration(run), {"type": "RUN_FINISHED", **self._ids, "outcome": outcome})]
 
     @property
     def has_ended(self) -> bool:

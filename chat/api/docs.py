@@ -1,21 +1,18 @@
-"""The API's description, for programs and for people."""
+"""The API's description for programs; people read it on a page that is made from it."""
 
 from typing import Any, get_args
 
 import orjson
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 
 from chat.api.auth import TokenAuth
 from chat.api.errors import refuse_strangers, status_of
 from chat.api.routes import api
 from chat.protocol import CLOSES, ERROR_CODES
-from chat.protocol.frames import StoredFrame, UnstoredFrame, type_of
+from chat.protocol.frames import StoredFrame, UnstoredFrame
 from chat.protocol.schema import frame_schemas, payload_schemas
-from chat.rendering.markdown import prepare_markdown
 
-_SOCKET = (
+SOCKET = (
     "A WebSocket of JSON text frames at `/ws/chat/<session_id>/`, with the login's cookie. A client sends "
     "`{type, payload}` and is sent `{type, data}`; events of the log have `seq`, `id` and `run_id` beside them. "
     "`last_seq=41&last_id=…` in the address asks for what came after event 41; `agent_name` is who answers. Acknowledge "
@@ -26,6 +23,11 @@ _QUERY = {
     name: {"type": kind} for name, kind in (("last_seq", "integer"), ("last_id", "string"), ("agent_name", "string"))
 }
 
+
+_ANY_ERROR = {
+    "description": "An error, with the status that belongs to its code",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+}
 
 #: Calls of other doors, by their paths; each adds its own where its addresses are.
 other_paths: dict[str, dict[str, Any]] = {}
@@ -57,8 +59,32 @@ def openapi_schema() -> dict[str, Any]:
                     way[TokenAuth.__name__] = [needed[call["operationId"]]]
     # With what the types say of their fields, which ninja leaves out.
     described["components"]["schemas"] |= frame_schemas()
+    described["components"]["schemas"]["Error"] = _error_schema()
+    for methods in described["paths"].values():
+        for call in methods.values():
+            call["responses"].setdefault("default", _ANY_ERROR)
     described["paths"] = {**described["paths"], **other_paths}
     return described
+
+
+def _error_schema() -> dict[str, Any]:
+    """What every call under ``/api/`` answers where it does not do what it was asked for."""
+    codes = {code: status_of(code) for code in ERROR_CODES}
+    fields = {
+        "code": {"type": "string", "enum": list(codes)},
+        "message": {"type": "string", "description": "For people, in English."},
+        "id": {"type": "string", "description": "By which it is found in the installation's log."},
+    }
+    told = "An error. " + " ".join(f"`{code}`: {status}." for code, status in codes.items())
+    error = {"type": "object", "properties": fields, "required": ["code", "message", "id"]}
+    described = f"{told} Whoever is not logged in, and a token that holds no more, get 401 with `not_allowed`."
+    return {
+        "type": "object",
+        "description": described,
+        "properties": {"error": error},
+        "required": ["error"],
+        "x-statuses": codes,
+    }
 
 
 async def asyncapi(request: HttpRequest) -> HttpResponse:
@@ -74,7 +100,7 @@ def socket_schema() -> dict[str, Any]:
     frames = [frame.__name__ for frame in (*get_args(UnstoredFrame), *get_args(StoredFrame))]
     return {
         "asyncapi": "3.0.0",
-        "info": {"title": "Thinkaloud", "version": "1", "description": _SOCKET},
+        "info": {"title": "Thinkaloud", "version": "1", "description": SOCKET},
         "defaultContentType": "application/json",
         "channels": {
             "session": {
@@ -111,79 +137,3 @@ def _command_schema(word: str, payload: dict[str, Any]) -> dict[str, Any]:
         "properties": {"type": {"const": word, "type": "string"}, "payload": payload},
         "required": ["type", "payload"] if payload.get("required") else ["type"],
     }
-
-
-@login_required
-def docs(request: HttpRequest) -> HttpResponse:
-    """The API's description for people."""
-    schema = openapi_schema()
-    calls = [
-        {
-            "method": method.upper(),
-            "path": address,
-            "summary": call["description"],
-            "parameters": call.get("parameters", []),
-            "body": _fields(_json_of(call.get("requestBody", {}))),
-            "answers": [
-                {"status": status, "told": answer.get("description", ""), "kind": _kind(_json_of(answer))}
-                for status, answer in call["responses"].items()
-            ],
-        }
-        for address, methods in schema["paths"].items()
-        for method, call in methods.items()
-    ]
-    objects = {name: _object(described) for name, described in schema["components"]["schemas"].items()}
-    commands = {word: _object(payload) for word, payload in payload_schemas().items()}
-    socket = {
-        "description": _SOCKET,
-        "commands": commands,
-        "frames": [(type_of(frame), frame.__name__) for frame in (*get_args(UnstoredFrame), *get_args(StoredFrame))],
-        "closes": CLOSES,
-        "errors": {code: status_of(code) for code in ERROR_CODES},
-    }
-    told = [each["told"] for each in (*objects.values(), *commands.values())]
-    fields = [field["told"] for each in (*objects.values(), *commands.values()) for field in each["fields"]]
-    prepare_markdown([text for text in (schema["info"]["description"], _SOCKET, *told, *fields) if text])
-    return render(
-        request, "api/docs.html", {"info": schema["info"], "calls": calls, "objects": objects, "socket": socket}
-    )
-
-
-def _json_of(content: dict[str, Any]) -> dict[str, Any]:
-    described: dict[str, Any] = content.get("content", {}).get("application/json", {}).get("schema", {})
-    return described
-
-
-def _object(described: dict[str, Any]) -> dict[str, Any]:
-    """An object as a section shows it."""
-    return {"told": described.get("description", ""), "fields": _fields(described)}
-
-
-def _fields(described: dict[str, Any]) -> list[dict[str, Any]]:
-    """An object's fields, as a table shows them."""
-    return [
-        {
-            "name": name,
-            "kind": _kind(field),
-            "required": name in described.get("required", ()),
-            "told": field.get("description", ""),
-        }
-        for name, field in described.get("properties", {}).items()
-    ]
-
-
-def _kind(described: dict[str, Any]) -> str:
-    """A value's type in few words."""
-    if "$ref" in described:
-        return str(described["$ref"]).rpartition("/")[2]
-    if "const" in described:
-        return orjson.dumps(described["const"]).decode()
-    if "enum" in described:
-        return " or ".join(orjson.dumps(word).decode() for word in described["enum"])
-    if "anyOf" in described:
-        return " or ".join(_kind(one) for one in described["anyOf"])
-    if "prefixItems" in described:
-        return f"[{', '.join(_kind(one) for one in described['prefixItems'])}]"
-    if described.get("type") == "array":
-        return f"list of {_kind(described.get('items', {}))}"
-    return str(described.get("format") or described.get("type", ""))

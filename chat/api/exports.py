@@ -17,7 +17,7 @@ from chat.api.paths import visible_run, visible_session
 from chat.api.sessions import SessionOut, session_out
 from chat.exports.atif_reader import MOST_BYTES
 from chat.exports.files import FORMATS, Format, content_disposition, file_name, next_piece, scan_source
-from chat.exports.importing import plan_import, store_import
+from chat.exports.importing import check_import_limit, plan_import, store_import
 from chat.exports.masking import Masker
 from chat.exports.source import Source
 from chat.models import Act, Door, Run, Session
@@ -80,6 +80,7 @@ async def import_session(request: HttpRequest) -> Status[dict[str, Any]]:
     if len(body) > MOST_BYTES:
         raise BadFrame("too_large", Sentence("The document is too large: it may have 20 MiB."))
     async with _one_at_a_time:
+        await database.read(check_import_limit, user_of(request))
         planned = await asyncio.to_thread(plan_import, body)
         session = await database.write(store_import, user_of(request), planned)
     return Status(201, session_out(session))

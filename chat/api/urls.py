@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, re_path
 
 from chat.api.auth import PAGE_HEADER
-from chat.api.docs import asyncapi, docs, openapi
+from chat.api.docs import asyncapi, openapi
 from chat.api.errors import ErrorResponse, error_response, refuse_strangers
 from chat.api.routes import api
 
@@ -62,7 +62,6 @@ def _addresses() -> Iterator[URLPattern]:
 
 
 urlpatterns = [
-    re_path(r"^docs/?$", docs, name="api-docs"),
     path("openapi.json", openapi, name="api-schema"),
     path("asyncapi.json", asyncapi, name="socket-schema"),
     *_addresses(),

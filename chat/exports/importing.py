@@ -1,13 +1,15 @@
 """Sessions made from other programs' trajectories: to be read like any other, and no more than that."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import cast
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from agents.sentence import Sentence
 from agents.text import clean_text
 from chat.accounts.models import User
 from chat.exports.atif_reader import read_document
@@ -15,6 +17,7 @@ from chat.exports.atif_runs import PlannedRun, plan_runs
 from chat.models import AGENT_NAME_LENGTH, Act, Door, ImportedDocument, Origin, Run, RunStatus, Session
 from chat.protocol.frames import ChildStartData
 from chat.runs import state as run_state
+from chat.runs.admission import Refused
 from chat.runs.sessions import title_from
 from chat.security import audit
 from chat.store import step_log
@@ -39,6 +42,13 @@ def plan_import(body: bytes) -> Planned:
     asked = next((run.message for run in runs if run.message.strip()), trajectory.agent.name)
     title = title_from(clean_text(told if isinstance(told, str) and told.strip() else asked))
     return Planned(title, clean_text(trajectory.agent.name)[:AGENT_NAME_LENGTH], document, runs)
+
+
+def check_import_limit(user: User) -> None:
+    """Refuse a document where so many were read in for somebody within a minute as they may ask questions. Raises `Refused`."""
+    lately = Session.everything.filter(owner=user, imported_at__gt=timezone.now() - timedelta(minutes=1))
+    if 0 < settings.MAX_MESSAGES_PER_MINUTE <= lately.count():
+        raise Refused("rate_limited", Sentence("Too many documents in a minute. Please wait a moment."))
 
 
 @transaction.atomic

@@ -15,6 +15,7 @@ from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, Aud
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.imports import ImportedDocument
+from chat.models.mails import Mail, MailKind, MailState
 from chat.models.notes import Comment, Verdict, VerdictWord
 from chat.models.operations import (
     Announcement,
@@ -106,6 +107,9 @@ __all__ = [
     "ImportedDocument",
     "IndexMove",
     "Level",
+    "Mail",
+    "MailKind",
+    "MailState",
     "McpServer",
     "MissedPolicy",
     "ModelCall",

@@ -219,7 +219,7 @@ class Run(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
-    owner = models.CharField(max_length=120, blank=True, help_text="The process that carries the run.")
+    owner = models.CharField(max_length=120, blank=True, help_text="The process that executes the run.")
     fence = models.PositiveIntegerField(default=0)
     heartbeat_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)

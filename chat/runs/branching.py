@@ -88,7 +88,9 @@ async def make_branch(user: User, wish: Branch, door: Door) -> Made:
         check_message(wish.message)
         check_files(wish.files)
     # Whoever has asked may go: with a key they come again for it.
-    made = await asyncio.shield(background.spawn(_make_or_refuse(user, wish, door), f"copy {wish.source}"))
+    made: Made | Refused = await asyncio.shield(
+        background.spawn(_make_or_refuse(user, wish, door), f"copy {wish.source}")
+    )
     if isinstance(made, Refused):
         raise made
     return made

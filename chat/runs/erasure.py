@@ -29,6 +29,7 @@ from chat.models import (
     FileText,
     ImportedDocument,
     IndexMove,
+    Mail,
     ModelCall,
     ModelContent,
     Occurrence,
@@ -287,6 +288,7 @@ _PARTS: tuple[Callable[[int, int], bool], ...] = (
     _delete_some(lambda user_id: Comment.objects.filter(user=user_id)),
     _delete_some(lambda user_id: Connection.objects.filter(user=user_id)),
     _delete_some(lambda user_id: RequestKey.objects.filter(owner=user_id)),
+    _delete_some(lambda user_id: Mail.objects.filter(user=user_id)),
     _delete_some(lambda user_id: LogEntry.objects.filter(user=user_id)),
 )
 

@@ -47,7 +47,7 @@ from chat.runtime.db_values import (
     uuid_param,
     uuids_from_db,
 )
-from chat.store import steering, step_log, webhooks
+from chat.store import notices, steering, step_log
 
 #: From where each status may be reached.
 MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
@@ -214,7 +214,7 @@ def suspend(run: Run, end: End) -> bool:
     if suspended:
         step_log.forget_draft(run.pk)
         _repeat_status(run.session_id)
-        webhooks.note_waiting(run.pk)
+        notices.note_waiting(run.pk)
     return bool(suspended)
 
 
@@ -301,7 +301,7 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
         if has_words:
             _queue_words(run_id)
         _repeat_status(session_id)
-        webhooks.note_end(run_id)
+        notices.note_end(run_id)
         transaction.on_commit(lambda: _count(end.status, *facts))
     return moved is not None
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: The task that a notification is a message to; it is `chat.tasks.execute_next_run`.
-TASK = "chat.carry"
+TASK = "chat.execute_next_run"
+#: What it was called before: processes of that version, at work beside this one, still send it.
+FORMER_TASK = "chat.carry"
 #: After a failure nobody tries for so long: until then, what waits is found in the database.
 _AWAY_S = 1.0
 #: One more try at once, because a connection that has been idle may be found broken only when it is used.

@@ -1,15 +1,16 @@
-"""What people do to their accounts, in the audit: they log in, in whichever way, try to, and log out."""
+"""What people do to their accounts: in the audit, that they log in, in whichever way, try to, and log out; and what ends their tokens."""
 
 import ipaddress
 import time
 from typing import Any
 
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.db.models.signals import post_save
 from django.http import HttpRequest
 
 from chat.accounts.models import User
 from chat.models import NOBODY, Act, Door
-from chat.security import audit
+from chat.security import audit, tokens
 
 #: Of whom it is noted already that somebody who is kept out tries on, and in which stretch of time.
 _noted_lockouts: dict[int | None, int] = {}
@@ -20,6 +21,19 @@ def watch_logins() -> None:
     user_logged_in.connect(_logged_in, dispatch_uid="audit")
     user_login_failed.connect(_failed, dispatch_uid="audit")
     user_logged_out.connect(_logged_out, dispatch_uid="audit")
+
+
+def watch_accounts() -> None:
+    """Have an account's tokens end with its password, and where it may not come in any more, whoever sees to that from wherever."""
+    post_save.connect(_saved, sender=User, dispatch_uid="tokens")
+
+
+def _saved(sender: Any, instance: User, created: bool, **_: Any) -> None:
+    # Set by Django where the password is another one, and not where the same is only hashed anew.
+    is_new_password = instance._password is not None  # type: ignore[attr-defined]  # noqa: SLF001
+    if not created and (is_new_password or not instance.may_enter):
+        # Pages and the admin have done it before, in the name of whoever was there.
+        tokens.revoke_all(instance.pk, by=NOBODY, door=Door.COMMAND)
 
 
 def network_of(request: HttpRequest) -> str:

@@ -101,12 +101,16 @@ def revoke_token(user_id: int, token_id: UUID, *, by: int | None = None, door: D
     own = ApiToken.objects.filter(user=user_id, pk=token_id, revoked_at=None)
     if not own.update(revoked_at=timezone.now()):
         return False
-    audit.note_act(by or user_id, Act.TOKEN_REVOKED, door, subject_id=user_id, about=f"token {token_id}")
+    actor_id = user_id if by is None else by
+    audit.note_act(actor_id, Act.TOKEN_REVOKED, door, subject_id=user_id, about=f"token {token_id}")
     return True
 
 
 def revoke_all(user_id: int, *, by: int | None = None, door: Door = Door.PAGE) -> int:
-    """End all of an account's tokens; returns how many there were."""
+    """End all of an account's tokens; returns how many there were.
+
+    They end with the account's password, and where it is deactivated or refused by its provider: see `account_acts`.
+    """
     own = ApiToken.objects.filter(user=user_id, revoked_at=None).values_list("pk", flat=True)
     return sum(revoke_token(user_id, token_id, by=by, door=door) for token_id in list(own))
 

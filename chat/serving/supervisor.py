@@ -28,7 +28,7 @@ from chat.runs import state as run_state
 from chat.runtime import background, clock, database, groups
 from chat.runtime.each_row import EachRow
 from chat.schedules import handover, ticker
-from chat.serving import webhook_delivery
+from chat.serving import mail_delivery, webhook_delivery
 from chat.serving.heartbeat import Heartbeat
 from chat.store import drafts, selectors, step_log
 
@@ -157,7 +157,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
     await groups.GroupSubscription(groups.EVERYONE, _hear).open()
     announcements, sweeps = _Announcements(), _Sweeps()
     tool_servers_here = tool_servers.Publisher(run_registry.PROCESS)
-    letters = webhook_delivery.Deliverer()
+    deliverer, mailer = webhook_delivery.Deliverer(), mail_delivery.MailDeliverer()
     facts, prices, budgets = FactsLoader(), PriceLoader(), BudgetLoader()
     chores = (
         facts.load_in_time,
@@ -168,7 +168,8 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
         look,
         tool_servers_here.publish,
         sweeps.sweep_in_time,
-        letters.send_due,
+        deliverer.send_due,
+        mailer.send_due,
         deciding.expire_due,
     )
     while True:

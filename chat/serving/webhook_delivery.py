@@ -11,9 +11,9 @@ import agents
 from agents.sentence import Sentence
 from chat.runtime import background, database
 from chat.store import webhooks
-from chat.store.webhooks import Letter
+from chat.store.webhooks import Attempt
 
-#: Letters on their way at a time, from this process.
+#: Deliveries on their way at a time, from this process.
 _AT_ONCE = 4
 _SWEEP_EVERY_S = 3_600.0
 
@@ -41,23 +41,23 @@ class Deliverer:
             await database.write(webhooks.sweep_deliveries)
         if not await database.read(webhooks.is_any_due):
             return
-        for letter in await database.write(webhooks.take_due, _AT_ONCE - len(self._busy), set(self._busy)):
-            self._busy.add(letter.webhook_id)
-            background.spawn(self._send(letter), "webhook")
+        for attempt in await database.write(webhooks.take_due, _AT_ONCE - len(self._busy), set(self._busy)):
+            self._busy.add(attempt.webhook_id)
+            background.spawn(self._send(attempt), "webhook")
 
-    async def _send(self, letter: Letter) -> None:
+    async def _send(self, attempt: Attempt) -> None:
         try:
-            status, error = await asyncio.get_running_loop().run_in_executor(self._threads, self._post, letter)
-            await database.write(webhooks.settle, letter, status, error)
+            status, error = await asyncio.get_running_loop().run_in_executor(self._threads, self._post, attempt)
+            await database.write(webhooks.settle, attempt, status, error)
         finally:
-            self._busy.discard(letter.webhook_id)
+            self._busy.discard(attempt.webhook_id)
 
-    def _post(self, letter: Letter) -> tuple[int | None, str]:
+    def _post(self, attempt: Attempt) -> tuple[int | None, str]:
         """Send one; returns what was answered, and why it has not arrived, if it hasn't."""
-        if letter.secret is None:
+        if attempt.secret is None:
             return None, webhooks.lost_secret()
         try:
-            status = self._poster.post(letter.url, letter.body, letter.headers(time.time()))
+            status = self._poster.post(attempt.url, attempt.body, attempt.headers(time.time()))
         except agents.ToolError as failure:
             return None, str(failure)
         if 200 <= status < 300:

@@ -21,6 +21,7 @@ from chat.models import (
     File,
     FileChunk,
     ImportedDocument,
+    Mail,
     ModelCall,
     Occurrence,
     OwnerOffer,
@@ -55,6 +56,7 @@ verdicts.json   what you have said about runs, in your sessions and in others'
 comments.json   and about steps
 steering.json   what you have said to runs at work
 webhooks.json   addresses of yours that are told of runs
+mails.json      what you were mailed: when, and about which run
 usage.json      tokens and costs, by day
 audit.json      what you did that is noted, and what others did to what is yours
 """
@@ -121,13 +123,25 @@ def _members(user: User) -> Iterator[tuple[str, Iterator[bytes]]]:
     words = SteeringWord.objects.filter(user=user)
     yield "steering.json", _list(_values(words, without=("id", "user_id", "event_id", "reading")))
     yield "webhooks.json", _list(_values(Webhook.objects.filter(owner=user), without=("owner_id", "fingerprint")))
+    yield "mails.json", _list(_values(Mail.objects.filter(user=user), without=("user_id",)))
     yield "usage.json", _list(_values(DailyUsage.objects.filter(user=user), without=("id", "user_id")))
     about = AuditEntry.objects.filter(Q(actor_id=user.pk) | Q(subject_id=user.pk))
     yield "audit.json", _list(_entry(entry, user) for entry in _each(about))
 
 
 def _account(user: User) -> dict[str, Any]:
-    fields = ("username", "first_name", "last_name", "email", "language", "retention_days", "date_joined", "last_login")
+    fields = (
+        "username",
+        "first_name",
+        "last_name",
+        "email",
+        "language",
+        "mail_waiting",
+        "mail_failures",
+        "retention_days",
+        "date_joined",
+        "last_login",
+    )
     return {**{name: getattr(user, name) for name in fields}, "groups": [group.name for group in user.groups.all()]}
 
 

@@ -13,22 +13,22 @@ from chat.accounts.models import User
 from chat.models import DailyUsage
 
 By = Literal["day", "user", "agent", "model"]
-#: By what a row is added up, as SQL that makes a text of it.
-_KEYS: dict[By, str] = {
-    "day": "CAST(day AS text)",
-    "user": "CAST(user_id AS text)",
-    "agent": "agent_name",
-    "model": "provider || '\n' || model",
+#: By what a row is added up: the columns, which are compared as they are, and the text that is made of each sum's.
+_KEYS: dict[By, tuple[str, str]] = {
+    "day": ("day", "CAST(day AS text)"),
+    "user": ("user_id", "CAST(user_id AS text)"),
+    "agent": ("agent_name", "agent_name"),
+    "model": ("provider, model", "provider || '\n' || model"),
 }
 _COUNTS = ("calls", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 #: Columns of the whole, as a file has them.
 COLUMNS = ("day", "user", "agent", "provider", "model", "currency", *_COUNTS, "cost")
 _SUMS = ", ".join(f"SUM({name}) AS {name}" for name in (*_COUNTS, "cost"))
 #: Rows of "day" or the name of what was asked for, the key, the currency, and the sums.
-_TOTALS = f"""WITH each_day AS (SELECT CAST(day AS text) AS day, {{key}} AS name, currency, {_SUMS} FROM {{table}}
-        WHERE day BETWEEN %s AND %s GROUP BY 1, 2, 3)
-    SELECT 'day', day, currency, {_SUMS} FROM each_day GROUP BY day, currency
-    UNION ALL SELECT 'name', name, currency, {_SUMS} FROM each_day GROUP BY name, currency"""  # noqa: S608 - our own names
+_TOTALS = f"""WITH each_day AS (SELECT {{columns}}, currency, {_SUMS} FROM {{table}}
+        WHERE day BETWEEN %s AND %s GROUP BY {{columns}}, currency)
+    SELECT 'day', CAST(day AS text), currency, {_SUMS} FROM each_day GROUP BY day, currency
+    UNION ALL SELECT 'name', {{key}}, currency, {_SUMS} FROM each_day GROUP BY {{key}}, currency"""  # noqa: S608 - our own names
 
 
 @dataclass(slots=True)
@@ -68,8 +68,11 @@ def totals(by: By, since: date, until: date) -> tuple[list[Total], list[Total]]:
 
     One statement for both, which reads the rows once and adds them up by itself: what takes time is to read them.
     """
+    named_by, key = _KEYS[by]
+    columns = "day" if by == "day" else f"day, {named_by}"
+    statement = _TOTALS.format(table=DailyUsage._meta.db_table, columns=columns, key=key)
     with connection.cursor() as cursor:
-        cursor.execute(_TOTALS.format(table=DailyUsage._meta.db_table, key=_KEYS[by]), (str(since), str(until)))
+        cursor.execute(statement, (str(since), str(until)))
         found = cursor.fetchall()
     people = User.objects.in_bulk({int(key) for of, key, *_ in found if of == "name" and key}) if by == "user" else {}
     days: dict[str, Total] = {}

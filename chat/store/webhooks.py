@@ -21,6 +21,7 @@ from django.utils import timezone
 from agents.sentence import Sentence
 from chat.accounts.models import User
 from chat.models import DeliveryState, Run, Webhook, WebhookDelivery
+from chat.store.links import page_address
 
 #: Webhooks of one account.
 MOST_WEBHOOKS = 10
@@ -41,8 +42,8 @@ class TooManyWebhooks(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """Something to send: where to, under which identifier, what, and by which secret it is signed; None where that is lost."""
+class Attempt:
+    """A delivery that is to be tried now: where to, under which identifier, what, and signed by which secret; None: lost."""
 
     delivery_id: UUID
     webhook_id: UUID
@@ -98,6 +99,13 @@ def webhooks_of(user_id: int) -> list[Webhook]:
     return list(Webhook.objects.filter(owner=user_id))
 
 
+def retry_delivery(user_id: int, delivery_id: UUID) -> bool:
+    """Try something again that was given up, or sooner than it would be; false where there is none such, or it has arrived."""
+    own = WebhookDelivery.objects.filter(webhook__owner=user_id, pk=delivery_id).exclude(state=DeliveryState.DELIVERED)
+    held = own.filter(webhook__disabled_at=None)
+    return bool(held.update(state=DeliveryState.WAITING, next_at=timezone.now(), attempts=0, settled_at=None))
+
+
 def latest_deliveries(webhook_id: UUID, most: int = 20) -> list[WebhookDelivery]:
     """What a webhook was sent last, or is to be sent."""
     return list(WebhookDelivery.objects.filter(webhook=webhook_id)[:most])
@@ -133,7 +141,7 @@ def is_any_due() -> bool:
 
 
 @transaction.atomic
-def take_due(most: int, busy: Collection[UUID]) -> list[Letter]:
+def take_due(most: int, busy: Collection[UUID]) -> list[Attempt]:
     """Take up what is due, one for each webhook that is not busy: it is nobody else's for a while."""
     now = timezone.now()
     due = WebhookDelivery.objects.select_for_update(skip_locked=True, of=("self",)).select_related("webhook")
@@ -147,7 +155,7 @@ def take_due(most: int, busy: Collection[UUID]) -> list[Letter]:
     )
     runs = Run.objects.select_related("session").in_bulk([each.run_id for each in taken if each.run_id])
     return [
-        Letter(
+        Attempt(
             each.pk,
             each.webhook_id,
             each.webhook.url,
@@ -159,13 +167,13 @@ def take_due(most: int, busy: Collection[UUID]) -> list[Letter]:
 
 
 @transaction.atomic
-def settle(letter: Letter, status: int | None, error: str) -> None:
+def settle(attempt: Attempt, status: int | None, error: str) -> None:
     """Note what has come of an attempt: arrived, or tried again later, or given up, and with it perhaps the webhook."""
     now = timezone.now()
-    delivery = WebhookDelivery.objects.select_related("webhook").filter(pk=letter.delivery_id).first()
+    delivery = WebhookDelivery.objects.select_related("webhook").filter(pk=attempt.delivery_id).first()
     if delivery is None or delivery.state != DeliveryState.WAITING:
         return
-    own = Webhook.objects.filter(pk=letter.webhook_id)
+    own = Webhook.objects.filter(pk=attempt.webhook_id)
     if not error:
         _settle(delivery, DeliveryState.DELIVERED, now, status, "")
         own.update(failing_since=None)
@@ -196,13 +204,11 @@ def _told(delivery: WebhookDelivery, run: Run | None) -> dict[str, Any]:
     if delivery.run_id is not None:
         told["data"] = {"run_id": str(delivery.run_id)}
     if run is not None:
-        site = settings.PUBLIC_URL.origin or f"http://{settings.HOST}:{settings.PORT}"
-        address = f"{site}{settings.PUBLIC_URL.path}/sessions/{run.session_id}/#run-{run.pk}"
         told["data"] |= {
             "session_id": str(run.session_id),
             "status": run.status,
             "title": run.session.title,
-            "url": address,
+            "url": page_address(f"/sessions/{run.session_id}/#run-{run.pk}"),
         }
     return told
 

@@ -5,8 +5,6 @@ from importlib import import_module
 from typing import Any, cast
 
 from allauth.mfa.models import Authenticator
-from axes.handlers.proxy import AxesProxyHandler
-from axes.helpers import get_lockout_response
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import views as auth
@@ -26,19 +24,15 @@ from django.views.generic import CreateView, UpdateView
 
 from chat.accounts.addresses import confirmed_address
 from chat.accounts.models import User
-from chat.models import Act, Door
-from chat.protocol import group_messages
-from chat.runtime import groups
-from chat.security import audit
-from chat.serving import supervisor
+from chat.models import Act, Door, MailKind
+from chat.security import audit, tokens
+from chat.store import mails
 from chat.web import addresses, provider_login
+from chat.web import mails as mail_pages
+from chat.web.attempts import count_attempt
 from chat.web.languages import choose_language
+from chat.web.logins import tell_logins_ended
 from chat.web.own_data import show_data
-
-
-def tell_logins_ended() -> None:
-    """Let every process look at once whose login has ended, and close those sockets."""
-    groups.tell_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
 
 
 def _is_any_passkey() -> bool:
@@ -67,6 +61,7 @@ class LoginView(auth.LoginView):
             "provider": settings.OIDC_NAME if settings.OIDC_ISSUER else "",
             "passkey_action": f"{reverse('passkey_login')}?{urlencode({'next': self.get_success_url()})}",
             "has_passkeys": _is_any_passkey(),
+            "can_reset": bool(settings.EMAIL_URL),
         }
         return super().get_context_data(**more, **context)
 
@@ -97,7 +92,13 @@ class AccountForm(ModelForm):  # type: ignore[type-arg] # Django's classes take 
 
     class Meta:
         model = User
-        fields = ("first_name", "last_name", "email")
+        fields = ("first_name", "last_name", "email", "mail_waiting", "mail_failures")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if confirmed_address(self.instance) is None or not settings.EMAIL_URL:
+            # Nothing is mailed to them, so there is nothing to choose.
+            del self.fields["mail_waiting"], self.fields["mail_failures"]
 
 
 class AccountView(LoginRequiredMixin, UpdateView):  # type: ignore[type-arg]
@@ -124,7 +125,7 @@ class AccountView(LoginRequiredMixin, UpdateView):  # type: ignore[type-arg]
 
 
 class PasswordChangeView(auth.PasswordChangeView):
-    """Change the password: every other login ends."""
+    """Change the password: every other login ends, and every token."""
 
     success_url = reverse_lazy("account")
 
@@ -139,9 +140,13 @@ class PasswordChangeView(auth.PasswordChangeView):
         user = cast(User, self.request.user)
         with transaction.atomic():
             audit.note_act(user.pk, Act.PASSWORD, Door.PAGE, subject_id=user.pk)
+            tokens.revoke_all(user.pk)
+            mails.note_mail(user.pk, MailKind.PASSWORD_CHANGED)
             answer = super().form_valid(form)
         tell_logins_ended()
-        messages.success(self.request, _("The password was changed."))
+        messages.success(
+            self.request, _("The password was changed. Everything else that was logged in, and every token, has ended.")
+        )
         return answer
 
 
@@ -172,12 +177,7 @@ class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Take the form, unless too many came from this address: each counts like a failed login."""
-        nobody = {"username": ""}
-        if AxesProxyHandler.is_allowed(request, nobody):
-            AxesProxyHandler.user_login_failed(SignupView, nobody, request)
-            if not getattr(request, "axes_locked_out", False):
-                return super().post(request, *args, **kwargs)
-        return cast(HttpResponse, get_lockout_response(request))
+        return count_attempt(request, SignupView) or super().post(request, *args, **kwargs)
 
     def form_valid(self, form: Any) -> HttpResponse:
         """Make the account and log in."""
@@ -208,6 +208,7 @@ urlpatterns = [
     path("signup/", SignupView.as_view(), name="signup"),
     *provider_login.urlpatterns,
     *addresses.urlpatterns,
+    *mail_pages.urlpatterns,
     path("second-factor/", _later("ask_second_factor"), name="mfa_authenticate"),
     path("second-factor/required/", _later("require_second_factor"), name="second_factor_required"),
     path("passkey/", _later("log_in_by_passkey"), name="passkey_login"),

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from chat.models import ApiToken, Scope
 from chat.protocol import is_blank
 from chat.security import tokens
-from chat.web.accounts import tell_logins_ended
+from chat.web.logins import tell_logins_ended
 from chat.web.page import render_page, user_of
 
 #: What each scope is, for who chooses one.

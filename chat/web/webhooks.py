@@ -1,4 +1,4 @@
-"""One's own webhooks: made, their secret shown once, what they were sent, removed."""
+"""One's own webhooks: made, their secret shown once, what they were sent and what has become of it, removed."""
 
 from typing import Any
 from uuid import UUID
@@ -81,6 +81,16 @@ def test(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
     return redirect("webhooks")
 
 
+@require_POST
+@login_required
+def retry(request: HttpRequest, delivery_id: UUID) -> HttpResponse:
+    """Try something again that has not arrived, at once."""
+    if not webhooks.retry_delivery(user_of(request).pk, delivery_id):
+        raise Http404
+    messages.success(request, _("It is sent again. Reload the page to see what has become of it."))
+    return redirect("webhooks")
+
+
 def _line(webhook: Webhook) -> dict[str, Any]:
     sent = [_delivery_line(each) for each in webhooks.latest_deliveries(webhook.pk)]
     return {"webhook": webhook, "sent": sent}
@@ -93,4 +103,10 @@ def _delivery_line(delivery: WebhookDelivery) -> dict[str, Any]:
         DeliveryState.FAILED: pgettext("delivery", "Given up"),
     }
     error = translate_sentence(delivery.error) if delivery.error else ""
-    return {"delivery": delivery, "word": words[DeliveryState(delivery.state)], "error": error}
+    return {
+        "delivery": delivery,
+        "word": words[DeliveryState(delivery.state)],
+        "error": error,
+        "next_at": delivery.next_at if delivery.state == DeliveryState.WAITING and delivery.attempts else None,
+        "can_retry": delivery.state != DeliveryState.DELIVERED and bool(delivery.attempts),
+    }

@@ -38,8 +38,8 @@ async def said_elsewhere(opened: World) -> None:
         assert await client.ended(await client.ask(f"The code word is {SECRET}")) == "completed"
 
 
-async def deny_what_waits(opened: World, client: Oracle, run_id: str) -> None:
-    """Wait until a run has ended, or a person is asked, who denies it; then to its end."""
+async def decide_what_waits(opened: World, client: Oracle, run_id: str, decision: str = "deny") -> None:
+    """Wait until a run has ended, or a person is asked, who decides; then to its end."""
 
     def asked() -> list[dict[str, Any]]:
         found = [entry["data"] for entry in client.state.runs[run_id].entries] if run_id in client.state.runs else []
@@ -48,17 +48,19 @@ async def deny_what_waits(opened: World, client: Oracle, run_id: str) -> None:
     await client.until(lambda: asked() or (run_id in client.state.runs and client.state.runs[run_id].ended))
     async with opened.browser() as browser:
         for request in asked():
-            said = {"tool_call_id": request["tool_call_id"], "decision": "deny"}
+            said = {"tool_call_id": request["tool_call_id"], "decision": decision}
             assert (await browser.call("POST", f"runs/{run_id}/approve/", said))[0] == 202
     assert await client.ended(run_id) == "completed"
 
 
-async def carried(opened: World, client: Oracle, model: ModelServer, url: str, *before: Script) -> str:
+async def carried(
+    opened: World, client: Oracle, model: ModelServer, url: str, *before: Script, decision: str = "deny"
+) -> str:
     """What comes of a run in which a model asks for an address."""
     for script in (*before, Script(calls=[Call("fetch_page", {"url": url})]), Script("Done.")):
         model.enqueue(script)
     run_id = await client.ask("Go on")
-    await deny_what_waits(opened, client, run_id)
+    await decide_what_waits(opened, client, run_id, decision)
     (result,) = results(client, run_id)
     return str(result["content"])
 
@@ -78,6 +80,9 @@ async def test_private_words_stay_in_the_session_that_read_them(opened: World, m
         assert await client.ended(await client.ask(f"Read {KNOWN} now")) == "completed"
         assert "There is no site" in await carried(opened, client, model, KNOWN), "what a person wrote may be asked"
         assert (await carried(opened, client, model, f"{KNOWN}?q={SECRET}")).startswith(REFUSED)
+        # Whoever is asked may let it out, each time anew.
+        assert "There is no site" in await carried(opened, client, model, AWAY, decision="allow")
+        assert (await carried(opened, client, model, AWAY)).startswith(REFUSED)
         await invariants.check(opened, session, [client])
     async with opened.client(await opened.new_session()) as other:
         assert "There is no site" in await carried(opened, other, model, AWAY), "another session has read nothing"
@@ -98,7 +103,7 @@ async def test_the_mark_outlives_a_crash_and_holds_for_what_is_continued(opened:
         model.enqueue(Script(calls=[Call("fetch_page", {"url": AWAY})]))
         model.enqueue(Script("Done."))
         again = await client.go_on(run_id)
-        await deny_what_waits(opened, client, again)
+        await decide_what_waits(opened, client, again)
         (result,) = results(client, again)
         assert result["content"].startswith(REFUSED)
         await invariants.check(opened, session, [client])

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from chat.accounts.models import ProviderLogin, User
 from chat.models import NOBODY, Act, Door
-from chat.security import audit
+from chat.security import audit, tokens
 from chat.security.oidc import membership, provider
 from chat.security.sealing import seal, unseal
 
@@ -63,6 +63,7 @@ def refuse_account(user_id: int) -> None:
     user.refused_at = user.refused_at or now
     # A login proves itself by the password's hash: none of now proves one again, also after a later yes.
     user.set_unusable_password()
+    tokens.revoke_all(user.pk, by=NOBODY, door=Door.SCHEDULE)
     user.save(update_fields=["refused_at", "password"])
     audit.note_act(NOBODY, Act.DENY, Door.SCHEDULE, subject_id=user.pk, about=f"user {user.pk}")
     ProviderLogin.objects.filter(user=user).update(next_check_at=None, refresh_token="", access_token="")

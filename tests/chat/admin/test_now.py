@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt
 from django.conf import settings
 from django.db import connection
 from django.test import Client
@@ -194,3 +195,35 @@ def test_the_first_page_counts_today_and_leads_to_what_it_counts(client: Client,
     for words, rows in (("Failed today", 2), ("Interrupted today", 1), ("In the queue", 0)):
         shown = client.get(tiles[words][1])
         assert len(shown.context["cl"].result_list) == rows, words
+
+
+def test_a_run_s_page_has_its_audit_for_those_who_may_see_that(client: Client, ada: User) -> None:
+    run = making.run(making.session(ada))
+    client.force_login(making.staff("chat.view_run", "chat.stop_run"))
+    client.post(reverse("admin:chat_run_act", args=["stop"]), {"id": run.pk})
+    address = reverse("admin:chat_run_change", args=[run.pk])
+    assert 'id="audit"' not in client.get(address).content.decode()
+    client.force_login(making.staff("chat.view_run", "chat.view_auditentry", name="auditor"))
+    answer = client.get(address)
+    assert [row["act"] for row in answer.context["audit"]] == ["Stopped", "Looked at"]
+    assert 'id="audit"' in answer.content.decode()
+
+
+def test_failed_logins_are_shown_without_what_was_sent_and_one_may_be_let_in_again(client: Client) -> None:
+    attempt = AccessAttempt.objects.create(
+        username="ada", ip_address="192.0.2.7", path_info="/accounts/login/", post_data="secret=1", get_data="secret=2",
+        failures_since_start=9,
+    )  # fmt: skip
+    client.force_login(making.staff("axes.view_accessattempt", "axes.view_accessfailurelog"))
+    page = reverse("admin:axes_accessattempt_change", args=[attempt.pk])
+    for address in (page, reverse("admin:axes_accessattempt_changelist")):
+        content = client.get(address).content.decode()
+        assert "192.0.2.7" in content
+        assert "secret" not in content
+    assert client.get(reverse("admin:axes_accessfailurelog_changelist")).status_code == 200
+    delete = reverse("admin:axes_accessattempt_delete", args=[attempt.pk])
+    assert client.post(delete, {"post": "yes"}).status_code == 403
+    client.force_login(making.staff("axes.view_accessattempt", "axes.delete_accessattempt", name="opener"))
+    assert client.post(delete, {"post": "yes"}).status_code == 302
+    assert not AccessAttempt.objects.exists()
+    assert AuditEntry.objects.get(action=Act.DELETE).about == f"accessattempt {attempt.pk}"

@@ -313,3 +313,11 @@ async def test_odd_documents_are_shown(client: AsyncClient, name: str) -> None:
 async def test_a_form_is_no_document(client: AsyncClient) -> None:
     answer = await client.post("/api/sessions/import/", {"document": "{}"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_json")
+
+
+async def test_so_many_are_read_in_within_a_minute_and_no_more(client: AsyncClient, settings: Any) -> None:
+    settings.MAX_MESSAGES_PER_MINUTE = 1
+    await imported(client, WEATHER)
+    answer = await sent(client, WEATHER)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limited")
+    assert await database.read(Session.objects.count) == 1

@@ -115,7 +115,7 @@ ROWS: dict[str, list[Row]] = {
     # One's own data, of whoever asks.
     "data/archive/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
     # The API.
-    "api/^docs/?$": [Row("GET", LOGIN, 200, 200, 200)],
+    "^api/docs/?$": [Row("GET", LOGIN, 200, 200, 200)],
     "api/openapi.json": [Row("GET", 401, 200, 200, 200)],
     "api/asyncapi.json": [Row("GET", 401, 200, 200, 200)],
     "api/": [Row("GET", 401, 404, 404, 404), Row("POST", 401, 404, 404, 404)],
@@ -248,6 +248,10 @@ ROWS: dict[str, list[Row]] = {
     "accounts/webhooks/": [Row("GET", LOGIN, 404, 404, 404)],
     "accounts/webhooks/<uuid:webhook_id>/remove/": [Row("POST", LOGIN, 404, 302, 404)],
     "accounts/webhooks/<uuid:webhook_id>/test/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
+    "accounts/webhooks/deliveries/<uuid:delivery_id>/retry/": [
+        Row("GET", 405, 405, 405, 405),
+        Row("POST", LOGIN, 404, 404, 404),
+    ],
     "accounts/tokens/": [Row("GET", LOGIN, 200, 200, 200)],
     "accounts/tokens/<uuid:token_id>/revoke/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
     "accounts/data/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
@@ -260,6 +264,10 @@ ROWS: dict[str, list[Row]] = {
     "accounts/oidc/callback/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
     "accounts/email/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 404, 404)],
     "accounts/email/<str:key>/": [Row("GET", LOGIN, 404, 404, 404), Row("POST", LOGIN, 404, 404, 404)],
+    # Here nothing is mailed, and what no mail has carried is no link.
+    "accounts/password_reset/": [Row("GET", 404, 404, 404, 404), Row("POST", 404, 404, 404, 404)],
+    "accounts/password_reset/<uidb64>/pr_<token>/": [Row("GET", 404, 404, 404, 404), Row("POST", 404, 404, 404, 404)],
+    "accounts/mail/stop/<str:signed>/": [Row("GET", 404, 404, 404, 404), Row("POST", 404, 404, 404, 404)],
     # Stages of a login, for whoever is in the middle of one: others are led to its beginning, or home.
     "accounts/second-factor/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
     "accounts/second-factor/required/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
@@ -415,6 +423,7 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
         "run_id": run_id,
         "file_id": file_id,
         "schedule_id": schedule_id,
+        "delivery_id": str(uuid4()),
         "share_id": str(shared.pk if shared else uuid4()),
         "seq": "1",
         "approval_id": str(allowed.pk if allowed else 2**40),

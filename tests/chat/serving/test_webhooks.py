@@ -186,7 +186,7 @@ async def test_what_does_not_arrive_comes_again_later_under_the_same_name(
     assert (await database.read(Webhook.objects.get)).failing_since is None
 
 
-async def test_a_process_that_dies_with_a_letter_leaves_it_to_the_next(owner: User, receiver: Receiver) -> None:
+async def test_a_process_that_dies_with_a_delivery_leaves_it_to_the_next(owner: User, receiver: Receiver) -> None:
     await database.write(webhooks.make_webhook, owner, receiver.url)
     await database.write(ended_run, owner)
     (lost,) = await database.write(webhooks.take_due, 4, set())

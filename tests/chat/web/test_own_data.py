@@ -31,6 +31,7 @@ from chat.models import (
     Draft,
     ImportedDocument,
     IndexMove,
+    Mail,
     Occurrence,
     OwnerOffer,
     RequestKey,
@@ -119,6 +120,7 @@ def fill(name: str) -> User:
         session=session, run=live, user=user, client_message_id="w", message=f"{name} adds", interrupt=False
     )
     hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
+    Mail.objects.create(user=user, kind="run.waiting", run_id=run.pk)
     WebhookDelivery.objects.create(webhook=hook, event="run.ended")
     audit.note_act(user.pk, Act.EXPORT, Door.API, session_id=session.pk)
     return user

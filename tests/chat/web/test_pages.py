@@ -258,7 +258,7 @@ def test_a_page_begins_where_a_model_call_does(page: Client, ada: User) -> None:
     run = told(ada, *entries, complete())
     html = page.get(f"/sessions/{run.session_id}/").content.decode()
     html = re.sub(r"(?s)<template.*?</template>", "", html)
-    calls = re.findall(r'data-call="c(\d+)" data-result="(\d+)"', html)
+    calls = re.findall(r'data-call="c(\d+)"\s+data-result="(\d+)"', html)
     assert len(calls) > 60
     assert all(number for number, _ in calls)
     assert html.count("<b>Arguments</b>") == len(calls)

@@ -1,0 +1,111 @@
+"""Sends mails: one after the other, on a thread of their own, whatever becomes of it."""
+
+import asyncio
+import logging
+import smtplib
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from django.conf import settings
+from django.core.mail import EmailMessage, get_connection
+
+from chat.accounts.addresses import confirmed_address
+from chat.runtime import background, database
+from chat.serving import mail_texts
+from chat.store import mails
+from chat.store.mails import TakenMail
+
+logger = logging.getLogger(__name__)
+#: Mails that are taken up at a time.
+_AT_ONCE = 10
+_SWEEP_EVERY_S = 3_600.0
+
+
+class Refused(Exception):
+    """The mail was not sent, which is certain; ``is_final``: nor would it be the next time."""
+
+    def __init__(self, error: Exception, *, is_final: bool) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.is_final = is_final
+
+
+class MailDeliverer:
+    """What of this process is on its way. Belongs to the loop that calls it."""
+
+    def __init__(self) -> None:
+        self._is_busy = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mail")
+        self._swept_at: float | None = None
+
+    async def send_due(self) -> None:
+        """Take up what is due and begin to send it; returns before it is sent."""
+        if not settings.EMAIL_URL or self._is_busy:
+            return
+        if self._swept_at is None or time.monotonic() - self._swept_at > _SWEEP_EVERY_S:
+            self._swept_at = time.monotonic()
+            await database.write(mails.sweep_mails)
+        if await database.read(mails.is_any_due):
+            self._is_busy = True
+            background.spawn(self._send_some(), "mail")
+
+    async def _send_some(self) -> None:
+        try:
+            for _ in range(_AT_ONCE):
+                taken = await database.write(mails.take_due, 1)
+                if not taken:
+                    break
+                await self._send(taken[0])
+        finally:
+            self._is_busy = False
+
+    async def _send(self, taken: TakenMail) -> None:
+        address = await database.read(confirmed_address, taken.user)
+        if address is None or not mails.is_of_use(taken):
+            await database.write(mails.drop, taken.mail)
+            return
+        message = message_of(taken, address)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, send_message, message)
+        except Refused as refused:
+            logger.warning("A mail was not sent: %s", refused)
+            await database.write(mails.note_failure, taken.mail, str(refused), is_final=refused.is_final)
+        except (smtplib.SMTPException, OSError) as lost:
+            # It may have been taken before the connection ended.
+            logger.warning("A mail may not have been sent: %s", lost)
+            await database.write(mails.note_failure, taken.mail, f"{type(lost).__name__}: {lost}", is_final=True)
+        else:
+            await database.write(mails.note_sent, taken.mail)
+
+
+def message_of(taken: TakenMail, address: str) -> EmailMessage:
+    """A mail as it is sent: always under the same identifier."""
+    words = mail_texts.words_of(taken)
+    headers = {
+        "Message-ID": f"<{taken.mail.pk}@{settings.DEFAULT_FROM_EMAIL.rpartition('@')[2]}>",
+        "Auto-Submitted": "auto-generated",
+    }
+    if words.stop_address:
+        headers |= {
+            "List-Unsubscribe": f"<{words.stop_address}>",
+            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        }
+    return EmailMessage(words.subject, words.body, None, [address], headers=headers)
+
+
+def send_message(message: EmailMessage) -> None:
+    """Send one. Raises `Refused` where it certainly was not sent, and what smtplib raises where nobody knows."""
+    connection = get_connection()
+    try:
+        try:
+            connection.open()
+        except (smtplib.SMTPException, OSError) as error:
+            raise Refused(error, is_final=False) from error
+        try:
+            connection.send_messages([message])
+        except smtplib.SMTPRecipientsRefused as error:
+            codes = [code for code, _ in error.recipients.values()]
+            raise Refused(error, is_final=all(code >= 500 for code in codes)) from error
+        except smtplib.SMTPResponseException as error:
+            raise Refused(error, is_final=error.smtp_code >= 500) from error
+    finally:
+        connection.close()

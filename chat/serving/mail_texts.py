@@ -1,0 +1,99 @@
+"""The words of mails, in their readers' languages: what happened, a title and a link, and nothing that was asked or answered."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.contrib.auth.tokens import default_token_generator
+from django.core import signing
+from django.utils import translation
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+from django.utils.translation import gettext as _
+
+from chat.models import MailKind
+from chat.store.links import page_address
+from chat.store.mails import SWITCHES, TakenMail
+
+_SALT = "mails"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A mail's subject and text, and the address under which it is switched off, where it can be."""
+
+    subject: str
+    body: str
+    stop_address: str = ""
+
+
+def words_of(taken: TakenMail) -> Words:
+    """The words of a mail, in its reader's language."""
+    with translation.override(taken.user.language or settings.LANGUAGE_CODE):
+        subject, body = _WORDS[taken.mail.kind](taken)
+        if taken.mail.kind not in SWITCHES:
+            return Words(subject, body)
+        stop = page_address(f"/accounts/mail/stop/{sign_stop(taken.user.pk, taken.mail.kind)}/")
+        foot = _("To be mailed no more of these, open %(link)s") % {"link": stop}
+        return Words(subject, f"{body}\n\n-- \n{foot}\n", stop)
+
+
+def sign_stop(user_id: int, kind: str) -> str:
+    """What an address carries that switches off a kind of somebody's mails."""
+    return signing.dumps([user_id, kind], salt=_SALT)
+
+
+def read_stop(signed: str) -> tuple[int, str] | None:
+    """Whose mails of which kind such an address is about; None where it is none."""
+    try:
+        user_id, kind = signing.loads(signed, salt=_SALT)
+    except (signing.BadSignature, ValueError, TypeError):
+        return None
+    return int(user_id), str(kind)
+
+
+def _of_run(taken: TakenMail, subject: str, body: str) -> tuple[str, str]:
+    run = taken.run
+    if run is None:
+        raise ValueError("a mail about a run that is not there")
+    # One from a model or a client may have line breaks in it, and a subject may not.
+    title = " ".join(run.session.title.split()) or str(run.session_id)
+    link = page_address(f"/sessions/{run.session_id}/#run-{run.pk}")
+    return subject % {"title": title}, body % {"title": title, "link": link}
+
+
+def _waiting(taken: TakenMail) -> tuple[str, str]:
+    body = _("A run in “%(title)s” waits for a decision or an answer of yours:\n\n%(link)s")
+    return _of_run(taken, _("Needs you: %(title)s"), body)
+
+
+def _failed(taken: TakenMail) -> tuple[str, str]:
+    body = _("A scheduled run in “%(title)s” has failed. What happened is told here:\n\n%(link)s")
+    return _of_run(taken, _("Failed: %(title)s"), body)
+
+
+def _reset(taken: TakenMail) -> tuple[str, str]:
+    user = taken.user
+    token = f"{urlsafe_base64_encode(force_bytes(user.pk))}/pr_{default_token_generator.make_token(user)}"
+    link = page_address(f"/accounts/password_reset/{token}/")
+    body = _(
+        "Somebody, probably you, wants to set a new password for %(name)s at Thinkaloud. To do that, open this link within a day:"
+        "\n\n%(link)s\n\nIf it was not you, do nothing: the password stays as it is."
+    )
+    return _("Set a new password"), body % {"name": user.get_username(), "link": link}
+
+
+def _changed(taken: TakenMail) -> tuple[str, str]:
+    body = _(
+        "The password of %(name)s at Thinkaloud was changed. Everything else that was logged in, and every token, has ended.\n\n"
+        "If it was not you, set a new one and tell whoever runs the installation."
+    )
+    return _("Your password was changed"), body % {"name": taken.user.get_username()}
+
+
+_WORDS: dict[str, Callable[[TakenMail], tuple[str, str]]] = {
+    MailKind.RUN_WAITING: _waiting,
+    MailKind.RUN_FAILED: _failed,
+    MailKind.PASSWORD_RESET: _reset,
+    MailKind.PASSWORD_CHANGED: _changed,
+}

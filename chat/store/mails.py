@@ -1,0 +1,146 @@
+"""Mails: stored with what they tell of, sent later, each at most once.
+
+A mail is marked before it is handed over. Where the server refuses it, or cannot be reached, it is tried again a few times; where it is
+not known whether the server has taken it, because the connection or this process ended meanwhile, it is not: no mail comes twice.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from agents.sentence import Sentence
+from chat.accounts.models import User
+from chat.models import Mail, MailKind, MailState, Origin, Run, RunStatus
+
+#: Mails of a kind that an account is sent in an hour.
+MOST_IN_AN_HOUR = {MailKind.PASSWORD_RESET: 5}
+_MOST = 20
+#: Pauses before a mail is tried again; after the last it is given up.
+RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120))
+#: What of a password's reset is sent later than this is of no use any more.
+RESET_WITHIN = timedelta(hours=1)
+#: So long a mail is being sent at most; whoever has not said by then what came of it has died.
+_LEASE = timedelta(minutes=5)
+_KEPT_FOR = timedelta(days=30)
+_SWEPT = 500
+#: What people can switch off, and by which column of theirs.
+SWITCHES: dict[str, str] = {MailKind.RUN_WAITING: "mail_waiting", MailKind.RUN_FAILED: "mail_failures"}
+
+
+@dataclass(frozen=True, slots=True)
+class TakenMail:
+    """A mail that is this process's to send, whom to, and the run that it tells of."""
+
+    mail: Mail
+    user: User
+    run: Run | None
+
+
+# Stored
+
+
+def note_mail(user_id: int, kind: MailKind, run_id: UUID | None = None) -> None:
+    """Have somebody mailed, in the transaction of what they are told of: not where nothing is mailed here, or too much was."""
+    if not settings.EMAIL_URL:
+        return
+    lately = Mail.objects.filter(user=user_id, kind=kind, created_at__gt=timezone.now() - timedelta(hours=1))
+    if lately.count() < MOST_IN_AN_HOUR.get(kind, _MOST):
+        Mail.objects.create(user_id=user_id, kind=kind, run_id=run_id)
+
+
+def note_run(run_id: UUID, kind: MailKind) -> None:
+    """Have those mailed whose run it is, its session's owner and who asked, as far as they want to be. Runs within runs are nobody's."""
+    if not settings.EMAIL_URL:
+        return
+    runs = Run.objects.filter(pk=run_id, parent=None)
+    if kind == MailKind.RUN_FAILED:
+        runs = runs.filter(origin=Origin.SCHEDULE, status=RunStatus.FAILED)
+    concerned = set(runs.values_list("session__owner", flat=True)) | set(runs.values_list("user", flat=True))
+    wanted = Q(pk__in=concerned - {None}) & Q(**{SWITCHES[kind]: True})
+    for user_id in User.objects.filter(wanted, is_active=True).values_list("pk", flat=True):
+        note_mail(user_id, kind, run_id)
+
+
+# Sent
+
+
+def is_any_due() -> bool:
+    """Whether something is to be sent now, or was lost."""
+    return Mail.objects.filter(state__in=[MailState.WAITING, MailState.SENDING], next_at__lte=timezone.now()).exists()
+
+
+@transaction.atomic
+def take_due(most: int) -> list[TakenMail]:
+    """Take up what is due: from now on it is being sent. What another process was sending when it died is given up."""
+    now = timezone.now()
+    lost = Sentence("The process that sent it has stopped: it may have arrived.")
+    Mail.objects.filter(state=MailState.SENDING, next_at__lte=now).update(
+        state=MailState.FAILED, error=lost, settled_at=now
+    )
+    due = Mail.objects.select_for_update(skip_locked=True, of=("self",)).select_related("user")
+    taken = list(due.filter(state=MailState.WAITING, next_at__lte=now).order_by("next_at")[:most])
+    Mail.objects.filter(pk__in=[mail.pk for mail in taken]).update(
+        state=MailState.SENDING, next_at=now + _LEASE, attempts=F("attempts") + 1
+    )
+    runs = Run.objects.select_related("session").in_bulk([mail.run_id for mail in taken if mail.run_id])
+    return [TakenMail(mail, mail.user, runs.get(mail.run_id) if mail.run_id else None) for mail in taken]
+
+
+def is_of_use(taken: TakenMail) -> bool:
+    """Whether a mail still tells what is so, to somebody who wants to hear it."""
+    user, run = taken.user, taken.run
+    if not user.may_enter:
+        return False
+    switch = SWITCHES.get(taken.mail.kind)
+    if switch is not None and (run is None or run.session.deleted_at is not None or not getattr(user, switch)):
+        return False
+    match taken.mail.kind:
+        case MailKind.RUN_WAITING:
+            return run is not None and run.status == RunStatus.WAITING
+        case MailKind.PASSWORD_RESET:
+            return taken.mail.created_at > timezone.now() - RESET_WITHIN
+    return True
+
+
+def drop(mail: Mail) -> None:
+    """It is of no use any more, or there is no address to send it to."""
+    _settle(mail, MailState.DROPPED)
+
+
+def note_sent(mail: Mail) -> None:
+    """The server has taken it."""
+    _settle(mail, MailState.SENT)
+
+
+def note_failure(mail: Mail, error: str, *, is_final: bool) -> None:
+    """It was not sent; unless that is final it is tried again, a few times."""
+    attempts = mail.attempts + 1
+    if is_final or attempts > len(RETRY_AFTER):
+        _settle(mail, MailState.FAILED, error)
+        return
+    Mail.objects.filter(pk=mail.pk, state=MailState.SENDING).update(
+        state=MailState.WAITING, next_at=timezone.now() + RETRY_AFTER[attempts - 1], error=error[:300]
+    )
+
+
+def _settle(mail: Mail, state: MailState, error: str = "") -> None:
+    Mail.objects.filter(pk=mail.pk, state=MailState.SENDING).update(
+        state=state, error=error[:300], settled_at=timezone.now()
+    )
+
+
+def stop_mails(user_id: int, kind: str) -> bool:
+    """Switch off what somebody is mailed of this kind; false where there is no such switch, or nobody."""
+    column = SWITCHES.get(kind)
+    return column is not None and bool(User.objects.filter(pk=user_id).update(**{column: False}))
+
+
+def sweep_mails() -> None:
+    """Remove some of what is older than it is kept."""
+    old = Mail.objects.filter(created_at__lt=timezone.now() - _KEPT_FOR).order_by("created_at")
+    Mail.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:_SWEPT])).delete()

@@ -1,0 +1,21 @@
+"""What leaves the installation of its own accord when something happens to a run: webhooks and mails, by one call.
+
+It is called in the transaction in which that happens, stores what is to be sent, and sends nothing.
+"""
+
+from uuid import UUID
+
+from chat.models import MailKind
+from chat.store import mails, webhooks
+
+
+def note_waiting(run_id: UUID) -> None:
+    """A run waits for people."""
+    webhooks.note_waiting(run_id)
+    mails.note_run(run_id, MailKind.RUN_WAITING)
+
+
+def note_end(run_id: UUID) -> None:
+    """A run has ended; its row says so already."""
+    webhooks.note_end(run_id)
+    mails.note_run(run_id, MailKind.RUN_FAILED)
