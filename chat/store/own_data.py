@@ -31,6 +31,7 @@ from chat.models import (
     Session,
     SessionFile,
     Share,
+    SteeringWord,
     Step,
     StepContent,
     Thread,
@@ -53,6 +54,7 @@ shares.json     with whom you share sessions, and which are shared with you
 tokens.json     your tokens, without the secrets, of which none is kept
 verdicts.json   what you have said about runs, in your sessions and in others'
 comments.json   and about steps
+steering.json   what you have said to runs at work
 webhooks.json   addresses of yours that are told of runs
 mails.json      what you were mailed: when, and about which run
 usage.json      tokens and costs, by day
@@ -118,6 +120,8 @@ def _members(user: User) -> Iterator[tuple[str, Iterator[bytes]]]:
     yield "verdicts.json", _list(_values(verdicts, without=("id", "user_id", "version")))
     comments = Comment.objects.filter(user=user, deleted_at=None)
     yield "comments.json", _list(_values(comments, without=("user_id", "version", "deleted_at")))
+    words = SteeringWord.objects.filter(user=user)
+    yield "steering.json", _list(_values(words, without=("id", "user_id", "event_id", "reading")))
     yield "webhooks.json", _list(_values(Webhook.objects.filter(owner=user), without=("owner_id", "fingerprint")))
     yield "mails.json", _list(_values(Mail.objects.filter(user=user), without=("user_id",)))
     yield "usage.json", _list(_values(DailyUsage.objects.filter(user=user), without=("id", "user_id")))

@@ -71,6 +71,7 @@ class MemoryLog:
     """A session's log in memory, which answers as `selectors` and `sockets` do."""
 
     def __init__(self) -> None:
+        self.owner_id = 1
         self.session_id, self.run_id = uuid4(), uuid4()
         self.events: list[Stored] = []
         self.line: list[dict[str, Any]] = []
@@ -113,7 +114,10 @@ class MemoryLog:
         opened = self.people.values()
         people = (len(opened), min(opened), max(opened)) if opened else reconcile.NOTHING
         line = (len(self.line), 1, self.line[-1]["number"]) if self.line else reconcile.NOTHING
-        return {session_id: SessionFingerprint(self.head, line, people, is_live=True) for session_id in session_ids}
+        return {
+            session_id: SessionFingerprint(self.head, line, people, is_live=True, owner_id=self.owner_id)
+            for session_id in session_ids
+        }
 
     def saved_drafts(self, session_ids: Sequence[UUID]) -> list[tuple[UUID, Draft]]:
         return [(session_id, self.draft) for session_id in session_ids] if self.draft else []
@@ -313,6 +317,7 @@ def test_the_log_in_memory_answers_as_the_real_one() -> None:
     """What courses are given in place of the database's answers is what the database would answer."""
     log = MemoryLog()
     session = making.session(making.user())
+    log.owner_id = session.owner_id
     run = making.run(session)
     for _ in range(7):
         log.events += making.append(run, making.thought("?", log.head + 1))

@@ -44,6 +44,7 @@ from chat.models import (
     Share,
     ShareJoin,
     StandingApproval,
+    SteeringWord,
     StepContent,
     StepOrigin,
     Thread,
@@ -115,6 +116,9 @@ def fill(name: str) -> User:
     held = {"tool_call_id": "c", "tool_name": "t", "arguments": f'{{"to": "{name}"}}', "deadline": timezone.now()}
     WaitingCall.objects.create(session=session, run=run, decided_by=user, **held)
     StandingApproval.objects.create(session=session, user=user, tool_name="t", rule="r", made_by=user)
+    SteeringWord.objects.create(
+        session=session, run=live, user=user, client_message_id="w", message=f"{name} adds", interrupt=False
+    )
     hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
     Mail.objects.create(user=user, kind="run.waiting", run_id=run.pk)
     WebhookDelivery.objects.create(webhook=hook, event="run.ended")
