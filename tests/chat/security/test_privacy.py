@@ -300,6 +300,7 @@ ROWS: dict[str, list[Row]] = {
     "admin/chat/run/csv/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     # Versions of agents: for those alone who may see agents, and a change of one for those who may change them.
     "admin/chat/agent/models/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
+    "admin/chat/agent/policy/": [Row("GET", LOGIN, LOGIN, LOGIN, 405), Row("POST", LOGIN, LOGIN, LOGIN, 403)],
     "admin/chat/agent/<int:agent_id>/versions/<int:number>/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/chat/agent/<int:agent_id>/versions/<int:number>/try/": [
         Row("GET", LOGIN, LOGIN, LOGIN, 403),
@@ -310,7 +311,7 @@ ROWS: dict[str, list[Row]] = {
         Row("GET", LOGIN, LOGIN, LOGIN, 405),
         Row("POST", LOGIN, LOGIN, LOGIN, 403),
     ],
-    "admin/^(?P<app_label>auth|axes|chat|accounts)/$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
+    "admin/^(?P<app_label>auth|chat|axes|accounts)/$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
     "admin/(?P<url>.*)$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
     # Where accounts were in earlier versions: leads on, whoever asks.
     "^admin/auth/user/(?P<rest>.*)$": [Row("GET", 301, 301, 301, 301)],
