@@ -182,9 +182,9 @@ def lock() -> None:
         "pyproject.toml",
     ]
     subprocess.run([*compiled, "--output-file", RUN_LOCK.name], check=True)
-    # With the extras that packages want of each other: pip takes a pin without them for none, where each is to have a hash.
-    dev = ["--no-strip-extras", "--group", "dev", "--constraint", RUN_LOCK.name, "--output-file", DEV_LOCK.name]
-    subprocess.run([*compiled, *dev], check=True)
+    subprocess.run(
+        [*compiled, "--group", "dev", "--constraint", RUN_LOCK.name, "--output-file", DEV_LOCK.name], check=True
+    )
     npm("install", "--package-lock-only", "--ignore-scripts")
     locked = json.loads(NPM_LOCK.read_text("utf-8"))
     for package in locked["packages"].values():
