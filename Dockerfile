@@ -12,7 +12,7 @@ WORKDIR /app
 RUN python -m venv .venv
 COPY requirements.lock ./
 # What is left out is not needed to run: pip itself, the packages' own tests, types and headers, and languages that the pages do not speak.
-RUN .venv/bin/pip install --no-compile --require-hashes --requirement requirements.lock \
+RUN .venv/bin/pip install --no-compile --no-deps --require-hashes --requirement requirements.lock \
     && .venv/bin/pip uninstall --yes --quiet pip setuptools \
     && find .venv -type d \( -name tests -o -path '*/twisted/*test' -o -name include -o -name __pycache__ \) -prune -exec rm -r {} + \
     && find .venv -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.h' -o -name '*.a' -o -name '*.po' \) -delete \

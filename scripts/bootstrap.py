@@ -237,7 +237,10 @@ def make_venv() -> None:
 
 
 def install(requirements: Path) -> None:
-    """Install pinned, hashed requirements into ``.venv``."""
+    """Install pinned, hashed requirements into ``.venv``. A lock names whatever its packages need, so nothing else is looked for.
+
+    Older versions of pip, left to look, take the newest release of a package that another one wants with an extra, and refuse it.
+    """
     uv = shutil.which("uv")
     if uv is not None:
         command = [uv, "pip", "install", "--quiet", "--python", str(PYTHON), "--compile-bytecode"]
@@ -251,7 +254,10 @@ def install(requirements: Path) -> None:
             raise BootstrapError(
                 "Neither uv nor pip is here; install one (Debian: apt install python3-venv or python3-pip)."
             )
-    run_quietly([*command, "--require-hashes", "--requirement", str(requirements)], "installing the Python packages")
+    run_quietly(
+        [*command, "--no-deps", "--require-hashes", "--requirement", str(requirements)],
+        "installing the Python packages",
+    )
 
 
 def become_a_newer_python() -> None:
