@@ -8,7 +8,7 @@ from django.contrib.auth import authenticate
 from django.db import transaction
 from django.forms import CharField, Form, PasswordInput
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
@@ -17,6 +17,7 @@ from chat.accounts.models import User
 from chat.models import Act, Door
 from chat.runs import erasure, sessions
 from chat.security import audit
+from chat.web.page import render_account_page
 from chat.web.second_factor import recent_proof_required
 
 
@@ -62,7 +63,7 @@ def delete_account(request: HttpRequest) -> HttpResponse:
     """Delete one's own account: at once for everybody, and then from all tables."""
     form = DeletionForm(request, request.POST or None)
     if request.method != "POST" or not form.is_valid():
-        return render(request, "registration/delete_account.html", {"form": form})
+        return render_account_page(request, "registration/delete_account.html", form=form)
     user = cast(User, request.user)
     with transaction.atomic():
         audit.note_act(user.pk, Act.DELETE, Door.PAGE, subject_id=user.pk, about="account")

@@ -33,6 +33,7 @@ from chat.web.attempts import count_attempt
 from chat.web.languages import choose_language
 from chat.web.logins import tell_logins_ended
 from chat.web.own_data import show_data
+from chat.web.page import AccountPageMixin
 
 
 def _is_any_passkey() -> bool:
@@ -101,7 +102,7 @@ class AccountForm(ModelForm):  # type: ignore[type-arg] # Django's classes take 
             del self.fields["mail_waiting"], self.fields["mail_failures"]
 
 
-class AccountView(LoginRequiredMixin, UpdateView):  # type: ignore[type-arg]
+class AccountView(LoginRequiredMixin, AccountPageMixin, UpdateView):  # type: ignore[type-arg]
     """One's own account."""
 
     form_class = AccountForm
@@ -124,9 +125,10 @@ class AccountView(LoginRequiredMixin, UpdateView):  # type: ignore[type-arg]
         return super().form_valid(form)
 
 
-class PasswordChangeView(auth.PasswordChangeView):
+class PasswordChangeView(AccountPageMixin, auth.PasswordChangeView):
     """Change the password: every other login ends, and every token."""
 
+    template_name = "registration/password_change_form.html"
     success_url = reverse_lazy("account")
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

@@ -6,7 +6,6 @@ from typing import cast
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
@@ -18,6 +17,7 @@ from chat.runs import retention
 from chat.runtime import database
 from chat.security import audit
 from chat.store import own_data
+from chat.web.page import render_account_page
 
 #: Who is being sent an archive by this process.
 _being_sent: set[int] = set()
@@ -29,7 +29,7 @@ _AT_ONCE = 4
 @login_required
 def show_data(request: HttpRequest) -> HttpResponse:
     """What can be done with one's data, and how long sessions are kept."""
-    return render(request, "registration/data.html", {"days": retention.days_kept(cast(User, request.user))})
+    return render_account_page(request, "registration/data.html", days=retention.days_kept(cast(User, request.user)))
 
 
 @require_GET
@@ -40,9 +40,9 @@ def send_archive(request: HttpRequest) -> HttpResponseBase:
     user = cast(User, request.user)
     if user.pk in _being_sent or len(_being_sent) >= _AT_ONCE:
         words = gettext("An archive is being made already. Try again when it has arrived.")
-        answer = render(
-            request, "registration/data.html", {"days": retention.days_kept(user), "problem": words}, status=429
-        )
+        days = retention.days_kept(user)
+        answer = render_account_page(request, "registration/data.html", days=days, problem=words)
+        answer.status_code = 429
         answer["Retry-After"] = "60"
         return answer
     audit.note_act(user.pk, Act.EXPORT, Door.PAGE, subject_id=user.pk, about="account")

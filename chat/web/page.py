@@ -157,6 +157,24 @@ def render_page(
         return render(request, template, {"side": side, "needs": needs, "filters": {}, "current_id": None, **context})
 
 
+def render_account_page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
+    """Render a page about one's account: beside the list of sessions, or alone for those who are still logging in."""
+    if request.user.is_authenticated:
+        return render_page(request, template, **context)
+    return render(request, template, context)
+
+
+class AccountPageMixin:
+    """For class-based views of one's account, which show it beside the list of sessions."""
+
+    request: HttpRequest
+    template_name: str
+
+    def render_to_response(self, context: dict[str, Any], **_kwargs: Any) -> HttpResponse:
+        """Render as the pages about sessions are."""
+        return render_page(self.request, self.template_name, **context)
+
+
 def listed_sessions(request: HttpRequest) -> list[ListedSession]:
     """The sessions of the list beside the conversation."""
     return selectors.listed_sessions(user_of(request), SIDE_SESSIONS)

@@ -34,6 +34,7 @@ from chat.models import Act
 from chat.security import second_factor
 from chat.security.login_stages import STAGES_S, SetUpStage, begin_login, has_second_factor, proven_recently
 from chat.security.logins import must_have_second_factor
+from chat.web.page import render_account_page
 from chat.web.provider_login import safe_next
 
 View = Callable[..., HttpResponse]
@@ -175,7 +176,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
         "provider": settings.OIDC_NAME if settings.OIDC_ISSUER and hasattr(user, "provider_login") else "",
         "next": safe_next(request),
     }
-    return render(request, "registration/confirm.html", context)
+    return render_account_page(request, "registration/confirm.html", **context)
 
 
 @require_GET
@@ -193,7 +194,7 @@ def show_security(request: HttpRequest) -> HttpResponse:
         "is_required": must_have_second_factor(user),
         "provider": settings.OIDC_NAME if settings.OIDC_ISSUER and hasattr(user, "provider_login") else "",
     }
-    return render(request, "registration/security.html", context)
+    return render_account_page(request, "registration/security.html", **context)
 
 
 @require_http_methods(["GET", "POST"])
@@ -230,7 +231,7 @@ def _set_up_app(request: HttpRequest, user: User, *, is_stage: bool = False) -> 
         "failed": failed,
         "is_stage": is_stage,
     }
-    return render(request, "registration/second_factor_app.html", context)
+    return render_account_page(request, "registration/second_factor_app.html", **context)
 
 
 @transaction.atomic
@@ -261,7 +262,7 @@ def recovery_codes(request: HttpRequest) -> HttpResponse:
 
 def _show_codes(request: HttpRequest, user: User, *, is_stage: bool = False) -> HttpResponse:
     codes = RecoveryCodes.activate(user).get_unused_codes()
-    return render(request, "registration/recovery_codes.html", {"codes": codes, "is_stage": is_stage})
+    return render_account_page(request, "registration/recovery_codes.html", codes=codes, is_stage=is_stage)
 
 
 @require_http_methods(["GET", "POST"])
@@ -282,7 +283,7 @@ def add_passkey(request: HttpRequest) -> HttpResponse:
         "failed": request.method == "POST",
         "name": get_adapter().generate_authenticator_name(user, Type.WEBAUTHN),
     }
-    return render(request, "registration/passkey_add.html", context)
+    return render_account_page(request, "registration/passkey_add.html", **context)
 
 
 @require_POST

@@ -68,7 +68,7 @@ export function waitedMs(run, now) {
       until = Math.max(until, to);
     }
   }
-  return whole * 1000;
+  return Math.round(whole * 1000);
 }
 
 /** Whether a call waits for people. @param {Call} call */

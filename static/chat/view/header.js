@@ -51,7 +51,7 @@ export function createHeader({ page, onStop }) {
     if (!shown.ended) text = now === null || shown.started_at === null ? "" : clock((now - shown.started_at) * 1000 - waits);
     setText(time, text);
     setText(byId("waited"), waited(waits));
-    setShown(byId("waited"), waits > 0);
+    setShown(byId("waited"), waits >= 1000);
     paintTab(shown, title, `${text} · ${state.textContent}`);
   }
 
