@@ -186,8 +186,10 @@ def validated(kind: type[C], payload: dict[str, Any]) -> C:
     """Check a command's payload, from a frame or an HTTP body; raises `BadFrame`."""
     own_id = payload.get("client_message_id")
     client_message_id = own_id if isinstance(own_id, str) and len(own_id) <= 64 and is_clean(own_id) else None
-    # Only what a command has is looked at: a client may write half a million other values into a frame.
-    texts = _texts([payload[name] for name in kind.model_fields if name in payload])
+    # Only what a command has is looked at: a client may write half a million other values into a frame. Its lists are of
+    # identifiers, and what is none is not found.
+    given = [payload[name] for name in kind.model_fields if name in payload]
+    texts = _texts([value for value in given if not isinstance(value, list)])
     if not all(map(is_clean, texts)):
         raise BadFrame(
             "bad_text",

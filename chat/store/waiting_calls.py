@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from chat.access import shares_with
 from chat.accounts.models import User
-from chat.models import Session, Share, StandingApproval, WaitingCall
+from chat.models import Share, StandingApproval, WaitingCall
 from chat.runtime.db_values import datetime_param
 
 #: Requests whose deadline has passed that are seen to at a time, and people who are told of one.
@@ -103,7 +103,6 @@ def count_open(user_id: int, most: int = 100) -> int:
 def _open_for(user_id: int):  # type: ignore[no-untyped-def] # a queryset of the table's
     """The open requests of runs that wait, in sessions that are the user's own or driven by them."""
     driven = Share.objects.filter(shares_with(user_id), role="driver").values("session_id")
-    own = Session.objects.filter(owner=user_id).values("pk")
     return WaitingCall.objects.filter(
-        Q(session__in=own) | Q(session__in=driven), decided_at=None, run__status="waiting", session__deleted_at=None
+        Q(session__owner=user_id) | Q(session__in=driven), decided_at=None, run__status="waiting", session__deleted_at=None
     )

@@ -25,8 +25,9 @@ _VALUES: Mapping[str, Any] = {"string": "…", "integer": 1, "number": 1, "boole
 def docs(request: HttpRequest) -> HttpResponse:
     """The page."""
     schema = openapi_schema()
+    site = _site(request)
     calls = [
-        _call(method.upper(), address, call)
+        _call(method.upper(), address, call, site)
         for address, methods in schema["paths"].items()
         for method, call in methods.items()
     ]
@@ -54,7 +55,7 @@ def _group(path: str) -> str:
     return words[0] if words[0] != "api" or len(words) == 1 else words[1]
 
 
-def _call(method: str, path: str, call: dict[str, Any]) -> dict[str, Any]:
+def _call(method: str, path: str, call: dict[str, Any], site: str) -> dict[str, Any]:
     body = _json_of(call.get("requestBody", {}))
     can_have_body = "application/json" in call.get("requestBody", {}).get("content", {})
     example = dict(_example_fields(body)) if can_have_body else None
@@ -72,8 +73,8 @@ def _call(method: str, path: str, call: dict[str, Any]) -> dict[str, Any]:
             for status, answer in call["responses"].items()
         ],
         "example": json.dumps(example, indent=2, ensure_ascii=False) if example is not None else "",
-        "curl": _curl(method, path, example),
-        "python": _python(method, path, example),
+        "curl": _curl(method, site + path, example),
+        "python": _python(method, site + path, example),
         # A door that tokens alone open has nothing to try by a login, and a stream no end.
         "can_try": path.startswith("/api/") and not path.endswith("/stream/") and "/agui/" not in path,
     }
@@ -94,20 +95,21 @@ def _example_value(described: dict[str, Any]) -> Any:
     return _VALUES.get(described.get("type", "string"), "…")
 
 
-def _site() -> str:
-    return f"{settings.PUBLIC_URL.origin or f'http://{settings.HOST}:{settings.PORT}'}{settings.PUBLIC_URL.path}"
+def _site(request: HttpRequest) -> str:
+    """Where programs find this server: at its public address, or else where its reader has found it."""
+    return (settings.PUBLIC_URL.origin or f"{request.scheme}://{request.get_host()}") + str(settings.PUBLIC_URL.path)
 
 
-def _curl(method: str, path: str, example: dict[str, Any] | None) -> str:
+def _curl(method: str, url: str, example: dict[str, Any] | None) -> str:
     """The call as a line of a shell, with the token in a variable."""
-    lines = [f'curl -X {method} "{_site()}{path}"', '-H "Authorization: Bearer $THINKALOUD_TOKEN"']
+    lines = [f'curl -X {method} "{url}"', '-H "Authorization: Bearer $THINKALOUD_TOKEN"']
     if example is not None:
         # The quote that ends a word of the shell's stands in no value of ours.
         lines += ["-H 'Content-Type: application/json'", f"-d '{json.dumps(example, ensure_ascii=False)}'"]
     return " \\\n  ".join(lines)
 
 
-def _python(method: str, path: str, example: dict[str, Any] | None) -> str:
+def _python(method: str, url: str, example: dict[str, Any] | None) -> str:
     """The call in Python, by its standard library."""
     lines = ["import json, os", "from urllib.request import Request, urlopen", ""]
     lines.append('headers = {"Authorization": "Bearer " + os.environ["THINKALOUD_TOKEN"]}')
@@ -116,7 +118,7 @@ def _python(method: str, path: str, example: dict[str, Any] | None) -> str:
         lines.append('headers["Content-Type"] = "application/json"')
         lines.append(f"body = json.dumps({example!r}).encode()")
         body = ", data=body"
-    lines.append(f'ask = Request("{_site()}{path}", headers=headers, method="{method}"{body})')
+    lines.append(f'ask = Request("{url}", headers=headers, method="{method}"{body})')
     lines.append("with urlopen(ask) as answer:\n    print(answer.read().decode())")
     return "\n".join(lines)
 

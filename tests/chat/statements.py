@@ -16,9 +16,10 @@ from chat.catalog import budgets, prices
 from chat.catalog.budgets import Limit
 from chat.live import connections, handshake
 from chat.models import Draft, Origin, Run, RunStatus
-from chat.runs import admission, dispatch, erasure, quarantine, recorder, recovery, retention
+from chat.runs import admission, dispatch, erasure, quarantine, recorder, recovery, request_keys, retention
 from chat.runs import commands as run_commands
 from chat.runs import state as run_state
+from chat.runs.request_keys import AskedKey
 from chat.runs.state import End
 from chat.schedules import occurrences
 from chat.security import audit
@@ -134,7 +135,7 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "what was said": lambda at: history.conversation_history(at.session_id, 15),
     "a client's conversation": lambda at: sent_along.find_conversation(at.user_id, "researcher", "0" * 64),
     "a run to go on from": lambda at: sent_along.find_run(at.user_id, at.ended.pk),
-    "a client's key": lambda at: sent_along.find_by_key(at.user_id, "key", ""),
+    "a client's key": lambda at: request_keys.find_made(at.user_id, AskedKey("key", "")),
     "a client's answer": lambda at: sent_along.note_answer(at.ended.pk, "so"),
     "a step": lambda at: step_log.append(at.live, [making.thought("so", 100)]),
     "a step again": lambda at: step_log.append_again(at.live, [making.thought("so", 100)]),

@@ -131,7 +131,7 @@ async def test_what_was_deleted_elsewhere_ends_here(
     await expect(talk.page.locator("#clock")).to_be_hidden()
     await expect(talk.page).not_to_have_title(re.compile("●"))
     await expect(talk.log.locator("[aria-busy], [data-item=growing], .prose.growing")).to_have_count(0)
-    await expect(talk.sessions.locator(".badge")).to_have_count(0)
+    await expect(talk.page.locator("#side-list .badge")).to_have_count(0)
     await expect(talk.runs.last.get_by_role("button", name="Continue")).to_be_hidden()
     await talk.message.press("Enter")
     await expect(talk.message).to_have_value("Half a thought")

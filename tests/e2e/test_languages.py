@@ -31,7 +31,7 @@ SIZES: dict[str, dict[str, Any]] = {
 #: What is called the same in every language: names, of the product, of tools, of people, of signs and units, and the names of languages.
 NAMES = """
 Thinkaloud API JSON OpenAPI Python python current_time fetch_page search_history researcher developer writer mei omar ada example
-com https http Asia Taipei UTC cron Cron kB MB English Ctrl Esc End scripted Token Cookie JavaScript Unix URL ID MCP admin qwen default
+com https http Asia Taipei UTC cron Cron kB MB English Ctrl Alt Esc End scripted Token Cookie JavaScript Unix URL ID MCP admin qwen default
 OpenAI AG UI ATIF HTML Markdown
 """.split()
 #: What anybody can read or hear of a page: its texts that are shown, and what stands for a picture or in an empty field.

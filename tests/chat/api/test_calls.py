@@ -273,6 +273,8 @@ async def test_the_description_needs_nothing_but_our_own_files(bo: Browser) -> N
         "/api/notifications/",
         "/api/agui/{agent}/",
         "/api/sessions/{session_id}/shares/",
+        "/api/sessions/{session_id}/steer/",
+        "/api/sessions/{session_id}/unsteer/",
         "/api/sessions/{session_id}/stream/",
         "/api/shares/{share_id}/",
         "/api/tokens/",

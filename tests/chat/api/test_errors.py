@@ -14,7 +14,7 @@ CODES = set(
     "bad_json bad_frame unknown_type too_large empty_message bad_text unknown_agent bad_last_seq not_found not_allowed "
     "not_continuable nothing_to_cancel conflict rate_limited queue_full model_unreachable model_auth model_rate_limited "
     "model_timeout model_cut_off model_error tool_failed storage internal budget_exceeded too_many_files "
-    "unsupported_media not_waiting".split()
+    "unsupported_media not_waiting bad_arguments bad_seq not_decided".split()
 )
 #: Which argument of a call is a code, by what is called; ``code=`` is one in any call.
 PLACES = {

@@ -87,12 +87,3 @@ def test_a_run_that_goes_on_has_the_instructions_of_the_first(ada: User) -> None
     making.end(run, RunStatus.CANCELLED)
     onward = making.run(run.session, continues=run, origin=Origin.CONTINUE)
     assert sent_along.instructions_of(onward) == "Be brief."
-
-
-def test_a_key_stands_for_one_request(ada: User) -> None:
-    run = asked(ada, request_key="k", request_digest="d")
-    assert sent_along.find_by_key(ada.pk, "k", "d") == run
-    with pytest.raises(sent_along.KeyTaken):
-        sent_along.find_by_key(ada.pk, "k", "e")
-    other = making.user("bo")
-    assert sent_along.find_by_key(other.pk, "k", "d") is None
