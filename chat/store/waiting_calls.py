@@ -104,5 +104,8 @@ def _open_for(user_id: int):  # type: ignore[no-untyped-def] # a queryset of the
     """The open requests of runs that wait, in sessions that are the user's own or driven by them."""
     driven = Share.objects.filter(shares_with(user_id), role="driver").values("session_id")
     return WaitingCall.objects.filter(
-        Q(session__owner=user_id) | Q(session__in=driven), decided_at=None, run__status="waiting", session__deleted_at=None
+        Q(session__owner=user_id) | Q(session__in=driven),
+        decided_at=None,
+        run__status="waiting",
+        session__deleted_at=None,
     )

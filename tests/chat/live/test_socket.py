@@ -28,7 +28,10 @@ async def test_a_run_is_told_from_its_start_to_its_end(bo: Browser) -> None:
     async with bo.socket(await bo.new_session()) as socket:
         session = await socket.receive()
         assert session["type"] == "session"
-        assert {k: session["data"][k] for k in ("agent", "last_seq", "role", "window", "run", "queue", "children", "steering")} == {
+        assert {
+            k: session["data"][k]
+            for k in ("agent", "last_seq", "role", "window", "run", "queue", "children", "steering")
+        } == {
             "agent": "researcher",
             "last_seq": 0,
             "role": "owner",
