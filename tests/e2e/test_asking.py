@@ -1,5 +1,6 @@
 """Ask, watch, stop, come back: the promise, in a browser."""
 
+import asyncio
 import os
 import re
 from typing import Any
@@ -150,6 +151,38 @@ async def test_a_reload_in_mid_run_loses_nothing_and_doubles_nothing(talk: Conve
         e["data"]["content"] for e in await stored(api, talk.session_id) if e["data"].get("type") == "final_answer"
     ]
     assert answers[-1] == text
+
+
+#: No frame is drawn before `draw()` is called.
+DRAWS_LATER = """
+const held = [];
+const draw = window.requestAnimationFrame.bind(window);
+window.requestAnimationFrame = (paint) => held.push(paint);
+window.draw = () => { window.requestAnimationFrame = draw; for (const paint of held) draw(paint); };
+"""
+
+
+async def test_a_run_that_ends_before_the_page_is_first_drawn_is_shown_whole(enter: Enter, api: Browser) -> None:
+    session = await api.new_session()
+    talk = await enter("")
+    await talk.page.add_init_script(DRAWS_LATER)
+    ended = asyncio.Event()
+
+    def note(payload: str | bytes) -> None:
+        if b'"reasoning_complete"' in (payload.encode() if isinstance(payload, str) else payload):
+            ended.set()
+
+    talk.page.on("websocket", lambda socket: socket.on("framereceived", note))
+    status, told = await api.call(
+        "POST", f"sessions/{session}/messages/", {"message": "Never end [tokens=2000 every=50]"}
+    )
+    assert status == 202
+    await talk.page.goto(f"/sessions/{session}/")
+    await expect(talk.questions).to_have_count(1)
+    assert (await api.call("POST", f"runs/{told['run_id']}/cancel/", {}))[0] == 202
+    await asyncio.wait_for(ended.wait(), 20)
+    await talk.page.evaluate("draw()")
+    await talk.ended("Stopped by mei")
 
 
 async def test_messages_wait_in_line_and_one_can_be_taken_out(talk: Conversation, api: Browser) -> None:

@@ -354,7 +354,8 @@ const steps = new Steps({ onGo: view.scroll.leave, first: page.first, last: () =
 
 // ---- begin ----
 
-repaint();
+// Before anything comes: what the server has rendered is taken for the state that it was rendered from.
+paint();
 if (page.live) {
   connection.start();
   if (!/^#(s\d+|run-)/u.test(location.hash)) view.scroll.toEnd();
