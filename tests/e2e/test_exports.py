@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser as Chromium
-from playwright.async_api import ConsoleMessage, Request, expect
+from playwright.async_api import ConsoleMessage, Request, WebSocket, expect
 
 from tests.e2e.conftest import Enter
 from tests.e2e.conversation import Conversation
@@ -88,9 +88,14 @@ async def test_a_trajectory_is_read_in_and_only_read(enter: Enter, tmp_path: Pat
     await (await chooser.value).set_files(file)
     await expect(page.locator("#import-message")).to_have_text("This file is no JSON.")
     file.write_text(json.dumps(document))
+    joined: list[WebSocket] = []
+    page.on("websocket", lambda socket: joined.append(socket) if "/ws/chat/" in socket.url else None)
     async with page.expect_file_chooser() as chooser:
         await page.get_by_role("button", name="Import a trajectory").click()
     await (await chooser.value).set_files(file)
     await expect(page.locator(".answer")).to_contain_text("An okapi.")
     await expect(page.locator("#dock")).to_contain_text("This session was imported.")
     await expect(page.locator("#message")).to_have_count(0)
+    await Conversation(page).is_live()
+    await page.wait_for_load_state("networkidle")
+    assert len(joined) == 1, "the page was loaded again for what its reader may not do here"
