@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from chat import consumers, models
 from chat.access import Role
-from chat.live import feed, subscriber
+from chat.live import connections, feed, subscriber
 from chat.live import registry as feed_registry
 from chat.live.connections import Entrance, Grant
 from chat.live.handshake import Login
@@ -233,6 +233,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(feed, "KEPT_FRAMES", KEPT)
     monkeypatch.setattr(subscriber, "READ_FRAMES", READ_AT_ONCE)
     monkeypatch.setattr(supervisor, "start_clockwork", lambda: None)
+    # Sockets that earlier tests have left count towards limits.
+    monkeypatch.setattr(connections, "open_here", {})
     # What goes wrong on purpose is told thousands of times.
     logging.disable(logging.CRITICAL)
     yield
