@@ -24,7 +24,7 @@ from django.db import connections
 from psycopg import sql
 
 from chat.catalog import agents as catalog
-from chat.catalog import model_servers
+from chat.catalog import budgets, mcp_servers, model_servers, prices
 from chat.store import search
 from config.passwords import Argon2PasswordHasher
 from scripts import machine
@@ -65,10 +65,13 @@ def requests_are_valid() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def agents_are_read_anew() -> None:
-    """Tables that are emptied or rolled back give the same keys again."""
+def tables_are_read_anew() -> None:
+    """Keep nothing of what earlier tests had in tables that were emptied or rolled back since, and may give the same keys again."""
     catalog.forget()
     model_servers.forget()
+    mcp_servers.forget()
+    budgets.forget_budgets()
+    prices.forget_prices()
 
 
 @pytest.fixture(autouse=True)

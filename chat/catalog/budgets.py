@@ -55,6 +55,11 @@ def load_budgets() -> None:
     _limits[:] = [Limit(*row) for row in Budget.objects.order_by("pk").values_list(*Limit._fields)]
 
 
+def forget_budgets() -> None:
+    """Know of none until they are loaded again: the tables are others."""
+    _limits.clear()
+
+
 def standings_for(user_id: int | None, agent_name: str) -> list[BudgetState]:
     """The budgets that hold for somebody's run with an agent, with what is used of each today. No statement where there are none."""
     return [

@@ -40,6 +40,11 @@ def load_prices() -> None:
     _own[:] = sorted(rows, key=lambda row: [-len(name.replace("*", "")) for name in (row.model, row.provider)])
 
 
+def forget_prices() -> None:
+    """Know of none that staff have set until they are loaded again: the tables are others."""
+    _own.clear()
+
+
 def warm_prices(server: str) -> None:
     """Import the prices of public servers, where this may be one: takes most of a second and 18 MB. Call it in a thread."""
     if _is_named(server):

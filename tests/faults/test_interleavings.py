@@ -78,6 +78,8 @@ class MemoryLog:
         self.people: dict[UUID, int] = {}
         self.draft: Draft | None = None
         self._opened = 0
+        #: What it was asked and has no answer to.
+        self.unknown: set[str] = set()
         self.user = SimpleNamespace(pk=1, is_staff=False)
 
     def append(self) -> Stored:
@@ -92,12 +94,14 @@ class MemoryLog:
         """What a function that was handed to the database's door would return."""
         if function.__name__ == "<lambda>":  # whose login has ended, whose right was withdrawn
             return set(), []
+        if not hasattr(self, function.__name__):
+            self.unknown.add(function.__name__)
         return getattr(self, function.__name__)(*args)
 
     def find_who_enters(self, _scope: Any, _session_id: UUID) -> tuple[Login, Grant]:
         return Login(self.user, "key"), Grant(Role.OWNER, 0)  # type: ignore[arg-type]
 
-    def note(self, _process: str, opened: Sequence[Entrance], closed: Sequence[UUID]) -> None:
+    def store_connections(self, _process: str, opened: Sequence[Entrance], closed: Sequence[UUID]) -> None:
         for entrance in opened:
             self._opened += 1
             self.people.setdefault(entrance.connection_id, self._opened)
@@ -189,6 +193,7 @@ class Course:
             if self.loop.time() >= late_at:
                 break
             await asyncio.sleep(late_at - self.loop.time())
+        assert not self.log.unknown, f"the log in memory has no answer to {self.log.unknown}"
         for watcher in self.watchers.values():
             assert not watcher.complaints, watcher.complaints
             if watcher.is_here:

@@ -123,7 +123,7 @@ async def test_a_run_is_told_as_its_own_client_has_it(product: Server, bo: Brows
 
 
 async def test_the_same_run_again_is_the_same_events_and_asks_nobody(bo: Browser, model: ModelServer) -> None:
-    body = question("Say [reasoning=20 tokens=40 every=10 call=current_time:{}]")
+    body = question("Say [reasoning=20 tokens=40 every=25 call=current_time:{}]")
     live = await events_of(bo, body)
     asked = len(model.requests)
     again = await events_of(bo, body)
@@ -132,7 +132,7 @@ async def test_the_same_run_again_is_the_same_events_and_asks_nobody(bo: Browser
     brackets = [sorted(kind for kind in kinds(told) if not kind.endswith("CONTENT")) for told in (live, again)]
     assert brackets[0] == brackets[1]
     assert [event["type"] for _, event in again].count("TEXT_MESSAGE_CONTENT") == 1
-    assert [event["type"] for _, event in live].count("TEXT_MESSAGE_CONTENT") > 3
+    assert [event["type"] for _, event in live].count("TEXT_MESSAGE_CONTENT") > 1
     # Behind each of them the rest comes, exactly.
     for n, (place, _) in enumerate(again):
         assert await events_of(bo, body, last=place) == again[n + 1 :]
