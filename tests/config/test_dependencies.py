@@ -3,7 +3,8 @@
 import ast
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import files, packages_distributions, requires
 from pathlib import Path
 
@@ -55,15 +56,26 @@ def imported() -> set[str]:
     return {canonicalize_name(owner) for name in found for owner in _owners(name)}
 
 
+@cache
+def _by_package() -> Mapping[str, list[str]]:
+    """Who brings which package: read from each distribution's list of files, which takes seconds."""
+    return packages_distributions()
+
+
+@cache
+def _files_of(owner: str) -> list[str]:
+    return [str(file) for file in files(owner) or ()]
+
+
 def _owners(module: str) -> list[str]:
     """The distributions that a module, or a name in one, comes from: of a package that several share, the one that has the module."""
     top = module.partition(".")[0]
-    owners = packages_distributions().get(top, [top])
+    owners = _by_package().get(top, [top])
     if len(set(owners)) == 1:
         return owners
     for path in (module.replace(".", "/"), module.rpartition(".")[0].replace(".", "/")):
         begins = (f"{path}/", f"{path}.py")
-        having = [name for name in owners if any(str(file).startswith(begins) for file in files(name) or ())]
+        having = [name for name in owners if any(file.startswith(begins) for file in _files_of(name))]
         if having:
             return having
     return owners
