@@ -48,6 +48,12 @@ def open_calls(run_id: UUID) -> list[WaitingCall]:
     return list(WaitingCall.objects.filter(run=run_id, decided_at=None).order_by("pk"))
 
 
+def open_within(run_id: UUID) -> list[WaitingCall]:
+    """The same of a root and of all runs within it."""
+    of = Q(run=run_id) | Q(run__parent=run_id) | Q(run__parent__parent=run_id) | Q(run__parent__parent__parent=run_id)
+    return list(WaitingCall.objects.filter(of, decided_at=None).order_by("pk"))
+
+
 def deciders(session_id: UUID) -> list[int]:
     """The people who may decide in a session: its owner, and those with whom it is shared so that they drive it."""
     shares = Share.objects.filter(session=session_id, role="driver")
