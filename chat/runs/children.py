@@ -176,7 +176,7 @@ class Delegation:
         self._closed_because = ""
         self._stored_calls: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         for call in claim.resumed.calls if claim.resumed is not None else ():
-            self.note_stored(call.id)
+            self.mark_stored(call.id)
 
     def tools(self, helpers: Sequence[agents.AgentSpec]) -> list[agents.AskAgentTool]:
         """A tool for each agent that may be asked."""
@@ -186,7 +186,7 @@ class Delegation:
         """Have another agent answer, in a tool's thread; its answer. Raises `ToolError`."""
         return asyncio.run_coroutine_threadsafe(self._ask(agent_name, message, stop), self._loop).result()
 
-    def note_stored(self, call_id: str) -> None:
+    def mark_stored(self, call_id: str) -> None:
         """A call of the run is in the log: what it brings about may follow it there."""
         self._stored_calls[call_id].set()
 

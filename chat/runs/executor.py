@@ -71,7 +71,7 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
             wait = Wait(ended.held, tuple(handle.waiting.values()), ended.end, is_news=tree.has_asked)
             begun = await waiting.begin(run, held, wait)
             await publish_events(run.session_id, begun.events)
-            await waiting.tell_people(begun)
+            await waiting.notify_people(begun)
             return begun.ended or ended, begun.unblocked
         events, unblocked = await store_end(run, held, ended.end, ended.answer)
         await publish_events(run.session_id, events)
@@ -92,7 +92,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     run = claim.run
     delegation = Delegation(claim, tree, _execute_within, resuming.the_keeper)
     handle.waiting = delegation.waiting
-    recorder = RunRecorder(run, delegation.note_stored)
+    recorder = RunRecorder(run, delegation.mark_stored)
     try:
         setup = _usable(claim)
         delegation.unfinished = begun = await _unfinished(claim)

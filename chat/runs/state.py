@@ -217,7 +217,7 @@ def suspend(run: Run, end: End, *, is_news: bool = True) -> bool:
         step_log.forget_draft(run.pk)
         _repeat_status(run.session_id)
         if is_news:
-            notices.note_waiting(run.pk)
+            notices.record_waiting(run.pk)
     return bool(suspended)
 
 
@@ -237,11 +237,11 @@ def ready_among(run_ids: Collection[UUID]) -> list[UUID]:
     return list(set(run_ids) - set(waiting.values_list("pk", flat=True)))
 
 
-def note_decided(run: Run) -> None:
+def mark_decided(run: Run) -> None:
     """Nothing more is to be decided of a run that waits, or one within it waits no more: it may be taken up, as may those around it."""
     Run.objects.filter(pk=run.pk, status=RunStatus.WAITING, decided_at=None).update(decided_at=Now())
     if run.parent is not None:
-        note_decided(run.parent)
+        mark_decided(run.parent)
 
 
 def resume(run: Run, process: str) -> bool:
@@ -331,7 +331,7 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
         if has_words:
             _queue_words(run_id)
         _repeat_status(session_id)
-        notices.note_end(run_id)
+        notices.record_end(run_id)
         transaction.on_commit(lambda: _count(end.status, *facts))
     return moved is not None
 

@@ -106,7 +106,7 @@ def _begin(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: Wait) -
     begun = _told(run, events, made)
     if may_go_on(run.pk) or run_state.is_any_ready(wait.within):
         # That was decided while other calls of the turn were at work.
-        run_state.note_decided(run)
+        run_state.mark_decided(run)
         begun.unblocked.append(run.session_id)
     return begun
 
@@ -159,7 +159,7 @@ def _stop(run: Run, recorded: Recorded, used: End) -> Begun:
     return Begun([*earlier, *within, *events], unblocked=unblocked, ended=Finished(used, error=words))
 
 
-async def tell_people(begun: Begun) -> None:
+async def notify_people(begun: Begun) -> None:
     """Tell those who may decide, on whatever page they are."""
     for user_id in begun.people:
         for notice in begun.notices:
@@ -204,7 +204,7 @@ def _request(run: Run, call: HeldCall, iteration: int) -> Entry:
 # What people say
 
 
-def note_decision(call: WaitingCall, *, decision: str, by: User | None, **said: str) -> None:
+def record_decision(call: WaitingCall, *, decision: str, by: User | None, **said: str) -> None:
     """Keep what was decided; the caller holds the session and has seen that the call is open."""
     call.decision, call.decided_by, call.decided_at = decision, by, timezone.now()
     for name, value in said.items():
@@ -358,7 +358,7 @@ def end(run: Run, status: RunStatus, words: str, *, by: User | None = None, code
         return []
     forget_open(run.pk)
     if run.parent is not None:
-        run_state.note_decided(run.parent)
+        run_state.mark_decided(run.parent)
     return [*earlier, *step_log.append_unowned(run, entries, position=steps[-1].position if steps else 0)]
 
 

@@ -375,7 +375,7 @@ async def test_the_rules_of_those_who_asked_hold_for_edited_arguments(here: Here
 
 async def test_people_are_told_once_of_each_request(here: Here, model: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[UUID] = []
-    monkeypatch.setattr(notices, "note_waiting", told.append)
+    monkeypatch.setattr(notices, "record_waiting", told.append)
     run_id = await held(here, model, clerk(1), clerk(2))
     assert told.count(run_id) == 1
     await decide(here, (await requests())[0])
