@@ -168,12 +168,12 @@ class ToolTurn:
     def _heed(self, news: "_News | None") -> None:
         if isinstance(news, str):
             self._woken.add(news)
-            self._take_up(news)
+            self._repeat(news)
             return
         if isinstance(news, Job):
             if self._working.pop(news.id, None):
                 self._held[news.id] = news
-                self._take_up(news.id)
+                self._repeat(news.id)
             return
         if news is None or news[0].id not in self._working:  # it came after its timeout
             return
@@ -183,7 +183,7 @@ class ToolTurn:
         else:
             self._end(job, ok=ok, content=content)
 
-    def _take_up(self, call_id: str) -> None:
+    def _repeat(self, call_id: str) -> None:
         """Make a call again that has waited, if it was woken."""
         if call_id in self._held and call_id in self._woken:
             self._woken.discard(call_id)

@@ -133,7 +133,7 @@ Execute = Callable[[ClaimedRun, RunHandle, Tree], Awaitable[Finished | None]]
 class Keeper(Protocol):
     """What keeps runs that wait for people."""
 
-    def take_up(self, run: Run, parent: Run, within: "Within") -> ClaimedRun | Finished | None:
+    def resume(self, run: Run, parent: Run, within: "Within") -> ClaimedRun | Finished | None:
         """A run within another one is asked for again: it goes on, or how it has ended; None where it waits still.
 
         In a transaction of its own; raises `Fenced` where the other one isn't this process's any more.
@@ -275,7 +275,7 @@ class Delegation:
                 ending.append(background.spawn(self._finish(claim, handle), f"run {run.pk}"))
 
         try:
-            begin = self._keeper.take_up if is_known else _begin
+            begin = self._keeper.resume if is_known else _begin
             begun = await run_registry.write_and_start(start, begin, run, self._run, self.within)
             if not isinstance(begun, ClaimedRun):
                 return begun or Finished(End(RunStatus.WAITING))

@@ -72,7 +72,7 @@ class Keeper:
     """What keeps the runs within others that wait. See `children.Keeper`."""
 
     @transaction.atomic
-    def take_up(self, run: Run, parent: Run, within: Within) -> ClaimedRun | Finished | None:
+    def resume(self, run: Run, parent: Run, within: Within) -> ClaimedRun | Finished | None:
         """Have a run go on that is asked for again, under its parent's fence, or say how it has ended; None where it waits still."""
         step_log.hold(parent)
         run = Run.objects.select_related("cancelled_by").get(pk=run.pk)

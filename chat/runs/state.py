@@ -246,7 +246,7 @@ def mark_decided(run: Run) -> None:
 
 def resume(run: Run, process: str) -> bool:
     """Take a run that has waited for a process; false where someone else was faster. The caller holds the session's row."""
-    moved = _take_up(run, owner=process, fence=F("fence") + 1)
+    moved = _reclaim(run, owner=process, fence=F("fence") + 1)
     if moved:
         _repeat_status(run.session_id)
     return moved
@@ -254,10 +254,10 @@ def resume(run: Run, process: str) -> bool:
 
 def resume_within(run: Run, parent: Run) -> bool:
     """The same of a run within another one, which its process executes, under its fence."""
-    return _take_up(run, owner=parent.owner, fence=parent.fence)
+    return _reclaim(run, owner=parent.owner, fence=parent.fence)
 
 
-def _take_up(run: Run, **by: Any) -> bool:
+def _reclaim(run: Run, **by: Any) -> bool:
     moved = Run.objects.filter(pk=run.pk, status=RunStatus.WAITING, decided_at__isnull=False).update(
         status=RunStatus.RUNNING,
         **by,
